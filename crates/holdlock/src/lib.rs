@@ -1,1 +1,104 @@
-//! Placeholder for the first build.
+//! File locks for the critical sections of processes.
+//!
+//! Two processes that must not do a thing at the same time agree on the path of
+//! a *lock file*. Each opens a [`FileLock`] on it and takes the lock before, and
+//! releases it after. The kernel keeps the lock (flock(2)): it is free again when
+//! its holder ends, however it ends, so a lock is never stale and nothing has to
+//! be cleaned up.
+//!
+//! ```
+//! use holdlock::{Error, FileLock};
+//! use std::time::Duration;
+//!
+//! # let path = std::env::temp_dir().join(format!("holdlock-doc-lib-{}", std::process::id()));
+//! let lock = FileLock::open(&path)?;
+//! match lock.try_lock_for(Duration::from_secs(2)) {
+//!     Ok(_guard) => println!("nobody else is here"),
+//!     // `index.lock: no exclusive lock after 2.000s; held by pid 4711 (make all) of ann`
+//!     Err(error) if error.is_conflict() => eprintln!("{error}"),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # std::fs::remove_file(&path)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The model
+//!
+//! | word | meaning |
+//! |---|---|
+//! | lock file | the file whose inode carries the kernel's lock; its path is where processes meet |
+//! | [`FileLock`] | path and options; cheap, kept open, shared by threads |
+//! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
+//! | [`Mode`] | exclusive, or shared with other shared holders |
+//! | [`Request`] | how long to wait, and who may end the wait |
+//! | holder, waiter | a [`Process`] that has the lock, or queues for it |
+//!
+//! # What is promised
+//!
+//! * **Exclusion** between processes, and between threads, also those that use
+//!   one `FileLock`; with users of plain flock(2), such as flock(1), too.
+//! * **The file may be removed** by a holder or while nobody holds the lock: who
+//!   has locked a file that is not at the path any more starts over. Somebody who
+//!   removes the file of a lock *while it is held by another* cannot be stopped,
+//!   but is noticed: by [`Guard::is_current`], and by whoever would have to
+//!   create the file anew ([`Error::RemovedWhileHeld`]).
+//! * **Bounded waits do not poll.** The thread sleeps in the kernel's queue. A
+//!   timer or a [`CancelToken`] gets it out by a signal, see [`wait_signal`].
+//! * **Fork and exec.** A child owns nothing: neither does it hold the lock, nor
+//!   can it release it by accident. Descriptors are close-on-exec.
+//! * **Nothing is overwritten.** Lock files are never written or truncated,
+//!   symbolic links at the last component are not followed.
+//! * **Errors** name the file, the holders and the remedy.
+//!
+//! # What is used
+//!
+//! One descriptor for each open `FileLock`. In contended waits with a time limit
+//! or a token: one POSIX timer for each thread, and one real-time signal for the
+//! process ([`wait_signal`]). A handler for fork (pthread_atfork). No threads,
+//! except where signals cannot be used. Linux only, for now.
+
+mod acquire;
+mod cancel;
+mod error;
+mod gate;
+mod guard;
+mod inspect;
+mod lock;
+mod open;
+mod options;
+mod orphan;
+mod registry;
+mod sys;
+mod wait;
+mod waiter_thread;
+
+pub use cancel::CancelToken;
+pub use error::{Conflict, Error};
+pub use guard::{Continuity, Guard, OwnedGuard};
+pub use inspect::Process;
+pub use lock::FileLock;
+pub use options::{Family, LockOptions, Mode};
+pub use wait::{Request, Waiting};
+
+/// The real-time signal that ends waits at their deadline or when cancelled:
+/// SIGRTMIN + 10 (44) unless that is taken.
+///
+/// Its handler does nothing. It is installed at the first contended wait that has
+/// a time limit or a token, without SA_RESTART, and looked at before each further
+/// one: when somebody else has installed a handler since, another free signal is
+/// used. A thread that blocks the signal gets it unblocked for the time of such a
+/// wait. When every real-time signal is taken (None), or the kernel grants no
+/// timer, a helper thread waits instead.
+pub fn wait_signal() -> Option<i32> {
+    sys::signal::ours()
+}
+
+/// Uses another real-time signal for [`wait_signal`] from now on.
+///
+/// # Errors
+///
+/// `InvalidInput` when it is not a real-time signal, `AlreadyExists` when it has
+/// a handler or is ignored.
+pub fn set_wait_signal(signal: i32) -> std::io::Result<()> {
+    sys::signal::prefer(signal)
+}

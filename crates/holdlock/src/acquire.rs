@@ -1,0 +1,398 @@
+//! From a request to a held lock: past the gate, through the kernel's queue, and
+//! on the file that is at the path.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::gate::{Alone, Entry, Gate, Owner, Passed};
+use crate::inspect;
+use crate::lock::FileLock;
+use crate::open::{self, LockFile, Opened};
+use crate::orphan;
+use crate::sys::file::{self, Patience};
+use crate::wait::{KernelError, KernelWait, Stop, Wait};
+use crate::waiter_thread;
+use crate::{Conflict, Error, Mode, Request, registry};
+
+/// How long a request waits for the holder of a removed lock file before it
+/// refuses. Who deletes on release holds a removed file for a moment.
+const ORPHAN_GRACE: Duration = Duration::from_secs(1);
+/// Attempts to open or create a file which others create and remove meanwhile.
+const OPEN_ATTEMPTS: u32 = 1000;
+
+impl FileLock {
+    /// Takes the lock for `owner`. Returns the locked file.
+    pub(crate) fn take(&self, request: Request<'_>, owner: Owner) -> Result<Arc<LockFile>, Error> {
+        let mode = request.mode;
+        let mut wait = Wait::new(request);
+        let gate = self.gate();
+        let mut join = true;
+        loop {
+            let entry = Entry { mode, owner, join };
+            let passed = gate
+                .enter(entry, &mut wait, |file| {
+                    drop(self.unlock(gate, file, Mode::Exclusive))
+                })
+                .map_err(|stop| self.stopped(stop, mode, &wait, gate.file().as_deref()))?;
+            match passed {
+                Passed::Alone(alone) => {
+                    return self.take_alone(gate, alone, mode, owner, &mut wait);
+                }
+                Passed::Joined(joined) => {
+                    if !joined.check || joined.file.is_current() {
+                        return Ok(joined.file);
+                    }
+                    // The others hold a file that is not at the path any more: wait until they
+                    // are out.
+                    let _ = self.leave(gate, &joined.file, mode, owner);
+                    join = false;
+                }
+            }
+        }
+    }
+
+    /// The part of a thread that has passed the gate alone.
+    fn take_alone(
+        &self,
+        gate: &Gate,
+        alone: Alone,
+        mode: Mode,
+        owner: Owner,
+        wait: &mut Wait<'_>,
+    ) -> Result<Arc<LockFile>, Error> {
+        // Whatever goes wrong, also a panic in the caller's callback: nobody is inside then.
+        let inside = Inside { gate };
+        if alone.kept
+            && let Some(file) = &alone.file
+        {
+            if mode == Mode::Exclusive && (!alone.check || file.is_current()) {
+                inside.stay();
+                return Ok(file.clone());
+            }
+            let _ = file::unlock(file.as_fd(), self.options.family);
+        }
+        let file = self.lock_in_kernel(gate, alone.file, mode, wait)?;
+        inside.stay();
+        if mode == Mode::Shared {
+            gate.share(owner);
+        }
+        Ok(file)
+    }
+
+    /// Takes the kernel's lock, on the file that is at the path once it is taken.
+    pub(crate) fn lock_in_kernel(
+        &self,
+        gate: &Gate,
+        file: Option<Arc<LockFile>>,
+        mode: Mode,
+        wait: &mut Wait<'_>,
+    ) -> Result<Arc<LockFile>, Error> {
+        let mut next = file;
+        loop {
+            let file = match next.take() {
+                Some(file) => file,
+                None => {
+                    let file = Arc::new(self.open_file(mode, wait)?);
+                    gate.set_file(Some(file.clone()));
+                    file
+                }
+            };
+            let file = match self.lock_this(gate, file, mode, wait)? {
+                Locked::Yes(file) => file,
+                Locked::Again(file) => {
+                    next = Some(file);
+                    continue;
+                }
+            };
+            if file.is_current() {
+                return Ok(file);
+            }
+            // Somebody removed, renamed or replaced it before we had the lock. Unlock before
+            // closing: a child may have inherited the description.
+            let _ = file::unlock(file.as_fd(), self.options.family);
+            gate.set_file(None);
+        }
+    }
+
+    fn lock_this(
+        &self,
+        gate: &Gate,
+        file: Arc<LockFile>,
+        mode: Mode,
+        wait: &mut Wait<'_>,
+    ) -> Result<Locked, Error> {
+        let family = self.options.family;
+        let failed = |source: io::Error| {
+            Error::from_lock_call(&self.name.path, lock_call(mode), source, || {
+                file::file_system(file.as_fd())
+            })
+        };
+        match file::lock(file.as_fd(), family, mode, Patience::Never) {
+            Ok(()) => return Ok(Locked::Yes(file)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                return Ok(Locked::Again(file));
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) && !file.writable => {
+                // NFS wants an exclusive lock's file open for writing.
+                let again = match open::open_existing(&self.name, true) {
+                    Ok(Opened::File(again)) if again.writable => Arc::new(again),
+                    _ => return Err(failed(error)),
+                };
+                gate.set_file(Some(again.clone()));
+                return Ok(Locked::Again(again));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        let stopped = |stop, wait: &Wait<'_>| self.stopped(stop, mode, wait, Some(&file));
+        if !wait.may_sleep() {
+            return Err(stopped(Stop::Busy, wait));
+        }
+        if registry::held_by_this_thread(file.identity, family, mode, gate) {
+            return Err(stopped(Stop::Deadlock, wait));
+        }
+        wait.begin().map_err(|stop| stopped(stop, wait))?;
+        match wait.kernel(file.as_fd(), family, mode, None) {
+            Ok(KernelWait::Locked) => Ok(Locked::Yes(file)),
+            Ok(KernelWait::NoSignals | KernelWait::Capped) => {
+                let locked =
+                    waiter_thread::lock(&file, family, mode, wait).map_err(
+                        |error| match error {
+                            KernelError::Stop(stop) => stopped(stop, wait),
+                            KernelError::Io(error) => failed(error),
+                        },
+                    )?;
+                gate.set_file(Some(locked.clone()));
+                Ok(Locked::Yes(locked))
+            }
+            Err(KernelError::Stop(stop)) => Err(stopped(stop, wait)),
+            Err(KernelError::Io(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Opens the lock file, or creates it after making sure that nobody holds
+    /// the lock on a removed file of that name.
+    fn open_file(&self, mode: Mode, wait: &mut Wait<'_>) -> Result<LockFile, Error> {
+        let mut refuse_at = None;
+        for _ in 0..OPEN_ATTEMPTS {
+            match self.try_open().map_err(|error| self.cannot_open(error))? {
+                TryOpen::File(file) => return Ok(file),
+                TryOpen::Raced => {}
+                TryOpen::Orphan(orphan) => {
+                    self.wait_for_orphan(orphan, mode, wait, &mut refuse_at)?;
+                }
+            }
+        }
+        Err(self.cannot_open(io::Error::other(
+            "it is created and removed again and again by others",
+        )))
+    }
+
+    /// One attempt to open or create the lock file. Never waits.
+    pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
+        // A shared OFD lock needs reading only, but one descriptor serves for both modes.
+        let writable = self.options.family == crate::Family::Ofd;
+        if let Opened::File(file) = open::open_existing(&self.name, writable)? {
+            return Ok(TryOpen::File(file));
+        }
+        if let Some(orphan) = orphan::find(&self.name.path, self.options.family) {
+            return Ok(TryOpen::Orphan(orphan));
+        }
+        match open::create(&self.name, &self.options, writable) {
+            Ok(file) => Ok(TryOpen::File(file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(TryOpen::Raced),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits in the kernel's queue of the removed file, for a short while.
+    fn wait_for_orphan(
+        &self,
+        orphan: orphan::Orphan,
+        mode: Mode,
+        wait: &mut Wait<'_>,
+        refuse_at: &mut Option<Instant>,
+    ) -> Result<(), Error> {
+        let refuse = |wait: &Wait<'_>| {
+            let conflict =
+                Conflict::new(&self.name.path, mode, wait.waited(), Some(orphan.identity));
+            Error::RemovedWhileHeld(Box::new(conflict.with_holders(vec![orphan.holder.clone()])))
+        };
+        if !wait.may_sleep() {
+            return Err(refuse(wait));
+        }
+        let until = *refuse_at.get_or_insert_with(|| Instant::now() + ORPHAN_GRACE);
+        match wait.begin() {
+            Err(Stop::Cancelled) => return Err(self.stopped(Stop::Cancelled, mode, wait, None)),
+            Err(_) => return Err(refuse(wait)),
+            Ok(()) => {}
+        }
+        if Instant::now() >= until {
+            return Err(refuse(wait));
+        }
+        let Ok(door) = std::fs::File::open(&orphan.door) else {
+            return Ok(()); // gone in the meantime: look again
+        };
+        // Exclusive, also for a shared request: until nobody at all holds the removed file.
+        match wait.kernel(
+            door.as_fd(),
+            self.options.family,
+            Mode::Exclusive,
+            Some(until),
+        ) {
+            Ok(KernelWait::Locked) => Ok(()),
+            Ok(KernelWait::Capped) => Err(refuse(wait)),
+            Err(KernelError::Stop(Stop::Cancelled)) => {
+                Err(self.stopped(Stop::Cancelled, mode, wait, None))
+            }
+            Err(KernelError::Stop(_)) => Err(refuse(wait)),
+            Ok(KernelWait::NoSignals) | Err(KernelError::Io(_)) => {
+                std::thread::sleep(Duration::from_millis(1));
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the lock back: to the next thread, or to the kernel.
+    pub(crate) fn leave(
+        &self,
+        gate: &Gate,
+        file: &Arc<LockFile>,
+        mode: Mode,
+        owner: Owner,
+    ) -> Result<(), Error> {
+        match mode {
+            Mode::Exclusive => gate.leave_exclusive(|| self.unlock(gate, file, mode)),
+            Mode::Shared => gate.leave_shared(owner, || self.unlock(gate, file, mode)),
+        }
+    }
+
+    /// Gives the kernel's lock back, and deletes the file first where asked for.
+    /// Only for who is alone inside.
+    fn unlock(&self, gate: &Gate, file: &LockFile, mode: Mode) -> Result<(), Error> {
+        let mut deleted = Ok(());
+        if self.options.delete_on_release {
+            deleted = self.delete(file, mode);
+            // A removed file is of no further use.
+            gate.set_file(None);
+        }
+        let unlocked = file::unlock(file.as_fd(), self.options.family);
+        if unlocked.is_err() {
+            // Closing the last descriptor unlocks as well.
+            gate.set_file(None);
+        }
+        unlocked
+            .map_err(|error| self.system("unlocking", error))
+            .and(deleted)
+    }
+
+    /// Removes the lock file while we still hold its lock: who waits for it will
+    /// find that it is not at the path any more, and start over.
+    fn delete(&self, file: &LockFile, mode: Mode) -> Result<(), Error> {
+        if mode == Mode::Shared {
+            // Others may share the lock; only the last one removes the file. A failed conversion
+            // gives the shared lock up, which is what we are about to do anyway.
+            let family = self.options.family;
+            match file::lock(file.as_fd(), family, Mode::Exclusive, Patience::Never) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(self.system("locking before deletion", error)),
+            }
+        }
+        if !file.is_current() {
+            return Ok(()); // what is at the path is not ours to remove
+        }
+        match std::fs::remove_file(&self.name.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.system("deleting the lock file", error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn stopped(
+        &self,
+        stop: Stop,
+        mode: Mode,
+        wait: &Wait<'_>,
+        file: Option<&LockFile>,
+    ) -> Error {
+        let path = &self.name.path;
+        let waited = wait.waited();
+        let identity = file.map(|file| file.identity);
+        match stop {
+            Stop::Busy => Error::WouldBlock(Box::new(Conflict::new(path, mode, waited, identity))),
+            Stop::TimedOut => {
+                let holders = identity.and_then(|identity| inspect::holders(identity).ok());
+                Error::TimedOut(Box::new(
+                    Conflict::new(path, mode, waited, identity)
+                        .with_holders(holders.unwrap_or_default()),
+                ))
+            }
+            Stop::Cancelled => Error::Cancelled {
+                path: path.clone(),
+                waited,
+            },
+            Stop::Deadlock => Error::Deadlock {
+                path: path.clone(),
+                mode,
+            },
+        }
+    }
+
+    pub(crate) fn cannot_open(&self, source: io::Error) -> Error {
+        Error::Open {
+            path: self.name.path.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn system(&self, operation: &'static str, source: io::Error) -> Error {
+        Error::System {
+            path: self.name.path.clone(),
+            operation,
+            source,
+        }
+    }
+}
+
+fn lock_call(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exclusive => "locking (exclusive)",
+        Mode::Shared => "locking (shared)",
+    }
+}
+
+/// What a lock call came to.
+enum Locked {
+    Yes(Arc<LockFile>),
+    /// Not yet: try this file, which may be open for writing now.
+    Again(Arc<LockFile>),
+}
+
+/// What an attempt to open the lock file came to.
+pub(crate) enum TryOpen {
+    File(LockFile),
+    /// Another process was quicker at creating or removing it.
+    Raced,
+    Orphan(orphan::Orphan),
+}
+
+/// Opens the gate again when dropped, unless told to [`stay`](Inside::stay).
+pub(crate) struct Inside<'g> {
+    pub(crate) gate: &'g Gate,
+}
+
+impl Inside<'_> {
+    pub(crate) fn stay(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.gate.open();
+    }
+}

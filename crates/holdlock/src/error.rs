@@ -1,0 +1,325 @@
+//! What can go wrong, with who and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::Mode;
+use crate::inspect::{self, Process};
+use crate::sys::file::Identity;
+
+/// Why a lock was not taken, or not given back.
+///
+/// Each message names the path, what was attempted, who is in the way as far as
+/// /proc tells, and what can be done.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A request that was not to wait found the lock held.
+    WouldBlock(Box<Conflict>),
+    /// The lock was still held at the deadline.
+    TimedOut(Box<Conflict>),
+    /// The lock file was removed while a process holds the lock on it. To create
+    /// a new one would let two in, so nothing was created.
+    RemovedWhileHeld(Box<Conflict>),
+    /// The wait was ended by a [`CancelToken`](crate::CancelToken) or by a request's callback.
+    Cancelled {
+        /// The lock file.
+        path: PathBuf,
+        /// How long the request had waited.
+        waited: Duration,
+    },
+    /// The calling thread waits for a lock that it holds itself, by a guard that
+    /// cannot leave the thread. Nothing could ever end that wait.
+    Deadlock {
+        /// The lock file.
+        path: PathBuf,
+        /// The mode that was asked for.
+        mode: Mode,
+    },
+    /// The lock file cannot be opened or created.
+    Open {
+        /// The lock file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file system does not support this kind of lock.
+    Unsupported {
+        /// The lock file.
+        path: PathBuf,
+        /// The file system's name.
+        file_system: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Any other failure of a system call.
+    System {
+        /// The lock file.
+        path: PathBuf,
+        /// What was attempted.
+        operation: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// A lock that somebody else has.
+#[derive(Debug)]
+pub struct Conflict {
+    path: PathBuf,
+    mode: Mode,
+    waited: Duration,
+    identity: Option<Identity>,
+    holders: OnceLock<Vec<Process>>,
+}
+
+impl Conflict {
+    /// Holders are looked for when somebody asks for them.
+    pub(crate) fn new(
+        path: &Path,
+        mode: Mode,
+        waited: Duration,
+        identity: Option<Identity>,
+    ) -> Conflict {
+        Conflict {
+            path: path.to_owned(),
+            mode,
+            waited,
+            identity,
+            holders: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn with_holders(self, holders: Vec<Process>) -> Conflict {
+        let _ = self.holders.set(holders);
+        self
+    }
+
+    /// The lock file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The mode that was asked for.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// How long the request had waited.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Who holds the lock, as far as /proc shows it.
+    ///
+    /// After a timeout, those who held it then. After a try, which must be quick,
+    /// they are looked for at the first call of this method (about 0.2 ms): it
+    /// may be somebody else by then, or nobody.
+    pub fn holders(&self) -> &[Process] {
+        self.holders.get_or_init(|| {
+            self.identity
+                .and_then(|identity| inspect::holders(identity).ok())
+                .unwrap_or_default()
+        })
+    }
+}
+
+impl Error {
+    /// Whether somebody else holds the lock: asking again later may succeed.
+    pub fn is_conflict(&self) -> bool {
+        self.conflict().is_some()
+    }
+
+    /// What is known of the conflict, if this is one.
+    pub fn conflict(&self) -> Option<&Conflict> {
+        match self {
+            Error::WouldBlock(conflict)
+            | Error::TimedOut(conflict)
+            | Error::RemovedWhileHeld(conflict) => Some(conflict),
+            _ => None,
+        }
+    }
+
+    /// The lock file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Error::WouldBlock(conflict)
+            | Error::TimedOut(conflict)
+            | Error::RemovedWhileHeld(conflict) => &conflict.path,
+            Error::Cancelled { path, .. }
+            | Error::Deadlock { path, .. }
+            | Error::Open { path, .. }
+            | Error::Unsupported { path, .. }
+            | Error::System { path, .. } => path,
+        }
+    }
+
+    /// Sorts a failed lock call.
+    pub(crate) fn from_lock_call(
+        path: &Path,
+        operation: &'static str,
+        source: io::Error,
+        file_system: impl FnOnce() -> String,
+    ) -> Error {
+        let path = path.to_owned();
+        match source.raw_os_error() {
+            Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::ENOLCK) => Error::Unsupported {
+                path,
+                file_system: file_system(),
+                source,
+            },
+            _ => Error::System {
+                path,
+                operation,
+                source,
+            },
+        }
+    }
+}
+
+/// What can be done about a file that does not open.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ELOOP) => {
+            "the last component is a symbolic link, which is not followed unless \
+             LockOptions::follow_symlinks asks for it"
+        }
+        Some(libc::ENOENT) => {
+            "its directory is missing; create it, or ask for it with LockOptions::create_parents"
+        }
+        Some(libc::ENOTDIR) => "a part of the path is not a directory",
+        Some(libc::EISDIR) => "the path ends in a slash, but there is no such directory",
+        Some(libc::EACCES | libc::EPERM) => {
+            "opening needs permission to read or write the file, creating it permission to write \
+             its directory"
+        }
+        Some(libc::EMFILE) => {
+            "this process has too many files open; close some or raise RLIMIT_NOFILE (ulimit -n)"
+        }
+        Some(libc::ENFILE) => "the whole system has too many files open (fs.file-max)",
+        Some(libc::ENOSPC | libc::EDQUOT) => {
+            "there is no room for a new file; free some, or use a lock file that exists"
+        }
+        Some(libc::EROFS) => {
+            "the file system is read-only and the file does not exist; use a writable directory"
+        }
+        Some(libc::ENXIO) => "a socket cannot be a lock file",
+        Some(libc::ENAMETOOLONG) => "use a shorter name",
+        _ => "check the path and its permissions",
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::WouldBlock(conflict) => {
+                write!(f, "{}: ", conflict.path.display())?;
+                write!(f, "the {} lock is not free", conflict.mode)?;
+                by(f, conflict.holders())
+            }
+            Error::TimedOut(conflict) => {
+                write!(f, "{}: ", conflict.path.display())?;
+                write!(f, "no {} lock after {:.3?}", conflict.mode, conflict.waited)?;
+                by(f, conflict.holders())
+            }
+            Error::RemovedWhileHeld(conflict) => {
+                write!(
+                    f,
+                    "{}: the lock file was removed while it is held",
+                    conflict.path.display()
+                )?;
+                by(f, conflict.holders())?;
+                f.write_str("; wait until that has ended, and let nobody remove lock files")
+            }
+            Error::Cancelled { path, waited } => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: the wait for the lock was cancelled after {waited:.3?}"
+                )
+            }
+            Error::Deadlock { path, mode } => write!(
+                f,
+                "{}: this thread holds the lock and asks for it again ({mode}); it would wait for \
+                 itself for ever. Release the first guard, or pass it on",
+                path.display()
+            ),
+            Error::Open { path, source } => write!(
+                f,
+                "{}: cannot open the lock file: {source} ({})",
+                path.display(),
+                remedy(source)
+            ),
+            Error::Unsupported {
+                path,
+                file_system,
+                source,
+            } => write!(
+                f,
+                "{}: this file system ({file_system}) does not support such locks: {source}; put \
+                 the lock file on a local file system, or enable locking in the mount options",
+                path.display()
+            ),
+            Error::System {
+                path,
+                operation,
+                source,
+            } => {
+                write!(f, "{}: {operation} failed: {source}", path.display())?;
+                match source.raw_os_error() {
+                    Some(libc::EBADF) => f.write_str(
+                        " (this kind of lock needs the file open for writing, as on NFS and for \
+                         an exclusive OFD lock; permission to write it is missing)",
+                    ),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// `, held by pid 12 (make) of root and 2 more`
+fn by(f: &mut fmt::Formatter<'_>, holders: &[Process]) -> fmt::Result {
+    const NAMED: usize = 3;
+    for (position, holder) in holders.iter().take(NAMED).enumerate() {
+        f.write_str(if position == 0 { "; held by " } else { ", " })?;
+        write!(f, "{holder}")?;
+        if holder.pid == std::process::id() {
+            f.write_str(" (this process)")?;
+        }
+    }
+    match holders.len().saturating_sub(NAMED) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Open { source, .. }
+            | Error::Unsupported { source, .. }
+            | Error::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// For functions that return [`io::Result`]: the kind stays, the message too.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match &error {
+            Error::WouldBlock(_) | Error::RemovedWhileHeld(_) => io::ErrorKind::WouldBlock,
+            Error::TimedOut(_) => io::ErrorKind::TimedOut,
+            // Not Interrupted: generic code would try that again.
+            Error::Cancelled { .. } => io::ErrorKind::Other,
+            Error::Deadlock { .. } => io::ErrorKind::Deadlock,
+            Error::Unsupported { .. } => io::ErrorKind::Unsupported,
+            Error::Open { source, .. } | Error::System { source, .. } => source.kind(),
+        };
+        io::Error::new(kind, error)
+    }
+}

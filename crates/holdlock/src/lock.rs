@@ -1,0 +1,216 @@
+//! `FileLock`: the path and the options that processes agree on.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::acquire::TryOpen;
+use crate::gate::Gate;
+use crate::inspect::{self, Process};
+use crate::open::LockName;
+use crate::sys::fork::ForkCell;
+use crate::{Error, Guard, LockOptions, OwnedGuard, Request, registry};
+
+/// A lock that processes share by the path of a file.
+///
+/// Opening takes no lock. A `FileLock` is meant to be made once and used often:
+/// it keeps its file open, which makes the next acquisition cheaper. It is
+/// `Send` and `Sync`; share it between threads by reference or in an [`Arc`].
+/// Threads that use one `FileLock` exclude each other just as processes do.
+///
+/// The file is never written and never truncated. Its content, if it has any, is
+/// nobody's business here.
+///
+/// ```
+/// use holdlock::FileLock;
+/// # let path = std::env::temp_dir().join(format!("holdlock-doc-lock-{}", std::process::id()));
+/// let lock = FileLock::open(&path)?;
+/// {
+///     let _guard = lock.lock()?;
+///     // No other process and no other thread is here now.
+/// }
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct FileLock {
+    pub(crate) name: Arc<LockName>,
+    pub(crate) options: LockOptions,
+    gate: ForkCell<Arc<Gate>>,
+}
+
+impl FileLock {
+    /// Opens the lock file at `path` with the default [`LockOptions`], and
+    /// creates it, empty, when it is missing.
+    ///
+    /// The path is made absolute, so a later change of the working directory
+    /// does not change the lock. A symbolic link at its last component is
+    /// refused, a FIFO or device does not hang, a directory can be a lock. An
+    /// existing file is opened for reading only (or for writing only, where
+    /// reading is denied).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`] when the file can neither be opened nor created.
+    ///
+    /// Blocks only while another process has to give back a lease on the file
+    /// (fcntl(2), F_SETLEASE), and on a network file system whose server is gone.
+    pub fn open(path: impl AsRef<Path>) -> Result<FileLock, Error> {
+        FileLock::open_with(LockOptions::new(), path.as_ref())
+    }
+
+    pub(crate) fn open_with(options: LockOptions, path: &Path) -> Result<FileLock, Error> {
+        let name = LockName::new(path, options.follow_symlinks).map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        let lock = FileLock {
+            name: Arc::new(name),
+            options,
+            gate: ForkCell::new(),
+        };
+        // What is wrong with the path should be known now. A file that was removed while held is
+        // a matter for the one who asks for the lock.
+        if let TryOpen::File(file) = lock.try_open().map_err(|e| lock.cannot_open(e))? {
+            lock.gate().set_file(Some(Arc::new(file)));
+        }
+        Ok(lock)
+    }
+
+    /// The absolute path of the lock file.
+    pub fn path(&self) -> &Path {
+        &self.name.path
+    }
+
+    /// Takes the lock exclusively; waits for as long as it takes.
+    ///
+    /// The waiting thread sleeps in flock(2), in the kernel's queue, which serves
+    /// first come, first served.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Deadlock`] when this thread holds the lock already by a
+    ///   [`Guard`], through this or another `FileLock` on the same file.
+    /// * [`Error::RemovedWhileHeld`] when the lock file is missing and a process
+    ///   was found that holds the lock on the removed one.
+    /// * [`Error::Unsupported`] when the file system cannot lock.
+    /// * [`Error::Open`] when the file was removed and cannot be created again.
+    pub fn lock(&self) -> Result<Guard<'_>, Error> {
+        self.acquire(Request::exclusive())
+    }
+
+    /// Takes the lock exclusively if it is free now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WouldBlock`] when it is not; besides those of [`lock`](FileLock::lock).
+    pub fn try_lock(&self) -> Result<Guard<'_>, Error> {
+        self.acquire(Request::exclusive().try_once())
+    }
+
+    /// Takes the lock exclusively; waits at most `timeout`.
+    ///
+    /// The wait does not poll: the thread sleeps in flock(2) and keeps its place
+    /// in the queue until a timer interrupts it at the deadline, within about 0.1 ms.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`], naming the holders; besides those of [`lock`](FileLock::lock).
+    pub fn try_lock_for(&self, timeout: Duration) -> Result<Guard<'_>, Error> {
+        self.acquire(Request::exclusive().timeout(timeout))
+    }
+
+    /// Takes the lock exclusively; waits until `deadline` at most. See
+    /// [`try_lock_for`](FileLock::try_lock_for).
+    pub fn try_lock_until(&self, deadline: Instant) -> Result<Guard<'_>, Error> {
+        self.acquire(Request::exclusive().deadline(deadline))
+    }
+
+    /// As [`lock`](FileLock::lock), but shared with other shared holders.
+    ///
+    /// A thread that has a shared guard may take another one. Shared requests can
+    /// pass an exclusive one that waits in the kernel's queue.
+    pub fn lock_shared(&self) -> Result<Guard<'_>, Error> {
+        self.acquire(Request::shared())
+    }
+
+    /// As [`try_lock`](FileLock::try_lock), but shared with other shared holders.
+    pub fn try_lock_shared(&self) -> Result<Guard<'_>, Error> {
+        self.acquire(Request::shared().try_once())
+    }
+
+    /// As [`try_lock_for`](FileLock::try_lock_for), but shared with other shared holders.
+    pub fn try_lock_shared_for(&self, timeout: Duration) -> Result<Guard<'_>, Error> {
+        self.acquire(Request::shared().timeout(timeout))
+    }
+
+    /// As [`try_lock_until`](FileLock::try_lock_until), but shared with other shared holders.
+    pub fn try_lock_shared_until(&self, deadline: Instant) -> Result<Guard<'_>, Error> {
+        self.acquire(Request::shared().deadline(deadline))
+    }
+
+    /// The general form of all the above: takes the lock as the request says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cancelled`] besides those of [`lock`](FileLock::lock),
+    /// [`try_lock`](FileLock::try_lock) and [`try_lock_for`](FileLock::try_lock_for).
+    pub fn acquire(&self, request: Request<'_>) -> Result<Guard<'_>, Error> {
+        Guard::acquire(self, request)
+    }
+
+    /// As [`lock`](FileLock::lock), with a guard that may move to another thread
+    /// and outlive the reference. Because of that, a second request by the same
+    /// thread is no certain deadlock, and waits.
+    pub fn lock_owned(self: &Arc<Self>) -> Result<OwnedGuard, Error> {
+        self.acquire_owned(Request::exclusive())
+    }
+
+    /// As [`acquire`](FileLock::acquire), with a guard that may move to another
+    /// thread and outlive the reference.
+    pub fn acquire_owned(self: &Arc<Self>, request: Request<'_>) -> Result<OwnedGuard, Error> {
+        OwnedGuard::acquire(self.clone(), request)
+    }
+
+    /// The processes that hold a lock on the lock file now, of whichever family,
+    /// as far as /proc shows them.
+    ///
+    /// About 0.2 ms, unless the kernel does not name a holder (OFD locks, or an
+    /// inherited one): then all processes are looked at.
+    pub fn holders(&self) -> io::Result<Vec<Process>> {
+        self.identity().map_or(Ok(Vec::new()), inspect::holders)
+    }
+
+    /// The processes that wait for a lock on the lock file now, in the order of
+    /// /proc/locks. Threads that wait for another thread of their own process are
+    /// not among them, nor are those that wait for an OFD lock.
+    pub fn waiters(&self) -> io::Result<Vec<Process>> {
+        self.identity().map_or(Ok(Vec::new()), inspect::waiters)
+    }
+
+    fn identity(&self) -> Option<crate::sys::file::Identity> {
+        match self.name.identity() {
+            Ok(identity) => Some(identity),
+            Err(_) => self.gate().file().map(|file| file.identity),
+        }
+    }
+
+    /// This process's gate; after a fork, a fresh one without a file.
+    pub(crate) fn gate(&self) -> &Gate {
+        self.gate.get_or_make(|| {
+            let gate = Arc::new(Gate::new());
+            registry::add(self.options.family, &gate);
+            gate
+        })
+    }
+}
+
+impl fmt::Debug for FileLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileLock")
+            .field("path", &self.name.path)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,120 @@
+//! How a lock file is opened, created and locked.
+
+use std::path::Path;
+
+use crate::{Error, FileLock};
+
+/// Whether others may hold the lock at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// One holder, nobody else.
+    Exclusive,
+    /// Any number of shared holders, no exclusive one.
+    Shared,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Mode::Exclusive => "exclusive",
+            Mode::Shared => "shared",
+        })
+    }
+}
+
+/// Which of the kernel's two families of locks to use. They do not see each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Family {
+    /// flock(2) on the whole file: what flock(1), Python's `fcntl.flock`,
+    /// `std::fs::File::lock`, systemd and most lock libraries use.
+    #[default]
+    Flock,
+    /// Open file description locks of fcntl(2), on the whole file: what
+    /// excludes the users of POSIX record locks (apt, Java, s6, SQLite).
+    ///
+    /// An exclusive one needs permission to write the file, a shared one to read it.
+    Ofd,
+}
+
+/// Options for opening a [`FileLock`], in the manner of [`std::fs::OpenOptions`].
+///
+/// The defaults are right for most uses: the file is created when missing, with
+/// `0666 & !umask`, and stays when the lock is released.
+///
+/// ```
+/// use holdlock::LockOptions;
+/// # let dir = std::env::temp_dir().join(format!("holdlock-doc-options-{}", std::process::id()));
+/// let lock = LockOptions::new()
+///     .mode(0o660)
+///     .create_parents(true)
+///     .open(dir.join("cache/index.lock"))?;
+/// # drop(lock); std::fs::remove_dir_all(&dir)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct LockOptions {
+    pub(crate) family: Family,
+    pub(crate) mode: Option<u32>,
+    pub(crate) create_parents: bool,
+    pub(crate) follow_symlinks: bool,
+    pub(crate) delete_on_release: bool,
+}
+
+impl LockOptions {
+    /// The defaults.
+    pub fn new() -> LockOptions {
+        LockOptions::default()
+    }
+
+    /// Use this family of kernel locks. Default: [`Family::Flock`].
+    pub fn family(mut self, family: Family) -> Self {
+        self.family = family;
+        self
+    }
+
+    /// Permissions of a lock file which this program creates, exactly so,
+    /// whatever the umask. An existing file keeps its own. Default: `0666 & !umask`.
+    ///
+    /// The file gets them before anybody else can see it, where the file system
+    /// has unnamed files (O_TMPFILE; all the usual local ones); elsewhere it is
+    /// closed to others for a moment.
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode & 0o7777);
+        self
+    }
+
+    /// Create missing parent directories. Default: no.
+    pub fn create_parents(mut self, create: bool) -> Self {
+        self.create_parents = create;
+        self
+    }
+
+    /// Follow a symbolic link at the last component of the path. Default: no,
+    /// because in a shared directory anybody may have put it there.
+    /// Links among the parent directories are always followed.
+    pub fn follow_symlinks(mut self, follow: bool) -> Self {
+        self.follow_symlinks = follow;
+        self
+    }
+
+    /// Remove the lock file at each release. Default: no.
+    ///
+    /// The name goes before the lock does, and whoever gets a lock on a removed
+    /// file starts over, so this is as safe as leaving the file. It makes each
+    /// acquisition dearer. Other programs that use the file have to check, as
+    /// we do, that the file they locked is still the one at the path; flock(1)
+    /// does not.
+    ///
+    /// A shared lock removes the file only when it is the last one.
+    pub fn delete_on_release(mut self, delete: bool) -> Self {
+        self.delete_on_release = delete;
+        self
+    }
+
+    /// Opens the lock file at `path`, and creates it when it is missing. Takes
+    /// no lock. See [`FileLock::open`].
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<FileLock, Error> {
+        FileLock::open_with(self.clone(), path.as_ref())
+    }
+}

@@ -1,0 +1,81 @@
+//! A lock file that was removed while it is held.
+//!
+//! No file lock can stop a stranger who removes the file of a lock that is held:
+//! the next process finds no file, creates one, and locks *that*. But whoever is
+//! about to create a missing lock file can look first whether some process still
+//! holds a lock on a deleted file of that very name.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::Family;
+use crate::inspect::{self, Process};
+use crate::sys::file::{Identity, device_numbers};
+
+/// A living holder of a deleted file.
+pub(crate) struct Orphan {
+    pub(crate) holder: Process,
+    pub(crate) identity: Identity,
+    /// The way to the deleted file: /proc/PID/fd/N.
+    pub(crate) door: PathBuf,
+}
+
+/// The living holder of a deleted file that was at `path`, as far as /proc shows it.
+///
+/// Cheap when no lock is held on that file system, which is mostly so: one read
+/// of /proc/locks. Else the descriptors of the processes that hold one are looked at.
+pub(crate) fn find(path: &Path, family: Family) -> Option<Orphan> {
+    let parent = fs::canonicalize(path.parent()?).ok()?;
+    let device = fs::metadata(&parent).ok()?.dev();
+    let on_device = inspect::entries(|entry| {
+        !entry.waiting && entry.kind.meets(family) && entry.device == device_numbers(device)
+    })
+    .ok()?;
+    if on_device.is_empty() {
+        return None;
+    }
+    let mut deleted = parent.join(path.file_name()?).into_os_string();
+    deleted.push(" (deleted)");
+    let look = |pid: u32| {
+        let (door, identity) = deleted_file(pid, &deleted)?;
+        let entry = on_device.iter().find(|entry| entry.is_on(identity))?;
+        Some(Orphan {
+            holder: Process::look_up(pid, entry.mode)?,
+            identity,
+            door,
+        })
+    };
+    let named = on_device.iter().filter_map(|entry| entry.pid);
+    named.clone().find_map(look).or_else(|| {
+        // The taker is not told, or gone and survived by a child: look at everybody.
+        let all_alive = on_device.iter().all(|entry| {
+            entry
+                .pid
+                .is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists())
+        });
+        if all_alive {
+            return None;
+        }
+        inspect::pids().find_map(look)
+    })
+}
+
+/// A descriptor of `pid` that is open on a deleted file of this name.
+fn deleted_file(pid: u32, deleted: &OsStr) -> Option<(PathBuf, Identity)> {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        let door = entry.path();
+        if fs::read_link(&door).is_ok_and(|link| link.as_os_str().as_bytes() == deleted.as_bytes())
+            && let Ok(metadata) = fs::metadata(&door)
+        {
+            let identity = Identity {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+            };
+            return Some((door, identity));
+        }
+    }
+    None
+}

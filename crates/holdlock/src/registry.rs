@@ -1,0 +1,49 @@
+//! The gates of this process: does the waiting thread hold the lock itself,
+//! through another `FileLock` on the same file?
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::gate::Gate;
+use crate::sys::file::Identity;
+use crate::sys::fork::ForkCell;
+use crate::{Family, Mode};
+
+type Gates = Vec<(Family, Weak<Gate>)>;
+
+static GATES: ForkCell<Mutex<Gates>> = ForkCell::new();
+
+/// Enters the gate of a new `FileLock`.
+pub(crate) fn add(family: Family, gate: &Arc<Gate>) {
+    let mut gates = gates().lock().unwrap_or_else(PoisonError::into_inner);
+    // The dead are swept out when the list is about to grow, so that adding stays cheap.
+    if gates.len() == gates.capacity() {
+        gates.retain(|(_, gate)| gate.strong_count() > 0);
+    }
+    gates.push((family, Arc::downgrade(gate)));
+}
+
+/// Whether the calling thread has a guard that cannot leave it, on the same file
+/// and in a mode that excludes `mode`. Only asked before a wait.
+pub(crate) fn held_by_this_thread(
+    file: Identity,
+    family: Family,
+    mode: Mode,
+    except: &Gate,
+) -> bool {
+    let gates: Vec<Arc<Gate>> = gates()
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .filter(|(other, _)| *other == family)
+        .filter_map(|(_, gate)| gate.upgrade())
+        .collect();
+    gates.iter().any(|gate| {
+        !std::ptr::eq(Arc::as_ptr(gate), except)
+            && gate.file().is_some_and(|other| other.identity == file)
+            && gate.held_by_this_thread(mode)
+    })
+}
+
+fn gates() -> &'static Mutex<Gates> {
+    GATES.get_or_make(Mutex::default)
+}

@@ -1,0 +1,249 @@
+//! Lock files: opening, locking, identity.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::check;
+use crate::{Family, Mode};
+
+/// Which inode: what two names must share to be one lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// Whether a lock call may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Fail with `WouldBlock` instead of sleeping.
+    Never,
+    /// Sleep until the lock is free or a signal handler ran.
+    Sleep,
+}
+
+/// How a lock file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// For reading: all that flock(2) asks for on local file systems.
+    Read,
+    /// For reading and writing: for OFD locks, and for flock(2) over NFS.
+    ReadWrite,
+    /// For writing, where reading is denied.
+    Write,
+}
+
+/// open(2) of a lock file that exists.
+///
+/// A FIFO or a device does not hang (O_NONBLOCK) and no terminal becomes the
+/// controlling one (O_NOCTTY); std adds O_CLOEXEC.
+pub(crate) fn open(path: &Path, access: Access, follow: bool) -> io::Result<std::fs::File> {
+    options(access, follow, libc::O_NONBLOCK).open(path)
+}
+
+/// As [`open`], but waits until a lease on the file was given back, which
+/// O_NONBLOCK turns into an error. Only for what is known to be a regular file.
+pub(crate) fn open_leased(path: &Path, access: Access, follow: bool) -> io::Result<std::fs::File> {
+    options(access, follow, 0).open(path)
+}
+
+/// Creates a lock file that must not exist yet, with `mode & !umask`.
+pub(crate) fn create_new(path: &Path, access: Access, mode: u32) -> io::Result<std::fs::File> {
+    options(
+        access,
+        false,
+        libc::O_NONBLOCK | libc::O_CREAT | libc::O_EXCL,
+    )
+    .mode(mode)
+    .open(path)
+}
+
+fn options(access: Access, follow: bool, flags: libc::c_int) -> std::fs::OpenOptions {
+    let nofollow = if follow { 0 } else { libc::O_NOFOLLOW };
+    let mut options = std::fs::OpenOptions::new();
+    options
+        .read(access != Access::Write)
+        .write(access != Access::Read)
+        .custom_flags(flags | nofollow | libc::O_NOCTTY);
+    options
+}
+
+/// Creates `path` so that it appears with exactly `mode`, whatever the umask:
+/// an unnamed file gets the mode first and the name last.
+///
+/// Where the file system has no unnamed files the file is created without any
+/// permission for others and widened at once, so that nobody opens it too early.
+pub(crate) fn create_with_mode(path: &Path, mode: u32) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::PermissionsExt;
+    let permissions = std::fs::Permissions::from_mode(mode);
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // An exclusive name is asked for by linkat, not here: O_TMPFILE|O_EXCL would forbid the link.
+    let unnamed = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_TMPFILE | libc::O_NOCTTY)
+        .mode(0o600)
+        .open(parent);
+    if let Ok(file) = unnamed {
+        file.set_permissions(permissions.clone())?;
+        let magic = format!("/proc/self/fd/{}\0", file.as_raw_fd());
+        match link_following(&magic, path) {
+            Ok(()) => return Ok(file),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) => {} // /proc is missing, or links are not allowed here
+        }
+    }
+    let file = create_new(path, Access::ReadWrite, 0o600)?;
+    file.set_permissions(permissions)?;
+    Ok(file)
+}
+
+fn link_following(nul_terminated: &str, to: &Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let to = std::ffi::CString::new(to.as_os_str().as_bytes())?;
+    let from = CStr::from_bytes_with_nul(nul_terminated.as_bytes())
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: both are NUL-terminated strings which live through the call.
+    check(unsafe {
+        libc::linkat(
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            libc::AT_SYMLINK_FOLLOW,
+        )
+    })
+    .map(drop)
+}
+
+/// Takes the whole-file lock of `family`, converting one that is already held.
+///
+/// `WouldBlock` is a conflict; `Interrupted` means that a signal handler ran.
+pub(crate) fn lock(
+    fd: BorrowedFd<'_>,
+    family: Family,
+    mode: Mode,
+    patience: Patience,
+) -> io::Result<()> {
+    match family {
+        Family::Flock => {
+            let operation = match mode {
+                Mode::Exclusive => libc::LOCK_EX,
+                Mode::Shared => libc::LOCK_SH,
+            };
+            let nonblocking = match patience {
+                Patience::Never => libc::LOCK_NB,
+                Patience::Sleep => 0,
+            };
+            // SAFETY: flock takes no pointers; `fd` is open for the time of the borrow.
+            check(unsafe { libc::flock(fd.as_raw_fd(), operation | nonblocking) }).map(drop)
+        }
+        Family::Ofd => {
+            let kind = match mode {
+                Mode::Exclusive => libc::F_WRLCK,
+                Mode::Shared => libc::F_RDLCK,
+            };
+            let command = match patience {
+                Patience::Never => libc::F_OFD_SETLK,
+                Patience::Sleep => libc::F_OFD_SETLKW,
+            };
+            ofd(fd, command, kind).map_err(|error| match error.raw_os_error() {
+                // POSIX lets a conflict be either; the rest of us knows one.
+                Some(libc::EACCES) => io::Error::from_raw_os_error(libc::EAGAIN),
+                _ => error,
+            })
+        }
+    }
+}
+
+/// Gives the lock back.
+pub(crate) fn unlock(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
+    loop {
+        let result = match family {
+            // SAFETY: as in `lock`.
+            Family::Flock => check(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_UN) }).map(drop),
+            Family::Ofd => ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK),
+        };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+fn ofd(fd: BorrowedFd<'_>, command: libc::c_int, kind: libc::c_int) -> io::Result<()> {
+    // SAFETY: `flock` is plain data for which all-zero is valid: offset 0, length 0 = the whole
+    // file, and l_pid 0 as OFD commands demand.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = kind as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    // SAFETY: `range` is a valid struct flock and lives through the call.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), command, &range) }).map(drop)
+}
+
+/// The inode that `path` names now. The cheapest question that answers it:
+/// measured, lstat(2) costs what statx(2) with an empty mask costs.
+pub(crate) fn identity_at(path: &CStr, follow: bool) -> io::Result<Identity> {
+    // SAFETY: `stat` is plain data for which all-zero is valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a NUL-terminated string and a valid place for the answer, both alive in the call.
+    check(unsafe {
+        if follow {
+            libc::stat(path.as_ptr(), &mut stat)
+        } else {
+            libc::lstat(path.as_ptr(), &mut stat)
+        }
+    })?;
+    Ok(Identity {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+    })
+}
+
+/// Major and minor number of a device, as /proc/locks prints them.
+pub(crate) fn device_numbers(device: u64) -> (u32, u32) {
+    (libc::major(device), libc::minor(device))
+}
+
+/// The name of the file system an open file is on, for error messages.
+pub(crate) fn file_system(fd: BorrowedFd<'_>) -> String {
+    // SAFETY: `statfs` is plain data for which all-zero is valid.
+    let mut answer: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor and a valid place for the answer.
+    if check(unsafe { libc::fstatfs(fd.as_raw_fd(), &mut answer) }).is_err() {
+        return "unknown".into();
+    }
+    let name = match answer.f_type as u64 & 0xffff_ffff {
+        0x6969 => "nfs",
+        0xff53_4d42 => "cifs",
+        0xfe53_4d42 => "smb2",
+        0x6573_5546 => "fuse",
+        0x0102_1997 => "9p",
+        0x00c3_6400 => "ceph",
+        0x5346_414f => "afs",
+        0x0bd0_0bd0 => "lustre",
+        0x0116_1970 => "gfs2",
+        0x7461_636f => "ocfs2",
+        0x794c_7630 => "overlay",
+        0x0000_ef53 => "ext2/3/4",
+        0x0102_1994 => "tmpfs",
+        0x8584_58f6 => "ramfs",
+        0x9123_683e => "btrfs",
+        0x5846_5342 => "xfs",
+        0x2fc1_2fc1 => "zfs",
+        0xf2f5_2010 => "f2fs",
+        0x4d44 => "vfat",
+        0x2011_bab0 => "exfat",
+        0x786f_4256 => "vboxsf",
+        0x9fa0 => "proc",
+        0x6265_6572 => "sysfs",
+        other => return format!("type {other:#x}"),
+    };
+    name.into()
+}

@@ -1,0 +1,294 @@
+//! Ending a blocked system call of this thread: at a deadline, or when told to.
+//!
+//! The thread blocks in flock(2) itself, so it keeps its place in the kernel's
+//! queue. A POSIX timer that signals this one thread (SIGEV_THREAD_ID) goes off
+//! at the deadline; the signal's handler does nothing, but the call returns
+//! EINTR. The signal may land just before the call is entered and be lost, so
+//! the timer goes off again every [`AGAIN`], and only ever *after* the deadline:
+//! an interrupted waiter may lose its place.
+//!
+//! To cancel, another thread (or a signal handler) sends the same signal and
+//! starts the waiter's own timer as the repetition, so that it need not stay to
+//! see whether the first signal was lost.
+
+use std::cell::RefCell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{check, fork, signal};
+
+/// How often a signal that may have been lost is sent again.
+const AGAIN: Duration = Duration::from_millis(1);
+/// The same for a cancellation, where the caller waits for us.
+const AGAIN_CANCELLED: Duration = Duration::from_micros(100);
+
+/// While it lives, blocked system calls of this thread can be ended.
+pub(crate) struct Interrupt<'t> {
+    timer: libc::timer_t,
+    signal: libc::c_int,
+    was_blocked: bool,
+    registration: Option<Registration<'t>>,
+}
+
+impl<'t> Interrupt<'t> {
+    /// Prepares this thread. None where signals cannot be used: every real-time
+    /// signal is taken, or the kernel gives no timer.
+    pub(crate) fn prepare(bell: Option<&'t Bell>) -> Option<Interrupt<'t>> {
+        let signal = signal::ours()?;
+        let timer = thread_timer(signal)?;
+        let was_blocked = signal::unblock(signal);
+        let registration = bell.map(|bell| bell.register(timer, signal));
+        Some(Interrupt {
+            timer,
+            signal,
+            was_blocked,
+            registration,
+        })
+    }
+
+    /// From `deadline` on, interrupts until dropped or set anew.
+    pub(crate) fn at(&self, deadline: Instant) {
+        let ahead = deadline.saturating_duration_since(Instant::now());
+        // Zero would stop the timer instead of firing it.
+        set_timer(self.timer, ahead.max(Duration::from_nanos(1)), AGAIN);
+        if let Some(registration) = &self.registration
+            && registration.bell.rung()
+        {
+            // The ring's own timer may just have been overwritten.
+            set_timer(self.timer, AGAIN_CANCELLED, AGAIN_CANCELLED);
+        }
+    }
+}
+
+impl Drop for Interrupt<'_> {
+    fn drop(&mut self) {
+        // No ring after this ...
+        self.registration = None;
+        // ... and a signal that is on its way arrives when this system call returns, at the
+        // latest: none is left to interrupt the caller's own calls.
+        set_timer(self.timer, Duration::ZERO, Duration::ZERO);
+        if self.was_blocked {
+            signal::block(self.signal);
+        }
+    }
+}
+
+/// The timer of this thread for `signal`, made at the first contended wait.
+fn thread_timer(signal: libc::c_int) -> Option<libc::timer_t> {
+    TIMER.with_borrow_mut(|timer| {
+        let usable = timer
+            .as_ref()
+            .is_some_and(|t| t.signal == signal && t.generation == fork::generation());
+        if !usable {
+            *timer = ThreadTimer::new(signal);
+        }
+        timer.as_ref().map(|timer| timer.id)
+    })
+}
+
+thread_local! {
+    static TIMER: RefCell<Option<ThreadTimer>> = const { RefCell::new(None) };
+}
+
+struct ThreadTimer {
+    id: libc::timer_t,
+    signal: libc::c_int,
+    generation: u32,
+}
+
+impl ThreadTimer {
+    fn new(signal: libc::c_int) -> Option<ThreadTimer> {
+        // SAFETY: sigevent is plain data for which all-zero is valid.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = signal;
+        event.sigev_notify_thread_id = thread_id();
+        let mut id: libc::timer_t = std::ptr::null_mut();
+        // SAFETY: a valid event and a valid place for the id.
+        check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut id) }).ok()?;
+        Some(ThreadTimer {
+            id,
+            signal,
+            generation: fork::generation(),
+        })
+    }
+}
+
+impl Drop for ThreadTimer {
+    fn drop(&mut self) {
+        // Timers are not inherited by fork: there the id is nobody's or somebody else's.
+        if self.generation == fork::generation() {
+            // SAFETY: our own timer of this process; no Interrupt of this thread is left, since
+            // each ends in the call that began it.
+            unsafe { libc::timer_delete(self.id) };
+        }
+    }
+}
+
+fn thread_id() -> libc::pid_t {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// Async-signal-safe.
+fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) {
+    let time = |duration: Duration| libc::timespec {
+        // Far deadlines: a century is for ever.
+        tv_sec: duration.as_secs().min(100 * 365 * 86_400) as libc::time_t,
+        tv_nsec: duration.subsec_nanos() as libc::c_long,
+    };
+    let setting = libc::itimerspec {
+        it_value: time(first),
+        it_interval: time(then),
+    };
+    // SAFETY: a valid setting; a timer id that is not ours any more is EINVAL.
+    unsafe { libc::timer_settime(timer, 0, &setting, std::ptr::null_mut()) };
+}
+
+/// What a cancel token rings: a flag, and the threads to get out of their calls.
+///
+/// Ringing takes no mutex and allocates nothing, so a signal handler may do it.
+#[derive(Default)]
+pub(crate) struct Bell {
+    rung: AtomicBool,
+    places: Places,
+}
+
+/// Where waiting threads stand in line to be told; grows, never shrinks.
+#[derive(Default)]
+struct Places {
+    here: [Place; 8],
+    more: OnceLock<Box<Places>>,
+}
+
+/// One waiting thread.
+///
+/// `state` says who may touch the rest:
+///
+/// | state | meaning |
+/// |---|---|
+/// | FREE | nobody's |
+/// | TAKEN | its waiter is filling it in |
+/// | WAITING | whoever rings may read it, after moving it to RINGING |
+/// | RINGING | being read; the waiter's thread and timer stay until it is WAITING again |
+struct Place {
+    state: AtomicU32,
+    generation: AtomicU32,
+    thread: AtomicI32,
+    signal: AtomicI32,
+    timer: AtomicPtr<libc::c_void>,
+}
+
+const FREE: u32 = 0;
+const TAKEN: u32 = 1;
+const WAITING: u32 = 2;
+const RINGING: u32 = 3;
+
+impl Default for Place {
+    fn default() -> Place {
+        Place {
+            state: AtomicU32::new(FREE),
+            generation: AtomicU32::new(0),
+            thread: AtomicI32::new(0),
+            signal: AtomicI32::new(0),
+            timer: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+}
+
+impl Bell {
+    pub(crate) fn rung(&self) -> bool {
+        self.rung.load(Ordering::SeqCst)
+    }
+
+    /// Sets the flag and gets every registered thread out of its system call.
+    pub(crate) fn ring(&self) {
+        // The flag first: a waiter that registers too late to be told looks at it.
+        self.rung.store(true, Ordering::SeqCst);
+        let generation = fork::generation();
+        let mut places = Some(&self.places);
+        while let Some(current) = places {
+            for place in &current.here {
+                place.ring(generation);
+            }
+            places = current.more.get().map(|more| &**more);
+        }
+    }
+
+    fn register(&self, timer: libc::timer_t, signal: libc::c_int) -> Registration<'_> {
+        let mut places = &self.places;
+        loop {
+            for place in &places.here {
+                if place.take() {
+                    place.thread.store(thread_id(), Ordering::Relaxed);
+                    place.signal.store(signal, Ordering::Relaxed);
+                    place.timer.store(timer, Ordering::Relaxed);
+                    place
+                        .generation
+                        .store(fork::generation(), Ordering::Relaxed);
+                    place.state.store(WAITING, Ordering::SeqCst);
+                    return Registration { bell: self, place };
+                }
+            }
+            places = places.more.get_or_init(Default::default);
+        }
+    }
+}
+
+impl Place {
+    fn take(&self) -> bool {
+        self.state
+            .compare_exchange(FREE, TAKEN, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn ring(&self, generation: u32) {
+        let caught =
+            self.state
+                .compare_exchange(WAITING, RINGING, Ordering::SeqCst, Ordering::Relaxed);
+        if caught.is_err() {
+            return;
+        }
+        if self.generation.load(Ordering::Relaxed) == generation {
+            interrupt_thread(
+                self.thread.load(Ordering::Relaxed),
+                self.signal.load(Ordering::Relaxed),
+                self.timer.load(Ordering::Relaxed),
+            );
+        }
+        self.state.store(WAITING, Ordering::SeqCst);
+    }
+}
+
+/// A thread's place at a bell; gives it back when dropped.
+struct Registration<'t> {
+    bell: &'t Bell,
+    place: &'t Place,
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        // Whoever rings at this moment still uses our timer: two system calls' time.
+        while self
+            .place
+            .state
+            .compare_exchange(WAITING, FREE, Ordering::SeqCst, Ordering::Relaxed)
+            .is_err()
+        {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Async-signal-safe, and keeps errno as a signal handler must.
+fn interrupt_thread(thread: libc::pid_t, signal: libc::c_int, timer: libc::timer_t) {
+    // SAFETY: __errno_location is valid in every thread; getpid and tgkill take no pointers, and
+    // tgkill reaches threads of this process only, whose handler for the signal does nothing.
+    unsafe {
+        let errno = *libc::__errno_location();
+        set_timer(timer, AGAIN_CANCELLED, AGAIN_CANCELLED);
+        libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal);
+        *libc::__errno_location() = errno;
+    }
+}

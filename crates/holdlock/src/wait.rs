@@ -1,0 +1,332 @@
+//! How long to wait for a lock, and until what.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::sys::file::Patience;
+use crate::sys::interrupt::Interrupt;
+use crate::sys::{self, futex};
+use crate::{CancelToken, Family, Mode};
+
+/// One request for a lock: the mode, how long to wait, and who may end the wait.
+///
+/// This is the general form beneath `lock`, `try_lock` and their relatives.
+///
+/// ```
+/// use holdlock::{FileLock, Request};
+/// use std::time::Duration;
+/// # let path = std::env::temp_dir().join(format!("holdlock-doc-request-{}", std::process::id()));
+/// let lock = FileLock::open(&path)?;
+/// let guard = lock.acquire(Request::shared().timeout(Duration::from_secs(5)))?;
+/// # drop(guard); std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Request<'a> {
+    pub(crate) mode: Mode,
+    pub(crate) limit: Limit,
+    cancel: Option<&'a CancelToken>,
+    on_wait: Option<OnWait<'a>>,
+}
+
+type OnWait<'a> = &'a mut dyn FnMut(Waiting) -> ControlFlow<()>;
+
+/// How long a request may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    Never,
+    For(Duration),
+    Until(Instant),
+    Forever,
+}
+
+/// What a request's callback is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// The lock is not free; the thread is about to sleep. Once a request.
+    Began,
+    /// A signal handler ran in the waiting thread. A host such as Python can
+    /// now run what its own handlers only noted.
+    Interrupted,
+}
+
+impl<'a> Request<'a> {
+    /// A request that waits for as long as it takes.
+    pub fn new(mode: Mode) -> Request<'a> {
+        Request {
+            mode,
+            limit: Limit::Forever,
+            cancel: None,
+            on_wait: None,
+        }
+    }
+
+    /// [`Request::new`] with [`Mode::Exclusive`].
+    pub fn exclusive() -> Request<'a> {
+        Request::new(Mode::Exclusive)
+    }
+
+    /// [`Request::new`] with [`Mode::Shared`].
+    pub fn shared() -> Request<'a> {
+        Request::new(Mode::Shared)
+    }
+
+    /// Do not wait: a conflict is [`Error::WouldBlock`](crate::Error::WouldBlock).
+    pub fn try_once(mut self) -> Self {
+        self.limit = Limit::Never;
+        self
+    }
+
+    /// Wait at most so long, from the moment the request is made on. Zero is
+    /// [`try_once`](Request::try_once).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limit = if timeout.is_zero() {
+            Limit::Never
+        } else {
+            Limit::For(timeout)
+        };
+        self
+    }
+
+    /// Wait until this instant at most. One that has passed still gives a lock
+    /// that is free.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.limit = Limit::Until(deadline);
+        self
+    }
+
+    /// End the wait with [`Error::Cancelled`](crate::Error::Cancelled) when this token is cancelled.
+    pub fn cancel(mut self, token: &'a CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+
+    /// Call this when the wait begins and whenever a signal handler ran in this
+    /// thread during it; `Break` ends the wait with
+    /// [`Error::Cancelled`](crate::Error::Cancelled).
+    ///
+    /// It is called in the waiting thread, outside of every internal lock. A
+    /// handler that was installed with SA_RESTART interrupts nothing and is not
+    /// reported.
+    pub fn on_wait(mut self, callback: OnWait<'a>) -> Self {
+        self.on_wait = Some(callback);
+        self
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("mode", &self.mode)
+            .field("limit", &self.limit)
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a wait ended without the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// There was to be no wait.
+    Busy,
+    TimedOut,
+    Cancelled,
+    /// This thread waits for itself.
+    Deadlock,
+}
+
+/// A request on its way. Costs nothing until it has to wait.
+pub(crate) struct Wait<'r> {
+    limit: Limit,
+    cancel: Option<&'r CancelToken>,
+    on_wait: Option<OnWait<'r>>,
+    begun: Option<Begun<'r>>,
+}
+
+struct Begun<'r> {
+    at: Instant,
+    deadline: Option<Instant>,
+    /// None: nothing can end the wait early, or signals cannot be used.
+    interrupt: Option<Interrupt<'r>>,
+}
+
+/// What a blocking call in the kernel came to.
+pub(crate) enum KernelWait {
+    Locked,
+    /// Signals cannot be used in this process; the caller finds another way.
+    NoSignals,
+    /// The cap given to `kernel` has passed, the request's own limit has not.
+    Capped,
+}
+
+/// Why a kernel wait failed.
+pub(crate) enum KernelError {
+    Stop(Stop),
+    Io(std::io::Error),
+}
+
+impl<'r> Wait<'r> {
+    pub(crate) fn new(request: Request<'r>) -> Wait<'r> {
+        Wait {
+            limit: request.limit,
+            cancel: request.cancel,
+            on_wait: request.on_wait,
+            begun: None,
+        }
+    }
+
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.limit != Limit::Never
+    }
+
+    /// Time spent waiting.
+    pub(crate) fn waited(&self) -> Duration {
+        self.begun
+            .as_ref()
+            .map_or(Duration::ZERO, |begun| begun.at.elapsed())
+    }
+
+    /// The lock is not free: starts the clock and tells the caller, once.
+    pub(crate) fn begin(&mut self) -> Result<(), Stop> {
+        if self.begun.is_none() {
+            let at = Instant::now();
+            let deadline = match self.limit {
+                Limit::Never => return Err(Stop::Busy),
+                // An instant past the clock's end is for ever.
+                Limit::For(duration) => at.checked_add(duration),
+                Limit::Until(deadline) => Some(deadline),
+                Limit::Forever => None,
+            };
+            self.begun = Some(Begun {
+                at,
+                deadline,
+                interrupt: None,
+            });
+            self.tell(Waiting::Began)?;
+            let interrupt = if deadline.is_some() || self.cancel.is_some() {
+                Interrupt::prepare(self.cancel.map(CancelToken::bell))
+            } else {
+                None
+            };
+            if let Some(begun) = &mut self.begun {
+                begun.interrupt = interrupt;
+            }
+        }
+        self.check()
+    }
+
+    fn tell(&mut self, what: Waiting) -> Result<(), Stop> {
+        match &mut self.on_wait {
+            Some(callback) => match callback(what) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Stop::Cancelled),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the wait has to end now.
+    pub(crate) fn check(&self) -> Result<(), Stop> {
+        if self.cancel.is_some_and(CancelToken::is_cancelled) {
+            return Err(Stop::Cancelled);
+        }
+        match self.deadline() {
+            Some(deadline) if Instant::now() >= deadline => Err(Stop::TimedOut),
+            _ => Ok(()),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.begun.as_ref().and_then(|begun| begun.deadline)
+    }
+
+    fn interrupt(&self) -> Option<&Interrupt<'r>> {
+        self.begun.as_ref().and_then(|b| b.interrupt.as_ref())
+    }
+
+    /// Whether something may end the wait early but signals cannot be used for it.
+    fn lacks_signals(&self) -> bool {
+        (self.deadline().is_some() || self.cancel.is_some()) && self.interrupt().is_none()
+    }
+
+    /// Sleeps in the kernel's queue for the lock, until it is ours, the request
+    /// ends or `cap` has passed. Call after [`begin`](Wait::begin).
+    pub(crate) fn kernel(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        family: Family,
+        mode: Mode,
+        cap: Option<Instant>,
+    ) -> Result<KernelWait, KernelError> {
+        if self.lacks_signals() {
+            return Ok(KernelWait::NoSignals);
+        }
+        let until = [self.deadline(), cap].into_iter().flatten().min();
+        if let (Some(interrupt), Some(until)) = (self.interrupt(), until) {
+            interrupt.at(until);
+        }
+        loop {
+            // After the timer was set: a signal that came before the call is entered is lost, but
+            // then its time has come and is seen here.
+            self.check().map_err(KernelError::Stop)?;
+            if cap.is_some_and(|cap| Instant::now() >= cap) {
+                return Ok(KernelWait::Capped);
+            }
+            match sys::file::lock(fd, family, mode, Patience::Sleep) {
+                Ok(()) => return Ok(KernelWait::Locked),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                    // At once back into the queue: that mostly keeps the place.
+                    self.tell_if_not_ours().map_err(KernelError::Stop)?;
+                }
+                Err(error) => return Err(KernelError::Io(error)),
+            }
+        }
+    }
+
+    /// Sleeps until `word` is not `asleep` any more or the request ends. Call
+    /// after [`begin`](Wait::begin).
+    pub(crate) fn thread(&mut self, word: &AtomicU32, asleep: u32) -> Result<(), Stop> {
+        if let (Some(interrupt), Some(deadline)) = (self.interrupt(), self.deadline()) {
+            interrupt.at(deadline);
+        }
+        while word.load(Ordering::Acquire) == asleep {
+            self.check()?;
+            let left = self
+                .deadline()
+                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let slice = if self.lacks_signals() && self.cancel.is_some() {
+                // Nobody can wake us for a cancellation: look again now and then.
+                Some(left.map_or(BLIND, |left| left.min(BLIND)))
+            } else {
+                left
+            };
+            futex::wait(word, asleep, slice);
+            if word.load(Ordering::Acquire) == asleep {
+                self.tell_if_not_ours()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A short sleep, for who has no better way to wait.
+    pub(crate) fn nap(&mut self) -> Result<(), Stop> {
+        self.check()?;
+        let left = self
+            .deadline()
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        std::thread::sleep(left.map_or(BLIND, |left| left.min(BLIND)));
+        Ok(())
+    }
+
+    /// After an interruption: the request's end, or else a signal of the host's.
+    fn tell_if_not_ours(&mut self) -> Result<(), Stop> {
+        self.check()?;
+        self.tell(Waiting::Interrupted)
+    }
+}
+
+/// How often a cancellation is looked for where no signal can tell of it.
+const BLIND: Duration = Duration::from_millis(10);
