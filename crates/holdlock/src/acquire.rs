@@ -68,6 +68,9 @@ impl FileLock {
             && let Some(file) = &alone.file
         {
             if mode == Mode::Exclusive && (!alone.check || file.is_current()) {
+                if alone.check {
+                    gate.checked();
+                }
                 inside.stay();
                 return Ok(file.clone());
             }

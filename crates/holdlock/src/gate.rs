@@ -8,29 +8,58 @@
 //! * Sleepers are served first come, first served.
 //! * A *running* thread may pass them, as in every fast mutex, because waking a
 //!   sleeper takes longer than most critical sections; but for at most
-//!   [`PASSING`] since the last time the lock changed hands by the queue. Who
-//!   holds the lock for longer than that hands it to the first sleeper directly.
+//!   [`PASSING`] since a sleeper last got in. Who holds the lock for longer than
+//!   that hands it to the first sleeper directly.
 //! * While exclusive requests of this process wait, the kernel's lock is *kept*
 //!   from one to the next, at most [`KEEPING`] times in a row. Other processes
 //!   are excluded all that time, as they must be; then they get their chance.
 
+//!
+//! # The word
+//!
+//! | bit | meaning | changed by |
+//! |---|---|---|
+//! | ALONE | one thread is inside: an exclusive holder, or one that deals with the kernel | set by who enters; cleared by who leaves |
+//! | SHARED | the shared holders of `Line::sharers` are inside | under the mutex |
+//! | KEPT | nobody is inside, but the kernel's exclusive lock is held | with ALONE |
+//! | QUEUED | `Line::queue` is not empty | under the mutex |
+//! | AWAKE | the first sleeper was told to try and is on its way | under the mutex |
+//! | FIRST_SHARES | the first sleeper asks for a shared lock | under the mutex |
+//!
+//! While ALONE or SHARED is set the word changes only under the mutex or by who
+//! is inside. Nobody can fall asleep unseen: a sleeper sets QUEUED in the very
+//! operation that sees ALONE or SHARED still set, and who leaves without the
+//! mutex does so by a compare-and-swap from a word without QUEUED, or with AWAKE.
+
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Mode;
 use crate::open::LockFile;
-use crate::sys::futex;
+use crate::sys::{clock, futex};
 use crate::wait::{Stop, Wait};
 
 /// How long running threads may pass sleeping ones.
 const PASSING: Duration = Duration::from_micros(200);
 /// How many times in a row the kernel's lock may be kept for the next thread.
 const KEEPING: u32 = 64;
-/// A check of the lock file's identity is good for this long. No system call
-/// that removes or renames a file is as quick, so that no holder can do it unseen.
-const CHECK_LASTS: Duration = Duration::from_micros(1);
+/// Who was inside for no longer than this cannot have removed or renamed the
+/// lock file: no system call that walks a path is as quick. After longer stays
+/// the file's identity is checked, also when the kernel's lock is kept.
+const HARMLESS: Duration = Duration::from_nanos(250);
+/// How often a thread looks whether the gate is open before it sleeps.
+const SPINS: u32 = 60;
+
+const ALONE: u32 = 1;
+const SHARED: u32 = 1 << 1;
+const KEPT: u32 = 1 << 2;
+const QUEUED: u32 = 1 << 3;
+const AWAKE: u32 = 1 << 4;
+const FIRST_SHARES: u32 = 1 << 5;
+const OCCUPIED: u32 = ALONE | SHARED;
+const QUEUE_BITS: u32 = QUEUED | AWAKE | FIRST_SHARES;
 
 /// Who is inside, as far as a deadlock can be told from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +78,11 @@ impl Owner {
 
     /// Whoever has the guard.
     pub(crate) const ANY: Owner = Owner { thread: 0 };
-
-    /// If `self` must leave before `other` can enter, it never will.
-    fn waits_for(self, other: Owner) -> bool {
-        other.thread != 0 && (self.thread == other.thread || thread_number() == other.thread)
-    }
 }
 
-/// A small number of this thread, never reused.
+/// A small number of this thread, never 0 and never reused.
 fn thread_number() -> u64 {
     use std::cell::Cell;
-    use std::sync::atomic::AtomicU64;
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local! {
         static NUMBER: Cell<u64> = const { Cell::new(0) };
@@ -70,40 +93,6 @@ fn thread_number() -> u64 {
         }
         number.get()
     })
-}
-
-/// The gate of one `FileLock` in one process.
-pub(crate) struct Gate {
-    state: Mutex<State>,
-}
-
-struct State {
-    inside: Inside,
-    /// The open lock file. Only the thread that has passed the gate replaces it.
-    file: Option<Arc<LockFile>>,
-    /// Nobody is inside, yet the kernel's exclusive lock is still held, for a
-    /// thread that was woken and is on its way.
-    kept: bool,
-    /// Times the kernel's lock was kept since it was last taken.
-    kept_in_row: u32,
-    /// When the file's identity was last checked while kept.
-    checked: Option<Instant>,
-    /// When a sleeper last got in.
-    queue_moved: Option<Instant>,
-    queue: VecDeque<Arc<Sleeper>>,
-}
-
-enum Inside {
-    Nobody,
-    /// An exclusive holder, or a thread that deals with the kernel.
-    One(Owner),
-    Shared(Vec<Owner>),
-}
-
-/// A thread in the queue. `word` tells how it fares.
-struct Sleeper {
-    word: AtomicU32,
-    entry: Entry,
 }
 
 /// How a thread wants to go in.
@@ -121,28 +110,12 @@ impl Entry {
     }
 }
 
-/// Sleep on.
-const ASLEEP: u32 = 0;
-/// You are first and the gate is open: try to get in before somebody passes you.
-const TRY: u32 = 1;
-/// You are inside, and to deal with the kernel.
-const INSIDE: u32 = 2;
-/// You are inside, as one more shared holder.
-const JOINED: u32 = 3;
-
 /// How a thread passed the gate.
 pub(crate) enum Passed {
     /// It is alone inside and must see to the kernel's lock.
     Alone(Alone),
     /// It is a further shared holder of a lock that is held already.
     Joined(Joined),
-}
-
-/// What a thread finds that joined others.
-pub(crate) struct Joined {
-    pub(crate) file: Arc<LockFile>,
-    /// It has to be checked that the file is still the one at the path.
-    pub(crate) check: bool,
 }
 
 /// What a thread finds that passed the gate alone.
@@ -153,6 +126,62 @@ pub(crate) struct Alone {
     /// It has to be checked that the file is still the one at the path.
     pub(crate) check: bool,
 }
+
+/// What a thread finds that joined others.
+pub(crate) struct Joined {
+    pub(crate) file: Arc<LockFile>,
+    /// It has to be checked that the file is still the one at the path.
+    pub(crate) check: bool,
+}
+
+/// The gate of one `FileLock` in one process.
+pub(crate) struct Gate {
+    word: AtomicU32,
+    /// The thread that is alone inside, 0 when there is none or it is not known.
+    alone: AtomicU64,
+    /// Until when running threads may pass sleeping ones, in nanoseconds.
+    passing_until: AtomicU64,
+    /// The open lock file. Only who is alone inside replaces it.
+    file: Mutex<Option<Arc<LockFile>>>,
+    estate: Estate,
+    line: Mutex<Line>,
+}
+
+/// What those who are inside leave to the next. Touched by who is alone inside
+/// only, so `word` orders the accesses.
+#[derive(Default)]
+struct Estate {
+    /// Times the kernel's lock was kept since it was last taken.
+    kept_in_row: AtomicU32,
+    /// Since when the thread inside may have done something to the file: when the
+    /// last one left, in nanoseconds; 0 if not known.
+    since: AtomicU64,
+    /// The last holder stayed long enough to have removed the file.
+    check: AtomicBool,
+}
+
+#[derive(Default)]
+struct Line {
+    queue: VecDeque<Arc<Sleeper>>,
+    sharers: Vec<Owner>,
+}
+
+/// A thread in the queue. `word` tells how it fares; it changes under the mutex.
+struct Sleeper {
+    word: AtomicU32,
+    entry: Entry,
+}
+
+/// Sleep on.
+const ASLEEP: u32 = 0;
+/// You are first: go in when the gate is open.
+const TRY: u32 = 1;
+/// You are inside, alone.
+const INSIDE: u32 = 2;
+/// You are inside, alone, and the kernel's lock was kept for you.
+const INSIDE_KEPT: u32 = 3;
+/// You are inside, as one more shared holder.
+const JOINED: u32 = 4;
 
 /// A wake-up, made after the mutex is free so that the woken need not wait for it.
 #[must_use]
@@ -169,31 +198,33 @@ impl Wake {
 impl Gate {
     pub(crate) fn new() -> Gate {
         Gate {
-            state: Mutex::new(State {
-                inside: Inside::Nobody,
-                file: None,
-                kept: false,
-                kept_in_row: 0,
-                checked: None,
-                queue_moved: None,
-                queue: VecDeque::new(),
-            }),
+            word: AtomicU32::new(0),
+            alone: AtomicU64::new(0),
+            passing_until: AtomicU64::new(0),
+            file: Mutex::default(),
+            estate: Estate::default(),
+            line: Mutex::default(),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn line(&self) -> MutexGuard<'_, Line> {
         // Nothing in here panics; and if it did, every state is a consistent one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lock file, if one is open.
     pub(crate) fn file(&self) -> Option<Arc<LockFile>> {
-        self.state().file.clone()
+        self.file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Sets the file that later passers find. Only for who is alone inside.
     pub(crate) fn set_file(&self, file: Option<Arc<LockFile>>) {
-        let old = std::mem::replace(&mut self.state().file, file);
+        let mut place = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *place, file);
+        drop(place);
         drop(old); // may close it: not under the mutex
     }
 
@@ -201,144 +232,325 @@ impl Gate {
     /// in a mode that excludes `mode`.
     pub(crate) fn held_by_this_thread(&self, mode: Mode) -> bool {
         let me = thread_number();
-        match &self.state().inside {
-            Inside::Nobody => false,
-            Inside::One(owner) => owner.thread == me,
-            Inside::Shared(owners) => {
-                mode == Mode::Exclusive && owners.iter().any(|owner| owner.thread == me)
-            }
+        let word = self.word.load(Ordering::Acquire);
+        if word & ALONE != 0 {
+            return self.alone.load(Ordering::Relaxed) == me;
         }
+        word & SHARED != 0
+            && mode == Mode::Exclusive
+            && self.line().sharers.iter().any(|owner| owner.thread == me)
     }
 
     /// Waits for this process's other threads, and goes in.
     ///
     /// `unlock` gives the kernel's lock back; it is called in the rare case that
     /// the lock was kept for us and we do not want it any more.
+    #[inline]
     pub(crate) fn enter(
         &self,
         entry: Entry,
         wait: &mut Wait<'_>,
         unlock: impl FnOnce(&LockFile),
     ) -> Result<Passed, Stop> {
-        let mut state = self.state();
-        if let Some(passed) = state.walk_in(entry, None) {
+        match self.walk_in(entry.owner) {
+            Some(alone) => Ok(Passed::Alone(alone)),
+            None => self.enter_slowly(entry, wait, unlock),
+        }
+    }
+
+    /// Goes in alone, if nobody is inside. Where sleepers are queued the gate is
+    /// open only as long as they may be passed.
+    #[inline]
+    fn walk_in(&self, owner: Owner) -> Option<Alone> {
+        let word = self.word.load(Ordering::Relaxed);
+        (word & OCCUPIED == 0 && self.occupy(word, owner)).then(|| self.inherit(word & KEPT != 0))
+    }
+
+    /// Sets ALONE in an open gate, whose word is `word`.
+    #[inline]
+    fn occupy(&self, word: u32, owner: Owner) -> bool {
+        let inside = (word | ALONE) & !KEPT;
+        let done = self
+            .word
+            .compare_exchange(word, inside, Ordering::Acquire, Ordering::Relaxed);
+        if done.is_ok() {
+            self.alone.store(owner.thread, Ordering::Relaxed);
+        }
+        done.is_ok()
+    }
+
+    /// What who has just become alone inside finds.
+    #[inline]
+    fn inherit(&self, kept: bool) -> Alone {
+        let estate = &self.estate;
+        let mut check = true;
+        if kept {
+            check = estate.check.load(Ordering::Relaxed);
+            let kept_in_row = estate.kept_in_row.load(Ordering::Relaxed);
+            estate.kept_in_row.store(kept_in_row + 1, Ordering::Relaxed);
+        } else {
+            estate.kept_in_row.store(0, Ordering::Relaxed);
+            estate.since.store(0, Ordering::Relaxed);
+        }
+        Alone {
+            file: self.file(),
+            kept,
+            check,
+        }
+    }
+
+    /// Who is inside on a kept lock has checked the file.
+    pub(crate) fn checked(&self) {
+        let now = clock::nanoseconds();
+        self.estate.since.store(now, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn enter_slowly(
+        &self,
+        entry: Entry,
+        wait: &mut Wait<'_>,
+        unlock: impl FnOnce(&LockFile),
+    ) -> Result<Passed, Stop> {
+        if let Some(passed) = self.join_or_refuse(entry, wait)? {
             return Ok(passed);
         }
-        if !wait.may_sleep() {
-            return Err(Stop::Busy);
-        }
-        if state.deadlocks(entry) {
-            return Err(Stop::Deadlock);
-        }
-        drop(state);
         // The caller's callback may run here, so outside of the mutex and before queueing.
         wait.begin()?;
-        let mut state = self.state();
-        if let Some(passed) = state.walk_in(entry, None) {
-            return Ok(passed);
-        }
         let sleeper = Arc::new(Sleeper {
             word: AtomicU32::new(ASLEEP),
             entry,
         });
-        state.queue.push_back(sleeper.clone());
-        drop(state);
+        let mut line = self.line();
+        if let Some(joined) = self.join(&mut line, entry) {
+            return Ok(Passed::Joined(joined));
+        }
+        line.queue.push_back(sleeper.clone());
+        // Whoever is inside must know of us before it leaves: then it may keep the lock for us.
+        if let Some(alone) = self.stand_in_line(&mut line, &sleeper, TRY) {
+            return Ok(Passed::Alone(alone));
+        }
+        drop(line);
         self.sleep(&sleeper, wait)
             .inspect_err(|_| self.tidy(unlock))
+    }
+
+    /// Everything short of queueing.
+    fn join_or_refuse(&self, entry: Entry, wait: &Wait<'_>) -> Result<Option<Passed>, Stop> {
+        if self.word.load(Ordering::Relaxed) & SHARED != 0 {
+            let mut line = self.line();
+            if let Some(joined) = self.join(&mut line, entry) {
+                return Ok(Some(Passed::Joined(joined)));
+            }
+        }
+        if !wait.may_sleep() {
+            return Err(Stop::Busy);
+        }
+        if self.deadlocks(entry) {
+            return Err(Stop::Deadlock);
+        }
+        Ok(None)
+    }
+
+    fn deadlocks(&self, entry: Entry) -> bool {
+        // A guard that can move may be released elsewhere; whoever asks, it is no deadlock.
+        let mode = if entry.joins() {
+            Mode::Shared
+        } else {
+            Mode::Exclusive
+        };
+        self.held_by_this_thread(mode)
+    }
+
+    /// Becomes one more shared holder, if that is possible.
+    fn join(&self, line: &mut Line, entry: Entry) -> Option<Joined> {
+        if !entry.joins() || self.word.load(Ordering::Relaxed) & SHARED == 0 {
+            return None;
+        }
+        // A second share of one thread must not queue behind a request that waits for the first.
+        let me = thread_number();
+        let has_one = line.sharers.iter().any(|other| other.thread == me);
+        if !has_one && !line.queue.is_empty() {
+            return None;
+        }
+        line.sharers.push(entry.owner);
+        self.joined(!has_one)
+    }
+
+    /// The file is there: it is set before the first holder shares it.
+    fn joined(&self, check: bool) -> Option<Joined> {
+        let file = self.file()?;
+        Some(Joined { file, check })
+    }
+
+    /// Makes sure that whoever leaves sees to the queue. `sleeper`, if it is the
+    /// first, goes in when they have left already, or else fares as `first_fares`.
+    fn stand_in_line(
+        &self,
+        line: &mut Line,
+        sleeper: &Arc<Sleeper>,
+        first_fares: u32,
+    ) -> Option<Alone> {
+        let is_first = line
+            .queue
+            .front()
+            .is_some_and(|first| Arc::ptr_eq(first, sleeper));
+        if !is_first {
+            return None; // there is a queue, and they know
+        }
+        sleeper.word.store(first_fares, Ordering::Release);
+        let mut bits = QUEUED;
+        if first_fares == TRY {
+            bits |= AWAKE;
+        }
+        if sleeper.entry.mode == Mode::Shared {
+            bits |= FIRST_SHARES;
+        }
+        loop {
+            let word = self.word.load(Ordering::Relaxed);
+            if word & OCCUPIED == 0 {
+                if self.occupy(word, sleeper.entry.owner) {
+                    line.queue.pop_front();
+                    self.queue_moved(line);
+                    return Some(self.inherit(word & KEPT != 0));
+                }
+                continue;
+            }
+            let queued = word & !QUEUE_BITS | bits;
+            let done =
+                self.word
+                    .compare_exchange(word, queued, Ordering::AcqRel, Ordering::Relaxed);
+            if done.is_ok() {
+                return None;
+            }
+        }
+    }
+
+    /// Sets the bits that tell of the queue after somebody left it, and gives
+    /// running threads their time again.
+    fn queue_moved(&self, line: &Line) {
+        self.passing_until.store(
+            clock::nanoseconds() + PASSING.as_nanos() as u64,
+            Ordering::Relaxed,
+        );
+        self.show_queue(line);
+    }
+
+    fn show_queue(&self, line: &Line) {
+        let mut bits = 0;
+        if let Some(first) = line.queue.front() {
+            bits |= QUEUED;
+            if first.entry.mode == Mode::Shared {
+                bits |= FIRST_SHARES;
+            }
+            if first.word.load(Ordering::Relaxed) == TRY {
+                bits |= AWAKE;
+            }
+        }
+        // The closure always answers, so this cannot fail.
+        let _ = self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+                Some(word & !QUEUE_BITS | bits)
+            });
     }
 
     fn sleep(&self, sleeper: &Arc<Sleeper>, wait: &mut Wait<'_>) -> Result<Passed, Stop> {
         loop {
             let stopped = wait.thread(&sleeper.word, ASLEEP).err();
-            let mut state = self.state();
+            let mut spins = 0;
+            while sleeper.word.load(Ordering::Acquire) == TRY
+                && self.word.load(Ordering::Relaxed) & OCCUPIED != 0
+                && spins < SPINS
+            {
+                spins += 1;
+                pause();
+            }
+            let mut line = self.line();
             match sleeper.word.load(Ordering::Acquire) {
-                INSIDE => return Ok(Passed::Alone(state.alone())),
+                INSIDE => return Ok(Passed::Alone(self.inherit(false))),
+                INSIDE_KEPT => return Ok(Passed::Alone(self.inherit(true))),
                 JOINED => {
-                    if let Some(joined) = state.joined(true) {
+                    if let Some(joined) = self.joined(true) {
                         return Ok(Passed::Joined(joined));
                     }
                 }
-                TRY => {
-                    if let Some(passed) = state.walk_in(sleeper.entry, Some(sleeper)) {
-                        return Ok(passed);
+                _ if stopped.is_none() => {
+                    if let Some(alone) = self.stand_in_line(&mut line, sleeper, ASLEEP) {
+                        return Ok(Passed::Alone(alone));
                     }
                 }
                 _ => {}
             }
             if let Some(stop) = stopped {
-                state.queue.retain(|other| !Arc::ptr_eq(other, sleeper));
-                // If we were first and told to try, the next one is first now.
-                let wake = match state.inside {
-                    Inside::Nobody => state.open_gate(),
-                    _ => Wake(None),
-                };
-                drop(state);
-                wake.go();
+                line.queue.retain(|other| !Arc::ptr_eq(other, sleeper));
+                self.show_queue(&line);
+                // What we were told, or kept others from, is now for the next one.
+                if self.word.load(Ordering::Acquire) & SHARED != 0 {
+                    self.admit(line);
+                } else {
+                    let wake = self.call_first(&line);
+                    drop(line);
+                    wake.go();
+                }
                 return Err(stop);
-            }
-            // Somebody passed us. It will be out again soon: look for a moment before sleeping.
-            drop(state);
-            if self.spin(sleeper) {
-                continue;
-            }
-            let state = self.state();
-            if sleeper.word.load(Ordering::Acquire) == TRY
-                && !matches!(state.inside, Inside::Nobody)
-            {
-                sleeper.word.store(ASLEEP, Ordering::Release);
             }
         }
     }
 
-    /// True when it is worth trying again.
-    fn spin(&self, sleeper: &Sleeper) -> bool {
-        for _ in 0..40 {
-            for _ in 0..8 {
-                std::hint::spin_loop();
-            }
-            if sleeper.word.load(Ordering::Acquire) != TRY {
-                return true;
-            }
-            if let Ok(state) = self.state.try_lock()
-                && matches!(state.inside, Inside::Nobody)
-            {
-                return true;
-            }
+    /// Tells the first sleeper to try, if the gate is open.
+    fn call_first(&self, line: &Line) -> Wake {
+        if self.word.load(Ordering::Acquire) & OCCUPIED != 0 {
+            return Wake(None); // who is inside does it when leaving
         }
-        false
+        let Some(first) = line.queue.front() else {
+            return Wake(None);
+        };
+        if first.word.load(Ordering::Relaxed) != ASLEEP {
+            return Wake(None);
+        }
+        first.word.store(TRY, Ordering::Release);
+        self.show_queue(line);
+        Wake(Some(first.clone()))
     }
 
     /// After a sleeper gave up: if the kernel's lock was kept for it and nobody
     /// else is there to take it, it goes back.
     fn tidy(&self, unlock: impl FnOnce(&LockFile)) {
-        let mut state = self.state();
-        if !(matches!(state.inside, Inside::Nobody) && state.kept && state.queue.is_empty()) {
+        if self.word.load(Ordering::Acquire) != KEPT || !self.occupy(KEPT, Owner::ANY) {
             return;
         }
-        state.inside = Inside::One(Owner::ANY);
-        let file = state.file.clone();
-        drop(state);
-        if let Some(file) = file {
+        if let Some(file) = self.file() {
             unlock(&file);
         }
         self.open();
     }
 
-    /// Who passed alone and has taken the kernel's shared lock lets the other
+    /// Who is alone inside and has the kernel's shared lock lets the other
     /// shared requests at the head of the queue in as well.
     pub(crate) fn share(&self, owner: Owner) {
-        let mut state = self.state();
-        let mut inside = vec![owner];
+        let mut line = self.line();
+        line.sharers.clear();
+        line.sharers.push(owner);
+        self.alone.store(0, Ordering::Relaxed);
+        self.swap_inside(ALONE, SHARED);
+        self.admit(line);
+    }
+
+    /// Lets the shared requests at the head of the queue in, beside those inside.
+    fn admit(&self, mut line: MutexGuard<'_, Line>) {
         let mut joined = Vec::new();
-        while state.queue.front().is_some_and(|first| first.entry.joins())
-            && let Some(first) = state.queue.pop_front()
+        while line.queue.front().is_some_and(|first| first.entry.joins())
+            && let Some(first) = line.queue.pop_front()
         {
-            inside.push(first.entry.owner);
+            line.sharers.push(first.entry.owner);
             first.word.store(JOINED, Ordering::Release);
             joined.push(first);
         }
-        state.inside = Inside::Shared(inside);
-        drop(state);
+        if !joined.is_empty() {
+            self.queue_moved(&line);
+        }
+        drop(line);
         for sleeper in joined {
             futex::wake(&sleeper.word);
         }
@@ -346,39 +558,80 @@ impl Gate {
 
     /// A single shared holder becomes alone inside. False when there are others.
     pub(crate) fn unshare(&self, owner: Owner) -> bool {
-        let mut state = self.state();
-        match &state.inside {
-            Inside::Shared(owners) if owners.len() == 1 => {
-                state.inside = Inside::One(owner);
-                true
-            }
-            _ => false,
+        let line = self.line();
+        if line.sharers.len() != 1 {
+            return false;
         }
+        self.swap_inside(SHARED, ALONE);
+        self.alone.store(owner.thread, Ordering::Relaxed);
+        drop(line);
+        true
+    }
+
+    fn swap_inside(&self, from: u32, to: u32) {
+        let _ = self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+                Some(word & !from | to)
+            });
     }
 
     /// An exclusive holder leaves. `unlock` gives the kernel's lock back, unless
     /// it is kept for the next thread.
+    #[inline]
     pub(crate) fn leave_exclusive<E>(
         &self,
         unlock: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut state = self.state();
-        if state.kept_in_row < KEEPING
-            && state
-                .queue
-                .front()
-                .is_some_and(|first| first.entry.mode == Mode::Exclusive)
-        {
-            state.kept = true;
-            let wake = state.open_gate();
-            drop(state);
-            wake.go();
+        if self.word.load(Ordering::Relaxed) & QUEUED != 0 && self.keep() {
             return Ok(());
         }
-        drop(state);
         let result = unlock();
         self.open();
         result
+    }
+
+    /// Leaves the kernel's lock to the next thread. False when it must go back.
+    fn keep(&self) -> bool {
+        let estate = &self.estate;
+        if estate.kept_in_row.load(Ordering::Relaxed) >= KEEPING {
+            return false;
+        }
+        let now = clock::nanoseconds();
+        let stay = now - estate.since.load(Ordering::Relaxed);
+        estate.since.store(now, Ordering::Relaxed);
+        estate
+            .check
+            .store(stay >= HARMLESS.as_nanos() as u64, Ordering::Relaxed);
+        let owner = self.alone.load(Ordering::Relaxed);
+        self.alone.store(0, Ordering::Relaxed);
+        if now < self.passing_until.load(Ordering::Relaxed) {
+            // The first sleeper is on its way: whoever is quicker may have it.
+            let word = self.word.load(Ordering::Relaxed);
+            if word & QUEUE_BITS == QUEUED | AWAKE {
+                let open = word & !ALONE | KEPT;
+                let left =
+                    self.word
+                        .compare_exchange(word, open, Ordering::Release, Ordering::Relaxed);
+                if left.is_ok() {
+                    return true;
+                }
+            }
+        }
+        let mut line = self.line();
+        let exclusive = |line: &Line| {
+            line.queue
+                .front()
+                .is_some_and(|first| first.entry.mode == Mode::Exclusive)
+        };
+        if !exclusive(&line) {
+            self.alone.store(owner, Ordering::Relaxed);
+            return false;
+        }
+        let wake = self.open_to(&mut line, true);
+        drop(line);
+        wake.go();
+        true
     }
 
     /// A shared holder leaves; the last one gives the kernel's lock back by `unlock`.
@@ -387,124 +640,56 @@ impl Gate {
         owner: Owner,
         unlock: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut state = self.state();
-        if let Inside::Shared(owners) = &mut state.inside {
-            if let Some(mine) = owners.iter().position(|other| *other == owner) {
-                owners.swap_remove(mine);
-            }
-            if !owners.is_empty() {
-                return Ok(());
-            }
+        let mut line = self.line();
+        if let Some(mine) = line.sharers.iter().position(|other| *other == owner) {
+            line.sharers.swap_remove(mine);
         }
-        state.inside = Inside::One(owner);
-        drop(state);
+        if !line.sharers.is_empty() {
+            return Ok(());
+        }
+        self.swap_inside(SHARED, ALONE);
+        self.alone.store(owner.thread, Ordering::Relaxed);
+        drop(line);
         let result = unlock();
         self.open();
         result
     }
 
     /// Who was alone inside is out, and the kernel's lock with it.
+    #[inline]
     pub(crate) fn open(&self) {
-        let mut state = self.state();
-        state.kept = false;
-        state.kept_in_row = 0;
-        state.checked = None;
-        let wake = state.open_gate();
-        drop(state);
-        wake.go();
+        self.alone.store(0, Ordering::Relaxed);
+        let left = self
+            .word
+            .compare_exchange(ALONE, 0, Ordering::Release, Ordering::Relaxed);
+        if left.is_err() {
+            let mut line = self.line();
+            let wake = self.open_to(&mut line, false);
+            drop(line);
+            wake.go();
+        }
+    }
+
+    /// Who is alone inside leaves: the first sleeper gets the gate, or is told to try.
+    fn open_to(&self, line: &mut Line, kept: bool) -> Wake {
+        let passing = clock::nanoseconds() < self.passing_until.load(Ordering::Relaxed);
+        if !passing && let Some(first) = line.queue.pop_front() {
+            // ALONE stays set: it is the sleeper's now.
+            self.alone
+                .store(first.entry.owner.thread, Ordering::Relaxed);
+            let inside = if kept { INSIDE_KEPT } else { INSIDE };
+            let before = first.word.swap(inside, Ordering::AcqRel);
+            self.queue_moved(line);
+            return Wake((before == ASLEEP).then_some(first));
+        }
+        let open = if kept { KEPT } else { 0 };
+        self.swap_inside(ALONE, open);
+        self.call_first(line)
     }
 }
 
-impl State {
-    /// Goes in if that is possible at once. `turn` is the first sleeper, when it tries.
-    fn walk_in(&mut self, entry: Entry, turn: Option<&Arc<Sleeper>>) -> Option<Passed> {
-        match &mut self.inside {
-            Inside::Nobody => {
-                match turn {
-                    Some(sleeper) => {
-                        self.queue.retain(|other| !Arc::ptr_eq(other, sleeper));
-                        self.queue_moved = Some(Instant::now());
-                    }
-                    None if !self.queue.is_empty() && self.passing_is_over() => return None,
-                    None => {}
-                }
-                self.inside = Inside::One(entry.owner);
-                Some(Passed::Alone(self.alone()))
-            }
-            Inside::Shared(owners) if entry.joins() => {
-                // A second share of one thread must not queue behind a request that waits for
-                // the first.
-                let has_one = owners.iter().any(|other| entry.owner.waits_for(*other));
-                if !has_one && !self.queue.is_empty() {
-                    return None;
-                }
-                owners.push(entry.owner);
-                self.joined(!has_one).map(Passed::Joined)
-            }
-            _ => None,
-        }
-    }
-
-    fn deadlocks(&self, entry: Entry) -> bool {
-        match &self.inside {
-            Inside::Nobody => false,
-            Inside::One(other) => entry.owner.waits_for(*other),
-            Inside::Shared(owners) => {
-                !entry.joins() && owners.iter().any(|other| entry.owner.waits_for(*other))
-            }
-        }
-    }
-
-    /// The file is there: it is set before the first holder shares it.
-    fn joined(&self, check: bool) -> Option<Joined> {
-        let file = self.file.clone()?;
-        Some(Joined { file, check })
-    }
-
-    fn alone(&mut self) -> Alone {
-        let kept = std::mem::take(&mut self.kept);
-        let mut check = true;
-        if kept {
-            let now = Instant::now();
-            check = self
-                .checked
-                .is_none_or(|checked| now.duration_since(checked) >= CHECK_LASTS);
-            if check {
-                self.checked = Some(now);
-            }
-            self.kept_in_row += 1;
-        }
-        Alone {
-            file: self.file.clone(),
-            kept,
-            check,
-        }
-    }
-
-    fn passing_is_over(&self) -> bool {
-        self.queue_moved
-            .is_none_or(|moved| moved.elapsed() >= PASSING)
-    }
-
-    /// Nobody is inside any more: the first sleeper gets the gate, or is told to try.
-    fn open_gate(&mut self) -> Wake {
-        self.inside = Inside::Nobody;
-        let Some(first) = self.queue.front() else {
-            return Wake(None);
-        };
-        if self.passing_is_over() {
-            self.queue_moved = Some(Instant::now());
-            let first = self.queue.pop_front();
-            if let Some(first) = &first {
-                self.inside = Inside::One(first.entry.owner);
-                first.word.store(INSIDE, Ordering::Release);
-            }
-            return Wake(first);
-        }
-        let asleep = first
-            .word
-            .compare_exchange(ASLEEP, TRY, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
-        Wake(asleep.then(|| first.clone()))
+fn pause() {
+    for _ in 0..4 {
+        std::hint::spin_loop();
     }
 }

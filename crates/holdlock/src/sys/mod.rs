@@ -9,6 +9,7 @@
 //! | `interrupt` | ending a blocked system call at a deadline or on request |
 //! | `signal` | the one signal that `interrupt` uses |
 //! | `futex` | sleeping until another thread changes a word |
+//! | `clock` | the monotonic clock |
 //! | `fork` | noticing fork(2) without a system call; descriptors that no child keeps |
 
 #![allow(unsafe_code)]
@@ -19,6 +20,7 @@ compile_error!(
      SIGEV_THREAD_ID and futexes. On other systems use std::fs::File::lock meanwhile."
 );
 
+pub(crate) mod clock;
 pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
