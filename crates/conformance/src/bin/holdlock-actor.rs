@@ -1,0 +1,101 @@
+//! A process that takes and releases one lock, as its standard input says.
+//!
+//! Orders: `lock`, `lock-shared`, `try`, `try-shared`, `for MS`, `release`,
+//! `current`, `remove` (the lock file), `spawn` (a child that runs on and knows
+//! nothing of the lock), `exit` (without releasing). Answers: `ok`, or the
+//! error's kind and message.
+
+use std::io::{BufRead, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use holdlock::{Error, Family, FileLock, Guard, LockOptions};
+
+fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    let path = arguments.next().expect("a path");
+    let mut options = LockOptions::new();
+    for option in arguments {
+        options = match option.to_str() {
+            Some("ofd") => options.family(Family::Ofd),
+            Some("delete") => options.delete_on_release(true),
+            Some("follow") => options.follow_symlinks(true),
+            other => panic!("{other:?}"),
+        };
+    }
+    let lock = match options.open(&path) {
+        Ok(lock) => lock,
+        Err(error) => return say(&describe(&error)),
+    };
+    say("ready");
+    let mut held = None;
+    for order in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let answer = obey(&order, &lock, &mut held);
+        say(&answer);
+    }
+}
+
+fn obey<'l>(order: &str, lock: &'l FileLock, held: &mut Option<Guard<'l>>) -> String {
+    let (order, operand) = order.split_once(' ').unwrap_or((order, ""));
+    let taken = match order {
+        "lock" => lock.lock(),
+        "lock-shared" => lock.lock_shared(),
+        "try" => lock.try_lock(),
+        "try-shared" => lock.try_lock_shared(),
+        "for" => lock.try_lock_for(Duration::from_millis(operand.parse().expect("a number"))),
+        _ => return act(order, lock, held).unwrap_or_else(|error| describe(&error)),
+    };
+    match taken {
+        Ok(guard) => {
+            *held = Some(guard);
+            "ok".into()
+        }
+        Err(error) => describe(&error),
+    }
+}
+
+fn act<'l>(order: &str, lock: &'l FileLock, held: &mut Option<Guard<'l>>) -> Result<String, Error> {
+    match order {
+        "release" => held.take().expect("a guard").release()?,
+        "current" => {
+            return held
+                .as_ref()
+                .expect("a guard")
+                .is_current()
+                .map(|is| is.to_string());
+        }
+        "remove" => std::fs::remove_file(lock.path()).expect("removed"),
+        "spawn" => {
+            let child = Command::new("sleep")
+                .arg("60")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            return Ok(child.expect("sleep").id().to_string());
+        }
+        "exit" => std::process::exit(0),
+        other => panic!("{other}"),
+    }
+    Ok("ok".into())
+}
+
+fn describe(error: &Error) -> String {
+    let kind = match error {
+        Error::WouldBlock(_) => "WouldBlock",
+        Error::TimedOut(_) => "TimedOut",
+        Error::RemovedWhileHeld(_) => "RemovedWhileHeld",
+        Error::Cancelled { .. } => "Cancelled",
+        Error::Deadlock { .. } => "Deadlock",
+        Error::Open { .. } => "Open",
+        Error::Unsupported { .. } => "Unsupported",
+        Error::System { .. } => "System",
+        _ => "?",
+    };
+    format!("{kind} {error}")
+}
+
+fn say(answer: &str) {
+    println!("{answer}");
+    let _ = std::io::stdout().flush();
+}

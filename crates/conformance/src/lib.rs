@@ -1,0 +1,27 @@
+//! The harness of the conformance tests.
+//!
+//! Tests use real processes and wait for events, never for time to pass: an
+//! [`Actor`] is a process that does one lock operation at a time as it is told,
+//! and [`queue::wait_for`] sees in /proc/locks that it sleeps in the kernel's queue.
+//! [`watchdog`] ends a test that hangs and says where. [`torture`] is exclusion
+//! under load, with a [`witness`] that sees every overlap.
+
+pub mod actor;
+pub mod peers;
+pub mod queue;
+pub mod scratch;
+pub mod sys;
+pub mod torture;
+pub mod watchdog;
+pub mod witness;
+
+pub use actor::Actor;
+pub use scratch::Scratch;
+
+/// Prints why a test, or a part of one, is not run here.
+pub fn skipped(reason: &str) {
+    // Past libtest's capture, so that it is seen in a run that passes.
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}

@@ -1,0 +1,212 @@
+//! System calls that tests make by hand.
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Runs `child` in a child made by fork(2); returns its exit status.
+///
+/// The child runs nothing but `child` and leaves by _exit, as a panic would.
+pub fn fork(child: impl FnOnce() -> i32) -> Child {
+    // SAFETY: the child runs `child` and _exits. Callers keep to what a child of a threaded
+    // process may do, or are themselves a single thread.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", io::Error::last_os_error()),
+        0 => {
+            let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(status.unwrap_or(101)) }
+        }
+        pid => Child(pid),
+    }
+}
+
+/// As [`fork`], but by the bare system call: no atfork handlers run.
+pub fn bare_fork(child: impl FnOnce() -> i32) -> Child {
+    // SAFETY: as in `fork`; clone with SIGCHLD alone is fork.
+    match unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } {
+        -1 => panic!("clone: {}", io::Error::last_os_error()),
+        0 => {
+            let status = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(status.unwrap_or(101)) }
+        }
+        pid => Child(pid as i32),
+    }
+}
+
+/// A forked child.
+pub struct Child(libc::pid_t);
+
+impl Child {
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Waits for its end.
+    pub fn wait(self) -> i32 {
+        let mut status = 0;
+        // SAFETY: a valid place for the status.
+        let pid = unsafe { libc::waitpid(self.0, &mut status, 0) };
+        assert_eq!(pid, self.0);
+        if libc::WIFEXITED(status) {
+            libc::WEXITSTATUS(status)
+        } else {
+            128 + libc::WTERMSIG(status)
+        }
+    }
+}
+
+/// Sends a signal to a process.
+pub fn kill(pid: u32, signal: i32) {
+    // SAFETY: takes no pointers.
+    unsafe { libc::kill(pid as libc::pid_t, signal) };
+}
+
+/// Sends a signal to one thread of this process.
+pub fn kill_thread(thread: i32, signal: i32) {
+    // SAFETY: takes no pointers.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal) };
+}
+
+/// The kernel's number of this thread.
+pub fn thread_id() -> i32 {
+    // SAFETY: takes nothing.
+    unsafe { libc::gettid() }
+}
+
+/// Blocks a signal in this thread.
+pub fn block(signal: i32) {
+    // SAFETY: a signal set, initialised before use.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, signal);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Whether this thread blocks a signal.
+pub fn is_blocked(signal: i32) -> bool {
+    // SAFETY: reads the mask into a valid place.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut set);
+        libc::sigismember(&set, signal) == 1
+    }
+}
+
+/// How often [`count_signals`]' handler ran.
+pub static SIGNALS: AtomicU32 = AtomicU32::new(0);
+
+/// Installs a handler that counts, with the given flags (SA_RESTART or 0).
+pub fn count_signals(signal: i32, flags: i32) {
+    extern "C" fn count(_: libc::c_int) {
+        SIGNALS.fetch_add(1, Ordering::SeqCst);
+    }
+    install(signal, flags, count);
+}
+
+/// Installs a signal handler.
+pub fn install(signal: i32, flags: i32, handler: extern "C" fn(libc::c_int)) {
+    // SAFETY: a valid action; what the handler does is the caller's affair.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = flags;
+        assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+    }
+}
+
+/// Lowers a resource limit of this process.
+pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: value,
+        rlim_max: value,
+    };
+    // SAFETY: a valid limit.
+    assert_eq!(unsafe { libc::setrlimit(resource, &limit) }, 0);
+}
+
+/// The processor time of this thread.
+pub fn thread_cpu() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a valid place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Sets the umask, returns the old one.
+pub fn umask(mask: u32) -> u32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::umask(mask) }
+}
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Takes a write lease on a file. False where it is not granted.
+pub fn lease(file: &File) -> bool {
+    // SAFETY: takes no pointers.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0 }
+}
+
+/// Gives a lease back.
+pub fn unlease(file: &File) {
+    // SAFETY: takes no pointers.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
+}
+
+/// flock(2) by hand.
+pub fn flock(file: &File, operation: i32) -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    match unsafe { libc::flock(file.as_raw_fd(), operation) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Words in memory that processes share through a file.
+#[derive(Clone, Copy)]
+pub struct SharedWords(&'static [AtomicU64]);
+
+impl SharedWords {
+    /// How many there are.
+    pub const COUNT: usize = 512;
+
+    /// Maps the file, which is made long enough. Never unmapped.
+    pub fn map(file: &File) -> SharedWords {
+        file.set_len(4096).expect("set_len");
+        // SAFETY: a fresh shared mapping of a file that is long enough and not shortened.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                4096,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        assert_ne!(address, libc::MAP_FAILED, "mmap");
+        // SAFETY: the mapping is page-aligned, 512 words long, never unmapped, and every byte
+        // pattern is a valid AtomicU64.
+        SharedWords(unsafe { std::slice::from_raw_parts(address.cast(), Self::COUNT) })
+    }
+
+    /// One of them.
+    pub fn at(&self, index: usize) -> &AtomicU64 {
+        &self.0[index]
+    }
+}

@@ -1,0 +1,290 @@
+//! Two exclusive guards of one lock never overlap.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holdlock::{Error, FileLock, Mode, Request};
+use holdlock_conformance::peers::Peer;
+use holdlock_conformance::torture::{Removal, Trial};
+use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+
+fn trial(scratch: &Scratch, removal: Removal, acquisitions: u64) -> Trial {
+    Trial {
+        program: PathBuf::from(env!("CARGO_BIN_EXE_torture")),
+        directory: scratch.path(""),
+        processes: 8,
+        threads: 4,
+        acquisitions,
+        removal,
+        kill: false,
+        shared: false,
+    }
+}
+
+#[track_caller]
+fn must_hold(trial: Trial) {
+    // One at a time: each keeps the whole machine busy.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _dog = watchdog::watch(150);
+    let verdict = trial.run();
+    println!("{verdict:?}");
+    assert_eq!(verdict.overlaps, 0, "{verdict:?}");
+    assert_eq!(verdict.errors, 0, "{verdict:?}");
+}
+
+#[test]
+fn processes_and_threads_exclude_each_other_while_some_are_killed() {
+    let scratch = Scratch::in_memory();
+    let mut trial = trial(&scratch, Removal::Never, 200_000);
+    trial.kill = true;
+    must_hold(trial);
+}
+
+#[test]
+fn shared_and_exclusive_sections_exclude_each_other() {
+    let scratch = Scratch::in_memory();
+    let mut trial = trial(&scratch, Removal::Never, 100_000);
+    trial.shared = true;
+    must_hold(trial);
+}
+
+#[test]
+fn deletion_on_release_by_everybody_never_lets_two_in() {
+    let scratch = Scratch::in_memory();
+    must_hold(trial(&scratch, Removal::OnRelease, 100_000));
+}
+
+#[test]
+fn deletion_on_release_of_shared_locks_never_lets_two_in() {
+    let scratch = Scratch::in_memory();
+    let mut trial = trial(&scratch, Removal::OnRelease, 10_000);
+    trial.shared = true;
+    must_hold(trial);
+}
+
+#[test]
+fn holders_that_remove_rename_or_replace_the_file_never_let_two_in() {
+    let scratch = Scratch::in_memory();
+    must_hold(trial(&scratch, Removal::Adversary, 100_000));
+}
+
+#[test]
+fn holders_that_remove_the_file_and_are_killed_never_let_two_in() {
+    let scratch = Scratch::in_memory();
+    let mut trial = trial(&scratch, Removal::Adversary, 10_000);
+    trial.kill = true;
+    must_hold(trial);
+}
+
+#[test]
+fn every_peer_excludes_between_processes_and_shares_where_asked() {
+    let _dog = watchdog::watch(60);
+    for peer in Peer::ALL {
+        let scratch = Scratch::new();
+        let path = scratch.lock();
+        let program = env!("CARGO_BIN_EXE_peer");
+        let other = |shared: &str| {
+            let output = Command::new(program)
+                .args([peer.name(), shared])
+                .arg(&path)
+                .stdin(Stdio::null())
+                .output()
+                .expect("the peer runs");
+            String::from_utf8(output.stdout).expect("utf-8")
+        };
+        let inside = peer
+            .locked(&path, false, true, || {
+                assert_eq!(other("exclusive"), "busy\n", "{peer:?}");
+                assert_eq!(other("shared"), "busy\n", "{peer:?}");
+            })
+            .expect("no error");
+        assert!(inside.is_some());
+        let inside = peer
+            .locked(&path, true, true, || {
+                assert_eq!(other("exclusive"), "busy\n", "{peer:?}");
+                assert_eq!(other("shared"), "inside\n", "{peer:?}");
+            })
+            .expect("no error");
+        assert!(inside.is_some());
+        assert_eq!(other("exclusive"), "inside\n", "{peer:?}");
+    }
+}
+
+#[test]
+fn the_flock_family_and_its_users_exclude_each_other_across_libraries() {
+    let _dog = watchdog::watch(60);
+    let flockers = [Peer::Holdlock, Peer::Std, Peer::Fs4, Peer::FdLock];
+    for ours in flockers {
+        for theirs in flockers {
+            let scratch = Scratch::new();
+            let busy = ours
+                .locked(&scratch.lock(), false, true, || {
+                    theirs.locked(&scratch.lock(), false, false, || ())
+                })
+                .expect("no error")
+                .expect("free");
+            assert!(busy.expect("no error").is_none(), "{ours:?} {theirs:?}");
+        }
+    }
+}
+
+#[test]
+fn two_threads_on_one_file_lock_exclude_each_other() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let inside = AtomicU32::new(0);
+    let mut plain = 0_u64;
+    let plain_address = &raw mut plain as usize;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for round in 0..20_000_u32 {
+                    let _guard = match round % 3 {
+                        0 => lock.lock(),
+                        1 => lock.try_lock_for(std::time::Duration::from_secs(60)),
+                        _ => lock.acquire(Request::exclusive()),
+                    }
+                    .expect("locked");
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    std::hint::black_box(plain_address);
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    plain += 1;
+    assert_eq!(plain, 1);
+}
+
+#[test]
+fn threads_of_a_busy_process_let_other_processes_in() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    drop(lock.lock().expect("locked"));
+                }
+            });
+        }
+        let mut actor = Actor::start(ACTOR, &path);
+        for _ in 0..20 {
+            actor.must("lock");
+            actor.must("release");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn shared_guards_of_one_file_lock_are_counted() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    let mut actor = Actor::start(ACTOR, &path);
+    let first = lock.lock_shared().expect("locked");
+    let second = lock
+        .lock_shared()
+        .expect("a second share for the same thread");
+    assert_eq!(second.mode(), Mode::Shared);
+    std::thread::scope(|scope| {
+        scope.spawn(|| drop(lock.lock_shared().expect("a share for another thread")));
+    });
+    drop(first);
+    assert!(actor.ask("try").starts_with("WouldBlock"));
+    actor.must("try-shared");
+    actor.must("release");
+    drop(second);
+    actor.must("try");
+}
+
+#[test]
+fn a_second_request_of_the_same_thread_is_an_error_and_no_hang() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let other = FileLock::open(scratch.lock()).expect("opens");
+    let held = lock.lock().expect("locked");
+    assert!(matches!(lock.lock(), Err(Error::Deadlock { .. })));
+    assert!(matches!(lock.lock_shared(), Err(Error::Deadlock { .. })));
+    assert!(matches!(other.lock(), Err(Error::Deadlock { .. })));
+    let a_while = std::time::Duration::from_secs(30);
+    assert!(matches!(
+        other.try_lock_for(a_while),
+        Err(Error::Deadlock { .. })
+    ));
+    assert!(matches!(lock.try_lock(), Err(Error::WouldBlock(_))));
+    drop(held);
+    let shared = lock.lock_shared().expect("locked");
+    assert!(matches!(lock.lock(), Err(Error::Deadlock { .. })));
+    drop(other.lock_shared().expect("shared with ourselves"));
+    drop(shared);
+    drop(lock.lock().expect("free again"));
+}
+
+#[test]
+fn an_owned_guard_moves_and_its_thread_may_wait_for_it() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = Arc::new(FileLock::open(scratch.lock()).expect("opens"));
+    let guard = lock.lock_owned().expect("locked");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let pid = std::process::id();
+    let dropper = std::thread::spawn(move || {
+        let guard: holdlock::OwnedGuard = receiver.recv().expect("a guard");
+        // A second object on the file queues in the kernel: an event to wait for.
+        queue::wait_for(guard.path(), pid);
+        drop(guard);
+    });
+    let other = FileLock::open(scratch.lock()).expect("opens");
+    sender.send(guard).expect("sent");
+    drop(
+        other
+            .lock()
+            .expect("no deadlock: the guard is released elsewhere"),
+    );
+    dropper.join().expect("no panic");
+}
+
+#[test]
+fn sleeping_threads_of_one_process_are_served_in_order() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let order = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let held = lock.lock().expect("locked");
+        for number in 0..50 {
+            let (lock, order) = (&lock, &order);
+            let (tell, told) = std::sync::mpsc::channel();
+            scope.spawn(move || {
+                let mut began = |_| {
+                    let _ = tell.send(holdlock_conformance::sys::thread_id());
+                    std::ops::ControlFlow::Continue(())
+                };
+                let _guard = lock
+                    .acquire(Request::exclusive().on_wait(&mut began))
+                    .expect("locked");
+                order.lock().expect("order").push(number);
+            });
+            let thread = told.recv().expect("the wait began");
+            queue::eventually("the thread sleeps", || {
+                let state = std::fs::read_to_string(format!("/proc/self/task/{thread}/wchan"));
+                state.is_ok_and(|wchan| wchan.contains("futex"))
+            });
+        }
+        drop(held);
+    });
+    assert_eq!(*order.lock().expect("order"), (0..50).collect::<Vec<_>>());
+}
