@@ -10,7 +10,8 @@ use std::time::Duration;
 
 /// Runs `child` in a child made by fork(2); returns its exit status.
 ///
-/// The child runs nothing but `child` and leaves by _exit, as a panic would.
+/// The child runs nothing but `child` and leaves by _exit, as a panic would. The
+/// parent forgets `child` and all that was moved into it.
 pub fn fork(child: impl FnOnce() -> i32) -> Child {
     // SAFETY: the child runs `child` and _exits. Callers keep to what a child of a threaded
     // process may do, or are themselves a single thread.
@@ -21,7 +22,11 @@ pub fn fork(child: impl FnOnce() -> i32) -> Child {
             // SAFETY: ends the process.
             unsafe { libc::_exit(status.unwrap_or(101)) }
         }
-        pid => Child(pid),
+        pid => {
+            // What the child drops must not be dropped here too.
+            std::mem::forget(child);
+            Child(pid)
+        }
     }
 }
 
@@ -35,7 +40,10 @@ pub fn bare_fork(child: impl FnOnce() -> i32) -> Child {
             // SAFETY: ends the process.
             unsafe { libc::_exit(status.unwrap_or(101)) }
         }
-        pid => Child(pid as i32),
+        pid => {
+            std::mem::forget(child);
+            Child(pid as i32)
+        }
     }
 }
 
@@ -209,4 +217,14 @@ impl SharedWords {
     pub fn at(&self, index: usize) -> &AtomicU64 {
         &self.0[index]
     }
+}
+
+/// nanosleep(2) once. False when it was interrupted.
+pub fn sleep(time: Duration) -> bool {
+    let time = libc::timespec {
+        tv_sec: time.as_secs() as libc::time_t,
+        tv_nsec: libc::c_long::from(time.subsec_nanos()),
+    };
+    // SAFETY: a valid time.
+    unsafe { libc::nanosleep(&time, std::ptr::null_mut()) == 0 }
 }

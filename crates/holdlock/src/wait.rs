@@ -206,16 +206,20 @@ impl<'r> Wait<'r> {
                 interrupt: None,
             });
             self.tell(Waiting::Began)?;
-            let interrupt = if deadline.is_some() || self.cancel.is_some() {
-                Interrupt::prepare(self.cancel.map(CancelToken::bell))
-            } else {
-                None
-            };
-            if let Some(begun) = &mut self.begun {
-                begun.interrupt = interrupt;
+            if deadline.is_some() || self.cancel.is_some() {
+                self.prepare();
             }
         }
         self.check()
+    }
+
+    fn prepare(&mut self) {
+        let cancel = self.cancel;
+        if let Some(begun) = &mut self.begun
+            && begun.interrupt.is_none()
+        {
+            begun.interrupt = Interrupt::prepare(cancel.map(CancelToken::bell));
+        }
     }
 
     fn tell(&mut self, what: Waiting) -> Result<(), Stop> {
@@ -261,12 +265,18 @@ impl<'r> Wait<'r> {
         mode: Mode,
         cap: Option<Instant>,
     ) -> Result<KernelWait, KernelError> {
-        if self.lacks_signals() {
+        if cap.is_some() {
+            self.prepare();
+        }
+        if self.lacks_signals() || cap.is_some() && self.interrupt().is_none() {
             return Ok(KernelWait::NoSignals);
         }
         let until = [self.deadline(), cap].into_iter().flatten().min();
-        if let (Some(interrupt), Some(until)) = (self.interrupt(), until) {
-            interrupt.at(until);
+        if let Some(interrupt) = self.interrupt() {
+            match until {
+                Some(until) => interrupt.at(until),
+                None => interrupt.never(),
+            }
         }
         loop {
             // After the timer was set: a signal that came before the call is entered is lost, but

@@ -59,6 +59,11 @@ impl<'t> Interrupt<'t> {
             set_timer(self.timer, AGAIN_CANCELLED, AGAIN_CANCELLED);
         }
     }
+
+    /// Interrupts no more, except for the bell. The caller looks at the bell after this.
+    pub(crate) fn never(&self) {
+        set_timer(self.timer, Duration::ZERO, Duration::ZERO);
+    }
 }
 
 impl Drop for Interrupt<'_> {

@@ -1,0 +1,176 @@
+//! Cancellation: prompt, and never with a lock left behind or lost.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Barrier, Mutex, mpsc};
+use std::time::Duration;
+
+use holdlock::{CancelToken, Error, FileLock, Request};
+use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+
+#[test]
+fn a_token_ends_all_waits_it_was_given_to_and_no_others() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    let token = CancelToken::new();
+    let other = CancelToken::new();
+    let cancelled = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        for number in 0..20 {
+            let (path, token, other) = (&path, &token, &other);
+            let cancelled = &cancelled;
+            let tell = tell.clone();
+            scope.spawn(move || {
+                let lock = FileLock::open(path).expect("opens");
+                let token = if number == 0 { other } else { token };
+                let mut began = |_| {
+                    tell.send(()).expect("heard");
+                    std::ops::ControlFlow::Continue(())
+                };
+                let request = Request::exclusive().cancel(token).on_wait(&mut began);
+                match lock.acquire(request) {
+                    Ok(_) => assert_eq!(number, 0),
+                    Err(Error::Cancelled { .. }) => {
+                        assert_ne!(number, 0);
+                        cancelled.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            });
+        }
+        (0..20).for_each(|_| told.recv().expect("a wait began"));
+        token.cancel();
+        queue::eventually("nineteen ended", || cancelled.load(Ordering::SeqCst) == 19);
+        holder.must("release");
+    });
+}
+
+#[test]
+fn a_token_that_is_cancelled_already_ends_a_wait_at_once_but_spares_a_free_lock() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut holder = Actor::start(ACTOR, &scratch.lock());
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let token = CancelToken::new();
+    token.cancel();
+    assert!(token.is_cancelled());
+    drop(
+        lock.acquire(Request::exclusive().cancel(&token))
+            .expect("free"),
+    );
+    holder.must("lock");
+    let ended = lock.acquire(Request::exclusive().cancel(&token));
+    assert!(matches!(ended, Err(Error::Cancelled { .. })));
+}
+
+/// Ten thousand times: a holder releases while the waiter is cancelled. Whoever
+/// wins, afterwards the lock is free, or held by the waiter who was told so.
+fn race(holder: &FileLock, waiter: &FileLock, referee: &FileLock) {
+    const ROUNDS: u32 = 10_000;
+    let start = Barrier::new(3);
+    let end = Barrier::new(3);
+    let token = Mutex::new(CancelToken::new());
+    let (won, lost) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                start.wait();
+                let token = token.lock().expect("a token").clone();
+                match waiter.acquire(Request::exclusive().cancel(&token)) {
+                    Ok(guard) => {
+                        assert!(referee.try_lock().is_err(), "two have the lock");
+                        drop(guard);
+                        won.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Err(Error::Cancelled { .. }) => {
+                        lost.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+                end.wait();
+            }
+        });
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                start.wait();
+                let token = token.lock().expect("a token").clone();
+                linger(fastrand::u32(..4000));
+                token.cancel();
+                end.wait();
+            }
+        });
+        for round in 0..ROUNDS {
+            *token.lock().expect("a token") = CancelToken::new();
+            let guard = holder.lock().expect("locked");
+            start.wait();
+            linger(fastrand::u32(..4000));
+            drop(guard);
+            end.wait();
+            let free = referee.try_lock();
+            assert!(free.is_ok(), "round {round}: {}", free.expect_err("held"));
+        }
+    });
+    // The race was one.
+    let (won, lost) = (won.into_inner(), lost.into_inner());
+    println!("{won} acquired, {lost} cancelled");
+    assert_eq!(won + lost, ROUNDS);
+    assert!(won > ROUNDS / 100 && lost > ROUNDS / 100, "{won} {lost}");
+}
+
+fn linger(turns: u32) {
+    (0..turns).for_each(|_| std::hint::spin_loop());
+}
+
+#[test]
+fn cancellations_that_race_releases_never_lose_or_double_a_lock() {
+    let _dog = watchdog::watch(120);
+    let scratch = Scratch::new();
+    let open = || FileLock::open(scratch.lock()).expect("opens");
+    race(&open(), &open(), &open());
+}
+
+#[test]
+fn cancellations_that_race_releases_between_threads_of_one_lock_do_neither() {
+    let _dog = watchdog::watch(120);
+    let scratch = Scratch::new();
+    let open = || FileLock::open(scratch.lock()).expect("opens");
+    let common = open();
+    race(&common, &common, &open());
+}
+
+#[test]
+fn timeouts_that_race_releases_never_lose_or_double_a_lock() {
+    let _dog = watchdog::watch(120);
+    let scratch = Scratch::new();
+    let open = || FileLock::open(scratch.lock()).expect("opens");
+    let (holder, referee) = (open(), open());
+    let (own, common) = (open(), &holder);
+    let step = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..4000 {
+                step.wait();
+                let waiter = if round % 2 == 0 { &own } else { common };
+                let timeout = Duration::from_micros(fastrand::u64(1..200));
+                match waiter.try_lock_for(timeout) {
+                    Ok(_guard) => assert!(referee.try_lock().is_err(), "two have the lock"),
+                    Err(error) => assert!(error.is_conflict(), "{error}"),
+                }
+                step.wait();
+            }
+        });
+        for _ in 0..4000 {
+            let guard = holder.lock().expect("locked");
+            step.wait();
+            std::thread::sleep(Duration::from_micros(fastrand::u64(1..200)));
+            drop(guard);
+            step.wait();
+            drop(referee.try_lock().expect("nobody has it"));
+        }
+    });
+}

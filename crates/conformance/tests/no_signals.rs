@@ -1,0 +1,95 @@
+//! The same promises where no signal can be used: every real-time signal of
+//! this test program has somebody else's handler.
+
+use std::ops::ControlFlow;
+use std::sync::{Once, mpsc};
+use std::time::{Duration, Instant};
+
+use holdlock::{CancelToken, Error, FileLock, Request};
+use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+
+fn take_all_signals() {
+    static TAKEN: Once = Once::new();
+    TAKEN.call_once(|| {
+        for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+            sys::count_signals(signal, libc::SA_RESTART);
+        }
+    });
+    assert_eq!(holdlock::wait_signal(), None);
+}
+
+#[test]
+fn a_deadline_is_kept_and_the_late_thread_gives_the_lock_back() {
+    take_all_signals();
+    let _dog = watchdog::watch(30);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    let lock = FileLock::open(&path).expect("opens");
+    let timeout = Duration::from_millis(50);
+    let started = Instant::now();
+    let error = lock.try_lock_for(timeout).expect_err("held");
+    assert!(matches!(error, Error::TimedOut(_)), "{error}");
+    assert!((timeout..Duration::from_secs(2)).contains(&started.elapsed()));
+    // The thread still queues for us; it must not keep what it gets.
+    queue::wait_for(&path, std::process::id());
+    holder.must("release");
+    let mut other = Actor::start(ACTOR, &path);
+    other.must("lock");
+    assert!(matches!(lock.try_lock(), Err(Error::WouldBlock(_))));
+    other.must("release");
+    drop(lock.lock().expect("free"));
+}
+
+#[test]
+fn a_lock_that_becomes_free_in_time_is_ours() {
+    take_all_signals();
+    let _dog = watchdog::watch(30);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    let lock = FileLock::open(&path).expect("opens");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let guard = lock.try_lock_for(Duration::from_secs(60)).expect("locked");
+            let mut other = Actor::start(ACTOR, &path);
+            assert!(other.ask("try").starts_with("WouldBlock"));
+            guard.release().expect("released");
+            other.must("try");
+        });
+        queue::wait_for(&path, std::process::id());
+        holder.must("release");
+        waiter.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_cancelled_wait_ends() {
+    take_all_signals();
+    let _dog = watchdog::watch(30);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    let lock = FileLock::open(&path).expect("opens");
+    let token = CancelToken::new();
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let mut began = |_| {
+                let _ = tell.send(());
+                ControlFlow::Continue(())
+            };
+            let request = Request::exclusive().cancel(&token).on_wait(&mut began);
+            lock.acquire(request).map(drop)
+        });
+        told.recv().expect("the wait began");
+        token.cancel();
+        let ended = waiter.join().expect("no panic");
+        assert!(matches!(ended, Err(Error::Cancelled { .. })));
+    });
+}

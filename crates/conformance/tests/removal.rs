@@ -1,0 +1,276 @@
+//! A lock file that is removed, renamed or replaced.
+
+use std::time::{Duration, Instant};
+
+use holdlock::{Error, FileLock, LockOptions, Request};
+use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+
+#[test]
+fn a_file_removed_while_nobody_is_inside_is_made_anew() {
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    drop(lock.lock().expect("locked"));
+    std::fs::remove_file(&path).expect("removed");
+    let guard = lock.lock().expect("locked");
+    assert!(path.exists());
+    assert!(guard.is_current().expect("no error"));
+    let mut actor = Actor::start(ACTOR, &path);
+    assert!(actor.ask("try").starts_with("WouldBlock"));
+}
+
+#[test]
+fn a_waiter_starts_over_when_the_holder_removed_the_file() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    let mut waiter = Actor::start(ACTOR, &path);
+    let mut newcomer = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    waiter.must_block("lock", &path);
+    holder.must("remove");
+    holder.must("release");
+    assert_eq!(waiter.answer(), "ok");
+    assert_eq!(waiter.ask("current"), "true");
+    assert!(newcomer.ask("try").starts_with("WouldBlock"));
+}
+
+#[test]
+fn a_file_renamed_away_or_replaced_is_not_the_lock_any_more() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    drop(lock.lock().expect("locked"));
+    std::fs::rename(&path, scratch.path("aside")).expect("renamed");
+    let guard = lock.lock().expect("locked");
+    assert!(guard.is_current().expect("no error"));
+    assert!(path.exists());
+    drop(guard);
+
+    std::fs::write(scratch.path("fresh"), "").expect("written");
+    std::fs::rename(scratch.path("fresh"), &path).expect("replaced");
+    let guard = lock.lock().expect("locked");
+    assert!(guard.is_current().expect("no error"));
+    let mut actor = Actor::start(ACTOR, &path);
+    assert!(actor.ask("try").starts_with("WouldBlock"));
+}
+
+#[test]
+fn a_directory_that_moved_takes_its_locks_with_it() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.path("d")).expect("made");
+    let path = scratch.path("d/a.lock");
+    let lock = FileLock::open(&path).expect("opens");
+    drop(lock.lock().expect("locked"));
+    std::fs::rename(scratch.path("d"), scratch.path("e")).expect("moved");
+    std::fs::create_dir(scratch.path("d")).expect("made");
+    let _guard = lock.lock().expect("locked");
+    let mut actor = Actor::start(ACTOR, &path);
+    assert!(actor.ask("try").starts_with("WouldBlock"));
+    let mut elsewhere = Actor::start(ACTOR, &scratch.path("e/a.lock"));
+    elsewhere.must("try");
+}
+
+#[test]
+fn a_change_of_directory_does_not_change_the_lock() {
+    let scratch = Scratch::new();
+    let lock_in = |directory: &str| {
+        let program = env!("CARGO_BIN_EXE_chdir");
+        let status = std::process::Command::new(program)
+            .arg(directory)
+            .current_dir(scratch.path(""))
+            .status();
+        assert!(status.expect("runs").success());
+    };
+    std::fs::create_dir(scratch.path("elsewhere")).expect("made");
+    lock_in("elsewhere");
+    assert!(scratch.path("relative.lock").exists());
+    assert!(!scratch.path("elsewhere/relative.lock").exists());
+}
+
+#[test]
+fn a_stranger_who_removes_the_file_while_it_is_held_is_seen_by_both_sides() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    assert_eq!(holder.ask("current"), "true");
+    std::fs::remove_file(&path).expect("removed");
+    // The holder's side.
+    assert_eq!(holder.ask("current"), "false");
+
+    // The newcomer's side: it opens, but it neither creates a file nor gets the lock.
+    let pid = format!("pid {}", holder.pid());
+    let lock = FileLock::open(&path).expect("opens");
+    for result in [
+        lock.try_lock(),
+        lock.try_lock_for(Duration::from_millis(50)),
+        lock.lock(),
+        lock.lock_shared(),
+    ] {
+        let error = result.expect_err("the holder is still inside");
+        assert!(matches!(error, Error::RemovedWhileHeld(_)), "{error}");
+        assert!(error.to_string().contains(&pid), "{error}");
+        assert!(error.is_conflict());
+        assert!(!path.exists(), "a file was created beside the holder's");
+    }
+    holder.must("release");
+    drop(lock.lock().expect("free"));
+    assert!(path.exists());
+}
+
+#[test]
+fn who_knew_the_removed_file_still_waits_for_its_holder() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    std::fs::remove_file(&path).expect("removed");
+    let error = lock.try_lock().expect_err("held");
+    assert!(matches!(error, Error::WouldBlock(_)), "{error}");
+    assert_eq!(
+        error.conflict().expect("a conflict").holders()[0].pid,
+        holder.pid()
+    );
+    holder.must("release");
+    assert!(lock.lock().expect("free").is_current().expect("no error"));
+}
+
+#[test]
+fn a_shared_holder_of_a_removed_file_is_found_too() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock-shared");
+    std::fs::remove_file(&path).expect("removed");
+    let error = FileLock::open(&path)
+        .expect("opens")
+        .try_lock()
+        .expect_err("held");
+    assert!(matches!(error, Error::RemovedWhileHeld(_)), "{error}");
+}
+
+#[test]
+fn an_ofd_holder_of_a_removed_file_is_found_though_the_kernel_does_not_name_it() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start_with(ACTOR, &path, &["ofd"]);
+    holder.must("lock");
+    std::fs::remove_file(&path).expect("removed");
+    let lock = LockOptions::new()
+        .family(holdlock::Family::Ofd)
+        .open(&path)
+        .expect("opens");
+    let error = lock.try_lock().expect_err("held");
+    assert!(matches!(error, Error::RemovedWhileHeld(_)), "{error}");
+    assert!(error.to_string().contains(&format!("pid {}", holder.pid())));
+}
+
+#[test]
+fn a_request_waits_a_moment_for_the_holder_of_a_removed_file() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    std::fs::remove_file(&path).expect("removed");
+    let lock = FileLock::open(&path).expect("opens");
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let waiter = scope.spawn(move || {
+            let mut began = |_| {
+                tell.send(()).expect("heard");
+                std::ops::ControlFlow::Continue(())
+            };
+            lock.acquire(Request::exclusive().on_wait(&mut began))
+                .map(|guard| guard.is_current().expect("no error"))
+        });
+        told.recv().expect("the wait began");
+        holder.must("release");
+        assert!(waiter.join().expect("no panic").expect("locked"));
+    });
+}
+
+#[test]
+fn deletion_on_release_leaves_no_file_and_spares_a_strangers() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = LockOptions::new()
+        .delete_on_release(true)
+        .open(&path)
+        .expect("opens");
+    for _ in 0..3 {
+        let guard = lock.lock().expect("locked");
+        assert!(path.exists());
+        guard.release().expect("released");
+        assert!(!path.exists());
+    }
+    // A shared holder deletes only when it is the last.
+    let mut other = Actor::start(ACTOR, &path);
+    other.must("lock-shared");
+    lock.lock_shared()
+        .expect("locked")
+        .release()
+        .expect("released");
+    assert!(path.exists());
+    other.must("release");
+    lock.lock_shared()
+        .expect("locked")
+        .release()
+        .expect("released");
+    assert!(!path.exists());
+    // What replaced our file is not ours to delete.
+    let guard = lock.lock().expect("locked");
+    std::fs::remove_file(&path).expect("removed");
+    std::fs::write(&path, "theirs").expect("written");
+    guard.release().expect("released");
+    assert_eq!(std::fs::read(&path).expect("still there"), b"theirs");
+}
+
+#[test]
+fn deletion_that_fails_is_told_by_release_and_the_lock_is_free_all_the_same() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.path("d")).expect("made");
+    // A directory can be a lock, but not be deleted as a file.
+    let lock = LockOptions::new()
+        .delete_on_release(true)
+        .open(scratch.path("d"))
+        .expect("opens");
+    let error = lock
+        .lock()
+        .expect("locked")
+        .release()
+        .expect_err("not a file");
+    assert!(
+        error.to_string().contains("deleting the lock file"),
+        "{error}"
+    );
+    drop(lock.try_lock().expect("free"));
+}
+
+#[test]
+fn the_search_for_a_removed_files_holder_is_cheap() {
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    let started = Instant::now();
+    for _ in 0..200 {
+        std::fs::remove_file(&path).expect("removed");
+        drop(lock.lock().expect("locked"));
+    }
+    // About 50 us each; a scan of all processes for each would be far beyond.
+    assert!(started.elapsed() < Duration::from_secs(2));
+    queue::eventually("the file is there", || path.exists());
+}

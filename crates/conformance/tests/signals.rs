@@ -1,0 +1,246 @@
+//! Waits among signals: blocked, replaced, interrupting. The tests of this file
+//! change the process's signal handlers, so they run one after the other.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use holdlock::{CancelToken, Error, FileLock, Request, Waiting};
+use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A wait on a held lock ends at its deadline.
+#[track_caller]
+fn keeps_deadlines(lock: &FileLock) {
+    let timeout = Duration::from_millis(50);
+    let started = Instant::now();
+    let error = lock.try_lock_for(timeout).expect_err("held");
+    let waited = started.elapsed();
+    assert!(matches!(error, Error::TimedOut(_)), "{error}");
+    assert!(waited >= timeout, "{waited:?}");
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+}
+
+#[test]
+fn a_deadline_is_met_while_the_caller_blocks_our_signal_and_sigalrm() {
+    let _alone = alone();
+    let _dog = watchdog::watch(30);
+    let scratch = Scratch::new();
+    let mut holder = Actor::start(ACTOR, &scratch.lock());
+    holder.must("lock");
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let signal = holdlock::wait_signal().expect("a signal");
+    sys::block(libc::SIGALRM);
+    sys::block(signal);
+    keeps_deadlines(&lock);
+    assert!(sys::is_blocked(libc::SIGALRM));
+    assert!(sys::is_blocked(signal), "the caller's mask was changed");
+    // The same in the queue of this process's threads.
+    let lock = FileLock::open(scratch.path("other.lock")).expect("opens");
+    let _held = lock.lock().expect("locked");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            sys::block(signal);
+            keeps_deadlines(&lock);
+        });
+    });
+}
+
+#[test]
+fn a_deadline_is_met_after_somebody_took_our_signal() {
+    let _alone = alone();
+    let _dog = watchdog::watch(30);
+    let scratch = Scratch::new();
+    let mut holder = Actor::start(ACTOR, &scratch.lock());
+    holder.must("lock");
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    keeps_deadlines(&lock);
+    let signal = holdlock::wait_signal().expect("a signal");
+    // SA_RESTART would put the waiter back to sleep for ever.
+    sys::count_signals(signal, libc::SA_RESTART);
+    let before = sys::SIGNALS.load(Ordering::SeqCst);
+    keeps_deadlines(&lock);
+    assert_ne!(holdlock::wait_signal(), Some(signal));
+    let after = sys::SIGNALS.load(Ordering::SeqCst);
+    assert_eq!(before, after, "the signal is theirs now");
+}
+
+#[test]
+fn another_signal_may_be_chosen_and_a_taken_one_may_not() {
+    let _alone = alone();
+    let free = libc::SIGRTMIN() + 3;
+    holdlock::set_wait_signal(free).expect("free");
+    assert_eq!(holdlock::wait_signal(), Some(free));
+    let taken = libc::SIGRTMIN() + 4;
+    sys::count_signals(taken, 0);
+    let error = holdlock::set_wait_signal(taken).expect_err("taken");
+    assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+    let error = holdlock::set_wait_signal(libc::SIGTERM).expect_err("no real-time signal");
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn signals_of_the_host_are_no_error_and_are_reported() {
+    let _alone = alone();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    sys::count_signals(libc::SIGUSR1, 0);
+    for timed in [false, true] {
+        holder.must("lock");
+        let lock = FileLock::open(&path).expect("opens");
+        let (tell, told) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let mut interruptions = 0;
+                let mut note = |what| {
+                    match what {
+                        Waiting::Began => tell.send(sys::thread_id()).expect("heard"),
+                        _ => interruptions += 1,
+                    }
+                    ControlFlow::Continue(())
+                };
+                let mut request = Request::exclusive().on_wait(&mut note);
+                if timed {
+                    request = request.timeout(Duration::from_secs(60));
+                }
+                drop(lock.acquire(request).expect("locked"));
+                interruptions
+            });
+            let thread = told.recv().expect("the wait began");
+            for _ in 0..100 {
+                queue::wait_for(&path, std::process::id());
+                let before = sys::SIGNALS.load(Ordering::SeqCst);
+                sys::kill_thread(thread, libc::SIGUSR1);
+                queue::eventually("the handler ran", || {
+                    sys::SIGNALS.load(Ordering::SeqCst) > before
+                });
+            }
+            queue::wait_for(&path, std::process::id());
+            holder.must("release");
+            let interruptions = waiter.join().expect("no panic");
+            // One that comes between two calls interrupts nothing.
+            assert!(interruptions > 50, "{interruptions}");
+        });
+    }
+}
+
+#[test]
+fn the_callback_can_end_a_wait_after_a_signal() {
+    let _alone = alone();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    sys::count_signals(libc::SIGUSR1, 0);
+    let lock = FileLock::open(&path).expect("opens");
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let mut interrupted = |what| match what {
+                Waiting::Interrupted => ControlFlow::Break(()),
+                _ => {
+                    tell.send(sys::thread_id()).expect("heard");
+                    ControlFlow::Continue(())
+                }
+            };
+            lock.acquire(Request::exclusive().on_wait(&mut interrupted))
+                .map(drop)
+        });
+        let thread = told.recv().expect("the wait began");
+        queue::wait_for(&path, std::process::id());
+        sys::kill_thread(thread, libc::SIGUSR1);
+        let ended = waiter.join().expect("no panic");
+        assert!(matches!(ended, Err(Error::Cancelled { .. })));
+    });
+}
+
+static TOKEN: OnceLock<CancelToken> = OnceLock::new();
+
+extern "C" fn cancel(_signal: libc::c_int) {
+    TOKEN.get().expect("a token").cancel();
+}
+
+#[test]
+fn a_signal_handler_may_cancel_even_the_thread_it_runs_in() {
+    let _alone = alone();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    let token = TOKEN.get_or_init(CancelToken::new);
+    // With SA_RESTART, as most programs install theirs: the call goes on after it.
+    sys::install(libc::SIGUSR2, libc::SA_RESTART, cancel);
+    let lock = FileLock::open(&path).expect("opens");
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let mut began = |_| {
+                tell.send(sys::thread_id()).expect("heard");
+                ControlFlow::Continue(())
+            };
+            let request = Request::exclusive().cancel(token).on_wait(&mut began);
+            lock.acquire(request).map(drop)
+        });
+        let thread = told.recv().expect("the wait began");
+        queue::wait_for(&path, std::process::id());
+        sys::kill_thread(thread, libc::SIGUSR2);
+        let ended = waiter.join().expect("no panic");
+        assert!(matches!(ended, Err(Error::Cancelled { .. })));
+    });
+}
+
+#[test]
+fn no_signal_is_left_over_to_interrupt_the_caller() {
+    let _alone = alone();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut holder = Actor::start(ACTOR, &scratch.lock());
+    holder.must("lock");
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    for _ in 0..100 {
+        let token = CancelToken::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| token.cancel());
+            let request = Request::exclusive()
+                .timeout(Duration::from_millis(2))
+                .cancel(&token);
+            assert!(lock.acquire(request).is_err());
+            // nanosleep tells of an interruption by returning early.
+            let slept = sys::sleep(Duration::from_millis(3));
+            assert!(slept, "a late signal interrupted the caller");
+        });
+    }
+}
+
+#[test]
+fn a_lease_on_the_lock_file_is_waited_for() {
+    let _alone = alone();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    std::fs::write(scratch.lock(), "").expect("written");
+    let file = std::fs::File::open(scratch.lock()).expect("opens");
+    sys::count_signals(libc::SIGIO, libc::SA_RESTART);
+    let before = sys::SIGNALS.load(Ordering::SeqCst);
+    if !sys::lease(&file) {
+        return holdlock_conformance::skipped("this file system grants no leases");
+    }
+    std::thread::scope(|scope| {
+        let opener = scope.spawn(|| FileLock::open(scratch.lock()).map(drop));
+        queue::eventually("the lease is called back", || {
+            sys::SIGNALS.load(Ordering::SeqCst) > before
+        });
+        sys::unlease(&file);
+        opener.join().expect("no panic").expect("opens");
+    });
+}

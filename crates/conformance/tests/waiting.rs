@@ -1,0 +1,261 @@
+//! Waits: bounded, without polling, in order.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use holdlock::{Error, FileLock, Request, Waiting};
+use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+
+#[test]
+fn a_deadline_is_kept() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut holder = Actor::start(ACTOR, &scratch.lock());
+    holder.must("lock");
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let timeout = Duration::from_millis(20);
+    let mut late: Vec<Duration> = (0..25)
+        .map(|_| {
+            let started = Instant::now();
+            let error = lock.try_lock_for(timeout).expect_err("held");
+            assert!(matches!(error, Error::TimedOut(_)), "{error}");
+            let late = started.elapsed().checked_sub(timeout);
+            late.expect("not before the deadline")
+        })
+        .collect();
+    late.sort();
+    // The bench measures how little it is; here the machine may be busy with other tests.
+    assert!(late[12] < Duration::from_millis(5), "{late:?}");
+}
+
+#[test]
+fn a_deadline_that_has_passed_still_gives_a_free_lock() {
+    let scratch = Scratch::new();
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    drop(lock.try_lock_until(Instant::now()).expect("free"));
+    drop(lock.try_lock_for(Duration::ZERO).expect("free"));
+    drop(lock.try_lock_for(Duration::MAX).expect("free"));
+}
+
+#[test]
+fn a_far_deadline_is_no_overflow() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    for timeout in [Duration::MAX, Duration::from_secs(1 << 40)] {
+        holder.must("lock");
+        let lock = FileLock::open(&path).expect("opens");
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| lock.try_lock_for(timeout).map(drop));
+            queue::wait_for(&path, std::process::id());
+            holder.must("release");
+            waiter.join().expect("no panic").expect("locked");
+        });
+    }
+}
+
+#[test]
+fn a_timed_waiter_gets_the_lock_when_it_becomes_free() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    let mut waiter = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    waiter.must_block("for 60000", &path);
+    holder.must("release");
+    assert_eq!(waiter.answer(), "ok");
+}
+
+#[test]
+fn a_wait_that_timed_out_never_has_the_lock_later() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    let mut waiter = Actor::start(ACTOR, &path);
+    let mut third = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    assert!(waiter.ask("for 30").starts_with("TimedOut"));
+    assert_eq!(queue::waiters(&path), []);
+    holder.must("release");
+    third.must("try");
+}
+
+#[test]
+fn timed_waiters_of_a_stopped_holder_time_out_and_name_it() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    sys::kill(holder.pid(), libc::SIGSTOP);
+    let lock = FileLock::open(&path).expect("opens");
+    let error = lock
+        .try_lock_for(Duration::from_millis(50))
+        .expect_err("held");
+    let conflict = error.conflict().expect("a conflict");
+    assert_eq!(conflict.holders()[0].pid, holder.pid());
+    assert!(conflict.waited() >= Duration::from_millis(50));
+    let message = error.to_string();
+    for part in [
+        path.to_str().expect("utf-8"),
+        &format!("pid {}", holder.pid()),
+        "holdlock-actor",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    sys::kill(holder.pid(), libc::SIGCONT);
+    holder.must("release");
+    drop(lock.lock().expect("locked"));
+}
+
+#[test]
+fn fifty_waiting_processes_are_served_in_order() {
+    let _dog = watchdog::watch(120);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    let mut waiters: Vec<Actor> = (0..50).map(|_| Actor::start(ACTOR, &path)).collect();
+    for (number, waiter) in waiters.iter_mut().enumerate() {
+        // Those with a deadline queue like those without.
+        let order = if number % 2 == 0 {
+            "lock"
+        } else {
+            "for 100000"
+        };
+        waiter.must_block(order, &path);
+    }
+    holder.must("release");
+    for first in 0..waiters.len() {
+        let pids: Vec<u32> = waiters[first..].iter().map(Actor::pid).collect();
+        queue::eventually("somebody has the lock", || {
+            queue::waiters(&path).len() == pids.len() - 1
+        });
+        assert!(
+            !queue::waiters(&path).contains(&pids[0]),
+            "number {first} was passed"
+        );
+        assert_eq!(waiters[first].answer(), "ok");
+        waiters[first].must("release");
+    }
+}
+
+#[test]
+fn a_waiter_costs_no_processor_time() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::start(ACTOR, &path);
+    holder.must("lock");
+    let lock = FileLock::open(&path).expect("opens");
+    let two_seconds = Duration::from_secs(2);
+    assert!(lock.try_lock_for(Duration::from_millis(1)).is_err()); // makes the timer
+    let before = sys::thread_cpu();
+    let error = lock.try_lock_for(two_seconds).expect_err("held");
+    let cost = sys::thread_cpu() - before;
+    assert!(error.conflict().expect("a conflict").waited() >= two_seconds);
+    // Looking for the holders afterwards is in it.
+    assert!(cost < Duration::from_millis(1), "{cost:?}");
+}
+
+#[test]
+fn a_thread_that_waits_for_another_thread_costs_no_processor_time() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let _held = lock.lock().expect("locked");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            assert!(lock.try_lock_for(Duration::from_millis(1)).is_err());
+            let before = sys::thread_cpu();
+            assert!(lock.try_lock_for(Duration::from_secs(2)).is_err());
+            sys::thread_cpu() - before
+        });
+        let cost = waiter.join().expect("no panic");
+        assert!(cost < Duration::from_millis(1), "{cost:?}");
+    });
+}
+
+#[test]
+fn the_callback_is_told_of_the_wait_once_and_may_end_it() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut holder = Actor::start(ACTOR, &scratch.lock());
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let mut told = Vec::new();
+    let mut note = |what| {
+        told.push(what);
+        ControlFlow::Continue(())
+    };
+    drop(
+        lock.acquire(Request::exclusive().on_wait(&mut note))
+            .expect("free"),
+    );
+    holder.must("lock");
+    let request = Request::exclusive()
+        .timeout(Duration::from_millis(10))
+        .on_wait(&mut note);
+    assert!(lock.acquire(request).is_err());
+    assert_eq!(told, [Waiting::Began]);
+
+    let mut end = |_| ControlFlow::Break(());
+    let ended = lock.acquire(Request::exclusive().on_wait(&mut end));
+    assert!(matches!(ended, Err(Error::Cancelled { .. })));
+    holder.must("release");
+    drop(lock.try_lock().expect("free"));
+}
+
+#[test]
+fn a_callback_that_panics_leaves_the_lock_usable() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut holder = Actor::start(ACTOR, &scratch.lock());
+    holder.must("lock");
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let panicked = std::panic::catch_unwind(|| {
+        let mut panics = |_| panic!("on purpose");
+        drop(lock.acquire(Request::exclusive().on_wait(&mut panics)));
+    });
+    assert!(panicked.is_err());
+    holder.must("release");
+    drop(lock.try_lock().expect("free"));
+}
+
+#[test]
+fn holders_and_waiters_are_listed() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    assert_eq!(lock.holders().expect("proc"), []);
+    let mut holder = Actor::start(ACTOR, &path);
+    let mut first = Actor::start(ACTOR, &path);
+    let mut second = Actor::start(ACTOR, &path);
+    holder.must("lock-shared");
+    first.must_block("lock", &path);
+    second.must_block("lock", &path);
+    let holders = lock.holders().expect("proc");
+    assert_eq!(holders.len(), 1);
+    assert_eq!(holders[0].pid, holder.pid());
+    assert_eq!(holders[0].mode, holdlock::Mode::Shared);
+    assert!(
+        holders[0]
+            .command
+            .as_deref()
+            .expect("a command")
+            .contains("actor")
+    );
+    assert!(holders[0].user.is_some());
+    let waiters: Vec<u32> = lock
+        .waiters()
+        .expect("proc")
+        .iter()
+        .map(|waiter| waiter.pid)
+        .collect();
+    assert_eq!(waiters, [first.pid(), second.pid()]);
+}
