@@ -1,2 +1,45 @@
 //! The command `holdlock`.
-fn main() {}
+//!
+//! This file only chooses the subcommand. `run` is the one that scripts call
+//! thousands of times, so it is recognised before any parser is built and only
+//! its own part of the parser is.
+
+mod cli;
+mod demo;
+mod duration;
+mod exit;
+mod lockdir;
+mod run;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use exit::Outcome;
+
+#[cfg(not(unix))]
+compile_error!("the command `holdlock` needs a Unix system; the library does not");
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    let first = words.next();
+    let outcome = match first.as_ref().and_then(|word| word.to_str()) {
+        Some("run") => cli::run::parse(words).and_then(run::run),
+        Some("demo") => cli::demo::parse(words).and_then(demo::demo),
+        Some("path") => cli::path::parse(words).and_then(print_path),
+        Some(demo::WORKER) => demo::worker::work(words),
+        _ => cli::top_level(first.into_iter().chain(words)),
+    };
+    ExitCode::from(exit::report(outcome))
+}
+
+/// `holdlock path NAME`: the bytes of the path as they are, and a newline.
+fn print_path(lock: OsString) -> Outcome {
+    use std::os::unix::ffi::OsStringExt;
+    let mut line = lockdir::locate(&lock)?.path.into_os_string().into_vec();
+    line.push(b'\n');
+    std::io::stdout()
+        .write_all(&line)
+        .map_err(exit::Failure::output)?;
+    Ok(exit::SUCCESS)
+}

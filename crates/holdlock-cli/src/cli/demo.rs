@@ -1,0 +1,166 @@
+//! `holdlock demo`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, Command, value_parser};
+
+use crate::demo::Settings;
+use crate::duration;
+use crate::exit::Failure;
+
+const AFTER: &str = "\
+Each worker is a process. It goes R times through a critical section: it prints
++[n], sleeps, prints -[n], and sleeps as long again, still under the lock.
+Without a lock the sections of different workers overlap; with it they must not.
+
+Two demos on the same LOCK at the same time, in two terminals, share one order;
+the verdict and the timeline of each cover both.
+
+--json prints one document. All times are in nanoseconds (`_ns`), counted from
+the begin of their half; `begin_monotonic_ns` is that begin on the host's clock.
+  version, lock, run (process id), workers, rounds, max_sleep_ns, ok
+  halves[]: lock (\"off\" or \"on\"), begin_monotonic_ns, end_ns, ok,
+    count (critical sections), overlapped (how many of them overlapped another),
+    sections[]: run, worker, enter_ns, leave_ns, finished, overlapped
+    events[]:   at_ns, run, worker, pid, event (\"wait\", \"enter\", \"leave\",
+                \"release\")
+
+Exit codes: 0 as expected, also when sections overlapped without the lock;
+1 sections overlapped with the lock; 64 wrong usage; 66, 71, 73 the lock file
+cannot be opened, the operating system refused something, cannot create a file.
+
+Examples:
+  holdlock demo                       first without the lock, then with it
+  holdlock demo --max-sleep 20ms      the same in a blink
+  holdlock demo --lock on ./x.lock    in two terminals: see them take turns
+  holdlock demo --svg demo.svg        keep the picture";
+
+pub(super) fn command() -> Command {
+    Command::new("demo")
+        .bin_name("holdlock demo")
+        .about("See what a lock is for: processes without it, then with it")
+        .after_help(AFTER)
+        .args([
+            Arg::new("workers")
+                .long("workers")
+                .value_name("N")
+                .default_value("3")
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(u32).range(1..=64))
+                .help("How many processes, 1 to 64"),
+            Arg::new("rounds")
+                .long("rounds")
+                .value_name("R")
+                .default_value("3")
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(u32).range(1..=1000))
+                .help("Critical sections per worker, 1 to 1000"),
+            Arg::new("max-sleep")
+                .long("max-sleep")
+                .value_name("DURATION")
+                .default_value("1s")
+                .allow_hyphen_values(true)
+                .value_parser(max_sleep)
+                .help("Longest random sleep, 1ms to 1m"),
+            Arg::new("lock")
+                .long("lock")
+                .value_name("WHICH")
+                .default_value("both")
+                .value_parser(PossibleValuesParser::new(["on", "off", "both"]))
+                .hide_possible_values(true)
+                .help("`on`, `off`, or `both`: first without the lock, then with it"),
+            Arg::new("svg")
+                .long("svg")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write the timelines as a picture"),
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print events and verdicts as one JSON document, and nothing else"),
+            Arg::new("LOCK")
+                .default_value("demo")
+                .value_parser(value_parser!(OsString))
+                .help("A name for a file in your lock directory, or a path (with a slash)"),
+        ])
+}
+
+/// Parses the words after `demo`.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
+    let mut matches = super::matches(command(), words)?;
+    let halves = match matches.remove_one::<String>("lock").as_deref() {
+        Some("off") => vec![false],
+        Some("on") => vec![true],
+        _ => vec![false, true],
+    };
+    Ok(Settings {
+        workers: matches.remove_one("workers").expect("has a default"),
+        rounds: matches.remove_one("rounds").expect("has a default"),
+        max_sleep: matches.remove_one("max-sleep").expect("has a default"),
+        halves,
+        svg: matches.remove_one("svg"),
+        json: matches.get_flag("json"),
+        lock: matches.remove_one("LOCK").expect("has a default"),
+    })
+}
+
+fn max_sleep(text: &str) -> Result<Duration, String> {
+    let duration = duration::parse(text)?;
+    if (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err("must be from 1ms to 1m".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Result<Settings, Failure> {
+        parse(words.iter().map(Into::into))
+    }
+
+    #[test]
+    fn the_parser_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_default_is_three_times_three_with_both_halves() {
+        let settings = parsed(&[]).unwrap();
+        assert_eq!((settings.workers, settings.rounds), (3, 3));
+        assert_eq!(settings.max_sleep, Duration::from_secs(1));
+        assert_eq!(settings.halves, [false, true]);
+        assert_eq!(settings.lock, "demo");
+    }
+
+    #[test]
+    fn absurd_values_are_usage_errors() {
+        for words in [
+            ["--workers", "0"],
+            ["--workers", "65"],
+            ["--workers", "-1"],
+            ["--workers", "x"],
+            ["--rounds", "0"],
+            ["--rounds", "99999999999999999999"],
+            ["--max-sleep", "0"],
+            ["--max-sleep", "-1s"],
+            ["--max-sleep", "2h"],
+            ["--lock", "maybe"],
+        ] {
+            let Err(failure) = parsed(&words) else {
+                panic!("{words:?} was accepted")
+            };
+            assert_eq!(failure.code, crate::exit::USAGE, "{words:?}");
+            assert!(
+                failure.message.contains(words[1]),
+                "{words:?}: {}",
+                failure.message
+            );
+        }
+    }
+}

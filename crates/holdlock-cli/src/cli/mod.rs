@@ -1,0 +1,64 @@
+//! The command line: one file per subcommand, each building only its own parser.
+
+pub(crate) mod demo;
+pub(crate) mod path;
+pub(crate) mod run;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command};
+
+use crate::exit::{self, Failure, Outcome};
+
+const ABOUT: &str = "File locks for the critical sections of processes: one at a time.";
+
+const AFTER: &str = "\
+Examples:
+  holdlock demo                                  see what a lock is for
+  holdlock run backup -- rsync -a /srv /mnt      at most one backup at a time
+  holdlock run -n nightly -- ./job.sh            do nothing when it is running already
+  holdlock path backup                           where the lock `backup` is
+
+`holdlock SUBCOMMAND --help` tells more, exit codes included.";
+
+/// `holdlock` without a subcommand that is known: help, version, or a usage error.
+pub(crate) fn top_level(words: impl Iterator<Item = OsString>) -> Outcome {
+    let command = Command::new("holdlock")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .after_help(AFTER)
+        .subcommand_required(true)
+        .subcommand(run::command())
+        .subcommand(demo::command())
+        .subcommand(path::command());
+    // A known subcommand gets here only as `holdlock help run`, which clap prints.
+    matches(command, words).map(|_| exit::SUCCESS)
+}
+
+/// Parses, or makes clap's answer ours: help on stdout, errors as our messages.
+fn matches(command: Command, words: impl Iterator<Item = OsString>) -> Result<ArgMatches, Failure> {
+    // clap skips the word in front, the program's name.
+    command
+        .try_get_matches_from(std::iter::once(OsString::new()).chain(words))
+        .map_err(answer)
+}
+
+fn answer(error: clap::Error) -> Failure {
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            match io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => Failure::new(exit::SUCCESS, ""),
+                Err(error) => Failure::output(error),
+            }
+        }
+        _ => Failure::usage(text.strip_prefix("error: ").unwrap_or(&text)),
+    }
+}
+
+/// A usage error that clap's rules cannot express, with clap's usage line.
+fn misused(mut command: Command, message: &str) -> Failure {
+    answer(command.error(ErrorKind::MissingRequiredArgument, message))
+}

@@ -1,0 +1,233 @@
+//! `holdlock demo`: the same work by several processes, without the lock and with it.
+//!
+//! This process only conducts: it starts the workers (this program again),
+//! waits for them, and judges what they wrote into the journal. The journal is
+//! shared by all demos on one lock, so the verdict of each covers all of them.
+
+mod journal;
+mod json;
+mod scale;
+mod svg;
+mod timeline;
+mod verdict;
+pub(crate) mod worker;
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use holdlock::FileLock;
+
+use crate::exit::{self, Failure, Outcome};
+use crate::lockdir;
+use verdict::Half;
+pub(crate) use worker::WORKER;
+
+/// What the command line asks for.
+pub(crate) struct Settings {
+    pub(crate) workers: u32,
+    pub(crate) rounds: u32,
+    pub(crate) max_sleep: Duration,
+    /// The halves in their order: with the lock or without.
+    pub(crate) halves: Vec<bool>,
+    pub(crate) svg: Option<PathBuf>,
+    pub(crate) json: bool,
+    pub(crate) lock: OsString,
+}
+
+/// Runs the halves and says what came of them.
+pub(crate) fn demo(settings: Settings) -> Outcome {
+    let location = lockdir::locate(&settings.lock)?;
+    location.prepare()?;
+    // Opened now: nobody wants to hear at the end that there is no picture.
+    let mut picture = match &settings.svg {
+        Some(path) => Some(File::create(path).map_err(|error| not_written(path, &error))?),
+        None => None,
+    };
+    // The journal's name comes from the lock file, so that must exist.
+    drop(FileLock::open(&location.path)?);
+    let journal = journal_path(&location.path)?;
+    let lease = FileLock::open(&journal)?;
+    journal::clear_if_unused(&lease)?;
+    let using = lease.lock_shared()?;
+
+    let mut halves = Vec::new();
+    for &locked in &settings.halves {
+        let half = play(&settings, &location.path, &journal, locked)?;
+        if !settings.json {
+            print(&verdict_text(&half))?;
+        }
+        halves.push(half);
+    }
+    using.release()?;
+    journal::remove_if_unused(&lease)?;
+
+    if settings.json {
+        print(&json::document(&settings, &location.path, &halves))?;
+    }
+    if let (Some(file), Some(path)) = (&mut picture, &settings.svg) {
+        let drawn = file.write_all(svg::picture(&halves).as_bytes());
+        drawn.map_err(|error| not_written(path, &error))?;
+    }
+    Ok(if halves.iter().all(Half::is_ok) {
+        exit::SUCCESS
+    } else {
+        exit::OVERLAP
+    })
+}
+
+fn not_written(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        exit::CANNOT_CREATE,
+        format!("cannot write {}: {error}", path.display()),
+    )
+}
+
+/// A lock file has the same journal under all its names, and no two have one in
+/// common. The directory is ours alone: so are the demos that meet there.
+fn journal_path(lock: &Path) -> Result<PathBuf, Failure> {
+    use std::os::unix::fs::MetadataExt;
+    let directory = lockdir::directory()?;
+    lockdir::prepare(&directory)?;
+    let found = fs::metadata(lock)
+        .map_err(|error| Failure::system("cannot look at the lock file", error))?;
+    Ok(directory.join(format!("demo-{:x}-{:x}.journal", found.dev(), found.ino())))
+}
+
+/// One half: lets the workers work and judges it.
+fn play(settings: &Settings, lock: &Path, journal: &Path, locked: bool) -> Result<Half, Failure> {
+    if !settings.json {
+        print(&introduction(settings, locked))?;
+    }
+    let begin = journal::now();
+    let mut team = Team::start(settings, lock, journal, locked)?;
+    team.go();
+    team.finish()?;
+    // The end before the reading: what is still open is open at the end.
+    let end = journal::now();
+    let events = journal::read(journal)
+        .map_err(|error| Failure::system("cannot read the journal of the demo", error))?;
+    Ok(verdict::judge(
+        &events,
+        std::process::id(),
+        locked,
+        begin..end,
+        journal::is_alive,
+    ))
+}
+
+/// The workers of one half. Each one's standard input is a pipe from here: a byte
+/// starts it, and its end, at our death at the latest, stops it.
+struct Team {
+    workers: Vec<(Child, ChildStdin)>,
+}
+
+impl Team {
+    fn start(
+        settings: &Settings,
+        lock: &Path,
+        journal: &Path,
+        locked: bool,
+    ) -> Result<Team, Failure> {
+        let failed = |error| Failure::system("cannot start a worker", error);
+        let program = std::env::current_exe().map_err(failed)?;
+        let mut team = Team {
+            workers: Vec::new(),
+        };
+        for number in 1..=settings.workers {
+            let orders = worker::Orders {
+                run: std::process::id(),
+                number,
+                rounds: settings.rounds,
+                max_sleep: settings.max_sleep,
+                locked,
+                lock: lock.into(),
+                journal: journal.into(),
+            };
+            let mut child = Command::new(&program)
+                .arg(WORKER)
+                .args(orders.words())
+                .stdin(Stdio::piped())
+                .stdout(if settings.json {
+                    Stdio::null()
+                } else {
+                    Stdio::inherit()
+                })
+                .spawn()
+                .map_err(failed)?;
+            let stdin = child.stdin.take().expect("is piped");
+            team.workers.push((child, stdin));
+        }
+        Ok(team)
+    }
+
+    /// Starts all of them at (nearly) the same moment.
+    fn go(&mut self) {
+        for (_, stdin) in &mut self.workers {
+            // A worker that died already says so through its exit status.
+            let _ = stdin.write_all(b"!");
+        }
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        for index in 0..self.workers.len() {
+            let (child, _) = &mut self.workers[index];
+            let status = child
+                .wait()
+                .map_err(|error| Failure::system("cannot wait for a worker", error))?;
+            if !status.success() {
+                // It told why on stderr itself.
+                let code = status.code().and_then(|code| u8::try_from(code).ok());
+                let message = format!("worker {} failed: {status}", index + 1);
+                return Err(Failure::new(code.unwrap_or(exit::OS_ERROR), message));
+            }
+        }
+        self.workers.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Team {
+    /// Where something failed half-way: ends the rest and leaves no zombies.
+    fn drop(&mut self) {
+        for (mut child, stdin) in self.workers.drain(..) {
+            drop(stdin);
+            let _ = child.wait();
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Failure::output)
+}
+
+fn introduction(settings: &Settings, locked: bool) -> String {
+    let Settings {
+        workers, rounds, ..
+    } = settings;
+    let title = if locked {
+        "With the lock"
+    } else {
+        "Without the lock"
+    };
+    let plural =
+        |count: &u32, word: &str| format!("{count} {word}{}", if *count == 1 { "" } else { "s" });
+    format!(
+        "{title}: {}, {} each. +[n]: worker n enters its critical section, -[n]: leaves it.\n",
+        plural(workers, "worker"),
+        plural(rounds, "round"),
+    )
+}
+
+fn verdict_text(half: &Half) -> String {
+    let canvas = timeline::Canvas::of_terminal(io::stdout().is_terminal());
+    let rows = timeline::draw(half, &canvas);
+    format!("\n{}: {}\n\n{rows}\n", half.title(), half.sentence())
+}

@@ -1,0 +1,135 @@
+//! Exit codes, and how a failure becomes one of them and a message.
+//!
+//! The numbers are those of `sysexits.h` where it has one, so that scripts can
+//! tell the lock's trouble from the command's own small numbers.
+
+use std::io::{self, Write};
+
+/// Everything went well.
+pub(crate) const SUCCESS: u8 = 0;
+/// `demo`: critical sections overlapped although the lock was on.
+pub(crate) const OVERLAP: u8 = 1;
+/// The command line makes no sense (`EX_USAGE`).
+pub(crate) const USAGE: u8 = 64;
+/// Waiting would have been a deadlock (`EX_DATAERR`, as flock(1) has it for lock errors).
+pub(crate) const DEADLOCK: u8 = 65;
+/// The lock file cannot be opened (`EX_NOINPUT`).
+pub(crate) const NO_INPUT: u8 = 66;
+/// The operating system refused something (`EX_OSERR`).
+pub(crate) const OS_ERROR: u8 = 71;
+/// The lock file or its directory cannot be created (`EX_CANTCREAT`).
+pub(crate) const CANNOT_CREATE: u8 = 73;
+/// Somebody else holds the lock (`EX_TEMPFAIL`: try again later).
+pub(crate) const CONFLICT: u8 = 75;
+/// The command exists but cannot be executed, as shells have it.
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
+/// The command does not exist, as shells have it.
+pub(crate) const NOT_FOUND: u8 = 127;
+
+/// What a subcommand comes to: an exit code, or a failure that has one.
+pub(crate) type Outcome = Result<u8, Failure>;
+
+/// Why a subcommand gives up.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Failure {
+        Failure {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Failure {
+        Failure::new(USAGE, message)
+    }
+
+    /// The operating system refused `what`.
+    pub(crate) fn system(what: &str, error: impl Into<io::Error>) -> Failure {
+        Failure::new(OS_ERROR, format!("{what}: {}", error.into()))
+    }
+
+    /// Standard output cannot be written.
+    pub(crate) fn output(error: io::Error) -> Failure {
+        Failure::system("cannot write to standard output", error)
+    }
+}
+
+impl From<holdlock::Error> for Failure {
+    fn from(error: holdlock::Error) -> Failure {
+        Failure::new(code_of(&error), message_of(&error))
+    }
+}
+
+fn code_of(error: &holdlock::Error) -> u8 {
+    use holdlock::Error;
+    match error {
+        _ if error.is_conflict() => CONFLICT,
+        Error::Deadlock { .. } => DEADLOCK,
+        Error::Open { source, .. } => open_code(source),
+        _ => OS_ERROR,
+    }
+}
+
+/// The library's message, except for a remedy which only a programmer could take.
+fn message_of(error: &holdlock::Error) -> String {
+    use rustix::io::Errno;
+    let holdlock::Error::Open { path, source, .. } = error else {
+        return error.to_string();
+    };
+    let remedy = match Errno::from_io_error(source) {
+        Some(Errno::NOENT) => "; its directory is missing",
+        Some(Errno::LOOP) => "; symbolic links are not followed, give the path it stands for",
+        _ => "",
+    };
+    format!(
+        "cannot open the lock file {}: {source}{remedy}",
+        path.display()
+    )
+}
+
+/// What kept a file from being opened or created: the file, the place, or the system.
+pub(crate) fn open_code(error: &io::Error) -> u8 {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT | Errno::NOSPC | Errno::ROFS | Errno::DQUOT) => CANNOT_CREATE,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO) => OS_ERROR,
+        _ => NO_INPUT,
+    }
+}
+
+/// Says what went wrong, if anything did, and returns the exit code.
+pub(crate) fn report(outcome: Outcome) -> u8 {
+    let (code, message) = match outcome {
+        Ok(code) => return code,
+        Err(Failure { code, message }) => (code, message),
+    };
+    if !message.is_empty() {
+        warn(&message);
+    }
+    code
+}
+
+/// Writes a message to standard error. Nobody is left to tell when that fails.
+pub(crate) fn warn(message: &str) {
+    let line = format!("holdlock: {}\n", message.trim_end());
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn place_file_and_system_have_codes_of_their_own() {
+        let code = |errno: rustix::io::Errno| open_code(&errno.into());
+        assert_eq!(code(rustix::io::Errno::ROFS), CANNOT_CREATE);
+        assert_eq!(code(rustix::io::Errno::NOENT), CANNOT_CREATE);
+        assert_eq!(code(rustix::io::Errno::ACCESS), NO_INPUT);
+        assert_eq!(code(rustix::io::Errno::MFILE), OS_ERROR);
+    }
+}

@@ -1,0 +1,259 @@
+//! `holdlock run`: what it runs, what it answers, whom it keeps out.
+
+mod support;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use support::{Place, Running};
+
+#[test]
+fn the_status_of_the_command_is_ours() {
+    let place = Place::new();
+    for code in [0, 1, 7, 75, 255] {
+        assert_eq!(
+            place
+                .run(["run", "L", "--", "sh", "-c", &format!("exit {code}")])
+                .code(),
+            code
+        );
+    }
+    for signal in [9, 15] {
+        let script = format!("kill -{signal} $$");
+        assert_eq!(
+            place.run(["run", "L", "sh", "-c", &script]).code(),
+            128 + signal
+        );
+    }
+}
+
+#[test]
+fn a_command_that_cannot_run_is_126_or_127() {
+    let place = Place::new();
+    std::fs::write(place.join("plain"), "no program").unwrap();
+    for (command, code) in [
+        ("./missing", 127),
+        ("no-such-command-anywhere", 127),
+        ("./plain", 126),
+        ("/", 126),
+    ] {
+        let finished = place.run(["run", "L", command]);
+        assert_eq!(finished.code(), code, "{command}");
+        assert!(
+            finished
+                .stderr
+                .starts_with(&format!("holdlock: cannot run {command}: ")),
+            "{finished:?}"
+        );
+    }
+    assert_eq!(
+        place.run(["run", "-n", "L", "true"]).code(),
+        0,
+        "released after the failure"
+    );
+}
+
+#[test]
+fn a_script_without_an_interpreter_line_is_run_by_the_shell() {
+    let place = Place::new();
+    let script = place.join("script");
+    std::fs::write(&script, "echo \"$0 $1\"; exit 4\n").unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let finished = place.run(["run", "L", "./script", "x"]);
+    assert_eq!((finished.code(), finished.text()), (4, "./script x\n"));
+    let mut command = place.holdlock(["run", "L", "script", "x"]);
+    command.env("PATH", format!("/nowhere:{}", place.join("").display()));
+    let finished = Running::start(command).finish();
+    assert_eq!(
+        (finished.code(), finished.text()),
+        (4, format!("{} x\n", script.display()).as_str())
+    );
+}
+
+#[test]
+fn wrong_usage_is_64_on_stderr() {
+    let place = Place::new();
+    for words in [
+        &[][..],
+        &["runn"],
+        &["run"],
+        &["run", "L"],
+        &["run", "-z", "L", "true"],
+        &["run", "-w", "soon", "L", "true"],
+        &["run", "-w", "-3", "L", "true"],
+        &["run", "-E", "256", "L", "true"],
+        &["run", "-n", "-w", "1", "L", "true"],
+        &["run", "", "true"],
+        &["run", "..", "true"],
+        &["run", &"n".repeat(300), "true"],
+    ] {
+        let finished = place.run(words);
+        assert_eq!(finished.code(), 64, "{words:?}");
+        assert!(finished.stdout.is_empty(), "{words:?}");
+        assert!(
+            finished.stderr.starts_with("holdlock: "),
+            "{words:?}: {}",
+            finished.stderr
+        );
+    }
+    assert!(!place.locks().exists(), "created for wrong usage");
+}
+
+#[test]
+fn help_and_version_are_on_stdout() {
+    let place = Place::new();
+    for words in [
+        &["--help"][..],
+        &["help"],
+        &["help", "run"],
+        &["run", "--help"],
+        &["demo", "-h"],
+        &["path", "--help"],
+    ] {
+        let finished = place.run(words);
+        assert_eq!(
+            (finished.code(), finished.stderr.as_str()),
+            (0, ""),
+            "{words:?}"
+        );
+        assert!(finished.text().contains("Usage: holdlock"), "{words:?}");
+    }
+    assert_eq!(
+        place.run(["--version"]).text(),
+        format!("holdlock {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn a_conflict_is_75_or_what_was_asked_for() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let file = place.locks().join("L.lock");
+    for (options, code) in [
+        (&["-n"][..], 75),
+        (&["-n", "-E", "3"], 3),
+        (&["-w", "0"], 75),
+        (&["-s", "-n", "-E0"], 0),
+    ] {
+        let words = ["run"].iter().chain(options).chain(&["L", "echo", "ran"]);
+        let finished = place.run(words);
+        assert_eq!(
+            (finished.code(), finished.text()),
+            (code, ""),
+            "{options:?}"
+        );
+        assert!(
+            finished.stderr.contains(file.to_str().unwrap()),
+            "{}",
+            finished.stderr
+        );
+    }
+    assert_eq!(holder.finish().code(), 0);
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+}
+
+#[test]
+fn a_timeout_waits_as_long_as_it_says() {
+    let place = Place::new();
+    let _holder = place.hold(&["L"]);
+    let begin = Instant::now();
+    let finished = place.run(["run", "-w", "150ms", "-E", "9", "L", "echo", "ran"]);
+    assert!(begin.elapsed() >= Duration::from_millis(150));
+    assert_eq!((finished.code(), finished.text()), (9, ""));
+}
+
+#[test]
+fn a_waiter_runs_when_the_holder_is_done() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let endless = Running::start(place.holdlock(["run", "L", "echo", "ran"]));
+    let patient = Running::start(place.holdlock(["run", "-w", "1m", "L", "echo", "ran"]));
+    endless.expect_waiting();
+    holder.finish();
+    for waiter in [endless, patient] {
+        let finished = waiter.finish();
+        assert_eq!((finished.code(), finished.text()), (0, "ran\n"));
+    }
+}
+
+#[test]
+fn shared_holders_are_together_and_keep_exclusive_ones_out() {
+    let place = Place::new();
+    let one = place.hold(&["-s", "L"]);
+    let two = place.hold(&["--shared", "--no-wait", "L"]);
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 75);
+    one.finish();
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 75);
+    two.finish();
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+}
+
+#[test]
+fn options_after_the_lock_belong_to_the_command() {
+    let place = Place::new();
+    let finished = place.run(["run", "-s", "./L", "echo", "-n", "--help", "--", "-w"]);
+    assert_eq!((finished.code(), finished.text()), (0, "--help -- -w"));
+    assert_eq!(
+        place.run(["run", "./L", "--", "echo", "--", "x"]).text(),
+        "-- x\n"
+    );
+}
+
+#[test]
+fn bytes_that_are_no_text_go_through() {
+    let place = Place::new();
+    let odd = OsStr::from_bytes(b"odd-\xff\xfe");
+    for lock in [odd.to_owned(), place.join(odd).into()] {
+        let finished = place.run([
+            OsStr::new("run"),
+            &lock,
+            OsStr::new("printf"),
+            OsStr::new("%s"),
+            odd,
+        ]);
+        assert_eq!(
+            (finished.code(), finished.stdout.as_slice()),
+            (0, odd.as_bytes())
+        );
+    }
+    assert!(place.join(odd).exists());
+    assert!(
+        place
+            .locks()
+            .join(OsStr::from_bytes(b"odd-\xff\xfe.lock"))
+            .exists()
+    );
+}
+
+#[test]
+fn what_stays_in_the_background_does_not_keep_the_lock() {
+    let place = Place::new();
+    let script = "sleep 1000 >/dev/null 2>&1 & echo $!";
+    let finished = place.run(["run", "L", "sh", "-c", script]);
+    let pid: u64 = finished.text().trim().parse().unwrap();
+    assert!(!support::is_gone(pid));
+    let next = place.run(["run", "-n", "L", "true"]);
+    Running::start(place.shell(&format!("kill {pid}"))).finish();
+    assert_eq!(next.code(), 0);
+}
+
+#[test]
+fn what_keeps_the_lock_file_from_being_has_codes() {
+    let place = Place::new();
+    std::fs::write(place.join("file"), "").unwrap();
+    assert_eq!(place.run(["run", "./missing/L", "true"]).code(), 73);
+    assert_eq!(place.run(["run", "./file/L", "true"]).code(), 66);
+}
+
+#[test]
+fn the_lock_file_stays_and_is_not_written() {
+    let place = Place::new();
+    std::fs::write(place.join("L"), "precious").unwrap();
+    assert_eq!(place.run(["run", "./L", "true"]).code(), 0);
+    assert_eq!(
+        std::fs::read_to_string(place.join("L")).unwrap(),
+        "precious"
+    );
+}

@@ -1,0 +1,250 @@
+//! What the tests of the command have in common: the real program, in a directory
+//! of its own, with a deadline.
+//!
+//! Nothing here sleeps in the hope that something has happened meanwhile: it asks
+//! again and again whether it has, until the deadline, and says what it waited for.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// Far more than anything here takes: who needs longer hangs.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Asks until the answer is something.
+pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A directory of one test, removed at its end.
+pub(crate) struct Place(PathBuf);
+
+impl Place {
+    pub(crate) fn new() -> Place {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("holdlock-cli-{}-{number}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Place(path)
+    }
+
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The lock directory of the commands of this place.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.join("locks")
+    }
+
+    /// `holdlock` with these words.
+    pub(crate) fn holdlock<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_holdlock"));
+        command.args(words);
+        command
+    }
+
+    /// `sh -c script`, with the program's path as `$HOLDLOCK`.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        let mut command = self.command("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.0)
+            .env("HOLDLOCK_DIR", self.locks())
+            .env("HOLDLOCK", env!("CARGO_BIN_EXE_holdlock"))
+            .env("LC_ALL", "C")
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `holdlock` to its end.
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Finished {
+        Running::start(self.holdlock(words)).finish()
+    }
+
+    /// Somebody who holds a lock, certainly by now, until told to let go.
+    pub(crate) fn hold(&self, words: &[&str]) -> Running {
+        let mut command = self.holdlock(["run"]);
+        command
+            .args(words)
+            .args(["--", "sh", "-c", "echo held; read line; exit 0"]);
+        let mut holder = Running::start_with_stdin(command);
+        holder.expect_line("held");
+        holder
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What came of a program.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    pub(crate) fn code(&self) -> i32 {
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+
+    pub(crate) fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+}
+
+/// A program that runs; killed, with all that it started, where the test ends first.
+pub(crate) struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<std::process::ChildStdout>,
+    reaped: bool,
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Running {
+        // A group of its own: what hangs is killed with all that it started.
+        let mut child = command.process_group(0).spawn().unwrap();
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Running {
+            child,
+            stdin,
+            stdout,
+            reaped: false,
+        }
+    }
+
+    pub(crate) fn start_with_stdin(mut command: Command) -> Running {
+        command.stdin(Stdio::piped());
+        Running::start(command)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Reads its next line, which must be this one.
+    pub(crate) fn expect_line(&mut self, line: &str) {
+        let killer = Killer::after_deadline(self.pid());
+        let mut read = String::new();
+        self.stdout.read_line(&mut read).unwrap();
+        drop(killer);
+        assert_eq!(read.trim_end(), line);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it stands in the kernel's queue for a lock.
+    pub(crate) fn expect_waiting(&self) {
+        let pid = self.pid().to_string();
+        wait_for("a process to queue for the lock", || {
+            let locks = std::fs::read_to_string("/proc/locks").unwrap();
+            let waits =
+                |line: &str| line.contains("->") && line.split_whitespace().any(|word| word == pid);
+            locks.lines().any(waits).then_some(())
+        });
+    }
+
+    /// Closes its standard input, if that was a pipe.
+    pub(crate) fn let_go(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits for its end and for all that it wrote.
+    pub(crate) fn finish(mut self) -> Finished {
+        self.let_go();
+        let killer = Killer::after_deadline(self.pid());
+        let mut errors = self.child.stderr.take().unwrap();
+        let errors = thread::spawn(move || {
+            let mut text = String::new();
+            errors.read_to_string(&mut text).map(|_| text).unwrap()
+        });
+        let mut stdout = Vec::new();
+        self.stdout.read_to_end(&mut stdout).unwrap();
+        let stderr = errors.join().unwrap();
+        let status = self.child.wait().unwrap();
+        self.reaped = true;
+        drop(killer);
+        Finished {
+            status,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Until it is reaped, nobody else can have its number.
+        if !self.reaped {
+            kill_group(self.pid());
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Kills a process that hangs, so that the test that waits for it fails.
+struct Killer(Option<std::sync::mpsc::Sender<()>>);
+
+impl Killer {
+    fn after_deadline(pid: u32) -> Killer {
+        let (alive, done) = std::sync::mpsc::channel::<()>();
+        thread::spawn(move || {
+            if done.recv_timeout(DEADLINE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("process {pid} hangs and is killed");
+                kill_group(pid);
+            }
+        });
+        Killer(Some(alive))
+    }
+}
+
+fn kill_group(leader: u32) {
+    let _ = kill_process_group(Pid::from_raw(leader as i32).unwrap(), Signal::KILL);
+}
+
+/// Is the process gone, or only waiting to be reaped by whoever inherited it?
+pub(crate) fn is_gone(pid: u64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, state)| state.starts_with('Z'))
+}
