@@ -436,28 +436,22 @@ fn no_descriptors_left_is_a_clear_error_and_an_open_lock_goes_on() {
     let scratch = Scratch::new();
     let with_limit = |limit: &str, orders: &str| {
         fs::write(scratch.path("orders"), orders).expect("written");
-        let mut command = Command::new("sh");
+        let mut command = Command::new(ACTOR);
         command
-            .args([
-                "-c",
-                r#"ulimit -n "$1"; exec "$2" "$3""#,
-                "sh",
-                limit,
-                ACTOR,
-            ])
             .arg(scratch.lock())
+            .arg(limit)
             .stdin(fs::File::open(scratch.path("orders")).expect("opens"));
         said(command)
     };
-    let message = with_limit("3", "");
+    let message = with_limit("fds=3", "");
     assert!(message.starts_with("Open"), "{message}");
     assert!(message.contains("ulimit -n"), "{message}");
-    let message = with_limit("4", "lock\nrelease\nfor 10\nrelease\n");
+    let message = with_limit("fds=4", "lock\nrelease\nfor 10\nrelease\n");
     assert_eq!(message, "ready\nok\nok\nok\nok\n");
     // Even who is in the way cannot be looked up now, but the conflict is told.
     let mut holder = Actor::start(ACTOR, &scratch.lock());
     holder.must("lock");
-    let message = with_limit("4", "try\nfor 10\n");
+    let message = with_limit("fds=4", "try\nfor 10\n");
     assert!(message.contains("WouldBlock"), "{message}");
     assert!(message.contains("TimedOut"), "{message}");
 }

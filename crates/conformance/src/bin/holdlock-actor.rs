@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use holdlock::{Error, Family, FileLock, Guard, LockOptions};
+use holdlock_conformance::sys;
 
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
@@ -20,6 +21,8 @@ fn main() {
             Some("ofd") => options.family(Family::Ofd),
             Some("delete") => options.delete_on_release(true),
             Some("follow") => options.follow_symlinks(true),
+            Some("fds=3") => limited(options, 3),
+            Some("fds=4") => limited(options, 4),
             other => panic!("{other:?}"),
         };
     }
@@ -33,6 +36,12 @@ fn main() {
         let answer = obey(&order, &lock, &mut held);
         say(&answer);
     }
+}
+
+/// No more descriptors than this from now on.
+fn limited(options: LockOptions, descriptors: u64) -> LockOptions {
+    sys::limit(libc::RLIMIT_NOFILE, descriptors);
+    options
 }
 
 fn obey<'l>(order: &str, lock: &'l FileLock, held: &mut Option<Guard<'l>>) -> String {
