@@ -1,2 +1,47 @@
-//! `cargo xtask …`: the project's own tasks.
-fn main() {}
+//! The project's own tasks: `cargo xtask test`, `bench`, `dist`, `mutants`.
+
+mod dist;
+mod mutants;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The project's own tasks.
+
+Usage: cargo xtask <TASK> [ARGUMENT]...
+
+Tasks:
+  test           Everything that must hold: format, lints, all tests, docs without warnings
+  bench [ARG]... Measure against the peers, side by side in one run (--help tells more)
+  dist           Build the command as it is meant to be installed: static and small
+  mutants [NAME] Take each mechanism out in turn and see that a test notices
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    let done = match task.as_str() {
+        "test" => test::test(),
+        "bench" => dist::bench(&arguments),
+        "dist" => dist::dist().map(|program| println!("{}", program.display())),
+        "mutants" => mutants::mutants(arguments.first().map(String::as_str)),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{HELP}");
+            return ExitCode::from(64);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -29,6 +29,15 @@ pub fn wait_for(path: &Path, pid: u32) {
     });
 }
 
+/// Waits until this thread of this process sleeps for another thread.
+pub fn wait_for_thread(thread: i32) {
+    let call = format!("/proc/self/task/{thread}/syscall");
+    let futex = format!("{} ", libc::SYS_futex);
+    eventually(&format!("thread {thread} sleeps in futex(2)"), || {
+        std::fs::read_to_string(&call).is_ok_and(|call| call.starts_with(&futex))
+    });
+}
+
 /// Waits until something is so; fails the test when it is not after a while.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);

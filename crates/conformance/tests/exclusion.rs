@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use holdlock::{Error, FileLock, Mode, Request};
 use holdlock_conformance::peers::Peer;
 use holdlock_conformance::torture::{Removal, Trial};
-use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
@@ -173,12 +173,14 @@ fn threads_of_a_busy_process_let_other_processes_in() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    drop(lock.lock().expect("locked"));
+                    let _guard = lock.lock().expect("locked");
+                    // So long that the other threads always queue.
+                    std::thread::sleep(std::time::Duration::from_micros(100));
                 }
             });
         }
         let mut actor = Actor::start(ACTOR, &path);
-        for _ in 0..20 {
+        for _ in 0..5 {
             actor.must("lock");
             actor.must("release");
         }
@@ -270,7 +272,7 @@ fn sleeping_threads_of_one_process_are_served_in_order() {
             let (tell, told) = std::sync::mpsc::channel();
             scope.spawn(move || {
                 let mut began = |_| {
-                    let _ = tell.send(holdlock_conformance::sys::thread_id());
+                    let _ = tell.send(sys::thread_id());
                     std::ops::ControlFlow::Continue(())
                 };
                 let _guard = lock
@@ -279,12 +281,42 @@ fn sleeping_threads_of_one_process_are_served_in_order() {
                 order.lock().expect("order").push(number);
             });
             let thread = told.recv().expect("the wait began");
-            queue::eventually("the thread sleeps", || {
-                let state = std::fs::read_to_string(format!("/proc/self/task/{thread}/wchan"));
-                state.is_ok_and(|wchan| wchan.contains("futex"))
-            });
+            queue::wait_for_thread(thread);
         }
         drop(held);
     });
     assert_eq!(*order.lock().expect("order"), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_kept_lock_whose_file_its_last_holder_removed_is_taken_anew() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    for meddle in [
+        |path: &std::path::Path| std::fs::remove_file(path),
+        |path: &std::path::Path| std::fs::rename(path, path.with_extension("aside")),
+    ] {
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let guard = lock.lock().expect("locked");
+            scope.spawn(|| {
+                let mut began = |_| {
+                    tell.send(sys::thread_id()).expect("heard");
+                    std::ops::ControlFlow::Continue(())
+                };
+                let guard = lock
+                    .acquire(Request::exclusive().on_wait(&mut began))
+                    .expect("locked");
+                assert!(guard.is_current().expect("no error"));
+                let mut actor = Actor::start(ACTOR, &path);
+                assert!(actor.ask("try").starts_with("WouldBlock"));
+            });
+            // Once it sleeps, the lock is handed to it without the kernel.
+            queue::wait_for_thread(told.recv().expect("the wait began"));
+            meddle(&path).expect("done");
+            drop(guard);
+        });
+    }
 }

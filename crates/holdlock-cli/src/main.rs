@@ -17,9 +17,6 @@ use std::process::ExitCode;
 
 use exit::Outcome;
 
-#[cfg(not(unix))]
-compile_error!("the command `holdlock` needs a Unix system; the library does not");
-
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let first = words.next();

@@ -135,7 +135,7 @@ fn lines_alternate_with_the_lock() {
     assert!(
         finished
             .text()
-            .contains("None of 9 critical sections overlapped")
+            .contains("none of 9 critical sections overlapped")
     );
     assert!(
         finished.text().is_ascii(),

@@ -11,10 +11,10 @@ use crate::inspect;
 use crate::lock::FileLock;
 use crate::open::{self, LockFile, Opened};
 use crate::orphan;
-use crate::sys::file::{self, Patience};
+use crate::sys::file::{self, Access, Patience};
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::waiter_thread;
-use crate::{Conflict, Error, Mode, Request, registry};
+use crate::{Conflict, Error, Family, Mode, Request, registry};
 
 /// How long a request waits for the holder of a removed lock file before it
 /// refuses. Who deletes on release holds a removed file for a moment.
@@ -178,13 +178,12 @@ impl FileLock {
     /// Opens the lock file, or creates it after making sure that nobody holds
     /// the lock on a removed file of that name.
     fn open_file(&self, mode: Mode, wait: &mut Wait<'_>) -> Result<LockFile, Error> {
-        let mut refuse_at = None;
         for _ in 0..OPEN_ATTEMPTS {
             match self.try_open().map_err(|error| self.cannot_open(error))? {
                 TryOpen::File(file) => return Ok(file),
                 TryOpen::Raced => {}
                 TryOpen::Orphan(orphan) => {
-                    self.wait_for_orphan(orphan, mode, wait, &mut refuse_at)?;
+                    self.wait_for_orphan(orphan, mode, wait)?;
                 }
             }
         }
@@ -196,7 +195,7 @@ impl FileLock {
     /// One attempt to open or create the lock file. Never waits.
     pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
         // A shared OFD lock needs reading only, but one descriptor serves for both modes.
-        let writable = self.options.family == crate::Family::Ofd;
+        let writable = self.options.family == Family::Ofd;
         if let Opened::File(file) = open::open_existing(&self.name, writable)? {
             return Ok(TryOpen::File(file));
         }
@@ -216,46 +215,42 @@ impl FileLock {
         orphan: orphan::Orphan,
         mode: Mode,
         wait: &mut Wait<'_>,
-        refuse_at: &mut Option<Instant>,
     ) -> Result<(), Error> {
-        let refuse = |wait: &Wait<'_>| {
-            let conflict =
-                Conflict::new(&self.name.path, mode, wait.waited(), Some(orphan.identity));
-            Error::RemovedWhileHeld(Box::new(conflict.with_holders(vec![orphan.holder.clone()])))
+        let until = Instant::now() + ORPHAN_GRACE;
+        let family = self.options.family;
+        let access = match family {
+            Family::Flock => Access::Read,
+            Family::Ofd => Access::ReadWrite,
         };
-        if !wait.may_sleep() {
-            return Err(refuse(wait));
-        }
-        let until = *refuse_at.get_or_insert_with(|| Instant::now() + ORPHAN_GRACE);
-        match wait.begin() {
-            Err(Stop::Cancelled) => return Err(self.stopped(Stop::Cancelled, mode, wait, None)),
-            Err(_) => return Err(refuse(wait)),
-            Ok(()) => {}
-        }
-        if Instant::now() >= until {
-            return Err(refuse(wait));
-        }
-        let Ok(door) = std::fs::File::open(&orphan.door) else {
-            return Ok(()); // gone in the meantime: look again
+        let waited = match (wait.begin(), file::open(&orphan.door, access, true)) {
+            (Err(stop), _) => Err(KernelError::Stop(stop)),
+            // Exclusive, also for a shared request: until nobody at all holds the removed file.
+            (Ok(()), Ok(door)) => wait.kernel(door.as_fd(), family, Mode::Exclusive, Some(until)),
+            (Ok(()), Err(error)) => Err(KernelError::Io(error)),
         };
-        // Exclusive, also for a shared request: until nobody at all holds the removed file.
-        match wait.kernel(
-            door.as_fd(),
-            self.options.family,
-            Mode::Exclusive,
-            Some(until),
-        ) {
-            Ok(KernelWait::Locked) => Ok(()),
-            Ok(KernelWait::Capped) => Err(refuse(wait)),
+        match waited {
+            Ok(KernelWait::Locked) => return Ok(()),
             Err(KernelError::Stop(Stop::Cancelled)) => {
-                Err(self.stopped(Stop::Cancelled, mode, wait, None))
+                return Err(self.stopped(Stop::Cancelled, mode, wait, None));
             }
-            Err(KernelError::Stop(_)) => Err(refuse(wait)),
+            Ok(KernelWait::Capped) | Err(KernelError::Stop(_)) => {}
+            // The file cannot be opened (any more), or signals cannot be used: look now and then.
             Ok(KernelWait::NoSignals) | Err(KernelError::Io(_)) => {
-                std::thread::sleep(Duration::from_millis(1));
-                Ok(())
+                while orphan::find(&self.name.path, family).is_some() {
+                    if Instant::now() >= until || wait.nap().is_err() {
+                        break;
+                    }
+                }
+                if orphan::find(&self.name.path, family).is_none() {
+                    return Ok(());
+                }
             }
         }
+        let identity = Some(orphan.identity);
+        let conflict = Conflict::new(&self.name.path, mode, wait.waited(), identity);
+        Err(Error::RemovedWhileHeld(Box::new(
+            conflict.with_holders(vec![orphan.holder]),
+        )))
     }
 
     /// Gives the lock back: to the next thread, or to the kernel.

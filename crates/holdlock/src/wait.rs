@@ -251,6 +251,15 @@ impl<'r> Wait<'r> {
         self.begun.as_ref().and_then(|b| b.interrupt.as_ref())
     }
 
+    fn set_timer(&self, until: Option<Instant>) {
+        if let Some(interrupt) = self.interrupt() {
+            match until {
+                Some(until) => interrupt.at(until),
+                None => interrupt.never(),
+            }
+        }
+    }
+
     /// Whether something may end the wait early but signals cannot be used for it.
     fn lacks_signals(&self) -> bool {
         (self.deadline().is_some() || self.cancel.is_some()) && self.interrupt().is_none()
@@ -272,13 +281,9 @@ impl<'r> Wait<'r> {
             return Ok(KernelWait::NoSignals);
         }
         let until = [self.deadline(), cap].into_iter().flatten().min();
-        if let Some(interrupt) = self.interrupt() {
-            match until {
-                Some(until) => interrupt.at(until),
-                None => interrupt.never(),
-            }
-        }
         loop {
+            // Each time: the callback may have waited for another lock, with the same timer.
+            self.set_timer(until);
             // After the timer was set: a signal that came before the call is entered is lost, but
             // then its time has come and is seen here.
             self.check().map_err(KernelError::Stop)?;
@@ -299,10 +304,8 @@ impl<'r> Wait<'r> {
     /// Sleeps until `word` is not `asleep` any more or the request ends. Call
     /// after [`begin`](Wait::begin).
     pub(crate) fn thread(&mut self, word: &AtomicU32, asleep: u32) -> Result<(), Stop> {
-        if let (Some(interrupt), Some(deadline)) = (self.interrupt(), self.deadline()) {
-            interrupt.at(deadline);
-        }
         while word.load(Ordering::Acquire) == asleep {
+            self.set_timer(self.deadline());
             self.check()?;
             let left = self
                 .deadline()

@@ -83,7 +83,7 @@ impl Half {
     pub(super) fn sentence(&self) -> String {
         let (bad, all) = (self.overlapped(), self.sections.len());
         let verdict = match (bad, self.locked) {
-            (0, _) => format!("None of {all} critical sections overlapped another."),
+            (0, _) => format!("none of {all} critical sections overlapped another."),
             (_, false) => format!("{bad} of {all} critical sections overlapped another."),
             (_, true) => {
                 format!("THE LOCK FAILED: {bad} of {all} critical sections overlapped another.")

@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::{flag, low_level::pipe};
 
-/// How often a command without a pidfd (Linux before 5.3, other systems) is asked
+/// How often a command without a pidfd (Linux before 5.3) is asked
 /// whether it ended, should its SIGCHLD be blocked.
 const WITHOUT_PIDFD: Duration = Duration::from_millis(20);
 
@@ -61,7 +61,7 @@ impl Signals {
             }
         }
         // Where SIGCHLD is ignored, the kernel throws exit statuses away.
-        if is_ignored(SIGCHLD) || !cfg!(target_os = "linux") {
+        if is_ignored(SIGCHLD) {
             pipe::register(SIGCHLD, writer.try_clone()?)?;
         }
         Ok(Signals {
@@ -113,15 +113,9 @@ impl Signals {
     }
 }
 
-#[cfg(target_os = "linux")]
 fn pidfd(child: &Child) -> Option<std::os::fd::OwnedFd> {
     use rustix::process::{PidfdFlags, pidfd_open};
     pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn pidfd(_: &Child) -> Option<std::os::fd::OwnedFd> {
-    None
 }
 
 /// The signals this process ignores since its start, as a bit mask; where /proc

@@ -1,0 +1,70 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::cases::{self, Case};
+
+pub(crate) const HELP: &str = "\
+holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH]
+
+Cases (all of them when none is named):
+  cycle      uncontended lock and unlock, file kept open
+  identity   ways to see that a locked file is still the one at its path
+  try        a failed try
+  handoff    release in one process until acquired in another
+  threads    8 threads of one process
+  processes  2 processes of 4 threads each
+  waiters    CPU time of 100 waiters
+  deadline   how late a wait ends that runs into its deadline
+  command    `holdlock run L -- /bin/true` against util-linux flock
+
+  --quick          fewer samples, about 20 seconds in all; else about 2.5 minutes
+  --json           the results as one JSON document
+  --holdlock PATH  the command for the case `command`; otherwise the one built
+                   with the profile dist, or beside this program
+
+The lock files are in a fresh directory under TMPDIR. A goal that is missed is
+reported and does not change the exit status; a broken exclusion does.
+";
+
+pub(crate) enum Command {
+    Help,
+    Measure(Args),
+}
+
+pub(crate) struct Args {
+    pub(crate) cases: Vec<&'static Case>,
+    pub(crate) quick: bool,
+    pub(crate) json: bool,
+    pub(crate) holdlock: Option<PathBuf>,
+}
+
+pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command, String> {
+    let mut args = Args {
+        cases: Vec::new(),
+        quick: false,
+        json: false,
+        holdlock: None,
+    };
+    while let Some(word) = words.next() {
+        match word.to_str() {
+            Some("-h" | "--help") => return Ok(Command::Help),
+            Some("--quick") => args.quick = true,
+            Some("--json") => args.json = true,
+            Some("--holdlock") => {
+                let path = words.next().ok_or("--holdlock needs a path")?;
+                args.holdlock = Some(path.into());
+            }
+            _ => {
+                let case = cases::ALL.iter().find(|case| word == case.name);
+                args.cases
+                    .push(case.ok_or_else(|| format!("no such case or option: {word:?}"))?);
+            }
+        }
+    }
+    if args.cases.is_empty() {
+        args.cases = cases::ALL.iter().collect();
+    }
+    Ok(Command::Measure(args))
+}

@@ -1,0 +1,68 @@
+//! What is measured.
+
+mod command;
+mod cycle;
+mod deadline;
+mod handoff;
+mod identity;
+mod processes;
+mod threads;
+mod try_lock;
+mod waiters;
+
+use std::path::Path;
+
+use crate::peers::Peer;
+use crate::report::Report;
+use crate::worker::{Job, Worker};
+use crate::{Bench, Outcome};
+
+/// One measurement.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&Bench) -> Outcome<Report>,
+}
+
+/// All of them, in the order of a full run.
+pub(crate) const ALL: &[Case] = &[
+    case("cycle", cycle::run),
+    case("identity", identity::run),
+    case("try", try_lock::run),
+    case("handoff", handoff::run),
+    case("threads", threads::run),
+    case("processes", processes::run),
+    case("waiters", waiters::run),
+    case("deadline", deadline::run),
+    case("command", command::run),
+];
+
+const fn case(name: &'static str, run: fn(&Bench) -> Outcome<Report>) -> Case {
+    Case { name, run }
+}
+
+type JobMain = fn(&Job) -> Outcome<()>;
+
+/// What workers can do.
+pub(crate) const JOBS: &[(&str, JobMain)] = &[
+    (HOLD, hold),
+    (handoff::JOB, handoff::job),
+    (processes::JOB, processes::job),
+    (waiters::THREADS_JOB, waiters::threads_job),
+    (waiters::SINGLE_JOB, waiters::single_job),
+];
+
+const HOLD: &str = "hold";
+
+/// Another process that holds the lock until the handle is dropped.
+fn held_elsewhere(path: &Path) -> Outcome<Worker> {
+    let mut holder = Worker::start(HOLD, Peer::Raw, path, &[])?;
+    holder.expect("held")?;
+    Ok(holder)
+}
+
+fn hold(job: &Job) -> Outcome<()> {
+    let mut result = Ok(());
+    let mut lock = job.peer.open(&job.path)?;
+    lock.exclusive(&mut || result = job.tell("held").and_then(|()| job.hear()).map(drop))?;
+    result
+}

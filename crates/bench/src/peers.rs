@@ -1,0 +1,141 @@
+//! The ways of locking that are compared, behind one interface.
+
+mod by_crates;
+mod by_hand;
+mod by_holdlock;
+mod by_std;
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use by_crates::{FdLock, Fs4};
+use by_hand::{LibcChecked, Raw, RawChecked};
+use by_holdlock::{Holdlock, HoldlockFor};
+use by_std::{Std, StdPoll};
+use holdlock::FileLock;
+
+/// One way of locking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// flock(2) by hand.
+    Raw,
+    /// flock(2) and lstat(2) by hand: locks, and sees that it is the right file.
+    RawChecked,
+    /// The same through libc, as a C program would do it.
+    LibcChecked,
+    Std,
+    /// std's try_lock and a sleep, again and again.
+    StdPoll {
+        millis: u64,
+    },
+    Fs4,
+    FdLock,
+    Holdlock,
+    /// holdlock with a deadline.
+    HoldlockFor {
+        millis: u64,
+    },
+    /// One `FileLock` for all threads of a process.
+    HoldlockShared,
+}
+
+/// What a peer has opened.
+pub(crate) trait Lock: Send {
+    /// Takes the lock, runs the section, releases the lock.
+    fn exclusive(&mut self, section: &mut dyn FnMut()) -> io::Result<()>;
+
+    /// Tries once, and releases what it got. Whether it got the lock.
+    fn attempt(&mut self) -> io::Result<bool>;
+}
+
+impl Peer {
+    /// The name for tables and for workers.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Peer::Raw => "raw flock".into(),
+            Peer::RawChecked => "raw flock + lstat".into(),
+            Peer::LibcChecked => "libc flock + lstat".into(),
+            Peer::Std => "std".into(),
+            Peer::StdPoll { millis } => format!("std try_lock each {millis} ms"),
+            Peer::Fs4 => "fs4".into(),
+            Peer::FdLock => "fd-lock".into(),
+            Peer::Holdlock => "holdlock".into(),
+            Peer::HoldlockFor { millis } => format!("holdlock deadline {millis} ms"),
+            Peer::HoldlockShared => "holdlock shared".into(),
+        }
+    }
+
+    /// The peer of a [`name`](Peer::name).
+    pub(crate) fn from_name(name: &str) -> Option<Peer> {
+        let millis = name.split(' ').find_map(|word| word.parse().ok());
+        let millis = millis.unwrap_or_default();
+        [
+            Peer::Raw,
+            Peer::RawChecked,
+            Peer::LibcChecked,
+            Peer::Std,
+            Peer::StdPoll { millis },
+            Peer::Fs4,
+            Peer::FdLock,
+            Peer::Holdlock,
+            Peer::HoldlockFor { millis },
+            Peer::HoldlockShared,
+        ]
+        .into_iter()
+        .find(|peer| peer.name() == name)
+    }
+
+    /// Whether its waiters sleep in the kernel's queue.
+    pub(crate) fn queues(self) -> bool {
+        !matches!(self, Peer::StdPoll { .. })
+    }
+
+    /// Opens the lock file, and creates it when it is missing.
+    pub(crate) fn open(self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        Ok(match self {
+            Peer::Raw => Box::new(Raw(open(path)?)),
+            Peer::RawChecked => Box::new(RawChecked::new(open(path)?, path)?),
+            Peer::LibcChecked => Box::new(LibcChecked(RawChecked::new(open(path)?, path)?)),
+            Peer::Std => Box::new(Std(open(path)?)),
+            Peer::StdPoll { millis } => Box::new(StdPoll {
+                std: Std(open(path)?),
+                pause: Duration::from_millis(millis),
+            }),
+            Peer::Fs4 => Box::new(Fs4(open(path)?)),
+            Peer::FdLock => Box::new(FdLock(fd_lock::RwLock::new(open(path)?))),
+            Peer::Holdlock | Peer::HoldlockShared => Box::new(Holdlock {
+                lock: Arc::new(FileLock::open(path)?),
+            }),
+            Peer::HoldlockFor { millis } => Box::new(HoldlockFor {
+                lock: FileLock::open(path)?,
+                limit: Duration::from_millis(millis),
+            }),
+        })
+    }
+
+    /// What so many threads of one process use.
+    pub(crate) fn open_for_threads(
+        self,
+        path: &Path,
+        threads: usize,
+    ) -> io::Result<Vec<Box<dyn Lock>>> {
+        if self != Peer::HoldlockShared {
+            return (0..threads).map(|_| self.open(path)).collect();
+        }
+        let lock = Arc::new(FileLock::open(path)?);
+        let one = |_| Box::new(Holdlock { lock: lock.clone() }) as Box<dyn Lock>;
+        Ok((0..threads).map(one).collect())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}

@@ -1,0 +1,148 @@
+//! Further processes: this program started again with a job.
+//!
+//! Lines go both ways over pipes. A worker is killed and reaped when its handle
+//! is dropped, and the kernel kills it when the starter dies.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+
+use crate::peers::Peer;
+use crate::{Outcome, cases, watchdog};
+
+/// The first argument of a worker.
+pub(crate) const MARK: &str = "--worker";
+
+/// A worker, seen from its starter.
+pub(crate) struct Worker {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Starts a worker on a lock file. To be called in the main thread, since
+    /// the worker dies with the thread that started it.
+    pub(crate) fn start(job: &str, peer: Peer, path: &Path, more: &[&str]) -> Outcome<Worker> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args([MARK, &std::process::id().to_string(), job, &peer.name()])
+            .arg(path)
+            .args(more)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (to, from) = (child.stdin.take(), child.stdout.take());
+        let (Some(to), Some(from)) = (to, from) else {
+            return Err("a worker without pipes".into());
+        };
+        Ok(Worker {
+            child,
+            to,
+            from: BufReader::new(from),
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn tell(&mut self, line: &str) -> Outcome<()> {
+        Ok(writeln!(self.to, "{line}")?)
+    }
+
+    /// The worker's next line.
+    pub(crate) fn hear(&mut self) -> Outcome<String> {
+        hear(&mut self.from)?.ok_or_else(|| "a worker ended early".into())
+    }
+
+    /// Waits for a line which says only that the worker has come so far.
+    pub(crate) fn expect(&mut self, line: &str) -> Outcome<()> {
+        let heard = self.hear()?;
+        if heard == line {
+            Ok(())
+        } else {
+            Err(format!("a worker said {heard:?} instead of {line:?}").into())
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The starter, seen from a worker.
+pub(crate) struct Job {
+    pub(crate) peer: Peer,
+    pub(crate) path: PathBuf,
+    pub(crate) more: Vec<String>,
+}
+
+impl Job {
+    /// Tells the starter.
+    pub(crate) fn tell(&self, line: impl std::fmt::Display) -> Outcome<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}")?;
+        Ok(out.flush()?)
+    }
+
+    /// The starter's next line; none when it wants no more.
+    pub(crate) fn hear(&self) -> Outcome<Option<String>> {
+        hear(&mut std::io::stdin().lock())
+    }
+
+    /// A further argument.
+    pub(crate) fn more<T: std::str::FromStr>(&self, position: usize) -> Outcome<T> {
+        self.more
+            .get(position)
+            .and_then(|word| word.parse().ok())
+            .ok_or_else(|| "a worker misses an argument".into())
+    }
+}
+
+fn hear(from: &mut impl BufRead) -> Outcome<Option<String>> {
+    let mut line = String::new();
+    let length = from.read_line(&mut line)?;
+    Ok((length > 0).then(|| line.trim_end().to_owned()))
+}
+
+/// A worker's whole life.
+pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    match work(words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("holdlock-bench: a worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(mut words: impl Iterator<Item = OsString>) -> Outcome<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    watchdog::start(watchdog::limit(false), None);
+    let mut word = || words.next().ok_or("a worker needs more arguments");
+    let starter = word()?;
+    // It may have died before we asked to be told.
+    let parent = getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    if starter.to_str() != Some(&parent.to_string()) {
+        return Ok(());
+    }
+    let name = word()?;
+    let peer = word()?.to_str().and_then(Peer::from_name);
+    let job = Job {
+        peer: peer.ok_or("no such peer")?,
+        path: word()?.into(),
+        more: words
+            .map(|word| word.into_string())
+            .collect::<Result<_, _>>()
+            .map_err(|word| format!("not text: {word:?}"))?,
+    };
+    let known = cases::JOBS.iter().find(|(job, _)| name == *job);
+    let (_, run) = known.ok_or("no such job")?;
+    run(&job)
+}

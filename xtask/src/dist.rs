@@ -1,0 +1,50 @@
+//! `cargo xtask dist` and `bench`: the command as it is meant to be installed.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::run::{Done, cargo, root, run};
+
+/// Builds the static command; returns where it is.
+pub(crate) fn dist() -> Done<PathBuf> {
+    let target = host()?;
+    let arguments = ["build", "--profile", "dist", "--package", "holdlock-cli"];
+    let mut build = cargo(&arguments);
+    build
+        // With an explicit target the flags spare build scripts, which cannot be static.
+        .args(["--target", &target])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run(build)?;
+    Ok(target_directory()
+        .join(target)
+        .join("dist")
+        .join("holdlock"))
+}
+
+/// Builds the command, and measures.
+pub(crate) fn bench(arguments: &[String]) -> Done {
+    let program = dist()?;
+    let mut bench = cargo(&["run", "--release", "--package", "holdlock-bench", "--"]);
+    bench.arg("--holdlock").arg(program).args(arguments);
+    run(bench)
+}
+
+fn host() -> Done<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let output = Command::new(rustc)
+        .arg("-vV")
+        .output()
+        .map_err(|error| format!("rustc: {error}"))?;
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .ok_or_else(|| "rustc -vV does not tell the host".to_owned())
+}
+
+fn target_directory() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root().join(directory),
+        None => root().join("target"),
+    }
+}

@@ -1,0 +1,41 @@
+//! Starting cargo.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Why a task failed: a sentence for whoever called it.
+pub(crate) type Done<T = ()> = Result<T, String>;
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_owned()
+}
+
+/// `cargo` with these arguments, in the root.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Runs it; an error when it fails.
+pub(crate) fn run(mut command: Command) -> Done {
+    println!("$ {}", shown(&command));
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{}` failed ({status})", shown(&command))),
+        Err(error) => Err(format!("cannot run `{}`: {error}", shown(&command))),
+    }
+}
+
+/// The command line as one would type it.
+pub(crate) fn shown(command: &Command) -> String {
+    let mut words = vec!["cargo".to_owned()];
+    words.extend(
+        command
+            .get_args()
+            .map(|word| word.to_string_lossy().into_owned()),
+    );
+    words.join(" ")
+}
