@@ -47,7 +47,7 @@ impl Removal {
 /// A trial.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// The program that becomes a worker when called as [`Trial::worker_arguments`] says.
+    /// The program that becomes a worker when called with `worker` and the trial's settings: `torture`.
     pub program: PathBuf,
     /// Where the lock file and the witness are.
     pub directory: PathBuf,

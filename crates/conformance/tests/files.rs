@@ -267,7 +267,10 @@ fn as_nobody(path: &Path) -> Option<Command> {
     }
     // The build directory may be closed to others.
     let program = path.with_file_name("actor");
-    fs::copy(ACTOR, &program).expect("copied");
+    // By another process: a descriptor of ours that is open for writing would be inherited by
+    // what other tests start just now, and make the program "busy".
+    let copied = Command::new("cp").arg(ACTOR).arg(&program).status();
+    assert!(copied.expect("cp").success());
     set_mode(&program, 0o755);
     set_mode(path.parent().expect("a directory"), 0o755);
     let mut command = Command::new(program);

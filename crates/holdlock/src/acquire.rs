@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::gate::{Alone, Entry, Gate, Owner, Passed};
-use crate::inspect;
 use crate::lock::FileLock;
 use crate::open::{self, LockFile, Opened};
 use crate::orphan;
@@ -24,6 +23,7 @@ const OPEN_ATTEMPTS: u32 = 1000;
 
 impl FileLock {
     /// Takes the lock for `owner`. Returns the locked file.
+    #[inline]
     pub(crate) fn take(&self, request: Request<'_>, owner: Owner) -> Result<Arc<LockFile>, Error> {
         let mode = request.mode;
         let mut wait = Wait::new(request);
@@ -54,6 +54,7 @@ impl FileLock {
     }
 
     /// The part of a thread that has passed the gate alone.
+    #[inline]
     fn take_alone(
         &self,
         gate: &Gate,
@@ -69,7 +70,7 @@ impl FileLock {
         {
             if mode == Mode::Exclusive && (!alone.check || file.is_current()) {
                 if alone.check {
-                    gate.checked();
+                    gate.checked(file);
                 }
                 inside.stay();
                 return Ok(file.clone());
@@ -85,6 +86,7 @@ impl FileLock {
     }
 
     /// Takes the kernel's lock, on the file that is at the path once it is taken.
+    #[inline]
     pub(crate) fn lock_in_kernel(
         &self,
         gate: &Gate,
@@ -119,6 +121,7 @@ impl FileLock {
         }
     }
 
+    #[inline]
     fn lock_this(
         &self,
         gate: &Gate,
@@ -254,6 +257,7 @@ impl FileLock {
     }
 
     /// Gives the lock back: to the next thread, or to the kernel.
+    #[inline]
     pub(crate) fn leave(
         &self,
         gate: &Gate,
@@ -269,6 +273,7 @@ impl FileLock {
 
     /// Gives the kernel's lock back, and deletes the file first where asked for.
     /// Only for who is alone inside.
+    #[inline]
     fn unlock(&self, gate: &Gate, file: &LockFile, mode: Mode) -> Result<(), Error> {
         let mut deleted = Ok(());
         if self.options.delete_on_release {
@@ -323,11 +328,7 @@ impl FileLock {
         match stop {
             Stop::Busy => Error::WouldBlock(Box::new(Conflict::new(path, mode, waited, identity))),
             Stop::TimedOut => {
-                let holders = identity.and_then(|identity| inspect::holders(identity).ok());
-                Error::TimedOut(Box::new(
-                    Conflict::new(path, mode, waited, identity)
-                        .with_holders(holders.unwrap_or_default()),
-                ))
+                Error::TimedOut(Box::new(Conflict::new(path, mode, waited, identity)))
             }
             Stop::Cancelled => Error::Cancelled {
                 path: path.clone(),

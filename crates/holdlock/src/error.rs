@@ -77,7 +77,6 @@ pub struct Conflict {
 }
 
 impl Conflict {
-    /// Holders are looked for when somebody asks for them.
     pub(crate) fn new(
         path: &Path,
         mode: Mode,
@@ -115,9 +114,10 @@ impl Conflict {
 
     /// Who holds the lock, as far as /proc shows it.
     ///
-    /// After a timeout, those who held it then. After a try, which must be quick,
-    /// they are looked for at the first call of this method (about 0.2 ms): it
-    /// may be somebody else by then, or nobody.
+    /// They are looked for at the first call of this method (or when the error is
+    /// printed), so that the error itself comes in time: it may be somebody else
+    /// by then, or nobody. Reading /proc/locks takes about 0.1 ms, but some
+    /// milliseconds when nobody has read it for a while.
     pub fn holders(&self) -> &[Process] {
         self.holders.get_or_init(|| {
             self.identity

@@ -45,10 +45,12 @@ use crate::wait::{Stop, Wait};
 const PASSING: Duration = Duration::from_micros(200);
 /// How many times in a row the kernel's lock may be kept for the next thread.
 const KEEPING: u32 = 64;
-/// Who was inside for no longer than this cannot have removed or renamed the
-/// lock file: no system call that walks a path is as quick. After longer stays
-/// the file's identity is checked, also when the kernel's lock is kept.
-const HARMLESS: Duration = Duration::from_nanos(250);
+/// Who was inside for no longer than this many nanoseconds cannot have removed or
+/// renamed the lock file: it is how long an fstat(2) takes here, and a call that
+/// also walks a path and changes a directory takes longer (measured, three times
+/// as long at the least). After longer stays the file's identity is checked, also
+/// when the kernel's lock is kept. 0 until it is measured.
+static HARMLESS: AtomicU64 = AtomicU64::new(0);
 /// How often a thread looks whether the gate is open before it sleeps.
 const SPINS: u32 = 60;
 
@@ -300,7 +302,10 @@ impl Gate {
     }
 
     /// Who is inside on a kept lock has checked the file.
-    pub(crate) fn checked(&self) {
+    pub(crate) fn checked(&self, file: &LockFile) {
+        if HARMLESS.load(Ordering::Relaxed) == 0 {
+            HARMLESS.store(file.quickest_call(), Ordering::Relaxed);
+        }
         let now = clock::nanoseconds();
         self.estate.since.store(now, Ordering::Relaxed);
     }
@@ -602,7 +607,7 @@ impl Gate {
         estate.since.store(now, Ordering::Relaxed);
         estate
             .check
-            .store(stay >= HARMLESS.as_nanos() as u64, Ordering::Relaxed);
+            .store(stay >= HARMLESS.load(Ordering::Relaxed), Ordering::Relaxed);
         let owner = self.alone.load(Ordering::Relaxed);
         self.alone.store(0, Ordering::Relaxed);
         if now < self.passing_until.load(Ordering::Relaxed) {

@@ -116,7 +116,7 @@ impl FileLock {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`], naming the holders; besides those of [`lock`](FileLock::lock).
+    /// [`Error::TimedOut`], which names the holders; besides those of [`lock`](FileLock::lock).
     pub fn try_lock_for(&self, timeout: Duration) -> Result<Guard<'_>, Error> {
         self.acquire(Request::exclusive().timeout(timeout))
     }
@@ -176,8 +176,10 @@ impl FileLock {
     /// The processes that hold a lock on the lock file now, of whichever family,
     /// as far as /proc shows them.
     ///
-    /// About 0.2 ms, unless the kernel does not name a holder (OFD locks, or an
-    /// inherited one): then all processes are looked at.
+    /// About 0.2 ms, or some milliseconds when nobody on the host has read
+    /// /proc/locks for a while: the kernel then lets all lock calls under way
+    /// finish first. Where it does not name a holder (OFD locks, or an inherited
+    /// one) all processes are looked at.
     pub fn holders(&self) -> io::Result<Vec<Process>> {
         self.identity().map_or(Ok(Vec::new()), inspect::holders)
     }

@@ -104,7 +104,8 @@ impl LockOptions {
     /// file starts over, so this is as safe as leaving the file. It makes each
     /// acquisition dearer. Other programs that use the file have to check, as
     /// we do, that the file they locked is still the one at the path; flock(1)
-    /// does not.
+    /// does not. An acquisition that has to create the file first looks in
+    /// /proc/locks, which can take some milliseconds.
     ///
     /// A shared lock removes the file only when it is the last one.
     pub fn delete_on_release(mut self, delete: bool) -> Self {

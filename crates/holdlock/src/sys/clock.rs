@@ -2,6 +2,7 @@
 
 /// Nanoseconds since boot, without the time suspended (CLOCK_MONOTONIC). No
 /// system call: the vDSO answers.
+#[inline]
 pub(crate) fn nanoseconds() -> u64 {
     let mut now = libc::timespec {
         tv_sec: 0,

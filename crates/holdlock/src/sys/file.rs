@@ -125,6 +125,7 @@ fn link_following(nul_terminated: &str, to: &Path) -> io::Result<()> {
 /// Takes the whole-file lock of `family`, converting one that is already held.
 ///
 /// `WouldBlock` is a conflict; `Interrupted` means that a signal handler ran.
+#[inline]
 pub(crate) fn lock(
     fd: BorrowedFd<'_>,
     family: Family,
@@ -163,6 +164,7 @@ pub(crate) fn lock(
 }
 
 /// Gives the lock back.
+#[inline]
 pub(crate) fn unlock(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
     loop {
         let result = match family {
@@ -189,6 +191,7 @@ fn ofd(fd: BorrowedFd<'_>, command: libc::c_int, kind: libc::c_int) -> io::Resul
 
 /// The inode that `path` names now. The cheapest question that answers it:
 /// measured, lstat(2) costs what statx(2) with an empty mask costs.
+#[inline]
 pub(crate) fn identity_at(path: &CStr, follow: bool) -> io::Result<Identity> {
     // SAFETY: `stat` is plain data for which all-zero is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
@@ -204,6 +207,14 @@ pub(crate) fn identity_at(path: &CStr, follow: bool) -> io::Result<Identity> {
         device: stat.st_dev,
         inode: stat.st_ino,
     })
+}
+
+/// fstat(2), whose answer nobody needs.
+pub(crate) fn touch(fd: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: `stat` is plain data for which all-zero is valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor and a valid place for the answer.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), &mut stat) }).map(drop)
 }
 
 /// Major and minor number of a device, as /proc/locks prints them.

@@ -28,6 +28,7 @@ pub(crate) mod interrupt;
 pub(crate) mod signal;
 
 /// Turns the -1 of a system call into the error it stands for.
+#[inline]
 fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
     if result == -1 {
         Err(std::io::Error::last_os_error())
