@@ -78,6 +78,7 @@ impl FileLock {
             let _ = file::unlock(file.as_fd(), self.options.family);
         }
         let file = self.lock_in_kernel(gate, alone.file, mode, wait)?;
+        gate.taken();
         inside.stay();
         if mode == Mode::Shared {
             gate.share(owner);

@@ -11,8 +11,9 @@
 //!   [`PASSING`] since a sleeper last got in. Who holds the lock for longer than
 //!   that hands it to the first sleeper directly.
 //! * While exclusive requests of this process wait, the kernel's lock is *kept*
-//!   from one to the next, at most [`KEEPING`] times in a row. Other processes
-//!   are excluded all that time, as they must be; then they get their chance.
+//!   from one to the next: [`KEEPING`] times in a row, or for [`KEEPING_TIME`],
+//!   whichever is longer. Other processes are excluded all that time, as they
+//!   must be; then they get their chance.
 
 //!
 //! # The word
@@ -45,6 +46,8 @@ use crate::wait::{Stop, Wait};
 const PASSING: Duration = Duration::from_micros(200);
 /// How many times in a row the kernel's lock may be kept for the next thread.
 const KEEPING: u32 = 64;
+/// How long it may be kept without counting.
+const KEEPING_TIME: Duration = Duration::from_micros(50);
 /// Who was inside for no longer than this many nanoseconds cannot have removed or
 /// renamed the lock file: it is how long an fstat(2) takes here, and a call that
 /// also walks a path and changes a directory takes longer (measured, three times
@@ -155,6 +158,8 @@ pub(crate) struct Gate {
 struct Estate {
     /// Times the kernel's lock was kept since it was last taken.
     kept_in_row: AtomicU32,
+    /// When the kernel's lock was last taken, in nanoseconds; 0 if not known.
+    taken: AtomicU64,
     /// Since when the thread inside may have done something to the file: when the
     /// last one left, in nanoseconds; 0 if not known.
     since: AtomicU64,
@@ -292,13 +297,24 @@ impl Gate {
             estate.kept_in_row.store(kept_in_row + 1, Ordering::Relaxed);
         } else {
             estate.kept_in_row.store(0, Ordering::Relaxed);
-            estate.since.store(0, Ordering::Relaxed);
         }
         Alone {
             file: self.file(),
             kept,
             check,
         }
+    }
+
+    /// Who is alone inside has taken the kernel's lock, and checked the file.
+    #[inline]
+    pub(crate) fn taken(&self) {
+        // The time is of use only if somebody waits to whom the lock may be passed.
+        let now = match self.word.load(Ordering::Relaxed) & QUEUED {
+            0 => 0,
+            _ => clock::nanoseconds(),
+        };
+        self.estate.taken.store(now, Ordering::Relaxed);
+        self.estate.since.store(now, Ordering::Relaxed);
     }
 
     /// Who is inside on a kept lock has checked the file.
@@ -599,10 +615,13 @@ impl Gate {
     /// Leaves the kernel's lock to the next thread. False when it must go back.
     fn keep(&self) -> bool {
         let estate = &self.estate;
-        if estate.kept_in_row.load(Ordering::Relaxed) >= KEEPING {
+        let now = clock::nanoseconds();
+        let kept_for = now - estate.taken.load(Ordering::Relaxed);
+        if estate.kept_in_row.load(Ordering::Relaxed) >= KEEPING
+            && kept_for >= KEEPING_TIME.as_nanos() as u64
+        {
             return false;
         }
-        let now = clock::nanoseconds();
         let stay = now - estate.since.load(Ordering::Relaxed);
         estate.since.store(now, Ordering::Relaxed);
         estate

@@ -132,8 +132,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the kernel's lock is kept a bounded number of times",
         file: "gate.rs",
-        with: ">= KEEPING {",
-        without: ">= u32::MAX {",
+        with: ">= KEEPING\n",
+        without: ">= u32::MAX\n",
         test: ("exclusion", "threads_of_a_busy_process"),
     },
     Mutant {
