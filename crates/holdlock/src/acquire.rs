@@ -15,9 +15,12 @@ use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::waiter_thread;
 use crate::{Conflict, Error, Family, Mode, Request, registry};
 
-/// How long a request waits for the holder of a removed lock file before it
-/// refuses. Who deletes on release holds a removed file for a moment.
-const ORPHAN_GRACE: Duration = Duration::from_secs(1);
+/// How often, and for how long each time, a request waits for the holder of a
+/// removed lock file before it refuses. Who deletes on release holds a removed
+/// file for a moment, and then each of those who queued for it does. Only one
+/// process that is found there every time holds it for good.
+const ORPHAN_LOOKS: u32 = 5;
+const ORPHAN_WAIT: Duration = Duration::from_millis(200);
 /// Attempts to open or create a file which others create and remove meanwhile.
 const OPEN_ATTEMPTS: u32 = 1000;
 
@@ -182,12 +185,19 @@ impl FileLock {
     /// Opens the lock file, or creates it after making sure that nobody holds
     /// the lock on a removed file of that name.
     fn open_file(&self, mode: Mode, wait: &mut Wait<'_>) -> Result<LockFile, Error> {
+        let mut looks = 0;
+        let mut last = None;
         for _ in 0..OPEN_ATTEMPTS {
             match self.try_open().map_err(|error| self.cannot_open(error))? {
                 TryOpen::File(file) => return Ok(file),
                 TryOpen::Raced => {}
                 TryOpen::Orphan(orphan) => {
-                    self.wait_for_orphan(orphan, mode, wait)?;
+                    let who = Some((orphan.holder.pid, orphan.identity));
+                    looks = if who == last { looks + 1 } else { 0 };
+                    last = who;
+                    if looks == ORPHAN_LOOKS || !self.outwaits(&orphan, mode, wait)? {
+                        return Err(self.refused(orphan, mode, wait));
+                    }
                 }
             }
         }
@@ -213,14 +223,15 @@ impl FileLock {
         }
     }
 
-    /// Waits in the kernel's queue of the removed file, for a short while.
-    fn wait_for_orphan(
+    /// Waits in the kernel's queue of the removed file, for a short while. False
+    /// when the request's own time is over.
+    fn outwaits(
         &self,
-        orphan: orphan::Orphan,
+        orphan: &orphan::Orphan,
         mode: Mode,
         wait: &mut Wait<'_>,
-    ) -> Result<(), Error> {
-        let until = Instant::now() + ORPHAN_GRACE;
+    ) -> Result<bool, Error> {
+        let until = Instant::now() + ORPHAN_WAIT;
         let family = self.options.family;
         let access = match family {
             Family::Flock => Access::Read,
@@ -233,28 +244,26 @@ impl FileLock {
             (Ok(()), Err(error)) => Err(KernelError::Io(error)),
         };
         match waited {
-            Ok(KernelWait::Locked) => return Ok(()),
+            Ok(KernelWait::Locked | KernelWait::Capped) => Ok(true),
             Err(KernelError::Stop(Stop::Cancelled)) => {
-                return Err(self.stopped(Stop::Cancelled, mode, wait, None));
+                Err(self.stopped(Stop::Cancelled, mode, wait, None))
             }
-            Ok(KernelWait::Capped) | Err(KernelError::Stop(_)) => {}
+            Err(KernelError::Stop(_)) => Ok(false),
             // The file cannot be opened (any more), or signals cannot be used: look now and then.
             Ok(KernelWait::NoSignals) | Err(KernelError::Io(_)) => {
-                while orphan::find(&self.name.path, family).is_some() {
-                    if Instant::now() >= until || wait.nap().is_err() {
-                        break;
-                    }
-                }
-                if orphan::find(&self.name.path, family).is_none() {
-                    return Ok(());
-                }
+                while Instant::now() < until
+                    && orphan::find(&self.name.path, family).is_some()
+                    && wait.nap().is_ok()
+                {}
+                Ok(wait.check().is_ok())
             }
         }
+    }
+
+    fn refused(&self, orphan: orphan::Orphan, mode: Mode, wait: &Wait<'_>) -> Error {
         let identity = Some(orphan.identity);
         let conflict = Conflict::new(&self.name.path, mode, wait.waited(), identity);
-        Err(Error::RemovedWhileHeld(Box::new(
-            conflict.with_holders(vec![orphan.holder]),
-        )))
+        Error::RemovedWhileHeld(Box::new(conflict.with_holders(vec![orphan.holder])))
     }
 
     /// Gives the lock back: to the next thread, or to the kernel.

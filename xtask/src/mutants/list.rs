@@ -48,8 +48,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a removed file's holder is waited for a moment",
         file: "acquire.rs",
-        with: "const ORPHAN_GRACE: Duration = Duration::from_secs(1);",
-        without: "const ORPHAN_GRACE: Duration = Duration::ZERO;",
+        with: "const ORPHAN_LOOKS: u32 = 5;",
+        without: "const ORPHAN_LOOKS: u32 = 0;",
         test: ("removal", "waits_a_moment"),
     },
     Mutant {

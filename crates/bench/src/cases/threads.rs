@@ -23,6 +23,8 @@ pub(crate) const PEERS: &[(&str, Peer)] = &[
         Peer::RawChecked,
     ),
     ("std, a File per thread", Peer::Std),
+    ("fs4, a File per thread", Peer::Fs4),
+    ("fd-lock, an RwLock per thread", Peer::FdLock),
     ("holdlock, a FileLock per thread", Peer::Holdlock),
     ("holdlock, one FileLock per process", Peer::HoldlockShared),
 ];

@@ -79,6 +79,9 @@ fn ways(time: Duration) -> Vec<Way> {
             processes: true,
             ..way("raw flock without a deadline, processes", Peer::Raw)
         },
+        way("std without a deadline, threads", Peer::Std),
+        way("fs4 without a deadline, threads", Peer::Fs4),
+        way("fd-lock without a deadline, threads", Peer::FdLock),
         poll(50),
         poll(1),
     ]
