@@ -28,6 +28,13 @@ impl Actor {
         Actor::from_command(command)
     }
 
+    /// An actor that holds the exclusive lock.
+    pub fn holding(program: &str, path: &Path) -> Actor {
+        let mut actor = Actor::start(program, path);
+        actor.must("lock");
+        actor
+    }
+
     /// Any program that reads orders from stdin and answers each with a line,
     /// and says `ready` first.
     pub fn from_command(mut command: Command) -> Actor {

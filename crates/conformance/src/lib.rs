@@ -18,6 +18,18 @@ pub mod witness;
 pub use actor::Actor;
 pub use scratch::Scratch;
 
+/// Whether a program is installed; says so when it is not.
+pub fn has(program: &str) -> bool {
+    let found = std::process::Command::new("sh")
+        .args(["-c", r#"command -v "$0" > /dev/null"#, program])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        skipped(&format!("{program} is not installed"));
+    }
+    found
+}
+
 /// Prints why a test, or a part of one, is not run here.
 pub fn skipped(reason: &str) {
     // Past libtest's capture, so that it is seen in a run that passes.

@@ -14,8 +14,7 @@ fn a_token_ends_all_waits_it_was_given_to_and_no_others() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &path);
     let token = CancelToken::new();
     let other = CancelToken::new();
     let cancelled = AtomicU32::new(0);

@@ -107,8 +107,7 @@ fn a_timer_that_the_kernel_does_not_grant_is_replaced_by_a_thread() {
     let Some(mut actor) = with_faults(&scratch, &["timer_create:error=EAGAIN"]) else {
         return;
     };
-    let mut holder = Actor::start(ACTOR, &scratch.lock());
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &scratch.lock());
     assert!(actor.ask("for 50").starts_with("TimedOut"));
     holder.must("release");
     holder.must("lock");

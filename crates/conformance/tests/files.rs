@@ -379,58 +379,58 @@ impl Drop for Restore {
     }
 }
 
+/// Mounts a small file system by `mount`, where a file `old` is made, and lets one
+/// actor lock that, and another one create `new`. What both said; None where
+/// mounting is not allowed.
+fn on_a_small_file_system(mount: &str) -> Option<Vec<String>> {
+    let scratch = Scratch::new();
+    let script = format!(
+        r#"
+        {mount} || exit 9
+        "$2" "$1/old" < "$1/../orders"
+        "$2" "$1/new" < /dev/null
+        "#
+    );
+    fs::create_dir(scratch.path("small")).expect("made");
+    fs::write(scratch.path("orders"), "lock\nrelease\n").expect("written");
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script, "sh"])
+        .arg(scratch.path("small"))
+        .arg(ACTOR)
+        .output();
+    match output {
+        Ok(output) if output.status.code() != Some(9) && !output.stdout.is_empty() => {
+            let text = String::from_utf8(output.stdout).expect("utf-8");
+            Some(text.lines().map(str::to_owned).collect())
+        }
+        _ => {
+            skipped("needs the right to mount (unshare --mount)");
+            None
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_locks_what_exists_and_tells_what_it_cannot_create() {
     let _dog = watchdog::watch(30);
-    let scratch = Scratch::new();
-    let script = r#"
-        mount -t tmpfs -o size=4k,nr_inodes=2 none "$1" || exit 9
-        echo held > "$1/old"
-        "$2" "$1/old" < "$1/../orders"
-        "$2" "$1/new" < /dev/null
-    "#;
-    fs::create_dir(scratch.path("full")).expect("made");
-    fs::write(scratch.path("orders"), "lock\nrelease\n").expect("written");
-    let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script, "sh"])
-        .arg(scratch.path("full"))
-        .arg(ACTOR)
-        .output();
-    let output = match output {
-        Ok(output) if output.status.code() != Some(9) && !output.stdout.is_empty() => output,
-        _ => return skipped("needs the right to mount (unshare --mount)"),
+    let mount = r#"mount -t tmpfs -o size=4k,nr_inodes=2 none "$1" && echo held > "$1/old""#;
+    let Some(said) = on_a_small_file_system(mount) else {
+        return;
     };
-    let text = String::from_utf8(output.stdout).expect("utf-8");
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[..3], ["ready", "ok", "ok"], "{text}");
-    assert!(lines[3].starts_with("Open"), "{text}");
-    assert!(lines[3].contains("no room"), "{text}");
+    assert_eq!(said[..3], ["ready", "ok", "ok"], "{said:?}");
+    assert!(said[3].starts_with("Open"), "{said:?}");
+    assert!(said[3].contains("no room"), "{said:?}");
 }
 
 #[test]
 fn a_read_only_file_system_locks_what_exists_and_tells_what_it_cannot_create() {
     let _dog = watchdog::watch(30);
-    let scratch = Scratch::new();
-    let script = r#"
-        mount -t tmpfs -o size=64k none "$1" && : > "$1/old" && mount -o remount,ro "$1" || exit 9
-        "$2" "$1/old" < "$1/../orders"
-        "$2" "$1/new" < /dev/null
-    "#;
-    fs::create_dir(scratch.path("ro")).expect("made");
-    fs::write(scratch.path("orders"), "lock\nrelease\n").expect("written");
-    let output = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script, "sh"])
-        .arg(scratch.path("ro"))
-        .arg(ACTOR)
-        .output();
-    let output = match output {
-        Ok(output) if output.status.code() != Some(9) && !output.stdout.is_empty() => output,
-        _ => return skipped("needs the right to mount (unshare --mount)"),
+    let mount = r#"mount -t tmpfs none "$1" && : > "$1/old" && mount -o remount,ro "$1""#;
+    let Some(said) = on_a_small_file_system(mount) else {
+        return;
     };
-    let text = String::from_utf8(output.stdout).expect("utf-8");
-    let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[..3], ["ready", "ok", "ok"], "{text}");
-    assert!(lines[3].contains("read-only"), "{text}");
+    assert_eq!(said[..3], ["ready", "ok", "ok"], "{said:?}");
+    assert!(said[3].contains("read-only"), "{said:?}");
 }
 
 #[test]
@@ -452,8 +452,7 @@ fn no_descriptors_left_is_a_clear_error_and_an_open_lock_goes_on() {
     let message = with_limit("fds=4", "lock\nrelease\nfor 10\nrelease\n");
     assert_eq!(message, "ready\nok\nok\nok\nok\n");
     // Even who is in the way cannot be looked up now, but the conflict is told.
-    let mut holder = Actor::start(ACTOR, &scratch.lock());
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
     let message = with_limit("fds=4", "try\nfor 10\n");
     assert!(message.contains("WouldBlock"), "{message}");
     assert!(message.contains("TimedOut"), "{message}");

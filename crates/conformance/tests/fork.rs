@@ -102,8 +102,7 @@ fn a_program_started_while_the_lock_is_held_does_not_inherit_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &path);
     let child: u32 = holder.ask("spawn").parse().expect("a pid");
     let links = std::fs::read_dir(format!("/proc/{child}/fd")).expect("the child's descriptors");
     for link in links.flatten() {

@@ -26,8 +26,7 @@ fn a_deadline_is_kept_and_the_late_thread_gives_the_lock_back() {
     let _dog = watchdog::watch(30);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &path);
     let lock = FileLock::open(&path).expect("opens");
     let timeout = Duration::from_millis(50);
     let started = Instant::now();
@@ -37,8 +36,7 @@ fn a_deadline_is_kept_and_the_late_thread_gives_the_lock_back() {
     // The thread still queues for us; it must not keep what it gets.
     queue::wait_for(&path, std::process::id());
     holder.must("release");
-    let mut other = Actor::start(ACTOR, &path);
-    other.must("lock");
+    let mut other = Actor::holding(ACTOR, &path);
     assert!(matches!(lock.try_lock(), Err(Error::WouldBlock(_))));
     other.must("release");
     drop(lock.lock().expect("free"));
@@ -50,8 +48,7 @@ fn a_lock_that_becomes_free_in_time_is_ours() {
     let _dog = watchdog::watch(30);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &path);
     let lock = FileLock::open(&path).expect("opens");
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
@@ -73,8 +70,7 @@ fn a_cancelled_wait_ends() {
     let _dog = watchdog::watch(30);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &path);
     let lock = FileLock::open(&path).expect("opens");
     let token = CancelToken::new();
     let (tell, told) = mpsc::channel();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use holdlock::{Error, FileLock, LockOptions, Request};
-use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+use holdlock_conformance::{Actor, Scratch, queue, skipped, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
@@ -98,8 +98,7 @@ fn a_stranger_who_removes_the_file_while_it_is_held_is_seen_by_both_sides() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &path);
     assert_eq!(holder.ask("current"), "true");
     std::fs::remove_file(&path).expect("removed");
     // The holder's side.
@@ -131,8 +130,7 @@ fn who_knew_the_removed_file_still_waits_for_its_holder() {
     let scratch = Scratch::new();
     let path = scratch.lock();
     let lock = FileLock::open(&path).expect("opens");
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &path);
     std::fs::remove_file(&path).expect("removed");
     let error = lock.try_lock().expect_err("held");
     assert!(matches!(error, Error::WouldBlock(_)), "{error}");
@@ -160,6 +158,33 @@ fn a_shared_holder_of_a_removed_file_is_found_too() {
 }
 
 #[test]
+fn a_holder_that_sees_the_directory_by_another_path_is_found() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    for directory in ["d", "mounted"] {
+        std::fs::create_dir(scratch.path(directory)).expect("made");
+    }
+    let script = r#"mount --bind "$1/d" "$1/mounted" && exec "$2" "$1/mounted/a.lock""#;
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(scratch.path(""))
+        .arg(ACTOR);
+    let can_mount = std::process::Command::new("unshare")
+        .args(["--mount", "true"])
+        .status();
+    if !can_mount.is_ok_and(|status| status.success()) {
+        return skipped("needs the right to mount (unshare --mount)");
+    }
+    let mut holder = Actor::from_command(command);
+    holder.must("lock");
+    std::fs::remove_file(scratch.path("d/a.lock")).expect("removed");
+    let lock = FileLock::open(scratch.path("d/a.lock")).expect("opens");
+    let error = lock.try_lock().expect_err("held");
+    assert!(matches!(error, Error::RemovedWhileHeld(_)), "{error}");
+}
+
+#[test]
 fn an_ofd_holder_of_a_removed_file_is_found_though_the_kernel_does_not_name_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
@@ -177,12 +202,22 @@ fn an_ofd_holder_of_a_removed_file_is_found_though_the_kernel_does_not_name_it()
 }
 
 #[test]
+fn a_holder_of_a_removed_file_of_the_same_name_elsewhere_is_no_obstacle() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.path("other")).expect("made");
+    let _holder = Actor::holding(ACTOR, &scratch.path("other/a.lock"));
+    std::fs::remove_file(scratch.path("other/a.lock")).expect("removed");
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    drop(lock.try_lock().expect("another lock"));
+}
+
+#[test]
 fn a_request_waits_a_moment_for_the_holder_of_a_removed_file() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &path);
     std::fs::remove_file(&path).expect("removed");
     let lock = FileLock::open(&path).expect("opens");
     std::thread::scope(|scope| {

@@ -33,8 +33,7 @@ fn a_deadline_is_met_while_the_caller_blocks_our_signal_and_sigalrm() {
     let _alone = alone();
     let _dog = watchdog::watch(30);
     let scratch = Scratch::new();
-    let mut holder = Actor::start(ACTOR, &scratch.lock());
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
     let signal = holdlock::wait_signal().expect("a signal");
     sys::block(libc::SIGALRM);
@@ -58,8 +57,7 @@ fn a_deadline_is_met_after_somebody_took_our_signal() {
     let _alone = alone();
     let _dog = watchdog::watch(30);
     let scratch = Scratch::new();
-    let mut holder = Actor::start(ACTOR, &scratch.lock());
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
     keeps_deadlines(&lock);
     let signal = holdlock::wait_signal().expect("a signal");
@@ -139,8 +137,7 @@ fn the_callback_can_end_a_wait_after_a_signal() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &path);
     sys::count_signals(libc::SIGUSR1, 0);
     let lock = FileLock::open(&path).expect("opens");
     let (tell, told) = mpsc::channel();
@@ -176,8 +173,7 @@ fn a_signal_handler_may_cancel_even_the_thread_it_runs_in() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &path);
     let token = TOKEN.get_or_init(CancelToken::new);
     // With SA_RESTART, as most programs install theirs: the call goes on after it.
     sys::install(libc::SIGUSR2, libc::SA_RESTART, cancel);
@@ -205,8 +201,7 @@ fn no_signal_is_left_over_to_interrupt_the_caller() {
     let _alone = alone();
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
-    let mut holder = Actor::start(ACTOR, &scratch.lock());
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
     for _ in 0..100 {
         let token = CancelToken::new();

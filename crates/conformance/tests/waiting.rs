@@ -12,8 +12,7 @@ const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 fn a_deadline_is_kept() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
-    let mut holder = Actor::start(ACTOR, &scratch.lock());
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
     let timeout = Duration::from_millis(20);
     let mut late: Vec<Duration> = (0..25)
@@ -34,8 +33,7 @@ fn a_deadline_is_kept() {
 fn very_short_deadlines_are_never_lost() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
-    let mut holder = Actor::start(ACTOR, &scratch.lock());
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
     // Some go off just before the system call is entered.
     for _ in 0..20_000 {
@@ -104,8 +102,7 @@ fn timed_waiters_of_a_stopped_holder_time_out_and_name_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &path);
     sys::kill(holder.pid(), libc::SIGSTOP);
     let lock = FileLock::open(&path).expect("opens");
     let error = lock
@@ -132,8 +129,7 @@ fn fifty_waiting_processes_are_served_in_order() {
     let _dog = watchdog::watch(120);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &path);
     let mut waiters: Vec<Actor> = (0..50).map(|_| Actor::start(ACTOR, &path)).collect();
     for (number, waiter) in waiters.iter_mut().enumerate() {
         // Those with a deadline queue like those without.
@@ -164,8 +160,7 @@ fn a_waiter_costs_no_processor_time() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    let mut holder = Actor::start(ACTOR, &path);
-    holder.must("lock");
+    let _holder = Actor::holding(ACTOR, &path);
     let lock = FileLock::open(&path).expect("opens");
     let two_seconds = Duration::from_secs(2);
     assert!(lock.try_lock_for(Duration::from_millis(1)).is_err()); // makes the timer
@@ -228,8 +223,7 @@ fn the_callback_is_told_of_the_wait_once_and_may_end_it() {
 fn a_callback_that_panics_leaves_the_lock_usable() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
-    let mut holder = Actor::start(ACTOR, &scratch.lock());
-    holder.must("lock");
+    let mut holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
     let panicked = std::panic::catch_unwind(|| {
         let mut panics = |_| panic!("on purpose");

@@ -29,19 +29,19 @@ pub(crate) struct Orphan {
 /// has read it for a while. Where locks are held on that file system, the
 /// descriptors of the processes that hold them are looked at, too.
 pub(crate) fn find(path: &Path, family: Family) -> Option<Orphan> {
-    let parent = fs::canonicalize(path.parent()?).ok()?;
-    let device = fs::metadata(&parent).ok()?.dev();
+    let name = path.file_name()?;
+    let directory = identity(path.parent()?)?;
     let on_device = inspect::entries(|entry| {
-        !entry.waiting && entry.kind.meets(family) && entry.device == device_numbers(device)
+        !entry.waiting
+            && entry.kind.meets(family)
+            && entry.device == device_numbers(directory.device)
     })
     .ok()?;
     if on_device.is_empty() {
         return None;
     }
-    let mut deleted = parent.join(path.file_name()?).into_os_string();
-    deleted.push(" (deleted)");
     let look = |pid: u32| {
-        let (door, identity) = deleted_file(pid, &deleted)?;
+        let (door, identity) = deleted_file(pid, name, directory)?;
         let entry = on_device.iter().find(|entry| entry.is_on(identity))?;
         Some(Orphan {
             holder: Process::look_up(pid, entry.mode)?,
@@ -49,8 +49,8 @@ pub(crate) fn find(path: &Path, family: Family) -> Option<Orphan> {
             door,
         })
     };
-    let named = on_device.iter().filter_map(|entry| entry.pid);
-    named.clone().find_map(look).or_else(|| {
+    let mut named = on_device.iter().filter_map(|entry| entry.pid);
+    named.find_map(look).or_else(|| {
         // The taker is not told, or gone and survived by a child: look at everybody.
         let all_alive = on_device.iter().all(|entry| {
             entry
@@ -64,19 +64,40 @@ pub(crate) fn find(path: &Path, family: Family) -> Option<Orphan> {
     })
 }
 
-/// A descriptor of `pid` that is open on a deleted file of this name.
-fn deleted_file(pid: u32, deleted: &OsStr) -> Option<(PathBuf, Identity)> {
+/// A descriptor of `pid` that is open on a deleted file which had this name in
+/// this directory.
+fn deleted_file(pid: u32, name: &OsStr, directory: Identity) -> Option<(PathBuf, Identity)> {
+    const DELETED: &[u8] = b" (deleted)";
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
         let door = entry.path();
-        if fs::read_link(&door).is_ok_and(|link| link.as_os_str().as_bytes() == deleted.as_bytes())
-            && let Ok(metadata) = fs::metadata(&door)
+        let Ok(link) = fs::read_link(&door) else {
+            continue;
+        };
+        let Some(was) = link.as_os_str().as_bytes().strip_suffix(DELETED) else {
+            continue;
+        };
+        let was = Path::new(OsStr::from_bytes(was));
+        if was.file_name() != Some(name) {
+            continue;
+        }
+        // Seen with the eyes of that process, which may have other mounts and another root.
+        let there = was.parent().and_then(|parent| {
+            let below_its_root = parent.strip_prefix("/").unwrap_or(parent);
+            identity(&PathBuf::from(format!("/proc/{pid}/root")).join(below_its_root))
+        });
+        if there == Some(directory)
+            && let Some(file) = identity(&door)
         {
-            let identity = Identity {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-            };
-            return Some((door, identity));
+            return Some((door, file));
         }
     }
     None
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Identity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+    })
 }
