@@ -51,6 +51,9 @@ pub(crate) fn mutants(only: Option<&str>) -> Done {
 /// What git knows, so that neither builds nor scratch files are copied.
 fn copy_tree(tree: &Path) -> Done {
     let failed = |error: std::io::Error| format!("copying the tree: {error}");
+    if tree.exists() {
+        std::fs::remove_dir_all(tree).map_err(failed)?;
+    }
     let listed = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .current_dir(root())

@@ -1,0 +1,220 @@
+//! Threads of this process: the queue in front of the kernel's.
+//!
+//! All threads that use one [`FileLock`](crate::FileLock) share one open file
+//! description, and the kernel does not tell them apart: it would let them all
+//! in. So a thread first passes this gate, and only the thread that has passed
+//! deals with the kernel.
+//!
+//! * Sleepers are served first come, first served.
+//! * A *running* thread may pass them, as in every fast mutex, because waking a
+//!   sleeper takes longer than most critical sections; but for at most
+//!   `queue::PASSING` since a sleeper last got in. Who holds the lock for longer than
+//!   that hands it to the first sleeper directly.
+//! * While exclusive requests of this process wait, the kernel's lock is *kept*
+//!   from one to the next: `estate::KEEPING` times in a row, or for `estate::KEEPING_TIME`,
+//!   whichever is longer. Other processes are excluded all that time, as they
+//!   must be; then they get their chance.
+//!
+//! # The word
+//!
+//! | bit | meaning | changed by |
+//! |---|---|---|
+//! | ALONE | one thread is inside: an exclusive holder, or one that deals with the kernel | set by who enters; cleared by who leaves |
+//! | SHARED | the shared holders of `Line::sharers` are inside | under the mutex |
+//! | KEPT | nobody is inside, but the kernel's exclusive lock is held | with ALONE |
+//! | QUEUED | `Line::queue` is not empty | under the mutex |
+//! | AWAKE | the first sleeper was told to try and is on its way | under the mutex |
+//! | FIRST_SHARES | the first sleeper asks for a shared lock | under the mutex |
+//!
+//! While ALONE or SHARED is set the word changes only under the mutex or by who
+//! is inside. Nobody can fall asleep unseen: a sleeper sets QUEUED in the very
+//! operation that sees ALONE or SHARED still set, and who leaves without the
+//! mutex does so by a compare-and-swap from a word without QUEUED, or with AWAKE.
+//!
+//! | file | what is in it |
+//! |---|---|
+//! | here | the word, and going in without waiting |
+//! | `queue` | going in after waiting |
+//! | `leave` | leaving, and turning an exclusive stay into a shared one and back |
+//! | `estate` | how long the kernel's lock is kept, and when its file is checked |
+//! | `owner` | who is inside |
+
+mod estate;
+mod leave;
+mod owner;
+mod queue;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::Mode;
+use crate::open::LockFile;
+use crate::wait::{Stop, Wait};
+
+use estate::Estate;
+pub(crate) use owner::Owner;
+use owner::thread_number;
+use queue::Line;
+
+const ALONE: u32 = 1;
+const SHARED: u32 = 1 << 1;
+const KEPT: u32 = 1 << 2;
+const QUEUED: u32 = 1 << 3;
+const AWAKE: u32 = 1 << 4;
+const FIRST_SHARES: u32 = 1 << 5;
+const OCCUPIED: u32 = ALONE | SHARED;
+const QUEUE_BITS: u32 = QUEUED | AWAKE | FIRST_SHARES;
+
+/// How a thread wants to go in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) mode: Mode,
+    pub(crate) owner: Owner,
+    /// Whether it may join other shared holders, or must be alone first.
+    pub(crate) join: bool,
+}
+
+impl Entry {
+    fn joins(self) -> bool {
+        self.join && self.mode == Mode::Shared
+    }
+}
+
+/// How a thread passed the gate.
+pub(crate) enum Passed {
+    /// It is alone inside and must see to the kernel's lock.
+    Alone(Alone),
+    /// It is a further shared holder of a lock that is held already.
+    Joined(Joined),
+}
+
+/// What a thread finds that passed the gate alone.
+pub(crate) struct Alone {
+    pub(crate) file: Option<Arc<LockFile>>,
+    /// The kernel's exclusive lock on this file was kept.
+    pub(crate) kept: bool,
+    /// It has to be checked that the file is still the one at the path.
+    pub(crate) check: bool,
+}
+
+/// What a thread finds that joined others.
+pub(crate) struct Joined {
+    pub(crate) file: Arc<LockFile>,
+    /// It has to be checked that the file is still the one at the path.
+    pub(crate) check: bool,
+}
+
+/// The gate of one `FileLock` in one process.
+pub(crate) struct Gate {
+    word: AtomicU32,
+    /// The thread that is alone inside, 0 when there is none or it is not known.
+    alone: AtomicU64,
+    /// Until when running threads may pass sleeping ones, in nanoseconds.
+    passing_until: AtomicU64,
+    /// The open lock file. Only who is alone inside replaces it.
+    file: Mutex<Option<Arc<LockFile>>>,
+    estate: Estate,
+    line: Mutex<Line>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Gate {
+        Gate {
+            word: AtomicU32::new(0),
+            alone: AtomicU64::new(0),
+            passing_until: AtomicU64::new(0),
+            file: Mutex::default(),
+            estate: Estate::default(),
+            line: Mutex::default(),
+        }
+    }
+
+    /// The lock file, if one is open.
+    pub(crate) fn file(&self) -> Option<Arc<LockFile>> {
+        self.file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Sets the file that later passers find. Only for who is alone inside.
+    pub(crate) fn set_file(&self, file: Option<Arc<LockFile>>) {
+        let mut place = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *place, file);
+        drop(place);
+        drop(old); // may close it: not under the mutex
+    }
+
+    /// Whether the calling thread is inside with a guard that cannot leave it,
+    /// in a mode that excludes `mode`.
+    pub(crate) fn held_by_this_thread(&self, mode: Mode) -> bool {
+        let me = thread_number();
+        let word = self.word.load(Ordering::Acquire);
+        if word & ALONE != 0 {
+            return self.alone.load(Ordering::Relaxed) == me;
+        }
+        word & SHARED != 0
+            && mode == Mode::Exclusive
+            && self.line().sharers.iter().any(|owner| owner.thread == me)
+    }
+
+    /// Waits for this process's other threads, and goes in.
+    ///
+    /// `unlock` gives the kernel's lock back; it is called in the rare case that
+    /// the lock was kept for us and we do not want it any more.
+    #[inline]
+    pub(crate) fn enter(
+        &self,
+        entry: Entry,
+        wait: &mut Wait<'_>,
+        unlock: impl FnOnce(&LockFile),
+    ) -> Result<Passed, Stop> {
+        match self.walk_in(entry.owner) {
+            Some(alone) => Ok(Passed::Alone(alone)),
+            None => self.enter_slowly(entry, wait, unlock),
+        }
+    }
+
+    /// Goes in alone, if nobody is inside. Where sleepers are queued the gate is
+    /// open only as long as they may be passed.
+    #[inline]
+    fn walk_in(&self, owner: Owner) -> Option<Alone> {
+        let word = self.word.load(Ordering::Relaxed);
+        (word & OCCUPIED == 0 && self.occupy(word, owner)).then(|| self.inherit(word & KEPT != 0))
+    }
+
+    /// Sets ALONE in an open gate, whose word is `word`.
+    #[inline]
+    fn occupy(&self, word: u32, owner: Owner) -> bool {
+        let inside = (word | ALONE) & !KEPT;
+        let done = self
+            .word
+            .compare_exchange(word, inside, Ordering::Acquire, Ordering::Relaxed);
+        if done.is_ok() {
+            self.alone.store(owner.thread, Ordering::Relaxed);
+        }
+        done.is_ok()
+    }
+
+    /// What who has just become alone inside finds.
+    #[inline]
+    fn inherit(&self, kept: bool) -> Alone {
+        Alone {
+            check: self.estate.pass_on(kept),
+            kept,
+            file: self.file(),
+        }
+    }
+
+    /// Who is alone inside has taken the kernel's lock, and checked the file.
+    #[inline]
+    pub(crate) fn taken(&self) {
+        self.estate
+            .taken(self.word.load(Ordering::Relaxed) & QUEUED != 0);
+    }
+
+    /// Who is inside on a kept lock has checked the file.
+    pub(crate) fn checked(&self, file: &LockFile) {
+        self.estate.checked(file);
+    }
+}

@@ -1,0 +1,290 @@
+//! The queue of the threads that have to wait at the gate.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{
+    AWAKE, Alone, Entry, FIRST_SHARES, Gate, Joined, KEPT, OCCUPIED, Owner, Passed, QUEUE_BITS,
+    QUEUED, SHARED, thread_number,
+};
+use crate::Mode;
+use crate::open::LockFile;
+use crate::sys::{clock, futex};
+use crate::wait::{Stop, Wait};
+
+/// How long running threads may pass sleeping ones.
+const PASSING: Duration = Duration::from_micros(200);
+/// How often a thread looks whether the gate is open before it sleeps.
+const SPINS: u32 = 60;
+
+/// Who waits, and who shares; behind the gate's mutex.
+#[derive(Default)]
+pub(super) struct Line {
+    pub(super) queue: VecDeque<Arc<Sleeper>>,
+    pub(super) sharers: Vec<Owner>,
+}
+
+/// A thread in the queue. `word` tells how it fares; it changes under the mutex.
+pub(super) struct Sleeper {
+    pub(super) word: AtomicU32,
+    pub(super) entry: Entry,
+}
+
+/// Sleep on.
+pub(super) const ASLEEP: u32 = 0;
+/// You are first: go in when the gate is open.
+const TRY: u32 = 1;
+/// You are inside, alone.
+pub(super) const INSIDE: u32 = 2;
+/// You are inside, alone, and the kernel's lock was kept for you.
+pub(super) const INSIDE_KEPT: u32 = 3;
+/// You are inside, as one more shared holder.
+pub(super) const JOINED: u32 = 4;
+
+/// A wake-up, made after the mutex is free so that the woken need not wait for it.
+#[must_use]
+pub(super) struct Wake(pub(super) Option<Arc<Sleeper>>);
+
+impl Wake {
+    pub(super) fn go(self) {
+        if let Some(sleeper) = self.0 {
+            futex::wake(&sleeper.word);
+        }
+    }
+}
+
+impl Gate {
+    pub(super) fn line(&self) -> MutexGuard<'_, Line> {
+        // Nothing in here panics; and if it did, every state is a consistent one.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cold]
+    pub(super) fn enter_slowly(
+        &self,
+        entry: Entry,
+        wait: &mut Wait<'_>,
+        unlock: impl FnOnce(&LockFile),
+    ) -> Result<Passed, Stop> {
+        if let Some(passed) = self.join_or_refuse(entry, wait)? {
+            return Ok(passed);
+        }
+        // The caller's callback may run here, so outside of the mutex and before queueing.
+        wait.begin()?;
+        let sleeper = Arc::new(Sleeper {
+            word: AtomicU32::new(ASLEEP),
+            entry,
+        });
+        let mut line = self.line();
+        if let Some(joined) = self.join(&mut line, entry) {
+            return Ok(Passed::Joined(joined));
+        }
+        line.queue.push_back(sleeper.clone());
+        // Whoever is inside must know of us before it leaves: then it may keep the lock for us.
+        if let Some(alone) = self.stand_in_line(&mut line, &sleeper, TRY) {
+            return Ok(Passed::Alone(alone));
+        }
+        drop(line);
+        self.sleep(&sleeper, wait)
+            .inspect_err(|_| self.tidy(unlock))
+    }
+
+    /// Everything short of queueing.
+    fn join_or_refuse(&self, entry: Entry, wait: &Wait<'_>) -> Result<Option<Passed>, Stop> {
+        if self.word.load(Ordering::Relaxed) & SHARED != 0 {
+            let mut line = self.line();
+            if let Some(joined) = self.join(&mut line, entry) {
+                return Ok(Some(Passed::Joined(joined)));
+            }
+        }
+        if !wait.may_sleep() {
+            return Err(Stop::Busy);
+        }
+        if self.deadlocks(entry) {
+            return Err(Stop::Deadlock);
+        }
+        Ok(None)
+    }
+
+    fn deadlocks(&self, entry: Entry) -> bool {
+        // A guard that can move may be released elsewhere; whoever asks, it is no deadlock.
+        let mode = if entry.joins() {
+            Mode::Shared
+        } else {
+            Mode::Exclusive
+        };
+        self.held_by_this_thread(mode)
+    }
+
+    /// Becomes one more shared holder, if that is possible.
+    fn join(&self, line: &mut Line, entry: Entry) -> Option<Joined> {
+        if !entry.joins() || self.word.load(Ordering::Relaxed) & SHARED == 0 {
+            return None;
+        }
+        // A second share of one thread must not queue behind a request that waits for the first.
+        let me = thread_number();
+        let has_one = line.sharers.iter().any(|other| other.thread == me);
+        if !has_one && !line.queue.is_empty() {
+            return None;
+        }
+        line.sharers.push(entry.owner);
+        self.joined(!has_one)
+    }
+
+    /// The file is there: it is set before the first holder shares it.
+    fn joined(&self, check: bool) -> Option<Joined> {
+        let file = self.file()?;
+        Some(Joined { file, check })
+    }
+
+    /// Makes sure that whoever leaves sees to the queue. `sleeper`, if it is the
+    /// first, goes in when they have left already, or else fares as `first_fares`.
+    fn stand_in_line(
+        &self,
+        line: &mut Line,
+        sleeper: &Arc<Sleeper>,
+        first_fares: u32,
+    ) -> Option<Alone> {
+        let is_first = line
+            .queue
+            .front()
+            .is_some_and(|first| Arc::ptr_eq(first, sleeper));
+        if !is_first {
+            return None; // there is a queue, and they know
+        }
+        sleeper.word.store(first_fares, Ordering::Release);
+        let mut bits = QUEUED;
+        if first_fares == TRY {
+            bits |= AWAKE;
+        }
+        if sleeper.entry.mode == Mode::Shared {
+            bits |= FIRST_SHARES;
+        }
+        loop {
+            let word = self.word.load(Ordering::Relaxed);
+            if word & OCCUPIED == 0 {
+                if self.occupy(word, sleeper.entry.owner) {
+                    line.queue.pop_front();
+                    self.queue_moved(line);
+                    return Some(self.inherit(word & KEPT != 0));
+                }
+                continue;
+            }
+            let queued = word & !QUEUE_BITS | bits;
+            let done =
+                self.word
+                    .compare_exchange(word, queued, Ordering::AcqRel, Ordering::Relaxed);
+            if done.is_ok() {
+                return None;
+            }
+        }
+    }
+
+    /// Sets the bits that tell of the queue after somebody left it, and gives
+    /// running threads their time again.
+    pub(super) fn queue_moved(&self, line: &Line) {
+        self.passing_until.store(
+            clock::nanoseconds() + PASSING.as_nanos() as u64,
+            Ordering::Relaxed,
+        );
+        self.show_queue(line);
+    }
+
+    fn show_queue(&self, line: &Line) {
+        let mut bits = 0;
+        if let Some(first) = line.queue.front() {
+            bits |= QUEUED;
+            if first.entry.mode == Mode::Shared {
+                bits |= FIRST_SHARES;
+            }
+            if first.word.load(Ordering::Relaxed) == TRY {
+                bits |= AWAKE;
+            }
+        }
+        // The closure always answers, so this cannot fail.
+        let _ = self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+                Some(word & !QUEUE_BITS | bits)
+            });
+    }
+
+    fn sleep(&self, sleeper: &Arc<Sleeper>, wait: &mut Wait<'_>) -> Result<Passed, Stop> {
+        loop {
+            let stopped = wait.thread(&sleeper.word, ASLEEP).err();
+            let mut spins = 0;
+            while sleeper.word.load(Ordering::Acquire) == TRY
+                && self.word.load(Ordering::Relaxed) & OCCUPIED != 0
+                && spins < SPINS
+            {
+                spins += 1;
+                pause();
+            }
+            let mut line = self.line();
+            match sleeper.word.load(Ordering::Acquire) {
+                INSIDE => return Ok(Passed::Alone(self.inherit(false))),
+                INSIDE_KEPT => return Ok(Passed::Alone(self.inherit(true))),
+                JOINED => {
+                    if let Some(joined) = self.joined(true) {
+                        return Ok(Passed::Joined(joined));
+                    }
+                }
+                _ if stopped.is_none() => {
+                    if let Some(alone) = self.stand_in_line(&mut line, sleeper, ASLEEP) {
+                        return Ok(Passed::Alone(alone));
+                    }
+                }
+                _ => {}
+            }
+            if let Some(stop) = stopped {
+                line.queue.retain(|other| !Arc::ptr_eq(other, sleeper));
+                self.show_queue(&line);
+                // What we were told, or kept others from, is now for the next one.
+                if self.word.load(Ordering::Acquire) & SHARED != 0 {
+                    self.admit(line);
+                } else {
+                    let wake = self.call_first(&line);
+                    drop(line);
+                    wake.go();
+                }
+                return Err(stop);
+            }
+        }
+    }
+
+    /// Tells the first sleeper to try, if the gate is open.
+    pub(super) fn call_first(&self, line: &Line) -> Wake {
+        if self.word.load(Ordering::Acquire) & OCCUPIED != 0 {
+            return Wake(None); // who is inside does it when leaving
+        }
+        let Some(first) = line.queue.front() else {
+            return Wake(None);
+        };
+        if first.word.load(Ordering::Relaxed) != ASLEEP {
+            return Wake(None);
+        }
+        first.word.store(TRY, Ordering::Release);
+        self.show_queue(line);
+        Wake(Some(first.clone()))
+    }
+
+    /// After a sleeper gave up: if the kernel's lock was kept for it and nobody
+    /// else is there to take it, it goes back.
+    fn tidy(&self, unlock: impl FnOnce(&LockFile)) {
+        if self.word.load(Ordering::Acquire) != KEPT || !self.occupy(KEPT, Owner::ANY) {
+            return;
+        }
+        if let Some(file) = self.file() {
+            unlock(&file);
+        }
+        self.open();
+    }
+}
+
+fn pause() {
+    for _ in 0..4 {
+        std::hint::spin_loop();
+    }
+}
