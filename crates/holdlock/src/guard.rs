@@ -16,7 +16,16 @@ use crate::sys::fork;
 use crate::wait::Wait;
 use crate::{Error, Mode, Request};
 
-/// Holds the lock until dropped. Stays in the thread that took it.
+/// Holds the lock until dropped. Stays in the thread that took it:
+///
+/// ```compile_fail
+/// # let lock = holdlock::FileLock::open("a.lock")?;
+/// let guard = lock.lock()?;
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| drop(guard)); // error: `Guard` cannot be sent between threads
+/// });
+/// # Ok::<(), holdlock::Error>(())
+/// ```
 ///
 /// Dropping releases the lock and ignores errors; [`release`](Guard::release)
 /// reports them. In a child of fork(2) the guard holds nothing, and dropping it
@@ -69,7 +78,7 @@ impl OwnedGuard {
 
 /// The methods of both guards, which differ in how they hold on to their lock.
 macro_rules! guard_methods {
-    ($guard:ty) => {
+    ($guard:ty, $name:literal) => {
         impl $guard {
             /// Releases the lock, and tells what went wrong, which dropping does not.
             ///
@@ -148,7 +157,7 @@ macro_rules! guard_methods {
 
         impl fmt::Debug for $guard {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($guard))
+                f.debug_struct($name)
                     .field("path", &self.path())
                     .field("mode", &self.mode())
                     .finish_non_exhaustive()
@@ -157,8 +166,8 @@ macro_rules! guard_methods {
     };
 }
 
-guard_methods!(Guard<'_>);
-guard_methods!(OwnedGuard);
+guard_methods!(Guard<'_>, "Guard");
+guard_methods!(OwnedGuard, "OwnedGuard");
 
 /// The generation of no process: a [`Held`] with it releases nothing when dropped.
 const NO_PROCESS: u32 = 0;
@@ -301,5 +310,26 @@ impl<L: Deref<Target = FileLock> + Clone> Parts<L> {
 impl<L: Deref<Target = FileLock> + Clone> Drop for Held<L> {
     fn drop(&mut self) {
         let _ = self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The promises that the compiler keeps.
+    #[test]
+    fn locks_and_owned_guards_move_between_threads_and_guards_are_shared() {
+        fn send<T: Send>() {}
+        fn sync<T: Sync>() {}
+        send::<FileLock>();
+        sync::<FileLock>();
+        send::<OwnedGuard>();
+        sync::<OwnedGuard>();
+        sync::<Guard<'_>>();
+        send::<Error>();
+        sync::<Error>();
+        send::<crate::CancelToken>();
+        sync::<crate::CancelToken>();
     }
 }
