@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::sys::{fork, interrupt::Bell};
+use crate::sys::{bell::Bell, fork};
 
 /// Ends waits for locks from another thread or from a signal handler.
 ///

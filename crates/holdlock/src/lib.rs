@@ -68,6 +68,7 @@ mod open;
 mod options;
 mod orphan;
 mod registry;
+mod release;
 mod sys;
 mod wait;
 mod waiter_thread;

@@ -19,21 +19,21 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the file is deleted before the unlock",
-        file: "acquire.rs",
+        file: "release.rs",
         with: "            deleted = self.delete(file, mode);",
         without: "            let _ = file::unlock(file.as_fd(), self.options.family);\n            deleted = self.delete(file, mode);",
         test: ("exclusion", "deletion_on_release_by_everybody"),
     },
     Mutant {
         name: "only the last shared holder deletes",
-        file: "acquire.rs",
+        file: "release.rs",
         with: "        if mode == Mode::Shared {\n            // Others may share",
         without: "        if false {\n            // Others may share",
         test: ("removal", "deletion_on_release_leaves"),
     },
     Mutant {
         name: "a stranger's file is not deleted",
-        file: "acquire.rs",
+        file: "release.rs",
         with: "        if !file.is_current() {\n            return Ok(()); // what",
         without: "        if false {\n            return Ok(()); // what",
         test: ("removal", "deletion_on_release_leaves"),
@@ -201,7 +201,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a cancellation interrupts",
-        file: "sys/interrupt.rs",
+        file: "sys/bell.rs",
         with: "        if self.generation.load(Ordering::Relaxed) == generation {",
         without: "        if false {",
         test: ("cancel", "a_token_ends"),

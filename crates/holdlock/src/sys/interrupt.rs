@@ -12,10 +12,9 @@
 //! see whether the first signal was lost.
 
 use std::cell::RefCell;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::bell::{Bell, Registration};
 use super::{check, fork, signal};
 
 /// How often a signal that may have been lost is sent again.
@@ -131,7 +130,7 @@ impl Drop for ThreadTimer {
     }
 }
 
-fn thread_id() -> libc::pid_t {
+pub(super) fn thread_id() -> libc::pid_t {
     // SAFETY: takes nothing, cannot fail.
     unsafe { libc::gettid() }
 }
@@ -151,143 +150,8 @@ fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) {
     unsafe { libc::timer_settime(timer, 0, &setting, std::ptr::null_mut()) };
 }
 
-/// What a cancel token rings: a flag, and the threads to get out of their calls.
-///
-/// Ringing takes no mutex and allocates nothing, so a signal handler may do it.
-#[derive(Default)]
-pub(crate) struct Bell {
-    rung: AtomicBool,
-    places: Places,
-}
-
-/// Where waiting threads stand in line to be told; grows, never shrinks.
-#[derive(Default)]
-struct Places {
-    here: [Place; 8],
-    more: OnceLock<Box<Places>>,
-}
-
-/// One waiting thread.
-///
-/// `state` says who may touch the rest:
-///
-/// | state | meaning |
-/// |---|---|
-/// | FREE | nobody's |
-/// | TAKEN | its waiter is filling it in |
-/// | WAITING | whoever rings may read it, after moving it to RINGING |
-/// | RINGING | being read; the waiter's thread and timer stay until it is WAITING again |
-struct Place {
-    state: AtomicU32,
-    generation: AtomicU32,
-    thread: AtomicI32,
-    signal: AtomicI32,
-    timer: AtomicPtr<libc::c_void>,
-}
-
-const FREE: u32 = 0;
-const TAKEN: u32 = 1;
-const WAITING: u32 = 2;
-const RINGING: u32 = 3;
-
-impl Default for Place {
-    fn default() -> Place {
-        Place {
-            state: AtomicU32::new(FREE),
-            generation: AtomicU32::new(0),
-            thread: AtomicI32::new(0),
-            signal: AtomicI32::new(0),
-            timer: AtomicPtr::new(std::ptr::null_mut()),
-        }
-    }
-}
-
-impl Bell {
-    pub(crate) fn rung(&self) -> bool {
-        self.rung.load(Ordering::SeqCst)
-    }
-
-    /// Sets the flag and gets every registered thread out of its system call.
-    pub(crate) fn ring(&self) {
-        // The flag first: a waiter that registers too late to be told looks at it.
-        self.rung.store(true, Ordering::SeqCst);
-        let generation = fork::generation();
-        let mut places = Some(&self.places);
-        while let Some(current) = places {
-            for place in &current.here {
-                place.ring(generation);
-            }
-            places = current.more.get().map(|more| &**more);
-        }
-    }
-
-    fn register(&self, timer: libc::timer_t, signal: libc::c_int) -> Registration<'_> {
-        let mut places = &self.places;
-        loop {
-            for place in &places.here {
-                if place.take() {
-                    place.thread.store(thread_id(), Ordering::Relaxed);
-                    place.signal.store(signal, Ordering::Relaxed);
-                    place.timer.store(timer, Ordering::Relaxed);
-                    place
-                        .generation
-                        .store(fork::generation(), Ordering::Relaxed);
-                    place.state.store(WAITING, Ordering::SeqCst);
-                    return Registration { bell: self, place };
-                }
-            }
-            places = places.more.get_or_init(Default::default);
-        }
-    }
-}
-
-impl Place {
-    fn take(&self) -> bool {
-        self.state
-            .compare_exchange(FREE, TAKEN, Ordering::SeqCst, Ordering::Relaxed)
-            .is_ok()
-    }
-
-    fn ring(&self, generation: u32) {
-        let caught =
-            self.state
-                .compare_exchange(WAITING, RINGING, Ordering::SeqCst, Ordering::Relaxed);
-        if caught.is_err() {
-            return;
-        }
-        if self.generation.load(Ordering::Relaxed) == generation {
-            interrupt_thread(
-                self.thread.load(Ordering::Relaxed),
-                self.signal.load(Ordering::Relaxed),
-                self.timer.load(Ordering::Relaxed),
-            );
-        }
-        self.state.store(WAITING, Ordering::SeqCst);
-    }
-}
-
-/// A thread's place at a bell; gives it back when dropped.
-struct Registration<'t> {
-    bell: &'t Bell,
-    place: &'t Place,
-}
-
-impl Drop for Registration<'_> {
-    fn drop(&mut self) {
-        // Whoever rings at this moment still uses our timer: two system calls' time.
-        while self
-            .place
-            .state
-            .compare_exchange(WAITING, FREE, Ordering::SeqCst, Ordering::Relaxed)
-            .is_err()
-        {
-            std::thread::yield_now();
-        }
-    }
-}
-
 /// Async-signal-safe, and keeps errno as a signal handler must.
-fn interrupt_thread(thread: libc::pid_t, signal: libc::c_int, timer: libc::timer_t) {
+pub(super) fn interrupt_thread(thread: libc::pid_t, signal: libc::c_int, timer: libc::timer_t) {
     // SAFETY: __errno_location is valid in every thread; getpid and tgkill take no pointers, and
     // tgkill reaches threads of this process only, whose handler for the signal does nothing.
     unsafe {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `file` | flock(2), OFD locks of fcntl(2), stat(2), open(2) |
 //! | `interrupt` | ending a blocked system call at a deadline or on request |
+//! | `bell` | telling threads that are blocked so to stop |
 //! | `signal` | the one signal that `interrupt` uses |
 //! | `futex` | sleeping until another thread changes a word |
 //! | `clock` | the monotonic clock |
@@ -20,6 +21,7 @@ compile_error!(
      SIGEV_THREAD_ID and futexes. On other systems use std::fs::File::lock meanwhile."
 );
 
+pub(crate) mod bell;
 pub(crate) mod clock;
 pub(crate) mod file;
 pub(crate) mod fork;

@@ -1,0 +1,72 @@
+//! From a held lock back to a free one; deletion on release.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use crate::gate::{Gate, Owner};
+use crate::lock::FileLock;
+use crate::open::LockFile;
+use crate::sys::file::{self, Patience};
+use crate::{Error, Mode};
+
+impl FileLock {
+    /// Gives the lock back: to the next thread, or to the kernel.
+    #[inline]
+    pub(crate) fn leave(
+        &self,
+        gate: &Gate,
+        file: &Arc<LockFile>,
+        mode: Mode,
+        owner: Owner,
+    ) -> Result<(), Error> {
+        match mode {
+            Mode::Exclusive => gate.leave_exclusive(|| self.unlock(gate, file, mode)),
+            Mode::Shared => gate.leave_shared(owner, || self.unlock(gate, file, mode)),
+        }
+    }
+
+    /// Gives the kernel's lock back, and deletes the file first where asked for.
+    /// Only for who is alone inside.
+    #[inline]
+    pub(crate) fn unlock(&self, gate: &Gate, file: &LockFile, mode: Mode) -> Result<(), Error> {
+        let mut deleted = Ok(());
+        if self.options.delete_on_release {
+            deleted = self.delete(file, mode);
+            // A removed file is of no further use.
+            gate.set_file(None);
+        }
+        let unlocked = file::unlock(file.as_fd(), self.options.family);
+        if unlocked.is_err() {
+            // Closing the last descriptor unlocks as well.
+            gate.set_file(None);
+        }
+        unlocked
+            .map_err(|error| self.system("unlocking", error))
+            .and(deleted)
+    }
+
+    /// Removes the lock file while we still hold its lock: who waits for it will
+    /// find that it is not at the path any more, and start over.
+    fn delete(&self, file: &LockFile, mode: Mode) -> Result<(), Error> {
+        if mode == Mode::Shared {
+            // Others may share the lock; only the last one removes the file. A failed conversion
+            // gives the shared lock up, which is what we are about to do anyway.
+            let family = self.options.family;
+            match file::lock(file.as_fd(), family, Mode::Exclusive, Patience::Never) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(self.system("locking before deletion", error)),
+            }
+        }
+        if !file.is_current() {
+            return Ok(()); // what is at the path is not ours to remove
+        }
+        match std::fs::remove_file(&self.name.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.system("deleting the lock file", error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
