@@ -78,9 +78,11 @@ impl Drop for Interrupt<'_> {
     }
 }
 
-/// The timer of this thread for `signal`, made at the first contended wait.
+/// The timer of this thread for `signal`, made at the first contended wait. None
+/// when the kernel gives none, or the thread is ending.
 fn thread_timer(signal: libc::c_int) -> Option<libc::timer_t> {
-    TIMER.with_borrow_mut(|timer| {
+    let timer = TIMER.try_with(|timer| {
+        let mut timer = timer.try_borrow_mut().ok()?;
         let usable = timer
             .as_ref()
             .is_some_and(|t| t.signal == signal && t.generation == fork::generation());
@@ -88,7 +90,8 @@ fn thread_timer(signal: libc::c_int) -> Option<libc::timer_t> {
             *timer = ThreadTimer::new(signal);
         }
         timer.as_ref().map(|timer| timer.id)
-    })
+    });
+    timer.ok().flatten()
 }
 
 thread_local! {
