@@ -161,6 +161,36 @@ fn the_callback_can_end_a_wait_after_a_signal() {
     });
 }
 
+#[test]
+fn a_callback_that_panics_in_the_queue_leaves_no_place_taken() {
+    let _alone = alone();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    sys::count_signals(libc::SIGUSR1, 0);
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let held = lock.lock().expect("locked");
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let mut panics = |what| match what {
+                Waiting::Interrupted => panic!("on purpose"),
+                _ => {
+                    tell.send(sys::thread_id()).expect("heard");
+                    ControlFlow::Continue(())
+                }
+            };
+            let request = Request::exclusive().on_wait(&mut panics);
+            lock.acquire(request).map(drop)
+        });
+        let thread = told.recv().expect("the wait began");
+        queue::wait_for_thread(thread);
+        sys::kill_thread(thread, libc::SIGUSR1);
+        waiter.join().expect_err("the panic comes through");
+    });
+    drop(held);
+    drop(lock.lock().expect("nobody stands before us"));
+}
+
 static TOKEN: OnceLock<CancelToken> = OnceLock::new();
 
 extern "C" fn cancel(_signal: libc::c_int) {

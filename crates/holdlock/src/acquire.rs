@@ -31,18 +31,28 @@ impl FileLock {
         let mode = request.mode;
         let mut wait = Wait::new(request);
         let gate = self.gate();
+        let taken = self.pass_gate(gate, mode, owner, &mut wait);
+        wait.settle(taken, |file| drop(self.leave(gate, &file, mode, owner)))
+    }
+
+    #[inline]
+    fn pass_gate(
+        &self,
+        gate: &Gate,
+        mode: Mode,
+        owner: Owner,
+        wait: &mut Wait<'_>,
+    ) -> Result<Arc<LockFile>, Error> {
         let mut join = true;
         loop {
             let entry = Entry { mode, owner, join };
             let passed = gate
-                .enter(entry, &mut wait, |file| {
+                .enter(entry, wait, |file| {
                     drop(self.unlock(gate, file, Mode::Exclusive))
                 })
-                .map_err(|stop| self.stopped(stop, mode, &wait, gate.file().as_deref()))?;
+                .map_err(|stop| self.stopped(stop, mode, wait, gate.file().as_deref()))?;
             match passed {
-                Passed::Alone(alone) => {
-                    return self.take_alone(gate, alone, mode, owner, &mut wait);
-                }
+                Passed::Alone(alone) => return self.take_alone(gate, alone, mode, owner, wait),
                 Passed::Joined(joined) => {
                     if !joined.check || joined.file.is_current() {
                         return Ok(joined.file);
@@ -66,7 +76,7 @@ impl FileLock {
         owner: Owner,
         wait: &mut Wait<'_>,
     ) -> Result<Arc<LockFile>, Error> {
-        // Whatever goes wrong, also a panic in the caller's callback: nobody is inside then.
+        // Whatever goes wrong: nobody is inside then.
         let inside = Inside { gate };
         if alone.kept
             && let Some(file) = &alone.file

@@ -278,9 +278,10 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             continuity = Continuity::Lost;
             let file = Some(held.file.clone());
             let mut wait = Wait::new(limits);
-            held.file = held
+            let locked = held
                 .lock
-                .lock_in_kernel(gate, file, Mode::Exclusive, &mut wait)?;
+                .lock_in_kernel(gate, file, Mode::Exclusive, &mut wait);
+            held.file = wait.settle(locked, |file| drop(file::unlock(file.as_fd(), family)))?;
         }
         inside.stay();
         Ok((held.whole(Mode::Exclusive), continuity))

@@ -1,15 +1,17 @@
 //! How long to wait for a lock, and until what.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sys::file::Patience;
 use crate::sys::interrupt::Interrupt;
 use crate::sys::{self, futex};
-use crate::{CancelToken, Family, Mode};
+use crate::{CancelToken, Error, Family, Mode};
 
 /// One request for a lock: the mode, how long to wait, and who may end the wait.
 ///
@@ -108,7 +110,8 @@ impl<'a> Request<'a> {
     /// thread during it; `Break` ends the wait with
     /// [`Error::Cancelled`](crate::Error::Cancelled).
     ///
-    /// It is called in the waiting thread, outside of every internal lock. A
+    /// It is called in the waiting thread, outside of every internal lock. If it
+    /// panics, the request is withdrawn before the panic goes on. A
     /// handler that was installed with SA_RESTART interrupts nothing and is not
     /// reported.
     pub fn on_wait(mut self, callback: OnWait<'a>) -> Self {
@@ -144,6 +147,8 @@ pub(crate) struct Wait<'r> {
     cancel: Option<&'r CancelToken>,
     on_wait: Option<OnWait<'r>>,
     begun: Option<Begun<'r>>,
+    /// What the callback panicked with.
+    panic: Option<Box<dyn Any + Send>>,
 }
 
 struct Begun<'r> {
@@ -175,6 +180,7 @@ impl<'r> Wait<'r> {
             cancel: request.cancel,
             on_wait: request.on_wait,
             begun: None,
+            panic: None,
         }
     }
 
@@ -223,12 +229,34 @@ impl<'r> Wait<'r> {
     }
 
     fn tell(&mut self, what: Waiting) -> Result<(), Stop> {
-        match &mut self.on_wait {
-            Some(callback) => match callback(what) {
-                ControlFlow::Continue(()) => Ok(()),
-                ControlFlow::Break(()) => Err(Stop::Cancelled),
-            },
-            None => Ok(()),
+        let Some(callback) = &mut self.on_wait else {
+            return Ok(());
+        };
+        // A panic must not leave the queue with a place that nobody stands in: it ends the wait
+        // like a Break, and goes on when all is tidied up.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| callback(what))) {
+            Ok(ControlFlow::Continue(())) => Ok(()),
+            Ok(ControlFlow::Break(())) => Err(Stop::Cancelled),
+            Err(panic) => {
+                self.panic = Some(panic);
+                Err(Stop::Cancelled)
+            }
+        }
+    }
+
+    /// If the callback panicked, calls `release` for a lock that came all the same, and goes on
+    /// with the panic.
+    pub(crate) fn settle<T>(
+        &mut self,
+        result: Result<T, Error>,
+        release: impl FnOnce(T),
+    ) -> Result<T, Error> {
+        match self.panic.take() {
+            None => result,
+            Some(panic) => {
+                let _ = result.map(release);
+                std::panic::resume_unwind(panic)
+            }
         }
     }
 
