@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         Some("run") => cli::run::parse(words).and_then(run::run),
         Some("demo") => cli::demo::parse(words).and_then(demo::demo),
         Some("path") => cli::path::parse(words).and_then(print_path),
+        Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
+        Some("man") => cli::man::parse(words).and_then(cli::man::write),
         Some(demo::WORKER) => demo::worker::work(words),
         _ => cli::top_level(first.into_iter().chain(words)),
     };
