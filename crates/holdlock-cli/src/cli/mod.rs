@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod man;
 pub(crate) mod path;
+pub(crate) mod report;
 pub(crate) mod run;
 
 use std::ffi::OsString;
@@ -41,6 +42,7 @@ fn tree() -> Command {
         .subcommand(run::command())
         .subcommand(demo::command())
         .subcommand(path::command())
+        .subcommand(report::command())
         .subcommand(completions::command())
         .subcommand(man::command())
 }
