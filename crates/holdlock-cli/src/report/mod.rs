@@ -3,6 +3,7 @@
 //! A log is read to its end whatever is in it: a line that is not ours is named and
 //! left out, for a log is asked most when something has gone wrong.
 
+mod axis;
 mod clock;
 mod entry;
 mod json;

@@ -6,6 +6,7 @@
 
 use std::fmt::Write;
 
+use super::axis;
 use super::clock::{self, SECOND, Time};
 use super::entry::Entry;
 use super::summary::Lock;
@@ -105,13 +106,11 @@ fn draw(body: &mut String, lock: &Lock<'_>, scale: &Scale, top: f64) {
     let waiting = waiting(lock, scale);
     let most = waiting.iter().copied().max().unwrap_or(0);
     let facts = format!(
-        "{} runs, {} conflicts, held {}, at most {most} waiting",
+        "{} runs, {} conflicts, longest hold {}, {most} waiting at most",
         lock.runs(),
         lock.conflicts(),
-        lock.held.map_or("never".into(), |held| format!(
-            "{} at most",
-            table::duration(held.longest)
-        )),
+        lock.held
+            .map_or("-".into(), |held| table::duration(held.longest)),
     );
     let name = escaped(&tail(lock.path));
     add(
@@ -147,10 +146,10 @@ fn holds(body: &mut String, lock: &Lock<'_>, scale: &Scale, y: f64) {
         let from = (scale.x(entry.acquired()) * 2.0).floor() / 2.0;
         let to = ((scale.x(entry.end()) * 2.0).ceil() / 2.0).max(from + 1.0);
         let full = &mut full[usize::from(entry.shared)];
-        if to <= *full {
+        if to <= *full && to - from <= 1.0 {
             continue;
         }
-        *full = to;
+        *full = to.max(*full);
         let class = if entry.shared { "shared" } else { "exclusive" };
         // A gap tells two holds in a row apart where there is room for one.
         let width = if to - from > 4.0 {
@@ -231,50 +230,18 @@ fn conflicts(body: &mut String, lock: &Lock<'_>, scale: &Scale, y: f64) {
     }
 }
 
-/// Marks at round times of the day, or at days.
 fn axis(body: &mut String, scale: &Scale, top: f64, bottom: f64) {
-    let step = step((scale.to - scale.from) / 9);
-    let mut time = scale.from.div_euclid(step) * step;
-    while time <= scale.to {
-        if time >= scale.from {
-            let x = LEFT + scale.x(time);
-            let day = time % (86_400 * SECOND) == 0;
-            let name = if day {
-                clock::day_name(time)
-            } else {
-                clock::of_day(time, step)
-            };
-            let y = bottom + 14.0;
-            add(
-                body,
-                &format!(r#"<path class="grid" d="M{x:.1} {top}V{bottom}"/>"#),
-            );
-            add(
-                body,
-                &format!(r#"<text class="mark" x="{x:.1}" y="{y}">{name}</text>"#),
-            );
-        }
-        time += step;
+    for (time, name) in axis::marks(scale.from, scale.to) {
+        let (x, y) = (LEFT + scale.x(time), bottom + 14.0);
+        add(
+            body,
+            &format!(r#"<path class="grid" d="M{x:.1} {top}V{bottom}"/>"#),
+        );
+        add(
+            body,
+            &format!(r#"<text class="mark" x="{x:.1}" y="{y}">{name}</text>"#),
+        );
     }
-}
-
-/// A round step, at least this long.
-fn step(smallest: i64) -> i64 {
-    const ROUND: [i64; 21] = [
-        1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200,
-        86_400, 172_800, 604_800, 2_419_200,
-    ];
-    if smallest < SECOND / 2 {
-        let fine = [1, 2, 5, 10, 20, 50, 100, 200, 500].map(|millis| millis * SECOND / 1000);
-        return fine
-            .into_iter()
-            .find(|step| *step >= smallest)
-            .unwrap_or(SECOND);
-    }
-    let round = ROUND.map(|seconds| seconds * SECOND);
-    let found = round.into_iter().find(|step| *step >= smallest);
-    // Years: multiples of the longest.
-    found.unwrap_or_else(|| (smallest / round[20] + 1) * round[20])
 }
 
 fn legend(body: &mut String, y: f64) {
@@ -336,19 +303,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn steps_are_round() {
-        for (smallest, round) in [
-            (0, SECOND / 1000),
-            (SECOND / 3, SECOND / 2),
-            (SECOND * 7, SECOND * 10),
-            (SECOND * 4000, SECOND * 7200),
-            (SECOND * 3_000_000, SECOND * 4_838_400),
-        ] {
-            assert_eq!(step(smallest), round);
-        }
-    }
 
     #[test]
     fn paths_keep_their_end() {
