@@ -28,7 +28,7 @@ fn offered(place: &Place, words: &[&str]) -> Vec<String> {
         COMP_CWORD=$#
         _holdlock_words "$HOLDLOCK" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
         printf '%s\n' "${COMPREPLY[@]}""#;
-    let mut command = place.program("bash");
+    let mut command = place.command("bash");
     command
         .args(["--norc", "--noprofile", "-c", script, "bash"])
         .args(words);
@@ -79,7 +79,7 @@ fn every_shell_can_read_its_completions() {
         if !exists(shell) {
             continue;
         }
-        let mut check = place.program(shell);
+        let mut check = place.command(shell);
         check.args(["-n", shell]);
         let checked = Running::start(check).finish();
         assert_eq!(
@@ -105,7 +105,7 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
         assert!(page.contains(".SH EXAMPLES") || name == "holdlock-path");
         assert!(page.contains(".SH \"EXIT STATUS\"") || name == "holdlock");
         if exists("groff") {
-            let mut groff = place.program("groff");
+            let mut groff = place.command("groff");
             groff.args(["-man", "-Tutf8", "-ww"]).arg(&file);
             let finished = Running::start(groff).finish();
             assert_eq!(

@@ -68,12 +68,7 @@ impl Place {
         command
     }
 
-    /// Another program, in this place.
-    pub(crate) fn program(&self, program: &str) -> Command {
-        self.command(program)
-    }
-
-    fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(&self.0)
