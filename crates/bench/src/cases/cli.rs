@@ -4,7 +4,7 @@
 
 mod calls;
 mod subjects;
-mod waiting;
+pub(super) mod waiting;
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -73,6 +73,7 @@ fn take_turns(bench: &Bench, list: &[Subject], figures: &mut [Figures]) -> Outco
             }
         }
     }
+    let mut holder = waiting::holder(bench)?;
     for round in 0..bench.pick(200, 20) {
         for (subject, figures) in list.iter().zip(&mut *figures) {
             if subject.kind == Kind::Floor {
@@ -80,7 +81,7 @@ fn take_turns(bench: &Bench, list: &[Subject], figures: &mut [Figures]) -> Outco
             }
             // To look at the memory disturbs: not in the rounds that count for time.
             let looked = round < 5;
-            let waited = waiting::wait(subject, looked)
+            let waited = waiting::wait(&mut holder, subject, looked)
                 .map_err(|error| format!("{}: {error}", subject.name))?;
             match waited.memory {
                 Some([rss, pss]) => {

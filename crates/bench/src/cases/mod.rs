@@ -46,6 +46,7 @@ type JobMain = fn(&Job) -> Outcome<()>;
 pub(crate) const JOBS: &[(&str, JobMain)] = &[
     (HOLD, hold),
     (handoff::JOB, handoff::job),
+    (cli::waiting::JOB, cli::waiting::job),
     (processes::JOB, processes::job),
     (waiters::THREADS_JOB, waiters::threads_job),
     (waiters::SINGLE_JOB, waiters::single_job),

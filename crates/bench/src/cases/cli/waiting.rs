@@ -2,12 +2,46 @@
 
 use std::fs::{File, read_to_string};
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 
 use super::subjects::Subject;
-use crate::{Outcome, asleep, sys};
+use crate::peers::Peer;
+use crate::worker::{Job, Worker};
+use crate::{Bench, Outcome, asleep, sys};
+
+pub(crate) const JOB: &str = "hold-and-release";
+
+/// Another process that holds the lock of whichever subject it is told. A command
+/// that looks whether who started it has the lock must not find us.
+pub(super) fn holder(bench: &Bench) -> Outcome<Worker> {
+    Worker::start(JOB, Peer::Raw, &bench.dir, &[])
+}
+
+/// A lock file's path comes, then the word to release it; back goes the time of that.
+pub(crate) fn job(job: &Job) -> Outcome<()> {
+    while let Some(lock) = job.hear()? {
+        let held = open(Path::new(&lock))?;
+        // Of both kinds: some of the commands use fcntl(2).
+        flock(&held, FlockOperation::LockExclusive)?;
+        fcntl_lock(&held, FlockOperation::LockExclusive)?;
+        job.tell("held")?;
+        job.hear()?;
+        let released = sys::monotonic();
+        fcntl_lock(&held, FlockOperation::Unlock)?;
+        flock(&held, FlockOperation::Unlock)?;
+        job.tell(released)?;
+    }
+    Ok(())
+}
+
+fn open(lock: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(lock)
+}
 
 /// What one wait has shown.
 pub(super) struct Waited {
@@ -27,17 +61,15 @@ impl Drop for Killed {
     }
 }
 
-/// Lets it wait for a lock that this process holds, and then have it.
-pub(super) fn wait(subject: &Subject, look: bool) -> Outcome<Waited> {
-    let held = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&subject.lock)?;
-    // Of both kinds: some of them use fcntl(2).
-    flock(&held, FlockOperation::LockExclusive)?;
-    fcntl_lock(&held, FlockOperation::LockExclusive)?;
+/// Lets it wait for a lock that the holder has, and then have it.
+pub(super) fn wait(holder: &mut Worker, subject: &Subject, look: bool) -> Outcome<Waited> {
+    holder.tell(
+        subject
+            .lock
+            .to_str()
+            .ok_or("the directory's name is not text")?,
+    )?;
+    holder.expect("held")?;
     let mut command = subject.around(["/bin/echo", "!"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = Killed(command.spawn()?);
@@ -48,17 +80,16 @@ pub(super) fn wait(subject: &Subject, look: bool) -> Outcome<Waited> {
     let memory = look.then(|| memory(child.0.id())).transpose()?;
     let mut from = child.0.stdout.take().ok_or("no pipe")?;
     let mut first = [0];
-    let released = sys::monotonic();
-    fcntl_lock(&held, FlockOperation::Unlock)?;
-    flock(&held, FlockOperation::Unlock)?;
+    holder.tell("release")?;
     from.read_exact(&mut first)?;
     let started = sys::monotonic();
+    let released: u64 = holder.hear()?.parse()?;
     let status = child.0.wait()?;
     if !status.success() {
         return Err(status.to_string().into());
     }
     Ok(Waited {
-        handoff_us: (started - released) as f64 / 1e3,
+        handoff_us: started.saturating_sub(released) as f64 / 1e3,
         memory,
     })
 }
