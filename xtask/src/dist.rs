@@ -5,6 +5,10 @@ use std::process::Command;
 
 use crate::run::{Done, cargo, root, run};
 
+/// Static, and at a fixed address: a program that relocates itself writes to seven pages
+/// more before it begins, and that at every start.
+const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+
 /// Builds the static command; returns where it is.
 pub(crate) fn dist() -> Done<PathBuf> {
     let target = host()?;
@@ -13,7 +17,7 @@ pub(crate) fn dist() -> Done<PathBuf> {
     build
         // With an explicit target the flags spare build scripts, which cannot be static.
         .args(["--target", &target])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        .env("RUSTFLAGS", FLAGS);
     run(build)?;
     Ok(target_directory()
         .join(target)

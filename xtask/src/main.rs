@@ -1,6 +1,7 @@
-//! The project's own tasks: `cargo xtask test`, `bench`, `dist`, `mutants`.
+//! The project's own tasks: `cargo xtask test`, `bench`, `dist`, `install`, `mutants`.
 
 mod dist;
+mod install;
 mod mutants;
 mod run;
 mod test;
@@ -16,6 +17,9 @@ Tasks:
   test           Everything that must hold: format, lints, all tests, docs without warnings
   bench [ARG]... Measure against the peers, side by side in one run (--help tells more)
   dist           Build the command as it is meant to be installed: static and small
+  install [--flock] [PREFIX]
+                 That build with its manual pages and completions, under PREFIX [/usr/local],
+                 below DESTDIR where that is set; --flock: also as PREFIX/bin/flock
   mutants [NAME] Take each mechanism out in turn and see that a test notices
 ";
 
@@ -27,6 +31,7 @@ fn main() -> ExitCode {
         "test" => test::test(),
         "bench" => dist::bench(&arguments),
         "dist" => dist::dist().map(|program| println!("{}", program.display())),
+        "install" => install::install(&arguments),
         "mutants" => mutants::mutants(arguments.first().map(String::as_str)),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

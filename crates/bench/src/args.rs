@@ -17,11 +17,12 @@ Cases (all of them when none is named):
   processes  2 processes of 4 threads each
   waiters    CPU time of 100 waiters
   deadline   how late a wait ends that runs into its deadline
-  command    `holdlock run L -- /bin/true` against util-linux flock
+  cli        `holdlock run` and `flock` by holdlock against util-linux flock, setlock,
+             s6-setlock, lckdo: time, system calls, memory while waiting, hand-off
 
   --quick          fewer samples, about 20 seconds in all; else about 2.5 minutes
   --json           the results as one JSON document
-  --holdlock PATH  the command for the case `command`; otherwise the one built
+  --holdlock PATH  the command for the case `cli`; otherwise the one built
                    with the profile dist, or beside this program
 
 The lock files are in a fresh directory under TMPDIR. A goal that is missed is

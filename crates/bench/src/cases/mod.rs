@@ -1,6 +1,6 @@
 //! What is measured.
 
-mod command;
+mod cli;
 mod cycle;
 mod deadline;
 mod handoff;
@@ -33,7 +33,7 @@ pub(crate) const ALL: &[Case] = &[
     case("processes", processes::run),
     case("waiters", waiters::run),
     case("deadline", deadline::run),
-    case("command", command::run),
+    case("cli", cli::run),
 ];
 
 const fn case(name: &'static str, run: fn(&Bench) -> Outcome<Report>) -> Case {
@@ -46,6 +46,7 @@ type JobMain = fn(&Job) -> Outcome<()>;
 pub(crate) const JOBS: &[(&str, JobMain)] = &[
     (HOLD, hold),
     (handoff::JOB, handoff::job),
+    (cli::waiting::JOB, cli::waiting::job),
     (processes::JOB, processes::job),
     (waiters::THREADS_JOB, waiters::threads_job),
     (waiters::SINGLE_JOB, waiters::single_job),

@@ -1,7 +1,10 @@
 //! The command line: one file per subcommand, each building only its own parser.
 
+pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod man;
 pub(crate) mod path;
+pub(crate) mod report;
 pub(crate) mod run;
 
 use std::ffi::OsString;
@@ -25,16 +28,23 @@ Examples:
 
 /// `holdlock` without a subcommand that is known: help, version, or a usage error.
 pub(crate) fn top_level(words: impl Iterator<Item = OsString>) -> Outcome {
-    let command = Command::new("holdlock")
+    // A known subcommand gets here only as `holdlock help run`, which clap prints.
+    matches(tree(), words).map(|_| exit::SUCCESS)
+}
+
+/// The command with all its subcommands: for help, completions and manual pages.
+fn tree() -> Command {
+    Command::new("holdlock")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
         .after_help(AFTER)
         .subcommand_required(true)
         .subcommand(run::command())
         .subcommand(demo::command())
-        .subcommand(path::command());
-    // A known subcommand gets here only as `holdlock help run`, which clap prints.
-    matches(command, words).map(|_| exit::SUCCESS)
+        .subcommand(path::command())
+        .subcommand(report::command())
+        .subcommand(completions::command())
+        .subcommand(man::command())
 }
 
 /// Parses, or makes clap's answer ours: help on stdout, errors as our messages.

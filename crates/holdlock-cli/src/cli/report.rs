@@ -1,0 +1,77 @@
+//! `holdlock report`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
+
+use crate::exit::Failure;
+use crate::report::Settings;
+
+const AFTER: &str = "\
+For each lock: the runs that had it, the conflicts (runs that gave up because
+somebody else had it), how long all of them waited and how long it was held, and
+the command that held it longest. p95: 95 of 100 took no longer than this.
+
+A line that `holdlock run --log` has not written is named on standard error and
+left out. A run under several locks counts for each of them.
+
+--json prints one document. Times are in seconds (`_s`).
+  version, lines (that count), left_out[]: line, reason
+  locks[]: lock, runs, conflicts, outcomes (how many of each), waited_s, held_s:
+    median, p95, longest; longest: command, pid, held_s
+
+Exit codes:
+   0  done, also when the log is empty or lines were left out
+  64  wrong usage
+  66  FILE cannot be read
+  71  the operating system refused something
+  73  the picture cannot be written
+
+Examples:
+  holdlock run --log /var/log/locks.json backup -- rsync -a /srv /mnt
+  holdlock report /var/log/locks.json                   the table
+  holdlock report --svg locks.svg /var/log/locks.json   and a picture over time
+  grep nightly locks.json | holdlock report -           of some lines only";
+
+pub(super) fn command() -> Command {
+    Command::new("report")
+        .bin_name("holdlock report")
+        .about("Who waited for locks and held them how long, from a log of `run`")
+        .after_help(AFTER)
+        .args([
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print one JSON document instead of the table"),
+            Arg::new("svg")
+                .long("svg")
+                .value_name("FILE")
+                .value_hint(ValueHint::FilePath)
+                .value_parser(value_parser!(PathBuf))
+                .help("Draw holds and waits over time"),
+            Arg::new("FILE")
+                .required(true)
+                .value_hint(ValueHint::FilePath)
+                .value_parser(value_parser!(OsString))
+                .help("A log of `holdlock run --log`; `-` for standard input"),
+        ])
+}
+
+/// Parses the words after `report`.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
+    let mut matches = super::matches(command(), words)?;
+    Ok(Settings {
+        file: matches.remove_one("FILE").expect("clap requires it"),
+        json: matches.get_flag("json"),
+        svg: matches.remove_one("svg"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_parser_is_consistent() {
+        super::command().debug_assert();
+    }
+}

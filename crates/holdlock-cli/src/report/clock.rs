@@ -1,0 +1,155 @@
+//! Points in time as logs have them, RFC 3339, and as people read them. All in UTC:
+//! who compares the logs of two hosts wants no time zones.
+
+/// Nanoseconds since 1970, enough until 2262.
+pub(super) type Time = i64;
+
+pub(super) const SECOND: i64 = 1_000_000_000;
+const DAY: i64 = 86_400;
+
+/// `2026-11-23T08:15:30.25Z`, or with an offset such as `+01:00`.
+pub(super) fn parse(text: &str) -> Option<Time> {
+    let (date, time) = text.split_once(['T', 't', ' '])?;
+    let [year, month, day] = numbers(date, '-')?;
+    let zone = time.find(['Z', 'z', '+', '-'])?;
+    let (time, zone) = time.split_at(zone);
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [hour, minute, second] = numbers(time, ':')?;
+    let offset = match zone {
+        "Z" | "z" => 0,
+        _ => {
+            let [hours, minutes] = numbers(zone.get(1..)?, ':')?;
+            let seconds = hours * 3600 + minutes * 60;
+            if zone.starts_with('-') {
+                -seconds
+            } else {
+                seconds
+            }
+        }
+    };
+    let known = (1970..=2200).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        // A leap second counts as the one that follows it.
+        && (hour < 24 && minute < 60 && second <= 60);
+    if !known || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let nanos: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+    let seconds = days(year, month, day) * DAY + hour * 3600 + minute * 60 + second - offset;
+    Some(seconds * SECOND + nanos)
+}
+
+/// Exactly so many numbers of digits only.
+fn numbers<const N: usize>(text: &str, between: char) -> Option<[i64; N]> {
+    let mut found = [0; N];
+    let mut parts = text.split(between);
+    for place in &mut found {
+        let digits = parts.next()?;
+        if digits.len() > 4 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        *place = digits.parse().ok()?;
+    }
+    parts.next().is_none().then_some(found)
+}
+
+/// Days since 1970. Years begin in March here, so that the leap day is the last one.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    era * 146_097 + year * 365 + year / 4 - year / 100 + day_of_year - 719_468
+}
+
+/// Year, month and day of a day since 1970: the way back from [`days`].
+fn date(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (era * 400 + year + later, month, day)
+}
+
+/// `2026-11-23 08:15:30`.
+pub(super) fn full(time: Time) -> String {
+    format!("{} {}", day_name(time), of_day(time, SECOND))
+}
+
+/// `2026-11-23`.
+pub(super) fn day_name(time: Time) -> String {
+    let (year, month, day) = date(time.div_euclid(DAY * SECOND));
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// The time of day, as fine as steps of this length need it.
+pub(super) fn of_day(time: Time, step: i64) -> String {
+    let nanos = time.rem_euclid(DAY * SECOND);
+    let seconds = nanos / SECOND;
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if step >= 60 * SECOND {
+        format!("{hour:02}:{minute:02}")
+    } else if step >= SECOND {
+        format!("{hour:02}:{minute:02}:{second:02}")
+    } else {
+        let millis = nanos / 1_000_000 % 1000;
+        format!("{hour:02}:{minute:02}:{second:02}.{millis:03}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_and_written() {
+        let time = parse("2026-11-23T08:15:30.25Z").unwrap();
+        assert_eq!(time, 1_795_421_730 * SECOND + SECOND / 4);
+        assert_eq!(full(time), "2026-11-23 08:15:30");
+        assert_eq!(of_day(time, 1), "08:15:30.250");
+        assert_eq!(parse("2026-11-23T09:15:30.250+01:00"), Some(time));
+        assert_eq!(parse("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(
+            parse("2024-02-29T00:00:00Z").map(day_name).unwrap(),
+            "2024-02-29"
+        );
+    }
+
+    #[test]
+    fn every_day_of_four_hundred_years_goes_there_and_back() {
+        for number in 0..146_097 {
+            let (year, month, day) = date(number);
+            assert_eq!(days(year, month, day), number);
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in [
+            "",
+            "yesterday",
+            "2026-11-23",
+            "2026-11-23T08:15:30",
+            "2026-13-23T08:15:30Z",
+            "2026-11-23T24:15:30Z",
+            "2026-11-23T08:15:30.xZ",
+            "2026-11-23T08:15Z",
+            "99999-11-23T08:15:30Z",
+            "2026-11-23T08:15:30+é1:00",
+            "+2026-11-23T08:15:30Z",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `holdlock report`: what the lines of `holdlock run --log` come to.
+//!
+//! A log is read to its end whatever is in it: a line that is not ours is named and
+//! left out, for a log is asked most when something has gone wrong.
+
+mod axis;
+mod clock;
+mod entry;
+mod json;
+mod summary;
+mod svg;
+mod table;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use crate::exit::{self, Failure, Outcome};
+use entry::Entry;
+
+/// So many lines that are left out are named one by one.
+const NAMED: usize = 10;
+
+/// What the command line asks for.
+pub(crate) struct Settings {
+    /// `-` is standard input.
+    pub(crate) file: OsString,
+    pub(crate) json: bool,
+    pub(crate) svg: Option<PathBuf>,
+}
+
+/// A log as it was read.
+struct Log {
+    entries: Vec<Entry>,
+    /// The numbers of the lines that are none of ours, and why.
+    foreign: Vec<(u64, String)>,
+}
+
+/// Reads the log, prints the table or the document, and draws the picture.
+pub(crate) fn report(settings: Settings) -> Outcome {
+    let name = if settings.file == "-" {
+        "standard input".to_owned()
+    } else {
+        settings.file.display().to_string()
+    };
+    let mut log = read(&settings.file)
+        .map_err(|error| Failure::new(exit::NO_INPUT, format!("cannot read {name}: {error}")))?;
+    log.entries.sort_by_key(|entry| entry.start);
+    tell_of_foreign(&name, &log.foreign);
+    let locks = summary::by_lock(&log.entries);
+    if settings.json {
+        print(&json::document(&log, &locks))?;
+    } else if log.entries.is_empty() {
+        print(&format!("{name}: no runs in it\n"))?;
+    } else {
+        print(&table::draw(&log.entries, &locks))?;
+    }
+    if let Some(path) = &settings.svg {
+        std::fs::write(path, svg::picture(&log.entries, &locks))
+            .map_err(|error| not_written(path, &error))?;
+    }
+    Ok(exit::SUCCESS)
+}
+
+fn read(file: &OsString) -> io::Result<Log> {
+    if file == "-" {
+        lines(io::stdin().lock())
+    } else {
+        lines(BufReader::new(File::open(file)?))
+    }
+}
+
+/// Line by line, as bytes: not even the encoding is certain.
+fn lines(mut source: impl BufRead) -> io::Result<Log> {
+    let mut log = Log {
+        entries: Vec::new(),
+        foreign: Vec::new(),
+    };
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if source.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match entry::parse(&line) {
+            Ok(entry) => log.entries.push(entry),
+            Err(reason) => log.foreign.push((number, reason)),
+        }
+    }
+    Ok(log)
+}
+
+fn tell_of_foreign(name: &str, foreign: &[(u64, String)]) {
+    for (number, reason) in foreign.iter().take(NAMED) {
+        exit::warn(&format!("{name}: line {number} left out: {reason}"));
+    }
+    if foreign.len() > NAMED {
+        let more = foreign.len() - NAMED;
+        let total = foreign.len();
+        exit::warn(&format!(
+            "{name}: and {more} more, {total} lines left out in all"
+        ));
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Failure::output)
+}
+
+fn not_written(path: &Path, error: &io::Error) -> Failure {
+    let message = format!("cannot write {}: {error}", path.display());
+    Failure::new(exit::CANNOT_CREATE, message)
+}

@@ -1,0 +1,151 @@
+//! The table: one line for each lock.
+
+use super::clock::{self, SECOND};
+use super::entry::Entry;
+use super::summary::{Lock, Spread};
+
+/// Commands are cut to so many characters.
+const COMMAND: usize = 48;
+
+const HEADS: [&str; 9] = [
+    "runs",
+    "conflicts",
+    "median",
+    "p95",
+    "longest",
+    "median",
+    "p95",
+    "longest",
+    "longest command",
+];
+
+/// The whole table. There is at least one entry.
+pub(super) fn draw(entries: &[Entry], locks: &[Lock<'_>]) -> String {
+    let mut rows: Vec<Vec<String>> = vec![
+        ["", "", "", "waited", "", "", "held", "", "", ""]
+            .map(str::to_owned)
+            .to_vec(),
+        std::iter::once("lock")
+            .chain(HEADS)
+            .map(str::to_owned)
+            .collect(),
+    ];
+    rows.extend(locks.iter().map(row));
+    let mut text = introduction(entries, locks);
+    text.push('\n');
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let wide = rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0);
+            let last = row.len() - 1;
+            match column {
+                0 => line += &format!("{cell:<wide$}"),
+                // A gap more before each group.
+                1 | 3 | 6 => line += &format!("   {cell:>wide$}"),
+                _ if column == last => line += &format!("   {cell}"),
+                _ => line += &format!("  {cell:>wide$}"),
+            }
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn introduction(entries: &[Entry], locks: &[Lock<'_>]) -> String {
+    let first = entries.iter().map(|entry| entry.start).min().unwrap_or(0);
+    let last = entries.iter().map(Entry::end).max().unwrap_or(0);
+    let plural =
+        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    format!(
+        "{} in the log, {}, {} to {} UTC\n",
+        plural(entries.len(), "line"),
+        plural(locks.len(), "lock"),
+        clock::full(first),
+        clock::full(last),
+    )
+}
+
+fn row(lock: &Lock<'_>) -> Vec<String> {
+    let mut cells = vec![
+        printable(lock.path),
+        lock.runs().to_string(),
+        lock.conflicts().to_string(),
+    ];
+    cells.extend(spread(Some(lock.waited)));
+    cells.extend(spread(lock.held));
+    cells.push(lock.longest().map_or_else(String::new, command));
+    cells
+}
+
+fn spread(spread: Option<Spread>) -> [String; 3] {
+    spread.map_or(["-", "-", "-"].map(str::to_owned), |spread| {
+        [spread.median, spread.p95, spread.longest].map(duration)
+    })
+}
+
+/// The command of a run, short enough for a table.
+pub(super) fn command(entry: &Entry) -> String {
+    let whole = printable(&entry.command.join(" "));
+    if whole.chars().count() <= COMMAND {
+        return whole;
+    }
+    let cut: String = whole.chars().take(COMMAND - 1).collect();
+    format!("{cut}…")
+}
+
+/// Whoever wrote the command into the log must not command the terminal.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
+}
+
+/// `0.3ms`, `12ms`, `1.25s`, `2m05s`, `1h30m`, `2d04h`.
+pub(super) fn duration(nanos: i64) -> String {
+    const MILLI: i64 = 1_000_000;
+    let seconds = nanos / SECOND;
+    if nanos < 10 * MILLI {
+        format!("{:.1}ms", nanos as f64 / 1e6)
+    } else if nanos < SECOND {
+        format!("{}ms", nanos / MILLI)
+    } else if seconds < 60 {
+        // Cut, not rounded: nothing is shown as 60 seconds.
+        format!("{}.{:02}s", seconds, nanos % SECOND / (10 * MILLI))
+    } else if seconds < 3600 {
+        format!("{}m{:02}s", seconds / 60, seconds % 60)
+    } else if seconds < 86_400 {
+        format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60)
+    } else {
+        format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_the_unit_that_fits() {
+        for (seconds, shown) in [
+            (0.0, "0.0ms"),
+            (0.000_34, "0.3ms"),
+            (0.012, "12ms"),
+            (1.25, "1.25s"),
+            (59.999, "59.99s"),
+            (125.0, "2m05s"),
+            (5400.0, "1h30m"),
+            (187_200.0, "2d04h"),
+        ] {
+            assert_eq!(duration((seconds * 1e9) as i64), shown);
+        }
+    }
+
+    #[test]
+    fn a_command_cannot_command_the_terminal() {
+        assert_eq!(printable("a\x1b[31m\nb"), "a\u{fffd}[31m\u{fffd}b");
+    }
+}
