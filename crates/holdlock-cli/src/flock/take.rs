@@ -11,6 +11,7 @@ use super::say::{Say, Stop};
 use super::status;
 use crate::sys::alarm::Alarm;
 use crate::sys::range::{self, Kind};
+use crate::sys::slim;
 
 /// Takes or drops the lock, waiting as long as the options allow.
 pub(super) fn take(options: &Options, lock: &mut Opened, say: &mut Say) -> Result<(), Stop> {
@@ -18,9 +19,8 @@ pub(super) fn take(options: &Options, lock: &mut Opened, say: &mut Say) -> Resul
     let began = options.verbose.then(Instant::now);
     let mut attempt = first_attempt(options, lock)?;
     // The free case costs one call. Only who has to wait needs a timer.
-    if let (Patience::Until(seconds, micros), Err(Errno::AGAIN)) = (options.patience, &attempt) {
-        let alarm = Alarm::after(seconds, micros).map_err(|error| no_timer(&error))?;
-        attempt = until(&alarm, || call(options, lock, true));
+    if attempt == Err(Errno::AGAIN) && options.patience != Patience::None {
+        attempt = wait(options, lock)?;
         if attempt == Err(Errno::INTR) {
             return Err(missed(options, b"timeout while waiting to get lock"));
         }
@@ -42,25 +42,36 @@ pub(super) fn take(options: &Options, lock: &mut Opened, say: &mut Say) -> Resul
     Ok(())
 }
 
-/// One attempt, waiting only where there is no timer to wait with; once more on a descriptor
-/// for writing where that is what the lock wants.
+/// One attempt without waiting; once more on a descriptor for writing where the lock wants that.
 fn first_attempt(options: &Options, lock: &mut Opened) -> Result<Result<(), Errno>, Stop> {
-    let wait = options.patience == Patience::Endless;
     loop {
-        match call(options, lock, wait) {
+        match call(options, lock, false) {
             Err(Errno::INTR) => {}
             Err(error @ (Errno::IO | Errno::BADF)) if options.operation != Operation::Shared => {
-                let directory_before = is_directory(lock);
+                let directory = is_directory(lock);
                 if !lock.reopen_for_writing()? {
                     // Of a directory, the reason is that it cannot be written.
-                    let error = if directory_before {
-                        Errno::ISDIR
-                    } else {
-                        error
-                    };
+                    let error = if directory { Errno::ISDIR } else { error };
                     return Ok(Err(error));
                 }
             }
+            outcome => return Ok(outcome),
+        }
+    }
+}
+
+/// Sleeps in the kernel's queue until the lock comes or the time is over, which is EINTR.
+fn wait(options: &Options, lock: &Opened) -> Result<Result<(), Errno>, Stop> {
+    let alarm = match options.patience {
+        Patience::Until(seconds, micros) => {
+            Some(Alarm::after(seconds, micros).map_err(|error| no_timer(&error))?)
+        }
+        Patience::Endless | Patience::None => None,
+    };
+    slim::give_back_code();
+    loop {
+        match call(options, lock, true) {
+            Err(Errno::INTR) if !alarm.as_ref().is_some_and(Alarm::rang) => {}
             outcome => return Ok(outcome),
         }
     }
@@ -72,16 +83,6 @@ fn is_directory(lock: &Opened) -> bool {
             rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Directory
         })
     })
-}
-
-/// Calls until the answer is another than EINTR, or the alarm rang.
-fn until(alarm: &Alarm, call: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) if !alarm.rang() => {}
-            outcome => return outcome,
-        }
-    }
 }
 
 fn call(options: &Options, lock: &Opened, wait: bool) -> Result<(), Errno> {

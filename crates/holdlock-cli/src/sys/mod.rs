@@ -6,6 +6,7 @@
 //! | `range` | byte-range locks of open file descriptions, fcntl(2) |
 //! | `alarm` | ending a blocked system call after a time |
 //! | `pipe` | writing without being killed by SIGPIPE |
+//! | `slim` | little memory while waiting, madvise(2) |
 //! | `spawn` | a child by vfork(2), and execvp(3) |
 
 #![allow(unsafe_code)]
@@ -14,6 +15,7 @@ pub(crate) mod alarm;
 pub(crate) mod early;
 pub(crate) mod pipe;
 pub(crate) mod range;
+pub(crate) mod slim;
 pub(crate) mod spawn;
 
 use std::io;
