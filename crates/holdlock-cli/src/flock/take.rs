@@ -11,7 +11,6 @@ use super::say::{Say, Stop};
 use super::status;
 use crate::sys::alarm::Alarm;
 use crate::sys::range::{self, Kind};
-use crate::sys::slim;
 
 /// Takes or drops the lock, waiting as long as the options allow.
 pub(super) fn take(options: &Options, lock: &mut Opened, say: &mut Say) -> Result<(), Stop> {
@@ -68,7 +67,6 @@ fn wait(options: &Options, lock: &Opened) -> Result<Result<(), Errno>, Stop> {
         }
         Patience::Endless | Patience::None => None,
     };
-    slim::give_back_code();
     loop {
         match call(options, lock, true) {
             Err(Errno::INTR) if !alarm.as_ref().is_some_and(Alarm::rang) => {}
@@ -92,7 +90,8 @@ fn call(options: &Options, lock: &Opened, wait: bool) -> Result<(), Errno> {
         Operation::Unlock => Kind::Unlock,
     };
     let outcome = match options.range {
-        None => range::flock(lock.fd, kind, wait),
+        None if wait => range::flock_asleep(lock.fd, kind),
+        None => range::flock_now(lock.fd, kind),
         Some(range) => range::lock(lock.fd, kind, wait, range),
     };
     outcome.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))

@@ -3,7 +3,7 @@
 //! | file | facility |
 //! |---|---|
 //! | `early` | running before the standard library's start-up code |
-//! | `range` | byte-range locks of open file descriptions, fcntl(2) |
+//! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
 //! | `pipe` | writing without being killed by SIGPIPE |
 //! | `slim` | little memory while waiting, madvise(2) |

@@ -1,9 +1,11 @@
-//! Byte-range locks of open file descriptions.
+//! The two kinds of lock: flock(2), and byte ranges of open file descriptions.
 
 use std::io;
 use std::os::fd::RawFd;
 
-use super::check;
+use rustix::fs::FlockOperation;
+
+use super::{check, slim};
 
 /// What to do with a range: F_WRLCK, F_RDLCK or F_UNLCK.
 #[derive(Clone, Copy)]
@@ -41,13 +43,24 @@ pub(crate) fn lock(
 }
 
 /// flock(2) on a number that may be no descriptor at all, which `rustix` cannot express.
-pub(crate) fn flock(fd: RawFd, kind: Kind, wait: bool) -> io::Result<()> {
+pub(crate) fn flock_now(fd: RawFd, kind: Kind) -> io::Result<()> {
     let operation = match kind {
         Kind::Exclusive => libc::LOCK_EX,
         Kind::Shared => libc::LOCK_SH,
         Kind::Unlock => libc::LOCK_UN,
     };
-    let wait = if wait { 0 } else { libc::LOCK_NB };
     // SAFETY: takes two numbers; a wrong descriptor is EBADF.
-    check(unsafe { libc::flock(fd, operation | wait) }).map(drop)
+    check(unsafe { libc::flock(fd, operation | libc::LOCK_NB) }).map(drop)
+}
+
+/// The same with waiting, after [`flock_now`] found the descriptor open.
+pub(crate) fn flock_asleep(fd: RawFd, kind: Kind) -> io::Result<()> {
+    slim::sleep(
+        fd,
+        match kind {
+            Kind::Exclusive => FlockOperation::LockExclusive,
+            Kind::Shared => FlockOperation::LockShared,
+            Kind::Unlock => FlockOperation::Unlock,
+        },
+    )
 }
