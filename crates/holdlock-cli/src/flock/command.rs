@@ -32,11 +32,11 @@ pub(super) fn run(
     }
     let line = CommandLine::new(words);
     if options.no_fork {
-        return Err(not_executed(words[0], &line.exec()));
+        return Err(not_executed(words[0], &line.exec(), say));
     }
     let child = match line.spawn(options.close.then_some(lock)) {
         Ok(child) => child,
-        Err(SpawnError::Exec(error)) => return Err(not_executed(words[0], &error)),
+        Err(SpawnError::Exec(error)) => return Err(not_executed(words[0], &error, say)),
         Err(SpawnError::Fork(error)) => {
             return Err(Stop::error(status::OS_ERROR, &[b"fork failed"], &error));
         }
@@ -48,10 +48,12 @@ pub(super) fn run(
     }
 }
 
-fn not_executed(command: &CStr, error: &io::Error) -> Stop {
+fn not_executed(command: &CStr, error: &io::Error, say: &Say) -> Stop {
     let code = match error.kind() {
         io::ErrorKind::OutOfMemory => status::OS_ERROR,
         _ => status::NOT_EXECUTED,
     };
-    Stop::error(code, &[b"failed to execute ", command.to_bytes()], error)
+    let stop = Stop::error(code, &[b"failed to execute ", command.to_bytes()], error);
+    say.warn_as_child(stop.message.as_deref().unwrap_or_default());
+    Stop::silently(code)
 }

@@ -1,8 +1,8 @@
 //! The two output streams, and how the program ends.
 
-use std::io::{self, Write};
+use std::io;
 
-use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
 use rustix::stdio;
 
 use crate::sys::pipe::without_sigpipe;
@@ -10,7 +10,7 @@ use crate::sys::pipe::without_sigpipe;
 /// The name in every message.
 pub(super) const NAME: &str = "flock";
 
-/// The exit code where standard output cannot be written.
+/// The exit code where a stream cannot be written.
 const WRITE_ERROR: u8 = 1;
 
 /// The program ends here, perhaps with a message on standard error.
@@ -60,6 +60,8 @@ fn text_of(error: &io::Error) -> String {
 #[derive(Default)]
 pub(super) struct Say {
     unwritten: Vec<u8>,
+    /// A message could not be written.
+    unheard: bool,
 }
 
 impl Say {
@@ -77,47 +79,45 @@ impl Say {
         }
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    fn write(&mut self) -> Result<(), Errno> {
         // SIGPIPE and all: not through std's lock and line buffer, which are set up for nothing.
         while !self.unwritten.is_empty() {
-            match rustix::io::write(out(), &self.unwritten) {
+            match rustix::io::write(stdio::stdout(), &self.unwritten) {
                 Ok(written) => drop(self.unwritten.drain(..written)),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// A message on standard error. Nobody is left to tell when that fails.
+    /// A message on standard error.
     pub(super) fn warn(&mut self, message: &[u8]) {
-        let line = [NAME.as_bytes(), b": ", message, b"\n"].concat();
-        let _ = io::stderr().write_all(&line);
+        self.warn_raw(&[NAME.as_bytes(), b": ", message, b"\n"].concat());
     }
 
     /// A message that begins with something else than the short name.
     pub(super) fn warn_raw(&mut self, line: &[u8]) {
-        let _ = io::stderr().write_all(line);
+        self.unheard |= rustix::io::write(stdio::stderr(), line).is_err();
     }
 
-    /// The exit code, unless what was said cannot be written. A closed standard output and a
-    /// reader that is gone are no errors: nobody wanted it.
+    /// A message as the child would give it, who tells nobody that it could not be written.
+    pub(super) fn warn_as_child(&self, message: &[u8]) {
+        let line = [NAME.as_bytes(), b": ", message, b"\n"].concat();
+        let _ = rustix::io::write(stdio::stderr(), &line);
+    }
+
+    /// The exit code, unless what was said cannot be written. For standard output, a closed one
+    /// and a reader that is gone are no errors: nobody wanted it.
     pub(super) fn finish(mut self, code: u8) -> u8 {
-        use rustix::io::Errno;
-        let Err(error) = self.write() else {
-            return code;
-        };
-        match Errno::from_io_error(&error) {
-            Some(Errno::BADF | Errno::PIPE) => code,
-            _ => {
-                let stop = Stop::error(WRITE_ERROR, &[b"write error"], &error);
-                self.warn(&stop.message.unwrap_or_default());
-                WRITE_ERROR
+        match self.write() {
+            Ok(()) | Err(Errno::BADF | Errno::PIPE) => {}
+            Err(error) => {
+                let text = text_of(&error.into());
+                self.warn(&[b"write error: ", text.as_bytes()].concat());
+                return WRITE_ERROR;
             }
         }
+        if self.unheard { WRITE_ERROR } else { code }
     }
-}
-
-fn out() -> BorrowedFd<'static> {
-    stdio::stdout()
 }

@@ -1,13 +1,14 @@
 //! Writing without being killed by SIGPIPE.
 
-use std::io;
 use std::ptr;
+
+use rustix::io::Errno;
 
 /// Does `write` with SIGPIPE held back, and swallows the one it caused.
 ///
 /// Ignoring the signal for that time would do as well, but the mask costs the same and leaves
 /// the disposition alone, which the command inherits.
-pub(crate) fn without_sigpipe<T>(write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn without_sigpipe(write: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     // SAFETY: sets are plain data, made valid by sigemptyset before they are used.
     let (set, before) = unsafe {
         let (mut set, mut before): (libc::sigset_t, libc::sigset_t) =
@@ -19,7 +20,7 @@ pub(crate) fn without_sigpipe<T>(write: impl FnOnce() -> io::Result<T>) -> io::R
         (set, before)
     };
     let result = write();
-    let broken = matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe);
+    let broken = result == Err(Errno::PIPE);
     let now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -1,0 +1,51 @@
+//! What a wait costs. Process times are measured by `cargo xtask bench`.
+
+use std::fs;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bench::{Bench, end_of};
+
+#[test]
+fn a_waiter_needs_no_more_memory_than_util_linux() {
+    let Some(theirs) = Bench::util_linux() else {
+        eprintln!("SKIPPED a_waiter_needs_no_more_memory_than_util_linux: flock is not installed");
+        return;
+    };
+    let (ours, theirs) = (resident(&Bench::ours()), resident(&theirs));
+    assert!(ours <= theirs, "{ours} kB, util-linux {theirs} kB");
+}
+
+/// VmRSS of a waiting flock, in kB.
+fn resident(bench: &Bench) -> u64 {
+    let file = bench.program().with_file_name("lock");
+    let held = fs::File::create(&file).unwrap();
+    held.lock().unwrap();
+    let waiter = Command::new(bench.program())
+        .arg(&file)
+        .arg("true")
+        .spawn()
+        .unwrap();
+    let pid = waiter.id();
+    let blocked = format!(" {pid} ");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    // A waiter has a line of its own, with an arrow.
+    while !fs::read_to_string("/proc/locks")
+        .unwrap()
+        .lines()
+        .any(|line| line.contains("->") && line.contains(&blocked))
+    {
+        assert!(std::time::Instant::now() < deadline, "does not wait");
+        std::thread::yield_now();
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    let kilobytes = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    kill_process(Pid::from_child(&waiter), Signal::KILL).unwrap();
+    end_of(waiter, "a waiter that was killed");
+    kilobytes
+}
