@@ -31,21 +31,23 @@ impl Opened {
         }
     }
 
-    /// Opens the file again, for reading and writing: where the kernel makes an fcntl lock of
-    /// flock(2), as for NFSv4, an exclusive one needs that. False where it cannot be done.
-    pub(super) fn reopen_for_writing(&mut self) -> Result<bool, Stop> {
-        let Some(file) = self.file else {
-            return Ok(false);
+    /// After `refusal` of a lock: opens the file again, for reading and writing. Where the kernel
+    /// makes an fcntl lock of flock(2), as for NFSv4, an exclusive one needs that.
+    ///
+    /// Returns why it stays refused, or None for another attempt.
+    pub(super) fn reopen_for_writing(&mut self, refusal: Errno) -> Result<Option<Errno>, Stop> {
+        let Some(file) = self.file.filter(|_| !self.writable) else {
+            return Ok(Some(refusal));
         };
-        if self.writable || rustix::fs::access(file, Access::READ_OK | Access::WRITE_OK).is_err() {
-            return Ok(false);
+        if let Err(reason) = rustix::fs::access(file, Access::READ_OK | Access::WRITE_OK) {
+            return Ok(Some(reason));
         }
         // Closed first, so that the command finds the number it would have found.
         crate::sys::spawn::close(self.fd);
         let (fd, directory) = try_open(file, OFlags::RDWR).map_err(|e| cannot_open(file, e))?;
         self.fd = fd.into_raw_fd();
-        self.writable = !directory;
-        Ok(!directory)
+        self.writable = true;
+        Ok(directory.then_some(Errno::ISDIR))
     }
 }
 

@@ -47,11 +47,8 @@ fn first_attempt(options: &Options, lock: &mut Opened) -> Result<Result<(), Errn
         match call(options, lock, false) {
             Err(Errno::INTR) => {}
             Err(error @ (Errno::IO | Errno::BADF)) if options.operation != Operation::Shared => {
-                let directory = is_directory(lock);
-                if !lock.reopen_for_writing()? {
-                    // Of a directory, the reason is that it cannot be written.
-                    let error = if directory { Errno::ISDIR } else { error };
-                    return Ok(Err(error));
+                if let Some(reason) = lock.reopen_for_writing(error)? {
+                    return Err(refused(lock, reason));
                 }
             }
             outcome => return Ok(outcome),
@@ -73,14 +70,6 @@ fn wait(options: &Options, lock: &Opened) -> Result<Result<(), Errno>, Stop> {
             outcome => return Ok(outcome),
         }
     }
-}
-
-fn is_directory(lock: &Opened) -> bool {
-    lock.file.is_some_and(|file| {
-        rustix::fs::stat(file).is_ok_and(|found| {
-            rustix::fs::FileType::from_raw_mode(found.st_mode) == rustix::fs::FileType::Directory
-        })
-    })
 }
 
 fn call(options: &Options, lock: &Opened, wait: bool) -> Result<(), Errno> {

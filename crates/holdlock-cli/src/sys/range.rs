@@ -38,6 +38,9 @@ pub(crate) fn lock(
     } else {
         libc::F_OFD_SETLK
     };
+    if wait {
+        slim::give_back_code();
+    }
     // SAFETY: a valid range that outlives the call; a wrong descriptor is EBADF.
     check(unsafe { libc::fcntl(fd, command, &range) }).map(drop)
 }

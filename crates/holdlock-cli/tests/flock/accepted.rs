@@ -188,6 +188,16 @@ pub(crate) const ROWS: &[Row] = &[
         SIGALRM,
         (1, "", "flock: timeout while waiting to get lock\n"),
     ),
+    hanging(
+        "exec 8<file; flock 8; env --block-signal flock -w 0.05 file echo ran",
+        SIGALRM,
+        (1, "", ""),
+    ),
+    hanging(
+        "exec 8<>file; flock --fcntl 8; env --block-signal flock --fcntl -w 0.05 file echo ran",
+        SIGALRM,
+        (1, "", ""),
+    ),
     hanging("flock fifo echo ran", FIFO, (0, "ran\n", "")),
     hanging("flock --fcntl fifo echo ran", FIFO, (0, "ran\n", "")),
     hanging("flock -n fifo echo ran", FIFO, (0, "ran\n", "")),

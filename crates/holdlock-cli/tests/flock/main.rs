@@ -8,8 +8,10 @@
 mod accepted;
 mod bench;
 mod cases;
+mod memory;
 mod newer;
-mod speed;
+
+use std::io::Write;
 
 use bench::{Bench, Ran};
 
@@ -19,7 +21,7 @@ const AT_LEAST: usize = 150;
 #[test]
 fn every_command_line_does_what_util_linux_does() {
     let Some(theirs) = Bench::util_linux() else {
-        eprintln!("SKIPPED every_command_line_does_what_util_linux_does: flock is not installed");
+        say("SKIPPED every_command_line_does_what_util_linux_does: flock is not installed");
         return;
     };
     let ours = Bench::ours();
@@ -31,7 +33,9 @@ fn every_command_line_does_what_util_linux_does() {
         }
         compared += 1;
     }
-    eprintln!("flock: {compared} command lines compared with util-linux");
+    say(&format!(
+        "flock: {compared} command lines compared with util-linux"
+    ));
     assert!(different.is_empty(), "{}", different.join("\n"));
     assert!(compared >= AT_LEAST, "only {compared} command lines");
 }
@@ -48,13 +52,11 @@ fn every_accepted_difference_is_as_documented() {
 #[test]
 fn what_is_accepted_as_different_does_differ() {
     let Some(theirs) = Bench::util_linux() else {
-        eprintln!("SKIPPED what_is_accepted_as_different_does_differ: flock is not installed");
+        say("SKIPPED what_is_accepted_as_different_does_differ: flock is not installed");
         return;
     };
     if !theirs.run("flock --version").out.contains("2.38") {
-        eprintln!(
-            "SKIPPED what_is_accepted_as_different_does_differ: the table is for util-linux 2.38"
-        );
+        say("SKIPPED what_is_accepted_as_different_does_differ: the table is for util-linux 2.38");
         return;
     }
     let ours = Bench::ours();
@@ -87,6 +89,11 @@ fn the_subcommand_is_the_same_program() {
         let as_subcommand = script.replacen("flock", "holdlock flock", 1);
         assert_eq!(ours.run(script), ours.run(&as_subcommand), "{script}");
     }
+}
+
+/// A line on standard error, which the test harness would keep for itself.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn check(bench: &Bench, script: &str, (status, out, err): (i32, &str, &str)) {

@@ -44,6 +44,10 @@ pub(crate) const ROWS: &[Row] = &[
         "flock --fcntl dir echo ran",
         (65, "", "flock: dir: Is a directory\n"),
     ),
+    (
+        "as_nobody flock --fcntl dir echo ran",
+        (65, "", "flock: dir: Permission denied\n"),
+    ),
     ("flock --fcntl -s dir echo ran", (0, "ran\n", "")),
     ("flock --fcntl new echo ran; ls new", (0, "ran\nnew\n", "")),
     (

@@ -1,4 +1,4 @@
-//! What a wait costs. Process times are measured by `cargo xtask bench`.
+//! What a wait costs in memory. Times are for `cargo xtask bench`, which has the machine to itself.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::bench::{Bench, end_of};
 #[test]
 fn a_waiter_needs_no_more_memory_than_util_linux() {
     let Some(theirs) = Bench::util_linux() else {
-        eprintln!("SKIPPED a_waiter_needs_no_more_memory_than_util_linux: flock is not installed");
+        crate::say("SKIPPED a_waiter_needs_no_more_memory_than_util_linux: flock is not installed");
         return;
     };
     let (ours, theirs) = (resident(&Bench::ours()), resident(&theirs));
