@@ -8,7 +8,8 @@
 //! | file | idea |
 //! |---|---|
 //! | `getopt` | the words of a command line, as getopt_long(3) takes them apart |
-//! | `options` | what they mean |
+//! | `flags` | the options there are |
+//! | `options` | what the words mean |
 //! | `number`, `seconds` | numbers, as strtol(3) and strtold(3) read them |
 //! | `open` | the lock file |
 //! | `take` | the lock |
@@ -16,6 +17,7 @@
 //! | `say` | the two output streams, and how the program ends |
 
 mod command;
+mod flags;
 mod getopt;
 mod help;
 mod number;

@@ -3,8 +3,7 @@
 //! That code opens /dev/null where 0, 1 or 2 is closed and ignores SIGPIPE.
 //! flock(1) hands its descriptors and signals on, so a script would notice:
 //! with standard output closed, `flock 1` must fail and a command's `echo`
-//! too. It also costs a dozen system calls, a tenth of what is left of
-//! flock(1)'s start.
+//! too. It also costs a dozen system calls.
 //!
 //! The C library calls what stands in `.init_array` before `main`, and glibc
 //! hands over the arguments. Elsewhere `main` notices that it is flock(1).
@@ -35,8 +34,8 @@ extern "C" fn early(count: c_int, words: *const *const c_char, _environment: *co
     leave(flock::flock(&arguments));
 }
 
-#[cfg_attr(any(test, not(target_env = "gnu")), allow(dead_code))]
 /// Ends the process at once: nothing is buffered, and nothing else has begun.
+#[cfg_attr(any(test, not(target_env = "gnu")), allow(dead_code))]
 fn leave(status: u8) -> ! {
     // SAFETY: takes a number, does not return.
     unsafe { libc::_exit(status.into()) }

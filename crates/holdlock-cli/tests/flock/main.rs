@@ -10,6 +10,8 @@ mod bench;
 mod cases;
 mod memory;
 mod newer;
+mod parsing;
+mod running;
 
 use std::io::Write;
 

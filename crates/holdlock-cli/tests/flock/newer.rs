@@ -45,7 +45,7 @@ pub(crate) const ROWS: &[Row] = &[
         (65, "", "flock: dir: Is a directory\n"),
     ),
     (
-        "as_nobody flock --fcntl dir echo ran",
+        "chmod 555 dir; as_nobody flock --fcntl dir echo ran",
         (65, "", "flock: dir: Permission denied\n"),
     ),
     ("flock --fcntl -s dir echo ran", (0, "ran\n", "")),
