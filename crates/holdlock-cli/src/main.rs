@@ -8,9 +8,11 @@ mod cli;
 mod demo;
 mod duration;
 mod exit;
+mod flock;
 mod lockdir;
 mod report;
 mod run;
+mod sys;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -19,6 +21,9 @@ use std::process::ExitCode;
 use exit::Outcome;
 
 fn main() -> ExitCode {
+    if let Some(code) = sys::early::late() {
+        return code;
+    }
     let mut words = std::env::args_os().skip(1);
     let first = words.next();
     let outcome = match first.as_ref().and_then(|word| word.to_str()) {

@@ -1,0 +1,244 @@
+//! What the words of the command line mean.
+
+use std::ffi::CStr;
+
+use super::flags::{Flag, LONGS, SHORTS};
+use super::getopt::{Misuse, Words};
+use super::say::{NAME, Say, Stop};
+use super::{help, number, seconds, status};
+
+/// A command line that makes sense.
+pub(super) struct Options {
+    pub(super) operation: Operation,
+    /// What is locked of the file: with flock(2) when None, else a range of an OFD lock.
+    pub(super) range: Option<(i64, i64)>,
+    pub(super) patience: Patience,
+    pub(super) conflict_code: u8,
+    pub(super) close: bool,
+    pub(super) no_fork: bool,
+    pub(super) verbose: bool,
+    pub(super) target: Target,
+    pub(super) command: Option<Vec<&'static CStr>>,
+}
+
+impl Options {
+    /// OFD locks want a descriptor that may do what the lock is for.
+    pub(super) fn open_for_writing(&self) -> bool {
+        self.range.is_some() && self.operation == Operation::Exclusive
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Operation {
+    Exclusive,
+    Shared,
+    Unlock,
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Patience {
+    Endless,
+    None,
+    /// Seconds and microseconds, as text gave them: a time that no timer takes is an error later.
+    Until(i64, i64),
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    File(&'static CStr),
+    Descriptor(i32),
+}
+
+/// Reads the command line; it ends here for errors, help and version.
+pub(super) fn parse(words: &[&'static CStr], say: &mut Say) -> Result<Options, Stop> {
+    if words.len() < 2 {
+        return Err(try_help(say, b"flock: not enough arguments\n"));
+    }
+    let mut options = Options {
+        operation: Operation::Exclusive,
+        range: None,
+        patience: Patience::Endless,
+        conflict_code: 1,
+        close: false,
+        no_fork: false,
+        verbose: false,
+        target: Target::Descriptor(-1),
+        command: None,
+    };
+    let mut given = Given::default();
+    let mut words = Words::new(words, &LONGS, &SHORTS);
+    loop {
+        // With --fd there is no file, and so `-c` stands where options do.
+        if given.fd.is_some() && words.peek().is_some_and(is_command_option) {
+            break;
+        }
+        match words.option() {
+            Ok(None) => break,
+            Ok(Some((flag, argument))) => {
+                options.set(flag, argument.unwrap_or_default(), &mut given, say)?;
+            }
+            Err(Misuse(message)) => return Err(try_help(say, &message)),
+        }
+    }
+    options.settle(&given, words.rest())?;
+    Ok(options)
+}
+
+/// What takes effect only together with the rest.
+#[derive(Default)]
+struct Given {
+    fd: Option<i32>,
+    timeout: Option<(i64, i64)>,
+    no_wait: bool,
+}
+
+impl Options {
+    fn set(
+        &mut self,
+        flag: Flag,
+        argument: &'static [u8],
+        given: &mut Given,
+        say: &mut Say,
+    ) -> Result<(), Stop> {
+        match flag {
+            Flag::Shared => self.operation = Operation::Shared,
+            Flag::Exclusive => self.operation = Operation::Exclusive,
+            Flag::Unlock => self.operation = Operation::Unlock,
+            Flag::NonBlocking => given.no_wait = true,
+            Flag::Timeout => {
+                given.timeout = Some(checked(
+                    seconds::parse(argument),
+                    "invalid timeout",
+                    argument,
+                )?);
+            }
+            Flag::ConflictCode => self.conflict_code = exit_code(argument)?,
+            Flag::Close => self.close = true,
+            Flag::NoFork => self.no_fork = true,
+            Flag::Verbose => self.verbose = true,
+            Flag::Fcntl => {
+                self.range.get_or_insert_default();
+            }
+            Flag::Start => {
+                let start = number::size(argument);
+                let start = checked(start, "invalid as start offset", argument)?;
+                self.range.get_or_insert_default().0 = start;
+            }
+            Flag::Length => {
+                let length = number::size(argument);
+                let length = checked(length, "invalid as length of lock range", argument)?;
+                self.range.get_or_insert_default().1 = length;
+            }
+            Flag::Fd => given.fd = Some(descriptor(argument)?),
+            Flag::Help => {
+                say.print(help::HELP.as_bytes());
+                return Err(Stop::silently(0));
+            }
+            Flag::Version => {
+                say.print(help::VERSION.as_bytes());
+                return Err(Stop::silently(0));
+            }
+            Flag::Question => return Err(try_help(say, b"")),
+        }
+        Ok(())
+    }
+
+    /// Sees what the words after the options are: a file, a number, a command.
+    fn settle(&mut self, given: &Given, words: &[&'static CStr]) -> Result<(), Stop> {
+        if self.no_fork && self.close {
+            return Err(Stop::saying(
+                status::USAGE,
+                &[b"the --no-fork and --close options are incompatible"],
+            ));
+        }
+        self.patience = match given.timeout {
+            // No time at all is not to wait, for a timer of zero would be no timer.
+            Some((0, 0)) => Patience::None,
+            // A time that is wrong is an error with -n, too.
+            Some(time) if !given.no_wait || !is_time(time) => Patience::Until(time.0, time.1),
+            None if !given.no_wait => Patience::Endless,
+            _ => Patience::None,
+        };
+        let command = match (given.fd, words) {
+            (Some(fd), command) => {
+                self.target = Target::Descriptor(fd);
+                command
+            }
+            (None, []) => {
+                return Err(Stop::saying(
+                    status::USAGE,
+                    &[b"requires file descriptor, file or directory"],
+                ));
+            }
+            (None, [number]) => {
+                self.target = Target::Descriptor(descriptor(number.to_bytes())?);
+                &[]
+            }
+            (None, [file, command @ ..]) => {
+                self.target = Target::File(file);
+                command
+            }
+        };
+        self.command = command_line(command)?;
+        Ok(())
+    }
+}
+
+/// Whether a timer takes it.
+pub(super) fn is_time((seconds, micros): (i64, i64)) -> bool {
+    seconds >= 0 && micros >= 0
+}
+
+/// `-c` is no option like others: it is one only here, as a whole word.
+fn is_command_option(word: &[u8]) -> bool {
+    word == b"-c" || word == b"--command"
+}
+
+fn command_line(words: &[&'static CStr]) -> Result<Option<Vec<&'static CStr>>, Stop> {
+    match words {
+        [] => Ok(None),
+        [option, text @ ..] if is_command_option(option.to_bytes()) => match text {
+            [text] => Ok(Some(vec![super::command::shell(), c"-c", text])),
+            _ => Err(Stop::saying(
+                status::USAGE,
+                &[option.to_bytes(), b" requires exactly one command argument"],
+            )),
+        },
+        words => Ok(Some(words.to_vec())),
+    }
+}
+
+fn descriptor(text: &[u8]) -> Result<i32, Stop> {
+    checked(number::integer(text), "bad file descriptor", text)
+}
+
+fn exit_code(text: &[u8]) -> Result<u8, Stop> {
+    let code = checked(number::integer(text), "invalid exit code", text)?;
+    u8::try_from(code).map_err(|_| {
+        Stop::saying(
+            status::USAGE,
+            &[b"exit code out of range (expected 0 to 255)"],
+        )
+    })
+}
+
+/// The message for a number that is none or too large.
+fn checked<T>(parsed: Result<T, number::Bad>, what: &str, text: &[u8]) -> Result<T, Stop> {
+    parsed.map_err(|bad| {
+        let reason: &[u8] = match bad {
+            number::Bad::Text => b"",
+            number::Bad::Range => b": Numerical result out of range",
+        };
+        Stop::saying(
+            status::USAGE,
+            &[what.as_bytes(), b": '", text, b"'", reason],
+        )
+    })
+}
+
+fn try_help(say: &mut Say, message: &[u8]) -> Stop {
+    let hint = format!("Try '{NAME} --help' for more information.\n");
+    say.warn_raw(&[message, hint.as_bytes()].concat());
+    Stop::silently(status::USAGE)
+}

@@ -1,0 +1,123 @@
+//! The two output streams, and how the program ends.
+
+use std::io;
+
+use rustix::io::Errno;
+use rustix::stdio;
+
+use crate::sys::pipe::without_sigpipe;
+
+/// The name in every message.
+pub(super) const NAME: &str = "flock";
+
+/// The exit code where a stream cannot be written.
+const WRITE_ERROR: u8 = 1;
+
+/// The program ends here, perhaps with a message on standard error.
+pub(super) struct Stop {
+    pub(super) code: u8,
+    pub(super) message: Option<Vec<u8>>,
+}
+
+impl Stop {
+    pub(super) fn silently(code: u8) -> Stop {
+        Stop {
+            code,
+            message: None,
+        }
+    }
+
+    /// Messages are bytes, because paths and arguments are.
+    pub(super) fn saying(code: u8, parts: &[&[u8]]) -> Stop {
+        Stop {
+            code,
+            message: Some(parts.concat()),
+        }
+    }
+
+    pub(super) fn error(code: u8, parts: &[&[u8]], error: &io::Error) -> Stop {
+        let text = text_of(error);
+        let mut message = parts.concat();
+        message.extend_from_slice(b": ");
+        message.extend_from_slice(text.as_bytes());
+        Stop {
+            code,
+            message: Some(message),
+        }
+    }
+}
+
+/// strerror(3)'s text, which std follows by the number.
+fn text_of(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(end) = text.rfind(" (os error ") {
+        text.truncate(end);
+    }
+    text
+}
+
+/// What is still to be written to standard output.
+#[derive(Default)]
+pub(super) struct Say {
+    unwritten: Vec<u8>,
+    /// A message could not be written.
+    unheard: bool,
+}
+
+impl Say {
+    pub(super) fn print(&mut self, text: &[u8]) {
+        self.unwritten.extend_from_slice(text);
+    }
+
+    /// Writes what was said so far, so that it stands before the command's output.
+    ///
+    /// A failure waits until the end of the program, where it has its exit code or SIGPIPE its
+    /// effect: the command runs all the same.
+    pub(super) fn flush(&mut self) {
+        if !self.unwritten.is_empty() {
+            let _ = without_sigpipe(|| self.write());
+        }
+    }
+
+    fn write(&mut self) -> Result<(), Errno> {
+        // SIGPIPE and all: not through std's lock and line buffer, which are set up for nothing.
+        while !self.unwritten.is_empty() {
+            match rustix::io::write(stdio::stdout(), &self.unwritten) {
+                Ok(written) => drop(self.unwritten.drain(..written)),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A message on standard error.
+    pub(super) fn warn(&mut self, message: &[u8]) {
+        self.warn_raw(&[NAME.as_bytes(), b": ", message, b"\n"].concat());
+    }
+
+    /// A message that begins with something else than the short name.
+    pub(super) fn warn_raw(&mut self, line: &[u8]) {
+        self.unheard |= rustix::io::write(stdio::stderr(), line).is_err();
+    }
+
+    /// A message as the child would give it, who tells nobody that it could not be written.
+    pub(super) fn warn_as_child(&self, message: &[u8]) {
+        let line = [NAME.as_bytes(), b": ", message, b"\n"].concat();
+        let _ = rustix::io::write(stdio::stderr(), &line);
+    }
+
+    /// The exit code, unless what was said cannot be written. For standard output, a closed one
+    /// and a reader that is gone are no errors: nobody wanted it.
+    pub(super) fn finish(mut self, code: u8) -> u8 {
+        match self.write() {
+            Ok(()) | Err(Errno::BADF | Errno::PIPE) => {}
+            Err(error) => {
+                let text = text_of(&error.into());
+                self.warn(&[b"write error: ", text.as_bytes()].concat());
+                return WRITE_ERROR;
+            }
+        }
+        if self.unheard { WRITE_ERROR } else { code }
+    }
+}

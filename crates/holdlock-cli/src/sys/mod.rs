@@ -1,0 +1,30 @@
+//! What `rustix` and `std` have no safe way to say: the only unsafe code of the command.
+//!
+//! | file | facility |
+//! |---|---|
+//! | `early` | running before the standard library's start-up code |
+//! | `range` | flock(2), and byte-range locks of open file descriptions |
+//! | `alarm` | ending a blocked system call after a time |
+//! | `pipe` | writing without being killed by SIGPIPE |
+//! | `slim` | little memory while waiting, madvise(2) |
+//! | `spawn` | a child by vfork(2), and execvp(3) |
+
+#![allow(unsafe_code)]
+
+pub(crate) mod alarm;
+pub(crate) mod early;
+pub(crate) mod pipe;
+pub(crate) mod range;
+pub(crate) mod slim;
+pub(crate) mod spawn;
+
+use std::io;
+
+/// Turns the -1 of a system call into the error it stands for.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
