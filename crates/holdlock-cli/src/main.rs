@@ -10,6 +10,7 @@ mod duration;
 mod exit;
 mod lockdir;
 mod run;
+mod sys;
 
 use std::ffi::OsString;
 use std::io::Write;

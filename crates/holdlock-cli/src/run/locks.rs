@@ -1,0 +1,70 @@
+//! Taking the locks: one, or several in an order that cannot deadlock.
+
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use holdlock::{FileLock, Guard, Request};
+
+use super::{Course, Patience, Settings};
+use crate::exit::Failure;
+use crate::lockdir;
+
+/// Opens the lock files, creating what is missing. Several come in the order of
+/// their device and inode numbers: whoever takes locks in one order for all can
+/// wait in no ring. One file by two names is taken once.
+pub(super) fn open(names: &[OsString], course: &mut Course) -> Result<Vec<Arc<FileLock>>, Failure> {
+    let locations = names
+        .iter()
+        .map(|name| lockdir::locate(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut locks = Vec::with_capacity(locations.len());
+    for location in locations {
+        course.locks.push(location.path.clone());
+        location.prepare()?;
+        locks.push(Arc::new(FileLock::open(&location.path)?));
+    }
+    if locks.len() > 1 {
+        // Where the file was removed just now, it is created anew, and its place in the order is
+        // anybody's guess.
+        locks.sort_by_cached_key(|lock| identity(lock));
+        locks.dedup_by_key(|lock| identity(lock).ok_or_else(|| lock.path().to_owned()));
+    }
+    course.locks.clear();
+    course
+        .locks
+        .extend(locks.iter().map(|lock| lock.path().to_owned()));
+    Ok(locks)
+}
+
+fn identity(lock: &FileLock) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(lock.path()).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Takes all of them, or none, within one time limit.
+pub(super) fn take<'l>(
+    locks: &'l [Arc<FileLock>],
+    settings: &Settings,
+    course: &mut Course,
+) -> Result<Vec<Guard<'l>>, Failure> {
+    let began = Instant::now();
+    let deadline = match settings.patience {
+        Patience::For(limit) if !limit.is_zero() => began.checked_add(limit),
+        _ => None,
+    };
+    let mut guards = Vec::with_capacity(locks.len());
+    for lock in locks {
+        let request = Request::new(settings.mode);
+        let request = match (&settings.patience, deadline) {
+            (_, Some(deadline)) => request.deadline(deadline),
+            (Patience::Endless, None) => request,
+            _ => request.try_once(),
+        };
+        let taken = lock.acquire(request);
+        course.waited = began.elapsed();
+        guards.push(taken.map_err(|error| course.not_taken(&error, settings))?);
+    }
+    Ok(guards)
+}
