@@ -59,7 +59,7 @@ fn a_command_whose_holdlock_is_killed_gets_term() {
     let pid: u64 = running.read_line().parse().unwrap();
     running.signal(Signal::KILL);
     running.expect_line("told");
-    support::wait_for("the command to end", || support::is_gone(pid).then_some(()));
+    wait_for("the command to end", || support::is_gone(pid).then_some(()));
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! Taking the locks: one, or several in an order that cannot deadlock.
 
 use std::ffi::OsString;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use holdlock::{FileLock, Guard, Request};
+use holdlock::{CancelToken, FileLock, Guard, Request, Waiting};
 
+use super::progress::Display;
+use super::watch::{self, Deadlock, Subject, Watch};
 use super::{Course, Patience, Settings};
-use crate::exit::Failure;
+use crate::exit::{DEADLOCK, Failure};
 use crate::lockdir;
 
 /// Opens the lock files, creating what is missing. Several come in the order of
@@ -56,15 +59,59 @@ pub(super) fn take<'l>(
     };
     let mut guards = Vec::with_capacity(locks.len());
     for lock in locks {
-        let request = Request::new(settings.mode);
-        let request = match (&settings.patience, deadline) {
-            (_, Some(deadline)) => request.deadline(deadline),
-            (Patience::Endless, None) => request,
-            _ => request.try_once(),
-        };
-        let taken = lock.acquire(request);
+        let taken = take_one(lock, settings, began, deadline);
         course.waited = began.elapsed();
-        guards.push(taken.map_err(|error| course.not_taken(&error, settings))?);
+        let guard = taken.map_err(|stopped| match stopped {
+            Stopped::Error(error) => course.not_taken(&error, settings),
+            Stopped::Deadlock(deadlock) => {
+                course.outcome = "deadlock";
+                Failure::new(DEADLOCK, watch::message(&deadlock, lock, lock.path()))
+            }
+        })?;
+        guards.push(guard);
     }
     Ok(guards)
+}
+
+enum Stopped {
+    Error(holdlock::Error),
+    Deadlock(Deadlock),
+}
+
+/// Takes one lock, and has the wait watched if there is one.
+fn take_one<'l>(
+    lock: &'l Arc<FileLock>,
+    settings: &Settings,
+    began: Instant,
+    deadline: Option<Instant>,
+) -> Result<Guard<'l>, Stopped> {
+    let token = CancelToken::new();
+    let mut watched = None;
+    let mut on_wait = |what| {
+        if what == Waiting::Began {
+            let subject = Subject {
+                lock: Arc::clone(lock),
+                mode: settings.mode,
+                began,
+                token: token.clone(),
+            };
+            let display = Display::new(settings, lock, began);
+            watched = Some(Watch::start(subject, display));
+        }
+        ControlFlow::Continue(())
+    };
+    let request = Request::new(settings.mode)
+        .cancel(&token)
+        .on_wait(&mut on_wait);
+    let request = match (&settings.patience, deadline) {
+        (_, Some(deadline)) => request.deadline(deadline),
+        (Patience::Endless, None) => request,
+        _ => request.try_once(),
+    };
+    let taken = lock.acquire(request);
+    let deadlock = watched.and_then(Watch::end);
+    taken.map_err(|error| match (error, deadlock) {
+        (holdlock::Error::Cancelled { .. }, Some(deadlock)) => Stopped::Deadlock(deadlock),
+        (error, _) => Stopped::Error(error),
+    })
 }

@@ -4,8 +4,11 @@ mod command;
 mod family;
 mod locks;
 mod log;
+mod progress;
+mod ring;
 mod supervisor;
 mod terminal;
+mod watch;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
