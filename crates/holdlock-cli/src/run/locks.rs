@@ -14,30 +14,39 @@ use super::{Course, Patience, Settings};
 use crate::exit::{DEADLOCK, Failure};
 use crate::lockdir;
 
+/// A lock, and how the user calls it.
+pub(super) struct Lock {
+    pub(super) name: OsString,
+    pub(super) file: Arc<FileLock>,
+}
+
 /// Opens the lock files, creating what is missing. Several come in the order of
 /// their device and inode numbers: whoever takes locks in one order for all can
 /// wait in no ring. One file by two names is taken once.
-pub(super) fn open(names: &[OsString], course: &mut Course) -> Result<Vec<Arc<FileLock>>, Failure> {
+pub(super) fn open(names: &[OsString], course: &mut Course) -> Result<Vec<Lock>, Failure> {
     let locations = names
         .iter()
         .map(|name| lockdir::locate(name))
         .collect::<Result<Vec<_>, _>>()?;
     let mut locks = Vec::with_capacity(locations.len());
-    for location in locations {
+    for (name, location) in names.iter().zip(locations) {
         course.locks.push(location.path.clone());
         location.prepare()?;
-        locks.push(Arc::new(FileLock::open(&location.path)?));
+        locks.push(Lock {
+            name: name.clone(),
+            file: Arc::new(FileLock::open(&location.path)?),
+        });
     }
     if locks.len() > 1 {
         // Where the file was removed just now, it is created anew, and its place in the order is
         // anybody's guess.
-        locks.sort_by_cached_key(|lock| identity(lock));
-        locks.dedup_by_key(|lock| identity(lock).ok_or_else(|| lock.path().to_owned()));
+        locks.sort_by_cached_key(|lock| identity(&lock.file));
+        locks.dedup_by_key(|lock| identity(&lock.file).ok_or_else(|| lock.file.path().to_owned()));
     }
     course.locks.clear();
     course
         .locks
-        .extend(locks.iter().map(|lock| lock.path().to_owned()));
+        .extend(locks.iter().map(|lock| lock.file.path().to_owned()));
     Ok(locks)
 }
 
@@ -48,7 +57,7 @@ fn identity(lock: &FileLock) -> Option<(u64, u64)> {
 
 /// Takes all of them, or none, within one time limit.
 pub(super) fn take<'l>(
-    locks: &'l [Arc<FileLock>],
+    locks: &'l [Lock],
     settings: &Settings,
     course: &mut Course,
 ) -> Result<Vec<Guard<'l>>, Failure> {
@@ -65,7 +74,7 @@ pub(super) fn take<'l>(
             Stopped::Error(error) => course.not_taken(&error, settings),
             Stopped::Deadlock(deadlock) => {
                 course.outcome = "deadlock";
-                Failure::new(DEADLOCK, watch::message(&deadlock, lock, lock.path()))
+                Failure::new(DEADLOCK, watch::message(&deadlock, &lock.file))
             }
         })?;
         guards.push(guard);
@@ -80,7 +89,7 @@ enum Stopped {
 
 /// Takes one lock, and has the wait watched if there is one.
 fn take_one<'l>(
-    lock: &'l Arc<FileLock>,
+    lock: &'l Lock,
     settings: &Settings,
     began: Instant,
     deadline: Option<Instant>,
@@ -90,12 +99,12 @@ fn take_one<'l>(
     let mut on_wait = |what| {
         if what == Waiting::Began {
             let subject = Subject {
-                lock: Arc::clone(lock),
+                lock: Arc::clone(&lock.file),
                 mode: settings.mode,
                 began,
                 token: token.clone(),
             };
-            let display = Display::new(settings, lock, began);
+            let display = Display::new(settings, &lock.name, began);
             watched = Some(Watch::start(subject, display));
         }
         ControlFlow::Continue(())
@@ -108,7 +117,7 @@ fn take_one<'l>(
         (Patience::Endless, None) => request,
         _ => request.try_once(),
     };
-    let taken = lock.acquire(request);
+    let taken = lock.file.acquire(request);
     let deadlock = watched.and_then(Watch::end);
     taken.map_err(|error| match (error, deadlock) {
         (holdlock::Error::Cancelled { .. }, Some(deadlock)) => Stopped::Deadlock(deadlock),

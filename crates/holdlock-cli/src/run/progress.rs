@@ -4,6 +4,7 @@
 //! wait is over. Elsewhere, such as in a log: a line of its own when the wait
 //! begins to be long, and then rarely. No colours.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,7 @@ enum Manner {
 }
 
 impl Display {
-    pub(super) fn new(settings: &Settings, lock: &FileLock, began: Instant) -> Display {
+    pub(super) fn new(settings: &Settings, lock: &OsStr, began: Instant) -> Display {
         let in_place = io::stderr().is_terminal()
             && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         let manner = match settings.progress {
@@ -79,7 +80,7 @@ impl Display {
         };
         Display {
             manner,
-            lock: lock.path().display().to_string(),
+            lock: short(lock),
             began,
             next: began + first,
             shown: false,
@@ -150,6 +151,16 @@ fn width() -> usize {
     if columns > 1 { columns - 1 } else { 79 }
 }
 
+/// The end of a long path: the holder should find room in the line.
+fn short(lock: &OsStr) -> String {
+    const LENGTH: usize = 36;
+    let lock = lock.to_string_lossy();
+    match lock.char_indices().rev().nth(LENGTH) {
+        Some((at, first)) => format!("…{}", &lock[at + first.len_utf8()..]),
+        None => lock.into_owned(),
+    }
+}
+
 /// `12 s`, `3 min`, `2 h 5 min`
 fn span(waited: Duration) -> String {
     let seconds = waited.as_secs();
@@ -169,6 +180,15 @@ fn write(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_paths_show_their_end() {
+        assert_eq!(short(OsStr::new("./x.lock")), "./x.lock");
+        let long = format!("/a/{}/ä.lock", "b".repeat(50));
+        let shown = short(OsStr::new(&long));
+        assert!(shown.starts_with("…b") && shown.ends_with("/ä.lock"));
+        assert_eq!(shown.chars().count(), 37);
+    }
 
     #[test]
     fn spans_are_as_exact_as_they_are_of_use() {

@@ -7,7 +7,6 @@
 //! calls on the host for a moment: it is read 0.3 s after the wait began, then
 //! after another second, and ever more rarely.
 
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -171,13 +170,13 @@ fn is_youngest(ring: &[u32]) -> bool {
 }
 
 /// What the user is told about a wait that could never have ended.
-pub(super) fn message(deadlock: &Deadlock, lock: &FileLock, path: &Path) -> String {
+pub(super) fn message(deadlock: &Deadlock, lock: &FileLock) -> String {
     let named = |pid: u32| {
         let holders = lock.holders().unwrap_or_default();
         let found = holders.iter().find(|holder| holder.pid == pid);
         found.map_or_else(|| format!("pid {pid}"), ToString::to_string)
     };
-    let path = path.display();
+    let path = lock.path().display();
     match deadlock {
         Deadlock::Ancestor(pid) => format!(
             "{path}: waiting would be a deadlock: the lock is held by {}, which is waiting for \

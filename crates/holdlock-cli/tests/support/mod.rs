@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+pub(crate) mod terminal;
+
 /// Far more than anything here takes: who needs longer hangs.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -68,7 +70,7 @@ impl Place {
         command
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(&self.0)
