@@ -67,11 +67,8 @@ impl Watch {
         });
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new().stack_size(256 * 1024);
-        let _ = thread.spawn(move || {
-            // They are for the thread that waits now and supervises the command then.
-            signals::block_all();
-            watch(&subject, &theirs);
-        });
+        // Signals are for the thread that waits now and supervises the command then.
+        let _ = signals::without_any(|| thread.spawn(move || watch(&subject, &theirs)));
         Watch(shared)
     }
 

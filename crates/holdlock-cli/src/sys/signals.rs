@@ -124,26 +124,36 @@ pub(crate) fn stop(number: c_int, group: bool) {
     }
 }
 
-/// Lets this thread get no signals, so that they all go to the main one.
-pub(crate) fn block_all() {
-    // SAFETY: plain system calls on a live value.
-    unsafe {
-        let mut all: libc::sigset_t = zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
-    }
-}
-
 /// Runs `act` with SIGTTOU blocked: in the background, changing the terminal would
 /// stop us otherwise.
 pub(crate) fn without_ttou<T>(act: impl FnOnce() -> T) -> T {
-    // SAFETY: plain system calls on live values.
-    unsafe {
+    // SAFETY: plain system calls on a live value.
+    let one = unsafe {
         let mut one: libc::sigset_t = zeroed();
         libc::sigemptyset(&mut one);
         libc::sigaddset(&mut one, libc::SIGTTOU);
+        one
+    };
+    with_blocked(&one, act)
+}
+
+/// Runs `act` with all signals blocked. A thread that it starts gets none, not even
+/// in its first moment: a SIGCHLD would be lost there, a SIGTERM end us.
+pub(crate) fn without_any<T>(act: impl FnOnce() -> T) -> T {
+    // SAFETY: a plain system call on a live value.
+    let all = unsafe {
+        let mut all: libc::sigset_t = zeroed();
+        libc::sigfillset(&mut all);
+        all
+    };
+    with_blocked(&all, act)
+}
+
+fn with_blocked<T>(set: &libc::sigset_t, act: impl FnOnce() -> T) -> T {
+    // SAFETY: plain system calls on live values.
+    unsafe {
         let mut before: libc::sigset_t = zeroed();
-        libc::pthread_sigmask(libc::SIG_BLOCK, &one, &mut before);
+        libc::pthread_sigmask(libc::SIG_BLOCK, set, &mut before);
         let result = act();
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
         result
