@@ -10,18 +10,31 @@ use support::{Place, Running};
 fn a_nested_run_is_refused_at_once() {
     let place = Place::new();
     let nested = "\"$HOLDLOCK\" run L -- sh -c '\"$HOLDLOCK\" run L -- echo ran; exit $?'";
-    let inherited = "exec 9>./L; flock 9 || exit 65; \"$HOLDLOCK\" run ./L -- echo ran";
     let exec = "\"$HOLDLOCK\" run --exec L -- sh -c '\"$HOLDLOCK\" run L -- echo ran; exit $?'";
-    for script in [nested, inherited, exec] {
+    for script in [nested, exec] {
         let begin = Instant::now();
         let finished = Running::start(place.shell(script)).finish();
         assert_eq!((finished.code(), finished.text()), (65, ""), "{script}");
         assert!(begin.elapsed() < Duration::from_secs(5));
-        if script != inherited {
-            assert!(finished.stderr.contains("deadlock"), "{finished:?}");
-            assert!(finished.stderr.contains("held by pid"), "{finished:?}");
-        }
+        assert!(finished.stderr.contains("deadlock"), "{finished:?}");
+        assert!(finished.stderr.contains("held by pid"), "{finished:?}");
     }
+}
+
+#[test]
+fn a_lock_that_was_inherited_is_noticed() {
+    let place = Place::new();
+    let finished = place.run([
+        "run",
+        "--exec",
+        "L",
+        env!("CARGO_BIN_EXE_holdlock"),
+        "run",
+        "L",
+        "true",
+    ]);
+    assert_eq!(finished.code(), 65);
+    assert!(finished.stderr.contains("inherited"), "{finished:?}");
 }
 
 #[test]

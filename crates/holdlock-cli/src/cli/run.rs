@@ -40,10 +40,15 @@ COMMAND gets TERM. Only COMMAND, not what it has started; and not a program that
 runs with other rights than its caller (set-uid).
 
 --max-hold runs COMMAND in a process group of its own and ends that whole group.
-It has the terminal then; in a pipeline the other commands have not.
+It has the terminal then; in a pipeline the other commands have not. A job that
+is stopped (Ctrl-Z) keeps the lock; its time limit is looked at when it goes on.
 
 Several locks are taken in an order of their own, the same for everybody, so
 nobody waits in a ring; -w is for all of them together.
+
+A command that is started under a lock and waits for the same lock would wait for
+ever: that ends with 65, also when it runs in the background. Detach what really
+is to run later (setsid -f).
 
 Exit codes:
   the exit code of COMMAND, or 128+n when signal n ended it; else

@@ -25,7 +25,7 @@ const RAREST_LOOKS: Duration = Duration::from_secs(10);
 /// Why a wait could never have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Deadlock {
-    /// This process, which we are running for, holds the lock.
+    /// This process, which we are running for or which we are, holds the lock.
     Ancestor(u32),
     /// These processes wait, each for the next one and the last for the first.
     Ring(Vec<u32>),
@@ -97,7 +97,9 @@ impl Shared {
 fn watch(subject: &Subject, shared: &Shared) {
     let us = std::process::id();
     let place = Place::of(subject.lock.path());
-    let line = family::ancestors(us);
+    // Ourselves, because what became us may have had the lock and not closed it.
+    let mut line = vec![us];
+    line.extend(family::ancestors(us));
     if let Some(holder) = place.and_then(|place| holding(&line, place, subject.mode)) {
         return shared.give_up(subject, Deadlock::Ancestor(holder));
     }
@@ -145,7 +147,7 @@ fn watch(subject: &Subject, shared: &Shared) {
     }
 }
 
-/// The ancestor that holds a lock which keeps us out.
+/// The one of these that has a lock open which keeps us out.
 fn holding(line: &[u32], place: Place, mode: Mode) -> Option<u32> {
     line.iter().copied().find(|pid| {
         let fdinfo = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
@@ -174,20 +176,25 @@ pub(super) fn message(deadlock: &Deadlock, lock: &FileLock) -> String {
         found.map_or_else(|| format!("pid {pid}"), ToString::to_string)
     };
     let path = lock.path().display();
-    match deadlock {
+    let what = match deadlock {
+        Deadlock::Ancestor(pid) if *pid == std::process::id() => {
+            "this very process has inherited the lock from what started it".to_owned()
+        }
         Deadlock::Ancestor(pid) => format!(
-            "{path}: waiting would be a deadlock: the lock is held by {}, which is waiting for \
-             this very command to end",
+            "the lock is held by {}, which is waiting for this very command to end",
             named(*pid)
         ),
+        Deadlock::Ring(ring) if ring.len() < 2 => {
+            "the lock is held by what is waiting for this very command to end".to_owned()
+        }
         Deadlock::Ring(ring) => {
             let others: Vec<String> = ring.iter().skip(1).map(u32::to_string).collect();
-            let others = others.join(", ");
             format!(
-                "{path}: waiting would be a deadlock: who holds the lock is waiting, through \
-                 pid {others}, for a lock that is held here; take both locks in one order, or \
-                 at once with --lock"
+                "the lock is held by what is waiting, as pid {}, for a lock that is held here; \
+                 take both locks in one order, or at once with --lock",
+                others.join(", ")
             )
         }
-    }
+    };
+    format!("{path}: waiting would be a deadlock: {what}")
 }
