@@ -97,9 +97,9 @@ impl Shared {
 fn watch(subject: &Subject, shared: &Shared) {
     let us = std::process::id();
     let place = Place::of(subject.lock.path());
-    // Ourselves, because what became us may have had the lock and not closed it.
-    let mut line = vec![us];
-    line.extend(family::ancestors(us));
+    // And ourselves: what became us may have had the lock and left it open.
+    let mut line = family::ancestors(us);
+    line.push(us);
     if let Some(holder) = place.and_then(|place| holding(&line, place, subject.mode)) {
         return shared.give_up(subject, Deadlock::Ancestor(holder));
     }
