@@ -93,6 +93,37 @@ fn a_wait_is_shown_in_one_line_that_goes_when_it_is_over() {
 }
 
 #[test]
+fn a_wait_in_the_background_keeps_silent() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let mut terminal = Terminal::start(
+        &place,
+        "\"$HOLDLOCK\" run L -- echo ran & sleep 1; echo slept; fg",
+    );
+    terminal.expect("slept");
+    // In the foreground it speaks.
+    terminal.expect("waiting");
+    holder.finish();
+    terminal.expect("ran");
+    let seen = terminal.finish();
+    let before = &seen[..seen.find("slept").unwrap()];
+    assert!(!before.contains("waiting"), "{seen}");
+}
+
+#[test]
+fn the_place_in_the_queue_is_shown() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let first = support::Running::start(place.holdlock(["run", "L", "true"]));
+    first.expect_waiting();
+    let mut terminal = Terminal::start(&place, "\"$HOLDLOCK\" run L -- echo ran");
+    terminal.expect("for L, place 2 of 2; held by pid");
+    holder.finish();
+    first.finish();
+    terminal.expect("ran");
+}
+
+#[test]
 fn nothing_is_shown_where_that_is_asked_for() {
     let place = Place::new();
     let _holder = place.hold(&["L"]);

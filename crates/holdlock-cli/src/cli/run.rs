@@ -140,7 +140,8 @@ fn keeping() -> [Arg; 4] {
         duration(
             "max-hold",
             "End COMMAND with TERM when it has held the lock this long",
-        ),
+        )
+        .value_parser(longer_than_nothing),
         duration(
             "kill-after",
             "End it with KILL this long after that [default: 10s]",
@@ -190,6 +191,13 @@ fn duration(name: &'static str, help: &'static str) -> Arg {
         .allow_hyphen_values(true)
         .value_parser(duration::parse)
         .help(help)
+}
+
+fn longer_than_nothing(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        Duration::ZERO => Err("a command needs some time".into()),
+        some => Ok(some),
+    }
 }
 
 /// From TERM to KILL, where nothing else is asked for.

@@ -79,6 +79,7 @@ fn misuse_is_a_usage_error_with_a_reason() {
         (&["-w", "", "L", "true"], "empty"),
         (&["-w", "nan", "L", "true"], "not a duration"),
         (&["--max-hold", "soon", "L", "true"], "not a duration"),
+        (&["--max-hold", "0", "L", "true"], "some time"),
         (&["-E", "256", "L", "true"], "256"),
         (&["-E", "-1", "L", "true"], "-1"),
         (&["-n", "-w", "1", "L", "true"], "cannot be used with"),

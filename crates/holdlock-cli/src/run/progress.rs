@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use holdlock::FileLock;
+use rustix::process::getpgrp;
 
 use super::ring::{Place, Table};
 use super::{Progress, Settings};
@@ -103,8 +104,11 @@ impl Display {
             self.next = now
                 + match self.manner {
                     Manner::InPlace => {
-                        let text: String = text.chars().take(width()).collect();
-                        write(&format!("\r{text}\x1b[K"));
+                        if !in_background() {
+                            let text: String = text.chars().take(width()).collect();
+                            write(&format!("\r{text}\x1b[K"));
+                            self.shown = true;
+                        }
                         TICK
                     }
                     _ => {
@@ -113,7 +117,6 @@ impl Display {
                         waited.max(MINUTE - waited.min(MINUTE))
                     }
                 };
-            self.shown = true;
         }
         Some(self.next)
     }
@@ -142,6 +145,11 @@ impl Display {
         // A path may have any characters; a line stays one.
         text.replace(char::is_control, "\u{fffd}")
     }
+}
+
+/// Whether somebody else has the terminal now: a job in the background keeps silent.
+fn in_background() -> bool {
+    rustix::termios::tcgetpgrp(io::stderr()).is_ok_and(|group| group != getpgrp())
 }
 
 /// One character less than a line has, so that the cursor stays in it.
