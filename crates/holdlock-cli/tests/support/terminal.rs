@@ -71,11 +71,18 @@ impl Terminal {
 
     /// Waits until this can be read after what was read before.
     pub(crate) fn expect(&mut self, text: &str) {
+        self.read_until(text);
+    }
+
+    /// The same; returns what stands before it.
+    pub(crate) fn read_until(&mut self, text: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if let Some(at) = self.seen[self.read..].find(text) {
+            let rest = &self.seen[self.read..];
+            if let Some(at) = rest.find(text) {
+                let before = rest[..at].to_owned();
                 self.read += at + text.len();
-                return;
+                return before;
             }
             let goes_on = Instant::now() < deadline && self.look();
             assert!(goes_on, "{text:?} is not in {:?}", &self.seen[self.read..]);
