@@ -68,7 +68,8 @@ fn the_whole_group_goes_before_the_lock_does() {
 fn a_stopped_command_is_ended_as_well() {
     let place = Place::new();
     let script = "kill -STOP $$; while :; do sleep 0.02; done";
-    let finished = place.run(["run", "--max-hold=200ms", "L", "sh", "-c", script]);
+    let options = ["run", "--max-hold=200ms", "--kill-after=1h"];
+    let finished = place.run(options.iter().chain(&["L", "sh", "-c", script]));
     assert_eq!(finished.code(), 124);
 }
 

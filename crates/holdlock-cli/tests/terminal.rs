@@ -68,11 +68,34 @@ fn ctrl_z_stops_the_job_and_fg_continues_it_with_the_lock_kept() {
 fn a_command_with_a_time_limit_gives_the_terminal_back() {
     let place = Place::new();
     for command in ["true", "/missing"] {
-        let script =
-            format!("\"$HOLDLOCK\" run --max-hold 1h L {command}; read line; echo read $line");
+        // A shell without job control: it does not take the terminal by itself.
+        let script = format!(
+            "sh -c '\"$HOLDLOCK\" run --max-hold 1h L {command}; read line; echo read $line'; :"
+        );
         let mut terminal = Terminal::start(&place, &script);
         terminal.press("hello\n");
         terminal.expect("read hello");
+    }
+}
+
+#[test]
+fn a_job_from_the_background_has_the_terminal_after_fg() {
+    let place = Place::new();
+    for options in GROUPS {
+        let script = format!(
+            "\"$HOLDLOCK\" run {options} L -- sh -c 'echo ready; while ! test -e go; do sleep \
+             0.02; done; read line; echo got $line; exit 4' & read line; fg; echo status $?"
+        );
+        let _ = std::fs::remove_file(place.join("go"));
+        let mut terminal = Terminal::start(&place, &script);
+        terminal.expect("ready");
+        terminal.press("\n");
+        // The shell names the job that it puts into the foreground.
+        terminal.expect("run");
+        std::fs::write(place.join("go"), "").unwrap();
+        terminal.press("hello\n");
+        terminal.expect("got hello");
+        terminal.expect("status 4");
     }
 }
 

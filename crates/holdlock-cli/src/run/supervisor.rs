@@ -81,20 +81,17 @@ pub(super) fn supervise(
             .map_err(|error| Failure::system("cannot adopt the command's descendants", error))?;
     }
     let own_group = duties.limit.is_some();
-    let terminal = own_group.then(Terminal::in_foreground).flatten();
+    let terminal = own_group.then(Terminal::open).flatten();
+    let foreground = terminal.as_ref().filter(|terminal| terminal.is_ours());
     let command = start(&Manner {
         own_group,
-        terminal: terminal.as_ref().map(Terminal::fd),
+        terminal: foreground.map(Terminal::fd),
         signals: &signals,
-    });
-    let command = match command {
-        Ok(command) => command,
-        Err(failure) => {
-            // The child may have had it already when it failed.
-            terminal.iter().for_each(Terminal::take_back);
-            return Err(failure);
-        }
-    };
+    })
+    .inspect_err(|_| {
+        // The child had it already when it failed.
+        foreground.into_iter().for_each(Terminal::keep);
+    })?;
     let mut supervisor = Supervisor {
         duties,
         signals,
@@ -110,7 +107,9 @@ pub(super) fn supervise(
         stop_asked: false,
     };
     let end = supervisor.stay();
-    supervisor.terminal.iter().for_each(Terminal::take_back);
+    if let Some(terminal) = &supervisor.terminal {
+        terminal.take_back(command);
+    }
     end.map_err(|error| Failure::system("cannot wait for the command", error))
 }
 
@@ -211,6 +210,13 @@ impl Supervisor {
         if arrived.number == libc::SIGTSTP {
             self.stop_asked = true;
         }
+        // After a job was started in the background: `fg`.
+        if arrived.number == libc::SIGCONT
+            && self.status.is_none()
+            && let Some(terminal) = &self.terminal
+        {
+            terminal.give(self.command);
+        }
         // The terminal sent it to our group, and the command is in it.
         if arrived.from_kernel && self.duties.limit.is_none() {
             return;
@@ -245,11 +251,9 @@ impl Supervisor {
             signals::stop(number, false);
             return;
         };
-        terminal.take_back();
+        terminal.take_back(self.command);
         signals::stop(number, true);
-        if terminal.is_ours() {
-            terminal.give(self.command);
-        }
+        terminal.give(self.command);
         let _ = kill_process_group(self.command, Signal::CONT);
     }
 

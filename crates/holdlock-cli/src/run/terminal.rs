@@ -12,26 +12,43 @@ use crate::sys::signals::without_ttou;
 pub(super) struct Terminal(File);
 
 impl Terminal {
-    /// None when we have none, or are in its background.
-    pub(super) fn in_foreground() -> Option<Terminal> {
+    /// None when we have none.
+    pub(super) fn open() -> Option<Terminal> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/tty");
-        Some(Terminal(file.ok()?)).filter(Terminal::is_ours)
+        file.ok().map(Terminal)
     }
 
     /// Is our process group in the foreground?
     pub(super) fn is_ours(&self) -> bool {
-        tcgetpgrp(&self.0) == Ok(getpgrp())
+        self.is_of(getpgrp())
     }
 
-    /// Puts another process group into the foreground.
+    /// Puts the command's group into the foreground, if we are there.
     pub(super) fn give(&self, group: Pid) {
+        if self.is_ours() {
+            self.put(group);
+        }
+    }
+
+    /// Puts ours there, if the command's is.
+    pub(super) fn take_back(&self, group: Pid) {
+        if self.is_of(group) {
+            self.put(getpgrp());
+        }
+    }
+
+    /// Puts ours there again, whoever has it: after a command that did not start.
+    pub(super) fn keep(&self) {
+        self.put(getpgrp());
+    }
+
+    fn is_of(&self, group: Pid) -> bool {
+        tcgetpgrp(&self.0) == Ok(group)
+    }
+
+    fn put(&self, group: Pid) {
         // Nothing to be done where the terminal is gone.
         let _ = without_ttou(|| tcsetpgrp(&self.0, group));
-    }
-
-    /// Puts our own there.
-    pub(super) fn take_back(&self) {
-        self.give(getpgrp());
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
