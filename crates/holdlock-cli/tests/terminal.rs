@@ -65,6 +65,20 @@ fn ctrl_z_stops_the_job_and_fg_continues_it_with_the_lock_kept() {
 }
 
 #[test]
+fn a_command_that_stops_itself_is_a_stopped_job() {
+    let place = Place::new();
+    for options in GROUPS {
+        let script = format!(
+            "\"$HOLDLOCK\" run {options} L -- sh -c 'kill -STOP $$; exit 6'; \
+             echo stopped $?; fg; echo status $?"
+        );
+        let mut terminal = Terminal::start(&place, &script);
+        terminal.expect("stopped 148");
+        terminal.expect("status 6");
+    }
+}
+
+#[test]
 fn a_command_with_a_time_limit_gives_the_terminal_back() {
     let place = Place::new();
     for command in ["true", "/missing"] {

@@ -233,15 +233,15 @@ impl Supervisor {
         }
     }
 
-    /// The command was stopped. When that is job control's doing, we stop as well:
-    /// the shell watches us. A bare SIGSTOP is somebody's private matter, and who
-    /// continues the command then will not think of us.
+    /// The command was stopped. When that is job control's doing, or somebody sits in
+    /// front of it, we stop as well: the shell watches us. Elsewhere a bare SIGSTOP is
+    /// somebody's private matter, and who continues the command will not think of us.
     fn stopped(&mut self, number: c_int) {
         let by_job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&number);
-        if !by_job_control && !self.stop_asked {
+        let asked = std::mem::take(&mut self.stop_asked);
+        if !by_job_control && !asked && !Terminal::is_in_front(self.command) {
             return;
         }
-        self.stop_asked = false;
         let number = if by_job_control {
             number
         } else {

@@ -18,6 +18,11 @@ impl Terminal {
         file.ok().map(Terminal)
     }
 
+    /// Whether there is one, with us or the command's group in the foreground.
+    pub(super) fn is_in_front(command: Pid) -> bool {
+        Terminal::open().is_some_and(|terminal| terminal.is_ours() || terminal.is_of(command))
+    }
+
     /// Is our process group in the foreground?
     pub(super) fn is_ours(&self) -> bool {
         self.is_of(getpgrp())

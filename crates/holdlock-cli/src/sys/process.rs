@@ -2,8 +2,9 @@
 //!
 //! A child has to ask itself for the signal at its parent's death, between its
 //! making and exec(2). The standard library would make a full copy of our address
-//! space for that (fork); a child that borrows it until exec (CLONE_VM and
-//! CLONE_VFORK, as posix_spawn(3) does it) costs less than half of the time.
+//! space for that (fork); here the child borrows it until exec (CLONE_VM and
+//! CLONE_VFORK, as posix_spawn(3) does it). That is 60 of 1900 µs quicker for
+//! `holdlock run L -- /bin/true`, and does not grow with the address space.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsStr, OsString, c_char, c_int, c_void};
