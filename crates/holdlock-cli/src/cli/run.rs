@@ -35,8 +35,8 @@ running in the background does not keep it, unless --tree or --exec says so.
 
 Signals: INT, TERM, HUP, QUIT, USR1, USR2, CONT, TSTP and WINCH that somebody
 sends to holdlock are passed on to COMMAND; what the terminal sends (Ctrl-C,
-Ctrl-Z) reaches it anyway. When holdlock itself is killed, the lock is free, and
-COMMAND gets TERM. Only COMMAND, not what it has started; and not a program that
+Ctrl-Z) reaches it anyway. When holdlock itself is killed (KILL), the lock is free
+and COMMAND gets TERM. Only COMMAND, not what it has started; and not a program that
 runs with other rights than its caller (set-uid).
 
 --max-hold runs COMMAND in a process group of its own and ends that whole group.
@@ -121,8 +121,7 @@ fn acquiring() -> [Arg; 6] {
             .help("Exit code for giving up, 0 to 255 [default: 75]"),
         flag(
             "skip",
-            "Do nothing, silently and with exit code 0, when somebody else holds the \
-             lock: at once, or after the time of -w",
+            "Do nothing, silently and with exit code 0, when the lock is taken",
         )
         .conflicts_with("conflict"),
         Arg::new("lock")
