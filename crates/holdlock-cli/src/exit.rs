@@ -21,6 +21,8 @@ pub(crate) const OS_ERROR: u8 = 71;
 pub(crate) const CANNOT_CREATE: u8 = 73;
 /// Somebody else holds the lock (`EX_TEMPFAIL`: try again later).
 pub(crate) const CONFLICT: u8 = 75;
+/// The command held the lock too long and was ended, as timeout(1) has it.
+pub(crate) const HELD_TOO_LONG: u8 = 124;
 /// The command exists but cannot be executed, as shells have it.
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The command does not exist, as shells have it.
@@ -61,7 +63,13 @@ impl Failure {
 
 impl From<holdlock::Error> for Failure {
     fn from(error: holdlock::Error) -> Failure {
-        Failure::new(code_of(&error), message_of(&error))
+        Failure::from(&error)
+    }
+}
+
+impl From<&holdlock::Error> for Failure {
+    fn from(error: &holdlock::Error) -> Failure {
+        Failure::new(code_of(error), message_of(error))
     }
 }
 

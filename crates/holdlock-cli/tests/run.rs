@@ -64,7 +64,10 @@ fn a_script_without_an_interpreter_line_is_run_by_the_shell() {
     let finished = place.run(["run", "L", "./script", "x"]);
     assert_eq!((finished.code(), finished.text()), (4, "./script x\n"));
     let mut command = place.holdlock(["run", "L", "script", "x"]);
-    command.env("PATH", format!("/nowhere:{}", place.join("").display()));
+    command.env(
+        "PATH",
+        format!("/nowhere:{}", script.parent().unwrap().display()),
+    );
     let finished = Running::start(command).finish();
     assert_eq!(
         (finished.code(), finished.text()),

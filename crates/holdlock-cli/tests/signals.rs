@@ -6,9 +6,19 @@ use rustix::process::Signal;
 use support::{Place, Running, wait_for};
 
 #[test]
-fn term_and_hup_go_to_the_command() {
+fn every_signal_sent_to_holdlock_reaches_the_command() {
     let place = Place::new();
-    for (signal, name) in [(Signal::TERM, "TERM"), (Signal::HUP, "HUP")] {
+    for (signal, name) in [
+        (Signal::INT, "INT"),
+        (Signal::TERM, "TERM"),
+        (Signal::HUP, "HUP"),
+        (Signal::QUIT, "QUIT"),
+        (Signal::USR1, "USR1"),
+        (Signal::USR2, "USR2"),
+        (Signal::CONT, "CONT"),
+        (Signal::TSTP, "TSTP"),
+        (Signal::WINCH, "WINCH"),
+    ] {
         let script = format!(
             "trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.02; done"
         );
@@ -24,28 +34,14 @@ fn term_and_hup_go_to_the_command() {
 }
 
 #[test]
-fn a_command_without_a_trap_dies_of_the_forwarded_signal() {
+fn the_lock_is_held_until_the_command_has_ended() {
     let place = Place::new();
-    let mut running =
-        Running::start(place.holdlock(["run", "L", "sh", "-c", "echo ready; exec sleep 1000"]));
-    running.expect_line("ready");
-    running.signal(Signal::TERM);
-    assert_eq!(running.finish().code(), 128 + 15);
-}
-
-#[test]
-fn int_and_quit_leave_holdlock_waiting_for_the_command() {
-    let place = Place::new();
-    let mut running = Running::start_with_stdin(place.holdlock([
-        "run",
-        "L",
-        "sh",
-        "-c",
-        "echo ready; read line; exit 5",
-    ]));
+    let script = "trap '' INT; trap 'read line; exit 5' TERM; echo ready; \
+                  while :; do sleep 0.02; done";
+    let mut running = Running::start_with_stdin(place.holdlock(["run", "L", "sh", "-c", script]));
     running.expect_line("ready");
     running.signal(Signal::INT);
-    running.signal(Signal::QUIT);
+    running.signal(Signal::TERM);
     assert_eq!(
         place.run(["run", "-n", "L", "true"]).code(),
         75,
@@ -53,6 +49,27 @@ fn int_and_quit_leave_holdlock_waiting_for_the_command() {
     );
     let finished = running.finish();
     assert_eq!((finished.code(), finished.text()), (5, ""));
+}
+
+#[test]
+fn a_command_whose_holdlock_is_killed_gets_term() {
+    let place = Place::new();
+    let script = "trap 'echo told; exit 3' TERM; echo $$; while :; do sleep 0.02; done";
+    let mut running = Running::start(place.holdlock(["run", "L", "sh", "-c", script]));
+    let pid: u64 = running.read_line().parse().unwrap();
+    running.signal(Signal::KILL);
+    running.expect_line("told");
+    wait_for("the command to end", || support::is_gone(pid).then_some(()));
+}
+
+#[test]
+fn a_command_without_a_trap_dies_of_the_forwarded_signal() {
+    let place = Place::new();
+    let mut running =
+        Running::start(place.holdlock(["run", "L", "sh", "-c", "echo ready; exec sleep 1000"]));
+    running.expect_line("ready");
+    running.signal(Signal::TERM);
+    assert_eq!(running.finish().code(), 128 + 15);
 }
 
 #[test]

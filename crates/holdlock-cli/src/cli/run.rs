@@ -3,12 +3,15 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use holdlock::Mode;
 
 use crate::duration;
-use crate::exit::{CONFLICT, Failure};
-use crate::run::{Patience, Settings};
+use crate::exit::{CONFLICT, Failure, SUCCESS};
+use crate::run::{Keep, Limit, Patience, Progress, Settings};
+
+const USAGE: &str = "holdlock run [OPTIONS] LOCK [--] COMMAND [ARG]...
+       holdlock run [OPTIONS] --lock LOCK [--lock LOCK]... [--] COMMAND [ARG]...";
 
 const TEMPLATE: &str = "\
 {about}
@@ -27,67 +30,58 @@ Options:
 const AFTER: &str = "\
 DURATION is in seconds (5, 0.5) or has units: 500ms, 90s, 2m, 1h30m, 1d.
 
-The lock is released when COMMAND ends, or when holdlock dies, however it dies.
-What COMMAND leaves running in the background does not keep the lock.
-SIGTERM and SIGHUP are passed on to COMMAND.
+The lock is held until COMMAND has ended, and not longer: what COMMAND leaves
+running in the background does not keep it, unless --tree or --exec says so.
+
+Signals: INT, TERM, HUP, QUIT, USR1, USR2, CONT, TSTP and WINCH that somebody
+sends to holdlock are passed on to COMMAND; what the terminal sends (Ctrl-C,
+Ctrl-Z) reaches it anyway. When holdlock itself is killed (KILL), the lock is free
+and COMMAND gets TERM. Only COMMAND, not what it has started; and not a program that
+runs with other rights than its caller (set-uid).
+
+--max-hold runs COMMAND in a process group of its own and ends that whole group.
+It has the terminal then; in a pipeline the other commands have not. A job that
+is stopped (Ctrl-Z) keeps the lock; its time limit is looked at when it goes on.
+
+Several locks are taken in an order of their own, the same for everybody, so
+nobody waits in a ring; -w is for all of them together.
+
+A command that is started under a lock and waits for the same lock would wait for
+ever: that ends with 65, also when it runs in the background. Detach what really
+is to run later (setsid -f).
 
 Exit codes:
   the exit code of COMMAND, or 128+n when signal n ended it; else
    64  wrong usage
-   65  waiting would be a deadlock
+   65  waiting would be a deadlock: what started this command holds the lock,
+       or holdlock commands wait for each other's locks in a ring
    66  the lock file cannot be opened
    71  the operating system refused something
-   73  the lock file cannot be created
-   75  somebody else holds the lock (-n), still holds it (-w); see -E
+   73  the lock file or the log cannot be created
+   75  somebody else holds the lock (-n), still holds it (-w); see -E, --skip
+  124  COMMAND held the lock longer than --max-hold and was ended
   126  COMMAND cannot be executed
   127  COMMAND is not found
 
 Examples:
   holdlock run backup -- rsync -a /srv /mnt   wait for our turn, then run
+  holdlock run --skip nightly -- ./job.sh     cron: not when it is still running
   holdlock run -n nightly -- ./job.sh         give up at once when it is running
   holdlock run -w 30s -E 0 ./x.lock -- make   wait half a minute; giving up is fine
-  holdlock run -s data -- ./report            together with other readers";
+  holdlock run -s data -- ./report            together with other readers
+  holdlock run --max-hold 1h sync -- ./sync   a hung one does not block the next
+  holdlock run --lock a --lock b -- ./move    both, or none";
 
 pub(super) fn command() -> Command {
     Command::new("run")
         .bin_name("holdlock run")
         .about("Run a command while holding a lock")
-        .override_usage("holdlock run [OPTIONS] LOCK [--] COMMAND [ARG]...")
+        .override_usage(USAGE)
         .help_template(TEMPLATE)
         .after_help(AFTER)
-        .arg(
-            Arg::new("shared")
-                .short('s')
-                .long("shared")
-                .action(ArgAction::SetTrue)
-                .help("Share the lock with other shared holders; exclude exclusive ones"),
-        )
-        .arg(
-            Arg::new("no-wait")
-                .short('n')
-                .long("no-wait")
-                .action(ArgAction::SetTrue)
-                .conflicts_with("timeout")
-                .help("Give up at once when somebody else holds the lock"),
-        )
-        .arg(
-            Arg::new("timeout")
-                .short('w')
-                .long("timeout")
-                .value_name("DURATION")
-                .allow_hyphen_values(true)
-                .value_parser(duration::parse)
-                .help("Give up when the lock has not come after this long"),
-        )
-        .arg(
-            Arg::new("conflict")
-                .short('E')
-                .long("conflict-exit-code")
-                .value_name("CODE")
-                .allow_hyphen_values(true)
-                .value_parser(value_parser!(u8))
-                .help("Exit code for giving up, 0 to 255 [default: 75]"),
-        )
+        .args(acquiring())
+        .args(keeping())
+        .args(telling())
         // One list for LOCK and COMMAND: what follows its first word is not
         // looked at any more, so that COMMAND keeps its options.
         .arg(
@@ -99,30 +93,144 @@ pub(super) fn command() -> Command {
         )
 }
 
+/// Which locks, how, and how long to wait.
+fn acquiring() -> [Arg; 6] {
+    [
+        flag(
+            "shared",
+            "Share the lock with other shared holders; exclude exclusive ones",
+        )
+        .short('s'),
+        flag(
+            "no-wait",
+            "Give up at once when somebody else holds the lock",
+        )
+        .short('n')
+        .conflicts_with("timeout"),
+        duration(
+            "timeout",
+            "Give up when the lock has not come after this long",
+        )
+        .short('w'),
+        Arg::new("conflict")
+            .short('E')
+            .long("conflict-exit-code")
+            .value_name("CODE")
+            .allow_hyphen_values(true)
+            .value_parser(value_parser!(u8))
+            .help("Exit code for giving up, 0 to 255 [default: 75]"),
+        flag(
+            "skip",
+            "Do nothing, silently and with exit code 0, when the lock is taken",
+        )
+        .conflicts_with("conflict"),
+        Arg::new("lock")
+            .long("lock")
+            .value_name("LOCK")
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(OsString))
+            .help("Take this lock; may be repeated. All further words are COMMAND then"),
+    ]
+}
+
+/// What becomes of the command, and of the lock while it runs.
+fn keeping() -> [Arg; 4] {
+    [
+        duration(
+            "max-hold",
+            "End COMMAND with TERM when it has held the lock this long",
+        )
+        .value_parser(longer_than_nothing),
+        duration(
+            "kill-after",
+            "End it with KILL this long after that [default: 10s]",
+        )
+        .requires("max-hold"),
+        flag(
+            "tree",
+            "Hold the lock until everything that COMMAND has started has ended",
+        ),
+        flag(
+            "exec",
+            "Become COMMAND, which then has the lock itself, with all that inherit it",
+        )
+        .conflicts_with_all(["max-hold", "tree", "log"]),
+    ]
+}
+
+/// What is said about it.
+fn telling() -> [Arg; 3] {
+    [
+        flag("quiet", "Say nothing about waiting and giving up").short('q'),
+        Arg::new("progress")
+            .long("progress")
+            .value_name("WHEN")
+            .value_parser(["auto", "always", "never"])
+            .hide_possible_values(true)
+            .help("Tell about a wait while it lasts: auto, always, never [default: auto]"),
+        Arg::new("log")
+            .long("log")
+            .value_name("FILE")
+            .value_parser(value_parser!(OsString))
+            .help("Append a line of JSON about this run to FILE (- is standard error)"),
+    ]
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
+fn duration(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name("DURATION")
+        .allow_hyphen_values(true)
+        .value_parser(duration::parse)
+        .help(help)
+}
+
+fn longer_than_nothing(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        Duration::ZERO => Err("a command needs some time".into()),
+        some => Ok(some),
+    }
+}
+
+/// From TERM to KILL, where nothing else is asked for.
+const KILL_AFTER: Duration = Duration::from_secs(10);
+
 /// Parses the words after `run`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
     let mut matches = super::matches(command(), words)?;
-    let mut words = matches
-        .remove_many::<OsString>("words")
-        .into_iter()
-        .flatten();
-    let lock = words
-        .next()
-        .ok_or_else(|| super::misused(command(), "no LOCK and no COMMAND given"))?;
-    let mut arguments: Vec<OsString> = words.collect();
-    if arguments.first().is_some_and(|word| word == "--") {
-        arguments.remove(0);
+    let mut words = many(&mut matches, "words");
+    let mut locks = many(&mut matches, "lock");
+    if locks.is_empty() {
+        if words.is_empty() {
+            return Err(super::misused(command(), "no LOCK and no COMMAND given"));
+        }
+        locks.push(words.remove(0));
+        if words.first().is_some_and(|word| word == "--") {
+            words.remove(0);
+        }
     }
-    if arguments.is_empty() {
-        let message = format!("no COMMAND given to run under the lock {}", lock.display());
+    if words.is_empty() {
+        let message = format!(
+            "no COMMAND given to run under the lock {}",
+            locks[0].display()
+        );
         return Err(super::misused(command(), &message));
     }
-    let program = arguments.remove(0);
+    let program = words.remove(0);
+    let skip = matches.get_flag("skip");
     let patience = match matches.remove_one::<Duration>("timeout") {
         Some(limit) => Patience::For(limit),
-        None if matches.get_flag("no-wait") => Patience::None,
+        None if skip || matches.get_flag("no-wait") => Patience::None,
         None => Patience::Endless,
     };
+    let conflict = if skip { SUCCESS } else { CONFLICT };
     Ok(Settings {
         mode: if matches.get_flag("shared") {
             Mode::Shared
@@ -130,70 +238,44 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
             Mode::Exclusive
         },
         patience,
-        conflict: matches.remove_one("conflict").unwrap_or(CONFLICT),
-        lock,
+        conflict: matches.remove_one("conflict").unwrap_or(conflict),
+        quiet: skip || matches.get_flag("quiet"),
+        progress: progress(&mut matches),
+        keep: keep(&mut matches),
+        log: matches.remove_one("log"),
+        locks,
         program,
-        arguments,
+        arguments: words,
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn many(matches: &mut ArgMatches, name: &str) -> Vec<OsString> {
+    let values = matches.remove_many::<OsString>(name);
+    values.into_iter().flatten().collect()
+}
 
-    fn parsed(words: &[&str]) -> Result<Settings, Failure> {
-        parse(words.iter().map(Into::into))
-    }
-
-    #[test]
-    fn the_parser_is_consistent() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn options_end_at_the_lock() {
-        let settings = parsed(&["-s", "-E", "3", "L", "cmd", "-n", "--", "-E", "--help"]).unwrap();
-        assert_eq!((settings.mode, settings.conflict), (Mode::Shared, 3));
-        assert_eq!(
-            (settings.lock, settings.program),
-            ("L".into(), "cmd".into())
-        );
-        assert_eq!(settings.arguments, ["-n", "--", "-E", "--help"]);
-        assert!(matches!(settings.patience, Patience::Endless));
-    }
-
-    #[test]
-    fn one_double_dash_after_the_lock_is_dropped() {
-        let settings = parsed(&["L", "--", "--", "x"]).unwrap();
-        assert_eq!(settings.program, "--");
-        assert_eq!(settings.arguments, ["x"]);
-        let settings = parsed(&["--", "-L", "--", "x"]).unwrap();
-        assert_eq!((settings.lock, settings.program), ("-L".into(), "x".into()));
-    }
-
-    #[test]
-    fn misuse_is_a_usage_error_with_a_reason() {
-        for (words, reason) in [
-            (&[][..], "no LOCK"),
-            (&["L"], "no COMMAND"),
-            (&["L", "--"], "no COMMAND"),
-            (&["-x", "L", "true"], "-x"),
-            (&["-w", "-1", "L", "true"], "negative"),
-            (&["-w", "", "L", "true"], "empty"),
-            (&["-w", "nan", "L", "true"], "not a duration"),
-            (&["-E", "256", "L", "true"], "256"),
-            (&["-E", "-1", "L", "true"], "-1"),
-            (&["-n", "-w", "1", "L", "true"], "cannot be used with"),
-        ] {
-            let Err(failure) = parsed(words) else {
-                panic!("{words:?} was accepted")
-            };
-            assert_eq!(failure.code, crate::exit::USAGE, "{words:?}");
-            assert!(
-                failure.message.contains(reason),
-                "{words:?}: {}",
-                failure.message
-            );
-        }
+fn progress(matches: &mut ArgMatches) -> Progress {
+    match matches.remove_one::<String>("progress").as_deref() {
+        Some("always") => Progress::Always,
+        Some("never") => Progress::Never,
+        _ => Progress::Auto,
     }
 }
+
+fn keep(matches: &mut ArgMatches) -> Keep {
+    if matches.get_flag("exec") {
+        return Keep::Replaced;
+    }
+    let kill_after = matches.remove_one("kill-after").unwrap_or(KILL_AFTER);
+    let limit = matches
+        .remove_one("max-hold")
+        .map(|hold| Limit { hold, kill_after });
+    Keep::Supervised {
+        limit,
+        tree: matches.get_flag("tree"),
+    }
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

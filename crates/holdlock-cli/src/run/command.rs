@@ -1,45 +1,32 @@
-//! Starting the command.
+//! Starting the command, and what its not starting means.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 
-use rustix::fs::{Access, access};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use crate::exit::{self, Failure};
+use crate::sys::process::{self, Manner, Words};
 
-/// Starts the command, as execvp(3) would: found along PATH, and by the shell
-/// where it is a script that does not say by whom. Without `pre_exec`, so that the
-/// standard library can spare the copying of our address space.
-pub(super) fn start(program: &OsStr, arguments: &[OsString]) -> Result<Child, Failure> {
-    let started = Command::new(program).args(arguments).spawn();
-    let started = match started {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOEXEC) => {
-            Command::new("/bin/sh")
-                .arg(find(program))
-                .args(arguments)
-                .spawn()
-        }
-        other => other,
+/// Starts the command as a child.
+pub(super) fn start(
+    program: &OsStr,
+    arguments: &[OsString],
+    manner: &Manner<'_>,
+) -> Result<Pid, Failure> {
+    Words::new(program, arguments)
+        .and_then(|words| process::spawn(&words, manner))
+        .map_err(|error| not_started(program, &error))
+}
+
+/// Becomes the command; returns only why that failed.
+pub(super) fn become_it(program: &OsStr, arguments: &[OsString]) -> Failure {
+    let error = match Words::new(program, arguments) {
+        Ok(words) => process::exec(&words),
+        Err(error) => error,
     };
-    started.map_err(|error| not_started(program, &error))
-}
-
-/// Where the system found a program that it could not execute.
-fn find(program: &OsStr) -> PathBuf {
-    let path = std::env::var_os("PATH").filter(|_| !program.as_bytes().contains(&b'/'));
-    let places = path.iter().flat_map(std::env::split_paths);
-    let mut found = places
-        .map(|place| place.join(program))
-        .filter(|file| is_executable(file));
-    found.next().unwrap_or_else(|| program.into())
-}
-
-fn is_executable(file: &Path) -> bool {
-    file.is_file() && access(file, Access::EXEC_OK).is_ok()
+    not_started(program, &error)
 }
 
 fn not_started(program: &OsStr, error: &io::Error) -> Failure {

@@ -1,17 +1,25 @@
-//! `holdlock run`: a command under the lock.
+//! `holdlock run`: a command under one lock or several.
 
 mod command;
-mod signals;
+mod family;
+mod locks;
+mod log;
+mod progress;
+mod ring;
+mod supervisor;
+mod terminal;
+mod watch;
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use holdlock::{FileLock, Mode, Request};
+use holdlock::{Guard, Mode};
 
 use crate::exit::{self, Failure, Outcome};
-use crate::lockdir;
+use log::{Log, Record};
+pub(crate) use supervisor::Limit;
+use supervisor::{Duties, End};
 
 /// What the command line asks for.
 pub(crate) struct Settings {
@@ -19,7 +27,13 @@ pub(crate) struct Settings {
     pub(crate) patience: Patience,
     /// The exit code for "somebody else holds it".
     pub(crate) conflict: u8,
-    pub(crate) lock: OsString,
+    /// Say nothing about waiting and giving up.
+    pub(crate) quiet: bool,
+    pub(crate) progress: Progress,
+    /// How the command is kept.
+    pub(crate) keep: Keep,
+    pub(crate) log: Option<OsString>,
+    pub(crate) locks: Vec<OsString>,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
 }
@@ -34,62 +48,129 @@ pub(crate) enum Patience {
     For(Duration),
 }
 
-/// Acquires the lock, runs the command, releases, and returns the command's status.
-pub(crate) fn run(settings: Settings) -> Outcome {
-    let location = lockdir::locate(&settings.lock)?;
-    location.prepare()?;
-    let lock = FileLock::open(&location.path)?;
-    let request = Request::new(settings.mode);
-    let request = match settings.patience {
-        Patience::Endless => request,
-        Patience::None => request.try_once(),
-        Patience::For(limit) => request.timeout(limit),
-    };
-    let guard = lock.acquire(request).map_err(|error| {
-        let conflict = error.is_conflict();
+/// Whether to tell about a wait while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// At once on a terminal; elsewhere only when it gets long.
+    Auto,
+    /// Soon, wherever standard error goes.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// What becomes of us while the command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// We wait for its end, or for that of all its descendants (`tree`).
+    Supervised { limit: Option<Limit>, tree: bool },
+    /// We become the command; the lock ends with it and with all that inherit it.
+    Replaced,
+}
+
+/// How far a run has come: what the log will tell.
+struct Course {
+    locks: Vec<PathBuf>,
+    waited: Duration,
+    held: Option<Duration>,
+    outcome: &'static str,
+}
+
+impl Course {
+    /// Why the lock was not taken, with the exit code and the message asked for.
+    fn not_taken(&mut self, error: &holdlock::Error, settings: &Settings) -> Failure {
         let mut failure = Failure::from(error);
-        if conflict {
+        self.outcome = match error {
+            holdlock::Error::TimedOut(_) => "timeout",
+            holdlock::Error::Deadlock { .. } => "deadlock",
+            _ if error.is_conflict() => "conflict",
+            _ => "error",
+        };
+        if error.is_conflict() {
             failure.code = settings.conflict;
+            if settings.quiet {
+                failure.message.clear();
+            }
         }
         failure
-    })?;
+    }
+}
 
-    // Only from here on: whoever interrupts a waiting holdlock means holdlock.
-    let signals = signals::Signals::catch()
-        .map_err(|error| Failure::system("cannot catch signals", error))?;
-    let child = command::start(&settings.program, &settings.arguments)?;
-    let status = signals
-        .wait(child)
-        .map_err(|error| Failure::system("cannot wait for the command", error))?;
+/// Acquires the lock, runs the command, releases, and returns the command's status.
+pub(crate) fn run(settings: Settings) -> Outcome {
+    let Some(file) = &settings.log else {
+        return attempt(&settings, &mut Course::new());
+    };
+    // Before anything else: a log that cannot be written should be known in time.
+    let log = Log::open(file)?;
+    let began = std::time::SystemTime::now();
+    let mut course = Course::new();
+    let outcome = attempt(&settings, &mut course);
+    let exit = match &outcome {
+        Ok(code) => *code,
+        Err(failure) => failure.code,
+    };
+    log.append(&Record {
+        began,
+        settings: &settings,
+        course: &course,
+        exit,
+    });
+    outcome
+}
+
+fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
+    let locks = locks::open(&settings.locks, course)?;
+    let guards = locks::take(&locks, settings, course)?;
+    let (limit, tree) = match settings.keep {
+        Keep::Supervised { limit, tree } => (limit, tree),
+        Keep::Replaced => return Err(replaced(&guards, settings)),
+    };
+
+    let duties = Duties {
+        limit,
+        tree,
+        quiet: settings.quiet,
+    };
+    let began = Instant::now();
+    let end = supervisor::supervise(duties, |manner| {
+        command::start(&settings.program, &settings.arguments, manner)
+    })?;
+    course.held = Some(began.elapsed());
 
     // Released by name, not by exit: the next holder need not wait for our exit.
-    if let Err(error) = guard.release() {
-        exit::warn(&error.to_string());
+    for guard in guards {
+        if let Err(error) = guard.release() {
+            exit::warn(&error.to_string());
+        }
     }
-    Ok(code(status))
+    let (outcome, code) = match end {
+        End::Exited(code) => ("ran", code),
+        End::Signal(number) => ("signal", 128 + number),
+        End::HeldTooLong => ("held-too-long", exit::HELD_TOO_LONG),
+    };
+    course.outcome = outcome;
+    Ok(code)
 }
 
-/// The command's exit status as shells report it.
-fn code(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|number| 128 + number));
-    code.and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(exit::OS_ERROR)
+/// Hands the locks to the command and becomes it. Returns why that failed.
+fn replaced(guards: &[Guard<'_>], settings: &Settings) -> Failure {
+    for guard in guards {
+        // No longer close-on-exec.
+        if let Err(error) = rustix::io::fcntl_setfd(guard, rustix::io::FdFlags::empty()) {
+            return Failure::system("cannot hand the lock to the command", error);
+        }
+    }
+    command::become_it(&settings.program, &settings.arguments)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_is_the_code_or_128_and_the_signal() {
-        assert_eq!(code(ExitStatus::from_raw(7 << 8)), 7);
-        assert_eq!(code(ExitStatus::from_raw(15)), 143);
-        assert_eq!(
-            code(ExitStatus::from_raw(9 | 0x80)),
-            137,
-            "with a core dump"
-        );
+impl Course {
+    fn new() -> Course {
+        Course {
+            locks: Vec::new(),
+            waited: Duration::ZERO,
+            held: None,
+            outcome: "error",
+        }
     }
 }

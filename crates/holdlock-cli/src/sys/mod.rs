@@ -7,14 +7,18 @@
 //! | `alarm` | ending a blocked system call after a time |
 //! | `pipe` | writing without being killed by SIGPIPE |
 //! | `slim` | little memory while waiting, madvise(2) |
-//! | `spawn` | a child by vfork(2), and execvp(3) |
+//! | `spawn` | flock(1)'s child, by vfork(2) and execvp(3) |
+//! | `process` | `run`'s child, which does not outlive us |
+//! | `signals` | signals as a queue to read from |
 
 #![allow(unsafe_code)]
 
 pub(crate) mod alarm;
 pub(crate) mod early;
 pub(crate) mod pipe;
+pub(crate) mod process;
 pub(crate) mod range;
+pub(crate) mod signals;
 pub(crate) mod slim;
 pub(crate) mod spawn;
 

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+pub(crate) mod terminal;
+
 /// Far more than anything here takes: who needs longer hangs.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -162,11 +164,16 @@ impl Running {
 
     /// Reads its next line, which must be this one.
     pub(crate) fn expect_line(&mut self, line: &str) {
+        assert_eq!(self.read_line(), line);
+    }
+
+    /// Reads its next line.
+    pub(crate) fn read_line(&mut self) -> String {
         let killer = Killer::after_deadline(self.pid());
         let mut read = String::new();
         self.stdout.read_line(&mut read).unwrap();
         drop(killer);
-        assert_eq!(read.trim_end(), line);
+        read.trim_end().to_owned()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -1,0 +1,126 @@
+//! Taking the locks: one, or several in an order that cannot deadlock.
+
+use std::ffi::OsString;
+use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use holdlock::{CancelToken, FileLock, Guard, Request, Waiting};
+
+use super::progress::Display;
+use super::watch::{self, Deadlock, Subject, Watch};
+use super::{Course, Patience, Settings};
+use crate::exit::{DEADLOCK, Failure};
+use crate::lockdir;
+
+/// A lock, and how the user calls it.
+pub(super) struct Lock {
+    pub(super) name: OsString,
+    pub(super) file: Arc<FileLock>,
+}
+
+/// Opens the lock files, creating what is missing. Several come in the order of
+/// their device and inode numbers: whoever takes locks in one order for all can
+/// wait in no ring. One file by two names is taken once.
+pub(super) fn open(names: &[OsString], course: &mut Course) -> Result<Vec<Lock>, Failure> {
+    let locations = names
+        .iter()
+        .map(|name| lockdir::locate(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut locks = Vec::with_capacity(locations.len());
+    for (name, location) in names.iter().zip(locations) {
+        course.locks.push(location.path.clone());
+        location.prepare()?;
+        locks.push(Lock {
+            name: name.clone(),
+            file: Arc::new(FileLock::open(&location.path)?),
+        });
+    }
+    if locks.len() > 1 {
+        // Where the file was removed just now, it is created anew, and its place in the order is
+        // anybody's guess.
+        locks.sort_by_cached_key(|lock| identity(&lock.file));
+        locks.dedup_by_key(|lock| identity(&lock.file).ok_or_else(|| lock.file.path().to_owned()));
+    }
+    course.locks.clear();
+    course
+        .locks
+        .extend(locks.iter().map(|lock| lock.file.path().to_owned()));
+    Ok(locks)
+}
+
+fn identity(lock: &FileLock) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(lock.path()).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+/// Takes all of them, or none, within one time limit.
+pub(super) fn take<'l>(
+    locks: &'l [Lock],
+    settings: &Settings,
+    course: &mut Course,
+) -> Result<Vec<Guard<'l>>, Failure> {
+    let began = Instant::now();
+    let deadline = match settings.patience {
+        Patience::For(limit) if !limit.is_zero() => began.checked_add(limit),
+        _ => None,
+    };
+    let mut guards = Vec::with_capacity(locks.len());
+    for lock in locks {
+        let taken = take_one(lock, settings, began, deadline);
+        course.waited = began.elapsed();
+        let guard = taken.map_err(|stopped| match stopped {
+            Stopped::Error(error) => course.not_taken(&error, settings),
+            Stopped::Deadlock(deadlock) => {
+                course.outcome = "deadlock";
+                Failure::new(DEADLOCK, watch::message(&deadlock, &lock.file))
+            }
+        })?;
+        guards.push(guard);
+    }
+    Ok(guards)
+}
+
+enum Stopped {
+    Error(holdlock::Error),
+    Deadlock(Deadlock),
+}
+
+/// Takes one lock, and has the wait watched if there is one.
+fn take_one<'l>(
+    lock: &'l Lock,
+    settings: &Settings,
+    began: Instant,
+    deadline: Option<Instant>,
+) -> Result<Guard<'l>, Stopped> {
+    let token = CancelToken::new();
+    let mut watched = None;
+    let mut on_wait = |what| {
+        if what == Waiting::Began {
+            let subject = Subject {
+                lock: Arc::clone(&lock.file),
+                mode: settings.mode,
+                began,
+                token: token.clone(),
+            };
+            let display = Display::new(settings, &lock.name, began);
+            watched = Some(Watch::start(subject, display));
+        }
+        ControlFlow::Continue(())
+    };
+    let request = Request::new(settings.mode)
+        .cancel(&token)
+        .on_wait(&mut on_wait);
+    let request = match (&settings.patience, deadline) {
+        (_, Some(deadline)) => request.deadline(deadline),
+        (Patience::Endless, None) => request,
+        _ => request.try_once(),
+    };
+    let taken = lock.file.acquire(request);
+    let deadlock = watched.and_then(Watch::end);
+    taken.map_err(|error| match (error, deadlock) {
+        (holdlock::Error::Cancelled { .. }, Some(deadlock)) => Stopped::Deadlock(deadlock),
+        (error, _) => Stopped::Error(error),
+    })
+}

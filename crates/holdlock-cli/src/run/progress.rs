@@ -1,0 +1,213 @@
+//! Telling about a wait while it lasts.
+//!
+//! On a terminal: one line, soon, kept up to date in its place and gone when the
+//! wait is over. Elsewhere, such as in a log: a line of its own when the wait
+//! begins to be long, and then rarely. No colours.
+
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use holdlock::FileLock;
+use rustix::process::getpgrp;
+
+use super::ring::{Place, Table};
+use super::{Progress, Settings};
+
+/// A wait that is over before that is nobody's concern.
+const SOON: Duration = Duration::from_millis(500);
+/// How often the line on a terminal changes.
+const TICK: Duration = Duration::from_secs(1);
+/// When a wait is long enough to be told to a log.
+const LONG: Duration = Duration::from_secs(5);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What is known about the others at a lock.
+#[derive(Default)]
+pub(super) struct Seen {
+    pids: Vec<u32>,
+    /// Pid, command and user of the first holder, where they could be found.
+    holder: Option<String>,
+    more: usize,
+    queue: Option<(usize, usize)>,
+}
+
+impl Seen {
+    /// Takes over what a table says. Names are looked for with `lock`, where they are
+    /// going to be shown, and only when the holders have changed.
+    pub(super) fn look(&mut self, table: &Table, place: Place, us: u32, lock: Option<&FileLock>) {
+        self.queue = table.queue(place, us);
+        let pids = table.holders(place);
+        if let Some(lock) = lock
+            && (self.holder.is_none() || pids != self.pids)
+        {
+            let holders = lock.holders().unwrap_or_default();
+            self.holder = holders.first().map(ToString::to_string);
+            self.more = holders.len().saturating_sub(1);
+            self.pids = pids;
+        }
+    }
+}
+
+/// Where and when a wait is shown.
+pub(super) struct Display {
+    manner: Manner,
+    lock: String,
+    began: Instant,
+    next: Instant,
+    shown: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    InPlace,
+    Lines,
+    Nothing,
+}
+
+impl Display {
+    pub(super) fn new(settings: &Settings, lock: &OsStr, began: Instant) -> Display {
+        let in_place = io::stderr().is_terminal()
+            && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+        let manner = match settings.progress {
+            _ if settings.quiet => Manner::Nothing,
+            Progress::Never => Manner::Nothing,
+            _ if in_place => Manner::InPlace,
+            _ => Manner::Lines,
+        };
+        let first = match settings.progress {
+            Progress::Auto if manner == Manner::Lines => LONG,
+            _ => SOON,
+        };
+        Display {
+            manner,
+            lock: short(lock),
+            began,
+            next: began + first,
+            shown: false,
+        }
+    }
+
+    /// Whether something will be shown so soon that names are needed now.
+    pub(super) fn names_holders(&self, now: Instant) -> bool {
+        self.manner != Manner::Nothing && self.next <= now + LONG
+    }
+
+    /// Shows what is due. Returns when the next is; None: never.
+    pub(super) fn show(&mut self, seen: &Seen, now: Instant) -> Option<Instant> {
+        if self.manner == Manner::Nothing {
+            return None;
+        }
+        if now >= self.next {
+            let waited = now.saturating_duration_since(self.began);
+            let text = self.text(seen, waited);
+            self.next = now
+                + match self.manner {
+                    Manner::InPlace => {
+                        if !in_background() {
+                            let text: String = text.chars().take(width()).collect();
+                            write(&format!("\r{text}\x1b[K"));
+                            self.shown = true;
+                        }
+                        TICK
+                    }
+                    _ => {
+                        write(&format!("{text}\n"));
+                        // After a minute, after two, after four.
+                        waited.max(MINUTE - waited.min(MINUTE))
+                    }
+                };
+        }
+        Some(self.next)
+    }
+
+    /// The wait is over: the line on the terminal goes.
+    pub(super) fn clear(&mut self) {
+        if self.manner == Manner::InPlace && self.shown {
+            write("\r\x1b[K");
+        }
+        self.manner = Manner::Nothing;
+    }
+
+    fn text(&self, seen: &Seen, waited: Duration) -> String {
+        let mut text = format!("holdlock: waiting {} for {}", span(waited), self.lock);
+        if let Some((position, length)) = seen.queue
+            && length > 1
+        {
+            text.push_str(&format!(", place {position} of {length}"));
+        }
+        if let Some(holder) = &seen.holder {
+            text.push_str(&format!("; held by {holder}"));
+            if seen.more > 0 {
+                text.push_str(&format!(" and {} more", seen.more));
+            }
+        }
+        // A path may have any characters; a line stays one.
+        text.replace(char::is_control, "\u{fffd}")
+    }
+}
+
+/// Whether somebody else has the terminal now: a job in the background keeps silent.
+fn in_background() -> bool {
+    rustix::termios::tcgetpgrp(io::stderr()).is_ok_and(|group| group != getpgrp())
+}
+
+/// One character less than a line has, so that the cursor stays in it.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    if columns > 1 { columns - 1 } else { 79 }
+}
+
+/// The end of a long path: the holder should find room in the line.
+fn short(lock: &OsStr) -> String {
+    const LENGTH: usize = 36;
+    let lock = lock.to_string_lossy();
+    match lock.char_indices().rev().nth(LENGTH) {
+        Some((at, first)) => format!("…{}", &lock[at + first.len_utf8()..]),
+        None => lock.into_owned(),
+    }
+}
+
+/// `12 s`, `3 min`, `2 h 5 min`
+fn span(waited: Duration) -> String {
+    let seconds = waited.as_secs();
+    match (seconds / 3600, seconds / 60) {
+        (0, 0) => format!("{seconds} s"),
+        (0, 1..=9) => format!("{} min {} s", seconds / 60, seconds % 60),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {} min", minutes % 60),
+    }
+}
+
+fn write(text: &str) {
+    // Nobody is left to tell when that fails.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_paths_show_their_end() {
+        assert_eq!(short(OsStr::new("./x.lock")), "./x.lock");
+        let long = format!("/a/{}/ä.lock", "b".repeat(50));
+        let shown = short(OsStr::new(&long));
+        assert!(shown.starts_with("…b") && shown.ends_with("/ä.lock"));
+        assert_eq!(shown.chars().count(), 37);
+    }
+
+    #[test]
+    fn spans_are_as_exact_as_they_are_of_use() {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (125, "2 min 5 s"),
+            (600, "10 min"),
+            (7500, "2 h 5 min"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+}

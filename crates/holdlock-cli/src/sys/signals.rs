@@ -1,0 +1,161 @@
+//! Signals as a queue to read from, instead of handlers.
+//!
+//! They are blocked and fetched with sigtimedwait(2), which also tells where each
+//! came from. Handlers there are none, so exec has nothing to reset; the child
+//! gets the mask back that holdlock was started with.
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::io;
+use std::mem::zeroed;
+use std::time::Duration;
+
+/// Blocked signals of this thread.
+pub(crate) struct Blocked {
+    /// The mask from before.
+    before: libc::sigset_t,
+    /// What is fetched.
+    ours: libc::sigset_t,
+    /// SIGCHLD was ignored: then the kernel would throw exit statuses away.
+    ignored_children: bool,
+}
+
+/// A signal that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrived {
+    pub(crate) number: c_int,
+    /// By the kernel itself, as from the terminal, and not sent by a process.
+    pub(crate) from_kernel: bool,
+}
+
+impl Blocked {
+    /// Blocks these and SIGCHLD. Those which are ignored (nohup, a script's
+    /// background job) are left alone: they are no matter of ours.
+    pub(crate) fn new(numbers: &[c_int]) -> io::Result<Blocked> {
+        // SAFETY: a sigset_t is plain data, set up by sigemptyset before use; the pointers are to
+        // live values of the right type, and no handler is installed.
+        unsafe {
+            let mut ours: libc::sigset_t = zeroed();
+            libc::sigemptyset(&mut ours);
+            libc::sigaddset(&mut ours, libc::SIGCHLD);
+            for number in numbers {
+                if !is_ignored(*number) {
+                    libc::sigaddset(&mut ours, *number);
+                }
+            }
+            let ignored_children = is_ignored(libc::SIGCHLD);
+            if ignored_children {
+                libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+            }
+            let mut before: libc::sigset_t = zeroed();
+            match libc::pthread_sigmask(libc::SIG_BLOCK, &ours, &mut before) {
+                0 => Ok(Blocked {
+                    before,
+                    ours,
+                    ignored_children,
+                }),
+                errno => Err(io::Error::from_raw_os_error(errno)),
+            }
+        }
+    }
+
+    /// Puts everything back as it was. Allowed between fork and exec.
+    pub(crate) fn restore(&self) {
+        // SAFETY: a mask that the kernel gave us; SIGCHLD has no handler that could be lost.
+        unsafe {
+            if self.ignored_children {
+                libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+            }
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut());
+        }
+    }
+
+    /// Sleeps until one comes. None: the time is over, or something else woke us.
+    pub(crate) fn next(&self, limit: Option<Duration>) -> io::Result<Option<Arrived>> {
+        // SAFETY: the pointers are to live values; a null timeout waits for ever.
+        let (number, info) = unsafe {
+            let mut info: libc::siginfo_t = zeroed();
+            let limit = limit.map(|limit| libc::timespec {
+                tv_sec: limit.as_secs() as libc::time_t,
+                tv_nsec: limit.subsec_nanos().into(),
+            });
+            let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+            (libc::sigtimedwait(&self.ours, &mut info, limit), info)
+        };
+        if number > 0 {
+            let from_kernel = info.si_code == libc::SI_KERNEL;
+            return Ok(Some(Arrived {
+                number,
+                from_kernel,
+            }));
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::EINTR) => Ok(None),
+            _ => Err(error),
+        }
+    }
+}
+
+fn is_ignored(number: c_int) -> bool {
+    // SAFETY: asks only, and sigaction is plain data that may be zero.
+    unsafe {
+        let mut now: libc::sigaction = zeroed();
+        libc::sigaction(number, std::ptr::null(), &mut now) == 0
+            && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Stops this process, or its whole group, by a signal of job control, so that the
+/// shell sees it stopped. Returns when it goes on; at once where there is nobody
+/// who could continue it (an orphaned group).
+pub(crate) fn stop(number: c_int, group: bool) {
+    // SAFETY: plain system calls on live values.
+    unsafe {
+        let mut one: libc::sigset_t = zeroed();
+        libc::sigemptyset(&mut one);
+        libc::sigaddset(&mut one, number);
+        let mut before: libc::sigset_t = zeroed();
+        libc::pthread_sigmask(libc::SIG_BLOCK, &one, &mut before);
+        libc::kill(if group { 0 } else { libc::getpid() }, number);
+        // It is pending, and takes effect here.
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &one, std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+    }
+}
+
+/// Runs `act` with SIGTTOU blocked: in the background, changing the terminal would
+/// stop us otherwise.
+pub(crate) fn without_ttou<T>(act: impl FnOnce() -> T) -> T {
+    // SAFETY: plain system calls on a live value.
+    let one = unsafe {
+        let mut one: libc::sigset_t = zeroed();
+        libc::sigemptyset(&mut one);
+        libc::sigaddset(&mut one, libc::SIGTTOU);
+        one
+    };
+    with_blocked(&one, act)
+}
+
+/// Runs `act` with all signals blocked. A thread that it starts gets none, not even
+/// in its first moment: a SIGCHLD would be lost there, a SIGTERM end us.
+pub(crate) fn without_any<T>(act: impl FnOnce() -> T) -> T {
+    // SAFETY: a plain system call on a live value.
+    let all = unsafe {
+        let mut all: libc::sigset_t = zeroed();
+        libc::sigfillset(&mut all);
+        all
+    };
+    with_blocked(&all, act)
+}
+
+fn with_blocked<T>(set: &libc::sigset_t, act: impl FnOnce() -> T) -> T {
+    // SAFETY: plain system calls on live values.
+    unsafe {
+        let mut before: libc::sigset_t = zeroed();
+        libc::pthread_sigmask(libc::SIG_BLOCK, set, &mut before);
+        let result = act();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        result
+    }
+}

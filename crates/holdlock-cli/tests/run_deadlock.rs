@@ -1,0 +1,92 @@
+//! `holdlock run`: waits that could never end are noticed.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{Place, Running};
+
+#[test]
+fn a_nested_run_is_refused_at_once() {
+    let place = Place::new();
+    let nested = "\"$HOLDLOCK\" run L -- sh -c '\"$HOLDLOCK\" run L -- echo ran; exit $?'";
+    let exec = "\"$HOLDLOCK\" run --exec L -- sh -c '\"$HOLDLOCK\" run L -- echo ran; exit $?'";
+    for script in [nested, exec] {
+        let begin = Instant::now();
+        let finished = Running::start(place.shell(script)).finish();
+        assert_eq!((finished.code(), finished.text()), (65, ""), "{script}");
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(finished.stderr.contains("deadlock"), "{finished:?}");
+        assert!(finished.stderr.contains("held by pid"), "{finished:?}");
+    }
+}
+
+#[test]
+fn a_lock_that_was_inherited_is_noticed() {
+    let place = Place::new();
+    let finished = place.run([
+        "run",
+        "--exec",
+        "L",
+        env!("CARGO_BIN_EXE_holdlock"),
+        "run",
+        "L",
+        "true",
+    ]);
+    assert_eq!(finished.code(), 65);
+    assert!(finished.stderr.contains("inherited"), "{finished:?}");
+}
+
+#[test]
+fn nesting_that_cannot_deadlock_is_allowed() {
+    let place = Place::new();
+    for (outer, inner) in [("L", "M"), ("-s L", "-s L")] {
+        let script = format!("\"$HOLDLOCK\" run {outer} -- \"$HOLDLOCK\" run {inner} -- echo ran");
+        let finished = Running::start(place.shell(&script)).finish();
+        assert_eq!((finished.code(), finished.text()), (0, "ran\n"));
+    }
+    let script = "\"$HOLDLOCK\" run L -- sh -c '\"$HOLDLOCK\" run -n L -- echo ran; exit $?'";
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.code(), 75, "who does not wait cannot deadlock");
+}
+
+#[test]
+fn a_ring_over_two_locks_is_broken_by_the_one_that_closes_it() {
+    let place = Place::new();
+    let script = |own: &str, other: &str| {
+        format!(
+            "echo held; read line; \"$HOLDLOCK\" run {other} -- echo {own} has both; \
+             code=$?; echo {own} $code; exit $code"
+        )
+    };
+    let start = |own: &str, other: &str| {
+        let words = ["run", own, "--", "sh", "-c", &script(own, other)];
+        let mut running = Running::start_with_stdin(place.holdlock(words));
+        running.expect_line("held");
+        running
+    };
+    let mut first = start("A", "B");
+    let second = start("B", "A");
+    first.let_go();
+    support::wait_for("the first to queue for the second's lock", || {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let inode = inode(&place, "B");
+        let waits = |line: &str| line.contains("->") && line.contains(&inode);
+        locks.lines().any(waits).then_some(())
+    });
+    // Start times have a hundredth of a second.
+    std::thread::sleep(Duration::from_millis(20));
+    let begin = Instant::now();
+    let second = second.finish();
+    let first = first.finish();
+    assert_eq!((second.code(), second.text()), (65, "B 65\n"), "{second:?}");
+    assert!(second.stderr.contains("deadlock"), "{second:?}");
+    assert_eq!((first.code(), first.text()), (0, "A has both\nA 0\n"));
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+fn inode(place: &Place, name: &str) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let file = place.locks().join(format!("{name}.lock"));
+    format!(":{} ", std::fs::metadata(file).unwrap().ino())
+}

@@ -1,0 +1,140 @@
+//! `holdlock run`: how long the command may hold the lock, and what holds it.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{Place, Running, is_gone, wait_for};
+
+#[test]
+fn who_holds_too_long_is_ended_with_124() {
+    let place = Place::new();
+    let begin = Instant::now();
+    let script = "trap 'echo told; exit 3' TERM; while :; do sleep 0.02; done";
+    let finished = place.run(["run", "--max-hold", "300ms", "L", "sh", "-c", script]);
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+    assert_eq!((finished.code(), finished.text()), (124, "told\n"));
+    assert!(finished.stderr.contains("--max-hold"), "{finished:?}");
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0, "released");
+}
+
+#[test]
+fn who_is_done_in_time_notices_nothing_of_the_limit() {
+    let place = Place::new();
+    let finished = place.run(["run", "--max-hold", "1m", "L", "sh", "-c", "exit 7"]);
+    assert_eq!((finished.code(), finished.stderr.as_str()), (7, ""));
+}
+
+#[test]
+fn who_ignores_term_is_killed() {
+    let place = Place::new();
+    let begin = Instant::now();
+    let script = "trap '' TERM; while :; do sleep 0.02; done";
+    let finished = place.run([
+        "run",
+        "--max-hold=100ms",
+        "--kill-after=200ms",
+        "L",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(finished.code(), 124);
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn the_whole_group_goes_before_the_lock_does() {
+    let place = Place::new();
+    // The command obeys TERM, what it has started does not.
+    let script = "(trap '' TERM; while :; do sleep 0.02; done) >/dev/null 2>&1 & echo $!; wait";
+    let mut running = Running::start(place.holdlock([
+        "run",
+        "--max-hold=300ms",
+        "--kill-after=200ms",
+        "L",
+        "sh",
+        "-c",
+        script,
+    ]));
+    let stubborn: u64 = running.read_line().parse().unwrap();
+    let after = place.run(["run", "L", "true"]);
+    assert_eq!(after.code(), 0);
+    assert!(is_gone(stubborn), "runs on without the lock");
+    assert_eq!(running.finish().code(), 124);
+}
+
+#[test]
+fn a_stopped_command_is_ended_as_well() {
+    let place = Place::new();
+    let script = "kill -STOP $$; while :; do sleep 0.02; done";
+    let options = ["run", "--max-hold=200ms", "--kill-after=1h"];
+    let finished = place.run(options.iter().chain(&["L", "sh", "-c", script]));
+    assert_eq!(finished.code(), 124);
+}
+
+#[test]
+fn a_tree_holds_until_its_last_descendant_has_ended() {
+    let place = Place::new();
+    // A daemon: its parent is gone, and its session is its own.
+    let script = "setsid sh -c 'while ! test -e stop; do sleep 0.02; done; echo last' & \
+                  echo first; exit 4";
+    let mut running = Running::start(place.holdlock(["run", "--tree", "L", "sh", "-c", script]));
+    running.expect_line("first");
+    let pid = running.pid();
+    wait_for("the command itself to be gone", || {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let mut children = children.split_whitespace();
+        let name =
+            |pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        children
+            .all(|pid| !name(pid).contains("first"))
+            .then_some(())
+    });
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 75);
+    std::fs::write(place.join("stop"), "").unwrap();
+    let finished = running.finish();
+    assert_eq!((finished.code(), finished.text()), (4, "last\n"));
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+}
+
+#[test]
+fn a_tree_that_holds_too_long_is_ended_wherever_it_hides() {
+    let place = Place::new();
+    let script = "setsid sh -c 'echo $$; exec sleep 1000' & exit 0";
+    let mut running = Running::start(place.holdlock([
+        "run",
+        "--tree",
+        "--max-hold=300ms",
+        "L",
+        "sh",
+        "-c",
+        script,
+    ]));
+    let daemon: u64 = running.read_line().parse().unwrap();
+    assert_eq!(running.finish().code(), 124);
+    assert!(is_gone(daemon));
+}
+
+#[test]
+fn exec_makes_the_command_the_holder() {
+    let place = Place::new();
+    let script = "echo $$; read line; exit 8";
+    let mut running =
+        Running::start_with_stdin(place.holdlock(["run", "--exec", "L", "sh", "-c", script]));
+    assert_eq!(running.read_line(), running.pid().to_string());
+    let other = place.run(["run", "-n", "L", "true"]);
+    assert_eq!(other.code(), 75);
+    let holder = format!("held by pid {} (sh ", running.pid());
+    assert!(other.stderr.contains(&holder), "{other:?}");
+    assert_eq!(running.finish().code(), 8);
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+}
+
+#[test]
+fn exec_of_nothing_releases() {
+    let place = Place::new();
+    let finished = place.run(["run", "--exec", "L", "/missing"]);
+    assert_eq!(finished.code(), 127);
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+}

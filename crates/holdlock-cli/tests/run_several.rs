@@ -1,0 +1,89 @@
+//! `holdlock run`: several locks at once.
+
+mod support;
+
+use support::{Place, Running};
+
+#[test]
+fn all_are_taken_or_none() {
+    let place = Place::new();
+    let both = ["run", "-n", "--lock", "A", "--lock", "B", "echo", "ran"];
+    for (held, free) in [("A", "B"), ("B", "A")] {
+        let holder = place.hold(&[held]);
+        let finished = place.run(both);
+        assert_eq!((finished.code(), finished.text()), (75, ""));
+        assert_eq!(place.run(["run", "-n", free, "true"]).code(), 0);
+        holder.finish();
+    }
+    let holder = place.hold(&["--lock", "A", "--lock", "B"]);
+    for lock in ["A", "B"] {
+        assert_eq!(place.run(["run", "-n", lock, "true"]).code(), 75);
+    }
+    holder.finish();
+    assert_eq!(place.run(both).text(), "ran\n");
+}
+
+#[test]
+fn opposite_orders_do_not_deadlock() {
+    let place = Place::new();
+    let script = |first: &str, second: &str| {
+        format!(
+            "i=0; while [ $i -lt 30 ]; do i=$((i+1)); \
+             \"$HOLDLOCK\" run -w 20s --lock {first} --lock {second} true || exit 9; done"
+        )
+    };
+    let one = Running::start(place.shell(&script("A", "B")));
+    let two = Running::start(place.shell(&script("B", "A")));
+    for running in [one, two] {
+        assert_eq!(running.finish().code(), 0);
+    }
+}
+
+#[test]
+fn one_file_by_two_names_is_one_lock() {
+    let place = Place::new();
+    std::fs::write(place.join("one"), "").unwrap();
+    std::fs::hard_link(place.join("one"), place.join("two")).unwrap();
+    let finished = place.run([
+        "run", "-w", "5s", "--lock", "./one", "--lock", "./two", "--lock", "./one", "--", "true",
+    ]);
+    assert_eq!(finished.code(), 0, "{finished:?}");
+}
+
+#[test]
+fn one_time_limit_is_for_all() {
+    let place = Place::new();
+    let _one = place.hold(&["A"]);
+    let _two = place.hold(&["B"]);
+    let begin = std::time::Instant::now();
+    let finished = place.run(["run", "-w", "200ms", "--lock", "A", "--lock", "B", "true"]);
+    assert_eq!(finished.code(), 75);
+    assert!(begin.elapsed().as_millis() >= 200);
+}
+
+#[test]
+fn skip_is_silence_and_success() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    for options in [
+        &["--skip"][..],
+        &["--skip", "-w", "50ms"],
+        &["--skip", "-s"],
+    ] {
+        let words = ["run"].iter().chain(options).chain(&["L", "echo", "ran"]);
+        let finished = place.run(words);
+        let all = (finished.code(), finished.text(), finished.stderr.as_str());
+        assert_eq!(all, (0, "", ""), "{options:?}");
+    }
+    holder.finish();
+    let finished = place.run(["run", "--skip", "L", "sh", "-c", "echo ran; exit 3"]);
+    assert_eq!((finished.code(), finished.text()), (3, "ran\n"));
+}
+
+#[test]
+fn quiet_gives_up_without_a_word() {
+    let place = Place::new();
+    let _holder = place.hold(&["L"]);
+    let finished = place.run(["run", "-q", "-n", "L", "true"]);
+    assert_eq!((finished.code(), finished.stderr.as_str()), (75, ""));
+}

@@ -1,0 +1,184 @@
+//! At a terminal: job control, and the line that tells about a wait.
+
+mod support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::Place;
+use support::terminal::{INTERRUPT, SUSPEND, Terminal};
+
+/// Without and with a process group of the command's own.
+const GROUPS: [&str; 2] = ["", "--max-hold 1h"];
+
+#[test]
+fn ctrl_c_ends_the_command_and_holdlock_says_so() {
+    let place = Place::new();
+    for options in GROUPS {
+        let script = format!(
+            "\"$HOLDLOCK\" run {options} L -- sh -c 'echo ready; exec sleep 1000'; echo status $?"
+        );
+        let mut terminal = Terminal::start(&place, &script);
+        terminal.expect("ready");
+        terminal.press(INTERRUPT);
+        terminal.expect("status 130");
+        assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0, "released");
+    }
+}
+
+#[test]
+fn what_the_terminal_sends_is_not_passed_on() {
+    let place = Place::new();
+    // A command that has left the terminal: what it gets comes from holdlock.
+    let script = "trap : INT; \"$HOLDLOCK\" run L -- setsid sh -c 'trap \"echo got INT\" INT; \
+                  trap \"echo got USR1; exit 5\" USR1; echo holder $PPID.; \
+                  while :; do sleep 0.02; done'; echo status $?";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("holder ");
+    let holder = terminal.read_until(".").parse().unwrap();
+    terminal.press(INTERRUPT);
+    terminal.expect("^C");
+    // Comes after the other one.
+    kill_process(Pid::from_raw(holder).unwrap(), Signal::USR1).unwrap();
+    terminal.expect("status 5");
+    let seen = terminal.finish();
+    assert!(!seen.contains("got INT"), "{seen}");
+}
+
+#[test]
+fn ctrl_z_stops_the_job_and_fg_continues_it_with_the_lock_kept() {
+    let place = Place::new();
+    for options in GROUPS {
+        let script = format!(
+            "\"$HOLDLOCK\" run {options} L -- sh -c 'echo ready; read line; echo resumed $line; exit 6'; \
+             echo stopped $?; read line; fg; echo status $?"
+        );
+        let mut terminal = Terminal::start(&place, &script);
+        terminal.expect("ready");
+        terminal.press(SUSPEND);
+        terminal.expect("stopped 148");
+        let other = place.run(["run", "-n", "L", "true"]);
+        assert_eq!(other.code(), 75, "the lock is kept");
+        terminal.press("\n");
+        terminal.press("hello\n");
+        terminal.expect("resumed hello");
+        terminal.expect("status 6");
+    }
+}
+
+#[test]
+fn a_command_that_stops_itself_is_a_stopped_job() {
+    let place = Place::new();
+    for options in GROUPS {
+        let script = format!(
+            "\"$HOLDLOCK\" run {options} L -- sh -c 'kill -STOP $$; exit 6'; \
+             echo stopped $?; fg; echo status $?"
+        );
+        let mut terminal = Terminal::start(&place, &script);
+        terminal.expect("stopped 148");
+        terminal.expect("status 6");
+    }
+}
+
+#[test]
+fn a_command_with_a_time_limit_gives_the_terminal_back() {
+    let place = Place::new();
+    for command in ["true", "/missing"] {
+        // A shell without job control: it does not take the terminal by itself.
+        let script = format!(
+            "sh -c '\"$HOLDLOCK\" run --max-hold 1h L {command}; read line; echo read $line'; :"
+        );
+        let mut terminal = Terminal::start(&place, &script);
+        terminal.press("hello\n");
+        terminal.expect("read hello");
+    }
+}
+
+#[test]
+fn a_job_from_the_background_has_the_terminal_after_fg() {
+    let place = Place::new();
+    for options in GROUPS {
+        let script = format!(
+            "\"$HOLDLOCK\" run {options} L -- sh -c 'echo ready; while ! test -e go; do sleep \
+             0.02; done; read line; echo got $line; exit 4' & read line; fg; echo status $?"
+        );
+        let _ = std::fs::remove_file(place.join("go"));
+        let mut terminal = Terminal::start(&place, &script);
+        terminal.expect("ready");
+        terminal.press("\n");
+        // The shell names the job that it puts into the foreground.
+        terminal.expect("run");
+        std::fs::write(place.join("go"), "").unwrap();
+        terminal.press("hello\n");
+        terminal.expect("got hello");
+        terminal.expect("status 4");
+    }
+}
+
+#[test]
+fn a_wait_is_shown_in_one_line_that_goes_when_it_is_over() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let mut terminal = Terminal::start(&place, "\"$HOLDLOCK\" run L -- echo ran");
+    terminal.expect("\rholdlock: waiting 0 s for");
+    terminal.expect("\rholdlock: waiting 1 s for");
+    terminal.expect(&format!("held by pid {} ", holder.pid()));
+    holder.finish();
+    terminal.expect("\r\x1b[Kran");
+    assert_eq!(terminal.finish().matches('\n').count(), 1);
+}
+
+#[test]
+fn a_wait_in_the_background_keeps_silent() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let mut terminal = Terminal::start(
+        &place,
+        "\"$HOLDLOCK\" run L -- echo ran & sleep 1; echo slept; fg",
+    );
+    terminal.expect("slept");
+    // In the foreground it speaks.
+    terminal.expect("waiting");
+    holder.finish();
+    terminal.expect("ran");
+    let seen = terminal.finish();
+    let before = &seen[..seen.find("slept").unwrap()];
+    assert!(!before.contains("waiting"), "{seen}");
+}
+
+#[test]
+fn the_place_in_the_queue_is_shown() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let first = support::Running::start(place.holdlock(["run", "L", "true"]));
+    first.expect_waiting();
+    let mut terminal = Terminal::start(&place, "\"$HOLDLOCK\" run L -- echo ran");
+    terminal.expect("for L, place 2 of 2; held by pid");
+    holder.finish();
+    first.finish();
+    terminal.expect("ran");
+}
+
+#[test]
+fn nothing_is_shown_where_that_is_asked_for() {
+    let place = Place::new();
+    let _holder = place.hold(&["L"]);
+    for options in ["--quiet", "--progress never"] {
+        let script = format!("\"$HOLDLOCK\" run {options} -w 1s L -- echo ran");
+        let seen = Terminal::start(&place, &script).finish();
+        assert!(!seen.contains("waiting"), "{seen}");
+        assert_eq!(seen.is_empty(), options == "--quiet", "{seen}");
+    }
+}
+
+#[test]
+fn what_is_no_terminal_gets_whole_lines() {
+    let place = Place::new();
+    let _holder = place.hold(&["L"]);
+    let finished = place.run(["run", "--progress", "always", "-w", "900ms", "L", "true"]);
+    let mut lines = finished.stderr.lines();
+    let line = lines.next().unwrap();
+    assert!(line.starts_with("holdlock: waiting 0 s for L; "), "{line}");
+    assert!(line.contains("held by pid"), "{line}");
+    assert_eq!(lines.count(), 1, "and the message of the timeout");
+    let finished = place.run(["run", "-w", "900ms", "L", "true"]);
+    assert_eq!(finished.stderr.lines().count(), 1, "not long enough");
+}
