@@ -51,6 +51,23 @@ fn nesting_that_cannot_deadlock_is_allowed() {
 }
 
 #[test]
+fn an_ancestor_that_does_not_wait_for_us_is_no_deadlock() {
+    let place = Place::new();
+    assert_eq!(place.run(["run", "L", "true"]).code(), 0);
+    // We hold it ourselves, and wait in no wait(2): we could release it at any time.
+    let lock = holdlock::FileLock::open(place.locks().join("L.lock")).expect("opens");
+    let held = lock.lock().expect("locked");
+    // Long enough for both looks, when the wait begins and a moment later.
+    let finished = place.run(["run", "-w", "900ms", "L", "true"]);
+    assert_eq!(finished.code(), 75, "{finished:?}");
+    let waiter = Running::start(place.holdlock(["run", "L", "echo", "ran"]));
+    waiter.expect_waiting();
+    drop(held);
+    let finished = waiter.finish();
+    assert_eq!((finished.code(), finished.text()), (0, "ran\n"));
+}
+
+#[test]
 fn a_ring_over_two_locks_is_broken_by_the_one_that_closes_it() {
     let place = Place::new();
     let script = |own: &str, other: &str| {

@@ -47,6 +47,26 @@ pub(super) fn ancestors(pid: u32) -> Vec<u32> {
     line
 }
 
+/// Whether `holder`, one of a process's `ancestors`, cannot go on before that process
+/// ends. Certain of a program that holds locks for the sake of its command; of
+/// others when all from the holder down are asleep in a wait for a child. A program
+/// that starts something under its lock and does not wait for it is no obstacle.
+pub(super) fn waits(holder: u32, ancestors: &[u32]) -> bool {
+    let Some(position) = ancestors.iter().position(|pid| *pid == holder) else {
+        return false;
+    };
+    let asleep = |pid: &u32| {
+        let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+        is_supervisor(*pid) || ["do_wait", "sigsuspend"].contains(&place.trim())
+    };
+    is_supervisor(holder) || ancestors[..=position].iter().all(asleep)
+}
+
+fn is_supervisor(pid: u32) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    ["holdlock", "flock"].contains(&name.trim())
+}
+
 /// When the process was started, in clock ticks since the host was.
 pub(super) fn start_time(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start)

@@ -107,13 +107,15 @@ impl Table {
     }
 
     /// The waiting processes of a ring that `us`, waiting, is part of: us first.
-    /// `ancestors` tells the line of parents of a process.
+    /// `ancestors` tells the line of parents of a process, `waits` whether one of
+    /// them waits for it.
     pub(super) fn ring(
         &self,
         us: u32,
         place: Place,
         mode: Mode,
         ancestors: impl Fn(u32) -> Vec<u32>,
+        waits: impl Fn(u32, &[u32]) -> bool,
     ) -> Option<Vec<u32>> {
         let waiters: Vec<Waiter> = self
             .0
@@ -135,7 +137,10 @@ impl Table {
         };
         let mut way = vec![us];
         let mut seen = HashSet::from([us]);
-        self.follow(&ours, &ours, &waiters, &mut way, &mut seen)
+        let runs_for = |waiter: &Waiter, pid| {
+            waiter.entry.pid == pid || waiter.line.contains(&pid) && waits(pid, &waiter.line)
+        };
+        self.follow(&ours, &ours, &waiters, &runs_for, &mut way, &mut seen)
             .then_some(way)
     }
 
@@ -144,18 +149,19 @@ impl Table {
         from: &Waiter,
         ours: &Waiter,
         waiters: &[Waiter],
+        runs_for: &impl Fn(&Waiter, u32) -> bool,
         way: &mut Vec<u32>,
         seen: &mut HashSet<u32>,
     ) -> bool {
         let asked = from.entry;
         for holder in self.0.iter().filter(|e| e.blocks(asked.place, asked.mode)) {
-            if ours.runs_for(holder.pid) {
+            if runs_for(ours, holder.pid) {
                 return true;
             }
-            for next in waiters.iter().filter(|next| next.runs_for(holder.pid)) {
+            for next in waiters.iter().filter(|next| runs_for(next, holder.pid)) {
                 if seen.insert(next.entry.pid) {
                     way.push(next.entry.pid);
-                    if self.follow(next, ours, waiters, way, seen) {
+                    if self.follow(next, ours, waiters, runs_for, way, seen) {
                         return true;
                     }
                     way.pop();
@@ -169,13 +175,6 @@ impl Table {
 struct Waiter {
     entry: Entry,
     line: Vec<u32>,
-}
-
-impl Waiter {
-    /// Whether `pid` waits for this one to end.
-    fn runs_for(&self, pid: u32) -> bool {
-        self.entry.pid == pid || self.line.contains(&pid)
-    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ fn two_commands_that_want_each_others_locks_are_a_ring() {
          2: FLOCK  ADVISORY  WRITE 20 fe:01:200 0 EOF\n\
          2: -> FLOCK  ADVISORY  WRITE 11 fe:01:200 0 EOF\n",
     );
-    let ring = |us, inode| table.ring(us, place(inode), Mode::Exclusive, ancestors);
+    let ring = |us, inode| table.ring(us, place(inode), Mode::Exclusive, ancestors, |_, _| true);
     assert_eq!(ring(11, 200), Some(vec![11, 21]));
     assert_eq!(ring(21, 100), Some(vec![21, 11]));
     assert_eq!(ring(30, 100), None, "who only queues for one of the locks");
@@ -42,9 +42,11 @@ fn who_waits_for_an_ancestor_is_a_ring_of_one() {
         "1: FLOCK  ADVISORY  READ 10 fe:01:100 0 EOF\n\
          1: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF\n",
     );
-    let ring = |mode| table.ring(11, place(100), mode, ancestors);
+    let ring = |mode| table.ring(11, place(100), mode, ancestors, |_, _| true);
     assert_eq!(ring(Mode::Exclusive), Some(vec![11]));
     assert_eq!(ring(Mode::Shared), None, "shared locks do not conflict");
+    let patient = table.ring(11, place(100), Mode::Exclusive, ancestors, |_, _| false);
+    assert_eq!(patient, None, "the ancestor does not wait");
 }
 
 #[test]
@@ -55,7 +57,10 @@ fn a_queue_is_no_ring() {
          1:  -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF\n\
          2: FLOCK  ADVISORY  WRITE 10 fe:01:200 0 EOF\n",
     );
-    assert_eq!(table.ring(11, place(100), Mode::Exclusive, ancestors), None);
+    assert_eq!(
+        table.ring(11, place(100), Mode::Exclusive, ancestors, |_, _| true),
+        None
+    );
     assert_eq!(table.queue(place(100), 11), Some((2, 2)));
     assert_eq!(table.queue(place(200), 11), None);
     assert_eq!(table.holders(place(100)), [20]);

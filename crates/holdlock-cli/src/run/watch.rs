@@ -97,10 +97,8 @@ impl Shared {
 fn watch(subject: &Subject, shared: &Shared) {
     let us = std::process::id();
     let place = Place::of(subject.lock.path());
-    // And ourselves: what became us may have had the lock and left it open.
-    let mut line = family::ancestors(us);
-    line.push(us);
-    if let Some(holder) = place.and_then(|place| holding(&line, place, subject.mode)) {
+    let line = family::ancestors(us);
+    if let Some(holder) = place.and_then(|place| inherited(us, &line, place, subject.mode)) {
         return shared.give_up(subject, Deadlock::Ancestor(holder));
     }
     let mut seen = Seen::default();
@@ -133,7 +131,9 @@ fn watch(subject: &Subject, shared: &Shared) {
 
         // The file may have been replaced meanwhile.
         if let (Some(place), Ok(table)) = (Place::of(subject.lock.path()), Table::read()) {
-            if let Some(ring) = table.ring(us, place, subject.mode, family::ancestors) {
+            if let Some(ring) =
+                table.ring(us, place, subject.mode, family::ancestors, family::waits)
+            {
                 // The one who came last gives way; the others only if it does not.
                 if suspicion || is_youngest(&ring) {
                     return shared.give_up(subject, Deadlock::Ring(ring));
@@ -147,19 +147,26 @@ fn watch(subject: &Subject, shared: &Shared) {
     }
 }
 
-/// The one of these that has a lock open which keeps us out.
-fn holding(line: &[u32], place: Place, mode: Mode) -> Option<u32> {
-    line.iter().copied().find(|pid| {
-        let fdinfo = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
-        let files = fdinfo.into_iter().flatten().flatten();
-        files
-            .filter_map(|file| std::fs::read_to_string(file.path()).ok())
-            .any(|info| {
-                info.lines()
-                    .filter_map(|line| ring::parse(line.strip_prefix("lock:")?))
-                    .any(|entry| entry.blocks(place, mode))
-            })
-    })
+/// The ancestor that has a lock open which keeps us out, and waits for us. Or
+/// ourselves: what became us may have had the lock and left it open.
+fn inherited(us: u32, line: &[u32], place: Place, mode: Mode) -> Option<u32> {
+    let holder = line.iter().copied().find(|pid| has_open(*pid, place, mode));
+    match holder {
+        Some(holder) => family::waits(holder, line).then_some(holder),
+        None => has_open(us, place, mode).then_some(us),
+    }
+}
+
+fn has_open(pid: u32, place: Place, mode: Mode) -> bool {
+    let fdinfo = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    let files = fdinfo.into_iter().flatten().flatten();
+    files
+        .filter_map(|file| std::fs::read_to_string(file.path()).ok())
+        .any(|info| {
+            info.lines()
+                .filter_map(|line| ring::parse(line.strip_prefix("lock:")?))
+                .any(|entry| entry.blocks(place, mode))
+        })
 }
 
 /// Whether the first of the ring was started after all others.
