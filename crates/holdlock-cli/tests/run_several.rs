@@ -40,6 +40,37 @@ fn opposite_orders_do_not_deadlock() {
 }
 
 #[test]
+fn the_order_is_that_of_the_files_and_not_of_the_words() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    assert_eq!(
+        place
+            .run(["run", "--lock", "A", "--lock", "B", "true"])
+            .code(),
+        0
+    );
+    let inode = |name: &str| {
+        let file = place.locks().join(format!("{name}.lock"));
+        std::fs::metadata(file).expect("it was made").ino()
+    };
+    let (first, second) = if inode("A") < inode("B") {
+        ("A", "B")
+    } else {
+        ("B", "A")
+    };
+    for words in [[first, second], [second, first]] {
+        let holder = place.hold(&[first]);
+        let both = ["run", "--lock", words[0], "--lock", words[1], "echo", "ran"];
+        let waiter = Running::start(place.holdlock(both));
+        waiter.expect_waiting();
+        // Who waits for the first has not taken the second.
+        assert_eq!(place.run(["run", "-n", second, "true"]).code(), 0);
+        holder.finish();
+        assert_eq!(waiter.finish().text(), "ran\n");
+    }
+}
+
+#[test]
 fn one_file_by_two_names_is_one_lock() {
     let place = Place::new();
     std::fs::write(place.join("one"), "").unwrap();
