@@ -178,6 +178,10 @@ fn what_is_no_terminal_gets_whole_lines() {
     let line = lines.next().unwrap();
     assert!(line.starts_with("holdlock: waiting 0 s for L; "), "{line}");
     assert!(line.contains("held by pid"), "{line}");
+    assert!(
+        line.contains(", started ") && line.contains(" ago"),
+        "{line}"
+    );
     assert_eq!(lines.count(), 1, "and the message of the timeout");
     let finished = place.run(["run", "-w", "900ms", "L", "true"]);
     assert_eq!(finished.stderr.lines().count(), 1, "not long enough");

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -72,6 +73,14 @@ pub(super) fn start_time(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start)
 }
 
+/// How long ago the process was started.
+pub(super) fn age(pid: u32) -> Option<Duration> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let start = start_time(pid)? as f64 / rustix::param::clock_ticks_per_second() as f64;
+    Duration::try_from_secs_f64(uptime - start).ok()
+}
+
 struct Stat {
     parent: u32,
     start: u64,
@@ -111,5 +120,7 @@ mod tests {
         let parent = std::os::unix::process::parent_id();
         assert_eq!(ancestors(std::process::id()).first(), Some(&parent));
         assert!(start_time(std::process::id()).is_some());
+        let age = age(std::process::id()).expect("we are there");
+        assert!(age < Duration::from_secs(3600), "{age:?}");
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use holdlock::FileLock;
 use rustix::process::getpgrp;
 
+use super::family;
 use super::ring::{Place, Table};
 use super::{Progress, Settings};
 
@@ -28,6 +29,8 @@ pub(super) struct Seen {
     pids: Vec<u32>,
     /// Pid, command and user of the first holder, where they could be found.
     holder: Option<String>,
+    /// When that process was started; since when it has the lock nobody can tell.
+    started: Option<Instant>,
     more: usize,
     queue: Option<(usize, usize)>,
 }
@@ -43,6 +46,8 @@ impl Seen {
         {
             let holders = lock.holders().unwrap_or_default();
             self.holder = holders.first().map(ToString::to_string);
+            let age = holders.first().and_then(|holder| family::age(holder.pid));
+            self.started = age.and_then(|age| Instant::now().checked_sub(age));
             self.more = holders.len().saturating_sub(1);
             self.pids = pids;
         }
@@ -138,6 +143,9 @@ impl Display {
         }
         if let Some(holder) = &seen.holder {
             text.push_str(&format!("; held by {holder}"));
+            if let Some(started) = seen.started {
+                text.push_str(&format!(", started {} ago", span(started.elapsed())));
+            }
             if seen.more > 0 {
                 text.push_str(&format!(" and {} more", seen.more));
             }
