@@ -131,6 +131,12 @@ fn watch(subject: &Subject, shared: &Shared) {
 
         // The file may have been replaced meanwhile.
         if let (Some(place), Ok(table)) = (Place::of(subject.lock.path()), Table::read()) {
+            // It may not have been asleep in its wait yet when we looked first.
+            // What we have ourselves by now may be the very lock we waited for.
+            let holder = inherited(us, &line, place, subject.mode);
+            if let Some(holder) = holder.filter(|holder| *holder != us) {
+                return shared.give_up(subject, Deadlock::Ancestor(holder));
+            }
             if let Some(ring) =
                 table.ring(us, place, subject.mode, family::ancestors, family::waits)
             {
