@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 use std::sync::Mutex;
 
-use crate::run::{Done, cargo, run, shown};
+use crate::run::{Done, cargo, root, run, shown};
 
 /// What the tests came to.
 #[derive(Default)]
@@ -16,6 +16,7 @@ struct Counts {
 }
 
 pub(crate) fn test() -> Done {
+    no_merge_is_left_open()?;
     run(cargo(&["fmt", "--all", "--check"]))?;
     let lints = [
         "clippy",
@@ -30,6 +31,20 @@ pub(crate) fn test() -> Done {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run(docs)?;
     tests()
+}
+
+/// No compiler reads the documents, so a forgotten conflict would stay in them.
+fn no_merge_is_left_open() -> Done {
+    let open = std::process::Command::new("git")
+        .args(["grep", "-nE", "^(<{7}|>{7}) "])
+        .current_dir(root())
+        .output()
+        .map_err(|error| format!("git: {error}"))?;
+    if open.stdout.is_empty() {
+        return Ok(());
+    }
+    let places = String::from_utf8_lossy(&open.stdout).into_owned();
+    Err(format!("a merge is left open:\n{places}"))
 }
 
 /// All tests of the workspace, counted.
