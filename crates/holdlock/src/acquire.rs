@@ -202,7 +202,7 @@ impl FileLock {
                 TryOpen::File(file) => return Ok(file),
                 TryOpen::Raced => {}
                 TryOpen::Orphan(orphan) => {
-                    let who = Some((orphan.holder.pid, orphan.identity));
+                    let who = Some((orphan.holder.pid, orphan.place));
                     looks = if who == last { looks + 1 } else { 0 };
                     last = who;
                     if looks == ORPHAN_LOOKS || !self.outwaits(&orphan, mode, wait)? {
@@ -271,8 +271,7 @@ impl FileLock {
     }
 
     fn refused(&self, orphan: orphan::Orphan, mode: Mode, wait: &Wait<'_>) -> Error {
-        let identity = Some(orphan.identity);
-        let conflict = Conflict::new(&self.name.path, mode, wait.waited(), identity);
+        let conflict = Conflict::new(&self.name.path, mode, wait.waited(), None);
         Error::RemovedWhileHeld(Box::new(conflict.with_holders(vec![orphan.holder])))
     }
 

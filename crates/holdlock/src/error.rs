@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::Mode;
-use crate::inspect::{self, Process};
-use crate::sys::file::Identity;
+use crate::inspect::{self, Place, Process};
+use crate::sys::file::{self, Identity};
 
 /// Why a lock was not taken, or not given back.
 ///
@@ -120,8 +121,9 @@ impl Conflict {
     /// milliseconds when nobody has read it for a while.
     pub fn holders(&self) -> &[Process] {
         self.holders.get_or_init(|| {
-            self.identity
-                .and_then(|identity| inspect::holders(identity).ok())
+            let place = self.identity.map(|identity| place(&self.path, identity));
+            place
+                .and_then(|place| inspect::holders(place).ok())
                 .unwrap_or_default()
         })
     }
@@ -178,6 +180,15 @@ impl Error {
             },
         }
     }
+}
+
+/// The file of a conflict, as the kernel's lock table names it. Where stat(2) has other
+/// numbers than the table, the path shows the way, if the file is still there.
+fn place(path: &Path, identity: Identity) -> Place {
+    let there = file::open_for_name(path).ok();
+    let same = there.filter(|file| file::identity_of(file.as_fd()).is_ok_and(|i| i == identity));
+    same.and_then(|file| Place::of_open(file.as_fd()).ok())
+        .unwrap_or_else(|| identity.into())
 }
 
 /// What can be done about a file that does not open.

@@ -62,7 +62,7 @@ mod cancel;
 mod error;
 mod gate;
 mod guard;
-mod inspect;
+pub mod inspect;
 mod lock;
 mod open;
 mod options;

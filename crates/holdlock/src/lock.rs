@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::acquire::TryOpen;
 use crate::gate::Gate;
-use crate::inspect::{self, Process};
+use crate::inspect::{self, Place, Process};
 use crate::open::LockName;
 use crate::sys::fork::ForkCell;
 use crate::{Error, Guard, LockOptions, OwnedGuard, Request, registry};
@@ -181,20 +182,20 @@ impl FileLock {
     /// finish first. Where it does not name a holder (OFD locks, or an inherited
     /// one) all processes are looked at.
     pub fn holders(&self) -> io::Result<Vec<Process>> {
-        self.identity().map_or(Ok(Vec::new()), inspect::holders)
+        self.place().map_or(Ok(Vec::new()), inspect::holders)
     }
 
     /// The processes that wait for a lock on the lock file now, in the order of
     /// /proc/locks. Threads that wait for another thread of their own process are
     /// not among them, nor are those that wait for an OFD lock.
     pub fn waiters(&self) -> io::Result<Vec<Process>> {
-        self.identity().map_or(Ok(Vec::new()), inspect::waiters)
+        self.place().map_or(Ok(Vec::new()), inspect::waiters)
     }
 
-    fn identity(&self) -> Option<crate::sys::file::Identity> {
-        match self.name.identity() {
-            Ok(identity) => Some(identity),
-            Err(_) => self.gate().file().map(|file| file.identity),
+    fn place(&self) -> Option<Place> {
+        match Place::of(self.path()) {
+            Ok(place) => Some(place),
+            Err(_) => Place::of_open(self.gate().file()?.as_fd()).ok(),
         }
     }
 

@@ -1,38 +1,117 @@
-//! Processes: what they run, and for whom.
+//! Processes: what they run, for whom, since when, and how they fare.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-use super::proc_locks;
-use crate::Mode;
-use crate::sys::file::Identity;
+use super::place::field;
+use crate::sys::clock;
 
 /// A process that holds a lock or waits for it.
+///
+/// What could not be read is None: the process may have ended meanwhile, or
+/// /proc is mounted with hidepid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Process {
     /// Its number, in our own pid namespace.
     pub pid: u32,
-    /// The mode it holds or asks for.
-    pub mode: Mode,
-    /// Its command line, where it can be read; for a kernel thread or a zombie its name.
+    /// Its command line, shortened and without control characters; for a kernel
+    /// thread or a zombie its name.
     pub command: Option<String>,
-    /// The name of its user, or `uid N` where the user has none.
+    /// The name of its (effective) user, or `uid N` where the user has none.
     pub user: Option<String>,
+    /// The number of its (effective) user.
+    pub uid: Option<u32>,
+    /// When it was started. Since when it has a lock the kernel does not tell.
+    pub started: Option<SystemTime>,
+    /// What it is doing.
+    pub state: Option<State>,
+    /// The process that started it, or that took it over.
+    pub parent: Option<u32>,
+}
+
+/// What a process is doing, from /proc/PID/status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// It runs, or could.
+    Running,
+    /// It waits for something.
+    Sleeping,
+    /// It waits for a disk or a server, and no signal ends that.
+    Uninterruptible,
+    /// It was stopped by a signal, and keeps its locks until it goes on.
+    Stopped,
+    /// A debugger has stopped it.
+    Traced,
+    /// It has ended, and its parent does not know yet. It holds nothing any more.
+    Zombie,
+    /// Something else.
+    Other,
+}
+
+impl State {
+    fn of(letter: &str) -> State {
+        match letter {
+            "R" => State::Running,
+            "S" | "I" => State::Sleeping,
+            "D" => State::Uninterruptible,
+            "T" => State::Stopped,
+            "t" => State::Traced,
+            "Z" | "X" | "x" => State::Zombie,
+            _ => State::Other,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Running => "running",
+            State::Sleeping => "sleeping",
+            State::Uninterruptible => "uninterruptible",
+            State::Stopped => "stopped",
+            State::Traced => "traced",
+            State::Zombie => "zombie",
+            State::Other => "other",
+        })
+    }
 }
 
 impl Process {
-    /// None when there is no such process (any more).
-    pub(crate) fn look_up(pid: u32, mode: Mode) -> Option<Process> {
-        let metadata = fs::metadata(format!("/proc/{pid}")).ok()?;
-        Some(Process {
-            pid,
-            mode,
-            command: command(pid),
-            user: Some(user_name(metadata.uid())),
-        })
+    /// Looks the process up. None when there is no such process (any more).
+    pub fn of(pid: u32) -> Option<Process> {
+        Directory::default().look_up(pid)
     }
+
+    /// The control group it is in, such as `/system.slice/cron.service`.
+    pub fn cgroup(&self) -> Option<String> {
+        let text = fs::read(format!("/proc/{}/cgroup", self.pid)).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().rev().find_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let (number, controllers) = (fields.next()?, fields.next()?);
+            (number == "0" || controllers == "name=systemd").then(|| fields.next())?
+        });
+        line.map(printable)
+    }
+
+    /// The container it runs in, as the first twelve digits of the number that
+    /// docker, podman and containerd give it, where its control group tells.
+    pub fn container(&self) -> Option<String> {
+        container_in(&self.cgroup()?)
+    }
+}
+
+/// A number of 64 hexadecimal digits.
+fn container_in(cgroup: &str) -> Option<String> {
+    cgroup
+        .split(|c: char| !c.is_ascii_hexdigit())
+        .find(|word| word.len() == 64)
+        .map(|word| word[..12].to_owned())
 }
 
 impl fmt::Display for Process {
@@ -44,11 +123,88 @@ impl fmt::Display for Process {
         if let Some(user) = &self.user {
             write!(f, " of {user}")?;
         }
-        Ok(())
+        match self.state {
+            Some(State::Stopped) => f.write_str(", stopped"),
+            Some(State::Uninterruptible) => f.write_str(", in an uninterruptible sleep"),
+            _ => Ok(()),
+        }
     }
 }
 
-/// How many characters of a command line a message carries.
+/// Looks processes up, and reads once what is the same for all of them.
+#[derive(Default)]
+pub(super) struct Directory {
+    users: Option<HashMap<u32, String>>,
+    booted: Option<SystemTime>,
+    known: HashMap<u32, Option<Process>>,
+}
+
+impl Directory {
+    pub(super) fn look_up(&mut self, pid: u32) -> Option<Process> {
+        if let Some(known) = self.known.get(&pid) {
+            return known.clone();
+        }
+        let process = self.read(pid);
+        self.known.insert(pid, process.clone());
+        process
+    }
+
+    fn read(&mut self, pid: u32) -> Option<Process> {
+        let Ok(status) = fs::read(format!("/proc/{pid}/status")) else {
+            // Hidden from us, or gone.
+            return Path::new(&format!("/proc/{pid}"))
+                .exists()
+                .then(|| unknown(pid));
+        };
+        let status = String::from_utf8_lossy(&status);
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+        let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let uid = uids.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok());
+        Some(Process {
+            command: command(pid),
+            user: uid.map(|uid| self.user(uid)),
+            uid,
+            started: self.started(pid),
+            state: state.and_then(|line| Some(State::of(line.split_ascii_whitespace().next()?))),
+            parent: field(&status, "PPid:").filter(|parent| *parent != 0),
+            ..unknown(pid)
+        })
+    }
+
+    fn user(&mut self, uid: u32) -> String {
+        let users = self.users.get_or_insert_with(users);
+        let name = users.get(&uid);
+        name.map_or_else(|| format!("uid {uid}"), Clone::clone)
+    }
+
+    fn started(&mut self, pid: u32) -> Option<SystemTime> {
+        let ticks = super::family::start_time(pid)?;
+        let booted = *self.booted.get_or_insert(boot_time()?);
+        booted.checked_add(Duration::from_secs_f64(
+            ticks as f64 / clock::ticks_per_second(),
+        ))
+    }
+}
+
+fn unknown(pid: u32) -> Process {
+    Process {
+        pid,
+        command: None,
+        user: None,
+        uid: None,
+        started: None,
+        state: None,
+        parent: None,
+    }
+}
+
+fn boot_time() -> Option<SystemTime> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    SystemTime::now().checked_sub(Duration::try_from_secs_f64(uptime).ok()?)
+}
+
+/// How many characters of a command line are kept.
 const COMMAND_LENGTH: usize = 120;
 
 fn command(pid: u32) -> Option<String> {
@@ -58,58 +214,80 @@ fn command(pid: u32) -> Option<String> {
         let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
         String::from_utf8_lossy(name.trim_ascii()).into_owned()
     } else {
+        // What is cut off need not be looked at.
+        let words = &words[..words.len().min(4 * COMMAND_LENGTH + 4)];
         String::from_utf8_lossy(words).replace('\0', " ")
     };
-    // A process may call itself anything; a message stays one line and does not touch a terminal.
-    let clean = text
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
-    let mut short: String = clean.clone().take(COMMAND_LENGTH).collect();
-    if clean.count() > COMMAND_LENGTH {
+    let clean = printable(&text);
+    let mut short: String = clean.chars().take(COMMAND_LENGTH).collect();
+    if clean.chars().count() > COMMAND_LENGTH {
         short.push('…');
     }
     Some(short)
 }
 
+/// A process may call itself anything; a message stays one line and does not touch a terminal.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
 /// From /etc/passwd alone: a static program has no other name service.
-fn user_name(uid: u32) -> String {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = passwd.lines().find_map(|line| {
+fn users() -> HashMap<u32, String> {
+    let passwd = fs::read("/etc/passwd").unwrap_or_default();
+    let passwd = String::from_utf8_lossy(&passwd);
+    let mut users = HashMap::new();
+    for line in passwd.lines() {
         let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    });
-    name.unwrap_or_else(|| format!("uid {uid}"))
+        if let (Some(name), Some(uid)) = (fields.next(), fields.nth(1))
+            && let Ok(uid) = uid.parse()
+        {
+            users.entry(uid).or_insert_with(|| printable(name));
+        }
+    }
+    users
 }
 
-/// The processes that have a locked description of this file open, as far as we
-/// may look at them.
-pub(crate) fn with_lock_open(file: Identity) -> Vec<Process> {
-    pids()
-        .filter_map(|pid| {
-            let mode = fs::read_dir(format!("/proc/{pid}/fdinfo"))
-                .ok()?
-                .flatten()
-                .find_map(|entry| lock_in(&fs::read_to_string(entry.path()).ok()?, file))?;
-            Process::look_up(pid, mode)
-        })
-        .collect()
-}
-
-fn lock_in(fdinfo: &str, file: Identity) -> Option<Mode> {
-    fdinfo
-        .lines()
-        .filter_map(|line| line.strip_prefix("lock:"))
-        .filter_map(proc_locks::parse)
-        .find(|entry| entry.is_on(file))
-        .map(|entry| entry.mode)
-}
-
-/// All processes of this pid namespace.
+/// All processes of this pid namespace, as far as they are not hidden.
 pub(crate) fn pids() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_are_known() {
+        let us = Process::of(std::process::id()).expect("we run");
+        assert_eq!(us.parent, Some(std::os::unix::process::parent_id()));
+        let started = us.started.expect("we were started");
+        let age = started.elapsed().expect("in the past");
+        assert!(age < Duration::from_secs(3600), "{age:?}");
+        assert!(
+            us.command
+                .is_some_and(|command| command.contains("holdlock"))
+        );
+        assert!(us.user.is_some() && us.state.is_some());
+    }
+
+    #[test]
+    fn containers_are_recognised() {
+        let id = "0123456789abcdef".repeat(4);
+        for cgroup in [
+            format!("/docker/{id}"),
+            format!("/system.slice/docker-{id}.scope"),
+            format!("/kubepods.slice/kubepods-pod12_34.slice/cri-containerd-{id}.scope"),
+        ] {
+            assert_eq!(
+                container_in(&cgroup).as_deref(),
+                Some("0123456789ab"),
+                "{cgroup}"
+            );
+        }
+        assert_eq!(container_in("/user.slice/session-4.scope"), None);
+    }
 }

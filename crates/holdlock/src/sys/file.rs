@@ -211,15 +211,73 @@ pub(crate) fn identity_at(path: &CStr, follow: bool) -> io::Result<Identity> {
 
 /// fstat(2), whose answer nobody needs.
 pub(crate) fn touch(fd: BorrowedFd<'_>) -> io::Result<()> {
+    stat_of(fd).map(drop)
+}
+
+fn stat_of(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
     // SAFETY: `stat` is plain data for which all-zero is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: an open descriptor and a valid place for the answer.
-    check(unsafe { libc::fstat(fd.as_raw_fd(), &mut stat) }).map(drop)
+    check(unsafe { libc::fstat(fd.as_raw_fd(), &mut stat) })?;
+    Ok(stat)
 }
 
 /// Major and minor number of a device, as /proc/locks prints them.
 pub(crate) fn device_numbers(device: u64) -> (u32, u32) {
     (libc::major(device), libc::minor(device))
+}
+
+/// Opens a file for nothing but to ask about it (O_PATH): whatever its permissions and its type.
+pub(crate) fn open_for_name(path: &Path) -> io::Result<std::fs::File> {
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open(path)
+}
+
+/// The inode of an open file.
+pub(crate) fn identity_of(fd: BorrowedFd<'_>) -> io::Result<Identity> {
+    let stat = stat_of(fd)?;
+    Ok(Identity {
+        device: stat.st_dev,
+        inode: stat.st_ino,
+    })
+}
+
+/// Whether stat(2) tells other numbers of files on this file system than the kernel's lock
+/// table does.
+pub(crate) fn hides_its_device(fd: BorrowedFd<'_>) -> bool {
+    matches!(
+        file_system(fd).as_str(),
+        "overlay" | "btrfs" | "bcachefs" | "unknown"
+    )
+}
+
+/// As many bytes of a `struct flock` as [`read_lock_request`] needs.
+pub(crate) const LOCK_REQUEST_SIZE: usize = size_of::<libc::flock>();
+
+/// Whether this is fcntl(F_OFD_SETLKW), as /proc/PID/syscall tells of it.
+pub(crate) fn is_blocking_ofd_lock(call: libc::c_long, command: u64) -> bool {
+    call == libc::SYS_fcntl && command == libc::F_OFD_SETLKW as u64
+}
+
+/// Mode, start and length of the request in another process's `struct flock`. None
+/// when that is none for a lock from a place that is counted from the file's start.
+pub(crate) fn read_lock_request(bytes: &[u8; LOCK_REQUEST_SIZE]) -> Option<(Mode, u64, u64)> {
+    use std::mem::offset_of;
+    let two = |at: usize| Some(i16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let eight = |at: usize| Some(i64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let mode = match i32::from(two(offset_of!(libc::flock, l_type))?) {
+        libc::F_WRLCK => Mode::Exclusive,
+        libc::F_RDLCK => Mode::Shared,
+        _ => return None,
+    };
+    if i32::from(two(offset_of!(libc::flock, l_whence))?) != libc::SEEK_SET {
+        return None;
+    }
+    let start = u64::try_from(eight(offset_of!(libc::flock, l_start))?).ok()?;
+    let length = u64::try_from(eight(offset_of!(libc::flock, l_len))?).ok()?;
+    Some((mode, start, length))
 }
 
 /// The name of the file system an open file is on, for error messages.
@@ -246,6 +304,7 @@ pub(crate) fn file_system(fd: BorrowedFd<'_>) -> String {
         0x0102_1994 => "tmpfs",
         0x8584_58f6 => "ramfs",
         0x9123_683e => "btrfs",
+        0xca45_1a4e => "bcachefs",
         0x5846_5342 => "xfs",
         0x2fc1_2fc1 => "zfs",
         0xf2f5_2010 => "f2fs",

@@ -1,0 +1,95 @@
+//! Who waits for an OFD lock: the kernel's lock table says -1, so the system calls
+//! that threads are blocked in are looked at (/proc/PID/task/TID/syscall, which takes
+//! the right to trace that process).
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::mounts::Mounts;
+use super::place::{Place, field};
+use super::process;
+use super::table::Range;
+use crate::Mode;
+use crate::sys::file;
+
+/// A thread in fcntl(F_OFD_SETLKW).
+#[derive(Clone, Debug)]
+pub(super) struct Blocked {
+    pub(super) pid: u32,
+    pub(super) descriptor: u32,
+    pub(super) place: Place,
+    pub(super) mode: Mode,
+    pub(super) range: Range,
+}
+
+/// All of them that can be seen, and how many processes could not be looked at.
+pub(super) fn look() -> (Vec<Blocked>, usize) {
+    let mut found = Vec::new();
+    let mut denied = 0;
+    for pid in process::pids() {
+        match of(pid) {
+            Ok(blocked) => found.extend(blocked),
+            Err(error) if is_denial(&error) => denied += 1,
+            Err(_) => {}
+        }
+    }
+    found.sort_by_key(|blocked| blocked.pid);
+    (found, denied)
+}
+
+fn is_denial(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+fn of(pid: u32) -> io::Result<Vec<Blocked>> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        match fs::read_to_string(task.path().join("syscall")) {
+            Ok(call) => found.extend(request(pid, &call)),
+            Err(error) if is_denial(&error) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+/// `72 0x3 0x26 0x7ffd… …`: the number of the call and its arguments.
+fn request(pid: u32, call: &str) -> Option<Blocked> {
+    let mut words = call.split_ascii_whitespace();
+    let number = words.next()?.parse().ok()?;
+    let mut argument = || {
+        let digits = words.next()?.strip_prefix("0x")?;
+        u64::from_str_radix(digits, 16).ok()
+    };
+    let (descriptor, command, at) = (argument()?, argument()?, argument()?);
+    if !file::is_blocking_ofd_lock(number, command) {
+        return None;
+    }
+    let descriptor = u32::try_from(descriptor).ok()?;
+    let mut request = [0; file::LOCK_REQUEST_SIZE];
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    memory.read_exact_at(&mut request, at).ok()?;
+    let (mode, start, length) = file::read_lock_request(&request)?;
+    Some(Blocked {
+        pid,
+        descriptor,
+        place: place(pid, descriptor)?,
+        mode,
+        range: Range {
+            start,
+            end: (length > 0).then(|| start.saturating_add(length - 1)),
+        },
+    })
+}
+
+/// The file of a descriptor, without asking the file system, which might not answer.
+fn place(pid: u32, descriptor: u32) -> Option<Place> {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).ok()?;
+    let (major, minor) = Mounts::of(pid).device(field(&info, "mnt_id:")?)?;
+    Some(Place {
+        major,
+        minor,
+        inode: field(&info, "ino:")?,
+    })
+}

@@ -1,0 +1,174 @@
+//! The locks that processes have open, from /proc/PID/fdinfo: who can release them,
+//! whoever took them.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::process;
+use super::table::{self, Entry};
+
+/// A lock on a file that a process has open.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub(super) descriptor: u32,
+    pub(super) entry: Entry,
+}
+
+/// What came of looking at a process.
+#[derive(Clone, Debug)]
+pub(super) enum Look {
+    /// All its locks.
+    Seen(Vec<Open>),
+    /// It belongs to somebody else.
+    Denied,
+    /// There is no such process, or it is a zombie.
+    Gone,
+}
+
+/// The processes looked at so far.
+#[derive(Default)]
+pub(super) struct Descriptors {
+    known: HashMap<u32, Look>,
+    everybody: bool,
+    our_mounts: Option<Option<PathBuf>>,
+    elsewhere: HashMap<u32, bool>,
+}
+
+impl Descriptors {
+    pub(super) fn of(&mut self, pid: u32) -> &Look {
+        self.known.entry(pid).or_insert_with(|| look(pid))
+    }
+
+    /// Looks at all processes. Some hundred microseconds for ten of them.
+    pub(super) fn look_at_everybody(&mut self) {
+        if !std::mem::replace(&mut self.everybody, true) {
+            for pid in process::pids() {
+                self.of(pid);
+            }
+        }
+    }
+
+    /// How many processes exist that we may not look at, of those looked at.
+    pub(super) fn denied(&self) -> usize {
+        let denied = |look: &&Look| matches!(look, Look::Denied);
+        self.known.values().filter(denied).count()
+    }
+
+    /// Everything seen so far, in the order of the process numbers.
+    pub(super) fn seen(&self) -> Vec<(u32, &Open)> {
+        let mut all: Vec<(u32, &Open)> = self
+            .known
+            .iter()
+            .filter_map(|(pid, look)| match look {
+                Look::Seen(open) => Some((*pid, open)),
+                _ => None,
+            })
+            .flat_map(|(pid, open)| open.iter().map(move |open| (pid, open)))
+            .collect();
+        all.sort_by_key(|(pid, open)| (*pid, open.descriptor));
+        all
+    }
+}
+
+/// The numbers of a process's descriptors, and what /proc says each is a link to.
+fn links(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    Ok(files.flatten().filter_map(|file| {
+        let descriptor = file.file_name().to_str()?.parse().ok()?;
+        Some((descriptor, fs::read_link(file.path()).ok()?))
+    }))
+}
+
+fn look(pid: u32) -> Look {
+    let links = match links(pid) {
+        Ok(links) => links,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Look::Denied,
+        Err(_) => return Look::Gone,
+    };
+    // To read a link takes a quarter of the time that fdinfo takes.
+    let files = links.filter(|(_, link)| can_be_locked(link));
+    Look::Seen(
+        files
+            .flat_map(|(descriptor, _)| locks_of(pid, descriptor))
+            .collect(),
+    )
+}
+
+/// The locks on what a descriptor has open.
+fn locks_of(pid: u32, descriptor: u32) -> Vec<Open> {
+    let info = fs::read(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap_or_default();
+    String::from_utf8_lossy(&info)
+        .lines()
+        .filter_map(|line| table::parse(line.strip_prefix("lock:")?))
+        .map(|entry| Open { descriptor, entry })
+        .collect()
+}
+
+/// The locks of a process on removed files of this name, and where those were.
+pub(super) fn on_removed(pid: u32, name: &OsStr) -> Vec<(PathBuf, Open)> {
+    let removed = links(pid)
+        .into_iter()
+        .flatten()
+        .filter_map(|(number, link)| {
+            let was = deleted(&link)?;
+            (was.file_name() == Some(name)).then(|| (was.to_owned(), number))
+        });
+    removed
+        .flat_map(|(was, number)| {
+            let locks = locks_of(pid, number).into_iter();
+            locks.map(move |open| (was.clone(), open))
+        })
+        .collect()
+}
+
+/// Sockets, pipes and what else has no path are left out.
+fn can_be_locked(link: &Path) -> bool {
+    let link = link.as_os_str().as_bytes();
+    link.starts_with(b"/") || link.starts_with(b"(unreachable)")
+}
+
+/// The path before it was removed.
+fn deleted(link: &Path) -> Option<&Path> {
+    let was = link.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
+    Some(Path::new(OsStr::from_bytes(was)))
+}
+
+/// Where a file is that a process has open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Whereabouts {
+    pub(super) path: PathBuf,
+    pub(super) removed: bool,
+    /// The path is one of another mount namespace than ours.
+    pub(super) elsewhere: bool,
+}
+
+impl Descriptors {
+    pub(super) fn whereabouts(&mut self, pid: u32, descriptor: u32) -> Option<Whereabouts> {
+        let door = format!("/proc/{pid}/fd/{descriptor}");
+        let link = fs::read_link(&door).ok()?;
+        // A file that is there may be called so.
+        let gone = |_: &&Path| fs::metadata(&door).is_ok_and(|metadata| metadata.nlink() == 0);
+        let was = deleted(&link).filter(gone);
+        Some(Whereabouts {
+            removed: was.is_some(),
+            path: was.unwrap_or(&link).to_owned(),
+            elsewhere: self.is_elsewhere(pid),
+        })
+    }
+
+    fn is_elsewhere(&mut self, pid: u32) -> bool {
+        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let ours = &self
+            .our_mounts
+            .get_or_insert_with(|| namespace(std::process::id()));
+        *self
+            .elsewhere
+            .entry(pid)
+            .or_insert_with(|| namespace(pid) != **ours)
+    }
+}

@@ -1,0 +1,102 @@
+//! Who started whom, and who waits for whom to end, from /proc/PID/stat.
+
+use std::collections::HashSet;
+use std::fs;
+
+/// The ancestors of a process, the nearest first.
+pub fn ancestors(pid: u32) -> Vec<u32> {
+    let mut line = Vec::new();
+    let mut seen = HashSet::from([pid]);
+    let mut next = pid;
+    while let Some(stat) = Stat::of(next) {
+        if stat.parent == 0 || !seen.insert(stat.parent) {
+            break;
+        }
+        line.push(stat.parent);
+        next = stat.parent;
+    }
+    line
+}
+
+/// Whether `ancestor`, one of a process's `ancestors`, cannot go on before that process
+/// ends. Certain of a program that holds locks for the sake of its command; of
+/// others when all from the ancestor down are asleep in a wait for a child. A program
+/// that starts something under its lock and does not wait for it is no obstacle.
+pub fn waits_for_descendant(ancestor: u32, ancestors: &[u32]) -> bool {
+    let Some(position) = ancestors.iter().position(|pid| *pid == ancestor) else {
+        return false;
+    };
+    let asleep = |pid: &u32| {
+        let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+        is_supervisor(*pid) || ["do_wait", "sigsuspend"].contains(&place.trim())
+    };
+    is_supervisor(ancestor) || ancestors[..=position].iter().all(asleep)
+}
+
+fn is_supervisor(pid: u32) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    ["holdlock", "flock"].contains(&name.trim())
+}
+
+/// How the threads of this library call themselves. They hold nothing.
+pub(crate) const HELPER: &str = "holdlock-";
+
+/// Whether all that a process does, one thread does: what it waits for, it waits for
+/// with everything it holds.
+pub(super) fn has_one_thread(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let others = tasks.into_iter().flatten().flatten().filter(|task| {
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        !name.starts_with(HELPER)
+    });
+    others.count() == 1
+}
+
+/// When the process was started, in clock ticks since the host was.
+pub fn start_time(pid: u32) -> Option<u64> {
+    Stat::of(pid).map(|stat| stat.start)
+}
+
+struct Stat {
+    parent: u32,
+    start: u64,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Stat> {
+        parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+}
+
+/// `1 (name) S 0 …`; the name may have spaces, parentheses and any bytes.
+fn parse(stat: &[u8]) -> Option<Stat> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    Some(Stat {
+        parent: fields.nth(1)?.parse().ok()?,
+        start: fields.nth(17)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_may_be_odd() {
+        let stat = b"7 (a) b\xff (c) S 5 7 7 0 -1 4 1 2 3 4 5 6 7 8 9 10 11 12 777 0\n";
+        let name = stat.iter().rposition(|byte| *byte == b')').unwrap();
+        assert_eq!(name, 11);
+        let stat = parse(stat).unwrap();
+        assert_eq!((stat.parent, stat.start), (5, 777));
+        assert!(parse(b"").is_none() && parse(b"7 (x) S").is_none());
+    }
+
+    #[test]
+    fn we_have_ancestors() {
+        let parent = std::os::unix::process::parent_id();
+        assert_eq!(ancestors(std::process::id()).first(), Some(&parent));
+        assert!(start_time(std::process::id()).is_some());
+    }
+}

@@ -1,0 +1,303 @@
+//! From lines of /proc/locks to files with holders and waiters.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+
+use super::blocked::{self, Blocked};
+use super::descriptors::{Descriptors, Look, Open, Whereabouts};
+use super::mounts::Mounts;
+use super::place::Place;
+use super::process::Directory;
+use super::table::{self, Entry, Kind};
+use super::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter};
+
+/// All locks.
+pub(super) fn host() -> io::Result<Snapshot> {
+    let table = table::read(|_| true)?;
+    let mut survey = Survey::default();
+    survey.take(table.entries);
+    if in_other_namespace() {
+        survey.take_unlisted(|_| true);
+    }
+    Ok(survey.finish())
+}
+
+/// What is being put together.
+#[derive(Default)]
+pub(super) struct Survey {
+    entries: Vec<Entry>,
+    pub(super) descriptors: Descriptors,
+    directory: Directory,
+    mounts: Option<Mounts>,
+    blocked: Option<Vec<Blocked>>,
+    untraced: usize,
+    /// Something was looked for among all processes.
+    searched: bool,
+}
+
+impl Survey {
+    pub(super) fn take(&mut self, entries: Vec<Entry>) {
+        self.entries.extend(entries);
+    }
+
+    pub(super) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// Adds the locks of processes we see which /proc/locks does not list, because
+    /// they were taken in another pid namespace.
+    pub(super) fn take_unlisted(&mut self, wanted: impl Fn(&Entry) -> bool) {
+        self.descriptors.look_at_everybody();
+        self.searched = true;
+        let listed: std::collections::HashSet<Place> =
+            self.entries.iter().map(|entry| entry.place).collect();
+        let mut found: Vec<Entry> = Vec::new();
+        for (_, open) in self.descriptors.seen() {
+            let entry = &open.entry;
+            if wanted(entry) && !listed.contains(&entry.place) && !found.contains(entry) {
+                found.push(entry.clone());
+            }
+        }
+        self.entries.extend(found);
+    }
+
+    pub(super) fn finish(mut self) -> Snapshot {
+        let files = self.by_file();
+        self.look_at_holders(&files);
+        let mut open: HashMap<Place, Vec<(u32, Open)>> = HashMap::new();
+        for (pid, lock) in self.descriptors.seen() {
+            let here = open.entry(lock.entry.place).or_default();
+            here.push((pid, lock.clone()));
+        }
+        let files = files
+            .into_iter()
+            .map(|(place, entries)| {
+                let open = open.remove(&place).unwrap_or_default();
+                self.file(place, &entries, open)
+            })
+            .collect();
+        Snapshot {
+            files,
+            unseen: self.unseen(),
+        }
+    }
+
+    /// The entries of each file, in the order of the table.
+    fn by_file(&mut self) -> Vec<(Place, Vec<Entry>)> {
+        let mut files: Vec<(Place, Vec<Entry>)> = Vec::new();
+        let mut index: HashMap<Place, usize> = HashMap::new();
+        for entry in self.entries.drain(..) {
+            let at = *index.entry(entry.place).or_insert_with(|| {
+                files.push((entry.place, Vec::new()));
+                files.len() - 1
+            });
+            files[at].1.push(entry);
+        }
+        files
+    }
+
+    /// Looks at the takers of locks, and where one is not its holder, at everybody.
+    fn look_at_holders(&mut self, files: &[(Place, Vec<Entry>)]) {
+        for entry in files.iter().flat_map(|(_, entries)| entries) {
+            if !entry.is_held() {
+                continue;
+            }
+            let has_it = match entry.pid.map(|pid| self.descriptors.of(pid)) {
+                Some(Look::Seen(open)) => open.iter().any(|open| open.entry.is_same_lock(entry)),
+                // The kernel's word is all there is.
+                Some(Look::Denied) => true,
+                Some(Look::Gone) | None => false,
+            };
+            // A lease of a process that is gone cannot be.
+            if !has_it && entry.kind != Kind::Lease {
+                self.descriptors.look_at_everybody();
+                self.searched = true;
+                return;
+            }
+        }
+    }
+
+    fn file(&mut self, place: Place, entries: &[Entry], open: Vec<(u32, Open)>) -> LockedFile {
+        let whereabouts = self.whereabouts(&open);
+        let locks = self.locks(entries, open);
+        let (path, removed, elsewhere) = match whereabouts {
+            Some(Whereabouts {
+                path,
+                removed,
+                elsewhere,
+            }) => (Some(path), removed, elsewhere),
+            None => (None, false, false),
+        };
+        let mount_point = match path {
+            Some(_) => None,
+            None => {
+                let mounts = self.mounts.get_or_insert_with(Mounts::ours);
+                mounts.point_of(place.device())
+            }
+        };
+        LockedFile {
+            place,
+            path,
+            removed,
+            elsewhere,
+            mount_point,
+            locks,
+            waiters: self.waiters(place, entries),
+        }
+    }
+
+    /// Where the file is: best as somebody in our own mount namespace sees it.
+    fn whereabouts(&mut self, open: &[(u32, Open)]) -> Option<Whereabouts> {
+        let mut first = None;
+        for (pid, open) in open {
+            match self.descriptors.whereabouts(*pid, open.descriptor) {
+                Some(found) if !found.elsewhere => return Some(found),
+                found => first = first.or(found),
+            }
+        }
+        first
+    }
+
+    fn locks(&mut self, entries: &[Entry], mut open: Vec<(u32, Open)>) -> Vec<Lock> {
+        let held: Vec<&Entry> = entries.iter().filter(|entry| entry.is_held()).collect();
+        let mut locks = Vec::with_capacity(held.len());
+        for (position, entry) in held.iter().enumerate() {
+            let more = held[position + 1..].iter().any(|other| other == entry);
+            let first = !held[..position].iter().any(|other| other == entry);
+            let mine = taken_out(&mut open, entry, more);
+            let denied = entry
+                .pid
+                .is_none_or(|pid| matches!(self.descriptors.of(pid), Look::Denied));
+            if mine.is_empty() && !first && !denied {
+                // The table moved between two reads, and told of one lock twice.
+                continue;
+            }
+            locks.push(self.lock(entry, mine));
+        }
+        locks
+    }
+
+    fn lock(&mut self, entry: &Entry, open: Vec<(u32, Open)>) -> Lock {
+        let mut holders: Vec<Holder> = Vec::new();
+        for (pid, open) in open {
+            // Copies of a descriptor are one holder's.
+            if holders.iter().any(|holder| holder.process.pid == pid) {
+                continue;
+            }
+            if let Some(process) = self.directory.look_up(pid) {
+                holders.push(Holder {
+                    process,
+                    descriptor: Some(open.descriptor),
+                });
+            }
+        }
+        if holders.is_empty()
+            && let Some(pid) = entry.pid
+            && (matches!(self.descriptors.of(pid), Look::Denied) || entry.kind == Kind::Lease)
+            && let Some(process) = self.directory.look_up(pid)
+        {
+            holders.push(Holder {
+                process,
+                descriptor: None,
+            });
+        }
+        holders.sort_by_key(|holder| Some(holder.process.pid) != entry.pid);
+        Lock {
+            kind: entry.kind,
+            mode: entry.mode,
+            range: entry.range,
+            taker: entry.pid,
+            holders,
+        }
+    }
+
+    fn waiters(&mut self, place: Place, entries: &[Entry]) -> Vec<Waiter> {
+        let mut waiting: Vec<&Entry> = entries.iter().filter(|entry| !entry.is_held()).collect();
+        // Those of one turn in the order in which the kernel wakes them.
+        waiting.sort_by_key(|entry| entry.turn);
+        let unnamed = waiting.iter().any(|entry| entry.pid.is_none());
+        let mut blocked = if unnamed {
+            self.blocked_at(place)
+        } else {
+            Vec::new()
+        };
+        waiting
+            .iter()
+            .map(|entry| {
+                let (pid, descriptor) = match entry.pid {
+                    Some(pid) => (Some(pid), None),
+                    None => match one_of(&mut blocked, entry) {
+                        Some(blocked) => (Some(blocked.pid), Some(blocked.descriptor)),
+                        None => (None, None),
+                    },
+                };
+                Waiter {
+                    kind: entry.kind,
+                    mode: entry.mode,
+                    range: entry.range,
+                    turn: entry.turn,
+                    process: pid.and_then(|pid| self.directory.look_up(pid)),
+                    descriptor,
+                }
+            })
+            .collect()
+    }
+
+    fn blocked_at(&mut self, place: Place) -> Vec<Blocked> {
+        let untraced = &mut self.untraced;
+        let all = self.blocked.get_or_insert_with(|| {
+            let (found, denied) = blocked::look();
+            *untraced = denied;
+            found
+        });
+        let here = all.iter().filter(|blocked| blocked.place == place);
+        here.cloned().collect()
+    }
+
+    fn unseen(&self) -> Vec<Unseen> {
+        let mut unseen = Vec::new();
+        let denied = if self.searched {
+            self.descriptors.denied()
+        } else {
+            0
+        };
+        match denied.max(self.untraced) {
+            0 => {}
+            number => unseen.push(Unseen::Processes(number)),
+        }
+        if in_other_namespace() {
+            unseen.push(Unseen::OtherNamespaces);
+        }
+        unseen
+    }
+}
+
+/// The descriptors that have this lock. When `more` locks just like it follow, and the
+/// kernel does not say which descriptor has which, only those of one process: and of
+/// those only one.
+fn taken_out(open: &mut Vec<(u32, Open)>, entry: &Entry, more: bool) -> Vec<(u32, Open)> {
+    let mut mine = Vec::new();
+    let mut others = Vec::new();
+    for (pid, lock) in open.drain(..) {
+        let fits = lock.entry.is_same_lock(entry) && !(more && !mine.is_empty());
+        if fits { &mut mine } else { &mut others }.push((pid, lock));
+    }
+    *open = others;
+    mine
+}
+
+/// Somebody who asks for just this.
+fn one_of(blocked: &mut Vec<Blocked>, entry: &Entry) -> Option<Blocked> {
+    let at = blocked
+        .iter()
+        .position(|blocked| blocked.mode == entry.mode && blocked.range == entry.range)?;
+    Some(blocked.remove(at))
+}
+
+/// Whether there are processes outside of our pid namespace.
+pub(super) fn in_other_namespace() -> bool {
+    // The number of the first one is part of the kernel's interface (PROC_PID_INIT_INO).
+    const FIRST: &str = "pid:[4026531836]";
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
+}
