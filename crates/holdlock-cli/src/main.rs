@@ -12,6 +12,7 @@ mod flock;
 mod lockdir;
 mod report;
 mod run;
+mod show;
 mod sys;
 
 use std::ffi::OsString;

@@ -14,6 +14,7 @@ use rustix::process::getpgrp;
 use super::family;
 use super::ring::{Place, Table};
 use super::{Progress, Settings};
+use crate::show::time::span;
 
 /// A wait that is over before that is nobody's concern.
 const SOON: Duration = Duration::from_millis(500);
@@ -177,17 +178,6 @@ fn short(lock: &OsStr) -> String {
     }
 }
 
-/// `12 s`, `3 min`, `2 h 5 min`
-fn span(waited: Duration) -> String {
-    let seconds = waited.as_secs();
-    match (seconds / 3600, seconds / 60) {
-        (0, 0) => format!("{seconds} s"),
-        (0, 1..=9) => format!("{} min {} s", seconds / 60, seconds % 60),
-        (0, minutes) => format!("{minutes} min"),
-        (hours, minutes) => format!("{hours} h {} min", minutes % 60),
-    }
-}
-
 fn write(text: &str) {
     // Nobody is left to tell when that fails.
     let _ = io::stderr().write_all(text.as_bytes());
@@ -204,18 +194,5 @@ mod tests {
         let shown = short(OsStr::new(&long));
         assert!(shown.starts_with("…b") && shown.ends_with("/ä.lock"));
         assert_eq!(shown.chars().count(), 37);
-    }
-
-    #[test]
-    fn spans_are_as_exact_as_they_are_of_use() {
-        for (seconds, text) in [
-            (0, "0 s"),
-            (59, "59 s"),
-            (125, "2 min 5 s"),
-            (600, "10 min"),
-            (7500, "2 h 5 min"),
-        ] {
-            assert_eq!(span(Duration::from_secs(seconds)), text);
-        }
     }
 }

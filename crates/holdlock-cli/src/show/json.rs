@@ -1,0 +1,97 @@
+//! Processes and locks in JSON, the same in every subcommand.
+
+use std::path::Path;
+
+use holdlock::inspect::{Holder, LockedFile, Place, Process, Range, Unseen, Waiter};
+use serde_json::{Value, json};
+
+use super::time::utc;
+
+/// What a `process` is in the documents' schema, for the help.
+#[allow(dead_code)]
+pub(crate) const PROCESS_FIELDS: &str = "\
+pid, command, user, uid, started (RFC 3339, when the process was), state (running,
+    sleeping, uninterruptible, stopped, traced, zombie, other), parent, cgroup,
+    container; null is what could not be read";
+
+/// A process.
+pub(crate) fn process(process: &Process) -> Value {
+    json!({
+        "pid": process.pid,
+        "command": process.command,
+        "user": process.user,
+        "uid": process.uid,
+        "started": process.started.map(utc),
+        "state": process.state.map(|state| state.to_string()),
+        "parent": process.parent,
+        "cgroup": process.cgroup(),
+        "container": process.container(),
+    })
+}
+
+/// A process that keeps a lock.
+pub(crate) fn holder(holder: &Holder) -> Value {
+    json!({
+        "process": process(&holder.process),
+        "descriptor": holder.descriptor,
+    })
+}
+
+/// A request that waits.
+pub(crate) fn waiter(waiter: &Waiter) -> Value {
+    json!({
+        "kind": waiter.kind.to_string(),
+        "mode": waiter.mode.to_string(),
+        "range": range(waiter.range),
+        "turn": waiter.turn,
+        "process": waiter.process.as_ref().map(process),
+        "descriptor": waiter.descriptor,
+    })
+}
+
+/// A file with its locks and the requests that wait.
+pub(crate) fn file(file: &LockedFile) -> Value {
+    let locks = file.locks.iter().map(|lock| {
+        json!({
+            "kind": lock.kind.to_string(),
+            "mode": lock.mode.to_string(),
+            "range": range(lock.range),
+            "taker": lock.taker,
+            "inherited": lock.is_inherited(),
+            "holders": lock.holders.iter().map(holder).collect::<Value>(),
+        })
+    });
+    json!({
+        "path": file.path.as_deref().map(path),
+        "removed": file.removed,
+        "elsewhere": file.elsewhere,
+        "mount_point": file.mount_point.as_deref().map(path),
+        "place": place(file.place),
+        "mixes_families": file.mixes_families(),
+        "locks": locks.collect::<Value>(),
+        "waiters": file.waiters.iter().map(waiter).collect::<Value>(),
+    })
+}
+
+/// What could not be seen, one sentence each.
+pub(crate) fn unseen(unseen: &[Unseen]) -> Value {
+    unseen.iter().map(ToString::to_string).collect()
+}
+
+/// `{"device": "fe:00", "inode": 12}`
+pub(crate) fn place(place: Place) -> Value {
+    json!({
+        "device": format!("{:02x}:{:02x}", place.major, place.minor),
+        "inode": place.inode,
+    })
+}
+
+/// First and last byte; null is the end of the file, wherever that may come to be.
+fn range(range: Range) -> Value {
+    json!({"start": range.start, "end": range.end})
+}
+
+/// JSON is Unicode: other bytes become U+FFFD.
+pub(crate) fn path(path: &Path) -> Value {
+    path.to_string_lossy().into()
+}
