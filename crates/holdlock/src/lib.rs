@@ -69,6 +69,8 @@ mod options;
 mod orphan;
 mod registry;
 mod release;
+mod ring;
+mod sentinel;
 mod sys;
 mod wait;
 mod waiter_thread;

@@ -11,8 +11,9 @@ use crate::acquire::TryOpen;
 use crate::gate::Gate;
 use crate::inspect::{self, Place, Process};
 use crate::open::LockName;
+use crate::sentinel::Watch;
 use crate::sys::fork::ForkCell;
-use crate::{Error, Guard, LockOptions, OwnedGuard, Request, registry};
+use crate::{Error, Guard, LockOptions, Mode, OwnedGuard, Request, registry};
 
 /// A lock that processes share by the path of a file.
 ///
@@ -92,7 +93,8 @@ impl FileLock {
     /// # Errors
     ///
     /// * [`Error::Deadlock`] when this thread holds the lock already by a
-    ///   [`Guard`], through this or another `FileLock` on the same file.
+    ///   [`Guard`], through this or another `FileLock` on the same file; and, after half a
+    ///   second, when the wait closes a ring of processes or threads that wait for one another.
     /// * [`Error::RemovedWhileHeld`] when the lock file is missing and a process
     ///   was found that holds the lock on the removed one.
     /// * [`Error::Unsupported`] when the file system cannot lock.
@@ -199,8 +201,14 @@ impl FileLock {
         }
     }
 
+    /// Has a wait of this thread looked after.
+    pub(crate) fn watch(&self, mode: Mode, began: Instant) -> Watch {
+        let gate = self.gate().clone();
+        Watch::begin(gate, self.name.clone(), self.options.family, mode, began)
+    }
+
     /// This process's gate; after a fork, a fresh one without a file.
-    pub(crate) fn gate(&self) -> &Gate {
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.gate.get_or_make(|| {
             let gate = Arc::new(Gate::new());
             registry::add(self.options.family, &gate);

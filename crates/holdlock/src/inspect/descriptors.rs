@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::process;
 use super::table::{self, Entry};
+use super::{OpenLock, process};
 
 /// A lock on a file that a process has open.
 #[derive(Clone, Debug)]
@@ -85,22 +85,35 @@ fn links(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
 }
 
 fn look(pid: u32) -> Look {
-    let links = match links(pid) {
-        Ok(links) => links,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Look::Denied,
-        Err(_) => return Look::Gone,
-    };
+    match all_of(pid) {
+        Ok(open) => Look::Seen(open),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Look::Denied,
+        Err(_) => Look::Gone,
+    }
+}
+
+fn all_of(pid: u32) -> io::Result<Vec<Open>> {
     // To read a link takes a quarter of the time that fdinfo takes.
-    let files = links.filter(|(_, link)| can_be_locked(link));
-    Look::Seen(
-        files
-            .flat_map(|(descriptor, _)| locks_of(pid, descriptor))
-            .collect(),
-    )
+    let files = links(pid)?.filter(|(_, link)| can_be_locked(link));
+    Ok(files
+        .flat_map(|(descriptor, _)| locks_by(pid, descriptor))
+        .collect())
+}
+
+/// The locks of a process, in the public form.
+pub(super) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
+    let public = |open: Open| OpenLock {
+        descriptor: open.descriptor,
+        place: open.entry.place,
+        kind: open.entry.kind,
+        mode: open.entry.mode,
+        range: open.entry.range,
+    };
+    Ok(all_of(pid)?.into_iter().map(public).collect())
 }
 
 /// The locks on what a descriptor has open.
-fn locks_of(pid: u32, descriptor: u32) -> Vec<Open> {
+fn locks_by(pid: u32, descriptor: u32) -> Vec<Open> {
     let info = fs::read(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap_or_default();
     String::from_utf8_lossy(&info)
         .lines()
@@ -120,7 +133,7 @@ pub(super) fn on_removed(pid: u32, name: &OsStr) -> Vec<(PathBuf, Open)> {
         });
     removed
         .flat_map(|(was, number)| {
-            let locks = locks_of(pid, number).into_iter();
+            let locks = locks_by(pid, number).into_iter();
             locks.map(move |open| (was.clone(), open))
         })
         .collect()

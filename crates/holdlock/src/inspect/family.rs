@@ -43,7 +43,7 @@ pub(crate) const HELPER: &str = "holdlock-";
 
 /// Whether all that a process does, one thread does: what it waits for, it waits for
 /// with everything it holds.
-pub(super) fn has_one_thread(pid: u32) -> bool {
+pub(crate) fn has_one_thread(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let others = tasks.into_iter().flatten().flatten().filter(|task| {
         let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();

@@ -84,6 +84,24 @@ pub(crate) fn waiters(place: Place) -> io::Result<Vec<Process>> {
         .collect())
 }
 
+/// The files for which somebody waits, if one of `kept` is among them.
+pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
+    let entries = table::read(|_| true)?.entries;
+    let waiting = entries.iter().filter(|entry| !entry.is_held());
+    let contended: HashSet<Place> = waiting.map(|entry| entry.place).collect();
+    if contended.is_disjoint(kept) {
+        return Ok(None);
+    }
+    let mut survey = Survey::default();
+    let entries = entries.into_iter();
+    survey.take(
+        entries
+            .filter(|entry| contended.contains(&entry.place))
+            .collect(),
+    );
+    Ok(Some(survey.finish()))
+}
+
 /// Removed files that were at `path` and on which a living process holds a lock that
 /// meets `kind`, as far as /proc shows them.
 pub(crate) fn removed(path: &Path, kind: Kind) -> io::Result<Snapshot> {

@@ -33,6 +33,8 @@ pub struct Deadlock {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
+    /// The thread that waits, where it is one of this process and known.
+    pub thread: Option<u32>,
     /// Who waits.
     pub waiter: Process,
     /// For a lock on which file.
@@ -132,11 +134,15 @@ impl<'s> Graph<'s> {
                     continue;
                 };
                 let pid = process.pid;
+                let known = ours.is_some_and(|ours| ours.pid == pid);
+                if known && ours.is_some_and(|ours| ours.place != file.place) {
+                    // Another thread's.
+                    continue;
+                }
                 let line = family.line(process);
                 let number = waits.len();
                 let mut is_part = false;
                 if holders.contains(&pid) {
-                    let known = ours.is_some_and(|ours| ours.pid == pid);
                     let alone = known
                         || !strict
                         || *threads
@@ -246,6 +252,7 @@ impl<'s> Graph<'s> {
         let step = |link: &Link<'s>| {
             let wait = &self.waits[link.wait];
             Step {
+                thread: None,
                 waiter: wait.process.clone(),
                 place: wait.file.place,
                 path: wait.file.path.clone(),
@@ -327,7 +334,14 @@ impl Family {
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.steps.iter().enumerate() {
-            if number == 0 {
+            if let Some(thread) = step.thread {
+                let then = if number == 0 {
+                    ""
+                } else {
+                    ", which waits for "
+                };
+                write!(f, "{then}thread {thread} of {}", step.waiter)?;
+            } else if number == 0 {
                 write!(f, "{}", step.waiter)?;
             } else {
                 let before = &self.steps[number - 1].holder;
