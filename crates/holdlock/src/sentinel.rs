@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::gate::{Gate, Owner};
 use crate::inspect::{Deadlock, HELPER};
 use crate::open::LockName;
-use crate::ring;
+use crate::ring::{self, Round};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::interrupt::{self, ThreadId};
 use crate::sys::signal;
@@ -20,11 +20,7 @@ use crate::{Family, Mode};
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// After the first look, after the second, and so on. Who closes a ring sees it at the first
 /// look; later ones are for rings that somebody else has closed.
-const NEXT_LOOKS: [Duration; 3] = [
-    Duration::from_secs(2),
-    Duration::from_secs(10),
-    Duration::from_secs(60),
-];
+const NEXT_LOOKS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 /// When two members of a ring look at it, the one that was started last gives way. The
 /// others look again after this time, and give way if it has not.
 const SUSPICION: Duration = Duration::from_secs(1);
@@ -208,8 +204,9 @@ fn look(shared: &Shared, now: Instant) {
         .collect();
     drop(state);
     due.sort_by_key(|(record, _)| std::cmp::Reverse(record.began));
+    let round = Round::new(&all);
     for (record, suspicion) in due {
-        let suspicion = match ring::closed_by(&record, &all) {
+        let suspicion = match round.closed_by(&record) {
             Some(ring) if suspicion || ring::gives_way(&ring) => {
                 end(&record, ring);
                 false

@@ -129,8 +129,8 @@ impl<'a> Request<'a> {
     ///
     /// A helper thread does it, which is started by the first wait of a process and ends some
     /// seconds after the last one. It reads the fdinfo of this process and of its
-    /// ancestors; only when one of them holds another lock, /proc/locks, after 0.5, 2.5, 12.5
-    /// seconds and then every minute.
+    /// ancestors; only when one of them holds another lock, /proc/locks; after 0.5 seconds, after 10.5
+    /// and then every minute.
     pub fn notice_deadlocks(mut self, notice: bool) -> Self {
         self.notice_deadlocks = notice;
         self

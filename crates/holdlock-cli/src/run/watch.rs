@@ -93,8 +93,7 @@ impl Shared {
 
 fn watch(subject: &Subject, shared: &Shared) {
     let us = std::process::id();
-    let line = inspect::ancestors(us);
-    if let Some(holder) = inherited(us, &line, subject) {
+    if let Some(holder) = inherited(us, subject) {
         return shared.give_up(subject, Ancestor(holder));
     }
     let mut seen = Seen::default();
@@ -126,7 +125,7 @@ fn watch(subject: &Subject, shared: &Shared) {
 
         // It may not have been asleep in its wait yet when we looked first.
         // What we have ourselves by now may be the very lock we waited for.
-        let holder = inherited(us, &line, subject);
+        let holder = inherited(us, subject);
         if let Some(holder) = holder.filter(|holder| *holder != us) {
             return shared.give_up(subject, Ancestor(holder));
         }
@@ -140,8 +139,8 @@ fn watch(subject: &Subject, shared: &Shared) {
 
 /// The ancestor that has a lock open which keeps us out, and waits for us. Or
 /// ourselves: what became us may have had the lock and left it open.
-fn inherited(us: u32, line: &[u32], subject: &Subject) -> Option<u32> {
-    // The file may have been replaced meanwhile.
+fn inherited(us: u32, subject: &Subject) -> Option<u32> {
+    // The file may have been replaced meanwhile, and the ancestors asleep by now.
     let place = Place::of(subject.lock.path()).ok()?;
     let keeps_us_out = |pid: u32| {
         let locks = inspect::locks_of(pid).unwrap_or_default();
@@ -150,10 +149,8 @@ fn inherited(us: u32, line: &[u32], subject: &Subject) -> Option<u32> {
             lock.kind == Kind::Flock && lock.place == place && !shared
         })
     };
-    match line.iter().copied().find(|pid| keeps_us_out(*pid)) {
-        Some(holder) => inspect::waits_for_descendant(holder, line).then_some(holder),
-        None => keeps_us_out(us).then_some(us),
-    }
+    let ancestors = inspect::waiting_ancestors(us).into_iter();
+    ancestors.chain([us]).find(|pid| keeps_us_out(*pid))
 }
 
 /// What the user is told about a wait that could never have ended.

@@ -52,7 +52,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use family::{ancestors, start_time, waits_for_descendant};
+pub use family::{ancestors, start_time, waiting_ancestors};
 pub use place::Place;
 pub use process::{Process, State};
 pub use table::{Kind, Range};

@@ -139,7 +139,6 @@ impl<'s> Graph<'s> {
                     // Another thread's.
                     continue;
                 }
-                let line = family.line(process);
                 let number = waits.len();
                 let mut is_part = false;
                 if holders.contains(&pid) {
@@ -153,11 +152,10 @@ impl<'s> Graph<'s> {
                         is_part = true;
                     }
                 }
-                for ancestor in line.iter().filter(|pid| holders.contains(pid)) {
-                    if family::waits_for_descendant(*ancestor, &line) {
-                        kept_by.entry(*ancestor).or_default().push(number);
-                        is_part = true;
-                    }
+                let waiting = family.waiting_ancestors(process);
+                for ancestor in waiting.iter().filter(|pid| holders.contains(pid)) {
+                    kept_by.entry(*ancestor).or_default().push(number);
+                    is_part = true;
                 }
                 if is_part {
                     waits.push(Wait {
@@ -309,24 +307,20 @@ fn holders_of_contended(snapshot: &Snapshot) -> HashSet<u32> {
         .collect()
 }
 
-/// Ancestors, each looked up once.
+/// Ancestors that wait, looked up once for all children of one process.
 #[derive(Default)]
 struct Family {
-    lines: HashMap<u32, Vec<u32>>,
+    waiting: HashMap<u32, Vec<u32>>,
 }
 
 impl Family {
-    fn line(&mut self, process: &Process) -> Vec<u32> {
+    fn waiting_ancestors(&mut self, process: &Process) -> &[u32] {
         let Some(parent) = process.parent else {
-            return Vec::new();
+            return &[];
         };
-        let above = self
-            .lines
+        self.waiting
             .entry(parent)
-            .or_insert_with(|| family::ancestors(parent));
-        std::iter::once(parent)
-            .chain(above.iter().copied())
-            .collect()
+            .or_insert_with(|| family::waiting_ancestors(process.pid))
     }
 }
 
