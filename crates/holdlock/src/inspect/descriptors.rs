@@ -10,7 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::table::{self, Entry};
-use super::{OpenLock, process};
+use super::{OpenLock, family, process};
+use crate::sys::process::exists;
 
 /// A lock on a file that a process has open.
 #[derive(Clone, Debug)]
@@ -87,7 +88,11 @@ fn links(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
 fn look(pid: u32) -> Look {
     match all_of(pid) {
         Ok(open) => Look::Seen(open),
+        // A zombie holds nothing, whosever it is.
+        Err(_) if family::is_zombie(pid) => Look::Gone,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Look::Denied,
+        // /proc may be mounted so that it hides the processes of others (hidepid).
+        Err(_) if exists(pid) => Look::Denied,
         Err(_) => Look::Gone,
     }
 }

@@ -60,6 +60,11 @@ pub(crate) fn has_one_thread(pid: u32) -> bool {
     others.count() == 1
 }
 
+/// Whether the process has ended, and only its number is left.
+pub(super) fn is_zombie(pid: u32) -> bool {
+    Stat::of(pid).is_some_and(|stat| ["Z", "X"].contains(&stat.state.as_str()))
+}
+
 /// When the process was started, in clock ticks since the host was.
 pub fn start_time(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start)
@@ -67,6 +72,7 @@ pub fn start_time(pid: u32) -> Option<u64> {
 
 struct Stat {
     name: String,
+    state: String,
     parent: u32,
     start: u64,
 }
@@ -85,7 +91,8 @@ fn parse(stat: &[u8]) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     Some(Stat {
         name: String::from_utf8_lossy(stat.get(begin..end)?).into_owned(),
-        parent: fields.nth(1)?.parse().ok()?,
+        state: fields.next()?.to_owned(),
+        parent: fields.next()?.parse().ok()?,
         start: fields.nth(17)?.parse().ok()?,
     })
 }

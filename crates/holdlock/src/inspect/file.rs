@@ -13,6 +13,7 @@ use super::survey::{Survey, in_other_namespace};
 use super::table::{self, Entry, Kind, Table};
 use super::{LockedFile, Process, Snapshot, process};
 use crate::sys::file::{self, Identity};
+use crate::sys::process::exists;
 
 /// How often a table that came in pieces is read to be sure that a lock is not in it.
 const READS: u32 = 3;
@@ -136,7 +137,10 @@ fn removed_files(path: &Path, on_device: Vec<Entry>, wanted: impl Fn(&Entry) -> 
     let takers: HashSet<Option<u32>> = held.map(|entry| entry.pid).collect();
     takers.iter().copied().flatten().for_each(&mut look_at);
     // The taker is not told, or gone and survived by a child: look at everybody.
-    if takers.iter().any(|taker| taker.is_none_or(is_gone)) {
+    if takers
+        .iter()
+        .any(|taker| taker.is_none_or(|pid| !exists(pid)))
+    {
         process::pids().for_each(&mut look_at);
     }
     let mut survey = Survey::default();
@@ -147,10 +151,6 @@ fn removed_files(path: &Path, on_device: Vec<Entry>, wanted: impl Fn(&Entry) -> 
             .collect(),
     );
     survey.finish()
-}
-
-fn is_gone(pid: u32) -> bool {
-    !Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// The directory of a path, as the process sees it, which may have other mounts and
