@@ -78,18 +78,41 @@ impl Descriptors {
 
 /// The numbers of a process's descriptors, and what /proc says each is a link to.
 fn links(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
-    let files = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    let mut files = fs::read_dir(format!("/proc/{pid}/fd"))?.peekable();
+    if files.peek().is_none()
+        && let Some(thread) = another_thread(pid)
+    {
+        files = fs::read_dir(format!("/proc/{thread}/fd"))?.peekable();
+    }
     Ok(files.flatten().filter_map(|file| {
         let descriptor = file.file_name().to_str()?.parse().ok()?;
         Some((descriptor, fs::read_link(file.path()).ok()?))
     }))
 }
 
+/// What is in a process's directory for one descriptor (`fd`) or about it (`fdinfo`).
+fn door(pid: u32, directory: &str, descriptor: u32) -> PathBuf {
+    let of = |thread: u32| PathBuf::from(format!("/proc/{thread}/{directory}/{descriptor}"));
+    let first = of(pid);
+    if fs::symlink_metadata(&first).is_ok() {
+        return first;
+    }
+    another_thread(pid).map_or(first, of)
+}
+
+/// A thread that goes on although the first one of its process has ended: then /proc
+/// tells of the first that it has nothing open any more.
+fn another_thread(pid: u32) -> Option<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let mut numbers = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+    numbers.find(|number| *number != pid)
+}
+
 fn look(pid: u32) -> Look {
     match all_of(pid) {
         Ok(open) => Look::Seen(open),
         // A zombie holds nothing, whosever it is.
-        Err(_) if family::is_zombie(pid) => Look::Gone,
+        Err(_) if family::is_zombie(pid) && another_thread(pid).is_none() => Look::Gone,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Look::Denied,
         // /proc may be mounted so that it hides the processes of others (hidepid).
         Err(_) if exists(pid) => Look::Denied,
@@ -119,7 +142,9 @@ pub(super) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
 
 /// The locks on what a descriptor has open.
 fn locks_by(pid: u32, descriptor: u32) -> Vec<Open> {
-    let info = fs::read(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap_or_default();
+    let info = fs::read(format!("/proc/{pid}/fdinfo/{descriptor}"));
+    let info = info.or_else(|_| fs::read(door(pid, "fdinfo", descriptor)));
+    let info = info.unwrap_or_default();
     String::from_utf8_lossy(&info)
         .lines()
         .filter_map(|line| table::parse(line.strip_prefix("lock:")?))
@@ -134,7 +159,8 @@ pub(super) fn on_removed(pid: u32, name: &OsStr) -> Vec<(PathBuf, Open)> {
         .flatten()
         .filter_map(|(number, link)| {
             let was = deleted(&link)?;
-            (was.file_name() == Some(name)).then(|| (was.to_owned(), number))
+            let is_it = was.file_name() == Some(name) && has_no_name(&door(pid, "fd", number));
+            is_it.then(|| (was.to_owned(), number))
         });
     removed
         .flat_map(|(was, number)| {
@@ -150,10 +176,15 @@ fn can_be_locked(link: &Path) -> bool {
     link.starts_with(b"/") || link.starts_with(b"(unreachable)")
 }
 
-/// The path before it was removed.
+/// The path before it was removed, if it was: a file that is there may be called so.
 fn deleted(link: &Path) -> Option<&Path> {
     let was = link.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
     Some(Path::new(OsStr::from_bytes(was)))
+}
+
+/// Whether what is open there was removed.
+fn has_no_name(door: &Path) -> bool {
+    fs::metadata(door).is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
 /// Where a file is that a process has open.
@@ -167,11 +198,9 @@ pub(super) struct Whereabouts {
 
 impl Descriptors {
     pub(super) fn whereabouts(&mut self, pid: u32, descriptor: u32) -> Option<Whereabouts> {
-        let door = format!("/proc/{pid}/fd/{descriptor}");
+        let door = door(pid, "fd", descriptor);
         let link = fs::read_link(&door).ok()?;
-        // A file that is there may be called so.
-        let gone = |_: &&Path| fs::metadata(&door).is_ok_and(|metadata| metadata.nlink() == 0);
-        let was = deleted(&link).filter(gone);
+        let was = deleted(&link).filter(|_| has_no_name(&door));
         Some(Whereabouts {
             removed: was.is_some(),
             path: was.unwrap_or(&link).to_owned(),

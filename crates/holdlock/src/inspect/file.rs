@@ -15,7 +15,7 @@ use super::{LockedFile, Process, Snapshot, process};
 use crate::sys::file::{self, Identity};
 use crate::sys::process::exists;
 
-/// How often a table that came in pieces is read to be sure that a lock is not in it.
+/// How often a table is read at most to be sure that a lock is not in it.
 const READS: u32 = 3;
 
 /// The file at a path, and removed ones which were there.
@@ -51,13 +51,19 @@ fn at(entries: Vec<Entry>, place: Option<Place>) -> Snapshot {
 
 /// Reads the table, and again where a lock on `place` may have been missed.
 fn read(wanted: impl Fn(&Entry) -> bool, place: Option<Place>) -> io::Result<Table> {
-    let mut table = table::read(&wanted)?;
+    let mut source = table::Source::open()?;
+    let mut table = source.read(&wanted)?;
     for _ in 1..READS {
+        // What has come has all that wait for it.
         let found = table.entries.iter().any(|entry| Some(entry.place) == place);
-        if found || !table.torn || place.is_none() {
+        if found || place.is_none() && !table.torn {
             break;
         }
-        table = table::read(&wanted)?;
+        source.settle()?;
+        table = source.read(&wanted)?;
+        if !table.torn {
+            break;
+        }
     }
     Ok(table)
 }
