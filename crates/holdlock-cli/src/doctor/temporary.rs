@@ -1,0 +1,57 @@
+//! The file on which locks are tried: fresh, in the same directory, and removed again.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// A name that nobody has, and that says whose it is.
+pub(super) fn fresh_name() -> String {
+    // The seed of the standard library's hash tables comes from the kernel.
+    let mut random = fastrand::Rng::with_seed(RandomState::new().build_hasher().finish());
+    let letters: String = (0..8).map(|_| random.alphanumeric()).collect();
+    format!(".holdlock-doctor-{letters}")
+}
+
+/// The file, and the second name that it has for a moment.
+pub(super) struct Temporary {
+    pub(super) path: PathBuf,
+    pub(super) renamed: PathBuf,
+}
+
+impl Temporary {
+    pub(super) fn new(directory: &Path, name: &str) -> Temporary {
+        Temporary {
+            path: directory.join(name),
+            renamed: directory.join(format!("{name}-2")),
+        }
+    }
+
+    /// Creates it; never takes one that is there.
+    pub(super) fn create(&self) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.path)
+    }
+
+    /// Removes whatever there is of it. True when nothing is left for certain.
+    pub(super) fn remove(&self) -> bool {
+        let gone = |path| match fs::remove_file(path) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        // Both, whatever comes of the first.
+        gone(&self.renamed) & gone(&self.path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
