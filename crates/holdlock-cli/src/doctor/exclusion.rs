@@ -28,6 +28,14 @@ impl Family {
         }
     }
 
+    /// For people.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Family::Flock => "flock",
+            Family::Ofd => "OFD",
+        }
+    }
+
     pub(super) fn named(name: &str) -> Option<Family> {
         FAMILIES.into_iter().find(|family| family.name() == name)
     }
@@ -36,7 +44,7 @@ impl Family {
 /// What two processes saw of one family.
 pub(super) fn try_out(temporary: &Temporary, family: Family) -> Finding {
     let id = format!("exclusion-{}", family.name());
-    let name = family.name();
+    let name = family.title();
     match (rules_kept(temporary, family), family) {
         (Ok(()), _) => {
             let found = format!(

@@ -15,6 +15,9 @@ mod table;
 
 use table::{NFS, Verdict, judge};
 
+/// The finding that tells the type, whatever else there is to be said.
+pub(super) const ID: &str = "file-system";
+
 /// The mount that a path is really on. A symbolic link is looked at itself.
 pub(super) fn mount_of(path: &Path) -> Option<Mount> {
     let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok()?;
@@ -53,11 +56,18 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
     findings
 }
 
+/// The same for a path that cannot be touched, as far as its name tells.
+pub(super) fn look_by_name(path: &Path) -> Vec<Finding> {
+    let mounts = mounts::read().unwrap_or_default();
+    // Without a word on what may be there: nobody knows.
+    mounts::by_name(&mounts, path).map_or_else(Vec::new, |mount| findings(mount, true))
+}
+
 /// What a mount's type and options say. `exists`: there is a lock file on it.
 fn findings(mount: &Mount, exists: bool) -> Vec<Finding> {
     let (kind, point) = (&mount.kind, mount.point.display());
     let Verdict { level, why, remedy } = judge(mount);
-    let mut main = Finding::new(level, "file-system", format!("{kind} on {point}: {why}"));
+    let mut main = Finding::new(level, ID, format!("{kind} on {point}: {why}"));
     main.remedy = remedy.map(str::to_owned);
     let mut findings = vec![main];
     if mount.has("ro") {
@@ -74,7 +84,7 @@ fn findings(mount: &Mount, exists: bool) -> Vec<Finding> {
 fn read_only(mount: &Mount, exists: bool) -> Finding {
     let found = format!("{} is mounted read-only", mount.point.display());
     if exists {
-        let found = format!("{found}; the lock file that is there can be locked all the same");
+        let found = format!("{found}; a lock file that is there can be locked all the same");
         Finding::note("read-only", found)
     } else {
         Finding::not_safe("read-only", found)
@@ -89,5 +99,5 @@ fn unknown(directory: &Path) -> Finding {
         .and_then(|file| fstatfs(file.as_fd()).ok())
         .map_or_else(String::new, |found| format!(" (type {:#x})", found.f_type));
     let found = format!("the mount is not in /proc/self/mountinfo{magic}");
-    Finding::warning("file-system", found).remedy("mount /proc, to let it be looked up")
+    Finding::warning(ID, found).remedy("mount /proc, to let it be looked up")
 }

@@ -4,20 +4,19 @@
 //! behind: it holds nothing of ours or of our caller's but the pipe's other end.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use std::os::unix::process::CommandExt;
-
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use super::finding::Finding;
-use super::worker::{SWEEP, WORKER};
-use super::{mounts, myself, temporary};
+use super::worker::{CREATING, SWEEP, WORKER};
+use super::{file_system, mounts, myself, temporary};
 use crate::exit::{self, Failure};
 use crate::sys::descriptors;
 
@@ -63,15 +62,27 @@ pub(super) fn examine(
     let name = temporary::fresh_name();
     let mut worker = Worker::start(patient, &[&name])?;
     let mut step = "starting".to_owned();
+    let (mut tried, mut mount_known) = (false, false);
     loop {
         match worker.words.recv_timeout(timeout) {
-            Ok(Word::Step(next)) => step = next,
-            Ok(Word::Finding(finding)) => hand_on(finding)?,
+            Ok(Word::Step(next)) => {
+                tried |= next == CREATING;
+                step = next;
+            }
+            Ok(Word::Finding(finding)) => {
+                mount_known |= finding.id == file_system::ID;
+                hand_on(finding)?;
+            }
             Ok(Word::Done) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {
                 worker.kill();
-                let swept = sweep(patient, &name, timeout.min(SWEEPING));
-                return hand_on(unresponsive(patient, timeout, &step, &name, swept));
+                if !mount_known {
+                    let findings = file_system::look_by_name(&patient.path);
+                    findings.into_iter().try_for_each(&mut hand_on)?;
+                }
+                let swept = !tried || sweep(patient, &name, timeout.min(SWEEPING));
+                let left = (!swept).then_some(name.as_str());
+                return hand_on(unresponsive(patient, timeout, &step, left));
             }
             Err(RecvTimeoutError::Disconnected) => {
                 worker.kill();
@@ -91,13 +102,7 @@ fn sweep(patient: &Patient, name: &str, patience: Duration) -> bool {
     matches!(sweeper.words.recv_timeout(patience), Ok(Word::Done))
 }
 
-fn unresponsive(
-    patient: &Patient,
-    timeout: Duration,
-    step: &str,
-    name: &str,
-    swept: bool,
-) -> Finding {
+fn unresponsive(patient: &Patient, timeout: Duration, step: &str, left: Option<&str>) -> Finding {
     let mount = mounts::read().ok().and_then(|mounts| {
         let mount = mounts::by_name(&mounts, &patient.path)?;
         let (kind, source) = (&mount.kind, mount.source.display());
@@ -113,7 +118,7 @@ fn unresponsive(
     let mut remedy = "see to its server or device and try again; for a slow one, --timeout \
                       gives it more time"
         .to_owned();
-    if !swept {
+    if let Some(name) = left {
         remedy += &format!("; a file {name} may be left, which can be removed");
     }
     Finding::not_safe("unresponsive", found).remedy(remedy)

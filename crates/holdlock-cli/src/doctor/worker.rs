@@ -21,6 +21,8 @@ use crate::exit::{self, Failure, Outcome};
 
 /// The hidden subcommand by which the doctor starts its workers.
 pub(crate) const WORKER: &str = "__doctor-worker";
+/// The step from which on there may be a temporary file.
+pub(super) const CREATING: &str = "creating a temporary file";
 /// What makes a worker do nothing but remove what another one left.
 pub(super) const SWEEP: &str = "sweep";
 
@@ -69,13 +71,13 @@ fn look(place: &Place) -> Result<(), Failure> {
 
 /// What has to be tried, on a file of our own.
 fn try_out(place: &Place, temporary: Temporary) -> Result<(), Failure> {
-    step("creating a temporary file")?;
+    step(CREATING)?;
     if let Err(error) = temporary.create() {
         return tell([not_created(place, &error)]);
     }
     tell(created(place))?;
     for family in exclusion::FAMILIES {
-        step(&format!("trying {} locks", family.name()))?;
+        step(&format!("trying {} locks", family.title()))?;
         tell([exclusion::try_out(&temporary, family)])?;
     }
     step("trying locks of both families together")?;

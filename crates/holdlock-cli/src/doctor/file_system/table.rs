@@ -66,9 +66,9 @@ pub(super) fn judge(mount: &Mount) -> Verdict {
     let kind = mount.kind.as_str();
     match kind {
         _ if DISKS.contains(&kind) => fine("locks are the kernel's own"),
-        _ if MEMORY.contains(&kind) => {
-            fine("locks are the kernel's own; files are gone after a reboot, which locks survive")
-        }
+        _ if MEMORY.contains(&kind) => fine(
+            "locks are the kernel's own; files are gone after a reboot, and nothing is lost by that",
+        ),
         _ if NFS.contains(&kind) => nfs(mount),
         "overlay" => fine("locks are the kernel's own, within this overlay"),
         "cifs" | "smb3" | "smbfs" => smb(mount),
