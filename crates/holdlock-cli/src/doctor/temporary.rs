@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A name that nobody has, and that says whose it is.
 pub(super) fn fresh_name() -> String {
@@ -31,6 +32,7 @@ impl Temporary {
 
     /// Creates it; never takes one that is there.
     pub(super) fn create(&self) -> io::Result<File> {
+        let _turn = turn();
         OpenOptions::new()
             .read(true)
             .write(true)
@@ -45,9 +47,24 @@ impl Temporary {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        // Both, whatever comes of the first.
-        gone(&self.renamed) & gone(&self.path)
+        // Both, whatever comes of the first; and in the order in which it is renamed, or it
+        // could slip through between the two.
+        gone(&self.path) & gone(&self.renamed)
     }
+
+    /// Ends the process, from whichever thread, and leaves nothing.
+    pub(super) fn remove_and_exit(&self, code: u8) -> ! {
+        // Never given back: nobody creates it between its removal and the end.
+        let _turn = turn();
+        self.remove();
+        std::process::exit(code.into());
+    }
+}
+
+/// Who may create or end.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Temporary {

@@ -144,11 +144,10 @@ fn say(value: &Value) -> Result<(), Failure> {
 }
 
 /// Tidies up when the doctor is gone, by Ctrl-C perhaps: the end of standard input
-/// tells. Drops the file where it is only looked for.
+/// tells.
 fn end_with_parent(temporary: Temporary) {
     thread::spawn(move || {
         while matches!(io::stdin().read(&mut [0]), Ok(1..)) {}
-        drop(temporary);
-        std::process::exit(exit::OS_ERROR.into());
+        temporary.remove_and_exit(exit::OS_ERROR);
     });
 }

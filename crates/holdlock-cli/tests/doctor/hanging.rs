@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::{Finished, Place, Running, wait_for};
-use crate::{Findings, skipped};
+use crate::{Findings, skipped, workers_of};
 
 /// Whatever the machine does meanwhile: far less than for ever.
 const SOON: Duration = Duration::from_secs(15);
@@ -76,18 +76,6 @@ fn a_worker_that_cannot_be_killed_is_left_behind() {
     // The server is dead now, and with it the mount: so is the worker.
     let own = place.join("m").display().to_string();
     wait_for("the worker to end", || {
-        workers_of(&own).is_empty().then_some(())
+        workers_of(own.as_ref()).is_empty().then_some(())
     });
-}
-
-/// The doctor's workers for paths below this one.
-fn workers_of(path: &str) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|entry| {
-        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        Some(String::from_utf8_lossy(&line).into_owned())
-    });
-    lines
-        .filter(|line| line.contains("__doctor-worker") && line.contains(path))
-        .collect()
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod hanging;
+mod interrupted;
 mod mounted;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -67,6 +68,19 @@ fn left_in(directory: &Path) -> Vec<String> {
     names
         .filter(|name| name.contains("holdlock-doctor"))
         .collect()
+}
+
+/// The doctor's workers that look at paths below this one.
+fn workers_of(path: &Path) -> Vec<i32> {
+    let own = path.to_str().unwrap();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let workers = processes.filter_map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line);
+        let is_one = line.contains("__doctor-worker") && line.contains(own);
+        is_one.then(|| entry.file_name().to_str()?.parse().ok())?
+    });
+    workers.collect()
 }
 
 #[test]

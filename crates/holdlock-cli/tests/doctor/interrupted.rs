@@ -1,0 +1,53 @@
+//! Ended in the middle, at whatever moment: nothing stays behind.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Place, Running, wait_for};
+use crate::{left_in, workers_of};
+
+/// More than one examination takes, so that every step is met sooner or later.
+const ROUNDS: u64 = 40;
+
+#[test]
+fn a_doctor_that_is_killed_leaves_no_file_and_no_process() {
+    let place = Place::new();
+    for round in 0..ROUNDS {
+        let doctor = Running::start(place.holdlock(["doctor", "./x.lock"]));
+        std::thread::sleep(Duration::from_millis(round));
+        drop(doctor);
+    }
+    let own = place.join("");
+    wait_for("the workers to end", || {
+        workers_of(&own).is_empty().then_some(())
+    });
+    assert_eq!(left_in(&own), [""; 0]);
+}
+
+#[test]
+fn a_worker_that_is_killed_is_an_error_and_leaves_no_file() {
+    let place = Place::new();
+    let own = place.join("");
+    let mut met = 0;
+    for round in 0..ROUNDS {
+        let doctor = Running::start(place.holdlock(["doctor", "./x.lock"]));
+        std::thread::sleep(Duration::from_millis(round / 2));
+        for worker in workers_of(&own) {
+            let worker = Pid::from_raw(worker).unwrap();
+            let _ = kill_process(worker, Signal::KILL);
+        }
+        let finished = doctor.finish();
+        if finished.code() == 71 {
+            assert!(
+                finished.stderr.contains("ended early, while "),
+                "{finished:?}"
+            );
+            met += 1;
+        } else {
+            assert_eq!(finished.code(), 0, "{finished:?}");
+        }
+        assert_eq!(left_in(&own), [""; 0], "{finished:?}");
+    }
+    assert!(met > 0, "no worker was met alive");
+}
