@@ -32,15 +32,10 @@ pub(super) fn look(place: &Place) -> Option<Finding> {
         )
     } else {
         let found = format!(
-            "this is a container ({why}), and {} is a mount of its own: \
-             whoever else has {} mounted shares the lock; holders outside have no names here",
+            "this is a container ({why}), and {} is a mount of its own: whoever else has this very \
+             {} file system mounted shares the lock; holders outside have no names here",
             here.point.display(),
-            if here.source.as_os_str().is_empty() {
-                Path::new("it")
-            } else {
-                &here.source
-            }
-            .display()
+            here.kind
         );
         Finding::note("container", found)
     })

@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group};
+
 /// A name that nobody has, and that says whose it is.
 pub(super) fn fresh_name() -> String {
     // The seed of the standard library's hash tables comes from the kernel.
@@ -52,11 +54,16 @@ impl Temporary {
         gone(&self.path) & gone(&self.renamed)
     }
 
-    /// Ends the process, from whichever thread, and leaves nothing.
+    /// Ends the process and its partners, from whichever thread, and leaves nothing.
     pub(super) fn remove_and_exit(&self, code: u8) -> ! {
         // Never given back: nobody creates it between its removal and the end.
         let _turn = turn();
         self.remove();
+        // A partner that hangs would not notice. The group is ours, unless somebody has called
+        // the hidden subcommand by hand.
+        if getpgrp() == getpid() {
+            let _ = kill_current_process_group(Signal::KILL);
+        }
         std::process::exit(code.into());
     }
 }

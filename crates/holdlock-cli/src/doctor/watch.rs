@@ -23,6 +23,9 @@ use crate::sys::descriptors;
 /// So long at most we look for what a killed worker left.
 const SWEEPING: Duration = Duration::from_secs(1);
 
+/// So long a worker may take to end.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// Where locks are to work.
 pub(super) struct Patient {
     /// Absolute.
@@ -75,7 +78,7 @@ pub(super) fn examine(
             }
             Ok(Word::Done) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {
-                worker.kill();
+                worker.end();
                 if !mount_known {
                     let findings = file_system::look_by_name(&patient.path);
                     findings.into_iter().try_for_each(&mut hand_on)?;
@@ -85,7 +88,7 @@ pub(super) fn examine(
                 return hand_on(unresponsive(patient, timeout, &step, left));
             }
             Err(RecvTimeoutError::Disconnected) => {
-                worker.kill();
+                worker.end();
                 sweep(patient, &name, timeout.min(SWEEPING));
                 let message = format!("the examination ended early, while {step}");
                 return Err(Failure::new(exit::OS_ERROR, message));
@@ -151,24 +154,35 @@ impl Worker {
         Ok(Worker { child, words })
     }
 
-    /// Kills it and its partners, and takes it off the table if it dies in time.
-    fn kill(&mut self) {
+    /// Lets it tidy up and end, as far as it can; then kills it and its partners. A worker
+    /// that does not die even so is not waited for.
+    fn end(&mut self) {
+        drop(self.child.stdin.take());
+        if self.ends_soon() {
+            return;
+        }
         if let Some(group) = Pid::from_raw(self.child.id() as i32) {
             let _ = kill_process_group(group, Signal::KILL);
         }
-        let deadline = Instant::now() + Duration::from_millis(100);
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(5));
+        self.ends_soon();
+    }
+
+    fn ends_soon(&mut self) -> bool {
+        let deadline = Instant::now() + GRACE;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
+        true
     }
 }
 
 impl Drop for Worker {
+    /// Also where we give up, because nobody reads what we say: it must tidy up first.
     fn drop(&mut self) {
-        // Done workers are reaped; only such can be waited for without a limit.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.kill();
-        }
+        self.end();
     }
 }
 

@@ -51,3 +51,18 @@ fn a_worker_that_is_killed_is_an_error_and_leaves_no_file() {
     }
     assert!(met > 0, "no worker was met alive");
 }
+
+#[test]
+fn a_reader_who_goes_away_leaves_no_file_either() {
+    let place = Place::new();
+    for _ in 0..ROUNDS / 4 {
+        let script = "exec \"$HOLDLOCK\" doctor ./x.lock | head -n 1";
+        let finished = Running::start(place.shell(script)).finish();
+        assert_eq!(finished.code(), 0);
+        let own = place.join("");
+        wait_for("the workers to end", || {
+            workers_of(&own).is_empty().then_some(())
+        });
+        assert_eq!(left_in(&own), [""; 0]);
+    }
+}

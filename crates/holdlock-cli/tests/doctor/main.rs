@@ -257,6 +257,28 @@ fn what_another_user_may_not_is_found_by_that_user() {
     std::fs::remove_dir_all(&directory).unwrap();
 }
 
+/// Locks that exclude nobody, by a library before the C library's.
+#[test]
+fn locks_that_do_nothing_are_found_out() {
+    let place = Place::new();
+    std::fs::write(place.join("f.c"), "int flock(int f, int o) { return 0; }").unwrap();
+    let compiled = place
+        .command("cc")
+        .args(["-shared", "-fPIC", "-o", "f.so", "f.c"])
+        .status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        return skipped("needs cc");
+    }
+    let mut command = place.holdlock(["doctor", "--json", "./x.lock"]);
+    command.env("LD_PRELOAD", place.join("f.so"));
+    let finished = Running::start(command).finish();
+    assert_eq!(finished.code(), 1);
+    let findings = Findings::of(&finished);
+    findings.expect("exclusion-flock", "unsafe", "at the same time");
+    findings.expect("exclusion-ofd", "ok", "exclude");
+    assert_eq!(left_in(&place.join("")), [""; 0]);
+}
+
 #[test]
 fn wrong_usage_is_64() {
     let place = Place::new();
