@@ -8,7 +8,7 @@ mod interrupted;
 mod mounted;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -208,10 +208,32 @@ fn a_directory_from_which_anybody_can_remove_is_a_warning() {
     );
 }
 
+/// A directory in which every user can create, removed at the test's end.
+struct Shared(PathBuf);
+
+impl Shared {
+    fn new() -> Shared {
+        let name = format!("holdlock-tests-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).unwrap();
+        Shared(path)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// As user 65534, in a directory of its own below /tmp: others need to reach it.
 fn as_nobody(directory: &Path, path: &str) -> Findings {
     let program = directory.join("holdlock");
-    std::fs::copy(env!("CARGO_BIN_EXE_holdlock"), &program).unwrap();
+    // By another process: a file that is open for writing in ours cannot be executed, and
+    // children of other tests inherit it for a moment.
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_holdlock")).arg(&program);
+    assert!(copy.status().unwrap().success());
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
@@ -229,8 +251,8 @@ fn what_another_user_may_not_is_found_by_that_user() {
     if !is_root() || !has_setpriv {
         return skipped("needs root and setpriv");
     }
-    let directory = std::env::temp_dir().join(format!("holdlock-doctor-{}", std::process::id()));
-    std::fs::create_dir(&directory).unwrap();
+    let shared = Shared::new();
+    let directory = &shared.0;
     let mode = |name: &str, mode| {
         let path = directory.join(name);
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -242,19 +264,18 @@ fn what_another_user_may_not_is_found_by_that_user() {
     }
     std::fs::create_dir(directory.join("closed")).unwrap();
     mode("closed", 0o755);
-    let shared = as_nobody(&directory, "./shared");
-    shared.expect("lock-file", "ok", "can open");
-    shared.expect("sticky", "note", "belongs to user 0");
-    assert_eq!(shared.0["safe"], true);
-    let private = as_nobody(&directory, "./private");
+    let open = as_nobody(directory, "./shared");
+    open.expect("lock-file", "ok", "can open");
+    open.expect("sticky", "note", "belongs to user 0");
+    assert_eq!(open.0["safe"], true);
+    let private = as_nobody(directory, "./private");
     private.expect("lock-file", "unsafe", "cannot open");
-    let closed = as_nobody(&directory, "./closed/x.lock");
+    let closed = as_nobody(directory, "./closed/x.lock");
     closed.expect("create", "unsafe", "Permission denied");
     std::fs::write(directory.join("closed/there"), "").unwrap();
-    let there = as_nobody(&directory, "./closed/there");
+    let there = as_nobody(directory, "./closed/there");
     there.expect("create", "warning", "nothing was tried");
     assert_eq!(there.0["safe"], true);
-    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 /// Locks that exclude nobody, by a library before the C library's.
