@@ -9,8 +9,7 @@ use crate::{Findings, skipped, workers_of};
 /// Whatever the machine does meanwhile: far less than for ever.
 const SOON: Duration = Duration::from_secs(15);
 
-/// Says hello as the kernel wants it, answers for the root directory where told to,
-/// and to nothing else, ever.
+/// Says hello as the kernel wants it, and answers nothing else, ever.
 const SERVER: &str = r#"
 import os, struct
 while True:
@@ -28,9 +27,12 @@ const MOUNT: &str = "exec 3<>/dev/fuse && mkdir -p m && mount -i -t fuse.sshfs \
 /// Mounts, and lets the doctor look; None where FUSE cannot be had.
 fn examine(place: &Place, server: &str) -> Option<Finished> {
     let mut command = place.command("unshare");
+    // The caller's lock on 9 must not stay with what is left behind.
     let script = format!(
-        "{MOUNT}; {server} exec 3>&-; \"$HOLDLOCK\" doctor --json --timeout 300ms m/x.lock; \
-         code=$?; [ -z \"$pid\" ] || kill -9 $pid; exit $code"
+        "{MOUNT}; {server} exec 3>&- 9>held; \"$HOLDLOCK\" flock -n 9 || exit 98; \
+         \"$HOLDLOCK\" doctor --json --timeout 300ms m/x.lock; code=$?; exec 9>&-; \
+         \"$HOLDLOCK\" flock -n held echo free >&2; \
+         [ -z \"$pid\" ] || kill -9 $pid; exit $code"
     );
     command.args(["-m", "sh", "-c", &script]);
     let begin = Instant::now();
@@ -45,6 +47,7 @@ fn examine(place: &Place, server: &str) -> Option<Finished> {
 
 fn expect_unresponsive(finished: &Finished) {
     assert_eq!(finished.code(), 1, "{finished:?}");
+    assert_eq!(finished.stderr, "free\n");
     let findings = Findings::of(finished);
     findings.expect("unresponsive", "unsafe", "fuse.sshfs file system host:/srv");
     findings.expect("unresponsive", "unsafe", "while looking for the directory");
