@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use holdlock::{Family, LockOptions};
 use serde_json::Value;
 
 use support::{Finished, Place, Running};
@@ -328,4 +329,32 @@ fn a_terminal_gets_colours_unless_it_wants_none() {
     }
     assert!(on_terminal("").contains("\x1b[32mok"));
     assert!(!on_terminal("NO_COLOR=1").contains('\x1b'));
+}
+
+#[test]
+fn who_holds_it_and_how_is_told() {
+    let place = Place::new();
+    let path = place.join("x.lock");
+    let open = |family| {
+        let options = LockOptions::new().family(family);
+        options.open(&path).expect("opens")
+    };
+    let us = format!("pid {}", std::process::id());
+    let flock = open(Family::Flock);
+    let held = flock.lock().expect("locked");
+    let (code, findings) = examine(&place, &["./x.lock"]);
+    findings.expect("holders", "note", &us);
+    assert_eq!((code, findings.level("other-family")), (0, None));
+
+    let other = open(Family::Ofd);
+    let _also = other.lock().expect("locked");
+    let (code, findings) = examine(&place, &["./x.lock"]);
+    findings.expect("other-family", "warning", &us);
+    assert_eq!(code, 0);
+
+    std::fs::remove_file(&path).expect("removed");
+    let (code, findings) = examine(&place, &["./x.lock"]);
+    findings.expect("removed-holder", "unsafe", &us);
+    assert_eq!(code, 1);
+    drop(held);
 }
