@@ -31,6 +31,7 @@
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
 //! | [`Request`] | how long to wait, and who may end the wait |
+//! | [`Acquire`] | a request that is awaited, under whatever async runtime |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
 //! # What is promised
@@ -65,6 +66,7 @@
 mod acquire;
 mod cancel;
 mod error;
+mod future;
 mod gate;
 mod guard;
 pub mod inspect;
@@ -82,6 +84,7 @@ mod waiter_thread;
 
 pub use cancel::CancelToken;
 pub use error::{Conflict, Error};
+pub use future::Acquire;
 pub use guard::{Continuity, Guard, OwnedGuard};
 pub use inspect::Process;
 pub use lock::FileLock;

@@ -13,7 +13,7 @@ use crate::inspect::{self, Place, Process};
 use crate::open::LockName;
 use crate::sentinel::Watch;
 use crate::sys::fork::ForkCell;
-use crate::{Error, Guard, LockOptions, Mode, OwnedGuard, Request, registry};
+use crate::{Acquire, Error, Guard, LockOptions, Mode, OwnedGuard, Request, registry};
 
 /// A lock that processes share by the path of a file.
 ///
@@ -174,6 +174,38 @@ impl FileLock {
     /// thread and outlive the reference.
     pub fn acquire_owned(self: &Arc<Self>, request: Request<'_>) -> Result<OwnedGuard, Error> {
         OwnedGuard::acquire(self.clone(), request)
+    }
+
+    /// Takes the lock exclusively, in asynchronous code: `.await` it, under whatever runtime.
+    ///
+    /// A lock that is free is taken at the first poll, by the system calls of
+    /// [`try_lock`](FileLock::try_lock). Otherwise a thread is started that sleeps in the kernel's
+    /// queue and then wakes the task; one thread for each wait, with a small stack. Dropping the
+    /// future, as timeouts and `select!` do, cancels the wait: the lock is not taken later.
+    ///
+    /// ```
+    /// use holdlock::FileLock;
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// async fn rebuild(lock: Arc<FileLock>) -> Result<(), holdlock::Error> {
+    ///     let guard = lock.lock_async().timeout(Duration::from_secs(5)).await?;
+    ///     // ... nobody else is here, also across further awaits
+    ///     guard.release()
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lock`](FileLock::lock); [`Error::TimedOut`] where a
+    /// [`timeout`](Acquire::timeout) was given; [`Error::System`] when no thread can be started.
+    pub fn lock_async(self: &Arc<Self>) -> Acquire {
+        Acquire::new(self.clone(), Mode::Exclusive)
+    }
+
+    /// As [`lock_async`](FileLock::lock_async), but shared with other shared holders.
+    pub fn lock_shared_async(self: &Arc<Self>) -> Acquire {
+        Acquire::new(self.clone(), Mode::Shared)
     }
 
     /// The processes that hold a lock on the lock file now, of whichever family,

@@ -109,6 +109,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("deadlock", "a_ring_with_others"),
     },
     Mutant {
+        name: "a future that is dropped cancels its wait",
+        file: "future.rs",
+        with: "            self.token.cancel();",
+        without: "",
+        test: ("future", "all_of_it"),
+    },
+    Mutant {
         name: "a lock file without read permission is opened for writing",
         file: "open.rs",
         with: "&[Access::Read, Access::Write]",
