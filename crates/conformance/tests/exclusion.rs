@@ -236,6 +236,35 @@ fn a_second_request_of_the_same_thread_is_an_error_and_no_hang() {
 }
 
 #[test]
+fn an_owned_guard_that_stays_is_known_to_be_this_threads() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = Arc::new(FileLock::open(scratch.lock()).expect("opens"));
+    let ours = || Request::exclusive().stays_in_thread();
+    let held = lock.acquire_owned(ours()).expect("free");
+    assert!(matches!(
+        lock.acquire_owned(ours()),
+        Err(Error::Deadlock { .. })
+    ));
+    assert!(matches!(lock.lock(), Err(Error::Deadlock { .. })));
+    // Released elsewhere after all.
+    std::thread::spawn(move || drop(held))
+        .join()
+        .expect("no panic");
+    let mut actor = Actor::start(ACTOR, lock.path());
+    actor.must("try");
+    actor.must("release");
+    drop(lock.acquire_owned(ours()).expect("free again"));
+    let shared = Request::shared().stays_in_thread();
+    let shared = lock.acquire_owned(shared).expect("free");
+    assert!(matches!(lock.lock(), Err(Error::Deadlock { .. })));
+    std::thread::spawn(move || drop(shared))
+        .join()
+        .expect("no panic");
+    drop(lock.lock().expect("free again"));
+}
+
+#[test]
 fn an_owned_guard_moves_and_its_thread_may_wait_for_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();

@@ -68,7 +68,12 @@ impl<'a> Guard<'a> {
 
 impl OwnedGuard {
     pub(crate) fn acquire(lock: Arc<FileLock>, request: Request<'_>) -> Result<OwnedGuard, Error> {
-        Held::acquire(lock, request, Owner::ANY).map(OwnedGuard::new)
+        let owner = if request.stays_in_thread {
+            Owner::this_thread()
+        } else {
+            Owner::ANY
+        };
+        Held::acquire(lock, request, owner).map(OwnedGuard::new)
     }
 
     fn new(held: Held<Arc<FileLock>>) -> OwnedGuard {

@@ -34,6 +34,7 @@ pub struct Request<'a> {
     cancel: Option<&'a CancelToken>,
     on_wait: Option<OnWait<'a>>,
     notice_deadlocks: bool,
+    pub(crate) stays_in_thread: bool,
 }
 
 type OnWait<'a> = &'a mut dyn FnMut(Waiting) -> ControlFlow<()>;
@@ -67,6 +68,7 @@ impl<'a> Request<'a> {
             cancel: None,
             on_wait: None,
             notice_deadlocks: true,
+            stays_in_thread: false,
         }
     }
 
@@ -120,6 +122,16 @@ impl<'a> Request<'a> {
     /// reported.
     pub fn on_wait(mut self, callback: OnWait<'a>) -> Self {
         self.on_wait = Some(callback);
+        self
+    }
+
+    /// Says of an [`OwnedGuard`](crate::OwnedGuard) that it will be released by the thread
+    /// that asks, as a [`Guard`](crate::Guard) is bound to be: then a second request of this
+    /// thread that would wait for it is [`Error::Deadlock`](crate::Error::Deadlock), and rings
+    /// of threads are noticed. For hosts whose own objects keep the guard, such as Python's. If
+    /// it is released elsewhere after all, nothing breaks.
+    pub fn stays_in_thread(mut self) -> Self {
+        self.stays_in_thread = true;
         self
     }
 
