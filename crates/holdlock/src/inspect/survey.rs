@@ -23,6 +23,34 @@ pub(super) fn host() -> io::Result<Snapshot> {
     Ok(survey.finish())
 }
 
+/// The same, with those who have inherited a lock for which somebody waits although its taker
+/// still has it: nobody has looked for them before.
+pub(super) fn with_all_holders(snapshot: &Snapshot) -> Snapshot {
+    let mut whole = snapshot.clone();
+    let mut survey = Survey::default();
+    survey.descriptors.look_at_everybody();
+    for file in &mut whole.files {
+        if file.waiters.is_empty() {
+            continue;
+        }
+        for lock in &mut file.locks {
+            let entry = Entry {
+                kind: lock.kind,
+                mode: lock.mode,
+                turn: 0,
+                pid: lock.taker,
+                place: file.place,
+                range: lock.range,
+            };
+            // The owners of OFD locks were found among all processes.
+            if lock.taker.is_some() {
+                survey.add_holders(lock, &entry);
+            }
+        }
+    }
+    whole
+}
+
 /// What is being put together.
 #[derive(Default)]
 pub(super) struct Survey {
@@ -221,6 +249,25 @@ impl Survey {
             range: entry.range,
             taker: entry.pid,
             holders,
+        }
+    }
+
+    fn add_holders(&mut self, lock: &mut Lock, entry: &Entry) {
+        let seen = self.descriptors.seen().into_iter();
+        let have_it: Vec<(u32, u32)> = seen
+            .filter(|(_, open)| open.entry.is_same_lock(entry))
+            .map(|(pid, open)| (pid, open.descriptor))
+            .collect();
+        for (pid, descriptor) in have_it {
+            let mut holders = lock.holders.iter();
+            if holders.all(|holder| holder.process.pid != pid)
+                && let Some(process) = self.directory.look_up(pid)
+            {
+                lock.holders.push(Holder {
+                    process,
+                    descriptor: Some(descriptor),
+                });
+            }
         }
     }
 
