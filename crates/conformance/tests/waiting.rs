@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use holdlock::{Error, FileLock, Request, Waiting};
+use holdlock::{Error, FileLock, Request, Waiting, inspect};
 use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
@@ -250,7 +250,8 @@ fn holders_and_waiters_are_listed() {
     let holders = lock.holders().expect("proc");
     assert_eq!(holders.len(), 1);
     assert_eq!(holders[0].pid, holder.pid());
-    assert_eq!(holders[0].mode, holdlock::Mode::Shared);
+    let seen = inspect::file(&path).expect("proc").files;
+    assert_eq!(seen[0].locks[0].mode, holdlock::Mode::Shared);
     assert!(
         holders[0]
             .command

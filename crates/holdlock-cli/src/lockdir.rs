@@ -29,6 +29,11 @@ pub(crate) struct Location {
 }
 
 impl Location {
+    /// Whether the LOCK is a name in the lock directory.
+    pub(crate) fn is_name(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Makes the lock directory where the LOCK is a name in it. A path's
     /// directory is the caller's own business.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
@@ -135,20 +140,23 @@ pub(crate) fn prepare(directory: &Path) -> Result<(), Failure> {
         }
     }
     let found = fs::symlink_metadata(directory).map_err(|error| refuse(&error.to_string()))?;
+    objection(&found).map_or(Ok(()), |why| Err(refuse(&why)))
+}
+
+/// Why a file that is there is refused as the lock directory, if it is.
+pub(crate) fn objection(found: &Metadata) -> Option<String> {
     let uid = rustix::process::geteuid().as_raw();
     if found.is_symlink() {
-        Err(refuse("it is a symbolic link"))
+        Some("it is a symbolic link".into())
     } else if !found.is_dir() {
-        Err(refuse("it is not a directory"))
+        Some("it is not a directory".into())
     } else if found.uid() != uid {
-        Err(refuse(&format!(
-            "it belongs to user {}, not to user {uid}",
-            found.uid()
-        )))
+        let owner = found.uid();
+        Some(format!("it belongs to user {owner}, not to user {uid}"))
     } else if found.mode() & 0o022 != 0 {
-        Err(refuse("other users can write to it"))
+        Some("other users can write to it".into())
     } else {
-        Ok(())
+        None
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod cli;
 mod demo;
+mod doctor;
 mod duration;
 mod exit;
 mod flock;
@@ -32,9 +33,12 @@ fn main() -> ExitCode {
         Some("demo") => cli::demo::parse(words).and_then(demo::demo),
         Some("path") => cli::path::parse(words).and_then(print_path),
         Some("report") => cli::report::parse(words).and_then(report::report),
+        Some("doctor") => cli::doctor::parse(words).and_then(doctor::doctor),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),
         Some(demo::WORKER) => demo::worker::work(words),
+        Some(doctor::WORKER) => doctor::worker::work(words),
+        Some(doctor::PARTNER) => doctor::partner::obey(words),
         _ => cli::top_level(first.into_iter().chain(words)),
     };
     ExitCode::from(exit::report(outcome))

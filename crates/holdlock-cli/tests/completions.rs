@@ -52,6 +52,7 @@ fn bash_offers_what_can_follow() {
         assert_eq!(place.run(["run", name, "true"]).code(), 0);
     }
     assert_eq!(offered(&place, &["de"]), ["demo"]);
+    assert_eq!(offered(&place, &["do"]), ["doctor"]);
     assert_eq!(offered(&place, &["run", "--no-w"]), ["--no-wait"]);
     assert_eq!(offered(&place, &["run", "b"]), ["backup", "bake"]);
     assert_eq!(
@@ -97,7 +98,13 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
     let place = Place::new();
     let pages = place.join("man");
     assert_eq!(place.run(["man", "man"]).code(), 0);
-    let names = ["holdlock", "holdlock-run", "holdlock-demo", "holdlock-path"];
+    let names = [
+        "holdlock",
+        "holdlock-run",
+        "holdlock-demo",
+        "holdlock-path",
+        "holdlock-doctor",
+    ];
     for name in names {
         let file = pages.join(format!("{name}.1"));
         let page = std::fs::read_to_string(&file).unwrap();

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use holdlock::{Family, FileLock, LockOptions};
 use support::{Place, Running};
 
 #[test]
@@ -259,4 +260,31 @@ fn the_lock_file_stays_and_is_not_written() {
         std::fs::read_to_string(place.join("L")).unwrap(),
         "precious"
     );
+}
+
+#[test]
+fn a_lock_of_the_other_family_is_warned_of() {
+    let place = Place::new();
+    let path = place.join("L");
+    let ours = FileLock::open(&path).expect("opens");
+    let theirs = LockOptions::new()
+        .family(Family::Ofd)
+        .open(&path)
+        .expect("opens");
+    let run = || place.run(["run", "./L", "echo", "ran"]);
+    let warns = |finished: &support::Finished| finished.stderr.contains("fcntl(2)");
+    assert!(!warns(&run()), "nobody holds anything");
+
+    let held = theirs.lock().expect("locked");
+    let finished = run();
+    assert_eq!((finished.code(), finished.text()), (0, "ran\n"));
+    assert!(warns(&finished), "{finished:?}");
+    let us = format!("pid {}", std::process::id());
+    assert!(finished.stderr.contains(&us), "{finished:?}");
+    assert_eq!(place.run(["run", "-q", "./L", "true"]).stderr, "");
+    drop(held);
+
+    let _held = ours.lock_shared().expect("locked");
+    let finished = place.run(["run", "-s", "./L", "echo", "ran"]);
+    assert!(!warns(&finished), "of the same family: {finished:?}");
 }

@@ -27,9 +27,13 @@ const OPEN_ATTEMPTS: u32 = 1000;
 impl FileLock {
     /// Takes the lock for `owner`. Returns the locked file.
     #[inline]
-    pub(crate) fn take(&self, request: Request<'_>, owner: Owner) -> Result<Arc<LockFile>, Error> {
+    pub(crate) fn take(
+        &self,
+        mut request: Request<'_>,
+        owner: Owner,
+    ) -> Result<Arc<LockFile>, Error> {
         let mode = request.mode;
-        let mut wait = Wait::new(request);
+        let mut wait = Wait::new(&mut request, self);
         let gate = self.gate();
         let taken = self.pass_gate(gate, mode, owner, &mut wait);
         wait.settle(taken, |file| drop(self.leave(gate, &file, mode, owner)))
@@ -297,6 +301,12 @@ impl FileLock {
             Stop::Deadlock => Error::Deadlock {
                 path: path.clone(),
                 mode,
+                ring: None,
+            },
+            Stop::Ring => Error::Deadlock {
+                path: path.clone(),
+                mode,
+                ring: wait.ring().map(Box::new),
             },
         }
     }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::Mode;
-use crate::inspect::{self, Place, Process};
+use crate::inspect::{self, Deadlock, Place, Process};
 use crate::sys::file::{self, Identity};
 
 /// Why a lock was not taken, or not given back.
@@ -32,13 +32,16 @@ pub enum Error {
         /// How long the request had waited.
         waited: Duration,
     },
-    /// The calling thread waits for a lock that it holds itself, by a guard that
-    /// cannot leave the thread. Nothing could ever end that wait.
+    /// The wait could never end: the calling thread holds the lock itself, by a
+    /// guard that cannot leave the thread; or the holder waits, by way of other locks
+    /// and processes, for what this thread holds.
     Deadlock {
         /// The lock file.
         path: PathBuf,
         /// The mode that was asked for.
         mode: Mode,
+        /// Who waits for whom. None: the thread for itself.
+        ring: Option<Box<Deadlock>>,
     },
     /// The lock file cannot be opened or created.
     Open {
@@ -252,7 +255,21 @@ impl fmt::Display for Error {
                     "{path}: the wait for the lock was cancelled after {waited:.3?}"
                 )
             }
-            Error::Deadlock { path, mode } => write!(
+            Error::Deadlock {
+                path,
+                mode,
+                ring: Some(ring),
+            } => write!(
+                f,
+                "{}: waiting for the {mode} lock would be a deadlock: {ring}. Take locks in the \
+                 same order everywhere",
+                path.display()
+            ),
+            Error::Deadlock {
+                path,
+                mode,
+                ring: None,
+            } => write!(
                 f,
                 "{}: this thread holds the lock and asks for it again ({mode}); it would wait for \
                  itself for ever. Release the first guard, or pass it on",

@@ -253,7 +253,7 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         }
     }
 
-    fn upgrade(self, limits: Request<'_>) -> Result<(Held<L>, Continuity), Error> {
+    fn upgrade(self, mut limits: Request<'_>) -> Result<(Held<L>, Continuity), Error> {
         if self.mode == Mode::Exclusive || !self.is_ours() {
             return Ok((self, Continuity::Kept));
         }
@@ -263,9 +263,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             // Other threads share the lock with us.
             held.lock
                 .leave(gate, &held.file, Mode::Shared, held.owner)?;
-            let mut request = limits;
-            request.mode = Mode::Exclusive;
-            let held = Held::acquire(held.lock, request, held.owner)?;
+            limits.mode = Mode::Exclusive;
+            let held = Held::acquire(held.lock, limits, held.owner)?;
             return Ok((held, Continuity::Lost));
         }
         let inside = Inside { gate };
@@ -277,7 +276,9 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             let _ = file::unlock(held.file.as_fd(), family);
             continuity = Continuity::Lost;
             let file = Some(held.file.clone());
-            let mut wait = Wait::new(limits);
+            limits.mode = Mode::Exclusive;
+            let lock = held.lock.clone();
+            let mut wait = Wait::new(&mut limits, &lock);
             let locked = held
                 .lock
                 .lock_in_kernel(gate, file, Mode::Exclusive, &mut wait);

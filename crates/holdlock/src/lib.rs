@@ -31,6 +31,7 @@
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
 //! | [`Request`] | how long to wait, and who may end the wait |
+//! | [`Acquire`] | a request that is awaited, under whatever async runtime |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
 //! # What is promised
@@ -48,18 +49,24 @@
 //!   can it release it by accident. Descriptors are close-on-exec.
 //! * **Nothing is overwritten.** Lock files are never written or truncated,
 //!   symbolic links at the last component are not followed.
-//! * **Errors** name the file, the holders and the remedy.
+//! * **Deadlocks end.** A wait that closes a ring of processes or threads, each waiting for
+//!   a lock of the next, fails with [`Error::Deadlock`], which spells the ring out. The others
+//!   go on.
+//! * **You can see who.** Errors name the file, the holders and the remedy; [`inspect`] shows
+//!   every lock of the host, with who waits in which order.
 //!
 //! # What is used
 //!
 //! One descriptor for each open `FileLock`. In contended waits with a time limit
 //! or a token: one POSIX timer for each thread, and one real-time signal for the
-//! process ([`wait_signal`]). A handler for fork (pthread_atfork). No threads,
-//! except where signals cannot be used. Linux only, for now.
+//! process ([`wait_signal`]). A handler for fork (pthread_atfork). A helper thread while
+//! and shortly after the process waits, which notices deadlocks
+//! ([`Request::notice_deadlocks`]), and more where signals cannot be used. Linux only, for now.
 
 mod acquire;
 mod cancel;
 mod error;
+mod future;
 mod gate;
 mod guard;
 pub mod inspect;
@@ -69,12 +76,15 @@ mod options;
 mod orphan;
 mod registry;
 mod release;
+mod ring;
+mod sentinel;
 mod sys;
 mod wait;
 mod waiter_thread;
 
 pub use cancel::CancelToken;
 pub use error::{Conflict, Error};
+pub use future::Acquire;
 pub use guard::{Continuity, Guard, OwnedGuard};
 pub use inspect::Process;
 pub use lock::FileLock;
@@ -88,7 +98,8 @@ pub use wait::{Request, Waiting};
 /// a time limit or a token, without SA_RESTART, and looked at before each further
 /// one: when somebody else has installed a handler since, another free signal is
 /// used. A thread that blocks the signal gets it unblocked for the time of such a
-/// wait. When every real-time signal is taken (None), or the kernel grants no
+/// wait. It also ends a wait that closes a ring ([`Request::notice_deadlocks`]), if the thread
+/// does not block it. When every real-time signal is taken (None), or the kernel grants no
 /// timer, a helper thread waits instead.
 pub fn wait_signal() -> Option<i32> {
     sys::signal::ours()

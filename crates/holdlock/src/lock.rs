@@ -11,8 +11,9 @@ use crate::acquire::TryOpen;
 use crate::gate::Gate;
 use crate::inspect::{self, Place, Process};
 use crate::open::LockName;
+use crate::sentinel::Watch;
 use crate::sys::fork::ForkCell;
-use crate::{Error, Guard, LockOptions, OwnedGuard, Request, registry};
+use crate::{Acquire, Error, Guard, LockOptions, Mode, OwnedGuard, Request, registry};
 
 /// A lock that processes share by the path of a file.
 ///
@@ -92,7 +93,8 @@ impl FileLock {
     /// # Errors
     ///
     /// * [`Error::Deadlock`] when this thread holds the lock already by a
-    ///   [`Guard`], through this or another `FileLock` on the same file.
+    ///   [`Guard`], through this or another `FileLock` on the same file; and, after half a
+    ///   second, when the wait closes a ring of processes or threads that wait for one another.
     /// * [`Error::RemovedWhileHeld`] when the lock file is missing and a process
     ///   was found that holds the lock on the removed one.
     /// * [`Error::Unsupported`] when the file system cannot lock.
@@ -174,6 +176,38 @@ impl FileLock {
         OwnedGuard::acquire(self.clone(), request)
     }
 
+    /// Takes the lock exclusively, in asynchronous code: `.await` it, under whatever runtime.
+    ///
+    /// A lock that is free is taken at the first poll, by the system calls of
+    /// [`try_lock`](FileLock::try_lock). Otherwise a thread is started that sleeps in the kernel's
+    /// queue and then wakes the task; one thread for each wait, with a small stack. Dropping the
+    /// future, as timeouts and `select!` do, cancels the wait: the lock is not taken later.
+    ///
+    /// ```
+    /// use holdlock::FileLock;
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// async fn rebuild(lock: Arc<FileLock>) -> Result<(), holdlock::Error> {
+    ///     let guard = lock.lock_async().timeout(Duration::from_secs(5)).await?;
+    ///     // ... nobody else is here, also across further awaits
+    ///     guard.release()
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lock`](FileLock::lock); [`Error::TimedOut`] where a
+    /// [`timeout`](Acquire::timeout) was given; [`Error::System`] when no thread can be started.
+    pub fn lock_async(self: &Arc<Self>) -> Acquire {
+        Acquire::new(self.clone(), Mode::Exclusive)
+    }
+
+    /// As [`lock_async`](FileLock::lock_async), but shared with other shared holders.
+    pub fn lock_shared_async(self: &Arc<Self>) -> Acquire {
+        Acquire::new(self.clone(), Mode::Shared)
+    }
+
     /// The processes that hold a lock on the lock file now, of whichever family,
     /// as far as /proc shows them.
     ///
@@ -199,8 +233,14 @@ impl FileLock {
         }
     }
 
+    /// Has a wait of this thread looked after.
+    pub(crate) fn watch(&self, mode: Mode, began: Instant) -> Watch {
+        let gate = self.gate().clone();
+        Watch::begin(gate, self.name.clone(), self.options.family, mode, began)
+    }
+
     /// This process's gate; after a fork, a fresh one without a file.
-    pub(crate) fn gate(&self) -> &Gate {
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.gate.get_or_make(|| {
             let gate = Arc::new(Gate::new());
             registry::add(self.options.family, &gate);

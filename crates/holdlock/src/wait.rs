@@ -8,10 +8,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::inspect::Deadlock;
+use crate::sentinel::{self, Watch};
 use crate::sys::file::Patience;
 use crate::sys::interrupt::Interrupt;
 use crate::sys::{self, futex};
-use crate::{CancelToken, Error, Family, Mode};
+use crate::{CancelToken, Error, Family, FileLock, Mode};
 
 /// One request for a lock: the mode, how long to wait, and who may end the wait.
 ///
@@ -31,6 +33,7 @@ pub struct Request<'a> {
     pub(crate) limit: Limit,
     cancel: Option<&'a CancelToken>,
     on_wait: Option<OnWait<'a>>,
+    notice_deadlocks: bool,
 }
 
 type OnWait<'a> = &'a mut dyn FnMut(Waiting) -> ControlFlow<()>;
@@ -63,6 +66,7 @@ impl<'a> Request<'a> {
             limit: Limit::Forever,
             cancel: None,
             on_wait: None,
+            notice_deadlocks: true,
         }
     }
 
@@ -118,6 +122,19 @@ impl<'a> Request<'a> {
         self.on_wait = Some(callback);
         self
     }
+
+    /// Whether to look, when the wait lasts longer than half a second, if it closes a ring of
+    /// processes or threads that wait for one another, and then to end it with
+    /// [`Error::Deadlock`](crate::Error::Deadlock). Default: yes.
+    ///
+    /// A helper thread does it, which is started by the first wait of a process and ends some
+    /// seconds after the last one. It reads the fdinfo of this process and of its
+    /// ancestors; only when one of them holds another lock, /proc/locks; after 0.5 seconds, after 10.5
+    /// and then every minute.
+    pub fn notice_deadlocks(mut self, notice: bool) -> Self {
+        self.notice_deadlocks = notice;
+        self
+    }
 }
 
 impl fmt::Debug for Request<'_> {
@@ -139,6 +156,8 @@ pub(crate) enum Stop {
     Cancelled,
     /// This thread waits for itself.
     Deadlock,
+    /// The wait closes a ring.
+    Ring,
 }
 
 /// A request on its way. Costs nothing until it has to wait.
@@ -146,6 +165,9 @@ pub(crate) struct Wait<'r> {
     limit: Limit,
     cancel: Option<&'r CancelToken>,
     on_wait: Option<OnWait<'r>>,
+    mode: Mode,
+    /// Whose wait, if it is to be looked after.
+    lock: Option<&'r FileLock>,
     begun: Option<Begun<'r>>,
     /// What the callback panicked with.
     panic: Option<Box<dyn Any + Send>>,
@@ -154,6 +176,8 @@ pub(crate) struct Wait<'r> {
 struct Begun<'r> {
     at: Instant,
     deadline: Option<Instant>,
+    /// Before the interrupt: that sees to it that no signal is left over.
+    watch: Option<Watch>,
     /// None: nothing can end the wait early, or signals cannot be used.
     interrupt: Option<Interrupt<'r>>,
 }
@@ -174,11 +198,17 @@ pub(crate) enum KernelError {
 }
 
 impl<'r> Wait<'r> {
-    pub(crate) fn new(request: Request<'r>) -> Wait<'r> {
+    pub(crate) fn new(request: &'r mut Request<'_>, lock: &'r FileLock) -> Wait<'r> {
         Wait {
             limit: request.limit,
             cancel: request.cancel,
-            on_wait: request.on_wait,
+            // Not `as_deref_mut`, which would not shorten the life of what the callback borrows.
+            on_wait: match &mut request.on_wait {
+                Some(callback) => Some(&mut **callback),
+                None => None,
+            },
+            mode: request.mode,
+            lock: request.notice_deadlocks.then_some(lock),
             begun: None,
             panic: None,
         }
@@ -210,6 +240,7 @@ impl<'r> Wait<'r> {
                 at,
                 deadline,
                 interrupt: None,
+                watch: None,
             });
             self.tell(Waiting::Began)?;
             if deadline.is_some() || self.cancel.is_some() {
@@ -217,6 +248,24 @@ impl<'r> Wait<'r> {
             }
         }
         self.check()
+    }
+
+    /// Has the wait looked after, if it can become a long one.
+    fn watch(&mut self) {
+        if let (Some(lock), Some(begun)) = (self.lock, &mut self.begun)
+            && begun.watch.is_none()
+            && begun.deadline.is_none_or(|deadline| {
+                deadline.saturating_duration_since(begun.at) > sentinel::FIRST_LOOK
+            })
+        {
+            begun.watch = Some(lock.watch(self.mode, begun.at));
+        }
+    }
+
+    /// The ring for which the wait was ended.
+    pub(crate) fn ring(&self) -> Option<Deadlock> {
+        let watch = self.begun.as_ref()?.watch.as_ref()?;
+        watch.verdict().cloned()
     }
 
     fn prepare(&mut self) {
@@ -265,6 +314,13 @@ impl<'r> Wait<'r> {
         if self.cancel.is_some_and(CancelToken::is_cancelled) {
             return Err(Stop::Cancelled);
         }
+        if let Some(Begun {
+            watch: Some(watch), ..
+        }) = &self.begun
+            && watch.verdict().is_some()
+        {
+            return Err(Stop::Ring);
+        }
         match self.deadline() {
             Some(deadline) if Instant::now() >= deadline => Err(Stop::TimedOut),
             _ => Ok(()),
@@ -309,6 +365,9 @@ impl<'r> Wait<'r> {
             return Ok(KernelWait::NoSignals);
         }
         let until = [self.deadline(), cap].into_iter().flatten().min();
+        if cap.is_none() {
+            self.watch();
+        }
         loop {
             // Each time: the callback may have waited for another lock, with the same timer.
             self.set_timer(until);
@@ -332,6 +391,7 @@ impl<'r> Wait<'r> {
     /// Sleeps until `word` is not `asleep` any more or the request ends. Call
     /// after [`begin`](Wait::begin).
     pub(crate) fn thread(&mut self, word: &AtomicU32, asleep: u32) -> Result<(), Stop> {
+        self.watch();
         while word.load(Ordering::Acquire) == asleep {
             self.set_timer(self.deadline());
             self.check()?;

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::inspect::HELPER;
 use crate::open::LockFile;
 use crate::sys::file::{self, Patience};
 use crate::sys::futex;
@@ -42,7 +43,7 @@ pub(crate) fn lock(
     });
     let theirs = (own.clone(), errand.clone());
     let thread = std::thread::Builder::new()
-        .name("holdlock waiter".into())
+        .name(format!("{HELPER}waiter"))
         .stack_size(64 * 1024)
         .spawn(move || run(&theirs.0, family, mode, &theirs.1));
     if thread.is_err() {

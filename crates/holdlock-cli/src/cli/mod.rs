@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod man;
 pub(crate) mod path;
 pub(crate) mod report;
@@ -23,6 +24,7 @@ Examples:
   holdlock run backup -- rsync -a /srv /mnt      at most one backup at a time
   holdlock run -n nightly -- ./job.sh            do nothing when it is running already
   holdlock path backup                           where the lock `backup` is
+  holdlock doctor /srv/data/                     would locks work there?
 
 `holdlock SUBCOMMAND --help` tells more, exit codes included.";
 
@@ -43,6 +45,7 @@ fn tree() -> Command {
         .subcommand(demo::command())
         .subcommand(path::command())
         .subcommand(report::command())
+        .subcommand(doctor::command())
         .subcommand(completions::command())
         .subcommand(man::command())
 }

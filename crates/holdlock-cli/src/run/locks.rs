@@ -2,17 +2,23 @@
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use holdlock::inspect::{self, Kind};
 use holdlock::{CancelToken, FileLock, Guard, Request, Waiting};
 
 use super::progress::Display;
-use super::watch::{self, Deadlock, Subject, Watch};
+use super::watch::{self, Ancestor, Subject, Watch};
 use super::{Course, Patience, Settings};
-use crate::exit::{DEADLOCK, Failure};
+use crate::exit::{self, DEADLOCK, Failure};
 use crate::lockdir;
+use crate::sys::range;
+
+/// NFS_SUPER_MAGIC, as statfs(2) has it.
+const NFS: rustix::fs::FsWord = 0x6969;
 
 /// A lock, and how the user calls it.
 pub(super) struct Lock {
@@ -72,19 +78,41 @@ pub(super) fn take<'l>(
         course.waited = began.elapsed();
         let guard = taken.map_err(|stopped| match stopped {
             Stopped::Error(error) => course.not_taken(&error, settings),
-            Stopped::Deadlock(deadlock) => {
+            Stopped::Deadlock(ancestor) => {
                 course.outcome = "deadlock";
-                Failure::new(DEADLOCK, watch::message(&deadlock, &lock.file))
+                Failure::new(DEADLOCK, watch::message(ancestor, &lock.file))
             }
         })?;
+        if !settings.quiet {
+            warn_of_other_family(&guard, lock);
+        }
         guards.push(guard);
     }
     Ok(guards)
 }
 
+/// Somebody holds the file by fcntl(2), which does not exclude us: hardly what anybody wanted.
+fn warn_of_other_family(guard: &Guard<'_>, lock: &Lock) {
+    // Over NFS flock(2) is a lock of fcntl(2) on the server: there they do exclude each other.
+    let is_nfs = || rustix::fs::fstatfs(guard).is_ok_and(|fs| fs.f_type == NFS);
+    if !range::is_locked(guard.as_fd()) || is_nfs() {
+        return;
+    }
+    let snapshot = inspect::file(lock.file.path()).unwrap_or_default();
+    let locks = snapshot.files.iter().flat_map(|file| &file.locks);
+    let mut others = locks.filter(|lock| lock.kind.meets(Kind::Ofd));
+    let holder = others.find_map(|lock| lock.holders.first());
+    let by = holder.map_or_else(String::new, |holder| format!(" by {}", holder.process));
+    exit::warn(&format!(
+        "warning: {} is at the same time locked through fcntl(2){by}, which does not exclude \
+         flock(2): both go on",
+        lock.file.path().display()
+    ));
+}
+
 enum Stopped {
     Error(holdlock::Error),
-    Deadlock(Deadlock),
+    Deadlock(Ancestor),
 }
 
 /// Takes one lock, and has the wait watched if there is one.
@@ -118,9 +146,9 @@ fn take_one<'l>(
         _ => request.try_once(),
     };
     let taken = lock.file.acquire(request);
-    let deadlock = watched.and_then(Watch::end);
-    taken.map_err(|error| match (error, deadlock) {
-        (holdlock::Error::Cancelled { .. }, Some(deadlock)) => Stopped::Deadlock(deadlock),
+    let ancestor = watched.and_then(Watch::end);
+    taken.map_err(|error| match (error, ancestor) {
+        (holdlock::Error::Cancelled { .. }, Some(ancestor)) => Stopped::Deadlock(ancestor),
         (error, _) => Stopped::Error(error),
     })
 }

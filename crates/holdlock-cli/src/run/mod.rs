@@ -1,11 +1,10 @@
 //! `holdlock run`: a command under one lock or several.
 
 mod command;
-mod family;
+mod descendants;
 mod locks;
 mod log;
 mod progress;
-mod ring;
 mod supervisor;
 mod terminal;
 mod watch;

@@ -6,13 +6,11 @@
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use holdlock::FileLock;
+use holdlock::inspect::{Snapshot, Waiter};
 use rustix::process::getpgrp;
 
-use super::family;
-use super::ring::{Place, Table};
 use super::{Progress, Settings};
 use crate::show::time::span;
 
@@ -27,30 +25,29 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// What is known about the others at a lock.
 #[derive(Default)]
 pub(super) struct Seen {
-    pids: Vec<u32>,
     /// Pid, command and user of the first holder, where they could be found.
     holder: Option<String>,
     /// When that process was started; since when it has the lock nobody can tell.
-    started: Option<Instant>,
+    started: Option<SystemTime>,
     more: usize,
+    /// Our place, and how many wait.
     queue: Option<(usize, usize)>,
 }
 
 impl Seen {
-    /// Takes over what a table says. Names are looked for with `lock`, where they are
-    /// going to be shown, and only when the holders have changed.
-    pub(super) fn look(&mut self, table: &Table, place: Place, us: u32, lock: Option<&FileLock>) {
-        self.queue = table.queue(place, us);
-        let pids = table.holders(place);
-        if let Some(lock) = lock
-            && (self.holder.is_none() || pids != self.pids)
-        {
-            let holders = lock.holders().unwrap_or_default();
-            self.holder = holders.first().map(ToString::to_string);
-            let age = holders.first().and_then(|holder| family::age(holder.pid));
-            self.started = age.and_then(|age| Instant::now().checked_sub(age));
-            self.more = holders.len().saturating_sub(1);
-            self.pids = pids;
+    pub(super) fn of(snapshot: &Snapshot, us: u32) -> Seen {
+        let Some(file) = snapshot.files.iter().find(|file| !file.removed) else {
+            return Seen::default();
+        };
+        let holders = file.holders();
+        let first = holders.first();
+        let is_us = |waiter: &Waiter| waiter.process.as_ref().is_some_and(|p| p.pid == us);
+        let place = file.waiters.iter().position(is_us);
+        Seen {
+            holder: first.map(ToString::to_string),
+            started: first.and_then(|holder| holder.started),
+            more: holders.len().saturating_sub(1),
+            queue: place.map(|place| (place + 1, file.waiters.len())),
         }
     }
 }
@@ -94,8 +91,8 @@ impl Display {
         }
     }
 
-    /// Whether something will be shown so soon that names are needed now.
-    pub(super) fn names_holders(&self, now: Instant) -> bool {
+    /// Whether something will be shown so soon that the holders are needed now.
+    pub(super) fn shows_holders(&self, now: Instant) -> bool {
         self.manner != Manner::Nothing && self.next <= now + LONG
     }
 
@@ -145,7 +142,8 @@ impl Display {
         if let Some(holder) = &seen.holder {
             text.push_str(&format!("; held by {holder}"));
             if let Some(started) = seen.started {
-                text.push_str(&format!(", started {} ago", span(started.elapsed())));
+                let age = started.elapsed().unwrap_or_default();
+                text.push_str(&format!(", started {} ago", span(age)));
             }
             if seen.more > 0 {
                 text.push_str(&format!(" and {} more", seen.more));

@@ -20,7 +20,7 @@ use rustix::process::{
     set_child_subreaper, wait, waitpgid,
 };
 
-use super::family;
+use super::descendants::signal_descendants;
 use super::terminal::Terminal;
 use crate::exit::{self, Failure};
 use crate::sys::process::Manner;
@@ -229,7 +229,7 @@ impl Supervisor {
             // changed its user: nothing to be done.
             let _ = kill_process(self.command, signal);
         } else {
-            family::signal_descendants(signal);
+            signal_descendants(signal);
         }
     }
 
@@ -289,7 +289,7 @@ impl Supervisor {
     fn end_it(&self, signal: Signal) {
         let _ = kill_process_group(self.command, signal);
         if self.duties.tree {
-            family::signal_descendants(signal);
+            signal_descendants(signal);
         }
     }
 }

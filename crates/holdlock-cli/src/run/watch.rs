@@ -1,35 +1,29 @@
-//! What happens beside a wait: a look whether it can ever end, and word of it to
-//! whoever sits in front of it.
+//! What happens beside a wait: a look whether we wait for an ancestor, and word of the
+//! wait to whoever sits in front of it.
 //!
 //! A thread does it, started only when a wait has begun, so that a free lock costs
-//! nothing of it. To see an ancestor among the holders takes their fdinfo only,
-//! and is done at once. The rest needs /proc/locks, which holds up everybody's lock
-//! calls on the host for a moment: it is read 0.3 s after the wait began, then
-//! after another second, and ever more rarely.
+//! nothing of it. To see an ancestor among the holders takes their fdinfo only, and
+//! is done at once. (Other rings are the library's business.) Who holds the lock is in
+//! /proc/locks, which holds up everybody's lock calls on the host for a moment: it is read
+//! only where it will be shown, shortly before that, and then ever more rarely.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use holdlock::inspect::{self, Kind, Place};
 use holdlock::{CancelToken, FileLock, Mode};
 
-use super::family;
 use super::progress::{Display, Seen};
-use super::ring::{self, Place, Table};
 use crate::sys::signals;
 
 const FIRST_LOOK: Duration = Duration::from_millis(300);
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 const RAREST_LOOKS: Duration = Duration::from_secs(10);
 
-/// Why a wait could never have ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Deadlock {
-    /// This process, which we are running for or which we are, holds the lock.
-    Ancestor(u32),
-    /// These processes wait, each for the next one and the last for the first.
-    Ring(Vec<u32>),
-}
+/// The process that holds the lock and waits for our end; or ourselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ancestor(u32);
 
 /// A watched wait.
 pub(super) struct Watch(Arc<Shared>);
@@ -41,7 +35,7 @@ struct Shared {
 
 struct State {
     over: bool,
-    deadlock: Option<Deadlock>,
+    deadlock: Option<Ancestor>,
     display: Display,
 }
 
@@ -66,7 +60,10 @@ impl Watch {
             over: Condvar::new(),
         });
         let theirs = Arc::clone(&shared);
-        let thread = thread::Builder::new().stack_size(256 * 1024);
+        // By this name the library knows that it is no thread which could release anything.
+        let thread = thread::Builder::new()
+            .name("holdlock-show".to_owned())
+            .stack_size(256 * 1024);
         // Signals are for the thread that waits now and supervises the command then.
         let _ = signals::without_any(|| thread.spawn(move || watch(&subject, &theirs)));
         Watch(shared)
@@ -74,7 +71,7 @@ impl Watch {
 
     /// The wait is over. Nothing will be said any more when this returns; the
     /// thread itself, which may be in the middle of reading, is not waited for.
-    pub(super) fn end(self) -> Option<Deadlock> {
+    pub(super) fn end(self) -> Option<Ancestor> {
         let mut state = self.0.lock();
         state.over = true;
         state.display.clear();
@@ -88,7 +85,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_up(&self, subject: &Subject, why: Deadlock) {
+    fn give_up(&self, subject: &Subject, why: Ancestor) {
         self.lock().deadlock = Some(why);
         subject.token.cancel();
     }
@@ -96,15 +93,12 @@ impl Shared {
 
 fn watch(subject: &Subject, shared: &Shared) {
     let us = std::process::id();
-    let place = Place::of(subject.lock.path());
-    let line = family::ancestors(us);
-    if let Some(holder) = place.and_then(|place| inherited(us, &line, place, subject.mode)) {
-        return shared.give_up(subject, Deadlock::Ancestor(holder));
+    if let Some(holder) = inherited(us, subject) {
+        return shared.give_up(subject, Ancestor(holder));
     }
     let mut seen = Seen::default();
     let mut pause = SECOND_LOOK;
     let mut look_at = subject.began.max(Instant::now()) + FIRST_LOOK;
-    let mut suspicion = false;
     loop {
         let mut state = shared.lock();
         loop {
@@ -126,27 +120,17 @@ fn watch(subject: &Subject, shared: &Shared) {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let named = state.display.names_holders(Instant::now());
+        let shows = state.display.shows_holders(Instant::now());
         drop(state);
 
-        // The file may have been replaced meanwhile.
-        if let (Some(place), Ok(table)) = (Place::of(subject.lock.path()), Table::read()) {
-            // It may not have been asleep in its wait yet when we looked first.
-            // What we have ourselves by now may be the very lock we waited for.
-            let holder = inherited(us, &line, place, subject.mode);
-            if let Some(holder) = holder.filter(|holder| *holder != us) {
-                return shared.give_up(subject, Deadlock::Ancestor(holder));
-            }
-            if let Some(ring) =
-                table.ring(us, place, subject.mode, family::ancestors, family::waits)
-            {
-                // The one who came last gives way; the others only if it does not.
-                if suspicion || is_youngest(&ring) {
-                    return shared.give_up(subject, Deadlock::Ring(ring));
-                }
-                suspicion = true;
-            }
-            seen.look(&table, place, us, named.then_some(&*subject.lock));
+        // It may not have been asleep in its wait yet when we looked first.
+        // What we have ourselves by now may be the very lock we waited for.
+        let holder = inherited(us, subject);
+        if let Some(holder) = holder.filter(|holder| *holder != us) {
+            return shared.give_up(subject, Ancestor(holder));
+        }
+        if shows && let Ok(snapshot) = inspect::file(subject.lock.path()) {
+            seen = Seen::of(&snapshot, us);
         }
         look_at = Instant::now() + pause;
         pause = (pause * 2).min(RAREST_LOOKS);
@@ -155,59 +139,30 @@ fn watch(subject: &Subject, shared: &Shared) {
 
 /// The ancestor that has a lock open which keeps us out, and waits for us. Or
 /// ourselves: what became us may have had the lock and left it open.
-fn inherited(us: u32, line: &[u32], place: Place, mode: Mode) -> Option<u32> {
-    let holder = line.iter().copied().find(|pid| has_open(*pid, place, mode));
-    match holder {
-        Some(holder) => family::waits(holder, line).then_some(holder),
-        None => has_open(us, place, mode).then_some(us),
-    }
-}
-
-fn has_open(pid: u32, place: Place, mode: Mode) -> bool {
-    let fdinfo = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
-    let files = fdinfo.into_iter().flatten().flatten();
-    files
-        .filter_map(|file| std::fs::read_to_string(file.path()).ok())
-        .any(|info| {
-            info.lines()
-                .filter_map(|line| ring::parse(line.strip_prefix("lock:")?))
-                .any(|entry| entry.blocks(place, mode))
+fn inherited(us: u32, subject: &Subject) -> Option<u32> {
+    // The file may have been replaced meanwhile, and the ancestors asleep by now.
+    let place = Place::of(subject.lock.path()).ok()?;
+    let keeps_us_out = |pid: u32| {
+        let locks = inspect::locks_of(pid).unwrap_or_default();
+        locks.iter().any(|lock| {
+            let shared = lock.mode == Mode::Shared && subject.mode == Mode::Shared;
+            lock.kind == Kind::Flock && lock.place == place && !shared
         })
-}
-
-/// Whether the first of the ring was started after all others.
-fn is_youngest(ring: &[u32]) -> bool {
-    let age = |pid: &u32| (family::start_time(*pid), *pid);
-    ring.iter().map(age).max() == ring.first().map(age)
+    };
+    let ancestors = inspect::waiting_ancestors(us).into_iter();
+    ancestors.chain([us]).find(|pid| keeps_us_out(*pid))
 }
 
 /// What the user is told about a wait that could never have ended.
-pub(super) fn message(deadlock: &Deadlock, lock: &FileLock) -> String {
-    let named = |pid: u32| {
-        let holders = lock.holders().unwrap_or_default();
-        let found = holders.iter().find(|holder| holder.pid == pid);
-        found.map_or_else(|| format!("pid {pid}"), ToString::to_string)
+pub(super) fn message(Ancestor(pid): Ancestor, lock: &FileLock) -> String {
+    let holders = lock.holders().unwrap_or_default();
+    let found = holders.iter().find(|holder| holder.pid == pid);
+    let name = found.map_or_else(|| format!("pid {pid}"), ToString::to_string);
+    let what = if pid == std::process::id() {
+        "this very process has inherited the lock from what started it".to_owned()
+    } else {
+        format!("the lock is held by {name}, which is waiting for this very command to end")
     };
     let path = lock.path().display();
-    let what = match deadlock {
-        Deadlock::Ancestor(pid) if *pid == std::process::id() => {
-            "this very process has inherited the lock from what started it".to_owned()
-        }
-        Deadlock::Ancestor(pid) => format!(
-            "the lock is held by {}, which is waiting for this very command to end",
-            named(*pid)
-        ),
-        Deadlock::Ring(ring) if ring.len() < 2 => {
-            "the lock is held by what is waiting for this very command to end".to_owned()
-        }
-        Deadlock::Ring(ring) => {
-            let others: Vec<String> = ring.iter().skip(1).map(u32::to_string).collect();
-            format!(
-                "the lock is held by what is waiting, as pid {}, for a lock that is held here; \
-                 take both locks in one order, or at once with --lock",
-                others.join(", ")
-            )
-        }
-    };
     format!("{path}: waiting would be a deadlock: {what}")
 }

@@ -5,6 +5,7 @@
 //! | `early` | running before the standard library's start-up code |
 //! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
+//! | `descriptors` | what children inherit |
 //! | `pipe` | writing without being killed by SIGPIPE |
 //! | `slim` | little memory while waiting, madvise(2) |
 //! | `spawn` | flock(1)'s child, by vfork(2) and execvp(3) |
@@ -14,6 +15,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod alarm;
+pub(crate) mod descriptors;
 pub(crate) mod early;
 pub(crate) mod pipe;
 pub(crate) mod process;

@@ -1,7 +1,7 @@
 //! The two kinds of lock: flock(2), and byte ranges of open file descriptions.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use rustix::fs::FlockOperation;
 
@@ -43,6 +43,18 @@ pub(crate) fn lock(
     }
     // SAFETY: a valid range that outlives the call; a wrong descriptor is EBADF.
     check(unsafe { libc::fcntl(fd, command, &range) }).map(drop)
+}
+
+/// Whether somebody holds a lock of fcntl(2) on the file, which flock(2) does not see. One
+/// system call; false also where that cannot be asked.
+pub(crate) fn is_locked(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: plain data for which all-zero is valid: the whole file, and the pid 0 that is asked for.
+    let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
+    range.l_type = libc::F_WRLCK as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    // SAFETY: an open descriptor and a valid range that outlives the call, which fills it in.
+    let asked = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &mut range) };
+    asked == 0 && i32::from(range.l_type) != libc::F_UNLCK
 }
 
 /// flock(2) on a number that may be no descriptor at all, which `rustix` cannot express.

@@ -158,6 +158,27 @@ impl Gate {
             && self.line().sharers.iter().any(|owner| owner.thread == me)
     }
 
+    /// The threads that are inside with a guard that cannot leave them, or on their way to the
+    /// kernel's lock.
+    pub(crate) fn inside(&self) -> Vec<Owner> {
+        let word = self.word.load(Ordering::Acquire);
+        if word & ALONE != 0 {
+            let thread = self.alone.load(Ordering::Relaxed);
+            return Some(Owner { thread })
+                .filter(|owner| *owner != Owner::ANY)
+                .into_iter()
+                .collect();
+        }
+        if word & SHARED == 0 {
+            return Vec::new();
+        }
+        let sharers = self.line().sharers.clone();
+        sharers
+            .into_iter()
+            .filter(|owner| *owner != Owner::ANY)
+            .collect()
+    }
+
     /// Waits for this process's other threads, and goes in.
     ///
     /// `unlock` gives the kernel's lock back; it is called in the rare case that

@@ -9,8 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::process;
 use super::table::{self, Entry};
+use super::{OpenLock, family, process};
+use crate::sys::process::exists;
 
 /// A lock on a file that a process has open.
 #[derive(Clone, Debug)]
@@ -108,22 +109,39 @@ fn another_thread(pid: u32) -> Option<u32> {
 }
 
 fn look(pid: u32) -> Look {
-    let links = match links(pid) {
-        Ok(links) => links,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Look::Denied,
-        Err(_) => return Look::Gone,
-    };
+    match all_of(pid) {
+        Ok(open) => Look::Seen(open),
+        // A zombie holds nothing, whosever it is.
+        Err(_) if family::is_zombie(pid) && another_thread(pid).is_none() => Look::Gone,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Look::Denied,
+        // /proc may be mounted so that it hides the processes of others (hidepid).
+        Err(_) if exists(pid) => Look::Denied,
+        Err(_) => Look::Gone,
+    }
+}
+
+fn all_of(pid: u32) -> io::Result<Vec<Open>> {
     // To read a link takes a quarter of the time that fdinfo takes.
-    let files = links.filter(|(_, link)| can_be_locked(link));
-    Look::Seen(
-        files
-            .flat_map(|(descriptor, _)| locks_of(pid, descriptor))
-            .collect(),
-    )
+    let files = links(pid)?.filter(|(_, link)| can_be_locked(link));
+    Ok(files
+        .flat_map(|(descriptor, _)| locks_by(pid, descriptor))
+        .collect())
+}
+
+/// The locks of a process, in the public form.
+pub(super) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
+    let public = |open: Open| OpenLock {
+        descriptor: open.descriptor,
+        place: open.entry.place,
+        kind: open.entry.kind,
+        mode: open.entry.mode,
+        range: open.entry.range,
+    };
+    Ok(all_of(pid)?.into_iter().map(public).collect())
 }
 
 /// The locks on what a descriptor has open.
-fn locks_of(pid: u32, descriptor: u32) -> Vec<Open> {
+fn locks_by(pid: u32, descriptor: u32) -> Vec<Open> {
     let info = fs::read(format!("/proc/{pid}/fdinfo/{descriptor}"));
     let info = info.or_else(|_| fs::read(door(pid, "fdinfo", descriptor)));
     let info = info.unwrap_or_default();
@@ -146,7 +164,7 @@ pub(super) fn on_removed(pid: u32, name: &OsStr) -> Vec<(PathBuf, Open)> {
         });
     removed
         .flat_map(|(was, number)| {
-            let locks = locks_of(pid, number).into_iter();
+            let locks = locks_by(pid, number).into_iter();
             locks.map(move |open| (was.clone(), open))
         })
         .collect()

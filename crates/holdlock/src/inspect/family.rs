@@ -18,24 +18,32 @@ pub fn ancestors(pid: u32) -> Vec<u32> {
     line
 }
 
-/// Whether `ancestor`, one of a process's `ancestors`, cannot go on before that process
-/// ends. Certain of a program that holds locks for the sake of its command; of
-/// others when all from the ancestor down are asleep in a wait for a child. A program
-/// that starts something under its lock and does not wait for it is no obstacle.
-pub fn waits_for_descendant(ancestor: u32, ancestors: &[u32]) -> bool {
-    let Some(position) = ancestors.iter().position(|pid| *pid == ancestor) else {
-        return false;
-    };
-    let asleep = |pid: &u32| {
-        let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-        is_supervisor(*pid) || ["do_wait", "sigsuspend"].contains(&place.trim())
-    };
-    is_supervisor(ancestor) || ancestors[..=position].iter().all(asleep)
+/// Those ancestors of a process that cannot go on before it ends. Certain of a program that
+/// holds locks for the sake of its command (holdlock, flock); of others when all from there down
+/// are asleep in a wait for a child. A program that starts something and does not wait for it
+/// is none.
+pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::from([pid]);
+    let mut all_asleep = true;
+    let mut next = Stat::of(pid).map(|stat| stat.parent);
+    while let Some(ancestor) = next.filter(|pid| *pid != 0 && seen.insert(*pid)) {
+        let Some(stat) = Stat::of(ancestor) else {
+            break;
+        };
+        let is_supervisor = ["holdlock", "flock"].contains(&stat.name.as_str());
+        all_asleep = all_asleep && (is_supervisor || is_in_wait(ancestor));
+        if is_supervisor || all_asleep {
+            found.push(ancestor);
+        }
+        next = Some(stat.parent);
+    }
+    found
 }
 
-fn is_supervisor(pid: u32) -> bool {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    ["holdlock", "flock"].contains(&name.trim())
+fn is_in_wait(pid: u32) -> bool {
+    let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    ["do_wait", "sigsuspend"].contains(&place.trim())
 }
 
 /// How the threads of this library call themselves. They hold nothing.
@@ -43,7 +51,7 @@ pub(crate) const HELPER: &str = "holdlock-";
 
 /// Whether all that a process does, one thread does: what it waits for, it waits for
 /// with everything it holds.
-pub(super) fn has_one_thread(pid: u32) -> bool {
+pub(crate) fn has_one_thread(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let others = tasks.into_iter().flatten().flatten().filter(|task| {
         let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
@@ -52,12 +60,19 @@ pub(super) fn has_one_thread(pid: u32) -> bool {
     others.count() == 1
 }
 
+/// Whether the process has ended, and only its number is left.
+pub(super) fn is_zombie(pid: u32) -> bool {
+    Stat::of(pid).is_some_and(|stat| ["Z", "X"].contains(&stat.state.as_str()))
+}
+
 /// When the process was started, in clock ticks since the host was.
 pub fn start_time(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start)
 }
 
 struct Stat {
+    name: String,
+    state: String,
     parent: u32,
     start: u64,
 }
@@ -70,11 +85,14 @@ impl Stat {
 
 /// `1 (name) S 0 …`; the name may have spaces, parentheses and any bytes.
 fn parse(stat: &[u8]) -> Option<Stat> {
+    let begin = stat.iter().position(|byte| *byte == b'(')? + 1;
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     Some(Stat {
-        parent: fields.nth(1)?.parse().ok()?,
+        name: String::from_utf8_lossy(stat.get(begin..end)?).into_owned(),
+        state: fields.next()?.to_owned(),
+        parent: fields.next()?.parse().ok()?,
         start: fields.nth(17)?.parse().ok()?,
     })
 }
@@ -86,9 +104,8 @@ mod tests {
     #[test]
     fn names_may_be_odd() {
         let stat = b"7 (a) b\xff (c) S 5 7 7 0 -1 4 1 2 3 4 5 6 7 8 9 10 11 12 777 0\n";
-        let name = stat.iter().rposition(|byte| *byte == b')').unwrap();
-        assert_eq!(name, 11);
         let stat = parse(stat).unwrap();
+        assert_eq!(stat.name, "a) b\u{fffd} (c");
         assert_eq!((stat.parent, stat.start), (5, 777));
         assert!(parse(b"").is_none() && parse(b"7 (x) S").is_none());
     }

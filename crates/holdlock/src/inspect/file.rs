@@ -13,6 +13,7 @@ use super::survey::{Survey, in_other_namespace};
 use super::table::{self, Entry, Kind, Table};
 use super::{LockedFile, Process, Snapshot, process};
 use crate::sys::file::{self, Identity};
+use crate::sys::process::exists;
 
 /// How often a table is read at most to be sure that a lock is not in it.
 const READS: u32 = 3;
@@ -90,6 +91,24 @@ pub(crate) fn waiters(place: Place) -> io::Result<Vec<Process>> {
         .collect())
 }
 
+/// The files for which somebody waits, if one of `kept` is among them.
+pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
+    let entries = table::read(|_| true)?.entries;
+    let waiting = entries.iter().filter(|entry| !entry.is_held());
+    let contended: HashSet<Place> = waiting.map(|entry| entry.place).collect();
+    if contended.is_disjoint(kept) {
+        return Ok(None);
+    }
+    let mut survey = Survey::default();
+    let entries = entries.into_iter();
+    survey.take(
+        entries
+            .filter(|entry| contended.contains(&entry.place))
+            .collect(),
+    );
+    Ok(Some(survey.finish()))
+}
+
 /// Removed files that were at `path` and on which a living process holds a lock that
 /// meets `kind`, as far as /proc shows them.
 pub(crate) fn removed(path: &Path, kind: Kind) -> io::Result<Snapshot> {
@@ -124,7 +143,10 @@ fn removed_files(path: &Path, on_device: Vec<Entry>, wanted: impl Fn(&Entry) -> 
     let takers: HashSet<Option<u32>> = held.map(|entry| entry.pid).collect();
     takers.iter().copied().flatten().for_each(&mut look_at);
     // The taker is not told, or gone and survived by a child: look at everybody.
-    if takers.iter().any(|taker| taker.is_none_or(is_gone)) {
+    if takers
+        .iter()
+        .any(|taker| taker.is_none_or(|pid| !exists(pid)))
+    {
         process::pids().for_each(&mut look_at);
     }
     let mut survey = Survey::default();
@@ -135,10 +157,6 @@ fn removed_files(path: &Path, on_device: Vec<Entry>, wanted: impl Fn(&Entry) -> 
             .collect(),
     );
     survey.finish()
-}
-
-fn is_gone(pid: u32) -> bool {
-    !Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// The directory of a path, as the process sees it, which may have other mounts and

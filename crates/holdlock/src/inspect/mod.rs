@@ -52,13 +52,15 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use family::{ancestors, start_time, waits_for_descendant};
+pub use family::{ancestors, start_time, waiting_ancestors};
 pub use place::Place;
 pub use process::{Process, State};
 pub use table::{Kind, Range};
 pub use waits::{Deadlock, Step};
 
-pub(crate) use file::{holders, removed, waiters};
+pub(crate) use family::{HELPER, has_one_thread};
+pub(crate) use file::{contended, holders, removed, waiters};
+pub(crate) use waits::Ours;
 
 use crate::Mode;
 
@@ -214,6 +216,32 @@ impl fmt::Display for Unseen {
 /// that it does not exist.
 pub fn file(path: impl AsRef<Path>) -> io::Result<Snapshot> {
     file::look(path.as_ref())
+}
+
+/// A lock that a process has open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenLock {
+    /// By which descriptor.
+    pub descriptor: u32,
+    /// On which file.
+    pub place: Place,
+    /// Which kind.
+    pub kind: Kind,
+    /// Exclusive or shared.
+    pub mode: Mode,
+    /// Which part of the file.
+    pub range: Range,
+}
+
+/// The locks that a process keeps, whoever took them. Without /proc/locks, so that it disturbs
+/// nobody; 0.1 ms for a process with ten files open.
+///
+/// # Errors
+///
+/// When there is no such process, or it is another user's.
+pub fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
+    descriptors::locks_of(pid)
 }
 
 /// All locks of the host, by file, as far as they can be seen.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::place::field;
 use crate::sys::clock;
+use crate::sys::process::exists;
 
 /// A process that holds a lock or waits for it.
 ///
@@ -32,6 +32,8 @@ pub struct Process {
     /// The process that started it, or that took it over.
     pub parent: Option<u32>,
 }
+
+const KTHREADD: u32 = 2;
 
 /// What a process is doing, from /proc/PID/status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +87,16 @@ impl Process {
     /// Looks the process up. None when there is no such process (any more).
     pub fn of(pid: u32) -> Option<Process> {
         Directory::default().look_up(pid)
+    }
+
+    /// Whether it is a thread of the kernel.
+    pub(super) fn is_of_the_kernel(&self) -> bool {
+        // All descend from kthreadd.
+        self.pid == KTHREADD
+            || self.parent == Some(KTHREADD) && self.uid == Some(0) && {
+                let program = fs::read_link(format!("/proc/{}/exe", self.pid));
+                program.is_err()
+            }
     }
 
     /// The control group it is in, such as `/system.slice/cron.service`.
@@ -152,9 +164,7 @@ impl Directory {
     fn read(&mut self, pid: u32) -> Option<Process> {
         let Ok(status) = fs::read(format!("/proc/{pid}/status")) else {
             // Hidden from us, or gone.
-            return Path::new(&format!("/proc/{pid}"))
-                .exists()
-                .then(|| unknown(pid));
+            return exists(pid).then(|| unknown(pid));
         };
         let status = String::from_utf8_lossy(&status);
         let state = status.lines().find_map(|line| line.strip_prefix("State:"));

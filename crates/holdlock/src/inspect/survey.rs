@@ -234,8 +234,11 @@ impl Survey {
         }
         if holders.is_empty()
             && let Some(pid) = entry.pid
-            && (matches!(self.descriptors.of(pid), Look::Denied) || entry.kind == Kind::Lease)
             && let Some(process) = self.directory.look_up(pid)
+            // The kernel's own threads hold locks for the clients of an NFS server, without descriptors.
+            && (matches!(self.descriptors.of(pid), Look::Denied)
+                || entry.kind == Kind::Lease
+                || process.is_of_the_kernel())
         {
             holders.push(Holder {
                 process,

@@ -33,6 +33,8 @@ pub struct Deadlock {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
+    /// The thread that waits, where it is one of this process and known.
+    pub thread: Option<u32>,
     /// Who waits.
     pub waiter: Process,
     /// For a lock on which file.
@@ -141,11 +143,14 @@ impl<'s> Graph<'s> {
                     continue;
                 };
                 let pid = process.pid;
-                let line = family.line(process);
+                let known = ours.is_some_and(|ours| ours.pid == pid);
+                if known && ours.is_some_and(|ours| ours.place != file.place) {
+                    // Another thread's.
+                    continue;
+                }
                 let number = waits.len();
                 let mut is_part = false;
                 if holders.contains(&pid) {
-                    let known = ours.is_some_and(|ours| ours.pid == pid);
                     let alone = known
                         || !strict
                         || *threads
@@ -156,11 +161,10 @@ impl<'s> Graph<'s> {
                         is_part = true;
                     }
                 }
-                for ancestor in line.iter().filter(|pid| holders.contains(pid)) {
-                    if family::waits_for_descendant(*ancestor, &line) {
-                        kept_by.entry(*ancestor).or_default().push(number);
-                        is_part = true;
-                    }
+                let waiting = family.waiting_ancestors(process);
+                for ancestor in waiting.iter().filter(|pid| holders.contains(pid)) {
+                    kept_by.entry(*ancestor).or_default().push(number);
+                    is_part = true;
                 }
                 if is_part {
                     waits.push(Wait {
@@ -255,6 +259,7 @@ impl<'s> Graph<'s> {
         let step = |link: &Link<'s>| {
             let wait = &self.waits[link.wait];
             Step {
+                thread: None,
                 waiter: wait.process.clone(),
                 place: wait.file.place,
                 path: wait.file.path.clone(),
@@ -311,24 +316,20 @@ fn holders_of_contended(snapshot: &Snapshot) -> HashSet<u32> {
         .collect()
 }
 
-/// Ancestors, each looked up once.
+/// Ancestors that wait, looked up once for all children of one process.
 #[derive(Default)]
 struct Family {
-    lines: HashMap<u32, Vec<u32>>,
+    waiting: HashMap<u32, Vec<u32>>,
 }
 
 impl Family {
-    fn line(&mut self, process: &Process) -> Vec<u32> {
+    fn waiting_ancestors(&mut self, process: &Process) -> &[u32] {
         let Some(parent) = process.parent else {
-            return Vec::new();
+            return &[];
         };
-        let above = self
-            .lines
+        self.waiting
             .entry(parent)
-            .or_insert_with(|| family::ancestors(parent));
-        std::iter::once(parent)
-            .chain(above.iter().copied())
-            .collect()
+            .or_insert_with(|| family::waiting_ancestors(process.pid))
     }
 }
 
@@ -336,7 +337,14 @@ impl Family {
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.steps.iter().enumerate() {
-            if number == 0 {
+            if let Some(thread) = step.thread {
+                let then = if number == 0 {
+                    ""
+                } else {
+                    ", which waits for "
+                };
+                write!(f, "{then}thread {thread} of {}", step.waiter)?;
+            } else if number == 0 {
                 write!(f, "{}", step.waiter)?;
             } else {
                 let before = &self.steps[number - 1].holder;

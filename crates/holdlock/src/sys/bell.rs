@@ -81,7 +81,7 @@ impl Bell {
         loop {
             for place in &places.here {
                 if place.take() {
-                    place.thread.store(thread_id(), Ordering::Relaxed);
+                    place.thread.store(thread_id().0, Ordering::Relaxed);
                     place.signal.store(signal, Ordering::Relaxed);
                     place.timer.store(timer, Ordering::Relaxed);
                     place

@@ -110,7 +110,7 @@ impl ThreadTimer {
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = signal;
-        event.sigev_notify_thread_id = thread_id();
+        event.sigev_notify_thread_id = thread_id().0;
         let mut id: libc::timer_t = std::ptr::null_mut();
         // SAFETY: a valid event and a valid place for the id.
         check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut id) }).ok()?;
@@ -133,9 +133,27 @@ impl Drop for ThreadTimer {
     }
 }
 
-pub(super) fn thread_id() -> libc::pid_t {
+/// The kernel's number of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadId(pub(super) libc::pid_t);
+
+impl ThreadId {
+    pub(crate) fn number(self) -> u32 {
+        self.0.unsigned_abs()
+    }
+}
+
+/// The calling thread.
+pub(crate) fn thread_id() -> ThreadId {
     // SAFETY: takes nothing, cannot fail.
-    unsafe { libc::gettid() }
+    ThreadId(unsafe { libc::gettid() })
+}
+
+/// Sends our signal to a thread of this process; nothing happens if there is none.
+pub(crate) fn nudge(thread: ThreadId, signal: libc::c_int) {
+    // SAFETY: no pointers; tgkill reaches threads of this process only, whose handler for the
+    // signal does nothing.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread.0, signal) };
 }
 
 /// Async-signal-safe.

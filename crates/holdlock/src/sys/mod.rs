@@ -11,6 +11,7 @@
 //! | `signal` | the one signal that `interrupt` uses |
 //! | `futex` | sleeping until another thread changes a word |
 //! | `clock` | the monotonic clock |
+//! | `process` | whether a process exists |
 //! | `fork` | noticing fork(2) without a system call; descriptors that no child keeps |
 
 #![allow(unsafe_code)]
@@ -27,6 +28,7 @@ pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod interrupt;
+pub(crate) mod process;
 pub(crate) mod signal;
 
 /// Turns the -1 of a system call into the error it stands for.

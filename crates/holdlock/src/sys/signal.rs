@@ -128,3 +128,20 @@ fn change_mask(how: libc::c_int, signal: libc::c_int) -> bool {
         libc::sigismember(&before, signal) == 1
     }
 }
+
+/// Calls `inside` while this thread blocks all signals: a thread that is started there begins so.
+pub(crate) fn with_all_blocked<T>(inside: impl FnOnce() -> T) -> T {
+    // SAFETY: signal sets are plain data, filled before use; the mask is this thread's own, and
+    // is put back below.
+    let before = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        before
+    };
+    let result = inside();
+    // SAFETY: the set that the first call filled in.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+    result
+}

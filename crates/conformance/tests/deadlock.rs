@@ -1,0 +1,215 @@
+//! A wait that closes a ring ends with an error that spells it out; the others are left alone.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use holdlock::{Error, FileLock};
+use holdlock_conformance::{Actor, Scratch, has, queue, watchdog};
+
+fn paths(scratch: &Scratch, count: usize) -> Vec<PathBuf> {
+    let path = |number| scratch.path(&format!("{number}.lock"));
+    (0..count).map(path).collect()
+}
+
+fn many(paths: &[PathBuf], options: &[&str]) -> Actor {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_many"));
+    command.args(options).args(paths);
+    Actor::from_command(command)
+}
+
+/// Each holds the lock of its number; all but the last wait for the next one's.
+fn chain(paths: &[PathBuf], options: &[&str]) -> Vec<Actor> {
+    let mut actors: Vec<Actor> = paths.iter().map(|_| many(paths, options)).collect();
+    for (number, actor) in actors.iter_mut().enumerate() {
+        actor.must(&format!("lock {number}"));
+    }
+    let last = actors.len() - 1;
+    for (number, actor) in actors.iter_mut().take(last).enumerate() {
+        actor.tell(format!("lock {}", number + 1));
+    }
+    actors
+}
+
+#[test]
+fn who_closes_a_ring_is_told_and_the_others_go_on() {
+    let _dog = watchdog::watch(120);
+    for (length, options) in [(2, &[][..]), (3, &[]), (2, &["ofd"])] {
+        let scratch = Scratch::new();
+        let paths = paths(&scratch, length);
+        let mut actors = chain(&paths, options);
+        if options.is_empty() {
+            for (number, actor) in actors.iter().take(length - 1).enumerate() {
+                queue::wait_for(&paths[number + 1], actor.pid());
+            }
+        }
+        let pids: Vec<u32> = actors.iter().map(Actor::pid).collect();
+        let mut last = actors.pop().expect("there are some");
+        // Started last, so that it is the one to give way, and now closes the ring.
+        let began = Instant::now();
+        let answer = last.ask("lock 0");
+        assert!(answer.starts_with("Deadlock"), "{answer}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{answer}");
+        for (path, pid) in paths.iter().zip(pids) {
+            assert!(answer.contains(path.to_str().expect("text")), "{answer}");
+            assert!(answer.contains(&format!("pid {pid}")), "{answer}");
+        }
+        // It still has its own lock; once that is free, the others get theirs one after another.
+        last.must(&format!("release {}", length - 1));
+        for mut actor in actors.into_iter().rev() {
+            assert_eq!(actor.answer(), "ok");
+            drop(actor);
+        }
+    }
+}
+
+#[test]
+fn nobody_looks_where_that_is_not_wanted() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = paths(&scratch, 2);
+    let mut first = many(&paths, &[]);
+    let mut second = many(&paths, &[]);
+    first.must("lock 0");
+    second.must("lock 1");
+    first.tell("blind 1");
+    queue::wait_for(&paths[1], first.pid());
+    let answer = second.ask("blind 0");
+    assert!(answer.contains("no exclusive lock after 1.5"), "{answer}");
+}
+
+#[test]
+fn a_ring_with_others_is_noticed_too() {
+    let _dog = watchdog::watch(60);
+    if !has("flock") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let paths = paths(&scratch, 2);
+    let mut ours = many(&paths, &[]);
+    ours.must("lock 0");
+    // flock(1) runs a command under the second lock that waits for the first.
+    let mut theirs = Command::new("flock")
+        .arg(&paths[1])
+        .arg("flock")
+        .arg(&paths[0])
+        .arg("true")
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("flock starts");
+    queue::eventually("flock(1) queues", || !queue::waiters(&paths[0]).is_empty());
+    let answer = ours.ask("lock 1");
+    assert!(answer.starts_with("Deadlock"), "{answer}");
+    assert!(answer.contains("flock"), "{answer}");
+    ours.must("release 0");
+    assert!(theirs.wait().expect("it ends").success());
+}
+
+#[test]
+fn what_another_thread_holds_is_no_reason_to_give_up() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = paths(&scratch, 2);
+    let mut theirs = many(&paths, &[]);
+    theirs.must("lock 1");
+    let mut ours = many(&paths, &[]);
+    ours.must("elsewhere 0");
+    theirs.tell("lock 0");
+    queue::wait_for(&paths[0], theirs.pid());
+    ours.tell("lock 1");
+    queue::wait_for(&paths[1], ours.pid());
+    // Both have had their looks: the other thread of ours could release at any time.
+    std::thread::sleep(Duration::from_millis(3000));
+    assert!(queue::waiters(&paths[1]).contains(&ours.pid()));
+    assert!(queue::waiters(&paths[0]).contains(&theirs.pid()));
+}
+
+#[test]
+fn a_ring_of_threads_is_noticed() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = paths(&scratch, 2);
+    let locks = [0, 1].map(|number| FileLock::open(&paths[number]).expect("opens"));
+    let both = Barrier::new(2);
+    let begin = |own: usize| {
+        let _own = locks[own].lock().expect("locked");
+        both.wait();
+        locks[1 - own].lock().map(drop)
+    };
+    let results = std::thread::scope(|scope| {
+        let threads = [0, 1].map(|own| scope.spawn(move || begin(own)));
+        threads.map(|thread| thread.join().expect("no panic"))
+    });
+    let errors: Vec<String> = results
+        .into_iter()
+        .filter_map(Result::err)
+        .inspect(|error| assert!(matches!(error, Error::Deadlock { .. }), "{error}"))
+        .map(|error| error.to_string())
+        .collect();
+    assert_eq!(
+        errors.len(),
+        1,
+        "one gives way, the other goes on: {errors:?}"
+    );
+    for path in &paths {
+        assert!(
+            errors[0].contains(path.to_str().expect("text")),
+            "{errors:?}"
+        );
+    }
+}
+
+#[test]
+fn a_ring_through_threads_and_processes_is_noticed() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = paths(&scratch, 3);
+    let locks = [0, 1].map(|number| FileLock::open(&paths[number]).expect("opens"));
+    let far = FileLock::open(&paths[2]).expect("opens");
+    let mut theirs = many(&paths, &[]);
+    theirs.must("lock 2");
+    let held = Barrier::new(2);
+    // One thread holds 0 and waits for 1; another holds 1 and waits for 2; a process holds 2 and
+    // waits for 0.
+    std::thread::scope(|scope| {
+        let (locks, held) = (&locks, &held);
+        let first = scope.spawn(move || {
+            let _own = locks[0].lock().expect("locked");
+            held.wait();
+            locks[1].lock().map(drop)
+        });
+        let _own = locks[1].lock().expect("locked");
+        held.wait();
+        theirs.tell("lock 0");
+        queue::wait_for(&paths[0], theirs.pid());
+        let error = far.lock().expect_err("a ring");
+        assert!(
+            matches!(error, Error::Deadlock { ring: Some(_), .. }),
+            "{error}"
+        );
+        drop(_own);
+        first.join().expect("no panic").expect("goes on");
+    });
+    assert_eq!(theirs.answer(), "ok");
+}
+
+#[test]
+fn a_long_queue_is_no_deadlock() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = paths(&scratch, 2);
+    let mut holder = many(&paths, &[]);
+    holder.must("lock 0");
+    let mut waiters: Vec<Actor> = (0..3).map(|_| many(&paths, &[])).collect();
+    waiters[0].must("lock 1");
+    for waiter in &mut waiters {
+        waiter.tell("lock 0");
+        queue::wait_for(&paths[0], waiter.pid());
+    }
+    std::thread::sleep(Duration::from_millis(1200));
+    holder.must("release 0");
+    for mut waiter in waiters {
+        assert_eq!(waiter.answer(), "ok");
+    }
+}

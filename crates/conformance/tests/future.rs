@@ -1,0 +1,189 @@
+//! Locks in asynchronous code: no thread where none is needed, and no lock left behind by a
+//! future that was dropped.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use holdlock::{Error, FileLock, OwnedGuard};
+use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+
+/// The smallest runtime there is: sleeps until woken, and counts how often it was.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn waker() -> Waker {
+    Arc::new(Unpark(std::thread::current())).into()
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = waker();
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(&waker()))
+}
+
+fn open(scratch: &Scratch) -> Arc<FileLock> {
+    Arc::new(FileLock::open(scratch.lock()).expect("opens"))
+}
+
+fn waiting_threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc");
+    let names = tasks
+        .flatten()
+        .map(|task| std::fs::read_to_string(task.path().join("comm")));
+    names
+        .filter(|name| {
+            name.as_ref()
+                .is_ok_and(|name| name.starts_with("async-holdlock"))
+        })
+        .count()
+}
+
+#[test]
+fn all_of_it() {
+    // One after another: threads of this process are counted.
+    let _dog = watchdog::watch(120);
+    a_free_lock_takes_no_thread();
+    a_task_is_woken_when_the_lock_comes();
+    a_dropped_future_leaves_the_queue();
+    a_dropped_future_leaves_no_lock_behind();
+    a_limit_is_kept_and_tells_who();
+    many_tasks_get_it_one_after_another();
+}
+
+fn a_free_lock_takes_no_thread() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let mut first = lock.lock_async();
+    let Poll::Ready(Ok(guard)) = poll_once(&mut first) else {
+        panic!("the lock is free");
+    };
+    assert_eq!(waiting_threads(), 0);
+    let refused = block_on(lock.lock_async().timeout(Duration::ZERO));
+    assert!(matches!(refused, Err(Error::WouldBlock(_))), "{refused:?}");
+    assert_eq!(waiting_threads(), 0);
+    drop(guard);
+    let one = block_on(lock.lock_shared_async()).expect("free");
+    let two = block_on(lock.lock_shared_async()).expect("shared");
+    drop((one, two));
+}
+
+fn a_task_is_woken_when_the_lock_comes() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let mut holder = Actor::holding(ACTOR, lock.path());
+    let mut future = lock.lock_async();
+    assert!(poll_once(&mut future).is_pending());
+    queue::wait_for(lock.path(), std::process::id());
+    holder.must("release");
+    let guard: OwnedGuard = block_on(future).expect("released");
+    assert!(holder.ask("try").starts_with("WouldBlock"));
+    guard.release().expect("released");
+    holder.must("try");
+}
+
+fn a_dropped_future_leaves_the_queue() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let mut holder = Actor::holding(ACTOR, lock.path());
+    let mut future = lock.lock_async();
+    assert!(poll_once(&mut future).is_pending());
+    queue::wait_for(lock.path(), std::process::id());
+    drop(future);
+    queue::eventually("nobody queues", || queue::waiters(lock.path()).is_empty());
+    queue::eventually("no thread waits", || waiting_threads() == 0);
+    holder.must("release");
+    holder.must("try");
+}
+
+fn a_dropped_future_leaves_no_lock_behind() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let other = FileLock::open(lock.path()).expect("opens");
+    for round in 0..2000 {
+        let held = other.lock().expect("nobody has it");
+        let mut future = lock.lock_async();
+        assert!(poll_once(&mut future).is_pending());
+        // Sometimes before the thread waits, sometimes while, sometimes after it has the lock.
+        let begin = Instant::now();
+        let pause = Duration::from_micros(round % 200);
+        while begin.elapsed() < pause {
+            std::hint::spin_loop();
+        }
+        drop(held);
+        if round % 2 == 0 {
+            std::thread::yield_now();
+        }
+        drop(future);
+        // Free now, or in a moment; never held for good.
+        drop(other.try_lock_for(Duration::from_secs(20)).expect("free"));
+    }
+}
+
+fn a_limit_is_kept_and_tells_who() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let holder = Actor::holding(ACTOR, lock.path());
+    let begin = Instant::now();
+    let error = block_on(lock.lock_async().timeout(Duration::from_millis(50)));
+    let took = begin.elapsed();
+    assert!(
+        took >= Duration::from_millis(50) && took < Duration::from_secs(5),
+        "{took:?}"
+    );
+    let Err(Error::TimedOut(conflict)) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(conflict.holders()[0].pid, holder.pid());
+}
+
+fn many_tasks_get_it_one_after_another() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let inside = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut holder = Actor::holding(ACTOR, lock.path());
+    let mut tasks: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
+    for _ in 0..50 {
+        let (lock, inside) = (lock.clone(), inside.clone());
+        tasks.push(Box::pin(async move {
+            use std::sync::atomic::Ordering::SeqCst;
+            let _guard = lock.lock_async().await.expect("comes");
+            assert!(!inside.swap(true, SeqCst), "two at once");
+            inside.store(false, SeqCst);
+        }));
+    }
+    let waker = waker();
+    let mut released = false;
+    while !tasks.is_empty() {
+        tasks.retain_mut(|task| {
+            task.as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        });
+        if !std::mem::replace(&mut released, true) {
+            assert_eq!(tasks.len(), 50);
+            holder.must("release");
+        } else if !tasks.is_empty() {
+            std::thread::park();
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `holdlock doctor`.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
+
+use crate::doctor::Settings;
+use crate::duration;
+use crate::exit::Failure;
+
+const AFTER: &str = "\
+Looks at the file system and how it is mounted, at the lock file and its directory,
+at who else can come to them, at containers and temp cleaners. Then two processes
+try, on a temporary file in the same directory, whether locks exclude, are shared,
+released, and freed by kill -9, and whether a removed lock file is noticed.
+
+The lock file is never created, written or locked, and need not exist. The
+temporary file (.holdlock-doctor-*) is removed again. A file system that does not
+answer is a finding too, and nothing waits for it longer than --timeout.
+
+Levels: ok; note, good to know; warning, locks work, with a limit that may matter;
+unsafe, locks do not work, or do not exclude whom they should.
+
+--json prints one document.
+  version, path, safe (whether nothing is unsafe)
+  findings[]: id (the same in every version), level, found (a sentence),
+    remedy (null where there is nothing to do)
+
+Exit codes:
+   0  locks work, perhaps with warnings
+   1  locks would not be safe here; also when the directory does not exist
+  64  wrong usage
+  71  the operating system refused something
+
+Examples:
+  holdlock doctor backup             of the lock that `holdlock run backup` takes
+  holdlock doctor /srv/data/x.lock   of a lock file
+  holdlock doctor /srv/data/         of any lock file in this directory
+  holdlock doctor --json /mnt/nfs/ | jq '.findings[] | select(.level != \"ok\")'";
+
+/// Long for a server across the world, short for who waits for an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn command() -> Command {
+    Command::new("doctor")
+        .bin_name("holdlock doctor")
+        .about("Would locks work here? Look, try, and say what to do about it")
+        .after_help(AFTER)
+        .args([
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print one JSON document instead of lines"),
+            Arg::new("timeout")
+                .long("timeout")
+                .value_name("DURATION")
+                .allow_hyphen_values(true)
+                .value_parser(longer_than_nothing)
+                .help("Give the file system this long for each step [default: 5s]"),
+            Arg::new("LOCK")
+                .required(true)
+                .value_hint(ValueHint::AnyPath)
+                .value_parser(value_parser!(OsString))
+                .help("A name; a path (anything with a slash); or a directory, with a slash"),
+        ])
+}
+
+fn longer_than_nothing(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        Duration::ZERO => Err("a file system needs some time".into()),
+        some => Ok(some),
+    }
+}
+
+/// Parses the words after `doctor`.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
+    let mut matches = super::matches(command(), words)?;
+    Ok(Settings {
+        lock: matches.remove_one("LOCK").expect("clap requires it"),
+        json: matches.get_flag("json"),
+        timeout: matches.remove_one("timeout").unwrap_or(TIMEOUT),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_parser_is_consistent() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,124 @@
+//! Two processes try, on a file of ours, whether locks do here what locks are for.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::finding::Finding;
+use super::partner::Partner;
+use super::temporary::Temporary;
+use crate::sys::range::Kind::{Exclusive, Shared, Unlock};
+
+/// The two families of locks, which do not see each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Family {
+    Flock,
+    Ofd,
+}
+
+pub(super) const FAMILIES: [Family; 2] = [Family::Flock, Family::Ofd];
+
+/// So long a server may take to notice that a holder is dead.
+const DEATH: Duration = Duration::from_secs(2);
+
+impl Family {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Family::Flock => "flock",
+            Family::Ofd => "ofd",
+        }
+    }
+
+    /// For people.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Family::Flock => "flock",
+            Family::Ofd => "OFD",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Family> {
+        FAMILIES.into_iter().find(|family| family.name() == name)
+    }
+}
+
+/// What two processes saw of one family.
+pub(super) fn try_out(temporary: &Temporary, family: Family) -> Finding {
+    let id = format!("exclusion-{}", family.name());
+    let name = family.title();
+    match (rules_kept(temporary, family), family) {
+        (Ok(()), _) => {
+            let found = format!(
+                "{name} locks exclude, are shared, released, and freed when the holder is killed"
+            );
+            Finding::ok(&id, found)
+        }
+        // Only who asks for the second family needs it.
+        (Err(broken), Family::Flock) => Finding::not_safe(&id, format!("{name} locks: {broken}"))
+            .remedy("keep the lock file on another file system, such as that of /run/lock"),
+        (Err(broken), Family::Ofd) => Finding::warning(&id, format!("{name} locks: {broken}"))
+            .remedy("use flock, as holdlock does if nothing else is asked for"),
+    }
+}
+
+/// Goes through the rules; the error is the first that is broken.
+fn rules_kept(temporary: &Temporary, family: Family) -> Result<(), String> {
+    let broken = |what: &str| Err(what.to_owned());
+    let mut first = Partner::start(&temporary.path, family)?;
+    let mut second = Partner::start(&temporary.path, family)?;
+    if !first.does(Exclusive)? {
+        return broken("a lock that nobody holds is refused");
+    }
+    if second.does(Exclusive)? {
+        return broken("two processes had an exclusive lock at the same time");
+    }
+    if second.does(Shared)? {
+        return broken("an exclusive and a shared lock were held at the same time");
+    }
+    first.does(Unlock)?;
+    if !second.does(Exclusive)? {
+        return broken("a lock that was released is still refused");
+    }
+    second.does(Unlock)?;
+    if !first.does(Shared)? || !second.does(Shared)? {
+        return broken("two processes cannot share a lock");
+    }
+    second.does(Unlock)?;
+    if second.does(Exclusive)? {
+        return broken("an exclusive lock was had while another process shared it");
+    }
+    first.does(Unlock)?;
+    if !first.does(Exclusive)? {
+        return broken("a lock that nobody holds any more is refused");
+    }
+    first.kill();
+    if !comes_free(&mut second)? {
+        return broken("the lock of a process that was killed is not freed");
+    }
+    Ok(())
+}
+
+fn comes_free(partner: &mut Partner) -> Result<bool, String> {
+    let deadline = Instant::now() + DEATH;
+    while !partner.does(Exclusive)? {
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(true)
+}
+
+/// The families do not see each other, except where a server makes one of both.
+pub(super) fn interference(temporary: &Temporary) -> Option<Finding> {
+    let seen = || -> Result<bool, String> {
+        let mut flock = Partner::start(&temporary.path, Family::Flock)?;
+        let mut ofd = Partner::start(&temporary.path, Family::Ofd)?;
+        Ok(flock.does(Exclusive)? && !ofd.does(Exclusive)?)
+    };
+    // Where one of them does not work that has been said already.
+    seen().unwrap_or(false).then(|| {
+        let found = "flock and fcntl locks exclude each other here, as on NFS: a program that \
+                     takes both on one file locks itself out";
+        Finding::note("families", found)
+    })
+}

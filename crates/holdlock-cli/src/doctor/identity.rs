@@ -1,0 +1,73 @@
+//! Can a holder, or who waits, see that the lock file was removed, replaced or renamed?
+//! That takes inode numbers which stay, and differ.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::finding::Finding;
+use super::temporary::Temporary;
+
+/// The last thing to be tried: the file is gone or another one afterwards.
+pub(super) fn try_out(temporary: &Temporary) -> Vec<Finding> {
+    match seen(temporary) {
+        Ok(None) => {
+            let found = "a lock file that is removed, replaced or renamed while it is held is \
+                         noticed";
+            vec![Finding::ok("identity", found)]
+        }
+        Ok(Some(broken)) => vec![
+            Finding::not_safe("identity", broken)
+                .remedy("keep the lock file on another file system, such as that of /run/lock"),
+        ],
+        Err(error) => {
+            let found = format!("what becomes of a removed file could not be tried: {error}");
+            vec![Finding::warning("identity", found).remedy("try again")]
+        }
+    }
+}
+
+/// What is wrong, if anything.
+fn seen(temporary: &Temporary) -> io::Result<Option<String>> {
+    let held = File::open(&temporary.path)?;
+    let again = File::open(&temporary.path)?;
+    flock(held.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
+    let first = identity(&held.metadata()?);
+    let by_path = || fs::symlink_metadata(&temporary.path).map(|found| identity(&found));
+    if first != identity(&again.metadata()?) || first != by_path()? {
+        return Ok(Some(
+            "inode numbers are not stable: one file has several, so that a lock file would \
+             always seem to have been replaced"
+                .into(),
+        ));
+    }
+    fs::rename(&temporary.path, &temporary.renamed)?;
+    if by_path().is_ok() {
+        return Ok(Some(
+            "a renamed file can still be found under its old name".into(),
+        ));
+    }
+    if identity(&fs::symlink_metadata(&temporary.renamed)?) != first {
+        return Ok(Some(
+            "a file gets another inode number by being renamed".into(),
+        ));
+    }
+    fs::remove_file(&temporary.renamed)?;
+    // While `held` is open, its number must not be given to another file.
+    let newcomer = temporary.create()?;
+    if identity(&newcomer.metadata()?) == first || by_path()? == first {
+        return Ok(Some(
+            "a new file gets the inode number of one that was removed while it was held: the \
+             two cannot be told apart"
+                .into(),
+        ));
+    }
+    Ok(None)
+}
+
+fn identity(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}

@@ -1,0 +1,62 @@
+//! Does the kernel's table of locks name files as stat(2) does? Whoever looks for the
+//! holders of a lock in /proc/locks compares the two.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{FlockOperation, flock, major, minor};
+
+use super::finding::Finding;
+use super::temporary::Temporary;
+
+pub(super) fn look(temporary: &Temporary) -> Option<Finding> {
+    let (stat, table) = names(temporary).ok()?;
+    let table = table?;
+    (stat != table).then(|| {
+        let found = format!(
+            "the kernel's table calls a file {table} which stat calls {stat} (device:inode, as \
+             on btrfs or overlays): tools that compare them do not find who holds a lock"
+        );
+        Finding::note("kernel-table", found)
+    })
+}
+
+/// What stat(2) says, and what the table.
+fn names(temporary: &Temporary) -> io::Result<(String, Option<String>)> {
+    let file = File::open(&temporary.path)?;
+    flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
+    let found = file.metadata()?;
+    let stat = format!(
+        "{:02x}:{:02x}:{}",
+        major(found.dev()),
+        minor(found.dev()),
+        found.ino()
+    );
+    let told = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    Ok((stat, name_in(&told)))
+}
+
+/// Of `lock:\t1: FLOCK  ADVISORY  WRITE 4711 fe:00:4711 0 EOF` the last but two. On NFS,
+/// and elsewhere, there may be no such line.
+fn name_in(told: &str) -> Option<String> {
+    let line = told.lines().find_map(|line| line.strip_prefix("lock:"))?;
+    let word = line
+        .split_whitespace()
+        .find(|word| word.matches(':').count() == 2)?;
+    Some(word.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_a_file_by_device_and_inode() {
+        let told = "pos:\t0\nflags:\t0100000\nmnt_id:\t27\nino:\t9\n\
+                    lock:\t1: FLOCK  ADVISORY  WRITE 4711 fe:00:9 0 EOF\n";
+        assert_eq!(name_in(told).as_deref(), Some("fe:00:9"));
+        assert_eq!(name_in("pos:\t0\n"), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! `holdlock doctor`: would locks work here?
+//!
+//! Whatever touches the path may hang for ever, where a server does not answer.
+//! So this process touches nothing: it starts a worker (this program again) which
+//! looks and tells, and goes on without it when it falls silent.
+
+mod cleaners;
+mod container;
+mod exclusion;
+mod file_system;
+mod finding;
+mod glob;
+mod identity;
+mod inspect;
+mod json;
+mod kernel_table;
+mod lock_file;
+mod mounts;
+mod overlay;
+pub(crate) mod partner;
+mod place;
+mod room;
+mod sharing;
+mod sticky;
+mod temporary;
+mod text;
+mod tmpfiles;
+mod watch;
+pub(crate) mod worker;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use crate::exit::{self, Failure, Outcome};
+use crate::lockdir;
+pub(crate) use partner::PARTNER;
+pub(crate) use worker::WORKER;
+
+/// What the command line asks for.
+pub(crate) struct Settings {
+    pub(crate) lock: OsString,
+    pub(crate) json: bool,
+    /// For each step.
+    pub(crate) timeout: Duration,
+}
+
+/// Examines the place of a lock and says what was found.
+pub(crate) fn doctor(settings: Settings) -> Outcome {
+    let location = lockdir::locate(&settings.lock)?;
+    let patient = watch::Patient {
+        path: std::path::absolute(&location.path)
+            .map_err(|error| Failure::system("cannot tell the current directory", error))?,
+        is_name: location.is_name(),
+    };
+    let paint = text::Paint::of_terminal(io::stdout().is_terminal());
+    let mut findings = Vec::new();
+    if !settings.json {
+        print(&text::title(&patient.path))?;
+    }
+    watch::examine(&patient, settings.timeout, |finding| {
+        // At once: the next thing to be looked at may be the one that hangs.
+        if !settings.json {
+            print(&text::finding(&finding, &paint))?;
+        }
+        findings.push(finding);
+        Ok(())
+    })?;
+    print(&if settings.json {
+        json::document(&patient.path, &findings)
+    } else {
+        text::verdict(&findings, &paint)
+    })?;
+    Ok(if finding::are_safe(&findings) {
+        exit::SUCCESS
+    } else {
+        exit::NOT_SAFE
+    })
+}
+
+/// A hidden subcommand's words, which only holdlock itself gives.
+fn not_for_people(word: &str) -> Failure {
+    Failure::usage(format!("{word} is what `holdlock doctor` starts by itself"))
+}
+
+/// Another process of this program, wherever the program's file has gone.
+fn myself() -> std::process::Command {
+    std::process::Command::new("/proc/self/exe")
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Failure::output)
+}

@@ -1,0 +1,23 @@
+//! Overlay file systems: one file, several ways to it, and locks on each for itself.
+
+use super::finding::Finding;
+use super::mounts::Mount;
+
+/// Locks belong to the overlay's own inodes: whoever comes to the same file through a
+/// layer, or through another overlay on it, has another inode.
+pub(super) fn layers(mount: &Mount) -> Finding {
+    let (lower, upper) = (mount.value("lowerdir"), mount.value("upperdir"));
+    let found = match (lower, upper) {
+        (_, Some(upper)) => format!(
+            "processes that come to the files through a layer ({upper} and others below) or \
+             through another overlay are not excluded"
+        ),
+        _ => "an overlay without an upper layer: nothing can be created, and processes that come \
+              to the files through a layer or another overlay are not excluded"
+            .to_owned(),
+    };
+    Finding::note("overlay", found).remedy(
+        "where such processes (other containers) take part, lock a file in a volume that all of \
+         them have mounted",
+    )
+}

@@ -1,0 +1,119 @@
+//! A process that locks as it is told: lock and release are tried between two of them.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+use super::exclusion::Family;
+use super::{myself, not_for_people};
+use crate::exit::{self, Failure, Outcome};
+use crate::sys::range::{self, Kind};
+
+/// The hidden subcommand by which a worker starts its partners.
+pub(crate) const PARTNER: &str = "__doctor-partner";
+
+const KINDS: [(Kind, &str); 3] = [
+    (Kind::Exclusive, "exclusive"),
+    (Kind::Shared, "shared"),
+    (Kind::Unlock, "unlock"),
+];
+
+/// The whole life of a partner: a word in, an answer out, until nobody asks any more.
+pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
+    let misused = || not_for_people(PARTNER);
+    let path = words.next().ok_or_else(misused)?;
+    let family = words.next().ok_or_else(misused)?;
+    let family = family
+        .to_str()
+        .and_then(Family::named)
+        .ok_or_else(misused)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|error| Failure::system("cannot open the file", error))?;
+    for line in io::stdin().lock().lines() {
+        let line = line.map_err(|error| Failure::system("cannot read", error))?;
+        let kind = KINDS.iter().find(|(_, word)| *word == line);
+        let (kind, _) = kind.ok_or_else(misused)?;
+        let answer = match family {
+            Family::Flock => range::flock_now(file.as_raw_fd(), *kind),
+            Family::Ofd => range::lock(file.as_raw_fd(), *kind, false, (0, 0)),
+        };
+        let answer = match answer {
+            Ok(()) => "yes".to_owned(),
+            // fcntl(2) may say either; flock(2) says the first.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+                "no".to_owned()
+            }
+            Err(error) => format!("error {error}"),
+        };
+        let mut stdout = io::stdout();
+        writeln!(stdout, "{answer}").map_err(Failure::output)?;
+        stdout.flush().map_err(Failure::output)?;
+    }
+    Ok(exit::SUCCESS)
+}
+
+/// A partner as the worker sees it.
+pub(super) struct Partner {
+    child: Child,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Partner {
+    pub(super) fn start(path: &Path, family: Family) -> Result<Partner, String> {
+        let mut child = myself()
+            .arg(PARTNER)
+            .arg(path)
+            .arg(family.name())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("no process can be started: {error}"))?;
+        let stdout = child.stdout.take().ok_or("a process has no output")?;
+        Ok(Partner {
+            orders: child.stdin.take(),
+            answers: BufReader::new(stdout),
+            child,
+        })
+    }
+
+    /// Asks it for the lock, or to give it back. False: somebody else has it.
+    pub(super) fn does(&mut self, kind: Kind) -> Result<bool, String> {
+        let word = KINDS[kind as usize].1;
+        let gone = |error: io::Error| format!("the process that was to lock is gone: {error}");
+        if let Some(orders) = &mut self.orders {
+            writeln!(orders, "{word}").map_err(gone)?;
+        }
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).map_err(gone)?;
+        match answer.trim_end() {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            "" => Err("the process that was to lock could not open the file".to_owned()),
+            other => Err(other.strip_prefix("error ").unwrap_or(other).to_owned()),
+        }
+    }
+
+    /// Kills it, as `kill -9` does, and waits for its end.
+    pub(super) fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Partner {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,75 @@
+//! Who else on this host can come to the lock, and who can take its file away.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::finding::Finding;
+use super::place::Place;
+
+const STICKY: u32 = 0o1000;
+
+pub(super) fn look(place: &Place) -> Vec<Finding> {
+    // The lock directory will be this user's alone, whatever it is made in.
+    if place.to_be_made.is_some() {
+        return Vec::new();
+    }
+    let mut findings = vec![who(place)];
+    let mode = place.directory_is.mode();
+    if mode & 0o022 != 0 && mode & STICKY == 0 {
+        let who = if mode & 0o002 != 0 {
+            "everybody".to_owned()
+        } else {
+            format!("group {}", place.directory_is.gid())
+        };
+        let found = format!(
+            "{who} can remove or replace the lock file, also while it is held: \
+             {} has mode {:04o}",
+            place.directory.display(),
+            mode & 0o7777
+        );
+        let remedy = format!(
+            "chmod +t {}, or choose a directory that only its users can write to",
+            place.directory.display()
+        );
+        // A group is often there to share; whoever is in it is trusted with the files.
+        findings.push(if mode & 0o002 != 0 {
+            Finding::warning("removal", found).remedy(remedy)
+        } else {
+            Finding::note("removal", found).remedy(remedy)
+        });
+    }
+    findings
+}
+
+/// Opening for reading is enough for a flock.
+fn who(place: &Place) -> Finding {
+    let directory = place.directory_is.mode();
+    let owner = place.directory_is.uid();
+    if directory & 0o011 == 0 {
+        let found = format!("only user {owner} and root can reach the lock's directory");
+        return Finding::ok("users", found);
+    }
+    let Some(file) = place.file.as_ref().filter(|file| file.is_file()) else {
+        let found = if directory & 0o002 != 0 {
+            "every user can create the lock file and share the lock, unless the first one's umask \
+             forbids"
+        } else {
+            "the lock file will be shared with those whom its creator's umask lets read it"
+        };
+        return Finding::ok("users", found);
+    };
+    let (mode, owner) = (file.mode(), file.uid());
+    if mode & 0o006 != 0 && directory & 0o001 != 0 {
+        let found = "every user of this host can take the lock, and hold it as long as they like";
+        return Finding::ok("users", found);
+    }
+    let found = match mode & 0o060 {
+        0 => format!("only user {owner} and root can take the lock"),
+        _ => format!(
+            "only user {owner}, group {} and root can take the lock",
+            file.gid()
+        ),
+    };
+    let mode = mode & 0o7777;
+    Finding::note("users", format!("{found} (mode {mode:04o})"))
+        .remedy("where others are to share it: chmod a+r, or chgrp and chmod g+r")
+}

@@ -1,0 +1,81 @@
+//! The file on which locks are tried: fresh, in the same directory, and removed again.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group};
+
+/// A name that nobody has, and that says whose it is.
+pub(super) fn fresh_name() -> String {
+    // The seed of the standard library's hash tables comes from the kernel.
+    let mut random = fastrand::Rng::with_seed(RandomState::new().build_hasher().finish());
+    let letters: String = (0..8).map(|_| random.alphanumeric()).collect();
+    format!(".holdlock-doctor-{letters}")
+}
+
+/// The file, and the second name that it has for a moment.
+pub(super) struct Temporary {
+    pub(super) path: PathBuf,
+    pub(super) renamed: PathBuf,
+}
+
+impl Temporary {
+    pub(super) fn new(directory: &Path, name: &str) -> Temporary {
+        Temporary {
+            path: directory.join(name),
+            renamed: directory.join(format!("{name}-2")),
+        }
+    }
+
+    /// Creates it; never takes one that is there.
+    pub(super) fn create(&self) -> io::Result<File> {
+        let _turn = turn();
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&self.path)
+    }
+
+    /// Removes whatever there is of it. True when nothing is left for certain.
+    pub(super) fn remove(&self) -> bool {
+        let gone = |path| match fs::remove_file(path) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        // Both, whatever comes of the first; and in the order in which it is renamed, or it
+        // could slip through between the two.
+        gone(&self.path) & gone(&self.renamed)
+    }
+
+    /// Ends the process and its partners, from whichever thread, and leaves nothing.
+    pub(super) fn remove_and_exit(&self, code: u8) -> ! {
+        // Never given back: nobody creates it between its removal and the end.
+        let _turn = turn();
+        self.remove();
+        // A partner that hangs would not notice. The group is ours, unless somebody has called
+        // the hidden subcommand by hand.
+        if getpgrp() == getpid() {
+            let _ = kill_current_process_group(Signal::KILL);
+        }
+        std::process::exit(code.into());
+    }
+}
+
+/// Who may create or end.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}

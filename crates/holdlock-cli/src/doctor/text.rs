@@ -1,0 +1,113 @@
+//! The findings as lines for people.
+
+use std::path::Path;
+
+use super::finding::{Finding, Level};
+
+/// Room for the longest word of a level, `warning`.
+const LEVEL: usize = 7;
+/// Room for nearly every identifier.
+const ID: usize = 18;
+
+/// The colours of levels, where there is somebody to see them.
+pub(super) struct Paint(bool);
+
+impl Paint {
+    /// As <https://no-color.org> has it: any value but an empty one.
+    pub(super) fn of_terminal(terminal: bool) -> Paint {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Paint(terminal && !refused)
+    }
+
+    fn level(&self, level: Level, text: &str) -> String {
+        let code = match level {
+            Level::Ok => "32",
+            Level::Note => "2",
+            Level::Warning => "33",
+            Level::Unsafe => "31",
+        };
+        if self.0 {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+pub(super) fn title(path: &Path) -> String {
+    format!("{}\n", printable(&path.to_string_lossy()))
+}
+
+/// One line, and the remedy beneath it.
+pub(super) fn finding(finding: &Finding, paint: &Paint) -> String {
+    let level = paint.level(finding.level, &format!("{:<LEVEL$}", finding.level.word()));
+    let mut text = format!(
+        "  {level}  {:<ID$}  {}\n",
+        finding.id,
+        printable(&finding.found)
+    );
+    if let Some(remedy) = &finding.remedy {
+        let indent = 2 + LEVEL + 2 + ID + 2;
+        text += &format!("{:indent$}-> {}\n", "", printable(remedy));
+    }
+    text
+}
+
+/// The one line that is read when the others are not.
+pub(super) fn verdict(findings: &[Finding], paint: &Paint) -> String {
+    let count = |level| findings.iter().filter(|found| found.level == level).count();
+    let plural =
+        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+    let (bad, warnings) = (count(Level::Unsafe), count(Level::Warning));
+    let line = if bad > 0 {
+        let what = plural(bad, "reason");
+        paint.level(
+            Level::Unsafe,
+            &format!("Locks are not safe here: {what} above"),
+        )
+    } else if warnings > 0 {
+        let what = plural(warnings, "warning");
+        paint.level(Level::Warning, &format!("Locks work here, with {what}"))
+    } else {
+        paint.level(Level::Ok, "Locks work here")
+    };
+    format!("{line}\n")
+}
+
+/// A file's name must not command the terminal.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_stand_beneath_what_was_found() {
+        let found = Finding::warning("file-system", "a\x1bb").remedy("do it");
+        let text = finding(&found, &Paint(false));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "  warning  file-system         a\u{fffd}b");
+        assert_eq!(lines[1].find("->"), Some(31));
+        assert_eq!(lines[0].chars().nth(31), Some('a'));
+    }
+
+    #[test]
+    fn the_verdict_is_that_of_the_worst() {
+        let paint = Paint(false);
+        let mut findings = vec![Finding::ok("a", ""), Finding::note("b", "")];
+        assert_eq!(verdict(&findings, &paint), "Locks work here\n");
+        findings.push(Finding::warning("c", ""));
+        assert_eq!(
+            verdict(&findings, &paint),
+            "Locks work here, with 1 warning\n"
+        );
+        findings.push(Finding::not_safe("d", ""));
+        assert_eq!(
+            verdict(&findings, &paint),
+            "Locks are not safe here: 1 reason above\n"
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! The worker's life as the doctor sees it: what it tells, and what when it falls silent.
+//!
+//! A worker that hangs in the kernel may not even die of SIGKILL. Then it is left
+//! behind: it holds nothing of ours or of our caller's but the pipe's other end.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+
+use super::finding::Finding;
+use super::worker::{CREATING, SWEEP, WORKER};
+use super::{file_system, mounts, myself, temporary};
+use crate::exit::{self, Failure};
+use crate::sys::descriptors;
+
+/// So long at most we look for what a killed worker left.
+const SWEEPING: Duration = Duration::from_secs(1);
+
+/// So long a worker may take to end.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Where locks are to work.
+pub(super) struct Patient {
+    /// Absolute.
+    pub(super) path: PathBuf,
+    /// A bare name's file, in the lock directory, which `holdlock run` would make.
+    pub(super) is_name: bool,
+}
+
+/// What a worker writes, a line each.
+enum Word {
+    /// What it looks at from now on.
+    Step(String),
+    Finding(Finding),
+    /// It has nothing more to say.
+    Done,
+}
+
+fn parse(line: &str) -> Option<Word> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    if let Some(step) = value["step"].as_str() {
+        return Some(Word::Step(step.to_owned()));
+    }
+    if value["done"] == true {
+        return Some(Word::Done);
+    }
+    Finding::from_json(&value["finding"]).map(Word::Finding)
+}
+
+/// Lets a worker look at everything, and hands on what it finds.
+pub(super) fn examine(
+    patient: &Patient,
+    timeout: Duration,
+    mut hand_on: impl FnMut(Finding) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    // A worker that hangs would keep what our caller left open for us, a lock perhaps.
+    descriptors::keep_from_children();
+    let name = temporary::fresh_name();
+    let mut worker = Worker::start(patient, &[&name])?;
+    let mut step = "starting".to_owned();
+    let (mut tried, mut mount_known) = (false, false);
+    loop {
+        match worker.words.recv_timeout(timeout) {
+            Ok(Word::Step(next)) => {
+                tried |= next == CREATING;
+                step = next;
+            }
+            Ok(Word::Finding(finding)) => {
+                mount_known |= finding.id == file_system::ID;
+                hand_on(finding)?;
+            }
+            Ok(Word::Done) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                worker.end();
+                if !mount_known {
+                    let findings = file_system::look_by_name(&patient.path);
+                    findings.into_iter().try_for_each(&mut hand_on)?;
+                }
+                let swept = !tried || sweep(patient, &name, timeout.min(SWEEPING));
+                let left = (!swept).then_some(name.as_str());
+                return hand_on(unresponsive(patient, timeout, &step, left));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                worker.end();
+                sweep(patient, &name, timeout.min(SWEEPING));
+                let message = format!("the examination ended early, while {step}");
+                return Err(Failure::new(exit::OS_ERROR, message));
+            }
+        }
+    }
+}
+
+/// Removes what a killed worker has left. True when nothing is left for certain.
+fn sweep(patient: &Patient, name: &str, patience: Duration) -> bool {
+    let Ok(sweeper) = Worker::start(patient, &[name, SWEEP]) else {
+        return false;
+    };
+    matches!(sweeper.words.recv_timeout(patience), Ok(Word::Done))
+}
+
+fn unresponsive(patient: &Patient, timeout: Duration, step: &str, left: Option<&str>) -> Finding {
+    let mount = mounts::read().ok().and_then(|mounts| {
+        let mount = mounts::by_name(&mounts, &patient.path)?;
+        let (kind, source) = (&mount.kind, mount.source.display());
+        Some(format!(
+            "the {kind} file system {source} at {}",
+            mount.point.display()
+        ))
+    });
+    let found = format!(
+        "{} did not answer for {timeout:?}, while {step}",
+        mount.as_deref().unwrap_or("the file system")
+    );
+    let mut remedy = "see to its server or device and try again; for a slow one, --timeout \
+                      gives it more time"
+        .to_owned();
+    if let Some(name) = left {
+        remedy += &format!("; a file {name} may be left, which can be removed");
+    }
+    Finding::not_safe("unresponsive", found).remedy(remedy)
+}
+
+/// A worker and what it says. Not waited for: that could take for ever.
+struct Worker {
+    child: Child,
+    words: Receiver<Word>,
+}
+
+impl Worker {
+    fn start(patient: &Patient, words: &[&str]) -> Result<Worker, Failure> {
+        let mut command = worker_command(patient);
+        let mut child = command
+            .args(words)
+            .spawn()
+            .map_err(|error| Failure::system("cannot start the examination", error))?;
+        let (send, words) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            thread::spawn(move || {
+                let lines = BufReader::new(stdout).lines();
+                for word in lines.map_while(|line| parse(&line.ok()?)) {
+                    if send.send(word).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Ok(Worker { child, words })
+    }
+
+    /// Lets it tidy up and end, as far as it can; then kills it and its partners. A worker
+    /// that does not die even so is not waited for.
+    fn end(&mut self) {
+        drop(self.child.stdin.take());
+        if self.ends_soon() {
+            return;
+        }
+        if let Some(group) = Pid::from_raw(self.child.id() as i32) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        self.ends_soon();
+    }
+
+    fn ends_soon(&mut self) -> bool {
+        let deadline = Instant::now() + GRACE;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+}
+
+impl Drop for Worker {
+    /// Also where we give up, because nobody reads what we say: it must tidy up first.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn worker_command(patient: &Patient) -> Command {
+    let mut command = myself();
+    command
+        .arg(WORKER)
+        .arg(&patient.path)
+        .arg(if patient.is_name { "name" } else { "path" })
+        // Its end tells the worker that we are gone.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        // Whoever reads our standard error must not wait for a worker that hangs.
+        .stderr(Stdio::null())
+        // Killed as one with its partners; and Ctrl-C leaves it time to tidy up.
+        .process_group(0);
+    command
+}

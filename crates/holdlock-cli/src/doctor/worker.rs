@@ -1,0 +1,153 @@
+//! The process that touches the path, and may hang: it tells each thing as it is found.
+//!
+//! It says what it is going to look at before it does, so that its last words tell
+//! what hung.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::finding::{Finding, Level};
+use super::place::{self, Place};
+use super::temporary::Temporary;
+use super::{
+    cleaners, container, exclusion, file_system, identity, inspect, kernel_table, lock_file,
+    not_for_people, room, sharing, sticky,
+};
+use crate::exit::{self, Failure, Outcome};
+
+/// The hidden subcommand by which the doctor starts its workers.
+pub(crate) const WORKER: &str = "__doctor-worker";
+/// The step from which on there may be a temporary file.
+pub(super) const CREATING: &str = "creating a temporary file";
+/// What makes a worker do nothing but remove what another one left.
+pub(super) const SWEEP: &str = "sweep";
+
+/// The whole life of a worker.
+pub(crate) fn work(mut words: impl Iterator<Item = OsString>) -> Outcome {
+    let misused = || not_for_people(WORKER);
+    let path = words.next().ok_or_else(misused)?;
+    let is_name = words.next().ok_or_else(misused)? == "name";
+    let name = words.next().ok_or_else(misused)?;
+    let name = name.to_str().ok_or_else(misused)?.to_owned();
+    let sweep = words.next().is_some();
+    if sweep {
+        return match place::find(Path::new(&path), is_name) {
+            Ok(place) if Temporary::new(&place.directory, &name).remove() => say_done(),
+            _ => Ok(exit::OS_ERROR),
+        };
+    }
+    step("looking for the directory")?;
+    match place::find(Path::new(&path), is_name) {
+        Ok(place) => {
+            end_with_parent(Temporary::new(&place.directory, &name));
+            look(&place)?;
+            try_out(&place, Temporary::new(&place.directory, &name))?;
+        }
+        Err(finding) => tell([finding])?,
+    }
+    say_done()
+}
+
+/// What can be known by looking.
+fn look(place: &Place) -> Result<(), Failure> {
+    step("looking at the mount")?;
+    tell(file_system::look(place))?;
+    tell(container::look(place))?;
+    step("looking at the lock file")?;
+    tell(lock_file::look(place))?;
+    tell(inspect::look(place))?;
+    step("looking who may come to the lock")?;
+    tell(sharing::look(place))?;
+    tell(sticky::look(place))?;
+    step("looking for room")?;
+    tell(room::look(place))?;
+    step("reading the rules of temp cleaners")?;
+    tell(cleaners::look(place))
+}
+
+/// What has to be tried, on a file of our own.
+fn try_out(place: &Place, temporary: Temporary) -> Result<(), Failure> {
+    step(CREATING)?;
+    if let Err(error) = temporary.create() {
+        return tell([not_created(place, &error)]);
+    }
+    tell(created(place))?;
+    for family in exclusion::FAMILIES {
+        step(&format!("trying {} locks", family.title()))?;
+        tell([exclusion::try_out(&temporary, family)])?;
+    }
+    step("trying locks of both families together")?;
+    tell(exclusion::interference(&temporary))?;
+    step("comparing with the kernel's table of locks")?;
+    tell(kernel_table::look(&temporary))?;
+    step("removing and renaming the temporary file")?;
+    tell(identity::try_out(&temporary))?;
+    drop(temporary);
+    Ok(())
+}
+
+fn created(place: &Place) -> Option<Finding> {
+    place.file.is_none().then(|| {
+        let directory = place.directory.display();
+        Finding::ok(
+            "create",
+            format!("the lock file can be created in {directory}"),
+        )
+    })
+}
+
+/// The lock file that exists can be locked although none can be created beside it.
+fn not_created(place: &Place, error: &io::Error) -> Finding {
+    let directory = place.directory.display();
+    let found = format!("no file can be created in {directory}: {error}");
+    if place.file.is_some() {
+        let found = format!("{found}; so nothing was tried, and this is only what could be seen");
+        return Finding::new(Level::Warning, "create", found)
+            .remedy("try again as a user who can create files there");
+    }
+    let remedy = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "give this user the right to write there, create the lock file as one who may, \
+             or choose another directory"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing, or choose another directory",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room, or choose another directory"
+        }
+        _ => "choose another directory",
+    };
+    Finding::not_safe("create", found).remedy(remedy)
+}
+
+fn step(what: &str) -> Result<(), Failure> {
+    say(&json!({ "step": what }))
+}
+
+fn tell(findings: impl IntoIterator<Item = Finding>) -> Result<(), Failure> {
+    findings
+        .into_iter()
+        .try_for_each(|finding| say(&json!({ "finding": finding.to_json() })))
+}
+
+fn say_done() -> Outcome {
+    say(&json!({ "done": true })).map(|()| exit::SUCCESS)
+}
+
+fn say(value: &Value) -> Result<(), Failure> {
+    io::stdout()
+        .write_all(format!("{value}\n").as_bytes())
+        .map_err(Failure::output)
+}
+
+/// Tidies up when the doctor is gone, by Ctrl-C perhaps: the end of standard input
+/// tells.
+fn end_with_parent(temporary: Temporary) {
+    thread::spawn(move || {
+        while matches!(io::stdin().read(&mut [0]), Ok(1..)) {}
+        temporary.remove_and_exit(exit::OS_ERROR);
+    });
+}

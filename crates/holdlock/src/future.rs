@@ -1,0 +1,202 @@
+//! Waiting for a lock in asynchronous code, under whatever runtime.
+//!
+//! A lock that is free is taken when the future is first polled. Otherwise a thread of our own
+//! sleeps in the kernel's queue for it, so that the wait has its place there and nobody
+//! polls a lock; it wakes the task when it has an answer. Who drops the future cancels the wait.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::{CancelToken, Error, FileLock, Mode, OwnedGuard, Request};
+
+type Taken = Result<OwnedGuard, Error>;
+
+/// A request for a lock that is waited for by `.await`; made by
+/// [`FileLock::lock_async`] and [`FileLock::lock_shared_async`].
+///
+/// Nothing happens before it is polled. When it is dropped, the wait is cancelled; a lock that
+/// comes at that very moment is given back at once.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Acquire {
+    state: State,
+}
+
+enum State {
+    New {
+        lock: Arc<FileLock>,
+        mode: Mode,
+        timeout: Option<Duration>,
+    },
+    Waiting(Waiting),
+    Over,
+}
+
+struct Waiting {
+    answer: Arc<Mutex<Answer>>,
+    token: CancelToken,
+}
+
+/// What passes between the task and the thread that waits.
+enum Answer {
+    Pending(Waker),
+    Ready(Box<Taken>),
+    /// Nobody wants it any more.
+    Abandoned,
+}
+
+impl Acquire {
+    pub(crate) fn new(lock: Arc<FileLock>, mode: Mode) -> Acquire {
+        Acquire {
+            state: State::New {
+                lock,
+                mode,
+                timeout: None,
+            },
+        }
+    }
+
+    /// Wait at most so long, from the first poll on: [`Error::TimedOut`]. Without effect once
+    /// the wait has begun.
+    pub fn timeout(mut self, limit: Duration) -> Acquire {
+        if let State::New { timeout, .. } = &mut self.state {
+            *timeout = Some(limit);
+        }
+        self
+    }
+}
+
+impl Future for Acquire {
+    type Output = Taken;
+
+    /// # Panics
+    ///
+    /// When polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Taken> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::New {
+                lock,
+                mode,
+                timeout,
+            } => match begin(lock, mode, timeout, context.waker()) {
+                Ok(waiting) => {
+                    self.state = State::Waiting(waiting);
+                    Poll::Pending
+                }
+                Err(answer) => Poll::Ready(*answer),
+            },
+            State::Waiting(waiting) => match waiting.poll(context.waker()) {
+                Some(answer) => Poll::Ready(*answer),
+                None => {
+                    self.state = State::Waiting(waiting);
+                    Poll::Pending
+                }
+            },
+            State::Over => panic!("an Acquire was polled after it was ready"),
+        }
+    }
+}
+
+/// Takes the lock if it is free, or else has a thread wait for it.
+fn begin(
+    lock: Arc<FileLock>,
+    mode: Mode,
+    timeout: Option<Duration>,
+    waker: &Waker,
+) -> Result<Waiting, Box<Taken>> {
+    let deadline = timeout.map(|timeout| Instant::now().checked_add(timeout));
+    match lock.acquire_owned(Request::new(mode).try_once()) {
+        // A removed file that is held may be one which its holder deletes on release: that is
+        // waited for, too.
+        Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_))
+            if timeout != Some(Duration::ZERO) => {}
+        answer => return Err(Box::new(answer)),
+    }
+    let waiting = Waiting {
+        answer: Arc::new(Mutex::new(Answer::Pending(waker.clone()))),
+        token: CancelToken::new(),
+    };
+    let (answer, token) = (waiting.answer.clone(), waiting.token.clone());
+    let path = lock.path().to_owned();
+    // Not by the name of a helper: what the tasks of this process hold, they may release
+    // while one of them waits here, so that this is no wait of the whole process.
+    let thread = std::thread::Builder::new()
+        .name("async-holdlock".to_owned())
+        .stack_size(128 * 1024)
+        .spawn(move || {
+            let request = Request::new(mode).cancel(&token);
+            let request = match deadline.flatten() {
+                Some(deadline) => request.deadline(deadline),
+                None => request,
+            };
+            deliver(&answer, lock.acquire_owned(request));
+        });
+    match thread {
+        Ok(_) => Ok(waiting),
+        Err(source) => Err(Box::new(Err(Error::System {
+            path,
+            operation: "starting a thread that waits for the lock",
+            source,
+        }))),
+    }
+}
+
+fn deliver(answer: &Mutex<Answer>, taken: Taken) {
+    let mut place = locked(answer);
+    match std::mem::replace(&mut *place, Answer::Abandoned) {
+        Answer::Pending(waker) => {
+            *place = Answer::Ready(Box::new(taken));
+            drop(place);
+            waker.wake();
+        }
+        Answer::Abandoned | Answer::Ready(_) => {
+            drop(place);
+            // Releases the lock.
+            drop(taken);
+        }
+    }
+}
+
+impl Waiting {
+    fn poll(&self, waker: &Waker) -> Option<Box<Taken>> {
+        let mut answer = locked(&self.answer);
+        match std::mem::replace(&mut *answer, Answer::Abandoned) {
+            Answer::Ready(taken) => Some(taken),
+            Answer::Pending(mut known) => {
+                known.clone_from(waker);
+                *answer = Answer::Pending(known);
+                None
+            }
+            Answer::Abandoned => None,
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let abandoned = std::mem::replace(&mut *locked(&self.answer), Answer::Abandoned);
+        if matches!(abandoned, Answer::Pending(_)) {
+            self.token.cancel();
+        }
+        // A lock that has come already is released here, outside of the mutex.
+        drop(abandoned);
+    }
+}
+
+fn locked(answer: &Mutex<Answer>) -> MutexGuard<'_, Answer> {
+    answer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::New { .. } => "new",
+            State::Waiting(_) => "waiting",
+            State::Over => "over",
+        };
+        f.debug_struct("Acquire").field("state", &state).finish()
+    }
+}
