@@ -198,8 +198,12 @@ pub(super) struct Whereabouts {
 
 impl Descriptors {
     pub(super) fn whereabouts(&mut self, pid: u32, descriptor: u32) -> Option<Whereabouts> {
-        let door = door(pid, "fd", descriptor);
-        let link = fs::read_link(&door).ok()?;
+        let mut door = PathBuf::from(format!("/proc/{pid}/fd/{descriptor}"));
+        let link = fs::read_link(&door).or_else(|_| {
+            door = self::door(pid, "fd", descriptor);
+            fs::read_link(&door)
+        });
+        let link = link.ok()?;
         let was = deleted(&link).filter(|_| has_no_name(&door));
         Some(Whereabouts {
             removed: was.is_some(),

@@ -77,7 +77,7 @@ impl Range {
 }
 
 /// One lock, or one request that waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
     pub(crate) mode: Mode,
