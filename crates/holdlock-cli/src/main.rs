@@ -14,6 +14,7 @@ mod report;
 mod run;
 mod show;
 mod sys;
+mod top;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Some("demo") => cli::demo::parse(words).and_then(demo::demo),
         Some("path") => cli::path::parse(words).and_then(print_path),
         Some("report") => cli::report::parse(words).and_then(report::report),
+        Some("top") => cli::top::parse(words).and_then(top::top),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),
         Some(demo::WORKER) => demo::worker::work(words),

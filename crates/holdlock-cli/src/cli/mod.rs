@@ -6,6 +6,7 @@ pub(crate) mod man;
 pub(crate) mod path;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod top;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -23,6 +24,7 @@ Examples:
   holdlock run backup -- rsync -a /srv /mnt      at most one backup at a time
   holdlock run -n nightly -- ./job.sh            do nothing when it is running already
   holdlock path backup                           where the lock `backup` is
+  holdlock top                                   who holds and who waits, live
 
 `holdlock SUBCOMMAND --help` tells more, exit codes included.";
 
@@ -43,6 +45,7 @@ fn tree() -> Command {
         .subcommand(demo::command())
         .subcommand(path::command())
         .subcommand(report::command())
+        .subcommand(top::command())
         .subcommand(completions::command())
         .subcommand(man::command())
 }
