@@ -137,8 +137,7 @@ fn footer(buffer: &mut Buffer, app: &App, y: u16) {
             format!("Show only: {}_   Enter: done  Esc: all", app.choice.text)
         }
         View::List => {
-            "Enter queue  g graph  / filter  w waited for  < > sort  Space pause  ? help  q quit"
-                .into()
+            "Enter queue  g graph  / filter  w waits  < > sort  Space pause  ? help  q quit".into()
         }
         _ => "Esc back  Up/Down scroll  g graph  Space pause  ? help  q quit".to_owned(),
     };
@@ -158,6 +157,9 @@ fn scrolled(buffer: &mut Buffer, body: Rect, app: &mut App, lines: &[Row]) {
 
 /// One row; what does not fit is cut off, and that is shown.
 fn put(buffer: &mut Buffer, y: u16, row: &Row) {
+    if y >= buffer.area().height {
+        return;
+    }
     let room = usize::from(buffer.area().width);
     let mut x = 0;
     for (text, style) in row {
