@@ -57,11 +57,15 @@ fn start(place: &Place, before: &str, after: &str) -> Terminal {
     terminal
 }
 
-fn filter(terminal: &mut Terminal, place: &Place) -> String {
-    let name = place.locks().parent().unwrap().to_owned();
-    let name = name.file_name().unwrap().to_str().unwrap().to_owned();
-    terminal.press(&format!("/{name}{ENTER}"));
-    name
+/// What the paths of all locks of this place have in common, and no others.
+fn name_of(place: &Place) -> String {
+    let directory = place.locks();
+    let name = directory.parent().and_then(std::path::Path::file_name);
+    format!("{}/", name.expect("it has one").to_string_lossy())
+}
+
+fn filter(terminal: &mut Terminal, place: &Place) {
+    terminal.press(&format!("/{}{ENTER}", name_of(place)));
 }
 
 #[test]
@@ -254,9 +258,11 @@ fn without_a_terminal_it_says_what_to_do() {
 fn one_picture_can_be_had_as_text() {
     let place = Place::new();
     let holder = place.hold(&["L"]);
-    let finished = place.run(["top", "--once", "--size", "200x400"]);
+    let only = format!("/{}{ENTER}", name_of(&place));
+    let words = ["top", "--once", "--size", "200x40", "--press", &only];
+    let finished = place.run(words);
     let text = finished.text();
-    assert_eq!((finished.code(), text.lines().count()), (0, 400));
+    assert_eq!((finished.code(), text.lines().count()), (0, 40));
     assert!(text.is_ascii() && !text.contains('\x1b'), "{text}");
     assert!(text.contains("/locks/L.lock"), "{text}");
     let mut utf8 = place.holdlock(["top", "--once"]);
@@ -298,6 +304,10 @@ fn ticks(pid: Pid) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
+fn locks_of_the_host() -> usize {
+    fs::read_to_string("/proc/locks").unwrap().lines().count()
+}
+
 #[test]
 fn a_thousand_locks_cost_little() {
     let place = Place::new();
@@ -326,6 +336,7 @@ fn a_thousand_locks_cost_little() {
     let pid = top_of(&place);
     let (before, began) = (ticks(pid), Instant::now());
     // So long it measures; meanwhile, what it writes has to be read.
+    let mut listed = locks_of_the_host();
     terminal.wait_until("some seconds to pass", |_| {
         (began.elapsed() > Duration::from_secs(8)).then_some(())
     });
@@ -334,6 +345,12 @@ fn a_thousand_locks_cost_little() {
         "top uses {:.2} % of a processor for 1000 locks, once a second",
         share * 100.0
     );
+    listed = listed.max(locks_of_the_host());
+    if listed > 1500 {
+        println!("SKIPPED other programs have so many locks that this measures nothing: {listed}");
+        return;
+    }
+    // Without optimisation it takes longer; and others run tests on this machine.
     let build = if cfg!(debug_assertions) { 3.0 } else { 1.0 };
     assert!(share < 0.02 * build, "{share}");
     terminal.press("q");

@@ -15,7 +15,7 @@ time: nobody can tell when a wait began; it is seen for so long.
 Keys:
   Up Down PgUp PgDn Home End   choose (also k and j)
   Enter    the queue of the chosen file: who holds the lock, who waits in which order
-  g        who waits for whom, and deadlocks
+  g        who waits for whom, and deadlocks, of the locks in the list
   Esc      back; from the list: quit
   < >      sort by the column before or after; r: the other way round
   /        show only what has this text: in path, command, user or pid

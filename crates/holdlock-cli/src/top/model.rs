@@ -64,8 +64,16 @@ pub(super) struct Who {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ring {
     pub(super) certain: bool,
-    /// Who waits, for which file, and who keeps that.
-    pub(super) steps: Vec<(Who, String, Who)>,
+    pub(super) steps: Vec<Step>,
+}
+
+/// Who waits, for which file, and who keeps that.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Step {
+    pub(super) waiter: Who,
+    pub(super) place: Place,
+    pub(super) path: String,
+    pub(super) holder: Who,
 }
 
 impl Host {
@@ -133,7 +141,12 @@ pub(super) fn ring(deadlock: &Deadlock) -> Ring {
     let steps = deadlock.steps.iter().map(|step| {
         let path = step.path.as_ref().map(|path| path.to_string_lossy());
         let path = path.map_or_else(|| format!("file {}", step.place), |path| clean(&path));
-        (who(&step.waiter), path, who(&step.holder))
+        Step {
+            waiter: who(&step.waiter),
+            place: step.place,
+            path,
+            holder: who(&step.holder),
+        }
     });
     Ring {
         certain: deadlock.certain,

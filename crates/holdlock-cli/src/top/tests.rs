@@ -8,7 +8,7 @@ use holdlock::inspect::{Kind, Place};
 use super::app::{App, Then, View};
 use super::draw::{Theme, draw};
 use super::keys::Key;
-use super::model::{File, Held, Host, Ring, Wait, Who};
+use super::model::{File, Held, Host, Ring, Step, Wait, Who};
 use super::screen::{Screen, as_text};
 use super::sort::{Column, chosen};
 use super::text::clean;
@@ -224,8 +224,18 @@ fn the_graph_shows_chains_and_rings() {
     host.rings = vec![Ring {
         certain: true,
         steps: vec![
-            (who(21, "a"), "/srv/two.lock".into(), who(12, "b")),
-            (who(12, "b"), "/srv/next.lock".into(), who(21, "a")),
+            Step {
+                waiter: who(21, "a"),
+                place: place(2),
+                path: "/srv/two.lock".into(),
+                holder: who(12, "b"),
+            },
+            Step {
+                waiter: who(12, "b"),
+                place: place(4),
+                path: "/srv/next.lock".into(),
+                holder: who(21, "a"),
+            },
         ],
     }];
     let text = picture(&mut app, &host, (80, 40));
@@ -235,6 +245,10 @@ fn the_graph_shows_chains_and_rings() {
         "{text}"
     );
     assert!(text.contains("(see above)"), "{text}");
+    // What the list leaves out is not here either.
+    app.choice.text = "quiet".into();
+    let text = picture(&mut app, &host, (80, 40));
+    assert!(text.contains("Nobody waits for anybody."), "{text}");
 }
 
 #[test]

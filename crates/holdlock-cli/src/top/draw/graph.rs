@@ -7,11 +7,18 @@ use ratatui_core::style::Style;
 
 use super::{Row, Theme, plain, waited};
 use crate::top::model::{File, Host, Ring, Who};
+use crate::top::sort::{Choice, chosen};
 use crate::top::text::brief;
 
-pub(super) fn lines(host: &Host, theme: Theme) -> Vec<Row> {
+/// Of the files that the list shows; a chain leads to others.
+pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
     let mut lines = Vec::new();
-    for ring in &host.rings {
+    let shown = chosen(host, choice);
+    let is_shown = |ring: &&Ring| {
+        let mut places = ring.steps.iter().map(|step| step.place);
+        places.any(|place| shown.iter().any(|file| file.place == place))
+    };
+    for ring in host.rings.iter().filter(is_shown) {
         lines.extend(circle(ring, theme));
         lines.push(plain(""));
     }
@@ -36,10 +43,14 @@ pub(super) fn lines(host: &Host, theme: Theme) -> Vec<Row> {
         lines,
     };
     // What is at the head of a chain comes first; what is left over is in a ring.
-    for file in contended().filter(is_head) {
+    let shown = || {
+        let files = shown.iter().copied();
+        files.filter(|file| !file.waiters.is_empty())
+    };
+    for file in shown().filter(is_head) {
         tree.file(file, "", "");
     }
-    for file in contended() {
+    for file in shown() {
         if !tree.seen.contains(&file.place) {
             tree.file(file, "", "");
         }
@@ -58,16 +69,14 @@ fn circle(ring: &Ring, theme: Theme) -> Vec<Row> {
     };
     let mut lines = vec![vec![(title.to_owned(), theme.alarm())]];
     let following = ring.steps.iter().cycle().skip(1);
-    for ((waiter, path, holder), (next, ..)) in ring.steps.iter().zip(following) {
-        lines.push(plain(format!("  {}", name(waiter))));
-        lines.push(plain(format!("    waits for {path}")));
-        lines.push(plain(format!("    held by {}", name(holder))));
+    for (step, next) in ring.steps.iter().zip(following) {
+        lines.push(plain(format!("  {}", name(&step.waiter))));
+        lines.push(plain(format!("    waits for {}", step.path)));
+        lines.push(plain(format!("    held by {}", name(&step.holder))));
         // The next wait is one for the sake of this holder.
-        if next.pid != holder.pid {
-            lines.push(plain(format!(
-                "    which waits for the end of {}",
-                next.pid
-            )));
+        let next = next.waiter.pid;
+        if next != step.holder.pid {
+            lines.push(plain(format!("    which waits for the end of {next}")));
         }
     }
     lines

@@ -80,7 +80,10 @@ pub(super) fn draw(buffer: &mut Buffer, app: &mut App, host: &Host, theme: Theme
             let lines = queue::lines(host, place, usize::from(area.width), theme);
             scrolled(buffer, body, app, &lines);
         }
-        View::Graph => scrolled(buffer, body, app, &graph::lines(host, theme)),
+        View::Graph => {
+            let lines = graph::lines(host, &app.choice, theme);
+            scrolled(buffer, body, app, &lines);
+        }
         View::Help => scrolled(buffer, body, app, &help::lines(theme)),
     }
     if area.height > 4 {
