@@ -97,7 +97,13 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
     let place = Place::new();
     let pages = place.join("man");
     assert_eq!(place.run(["man", "man"]).code(), 0);
-    let names = ["holdlock", "holdlock-run", "holdlock-demo", "holdlock-path"];
+    let names = [
+        "holdlock",
+        "holdlock-run",
+        "holdlock-demo",
+        "holdlock-path",
+        "holdlock-top",
+    ];
     for name in names {
         let file = pages.join(format!("{name}.1"));
         let page = std::fs::read_to_string(&file).unwrap();

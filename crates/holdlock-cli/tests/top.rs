@@ -22,7 +22,7 @@ fn parser(columns: u16, rows: u16) -> vt100::Parser {
 fn picture(seen: &str, (columns, rows): (u16, u16)) -> String {
     let last = seen.rfind("\x1b[2J").unwrap_or(0);
     let mut parser = parser(columns, rows);
-    parser.process(seen[last..].as_bytes());
+    parser.process(&seen.as_bytes()[last..]);
     parser.screen().contents()
 }
 
@@ -96,11 +96,8 @@ fn a_holder_and_its_queue_are_shown() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     expect(&mut terminal, SIZE, &words);
     terminal.press("g");
-    let words = [
-        format!("` >"),
-        format!("{} holdlock run -s L true", second.pid()),
-    ];
-    let tree = expect(&mut terminal, SIZE, &[&words[1]]);
+    let last = format!("s {} holdlock run -s L true", second.pid());
+    let tree = expect(&mut terminal, SIZE, &["`- >", &last]);
     assert!(tree.contains(", held by "), "{tree}");
     // It goes on: the holder lets go, and all of it is gone.
     terminal.press(ESC);

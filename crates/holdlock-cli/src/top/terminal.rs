@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -14,6 +15,9 @@ use crate::sys::signal_fd::SignalFd;
 
 /// How the terminal was; also for the panic hook, which knows nothing else.
 static BEFORE: OnceLock<Termios> = OnceLock::new();
+
+/// Whether we have it. Giving it back twice would move the cursor onto what was written since.
+static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The other screen, without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -70,6 +74,7 @@ impl Terminal {
 
     /// From the background this stops us until we are in front.
     pub(super) fn take(&self) -> io::Result<()> {
+        TAKEN.store(true, Ordering::Relaxed);
         if let Some(before) = BEFORE.get() {
             let mut raw = before.clone();
             raw.make_raw();
@@ -140,7 +145,12 @@ impl Terminal {
             if fds[0].revents().is_empty() {
                 return Ok(false);
             }
-            rest = &rest[some(rest)?..];
+            match some(rest) {
+                Ok(written) => rest = &rest[written..],
+                // The terminal is gone. Who waits next is told how.
+                Err(Errno::IO) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(true)
     }
@@ -160,17 +170,20 @@ pub(super) fn size() -> Option<(u16, u16)> {
 /// So much a terminal takes at once when it takes anything.
 const PIECE: usize = 256;
 
-fn some(bytes: &[u8]) -> io::Result<usize> {
+fn some(bytes: &[u8]) -> rustix::io::Result<usize> {
     match rustix::io::write(stdout(), &bytes[..bytes.len().min(PIECE)]) {
         Ok(written) => Ok(written),
         Err(Errno::INTR | Errno::AGAIN) => Ok(0),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
 /// The screen and the settings from before. Nobody is left to tell when that fails, and a
 /// terminal that takes nothing must not keep us.
 fn give_back() {
+    if !TAKEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
     let patience = Duration::from_millis(200).try_into().ok();
     let mut fds = [PollFd::from_borrowed_fd(stdout(), PollFlags::OUT)];
     if poll(&mut fds, patience.as_ref()) == Ok(1) {
