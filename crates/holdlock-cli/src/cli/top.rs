@@ -58,7 +58,7 @@ pub(super) fn command() -> Command {
                 .value_name("COLUMNSxROWS")
                 .requires("once")
                 .value_parser(size)
-                .help("How large --once prints it [default: the terminal's size, or 80x24]"),
+                .help("How large --once prints it [default: like the terminal, or 80x24]"),
             // For the pictures of the documentation.
             Arg::new("press")
                 .long("press")
