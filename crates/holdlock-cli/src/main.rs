@@ -15,6 +15,7 @@ mod report;
 mod run;
 mod show;
 mod sys;
+mod top;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Some("path") => cli::path::parse(words).and_then(print_path),
         Some("report") => cli::report::parse(words).and_then(report::report),
         Some("doctor") => cli::doctor::parse(words).and_then(doctor::doctor),
+        Some("top") => cli::top::parse(words).and_then(top::top),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),
         Some(demo::WORKER) => demo::worker::work(words),

@@ -104,6 +104,7 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
         "holdlock-demo",
         "holdlock-path",
         "holdlock-doctor",
+        "holdlock-top",
     ];
     for name in names {
         let file = pages.join(format!("{name}.1"));

@@ -7,6 +7,7 @@ pub(crate) mod man;
 pub(crate) mod path;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod top;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -25,6 +26,7 @@ Examples:
   holdlock run -n nightly -- ./job.sh            do nothing when it is running already
   holdlock path backup                           where the lock `backup` is
   holdlock doctor /srv/data/                     would locks work there?
+  holdlock top                                   who holds and who waits, live
 
 `holdlock SUBCOMMAND --help` tells more, exit codes included.";
 
@@ -46,6 +48,7 @@ fn tree() -> Command {
         .subcommand(path::command())
         .subcommand(report::command())
         .subcommand(doctor::command())
+        .subcommand(top::command())
         .subcommand(completions::command())
         .subcommand(man::command())
 }

@@ -47,6 +47,7 @@ mod process;
 mod survey;
 mod table;
 mod waits;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -57,6 +58,7 @@ pub use place::Place;
 pub use process::{Process, State};
 pub use table::{Kind, Range};
 pub use waits::{Deadlock, Step};
+pub use watch::Watch;
 
 pub(crate) use family::{HELPER, has_one_thread};
 pub(crate) use file::{contended, holders, removed, waiters};
