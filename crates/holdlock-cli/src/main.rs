@@ -9,6 +9,7 @@ mod demo;
 mod duration;
 mod exit;
 mod flock;
+mod list;
 mod lockdir;
 mod report;
 mod run;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Some("demo") => cli::demo::parse(words).and_then(demo::demo),
         Some("path") => cli::path::parse(words).and_then(print_path),
         Some("report") => cli::report::parse(words).and_then(report::report),
+        Some("list") => cli::list::parse(words).and_then(list::list),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),
         Some(demo::WORKER) => demo::worker::work(words),

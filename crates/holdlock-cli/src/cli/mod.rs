@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod path;
 pub(crate) mod report;
@@ -43,6 +44,7 @@ fn tree() -> Command {
         .subcommand(demo::command())
         .subcommand(path::command())
         .subcommand(report::command())
+        .subcommand(list::command())
         .subcommand(completions::command())
         .subcommand(man::command())
 }
