@@ -15,6 +15,7 @@ mod report;
 mod run;
 mod show;
 mod sys;
+mod who;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Some("demo") => cli::demo::parse(words).and_then(demo::demo),
         Some("path") => cli::path::parse(words).and_then(print_path),
         Some("report") => cli::report::parse(words).and_then(report::report),
+        Some("who") => cli::who::parse(words).and_then(who::who),
         Some("list") => cli::list::parse(words).and_then(list::list),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),

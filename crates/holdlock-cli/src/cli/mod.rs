@@ -7,6 +7,7 @@ pub(crate) mod man;
 pub(crate) mod path;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod who;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -44,6 +45,7 @@ fn tree() -> Command {
         .subcommand(demo::command())
         .subcommand(path::command())
         .subcommand(report::command())
+        .subcommand(who::command())
         .subcommand(list::command())
         .subcommand(completions::command())
         .subcommand(man::command())

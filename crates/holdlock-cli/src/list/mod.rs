@@ -6,7 +6,7 @@ mod row;
 
 use std::io::Write;
 
-use holdlock::inspect::{self, Snapshot};
+use holdlock::inspect::{self, LockedFile, Snapshot};
 use serde_json::json;
 
 pub(crate) use column::Column;
@@ -65,15 +65,14 @@ fn table(rows: &[Row<'_>], columns: &[Column]) -> Table {
 }
 
 fn document(snapshot: &Snapshot, filter: &filter::Prepared) -> String {
-    let files: Vec<_> = snapshot
+    let files: Vec<LockedFile> = snapshot
         .files
         .iter()
         .filter_map(|file| filter.reduced(file))
-        .map(|file| show::json::file(&file))
         .collect();
     let document = json!({
         "version": 1,
-        "files": files,
+        "files": show::json::files(&files),
         "unseen": show::json::unseen(&snapshot.unseen),
     });
     format!("{document:#}\n")
