@@ -9,6 +9,8 @@ use std::io::{self, Write};
 pub(crate) const SUCCESS: u8 = 0;
 /// `demo`: critical sections overlapped although the lock was on.
 pub(crate) const OVERLAP: u8 = 1;
+/// `graph`: processes wait for one another and can never go on.
+pub(crate) const STUCK: u8 = 1;
 /// The command line makes no sense (`EX_USAGE`).
 pub(crate) const USAGE: u8 = 64;
 /// Waiting would have been a deadlock (`EX_DATAERR`, as flock(1) has it for lock errors).

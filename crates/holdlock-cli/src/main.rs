@@ -9,6 +9,7 @@ mod demo;
 mod duration;
 mod exit;
 mod flock;
+mod graph;
 mod list;
 mod lockdir;
 mod report;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Some("report") => cli::report::parse(words).and_then(report::report),
         Some("who") => cli::who::parse(words).and_then(who::who),
         Some("list") => cli::list::parse(words).and_then(list::list),
+        Some("graph") => cli::graph::parse(words).and_then(graph::graph),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),
         Some(demo::WORKER) => demo::worker::work(words),

@@ -2,6 +2,7 @@
 
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod path;
@@ -25,6 +26,8 @@ Examples:
   holdlock run backup -- rsync -a /srv /mnt      at most one backup at a time
   holdlock run -n nightly -- ./job.sh            do nothing when it is running already
   holdlock path backup                           where the lock `backup` is
+  holdlock who backup                            who holds it, who waits
+  holdlock list                                  all locks of the host
 
 `holdlock SUBCOMMAND --help` tells more, exit codes included.";
 
@@ -47,6 +50,7 @@ fn tree() -> Command {
         .subcommand(report::command())
         .subcommand(who::command())
         .subcommand(list::command())
+        .subcommand(graph::command())
         .subcommand(completions::command())
         .subcommand(man::command())
 }

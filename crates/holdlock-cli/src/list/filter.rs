@@ -1,10 +1,11 @@
 //! Which locks are wanted.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use holdlock::inspect::{Kind, Lock, LockedFile, Place, Process, Range, Waiter};
+use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range, Waiter};
 
 use crate::exit::Failure;
+use crate::show::spot::Spot;
 
 /// What is wanted; all that is given has to fit, and of each one.
 #[derive(Debug, Default)]
@@ -26,13 +27,6 @@ pub(super) struct Prepared {
     waiting: bool,
 }
 
-/// A file, or a directory and all below it.
-#[derive(Debug)]
-struct Spot {
-    path: PathBuf,
-    place: Option<Place>,
-}
-
 impl Filter {
     /// Finds out once which files the paths stand for.
     pub(super) fn prepared(self) -> Result<Prepared, Failure> {
@@ -44,26 +38,6 @@ impl Filter {
             kinds: self.kinds,
             waiting: self.waiting,
         })
-    }
-}
-
-impl Spot {
-    /// A path at which nothing is may yet be that of a removed file.
-    fn of(path: &Path) -> Result<Spot, Failure> {
-        let whole = path.canonicalize().or_else(|_| std::path::absolute(path));
-        let whole = whole.map_err(|error| {
-            let message = format!("{}: {error}", path.display());
-            Failure::usage(message)
-        })?;
-        Ok(Spot {
-            place: Place::of(path).ok(),
-            path: whole,
-        })
-    }
-
-    fn has(&self, file: &LockedFile) -> bool {
-        let below = |path: &PathBuf| !file.elsewhere && path.starts_with(&self.path);
-        self.place == Some(file.place) || file.path.as_ref().is_some_and(below)
     }
 }
 

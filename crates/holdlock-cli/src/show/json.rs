@@ -106,7 +106,7 @@ pub(crate) fn place(place: Place) -> Value {
 }
 
 /// First and last byte; null is the end of the file, wherever that may come to be.
-fn range(range: Range) -> Value {
+pub(crate) fn range(range: Range) -> Value {
     json!({"start": range.start, "end": range.end})
 }
 

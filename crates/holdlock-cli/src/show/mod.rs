@@ -2,6 +2,7 @@
 //! time are shown to people and to machines.
 
 pub(crate) mod json;
+pub(crate) mod spot;
 pub(crate) mod table;
 pub(crate) mod terminal;
 pub(crate) mod text;
