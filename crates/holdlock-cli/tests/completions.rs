@@ -59,6 +59,9 @@ fn bash_offers_what_can_follow() {
         ["nightly"]
     );
     assert_eq!(offered(&place, &["run", "-w", "b"]), NOTHING);
+    assert_eq!(offered(&place, &["who", "ni"]), ["nightly"]);
+    assert_eq!(offered(&place, &["graph", "bake", "b"]), ["backup", "bake"]);
+    assert_eq!(offered(&place, &["who", "--sig"]), ["--signal"]);
     for words in [&["run", "L", "holdlo-"][..], &["run", "L", "--", "holdlo-"]] {
         assert_eq!(offered(&place, words), NOTHING, "{words:?}");
     }
@@ -97,7 +100,15 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
     let place = Place::new();
     let pages = place.join("man");
     assert_eq!(place.run(["man", "man"]).code(), 0);
-    let names = ["holdlock", "holdlock-run", "holdlock-demo", "holdlock-path"];
+    let names = [
+        "holdlock",
+        "holdlock-run",
+        "holdlock-demo",
+        "holdlock-path",
+        "holdlock-who",
+        "holdlock-list",
+        "holdlock-graph",
+    ];
     for name in names {
         let file = pages.join(format!("{name}.1"));
         let page = std::fs::read_to_string(&file).unwrap();

@@ -118,7 +118,7 @@ fn knot(body: &mut String, node: &Node<'_>, in_ring: bool, x: f64, y: f64) {
                 "process",
                 BOX_HEIGHT / 2.0,
                 name,
-                text::command(process),
+                without_directory(&text::command(process)).to_owned(),
                 hint,
             )
         }
@@ -153,6 +153,16 @@ fn knot(body: &mut String, node: &Node<'_>, in_ring: bool, x: f64, y: f64) {
              <text class=\"more\" x=\"{inner:.1}\" y=\"{below:.1}\">{more}</text></g>"
         ),
     );
+}
+
+/// `/usr/bin/python3 x.py` is `python3 x.py` where there is little room.
+fn without_directory(command: &str) -> &str {
+    let program = command.split(' ').next().unwrap_or_default();
+    let directory = program.rfind('/').map_or(0, |slash| slash + 1);
+    match command.get(directory..) {
+        Some(short) if directory < program.len() => short,
+        _ => command,
+    }
 }
 
 /// An edge, through all its bends. Lines leave and enter boxes at the side to which they go.
@@ -251,4 +261,22 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_known_by_its_name() {
+        assert_eq!(without_directory("/usr/bin/python3 /a/b"), "python3 /a/b");
+        assert_eq!(without_directory("make all"), "make all");
+        assert_eq!(without_directory("/odd/ x"), "/odd/ x");
+        assert_eq!(without_directory(""), "");
+    }
+
+    #[test]
+    fn names_stay_text() {
+        assert_eq!(escaped("<a>&\u{ffff}"), "&lt;a>&amp;\u{fffd}");
+    }
 }

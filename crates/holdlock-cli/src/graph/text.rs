@@ -8,6 +8,8 @@ use holdlock::inspect::Range;
 pub(super) struct Ink {
     pub(super) unicode: bool,
     pub(super) colour: bool,
+    /// Of a command line so many characters, where it goes to a terminal.
+    pub(super) command: Option<usize>,
 }
 
 impl Ink {
@@ -15,6 +17,8 @@ impl Ink {
         Ink {
             unicode: terminal::has_unicode(),
             colour: terminal::has_colour(),
+            // What else is on a line takes about so much.
+            command: terminal::width().map(|width| width.saturating_sub(64).max(24)),
         }
     }
 
@@ -55,7 +59,7 @@ pub(super) fn draw(graph: &Graph<'_>, ink: &Ink) -> String {
         text,
     };
     for root in roots(graph, &tree.below) {
-        if !tree.shown[root] {
+        if tree.has_news(root) {
             let line = tree.name(root);
             tree.node(root, &line, "", "", 0);
         }
@@ -63,11 +67,13 @@ pub(super) fn draw(graph: &Graph<'_>, ink: &Ink) -> String {
     tree.text
 }
 
-fn name_of(graph: &Graph<'_>, node: usize) -> String {
-    match graph.nodes[node] {
-        Node::Process(process) => text::process(process),
-        Node::File(file) => text::file(file),
-        Node::Unseen => "a process that cannot be seen".into(),
+impl Ink {
+    fn name(&self, graph: &Graph<'_>, node: usize) -> String {
+        match graph.nodes[node] {
+            Node::Process(process) => text::process_cut(process, self.command),
+            Node::File(file) => text::file(file),
+            Node::Unseen => "a process that cannot be seen".into(),
+        }
     }
 }
 
@@ -86,11 +92,11 @@ fn deadlock(graph: &Graph<'_>, ring: &Ring, number: usize, ink: &Ink) -> String 
     let mut text = format!("{title}: {fate}\n");
     for (at, step) in ring.steps.iter().enumerate() {
         let [waiter, file, holder] =
-            [step.waiter, step.file, step.holder].map(|node| name_of(graph, node));
+            [step.waiter, step.file, step.holder].map(|node| ink.name(graph, node));
         text += &format!("  {waiter} waits for {file}, held by {holder}\n");
         let next = ring.steps[(at + 1) % ring.steps.len()].waiter;
         if next != step.holder {
-            let next = name_of(graph, next);
+            let next = ink.name(graph, next);
             text += &format!("  {holder} waits for the end of {next}\n");
         }
     }
@@ -112,8 +118,8 @@ fn below(graph: &Graph<'_>) -> Vec<Vec<usize>> {
     below
 }
 
-/// Where to begin: with those that wait for nothing; then, as rings have no such, with
-/// whoever keeps others waiting.
+/// Where to begin: with those that wait for nothing; then, as rings have no such, with those in
+/// a ring; whoever else keeps others waiting is below one of them, but for what cannot be seen.
 fn roots(graph: &Graph<'_>, below: &[Vec<usize>]) -> Vec<usize> {
     let mut waits = vec![false; graph.nodes.len()];
     for edge in &graph.edges {
@@ -121,8 +127,10 @@ fn roots(graph: &Graph<'_>, below: &[Vec<usize>]) -> Vec<usize> {
     }
     let free = (0..graph.nodes.len()).filter(|node| !waits[*node]);
     let is_process = |node: &usize| !matches!(graph.nodes[*node], Node::File(_));
+    let rings = graph.rings.iter().flat_map(|ring| &ring.steps);
+    let rings = rings.map(|step| step.waiter);
     let others = (0..graph.nodes.len()).filter(|node| !below[*node].is_empty());
-    free.chain(others.filter(is_process)).collect()
+    free.chain(rings).chain(others.filter(is_process)).collect()
 }
 
 struct Tree<'g> {
@@ -136,7 +144,7 @@ struct Tree<'g> {
 impl Tree<'_> {
     /// The name, with a mark where it is part of a ring.
     fn name(&self, node: usize) -> String {
-        let name = name_of(self.graph, node);
+        let name = self.ink.name(self.graph, node);
         let is_file = matches!(self.graph.nodes[node], Node::File(_));
         match self.graph.ring_of(node).filter(|_| !is_file) {
             Some(ring) => {
@@ -144,6 +152,37 @@ impl Tree<'_> {
                 format!("{name} {}", self.ink.alarm(&format!("[{title}]")))
             }
             None => name,
+        }
+    }
+
+    /// Who only keeps locks that are drawn already is named there.
+    fn has_news(&self, root: usize) -> bool {
+        let mut below = self.below[root].iter();
+        let is_new = |number: &usize| !self.shown[self.graph.edges[*number].from];
+        !self.shown[root] && (self.below[root].is_empty() || below.any(is_new))
+    }
+
+    /// The others who keep the locks on a file.
+    fn together(&self, file: usize, with: usize) -> String {
+        let edges = self.graph.edges.iter();
+        let holders = edges.filter(|edge| {
+            edge.from == file && edge.to != with && matches!(edge.relation, Relation::Holds(_))
+        });
+        let mut pids = Vec::new();
+        for edge in holders {
+            if let Node::Process(process) = self.graph.nodes[edge.to]
+                && !pids.contains(&process.pid)
+            {
+                pids.push(process.pid);
+            }
+        }
+        match pids.len() {
+            0 => String::new(),
+            1..=8 => {
+                let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+                format!(", together with pid {}", pids.join(", "))
+            }
+            number => format!(", together with {number} others"),
         }
     }
 
@@ -171,7 +210,10 @@ impl Tree<'_> {
             let (from, relation) = (edge.from, edge.relation);
             let name = self.name(from);
             let line = match relation {
-                Relation::Holds(request) => format!("holds {name}, {}", described(request)),
+                Relation::Holds(request) => {
+                    let others = self.together(from, node);
+                    format!("holds {name}, {}{others}", described(request))
+                }
                 Relation::Waits { request, turn } => {
                     format!("waits {turn}: {name}, {}", described(request))
                 }

@@ -35,3 +35,14 @@ fn is_utf8(locale: OsString) -> bool {
     let locale = locale.to_string_lossy().to_ascii_lowercase();
     locale.contains("utf-8") || locale.contains("utf8")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn utf8_is_recognised_in_every_spelling() {
+        assert!(is_utf8("de_DE.UTF-8".into()) && is_utf8("C.utf8".into()));
+        assert!(!is_utf8("C".into()));
+    }
+}

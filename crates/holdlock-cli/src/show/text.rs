@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use holdlock::inspect::{LockedFile, Process, Range, State};
 
+use super::table::cut;
 use super::time;
 
 /// What stands where nothing is known or nothing applies, so that the columns of a table can be
@@ -69,6 +70,16 @@ pub(crate) fn user(process: &Process) -> String {
 /// `pid 4711 (make all) of ann, stopped`
 pub(crate) fn process(process: &Process) -> String {
     printable(&process.to_string())
+}
+
+/// The same with a command line of so many cells at most.
+pub(crate) fn process_cut(one: &Process, command: Option<usize>) -> String {
+    let Some(most) = command else {
+        return process(one);
+    };
+    let mut short = one.clone();
+    short.command = short.command.map(|command| cut(&command, most));
+    process(&short)
 }
 
 /// A state in which a process does not go on by itself.

@@ -42,7 +42,9 @@ pub(super) fn waited(view: &View, waited: Duration) -> String {
             let names = holders.iter().map(|holder| text::process(holder));
             let names = names.collect::<Vec<_>>().join(" and by ");
             let by = if names.is_empty() { "" } else { ", by " };
-            format!("{path}: still held after {time}{by}{names}\n")
+            let notes = view.locks().filter_map(inherited);
+            let notes: String = notes.map(|note| format!("{INDENT}{note}\n")).collect();
+            format!("{path}: still held after {time}{by}{names}\n{notes}")
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use holdlock::inspect::{self, Kind, LockedFile, Process, Snapshot};
+use holdlock::inspect::{self, Kind, Lock, LockedFile, Process, Snapshot};
 
 use crate::exit::Failure;
 use crate::show::text;
@@ -51,10 +51,15 @@ impl View {
         self.snapshot.files.iter().filter(|file| file.removed)
     }
 
+    /// The locks on all of them.
+    pub(super) fn locks(&self) -> impl Iterator<Item = &Lock> {
+        self.snapshot.files.iter().flat_map(|file| &file.locks)
+    }
+
     /// Who keeps a lock, each once.
     pub(super) fn holders(&self) -> Vec<&Process> {
-        let locks = self.snapshot.files.iter().flat_map(|file| &file.locks);
-        let holders = locks
+        let holders = self
+            .locks()
             .filter(|lock| lock.kind != Kind::Lease)
             .flat_map(|lock| &lock.holders);
         let mut found: Vec<&Process> = Vec::new();
