@@ -22,13 +22,14 @@ could not be seen is told on standard error.
 
 --json prints one document:
   version, unseen[] (sentences)
-  nodes[]: id, type: process (process: PROCESS_FIELDS),
+  nodes[]: id, type: process (process),
     file (path, removed, place: device, inode), or unseen, who cannot be seen
   edges[]: from, to (ids), deadlock (index, or null), type:
     waits (process to file): mode, kind, range, turn
     holds (file to process): mode, kind, range
     ends (process to process, for whose end it waits)
   deadlocks[]: certain, steps[]: waiter, file, holder (ids), kind, mode
+  process: PROCESS_FIELDS
 
 Exit codes:
    0  no deadlock, or only possible ones

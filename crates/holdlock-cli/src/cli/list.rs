@@ -14,16 +14,17 @@ const AFTER: &str = "\
 One line for each lock that is held, whatever program holds it, and below it one
 for each request that waits, in the order in which they will be served.
 
-COLUMNS, with `-o`, in any order and separated by commas:
+Columns for -o, in any order and separated by commas:
   pid        the process that keeps the lock, or that waits for it
   user, uid  whose it is
   state      `held`; `waits N`: served once those of the turns before are
   mode       exclusive or shared
   kind       flock, ofd, posix; or lease, which is no lock
   range      the bytes that are locked; `all` is the whole file
-  start, end the same in two columns; EOF is the end, wherever it comes to be
+  start      the first of them
+  end        the last; EOF is the end of the file, wherever it comes to be
   started    when the process was started; since when it has the lock nobody knows
-  path       `/mnt/…` where only the file system is known
+  path       where only the file system is known: its mount point, and dots
   command    what the process runs
   process    its state, such as sleeping or stopped
   fd         the descriptor by which it has the file open
@@ -31,7 +32,10 @@ COLUMNS, with `-o`, in any order and separated by commas:
   holders    all processes that keep the lock; they have inherited the open file
   blocker    the first process whose lock a request waits for
   size       of the file, in bytes
-  device, inode, container, cgroup
+  device     major and minor number, as /proc/locks has it
+  inode      of the file
+  container  in which the process runs, where its control group tells
+  cgroup     its control group
 `-` is what is not known or does not apply.
 
 On a terminal the last column is cut to its width, elsewhere nothing is cut.
@@ -54,11 +58,11 @@ Exit codes:
   71  the operating system refused something
 
 Examples:
-  holdlock list                           all locks of the host
-  holdlock list /var/lib/dpkg             on that file, or below that directory
-  holdlock list --waiting                 only where somebody waits
-  holdlock list -n -o pid,path --user ann for a script
-  holdlock list --json | jq '.files[].path'";
+  holdlock list                             all locks of the host
+  holdlock list /var/lib/dpkg               on that file, or below that directory
+  holdlock list --waiting                   only where somebody waits
+  holdlock list -n -o pid,path --user ann   for a script
+  holdlock list --json | jq '.files[].path'   for a program";
 
 pub(super) fn command() -> Command {
     Command::new("list")
@@ -98,7 +102,8 @@ fn filters() -> [Arg; 5] {
             .value_parser(PossibleValuesParser::new([
                 "flock", "ofd", "posix", "lease",
             ]))
-            .help("Only of this kind; may be repeated"),
+            .hide_possible_values(true)
+            .help("Only flock, ofd, posix or lease; may be repeated"),
         Arg::new("waiting")
             .long("waiting")
             .action(ArgAction::SetTrue)
@@ -187,7 +192,7 @@ mod tests {
     fn every_column_is_explained() {
         let explained: Vec<&str> = AFTER
             .lines()
-            .skip_while(|line| !line.starts_with("COLUMNS"))
+            .skip_while(|line| !line.starts_with("Columns"))
             .take_while(|line| !line.starts_with('`'))
             .flat_map(|line| line.split([' ', ',']))
             .collect();

@@ -42,17 +42,17 @@ who waits, nor to this command itself and those that started it.
   files[].waiters[]: kind, mode, range, turn, descriptor, process
   process: PROCESS_FIELDS
 
-Exit codes, as grep(1) has them:
+Exit codes:
    0  held: somebody has a lock; also when --wait has run out
    1  free: nobody has one, also when there is no such file
-   2  an error, wrong usage included
+   2  an error, wrong usage included (as grep(1) has it)
 
 Examples:
-  holdlock who backup                      who has it, who waits
-  holdlock who /var/lib/dpkg/lock-frontend whatever program it is
-  if holdlock who -q backup; then ...      is it running?
-  holdlock who --wait=5m -q backup         wait until it is free, at most 5 minutes
-  holdlock who --signal TERM --wait backup end who has it";
+  holdlock who backup                        who has it, who waits
+  holdlock who /var/lib/dpkg/lock-frontend   whatever program it is
+  if holdlock who -q backup; then ...        is it running?
+  holdlock who --wait=5m -q backup           wait until it is free, at most 5 minutes
+  holdlock who --signal TERM --wait backup   end who has it";
 
 pub(super) fn command() -> Command {
     Command::new("who")

@@ -10,9 +10,9 @@ use super::time::utc;
 
 /// What a `process` is in the documents' schema, for the help.
 pub(crate) const PROCESS_FIELDS: &str = "\
-pid, command, user, uid, started (RFC 3339, when the process was), state (running,
-    sleeping, uninterruptible, stopped, traced, zombie, other), parent, cgroup,
-    container; null is what could not be read";
+pid, command, user, uid, started (RFC 3339; the process, not the lock),
+    state (running, sleeping, uninterruptible, stopped, traced, zombie, other),
+    parent, cgroup, container; null is what could not be read";
 
 /// A process.
 pub(crate) fn process(process: &Process) -> Value {

@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn only_the_last_column_is_cut_and_only_on_a_terminal() {
         let drawn = table().draw(true, Some(27));
-        assert!(drawn.contains("   7  /锁    make all the…\n"), "{drawn}");
+        assert!(drawn.contains("   7  /锁    make all the …\n"), "{drawn}");
         let narrow = table().draw(true, Some(3));
         assert!(narrow.contains("   7  /锁    make all th…\n"), "{narrow}");
     }
