@@ -197,3 +197,25 @@ fn nothing_is_an_empty_answer_in_every_form() {
     assert_eq!(place.run(["graph", "--svg=no/x.svg", "./none"]).code(), 73);
     assert_eq!(place.run(["graph", "--dot", "--json"]).code(), 64);
 }
+
+#[test]
+fn a_lock_is_held_up_by_what_its_command_waits_for() {
+    let place = Place::new();
+    let culprit = place.hold(&["./a"]);
+    let script = "\"$HOLDLOCK\" run -q ./a true; exit $?";
+    let outer = Running::start(place.holdlock(["run", "./b", "sh", "-c", script]));
+    wait_for("the command to wait", || {
+        let list = place.run(["list", "-n", "--waiting", "-o", "pid", "./a"]);
+        (list.text().lines().count() == 2).then_some(())
+    });
+    let last = Running::start(place.holdlock(["run", "./b", "true"]));
+    last.expect_waiting();
+    let finished = place.run(["graph", "./b"]);
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    let text = finished.text();
+    let begin = format!("pid {} ", culprit.pid());
+    assert!(text.starts_with(&begin), "{text}");
+    let outer = format!("its end is waited for by pid {} ", outer.pid());
+    assert!(text.contains(&outer), "{text}");
+    assert_eq!(text.lines().count(), 6, "{text}");
+}

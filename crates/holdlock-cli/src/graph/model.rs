@@ -1,9 +1,9 @@
 //! Processes and files as nodes, what they have to do with each other as edges.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use holdlock::Mode;
-use holdlock::inspect::{Deadlock, Kind, LockedFile, Place, Process, Range, Snapshot};
+use holdlock::inspect::{self, Deadlock, Kind, LockedFile, Place, Process, Range, Snapshot};
 
 /// Who keeps whom waiting.
 #[derive(Default)]
@@ -71,6 +71,7 @@ impl<'s> Graph<'s> {
         for file in snapshot.files.iter().filter(|file| wanted(file)) {
             builder.add(file);
         }
+        builder.add_families();
         for deadlock in snapshot.deadlocks() {
             builder.mark(&deadlock);
         }
@@ -143,6 +144,7 @@ struct Builder<'s> {
     graph: Graph<'s>,
     processes: HashMap<u32, usize>,
     files: HashMap<Place, usize>,
+    ends: HashSet<(usize, usize)>,
 }
 
 impl<'s> Builder<'s> {
@@ -172,6 +174,39 @@ impl<'s> Builder<'s> {
             };
             let turn = waiter.turn;
             self.edge(from, place, Relation::Waits { request, turn });
+        }
+    }
+
+    /// Who keeps a lock for the sake of a process that waits goes on when that one has ended.
+    fn add_families(&mut self) {
+        let mut waiters = Vec::new();
+        let mut holders = HashSet::new();
+        for edge in &self.graph.edges {
+            match (edge.relation, self.graph.nodes[edge.from]) {
+                (Relation::Waits { .. }, Node::Process(process)) => {
+                    waiters.push((edge.from, process.pid))
+                }
+                (Relation::Holds(_), _) => drop(holders.insert(edge.to)),
+                _ => {}
+            }
+        }
+        for (waiter, pid) in waiters {
+            let line = inspect::ancestors(pid);
+            for ancestor in &line {
+                if let Some(node) = self.processes.get(ancestor).copied()
+                    && holders.contains(&node)
+                    && inspect::waits_for_descendant(*ancestor, &line)
+                {
+                    self.end(node, waiter);
+                }
+            }
+        }
+    }
+
+    /// That one waits for the end of the other.
+    fn end(&mut self, from: usize, to: usize) {
+        if self.ends.insert((from, to)) {
+            self.edge(from, to, Relation::Ends);
         }
     }
 
@@ -224,7 +259,7 @@ impl<'s> Builder<'s> {
             self.mark_edges(step.file, step.holder, number);
             let next = steps[(at + 1) % steps.len()].waiter;
             if next != step.holder {
-                self.edge(step.holder, next, Relation::Ends);
+                self.end(step.holder, next);
                 self.mark_edges(step.holder, next, number);
             }
         }
