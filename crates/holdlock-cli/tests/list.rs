@@ -243,6 +243,28 @@ fn filters_leave_out_the_rest() {
 }
 
 #[test]
+fn locks_of_others_have_a_path_where_it_was_asked_for() {
+    if !rustix::process::geteuid().is_root() || !has("setpriv") {
+        return skipped("to be another user needs root and setpriv");
+    }
+    let place = Place::new();
+    let holder = place.hold(&["./x"]);
+    for words in ["list -n -o pid,path .", "list -n -o pid,path ./x"] {
+        let script =
+            format!("setpriv --reuid=65534 --regid=65534 --clear-groups \"$HOLDLOCK\" {words}");
+        let finished = Running::start(place.shell(&script)).finish();
+        if finished.code() == 127 || finished.stderr.contains("failed to execute") {
+            return skipped("another user cannot run the program from here");
+        }
+        let expected = [
+            holder.pid().to_string(),
+            place.join("x").display().to_string(),
+        ];
+        assert_eq!(lines(&finished), [expected], "{finished:?}");
+    }
+}
+
+#[test]
 fn no_locks_are_0() {
     let place = Place::new();
     let finished = place.run(["list", "-n", "./"]);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use holdlock::inspect;
 
 use crate::exit::{self, CANNOT_CREATE, Failure, Outcome};
-use crate::show::spot::Spot;
+use crate::show::spot::{self, Spot};
 use crate::{lockdir, show};
 use model::Graph;
 
@@ -44,8 +44,9 @@ pub(crate) fn graph(settings: Settings) -> Outcome {
         .iter()
         .map(|lock| Spot::of(&lockdir::locate(lock)?.path))
         .collect::<Result<Vec<_>, _>>()?;
-    let snapshot =
+    let mut snapshot =
         inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
+    spot::name(&mut snapshot.files, &spots);
     let named = |file: &_| spots.iter().any(|spot| spot.has(file));
     let mut graph = Graph::of(&snapshot, |file| {
         settings.all || !file.waiters.is_empty() || named(file)

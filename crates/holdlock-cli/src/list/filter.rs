@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range, Waiter};
 
 use crate::exit::Failure;
-use crate::show::spot::Spot;
+use crate::show::spot::{self, Spot};
 
 /// What is wanted; all that is given has to fit, and of each one.
 #[derive(Debug, Default)]
@@ -42,6 +42,11 @@ impl Filter {
 }
 
 impl Prepared {
+    /// Gives paths to files that have none, as far as the filter's paths tell.
+    pub(super) fn name(&self, files: &mut [LockedFile]) {
+        spot::name(files, &self.paths);
+    }
+
     /// The file with only those locks and requests that are wanted. None where that is none.
     pub(super) fn reduced(&self, file: &LockedFile) -> Option<LockedFile> {
         if !self.wants_file(file) {

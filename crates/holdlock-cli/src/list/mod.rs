@@ -37,8 +37,9 @@ pub(crate) enum Form {
 /// Looks at the locks and prints them.
 pub(crate) fn list(settings: Settings) -> Outcome {
     let filter = settings.filter.prepared()?;
-    let snapshot =
+    let mut snapshot =
         inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
+    filter.name(&mut snapshot.files);
     let text = match settings.form {
         Form::Table { columns, headings } => {
             let rows = row::rows(&snapshot, &filter);
