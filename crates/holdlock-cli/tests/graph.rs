@@ -103,7 +103,10 @@ fn a_ring_is_marked_and_is_1() {
     assert_eq!(edges.len(), 5);
 
     let dot = place.run(["graph", "--dot", "./a"]);
-    assert!(dot.text().starts_with("digraph ") && dot.text().contains("color=red"));
+    assert!(
+        dot.text().starts_with("digraph ") && dot.text().contains("color=red"),
+        "{dot:?}"
+    );
     let svg = place.run(["graph", "--svg", "./a"]);
     assert_eq!(
         svg.text().matches("class=\"waits ring\"").count(),

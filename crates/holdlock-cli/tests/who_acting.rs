@@ -123,6 +123,27 @@ fn on_a_terminal_it_asks_before_it_sends() {
 }
 
 #[test]
+fn who_has_let_go_meanwhile_is_not_signalled() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let mut holder = python(&place, "flock", "x");
+    let script = "\"$HOLDLOCK\" who --signal KILL --wait ./x; echo code $?";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("[y/N]");
+    holder.say("unlock\n");
+    holder.expect_line("unlocked");
+    // Somebody else has it by now, who was not asked about.
+    let other = python(&place, "flock", "x");
+    terminal.press("y\n");
+    terminal.expect("holds the lock no more: nothing sent to it");
+    assert_eq!(other.finish().code(), 0);
+    terminal.expect("code 1");
+    assert_eq!(holder.finish().code(), 0);
+}
+
+#[test]
 fn what_has_started_us_is_not_signalled() {
     let place = Place::new();
     let script = "\"$HOLDLOCK\" who --signal KILL --yes L; echo $?";

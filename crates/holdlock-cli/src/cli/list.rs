@@ -24,7 +24,8 @@ Columns for -o, in any order and separated by commas:
   start      the first of them
   end        the last; EOF is the end of the file, wherever it comes to be
   started    when the process was started; since when it has the lock nobody knows
-  path       where only the file system is known: its mount point, and dots
+  path       with `(removed)`, or `(elsewhere)` in another mount namespace, such as
+             a container's; where only the file system is known: its mount point, and dots
   command    what the process runs
   process    its state, such as sleeping or stopped
   fd         the descriptor by which it has the file open

@@ -55,6 +55,7 @@ pub(super) fn draw(graph: &Graph<'_>, ink: &Ink) -> String {
         graph,
         ink,
         below: below(graph),
+        holders: holders(graph),
         shown: vec![false; graph.nodes.len()],
         text,
     };
@@ -103,7 +104,7 @@ fn deadlock(graph: &Graph<'_>, ring: &Ring, number: usize, ink: &Ink) -> String 
     text
 }
 
-/// The edges that lead to a node, by their numbers: what is drawn below it.
+/// The numbers of the edges that lead to a node, those of waiters in their order.
 fn below(graph: &Graph<'_>) -> Vec<Vec<usize>> {
     let mut below = vec![Vec::new(); graph.nodes.len()];
     for (number, edge) in graph.edges.iter().enumerate() {
@@ -116,6 +117,16 @@ fn below(graph: &Graph<'_>) -> Vec<Vec<usize>> {
         });
     }
     below
+}
+
+fn holders(graph: &Graph<'_>) -> Vec<Vec<usize>> {
+    let mut holders = vec![Vec::new(); graph.nodes.len()];
+    for edge in &graph.edges {
+        if matches!(edge.relation, Relation::Holds(_)) {
+            holders[edge.from].push(edge.to);
+        }
+    }
+    holders
 }
 
 /// Where to begin: with those that wait for nothing; then, as rings have no such, with those in
@@ -136,7 +147,10 @@ fn roots(graph: &Graph<'_>, below: &[Vec<usize>]) -> Vec<usize> {
 struct Tree<'g> {
     graph: &'g Graph<'g>,
     ink: &'g Ink,
+    /// The edges that lead to a node: what is drawn below it.
     below: Vec<Vec<usize>>,
+    /// Who keeps a lock on a file.
+    holders: Vec<Vec<usize>>,
     shown: Vec<bool>,
     text: String,
 }
@@ -164,13 +178,9 @@ impl Tree<'_> {
 
     /// The others who keep the locks on a file.
     fn together(&self, file: usize, with: usize) -> String {
-        let edges = self.graph.edges.iter();
-        let holders = edges.filter(|edge| {
-            edge.from == file && edge.to != with && matches!(edge.relation, Relation::Holds(_))
-        });
         let mut pids = Vec::new();
-        for edge in holders {
-            if let Node::Process(process) = self.graph.nodes[edge.to]
+        for holder in self.holders[file].iter().filter(|node| **node != with) {
+            if let Node::Process(process) = self.graph.nodes[*holder]
                 && !pids.contains(&process.pid)
             {
                 pids.push(process.pid);

@@ -27,12 +27,19 @@ pub(crate) fn path(path: &Path) -> String {
     printable(&path.to_string_lossy())
 }
 
-/// Where a locked file is, as far as that is known: its path, `/mnt/…` where only the file
-/// system is known, or its numbers.
+/// Where a locked file is, as far as that is known: its path, in another mount namespace
+/// (`elsewhere`) or not; `/mnt/…` where only the file system is known; or its numbers.
 pub(crate) fn file(file: &LockedFile) -> String {
     match (&file.path, &file.mount_point) {
-        (Some(known), _) if file.removed => format!("{} (removed)", path(known)),
-        (Some(known), _) => path(known),
+        (Some(known), _) => {
+            let mark = match (file.removed, file.elsewhere) {
+                (false, false) => "",
+                (true, false) => " (removed)",
+                (false, true) => " (elsewhere)",
+                (true, true) => " (removed, elsewhere)",
+            };
+            format!("{}{mark}", path(known))
+        }
         (None, Some(point)) => format!("{}/…", path(point).trim_end_matches('/')),
         (None, None) => format!("file {}", file.place),
     }
