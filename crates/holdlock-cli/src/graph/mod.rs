@@ -90,7 +90,7 @@ fn look() -> io::Result<Snapshot> {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout()
+    io::stdout()
         .write_all(text.as_bytes())
         .map_err(Failure::output)
 }
