@@ -72,8 +72,8 @@ pub(crate) fn graph(settings: Settings) -> Outcome {
 }
 
 /// The kernel gives a long table in pieces, and passes over a lock where another one is
-/// released between two of them: with hundreds of locks coming and going, 7 looks of 100 missed
-/// a ring. A ring stays, so that another look finds it.
+/// released between two of them: with hundreds of locks coming and going, 7 to 14 looks of 100
+/// missed a ring, often with all that wait in it. A ring stays, so that another look finds it.
 fn look() -> io::Result<Snapshot> {
     for _ in 1..LOOKS {
         let snapshot = inspect::host()?;
