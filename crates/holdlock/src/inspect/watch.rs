@@ -41,7 +41,16 @@ impl Watch {
     ///
     /// When /proc/locks cannot be read; what was seen last remains.
     pub fn look(&mut self) -> io::Result<bool> {
-        let (order, mut entries) = by_file(table::read(|_| true)?.entries);
+        let seen = by_file(table::read(|_| true)?.entries).1;
+        if seen == self.entries {
+            return Ok(false);
+        }
+        // A lock that is gone before its holder can be looked at would be searched for among all
+        // processes. Most of those a second read tells apart: it costs a millisecond.
+        let (mut order, mut entries) = by_file(table::read(|_| true)?.entries);
+        let lasts = |place: &Place| seen.contains_key(place) || self.entries.contains_key(place);
+        order.retain(lasts);
+        entries.retain(|place, _| lasts(place));
         let changed: Vec<Entry> = order
             .iter()
             .filter(|place| self.entries.get(place) != entries.get(place))
@@ -68,7 +77,7 @@ impl Watch {
         }
         let new = order.iter().filter_map(|place| fresh.remove(place));
         self.snapshot.files.extend(new);
-        std::mem::swap(&mut self.entries, &mut entries);
+        self.entries = entries;
         Ok(true)
     }
 
