@@ -230,6 +230,29 @@ fn a_descriptor_that_a_free_child_has_inherited_makes_no_certain_ring() {
 }
 
 #[test]
+fn an_heir_that_waits_for_a_free_process_makes_no_certain_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = ["a", "b", "c"].map(|name| scratch.path(name));
+    let files = paths.each_ref().map(|path| &**path);
+    let mut pair = [stranger(&files), stranger(&files)];
+    let mut free = stranger(&files);
+    let pids = pair.each_ref().map(Actor::pid);
+    free.must("flock 2 ex");
+    pair[0].must("flock 0 ex");
+    pair[1].must("flock 1 ex");
+    // It has inherited the lock on a, and goes on once c is released.
+    pair[0].ask("queue 2 1");
+    pair[0].must_block("flock 1 ex", &paths[1]);
+    pair[1].must_block("flock 0 ex", &paths[0]);
+    for _ in 0..5 {
+        for ring in rings_of(&pids) {
+            assert!(!ring.certain, "{ring}");
+        }
+    }
+}
+
+#[test]
 fn another_thread_may_release_so_that_ring_is_only_possible() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();

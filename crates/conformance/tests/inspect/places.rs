@@ -250,10 +250,10 @@ fn a_holder_on_an_overlay_is_found() {
     for directory in ["lower", "upper", "work", "all"] {
         fs::create_dir(scratch.path(directory)).expect("made");
     }
-    // One file from below, one from above.
-    fs::write(scratch.path("lower/a.lock"), "").expect("written");
-    let mount = "mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work none all";
-    let trial = format!("cd \"$1\" && {mount}");
+    // One file from below, one from above, on two file systems.
+    let mount = "mount -t tmpfs none lower; : > lower/a.lock; \
+        mount -t overlay -o xino=off,lowerdir=lower,upperdir=upper,workdir=work none all";
+    let trial = format!("set -e; cd \"$1\"; {mount}");
     let works = Command::new("unshare")
         .args(["--mount", "sh", "-c", &trial, "sh"])
         .arg(scratch.path(""))
