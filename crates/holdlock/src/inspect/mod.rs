@@ -43,6 +43,7 @@ mod family;
 mod file;
 mod mounts;
 mod place;
+mod proc_file;
 mod process;
 mod survey;
 mod table;
