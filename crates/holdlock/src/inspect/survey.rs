@@ -9,18 +9,36 @@ use super::descriptors::{Descriptors, Look, Open, Whereabouts};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
-use super::table::{self, Entry, Kind};
+use super::table::{self, Entry, Kind, Table};
 use super::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter};
 
 /// All locks.
 pub(super) fn host() -> io::Result<Snapshot> {
-    let table = table::read(|_| true)?;
     let mut survey = Survey::default();
-    survey.take(table.entries);
+    survey.take(all_entries()?);
     if in_other_namespace() {
         survey.take_unlisted(|_| true);
     }
     Ok(survey.finish())
+}
+
+/// How often a table that comes in pieces is read.
+const READS: u32 = 3;
+
+/// The whole table. While others lock and release, a read in pieces misses some files: those
+/// that another read has are added. What was released by then is noticed later.
+fn all_entries() -> io::Result<Vec<Entry>> {
+    let Table {
+        mut entries, torn, ..
+    } = table::read(|_| true)?;
+    if torn {
+        for _ in 1..READS {
+            let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
+            let more = table::read(|entry| !known.contains(&entry.place))?;
+            entries.extend(more.entries);
+        }
+    }
+    Ok(entries)
 }
 
 /// The same, with those who have inherited a lock for which somebody waits although its taker
@@ -92,8 +110,8 @@ impl Survey {
     }
 
     pub(super) fn finish(mut self) -> Snapshot {
-        let files = self.by_file();
-        self.look_at_holders(&files);
+        let mut files = self.by_file();
+        self.look_at_holders(&mut files);
         let mut open: HashMap<Place, Vec<(u32, Open)>> = HashMap::new();
         for (pid, lock) in self.descriptors.seen() {
             let here = open.entry(lock.entry.place).or_default();
@@ -127,24 +145,53 @@ impl Survey {
     }
 
     /// Looks at the takers of locks, and where one is not its holder, at everybody.
-    fn look_at_holders(&mut self, files: &[(Place, Vec<Entry>)]) {
+    fn look_at_holders(&mut self, files: &mut Vec<(Place, Vec<Entry>)>) {
+        if self.searched {
+            return;
+        }
+        let mut takers: HashMap<u32, Vec<&Entry>> = HashMap::new();
         for entry in files.iter().flat_map(|(_, entries)| entries) {
-            if !entry.is_held() {
-                continue;
-            }
-            let has_it = match entry.pid.map(|pid| self.descriptors.of(pid)) {
-                Some(Look::Seen(open)) => open.iter().any(|open| open.entry.is_same_lock(entry)),
-                // The kernel's word is all there is.
-                Some(Look::Denied) => true,
-                Some(Look::Gone) | None => false,
-            };
-            // A lease of a process that is gone cannot be.
-            if !has_it && entry.kind != Kind::Lease {
-                self.descriptors.look_at_everybody();
-                self.searched = true;
-                return;
+            if let Some(pid) = entry.pid.filter(|_| entry.is_held()) {
+                takers.entry(pid).or_default().push(entry);
             }
         }
+        for (pid, entries) in takers {
+            self.descriptors.look_for(pid, &entries);
+        }
+        let all = files.iter().flat_map(|(_, entries)| entries);
+        let unclear: HashSet<Entry> = all
+            .filter(|entry| self.is_unclear(entry))
+            .cloned()
+            .collect();
+        if unclear.is_empty() {
+            return;
+        }
+        // Most often they were released meanwhile: a second look costs less than a search.
+        let there = table::read(|entry| unclear.contains(entry));
+        let there: HashSet<Entry> = there.map_or_else(
+            |_| unclear.clone(),
+            |table| table.entries.into_iter().collect(),
+        );
+        for (_, entries) in &mut *files {
+            entries.retain(|entry| there.contains(entry) || !unclear.contains(entry));
+        }
+        files.retain(|(_, entries)| entries.iter().any(Entry::is_held));
+        if !there.is_empty() {
+            self.descriptors.look_at_everybody();
+            self.searched = true;
+        }
+    }
+
+    /// Whether a lock is not seen to be held by who took it.
+    fn is_unclear(&mut self, entry: &Entry) -> bool {
+        let has_it = match entry.pid.map(|pid| self.descriptors.of(pid)) {
+            Some(Look::Seen(open)) => open.iter().any(|open| open.entry.is_same_lock(entry)),
+            // The kernel's word is all there is.
+            Some(Look::Denied) => true,
+            Some(Look::Gone) | None => false,
+        };
+        // A lease of a process that is gone cannot be.
+        entry.is_held() && !has_it && entry.kind != Kind::Lease
     }
 
     fn file(&mut self, place: Place, entries: &[Entry], open: Vec<(u32, Open)>) -> LockedFile {
@@ -180,10 +227,11 @@ impl Survey {
     fn whereabouts(&mut self, open: &[(u32, Open)]) -> Option<Whereabouts> {
         let mut first = None;
         for (pid, open) in open {
-            match self.descriptors.whereabouts(*pid, open.descriptor) {
-                Some(found) if !found.elsewhere => return Some(found),
-                found => first = first.or(found),
+            let found = self.descriptors.whereabouts(*pid, open);
+            if !found.elsewhere {
+                return Some(found);
             }
+            first = first.or(Some(found));
         }
         first
     }
