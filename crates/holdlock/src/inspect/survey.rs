@@ -141,6 +141,9 @@ impl Survey {
             });
             files[at].1.push(entry);
         }
+        for (_, entries) in &mut files {
+            forget_repeated_queues(entries);
+        }
         files
     }
 
@@ -401,6 +404,30 @@ impl Alike {
     }
 }
 
+/// A table in pieces may tell of a lock twice, with all that wait for it: of its queues the
+/// last is kept. (Two locks may well be alike, of one process by two descriptors; but who waits
+/// for such a pair waits at one of them.)
+fn forget_repeated_queues(entries: &mut Vec<Entry>) {
+    if !entries.iter().any(|entry| !entry.is_held()) {
+        return;
+    }
+    let mut queues: Vec<(Entry, Vec<Entry>)> = Vec::new();
+    let mut latest: HashMap<Entry, usize> = HashMap::new();
+    for entry in entries.drain(..) {
+        if entry.is_held() {
+            queues.push((entry, Vec::new()));
+        } else if let Some((lock, queue)) = queues.last_mut() {
+            queue.push(entry);
+            latest.insert(lock.clone(), queues.len() - 1);
+        }
+    }
+    for (number, (lock, queue)) in queues.into_iter().enumerate() {
+        let is_latest = latest.get(&lock) == Some(&number);
+        entries.push(lock);
+        entries.extend(queue.into_iter().filter(|_| is_latest));
+    }
+}
+
 /// Somebody who asks for just this.
 fn one_of(blocked: &mut Vec<Blocked>, entry: &Entry) -> Option<Blocked> {
     let at = blocked
@@ -414,4 +441,27 @@ pub(super) fn in_other_namespace() -> bool {
     // The number of the first one is part of the kernel's interface (PROC_PID_INIT_INO).
     const FIRST: &str = "pid:[4026531836]";
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_is_told_twice_counts_once() {
+        let lines = [
+            "1: FLOCK  ADVISORY  WRITE 10 fe:01:100 0 EOF",
+            "1: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
+            "2: FLOCK  ADVISORY  WRITE 10 fe:01:100 0 EOF",
+            "2: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
+            "2:  -> FLOCK  ADVISORY  WRITE 12 fe:01:100 0 EOF",
+        ];
+        let mut entries: Vec<Entry> = lines.iter().filter_map(|line| table::parse(line)).collect();
+        forget_repeated_queues(&mut entries);
+        let turns: Vec<(u32, u32)> = entries
+            .iter()
+            .filter_map(|entry| Some((entry.turn, entry.pid?)))
+            .collect();
+        assert_eq!(turns, [(0, 10), (0, 10), (1, 11), (2, 12)]);
+    }
 }
