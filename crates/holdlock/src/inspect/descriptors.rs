@@ -150,12 +150,37 @@ fn look(pid: u32, wanted: &[&Entry]) -> Look {
     }
 }
 
-/// The locks of a process, up to the last of those wanted, or all of them. The highest
-/// descriptors come first: what a process locks it mostly has opened itself, and last.
+/// Where most programs have their lock files open: to try these numbers takes less than to list
+/// the directory.
+const USUAL: std::ops::Range<u32> = 3..10;
+
+/// The locks of a process, up to the last of those wanted, or all of them.
 fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
+    if !wanted.is_empty() {
+        let (found, complete) = search(pid, usual_doors(pid), wanted);
+        if complete {
+            return Ok(found);
+        }
+    }
+    // The highest first: what a process locks it mostly has opened itself, and last.
+    let (mut found, _) = search(pid, doors(pid)?, wanted);
+    found.reverse();
+    Ok(found)
+}
+
+fn usual_doors(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
+    USUAL.map(move |number| (number, PathBuf::from(format!("/proc/{pid}/fd/{number}"))))
+}
+
+/// The locks behind these doors, and whether all that were wanted are among them: then it ends.
+fn search(
+    pid: u32,
+    doors: impl IntoIterator<Item = (u32, PathBuf)>,
+    wanted: &[&Entry],
+) -> (Vec<Open>, bool) {
     let mut missing = wanted.to_vec();
     let mut found = Vec::new();
-    for (descriptor, door) in doors(pid)? {
+    for (descriptor, door) in doors {
         // To read a link takes a quarter of the time that fdinfo takes.
         let Some(link) = fs::read_link(door).ok().filter(|link| can_be_locked(link)) else {
             continue;
@@ -169,11 +194,10 @@ fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
             found.push(open);
         }
         if missing.is_empty() && !wanted.is_empty() {
-            break;
+            return (found, true);
         }
     }
-    found.reverse();
-    Ok(found)
+    (found, false)
 }
 
 /// The locks of a process, in the public form.
@@ -205,22 +229,37 @@ fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open> {
         .collect()
 }
 
-/// The locks of a process on removed files of this name, and where those were.
-pub(super) fn on_removed(pid: u32, name: &OsStr) -> Vec<(PathBuf, Open)> {
+/// The locks of a process on removed files of this name, and where those were. `taken` are the
+/// locks it is said to have taken, where that is known.
+pub(super) fn on_removed(pid: u32, name: &OsStr, taken: &[&Entry]) -> Vec<(PathBuf, Open)> {
+    // To find a few locks takes less than to read all links.
+    if (1..=FEW).contains(&taken.len()) {
+        let (found, complete) = search(pid, usual_doors(pid), taken);
+        if complete {
+            let was =
+                |open: Open| Some((removed_from(pid, open.descriptor, &open.link, name)?, open));
+            return found.into_iter().filter_map(was).collect();
+        }
+    }
     let removed = links(pid)
         .into_iter()
         .flatten()
-        .filter_map(|(number, link)| {
-            let was = deleted(&link)?;
-            let is_it = was.file_name() == Some(name) && has_no_name(&door(pid, "fd", number));
-            is_it.then(|| (was.to_owned(), number))
-        });
+        .filter_map(|(number, link)| Some((removed_from(pid, number, &link, name)?, number)));
     removed
         .flat_map(|(was, number)| {
             let locks = locks_by(pid, number, &was.as_path().into()).into_iter();
             locks.map(move |open| (was.clone(), open))
         })
         .collect()
+}
+
+const FEW: usize = 3;
+
+/// The former path of what is open there, if it had this name and was removed.
+fn removed_from(pid: u32, descriptor: u32, link: &Path, name: &OsStr) -> Option<PathBuf> {
+    let was = deleted(link)?;
+    let is_it = was.file_name() == Some(name) && has_no_name(&door(pid, "fd", descriptor));
+    is_it.then(|| was.to_owned())
 }
 
 /// Sockets, pipes and what else has no path are left out.
