@@ -368,6 +368,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("inspect", "places::a_file_may_be_called"),
     },
     Mutant {
+        name: "inspection: of many files those without a name are looked at",
+        file: "inspect/removed.rs",
+        with: "!named.contains(&entry.place.inode)",
+        without: "named.contains(&entry.place.inode)",
+        test: ("inspect", "places::a_removed_file_is_found"),
+    },
+    Mutant {
         name: "inspection: the kernel's own device and inode number",
         file: "inspect/place.rs",
         with: "if !file::hides_its_device(fd) {",
