@@ -212,7 +212,9 @@ pub(super) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
         mode: open.entry.mode,
         range: open.entry.range,
     };
-    Ok(locks(pid, &[])?.into_iter().map(public).collect())
+    let locks = locks(pid, &[])?.into_iter();
+    let locks = locks.filter(|open| !open.entry.is_for_a_turn());
+    Ok(locks.map(public).collect())
 }
 
 /// The locks on what a descriptor has open.

@@ -9,7 +9,7 @@ use super::descriptors::{Descriptors, Look, Open, Whereabouts};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
-use super::table::{self, Entry, Kind};
+use super::table::{self, Entry, Kind, Range};
 use super::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter, whole_table};
 
 /// All locks.
@@ -292,8 +292,11 @@ impl Survey {
 
     fn waiters(&mut self, place: Place, entries: &[Entry]) -> Vec<Waiter> {
         let mut waiting: Vec<&Entry> = entries.iter().filter(|entry| !entry.is_held()).collect();
-        // Those of one turn in the order in which the kernel wakes them.
-        waiting.sort_by_key(|entry| entry.turn);
+        // Those of one turn in the order in which the kernel wakes them; fair requests that have
+        // not come to the head behind those for the lock itself.
+        waiting.sort_by_key(|entry| (entry.is_for_a_turn(), entry.turn));
+        let at_the_lock = waiting.iter().filter(|entry| !entry.is_for_a_turn());
+        let turns = at_the_lock.map(|entry| entry.turn).max().unwrap_or(0);
         let unnamed = waiting.iter().any(|entry| entry.pid.is_none());
         let mut blocked = if unnamed {
             self.blocked_at(place)
@@ -310,13 +313,24 @@ impl Survey {
                         None => (None, None),
                     },
                 };
-                Waiter {
+                let waiter = Waiter {
                     kind: entry.kind,
                     mode: entry.mode,
                     range: entry.range,
                     turn: entry.turn,
                     process: pid.and_then(|pid| self.directory.look_up(pid)),
                     descriptor,
+                };
+                if entry.is_for_a_turn() {
+                    Waiter {
+                        kind: Kind::Flock,
+                        mode: entry.wanted_mode(),
+                        range: Range::WHOLE,
+                        turn: turns + entry.turn,
+                        ..waiter
+                    }
+                } else {
+                    waiter
                 }
             })
             .collect()

@@ -39,7 +39,10 @@ pub(super) fn by_file(entries: Vec<Entry>) -> Vec<(Place, Vec<Entry>)> {
     }
     for (_, entries) in &mut files {
         forget_repeated_queues(entries);
+        // Who stands at the head waits for the lock itself.
+        entries.retain(|entry| !(entry.is_held() && entry.is_for_a_turn()));
     }
+    files.retain(|(_, entries)| !entries.is_empty());
     files
 }
 
