@@ -433,8 +433,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inspection: a command is printable",
         file: "inspect/process.rs",
-        with: "text.replace(char::is_control, \"\\u{fffd}\")",
-        without: "text.to_owned()",
+        with: "text.replace(|c: char| c.is_control() || turns(c), \"\\u{fffd}\")",
+        without: "text.replace(turns, \"\")",
         test: ("inspect", "names::what_a_process"),
     },
     Mutant {

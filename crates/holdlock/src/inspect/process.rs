@@ -253,9 +253,11 @@ fn command(pid: u32) -> Option<String> {
     Some(short)
 }
 
-/// A process may call itself anything; a message stays one line and does not touch a terminal.
+/// A process may call itself anything; a message stays one line, does not touch a terminal, and
+/// is read in its own direction.
 fn printable(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(|c: char| c.is_control() || turns(c), "\u{fffd}")
 }
 
 /// From /etc/passwd alone: a static program has no other name service.
