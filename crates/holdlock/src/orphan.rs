@@ -20,8 +20,8 @@ pub(crate) struct Orphan {
 
 /// The living holder of a deleted file that was at `path`, as far as /proc shows it.
 ///
-/// One read of /proc/locks, which takes 0.05 ms, or some milliseconds when nobody
-/// has read it for a while. Where locks are held on that file system, the
+/// One read of /proc/locks, which takes 0.05 ms, or some milliseconds when nobody has read it for
+/// a while; up to three where there are more than about sixty locks. Where locks are held on that file system, the
 /// descriptors of the processes that hold them are looked at, too.
 pub(crate) fn find(path: &Path, family: Family) -> Option<Orphan> {
     let removed = inspect::removed(path, family.into()).ok()?;

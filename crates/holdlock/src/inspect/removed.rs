@@ -9,10 +9,9 @@ use std::path::Path;
 
 use super::descriptors;
 use super::place::Place;
-use super::source;
 use super::survey::Survey;
 use super::table::{Entry, Kind};
-use super::{Snapshot, process};
+use super::{Snapshot, process, whole_table};
 use crate::sys::file::{self, Identity};
 use crate::sys::process::exists;
 
@@ -23,8 +22,7 @@ pub(crate) fn look(path: &Path, kind: Kind) -> io::Result<Snapshot> {
         return Ok(Snapshot::default());
     };
     let wanted = |entry: &Entry| entry.place.device() == device && entry.kind.meets(kind);
-    let table = source::read(wanted)?;
-    Ok(among(path, table.entries, wanted))
+    Ok(among(path, whole_table::read(wanted)?, wanted))
 }
 
 /// Those among the files of these entries, which are of the same device.

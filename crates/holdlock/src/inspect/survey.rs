@@ -9,14 +9,13 @@ use super::descriptors::{Descriptors, Look, Open, Whereabouts};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
-use super::source;
 use super::table::{Entry, Kind, Range};
 use super::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter, whole_table};
 
 /// All locks.
 pub(super) fn host() -> io::Result<Snapshot> {
     let mut survey = Survey::default();
-    survey.take(whole_table::read()?);
+    survey.take(whole_table::read(|_| true)?);
     if in_other_namespace() {
         survey.take_unlisted(|_| true);
     }
@@ -136,11 +135,9 @@ impl Survey {
             return;
         }
         // Most often they were released meanwhile: a second look costs less than a search.
-        let there = source::read(|entry| unclear.contains(entry));
-        let there: HashSet<Entry> = there.map_or_else(
-            |_| unclear.clone(),
-            |table| table.entries.into_iter().collect(),
-        );
+        let there = whole_table::read(|entry| unclear.contains(entry));
+        let there: HashSet<Entry> =
+            there.map_or_else(|_| unclear.clone(), |entries| entries.into_iter().collect());
         for (_, entries) in &mut *files {
             entries.retain(|entry| there.contains(entry) || !unclear.contains(entry));
         }

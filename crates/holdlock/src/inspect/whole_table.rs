@@ -11,19 +11,19 @@ use super::table::Entry;
 /// How often a table that comes in pieces is read.
 const READS: u32 = 3;
 
-/// The whole table. While others lock and release, a read in pieces misses some files: those
-/// that another read has are added. What was released by then is noticed later.
-pub(super) fn read() -> io::Result<Vec<Entry>> {
+/// What is wanted of the whole table. While others lock and release, a read in pieces misses some
+/// files: those that another read has are added. What was released by then is noticed later.
+pub(super) fn read(wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
     let Table {
         mut entries,
         torn,
         mut text,
         ..
-    } = source::read(|_| true)?;
+    } = source::read(&wanted)?;
     if torn {
         for _ in 1..READS {
             let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
-            let more = source::read(|entry| !known.contains(&entry.place))?;
+            let more = source::read(|entry| wanted(entry) && !known.contains(&entry.place))?;
             entries.extend(more.entries);
             if std::mem::replace(&mut text, more.text) == more.text {
                 break;
