@@ -17,7 +17,7 @@ _RENAME_EXCHANGE = 2
 _IN_ATTRIB = 0x004
 _IN_MOVE_SELF = 0x800
 _IN_DELETE_SELF = 0x400
-IN_CLOSE_WRITE = 0x008
+_IN_CLOSE_WRITE = 0x008
 _IN_DONT_FOLLOW = 0x02000000
 
 #: File systems whose every change is made by this kernel, which therefore sees and reports it.

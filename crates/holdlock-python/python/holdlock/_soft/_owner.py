@@ -15,6 +15,7 @@ import os
 import select
 import socket
 
+from ._kernel import is_local
 from ._marker import Owner
 
 #: The inode numbers of the first PID and the first time namespace (linux/proc_ns.h).
@@ -74,10 +75,10 @@ def is_this_process(owner: Owner) -> bool:
     return owner.start is None or owner.start == start_token(owner.pid)
 
 
-def is_dead(owner: Owner, *, local: bool) -> bool:
+def is_dead(owner: Owner, directory: str) -> bool:
     """Whether this owner is provably dead. False means alive, or that nothing here can tell.
 
-    ``local`` says that the marker is on a file system which no other kernel writes to.
+    ``directory`` is where the marker is: what it proves depends on who else can write there.
     """
     if owner.host != host():
         return False  # there is nothing to be seen of another host's processes from here
@@ -85,7 +86,7 @@ def is_dead(owner: Owner, *, local: bool) -> bool:
     recorded_boot = 0 if owner.start is None else owner.start >> 64
     if boot and recorded_boot and recorded_boot != boot:
         # Written before the last boot, or by another machine which was given the same name.
-        return local
+        return is_local(directory)
     if _may_run(owner):
         return False
     # A name without a PID namespace may come from an older filelock in a container.

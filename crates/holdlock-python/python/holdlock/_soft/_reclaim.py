@@ -39,14 +39,13 @@ def reclaim(path: str, mode: int, *, exact: bool) -> int | None:
     None when it is held, or when nothing proves the contrary. Age proves nothing, nor does a file
     which names no owner: it may be an older filelock's marker, or no marker at all.
     """
-    local = _kernel.is_local(os.path.dirname(path) or ".")
     try:
         judged, text = read(path)
     except OSError:
         return None  # gone, or not readable: nothing is proved
     try:
         owner = decode(text)
-        if not _is_free(text, local=local):
+        if not _is_free(text, path):
             return None
         try:
             fcntl.flock(judged, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,18 +53,18 @@ def reclaim(path: str, mode: int, *, exact: bool) -> int | None:
             return None  # another process is at it
         except OSError:
             pass  # no flock here; the exchange alone is safe, only slower in a crowd
-        if not _is_at(path, judged) or _stranded(path, owner, local=local):
+        if not _is_at(path, judged) or _stranded(path, owner):
             return None
         return _exchange(path, judged, mode, exact=exact)
     finally:
         os.close(judged)
 
 
-def _is_free(text: bytes, *, local: bool) -> bool:
+def _is_free(text: bytes, path: str) -> bool:
     if text == RELEASED.encode():
         return True
     owner = decode(text)
-    return owner is not None and is_dead(owner, local=local)
+    return owner is not None and is_dead(owner, os.path.dirname(path) or ".")
 
 
 def _is_at(path: str, descriptor: int) -> bool:
@@ -120,7 +119,7 @@ def _discard(path: str, aside: str, ours: int) -> None:
         os.close(ours)
 
 
-def _stranded(path: str, breaker: Owner | None, *, local: bool) -> bool:
+def _stranded(path: str, breaker: Owner | None) -> bool:
     """Whether a dead reclaimer left a living holder's marker aside; removes what it left else."""
     if breaker is None:
         return False
@@ -139,7 +138,7 @@ def _stranded(path: str, breaker: Owner | None, *, local: bool) -> bool:
         except OSError:
             return True
         os.close(descriptor)
-        if not _is_free(text, local=local):
+        if not _is_free(text, path):
             return True
         with contextlib.suppress(OSError):
             os.unlink(other)

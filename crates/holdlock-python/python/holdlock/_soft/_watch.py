@@ -39,7 +39,7 @@ def wait(path: str, seconds: float, interval: float) -> None:
 
     Returns at once if it is gone already. ``interval`` is how often to look where no event comes.
     """
-    owner = _owner_handle(path)
+    owner, gone = _owner_handle(path)
     try:
         if not _INSTANCES.acquire(blocking=False):
             _sleep(owner, min(seconds, interval))
@@ -54,9 +54,7 @@ def wait(path: str, seconds: float, interval: float) -> None:
         else:
             try:
                 local = _kernel.is_local(os.path.dirname(path) or ".")
-                # An owner which may be dead already, and whose marker is still there, tells nothing.
-                certain = local and owner is not None
-                _sleep(owner, min(seconds, PATIENCE if certain else interval), marker)
+                _sleep(owner, min(seconds, PATIENCE if local and not gone else interval), marker)
             finally:
                 os.close(marker)
         finally:
@@ -66,23 +64,28 @@ def wait(path: str, seconds: float, interval: float) -> None:
             os.close(owner)
 
 
-def _owner_handle(path: str) -> int | None:
-    """A pidfd of the living owner, where this process can have one."""
+def _owner_handle(path: str) -> tuple[int | None, bool]:
+    """A pidfd of the living owner, where there can be one; and whether the owner is gone.
+
+    An owner who is gone while the marker is still there announces nothing any more.
+    """
     try:
         descriptor, text = read(path)
         os.close(descriptor)
         owner = decode(text)
         if owner is None or owner.host != host():
-            return None
+            return None, False
         handle = os.pidfd_open(owner.pid)
+    except ProcessLookupError:
+        return None, True
     except (OSError, AttributeError):
-        return None
+        return None, False
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     if poll.poll(0):
         os.close(handle)
-        return None
-    return handle
+        return None, True
+    return handle, False
 
 
 def _sleep(owner: int | None, seconds: float, *others: int) -> None:
