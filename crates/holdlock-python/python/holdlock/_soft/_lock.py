@@ -18,7 +18,7 @@ from ._publish import publish, read, withdraw
 from ._reclaim import reclaim
 
 if TYPE_CHECKING:
-    from .._options import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from .._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
 
 __all__ = ["SoftFileLock"]
 
@@ -137,7 +137,7 @@ class SoftFileLock(BaseFileLock):
 
     def _acquire(self) -> None:
         path = _absolute(self.lock_file)
-        exact = self.mode != _options.UNSET_MODE
+        exact = self.has_explicit_mode
         mode = self.mode if exact else 0o666
         if _is_taken(path):
             descriptor = reclaim(path, mode, exact=exact)
@@ -160,6 +160,11 @@ class SoftFileLock(BaseFileLock):
         finally:
             self._context.lock_file_fd = None
             os.close(descriptor)
+
+    def _forget_inherited(self) -> None:
+        for descriptor in self._markers:
+            os.close(descriptor)
+        self._markers = {}
 
     def _pause(self, seconds: float, interval: float) -> None:
         _watch.wait(self.lock_file, seconds, interval)

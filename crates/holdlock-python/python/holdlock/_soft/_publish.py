@@ -149,5 +149,5 @@ def read(path: str) -> tuple[int, bytes]:
 
 def _about(error: OSError, path: str) -> OSError:
     """The same error, naming the lock instead of an auxiliary name."""
-    return OSError(error.errno, os.strerror(error.errno or 0), path)
+    return OSError(error.errno, error.strerror, path)
 
