@@ -129,12 +129,14 @@ def install_as_filelock() -> None:
             f"filelock was imported already, from {origin}: call holdlock.install_as_filelock() "
             "before anything imports it"
         )
-    every = tuple(sorted({*_ELSEWHERE, *(name for names in _MODULES.values() for name in names)}))
+    here = set(dir(import_module("holdlock")))
+    wanted = {*_ELSEWHERE, *(name for names in _MODULES.values() for name in names)}
+    every = tuple(sorted(wanted & here))
     package = _Standin("filelock", every)
     package.__dict__["__all__"] = [*every, "asyncio"]
     sys.modules["filelock"] = package
     for name, names in _MODULES.items():
-        module = _Standin(f"filelock.{name}", names)
+        module = _Standin(f"filelock.{name}", tuple(one for one in names if one in here))
         sys.modules[module.__name__] = module
         # ``filelock.version`` is the text, as in the real package.
         if name != "version":
