@@ -86,7 +86,7 @@ class _Standin(ModuleType):
         self._names = names
         # Code that asks importlib whether filelock is there wants a specification.
         self.__spec__ = ModuleSpec(name, None, is_package=name == "filelock")
-        self.__path__: list[str] = []
+        self.__path__ = []
 
     def __getattr__(self, name: str) -> Any:
         if name in ("__version__", "version"):

@@ -72,7 +72,10 @@ def decode(text: bytes) -> Owner | None:
 
 
 def _second_format(lines: list[str]) -> Owner | None:
-    fields = dict(line.partition("=")[::2] for line in lines)
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition("=")
+        fields[name] = value
     # Another mode is an agreement this version does not know, and not ours to end.
     if fields.get("mode") not in ("exclusive", "lease"):
         return None
