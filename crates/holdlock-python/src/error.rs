@@ -1,5 +1,6 @@
 //! Which Python exception stands for which error.
 
+use std::ffi::OsStr;
 use std::io;
 
 use holdlock::Error;
@@ -40,7 +41,7 @@ impl From<PyErr> for Failure {
 
 impl Failure {
     /// As an exception. `name` is the lock file as the caller has named it.
-    pub(crate) fn raise(self, py: Python<'_>, name: &str) -> PyErr {
+    pub(crate) fn raise(self, py: Python<'_>, name: &OsStr) -> PyErr {
         let raised = match self {
             Failure::Raised(error) => Ok(error),
             Failure::Cancelled => make(py, "Cancelled", (name,)).map(PyErr::from_value),
@@ -52,35 +53,39 @@ impl Failure {
     }
 }
 
-fn held_here(py: Python<'_>, name: &str, by: &str) -> PyResult<PyErr> {
+fn held_here(py: Python<'_>, name: &OsStr, by: &str) -> PyResult<PyErr> {
     let by = format!("pid {} ({by})", std::process::id());
     make(py, "Timeout", (name, by)).map(PyErr::from_value)
 }
 
-fn trouble_raised(py: Python<'_>, trouble: Trouble, name: &str) -> PyResult<PyErr> {
+fn trouble_raised(py: Python<'_>, trouble: Trouble, name: &OsStr) -> PyResult<PyErr> {
+    let shown = name.display();
     let deadlock = |what: String| make(py, "Deadlock", (what,)).map(PyErr::from_value);
     match trouble {
         Trouble::Library(error) => library_raised(py, error, name),
         Trouble::Inherited => Ok(PyRuntimeError::new_err(format!(
-            "lock '{name}' was held when this process was forked off; make a new lock in the child"
+            "lock '{shown}' was held when this process was forked off; make a new lock in the child"
         ))),
         Trouble::Upgrade => deadlock(format!(
-            "Deadlock: lock '{name}' is held shared and asked for exclusively; release it first"
+            "Deadlock: lock '{shown}' is held shared and asked for exclusively; release it first"
         )),
         Trouble::Nested => deadlock(format!(
-            "Deadlock: lock '{name}' is acquired again by a signal handler of the thread that \
+            "Deadlock: lock '{shown}' is acquired again by a signal handler of the thread that \
              waits for it"
         )),
         Trouble::NotOurs => Ok(PyRuntimeError::new_err(format!(
-            "lock '{name}' is held by another thread"
+            "lock '{shown}' is held by another thread"
         ))),
+        Trouble::Nan => Ok(PyValueError::new_err(
+            "timeout must be a number of seconds, not nan",
+        )),
         Trouble::Unmade => Ok(PyRuntimeError::new_err(
             "the lock was not initialised: __init__() of the base class was not called",
         )),
     }
 }
 
-fn library_raised(py: Python<'_>, error: Error, name: &str) -> PyResult<PyErr> {
+fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr> {
     match error {
         Error::TimedOut(conflict) | Error::WouldBlock(conflict) => {
             let timeout = make(py, "Timeout", (name,))?;
@@ -89,10 +94,11 @@ fn library_raised(py: Python<'_>, error: Error, name: &str) -> PyResult<PyErr> {
         }
         Error::Cancelled { .. } => make(py, "Cancelled", (name,)).map(PyErr::from_value),
         Error::Deadlock { ref ring, .. } => {
+            let shown = name.display();
             let what = match ring {
-                Some(ring) => format!("Deadlock: lock '{name}': {ring}"),
+                Some(ring) => format!("Deadlock: lock '{shown}': {ring}"),
                 None => format!(
-                    "Deadlock: lock '{name}' is already held by this thread, by another lock \
+                    "Deadlock: lock '{shown}' is already held by this thread, by another lock \
                      object; use one object, or is_singleton=True, to acquire it again"
                 ),
             };
@@ -114,11 +120,11 @@ fn message(error: &Error) -> String {
 }
 
 /// By its number, Python picks the class: PermissionError and so on.
-pub(crate) fn os_error(number: i32, message: &str, name: &str) -> PyErr {
+pub(crate) fn os_error(number: i32, message: &str, name: &OsStr) -> PyErr {
     PyOSError::new_err((number, message.to_owned(), name.to_owned()))
 }
 
-fn system_error(source: &io::Error, message: &str, name: &str) -> PyErr {
+fn system_error(source: &io::Error, message: &str, name: &OsStr) -> PyErr {
     match source.raw_os_error() {
         Some(number) => os_error(number, message, name),
         // A path with a zero byte in it.

@@ -1,6 +1,6 @@
 //! The class, as Python sees it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) struct NativeLock {
 /// What the constructor was told.
 struct Made {
     /// As the caller named it.
-    name: String,
+    name: OsString,
     path: PathBuf,
     /// -1: the umask decides.
     mode: i32,
@@ -113,7 +113,7 @@ impl NativeLock {
         }
         let path = std::path::absolute(&name).unwrap_or_else(|_| PathBuf::from(&name));
         let made = Made {
-            name: name.to_string_lossy().into_owned(),
+            name,
             path,
             mode,
             hook: on_acquired.is_some(),
@@ -131,11 +131,9 @@ impl NativeLock {
     #[inline]
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         let made = slf.get().made()?;
-        let settings = made.shared.settings();
-        if settings.timeout.is_nan() {
-            return Err(nan());
+        if !made.acquire_at_once(slf, None)? {
+            made.acquire(slf, None, made.shared.settings(), None, None)?;
         }
-        made.acquire_quickly(slf, None, settings)?;
         Ok(slf.clone())
     }
 
@@ -189,12 +187,8 @@ impl NativeLock {
         let py = slf.py();
         let made = slf.get().made()?;
         let mut settings = made.shared.settings();
-        if timeout.is_some()
-            || poll_interval.is_some()
-            || poll_intervall.is_some()
-            || blocking.is_some()
-            || settings.timeout.is_nan()
-        {
+        let asked = [timeout, poll_interval, poll_intervall, blocking];
+        if asked.iter().any(Option::is_some) || settings.timeout.is_nan() {
             let resolve = py.import("holdlock._options")?.getattr("request")?;
             let stored = (settings.timeout, settings.blocking, settings.poll_interval);
             let (timeout, poll_interval): (f64, f64) = resolve
@@ -207,9 +201,7 @@ impl NativeLock {
             };
         }
         let mode = shared.map(mode_of);
-        if cancel_check.is_none() && cancel.is_none() {
-            made.acquire_quickly(slf, mode, settings)?;
-        } else {
+        if !made.acquire_at_once(slf, mode)? {
             made.acquire(slf, mode, settings, cancel_check, cancel)?;
         }
         Ok(AcquireReturnProxy::new(slf.clone().into_any().unbind()))
@@ -245,8 +237,8 @@ impl NativeLock {
 
     /// The path, as it was given.
     #[getter]
-    fn lock_file(&self) -> PyResult<&Path> {
-        Ok(Path::new(&self.made()?.name))
+    fn lock_file(&self) -> PyResult<&OsStr> {
+        Ok(&self.made()?.name)
     }
 
     /// Whether `with` takes the lock together with other shared holders.
@@ -295,8 +287,8 @@ impl NativeLock {
     }
 
     #[getter]
-    fn _absolute_path(&self) -> PyResult<&Path> {
-        Ok(&self.made()?.path)
+    fn _absolute_path(&self) -> PyResult<&OsStr> {
+        Ok(self.made()?.path.as_os_str())
     }
 
     #[getter]
@@ -354,33 +346,21 @@ impl NativeLock {
 impl NativeLock {
     #[inline]
     fn made(&self) -> PyResult<&Made> {
-        self.made
-            .get()
-            .ok_or_else(|| Python::attach(|py| Failure::from(Trouble::Unmade).raise(py, "")))
+        self.made.get().ok_or_else(|| {
+            Python::attach(|py| Failure::from(Trouble::Unmade).raise(py, OsStr::new("")))
+        })
     }
 }
 
-fn nan() -> PyErr {
-    pyo3::exceptions::PyValueError::new_err("timeout must be a number of seconds, not nan")
-}
-
 impl Made {
-    /// Takes the lock if it is free, without any detour; otherwise waits.
+    /// Takes the lock if it is free, without any detour. False: the long way has to be gone.
     #[inline]
-    fn acquire_quickly(
-        &self,
-        slf: &Bound<'_, NativeLock>,
-        mode: Option<Mode>,
-        settings: Settings,
-    ) -> PyResult<()> {
+    fn acquire_at_once(&self, slf: &Bound<'_, NativeLock>, mode: Option<Mode>) -> PyResult<bool> {
         match self.shared.attempt(mode) {
-            Ok(Some(Attempt::Again)) => Ok(()),
-            Ok(Some(Attempt::Taken)) if !self.hook => Ok(()),
-            Ok(Some(Attempt::Taken)) => self.call_hook(slf),
-            Ok(Some(Attempt::Busy(Some(error)))) if !settings.may_wait() => {
-                Err(Failure::from(error).raise(slf.py(), &self.name))
-            }
-            Ok(_) => self.acquire(slf, mode, settings, None, None),
+            Ok(Some(Attempt::Again)) => Ok(true),
+            Ok(Some(Attempt::Taken)) if !self.hook => Ok(true),
+            Ok(Some(Attempt::Taken)) => self.call_hook(slf).map(|()| true),
+            Ok(_) => Ok(false),
             Err(trouble) => Err(Failure::from(trouble).raise(slf.py(), &self.name)),
         }
     }
@@ -422,6 +402,9 @@ impl Made {
         };
         if !settings.may_wait() {
             return Err(held.map_or(Failure::HeldByAnotherThread, Failure::from));
+        }
+        if settings.timeout.is_nan() {
+            return Err(Trouble::Nan.into());
         }
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
         let terms = Terms {

@@ -52,6 +52,8 @@ pub(crate) enum Trouble {
     NotOurs,
     /// The constructor was not called.
     Unmade,
+    /// The time limit is no number.
+    Nan,
 }
 
 impl From<holdlock::Error> for Trouble {

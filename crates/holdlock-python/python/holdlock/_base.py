@@ -340,10 +340,10 @@ class BaseFileLock(metaclass=FileLockMeta):
         """Raises both errors where the policy asks for it."""
         if body is None or self._context_error_policy == "chain":
             return
-        from builtins import BaseExceptionGroup  # Python 3.11
+        import builtins
 
-        group = BaseExceptionGroup("the body and the release both failed", [body, release])
-        raise group from None
+        group: Any = getattr(builtins, "BaseExceptionGroup")  # from Python 3.11 on
+        raise group("the body and the release both failed", [body, release]) from None
 
     def __call__(self, function: Function) -> Function:
         """As a decorator: the lock is held while the function runs.

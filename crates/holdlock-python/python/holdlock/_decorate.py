@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 def wrap(lock: BaseFileLock, function: Function) -> Function:
     """The function, with the lock held while it runs: to its end also if it is a generator or
     is asynchronous, which runs on after it has returned."""
-    call: Any
     if inspect.isasyncgenfunction(function):
 
         @wraps(function)
-        async def call(*args: Any, **kwargs: Any) -> Any:
+        async def iterate(*args: Any, **kwargs: Any) -> Any:
             with lock:
                 generator = function(*args, **kwargs)
                 try:
@@ -30,25 +29,29 @@ def wrap(lock: BaseFileLock, function: Function) -> Function:
                 finally:
                     await generator.aclose()
 
-    elif inspect.iscoroutinefunction(function):
+        return iterate  # type: ignore[return-value]
+
+    if inspect.iscoroutinefunction(function):
 
         @wraps(function)
-        async def call(*args: Any, **kwargs: Any) -> Any:
+        async def run(*args: Any, **kwargs: Any) -> Any:
             with lock:
                 return await function(*args, **kwargs)
 
-    elif inspect.isgeneratorfunction(function):
+        return run  # type: ignore[return-value]
+
+    if inspect.isgeneratorfunction(function):
 
         @wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def generate(*args: Any, **kwargs: Any) -> Any:
             with lock:
                 return (yield from function(*args, **kwargs))
 
-    else:
+        return generate  # type: ignore[return-value]
 
-        @wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with lock:
-                return function(*args, **kwargs)
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return function(*args, **kwargs)
 
-    return call  # type: ignore[no-any-return]
+    return call  # type: ignore[return-value]

@@ -59,7 +59,8 @@ class FileLock(NativeLock, BaseFileLock):
     another process, arrives as a free one with the same path and options.
     """
 
-    __del__ = NativeLock._finalize
+    if not TYPE_CHECKING:  # called without a detour through Python code
+        __del__ = NativeLock._finalize
 
     def _acquire(self) -> None:
         raise NotImplementedError("this lock is acquired in native code")
@@ -71,7 +72,7 @@ class FileLock(NativeLock, BaseFileLock):
         super().__init_subclass__(**kwargs)
         # The native ways into and out of a `with` do not call methods that a subclass has changed.
         if cls.acquire is not NativeLock.acquire and cls.__enter__ is NativeLock.__enter__:
-            cls.__enter__ = BaseFileLock.__enter__  # type: ignore[method-assign]
+            cls.__enter__ = BaseFileLock.__enter__  # type: ignore[assignment, method-assign]
         if cls.release is not NativeLock.release and cls.__exit__ is NativeLock.__exit__:
             cls.__exit__ = BaseFileLock.__exit__  # type: ignore[assignment, method-assign]
 
