@@ -46,7 +46,7 @@ fn host() -> Done<String> {
         .ok_or_else(|| "rustc -vV does not tell the host".to_owned())
 }
 
-fn target_directory() -> PathBuf {
+pub(crate) fn target_directory() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(directory) => root().join(directory),
         None => root().join("target"),

@@ -1,9 +1,11 @@
-//! The project's own tasks: `cargo xtask test`, `bench`, `dist`, `install`, `mutants`.
+//! The project's own tasks: `cargo xtask test`, `bench`, `dist`, `install`, `mutants`,
+//! `screenshots`.
 
 mod dist;
 mod install;
 mod mutants;
 mod run;
+mod screenshots;
 mod test;
 
 use std::process::ExitCode;
@@ -20,6 +22,7 @@ Tasks:
   install [--flock] [PREFIX]
                  That build with its manual pages and completions, under PREFIX [/usr/local],
                  below DESTDIR where that is set; --flock: also as PREFIX/bin/flock
+  screenshots    Make the pictures of docs/top.md anew, with real processes (needs unshare)
   mutants [NAME] Take each mechanism out in turn and see that a test notices
 ";
 
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         "dist" => dist::dist().map(|program| println!("{}", program.display())),
         "install" => install::install(&arguments),
         "mutants" => mutants::mutants(arguments.first().map(String::as_str)),
+        "screenshots" => screenshots::screenshots(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

@@ -19,8 +19,10 @@ Cases (all of them when none is named):
   deadline   how late a wait ends that runs into its deadline
   cli        `holdlock run` and `flock` by holdlock against util-linux flock, setlock,
              s6-setlock, lckdo: time, system calls, memory while waiting, hand-off
+  inspect    who holds what, with 500 processes and up to 10 000 locks: `holdlock who`,
+             `holdlock list` and the library's call against lslocks
 
-  --quick          fewer samples, about 20 seconds in all; else about 2.5 minutes
+  --quick          fewer samples, about 40 seconds in all; else about 4 minutes
   --json           the results as one JSON document
   --holdlock PATH  the command for the case `cli`; otherwise the one built
                    with the profile dist, or beside this program

@@ -11,6 +11,7 @@ pub mod peers;
 pub mod queue;
 pub mod scratch;
 pub mod sys;
+pub mod told;
 pub mod torture;
 pub mod watchdog;
 pub mod witness;

@@ -7,6 +7,17 @@ use std::time::{Duration, Instant};
 /// The pids that wait for a lock on this file, in the order of /proc/locks.
 /// Read by other code than the library's own, so that neither vouches for itself.
 pub fn waiters(path: &Path) -> Vec<u32> {
+    let requests = requests(path).into_iter();
+    requests.filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// How many requests wait for a lock on this file, those included whose process the
+/// kernel does not name.
+pub fn length(path: &Path) -> usize {
+    requests(path).len()
+}
+
+fn requests(path: &Path) -> Vec<String> {
     let Ok(metadata) = std::fs::metadata(path) else {
         return Vec::new();
     };
@@ -17,7 +28,7 @@ pub fn waiters(path: &Path) -> Vec<u32> {
         .filter(|line| line.contains("->"))
         .filter_map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            words[6].ends_with(&place).then(|| words[5].parse().ok())?
+            words[6].ends_with(&place).then(|| words[5].to_owned())
         })
         .collect()
 }

@@ -185,6 +185,55 @@ pub fn flock(file: &File, operation: i32) -> io::Result<()> {
     }
 }
 
+/// fcntl(2) by hand: F_SETLKW, F_OFD_SETLKW and their like, with F_WRLCK, F_RDLCK or
+/// F_UNLCK, on so many bytes from there on; a length of 0 is up to the end.
+pub fn fcntl_lock(file: &File, command: i32, kind: i32, bytes: (u64, u64)) -> io::Result<()> {
+    // SAFETY: `flock` is plain data for which all-zero is valid.
+    let mut request: libc::flock = unsafe { std::mem::zeroed() };
+    request.l_type = kind as libc::c_short;
+    request.l_whence = libc::SEEK_SET as libc::c_short;
+    request.l_start = bytes.0 as libc::off_t;
+    request.l_len = bytes.1 as libc::off_t;
+    // SAFETY: these commands take a `struct flock`, alive in the call.
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, &request) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// This process is killed when the one that forked it ends.
+pub fn die_with_parent() {
+    // SAFETY: takes no pointers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Sleeps until a signal ends the process.
+pub fn sleep_until_killed() -> i32 {
+    loop {
+        // SAFETY: takes nothing.
+        unsafe { libc::pause() };
+    }
+}
+
+/// Ends this thread alone, though it be the first of the process.
+pub fn end_thread() -> ! {
+    // SAFETY: takes no pointers. What the thread has on its stack stays as it is: nobody else
+    // refers to it.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!("the thread has ended")
+}
+
+/// Waits until a process with one thread sleeps in the queue of a lock, in this system call.
+/// While somebody reads /proc/locks it sleeps before it comes so far.
+pub fn wait_until_queued(pid: u32, call: libc::c_long) {
+    let place = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let call = format!("{call} ");
+    crate::queue::eventually(&format!("pid {pid} sleeps in system call {call}"), || {
+        let function = place("wchan");
+        function != "0" && !function.contains("percpu") && place("syscall").starts_with(&call)
+    });
+}
+
 /// Words in memory that processes share through a file.
 #[derive(Clone, Copy)]
 pub struct SharedWords(&'static [AtomicU64]);

@@ -11,6 +11,8 @@ pub(crate) const SUCCESS: u8 = 0;
 pub(crate) const OVERLAP: u8 = 1;
 /// `doctor`: locks would not be safe there.
 pub(crate) const NOT_SAFE: u8 = 1;
+/// `graph`: processes wait for one another and can never go on.
+pub(crate) const STUCK: u8 = 1;
 /// The command line makes no sense (`EX_USAGE`).
 pub(crate) const USAGE: u8 = 64;
 /// Waiting would have been a deadlock (`EX_DATAERR`, as flock(1) has it for lock errors).

@@ -10,11 +10,15 @@ mod doctor;
 mod duration;
 mod exit;
 mod flock;
+mod graph;
+mod list;
 mod lockdir;
 mod report;
 mod run;
 mod show;
 mod sys;
+mod top;
+mod who;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -34,6 +38,10 @@ fn main() -> ExitCode {
         Some("path") => cli::path::parse(words).and_then(print_path),
         Some("report") => cli::report::parse(words).and_then(report::report),
         Some("doctor") => cli::doctor::parse(words).and_then(doctor::doctor),
+        Some("top") => cli::top::parse(words).and_then(top::top),
+        Some("who") => cli::who::parse(words).and_then(who::who),
+        Some("list") => cli::list::parse(words).and_then(list::list),
+        Some("graph") => cli::graph::parse(words).and_then(graph::graph),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),
         Some(demo::WORKER) => demo::worker::work(words),

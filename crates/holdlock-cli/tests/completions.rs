@@ -60,6 +60,9 @@ fn bash_offers_what_can_follow() {
         ["nightly"]
     );
     assert_eq!(offered(&place, &["run", "-w", "b"]), NOTHING);
+    assert_eq!(offered(&place, &["who", "ni"]), ["nightly"]);
+    assert_eq!(offered(&place, &["graph", "bake", "b"]), ["backup", "bake"]);
+    assert_eq!(offered(&place, &["who", "--sig"]), ["--signal"]);
     for words in [&["run", "L", "holdlo-"][..], &["run", "L", "--", "holdlo-"]] {
         assert_eq!(offered(&place, words), NOTHING, "{words:?}");
     }
@@ -104,6 +107,10 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
         "holdlock-demo",
         "holdlock-path",
         "holdlock-doctor",
+        "holdlock-top",
+        "holdlock-who",
+        "holdlock-list",
+        "holdlock-graph",
     ];
     for name in names {
         let file = pages.join(format!("{name}.1"));

@@ -3,7 +3,7 @@
 //! how soon the command starts when the lock comes.
 
 mod calls;
-mod subjects;
+pub(super) mod subjects;
 pub(super) mod waiting;
 
 use std::process::{Command, Stdio};

@@ -5,6 +5,7 @@ mod cycle;
 mod deadline;
 mod handoff;
 mod identity;
+mod inspect;
 mod processes;
 mod threads;
 mod try_lock;
@@ -34,6 +35,8 @@ pub(crate) const ALL: &[Case] = &[
     case("waiters", waiters::run),
     case("deadline", deadline::run),
     case("cli", cli::run),
+    // The last: to read /proc/locks slows other lock calls down for a while.
+    case("inspect", inspect::run),
 ];
 
 const fn case(name: &'static str, run: fn(&Bench) -> Outcome<Report>) -> Case {
@@ -47,6 +50,7 @@ pub(crate) const JOBS: &[(&str, JobMain)] = &[
     (HOLD, hold),
     (handoff::JOB, handoff::job),
     (cli::waiting::JOB, cli::waiting::job),
+    (inspect::JOB, inspect::job),
     (processes::JOB, processes::job),
     (waiters::THREADS_JOB, waiters::threads_job),
     (waiters::SINGLE_JOB, waiters::single_job),

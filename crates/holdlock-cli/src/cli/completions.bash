@@ -12,9 +12,14 @@ _holdlock_names() {
 }
 
 # `holdlock run [OPTION]... LOCK [--] COMMAND`: COMMAND begins a command line with
-# completions of its own. With --lock there is no LOCK before it.
+# completions of its own. With --lock there is no LOCK before it. All words of `who` and
+# `graph` are locks.
 _holdlock_words() {
     local index=2 named=
+    if ((COMP_CWORD >= 2)) && [[ ${COMP_WORDS[1]} == @(who|graph) && $2 != -* && $3 != --signal ]]; then
+        _holdlock_names "$@"
+        return
+    fi
     if [[ ${COMP_WORDS[1]} != run ]] || ((COMP_CWORD < 2)); then
         _holdlock "$@"
         return

@@ -3,10 +3,14 @@
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod graph;
+pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod path;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod top;
+pub(crate) mod who;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -23,7 +27,8 @@ Examples:
   holdlock demo                                  see what a lock is for
   holdlock run backup -- rsync -a /srv /mnt      at most one backup at a time
   holdlock run -n nightly -- ./job.sh            do nothing when it is running already
-  holdlock path backup                           where the lock `backup` is
+  holdlock who backup                            who holds it, who waits
+  holdlock top                                   all locks of the host, live
   holdlock doctor /srv/data/                     would locks work there?
 
 `holdlock SUBCOMMAND --help` tells more, exit codes included.";
@@ -42,10 +47,14 @@ fn tree() -> Command {
         .after_help(AFTER)
         .subcommand_required(true)
         .subcommand(run::command())
+        .subcommand(who::command())
+        .subcommand(list::command())
+        .subcommand(top::command())
+        .subcommand(graph::command())
+        .subcommand(doctor::command())
+        .subcommand(report::command())
         .subcommand(demo::command())
         .subcommand(path::command())
-        .subcommand(report::command())
-        .subcommand(doctor::command())
         .subcommand(completions::command())
         .subcommand(man::command())
 }

@@ -1,10 +1,10 @@
 //! The timeline in the terminal: one row per worker, time from left to right.
 
-use std::ffi::OsString;
 use std::ops::Range;
 
 use super::scale;
 use super::verdict::{Doing, Half, Lane, meets};
+use crate::show::terminal;
 
 /// What the picture is drawn on.
 pub(super) struct Canvas {
@@ -16,26 +16,12 @@ pub(super) struct Canvas {
 impl Canvas {
     /// What standard output can show.
     pub(super) fn of_terminal(is_terminal: bool) -> Canvas {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
         Canvas {
-            width: if is_terminal && width > 0 {
-                width.into()
-            } else {
-                80
-            },
-            unicode: locale.is_some_and(is_utf8),
-            colour: is_terminal
-                && set("NO_COLOR").is_none()
-                && set("TERM").is_some_and(|term| term != "dumb"),
+            width: terminal::width().filter(|_| is_terminal).unwrap_or(80),
+            unicode: terminal::has_unicode(),
+            colour: is_terminal && terminal::has_colour(),
         }
     }
-}
-
-fn is_utf8(locale: OsString) -> bool {
-    let locale = locale.to_string_lossy().to_ascii_lowercase();
-    locale.contains("utf-8") || locale.contains("utf8")
 }
 
 /// What a cell shows. Overlaps go first: they are what one looks for.

@@ -1,5 +1,6 @@
 //! Processes and locks in JSON, the same in every subcommand.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use holdlock::inspect::{Holder, LockedFile, Place, Process, Range, Unseen, Waiter};
@@ -8,11 +9,10 @@ use serde_json::{Value, json};
 use super::time::utc;
 
 /// What a `process` is in the documents' schema, for the help.
-#[allow(dead_code)]
 pub(crate) const PROCESS_FIELDS: &str = "\
-pid, command, user, uid, started (RFC 3339, when the process was), state (running,
-    sleeping, uninterruptible, stopped, traced, zombie, other), parent, cgroup,
-    container; null is what could not be read";
+pid, command, user, uid, started (RFC 3339; the process, not the lock),
+    state (running, sleeping, uninterruptible, stopped, traced, zombie, other),
+    parent, cgroup, container; null is what could not be read";
 
 /// A process.
 pub(crate) fn process(process: &Process) -> Value {
@@ -29,38 +29,57 @@ pub(crate) fn process(process: &Process) -> Value {
     })
 }
 
-/// A process that keeps a lock.
-pub(crate) fn holder(holder: &Holder) -> Value {
+/// The processes shown so far: one may have thousands of locks, and its control group is read for
+/// each document, not for each lock.
+#[derive(Default)]
+struct Processes(HashMap<u32, Value>);
+
+impl Processes {
+    fn get(&mut self, one: &Process) -> Value {
+        let known = self.0.entry(one.pid);
+        known.or_insert_with(|| process(one)).clone()
+    }
+}
+
+fn holder(holder: &Holder, processes: &mut Processes) -> Value {
     json!({
-        "process": process(&holder.process),
+        "process": processes.get(&holder.process),
         "descriptor": holder.descriptor,
     })
 }
 
-/// A request that waits.
-pub(crate) fn waiter(waiter: &Waiter) -> Value {
+fn waiter(waiter: &Waiter, processes: &mut Processes) -> Value {
     json!({
         "kind": waiter.kind.to_string(),
         "mode": waiter.mode.to_string(),
         "range": range(waiter.range),
         "turn": waiter.turn,
-        "process": waiter.process.as_ref().map(process),
+        "process": waiter.process.as_ref().map(|process| processes.get(process)),
         "descriptor": waiter.descriptor,
     })
 }
 
-/// A file with its locks and the requests that wait.
-pub(crate) fn file(file: &LockedFile) -> Value {
-    let locks = file.locks.iter().map(|lock| {
-        json!({
+/// Files with their locks and the requests that wait.
+pub(crate) fn files<'f>(files: impl IntoIterator<Item = &'f LockedFile>) -> Value {
+    let mut processes = Processes::default();
+    let files = files.into_iter().map(|one| file(one, &mut processes));
+    files.collect()
+}
+
+fn file(file: &LockedFile, processes: &mut Processes) -> Value {
+    let mut locks = Vec::with_capacity(file.locks.len());
+    for lock in &file.locks {
+        let holders = lock.holders.iter().map(|one| holder(one, processes));
+        locks.push(json!({
             "kind": lock.kind.to_string(),
             "mode": lock.mode.to_string(),
             "range": range(lock.range),
             "taker": lock.taker,
             "inherited": lock.is_inherited(),
-            "holders": lock.holders.iter().map(holder).collect::<Value>(),
-        })
-    });
+            "holders": holders.collect::<Value>(),
+        }));
+    }
+    let waiters = file.waiters.iter().map(|one| waiter(one, processes));
     json!({
         "path": file.path.as_deref().map(path),
         "removed": file.removed,
@@ -68,8 +87,8 @@ pub(crate) fn file(file: &LockedFile) -> Value {
         "mount_point": file.mount_point.as_deref().map(path),
         "place": place(file.place),
         "mixes_families": file.mixes_families(),
-        "locks": locks.collect::<Value>(),
-        "waiters": file.waiters.iter().map(waiter).collect::<Value>(),
+        "waiters": waiters.collect::<Value>(),
+        "locks": locks,
     })
 }
 
@@ -87,7 +106,7 @@ pub(crate) fn place(place: Place) -> Value {
 }
 
 /// First and last byte; null is the end of the file, wherever that may come to be.
-fn range(range: Range) -> Value {
+pub(crate) fn range(range: Range) -> Value {
     json!({"start": range.start, "end": range.end})
 }
 

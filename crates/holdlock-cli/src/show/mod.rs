@@ -2,4 +2,15 @@
 //! time are shown to people and to machines.
 
 pub(crate) mod json;
+pub(crate) mod spot;
+pub(crate) mod table;
+pub(crate) mod terminal;
+pub(crate) mod text;
 pub(crate) mod time;
+
+/// Says on standard error what could not be seen.
+pub(crate) fn tell_unseen(snapshot: &holdlock::inspect::Snapshot) {
+    for unseen in &snapshot.unseen {
+        crate::exit::warn(&unseen.to_string());
+    }
+}

@@ -11,15 +11,19 @@
 //! | `spawn` | flock(1)'s child, by vfork(2) and execvp(3) |
 //! | `process` | `run`'s child, which does not outlive us |
 //! | `signals` | signals as a queue to read from |
+//! | `signal_fd` | the same, to wait for together with keys |
+//! | `local_time` | the time of day, localtime(3) |
 
 #![allow(unsafe_code)]
 
 pub(crate) mod alarm;
 pub(crate) mod descriptors;
 pub(crate) mod early;
+pub(crate) mod local_time;
 pub(crate) mod pipe;
 pub(crate) mod process;
 pub(crate) mod range;
+pub(crate) mod signal_fd;
 pub(crate) mod signals;
 pub(crate) mod slim;
 pub(crate) mod spawn;

@@ -97,7 +97,7 @@ impl Blocked {
     }
 }
 
-fn is_ignored(number: c_int) -> bool {
+pub(super) fn is_ignored(number: c_int) -> bool {
     // SAFETY: asks only, and sigaction is plain data that may be zero.
     unsafe {
         let mut now: libc::sigaction = zeroed();

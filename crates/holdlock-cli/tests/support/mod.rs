@@ -7,7 +7,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+pub(crate) mod peers;
 pub(crate) mod terminal;
 
 /// Far more than anything here takes: who needs longer hangs.
@@ -189,6 +190,12 @@ impl Running {
                 |line: &str| line.contains("->") && line.split_whitespace().any(|word| word == pid);
             locks.lines().any(waits).then_some(())
         });
+    }
+
+    /// Writes to its standard input.
+    pub(crate) fn say(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().expect("has a pipe");
+        stdin.write_all(text.as_bytes()).unwrap();
     }
 
     /// Closes its standard input, if that was a pipe.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::{DEADLINE, Place};
 
@@ -67,6 +68,29 @@ impl Terminal {
     /// Presses keys.
     pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Makes the window as large as that.
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize {
+            ws_col: columns,
+            ws_row: rows,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.keyboard, size).unwrap();
+    }
+
+    /// Asks of all that was seen so far, until the answer is something.
+    pub(crate) fn wait_until<T>(&mut self, what: &str, ask: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(answer) = ask(&self.seen) {
+                return answer;
+            }
+            let goes_on = Instant::now() < deadline && self.look();
+            assert!(goes_on, "waited in vain for {what}: {:?}", self.seen);
+        }
     }
 
     /// Waits until this can be read after what was read before.

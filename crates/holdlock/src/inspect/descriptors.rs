@@ -78,13 +78,17 @@ impl Descriptors {
 
 /// The numbers of a process's descriptors, and what /proc says each is a link to.
 fn links(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
-    let mut files = fs::read_dir(format!("/proc/{pid}/fd"))?.peekable();
-    if files.peek().is_none()
-        && let Some(thread) = another_thread(pid)
-    {
-        files = fs::read_dir(format!("/proc/{thread}/fd"))?.peekable();
+    let of = |thread: u32| fs::read_dir(format!("/proc/{thread}/fd")).map(Iterator::peekable);
+    let mut files = of(pid);
+    // Of a first thread that has ended root alone may look, and sees nothing.
+    let has_ended = match &mut files {
+        Ok(files) => files.peek().is_none(),
+        Err(_) => family::is_zombie(pid),
+    };
+    if has_ended && let Some(thread) = another_thread(pid) {
+        files = of(thread);
     }
-    Ok(files.flatten().filter_map(|file| {
+    Ok(files?.flatten().filter_map(|file| {
         let descriptor = file.file_name().to_str()?.parse().ok()?;
         Some((descriptor, fs::read_link(file.path()).ok()?))
     }))
@@ -198,8 +202,12 @@ pub(super) struct Whereabouts {
 
 impl Descriptors {
     pub(super) fn whereabouts(&mut self, pid: u32, descriptor: u32) -> Option<Whereabouts> {
-        let door = door(pid, "fd", descriptor);
-        let link = fs::read_link(&door).ok()?;
+        let mut door = PathBuf::from(format!("/proc/{pid}/fd/{descriptor}"));
+        let link = fs::read_link(&door).or_else(|_| {
+            door = self::door(pid, "fd", descriptor);
+            fs::read_link(&door)
+        });
+        let link = link.ok()?;
         let was = deleted(&link).filter(|_| has_no_name(&door));
         Some(Whereabouts {
             removed: was.is_some(),

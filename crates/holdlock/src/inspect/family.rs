@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::fs;
 
+use super::proc_file;
+
 /// The ancestors of a process, the nearest first.
 pub fn ancestors(pid: u32) -> Vec<u32> {
     let mut line = Vec::new();
@@ -42,7 +44,7 @@ pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
 }
 
 fn is_in_wait(pid: u32) -> bool {
-    let place = fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    let place = proc_file::read_text(format!("/proc/{pid}/wchan")).unwrap_or_default();
     ["do_wait", "sigsuspend"].contains(&place.trim())
 }
 
@@ -54,7 +56,7 @@ pub(crate) const HELPER: &str = "holdlock-";
 pub(crate) fn has_one_thread(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let others = tasks.into_iter().flatten().flatten().filter(|task| {
-        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        let name = proc_file::read_text(task.path().join("comm")).unwrap_or_default();
         !name.starts_with(HELPER)
     });
     others.count() == 1
@@ -79,7 +81,7 @@ struct Stat {
 
 impl Stat {
     fn of(pid: u32) -> Option<Stat> {
-        parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        parse(&proc_file::read(format!("/proc/{pid}/stat")).ok()?)
     }
 }
 

@@ -54,9 +54,8 @@ fn read(wanted: impl Fn(&Entry) -> bool, place: Option<Place>) -> io::Result<Tab
     let mut source = table::Source::open()?;
     let mut table = source.read(&wanted)?;
     for _ in 1..READS {
-        // What has come has all that wait for it.
         let found = table.entries.iter().any(|entry| Some(entry.place) == place);
-        if found || place.is_none() && !table.torn {
+        if found && !table.again || place.is_none() && !table.torn {
             break;
         }
         source.settle()?;

@@ -43,10 +43,12 @@ mod family;
 mod file;
 mod mounts;
 mod place;
+mod proc_file;
 mod process;
 mod survey;
 mod table;
 mod waits;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -57,6 +59,7 @@ pub use place::Place;
 pub use process::{Process, State};
 pub use table::{Kind, Range};
 pub use waits::{Deadlock, Step};
+pub use watch::Watch;
 
 pub(crate) use family::{HELPER, has_one_thread};
 pub(crate) use file::{contended, holders, removed, waiters};

@@ -6,6 +6,7 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use super::place::field;
+use super::proc_file;
 use crate::sys::clock;
 use crate::sys::process::exists;
 
@@ -101,8 +102,7 @@ impl Process {
 
     /// The control group it is in, such as `/system.slice/cron.service`.
     pub fn cgroup(&self) -> Option<String> {
-        let text = fs::read(format!("/proc/{}/cgroup", self.pid)).ok()?;
-        let text = String::from_utf8_lossy(&text);
+        let text = proc_file::read_text(format!("/proc/{}/cgroup", self.pid)).ok()?;
         let line = text.lines().rev().find_map(|line| {
             let mut fields = line.splitn(3, ':');
             let (number, controllers) = (fields.next()?, fields.next()?);
@@ -162,11 +162,10 @@ impl Directory {
     }
 
     fn read(&mut self, pid: u32) -> Option<Process> {
-        let Ok(status) = fs::read(format!("/proc/{pid}/status")) else {
+        let Ok(status) = proc_file::read_text(format!("/proc/{pid}/status")) else {
             // Hidden from us, or gone.
             return exists(pid).then(|| unknown(pid));
         };
-        let status = String::from_utf8_lossy(&status);
         let state = status.lines().find_map(|line| line.strip_prefix("State:"));
         let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
         let uid = uids.and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok());
@@ -189,7 +188,10 @@ impl Directory {
 
     fn started(&mut self, pid: u32) -> Option<SystemTime> {
         let ticks = super::family::start_time(pid)?;
-        let booted = *self.booted.get_or_insert(boot_time()?);
+        let booted = match self.booted {
+            Some(booted) => booted,
+            None => *self.booted.insert(boot_time()?),
+        };
         booted.checked_add(Duration::from_secs_f64(
             ticks as f64 / clock::ticks_per_second(),
         ))
@@ -209,7 +211,7 @@ fn unknown(pid: u32) -> Process {
 }
 
 fn boot_time() -> Option<SystemTime> {
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime = proc_file::read_text("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
     SystemTime::now().checked_sub(Duration::try_from_secs_f64(uptime).ok()?)
 }
@@ -218,10 +220,10 @@ fn boot_time() -> Option<SystemTime> {
 const COMMAND_LENGTH: usize = 120;
 
 fn command(pid: u32) -> Option<String> {
-    let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = proc_file::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words = words.strip_suffix(b"\0").unwrap_or(&words);
     let text = if words.is_empty() {
-        let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+        let name = proc_file::read(format!("/proc/{pid}/comm")).ok()?;
         String::from_utf8_lossy(name.trim_ascii()).into_owned()
     } else {
         // What is cut off need not be looked at.

@@ -1,6 +1,6 @@
 //! From lines of /proc/locks to files with holders and waiters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 
@@ -21,6 +21,34 @@ pub(super) fn host() -> io::Result<Snapshot> {
         survey.take_unlisted(|_| true);
     }
     Ok(survey.finish())
+}
+
+/// The same, with those who have inherited a lock for which somebody waits although its taker
+/// still has it: nobody has looked for them before.
+pub(super) fn with_all_holders(snapshot: &Snapshot) -> Snapshot {
+    let mut whole = snapshot.clone();
+    let mut survey = Survey::default();
+    survey.descriptors.look_at_everybody();
+    for file in &mut whole.files {
+        if file.waiters.is_empty() {
+            continue;
+        }
+        for lock in &mut file.locks {
+            let entry = Entry {
+                kind: lock.kind,
+                mode: lock.mode,
+                turn: 0,
+                pid: lock.taker,
+                place: file.place,
+                range: lock.range,
+            };
+            // The owners of OFD locks were found among all processes.
+            if lock.taker.is_some() {
+                survey.add_holders(lock, &entry);
+            }
+        }
+    }
+    whole
 }
 
 /// What is being put together.
@@ -50,12 +78,13 @@ impl Survey {
     pub(super) fn take_unlisted(&mut self, wanted: impl Fn(&Entry) -> bool) {
         self.descriptors.look_at_everybody();
         self.searched = true;
-        let listed: std::collections::HashSet<Place> =
-            self.entries.iter().map(|entry| entry.place).collect();
+        let listed: HashSet<Place> = self.entries.iter().map(|entry| entry.place).collect();
+        let mut known: HashSet<Entry> = HashSet::new();
         let mut found: Vec<Entry> = Vec::new();
         for (_, open) in self.descriptors.seen() {
             let entry = &open.entry;
-            if wanted(entry) && !listed.contains(&entry.place) && !found.contains(entry) {
+            let is_new = wanted(entry) && !listed.contains(&entry.place);
+            if is_new && known.insert(entry.clone()) {
                 found.push(entry.clone());
             }
         }
@@ -159,13 +188,24 @@ impl Survey {
         first
     }
 
-    fn locks(&mut self, entries: &[Entry], mut open: Vec<(u32, Open)>) -> Vec<Lock> {
+    fn locks(&mut self, entries: &[Entry], open: Vec<(u32, Open)>) -> Vec<Lock> {
         let held: Vec<&Entry> = entries.iter().filter(|entry| entry.is_held()).collect();
+        let mut alike: HashMap<&Entry, Alike> = HashMap::new();
+        for entry in &held {
+            alike.entry(*entry).or_default().lines += 1;
+        }
+        for (pid, lock) in open {
+            if let Some(alike) = alike.get_mut(&lock.entry) {
+                alike.open.push_back((pid, lock));
+            }
+        }
         let mut locks = Vec::with_capacity(held.len());
-        for (position, entry) in held.iter().enumerate() {
-            let more = held[position + 1..].iter().any(|other| other == entry);
-            let first = !held[..position].iter().any(|other| other == entry);
-            let mine = taken_out(&mut open, entry, more);
+        for entry in held {
+            let Some(alike) = alike.get_mut(entry) else {
+                continue;
+            };
+            let first = !std::mem::replace(&mut alike.begun, true);
+            let mine = alike.take();
             let denied = entry
                 .pid
                 .is_none_or(|pid| matches!(self.descriptors.of(pid), Look::Denied));
@@ -212,6 +252,25 @@ impl Survey {
             range: entry.range,
             taker: entry.pid,
             holders,
+        }
+    }
+
+    fn add_holders(&mut self, lock: &mut Lock, entry: &Entry) {
+        let seen = self.descriptors.seen().into_iter();
+        let have_it: Vec<(u32, u32)> = seen
+            .filter(|(_, open)| open.entry.is_same_lock(entry))
+            .map(|(pid, open)| (pid, open.descriptor))
+            .collect();
+        for (pid, descriptor) in have_it {
+            let mut holders = lock.holders.iter();
+            if holders.all(|holder| holder.process.pid != pid)
+                && let Some(process) = self.directory.look_up(pid)
+            {
+                lock.holders.push(Holder {
+                    process,
+                    descriptor: Some(descriptor),
+                });
+            }
         }
     }
 
@@ -276,18 +335,22 @@ impl Survey {
     }
 }
 
-/// The descriptors that have this lock. When `more` locks just like it follow, and the
-/// kernel does not say which descriptor has which, only those of one process: and of
-/// those only one.
-fn taken_out(open: &mut Vec<(u32, Open)>, entry: &Entry, more: bool) -> Vec<(u32, Open)> {
-    let mut mine = Vec::new();
-    let mut others = Vec::new();
-    for (pid, lock) in open.drain(..) {
-        let fits = lock.entry.is_same_lock(entry) && !(more && !mine.is_empty());
-        if fits { &mut mine } else { &mut others }.push((pid, lock));
+/// Locks that are just like one another: the kernel does not say which descriptor has which.
+#[derive(Default)]
+struct Alike {
+    /// How many there still are.
+    lines: usize,
+    open: VecDeque<(u32, Open)>,
+    begun: bool,
+}
+
+impl Alike {
+    /// The descriptors that have the next one. When more follow, only one; the last has the rest.
+    fn take(&mut self) -> Vec<(u32, Open)> {
+        self.lines -= 1;
+        let count = if self.lines > 0 { 1 } else { self.open.len() };
+        self.open.drain(..count.min(self.open.len())).collect()
     }
-    *open = others;
-    mine
 }
 
 /// Somebody who asks for just this.

@@ -77,7 +77,7 @@ impl Range {
 }
 
 /// One lock, or one request that waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
     pub(crate) mode: Mode,
@@ -107,6 +107,9 @@ pub(crate) struct Table {
     /// The text was too long for one read: a lock may have been missed, because another one was
     /// released between two reads.
     pub(crate) torn: bool,
+    /// The next read has a buffer in which it will fit better: a long queue may have been
+    /// told of twice.
+    pub(crate) again: bool,
 }
 
 /// /proc/locks.
@@ -125,6 +128,8 @@ pub(crate) struct Source {
 }
 
 const BEYOND: SeekFrom = SeekFrom::Start(1 << 40);
+/// What the kernel gives at once where no lock has a long queue.
+const ONE_PAGE: usize = 4096;
 const SMALLEST_READ: usize = 32 * 1024;
 const LARGEST_READ: usize = 16 * 1024 * 1024;
 
@@ -148,6 +153,7 @@ impl Source {
         let pieces = Pieces {
             file: &self.file,
             number: 0,
+            longest: 0,
         };
         let mut reader = BufReader::with_capacity(self.capacity, pieces);
         let mut entries = Vec::new();
@@ -159,11 +165,13 @@ impl Source {
             entries.extend(entry.filter(&mut wanted));
             line.clear();
         }
+        let pieces = reader.get_ref();
         // The next time, all in one piece where the kernel's buffer has it.
         self.capacity = (length + length / 4).clamp(SMALLEST_READ, LARGEST_READ);
         Ok(Table {
             entries,
-            torn: reader.get_ref().number > 1,
+            torn: pieces.number > 1,
+            again: pieces.number > 1 && pieces.longest > ONE_PAGE,
         })
     }
 }
@@ -172,21 +180,27 @@ impl Source {
 struct Pieces<'f> {
     file: &'f File,
     number: usize,
+    longest: usize,
 }
 
 impl Read for Pieces<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.file.read(buffer)?;
         self.number += usize::from(length > 0);
+        self.longest = self.longest.max(length);
         Ok(length)
     }
 }
 
 /// The wanted part of the table, with the longest queues.
-pub(crate) fn read(wanted: impl FnMut(&Entry) -> bool) -> io::Result<Table> {
+pub(crate) fn read(mut wanted: impl FnMut(&Entry) -> bool) -> io::Result<Table> {
     let mut source = Source::open()?;
     source.settle()?;
-    source.read(wanted)
+    let table = source.read(&mut wanted)?;
+    if table.again {
+        return source.read(&mut wanted);
+    }
+    Ok(table)
 }
 
 /// `1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`; a waiter has `->` before the

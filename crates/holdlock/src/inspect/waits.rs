@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Kind, Lock, LockedFile, Place, Process, Snapshot, Waiter, family};
+use super::{Kind, Lock, LockedFile, Place, Process, Snapshot, Waiter, family, survey};
 use crate::Mode;
 
 /// Processes that wait for one another in a ring: none can go on before another one does.
@@ -52,8 +52,17 @@ pub struct Step {
 
 impl Snapshot {
     /// The rings of processes that wait for one another. Looks at the threads and the
-    /// ancestors of those that hold a lock and wait for another one.
+    /// ancestors of those that hold a lock and wait for another one; and where there seems to be
+    /// a ring, at all processes, for one that has inherited a lock and may release it.
     pub fn deadlocks(&self) -> Vec<Deadlock> {
+        let found = self.rings();
+        if found.is_empty() {
+            return found;
+        }
+        survey::with_all_holders(self).rings()
+    }
+
+    fn rings(&self) -> Vec<Deadlock> {
         let mut found = Vec::new();
         let mut covered = HashSet::new();
         for certain in [true, false] {

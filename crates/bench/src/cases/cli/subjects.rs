@@ -163,14 +163,14 @@ impl Subjects {
 
 /// A program, in an environment without what `cargo run` adds: it makes the loader of
 /// every dynamic program, and of none that is static, search more than fifty times.
-pub(super) fn fresh(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(in crate::cases) fn fresh(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env_remove("LD_LIBRARY_PATH");
     command
 }
 
 /// `target/dist/holdlock`, or the one beside this program.
-fn built_command() -> Option<PathBuf> {
+pub(in crate::cases) fn built_command() -> Option<PathBuf> {
     let here = std::env::current_exe().ok()?;
     let beside = here.parent()?;
     let dist = beside.parent()?.join("dist/holdlock");
@@ -191,7 +191,7 @@ fn says(program: &Path, word: &str) -> bool {
 }
 
 /// A program along PATH.
-pub(super) fn program(name: &str) -> Option<PathBuf> {
+pub(in crate::cases) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut candidates = std::env::split_paths(&path).map(|dir| dir.join(name));
     candidates.find(|candidate| candidate.is_file())

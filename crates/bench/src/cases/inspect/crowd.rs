@@ -1,0 +1,87 @@
+//! Many processes that hold as many locks as they are told.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::Outcome;
+use crate::peers::Peer;
+use crate::worker::{Job, Worker};
+
+pub(crate) const JOB: &str = "crowd";
+
+const PROCESSES: usize = 500;
+/// Two pipes each, and some.
+const DESCRIPTORS: u64 = 2 * PROCESSES as u64 + 256;
+
+/// They end when this is dropped.
+pub(super) struct Crowd {
+    workers: Vec<Worker>,
+    dir: PathBuf,
+}
+
+impl Crowd {
+    pub(super) fn start(dir: &Path) -> Outcome<Crowd> {
+        allow_descriptors()?;
+        let dir = dir.join("crowd");
+        std::fs::create_dir(&dir)?;
+        let start = |number: usize| {
+            let files = dir.join(format!("{number}"));
+            Worker::start(JOB, Peer::Raw, &files, &[])
+        };
+        let workers = (0..PROCESSES).map(start).collect::<Outcome<Vec<_>>>()?;
+        Ok(Crowd { workers, dir })
+    }
+
+    /// One that is held whatever their number.
+    pub(super) fn first_lock(&self) -> PathBuf {
+        lock_file(&self.dir.join("0"), 0)
+    }
+
+    /// So many locks in all, spread evenly.
+    pub(super) fn hold(&mut self, locks: usize) -> Outcome<()> {
+        let count = |number: usize| locks / PROCESSES + usize::from(number < locks % PROCESSES);
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            worker.tell(&count(number).to_string())?;
+        }
+        for worker in &mut self.workers {
+            worker.expect("held")?;
+        }
+        Ok(())
+    }
+}
+
+fn allow_descriptors() -> Outcome<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < DESCRIPTORS) {
+        let raised = Rlimit {
+            current: Some(DESCRIPTORS),
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, raised)
+            .map_err(|error| format!("{DESCRIPTORS} descriptors are not allowed: {error}"))?;
+    }
+    Ok(())
+}
+
+fn lock_file(files: &Path, number: usize) -> PathBuf {
+    files.with_extension(format!("{number}.lock"))
+}
+
+/// Numbers come: how many locks to hold from now on.
+pub(crate) fn job(job: &Job) -> Outcome<()> {
+    let mut held: Vec<File> = Vec::new();
+    while let Some(count) = job.hear()? {
+        let count: usize = count.parse()?;
+        held.truncate(count);
+        while held.len() < count {
+            let file = File::create(lock_file(&job.path, held.len()))?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            held.push(file);
+        }
+        job.tell("held")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! Processes that wait for one another in a ring, and what only looks like it.
+
+use std::process::Command;
+
+use holdlock::inspect::{self, Deadlock, Kind};
+use holdlock_conformance::{Actor, Scratch, has, queue, watchdog};
+
+use crate::tools::{Orphan, STRANGER, stranger};
+
+/// The rings that one of these is part of. Other tests have theirs.
+fn rings_of(pids: &[u32]) -> Vec<Deadlock> {
+    let rings = inspect::host().expect("looks").deadlocks().into_iter();
+    let is_part = |ring: &Deadlock| {
+        let mut steps = ring.steps.iter();
+        steps.any(|step| pids.contains(&step.waiter.pid) || pids.contains(&step.holder.pid))
+    };
+    rings.filter(is_part).collect()
+}
+
+/// The only ring of these. Looked for more than once: a table that is read in pieces may
+/// miss a lock when others are released meanwhile.
+#[track_caller]
+fn the_ring_of(pids: &[u32]) -> Deadlock {
+    let mut rings = Vec::new();
+    queue::eventually("the deadlock is seen", || {
+        rings = rings_of(pids);
+        !rings.is_empty()
+    });
+    assert_eq!(rings.len(), 1, "{rings:#?}");
+    rings.remove(0)
+}
+
+#[track_caller]
+fn no_ring_of(pids: &[u32]) {
+    for _ in 0..5 {
+        assert_eq!(rings_of(pids), []);
+    }
+}
+
+/// Who waits in a ring, from the smallest number on.
+fn waiters(ring: &Deadlock) -> Vec<u32> {
+    let mut pids: Vec<u32> = ring.steps.iter().map(|step| step.waiter.pid).collect();
+    let smallest = (0..pids.len()).min_by_key(|at| pids[*at]).expect("a step");
+    pids.rotate_left(smallest);
+    pids
+}
+
+/// Each is kept by the next.
+#[track_caller]
+fn is_closed(ring: &Deadlock) {
+    let next = ring.steps.iter().cycle().skip(1);
+    for (step, next) in ring.steps.iter().zip(next) {
+        assert_eq!(step.holder.pid, next.waiter.pid, "{ring}");
+    }
+}
+
+#[test]
+fn two_processes_in_a_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    let mut pair = [stranger(&[&a, &b]), stranger(&[&a, &b])];
+    let pids = pair.each_ref().map(Actor::pid);
+    pair[0].must("flock 0 ex");
+    pair[1].must("flock 1 ex");
+    pair[0].must_block("flock 1 ex", &b);
+    no_ring_of(&pids);
+    pair[1].must_block("flock 0 ex", &a);
+    let ring = the_ring_of(&pids);
+    assert!(ring.certain);
+    is_closed(&ring);
+    assert_eq!(ring.steps.len(), 2);
+    for step in &ring.steps {
+        let first = step.waiter.pid == pids[0];
+        let waits_for = if first { &b } else { &a };
+        assert_eq!(step.path.as_ref(), Some(waits_for));
+        assert_eq!(step.kind, Kind::Flock);
+    }
+    let text = ring.to_string();
+    for path in [&a, &b] {
+        assert!(text.contains(path.to_str().expect("utf-8")), "{text}");
+    }
+    for pid in pids {
+        assert!(text.contains(&format!("pid {pid} ")), "{text}");
+    }
+}
+
+#[test]
+fn three_processes_in_a_ring_and_one_behind_it() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = ["a", "b", "c"].map(|name| scratch.path(name));
+    let files = paths.each_ref().map(|path| &**path);
+    let mut three = [stranger(&files), stranger(&files), stranger(&files)];
+    let mut behind = stranger(&files);
+    for (number, process) in three.iter_mut().enumerate() {
+        process.must(&format!("flock {number} ex"));
+    }
+    for (number, process) in three.iter_mut().enumerate() {
+        let next = (number + 1) % 3;
+        process.must_block(&format!("flock {next} ex"), &paths[next]);
+    }
+    behind.must_block("flock 1 ex", &paths[1]);
+    let mut pids = three.each_ref().map(Actor::pid);
+    let ring = the_ring_of(&pids);
+    assert!(ring.certain);
+    is_closed(&ring);
+    pids.sort_unstable();
+    let mut found = waiters(&ring);
+    found.sort_unstable();
+    assert_eq!(found, pids, "and not {}", behind.pid());
+}
+
+#[test]
+fn who_waits_behind_a_deadlock_with_a_lock_of_its_own_is_no_part_of_it() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = ["a", "b", "c"].map(|name| scratch.path(name));
+    let files = paths.each_ref().map(|path| &**path);
+    let mut pair = [stranger(&files), stranger(&files)];
+    let (mut behind, mut last) = (stranger(&files), stranger(&files));
+    pair[0].must("flock 0 ex");
+    pair[1].must("flock 1 ex");
+    behind.must("flock 2 ex");
+    behind.must_block("flock 0 ex", &paths[0]);
+    last.must_block("flock 2 ex", &paths[2]);
+    no_ring_of(&[behind.pid(), last.pid()]);
+    pair[0].must_block("flock 1 ex", &paths[1]);
+    pair[1].must_block("flock 0 ex", &paths[0]);
+    let ring = the_ring_of(&pair.each_ref().map(Actor::pid));
+    assert_eq!(ring.steps.len(), 2);
+    no_ring_of(&[behind.pid(), last.pid()]);
+}
+
+/// Two commands, each under one lock, want the lock of the other one. Which have the
+/// first lock, their supervisors, does not depend on whether the commands inherit it.
+#[test]
+fn a_ring_through_supervisors_that_wait_for_their_commands() {
+    if !has("flock") {
+        return;
+    }
+    let _dog = watchdog::watch(60);
+    for options in [&[][..], &["--close"][..]] {
+        let scratch = Scratch::new();
+        let (a, b) = (scratch.path("a"), scratch.path("b"));
+        let under = |lock, wanted| {
+            let mut command = Command::new("flock");
+            command.args(options).arg(lock).arg(STRANGER).arg(wanted);
+            Actor::from_command(command)
+        };
+        let (mut first, mut second) = (under(&a, &b), under(&b, &a));
+        first.tell("flock 0 ex");
+        queue::eventually("it queues", || queue::length(&b) == 1);
+        no_ring_of(&[first.pid()]);
+        second.tell("flock 0 ex");
+        queue::eventually("it queues", || queue::length(&a) == 1);
+        let ring = the_ring_of(&[first.pid(), second.pid()]);
+        assert!(ring.certain, "{options:?}");
+        assert_eq!(ring.steps.len(), 2, "{ring}");
+        let mut parents: Vec<_> = ring.steps.iter().map(|step| step.waiter.parent).collect();
+        parents.sort_unstable();
+        let mut expected = [Some(first.pid()), Some(second.pid())];
+        expected.sort_unstable();
+        assert_eq!(parents, expected);
+        assert!(ring.to_string().contains("waits for the end of"), "{ring}");
+    }
+}
+
+#[test]
+fn a_free_holder_of_a_shared_lock_does_not_open_a_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    let mut pair = [stranger(&[&a, &b]), stranger(&[&a, &b])];
+    let mut free = stranger(&[&a, &b]);
+    let pids = pair.each_ref().map(Actor::pid);
+    // The free one is first in the table, and last.
+    free.must("flock 0 sh");
+    pair[0].must("flock 0 sh");
+    pair[1].must("flock 1 ex");
+    pair[1].must_block("flock 0 ex", &a);
+    no_ring_of(&pids);
+    pair[0].must_block("flock 1 ex", &b);
+    let ring = the_ring_of(&pids);
+    assert!(ring.certain);
+    assert_eq!(ring.steps.len(), 2);
+    is_closed(&ring);
+    assert!(waiters(&ring).iter().all(|pid| *pid != free.pid()));
+}
+
+#[test]
+fn a_request_that_only_the_free_one_keeps_waiting_is_no_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    let mut pair = [stranger(&[&a, &b]), stranger(&[&a, &b])];
+    let mut free = stranger(&[&a, &b]);
+    let pids = pair.each_ref().map(Actor::pid);
+    // The second waits for other bytes of a than the first has.
+    pair[0].must("posix 0 ex 0 10");
+    free.must("posix 0 ex 10 10");
+    pair[1].must("flock 1 ex");
+    pair[1].must_block("posix 0 ex 10 10", &a);
+    pair[0].must_block("flock 1 ex", &b);
+    no_ring_of(&pids);
+}
+
+#[test]
+fn a_descriptor_that_a_free_child_has_inherited_makes_no_certain_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    for order in ["flock", "ofd"] {
+        let mut pair = [stranger(&[&a, &b]), stranger(&[&a, &b])];
+        let pids = pair.each_ref().map(Actor::pid);
+        pair[0].must(&format!("{order} 0 ex"));
+        pair[1].must(&format!("{order} 1 ex"));
+        // LOCK_UN in the child would release it for both.
+        let _child = Orphan::kept_by(&mut pair[0]);
+        pair[0].tell(format_args!("{order} 1 ex"));
+        queue::eventually("it queues", || queue::length(&b) == 1);
+        pair[1].tell(format_args!("{order} 0 ex"));
+        queue::eventually("it queues", || queue::length(&a) == 1);
+        for _ in 0..5 {
+            for ring in rings_of(&pids) {
+                assert!(!ring.certain, "{order}: {ring}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_heir_that_waits_for_a_free_process_makes_no_certain_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = ["a", "b", "c"].map(|name| scratch.path(name));
+    let files = paths.each_ref().map(|path| &**path);
+    let mut pair = [stranger(&files), stranger(&files)];
+    let mut free = stranger(&files);
+    let pids = pair.each_ref().map(Actor::pid);
+    free.must("flock 2 ex");
+    pair[0].must("flock 0 ex");
+    pair[1].must("flock 1 ex");
+    // It has inherited the lock on a, and goes on once c is released.
+    pair[0].ask("queue 2 1");
+    pair[0].must_block("flock 1 ex", &paths[1]);
+    pair[1].must_block("flock 0 ex", &paths[0]);
+    for _ in 0..5 {
+        for ring in rings_of(&pids) {
+            assert!(!ring.certain, "{ring}");
+        }
+    }
+}
+
+#[test]
+fn another_thread_may_release_so_that_ring_is_only_possible() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    let mut pair = [stranger(&[&a, &b]), stranger(&[&a, &b])];
+    let pids = pair.each_ref().map(Actor::pid);
+    pair[0].must("thread");
+    pair[0].must("flock 0 ex");
+    pair[1].must("flock 1 ex");
+    pair[0].must_block("flock 1 ex", &b);
+    pair[1].must_block("flock 0 ex", &a);
+    let ring = the_ring_of(&pids);
+    assert!(!ring.certain);
+    is_closed(&ring);
+    assert_eq!(ring.steps.len(), 2);
+}
+
+#[test]
+fn a_process_with_two_descriptors_can_wait_for_itself() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    for order in ["flock", "ofd"] {
+        let mut lonely = stranger(&[&path, &path]);
+        lonely.must(&format!("{order} 0 ex"));
+        lonely.tell(format_args!("{order} 1 ex"));
+        queue::eventually("it queues", || queue::length(&path) == 1);
+        let ring = the_ring_of(&[lonely.pid()]);
+        assert!(ring.certain);
+        assert_eq!(ring.steps.len(), 1, "{ring}");
+        assert_eq!(ring.steps[0].waiter.pid, ring.steps[0].holder.pid);
+    }
+}
+
+#[test]
+fn a_ring_of_locks_whose_owners_the_kernel_does_not_name() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    let mut pair = [stranger(&[&a, &b]), stranger(&[&a, &b])];
+    pair[0].must("ofd 0 ex");
+    pair[1].must("ofd 1 ex");
+    for (process, other, path) in [(0, 1, &b), (1, 0, &a)] {
+        pair[process].tell(format_args!("ofd {other} ex"));
+        queue::eventually("it queues", || queue::length(path) == 1);
+    }
+    let ring = the_ring_of(&pair.each_ref().map(Actor::pid));
+    assert!(ring.certain);
+    is_closed(&ring);
+    assert!(ring.steps.iter().all(|step| step.kind == Kind::Ofd));
+}
+
+#[test]
+fn locks_of_two_families_make_no_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    let mut pair = [stranger(&[&a, &b]), stranger(&[&a, &b])];
+    let mut free = stranger(&[&a, &b]);
+    let pids = pair.each_ref().map(Actor::pid);
+    pair[0].must("flock 0 ex");
+    // The second has b by fcntl(2), which the first does not wait for.
+    pair[1].must("posix 1 ex");
+    free.must("flock 1 ex");
+    pair[0].must_block("flock 1 ex", &b);
+    pair[1].must_block("flock 0 ex", &a);
+    no_ring_of(&pids);
+    free.must("flock 1 un");
+    assert_eq!(pair[0].answer(), "ok");
+}

@@ -1,0 +1,112 @@
+//! Across the border of a pid namespace, as that of a container.
+
+use std::process::Command;
+
+use holdlock_conformance::{Actor, Scratch, has, watchdog};
+
+use crate::tools::{LOOK, STRANGER, can, holder_pids, one_file, said, stranger};
+
+const INSIDE: [&str; 5] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+
+fn inside() -> Command {
+    let mut command = Command::new(INSIDE[0]);
+    command.args(&INSIDE[1..]);
+    command
+}
+
+#[test]
+fn from_inside_what_is_held_outside_is_told_to_be_unseen() {
+    if !can(&INSIDE) {
+        return;
+    }
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = stranger(&[&path]);
+    holder.must("flock 0 ex");
+    let seen = said(inside().arg(LOOK).arg(&path));
+    assert_eq!(seen, ["unseen OtherNamespaces"]);
+    // Outside there is nothing that is not seen.
+    assert_eq!(crate::tools::look(&path).unseen, []);
+}
+
+#[test]
+fn from_inside_what_is_held_inside_is_seen() {
+    if !can(&INSIDE) {
+        return;
+    }
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut command = inside();
+    command.arg(STRANGER).arg(&path);
+    let mut holder = Actor::from_command(command);
+    for (order, kind, taker) in [("flock 0 ex", "flock", "1"), ("ofd 0 ex", "ofd", "?")] {
+        holder.must(order);
+        let seen = holder.ask("look 0");
+        let held = format!("held {kind} exclusive 0-EOF taker={taker} by 1:3 (");
+        assert!(seen.contains(&held), "{seen}");
+        assert!(seen.contains("unseen OtherNamespaces"), "{seen}");
+        holder.must(&order.replace("ex", "un"));
+    }
+}
+
+#[test]
+fn from_outside_what_is_held_inside_is_seen() {
+    if !can(&INSIDE) {
+        return;
+    }
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut command = inside();
+    command.arg(STRANGER).arg(&path);
+    let mut holder = Actor::from_command(command);
+    for order in ["flock 0 ex", "ofd 0 ex", "posix 0 ex"] {
+        holder.must(order);
+        let file = one_file(&path);
+        let process = file.holders().first().copied().cloned().expect("a holder");
+        assert_eq!(
+            process.parent,
+            Some(holder.pid()),
+            "in our numbers: {process:?}"
+        );
+        assert!(
+            process
+                .command
+                .is_some_and(|command| command.starts_with(STRANGER))
+        );
+        assert!(!file.locks[0].is_inherited());
+        assert_eq!(file.path.as_deref(), Some(&*path));
+        assert!(file.elsewhere, "mount-proc makes a mount namespace, too");
+        holder.must(&order.replace("ex", "un"));
+    }
+}
+
+#[test]
+fn from_inside_a_lock_taken_outside_and_inherited_is_seen() {
+    if !can(&INSIDE) || !has("flock") {
+        return;
+    }
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    // flock(1) takes the lock for the shell and ends; what the shell becomes has the descriptor.
+    let script = r#"exec 9> "$1"; flock 9; path=$1; shift; exec "$@" "$path""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(&path);
+    command.args(INSIDE).arg(STRANGER);
+    let mut holder = Actor::from_command(command);
+    let seen = holder.ask("look 0");
+    assert!(
+        seen.contains("held flock exclusive 0-EOF taker=? by 1:9 ("),
+        "{seen}"
+    );
+    let file = format!("file {path:?} | ");
+    assert!(seen.starts_with(&file), "{seen}");
+    // From outside, both are seen who have it.
+    let file = one_file(&path);
+    assert!(file.locks[0].is_inherited());
+    assert!(holder_pids(&file).contains(&holder.pid()), "unshare itself");
+    assert_eq!(file.holders().len(), 2);
+}

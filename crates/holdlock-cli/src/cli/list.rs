@@ -1,0 +1,218 @@
+//! `holdlock list`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
+
+use crate::exit::Failure;
+use crate::list::{Column, Filter, Form, Settings};
+use crate::show::json::PROCESS_FIELDS;
+
+const AFTER: &str = "\
+One line for each lock that is held, whatever program holds it, and below it one
+for each request that waits, in the order in which they will be served.
+
+Columns for -o, in any order and separated by commas:
+  pid        the process that keeps the lock, or that waits for it
+  user, uid  whose it is
+  state      `held`; `waits N`: served once those of the turns before are
+  mode       exclusive or shared
+  kind       flock, ofd, posix; or lease, which is no lock
+  range      the bytes that are locked; `all` is the whole file
+  start      the first of them
+  end        the last; EOF is the end of the file, wherever it comes to be
+  started    when the process was started; since when it has the lock nobody knows
+  path       with `(removed)`, or `(elsewhere)` in another mount namespace, such as
+             a container's; where only the file system is known: its mount point, and dots
+  command    what the process runs
+  process    its state, such as sleeping or stopped
+  fd         the descriptor by which it has the file open
+  taker      the process that took the lock, which may have ended since
+  holders    all processes that keep the lock; they have inherited the open file
+  blocker    the first process whose lock a request waits for
+  size       of the file, in bytes
+  device     major and minor number, as /proc/locks has it
+  inode      of the file
+  container  in which the process runs, where its control group tells
+  cgroup     its control group
+`-` is what is not known or does not apply.
+
+On a terminal the last column is cut to its width, elsewhere nothing is cut.
+
+Only root sees everything. What could not be seen is told on standard error.
+
+--json prints one document:
+  version, unseen[] (sentences)
+  files[]: path, removed (another file is at the path, or none), elsewhere (in
+    another mount namespace), mount_point, place: device, inode;
+    mixes_families (flock and fcntl, which do not exclude each other)
+  files[].locks[]: kind, mode, range: start, end; taker, inherited,
+    holders[]: descriptor, process
+  files[].waiters[]: kind, mode, range, turn, descriptor, process
+  process: PROCESS_FIELDS
+
+Exit codes:
+   0  done, also when there are no locks
+  64  wrong usage
+  71  the operating system refused something
+
+Examples:
+  holdlock list                             all locks of the host
+  holdlock list /var/lib/dpkg               on that file, or below that directory
+  holdlock list --waiting                   only where somebody waits
+  holdlock list -n -o pid,path --user ann   for a script
+  holdlock list --json | jq '.files[].path'   for a program";
+
+pub(super) fn command() -> Command {
+    Command::new("list")
+        .bin_name("holdlock list")
+        .about("All locks of the host: who holds them, who waits")
+        .after_help(AFTER.replace("PROCESS_FIELDS", PROCESS_FIELDS))
+        .args(filters())
+        .args(form())
+}
+
+/// Which locks.
+fn filters() -> [Arg; 5] {
+    [
+        Arg::new("PATH")
+            .num_args(0..)
+            .value_hint(ValueHint::AnyPath)
+            .value_parser(value_parser!(PathBuf))
+            .help("Only locks on this file, or below this directory"),
+        Arg::new("pid")
+            .short('p')
+            .long("pid")
+            .value_name("PID")
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(u32))
+            .help("Only what this process holds or waits for; may be repeated"),
+        Arg::new("user")
+            .long("user")
+            .value_name("USER")
+            .action(ArgAction::Append)
+            .value_hint(ValueHint::Username)
+            .help("Only of this user, by name or number; may be repeated"),
+        Arg::new("kind")
+            .long("kind")
+            .visible_alias("family")
+            .value_name("KIND")
+            .action(ArgAction::Append)
+            .value_parser(PossibleValuesParser::new([
+                "flock", "ofd", "posix", "lease",
+            ]))
+            .hide_possible_values(true)
+            .help("Only flock, ofd, posix or lease; may be repeated"),
+        Arg::new("waiting")
+            .long("waiting")
+            .action(ArgAction::SetTrue)
+            .help("Only files for whose locks somebody waits"),
+    ]
+}
+
+/// How they are shown.
+fn form() -> [Arg; 4] {
+    [
+        Arg::new("output")
+            .short('o')
+            .long("output")
+            .value_name("COLUMNS")
+            .value_delimiter(',')
+            .ignore_case(true)
+            .hide_possible_values(true)
+            .value_parser(PossibleValuesParser::new(Column::names()))
+            .help("Show these columns"),
+        Arg::new("output-all")
+            .long("output-all")
+            .action(ArgAction::SetTrue)
+            .conflicts_with("output")
+            .help("Show all columns"),
+        Arg::new("no-headings")
+            .short('n')
+            .long("no-headings")
+            .alias("noheadings")
+            .action(ArgAction::SetTrue)
+            .help("No line of headings"),
+        Arg::new("json")
+            .long("json")
+            .short('J')
+            .action(ArgAction::SetTrue)
+            .conflicts_with_all(["output", "output-all", "no-headings"])
+            .help("Print one JSON document instead of the table"),
+    ]
+}
+
+/// Parses the words after `list`.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
+    let mut matches = super::matches(command(), words)?;
+    let chosen: Vec<String> = all(&mut matches, "output");
+    let form = if matches.get_flag("json") {
+        Form::Json
+    } else {
+        let columns = match chosen.as_slice() {
+            [] if matches.get_flag("output-all") => Column::ALL.to_vec(),
+            [] => Column::USUAL.to_vec(),
+            names => names
+                .iter()
+                .filter_map(|name| Column::named(name))
+                .collect(),
+        };
+        Form::Table {
+            columns,
+            headings: !matches.get_flag("no-headings"),
+        }
+    };
+    Ok(Settings {
+        filter: Filter {
+            paths: all(&mut matches, "PATH"),
+            pids: all(&mut matches, "pid"),
+            users: all(&mut matches, "user"),
+            kinds: all(&mut matches, "kind"),
+            waiting: matches.get_flag("waiting"),
+        },
+        form,
+    })
+}
+
+fn all<T: Clone + Send + Sync + 'static>(matches: &mut ArgMatches, name: &str) -> Vec<T> {
+    matches.remove_many(name).into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_column_is_explained() {
+        let explained: Vec<&str> = AFTER
+            .lines()
+            .skip_while(|line| !line.starts_with("Columns"))
+            .take_while(|line| !line.starts_with('`'))
+            .flat_map(|line| line.split([' ', ',']))
+            .collect();
+        for name in Column::names() {
+            assert!(explained.contains(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn columns_come_in_the_order_that_was_asked_for() {
+        let parsed = parse(["-o", "path,PID", "-n"].iter().map(Into::into)).unwrap();
+        let Form::Table { columns, headings } = parsed.form else {
+            panic!("a table was asked for")
+        };
+        assert_eq!(columns, [Column::Path, Column::Pid]);
+        assert!(!headings);
+        for words in [&["-o", "x"][..], &["--json", "-n"], &["--pid", "x"]] {
+            let refused = parse(words.iter().map(Into::into));
+            assert_eq!(refused.err().map(|failure| failure.code), Some(64));
+        }
+    }
+}

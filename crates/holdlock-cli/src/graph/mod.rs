@@ -1,0 +1,103 @@
+//! `holdlock graph`: who keeps whom waiting.
+
+mod dot;
+mod json;
+mod layers;
+mod layout;
+mod model;
+mod svg;
+mod text;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use holdlock::inspect::{self, Snapshot};
+
+use crate::exit::{self, CANNOT_CREATE, Failure, Outcome};
+use crate::show::spot::{self, Spot};
+use crate::{lockdir, show};
+use model::Graph;
+
+/// How often a long table is read before it is said that there is no deadlock.
+const LOOKS: usize = 3;
+
+/// So many lines of /proc/locks come in one piece: 4096 bytes, of at most 100 each.
+const ONE_PIECE: usize = 40;
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) locks: Vec<OsString>,
+    pub(crate) all: bool,
+    pub(crate) form: Form,
+}
+
+/// How it is shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    Dot,
+    Json,
+    /// Into this file; `-` is standard output.
+    Svg(PathBuf),
+}
+
+/// Looks at the locks and draws who waits for whom.
+pub(crate) fn graph(settings: Settings) -> Outcome {
+    let spots = settings
+        .locks
+        .iter()
+        .map(|lock| Spot::of(&lockdir::locate(lock)?.path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut snapshot = look().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
+    spot::name(&mut snapshot.files, &spots);
+    let named = |file: &_| spots.iter().any(|spot| spot.has(file));
+    let mut graph = Graph::of(&snapshot, |file| {
+        settings.all || !file.waiters.is_empty() || named(file)
+    });
+    if !spots.is_empty() {
+        graph.keep_connected(named);
+    }
+    match &settings.form {
+        Form::Text => print(&text::draw(&graph, &text::Ink::of_terminal()))?,
+        Form::Dot => print(&dot::draw(&graph))?,
+        Form::Json => print(&json::document(&graph, &snapshot.unseen))?,
+        Form::Svg(file) if file == Path::new("-") => print(&svg::draw(&graph))?,
+        Form::Svg(file) => write(file, &svg::draw(&graph))?,
+    }
+    show::tell_unseen(&snapshot);
+    let stuck = graph.rings.iter().any(|ring| ring.certain);
+    Ok(if stuck { exit::STUCK } else { exit::SUCCESS })
+}
+
+/// The kernel gives a long table in pieces, and passes over a lock where another one is
+/// released between two of them: with hundreds of locks coming and going, 7 to 14 looks of 100
+/// missed a ring, often with all that wait in it. A ring stays, so that another look finds it.
+fn look() -> io::Result<Snapshot> {
+    for _ in 1..LOOKS {
+        let snapshot = inspect::host()?;
+        let locks = snapshot
+            .files
+            .iter()
+            .map(|file| file.locks.len() + file.waiters.len());
+        let is_short = locks.sum::<usize>() < ONE_PIECE;
+        if is_short || snapshot.deadlocks().iter().any(|ring| ring.certain) {
+            return Ok(snapshot);
+        }
+    }
+    inspect::host()
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::output)
+}
+
+fn write(file: &Path, picture: &str) -> Result<(), Failure> {
+    std::fs::write(file, picture).map_err(|error| {
+        let message = format!("cannot write {}: {error}", show::text::path(file));
+        Failure::new(CANNOT_CREATE, message)
+    })
+}

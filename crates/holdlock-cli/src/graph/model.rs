@@ -1,0 +1,275 @@
+//! Processes and files as nodes, what they have to do with each other as edges.
+
+use std::collections::{HashMap, HashSet};
+
+use holdlock::Mode;
+use holdlock::inspect::{self, Deadlock, Kind, LockedFile, Place, Process, Range, Snapshot};
+
+/// Who keeps whom waiting.
+#[derive(Default)]
+pub(super) struct Graph<'s> {
+    pub(super) nodes: Vec<Node<'s>>,
+    pub(super) edges: Vec<Edge>,
+    pub(super) rings: Vec<Ring>,
+}
+
+/// Who or what is part of it.
+#[derive(Clone, Copy)]
+pub(super) enum Node<'s> {
+    Process(&'s Process),
+    File(&'s LockedFile),
+    /// A process that waits and cannot be seen.
+    Unseen,
+}
+
+/// From who waits to what is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Edge {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) relation: Relation,
+    /// The ring it is part of.
+    pub(super) ring: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// From a process to the file for whose lock it waits.
+    Waits { request: Request, turn: u32 },
+    /// From a file to the process that keeps a lock on it.
+    Holds(Request),
+    /// From a process to the one for whose end it waits.
+    Ends,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) kind: Kind,
+    pub(super) mode: Mode,
+    pub(super) range: Range,
+}
+
+/// A deadlock.
+pub(super) struct Ring {
+    pub(super) certain: bool,
+    pub(super) steps: Vec<Step>,
+}
+
+/// One wait in a ring; the numbers are those of nodes.
+pub(super) struct Step {
+    pub(super) waiter: usize,
+    pub(super) file: usize,
+    pub(super) holder: usize,
+    pub(super) kind: Kind,
+    pub(super) mode: Mode,
+}
+
+impl<'s> Graph<'s> {
+    /// The graph of these files, with the deadlocks in it.
+    pub(super) fn of(snapshot: &'s Snapshot, wanted: impl Fn(&LockedFile) -> bool) -> Graph<'s> {
+        let mut builder = Builder::default();
+        for file in snapshot.files.iter().filter(|file| wanted(file)) {
+            builder.add(file);
+        }
+        builder.add_families();
+        for deadlock in snapshot.deadlocks() {
+            builder.mark(&deadlock);
+        }
+        builder.graph
+    }
+
+    /// Leaves out what no line of edges connects with one of these files.
+    pub(super) fn keep_connected(&mut self, named: impl Fn(&LockedFile) -> bool) {
+        let mut neighbours = vec![Vec::new(); self.nodes.len()];
+        for edge in &self.edges {
+            neighbours[edge.from].push(edge.to);
+            neighbours[edge.to].push(edge.from);
+        }
+        let is_named = |node: &Node<'_>| matches!(node, Node::File(file) if named(file));
+        let mut kept: Vec<bool> = self.nodes.iter().map(is_named).collect();
+        let mut next: Vec<usize> = (0..kept.len()).filter(|node| kept[*node]).collect();
+        while let Some(node) = next.pop() {
+            for other in &neighbours[node] {
+                if !std::mem::replace(&mut kept[*other], true) {
+                    next.push(*other);
+                }
+            }
+        }
+        self.keep(&kept);
+    }
+
+    fn keep(&mut self, kept: &[bool]) {
+        let mut numbers = Vec::with_capacity(kept.len());
+        let mut number = 0;
+        for keep in kept {
+            numbers.push(number);
+            number += usize::from(*keep);
+        }
+        let mut at = 0..;
+        self.nodes.retain(|_| at.next().is_some_and(|at| kept[at]));
+        // A ring is connected: of each all is kept, or nothing.
+        let mut at = 0;
+        let mut rings = Vec::new();
+        self.rings.retain_mut(|ring| {
+            let keep = ring.steps.iter().all(|step| kept[step.waiter]);
+            rings.push(keep.then_some(at));
+            at += usize::from(keep);
+            for step in &mut ring.steps {
+                for node in [&mut step.waiter, &mut step.file, &mut step.holder] {
+                    *node = numbers[*node];
+                }
+            }
+            keep
+        });
+        self.edges.retain_mut(|edge| {
+            let keep = kept[edge.from];
+            (edge.from, edge.to) = (numbers[edge.from], numbers[edge.to]);
+            edge.ring = edge.ring.and_then(|ring| rings[ring]);
+            keep
+        });
+    }
+
+    /// The rings a node is part of, the first of them.
+    pub(super) fn ring_of(&self, node: usize) -> Option<usize> {
+        let is_in = |ring: &Ring| {
+            let mut steps = ring.steps.iter();
+            steps.any(|step| [step.waiter, step.file, step.holder].contains(&node))
+        };
+        self.rings.iter().position(is_in)
+    }
+}
+
+#[derive(Default)]
+struct Builder<'s> {
+    graph: Graph<'s>,
+    processes: HashMap<u32, usize>,
+    files: HashMap<Place, usize>,
+    ends: HashSet<(usize, usize)>,
+}
+
+impl<'s> Builder<'s> {
+    fn add(&mut self, file: &'s LockedFile) {
+        let place = self.node(Node::File(file));
+        self.files.insert(file.place, place);
+        for lock in &file.locks {
+            let request = Request {
+                kind: lock.kind,
+                mode: lock.mode,
+                range: lock.range,
+            };
+            for holder in &lock.holders {
+                let holder = self.process(&holder.process);
+                self.edge(place, holder, Relation::Holds(request));
+            }
+        }
+        for waiter in &file.waiters {
+            let from = match &waiter.process {
+                Some(process) => self.process(process),
+                None => self.node(Node::Unseen),
+            };
+            let request = Request {
+                kind: waiter.kind,
+                mode: waiter.mode,
+                range: waiter.range,
+            };
+            let turn = waiter.turn;
+            self.edge(from, place, Relation::Waits { request, turn });
+        }
+    }
+
+    /// Who keeps a lock for the sake of a process that waits goes on when that one has ended.
+    fn add_families(&mut self) {
+        let mut waiters = Vec::new();
+        let mut holders = HashSet::new();
+        for edge in &self.graph.edges {
+            match (edge.relation, self.graph.nodes[edge.from]) {
+                (Relation::Waits { .. }, Node::Process(process)) => {
+                    waiters.push((edge.from, process.pid))
+                }
+                (Relation::Holds(_), _) => drop(holders.insert(edge.to)),
+                _ => {}
+            }
+        }
+        for (waiter, pid) in waiters {
+            for ancestor in inspect::waiting_ancestors(pid) {
+                if let Some(node) = self.processes.get(&ancestor).copied()
+                    && holders.contains(&node)
+                {
+                    self.end(node, waiter);
+                }
+            }
+        }
+    }
+
+    /// That one waits for the end of the other.
+    fn end(&mut self, from: usize, to: usize) {
+        if self.ends.insert((from, to)) {
+            self.edge(from, to, Relation::Ends);
+        }
+    }
+
+    fn node(&mut self, node: Node<'s>) -> usize {
+        self.graph.nodes.push(node);
+        self.graph.nodes.len() - 1
+    }
+
+    fn process(&mut self, process: &'s Process) -> usize {
+        if let Some(known) = self.processes.get(&process.pid) {
+            return *known;
+        }
+        let number = self.node(Node::Process(process));
+        self.processes.insert(process.pid, number);
+        number
+    }
+
+    fn edge(&mut self, from: usize, to: usize, relation: Relation) {
+        self.graph.edges.push(Edge {
+            from,
+            to,
+            relation,
+            ring: None,
+        });
+    }
+
+    /// Files without waiters are in no ring, all others are part of the graph.
+    fn mark(&mut self, deadlock: &Deadlock) {
+        let number = self.graph.rings.len();
+        let mut steps = Vec::new();
+        for step in &deadlock.steps {
+            let known = |process: &Process| self.processes.get(&process.pid).copied();
+            let (Some(waiter), Some(holder)) = (known(&step.waiter), known(&step.holder)) else {
+                return;
+            };
+            let Some(file) = self.files.get(&step.place).copied() else {
+                return;
+            };
+            let (kind, mode) = (step.kind, step.mode);
+            steps.push(Step {
+                waiter,
+                file,
+                holder,
+                kind,
+                mode,
+            });
+        }
+        for (at, step) in steps.iter().enumerate() {
+            self.mark_edges(step.waiter, step.file, number);
+            self.mark_edges(step.file, step.holder, number);
+            let next = steps[(at + 1) % steps.len()].waiter;
+            if next != step.holder {
+                self.end(step.holder, next);
+                self.mark_edges(step.holder, next, number);
+            }
+        }
+        let certain = deadlock.certain;
+        self.graph.rings.push(Ring { certain, steps });
+    }
+
+    fn mark_edges(&mut self, from: usize, to: usize, ring: usize) {
+        for edge in &mut self.graph.edges {
+            if (edge.from, edge.to) == (from, to) {
+                edge.ring.get_or_insert(ring);
+            }
+        }
+    }
+}

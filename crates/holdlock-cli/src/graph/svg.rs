@@ -1,0 +1,282 @@
+//! The graph as an SVG picture, readable on light and on dark ground: who waits at the
+//! left, whom they wait for at the right.
+
+use std::fmt::Write;
+
+use super::layers::layers;
+use super::layout::{COLUMN, Layout, layout};
+use super::model::{Edge, Graph, Node, Relation};
+use crate::show::table::cut;
+use crate::show::text;
+
+const MARGIN: f64 = 24.0;
+const TOP: f64 = 72.0;
+const LEGEND: f64 = 56.0;
+const LEAST_WIDTH: f64 = 720.0;
+const BOX: f64 = 200.0;
+const BOX_HEIGHT: f64 = 42.0;
+/// What a node or a bend takes in its column.
+const ROW: f64 = 58.0;
+const BEND: f64 = 20.0;
+/// How many letters fit into a box.
+const LETTERS: usize = 30;
+
+const STYLE: &str = "\
+text { font: 12px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f }
+.title { font-size: 20px; font-weight: 600 } .name { font-weight: 600 }
+.more, .facts { fill: #57606a; font-size: 11px }
+.label { font-size: 10.5px; text-anchor: middle; stroke: #ffffff; stroke-width: 4; paint-order: stroke }
+.ground { fill: #ffffff } .file { fill: #fff8e6; stroke: #b97d0a }
+.process { fill: #eef1f4; stroke: #8c959f }
+.waits, .holds, .ends { fill: none; stroke-width: 1.5 }
+.waits { stroke: #b97d0a; stroke-dasharray: 6 4 } .holds { stroke: #1f7a70 }
+.ends { stroke: #57606a; stroke-dasharray: 2 3 }
+.tip { fill: #57606a } .ring { stroke: #cf222e; stroke-width: 2.5 } .ring-tip { fill: #cf222e }
+.bad { fill: #cf222e; font-weight: 600 }
+@media (prefers-color-scheme: dark) {
+text { fill: #e6edf3 } .more, .facts { fill: #9198a1 } .label { stroke: #0d1117 }
+.ground { fill: #0d1117 } .file { fill: #2b2410; stroke: #d99a1c }
+.process { fill: #1c2129; stroke: #6e7681 }
+.waits { stroke: #d99a1c } .holds { stroke: #35b5a5 } .ends { stroke: #9198a1 }
+.tip { fill: #9198a1 } .ring { stroke: #ff7b72 } .ring-tip, .bad { fill: #ff7b72 }
+}";
+
+const TIPS: &str = r#"<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0L8 4L0 8Z"/></marker>
+<marker id="ring-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="10" markerHeight="10" markerUnits="userSpaceOnUse" orient="auto"><path class="ring-tip" d="M0 0L8 4L0 8Z"/></marker>"#;
+
+/// The whole picture.
+pub(super) fn draw(graph: &Graph<'_>) -> String {
+    let nodes = graph.nodes.len();
+    let edges = once(&graph.edges);
+    let pairs: Vec<(usize, usize)> = edges.iter().map(|edge| (edge.from, edge.to)).collect();
+    let layers = layers(nodes, &pairs);
+    let places = layout(&layers, |spot| if spot < nodes { ROW } else { BEND });
+    let mut body = String::new();
+    let mut labels = String::new();
+    for (edge, way) in edges.iter().zip(&layers.ways) {
+        line(&mut body, &mut labels, edge, way, &places);
+    }
+    body += &labels;
+    for (number, node) in graph.nodes.iter().enumerate() {
+        let (x, y) = (MARGIN + places.x[number], TOP + places.y[number]);
+        knot(&mut body, node, graph.ring_of(number).is_some(), x, y);
+    }
+    let width = (2.0 * MARGIN + places.width).max(LEAST_WIDTH);
+    let height = TOP + places.height + LEGEND;
+    legend(&mut body, height - LEGEND / 2.0);
+    let verdict = verdict(graph);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+         height=\"{height}\" role=\"img\">\n<title>holdlock graph: who waits for whom</title>\n\
+         <style>{STYLE}</style>\n<defs>\n{TIPS}\n</defs>\n\
+         <rect class=\"ground\" width=\"{width}\" height=\"{height}\"/>\n\
+         <text class=\"title\" x=\"{MARGIN}\" y=\"36\">Who waits for whom</text>\n\
+         {verdict}\n{body}</svg>\n"
+    )
+}
+
+/// One of several edges between the same two: locks on several parts of a file.
+fn once(all: &[Edge]) -> Vec<&Edge> {
+    let mut seen = std::collections::HashSet::new();
+    all.iter()
+        .filter(|edge| seen.insert((edge.from, edge.to)))
+        .collect()
+}
+
+fn verdict(graph: &Graph<'_>) -> String {
+    let certain = graph.rings.iter().filter(|ring| ring.certain).count();
+    let possible = graph.rings.len() - certain;
+    let waits = |edge: &&Edge| matches!(edge.relation, Relation::Waits { .. });
+    let waits = graph.edges.iter().filter(waits).count();
+    let mut facts = format!("{} wait", text::count(waits, "request", "requests"));
+    if waits == 1 {
+        facts.push('s');
+    }
+    if possible > 0 {
+        facts += &format!(
+            ", {}",
+            text::count(possible, "possible deadlock", "possible deadlocks")
+        );
+    }
+    let bad = match certain {
+        0 => String::new(),
+        _ => {
+            let text = text::count(certain, "deadlock", "deadlocks");
+            format!(r#"<tspan class="bad" dx="8">{text}</tspan>"#)
+        }
+    };
+    format!(r#"<text class="facts" x="{MARGIN}" y="56">{facts}{bad}</text>"#)
+}
+
+/// A process or a file.
+fn knot(body: &mut String, node: &Node<'_>, in_ring: bool, x: f64, y: f64) {
+    let (class, radius, name, more, hint) = match node {
+        Node::Process(process) => {
+            let name = format!("pid {} of {}", process.pid, text::user(process));
+            let hint = text::process(process);
+            (
+                "process",
+                BOX_HEIGHT / 2.0,
+                name,
+                without_directory(&text::command(process)).to_owned(),
+                hint,
+            )
+        }
+        Node::File(file) => {
+            let whole = text::file(file);
+            let (directory, name) = whole.rsplit_once('/').unwrap_or(("", &whole));
+            let (directory, name) = (directory.to_owned(), name.to_owned());
+            ("file", 3.0, name, format!("{directory}/"), whole)
+        }
+        Node::Unseen => {
+            let name = "a process".to_owned();
+            (
+                "process",
+                BOX_HEIGHT / 2.0,
+                name,
+                "that cannot be seen".to_owned(),
+                String::new(),
+            )
+        }
+    };
+    let ring = if in_ring { " ring" } else { "" };
+    let (left, top) = (x - BOX / 2.0, y - BOX_HEIGHT / 2.0);
+    let [name, more] = [name, more].map(|line| escaped(&cut(&line, LETTERS)));
+    let hint = escaped(&hint);
+    let (above, below, inner) = (y - 3.0, y + 12.0, left + 14.0);
+    add(
+        body,
+        &format!(
+            "<g><title>{hint}</title><rect class=\"{class}{ring}\" x=\"{left:.1}\" y=\"{top:.1}\" \
+             width=\"{BOX}\" height=\"{BOX_HEIGHT}\" rx=\"{radius}\"/>\
+             <text class=\"name\" x=\"{inner:.1}\" y=\"{above:.1}\">{name}</text>\
+             <text class=\"more\" x=\"{inner:.1}\" y=\"{below:.1}\">{more}</text></g>"
+        ),
+    );
+}
+
+/// `/usr/bin/python3 x.py` is `python3 x.py` where there is little room.
+fn without_directory(command: &str) -> &str {
+    let program = command.split(' ').next().unwrap_or_default();
+    let directory = program.rfind('/').map_or(0, |slash| slash + 1);
+    match command.get(directory..) {
+        Some(short) if directory < program.len() => short,
+        _ => command,
+    }
+}
+
+/// An edge, through all its bends. Lines leave and enter boxes at the side to which they go.
+fn line(body: &mut String, labels: &mut String, edge: &Edge, way: &[usize], places: &Layout) {
+    let (Some(first), Some(last)) = (way.first(), way.last()) else {
+        return;
+    };
+    let side = if places.x[*first] <= places.x[*last] {
+        1.0
+    } else {
+        -1.0
+    };
+    // Two who have to do with each other both ways: beside each other, not on one another.
+    let aside = if side < 0.0 { BOX_HEIGHT / 4.0 } else { 0.0 };
+    let point = |spot: usize, shift: f64| {
+        let y = TOP + places.y[spot] + aside;
+        (MARGIN + places.x[spot] + shift, y)
+    };
+    let half = side * BOX / 2.0;
+    let mut points = vec![point(*first, half)];
+    for bend in way.get(1..way.len() - 1).unwrap_or_default() {
+        // Straight past the boxes of that column.
+        points.extend([point(*bend, -half), point(*bend, half)]);
+    }
+    points.push(point(*last, -half));
+    let (x, y) = points[0];
+    let mut path = format!("M{x:.1} {y:.1}");
+    for (number, pair) in points.windows(2).enumerate() {
+        let ((x1, y1), (x2, y2)) = (pair[0], pair[1]);
+        if number % 2 == 1 {
+            let _ = write!(path, "L{x2:.1} {y2:.1}");
+            continue;
+        }
+        let reach = side * (COLUMN - BOX) / 2.0;
+        let (one, two) = (x1 + reach, x2 - reach);
+        let _ = write!(path, "C{one:.1} {y1:.1} {two:.1} {y2:.1} {x2:.1} {y2:.1}");
+    }
+    let (class, label) = match edge.relation {
+        Relation::Waits { request, turn } => ("waits", format!("{turn}: {}", request.mode)),
+        Relation::Holds(request) => ("holds", request.mode.to_string()),
+        Relation::Ends => ("ends", String::new()),
+    };
+    let (ring, tip) = if edge.ring.is_some() {
+        (" ring", "ring-tip")
+    } else {
+        ("", "tip")
+    };
+    add(
+        body,
+        &format!(r#"<path class="{class}{ring}" d="{path}" marker-end="url(#{tip})"/>"#),
+    );
+    // Where a line meets its process: at a file all of them come together.
+    let at_end = matches!(edge.relation, Relation::Holds(_));
+    let ((x1, y1), (x2, y2)) = match (at_end, points.as_slice()) {
+        (false, [one, two, ..]) => (*one, *two),
+        (true, [.., two, one]) => (*one, *two),
+        _ => return,
+    };
+    let (x, y) = (x1 + (x2 - x1) * 0.4, y1 + (y2 - y1) * 0.35 - 4.0);
+    add(
+        labels,
+        &format!(r#"<text class="label" x="{x:.1}" y="{y:.1}">{label}</text>"#),
+    );
+}
+
+fn legend(body: &mut String, y: f64) {
+    let mut x = MARGIN;
+    for (class, meaning) in [
+        ("waits", "waits for, with its turn"),
+        ("holds", "held by"),
+        ("ends", "waits for the end of"),
+        ("holds ring", "deadlock"),
+    ] {
+        let (end, text, below) = (x + 36.0, x + 44.0, y + 4.0);
+        let tip = if class == "holds ring" {
+            "ring-tip"
+        } else {
+            "tip"
+        };
+        add(
+            body,
+            &format!(
+                r#"<path class="{class}" d="M{x} {y}H{end}" marker-end="url(#{tip})"/><text x="{text}" y="{below}">{meaning}</text>"#
+            ),
+        );
+        x += 72.0 + meaning.len() as f64 * 6.0;
+    }
+}
+
+fn add(body: &mut String, element: &str) {
+    let _ = writeln!(body, "{element}");
+}
+
+/// Text that XML can carry; there are no control characters in it any more.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_known_by_its_name() {
+        assert_eq!(without_directory("/usr/bin/python3 /a/b"), "python3 /a/b");
+        assert_eq!(without_directory("make all"), "make all");
+        assert_eq!(without_directory("/odd/ x"), "/odd/ x");
+        assert_eq!(without_directory(""), "");
+    }
+
+    #[test]
+    fn names_stay_text() {
+        assert_eq!(escaped("<a>&\u{ffff}"), "&lt;a>&amp;\u{fffd}");
+    }
+}

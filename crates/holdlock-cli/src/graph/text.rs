@@ -1,0 +1,246 @@
+//! The graph as a tree: below each process what it holds, below that who waits for it.
+
+use super::model::{Graph, Node, Relation, Request, Ring};
+use crate::show::{terminal, text};
+use holdlock::inspect::Range;
+
+/// What the terminal can show.
+pub(super) struct Ink {
+    pub(super) unicode: bool,
+    pub(super) colour: bool,
+    /// Of a command line so many characters, where it goes to a terminal.
+    pub(super) command: Option<usize>,
+}
+
+impl Ink {
+    pub(super) fn of_terminal() -> Ink {
+        Ink {
+            unicode: terminal::has_unicode(),
+            colour: terminal::has_colour(),
+            // What else is on a line takes about so much.
+            command: terminal::width().map(|width| width.saturating_sub(64).max(24)),
+        }
+    }
+
+    fn alarm(&self, text: &str) -> String {
+        if self.colour {
+            format!("\x1b[1;31m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// In front of a line, and of those below it.
+    fn branch(&self, is_last: bool) -> (&'static str, &'static str) {
+        match (self.unicode, is_last) {
+            (true, false) => ("├─ ", "│  "),
+            (true, true) => ("└─ ", "   "),
+            (false, false) => ("|- ", "|  "),
+            (false, true) => ("`- ", "   "),
+        }
+    }
+}
+
+/// Deeper than this nobody reads.
+const DEEPEST: usize = 60;
+
+/// Deadlocks, then all the rest.
+pub(super) fn draw(graph: &Graph<'_>, ink: &Ink) -> String {
+    let mut text = String::new();
+    for (number, ring) in graph.rings.iter().enumerate() {
+        text += &deadlock(graph, ring, number, ink);
+        text.push('\n');
+    }
+    let mut tree = Tree {
+        graph,
+        ink,
+        below: below(graph),
+        holders: holders(graph),
+        shown: vec![false; graph.nodes.len()],
+        text,
+    };
+    for root in roots(graph, &tree.below) {
+        if tree.has_news(root) {
+            let line = tree.name(root);
+            tree.node(root, &line, "", "", 0);
+        }
+    }
+    tree.text
+}
+
+impl Ink {
+    fn name(&self, graph: &Graph<'_>, node: usize) -> String {
+        match graph.nodes[node] {
+            Node::Process(process) => text::process_cut(process, self.command),
+            Node::File(file) => text::file(file),
+            Node::Unseen => "a process that cannot be seen".into(),
+        }
+    }
+}
+
+fn title(ring: &Ring, number: usize) -> String {
+    let possible = if ring.certain { "" } else { "possible " };
+    format!("{possible}deadlock {}", number + 1)
+}
+
+fn deadlock(graph: &Graph<'_>, ring: &Ring, number: usize, ink: &Ink) -> String {
+    let title = ink.alarm(&title(ring, number));
+    let fate = if ring.certain {
+        "none of these can ever go on"
+    } else {
+        "none of these goes on, unless a thread of one releases what another one waits for"
+    };
+    let mut text = format!("{title}: {fate}\n");
+    for (at, step) in ring.steps.iter().enumerate() {
+        let [waiter, file, holder] =
+            [step.waiter, step.file, step.holder].map(|node| ink.name(graph, node));
+        text += &format!("  {waiter} waits for {file}, held by {holder}\n");
+        let next = ring.steps[(at + 1) % ring.steps.len()].waiter;
+        if next != step.holder {
+            let next = ink.name(graph, next);
+            text += &format!("  {holder} waits for the end of {next}\n");
+        }
+    }
+    text
+}
+
+/// The numbers of the edges that lead to a node, those of waiters in their order.
+fn below(graph: &Graph<'_>) -> Vec<Vec<usize>> {
+    let mut below = vec![Vec::new(); graph.nodes.len()];
+    for (number, edge) in graph.edges.iter().enumerate() {
+        below[edge.to].push(number);
+    }
+    for edges in &mut below {
+        edges.sort_by_key(|number| match graph.edges[*number].relation {
+            Relation::Waits { turn, .. } => turn,
+            Relation::Holds(_) | Relation::Ends => 0,
+        });
+    }
+    below
+}
+
+fn holders(graph: &Graph<'_>) -> Vec<Vec<usize>> {
+    let mut holders = vec![Vec::new(); graph.nodes.len()];
+    for edge in &graph.edges {
+        if matches!(edge.relation, Relation::Holds(_)) {
+            holders[edge.from].push(edge.to);
+        }
+    }
+    holders
+}
+
+/// Where to begin: with those that wait for nothing; then, as rings have no such, with those in
+/// a ring; whoever else keeps others waiting is below one of them, but for what cannot be seen.
+fn roots(graph: &Graph<'_>, below: &[Vec<usize>]) -> Vec<usize> {
+    let mut waits = vec![false; graph.nodes.len()];
+    for edge in &graph.edges {
+        waits[edge.from] = true;
+    }
+    let free = (0..graph.nodes.len()).filter(|node| !waits[*node]);
+    let is_process = |node: &usize| !matches!(graph.nodes[*node], Node::File(_));
+    let rings = graph.rings.iter().flat_map(|ring| &ring.steps);
+    let rings = rings.map(|step| step.waiter);
+    let others = (0..graph.nodes.len()).filter(|node| !below[*node].is_empty());
+    free.chain(rings).chain(others.filter(is_process)).collect()
+}
+
+struct Tree<'g> {
+    graph: &'g Graph<'g>,
+    ink: &'g Ink,
+    /// The edges that lead to a node: what is drawn below it.
+    below: Vec<Vec<usize>>,
+    /// Who keeps a lock on a file.
+    holders: Vec<Vec<usize>>,
+    shown: Vec<bool>,
+    text: String,
+}
+
+impl Tree<'_> {
+    /// The name, with a mark where it is part of a ring.
+    fn name(&self, node: usize) -> String {
+        let name = self.ink.name(self.graph, node);
+        let is_file = matches!(self.graph.nodes[node], Node::File(_));
+        match self.graph.ring_of(node).filter(|_| !is_file) {
+            Some(ring) => {
+                let title = title(&self.graph.rings[ring], ring);
+                format!("{name} {}", self.ink.alarm(&format!("[{title}]")))
+            }
+            None => name,
+        }
+    }
+
+    /// Who only keeps locks that are drawn already is named there.
+    fn has_news(&self, root: usize) -> bool {
+        let mut below = self.below[root].iter();
+        let is_new = |number: &usize| !self.shown[self.graph.edges[*number].from];
+        !self.shown[root] && (self.below[root].is_empty() || below.any(is_new))
+    }
+
+    /// The others who keep the locks on a file.
+    fn together(&self, file: usize, with: usize) -> String {
+        let mut pids = Vec::new();
+        for holder in self.holders[file].iter().filter(|node| **node != with) {
+            if let Node::Process(process) = self.graph.nodes[*holder]
+                && !pids.contains(&process.pid)
+            {
+                pids.push(process.pid);
+            }
+        }
+        match pids.len() {
+            0 => String::new(),
+            1..=8 => {
+                let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+                format!(", together with pid {}", pids.join(", "))
+            }
+            number => format!(", together with {number} others"),
+        }
+    }
+
+    fn node(&mut self, node: usize, line: &str, before: &str, indent: &str, depth: usize) {
+        let again = std::mem::replace(&mut self.shown[node], true);
+        let edges = if again {
+            Vec::new()
+        } else {
+            self.below[node].clone()
+        };
+        let hint = if again && !self.below[node].is_empty() {
+            ", see above"
+        } else if depth == DEEPEST && !edges.is_empty() {
+            ", and more"
+        } else {
+            ""
+        };
+        self.text += &format!("{before}{line}{hint}\n");
+        if depth == DEEPEST {
+            return;
+        }
+        let last = edges.len().saturating_sub(1);
+        for (at, number) in edges.into_iter().enumerate() {
+            let edge = &self.graph.edges[number];
+            let (from, relation) = (edge.from, edge.relation);
+            let name = self.name(from);
+            let line = match relation {
+                Relation::Holds(request) => {
+                    let others = self.together(from, node);
+                    format!("holds {name}, {}{others}", described(request))
+                }
+                Relation::Waits { request, turn } => {
+                    format!("waits {turn}: {name}, {}", described(request))
+                }
+                Relation::Ends => format!("its end is waited for by {name}"),
+            };
+            let (branch, rest) = self.ink.branch(at == last);
+            let (before, below) = (format!("{indent}{branch}"), format!("{indent}{rest}"));
+            self.node(from, &line, &before, &below, depth + 1);
+        }
+    }
+}
+
+/// `exclusive flock`, `shared posix of bytes 10-19`
+pub(super) fn described(request: Request) -> String {
+    let Request { kind, mode, range } = request;
+    match range {
+        Range::WHOLE => format!("{mode} {kind}"),
+        range => format!("{mode} {kind} of bytes {}", text::range(range)),
+    }
+}

@@ -1,0 +1,205 @@
+//! The columns of the list.
+
+use std::fs;
+
+use super::row::{Row, What};
+use crate::show::table::Side;
+use crate::show::text::{self, NONE};
+
+/// What can be shown of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Pid,
+    User,
+    Uid,
+    State,
+    Mode,
+    Kind,
+    Range,
+    Start,
+    End,
+    Started,
+    Process,
+    Descriptor,
+    Taker,
+    Holders,
+    Blocker,
+    Container,
+    Cgroup,
+    Device,
+    Inode,
+    Size,
+    Path,
+    Command,
+}
+
+use Column::*;
+
+impl Column {
+    pub(crate) const ALL: [Column; 22] = [
+        Pid, User, Uid, State, Mode, Kind, Range, Start, End, Started, Process, Descriptor, Taker,
+        Holders, Blocker, Container, Cgroup, Device, Inode, Size, Path, Command,
+    ];
+
+    /// Without a choice of one's own. What is longest comes last, where it may be cut.
+    pub(crate) const USUAL: [Column; 9] =
+        [Pid, User, State, Mode, Kind, Range, Started, Path, Command];
+
+    fn name(self) -> &'static str {
+        match self {
+            Pid => "pid",
+            User => "user",
+            Uid => "uid",
+            State => "state",
+            Mode => "mode",
+            Kind => "kind",
+            Range => "range",
+            Start => "start",
+            End => "end",
+            Started => "started",
+            Process => "process",
+            Descriptor => "fd",
+            Taker => "taker",
+            Holders => "holders",
+            Blocker => "blocker",
+            Container => "container",
+            Cgroup => "cgroup",
+            Device => "device",
+            Inode => "inode",
+            Size => "size",
+            Path => "path",
+            Command => "command",
+        }
+    }
+
+    pub(crate) fn names() -> [&'static str; 22] {
+        Column::ALL.map(Column::name)
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Column> {
+        let is = |column: &Column| column.name().eq_ignore_ascii_case(name);
+        Column::ALL.into_iter().find(is)
+    }
+
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Pid => "PID",
+            User => "USER",
+            Uid => "UID",
+            State => "STATE",
+            Mode => "MODE",
+            Kind => "KIND",
+            Range => "RANGE",
+            Start => "START",
+            End => "END",
+            // Not since when the lock is held: that nobody knows.
+            Started => "PROCESS STARTED",
+            Process => "PROCESS",
+            Descriptor => "FD",
+            Taker => "TAKER",
+            Holders => "HOLDERS",
+            Blocker => "BLOCKER",
+            Container => "CONTAINER",
+            Cgroup => "CGROUP",
+            Device => "DEVICE",
+            Inode => "INODE",
+            Size => "SIZE",
+            Path => "PATH",
+            Command => "COMMAND",
+        }
+    }
+
+    pub(super) fn side(self) -> Side {
+        match self {
+            Pid | Uid | Start | End | Descriptor | Taker | Blocker | Inode | Size => Side::Right,
+            _ => Side::Left,
+        }
+    }
+
+    /// What stands there. Only what costs nothing has been read before.
+    pub(super) fn of(self, row: &Row<'_>) -> String {
+        let range = row.range();
+        let process = row.process;
+        match self {
+            Pid => shown(process.map(|process| process.pid)),
+            User => process.map_or_else(none, text::user),
+            Uid => shown(process.and_then(|process| process.uid)),
+            State => match row.what {
+                What::Holds(_) => "held".into(),
+                What::Waits(waiter) => format!("waits {}", waiter.turn),
+            },
+            Mode => row.mode().to_string(),
+            Kind => row.kind().to_string(),
+            Range => text::range(range),
+            Start => range.start.to_string(),
+            End => range
+                .end
+                .map_or_else(|| "EOF".into(), |end| end.to_string()),
+            Started => text::ago(process.and_then(|process| process.started)),
+            Process => shown(process.and_then(|process| process.state)),
+            Descriptor => shown(row.descriptor),
+            Taker => shown(taker(row)),
+            Holders => holders(row),
+            Blocker => shown(row.blocker()),
+            Container => shown(process.and_then(|process| process.container())),
+            Cgroup => shown(process.and_then(|process| process.cgroup())),
+            Device => format!("{:02x}:{:02x}", row.file.place.major, row.file.place.minor),
+            Inode => row.file.place.inode.to_string(),
+            Size => shown(size(row)),
+            Path => text::file(row.file),
+            Command => process.map_or_else(none, text::command),
+        }
+    }
+}
+
+fn none() -> String {
+    NONE.into()
+}
+
+fn shown<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(none, |value| value.to_string())
+}
+
+fn taker(row: &Row<'_>) -> Option<u32> {
+    match row.what {
+        What::Holds(lock) => lock.taker,
+        What::Waits(_) => None,
+    }
+}
+
+fn holders(row: &Row<'_>) -> String {
+    let What::Holds(lock) = row.what else {
+        return none();
+    };
+    let pids = lock
+        .holders
+        .iter()
+        .map(|holder| holder.process.pid.to_string());
+    let pids: Vec<String> = pids.collect();
+    if pids.is_empty() {
+        none()
+    } else {
+        pids.join(",")
+    }
+}
+
+/// By the descriptor: that is the file itself, also where it was removed or is in a container.
+fn size(row: &Row<'_>) -> Option<u64> {
+    let (pid, descriptor) = (row.process?.pid, row.descriptor?);
+    let door = format!("/proc/{pid}/fd/{descriptor}");
+    fs::metadata(door).ok().map(|metadata| metadata.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_and_differ() {
+        for column in Column::ALL {
+            assert_eq!(Column::named(column.name()), Some(column));
+            assert_eq!(Column::named(&column.name().to_uppercase()), Some(column));
+        }
+        assert_eq!(Column::named("nothing"), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! `holdlock list`: all locks of the host.
+
+mod column;
+mod filter;
+mod row;
+
+use std::io::Write;
+
+use holdlock::inspect::{self, LockedFile, Snapshot};
+use serde_json::json;
+
+pub(crate) use column::Column;
+pub(crate) use filter::Filter;
+
+use crate::exit::{self, Failure, Outcome};
+use crate::show::table::Table;
+use crate::show::{self, terminal};
+use row::Row;
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) filter: Filter,
+    pub(crate) form: Form,
+}
+
+/// How it is shown.
+#[derive(Debug)]
+pub(crate) enum Form {
+    Table {
+        columns: Vec<Column>,
+        headings: bool,
+    },
+    Json,
+}
+
+/// Looks at the locks and prints them.
+pub(crate) fn list(settings: Settings) -> Outcome {
+    let filter = settings.filter.prepared()?;
+    let mut snapshot =
+        inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
+    filter.name(&mut snapshot.files);
+    let text = match settings.form {
+        Form::Table { columns, headings } => {
+            let rows = row::rows(&snapshot, &filter);
+            table(&rows, &columns).draw(headings, terminal::width())
+        }
+        Form::Json => document(&snapshot, &filter),
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::output)?;
+    show::tell_unseen(&snapshot);
+    Ok(exit::SUCCESS)
+}
+
+fn table(rows: &[Row<'_>], columns: &[Column]) -> Table {
+    let mut table = Table::default();
+    for column in columns {
+        table.column(column.heading(), column.side());
+    }
+    for row in rows {
+        table.row(columns.iter().map(|column| column.of(row)).collect());
+    }
+    table
+}
+
+fn document(snapshot: &Snapshot, filter: &filter::Prepared) -> String {
+    let files: Vec<LockedFile> = snapshot
+        .files
+        .iter()
+        .filter_map(|file| filter.reduced(file))
+        .collect();
+    let document = json!({
+        "version": 1,
+        "files": show::json::files(&files),
+        "unseen": show::json::unseen(&snapshot.unseen),
+    });
+    format!("{document:#}\n")
+}

@@ -1,0 +1,131 @@
+//! Files, processes and times as people read them.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use holdlock::inspect::{LockedFile, Process, Range, State};
+
+use super::table::cut;
+use super::time;
+
+/// What stands where nothing is known or nothing applies, so that the columns of a table can be
+/// counted.
+pub(crate) const NONE: &str = "-";
+
+/// Whoever named a file or a command must not command the terminal: neither by control
+/// characters, nor by those which turn the direction of writing or break the line.
+pub(crate) fn printable(text: &str) -> String {
+    let changes_more = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.replace(changes_more, "\u{fffd}")
+}
+
+/// A path on one line.
+pub(crate) fn path(path: &Path) -> String {
+    printable(&path.to_string_lossy())
+}
+
+/// Where a locked file is, as far as that is known: its path, in another mount namespace
+/// (`elsewhere`) or not; `/mnt/…` where only the file system is known; or its numbers.
+pub(crate) fn file(file: &LockedFile) -> String {
+    match (&file.path, &file.mount_point) {
+        (Some(known), _) => {
+            let mark = match (file.removed, file.elsewhere) {
+                (false, false) => "",
+                (true, false) => " (removed)",
+                (false, true) => " (elsewhere)",
+                (true, true) => " (removed, elsewhere)",
+            };
+            format!("{}{mark}", path(known))
+        }
+        (None, Some(point)) => format!("{}/…", path(point).trim_end_matches('/')),
+        (None, None) => format!("file {}", file.place),
+    }
+}
+
+/// `all`, `10-19`, `10-EOF`
+pub(crate) fn range(range: Range) -> String {
+    match range.end {
+        _ if range == Range::WHOLE => "all".into(),
+        Some(end) => format!("{}-{end}", range.start),
+        None => format!("{}-EOF", range.start),
+    }
+}
+
+/// `3 min ago`
+pub(crate) fn ago(started: Option<SystemTime>) -> String {
+    started.map_or_else(
+        || NONE.into(),
+        |started| format!("{} ago", time::span(started.elapsed().unwrap_or_default())),
+    )
+}
+
+/// What a process runs.
+pub(crate) fn command(process: &Process) -> String {
+    let command = process.command.as_deref();
+    command.map_or_else(|| NONE.into(), printable)
+}
+
+/// Its user's name.
+pub(crate) fn user(process: &Process) -> String {
+    let user = process.user.as_deref();
+    user.map_or_else(|| NONE.into(), printable)
+}
+
+/// `pid 4711 (make all) of ann, stopped`
+pub(crate) fn process(process: &Process) -> String {
+    printable(&process.to_string())
+}
+
+/// The same with a command line of so many cells at most.
+pub(crate) fn process_cut(one: &Process, command: Option<usize>) -> String {
+    let Some(most) = command else {
+        return process(one);
+    };
+    let mut short = one.clone();
+    short.command = short.command.map(|command| cut(&command, most));
+    process(&short)
+}
+
+/// A state in which a process does not go on by itself.
+pub(crate) fn notable(state: Option<State>) -> Option<State> {
+    use State::{Stopped, Traced, Uninterruptible, Zombie};
+    state.filter(|state| matches!(state, Stopped | Traced | Uninterruptible | Zombie))
+}
+
+/// `1 process`, `2 processes`
+pub(crate) fn count(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_command_the_terminal() {
+        assert_eq!(
+            printable("a\x1b[31m\nb\u{9b}"),
+            "a\u{fffd}[31m\u{fffd}b\u{fffd}"
+        );
+        assert_eq!(
+            printable("\u{202e}kcol\u{2066}\u{2029}"),
+            "\u{fffd}kcol\u{fffd}\u{fffd}"
+        );
+        assert_eq!(printable("schlüssel 锁"), "schlüssel 锁");
+    }
+
+    #[test]
+    fn ranges_say_where_they_end() {
+        let of = |start, end| {
+            let mut some = Range::WHOLE;
+            (some.start, some.end) = (start, end);
+            range(some)
+        };
+        assert_eq!(of(0, None), "all");
+        assert_eq!(of(10, Some(19)), "10-19");
+        assert_eq!(of(10, None), "10-EOF");
+    }
+}

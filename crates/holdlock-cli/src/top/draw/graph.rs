@@ -1,0 +1,154 @@
+//! Who waits for whom: first the rings, then each queue with what hangs on it.
+
+use std::collections::{HashMap, HashSet};
+
+use holdlock::inspect::Place;
+use ratatui_core::style::Style;
+
+use super::{Row, Theme, plain, waited};
+use crate::top::model::{File, Host, Ring, Who};
+use crate::top::sort::{Choice, chosen};
+use crate::top::text::brief;
+
+/// Of the files that the list shows; a chain leads to others.
+pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
+    let mut lines = Vec::new();
+    let shown = chosen(host, choice);
+    let is_shown = |ring: &&Ring| {
+        let mut places = ring.steps.iter().map(|step| step.place);
+        places.any(|place| shown.iter().any(|file| file.place == place))
+    };
+    for ring in host.rings.iter().filter(is_shown) {
+        lines.extend(circle(ring, theme));
+        lines.push(plain(""));
+    }
+    let contended = || host.files.iter().filter(|file| !file.waiters.is_empty());
+    let mut kept_by: HashMap<u32, Vec<&File>> = HashMap::new();
+    for file in contended() {
+        let pids: HashSet<u32> = keepers(file).map(|who| who.pid).collect();
+        for pid in pids {
+            kept_by.entry(pid).or_default().push(file);
+        }
+    }
+    let waits = contended().flat_map(|file| &file.waiters);
+    let waiting: HashSet<u32> = waits
+        .filter_map(|wait| Some(wait.who.as_ref()?.pid))
+        .collect();
+    let is_head = |file: &&File| !keepers(file).any(|who| waiting.contains(&who.pid));
+    let mut tree = Tree {
+        host,
+        theme,
+        kept_by,
+        seen: HashSet::new(),
+        lines,
+    };
+    // What is at the head of a chain comes first; what is left over is in a ring.
+    let shown = || {
+        let files = shown.iter().copied();
+        files.filter(|file| !file.waiters.is_empty())
+    };
+    for file in shown().filter(is_head) {
+        tree.file(file, "", "");
+    }
+    for file in shown() {
+        if !tree.seen.contains(&file.place) {
+            tree.file(file, "", "");
+        }
+    }
+    if tree.lines.is_empty() {
+        tree.lines.push(plain("Nobody waits for anybody."));
+    }
+    tree.lines
+}
+
+fn circle(ring: &Ring, theme: Theme) -> Vec<Row> {
+    let title = if ring.certain {
+        "Deadlock: these wait for one another, for ever"
+    } else {
+        "Perhaps a deadlock: these wait for one another, but one has other threads"
+    };
+    let mut lines = vec![vec![(title.to_owned(), theme.alarm())]];
+    let following = ring.steps.iter().cycle().skip(1);
+    for (step, next) in ring.steps.iter().zip(following) {
+        lines.push(plain(format!("  {}", name(&step.waiter))));
+        lines.push(plain(format!("    waits for {}", step.path)));
+        lines.push(plain(format!("    held by {}", name(&step.holder))));
+        // The next wait is one for the sake of this holder.
+        let next = next.waiter.pid;
+        if next != step.holder.pid {
+            lines.push(plain(format!("    which waits for the end of {next}")));
+        }
+    }
+    lines
+}
+
+fn name(who: &Who) -> String {
+    format!("{} {} ({})", who.pid, brief(&who.command), who.user)
+}
+
+fn keepers(file: &File) -> impl Iterator<Item = &Who> {
+    file.locks.iter().flat_map(|lock| &lock.keepers)
+}
+
+struct Tree<'h> {
+    host: &'h Host,
+    theme: Theme,
+    /// The queues for what each process holds.
+    kept_by: HashMap<u32, Vec<&'h File>>,
+    /// Each queue is told once: a ring would have no end.
+    seen: HashSet<Place>,
+    lines: Vec<Row>,
+}
+
+/// Deeper chains are cut off: nobody could read them in a line.
+const DEEPEST: usize = 60;
+
+impl Tree<'_> {
+    /// A file with who waits for it; `lead` is what stands before its line, `below` before
+    /// those that follow.
+    fn file(&mut self, file: &File, lead: &str, below: &str) {
+        let mut row = plain(format!("{lead}{}", file.path));
+        if !self.seen.insert(file.place) {
+            row.push((" (see above)".into(), Style::new()));
+            self.lines.push(row);
+            return;
+        }
+        let holders: Vec<String> = keepers(file).map(name).collect();
+        let holders = if holders.is_empty() {
+            "somebody who cannot be seen".to_owned()
+        } else {
+            holders.join(", ")
+        };
+        row.push((format!(", held by {holders}"), Style::new()));
+        self.lines.push(row);
+        let last = file.waiters.len().saturating_sub(1);
+        for (number, wait) in file.waiters.iter().enumerate() {
+            let (branch, space) = if number == last {
+                ("└─ ", "   ")
+            } else {
+                ("├─ ", "│  ")
+            };
+            let who = wait.who.as_ref();
+            let text = who.map_or_else(|| "somebody who cannot be seen".to_owned(), name);
+            let since = waited(wait.since, self.host);
+            self.lines.push(vec![
+                (format!("{below}{branch}"), Style::new()),
+                (format!("{since} "), self.theme.waiting()),
+                (text, Style::new()),
+            ]);
+            if let Some(who) = who {
+                self.held_by(who, &format!("{below}{space}"));
+            }
+        }
+    }
+
+    /// The queues for what a waiter has itself.
+    fn held_by(&mut self, who: &Who, below: &str) {
+        if below.chars().count() > DEEPEST {
+            return;
+        }
+        for file in self.kept_by.get(&who.pid).cloned().unwrap_or_default() {
+            self.file(file, &format!("{below}has "), below);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The list of locked files.
+
+use ratatui_core::buffer::Buffer;
+use ratatui_core::layout::Rect;
+use ratatui_core::style::Style;
+
+use super::{Row, Theme, column, plain, put, right, waited};
+use crate::top::app::App;
+use crate::top::model::{File, Host};
+use crate::top::sort::{Column, chosen};
+use crate::top::text::{brief, head, tail, width};
+
+/// Widths of the columns of which the width is fixed.
+const WAITERS: usize = 5;
+const LONGEST: usize = 8;
+const KIND: usize = 8;
+const PID: usize = 7;
+const USER: usize = 8;
+
+pub(super) fn draw(buffer: &mut Buffer, body: Rect, app: &mut App, host: &Host, theme: Theme) {
+    let files = chosen(host, &app.choice);
+    let room = usize::from(body.width);
+    // The chosen one in full below the list, where there is room.
+    let details = u16::from(body.height >= 8) * 2;
+    let rows = body.height.saturating_sub(1 + details);
+    app.page = usize::from(rows);
+    app.first = visible(app.first, app.row, app.page, files.len());
+    put(buffer, body.y, &titles(app, room, theme));
+    let shown = files.iter().enumerate().skip(app.first);
+    for (y, (number, file)) in (body.y + 1..body.y + 1 + rows).zip(shown) {
+        put(buffer, y, &row(file, host, room, theme));
+        if number == app.row {
+            let line = Rect::new(0, y, body.width, 1);
+            buffer.set_style(line, theme.chosen());
+        }
+    }
+    if files.is_empty() && rows > 0 {
+        put(buffer, body.y + 1, &plain(nothing(app, host)));
+    }
+    if details > 0 {
+        let below = body.bottom() - details;
+        let chosen = files.get(app.row).copied();
+        for (y, text) in (below..).zip(in_full(chosen, host, room)) {
+            put(buffer, y, &plain(text));
+        }
+    }
+}
+
+/// The first row to show so that the chosen one is on the screen.
+fn visible(first: usize, row: usize, page: usize, length: usize) -> usize {
+    let first = first.min(row).min(length.saturating_sub(page));
+    first.max((row + 1).saturating_sub(page.max(1)))
+}
+
+fn nothing(app: &App, host: &Host) -> &'static str {
+    if host.files.is_empty() {
+        "Nobody holds a lock, as far as can be seen."
+    } else if app.choice.text.is_empty() {
+        "Nobody waits. w: show all locks."
+    } else {
+        "No lock has this text. Esc: show all locks."
+    }
+}
+
+/// What is left for the command and the path.
+fn flexible(room: usize) -> (usize, usize) {
+    let left = room.saturating_sub(WAITERS + LONGEST + KIND + PID + USER + 6);
+    let command = left * 2 / 5;
+    (command, left - command)
+}
+
+fn titles(app: &App, room: usize, theme: Theme) -> Row {
+    let (command, path) = flexible(room);
+    let mark = |this: Column, title: &str| {
+        let mark = match app.choice.reversed {
+            _ if app.choice.column != this => "",
+            false => "▼",
+            true => "▲",
+        };
+        format!("{title}{mark}")
+    };
+    let text = [
+        right(&mark(Column::Waiters, "WAIT"), WAITERS),
+        right(&mark(Column::Longest, "LONGEST"), LONGEST),
+        column(&mark(Column::Kind, "LOCK"), KIND),
+        right("PID", PID),
+        column("USER", USER),
+        column(&mark(Column::Holder, "HOLDER"), command),
+        column(&mark(Column::Path, "PATH"), path),
+    ];
+    vec![(text.join(" "), theme.columns())]
+}
+
+fn row(file: &File, host: &Host, room: usize, theme: Theme) -> Row {
+    let (command, path) = flexible(room);
+    let waits = match file.waiters.len() {
+        0 => "–".to_owned(),
+        number => number.to_string(),
+    };
+    let longest = file.longest().map(|since| waited(since, host));
+    let (pid, user, holder) = holder(file, command);
+    let style = if file.waiters.is_empty() {
+        Style::new()
+    } else {
+        theme.waiting()
+    };
+    let numbers = [
+        right(&waits, WAITERS),
+        right(&longest.unwrap_or_default(), LONGEST),
+    ];
+    let rest = [
+        String::new(),
+        column(&file.kind(), KIND),
+        right(&pid, PID),
+        column(&user, USER),
+        column(&holder, command),
+        tail(&file.path, path),
+    ];
+    vec![(numbers.join(" "), style), (rest.join(" "), Style::new())]
+}
+
+/// Pid, user and command of the first holder, and how many more there are.
+fn holder(file: &File, room: usize) -> (String, String, String) {
+    let Some((who, more)) = file.holder() else {
+        return ("?".into(), "?".into(), "unknown".into());
+    };
+    let command = match more {
+        0 => brief(&who.command).to_owned(),
+        more => {
+            let more = format!(" +{more}");
+            let room = room.saturating_sub(width(&more));
+            format!("{}{more}", head(brief(&who.command), room))
+        }
+    };
+    (who.pid.to_string(), who.user.clone(), command)
+}
+
+/// Path and command of the chosen file; else what cannot be seen.
+fn in_full(file: Option<&File>, host: &Host, room: usize) -> [String; 2] {
+    let path = file.map_or_else(String::new, |file| tail(&file.path, room));
+    let below = match (host.unseen.first(), file.and_then(File::holder)) {
+        (Some(unseen), None) => unseen.clone(),
+        (_, Some((who, _))) => format!("held by {} ({})", who.pid, who.command),
+        (None, None) => String::new(),
+    };
+    [path, below]
+}

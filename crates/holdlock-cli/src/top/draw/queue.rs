@@ -1,0 +1,109 @@
+//! One file: who holds its locks, and who waits in which order.
+
+use holdlock::inspect::Place;
+
+use super::{Row, Theme, column, plain, right, started, waited};
+use crate::top::model::{Held, Host, Wait, Who, kind_and_mode};
+use crate::top::text::tail;
+
+pub(super) fn lines(host: &Host, place: Place, room: usize, theme: Theme) -> Vec<Row> {
+    let Some(file) = host.file(place) else {
+        return vec![plain(
+            "Nobody has a lock on this file any more, and nobody waits for one.",
+        )];
+    };
+    let mut lines = vec![
+        vec![(tail(&file.path, room), theme.title())],
+        plain(format!("file {place}")),
+        plain(""),
+        vec![(titles("HELD", "RUNS FOR"), theme.columns())],
+    ];
+    lines.extend(file.locks.iter().flat_map(|lock| holders(lock, host)));
+    if file.locks.is_empty() {
+        lines.push(plain("  nobody: the next one is about to get it"));
+    }
+    lines.push(plain(""));
+    lines.push(vec![(titles("WAITS", "WAITS FOR"), theme.columns())]);
+    lines.extend(file.waiters.iter().map(|wait| waiter(wait, host, theme)));
+    if file.waiters.is_empty() {
+        lines.push(plain("  nobody"));
+    }
+    lines.extend(host.unseen.iter().flat_map(|text| [plain(""), plain(text)]));
+    lines
+}
+
+fn titles(what: &str, time: &str) -> String {
+    fields([what, "LOCK", "PID", "USER", "STATE", time, "COMMAND"])
+}
+
+/// The columns of both tables.
+fn fields([first, lock, pid, user, state, time, command]: [&str; 7]) -> String {
+    [
+        column(first, 5),
+        column(lock, 8),
+        right(pid, 7),
+        column(user, 8),
+        column(state, 9),
+        right(time, 9),
+        command.to_owned(),
+    ]
+    .join(" ")
+}
+
+fn holders(lock: &Held, host: &Host) -> Vec<Row> {
+    let name = kind_and_mode(lock.kind, lock.mode);
+    let mut lines: Vec<Row> = Vec::new();
+    for (number, who) in lock.keepers.iter().enumerate() {
+        // All keep the same lock: those who inherited it, or were left with it.
+        let first = if number == 0 { "" } else { "also" };
+        let runs = started(who.started, host);
+        lines.push(plain(person(first, &name, who, &runs)));
+    }
+    if lock.keepers.is_empty() {
+        lines.push(plain(format!(
+            "      {name}  by somebody who cannot be seen"
+        )));
+    }
+    if let Some(taker) = lock.inherited_from {
+        lines.push(plain(format!(
+            "      inherited: pid {taker} took it, and has ended or passed it on"
+        )));
+    }
+    if !lock.range.is_empty() {
+        lines.push(plain(format!("      {}", lock.range)));
+    }
+    lines
+}
+
+fn waiter(wait: &Wait, host: &Host, theme: Theme) -> Row {
+    let turn = format!("{:>4}.", wait.turn);
+    let mut name = kind_and_mode(wait.kind, wait.mode);
+    if !wait.range.is_empty() {
+        name.push('*');
+    }
+    let since = waited(wait.since, host);
+    match &wait.who {
+        Some(who) => {
+            let mut text = person(&turn, &name, who, &since);
+            text.push_str(&format!("  (runs for {})", started(who.started, host)));
+            if !wait.range.is_empty() {
+                text.push_str(&format!("  * {}", wait.range));
+            }
+            vec![(text, theme.waiting())]
+        }
+        None => plain(fields([
+            &turn,
+            &name,
+            "?",
+            "?",
+            "?",
+            &since,
+            "cannot be seen",
+        ])),
+    }
+}
+
+fn person(first: &str, lock: &str, who: &Who, time: &str) -> String {
+    let pid = who.pid.to_string();
+    fields([first, lock, &pid, &who.user, &who.state, time, &who.command])
+}

@@ -1,0 +1,219 @@
+//! `holdlock top`: who holds locks and who waits for them, live.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `source`, `seen` | looks at the host, at a small price, and remembers since when who waits |
+//! | `model` | what was seen, in words |
+//! | `app`, `sort` | which part of it is on the screen, and what the keys do to that |
+//! | `draw/` | one file for each view, into a grid of cells |
+//! | `screen` | from the grid to what a terminal is sent |
+//! | `terminal`, `keys` | the terminal: taking it, waiting for keys and signals, giving it back |
+//! | `text` | foreign text made harmless and cut to size |
+
+mod app;
+mod draw;
+mod keys;
+mod model;
+mod screen;
+mod seen;
+mod sort;
+mod source;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use crate::exit::{self, Failure, Outcome};
+use app::{App, Then};
+use draw::Theme;
+use keys::Keys;
+use screen::Screen;
+use source::Source;
+use terminal::{Event, Terminal};
+
+/// The shortest time between two looks.
+pub(crate) const SHORTEST: Duration = Duration::from_millis(100);
+
+/// For so long the rest of an arrow key may be on its way after its Esc.
+const REST_OF_KEY: Duration = Duration::from_millis(50);
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) interval: Duration,
+    pub(crate) once: bool,
+    pub(crate) size: Option<(u16, u16)>,
+    pub(crate) press: String,
+}
+
+pub(crate) fn top(settings: Settings) -> Outcome {
+    if settings.once {
+        return once(&settings);
+    }
+    let terminal = Terminal::open()?;
+    let trouble = |error| Failure::system("the terminal failed", error);
+    let mut top = Top::new(settings.interval, terminal);
+    // Who is not allowed to look at all should not see an empty list.
+    if let Some(message) = &top.source.host().trouble {
+        return Err(Failure::new(exit::OS_ERROR, message.clone()));
+    }
+    let end = top.run().map_err(trouble)?;
+    if let Some(number) = end {
+        top.terminal.die(number);
+    }
+    Ok(exit::SUCCESS)
+}
+
+/// One picture, as text.
+fn once(settings: &Settings) -> Outcome {
+    let mut source = Source::new();
+    source.look();
+    if let Some(message) = &source.host().trouble {
+        return Err(Failure::new(exit::OS_ERROR, message.clone()));
+    }
+    let size = settings.size.or_else(terminal::size).unwrap_or((80, 24));
+    let theme = Theme { color: false };
+    let mut app = App::new(settings.interval);
+    app.settle(source.host());
+    let mut picture = Screen::blank(size);
+    draw::draw(&mut picture, &mut app, source.host(), theme);
+    let mut keys = Keys::default();
+    let mut pressed = keys.feed(settings.press.as_bytes());
+    pressed.extend(keys.complete());
+    for key in pressed {
+        app.press(key, source.host());
+        picture = Screen::blank(size);
+        draw::draw(&mut picture, &mut app, source.host(), theme);
+    }
+    let text = screen::as_text(picture, !speaks_utf8());
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::output)?;
+    Ok(exit::SUCCESS)
+}
+
+/// Everything that is alive while we run.
+struct Top {
+    source: Source,
+    app: App,
+    screen: Screen,
+    theme: Theme,
+    keys: Keys,
+    terminal: Terminal,
+    next_look: Instant,
+}
+
+impl Top {
+    fn new(interval: Duration, terminal: Terminal) -> Top {
+        let mut source = Source::new();
+        source.look();
+        let mut app = App::new(interval);
+        app.settle(source.host());
+        Top {
+            source,
+            app,
+            screen: Screen::new(!speaks_utf8()),
+            theme: Theme {
+                color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            },
+            keys: Keys::default(),
+            terminal,
+            next_look: Instant::now() + interval,
+        }
+    }
+
+    /// Until somebody quits. Returns the signal that did, if one did.
+    fn run(&mut self) -> std::io::Result<Option<i32>> {
+        self.draw()?;
+        loop {
+            let event = self.terminal.wait(self.patience())?;
+            let then = match event {
+                Event::Closed => return Ok(None),
+                Event::Input(bytes) => {
+                    let keys = self.keys.feed(&bytes);
+                    self.press(keys)
+                }
+                Event::Nothing if self.keys.is_incomplete() => {
+                    let keys = self.keys.complete();
+                    self.press(keys)
+                }
+                Event::Nothing => Then::Draw,
+                Event::Signal(libc::SIGTSTP) => Then::Suspend,
+                // Continued after a stop that we were not asked about.
+                Event::Signal(libc::SIGCONT) => {
+                    self.terminal.take()?;
+                    Then::Repaint
+                }
+                Event::Signal(libc::SIGWINCH) => Then::Repaint,
+                Event::Signal(number) => return Ok(Some(number)),
+            };
+            match then {
+                Then::Quit => return Ok(None),
+                Then::Suspend => {
+                    self.terminal.suspend()?;
+                    self.screen.forget();
+                }
+                Then::Repaint => self.screen.forget(),
+                Then::Look => self.next_look = Instant::now(),
+                Then::Draw => {}
+            }
+            self.look_if_due();
+            self.draw()?;
+        }
+    }
+
+    fn press(&mut self, keys: Vec<keys::Key>) -> Then {
+        let mut last = Then::Draw;
+        for key in keys {
+            match self.app.press(key, self.source.host()) {
+                Then::Draw => {}
+                then @ (Then::Quit | Then::Suspend) => return then,
+                then => last = then,
+            }
+        }
+        last
+    }
+
+    /// How long to sleep if nothing happens.
+    fn patience(&self) -> Duration {
+        if self.keys.is_incomplete() {
+            REST_OF_KEY
+        } else if self.app.paused {
+            Duration::from_secs(3600)
+        } else {
+            self.next_look.saturating_duration_since(Instant::now())
+        }
+    }
+
+    fn look_if_due(&mut self) {
+        let now = Instant::now();
+        if !self.app.paused && now >= self.next_look {
+            self.source.look();
+            self.app.settle(self.source.host());
+            self.next_look = now + self.app.interval;
+        }
+    }
+
+    /// Writes what has changed; what a signal interrupted is written anew next time.
+    fn draw(&mut self) -> std::io::Result<()> {
+        let mut picture = Screen::blank(self.terminal.size());
+        draw::draw(&mut picture, &mut self.app, self.source.host(), self.theme);
+        let change = self.screen.change(picture);
+        if !change.is_empty() && !self.terminal.write(&change)? {
+            self.screen.forget();
+        }
+        Ok(())
+    }
+}
+
+/// Whether the terminal takes more than ASCII, as the locale says.
+fn speaks_utf8() -> bool {
+    let value = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    let value = value.unwrap_or_default().to_uppercase();
+    value.contains("UTF-8") || value.contains("UTF8")
+}

@@ -1,0 +1,222 @@
+//! What is shown: the library's snapshot, put into words once for each look.
+
+use std::time::{Instant, SystemTime};
+
+use holdlock::Mode;
+use holdlock::inspect::{self, Deadlock, Kind, LockedFile, Place, Process, Range, Snapshot};
+
+use super::seen::Seen;
+use super::text::clean;
+
+/// All locks of the host at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) at: SystemTime,
+    pub(super) now: Instant,
+    pub(super) files: Vec<File>,
+    pub(super) rings: Vec<Ring>,
+    pub(super) unseen: Vec<String>,
+    /// Why the last look failed.
+    pub(super) trouble: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct File {
+    pub(super) place: Place,
+    pub(super) path: String,
+    pub(super) locks: Vec<Held>,
+    pub(super) waiters: Vec<Wait>,
+}
+
+/// A lock and those who keep it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Held {
+    pub(super) kind: Kind,
+    pub(super) mode: Mode,
+    pub(super) range: String,
+    /// Who took it, where that is none of the keepers.
+    pub(super) inherited_from: Option<u32>,
+    pub(super) keepers: Vec<Who>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wait {
+    pub(super) kind: Kind,
+    pub(super) mode: Mode,
+    pub(super) range: String,
+    pub(super) turn: u32,
+    pub(super) who: Option<Who>,
+    /// Seen waiting since then.
+    pub(super) since: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Who {
+    pub(super) pid: u32,
+    pub(super) user: String,
+    pub(super) command: String,
+    pub(super) state: String,
+    pub(super) started: Option<SystemTime>,
+}
+
+/// Processes that wait for one another.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ring {
+    pub(super) certain: bool,
+    pub(super) steps: Vec<Step>,
+}
+
+/// Who waits, for which file, and who keeps that.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Step {
+    pub(super) waiter: Who,
+    pub(super) place: Place,
+    pub(super) path: String,
+    pub(super) holder: Who,
+}
+
+impl Host {
+    pub(super) fn locks(&self) -> usize {
+        self.files.iter().map(|file| file.locks.len()).sum()
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.files.iter().map(|file| file.waiters.len()).sum()
+    }
+
+    pub(super) fn file(&self, place: Place) -> Option<&File> {
+        self.files.iter().find(|file| file.place == place)
+    }
+}
+
+impl File {
+    /// Since when the longest wait is seen.
+    pub(super) fn longest(&self) -> Option<Instant> {
+        self.waiters.iter().map(|wait| wait.since).min()
+    }
+
+    /// The first of those who keep a lock, and how many more there are.
+    pub(super) fn holder(&self) -> Option<(&Who, usize)> {
+        let mut all = self.locks.iter().flat_map(|lock| &lock.keepers);
+        let first = all.next()?;
+        let more: std::collections::BTreeSet<u32> = all.map(|who| who.pid).collect();
+        Some((first, more.iter().filter(|pid| **pid != first.pid).count()))
+    }
+
+    /// Kind and mode of the first lock, or where none is held, of the first request.
+    pub(super) fn kind(&self) -> String {
+        let held = self.locks.first().map(|lock| (lock.kind, lock.mode));
+        let wanted = self.waiters.first().map(|wait| (wait.kind, wait.mode));
+        held.or(wanted)
+            .map(|(kind, mode)| kind_and_mode(kind, mode))
+            .unwrap_or_default()
+    }
+}
+
+/// `flock ex`
+pub(super) fn kind_and_mode(kind: Kind, mode: Mode) -> String {
+    let mode = match mode {
+        Mode::Shared => "sh",
+        _ => "ex",
+    };
+    format!("{kind} {mode}")
+}
+
+pub(super) fn files(snapshot: &Snapshot, seen: &Seen, now: Instant) -> Vec<File> {
+    let file = |file: &LockedFile| File {
+        place: file.place,
+        path: path(file),
+        locks: file.locks.iter().map(held).collect(),
+        waiters: waiters(file, seen, now),
+    };
+    snapshot.files.iter().map(file).collect()
+}
+
+pub(super) fn unseen(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.unseen.iter().map(ToString::to_string).collect()
+}
+
+pub(super) fn ring(deadlock: &Deadlock) -> Ring {
+    let steps = deadlock.steps.iter().map(|step| {
+        let path = step.path.as_ref().map(|path| path.to_string_lossy());
+        let path = path.map_or_else(|| format!("file {}", step.place), |path| clean(&path));
+        Step {
+            waiter: who(&step.waiter),
+            place: step.place,
+            path,
+            holder: who(&step.holder),
+        }
+    });
+    Ring {
+        certain: deadlock.certain,
+        steps: steps.collect(),
+    }
+}
+
+fn path(file: &LockedFile) -> String {
+    let mut path = match (&file.path, &file.mount_point) {
+        (Some(path), _) => path.to_string_lossy().into_owned(),
+        (None, Some(mount)) => format!("inode {} in {}", file.place.inode, mount.display()),
+        (None, None) => format!("file {}", file.place),
+    };
+    if file.elsewhere {
+        path.push_str(" [container]");
+    }
+    if file.removed {
+        path.push_str(" [removed]");
+    }
+    clean(&path)
+}
+
+fn held(lock: &inspect::Lock) -> Held {
+    Held {
+        kind: lock.kind,
+        mode: lock.mode,
+        range: range(lock.range),
+        inherited_from: lock.taker.filter(|_| lock.is_inherited()),
+        keepers: lock
+            .holders
+            .iter()
+            .map(|holder| who(&holder.process))
+            .collect(),
+    }
+}
+
+fn waiters(file: &LockedFile, seen: &Seen, now: Instant) -> Vec<Wait> {
+    let wait = |waiter: &inspect::Waiter| Wait {
+        kind: waiter.kind,
+        mode: waiter.mode,
+        range: range(waiter.range),
+        turn: waiter.turn,
+        who: waiter.process.as_ref().map(who),
+        since: waiter
+            .process
+            .as_ref()
+            .and_then(|process| seen.since(process.pid, file.place))
+            .unwrap_or(now),
+    };
+    file.waiters.iter().map(wait).collect()
+}
+
+/// Nothing for the whole file.
+fn range(range: Range) -> String {
+    match range.end {
+        _ if range == Range::WHOLE => String::new(),
+        Some(end) => format!("bytes {}–{end}", range.start),
+        None => format!("bytes {}–end", range.start),
+    }
+}
+
+fn who(process: &Process) -> Who {
+    let unknown = || "?".to_owned();
+    Who {
+        pid: process.pid,
+        user: process.user.as_deref().map_or_else(unknown, clean),
+        command: process.command.as_deref().map_or_else(unknown, clean),
+        state: process
+            .state
+            .map_or_else(unknown, |state| state.to_string()),
+        started: process.started,
+    }
+}

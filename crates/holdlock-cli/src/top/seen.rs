@@ -1,0 +1,61 @@
+//! How long each wait is known to last.
+//!
+//! The kernel does not tell when a wait began. So the first look that saw a process in a
+//! queue counts. Who got the lock and queued again between two looks is taken for one
+//! who waited all the time.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use holdlock::inspect::{Place, Snapshot};
+
+#[derive(Default)]
+pub(super) struct Seen(HashMap<(u32, Place), Instant>);
+
+impl Seen {
+    pub(super) fn update(&mut self, snapshot: &Snapshot, now: Instant) {
+        let waits = snapshot.files.iter().flat_map(|file| {
+            let pids = file.waiters.iter().filter_map(|waiter| {
+                let process = waiter.process.as_ref()?;
+                Some(process.pid)
+            });
+            pids.map(|pid| (pid, file.place))
+        });
+        self.keep(waits, now);
+    }
+
+    fn keep(&mut self, waits: impl Iterator<Item = (u32, Place)>, now: Instant) {
+        let before = std::mem::take(&mut self.0);
+        self.0 = waits
+            .map(|wait| (wait, before.get(&wait).copied().unwrap_or(now)))
+            .collect();
+    }
+
+    pub(super) fn since(&self, pid: u32, place: Place) -> Option<Instant> {
+        self.0.get(&(pid, place)).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_wait_lasts_while_it_is_seen() {
+        let place = |inode| Place {
+            major: 0,
+            minor: 1,
+            inode,
+        };
+        let first = Instant::now();
+        let later = first + Duration::from_secs(5);
+        let mut seen = Seen::default();
+        seen.keep([(7, place(1))].into_iter(), first);
+        seen.keep([(7, place(1)), (7, place(2))].into_iter(), later);
+        assert_eq!(seen.since(7, place(1)), Some(first));
+        assert_eq!(seen.since(7, place(2)), Some(later));
+        seen.keep([].into_iter(), later);
+        assert_eq!(seen.since(7, place(1)), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! Looking at the host, at a price that stays small.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use holdlock::inspect::Watch;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::model::{self, Host};
+use super::seen::Seen;
+use super::text::clean;
+
+/// A look at everything is paid for by so many times its duration without another one.
+/// It costs 80 ms for 1 000 locks of 500 processes; 0.3 ms where there are few.
+const REST: u32 = 150;
+
+pub(super) struct Source {
+    watch: Watch,
+    seen: Seen,
+    /// When everything is looked at afresh.
+    next_all: Instant,
+    host: Host,
+}
+
+impl Source {
+    pub(super) fn new() -> Source {
+        let now = Instant::now();
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Source {
+            watch: Watch::new(),
+            seen: Seen::default(),
+            next_all: now,
+            host: Host {
+                name: clean(name.trim()),
+                at: SystemTime::now(),
+                now,
+                files: Vec::new(),
+                rings: Vec::new(),
+                unseen: Vec::new(),
+                trouble: None,
+            },
+        }
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Looks. What was seen last remains where that fails, with the reason.
+    pub(super) fn look(&mut self) {
+        let all = Instant::now() >= self.next_all;
+        let before = processor_time();
+        let changed = if all {
+            self.watch.look_at_all()
+        } else {
+            self.watch.look()
+        };
+        self.host.now = Instant::now();
+        self.host.at = SystemTime::now();
+        match changed {
+            Ok(changed) => {
+                self.host.trouble = None;
+                // A deadlock also depends on what the ancestors of those who wait are doing.
+                if changed || all && self.host.waiting() > 0 {
+                    self.take_over();
+                }
+            }
+            Err(error) => self.host.trouble = Some(format!("cannot look: {error}")),
+        }
+        if all {
+            self.next_all = Instant::now() + processor_time().saturating_sub(before) * REST;
+        }
+    }
+
+    fn take_over(&mut self) {
+        let snapshot = self.watch.snapshot();
+        self.seen.update(snapshot, self.host.now);
+        self.host.files = model::files(snapshot, &self.seen, self.host.now);
+        self.host.unseen = model::unseen(snapshot);
+        let rings = snapshot.deadlocks();
+        self.host.rings = rings.iter().map(model::ring).collect();
+    }
+}
+
+/// What this thread has used. The time on the clock would not do: most of it the kernel lets pass
+/// until lock calls under way have finished.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.try_into().unwrap_or_default()
+}

@@ -1,0 +1,195 @@
+//! Taking the terminal over, and giving it back as it was: whatever ends us.
+
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::stdio::{stdin, stdout};
+use rustix::termios::{self, OptionalActions, Termios};
+
+use crate::exit::Failure;
+use crate::sys::signal_fd::SignalFd;
+
+/// How the terminal was; also for the panic hook, which knows nothing else.
+static BEFORE: OnceLock<Termios> = OnceLock::new();
+
+/// Whether we have it. Giving it back twice would move the cursor onto what was written since.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The other screen, without a cursor.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l";
+const LEAVE: &str = "\x1b[0m\x1b[?25h\x1b[?1049l";
+
+/// A terminal in our hands. Dropping it gives it back.
+pub(super) struct Terminal {
+    signals: SignalFd,
+}
+
+/// What made us wake up.
+pub(super) enum Event {
+    Input(Vec<u8>),
+    Signal(i32),
+    /// The time is over.
+    Nothing,
+    /// The terminal is gone.
+    Closed,
+}
+
+impl Terminal {
+    pub(super) fn open() -> Result<Terminal, Failure> {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() || dumb {
+            return Err(Failure::usage(
+                "top needs a terminal on standard input and output, and TERM to say which; \
+                 `holdlock list` prints the locks once, `holdlock top --once` a picture",
+            ));
+        }
+        let before = termios::tcgetattr(stdin())
+            .map_err(|error| Failure::system("cannot ask the terminal for its settings", error))?;
+        let _ = BEFORE.set(before);
+        let signals = SignalFd::new(&[
+            libc::SIGTERM,
+            libc::SIGINT,
+            libc::SIGHUP,
+            libc::SIGQUIT,
+            libc::SIGTSTP,
+            libc::SIGCONT,
+            libc::SIGWINCH,
+        ])
+        .map_err(|error| Failure::system("cannot wait for signals", error))?;
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            give_back();
+            hook(panic);
+        }));
+        let terminal = Terminal { signals };
+        terminal
+            .take()
+            .map_err(|error| Failure::system("cannot set the terminal up", error))?;
+        Ok(terminal)
+    }
+
+    /// From the background this stops us until we are in front.
+    pub(super) fn take(&self) -> io::Result<()> {
+        TAKEN.store(true, Ordering::Relaxed);
+        if let Some(before) = BEFORE.get() {
+            let mut raw = before.clone();
+            raw.make_raw();
+            termios::tcsetattr(stdin(), OptionalActions::Now, &raw)?;
+        }
+        let _ = self.write(ENTER);
+        Ok(())
+    }
+
+    /// As a job that the shell can continue.
+    pub(super) fn suspend(&self) -> io::Result<()> {
+        give_back();
+        crate::sys::signals::stop(libc::SIGTSTP, true);
+        self.take()
+    }
+
+    /// Ends as the signal would have ended us.
+    pub(super) fn die(self, number: i32) {
+        give_back();
+        self.signals.yield_to(number);
+    }
+
+    /// Columns and rows. Some terminals do not know theirs.
+    pub(super) fn size(&self) -> (u16, u16) {
+        size().unwrap_or((80, 24))
+    }
+
+    /// Sleeps until there is something to do.
+    pub(super) fn wait(&self, limit: Duration) -> io::Result<Event> {
+        let mut fds = [
+            PollFd::from_borrowed_fd(stdin(), PollFlags::IN),
+            PollFd::new(&self.signals, PollFlags::IN),
+        ];
+        let limit = limit.try_into().ok();
+        match poll(&mut fds, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(number) = self.signals.next() {
+            return Ok(Event::Signal(number));
+        }
+        if fds[0].revents().is_empty() {
+            return Ok(Event::Nothing);
+        }
+        let mut bytes = [0; 256];
+        match rustix::io::read(stdin(), &mut bytes) {
+            Ok(0) | Err(Errno::IO) => Ok(Event::Closed),
+            Ok(length) => Ok(Event::Input(bytes[..length].to_vec())),
+            Err(Errno::INTR | Errno::AGAIN) => Ok(Event::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes it, unless a signal comes while the terminal takes nothing. Returns whether
+    /// all was written.
+    pub(super) fn write(&self, text: &str) -> io::Result<bool> {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let mut fds = [
+                PollFd::from_borrowed_fd(stdout(), PollFlags::OUT),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            match poll(&mut fds, None) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
+            if fds[0].revents().is_empty() {
+                return Ok(false);
+            }
+            match some(rest) {
+                Ok(written) => rest = &rest[written..],
+                // The terminal is gone. Who waits next is told how.
+                Err(Errno::IO) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+pub(super) fn size() -> Option<(u16, u16)> {
+    let size = termios::tcgetwinsize(stdout()).ok()?;
+    (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// So much a terminal takes at once when it takes anything.
+const PIECE: usize = 256;
+
+fn some(bytes: &[u8]) -> rustix::io::Result<usize> {
+    match rustix::io::write(stdout(), &bytes[..bytes.len().min(PIECE)]) {
+        Ok(written) => Ok(written),
+        Err(Errno::INTR | Errno::AGAIN) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// The screen and the settings from before. Nobody is left to tell when that fails, and a
+/// terminal that takes nothing must not keep us.
+fn give_back() {
+    if !TAKEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
+    let patience = Duration::from_millis(200).try_into().ok();
+    let mut fds = [PollFd::from_borrowed_fd(stdout(), PollFlags::OUT)];
+    if poll(&mut fds, patience.as_ref()) == Ok(1) {
+        let _ = some(LEAVE.as_bytes());
+    }
+    if let Some(before) = BEFORE.get() {
+        let _ = termios::tcsetattr(stdin(), OptionalActions::Now, before);
+    }
+}

@@ -1,0 +1,155 @@
+//! A signal to those who hold a lock, and to nobody else.
+//!
+//! A process number may belong to somebody else by the time a signal is sent. So each
+//! process is held on to by a pidfd from the time it was shown, and just before the signal
+//! is sent its number must be a holder's still: while that pidfd's process lives,
+//! nobody else can have the number.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, SystemTime};
+
+use holdlock::inspect::{self, Process, State};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::TROUBLE;
+use super::signal::name;
+use super::view::View;
+use crate::exit::{self, Failure};
+use crate::show::text;
+
+/// A holder that was shown.
+struct Target<'v> {
+    process: &'v Process,
+    pid: Pid,
+    handle: OwnedFd,
+}
+
+/// Sends the signal to the holders, and returns to which.
+pub(super) fn send(view: &View, signal: Signal, sure: bool) -> Result<Vec<Pid>, Failure> {
+    let targets = targets(view);
+    if targets.is_empty() || !sure && !is_wanted(&targets, signal)? {
+        exit::warn(&format!("{}: nothing sent", text::path(&view.path)));
+        return Ok(Vec::new());
+    }
+    let now = View::of(view.path.clone())?;
+    let mut sent = Vec::new();
+    let mut failed = Vec::new();
+    for target in &targets {
+        let shown = text::process(target.process);
+        let holds = now
+            .holders()
+            .iter()
+            .any(|holder| holder.pid == target.process.pid);
+        if !holds {
+            exit::warn(&format!(
+                "{shown} holds the lock no more: nothing sent to it"
+            ));
+            continue;
+        }
+        match pidfd_send_signal(&target.handle, signal) {
+            Ok(()) => {
+                exit::warn(&format!(
+                    "{} sent to {shown}{}",
+                    name(signal),
+                    delay(target, signal)
+                ));
+                sent.push(target.pid);
+            }
+            // It has ended by itself.
+            Err(Errno::SRCH) => {}
+            Err(error) => failed.push(format!("cannot send {} to {shown}: {error}", name(signal))),
+        }
+    }
+    if failed.is_empty() {
+        Ok(sent)
+    } else {
+        Err(Failure::new(TROUBLE, failed.join("\nholdlock: ")))
+    }
+}
+
+/// The holders, except for ourselves and those who wait for our answer.
+fn targets(view: &View) -> Vec<Target<'_>> {
+    let us = std::process::id();
+    let family = inspect::ancestors(us);
+    let mut targets = Vec::new();
+    for process in view.holders() {
+        if process.pid == us || family.contains(&process.pid) {
+            exit::warn(&format!(
+                "{} has started this command: nothing is sent to it",
+                text::process(process)
+            ));
+        } else if let Some(target) = target(process) {
+            targets.push(target);
+        }
+    }
+    targets
+}
+
+fn target(process: &Process) -> Option<Target<'_>> {
+    let pid = Pid::from_raw(process.pid.try_into().ok()?)?;
+    let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let now = Process::of(process.pid)?;
+    is_same_start(process.started, now.started).then_some(Target {
+        process,
+        pid,
+        handle,
+    })
+}
+
+/// The start is reckoned from the time since boot, which has hundredths of a second.
+fn is_same_start(before: Option<SystemTime>, now: Option<SystemTime>) -> bool {
+    let (Some(before), Some(now)) = (before, now) else {
+        return before == now;
+    };
+    let apart = now
+        .duration_since(before)
+        .or_else(|_| before.duration_since(now));
+    apart.is_ok_and(|apart| apart < Duration::from_millis(100))
+}
+
+/// Asks on the terminal, which is not where standard input and output need to be.
+fn is_wanted(targets: &[Target<'_>], signal: Signal) -> Result<bool, Failure> {
+    let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty");
+    let Ok(mut terminal) = terminal else {
+        return Err(Failure::usage(
+            "there is no terminal to ask whether to send the signal; --yes sends it without asking",
+        ));
+    };
+    let names = targets.iter().map(|target| text::process(target.process));
+    let names = names.collect::<Vec<_>>().join(" and to ");
+    let question = format!("send {} to {names}? [y/N] ", name(signal));
+    let mut answer = String::new();
+    terminal
+        .write_all(question.as_bytes())
+        .and_then(|()| BufReader::new(terminal).read_line(&mut answer))
+        .map_err(|error| Failure::system("cannot ask on the terminal", error))?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}
+
+/// A process that is stopped gets most signals only when it goes on.
+fn delay(target: &Target<'_>, signal: Signal) -> &'static str {
+    let stopped = target.process.state == Some(State::Stopped);
+    let works = [Signal::KILL, Signal::CONT, Signal::STOP].contains(&signal);
+    if stopped && !works {
+        "; it gets it when it goes on (CONT)"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_the_same_within_what_the_clock_tells() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let later = |millis| Some(start + Duration::from_millis(millis));
+        assert!(is_same_start(Some(start), later(10)) && is_same_start(later(10), Some(start)));
+        assert!(!is_same_start(Some(start), later(200)));
+        assert!(!is_same_start(Some(start), None) && is_same_start(None, None));
+    }
+}

@@ -1,0 +1,224 @@
+//! `holdlock graph`: who keeps whom waiting.
+
+mod support;
+
+use serde_json::Value;
+use support::peers::has;
+use support::{Finished, Place, Running, wait_for};
+
+/// Takes the one lock, says so, and when told takes the other one.
+const TWO: &str = r#"
+import fcntl, sys, threading
+own, other = open(sys.argv[1], 'w'), open(sys.argv[2], 'w')
+fcntl.flock(own, fcntl.LOCK_EX)
+print('held', flush=True)
+sys.stdin.readline()
+if len(sys.argv) > 3:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+fcntl.flock(other, fcntl.LOCK_EX)
+"#;
+
+fn holder(place: &Place, own: &str, other: &str, more: &[&str]) -> Running {
+    let mut command = place.command("python3");
+    command.args(["-c", TWO, own, other]).args(more);
+    let mut running = Running::start_with_stdin(command);
+    running.expect_line("held");
+    running
+}
+
+fn go_on(running: &mut Running) {
+    running.let_go();
+    running.expect_waiting();
+}
+
+fn document(finished: &Finished) -> Value {
+    serde_json::from_slice(&finished.stdout).unwrap()
+}
+
+#[test]
+fn a_chain_begins_with_who_waits_for_nothing() {
+    let place = Place::new();
+    if !has("python3") {
+        return;
+    }
+    let culprit = place.hold(&["./a"]);
+    let mut middle = holder(&place, "b", "a", &[]);
+    go_on(&mut middle);
+    let last = Running::start(place.holdlock(["run", "-s", "./b", "true"]));
+    last.expect_waiting();
+    let finished = place.run(["graph", "./b"]);
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    let directory = place.join("").display().to_string();
+    let text = finished.text().replace(&directory, "");
+    let starts = [
+        format!("pid {} (", culprit.pid()),
+        "`- holds a, exclusive flock".to_owned(),
+        format!("   `- waits 1: pid {} (", middle.pid()),
+        "      `- holds b, exclusive flock".to_owned(),
+        format!("         `- waits 1: pid {} (", last.pid()),
+    ];
+    assert_eq!(text.lines().count(), starts.len(), "{text}");
+    for (line, start) in text.lines().zip(starts) {
+        assert!(line.starts_with(&start), "{start}: {text}");
+    }
+    assert!(text.trim_end().ends_with("shared flock"), "{text}");
+}
+
+#[test]
+fn a_ring_is_marked_and_is_1() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let (mut one, mut two) = (holder(&place, "a", "b", &[]), holder(&place, "b", "a", &[]));
+    go_on(&mut one);
+    go_on(&mut two);
+    let behind = Running::start(place.holdlock(["run", "./a", "true"]));
+    behind.expect_waiting();
+    let finished = place.run(["graph", "./a"]);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    let text = finished.text();
+    assert!(
+        text.starts_with("deadlock 1: none of these can ever go on\n"),
+        "{text}"
+    );
+    assert!(text.matches("[deadlock 1]").count() >= 2, "{text}");
+    let mark = |line: &&str| line.contains(&format!("pid {} ", behind.pid()));
+    let line = text.lines().find(mark).expect("is there");
+    assert!(
+        !line.contains("deadlock"),
+        "who waits behind a ring is not in it: {line}"
+    );
+
+    let finished = place.run(["graph", "--json", "./a"]);
+    assert_eq!(finished.code(), 1);
+    let document = document(&finished);
+    let ring = &document["deadlocks"][0];
+    assert_eq!(
+        (&ring["certain"], ring["steps"].as_array().unwrap().len()),
+        (&Value::Bool(true), 2)
+    );
+    let edges = document["edges"].as_array().unwrap();
+    assert_eq!(edges.iter().filter(|edge| edge["deadlock"] == 0).count(), 4);
+    assert_eq!(edges.len(), 5);
+
+    let dot = place.run(["graph", "--dot", "./a"]);
+    assert!(
+        dot.text().starts_with("digraph ") && dot.text().contains("color=red"),
+        "{dot:?}"
+    );
+    let svg = place.run(["graph", "--svg", "./a"]);
+    assert_eq!(
+        svg.text().matches("class=\"waits ring\"").count(),
+        2,
+        "{}",
+        svg.text()
+    );
+    assert!(svg.text().starts_with("<svg ") && svg.text().ends_with("</svg>\n"));
+}
+
+#[test]
+fn a_ring_with_threads_in_it_is_only_possible() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let mut one = holder(&place, "a", "b", &["threads"]);
+    let mut two = holder(&place, "b", "a", &[]);
+    go_on(&mut one);
+    go_on(&mut two);
+    let finished = place.run(["graph", "./a"]);
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert!(
+        finished.text().starts_with("possible deadlock 1: "),
+        "{}",
+        finished.text()
+    );
+    let document = document(&place.run(["graph", "--json", "./a"]));
+    assert_eq!(document["deadlocks"][0]["certain"], false);
+}
+
+#[test]
+fn a_wait_for_the_end_of_a_process_is_part_of_a_ring() {
+    if !has("flock") {
+        return;
+    }
+    let place = Place::new();
+    let mut nested = place.command("flock");
+    nested.args(["-o", "x", "sh", "-c", "flock x true; exit $?"]);
+    let _nested = Running::start(nested);
+    let finished = wait_for("the ring", || {
+        let finished = place.run(["graph", "--json", "./"]);
+        (finished.code() == 1).then_some(finished)
+    });
+    let document = document(&finished);
+    let edges = document["edges"].as_array().unwrap();
+    assert_eq!(
+        edges.iter().filter(|edge| edge["type"] == "ends").count(),
+        1
+    );
+    let text = place.run(["graph", "./"]);
+    assert!(
+        text.text().contains("waits for the end of pid "),
+        "{}",
+        text.text()
+    );
+}
+
+#[test]
+fn what_nobody_waits_for_is_left_out_unless_asked_for() {
+    let place = Place::new();
+    let idle = place.hold(&["./idle"]);
+    let _busy = place.hold(&["./busy"]);
+    let waiter = Running::start(place.holdlock(["run", "./busy", "true"]));
+    waiter.expect_waiting();
+    let shows = |words: &[&str], path: &str| {
+        let finished = place.run(["graph"].iter().chain(words));
+        let path = format!("{} ", place.join(path).display());
+        finished.text().replace(',', " ").contains(&path)
+    };
+    assert!(shows(&[], "busy") && !shows(&[], "idle"));
+    assert!(shows(&["--all"], "idle"));
+    assert!(shows(&["./idle"], "idle") && !shows(&["./idle"], "busy"));
+    let named = place.run(["graph", "./idle"]);
+    let expected = format!("pid {} ", idle.pid());
+    assert!(named.text().starts_with(&expected), "{}", named.text());
+}
+
+#[test]
+fn nothing_is_an_empty_answer_in_every_form() {
+    let place = Place::new();
+    assert_eq!(place.run(["graph", "./none"]).text(), "");
+    for form in ["--json", "--dot", "--svg"] {
+        let finished = place.run(["graph", form, "./none"]);
+        assert_eq!(finished.code(), 0, "{form}");
+        assert!(!finished.text().contains("pid"), "{form}");
+    }
+    assert_eq!(place.run(["graph", "--svg=x.svg", "./none"]).code(), 0);
+    let picture = std::fs::read_to_string(place.join("x.svg")).unwrap();
+    assert!(picture.contains("0 requests wait"), "{picture}");
+    assert_eq!(place.run(["graph", "--svg=no/x.svg", "./none"]).code(), 73);
+    assert_eq!(place.run(["graph", "--dot", "--json"]).code(), 64);
+}
+
+#[test]
+fn a_lock_is_held_up_by_what_its_command_waits_for() {
+    let place = Place::new();
+    let culprit = place.hold(&["./a"]);
+    let script = "\"$HOLDLOCK\" run -q ./a true; exit $?";
+    let outer = Running::start(place.holdlock(["run", "./b", "sh", "-c", script]));
+    wait_for("the command to wait", || {
+        let list = place.run(["list", "-n", "--waiting", "-o", "pid", "./a"]);
+        (list.text().lines().count() == 2).then_some(())
+    });
+    let last = Running::start(place.holdlock(["run", "./b", "true"]));
+    last.expect_waiting();
+    let finished = place.run(["graph", "./b"]);
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    let text = finished.text();
+    let begin = format!("pid {} ", culprit.pid());
+    assert!(text.starts_with(&begin), "{text}");
+    let outer = format!("its end is waited for by pid {} ", outer.pid());
+    assert!(text.contains(&outer), "{text}");
+    assert_eq!(text.lines().count(), 6, "{text}");
+}

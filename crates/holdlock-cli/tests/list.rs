@@ -1,0 +1,295 @@
+//! `holdlock list`: all locks of the host.
+
+mod support;
+
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::{Value, json};
+use support::peers::{has, python, skipped};
+use support::{Finished, Place, Running};
+
+fn document(finished: &Finished) -> Value {
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    serde_json::from_slice(&finished.stdout).unwrap()
+}
+
+fn lines(finished: &Finished) -> Vec<Vec<&str>> {
+    let lines = finished.text().lines();
+    lines
+        .map(|line| line.split_whitespace().collect())
+        .collect()
+}
+
+#[test]
+fn whatever_lslocks_shows_is_shown() {
+    if !has("lslocks") || !has("python3") || !has("flock") {
+        return;
+    }
+    let place = Place::new();
+    let mut peers = vec![
+        python(&place, "flock", "flock"),
+        python(&place, "posix", "posix"),
+        python(&place, "ofd", "ofd"),
+        python(&place, "ofd-range", "ofd-range"),
+        python(&place, "lease", "lease"),
+        place.hold(&["./with space"]),
+    ];
+    if rustix::process::geteuid().is_root() && has("setpriv") {
+        std::fs::write(place.join("theirs"), "").unwrap();
+        let mut other = place.command("setpriv");
+        let theirs = place.join("theirs");
+        std::os::unix::fs::chown(&theirs, Some(65534), None).unwrap();
+        let lock = std::fs::File::open(&theirs).unwrap();
+        other.stdin(lock);
+        other.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "sh",
+            "-c",
+        ]);
+        other.arg("flock 0 && echo held && exec sleep 30");
+        let mut other = Running::start(other);
+        other.expect_line("held");
+        peers.push(other);
+    } else {
+        skipped("locks of another user need root and setpriv");
+    }
+    let waiter = Running::start(place.holdlock(["run", "-s", "./flock", "true"]));
+    waiter.expect_waiting();
+    let mut lslocks = place.command("lslocks");
+    lslocks.args([
+        "-J",
+        "-o",
+        "PID,TYPE,MODE,START,END,INODE,PATH,COMMAND,BLOCKER",
+    ]);
+    let theirs = document(&Running::start(lslocks).finish());
+    let ours = document(&place.run(["list", "--json", "./"]));
+    let inodes: Vec<u64> = std::fs::read_dir(place.join("."))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().ino())
+        .collect();
+    let mut compared = 0;
+    for lock in theirs["locks"].as_array().unwrap() {
+        if lock["inode"]
+            .as_u64()
+            .is_some_and(|inode| inodes.contains(&inode))
+        {
+            assert!(has_as_well(&ours, lock), "{lock} is not in {ours:#}");
+            compared += 1;
+        }
+    }
+    assert!(
+        compared > peers.len(),
+        "{compared} of {} in {theirs}",
+        peers.len()
+    );
+}
+
+/// Where lslocks knows only the mount point it says `/mnt/...`.
+fn is_as_good(file: &Value, theirs: &Value) -> bool {
+    let Some(theirs) = theirs.as_str() else {
+        return true;
+    };
+    let ours = file["path"].as_str();
+    match theirs.strip_suffix("...") {
+        Some(below) => {
+            let point = file["mount_point"].as_str();
+            ours.or(point)
+                .is_some_and(|path| path.starts_with(below.trim_end_matches('/')))
+        }
+        None => ours == Some(theirs),
+    }
+}
+
+/// Whether our document has a lock or a request which lslocks tells of.
+fn has_as_well(ours: &Value, theirs: &Value) -> bool {
+    let mode = theirs["mode"].as_str().unwrap();
+    let waits = mode.ends_with('*');
+    let exclusive = mode.starts_with("WRITE");
+    let kind = match theirs["type"].as_str().unwrap() {
+        "OFDLCK" => "ofd".to_owned(),
+        other => other.to_lowercase(),
+    };
+    // To lslocks, 0 is the end of the file.
+    let end = theirs["end"].as_u64().filter(|end| *end != 0);
+    let range = json!({"start": theirs["start"], "end": end});
+    let pid = theirs["pid"].as_i64().filter(|pid| *pid > 0);
+    let files = ours["files"].as_array().unwrap();
+    let here = files
+        .iter()
+        .filter(|file| file["place"]["inode"] == theirs["inode"]);
+    here.into_iter().any(|file| {
+        let path = is_as_good(file, &theirs["path"]);
+        let locks = file[if waits { "waiters" } else { "locks" }]
+            .as_array()
+            .unwrap();
+        path && locks.iter().any(|lock| {
+            let people = if waits {
+                json!([lock])
+            } else {
+                lock["holders"].clone()
+            };
+            let people = people.as_array().unwrap().clone();
+            let named = |pid: i64| people.iter().any(|one| one["process"]["pid"] == pid);
+            lock["kind"] == kind.as_str()
+                && lock["mode"] == if exclusive { "exclusive" } else { "shared" }
+                && lock["range"] == range
+                && pid.is_none_or(|pid| named(pid) || lock["taker"] == pid)
+                && !people.is_empty()
+        })
+    })
+}
+
+#[test]
+fn waiters_stand_below_their_lock_in_their_order() {
+    let place = Place::new();
+    let holder = place.hold(&["./x"]);
+    let waiters: Vec<Running> = (0..3)
+        .map(|_| {
+            let waiter = Running::start(place.holdlock(["run", "./x", "true"]));
+            waiter.expect_waiting();
+            waiter
+        })
+        .collect();
+    let finished = place.run([
+        "list",
+        "-n",
+        "-o",
+        "pid,state,mode,kind,blocker,range",
+        "./x",
+    ]);
+    let [held, first, second, third] = lines(&finished).try_into().unwrap();
+    let pid = holder.pid().to_string();
+    assert_eq!(held, [&pid, "held", "exclusive", "flock", "-", "all"]);
+    for (turn, line, waiter) in [(1, first, 0), (2, second, 1), (3, third, 2)] {
+        let waiter = waiters[waiter].pid().to_string();
+        let turn = turn.to_string();
+        let expected = [&waiter, "waits", &turn, "exclusive", "flock", &pid, "all"];
+        assert_eq!(line, expected);
+    }
+}
+
+#[test]
+fn columns_are_those_asked_for() {
+    let place = Place::new();
+    let holder = place.hold(&["./x"]);
+    let finished = place.run(["list", "-o", "PATH,pid,fd,size,process", "./x"]);
+    let pid = holder.pid().to_string();
+    let path = place.join("x").display().to_string();
+    let [head, line] = lines(&finished).try_into().unwrap();
+    assert_eq!(head, ["PATH", "PID", "FD", "SIZE", "PROCESS"]);
+    assert_eq!(
+        (line[0], line[1], line[3]),
+        (path.as_str(), pid.as_str(), "0")
+    );
+    let all = place.run(["list", "--output-all", "./x"]);
+    let head = all.text().lines().next().unwrap();
+    for name in [
+        "CONTAINER",
+        "CGROUP",
+        "DEVICE",
+        "INODE",
+        "TAKER",
+        "UID",
+        "PROCESS STARTED",
+    ] {
+        assert!(head.contains(name), "{name}: {head}");
+    }
+    let usual = place.run(["list", "./x"]);
+    assert!(usual.text().contains(" ago"), "{}", usual.text());
+    assert_eq!(place.run(["list", "-o", "nothing"]).code(), 64);
+}
+
+#[test]
+fn filters_leave_out_the_rest() {
+    let place = Place::new();
+    std::fs::create_dir(place.join("sub")).unwrap();
+    let one = place.hold(&["./sub/one"]);
+    let two = place.hold(&["-s", "./two"]);
+    let waiter = Running::start(place.holdlock(["run", "./two", "true"]));
+    waiter.expect_waiting();
+    let pids = |words: &[&str]| -> Vec<u32> {
+        let words = ["list", "-n", "-o", "pid", "./"].iter().chain(words);
+        let finished = place.run(words);
+        assert_eq!(finished.code(), 0, "{finished:?}");
+        let mut pids: Vec<u32> = finished
+            .text()
+            .lines()
+            .map(|pid| pid.trim().parse().unwrap())
+            .collect();
+        pids.sort_unstable();
+        pids
+    };
+    let sorted = |mut pids: Vec<u32>| {
+        pids.sort_unstable();
+        pids
+    };
+    assert_eq!(pids(&[]), sorted(vec![one.pid(), two.pid(), waiter.pid()]));
+    assert_eq!(pids(&["--waiting"]), sorted(vec![two.pid(), waiter.pid()]));
+    assert_eq!(pids(&["--pid", &one.pid().to_string()]), [one.pid()]);
+    assert!(pids(&["--kind", "posix", "--family=ofd"]).is_empty());
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!(pids(&["--user", &uid.to_string()]).len(), 3);
+    assert!(pids(&["--user", "nobody-of-this-name"]).is_empty());
+    let below = place.run(["list", "-n", "-o", "pid", "./sub"]);
+    assert_eq!(below.text().trim(), one.pid().to_string());
+    let filtered = document(&place.run(["list", "--json", "--pid", &waiter.pid().to_string()]));
+    assert_eq!(filtered["files"][0]["locks"], json!([]));
+    assert_eq!(
+        filtered["files"][0]["waiters"][0]["process"]["pid"],
+        waiter.pid()
+    );
+}
+
+#[test]
+fn locks_of_others_have_a_path_where_it_was_asked_for() {
+    if !rustix::process::geteuid().is_root() || !has("setpriv") {
+        return skipped("to be another user needs root and setpriv");
+    }
+    let place = Place::new();
+    let holder = place.hold(&["./x"]);
+    for words in ["list -n -o pid,path .", "list -n -o pid,path ./x"] {
+        let script =
+            format!("setpriv --reuid=65534 --regid=65534 --clear-groups \"$HOLDLOCK\" {words}");
+        let finished = Running::start(place.shell(&script)).finish();
+        if finished.code() == 127 || finished.stderr.contains("failed to execute") {
+            return skipped("another user cannot run the program from here");
+        }
+        let expected = [
+            holder.pid().to_string(),
+            place.join("x").display().to_string(),
+        ];
+        assert_eq!(lines(&finished), [expected], "{finished:?}");
+    }
+}
+
+#[test]
+fn no_locks_are_0() {
+    let place = Place::new();
+    let finished = place.run(["list", "-n", "./"]);
+    assert_eq!((finished.code(), finished.text()), (0, ""));
+    let empty = document(&place.run(["list", "--json", "./"]));
+    assert_eq!(
+        (&empty["version"], &empty["files"]),
+        (&json!(1), &json!([]))
+    );
+    assert_eq!(place.run(["list", "--waiting", "-x"]).code(), 64);
+    let full = Running::start(place.shell("\"$HOLDLOCK\" list > /dev/full")).finish();
+    assert_eq!(full.code(), 71);
+}
+
+#[test]
+fn on_a_terminal_lines_are_as_wide_as_it_is() {
+    let place = Place::new();
+    let _holder = place.hold(&["./x"]);
+    let script = "stty cols 60; \"$HOLDLOCK\" list -o pid,state,command ./; echo done";
+    let mut terminal = support::terminal::Terminal::start(&place, script);
+    let seen = terminal.read_until("done");
+    let line = seen
+        .lines()
+        .find(|line| line.contains("held"))
+        .expect("is shown");
+    let count = line.trim_end().chars().count();
+    assert!(count == 60 && line.contains('…'), "{count}: {line:?}");
+}

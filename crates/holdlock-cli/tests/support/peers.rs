@@ -1,0 +1,53 @@
+//! Other programs that take locks.
+
+use std::process::{Command, Stdio};
+
+use super::{Place, Running};
+
+/// Whether a program is there; says so where it is not.
+pub(crate) fn has(program: &str) -> bool {
+    let found = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .is_ok();
+    if !found {
+        skipped(&format!("{program} is not installed"));
+    }
+    found
+}
+
+/// What could not be tested here.
+pub(crate) fn skipped(why: &str) {
+    println!("SKIPPED {why}");
+}
+
+/// Takes a lock of a kind, says `held`, and lets go by an unlock when it reads `unlock`; else it
+/// keeps the lock until its standard input ends.
+const LOCKER: &str = r#"
+import fcntl, struct, sys
+kind, path = sys.argv[1:3]
+file = open(path, 'a+')
+def ofd(type, start=0, length=0):
+    fcntl.fcntl(file, 37, struct.pack('hhqqi4x', type, 0, start, length, 0))
+{'flock': lambda: fcntl.flock(file, fcntl.LOCK_EX),
+ 'posix': lambda: fcntl.lockf(file, fcntl.LOCK_EX, 10, 5),
+ 'ofd': lambda: ofd(fcntl.F_WRLCK),
+ 'ofd-range': lambda: ofd(fcntl.F_RDLCK, 7, 3),
+ 'lease': lambda: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK),
+}[kind]()
+print('held', flush=True)
+for line in sys.stdin:
+    if line == 'unlock\n':
+        fcntl.flock(file, fcntl.LOCK_UN)
+        print('unlocked', flush=True)
+"#;
+
+/// A python which holds a lock of this kind on a file, certainly by now.
+pub(crate) fn python(place: &Place, kind: &str, path: &str) -> Running {
+    let mut command = place.command("python3");
+    command.args(["-c", LOCKER, kind, path]);
+    let mut running = Running::start_with_stdin(command);
+    running.expect_line("held");
+    running
+}

@@ -1,0 +1,237 @@
+//! `holdlock who`: who holds a lock and who waits for it.
+
+mod support;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::peers::{has, python};
+use support::{Place, Running, is_gone, wait_for};
+
+/// The words of the line that begins so.
+fn words(text: &str, start: &str) -> Vec<String> {
+    let line = text
+        .lines()
+        .find(|line| line.trim_start().starts_with(start));
+    let line = line.unwrap_or_else(|| panic!("no line {start:?} in\n{text}"));
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_held_lock_is_0_and_a_free_or_missing_one_is_1() {
+    let place = Place::new();
+    let finished = place.run(["who", "L"]);
+    let path = place.locks().join("L.lock").display().to_string();
+    assert_eq!(finished.code(), 1);
+    assert_eq!(
+        finished.text(),
+        format!("{path}: free, there is no such file\n")
+    );
+    let holder = place.hold(&["L"]);
+    assert_eq!(place.run(["who", "L"]).code(), 0);
+    let quiet = place.run(["who", "-q", "L"]);
+    assert_eq!(
+        (quiet.code(), quiet.text(), quiet.stderr.as_str()),
+        (0, "", "")
+    );
+    let by_path = place.run(["who", "./locks/L.lock"]);
+    assert_eq!(by_path.code(), 0);
+    holder.finish();
+    let finished = place.run(["who", "L"]);
+    assert_eq!(
+        (finished.code(), finished.text()),
+        (1, format!("{path}: free\n").as_str())
+    );
+}
+
+#[test]
+fn everything_that_goes_wrong_is_2() {
+    let place = Place::new();
+    std::fs::write(place.join("file"), "").unwrap();
+    for words in [
+        &["who"][..],
+        &["who", "L", "M"],
+        &["who", "--no-such-option", "L"],
+        &["who", ""],
+        &["who", "--yes", "L"],
+        &["who", "./file/below"],
+    ] {
+        let finished = place.run(words);
+        assert_eq!(finished.code(), 2, "{words:?}");
+        assert!(finished.stderr.starts_with("holdlock: "), "{finished:?}");
+    }
+    let finished = Running::start(place.shell("\"$HOLDLOCK\" who L > /dev/full")).finish();
+    assert_eq!(finished.code(), 2);
+    assert!(finished.stderr.contains("standard output"), "{finished:?}");
+    assert_eq!(place.run(["who", "--help"]).code(), 0);
+}
+
+#[test]
+fn holder_and_waiters_are_named_in_the_order_of_the_queue() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let first = Running::start(place.holdlock(["run", "-s", "L", "true"]));
+    first.expect_waiting();
+    let second = Running::start(place.holdlock(["run", "L", "true"]));
+    second.expect_waiting();
+    let finished = place.run(["who", "L"]);
+    let text = finished.text();
+    assert!(
+        text.contains("L.lock: held, exclusive flock; 2 wait\n"),
+        "{text}"
+    );
+    let line = words(text, "holds");
+    assert_eq!(line[1], holder.pid().to_string());
+    assert_eq!(&line[3..5], ["exclusive", "flock"]);
+    assert!(text.contains("PROCESS STARTED") && line.contains(&"ago".to_owned()));
+    let line = words(text, "waits 1");
+    assert_eq!(
+        (&line[2], line[4].as_str()),
+        (&first.pid().to_string(), "shared")
+    );
+    let line = words(text, "waits 2");
+    assert_eq!(
+        (&line[2], line[4].as_str()),
+        (&second.pid().to_string(), "exclusive")
+    );
+    assert!(text.contains(" run L true"), "the whole command: {text}");
+}
+
+#[test]
+fn who_keeps_the_lock_of_a_taker_that_has_ended_is_named() {
+    let place = Place::new();
+    let script = "exec 9<&0; sh -c 'echo $$; read line <&9' & exit 0";
+    let words = ["run", "--exec", "L", "--", "sh", "-c", script];
+    let mut taker = Running::start_with_stdin(place.holdlock(words));
+    let heir = taker.read_line();
+    let pid = taker.pid();
+    wait_for("the taker to end", || is_gone(pid.into()).then_some(()));
+    let finished = place.run(["who", "L"]);
+    assert_eq!(finished.code(), 0);
+    let note = format!("taken by pid {pid}, which has ended; kept by pid {heir}");
+    assert!(finished.text().contains(&note), "{}", finished.text());
+}
+
+#[test]
+fn a_removed_file_that_is_still_held_stands_beside_the_new_one() {
+    let place = Place::new();
+    let old = place.hold(&["L"]);
+    std::fs::remove_file(place.locks().join("L.lock")).unwrap();
+    let finished = place.run(["who", "L"]);
+    assert_eq!(finished.code(), 0);
+    assert!(finished.text().contains("free, there is no such file\n"));
+    std::fs::write(place.locks().join("L.lock"), "").unwrap();
+    if !has("flock") {
+        return;
+    }
+    let mut flock = place.command("flock");
+    flock.args(["locks/L.lock", "sh", "-c", "echo held; read line"]);
+    let mut new = Running::start_with_stdin(flock);
+    new.expect_line("held");
+    let finished = place.run(["who", "--json", "L"]);
+    let document: Value = serde_json::from_slice(&finished.stdout).unwrap();
+    let holder =
+        |at: usize| document["files"][at]["locks"][0]["holders"][0]["process"]["pid"].clone();
+    assert_eq!(document["files"][0]["removed"], false);
+    assert_eq!(holder(0), new.pid());
+    assert_eq!(document["files"][1]["removed"], true);
+    assert_eq!(holder(1), old.pid());
+    let finished = place.run(["who", "L"]);
+    let removed = "a removed file of this name (inode ";
+    assert!(finished.text().contains(removed), "{}", finished.text());
+}
+
+#[test]
+fn locks_that_do_not_see_each_other_are_warned_of() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let _posix = python(&place, "posix", "x");
+    let one = place.run(["who", "./x"]);
+    assert_eq!((one.code(), one.stderr.as_str()), (0, ""));
+    assert!(
+        one.text().contains("10-EOF") || one.text().contains("5-14"),
+        "{}",
+        one.text()
+    );
+    let _flock = python(&place, "flock", "x");
+    let both = place.run(["who", "./x"]);
+    assert!(both.stderr.contains("do not see each other"), "{both:?}");
+    assert!(both.text().contains("exclusive posix") && both.text().contains("exclusive flock"));
+}
+
+#[test]
+fn a_lease_is_shown_and_is_no_lock() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let _lease = python(&place, "lease", "x");
+    let finished = place.run(["who", "./x"]);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert!(
+        finished.text().contains("free; a lease"),
+        "{}",
+        finished.text()
+    );
+}
+
+#[test]
+fn the_document_says_who_and_whether() {
+    let place = Place::new();
+    let holder = place.hold(&["-s", "L"]);
+    let waiter = Running::start(place.holdlock(["run", "L", "true"]));
+    waiter.expect_waiting();
+    let finished = place.run(["who", "--json", "L"]);
+    let document: Value = serde_json::from_slice(&finished.stdout).unwrap();
+    assert_eq!(
+        (document["version"].as_u64(), document["held"].as_bool()),
+        (Some(1), Some(true))
+    );
+    assert_eq!(
+        document["path"],
+        place.locks().join("L.lock").display().to_string()
+    );
+    assert_eq!(document["exists"], true);
+    assert_eq!(document["waited_s"], Value::Null);
+    let file = &document["files"][0];
+    assert_eq!(file["locks"][0]["mode"], "shared");
+    assert_eq!(file["locks"][0]["range"]["end"], Value::Null);
+    assert_eq!(
+        file["locks"][0]["holders"][0]["process"]["pid"],
+        holder.pid()
+    );
+    assert_eq!(file["waiters"][0]["turn"], 1);
+    assert_eq!(file["waiters"][0]["process"]["pid"], waiter.pid());
+}
+
+#[test]
+fn a_stopped_holder_is_said_to_be_stopped() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    holder.signal(Signal::STOP);
+    let text = wait_for("the holder to be stopped", || {
+        let finished = place.run(["who", "L"]);
+        finished
+            .text()
+            .contains("stopped")
+            .then(|| finished.text().to_owned())
+    });
+    assert!(text.contains("STATE"), "{text}");
+    holder.signal(Signal::CONT);
+}
+
+#[test]
+fn a_name_cannot_command_the_terminal() {
+    let place = Place::new();
+    let _holder = place.hold(&["./\x1b[31m\n\u{202e}x"]);
+    for words in [
+        ["who", "./\x1b[31m\n\u{202e}x"],
+        ["list", "./"],
+        ["graph", "./"],
+    ] {
+        let finished = place.run(words);
+        let strange = |c: char| c == '\x1b' || c == '\u{202e}';
+        assert!(!finished.text().contains(strange), "{finished:?}");
+    }
+}

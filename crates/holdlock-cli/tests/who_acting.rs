@@ -1,0 +1,157 @@
+//! `holdlock who` that waits until a lock is free, or sends a signal to who holds it.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::peers::{has, python};
+use support::terminal::Terminal;
+use support::{Place, Running};
+
+#[test]
+fn a_wait_ends_with_the_release_and_is_in_nobodys_way() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let mut holder = python(&place, "flock", "x");
+    let mut waiting = Running::start(place.holdlock(["who", "--wait", "./x"]));
+    assert!(waiting.read_line().ends_with("x: held, exclusive flock"));
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let pid = waiting.pid().to_string();
+    assert!(!locks.split_whitespace().any(|word| word == pid));
+    // The holder lives on.
+    holder.say("unlock\n");
+    holder.expect_line("unlocked");
+    let finished = waiting.finish();
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    assert!(finished.text().contains("x: free after "), "{finished:?}");
+}
+
+#[test]
+fn a_wait_notices_the_end_of_the_holder_at_once() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let mut waiting = Running::start(place.holdlock(["who", "--wait", "L"]));
+    waiting.read_line();
+    // By now a second passes between two looks.
+    std::thread::sleep(Duration::from_millis(2500));
+    let begin = Instant::now();
+    holder.finish();
+    assert_eq!(waiting.finish().code(), 1);
+    assert!(
+        begin.elapsed() < Duration::from_millis(800),
+        "{:?}",
+        begin.elapsed()
+    );
+}
+
+#[test]
+fn a_wait_that_runs_out_is_0() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let begin = Instant::now();
+    let finished = place.run(["who", "--wait=300ms", "L"]);
+    assert_eq!(finished.code(), 0);
+    assert!(begin.elapsed() >= Duration::from_millis(300));
+    let still = format!("still held after 0 s, by pid {}", holder.pid());
+    assert!(finished.text().contains(&still), "{}", finished.text());
+    let document = place.run(["who", "--wait=10ms", "--json", "L"]);
+    let document: Value = serde_json::from_slice(&document.stdout).unwrap();
+    assert!(document["waited_s"].as_f64() >= Some(0.01), "{document}");
+}
+
+#[test]
+fn without_a_terminal_a_signal_needs_a_yes() {
+    if !has("setsid") {
+        return;
+    }
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let script = "setsid -w \"$HOLDLOCK\" who --signal TERM L";
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.code(), 2);
+    assert!(finished.stderr.contains("--yes"), "{finished:?}");
+    assert!(finished.text().contains("holds"), "shown nevertheless");
+    let ended = holder.finish();
+    assert_eq!(ended.code(), 0, "nobody has ended it: {ended:?}");
+}
+
+#[test]
+fn the_signal_reaches_who_holds_and_not_who_waits() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let waiter = Running::start(place.holdlock(["run", "L", "echo", "ran"]));
+    waiter.expect_waiting();
+    let words = [
+        "who", "--signal", "sigterm", "--yes", "--wait", "--json", "L",
+    ];
+    let finished = place.run(words);
+    assert_eq!(finished.code(), 1, "{finished:?}");
+    let document: Value = serde_json::from_slice(&finished.stdout).unwrap();
+    assert_eq!(document["signalled"], serde_json::json!([holder.pid()]));
+    assert!(
+        finished.stderr.contains("TERM sent to pid "),
+        "{finished:?}"
+    );
+    let waiter = waiter.finish();
+    assert_eq!((waiter.code(), waiter.text()), (0, "ran\n"));
+    assert_eq!(holder.finish().code(), 128 + 15);
+}
+
+#[test]
+fn on_a_terminal_it_asks_before_it_sends() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    for (answer, code) in [("n\n", 0), ("\n", 0), ("y\n", 1)] {
+        let wait = if code == 1 { "--wait" } else { "" };
+        let script = format!("\"$HOLDLOCK\" who {wait} --signal TERM L; echo code $?");
+        let mut terminal = Terminal::start(&place, &script);
+        terminal.expect("send TERM to pid ");
+        terminal.expect("[y/N]");
+        terminal.press(answer);
+        terminal.expect(if code == 1 {
+            "TERM sent to pid "
+        } else {
+            "nothing sent"
+        });
+        terminal.expect(&format!("code {code}"));
+        terminal.finish();
+    }
+    assert_eq!(holder.finish().code(), 128 + 15);
+}
+
+#[test]
+fn who_has_let_go_meanwhile_is_not_signalled() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let mut holder = python(&place, "flock", "x");
+    let script = "\"$HOLDLOCK\" who --signal KILL --wait ./x; echo code $?";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("[y/N]");
+    holder.say("unlock\n");
+    holder.expect_line("unlocked");
+    // Somebody else has it by now, who was not asked about.
+    let other = python(&place, "flock", "x");
+    terminal.press("y\n");
+    terminal.expect("holds the lock no more: nothing sent to it");
+    assert_eq!(other.finish().code(), 0);
+    terminal.expect("code 1");
+    assert_eq!(holder.finish().code(), 0);
+}
+
+#[test]
+fn what_has_started_us_is_not_signalled() {
+    let place = Place::new();
+    let script = "\"$HOLDLOCK\" who --signal KILL --yes L; echo $?";
+    let finished = place.run(["run", "L", "sh", "-c", script]);
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert!(finished.text().ends_with("\n0\n"), "{finished:?}");
+    assert!(
+        finished.stderr.contains("has started this command"),
+        "{finished:?}"
+    );
+}

@@ -1,0 +1,68 @@
+"""File locks for the critical sections of processes.
+
+>>> import tempfile
+>>> from holdlock import FileLock, Timeout
+>>> with FileLock(tempfile.mkdtemp() + "/index.lock", timeout=5):
+...     print("nobody else is here")
+nobody else is here
+
+:class:`FileLock` is the lock. :class:`Timeout` is what it raises when others hold the lock for
+too long. The module can stand in for ``filelock``: the names are the same.
+"""
+
+from __future__ import annotations
+
+from ._descriptor import lock_descriptor, unlock_descriptor
+from ._errors import Cancelled, Deadlock, SoftFileLockLifetimeWarning, Timeout
+from ._file_lock import BaseFileLock, FileLock, UnixFileLock, WindowsFileLock
+from ._native import AcquireReturnProxy, CancelToken, Process, __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._types import CloseErrorPolicy, ContextErrorPolicy, LockOptions
+
+#: Whether the kernel has flock(2).
+has_fcntl: bool = True
+
+#: Names that are seldom used, or cost time to import: where they are.
+_LAZY: dict[str, str] = {
+    "CloseErrorPolicy": "._types",
+    "ContextErrorPolicy": "._types",
+    "LockOptions": "._types",
+}
+
+
+def __getattr__(name: str) -> object:
+    where = _LAZY.get(name)
+    if where is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(where, __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
+__all__ = [
+    "AcquireReturnProxy",
+    "BaseFileLock",
+    "CancelToken",
+    "Cancelled",
+    "CloseErrorPolicy",
+    "ContextErrorPolicy",
+    "Deadlock",
+    "FileLock",
+    "LockOptions",
+    "Process",
+    "SoftFileLockLifetimeWarning",
+    "Timeout",
+    "UnixFileLock",
+    "WindowsFileLock",
+    "__version__",
+    "has_fcntl",
+    "lock_descriptor",
+    "unlock_descriptor",
+]

@@ -1,0 +1,180 @@
+//! Which Python exception stands for which error.
+
+use std::ffi::OsStr;
+use std::io;
+
+use holdlock::Error;
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::process::Process;
+use crate::state::Trouble;
+
+/// Why there is no lock.
+pub(crate) enum Failure {
+    Trouble(Trouble),
+    /// By a token, or by `cancel_check`.
+    Cancelled,
+    /// At the end of the time limit.
+    HeldByThisThread,
+    HeldByAnotherThread,
+    Raised(PyErr),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Failure {
+        Failure::Trouble(trouble)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Trouble(Trouble::Library(error))
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Failure {
+        Failure::Raised(error)
+    }
+}
+
+impl Failure {
+    /// As an exception. `name` is the lock file as the caller has named it.
+    pub(crate) fn raise(self, py: Python<'_>, name: &OsStr) -> PyErr {
+        let raised = match self {
+            Failure::Raised(error) => Ok(error),
+            Failure::Cancelled => make(py, "Cancelled", (name,)).map(PyErr::from_value),
+            Failure::HeldByThisThread => held_here(py, name, "this thread, by another lock object"),
+            Failure::HeldByAnotherThread => held_here(py, name, "another thread of this process"),
+            Failure::Trouble(trouble) => trouble_raised(py, trouble, name),
+        };
+        raised.unwrap_or_else(|error| error)
+    }
+}
+
+fn held_here(py: Python<'_>, name: &OsStr, by: &str) -> PyResult<PyErr> {
+    let by = format!("pid {} ({by})", std::process::id());
+    make(py, "Timeout", (name, by)).map(PyErr::from_value)
+}
+
+fn trouble_raised(py: Python<'_>, trouble: Trouble, name: &OsStr) -> PyResult<PyErr> {
+    let shown = name.display();
+    let deadlock = |what: String| make(py, "Deadlock", (what,)).map(PyErr::from_value);
+    match trouble {
+        Trouble::Library(error) => library_raised(py, error, name),
+        Trouble::Inherited => Ok(PyRuntimeError::new_err(format!(
+            "lock '{shown}' was held when this process was forked off; make a new lock in the child"
+        ))),
+        Trouble::Upgrade => deadlock(format!(
+            "Deadlock: lock '{shown}' is held shared and asked for exclusively; release it first"
+        )),
+        Trouble::Nested => deadlock(format!(
+            "Deadlock: lock '{shown}' is acquired again by a signal handler of the thread that \
+             waits for it"
+        )),
+        Trouble::NotOurs => Ok(PyRuntimeError::new_err(format!(
+            "lock '{shown}' is held by another thread"
+        ))),
+        Trouble::Nan => Ok(PyValueError::new_err(
+            "timeout must be a number of seconds, not nan",
+        )),
+        Trouble::Unmade => Ok(PyRuntimeError::new_err(
+            "the lock was not initialised: __init__() of the base class was not called",
+        )),
+    }
+}
+
+fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr> {
+    match error {
+        Error::TimedOut(conflict) | Error::WouldBlock(conflict) => {
+            let timeout = make(py, "Timeout", (name,))?;
+            timeout.setattr("_conflict", Conflict { conflict })?;
+            Ok(PyErr::from_value(timeout))
+        }
+        Error::Cancelled { .. } => make(py, "Cancelled", (name,)).map(PyErr::from_value),
+        Error::Deadlock { ref ring, .. } => {
+            let shown = name.display();
+            let what = match ring {
+                Some(ring) => format!("Deadlock: lock '{shown}': {ring}"),
+                None => format!(
+                    "Deadlock: lock '{shown}' is already held by this thread, by another lock \
+                     object; use one object, or is_singleton=True, to acquire it again"
+                ),
+            };
+            make(py, "Deadlock", (what,)).map(PyErr::from_value)
+        }
+        Error::RemovedWhileHeld(_) => Ok(os_error(libc::EAGAIN, &message(&error), name)),
+        Error::Open { ref source, .. }
+        | Error::Unsupported { ref source, .. }
+        | Error::System { ref source, .. } => Ok(system_error(source, &message(&error), name)),
+        error => Ok(PyOSError::new_err(error.to_string())),
+    }
+}
+
+/// What the library says, without the path: Python's exceptions add that themselves.
+fn message(error: &Error) -> String {
+    let whole = error.to_string();
+    let path = format!("{}: ", error.path().display());
+    whole.strip_prefix(&path).unwrap_or(&whole).to_owned()
+}
+
+/// By its number, Python picks the class: PermissionError and so on.
+pub(crate) fn os_error(number: i32, message: &str, name: &OsStr) -> PyErr {
+    PyOSError::new_err((number, message.to_owned(), name.to_owned()))
+}
+
+fn system_error(source: &io::Error, message: &str, name: &OsStr) -> PyErr {
+    match source.raw_os_error() {
+        Some(number) => os_error(number, message, name),
+        // A path with a zero byte in it.
+        None if source.kind() == io::ErrorKind::InvalidInput => {
+            PyValueError::new_err(message.to_owned())
+        }
+        None => os_error(libc::EIO, message, name),
+    }
+}
+
+/// An exception of the package's own.
+fn make<'py, A>(py: Python<'py>, class: &str, arguments: A) -> PyResult<Bound<'py, PyAny>>
+where
+    A: pyo3::call::PyCallArgs<'py>,
+{
+    py.import("holdlock._errors")?
+        .getattr(class)?
+        .call1(arguments)
+}
+
+/// Who was in the way. Looked up when first asked for.
+#[pyclass(frozen, module = "holdlock._native")]
+pub(crate) struct Conflict {
+    conflict: Box<holdlock::Conflict>,
+}
+
+#[pymethods]
+impl Conflict {
+    /// The processes that have the lock.
+    fn holders(&self, py: Python<'_>) -> Vec<Process> {
+        let holders = py.detach(|| self.conflict.holders());
+        holders.iter().cloned().map(Process::from).collect()
+    }
+
+    /// The holders in words; None where none is known.
+    fn description(&self, py: Python<'_>) -> Option<String> {
+        let holders = py.detach(|| self.conflict.holders());
+        const NAMED: usize = 3;
+        let mut words: Vec<String> = holders.iter().take(NAMED).map(in_words).collect();
+        if let Some(more) = holders.len().checked_sub(NAMED).filter(|more| *more > 0) {
+            words.push(format!("and {more} more"));
+        }
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
+fn in_words(holder: &holdlock::Process) -> String {
+    if holder.pid == std::process::id() {
+        format!("{holder} (this process)")
+    } else {
+        holder.to_string()
+    }
+}

@@ -1,0 +1,414 @@
+//! What one lock object knows: who holds it, how often, and in which thread.
+//!
+//! The mutex is never kept while a thread waits, nor while Python code runs.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use holdlock::{CancelToken, FileLock, Mode, OwnedGuard, Request};
+
+use crate::live;
+
+/// What the threads of the process are to one object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// Each holds for itself.
+    Apart,
+    /// They hold together; any of them may release.
+    Together,
+    /// One of them holds, the others wait.
+    Exclude,
+}
+
+/// What a request does if nothing else is said.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) timeout: f64,
+    pub(crate) blocking: bool,
+    pub(crate) poll_interval: f64,
+}
+
+impl Settings {
+    /// Whether a request by these settings may wait at all.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.blocking && self.timeout != 0.0
+    }
+}
+
+/// Why a request went wrong.
+pub(crate) enum Trouble {
+    Library(holdlock::Error),
+    /// The object was held when this process was forked off.
+    Inherited,
+    /// Held shared, asked for exclusively.
+    Upgrade,
+    /// A signal handler asks for what its own thread is waiting for.
+    Nested,
+    /// Another thread holds it.
+    NotOurs,
+    /// The constructor was not called.
+    Unmade,
+    /// The time limit is no number.
+    Nan,
+}
+
+impl From<holdlock::Error> for Trouble {
+    fn from(error: holdlock::Error) -> Trouble {
+        Trouble::Library(error)
+    }
+}
+
+/// How an attempt ended.
+pub(crate) enum Attempt {
+    /// Was held by this thread already.
+    Again,
+    /// Taken anew.
+    Taken,
+    /// Somebody else has it. The error is there if it was the library that said so.
+    Busy(Option<holdlock::Error>),
+}
+
+/// The lock as it is held by one thread, or by all.
+struct Hold {
+    /// The thread; 0: all.
+    thread: u64,
+    /// Gone when the thread has ended.
+    alive: Weak<()>,
+    settings: Settings,
+    counter: usize,
+    mode: Mode,
+    guard: Option<OwnedGuard>,
+    /// A descriptor of the lock file that can be written to, for who was lent it.
+    lent: Option<File>,
+    /// The thread that took it.
+    taker: u64,
+}
+
+/// What an object knows, between threads.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+}
+
+struct State {
+    generation: u32,
+    /// Held when this process was forked off.
+    inherited: bool,
+    lock: Option<Arc<FileLock>>,
+    threads: Threads,
+    settings: Settings,
+    mode: Mode,
+    holds: Vec<Hold>,
+    /// Threads that wait, each with the token that ends its wait.
+    waiting: Vec<(u64, CancelToken)>,
+}
+
+/// A number for this thread that is never used again, unlike the system's.
+fn this_thread() -> u64 {
+    THREAD.with(|thread| thread.0)
+}
+
+fn this_thread_lives() -> Weak<()> {
+    THREAD.with(|thread| Arc::downgrade(&thread.1))
+}
+
+thread_local! {
+    static THREAD: (u64, Arc<()>) = {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        (NEXT.fetch_add(1, Ordering::Relaxed), Arc::new(()))
+    };
+}
+
+impl Shared {
+    pub(crate) fn new(threads: Threads, settings: Settings, mode: Mode) -> Shared {
+        Shared {
+            state: Mutex::new(State {
+                generation: live::generation(),
+                inherited: false,
+                lock: None,
+                threads,
+                settings,
+                mode,
+                holds: Vec::new(),
+                waiting: Vec::new(),
+            }),
+        }
+    }
+
+    #[inline]
+    fn state(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.generation != live::generation() {
+            state.become_child();
+        }
+        state
+    }
+
+    pub(crate) fn threads(&self) -> Threads {
+        self.state().threads
+    }
+
+    pub(crate) fn is_held_together(&self) -> bool {
+        self.threads() == Threads::Together
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.state().mode
+    }
+
+    /// The opened lock; None before the first acquisition.
+    pub(crate) fn opened(&self) -> Option<Arc<FileLock>> {
+        self.state().lock.clone()
+    }
+
+    /// Keeps an opened lock, unless another thread was quicker.
+    pub(crate) fn keep(&self, lock: FileLock) -> Arc<FileLock> {
+        self.state().lock.get_or_insert(Arc::new(lock)).clone()
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let state = self.state();
+        state.hold().map_or(state.settings, |hold| hold.settings)
+    }
+
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Settings)) {
+        let mut state = self.state();
+        if state.threads == Threads::Apart {
+            change(&mut state.hold_mut().settings);
+        } else {
+            change(&mut state.settings);
+            let settings = state.settings;
+            state
+                .holds
+                .iter_mut()
+                .for_each(|hold| hold.settings = settings);
+        }
+    }
+
+    pub(crate) fn counter(&self) -> usize {
+        self.state().hold().map_or(0, |hold| hold.counter)
+    }
+
+    /// One attempt, which does not wait. None where the lock file has yet to be opened.
+    #[inline]
+    pub(crate) fn attempt(&self, mode: Option<Mode>) -> Result<Option<Attempt>, Trouble> {
+        let mut state = self.state();
+        let mode = mode.unwrap_or(state.mode);
+        if let Some(attempt) = state.join(mode)? {
+            return Ok(Some(attempt));
+        }
+        let Some(lock) = &state.lock else {
+            return Ok(None);
+        };
+        match lock.acquire_owned(Request::new(mode).try_once().stays_in_thread()) {
+            Ok(guard) => {
+                state.commit(guard, mode);
+                Ok(Some(Attempt::Taken))
+            }
+            Err(error) if error.is_conflict() => Ok(Some(Attempt::Busy(Some(error)))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Before a wait: looks once more whether this thread can join a holder, and if not enters it
+    /// among those who wait.
+    pub(crate) fn begin_wait(&self, mode: Mode, token: &CancelToken) -> Result<bool, Trouble> {
+        let mut state = self.state();
+        if let Some(Attempt::Again) = state.join(mode)? {
+            return Ok(true);
+        }
+        let me = this_thread();
+        if state.waiting.iter().any(|(thread, _)| *thread == me) {
+            return Err(Trouble::Nested);
+        }
+        state.waiting.push((me, token.clone()));
+        Ok(false)
+    }
+
+    /// After a wait, with what it came to.
+    pub(crate) fn end_wait(&self, guard: Option<(OwnedGuard, Mode)>) {
+        let mut state = self.state();
+        let me = this_thread();
+        state.waiting.retain(|(thread, _)| *thread != me);
+        if let Some((guard, mode)) = guard {
+            state.commit(guard, mode);
+        }
+    }
+
+    /// Gives the lock back, if it was acquired as often as it was released, or by `force`.
+    #[inline]
+    pub(crate) fn release(&self, force: bool) -> Result<(), Trouble> {
+        let mut state = self.state();
+        let apart = state.threads == Threads::Apart;
+        let mut left = Vec::new();
+        if force && apart {
+            left = state.leave_ended();
+        }
+        let mut ours = None;
+        let excludes = state.threads == Threads::Exclude;
+        if let Some(hold) = state.hold_if_any()
+            && hold.counter > 0
+        {
+            if excludes && !force && hold.taker != this_thread() {
+                return Err(Trouble::NotOurs);
+            }
+            hold.counter -= 1;
+            if force || hold.counter == 0 {
+                hold.counter = 0;
+                hold.lent = None;
+                ours = hold.guard.take();
+            }
+        }
+        drop(state);
+        let result = ours.map_or(Ok(()), OwnedGuard::release);
+        for guard in left {
+            let _ = guard.release();
+        }
+        Ok(result?)
+    }
+
+    pub(crate) fn release_at_exit(&self, alone: bool) -> Result<(), Trouble> {
+        let ours = match self.state() {
+            state if state.threads == Threads::Apart => true,
+            state if alone => state.threads != Threads::Apart,
+            _ => false,
+        };
+        if ours { self.release(true) } else { Ok(()) }
+    }
+
+    /// A descriptor of the locked file for who wants to write to it: the lock's own can only be
+    /// read. Closing it does not unlock.
+    pub(crate) fn lend(&self) -> i32 {
+        let mut state = self.state();
+        let Some(hold) = state.hold_if_any() else {
+            return -1;
+        };
+        let Some(guard) = &hold.guard else {
+            return -1;
+        };
+        let own = guard.as_fd().as_raw_fd();
+        hold.lent = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(PathBuf::from(format!("/proc/self/fd/{own}")))
+            .ok();
+        hold.lent.as_ref().map_or(own, AsRawFd::as_raw_fd)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        live::leave(self);
+    }
+}
+
+impl State {
+    #[cold]
+    fn become_child(&mut self) {
+        self.generation = live::generation();
+        self.inherited |= self.holds.iter().any(|hold| hold.counter > 0);
+        for hold in &mut self.holds {
+            hold.counter = 0;
+            hold.guard = None;
+            hold.lent = None;
+        }
+        self.waiting.clear();
+    }
+
+    fn key(&self) -> u64 {
+        match self.threads {
+            Threads::Apart => this_thread(),
+            Threads::Together | Threads::Exclude => 0,
+        }
+    }
+
+    fn hold(&self) -> Option<&Hold> {
+        let key = self.key();
+        self.holds.iter().find(|hold| hold.thread == key)
+    }
+
+    #[inline]
+    fn hold_if_any(&mut self) -> Option<&mut Hold> {
+        let key = self.key();
+        self.holds.iter_mut().find(|hold| hold.thread == key)
+    }
+
+    fn hold_mut(&mut self) -> &mut Hold {
+        let key = self.key();
+        let position = self.holds.iter().position(|hold| hold.thread == key);
+        let position = position.unwrap_or_else(|| {
+            // Threads that have ended and hold nothing will not come again.
+            self.holds.retain(|hold| {
+                hold.counter > 0 || hold.thread == 0 || hold.alive.strong_count() > 0
+            });
+            self.holds.push(Hold {
+                thread: key,
+                alive: this_thread_lives(),
+                settings: self.settings,
+                counter: 0,
+                mode: self.mode,
+                guard: None,
+                lent: None,
+                taker: 0,
+            });
+            self.holds.len() - 1
+        });
+        &mut self.holds[position]
+    }
+
+    /// Acquires once more what is held already. None: it is not.
+    #[inline]
+    fn join(&mut self, mode: Mode) -> Result<Option<Attempt>, Trouble> {
+        if self.inherited {
+            return Err(Trouble::Inherited);
+        }
+        let excludes = self.threads == Threads::Exclude;
+        match self.hold_if_any() {
+            Some(hold) if hold.counter > 0 => {
+                if excludes && hold.taker != this_thread() {
+                    return Ok(Some(Attempt::Busy(None)));
+                }
+                if hold.mode == Mode::Shared && mode == Mode::Exclusive {
+                    return Err(Trouble::Upgrade);
+                }
+                hold.counter += 1;
+                Ok(Some(Attempt::Again))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    #[inline]
+    fn commit(&mut self, guard: OwnedGuard, mode: Mode) {
+        let hold = self.hold_mut();
+        hold.guard = Some(guard);
+        hold.counter = 1;
+        hold.mode = mode;
+        hold.taker = this_thread();
+        if self.threads == Threads::Together {
+            // Who waits can hold it together with this thread.
+            for (_, wait) in &self.waiting {
+                wait.cancel();
+            }
+        }
+    }
+
+    /// What threads held that have ended without releasing it.
+    fn leave_ended(&mut self) -> Vec<OwnedGuard> {
+        let ended = self
+            .holds
+            .iter_mut()
+            .filter(|hold| hold.alive.strong_count() == 0);
+        ended
+            .filter_map(|hold| {
+                hold.counter = 0;
+                hold.lent = None;
+                hold.guard.take()
+            })
+            .collect()
+    }
+}
