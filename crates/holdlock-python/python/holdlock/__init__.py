@@ -19,6 +19,8 @@ from ._native import AcquireReturnProxy, CancelToken, Process, __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._compat import install_as_filelock, uninstall_as_filelock
+    from ._soft._lock import SoftFileLock
     from ._types import CloseErrorPolicy, ContextErrorPolicy, LockOptions
 
 #: Whether the kernel has flock(2).
@@ -29,13 +31,18 @@ _LAZY: dict[str, str] = {
     "CloseErrorPolicy": "._types",
     "ContextErrorPolicy": "._types",
     "LockOptions": "._types",
+    "SoftFileLock": "._soft._lock",
+    "install_as_filelock": "._compat",
+    "uninstall_as_filelock": "._compat",
 }
 
 
 def __getattr__(name: str) -> object:
     where = _LAZY.get(name)
     if where is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ._compat import missing
+
+        raise missing(__name__, name)
     from importlib import import_module
 
     value = globals()[name] = getattr(import_module(where, __name__), name)
@@ -57,12 +64,15 @@ __all__ = [
     "FileLock",
     "LockOptions",
     "Process",
+    "SoftFileLock",
     "SoftFileLockLifetimeWarning",
     "Timeout",
     "UnixFileLock",
     "WindowsFileLock",
     "__version__",
     "has_fcntl",
+    "install_as_filelock",
     "lock_descriptor",
+    "uninstall_as_filelock",
     "unlock_descriptor",
 ]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 
 from ._kernel import is_local
 from ._marker import Owner
@@ -40,7 +39,7 @@ def host() -> str:
     Whatever is not printable ASCII, and ``?`` itself, is written ``?xx`` in hexadecimal. (filelock
     shortens names of over 253 characters; Linux has none.)
     """
-    raw = os.fsencode(socket.gethostname())
+    raw = os.fsencode(os.uname().nodename)
     name = "".join(
         chr(byte) if 0x21 <= byte <= 0x7E and byte != 0x3F else f"?{byte:02x}" for byte in raw
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from typing import Callable
 
@@ -63,7 +62,7 @@ def _name(descriptor: int, path: str) -> bool | None:
 
 
 def _publish_by_another_name(path: str, mode: int, *, exact: bool) -> int | None:
-    aside = f"{path}.new.{os.getpid()}.{secrets.token_hex(8)}"
+    aside = f"{path}.new.{os.getpid()}.{os.urandom(8).hex()}"
     descriptor = create(aside, mode, path)
 
     def name_it() -> bool:

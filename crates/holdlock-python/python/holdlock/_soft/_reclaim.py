@@ -19,7 +19,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import time
 
 from . import _kernel
@@ -75,7 +74,7 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 
 def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> int | None:
-    aside = f"{path}.break.{os.getpid()}.{secrets.token_hex(16)}"
+    aside = f"{path}.break.{os.getpid()}.{os.urandom(16).hex()}"
     ours = create(aside, mode, path)
     taken = False
     try:
