@@ -19,7 +19,9 @@ from ._native import AcquireReturnProxy, CancelToken, Process, __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
     from ._compat import install_as_filelock, uninstall_as_filelock
+    from ._soft._async_lock import AsyncSoftFileLock
     from ._soft._lock import SoftFileLock
     from ._types import CloseErrorPolicy, ContextErrorPolicy, LockOptions
 
@@ -28,6 +30,9 @@ has_fcntl: bool = True
 
 #: Names that are seldom used, or cost time to import: where they are.
 _LAZY: dict[str, str] = {
+    "AsyncAcquireReturnProxy": "._async_base",
+    "AsyncSoftFileLock": "._soft._async_lock",
+    "BaseAsyncFileLock": "._async_base",
     "CloseErrorPolicy": "._types",
     "ContextErrorPolicy": "._types",
     "LockOptions": "._types",
@@ -55,6 +60,9 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AcquireReturnProxy",
+    "AsyncAcquireReturnProxy",
+    "AsyncSoftFileLock",
+    "BaseAsyncFileLock",
     "BaseFileLock",
     "CancelToken",
     "Cancelled",

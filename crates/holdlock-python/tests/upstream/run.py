@@ -107,7 +107,8 @@ def _run(cache: Path) -> dict[str, str] | None:
     ours = cache / "pytest.ini"  # so that no other configuration is found
     ours.write_text("[pytest]\ntimeout = 120\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-p", "in_place_of_filelock", "-c", str(ours)]
-    command += ["--rootdir", str(cache), "-q", "-p", "no:cacheprovider", "--tb=short", str(cache)]
+    command += ["--rootdir", str(cache), "-q", "-p", "no:cacheprovider", "--tb=short"]
+    command += ["--continue-on-collection-errors", str(cache)]
     log = cache / "pytest.log"
     with log.open("w", encoding="utf-8") as output:
         subprocess.run(command, cwd=cache, env=environment, stdout=output, stderr=output)

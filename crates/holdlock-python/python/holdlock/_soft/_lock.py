@@ -67,17 +67,7 @@ class SoftFileLock(BaseFileLock):
         preserve_lock_file: bool = False,
         on_acquired: Callable[[int], None] | None = None,
     ) -> None:
-        if preserve_lock_file:
-            raise ValueError("preserve_lock_file: a soft lock is released by removing its file")
-        if on_acquired is not None:
-            raise ValueError("on_acquired: the descriptor of a soft lock's marker is not lent")
-        if lifetime is not None:
-            warnings.warn(
-                "SoftFileLock ignores lifetime: no lock is taken from a living holder, and a dead "
-                "one's is free at once",
-                SoftFileLockLifetimeWarning,
-                stacklevel=3,
-            )
+        check_options(preserve_lock_file, on_acquired, lifetime)
         #: Where the marker of each descriptor is: the working directory may have changed since.
         self._markers: dict[int, str] = {}
         super().__init__(
@@ -174,6 +164,23 @@ class SoftFileLock(BaseFileLock):
         return Timeout(
             self.lock_file,
             "a marker that names no owner; break_lock() removes it" if owner is None else str(owner),
+        )
+
+
+def check_options(
+    preserve_lock_file: bool, on_acquired: Callable[[int], None] | None, lifetime: float | None
+) -> None:
+    """Refuses what a marker cannot do; warns of what it will not do."""
+    if preserve_lock_file:
+        raise ValueError("preserve_lock_file: a soft lock is released by removing its file")
+    if on_acquired is not None:
+        raise ValueError("on_acquired: the descriptor of a soft lock's marker is not lent")
+    if lifetime is not None:
+        warnings.warn(
+            "SoftFileLock ignores lifetime: no lock is taken from a living holder, and a dead "
+            "one's is free at once",
+            SoftFileLockLifetimeWarning,
+            stacklevel=4,
         )
 
 

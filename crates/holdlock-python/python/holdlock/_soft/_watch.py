@@ -34,34 +34,70 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+class Watch:
+    """What tells of a marker's end, as long as it is used in a ``with`` statement.
+
+    ``descriptors`` become readable when something happened; ``longest`` is for how many seconds
+    to rely on that: 0 when the marker is gone already. ``interval`` is how often to look where no
+    event comes.
+    """
+
+    def __init__(self, path: str, interval: float) -> None:
+        self.descriptors: list[int] = []
+        self.longest = interval
+        self._counted = False
+        owner, gone = _owner_handle(path)
+        if owner is not None:
+            self.descriptors.append(owner)
+        try:
+            self._watch_marker(path, gone)
+        except BaseException:
+            self.close()
+            raise
+
+    def _watch_marker(self, path: str, gone: bool) -> None:
+        self._counted = _INSTANCES.acquire(blocking=False)
+        if not self._counted:
+            return
+        try:
+            self.descriptors.append(_kernel.inotify(path))
+        except FileNotFoundError:
+            self.longest = 0.0
+        except OSError:
+            pass  # no inotify, no right to read the marker, or no instance left
+        else:
+            if not gone and _kernel.is_local(os.path.dirname(path) or "."):
+                self.longest = max(PATIENCE, self.longest)
+
+    def close(self) -> None:
+        """Ends the watch."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+        if self._counted:
+            self._counted = False
+            _INSTANCES.release()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
 def wait(path: str, seconds: float, interval: float) -> None:
     """Sleeps until the marker at ``path`` may be gone, at most so many seconds.
 
-    Returns at once if it is gone already. ``interval`` is how often to look where no event comes.
+    Returns at once if it is gone already.
     """
-    owner, gone = _owner_handle(path)
-    try:
-        if not _INSTANCES.acquire(blocking=False):
-            _sleep(owner, min(seconds, interval))
+    with Watch(path, interval) as watch:
+        seconds = min(seconds, watch.longest)
+        if seconds < 0.001:
+            time.sleep(max(seconds, 0))  # poll(2) counts in milliseconds
             return
-        try:
-            marker = _kernel.inotify(path)
-        except FileNotFoundError:
-            return
-        except OSError:
-            _sleep(owner, min(seconds, interval))
-            return
-        else:
-            try:
-                local = _kernel.is_local(os.path.dirname(path) or ".")
-                _sleep(owner, min(seconds, PATIENCE if local and not gone else interval), marker)
-            finally:
-                os.close(marker)
-        finally:
-            _INSTANCES.release()
-    finally:
-        if owner is not None:
-            os.close(owner)
+        poll = select.poll()
+        for descriptor in watch.descriptors:
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(seconds * 1000)
 
 
 def _owner_handle(path: str) -> tuple[int | None, bool]:
@@ -86,15 +122,3 @@ def _owner_handle(path: str) -> tuple[int | None, bool]:
         os.close(handle)
         return None, True
     return handle, False
-
-
-def _sleep(owner: int | None, seconds: float, *others: int) -> None:
-    poll = select.poll()
-    for descriptor in (owner, *others):
-        if descriptor is not None:
-            poll.register(descriptor, select.POLLIN)
-    # poll(2) counts in milliseconds and Python rounds them up; the rest is less than one.
-    if seconds >= 0.001:
-        poll.poll(seconds * 1000)
-    else:
-        time.sleep(max(seconds, 0))
