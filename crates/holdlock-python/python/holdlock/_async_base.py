@@ -12,7 +12,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Callable, Generic, NoReturn, TypeVar
 
-from . import _async_library, _options
+from . import _async_library, _log, _options
 from ._base import BaseFileLock, FileLockContext
 from ._errors import Cancelled
 
@@ -142,14 +142,18 @@ class BaseAsyncFileLock(BaseFileLock):
         pause = context.poll_interval if poll_interval is None else _options.interval(poll_interval)
         limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
         end = math.inf if limit < 0 else time.monotonic() + limit
+        path = self.lock_file
         while not await self._try(context):
             if not may_wait:
+                _log.debug(_log.FAILED, self, path)
                 raise self._timeout()
             if cancel_check is not None and cancel_check():
                 raise Cancelled(self.lock_file)
             left = end - time.monotonic()
             if left <= 0:
+                _log.debug(_log.TIMEOUT, self, path)
                 raise self._timeout()
+            _log.debug(_log.WAITING, self, path)
             await self._pause_task(left if cancel_check is None else min(left, pause), pause)
         return AsyncAcquireReturnProxy(self)
 
@@ -162,13 +166,15 @@ class BaseAsyncFileLock(BaseFileLock):
         if context.lock_counter > 1 and not force:
             context.lock_counter -= 1
             return
-        if not inspect.iscoroutinefunction(self._release):
+        _log.debug(_log.RELEASE, self, self.lock_file)
+        if inspect.iscoroutinefunction(self._release):
+            try:
+                await self._release()
+            finally:
+                self._give_back_if_released(context)
+        else:
             await self._call(lambda: self._give_back(context))
-            return
-        try:
-            await self._release()
-        finally:
-            self._give_back_if_released(context)
+        _log.debug(_log.RELEASED, self, self.lock_file)
 
     async def _try(self, context: FileLockContext) -> bool:
         """One attempt; tasks that share the object take turns."""
@@ -178,16 +184,12 @@ class BaseAsyncFileLock(BaseFileLock):
             context.lock_counter += 1
             return True
         self._busy = True
+        _log.debug(_log.ATTEMPT, self, self.lock_file)
         try:
-            if not inspect.iscoroutinefunction(self._acquire):
-                taken: bool = await self._call(lambda: self._attempt(context))
-                return taken
-            await self._acquire()
-            if context.lock_file_fd is None:
-                return False
-            self._note(context)
-            context.lock_counter = 1
-            return True
+            taken = await self._try_once(context)
+            if taken:
+                _log.debug(_log.ACQUIRED, self, self.lock_file)
+            return taken
         except BaseException:
             # Cancelled while another thread took the lock, most likely.
             if context.lock_file_fd is not None:
@@ -195,6 +197,17 @@ class BaseAsyncFileLock(BaseFileLock):
             raise
         finally:
             self._busy = False
+
+    async def _try_once(self, context: FileLockContext) -> bool:
+        if not inspect.iscoroutinefunction(self._acquire):
+            taken: bool = await self._call(lambda: self._attempt(context))
+            return taken
+        await self._acquire()
+        if context.lock_file_fd is None:
+            return False
+        self._note(context)
+        context.lock_counter = 1
+        return True
 
     async def _call(self, hook: Callable[[], Any]) -> Any:
         """Calls what a derived class wrote, where it may block in another thread."""
