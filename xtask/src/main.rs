@@ -4,6 +4,7 @@
 mod dist;
 mod install;
 mod mutants;
+mod python;
 mod run;
 mod screenshots;
 mod test;

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 use std::sync::Mutex;
 
+use crate::python::{self, number_before};
 use crate::run::{Done, cargo, root, run, shown};
 
 /// What the tests came to.
@@ -67,7 +68,11 @@ fn tests() -> Done {
         }
     });
     let status = child.wait().map_err(|error| format!("cargo: {error}"))?;
-    let counts = counts.into_inner().unwrap_or_default();
+    let mut counts = counts.into_inner().unwrap_or_default();
+    let python = python::test()?;
+    counts.passed += python.passed;
+    counts.failed += python.failed;
+    counts.skipped.extend(python.skipped);
     for reason in &counts.skipped {
         println!("{reason}");
     }
@@ -77,7 +82,7 @@ fn tests() -> Done {
         counts.failed,
         counts.skipped.len()
     );
-    if !status.success() {
+    if !status.success() || python.failed > 0 {
         Err("some tests failed".into())
     } else if counts.passed == 0 {
         Err("no test ran".into())
@@ -102,18 +107,9 @@ fn pass_on(stream: impl Read, counts: &Mutex<Counts>) {
     }
 }
 
-/// The number that stands before a word.
-fn number_before(text: &str, word: &str) -> u32 {
-    text.split(word)
-        .next()
-        .and_then(|before| before.rsplit(' ').next())
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::number_before;
+    use crate::python::number_before;
 
     #[test]
     fn counts_are_read_from_the_closing_line() {
