@@ -15,9 +15,8 @@ pub(crate) enum Failure {
     Trouble(Trouble),
     /// By a token, or by `cancel_check`.
     Cancelled,
-    /// At the end of the time limit.
-    HeldByThisThread,
-    HeldByAnotherThread,
+    /// By this process, in the way that is said, at the end of the time limit.
+    HeldHere(&'static str),
     Raised(PyErr),
 }
 
@@ -45,17 +44,17 @@ impl Failure {
         let raised = match self {
             Failure::Raised(error) => Ok(error),
             Failure::Cancelled => make(py, "Cancelled", (name,)).map(PyErr::from_value),
-            Failure::HeldByThisThread => held_here(py, name, "this thread, by another lock object"),
-            Failure::HeldByAnotherThread => held_here(py, name, "another thread of this process"),
+            Failure::HeldHere(how) => timeout(py, name, Who::Ourselves(how)),
             Failure::Trouble(trouble) => trouble_raised(py, trouble, name),
         };
         raised.unwrap_or_else(|error| error)
     }
 }
 
-fn held_here(py: Python<'_>, name: &OsStr, by: &str) -> PyResult<PyErr> {
-    let by = format!("pid {} ({by})", std::process::id());
-    make(py, "Timeout", (name, by)).map(PyErr::from_value)
+fn timeout(py: Python<'_>, name: &OsStr, who: Who) -> PyResult<PyErr> {
+    let timeout = make(py, "Timeout", (name,))?;
+    timeout.setattr("_conflict", Conflict { who })?;
+    Ok(PyErr::from_value(timeout))
 }
 
 fn trouble_raised(py: Python<'_>, trouble: Trouble, name: &OsStr) -> PyResult<PyErr> {
@@ -88,9 +87,7 @@ fn trouble_raised(py: Python<'_>, trouble: Trouble, name: &OsStr) -> PyResult<Py
 fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr> {
     match error {
         Error::TimedOut(conflict) | Error::WouldBlock(conflict) => {
-            let timeout = make(py, "Timeout", (name,))?;
-            timeout.setattr("_conflict", Conflict { conflict })?;
-            Ok(PyErr::from_value(timeout))
+            timeout(py, name, Who::Others(conflict))
         }
         Error::Cancelled { .. } => make(py, "Cancelled", (name,)).map(PyErr::from_value),
         Error::Deadlock { ref ring, .. } => {
@@ -148,33 +145,52 @@ where
 /// Who was in the way. Looked up when first asked for.
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct Conflict {
-    conflict: Box<holdlock::Conflict>,
+    who: Who,
+}
+
+enum Who {
+    Others(Box<holdlock::Conflict>),
+    /// This process, in a way that only we know.
+    Ourselves(&'static str),
+}
+
+impl Conflict {
+    fn found(&self, py: Python<'_>) -> Vec<holdlock::Process> {
+        py.detach(|| match &self.who {
+            Who::Others(conflict) => conflict.holders().to_vec(),
+            Who::Ourselves(_) => holdlock::Process::of(std::process::id())
+                .into_iter()
+                .collect(),
+        })
+    }
+
+    fn in_words(&self, holder: &holdlock::Process) -> String {
+        match self.who {
+            Who::Ourselves(how) => format!("{holder} ({how})"),
+            Who::Others(_) if holder.pid == std::process::id() => {
+                format!("{holder} (this process)")
+            }
+            Who::Others(_) => holder.to_string(),
+        }
+    }
 }
 
 #[pymethods]
 impl Conflict {
     /// The processes that have the lock.
     fn holders(&self, py: Python<'_>) -> Vec<Process> {
-        let holders = py.detach(|| self.conflict.holders());
-        holders.iter().cloned().map(Process::from).collect()
+        self.found(py).into_iter().map(Process::from).collect()
     }
 
     /// The holders in words; None where none is known.
     fn description(&self, py: Python<'_>) -> Option<String> {
-        let holders = py.detach(|| self.conflict.holders());
         const NAMED: usize = 3;
-        let mut words: Vec<String> = holders.iter().take(NAMED).map(in_words).collect();
-        if let Some(more) = holders.len().checked_sub(NAMED).filter(|more| *more > 0) {
-            words.push(format!("and {more} more"));
+        let holders = self.found(py);
+        let named = holders.iter().take(NAMED);
+        let mut words: Vec<String> = named.map(|holder| self.in_words(holder)).collect();
+        if holders.len() > NAMED {
+            words.push(format!("and {} more", holders.len() - NAMED));
         }
         (!words.is_empty()).then(|| words.join(", "))
-    }
-}
-
-fn in_words(holder: &holdlock::Process) -> String {
-    if holder.pid == std::process::id() {
-        format!("{holder} (this process)")
-    } else {
-        holder.to_string()
     }
 }

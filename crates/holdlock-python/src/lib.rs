@@ -8,18 +8,20 @@
 //! | `lock.rs` | the class: its methods, as Python sees them |
 //! | `state.rs` | what one object knows: who holds it, how often, in which thread |
 //! | `wait.rs` | the way of a request that has to wait |
-//! | `live.rs` | all objects, for fork and exit |
+//! | `thread.rs` | which thread this is, and whether it still lives |
+//! | `fork.rs` | what a child of fork knows |
 //! | `error.rs` | which Python exception stands for which error |
 
 #![forbid(unsafe_code)]
 
 mod cancel;
 mod error;
-mod live;
+mod fork;
 mod lock;
 mod process;
 mod proxy;
 mod state;
+mod thread;
 mod wait;
 
 use pyo3::prelude::*;
@@ -35,8 +37,6 @@ mod native {
     #[pymodule_export]
     use crate::error::Conflict;
     #[pymodule_export]
-    use crate::live::release_at_exit;
-    #[pymodule_export]
     use crate::lock::NativeLock;
     #[pymodule_export]
     use crate::process::Process;
@@ -46,6 +46,6 @@ mod native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        crate::live::notice_forks(module.py())
+        crate::fork::notice_forks(module.py())
     }
 }

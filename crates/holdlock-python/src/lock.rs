@@ -11,10 +11,10 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::cancel::CancelToken;
 use crate::error::{self, Failure};
-use crate::live;
 use crate::process::Process;
 use crate::proxy::AcquireReturnProxy;
 use crate::state::{Attempt, Settings, Shared, Threads, Trouble};
+use crate::thread;
 use crate::wait::{self, Terms};
 
 /// The native part of `FileLock`.
@@ -32,7 +32,7 @@ struct Made {
     mode: i32,
     /// Whether a Python function wants to hear of each acquisition.
     hook: bool,
-    shared: Arc<Shared>,
+    shared: Shared,
 }
 
 fn mode_of(shared: bool) -> Mode {
@@ -117,19 +117,16 @@ impl NativeLock {
             path,
             mode,
             hook: on_acquired.is_some(),
-            shared: Arc::new(Shared::new(threads, settings, mode_of(shared))),
+            shared: Shared::new(threads, settings, mode_of(shared)),
         };
-        let this = slf.get();
-        if this.made.set(made).is_ok()
-            && let Some(made) = this.made.get()
-        {
-            live::enter(&made.shared);
-        }
+        // A second call changes nothing: who has the lock keeps it.
+        let _ = slf.get().made.set(made);
         Ok(())
     }
 
     #[inline]
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        thread::enter(slf.py())?;
         let made = slf.get().made()?;
         if !made.acquire_at_once(slf, None)? {
             made.acquire(slf, None, made.shared.settings(), None, None)?;
@@ -185,6 +182,7 @@ impl NativeLock {
         cancel: Option<Bound<'py, CancelToken>>,
     ) -> PyResult<AcquireReturnProxy> {
         let py = slf.py();
+        thread::enter(py)?;
         let made = slf.get().made()?;
         let mut settings = made.shared.settings();
         let asked = [timeout, poll_interval, poll_intervall, blocking];
@@ -311,7 +309,8 @@ impl NativeLock {
     }
 
     #[setter(_timeout_setting)]
-    fn set_timeout_setting(&self, value: f64) -> PyResult<()> {
+    fn set_timeout_setting(&self, py: Python<'_>, value: f64) -> PyResult<()> {
+        thread::enter(py)?;
         self.made()?.shared.set(|settings| settings.timeout = value);
         Ok(())
     }
@@ -322,7 +321,8 @@ impl NativeLock {
     }
 
     #[setter(_blocking_setting)]
-    fn set_blocking_setting(&self, value: bool) -> PyResult<()> {
+    fn set_blocking_setting(&self, py: Python<'_>, value: bool) -> PyResult<()> {
+        thread::enter(py)?;
         self.made()?
             .shared
             .set(|settings| settings.blocking = value);
@@ -335,7 +335,8 @@ impl NativeLock {
     }
 
     #[setter(_poll_interval_setting)]
-    fn set_poll_interval_setting(&self, value: f64) -> PyResult<()> {
+    fn set_poll_interval_setting(&self, py: Python<'_>, value: f64) -> PyResult<()> {
+        thread::enter(py)?;
         self.made()?
             .shared
             .set(|settings| settings.poll_interval = value);
@@ -401,7 +402,7 @@ impl Made {
             None => None,
         };
         if !settings.may_wait() {
-            return Err(held.map_or(Failure::HeldByAnotherThread, Failure::from));
+            return Err(held.map_or(Failure::HeldHere("another thread"), Failure::from));
         }
         if settings.timeout.is_nan() {
             return Err(Trouble::Nan.into());

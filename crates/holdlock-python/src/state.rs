@@ -6,12 +6,11 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use holdlock::{CancelToken, FileLock, Mode, OwnedGuard, Request};
 
-use crate::live;
+use crate::{fork, thread};
 
 /// What the threads of the process are to one object.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,27 +105,11 @@ struct State {
     waiting: Vec<(u64, CancelToken)>,
 }
 
-/// A number for this thread that is never used again, unlike the system's.
-fn this_thread() -> u64 {
-    THREAD.with(|thread| thread.0)
-}
-
-fn this_thread_lives() -> Weak<()> {
-    THREAD.with(|thread| Arc::downgrade(&thread.1))
-}
-
-thread_local! {
-    static THREAD: (u64, Arc<()>) = {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        (NEXT.fetch_add(1, Ordering::Relaxed), Arc::new(()))
-    };
-}
-
 impl Shared {
     pub(crate) fn new(threads: Threads, settings: Settings, mode: Mode) -> Shared {
         Shared {
             state: Mutex::new(State {
-                generation: live::generation(),
+                generation: fork::generation(),
                 inherited: false,
                 lock: None,
                 threads,
@@ -141,7 +124,7 @@ impl Shared {
     #[inline]
     fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.generation != live::generation() {
+        if state.generation != fork::generation() {
             state.become_child();
         }
         state
@@ -220,7 +203,7 @@ impl Shared {
         if let Some(Attempt::Again) = state.join(mode)? {
             return Ok(true);
         }
-        let me = this_thread();
+        let me = thread::number();
         if state.waiting.iter().any(|(thread, _)| *thread == me) {
             return Err(Trouble::Nested);
         }
@@ -231,7 +214,7 @@ impl Shared {
     /// After a wait, with what it came to.
     pub(crate) fn end_wait(&self, guard: Option<(OwnedGuard, Mode)>) {
         let mut state = self.state();
-        let me = this_thread();
+        let me = thread::number();
         state.waiting.retain(|(thread, _)| *thread != me);
         if let Some((guard, mode)) = guard {
             state.commit(guard, mode);
@@ -252,7 +235,7 @@ impl Shared {
         if let Some(hold) = state.hold_if_any()
             && hold.counter > 0
         {
-            if excludes && !force && hold.taker != this_thread() {
+            if excludes && !force && hold.taker != thread::number() {
                 return Err(Trouble::NotOurs);
             }
             hold.counter -= 1;
@@ -268,15 +251,6 @@ impl Shared {
             let _ = guard.release();
         }
         Ok(result?)
-    }
-
-    pub(crate) fn release_at_exit(&self, alone: bool) -> Result<(), Trouble> {
-        let ours = match self.state() {
-            state if state.threads == Threads::Apart => true,
-            state if alone => state.threads != Threads::Apart,
-            _ => false,
-        };
-        if ours { self.release(true) } else { Ok(()) }
     }
 
     /// A descriptor of the locked file for who wants to write to it: the lock's own can only be
@@ -300,16 +274,10 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        live::leave(self);
-    }
-}
-
 impl State {
     #[cold]
     fn become_child(&mut self) {
-        self.generation = live::generation();
+        self.generation = fork::generation();
         self.inherited |= self.holds.iter().any(|hold| hold.counter > 0);
         for hold in &mut self.holds {
             hold.counter = 0;
@@ -321,7 +289,7 @@ impl State {
 
     fn key(&self) -> u64 {
         match self.threads {
-            Threads::Apart => this_thread(),
+            Threads::Apart => thread::number(),
             Threads::Together | Threads::Exclude => 0,
         }
     }
@@ -347,7 +315,7 @@ impl State {
             });
             self.holds.push(Hold {
                 thread: key,
-                alive: this_thread_lives(),
+                alive: thread::alive(),
                 settings: self.settings,
                 counter: 0,
                 mode: self.mode,
@@ -369,7 +337,7 @@ impl State {
         let excludes = self.threads == Threads::Exclude;
         match self.hold_if_any() {
             Some(hold) if hold.counter > 0 => {
-                if excludes && hold.taker != this_thread() {
+                if excludes && hold.taker != thread::number() {
                     return Ok(Some(Attempt::Busy(None)));
                 }
                 if hold.mode == Mode::Shared && mode == Mode::Exclusive {
@@ -388,7 +356,7 @@ impl State {
         hold.guard = Some(guard);
         hold.counter = 1;
         hold.mode = mode;
-        hold.taker = this_thread();
+        hold.taker = thread::number();
         if self.threads == Threads::Together {
             // Who waits can hold it together with this thread.
             for (_, wait) in &self.waiting {

@@ -26,6 +26,8 @@ pub(crate) struct Terms<'py> {
 /// A `cancel_check` is not called more often than this, whatever is asked for.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+const OTHER_OBJECT: &str = "this thread, by another lock object";
+
 /// What one stay in the queue came to.
 enum Stay {
     Taken(OwnedGuard),
@@ -133,7 +135,7 @@ fn failed(py: Python<'_>, error: Error, terms: &Terms<'_>, deadline: Option<Inst
             Some(cancel) if cancel.get().is_cancelled() => Stay::Over(Failure::Cancelled),
             _ => Stay::LookAgain,
         },
-        Error::TimedOut(_) | Error::WouldBlock(_) => match asked_to_end(py, terms) {
+        Error::TimedOut(_) | Error::WouldBlock(_) => match asked_to_end(terms) {
             Err(error) => Stay::Over(error.into()),
             Ok(true) => Stay::Over(Failure::Cancelled),
             Ok(false) if over(deadline) => Stay::Over(error.into()),
@@ -143,15 +145,14 @@ fn failed(py: Python<'_>, error: Error, terms: &Terms<'_>, deadline: Option<Inst
         Error::Deadlock { ring: None, .. } if deadline.is_some() => {
             match sleep(py, terms, deadline) {
                 Err(failure) => Stay::Over(failure),
-                Ok(()) => Stay::Over(Failure::HeldByThisThread),
+                Ok(()) => Stay::Over(Failure::HeldHere(OTHER_OBJECT)),
             }
         }
         error => Stay::Over(error.into()),
     }
 }
 
-fn asked_to_end(py: Python<'_>, terms: &Terms<'_>) -> PyResult<bool> {
-    let _ = py;
+fn asked_to_end(terms: &Terms<'_>) -> PyResult<bool> {
     match &terms.cancel_check {
         Some(check) => check.call0()?.is_truthy(),
         None => Ok(false),
@@ -169,7 +170,7 @@ fn sleep(py: Python<'_>, terms: &Terms<'_>, deadline: Option<Instant>) -> Result
             .cancel
             .as_ref()
             .is_some_and(|cancel| cancel.get().is_cancelled())
-            || asked_to_end(py, terms)?
+            || asked_to_end(terms)?
         {
             return Err(Failure::Cancelled);
         }

@@ -75,26 +75,15 @@ def test_the_lock_of_a_killed_process_is_free(path, holder):
     FileLock(path).acquire(timeout=10)
 
 
-def test_at_exit_the_lock_is_released_although_a_child_has_the_file(path, child):
-    parent = child(
-        """
-import subprocess, sys
-from holdlock import FileLock
-def hook(fd):
-    global sleeper
-    sleeper = subprocess.Popen(["sleep", "1000"], pass_fds=[fd])
-lock = FileLock(sys.argv[1], on_acquired=hook)
-lock.acquire()
-print(sleeper.pid)
-""",
+def test_the_lock_of_a_process_that_ends_is_free(path, child):
+    other = child(
+        "import sys; from holdlock import FileLock; FileLock(sys.argv[1]).acquire()\n"
+        "keep = FileLock(sys.argv[1] + '2', thread_local=False); keep.acquire()",
         path,
     )
-    sleeper = int(parent.process.stdout.readline())
-    parent.ended()
-    try:
-        FileLock(path).acquire(timeout=0)
-    finally:
-        os.kill(sleeper, signal.SIGKILL)
+    assert other.ended() == 0
+    FileLock(path).acquire(timeout=0)
+    FileLock(path + "2").acquire(timeout=0)
 
 
 def _enter(lock, entered):

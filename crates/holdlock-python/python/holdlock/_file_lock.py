@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import _options
 from ._base import BaseFileLock, _settable_timeout
-from ._native import NativeLock, release_at_exit
+from ._native import NativeLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ class FileLock(NativeLock, BaseFileLock):
     It is held in a ``with`` statement, by :meth:`acquire` and :meth:`release`, or by :meth:`lock`
     and :meth:`unlock`:
 
-    >>> import tempfile, os
+    >>> import os, tempfile
+    >>> from holdlock import Timeout
     >>> path = os.path.join(tempfile.mkdtemp(), "backup.lock")
     >>> lock = FileLock(path)
     >>> with lock:
@@ -167,18 +168,3 @@ class WindowsFileLock(BaseFileLock):
 
     def _release(self) -> None:
         raise NotImplementedError("WindowsFileLock is for Windows")
-
-
-def _at_exit() -> None:
-    import threading
-
-    release_at_exit(threading.active_count() == 1)
-
-
-def _register() -> None:
-    import atexit
-
-    atexit.register(_at_exit)
-
-
-_register()

@@ -130,5 +130,3 @@ class NativeLock:
     _timeout_setting: float
     _blocking_setting: bool
     _poll_interval_setting: float
-
-def release_at_exit(alone: bool) -> None: ...
