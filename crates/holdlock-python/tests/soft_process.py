@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
+
+from from_pypi import environment
 
 SCRIPT = '''
 import importlib, os, sys
@@ -46,17 +47,12 @@ class SoftProcess:
         kind: str = "SoftFileLock",
         where: Path | None = None,
     ) -> None:
-        environment = dict(os.environ)
-        if where is not None:
-            environment["PYTHONPATH"] = os.pathsep.join(
-                [str(where), environment.get("PYTHONPATH", "")]
-            )
         self.process = subprocess.Popen(
             [sys.executable, "-c", SCRIPT, package, str(path), kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=None if where is None else environment(where),
         )
 
     def tell(self, *words: object) -> None:

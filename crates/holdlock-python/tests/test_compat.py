@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from from_pypi import NEWEST, directory, environment
 
 
-def run(program: str, *arguments: str) -> str:
+def run(program: str, *arguments: str, where: Path | None = None) -> str:
     """What a Python program prints, in a process of its own."""
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        env=None if where is None else environment(where),
     )
     assert result.returncode == 0, result.stdout
     return result.stdout
 
 
-def needs(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
+@pytest.fixture
+def the_real_one() -> Path:
+    return directory(NEWEST)
+
+
+@pytest.fixture
+def users() -> Path:
+    """Packages which use filelock."""
+    return directory("virtualenv", "tldextract", "cachecontrol[filecache]", dependencies=True)
 
 
 def test_import_filelock_is_ours() -> None:
@@ -82,22 +89,24 @@ except ImportError as error:
     assert "StrictSoftFileLock" in output
 
 
-def test_after_the_real_one_was_imported_it_refuses() -> None:
-    needs("filelock")
-    output = run("""
+def test_after_the_real_one_was_imported_it_refuses(the_real_one: Path) -> None:
+    output = run(
+        """
 import filelock, holdlock
 try:
     holdlock.install_as_filelock()
 except RuntimeError as error:
     print(error)
 assert filelock.FileLock is not holdlock.FileLock
-""")
+""",
+        where=the_real_one,
+    )
     assert "filelock was imported already, from /" in output
 
 
-def test_uninstall_brings_the_real_one_back() -> None:
-    needs("filelock")
-    run("""
+def test_uninstall_brings_the_real_one_back(the_real_one: Path) -> None:
+    run(
+        """
 import holdlock
 holdlock.uninstall_as_filelock()  # nothing to do
 holdlock.install_as_filelock()
@@ -109,18 +118,17 @@ assert filelock.FileLock is not holdlock.FileLock
 holdlock.uninstall_as_filelock()
 import sys
 assert sys.modules["filelock"] is filelock
-""")
+""",
+        where=the_real_one,
+    )
 
 
-def test_virtualenv_makes_an_environment_under_our_locks(tmp_path: object) -> None:
-    needs("virtualenv")
+def test_virtualenv_makes_an_environment_under_our_locks(tmp_path: Path, users: Path) -> None:
     run(
         """
 import sys
 import holdlock
 holdlock.install_as_filelock()
-taken = []
-acquire = holdlock.FileLock.acquire
 import virtualenv.util.lock as used
 assert used.FileLock is holdlock.FileLock
 import virtualenv
@@ -130,11 +138,11 @@ assert os.path.exists(sys.argv[1] + "/bin/python")
 assert any(name.endswith(".lock") for _, _, names in os.walk(sys.argv[1] + "-data") for name in names)
 """,
         f"{tmp_path}/environment",
+        where=users,
     )
 
 
-def test_tldextract_keeps_its_cache_under_our_locks(tmp_path: object) -> None:
-    needs("tldextract")
+def test_tldextract_keeps_its_cache_under_our_locks(tmp_path: Path, users: Path) -> None:
     run(
         """
 import os, sys
@@ -148,11 +156,11 @@ locks = [name for _, _, names in os.walk(sys.argv[1]) for name in names if name.
 assert locks
 """,
         f"{tmp_path}/cache",
+        where=users,
     )
 
 
-def test_cachecontrol_keeps_its_files_under_our_locks(tmp_path: object) -> None:
-    needs("cachecontrol")
+def test_cachecontrol_keeps_its_files_under_our_locks(tmp_path: Path, users: Path) -> None:
     run(
         """
 import os, sys
@@ -165,4 +173,5 @@ cache.set("key", b"value")
 assert cache.get("key") == b"value"
 """,
         f"{tmp_path}/cache",
+        where=users,
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from filelock_releases import NEWEST, directory
+from from_pypi import NEWEST, directory, environment
 
 import holdlock
 from holdlock import _compat
@@ -37,9 +36,9 @@ def table(heading: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def theirs() -> dict[str, list[str]]:
-    environment = dict(os.environ, PYTHONPATH=str(directory(NEWEST)))
     look = [sys.executable, "-c", LOOK]
-    output = subprocess.run(look, env=environment, capture_output=True, check=True).stdout
+    place = environment(directory(NEWEST))
+    output = subprocess.run(look, env=place, capture_output=True, check=True).stdout
     return dict(json.loads(output))
 
 

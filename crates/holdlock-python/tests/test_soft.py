@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 import threading
@@ -13,7 +16,7 @@ import pytest
 from soft_process import SoftProcess
 
 import holdlock
-from holdlock import SoftFileLock, Timeout
+from holdlock import SoftFileLock, Timeout, _soft
 from holdlock._soft import _publish
 
 
@@ -247,3 +250,9 @@ def test_options_of_native_locks_are_refused(path: Path) -> None:
 def test_it_is_a_lock_like_the_others(path: Path) -> None:
     lock: holdlock.BaseFileLock = SoftFileLock(path, is_singleton=True)
     assert SoftFileLock(path, is_singleton=True) is lock
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(_soft.__path__)])
+def test_examples(name: str) -> None:
+    module = importlib.import_module(f"holdlock._soft.{name}")
+    assert doctest.testmod(module).failed == 0

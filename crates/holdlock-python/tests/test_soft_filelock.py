@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from filelock_releases import EMPTY_MARKERS, NEWEST, directory
+from from_pypi import EMPTY_MARKERS, NEWEST, directory
 from soft_process import SoftProcess
 
 both = pytest.mark.parametrize("release", [NEWEST, EMPTY_MARKERS])

@@ -106,7 +106,7 @@ class SoftFileLock(BaseFileLock):
         >>> path = os.path.join(tempfile.mkdtemp(), "job.lock")
         >>> open(path, "w").close()  # a marker that names nobody
         >>> lock = SoftFileLock(path, timeout=0)
-        >>> lock.acquire()
+        >>> lock.acquire()  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         holdlock._errors.Timeout: The file lock '...' could not be acquired. It is held by ...
         >>> lock.break_lock()
