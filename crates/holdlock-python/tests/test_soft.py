@@ -201,6 +201,23 @@ def test_a_release_leaves_a_successors_marker_alone(path: Path) -> None:
         assert SoftFileLock(path).pid == successor.process.pid
 
 
+def test_a_descriptor_that_was_closed_by_others_costs_no_other_file(path: Path) -> None:
+    lock = SoftFileLock(path)
+    lock.acquire()
+    descriptor = lock._context.lock_file_fd
+    assert descriptor is not None
+    os.close(descriptor)
+    theirs = path.with_name("theirs")
+    theirs.write_text("precious")
+    opened = os.open(theirs, os.O_RDWR)
+    assert opened == descriptor
+    lock.release()
+    assert not lock.is_locked
+    os.close(opened)  # still theirs to close
+    assert theirs.read_text() == "precious"
+    lock.break_lock()
+
+
 def test_a_child_of_fork_owns_nothing(path: Path) -> None:
     program = """
 import os, sys

@@ -14,7 +14,7 @@ from .._errors import SoftFileLockLifetimeWarning, Timeout
 from . import _watch
 from ._marker import Owner, decode
 from ._owner import is_this_process
-from ._publish import publish, read, withdraw
+from ._publish import identity_of, publish, read, withdraw
 from ._reclaim import reclaim
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class SoftFileLock(BaseFileLock):
         on_acquired: Callable[[int], None] | None = None,
     ) -> None:
         check_options(preserve_lock_file, on_acquired, lifetime)
-        #: Where the marker of each descriptor is: the working directory may have changed since.
-        self._markers: dict[int, str] = {}
+        #: By descriptor, where its marker is (the working directory may change) and which file.
+        self._markers: dict[int, tuple[str, tuple[int, int] | None]] = {}
         super().__init__(
             lock_file,
             timeout,
@@ -138,29 +138,36 @@ class SoftFileLock(BaseFileLock):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 descriptor = publish(path, mode, exact=exact)
         if descriptor is not None:
-            self._markers[descriptor] = path
+            self._markers[descriptor] = path, identity_of(descriptor)
             self._context.lock_file_fd = descriptor
 
     def _release(self) -> None:
         descriptor = self._context.lock_file_fd
         if descriptor is None:
             return
+        path, identity = self._markers.pop(descriptor)
         try:
-            withdraw(self._markers.pop(descriptor), descriptor)
+            if identity is not None:
+                withdraw(path, descriptor, identity)
         finally:
             self._context.lock_file_fd = None
-            os.close(descriptor)
 
     def _forget_inherited(self) -> None:
-        for descriptor in self._markers:
-            os.close(descriptor)
+        # Not closed: a child may have closed them all already, and use the numbers for others.
         self._markers = {}
 
     def _pause(self, seconds: float, interval: float) -> None:
         _watch.wait(self.lock_file, seconds, interval)
 
     def _timeout(self) -> Timeout:
-        owner = self._owner()
+        try:
+            descriptor, text = read(self.lock_file)
+        except FileNotFoundError:
+            return Timeout(self.lock_file)  # it went away just now
+        except OSError as error:
+            return Timeout(self.lock_file, f"a marker that cannot be read: {error.strerror}")
+        os.close(descriptor)
+        owner = decode(text)
         return Timeout(
             self.lock_file,
             "a marker that names no owner; break_lock() removes it" if owner is None else str(owner),

@@ -8,7 +8,7 @@ leave them alone, so they are recognised here too.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 #: No marker is longer; whatever is, is somebody's file and not a marker.
 LONGEST = 1024
@@ -26,7 +26,7 @@ class Owner(NamedTuple):
     pid: int
     host: str
     #: When that process started, in a form no other process of that host ever has.
-    start: Optional[int] = None  # noqa: UP045 (Python 3.9 evaluates it)
+    start: int | None = None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"

@@ -112,22 +112,43 @@ def fill(descriptor: int, mode: int, *, exact: bool) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def withdraw(path: str, descriptor: int) -> None:
-    """Removes the marker behind ``descriptor`` from ``path``; whatever else is there stays.
+def withdraw(path: str, descriptor: int, identity: tuple[int, int]) -> None:
+    """Removes this process's marker from ``path``, and closes its descriptor.
 
-    The descriptor stays open: while it is, no other file can have its inode number.
+    Whatever else is at the path stays; and so does what is behind the descriptor, if somebody has
+    closed it and its number is another file's now.
     """
+    if identity_of(descriptor) != identity:
+        return
     try:
-        if os.path.samestat(os.lstat(path), os.fstat(descriptor)):
-            os.unlink(path)
-            return
+        # While the descriptor is open, no other file can have its inode number.
+        if not _unlinked(path, identity) and os.fstat(descriptor).st_nlink:
+            # Someone who took it for another one has it aside and will put it back: this text makes
+            # it free there. The rest is cut off afterwards: an empty marker is never free.
+            os.pwrite(descriptor, RELEASED.encode(), 0)
+            os.ftruncate(descriptor, len(RELEASED))
+    finally:
+        os.close(descriptor)
+
+
+def identity_of(descriptor: int) -> tuple[int, int] | None:
+    """The device and inode number of an open file; None if it is not open."""
+    try:
+        there = os.fstat(descriptor)
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino
+
+
+def _unlinked(path: str, identity: tuple[int, int]) -> bool:
+    try:
+        there = os.lstat(path)
     except FileNotFoundError:
-        pass
-    if os.fstat(descriptor).st_nlink:
-        # Someone who took it for another one has it aside and will put it back: this text makes it
-        # free there. Written before the rest is cut off, because an empty marker is never free.
-        os.pwrite(descriptor, RELEASED.encode(), 0)
-        os.ftruncate(descriptor, len(RELEASED))
+        return False
+    if (there.st_dev, there.st_ino) != identity:
+        return False
+    os.unlink(path)
+    return True
 
 
 def read(path: str) -> tuple[int, bytes]:

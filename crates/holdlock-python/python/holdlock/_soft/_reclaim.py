@@ -24,7 +24,7 @@ import time
 from . import _kernel
 from ._marker import RELEASED, Owner, decode
 from ._owner import is_dead
-from ._publish import create, fill, read, withdraw
+from ._publish import create, fill, read
 
 #: How often a wrong exchange is undone; each time somebody else was quicker by a few system calls.
 _ATTEMPTS = 2000
@@ -109,11 +109,10 @@ def _discard(path: str, aside: str, ours: int) -> None:
     try:
         if os.path.lexists(aside) and not _is_at(aside, ours):
             _put_back(path, aside, ours)
-        if _is_at(aside, ours):
-            os.unlink(aside)
-        elif not os.path.lexists(aside):
-            withdraw(path, ours)
-        # Otherwise ours stays at the path and keeps it taken, for a holder's marker lies aside.
+        # Failing that, ours stays at the path and keeps it taken: a holder's marker lies aside.
+        for name in (aside, path):
+            if _is_at(name, ours) and (name == aside or not os.path.lexists(aside)):
+                os.unlink(name)
     finally:
         os.close(ours)
 
