@@ -195,12 +195,13 @@ def test_a_ring_of_threads_is_a_deadlock(tmp_path):
     assert len(said) == 1 and said[0].startswith("Deadlock")
 
 
-def test_a_removed_lock_file_lets_nobody_in_twice(path):
+@pytest.mark.parametrize("timeout", [0, 0.01, -1])
+def test_a_removed_lock_file_lets_nobody_in_twice(path, timeout):
     lock = FileLock(path)
     with lock:
         os.unlink(path)
         other = FileLock(path)
-        with pytest.raises(OSError):
-            other.acquire(timeout=0.01)
+        with pytest.raises(Timeout, match="removed"):
+            other.acquire(timeout=timeout)
     with other:
         assert os.path.exists(path)
