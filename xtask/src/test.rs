@@ -16,6 +16,14 @@ struct Counts {
     skipped: Vec<String>,
 }
 
+impl Counts {
+    fn add(&mut self, python: python::Outcome) {
+        self.passed += python.passed;
+        self.failed += python.failed;
+        self.skipped.extend(python.skipped);
+    }
+}
+
 pub(crate) fn test() -> Done {
     no_merge_is_left_open()?;
     run(cargo(&["fmt", "--all", "--check"]))?;
@@ -32,6 +40,17 @@ pub(crate) fn test() -> Done {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run(docs)?;
     tests()
+}
+
+/// The tests of the Python module only.
+pub(crate) fn python() -> Done {
+    let mut counts = Counts::default();
+    counts.add(python::test()?);
+    total(&counts);
+    if counts.failed > 0 {
+        return Err("some tests failed".into());
+    }
+    Ok(())
 }
 
 /// No compiler reads the documents, so a forgotten conflict would stay in them.
@@ -69,10 +88,18 @@ fn tests() -> Done {
     });
     let status = child.wait().map_err(|error| format!("cargo: {error}"))?;
     let mut counts = counts.into_inner().unwrap_or_default();
-    let python = python::test()?;
-    counts.passed += python.passed;
-    counts.failed += python.failed;
-    counts.skipped.extend(python.skipped);
+    counts.add(python::test()?);
+    total(&counts);
+    if !status.success() || counts.failed > 0 {
+        Err("some tests failed".into())
+    } else if counts.passed == 0 {
+        Err("no test ran".into())
+    } else {
+        Ok(())
+    }
+}
+
+fn total(counts: &Counts) {
     for reason in &counts.skipped {
         println!("{reason}");
     }
@@ -82,13 +109,6 @@ fn tests() -> Done {
         counts.failed,
         counts.skipped.len()
     );
-    if !status.success() || python.failed > 0 {
-        Err("some tests failed".into())
-    } else if counts.passed == 0 {
-        Err("no test ran".into())
-    } else {
-        Ok(())
-    }
 }
 
 /// Prints the stream as it comes, and counts.

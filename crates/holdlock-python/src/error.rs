@@ -101,7 +101,7 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
             };
             make(py, "Deadlock", (what,)).map(PyErr::from_value)
         }
-        Error::RemovedWhileHeld(_) => Ok(os_error(libc::EAGAIN, &message(&error), name)),
+        Error::RemovedWhileHeld(conflict) => timeout(py, name, Who::OfRemoved(conflict)),
         Error::Open { ref source, .. }
         | Error::Unsupported { ref source, .. }
         | Error::System { ref source, .. } => Ok(system_error(source, &message(&error), name)),
@@ -150,6 +150,8 @@ pub(crate) struct Conflict {
 
 enum Who {
     Others(Box<holdlock::Conflict>),
+    /// Somebody has removed the lock file while they hold it.
+    OfRemoved(Box<holdlock::Conflict>),
     /// This process, in a way that only we know.
     Ourselves(&'static str),
 }
@@ -157,7 +159,7 @@ enum Who {
 impl Conflict {
     fn found(&self, py: Python<'_>) -> Vec<holdlock::Process> {
         py.detach(|| match &self.who {
-            Who::Others(conflict) => conflict.holders().to_vec(),
+            Who::Others(conflict) | Who::OfRemoved(conflict) => conflict.holders().to_vec(),
             Who::Ourselves(_) => holdlock::Process::of(std::process::id())
                 .into_iter()
                 .collect(),
@@ -167,6 +169,7 @@ impl Conflict {
     fn in_words(&self, holder: &holdlock::Process) -> String {
         match self.who {
             Who::Ourselves(how) => format!("{holder} ({how})"),
+            Who::OfRemoved(_) => format!("{holder} (the lock file was removed meanwhile)"),
             Who::Others(_) if holder.pid == std::process::id() => {
                 format!("{holder} (this process)")
             }

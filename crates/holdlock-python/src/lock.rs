@@ -452,14 +452,13 @@ impl Made {
     fn call_hook(&self, slf: &Bound<'_, NativeLock>) -> PyResult<()> {
         let hook = slf.getattr("_on_acquired")?;
         let called = hook.call1((self.shared.lend(),)).map(drop);
-        if let Err(error) = &called {
-            if let Err(trouble) = self.shared.release(true) {
-                let release = Failure::from(trouble).raise(slf.py(), &self.name);
-                release
-                    .value(slf.py())
-                    .setattr("__context__", error.value(slf.py()))?;
-                return Err(release);
-            }
+        if let Err(error) = &called
+            && let Err(trouble) = self.shared.release(true)
+        {
+            let release = Failure::from(trouble).raise(slf.py(), &self.name);
+            let context = error.value(slf.py());
+            release.value(slf.py()).setattr("__context__", context)?;
+            return Err(release);
         }
         called
     }

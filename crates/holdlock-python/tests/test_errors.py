@@ -4,10 +4,11 @@ import errno
 import os
 import pickle
 import stat
+import tempfile
 import threading
 
 import pytest
-from conftest import until, waits
+from conftest import run_forked, until, waits
 
 from holdlock import Cancelled, Deadlock, FileLock, Process, Timeout
 
@@ -98,12 +99,35 @@ def test_a_file_in_the_way_is_said(tmp_path):
     assert caught.value.errno in (errno.ENOTDIR, errno.EEXIST)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may do anything")
-def test_missing_permission_is_said(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError) as caught:
-        FileLock(tmp_path / "x.lock").acquire()
-    assert caught.value.filename == str(tmp_path / "x.lock")
+def test_missing_permission_is_said():
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o555)
+
+        def as_nobody():
+            if os.getuid() == 0:  # whom nothing is forbidden
+                os.setuid(65534)
+            with pytest.raises(PermissionError) as caught:
+                FileLock(f"{directory}/x.lock").acquire()
+            assert caught.value.filename == f"{directory}/x.lock"
+
+        assert run_forked(as_nobody) == ""
+        os.chmod(directory, 0o755)
+
+
+def test_what_belongs_to_another_user_in_a_sticky_directory_can_be_locked():
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o1777)
+        path = f"{directory}/x.lock"
+        open(path, "w").close()
+        os.chmod(path, 0o644)
+
+        def as_nobody():
+            if os.getuid() == 0:
+                os.setuid(65534)
+            with FileLock(path):
+                pass
+
+        assert run_forked(as_nobody) == ""
 
 
 def test_a_zero_byte_is_a_value_error():
@@ -171,12 +195,13 @@ def test_a_ring_of_threads_is_a_deadlock(tmp_path):
     assert len(said) == 1 and said[0].startswith("Deadlock")
 
 
-def test_a_removed_lock_file_lets_nobody_in_twice(path):
+@pytest.mark.parametrize("timeout", [0, 0.01, -1])
+def test_a_removed_lock_file_lets_nobody_in_twice(path, timeout):
     lock = FileLock(path)
     with lock:
         os.unlink(path)
         other = FileLock(path)
-        with pytest.raises(OSError):
-            other.acquire(timeout=0.01)
+        with pytest.raises(Timeout, match="removed"):
+            other.acquire(timeout=timeout)
     with other:
         assert os.path.exists(path)

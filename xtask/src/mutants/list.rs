@@ -335,8 +335,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "holders that the kernel does not name are found",
         file: "inspect/survey.rs",
-        with: "if !has_it && entry.kind != Kind::Lease {",
-        without: "if false && !has_it && entry.kind != Kind::Lease {",
+        with: "entry.is_held() && !has_it && entry.kind != Kind::Lease",
+        without: "false && entry.is_held() && !has_it && entry.kind != Kind::Lease",
         test: ("partners", "flock_1_on_a_descriptor"),
     },
     Mutant {
@@ -363,8 +363,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inspection: a file called deleted is not a deleted one",
         file: "inspect/descriptors.rs",
-        with: "deleted(&link).filter(|_| has_no_name(&door))",
-        without: "deleted(&link).filter(|_| has_no_name(&door) || true)",
+        with: "deleted(&open.link).filter(has_no_name)",
+        without: "deleted(&open.link).filter(|_| true)",
         test: ("inspect", "places::a_file_may_be_called"),
     },
     Mutant {

@@ -12,18 +12,12 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use holdlock::inspect::{self, Snapshot};
+use holdlock::inspect;
 
 use crate::exit::{self, CANNOT_CREATE, Failure, Outcome};
 use crate::show::spot::{self, Spot};
 use crate::{lockdir, show};
 use model::Graph;
-
-/// How often a long table is read before it is said that there is no deadlock.
-const LOOKS: usize = 3;
-
-/// So many lines of /proc/locks come in one piece: 4096 bytes, of at most 100 each.
-const ONE_PIECE: usize = 40;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -50,7 +44,8 @@ pub(crate) fn graph(settings: Settings) -> Outcome {
         .iter()
         .map(|lock| Spot::of(&lockdir::locate(lock)?.path))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut snapshot = look().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
+    let mut snapshot =
+        inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
     spot::name(&mut snapshot.files, &spots);
     let named = |file: &_| spots.iter().any(|spot| spot.has(file));
     let mut graph = Graph::of(&snapshot, |file| {
@@ -69,24 +64,6 @@ pub(crate) fn graph(settings: Settings) -> Outcome {
     show::tell_unseen(&snapshot);
     let stuck = graph.rings.iter().any(|ring| ring.certain);
     Ok(if stuck { exit::STUCK } else { exit::SUCCESS })
-}
-
-/// The kernel gives a long table in pieces, and passes over a lock where another one is
-/// released between two of them: with hundreds of locks coming and going, 7 to 14 looks of 100
-/// missed a ring, often with all that wait in it. A ring stays, so that another look finds it.
-fn look() -> io::Result<Snapshot> {
-    for _ in 1..LOOKS {
-        let snapshot = inspect::host()?;
-        let locks = snapshot
-            .files
-            .iter()
-            .map(|file| file.locks.len() + file.waiters.len());
-        let is_short = locks.sum::<usize>() < ONE_PIECE;
-        if is_short || snapshot.deadlocks().iter().any(|ring| ring.certain) {
-            return Ok(snapshot);
-        }
-    }
-    inspect::host()
 }
 
 fn print(text: &str) -> Result<(), Failure> {

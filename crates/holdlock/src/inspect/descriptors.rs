@@ -1,16 +1,17 @@
 //! The locks that processes have open, from /proc/PID/fdinfo: who can release them,
 //! whoever took them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::table::{self, Entry};
-use super::{OpenLock, family, process};
+use super::{OpenLock, family, proc_file, process};
 use crate::sys::process::exists;
 
 /// A lock on a file that a process has open.
@@ -18,12 +19,14 @@ use crate::sys::process::exists;
 pub(super) struct Open {
     pub(super) descriptor: u32,
     pub(super) entry: Entry,
+    /// What /proc says the descriptor is a link to.
+    link: Arc<Path>,
 }
 
 /// What came of looking at a process.
 #[derive(Clone, Debug)]
 pub(super) enum Look {
-    /// All its locks.
+    /// Its locks; all of them, unless only some were looked for.
     Seen(Vec<Open>),
     /// It belongs to somebody else.
     Denied,
@@ -35,6 +38,8 @@ pub(super) enum Look {
 #[derive(Default)]
 pub(super) struct Descriptors {
     known: HashMap<u32, Look>,
+    /// Those of which not all is known.
+    partly: HashSet<u32>,
     everybody: bool,
     our_mounts: Option<Option<PathBuf>>,
     elsewhere: HashMap<u32, bool>,
@@ -42,12 +47,24 @@ pub(super) struct Descriptors {
 
 impl Descriptors {
     pub(super) fn of(&mut self, pid: u32) -> &Look {
-        self.known.entry(pid).or_insert_with(|| look(pid))
+        self.known.entry(pid).or_insert_with(|| look(pid, &[]))
+    }
+
+    /// Looks for these locks of a process, which it is said to have taken; no further when
+    /// all are found.
+    pub(super) fn look_for(&mut self, pid: u32, wanted: &[&Entry]) {
+        if !self.known.contains_key(&pid) {
+            self.known.insert(pid, look(pid, wanted));
+            self.partly.insert(pid);
+        }
     }
 
     /// Looks at all processes. Some hundred microseconds for ten of them.
     pub(super) fn look_at_everybody(&mut self) {
         if !std::mem::replace(&mut self.everybody, true) {
+            for pid in self.partly.drain() {
+                self.known.remove(&pid);
+            }
             for pid in process::pids() {
                 self.of(pid);
             }
@@ -78,6 +95,12 @@ impl Descriptors {
 
 /// The numbers of a process's descriptors, and what /proc says each is a link to.
 fn links(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
+    let doors = doors(pid)?.into_iter().rev();
+    Ok(doors.filter_map(|(descriptor, door)| Some((descriptor, fs::read_link(door).ok()?))))
+}
+
+/// The numbers of a process's descriptors, the highest first, and the way to each.
+fn doors(pid: u32) -> io::Result<Vec<(u32, PathBuf)>> {
     let of = |thread: u32| fs::read_dir(format!("/proc/{thread}/fd")).map(Iterator::peekable);
     let mut files = of(pid);
     // Of a first thread that has ended root alone may look, and sees nothing.
@@ -88,10 +111,13 @@ fn links(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
     if has_ended && let Some(thread) = another_thread(pid) {
         files = of(thread);
     }
-    Ok(files?.flatten().filter_map(|file| {
+    let number = |file: fs::DirEntry| {
         let descriptor = file.file_name().to_str()?.parse().ok()?;
-        Some((descriptor, fs::read_link(file.path()).ok()?))
-    }))
+        Some((descriptor, file.path()))
+    };
+    let mut doors: Vec<(u32, PathBuf)> = files?.flatten().filter_map(number).collect();
+    doors.reverse();
+    Ok(doors)
 }
 
 /// What is in a process's directory for one descriptor (`fd`) or about it (`fdinfo`).
@@ -112,8 +138,8 @@ fn another_thread(pid: u32) -> Option<u32> {
     numbers.find(|number| *number != pid)
 }
 
-fn look(pid: u32) -> Look {
-    match all_of(pid) {
+fn look(pid: u32, wanted: &[&Entry]) -> Look {
+    match locks(pid, wanted) {
         Ok(open) => Look::Seen(open),
         // A zombie holds nothing, whosever it is.
         Err(_) if family::is_zombie(pid) && another_thread(pid).is_none() => Look::Gone,
@@ -124,12 +150,54 @@ fn look(pid: u32) -> Look {
     }
 }
 
-fn all_of(pid: u32) -> io::Result<Vec<Open>> {
-    // To read a link takes a quarter of the time that fdinfo takes.
-    let files = links(pid)?.filter(|(_, link)| can_be_locked(link));
-    Ok(files
-        .flat_map(|(descriptor, _)| locks_by(pid, descriptor))
-        .collect())
+/// Where most programs have their lock files open: to try these numbers takes less than to list
+/// the directory.
+const USUAL: std::ops::Range<u32> = 3..10;
+
+/// The locks of a process, up to the last of those wanted, or all of them.
+fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
+    if !wanted.is_empty() {
+        let (found, complete) = search(pid, usual_doors(pid), wanted);
+        if complete {
+            return Ok(found);
+        }
+    }
+    // The highest first: what a process locks it mostly has opened itself, and last.
+    let (mut found, _) = search(pid, doors(pid)?, wanted);
+    found.reverse();
+    Ok(found)
+}
+
+fn usual_doors(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
+    USUAL.map(move |number| (number, PathBuf::from(format!("/proc/{pid}/fd/{number}"))))
+}
+
+/// The locks behind these doors, and whether all that were wanted are among them: then it ends.
+fn search(
+    pid: u32,
+    doors: impl IntoIterator<Item = (u32, PathBuf)>,
+    wanted: &[&Entry],
+) -> (Vec<Open>, bool) {
+    let mut missing = wanted.to_vec();
+    let mut found = Vec::new();
+    for (descriptor, door) in doors {
+        // To read a link takes a quarter of the time that fdinfo takes.
+        let Some(link) = fs::read_link(door).ok().filter(|link| can_be_locked(link)) else {
+            continue;
+        };
+        for open in locks_by(pid, descriptor, &link.into()) {
+            // One of them: it may have the same lock twice, by two descriptors.
+            let is_it = |wanted: &&Entry| open.entry.is_same_lock(wanted);
+            if let Some(at) = missing.iter().position(is_it) {
+                missing.swap_remove(at);
+            }
+            found.push(open);
+        }
+        if missing.is_empty() && !wanted.is_empty() {
+            return (found, true);
+        }
+    }
+    (found, false)
 }
 
 /// The locks of a process, in the public form.
@@ -141,37 +209,57 @@ pub(super) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
         mode: open.entry.mode,
         range: open.entry.range,
     };
-    Ok(all_of(pid)?.into_iter().map(public).collect())
+    Ok(locks(pid, &[])?.into_iter().map(public).collect())
 }
 
 /// The locks on what a descriptor has open.
-fn locks_by(pid: u32, descriptor: u32) -> Vec<Open> {
-    let info = fs::read(format!("/proc/{pid}/fdinfo/{descriptor}"));
-    let info = info.or_else(|_| fs::read(door(pid, "fdinfo", descriptor)));
+fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open> {
+    let info = proc_file::read_text(format!("/proc/{pid}/fdinfo/{descriptor}"));
+    let info = info.or_else(|_| proc_file::read_text(door(pid, "fdinfo", descriptor)));
     let info = info.unwrap_or_default();
-    String::from_utf8_lossy(&info)
+    let entries = info
         .lines()
-        .filter_map(|line| table::parse(line.strip_prefix("lock:")?))
-        .map(|entry| Open { descriptor, entry })
+        .filter_map(|line| table::parse(line.strip_prefix("lock:")?));
+    entries
+        .map(|entry| Open {
+            descriptor,
+            entry,
+            link: link.clone(),
+        })
         .collect()
 }
 
-/// The locks of a process on removed files of this name, and where those were.
-pub(super) fn on_removed(pid: u32, name: &OsStr) -> Vec<(PathBuf, Open)> {
+/// The locks of a process on removed files of this name, and where those were. `taken` are the
+/// locks it is said to have taken, where that is known.
+pub(super) fn on_removed(pid: u32, name: &OsStr, taken: &[&Entry]) -> Vec<(PathBuf, Open)> {
+    // To find a few locks takes less than to read all links.
+    if (1..=FEW).contains(&taken.len()) {
+        let (found, complete) = search(pid, usual_doors(pid), taken);
+        if complete {
+            let was =
+                |open: Open| Some((removed_from(pid, open.descriptor, &open.link, name)?, open));
+            return found.into_iter().filter_map(was).collect();
+        }
+    }
     let removed = links(pid)
         .into_iter()
         .flatten()
-        .filter_map(|(number, link)| {
-            let was = deleted(&link)?;
-            let is_it = was.file_name() == Some(name) && has_no_name(&door(pid, "fd", number));
-            is_it.then(|| (was.to_owned(), number))
-        });
+        .filter_map(|(number, link)| Some((removed_from(pid, number, &link, name)?, number)));
     removed
         .flat_map(|(was, number)| {
-            let locks = locks_by(pid, number).into_iter();
+            let locks = locks_by(pid, number, &was.as_path().into()).into_iter();
             locks.map(move |open| (was.clone(), open))
         })
         .collect()
+}
+
+const FEW: usize = 3;
+
+/// The former path of what is open there, if it had this name and was removed.
+fn removed_from(pid: u32, descriptor: u32, link: &Path, name: &OsStr) -> Option<PathBuf> {
+    let was = deleted(link)?;
+    let is_it = was.file_name() == Some(name) && has_no_name(&door(pid, "fd", descriptor));
+    is_it.then(|| was.to_owned())
 }
 
 /// Sockets, pipes and what else has no path are left out.
@@ -201,19 +289,14 @@ pub(super) struct Whereabouts {
 }
 
 impl Descriptors {
-    pub(super) fn whereabouts(&mut self, pid: u32, descriptor: u32) -> Option<Whereabouts> {
-        let mut door = PathBuf::from(format!("/proc/{pid}/fd/{descriptor}"));
-        let link = fs::read_link(&door).or_else(|_| {
-            door = self::door(pid, "fd", descriptor);
-            fs::read_link(&door)
-        });
-        let link = link.ok()?;
-        let was = deleted(&link).filter(|_| has_no_name(&door));
-        Some(Whereabouts {
+    pub(super) fn whereabouts(&mut self, pid: u32, open: &Open) -> Whereabouts {
+        let has_no_name = |_: &&Path| has_no_name(&door(pid, "fd", open.descriptor));
+        let was = deleted(&open.link).filter(has_no_name);
+        Whereabouts {
             removed: was.is_some(),
-            path: was.unwrap_or(&link).to_owned(),
+            path: was.unwrap_or(&open.link).to_owned(),
             elsewhere: self.is_elsewhere(pid),
-        })
+        }
     }
 
     fn is_elsewhere(&mut self, pid: u32) -> bool {

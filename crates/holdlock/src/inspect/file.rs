@@ -1,6 +1,6 @@
 //! The locks on one file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
@@ -127,26 +127,29 @@ fn removed_files(path: &Path, on_device: Vec<Entry>, wanted: impl Fn(&Entry) -> 
     if !on_device.iter().any(Entry::is_held) {
         return Snapshot::default();
     }
-    let mut places = Vec::new();
-    let mut look_at = |pid: u32| {
-        for (was, open) in descriptors::on_removed(pid, name) {
+    let mut places = HashSet::new();
+    let locked: HashSet<Place> = on_device.iter().map(|entry| entry.place).collect();
+    let mut look_at = |pid: u32, taken: &[&Entry]| {
+        for (was, open) in descriptors::on_removed(pid, name, taken) {
             let place = open.entry.place;
-            if on_device.iter().any(|entry| entry.place == place)
-                && directory_of(pid, &was) == Some(directory)
-            {
-                places.push(place);
+            if locked.contains(&place) && directory_of(pid, &was) == Some(directory) {
+                places.insert(place);
             }
         }
     };
-    let held = on_device.iter().filter(|entry| entry.is_held());
-    let takers: HashSet<Option<u32>> = held.map(|entry| entry.pid).collect();
-    takers.iter().copied().flatten().for_each(&mut look_at);
+    let mut takers: HashMap<Option<u32>, Vec<&Entry>> = HashMap::new();
+    for entry in on_device.iter().filter(|entry| entry.is_held()) {
+        takers.entry(entry.pid).or_default().push(entry);
+    }
+    for (pid, taken) in &takers {
+        if let Some(pid) = pid {
+            look_at(*pid, taken);
+        }
+    }
     // The taker is not told, or gone and survived by a child: look at everybody.
-    if takers
-        .iter()
-        .any(|taker| taker.is_none_or(|pid| !exists(pid)))
-    {
-        process::pids().for_each(&mut look_at);
+    let is_gone = |taker: &Option<u32>| taker.is_none_or(|pid| !exists(pid));
+    if takers.keys().any(is_gone) {
+        process::pids().for_each(|pid| look_at(pid, &[]));
     }
     let mut survey = Survey::default();
     let entries = on_device.into_iter();

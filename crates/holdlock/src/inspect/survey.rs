@@ -9,18 +9,36 @@ use super::descriptors::{Descriptors, Look, Open, Whereabouts};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
-use super::table::{self, Entry, Kind};
+use super::table::{self, Entry, Kind, Table};
 use super::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter};
 
 /// All locks.
 pub(super) fn host() -> io::Result<Snapshot> {
-    let table = table::read(|_| true)?;
     let mut survey = Survey::default();
-    survey.take(table.entries);
+    survey.take(all_entries()?);
     if in_other_namespace() {
         survey.take_unlisted(|_| true);
     }
     Ok(survey.finish())
+}
+
+/// How often a table that comes in pieces is read.
+const READS: u32 = 3;
+
+/// The whole table. While others lock and release, a read in pieces misses some files: those
+/// that another read has are added. What was released by then is noticed later.
+fn all_entries() -> io::Result<Vec<Entry>> {
+    let Table {
+        mut entries, torn, ..
+    } = table::read(|_| true)?;
+    if torn {
+        for _ in 1..READS {
+            let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
+            let more = table::read(|entry| !known.contains(&entry.place))?;
+            entries.extend(more.entries);
+        }
+    }
+    Ok(entries)
 }
 
 /// The same, with those who have inherited a lock for which somebody waits although its taker
@@ -92,8 +110,8 @@ impl Survey {
     }
 
     pub(super) fn finish(mut self) -> Snapshot {
-        let files = self.by_file();
-        self.look_at_holders(&files);
+        let mut files = self.by_file();
+        self.look_at_holders(&mut files);
         let mut open: HashMap<Place, Vec<(u32, Open)>> = HashMap::new();
         for (pid, lock) in self.descriptors.seen() {
             let here = open.entry(lock.entry.place).or_default();
@@ -123,28 +141,60 @@ impl Survey {
             });
             files[at].1.push(entry);
         }
+        for (_, entries) in &mut files {
+            forget_repeated_queues(entries);
+        }
         files
     }
 
     /// Looks at the takers of locks, and where one is not its holder, at everybody.
-    fn look_at_holders(&mut self, files: &[(Place, Vec<Entry>)]) {
+    fn look_at_holders(&mut self, files: &mut Vec<(Place, Vec<Entry>)>) {
+        if self.searched {
+            return;
+        }
+        let mut takers: HashMap<u32, Vec<&Entry>> = HashMap::new();
         for entry in files.iter().flat_map(|(_, entries)| entries) {
-            if !entry.is_held() {
-                continue;
-            }
-            let has_it = match entry.pid.map(|pid| self.descriptors.of(pid)) {
-                Some(Look::Seen(open)) => open.iter().any(|open| open.entry.is_same_lock(entry)),
-                // The kernel's word is all there is.
-                Some(Look::Denied) => true,
-                Some(Look::Gone) | None => false,
-            };
-            // A lease of a process that is gone cannot be.
-            if !has_it && entry.kind != Kind::Lease {
-                self.descriptors.look_at_everybody();
-                self.searched = true;
-                return;
+            if let Some(pid) = entry.pid.filter(|_| entry.is_held()) {
+                takers.entry(pid).or_default().push(entry);
             }
         }
+        for (pid, entries) in takers {
+            self.descriptors.look_for(pid, &entries);
+        }
+        let all = files.iter().flat_map(|(_, entries)| entries);
+        let unclear: HashSet<Entry> = all
+            .filter(|entry| self.is_unclear(entry))
+            .cloned()
+            .collect();
+        if unclear.is_empty() {
+            return;
+        }
+        // Most often they were released meanwhile: a second look costs less than a search.
+        let there = table::read(|entry| unclear.contains(entry));
+        let there: HashSet<Entry> = there.map_or_else(
+            |_| unclear.clone(),
+            |table| table.entries.into_iter().collect(),
+        );
+        for (_, entries) in &mut *files {
+            entries.retain(|entry| there.contains(entry) || !unclear.contains(entry));
+        }
+        files.retain(|(_, entries)| entries.iter().any(Entry::is_held));
+        if !there.is_empty() {
+            self.descriptors.look_at_everybody();
+            self.searched = true;
+        }
+    }
+
+    /// Whether a lock is not seen to be held by who took it.
+    fn is_unclear(&mut self, entry: &Entry) -> bool {
+        let has_it = match entry.pid.map(|pid| self.descriptors.of(pid)) {
+            Some(Look::Seen(open)) => open.iter().any(|open| open.entry.is_same_lock(entry)),
+            // The kernel's word is all there is.
+            Some(Look::Denied) => true,
+            Some(Look::Gone) | None => false,
+        };
+        // A lease of a process that is gone cannot be.
+        entry.is_held() && !has_it && entry.kind != Kind::Lease
     }
 
     fn file(&mut self, place: Place, entries: &[Entry], open: Vec<(u32, Open)>) -> LockedFile {
@@ -180,10 +230,11 @@ impl Survey {
     fn whereabouts(&mut self, open: &[(u32, Open)]) -> Option<Whereabouts> {
         let mut first = None;
         for (pid, open) in open {
-            match self.descriptors.whereabouts(*pid, open.descriptor) {
-                Some(found) if !found.elsewhere => return Some(found),
-                found => first = first.or(found),
+            let found = self.descriptors.whereabouts(*pid, open);
+            if !found.elsewhere {
+                return Some(found);
             }
+            first = first.or(Some(found));
         }
         first
     }
@@ -353,6 +404,30 @@ impl Alike {
     }
 }
 
+/// A table in pieces may tell of a lock twice, with all that wait for it: of its queues the
+/// last is kept. (Two locks may well be alike, of one process by two descriptors; but who waits
+/// for such a pair waits at one of them.)
+fn forget_repeated_queues(entries: &mut Vec<Entry>) {
+    if !entries.iter().any(|entry| !entry.is_held()) {
+        return;
+    }
+    let mut queues: Vec<(Entry, Vec<Entry>)> = Vec::new();
+    let mut latest: HashMap<Entry, usize> = HashMap::new();
+    for entry in entries.drain(..) {
+        if entry.is_held() {
+            queues.push((entry, Vec::new()));
+        } else if let Some((lock, queue)) = queues.last_mut() {
+            queue.push(entry);
+            latest.insert(lock.clone(), queues.len() - 1);
+        }
+    }
+    for (number, (lock, queue)) in queues.into_iter().enumerate() {
+        let is_latest = latest.get(&lock) == Some(&number);
+        entries.push(lock);
+        entries.extend(queue.into_iter().filter(|_| is_latest));
+    }
+}
+
 /// Somebody who asks for just this.
 fn one_of(blocked: &mut Vec<Blocked>, entry: &Entry) -> Option<Blocked> {
     let at = blocked
@@ -366,4 +441,27 @@ pub(super) fn in_other_namespace() -> bool {
     // The number of the first one is part of the kernel's interface (PROC_PID_INIT_INO).
     const FIRST: &str = "pid:[4026531836]";
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_is_told_twice_counts_once() {
+        let lines = [
+            "1: FLOCK  ADVISORY  WRITE 10 fe:01:100 0 EOF",
+            "1: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
+            "2: FLOCK  ADVISORY  WRITE 10 fe:01:100 0 EOF",
+            "2: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
+            "2:  -> FLOCK  ADVISORY  WRITE 12 fe:01:100 0 EOF",
+        ];
+        let mut entries: Vec<Entry> = lines.iter().filter_map(|line| table::parse(line)).collect();
+        forget_repeated_queues(&mut entries);
+        let turns: Vec<(u32, u32)> = entries
+            .iter()
+            .filter_map(|entry| Some((entry.turn, entry.pid?)))
+            .collect();
+        assert_eq!(turns, [(0, 10), (0, 10), (1, 11), (2, 12)]);
+    }
 }
