@@ -232,14 +232,18 @@ class BaseFileLock(metaclass=FileLockMeta):
                     raise self._timeout()
                 if cancel_check is not None and cancel_check():
                     raise Cancelled(self.lock_file)
-                left = began + limit - time.monotonic() if limit >= 0 else pause
+                left = began + limit - time.monotonic() if limit >= 0 else 1e9
                 if limit >= 0 and left <= 0:
                     raise self._timeout()
-                time.sleep(min(pause, left))
+                self._pause(min(pause, left) if cancel_check else left, pause)
                 if self._attempt(context):
                     return
         finally:
             context.acquiring.discard(me)
+
+    def _pause(self, seconds: float, interval: float) -> None:
+        """Sleeps at most so long before the next attempt; a subclass may know what to wait for."""
+        time.sleep(min(seconds, interval))
 
     def _timeout(self) -> Timeout:
         """What is raised when the time is over; a subclass may know the holder."""
@@ -311,10 +315,14 @@ class BaseFileLock(metaclass=FileLockMeta):
     def _forget_inherited(self) -> None:
         """In a child, before the descriptor of the parent's hold is forgotten."""
 
+    def _release_at_end(self) -> None:
+        """When the object is collected, or the process ends."""
+        self.release(force=True)
+
     def __del__(self) -> None:
         if "_context" in self.__dict__ and self._pid == os.getpid():
             try:
-                self.release(force=True)
+                self._release_at_end()
             except Exception:  # nobody is there to be told
                 pass
 
@@ -498,6 +506,6 @@ def _release_all() -> None:
     """At exit."""
     for lock in list(_live):
         try:
-            lock.release(force=True)
+            lock._release_at_end()
         except Exception:  # the next one still has to be released
             pass
