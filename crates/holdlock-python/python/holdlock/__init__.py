@@ -19,7 +19,9 @@ from ._native import AcquireReturnProxy, CancelToken, Process, __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import asyncio
     from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
+    from ._async_file_lock import AsyncFileLock, AsyncUnixFileLock, AsyncWindowsFileLock
     from ._compat import install_as_filelock, uninstall_as_filelock
     from ._soft._async_lock import AsyncSoftFileLock
     from ._soft._lock import SoftFileLock
@@ -31,7 +33,10 @@ has_fcntl: bool = True
 #: Names that are seldom used, or cost time to import: where they are.
 _LAZY: dict[str, str] = {
     "AsyncAcquireReturnProxy": "._async_base",
+    "AsyncFileLock": "._async_file_lock",
     "AsyncSoftFileLock": "._soft._async_lock",
+    "AsyncUnixFileLock": "._async_file_lock",
+    "AsyncWindowsFileLock": "._async_file_lock",
     "BaseAsyncFileLock": "._async_base",
     "CloseErrorPolicy": "._types",
     "ContextErrorPolicy": "._types",
@@ -44,6 +49,10 @@ _LAZY: dict[str, str] = {
 
 def __getattr__(name: str) -> object:
     where = _LAZY.get(name)
+    if name == "asyncio":
+        from importlib import import_module
+
+        return import_module(".asyncio", __name__)
     if where is None:
         from ._compat import missing
 
@@ -55,13 +64,16 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "asyncio"})
 
 
 __all__ = [
     "AcquireReturnProxy",
     "AsyncAcquireReturnProxy",
+    "AsyncFileLock",
     "AsyncSoftFileLock",
+    "AsyncUnixFileLock",
+    "AsyncWindowsFileLock",
     "BaseAsyncFileLock",
     "BaseFileLock",
     "CancelToken",
@@ -78,6 +90,7 @@ __all__ = [
     "UnixFileLock",
     "WindowsFileLock",
     "__version__",
+    "asyncio",
     "has_fcntl",
     "install_as_filelock",
     "lock_descriptor",

@@ -56,6 +56,8 @@ class BaseAsyncFileLock(BaseFileLock):
     another have an object each.
     """
 
+    _thread_local_default = False
+
     def __init__(
         self,
         lock_file: str | os.PathLike[str],
@@ -235,6 +237,24 @@ class BaseAsyncFileLock(BaseFileLock):
         """Without a loop: when the object is collected, or the process ends."""
         if not inspect.iscoroutinefunction(self._release):
             BaseFileLock.release(self, force=True)
+
+    def _differing(self, options: dict[str, Any]) -> list[str]:
+        differing = super()._differing(options)
+        for name, default in (("loop", None), ("run_in_executor", True), ("executor", None)):
+            ours, theirs = getattr(self, name), options.get(name, default)
+            if ours is not theirs:
+                differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
+        return differing
+
+    async def lock(self) -> Self:  # type: ignore[override]
+        """Takes the lock; while it is held already, does nothing. Returns the lock."""
+        if not self.is_locked:
+            await self.acquire()
+        return self
+
+    async def unlock(self) -> None:  # type: ignore[override]
+        """Gives the lock back, however often it was acquired; if it is free, does nothing."""
+        await self.release(force=True)
 
     async def __aenter__(self) -> Self:
         await self.acquire()
