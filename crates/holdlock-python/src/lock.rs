@@ -293,7 +293,7 @@ impl NativeLock {
     /// For a task (None: for the calling thread), without waiting. None: somebody else has it;
     /// False: was held already. The hook is not called.
     #[pyo3(signature = (shared, may_wait, task))]
-    fn _attempt(
+    fn _take_at_once(
         slf: &Bound<'_, Self>,
         shared: Option<bool>,
         may_wait: bool,

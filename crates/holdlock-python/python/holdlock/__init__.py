@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from . import asyncio
     from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
     from ._async_file_lock import AsyncFileLock, AsyncUnixFileLock, AsyncWindowsFileLock
+    from ._async_read_write import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock
     from ._compat import install_as_filelock, uninstall_as_filelock
+    from ._read_write import ReadWriteLock
     from ._soft._async_lock import AsyncSoftFileLock
     from ._soft._lock import SoftFileLock
     from ._types import CloseErrorPolicy, ContextErrorPolicy, LockOptions
@@ -32,8 +34,10 @@ has_fcntl: bool = True
 
 #: Names that are seldom used, or cost time to import: where they are.
 _LAZY: dict[str, str] = {
+    "AsyncAcquireReadWriteReturnProxy": "._async_read_write",
     "AsyncAcquireReturnProxy": "._async_base",
     "AsyncFileLock": "._async_file_lock",
+    "AsyncReadWriteLock": "._async_read_write",
     "AsyncSoftFileLock": "._soft._async_lock",
     "AsyncUnixFileLock": "._async_file_lock",
     "AsyncWindowsFileLock": "._async_file_lock",
@@ -41,6 +45,7 @@ _LAZY: dict[str, str] = {
     "CloseErrorPolicy": "._types",
     "ContextErrorPolicy": "._types",
     "LockOptions": "._types",
+    "ReadWriteLock": "._read_write",
     "SoftFileLock": "._soft._lock",
     "install_as_filelock": "._compat",
     "uninstall_as_filelock": "._compat",
@@ -69,8 +74,10 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AcquireReturnProxy",
+    "AsyncAcquireReadWriteReturnProxy",
     "AsyncAcquireReturnProxy",
     "AsyncFileLock",
+    "AsyncReadWriteLock",
     "AsyncSoftFileLock",
     "AsyncUnixFileLock",
     "AsyncWindowsFileLock",
@@ -84,6 +91,7 @@ __all__ = [
     "FileLock",
     "LockOptions",
     "Process",
+    "ReadWriteLock",
     "SoftFileLock",
     "SoftFileLockLifetimeWarning",
     "Timeout",

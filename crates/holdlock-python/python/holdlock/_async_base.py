@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncAcquireReturnProxy", "BaseAsyncFileLock"]
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Lock = TypeVar("Lock", bound="BaseAsyncFileLock")
 
 
@@ -255,6 +256,15 @@ class BaseAsyncFileLock(BaseFileLock):
     async def unlock(self) -> None:  # type: ignore[override]
         """Gives the lock back, however often it was acquired; if it is free, does nothing."""
         await self.release(force=True)
+
+    def __call__(self, function: Function) -> Function:
+        """As a decorator of an asynchronous function: the lock is held until it is done.
+
+        Of an asynchronous generator until it is exhausted or closed.
+        """
+        from ._decorate import wrap_async
+
+        return wrap_async(self, function)
 
     async def __aenter__(self) -> Self:
         await self.acquire()

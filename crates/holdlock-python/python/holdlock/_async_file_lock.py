@@ -94,8 +94,8 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         self._loop = loop
         self._run_in_executor = run_in_executor
         self._executor = executor
-        #: Where the task that took the lock has noted it.
-        self._noted_in: dict[str, tuple[int, bool]] | None = None
+        #: The task that took the lock.
+        self._taker: _async_wait.TaskRecord | None = None
 
     async def acquire(  # type: ignore[override]
         self,
@@ -126,7 +126,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         limit, pause = _options.request(timeout, poll_interval, None, blocking, stored)
         record = _async_wait.current()
         task = None if self.is_thread_local() else record
-        taken = self._attempt(shared, limit != 0, task)
+        taken = self._take_at_once(shared, limit != 0, task)
         if taken is None:
             wanted = self.shared if shared is None else shared
             if limit < 0:
@@ -142,8 +142,8 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             )
         if taken:
             if record is not None:
-                record.paths[self._absolute_path] = (id(self), self._held(task) is True)
-                self._noted_in = record.paths
+                _async_wait.note(self, record, self._held(task) is True)
+                self._taker = record
             if self._on_acquired is not None:
                 await self._call_hook_of(task)
         return AsyncAcquireReturnProxy(self)
@@ -172,10 +172,9 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         try:
             self._leave(force, task)
         finally:
-            if self._noted_in is not None and not self.is_locked:
-                noted, self._noted_in = self._noted_in, None
-                if noted.get(self._absolute_path, (0, False))[0] == id(self):
-                    del noted[self._absolute_path]
+            if self._taker is not None and not self.is_locked:
+                _async_wait.forget(self, self._taker)
+                self._taker = None
 
     # The bases' order has the blocking ones first.
     lock = BaseAsyncFileLock.lock

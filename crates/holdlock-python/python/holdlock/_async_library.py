@@ -6,6 +6,7 @@ asyncio, and trio if it is loaded: nothing else is imported for it.
 from __future__ import annotations
 
 import math
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Sequence, TypeVar
 
@@ -79,14 +80,17 @@ async def readable(descriptors: Sequence[int], seconds: float) -> None:
             happened.set_result(None)
 
     watched = []
+    process = os.getpid()
     try:
         for descriptor in descriptors:
             loop.add_reader(descriptor, note)
             watched.append(descriptor)
         await asyncio.wait([happened], timeout=None if seconds == math.inf else seconds)
     finally:
-        for descriptor in watched:
-            loop.remove_reader(descriptor)
+        # The child of a fork has the same epoll object: the parent would not hear any more.
+        if process == os.getpid():
+            for descriptor in watched:
+                loop.remove_reader(descriptor)
 
 
 async def readable_at_last(descriptor: int) -> None:

@@ -81,6 +81,17 @@ async def take(
         raise
 
 
+def note(lock: NativeLock, task: TaskRecord, shared: bool) -> None:
+    """The task has taken the lock."""
+    task.paths[lock._absolute_path] = (id(lock), shared)
+
+
+def forget(lock: NativeLock, task: TaskRecord) -> None:
+    """What the task had taken was released."""
+    if task.paths.get(lock._absolute_path, (0, False))[0] == id(lock):
+        del task.paths[lock._absolute_path]
+
+
 def refuse_deadlock(lock: NativeLock, record: Optional[TaskRecord], shared: bool) -> None:
     """Raises Deadlock when the task that is about to wait for ever holds the lock itself."""
     if record is None:

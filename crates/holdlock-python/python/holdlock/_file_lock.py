@@ -153,7 +153,7 @@ _OURS = frozenset(
         "_loop",
         "_run_in_executor",
         "_executor",
-        "_noted_in",
+        "_taker",
     ]
 )
 

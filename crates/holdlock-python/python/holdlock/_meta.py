@@ -122,8 +122,5 @@ def _after_fork_in_child() -> None:
     for cls in _classes:
         del cls._instances  # type: ignore[attr-defined]
     _classes.clear()
-#: The classes that have singletons.
-_classes: list[FileLockMeta] = []
-
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
