@@ -143,12 +143,12 @@ class AsyncReadWriteLock(ReadWriteBase):
     ) -> None:
         limit = self._request(timeout, blocking)
         task = self._task()
-        lock, door = self._lock, self._door
-        held = lock._held(task)
+        door = self._door
+        held = self._lock._held(task)
         if held is not None:
             self._refuse_other_mode(held, shared, "task")
         if held is not None or door is None or (limit == 0 and not shared):
-            await _take(lock, shared, limit, task)
+            await self._acquire_lock(shared, limit, task)
         else:
             await self._acquire_by_door(door, shared, limit, task)
         self._levels[task] = self._levels.get(task, 0) + 1
@@ -160,12 +160,24 @@ class AsyncReadWriteLock(ReadWriteBase):
         self, door: FileLock, shared: bool, limit: float, task: TaskRecord
     ) -> None:
         began = time.monotonic()
-        await _take(door, shared, limit, task)
+        if door._take_at_once(shared, limit != 0, task) is None:
+            if limit < 0:
+                # The writer in the door waits for all readers: for this task, too, if it is one.
+                _async_wait.refuse_deadlock(self._lock, task, False)
+            await _async_wait.take(door, shared, limit, task=task)
         try:
             left = limit if limit < 0 else max(0.0, began + limit - time.monotonic())
-            await _take(self._lock, shared, left, task)
+            await self._acquire_lock(shared, left, task)
         finally:
             door._leave(True, task)
+
+    async def _acquire_lock(self, shared: bool, limit: float, task: TaskRecord) -> None:
+        lock = self._lock
+        if lock._take_at_once(shared, limit != 0, task) is None:
+            if limit < 0:
+                _async_wait.refuse_deadlock(lock, task, shared)
+            await _async_wait.take(lock, shared, limit, task=task)
+        _async_wait.note(lock, task, shared)
 
     async def release(self, *, force: bool = False) -> None:
         """Gives the lock back, if this task acquired it as often as it released it, or by ``force``.
@@ -207,11 +219,3 @@ class AsyncReadWriteLock(ReadWriteBase):
         if task is None:
             raise RuntimeError("a lock for asynchronous code is used inside a task")
         return task
-
-
-async def _take(lock: FileLock, shared: bool, limit: float, task: TaskRecord) -> None:
-    if lock._take_at_once(shared, limit != 0, task) is None:
-        if limit < 0:
-            _async_wait.refuse_deadlock(lock, task, shared)
-        await _async_wait.take(lock, shared, limit, task=task)
-    _async_wait.note(lock, task, shared)
