@@ -171,7 +171,7 @@ def test_a_writer_that_waits_goes_before_readers_that_come_later(path, child):
     lock = ReadWriteLock(path)
     with pytest.raises(Timeout):
         lock.acquire_read(timeout=0.1)
-    with pytest.raises(Timeout, match=str(writer.pid)):
+    with pytest.raises(Timeout, match=str(first.pid)):
         lock.acquire_read(blocking=False)
     first.tell()
     writer.expect("held")
@@ -208,26 +208,33 @@ def test_a_stream_of_readers_does_not_starve_a_writer(path):
             reader.join()
 
 
-def test_readers_that_only_try_do_not_disturb_one_another(path):
-    """What readers do in the door is no reason for another to turn back."""
-    failed = []
+TRIER = """
+import sys
+from holdlock import ReadWriteLock, Timeout
+lock = ReadWriteLock(sys.argv[1])
+print("ready")
+sys.stdin.readline()
+failed = 0
+for _ in range(20000):
+    try:
+        lock.acquire_read(blocking=False)
+    except Timeout:
+        failed += 1
+    else:
+        lock.release()
+print("failed", failed)
+"""
 
-    def read():
-        lock = alone(path)
-        for _ in range(2000):
-            try:
-                lock.acquire_read(blocking=False)
-            except Timeout as error:
-                failed.append(error)
-            else:
-                lock.release()
 
-    readers = [threading.Thread(target=read) for _ in range(3)]
+def test_readers_that_only_try_do_not_disturb_one_another(path, child):
+    """The moment in which one of them comes in is no reason for another to turn back."""
+    readers = [child(TRIER, path) for _ in range(3)]
     for reader in readers:
-        reader.start()
+        reader.expect("ready")
     for reader in readers:
-        reader.join()
-    assert not failed
+        reader.tell()
+    for reader in readers:
+        reader.expect("failed 0")
 
 
 def test_one_object_for_each_path(path):
