@@ -94,6 +94,23 @@ fn shared_requests_do_not_pass_an_exclusive_one() {
 }
 
 #[test]
+fn shared_tries_do_not_turn_back_because_of_one_another() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let lock = fair(&path);
+                for _ in 0..5000 {
+                    drop(lock.try_lock_shared().expect("nobody wants it alone"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn all_are_served_in_the_order_of_their_coming() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
