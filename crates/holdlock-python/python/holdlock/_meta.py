@@ -85,7 +85,7 @@ def _singletons(cls: FileLockMeta) -> WeakValueDictionary[str, Any]:
 
 
 def _singleton(cls: FileLockMeta, lock_file: Any, options: dict[str, Any]) -> Any:
-    key = os.path.realpath(lock_file)
+    key = _options.canonical(lock_file)
     with _making:
         singletons = _singletons(cls)
         there = singletons.get(key)
