@@ -34,7 +34,8 @@ DEFAULTS: dict[str, Any] = {
 
 def canonical(path: Any) -> str:
     """One name for a lock file, however it is written. A symbolic link is not its target."""
-    directory, name = os.path.split(os.path.abspath(os.fspath(path)))
+    whole: str = os.path.abspath(os.fspath(path))
+    directory, name = os.path.split(whole)
     return os.path.join(os.path.realpath(directory), name)
 
 
