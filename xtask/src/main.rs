@@ -4,6 +4,7 @@
 mod dist;
 mod install;
 mod mutants;
+mod python;
 mod run;
 mod screenshots;
 mod test;
@@ -17,6 +18,7 @@ Usage: cargo xtask <TASK> [ARGUMENT]...
 
 Tasks:
   test           Everything that must hold: format, lints, all tests, docs without warnings
+  python         Of these only the Python module: build it, install it in target/python, test it
   bench [ARG]... Measure against the peers, side by side in one run (--help tells more)
   dist           Build the command as it is meant to be installed: static and small
   install [--flock] [PREFIX]
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = arguments.collect();
     let done = match task.as_str() {
         "test" => test::test(),
+        "python" => test::python(),
         "bench" => dist::bench(&arguments),
         "dist" => dist::dist().map(|program| println!("{}", program.display())),
         "install" => install::install(&arguments),

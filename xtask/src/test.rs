@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
 use std::sync::Mutex;
 
+use crate::python::{self, number_before};
 use crate::run::{Done, cargo, root, run, shown};
 
 /// What the tests came to.
@@ -13,6 +14,14 @@ struct Counts {
     failed: u32,
     /// Parts of tests that were not run, each with its reason.
     skipped: Vec<String>,
+}
+
+impl Counts {
+    fn add(&mut self, python: python::Outcome) {
+        self.passed += python.passed;
+        self.failed += python.failed;
+        self.skipped.extend(python.skipped);
+    }
 }
 
 pub(crate) fn test() -> Done {
@@ -31,6 +40,17 @@ pub(crate) fn test() -> Done {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     run(docs)?;
     tests()
+}
+
+/// The tests of the Python module only.
+pub(crate) fn python() -> Done {
+    let mut counts = Counts::default();
+    counts.add(python::test()?);
+    total(&counts);
+    if counts.failed > 0 {
+        return Err("some tests failed".into());
+    }
+    Ok(())
 }
 
 /// No compiler reads the documents, so a forgotten conflict would stay in them.
@@ -67,7 +87,19 @@ fn tests() -> Done {
         }
     });
     let status = child.wait().map_err(|error| format!("cargo: {error}"))?;
-    let counts = counts.into_inner().unwrap_or_default();
+    let mut counts = counts.into_inner().unwrap_or_default();
+    counts.add(python::test()?);
+    total(&counts);
+    if !status.success() || counts.failed > 0 {
+        Err("some tests failed".into())
+    } else if counts.passed == 0 {
+        Err("no test ran".into())
+    } else {
+        Ok(())
+    }
+}
+
+fn total(counts: &Counts) {
     for reason in &counts.skipped {
         println!("{reason}");
     }
@@ -77,13 +109,6 @@ fn tests() -> Done {
         counts.failed,
         counts.skipped.len()
     );
-    if !status.success() {
-        Err("some tests failed".into())
-    } else if counts.passed == 0 {
-        Err("no test ran".into())
-    } else {
-        Ok(())
-    }
 }
 
 /// Prints the stream as it comes, and counts.
@@ -102,18 +127,9 @@ fn pass_on(stream: impl Read, counts: &Mutex<Counts>) {
     }
 }
 
-/// The number that stands before a word.
-fn number_before(text: &str, word: &str) -> u32 {
-    text.split(word)
-        .next()
-        .and_then(|before| before.rsplit(' ').next())
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::number_before;
+    use crate::python::number_before;
 
     #[test]
     fn counts_are_read_from_the_closing_line() {

@@ -94,6 +94,50 @@ fn shared_requests_do_not_pass_an_exclusive_one() {
 }
 
 #[test]
+fn threads_that_share_one_lock_do_not_pass_an_exclusive_request() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = fair(&path);
+    let reader = lock.lock_shared().expect("free");
+    let mut writer = actor(&path);
+    must_queue(&mut writer, "lock");
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        let late = scope.spawn(|| {
+            let turned_back = lock.try_lock_shared().is_err();
+            tell.send(turned_back).expect("somebody listens");
+            lock.lock_shared().map(drop)
+        });
+        assert!(told.recv().expect("it tries"));
+        // The thread that is inside may take another one: the writer waits for it anyhow.
+        drop(lock.lock_shared().expect("its own"));
+        drop(reader);
+        assert_eq!(writer.answer(), "ok");
+        assert!(!late.is_finished());
+        writer.must("release");
+        late.join().expect("no panic").expect("its turn");
+    });
+}
+
+#[test]
+fn shared_tries_do_not_turn_back_because_of_one_another() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let lock = fair(&path);
+                let turned_back = (0..5000).filter(|_| lock.try_lock_shared().is_err());
+                // One that is kept from running in the very middle is taken for one that waits.
+                assert!(turned_back.count() < 50);
+            });
+        }
+    });
+}
+
+#[test]
 fn all_are_served_in_the_order_of_their_coming() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();

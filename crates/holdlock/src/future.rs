@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::sys::signal;
 use crate::{CancelToken, Error, FileLock, Mode, OwnedGuard, Request};
 
 type Taken = Result<OwnedGuard, Error>;
@@ -66,6 +67,37 @@ impl Acquire {
             *timeout = Some(limit);
         }
         self
+    }
+
+    /// Ends the wait, as a [`CancelToken`] does, and lets it be seen through: the future is ready
+    /// soon, with [`Error::Cancelled`] or with the lock if that came first, and from then on
+    /// nobody waits any more. Dropping the future ends the wait, too, but returns while the
+    /// waiting thread may still be on its way out of the kernel's queue. Without effect before
+    /// the first poll.
+    ///
+    /// ```
+    /// # use holdlock::{Error, FileLock};
+    /// # use std::{future::Future, pin::pin, sync::Arc, task::{Context, Poll, Waker}};
+    /// # let path = std::env::temp_dir().join(format!("holdlock-doc-end-{}", std::process::id()));
+    /// # let lock = Arc::new(FileLock::open(&path)?);
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// let held = lock.lock()?;
+    /// let mut wait = pin!(lock.lock_async());
+    /// assert!(wait.as_mut().poll(&mut context).is_pending());
+    /// wait.cancel();
+    /// let answer = loop {
+    ///     if let Poll::Ready(answer) = wait.as_mut().poll(&mut context) {
+    ///         break answer;
+    ///     }
+    /// };
+    /// assert!(matches!(answer, Err(Error::Cancelled { .. })));
+    /// # drop(held); std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(&self) {
+        if let State::Waiting(waiting) = &self.state {
+            waiting.token.cancel();
+        }
     }
 }
 
@@ -123,17 +155,21 @@ fn begin(
     let path = lock.path().to_owned();
     // Not by the name of a helper: what the tasks of this process hold, they may release
     // while one of them waits here, so that this is no wait of the whole process.
-    let thread = std::thread::Builder::new()
-        .name("async-holdlock".to_owned())
-        .stack_size(128 * 1024)
-        .spawn(move || {
-            let request = Request::new(mode).cancel(&token);
-            let request = match deadline.flatten() {
-                Some(deadline) => request.deadline(deadline),
-                None => request,
-            };
-            deliver(&answer, lock.acquire_owned(request));
-        });
+    let wait = move || {
+        let request = Request::new(mode).cancel(&token);
+        let request = match deadline.flatten() {
+            Some(deadline) => request.deadline(deadline),
+            None => request,
+        };
+        deliver(&answer, lock.acquire_owned(request));
+    };
+    // The host's signals are none of its business, and would cost it its place in the queue.
+    let thread = signal::with_all_blocked(|| {
+        std::thread::Builder::new()
+            .name("async-holdlock".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(wait)
+    });
     match thread {
         Ok(_) => Ok(waiting),
         Err(source) => Err(Box::new(Err(Error::System {

@@ -126,7 +126,7 @@ impl LockOptions {
     /// It concerns those who ask for it: other programs can pass. Each acquisition costs two more
     /// system calls, and each change from one process to the next a wake-up; without
     /// waiters the same process is as quick as ever. [`FileLock::try_lock`] gives way to
-    /// those who wait. A thread that has a shared lock may take another one, before its turn.
+    /// those who wait, and takes up to a millisecond for it. A thread that has a shared lock may take another one, before its turn.
     ///
     /// The place at the head is a lock of fcntl(2) (OFD) on two bytes far behind the end of the
     /// file, for which the file has to be writable. Only for [`Family::Flock`], and not

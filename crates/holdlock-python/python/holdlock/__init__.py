@@ -1,0 +1,109 @@
+"""File locks for the critical sections of processes.
+
+>>> import tempfile
+>>> from holdlock import FileLock, Timeout
+>>> with FileLock(tempfile.mkdtemp() + "/index.lock", timeout=5):
+...     print("nobody else is here")
+nobody else is here
+
+:class:`FileLock` is the lock. :class:`Timeout` is what it raises when others hold the lock for
+too long. :class:`AsyncFileLock` is for asyncio, trio and anyio; :class:`ReadWriteLock` and
+:class:`AsyncReadWriteLock` let readers in together; :class:`SoftFileLock` is for file systems that
+cannot lock. The module can stand in for ``filelock``: the names are the same.
+"""
+
+from __future__ import annotations
+
+from ._descriptor import lock_descriptor, unlock_descriptor
+from ._errors import Cancelled, Deadlock, SoftFileLockLifetimeWarning, Timeout
+from ._file_lock import BaseFileLock, FileLock, UnixFileLock, WindowsFileLock
+from ._native import AcquireReturnProxy, CancelToken, Process, __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from . import asyncio
+    from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
+    from ._async_file_lock import AsyncFileLock, AsyncUnixFileLock, AsyncWindowsFileLock
+    from ._async_read_write import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock
+    from ._compat import install_as_filelock, uninstall_as_filelock
+    from ._read_write import ReadWriteLock
+    from ._soft._async_lock import AsyncSoftFileLock
+    from ._soft._lock import SoftFileLock
+    from ._types import CloseErrorPolicy, ContextErrorPolicy, LockOptions
+
+#: Whether the kernel has flock(2).
+has_fcntl: bool = True
+
+#: Names that are seldom used, or cost time to import: where they are.
+_LAZY: dict[str, str] = {
+    "AsyncAcquireReadWriteReturnProxy": "._async_read_write",
+    "AsyncAcquireReturnProxy": "._async_base",
+    "AsyncFileLock": "._async_file_lock",
+    "AsyncReadWriteLock": "._async_read_write",
+    "AsyncSoftFileLock": "._soft._async_lock",
+    "AsyncUnixFileLock": "._async_file_lock",
+    "AsyncWindowsFileLock": "._async_file_lock",
+    "BaseAsyncFileLock": "._async_base",
+    "CloseErrorPolicy": "._types",
+    "ContextErrorPolicy": "._types",
+    "LockOptions": "._types",
+    "ReadWriteLock": "._read_write",
+    "SoftFileLock": "._soft._lock",
+    "install_as_filelock": "._compat",
+    "uninstall_as_filelock": "._compat",
+}
+
+
+def __getattr__(name: str) -> object:
+    where = _LAZY.get(name)
+    if name == "asyncio":
+        from importlib import import_module
+
+        return import_module(".asyncio", __name__)
+    if where is None:
+        from ._compat import missing
+
+        raise missing(__name__, name)
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(where, __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, "asyncio"})
+
+
+__all__ = [
+    "AcquireReturnProxy",
+    "AsyncAcquireReadWriteReturnProxy",
+    "AsyncAcquireReturnProxy",
+    "AsyncFileLock",
+    "AsyncReadWriteLock",
+    "AsyncSoftFileLock",
+    "AsyncUnixFileLock",
+    "AsyncWindowsFileLock",
+    "BaseAsyncFileLock",
+    "BaseFileLock",
+    "CancelToken",
+    "Cancelled",
+    "CloseErrorPolicy",
+    "ContextErrorPolicy",
+    "Deadlock",
+    "FileLock",
+    "LockOptions",
+    "Process",
+    "ReadWriteLock",
+    "SoftFileLock",
+    "SoftFileLockLifetimeWarning",
+    "Timeout",
+    "UnixFileLock",
+    "WindowsFileLock",
+    "__version__",
+    "asyncio",
+    "has_fcntl",
+    "install_as_filelock",
+    "lock_descriptor",
+    "uninstall_as_filelock",
+    "unlock_descriptor",
+]

@@ -1,0 +1,294 @@
+"""``BaseAsyncFileLock``: what locks for asynchronous code have in common.
+
+A derived class supplies ``_acquire()`` and ``_release()`` as one of :class:`BaseFileLock` does;
+they may be coroutines. While a task waits for the lock, others run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any, Callable, Generic, NoReturn, TypeVar
+
+from . import _async_library, _log, _options
+from ._base import BaseFileLock, FileLockContext
+from ._errors import Cancelled
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import Executor
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+
+__all__ = ["AsyncAcquireReturnProxy", "BaseAsyncFileLock"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Lock = TypeVar("Lock", bound="BaseAsyncFileLock")
+
+
+class AsyncAcquireReturnProxy(Generic[Lock]):
+    """What ``await lock.acquire()`` returns: releases the lock at the end of an ``async with``."""
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+    async def __aenter__(self) -> Lock:
+        return self.lock
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.lock.release()
+
+
+class BaseAsyncFileLock(BaseFileLock):
+    """The root of the lock classes for asynchronous code.
+
+    The lock belongs to the object: every task that acquires the same object while it is held
+    comes in too, and the last one to release it gives it back. Tasks that are to exclude one
+    another have an object each.
+    """
+
+    _thread_local_default = False
+
+    def __init__(
+        self,
+        lock_file: str | os.PathLike[str],
+        timeout: float = -1,
+        mode: int = _options.UNSET_MODE,
+        thread_local: ThreadLocal = False,
+        *,
+        blocking: bool = True,
+        is_singleton: bool = False,
+        poll_interval: float = 0.05,
+        lifetime: float | None = None,
+        context_error_policy: ContextErrorPolicy = "chain",
+        close_error_policy: CloseErrorPolicy = "default",
+        fallback_to_soft: bool = True,
+        preserve_lock_file: bool = False,
+        on_acquired: Callable[[int], None] | None = None,
+        loop: AbstractEventLoop | None = None,
+        run_in_executor: bool = True,
+        executor: Executor | None = None,
+    ) -> None:
+        if thread_local and run_in_executor:
+            raise ValueError("run_in_executor is not supported when thread_local is True")
+        super().__init__(
+            lock_file,
+            timeout,
+            mode,
+            thread_local,
+            blocking=blocking,
+            is_singleton=is_singleton,
+            poll_interval=poll_interval,
+            lifetime=lifetime,
+            context_error_policy=context_error_policy,
+            close_error_policy=close_error_policy,
+            fallback_to_soft=fallback_to_soft,
+            preserve_lock_file=preserve_lock_file,
+            on_acquired=on_acquired,
+        )
+        self._loop = loop
+        self._run_in_executor = run_in_executor
+        self._executor = executor
+        #: A task is inside one of the hooks.
+        self._busy = False
+
+    @property
+    def loop(self) -> AbstractEventLoop | None:
+        """Kept for compatibility: a lock is used by whatever loop awaits it."""
+        return self._loop
+
+    @property
+    def run_in_executor(self) -> bool:
+        """Whether hooks that may block run in another thread."""
+        return self._run_in_executor
+
+    @property
+    def executor(self) -> Executor | None:
+        """Whose threads those are; None for the loop's own."""
+        return self._executor
+
+    @executor.setter
+    def executor(self, value: Executor | None) -> None:
+        self._executor = value
+
+    async def acquire(  # type: ignore[override]
+        self,
+        timeout: float | None = None,
+        poll_interval: float | None = None,
+        *,
+        blocking: bool | None = None,
+        cancel_check: Callable[[], bool] | None = None,
+    ) -> AsyncAcquireReturnProxy[Self]:
+        """Takes the lock, and waits for it if need be, while other tasks run.
+
+        Raises :class:`Timeout` when the time is over. A task that is cancelled meanwhile leaves
+        no lock behind.
+        """
+        self._after_fork()
+        if self._inherited:
+            raise RuntimeError(
+                f"lock '{self.lock_file}' was held when this process was forked off; "
+                "make a new lock in the child"
+            )
+        context = self._context
+        may_wait = _options.blocking(context.blocking if blocking is None else blocking)
+        pause = context.poll_interval if poll_interval is None else _options.interval(poll_interval)
+        limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
+        end = math.inf if limit < 0 else time.monotonic() + limit
+        path = self.lock_file
+        while not await self._try(context):
+            if not may_wait:
+                _log.debug(_log.FAILED, self, path)
+                raise self._timeout()
+            if cancel_check is not None and cancel_check():
+                raise Cancelled(self.lock_file)
+            left = end - time.monotonic()
+            if left <= 0:
+                _log.debug(_log.TIMEOUT, self, path)
+                raise self._timeout()
+            _log.debug(_log.WAITING, self, path)
+            await self._pause_task(left if cancel_check is None else min(left, pause), pause)
+        return AsyncAcquireReturnProxy(self)
+
+    async def release(self, force: bool = False) -> None:  # type: ignore[override]
+        """Gives the lock back, if it was acquired as often as it was released, or by ``force``."""
+        self._after_fork()
+        context = self._context
+        if context.lock_file_fd is None:
+            return
+        if context.lock_counter > 1 and not force:
+            context.lock_counter -= 1
+            return
+        _log.debug(_log.RELEASE, self, self.lock_file)
+        if inspect.iscoroutinefunction(self._release):
+            try:
+                await self._release()
+            finally:
+                self._give_back_if_released(context)
+        else:
+            await self._call(lambda: self._give_back(context))
+        _log.debug(_log.RELEASED, self, self.lock_file)
+
+    async def _try(self, context: FileLockContext) -> bool:
+        """One attempt; tasks that share the object take turns."""
+        while self._busy:
+            await _async_library.sleep(0.001)
+        if context.lock_file_fd is not None:
+            context.lock_counter += 1
+            return True
+        self._busy = True
+        _log.debug(_log.ATTEMPT, self, self.lock_file)
+        try:
+            taken = await self._try_once(context)
+            if taken:
+                _log.debug(_log.ACQUIRED, self, self.lock_file)
+            return taken
+        except BaseException:
+            # Cancelled while another thread took the lock, most likely.
+            if context.lock_file_fd is not None:
+                BaseFileLock.release(self, force=True)
+            raise
+        finally:
+            self._busy = False
+
+    async def _try_once(self, context: FileLockContext) -> bool:
+        if not inspect.iscoroutinefunction(self._acquire):
+            taken: bool = await self._call(lambda: self._attempt(context))
+            return taken
+        await self._acquire()
+        if context.lock_file_fd is None:
+            return False
+        self._note(context)
+        context.lock_counter = 1
+        return True
+
+    async def _call(self, hook: Callable[[], Any]) -> Any:
+        """Calls what a derived class wrote, where it may block in another thread."""
+        if self._run_in_executor and self._may_block():
+            return await _async_library.in_thread(hook, self._executor)
+        return hook()
+
+    def _may_block(self) -> bool:
+        """Whether the hooks wait for something else than the lock; a derived class may know."""
+        return True
+
+    async def _pause_task(self, seconds: float, interval: float) -> None:
+        """Sleeps at most so long before the next attempt; see :meth:`BaseFileLock._pause`."""
+        await _async_library.sleep(min(seconds, interval))
+
+    def _give_back_if_released(self, context: FileLockContext) -> None:
+        """The bookkeeping of a release that a coroutine has done."""
+        if context.lock_file_fd is None:
+            context.lock_counter = 0
+            noted, context.noted_in = context.noted_in, None
+            if noted is not None and noted.get(context.path) == (os.getpid(), id(self)):
+                del noted[context.path]
+
+    def _release_at_end(self) -> None:
+        """Without a loop: when the object is collected, or the process ends."""
+        if not inspect.iscoroutinefunction(self._release):
+            BaseFileLock.release(self, force=True)
+
+    def _differing(self, options: dict[str, Any]) -> list[str]:
+        differing = super()._differing(options)
+        for name, default in (("loop", None), ("run_in_executor", True), ("executor", None)):
+            ours, theirs = getattr(self, name), options.get(name, default)
+            if ours is not theirs:
+                differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
+        return differing
+
+    async def lock(self) -> Self:  # type: ignore[override]
+        """Takes the lock; while it is held already, does nothing. Returns the lock."""
+        if not self.is_locked:
+            await self.acquire()
+        return self
+
+    async def unlock(self) -> None:  # type: ignore[override]
+        """Gives the lock back, however often it was acquired; if it is free, does nothing."""
+        await self.release(force=True)
+
+    def __call__(self, function: Function) -> Function:
+        """As a decorator of an asynchronous function: the lock is held until it is done.
+
+        Of an asynchronous generator until it is exhausted or closed.
+        """
+        from ._decorate import wrap_async
+
+        return wrap_async(self, function)
+
+    async def __aenter__(self) -> Self:
+        await self.acquire()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self.release()
+        except Exception as error:
+            self._failed_release(exc_value, error)
+            raise
+
+    def __enter__(self) -> NoReturn:
+        raise NotImplementedError("a lock for asynchronous code is held by `async with`")
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> NoReturn:
+        raise NotImplementedError("a lock for asynchronous code is held by `async with`")

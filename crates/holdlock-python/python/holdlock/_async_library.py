@@ -1,0 +1,132 @@
+"""Sleeping and waiting under the asynchronous library that runs the current task.
+
+asyncio, and trio if it is loaded: nothing else is imported for it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Callable, Sequence, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+T = TypeVar("T")
+
+
+def _trio() -> Any:
+    """trio, if the current task is one of its."""
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return None
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return None
+    return trio
+
+
+async def sleep(seconds: float) -> None:
+    """Lets other tasks run for so long."""
+    trio = _trio()
+    if trio is not None:
+        await trio.sleep(seconds)
+        return
+    import asyncio
+
+    await asyncio.sleep(seconds)
+
+
+def current_task() -> Any:
+    """The task that runs; None outside of one."""
+    trio = _trio()
+    if trio is not None:
+        return trio.lowlevel.current_task()
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return None if asyncio is None else asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+async def readable(descriptors: Sequence[int], seconds: float) -> None:
+    """Sleeps until one of the descriptors is readable, or for so long."""
+    trio = _trio()
+    if trio is not None and len(descriptors) == 1:
+        with trio.move_on_after(seconds):
+            await trio.lowlevel.wait_readable(descriptors[0])
+        return
+    if trio is not None:
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+
+                async def one(descriptor: int) -> None:
+                    await trio.lowlevel.wait_readable(descriptor)
+                    nursery.cancel_scope.cancel()
+
+                for descriptor in descriptors:
+                    nursery.start_soon(one, descriptor)
+                await trio.sleep_forever()
+        return
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    happened: asyncio.Future[None] = loop.create_future()
+
+    def note() -> None:
+        if not happened.done():
+            happened.set_result(None)
+
+    watched = []
+    process = os.getpid()
+    try:
+        for descriptor in descriptors:
+            loop.add_reader(descriptor, note)
+            watched.append(descriptor)
+        await asyncio.wait([happened], timeout=None if seconds == math.inf else seconds)
+    finally:
+        # The child of a fork has the same epoll object: the parent would not hear any more.
+        if process == os.getpid():
+            for descriptor in watched:
+                loop.remove_reader(descriptor)
+
+
+async def readable_at_last(descriptor: int) -> None:
+    """Sleeps until the descriptor is readable, also in a task that has been cancelled."""
+    trio = _trio()
+    if trio is not None:
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.wait_readable(descriptor)
+        return
+    import asyncio
+
+    try:
+        await readable([descriptor], math.inf)
+    except asyncio.CancelledError:  # once more; the first one is still to be raised
+        pass
+
+
+async def in_thread(function: Callable[[], T], executor: Executor | None) -> T:
+    """Calls the function in another thread, and ends only when it has ended.
+
+    Also a cancelled task waits for it, and has its cancellation raised afterwards: by then the
+    function's effects are there to be undone.
+    """
+    trio = _trio()
+    if trio is not None:
+        result: T = await trio.to_thread.run_sync(function)
+        return result
+    import asyncio
+
+    call = asyncio.get_running_loop().run_in_executor(executor, function)
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        while not call.done():
+            try:
+                await asyncio.wait([call])
+            except asyncio.CancelledError:
+                continue
+        raise

@@ -1,0 +1,86 @@
+"""A lock as a decorator: it is held for as long as the function runs."""
+
+from __future__ import annotations
+
+import inspect
+from functools import wraps
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, TypeVar
+
+    from ._async_base import BaseAsyncFileLock
+    from ._base import BaseFileLock
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def wrap(lock: BaseFileLock, function: Function) -> Function:
+    """The function, with the lock held while it runs: to its end also if it is a generator or
+    is asynchronous, which runs on after it has returned."""
+    if inspect.isasyncgenfunction(function):
+
+        @wraps(function)
+        async def iterate(*args: Any, **kwargs: Any) -> Any:
+            with lock:
+                generator = function(*args, **kwargs)
+                try:
+                    async for item in generator:
+                        yield item
+                finally:
+                    await generator.aclose()
+
+        return iterate  # type: ignore[return-value]
+
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            with lock:
+                return await function(*args, **kwargs)
+
+        return run  # type: ignore[return-value]
+
+    if inspect.isgeneratorfunction(function):
+
+        @wraps(function)
+        def generate(*args: Any, **kwargs: Any) -> Any:
+            with lock:
+                return (yield from function(*args, **kwargs))
+
+        return generate  # type: ignore[return-value]
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def wrap_async(lock: BaseAsyncFileLock, function: Function) -> Function:
+    """The asynchronous function, with a lock held for which one has to await."""
+    if inspect.isasyncgenfunction(function):
+
+        @wraps(function)
+        async def iterate(*args: Any, **kwargs: Any) -> Any:
+            async with lock:
+                generator = function(*args, **kwargs)
+                try:
+                    async for item in generator:
+                        yield item
+                finally:
+                    await generator.aclose()
+
+        return iterate  # type: ignore[return-value]
+
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            async with lock:
+                return await function(*args, **kwargs)
+
+        return run  # type: ignore[return-value]
+
+    raise TypeError("a lock for asynchronous code can decorate asynchronous functions only")

@@ -1,0 +1,40 @@
+"""The kernel's lock on a descriptor which the caller has opened."""
+
+from __future__ import annotations
+
+__all__ = ["lock_descriptor", "unlock_descriptor"]
+
+
+def lock_descriptor(fd: int, *, blocking: bool = True, poll_interval: float = 0.05) -> bool:
+    """Locks the open file exclusively, as a :class:`FileLock` on its path would.
+
+    True when it is locked; False when somebody else has it and ``blocking`` is False. Waits in
+    the kernel: ``poll_interval`` is looked at, but there is nothing to poll. Raises ``OSError``.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryFile() as file:
+    ...     lock_descriptor(file.fileno())
+    ...     unlock_descriptor(file.fileno())
+    True
+    """
+    import fcntl
+
+    if not blocking:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+    from . import _options
+
+    if _options.interval(poll_interval) == 0:
+        raise ValueError("poll_interval must be greater than 0, not 0")
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return True
+
+
+def unlock_descriptor(fd: int) -> None:
+    """Unlocks what :func:`lock_descriptor` locked. The descriptor stays open. Raises ``OSError``."""
+    import fcntl
+
+    fcntl.flock(fd, fcntl.LOCK_UN)

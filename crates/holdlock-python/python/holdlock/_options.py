@@ -1,0 +1,140 @@
+"""The options of locks, and what is wrong with a value that is none."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+    from ._types import ThreadLocal
+
+#: No mode was given: the umask decides.
+UNSET_MODE = -1
+
+#: Every option, with its default.
+DEFAULTS: dict[str, Any] = {
+    "timeout": -1,
+    "mode": UNSET_MODE,
+    "thread_local": True,
+    "blocking": True,
+    "is_singleton": False,
+    "poll_interval": 0.05,
+    "lifetime": None,
+    "context_error_policy": "chain",
+    "close_error_policy": "default",
+    "fallback_to_soft": True,
+    "preserve_lock_file": False,
+    "on_acquired": None,
+}
+
+
+def canonical(path: Any) -> str:
+    """One name for a lock file, however it is written. A symbolic link is not its target."""
+    whole: str = os.path.abspath(os.fspath(path))
+    directory, name = os.path.split(whole)
+    return os.path.join(os.path.realpath(directory), name)
+
+
+def seconds(name: str, value: Any) -> float:
+    """A number of seconds as a float; strings and booleans are none."""
+    if type(value) is float:
+        return value
+    if isinstance(value, (bool, str, bytes, bytearray)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} is too large to be a number of seconds: {value!r}") from None
+    except ValueError:  # Decimal's signalling NaN
+        return math.nan
+    # Too small a negative number to be one as a float is still one.
+    return -5e-324 if number == 0 and value < 0 else number
+
+
+def blocking(value: Any) -> bool:
+    """Exactly True or False: "no" would be taken for yes."""
+    if not isinstance(value, bool):
+        raise TypeError(f"blocking must be a bool, not {type(value).__name__}")
+    return value
+
+
+def interval(value: Any) -> float:
+    """An interval between two looks."""
+    number = seconds("poll_interval", value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"poll_interval must be finite and non-negative, not {value!r}")
+    from _thread import TIMEOUT_MAX
+
+    if number > TIMEOUT_MAX:
+        raise ValueError(f"poll_interval must be at most {TIMEOUT_MAX} seconds, not {value!r}")
+    return number
+
+
+def limit(timeout: Any, may_wait: bool) -> float:
+    """How long to wait: -1.0 for ever, 0.0 not at all."""
+    number = seconds("timeout", timeout)
+    if not may_wait:
+        return 0.0
+    if math.isnan(number):
+        raise ValueError("timeout must be a number of seconds, not nan")
+    return -1.0 if number < 0 or number == math.inf else number
+
+
+def request(
+    timeout: Any, poll_interval: Any, poll_intervall: Any, may_wait: Any, stored: tuple[Any, ...]
+) -> tuple[float, float]:
+    """The limit and the interval of one request, from its arguments and the lock's settings."""
+    if poll_intervall is not None:
+        warnings.warn("poll_intervall is spelled poll_interval", DeprecationWarning, stacklevel=2)
+        poll_interval = poll_intervall
+    waits = blocking(stored[1] if may_wait is None else may_wait)
+    pause = stored[2] if poll_interval is None else interval(poll_interval)
+    return limit(stored[0] if timeout is None else timeout, waits), pause
+
+
+def mode(value: Any, owner: str) -> int:
+    """Permission bits which let the owner use the file."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"mode must be an int, not {type(value).__name__}")
+    if value == UNSET_MODE:
+        return value
+    if not 0 <= value <= 0o777:
+        raise ValueError(f"mode={value:#o} must be within 0o000-0o777 for {owner}")
+    if value & 0o600 != 0o600:
+        raise ValueError(f"mode={value:#o} must let the owner read and write for {owner}")
+    return value
+
+
+def lifetime(value: Any, supported: bool, owner: str, stacklevel: int) -> Optional[float]:
+    """The age at which a lock may be taken away, where such a thing exists."""
+    if value is None:
+        return None
+    number = value if type(value) is int else seconds("lifetime", value)
+    if number < 0 or not (type(number) is int or math.isfinite(number)):
+        raise ValueError(f"lifetime must be finite and non-negative, not {value!r}")
+    if supported:
+        return number
+    warnings.warn(
+        f"lifetime is ignored for {owner}: the kernel's lock cannot be broken by age, and ends "
+        "with its holder anyway",
+        stacklevel=stacklevel + 1,
+    )
+    return None
+
+
+def one_of(name: str, value: Any, values: tuple[str, ...]) -> Any:
+    """One of some words."""
+    if value not in values:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, values))}, got {value!r}")
+    return value
+
+
+def thread_local(value: Any) -> ThreadLocal:
+    """True, False, or "mutex"."""
+    if isinstance(value, str) and value != "mutex":
+        raise ValueError(f"thread_local must be True, False or 'mutex', got {value!r}")
+    return value if value == "mutex" else bool(value)

@@ -1,0 +1,127 @@
+"""What the two read/write locks have in common: the kernel's lock, taken in the order of coming.
+
+The lock is flock(2) on the file, shared for readers and exclusive for writers. The kernel lets new
+readers pass a writer that waits, so writers could wait for ever: these locks are fair ones, which
+queue for their turn first. Where there can be no fair locks (on a file system of other machines, or
+where the file cannot be written to) it is the kernel's order.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, Optional, Tuple
+from weakref import WeakValueDictionary
+
+from . import _meta, _options
+from ._file_lock import FileLock
+from ._soft._kernel import is_local
+
+if TYPE_CHECKING:
+    from typing import List, Type, Union
+
+    from ._native import Process
+
+__all__ = ["ReadWriteBase"]
+
+_singletons: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
+
+
+class _ReadWriteMeta(type):
+    """Looks at the options first, and finds singletons again."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(cls, lock_file, timeout=-1, *, blocking=True, is_singleton=True, **options):
+            timeout = _options.seconds("timeout", timeout)
+            _options.blocking(blocking)
+            options = dict(options, timeout=timeout, blocking=blocking, is_singleton=is_singleton)
+            if not (is_singleton and cls._may_be_singleton):
+                return type.__call__(cls, lock_file, **options)
+            # A child of fork has singletons of its own.
+            key = (os.getpid(), cls, _options.canonical(lock_file))
+            with _meta._making:
+                there = _singletons.get(key)
+                if there is None:
+                    there = _singletons[key] = type.__call__(cls, lock_file, **options)
+                    return there
+            same = there.timeout == timeout or _for_ever(there.timeout) and _for_ever(timeout)
+            if not same or there.blocking != blocking:
+                raise ValueError(
+                    f"Singleton lock was made with timeout={there.timeout}, "
+                    f"blocking={there.blocking}, not with timeout={timeout}, blocking={blocking}"
+                )
+            return there
+
+
+def _for_ever(timeout: float) -> bool:
+    return timeout < 0 or timeout == math.inf
+
+
+class ReadWriteBase(metaclass=_ReadWriteMeta):
+    """The path, what a request does if nothing else is said, and the lock."""
+
+    _may_be_singleton = True
+
+    def __init__(
+        self,
+        lock_file: str | os.PathLike[str],
+        timeout: float = -1,
+        *,
+        blocking: bool = True,
+        is_singleton: bool = True,
+    ) -> None:
+        self.lock_file = os.fspath(lock_file)
+        self.timeout = timeout
+        self.blocking = blocking
+        self._is_singleton = is_singleton
+        self._pid = os.getpid()
+        self._closed = False
+        self._lock = FileLock(lock_file, fair=_may_be_fair(os.path.abspath(lock_file)))
+
+    def holders(self) -> List[Process]:
+        """The processes that hold the lock now, or are next, as far as they can be seen."""
+        return self._lock.holders()
+
+    def _request(self, timeout: Optional[float], blocking: Optional[bool]) -> float:
+        """How long to wait, of a lock that can be used."""
+        if self._closed:
+            raise RuntimeError(f"lock '{self.lock_file}' was closed")
+        may_wait = _options.blocking(self.blocking if blocking is None else blocking)
+        return _options.limit(self.timeout if timeout is None else timeout, may_wait)
+
+    def _refuse_other_mode(self, held: bool, wanted: bool, who: str) -> None:
+        if held != wanted:
+            what, change = ("write", "upgrade") if held else ("read", "downgrade")
+            raise RuntimeError(
+                f"Cannot acquire the {what} lock '{self.lock_file}': this {who} has it for "
+                f"{'reading' if held else 'writing'} already ({change} not allowed)"
+            )
+
+    def _refuse_release(self, who: str) -> None:
+        raise RuntimeError(f"Cannot release the lock '{self.lock_file}', which this {who} does not hold")
+
+    def _inherited(self) -> bool:
+        """Whether a fork has made this process since."""
+        return self._pid != os.getpid()
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        options = {
+            "timeout": self.timeout,
+            "blocking": self.blocking,
+            "is_singleton": self._is_singleton,
+        }
+        return _restore, (type(self), self._lock._absolute_path, options)
+
+
+def _may_be_fair(path: str) -> bool:
+    if os.path.lexists(path) and not (os.path.isfile(path) and os.access(path, os.W_OK)):
+        return False
+    directory = os.path.dirname(path)
+    while not os.path.isdir(directory) and directory != os.path.dirname(directory):
+        directory = os.path.dirname(directory)
+    return is_local(directory)
+
+
+def _restore(kind: Type[Any], path: Union[str, os.PathLike[str]], options: dict[str, Any]) -> Any:
+    return kind(path, **options)

@@ -1,0 +1,98 @@
+"""Three system calls which Python lacks: renameat2, inotify, and the type of a file system.
+
+Loading ctypes takes longer than a lock and an unlock together, so it happens on the first
+contention and not on import.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+from typing import Any
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+_IN_ATTRIB = 0x004
+_IN_MOVE_SELF = 0x800
+_IN_DELETE_SELF = 0x400
+_IN_CLOSE_WRITE = 0x008
+_IN_DONT_FOLLOW = 0x02000000
+
+#: File systems whose every change is made by this kernel, which therefore sees and reports it.
+#: (From statfs(2): ext2/3/4, XFS, Btrfs, tmpfs, ramfs, overlayfs, F2FS, ZFS, bcachefs.)
+_LOCAL = frozenset(
+    [
+        0xEF53,
+        0x58465342,
+        0x9123683E,
+        0x01021994,
+        0x858458F6,
+        0x794C7630,
+        0xF2F52010,
+        0x2FC12FC1,
+        0xCA451A4E,
+    ]
+)
+
+
+@functools.lru_cache(maxsize=1)
+def _libc() -> Any:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> int:
+    import ctypes
+
+    try:
+        function = getattr(_libc(), name)
+    except AttributeError:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
+    result = int(function(*arguments))
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def exchange(one: str, other: str) -> None:
+    """Swap what two names stand for, in one step: renameat2(2) with RENAME_EXCHANGE."""
+    import ctypes
+
+    _call(
+        "renameat2",
+        _AT_FDCWD,
+        os.fsencode(one),
+        _AT_FDCWD,
+        os.fsencode(other),
+        ctypes.c_uint(_RENAME_EXCHANGE),
+    )
+
+
+def is_local(directory: str) -> bool:
+    """Whether nobody but this kernel changes the files of this directory's file system."""
+    import ctypes
+
+    # struct statfs begins with the type, a word; 256 bytes are more than any Linux fills.
+    buffer = ctypes.create_string_buffer(256)
+    try:
+        _call("statfs", os.fsencode(directory), buffer)
+    except OSError:
+        return False
+    kind = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ulong)).contents.value
+    return (kind & 0xFFFFFFFF) in _LOCAL
+
+
+def inotify(path: str) -> int:
+    """A descriptor which becomes readable when the file at ``path`` is unlinked or moved."""
+    descriptor = _call("inotify_init1", os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mask = _IN_ATTRIB | _IN_MOVE_SELF | _IN_DELETE_SELF | _IN_CLOSE_WRITE | _IN_DONT_FOLLOW
+        _call("inotify_add_watch", descriptor, os.fsencode(path), mask)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -1,0 +1,143 @@
+"""A dead owner's marker becomes ours, without a moment in which the path is free.
+
+Two processes can find the same owner dead. If each removed the marker and put its own there, the
+slower one would remove the quicker one's. So the marker is never removed: it is exchanged for ours
+in one step (renameat2), and only then looked at. If what came out is not what was judged, it goes
+back the same way. Between processes of ours a flock on the judged file keeps even that from
+happening; with those of ``filelock``, which does the same under the same names, it may, and each
+puts back what it took.
+
+The names matter when a reclaimer dies in the middle: the marker of a living holder may then lie
+aside, under ``NAME.break.PID.…`` with the PID of the dead one, whose own marker is at the path.
+:func:`_stranded` looks for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import time
+
+from . import _kernel
+from ._marker import RELEASED, Owner, decode
+from ._owner import is_dead
+from ._publish import create, fill, read
+
+#: How often a wrong exchange is undone; each time somebody else was quicker by a few system calls.
+_ATTEMPTS = 2000
+
+_REFUSALS = (errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP)
+
+
+def reclaim(path: str, mode: int, *, exact: bool) -> int | None:
+    """Takes the lock from an owner who is provably dead, or who has said that it is free.
+
+    None when it is held, or when nothing proves the contrary. Age proves nothing, nor does a file
+    which names no owner: it may be an older filelock's marker, or no marker at all.
+    """
+    try:
+        judged, text = read(path)
+    except OSError:
+        return None  # gone, or not readable: nothing is proved
+    try:
+        owner = decode(text)
+        if not _is_free(text, path):
+            return None
+        try:
+            fcntl.flock(judged, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None  # another process is at it
+        except OSError:
+            pass  # no flock here; the exchange alone is safe, only slower in a crowd
+        if not _is_at(path, judged) or _stranded(path, owner):
+            return None
+        return _exchange(path, judged, mode, exact=exact)
+    finally:
+        os.close(judged)
+
+
+def _is_free(text: bytes, path: str) -> bool:
+    if text == RELEASED.encode():
+        return True
+    owner = decode(text)
+    return owner is not None and is_dead(owner, os.path.dirname(path) or ".")
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except OSError:
+        return False
+
+
+def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> int | None:
+    aside = f"{path}.break.{os.getpid()}.{os.urandom(16).hex()}"
+    ours = create(aside, mode, path)
+    taken = False
+    try:
+        fill(ours, mode, exact=exact)
+        _kernel.exchange(aside, path)
+        if _is_at(aside, judged):
+            os.unlink(aside)
+            taken = True
+    except OSError as error:
+        # Nothing there any more; or a file system which cannot exchange (NFS): the marker stays.
+        if error.errno not in _REFUSALS:
+            raise
+    finally:
+        if not taken:
+            _discard(path, aside, ours)
+    return ours if taken else None
+
+
+def _put_back(path: str, aside: str, ours: int) -> None:
+    """Exchanges until what lies aside is our own marker again."""
+    for _ in range(_ATTEMPTS):
+        if _is_at(aside, ours):
+            return
+        _kernel.exchange(aside, path)
+        if _is_at(aside, ours):
+            return
+        time.sleep(0.0005)
+
+
+def _discard(path: str, aside: str, ours: int) -> None:
+    """Gives up: our marker disappears from wherever it is, and a stranger's goes back."""
+    try:
+        if os.path.lexists(aside) and not _is_at(aside, ours):
+            _put_back(path, aside, ours)
+        # Failing that, ours stays at the path and keeps it taken: a holder's marker lies aside.
+        for name in (aside, path):
+            if _is_at(name, ours) and (name == aside or not os.path.lexists(aside)):
+                os.unlink(name)
+    finally:
+        os.close(ours)
+
+
+def _stranded(path: str, breaker: Owner | None) -> bool:
+    """Whether a dead reclaimer left a living holder's marker aside; removes what it left else."""
+    if breaker is None:
+        return False
+    directory, name = os.path.split(path)
+    left = re.compile(
+        rf"{re.escape(name)}\.(?:break\.{breaker.pid}|restore\.[0-9]+)\.[0-9a-f]{{32}}"
+    )
+    for entry in os.listdir(directory or "."):
+        if left.fullmatch(entry) is None:
+            continue
+        other = os.path.join(directory, entry)
+        try:
+            descriptor, text = read(other)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+        os.close(descriptor)
+        if not _is_free(text, path):
+            return True
+        with contextlib.suppress(OSError):
+            os.unlink(other)
+    return False

@@ -1,0 +1,124 @@
+"""Sleeping until the marker goes away or its owner dies.
+
+Two events end a soft lock: its marker's removal, of which inotify(7) tells, and its owner's death,
+of which a pidfd tells. So a waiter sleeps in poll(2) on both, and wakes within microseconds instead
+of asking every 50 ms. What neither reports (a change made through another machine's mount, an
+owner in another container) is seen by looking again: every :data:`PATIENCE` seconds on a local file
+system, at the caller's interval on any other.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+
+from . import _kernel
+from ._marker import decode
+from ._owner import host
+from ._publish import read
+
+#: How long nobody looks where an event is sure to come.
+PATIENCE = 1.0
+
+#: A user has 128 inotify instances for all processes; this many of them are ours, others poll.
+_INSTANCES = threading.BoundedSemaphore(8)
+
+
+def _after_fork() -> None:
+    global _INSTANCES
+    _INSTANCES = threading.BoundedSemaphore(8)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Watch:
+    """What tells of a marker's end, as long as it is used in a ``with`` statement.
+
+    ``descriptors`` become readable when something happened; ``longest`` is for how many seconds
+    to rely on that: 0 when the marker is gone already. ``interval`` is how often to look where no
+    event comes.
+    """
+
+    def __init__(self, path: str, interval: float) -> None:
+        self.descriptors: list[int] = []
+        self.longest = interval
+        self._counted = False
+        owner, gone = _owner_handle(path)
+        if owner is not None:
+            self.descriptors.append(owner)
+        try:
+            self._watch_marker(path, gone)
+        except BaseException:
+            self.close()
+            raise
+
+    def _watch_marker(self, path: str, gone: bool) -> None:
+        self._counted = _INSTANCES.acquire(blocking=False)
+        if not self._counted:
+            return
+        try:
+            self.descriptors.append(_kernel.inotify(path))
+        except FileNotFoundError:
+            self.longest = 0.0
+        except OSError:
+            pass  # no inotify, no right to read the marker, or no instance left
+        else:
+            if not gone and _kernel.is_local(os.path.dirname(path) or "."):
+                self.longest = max(PATIENCE, self.longest)
+
+    def close(self) -> None:
+        """Ends the watch."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+        if self._counted:
+            self._counted = False
+            _INSTANCES.release()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def wait(path: str, seconds: float, interval: float) -> None:
+    """Sleeps until the marker at ``path`` may be gone, at most so many seconds.
+
+    Returns at once if it is gone already.
+    """
+    with Watch(path, interval) as watch:
+        seconds = min(seconds, watch.longest)
+        if seconds < 0.001:
+            time.sleep(max(seconds, 0))  # poll(2) counts in milliseconds
+            return
+        poll = select.poll()
+        for descriptor in watch.descriptors:
+            poll.register(descriptor, select.POLLIN)
+        poll.poll(seconds * 1000)
+
+
+def _owner_handle(path: str) -> tuple[int | None, bool]:
+    """A pidfd of the living owner, where there can be one; and whether the owner is gone.
+
+    An owner who is gone while the marker is still there announces nothing any more.
+    """
+    try:
+        descriptor, text = read(path)
+        os.close(descriptor)
+        owner = decode(text)
+        if owner is None or owner.host != host():
+            return None, False
+        handle = os.pidfd_open(owner.pid)
+    except ProcessLookupError:
+        return None, True
+    except (OSError, AttributeError):
+        return None, False
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    if poll.poll(0):
+        os.close(handle)
+        return None, True
+    return handle, False

@@ -1,0 +1,41 @@
+//! What `acquire` returns.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+
+/// The lock, acquired already: leaving a `with` statement on it releases the lock once.
+#[pyclass(frozen, module = "holdlock")]
+pub(crate) struct AcquireReturnProxy {
+    /// The lock.
+    #[pyo3(get)]
+    lock: Py<PyAny>,
+}
+
+#[pymethods]
+impl AcquireReturnProxy {
+    #[new]
+    pub(crate) fn new(lock: Py<PyAny>) -> AcquireReturnProxy {
+        AcquireReturnProxy { lock }
+    }
+
+    fn __enter__(&self, py: Python<'_>) -> Py<PyAny> {
+        self.lock.clone_ref(py)
+    }
+
+    #[pyo3(signature = (*exception))]
+    fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        let lock = self.lock.bind(py);
+        // A read/write lock is no context itself.
+        match lock.getattr_opt("__exit__")? {
+            Some(exit) => exit.call1(exception.clone()).map(drop),
+            None => lock.call_method0("release").map(drop),
+        }
+    }
+
+    /// `AcquireReturnProxy[FileLock]` in annotations.
+    #[classmethod]
+    fn __class_getitem__(class: &Bound<'_, PyType>, item: Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let alias = class.py().import("types")?.getattr("GenericAlias")?;
+        alias.call1((class, item)).map(Bound::unbind)
+    }
+}

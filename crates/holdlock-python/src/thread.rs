@@ -1,0 +1,65 @@
+//! Which thread this is, and whether it still lives.
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+thread_local! {
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
+    static ALIVE: RefCell<Weak<()>> = const { RefCell::new(Weak::new()) };
+}
+
+/// A number for this thread that no other ever gets, unlike the system's.
+#[inline]
+pub(crate) fn number() -> u64 {
+    let number = NUMBER.get();
+    if number != 0 {
+        return number;
+    }
+    NUMBER.set(fresh_number());
+    NUMBER.get()
+}
+
+/// A number that nobody else ever gets.
+pub(crate) fn fresh_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Goes with this thread.
+pub(crate) fn alive() -> Weak<()> {
+    ALIVE.with_borrow(Weak::clone)
+}
+
+/// Kept by Python for the life of the thread: until before another thread's `join()` returns,
+/// while the end of the system's thread comes later.
+#[pyclass(frozen)]
+struct Presence {
+    _alive: Arc<()>,
+}
+
+/// Before this thread acquires something: has its end noticed.
+#[inline]
+pub(crate) fn enter(py: Python<'_>) -> PyResult<()> {
+    if ALIVE.with_borrow(|alive| alive.strong_count() > 0) {
+        return Ok(());
+    }
+    begin(py)
+}
+
+#[cold]
+fn begin(py: Python<'_>) -> PyResult<()> {
+    static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let local = LOCAL.get_or_try_init(py, || {
+        let local = py.import("_thread")?.getattr("_local")?.call0()?;
+        PyResult::Ok(local.unbind())
+    })?;
+    let alive = Arc::new(());
+    ALIVE.set(Arc::downgrade(&alive));
+    local
+        .bind(py)
+        .setattr("presence", Presence { _alive: alive })
+}

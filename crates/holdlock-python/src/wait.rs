@@ -1,0 +1,186 @@
+//! The way of a request that has to wait: without the interpreter's lock, in the kernel's queue.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdlock::{Error, FileLock, Mode, OwnedGuard, Request, Waiting};
+use pyo3::prelude::*;
+
+use crate::cancel::{Call, CancelToken};
+use crate::error::Failure;
+use crate::state::Shared;
+
+/// How long a request waits, and who may end it.
+pub(crate) struct Terms<'py> {
+    pub(crate) mode: Mode,
+    /// None: for ever.
+    pub(crate) limit: Option<Duration>,
+    pub(crate) cancel: Option<Bound<'py, CancelToken>>,
+    /// Called now and then; True ends the wait.
+    pub(crate) cancel_check: Option<Bound<'py, PyAny>>,
+    /// How often it is called.
+    pub(crate) poll_interval: Duration,
+}
+
+/// A `cancel_check` is not called more often than this, whatever is asked for.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+const OTHER_OBJECT: &str = "this thread, by another lock object";
+
+/// What one stay in the queue came to.
+enum Stay {
+    Taken(OwnedGuard),
+    /// Another thread has taken the lock, for us too if they hold it together; or the time until
+    /// the next look has passed.
+    LookAgain,
+    Over(Failure),
+}
+
+/// Waits until this thread has the lock, or the request ends. True: taken anew.
+pub(crate) fn wait(
+    py: Python<'_>,
+    shared: &Shared,
+    lock: &Arc<FileLock>,
+    terms: &Terms<'_>,
+) -> Result<bool, Failure> {
+    let began = Instant::now();
+    let deadline = terms.limit.and_then(|limit| began.checked_add(limit));
+    loop {
+        // What a handler has noted before the wait would not end it.
+        py.check_signals()?;
+        let token = holdlock::CancelToken::new();
+        if shared.begin_wait(terms.mode, &token)? {
+            return Ok(false);
+        }
+        let number = terms
+            .cancel
+            .as_ref()
+            .map(|cancel| cancel.get().pass_on_to(&Call::Token(token.clone())));
+        let stay = stay(py, shared, lock, terms, deadline, &token);
+        if let (Some(cancel), Some(number)) = (&terms.cancel, number) {
+            cancel.get().forget(number);
+        }
+        match stay {
+            Stay::Taken(guard) => {
+                shared.end_wait(Some((guard, terms.mode)));
+                return Ok(true);
+            }
+            Stay::LookAgain => shared.end_wait(None),
+            Stay::Over(failure) => {
+                shared.end_wait(None);
+                return Err(failure);
+            }
+        }
+    }
+}
+
+fn stay(
+    py: Python<'_>,
+    shared: &Shared,
+    lock: &Arc<FileLock>,
+    terms: &Terms<'_>,
+    deadline: Option<Instant>,
+    token: &holdlock::CancelToken,
+) -> Stay {
+    let until = match &terms.cancel_check {
+        None => deadline,
+        Some(_) => {
+            let look = Instant::now() + terms.poll_interval.max(SHORTEST);
+            Some(deadline.map_or(look, |deadline| deadline.min(look)))
+        }
+    };
+    // A token costs a signal to get the thread out of the kernel, and is seldom needed.
+    let cancellable = terms.cancel.is_some() || shared.is_held_together();
+    let (mode, unlimited) = (terms.mode, terms.limit.is_none());
+    let mut raised = None;
+    let taken = py.detach(|| {
+        let mut on_wait = |event| match event {
+            Waiting::Interrupted => Python::attach(|py| match py.check_signals() {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    raised = Some(error);
+                    ControlFlow::Break(())
+                }
+            }),
+            _ => ControlFlow::Continue(()),
+        };
+        let mut request = Request::new(mode)
+            .on_wait(&mut on_wait)
+            .stays_in_thread()
+            // Who gave a limit wants to hear that it has passed.
+            .notice_deadlocks(unlimited);
+        if let Some(until) = until {
+            request = request.deadline(until);
+        }
+        if cancellable {
+            request = request.cancel(token);
+        }
+        lock.acquire_owned(request)
+    });
+    // A lock that came at the same time is given back.
+    if let Some(raised) = raised {
+        return Stay::Over(raised.into());
+    }
+    match taken {
+        Ok(guard) => Stay::Taken(guard),
+        Err(error) => failed(py, error, terms, deadline),
+    }
+}
+
+fn failed(py: Python<'_>, error: Error, terms: &Terms<'_>, deadline: Option<Instant>) -> Stay {
+    let over = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= Instant::now());
+    match error {
+        Error::Cancelled { .. } => match &terms.cancel {
+            Some(cancel) if cancel.get().is_cancelled() => Stay::Over(Failure::Cancelled),
+            _ => Stay::LookAgain,
+        },
+        Error::TimedOut(_) | Error::WouldBlock(_) => match asked_to_end(terms) {
+            Err(error) => Stay::Over(error.into()),
+            Ok(true) => Stay::Over(Failure::Cancelled),
+            Ok(false) if over(deadline) => Stay::Over(error.into()),
+            Ok(false) => Stay::LookAgain,
+        },
+        // This thread holds the lock by another object: only a signal handler could release it.
+        Error::Deadlock { ring: None, .. } if deadline.is_some() => {
+            match sleep(py, terms, deadline) {
+                Err(failure) => Stay::Over(failure),
+                Ok(()) => Stay::Over(Failure::HeldHere(OTHER_OBJECT)),
+            }
+        }
+        error => Stay::Over(error.into()),
+    }
+}
+
+fn asked_to_end(terms: &Terms<'_>) -> PyResult<bool> {
+    match &terms.cancel_check {
+        Some(check) => check.call0()?.is_truthy(),
+        None => Ok(false),
+    }
+}
+
+/// Lets the time pass.
+fn sleep(py: Python<'_>, terms: &Terms<'_>, deadline: Option<Instant>) -> Result<(), Failure> {
+    let sleep = py.import("time")?.getattr("sleep")?;
+    while let Some(left) = deadline.and_then(|at| at.checked_duration_since(Instant::now())) {
+        if left.is_zero() {
+            break;
+        }
+        if terms
+            .cancel
+            .as_ref()
+            .is_some_and(|cancel| cancel.get().is_cancelled())
+            || asked_to_end(terms)?
+        {
+            return Err(Failure::Cancelled);
+        }
+        let watched = terms.cancel.is_some() || terms.cancel_check.is_some();
+        let slice = if watched {
+            left.min(terms.poll_interval.max(SHORTEST))
+        } else {
+            left
+        };
+        sleep.call1((slice.as_secs_f64(),))?;
+    }
+    Ok(())
+}

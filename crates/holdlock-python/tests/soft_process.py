@@ -1,0 +1,94 @@
+"""Another process which does one soft lock operation at a time as it is told."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+from from_pypi import environment
+
+SCRIPT = '''
+import importlib, os, sys
+package = importlib.import_module(sys.argv[1])
+lock = getattr(package, sys.argv[3])(sys.argv[2], thread_local=False)
+witness = sys.argv[2] + ".witness"
+for line in sys.stdin:
+    word, *rest = line.split()
+    answer = "ok"
+    try:
+        if word == "acquire":
+            lock.acquire(timeout=float(rest[0]), poll_interval=float(rest[1]))
+        elif word == "release":
+            lock.release()
+        elif word == "hammer":
+            for _ in range(int(rest[0])):
+                with lock:
+                    os.close(os.open(witness, os.O_CREAT | os.O_EXCL))
+                    os.unlink(witness)
+    except package.Timeout:
+        answer = "timeout"
+    except BaseException as error:
+        answer = repr(error).replace("\\n", " ")
+    print(answer, flush=True)
+'''
+
+
+class SoftProcess:
+    """A process with a soft lock, ours or one of a ``filelock`` release."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        package: str = "holdlock",
+        kind: str = "SoftFileLock",
+        where: Path | None = None,
+    ) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, package, str(path), kind],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=None if where is None else environment(where),
+        )
+
+    def tell(self, *words: object) -> None:
+        """Says what to do; :meth:`answer` waits for it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> str:
+        """What came of it."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def acquire(self, timeout: float = 0, poll_interval: float = 0.01) -> str:
+        """``ok`` or ``timeout``."""
+        self.tell("acquire", timeout, poll_interval)
+        return self.answer()
+
+    def release(self) -> None:
+        """Releases what was acquired."""
+        self.tell("release")
+        assert self.answer() == "ok"
+
+    def die(self) -> None:
+        """Is killed, and buried."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> SoftProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()

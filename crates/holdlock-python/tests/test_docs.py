@@ -1,0 +1,74 @@
+"""The examples in the documentation, and what is outside of the classes."""
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import holdlock
+from holdlock import _native, lock_descriptor, unlock_descriptor
+
+MODULES = [
+    module.name
+    for module in pkgutil.iter_modules(holdlock.__path__, "holdlock.")
+    if not module.name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", ["holdlock", *MODULES])
+def test_examples(name):
+    module = importlib.import_module(name)
+    assert doctest.testmod(module, extraglobs=vars(holdlock)).failed == 0
+
+
+@pytest.mark.parametrize("name", [name for name in dir(_native) if name[0].isupper()])
+def test_examples_of_native_classes(name):
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    for test in finder.find(getattr(_native, name), name, globs=dict(vars(holdlock))):
+        runner.run(test)
+    assert runner.failures == 0
+
+
+def test_all_names_are_there():
+    for name in holdlock.__all__:
+        assert getattr(holdlock, name) is not None
+    assert set(holdlock.__all__) <= set(dir(holdlock))
+    with pytest.raises(AttributeError):
+        holdlock.nothing
+    assert holdlock.__version__.count(".") == 2
+
+
+def test_a_descriptor_can_be_locked(path, holder):
+    with open(path, "w") as file:
+        assert lock_descriptor(file.fileno()) is True
+        with pytest.raises(holdlock.Timeout):
+            holdlock.FileLock(path).acquire(timeout=0)
+        unlock_descriptor(file.fileno())
+        holder(path)
+        assert lock_descriptor(file.fileno(), blocking=False) is False
+    with pytest.raises(OSError):
+        lock_descriptor(file.fileno() if not file.closed else 999999)
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "holdlock", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_module_finds_the_command(tmp_path):
+    said = run(PATH=str(tmp_path))
+    assert said.returncode == 0 and "cargo xtask install" in said.stderr
+    assert run("status", PATH=str(tmp_path)).returncode == 127
+    command = tmp_path / "holdlock"
+    command.write_text('#!/bin/sh\necho "called with $*"\nexit 3\n')
+    command.chmod(0o755)
+    assert run(PATH=str(tmp_path)).stdout == f"{command}\n"
+    said = run("run", "-x", PATH=f"{tmp_path}:/bin:/usr/bin")
+    assert (said.returncode, said.stdout) == (3, "called with run -x\n")

@@ -1,0 +1,66 @@
+"""on_acquired, and what is raised when it or a release fails."""
+
+import os
+
+import pytest
+
+from holdlock import FileLock, Timeout
+
+
+def test_the_hook_is_called_once_for_each_acquisition(path):
+    seen = []
+    lock = FileLock(path, on_acquired=lambda fd: seen.append(os.fstat(fd).st_ino))
+    with lock, lock:
+        assert seen == [os.stat(path).st_ino]
+    with lock:
+        assert len(seen) == 2
+
+
+def test_the_hook_can_write_to_the_file(path):
+    with FileLock(path, on_acquired=lambda fd: os.write(fd, b"me")):
+        with open(path) as file:
+            assert file.read() == "me"
+
+
+def test_the_hook_runs_while_the_lock_is_held(path, child):
+    script = """
+import sys, holdlock
+try:
+    holdlock.FileLock(sys.argv[1]).acquire(timeout=0)
+except holdlock.Timeout:
+    print("held")
+"""
+    with FileLock(path, on_acquired=lambda fd: child(script, path).expect("held")):
+        pass
+
+
+def test_a_hook_that_raises_rolls_back(path):
+    def hook(fd):
+        raise ZeroDivisionError
+
+    lock = FileLock(path, on_acquired=hook)
+    with pytest.raises(ZeroDivisionError):
+        lock.acquire()
+    assert (lock.is_locked, lock.lock_counter) == (False, 0)
+    FileLock(path).acquire(timeout=0)
+
+
+def test_a_hook_can_acquire_again(path):
+    lock = FileLock(path, on_acquired=lambda fd: lock.acquire())
+    with lock:
+        assert lock.lock_counter == 2
+    assert lock.is_locked
+    lock.release()
+    assert not lock.is_locked
+
+
+def test_the_hook_is_called_after_a_wait(path, holder):
+    other = holder(path)
+    seen = []
+    lock = FileLock(path, on_acquired=seen.append)
+    with pytest.raises(Timeout):
+        lock.acquire(timeout=0.01)
+    assert seen == []
+    other.tell()
+    with lock:
+        assert len(seen) == 1

@@ -1,0 +1,149 @@
+"""Children, and processes that end."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+
+import pytest
+from conftest import run_forked, until, waits
+
+from holdlock import FileLock, Timeout
+
+
+def test_a_child_owns_nothing_and_cannot_release(path):
+    lock = FileLock(path)
+    with lock:
+
+        def in_child():
+            assert not lock.is_locked
+            assert lock.lock_counter == 0
+            lock.release()
+            lock.release(force=True)
+            lock.unlock()
+
+        assert run_forked(in_child) == ""
+        assert lock.is_locked
+        said = run_forked(lambda: FileLock(path).acquire(timeout=0))
+        assert said.startswith("Timeout")
+
+
+def test_a_lock_that_was_held_at_the_fork_is_not_acquired_in_the_child(path):
+    lock = FileLock(path)
+    with lock:
+        assert run_forked(lock.acquire).startswith("RuntimeError: lock")
+        assert run_forked(lock.__enter__).startswith("RuntimeError: lock")
+
+
+def test_a_free_lock_works_in_the_child(path):
+    lock = FileLock(path)
+    with lock:
+        pass
+
+    def in_child():
+        with lock:
+            assert lock.is_locked
+
+    assert run_forked(in_child) == ""
+
+
+def test_a_child_does_not_keep_the_parents_lock(path, child):
+    parent = child(
+        """
+import os, sys, time
+from holdlock import FileLock
+lock = FileLock(sys.argv[1])
+lock.acquire()
+if os.fork() == 0:
+    print("child")
+    sys.stdin.readline()
+    os._exit(0)
+time.sleep(1000)
+""",
+        path,
+    )
+    parent.expect("child")
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.ended()
+    FileLock(path).acquire(timeout=10)
+
+
+def test_the_lock_of_a_killed_process_is_free(path, holder):
+    other = holder(path)
+    os.kill(other.pid, signal.SIGKILL)
+    other.ended()
+    FileLock(path).acquire(timeout=10)
+
+
+def test_the_lock_of_a_process_that_ends_is_free(path, child):
+    other = child(
+        "import sys; from holdlock import FileLock; FileLock(sys.argv[1]).acquire()\n"
+        "keep = FileLock(sys.argv[1] + '2', thread_local=False); keep.acquire()",
+        path,
+    )
+    assert other.ended() == 0
+    FileLock(path).acquire(timeout=0)
+    FileLock(path + "2").acquire(timeout=0)
+
+
+def _enter(lock, entered):
+    with lock:
+        entered.put((os.getpid(), lock.lock_file, lock.timeout, lock.mode))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_lock_can_be_passed_to_a_process(path, method):
+    context = multiprocessing.get_context(method)
+    lock = FileLock(path, timeout=30, mode=0o600)
+    entered = context.Queue()
+    workers = [context.Process(target=_enter, args=(lock, entered)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    found = [entered.get(timeout=30) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert {pid for pid, *_ in found} == {worker.pid for worker in workers}
+    assert {tuple(rest) for _, *rest in found} == {(path, 30, 0o600)}
+
+
+def test_a_held_lock_arrives_unheld(path):
+    for options in ({"thread_local": "mutex"}, {"shared": True}):
+        lock = FileLock(path, poll_interval=1, **options)
+        with lock:
+            copy = pickle.loads(pickle.dumps(lock))
+            assert not copy.is_locked and lock.is_locked
+        assert type(copy) is FileLock and copy.poll_interval == 1
+        assert copy.shared == lock.shared
+        assert copy._thread_local_setting == lock._thread_local_setting
+
+
+class Named(FileLock):
+    """Has something of its own."""
+
+    name = "none"
+
+
+def test_a_subclass_keeps_its_own_when_pickled(path):
+    lock = Named(path)
+    lock.name = "Anna"
+    copy = pickle.loads(pickle.dumps(lock))
+    assert (type(copy), copy.name) == (Named, "Anna")
+
+
+def test_processes_are_served_in_turn(path, child):
+    script = (
+        "import sys; from holdlock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire()\n"
+        "print('in'); sys.stdin.readline(); lock.release(); sys.stdin.readline()"
+    )
+    with FileLock(path):
+        queue = []
+        for _ in range(3):
+            other = child(script, path)
+            until(lambda: waits(path, other.pid))
+            queue.append(other)
+        assert [waiter.pid for waiter in FileLock(path).waiters()] == [one.pid for one in queue]
+    for other in queue:
+        other.expect("in")
+        with pytest.raises(Timeout):
+            FileLock(path).acquire(timeout=0)
+        other.tell()
