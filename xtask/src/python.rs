@@ -94,10 +94,8 @@ fn install(python: &Path) -> Command {
 fn wheel(python: &Path) -> Done<PathBuf> {
     let wheels = target_directory().join("wheels");
     let _ = std::fs::remove_dir_all(&wheels);
-    let mut build = module(
-        python,
-        &["maturin", "build", "--quiet", "--release", "--locked"],
-    );
+    let mut build = module(python, &["maturin", "build", "--quiet", "--locked"]);
+    build.args(["--profile", "wheel"]);
     build.arg("--interpreter").arg(python);
     build.arg("--out").arg(&wheels);
     succeed(build)?;
