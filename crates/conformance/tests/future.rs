@@ -66,6 +66,7 @@ fn all_of_it() {
     a_task_is_woken_when_the_lock_comes();
     a_dropped_future_leaves_the_queue();
     a_dropped_future_leaves_no_lock_behind();
+    a_cancelled_wait_is_seen_through();
     a_limit_is_kept_and_tells_who();
     many_tasks_get_it_one_after_another();
 }
@@ -136,6 +137,21 @@ fn a_dropped_future_leaves_no_lock_behind() {
         drop(future);
         // Free now, or in a moment; never held for good.
         drop(other.try_lock_for(Duration::from_secs(20)).expect("free"));
+    }
+}
+
+fn a_cancelled_wait_is_seen_through() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let _holder = Actor::holding(ACTOR, lock.path());
+    for _ in 0..200 {
+        let mut future = lock.lock_async();
+        assert!(poll_once(&mut future).is_pending());
+        queue::wait_for(lock.path(), std::process::id());
+        future.cancel();
+        let answer = block_on(future);
+        assert!(matches!(answer, Err(Error::Cancelled { .. })), "{answer:?}");
+        assert_eq!(queue::waiters(lock.path()), []);
     }
 }
 

@@ -1,8 +1,28 @@
 //! Ending waits from another thread.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
+
+use crate::bell::Bell;
+
+/// How one that waits is told that there is something to look at.
+#[derive(Clone)]
+pub(crate) enum Call {
+    /// A thread, in the kernel.
+    Token(holdlock::CancelToken),
+    /// A task, whose loop watches a descriptor.
+    Bell(Arc<Bell>),
+}
+
+impl Call {
+    pub(crate) fn ring(&self) {
+        match self {
+            Call::Token(token) => token.cancel(),
+            Call::Bell(bell) => bell.ring(),
+        }
+    }
+}
 
 /// Ends waits for locks from another thread or from a signal handler.
 ///
@@ -25,7 +45,7 @@ pub(crate) struct CancelToken {
 struct State {
     cancelled: bool,
     /// One for each wait, numbered: a wait can be ended by others, too.
-    waits: Vec<(u64, holdlock::CancelToken)>,
+    waits: Vec<(u64, Call)>,
     last: u64,
 }
 
@@ -34,11 +54,11 @@ impl CancelToken {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has `wait` cancelled together with this. The number is for [`forget`](Self::forget).
-    pub(crate) fn pass_on_to(&self, wait: &holdlock::CancelToken) -> u64 {
+    /// Has a wait told when this is cancelled. The number is for [`forget`](Self::forget).
+    pub(crate) fn pass_on_to(&self, wait: &Call) -> u64 {
         let mut state = self.state();
         if state.cancelled {
-            wait.cancel();
+            wait.ring();
         }
         state.last += 1;
         let number = state.last;
@@ -68,7 +88,7 @@ impl CancelToken {
         let mut state = self.state();
         state.cancelled = true;
         for (_, wait) in state.waits.drain(..) {
-            wait.cancel();
+            wait.ring();
         }
     }
 

@@ -8,12 +8,16 @@
 //! | `lock.rs` | the class: its methods, as Python sees them |
 //! | `state.rs` | what one object knows: who holds it, how often, in which thread |
 //! | `wait.rs` | the way of a request that has to wait |
+//! | `waiter.rs`, `bell.rs` | the wait of a task, and how its loop is woken |
+//! | `asker.rs` | who asks: a thread, or a task |
 //! | `thread.rs` | which thread this is, and whether it still lives |
 //! | `fork.rs` | what a child of fork knows |
 //! | `error.rs` | which Python exception stands for which error |
 
 #![forbid(unsafe_code)]
 
+mod asker;
+mod bell;
 mod cancel;
 mod error;
 mod fork;
@@ -23,6 +27,7 @@ mod proxy;
 mod state;
 mod thread;
 mod wait;
+mod waiter;
 
 use pyo3::prelude::*;
 
@@ -33,6 +38,8 @@ mod native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::asker::Task;
+    #[pymodule_export]
     use crate::cancel::CancelToken;
     #[pymodule_export]
     use crate::error::Conflict;
@@ -42,6 +49,8 @@ mod native {
     use crate::process::Process;
     #[pymodule_export]
     use crate::proxy::AcquireReturnProxy;
+    #[pymodule_export]
+    use crate::waiter::Waiter;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use holdlock::{FileLock, LockOptions, Mode};
+use holdlock::{Family, FileLock, LockOptions, Mode};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::asker::{Asker, Task};
 use crate::cancel::CancelToken;
 use crate::error::{self, Failure};
 use crate::process::Process;
@@ -16,6 +17,7 @@ use crate::proxy::AcquireReturnProxy;
 use crate::state::{Attempt, Settings, Shared, Threads, Trouble};
 use crate::thread;
 use crate::wait::{self, Terms};
+use crate::waiter::{Waiter, Wish};
 
 /// The native part of `FileLock`.
 #[pyclass(frozen, subclass, module = "holdlock._native")]
@@ -24,7 +26,7 @@ pub(crate) struct NativeLock {
 }
 
 /// What the constructor was told.
-struct Made {
+pub(crate) struct Made {
     /// As the caller named it.
     name: OsString,
     path: PathBuf,
@@ -32,7 +34,8 @@ struct Made {
     mode: i32,
     /// Whether a Python function wants to hear of each acquisition.
     hook: bool,
-    shared: Shared,
+    family: Family,
+    pub(crate) shared: Shared,
 }
 
 fn mode_of(shared: bool) -> Mode {
@@ -56,7 +59,8 @@ impl NativeLock {
     #[pyo3(signature = (
         lock_file, timeout=-1.0, mode=-1, thread_local=None, *, blocking=true, is_singleton=false,
         poll_interval=0.05, lifetime=None, context_error_policy=None, close_error_policy=None,
-        fallback_to_soft=true, preserve_lock_file=false, on_acquired=None, shared=false
+        fallback_to_soft=true, preserve_lock_file=false, on_acquired=None, shared=false,
+        _ofd=false
     ))]
     #[expect(
         clippy::too_many_arguments,
@@ -78,6 +82,7 @@ impl NativeLock {
         preserve_lock_file: bool,
         on_acquired: Option<&Bound<'_, PyAny>>,
         shared: bool,
+        _ofd: bool,
     ) -> PyResult<()> {
         let _ = lifetime; // no native lock has one
         let name: OsString = lock_file.extract::<PathBuf>()?.into();
@@ -117,6 +122,7 @@ impl NativeLock {
             path,
             mode,
             hook: on_acquired.is_some(),
+            family: if _ofd { Family::Ofd } else { Family::Flock },
             shared: Shared::new(threads, settings, mode_of(shared)),
         };
         // A second call changes nothing: who has the lock keeps it.
@@ -143,7 +149,7 @@ impl NativeLock {
     ) -> PyResult<()> {
         let _ = (kind, traceback);
         let made = slf.get().made()?;
-        let Err(failure) = made.shared.release(false) else {
+        let Err(failure) = made.shared.release(false, Asker::Thread) else {
             return Ok(());
         };
         let error = Failure::from(failure).raise(slf.py(), &made.name);
@@ -211,7 +217,7 @@ impl NativeLock {
     fn release(slf: &Bound<'_, Self>, force: bool) -> PyResult<()> {
         let made = slf.get().made()?;
         made.shared
-            .release(force)
+            .release(force, Asker::Thread)
             .map_err(|trouble| Failure::from(trouble).raise(slf.py(), &made.name))
     }
 
@@ -280,8 +286,90 @@ impl NativeLock {
     fn _finalize(&self) {
         if let Some(made) = self.made.get() {
             // Nobody is there to be told.
-            let _ = made.shared.release(true);
+            let _ = made.shared.release(true, Asker::Thread);
         }
+    }
+
+    /// For a task (None: for the calling thread), without waiting. None: somebody else has it;
+    /// False: was held already. The hook is not called.
+    #[pyo3(signature = (shared, may_wait, task))]
+    fn _take_at_once(
+        slf: &Bound<'_, Self>,
+        shared: Option<bool>,
+        may_wait: bool,
+        task: Option<Bound<'_, Task>>,
+    ) -> PyResult<Option<bool>> {
+        let py = slf.py();
+        thread::enter(py)?;
+        let made = slf.get().made()?;
+        let attempt = made
+            .opened(py)
+            .and_then(|_| Ok(made.attempt(shared, task.as_ref())?))
+            .map_err(|failure| failure.raise(py, &made.name))?;
+        let failure = match attempt {
+            Some(Attempt::Again) => return Ok(Some(false)),
+            Some(Attempt::Taken) => return Ok(Some(true)),
+            _ if may_wait => return Ok(None),
+            Some(Attempt::Busy(Some(error))) => Failure::from(error),
+            Some(Attempt::Busy(None)) | None => Failure::HeldHere("another task"),
+        };
+        Err(failure.raise(py, &made.name))
+    }
+
+    /// A wait for a task, of `limit` seconds or for ever.
+    #[pyo3(signature = (shared, limit, task, cancel))]
+    fn _queue(
+        slf: &Bound<'_, Self>,
+        shared: Option<bool>,
+        limit: f64,
+        task: Option<Bound<'_, Task>>,
+        cancel: Option<Bound<'_, CancelToken>>,
+    ) -> PyResult<Waiter> {
+        let made = slf.get().made()?;
+        let opened = made
+            .opened(slf.py())
+            .map_err(|failure| failure.raise(slf.py(), &made.name))?;
+        let wish = Wish {
+            mode: shared.map_or(made.shared.mode(), mode_of),
+            limit: Duration::try_from_secs_f64(limit).ok(),
+            task,
+            cancel,
+        };
+        Waiter::new(slf, &opened, wish)
+    }
+
+    /// `release` for a task (None: for the calling thread).
+    #[pyo3(signature = (force, task))]
+    fn _leave(
+        slf: &Bound<'_, Self>,
+        force: bool,
+        task: Option<Bound<'_, Task>>,
+    ) -> PyResult<()> {
+        let made = slf.get().made()?;
+        made.shared
+            .release(force, Asker::of(task.as_ref()))
+            .map_err(|trouble| Failure::from(trouble).raise(slf.py(), &made.name))
+    }
+
+    /// Gives back all that is held, whoever holds it.
+    fn _leave_all(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let made = slf.get().made()?;
+        made.shared
+            .release_all()
+            .map_err(|trouble| Failure::from(trouble).raise(slf.py(), &made.name))
+    }
+
+    /// How a task (None: the calling thread) holds it: True: shared; None: not at all.
+    #[pyo3(signature = (task))]
+    fn _held(&self, task: Option<Bound<'_, Task>>) -> PyResult<Option<bool>> {
+        let held = self.made()?.shared.held(Asker::of(task.as_ref()));
+        Ok(held.map(|mode| mode == Mode::Shared))
+    }
+
+    /// A descriptor for the hook.
+    #[pyo3(signature = (task))]
+    fn _lend(&self, task: Option<Bound<'_, Task>>) -> PyResult<i32> {
+        Ok(self.made()?.shared.lend(Asker::of(task.as_ref())))
     }
 
     #[getter]
@@ -346,7 +434,7 @@ impl NativeLock {
 
 impl NativeLock {
     #[inline]
-    fn made(&self) -> PyResult<&Made> {
+    pub(crate) fn made(&self) -> PyResult<&Made> {
         self.made.get().ok_or_else(|| {
             Python::attach(|py| Failure::from(Trouble::Unmade).raise(py, OsStr::new("")))
         })
@@ -354,10 +442,23 @@ impl NativeLock {
 }
 
 impl Made {
+    /// As the caller named it.
+    pub(crate) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    fn attempt(
+        &self,
+        shared: Option<bool>,
+        task: Option<&Bound<'_, Task>>,
+    ) -> Result<Option<Attempt>, Trouble> {
+        self.shared.attempt(shared.map(mode_of), Asker::of(task))
+    }
+
     /// Takes the lock if it is free, without any detour. False: the long way has to be gone.
     #[inline]
     fn acquire_at_once(&self, slf: &Bound<'_, NativeLock>, mode: Option<Mode>) -> PyResult<bool> {
-        match self.shared.attempt(mode) {
+        match self.shared.attempt(mode, Asker::Thread) {
             Ok(Some(Attempt::Again)) => Ok(true),
             Ok(Some(Attempt::Taken)) if !self.hook => Ok(true),
             Ok(Some(Attempt::Taken)) => self.call_hook(slf).map(|()| true),
@@ -395,7 +496,7 @@ impl Made {
         cancel: Option<Bound<'_, CancelToken>>,
     ) -> Result<bool, Failure> {
         let lock = self.opened(py)?;
-        let held = match self.shared.attempt(mode)? {
+        let held = match self.shared.attempt(mode, Asker::Thread)? {
             Some(Attempt::Again) => return Ok(false),
             Some(Attempt::Taken) => return Ok(true),
             Some(Attempt::Busy(error)) => error,
@@ -432,7 +533,9 @@ impl Made {
     fn open(&self) -> Result<FileLock, Failure> {
         let is_directory =
             |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|it| it.is_dir());
-        let mut options = LockOptions::new().create_parents(true);
+        let mut options = LockOptions::new()
+            .family(self.family)
+            .create_parents(true);
         if let Ok(mode) = u32::try_from(self.mode) {
             options = options.mode(mode);
         }
@@ -451,9 +554,9 @@ impl Made {
     #[cold]
     fn call_hook(&self, slf: &Bound<'_, NativeLock>) -> PyResult<()> {
         let hook = slf.getattr("_on_acquired")?;
-        let called = hook.call1((self.shared.lend(),)).map(drop);
+        let called = hook.call1((self.shared.lend(Asker::Thread),)).map(drop);
         if let Err(error) = &called
-            && let Err(trouble) = self.shared.release(true)
+            && let Err(trouble) = self.shared.release(true, Asker::Thread)
         {
             let release = Failure::from(trouble).raise(slf.py(), &self.name);
             let context = error.value(slf.py());

@@ -24,10 +24,12 @@ impl AcquireReturnProxy {
 
     #[pyo3(signature = (*exception))]
     fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
-        self.lock
-            .bind(py)
-            .call_method1("__exit__", exception.clone())
-            .map(drop)
+        let lock = self.lock.bind(py);
+        // A read/write lock is no context itself.
+        match lock.getattr_opt("__exit__")? {
+            Some(exit) => exit.call1(exception.clone()).map(drop),
+            None => lock.call_method0("release").map(drop),
+        }
     }
 
     /// `AcquireReturnProxy[FileLock]` in annotations.

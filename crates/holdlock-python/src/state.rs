@@ -8,9 +8,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use holdlock::{CancelToken, FileLock, Mode, OwnedGuard, Request};
+use holdlock::{FileLock, Mode, OwnedGuard, Request};
 
-use crate::{fork, thread};
+use crate::asker::Asker;
+use crate::cancel::Call;
+use crate::fork;
 
 /// What the threads of the process are to one object.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,11 +73,11 @@ pub(crate) enum Attempt {
     Busy(Option<holdlock::Error>),
 }
 
-/// The lock as it is held by one thread, or by all.
+/// The lock as it is held by one thread, one task, or by all.
 struct Hold {
-    /// The thread; 0: all.
-    thread: u64,
-    /// Gone when the thread has ended.
+    /// The thread or task; 0: all.
+    whose: u64,
+    /// Gone when the thread or task has ended.
     alive: Weak<()>,
     settings: Settings,
     counter: usize,
@@ -83,7 +85,7 @@ struct Hold {
     guard: Option<OwnedGuard>,
     /// A descriptor of the lock file that can be written to, for who was lent it.
     lent: Option<File>,
-    /// The thread that took it.
+    /// The thread or task that took it.
     taker: u64,
 }
 
@@ -101,8 +103,8 @@ struct State {
     settings: Settings,
     mode: Mode,
     holds: Vec<Hold>,
-    /// Threads that wait, each with the token that ends its wait.
-    waiting: Vec<(u64, CancelToken)>,
+    /// Who waits: a number, and what has the one look again whether it can join a holder.
+    waiting: Vec<(u64, Call)>,
 }
 
 impl Shared {
@@ -154,13 +156,15 @@ impl Shared {
 
     pub(crate) fn settings(&self) -> Settings {
         let state = self.state();
-        state.hold().map_or(state.settings, |hold| hold.settings)
+        state
+            .hold(Asker::Thread)
+            .map_or(state.settings, |hold| hold.settings)
     }
 
     pub(crate) fn set(&self, change: impl FnOnce(&mut Settings)) {
         let mut state = self.state();
         if state.threads == Threads::Apart {
-            change(&mut state.hold_mut().settings);
+            change(&mut state.hold_mut(Asker::Thread).settings);
         } else {
             change(&mut state.settings);
             let settings = state.settings;
@@ -172,15 +176,30 @@ impl Shared {
     }
 
     pub(crate) fn counter(&self) -> usize {
-        self.state().hold().map_or(0, |hold| hold.counter)
+        self.counter_of(Asker::Thread)
+    }
+
+    pub(crate) fn counter_of(&self, asker: Asker<'_>) -> usize {
+        self.state().hold(asker).map_or(0, |hold| hold.counter)
+    }
+
+    /// In which mode it is held; None: not at all.
+    pub(crate) fn held(&self, asker: Asker<'_>) -> Option<Mode> {
+        let state = self.state();
+        let hold = state.hold(asker).filter(|hold| hold.counter > 0);
+        hold.map(|hold| hold.mode)
     }
 
     /// One attempt, which does not wait. None where the lock file has yet to be opened.
     #[inline]
-    pub(crate) fn attempt(&self, mode: Option<Mode>) -> Result<Option<Attempt>, Trouble> {
+    pub(crate) fn attempt(
+        &self,
+        mode: Option<Mode>,
+        asker: Asker<'_>,
+    ) -> Result<Option<Attempt>, Trouble> {
         let mut state = self.state();
         let mode = mode.unwrap_or(state.mode);
-        if let Some(attempt) = state.join(mode)? {
+        if let Some(attempt) = state.join(mode, asker)? {
             return Ok(Some(attempt));
         }
         let Some(lock) = &state.lock else {
@@ -188,7 +207,7 @@ impl Shared {
         };
         match lock.acquire_owned(Request::new(mode).try_once().stays_in_thread()) {
             Ok(guard) => {
-                state.commit(guard, mode);
+                state.commit(guard, mode, asker);
                 Ok(Some(Attempt::Taken))
             }
             Err(error) if error.is_conflict() => Ok(Some(Attempt::Busy(Some(error)))),
@@ -196,34 +215,58 @@ impl Shared {
         }
     }
 
-    /// Before a wait: looks once more whether this thread can join a holder, and if not enters it
+    /// Before a thread waits: looks once more whether it can join a holder, and if not enters it
     /// among those who wait.
-    pub(crate) fn begin_wait(&self, mode: Mode, token: &CancelToken) -> Result<bool, Trouble> {
+    pub(crate) fn begin_wait(
+        &self,
+        mode: Mode,
+        token: &holdlock::CancelToken,
+    ) -> Result<bool, Trouble> {
         let mut state = self.state();
-        if let Some(Attempt::Again) = state.join(mode)? {
+        if let Some(Attempt::Again) = state.join(mode, Asker::Thread)? {
             return Ok(true);
         }
-        let me = thread::number();
-        if state.waiting.iter().any(|(thread, _)| *thread == me) {
+        let me = Asker::Thread.number();
+        if state.waiting.iter().any(|(number, _)| *number == me) {
             return Err(Trouble::Nested);
         }
-        state.waiting.push((me, token.clone()));
+        state.waiting.push((me, Call::Token(token.clone())));
         Ok(false)
     }
 
-    /// After a wait, with what it came to.
+    /// A thread's wait is over, with what it came to.
     pub(crate) fn end_wait(&self, guard: Option<(OwnedGuard, Mode)>) {
         let mut state = self.state();
-        let me = thread::number();
-        state.waiting.retain(|(thread, _)| *thread != me);
+        state.forget(Asker::Thread.number());
         if let Some((guard, mode)) = guard {
-            state.commit(guard, mode);
+            state.commit(guard, mode, Asker::Thread);
         }
+    }
+
+    /// A task waits: `number` is the wait's, and the task looks for itself whether it can join.
+    pub(crate) fn begin_task_wait(&self, number: u64, call: Call) {
+        self.state().waiting.push((number, call));
+    }
+
+    /// A task's wait is over.
+    pub(crate) fn end_task_wait(&self, number: u64) {
+        self.state().forget(number);
+    }
+
+    /// Acquires once more what is held already. False: it is not.
+    pub(crate) fn join(&self, mode: Mode, asker: Asker<'_>) -> Result<bool, Trouble> {
+        let joined = self.state().join(mode, asker)?;
+        Ok(matches!(joined, Some(Attempt::Again)))
+    }
+
+    /// Keeps what a task has waited for.
+    pub(crate) fn commit(&self, guard: OwnedGuard, mode: Mode, asker: Asker<'_>) {
+        self.state().commit(guard, mode, asker);
     }
 
     /// Gives the lock back, if it was acquired as often as it was released, or by `force`.
     #[inline]
-    pub(crate) fn release(&self, force: bool) -> Result<(), Trouble> {
+    pub(crate) fn release(&self, force: bool, asker: Asker<'_>) -> Result<(), Trouble> {
         let mut state = self.state();
         let apart = state.threads == Threads::Apart;
         let mut left = Vec::new();
@@ -232,17 +275,15 @@ impl Shared {
         }
         let mut ours = None;
         let excludes = state.threads == Threads::Exclude;
-        if let Some(hold) = state.hold_if_any()
+        if let Some(hold) = state.hold_if_any(asker)
             && hold.counter > 0
         {
-            if excludes && !force && hold.taker != thread::number() {
+            if excludes && !force && hold.taker != asker.number() {
                 return Err(Trouble::NotOurs);
             }
             hold.counter -= 1;
             if force || hold.counter == 0 {
-                hold.counter = 0;
-                hold.lent = None;
-                ours = hold.guard.take();
+                ours = hold.give_up();
             }
         }
         drop(state);
@@ -253,11 +294,20 @@ impl Shared {
         Ok(result?)
     }
 
+    /// Gives back all that is held, whoever holds it.
+    pub(crate) fn release_all(&self) -> Result<(), Trouble> {
+        let mut state = self.state();
+        let guards: Vec<OwnedGuard> = state.holds.iter_mut().filter_map(Hold::give_up).collect();
+        drop(state);
+        let released: Vec<_> = guards.into_iter().map(OwnedGuard::release).collect();
+        Ok(released.into_iter().collect::<Result<(), _>>()?)
+    }
+
     /// A descriptor of the locked file for who wants to write to it: the lock's own can only be
     /// read. Closing it does not unlock.
-    pub(crate) fn lend(&self) -> i32 {
+    pub(crate) fn lend(&self, asker: Asker<'_>) -> i32 {
         let mut state = self.state();
-        let Some(hold) = state.hold_if_any() else {
+        let Some(hold) = state.hold_if_any(asker) else {
             return -1;
         };
         let Some(guard) = &hold.guard else {
@@ -274,48 +324,52 @@ impl Shared {
     }
 }
 
+impl Hold {
+    fn give_up(&mut self) -> Option<OwnedGuard> {
+        self.counter = 0;
+        self.lent = None;
+        self.guard.take()
+    }
+}
+
 impl State {
     #[cold]
     fn become_child(&mut self) {
         self.generation = fork::generation();
         self.inherited |= self.holds.iter().any(|hold| hold.counter > 0);
-        for hold in &mut self.holds {
-            hold.counter = 0;
-            hold.guard = None;
-            hold.lent = None;
-        }
+        self.holds.iter_mut().for_each(|hold| drop(hold.give_up()));
         self.waiting.clear();
     }
 
-    fn key(&self) -> u64 {
+    fn key(&self, asker: Asker<'_>) -> u64 {
         match self.threads {
-            Threads::Apart => thread::number(),
+            Threads::Apart => asker.number(),
             Threads::Together | Threads::Exclude => 0,
         }
     }
 
-    fn hold(&self) -> Option<&Hold> {
-        let key = self.key();
-        self.holds.iter().find(|hold| hold.thread == key)
+    fn hold(&self, asker: Asker<'_>) -> Option<&Hold> {
+        let key = self.key(asker);
+        self.holds.iter().find(|hold| hold.whose == key)
     }
 
     #[inline]
-    fn hold_if_any(&mut self) -> Option<&mut Hold> {
-        let key = self.key();
-        self.holds.iter_mut().find(|hold| hold.thread == key)
+    fn hold_if_any(&mut self, asker: Asker<'_>) -> Option<&mut Hold> {
+        let key = self.key(asker);
+        self.holds.iter_mut().find(|hold| hold.whose == key)
     }
 
-    fn hold_mut(&mut self) -> &mut Hold {
-        let key = self.key();
-        let position = self.holds.iter().position(|hold| hold.thread == key);
+    fn hold_mut(&mut self, asker: Asker<'_>) -> &mut Hold {
+        let key = self.key(asker);
+        let position = self.holds.iter().position(|hold| hold.whose == key);
         let position = position.unwrap_or_else(|| {
-            // Threads that have ended and hold nothing will not come again.
+            // Who has ended and holds nothing will not come again.
             self.holds.retain(|hold| {
-                hold.counter > 0 || hold.thread == 0 || hold.alive.strong_count() > 0
+                hold.counter > 0 || hold.whose == 0 || hold.alive.strong_count() > 0
             });
             self.holds.push(Hold {
-                thread: key,
-                alive: thread::alive(),
+                whose: key,
+                alive: asker.alive(),
                 settings: self.settings,
                 counter: 0,
                 mode: self.mode,
@@ -328,16 +382,20 @@ impl State {
         &mut self.holds[position]
     }
 
+    fn forget(&mut self, number: u64) {
+        self.waiting.retain(|(other, _)| *other != number);
+    }
+
     /// Acquires once more what is held already. None: it is not.
     #[inline]
-    fn join(&mut self, mode: Mode) -> Result<Option<Attempt>, Trouble> {
+    fn join(&mut self, mode: Mode, asker: Asker<'_>) -> Result<Option<Attempt>, Trouble> {
         if self.inherited {
             return Err(Trouble::Inherited);
         }
         let excludes = self.threads == Threads::Exclude;
-        match self.hold_if_any() {
+        match self.hold_if_any(asker) {
             Some(hold) if hold.counter > 0 => {
-                if excludes && hold.taker != thread::number() {
+                if excludes && hold.taker != asker.number() {
                     return Ok(Some(Attempt::Busy(None)));
                 }
                 if hold.mode == Mode::Shared && mode == Mode::Exclusive {
@@ -351,32 +409,31 @@ impl State {
     }
 
     #[inline]
-    fn commit(&mut self, guard: OwnedGuard, mode: Mode) {
-        let hold = self.hold_mut();
+    fn commit(&mut self, guard: OwnedGuard, mode: Mode, asker: Asker<'_>) {
+        let hold = self.hold_mut(asker);
+        if hold.counter > 0 {
+            // Two waited for a shared lock and both got it: they hold it together.
+            hold.counter += 1;
+            return;
+        }
         hold.guard = Some(guard);
         hold.counter = 1;
         hold.mode = mode;
-        hold.taker = thread::number();
+        hold.taker = asker.number();
         if self.threads == Threads::Together {
-            // Who waits can hold it together with this thread.
-            for (_, wait) in &self.waiting {
-                wait.cancel();
+            // Who waits can hold it together with this one.
+            for (_, call) in &self.waiting {
+                call.ring();
             }
         }
     }
 
-    /// What threads held that have ended without releasing it.
+    /// What threads and tasks held that have ended without releasing it.
     fn leave_ended(&mut self) -> Vec<OwnedGuard> {
         let ended = self
             .holds
             .iter_mut()
             .filter(|hold| hold.alive.strong_count() == 0);
-        ended
-            .filter_map(|hold| {
-                hold.counter = 0;
-                hold.lent = None;
-                hold.guard.take()
-            })
-            .collect()
+        ended.filter_map(Hold::give_up).collect()
     }
 }

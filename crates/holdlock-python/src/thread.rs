@@ -19,9 +19,14 @@ pub(crate) fn number() -> u64 {
     if number != 0 {
         return number;
     }
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NUMBER.set(NEXT.fetch_add(1, Ordering::Relaxed));
+    NUMBER.set(fresh_number());
     NUMBER.get()
+}
+
+/// A number that nobody else ever gets.
+pub(crate) fn fresh_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Goes with this thread.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use holdlock::{Error, FileLock, Mode, OwnedGuard, Request, Waiting};
 use pyo3::prelude::*;
 
-use crate::cancel::CancelToken;
+use crate::cancel::{Call, CancelToken};
 use crate::error::Failure;
 use crate::state::Shared;
 
@@ -56,7 +56,7 @@ pub(crate) fn wait(
         let number = terms
             .cancel
             .as_ref()
-            .map(|cancel| cancel.get().pass_on_to(&token));
+            .map(|cancel| cancel.get().pass_on_to(&Call::Token(token.clone())));
         let stay = stay(py, shared, lock, terms, deadline, &token);
         if let (Some(cancel), Some(number)) = (&terms.cancel, number) {
             cancel.get().forget(number);

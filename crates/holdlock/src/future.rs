@@ -67,6 +67,37 @@ impl Acquire {
         }
         self
     }
+
+    /// Ends the wait, as a [`CancelToken`] does, and lets it be seen through: the future is ready
+    /// soon, with [`Error::Cancelled`] or with the lock if that came first, and from then on
+    /// nobody waits any more. Dropping the future ends the wait, too, but returns while the
+    /// waiting thread may still be on its way out of the kernel's queue. Without effect before
+    /// the first poll.
+    ///
+    /// ```
+    /// # use holdlock::{Error, FileLock};
+    /// # use std::{future::Future, pin::pin, sync::Arc, task::{Context, Poll, Waker}};
+    /// # let path = std::env::temp_dir().join(format!("holdlock-doc-end-{}", std::process::id()));
+    /// # let lock = Arc::new(FileLock::open(&path)?);
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// let held = lock.lock()?;
+    /// let mut wait = pin!(lock.lock_async());
+    /// assert!(wait.as_mut().poll(&mut context).is_pending());
+    /// wait.cancel();
+    /// let answer = loop {
+    ///     if let Poll::Ready(answer) = wait.as_mut().poll(&mut context) {
+    ///         break answer;
+    ///     }
+    /// };
+    /// assert!(matches!(answer, Err(Error::Cancelled { .. })));
+    /// # drop(held); std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(&self) {
+        if let State::Waiting(waiting) = &self.state {
+            waiting.token.cancel();
+        }
+    }
 }
 
 impl Future for Acquire {

@@ -19,8 +19,12 @@ from ._native import AcquireReturnProxy, CancelToken, Process, __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import asyncio
     from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
+    from ._async_file_lock import AsyncFileLock, AsyncUnixFileLock, AsyncWindowsFileLock
+    from ._async_read_write import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock
     from ._compat import install_as_filelock, uninstall_as_filelock
+    from ._read_write import ReadWriteLock
     from ._soft._async_lock import AsyncSoftFileLock
     from ._soft._lock import SoftFileLock
     from ._types import CloseErrorPolicy, ContextErrorPolicy, LockOptions
@@ -30,12 +34,18 @@ has_fcntl: bool = True
 
 #: Names that are seldom used, or cost time to import: where they are.
 _LAZY: dict[str, str] = {
+    "AsyncAcquireReadWriteReturnProxy": "._async_read_write",
     "AsyncAcquireReturnProxy": "._async_base",
+    "AsyncFileLock": "._async_file_lock",
+    "AsyncReadWriteLock": "._async_read_write",
     "AsyncSoftFileLock": "._soft._async_lock",
+    "AsyncUnixFileLock": "._async_file_lock",
+    "AsyncWindowsFileLock": "._async_file_lock",
     "BaseAsyncFileLock": "._async_base",
     "CloseErrorPolicy": "._types",
     "ContextErrorPolicy": "._types",
     "LockOptions": "._types",
+    "ReadWriteLock": "._read_write",
     "SoftFileLock": "._soft._lock",
     "install_as_filelock": "._compat",
     "uninstall_as_filelock": "._compat",
@@ -44,6 +54,10 @@ _LAZY: dict[str, str] = {
 
 def __getattr__(name: str) -> object:
     where = _LAZY.get(name)
+    if name == "asyncio":
+        from importlib import import_module
+
+        return import_module(".asyncio", __name__)
     if where is None:
         from ._compat import missing
 
@@ -55,13 +69,18 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "asyncio"})
 
 
 __all__ = [
     "AcquireReturnProxy",
+    "AsyncAcquireReadWriteReturnProxy",
     "AsyncAcquireReturnProxy",
+    "AsyncFileLock",
+    "AsyncReadWriteLock",
     "AsyncSoftFileLock",
+    "AsyncUnixFileLock",
+    "AsyncWindowsFileLock",
     "BaseAsyncFileLock",
     "BaseFileLock",
     "CancelToken",
@@ -72,12 +91,14 @@ __all__ = [
     "FileLock",
     "LockOptions",
     "Process",
+    "ReadWriteLock",
     "SoftFileLock",
     "SoftFileLockLifetimeWarning",
     "Timeout",
     "UnixFileLock",
     "WindowsFileLock",
     "__version__",
+    "asyncio",
     "has_fcntl",
     "install_as_filelock",
     "lock_descriptor",

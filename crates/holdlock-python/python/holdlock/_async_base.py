@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncAcquireReturnProxy", "BaseAsyncFileLock"]
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Lock = TypeVar("Lock", bound="BaseAsyncFileLock")
 
 
@@ -55,6 +56,8 @@ class BaseAsyncFileLock(BaseFileLock):
     comes in too, and the last one to release it gives it back. Tasks that are to exclude one
     another have an object each.
     """
+
+    _thread_local_default = False
 
     def __init__(
         self,
@@ -235,6 +238,33 @@ class BaseAsyncFileLock(BaseFileLock):
         """Without a loop: when the object is collected, or the process ends."""
         if not inspect.iscoroutinefunction(self._release):
             BaseFileLock.release(self, force=True)
+
+    def _differing(self, options: dict[str, Any]) -> list[str]:
+        differing = super()._differing(options)
+        for name, default in (("loop", None), ("run_in_executor", True), ("executor", None)):
+            ours, theirs = getattr(self, name), options.get(name, default)
+            if ours is not theirs:
+                differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
+        return differing
+
+    async def lock(self) -> Self:  # type: ignore[override]
+        """Takes the lock; while it is held already, does nothing. Returns the lock."""
+        if not self.is_locked:
+            await self.acquire()
+        return self
+
+    async def unlock(self) -> None:  # type: ignore[override]
+        """Gives the lock back, however often it was acquired; if it is free, does nothing."""
+        await self.release(force=True)
+
+    def __call__(self, function: Function) -> Function:
+        """As a decorator of an asynchronous function: the lock is held until it is done.
+
+        Of an asynchronous generator until it is exhausted or closed.
+        """
+        from ._decorate import wrap_async
+
+        return wrap_async(self, function)
 
     async def __aenter__(self) -> Self:
         await self.acquire()

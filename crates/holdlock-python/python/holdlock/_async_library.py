@@ -5,6 +5,8 @@ asyncio, and trio if it is loaded: nothing else is imported for it.
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Callable, Sequence, TypeVar
 
@@ -37,9 +39,25 @@ async def sleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+def current_task() -> Any:
+    """The task that runs; None outside of one."""
+    trio = _trio()
+    if trio is not None:
+        return trio.lowlevel.current_task()
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return None if asyncio is None else asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
 async def readable(descriptors: Sequence[int], seconds: float) -> None:
     """Sleeps until one of the descriptors is readable, or for so long."""
     trio = _trio()
+    if trio is not None and len(descriptors) == 1:
+        with trio.move_on_after(seconds):
+            await trio.lowlevel.wait_readable(descriptors[0])
+        return
     if trio is not None:
         with trio.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
@@ -62,14 +80,32 @@ async def readable(descriptors: Sequence[int], seconds: float) -> None:
             happened.set_result(None)
 
     watched = []
+    process = os.getpid()
     try:
         for descriptor in descriptors:
             loop.add_reader(descriptor, note)
             watched.append(descriptor)
-        await asyncio.wait([happened], timeout=seconds)
+        await asyncio.wait([happened], timeout=None if seconds == math.inf else seconds)
     finally:
-        for descriptor in watched:
-            loop.remove_reader(descriptor)
+        # The child of a fork has the same epoll object: the parent would not hear any more.
+        if process == os.getpid():
+            for descriptor in watched:
+                loop.remove_reader(descriptor)
+
+
+async def readable_at_last(descriptor: int) -> None:
+    """Sleeps until the descriptor is readable, also in a task that has been cancelled."""
+    trio = _trio()
+    if trio is not None:
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.wait_readable(descriptor)
+        return
+    import asyncio
+
+    try:
+        await readable([descriptor], math.inf)
+    except asyncio.CancelledError:  # once more; the first one is still to be raised
+        pass
 
 
 async def in_thread(function: Callable[[], T], executor: Executor | None) -> T:

@@ -83,6 +83,7 @@ class BaseFileLock(metaclass=FileLockMeta):
     """The root of all lock classes; see the module's description for how to derive from it."""
 
     _lifetime_supported = False
+    _thread_local_default = True
     _is_singleton = False
     _context_error_policy: ContextErrorPolicy = "chain"
     _close_error_policy: CloseErrorPolicy = "default"

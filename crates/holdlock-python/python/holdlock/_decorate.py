@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
+    from ._async_base import BaseAsyncFileLock
     from ._base import BaseFileLock
 
     Function = TypeVar("Function", bound=Callable[..., Any])
@@ -55,3 +56,31 @@ def wrap(lock: BaseFileLock, function: Function) -> Function:
             return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
+
+
+def wrap_async(lock: BaseAsyncFileLock, function: Function) -> Function:
+    """The asynchronous function, with a lock held for which one has to await."""
+    if inspect.isasyncgenfunction(function):
+
+        @wraps(function)
+        async def iterate(*args: Any, **kwargs: Any) -> Any:
+            async with lock:
+                generator = function(*args, **kwargs)
+                try:
+                    async for item in generator:
+                        yield item
+                finally:
+                    await generator.aclose()
+
+        return iterate  # type: ignore[return-value]
+
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def run(*args: Any, **kwargs: Any) -> Any:
+            async with lock:
+                return await function(*args, **kwargs)
+
+        return run  # type: ignore[return-value]
+
+    raise TypeError("a lock for asynchronous code can decorate asynchronous functions only")

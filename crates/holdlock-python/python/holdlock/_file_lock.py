@@ -119,19 +119,20 @@ class FileLock(NativeLock, BaseFileLock):
         return self._thread_local_setting if name == "thread_local" else getattr(self, name)
 
     def _differing(self, options: dict[str, Any]) -> list[str]:
+        differing = super()._differing(options)
         ours, theirs = self.shared, options.get("shared", False)
-        if ours == theirs:
-            return []
-        return [f"\n\tshared (existing lock has {ours} but {theirs} was passed)"]
+        if ours != theirs:
+            differing.append(f"\n\tshared (existing lock has {ours} but {theirs} was passed)")
+        return differing
 
     def __reduce__(self) -> tuple[Any, ...]:
-        names = [*_options.DEFAULTS, "shared"]
-        options = {name: self._option(name) for name in names}
-        given = {
-            name: value
-            for name, value in options.items()
-            if value != _options.DEFAULTS.get(name, False)
+        defaults = {
+            **_options.DEFAULTS,
+            "thread_local": self._thread_local_default,
+            "shared": False,
         }
+        options = {name: self._option(name) for name in defaults}
+        given = {name: value for name, value in options.items() if value != defaults[name]}
         return _restore, (type(self), self._absolute_path, given), self._extra_state()
 
     def _extra_state(self) -> dict[str, Any] | None:
@@ -140,7 +141,7 @@ class FileLock(NativeLock, BaseFileLock):
         return own or None
 
 
-#: Attributes that the constructor sets from its arguments.
+#: Attributes that the constructors set.
 _OURS = frozenset(
     [
         "_is_singleton",
@@ -149,6 +150,10 @@ _OURS = frozenset(
         "_fallback_to_soft",
         "_preserve_lock_file",
         "_on_acquired",
+        "_loop",
+        "_run_in_executor",
+        "_executor",
+        "_taker",
     ]
 )
 

@@ -26,6 +26,8 @@ class FileLockMeta(ABCMeta):
 
     #: Whether locks of this class may be taken away at an age.
     _lifetime_supported: bool
+    #: What the constructor's ``thread_local`` is if nothing is said.
+    _thread_local_default: bool
 
     if not TYPE_CHECKING:
 
@@ -67,6 +69,8 @@ def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
 
 
 _making = RLock()
+#: The classes that have singletons.
+_classes: list[FileLockMeta] = []
 
 
 def _singletons(cls: FileLockMeta) -> WeakValueDictionary[str, Any]:
@@ -76,6 +80,7 @@ def _singletons(cls: FileLockMeta) -> WeakValueDictionary[str, Any]:
         from weakref import WeakValueDictionary
 
         found = cls._instances = WeakValueDictionary()  # type: ignore[attr-defined]
+        _classes.append(cls)
     return found
 
 
@@ -89,6 +94,8 @@ def _singleton(cls: FileLockMeta, lock_file: Any, options: dict[str, Any]) -> An
             return there
     differing = []
     for name, default in _options.DEFAULTS.items():
+        if name == "thread_local":
+            default = cls._thread_local_default
         ours, theirs = there._option(name), options.get(name, default)
         same = ours is theirs if name == "on_acquired" else ours == theirs
         if name == "timeout":
@@ -111,6 +118,9 @@ def _for_ever(timeout: float) -> bool:
 def _after_fork_in_child() -> None:
     global _making
     _making = RLock()
-
+    # A child has singletons of its own: what the parent holds could not be acquired there.
+    for cls in _classes:
+        del cls._instances  # type: ignore[attr-defined]
+    _classes.clear()
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,196 @@
+"""``AsyncFileLock``: the lock that the kernel keeps, for asynchronous code."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Callable
+
+from . import _async_library, _async_wait, _options
+from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
+from ._file_lock import FileLock, WindowsFileLock
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import Executor
+
+    from typing_extensions import Self
+
+    from ._native import CancelToken
+    from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+
+__all__ = ["AsyncFileLock", "AsyncUnixFileLock", "AsyncWindowsFileLock"]
+
+
+class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
+    """A :class:`FileLock` for asynchronous code, under asyncio (with any loop), trio or anyio.
+
+    >>> import asyncio, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "index.lock")
+    >>> async def main():
+    ...     async with AsyncFileLock(path, timeout=5) as lock:
+    ...         return lock.is_locked  # nobody else is here, on the whole machine
+    >>> asyncio.run(main())
+    True
+
+    A free lock is taken at once, without a detour. A task that has to wait lets the others run; a
+    small thread of the library's own, which is none of Python's and none of the executor's, waits
+    for it in the kernel's queue, and the loop is woken by a pipe. So a waiting task costs a thread
+    of 128 KiB of stack and three descriptors, and no processor time. Only calls to a file system
+    that does not answer keep the loop waiting.
+
+    A task that is cancelled, at whatever moment, leaves no lock behind and no place in the queue:
+    ``acquire`` ends when both are gone.
+
+    The lock belongs to the object: every task that acquires the same object while it is held comes
+    in too, and it is released when all of them have released it, in whatever task, thread or loop.
+    Tasks that are to exclude one another have an object each, or share one that is made with
+    ``thread_local="mutex"``. ``thread_local=True`` (which needs ``run_in_executor=False``) gives
+    each thread with a loop its own hold.
+
+    ``loop`` is kept for compatibility; ``executor`` and ``run_in_executor`` say where
+    ``on_acquired`` is called. In a child made by fork, and pickled for another process, it behaves
+    as :class:`FileLock` does; loop and executor are not pickled.
+    """
+
+    def __init__(
+        self,
+        lock_file: str | os.PathLike[str],
+        timeout: float = -1,
+        mode: int = _options.UNSET_MODE,
+        thread_local: ThreadLocal = False,
+        *,
+        blocking: bool = True,
+        is_singleton: bool = False,
+        poll_interval: float = 0.05,
+        lifetime: float | None = None,
+        context_error_policy: ContextErrorPolicy = "chain",
+        close_error_policy: CloseErrorPolicy = "default",
+        fallback_to_soft: bool = True,
+        preserve_lock_file: bool = False,
+        on_acquired: Callable[[int], None] | None = None,
+        shared: bool = False,
+        loop: AbstractEventLoop | None = None,
+        run_in_executor: bool = True,
+        executor: Executor | None = None,
+    ) -> None:
+        if thread_local is True and run_in_executor:
+            raise ValueError("run_in_executor is not supported when thread_local is True")
+        FileLock.__init__(
+            self,
+            lock_file,
+            timeout,
+            mode,
+            thread_local,
+            blocking=blocking,
+            is_singleton=is_singleton,
+            poll_interval=poll_interval,
+            context_error_policy=context_error_policy,
+            close_error_policy=close_error_policy,
+            fallback_to_soft=fallback_to_soft,
+            preserve_lock_file=preserve_lock_file,
+            on_acquired=on_acquired,
+            shared=shared,
+        )
+        self._loop = loop
+        self._run_in_executor = run_in_executor
+        self._executor = executor
+        #: The task that took the lock.
+        self._taker: _async_wait.TaskRecord | None = None
+
+    async def acquire(  # type: ignore[override]
+        self,
+        timeout: float | None = None,
+        poll_interval: float | None = None,
+        *,
+        blocking: bool | None = None,
+        cancel_check: Callable[[], bool] | None = None,
+        shared: bool | None = None,
+        cancel: CancelToken | None = None,
+    ) -> AsyncAcquireReturnProxy[Self]:
+        """Takes the lock, and waits for it if need be, while other tasks run.
+
+        What is returned can be used in an ``async with`` statement, or ignored.
+
+        timeout: seconds to wait at most; negative or inf: for ever; 0: not at all; None: as the
+            lock's :attr:`timeout` says.
+        blocking: False: do not wait.
+        cancel_check: called every ``poll_interval`` seconds of the wait; True ends it.
+        shared: together with other shared holders; None: as the lock was made.
+        cancel: a :class:`CancelToken` by which another thread can end the wait.
+
+        Raises :class:`Timeout` (:class:`Cancelled`, when the wait was ended by ``cancel`` or
+        ``cancel_check``); :class:`Deadlock`, a RuntimeError, when this task has the lock by
+        another object and would wait for ever; OSError when the file cannot be opened or locked.
+        """
+        stored = (self._timeout_setting, self._blocking_setting, self._poll_interval_setting)
+        limit, pause = _options.request(timeout, poll_interval, None, blocking, stored)
+        record = _async_wait.current()
+        task = None if self.is_thread_local() else record
+        taken = self._take_at_once(shared, limit != 0, task)
+        if taken is None:
+            wanted = self.shared if shared is None else shared
+            if limit < 0:
+                _async_wait.refuse_deadlock(self, record, wanted)
+            taken = await _async_wait.take(
+                self,
+                shared,
+                limit,
+                task=task,
+                pause=pause,
+                cancel_check=cancel_check,
+                cancel=cancel,
+            )
+        if taken:
+            if record is not None:
+                _async_wait.note(self, record, self._held(task) is True)
+                self._taker = record
+            if self._on_acquired is not None:
+                await self._call_hook_of(task)
+        return AsyncAcquireReturnProxy(self)
+
+    async def _call_hook_of(self, task: _async_wait.TaskRecord | None) -> None:
+        hook, descriptor = self._on_acquired, self._lend(task)
+        assert hook is not None
+        try:
+            if self._run_in_executor:
+                await _async_library.in_thread(lambda: hook(descriptor), self._executor)
+            else:
+                hook(descriptor)
+        except BaseException:
+            self._leave_as(True, task)
+            raise
+
+    async def release(self, force: bool = False) -> None:  # type: ignore[override]
+        """Gives the lock back, if it was acquired as often as it was released, or by ``force``.
+
+        Does not wait. Of a lock that is not held: nothing.
+        """
+        task = None if self.is_thread_local() else _async_wait.current()
+        self._leave_as(force, task)
+
+    def _leave_as(self, force: bool, task: _async_wait.TaskRecord | None) -> None:
+        try:
+            self._leave(force, task)
+        finally:
+            if self._taker is not None and not self.is_locked:
+                _async_wait.forget(self, self._taker)
+                self._taker = None
+
+    # The bases' order has the blocking ones first.
+    lock = BaseAsyncFileLock.lock
+    unlock = BaseAsyncFileLock.unlock
+    __enter__ = BaseAsyncFileLock.__enter__
+    __exit__ = BaseAsyncFileLock.__exit__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        restore, (kind, path, given), state = FileLock.__reduce__(self)
+        if not self._run_in_executor:
+            given["run_in_executor"] = False
+        return restore, (kind, path, given), state
+
+
+AsyncFileLock = AsyncUnixFileLock
+
+
+class AsyncWindowsFileLock(WindowsFileLock, BaseAsyncFileLock):
+    """The name of the lock of another operating system; here it cannot be acquired."""

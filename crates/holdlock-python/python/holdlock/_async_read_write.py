@@ -1,0 +1,217 @@
+"""``AsyncReadWriteLock``: many readers or one writer, for asynchronous code."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, AsyncIterator, Dict, Generic, Optional, TypeVar
+
+from . import _async_wait
+from ._async_wait import TaskRecord
+from ._read_write_base import ReadWriteBase
+
+if TYPE_CHECKING:
+    import os
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import Executor
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._file_lock import FileLock
+
+__all__ = ["AsyncAcquireReadWriteReturnProxy", "AsyncReadWriteLock"]
+
+Lock = TypeVar("Lock", bound="AsyncReadWriteLock")
+
+
+class AsyncAcquireReadWriteReturnProxy(Generic[Lock]):
+    """What ``await lock.acquire_read()`` returns: releases at the end of an ``async with``."""
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+    async def __aenter__(self) -> Lock:
+        return self.lock
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.lock.release()
+
+
+class _OfPath(ReadWriteBase):
+    """The lock behind all objects that were made for one path; each task holds for itself."""
+
+
+class AsyncReadWriteLock(ReadWriteBase):
+    """A :class:`ReadWriteLock` for asynchronous code, under asyncio, trio or anyio.
+
+    >>> import asyncio, os, tempfile
+    >>> async def main():
+    ...     lock = AsyncReadWriteLock(os.path.join(tempfile.mkdtemp(), "index.lock"), timeout=5)
+    ...     async with lock.read_lock():
+    ...         print("other tasks and processes may read, too")
+    ...     async with lock.write_lock():
+    ...         print("nobody else is here")
+    >>> asyncio.run(main())
+    other tasks and processes may read, too
+    nobody else is here
+
+    Each task holds for itself: tasks exclude one another as processes do, may acquire again what
+    they hold in the same mode, and cannot change the mode while they hold. A task that waits or is
+    cancelled costs what it costs with :class:`AsyncFileLock`. Objects of one path share what the
+    tasks hold, unless ``is_singleton=False``; what a task acquired by one object, it releases by
+    the same. ``loop`` and ``executor`` are kept for compatibility.
+    """
+
+    _may_be_singleton = False
+
+    def __init__(
+        self,
+        lock_file: str | os.PathLike[str],
+        timeout: float = -1,
+        *,
+        blocking: bool = True,
+        is_singleton: bool = True,
+        loop: AbstractEventLoop | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        super().__init__(lock_file, timeout, blocking=blocking, is_singleton=is_singleton)
+        #: Shared with other objects, and kept alive by them.
+        self._of_path = _OfPath(lock_file, timeout, blocking=blocking, is_singleton=is_singleton)
+        self._lock, self._door = self._of_path._lock, self._of_path._door
+        self._loop = loop
+        self._executor = executor
+        #: How often each task holds the lock by this object.
+        self._levels: Dict[TaskRecord, int] = {}
+
+    @property
+    def loop(self) -> AbstractEventLoop | None:
+        """Kept for compatibility: a lock is used by whatever loop awaits it."""
+        return self._loop
+
+    @property
+    def executor(self) -> Executor | None:
+        """Kept for compatibility: no executor is used."""
+        return self._executor
+
+    @asynccontextmanager
+    async def read_lock(
+        self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
+    ) -> AsyncIterator[None]:
+        """For ``async with``: :meth:`acquire_read`, and :meth:`release` at its end."""
+        await self.acquire_read(timeout, blocking=blocking)
+        try:
+            yield
+        finally:
+            await self.release()
+
+    @asynccontextmanager
+    async def write_lock(
+        self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
+    ) -> AsyncIterator[None]:
+        """For ``async with``: :meth:`acquire_write`, and :meth:`release` at its end."""
+        await self.acquire_write(timeout, blocking=blocking)
+        try:
+            yield
+        finally:
+            await self.release()
+
+    async def acquire_read(
+        self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
+    ) -> AsyncAcquireReadWriteReturnProxy[Self]:
+        """Takes the lock together with other readers, and waits for it if need be.
+
+        As :meth:`ReadWriteLock.acquire_read`, for the task instead of the thread.
+        """
+        await self._acquire(True, timeout, blocking)
+        return AsyncAcquireReadWriteReturnProxy(self)
+
+    async def acquire_write(
+        self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
+    ) -> AsyncAcquireReadWriteReturnProxy[Self]:
+        """Takes the lock alone; otherwise as :meth:`acquire_read`."""
+        await self._acquire(False, timeout, blocking)
+        return AsyncAcquireReadWriteReturnProxy(self)
+
+    async def _acquire(
+        self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
+    ) -> None:
+        limit = self._request(timeout, blocking)
+        task = self._task()
+        lock, door = self._lock, self._door
+        held = lock._held(task)
+        if held is not None:
+            self._refuse_other_mode(held, shared, "task")
+        if held is not None or door is None or (limit == 0 and not shared):
+            await _take(lock, shared, limit, task)
+        else:
+            await self._acquire_by_door(door, shared, limit, task)
+        self._levels[task] = self._levels.get(task, 0) + 1
+        if self._closed:
+            self._give_back(task, 1)
+            self._request(timeout, blocking)
+
+    async def _acquire_by_door(
+        self, door: FileLock, shared: bool, limit: float, task: TaskRecord
+    ) -> None:
+        began = time.monotonic()
+        await _take(door, shared, limit, task)
+        try:
+            left = limit if limit < 0 else max(0.0, began + limit - time.monotonic())
+            await _take(self._lock, shared, left, task)
+        finally:
+            door._leave(True, task)
+
+    async def release(self, *, force: bool = False) -> None:
+        """Gives the lock back, if this task acquired it as often as it released it, or by ``force``.
+
+        RuntimeError if this task does not hold it by this object, unless by ``force``.
+        """
+        if self._inherited():
+            return
+        task = self._task()
+        levels = self._levels.get(task, 0)
+        if levels:
+            self._give_back(task, levels if force else 1)
+        elif not force:
+            self._refuse_release("task")
+
+    async def close(self) -> None:
+        """Gives back what all tasks hold by this object, which cannot be used any more."""
+        if not self._inherited():
+            self._closed = True
+            for task, levels in list(self._levels.items()):
+                self._give_back(task, levels)
+
+    def _give_back(self, task: TaskRecord, levels: int) -> None:
+        self._levels[task] -= levels
+        if not self._levels[task]:
+            del self._levels[task]
+        for _ in range(levels):
+            self._lock._leave(False, task)
+        if self._lock._held(task) is None:
+            _async_wait.forget(self._lock, task)
+
+    def __del__(self) -> None:
+        if "_levels" in self.__dict__ and not self._inherited():
+            for task, levels in list(self._levels.items()):
+                self._give_back(task, levels)
+
+    def _task(self) -> TaskRecord:
+        task = _async_wait.current()
+        if task is None:
+            raise RuntimeError("a lock for asynchronous code is used inside a task")
+        return task
+
+
+async def _take(lock: FileLock, shared: bool, limit: float, task: TaskRecord) -> None:
+    if lock._take_at_once(shared, limit != 0, task) is None:
+        if limit < 0:
+            _async_wait.refuse_deadlock(lock, task, shared)
+        await _async_wait.take(lock, shared, limit, task=task)
+    _async_wait.note(lock, task, shared)

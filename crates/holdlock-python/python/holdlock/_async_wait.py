@@ -1,0 +1,105 @@
+"""How a task takes a native lock: at once, or by a thread of the library's that waits for it.
+
+That thread is in the kernel's queue and knows nothing of Python. It makes a descriptor readable,
+which the loop watches, so a task that waits costs neither a poll nor one of the threads of the
+loop's executor.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Callable, Dict, Optional, Tuple
+from weakref import WeakKeyDictionary
+
+from . import _async_library
+from ._errors import Cancelled, Deadlock
+from ._native import CancelToken, NativeLock, Task
+
+__all__ = ["TaskRecord", "current", "take"]
+
+
+class TaskRecord(Task):
+    """What is known of a task that uses locks; it goes with the task."""
+
+    def __init__(self) -> None:
+        #: The paths of the locks that the task has taken and that are held: which lock, and
+        #: whether shared.
+        self.paths: Dict[str, Tuple[int, bool]] = {}
+
+
+_records: "WeakKeyDictionary[Any, TaskRecord]" = WeakKeyDictionary()
+
+
+def current() -> Optional[TaskRecord]:
+    """The record of the current task; None outside of one."""
+    task = _async_library.current_task()
+    if task is None:
+        return None
+    record = _records.get(task)
+    if record is None:
+        record = _records[task] = TaskRecord()
+    return record
+
+
+async def take(
+    lock: NativeLock,
+    shared: Optional[bool],
+    limit: float,
+    *,
+    task: Optional[Task],
+    pause: float = 0.05,
+    cancel_check: Optional[Callable[[], bool]] = None,
+    cancel: Optional[CancelToken] = None,
+) -> bool:
+    """Waits for a lock that was not free, for ``limit`` seconds or (negative) for ever.
+
+    True: taken anew. False: another task that shares the object has taken it meanwhile. Ends only
+    when nobody waits any more: a task that is cancelled has left the queue when it hears of it,
+    and given back a lock that came at the same time.
+    """
+    waiter = lock._queue(shared, limit, task, cancel)
+    try:
+        while True:
+            outcome = waiter.look()
+            if outcome is not None:
+                return outcome
+            if cancel is not None and cancel.cancelled:
+                raise Cancelled(lock.lock_file)
+            if cancel_check is not None and cancel_check():
+                raise Cancelled(lock.lock_file)
+            await _async_library.readable(
+                [waiter.fileno()], math.inf if cancel_check is None else max(pause, 0.001)
+            )
+    except GeneratorExit:  # the loop is gone
+        waiter.close()
+        raise
+    except BaseException:
+        waiter.cancel()
+        while not waiter.is_over():
+            await _async_library.readable_at_last(waiter.fileno())
+        raise
+
+
+def note(lock: NativeLock, task: TaskRecord, shared: bool) -> None:
+    """The task has taken the lock."""
+    task.paths[lock._absolute_path] = (id(lock), shared)
+
+
+def forget(lock: NativeLock, task: TaskRecord) -> None:
+    """What the task had taken was released."""
+    if task.paths.get(lock._absolute_path, (0, False))[0] == id(lock):
+        del task.paths[lock._absolute_path]
+
+
+def refuse_deadlock(lock: NativeLock, record: Optional[TaskRecord], shared: bool) -> None:
+    """Raises Deadlock when the task that is about to wait for ever holds the lock itself."""
+    if record is None:
+        return
+    path = os.path.realpath(lock._absolute_path)
+    for held, (number, held_shared) in record.paths.items():
+        if number != id(lock) and os.path.realpath(held) == path and not (shared and held_shared):
+            raise Deadlock(
+                f"Deadlock: lock '{lock.lock_file}' is already held by this task, by another lock "
+                "object; use one object, or is_singleton=True, to acquire it again"
+            )

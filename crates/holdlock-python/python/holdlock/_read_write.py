@@ -1,0 +1,144 @@
+"""``ReadWriteLock``: many readers or one writer, by the kernel's shared and exclusive locks."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Iterator, Optional
+
+from ._native import AcquireReturnProxy
+from ._read_write_base import ReadWriteBase
+
+if TYPE_CHECKING:
+    import os
+
+    from typing_extensions import Self
+
+    from ._file_lock import FileLock
+
+__all__ = ["ReadWriteLock"]
+
+
+class ReadWriteLock(ReadWriteBase):
+    """A lock that any number of readers hold at once, or one writer alone.
+
+    >>> import os, tempfile
+    >>> lock = ReadWriteLock(os.path.join(tempfile.mkdtemp(), "index.lock"), timeout=5)
+    >>> with lock.read_lock():
+    ...     print("others may read, too")
+    others may read, too
+    >>> with lock.write_lock():
+    ...     print("nobody else is here")
+    nobody else is here
+
+    It excludes processes, and the threads of one process, each of which holds for itself. Who
+    waits sleeps in the kernel's queue, without polling. Writers and readers are served in the
+    order of coming, or nearly: a reader who comes while a writer waits, waits behind it, so
+    neither waits for ever while others come and go. (On network file systems, readers pass.)
+    A plain :class:`FileLock` on the same path takes part: as a writer, or with ``shared=True`` as
+    a reader, but it does not wait behind waiting writers. ``filelock``'s class of this name does
+    not: its lock is SQLite's.
+
+    A thread may acquire again what it holds, in the same mode, and then releases it as often. It
+    cannot change the mode while it holds: RuntimeError. The same path gives the same object again,
+    unless ``is_singleton=False``. The file is created when the lock is first acquired, with the
+    missing directories, and is never written to. The lock ends with the process that holds it. A
+    child made by fork does not hold what its parent holds. It pickles to its path and options.
+    """
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            lock_file: str | os.PathLike[str],
+            timeout: float = -1,
+            *,
+            blocking: bool = True,
+            is_singleton: bool = True,
+        ) -> None: ...
+
+    @classmethod
+    def get_lock(
+        cls, lock_file: str | os.PathLike[str], timeout: float = -1, *, blocking: bool = True
+    ) -> Self:
+        """The lock object of this path. ValueError if it was made with other options."""
+        return cls(lock_file, timeout, blocking=blocking)
+
+    @contextmanager
+    def read_lock(
+        self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
+    ) -> Iterator[None]:
+        """For a ``with`` statement: :meth:`acquire_read`, and :meth:`release` at its end."""
+        self.acquire_read(timeout, blocking=blocking)
+        try:
+            yield
+        finally:
+            self.release()
+
+    @contextmanager
+    def write_lock(
+        self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
+    ) -> Iterator[None]:
+        """For a ``with`` statement: :meth:`acquire_write`, and :meth:`release` at its end."""
+        self.acquire_write(timeout, blocking=blocking)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def acquire_read(
+        self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
+    ) -> AcquireReturnProxy[Self]:
+        """Takes the lock together with other readers, and waits for it if need be.
+
+        ``timeout`` in seconds, negative: for ever; None: as the lock was made. ``blocking=False``:
+        do not wait. Raises :class:`Timeout`; RuntimeError if this thread has it for writing, or
+        would wait for itself, or the lock was closed; OSError.
+        """
+        return self._acquire(True, timeout, blocking)
+
+    def acquire_write(
+        self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
+    ) -> AcquireReturnProxy[Self]:
+        """Takes the lock alone; otherwise as :meth:`acquire_read`."""
+        return self._acquire(False, timeout, blocking)
+
+    def _acquire(
+        self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
+    ) -> AcquireReturnProxy[Self]:
+        limit = self._request(timeout, blocking)
+        lock, door = self._lock, self._door
+        held = lock._held(None)
+        if held is not None:
+            self._refuse_other_mode(held, shared, "thread")
+        if held is not None or door is None:
+            lock.acquire(limit, shared=shared)
+        elif limit == 0 and not shared:
+            # Nobody is kept out by a writer that does not wait.
+            lock.acquire(0, shared=False)
+        else:
+            self._acquire_by_door(door, shared, limit)
+        return AcquireReturnProxy(self)
+
+    def _acquire_by_door(self, door: FileLock, shared: bool, limit: float) -> None:
+        began = time.monotonic()
+        with door.acquire(limit, shared=shared):
+            left = limit if limit < 0 else max(0.0, began + limit - time.monotonic())
+            self._lock.acquire(left, shared=shared)
+
+    def release(self, *, force: bool = False) -> None:
+        """Gives the lock back, if this thread acquired it as often as it released it, or by ``force``.
+
+        RuntimeError if this thread does not hold it, unless by ``force``.
+        """
+        if self._inherited():
+            return
+        if self._lock._held(None) is None and not force:
+            self._refuse_release("thread")
+        self._lock.release(force)
+
+    def close(self) -> None:
+        """Gives back what all threads hold by this object, which cannot be used any more."""
+        if not self._inherited():
+            self._closed = True
+            self._lock._leave_all()

@@ -1,0 +1,124 @@
+"""What the two read/write locks have in common: the kernel's lock, and a door in front of it.
+
+The lock is flock(2) on the file, shared for readers and exclusive for writers. The kernel lets new
+readers pass a writer that waits, so writers could wait for ever. Therefore everybody first goes
+through a door, which is a lock of the kernel's other family on the same file: readers hold it shared
+and writers exclusively, until they have the lock. A writer that waits stands in the door, and readers
+who come later wait behind it.
+
+On a file system of other machines, where both families are one and the same, there is no door.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Optional, Tuple
+from weakref import WeakValueDictionary
+
+from . import _meta, _options
+from ._file_lock import FileLock
+from ._soft._kernel import is_local
+
+if TYPE_CHECKING:
+    from typing import List, Type, Union
+
+    from ._native import Process
+
+__all__ = ["ReadWriteBase"]
+
+_singletons: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
+
+
+class _ReadWriteMeta(type):
+    """Looks at the options first, and finds singletons again."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(cls, lock_file, timeout=-1, *, blocking=True, is_singleton=True, **options):
+            timeout = _options.seconds("timeout", timeout)
+            _options.blocking(blocking)
+            options = dict(options, timeout=timeout, blocking=blocking, is_singleton=is_singleton)
+            if not (is_singleton and cls._may_be_singleton):
+                return type.__call__(cls, lock_file, **options)
+            # A child of fork has singletons of its own.
+            key = (os.getpid(), cls, os.path.realpath(lock_file))
+            with _meta._making:
+                there = _singletons.get(key)
+                if there is None:
+                    there = _singletons[key] = type.__call__(cls, lock_file, **options)
+                    return there
+            ours, theirs = (there.timeout, there.blocking), (timeout, blocking)
+            if ours != theirs:
+                raise ValueError(
+                    f"Singleton lock was made with timeout={ours[0]}, blocking={ours[1]}, not with "
+                    f"timeout={theirs[0]}, blocking={theirs[1]}"
+                )
+            return there
+
+
+class ReadWriteBase(metaclass=_ReadWriteMeta):
+    """The path, what a request does if nothing else is said, the lock and the door."""
+
+    _may_be_singleton = True
+
+    def __init__(
+        self,
+        lock_file: str | os.PathLike[str],
+        timeout: float = -1,
+        *,
+        blocking: bool = True,
+        is_singleton: bool = True,
+    ) -> None:
+        self.lock_file = os.fspath(lock_file)
+        self.timeout = timeout
+        self.blocking = blocking
+        self._is_singleton = is_singleton
+        self._pid = os.getpid()
+        self._closed = False
+        self._lock = FileLock(lock_file)
+        self._door = FileLock(lock_file, _ofd=True) if _may_have_door(self._lock) else None
+
+    def holders(self) -> List[Process]:
+        """The processes that hold the lock now, or are next, as far as they can be seen."""
+        return self._lock.holders()
+
+    def _request(self, timeout: Optional[float], blocking: Optional[bool]) -> float:
+        """How long to wait, of a lock that can be used."""
+        if self._closed:
+            raise RuntimeError(f"lock '{self.lock_file}' was closed")
+        may_wait = _options.blocking(self.blocking if blocking is None else blocking)
+        return _options.limit(self.timeout if timeout is None else timeout, may_wait)
+
+    def _refuse_other_mode(self, held: bool, wanted: bool, who: str) -> None:
+        if held != wanted:
+            what, change = ("write", "upgrade") if held else ("read", "downgrade")
+            raise RuntimeError(
+                f"Cannot acquire the {what} lock '{self.lock_file}': this {who} has it for "
+                f"{'reading' if held else 'writing'} already ({change} not allowed)"
+            )
+
+    def _refuse_release(self, who: str) -> None:
+        raise RuntimeError(f"Cannot release the lock '{self.lock_file}', which this {who} does not hold")
+
+    def _inherited(self) -> bool:
+        """Whether a fork has made this process since."""
+        return self._pid != os.getpid()
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        options = {
+            "timeout": self.timeout,
+            "blocking": self.blocking,
+            "is_singleton": self._is_singleton,
+        }
+        return _restore, (type(self), self._lock._absolute_path, options)
+
+
+def _may_have_door(lock: FileLock) -> bool:
+    directory = os.path.dirname(lock._absolute_path)
+    while not os.path.isdir(directory) and directory != os.path.dirname(directory):
+        directory = os.path.dirname(directory)
+    return is_local(directory)
+
+
+def _restore(kind: Type[Any], path: Union[str, os.PathLike[str]], options: dict[str, Any]) -> Any:
+    return kind(path, **options)
