@@ -223,15 +223,18 @@ pub fn end_thread() -> ! {
     unreachable!("the thread has ended")
 }
 
-/// Waits until a process with one thread sleeps in the queue of a lock, in this system call.
-/// While somebody reads /proc/locks it sleeps before it comes so far.
-pub fn wait_until_queued(pid: u32, call: libc::c_long) {
+/// Waits until a process with one thread sleeps in the queue of a lock, in one of these system
+/// calls. While somebody reads /proc/locks it sleeps before it comes so far.
+pub fn wait_until_queued(pid: u32, calls: &[libc::c_long]) {
     let place = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let call = format!("{call} ");
-    crate::queue::eventually(&format!("pid {pid} sleeps in system call {call}"), || {
-        let function = place("wchan");
-        function != "0" && !function.contains("percpu") && place("syscall").starts_with(&call)
-    });
+    let is_one = |call: &str| calls.iter().any(|one| call.starts_with(&format!("{one} ")));
+    crate::queue::eventually(
+        &format!("pid {pid} sleeps in system call {calls:?}"),
+        || {
+            let function = place("wchan");
+            function != "0" && !function.contains("percpu") && is_one(&place("syscall"))
+        },
+    );
 }
 
 /// Words in memory that processes share through a file.

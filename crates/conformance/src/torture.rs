@@ -63,6 +63,8 @@ pub struct Trial {
     pub kill: bool,
     /// Some sections are shared. Not together with `kill`.
     pub shared: bool,
+    /// All queue for their turn.
+    pub fair: bool,
 }
 
 /// What a trial came to.
@@ -121,6 +123,7 @@ impl Trial {
         Command::new(&self.program)
             .args(["worker", self.removal.name()])
             .arg(if self.shared { "shared" } else { "exclusive" })
+            .arg(if self.fair { "fair" } else { "plain" })
             .arg(self.threads.to_string())
             .arg(&self.directory)
             .stdin(Stdio::null())
@@ -136,12 +139,13 @@ fn end(worker: &mut Child) {
 
 /// A worker: runs until it is killed. Half of its threads use one lock object
 /// together, the others have one each.
-pub fn work(removal: Removal, shared: bool, threads: u32, directory: &Path) {
+pub fn work(removal: Removal, shared: bool, fair: bool, threads: u32, directory: &Path) {
     let witness = Witness::open(&directory.join("witness"));
     let path = directory.join("lock");
     let open = || {
         LockOptions::new()
             .delete_on_release(removal == Removal::OnRelease)
+            .fair(fair)
             .open(&path)
     };
     let common = loop {

@@ -22,6 +22,7 @@ fn trial(scratch: &Scratch, removal: Removal, acquisitions: u64) -> Trial {
         removal,
         kill: false,
         shared: false,
+        fair: false,
     }
 }
 
@@ -50,6 +51,14 @@ fn shared_and_exclusive_sections_exclude_each_other() {
     let scratch = Scratch::in_memory();
     let mut trial = trial(&scratch, Removal::Never, 100_000);
     trial.shared = true;
+    must_hold(trial);
+}
+
+#[test]
+fn fair_sections_exclude_each_other_while_some_are_killed() {
+    let scratch = Scratch::in_memory();
+    let mut trial = trial(&scratch, Removal::Never, 20_000);
+    (trial.fair, trial.kill) = (true, true);
     must_hold(trial);
 }
 

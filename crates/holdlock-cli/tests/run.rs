@@ -195,6 +195,29 @@ fn shared_holders_are_together_and_keep_exclusive_ones_out() {
 }
 
 #[test]
+fn a_fair_reader_does_not_pass_a_fair_writer() {
+    let place = Place::new();
+    let reader = place.hold(&["-s", "--fair", "./L"]);
+    let options = LockOptions::new().fair(true);
+    let lock = options.open(place.join("L")).expect("opens");
+    let late = |fair: &[&str]| {
+        let words = [&["run", "-s", "-n"], fair, &["./L", "true"]].concat();
+        place.run(words).code()
+    };
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| drop(lock.lock().expect("its turn")));
+        support::wait_for("the writer waits", || {
+            lock.waiters().expect("readable").pop()
+        });
+        assert_eq!(late(&["--fair"]), 75);
+        assert_eq!(late(&[]), 0);
+        reader.finish();
+        writer.join().expect("no panic");
+    });
+    assert_eq!(late(&["--fair"]), 0);
+}
+
+#[test]
 fn options_after_the_lock_belong_to_the_command() {
     let place = Place::new();
     let finished = place.run(["run", "-s", "./L", "echo", "-n", "--help", "--", "-w"]);

@@ -19,6 +19,11 @@ impl<'a> Asker<'a> {
         task.map_or(Asker::Thread, |task| Asker::Task(task.get()))
     }
 
+    #[inline]
+    pub(crate) fn is_task(self) -> bool {
+        matches!(self, Asker::Task(_))
+    }
+
     /// A number that no other thread or task ever gets.
     #[inline]
     pub(crate) fn number(self) -> u64 {

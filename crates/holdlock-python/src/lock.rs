@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use holdlock::{Family, FileLock, LockOptions, Mode};
+use holdlock::{FileLock, LockOptions, Mode};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -34,7 +34,6 @@ pub(crate) struct Made {
     mode: i32,
     /// Whether a Python function wants to hear of each acquisition.
     hook: bool,
-    family: Family,
     pub(crate) shared: Shared,
 }
 
@@ -60,7 +59,7 @@ impl NativeLock {
         lock_file, timeout=-1.0, mode=-1, thread_local=None, *, blocking=true, is_singleton=false,
         poll_interval=0.05, lifetime=None, context_error_policy=None, close_error_policy=None,
         fallback_to_soft=true, preserve_lock_file=false, on_acquired=None, shared=false,
-        _ofd=false
+        _fair=false
     ))]
     #[expect(
         clippy::too_many_arguments,
@@ -82,7 +81,7 @@ impl NativeLock {
         preserve_lock_file: bool,
         on_acquired: Option<&Bound<'_, PyAny>>,
         shared: bool,
-        _ofd: bool,
+        _fair: bool,
     ) -> PyResult<()> {
         let _ = lifetime; // no native lock has one
         let name: OsString = lock_file.extract::<PathBuf>()?.into();
@@ -122,8 +121,7 @@ impl NativeLock {
             path,
             mode,
             hook: on_acquired.is_some(),
-            family: if _ofd { Family::Ofd } else { Family::Flock },
-            shared: Shared::new(threads, settings, mode_of(shared)),
+            shared: Shared::new(threads, settings, mode_of(shared), _fair),
         };
         // A second call changes nothing: who has the lock keeps it.
         let _ = slf.get().made.set(made);
@@ -534,7 +532,7 @@ impl Made {
         let is_directory =
             |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|it| it.is_dir());
         let mut options = LockOptions::new()
-            .family(self.family)
+            .fair(self.shared.is_fair())
             .create_parents(true);
         if let Ok(mode) = u32::try_from(self.mode) {
             options = options.mode(mode);

@@ -102,13 +102,15 @@ struct State {
     threads: Threads,
     settings: Settings,
     mode: Mode,
+    /// Whether requests are served in their order.
+    fair: bool,
     holds: Vec<Hold>,
     /// Who waits: a number, and what has the one look again whether it can join a holder.
     waiting: Vec<(u64, Call)>,
 }
 
 impl Shared {
-    pub(crate) fn new(threads: Threads, settings: Settings, mode: Mode) -> Shared {
+    pub(crate) fn new(threads: Threads, settings: Settings, mode: Mode, fair: bool) -> Shared {
         Shared {
             state: Mutex::new(State {
                 generation: fork::generation(),
@@ -117,6 +119,7 @@ impl Shared {
                 threads,
                 settings,
                 mode,
+                fair,
                 holds: Vec::new(),
                 waiting: Vec::new(),
             }),
@@ -142,6 +145,10 @@ impl Shared {
 
     pub(crate) fn mode(&self) -> Mode {
         self.state().mode
+    }
+
+    pub(crate) fn is_fair(&self) -> bool {
+        self.state().fair
     }
 
     /// The opened lock; None before the first acquisition.
@@ -205,7 +212,12 @@ impl Shared {
         let Some(lock) = &state.lock else {
             return Ok(None);
         };
-        match lock.acquire_owned(Request::new(mode).try_once().stays_in_thread()) {
+        let mut request = Request::new(mode).try_once();
+        // Where the order counts, tasks of one thread are not to pass as if they were one.
+        if !(state.fair && asker.is_task()) {
+            request = request.stays_in_thread();
+        }
+        match lock.acquire_owned(request) {
             Ok(guard) => {
                 state.commit(guard, mode, asker);
                 Ok(Some(Attempt::Taken))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import os
 import pickle
 import random
@@ -693,6 +694,5 @@ def test_what_it_is(path):
     lock.timeout = 4
     lock.executor = None
     assert lock.timeout == 4
-    import holdlock.asyncio
-
     assert holdlock.asyncio.AsyncFileLock is AsyncFileLock
+    assert importlib.import_module("holdlock.asyncio") is holdlock.asyncio

@@ -11,6 +11,7 @@ use crate::lock::FileLock;
 use crate::open::{self, LockFile, Opened};
 use crate::orphan;
 use crate::sys::file::{self, Access, Patience};
+use crate::turn::{self, Turn};
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::waiter_thread;
 use crate::{Conflict, Error, Family, Mode, Request, registry};
@@ -153,6 +154,14 @@ impl FileLock {
                 file::file_system(file.as_fd())
             })
         };
+        let stopped =
+            |stop, wait: &Wait<'_>, file: &LockFile| self.stopped(stop, mode, wait, Some(file));
+        // Kept until the lock is ours, or the request ends.
+        let _turn = match self.turn(gate, &file, mode, wait) {
+            Ok(turn) => turn,
+            Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait, &file)),
+            Err(KernelError::Io(error)) => return Err(self.system("queueing for the lock", error)),
+        };
         match file::lock(file.as_fd(), family, mode, Patience::Never) {
             Ok(()) => return Ok(Locked::Yes(file)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -170,7 +179,7 @@ impl FileLock {
             }
             Err(error) => return Err(failed(error)),
         }
-        let stopped = |stop, wait: &Wait<'_>| self.stopped(stop, mode, wait, Some(&file));
+        let stopped = |stop, wait: &Wait<'_>| stopped(stop, wait, &file);
         if !wait.may_sleep() {
             return Err(stopped(Stop::Busy, wait));
         }
@@ -178,7 +187,8 @@ impl FileLock {
             return Err(stopped(Stop::Deadlock, wait));
         }
         wait.begin().map_err(|stop| stopped(stop, wait))?;
-        match wait.kernel(file.as_fd(), family, mode, None) {
+        let sleep = || file::lock(file.as_fd(), family, mode, Patience::Sleep);
+        match wait.kernel(None, sleep) {
             Ok(KernelWait::Locked) => Ok(Locked::Yes(file)),
             Ok(KernelWait::NoSignals | KernelWait::Capped) => {
                 let locked =
@@ -196,6 +206,23 @@ impl FileLock {
         }
     }
 
+    /// Where the order counts: waits for the place at the head of the queue.
+    fn turn(
+        &self,
+        gate: &Gate,
+        file: &Arc<LockFile>,
+        mode: Mode,
+        wait: &mut Wait<'_>,
+    ) -> Result<Option<Turn>, KernelError> {
+        if !self.options.fair {
+            return Ok(None);
+        }
+        let family = self.options.family;
+        Turn::come(file, mode, wait, |mode| {
+            registry::held_by_this_thread(file.identity, family, mode, gate)
+        })
+    }
+
     /// Opens the lock file, or creates it after making sure that nobody holds
     /// the lock on a removed file of that name.
     fn open_file(&self, mode: Mode, wait: &mut Wait<'_>) -> Result<LockFile, Error> {
@@ -203,7 +230,7 @@ impl FileLock {
         let mut last = None;
         for _ in 0..OPEN_ATTEMPTS {
             match self.try_open().map_err(|error| self.cannot_open(error))? {
-                TryOpen::File(file) => return Ok(file),
+                TryOpen::File(file) => return self.if_fit(file),
                 TryOpen::Raced => {}
                 TryOpen::Orphan(orphan) => {
                     let who = Some((orphan.holder.pid, orphan.place));
@@ -220,10 +247,27 @@ impl FileLock {
         )))
     }
 
+    /// The file, if locks on it can be as they are asked for.
+    pub(crate) fn if_fit(&self, file: LockFile) -> Result<LockFile, Error> {
+        let unfit = self
+            .options
+            .fair
+            .then(|| turn::unfit(&file, self.options.family));
+        match unfit.flatten() {
+            None => Ok(file),
+            Some(error) if error.kind() == io::ErrorKind::Unsupported => Err(Error::Unsupported {
+                path: self.name.path.clone(),
+                file_system: file::file_system(file.as_fd()),
+                source: error,
+            }),
+            Some(error) => Err(self.cannot_open(error)),
+        }
+    }
+
     /// One attempt to open or create the lock file. Never waits.
     pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
         // A shared OFD lock needs reading only, but one descriptor serves for both modes.
-        let writable = self.options.family == Family::Ofd;
+        let writable = self.options.family == Family::Ofd || self.options.fair;
         if let Opened::File(file) = open::open_existing(&self.name, writable)? {
             return Ok(TryOpen::File(file));
         }
@@ -254,7 +298,9 @@ impl FileLock {
         let waited = match (wait.begin(), file::open(&orphan.door, access, true)) {
             (Err(stop), _) => Err(KernelError::Stop(stop)),
             // Exclusive, also for a shared request: until nobody at all holds the removed file.
-            (Ok(()), Ok(door)) => wait.kernel(door.as_fd(), family, Mode::Exclusive, Some(until)),
+            (Ok(()), Ok(door)) => wait.kernel(Some(until), || {
+                file::lock(door.as_fd(), family, Mode::Exclusive, Patience::Sleep)
+            }),
             (Ok(()), Err(error)) => Err(KernelError::Io(error)),
         };
         match waited {

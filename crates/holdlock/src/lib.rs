@@ -79,6 +79,7 @@ mod release;
 mod ring;
 mod sentinel;
 mod sys;
+mod turn;
 mod wait;
 mod waiter_thread;
 

@@ -75,7 +75,7 @@ impl FileLock {
         // What is wrong with the path should be known now. A file that was removed while held is
         // a matter for the one who asks for the lock.
         if let TryOpen::File(file) = lock.try_open().map_err(|e| lock.cannot_open(e))? {
-            lock.gate().set_file(Some(Arc::new(file)));
+            lock.gate().set_file(Some(Arc::new(lock.if_fit(file)?)));
         }
         Ok(lock)
     }
@@ -242,7 +242,7 @@ impl FileLock {
     /// This process's gate; after a fork, a fresh one without a file.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.gate.get_or_make(|| {
-            let gate = Arc::new(Gate::new());
+            let gate = Arc::new(Gate::new(self.options.fair));
             registry::add(self.options.family, &gate);
             gate
         })

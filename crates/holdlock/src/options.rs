@@ -59,6 +59,7 @@ pub struct LockOptions {
     pub(crate) create_parents: bool,
     pub(crate) follow_symlinks: bool,
     pub(crate) delete_on_release: bool,
+    pub(crate) fair: bool,
 }
 
 impl LockOptions {
@@ -110,6 +111,28 @@ impl LockOptions {
     /// A shared lock removes the file only when it is the last one.
     pub fn delete_on_release(mut self, delete: bool) -> Self {
         self.delete_on_release = delete;
+        self
+    }
+
+    /// Serve requests in the order in which they come. Default: no.
+    ///
+    /// The kernel wakes waiters in their order, but does not hand the lock over: a process that
+    /// releases it and at once asks again is quicker than the one that wakes up, and a shared
+    /// request passes an exclusive one that waits. A fair request first queues for the place at the
+    /// head, and only who stands there asks for the lock: nobody passes those who
+    /// wait, but for one who comes at the very moment in which the place changes hands. So also a
+    /// writer comes to its turn while readers come and go.
+    ///
+    /// It concerns those who ask for it: other programs can pass. Each acquisition costs two more
+    /// system calls, and each change from one process to the next a wake-up; without
+    /// waiters the same process is as quick as ever. [`FileLock::try_lock`] gives way to
+    /// those who wait, and takes up to a millisecond for it. A thread that has a shared lock may take another one, before its turn.
+    ///
+    /// The place at the head is a lock of fcntl(2) (OFD) on two bytes far behind the end of the
+    /// file, for which the file has to be writable. Only for [`Family::Flock`], and not
+    /// on file systems where that is a lock of fcntl(2) as well (NFS, CIFS): [`Error::Unsupported`].
+    pub fn fair(mut self, fair: bool) -> Self {
+        self.fair = fair;
         self
     }
 

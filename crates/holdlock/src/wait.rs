@@ -3,17 +3,15 @@
 use std::any::Any;
 use std::fmt;
 use std::ops::ControlFlow;
-use std::os::fd::BorrowedFd;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::inspect::Deadlock;
 use crate::sentinel::{self, Watch};
-use crate::sys::file::Patience;
+use crate::sys::futex;
 use crate::sys::interrupt::Interrupt;
-use crate::sys::{self, futex};
-use crate::{CancelToken, Error, Family, FileLock, Mode};
+use crate::{CancelToken, Error, FileLock, Mode};
 
 /// One request for a lock: the mode, how long to wait, and who may end the wait.
 ///
@@ -361,14 +359,12 @@ impl<'r> Wait<'r> {
         (self.deadline().is_some() || self.cancel.is_some()) && self.interrupt().is_none()
     }
 
-    /// Sleeps in the kernel's queue for the lock, until it is ours, the request
+    /// Sleeps in the kernel's queue by the system call `sleep`, until that succeeds, the request
     /// ends or `cap` has passed. Call after [`begin`](Wait::begin).
     pub(crate) fn kernel(
         &mut self,
-        fd: BorrowedFd<'_>,
-        family: Family,
-        mode: Mode,
         cap: Option<Instant>,
+        sleep: impl Fn() -> std::io::Result<()>,
     ) -> Result<KernelWait, KernelError> {
         if cap.is_some() {
             self.prepare();
@@ -389,7 +385,7 @@ impl<'r> Wait<'r> {
             if cap.is_some_and(|cap| Instant::now() >= cap) {
                 return Ok(KernelWait::Capped);
             }
-            match sys::file::lock(fd, family, mode, Patience::Sleep) {
+            match sleep() {
                 Ok(()) => return Ok(KernelWait::Locked),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
                     // At once back into the queue: that mostly keeps the place.

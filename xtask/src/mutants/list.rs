@@ -39,6 +39,41 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("removal", "deletion_on_release_leaves"),
     },
     Mutant {
+        name: "fair: requests queue for the head first",
+        file: "acquire.rs",
+        with: "if !self.options.fair {",
+        without: "if !self.options.fair || true {",
+        test: ("fair", "who_has_just_released"),
+    },
+    Mutant {
+        name: "fair: the place at the head is kept until the lock comes",
+        file: "acquire.rs",
+        with: "let _turn = match",
+        without: "let _ = match",
+        test: ("fair", "who_has_just_released"),
+    },
+    Mutant {
+        name: "fair: the kernel's lock is not kept for the next thread",
+        file: "gate/leave.rs",
+        with: "if self.fair || !self.estate.may_keep(now) {",
+        without: "if !self.estate.may_keep(now) {",
+        test: ("fair", "no_thread_passes"),
+    },
+    Mutant {
+        name: "fair: who shares the lock need not wait for a turn",
+        file: "turn.rs",
+        with: "mode == Mode::Shared && held(Mode::Exclusive)",
+        without: "false && held(Mode::Exclusive)",
+        test: ("fair", "a_thread_that_shares"),
+    },
+    Mutant {
+        name: "fair: who stands at the head is no holder",
+        file: "inspect/whole_table.rs",
+        with: "!(entry.is_held() && entry.is_for_a_turn())",
+        without: "true || !entry.is_for_a_turn()",
+        test: ("fair", "all_are_served"),
+    },
+    Mutant {
         name: "a removed file's holder is looked for",
         file: "acquire.rs",
         with: "if let Some(orphan) = orphan::find(&self.name.path, self.options.family) {",
@@ -368,6 +403,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("inspect", "places::a_file_may_be_called"),
     },
     Mutant {
+        name: "inspection: of many files those without a name are looked at",
+        file: "inspect/removed.rs",
+        with: "!named.contains(&entry.place.inode)",
+        without: "named.contains(&entry.place.inode)",
+        test: ("inspect", "places::a_removed_file_is_found"),
+    },
+    Mutant {
         name: "inspection: the kernel's own device and inode number",
         file: "inspect/place.rs",
         with: "if !file::hides_its_device(fd) {",
@@ -391,8 +433,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inspection: a command is printable",
         file: "inspect/process.rs",
-        with: "text.replace(char::is_control, \"\\u{fffd}\")",
-        without: "text.to_owned()",
+        with: "text.replace(|c: char| c.is_control() || turns(c), \"\\u{fffd}\")",
+        without: "text.replace(turns, \"\")",
         test: ("inspect", "names::what_a_process"),
     },
     Mutant {

@@ -20,6 +20,7 @@ fn main() {
         options = match option.to_str() {
             Some("ofd") => options.family(Family::Ofd),
             Some("delete") => options.delete_on_release(true),
+            Some("fair") => options.fair(true),
             Some("follow") => options.follow_symlinks(true),
             Some("fds=3") => limited(options, 3),
             Some("fds=4") => limited(options, 4),

@@ -125,7 +125,7 @@ fn queue(path: &Path, count: u64) -> String {
             let file = open(&path);
             i32::from(sys::flock(&file, libc::LOCK_EX).is_err())
         });
-        sys::wait_until_queued(child.pid(), libc::SYS_flock);
+        sys::wait_until_queued(child.pid(), &[libc::SYS_flock]);
         pids.push(child.pid().to_string());
     }
     pids.join(" ")

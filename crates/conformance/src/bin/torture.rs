@@ -1,7 +1,7 @@
 //! Tries to break exclusion, for as long as you like:
 //!
 //! ```text
-//! torture [never|on-release|adversary] [ACQUISITIONS] [kill] [shared]
+//! torture [never|on-release|adversary] [ACQUISITIONS] [kill] [shared] [fair]
 //! ```
 
 use std::path::PathBuf;
@@ -14,12 +14,13 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "worker") {
         let removal = Removal::from_name(&arguments[1]).expect("a removal");
-        let threads = arguments[3].parse().expect("a number");
+        let threads = arguments[4].parse().expect("a number");
         work(
             removal,
             arguments[2] == "shared",
+            arguments[3] == "fair",
             threads,
-            &PathBuf::from(&arguments[4]),
+            &PathBuf::from(&arguments[5]),
         );
         return ExitCode::SUCCESS;
     }
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             .unwrap_or(Removal::Never),
         kill: has("kill"),
         shared: has("shared"),
+        fair: has("fair"),
     };
     let verdict = trial.run();
     println!("{verdict:?}");

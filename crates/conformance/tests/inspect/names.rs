@@ -53,7 +53,7 @@ fn what_a_process_calls_itself_is_one_printable_line() {
     let (path, program) = (scratch.lock(), scratch.path("a) S\n\x1b[31mred"));
     let copied = Command::new("cp").arg(STRANGER).arg(&program).status();
     assert!(copied.expect("cp").success());
-    let odd = scratch.path(&format!("\u{7}\u{9b}{}", "long".repeat(60)));
+    let odd = scratch.path(&format!("\u{7}\u{9b}\u{202e}{}", "long".repeat(60)));
     let mut command = Command::new(&program);
     command.arg(&path).arg(odd);
     let mut holder = Actor::from_command(command);
@@ -62,6 +62,7 @@ fn what_a_process_calls_itself_is_one_printable_line() {
     let process = &one_holder(&file).process;
     let name = process.command.as_deref().expect("a command");
     assert!(!name.contains(char::is_control), "{name:?}");
+    assert!(!name.contains('\u{202e}'), "{name:?}");
     assert!(name.contains("red") && name.ends_with('…'), "{name:?}");
     assert!(name.chars().count() <= 121, "{name:?}");
     assert!(!process.to_string().contains(char::is_control));

@@ -2,7 +2,7 @@
 //! tells other numbers than the kernel's lock table.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use holdlock::inspect::{self, LockedFile};
@@ -37,6 +37,26 @@ fn a_removed_file_and_the_new_one_at_its_path_are_both_shown() {
             assert_eq!(holder_pids(file), [holder.pid()]);
         }
     }
+}
+
+#[test]
+fn a_removed_file_is_found_among_many_that_are_there() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let others: Vec<PathBuf> = (0..40).map(|n| scratch.path(&format!("{n}"))).collect();
+    let all: Vec<&Path> = others.iter().map(PathBuf::as_path).collect();
+    let mut neighbour = stranger(&all);
+    for number in 0..others.len() {
+        neighbour.must(&format!("flock {number} ex"));
+    }
+    let mut holder = stranger(&[&path]);
+    holder.must("flock 0 ex");
+    assert!(!one_file(&path).removed);
+    fs::remove_file(&path).expect("removed");
+    let file = one_file(&path);
+    assert!(file.removed);
+    assert_eq!(holder_pids(&file), [holder.pid()]);
 }
 
 #[test]

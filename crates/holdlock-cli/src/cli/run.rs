@@ -94,13 +94,17 @@ pub(super) fn command() -> Command {
 }
 
 /// Which locks, how, and how long to wait.
-fn acquiring() -> [Arg; 6] {
+fn acquiring() -> [Arg; 7] {
     [
         flag(
             "shared",
             "Share the lock with other shared holders; exclude exclusive ones",
         )
         .short('s'),
+        flag(
+            "fair",
+            "Queue behind all that came before with --fair: no reader passes a writer",
+        ),
         flag(
             "no-wait",
             "Give up at once when somebody else holds the lock",
@@ -237,6 +241,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         } else {
             Mode::Exclusive
         },
+        fair: matches.get_flag("fair"),
         patience,
         conflict: matches.remove_one("conflict").unwrap_or(conflict),
         quiet: skip || matches.get_flag("quiet"),

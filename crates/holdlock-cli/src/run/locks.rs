@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use holdlock::inspect::{self, Kind};
-use holdlock::{CancelToken, FileLock, Guard, Request, Waiting};
+use holdlock::{CancelToken, FileLock, Guard, LockOptions, Request, Waiting};
 
 use super::progress::Display;
 use super::watch::{self, Ancestor, Subject, Watch};
@@ -29,7 +29,9 @@ pub(super) struct Lock {
 /// Opens the lock files, creating what is missing. Several come in the order of
 /// their device and inode numbers: whoever takes locks in one order for all can
 /// wait in no ring. One file by two names is taken once.
-pub(super) fn open(names: &[OsString], course: &mut Course) -> Result<Vec<Lock>, Failure> {
+pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Vec<Lock>, Failure> {
+    let names = &settings.locks;
+    let options = LockOptions::new().fair(settings.fair);
     let locations = names
         .iter()
         .map(|name| lockdir::locate(name))
@@ -40,7 +42,7 @@ pub(super) fn open(names: &[OsString], course: &mut Course) -> Result<Vec<Lock>,
         location.prepare()?;
         locks.push(Lock {
             name: name.clone(),
-            file: Arc::new(FileLock::open(&location.path)?),
+            file: Arc::new(options.open(&location.path)?),
         });
     }
     if locks.len() > 1 {

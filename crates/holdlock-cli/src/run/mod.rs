@@ -23,6 +23,8 @@ use supervisor::{Duties, End};
 /// What the command line asks for.
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
+    /// In the order of coming.
+    pub(crate) fair: bool,
     pub(crate) patience: Patience,
     /// The exit code for "somebody else holds it".
     pub(crate) conflict: u8,
@@ -119,7 +121,7 @@ pub(crate) fn run(settings: Settings) -> Outcome {
 }
 
 fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
-    let locks = locks::open(&settings.locks, course)?;
+    let locks = locks::open(settings, course)?;
     let guards = locks::take(&locks, settings, course)?;
     let (limit, tree) = match settings.keep {
         Keep::Supervised { limit, tree } => (limit, tree),

@@ -128,9 +128,8 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         task = None if self.is_thread_local() else record
         taken = self._take_at_once(shared, limit != 0, task)
         if taken is None:
-            wanted = self.shared if shared is None else shared
             if limit < 0:
-                _async_wait.refuse_deadlock(self, record, wanted)
+                _async_wait.refuse_deadlock(self, record)
             taken = await _async_wait.take(
                 self,
                 shared,
@@ -142,7 +141,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             )
         if taken:
             if record is not None:
-                _async_wait.note(self, record, self._held(task) is True)
+                _async_wait.note(self, record)
                 self._taker = record
             if self._on_acquired is not None:
                 await self._call_hook_of(task)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, AsyncIterator, Dict, Generic, Optional, TypeVar
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
-
-    from ._file_lock import FileLock
 
 __all__ = ["AsyncAcquireReadWriteReturnProxy", "AsyncReadWriteLock"]
 
@@ -83,7 +80,7 @@ class AsyncReadWriteLock(ReadWriteBase):
         super().__init__(lock_file, timeout, blocking=blocking, is_singleton=is_singleton)
         #: Shared with other objects, and kept alive by them.
         self._of_path = _OfPath(lock_file, timeout, blocking=blocking, is_singleton=is_singleton)
-        self._lock, self._door = self._of_path._lock, self._of_path._door
+        self._lock = self._of_path._lock
         self._loop = loop
         self._executor = executor
         #: How often each task holds the lock by this object.
@@ -143,29 +140,19 @@ class AsyncReadWriteLock(ReadWriteBase):
     ) -> None:
         limit = self._request(timeout, blocking)
         task = self._task()
-        lock, door = self._lock, self._door
+        lock = self._lock
         held = lock._held(task)
         if held is not None:
             self._refuse_other_mode(held, shared, "task")
-        if held is not None or door is None or (limit == 0 and not shared):
-            await _take(lock, shared, limit, task)
-        else:
-            await self._acquire_by_door(door, shared, limit, task)
+        if lock._take_at_once(shared, limit != 0, task) is None:
+            if limit < 0:
+                _async_wait.refuse_deadlock(lock, task)
+            await _async_wait.take(lock, shared, limit, task=task)
+        _async_wait.note(lock, task)
         self._levels[task] = self._levels.get(task, 0) + 1
         if self._closed:
             self._give_back(task, 1)
             self._request(timeout, blocking)
-
-    async def _acquire_by_door(
-        self, door: FileLock, shared: bool, limit: float, task: TaskRecord
-    ) -> None:
-        began = time.monotonic()
-        await _take(door, shared, limit, task)
-        try:
-            left = limit if limit < 0 else max(0.0, began + limit - time.monotonic())
-            await _take(self._lock, shared, left, task)
-        finally:
-            door._leave(True, task)
 
     async def release(self, *, force: bool = False) -> None:
         """Gives the lock back, if this task acquired it as often as it released it, or by ``force``.
@@ -207,11 +194,3 @@ class AsyncReadWriteLock(ReadWriteBase):
         if task is None:
             raise RuntimeError("a lock for asynchronous code is used inside a task")
         return task
-
-
-async def _take(lock: FileLock, shared: bool, limit: float, task: TaskRecord) -> None:
-    if lock._take_at_once(shared, limit != 0, task) is None:
-        if limit < 0:
-            _async_wait.refuse_deadlock(lock, task, shared)
-        await _async_wait.take(lock, shared, limit, task=task)
-    _async_wait.note(lock, task, shared)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional
 from weakref import WeakKeyDictionary
 
 from . import _async_library
@@ -23,9 +23,8 @@ class TaskRecord(Task):
     """What is known of a task that uses locks; it goes with the task."""
 
     def __init__(self) -> None:
-        #: The paths of the locks that the task has taken and that are held: which lock, and
-        #: whether shared.
-        self.paths: Dict[str, Tuple[int, bool]] = {}
+        #: The paths of the locks that the task has taken and that are held, and by which lock.
+        self.paths: Dict[str, int] = {}
 
 
 _records: "WeakKeyDictionary[Any, TaskRecord]" = WeakKeyDictionary()
@@ -81,24 +80,28 @@ async def take(
         raise
 
 
-def note(lock: NativeLock, task: TaskRecord, shared: bool) -> None:
+def note(lock: NativeLock, task: TaskRecord) -> None:
     """The task has taken the lock."""
-    task.paths[lock._absolute_path] = (id(lock), shared)
+    task.paths[lock._absolute_path] = id(lock)
 
 
 def forget(lock: NativeLock, task: TaskRecord) -> None:
     """What the task had taken was released."""
-    if task.paths.get(lock._absolute_path, (0, False))[0] == id(lock):
+    if task.paths.get(lock._absolute_path) == id(lock):
         del task.paths[lock._absolute_path]
 
 
-def refuse_deadlock(lock: NativeLock, record: Optional[TaskRecord], shared: bool) -> None:
-    """Raises Deadlock when the task that is about to wait for ever holds the lock itself."""
-    if record is None:
+def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
+    """Raises Deadlock when the task that is about to wait for ever holds the lock itself.
+
+    Also when it holds it shared and asks for that again: then a writer is in between, who waits
+    for the task.
+    """
+    if task is None:
         return
     path = os.path.realpath(lock._absolute_path)
-    for held, (number, held_shared) in record.paths.items():
-        if number != id(lock) and os.path.realpath(held) == path and not (shared and held_shared):
+    for held, number in task.paths.items():
+        if number != id(lock) and os.path.realpath(held) == path:
             raise Deadlock(
                 f"Deadlock: lock '{lock.lock_file}' is already held by this task, by another lock "
                 "object; use one object, or is_singleton=True, to acquire it again"

@@ -96,7 +96,7 @@ class NativeLock:
         preserve_lock_file: bool = False,
         on_acquired: Optional[Callable[[int], None]] = None,
         shared: bool = False,
-        _ofd: bool = False,
+        _fair: bool = False,
     ) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(

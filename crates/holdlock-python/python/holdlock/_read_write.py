@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Iterator, Optional
 
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     import os
 
     from typing_extensions import Self
-
-    from ._file_lock import FileLock
 
 __all__ = ["ReadWriteLock"]
 
@@ -34,7 +31,8 @@ class ReadWriteLock(ReadWriteBase):
     It excludes processes, and the threads of one process, each of which holds for itself. Who
     waits sleeps in the kernel's queue, without polling. Writers and readers are served in the
     order of coming, or nearly: a reader who comes while a writer waits, waits behind it, so
-    neither waits for ever while others come and go. (On network file systems, readers pass.)
+    neither waits for ever while others come and go. (Readers pass on network file systems, and
+    where they may not write to the file.)
     A plain :class:`FileLock` on the same path takes part: as a writer, or with ``shared=True`` as
     a reader, but it does not wait behind waiting writers. ``filelock``'s class of this name does
     not: its lock is SQLite's.
@@ -107,24 +105,11 @@ class ReadWriteLock(ReadWriteBase):
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
     ) -> AcquireReturnProxy[Self]:
         limit = self._request(timeout, blocking)
-        lock, door = self._lock, self._door
-        held = lock._held(None)
+        held = self._lock._held(None)
         if held is not None:
             self._refuse_other_mode(held, shared, "thread")
-        if held is not None or door is None:
-            lock.acquire(limit, shared=shared)
-        elif limit == 0 and not shared:
-            # Nobody is kept out by a writer that does not wait.
-            lock.acquire(0, shared=False)
-        else:
-            self._acquire_by_door(door, shared, limit)
+        self._lock.acquire(limit, shared=shared)
         return AcquireReturnProxy(self)
-
-    def _acquire_by_door(self, door: FileLock, shared: bool, limit: float) -> None:
-        began = time.monotonic()
-        with door.acquire(limit, shared=shared):
-            left = limit if limit < 0 else max(0.0, began + limit - time.monotonic())
-            self._lock.acquire(left, shared=shared)
 
     def release(self, *, force: bool = False) -> None:
         """Gives the lock back, if this thread acquired it as often as it released it, or by ``force``.

@@ -1,12 +1,9 @@
-"""What the two read/write locks have in common: the kernel's lock, and a door in front of it.
+"""What the two read/write locks have in common: the kernel's lock, taken in the order of coming.
 
 The lock is flock(2) on the file, shared for readers and exclusive for writers. The kernel lets new
-readers pass a writer that waits, so writers could wait for ever. Therefore everybody first goes
-through a door, which is a lock of the kernel's other family on the same file: readers hold it shared
-and writers exclusively, until they have the lock. A writer that waits stands in the door, and readers
-who come later wait behind it.
-
-On a file system of other machines, where both families are one and the same, there is no door.
+readers pass a writer that waits, so writers could wait for ever: these locks are fair ones, which
+queue for their turn first. Where there can be no fair locks (on a file system of other machines, or
+where the file cannot be written to) it is the kernel's order.
 """
 
 from __future__ import annotations
@@ -57,7 +54,7 @@ class _ReadWriteMeta(type):
 
 
 class ReadWriteBase(metaclass=_ReadWriteMeta):
-    """The path, what a request does if nothing else is said, the lock and the door."""
+    """The path, what a request does if nothing else is said, and the lock."""
 
     _may_be_singleton = True
 
@@ -75,8 +72,7 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
         self._is_singleton = is_singleton
         self._pid = os.getpid()
         self._closed = False
-        self._lock = FileLock(lock_file)
-        self._door = FileLock(lock_file, _ofd=True) if _may_have_door(self._lock) else None
+        self._lock = FileLock(lock_file, _fair=_may_be_fair(os.path.abspath(lock_file)))
 
     def holders(self) -> List[Process]:
         """The processes that hold the lock now, or are next, as far as they can be seen."""
@@ -113,8 +109,10 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
         return _restore, (type(self), self._lock._absolute_path, options)
 
 
-def _may_have_door(lock: FileLock) -> bool:
-    directory = os.path.dirname(lock._absolute_path)
+def _may_be_fair(path: str) -> bool:
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        return False
+    directory = os.path.dirname(path)
     while not os.path.isdir(directory) and directory != os.path.dirname(directory):
         directory = os.path.dirname(directory)
     return is_local(directory)

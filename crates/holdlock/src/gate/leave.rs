@@ -27,7 +27,7 @@ impl Gate {
     /// Leaves the kernel's lock to the next thread. False when it must go back.
     fn keep(&self) -> bool {
         let now = clock::nanoseconds();
-        if !self.estate.may_keep(now) {
+        if self.fair || !self.estate.may_keep(now) {
             return false;
         }
         let owner = self.alone.load(Ordering::Relaxed);

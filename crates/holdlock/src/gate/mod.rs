@@ -115,11 +115,14 @@ pub(crate) struct Gate {
     file: Mutex<Option<Arc<LockFile>>>,
     estate: Estate,
     line: Mutex<Line>,
+    /// Nobody passes those who sleep, and the kernel's lock is kept for nobody.
+    fair: bool,
 }
 
 impl Gate {
-    pub(crate) fn new() -> Gate {
+    pub(crate) fn new(fair: bool) -> Gate {
         Gate {
+            fair,
             word: AtomicU32::new(0),
             alone: AtomicU64::new(0),
             passing_until: AtomicU64::new(0),

@@ -185,10 +185,12 @@ impl Gate {
     /// Sets the bits that tell of the queue after somebody left it, and gives
     /// running threads their time again.
     pub(super) fn queue_moved(&self, line: &Line) {
-        self.passing_until.store(
-            clock::nanoseconds() + PASSING.as_nanos() as u64,
-            Ordering::Relaxed,
-        );
+        if !self.fair {
+            self.passing_until.store(
+                clock::nanoseconds() + PASSING.as_nanos() as u64,
+                Ordering::Relaxed,
+            );
+        }
         self.show_queue(line);
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::table::{self, Entry};
-use super::{OpenLock, family, proc_file, process};
+use super::{OpenLock, family, many, proc_file, process};
 use crate::sys::process::exists;
 
 /// A lock on a file that a process has open.
@@ -50,12 +50,14 @@ impl Descriptors {
         self.known.entry(pid).or_insert_with(|| look(pid, &[]))
     }
 
-    /// Looks for these locks of a process, which it is said to have taken; no further when
-    /// all are found.
-    pub(super) fn look_for(&mut self, pid: u32, wanted: &[&Entry]) {
-        if !self.known.contains_key(&pid) {
-            self.known.insert(pid, look(pid, wanted));
-            self.partly.insert(pid);
+    /// Looks for these locks, which these processes are said to have taken; at each no further
+    /// when all of its are found.
+    pub(super) fn look_for(&mut self, mut takers: Vec<(u32, Vec<&Entry>)>) {
+        takers.retain(|(pid, _)| !self.known.contains_key(pid));
+        let looks = many::ask(&takers, |(pid, wanted)| look(*pid, wanted));
+        for ((pid, _), look) in takers.iter().zip(looks) {
+            self.known.insert(*pid, look);
+            self.partly.insert(*pid);
         }
     }
 
@@ -65,9 +67,10 @@ impl Descriptors {
             for pid in self.partly.drain() {
                 self.known.remove(&pid);
             }
-            for pid in process::pids() {
-                self.of(pid);
-            }
+            let mut pids: Vec<u32> = process::pids().collect();
+            pids.retain(|pid| !self.known.contains_key(pid));
+            let looks = many::ask(&pids, |pid| look(*pid, &[]));
+            self.known.extend(pids.into_iter().zip(looks));
         }
     }
 
@@ -209,7 +212,9 @@ pub(super) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
         mode: open.entry.mode,
         range: open.entry.range,
     };
-    Ok(locks(pid, &[])?.into_iter().map(public).collect())
+    let locks = locks(pid, &[])?.into_iter();
+    let locks = locks.filter(|open| !open.entry.is_for_a_turn());
+    Ok(locks.map(public).collect())
 }
 
 /// The locks on what a descriptor has open.

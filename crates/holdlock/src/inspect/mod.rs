@@ -41,14 +41,17 @@ mod blocked;
 mod descriptors;
 mod family;
 mod file;
+mod many;
 mod mounts;
 mod place;
 mod proc_file;
 mod process;
+mod removed;
 mod survey;
 mod table;
 mod waits;
 mod watch;
+mod whole_table;
 
 use std::fmt;
 use std::io;
@@ -62,7 +65,8 @@ pub use waits::{Deadlock, Step};
 pub use watch::Watch;
 
 pub(crate) use family::{HELPER, has_one_thread};
-pub(crate) use file::{contended, holders, removed, waiters};
+pub(crate) use file::{contended, holders, waiters};
+pub(crate) use removed::look as removed;
 pub(crate) use waits::Ours;
 
 use crate::Mode;

@@ -1,12 +1,13 @@
 //! Processes: what they run, for whom, since when, and how they fare.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
 use super::place::field;
-use super::proc_file;
+use super::{many, proc_file};
 use crate::sys::clock;
 use crate::sys::process::exists;
 
@@ -146,22 +147,41 @@ impl fmt::Display for Process {
 /// Looks processes up, and reads once what is the same for all of them.
 #[derive(Default)]
 pub(super) struct Directory {
-    users: Option<HashMap<u32, String>>,
-    booted: Option<SystemTime>,
+    host: OnceCell<Host>,
     known: HashMap<u32, Option<Process>>,
 }
 
 impl Directory {
     pub(super) fn look_up(&mut self, pid: u32) -> Option<Process> {
-        if let Some(known) = self.known.get(&pid) {
-            return known.clone();
-        }
-        let process = self.read(pid);
-        self.known.insert(pid, process.clone());
-        process
+        let host = self.host.get_or_init(Host::read);
+        let known = self.known.entry(pid);
+        known.or_insert_with(|| host.process(pid)).clone()
     }
 
-    fn read(&mut self, pid: u32) -> Option<Process> {
+    /// Looks many up at once, for when they are asked for.
+    pub(super) fn prepare(&mut self, mut pids: Vec<u32>) {
+        pids.retain(|pid| !self.known.contains_key(pid));
+        let host = self.host.get_or_init(Host::read);
+        let processes = many::ask(&pids, |pid| host.process(*pid));
+        self.known.extend(pids.into_iter().zip(processes));
+    }
+}
+
+/// What is the same for all processes.
+struct Host {
+    users: HashMap<u32, String>,
+    booted: Option<SystemTime>,
+}
+
+impl Host {
+    fn read() -> Host {
+        Host {
+            users: users(),
+            booted: boot_time(),
+        }
+    }
+
+    fn process(&self, pid: u32) -> Option<Process> {
         let Ok(status) = proc_file::read_text(format!("/proc/{pid}/status")) else {
             // Hidden from us, or gone.
             return exists(pid).then(|| unknown(pid));
@@ -180,19 +200,14 @@ impl Directory {
         })
     }
 
-    fn user(&mut self, uid: u32) -> String {
-        let users = self.users.get_or_insert_with(users);
-        let name = users.get(&uid);
+    fn user(&self, uid: u32) -> String {
+        let name = self.users.get(&uid);
         name.map_or_else(|| format!("uid {uid}"), Clone::clone)
     }
 
-    fn started(&mut self, pid: u32) -> Option<SystemTime> {
+    fn started(&self, pid: u32) -> Option<SystemTime> {
         let ticks = super::family::start_time(pid)?;
-        let booted = match self.booted {
-            Some(booted) => booted,
-            None => *self.booted.insert(boot_time()?),
-        };
-        booted.checked_add(Duration::from_secs_f64(
+        self.booted?.checked_add(Duration::from_secs_f64(
             ticks as f64 / clock::ticks_per_second(),
         ))
     }
@@ -238,9 +253,11 @@ fn command(pid: u32) -> Option<String> {
     Some(short)
 }
 
-/// A process may call itself anything; a message stays one line and does not touch a terminal.
+/// A process may call itself anything; a message stays one line, does not touch a terminal, and
+/// is read in its own direction.
 fn printable(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(|c: char| c.is_control() || turns(c), "\u{fffd}")
 }
 
 /// From /etc/passwd alone: a static program has no other name service.

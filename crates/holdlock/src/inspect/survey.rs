@@ -9,36 +9,17 @@ use super::descriptors::{Descriptors, Look, Open, Whereabouts};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
-use super::table::{self, Entry, Kind, Table};
-use super::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter};
+use super::table::{self, Entry, Kind, Range};
+use super::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter, whole_table};
 
 /// All locks.
 pub(super) fn host() -> io::Result<Snapshot> {
     let mut survey = Survey::default();
-    survey.take(all_entries()?);
+    survey.take(whole_table::read()?);
     if in_other_namespace() {
         survey.take_unlisted(|_| true);
     }
     Ok(survey.finish())
-}
-
-/// How often a table that comes in pieces is read.
-const READS: u32 = 3;
-
-/// The whole table. While others lock and release, a read in pieces misses some files: those
-/// that another read has are added. What was released by then is noticed later.
-fn all_entries() -> io::Result<Vec<Entry>> {
-    let Table {
-        mut entries, torn, ..
-    } = table::read(|_| true)?;
-    if torn {
-        for _ in 1..READS {
-            let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
-            let more = table::read(|entry| !known.contains(&entry.place))?;
-            entries.extend(more.entries);
-        }
-    }
-    Ok(entries)
 }
 
 /// The same, with those who have inherited a lock for which somebody waits although its taker
@@ -110,8 +91,11 @@ impl Survey {
     }
 
     pub(super) fn finish(mut self) -> Snapshot {
-        let mut files = self.by_file();
+        let mut files = whole_table::by_file(std::mem::take(&mut self.entries));
         self.look_at_holders(&mut files);
+        let all = files.iter().flat_map(|(_, entries)| entries);
+        let pids: HashSet<u32> = all.filter_map(|entry| entry.pid).collect();
+        self.directory.prepare(pids.into_iter().collect());
         let mut open: HashMap<Place, Vec<(u32, Open)>> = HashMap::new();
         for (pid, lock) in self.descriptors.seen() {
             let here = open.entry(lock.entry.place).or_default();
@@ -130,23 +114,6 @@ impl Survey {
         }
     }
 
-    /// The entries of each file, in the order of the table.
-    fn by_file(&mut self) -> Vec<(Place, Vec<Entry>)> {
-        let mut files: Vec<(Place, Vec<Entry>)> = Vec::new();
-        let mut index: HashMap<Place, usize> = HashMap::new();
-        for entry in self.entries.drain(..) {
-            let at = *index.entry(entry.place).or_insert_with(|| {
-                files.push((entry.place, Vec::new()));
-                files.len() - 1
-            });
-            files[at].1.push(entry);
-        }
-        for (_, entries) in &mut files {
-            forget_repeated_queues(entries);
-        }
-        files
-    }
-
     /// Looks at the takers of locks, and where one is not its holder, at everybody.
     fn look_at_holders(&mut self, files: &mut Vec<(Place, Vec<Entry>)>) {
         if self.searched {
@@ -158,9 +125,7 @@ impl Survey {
                 takers.entry(pid).or_default().push(entry);
             }
         }
-        for (pid, entries) in takers {
-            self.descriptors.look_for(pid, &entries);
-        }
+        self.descriptors.look_for(takers.into_iter().collect());
         let all = files.iter().flat_map(|(_, entries)| entries);
         let unclear: HashSet<Entry> = all
             .filter(|entry| self.is_unclear(entry))
@@ -327,8 +292,11 @@ impl Survey {
 
     fn waiters(&mut self, place: Place, entries: &[Entry]) -> Vec<Waiter> {
         let mut waiting: Vec<&Entry> = entries.iter().filter(|entry| !entry.is_held()).collect();
-        // Those of one turn in the order in which the kernel wakes them.
-        waiting.sort_by_key(|entry| entry.turn);
+        // Those of one turn in the order in which the kernel wakes them; fair requests that have
+        // not come to the head behind those for the lock itself.
+        waiting.sort_by_key(|entry| (entry.is_for_a_turn(), entry.turn));
+        let at_the_lock = waiting.iter().filter(|entry| !entry.is_for_a_turn());
+        let turns = at_the_lock.map(|entry| entry.turn).max().unwrap_or(0);
         let unnamed = waiting.iter().any(|entry| entry.pid.is_none());
         let mut blocked = if unnamed {
             self.blocked_at(place)
@@ -345,13 +313,24 @@ impl Survey {
                         None => (None, None),
                     },
                 };
-                Waiter {
+                let waiter = Waiter {
                     kind: entry.kind,
                     mode: entry.mode,
                     range: entry.range,
                     turn: entry.turn,
                     process: pid.and_then(|pid| self.directory.look_up(pid)),
                     descriptor,
+                };
+                if entry.is_for_a_turn() {
+                    Waiter {
+                        kind: Kind::Flock,
+                        mode: entry.wanted_mode(),
+                        range: Range::WHOLE,
+                        turn: turns + entry.turn,
+                        ..waiter
+                    }
+                } else {
+                    waiter
                 }
             })
             .collect()
@@ -404,30 +383,6 @@ impl Alike {
     }
 }
 
-/// A table in pieces may tell of a lock twice, with all that wait for it: of its queues the
-/// last is kept. (Two locks may well be alike, of one process by two descriptors; but who waits
-/// for such a pair waits at one of them.)
-fn forget_repeated_queues(entries: &mut Vec<Entry>) {
-    if !entries.iter().any(|entry| !entry.is_held()) {
-        return;
-    }
-    let mut queues: Vec<(Entry, Vec<Entry>)> = Vec::new();
-    let mut latest: HashMap<Entry, usize> = HashMap::new();
-    for entry in entries.drain(..) {
-        if entry.is_held() {
-            queues.push((entry, Vec::new()));
-        } else if let Some((lock, queue)) = queues.last_mut() {
-            queue.push(entry);
-            latest.insert(lock.clone(), queues.len() - 1);
-        }
-    }
-    for (number, (lock, queue)) in queues.into_iter().enumerate() {
-        let is_latest = latest.get(&lock) == Some(&number);
-        entries.push(lock);
-        entries.extend(queue.into_iter().filter(|_| is_latest));
-    }
-}
-
 /// Somebody who asks for just this.
 fn one_of(blocked: &mut Vec<Blocked>, entry: &Entry) -> Option<Blocked> {
     let at = blocked
@@ -441,27 +396,4 @@ pub(super) fn in_other_namespace() -> bool {
     // The number of the first one is part of the kernel's interface (PROC_PID_INIT_INO).
     const FIRST: &str = "pid:[4026531836]";
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_queue_that_is_told_twice_counts_once() {
-        let lines = [
-            "1: FLOCK  ADVISORY  WRITE 10 fe:01:100 0 EOF",
-            "1: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
-            "2: FLOCK  ADVISORY  WRITE 10 fe:01:100 0 EOF",
-            "2: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
-            "2:  -> FLOCK  ADVISORY  WRITE 12 fe:01:100 0 EOF",
-        ];
-        let mut entries: Vec<Entry> = lines.iter().filter_map(|line| table::parse(line)).collect();
-        forget_repeated_queues(&mut entries);
-        let turns: Vec<(u32, u32)> = entries
-            .iter()
-            .filter_map(|entry| Some((entry.turn, entry.pid?)))
-            .collect();
-        assert_eq!(turns, [(0, 10), (0, 10), (1, 11), (2, 12)]);
-    }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::place::Place;
+use crate::sys::file;
 use crate::{Family, Mode};
 
 /// Which kind of lock it is.
@@ -93,6 +94,20 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn is_held(&self) -> bool {
         self.turn == 0
+    }
+
+    /// Whether it stands for the place at the head of the queue of fair requests, or for the queue
+    /// behind it, and not for a lock that anybody wants for its own sake.
+    pub(crate) fn is_for_a_turn(&self) -> bool {
+        self.kind == Kind::Ofd && self.range.start == file::HEAD
+    }
+
+    /// What the fair request behind such an entry is for.
+    pub(crate) fn wanted_mode(&self) -> Mode {
+        match self.range.end {
+            Some(file::HEAD) => Mode::Shared,
+            _ => Mode::Exclusive,
+        }
     }
 
     /// Whether this is the same lock, though told of in another place.

@@ -150,17 +150,49 @@ pub(crate) fn lock(
                 Mode::Exclusive => libc::F_WRLCK,
                 Mode::Shared => libc::F_RDLCK,
             };
-            let command = match patience {
-                Patience::Never => libc::F_OFD_SETLK,
-                Patience::Sleep => libc::F_OFD_SETLKW,
-            };
-            ofd(fd, command, kind).map_err(|error| match error.raw_os_error() {
-                // POSIX lets a conflict be either; the rest of us knows one.
-                Some(libc::EACCES) => io::Error::from_raw_os_error(libc::EAGAIN),
-                _ => error,
-            })
+            lock_bytes(fd, kind, (0, 0), patience)
         }
     }
+}
+
+/// The bytes which stand for the place at the head of the queue of fair requests, far behind the
+/// end of every file: the first for a shared request, both for an exclusive one. So
+/// /proc/locks tells which of the two it is, although all exclude each other.
+pub(crate) const HEAD: u64 = 0x4000_0000_0000_0000;
+
+/// Takes the place at the head of the queue: an OFD lock, which does not touch that of flock(2).
+pub(crate) fn lock_head(fd: BorrowedFd<'_>, mode: Mode, patience: Patience) -> io::Result<()> {
+    lock_bytes(fd, libc::F_WRLCK, head(mode), patience)
+}
+
+/// Lets the next one come to the head of the queue.
+pub(crate) fn unlock_head(fd: BorrowedFd<'_>) -> io::Result<()> {
+    ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, head(Mode::Exclusive))
+}
+
+fn head(mode: Mode) -> (i64, i64) {
+    let length = match mode {
+        Mode::Shared => 1,
+        Mode::Exclusive => 2,
+    };
+    (HEAD as i64, length)
+}
+
+fn lock_bytes(
+    fd: BorrowedFd<'_>,
+    kind: libc::c_int,
+    range: (i64, i64),
+    patience: Patience,
+) -> io::Result<()> {
+    let command = match patience {
+        Patience::Never => libc::F_OFD_SETLK,
+        Patience::Sleep => libc::F_OFD_SETLKW,
+    };
+    ofd(fd, command, kind, range).map_err(|error| match error.raw_os_error() {
+        // POSIX lets a conflict be either; the rest of us knows one.
+        Some(libc::EACCES) => io::Error::from_raw_os_error(libc::EAGAIN),
+        _ => error,
+    })
 }
 
 /// Gives the lock back.
@@ -170,7 +202,7 @@ pub(crate) fn unlock(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
         let result = match family {
             // SAFETY: as in `lock`.
             Family::Flock => check(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_UN) }).map(drop),
-            Family::Ofd => ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK),
+            Family::Ofd => ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, (0, 0)),
         };
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -179,13 +211,20 @@ pub(crate) fn unlock(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
     }
 }
 
-fn ofd(fd: BorrowedFd<'_>, command: libc::c_int, kind: libc::c_int) -> io::Result<()> {
-    // SAFETY: `flock` is plain data for which all-zero is valid: offset 0, length 0 = the whole
-    // file, and l_pid 0 as OFD commands demand.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+/// From `start` on `length` bytes; 0 is up to the end of the file, wherever that will be.
+fn ofd(
+    fd: BorrowedFd<'_>,
+    command: libc::c_int,
+    kind: libc::c_int,
+    (start, length): (i64, i64),
+) -> io::Result<()> {
+    // SAFETY: `flock` is plain data for which all-zero is valid; OFD commands demand an l_pid of 0.
+    let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
     range.l_type = kind as libc::c_short;
     range.l_whence = libc::SEEK_SET as libc::c_short;
-    // SAFETY: `range` is a valid struct flock and lives through the call.
+    range.l_start = start;
+    range.l_len = length;
+    // SAFETY: `range` is a valid struct flock64 and lives through the call.
     check(unsafe { libc::fcntl(fd.as_raw_fd(), command, &range) }).map(drop)
 }
 
