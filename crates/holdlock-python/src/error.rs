@@ -75,6 +75,9 @@ fn trouble_raised(py: Python<'_>, trouble: Trouble, name: &OsStr) -> PyResult<Py
         Trouble::NotOurs => Ok(PyRuntimeError::new_err(format!(
             "lock '{shown}' is held by another thread"
         ))),
+        Trouble::SharedMutex => Ok(PyValueError::new_err(
+            "thread_local='mutex' keeps threads apart that shared=True lets in together",
+        )),
         Trouble::Nan => Ok(PyValueError::new_err(
             "timeout must be a number of seconds, not nan",
         )),

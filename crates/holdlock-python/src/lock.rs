@@ -96,6 +96,9 @@ impl NativeLock {
             Some(flag) if flag.is_truthy()? => Threads::Apart,
             Some(_) => Threads::Together,
         };
+        if shared && threads == Threads::Exclude {
+            return Err(Failure::from(Trouble::SharedMutex).raise(slf.py(), &name));
+        }
         // What is asked for seldom is kept in attributes, where the base class has the defaults.
         for (attribute, value) in [
             ("_context_error_policy", context_error_policy),

@@ -51,6 +51,8 @@ pub(crate) enum Trouble {
     Nested,
     /// Another thread holds it.
     NotOurs,
+    /// Threads that exclude one another ask for what lets them in together.
+    SharedMutex,
     /// The constructor was not called.
     Unmade,
     /// The time limit is no number.
@@ -405,6 +407,9 @@ impl State {
             return Err(Trouble::Inherited);
         }
         let excludes = self.threads == Threads::Exclude;
+        if excludes && mode == Mode::Shared {
+            return Err(Trouble::SharedMutex);
+        }
         match self.hold_if_any(asker) {
             Some(hold) if hold.counter > 0 => {
                 if excludes && hold.taker != asker.number() {

@@ -195,10 +195,13 @@ def test_a_timeout_comes_in_time_and_names_the_holder(path, holder, loop):
     other = holder(path)
 
     async def main():
-        began = time.monotonic()
-        with pytest.raises(Timeout, match=str(other.pid)) as caught:
-            await AsyncFileLock(path, timeout=0.1).acquire()
-        assert 0.1 <= time.monotonic() - began < 0.15
+        took = []
+        for _ in range(10):  # on a busy machine, most of them may be late
+            began = time.monotonic()
+            with pytest.raises(Timeout, match=str(other.pid)) as caught:
+                await AsyncFileLock(path, timeout=0.05).acquire()
+            took.append(time.monotonic() - began)
+        assert 0.05 <= min(took) < 0.06
         assert [one.pid for one in caught.value.holders] == [other.pid]
         assert [one.pid for one in AsyncFileLock(path).holders()] == [other.pid]
         for terms in ({"timeout": 0}, {"blocking": False}, {"blocking": False, "timeout": 9}):

@@ -107,12 +107,14 @@ def test_a_lock_can_be_passed_to_a_process(path, method):
 
 
 def test_a_held_lock_arrives_unheld(path):
-    lock = FileLock(path, thread_local="mutex", shared=True, poll_interval=1)
-    with lock:
-        copy = pickle.loads(pickle.dumps(lock))
-        assert not copy.is_locked and lock.is_locked
-    assert type(copy) is FileLock
-    assert (copy.shared, copy.poll_interval, copy._thread_local_setting) == (True, 1, "mutex")
+    for options in ({"thread_local": "mutex"}, {"shared": True}):
+        lock = FileLock(path, poll_interval=1, **options)
+        with lock:
+            copy = pickle.loads(pickle.dumps(lock))
+            assert not copy.is_locked and lock.is_locked
+        assert type(copy) is FileLock and copy.poll_interval == 1
+        assert copy.shared == lock.shared
+        assert copy._thread_local_setting == lock._thread_local_setting
 
 
 class Named(FileLock):

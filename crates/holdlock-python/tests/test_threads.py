@@ -98,6 +98,34 @@ def test_as_a_mutex_one_thread_holds_and_all_see_it(path):
     assert in_thread(lambda: lock.acquire(timeout=0).lock.release()) is None
 
 
+def test_a_mutex_is_not_shared(path):
+    with pytest.raises(ValueError, match="mutex"):
+        FileLock(path, thread_local="mutex", shared=True)
+    lock = FileLock(path, thread_local="mutex")
+    with pytest.raises(ValueError, match="mutex"):
+        lock.acquire(shared=True)
+    assert not lock.locked
+
+
+def test_together_two_that_wait_for_a_shared_lock_hold_it_twice(path, holder):
+    other = holder(path)
+    lock = FileLock(path, thread_local=False, shared=True)
+    threads = [threading.Thread(target=lock.acquire, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until(lambda: lock.waiters())
+    other.tell()
+    for thread in threads:
+        thread.join()
+    assert lock.lock_counter == 3
+    lock.release()
+    lock.release()
+    with pytest.raises(Timeout):
+        FileLock(path).acquire(timeout=0)
+    lock.release()
+    FileLock(path).acquire(timeout=0)
+
+
 def test_what_a_thread_leaves_held_can_be_released_by_force(path):
     lock = FileLock(path)
     in_thread(lock.acquire)

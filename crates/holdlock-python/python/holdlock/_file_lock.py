@@ -50,7 +50,8 @@ class FileLock(NativeLock, BaseFileLock):
     * ``True``: each holds, and waits, for itself, and has its own ``timeout`` and so on.
     * ``False``: they hold it together; any of them may release it. Another thread that acquires
       it while it is held does not wait.
-    * ``"mutex"``: one of them holds it, the others wait. :attr:`locked` tells all of them.
+    * ``"mutex"``: one of them holds it, the others wait. :attr:`locked` tells all of them. Not
+      together with ``shared``.
 
     ``shared=True`` makes a lock that any number of processes can hold at once, but none together
     with one that is exclusive.
