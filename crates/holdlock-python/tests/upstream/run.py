@@ -102,7 +102,8 @@ def _run(cache: Path) -> dict[str, str] | None:
     report = cache / "outcomes.json"
     report.unlink(missing_ok=True)
     environment = dict(os.environ, HOLDLOCK_UPSTREAM_OUTCOMES=str(report))
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(cache / "tools")])
+    path = [str(HERE), str(cache / "tools"), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     ours = cache / "pytest.ini"  # so that no other configuration is found
     ours.write_text("[pytest]\ntimeout = 120\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-p", "in_place_of_filelock", "-c", str(ours)]
