@@ -341,11 +341,7 @@ impl NativeLock {
 
     /// `release` for a task (None: for the calling thread).
     #[pyo3(signature = (force, task))]
-    fn _leave(
-        slf: &Bound<'_, Self>,
-        force: bool,
-        task: Option<Bound<'_, Task>>,
-    ) -> PyResult<()> {
+    fn _leave(slf: &Bound<'_, Self>, force: bool, task: Option<Bound<'_, Task>>) -> PyResult<()> {
         let made = slf.get().made()?;
         made.shared
             .release(force, Asker::of(task.as_ref()))
@@ -365,6 +361,11 @@ impl NativeLock {
     fn _held(&self, task: Option<Bound<'_, Task>>) -> PyResult<Option<bool>> {
         let held = self.made()?.shared.held(Asker::of(task.as_ref()));
         Ok(held.map(|mode| mode == Mode::Shared))
+    }
+
+    /// Whether it is held, and by a task that took it itself.
+    fn _was_taken_by(&self, task: &Bound<'_, Task>) -> PyResult<bool> {
+        Ok(self.made()?.shared.was_taken_by(Asker::Task(task.get())))
     }
 
     /// A descriptor for the hook.

@@ -199,6 +199,13 @@ impl Shared {
         hold.map(|hold| hold.mode)
     }
 
+    /// Whether this one took what is held, alone or for all.
+    pub(crate) fn was_taken_by(&self, asker: Asker<'_>) -> bool {
+        let state = self.state();
+        let mut held = state.holds.iter().filter(|hold| hold.counter > 0);
+        held.any(|hold| hold.taker == asker.number())
+    }
+
     /// One attempt, which does not wait. None where the lock file has yet to be opened.
     #[inline]
     pub(crate) fn attempt(

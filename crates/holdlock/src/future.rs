@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::sys::signal;
 use crate::{CancelToken, Error, FileLock, Mode, OwnedGuard, Request};
 
 type Taken = Result<OwnedGuard, Error>;
@@ -154,17 +155,21 @@ fn begin(
     let path = lock.path().to_owned();
     // Not by the name of a helper: what the tasks of this process hold, they may release
     // while one of them waits here, so that this is no wait of the whole process.
-    let thread = std::thread::Builder::new()
-        .name("async-holdlock".to_owned())
-        .stack_size(128 * 1024)
-        .spawn(move || {
-            let request = Request::new(mode).cancel(&token);
-            let request = match deadline.flatten() {
-                Some(deadline) => request.deadline(deadline),
-                None => request,
-            };
-            deliver(&answer, lock.acquire_owned(request));
-        });
+    let wait = move || {
+        let request = Request::new(mode).cancel(&token);
+        let request = match deadline.flatten() {
+            Some(deadline) => request.deadline(deadline),
+            None => request,
+        };
+        deliver(&answer, lock.acquire_owned(request));
+    };
+    // The host's signals are none of its business, and would cost it its place in the queue.
+    let thread = signal::with_all_blocked(|| {
+        std::thread::Builder::new()
+            .name("async-holdlock".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(wait)
+    });
     match thread {
         Ok(_) => Ok(waiting),
         Err(source) => Err(Box::new(Err(Error::System {

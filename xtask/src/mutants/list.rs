@@ -403,6 +403,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("inspect", "places::a_file_may_be_called"),
     },
     Mutant {
+        name: "inspection: a look back finds what did not fit",
+        file: "inspect/source.rs",
+        with: "if with_care && self.look_back(&mut text)? {",
+        without: "if false && self.look_back(&mut text)? {",
+        test: ("inspect", "scale::a_long_queue"),
+    },
+    Mutant {
         name: "inspection: of many files those without a name are looked at",
         file: "inspect/removed.rs",
         with: "!named.contains(&entry.place.inode)",

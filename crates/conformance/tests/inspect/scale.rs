@@ -1,11 +1,12 @@
 //! Very many waiters, very many locks: right, and in a time that can be waited for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use holdlock::inspect;
+use holdlock::{FileLock, inspect};
 use holdlock_conformance::{Actor, Scratch, queue, watchdog};
 
-use crate::tools::{holder_pids, one_file, stranger, turns};
+use crate::tools::{holder_pids, look, one_file, stranger, turns};
 
 /// Far more than is needed: this is about growth, not about a slow machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +48,40 @@ fn two_thousand_waiters_are_told_in_their_order() {
     let of_theirs =
         |ring: &inspect::Deadlock| ring.steps.iter().any(|step| step.place == file.place);
     assert!(!deadlocks.iter().any(of_theirs));
+}
+
+#[test]
+fn a_long_queue_is_found_while_others_come_and_go() {
+    const WAITERS: usize = 200;
+    let _dog = watchdog::watch(300);
+    let scratch = Scratch::in_memory();
+    let path = scratch.lock();
+    let mut holder = stranger(&[&path]);
+    holder.must("flock 0 ex");
+    let mut forks = stranger(&[&path]);
+    forks.ask(format!("queue 0 {WAITERS}"));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for number in 0..40 {
+            let other = FileLock::open(scratch.path(&format!("other-{number}"))).expect("opens");
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let guard = other.lock().expect("free");
+                    std::thread::sleep(Duration::from_micros(100));
+                    drop(guard);
+                }
+            });
+        }
+        let looks: Vec<usize> = (0..20)
+            .map(|_| {
+                let files = look(&path).files;
+                files.first().map_or(0, |file| file.waiters.len())
+            })
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(looks, [WAITERS; 20]);
+    });
 }
 
 #[test]

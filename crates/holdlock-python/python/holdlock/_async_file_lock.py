@@ -94,8 +94,6 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         self._loop = loop
         self._run_in_executor = run_in_executor
         self._executor = executor
-        #: The task that took the lock.
-        self._taker: _async_wait.TaskRecord | None = None
 
     async def acquire(  # type: ignore[override]
         self,
@@ -142,7 +140,6 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         if taken:
             if record is not None:
                 _async_wait.note(self, record)
-                self._taker = record
             if self._on_acquired is not None:
                 await self._call_hook_of(task)
         return AsyncAcquireReturnProxy(self)
@@ -156,7 +153,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             else:
                 hook(descriptor)
         except BaseException:
-            self._leave_as(True, task)
+            self._leave(True, task)
             raise
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
@@ -165,15 +162,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         Does not wait. Of a lock that is not held: nothing.
         """
         task = None if self.is_thread_local() else _async_wait.current()
-        self._leave_as(force, task)
-
-    def _leave_as(self, force: bool, task: _async_wait.TaskRecord | None) -> None:
-        try:
-            self._leave(force, task)
-        finally:
-            if self._taker is not None and not self.is_locked:
-                _async_wait.forget(self, self._taker)
-                self._taker = None
+        self._leave(force, task)
 
     # The bases' order has the blocking ones first.
     lock = BaseAsyncFileLock.lock

@@ -181,8 +181,6 @@ class AsyncReadWriteLock(ReadWriteBase):
             del self._levels[task]
         for _ in range(levels):
             self._lock._leave(False, task)
-        if self._lock._held(task) is None:
-            _async_wait.forget(self._lock, task)
 
     def __del__(self) -> None:
         if "_levels" in self.__dict__ and not self._inherited():

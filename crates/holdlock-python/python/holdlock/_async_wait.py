@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Callable, Dict, Optional
-from weakref import WeakKeyDictionary
+from typing import Any, Callable, Optional
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from . import _async_library
 from ._errors import Cancelled, Deadlock
@@ -23,8 +23,8 @@ class TaskRecord(Task):
     """What is known of a task that uses locks; it goes with the task."""
 
     def __init__(self) -> None:
-        #: The paths of the locks that the task has taken and that are held, and by which lock.
-        self.paths: Dict[str, int] = {}
+        #: The locks that the task took last, by their paths; it may have released them.
+        self.taken: WeakValueDictionary[str, NativeLock] = WeakValueDictionary()
 
 
 _records: "WeakKeyDictionary[Any, TaskRecord]" = WeakKeyDictionary()
@@ -82,13 +82,7 @@ async def take(
 
 def note(lock: NativeLock, task: TaskRecord) -> None:
     """The task has taken the lock."""
-    task.paths[lock._absolute_path] = id(lock)
-
-
-def forget(lock: NativeLock, task: TaskRecord) -> None:
-    """What the task had taken was released."""
-    if task.paths.get(lock._absolute_path) == id(lock):
-        del task.paths[lock._absolute_path]
+    task.taken[lock._absolute_path] = lock
 
 
 def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
@@ -100,8 +94,12 @@ def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
     if task is None:
         return
     path = os.path.realpath(lock._absolute_path)
-    for held, number in task.paths.items():
-        if number != id(lock) and os.path.realpath(held) == path:
+    for other in list(task.taken.values()):
+        if (
+            other is not lock
+            and other._was_taken_by(task)
+            and os.path.realpath(other._absolute_path) == path
+        ):
             raise Deadlock(
                 f"Deadlock: lock '{lock.lock_file}' is already held by this task, by another lock "
                 "object; use one object, or is_singleton=True, to acquire it again"

@@ -154,7 +154,6 @@ _OURS = frozenset(
         "_loop",
         "_run_in_executor",
         "_executor",
-        "_taker",
     ]
 )
 

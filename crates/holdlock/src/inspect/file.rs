@@ -4,16 +4,20 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::place::Place;
 use super::removed;
+use super::source::{self, Source, Table};
 use super::survey::{Survey, in_other_namespace};
-use super::table::{self, Entry, Kind, Table};
+use super::table::{Entry, Kind};
 use super::{LockedFile, Process, Snapshot};
 use crate::sys::file;
 
-/// How often a table is read at most to be sure that a lock is not in it.
-const READS: u32 = 3;
+/// How often a table that changes all the time is read to be sure that a lock is not in
+/// it: as often as this, and for as long as this.
+const READS: u32 = 6;
+const READING: Duration = Duration::from_millis(50);
 
 /// The file at a path, and removed ones which were there.
 pub(super) fn look(path: &Path) -> io::Result<Snapshot> {
@@ -46,18 +50,22 @@ fn at(entries: Vec<Entry>, place: Option<Place>) -> Snapshot {
     survey.finish()
 }
 
-/// Reads the table, and again where a lock on `place` may have been missed.
+/// Reads the table, and again where a lock on `place` may have been missed: until it is found, or
+/// the table is twice the same.
 fn read(wanted: impl Fn(&Entry) -> bool, place: Option<Place>) -> io::Result<Table> {
-    let mut source = table::Source::open()?;
+    let is_it = |entry: &Entry| Some(entry.place) == place && entry.is_held();
+    let has_it = |table: &Table| table.entries.iter().any(is_it);
+    let began = Instant::now();
+    let mut source = Source::open()?;
     let mut table = source.read(&wanted)?;
-    for _ in 1..READS {
-        let found = table.entries.iter().any(|entry| Some(entry.place) == place);
-        if found && !table.again || place.is_none() && !table.torn {
-            break;
-        }
-        source.settle()?;
-        table = source.read(&wanted)?;
-        if !table.torn {
+    if has_it(&table) && !table.again || place.is_none() && !table.torn {
+        return Ok(table);
+    }
+    for reads in 2.. {
+        let before = table.text;
+        table = source.read_with_care(&wanted)?;
+        let in_vain = reads >= READS && began.elapsed() > READING;
+        if has_it(&table) || table.text == before || in_vain {
             break;
         }
     }
@@ -89,7 +97,7 @@ pub(crate) fn waiters(place: Place) -> io::Result<Vec<Process>> {
 
 /// The files for which somebody waits, if one of `kept` is among them.
 pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
-    let entries = table::read(|_| true)?.entries;
+    let entries = source::read(|_| true)?.entries;
     let waiting = entries.iter().filter(|entry| !entry.is_held());
     let contended: HashSet<Place> = waiting.map(|entry| entry.place).collect();
     if contended.is_disjoint(kept) {

@@ -47,6 +47,7 @@ mod place;
 mod proc_file;
 mod process;
 mod removed;
+mod source;
 mod survey;
 mod table;
 mod waits;

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use super::descriptors;
 use super::place::Place;
+use super::source;
 use super::survey::Survey;
-use super::table::{self, Entry, Kind};
+use super::table::{Entry, Kind};
 use super::{Snapshot, process};
 use crate::sys::file::{self, Identity};
 use crate::sys::process::exists;
@@ -22,7 +23,7 @@ pub(crate) fn look(path: &Path, kind: Kind) -> io::Result<Snapshot> {
         return Ok(Snapshot::default());
     };
     let wanted = |entry: &Entry| entry.place.device() == device && entry.kind.meets(kind);
-    let table = table::read(wanted)?;
+    let table = source::read(wanted)?;
     Ok(among(path, table.entries, wanted))
 }
 

@@ -9,7 +9,8 @@ use super::descriptors::{Descriptors, Look, Open, Whereabouts};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
-use super::table::{self, Entry, Kind, Range};
+use super::source;
+use super::table::{Entry, Kind, Range};
 use super::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter, whole_table};
 
 /// All locks.
@@ -135,7 +136,7 @@ impl Survey {
             return;
         }
         // Most often they were released meanwhile: a second look costs less than a search.
-        let there = table::read(|entry| unclear.contains(entry));
+        let there = source::read(|entry| unclear.contains(entry));
         let there: HashSet<Entry> = there.map_or_else(
             |_| unclear.clone(),
             |table| table.entries.into_iter().collect(),

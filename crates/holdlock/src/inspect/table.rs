@@ -1,8 +1,6 @@
-//! The lines of /proc/locks and of the `lock:` entries in fdinfo.
+//! The lines of the kernel's lock table, and of the `lock:` entries in fdinfo.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::place::Place;
 use crate::sys::file;
@@ -114,108 +112,6 @@ impl Entry {
     pub(crate) fn is_same_lock(&self, other: &Entry) -> bool {
         self == other
     }
-}
-
-/// Those entries of /proc/locks that are wanted, and whether they came in one piece.
-pub(crate) struct Table {
-    pub(crate) entries: Vec<Entry>,
-    /// The text was too long for one read: a lock may have been missed, because another one was
-    /// released between two reads.
-    pub(crate) torn: bool,
-    /// The next read has a buffer in which it will fit better: a long queue may have been
-    /// told of twice.
-    pub(crate) again: bool,
-}
-
-/// /proc/locks.
-///
-/// The kernel fills a buffer of one page, lock by lock, each with all that wait for it. Where one
-/// does not fit (some forty waiters: each is indented below the one before it, so the
-/// size is that of their number squared), it lets go of the table, doubles the buffer
-/// and goes on at the *number* of that lock. By then, whoever was kept from locking
-/// meanwhile has locked or released, and behind that number is another lock: the one with
-/// the many waiters is passed over. Measured, with others busy on other files: missed nearly
-/// always. But a seek beyond the end goes over all of the table, begins anew each time that the
-/// buffer grows, and leaves it large enough for the read that follows.
-pub(crate) struct Source {
-    file: File,
-    capacity: usize,
-}
-
-const BEYOND: SeekFrom = SeekFrom::Start(1 << 40);
-/// What the kernel gives at once where no lock has a long queue.
-const ONE_PAGE: usize = 4096;
-const SMALLEST_READ: usize = 32 * 1024;
-const LARGEST_READ: usize = 16 * 1024 * 1024;
-
-impl Source {
-    pub(crate) fn open() -> io::Result<Source> {
-        Ok(Source {
-            file: File::open("/proc/locks")?,
-            capacity: SMALLEST_READ,
-        })
-    }
-
-    /// Lets the kernel make its buffer large enough for the longest queue.
-    pub(crate) fn settle(&mut self) -> io::Result<()> {
-        self.file.seek(BEYOND).map(drop)
-    }
-
-    /// Reads it as a stream. When nobody has read it for some milliseconds, the kernel first
-    /// lets all lock calls under way finish, which takes some milliseconds more.
-    pub(crate) fn read(&mut self, mut wanted: impl FnMut(&Entry) -> bool) -> io::Result<Table> {
-        self.file.rewind()?;
-        let pieces = Pieces {
-            file: &self.file,
-            number: 0,
-            longest: 0,
-        };
-        let mut reader = BufReader::with_capacity(self.capacity, pieces);
-        let mut entries = Vec::new();
-        let mut line = Vec::with_capacity(128);
-        let mut length = 0;
-        while reader.read_until(b'\n', &mut line)? > 0 {
-            length += line.len();
-            let entry = std::str::from_utf8(&line).ok().and_then(parse);
-            entries.extend(entry.filter(&mut wanted));
-            line.clear();
-        }
-        let pieces = reader.get_ref();
-        // The next time, all in one piece where the kernel's buffer has it.
-        self.capacity = (length + length / 4).clamp(SMALLEST_READ, LARGEST_READ);
-        Ok(Table {
-            entries,
-            torn: pieces.number > 1,
-            again: pieces.number > 1 && pieces.longest > ONE_PAGE,
-        })
-    }
-}
-
-/// Counts in how many pieces a file comes.
-struct Pieces<'f> {
-    file: &'f File,
-    number: usize,
-    longest: usize,
-}
-
-impl Read for Pieces<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.file.read(buffer)?;
-        self.number += usize::from(length > 0);
-        self.longest = self.longest.max(length);
-        Ok(length)
-    }
-}
-
-/// The wanted part of the table, with the longest queues.
-pub(crate) fn read(mut wanted: impl FnMut(&Entry) -> bool) -> io::Result<Table> {
-    let mut source = Source::open()?;
-    source.settle()?;
-    let table = source.read(&mut wanted)?;
-    if table.again {
-        return source.read(&mut wanted);
-    }
-    Ok(table)
 }
 
 /// `1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`; a waiter has `->` before the

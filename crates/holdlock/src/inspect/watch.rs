@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::place::Place;
+use super::source;
 use super::survey::{Survey, in_other_namespace};
-use super::table::{self, Entry};
+use super::table::Entry;
 use super::{LockedFile, Snapshot};
 
 /// The locks of the host, kept from one look to the next.
@@ -41,13 +42,13 @@ impl Watch {
     ///
     /// When /proc/locks cannot be read; what was seen last remains.
     pub fn look(&mut self) -> io::Result<bool> {
-        let seen = by_file(table::read(|_| true)?.entries).1;
+        let seen = by_file(source::read(|_| true)?.entries).1;
         if seen == self.entries {
             return Ok(false);
         }
         // A lock that is gone before its holder can be looked at would be searched for among all
         // processes. Most of those a second read tells apart: it costs a millisecond.
-        let (mut order, mut entries) = by_file(table::read(|_| true)?.entries);
+        let (mut order, mut entries) = by_file(source::read(|_| true)?.entries);
         let lasts = |place: &Place| seen.contains_key(place) || self.entries.contains_key(place);
         order.retain(lasts);
         entries.retain(|place, _| lasts(place));
@@ -87,7 +88,7 @@ impl Watch {
     ///
     /// When /proc/locks cannot be read; what was seen last remains.
     pub fn look_at_all(&mut self) -> io::Result<bool> {
-        let table = table::read(|_| true)?;
+        let table = source::read(|_| true)?;
         let mut survey = Survey::default();
         survey.take(table.entries.clone());
         if in_other_namespace() {

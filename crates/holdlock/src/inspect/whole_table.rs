@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::place::Place;
-use super::table::{self, Entry, Table};
+use super::source::{self, Table};
+use super::table::Entry;
 
 /// How often a table that comes in pieces is read.
 const READS: u32 = 3;
@@ -14,13 +15,19 @@ const READS: u32 = 3;
 /// that another read has are added. What was released by then is noticed later.
 pub(super) fn read() -> io::Result<Vec<Entry>> {
     let Table {
-        mut entries, torn, ..
-    } = table::read(|_| true)?;
+        mut entries,
+        torn,
+        mut text,
+        ..
+    } = source::read(|_| true)?;
     if torn {
         for _ in 1..READS {
             let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
-            let more = table::read(|entry| !known.contains(&entry.place))?;
+            let more = source::read(|entry| !known.contains(&entry.place))?;
             entries.extend(more.entries);
+            if std::mem::replace(&mut text, more.text) == more.text {
+                break;
+            }
         }
     }
     Ok(entries)
@@ -83,7 +90,10 @@ mod tests {
             "2: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
             "2:  -> FLOCK  ADVISORY  WRITE 12 fe:01:100 0 EOF",
         ];
-        let mut entries: Vec<Entry> = lines.iter().filter_map(|line| table::parse(line)).collect();
+        let mut entries: Vec<Entry> = lines
+            .iter()
+            .filter_map(|line| crate::inspect::table::parse(line))
+            .collect();
         forget_repeated_queues(&mut entries);
         let turns: Vec<(u32, u32)> = entries
             .iter()
