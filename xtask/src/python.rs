@@ -13,7 +13,9 @@ use crate::run::{Done, root};
 /// What builds the wheel, from PyPI.
 const BUILDERS: [&str; 2] = ["maturin>=1.9.4,<2", "pip"];
 /// What tests it. pyright is a program for Node.js, which comes as a package, too.
-const TESTERS: [&str; 5] = ["pytest", "mypy", "pyright[nodejs]", "anyio", "trio"];
+const TESTERS: [&str; 3] = ["pytest", "mypy", "pyright[nodejs]"];
+/// What it is tested with. A test that misses one of them says so and is skipped.
+const PARTNERS: [&str; 3] = ["anyio", "trio", "uvloop"];
 
 /// What the tests of the module came to.
 #[derive(Default)]
@@ -33,6 +35,11 @@ pub(crate) fn test() -> Done<Outcome> {
         Ok(python) => python,
         Err(why) => return Ok(skipped(why)),
     };
+    for partner in PARTNERS {
+        let mut fetch = install(&python);
+        fetch.arg(partner);
+        let _ = succeed(fetch);
+    }
     let mut install = install(&python);
     install
         .args(["--no-deps", "--force-reinstall"])

@@ -9,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from conftest import run_forked
 from soft_process import SoftProcess
 
 from holdlock import SoftFileLock, Timeout
@@ -164,12 +166,17 @@ def test_a_directory_that_somebody_removed(tmp_path: Path) -> None:
         assert (directory / "job.lock").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_may_not_be_written(path: Path) -> None:
-    path.parent.chmod(0o555)
-    try:
-        with pytest.raises(PermissionError) as raised:
-            SoftFileLock(path).acquire()
-    finally:
-        path.parent.chmod(0o755)
-    assert raised.value.filename == str(path)
+def test_a_directory_that_may_not_be_written() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o555)
+        path = f"{directory}/job.lock"
+
+        def as_nobody() -> None:
+            if os.geteuid() == 0:  # who may write everywhere
+                os.setuid(65534)
+            with pytest.raises(PermissionError) as raised:
+                SoftFileLock(path).acquire()
+            assert raised.value.filename == path
+
+        assert run_forked(as_nobody) == ""
+        os.chmod(directory, 0o755)
