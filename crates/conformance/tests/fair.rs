@@ -94,6 +94,33 @@ fn shared_requests_do_not_pass_an_exclusive_one() {
 }
 
 #[test]
+fn threads_that_share_one_lock_do_not_pass_an_exclusive_request() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = fair(&path);
+    let reader = lock.lock_shared().expect("free");
+    let mut writer = actor(&path);
+    must_queue(&mut writer, "lock");
+    thread::scope(|scope| {
+        let late = scope.spawn(|| {
+            assert!(lock.try_lock_shared().is_err());
+            lock.lock_shared().map(drop)
+        });
+        // The thread that is inside may take another one: the writer waits for it anyhow.
+        drop(lock.lock_shared().expect("its own"));
+        queue::eventually("the late one waits", || {
+            lock.try_lock_shared_for(Duration::ZERO).is_ok() && !late.is_finished()
+        });
+        drop(reader);
+        assert_eq!(writer.answer(), "ok");
+        assert!(!late.is_finished());
+        writer.must("release");
+        late.join().expect("no panic").expect("its turn");
+    });
+}
+
+#[test]
 fn shared_tries_do_not_turn_back_because_of_one_another() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();

@@ -120,6 +120,27 @@ def test_a_writer_that_waits_goes_before_readers_that_come_later(path, child, lo
     assert order == ["release", "write", "read"]
 
 
+def test_a_task_that_reads_lets_no_other_past_a_waiting_writer(path, child, loop):
+    async def main():
+        lock, other = AsyncReadWriteLock(path), AsyncReadWriteLock(path, is_singleton=False)
+
+        async def read():
+            for one in (lock, other):
+                with pytest.raises(Timeout):
+                    await one.acquire_read(timeout=0.01)
+                with pytest.raises(Timeout):
+                    await one.acquire_read(blocking=False)
+
+        async with lock.read_lock():
+            writer = child(HOLDER, path, "write")
+            while not FileLock(path).waiters():
+                await loop.sleep(0.001)
+            await loop.all_of(read)
+        writer.expect("held")
+
+    loop.run(main)
+
+
 def test_a_reader_that_would_wait_behind_a_writer_for_itself_is_told(path, child, loop):
     async def main():
         one, two = AsyncReadWriteLock(path), AsyncReadWriteLock(path, is_singleton=False)

@@ -181,13 +181,15 @@ def test_a_writer_that_waits_goes_before_readers_that_come_later(path, child):
     late.expect("held")
 
 
-def test_a_stream_of_readers_does_not_starve_a_writer(path):
-    """Somebody reads at every moment."""
+@pytest.mark.parametrize("together", [False, True])
+def test_a_stream_of_readers_does_not_starve_a_writer(path, together):
+    """Somebody reads at every moment, by an object of its own or by the same."""
     done = threading.Event()
     reading = []
+    one = alone(path)
 
     def read():
-        lock = alone(path)
+        lock = one if together else alone(path)
         while not done.is_set():
             with lock.read_lock():
                 reading.append(1)

@@ -59,16 +59,24 @@ impl FileLock {
             match passed {
                 Passed::Alone(alone) => return self.take_alone(gate, alone, mode, owner, wait),
                 Passed::Joined(joined) => {
-                    if !joined.check || joined.file.is_current() {
+                    if !joined.check
+                        || joined.file.is_current() && self.may_join(&joined.file, mode)
+                    {
                         return Ok(joined.file);
                     }
-                    // The others hold a file that is not at the path any more: wait until they
-                    // are out.
+                    // The others hold a file that is not at the path any more, or have to let
+                    // somebody in first: wait until they are out.
                     let _ = self.leave(gate, &joined.file, mode, owner);
                     join = false;
                 }
             }
         }
+    }
+
+    /// Whether nobody waits who would be passed: where the order counts, threads that hold the
+    /// lock together are not to keep others out, one relieving the other.
+    fn may_join(&self, file: &LockFile, mode: Mode) -> bool {
+        !self.options.fair || turn::nobody_stays(file, mode)
     }
 
     /// The part of a thread that has passed the gate alone.

@@ -67,6 +67,19 @@ impl Turn {
     }
 }
 
+/// Whether nobody stays at the head. For threads that are inside: none of their `FileLock` is
+/// there then.
+pub(crate) fn nobody_stays(file: &LockFile, mode: Mode) -> bool {
+    for looks in 0..LOOKS {
+        match file::lock_head(file.as_fd(), mode, Patience::Never) {
+            Ok(()) => return file::unlock_head(file.as_fd()).is_ok(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => step_aside(looks),
+            Err(_) => {}
+        }
+    }
+    false
+}
+
 /// How often a request that is not to wait looks whether the place at the head is free. Who only
 /// passes through it is gone in a moment, and no reason to turn back; who stays there, waits.
 const LOOKS: u32 = 40;
