@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -254,7 +255,22 @@ def test_one_object_for_each_path(path):
 
     assert type(Mine(path)) is Mine
     del lock
-    assert ReadWriteLock(path).timeout == -1
+    lock = ReadWriteLock(path)
+    assert lock.timeout == -1
+    assert ReadWriteLock(path, float("inf")) is lock
+    assert ReadWriteLock(os.path.join(path, "..", os.path.basename(path))) is lock
+
+
+def test_a_link_and_a_directory_are_refused(path, tmp_path):
+    lock = ReadWriteLock(path)
+    with lock.write_lock():
+        pass
+    os.symlink(path, path + "2")
+    with pytest.raises(OSError) as caught:
+        ReadWriteLock(path + "2").acquire_read(timeout=0)
+    assert (caught.value.errno, caught.value.filename) == (errno.ELOOP, path + "2")
+    with pytest.raises(IsADirectoryError):
+        ReadWriteLock(tmp_path).acquire_read()
 
 
 def test_what_a_request_does_if_nothing_is_said(path):

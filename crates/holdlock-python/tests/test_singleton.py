@@ -1,10 +1,12 @@
 """is_singleton: the same path gives the same object."""
 
 import gc
+import os
 
 import pytest
+from conftest import run_forked
 
-from holdlock import FileLock
+from holdlock import FileLock, Timeout
 
 
 class Other(FileLock):
@@ -21,6 +23,25 @@ def test_the_same_path_is_the_same_object(tmp_path, monkeypatch):
     assert FileLock("b.lock", is_singleton=True) is not lock
     with lock, FileLock("a.lock", is_singleton=True):
         assert lock.lock_counter == 2
+
+
+def test_a_link_is_not_its_target(path):
+    lock = FileLock(path, is_singleton=True)
+    with lock:
+        os.symlink(path, path + "2")
+    with pytest.raises(OSError):
+        FileLock(path + "2", is_singleton=True).acquire(timeout=0)
+
+
+def test_a_child_of_fork_has_singletons_of_its_own(path):
+    lock = FileLock(path, is_singleton=True)
+    with lock:
+
+        def in_child():
+            with pytest.raises(Timeout):
+                FileLock(path, is_singleton=True).acquire(timeout=0)
+
+        assert run_forked(in_child) == ""
 
 
 def test_a_singleton_does_not_live_for_ever(path):

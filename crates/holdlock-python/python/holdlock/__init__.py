@@ -7,7 +7,9 @@
 nobody else is here
 
 :class:`FileLock` is the lock. :class:`Timeout` is what it raises when others hold the lock for
-too long. The module can stand in for ``filelock``: the names are the same.
+too long. :class:`AsyncFileLock` is for asyncio, trio and anyio; :class:`ReadWriteLock` and
+:class:`AsyncReadWriteLock` let readers in together; :class:`SoftFileLock` is for file systems that
+cannot lock. The module can stand in for ``filelock``: the names are the same.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ _classes: list[FileLockMeta] = []
 
 
 def _singleton(cls: FileLockMeta, lock_file: Any, options: dict[str, Any]) -> Any:
-    key = os.path.realpath(lock_file)
+    key = _options.canonical(lock_file)
     with _making:
         singletons = cls._instances
         there = singletons.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 
 TYPE_CHECKING = False
@@ -29,6 +30,13 @@ DEFAULTS: dict[str, Any] = {
     "preserve_lock_file": False,
     "on_acquired": None,
 }
+
+
+def canonical(path: Any) -> str:
+    """One name for a lock file, however it is written. A symbolic link is not its target."""
+    whole: str = os.path.abspath(os.fspath(path))
+    directory, name = os.path.split(whole)
+    return os.path.join(os.path.realpath(directory), name)
 
 
 def seconds(name: str, value: Any) -> float:

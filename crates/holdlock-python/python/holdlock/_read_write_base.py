@@ -8,6 +8,7 @@ where the file cannot be written to) it is the kernel's order.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 from weakref import WeakValueDictionary
@@ -38,19 +39,23 @@ class _ReadWriteMeta(type):
             if not (is_singleton and cls._may_be_singleton):
                 return type.__call__(cls, lock_file, **options)
             # A child of fork has singletons of its own.
-            key = (os.getpid(), cls, os.path.realpath(lock_file))
+            key = (os.getpid(), cls, _options.canonical(lock_file))
             with _meta._making:
                 there = _singletons.get(key)
                 if there is None:
                     there = _singletons[key] = type.__call__(cls, lock_file, **options)
                     return there
-            ours, theirs = (there.timeout, there.blocking), (timeout, blocking)
-            if ours != theirs:
+            same = there.timeout == timeout or _for_ever(there.timeout) and _for_ever(timeout)
+            if not same or there.blocking != blocking:
                 raise ValueError(
-                    f"Singleton lock was made with timeout={ours[0]}, blocking={ours[1]}, not with "
-                    f"timeout={theirs[0]}, blocking={theirs[1]}"
+                    f"Singleton lock was made with timeout={there.timeout}, "
+                    f"blocking={there.blocking}, not with timeout={timeout}, blocking={blocking}"
                 )
             return there
+
+
+def _for_ever(timeout: float) -> bool:
+    return timeout < 0 or timeout == math.inf
 
 
 class ReadWriteBase(metaclass=_ReadWriteMeta):
@@ -110,7 +115,7 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
 
 
 def _may_be_fair(path: str) -> bool:
-    if os.path.exists(path) and not os.access(path, os.W_OK):
+    if os.path.lexists(path) and not (os.path.isfile(path) and os.access(path, os.W_OK)):
         return False
     directory = os.path.dirname(path)
     while not os.path.isdir(directory) and directory != os.path.dirname(directory):
