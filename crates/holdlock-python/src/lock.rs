@@ -558,7 +558,8 @@ impl Made {
         let hook = slf.getattr("_on_acquired")?;
         let called = hook.call1((self.shared.lend(Asker::Thread),)).map(drop);
         if let Err(error) = &called
-            && let Err(trouble) = self.shared.release(true, Asker::Thread)
+            // Once: another thread that holds it too may have come in meanwhile.
+            && let Err(trouble) = self.shared.release(false, Asker::Thread)
         {
             let release = Failure::from(trouble).raise(slf.py(), &self.name);
             let context = error.value(slf.py());

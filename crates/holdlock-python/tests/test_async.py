@@ -446,6 +446,30 @@ def test_a_hook_hears_of_each_acquisition_and_can_undo_it(path, loop):
     assert [thread is here for _, thread in heard] == [False, True, False, False]
 
 
+def test_a_hook_that_fails_takes_the_lock_from_nobody_else(path):
+    may_fail = threading.Event()
+
+    def fail(descriptor):
+        assert may_fail.wait(20)
+        raise KeyError("not for me")
+
+    async def main():
+        lock = AsyncFileLock(path, on_acquired=fail)
+        first = asyncio.ensure_future(lock.acquire())
+        await asyncio.sleep(0.01)
+        await lock.acquire()
+        may_fail.set()
+        with pytest.raises(KeyError):
+            await first
+        assert lock.lock_counter == 1
+        with pytest.raises(Timeout):
+            FileLock(path).acquire(timeout=0)
+        await lock.release()
+        assert nobody_is_there(path)
+
+    asyncio.run(main())
+
+
 def test_several_loops_in_several_threads(path):
     count = 0
 

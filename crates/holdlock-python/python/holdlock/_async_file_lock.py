@@ -153,7 +153,8 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             else:
                 hook(descriptor)
         except BaseException:
-            self._leave(True, task)
+            # Once: another task may have come in meanwhile.
+            self._leave(False, task)
             raise
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
