@@ -223,6 +223,26 @@ pub fn end_thread() -> ! {
     unreachable!("the thread has ended")
 }
 
+/// Calls `inside` while this thread, and what it starts meanwhile, runs on the last of its
+/// processors only.
+pub fn on_the_last_cpu<T>(inside: impl FnOnce() -> T) -> T {
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY: plain data for which all-zero is valid, of the size that is told; the numbers
+    // asked for are below what it has room for.
+    unsafe {
+        let mut before: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size, &mut before);
+        let count = libc::CPU_SETSIZE as usize;
+        let last = (0..count).rev().find(|cpu| libc::CPU_ISSET(*cpu, &before));
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(last.unwrap_or(0), &mut one);
+        libc::sched_setaffinity(0, size, &one);
+        let result = inside();
+        libc::sched_setaffinity(0, size, &before);
+        result
+    }
+}
+
 /// Waits until a process with one thread sleeps in the queue of a lock, in one of these system
 /// calls. While somebody reads /proc/locks it sleeps before it comes so far.
 pub fn wait_until_queued(pid: u32, calls: &[libc::c_long]) {

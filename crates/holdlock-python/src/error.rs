@@ -125,14 +125,16 @@ pub(crate) fn os_error(number: i32, message: &str, name: &OsStr) -> PyErr {
 }
 
 fn system_error(source: &io::Error, message: &str, name: &OsStr) -> PyErr {
-    match source.raw_os_error() {
-        Some(number) => os_error(number, message, name),
+    let number = match (source.raw_os_error(), source.kind()) {
+        (Some(number), _) => number,
         // A path with a zero byte in it.
-        None if source.kind() == io::ErrorKind::InvalidInput => {
-            PyValueError::new_err(message.to_owned())
-        }
-        None => os_error(libc::EIO, message, name),
-    }
+        (None, io::ErrorKind::InvalidInput) => return PyValueError::new_err(message.to_owned()),
+        // What the library refuses by itself, for a fair lock.
+        (None, io::ErrorKind::PermissionDenied) => libc::EACCES,
+        (None, io::ErrorKind::Unsupported) => libc::ENOTSUP,
+        (None, _) => libc::EIO,
+    };
+    os_error(number, message, name)
 }
 
 /// An exception of the package's own.

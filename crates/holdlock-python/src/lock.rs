@@ -59,11 +59,11 @@ impl NativeLock {
         lock_file, timeout=-1.0, mode=-1, thread_local=None, *, blocking=true, is_singleton=false,
         poll_interval=0.05, lifetime=None, context_error_policy=None, close_error_policy=None,
         fallback_to_soft=true, preserve_lock_file=false, on_acquired=None, shared=false,
-        _fair=false
+        fair=false
     ))]
     #[expect(
         clippy::too_many_arguments,
-        reason = "the constructor of `filelock`, and one more"
+        reason = "the constructor of `filelock`, and two more"
     )]
     fn __init__(
         slf: &Bound<'_, Self>,
@@ -81,7 +81,7 @@ impl NativeLock {
         preserve_lock_file: bool,
         on_acquired: Option<&Bound<'_, PyAny>>,
         shared: bool,
-        _fair: bool,
+        fair: bool,
     ) -> PyResult<()> {
         let _ = lifetime; // no native lock has one
         let name: OsString = lock_file.extract::<PathBuf>()?.into();
@@ -124,7 +124,7 @@ impl NativeLock {
             path,
             mode,
             hook: on_acquired.is_some(),
-            shared: Shared::new(threads, settings, mode_of(shared), _fair),
+            shared: Shared::new(threads, settings, mode_of(shared), fair),
         };
         // A second call changes nothing: who has the lock keeps it.
         let _ = slf.get().made.set(made);
@@ -250,6 +250,12 @@ impl NativeLock {
     #[getter]
     fn shared(&self) -> PyResult<bool> {
         Ok(self.made()?.shared.mode() == Mode::Shared)
+    }
+
+    /// Whether requests are served in the order in which they come.
+    #[getter]
+    fn fair(&self) -> PyResult<bool> {
+        Ok(self.made()?.shared.is_fair())
     }
 
     /// The permissions that were asked for; 0o644 where none were, and the umask decides.

@@ -67,6 +67,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("fair", "a_thread_that_shares"),
     },
     Mutant {
+        name: "fair: threads that share do not pass who waits",
+        file: "acquire.rs",
+        with: "!self.options.fair || turn::nobody_stays(file, mode)",
+        without: "true || turn::nobody_stays(file, mode)",
+        test: ("fair", "threads_that_share_one_lock"),
+    },
+    Mutant {
+        name: "fair: who passes the head is no reason to turn back",
+        file: "turn.rs",
+        with: "const LOOKS: u32 = 40;",
+        without: "const LOOKS: u32 = 0;",
+        test: ("fair", "shared_tries"),
+    },
+    Mutant {
         name: "fair: who stands at the head is no holder",
         file: "inspect/whole_table.rs",
         with: "!(entry.is_held() && entry.is_for_a_turn())",

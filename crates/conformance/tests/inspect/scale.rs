@@ -1,15 +1,24 @@
 //! Very many waiters, very many locks: right, and in a time that can be waited for.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use holdlock::{FileLock, inspect};
-use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+use holdlock::FileLock;
+use holdlock::inspect::{self, LockedFile, Place, Watch};
+use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 use crate::tools::{holder_pids, look, one_file, stranger, turns};
 
 /// Far more than is needed: this is about growth, not about a slow machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One after the other: each disturbs what the others look at.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[track_caller]
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
@@ -23,6 +32,7 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
 
 #[test]
 fn two_thousand_waiters_are_told_in_their_order() {
+    let _alone = alone();
     let _dog = watchdog::watch(300);
     let scratch = Scratch::in_memory();
     let path = scratch.lock();
@@ -53,13 +63,21 @@ fn two_thousand_waiters_are_told_in_their_order() {
 #[test]
 fn a_long_queue_is_found_while_others_come_and_go() {
     const WAITERS: usize = 200;
+    const LOOKS: usize = 20;
+    let _alone = alone();
     let _dog = watchdog::watch(300);
     let scratch = Scratch::in_memory();
     let path = scratch.lock();
-    let mut holder = stranger(&[&path]);
+    // /proc/locks goes from processor to processor: there most other locks come before it.
+    let mut holder = sys::on_the_last_cpu(|| stranger(&[&path]));
     holder.must("flock 0 ex");
     let mut forks = stranger(&[&path]);
     forks.ask(format!("queue 0 {WAITERS}"));
+    let place = Place::of(&path).expect("there");
+    let length = |files: &[LockedFile]| {
+        let found = files.iter().find(|file| file.place == place);
+        found.map_or(0, |file| file.waiters.len())
+    };
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for number in 0..40 {
@@ -73,14 +91,19 @@ fn a_long_queue_is_found_while_others_come_and_go() {
                 }
             });
         }
-        let looks: Vec<usize> = (0..20)
-            .map(|_| {
-                let files = look(&path).files;
-                files.first().map_or(0, |file| file.waiters.len())
-            })
-            .collect();
+        // One file: always. The host, in one look: but for a rare one.
+        let one: Vec<usize> = (0..LOOKS).map(|_| length(&look(&path).files)).collect();
+        let all = (0..LOOKS).map(|_| {
+            let mut watch = Watch::new();
+            watch.look_at_all().expect("readable");
+            length(&watch.snapshot().files)
+        });
+        let all: Vec<usize> = all.collect();
         done.store(true, Ordering::Relaxed);
-        assert_eq!(looks, [WAITERS; 20]);
+        println!("{all:?}");
+        assert_eq!(one, [WAITERS; LOOKS]);
+        let missed = all.iter().filter(|length| **length != WAITERS).count();
+        assert!(missed <= LOOKS / 4, "{all:?}");
     });
 }
 
@@ -88,6 +111,7 @@ fn a_long_queue_is_found_while_others_come_and_go() {
 fn ten_thousand_locks_are_all_told() {
     const PROCESSES: usize = 20;
     const EACH: u64 = 500;
+    let _alone = alone();
     let _dog = watchdog::watch(300);
     let scratch = Scratch::in_memory();
     let path = scratch.lock();
@@ -96,18 +120,24 @@ fn ten_thousand_locks_are_all_told() {
         let start = 2 * EACH * number as u64;
         holder.must(&format!("many 0 {EACH} {start}"));
     }
-    // A table that is read in pieces may miss a lock when others are released meanwhile.
+    // A table that is read in pieces may miss one or the other lock, or tell it twice, when others
+    // are released meanwhile, as other tests and programs do all the time.
+    let all = PROCESSES * EACH as usize;
+    let nearly = all * 99 / 100..=all;
     let mut file = timed("inspect::file with 10 000 locks", || one_file(&path));
     queue::eventually("all of them are told", || {
         file = one_file(&path);
-        file.locks.len() == PROCESSES * EACH as usize
+        nearly.contains(&file.locks.len())
     });
     for (number, holder) in holders.iter().enumerate() {
         let start = 2 * EACH * number as u64;
-        let lock = file.locks.iter().find(|lock| lock.range.start == start);
-        let lock = lock.expect("its first lock");
-        assert_eq!(lock.holders.len(), 1);
-        assert_eq!(lock.holders[0].process.pid, holder.pid());
+        let its = start..start + 2 * EACH;
+        let locks = file.locks.iter();
+        let locks = locks.filter(|lock| its.contains(&lock.range.start));
+        let holders: HashSet<Vec<u32>> = locks
+            .map(|lock| lock.holders.iter().map(|it| it.process.pid).collect())
+            .collect();
+        assert_eq!(holders, HashSet::from([vec![holder.pid()]]));
     }
     let snapshot = timed("inspect::host with them", inspect::host).expect("looks");
     assert!(snapshot.files.iter().any(|other| other.place == file.place));

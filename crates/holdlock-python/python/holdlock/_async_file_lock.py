@@ -69,6 +69,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         preserve_lock_file: bool = False,
         on_acquired: Callable[[int], None] | None = None,
         shared: bool = False,
+        fair: bool = False,
         loop: AbstractEventLoop | None = None,
         run_in_executor: bool = True,
         executor: Executor | None = None,
@@ -90,6 +91,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             preserve_lock_file=preserve_lock_file,
             on_acquired=on_acquired,
             shared=shared,
+            fair=fair,
         )
         self._loop = loop
         self._run_in_executor = run_in_executor

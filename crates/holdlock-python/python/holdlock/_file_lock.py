@@ -56,6 +56,12 @@ class FileLock(NativeLock, BaseFileLock):
     ``shared=True`` makes a lock that any number of processes can hold at once, but none together
     with one that is exclusive.
 
+    ``fair=True`` serves requests in the order in which they come. Otherwise whoever asks just
+    when the lock becomes free can be quicker than the one that is woken: most of all who has
+    released it and asks again, and who asks for a shared lock while an exclusive request waits.
+    It concerns those who ask for it, costs two more system calls, and needs a file that can be
+    written to, on a local file system.
+
     In a child process made by fork the lock is not held, and nothing there can release it; if it
     was held when the child was made, it cannot be acquired there. A lock that is pickled, for
     another process, arrives as a free one with the same path and options.
@@ -121,9 +127,10 @@ class FileLock(NativeLock, BaseFileLock):
 
     def _differing(self, options: dict[str, Any]) -> list[str]:
         differing = super()._differing(options)
-        ours, theirs = self.shared, options.get("shared", False)
-        if ours != theirs:
-            differing.append(f"\n\tshared (existing lock has {ours} but {theirs} was passed)")
+        for name, ours in (("shared", self.shared), ("fair", self.fair)):
+            theirs = options.get(name, False)
+            if ours != theirs:
+                differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
         return differing
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -131,6 +138,7 @@ class FileLock(NativeLock, BaseFileLock):
             **_options.DEFAULTS,
             "thread_local": self._thread_local_default,
             "shared": False,
+            "fair": False,
         }
         options = {name: self._option(name) for name in defaults}
         given = {name: value for name, value in options.items() if value != defaults[name]}

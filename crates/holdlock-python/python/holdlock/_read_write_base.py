@@ -77,7 +77,7 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
         self._is_singleton = is_singleton
         self._pid = os.getpid()
         self._closed = False
-        self._lock = FileLock(lock_file, _fair=_may_be_fair(os.path.abspath(lock_file)))
+        self._lock = FileLock(lock_file, fair=_may_be_fair(os.path.abspath(lock_file)))
 
     def holders(self) -> List[Process]:
         """The processes that hold the lock now, or are next, as far as they can be seen."""
