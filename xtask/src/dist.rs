@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::python;
 use crate::run::{Done, cargo, root, run};
 
 /// Static, and at a fixed address: a program that relocates itself writes to seven pages
@@ -25,11 +26,19 @@ pub(crate) fn dist() -> Done<PathBuf> {
         .join("holdlock"))
 }
 
-/// Builds the command, and measures.
+/// Builds the command and, where it is measured, the Python module; and measures.
 pub(crate) fn bench(arguments: &[String]) -> Done {
     let program = dist()?;
     let mut bench = cargo(&["run", "--release", "--package", "holdlock-bench", "--"]);
     bench.arg("--holdlock").arg(program).args(arguments);
+    let named = arguments.iter().any(|word| word == "python");
+    if named || arguments.iter().all(|word| word.starts_with('-')) {
+        match python::peers() {
+            Ok(packages) => drop(bench.arg("--python").arg(packages)),
+            Err(why) if named => return Err(why),
+            Err(why) => println!("the Python module is not measured: {why}"),
+        }
+    }
     run(bench)
 }
 

@@ -1,19 +1,21 @@
 //! The Python module: built, installed in a virtual environment of its own, and tested.
 
+mod peers;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+pub(crate) use peers::peers;
 
 use crate::dist::target_directory;
 use crate::run::{Done, root};
 
-/// What is fetched from PyPI. pyright is a program for Node.js, which comes as a package, too.
-const TOOLS: [&str; 5] = [
-    "maturin>=1.9.4,<2",
-    "pytest",
-    "mypy",
-    "pyright[nodejs]",
-    "pip",
-];
+/// What builds the wheel, from PyPI.
+const BUILDERS: [&str; 2] = ["maturin>=1.9.4,<2", "pip"];
+/// What tests it. pyright is a program for Node.js, which comes as a package, too.
+const TESTERS: [&str; 3] = ["pytest", "mypy", "pyright[nodejs]"];
+/// What it is tested with. A test that misses one of them says so and is skipped.
+const PARTNERS: [&str; 3] = ["anyio", "trio", "uvloop"];
 
 /// What the tests of the module came to.
 #[derive(Default)]
@@ -29,15 +31,22 @@ pub(crate) fn test() -> Done<Outcome> {
         skipped: vec![format!("SKIPPED the Python module: {why}")],
         ..Outcome::default()
     };
-    let python = match environment() {
+    let python = match environment(&[&BUILDERS[..], &TESTERS].concat()) {
         Ok(python) => python,
         Err(why) => return Ok(skipped(why)),
     };
-    let wheel = wheel(&python)?;
-    let mut install = module(&python, &["pip", "install", "--quiet", "--no-deps"]);
-    install.args(["--force-reinstall"]).arg(wheel);
+    for partner in PARTNERS {
+        let mut fetch = install(&python);
+        fetch.arg(partner);
+        let _ = succeed(fetch);
+    }
+    let mut install = install(&python);
+    install
+        .args(["--no-deps", "--force-reinstall"])
+        .arg(wheel(&python)?);
     succeed(install)?;
     let mut outcome = pytest(&python)?;
+    upstream(&python, &mut outcome)?;
     let mut types = module(&python, &["mypy", "--strict", "-p", "holdlock"]);
     types
         .arg("--cache-dir")
@@ -51,8 +60,8 @@ fn package() -> PathBuf {
     root().join("crates/holdlock-python")
 }
 
-/// The virtual environment's interpreter, with the tools; or why there is none.
-fn environment() -> Done<PathBuf> {
+/// The virtual environment's interpreter, with these tools; or why there is none.
+fn environment(tools: &[&str]) -> Done<PathBuf> {
     let place = target_directory().join("python");
     let python = place.join("bin/python");
     let works = |program: &Path, arguments: &[&str]| {
@@ -75,30 +84,25 @@ fn environment() -> Done<PathBuf> {
             return Err("python3 -m venv failed".into());
         }
     }
-    println!("$ pip install {}", TOOLS.join(" "));
-    let mut fetch = vec![
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ];
-    fetch.extend(TOOLS);
-    if works(&python, &fetch) {
-        Ok(python)
-    } else {
-        Err("pip cannot fetch the tools from PyPI".into())
-    }
+    let mut fetch = install(&python);
+    fetch.args(tools);
+    succeed(fetch).map_err(|_| "pip cannot fetch the tools from PyPI".to_owned())?;
+    Ok(python)
+}
+
+fn install(python: &Path) -> Command {
+    let quiet = ["--quiet", "--disable-pip-version-check"];
+    let mut install = module(python, &["pip", "install"]);
+    install.args(quiet);
+    install
 }
 
 /// Builds the wheel, and returns where it is.
 fn wheel(python: &Path) -> Done<PathBuf> {
     let wheels = target_directory().join("wheels");
     let _ = std::fs::remove_dir_all(&wheels);
-    let mut build = module(
-        python,
-        &["maturin", "build", "--quiet", "--release", "--locked"],
-    );
+    let mut build = module(python, &["maturin", "build", "--quiet", "--locked"]);
+    build.args(["--profile", "wheel"]);
     build.arg("--interpreter").arg(python);
     build.arg("--out").arg(&wheels);
     succeed(build)?;
@@ -134,6 +138,24 @@ fn pytest(python: &Path) -> Done<Outcome> {
     })
 }
 
+/// filelock's own tests, with holdlock in its place.
+fn upstream(python: &Path, outcome: &mut Outcome) -> Done {
+    let mut run = command(python);
+    run.arg("tests/upstream/run.py");
+    println!("$ {}", words(&run));
+    let output = run
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("run.py: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    outcome.passed += number_before(&text, " passed");
+    outcome.failed += u32::from(!output.status.success());
+    let skipped = text.lines().filter(|line| line.starts_with("SKIPPED "));
+    outcome.skipped.extend(skipped.map(str::to_owned));
+    Ok(())
+}
+
 fn pyright(python: &Path, outcome: &mut Outcome) -> Done {
     let mut check = module(python, &["pyright", "--pythonpath"]);
     check.arg(python).env("PYRIGHT_PYTHON_IGNORE_WARNINGS", "1");
@@ -157,12 +179,17 @@ fn pyright(python: &Path, outcome: &mut Outcome) -> Done {
     }
 }
 
-/// `python -m …`, in the package's folder, where the sources cannot be imported by accident.
+/// `python -m …`
 fn module(python: &Path, arguments: &[&str]) -> Command {
+    let mut command = command(python);
+    command.arg("-m").args(arguments);
+    command
+}
+
+/// Python in the package's folder, where the sources cannot be imported by accident.
+fn command(python: &Path) -> Command {
     let mut command = Command::new(python);
     command
-        .arg("-m")
-        .args(arguments)
         .current_dir(package())
         .env_remove("PYTHONPATH")
         .env("PYTHONDONTWRITEBYTECODE", "1")

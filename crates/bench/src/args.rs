@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cases::{self, Case};
 
 pub(crate) const HELP: &str = "\
-holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH]
+holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR]
 
 Cases (all of them when none is named):
   cycle      uncontended lock and unlock, file kept open
@@ -21,11 +21,14 @@ Cases (all of them when none is named):
              s6-setlock, lckdo: time, system calls, memory while waiting, hand-off
   inspect    who holds what, with 500 processes and up to 10 000 locks: `holdlock who`,
              `holdlock list` and the library's call against lslocks
+  python     the Python module against filelock, portalocker, fasteners and fcntl.flock
 
-  --quick          fewer samples, about 40 seconds in all; else about 4 minutes
+  --quick          fewer samples, about 80 seconds in all; else about 7 minutes
   --json           the results as one JSON document
   --holdlock PATH  the command for the case `cli`; otherwise the one built
                    with the profile dist, or beside this program
+  --python DIR     the Python packages for the case `python`, a directory each;
+                   `cargo xtask bench` installs them
 
 The lock files are in a fresh directory under TMPDIR. A goal that is missed is
 reported and does not change the exit status; a broken exclusion does.
@@ -41,6 +44,7 @@ pub(crate) struct Args {
     pub(crate) quick: bool,
     pub(crate) json: bool,
     pub(crate) holdlock: Option<PathBuf>,
+    pub(crate) python: Option<PathBuf>,
 }
 
 pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command, String> {
@@ -49,6 +53,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
         quick: false,
         json: false,
         holdlock: None,
+        python: None,
     };
     while let Some(word) = words.next() {
         match word.to_str() {
@@ -58,6 +63,10 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
             Some("--holdlock") => {
                 let path = words.next().ok_or("--holdlock needs a path")?;
                 args.holdlock = Some(path.into());
+            }
+            Some("--python") => {
+                let path = words.next().ok_or("--python needs a path")?;
+                args.python = Some(path.into());
             }
             _ => {
                 let case = cases::ALL.iter().find(|case| word == case.name);

@@ -3,7 +3,7 @@
 //! machine does meets all of them alike.
 //!
 //! ```text
-//! holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH]
+//! holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR]
 //! ```
 
 mod args;
@@ -38,6 +38,8 @@ struct Bench {
     quick: bool,
     /// The command `holdlock`, where `--holdlock` named it.
     holdlock: Option<PathBuf>,
+    /// Where the Python packages are, where `--python` named it.
+    python: Option<PathBuf>,
 }
 
 impl Bench {
@@ -74,6 +76,7 @@ fn measure(args: &Args) -> Outcome<ExitCode> {
         dir: dir.path().to_owned(),
         quick: args.quick,
         holdlock: args.holdlock.clone(),
+        python: args.python.clone(),
     };
     let machine = machine::Machine::look(&bench.dir, args.quick);
     if !args.json {

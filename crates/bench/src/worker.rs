@@ -27,10 +27,17 @@ impl Worker {
     /// Starts a worker on a lock file. To be called in the main thread, since
     /// the worker dies with the thread that started it.
     pub(crate) fn start(job: &str, peer: Peer, path: &Path, more: &[&str]) -> Outcome<Worker> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args([MARK, &std::process::id().to_string(), job, &peer.name()])
-            .arg(path)
-            .args(more)
+        Worker::spawn(
+            Command::new(std::env::current_exe()?)
+                .args([MARK, &std::process::id().to_string(), job, &peer.name()])
+                .arg(path)
+                .args(more),
+        )
+    }
+
+    /// Starts another program that goes by lines.
+    pub(crate) fn spawn(command: &mut Command) -> Outcome<Worker> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

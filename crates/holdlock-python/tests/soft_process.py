@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +10,11 @@ from types import TracebackType
 from from_pypi import environment
 
 SCRIPT = '''
-import importlib, os, sys
+import fcntl, importlib, os, sys
 package = importlib.import_module(sys.argv[1])
 lock = getattr(package, sys.argv[3])(sys.argv[2], thread_local=False)
-witness = sys.argv[2] + ".witness"
+# Who is inside says so by a lock of the kernel, which cannot be left behind.
+witness = os.open(os.path.dirname(sys.argv[2]), os.O_RDONLY)
 for line in sys.stdin:
     word, *rest = line.split()
     answer = "ok"
@@ -26,8 +26,8 @@ for line in sys.stdin:
         elif word == "hammer":
             for _ in range(int(rest[0])):
                 with lock:
-                    os.close(os.open(witness, os.O_CREAT | os.O_EXCL))
-                    os.unlink(witness)
+                    fcntl.flock(witness, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(witness, fcntl.LOCK_UN)
     except package.Timeout:
         answer = "timeout"
     except BaseException as error:
@@ -76,10 +76,13 @@ class SoftProcess:
         self.tell("release")
         assert self.answer() == "ok"
 
-    def die(self) -> None:
-        """Is killed, and buried."""
-        self.process.send_signal(signal.SIGKILL)
+    def die(self) -> str:
+        """Is killed, and buried; returns what it had still said."""
+        assert self.process.stdout is not None
+        self.process.kill()
+        said = self.process.stdout.read()
         self.process.wait()
+        return said
 
     def __enter__(self) -> SoftProcess:
         return self

@@ -44,13 +44,17 @@ from filelock import FileLock, SoftFileLock, Timeout, UnixFileLock
 from filelock._error import Timeout as hidden
 from filelock._api import BaseFileLock, AcquireReturnProxy
 from filelock._soft import SoftFileLock as soft
+from filelock._read_write import ReadWriteLock
 from filelock._unix import UnixFileLock as unix, has_fcntl
+from filelock.asyncio import AsyncFileLock, AsyncSoftFileLock
 from filelock.version import version
 import filelock._api
 assert FileLock is holdlock.FileLock is UnixFileLock is unix
 assert Timeout is hidden is holdlock.Timeout
 assert soft is SoftFileLock is holdlock.SoftFileLock
 assert filelock._api.BaseFileLock is holdlock.BaseFileLock
+assert AsyncFileLock is filelock.AsyncFileLock is holdlock.AsyncFileLock
+assert ReadWriteLock is filelock.ReadWriteLock is holdlock.ReadWriteLock
 assert importlib.util.find_spec("filelock") is not None
 assert filelock.__version__ == version == filelock.version
 assert [int(part) for part in version.split(".")] > [4]

@@ -7,6 +7,7 @@ mod handoff;
 mod identity;
 mod inspect;
 mod processes;
+mod python;
 mod threads;
 mod try_lock;
 mod waiters;
@@ -35,6 +36,7 @@ pub(crate) const ALL: &[Case] = &[
     case("waiters", waiters::run),
     case("deadline", deadline::run),
     case("cli", cli::run),
+    case("python", python::run),
     // The last: to read /proc/locks slows other lock calls down for a while.
     case("inspect", inspect::run),
 ];

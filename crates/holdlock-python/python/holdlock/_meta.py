@@ -28,6 +28,7 @@ class FileLockMeta(ABCMeta):
     _lifetime_supported: bool
     #: What the constructor's ``thread_local`` is if nothing is said.
     _thread_local_default: bool
+    _singletons: WeakValueDictionary[str, Any]
 
     if not TYPE_CHECKING:
 
@@ -45,7 +46,20 @@ class FileLockMeta(ABCMeta):
                 _check(cls, options)
                 if options.get("is_singleton"):
                     return _singleton(cls, lock_file, options)
+                _check_mode(cls, options)
             return ABCMeta.__call__(cls, lock_file, **options)
+
+    @property
+    def _instances(cls) -> WeakValueDictionary[str, Any]:
+        """The living singletons of exactly this class, by path."""
+        found: WeakValueDictionary[str, Any] | None = cls.__dict__.get("_singletons")
+        if found is None:
+            from weakref import WeakValueDictionary
+
+            found = WeakValueDictionary()
+            cls._singletons = found
+            _classes.append(cls)
+        return found
 
 
 def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
@@ -56,8 +70,6 @@ def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
             _options.blocking(value)
         elif name == "poll_interval":
             options[name] = _options.interval(value)
-        elif name == "mode":
-            _options.mode(value, cls.__name__)
         elif name == "thread_local":
             options[name] = _options.thread_local(value)
         elif name == "lifetime":
@@ -68,28 +80,23 @@ def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
             _options.one_of(name, value, _CLOSE_POLICIES)
 
 
+def _check_mode(cls: FileLockMeta, options: dict[str, Any]) -> None:
+    if "mode" in options:
+        _options.mode(options["mode"], cls.__name__)
+
+
 _making = RLock()
 #: The classes that have singletons.
 _classes: list[FileLockMeta] = []
 
 
-def _singletons(cls: FileLockMeta) -> WeakValueDictionary[str, Any]:
-    """The living singletons of exactly this class, by path."""
-    found: WeakValueDictionary[str, Any] | None = cls.__dict__.get("_instances")
-    if found is None:
-        from weakref import WeakValueDictionary
-
-        found = cls._instances = WeakValueDictionary()  # type: ignore[attr-defined]
-        _classes.append(cls)
-    return found
-
-
 def _singleton(cls: FileLockMeta, lock_file: Any, options: dict[str, Any]) -> Any:
     key = _options.canonical(lock_file)
     with _making:
-        singletons = _singletons(cls)
+        singletons = cls._instances
         there = singletons.get(key)
         if there is None:
+            _check_mode(cls, options)
             there = singletons[key] = ABCMeta.__call__(cls, lock_file, **options)
             return there
     differing = []
@@ -120,7 +127,8 @@ def _after_fork_in_child() -> None:
     _making = RLock()
     # A child has singletons of its own: what the parent holds could not be acquired there.
     for cls in _classes:
-        del cls._instances  # type: ignore[attr-defined]
+        del cls._singletons
     _classes.clear()
+
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

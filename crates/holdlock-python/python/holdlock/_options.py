@@ -84,12 +84,16 @@ def limit(timeout: Any, may_wait: bool) -> float:
     return -1.0 if number < 0 or number == math.inf else number
 
 
+#: What is said to who writes it as an older filelock did.
+SPELLING = "use poll_interval instead of poll_intervall"
+
+
 def request(
     timeout: Any, poll_interval: Any, poll_intervall: Any, may_wait: Any, stored: tuple[Any, ...]
 ) -> tuple[float, float]:
     """The limit and the interval of one request, from its arguments and the lock's settings."""
     if poll_intervall is not None:
-        warnings.warn("poll_intervall is spelled poll_interval", DeprecationWarning, stacklevel=2)
+        warnings.warn(SPELLING, DeprecationWarning, stacklevel=2)
         poll_interval = poll_intervall
     waits = blocking(stored[1] if may_wait is None else may_wait)
     pause = stored[2] if poll_interval is None else interval(poll_interval)

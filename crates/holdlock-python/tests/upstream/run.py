@@ -7,8 +7,8 @@ almost throughout. They come from the source distribution on PyPI. ``expected_fa
 the tests that may fail, each with the reason; a failure that is not listed fails the run, and so
 does a listed one that passes: the list may only shrink.
 
-Run it with the Python of a virtual environment that has holdlock installed; what else the tests
-need is installed there. Without PyPI it says SKIPPED and succeeds.
+Run it with a Python that has holdlock and pip; what the tests need besides comes from PyPI into a
+directory beside them. Without PyPI it says SKIPPED and succeeds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,9 +29,6 @@ SHA256 = "18c57ee915c7ec61cff0ecf7f0f869936c7c30191bb0cf406f1341778d0834e1"
 
 def main() -> int:
     """Returns the exit status."""
-    if sys.prefix == sys.base_prefix:
-        print("run this with the Python of a virtual environment: it installs test tools there")
-        return 2
     try:
         import holdlock
     except ImportError as error:
@@ -38,7 +36,7 @@ def main() -> int:
         return 2
     print(f"holdlock {holdlock.__version__} in place of {RELEASE}")
     cache = _cache()
-    if not (_tools() and _source(cache)):
+    if not (_tools(cache) and _source(cache)):
         return 0
     outcomes = _run(cache)
     return 1 if outcomes is None else _judge(outcomes, _expected())
@@ -60,16 +58,16 @@ def _pip(*arguments: str) -> bool:
     return result.returncode == 0
 
 
-def _tools() -> bool:
-    """Whether pytest and its plugins are there, or could be installed."""
-    from importlib import metadata
-
-    wanted = (HERE / "requirements.txt").read_text(encoding="utf-8").split()
-    try:
-        for requirement in wanted:
-            metadata.version(requirement.partition(">")[0])
-    except metadata.PackageNotFoundError:
-        return _pip("install", "-r", str(HERE / "requirements.txt"))
+def _tools(cache: Path) -> bool:
+    """Whether pytest and its plugins are in the cache, or could be installed there."""
+    wanted = HERE / "requirements.txt"
+    installed = cache / "tools" / "requirements.txt"
+    if installed.exists() and installed.read_bytes() == wanted.read_bytes():
+        return True
+    shutil.rmtree(installed.parent, ignore_errors=True)
+    if not _pip("install", "--target", str(installed.parent), "-r", str(wanted)):
+        return False
+    installed.write_bytes(wanted.read_bytes())
     return True
 
 
@@ -85,11 +83,14 @@ def _source(cache: Path) -> bool:
     if found != SHA256:
         archive.unlink()
         raise SystemExit(f"{archive.name} from PyPI is not the one this list was made for: {found}")
+    tests = cache / "tests"
+    shutil.rmtree(tests, ignore_errors=True)
+    tests.mkdir()
     with tarfile.open(archive) as tar:
         for member in tar.getmembers():
             # Only the tests: their package is not to be importable by accident.
             if member.isfile() and member.name.startswith(f"{RELEASE}/tests/"):
-                target = cache / Path(member.name).name
+                target = tests / Path(member.name).name
                 content = tar.extractfile(member)
                 if content is not None:
                     target.write_bytes(content.read())
@@ -101,14 +102,13 @@ def _run(cache: Path) -> dict[str, str] | None:
     report = cache / "outcomes.json"
     report.unlink(missing_ok=True)
     environment = dict(os.environ, HOLDLOCK_UPSTREAM_OUTCOMES=str(report))
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(HERE), environment.get("PYTHONPATH")])
-    )
+    path = [str(HERE), str(cache / "tools"), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
     ours = cache / "pytest.ini"  # so that no other configuration is found
     ours.write_text("[pytest]\ntimeout = 120\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-p", "in_place_of_filelock", "-c", str(ours)]
-    command += ["--rootdir", str(cache), "-q", "-p", "no:cacheprovider", "--tb=short"]
-    command += ["--continue-on-collection-errors", str(cache)]
+    command += ["--rootdir", str(cache / "tests"), "-q", "-p", "no:cacheprovider", "--tb=short"]
+    command += ["--continue-on-collection-errors", str(cache / "tests")]
     log = cache / "pytest.log"
     with log.open("w", encoding="utf-8") as output:
         subprocess.run(command, cwd=cache, env=environment, stdout=output, stderr=output)

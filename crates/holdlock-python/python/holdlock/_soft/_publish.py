@@ -20,19 +20,25 @@ from ._owner import this_process
 _WRITE_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-def publish(path: str, mode: int, *, exact: bool) -> int | None:
+def publish(path: str, mode: int, *, exact: bool, lock: str | None = None) -> int | None:
     """Puts this process's marker at ``path``; None if something is there already.
 
-    ``exact`` is whether the mode was asked for, so that the umask is not to thin it out. The
-    descriptor that comes back is open for writing and close-on-exec.
+    ``exact`` is whether the mode was asked for, so that the umask is not to thin it out; ``lock``
+    what errors name, if not ``path``. The descriptor that comes back is open for writing and
+    close-on-exec.
     """
     mode &= ~_WRITE_OF_OTHERS
-    descriptor = _nameless(path, mode)
-    if descriptor is not None:
-        published = _filled(descriptor, mode, exact=exact, name_it=lambda: _name(descriptor, path))
-        if published is not None:
-            return descriptor if published else None
-    return _publish_by_another_name(path, mode, exact=exact)
+    try:
+        descriptor = _nameless(path, mode)
+        if descriptor is not None:
+            published = _filled(
+                descriptor, mode, exact=exact, name_it=lambda: _name(descriptor, path)
+            )
+            if published is not None:
+                return descriptor if published else None
+        return _publish_by_another_name(path, mode, exact=exact)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, lock or path) from None
 
 
 def _nameless(path: str, mode: int) -> int | None:
@@ -44,7 +50,7 @@ def _nameless(path: str, mode: int) -> int | None:
         # Linux before 3.11 ignores O_TMPFILE and finds a directory, which cannot be written.
         if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             return None
-        raise _about(error, path) from None
+        raise
 
 
 def _name(descriptor: int, path: str) -> bool | None:
@@ -57,21 +63,20 @@ def _name(descriptor: int, path: str) -> bool | None:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.EXDEV, errno.EPERM):
             return None  # no /proc; or no links on this file system: then the other way says so
-        raise _about(error, path) from None
+        raise
     return True
 
 
 def _publish_by_another_name(path: str, mode: int, *, exact: bool) -> int | None:
     aside = f"{path}.new.{os.getpid()}.{os.urandom(8).hex()}"
-    descriptor = create(aside, mode, path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(aside, flags, mode)
 
     def name_it() -> bool:
         try:
             os.link(aside, path)
         except FileExistsError:
             return False
-        except OSError as error:
-            raise _about(error, path) from None
         return True
 
     try:
@@ -86,7 +91,7 @@ def _filled(
     """Fills a new marker and names it; without a name the descriptor is closed."""
     named: bool | None = False
     try:
-        fill(descriptor, mode, exact=exact)
+        _fill(descriptor, mode, exact=exact)
         named = name_it()
         return named
     finally:
@@ -94,19 +99,10 @@ def _filled(
             os.close(descriptor)
 
 
-def create(name: str, mode: int, path: str) -> int:
-    """Creates the file ``name``, which is to become the marker at ``path``."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(name, flags, mode & ~_WRITE_OF_OTHERS)
-    except OSError as error:
-        raise _about(error, path) from None
-
-
-def fill(descriptor: int, mode: int, *, exact: bool) -> None:
+def _fill(descriptor: int, mode: int, *, exact: bool) -> None:
     """Gives a new marker its mode and its text."""
     if exact:
-        os.fchmod(descriptor, mode & ~_WRITE_OF_OTHERS)
+        os.fchmod(descriptor, mode)
     text = encode(this_process())
     if os.write(descriptor, text) != len(text):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -165,9 +161,3 @@ def read(path: str) -> tuple[int, bytes]:
     except BaseException:
         os.close(descriptor)
         raise
-
-
-def _about(error: OSError, path: str) -> OSError:
-    """The same error, naming the lock instead of an auxiliary name."""
-    return OSError(error.errno, error.strerror, path)
-

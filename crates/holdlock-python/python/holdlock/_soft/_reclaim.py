@@ -24,7 +24,7 @@ import time
 from . import _kernel
 from ._marker import RELEASED, Owner, decode
 from ._owner import is_dead
-from ._publish import create, fill, read
+from ._publish import publish, read
 
 #: How often a wrong exchange is undone; each time somebody else was quicker by a few system calls.
 _ATTEMPTS = 2000
@@ -75,10 +75,11 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> int | None:
     aside = f"{path}.break.{os.getpid()}.{os.urandom(16).hex()}"
-    ours = create(aside, mode, path)
+    ours = publish(aside, mode, exact=exact, lock=path)
+    if ours is None:
+        return None
     taken = False
     try:
-        fill(ours, mode, exact=exact)
         _kernel.exchange(aside, path)
         if _is_at(aside, judged):
             os.unlink(aside)

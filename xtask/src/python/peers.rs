@@ -1,0 +1,33 @@
+//! The module and its peers, each in a directory of its own: two releases of one package
+//! cannot be in one environment.
+
+use std::path::PathBuf;
+
+use super::{BUILDERS, environment, install, succeed, wheel};
+use crate::dist::target_directory;
+use crate::run::Done;
+
+/// Directories, and what pip installs there; without a version the newest.
+const PEERS: [(&str, &str); 4] = [
+    ("filelock", "filelock"),
+    ("filelock-3.20.3", "filelock==3.20.3"),
+    ("portalocker", "portalocker"),
+    ("fasteners", "fasteners"),
+];
+
+/// Builds and installs them all; returns the directory above. Needs PyPI.
+pub(crate) fn peers() -> Done<PathBuf> {
+    let python = environment(&BUILDERS)?;
+    let place = target_directory().join("python-peers");
+    let _ = std::fs::remove_dir_all(&place);
+    let built = wheel(&python)?;
+    let ours = ("holdlock", built.to_string_lossy());
+    let theirs = PEERS.map(|(directory, package)| (directory, package.into()));
+    for (directory, package) in theirs.into_iter().chain([ours]) {
+        let mut fetch = install(&python);
+        fetch.arg("--target").arg(place.join(directory));
+        fetch.arg(&*package);
+        succeed(fetch)?;
+    }
+    Ok(place)
+}
