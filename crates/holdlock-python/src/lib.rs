@@ -22,6 +22,7 @@ mod cancel;
 mod error;
 mod fork;
 mod lock;
+mod log;
 mod process;
 mod proxy;
 mod state;

@@ -6,12 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use holdlock::{FileLock, LockOptions, Mode};
+use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::asker::{Asker, Task};
 use crate::cancel::CancelToken;
 use crate::error::{self, Failure};
+use crate::log::{self, Event};
 use crate::process::Process;
 use crate::proxy::AcquireReturnProxy;
 use crate::state::{Attempt, Settings, Shared, Threads, Trouble};
@@ -135,9 +137,12 @@ impl NativeLock {
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         thread::enter(slf.py())?;
         let made = slf.get().made()?;
-        if !made.acquire_at_once(slf, None)? {
-            made.acquire(slf, None, made.shared.settings(), None, None)?;
-        }
+        made.told(slf, |made| {
+            if !made.acquire_at_once(slf, None)? {
+                made.acquire(slf, None, made.shared.settings(), None, None)?;
+            }
+            Ok(())
+        })?;
         Ok(slf.clone())
     }
 
@@ -150,7 +155,7 @@ impl NativeLock {
     ) -> PyResult<()> {
         let _ = (kind, traceback);
         let made = slf.get().made()?;
-        let Err(failure) = made.shared.release(false, Asker::Thread) else {
+        let Err(failure) = made.leave(slf, false) else {
             return Ok(());
         };
         let error = Failure::from(failure).raise(slf.py(), &made.name);
@@ -206,9 +211,12 @@ impl NativeLock {
             };
         }
         let mode = shared.map(mode_of);
-        if !made.acquire_at_once(slf, mode)? {
-            made.acquire(slf, mode, settings, cancel_check, cancel)?;
-        }
+        made.told(slf, |made| {
+            if !made.acquire_at_once(slf, mode)? {
+                made.acquire(slf, mode, settings, cancel_check, cancel)?;
+            }
+            Ok(())
+        })?;
         Ok(AcquireReturnProxy::new(slf.clone().into_any().unbind()))
     }
 
@@ -217,8 +225,7 @@ impl NativeLock {
     #[pyo3(signature = (force=false))]
     fn release(slf: &Bound<'_, Self>, force: bool) -> PyResult<()> {
         let made = slf.get().made()?;
-        made.shared
-            .release(force, Asker::Thread)
+        made.leave(slf, force)
             .map_err(|trouble| Failure::from(trouble).raise(slf.py(), &made.name))
     }
 
@@ -463,6 +470,41 @@ impl Made {
         self.shared.attempt(shared.map(mode_of), Asker::of(task))
     }
 
+    /// Acquires, and lets the debug log know.
+    #[inline]
+    fn told(
+        &self,
+        slf: &Bound<'_, NativeLock>,
+        acquire: impl FnOnce(&Made) -> PyResult<()>,
+    ) -> PyResult<()> {
+        if !log::is_wanted(slf.py()) || self.shared.counter() > 0 {
+            return acquire(self);
+        }
+        log::say(slf.as_any(), Event::Attempt);
+        let acquired = acquire(self);
+        match &acquired {
+            Ok(()) => log::say(slf.as_any(), Event::Acquired),
+            Err(error) if error.is_instance_of::<PyTimeoutError>(slf.py()) => {
+                log::say(slf.as_any(), Event::Timeout);
+            }
+            Err(_) => {}
+        }
+        acquired
+    }
+
+    /// Releases, and lets the debug log know.
+    #[inline]
+    fn leave(&self, slf: &Bound<'_, NativeLock>, force: bool) -> Result<(), Trouble> {
+        let last = |count| count == 1 || (force && count > 0);
+        if !log::is_wanted(slf.py()) || !last(self.shared.counter()) {
+            return self.shared.release(force, Asker::Thread);
+        }
+        log::say(slf.as_any(), Event::Release);
+        self.shared.release(force, Asker::Thread)?;
+        log::say(slf.as_any(), Event::Released);
+        Ok(())
+    }
+
     /// Takes the lock if it is free, without any detour. False: the long way has to be gone.
     #[inline]
     fn acquire_at_once(&self, slf: &Bound<'_, NativeLock>, mode: Option<Mode>) -> PyResult<bool> {
@@ -485,7 +527,7 @@ impl Made {
     ) -> PyResult<()> {
         let py = slf.py();
         let taken = self
-            .take(py, mode, settings, cancel_check, cancel)
+            .take(slf, mode, settings, cancel_check, cancel)
             .map_err(|failure| failure.raise(py, &self.name))?;
         if taken && self.hook {
             self.call_hook(slf)
@@ -497,12 +539,13 @@ impl Made {
     /// True: taken anew.
     fn take(
         &self,
-        py: Python<'_>,
+        slf: &Bound<'_, NativeLock>,
         mode: Option<Mode>,
         settings: Settings,
         cancel_check: Option<Bound<'_, PyAny>>,
         cancel: Option<Bound<'_, CancelToken>>,
     ) -> Result<bool, Failure> {
+        let py = slf.py();
         let lock = self.opened(py)?;
         let held = match self.shared.attempt(mode, Asker::Thread)? {
             Some(Attempt::Again) => return Ok(false),
@@ -525,6 +568,7 @@ impl Made {
             cancel_check,
             poll_interval: seconds(settings.poll_interval).unwrap_or_default(),
         };
+        log::say(slf.as_any(), Event::Waiting);
         wait::wait(py, &self.shared, &lock, &terms)
     }
 
@@ -547,12 +591,23 @@ impl Made {
         if let Ok(mode) = u32::try_from(self.mode) {
             options = options.mode(mode);
         }
+        // As open() says it.
+        if self.name.is_empty() {
+            return Err(Failure::Raised(error::os_error(
+                libc::ENOENT,
+                "No such file or directory",
+                &self.name,
+            )));
+        }
+        if self.name.as_encoded_bytes().contains(&0) {
+            return Err(Failure::Raised(PyValueError::new_err("embedded null byte")));
+        }
         let lock = options.open(&self.path)?;
         // It could be locked, but nobody means that.
         if is_directory(&self.path) {
             return Err(Failure::Raised(error::os_error(
                 libc::EISDIR,
-                "a directory cannot be a lock file",
+                "Is a directory, which cannot be a lock file",
                 &self.name,
             )));
         }

@@ -1,8 +1,6 @@
-"""lock(), unlock(), locked: the interface of the script from which all this began."""
+"""lock(), unlock(), locked: the plain interface."""
 
 import os
-import subprocess
-import sys
 
 from conftest import until, waits
 
@@ -50,53 +48,3 @@ def test_lock_waits_for_another_process(path, child):
         )
         until(lambda: waits(path, other.pid))
     other.expect("mine")
-
-
-#: Three processes go in and out three times each, and say so before and after they yield.
-EXPERIMENT = """
-import multiprocessing, random, sys, time
-from holdlock import FileLock
-
-def work(lock, name):
-    for _ in range(3):
-        with lock:
-            out(f"+[{name}]")
-            time.sleep(random.random() / 100)
-            out(f"-[{name}]")
-            time.sleep(random.random() / 100)
-
-def out(line):
-    with open(sys.argv[2], "a") as file:  # the two terminals, side by side
-        file.write(line + "\\n")
-    print(line, flush=True)
-
-if __name__ == "__main__":
-    multiprocessing.set_start_method(sys.argv[4])
-    lock = FileLock(sys.argv[1])
-    names = [f"{sys.argv[3]}{number}" for number in (1, 2, 3)]
-    workers = [multiprocessing.Process(target=work, args=[lock, name]) for name in names]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-"""
-
-
-def test_two_terminals_at_once_are_in_order(path, tmp_path):
-    script = tmp_path / "experiment.py"
-    script.write_text(EXPERIMENT)
-    for method in ("fork", "spawn", "forkserver"):
-        both = tmp_path / f"{method}.txt"
-        terminals = [
-            subprocess.Popen(
-                [sys.executable, script, path, both, name, method],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for name in "ab"
-        ]
-        outputs = [terminal.communicate()[0].split() for terminal in terminals]
-        for lines in (*outputs, both.read_text().split()):
-            for entered, left in zip(lines[::2], lines[1::2]):
-                assert entered[0] == "+" and left == "-" + entered[1:]
-        assert [len(lines) for lines in outputs] == [18, 18]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Callable
 
-from . import _async_library, _async_wait, _options
+from . import _async_library, _async_wait, _log, _options
 from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
 from ._file_lock import FileLock, WindowsFileLock
 
@@ -126,10 +126,13 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         limit, pause = _options.request(timeout, poll_interval, None, blocking, stored)
         record = _async_wait.current()
         task = None if self.is_thread_local() else record
+        if not self.is_locked:
+            _log.debug(_log.ATTEMPT, self, self.lock_file)
         taken = self._take_at_once(shared, limit != 0, task)
         if taken is None:
             if limit < 0:
                 _async_wait.refuse_deadlock(self, record)
+            _log.debug(_log.WAITING, self, self.lock_file)
             taken = await _async_wait.take(
                 self,
                 shared,
@@ -140,6 +143,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
                 cancel=cancel,
             )
         if taken:
+            _log.debug(_log.ACQUIRED, self, self.lock_file)
             if record is not None:
                 _async_wait.note(self, record)
             if self._on_acquired is not None:
@@ -165,7 +169,12 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         Does not wait. Of a lock that is not held: nothing.
         """
         task = None if self.is_thread_local() else _async_wait.current()
+        last = self.is_locked and (force or self.lock_counter == 1)
+        if last:
+            _log.debug(_log.RELEASE, self, self.lock_file)
         self._leave(force, task)
+        if last:
+            _log.debug(_log.RELEASED, self, self.lock_file)
 
     # The bases' order has the blocking ones first.
     lock = BaseAsyncFileLock.lock

@@ -14,7 +14,7 @@ import warnings
 from _thread import RLock, _local, get_ident
 from abc import abstractmethod
 
-from . import _options
+from . import _log, _options
 from ._errors import Cancelled, Deadlock, Timeout
 from ._meta import FileLockMeta
 from ._native import AcquireReturnProxy
@@ -154,17 +154,25 @@ class BaseFileLock(metaclass=FileLockMeta):
             )
         context = self._context
         if poll_intervall is not None:
-            warnings.warn(
-                "poll_intervall is spelled poll_interval", DeprecationWarning, stacklevel=2
-            )
+            warnings.warn(_options.SPELLING, DeprecationWarning, stacklevel=2)
             poll_interval = poll_intervall
         may_wait = _options.blocking(context.blocking if blocking is None else blocking)
         pause = context.poll_interval if poll_interval is None else _options.interval(poll_interval)
         limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
         began = time.monotonic()
-        if not self._attempt(context):
+        if not self._attempt_told(context):
             self._wait(context, pause, limit, began, may_wait, cancel_check)
         return AcquireReturnProxy(self)
+
+    def _attempt_told(self, context: FileLockContext) -> bool:
+        """One attempt, of which the debug log hears."""
+        held = context.lock_file_fd is not None
+        if not held:
+            _log.debug(_log.ATTEMPT, self, context.lock_file)
+        taken = self._attempt(context)
+        if taken and not held:
+            _log.debug(_log.ACQUIRED, self, context.lock_file)
+        return taken
 
     def _attempt(self, context: FileLockContext) -> bool:
         """One attempt, in which the threads that share the lock take turns."""
@@ -230,14 +238,17 @@ class BaseFileLock(metaclass=FileLockMeta):
         try:
             while True:
                 if not may_wait:
+                    _log.debug(_log.FAILED, self, context.lock_file)
                     raise self._timeout()
                 if cancel_check is not None and cancel_check():
                     raise Cancelled(self.lock_file)
                 left = began + limit - time.monotonic() if limit >= 0 else 1e9
                 if limit >= 0 and left <= 0:
+                    _log.debug(_log.TIMEOUT, self, context.lock_file)
                     raise self._timeout()
+                _log.debug(_log.WAITING, self, context.lock_file)
                 self._pause(min(pause, left) if cancel_check else left, pause)
-                if self._attempt(context):
+                if self._attempt_told(context):
                     return
         finally:
             context.acquiring.discard(me)
@@ -288,7 +299,9 @@ class BaseFileLock(metaclass=FileLockMeta):
         if context.lock_counter > 1 and not force:
             context.lock_counter -= 1
             return
+        _log.debug(_log.RELEASE, self, context.lock_file)
         self._give_back(context)
+        _log.debug(_log.RELEASED, self, context.lock_file)
 
     def _give_back(self, context: FileLockContext) -> None:
         try:

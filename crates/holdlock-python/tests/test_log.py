@@ -1,0 +1,78 @@
+"""The debug log has filelock's messages, and costs nothing where nobody listens."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from holdlock import FileLock, SoftFileLock, Timeout
+
+KINDS = pytest.mark.parametrize("kind", [FileLock, SoftFileLock])
+
+
+@pytest.fixture
+def said(caplog):
+    """What was logged for a lock, without its name and path."""
+    caplog.set_level(logging.DEBUG, logger="filelock")
+
+    def messages(lock, path):
+        return [
+            record.getMessage().replace(f" {id(lock)}", "").replace(f" on {path}", "")
+            for record in caplog.records
+            if record.name == "filelock" and str(id(lock)) in record.getMessage()
+        ]
+
+    return messages
+
+
+@KINDS
+def test_a_section(kind, path, said):
+    lock = kind(path)
+    with lock, lock:
+        pass
+    assert said(lock, path) == [
+        "Attempting to acquire lock",
+        "Lock acquired",
+        "Attempting to release lock",
+        "Lock released",
+    ]
+
+
+@KINDS
+def test_a_wait(kind, path, said, child):
+    holder = child(
+        f"import sys, holdlock; lock = holdlock.{kind.__name__}({path!r}); lock.acquire();"
+        "print('held'); sys.stdin.readline()"
+    )
+    holder.expect("held")
+    lock = kind(path)
+    with pytest.raises(Timeout):
+        lock.acquire(timeout=0.01)
+    heard = said(lock, path)
+    assert heard[0] == "Attempting to acquire lock"
+    assert "Lock not acquired, waiting for it ..." in heard
+    assert heard[-1] == "Timeout on acquiring lock"
+
+
+def test_a_level_that_changes_is_noticed(path, said):
+    lock = FileLock(path)
+    logging.getLogger("filelock").setLevel(logging.INFO)
+    with lock:
+        pass
+    assert said(lock, path) == []
+    logging.getLogger("filelock").setLevel(logging.DEBUG)
+    with lock:
+        pass
+    assert len(said(lock, path)) == 4
+
+
+def test_logging_is_not_imported_for_it(path):
+    program = """
+import sys
+from holdlock import FileLock
+with FileLock(sys.argv[1]):
+    pass
+assert "logging" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program, path], check=True)
