@@ -140,6 +140,7 @@ fn end(worker: &mut Child) {
 /// A worker: runs until it is killed. Half of its threads use one lock object
 /// together, the others have one each.
 pub fn work(removal: Removal, shared: bool, fair: bool, threads: u32, directory: &Path) {
+    crate::sys::die_with_parent();
     let witness = Witness::open(&directory.join("witness"));
     let path = directory.join("lock");
     let open = || {

@@ -65,7 +65,7 @@ fn fair_sections_exclude_each_other_while_some_are_killed() {
 #[test]
 fn deletion_on_release_by_everybody_never_lets_two_in() {
     let scratch = Scratch::in_memory();
-    must_hold(trial(&scratch, Removal::OnRelease, 100_000));
+    must_hold(trial(&scratch, Removal::OnRelease, 50_000));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn deletion_on_release_of_shared_locks_never_lets_two_in() {
 #[test]
 fn holders_that_remove_rename_or_replace_the_file_never_let_two_in() {
     let scratch = Scratch::in_memory();
-    must_hold(trial(&scratch, Removal::Adversary, 100_000));
+    must_hold(trial(&scratch, Removal::Adversary, 40_000));
 }
 
 #[test]

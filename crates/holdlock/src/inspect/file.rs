@@ -58,7 +58,7 @@ fn read(wanted: impl Fn(&Entry) -> bool, place: Option<Place>) -> io::Result<Tab
     let began = Instant::now();
     let mut source = Source::open()?;
     let mut table = source.read(&wanted)?;
-    if has_it(&table) && !table.again || place.is_none() && !table.torn {
+    if has_it(&table) && !table.again || !source.has_more(&table)? {
         return Ok(table);
     }
     for reads in 2.. {

@@ -22,7 +22,7 @@ pub(crate) fn look(path: &Path, kind: Kind) -> io::Result<Snapshot> {
         return Ok(Snapshot::default());
     };
     let wanted = |entry: &Entry| entry.place.device() == device && entry.kind.meets(kind);
-    Ok(among(path, whole_table::read(wanted)?, wanted))
+    Ok(among(path, whole_table::read_quickly(wanted)?, wanted))
 }
 
 /// Those among the files of these entries, which are of the same device.

@@ -14,13 +14,20 @@ const READS: u32 = 3;
 /// What is wanted of the whole table. While others lock and release, a read in pieces misses some
 /// files: those that another read has are added. What was released by then is noticed later.
 pub(super) fn read(wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
-    let Table {
-        mut entries,
-        torn,
-        mut text,
-        ..
-    } = source::read(&wanted)?;
-    if torn {
+    let table = source::read(&wanted)?;
+    complete(table, wanted)
+}
+
+/// The same where it is done often: of a table in one piece, a lock with a long queue may be
+/// missed.
+pub(super) fn read_quickly(wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
+    let table = source::read_quickly(&wanted)?;
+    complete(table, wanted)
+}
+
+fn complete(table: Table, wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
+    let (mut entries, mut text) = (table.entries, table.text);
+    if table.torn {
         for _ in 1..READS {
             let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
             let more = source::read(|entry| wanted(entry) && !known.contains(&entry.place))?;
