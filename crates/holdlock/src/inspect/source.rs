@@ -49,13 +49,6 @@ pub(crate) fn read(mut wanted: impl FnMut(&Entry) -> bool) -> io::Result<Table> 
     Ok(table)
 }
 
-/// The same, at half the cost: a lock with a long queue may be passed over.
-pub(crate) fn read_quickly(wanted: impl FnMut(&Entry) -> bool) -> io::Result<Table> {
-    let mut source = Source::open()?;
-    source.settle()?;
-    source.read(wanted)
-}
-
 /// /proc/locks.
 ///
 /// When nobody has read it for some milliseconds, the kernel first lets all lock calls under way
@@ -109,7 +102,7 @@ impl Source {
     }
 
     /// Lets the kernel make its buffer large enough for the longest queue.
-    fn settle(&mut self) -> io::Result<()> {
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
         self.file.seek(BEYOND).map(drop)
     }
 

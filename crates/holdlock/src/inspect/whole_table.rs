@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use super::place::Place;
-use super::source::{self, Table};
+use super::source::{Source, Table};
 use super::table::Entry;
 
 /// How often a table that comes in pieces is read.
@@ -14,27 +14,39 @@ const READS: u32 = 3;
 /// What is wanted of the whole table. While others lock and release, a read in pieces misses some
 /// files: those that another read has are added. What was released by then is noticed later.
 pub(super) fn read(wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
-    let table = source::read(&wanted)?;
-    complete(table, wanted)
+    let mut source = Source::open()?;
+    let table = source.read(&wanted)?;
+    if source.has_more(&table)? {
+        return complete(source, table, wanted);
+    }
+    Ok(table.entries)
 }
 
 /// The same where it is done often: of a table in one piece, a lock with a long queue may be
 /// missed.
 pub(super) fn read_quickly(wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
-    let table = source::read_quickly(&wanted)?;
-    complete(table, wanted)
+    let mut source = Source::open()?;
+    source.settle()?;
+    let table = source.read(&wanted)?;
+    if table.torn {
+        return complete(source, table, wanted);
+    }
+    Ok(table.entries)
 }
 
-fn complete(table: Table, wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
+fn complete(
+    mut source: Source,
+    table: Table,
+    wanted: impl Fn(&Entry) -> bool,
+) -> io::Result<Vec<Entry>> {
     let (mut entries, mut text) = (table.entries, table.text);
-    if table.torn {
-        for _ in 1..READS {
-            let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
-            let more = source::read(|entry| wanted(entry) && !known.contains(&entry.place))?;
-            entries.extend(more.entries);
-            if std::mem::replace(&mut text, more.text) == more.text {
-                break;
-            }
+    for _ in 1..READS {
+        let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
+        let is_new = |entry: &Entry| wanted(entry) && !known.contains(&entry.place);
+        let more = source.read_with_care(is_new)?;
+        entries.extend(more.entries);
+        if std::mem::replace(&mut text, more.text) == more.text {
+            break;
         }
     }
     Ok(entries)
