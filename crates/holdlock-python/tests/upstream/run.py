@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,7 @@ def _run(cache: Path) -> dict[str, str] | None:
     ours.write_text("[pytest]\ntimeout = 120\n", encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-p", "in_place_of_filelock", "-c", str(ours)]
     command += ["--rootdir", str(cache / "tests"), "-q", "-p", "no:cacheprovider", "--tb=short"]
+    command += ["-rs"]
     command += ["--continue-on-collection-errors", str(cache / "tests")]
     log = cache / "pytest.log"
     with log.open("w", encoding="utf-8") as output:
@@ -117,6 +119,8 @@ def _run(cache: Path) -> dict[str, str] | None:
         print("pytest did not get to its end")
         return None
     print(f"its output: {log}")
+    for number, reason in re.findall(r"^SKIPPED \[(\d+)\] \S+: (.*)$", log.read_text("utf-8"), re.M):
+        print(f"SKIPPED {number} of filelock's own tests: {reason}")
     return dict(json.loads(report.read_text(encoding="utf-8")))
 
 
