@@ -41,9 +41,14 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn ours() -> Bench {
         let bench = Bench::new();
-        // A copy, because the build directory may be closed to others.
-        let program = bench.root.join("bin/holdlock");
-        fs::copy(env!("CARGO_BIN_EXE_holdlock"), &program).unwrap();
+        // A copy, because the build directory may be closed to others. By another process: a
+        // descriptor of ours that is open for writing would be inherited by what other tests start
+        // just now, and make the program "busy".
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_holdlock"))
+            .arg(bench.root.join("bin/holdlock"))
+            .status();
+        assert!(copied.unwrap().success());
         symlink("holdlock", bench.root.join("bin/flock")).unwrap();
         bench
     }
