@@ -9,20 +9,34 @@ use crate::bench::{Bench, end_of};
 
 #[test]
 fn a_waiter_needs_no_more_memory_than_util_linux() {
-    let Some(theirs) = Bench::util_linux() else {
+    if Bench::util_linux().is_none() {
         crate::say("SKIPPED a_waiter_needs_no_more_memory_than_util_linux: flock is not installed");
         return;
+    }
+    // The middle of a few: the kernel maps more or less around what is used, as the file happens to
+    // lie in its cache.
+    let middle = |bench: fn() -> Option<Bench>| {
+        let mut all: Vec<_> = (0..5).filter_map(|_| Some(waiting(&bench()?))).collect();
+        all.sort_unstable();
+        all[all.len() / 2]
     };
-    let (ours, theirs) = (waiting(&Bench::ours()), waiting(&theirs));
+    let ours = middle(|| Some(Bench::ours()));
+    let theirs = middle(Bench::util_linux);
+    // The promise is about the program as it is installed, static and optimised: what is shared
+    // counts in proportion then, too. It is run with the flags of `cargo xtask dist`, and --release.
+    let installed = cfg!(all(target_feature = "crt-static", not(debug_assertions)));
+    let limit = if installed {
+        theirs.0
+    } else {
+        theirs.0 * 5 / 4
+    };
     assert!(
-        ours.0 <= theirs.0,
+        ours.0 <= limit,
         "{} kB resident, util-linux {}",
         ours.0,
         theirs.0
     );
-    // What is shared counts in proportion, so that this is about the program as it is installed:
-    // static and optimised. It is run with the flags of `cargo xtask dist`, and --release.
-    if cfg!(all(target_feature = "crt-static", not(debug_assertions))) {
+    if installed {
         assert!(
             ours.1 <= theirs.1,
             "{} kB in proportion, util-linux {}",
