@@ -1,12 +1,12 @@
 //! Reading /proc/locks, so that nothing is missed that was there all the time.
 //!
-//! The kernel fills a buffer of one page, lock by lock, each with all that wait for it, and
-//! goes on at the *number* of the next lock with the next read. If a lock before that was released
-//! meanwhile, the next one has that number no more, and is passed over. That can befall each lock at which
-//! a read happens to begin; but nearly always the one with a long queue, because there a read
-//! ends: it does not fit behind the others. (Each waiter is indented by one more
-//! than the one before it, so some forty of them take a page, two thousand two megabytes.) Measured,
-//! with others busy on other files: missed every other time and more.
+//! The kernel fills a buffer of one page, lock by lock, each with all that wait for it, and goes
+//! on at the *number* of the next lock with the next read. If a lock before that was released
+//! meanwhile, the next one has that number no more, and is passed over. That can befall each lock
+//! at which a read happens to begin; but most of all the one with a long queue, because there a
+//! read ends: it does not fit behind the others. (Each waiter is indented by one more than the one
+//! before it, so some forty of them take a page, two thousand two megabytes.) Measured, with
+//! others busy on other files: missed every other time and more.
 //!
 //! * A *seek* goes over all of the table without letting go of it, begins anew each time
 //!   that the buffer has to grow, and leaves it large enough for the longest queue.
