@@ -1,16 +1,19 @@
 //! From a request to a held lock: past the gate, through the kernel's queue, and
 //! on the file that is at the path.
 
+use std::cell::Cell;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::gate::{Alone, Entry, Gate, Owner, Passed};
+use crate::inspect::Place;
 use crate::lock::FileLock;
-use crate::open::{self, LockFile, Opened};
+use crate::open::{self, Leased, LockFile, Opened};
 use crate::orphan;
-use crate::sys::file::{self, Access, Patience};
+use crate::release;
+use crate::sys::file::{self, Access, Identity, Patience};
 use crate::turn::{self, Turn};
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::waiter_thread;
@@ -22,8 +25,10 @@ use crate::{Conflict, Error, Family, Mode, Request, registry};
 /// process that is found there every time holds it for good.
 const ORPHAN_LOOKS: u32 = 5;
 const ORPHAN_WAIT: Duration = Duration::from_millis(200);
-/// Attempts to open or create a file which others create and remove meanwhile.
+/// A request without a limit ends after so many attempts to open or create the file, and so much
+/// time: then something else is wrong than that others create and remove it meanwhile.
 const OPEN_ATTEMPTS: u32 = 1000;
+const OPEN_TIME: Duration = Duration::from_secs(10);
 
 impl FileLock {
     /// Takes the lock for `owner`. Returns the locked file.
@@ -55,17 +60,20 @@ impl FileLock {
                 .enter(entry, wait, |file| {
                     drop(self.unlock(gate, file, Mode::Exclusive))
                 })
-                .map_err(|stop| self.stopped(stop, mode, wait, gate.file().as_deref()))?;
+                .map_err(|stop| {
+                    let identity = gate.file().map(|file| file.identity());
+                    self.stopped(stop, mode, wait, identity)
+                })?;
             match passed {
                 Passed::Alone(alone) => return self.take_alone(gate, alone, mode, owner, wait),
                 Passed::Joined(joined) => {
                     if !joined.check
-                        || joined.file.is_current() && self.may_join(&joined.file, mode)
+                        || joined.file.is_intact() && self.may_join(&joined.file, mode)
                     {
                         return Ok(joined.file);
                     }
-                    // The others hold a file that is not at the path any more, or have to let
-                    // somebody in first: wait until they are out.
+                    // The others hold a file that is no longer at the path, or have lost it, or
+                    // have to let somebody in first: wait until they are out.
                     let _ = self.leave(gate, &joined.file, mode, owner);
                     join = false;
                 }
@@ -94,14 +102,15 @@ impl FileLock {
         if alone.kept
             && let Some(file) = &alone.file
         {
-            if mode == Mode::Exclusive && (!alone.check || file.is_current()) {
-                if alone.check {
-                    gate.checked(file);
-                }
+            // The holder before may have removed the file or closed its descriptor, and with that
+            // lost the lock, however short it was inside.
+            if mode == Mode::Exclusive && file.is_intact() {
                 inside.stay();
                 return Ok(file.clone());
             }
-            let _ = file::unlock(file.as_fd(), self.options.family);
+            if file.is_ours() {
+                let _ = file::unlock(file.as_fd(), self.options.family);
+            }
         }
         let file = self.lock_in_kernel(gate, alone.file, mode, wait)?;
         gate.taken();
@@ -131,20 +140,20 @@ impl FileLock {
                     file
                 }
             };
-            let file = match self.lock_this(gate, file, mode, wait)? {
-                Locked::Yes(file) => file,
+            match self.lock_this(gate, file, mode, wait)? {
+                Locked::Yes(file) if file.is_current() => return Ok(file),
+                // Somebody removed, renamed or replaced it before we had the lock. Unlock before
+                // closing: a child may have inherited the description.
+                Locked::Yes(file) => drop(file::unlock(file.as_fd(), self.options.family)),
                 Locked::Again(file) => {
                     next = Some(file);
                     continue;
                 }
-            };
-            if file.is_current() {
-                return Ok(file);
+                Locked::Closed => {}
             }
-            // Somebody removed, renamed or replaced it before we had the lock. Unlock before
-            // closing: a child may have inherited the description.
-            let _ = file::unlock(file.as_fd(), self.options.family);
             gate.set_file(None);
+            wait.again()
+                .map_err(|stop| self.stopped(stop, mode, wait, None))?;
         }
     }
 
@@ -162,12 +171,16 @@ impl FileLock {
                 file::file_system(file.as_fd())
             })
         };
-        let stopped =
-            |stop, wait: &Wait<'_>, file: &LockFile| self.stopped(stop, mode, wait, Some(file));
+        let identity = file.identity();
+        let stopped = |stop, wait: &Wait<'_>| self.stopped(stop, mode, wait, Some(identity));
+        // Before anything is done to it: the number may be another file's by now.
+        if !file.is_ours() {
+            return Ok(Locked::Closed);
+        }
         // Kept until the lock is ours, or the request ends.
         let _turn = match self.turn(gate, &file, mode, wait) {
             Ok(turn) => turn,
-            Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait, &file)),
+            Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait)),
             Err(KernelError::Io(error)) => return Err(self.system("queueing for the lock", error)),
         };
         match file::lock(file.as_fd(), family, mode, Patience::Never) {
@@ -187,16 +200,17 @@ impl FileLock {
             }
             Err(error) => return Err(failed(error)),
         }
-        let stopped = |stop, wait: &Wait<'_>| stopped(stop, wait, &file);
         if !wait.may_sleep() {
             return Err(stopped(Stop::Busy, wait));
         }
-        if registry::held_by_this_thread(file.identity, family, mode, gate) {
+        if registry::held_by_this_thread(identity, family, mode, gate) {
             return Err(stopped(Stop::Deadlock, wait));
         }
         wait.begin().map_err(|stop| stopped(stop, wait))?;
         let sleep = || file::lock(file.as_fd(), family, mode, Patience::Sleep);
         match wait.kernel(None, sleep) {
+            // A descriptor that was closed meanwhile is told to be locked, and is not.
+            Ok(KernelWait::Locked) if !file.is_ours() => Ok(Locked::Closed),
             Ok(KernelWait::Locked) => Ok(Locked::Yes(file)),
             Ok(KernelWait::NoSignals | KernelWait::Capped) => {
                 let locked =
@@ -227,19 +241,26 @@ impl FileLock {
         }
         let family = self.options.family;
         Turn::come(file, mode, wait, |mode| {
-            registry::held_by_this_thread(file.identity, family, mode, gate)
+            registry::held_by_this_thread(file.identity(), family, mode, gate)
         })
     }
 
     /// Opens the lock file, or creates it after making sure that nobody holds
     /// the lock on a removed file of that name.
     fn open_file(&self, mode: Mode, wait: &mut Wait<'_>) -> Result<LockFile, Error> {
+        let began = Instant::now();
+        let mut attempts = 0;
         let mut looks = 0;
         let mut last = None;
-        for _ in 0..OPEN_ATTEMPTS {
+        loop {
             match self.try_open().map_err(|error| self.cannot_open(error))? {
                 TryOpen::File(file) => return self.if_fit(file),
                 TryOpen::Raced => {}
+                TryOpen::Leased(leased) => {
+                    if let Some(file) = self.outwait_lease(&leased, mode, wait)? {
+                        return self.if_fit(file);
+                    }
+                }
                 TryOpen::Orphan(orphan) => {
                     let who = Some((orphan.holder.pid, orphan.place));
                     looks = if who == last { looks + 1 } else { 0 };
@@ -249,14 +270,49 @@ impl FileLock {
                     }
                 }
             }
+            wait.again()
+                .map_err(|stop| self.stopped(stop, mode, wait, None))?;
+            attempts += 1;
+            if attempts >= OPEN_ATTEMPTS && began.elapsed() > OPEN_TIME {
+                return Err(self.cannot_open(io::Error::other(
+                    "it is created and removed again and again by others",
+                )));
+            }
         }
-        Err(self.cannot_open(io::Error::other(
-            "it is created and removed again and again by others",
-        )))
+    }
+
+    /// Waits until another process has given its lease on the file back. None: look again.
+    fn outwait_lease(
+        &self,
+        leased: &Leased,
+        mode: Mode,
+        wait: &mut Wait<'_>,
+    ) -> Result<Option<LockFile>, Error> {
+        let opened = Cell::new(None);
+        let waited = wait.begin().map_err(KernelError::Stop).and_then(|()| {
+            wait.kernel(None, || {
+                opened.set(Some(leased.open(&self.name)?));
+                Ok(())
+            })
+        });
+        match waited {
+            Ok(KernelWait::Locked) => return Ok(opened.take()),
+            Err(KernelError::Stop(stop)) => {
+                return Err(self.stopped(stop, mode, wait, leased.identity()));
+            }
+            // Signals cannot be used, or /proc is missing: look now and then.
+            Ok(KernelWait::NoSignals | KernelWait::Capped) | Err(KernelError::Io(_)) => {}
+        }
+        wait.nap()
+            .map_err(|stop| self.stopped(stop, mode, wait, leased.identity()))?;
+        Ok(None)
     }
 
     /// The file, if locks on it can be as they are asked for.
     pub(crate) fn if_fit(&self, file: LockFile) -> Result<LockFile, Error> {
+        if self.options.delete_on_release {
+            release::may_be_deleted(&file).map_err(|error| self.cannot_open(error))?;
+        }
         let unfit = self
             .options
             .fair
@@ -276,15 +332,30 @@ impl FileLock {
     pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
         // A shared OFD lock needs reading only, but one descriptor serves for both modes.
         let writable = self.options.family == Family::Ofd || self.options.fair;
-        if let Opened::File(file) = open::open_existing(&self.name, writable)? {
-            return Ok(TryOpen::File(file));
+        match open::open_existing(&self.name, writable)? {
+            Opened::File(file) => return Ok(TryOpen::File(file)),
+            Opened::Leased(leased) => return Ok(TryOpen::Leased(leased)),
+            Opened::Missing => {}
         }
         if let Some(orphan) = orphan::find(&self.name.path, self.options.family) {
             return Ok(TryOpen::Orphan(orphan));
         }
         match open::create(&self.name, &self.options, writable) {
             Ok(file) => Ok(TryOpen::File(file)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(TryOpen::Raced),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(TryOpen::Raced)
+            }
+            // Somebody removed the directory that was created just now.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && self.options.create_parents =>
+            {
+                Ok(TryOpen::Raced)
+            }
             Err(error) => Err(error),
         }
     }
@@ -303,13 +374,18 @@ impl FileLock {
             Family::Flock => Access::Read,
             Family::Ofd => Access::ReadWrite,
         };
-        let waited = match (wait.begin(), file::open(&orphan.door, access, true)) {
-            (Err(stop), _) => Err(KernelError::Stop(stop)),
-            // Exclusive, also for a shared request: until nobody at all holds the removed file.
-            (Ok(()), Ok(door)) => wait.kernel(Some(until), || {
-                file::lock(door.as_fd(), family, Mode::Exclusive, Patience::Sleep)
-            }),
-            (Ok(()), Err(error)) => Err(KernelError::Io(error)),
+        let is_it = |fd: BorrowedFd<'_>| Place::of_open(fd).is_ok_and(|it| it == orphan.place);
+        let waited = match wait.begin() {
+            Err(stop) => Err(KernelError::Stop(stop)),
+            Ok(()) => match open::open_removed(&self.name, &orphan.door, access, is_it) {
+                // The holder has closed it, or opened something else by that number: look again.
+                Ok(None) => return Ok(true),
+                // Exclusive, also for a shared request: until nobody at all holds the removed file.
+                Ok(Some(door)) => wait.kernel(Some(until), || {
+                    file::lock(door.as_fd(), family, Mode::Exclusive, Patience::Sleep)
+                }),
+                Err(error) => Err(KernelError::Io(error)),
+            },
         };
         match waited {
             Ok(KernelWait::Locked | KernelWait::Capped) => Ok(true),
@@ -338,11 +414,10 @@ impl FileLock {
         stop: Stop,
         mode: Mode,
         wait: &Wait<'_>,
-        file: Option<&LockFile>,
+        identity: Option<Identity>,
     ) -> Error {
         let path = &self.name.path;
         let waited = wait.waited();
-        let identity = file.map(|file| file.identity);
         match stop {
             Stop::Busy => Error::WouldBlock(Box::new(Conflict::new(path, mode, waited, identity))),
             Stop::TimedOut => {
@@ -393,6 +468,8 @@ enum Locked {
     Yes(Arc<LockFile>),
     /// Not yet: try this file, which may be open for writing now.
     Again(Arc<LockFile>),
+    /// Other code of this process has closed the descriptor.
+    Closed,
 }
 
 /// What an attempt to open the lock file came to.
@@ -400,6 +477,7 @@ pub(crate) enum TryOpen {
     File(LockFile),
     /// Another process was quicker at creating or removing it.
     Raced,
+    Leased(Leased),
     Orphan(orphan::Orphan),
 }
 

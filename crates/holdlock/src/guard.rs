@@ -1,9 +1,10 @@
 //! Guards: proof of holding the lock.
 
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
@@ -11,6 +12,7 @@ use crate::acquire::Inside;
 use crate::gate::Owner;
 use crate::lock::FileLock;
 use crate::open::LockFile;
+use crate::release;
 use crate::sys::file::{self, Patience};
 use crate::sys::fork;
 use crate::wait::Wait;
@@ -96,6 +98,39 @@ macro_rules! guard_methods {
                 self.held.release()
             }
 
+            /// Gives the lock to the processes that this one will start: returns a descriptor that
+            /// carries it, which children of fork inherit and which stays open in programs that
+            /// are executed.
+            ///
+            /// The lock is held until every process that has the descriptor has closed it or has
+            /// ended, or until one of them unlocks it with flock(2). Nobody looks whether the lock file
+            /// stays at its path, nor deletes it. For this process's [`FileLock`] it is from now
+            /// on another's lock.
+            ///
+            /// A program that locks and then becomes a daemon hands the lock over first, and keeps
+            /// the descriptor for as long as it lives:
+            ///
+            /// ```
+            /// use holdlock::FileLock;
+            /// # let path = std::env::temp_dir().join(format!("holdlock-doc-hand-{}", std::process::id()));
+            /// # let daemonize = || ();
+            /// let lock = FileLock::open(&path)?;
+            /// let _until_the_end = lock.try_lock()?.hand_over()?;
+            /// daemonize();
+            /// assert!(lock.try_lock().is_err());
+            /// # std::fs::remove_file(&path)?;
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// [`Error::System`] when no descriptor is left (fcntl(2), F_DUPFD), or when this
+            /// process does not hold the lock: in a child of fork, and where other code has closed
+            /// the descriptor. The lock is released then.
+            pub fn hand_over(self) -> Result<OwnedFd, Error> {
+                self.held.hand_over()
+            }
+
             /// Exclusive or shared.
             pub fn mode(&self) -> Mode {
                 self.held.mode
@@ -106,11 +141,12 @@ macro_rules! guard_methods {
                 self.held.lock.path()
             }
 
-            /// Whether the locked file is still the one at the path.
+            /// Whether this guard still excludes everybody who meets at the path.
             ///
-            /// When it is not, somebody has removed, renamed or replaced the lock
-            /// file while we hold it, and others may now lock another file at that
-            /// path. No file lock can prevent that. In a child of fork: false.
+            /// False when somebody has removed, renamed or replaced the lock file while the guard
+            /// holds it: others may now lock another file at that path, which no file lock can
+            /// prevent. False when other code of this process has closed the guard's descriptor,
+            /// and with that released the lock. False in a child of fork, which owns nothing.
             ///
             /// # Errors
             ///
@@ -153,7 +189,9 @@ macro_rules! guard_methods {
         }
 
         /// The descriptor that carries the lock, which is close-on-exec. To unlock or to
-        /// close it behind the guard's back breaks the guard's promise.
+        /// close it behind the guard's back breaks the guard's promise. In a child of fork it is
+        /// a placeholder that can neither be read nor written nor locked (EBADF); for a child
+        /// that is to keep the lock see `hand_over`.
         impl AsFd for $guard {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.held.file.as_fd()
@@ -162,10 +200,11 @@ macro_rules! guard_methods {
 
         impl fmt::Debug for $guard {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct($name)
-                    .field("path", &self.path())
-                    .field("mode", &self.mode())
-                    .finish_non_exhaustive()
+                let mut guard = f.debug_struct($name);
+                guard.field("path", &self.path());
+                guard.field("mode", &self.mode());
+                guard.field("held", &self.held.is_held());
+                guard.finish_non_exhaustive()
             }
         }
     };
@@ -228,12 +267,46 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         }
     }
 
+    /// Whether this process holds the lock, as far as its own descriptor tells.
+    fn is_held(&self) -> bool {
+        self.is_ours() && self.file.is_ours()
+    }
+
+    fn hand_over(self) -> Result<OwnedFd, Error> {
+        let failed = |error| self.lock.system("handing the lock over", error);
+        if !self.is_ours() {
+            return Err(failed(io::Error::other(
+                "this is a child of fork, and the lock is its parent's",
+            )));
+        }
+        if !self.file.is_ours() {
+            return Err(failed(release::closed_by_others()));
+        }
+        let family = self.lock.options.family;
+        if self.mode == Mode::Shared && !self.lock.gate().unshare(self.owner) {
+            // Other threads share this description and will unlock it: take another one.
+            let own = self.file.open_again().map_err(failed)?;
+            file::lock(own.as_fd(), family, Mode::Shared, Patience::Never).map_err(failed)?;
+            return file::inheritable_copy(own.as_fd()).map_err(failed);
+        }
+        let held = self.into_parts();
+        let gate = held.lock.gate();
+        let _inside = Inside { gate };
+        let copy = file::inheritable_copy(held.file.as_fd());
+        if copy.is_err() {
+            let _ = file::unlock(held.file.as_fd(), family);
+        }
+        // Closed without being unlocked: the copy has the lock now.
+        gate.set_file(None);
+        copy.map_err(|error| held.lock.system("handing the lock over", error))
+    }
+
     fn is_current(&self) -> Result<bool, Error> {
         if !self.is_ours() {
             return Ok(false);
         }
         self.file
-            .check_current()
+            .check_intact()
             .map_err(|error| self.lock.system("looking at the path", error))
     }
 
@@ -245,17 +318,17 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         let gate = held.lock.gate();
         let inside = Inside { gate };
         let family = held.lock.options.family;
-        match file::lock(held.file.as_fd(), family, Mode::Shared, Patience::Never) {
-            Ok(()) => {
-                inside.stay();
-                gate.share(held.owner);
-                Ok(held.whole(Mode::Shared))
-            }
-            Err(error) => {
-                let _ = file::unlock(held.file.as_fd(), family);
-                Err(held.lock.system("downgrading", error))
-            }
-        }
+        let converted = if held.file.is_ours() {
+            file::lock(held.file.as_fd(), family, Mode::Shared, Patience::Never)
+                .inspect_err(|_| drop(file::unlock(held.file.as_fd(), family)))
+        } else {
+            gate.set_file(None);
+            Err(release::closed_by_others())
+        };
+        converted.map_err(|error| held.lock.system("downgrading", error))?;
+        inside.stay();
+        gate.share(held.owner);
+        Ok(held.whole(Mode::Shared))
     }
 
     fn upgrade(self, mut limits: Request<'_>) -> Result<(Held<L>, Continuity), Error> {
@@ -274,11 +347,15 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         }
         let inside = Inside { gate };
         let family = held.lock.options.family;
-        let converted = file::lock(held.file.as_fd(), family, Mode::Exclusive, Patience::Never);
+        let ours = held.file.is_ours();
+        let converted = ours
+            && file::lock(held.file.as_fd(), family, Mode::Exclusive, Patience::Never).is_ok();
         let mut continuity = Continuity::Kept;
-        if converted.is_err() {
+        if !converted {
             // flock(2) has given the shared lock up then, OFD has not: be sure of it.
-            let _ = file::unlock(held.file.as_fd(), family);
+            if ours {
+                let _ = file::unlock(held.file.as_fd(), family);
+            }
             continuity = Continuity::Lost;
             let file = Some(held.file.clone());
             limits.mode = Mode::Exclusive;

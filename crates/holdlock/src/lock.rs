@@ -56,8 +56,8 @@ impl FileLock {
     ///
     /// [`Error::Open`] when the file can neither be opened nor created.
     ///
-    /// Blocks only while another process has to give back a lease on the file
-    /// (fcntl(2), F_SETLEASE), and on a network file system whose server is gone.
+    /// Blocks only on a network file system whose server is gone. Where another process has a
+    /// lease on the file (fcntl(2), F_SETLEASE), the first request waits until it is given back.
     pub fn open(path: impl AsRef<Path>) -> Result<FileLock, Error> {
         FileLock::open_with(LockOptions::new(), path.as_ref())
     }
@@ -72,8 +72,8 @@ impl FileLock {
             options,
             gate: ForkCell::new(),
         };
-        // What is wrong with the path should be known now. A file that was removed while held is
-        // a matter for the one who asks for the lock.
+        // What is wrong with the path should be known now. To wait for a holder of a removed file,
+        // or for a lease, is left to the requests, which have their limits.
         if let TryOpen::File(file) = lock.try_open().map_err(|e| lock.cannot_open(e))? {
             lock.gate().set_file(Some(Arc::new(lock.if_fit(file)?)));
         }

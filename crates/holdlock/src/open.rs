@@ -2,16 +2,14 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::LockOptions;
-use crate::sys::clock;
 use crate::sys::file::{self, Access, Identity};
-use crate::sys::fork::LockFd;
+use crate::sys::lock_fd::LockFd;
 
 /// Where processes meet: the path, made absolute once, so that a later chdir(2)
 /// does not make it another lock.
@@ -44,25 +42,56 @@ impl LockName {
 pub(crate) struct LockFile {
     fd: LockFd,
     name: Arc<LockName>,
-    pub(crate) identity: Identity,
     pub(crate) writable: bool,
 }
 
 impl LockFile {
+    /// Enters what `open` opens as a lock file of this name.
+    fn open(
+        name: &Arc<LockName>,
+        writable: bool,
+        open: impl FnOnce() -> io::Result<std::fs::File>,
+    ) -> io::Result<LockFile> {
+        Ok(LockFile {
+            fd: LockFd::open(open)?,
+            name: name.clone(),
+            writable,
+        })
+    }
+
+    /// Which inode was opened.
+    pub(crate) fn identity(&self) -> Identity {
+        self.fd.identity
+    }
+
+    /// Whether the descriptor is still this file. It is not when other code of this process has
+    /// closed it; the number may be another file's by now. False in a child of fork.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.fd.is_ours()
+    }
+
     /// Whether the path still names this file. While it is open its inode
     /// number is not given to another file, so one look at the path is enough.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         self.name
             .identity()
-            .is_ok_and(|there| there == self.identity)
+            .is_ok_and(|there| there == self.identity())
     }
 
-    /// As [`is_current`](LockFile::is_current), for who wants to know of a
-    /// failure other than a missing file.
-    pub(crate) fn check_current(&self) -> io::Result<bool> {
+    /// [`is_ours`](LockFile::is_ours) and [`is_current`](LockFile::is_current): a lock that was
+    /// taken on the descriptor still excludes everybody who meets at the path.
+    #[inline]
+    pub(crate) fn is_intact(&self) -> bool {
+        self.is_ours() && self.is_current()
+    }
+
+    /// As [`is_intact`](LockFile::is_intact), for a caller who wants to know why the path cannot
+    /// be looked at, unless it is that the file is missing.
+    pub(crate) fn check_intact(&self) -> io::Result<bool> {
         match self.name.identity() {
-            Ok(there) => Ok(there == self.identity),
+            Ok(there) => Ok(there == self.identity() && self.is_ours()),
             Err(error)
                 if matches!(
                     error.raw_os_error(),
@@ -75,54 +104,16 @@ impl LockFile {
         }
     }
 
-    /// The nanoseconds of a system call that does next to nothing with the file:
-    /// the least of a few.
-    pub(crate) fn quickest_call(&self) -> u64 {
-        let time = |_| {
-            let before = clock::nanoseconds();
-            let _ = file::touch(self.as_fd());
-            clock::nanoseconds() - before
-        };
-        (0..8).map(time).min().unwrap_or(0)
-    }
-
-    fn open(
-        name: &Arc<LockName>,
-        writable: bool,
-        mut open: impl FnMut() -> io::Result<std::fs::File>,
-    ) -> io::Result<LockFile> {
-        let mut identity = Identity {
-            device: 0,
-            inode: 0,
-        };
-        let fd = LockFd::open(|| {
-            let file = open()?;
-            let metadata = file.metadata()?;
-            identity = Identity {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-            };
-            Ok(file)
-        })?;
-        Ok(LockFile {
-            fd,
-            name: name.clone(),
-            identity,
-            writable,
-        })
-    }
-
     /// The same inode with a description of its own, for a thread that may come
     /// too late with a lock on it.
     pub(crate) fn open_again(&self) -> io::Result<LockFile> {
-        let again = PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_fd().as_raw_fd()));
         let access = if self.writable {
             Access::ReadWrite
         } else {
             Access::Read
         };
         LockFile::open(&self.name, self.writable, || {
-            file::open(&again, access, true)
+            file::open_again(self.as_fd(), access)
         })
     }
 }
@@ -138,6 +129,28 @@ pub(crate) enum Opened {
     File(LockFile),
     /// There is no such file; whoever wants one must create it.
     Missing,
+    /// Another process has a lease on the file: opening it means to wait.
+    Leased(Leased),
+}
+
+/// A regular file on which another process has a lease (fcntl(2), F_SETLEASE). The kernel has
+/// asked that process to give it back, and takes it after fs.lease-break-time (45 s).
+pub(crate) struct Leased {
+    pinned: std::fs::File,
+    access: Access,
+}
+
+impl Leased {
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        file::identity_of(self.pinned.as_fd()).ok()
+    }
+
+    /// Opens the file, and waits until the lease is gone or a signal handler ran.
+    pub(crate) fn open(&self, name: &Arc<LockName>) -> io::Result<LockFile> {
+        LockFile::open(name, self.access != Access::Read, || {
+            file::open_leased(self.pinned.as_fd(), self.access)
+        })
+    }
 }
 
 /// Opens a lock file that exists.
@@ -155,11 +168,14 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writable: bool) -> io::Result<
     };
     let mut first_error = None;
     for &access in attempts {
-        let opened = LockFile::open(name, access != Access::Read, || open_one(name, access));
+        let opened = LockFile::open(name, access != Access::Read, || {
+            file::open(&name.path, access, name.follow)
+        });
         match opened {
             Ok(file) => return Ok(Opened::File(file)),
             Err(error) => match error.raw_os_error() {
                 Some(libc::ENOENT) => return Ok(Opened::Missing),
+                Some(libc::EWOULDBLOCK) => return leased(name, access, error),
                 Some(libc::EACCES | libc::EPERM | libc::EROFS | libc::EISDIR | libc::ETXTBSY) => {
                     first_error.get_or_insert(error);
                 }
@@ -170,19 +186,40 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writable: bool) -> io::Result<
     Err(first_error.unwrap_or_else(|| io::ErrorKind::PermissionDenied.into()))
 }
 
-fn open_one(name: &LockName, access: Access) -> io::Result<std::fs::File> {
-    match file::open(&name.path, access, name.follow) {
-        Err(error) if error.raw_os_error() == Some(libc::EWOULDBLOCK) => {
-            // Somebody has a lease on the file and is told now to give it back, which the kernel
-            // enforces after fs.lease-break-time (45 s). Wait for it, unless this is a FIFO.
-            let metadata = std::fs::metadata(&name.path)?;
-            if metadata.file_type().is_fifo() {
-                return Err(error);
-            }
-            file::open_leased(&name.path, access, name.follow)
-        }
-        other => other,
+/// The file that was not opened at once. `error` where that is for another reason than a lease.
+fn leased(name: &LockName, access: Access, error: io::Error) -> io::Result<Opened> {
+    // The path may name a FIFO by now: what is waited for is what this descriptor holds on to.
+    let pinned = match file::pin(&name.path, name.follow) {
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(Opened::Missing),
+        other => other?,
+    };
+    if pinned.metadata()?.is_file() {
+        Ok(Opened::Leased(Leased { pinned, access }))
+    } else {
+        Err(error)
     }
+}
+
+/// The removed file that a process holds open by this entry of /proc/PID/fd, for reading or for
+/// writing as well; None when something else is there by now.
+///
+/// The entry is another process's, which may put anything there at any time, a device or a FIFO.
+/// So it is looked at without opening it for anything, and what was looked at is what is opened.
+pub(crate) fn open_removed(
+    name: &Arc<LockName>,
+    door: &Path,
+    access: Access,
+    is_it: impl FnOnce(BorrowedFd<'_>) -> bool,
+) -> io::Result<Option<LockFile>> {
+    let pinned = file::pin(door, true)?;
+    let metadata = pinned.metadata()?;
+    if !(metadata.is_file() || metadata.is_dir()) || !is_it(pinned.as_fd()) {
+        return Ok(None);
+    }
+    LockFile::open(name, access != Access::Read, || {
+        file::open_again(pinned.as_fd(), access)
+    })
+    .map(Some)
 }
 
 /// Creates the lock file. `AlreadyExists`: somebody else was first, open that one.
@@ -196,11 +233,19 @@ pub(crate) fn create(
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound && options.create_parents => {
             if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
+                std::fs::create_dir_all(parent).map_err(not_a_directory)?;
             }
             create_at(name, &path, options, writable)
         }
         other => other,
+    }
+}
+
+/// `AlreadyExists` is said of the lock file only.
+fn not_a_directory(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => io::Error::from_raw_os_error(libc::ENOTDIR),
+        _ => error,
     }
 }
 
@@ -217,30 +262,15 @@ fn create_at(
             } else {
                 Access::Read
             };
-            // A retry after a fork must open, not create, what the first attempt has created.
-            let mut created = false;
-            LockFile::open(name, writable, || {
-                if created {
-                    return file::open(path, access, false);
-                }
-                let file = file::create_new(path, access, 0o666)?;
-                created = true;
-                Ok(file)
-            })
+            LockFile::open(name, writable, || file::create_new(path, access, 0o666))
         }
-        Some(mode) => {
-            let mut made = Some(file::create_with_mode(path, mode)?);
-            LockFile::open(name, true, || match made.take() {
-                Some(file) => Ok(file),
-                None => file::open(path, Access::ReadWrite, false),
-            })
-        }
+        Some(mode) => LockFile::open(name, true, || file::create_with_mode(path, mode)),
     }
 }
 
-/// Where a dangling symbolic link points, when links are to be followed: there
-/// the file is created.
-fn final_path(name: &LockName) -> io::Result<PathBuf> {
+/// Where the name leads when symbolic links at its end are to be followed: there a missing file
+/// is created, and from there it is removed.
+pub(crate) fn final_path(name: &LockName) -> io::Result<PathBuf> {
     let mut path = name.path.clone();
     if !name.follow {
         return Ok(path);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::gate::{Gate, Owner};
 use crate::lock::FileLock;
-use crate::open::LockFile;
+use crate::open::{self, LockFile};
 use crate::sys::file::{self, Patience};
 use crate::{Error, Mode};
 
@@ -30,6 +30,11 @@ impl FileLock {
     /// Only for who is alone inside.
     #[inline]
     pub(crate) fn unlock(&self, gate: &Gate, file: &LockFile, mode: Mode) -> Result<(), Error> {
+        if !file.is_ours() {
+            // Nothing is left to unlock, and what has the number now is not ours to touch.
+            gate.set_file(None);
+            return Err(self.system("unlocking", closed_by_others()));
+        }
         let mut deleted = Ok(());
         if self.options.delete_on_release {
             deleted = self.delete(file, mode);
@@ -62,11 +67,33 @@ impl FileLock {
         if !file.is_current() {
             return Ok(()); // what is at the path is not ours to remove
         }
-        match std::fs::remove_file(&self.name.path) {
+        match open::final_path(&self.name).and_then(std::fs::remove_file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.system("deleting the lock file", error))
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// What a release finds whose descriptor is gone.
+pub(crate) fn closed_by_others() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        "other code in this process has closed the descriptor of the lock file, and with that          released the lock; keep such code from closing descriptors that it did not open",
+    )
+}
+
+/// Only an empty regular file may be deleted on release: anything else was not made to be a lock
+/// file.
+pub(crate) fn may_be_deleted(file: &LockFile) -> io::Result<()> {
+    let refused = |what: &str| {
+        let message = format!("{what} is not deleted on release; name a file of its own for the lock");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+    };
+    match file::content_of(file.as_fd())? {
+        file::Content::Empty => Ok(()),
+        file::Content::Data => refused("a file that has content"),
+        file::Content::NotAFile => refused("what is not a regular file"),
     }
 }

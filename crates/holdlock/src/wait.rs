@@ -179,6 +179,8 @@ pub(crate) struct Wait<'r> {
     /// Whose wait, if it is to be looked after.
     lock: Option<&'r FileLock>,
     begun: Option<Begun<'r>>,
+    /// Attempts of a request that is not to wait.
+    attempts: u32,
     /// What the callback panicked with.
     panic: Option<Box<dyn Any + Send>>,
 }
@@ -186,6 +188,8 @@ pub(crate) struct Wait<'r> {
 struct Begun<'r> {
     at: Instant,
     deadline: Option<Instant>,
+    /// The caller knows that the wait has begun.
+    told: bool,
     /// Before the interrupt: that sees to it that no signal is left over.
     watch: Option<Watch>,
     /// None: nothing can end the wait early, or signals cannot be used.
@@ -220,6 +224,7 @@ impl<'r> Wait<'r> {
             mode: request.mode,
             lock: request.notice_deadlocks.then_some(lock),
             begun: None,
+            attempts: 0,
             panic: None,
         }
     }
@@ -237,27 +242,61 @@ impl<'r> Wait<'r> {
 
     /// The lock is not free: starts the clock and tells the caller, once.
     pub(crate) fn begin(&mut self) -> Result<(), Stop> {
-        if self.begun.is_none() {
-            let at = Instant::now();
-            let deadline = match self.limit {
-                Limit::Never => return Err(Stop::Busy),
-                // An instant past the clock's end is for ever.
-                Limit::For(duration) => at.checked_add(duration),
-                Limit::Until(deadline) => Some(deadline),
-                Limit::Forever => None,
-            };
-            self.begun = Some(Begun {
-                at,
-                deadline,
-                interrupt: None,
-                watch: None,
-            });
+        if self.start_clock()? {
             self.tell(Waiting::Began)?;
-            if deadline.is_some() || self.cancel.is_some() {
+            if self.deadline().is_some() || self.cancel.is_some() {
                 self.prepare();
             }
         }
         self.check()
+    }
+
+    /// An attempt has failed because of what others did to the path meanwhile, and the next one
+    /// follows at once. The caller is told nothing, but the request's limit holds.
+    pub(crate) fn again(&mut self) -> Result<(), Stop> {
+        if !self.may_sleep() {
+            self.attempts += 1;
+            return if self.attempts < ATTEMPTS {
+                Ok(())
+            } else {
+                Err(Stop::Busy)
+            };
+        }
+        if self.begun.is_none() {
+            self.begun = Some(self.begun_now());
+        }
+        self.check()
+    }
+
+    /// Whether the caller is to be told now that the wait has begun.
+    fn start_clock(&mut self) -> Result<bool, Stop> {
+        if self.limit == Limit::Never {
+            return Err(Stop::Busy);
+        }
+        let mut begun = match self.begun.take() {
+            Some(begun) => begun,
+            None => self.begun_now(),
+        };
+        let told = std::mem::replace(&mut begun.told, true);
+        self.begun = Some(begun);
+        Ok(!told)
+    }
+
+    fn begun_now(&self) -> Begun<'r> {
+        let at = Instant::now();
+        Begun {
+            at,
+            deadline: match self.limit {
+                Limit::Never => Some(at),
+                // An instant past the clock's end is for ever.
+                Limit::For(duration) => at.checked_add(duration),
+                Limit::Until(deadline) => Some(deadline),
+                Limit::Forever => None,
+            },
+            told: false,
+            interrupt: None,
+            watch: None,
+        }
     }
 
     /// Has the wait looked after, if it can become a long one.
@@ -437,5 +476,7 @@ impl<'r> Wait<'r> {
     }
 }
 
+/// How often a request that is not to wait tries again when others change the path meanwhile.
+const ATTEMPTS: u32 = 100;
 /// How often a cancellation is looked for where no signal can tell of it.
 const BLIND: Duration = Duration::from_millis(10);

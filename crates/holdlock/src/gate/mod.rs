@@ -36,7 +36,7 @@
 //! | here | the word, and going in without waiting |
 //! | `queue` | going in after waiting |
 //! | `leave` | leaving, and turning an exclusive stay into a shared one and back |
-//! | `estate` | how long the kernel's lock is kept, and when its file is checked |
+//! | `estate` | how long the kernel's lock is kept |
 //! | `owner` | who is inside |
 
 mod estate;
@@ -93,8 +93,6 @@ pub(crate) struct Alone {
     pub(crate) file: Option<Arc<LockFile>>,
     /// The kernel's exclusive lock on this file was kept.
     pub(crate) kept: bool,
-    /// It has to be checked that the file is still the one at the path.
-    pub(crate) check: bool,
 }
 
 /// What a thread finds that joined others.
@@ -223,22 +221,17 @@ impl Gate {
     /// What who has just become alone inside finds.
     #[inline]
     fn inherit(&self, kept: bool) -> Alone {
+        self.estate.pass_on(kept);
         Alone {
-            check: self.estate.pass_on(kept),
             kept,
             file: self.file(),
         }
     }
 
-    /// Who is alone inside has taken the kernel's lock, and checked the file.
+    /// The thread that is alone inside has taken the kernel's lock.
     #[inline]
     pub(crate) fn taken(&self) {
         self.estate
             .taken(self.word.load(Ordering::Relaxed) & QUEUED != 0);
-    }
-
-    /// Who is inside on a kept lock has checked the file.
-    pub(crate) fn checked(&self, file: &LockFile) {
-        self.estate.checked(file);
     }
 }

@@ -2,11 +2,12 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::check;
+use super::lock_fd::MARK;
 use crate::{Family, Mode};
 
 /// Which inode: what two names must share to be one lock.
@@ -39,15 +40,49 @@ pub(crate) enum Access {
 /// open(2) of a lock file that exists.
 ///
 /// A FIFO or a device does not hang (O_NONBLOCK) and no terminal becomes the
-/// controlling one (O_NOCTTY); std adds O_CLOEXEC.
+/// controlling one (O_NOCTTY); std adds O_CLOEXEC. A file on which another process has a lease is
+/// `WouldBlock`, and that process is asked to give it back.
 pub(crate) fn open(path: &Path, access: Access, follow: bool) -> io::Result<std::fs::File> {
     options(access, follow, libc::O_NONBLOCK).open(path)
 }
 
-/// As [`open`], but waits until a lease on the file was given back, which
-/// O_NONBLOCK turns into an error. Only for what is known to be a regular file.
-pub(crate) fn open_leased(path: &Path, access: Access, follow: bool) -> io::Result<std::fs::File> {
-    options(access, follow, 0).open(path)
+/// Opens anew what is open already, with a description of its own. Needs /proc.
+pub(crate) fn open_again(fd: BorrowedFd<'_>, access: Access) -> io::Result<std::fs::File> {
+    open(&door(fd), access, true)
+}
+
+/// As [`open_again`], but waits until a lease on the file was given back. `fd` has to be a
+/// [pinned](pin) regular file: to open a FIFO might wait for ever.
+pub(crate) fn open_leased(fd: BorrowedFd<'_>, access: Access) -> io::Result<std::fs::File> {
+    options(access, true, 0).open(door(fd))
+}
+
+fn door(fd: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Another descriptor of the same description, which children of fork keep and which stays open in
+/// programs that are executed.
+pub(crate) fn inheritable_copy(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl with these commands takes no pointers; `fd` is open for the time of the borrow.
+    let copy = unsafe {
+        // Without the mark of descriptors that no child keeps.
+        let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
+        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags & !MARK))?;
+        check(libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD, 3))?
+    };
+    // SAFETY: made just now, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
+/// Holds on to the file that is at `path` now without opening it for anything (O_PATH), which
+/// neither waits nor disturbs anybody.
+pub(crate) fn pin(path: &Path, follow: bool) -> io::Result<std::fs::File> {
+    let nofollow = if follow { 0 } else { libc::O_NOFOLLOW };
+    std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | nofollow)
+        .open(path)
 }
 
 /// Creates a lock file that must not exist yet, with `mode & !umask`.
@@ -67,7 +102,7 @@ fn options(access: Access, follow: bool, flags: libc::c_int) -> std::fs::OpenOpt
     options
         .read(access != Access::Write)
         .write(access != Access::Read)
-        .custom_flags(flags | nofollow | libc::O_NOCTTY);
+        .custom_flags(flags | nofollow | libc::O_NOCTTY | MARK);
     options
 }
 
@@ -87,7 +122,7 @@ pub(crate) fn create_with_mode(path: &Path, mode: u32) -> io::Result<std::fs::Fi
     let unnamed = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
-        .custom_flags(libc::O_TMPFILE | libc::O_NOCTTY)
+        .custom_flags(libc::O_TMPFILE | libc::O_NOCTTY | MARK)
         .mode(0o600)
         .open(parent);
     if let Ok(file) = unnamed {
@@ -242,22 +277,16 @@ pub(crate) fn identity_at(path: &CStr, follow: bool) -> io::Result<Identity> {
             libc::lstat(path.as_ptr(), &mut stat)
         }
     })?;
-    Ok(Identity {
-        device: stat.st_dev,
-        inode: stat.st_ino,
-    })
+    Ok(stat.into())
 }
 
-/// fstat(2), whose answer nobody needs.
-pub(crate) fn touch(fd: BorrowedFd<'_>) -> io::Result<()> {
-    stat_of(fd).map(drop)
-}
-
-fn stat_of(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
+/// Allowed between fork and exec.
+#[inline]
+fn stat_of(number: libc::c_int) -> io::Result<libc::stat> {
     // SAFETY: `stat` is plain data for which all-zero is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: an open descriptor and a valid place for the answer.
-    check(unsafe { libc::fstat(fd.as_raw_fd(), &mut stat) })?;
+    // SAFETY: a valid place for the answer; a number that is not open is EBADF.
+    check(unsafe { libc::fstat(number, &mut stat) })?;
     Ok(stat)
 }
 
@@ -266,21 +295,56 @@ pub(crate) fn device_numbers(device: u64) -> (u32, u32) {
     (libc::major(device), libc::minor(device))
 }
 
-/// Opens a file for nothing but to ask about it (O_PATH): whatever its permissions and its type.
+/// Opens a file for nothing but to ask about it: whatever its permissions and its type.
 pub(crate) fn open_for_name(path: &Path) -> io::Result<std::fs::File> {
-    std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH)
-        .open(path)
+    pin(path, true)
 }
 
 /// The inode of an open file.
+#[inline]
 pub(crate) fn identity_of(fd: BorrowedFd<'_>) -> io::Result<Identity> {
-    let stat = stat_of(fd)?;
-    Ok(Identity {
-        device: stat.st_dev,
-        inode: stat.st_ino,
+    stat_of(fd.as_raw_fd()).map(Identity::from)
+}
+
+/// The inode behind a descriptor's number, if there is one. Allowed between fork and exec.
+pub(super) fn identity_of_number(number: libc::c_int) -> Option<Identity> {
+    stat_of(number).ok().map(Identity::from)
+}
+
+/// What is in an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Nothing: a regular file without a byte.
+    Empty,
+    /// Something: a regular file.
+    Data,
+    /// It is no regular file.
+    NotAFile,
+}
+
+pub(crate) fn content_of(fd: BorrowedFd<'_>) -> io::Result<Content> {
+    let stat = stat_of(fd.as_raw_fd())?;
+    Ok(match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG if stat.st_size == 0 => Content::Empty,
+        libc::S_IFREG => Content::Data,
+        _ => Content::NotAFile,
     })
+}
+
+/// Whether a descriptor's number is that of a regular file, a directory or a block device.
+pub(super) fn is_storage(number: libc::c_int) -> bool {
+    stat_of(number).is_ok_and(|stat| {
+        [libc::S_IFREG, libc::S_IFDIR, libc::S_IFBLK].contains(&(stat.st_mode & libc::S_IFMT))
+    })
+}
+
+impl From<libc::stat> for Identity {
+    fn from(stat: libc::stat) -> Identity {
+        Identity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        }
+    }
 }
 
 /// Whether stat(2) tells other numbers of files on this file system than the kernel's lock

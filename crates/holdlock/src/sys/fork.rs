@@ -1,24 +1,25 @@
 //! Noticing fork(2), and keeping locks out of children.
 //!
-//! A child of fork has copies of our descriptors: an unlock through one would
-//! unlock the parent, and merely keeping one open would keep the lock alive
-//! after the parent's death. So
+//! A child of fork has copies of all descriptors and of all memory, but only the thread that
+//! forked. Three things follow:
 //!
 //! * a **generation** number, different in parent and child, is read from a page
 //!   which the kernel wipes in a child (MADV_WIPEONFORK): no system call;
 //! * a [`ForkCell`] holds one value for each generation, so that a child never
 //!   meets a mutex that was locked by a thread it does not have;
-//! * a [`LockFd`] is entered in a table, and a pthread_atfork handler closes in
-//!   the child all descriptors that are in it.
+//! * a handler of pthread_atfork takes the descriptors of lock files away in the child, before
+//!   fork returns there: see `lock_fd`.
+//!
+//! The handler is registered when the program (or the shared library) is loaded, so that no fork
+//! can be under way at that moment. Nothing here waits for another thread, neither in the handler
+//! nor before: a child that was forked at any moment finds a state in which it can go on.
 //!
 //! A child made by a bare clone(2) or by `_Fork` runs no atfork handlers: it owns
 //! nothing either (the page is wiped), but keeps the descriptors until exec or exit.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+
+use super::lock_fd;
 
 /// The last generation given out along this process's line of ancestors.
 static LAST: AtomicU32 = AtomicU32::new(0);
@@ -50,13 +51,15 @@ fn renew() -> u32 {
     }
 }
 
-/// The page, mapped and registered with fork at the first call.
+/// The page, mapped at the first call.
 fn page() -> &'static AtomicU32 {
     let page = PAGE.load(Ordering::Acquire);
     if !page.is_null() {
         // SAFETY: as in `generation`.
         return unsafe { &*page };
     }
+    // First the handler, then the page: a child that finds a page has run the handler.
+    register();
     const SIZE: usize = 4096;
     // SAFETY: an anonymous private mapping at an address of the kernel's choice.
     let fresh = unsafe {
@@ -70,7 +73,7 @@ fn page() -> &'static AtomicU32 {
         )
     };
     if fresh == libc::MAP_FAILED {
-        // No page to be had: a plain word does, since the atfork handler sets it too.
+        // No page to be had: a plain word does, since the handler sets it too.
         static PLAIN: AtomicU32 = AtomicU32::new(0);
         let plain = std::ptr::from_ref(&PLAIN).cast_mut();
         let _ = PAGE.compare_exchange(
@@ -80,8 +83,8 @@ fn page() -> &'static AtomicU32 {
             Ordering::Acquire,
         );
     } else {
-        // SAFETY: the mapping made above. Kernels before 4.14 refuse the advice; then the atfork
-        // handler alone tells.
+        // SAFETY: the mapping made above. Kernels before 4.14 refuse the advice; then the handler
+        // alone tells.
         unsafe { libc::madvise(fresh, SIZE, libc::MADV_WIPEONFORK) };
         let ours = PAGE.compare_exchange(
             std::ptr::null_mut(),
@@ -94,139 +97,31 @@ fn page() -> &'static AtomicU32 {
             unsafe { libc::munmap(fresh, SIZE) };
         }
     }
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
-    if !REGISTERED.swap(true, Ordering::AcqRel) {
-        // SAFETY: the handlers stay for the life of the process and do only what is allowed
-        // between fork and exec: atomics and close(2).
-        unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
-    }
     // SAFETY: PAGE is not null any more, see `generation`.
     unsafe { &*PAGE.load(Ordering::Acquire) }
 }
 
-/// Even: no fork under way. Grows by two with each fork.
-static FORKS: AtomicU64 = AtomicU64::new(0);
+/// Calls [`register`] when the program, or the shared library that this is part of, is loaded.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = register;
 
-extern "C" fn before() {
-    FORKS.fetch_add(1, Ordering::SeqCst);
-}
-
-extern "C" fn in_parent() {
-    FORKS.fetch_add(1, Ordering::SeqCst);
+/// Registers the handler. Threads that come here at the same time may register it twice, which
+/// does no harm; a thread that waited for another one could wait in vain in a child.
+extern "C" fn register() {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.load(Ordering::Acquire) {
+        // SAFETY: the handler stays for the life of the process, or of the shared library, and
+        // makes only calls that are allowed between fork and exec.
+        let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        REGISTERED.store(failed == 0, Ordering::Release);
+    }
 }
 
 extern "C" fn in_child() {
-    FORKS.store(0, Ordering::SeqCst);
     let fresh = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-    // The child has one thread: nobody else can be between the page and the table.
     page().store(fresh, Ordering::Release);
-    let mut block = Some(&TABLE);
-    while let Some(current) = block {
-        for slot in &current.slots {
-            let entry = slot.swap(0, Ordering::Relaxed);
-            if entry != 0 {
-                // SAFETY: the entry says that this number was one of our lock descriptors at the
-                // moment of the fork, and since then only atfork handlers ran. Its owner in this
-                // process, a `LockFd` of an older generation, will not close it.
-                unsafe { libc::close((entry - 1) as libc::c_int) };
-            }
-        }
-        current.used.store(0, Ordering::Relaxed);
-        block = current.next.get().map(|next| &**next);
-    }
-}
-
-const BLOCK: usize = 126;
-
-/// Our open lock descriptors, each as number + 1; 0 is a free slot.
-struct Block {
-    slots: [AtomicU64; BLOCK],
-    used: AtomicUsize,
-    next: OnceLock<Box<Block>>,
-}
-
-impl Block {
-    const fn new() -> Block {
-        Block {
-            slots: [const { AtomicU64::new(0) }; BLOCK],
-            used: AtomicUsize::new(0),
-            next: OnceLock::new(),
-        }
-    }
-}
-
-static TABLE: Block = Block::new();
-
-/// A descriptor that belongs to the process which opened it, and to no child.
-pub(crate) struct LockFd {
-    fd: Option<OwnedFd>,
-    generation: u32,
-    block: &'static Block,
-    slot: usize,
-}
-
-impl LockFd {
-    /// Opens by `open` and enters the descriptor in the table.
-    ///
-    /// A fork in between would give the child a descriptor which the table does
-    /// not have; then the file is closed and opened again, before it is locked.
-    pub(crate) fn open(mut open: impl FnMut() -> io::Result<std::fs::File>) -> io::Result<LockFd> {
-        let mut patience = 1000;
-        loop {
-            let generation = generation();
-            let forks = FORKS.load(Ordering::SeqCst);
-            let fd = LockFd::enter(OwnedFd::from(open()?), generation);
-            let quiet = forks.is_multiple_of(2) && FORKS.load(Ordering::SeqCst) == forks;
-            if quiet || patience == 0 {
-                return Ok(fd);
-            }
-            patience -= 1;
-            drop(fd);
-            std::thread::sleep(Duration::from_micros(100));
-        }
-    }
-
-    fn enter(fd: OwnedFd, generation: u32) -> LockFd {
-        let entry = fd.as_raw_fd() as u64 + 1;
-        let mut block = &TABLE;
-        loop {
-            if block.used.load(Ordering::Relaxed) < BLOCK {
-                for (slot, place) in block.slots.iter().enumerate() {
-                    let took =
-                        place.compare_exchange(0, entry, Ordering::SeqCst, Ordering::Relaxed);
-                    if took.is_ok() {
-                        block.used.fetch_add(1, Ordering::Relaxed);
-                        return LockFd {
-                            fd: Some(fd),
-                            generation,
-                            block,
-                            slot,
-                        };
-                    }
-                }
-            }
-            block = block.next.get_or_init(|| Box::new(Block::new()));
-        }
-    }
-}
-
-impl AsFd for LockFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_ref().expect("taken out by drop alone").as_fd()
-    }
-}
-
-impl Drop for LockFd {
-    fn drop(&mut self) {
-        if self.generation == generation() {
-            // Out of the table first: once closed, the number may be somebody else's.
-            self.block.slots[self.slot].store(0, Ordering::SeqCst);
-            self.block.used.fetch_sub(1, Ordering::Relaxed);
-        } else if let Some(fd) = self.fd.take() {
-            // Inherited: the atfork handler has closed it already.
-            let _ = fd.into_raw_fd();
-        }
-    }
+    lock_fd::give_up_in_child();
 }
 
 /// A value of which each process has its own: made afresh in a child of fork.

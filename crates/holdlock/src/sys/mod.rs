@@ -12,7 +12,8 @@
 //! | `futex` | sleeping until another thread changes a word |
 //! | `clock` | the monotonic clock |
 //! | `process` | whether a process exists |
-//! | `fork` | noticing fork(2) without a system call; descriptors that no child keeps |
+//! | `fork` | noticing fork(2) without a system call |
+//! | `lock_fd` | descriptors that no child of fork(2) keeps |
 
 #![allow(unsafe_code)]
 
@@ -28,6 +29,7 @@ pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod interrupt;
+pub(crate) mod lock_fd;
 pub(crate) mod process;
 pub(crate) mod signal;
 
