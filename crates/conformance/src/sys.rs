@@ -201,6 +201,107 @@ pub fn fcntl_lock(file: &File, command: i32, kind: i32, bytes: (u64, u64)) -> io
     }
 }
 
+/// Closes every descriptor from `first` on, as programs do that want to get rid of what they
+/// inherited: whoever owns them.
+pub fn close_all_from(first: i32) {
+    // SAFETY: takes no pointers. The callers show what becomes of the owners.
+    unsafe { libc::close_range(first as u32, u32::MAX, 0) };
+}
+
+/// Puts a copy of `file` on a descriptor's number, whoever had it.
+pub fn cover(number: i32, file: &File) {
+    // SAFETY: takes no pointers. The callers show what becomes of the owner.
+    assert_eq!(unsafe { libc::dup2(file.as_raw_fd(), number) }, number);
+}
+
+/// How many of the first hundred descriptors are files below `directory` on which a lock is held, or
+/// comes to be held within some milliseconds. Allocates nothing, so that a child of a process with
+/// threads may ask.
+pub fn locked_descriptors_below(directory: &std::path::Path) -> usize {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = directory.as_os_str().as_bytes();
+    let is_below = |number: &i32| {
+        let mut link = [0; 512];
+        let door = door(*b"/proc/self/fd/00\0\0\0\0\0", *number);
+        // SAFETY: a NUL-terminated string, and a buffer of the length that is told.
+        let length =
+            unsafe { libc::readlink(door.as_ptr().cast(), link.as_mut_ptr().cast(), link.len()) };
+        let link = usize::try_from(length).map_or(&[][..], |length| &link[..length]);
+        let below = link.strip_prefix(directory);
+        below.is_some_and(|name| name.starts_with(b"/"))
+    };
+    let is_locked = |number: &i32| {
+        let door = door(*b"/proc/self/fdinfo/00\0", *number);
+        (0..50).any(|_| {
+            sleep(Duration::from_micros(100));
+            let mut text = [0; 1024];
+            // SAFETY: a NUL-terminated string, a buffer of the length that is told, and our own
+            // descriptor.
+            let length = unsafe {
+                let info = libc::open(door.as_ptr().cast(), libc::O_RDONLY);
+                let length = libc::read(info, text.as_mut_ptr().cast(), text.len());
+                libc::close(info);
+                length
+            };
+            let text = usize::try_from(length).map_or(&[][..], |length| &text[..length]);
+            text.windows(5).any(|part| part == b"lock:")
+        })
+    };
+    (3..100).filter(is_below).filter(is_locked).count()
+}
+
+/// The path with `number` for its two zeros.
+fn door(mut path: [u8; 21], number: i32) -> [u8; 21] {
+    let at = path.iter().position(|byte| *byte == b'0').unwrap_or(0);
+    if number < 10 {
+        path[at] += number as u8;
+        path[at + 1] = 0;
+    } else {
+        path[at] += (number / 10) as u8;
+        path[at + 1] += (number % 10) as u8;
+    }
+    path
+}
+
+/// A mutex that handlers of pthread_atfork take before, and release after each fork.
+static AT_FORK: MutexAtFork =
+    MutexAtFork(std::cell::UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+
+struct MutexAtFork(std::cell::UnsafeCell<libc::pthread_mutex_t>);
+
+// SAFETY: only the functions of pthread touch what is inside.
+unsafe impl Sync for MutexAtFork {}
+
+extern "C" fn lock_at_fork() {
+    // SAFETY: initialised statically.
+    unsafe { libc::pthread_mutex_lock(AT_FORK.0.get()) };
+}
+
+extern "C" fn unlock_at_fork() {
+    // SAFETY: the thread that forked has it.
+    unsafe { libc::pthread_mutex_unlock(AT_FORK.0.get()) };
+}
+
+/// From now on each fork of this process takes a mutex first.
+pub fn take_a_mutex_at_fork() {
+    // SAFETY: the handlers stay for the life of the process.
+    unsafe {
+        libc::pthread_atfork(
+            Some(lock_at_fork),
+            Some(unlock_at_fork),
+            Some(unlock_at_fork),
+        )
+    };
+}
+
+/// Calls `inside` while no fork can begin: with the mutex of [`take_a_mutex_at_fork`].
+pub fn while_forks_wait<T>(inside: impl FnOnce() -> T) -> T {
+    lock_at_fork();
+    let result = inside();
+    unlock_at_fork();
+    result
+}
+
 /// This process is killed when the one that forked it ends.
 pub fn die_with_parent() {
     // SAFETY: takes no pointers.

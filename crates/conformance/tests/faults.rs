@@ -8,6 +8,10 @@ const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
 /// The actor, for whose system calls strace answers as `faults` say.
 fn with_faults(scratch: &Scratch, faults: &[&str]) -> Option<Actor> {
+    with_faults_and(scratch, faults, &[])
+}
+
+fn with_faults_and(scratch: &Scratch, faults: &[&str], options: &[&str]) -> Option<Actor> {
     let works = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status()
@@ -21,7 +25,7 @@ fn with_faults(scratch: &Scratch, faults: &[&str]) -> Option<Actor> {
     for fault in faults {
         command.args(["-e", &format!("inject={fault}")]);
     }
-    command.arg(ACTOR).arg(scratch.lock());
+    command.arg(ACTOR).arg(scratch.lock()).args(options);
     Some(Actor::from_command(command))
 }
 
@@ -129,4 +133,18 @@ fn a_kernel_without_the_wiped_page_still_notices_a_fork() {
         .arg(scratch.lock())
         .status();
     assert!(status.expect("strace").success());
+}
+
+#[test]
+fn deletion_that_fails_is_told_by_release_and_the_lock_is_free_all_the_same() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let fault = "unlink,unlinkat:error=EACCES";
+    let Some(mut actor) = with_faults_and(&scratch, &[fault], &["delete"]) else {
+        return;
+    };
+    actor.must("lock");
+    let message = actor.ask("release");
+    assert!(message.contains("deleting the lock file"), "{message}");
+    Actor::start(ACTOR, &scratch.lock()).must("try");
 }

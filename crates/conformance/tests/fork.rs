@@ -68,6 +68,46 @@ fn timed_waits_and_cancellation_work_in_a_child() {
 }
 
 #[test]
+fn in_a_child_the_guards_descriptor_is_a_placeholder() {
+    scene("placeholder");
+    scene("no-descriptor-left");
+}
+
+#[test]
+fn a_lock_that_was_handed_over_is_kept_by_children() {
+    scene("hand-over");
+    scene("hand-over-shared");
+    scene("hand-over-fails");
+}
+
+#[test]
+fn a_child_forked_while_another_thread_opens_the_file_does_not_keep_its_lock() {
+    let _dog = watchdog::watch(120);
+    let scratch = Scratch::new();
+    let slowly = |path: &std::path::Path| {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-o", "/dev/null", "-e", "trace=openat"]);
+        command.args(["-e", "inject=openat:delay_exit=20000", "-P"]);
+        command.arg(path);
+        command
+    };
+    let works = slowly(&scratch.lock()).arg("true").status();
+    if !works.is_ok_and(|status| status.success()) {
+        return holdlock_conformance::skipped("needs strace and the right to trace");
+    }
+    let status = slowly(&scratch.lock())
+        .args([FORKER, "slow-open"])
+        .arg(scratch.lock())
+        .status();
+    assert!(status.expect("runs").success());
+}
+
+#[test]
+fn no_child_of_a_fork_storm_keeps_a_lock() {
+    scene("storm");
+}
+
+#[test]
 fn a_fork_between_busy_threads_leaves_the_child_a_working_lock() {
     let _dog = watchdog::watch(120);
     let scratch = Scratch::new();

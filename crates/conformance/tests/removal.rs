@@ -274,25 +274,42 @@ fn deletion_on_release_leaves_no_file_and_spares_a_strangers() {
 }
 
 #[test]
-fn deletion_that_fails_is_told_by_release_and_the_lock_is_free_all_the_same() {
-    let _dog = watchdog::watch(60);
+fn what_was_not_made_to_be_a_lock_file_is_not_deleted_on_release() {
     let scratch = Scratch::new();
     std::fs::create_dir(scratch.path("d")).expect("made");
-    // A directory can be a lock, but not be deleted as a file.
-    let lock = LockOptions::new()
+    std::fs::write(scratch.path("data"), "precious").expect("written");
+    for (name, reason) in [("d", "not a regular file"), ("data", "has content")] {
+        let options = LockOptions::new().delete_on_release(true);
+        let error = options.open(scratch.path(name)).expect_err("refused");
+        assert!(error.to_string().contains(reason), "{error}");
+        assert!(scratch.path(name).exists());
+        // As a lock that stays it is welcome.
+        drop(
+            FileLock::open(scratch.path(name))
+                .expect("opens")
+                .lock()
+                .expect("locked"),
+        );
+    }
+}
+
+#[test]
+fn deletion_on_release_removes_the_file_that_a_link_names() {
+    let scratch = Scratch::new();
+    let (link, target) = (scratch.path("link"), scratch.path("target"));
+    std::os::unix::fs::symlink("target", &link).expect("made");
+    let by_link = LockOptions::new()
+        .follow_symlinks(true)
         .delete_on_release(true)
-        .open(scratch.path("d"))
+        .open(&link)
         .expect("opens");
-    let error = lock
-        .lock()
-        .expect("locked")
-        .release()
-        .expect_err("not a file");
-    assert!(
-        error.to_string().contains("deleting the lock file"),
-        "{error}"
-    );
-    drop(lock.try_lock().expect("free"));
+    drop(by_link.lock().expect("locked"));
+    assert!(link.is_symlink() && !target.exists());
+    let by_name = FileLock::open(&target).expect("opens");
+    let guard = by_name.lock().expect("locked");
+    assert!(matches!(by_link.try_lock(), Err(Error::WouldBlock(_))));
+    drop(guard);
+    drop(by_link.try_lock().expect("free"));
 }
 
 #[test]

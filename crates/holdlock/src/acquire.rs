@@ -67,8 +67,7 @@ impl FileLock {
             match passed {
                 Passed::Alone(alone) => return self.take_alone(gate, alone, mode, owner, wait),
                 Passed::Joined(joined) => {
-                    if !joined.check
-                        || joined.file.is_intact() && self.may_join(&joined.file, mode)
+                    if !joined.check || joined.file.is_intact() && self.may_join(&joined.file, mode)
                     {
                         return Ok(joined.file);
                     }

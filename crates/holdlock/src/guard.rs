@@ -348,8 +348,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         let inside = Inside { gate };
         let family = held.lock.options.family;
         let ours = held.file.is_ours();
-        let converted = ours
-            && file::lock(held.file.as_fd(), family, Mode::Exclusive, Patience::Never).is_ok();
+        let converted =
+            ours && file::lock(held.file.as_fd(), family, Mode::Exclusive, Patience::Never).is_ok();
         let mut continuity = Continuity::Kept;
         if !converted {
             // flock(2) has given the shared lock up then, OFD has not: be sure of it.

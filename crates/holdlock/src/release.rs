@@ -88,7 +88,8 @@ pub(crate) fn closed_by_others() -> io::Error {
 /// file.
 pub(crate) fn may_be_deleted(file: &LockFile) -> io::Result<()> {
     let refused = |what: &str| {
-        let message = format!("{what} is not deleted on release; name a file of its own for the lock");
+        let message =
+            format!("{what} is not deleted on release; name a file of its own for the lock");
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     };
     match file::content_of(file.as_fd())? {

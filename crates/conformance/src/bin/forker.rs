@@ -1,11 +1,14 @@
 //! Scenes with fork(2), each in a process of its own with a single thread:
 //! `forker SCENE LOCK`. Exits with 0 when the scene went as promised.
 
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use holdlock::{CancelToken, Error, FileLock, Request};
+use holdlock::{CancelToken, Error, FileLock, LockOptions, Request};
 use holdlock_conformance::sys::{self, Child, bare_fork, fork};
 
 fn main() {
@@ -23,6 +26,13 @@ fn main() {
         "parent-exits" => parent_ends(&path, false),
         "shared" => shared(&path),
         "child-waits" => child_waits(&path),
+        "placeholder" => placeholder(&path),
+        "no-descriptor-left" => no_descriptor_left(&path),
+        "hand-over" => handed_over(&path, false),
+        "hand-over-shared" => handed_over(&path, true),
+        "hand-over-fails" => hand_over_fails(&path),
+        "storm" => storm(&path),
+        "slow-open" => slow_open(&path),
         other => panic!("{other}"),
     }
 }
@@ -154,4 +164,185 @@ fn child_waits(path: &Path) {
         i32::from(!(timed_out && cancelled))
     });
     assert_eq!(child.wait(), 0);
+}
+
+/// In a child the guard's descriptor is no file that the child opens.
+fn placeholder(path: &Path) {
+    let lock = LockOptions::new().fair(true).open(path).expect("opens");
+    let guard = lock.lock().expect("locked");
+    let number = guard.as_fd().as_raw_fd();
+    let child = fork(|| {
+        let log = File::create(path.with_extension("log")).expect("created");
+        assert_ne!(log.as_raw_fd(), number);
+        let mut copy = File::from(guard.as_fd().try_clone_to_owned().expect("copied"));
+        assert!(copy.write_all(b"meant for the lock file").is_err());
+        assert!(sys::flock(&copy, libc::LOCK_UN).is_err());
+        let shown = format!("{guard:?}");
+        assert!(shown.contains("held: false"), "{shown}");
+        assert!(!guard.is_current().expect("no error"));
+        drop(guard);
+        drop(log);
+        i32::from(
+            std::fs::metadata(path.with_extension("log"))
+                .expect("there")
+                .len()
+                != 0,
+        )
+    });
+    assert_eq!(child.wait(), 0);
+    assert!(!is_free(path));
+}
+
+/// Where the placeholder needs a descriptor and there is none, a lock's own serves.
+fn no_descriptor_left(path: &Path) {
+    let second = path.with_extension("second");
+    let lock = FileLock::open(path).expect("opens");
+    let other = FileLock::open(&second).expect("opens");
+    let guard = lock.lock().expect("locked");
+    let other_guard = other.lock().expect("locked");
+    sys::limit(libc::RLIMIT_NOFILE, 64);
+    let mut all = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        all.push(file);
+    }
+    let child = fork(|| {
+        let open = |number: i32| std::fs::read_link(format!("/proc/self/fd/{number}"));
+        let numbers = [&guard, &other_guard].map(|guard| guard.as_fd().as_raw_fd());
+        all.truncate(all.len() - 2);
+        for number in numbers {
+            let now = open(number).expect("something is there");
+            assert_eq!(now, Path::new("/"));
+        }
+        0
+    });
+    assert_eq!(child.wait(), 0);
+}
+
+fn handed_over(path: &Path, shared: bool) {
+    let (mut hears, mut tells) = std::io::pipe().expect("a pipe");
+    let parent = fork(|| {
+        let lock = std::sync::Arc::new(FileLock::open(path).expect("opens"));
+        let handed = if shared {
+            // One of two sharers of the same description; the other one unlocks.
+            let stays = lock.acquire_owned(Request::shared()).expect("locked");
+            let guard = lock.lock_shared().expect("locked");
+            let handed = guard.hand_over().expect("handed over");
+            stays.release().expect("released");
+            handed
+        } else {
+            let guard = lock.lock().expect("locked");
+            guard.hand_over().expect("handed over")
+        };
+        assert!(matches!(lock.try_lock(), Err(Error::WouldBlock(_))));
+        // Kept by a child of fork, and by what the child executes.
+        let child = fork(|| {
+            let mut sleeper = std::process::Command::new("sleep")
+                .arg("60")
+                .spawn()
+                .expect("starts");
+            drop(handed);
+            tells.write_all(&sleeper.id().to_ne_bytes()).expect("told");
+            i32::from(sleeper.wait().is_err())
+        });
+        std::process::exit(i32::from(child.pid() == 0));
+    });
+    let mut pid = [0; 4];
+    hears.read_exact(&mut pid).expect("the child lives");
+    assert_eq!(parent.wait(), 0);
+    let lock = FileLock::open(path).expect("opens");
+    assert!(lock.try_lock().is_err(), "the lock ended with the parent");
+    assert_eq!(lock.try_lock_shared().is_ok(), shared);
+    sys::kill(u32::from_ne_bytes(pid), libc::SIGKILL);
+    drop(lock.try_lock_for(Duration::from_secs(30)).expect("free"));
+}
+
+fn hand_over_fails(path: &Path) {
+    let lock = FileLock::open(path).expect("opens");
+    let guard = lock.lock().expect("locked");
+    let child = fork(|| i32::from(guard.hand_over().is_ok()));
+    assert_eq!(child.wait(), 0, "a child gave its parent's lock away");
+    let guard = lock.try_lock();
+    assert!(
+        guard.is_err(),
+        "the parent's guard was forgotten, not dropped"
+    );
+}
+
+/// Threads fork all the time, with a mutex taken around each fork that the opening threads want as
+/// well. No child keeps a lock, nobody hangs, and nobody sees an error. (A child may have a file open
+/// that its parent was closing during the fork, and will not lock any more.)
+fn storm(path: &Path) {
+    sys::take_a_mutex_at_fork();
+    let directory = path.with_extension("d");
+    std::fs::create_dir(&directory).expect("made");
+    let stop = AtomicBool::new(false);
+    let leaks = AtomicU32::new(0);
+    let children = AtomicU32::new(0);
+    let running = || !stop.load(Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while running() {
+                    let child = fork(|| sys::locked_descriptors_below(&directory) as i32);
+                    leaks.fetch_add(child.wait() as u32, Ordering::Relaxed);
+                    children.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for kind in 0..3 {
+            let (directory, running) = (&directory, &running);
+            scope.spawn(move || {
+                let path = directory.join(format!("{kind}"));
+                while running() {
+                    let open = || match kind {
+                        0 => FileLock::open(&path),
+                        1 => LockOptions::new().mode(0o600).open(&path),
+                        _ => LockOptions::new().delete_on_release(true).open(&path),
+                    };
+                    // Every other time with the mutex: then a fork that has begun cannot go on.
+                    let lock = sys::while_forks_wait(open).expect("opens");
+                    drop(open().expect("opens"));
+                    let guard = lock.lock().expect("locked");
+                    sys::sleep(Duration::from_micros(300));
+                    drop(guard);
+                    if kind == 1 {
+                        let _ = std::fs::remove_file(&path);
+                    }
+                }
+            });
+        }
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(1)
+            || children.load(Ordering::Relaxed) < 200 && began.elapsed() < Duration::from_secs(40)
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let leaks = leaks.into_inner();
+    assert_eq!(leaks, 0, "of {} children", children.into_inner());
+}
+
+/// Forks while another thread is opening the lock file, which strace makes slow, and then locks it.
+fn slow_open(path: &Path) {
+    drop(File::create(path).expect("created"));
+    let stop = AtomicBool::new(false);
+    let leaks = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let directory = path.parent().expect("a directory");
+                let child = fork(|| sys::locked_descriptors_below(directory) as i32);
+                leaks.fetch_add(child.wait() as u32, Ordering::Relaxed);
+            }
+        });
+        for _ in 0..10 {
+            let lock = FileLock::open(path).expect("opens");
+            let guard = lock.lock().expect("locked");
+            sys::sleep(Duration::from_millis(5));
+            drop(guard);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(leaks.into_inner(), 0);
 }

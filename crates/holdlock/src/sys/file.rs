@@ -51,10 +51,22 @@ pub(crate) fn open_again(fd: BorrowedFd<'_>, access: Access) -> io::Result<std::
     open(&door(fd), access, true)
 }
 
-/// As [`open_again`], but waits until a lease on the file was given back. `fd` has to be a
-/// [pinned](pin) regular file: to open a FIFO might wait for ever.
+/// As [`open_again`], but waits until a lease on the file was given back or a signal handler ran
+/// (`Interrupted`). `fd` has to be a [pinned](pin) regular file: to open a FIFO might wait for ever.
 pub(crate) fn open_leased(fd: BorrowedFd<'_>, access: Access) -> io::Result<std::fs::File> {
-    options(access, true, 0).open(door(fd))
+    use std::os::unix::ffi::OsStrExt;
+    let access = match access {
+        Access::Read => libc::O_RDONLY,
+        Access::ReadWrite => libc::O_RDWR,
+        Access::Write => libc::O_WRONLY,
+    };
+    let path = std::ffi::CString::new(door(fd).as_os_str().as_bytes())?;
+    // Not by std, which begins again after a signal.
+    let flags = access | libc::O_CLOEXEC | libc::O_NOCTTY | MARK;
+    // SAFETY: a NUL-terminated string that lives through the call.
+    let opened = check(unsafe { libc::open(path.as_ptr(), flags) })?;
+    // SAFETY: opened just now, and nobody else's.
+    Ok(unsafe { std::fs::File::from_raw_fd(opened) })
 }
 
 fn door(fd: BorrowedFd<'_>) -> PathBuf {

@@ -184,7 +184,13 @@ impl LockFd {
     /// Whether the descriptor still is the file that we opened. False in a child of fork.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
-        file::identity_of(self.as_fd()).is_ok_and(|now| now == self.identity)
+        self.number_is_ours(&self.fd)
+    }
+
+    #[inline]
+    fn number_is_ours(&self, fd: &Option<OwnedFd>) -> bool {
+        let now = fd.as_ref().map(|fd| file::identity_of(fd.as_fd()));
+        now.is_some_and(|now| now.is_ok_and(|now| now == self.identity))
     }
 }
 
@@ -212,18 +218,20 @@ impl AsFd for LockFd {
 impl Drop for LockFd {
     fn drop(&mut self) {
         let here = self.generation == fork::generation();
+        let fd = self.fd.take();
+        if here && self.number_is_ours(&fd) {
+            drop(fd);
+        } else if let Some(fd) = fd {
+            // In a child the number is the placeholder's, for as long as a guard may name it.
+            let _ = fd.into_raw_fd();
+        }
         if here {
-            // Out of the table first: once closed, the number may be somebody else's.
+            // Out of the table last, so that no child keeps a copy. Should the number be another
+            // file's by now, a child sees that by the inode.
             self.block.slots[self.slot]
                 .number
                 .store(0, Ordering::SeqCst);
             self.block.used.fetch_sub(1, Ordering::Relaxed);
-        }
-        // In a child the number is the placeholder's, for as long as a guard may name it.
-        if (!here || !self.is_ours())
-            && let Some(fd) = self.fd.take()
-        {
-            let _ = fd.into_raw_fd();
         }
     }
 }
@@ -329,10 +337,7 @@ fn is_marked(number: libc::c_int) -> bool {
             libc::fcntl(number, libc::F_GETFD),
         )
     };
-    flags >= 0
-        && flags & MARK != 0
-        && on_exec & libc::FD_CLOEXEC != 0
-        && file::is_storage(number)
+    flags >= 0 && flags & MARK != 0 && on_exec & libc::FD_CLOEXEC != 0 && file::is_storage(number)
 }
 
 /// Calls `look` with the number of each open descriptor.

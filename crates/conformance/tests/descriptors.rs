@@ -1,0 +1,51 @@
+//! Other code of the process closes descriptors that are not its own: no stranger's file is locked,
+//! unlocked or closed, and no lock is believed to be held that is not.
+
+use std::process::{Command, Stdio};
+
+use holdlock_conformance::{Scratch, watchdog};
+
+/// Runs one of the closer's scenes.
+#[track_caller]
+fn scene(name: &str) {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let status = Command::new(env!("CARGO_BIN_EXE_closer"))
+        .arg(name)
+        .arg(scratch.lock())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .expect("runs");
+    assert!(status.success(), "{name}: {status}");
+}
+
+#[test]
+fn a_closed_descriptor_is_opened_anew_and_no_strangers_file_is_locked() {
+    scene("free");
+}
+
+#[test]
+fn a_lock_whose_descriptor_was_closed_is_not_believed_to_be_held() {
+    scene("held");
+}
+
+#[test]
+fn a_strangers_descriptor_is_not_closed_with_the_lock() {
+    scene("dropped");
+}
+
+#[test]
+fn a_descriptor_closed_during_the_wait_gives_no_lock() {
+    scene("waiting");
+}
+
+#[test]
+fn a_lock_is_not_passed_on_by_a_closed_descriptor() {
+    scene("passed-on");
+}
+
+#[test]
+fn a_closed_descriptor_is_not_converted() {
+    scene("converted");
+}

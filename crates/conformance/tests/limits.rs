@@ -1,0 +1,126 @@
+//! Every request ends by its limit, whatever others do to the path meanwhile.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use holdlock::{CancelToken, Error, FileLock, LockOptions, Request};
+use holdlock_conformance::{Scratch, queue, skipped, sys, watchdog};
+
+/// Far more than any of the limits here, and far less than what was seen without them (30 s).
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_lease_on_the_lock_file_is_waited_for_within_the_limit() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let file = File::create(&path).expect("created");
+    // The kernel asks for the lease by SIGIO.
+    sys::count_signals(libc::SIGIO, libc::SA_RESTART);
+    if !sys::lease(&file) {
+        return skipped("this file system grants no leases");
+    }
+    let began = Instant::now();
+    let lock = FileLock::open(&path).expect("opens");
+    let tried = lock.try_lock();
+    assert!(matches!(tried, Err(Error::WouldBlock(_))), "{tried:?}");
+    let timed = lock.try_lock_for(Duration::from_millis(50));
+    assert!(matches!(timed, Err(Error::TimedOut(_))), "{timed:?}");
+    let token = CancelToken::new();
+    token.cancel();
+    let cancelled = lock.acquire(Request::exclusive().cancel(&token));
+    assert!(
+        matches!(cancelled, Err(Error::Cancelled { .. })),
+        "{cancelled:?}"
+    );
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.lock().expect("locked").is_current());
+        queue::eventually("the waiter waits for the lease", || {
+            let open = std::fs::read_dir("/proc/self/task").expect("proc");
+            open.flatten().any(|task| {
+                let wchan = std::fs::read_to_string(task.path().join("wchan"));
+                wchan.is_ok_and(|wchan| wchan.contains("break_lease"))
+            })
+        });
+        sys::unlease(&file);
+        assert!(waiter.join().expect("no panic").expect("no error"));
+    });
+}
+
+/// Puts another file at the path, again and again.
+fn replace_all_the_time(path: &Path, stop: &AtomicBool) {
+    let fresh = path.with_extension("fresh");
+    while !stop.load(Ordering::Relaxed) {
+        File::create(&fresh).expect("created");
+        std::fs::rename(&fresh, path).expect("renamed");
+    }
+}
+
+fn remove_all_the_time(path: &Path, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+#[test]
+fn a_path_that_others_keep_changing_does_not_prolong_a_wait() {
+    let _dog = watchdog::watch(120);
+    for meddle in [replace_all_the_time, remove_all_the_time] {
+        let scratch = Scratch::new();
+        let path = scratch.lock();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| meddle(&path, &stop));
+            scope.spawn(|| {
+                // Never held for longer than a moment, so that only the path is in the way.
+                let lock = FileLock::open(&path).expect("opens");
+                while !stop.load(Ordering::Relaxed) {
+                    drop(lock.try_lock());
+                }
+            });
+            let lock = LockOptions::new().mode(0o600).open(&path).expect("opens");
+            for _ in 0..300 {
+                let began = Instant::now();
+                let timed = lock.try_lock_for(Duration::from_millis(3));
+                let in_time = began.elapsed() < AT_ONCE;
+                let fits = match &timed {
+                    Ok(_) | Err(Error::TimedOut(_)) => true,
+                    Err(error) => matches!(error, Error::RemovedWhileHeld(_)),
+                };
+                assert!(fits && in_time, "{timed:?} after {:?}", began.elapsed());
+                drop(timed);
+                match lock.try_lock() {
+                    Ok(_) | Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+/// As a cache directory that is removed and made anew.
+#[test]
+fn a_directory_that_others_remove_is_made_again() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let directory = scratch.path("cache");
+    let path = directory.join("deep/index.lock");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = std::fs::remove_dir_all(&directory);
+            }
+        });
+        let options = LockOptions::new().create_parents(true);
+        for _ in 0..500 {
+            let lock = options.open(&path).expect("opens");
+            drop(lock.lock().expect("locked"));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
