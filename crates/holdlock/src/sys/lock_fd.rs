@@ -61,15 +61,20 @@ struct Slot {
 
 const TAKEN: u64 = u64::MAX;
 
-impl Block {
-    const fn new() -> Block {
-        const FREE: Slot = Slot {
+impl Slot {
+    const fn free() -> Slot {
+        Slot {
             number: AtomicU64::new(0),
             device: AtomicU64::new(0),
             inode: AtomicU64::new(0),
-        };
+        }
+    }
+}
+
+impl Block {
+    const fn new() -> Block {
         Block {
-            slots: [FREE; BLOCK],
+            slots: [const { Slot::free() }; BLOCK],
             used: AtomicUsize::new(0),
             next: AtomicPtr::new(std::ptr::null_mut()),
         }
