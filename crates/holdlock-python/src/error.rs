@@ -75,6 +75,9 @@ fn trouble_raised(py: Python<'_>, trouble: Trouble, name: &OsStr) -> PyResult<Py
         Trouble::NotOurs => Ok(PyRuntimeError::new_err(format!(
             "lock '{shown}' is held by another thread"
         ))),
+        Trouble::NotHeld => Ok(PyRuntimeError::new_err(format!(
+            "lock '{shown}' is not held, and cannot be handed over"
+        ))),
         Trouble::SharedMutex => Ok(PyValueError::new_err(
             "thread_local='mutex' keeps threads apart that shared=True lets in together",
         )),

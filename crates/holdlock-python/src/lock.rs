@@ -1,6 +1,7 @@
 //! The class, as Python sees it.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -229,6 +230,17 @@ impl NativeLock {
             .map_err(|trouble| Failure::from(trouble).raise(slf.py(), &made.name))
     }
 
+    /// Gives the lock to the processes that this one will start, and returns a file descriptor that
+    /// carries it: children of os.fork() have it, and subprocess.Popen(pass_fds=[descriptor])
+    /// passes it on. The lock is held until all who have the descriptor have closed it or ended.
+    /// This object does not hold it any longer.
+    ///
+    /// Raises RuntimeError when the object does not hold the lock, OSError when no descriptor is
+    /// left.
+    fn hand_over(slf: &Bound<'_, Self>) -> PyResult<i32> {
+        Self::_hand_over(slf, None)
+    }
+
     /// Whether this object holds the lock (in this thread, unless threads share it).
     #[getter]
     fn is_locked(&self) -> PyResult<bool> {
@@ -358,6 +370,16 @@ impl NativeLock {
         let made = slf.get().made()?;
         made.shared
             .release(force, Asker::of(task.as_ref()))
+            .map_err(|trouble| Failure::from(trouble).raise(slf.py(), &made.name))
+    }
+
+    /// For a task (None: for the calling thread).
+    #[pyo3(signature = (task))]
+    fn _hand_over(slf: &Bound<'_, Self>, task: Option<Bound<'_, Task>>) -> PyResult<i32> {
+        let made = slf.get().made()?;
+        made.shared
+            .hand_over(Asker::of(task.as_ref()))
+            .map(IntoRawFd::into_raw_fd)
             .map_err(|trouble| Failure::from(trouble).raise(slf.py(), &made.name))
     }
 

@@ -3,7 +3,7 @@
 //! The mutex is never kept while a thread waits, nor while Python code runs.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -51,6 +51,8 @@ pub(crate) enum Trouble {
     Nested,
     /// Another thread holds it.
     NotOurs,
+    /// The caller does not hold what it wants to hand over.
+    NotHeld,
     /// Threads that exclude one another ask for what lets them in together.
     SharedMutex,
     /// The constructor was not called.
@@ -313,6 +315,21 @@ impl Shared {
             let _ = guard.release();
         }
         Ok(result?)
+    }
+
+    /// Gives the lock, however often it was acquired, to the processes that this one will start.
+    pub(crate) fn hand_over(&self, asker: Asker<'_>) -> Result<OwnedFd, Trouble> {
+        let mut state = self.state();
+        if state.inherited {
+            return Err(Trouble::Inherited);
+        }
+        let excludes = state.threads == Threads::Exclude;
+        let hold = state.hold_if_any(asker);
+        let hold =
+            hold.filter(|hold| hold.counter > 0 && !(excludes && hold.taker != asker.number()));
+        let guard = hold.and_then(Hold::give_up).ok_or(Trouble::NotHeld)?;
+        drop(state);
+        Ok(guard.hand_over()?)
     }
 
     /// Gives back all that is held, whoever holds it.

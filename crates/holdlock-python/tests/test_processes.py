@@ -1,14 +1,17 @@
 """Children, and processes that end."""
 
+import asyncio
+import fcntl
 import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 
 import pytest
 from conftest import run_forked, until, waits
 
-from holdlock import FileLock, Timeout
+from holdlock import AsyncFileLock, FileLock, Timeout
 
 
 def test_a_child_owns_nothing_and_cannot_release(path):
@@ -147,3 +150,62 @@ def test_processes_are_served_in_turn(path, child):
         with pytest.raises(Timeout):
             FileLock(path).acquire(timeout=0)
         other.tell()
+
+
+def test_a_lock_that_was_handed_over_is_kept_by_the_child(path):
+    lock = FileLock(path)
+    with lock:
+        descriptor = lock.hand_over()
+        assert not lock.is_locked
+    child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[descriptor])
+    os.close(descriptor)
+    with pytest.raises(Timeout):
+        lock.acquire(timeout=0)
+    child.communicate()
+    with lock:
+        pass
+
+
+def test_a_lock_that_is_not_held_is_not_handed_over(path):
+    lock = FileLock(path)
+    with pytest.raises(RuntimeError, match="not held"):
+        lock.hand_over()
+    with lock:
+        assert "not held" not in run_forked(lock.hand_over)
+        assert lock.is_locked
+
+
+def test_a_task_hands_its_lock_over(path):
+    async def main():
+        lock = AsyncFileLock(path, thread_local=False)
+        async with lock:
+            descriptor = lock.hand_over()
+            assert not lock.is_locked
+        with pytest.raises(Timeout):
+            await lock.acquire(timeout=0)
+        os.close(descriptor)
+        async with lock:
+            pass
+
+    asyncio.run(main())
+
+
+def test_a_descriptor_that_was_closed_with_others_is_not_locked(path, tmp_path):
+    """As python-daemon does, and whoever closes what he inherited."""
+    said = run_forked(lambda: _closes_all(path, tmp_path / "log"))
+    assert said == ""
+
+
+def _closes_all(path, log):
+    lock = FileLock(path)
+    with lock:
+        pass
+    os.closerange(3, 256)
+    files = [open(log, "w") for _ in range(20)]
+    with lock:
+        with open(path) as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(log) as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for file in files:
+        file.close()

@@ -176,6 +176,10 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         if last:
             _log.debug(_log.RELEASED, self, self.lock_file)
 
+    def hand_over(self) -> int:
+        """Gives the lock to the processes that this one will start: see :meth:`FileLock.hand_over`."""
+        return self._hand_over(None if self.is_thread_local() else _async_wait.current())
+
     # The bases' order has the blocking ones first.
     lock = BaseAsyncFileLock.lock
     unlock = BaseAsyncFileLock.unlock
