@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use by_crates::{FdLock, Fs4};
-use by_hand::{LibcChecked, Raw, RawChecked};
+use by_hand::{LibcChecked, Raw, RawChecked, RawSure};
 use by_holdlock::{Holdlock, HoldlockFor};
 use by_std::{Std, StdPoll};
 use holdlock::FileLock;
@@ -24,7 +24,10 @@ pub(crate) enum Peer {
     Raw,
     /// flock(2) and lstat(2) by hand: locks, and sees that it is the right file.
     RawChecked,
-    /// The same through libc, as a C program would do it.
+    /// The same, and fstat(2) before the lock and before the unlock: sees also that the descriptor is
+    /// still the file.
+    RawSure,
+    /// flock(2) and lstat(2) through libc, as a C program would do it.
     LibcChecked,
     Std,
     /// std's try_lock and a sleep, again and again.
@@ -57,6 +60,7 @@ impl Peer {
         match self {
             Peer::Raw => "raw flock".into(),
             Peer::RawChecked => "raw flock + lstat".into(),
+            Peer::RawSure => "raw flock + lstat + 2 fstat".into(),
             Peer::LibcChecked => "libc flock + lstat".into(),
             Peer::Std => "std".into(),
             Peer::StdPoll { millis } => format!("std try_lock each {millis} ms"),
@@ -75,6 +79,7 @@ impl Peer {
         [
             Peer::Raw,
             Peer::RawChecked,
+            Peer::RawSure,
             Peer::LibcChecked,
             Peer::Std,
             Peer::StdPoll { millis },
@@ -98,6 +103,7 @@ impl Peer {
         Ok(match self {
             Peer::Raw => Box::new(Raw(open(path)?)),
             Peer::RawChecked => Box::new(RawChecked::new(open(path)?, path)?),
+            Peer::RawSure => Box::new(RawSure(RawChecked::new(open(path)?, path)?)),
             Peer::LibcChecked => Box::new(LibcChecked(RawChecked::new(open(path)?, path)?)),
             Peer::Std => Box::new(Std(open(path)?)),
             Peer::StdPoll { millis } => Box::new(StdPoll {

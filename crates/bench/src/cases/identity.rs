@@ -34,6 +34,10 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
             Ok(statat(&dir, c"identity.lock", AtFlags::SYMLINK_NOFOLLOW).map(drop)?)
         }),
         subject("fstat", || Ok(fstat(&file).map(drop)?)),
+        subject("fstat and lstat", || {
+            fstat(&file)?;
+            Ok(lstat(path).map(drop)?)
+        }),
         subject("inotify read", || {
             match rustix::io::read(&watch, &mut events) {
                 Err(Errno::WOULDBLOCK) => Ok(()),
@@ -59,6 +63,7 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
     }
     report.note("from an open directory, a directory that was moved or replaced is not seen");
     report.note("fstat sees a removed file (no links left), not a renamed or replaced one");
+    report.note("only fstat sees that the descriptor has become another file's");
     report.note("inotify needs a watch for every lock, and for every directory above it");
     Ok(report)
 }

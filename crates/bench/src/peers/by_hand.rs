@@ -77,6 +77,43 @@ impl Lock for RawChecked {
     }
 }
 
+pub(super) struct RawSure(pub(super) RawChecked);
+
+impl RawSure {
+    #[inline]
+    fn is_the_file(&self) -> io::Result<()> {
+        let stat = fstat(&self.0.file)?;
+        if (stat.st_dev, stat.st_ino) == self.0.identity {
+            Ok(())
+        } else {
+            Err(io::Error::other("the descriptor is another file's"))
+        }
+    }
+}
+
+impl Lock for RawSure {
+    fn exclusive(&mut self, section: &mut dyn FnMut()) -> io::Result<()> {
+        self.is_the_file()?;
+        flock(&self.0.file, FlockOperation::LockExclusive)?;
+        self.0.check()?;
+        section();
+        self.is_the_file()?;
+        Ok(flock(&self.0.file, FlockOperation::Unlock)?)
+    }
+
+    fn attempt(&mut self) -> io::Result<bool> {
+        self.is_the_file()?;
+        match flock(&self.0.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => self.0.check()?,
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        self.is_the_file()?;
+        flock(&self.0.file, FlockOperation::Unlock)?;
+        Ok(true)
+    }
+}
+
 pub(super) struct LibcChecked(pub(super) RawChecked);
 
 impl Lock for LibcChecked {
