@@ -76,8 +76,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a lock that is handed over is not one that other threads unlock",
         file: "guard.rs",
-        with: "if self.mode == Mode::Shared && !self.lock.gate().unshare(self.owner) {",
-        without: "let _ = self.lock.gate().unshare(self.owner);\n        if false {",
+        with: "let own = self.file.open_again().map_err(failed)?;",
+        without: "let own = self.file.clone();",
         test: ("fork", "a_lock_that_was_handed_over"),
     },
     Mutant {
