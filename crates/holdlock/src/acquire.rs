@@ -165,7 +165,7 @@ impl FileLock {
         let stopped =
             |stop, wait: &Wait<'_>, file: &LockFile| self.stopped(stop, mode, wait, Some(file));
         // Kept until the lock is ours, or the request ends.
-        let _turn = match self.turn(gate, &file, mode, wait) {
+        let mut turn = match self.turn(gate, &file, mode, wait) {
             Ok(turn) => turn,
             Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait, &file)),
             Err(KernelError::Io(error)) => return Err(self.system("queueing for the lock", error)),
@@ -195,6 +195,9 @@ impl FileLock {
             return Err(stopped(Stop::Deadlock, wait));
         }
         wait.begin().map_err(|stop| stopped(stop, wait))?;
+        if let Some(turn) = &mut turn {
+            turn.stay();
+        }
         let sleep = || file::lock(file.as_fd(), family, mode, Patience::Sleep);
         match wait.kernel(None, sleep) {
             Ok(KernelWait::Locked) => Ok(Locked::Yes(file)),

@@ -64,6 +64,7 @@
 //! ([`Request::notice_deadlocks`]), and more where signals cannot be used. Linux only, for now.
 
 mod acquire;
+mod aside;
 mod cancel;
 mod error;
 mod future;
