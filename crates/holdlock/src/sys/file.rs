@@ -139,17 +139,13 @@ pub(crate) fn lock(
                 Mode::Shared => libc::LOCK_SH,
             };
             let number = fd.as_raw_fd();
-            match patience {
+            if patience == Patience::Sleep {
+                let arguments = [number as usize, operation as usize, 0, 0];
                 // SAFETY: flock takes no pointers; `fd` is open for the time of the borrow.
-                Patience::Never => {
-                    check(unsafe { libc::flock(number, operation | libc::LOCK_NB) }).map(drop)
-                }
-                // SAFETY: the same.
-                Patience::Sleep => unsafe {
-                    let arguments = [number as usize, operation as usize, 0, 0];
-                    call::blocking(libc::SYS_flock, arguments)
-                },
+                return unsafe { call::blocking(libc::SYS_flock, arguments) };
             }
+            // SAFETY: the same.
+            check(unsafe { libc::flock(number, operation | libc::LOCK_NB) }).map(drop)
         }
         Family::Ofd => {
             let kind = match mode {
