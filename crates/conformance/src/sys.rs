@@ -178,6 +178,47 @@ pub fn install_with(signal: i32, flags: i32, alone: bool, handler: extern "C" fn
     }
 }
 
+/// A timer that sends a signal to the thread that made it.
+#[derive(Clone, Copy)]
+pub struct ThreadTimer(libc::timer_t);
+
+// SAFETY: the kernel's number of a timer, which any thread may set.
+unsafe impl Send for ThreadTimer {}
+// SAFETY: the same.
+unsafe impl Sync for ThreadTimer {}
+
+impl ThreadTimer {
+    /// Not set yet. Never deleted.
+    pub fn new(signal: i32) -> ThreadTimer {
+        // SAFETY: `sigevent` is plain data for which all-zero is valid; a valid place for the id.
+        unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = signal;
+            event.sigev_notify_thread_id = libc::gettid();
+            let mut id: libc::timer_t = std::ptr::null_mut();
+            let made = libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut id);
+            assert_eq!(made, 0, "timer_create");
+            ThreadTimer(id)
+        }
+    }
+
+    /// Goes off once, so many nanoseconds from now; never with 0. May be called by a signal
+    /// handler.
+    pub fn set(self, nanoseconds: u32) {
+        let time = |nanoseconds| libc::timespec {
+            tv_sec: 0,
+            tv_nsec: nanoseconds,
+        };
+        let setting = libc::itimerspec {
+            it_value: time(libc::c_long::from(nanoseconds)),
+            it_interval: time(0),
+        };
+        // SAFETY: a valid setting, and a timer that is never deleted.
+        unsafe { libc::timer_settime(self.0, 0, &setting, std::ptr::null_mut()) };
+    }
+}
+
 /// Lowers a resource limit of this process.
 pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
     let limit = libc::rlimit {

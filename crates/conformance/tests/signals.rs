@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
@@ -74,19 +74,26 @@ fn signals_that_the_program_reads_are_left_to_it() {
 
 /// When the limit of the wait under the storm has passed, in nanoseconds of the monotonic clock.
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
-/// How often the storm's handler ran, and how often after the limit.
-static STORM: AtomicU64 = AtomicU64::new(0);
-static STORM_AFTER_LIMIT: AtomicU64 = AtomicU64::new(0);
+/// How often the storm's handler ran after the limit.
+static AFTER_LIMIT: AtomicU64 = AtomicU64::new(0);
+static STORM: OnceLock<sys::ThreadTimer> = OnceLock::new();
 
+/// Takes 2 ms, and comes back 50 µs later: time for the thread to get back into its wait, or a part
+/// of the way out of it.
 extern "C" fn storm(_signal: libc::c_int) {
     let began = sys::monotonic();
-    if began > LIMIT.load(Ordering::SeqCst) {
-        STORM_AFTER_LIMIT.fetch_add(1, Ordering::SeqCst);
+    let limit = LIMIT.load(Ordering::SeqCst);
+    if began > limit {
+        AFTER_LIMIT.fetch_add(1, Ordering::SeqCst);
     }
     while sys::monotonic() < began + 2_000_000 {
         std::hint::spin_loop();
     }
-    STORM.fetch_add(1, Ordering::SeqCst);
+    if limit != u64::MAX
+        && let Some(timer) = STORM.get()
+    {
+        timer.set(50_000);
+    }
 }
 
 #[test]
@@ -96,43 +103,25 @@ fn a_deadline_is_met_though_the_thread_is_nearly_always_in_a_signal_handler() {
     let scratch = Scratch::new();
     let _holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
-    let waiter = sys::thread_id();
-    for alone in [false, true] {
+    let timer = *STORM.get_or_init(|| sys::ThreadTimer::new(libc::SIGUSR2));
+    for others_wait in [false, true] {
         // With SA_RESTART: after this handler the wait goes on.
-        sys::install_with(libc::SIGUSR2, libc::SA_RESTART, alone, storm);
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::SeqCst) {
-                    let before = STORM.load(Ordering::SeqCst);
-                    sys::kill_thread(waiter, libc::SIGUSR2);
-                    while STORM.load(Ordering::SeqCst) == before && !over.load(Ordering::SeqCst) {
-                        std::hint::spin_loop();
-                    }
-                    // Time for the thread to get back into its wait.
-                    let pause = sys::monotonic() + 20_000;
-                    while sys::monotonic() < pause {
-                        std::hint::spin_loop();
-                    }
-                }
-            });
-            for _ in 0..5 {
-                STORM_AFTER_LIMIT.store(0, Ordering::SeqCst);
-                LIMIT.store(sys::monotonic() + 20_000_000, Ordering::SeqCst);
-                let error = lock
-                    .try_lock_for(Duration::from_millis(20))
-                    .expect_err("held");
-                LIMIT.store(u64::MAX, Ordering::SeqCst);
-                assert!(matches!(error, Error::TimedOut(_)), "{error}");
-                let handlers = STORM_AFTER_LIMIT.load(Ordering::SeqCst);
-                // Measured: one. A signal that is lost as often as not takes a hundred.
-                if handlers > 15 {
-                    over.store(true, Ordering::SeqCst);
-                    panic!("the wait outlasted {handlers} handlers after its limit");
-                }
-            }
-            over.store(true, Ordering::SeqCst);
-        });
+        sys::install_with(libc::SIGUSR2, libc::SA_RESTART, others_wait, storm);
+        for _ in 0..3 {
+            AFTER_LIMIT.store(0, Ordering::SeqCst);
+            LIMIT.store(sys::monotonic() + 20_000_000, Ordering::SeqCst);
+            timer.set(1);
+            let error = lock
+                .try_lock_for(Duration::from_millis(20))
+                .expect_err("held");
+            LIMIT.store(u64::MAX, Ordering::SeqCst);
+            assert!(matches!(error, Error::TimedOut(_)), "{error}");
+            let handlers = AFTER_LIMIT.load(Ordering::SeqCst);
+            // Measured: two to twenty, until the thread is out of the library. Where a signal of
+            // ours is lost that arrives together with that one, or in its handler: two hundred.
+            assert!(handlers < 60, "{handlers} handlers ran after the limit");
+            println!("{handlers} handlers ran after the limit");
+        }
     }
 }
 

@@ -368,6 +368,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("signals", "signals_that_the_program_reads"),
     },
     Mutant {
+        name: "a signal that comes before the call is not lost",
+        file: "sys/call.rs",
+        with: "        call.over.store(1, Ordering::Relaxed);",
+        without: "",
+        test: ("waiting", "very_short_deadlines"),
+    },
+    Mutant {
         name: "the thread goes on behind the call",
         file: "sys/call.rs",
         with: "            *at = call.way_out.load(Ordering::Relaxed) as libc::greg_t;",

@@ -16,8 +16,9 @@ use super::bell::{Bell, Registration};
 use super::signal::Unblocked;
 use super::{check, fork, signal};
 
-/// How often a signal that may have been lost is sent again.
-const AGAIN: Duration = Duration::from_millis(1);
+/// How often a signal that may have been lost is sent again. Where `call` knows the processor, that
+/// is next to never.
+const AGAIN: Duration = Duration::from_millis(if cfg!(target_arch = "x86_64") { 10 } else { 1 });
 /// The same for a cancellation, where the caller waits for us.
 const AGAIN_CANCELLED: Duration = Duration::from_micros(100);
 
