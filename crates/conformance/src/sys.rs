@@ -99,6 +99,45 @@ pub fn block(signal: i32) {
     }
 }
 
+/// Blocks every real-time signal in this thread.
+pub fn block_real_time_signals() {
+    (libc::SIGRTMIN()..=libc::SIGRTMAX()).for_each(block);
+}
+
+/// Reads a signal by signalfd(2).
+pub struct SignalReader(File);
+
+impl SignalReader {
+    /// Blocks the signal in this thread, and in those that it starts later.
+    pub fn new(signal: i32) -> SignalReader {
+        use std::os::fd::FromRawFd;
+        block(signal);
+        // SAFETY: a signal set, initialised before use; a fresh descriptor.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, signal);
+            let number = libc::signalfd(-1, &set, libc::SFD_CLOEXEC);
+            assert!(number >= 0, "signalfd: {}", io::Error::last_os_error());
+            SignalReader(File::from_raw_fd(number))
+        }
+    }
+
+    /// Whether a signal comes within a second.
+    pub fn comes(&mut self) -> bool {
+        use std::io::Read;
+        let mut ready = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one valid entry.
+        let count = unsafe { libc::poll(&mut ready, 1, 1000) };
+        let mut message = [0; size_of::<libc::signalfd_siginfo>()];
+        count == 1 && self.0.read_exact(&mut message).is_ok()
+    }
+}
+
 /// Whether this thread blocks a signal.
 pub fn is_blocked(signal: i32) -> bool {
     // SAFETY: reads the mask into a valid place.
@@ -122,12 +161,61 @@ pub fn count_signals(signal: i32, flags: i32) {
 
 /// Installs a signal handler.
 pub fn install(signal: i32, flags: i32, handler: extern "C" fn(libc::c_int)) {
+    install_with(signal, flags, false, handler);
+}
+
+/// The same; `alone` lets no other signal interrupt the handler.
+pub fn install_with(signal: i32, flags: i32, alone: bool, handler: extern "C" fn(libc::c_int)) {
     // SAFETY: a valid action; what the handler does is the caller's affair.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
+        if alone {
+            libc::sigfillset(&mut action.sa_mask);
+        }
         action.sa_sigaction = handler as usize;
         action.sa_flags = flags;
         assert_eq!(libc::sigaction(signal, &action, std::ptr::null_mut()), 0);
+    }
+}
+
+/// A timer that sends a signal to the thread that made it.
+#[derive(Clone, Copy)]
+pub struct ThreadTimer(libc::timer_t);
+
+// SAFETY: the kernel's number of a timer, which any thread may set.
+unsafe impl Send for ThreadTimer {}
+// SAFETY: the same.
+unsafe impl Sync for ThreadTimer {}
+
+impl ThreadTimer {
+    /// Not set yet. Never deleted.
+    pub fn new(signal: i32) -> ThreadTimer {
+        // SAFETY: `sigevent` is plain data for which all-zero is valid; a valid place for the id.
+        unsafe {
+            let mut event: libc::sigevent = std::mem::zeroed();
+            event.sigev_notify = libc::SIGEV_THREAD_ID;
+            event.sigev_signo = signal;
+            event.sigev_notify_thread_id = libc::gettid();
+            let mut id: libc::timer_t = std::ptr::null_mut();
+            let made = libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut id);
+            assert_eq!(made, 0, "timer_create");
+            ThreadTimer(id)
+        }
+    }
+
+    /// Goes off once, so many nanoseconds from now; never with 0. May be called by a signal
+    /// handler.
+    pub fn set(self, nanoseconds: u32) {
+        let time = |nanoseconds| libc::timespec {
+            tv_sec: 0,
+            tv_nsec: nanoseconds,
+        };
+        let setting = libc::itimerspec {
+            it_value: time(libc::c_long::from(nanoseconds)),
+            it_interval: time(0),
+        };
+        // SAFETY: a valid setting, and a timer that is never deleted.
+        unsafe { libc::timer_settime(self.0, 0, &setting, std::ptr::null_mut()) };
     }
 }
 
@@ -150,6 +238,17 @@ pub fn thread_cpu() -> Duration {
     // SAFETY: a valid place for the answer.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Nanoseconds of the monotonic clock. May be called by a signal handler.
+pub fn monotonic() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a valid place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// Sets the umask, returns the old one.

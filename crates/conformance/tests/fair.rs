@@ -1,6 +1,7 @@
 //! Fair locks: requests are served in the order in which they come.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use holdlock::{Error, Family, FileLock, LockOptions, Mode};
 use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+const STRANGER: &str = env!("CARGO_BIN_EXE_stranger");
 
 fn fair(path: &Path) -> FileLock {
     LockOptions::new().fair(true).open(path).expect("opened")
@@ -251,6 +253,48 @@ fn who_does_not_queue_is_excluded_all_the_same() {
     ));
     drop(guard);
     drop(fair.lock().expect("free"));
+}
+
+#[test]
+fn a_program_that_locks_the_whole_file_by_both_calls_is_not_kept_out_by_who_waits_for_it() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    for call in ["posix", "ofd"] {
+        let mut command = Command::new(STRANGER);
+        command.arg(&path);
+        let mut mail = Actor::from_command(command);
+        mail.must("flock 0 ex");
+        let (mut first, mut second) = (actor(&path), actor(&path));
+        must_queue(&mut first, "lock");
+        must_queue(&mut second, "for 60000");
+        // The first stands at the head, on bytes of the whole file.
+        mail.must(&format!("{call} 0 ex"));
+        mail.must(&format!("{call} 0 un"));
+        mail.must("flock 0 un");
+        assert_eq!(first.answer(), "ok");
+        first.must("release");
+        assert_eq!(second.answer(), "ok");
+        second.must("release");
+    }
+}
+
+#[test]
+fn who_has_waited_long_is_not_passed_either() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = fair(&path);
+    let guard = lock.lock().expect("free");
+    let mut other = actor(&path);
+    must_queue(&mut other, "lock");
+    // It has looked by then, more than once, whether it is in anybody's way.
+    thread::sleep(Duration::from_millis(500));
+    guard.release().expect("released");
+    let again = lock.try_lock();
+    assert!(matches!(again, Err(Error::WouldBlock(_))));
+    assert_eq!(other.answer(), "ok");
+    other.must("release");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::{Once, mpsc};
 use std::time::{Duration, Instant};
 
-use holdlock::{CancelToken, Error, FileLock, Request};
+use holdlock::{CancelToken, Error, FileLock, LockOptions, Request, Waiting};
 use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
@@ -85,6 +85,45 @@ fn a_cancelled_wait_ends() {
         });
         told.recv().expect("the wait began");
         token.cancel();
+        let ended = waiter.join().expect("no panic");
+        assert!(matches!(ended, Err(Error::Cancelled { .. })));
+    });
+}
+
+#[test]
+fn signals_of_the_host_are_reported_where_a_request_asks_again_and_again() {
+    take_all_signals();
+    let _dog = watchdog::watch(30);
+    sys::count_signals(libc::SIGUSR1, 0);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let fair = |path| Actor::start_with(ACTOR, path, &["fair"]);
+    let (mut holder, mut first) = (fair(&path), fair(&path));
+    holder.must("lock");
+    first.must_block("lock", &path);
+    // The place at the head is taken, and nothing could end a wait in the queue for it.
+    let options = LockOptions::new().fair(true);
+    let lock = options.open(&path).expect("opens");
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let mut interrupted = |what| match what {
+                Waiting::Interrupted => ControlFlow::Break(()),
+                _ => {
+                    tell.send(sys::thread_id()).expect("heard");
+                    ControlFlow::Continue(())
+                }
+            };
+            let request = Request::exclusive()
+                .timeout(Duration::from_secs(60))
+                .on_wait(&mut interrupted);
+            lock.acquire(request).map(drop)
+        });
+        let thread = told.recv().expect("the wait began");
+        queue::eventually("the callback was called", || {
+            sys::kill_thread(thread, libc::SIGUSR1);
+            waiter.is_finished()
+        });
         let ended = waiter.join().expect("no panic");
         assert!(matches!(ended, Err(Error::Cancelled { .. })));
     });

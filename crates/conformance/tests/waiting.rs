@@ -125,6 +125,23 @@ fn timed_waiters_of_a_stopped_holder_time_out_and_name_it() {
 }
 
 #[test]
+fn a_waiter_that_was_stopped_at_its_limit_ends_when_it_goes_on() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::holding(ACTOR, &path);
+    let mut waiter = Actor::start(ACTOR, &path);
+    waiter.must_block("for 300", &path);
+    sys::kill(waiter.pid(), libc::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(400));
+    sys::kill(waiter.pid(), libc::SIGCONT);
+    let answer = waiter.answer();
+    assert!(answer.starts_with("TimedOut"), "{answer}");
+    holder.must("release");
+    waiter.must("try");
+}
+
+#[test]
 fn fifty_waiting_processes_are_served_in_order() {
     let _dog = watchdog::watch(120);
     let scratch = Scratch::new();

@@ -177,7 +177,7 @@ impl FileLock {
             return Ok(Locked::Closed);
         }
         // Kept until the lock is ours, or the request ends.
-        let _turn = match self.turn(gate, &file, mode, wait) {
+        let mut turn = match self.turn(gate, &file, mode, wait) {
             Ok(turn) => turn,
             Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait)),
             Err(KernelError::Io(error)) => return Err(self.system("queueing for the lock", error)),
@@ -206,6 +206,9 @@ impl FileLock {
             return Err(stopped(Stop::Deadlock, wait));
         }
         wait.begin().map_err(|stop| stopped(stop, wait))?;
+        if let Some(turn) = &mut turn {
+            turn.stay();
+        }
         let sleep = || file::lock(file.as_fd(), family, mode, Patience::Sleep);
         match wait.kernel(None, sleep) {
             // A descriptor that was closed meanwhile is told to be locked, and is not.

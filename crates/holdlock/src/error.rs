@@ -271,8 +271,8 @@ impl fmt::Display for Error {
                 ring: None,
             } => write!(
                 f,
-                "{}: this thread holds the lock and asks for it again ({mode}); it would wait for \
-                 itself for ever. Release the first guard, or pass it on",
+                "{}: this thread holds the lock, or waits for it, and asks for it again ({mode}); \
+                 it would wait for itself for ever. Release the first guard, or pass it on",
                 path.display()
             ),
             Error::Open { path, source } => write!(

@@ -64,6 +64,7 @@
 //! ([`Request::notice_deadlocks`]), and more where signals cannot be used. Linux only, for now.
 
 mod acquire;
+mod aside;
 mod cancel;
 mod error;
 mod future;
@@ -79,6 +80,7 @@ mod release;
 mod ring;
 mod sentinel;
 mod sys;
+mod telling;
 mod turn;
 mod wait;
 mod waiter_thread;
@@ -95,13 +97,20 @@ pub use wait::{Request, Waiting};
 /// The real-time signal that ends waits at their deadline or when cancelled:
 /// SIGRTMIN + 10 (44) unless that is taken.
 ///
-/// Its handler does nothing. It is installed at the first contended wait that has
-/// a time limit or a token, without SA_RESTART, and looked at before each further
-/// one: when somebody else has installed a handler since, another free signal is
-/// used. A thread that blocks the signal gets it unblocked for the time of such a
-/// wait. It also ends a wait that closes a ring ([`Request::notice_deadlocks`]), if the thread
-/// does not block it. When every real-time signal is taken (None), or the kernel grants no
-/// timer, a helper thread waits instead.
+/// Its handler ends the system call in which the thread waits, and does nothing else. It is
+/// installed, without SA_RESTART, at the first contended wait that has a time limit or a token.
+///
+/// A signal is taken when it has another handler or is ignored, when it is pending, or when a
+/// thread blocks it, as programs do that read their signals with signalfd(2) or sigwait(2). (A
+/// thread that blocks most real-time signals says nothing about a single one.) Before each further
+/// wait the library looks whether the signal still has its handler and whether the waiting thread
+/// blocks it; if somebody has taken it since, another free signal is used.
+///
+/// Where every signal is blocked by some thread, one is unblocked in the waiting thread for the
+/// time of the wait. The signal also ends a wait that closes a ring
+/// ([`Request::notice_deadlocks`]), if the thread does not block it. When every real-time signal
+/// has another handler (None), or the kernel grants no timer, helper threads wait instead: at most
+/// 16, and requests beyond that ask again every 10 ms.
 pub fn wait_signal() -> Option<i32> {
     sys::signal::ours()
 }

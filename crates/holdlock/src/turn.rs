@@ -4,13 +4,14 @@
 //! The kernel serves those who queue for the place in their order. Whoever stands at the head
 //! keeps the place while it waits for the lock, so that nobody asks for it at the same time, and
 //! leaves it once it has the lock. The place is a lock of fcntl(2), of which flock(2) and its
-//! users see nothing.
+//! users see nothing; for those of fcntl(2), see `aside`.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aside::Staying;
 use crate::open::LockFile;
 use crate::sys::file::{self, Patience};
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
@@ -19,6 +20,7 @@ use crate::{Family, Mode};
 /// The place at the head of the queue, left when dropped.
 pub(crate) struct Turn {
     file: Arc<LockFile>,
+    staying: Option<Staying>,
 }
 
 impl Turn {
@@ -31,7 +33,12 @@ impl Turn {
         held: impl Fn(Mode) -> bool,
     ) -> Result<Option<Turn>, KernelError> {
         let ask = |patience| file::lock_head(file.as_fd(), mode, patience);
-        let turn = || Ok(Some(Turn { file: file.clone() }));
+        let turn = || {
+            Ok(Some(Turn {
+                file: file.clone(),
+                staying: None,
+            }))
+        };
         let mut looks = 0;
         loop {
             match ask(Patience::Never) {
@@ -67,6 +74,14 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// The lock is not free, so that the request stays at the head for a while: as long as it is
+    /// in nobody's way.
+    pub(crate) fn stay(&mut self) {
+        self.staying = Some(Staying::begin(&self.file));
+    }
+}
+
 /// Whether nobody stays at the head. For threads that are inside: none of their `FileLock` is
 /// there then.
 pub(crate) fn nobody_stays(file: &LockFile, mode: Mode) -> bool {
@@ -97,6 +112,7 @@ fn step_aside(looks: u32) {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        self.staying = None;
         // Nothing can be wrong with a lock that is held; if it were, the next close gives it back.
         let _ = file::unlock_head(self.file.as_fd());
     }

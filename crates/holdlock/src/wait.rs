@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::inspect::Deadlock;
 use crate::sentinel::{self, Watch};
-use crate::sys::futex;
+use crate::sys::call::Listening;
+use crate::sys::futex::{self, Slept};
 use crate::sys::interrupt::Interrupt;
-use crate::{CancelToken, Error, FileLock, Mode};
+use crate::{CancelToken, Error, FileLock, Mode, telling};
 
 /// One request for a lock: the mode, how long to wait, and who may end the wait.
 ///
@@ -52,8 +53,8 @@ pub(crate) enum Limit {
 pub enum Waiting {
     /// The lock is not free; the thread is about to sleep. Once a request.
     Began,
-    /// A signal handler ran in the waiting thread. A host such as Python can
-    /// now run what its own handlers only noted.
+    /// A signal handler ran in the waiting thread, at times one of this library. A host such
+    /// as Python can now run what its own handlers only noted.
     Interrupted,
 }
 
@@ -118,6 +119,11 @@ impl<'a> Request<'a> {
     /// panics, the request is withdrawn before the panic goes on. A
     /// handler that was installed with SA_RESTART interrupts nothing and is not
     /// reported.
+    ///
+    /// It may ask for other locks, and wait for them: the limit of this request goes on meanwhile,
+    /// and is looked at when the callback returns. It must not wait for the lock itself: that is
+    /// [`Error::Deadlock`] at once, since the thread cannot go on with the first request before
+    /// the second one has ended.
     pub fn on_wait(mut self, callback: OnWait<'a>) -> Self {
         self.on_wait = Some(callback);
         self
@@ -176,8 +182,8 @@ pub(crate) struct Wait<'r> {
     cancel: Option<&'r CancelToken>,
     on_wait: Option<OnWait<'r>>,
     mode: Mode,
-    /// Whose wait, if it is to be looked after.
-    lock: Option<&'r FileLock>,
+    lock: &'r FileLock,
+    notice_deadlocks: bool,
     begun: Option<Begun<'r>>,
     /// Attempts of a request that is not to wait.
     attempts: u32,
@@ -222,7 +228,8 @@ impl<'r> Wait<'r> {
                 None => None,
             },
             mode: request.mode,
-            lock: request.notice_deadlocks.then_some(lock),
+            lock,
+            notice_deadlocks: request.notice_deadlocks,
             begun: None,
             attempts: 0,
             panic: None,
@@ -242,6 +249,9 @@ impl<'r> Wait<'r> {
 
     /// The lock is not free: starts the clock and tells the caller, once.
     pub(crate) fn begin(&mut self) -> Result<(), Stop> {
+        if telling::is_awaited(self.lock) && self.limit != Limit::Never {
+            return Err(Stop::Deadlock);
+        }
         if self.start_clock()? {
             self.tell(Waiting::Began)?;
             if self.deadline().is_some() || self.cancel.is_some() {
@@ -299,15 +309,16 @@ impl<'r> Wait<'r> {
         }
     }
 
-    /// Has the wait looked after, if it can become a long one.
-    fn watch(&mut self) {
-        if let (Some(lock), Some(begun)) = (self.lock, &mut self.begun)
+    /// Registers the wait with the deadlock watcher, if it can become a long one.
+    pub(crate) fn watch(&mut self) {
+        if let Some(begun) = &mut self.begun
+            && self.notice_deadlocks
             && begun.watch.is_none()
             && begun.deadline.is_none_or(|deadline| {
                 deadline.saturating_duration_since(begun.at) > sentinel::FIRST_LOOK
             })
         {
-            begun.watch = Some(lock.watch(self.mode, begun.at));
+            begun.watch = Some(self.lock.watch(self.mode, begun.at));
         }
     }
 
@@ -332,7 +343,8 @@ impl<'r> Wait<'r> {
         };
         // A panic must not leave the queue with a place that nobody stands in: it ends the wait
         // like a Break, and goes on when all is tidied up.
-        match std::panic::catch_unwind(AssertUnwindSafe(|| callback(what))) {
+        let told = AssertUnwindSafe(|| telling::while_awaited(self.lock, || callback(what)));
+        match std::panic::catch_unwind(told) {
             Ok(ControlFlow::Continue(())) => Ok(()),
             Ok(ControlFlow::Break(())) => Err(Stop::Cancelled),
             Err(panic) => {
@@ -408,18 +420,19 @@ impl<'r> Wait<'r> {
         if cap.is_some() {
             self.prepare();
         }
-        if self.lacks_signals() || cap.is_some() && self.interrupt().is_none() {
-            return Ok(KernelWait::NoSignals);
-        }
         let until = [self.deadline(), cap].into_iter().flatten().min();
         if cap.is_none() {
             self.watch();
         }
+        let listening = Listening::begin();
         loop {
-            // Each time: the callback may have waited for another lock, with the same timer.
+            // Each time, also the next two: the callback may have changed what it depends on.
+            if self.lacks_signals() || cap.is_some() && self.interrupt().is_none() {
+                return Ok(KernelWait::NoSignals);
+            }
+            listening.anew();
             self.set_timer(until);
-            // After the timer was set: a signal that came before the call is entered is lost, but
-            // then its time has come and is seen here.
+            // After both: a signal that came before them told of what is seen here.
             self.check().map_err(KernelError::Stop)?;
             if cap.is_some_and(|cap| Instant::now() >= cap) {
                 return Ok(KernelWait::Capped);
@@ -439,40 +452,60 @@ impl<'r> Wait<'r> {
     /// after [`begin`](Wait::begin).
     pub(crate) fn thread(&mut self, word: &AtomicU32, asleep: u32) -> Result<(), Stop> {
         self.watch();
+        let listening = Listening::begin();
         while word.load(Ordering::Acquire) == asleep {
+            listening.anew();
             self.set_timer(self.deadline());
             self.check()?;
-            let left = self
-                .deadline()
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = self.left();
             let slice = if self.lacks_signals() && self.cancel.is_some() {
                 // Nobody can wake us for a cancellation: look again now and then.
                 Some(left.map_or(BLIND, |left| left.min(BLIND)))
             } else {
                 left
             };
-            futex::wait(word, asleep, slice);
-            if word.load(Ordering::Acquire) == asleep {
+            let slept = futex::wait(word, asleep, slice);
+            if slept == Slept::Interrupted && word.load(Ordering::Acquire) == asleep {
                 self.tell_if_not_ours()?;
             }
         }
         Ok(())
     }
 
-    /// A short sleep, for who has no better way to wait.
+    /// A short sleep, where there is no better way to wait.
     pub(crate) fn nap(&mut self) -> Result<(), Stop> {
         self.check()?;
-        let left = self
-            .deadline()
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        std::thread::sleep(left.map_or(BLIND, |left| left.min(BLIND)));
+        let nobody_wakes = AtomicU32::new(0);
+        let left = self.left();
+        let slice = left.map_or(BLIND, |left| left.min(BLIND));
+        if futex::wait(&nobody_wakes, 0, Some(slice)) == Slept::Interrupted {
+            self.tell_if_not_ours()?;
+        }
         Ok(())
+    }
+
+    /// The time to the deadline.
+    fn left(&self) -> Option<Duration> {
+        self.deadline()
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// After an interruption: the request's end, or else a signal of the host's.
     fn tell_if_not_ours(&mut self) -> Result<(), Stop> {
         self.check()?;
-        self.tell(Waiting::Interrupted)
+        if self.on_wait.is_none() {
+            return Ok(());
+        }
+        // The callback may wait for another lock, with the same timer, or take our signal for
+        // itself. So this wait gives both up, and prepares anew.
+        let interrupt = self.begun.as_mut().and_then(|begun| begun.interrupt.take());
+        let was_prepared = interrupt.is_some();
+        drop(interrupt);
+        let told = self.tell(Waiting::Interrupted);
+        if was_prepared {
+            self.prepare();
+        }
+        told
     }
 }
 

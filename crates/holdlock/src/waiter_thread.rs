@@ -1,78 +1,77 @@
-//! Waiting where signals cannot be used: a thread of our own blocks in the
-//! kernel's queue, and unlocks at once if it comes too late.
+//! Waiting where signals cannot be used: a thread of our own blocks in the kernel's queue.
 //!
-//! The thread waits on a description of its own, so that a lock which comes too
-//! late is nobody's but the thread's.
+//! Nothing gets such a thread out of the queue before it has the lock. When its request ends
+//! early, the thread stays, and
+//!
+//! * the next request of this process for the same lock takes it over, with its place in the
+//!   queue;
+//! * if it gets the lock while no request wants it, it gives the lock back at once, and ends.
+//!
+//! There are at most [`MOST`] of these threads in a process. Requests for which none is left ask
+//! again and again, without a place in the queue. Each thread waits on a description of its own,
+//! so that a lock which comes too late is nobody's but the thread's.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::inspect::HELPER;
 use crate::open::LockFile;
 use crate::sys::file::{self, Patience};
-use crate::sys::futex;
+use crate::sys::fork::ForkCell;
+use crate::sys::{futex, signal};
 use crate::wait::{KernelError, Wait};
 use crate::{Family, Mode};
 
-const WAITING: u32 = 0;
-const DONE: u32 = 1;
-const ABANDONED: u32 = 2;
+/// How many threads wait at most, with or without a request.
+const MOST: usize = 16;
 
-struct Errand {
+/// A request waits for this thread.
+const WANTED: u32 = 0;
+/// The request has ended; another one may take the thread over.
+const ABANDONED: u32 = 1;
+/// The thread is out of the queue, and leaves what came of it to its request, if it has one.
+const OVER: u32 = 2;
+
+/// One thread in the kernel's queue.
+struct Waiter {
+    file: Arc<LockFile>,
+    family: Family,
+    mode: Mode,
     word: AtomicU32,
     result: Mutex<io::Result<()>>,
 }
 
-/// Locks the file, through a new description which is returned. Where not even
-/// a thread is to be had, asks again and again.
+/// Those that are in the queue.
+static WAITERS: ForkCell<Mutex<Vec<Arc<Waiter>>>> = ForkCell::new();
+
+fn waiters() -> MutexGuard<'static, Vec<Arc<Waiter>>> {
+    let waiters = WAITERS.get_or_make(Mutex::default);
+    waiters.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks the file, mostly through another description, which is returned.
 pub(crate) fn lock(
     file: &Arc<LockFile>,
     family: Family,
     mode: Mode,
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
-    let own = match file.open_again() {
-        Ok(own) => Arc::new(own),
-        Err(_) => return poll(file, family, mode, wait),
-    };
-    let errand = Arc::new(Errand {
-        word: AtomicU32::new(WAITING),
-        result: Mutex::new(Ok(())),
-    });
-    let theirs = (own.clone(), errand.clone());
-    let thread = std::thread::Builder::new()
-        .name(format!("{HELPER}waiter"))
-        .stack_size(64 * 1024)
-        .spawn(move || run(&theirs.0, family, mode, &theirs.1));
-    if thread.is_err() {
-        return poll(file, family, mode, wait);
+    match Waiter::for_request(file, family, mode) {
+        Some(waiter) => waiter.wait(wait),
+        None => poll(file, family, mode, wait),
     }
-    let stopped = wait.thread(&errand.word, WAITING).err();
-    if let Some(stop) = stopped {
-        let abandoned =
-            errand
-                .word
-                .compare_exchange(WAITING, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
-        if abandoned.is_ok() {
-            return Err(KernelError::Stop(stop));
-        }
-        // It has the lock after all.
-    }
-    let mut result = errand.result.lock().unwrap_or_else(PoisonError::into_inner);
-    std::mem::replace(&mut *result, Ok(()))
-        .map(|()| own)
-        .map_err(KernelError::Io)
 }
 
-/// The last resort.
+/// Asks again and again.
 fn poll(
     file: &Arc<LockFile>,
     family: Family,
     mode: Mode,
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
+    wait.watch();
     loop {
         match file::lock(file.as_fd(), family, mode, Patience::Never) {
             Ok(()) => return Ok(file.clone()),
@@ -84,20 +83,78 @@ fn poll(
     }
 }
 
-fn run(file: &LockFile, family: Family, mode: Mode, errand: &Errand) {
-    let result = loop {
-        match file::lock(file.as_fd(), family, mode, Patience::Sleep) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => break other,
+impl Waiter {
+    /// An abandoned one that waits for this very lock, or else a new one. None: there are too
+    /// many, or no thread or descriptor is to be had.
+    fn for_request(file: &Arc<LockFile>, family: Family, mode: Mode) -> Option<Arc<Waiter>> {
+        let mut waiters = waiters();
+        let of_this_lock = waiters.iter().filter(|waiter| {
+            waiter.file.identity() == file.identity() && (waiter.family, waiter.mode) == (family, mode)
+        });
+        for waiter in of_this_lock {
+            let word = &waiter.word;
+            let took =
+                word.compare_exchange(ABANDONED, WANTED, Ordering::AcqRel, Ordering::Acquire);
+            if took.is_ok() {
+                return Some(waiter.clone());
+            }
         }
-    };
-    *errand.result.lock().unwrap_or_else(PoisonError::into_inner) = result;
-    let delivered =
-        errand
-            .word
-            .compare_exchange(WAITING, DONE, Ordering::AcqRel, Ordering::Acquire);
-    match delivered {
-        Ok(_) => futex::wake(&errand.word),
-        Err(_) => drop(file::unlock(file.as_fd(), family)),
+        if waiters.len() >= MOST {
+            return None;
+        }
+        let waiter = Arc::new(Waiter {
+            file: Arc::new(file.open_again().ok()?),
+            family,
+            mode,
+            word: AtomicU32::new(WANTED),
+            result: Mutex::new(Ok(())),
+        });
+        let its_own = waiter.clone();
+        // The host's signals are none of its business.
+        let thread = signal::with_all_blocked(|| {
+            std::thread::Builder::new()
+                .name(format!("{HELPER}waiter"))
+                .stack_size(64 * 1024)
+                .spawn(move || its_own.run())
+        });
+        thread.ok()?;
+        waiters.push(waiter.clone());
+        Some(waiter)
+    }
+
+    /// The request's part.
+    fn wait(&self, wait: &mut Wait<'_>) -> Result<Arc<LockFile>, KernelError> {
+        if let Err(stop) = wait.thread(&self.word, WANTED) {
+            let word = &self.word;
+            let left =
+                word.compare_exchange(WANTED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
+            if left.is_ok() {
+                return Err(KernelError::Stop(stop));
+            }
+            // It has the lock after all.
+        }
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *result, Ok(()))
+            .map(|()| self.file.clone())
+            .map_err(KernelError::Io)
+    }
+
+    /// The thread's part.
+    fn run(self: Arc<Waiter>) {
+        let result = loop {
+            match file::lock(self.file.as_fd(), self.family, self.mode, Patience::Sleep) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other,
+            }
+        };
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = result;
+        // First, so that no request takes it over from now on.
+        waiters().retain(|other| !Arc::ptr_eq(other, &self));
+        if self.word.swap(OVER, Ordering::AcqRel) == WANTED {
+            futex::wake(&self.word);
+        } else {
+            // Before the description is closed: a child may have inherited it.
+            let _ = file::unlock(self.file.as_fd(), self.family);
+        }
     }
 }

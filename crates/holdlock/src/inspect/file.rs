@@ -10,7 +10,7 @@ use super::place::Place;
 use super::removed;
 use super::source::{self, Source, Table};
 use super::survey::{Survey, in_other_namespace};
-use super::table::{Entry, Kind};
+use super::table::{Entry, Kind, Range};
 use super::{LockedFile, Process, Snapshot};
 use crate::sys::file;
 
@@ -111,4 +111,21 @@ pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
             .collect(),
     );
     Ok(Some(survey.finish()))
+}
+
+/// Whether somebody waits for the bytes that stand for the head of the queue of fair requests for
+/// this file, and is no fair request.
+pub(crate) fn turn_is_in_the_way(place: Place) -> bool {
+    let head = Range {
+        start: file::HEAD,
+        end: Some(file::HEAD + 1),
+    };
+    let waits_for_it = |entry: &Entry| {
+        entry.place == place
+            && !entry.is_held()
+            && entry.kind.meets(Kind::Ofd)
+            && !entry.is_for_a_turn()
+            && entry.range.overlaps(head)
+    };
+    source::read(waits_for_it).is_ok_and(|table| !table.entries.is_empty())
 }

@@ -66,7 +66,7 @@ pub use waits::{Deadlock, Step};
 pub use watch::Watch;
 
 pub(crate) use family::{HELPER, has_one_thread};
-pub(crate) use file::{contended, holders, waiters};
+pub(crate) use file::{contended, holders, turn_is_in_the_way, waiters};
 pub(crate) use removed::look as removed;
 pub(crate) use waits::Ours;
 

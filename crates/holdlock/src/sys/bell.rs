@@ -1,6 +1,5 @@
 //! Telling waiting threads to stop waiting.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use super::fork;
@@ -16,10 +15,13 @@ pub(crate) struct Bell {
 }
 
 /// Where waiting threads stand in line to be told; grows, never shrinks.
+///
+/// The next block is put in its place by one compare-and-swap: a child that is forked meanwhile
+/// finds it or not, and never one that is half made by a thread which the child does not have.
 #[derive(Default)]
 struct Places {
     here: [Place; 8],
-    more: OnceLock<Box<Places>>,
+    more: AtomicPtr<Places>,
 }
 
 /// One waiting thread.
@@ -72,7 +74,7 @@ impl Bell {
             for place in &current.here {
                 place.ring(generation);
             }
-            places = current.more.get().map(|more| &**more);
+            places = current.next();
         }
     }
 
@@ -88,10 +90,45 @@ impl Bell {
                         .generation
                         .store(fork::generation(), Ordering::Relaxed);
                     place.state.store(WAITING, Ordering::SeqCst);
-                    return Registration { bell: self, place };
+                    return Registration { place };
                 }
             }
-            places = places.more.get_or_init(Default::default);
+            places = places.next_or_new();
+        }
+    }
+}
+
+impl Places {
+    fn next(&self) -> Option<&Places> {
+        // SAFETY: null, or a block that `next_or_new` has put there and that only `drop` takes
+        // away, for which there must be no reference to `self`.
+        unsafe { self.more.load(Ordering::SeqCst).as_ref() }
+    }
+
+    fn next_or_new(&self) -> &Places {
+        loop {
+            if let Some(next) = self.next() {
+                return next;
+            }
+            let fresh = Box::into_raw(Box::default());
+            let null = std::ptr::null_mut();
+            let put = self
+                .more
+                .compare_exchange(null, fresh, Ordering::SeqCst, Ordering::Relaxed);
+            if put.is_err() {
+                // SAFETY: made above, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(fresh) });
+            }
+        }
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        let next = *self.more.get_mut();
+        if !next.is_null() {
+            // SAFETY: put there by `next_or_new`; `&mut self` says that no reference is left.
+            drop(unsafe { Box::from_raw(next) });
         }
     }
 }
@@ -117,13 +154,15 @@ impl Place {
                 self.timer.load(Ordering::Relaxed),
             );
         }
-        self.state.store(WAITING, Ordering::SeqCst);
+        // Unless the waiter, in a child of fork, took the place for abandoned.
+        let _ = self
+            .state
+            .compare_exchange(RINGING, WAITING, Ordering::SeqCst, Ordering::Relaxed);
     }
 }
 
 /// A thread's place at a bell; gives it back when dropped.
 pub(super) struct Registration<'t> {
-    pub(super) bell: &'t Bell,
     place: &'t Place,
 }
 
@@ -136,7 +175,54 @@ impl Drop for Registration<'_> {
             .compare_exchange(WAITING, FREE, Ordering::SeqCst, Ordering::Relaxed)
             .is_err()
         {
+            // In a child of fork the thread that was ringing does not exist. One of the child's
+            // own leaves places of other generations alone.
+            if self.place.generation.load(Ordering::Relaxed) != fork::generation() {
+                self.place.state.store(FREE, Ordering::SeqCst);
+                return;
+            }
             std::thread::yield_now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::{Barrier, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn threads_that_come_at_once_get_places_of_their_own() {
+        const THREADS: usize = 40;
+        let bell = Bell::default();
+        let (start, end) = (Barrier::new(THREADS), Barrier::new(THREADS));
+        let places = Mutex::new(HashSet::new());
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    let registration = bell.register(std::ptr::null_mut(), 0);
+                    let place = std::ptr::from_ref(registration.place).addr();
+                    places.lock().unwrap().insert(place);
+                    end.wait();
+                });
+            }
+        });
+        assert_eq!(places.lock().unwrap().len(), THREADS);
+    }
+
+    #[test]
+    fn a_child_gives_up_a_place_at_which_a_thread_of_its_parent_was_ringing() {
+        let bell = Bell::default();
+        let registration = bell.register(std::ptr::null_mut(), 0);
+        let place = registration.place;
+        // As fork finds it, and as it is in the child.
+        place.state.store(RINGING, Ordering::SeqCst);
+        let parents = fork::generation().wrapping_add(1);
+        place.generation.store(parents, Ordering::SeqCst);
+        drop(registration);
+        assert_eq!(place.state.load(Ordering::SeqCst), FREE);
     }
 }

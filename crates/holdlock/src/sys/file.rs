@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::check;
 use super::lock_fd::MARK;
+use super::{call, check};
 use crate::{Family, Mode};
 
 /// Which inode: what two names must share to be one lock.
@@ -185,12 +185,14 @@ pub(crate) fn lock(
                 Mode::Exclusive => libc::LOCK_EX,
                 Mode::Shared => libc::LOCK_SH,
             };
-            let nonblocking = match patience {
-                Patience::Never => libc::LOCK_NB,
-                Patience::Sleep => 0,
-            };
-            // SAFETY: flock takes no pointers; `fd` is open for the time of the borrow.
-            check(unsafe { libc::flock(fd.as_raw_fd(), operation | nonblocking) }).map(drop)
+            let number = fd.as_raw_fd();
+            if patience == Patience::Sleep {
+                let arguments = [number as usize, operation as usize, 0, 0];
+                // SAFETY: flock takes no pointers; `fd` is open for the time of the borrow.
+                return unsafe { call::blocking(libc::SYS_flock, arguments) };
+            }
+            // SAFETY: the same.
+            check(unsafe { libc::flock(number, operation | libc::LOCK_NB) }).map(drop)
         }
         Family::Ofd => {
             let kind = match mode {
@@ -258,6 +260,12 @@ pub(crate) fn unlock(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
     }
 }
 
+/// The system call that takes a `struct flock64`.
+#[cfg(target_pointer_width = "64")]
+const FCNTL: libc::c_long = libc::SYS_fcntl;
+#[cfg(not(target_pointer_width = "64"))]
+const FCNTL: libc::c_long = libc::SYS_fcntl64;
+
 /// From `start` on `length` bytes; 0 is up to the end of the file, wherever that will be.
 fn ofd(
     fd: BorrowedFd<'_>,
@@ -271,8 +279,15 @@ fn ofd(
     range.l_whence = libc::SEEK_SET as libc::c_short;
     range.l_start = start;
     range.l_len = length;
-    // SAFETY: `range` is a valid struct flock64 and lives through the call.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), command, &range) }).map(drop)
+    let number = fd.as_raw_fd();
+    if command == libc::F_OFD_SETLKW {
+        let range = std::ptr::from_ref(&range) as usize;
+        // SAFETY: `range` is a valid struct flock64 and lives through the call. (fcntl64, where
+        // there are two.)
+        return unsafe { call::blocking(FCNTL, [number as usize, command as usize, range, 0]) };
+    }
+    // SAFETY: the same.
+    check(unsafe { libc::fcntl(number, command, &range) }).map(drop)
 }
 
 /// The inode that `path` names now. The cheapest question that answers it:

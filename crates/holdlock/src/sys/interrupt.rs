@@ -2,47 +2,46 @@
 //!
 //! The thread blocks in flock(2) itself, so it keeps its place in the kernel's
 //! queue. A POSIX timer that signals this one thread (SIGEV_THREAD_ID) goes off
-//! at the deadline; the signal's handler does nothing, but the call returns
-//! EINTR. The signal may land just before the call is entered and be lost, so
-//! the timer goes off again every [`AGAIN`], and only ever *after* the deadline:
+//! at the deadline; the signal's handler makes the call return EINTR (see `call`).
+//! The timer goes off again every [`AGAIN`], and only ever *after* the deadline:
 //! an interrupted waiter may lose its place.
 //!
 //! To cancel, another thread (or a signal handler) sends the same signal and
-//! starts the waiter's own timer as the repetition, so that it need not stay to
-//! see whether the first signal was lost.
+//! starts the waiter's own timer as the repetition.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use super::bell::{Bell, Registration};
+use super::signal::Unblocked;
 use super::{check, fork, signal};
 
-/// How often a signal that may have been lost is sent again.
-const AGAIN: Duration = Duration::from_millis(1);
+/// How often a signal that may have been lost is sent again. Where `call` knows the processor, that
+/// is next to never.
+const AGAIN: Duration = Duration::from_millis(if cfg!(target_arch = "x86_64") { 10 } else { 1 });
 /// The same for a cancellation, where the caller waits for us.
 const AGAIN_CANCELLED: Duration = Duration::from_micros(100);
 
 /// While it lives, blocked system calls of this thread can be ended.
 pub(crate) struct Interrupt<'t> {
     timer: libc::timer_t,
-    signal: libc::c_int,
-    was_blocked: bool,
+    generation: u32,
+    /// Ends before `_unblocked`: nobody sends the signal after that.
     registration: Option<Registration<'t>>,
+    _unblocked: Unblocked,
 }
 
 impl<'t> Interrupt<'t> {
     /// Prepares this thread. None where signals cannot be used: every real-time
     /// signal is taken, or the kernel gives no timer.
     pub(crate) fn prepare(bell: Option<&'t Bell>) -> Option<Interrupt<'t>> {
-        let signal = signal::ours()?;
-        let timer = thread_timer(signal)?;
-        let was_blocked = signal::unblock(signal);
-        let registration = bell.map(|bell| bell.register(timer, signal));
+        let unblocked = Unblocked::begin()?;
+        let timer = thread_timer(unblocked.signal)?;
         Some(Interrupt {
             timer,
-            signal,
-            was_blocked,
-            registration,
+            generation: fork::generation(),
+            registration: bell.map(|bell| bell.register(timer, unblocked.signal)),
+            _unblocked: unblocked,
         })
     }
 
@@ -50,18 +49,20 @@ impl<'t> Interrupt<'t> {
     pub(crate) fn at(&self, deadline: Instant) {
         let ahead = deadline.saturating_duration_since(Instant::now());
         // Zero would stop the timer instead of firing it.
-        set_timer(self.timer, ahead.max(Duration::from_nanos(1)), AGAIN);
-        if let Some(registration) = &self.registration
-            && registration.bell.rung()
-        {
-            // The ring's own timer may just have been overwritten.
-            set_timer(self.timer, AGAIN_CANCELLED, AGAIN_CANCELLED);
-        }
+        self.set(ahead.max(Duration::from_nanos(1)), AGAIN);
     }
 
     /// Interrupts no more, except for the bell. The caller looks at the bell after this.
     pub(crate) fn never(&self) {
-        set_timer(self.timer, Duration::ZERO, Duration::ZERO);
+        self.set(Duration::ZERO, Duration::ZERO);
+    }
+
+    /// Overwrites what a cancellation has set: the caller looks for one after this.
+    fn set(&self, first: Duration, then: Duration) {
+        // Timers are not inherited by fork: in a child the number is nobody's or somebody else's.
+        if self.generation == fork::generation() {
+            set_timer(self.timer, first, then);
+        }
     }
 }
 
@@ -71,10 +72,7 @@ impl Drop for Interrupt<'_> {
         self.registration = None;
         // ... and a signal that is on its way arrives when this system call returns, at the
         // latest: none is left to interrupt the caller's own calls.
-        set_timer(self.timer, Duration::ZERO, Duration::ZERO);
-        if self.was_blocked {
-            signal::block(self.signal);
-        }
+        self.set(Duration::ZERO, Duration::ZERO);
     }
 }
 
@@ -124,7 +122,7 @@ impl ThreadTimer {
 
 impl Drop for ThreadTimer {
     fn drop(&mut self) {
-        // Timers are not inherited by fork: there the id is nobody's or somebody else's.
+        // Not in a child, see `Interrupt::set`.
         if self.generation == fork::generation() {
             // SAFETY: our own timer of this process; no Interrupt of this thread is left, since
             // each ends in the call that began it.
@@ -151,9 +149,7 @@ pub(crate) fn thread_id() -> ThreadId {
 
 /// Sends our signal to a thread of this process; nothing happens if there is none.
 pub(crate) fn nudge(thread: ThreadId, signal: libc::c_int) {
-    // SAFETY: no pointers; tgkill reaches threads of this process only, whose handler for the
-    // signal does nothing.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread.0, signal) };
+    signal::send(thread.0, signal);
 }
 
 /// Async-signal-safe.
@@ -173,12 +169,10 @@ fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) {
 
 /// Async-signal-safe, and keeps errno as a signal handler must.
 pub(super) fn interrupt_thread(thread: libc::pid_t, signal: libc::c_int, timer: libc::timer_t) {
-    // SAFETY: __errno_location is valid in every thread; getpid and tgkill take no pointers, and
-    // tgkill reaches threads of this process only, whose handler for the signal does nothing.
-    unsafe {
-        let errno = *libc::__errno_location();
-        set_timer(timer, AGAIN_CANCELLED, AGAIN_CANCELLED);
-        libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal);
-        *libc::__errno_location() = errno;
-    }
+    // SAFETY: __errno_location is valid in every thread.
+    let errno = unsafe { *libc::__errno_location() };
+    set_timer(timer, AGAIN_CANCELLED, AGAIN_CANCELLED);
+    // SAFETY: the same.
+    unsafe { *libc::__errno_location() = errno };
+    signal::send(thread, signal);
 }

@@ -9,6 +9,8 @@
 //! | `interrupt` | ending a blocked system call at a deadline or on request |
 //! | `bell` | telling threads that are blocked so to stop |
 //! | `signal` | the one signal that `interrupt` uses |
+//! | `masks` | which signals the threads of this process block |
+//! | `call` | blocking calls that the signal ends for certain |
 //! | `futex` | sleeping until another thread changes a word |
 //! | `clock` | the monotonic clock |
 //! | `process` | whether a process exists |
@@ -24,12 +26,14 @@ compile_error!(
 );
 
 pub(crate) mod bell;
+pub(crate) mod call;
 pub(crate) mod clock;
 pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod interrupt;
 pub(crate) mod lock_fd;
+mod masks;
 pub(crate) mod process;
 pub(crate) mod signal;
 

@@ -2,20 +2,24 @@
 //!
 //! A deadline or a cancellation must get a thread out of flock(2). The only
 //! thing that does is a signal whose handler runs and which was installed
-//! without SA_RESTART. We use one real-time signal, with a handler that does
-//! nothing, and never one that somebody else has taken.
+//! without SA_RESTART. We use one real-time signal, and never one that somebody else has taken: by
+//! a handler, or by blocking it, as programs do that read their signals with signalfd(2) or
+//! sigwait(2) (see `masks`).
 
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use super::check;
 use super::fork::ForkCell;
+use super::masks::{self, Mask};
+use super::{call, check};
 
 /// The signal in use, 0 before the first contended wait.
 static IN_USE: AtomicI32 = AtomicI32::new(0);
-/// The signal to prefer, 0 for the default.
+/// The signal that the program asked for, 0 for none.
 static PREFERRED: AtomicI32 = AtomicI32::new(0);
+/// Whether every signal is blocked by some thread, so that one had to be chosen all the same.
+static NONE_BETTER: AtomicBool = AtomicBool::new(false);
 static CHOOSING: ForkCell<Mutex<()>> = ForkCell::new();
 
 /// SIGRTMIN + 10 unless the program asked for another.
@@ -52,21 +56,66 @@ pub(crate) fn prefer(signal: i32) -> io::Result<()> {
 /// A signal which is ours at this moment: its handler was looked at just now.
 /// None when every real-time signal is taken.
 pub(crate) fn ours() -> Option<libc::c_int> {
+    in_use().or_else(|| choose(Mask::default()))
+}
+
+/// The signal in use, if its handler is still ours.
+fn in_use() -> Option<libc::c_int> {
     let signal = IN_USE.load(Ordering::Relaxed);
-    if signal != 0 && matches!(owner(signal), Ok(Owner::Us)) {
-        return Some(signal);
-    }
-    // First use, or somebody replaced our handler: then the signal is theirs now.
+    (signal != 0 && matches!(owner(signal), Ok(Owner::Us))).then_some(signal)
+}
+
+/// At the first use, or when the signal in use turns out to be somebody else's.
+fn choose(not_these: Mask) -> Option<libc::c_int> {
     let choosing = CHOOSING.get_or_make(|| Mutex::new(()));
     let _one_at_a_time = choosing.lock().unwrap_or_else(|e| e.into_inner());
-    let candidates = std::iter::once(preferred()).chain((libc::SIGRTMIN()..libc::SIGRTMAX()).rev());
-    for signal in candidates {
-        if take(signal).unwrap_or(false) {
-            IN_USE.store(signal, Ordering::Relaxed);
-            return Some(signal);
+    let wanted = masks::blocked_or_pending().and(not_these);
+    let all = || std::iter::once(preferred()).chain((libc::SIGRTMIN()..libc::SIGRTMAX()).rev());
+    let nobodys = all().find(|&signal| !wanted.has(signal) && take(signal).unwrap_or(false));
+    NONE_BETTER.store(nobodys.is_none(), Ordering::Relaxed);
+    let chosen = nobodys.or_else(|| all().find(|&signal| take(signal).unwrap_or(false)))?;
+    IN_USE.store(chosen, Ordering::Relaxed);
+    Some(chosen)
+}
+
+/// Our signal, which this thread lets through as long as this lives.
+pub(super) struct Unblocked {
+    pub(super) signal: libc::c_int,
+    was_blocked: bool,
+}
+
+impl Unblocked {
+    /// None when every real-time signal is taken.
+    pub(super) fn begin() -> Option<Unblocked> {
+        let mut signal = ours()?;
+        let mut before = unblock(signal);
+        if let Some(mask) = before
+            && may_be_read(signal, mask)
+        {
+            block(signal);
+            signal = choose(mask)?;
+            before = unblock(signal);
+        }
+        Some(Unblocked {
+            signal,
+            was_blocked: before.is_some(),
+        })
+    }
+}
+
+impl Drop for Unblocked {
+    fn drop(&mut self) {
+        if self.was_blocked {
+            block(self.signal);
         }
     }
-    None
+}
+
+/// Whether a thread with this mask blocks our signal because the program reads it.
+fn may_be_read(signal: libc::c_int, blocked: Mask) -> bool {
+    !blocked.is_wholesale()
+        && PREFERRED.load(Ordering::Relaxed) != signal
+        && !NONE_BETTER.load(Ordering::Relaxed)
 }
 
 enum Owner {
@@ -80,9 +129,8 @@ fn owner(signal: libc::c_int) -> io::Result<Owner> {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: only reads the disposition into a valid place.
     check(unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) })?;
-    let handler = on_signal as extern "C" fn(libc::c_int) as usize;
     Ok(match action.sa_sigaction {
-        found if found == handler && action.sa_flags & libc::SA_RESTART == 0 => Owner::Us,
+        found if found == handler() && action.sa_flags & libc::SA_RESTART == 0 => Owner::Us,
         libc::SIG_DFL => Owner::Nobody,
         _ => Owner::SomebodyElse,
     })
@@ -97,36 +145,64 @@ fn take(signal: libc::c_int) -> io::Result<bool> {
     }
     // SAFETY: as above.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
+    action.sa_sigaction = handler();
     // No SA_RESTART, that is the point. SA_ONSTACK for hosts whose threads have tiny stacks.
-    action.sa_flags = libc::SA_ONSTACK;
-    // SAFETY: a valid action whose handler does nothing, so that it may run anywhere.
+    action.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO;
+    // SAFETY: a valid action. The handler touches the interrupted thread's own words only, and
+    // its place in the code only where `call` says so: it may run anywhere.
     check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) })?;
     Ok(true)
 }
 
-extern "C" fn on_signal(_signal: libc::c_int) {}
+fn handler() -> usize {
+    on_signal as extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) as usize
+}
 
-/// Lets `signal` through in this thread; true when it was blocked before.
-pub(crate) fn unblock(signal: libc::c_int) -> bool {
+extern "C" fn on_signal(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    // SAFETY: this is the handler, and these are the kernel's.
+    unsafe { call::interrupted(signal, info, context) };
+}
+
+/// Sends our signal to a thread of this process, if there is such a thread. False when the kernel
+/// has no room for one more pending signal. Async-signal-safe, and keeps errno as a signal
+/// handler must.
+pub(super) fn send(thread: libc::pid_t, signal: libc::c_int) -> bool {
+    // SAFETY: __errno_location is valid in every thread; getpid and tgkill take no pointers, and
+    // tgkill reaches threads of this process only, which have our handler for the signal.
+    unsafe {
+        let errno = *libc::__errno_location();
+        let sent = libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal);
+        *libc::__errno_location() = errno;
+        sent == 0
+    }
+}
+
+/// Lets `signal` through in this thread; returns what the thread blocked, if the signal was among
+/// that.
+pub(super) fn unblock(signal: libc::c_int) -> Option<Mask> {
     change_mask(libc::SIG_UNBLOCK, signal)
 }
 
-/// Blocks `signal` again, as it was before [`unblock`].
-pub(crate) fn block(signal: libc::c_int) {
+fn block(signal: libc::c_int) {
     change_mask(libc::SIG_BLOCK, signal);
 }
 
-fn change_mask(how: libc::c_int, signal: libc::c_int) -> bool {
+/// The mask as it was, if `signal` was in it.
+fn change_mask(how: libc::c_int, signal: libc::c_int) -> Option<Mask> {
     // SAFETY: signal sets are plain data, initialised by sigemptyset before use.
-    unsafe {
+    let (before, was_in_it) = unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, signal);
         libc::pthread_sigmask(how, &set, &mut before);
-        libc::sigismember(&before, signal) == 1
-    }
+        (before, libc::sigismember(&before, signal) == 1)
+    };
+    was_in_it.then(|| Mask::of(&before))
 }
 
 /// Calls `inside` while this thread blocks all signals: a thread that is started there begins so.

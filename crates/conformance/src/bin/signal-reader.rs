@@ -1,0 +1,49 @@
+//! A program that reads the signal SIGRTMIN + 10 by signalfd(2), and waits for a lock meanwhile.
+//!
+//! Arguments: the lock file, which somebody holds, and `first` or `late`: whether it blocks the
+//! signal before it uses the library or after. Says how many of the signals came that it sent to
+//! itself during the wait, and `kept` or `took` for what the library did with the signal.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use holdlock::{CancelToken, FileLock, Request};
+use holdlock_conformance::{queue, sys};
+
+const SENT: u32 = 20;
+
+fn main() {
+    sys::die_with_parent();
+    let mut arguments = std::env::args_os().skip(1);
+    let path = PathBuf::from(arguments.next().expect("a path"));
+    let signal = libc::SIGRTMIN() + 10;
+    if arguments.next().is_some_and(|when| when == "late") {
+        assert_eq!(holdlock::wait_signal(), Some(signal));
+    }
+    let mut reader = sys::SignalReader::new(signal);
+    let lock = FileLock::open(&path).expect("opens");
+    let token = CancelToken::new();
+    let (tell, told) = mpsc::channel();
+    let came = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut began = |_| {
+                let _ = tell.send(());
+                ControlFlow::Continue(())
+            };
+            let request = Request::exclusive().cancel(&token).on_wait(&mut began);
+            assert!(lock.acquire(request).is_err());
+        });
+        told.recv().expect("the wait began");
+        queue::wait_for(&path, std::process::id());
+        let came = (0..SENT).filter(|_| {
+            sys::kill(std::process::id(), signal);
+            reader.comes()
+        });
+        let came = came.count();
+        token.cancel();
+        came
+    });
+    let ours = holdlock::wait_signal() == Some(signal);
+    println!("{came} of {SENT}, {}", if ours { "took" } else { "kept" });
+}

@@ -1,0 +1,146 @@
+//! The same promises where the kernel grants no timers: this test program may have no
+//! pending signals of its own.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use holdlock::{Error, FileLock};
+use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+/// What the documentation of `wait_signal` says.
+const MOST_THREADS: usize = 16;
+
+/// The tests count the threads of this process, so they run one after the other.
+fn alone_without_timers() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    sys::limit(libc::RLIMIT_SIGPENDING, 0);
+    alone
+}
+
+fn helper_threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc");
+    let names = tasks
+        .flatten()
+        .map(|task| std::fs::read_to_string(task.path().join("comm")));
+    names
+        .filter(|name| {
+            name.as_ref()
+                .is_ok_and(|name| name.starts_with("holdlock-wa"))
+        })
+        .filter(|name| {
+            name.as_ref()
+                .is_ok_and(|name| name.trim_end() != "holdlock-watch")
+        })
+        .count()
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("/proc").count()
+}
+
+#[track_caller]
+fn times_out(lock: &FileLock, milliseconds: u64) {
+    let error = lock
+        .try_lock_for(Duration::from_millis(milliseconds))
+        .expect_err("held");
+    assert!(matches!(error, Error::TimedOut(_)), "{error}");
+}
+
+fn threads_end(path: &Path) {
+    queue::eventually("the threads have ended", || {
+        helper_threads() == 0 && queue::waiters(path).is_empty()
+    });
+}
+
+#[test]
+fn waits_that_time_out_leave_one_thread_which_the_next_wait_takes_over() {
+    let _alone = alone_without_timers();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::holding(ACTOR, &path);
+    let lock = FileLock::open(&path).expect("opens");
+    let other = FileLock::open(&path).expect("opens");
+    times_out(&lock, 2);
+    let open = descriptors();
+    for _ in 0..300 {
+        times_out(&lock, 1);
+        times_out(&other, 1);
+    }
+    assert_eq!((helper_threads(), descriptors()), (1, open));
+    // Its place in the queue is before that of somebody who comes now.
+    queue::wait_for(&path, std::process::id());
+    let mut late = Actor::start(ACTOR, &path);
+    late.must_block("lock", &path);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let guard = lock.try_lock_for(Duration::from_secs(60)).expect("locked");
+            assert_eq!(queue::waiters(&path), [late.pid()]);
+            drop(guard);
+        });
+        queue::eventually("the wait has begun", || {
+            std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 3)
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        holder.must("release");
+        waiter.join().expect("no panic");
+    });
+    assert_eq!(late.answer(), "ok");
+    threads_end(&path);
+}
+
+#[test]
+fn a_thread_that_comes_too_late_gives_the_lock_back() {
+    let _alone = alone_without_timers();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = Actor::holding(ACTOR, &path);
+    let lock = FileLock::open(&path).expect("opens");
+    times_out(&lock, 5);
+    queue::wait_for(&path, std::process::id());
+    let mut next = Actor::start(ACTOR, &path);
+    next.must_block("lock", &path);
+    holder.must("release");
+    assert_eq!(next.answer(), "ok");
+    threads_end(&path);
+    next.must("release");
+    drop(lock.try_lock().expect("free"));
+}
+
+#[test]
+fn threads_and_descriptors_are_bounded_and_requests_beyond_them_are_served() {
+    const LOCKS: usize = 3 * MOST_THREADS;
+    let _alone = alone_without_timers();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = |number: usize| scratch.path(&format!("{number}.lock"));
+    let mut holders: Vec<Actor> = (0..LOCKS)
+        .map(|number| Actor::holding(ACTOR, &path(number)))
+        .collect();
+    let locks: Vec<FileLock> = (0..LOCKS)
+        .map(|number| FileLock::open(path(number)).expect("opens"))
+        .collect();
+    let before = descriptors();
+    for lock in &locks {
+        times_out(lock, 1);
+    }
+    assert_eq!(helper_threads(), MOST_THREADS);
+    // The files, which are open from the first request on, and one more for each thread.
+    assert!(descriptors() <= before + LOCKS + MOST_THREADS);
+    let (lock, holder) = (&locks[LOCKS - 1], &mut holders[LOCKS - 1]);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.try_lock_for(Duration::from_secs(60)).map(drop));
+        holder.must("release");
+        waiter.join().expect("no panic").expect("locked");
+    });
+    for holder in &mut holders[..LOCKS - 1] {
+        holder.must("release");
+    }
+    for number in 0..LOCKS {
+        threads_end(&path(number));
+    }
+}

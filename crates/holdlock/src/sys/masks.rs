@@ -1,0 +1,67 @@
+//! Which signals the threads of this process block.
+//!
+//! A program that reads its signals with signalfd(2), or waits for them with sigwait(2), blocks
+//! them in every thread. If one thread lets such a signal through, it is lost to that program.
+
+use std::fs;
+
+/// A set of signals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mask(u64);
+
+impl Mask {
+    pub(super) fn of(set: &libc::sigset_t) -> Mask {
+        // SAFETY: a set that the kernel filled in.
+        let has = |signal: &libc::c_int| unsafe { libc::sigismember(set, *signal) == 1 };
+        let bits = (libc::SIGRTMIN()..=libc::SIGRTMAX()).filter(has).map(bit);
+        Mask(bits.fold(0, |all, bit| all | bit))
+    }
+
+    pub(super) fn has(self, signal: libc::c_int) -> bool {
+        self.0 & bit(signal) != 0
+    }
+
+    pub(super) fn and(self, other: Mask) -> Mask {
+        Mask(self.0 | other.0)
+    }
+
+    /// Whether this is the mask of a thread that wants to be left alone by signals altogether, as
+    /// many helper threads do. It tells nothing of a single signal.
+    pub(super) fn is_wholesale(self) -> bool {
+        let all = libc::SIGRTMIN()..=libc::SIGRTMAX();
+        let half = all.clone().count() / 2;
+        all.filter(|signal| self.has(*signal)).count() > half
+    }
+}
+
+fn bit(signal: libc::c_int) -> u64 {
+    1 << (signal - 1)
+}
+
+/// The signals that a thread of this process blocks, but not most others with them, and those that
+/// are pending. As far as /proc shows it.
+pub(super) fn blocked_or_pending() -> Mask {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return Mask::default();
+    };
+    let mut wanted = Mask::default();
+    for task in tasks.flatten() {
+        let Ok(status) = fs::read_to_string(task.path().join("status")) else {
+            continue; // it has ended
+        };
+        let set = |name| Mask(field(&status, name));
+        let blocked = set("SigBlk:");
+        if !blocked.is_wholesale() {
+            wanted = wanted.and(blocked);
+        }
+        wanted = wanted.and(set("SigPnd:")).and(set("ShdPnd:"));
+    }
+    wanted
+}
+
+fn field(status: &str, name: &str) -> u64 {
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    value
+        .and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
+        .unwrap_or(0)
+}
