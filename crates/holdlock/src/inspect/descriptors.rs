@@ -74,10 +74,11 @@ impl Descriptors {
         }
     }
 
-    /// How many processes exist that we may not look at, of those looked at.
-    pub(super) fn denied(&self) -> usize {
-        let denied = |look: &&Look| matches!(look, Look::Denied);
-        self.known.values().filter(denied).count()
+    /// The processes that we may not look at, of those looked at.
+    pub(super) fn denied(&self) -> Vec<u32> {
+        let known = self.known.iter();
+        let denied = known.filter(|(_, look)| matches!(look, Look::Denied));
+        denied.map(|(pid, _)| *pid).collect()
     }
 
     /// Everything seen so far, in the order of the process numbers.

@@ -11,7 +11,7 @@
 //! | `signal` | the one signal that `interrupt` uses |
 //! | `futex` | sleeping until another thread changes a word |
 //! | `clock` | the monotonic clock |
-//! | `process` | whether a process exists |
+//! | `process` | whether a process exists; whether ours has an alarm(2) |
 //! | `fork` | noticing fork(2) without a system call; descriptors that no child keeps |
 
 #![allow(unsafe_code)]
