@@ -200,7 +200,7 @@ fn among_processes(
     }
     // Who has inherited a lock is looked for, among all processes, only once all else is certain.
     let heirs = Heirs::not_searched(snapshot.clone());
-    let first = Graph::of_certain(&heirs, Some(ours));
+    let first = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
     due.retain(|(at, number, suspicion)| match first.ring(*number) {
         Some(ring) if *suspicion || gives_way(&records[*number], &ring, records) => true,
         Some(_) => {
@@ -220,7 +220,7 @@ fn among_processes(
     let Some(heirs) = look().as_ref().map(Heirs::of_contended) else {
         return;
     };
-    let second = Graph::of_certain(&heirs, Some(ours));
+    let second = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
     for (at, number, _) in due {
         let Some(ring) = second.ring(number) else {
             continue;
@@ -235,6 +235,10 @@ fn among_processes(
             found[at] = Found::Certain(ring, chosen(records, &ours));
         }
     }
+}
+
+fn numbers(due: &[(usize, usize, bool)]) -> Vec<usize> {
+    due.iter().map(|(_, number, _)| *number).collect()
 }
 
 fn chosen(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {

@@ -111,6 +111,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// These members, which begin to wait in this order, one soon after the other.
+    pub fn of(words: &[&str]) -> Plan {
+        let members = words.iter().map(|word| word.parse().expect("a member"));
+        let soon = Duration::from_millis(10);
+        Plan {
+            members: members.collect(),
+            order: (0..words.len()).map(|member| (member, soon)).collect(),
+        }
+    }
+
     /// Draws one. `has_flock`: whether flock(1) may be part of it.
     pub fn draw(seed: u64, goes_on: bool, has_flock: bool) -> Plan {
         let mut random = fastrand::Rng::with_seed(seed);

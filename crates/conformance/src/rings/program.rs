@@ -29,8 +29,8 @@ pub struct Report {
 /// One line of a member.
 type Line = (usize, String);
 
-/// Plays the program in this directory. An error says how far it came.
-pub fn play(plan: &Plan, directory: &Path) -> Result<Report, String> {
+/// Plays the program in this directory. `rings` is that bin. An error says how far it came.
+pub fn play(rings: &Path, plan: &Plan, directory: &Path) -> Result<Report, String> {
     let count = plan.members.len();
     let path = |number: usize| directory.join(format!("{number}.lock"));
     let open = |number: usize| FileLock::open(path(number)).map(Arc::new);
@@ -53,7 +53,7 @@ pub fn play(plan: &Plan, directory: &Path) -> Result<Report, String> {
                 let wants = open(wants).map_err(|error| error.to_string())?;
                 thread(*member, number, [own, wants], lines)
             }
-            _ => process(*member, number, [path(own), path(wants)], lines),
+            _ => process(rings, *member, number, [path(own), path(wants)], lines),
         });
     }
     let began = Instant::now();
@@ -147,11 +147,17 @@ fn thread(member: Member, number: usize, locks: [Arc<FileLock>; 2], lines: Sende
     Go::Thread(sender)
 }
 
-fn process(member: Member, number: usize, locks: [PathBuf; 2], lines: Sender<Line>) -> Go {
+fn process(
+    rings: &Path,
+    member: Member,
+    number: usize,
+    locks: [PathBuf; 2],
+    lines: Sender<Line>,
+) -> Go {
     let mut command = match member.kind {
         Kind::Flock => flock(member, &locks),
         _ => {
-            let mut command = Command::new(std::env::current_exe().expect("we are a program"));
+            let mut command = Command::new(rings);
             command.arg("member").arg(member.to_string()).args(&locks);
             command
         }
@@ -190,7 +196,8 @@ pub fn main(seed: u64, goes_on: bool, has_flock: bool) -> bool {
     sys::die_with_parent();
     let plan = Plan::draw(seed, goes_on, has_flock);
     let scratch = crate::Scratch::new();
-    let report = play(&plan, &scratch.path(""));
+    let rings = std::env::current_exe().expect("we are a program");
+    let report = play(&rings, &plan, &scratch.path(""));
     let wrong = match &report {
         Err(why) => Some(why.clone()),
         Ok(report) => wrong_with(report, goes_on),
@@ -203,7 +210,8 @@ pub fn main(seed: u64, goes_on: bool, has_flock: bool) -> bool {
     wrong.is_none()
 }
 
-fn wrong_with(report: &Report, goes_on: bool) -> Option<String> {
+/// What is wrong with what came of a program.
+pub fn wrong_with(report: &Report, goes_on: bool) -> Option<String> {
     let is_wrong = |line: &&String| line.starts_with("wrong");
     if let Some(line) = report.said.iter().find(is_wrong) {
         return Some(line.clone());

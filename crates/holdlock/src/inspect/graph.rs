@@ -66,11 +66,21 @@ impl<'s> Graph<'s> {
         graph
     }
 
-    /// What is so for certain: nobody in it has a way out.
-    pub(crate) fn of_certain(heirs: &'s Heirs, ours: Option<&'s Ours>) -> Graph<'s> {
+    /// What is so for certain: nobody in it has a way out. Looks only at those of whom it can depend
+    /// whether these waits of ours are stuck, or else at all.
+    pub(crate) fn of_certain(
+        heirs: &'s Heirs,
+        ours: Option<&'s Ours>,
+        numbers: &[usize],
+    ) -> Graph<'s> {
         let possible = Graph::of_possible(&heirs.snapshot, ours);
-        let candidates = (0..possible.waits.len()).filter(|wait| possible.stuck[*wait]);
-        let candidates: HashSet<u32> = candidates
+        let starts = match ours {
+            Some(_) => numbers.to_vec(),
+            None => (0..possible.waits.len()).collect(),
+        };
+        let depends = possible.reached_from(starts).into_iter();
+        let candidates: HashSet<u32> = depends
+            .filter(|wait| possible.stuck[*wait])
             .map(|wait| possible.waits[wait].process.pid)
             .collect();
         let mut holders = holders_of_contended(&heirs.snapshot);
@@ -296,16 +306,7 @@ impl<'s> Graph<'s> {
     /// All the waits on which it depends whether this one is stuck: the numbers of those of
     /// ours, and the processes of the others.
     pub(crate) fn depends_on(&self, start: usize) -> (Vec<usize>, HashSet<u32>) {
-        let mut found = HashSet::from([start]);
-        let mut next = vec![start];
-        while let Some(wait) = next.pop() {
-            let after = self.links_from(wait).into_iter();
-            next.extend(
-                after
-                    .map(|(_, after)| after)
-                    .filter(|after| found.insert(*after)),
-            );
-        }
+        let found = self.reached_from(vec![start]);
         let us = self.ours.map(|ours| ours.process.pid);
         let (ours, others): (Vec<usize>, Vec<usize>) = found
             .into_iter()
@@ -315,6 +316,16 @@ impl<'s> Graph<'s> {
             wait.ancestors.iter().copied().chain([wait.process.pid])
         });
         (ours, pids.collect())
+    }
+
+    fn reached_from(&self, starts: Vec<usize>) -> HashSet<usize> {
+        let mut found: HashSet<usize> = starts.iter().copied().collect();
+        let mut next = starts;
+        while let Some(wait) = next.pop() {
+            let after = self.links_from(wait).into_iter().map(|(_, after)| after);
+            next.extend(after.filter(|after| found.insert(*after)));
+        }
+        found
     }
 
     fn deadlock(&self, ring: &[Link<'s>]) -> Deadlock {

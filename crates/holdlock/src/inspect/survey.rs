@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 
 use super::blocked::{self, Blocked};
-use super::descriptors::{Descriptors, Look, Open, Whereabouts};
+use super::descriptors::{self, Descriptors, Look, Open, Whereabouts};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
@@ -30,7 +30,14 @@ pub(super) fn with_all_holders(
 ) -> (Snapshot, Vec<u32>) {
     let mut whole = snapshot.clone();
     let mut survey = Survey::default();
-    survey.descriptors.look_at_everybody();
+    let files = snapshot.files.iter().filter(|file| wanted(file));
+    let holders = files
+        .flat_map(|file| &file.locks)
+        .flat_map(|lock| &lock.holders);
+    let link = |holder: &Holder| descriptors::link(holder.process.pid, holder.descriptor?);
+    survey
+        .descriptors
+        .look_for_copies(&holders.filter_map(link).collect());
     for file in whole.files.iter_mut().filter(|file| wanted(file)) {
         for lock in &mut file.locks {
             let entry = Entry {

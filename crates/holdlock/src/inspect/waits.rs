@@ -58,7 +58,7 @@ impl Snapshot {
         }
         covered.clear();
         let heirs = Heirs::of_contended(self);
-        let mut found = Graph::of_certain(&heirs, None).rings(&mut covered);
+        let mut found = Graph::of_certain(&heirs, None, &[]).rings(&mut covered);
         found.extend(Graph::of_possible(&heirs.snapshot, None).rings(&mut covered));
         found
     }
