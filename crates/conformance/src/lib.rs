@@ -9,6 +9,7 @@
 pub mod actor;
 pub mod peers;
 pub mod queue;
+pub mod rings;
 pub mod scratch;
 pub mod sys;
 pub mod told;

@@ -76,6 +76,12 @@ pub fn kill(pid: u32, signal: i32) {
     unsafe { libc::kill(pid as libc::pid_t, signal) };
 }
 
+/// Sends a signal to all of a process group, if there is one.
+pub fn kill_group(group: u32, signal: i32) {
+    // SAFETY: takes no pointers.
+    unsafe { libc::kill(-(group as libc::pid_t), signal) };
+}
+
 /// Sends a signal to one thread of this process.
 pub fn kill_thread(thread: i32, signal: i32) {
     // SAFETY: takes no pointers.
@@ -499,4 +505,21 @@ pub fn sleep(time: Duration) -> bool {
     };
     // SAFETY: a valid time.
     unsafe { libc::nanosleep(&time, std::ptr::null_mut()) == 0 }
+}
+
+/// SIGALRM once after this time, as by alarm(2).
+pub fn alarm(after: Duration) {
+    let time = |duration: Duration| libc::timeval {
+        tv_sec: duration.as_secs() as libc::time_t,
+        tv_usec: duration.subsec_micros().into(),
+    };
+    let timer = libc::itimerval {
+        it_interval: time(Duration::ZERO),
+        it_value: time(after),
+    };
+    // SAFETY: a valid setting, and nobody wants the old one.
+    assert_eq!(
+        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) },
+        0
+    );
 }

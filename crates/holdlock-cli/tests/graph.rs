@@ -139,6 +139,35 @@ fn a_ring_with_threads_in_it_is_only_possible() {
 }
 
 #[test]
+fn a_ring_with_a_time_limit_in_it_is_only_possible() {
+    if !has("flock") {
+        return;
+    }
+    let place = Place::new();
+    let member = |own: &str, limit: &str, other: &str| {
+        let script = format!("echo held; read go; flock {limit} {other} true; exit 0");
+        let mut command = place.command("flock");
+        command.args(["-o", own, "sh", "-c", &script]);
+        let mut running = Running::start_with_stdin(command);
+        running.expect_line("held");
+        running
+    };
+    let (mut one, mut two) = (member("a", "-w 100", "b"), member("b", "", "a"));
+    one.let_go();
+    two.let_go();
+    let finished = wait_for("the ring", || {
+        let finished = place.run(["graph", "./a"]);
+        finished.text().contains("deadlock").then_some(finished)
+    });
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert!(
+        finished.text().starts_with("possible deadlock 1: "),
+        "{}",
+        finished.text()
+    );
+}
+
+#[test]
 fn a_wait_for_the_end_of_a_process_is_part_of_a_ring() {
     if !has("flock") {
         return;

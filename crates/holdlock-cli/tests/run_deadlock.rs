@@ -70,6 +70,68 @@ fn an_ancestor_that_does_not_wait_for_us_is_no_deadlock() {
     assert_eq!((finished.code(), finished.text()), (0, "ran\n"));
 }
 
+/// The shell waits for another child, and ends while this one is waiting.
+#[test]
+fn a_command_in_the_background_is_not_waited_for() {
+    let place = Place::new();
+    let inner = "\"$HOLDLOCK\" run L -- echo inner ran";
+    for outer in ["\"$HOLDLOCK\" run L --", "flock -o locks/L.lock"] {
+        if outer.starts_with("flock") && !support::peers::has("flock") {
+            continue;
+        }
+        let script = format!("{outer} sh -c '{inner} & sleep 1.5; echo outer ends'");
+        let finished = Running::start(place.shell(&script)).finish();
+        assert_eq!(finished.stderr, "", "{script}");
+        assert_eq!(finished.text(), "outer ends\ninner ran\n", "{script}");
+    }
+}
+
+/// While the shell has another child nobody knows for which one it waits.
+#[test]
+fn what_is_only_possible_is_a_warning_and_the_wait_goes_on() {
+    let place = Place::new();
+    let inner = "\"$HOLDLOCK\" run L -- echo ran";
+    let script = format!("\"$HOLDLOCK\" run L -- sh -c '{inner} & sleep 4; echo outer ends'");
+    let finished = Running::start(place.shell(&script)).finish();
+    assert_eq!(finished.text(), "outer ends\nran\n", "{finished:?}");
+    let said = finished.stderr.lines().count();
+    assert!(
+        said == 1 && finished.stderr.contains("may be a deadlock"),
+        "{finished:?}"
+    );
+    let quiet = script.replace("run L -- echo", "run -q L -- echo");
+    assert_eq!(Running::start(place.shell(&quiet)).finish().stderr, "");
+}
+
+/// A program that is called so is not the one we know.
+#[test]
+fn a_name_proves_nothing() {
+    let place = Place::new();
+    for name in ["flock", "holdlock"] {
+        let strange = place.join(name);
+        // Has the lock, starts a command and does not wait for it.
+        let script = "#!/bin/sh\nexec 9>>locks/L.lock; \"$HOLDLOCK\" flock 9; \"$@\" 9>&- & \
+                      sleep 1.5; echo outer ends; exec 9>&-; wait\n";
+        std::fs::write(&strange, script).unwrap();
+        assert_eq!(place.run(["run", "L", "true"]).code(), 0);
+        let words = [
+            &*format!("./{name}"),
+            env!("CARGO_BIN_EXE_holdlock"),
+            "run",
+            "L",
+            "echo",
+            "ran",
+        ];
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&strange, permissions).unwrap();
+        let mut command = place.command(words[0]);
+        command.args(&words[1..]);
+        let finished = Running::start(command).finish();
+        assert_eq!(finished.text(), "outer ends\nran\n", "{name}: {finished:?}");
+        assert_eq!(finished.stderr, "", "{name}");
+    }
+}
+
 #[test]
 fn a_ring_over_two_locks_is_broken_by_the_one_that_closes_it() {
     let place = Place::new();

@@ -224,8 +224,9 @@ impl Shared {
             return Ok(None);
         };
         let mut request = Request::new(mode).try_once();
-        // Where the order counts, tasks of one thread are not to pass as if they were one.
-        if !(state.fair && asker.is_task()) {
+        // What all threads hold together any of them may release. Where the order counts, tasks of one
+        // thread are not to pass as if they were one.
+        if state.threads != Threads::Together && !(state.fair && asker.is_task()) {
             request = request.stays_in_thread();
         }
         match lock.acquire_owned(request) {

@@ -107,9 +107,11 @@ fn stay(
         };
         let mut request = Request::new(mode)
             .on_wait(&mut on_wait)
-            .stays_in_thread()
-            // Who gave a limit wants to hear that it has passed.
-            .notice_deadlocks(unlimited);
+            // The callback is for signals, and a token of ours for what only threads do to each other.
+            .notice_deadlocks(unlimited && terms.cancel.is_none());
+        if !shared.is_held_together() {
+            request = request.stays_in_thread();
+        }
         if let Some(until) = until {
             request = request.deadline(until);
         }

@@ -1,5 +1,6 @@
 """What a wait costs, and how it ends."""
 
+import asyncio
 import os
 import resource
 import signal
@@ -9,7 +10,7 @@ import time
 import pytest
 from conftest import until, waits
 
-from holdlock import CancelToken, Cancelled, FileLock, Timeout
+from holdlock import AsyncFileLock, CancelToken, Cancelled, FileLock, Timeout
 
 WAITER = """
 import sys, time
@@ -165,3 +166,88 @@ def test_a_wait_that_timed_out_does_not_take_the_lock_later(path, holder):
     other.tell()
     other.expect("released")
     FileLock(path).acquire(timeout=0)
+
+
+@pytest.mark.parametrize("thread_local", [True, False, "mutex"])
+def test_another_object_of_another_thread_is_no_deadlock(path, thread_local):
+    held, released = threading.Event(), []
+
+    def work():
+        with FileLock(path, thread_local=thread_local):
+            held.set()
+            time.sleep(1.5)
+            released.append(True)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    held.wait()
+    with FileLock(path, thread_local=thread_local):
+        assert released
+    worker.join()
+
+
+def test_tasks_with_objects_of_their_own_are_no_deadlock(path):
+    released = []
+
+    async def hold(held):
+        async with AsyncFileLock(path):
+            held.set()
+            await asyncio.sleep(1.5)
+            released.append(True)
+
+    async def both():
+        held = asyncio.Event()
+        task = asyncio.create_task(hold(held))
+        await held.wait()
+        async with AsyncFileLock(path):
+            assert released
+        await task
+
+    asyncio.run(both())
+
+
+def test_what_any_thread_may_release_is_no_deadlock(tmp_path):
+    """Each of two threads has a lock and wants the other's; a third one releases."""
+    locks = [FileLock(tmp_path / name, thread_local=False) for name in "ab"]
+    both, errors = threading.Barrier(3), []
+
+    def want(own, other):
+        own.acquire()
+        both.wait()
+        try:
+            with FileLock(other.lock_file, thread_local=False):
+                pass
+        except RuntimeError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=want, args=pair) for pair in (locks, locks[::-1])]
+    for thread in threads:
+        thread.start()
+    both.wait()
+    time.sleep(1.5)
+    for lock in locks:
+        lock.release()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+def test_objects_of_their_own_in_a_ring_are_a_deadlock(tmp_path):
+    paths = [tmp_path / "a", tmp_path / "b"]
+    both, errors = threading.Barrier(2), []
+
+    def want(own, other):
+        with FileLock(own):
+            both.wait()
+            try:
+                with FileLock(other):
+                    pass
+            except RuntimeError as error:
+                errors.append(str(error))
+
+    threads = [threading.Thread(target=want, args=pair) for pair in (paths, paths[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 1 and errors[0].startswith("Deadlock")

@@ -49,9 +49,9 @@
 //!   can it release it by accident. Descriptors are close-on-exec.
 //! * **Nothing is overwritten.** Lock files are never written or truncated,
 //!   symbolic links at the last component are not followed.
-//! * **Deadlocks end.** A wait that closes a ring of processes or threads, each waiting for
-//!   a lock of the next, fails with [`Error::Deadlock`], which spells the ring out. The others
-//!   go on.
+//! * **Deadlocks end.** A wait without limit that is part of a cycle of processes or threads, each
+//!   waiting for a lock of the next, fails with [`Error::Deadlock`], which spells the cycle out. The
+//!   others go on. Where one of them may have a way out, there is no error.
 //! * **You can see who.** Errors name the file, the holders and the remedy; [`inspect`] shows
 //!   every lock of the host, with who waits in which order.
 //!

@@ -1,11 +1,9 @@
-//! The gates of this process: does the waiting thread hold the lock itself,
-//! through another `FileLock` on the same file?
+//! The gates of this process: does the waiting thread hold the lock itself, through another
+//! `FileLock` on the same file? And which thread holds what, for the search for deadlocks.
 
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::gate::{Gate, Owner};
-use crate::inspect::Place;
+use crate::gate::Gate;
 use crate::sys::file::Identity;
 use crate::sys::fork::ForkCell;
 use crate::{Family, Mode};
@@ -46,21 +44,14 @@ pub(crate) fn held_by_this_thread(
     })
 }
 
-/// Whether the lock on this file is kept by a thread of which `whose` is true, by a guard that
-/// cannot leave it.
-pub(crate) fn kept_by(place: Place, whose: impl Fn(Owner) -> bool) -> bool {
-    let gates: Vec<Arc<Gate>> = gates()
+/// The gates of this process.
+pub(crate) fn all() -> Vec<Arc<Gate>> {
+    gates()
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .iter()
         .filter_map(|(_, gate)| gate.upgrade())
-        .collect();
-    gates.iter().any(|gate| {
-        gate.inside().into_iter().any(&whose)
-            && gate
-                .file()
-                .is_some_and(|file| Place::of_open(file.as_fd()).is_ok_and(|other| other == place))
-    })
+        .collect()
 }
 
 fn gates() -> &'static Mutex<Gates> {

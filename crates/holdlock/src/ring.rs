@@ -1,147 +1,266 @@
 //! Whether a wait of this process can never end, because it closes a ring.
 //!
-//! Between processes the ring goes through the kernel's lock table. Within this process more is
-//! known than the kernel tells: which thread is inside which gate, by a guard that cannot
-//! leave the thread. Only such a lock is certainly kept for as long as the thread waits; what
-//! another thread holds, it may release.
+//! Of other processes /proc tells who waits for whom. Of this one more is known: which thread is
+//! inside which gate, by a guard that cannot leave the thread, and which of their waits have no
+//! limit. Only those are looked at here: a thread whose wait has a limit goes on by itself.
+//!
+//! A look takes time, and a busy host changes meanwhile. What is said for certain depends only on
+//! waits that lasted: those of other processes slept from before the second look until after it,
+//! and the caller looks whether those of ours are still there.
 
-use std::cell::OnceCell;
-use std::collections::HashSet;
-use std::os::fd::AsFd;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
-use crate::gate::Owner;
-use crate::inspect::{self, Deadlock, Kind, Ours, Place, Process, Snapshot, Step};
-use crate::registry;
+use crate::gate::Inside;
+use crate::inspect::{self, Asleep, Deadlock, Graph, Heirs, Kind, OurWait, Ours, Place, Process};
 use crate::sentinel::Record;
+use crate::{Mode, registry};
 
-/// One look at the waits of this process. What they have in common is looked up once.
-pub(crate) struct Round<'r> {
-    all: &'r [Arc<Record>],
-    us: u32,
-    /// Whether all of this process is one thread, which waits.
-    alone: bool,
-    kept_by_us: HashSet<Place>,
-    kept_by_ancestors: HashSet<Place>,
-    /// The files for which somebody waits, once that is asked for.
-    contended: OnceCell<Option<Snapshot>>,
+/// What a look at a wait has found.
+pub(crate) enum Found {
+    Nothing,
+    /// A ring, but somebody in it may have a way out.
+    Possible,
+    /// A ring in which another wait is to give way.
+    Anothers,
+    /// A ring that lasts for as long as these waits do.
+    Certain(Deadlock, Vec<Arc<Record>>),
 }
 
-impl<'r> Round<'r> {
-    pub(crate) fn new(all: &'r [Arc<Record>]) -> Round<'r> {
-        let us = std::process::id();
-        let places = |pid: u32| {
-            let locks = inspect::locks_of(pid).unwrap_or_default();
-            locks.into_iter().map(|lock| lock.place)
+/// A wait that is looked at, and whether another one of its ring had its time to give way.
+pub(crate) type Due = (Arc<Record>, bool);
+
+/// Looks for rings through those waits of `all` that are `due`.
+pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
+    let records = one_of_a_thread(all);
+    let mut found: Vec<Found> = due.iter().map(|_| Found::Nothing).collect();
+    let Some(ours) = ours(&records) else {
+        return found;
+    };
+    let threads = Graph::of_threads(&ours);
+    let mut left = Vec::new();
+    for (at, (record, suspicion)) in due.iter().enumerate() {
+        let Some(number) = records.iter().position(|other| Arc::ptr_eq(other, record)) else {
+            continue;
         };
-        let ancestors = inspect::waiting_ancestors(us);
-        Round {
-            all,
-            us,
-            alone: inspect::has_one_thread(us),
-            kept_by_us: places(us).collect(),
-            kept_by_ancestors: ancestors.into_iter().flat_map(places).collect(),
-            contended: OnceCell::new(),
-        }
-    }
-
-    /// The ring that this wait closes, if it does.
-    pub(crate) fn closed_by(&self, record: &Record) -> Option<Deadlock> {
-        // Who waits at the gate is kept waiting by the thread that has passed it.
-        if record.gate.inside().contains(&record.thread) {
-            self.among_processes(record)
-        } else {
-            self.among_threads(record)
-        }
-    }
-
-    /// The threads that cannot go on before this wait ends: the one that waits, and who waits
-    /// for what those threads keep.
-    fn behind(&self, record: &Record) -> HashSet<Owner> {
-        let mut behind = HashSet::from([record.thread]);
-        loop {
-            let others = self.all.iter().filter(|o| !behind.contains(&o.thread));
-            let more: Vec<Owner> = others
-                .filter(|other| other.gate.inside().iter().any(|o| behind.contains(o)))
-                .map(|other| other.thread)
-                .collect();
-            if more.is_empty() {
-                return behind;
+        match threads.ring(number) {
+            Some(ring) if *suspicion || gives_way(record, &ring, &records) => {
+                let (ours, _) = threads.depends_on(number);
+                found[at] = Found::Certain(ring, chosen(&records, &ours));
             }
-            behind.extend(more);
+            Some(_) => found[at] = Found::Anothers,
+            None => left.push((at, number, *suspicion)),
         }
     }
-
-    /// A ring of threads of this process only.
-    fn among_threads(&self, record: &Record) -> Option<Deadlock> {
-        let behind = self.behind(record);
-        let mut steps = Vec::new();
-        let mut at = record;
-        // Longer than there are waits, it would go in circles without us.
-        for _ in 0..=self.all.len() {
-            let mut inside = at.gate.inside().into_iter();
-            let keeper = inside.find(|owner| behind.contains(owner))?;
-            steps.push(self.step(at)?);
-            if keeper == record.thread {
-                return Some(Deadlock {
-                    steps,
-                    certain: true,
-                });
+    let places = concerned(&ours);
+    if !places.is_empty() {
+        among_processes(&ours, &records, &places, &left, &mut found);
+    }
+    // Which wait a timer of the host's ends, and whether it will, is not known.
+    if found.iter().any(|one| matches!(one, Found::Certain(..))) && inspect::we_have_a_timer() {
+        for one in &mut found {
+            if matches!(one, Found::Certain(..)) {
+                *one = Found::Possible;
             }
-            at = self.all.iter().find(|other| other.thread == keeper)?;
         }
+    }
+    found
+}
+
+/// Lets other processes know that our wait has no limit, if that is so of all that we do.
+pub(crate) fn tell_others(all: &[Arc<Record>]) {
+    let us = std::process::id();
+    let [only] = all else {
+        return;
+    };
+    if only.task.number() == us
+        && inspect::has_one_thread(us)
+        && !inspect::we_have_a_timer()
+        && let Some(mark) = inspect::mark(us)
+    {
+        // By the name of the calling thread; without it others have their doubts.
+        let _ = fs::write("/proc/thread-self/comm", mark);
+    }
+}
+
+/// The waits of those threads that have just one. In another one's callback a thread may do
+/// anything.
+fn one_of_a_thread(all: &[Arc<Record>]) -> Vec<Arc<Record>> {
+    let mut waits = HashMap::new();
+    for record in all {
+        *waits.entry(record.thread).or_insert(0) += 1;
+    }
+    let single = all.iter().filter(|record| waits[&record.thread] == 1);
+    single.cloned().collect()
+}
+
+/// What is known of these waits without a look at /proc/locks.
+fn ours(records: &[Arc<Record>]) -> Option<Ours> {
+    let us = std::process::id();
+    let waits = records.iter().map(|record| our_wait(record, records));
+    Some(Ours {
+        process: Process::of(us)?,
+        alone: inspect::has_one_thread(us),
+        waits: waits.collect::<Option<Vec<OurWait>>>()?,
+        keeps: keeps(records),
+    })
+}
+
+fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
+    let file = record.gate.file()?;
+    let inside = record.gate.inside();
+    let at_gate = if inside.owners().contains(&record.thread) {
         None
-    }
+    } else {
+        // A shared request does not wait for shared holders, but for somebody in the queue before it.
+        let shares = record.mode == Mode::Shared && matches!(inside, Inside::Sharing(_));
+        let numbers = 0..records.len();
+        let is_inside = |number: &usize| inside.owners().contains(&records[*number].thread);
+        Some(
+            numbers
+                .filter(|number| !shares && is_inside(number))
+                .collect(),
+        )
+    };
+    Some(OurWait {
+        thread: record.task.number(),
+        place: Place::of_open(file.as_fd()).ok()?,
+        path: record.name.path.clone(),
+        kind: Kind::from(record.family),
+        mode: record.mode,
+        descriptor: u32::try_from(file.as_fd().as_raw_fd()).ok(),
+        at_gate,
+    })
+}
 
-    fn step(&self, record: &Record) -> Option<Step> {
-        let us = Process::of(self.us)?;
-        Some(Step {
-            thread: Some(record.task.number()),
-            waiter: us.clone(),
-            place: Place::of_open(record.gate.file()?.as_fd()).ok()?,
-            path: Some(record.name.path.clone()),
-            kind: Kind::from(record.family),
-            mode: record.mode,
-            holder: us,
-        })
+/// Which threads that wait have a lock by a guard. One that is inside the gate for which it waits has
+/// none yet.
+fn keeps(records: &[Arc<Record>]) -> HashMap<u32, Vec<usize>> {
+    let mut keeps: HashMap<u32, Vec<usize>> = HashMap::new();
+    for gate in registry::all() {
+        let inside = gate.inside();
+        for (number, record) in records.iter().enumerate() {
+            if inside.owners().contains(&record.thread)
+                && !Arc::ptr_eq(&record.gate, &gate)
+                && let Some(file) = gate.file()
+                && let Ok(descriptor) = u32::try_from(file.as_fd().as_raw_fd())
+            {
+                keeps.entry(descriptor).or_default().push(number);
+            }
+        }
     }
+    keeps
+}
 
-    /// A ring through other processes, closed by the thread that waits in the kernel.
-    fn among_processes(&self, record: &Record) -> Option<Deadlock> {
-        // Most programs hold nothing else: then nobody can be waiting for them.
-        if self.kept_by_us.is_empty() && self.kept_by_ancestors.is_empty() {
-            return None;
-        }
-        let behind = self.behind(record);
-        let keeps =
-            |place: Place| self.alone || registry::kept_by(place, |owner| behind.contains(&owner));
-        if self.kept_by_ancestors.is_empty() && !self.kept_by_us.iter().any(|place| keeps(*place)) {
-            return None;
-        }
-        let mut ring = self.contended()?.deadlock_of(&Ours {
-            pid: self.us,
-            place: Place::of_open(record.gate.file()?.as_fd()).ok()?,
-            keeps: &keeps,
-        })?;
-        if let Some(first) = ring.steps.first_mut() {
-            first.thread = Some(record.task.number());
-            first.path = Some(record.name.path.clone());
-        }
-        Some(ring)
+/// The files of locks that are kept for as long as one of our threads waits. Most programs have
+/// none: then nobody can be waiting for them.
+fn concerned(ours: &Ours) -> HashSet<Place> {
+    let us = ours.process.pid;
+    let mut places = HashSet::new();
+    let mut add = |pid: u32| {
+        let locks = inspect::locks_of(pid).unwrap_or_default();
+        let kept = locks
+            .into_iter()
+            .filter(|lock| pid != us || ours.alone || ours.keeps.contains_key(&lock.descriptor));
+        places.extend(kept.map(|lock| lock.place));
+    };
+    if ours.alone {
+        inspect::waiting_ancestors(us)
+            .into_iter()
+            .for_each(&mut add);
     }
+    if ours.alone || !ours.keeps.is_empty() {
+        add(us);
+    }
+    places
+}
 
-    fn contended(&self) -> Option<&Snapshot> {
-        let look = || {
-            let kept = self.kept_by_us.union(&self.kept_by_ancestors);
-            inspect::contended(&kept.copied().collect()).ok().flatten()
+/// Rings through other processes, or through locks that threads have by several descriptors.
+fn among_processes(
+    ours: &Ours,
+    records: &[Arc<Record>],
+    places: &HashSet<Place>,
+    due: &[(usize, usize, bool)],
+    found: &mut [Found],
+) {
+    let look = || inspect::contended(places).ok().flatten();
+    let Some(snapshot) = look() else {
+        return;
+    };
+    let possible = Graph::of_possible(&snapshot, Some(ours));
+    let mut due = due.to_vec();
+    due.retain(|(_, number, _)| possible.ring(*number).is_some());
+    for (at, ..) in &due {
+        found[*at] = Found::Possible;
+    }
+    if due.is_empty() {
+        return;
+    }
+    // Who has inherited a lock is looked for, among all processes, only once all else is certain.
+    let heirs = Heirs::not_searched(snapshot.clone());
+    let first = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
+    due.retain(|(at, number, suspicion)| match first.ring(*number) {
+        Some(ring) if *suspicion || gives_way(&records[*number], &ring, records) => true,
+        Some(_) => {
+            found[*at] = Found::Anothers;
+            false
+        }
+        None => false,
+    });
+    if due.is_empty() {
+        return;
+    }
+    let others = due
+        .iter()
+        .flat_map(|(_, number, _)| first.depends_on(*number).1);
+    let asleep = others.filter_map(|pid| Some((pid, Asleep::of(pid)?)));
+    let asleep: HashMap<u32, Asleep> = asleep.collect();
+    let Some(heirs) = look().as_ref().map(Heirs::of_contended) else {
+        return;
+    };
+    let second = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
+    for (at, number, _) in due {
+        let Some(ring) = second.ring(number) else {
+            continue;
         };
-        self.contended.get_or_init(look).as_ref()
+        let (ours, others) = second.depends_on(number);
+        let has_slept = |pid: &u32| {
+            asleep
+                .get(pid)
+                .is_some_and(|before| Asleep::of(*pid).as_ref() == Some(before))
+        };
+        if others.iter().all(has_slept) {
+            found[at] = Found::Certain(ring, chosen(records, &ours));
+        }
     }
 }
 
-/// Whether this process is the one of the ring that gives way: the one started last.
-pub(crate) fn gives_way(ring: &Deadlock) -> bool {
+fn numbers(due: &[(usize, usize, bool)]) -> Vec<usize> {
+    due.iter().map(|(_, number, _)| *number).collect()
+}
+
+fn chosen(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {
+    let chosen = numbers.iter().map(|number| records[*number].clone());
+    chosen.collect()
+}
+
+/// Whether this wait is the one of the ring that gives way: the latest of the process that was
+/// started last.
+fn gives_way(record: &Record, ring: &Deadlock, records: &[Arc<Record>]) -> bool {
+    let us = std::process::id();
     let age = |pid: u32| (inspect::start_time(pid), pid);
     let youngest = ring.steps.iter().map(|step| age(step.waiter.pid)).max();
-    youngest == Some(age(std::process::id()))
+    let is_step = |other: &&Arc<Record>| {
+        let thread = Some(other.task.number());
+        let mut steps = ring.steps.iter();
+        steps.any(|step| step.waiter.pid == us && step.thread == thread)
+    };
+    let latest = records
+        .iter()
+        .filter(is_step)
+        .map(|member| member.began)
+        .max();
+    youngest == Some(age(us)) && latest == Some(record.began)
 }

@@ -1,6 +1,6 @@
 //! A thread that looks after waits which last: one that closes a ring would never end.
 //!
-//! Every wait is entered here, which costs a mutex and an allocation, and nearly every wait is over
+//! Every wait which nothing ends but the lock is entered here, which costs a mutex and an allocation, and nearly every wait is over
 //! before the thread looks at it for the first time ([`FIRST_LOOK`]). The thread is
 //! started by the first wait and ends when there was none for a while. What it looks at is in `ring.rs`.
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::gate::{Gate, Owner};
 use crate::inspect::{Deadlock, HELPER};
 use crate::open::LockName;
-use crate::ring::{self, Round};
+use crate::ring::{self, Due, Found};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::interrupt::{self, ThreadId};
 use crate::sys::signal;
@@ -18,12 +18,18 @@ use crate::{Family, Mode};
 
 /// When a wait is looked at for the first time.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(500);
-/// After the first look, after the second, and so on. Who closes a ring sees it at the first
-/// look; later ones are for rings that somebody else has closed.
-const NEXT_LOOKS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
+/// Who closes a ring sees it at the first look; later ones are for rings that somebody else has
+/// closed: one after this time, all others ...
+const OFTEN: Duration = Duration::from_secs(10);
+const LOOKS_OFTEN: usize = 1;
+/// ... after this.
+const SELDOM: Duration = Duration::from_secs(60);
 /// When two members of a ring look at it, the one that was started last gives way. The
 /// others look again after this time, and give way if it has not.
 const SUSPICION: Duration = Duration::from_secs(1);
+/// So many looks follow one another after that time where a ring is not certain: of the others some
+/// may not sleep yet, or not have told that their waits have no limit.
+const LOOKS_SOON: usize = 4;
 /// How long the thread stays without anything to look after.
 const IDLE: u32 = 10;
 
@@ -41,7 +47,7 @@ pub(crate) struct Record {
     /// The thread that waits; its guard, if it comes to that, may leave it.
     pub(crate) thread: Owner,
     pub(crate) task: ThreadId,
-    began: Instant,
+    pub(crate) began: Instant,
     generation: u32,
     verdict: OnceLock<Deadlock>,
     over: Mutex<bool>,
@@ -146,6 +152,16 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Whether all these waits still last.
+    fn has_all(&self, records: &[Arc<Record>]) -> bool {
+        let state = self.lock();
+        let is_there = |record: &Arc<Record>| {
+            let mut entries = state.entries.iter();
+            entries.any(|entry| Arc::ptr_eq(&entry.record, record))
+        };
+        records.iter().all(is_there)
+    }
 }
 
 /// Starts the thread, which takes no signals from the host's threads.
@@ -196,34 +212,57 @@ fn run() {
 fn look(shared: &Shared, now: Instant) {
     let state = shared.lock();
     let all: Vec<Arc<Record>> = state.entries.iter().map(|e| e.record.clone()).collect();
-    let mut due: Vec<(Arc<Record>, bool)> = state
-        .entries
-        .iter()
-        .filter(|entry| entry.look_at <= now)
+    let due = state.entries.iter().filter(|entry| entry.look_at <= now);
+    let mut due: Vec<Due> = due
         .map(|entry| (entry.record.clone(), entry.suspicion))
         .collect();
     drop(state);
     due.sort_by_key(|(record, _)| std::cmp::Reverse(record.began));
-    let round = Round::new(&all);
-    for (record, suspicion) in due {
-        let suspicion = match round.closed_by(&record) {
-            Some(ring) if suspicion || ring::gives_way(&ring) => {
+    ring::tell_others(&all);
+    let found = ring::search(&all, &due);
+    for ((record, _), found) in due.into_iter().zip(found) {
+        let next = match found {
+            Found::Nothing => Next::Later,
+            Found::Possible => Next::Soon,
+            Found::Anothers => Next::Suspicion,
+            Found::Certain(ring, members) if shared.has_all(&members) => {
                 end(&record, ring);
-                false
+                Next::Later
             }
-            found => found.is_some(),
+            Found::Certain(..) => Next::Soon,
         };
         let mut state = shared.lock();
-        let entry = state
-            .entries
-            .iter_mut()
-            .find(|entry| Arc::ptr_eq(&entry.record, &record));
-        if let Some(entry) = entry {
-            let pause = NEXT_LOOKS[entry.looks.min(NEXT_LOOKS.len() - 1)];
-            entry.looks += 1;
-            entry.suspicion = suspicion;
-            entry.look_at = Instant::now() + if suspicion { SUSPICION } else { pause };
+        let mut entries = state.entries.iter_mut();
+        if let Some(entry) = entries.find(|entry| Arc::ptr_eq(&entry.record, &record)) {
+            entry.look_again(next);
         }
+    }
+}
+
+/// When a wait is looked at again.
+enum Next {
+    Later,
+    /// There may be a ring, and what makes it uncertain may pass.
+    Soon,
+    Suspicion,
+}
+
+impl Entry {
+    fn look_again(&mut self, next: Next) {
+        let pause = match next {
+            Next::Suspicion => SUSPICION,
+            Next::Soon if self.looks < LOOKS_SOON => SUSPICION,
+            Next::Soon => OFTEN,
+            _ if self.looks < LOOKS_OFTEN => OFTEN,
+            _ => SELDOM,
+        };
+        self.suspicion = match next {
+            Next::Later => false,
+            Next::Soon => self.suspicion,
+            Next::Suspicion => true,
+        };
+        self.looks += 1;
+        self.look_at = Instant::now() + pause;
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::inspect::Deadlock;
-use crate::sentinel::{self, Watch};
+use crate::sentinel::Watch;
 use crate::sys::call::Listening;
 use crate::sys::futex::{self, Slept};
 use crate::sys::interrupt::Interrupt;
@@ -32,7 +32,7 @@ pub struct Request<'a> {
     pub(crate) limit: Limit,
     cancel: Option<&'a CancelToken>,
     on_wait: Option<OnWait<'a>>,
-    notice_deadlocks: bool,
+    notice_deadlocks: Option<bool>,
     pub(crate) stays_in_thread: bool,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Request<'a> {
             limit: Limit::Forever,
             cancel: None,
             on_wait: None,
-            notice_deadlocks: true,
+            notice_deadlocks: None,
             stays_in_thread: false,
         }
     }
@@ -140,16 +140,28 @@ impl<'a> Request<'a> {
     }
 
     /// Whether to look, when the wait lasts longer than half a second, if it closes a ring of
-    /// processes or threads that wait for one another, and then to end it with
-    /// [`Error::Deadlock`](crate::Error::Deadlock). Default: yes.
+    /// processes or threads that wait for one another and of which nobody has a way out, and then
+    /// to end it with [`Error::Deadlock`](crate::Error::Deadlock).
     ///
-    /// A helper thread does it, which is started by the first wait of a process and ends some
+    /// A request with a time limit ends by that, never by a `Deadlock` (but for a lock that its own
+    /// thread holds already). One with a token or a callback does so if this is called with
+    /// `true`, which says that neither of them is meant to end a wait that would never end by
+    /// itself. Any other does by default.
+    ///
+    /// A helper thread does it, which is started by the first such wait of a process and ends some
     /// seconds after the last one. It reads the fdinfo of this process and of its
     /// ancestors; only when one of them holds another lock, /proc/locks; after 0.5 seconds, after 10.5
-    /// and then every minute.
+    /// and then every minute, and some times more where there may be a ring. By its name it tells
+    /// the other processes that the wait has no limit.
     pub fn notice_deadlocks(mut self, notice: bool) -> Self {
-        self.notice_deadlocks = notice;
+        self.notice_deadlocks = Some(notice);
         self
+    }
+
+    /// Whether nothing but the lock ends the wait: then it is looked after.
+    fn may_wait_for_ever(&self) -> bool {
+        let ends = || self.cancel.is_some() || self.on_wait.is_some();
+        self.limit == Limit::Forever && self.notice_deadlocks.unwrap_or_else(|| !ends())
     }
 }
 
@@ -219,6 +231,7 @@ pub(crate) enum KernelError {
 
 impl<'r> Wait<'r> {
     pub(crate) fn new(request: &'r mut Request<'_>, lock: &'r FileLock) -> Wait<'r> {
+        let notice_deadlocks = request.may_wait_for_ever();
         Wait {
             limit: request.limit,
             cancel: request.cancel,
@@ -229,7 +242,7 @@ impl<'r> Wait<'r> {
             },
             mode: request.mode,
             lock,
-            notice_deadlocks: request.notice_deadlocks,
+            notice_deadlocks,
             begun: None,
             attempts: 0,
             panic: None,
@@ -309,14 +322,11 @@ impl<'r> Wait<'r> {
         }
     }
 
-    /// Registers the wait with the deadlock watcher, if it can become a long one.
+    /// Registers a wait that may last for ever with the deadlock watcher.
     pub(crate) fn watch(&mut self) {
         if let Some(begun) = &mut self.begun
             && self.notice_deadlocks
             && begun.watch.is_none()
-            && begun.deadline.is_none_or(|deadline| {
-                deadline.saturating_duration_since(begun.at) > sentinel::FIRST_LOOK
-            })
         {
             begun.watch = Some(self.lock.watch(self.mode, begun.at));
         }

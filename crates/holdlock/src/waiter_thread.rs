@@ -89,7 +89,8 @@ impl Waiter {
     fn for_request(file: &Arc<LockFile>, family: Family, mode: Mode) -> Option<Arc<Waiter>> {
         let mut waiters = waiters();
         let of_this_lock = waiters.iter().filter(|waiter| {
-            waiter.file.identity() == file.identity() && (waiter.family, waiter.mode) == (family, mode)
+            waiter.file.identity() == file.identity()
+                && (waiter.family, waiter.mode) == (family, mode)
         });
         for waiter in of_this_lock {
             let word = &waiter.word;

@@ -88,7 +88,8 @@ fn deadlock(graph: &Graph<'_>, ring: &Ring, number: usize, ink: &Ink) -> String 
     let fate = if ring.certain {
         "none of these can ever go on"
     } else {
-        "none of these goes on, unless a thread of one releases what another one waits for"
+        "none of these goes on, unless one has a way out that cannot be seen: another thread, \
+         a time limit, a process that has inherited its lock"
     };
     let mut text = format!("{title}: {fate}\n");
     for (at, step) in ring.steps.iter().enumerate() {

@@ -141,7 +141,8 @@ fn take_one<'l>(
     };
     let request = Request::new(settings.mode)
         .cancel(&token)
-        .on_wait(&mut on_wait);
+        .on_wait(&mut on_wait)
+        .notice_deadlocks(true);
     let request = match (&settings.patience, deadline) {
         (_, Some(deadline)) => request.deadline(deadline),
         (Patience::Endless, None) => request,

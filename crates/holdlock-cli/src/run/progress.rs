@@ -12,6 +12,7 @@ use holdlock::inspect::{Snapshot, Waiter};
 use rustix::process::getpgrp;
 
 use super::{Progress, Settings};
+use crate::exit;
 use crate::show::time::span;
 
 /// A wait that is over before that is nobody's concern.
@@ -59,6 +60,7 @@ pub(super) struct Display {
     began: Instant,
     next: Instant,
     shown: bool,
+    quiet: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,7 @@ impl Display {
             began,
             next: began + first,
             shown: false,
+            quiet: settings.quiet,
         }
     }
 
@@ -122,6 +125,18 @@ impl Display {
                 };
         }
         Some(self.next)
+    }
+
+    /// Says something in a line of its own.
+    pub(super) fn warn(&mut self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        if self.manner == Manner::InPlace && self.shown {
+            write("\r\x1b[K");
+            self.next = Instant::now();
+        }
+        exit::warn(&text.replace(char::is_control, "\u{fffd}"));
     }
 
     /// The wait is over: the line on the terminal goes.

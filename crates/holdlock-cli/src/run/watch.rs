@@ -3,15 +3,15 @@
 //!
 //! A thread does it, started only when a wait has begun, so that a free lock costs
 //! nothing of it. To see an ancestor among the holders takes their fdinfo only, and
-//! is done at once. (Other rings are the library's business.) Who holds the lock is in
-//! /proc/locks, which holds up everybody's lock calls on the host for a moment: it is read
+//! is done at once. (Other rings are the library's business; those of which it is not certain
+//! are told as a warning.) Who holds the lock is in /proc/locks, which holds up everybody's lock calls on the host for a moment: it is read
 //! only where it will be shown, shortly before that, and then ever more rarely.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use holdlock::inspect::{self, Kind, Place};
+use holdlock::inspect::{self, Deadlock, Kind, Place};
 use holdlock::{CancelToken, FileLock, Mode};
 
 use super::progress::{Display, Seen};
@@ -98,6 +98,7 @@ fn watch(subject: &Subject, shared: &Shared) {
     }
     let mut seen = Seen::default();
     let mut pause = SECOND_LOOK;
+    let mut warned = false;
     let mut look_at = subject.began.max(Instant::now()) + FIRST_LOOK;
     loop {
         let mut state = shared.lock();
@@ -132,25 +133,51 @@ fn watch(subject: &Subject, shared: &Shared) {
         if shows && let Ok(snapshot) = inspect::file(subject.lock.path()) {
             seen = Seen::of(&snapshot, us);
         }
+        // The library comes first: it ends the wait where it is certain.
+        if !warned
+            && pause > SECOND_LOOK
+            && let Some(ring) = ring_of(us)
+        {
+            warned = true;
+            let mut state = shared.lock();
+            if !state.over {
+                state.display.warn(&warning(&ring, subject));
+            }
+        }
         look_at = Instant::now() + pause;
         pause = (pause * 2).min(RAREST_LOOKS);
     }
 }
 
-/// The ancestor that has a lock open which keeps us out, and waits for us. Or
-/// ourselves: what became us may have had the lock and left it open.
+/// The ancestor that keeps us out and certainly waits for us. Or ourselves: what became us may
+/// have had the lock and left it open.
 fn inherited(us: u32, subject: &Subject) -> Option<u32> {
     // The file may have been replaced meanwhile, and the ancestors asleep by now.
     let place = Place::of(subject.lock.path()).ok()?;
-    let keeps_us_out = |pid: u32| {
-        let locks = inspect::locks_of(pid).unwrap_or_default();
-        locks.iter().any(|lock| {
-            let shared = lock.mode == Mode::Shared && subject.mode == Mode::Shared;
-            lock.kind == Kind::Flock && lock.place == place && !shared
-        })
+    inspect::kept_by_bound(us, place, Kind::Flock, subject.mode)
+}
+
+/// A ring which our wait is part of, certain or not.
+fn ring_of(us: u32) -> Option<Deadlock> {
+    let mut family = inspect::waiting_ancestors(us);
+    family.push(us);
+    let holds = |pid: &u32| inspect::locks_of(*pid).is_ok_and(|locks| !locks.is_empty());
+    if !family.iter().any(holds) {
+        return None;
+    }
+    let rings = inspect::host().ok()?.deadlocks();
+    let waits = |ring: &Deadlock| ring.steps.iter().any(|step| step.waiter.pid == us);
+    rings.into_iter().find(waits)
+}
+
+fn warning(ring: &Deadlock, subject: &Subject) -> String {
+    let path = subject.lock.path().display();
+    let what = if ring.certain {
+        "this wait is part of a deadlock and can only end by its time limit"
+    } else {
+        "this wait may be a deadlock"
     };
-    let ancestors = inspect::waiting_ancestors(us).into_iter();
-    ancestors.chain([us]).find(|pid| keeps_us_out(*pid))
+    format!("warning: {path}: {what}: {ring}; still waiting")
 }
 
 /// What the user is told about a wait that could never have ended.

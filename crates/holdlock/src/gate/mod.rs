@@ -102,6 +102,25 @@ pub(crate) struct Joined {
     pub(crate) check: bool,
 }
 
+/// Who is inside a gate.
+pub(crate) enum Inside {
+    Nobody,
+    /// A holder, or a thread that deals with the kernel and may be waiting there.
+    Alone(Option<Owner>),
+    /// Shared holders.
+    Sharing(Vec<Owner>),
+}
+
+impl Inside {
+    pub(crate) fn owners(&self) -> &[Owner] {
+        match self {
+            Inside::Nobody => &[],
+            Inside::Alone(owner) => owner.as_slice(),
+            Inside::Sharing(owners) => owners,
+        }
+    }
+}
+
 /// The gate of one `FileLock` in one process.
 pub(crate) struct Gate {
     word: AtomicU32,
@@ -159,25 +178,18 @@ impl Gate {
             && self.line().sharers.iter().any(|owner| owner.thread == me)
     }
 
-    /// The threads that are inside with a guard that cannot leave them, or on their way to the
-    /// kernel's lock.
-    pub(crate) fn inside(&self) -> Vec<Owner> {
+    /// Who is inside now. Guards that can leave their thread are left out.
+    pub(crate) fn inside(&self) -> Inside {
+        let bound = |owner: &Owner| *owner != Owner::ANY;
         let word = self.word.load(Ordering::Acquire);
         if word & ALONE != 0 {
             let thread = self.alone.load(Ordering::Relaxed);
-            return Some(Owner { thread })
-                .filter(|owner| *owner != Owner::ANY)
-                .into_iter()
-                .collect();
+            return Inside::Alone(Some(Owner { thread }).filter(bound));
         }
         if word & SHARED == 0 {
-            return Vec::new();
+            return Inside::Nobody;
         }
-        let sharers = self.line().sharers.clone();
-        sharers
-            .into_iter()
-            .filter(|owner| *owner != Owner::ANY)
-            .collect()
+        Inside::Sharing(self.line().sharers.iter().copied().filter(bound).collect())
     }
 
     /// Waits for this process's other threads, and goes in.

@@ -74,10 +74,19 @@ impl Descriptors {
         }
     }
 
-    /// How many processes exist that we may not look at, of those looked at.
-    pub(super) fn denied(&self) -> usize {
-        let denied = |look: &&Look| matches!(look, Look::Denied);
-        self.known.values().filter(denied).count()
+    /// Looks at all processes for copies of descriptors: of those that /proc says are such links.
+    /// Copies have the same one, wherever they are.
+    pub(super) fn look_for_copies(&mut self, links: &HashSet<PathBuf>) {
+        let pids: Vec<u32> = process::pids().collect();
+        let looks = many::ask(&pids, |pid| seen(*pid, copies(*pid, links)));
+        self.known.extend(pids.into_iter().zip(looks));
+    }
+
+    /// The processes that we may not look at, of those looked at.
+    pub(super) fn denied(&self) -> Vec<u32> {
+        let known = self.known.iter();
+        let denied = known.filter(|(_, look)| matches!(look, Look::Denied));
+        denied.map(|(pid, _)| *pid).collect()
     }
 
     /// Everything seen so far, in the order of the process numbers.
@@ -142,7 +151,11 @@ fn another_thread(pid: u32) -> Option<u32> {
 }
 
 fn look(pid: u32, wanted: &[&Entry]) -> Look {
-    match locks(pid, wanted) {
+    seen(pid, locks(pid, wanted))
+}
+
+fn seen(pid: u32, locks: io::Result<Vec<Open>>) -> Look {
+    match locks {
         Ok(open) => Look::Seen(open),
         // A zombie holds nothing, whosever it is.
         Err(_) if family::is_zombie(pid) && another_thread(pid).is_none() => Look::Gone,
@@ -201,6 +214,21 @@ fn search(
         }
     }
     (found, false)
+}
+
+/// The locks of a process on what it has open by one of these links.
+fn copies(pid: u32, wanted: &HashSet<PathBuf>) -> io::Result<Vec<Open>> {
+    let mut open: Vec<(u32, PathBuf)> = links(pid)?.collect();
+    open.retain(|(_, link)| wanted.contains(link));
+    let locks = open
+        .into_iter()
+        .flat_map(|(descriptor, link)| locks_by(pid, descriptor, &link.into()));
+    Ok(locks.collect())
+}
+
+/// What /proc says that a descriptor of a process is a link to.
+pub(super) fn link(pid: u32, descriptor: u32) -> Option<PathBuf> {
+    fs::read_link(door(pid, "fd", descriptor)).ok()
 }
 
 /// The locks of a process, in the public form.

@@ -1,7 +1,6 @@
 //! Who started whom, and who waits for whom to end, from /proc/PID/stat.
 
 use std::collections::HashSet;
-use std::fs;
 
 use super::proc_file;
 
@@ -20,10 +19,10 @@ pub fn ancestors(pid: u32) -> Vec<u32> {
     line
 }
 
-/// Those ancestors of a process that cannot go on before it ends. Certain of a program that
-/// holds locks for the sake of its command (holdlock, flock); of others when all from there down
-/// are asleep in a wait for a child. A program that starts something and does not wait for it
-/// is none.
+/// Those ancestors of a process that seem to wait for its end: programs that hold locks
+/// for the sake of a command (holdlock, flock), by their names; others when all from there down
+/// are asleep in a wait for a child or a signal, whichever that is. For showing;
+/// [`bound_ancestors`](super::bound_ancestors) has those of which it is certain.
 pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let mut seen = HashSet::from([pid]);
@@ -48,19 +47,8 @@ fn is_in_wait(pid: u32) -> bool {
     ["do_wait", "sigsuspend"].contains(&place.trim())
 }
 
-/// How the threads of this library call themselves. They hold nothing.
+/// How the threads of this library call themselves.
 pub(crate) const HELPER: &str = "holdlock-";
-
-/// Whether all that a process does, one thread does: what it waits for, it waits for
-/// with everything it holds.
-pub(crate) fn has_one_thread(pid: u32) -> bool {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
-    let others = tasks.into_iter().flatten().flatten().filter(|task| {
-        let name = proc_file::read_text(task.path().join("comm")).unwrap_or_default();
-        !name.starts_with(HELPER)
-    });
-    others.count() == 1
-}
 
 /// Whether the process has ended, and only its number is left.
 pub(super) fn is_zombie(pid: u32) -> bool {
@@ -72,15 +60,16 @@ pub fn start_time(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start)
 }
 
-struct Stat {
-    name: String,
+/// What /proc/PID/stat tells.
+pub(super) struct Stat {
+    pub(super) name: String,
     state: String,
-    parent: u32,
-    start: u64,
+    pub(super) parent: u32,
+    pub(super) start: u64,
 }
 
 impl Stat {
-    fn of(pid: u32) -> Option<Stat> {
+    pub(super) fn of(pid: u32) -> Option<Stat> {
         parse(&proc_file::read(format!("/proc/{pid}/stat")).ok()?)
     }
 }

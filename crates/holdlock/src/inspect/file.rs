@@ -72,9 +72,14 @@ fn read(wanted: impl Fn(&Entry) -> bool, place: Option<Place>) -> io::Result<Tab
     Ok(table)
 }
 
-fn file_at(place: Place) -> io::Result<Option<LockedFile>> {
+/// The locks on this file.
+pub(super) fn at_place(place: Place) -> io::Result<Snapshot> {
     let table = read(|entry| entry.place == place, Some(place))?;
-    Ok(at(table.entries, Some(place)).files.pop())
+    Ok(at(table.entries, Some(place)))
+}
+
+fn file_at(place: Place) -> io::Result<Option<LockedFile>> {
+    Ok(at_place(place)?.files.pop())
 }
 
 /// The processes that hold a lock on this file, of whichever kind.

@@ -38,9 +38,11 @@
 //! users' processes, unless root asks; locks that were taken in another pid namespace.
 
 mod blocked;
+mod certain;
 mod descriptors;
 mod family;
 mod file;
+mod graph;
 mod many;
 mod mounts;
 mod place;
@@ -58,17 +60,20 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use certain::bound_ancestors;
 pub use family::{ancestors, start_time, waiting_ancestors};
 pub use place::Place;
 pub use process::{Process, State};
 pub use table::{Kind, Range};
-pub use waits::{Deadlock, Step};
+pub use waits::{Deadlock, Step, kept_by_bound};
 pub use watch::Watch;
 
-pub(crate) use family::{HELPER, has_one_thread};
+pub(crate) use certain::{Asleep, has_one_thread, mark, we_have_a_timer};
+pub(crate) use family::HELPER;
 pub(crate) use file::{contended, holders, turn_is_in_the_way, waiters};
+pub(crate) use graph::Graph;
 pub(crate) use removed::look as removed;
-pub(crate) use waits::Ours;
+pub(crate) use waits::{Heirs, OurWait, Ours};
 
 use crate::Mode;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 
 use super::blocked::{self, Blocked};
-use super::descriptors::{Descriptors, Look, Open, Whereabouts};
+use super::descriptors::{self, Descriptors, Look, Open, Whereabouts};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
@@ -22,16 +22,23 @@ pub(super) fn host() -> io::Result<Snapshot> {
     Ok(survey.finish())
 }
 
-/// The same, with those who have inherited a lock for which somebody waits although its taker
-/// still has it: nobody has looked for them before.
-pub(super) fn with_all_holders(snapshot: &Snapshot) -> Snapshot {
+/// The same, with those who have inherited a lock on one of these files although its taker
+/// still has it: nobody has looked for them before. And the processes that may not be looked at.
+pub(super) fn with_all_holders(
+    snapshot: &Snapshot,
+    wanted: impl Fn(&LockedFile) -> bool,
+) -> (Snapshot, Vec<u32>) {
     let mut whole = snapshot.clone();
     let mut survey = Survey::default();
-    survey.descriptors.look_at_everybody();
-    for file in &mut whole.files {
-        if file.waiters.is_empty() {
-            continue;
-        }
+    let files = snapshot.files.iter().filter(|file| wanted(file));
+    let holders = files
+        .flat_map(|file| &file.locks)
+        .flat_map(|lock| &lock.holders);
+    let link = |holder: &Holder| descriptors::link(holder.process.pid, holder.descriptor?);
+    survey
+        .descriptors
+        .look_for_copies(&holders.filter_map(link).collect());
+    for file in whole.files.iter_mut().filter(|file| wanted(file)) {
         for lock in &mut file.locks {
             let entry = Entry {
                 kind: lock.kind,
@@ -47,7 +54,8 @@ pub(super) fn with_all_holders(snapshot: &Snapshot) -> Snapshot {
             }
         }
     }
-    whole
+    let hidden = survey.descriptors.denied();
+    (whole, hidden)
 }
 
 /// What is being put together.
@@ -348,7 +356,7 @@ impl Survey {
     fn unseen(&self) -> Vec<Unseen> {
         let mut unseen = Vec::new();
         let denied = if self.searched {
-            self.descriptors.denied()
+            self.descriptors.denied().len()
         } else {
             0
         };

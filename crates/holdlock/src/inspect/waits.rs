@@ -1,21 +1,15 @@
 //! Who waits for whom: processes that wait for one another in a ring.
 //!
-//! A request waits for every lock that excludes it, and a lock stays until *all* who
-//! keep it are gone or one of them releases it. So a request is stuck when one of those locks
-//! is kept only by processes that are stuck; and a process is stuck when it waits for a stuck
-//! request, or for the end of a process that does. We begin with all of them stuck and
-//! free whoever has a way out, until nobody is left to free. What remains can never go on;
-//! the rings in it are the deadlocks, the rest waits behind them.
-//!
-//! A process with several threads may release by one what it waits for with another: that
-//! is a way out, as far as can be seen from outside. Rings which exist only without that way
-//! are reported as possible.
+//! `graph` finds them. A ring is certain where nobody in it has a way out: no other thread, no
+//! limit, nobody who has inherited a lock and may release it, no parent that may be waiting for
+//! another child. One that exists only because such a way out is left out of account is possible.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Kind, Lock, LockedFile, Place, Process, Snapshot, Waiter, family, survey};
+use super::graph::Graph;
+use super::{Holder, Kind, LockedFile, Place, Process, Snapshot, certain, file, survey};
 use crate::Mode;
 
 /// Processes that wait for one another in a ring: none can go on before another one does.
@@ -24,8 +18,8 @@ use crate::Mode;
 pub struct Deadlock {
     /// Each is kept waiting by the next, and the last by the first.
     pub steps: Vec<Step>,
-    /// False when it depends on a process with several threads, one of which may yet release
-    /// what the others wait for.
+    /// False when one of them may have a way out: another thread, a limit of its wait, a process
+    /// that has inherited its lock, or another child that it waits for.
     pub certain: bool,
 }
 
@@ -51,286 +45,120 @@ pub struct Step {
 }
 
 impl Snapshot {
-    /// The rings of processes that wait for one another. Looks at the threads and the
+    /// The rings of processes that wait for one another. Looks at the threads, the limits and the
     /// ancestors of those that hold a lock and wait for another one; and where there seems to be
     /// a ring, at all processes, for one that has inherited a lock and may release it.
     pub fn deadlocks(&self) -> Vec<Deadlock> {
-        let found = self.rings();
-        if found.is_empty() {
-            return found;
-        }
-        survey::with_all_holders(self).rings()
-    }
-
-    fn rings(&self) -> Vec<Deadlock> {
-        let mut found = Vec::new();
         let mut covered = HashSet::new();
-        for certain in [true, false] {
-            let graph = Graph::new(self, certain, None);
-            for start in 0..graph.waits.len() {
-                if covered.contains(&graph.waits[start].key()) {
-                    continue;
-                }
-                if let Some(ring) = graph.ring(start) {
-                    covered.extend(ring.iter().map(|link| graph.waits[link.wait].key()));
-                    found.push(Deadlock {
-                        steps: graph.steps(&ring),
-                        certain,
-                    });
-                }
-            }
+        if Graph::of_possible(self, None)
+            .rings(&mut covered)
+            .is_empty()
+        {
+            return Vec::new();
         }
+        covered.clear();
+        let heirs = Heirs::of_contended(self);
+        let mut found = Graph::of_certain(&heirs, None, &[]).rings(&mut covered);
+        found.extend(Graph::of_possible(&heirs.snapshot, None).rings(&mut covered));
         found
     }
+}
 
-    /// The ring which a wait of ours closes.
-    pub(crate) fn deadlock_of(&self, ours: &Ours<'_>) -> Option<Deadlock> {
-        let graph = Graph::new(self, true, Some(ours));
-        let starts = 0..graph.waits.len();
-        let mut mine = starts.filter(|at| {
-            let wait = &graph.waits[*at];
-            wait.pid == ours.pid && wait.file.place == ours.place
-        });
-        let ring = mine.find_map(|start| graph.ring(start))?;
-        Some(Deadlock {
-            steps: graph.steps(&ring),
-            certain: true,
-        })
+/// A snapshot with everybody who keeps a lock for which somebody waits, also those who have
+/// inherited it from a taker that still has it.
+pub(crate) struct Heirs {
+    pub(crate) snapshot: Snapshot,
+    /// Holders of which it is not known to whom they have left their locks.
+    unknown: HashSet<u32>,
+}
+
+impl Heirs {
+    /// As if nobody had inherited anything.
+    pub(crate) fn not_searched(snapshot: Snapshot) -> Heirs {
+        Heirs {
+            snapshot,
+            unknown: HashSet::new(),
+        }
+    }
+
+    /// Of the files for which somebody waits.
+    pub(crate) fn of_contended(snapshot: &Snapshot) -> Heirs {
+        Heirs::of(snapshot, |file| !file.waiters.is_empty())
+    }
+
+    fn of(snapshot: &Snapshot, wanted: impl Fn(&LockedFile) -> bool) -> Heirs {
+        let (snapshot, hidden) = survey::with_all_holders(snapshot, &wanted);
+        let mut unknown = HashSet::new();
+        let mut known = HashSet::new();
+        let files = snapshot.files.iter().filter(|file| wanted(file));
+        let locks = files.flat_map(|file| &file.locks);
+        for holder in locks.flat_map(|lock| &lock.holders) {
+            let pid = holder.process.pid;
+            let may_be_heir = |hidden: &u32| certain::may_be_heir(*hidden, pid);
+            if holder.descriptor.is_none() || known.insert(pid) && hidden.iter().any(may_be_heir) {
+                unknown.insert(pid);
+            }
+        }
+        Heirs { snapshot, unknown }
+    }
+
+    pub(super) fn may_be_unknown_of(&self, holder: u32) -> bool {
+        self.unknown.contains(&holder)
     }
 }
 
-/// A wait of this process, about which more is known than /proc tells.
-pub(crate) struct Ours<'o> {
-    pub(crate) pid: u32,
+/// The waits of this process, about which more is known than /proc tells.
+pub(crate) struct Ours {
+    pub(crate) process: Process,
+    /// Whether one thread does all that the process does.
+    pub(crate) alone: bool,
+    /// The waits which nothing ends but the lock, one of a thread.
+    pub(crate) waits: Vec<OurWait>,
+    /// By descriptor: the waits of those threads that have its lock by a guard which
+    /// cannot leave them.
+    pub(crate) keeps: HashMap<u32, Vec<usize>>,
+}
+
+/// A wait of a thread of this process.
+pub(crate) struct OurWait {
+    pub(crate) thread: u32,
     pub(crate) place: Place,
-    /// Whether the lock on that file can be released only by the thread that waits.
-    pub(crate) keeps: &'o dyn Fn(Place) -> bool,
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
+    pub(crate) mode: Mode,
+    pub(crate) descriptor: Option<u32>,
+    /// For a thread that waits for other threads: the waits of those that have to go first.
+    pub(crate) at_gate: Option<Vec<usize>>,
 }
 
-/// Those waits of a snapshot that may be part of a ring.
-struct Graph<'s> {
-    waits: Vec<Wait<'s>>,
-    /// By which waits a holder is kept from releasing.
-    kept_by: HashMap<u32, Vec<usize>>,
-    stuck: Vec<bool>,
-    ours: Option<&'s Ours<'s>>,
-}
-
-struct Wait<'s> {
-    pid: u32,
-    process: &'s Process,
-    file: &'s LockedFile,
-    request: &'s Waiter,
-}
-
-/// A wait, and the holder that keeps it waiting.
-#[derive(Clone, Copy)]
-struct Link<'s> {
-    wait: usize,
-    holder: &'s Process,
-}
-
-impl<'s> Graph<'s> {
-    fn new(snapshot: &'s Snapshot, strict: bool, ours: Option<&'s Ours<'s>>) -> Graph<'s> {
-        let holders = holders_of_contended(snapshot);
-        let mut family = Family::default();
-        let mut threads: HashMap<u32, bool> = HashMap::new();
-        let mut waits = Vec::new();
-        let mut kept_by: HashMap<u32, Vec<usize>> = HashMap::new();
-        for file in &snapshot.files {
-            for request in &file.waiters {
-                let Some(process) = &request.process else {
-                    continue;
-                };
-                let pid = process.pid;
-                let known = ours.is_some_and(|ours| ours.pid == pid);
-                if known && ours.is_some_and(|ours| ours.place != file.place) {
-                    // Another thread's.
-                    continue;
-                }
-                let number = waits.len();
-                let mut is_part = false;
-                if holders.contains(&pid) {
-                    let alone = known
-                        || !strict
-                        || *threads
-                            .entry(pid)
-                            .or_insert_with(|| family::has_one_thread(pid));
-                    if alone {
-                        kept_by.entry(pid).or_default().push(number);
-                        is_part = true;
-                    }
-                }
-                let waiting = family.waiting_ancestors(process);
-                for ancestor in waiting.iter().filter(|pid| holders.contains(pid)) {
-                    kept_by.entry(*ancestor).or_default().push(number);
-                    is_part = true;
-                }
-                if is_part {
-                    waits.push(Wait {
-                        pid,
-                        process,
-                        file,
-                        request,
-                    });
-                }
-            }
-        }
-        let mut graph = Graph {
-            stuck: vec![true; waits.len()],
-            waits,
-            kept_by,
-            ours,
-        };
-        graph.free_who_has_a_way_out();
-        graph
+/// An ancestor, or the process itself, which keeps a lock that is in the way of such a request
+/// of process `pid`, if the request can never succeed because of that: all who keep that lock are
+/// [bound](bound_ancestors) to wait for the end of the process.
+pub fn kept_by_bound(pid: u32, place: Place, kind: Kind, mode: Mode) -> Option<u32> {
+    let mut bound = certain::bound_ancestors(pid);
+    bound.push(pid);
+    if !certain::has_one_thread(pid) {
+        return None;
     }
-
-    fn free_who_has_a_way_out(&mut self) {
-        loop {
-            let free: Vec<usize> = (0..self.waits.len())
-                .filter(|wait| self.stuck[*wait] && self.obstacles(*wait).next().is_none())
-                .collect();
-            if free.is_empty() {
-                return;
-            }
-            for wait in free {
-                self.stuck[wait] = false;
-            }
-        }
-    }
-
-    /// The locks that a request waits for and that are kept only by who is stuck.
-    fn obstacles(&self, wait: usize) -> impl Iterator<Item = &'s Lock> {
-        let Wait {
-            pid, file, request, ..
-        } = self.waits[wait];
-        file.locks.iter().filter(move |lock| {
-            excludes(lock, request, pid)
-                && !lock.holders.is_empty()
-                && lock
-                    .holders
-                    .iter()
-                    .all(|holder| self.is_stuck(file.place, holder.process.pid))
-        })
-    }
-
-    fn is_stuck(&self, place: Place, holder: u32) -> bool {
-        if let Some(ours) = self.ours
-            && ours.pid == holder
-            && !(ours.keeps)(place)
-        {
-            return false;
-        }
-        self.kept_by
-            .get(&holder)
-            .is_some_and(|waits| waits.iter().any(|wait| self.stuck[*wait]))
-    }
-
-    /// The shortest ring through this wait.
-    fn ring(&self, start: usize) -> Option<Vec<Link<'s>>> {
-        if !self.stuck[start] {
-            return None;
-        }
-        let mut came: HashMap<usize, Link<'s>> = HashMap::new();
-        let mut next = VecDeque::from([start]);
-        while let Some(wait) = next.pop_front() {
-            let holders = self.obstacles(wait).flat_map(|lock| &lock.holders);
-            for holder in holders {
-                let link = Link {
-                    wait,
-                    holder: &holder.process,
-                };
-                for after in self.kept_by.get(&holder.process.pid).into_iter().flatten() {
-                    if *after == start {
-                        return Some(way(&came, link, start));
-                    }
-                    if self.stuck[*after] && !came.contains_key(after) {
-                        came.insert(*after, link);
-                        next.push_back(*after);
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    fn steps(&self, ring: &[Link<'s>]) -> Vec<Step> {
-        let step = |link: &Link<'s>| {
-            let wait = &self.waits[link.wait];
-            Step {
-                thread: None,
-                waiter: wait.process.clone(),
-                place: wait.file.place,
-                path: wait.file.path.clone(),
-                kind: wait.request.kind,
-                mode: wait.request.mode,
-                holder: link.holder.clone(),
-            }
-        };
-        ring.iter().map(step).collect()
-    }
-}
-
-impl Wait<'_> {
-    fn key(&self) -> (u32, Place) {
-        (self.pid, self.file.place)
-    }
-}
-
-/// The links from the start to the last one, which leads back to it.
-fn way<'s>(came: &HashMap<usize, Link<'s>>, last: Link<'s>, start: usize) -> Vec<Link<'s>> {
-    let mut way = vec![last];
-    let mut at = last.wait;
-    while at != start {
-        let link = came[&at];
-        way.push(link);
-        at = link.wait;
-    }
-    way.reverse();
-    way
-}
-
-/// Whether a lock keeps a request of this process waiting.
-fn excludes(lock: &Lock, request: &Waiter, pid: u32) -> bool {
-    let shared = lock.mode == Mode::Shared && request.mode == Mode::Shared;
-    // A lock of one's own does not exclude one, if it is the process's (POSIX) or the open file's.
-    let own = lock.holders.iter().any(|holder| {
-        holder.process.pid == pid
-            && (lock.kind == Kind::Posix && request.kind == Kind::Posix
-                || request.descriptor.is_some() && holder.descriptor == request.descriptor)
-    });
-    lock.kind.meets(request.kind) && lock.range.overlaps(request.range) && !shared && !own
-}
-
-/// Everybody who keeps a lock on a file for which somebody waits.
-fn holders_of_contended(snapshot: &Snapshot) -> HashSet<u32> {
-    let contended = snapshot
-        .files
-        .iter()
-        .filter(|file| !file.waiters.is_empty());
-    contended
-        .flat_map(|file| &file.locks)
-        .flat_map(|lock| &lock.holders)
-        .map(|holder| holder.process.pid)
-        .collect()
-}
-
-/// Ancestors that wait, looked up once for all children of one process.
-#[derive(Default)]
-struct Family {
-    waiting: HashMap<u32, Vec<u32>>,
-}
-
-impl Family {
-    fn waiting_ancestors(&mut self, process: &Process) -> &[u32] {
-        let Some(parent) = process.parent else {
-            return &[];
-        };
-        self.waiting
-            .entry(parent)
-            .or_insert_with(|| family::waiting_ancestors(process.pid))
-    }
+    let excludes = |other: Kind, its: Mode| {
+        other.meets(kind) && (its == Mode::Exclusive || mode == Mode::Exclusive)
+    };
+    let keeps = |pid: &&u32| {
+        let locks = super::locks_of(**pid).unwrap_or_default();
+        let mut locks = locks.iter();
+        locks.any(|lock| lock.place == place && excludes(lock.kind, lock.mode))
+    };
+    let first = *bound.iter().find(keeps)?;
+    let heirs = Heirs::of(&file::at_place(place).ok()?, |_| true);
+    let files = heirs.snapshot.files.iter();
+    let locks = files.flat_map(|file| &file.locks);
+    let mut locks = locks.filter(|lock| excludes(lock.kind, lock.mode));
+    let is_bound = |holder: &Holder| {
+        let pid = holder.process.pid;
+        bound.contains(&pid) && !heirs.may_be_unknown_of(pid)
+    };
+    let kept = locks.any(|lock| !lock.holders.is_empty() && lock.holders.iter().all(is_bound));
+    kept.then_some(first)
 }
 
 /// `pid 3 (make) waits for b.lock, kept by pid 4 (make), which waits for a.lock, kept by pid 3`

@@ -13,7 +13,7 @@
 //! | `call` | blocking calls that the signal ends for certain |
 //! | `futex` | sleeping until another thread changes a word |
 //! | `clock` | the monotonic clock |
-//! | `process` | whether a process exists |
+//! | `process` | whether a process exists; whether ours has an alarm(2) |
 //! | `fork` | noticing fork(2) without a system call |
 //! | `lock_fd` | descriptors that no child of fork(2) keeps |
 

@@ -1,4 +1,4 @@
-//! Other processes.
+//! Processes.
 
 /// Whether there is a process of this number, also where /proc does not show it.
 pub(crate) fn exists(pid: u32) -> bool {
@@ -8,4 +8,19 @@ pub(crate) fn exists(pid: u32) -> bool {
     // SAFETY: signal 0 is never sent; no pointers.
     let sent = unsafe { libc::kill(pid, 0) };
     sent == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Whether this process will get SIGALRM after a time, by alarm(2) or setitimer(2).
+pub(crate) fn has_alarm() -> bool {
+    let none = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let mut timer = libc::itimerval {
+        it_interval: none,
+        it_value: none,
+    };
+    // SAFETY: a valid place for the answer.
+    let got = unsafe { libc::getitimer(libc::ITIMER_REAL, &mut timer) };
+    got == 0 && (timer.it_value.tv_sec != 0 || timer.it_value.tv_usec != 0)
 }

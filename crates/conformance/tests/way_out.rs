@@ -1,0 +1,253 @@
+//! A wait ends with `Error::Deadlock` only where nobody in its ring has a way out, and then always.
+//!
+//! Each member of a program has one lock and wants that of the next; what they are is written as
+//! in `rings/plan.rs`.
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use holdlock::{FileLock, LockOptions, Request};
+use holdlock_conformance::rings::plan::Plan;
+use holdlock_conformance::rings::{program, run};
+use holdlock_conformance::{Scratch, has, watchdog};
+
+const RINGS: &str = env!("CARGO_BIN_EXE_rings");
+
+#[track_caller]
+fn play(words: &[&str], goes_on: bool) {
+    let scratch = Scratch::new();
+    let plan = Plan::of(words);
+    let report = program::play(Path::new(RINGS), &plan, &scratch.path(""));
+    let report = report.unwrap_or_else(|why| panic!("{plan}: {why}"));
+    let wrong = program::wrong_with(&report, goes_on);
+    assert_eq!(wrong, None, "{plan}: {report:?}");
+}
+
+#[track_caller]
+fn goes_on(programs: &[&[&str]]) {
+    let _dog = watchdog::watch(300);
+    thread::scope(|scope| {
+        let all: Vec<_> = programs
+            .iter()
+            .map(|words| scope.spawn(|| play(words, true)))
+            .collect();
+        for one in all {
+            one.join().expect("it goes on");
+        }
+    });
+}
+
+#[track_caller]
+fn is_stuck(programs: &[&[&str]]) {
+    let _dog = watchdog::watch(300);
+    for words in programs {
+        play(words, false);
+    }
+}
+
+#[test]
+fn a_time_limit_is_a_way_out() {
+    goes_on(&[
+        &["Process/Limit", "Process"],
+        &["Thread/Limit", "Thread"],
+        &["Sharing/Limit", "Sharing"],
+        &["Thread/Limit", "Process"],
+        &["Process/Limit", "Thread", "Process"],
+    ]);
+}
+
+#[test]
+fn a_time_limit_of_flock_is_a_way_out() {
+    if has("flock") {
+        goes_on(&[&["Flock/Limit", "Process"], &["Flock/Limit", "Thread"]]);
+    }
+}
+
+#[test]
+fn a_token_is_a_way_out() {
+    goes_on(&[
+        &["Process/Token", "Process"],
+        &["Thread/Token", "Thread"],
+        &["Sharing/Token", "Sharing"],
+    ]);
+}
+
+#[test]
+fn an_alarm_is_a_way_out() {
+    goes_on(&[&["Process/Alarm", "Process"], &["Bare/Alarm", "Process"]]);
+}
+
+#[test]
+fn a_child_that_has_inherited_the_lock_is_a_way_out() {
+    goes_on(&[&["Process/Heir", "Process"], &["Bare/Heir", "Thread"]]);
+}
+
+#[test]
+fn a_guard_of_another_thread_is_a_way_out() {
+    goes_on(&[
+        &["Process/Guard", "Process"],
+        &["Thread/Guard", "Thread"],
+        &["Sharing/Guard", "Process"],
+        &["Process/Owned", "Process"],
+        &["Sharing/Owned", "Sharing"],
+    ]);
+}
+
+#[test]
+fn a_lock_that_is_not_this_librarys_is_a_way_out() {
+    goes_on(&[
+        &["Process/Std", "Process"],
+        &["Thread/Std", "Thread"],
+        &["Bare/Std", "Process"],
+    ]);
+}
+
+#[test]
+fn a_parent_that_waits_for_another_child_has_a_way_out() {
+    goes_on(&[&["Parents/Child", "Process"], &["Process", "Parents/Child"]]);
+}
+
+#[test]
+fn a_ring_of_threads_and_processes_is_noticed_whoever_they_are() {
+    is_stuck(&[
+        &["Thread", "Thread"],
+        &["Sharing", "Sharing"],
+        &["Process", "Process"],
+        &["Process", "Process", "Process"],
+        &["Bare", "Process"],
+        &["Thread", "Process", "Sharing", "Bare"],
+    ]);
+}
+
+#[test]
+fn a_ring_through_parents_that_wait_is_noticed() {
+    is_stuck(&[&["Parent", "Process"], &["Parents", "Parent"]]);
+    if has("flock") {
+        is_stuck(&[&["Flock", "Process"], &["Flock", "Thread"]]);
+    }
+}
+
+/// One thread works for a while with the lock, by its own object; another one wants it.
+#[test]
+fn two_objects_on_one_path_are_no_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let open = |name: &str, fair| {
+        let lock = LockOptions::new().fair(fair).open(scratch.path(name));
+        Arc::new(lock.expect("opens"))
+    };
+    thread::scope(|scope| {
+        for (name, shared, owned, fair) in [
+            ("guard", false, false, false),
+            ("owned", false, true, false),
+            ("shared", true, false, false),
+            ("fair", false, false, true),
+        ] {
+            let (held, wanted) = (open(name, fair), open(name, fair));
+            let (told, taken) = mpsc::channel();
+            scope.spawn(move || {
+                let request = if shared {
+                    Request::shared()
+                } else {
+                    Request::exclusive()
+                };
+                let work = Duration::from_millis(1500);
+                if owned {
+                    let _guard = held.acquire_owned(request).expect("locked");
+                    told.send(()).expect("heard");
+                    thread::sleep(work);
+                } else {
+                    let _guard = held.acquire(request).expect("locked");
+                    told.send(()).expect("heard");
+                    thread::sleep(work);
+                }
+            });
+            scope.spawn(move || {
+                taken.recv().expect("told");
+                let got = wanted.lock().map(drop);
+                assert!(got.is_ok(), "{name}: {got:?}");
+            });
+        }
+    });
+}
+
+/// As [`two_objects_on_one_path_are_no_ring`], but one of them is the standard library's.
+#[test]
+fn a_lock_of_the_standard_library_on_the_same_path_is_no_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    thread::scope(|scope| {
+        for name in ["one", "two"] {
+            let path = scratch.path(name);
+            let lock = FileLock::open(&path).expect("opens");
+            let file = std::fs::File::open(&path).expect("opens");
+            file.lock().expect("locked");
+            let release = move || {
+                thread::sleep(Duration::from_millis(1500));
+                file.unlock().expect("unlocks");
+            };
+            let want = move || lock.lock().map(drop).expect("no ring");
+            // In both roles: the thread that locked waits, or releases.
+            if name == "one" {
+                scope.spawn(release);
+                scope.spawn(want);
+            } else {
+                let waiter = scope.spawn(want);
+                scope.spawn(move || {
+                    release();
+                    waiter.join().expect("no panic");
+                });
+            }
+        }
+    });
+}
+
+/// Shared requests do not wait for shared holders, but for an exclusive request in the queue before
+/// them, which may give up.
+#[test]
+fn a_shared_request_behind_one_with_a_limit_is_no_ring() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a"), scratch.path("b"));
+    let (a, b) = (
+        FileLock::open(a).expect("opens"),
+        FileLock::open(b).expect("opens"),
+    );
+    let all = std::sync::Barrier::new(3);
+    thread::scope(|scope| {
+        let (a, b, all) = (&a, &b, &all);
+        scope.spawn(move || {
+            let _a = a.lock_shared().expect("locked");
+            all.wait();
+            thread::sleep(Duration::from_millis(400));
+            b.lock().map(drop).expect("no ring");
+        });
+        scope.spawn(move || {
+            all.wait();
+            let limit = Duration::from_millis(1500);
+            assert!(a.try_lock_for(limit).is_err(), "shared by the first");
+        });
+        scope.spawn(move || {
+            let _b = b.lock().expect("locked");
+            all.wait();
+            thread::sleep(Duration::from_millis(200));
+            a.lock_shared().map(drop).expect("no ring");
+        });
+    });
+}
+
+#[test]
+fn random_programs_that_go_on_get_no_error() {
+    let _dog = watchdog::watch(600);
+    let tally = run::many(RINGS, true, 200, fastrand::u64(..1 << 40), 50);
+    assert_eq!((tally.programs, tally.failures), (200, vec![]));
+}
+
+#[test]
+fn random_programs_that_are_stuck_get_one() {
+    let _dog = watchdog::watch(600);
+    let tally = run::many(RINGS, false, 40, fastrand::u64(..1 << 40), 10);
+    assert_eq!((tally.programs, tally.failures), (40, vec![]));
+}

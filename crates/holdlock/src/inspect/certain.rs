@@ -1,0 +1,277 @@
+//! What is certain of processes that wait, as far as /proc tells.
+//!
+//! A process goes on by itself where another of its threads runs, where its wait has a limit,
+//! or where what it waits for is not only what we think. Each function here says yes only
+//! where /proc shows that this is not so. What /proc does not show, such as an alarm(2) without a
+//! handler, is listed in docs/promises.md.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+use super::family::{self, HELPER, Stat};
+use super::place::field;
+use super::proc_file;
+use crate::sys::signal;
+
+/// Whether all that a process does, one thread does: what it waits for, it waits for
+/// with everything it holds.
+pub(crate) fn has_one_thread(pid: u32) -> bool {
+    let mut names = thread_names(pid);
+    names.retain(|name| !is_helper(name));
+    names.len() == 1
+}
+
+fn thread_names(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let name = |task: fs::DirEntry| {
+        let name = proc_file::read_text(task.path().join("comm")).unwrap_or_default();
+        name.trim_end().to_owned()
+    };
+    tasks.map(name).collect()
+}
+
+/// The threads of ours that release nothing. `holdlock-waiter` is none of them: it stands for
+/// a thread whose wait has a limit.
+fn is_helper(name: &str) -> bool {
+    let Some(what) = name.strip_prefix(HELPER) else {
+        return false;
+    };
+    ["watch", "show"].contains(&what) || what.starts_with("look-") || is_mark(what)
+}
+
+/// What a process calls its watching thread to tell others that the wait of its one thread has no
+/// limit: true for as long as that thread has not run since, and nobody has to take it back.
+///
+/// None where the thread is not asleep.
+pub(crate) fn mark(pid: u32) -> Option<String> {
+    let asleep = Asleep::of(pid)?;
+    Some(format!("{HELPER}{:06x}", asleep.switches & MARK_BITS))
+}
+
+/// A name has 15 bytes.
+const MARK_BITS: u64 = 0xff_ffff;
+
+fn is_mark(what: &str) -> bool {
+    what.len() == 6 && what.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether nothing ends the wait of this process, which has one thread, but what it waits for.
+pub(crate) fn has_no_limit(pid: u32) -> bool {
+    let names = thread_names(pid);
+    let mut watching = names.iter().filter(|name| {
+        let what = name.strip_prefix(HELPER).unwrap_or_default();
+        what == "watch" || is_mark(what)
+    });
+    match watching.next() {
+        // It uses this library, and knows more than we see.
+        Some(name) => mark(pid).is_some_and(|mark| mark == *name),
+        None => no_timer(pid),
+    }
+}
+
+/// Whether a process has no timer that we know of. An armed one cannot be told from one that
+/// is not.
+fn no_timer(pid: u32) -> bool {
+    let timers = proc_file::read(format!("/proc/{pid}/timers"));
+    timers.is_ok_and(|timers| timers.is_empty()) && !catches(pid, libc::SIGALRM)
+}
+
+fn catches(pid: u32, signal: i32) -> bool {
+    let status = proc_file::read_text(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught: Option<String> = field(&status, "SigCgt:");
+    let caught = caught.and_then(|digits| u64::from_str_radix(&digits, 16).ok());
+    caught.is_none_or(|caught| caught & (1 << (signal - 1)) != 0)
+}
+
+/// Whether this process has a timer of which this library knows nothing: it may end a
+/// wait, or the process.
+pub(crate) fn we_have_a_timer() -> bool {
+    if crate::sys::process::has_alarm() {
+        return true;
+    }
+    let Ok(timers) = proc_file::read_text("/proc/self/timers") else {
+        return true;
+    };
+    let ours = signal::ours().map(|signal| format!("signal: {signal}/"));
+    let mut signals = timers.lines().filter(|line| line.starts_with("signal:"));
+    signals.any(|line| ours.as_ref().is_none_or(|ours| !line.starts_with(ours)))
+}
+
+/// Those ancestors of a process, the nearest first, that certainly cannot go on before it ends:
+/// each has one thread, no limit, and waits for the one below it and nothing else.
+pub fn bound_ancestors(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut below = pid;
+    if !has_one_thread(pid) {
+        // Another thread may end it.
+        return found;
+    }
+    while let Some(stat) = Stat::of(below)
+        && is_bound(stat.parent, below)
+        && !found.contains(&stat.parent)
+    {
+        found.push(stat.parent);
+        below = stat.parent;
+    }
+    found
+}
+
+fn is_bound(parent: u32, child: u32) -> bool {
+    let before = Asleep::of(parent);
+    let Some(asleep) = &before else {
+        return false;
+    };
+    let call = &*asleep.place;
+    let is_only = children(parent).is_some_and(|children| children == [child]);
+    let waits = if call == "do_wait" {
+        (is_only || names_its_child(parent, child)) && no_timer(parent)
+    } else {
+        call == "do_sigtimedwait" && is_only && supervises(parent)
+    };
+    // As it was when we began: it may have waited for something else in between.
+    waits && has_one_thread(parent) && Asleep::of(parent) == before
+}
+
+/// Whether it is `holdlock run`, which waits for its command and nothing else. With a limit for its
+/// command it is not bound.
+fn supervises(pid: u32) -> bool {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let name = program.file_name().map(OsStrExt::as_bytes).unwrap_or(b"");
+    let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
+    let words = words(pid);
+    name == b"holdlock" && words.iter().any(|word| word == b"run") && !has_max_hold(&words)
+}
+
+fn words(pid: u32) -> Vec<Vec<u8>> {
+    let line = proc_file::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// The words of the command that it runs count as well: then it is not so certain any more.
+fn has_max_hold(words: &[Vec<u8>]) -> bool {
+    words.iter().any(|word| word.starts_with(b"--max"))
+}
+
+/// Whether its wait(2) is for this child. Who has several may wait for any of them.
+fn names_its_child(parent: u32, child: u32) -> bool {
+    const P_PID: u64 = libc::P_PID as u64;
+    let status = proc_file::read_text(format!("/proc/{parent}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    if numbers.is_none_or(|numbers| numbers.split_whitespace().count() != 1) {
+        // Its numbers of processes are not ours.
+        return false;
+    }
+    let call = proc_file::read_text(format!("/proc/{parent}/syscall")).unwrap_or_default();
+    let mut words = call.split_ascii_whitespace();
+    let number = words.next().and_then(|word| word.parse::<i64>().ok());
+    let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let arguments = (argument(), argument());
+    match number {
+        Some(libc::SYS_wait4) => arguments.0 == Some(u64::from(child)),
+        Some(libc::SYS_waitid) => arguments == (Some(P_PID), Some(u64::from(child))),
+        _ => false,
+    }
+}
+
+/// The children of a process that have not ended. None where that cannot be told.
+fn children(pid: u32) -> Option<Vec<u32>> {
+    let read = || {
+        let mut children = Vec::new();
+        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+            let text = proc_file::read_text(task.path().join("children")).ok()?;
+            children.extend(text.split_ascii_whitespace().map(str::parse::<u32>));
+        }
+        children.into_iter().collect::<Result<Vec<u32>, _>>().ok()
+    };
+    // The kernel may pass over one when another one ends meanwhile.
+    let (mut children, again) = (read()?, read()?);
+    if children != again {
+        return None;
+    }
+    children.retain(|child| !family::is_zombie(*child));
+    Some(children)
+}
+
+/// The ancestors of a process that may end it after a time: timeout(1), and `holdlock run` with
+/// --max-hold.
+pub(crate) fn timekeepers(pid: u32) -> Vec<u32> {
+    let mut found = family::ancestors(pid);
+    found.retain(|ancestor| {
+        let name = Stat::of(*ancestor)
+            .map(|stat| stat.name)
+            .unwrap_or_default();
+        name == "timeout" || name == "holdlock" && has_max_hold(&words(*ancestor))
+    });
+    found
+}
+
+/// Whether a process which we may not look at could have inherited a descriptor of `holder`:
+/// one that is younger and descends from it, or would if its parents were alive.
+pub(crate) fn may_be_heir(hidden: u32, holder: u32) -> bool {
+    const KTHREADD: u32 = 2;
+    let (Some(one), Some(other)) = (Stat::of(hidden), Stat::of(holder)) else {
+        return false;
+    };
+    if one.parent == KTHREADD || hidden == KTHREADD || one.start < other.start {
+        return false;
+    }
+    let group = |pid: u32| proc_file::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    group(hidden) == group(holder) || family::ancestors(hidden).contains(&holder)
+}
+
+/// Where a thread sleeps, and how often it has left the processor before: where both are the
+/// same later, it has slept all the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asleep {
+    place: String,
+    switches: u64,
+}
+
+impl Asleep {
+    /// Of the first thread of a process. None where it runs, or that cannot be seen.
+    pub(crate) fn of(pid: u32) -> Option<Asleep> {
+        // In this order: it is off the processor now, and the count includes that.
+        let place = proc_file::read_text(format!("/proc/{pid}/wchan")).ok()?;
+        let status = proc_file::read_text(format!("/proc/{pid}/task/{pid}/status")).ok()?;
+        let asleep = !place.is_empty() && place != "0";
+        let count = |name| field::<u64>(&status, name);
+        let switches = count("voluntary_ctxt_switches:")? + count("nonvoluntary_ctxt_switches:")?;
+        asleep.then_some(Asleep { place, switches })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn helpers_are_known_by_their_whole_names() {
+        for name in [
+            "holdlock-watch",
+            "holdlock-show",
+            "holdlock-look-2",
+            "holdlock-00a1f9",
+        ] {
+            assert!(is_helper(name), "{name}");
+        }
+        for name in [
+            "holdlock",
+            "holdlock-waiter",
+            "holdlock-worker",
+            "main",
+            "00a1f9",
+        ] {
+            assert!(!is_helper(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn we_run() {
+        assert_eq!(Asleep::of(u32::MAX), None);
+        assert!(
+            !has_one_thread(std::process::id()),
+            "the test and its harness"
+        );
+    }
+}
