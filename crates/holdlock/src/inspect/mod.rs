@@ -44,6 +44,7 @@ mod file;
 mod many;
 mod mounts;
 mod place;
+mod printable;
 mod proc_file;
 mod process;
 mod removed;
@@ -60,6 +61,7 @@ use std::path::{Path, PathBuf};
 
 pub use family::{ancestors, start_time, waiting_ancestors};
 pub use place::Place;
+pub use printable::{Printable, printable};
 pub use process::{Process, State};
 pub use table::{Kind, Range};
 pub use waits::{Deadlock, Step};
@@ -67,6 +69,7 @@ pub use watch::Watch;
 
 pub(crate) use family::{HELPER, has_one_thread};
 pub(crate) use file::{contended, holders, waiters};
+pub(crate) use printable::PATH_LENGTH;
 pub(crate) use removed::look as removed;
 pub(crate) use waits::Ours;
 

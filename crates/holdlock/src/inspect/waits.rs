@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 
+use super::printable::{PATH_LENGTH, printable};
 use super::{Kind, Lock, LockedFile, Place, Process, Snapshot, Waiter, family, survey};
 use crate::Mode;
 
@@ -355,7 +356,7 @@ impl fmt::Display for Deadlock {
             }
             f.write_str(" waits for ")?;
             match &step.path {
-                Some(path) => write!(f, "{}", path.display())?,
+                Some(path) => write!(f, "{:.PATH_LENGTH$}", printable(path))?,
                 None => write!(f, "the file {}", step.place)?,
             }
             f.write_str(", held by ")?;
