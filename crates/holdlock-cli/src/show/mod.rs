@@ -7,6 +7,7 @@ pub(crate) mod table;
 pub(crate) mod terminal;
 pub(crate) mod text;
 pub(crate) mod time;
+pub(crate) mod xml;
 
 /// Says on standard error what could not be seen.
 pub(crate) fn tell_unseen(snapshot: &holdlock::inspect::Snapshot) {

@@ -55,7 +55,10 @@ pub(crate) enum Patience {
 pub(crate) fn failure(failure: Failure) -> Failure {
     match failure.code {
         exit::SUCCESS => failure,
-        _ => Failure::new(TROUBLE, failure.message),
+        _ => Failure {
+            code: TROUBLE,
+            ..failure
+        },
     }
 }
 
@@ -115,7 +118,7 @@ fn document(view: &View, waited: Option<Duration>, signalled: &[Pid]) -> String 
         "files": show::json::files(&view.snapshot.files),
         "unseen": show::json::unseen(&view.snapshot.unseen),
     });
-    format!("{document:#}\n")
+    show::json::document(&document)
 }
 
 fn print(text: &str) -> Result<(), Failure> {
