@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use holdlock::inspect::{Holder, LockedFile, Place, Process, Range, Unseen, Waiter, printable};
+use holdlock::inspect::{
+    Holder, Lock, LockedFile, Place, Process, Range, Unseen, Waiter, printable,
+};
 use serde_json::{Value, json};
 
+use super::only_inherited;
 use super::time::utc;
 
 /// What a `process` is in the documents' schema, for the help.
@@ -42,10 +45,11 @@ impl Processes {
     }
 }
 
-fn holder(holder: &Holder, processes: &mut Processes) -> Value {
+fn holder(lock: &Lock, holder: &Holder, processes: &mut Processes) -> Value {
     json!({
         "process": processes.get(&holder.process),
         "descriptor": holder.descriptor,
+        "inherited": only_inherited(lock, holder),
     })
 }
 
@@ -70,7 +74,8 @@ pub(crate) fn files<'f>(files: impl IntoIterator<Item = &'f LockedFile>) -> Valu
 fn file(file: &LockedFile, processes: &mut Processes) -> Value {
     let mut locks = Vec::with_capacity(file.locks.len());
     for lock in &file.locks {
-        let holders = lock.holders.iter().map(|one| holder(one, processes));
+        let holders = lock.holders.iter();
+        let holders = holders.map(|one| holder(lock, one, processes));
         locks.push(json!({
             "kind": lock.kind.to_string(),
             "mode": lock.mode.to_string(),
