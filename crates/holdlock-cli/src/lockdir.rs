@@ -133,15 +133,22 @@ pub(crate) fn directory() -> Result<PathBuf, Failure> {
         )));
     }
     let uid = rustix::process::geteuid().as_raw();
-    Ok(default_directory(uid, || fs::metadata("/run/lock").ok()))
+    Ok(default_directory(uid, |path| {
+        fs::symlink_metadata(path).ok()
+    }))
 }
 
-fn default_directory(uid: u32, run_lock: impl Fn() -> Option<Metadata>) -> PathBuf {
-    let is_for_all = |found: &Metadata| found.is_dir() && found.mode() & 0o1002 == 0o1002;
+fn default_directory(uid: u32, look: impl Fn(&Path) -> Option<Metadata>) -> PathBuf {
     if uid == 0 {
-        ROOTS.into()
-    } else if run_lock().as_ref().is_some_and(is_for_all) {
-        format!("/run/lock/holdlock-{uid}").into()
+        return ROOTS.into();
+    }
+    let users = PathBuf::from(format!("/run/lock/holdlock-{uid}"));
+    let is_for_all = |found: Metadata| found.is_dir() && found.mode() & 0o1002 == 0o1002;
+    // It may be there although nobody could make it now: from root, who makes it at each boot; or
+    // from before an upgrade that has closed /run/lock, while its locks are held.
+    let is_users = |found: Metadata| found.is_dir() && found.uid() == uid;
+    if look(&users).is_some_and(is_users) || look(Path::new("/run/lock")).is_some_and(is_for_all) {
+        users
     } else {
         format!("/tmp/holdlock-{uid}").into()
     }
@@ -274,26 +281,35 @@ mod tests {
     #[test]
     fn names_that_cannot_be_files_are_refused() {
         for name in ["", ".", "..", "a\0b", &"n".repeat(251)] {
-            assert_eq!(
-                file_name(OsStr::new(name)).unwrap_err().code,
-                crate::exit::USAGE
-            );
+            assert_eq!(file_name(OsStr::new(name)).unwrap_err().code, exit::USAGE);
         }
         assert!(file_name(OsStr::new(&"n".repeat(250))).is_ok());
     }
 
     #[test]
     fn the_directory_depends_on_user_and_host_only() {
-        let sticky = || fs::metadata("/tmp").ok();
-        let plain = || fs::metadata("/").ok();
-        for run_lock in [&sticky as &dyn Fn() -> _, &plain, &|| None] {
-            assert_eq!(default_directory(0, run_lock), Path::new("/run/holdlock"));
+        // Where /run/lock is this, and the user's directory in it that.
+        let directory = |uid, run_lock: &str, users: &str| {
+            let (run_lock, users) = (fs::metadata(run_lock).ok(), fs::metadata(users).ok());
+            default_directory(uid, |path| {
+                let found = match path == Path::new("/run/lock") {
+                    true => &run_lock,
+                    false => &users,
+                };
+                found.clone()
+            })
+        };
+        let (sticky, plain, none) = ("/tmp", "/", "/no-such");
+        for run_lock in [sticky, plain, none] {
+            let roots = directory(0, run_lock, none);
+            assert_eq!(roots, Path::new("/run/holdlock"));
         }
-        assert_eq!(
-            default_directory(7, sticky),
-            Path::new("/run/lock/holdlock-7")
-        );
-        assert_eq!(default_directory(7, plain), Path::new("/tmp/holdlock-7"));
-        assert_eq!(default_directory(7, || None), Path::new("/tmp/holdlock-7"));
+        let (there, other) = ("/run/lock/holdlock-7", "/tmp/holdlock-7");
+        assert_eq!(directory(7, sticky, none), Path::new(there));
+        assert_eq!(directory(7, plain, none), Path::new(other));
+        assert_eq!(directory(7, none, none), Path::new(other));
+        // Somebody else's is not taken for the user's own, and does not change the place.
+        assert_eq!(directory(7, plain, "/proc"), Path::new(other));
+        assert_eq!(directory(7, sticky, "/proc"), Path::new(there));
     }
 }

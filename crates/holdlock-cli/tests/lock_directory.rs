@@ -225,3 +225,21 @@ fn an_older_version_and_this_one_do_not_both_go_on_in_silence() {
         finished.stderr
     );
 }
+
+#[test]
+fn a_directory_that_root_has_made_for_a_user_is_used_where_run_lock_is_closed() {
+    let script = r#"
+        chmod 755 /run/lock
+        as $ANN $H path job
+        mkdir -m 700 /run/lock/holdlock-$ANN && chown $ANN /run/lock/holdlock-$ANN
+        as $ANN $H path job
+        as $ANN $H run job echo ran
+        as $MALLORY $H path job
+    "#;
+    let Some(finished) = host(&Place::new(), script) else {
+        return;
+    };
+    let said = "/tmp/holdlock-65531/job.lock\n/run/lock/holdlock-65531/job.lock\nran\n\
+                /tmp/holdlock-65532/job.lock\n";
+    assert_eq!(finished.text(), said, "{}", finished.stderr);
+}

@@ -12,7 +12,8 @@ service and cron job of a user, whatever is in their environment:
   $HOLDLOCK_DIR            where set
   /run/holdlock            for root; nobody else can make it
   /run/lock/holdlock-UID   for others, UID being their user id
-  /tmp/holdlock-UID        where the host has no /run/lock for everybody
+  /tmp/holdlock-UID        where that is not there, and the host has no /run/lock
+                           for everybody
 
 In the last two anybody can make a directory of your name before you do. Such a
 directory is refused: have root remove it, or set HOLDLOCK_DIR to a local directory
