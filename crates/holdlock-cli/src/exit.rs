@@ -5,6 +5,8 @@
 
 use std::io::{self, Write};
 
+use crate::show::text::{self, printable};
+
 /// Everything went well.
 pub(crate) const SUCCESS: u8 = 0;
 /// `demo`: critical sections overlapped although the lock was on.
@@ -39,7 +41,10 @@ pub(crate) type Outcome = Result<u8, Failure>;
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u8,
+    /// One line; the names in it may have any characters.
     pub(crate) message: String,
+    /// Lines below it.
+    pub(crate) more: String,
 }
 
 impl Failure {
@@ -47,6 +52,7 @@ impl Failure {
         Failure {
             code,
             message: message.into(),
+            more: String::new(),
         }
     }
 
@@ -100,7 +106,7 @@ fn message_of(error: &holdlock::Error) -> String {
     };
     format!(
         "cannot open the lock file {}: {source}{remedy}",
-        path.display()
+        text::path(path)
     )
 }
 
@@ -116,19 +122,23 @@ pub(crate) fn open_code(error: &io::Error) -> u8 {
 
 /// Says what went wrong, if anything did, and returns the exit code.
 pub(crate) fn report(outcome: Outcome) -> u8 {
-    let (code, message) = match outcome {
+    let failure = match outcome {
         Ok(code) => return code,
-        Err(Failure { code, message }) => (code, message),
+        Err(failure) => failure,
     };
-    if !message.is_empty() {
-        warn(&message);
+    if !failure.message.is_empty() {
+        warn(&failure.message);
     }
-    code
+    if !failure.more.is_empty() {
+        let _ = io::stderr().write_all(failure.more.as_bytes());
+    }
+    failure.code
 }
 
-/// Writes a message to standard error. Nobody is left to tell when that fails.
+/// Writes a message of one line to standard error, printable whatever is in it. Nobody is left to
+/// tell when that fails.
 pub(crate) fn warn(message: &str) {
-    let line = format!("holdlock: {}\n", message.trim_end());
+    let line = format!("holdlock: {}\n", printable(message.trim_end()));
     let _ = io::stderr().write_all(line.as_bytes());
 }
 

@@ -1,9 +1,17 @@
 //! From the LOCK of the command line to a path.
 //!
-//! A LOCK with a slash is a path. A bare name stands for a file in the lock
-//! directory, which must be the same for a login shell, a cron job and a
-//! service of one user: it therefore depends on the user id and on what the
-//! host has, not on a login session's variables.
+//! A LOCK with a slash is a path. A bare name stands for a file in the lock directory, which
+//! must be the same for a login shell, a cron job and a service of one user, now and later:
+//! otherwise two jobs of one name get in. So the directory depends on the user's number and on
+//! the host, and on nothing else. Neither `$XDG_RUNTIME_DIR` nor /run/user/UID will do: they come
+//! and go with login sessions, and a cron job has none. The home is missing for services, and may
+//! be on a server, encrypted until somebody logs in, or another one after `sudo`.
+//!
+//! Root's directory is in /run, where nobody else can make anything. Users have only directories
+//! in which everybody can: whoever comes first has the name. Another place is no way out of that,
+//! for those who came while the name was taken, and those who came before or after, would not
+//! exclude each other. So a directory of somebody else is refused, with the remedy. It costs the
+//! user the locks by name, never their exclusion.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Metadata};
@@ -12,10 +20,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::exit::{CANNOT_CREATE, Failure};
+use crate::exit::{self, CANNOT_CREATE, Failure};
+use crate::show::text;
 
 /// The variable that names another lock directory.
-pub(crate) const VARIABLE: &str = "HOLDLOCK_DIR";
+const VARIABLE: &str = "HOLDLOCK_DIR";
+
+/// Root's lock directory.
+const ROOTS: &str = "/run/holdlock";
+
+const REMOVE: &str = "have its owner or root remove it";
+
+/// What always helps.
+pub(crate) const CHOOSE: &str = "set HOLDLOCK_DIR to a local directory of your own, the same in \
+    every session, service and cron job";
 
 /// No Linux file system has longer file names.
 const LONGEST_NAME: usize = 255;
@@ -34,10 +52,27 @@ impl Location {
         self.directory.is_some()
     }
 
+    /// Whether no other user can open the lock file.
+    pub(crate) fn is_private(&self) -> bool {
+        let found = self.directory.as_ref().map(fs::symlink_metadata);
+        found.is_some_and(|found| found.is_ok_and(|found| found.mode() & 0o077 == 0))
+    }
+
     /// Makes the lock directory where the LOCK is a name in it. A path's
     /// directory is the caller's own business.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
         self.directory.as_deref().map_or(Ok(()), prepare)
+    }
+
+    /// The path, for those who create nothing. What somebody else shows in place of the lock
+    /// directory is no answer, and its files are not for opening.
+    pub(crate) fn trusted(self) -> Result<PathBuf, Failure> {
+        if let Some(directory) = &self.directory
+            && let Ok(found) = fs::symlink_metadata(directory)
+        {
+            accept(directory, &found)?;
+        }
+        Ok(self.path)
     }
 }
 
@@ -64,7 +99,7 @@ fn file_name(lock: &OsStr) -> Result<OsString, Failure> {
     if lock == "." || lock == ".." {
         return Err(Failure::usage(format!(
             "{} is no name for a lock",
-            lock.display()
+            text::path(lock)
         )));
     }
     if lock.as_bytes().contains(&0) {
@@ -94,24 +129,28 @@ pub(crate) fn directory() -> Result<PathBuf, Failure> {
         return Err(Failure::usage(format!(
             "{VARIABLE} is {}, which is not an absolute path: \
              the same name would be another lock in another directory",
-            chosen.display()
+            text::path(&chosen)
         )));
     }
-    let run_lock = fs::metadata("/run/lock").ok();
-    Ok(default_directory(
-        rustix::process::geteuid().as_raw(),
-        run_lock.as_ref(),
-    ))
+    let uid = rustix::process::geteuid().as_raw();
+    Ok(default_directory(uid, |path| {
+        fs::symlink_metadata(path).ok()
+    }))
 }
 
-fn default_directory(uid: u32, run_lock: Option<&Metadata>) -> PathBuf {
-    let shared = |found: &&Metadata| found.is_dir() && found.mode() & 0o1002 == 0o1002;
-    match run_lock {
-        Some(found) if uid == 0 && found.is_dir() => "/run/lock/holdlock".into(),
-        found if uid != 0 && found.as_ref().is_some_and(shared) => {
-            format!("/run/lock/holdlock-{uid}").into()
-        }
-        _ => format!("/tmp/holdlock-{uid}").into(),
+fn default_directory(uid: u32, look: impl Fn(&Path) -> Option<Metadata>) -> PathBuf {
+    if uid == 0 {
+        return ROOTS.into();
+    }
+    let users = PathBuf::from(format!("/run/lock/holdlock-{uid}"));
+    let is_for_all = |found: Metadata| found.is_dir() && found.mode() & 0o1002 == 0o1002;
+    // It may be there although nobody could make it now: from root, who makes it at each boot; or
+    // from before an upgrade that has closed /run/lock, while its locks are held.
+    let is_users = |found: Metadata| found.is_dir() && found.uid() == uid;
+    if look(&users).is_some_and(is_users) || look(Path::new("/run/lock")).is_some_and(is_for_all) {
+        users
+    } else {
+        format!("/tmp/holdlock-{uid}").into()
     }
 }
 
@@ -119,45 +158,100 @@ fn default_directory(uid: u32, run_lock: Option<&Metadata>) -> PathBuf {
 /// its place may be one where everybody can create a directory of that name
 /// first, and whoever owns it could take our lock files away.
 pub(crate) fn prepare(directory: &Path) -> Result<(), Failure> {
-    let refuse = |why: &str| {
-        Failure::new(
-            CANNOT_CREATE,
-            format!(
-                "refusing the lock directory {}: {why}; choose another one with {VARIABLE}",
-                directory.display()
-            ),
-        )
-    };
-    match DirBuilder::new().mode(0o700).create(directory) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => {
-            let message = format!(
-                "cannot create the lock directory {}: {error}",
-                directory.display()
-            );
-            return Err(Failure::new(CANNOT_CREATE, message));
+    let create = |directory| DirBuilder::new().mode(0o700).create(directory);
+    let created = match create(directory) {
+        // An image of a container may be without /run.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && directory == Path::new(ROOTS) => {
+            let _ = DirBuilder::new().mode(0o755).create("/run");
+            create(directory)
         }
+        created => created,
+    };
+    match created {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(Failure::new(
+                CANNOT_CREATE,
+                format!(
+                    "cannot create the lock directory {}: {error}; {CHOOSE}",
+                    text::path(directory)
+                ),
+            ));
+        }
+        _ => {}
     }
-    let found = fs::symlink_metadata(directory).map_err(|error| refuse(&error.to_string()))?;
-    objection(&found).map_or(Ok(()), |why| Err(refuse(&why)))
+    let found = fs::symlink_metadata(directory).map_err(|error| {
+        let message = format!(
+            "cannot look at the lock directory {}",
+            text::path(directory)
+        );
+        Failure::new(CANNOT_CREATE, format!("{message}: {error}; {CHOOSE}"))
+    })?;
+    accept(directory, &found)?;
+    if directory == Path::new(ROOTS) {
+        warn_of_older_version();
+    }
+    Ok(())
+}
+
+/// Refuses a directory in which others could take our lock files away.
+fn accept(directory: &Path, found: &Metadata) -> Result<(), Failure> {
+    let Some(Objection { why, remedy }) = objection(found) else {
+        return Ok(());
+    };
+    Err(Failure::new(
+        CANNOT_CREATE,
+        format!(
+            "refusing the lock directory {}: {why}; {remedy}, or {CHOOSE}",
+            text::path(directory)
+        ),
+    ))
+}
+
+/// Root's locks once were where anybody can be first. A holdlock that has them there and this
+/// one do not exclude each other.
+fn warn_of_older_version() {
+    const OLD: &str = "/run/lock/holdlock";
+    let is_roots = |found: &Metadata| found.is_dir() && found.uid() == 0;
+    if fs::symlink_metadata(OLD)
+        .ok()
+        .as_ref()
+        .is_some_and(is_roots)
+    {
+        exit::warn(&format!(
+            "warning: {OLD} is the lock directory of an older holdlock, whose jobs and this \
+             one do not exclude each other; remove it once they have ended"
+        ));
+    }
+}
+
+/// What is wrong with a lock directory, and what can be done.
+pub(crate) struct Objection {
+    pub(crate) why: String,
+    pub(crate) remedy: &'static str,
 }
 
 /// Why a file that is there is refused as the lock directory, if it is.
-pub(crate) fn objection(found: &Metadata) -> Option<String> {
+pub(crate) fn objection(found: &Metadata) -> Option<Objection> {
     let uid = rustix::process::geteuid().as_raw();
-    if found.is_symlink() {
-        Some("it is a symbolic link".into())
+    let (why, remedy) = if found.is_symlink() {
+        ("it is a symbolic link".to_owned(), REMOVE)
     } else if !found.is_dir() {
-        Some("it is not a directory".into())
+        ("it is not a directory".to_owned(), REMOVE)
     } else if found.uid() != uid {
         let owner = found.uid();
-        Some(format!("it belongs to user {owner}, not to user {uid}"))
+        (
+            format!("it belongs to user {owner}, not to user {uid}"),
+            REMOVE,
+        )
     } else if found.mode() & 0o022 != 0 {
-        Some("other users can write to it".into())
+        (
+            "other users can write to it".to_owned(),
+            "take that permission away (chmod go-w)",
+        )
     } else {
-        None
-    }
+        return None;
+    };
+    Some(Objection { why, remedy })
 }
 
 #[cfg(test)]
@@ -187,31 +281,35 @@ mod tests {
     #[test]
     fn names_that_cannot_be_files_are_refused() {
         for name in ["", ".", "..", "a\0b", &"n".repeat(251)] {
-            assert_eq!(
-                file_name(OsStr::new(name)).unwrap_err().code,
-                crate::exit::USAGE
-            );
+            assert_eq!(file_name(OsStr::new(name)).unwrap_err().code, exit::USAGE);
         }
         assert!(file_name(OsStr::new(&"n".repeat(250))).is_ok());
     }
 
     #[test]
     fn the_directory_depends_on_user_and_host_only() {
-        let sticky = fs::metadata("/tmp").unwrap();
-        let plain = fs::metadata("/").unwrap();
-        assert_eq!(
-            default_directory(0, Some(&plain)),
-            Path::new("/run/lock/holdlock")
-        );
-        assert_eq!(default_directory(0, None), Path::new("/tmp/holdlock-0"));
-        assert_eq!(
-            default_directory(7, Some(&sticky)),
-            Path::new("/run/lock/holdlock-7")
-        );
-        assert_eq!(
-            default_directory(7, Some(&plain)),
-            Path::new("/tmp/holdlock-7")
-        );
-        assert_eq!(default_directory(7, None), Path::new("/tmp/holdlock-7"));
+        // Where /run/lock is this, and the user's directory in it that.
+        let directory = |uid, run_lock: &str, users: &str| {
+            let (run_lock, users) = (fs::metadata(run_lock).ok(), fs::metadata(users).ok());
+            default_directory(uid, |path| {
+                let found = match path == Path::new("/run/lock") {
+                    true => &run_lock,
+                    false => &users,
+                };
+                found.clone()
+            })
+        };
+        let (sticky, plain, none) = ("/tmp", "/", "/no-such");
+        for run_lock in [sticky, plain, none] {
+            let roots = directory(0, run_lock, none);
+            assert_eq!(roots, Path::new("/run/holdlock"));
+        }
+        let (there, other) = ("/run/lock/holdlock-7", "/tmp/holdlock-7");
+        assert_eq!(directory(7, sticky, none), Path::new(there));
+        assert_eq!(directory(7, plain, none), Path::new(other));
+        assert_eq!(directory(7, none, none), Path::new(other));
+        // Somebody else's is not taken for the user's own, and does not change the place.
+        assert_eq!(directory(7, plain, "/proc"), Path::new(other));
+        assert_eq!(directory(7, sticky, "/proc"), Path::new(there));
     }
 }

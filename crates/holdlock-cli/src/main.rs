@@ -55,7 +55,10 @@ fn main() -> ExitCode {
 /// `holdlock path NAME`: the bytes of the path as they are, and a newline.
 fn print_path(lock: OsString) -> Outcome {
     use std::os::unix::ffi::OsStringExt;
-    let mut line = lockdir::locate(&lock)?.path.into_os_string().into_vec();
+    let mut line = lockdir::locate(&lock)?
+        .trusted()?
+        .into_os_string()
+        .into_vec();
     line.push(b'\n');
     std::io::stdout()
         .write_all(&line)

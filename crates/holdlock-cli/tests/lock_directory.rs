@@ -6,7 +6,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use support::{Place, Running};
+use support::peers::skipped;
+use support::{Finished, Place, Running};
 
 #[test]
 fn path_prints_and_creates_nothing() {
@@ -38,7 +39,9 @@ fn the_directory_does_not_depend_on_the_session() {
     };
     let usual = path(&|_| {});
     assert!(
-        usual.starts_with("/run/lock/holdlock") || usual.starts_with("/tmp/holdlock-"),
+        ["/run/holdlock/", "/run/lock/holdlock-", "/tmp/holdlock-"]
+            .iter()
+            .any(|place| usual.starts_with(place)),
         "{usual}"
     );
     let cron = |command: &mut std::process::Command| {
@@ -52,6 +55,7 @@ fn the_directory_does_not_depend_on_the_session() {
     let session = |command: &mut std::process::Command| {
         command
             .env("XDG_RUNTIME_DIR", "/x")
+            .env("XDG_STATE_HOME", "/w")
             .env("HOME", "/y")
             .env("TMPDIR", "/z");
     };
@@ -108,4 +112,134 @@ fn a_relative_lock_directory_is_wrong_usage() {
     let mut command = place.holdlock(["path", "L"]);
     command.env("HOLDLOCK_DIR", "locks");
     assert_eq!(Running::start(command).finish().code(), 64);
+}
+
+/// A host of our own, as far as /run goes, with two users and everything that they can make there.
+fn host(place: &Place, script: &str) -> Option<Finished> {
+    const HOST: &str = r#"
+        set -e
+        mount -t tmpfs -o mode=755 tmpfs /run
+        mkdir -m 1777 /run/lock
+        cp "$HOLDLOCK" /run/holdlock-program
+        unset HOLDLOCK_DIR
+        H=/run/holdlock-program
+        as() { uid=$1; shift; setpriv --reuid $uid --regid $uid --clear-groups -- "$@"; }
+        ANN=65531 MALLORY=65532
+        set +e
+    "#;
+    let mut command = place.command("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg(format!("{HOST}{script}"));
+    let can = |words: &[&str]| {
+        let tried = std::process::Command::new(words[0])
+            .args(&words[1..])
+            .output();
+        tried.is_ok_and(|tried| tried.status.success())
+    };
+    let mount = "mount -t tmpfs tmpfs /run";
+    if !can(&["unshare", "--mount", "sh", "-c", mount]) {
+        skipped("only root can mount, in a mount namespace of its own");
+        return None;
+    }
+    if !can(&["setpriv", "--reuid", "65531", "--clear-groups", "true"]) {
+        skipped("setpriv (util-linux) cannot become another user");
+        return None;
+    }
+    Some(Running::start(command).finish())
+}
+
+#[test]
+fn roots_names_cannot_be_taken_by_others() {
+    let script = r#"
+        as $MALLORY mkdir /run/lock/holdlock /run/lock/holdlock-0 || exit 1
+        as $MALLORY mkdir /run/holdlock 2>/dev/null && exit 2
+        $H path job
+        $H run job echo ran
+        stat -c '%U %a' /run/holdlock
+    "#;
+    let Some(finished) = host(&Place::new(), script) else {
+        return;
+    };
+    assert_eq!(finished.stderr, "");
+    assert_eq!(finished.text(), "/run/holdlock/job.lock\nran\nroot 700\n");
+}
+
+#[test]
+fn a_users_name_that_others_have_taken_is_refused_with_the_remedy() {
+    let script = r#"
+        as $MALLORY mkdir -m 777 /run/lock/holdlock-$ANN || exit 1
+        for words in "run job echo ran" "path job" "who job" "graph job" "who --signal KILL -y job"
+        do as $ANN $H $words; echo $? $words; done
+        mkdir -m 700 /run/own && chown $ANN /run/own
+        as $ANN env HOLDLOCK_DIR=/run/own $H run job echo ran
+    "#;
+    let Some(finished) = host(&Place::new(), script) else {
+        return;
+    };
+    let codes = "73 run job echo ran\n73 path job\n2 who job\n73 graph job\n\
+                 2 who --signal KILL -y job\nran\n";
+    assert_eq!(finished.text(), codes, "{}", finished.stderr);
+    for line in finished.stderr.lines() {
+        for part in [
+            "refusing the lock directory /run/lock/holdlock-65531: it belongs to user 65532",
+            "have its owner or root remove it, or set HOLDLOCK_DIR to a local directory",
+        ] {
+            assert!(line.contains(part), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_cron_job_and_a_session_of_one_user_exclude_each_other() {
+    // The session has all that a login gives, also the directories; the cron job has nothing.
+    let script = r#"
+        mkdir -p -m 755 /run/user && mkdir -m 700 /run/user/$ANN /run/home
+        chown $ANN /run/user/$ANN /run/home
+        mkfifo -m 666 /run/held /run/end
+        as $ANN env -i $H run job sh -c 'echo held > /run/held; read line < /run/end' &
+        read line < /run/held
+        as $ANN env XDG_RUNTIME_DIR=/run/user/$ANN XDG_STATE_HOME=/run/home/.local/state \
+            HOME=/run/home TMPDIR=/run/home $H run -n job echo both
+        echo $?
+        echo > /run/end
+        wait
+    "#;
+    let Some(finished) = host(&Place::new(), script) else {
+        return;
+    };
+    assert_eq!(finished.text(), "75\n", "{}", finished.stderr);
+}
+
+#[test]
+fn an_older_version_and_this_one_do_not_both_go_on_in_silence() {
+    let script = "mkdir -m 700 /run/lock/holdlock; $H run job echo ran";
+    let Some(finished) = host(&Place::new(), script) else {
+        return;
+    };
+    assert_eq!(finished.text(), "ran\n");
+    assert!(
+        finished
+            .stderr
+            .contains("/run/lock/holdlock is the lock directory of an older holdlock"),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn a_directory_that_root_has_made_for_a_user_is_used_where_run_lock_is_closed() {
+    let script = r#"
+        chmod 755 /run/lock
+        as $ANN $H path job
+        mkdir -m 700 /run/lock/holdlock-$ANN && chown $ANN /run/lock/holdlock-$ANN
+        as $ANN $H path job
+        as $ANN $H run job echo ran
+        as $MALLORY $H path job
+    "#;
+    let Some(finished) = host(&Place::new(), script) else {
+        return;
+    };
+    let said = "/tmp/holdlock-65531/job.lock\n/run/lock/holdlock-65531/job.lock\nran\n\
+                /tmp/holdlock-65532/job.lock\n";
+    assert_eq!(finished.text(), said, "{}", finished.stderr);
 }

@@ -155,3 +155,102 @@ fn what_has_started_us_is_not_signalled() {
         "{finished:?}"
     );
 }
+
+/// Takes the lock, hands the descriptor to another process, and ends; that one says so, and keeps
+/// it until its standard input ends.
+const HANDED_OVER: &str = r#"
+import fcntl, os, socket, sys
+ours, theirs = socket.socketpair()
+if os.fork() == 0:
+    file = open(sys.argv[1], 'a')
+    fcntl.flock(file, fcntl.LOCK_EX)
+    socket.send_fds(theirs, [b'x'], [file.fileno()])
+    os._exit(0)
+message, received, flags, address = socket.recv_fds(ours, 1, 1)
+os.wait()
+print('held', flush=True)
+sys.stdin.read()
+"#;
+
+/// A process that has a lock which it did not take.
+fn was_handed(place: &Place, path: &str) -> Running {
+    let mut command = place.command("python3");
+    command.args(["-c", HANDED_OVER, path]);
+    let mut victim = Running::start_with_stdin(command);
+    victim.expect_line("held");
+    victim
+}
+
+#[test]
+fn a_holder_that_did_not_take_the_lock_is_marked() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let victim = was_handed(&place, "x");
+    let pid = victim.pid();
+    let asked = place.run(["who", "./x"]);
+    let line = format!("  inherited  {pid}");
+    assert!(asked.text().contains(&line), "{asked:?}");
+    let holder = |path| {
+        let asked = place.run(["who", "--json", path]);
+        let document: Value = serde_json::from_slice(&asked.stdout).unwrap();
+        document["files"][0]["locks"][0]["holders"][0].clone()
+    };
+    assert_eq!(holder("./x")["inherited"], true);
+    victim.finish();
+    let taker = place.hold(&["./x"]);
+    let asked = place.run(["who", "./x"]);
+    assert!(asked.text().contains("  holds "), "{asked:?}");
+    assert_eq!(holder("./x")["inherited"], false);
+    taker.finish();
+}
+
+#[test]
+fn a_process_that_was_handed_a_lock_is_signalled_only_where_it_was_shown() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let victim = was_handed(&place, "x");
+    // Nothing is shown before: nobody has agreed to that one.
+    for form in ["-q", "--json"] {
+        let asked = place.run(["who", form, "--signal", "KILL", "--yes", "./x"]);
+        assert_eq!(asked.code(), 0, "{asked:?}");
+        let refused = "only inherited the lock, and was not shown: nothing is sent to it";
+        assert!(asked.stderr.contains(refused), "{asked:?}");
+        if form == "--json" {
+            let document: Value = serde_json::from_slice(&asked.stdout).unwrap();
+            assert_eq!(document["signalled"], serde_json::json!([]));
+        }
+    }
+    // The question tells what it is.
+    let script = "\"$HOLDLOCK\" who --signal KILL ./x; echo code $?";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("send KILL to pid ");
+    terminal.expect("(which only inherited the lock)? [y/N]");
+    terminal.press("n\n");
+    terminal.expect("nothing sent");
+    terminal.finish();
+    assert_eq!(victim.finish().code(), 0, "it lives");
+
+    let victim = was_handed(&place, "x");
+    let sent = place.run(["who", "--signal", "TERM", "--yes", "--wait", "./x"]);
+    assert_eq!(sent.code(), 1, "{sent:?}");
+    assert!(sent.text().contains("inherited"), "shown: {sent:?}");
+    assert_eq!(victim.finish().signal(), Some(15));
+}
+
+#[test]
+fn what_a_job_has_left_behind_is_signalled_by_its_name_without_being_shown() {
+    if !has("python3") {
+        return;
+    }
+    // Nobody else can open the file, and so nobody can have handed it to a stranger.
+    let place = Place::new();
+    place.run(["run", "L", "true"]);
+    let left = was_handed(&place, "locks/L.lock");
+    let words = ["who", "-q", "--signal", "TERM", "--yes", "--wait", "L"];
+    assert_eq!(place.run(words).code(), 1);
+    assert_eq!(left.finish().signal(), Some(15));
+}

@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::path::PathBuf;
 
-use holdlock::Error;
+use holdlock::{Error, inspect};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -58,7 +59,7 @@ fn timeout(py: Python<'_>, name: &OsStr, who: Who) -> PyResult<PyErr> {
 }
 
 fn trouble_raised(py: Python<'_>, trouble: Trouble, name: &OsStr) -> PyResult<PyErr> {
-    let shown = name.display();
+    let shown = inspect::printable(name);
     let deadlock = |what: String| make(py, "Deadlock", (what,)).map(PyErr::from_value);
     match trouble {
         Trouble::Library(error) => library_raised(py, error, name),
@@ -97,7 +98,7 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
         }
         Error::Cancelled { .. } => make(py, "Cancelled", (name,)).map(PyErr::from_value),
         Error::Deadlock { ref ring, .. } => {
-            let shown = name.display();
+            let shown = inspect::printable(name);
             let what = match ring {
                 Some(ring) => format!("Deadlock: lock '{shown}': {ring}"),
                 None => format!(
@@ -110,16 +111,23 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
         Error::RemovedWhileHeld(conflict) => timeout(py, name, Who::OfRemoved(conflict)),
         Error::Open { ref source, .. }
         | Error::Unsupported { ref source, .. }
-        | Error::System { ref source, .. } => Ok(system_error(source, &message(&error), name)),
+        | Error::System { ref source, .. } => {
+            // Without the path: Python's exceptions add that themselves.
+            Ok(system_error(source, &format!("{error:#}"), name))
+        }
         error => Ok(PyOSError::new_err(error.to_string())),
     }
 }
 
-/// What the library says, without the path: Python's exceptions add that themselves.
-fn message(error: &Error) -> String {
-    let whole = error.to_string();
-    let path = format!("{}: ", error.path().display());
-    whole.strip_prefix(&path).unwrap_or(&whole).to_owned()
+/// What others have named, as it may be printed: see the library's `inspect::printable`.
+#[pyfunction]
+#[pyo3(signature = (text, /))]
+pub(crate) fn printable(text: &Bound<'_, PyAny>) -> PyResult<String> {
+    // A path has bytes that are no text; anything else is shown as Python does.
+    Ok(match text.extract::<PathBuf>() {
+        Ok(path) => inspect::printable(&path).to_string(),
+        Err(_) => inspect::printable(&text.str()?.to_string_lossy().into_owned()).to_string(),
+    })
 }
 
 /// By its number, Python picks the class: PermissionError and so on.

@@ -43,7 +43,7 @@ mod native {
     #[pymodule_export]
     use crate::cancel::CancelToken;
     #[pymodule_export]
-    use crate::error::Conflict;
+    use crate::error::{Conflict, printable};
     #[pymodule_export]
     use crate::lock::NativeLock;
     #[pymodule_export]

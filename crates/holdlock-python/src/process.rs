@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use holdlock::inspect;
 use pyo3::prelude::*;
 
 /// A process that holds a lock or waits for it. What could not be read is None.
@@ -61,10 +62,10 @@ impl Process {
     fn __str__(&self) -> String {
         let mut words = format!("pid {}", self.pid);
         if let Some(command) = &self.command {
-            words += &format!(" ({command})");
+            words += &format!(" ({})", inspect::printable(command));
         }
         if let Some(user) = &self.user {
-            words += &format!(" of {user}");
+            words += &format!(" of {}", inspect::printable(user));
         }
         words
     }

@@ -44,6 +44,26 @@ def test_a_timeout_can_be_made_by_others():
     assert error.holders == []
 
 
+def test_messages_are_text_whatever_the_file_is_called(tmp_path, holder):
+    odd = "x\x1b[2J\nheld by nobody\u202e\udcff\x9b\u200b"
+    path = str(tmp_path / odd)
+    shown = str(tmp_path / "x") + r"\u{1b}[2J\nheld by nobody\u{202e}\xff\u{9b}\u{200b}"
+    holder(path)
+    with pytest.raises(Timeout) as caught:
+        FileLock(path, timeout=0).acquire()
+    assert caught.value.lock_file == path
+    timeout = str(caught.value)
+    assert timeout.startswith(f"The file lock '{shown}' could not be acquired. It is held by pid ")
+    with pytest.raises(OSError) as missing:
+        FileLock(path + "/x").acquire()
+    with FileLock(str(tmp_path / odd) + "2"), pytest.raises(Deadlock) as deadlock:
+        FileLock(str(tmp_path / odd) + "2").acquire()
+    process = str(Process(1, command="\x1b\u202e", user="\n"))
+    marker = str(Timeout(path, f"process 1 on {odd}"))
+    for text in [timeout, str(missing.value), str(deadlock.value), process, marker]:
+        assert text.isprintable(), text
+
+
 def test_holders_and_waiters_are_told(path, holder, child):
     lock = FileLock(path)
     assert (lock.holders(), lock.waiters()) == ([], [])

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::Mode;
-use crate::inspect::{self, Deadlock, Place, Process};
+use crate::inspect::{self, Deadlock, PATH_LENGTH, Place, Process, printable};
 use crate::sys::file::{self, Identity};
 
 /// Why a lock was not taken, or not given back.
@@ -226,77 +226,70 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// The path in front, shortened if it is very long; `{:#}` leaves it out, for callers that name
+/// the file themselves. What others have named, files and commands, is
+/// [printable](inspect::printable).
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            write!(f, "{:.PATH_LENGTH$}: ", printable(self.path()))?;
+        }
         match self {
             Error::WouldBlock(conflict) => {
-                write!(f, "{}: ", conflict.path.display())?;
                 write!(f, "the {} lock is not free", conflict.mode)?;
                 by(f, conflict.holders())
             }
             Error::TimedOut(conflict) => {
-                write!(f, "{}: ", conflict.path.display())?;
                 write!(f, "no {} lock after {:.3?}", conflict.mode, conflict.waited)?;
                 by(f, conflict.holders())
             }
             Error::RemovedWhileHeld(conflict) => {
-                write!(
-                    f,
-                    "{}: the lock file was removed while it is held",
-                    conflict.path.display()
-                )?;
+                f.write_str("the lock file was removed while it is held")?;
                 by(f, conflict.holders())?;
                 f.write_str("; wait until that has ended, and let nobody remove lock files")
             }
-            Error::Cancelled { path, waited } => {
-                let path = path.display();
-                write!(
-                    f,
-                    "{path}: the wait for the lock was cancelled after {waited:.3?}"
-                )
+            Error::Cancelled { waited, .. } => {
+                write!(f, "the wait for the lock was cancelled after {waited:.3?}")
             }
             Error::Deadlock {
-                path,
                 mode,
                 ring: Some(ring),
+                ..
             } => write!(
                 f,
-                "{}: waiting for the {mode} lock would be a deadlock: {ring}. Take locks in the \
-                 same order everywhere",
-                path.display()
+                "waiting for the {mode} lock would be a deadlock: {ring}. Take locks in the same \
+                 order everywhere"
             ),
             Error::Deadlock {
-                path,
-                mode,
-                ring: None,
+                mode, ring: None, ..
             } => write!(
                 f,
-                "{}: this thread holds the lock, or waits for it, and asks for it again ({mode}); \
-                 it would wait for itself for ever. Release the first guard, or pass it on",
-                path.display()
+                "this thread holds the lock, or waits for it, and asks for it again ({mode}); it would \
+                 wait for itself for ever. Release the first guard, or pass it on"
             ),
-            Error::Open { path, source } => write!(
+            // What is not of the kernel says itself what to do.
+            Error::Open { source, .. } if source.raw_os_error().is_none() => {
+                write!(f, "cannot open the lock file: {source}")
+            }
+            Error::Open { source, .. } => write!(
                 f,
-                "{}: cannot open the lock file: {source} ({})",
-                path.display(),
+                "cannot open the lock file: {source} ({})",
                 remedy(source)
             ),
             Error::Unsupported {
-                path,
                 file_system,
                 source,
+                ..
             } => write!(
                 f,
-                "{}: this file system ({file_system}) does not support such locks: {source}; put \
-                 the lock file on a local file system, or enable locking in the mount options",
-                path.display()
+                "this file system ({}) does not support such locks: {source}; put the lock file \
+                 on a local file system, or enable locking in the mount options",
+                printable(file_system)
             ),
             Error::System {
-                path,
-                operation,
-                source,
+                operation, source, ..
             } => {
-                write!(f, "{}: {operation} failed: {source}", path.display())?;
+                write!(f, "{operation} failed: {source}")?;
                 match source.raw_os_error() {
                     Some(libc::EBADF) => f.write_str(
                         " (this kind of lock needs the file open for writing, as on NFS and for \

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use holdlock::{FileLock, inspect};
 use holdlock_conformance::{Actor, Scratch, watchdog};
 
 use crate::tools::{STRANGER, holder_pids, one_file, one_holder, stranger};
@@ -69,4 +70,58 @@ fn what_a_process_calls_itself_is_one_printable_line() {
     // Its name does not disturb what stands behind it in /proc/PID/stat.
     assert_eq!(process.parent, Some(std::process::id()));
     assert!(process.started.is_some() && process.state.is_some());
+}
+
+/// A title, a line, a turn of direction, a byte that is no text, C1, no width, a tag.
+const ODD: &[u8] =
+    b"\x1b]0;p\x07\nheld by nobody\xe2\x80\xae\xff\xc2\x9b\xe2\x80\x8b\xf3\xa0\x81\x81\x7f";
+const SHOWN: &str = r"\u{1b}]0;p\u{7}\nheld by nobody\u{202e}\xff\u{9b}\u{200b}\u{e0041}\u{7f}";
+
+#[test]
+fn messages_are_one_printable_line_whatever_the_file_is_called() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let name = |first: &str| OsStr::from_bytes(&[first.as_bytes(), ODD].concat()).to_owned();
+    let [one, two] = ["a", "b"].map(|first| scratch.path("").join(name(first)));
+    let mut holder = stranger(&[&one, &two]);
+    holder.must("flock 0 ex");
+    let conflict = FileLock::open(&one).expect("opens").try_lock().err();
+    let conflict = conflict.expect("it is held");
+    let message = conflict.to_string();
+    let path = scratch.path("").join("a").display().to_string() + SHOWN;
+    assert!(message.starts_with(&format!("{path}: ")), "{message}");
+    assert!(
+        message.contains(&format!("held by pid {} ", holder.pid())),
+        "{message}"
+    );
+    assert_eq!(format!("{path}: {conflict:#}"), message, "without the path");
+
+    let mut other = stranger(&[&one, &two]);
+    other.must("flock 1 ex");
+    holder.must_block("flock 1 ex", &two);
+    other.must_block("flock 0 ex", &one);
+    let found = inspect::host().expect("/proc is there").deadlocks();
+    let ours = |ring: &&inspect::Deadlock| {
+        ring.steps
+            .iter()
+            .any(|step| step.path.as_ref() == Some(&one))
+    };
+    let ring = found.iter().find(ours).expect("a deadlock").to_string();
+    assert!(ring.matches(SHOWN).count() >= 2, "{ring}");
+    for text in [message, ring] {
+        assert!(
+            !text.contains(|c: char| c.is_control() || !c.is_ascii() && c != '…'),
+            "{text}"
+        );
+    }
+    // A path that nobody can read at a glance is shortened, without losing its end.
+    let deep = format!("/{}/end.lock", "missing/".repeat(100));
+    let missing = FileLock::open(&deep)
+        .err()
+        .expect("no directory")
+        .to_string();
+    assert!(
+        missing.contains("…") && missing.contains("/end.lock: cannot open"),
+        "{missing}"
+    );
 }

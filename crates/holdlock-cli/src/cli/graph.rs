@@ -36,7 +36,7 @@ Exit codes:
    1  a deadlock
   64  wrong usage
   71  the operating system refused something
-  73  the picture cannot be written
+  73  the picture cannot be written; the lock directory is somebody else's
 
 Examples:
   holdlock graph                       who keeps whom waiting

@@ -49,7 +49,8 @@ Only root sees everything. What could not be seen is told on standard error.
     another mount namespace), mount_point, place: device, inode;
     mixes_families (flock and fcntl, which do not exclude each other)
   files[].locks[]: kind, mode, range: start, end; taker, inherited,
-    holders[]: descriptor, process
+    holders[]: descriptor, process,
+    inherited (did not take the lock itself)
   files[].waiters[]: kind, mode, range, turn, descriptor, process
   process: PROCESS_FIELDS
 

@@ -54,6 +54,6 @@ pub(crate) fn write(directory: PathBuf) -> Outcome {
 }
 
 fn not_written(path: &Path, error: &std::io::Error) -> Failure {
-    let message = format!("cannot write {}: {error}", path.display());
+    let message = format!("cannot write {}: {error}", crate::show::text::path(path));
     Failure::new(exit::CANNOT_CREATE, message)
 }

@@ -19,6 +19,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 
 use crate::exit::{self, Failure, Outcome};
+use crate::show::text;
 
 const ABOUT: &str = "File locks for the critical sections of processes: one at a time.";
 
@@ -60,23 +61,39 @@ fn tree() -> Command {
 }
 
 /// Parses, or makes clap's answer ours: help on stdout, errors as our messages.
-fn matches(command: Command, words: impl Iterator<Item = OsString>) -> Result<ArgMatches, Failure> {
+fn matches(
+    mut command: Command,
+    words: impl Iterator<Item = OsString>,
+) -> Result<ArgMatches, Failure> {
     // clap skips the word in front, the program's name.
-    command
-        .try_get_matches_from(std::iter::once(OsString::new()).chain(words))
-        .map_err(answer)
+    let words: Vec<OsString> = std::iter::once(OsString::new()).chain(words).collect();
+    command.try_get_matches_from_mut(&words).map_err(|error| {
+        // The message quotes words, of which a line break must not make lines of ours.
+        let shown = words.iter().map(text::path);
+        answer(
+            command
+                .try_get_matches_from_mut(shown)
+                .err()
+                .unwrap_or(error),
+        )
+    })
 }
 
 fn answer(error: clap::Error) -> Failure {
-    let text = error.to_string();
+    let answer = error.to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            match io::stdout().write_all(text.as_bytes()) {
+            match io::stdout().write_all(answer.as_bytes()) {
                 Ok(()) => Failure::new(exit::SUCCESS, ""),
                 Err(error) => Failure::output(error),
             }
         }
-        _ => Failure::usage(text.strip_prefix("error: ").unwrap_or(&text)),
+        _ => {
+            let mut lines = answer.strip_prefix("error: ").unwrap_or(&answer).lines();
+            let mut failure = Failure::usage(lines.next().unwrap_or_default());
+            failure.more = lines.map(|line| text::printable(line) + "\n").collect();
+            failure
+        }
     }
 }
 

@@ -8,13 +8,21 @@ use crate::exit::Failure;
 
 const AFTER: &str = "\
 Names stand for files in a lock directory that is the same for every session,
-service and cron job of a user:
+service and cron job of a user, whatever is in their environment:
   $HOLDLOCK_DIR            where set
-  /run/lock/holdlock       for root
+  /run/holdlock            for root; nobody else can make it
   /run/lock/holdlock-UID   for others, UID being their user id
-  /tmp/holdlock-UID        where the host has no /run/lock for everybody
+  /tmp/holdlock-UID        where that is not there, and the host has no /run/lock
+                           for everybody
 
-Exit codes: 0 printed, 64 no such name is possible.";
+In the last two anybody can make a directory of your name before you do. Such a
+directory is refused: have root remove it, or set HOLDLOCK_DIR to a local directory
+of your own, the same in every session, service and cron job. To be first after each
+boot, root writes to /etc/tmpfiles.d/holdlock.conf, for each user:
+  d /run/lock/holdlock-1000 0700 ann ann -
+
+Exit codes: 0 printed, 64 no such name is possible, 73 the lock directory is
+somebody else's.";
 
 pub(super) fn command() -> Command {
     Command::new("path")

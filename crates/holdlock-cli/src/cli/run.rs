@@ -223,7 +223,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     if words.is_empty() {
         let message = format!(
             "no COMMAND given to run under the lock {}",
-            locks[0].display()
+            crate::show::text::path(&locks[0])
         );
         return Err(super::misused(command(), &message));
     }

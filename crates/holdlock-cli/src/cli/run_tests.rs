@@ -96,10 +96,7 @@ fn misuse_is_a_usage_error_with_a_reason() {
             panic!("{words:?} was accepted")
         };
         assert_eq!(failure.code, crate::exit::USAGE, "{words:?}");
-        assert!(
-            failure.message.contains(reason),
-            "{words:?}: {}",
-            failure.message
-        );
+        let said = failure.message + &failure.more;
+        assert!(said.contains(reason), "{words:?}: {said}");
     }
 }

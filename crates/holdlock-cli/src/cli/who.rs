@@ -27,9 +27,14 @@ at once, and a release by looking again, after 20 ms at first and each second in
 a long wait. Somebody else may have the lock by the time you act on that; to have
 it yourself use `holdlock run`.
 
---signal asks on the terminal first. Just before it sends, it looks whether each
-process is still the one that was shown and still holds a lock. It does not go to
-who waits, nor to this command itself and those that started it.
+A holder that did not take the lock itself is marked `inherited`: it was started by
+the one who did, or was handed the open file by whoever can open it.
+
+--signal asks on the terminal first, and names the processes. Just before it sends,
+it looks whether each is still the one that was shown and still holds a lock. It does
+not go to those that wait, nor to this command itself and those that started it; and
+with --yes and -q or --json, which show nobody, not to those that only inherited the
+lock of a path (other users cannot open the files of names).
 
 --json prints one document, with --wait when that is over:
   version, path, exists, held, waited_s (null without --wait),
@@ -38,7 +43,8 @@ who waits, nor to this command itself and those that started it.
     another mount namespace), mount_point, place: device, inode;
     mixes_families (flock and fcntl, which do not exclude each other)
   files[].locks[]: kind, mode, range: start, end (null is the end of the file);
-    taker, inherited (others than who took it keep it), holders[]: descriptor, process
+    taker, inherited (others than who took it keep it), holders[]: descriptor,
+    process, inherited (did not take the lock itself)
   files[].waiters[]: kind, mode, range, turn, descriptor, process
   process: PROCESS_FIELDS
 
@@ -81,7 +87,7 @@ pub(super) fn command() -> Command {
                 .long("signal")
                 .value_name("SIG")
                 .value_parser(who::signal_named)
-                .help("Send this signal (TERM, SIGTERM, 15) to who holds it"),
+                .help("Send this signal (TERM, SIGTERM, 15) to the holders"),
             flag("yes", "Do not ask before --signal")
                 .short('y')
                 .requires("signal"),

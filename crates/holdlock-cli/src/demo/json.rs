@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Settings;
 use super::journal::Event;
 use super::verdict::{Half, Section};
+use crate::show;
 
 /// The whole document, with a newline at its end.
 pub(super) fn document(settings: &Settings, lock: &Path, halves: &[Half]) -> String {
@@ -24,7 +25,7 @@ pub(super) fn document(settings: &Settings, lock: &Path, halves: &[Half]) -> Str
         "ok": halves.iter().all(Half::is_ok),
         "halves": list(halves.iter().map(half)),
     });
-    format!("{document:#}\n")
+    show::json::document(&document)
 }
 
 fn half(half: &Half) -> Value {

@@ -82,7 +82,7 @@ pub(crate) fn demo(settings: Settings) -> Outcome {
 fn not_written(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         exit::CANNOT_CREATE,
-        format!("cannot write {}: {error}", path.display()),
+        format!("cannot write {}: {error}", crate::show::text::path(path)),
     )
 }
 

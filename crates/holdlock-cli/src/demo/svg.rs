@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::scale;
 use super::verdict::{Doing, Half, Lane};
+use crate::show::xml::escaped;
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 152.0;
@@ -213,8 +214,4 @@ fn legend(body: &mut String, y: f64, locked: bool) {
 
 fn add(body: &mut String, element: &str) {
     let _ = writeln!(body, "{element}");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }

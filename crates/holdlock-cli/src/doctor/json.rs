@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::finding::{self, Finding};
+use crate::show;
 
 /// The whole document, with a newline at its end.
 pub(super) fn document(path: &Path, findings: &[Finding]) -> String {
@@ -14,5 +15,5 @@ pub(super) fn document(path: &Path, findings: &[Finding]) -> String {
         "safe": finding::are_safe(findings),
         "findings": findings.iter().map(Finding::to_json).collect::<Value>(),
     });
-    format!("{document:#}\n")
+    show::json::document(&document)
 }

@@ -81,12 +81,12 @@ fn refused(directory: &Path) -> Result<(), Finding> {
     let found = fs::symlink_metadata(directory);
     match found.ok().as_ref().and_then(lockdir::objection) {
         None => Ok(()),
-        Some(why) => {
+        Some(lockdir::Objection { why, remedy }) => {
             let found = format!(
                 "the lock directory {} is refused: {why}",
                 directory.display()
             );
-            let remedy = format!("choose another one with {}", lockdir::VARIABLE);
+            let remedy = format!("{remedy}, or {}", lockdir::CHOOSE);
             Err(Finding::not_safe("directory", found).remedy(remedy))
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::finding::{Finding, Level};
+use crate::show::text::{self, printable};
 
 /// Room for the longest word of a level, `warning`.
 const LEVEL: usize = 7;
@@ -35,7 +36,7 @@ impl Paint {
 }
 
 pub(super) fn title(path: &Path) -> String {
-    format!("{}\n", printable(&path.to_string_lossy()))
+    format!("{}\n", text::path(path))
 }
 
 /// One line, and the remedy beneath it.
@@ -74,12 +75,6 @@ pub(super) fn verdict(findings: &[Finding], paint: &Paint) -> String {
     format!("{line}\n")
 }
 
-/// A file's name must not command the terminal.
-fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,7 +84,7 @@ mod tests {
         let found = Finding::warning("file-system", "a\x1bb").remedy("do it");
         let text = finding(&found, &Paint(false));
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "  warning  file-system         a\u{fffd}b");
+        assert_eq!(lines[0], "  warning  file-system         a\\u{1b}b");
         assert_eq!(lines[1].find("->"), Some(31));
         assert_eq!(lines[0].chars().nth(31), Some('a'));
     }

@@ -1,7 +1,10 @@
 //! The two output streams, and how the program ends.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 
+use holdlock::inspect::printable;
 use rustix::io::Errno;
 use rustix::stdio;
 
@@ -56,6 +59,12 @@ fn text_of(error: &io::Error) -> String {
     text
 }
 
+/// A message as a line. Unlike flock(1)'s it does not command the terminal, whatever the words in
+/// it are: what is not printable is escaped.
+fn line(message: &[u8]) -> String {
+    format!("{NAME}: {}\n", printable(OsStr::from_bytes(message)))
+}
+
 /// What is still to be written to standard output.
 #[derive(Default)]
 pub(super) struct Say {
@@ -93,18 +102,24 @@ impl Say {
 
     /// A message on standard error.
     pub(super) fn warn(&mut self, message: &[u8]) {
-        self.warn_raw(&[NAME.as_bytes(), b": ", message, b"\n"].concat());
+        self.unheard |= rustix::io::write(stdio::stderr(), line(message).as_bytes()).is_err();
     }
 
-    /// A message that begins with something else than the short name.
-    pub(super) fn warn_raw(&mut self, line: &[u8]) {
-        self.unheard |= rustix::io::write(stdio::stderr(), line).is_err();
+    /// Lines that begin with something else than the short name.
+    pub(super) fn warn_raw(&mut self, lines: &[u8]) {
+        let lines = lines.split_inclusive(|byte| *byte == b'\n');
+        let shown: String = lines
+            .map(|line| match line.strip_suffix(b"\n") {
+                Some(line) => format!("{}\n", printable(OsStr::from_bytes(line))),
+                None => printable(OsStr::from_bytes(line)).to_string(),
+            })
+            .collect();
+        self.unheard |= rustix::io::write(stdio::stderr(), shown.as_bytes()).is_err();
     }
 
     /// A message as the child would give it, who tells nobody that it could not be written.
     pub(super) fn warn_as_child(&self, message: &[u8]) {
-        let line = [NAME.as_bytes(), b": ", message, b"\n"].concat();
-        let _ = rustix::io::write(stdio::stderr(), &line);
+        let _ = rustix::io::write(stdio::stderr(), line(message).as_bytes());
     }
 
     /// The exit code, unless what was said cannot be written. For standard output, a closed one

@@ -50,8 +50,11 @@ pub(super) fn draw(graph: &Graph<'_>) -> String {
     dot
 }
 
+/// A label. Graphviz reads escapes and, as HTML does, entities in it.
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    let text = text::printable(text).replace('\\', "\\\\");
+    let text = text.replace('"', "\\\"").replace('&', "&amp;");
+    format!("\"{text}\"")
 }
 
 #[cfg(test)]
@@ -61,5 +64,6 @@ mod tests {
     #[test]
     fn a_name_cannot_end_the_quotes() {
         assert_eq!(quoted(r#"a"b\"#), r#""a\"b\\""#);
+        assert_eq!(quoted("\x1b&#27;\n"), r#""\\u{1b}&amp;#27;\\n""#);
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn document(graph: &Graph<'_>, unseen: &[Unseen]) -> String {
         "deadlocks": rings.collect::<Value>(),
         "unseen": show::json::unseen(unseen),
     });
-    format!("{document:#}\n")
+    show::json::document(&document)
 }
 
 fn node(id: usize, node: &Node<'_>) -> Value {

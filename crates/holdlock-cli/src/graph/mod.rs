@@ -42,7 +42,7 @@ pub(crate) fn graph(settings: Settings) -> Outcome {
     let spots = settings
         .locks
         .iter()
-        .map(|lock| Spot::of(&lockdir::locate(lock)?.path))
+        .map(|lock| Spot::of(&lockdir::locate(lock)?.trusted()?))
         .collect::<Result<Vec<_>, _>>()?;
     let mut snapshot =
         inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;

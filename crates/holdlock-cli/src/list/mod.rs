@@ -76,5 +76,5 @@ fn document(snapshot: &Snapshot, filter: &filter::Prepared) -> String {
         "files": show::json::files(&files),
         "unseen": show::json::unseen(&snapshot.unseen),
     });
-    format!("{document:#}\n")
+    show::json::document(&document)
 }

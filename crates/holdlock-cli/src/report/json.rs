@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Log;
 use super::entry::{Entry, OUTCOMES};
 use super::summary::{Lock, Spread};
+use crate::show;
 
 /// The whole document, with a newline at its end.
 pub(super) fn document(log: &Log, locks: &[Lock<'_>]) -> String {
@@ -16,7 +17,7 @@ pub(super) fn document(log: &Log, locks: &[Lock<'_>]) -> String {
         "left_out": foreign.collect::<Value>(),
         "locks": locks.iter().map(lock).collect::<Value>(),
     });
-    format!("{document:#}\n")
+    show::json::document(&document)
 }
 
 fn lock(lock: &Lock<'_>) -> Value {

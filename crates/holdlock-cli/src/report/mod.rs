@@ -17,6 +17,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use crate::exit::{self, Failure, Outcome};
+use crate::show::text;
 use entry::Entry;
 
 /// So many lines that are left out are named one by one.
@@ -42,7 +43,7 @@ pub(crate) fn report(settings: Settings) -> Outcome {
     let name = if settings.file == "-" {
         "standard input".to_owned()
     } else {
-        settings.file.display().to_string()
+        text::path(&settings.file)
     };
     let mut log = read(&settings.file)
         .map_err(|error| Failure::new(exit::NO_INPUT, format!("cannot read {name}: {error}")))?;
@@ -116,6 +117,6 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn not_written(path: &Path, error: &io::Error) -> Failure {
-    let message = format!("cannot write {}: {error}", path.display());
+    let message = format!("cannot write {}: {error}", text::path(path));
     Failure::new(exit::CANNOT_CREATE, message)
 }

@@ -11,6 +11,8 @@ use super::clock::{self, SECOND, Time};
 use super::entry::Entry;
 use super::summary::Lock;
 use super::table;
+use crate::show::text::printable;
+use crate::show::xml::escaped;
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 96.0;
@@ -112,7 +114,7 @@ fn draw(body: &mut String, lock: &Lock<'_>, scale: &Scale, top: f64) {
         lock.held
             .map_or("-".into(), |held| table::duration(held.longest)),
     );
-    let name = escaped(&tail(lock.path));
+    let name = escaped(&tail(&printable(lock.path)));
     add(
         body,
         &format!(
@@ -292,12 +294,6 @@ fn tail(path: &str) -> String {
 
 fn add(body: &mut String, element: &str) {
     let _ = writeln!(body, "{element}");
-}
-
-/// Text that XML can carry.
-fn escaped(text: &str) -> String {
-    let plain = text.replace(|c: char| c.is_control(), "\u{fffd}");
-    plain.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::clock::{self, SECOND};
 use super::entry::Entry;
 use super::summary::{Lock, Spread};
+use crate::show::text::printable;
 
 /// Commands are cut to so many characters.
 const COMMAND: usize = 48;
@@ -98,12 +99,6 @@ pub(super) fn command(entry: &Entry) -> String {
     format!("{cut}…")
 }
 
-/// Whoever wrote the command into the log must not command the terminal.
-fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect()
-}
-
 /// `0.3ms`, `12ms`, `1.25s`, `2m05s`, `1h30m`, `2d04h`.
 pub(super) fn duration(nanos: i64) -> String {
     const MILLI: i64 = 1_000_000;
@@ -142,10 +137,5 @@ mod tests {
         ] {
             assert_eq!(duration((seconds * 1e9) as i64), shown);
         }
-    }
-
-    #[test]
-    fn a_command_cannot_command_the_terminal() {
-        assert_eq!(printable("a\x1b[31m\nb"), "a\u{fffd}[31m\u{fffd}b");
     }
 }

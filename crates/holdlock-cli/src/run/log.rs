@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{Course, Settings};
 use crate::exit::{self, CANNOT_CREATE, Failure};
+use crate::show::json;
 use crate::show::time::utc;
 
 /// Where the lines go.
@@ -69,10 +70,10 @@ impl Record<'_> {
             "{{\"version\":1,\"time\":\"{}\",\"locks\":{},\"mode\":\"{mode}\",\"waited_s\":{},\
              \"held_s\":{},\"command\":{},\"pid\":{},\"exit\":{},\"outcome\":\"{}\"}}\n",
             utc(self.began),
-            Value::from_iter(locks),
+            json::line(&Value::from_iter(locks)),
             seconds(course.waited),
             course.held.map_or("null".into(), seconds),
-            Value::from_iter(words.map(|word| text(OsString::as_os_str(word)))),
+            json::line(&words.map(|word| text(OsString::as_os_str(word))).collect()),
             std::process::id(),
             self.exit,
             course.outcome,

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};
 
-use holdlock::inspect::{Snapshot, Waiter};
+use holdlock::inspect::{self, Snapshot, Waiter};
 use rustix::process::getpgrp;
 
 use super::{Progress, Settings};
@@ -165,7 +165,7 @@ impl Display {
             }
         }
         // A path may have any characters; a line stays one.
-        text.replace(char::is_control, "\u{fffd}")
+        inspect::printable(&text).to_string()
     }
 }
 

@@ -1,11 +1,15 @@
 //! Processes and locks in JSON, the same in every subcommand.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::path::Path;
 
-use holdlock::inspect::{Holder, LockedFile, Place, Process, Range, Unseen, Waiter};
+use holdlock::inspect::{
+    Holder, Lock, LockedFile, Place, Process, Range, Unseen, Waiter, printable,
+};
 use serde_json::{Value, json};
 
+use super::only_inherited;
 use super::time::utc;
 
 /// What a `process` is in the documents' schema, for the help.
@@ -41,10 +45,11 @@ impl Processes {
     }
 }
 
-fn holder(holder: &Holder, processes: &mut Processes) -> Value {
+fn holder(lock: &Lock, holder: &Holder, processes: &mut Processes) -> Value {
     json!({
         "process": processes.get(&holder.process),
         "descriptor": holder.descriptor,
+        "inherited": only_inherited(lock, holder),
     })
 }
 
@@ -69,7 +74,8 @@ pub(crate) fn files<'f>(files: impl IntoIterator<Item = &'f LockedFile>) -> Valu
 fn file(file: &LockedFile, processes: &mut Processes) -> Value {
     let mut locks = Vec::with_capacity(file.locks.len());
     for lock in &file.locks {
-        let holders = lock.holders.iter().map(|one| holder(one, processes));
+        let holders = lock.holders.iter();
+        let holders = holders.map(|one| holder(lock, one, processes));
         locks.push(json!({
             "kind": lock.kind.to_string(),
             "mode": lock.mode.to_string(),
@@ -113,4 +119,47 @@ pub(crate) fn range(range: Range) -> Value {
 /// JSON is Unicode: other bytes become U+FFFD.
 pub(crate) fn path(path: &Path) -> Value {
     path.to_string_lossy().into()
+}
+
+/// A document for machines and for people, with a newline at its end.
+pub(crate) fn document(document: &Value) -> String {
+    format!("{}\n", safe(&format!("{document:#}")))
+}
+
+/// The same on one line.
+pub(crate) fn line(value: &Value) -> String {
+    safe(&value.to_string())
+}
+
+/// JSON carries every character, and a terminal may be what it is shown by: characters that are
+/// not printable are written by their numbers, which stand for the very same text. They are in
+/// strings only, for all else is ASCII.
+fn safe(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    let (mut utf8, mut utf16) = ([0; 4], [0; 2]);
+    for c in json.chars() {
+        if c == '\n' || printable(c.encode_utf8(&mut utf8)).is_plain() {
+            safe.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut utf16) {
+                // A String takes everything.
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_printable_is_escaped_and_stays_the_same() {
+        let value = json!({"ä\u{9b}": ["\x1b\x7f\u{202e}\u{e0041}\n\\\"锁"]});
+        let text = document(&value);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        assert!(text.contains(r"\u001b\u007f\u202e\udb40\udc41\n"), "{text}");
+        assert!(line(&value).contains("ä") && line(&value).contains("锁"));
+    }
 }

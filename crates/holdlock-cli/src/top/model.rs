@@ -139,8 +139,8 @@ pub(super) fn unseen(snapshot: &Snapshot) -> Vec<String> {
 
 pub(super) fn ring(deadlock: &Deadlock) -> Ring {
     let steps = deadlock.steps.iter().map(|step| {
-        let path = step.path.as_ref().map(|path| path.to_string_lossy());
-        let path = path.map_or_else(|| format!("file {}", step.place), |path| clean(&path));
+        let path = step.path.as_ref();
+        let path = path.map_or_else(|| format!("file {}", step.place), clean);
         Step {
             waiter: who(&step.waiter),
             place: step.place,
@@ -156,8 +156,8 @@ pub(super) fn ring(deadlock: &Deadlock) -> Ring {
 
 fn path(file: &LockedFile) -> String {
     let mut path = match (&file.path, &file.mount_point) {
-        (Some(path), _) => path.to_string_lossy().into_owned(),
-        (None, Some(mount)) => format!("inode {} in {}", file.place.inode, mount.display()),
+        (Some(path), _) => clean(path),
+        (None, Some(mount)) => format!("inode {} in {}", file.place.inode, clean(mount)),
         (None, None) => format!("file {}", file.place),
     };
     if file.elsewhere {
@@ -166,7 +166,7 @@ fn path(file: &LockedFile) -> String {
     if file.removed {
         path.push_str(" [removed]");
     }
-    clean(&path)
+    path
 }
 
 fn held(lock: &inspect::Lock) -> Held {

@@ -1,9 +1,13 @@
 //! A signal to those who hold a lock, and to nobody else.
 //!
 //! A process number may belong to somebody else by the time a signal is sent. So each
-//! process is held on to by a pidfd from the time it was shown, and just before the signal
-//! is sent its number must be a holder's still: while that pidfd's process lives,
-//! nobody else can have the number.
+//! process is held on to by a pidfd from the time it was shown, with the start that was shown,
+//! and just before the signal is sent its number must be a holder's still: while that pidfd's
+//! process lives, nobody else can have the number.
+//!
+//! Nor is everybody who holds a lock one of those whose lock it is: whoever can open a lock file
+//! can take the lock and hand the descriptor to a process of another user, which then keeps it.
+//! Such a process gets a signal only where the user was told that it is one.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -20,17 +24,30 @@ use super::view::View;
 use crate::exit::{self, Failure};
 use crate::show::text;
 
+/// To what the user has agreed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Consent {
+    /// Nothing yet: the terminal has to be asked.
+    Asked,
+    /// To all holders.
+    Given,
+    /// To those who took the lock themselves, as nobody was shown.
+    ToTakers,
+}
+
 /// A holder that was shown.
 struct Target<'v> {
     process: &'v Process,
+    inherited: bool,
     pid: Pid,
     handle: OwnedFd,
 }
 
 /// Sends the signal to the holders, and returns to which.
-pub(super) fn send(view: &View, signal: Signal, sure: bool) -> Result<Vec<Pid>, Failure> {
-    let targets = targets(view);
-    if targets.is_empty() || !sure && !is_wanted(&targets, signal)? {
+pub(super) fn send(view: &View, signal: Signal, consent: Consent) -> Result<Vec<Pid>, Failure> {
+    let targets = targets(view, consent);
+    let asks = consent == Consent::Asked;
+    if targets.is_empty() || asks && !is_wanted(&targets, signal)? {
         exit::warn(&format!("{}: nothing sent", text::path(&view.path)));
         return Ok(Vec::new());
     }
@@ -63,47 +80,54 @@ pub(super) fn send(view: &View, signal: Signal, sure: bool) -> Result<Vec<Pid>, 
             Err(error) => failed.push(format!("cannot send {} to {shown}: {error}", name(signal))),
         }
     }
-    if failed.is_empty() {
-        Ok(sent)
-    } else {
-        Err(Failure::new(TROUBLE, failed.join("\nholdlock: ")))
+    match failed.pop() {
+        None => Ok(sent),
+        Some(last) => {
+            failed.iter().for_each(|message| exit::warn(message));
+            Err(Failure::new(TROUBLE, last))
+        }
     }
 }
 
-/// The holders, except for ourselves and those who wait for our answer.
-fn targets(view: &View) -> Vec<Target<'_>> {
+/// The holders, except for ourselves, those who wait for our answer, and those to whom nobody
+/// agreed.
+fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
     let us = std::process::id();
     let family = inspect::ancestors(us);
     let mut targets = Vec::new();
     for process in view.holders() {
-        if process.pid == us || family.contains(&process.pid) {
-            exit::warn(&format!(
-                "{} has started this command: nothing is sent to it",
-                text::process(process)
-            ));
-        } else if let Some(target) = target(process) {
-            targets.push(target);
-        }
+        let inherited = view.only_inherited(process);
+        let refused = if process.pid == us || family.contains(&process.pid) {
+            "has started this command"
+        } else if inherited && consent == Consent::ToTakers {
+            "only inherited the lock, and was not shown"
+        } else if let Some((pid, handle)) = identified(process) {
+            targets.push(Target {
+                process,
+                inherited,
+                pid,
+                handle,
+            });
+            continue;
+        } else {
+            "has ended, or cannot be told from another process"
+        };
+        let shown = text::process(process);
+        exit::warn(&format!("{shown} {refused}: nothing is sent to it"));
     }
     targets
 }
 
-fn target(process: &Process) -> Option<Target<'_>> {
+/// The very process that was shown: what has its number now was started when that one was.
+fn identified(process: &Process) -> Option<(Pid, OwnedFd)> {
     let pid = Pid::from_raw(process.pid.try_into().ok()?)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let now = Process::of(process.pid)?;
-    is_same_start(process.started, now.started).then_some(Target {
-        process,
-        pid,
-        handle,
-    })
+    is_same_start(process.started?, now.started?).then_some((pid, handle))
 }
 
 /// The start is reckoned from the time since boot, which has hundredths of a second.
-fn is_same_start(before: Option<SystemTime>, now: Option<SystemTime>) -> bool {
-    let (Some(before), Some(now)) = (before, now) else {
-        return before == now;
-    };
+fn is_same_start(before: SystemTime, now: SystemTime) -> bool {
     let apart = now
         .duration_since(before)
         .or_else(|_| before.duration_since(now));
@@ -118,7 +142,14 @@ fn is_wanted(targets: &[Target<'_>], signal: Signal) -> Result<bool, Failure> {
             "there is no terminal to ask whether to send the signal; --yes sends it without asking",
         ));
     };
-    let names = targets.iter().map(|target| text::process(target.process));
+    let names = targets.iter().map(|target| {
+        let how = if target.inherited {
+            " (which only inherited the lock)"
+        } else {
+            ""
+        };
+        text::process(target.process) + how
+    });
     let names = names.collect::<Vec<_>>().join(" and to ");
     let question = format!("send {} to {names}? [y/N] ", name(signal));
     let mut answer = String::new();
@@ -147,9 +178,8 @@ mod tests {
     #[test]
     fn a_start_is_the_same_within_what_the_clock_tells() {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let later = |millis| Some(start + Duration::from_millis(millis));
-        assert!(is_same_start(Some(start), later(10)) && is_same_start(later(10), Some(start)));
-        assert!(!is_same_start(Some(start), later(200)));
-        assert!(!is_same_start(Some(start), None) && is_same_start(None, None));
+        let later = |millis| start + Duration::from_millis(millis);
+        assert!(is_same_start(start, later(10)) && is_same_start(later(10), start));
+        assert!(!is_same_start(start, later(200)));
     }
 }

@@ -17,6 +17,7 @@ pub(crate) use signal::named as signal_named;
 
 use crate::exit::{self, Failure, Outcome};
 use crate::{lockdir, show};
+use guarded::Consent;
 use view::View;
 
 /// Somebody has a lock.
@@ -55,7 +56,10 @@ pub(crate) enum Patience {
 pub(crate) fn failure(failure: Failure) -> Failure {
     match failure.code {
         exit::SUCCESS => failure,
-        _ => Failure::new(TROUBLE, failure.message),
+        _ => Failure {
+            code: TROUBLE,
+            ..failure
+        },
     }
 }
 
@@ -65,7 +69,9 @@ pub(crate) fn who(settings: Settings) -> Outcome {
 }
 
 fn answer(settings: &Settings) -> Outcome {
-    let path = lockdir::locate(&settings.lock)?.path;
+    let location = lockdir::locate(&settings.lock)?;
+    let is_private = location.is_private();
+    let path = location.trusted()?;
     let mut view = View::of(path)?;
     if settings.form == Form::Text {
         print(&text::report(&view))?;
@@ -75,7 +81,15 @@ fn answer(settings: &Settings) -> Outcome {
     }
     let mut signalled = Vec::new();
     if let Some(signal) = settings.signal {
-        signalled = guarded::send(&view, signal, settings.yes)?;
+        let consent = match (settings.yes, settings.form) {
+            (false, _) => Consent::Asked,
+            // Whoever is marked as one that only inherited the lock was shown.
+            (true, Form::Text) => Consent::Given,
+            // Nobody else could have opened the file and handed it to somebody.
+            (true, _) if is_private => Consent::Given,
+            (true, _) => Consent::ToTakers,
+        };
+        signalled = guarded::send(&view, signal, consent)?;
     }
     let mut waited = None;
     if let Some(patience) = settings.wait {
@@ -115,7 +129,7 @@ fn document(view: &View, waited: Option<Duration>, signalled: &[Pid]) -> String 
         "files": show::json::files(&view.snapshot.files),
         "unseen": show::json::unseen(&view.snapshot.unseen),
     });
-    format!("{document:#}\n")
+    show::json::document(&document)
 }
 
 fn print(text: &str) -> Result<(), Failure> {

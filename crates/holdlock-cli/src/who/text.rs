@@ -8,7 +8,7 @@ use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range};
 use super::view::View;
 use crate::show::table::{Side, Table};
 use crate::show::text::{self, NONE};
-use crate::show::{terminal, time};
+use crate::show::{only_inherited, terminal, time};
 
 const INDENT: &str = "  ";
 
@@ -95,16 +95,20 @@ struct Line<'f> {
 fn lines(file: &LockedFile) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
     for lock in &file.locks {
-        let line = |process| Line {
-            role: "holds".to_owned(),
+        let line = |role: &str, process| Line {
+            role: role.to_owned(),
             process,
             mode: lock.mode,
             kind: lock.kind,
             range: lock.range,
         };
         match lock.holders.as_slice() {
-            [] => lines.push(line(None)),
-            some => lines.extend(some.iter().map(|holder| line(Some(&holder.process)))),
+            [] => lines.push(line("holds", None)),
+            some => lines.extend(some.iter().map(|holder| {
+                let inherited = only_inherited(lock, holder);
+                let role = if inherited { "inherited" } else { "holds" };
+                line(role, Some(&holder.process))
+            })),
         }
     }
     lines.extend(file.waiters.iter().map(|waiter| Line {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use holdlock::inspect::{self, Kind, Lock, LockedFile, Process, Snapshot};
 
 use crate::exit::Failure;
-use crate::show::text;
+use crate::show::{self, text};
 
 /// What is known about the locks at a path.
 pub(super) struct View {
@@ -69,5 +69,15 @@ impl View {
             }
         }
         found
+    }
+
+    /// Whether a holder has taken none of its locks itself.
+    pub(super) fn only_inherited(&self, process: &Process) -> bool {
+        let mut kept = self.locks().flat_map(|lock| {
+            let holders = lock.holders.iter();
+            let its = holders.filter(|holder| holder.process.pid == process.pid);
+            its.map(move |holder| show::only_inherited(lock, holder))
+        });
+        kept.all(|inherited| inherited)
     }
 }

@@ -1,5 +1,6 @@
 //! Other programs that take locks.
 
+use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 use super::{Place, Running};
@@ -44,9 +45,9 @@ for line in sys.stdin:
 "#;
 
 /// A python which holds a lock of this kind on a file, certainly by now.
-pub(crate) fn python(place: &Place, kind: &str, path: &str) -> Running {
+pub(crate) fn python(place: &Place, kind: &str, path: impl AsRef<OsStr>) -> Running {
     let mut command = place.command("python3");
-    command.args(["-c", LOCKER, kind, path]);
+    command.args(["-c", LOCKER, kind]).arg(path);
     let mut running = Running::start_with_stdin(command);
     running.expect_line("held");
     running

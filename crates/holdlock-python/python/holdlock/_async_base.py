@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, NoReturn, TypeVar
 from . import _async_library, _log, _options
 from ._base import BaseFileLock, FileLockContext
 from ._errors import Cancelled
+from ._native import printable
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -137,7 +138,7 @@ class BaseAsyncFileLock(BaseFileLock):
         self._after_fork()
         if self._inherited:
             raise RuntimeError(
-                f"lock '{self.lock_file}' was held when this process was forked off; "
+                f"lock '{printable(self.lock_file)}' was held when this process was forked off; "
                 "make a new lock in the child"
             )
         context = self._context

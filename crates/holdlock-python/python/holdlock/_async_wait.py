@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from . import _async_library
 from ._errors import Cancelled, Deadlock
-from ._native import CancelToken, NativeLock, Task
+from ._native import CancelToken, NativeLock, Task, printable
 
 __all__ = ["TaskRecord", "current", "take"]
 
@@ -101,6 +101,6 @@ def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
             and os.path.realpath(other._absolute_path) == path
         ):
             raise Deadlock(
-                f"Deadlock: lock '{lock.lock_file}' is already held by this task, by another lock "
-                "object; use one object, or is_singleton=True, to acquire it again"
+                f"Deadlock: lock '{printable(lock.lock_file)}' is already held by this task, by "
+                "another lock object; use one object, or is_singleton=True, to acquire it again"
             )

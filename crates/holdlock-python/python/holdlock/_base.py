@@ -17,7 +17,7 @@ from abc import abstractmethod
 from . import _log, _options
 from ._errors import Cancelled, Deadlock, Timeout
 from ._meta import FileLockMeta
-from ._native import AcquireReturnProxy
+from ._native import AcquireReturnProxy, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class BaseFileLock(metaclass=FileLockMeta):
         self._after_fork()
         if self._inherited:
             raise RuntimeError(
-                f"lock '{self.lock_file}' was held when this process was forked off; "
+                f"lock '{printable(self.lock_file)}' was held when this process was forked off; "
                 "make a new lock in the child"
             )
         context = self._context
@@ -224,15 +224,15 @@ class BaseFileLock(metaclass=FileLockMeta):
         me = get_ident()
         if me in context.acquiring:
             raise Deadlock(
-                f"Deadlock: lock '{self.lock_file}' is acquired again by a signal handler of the "
-                "thread that waits for it"
+                f"Deadlock: lock '{printable(self.lock_file)}' is acquired again by a signal "
+                "handler of the thread that waits for it"
             )
         if limit < 0:
             holder = _held.paths.get(os.path.realpath(self.lock_file))
             if holder is not None and holder[0] == os.getpid() and holder[1] != id(self):
                 raise Deadlock(
-                    f"Deadlock: lock '{self.lock_file}' is already held by this thread, by another "
-                    "lock object; use one object, or is_singleton=True, to acquire it again"
+                    f"Deadlock: lock '{printable(self.lock_file)}' is already held by this "
+                    "thread, by another lock object; use one object, or is_singleton=True, to acquire it again"
                 )
         context.acquiring.add(me)
         try:
@@ -295,7 +295,7 @@ class BaseFileLock(metaclass=FileLockMeta):
         if context.lock_file_fd is None:
             return
         if self._thread_local == "mutex" and context.owner != get_ident() and not force:
-            raise RuntimeError(f"lock '{self.lock_file}' is held by another thread")
+            raise RuntimeError(f"lock '{printable(self.lock_file)}' is held by another thread")
         if context.lock_counter > 1 and not force:
             context.lock_counter -= 1
             return

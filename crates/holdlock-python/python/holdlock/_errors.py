@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from ._native import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Type
@@ -52,9 +54,9 @@ class Timeout(TimeoutError):
         return self._holder
 
     def __str__(self) -> str:
-        message = f"The file lock '{self._lock_file}' {self._what}."
+        message = f"The file lock '{printable(self._lock_file)}' {self._what}."
         holder = self.holder
-        return message if holder is None else f"{message} It is held by {holder}."
+        return message if holder is None else f"{message} It is held by {printable(holder)}."
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._lock_file!r})"

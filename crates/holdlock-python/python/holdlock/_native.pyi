@@ -8,6 +8,8 @@ from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
 
 __version__: str
 
+def printable(text: object, /) -> str: ...
+
 _Lock = TypeVar("_Lock", covariant=True)
 
 @final

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from . import _meta, _options
 from ._file_lock import FileLock
+from ._native import printable
 from ._soft._kernel import is_local
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
     def _request(self, timeout: Optional[float], blocking: Optional[bool]) -> float:
         """How long to wait, of a lock that can be used."""
         if self._closed:
-            raise RuntimeError(f"lock '{self.lock_file}' was closed")
+            raise RuntimeError(f"lock '{printable(self.lock_file)}' was closed")
         may_wait = _options.blocking(self.blocking if blocking is None else blocking)
         return _options.limit(self.timeout if timeout is None else timeout, may_wait)
 
@@ -94,12 +95,14 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
         if held != wanted:
             what, change = ("write", "upgrade") if held else ("read", "downgrade")
             raise RuntimeError(
-                f"Cannot acquire the {what} lock '{self.lock_file}': this {who} has it for "
-                f"{'reading' if held else 'writing'} already ({change} not allowed)"
+                f"Cannot acquire the {what} lock '{printable(self.lock_file)}': this {who} has it "
+                f"for {'reading' if held else 'writing'} already ({change} not allowed)"
             )
 
     def _refuse_release(self, who: str) -> None:
-        raise RuntimeError(f"Cannot release the lock '{self.lock_file}', which this {who} does not hold")
+        raise RuntimeError(
+            f"Cannot release the lock '{printable(self.lock_file)}', which this {who} does not hold"
+        )
 
     def _inherited(self) -> bool:
         """Whether a fork has made this process since."""

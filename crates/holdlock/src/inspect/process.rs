@@ -2,12 +2,14 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 use super::place::field;
-use super::{many, proc_file};
+use super::{many, printable, proc_file};
 use crate::sys::clock;
 use crate::sys::process::exists;
 
@@ -20,10 +22,10 @@ use crate::sys::process::exists;
 pub struct Process {
     /// Its number, in our own pid namespace.
     pub pid: u32,
-    /// Its command line, shortened and without control characters; for a kernel
+    /// Its command line, shortened and [printable](super::printable); for a kernel
     /// thread or a zombie its name.
     pub command: Option<String>,
-    /// The name of its (effective) user, or `uid N` where the user has none.
+    /// The name of its (effective) user, printable, or `uid N` where the user has none.
     pub user: Option<String>,
     /// The number of its (effective) user.
     pub uid: Option<u32>,
@@ -101,7 +103,7 @@ impl Process {
             }
     }
 
-    /// The control group it is in, such as `/system.slice/cron.service`.
+    /// The control group it is in, such as `/system.slice/cron.service`, printable.
     pub fn cgroup(&self) -> Option<String> {
         let text = proc_file::read_text(format!("/proc/{}/cgroup", self.pid)).ok()?;
         let line = text.lines().rev().find_map(|line| {
@@ -109,7 +111,7 @@ impl Process {
             let (number, controllers) = (fields.next()?, fields.next()?);
             (number == "0" || controllers == "name=systemd").then(|| fields.next())?
         });
-        line.map(printable)
+        line.map(|line| printable(line).to_string())
     }
 
     /// The container it runs in, as the first twelve digits of the number that
@@ -131,10 +133,10 @@ impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {}", self.pid)?;
         if let Some(command) = &self.command {
-            write!(f, " ({command})")?;
+            write!(f, " ({})", printable(command))?;
         }
         if let Some(user) = &self.user {
-            write!(f, " of {user}")?;
+            write!(f, " of {}", printable(user))?;
         }
         match self.state {
             Some(State::Stopped) => f.write_str(", stopped"),
@@ -239,25 +241,14 @@ fn command(pid: u32) -> Option<String> {
     let words = words.strip_suffix(b"\0").unwrap_or(&words);
     let text = if words.is_empty() {
         let name = proc_file::read(format!("/proc/{pid}/comm")).ok()?;
-        String::from_utf8_lossy(name.trim_ascii()).into_owned()
+        name.strip_suffix(b"\n").unwrap_or(&name).to_vec()
     } else {
         // What is cut off need not be looked at.
         let words = &words[..words.len().min(4 * COMMAND_LENGTH + 4)];
-        String::from_utf8_lossy(words).replace('\0', " ")
+        let space = |byte: &u8| if *byte == 0 { b' ' } else { *byte };
+        words.iter().map(space).collect()
     };
-    let clean = printable(&text);
-    let mut short: String = clean.chars().take(COMMAND_LENGTH).collect();
-    if clean.chars().count() > COMMAND_LENGTH {
-        short.push('…');
-    }
-    Some(short)
-}
-
-/// A process may call itself anything; a message stays one line, does not touch a terminal, and
-/// is read in its own direction.
-fn printable(text: &str) -> String {
-    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.replace(|c: char| c.is_control() || turns(c), "\u{fffd}")
+    Some(printable(OsStr::from_bytes(&text)).begin(COMMAND_LENGTH))
 }
 
 /// From /etc/passwd alone: a static program has no other name service.
@@ -270,7 +261,8 @@ fn users() -> HashMap<u32, String> {
         if let (Some(name), Some(uid)) = (fields.next(), fields.nth(1))
             && let Ok(uid) = uid.parse()
         {
-            users.entry(uid).or_insert_with(|| printable(name));
+            let name = || printable(name).to_string();
+            users.entry(uid).or_insert_with(name);
         }
     }
     users

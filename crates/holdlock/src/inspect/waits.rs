@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::graph::Graph;
+use super::printable::{PATH_LENGTH, printable};
 use super::{Holder, Kind, LockedFile, Place, Process, Snapshot, certain, file, survey};
 use crate::Mode;
 
@@ -183,7 +184,7 @@ impl fmt::Display for Deadlock {
             }
             f.write_str(" waits for ")?;
             match &step.path {
-                Some(path) => write!(f, "{}", path.display())?,
+                Some(path) => write!(f, "{:.PATH_LENGTH$}", printable(path))?,
                 None => write!(f, "the file {}", step.place)?,
             }
             f.write_str(", held by ")?;
