@@ -9,12 +9,13 @@
 
 use std::ffi::{CString, OsStr, OsString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
+use super::descriptors::keep_over_exec;
 use super::signals::Blocked;
 
 /// A program and its arguments, as exec(2) wants them.
@@ -42,10 +43,8 @@ impl Words {
 
 /// What the child is to be besides a child.
 pub(crate) struct Manner<'a> {
-    /// Leader of a process group of its own.
-    pub(crate) own_group: bool,
-    /// The terminal that this group is to have, if any.
-    pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// What it inherits besides the standard descriptors: close-on-exec in this process only.
+    pub(crate) inherits: &'a [BorrowedFd<'a>],
     /// The signals as they were before we blocked some: the child gets them so.
     pub(crate) signals: &'a Blocked,
 }
@@ -101,19 +100,11 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
         if libc::getppid() != order.parent {
             libc::_exit(128 + libc::SIGTERM);
         }
-        if order.manner.own_group {
-            libc::setpgid(0, 0);
-        }
-        if let Some(terminal) = order.manner.terminal {
-            // Blocked, or a group in the background would be stopped for this.
-            let mut blocked = std::mem::zeroed();
-            libc::sigemptyset(&mut blocked);
-            libc::sigaddset(&mut blocked, libc::SIGTTOU);
-            libc::sigprocmask(libc::SIG_BLOCK, &blocked, std::ptr::null_mut());
-            libc::tcsetpgrp(terminal.as_raw_fd(), libc::getpid());
-        }
         // Ignored by the standard library at our start.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+    for fd in order.manner.inherits {
+        keep_over_exec(*fd);
     }
     order.manner.signals.restore();
     // SAFETY: both point to NUL-terminated strings, the array ends with a null pointer. execvp
