@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use support::{Place, Running, is_gone, peers, wait_for};
 
 #[test]
@@ -156,6 +156,30 @@ fn a_time_limit_ends_what_has_left_the_group() {
     let daemon: u64 = running.read_line().parse().unwrap();
     assert_eq!(running.finish().code(), 124);
     assert!(is_gone(daemon));
+}
+
+#[test]
+fn what_was_there_before_holdlock_is_left_alone() {
+    let place = Place::new();
+    for (options, command, code) in [
+        ("--max-hold=300ms", "exec sleep 1000", 124),
+        ("--tree", "exit 4", 4),
+        ("", "kill -TERM $$", 143),
+    ] {
+        let script = format!(
+            "sleep 1000 >/dev/null 2>&1 & echo $!; exec \"$HOLDLOCK\" run {options} L sh -c '{command}'"
+        );
+        let mut running = Running::start(place.shell(&script));
+        let before: u64 = running.read_line().parse().unwrap();
+        let finished = running.finish();
+        assert!(!is_gone(before), "{options}");
+        let pid = Pid::from_raw(before.try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        assert_eq!(
+            (finished.code(), finished.stderr.contains("goes on")),
+            (code, false)
+        );
+    }
 }
 
 #[test]

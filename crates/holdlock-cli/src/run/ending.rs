@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use super::job;
+use super::job::{self, Job};
 use crate::exit;
 use crate::sys::signals::without_ttou;
 use crate::sys::wake::Wake;
@@ -73,7 +73,7 @@ impl Ending {
     }
 
     /// Does what is due. Returns whether the limit has just been reached.
-    pub(super) fn act(&mut self) -> bool {
+    pub(super) fn act(&mut self, job: &Job) -> bool {
         match &mut self.stage {
             Stage::Limited { at, hold } if Instant::now() >= *at => {
                 let hold = *hold;
@@ -81,7 +81,7 @@ impl Ending {
                     "the lock was held for {hold:?}, the most that --max-hold allows: ending the \
                      command and all that it has started"
                 ));
-                self.begin();
+                self.begin(job);
                 return true;
             }
             Stage::Asked(Some(at)) if Instant::now() >= *at => {
@@ -89,21 +89,21 @@ impl Ending {
                     before: Vec::new(),
                     pause: Duration::ZERO,
                 };
-                self.kill();
+                self.kill(job);
             }
-            Stage::Killing { .. } => self.kill(),
+            Stage::Killing { .. } => self.kill(job),
             _ => {}
         }
         false
     }
 
     /// Sends TERM to everything, and KILL later.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, job: &Job) {
         self.stage = Stage::Asked(Instant::now().checked_add(self.kill_after));
         if self.wake.is_none() {
             self.wake = Wake::after(self.kill_after).ok();
         }
-        let members = job::members();
+        let members = job.members();
         // Who is stopped takes TERM only once it goes on.
         for signal in [Signal::TERM, Signal::CONT] {
             for pid in &members {
@@ -112,11 +112,11 @@ impl Ending {
         }
     }
 
-    fn kill(&mut self) {
+    fn kill(&mut self, job: &Job) {
         let Stage::Killing { before, pause } = &mut self.stage else {
             return;
         };
-        let members = job::members();
+        let members = job.members();
         let is_new = |pid: &&Pid| !before.contains(pid);
         let new: Vec<Pid> = members.iter().filter(is_new).copied().collect();
         *pause = if new.is_empty() {

@@ -9,34 +9,69 @@ use std::fs;
 use holdlock::inspect;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal,
-    set_child_subreaper,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, kill_process, pidfd_open,
+    pidfd_send_signal, set_child_subreaper, waitid,
 };
 
-/// From now on we get the descendants whose parents end.
-pub(super) fn adopt() -> Result<(), Errno> {
-    set_child_subreaper(Some(getpid()))
+/// The descendants that this process has because of the command.
+pub(super) struct Job {
+    us: Pid,
+    /// Children from before: a shell may have started something and become us by exec.
+    strangers: Vec<Pid>,
 }
 
-/// All descendants of ours, parents before their children, zombies included. A process that is
-/// started meanwhile may be missing.
-pub(super) fn members() -> Vec<Pid> {
-    let us = getpid();
-    let Some(mut found) = children(us) else {
-        return search_all(us);
-    };
-    let mut next = 0;
-    while let Some(pid) = found.get(next) {
-        let below = children(*pid).unwrap_or_default();
-        // Who gets another parent meanwhile is seen twice.
-        let new: Vec<Pid> = below
-            .into_iter()
-            .filter(|pid| !found.contains(pid))
-            .collect();
-        found.extend(new);
-        next += 1;
+impl Job {
+    /// To be called before the command is started. From now on we get the descendants whose
+    /// parents end.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not let us.
+    pub(super) fn begin() -> (Job, Result<(), Errno>) {
+        let us = getpid();
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // Nearly nobody has children at this point, and to ask wait(2) costs nothing.
+        let has_children = !matches!(waitid(WaitId::All, look), Err(Errno::CHILD));
+        let strangers = if has_children {
+            children(us).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        (Job { us, strangers }, set_child_subreaper(Some(us)))
     }
-    found
+
+    /// A child of ours was reaped.
+    pub(super) fn forget(&mut self, child: Pid) {
+        self.strangers.retain(|stranger| *stranger != child);
+    }
+
+    /// Whether nothing is left, after wait(2) has said whether there are children.
+    pub(super) fn is_over(&self, no_children: bool) -> bool {
+        no_children || !self.strangers.is_empty() && self.members().is_empty()
+    }
+
+    /// All living descendants, and zombies; parents before their children. A process that is
+    /// started meanwhile may be missing.
+    pub(super) fn members(&self) -> Vec<Pid> {
+        let Some(mut found) = children(self.us) else {
+            return search_all(self.us);
+        };
+        self.strangers
+            .iter()
+            .for_each(|stranger| found.retain(|pid| pid != stranger));
+        let mut next = 0;
+        while let Some(pid) = found.get(next) {
+            let below = children(*pid).unwrap_or_default();
+            // Who gets another parent meanwhile is seen twice.
+            let new: Vec<Pid> = below
+                .into_iter()
+                .filter(|pid| !found.contains(pid))
+                .collect();
+            found.extend(new);
+            next += 1;
+        }
+        found
+    }
 }
 
 /// The children of all threads of a process. None where the kernel does not list them
@@ -109,7 +144,11 @@ mod tests {
         let outer = Pid::from_child(&child);
         let inner = children(outer).expect("listed");
         assert_eq!(inner.len(), 1, "{inner:?}");
-        for found in [members(), search_all(getpid())] {
+        let job = Job {
+            us: getpid(),
+            strangers: Vec::new(),
+        };
+        for found in [job.members(), search_all(getpid())] {
             assert!(found.contains(&outer), "{found:?}");
             assert!(found.contains(&inner[0]), "{found:?}");
         }

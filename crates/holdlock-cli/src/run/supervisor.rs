@@ -22,7 +22,7 @@ use rustix::process::{
 };
 
 use super::ending::Ending;
-use super::job;
+use super::job::{self, Job};
 use super::survivors::Rest;
 use super::terminal::is_in_front;
 use crate::exit::{self, Failure};
@@ -82,7 +82,7 @@ pub(super) fn supervise(
     // Before the command is started: none of its signals, and not its end, can be missed.
     let signals =
         Blocked::new(&PASSED_ON).map_err(|error| Failure::system("cannot catch signals", error))?;
-    let adopted = job::adopt();
+    let (job, adopted) = Job::begin();
     if duties.tree || duties.max_hold.is_some() {
         adopted
             .map_err(|error| Failure::system("cannot adopt the command's descendants", error))?;
@@ -99,6 +99,7 @@ pub(super) fn supervise(
         quiet,
         guards,
         signals,
+        job,
         command,
         waits_for,
         status: None,
@@ -118,6 +119,7 @@ struct Supervisor<'a> {
     quiet: bool,
     guards: &'a [Guard<'a>],
     signals: Blocked,
+    job: Job,
     command: Pid,
     /// Shows others (`inspect::waiting_ancestors`) that we wait for this process only, and not for
     /// all those that we have adopted.
@@ -145,13 +147,13 @@ impl Supervisor<'_> {
             {
                 self.pass_on(arrived);
             }
-            let alone = self.reap()?;
+            let no_children = self.reap()?;
             if let Some(status) = self.status
-                && let Some(end) = self.end(status, alone)
+                && let Some(end) = self.end(status, no_children)
             {
                 return Ok(end);
             }
-            self.late |= self.ending.act();
+            self.late |= self.ending.act(&self.job);
         }
     }
 
@@ -171,6 +173,7 @@ impl Supervisor<'_> {
                         None => self.status = Some(status),
                     }
                 }
+                Ok(Some((child, status))) if !status.stopped() => self.job.forget(child),
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(false),
                 Err(rustix::io::Errno::CHILD) => return Ok(true),
@@ -181,17 +184,17 @@ impl Supervisor<'_> {
     }
 
     /// The end, when everything has ended that we wait for.
-    fn end(&mut self, status: WaitStatus, alone: bool) -> Option<End> {
+    fn end(&mut self, status: WaitStatus, no_children: bool) -> Option<End> {
         let end = self.meaning(status);
         let waits_for_all = self.tree || self.ending.has_begun();
-        if alone || end.releases() && !waits_for_all {
+        if end.releases() && !waits_for_all || self.job.is_over(no_children) {
             return Some(end);
         }
         if waits_for_all {
             return None;
         }
         let rest = self.rest.get_or_insert_with(|| Rest::new(self.guards));
-        if rest.keeps_the_lock(self.command, end, self.quiet) {
+        if rest.keeps_the_lock(&self.job, self.command, end, self.quiet) {
             return Some(end);
         }
         // From now on we do not wait for the command only.
@@ -235,7 +238,7 @@ impl Supervisor<'_> {
             return;
         };
         if self.tree && signal == Signal::TERM && self.terms == 2 && !self.ending.has_begun() {
-            return self.ending.begin();
+            return self.ending.begin(&self.job);
         }
         if self.status.is_none() {
             // Cannot hit a stranger: its number stays taken until we reap it. Refused where it
@@ -244,8 +247,8 @@ impl Supervisor<'_> {
             return;
         }
         let receivers = match &self.rest {
-            Some(rest) => rest.at_work(self.command),
-            None => job::members(),
+            Some(rest) => rest.at_work(&self.job, self.command),
+            None => self.job.members(),
         };
         for pid in receivers {
             let _ = job::send(pid, signal);

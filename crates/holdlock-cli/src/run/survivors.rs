@@ -15,9 +15,10 @@ use holdlock::inspect::{self, Kind, Place, Process, State};
 use libc::c_int;
 use rustix::process::{Pid, getsid};
 
-use super::job;
+use super::job::{self, Job};
 use super::supervisor::End;
 use crate::exit;
+use crate::sys::signals::without_ttou;
 
 /// What the same signal ends together with the command is gone after this time.
 const TIME_TO_DIE: Duration = Duration::from_millis(100);
@@ -93,8 +94,14 @@ impl Rest {
     }
 
     /// Whether nobody needs us any more to keep the lock. Tells who does, and who keeps it.
-    pub(super) fn keeps_the_lock(&mut self, command: Pid, end: End, quiet: bool) -> bool {
-        let left = self.look(command);
+    pub(super) fn keeps_the_lock(
+        &mut self,
+        job: &Job,
+        command: Pid,
+        end: End,
+        quiet: bool,
+    ) -> bool {
+        let left = self.look(job, command);
         let is_over = left.others.is_empty();
         if is_over && left.keepers.is_empty() {
             return true;
@@ -103,40 +110,40 @@ impl Rest {
         if self.since.elapsed() < TIME_TO_DIE {
             return false;
         }
-        let how = match end {
-            End::Signal(number) => format!("the command was ended by {}", name_of(number)),
-            _ => "the command ended after a signal".to_owned(),
-        };
-        if quiet {
-        } else if is_over {
-            exit::warn(&format!(
-                "{how}; what it has started goes on and keeps the lock: {}",
-                names(&left.keepers)
-            ));
-        } else if !self.told {
-            exit::warn(&format!(
-                "{how}; what it has started goes on without having inherited the lock, which \
-                 holdlock keeps until the end of {}",
+        let what = if is_over {
+            format!("goes on and keeps the lock: {}", names(&left.keepers))
+        } else {
+            format!(
+                "goes on without having inherited the lock, which holdlock keeps until the end \
+                 of {}",
                 names(&left.others)
-            ));
+            )
+        };
+        if !quiet && (is_over || !self.told) {
+            let how = match end {
+                End::Signal(number) => format!("the command was ended by {}", name_of(number)),
+                _ => "the command ended after a signal".to_owned(),
+            };
+            // In the background, a terminal may stop who writes.
+            without_ttou(|| exit::warn(&format!("{how}; what it has started {what}")));
         }
         self.told = true;
         is_over
     }
 
     /// Those whose end we wait for.
-    pub(super) fn at_work(&self, command: Pid) -> Vec<Pid> {
-        let others = self.look(command).others.into_iter();
+    pub(super) fn at_work(&self, job: &Job, command: Pid) -> Vec<Pid> {
+        let others = self.look(job, command).others.into_iter();
         others
             .filter_map(|process| Pid::from_raw(process.pid.try_into().ok()?))
             .collect()
     }
 
     /// Looks at all descendants. `command` may have led a session of its own.
-    fn look(&self, command: Pid) -> Survivors {
+    fn look(&self, job: &Job, command: Pid) -> Survivors {
         let mut found = Survivors::default();
         let is_ours = |id: Pid| Ok(id) == getsid(None) || id == command;
-        for pid in job::members() {
+        for pid in job.members() {
             let number = job::number(pid);
             let Some(process) = Process::of(number).filter(|process| !has_ended(process)) else {
                 continue;
