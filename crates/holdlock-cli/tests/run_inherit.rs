@@ -197,15 +197,20 @@ fn a_daemon_that_has_closed_everything_is_not_waited_for() {
 #[test]
 fn what_is_to_run_later_waits_for_its_turn() {
     let place = Place::new();
-    for options in ["", "--max-hold 1h"] {
-        // It waits by the time when the command ends.
-        let script = format!(
-            "\"$HOLDLOCK\" run {options} L -- sh -c 'setsid -f \"$HOLDLOCK\" run --progress always L \
-             -- echo later 2>wait; until grep -q waiting wait; do sleep 0.02; done; sleep 1; echo done'"
-        );
-        let finished = Running::start(place.shell(&script)).finish();
-        assert_eq!(finished.text(), "done\nlater\n", "{finished:?}");
+    // Detached by the time it asks for the lock, and it waits by the time the command ends.
+    let later = "until test -e go; do sleep 0.02; done; exec \"$HOLDLOCK\" run --progress always L \
+                 -- echo later 2>wait";
+    let script = "setsid -f sh -c \"$LATER\"; touch go; until grep -q holdlock: wait; do sleep 0.02; \
+                  done; sleep 1; echo done";
+    for option in [&[][..], &["--max-hold", "1h"]] {
+        let words = [&["run"], option, &["L", "--", "sh", "-c", script]].concat();
+        let mut command = place.holdlock(words);
+        command.env("LATER", later);
+        let finished = Running::start(command).finish();
+        let told = std::fs::read_to_string(place.join("wait")).unwrap();
+        assert_eq!(finished.text(), "done\nlater\n", "{told} {finished:?}");
         std::fs::remove_file(place.join("wait")).unwrap();
+        std::fs::remove_file(place.join("go")).unwrap();
     }
 }
 

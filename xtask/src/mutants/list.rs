@@ -181,15 +181,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "run: a signal to us is an end by a signal",
         file: "../../holdlock-cli/src/run/supervisor.rs",
-        with: "if self.asked || means_a_signal {",
-        without: "if means_a_signal {",
+        with: "if self.asked || means_a_signal ||",
+        without: "if means_a_signal ||",
         test: ("command/run_inherit", "an_end_after_a_signal"),
     },
     Mutant {
         name: "run: 128+n means a signal",
         file: "../../holdlock-cli/src/run/supervisor.rs",
-        with: "if self.asked || means_a_signal {",
-        without: "if self.asked {",
+        with: "if self.asked || means_a_signal ||",
+        without: "if self.asked ||",
         test: ("command/run_inherit", "an_end_after_a_signal"),
     },
     Mutant {

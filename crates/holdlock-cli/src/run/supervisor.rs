@@ -13,7 +13,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdlock::Guard;
 use libc::c_int;
@@ -40,6 +40,12 @@ const PASSED_ON: [c_int; 9] = [
     libc::SIGTSTP,
     libc::SIGWINCH,
 ];
+
+/// Those by which somebody wants an end.
+const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
+/// TERM that comes again within this time is the same wish for an end.
+const ONE_TERM: Duration = Duration::from_secs(1);
 
 /// What the supervisor is to do besides waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +112,7 @@ pub(super) fn supervise(
         ending,
         late: false,
         asked: false,
-        terms: 0,
+        first_term: None,
         stop_asked: false,
         rest: None,
     };
@@ -131,8 +137,8 @@ struct Supervisor<'a> {
     late: bool,
     /// Somebody wanted its end by a signal to us.
     asked: bool,
-    /// How often by TERM.
-    terms: u32,
+    /// When it was first sent to us.
+    first_term: Option<Instant>,
     /// A TSTP came since the command last stopped.
     stop_asked: bool,
     /// Once a signal has ended the command.
@@ -142,12 +148,17 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     fn stay(mut self) -> io::Result<End> {
         loop {
-            if let Some(arrived) = self.signals.next(self.pause())?
-                && arrived.number != libc::SIGCHLD
-            {
+            let arrived = self.signals.next(self.pause())?;
+            let arrived = arrived.filter(|arrived| arrived.number != libc::SIGCHLD);
+            let is_one_of =
+                |numbers: &[c_int]| arrived.is_some_and(|a| numbers.contains(&a.number));
+            self.stop_asked |= is_one_of(&[libc::SIGTSTP]);
+            self.asked |= is_one_of(&ENDING);
+            // First, since a signal may come just after the end of the command.
+            let no_children = self.reap()?;
+            if let Some(arrived) = arrived {
                 self.pass_on(arrived);
             }
-            let no_children = self.reap()?;
             if let Some(status) = self.status
                 && let Some(end) = self.end(status, no_children)
             {
@@ -167,7 +178,7 @@ impl Supervisor<'_> {
     fn reap(&mut self) -> io::Result<bool> {
         loop {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
-                Ok(Some((child, status))) if child == self.command => {
+                Ok(Some((child, status))) if child == self.command && self.status.is_none() => {
                     match status.stopping_signal() {
                         Some(number) => self.stopped(number),
                         None => self.status = Some(status),
@@ -213,7 +224,8 @@ impl Supervisor<'_> {
         let code = status.exit_status().map_or(exit::OS_ERROR, byte);
         // What shells, holdlock and Java's machine return when a signal has ended what they ran.
         let means_a_signal = (128 + 1..128 + 32).contains(&code);
-        if self.asked || means_a_signal {
+        // What ended the command may have been sent to us as well, and not be fetched yet.
+        if self.asked || means_a_signal || self.signals.is_pending(&ENDING) {
             End::AfterSignal(code)
         } else {
             End::Exited(code)
@@ -221,15 +233,6 @@ impl Supervisor<'_> {
     }
 
     fn pass_on(&mut self, arrived: Arrived) {
-        match arrived.number {
-            libc::SIGTSTP => self.stop_asked = true,
-            libc::SIGTERM => {
-                self.asked = true;
-                self.terms += 1;
-            }
-            libc::SIGINT | libc::SIGHUP | libc::SIGQUIT => self.asked = true,
-            _ => {}
-        }
         // The terminal sent it to our group, and the command is in it.
         if arrived.from_kernel {
             return;
@@ -237,7 +240,8 @@ impl Supervisor<'_> {
         let Some(signal) = Signal::from_named_raw(arrived.number) else {
             return;
         };
-        if self.tree && signal == Signal::TERM && self.terms == 2 && !self.ending.has_begun() {
+        if self.tree && signal == Signal::TERM && self.is_second_term() && !self.ending.has_begun()
+        {
             return self.ending.begin(&self.job);
         }
         if self.status.is_none() {
@@ -253,6 +257,16 @@ impl Supervisor<'_> {
         for pid in receivers {
             let _ = job::send(pid, signal);
         }
+    }
+
+    /// Whether somebody insists on an end: by another TERM after the one that ended the command,
+    /// or after a while. timeout(1) sends two at once and means one.
+    fn is_second_term(&mut self) -> bool {
+        let Some(first) = self.first_term else {
+            self.first_term = Some(Instant::now());
+            return false;
+        };
+        self.status.is_some() || first.elapsed() >= ONE_TERM
     }
 
     /// The command was stopped. When that is job control's doing, or somebody sits in

@@ -70,6 +70,18 @@ impl Blocked {
         }
     }
 
+    /// Whether one of these has come and is still to be fetched.
+    pub(crate) fn is_pending(&self, numbers: &[c_int]) -> bool {
+        // SAFETY: plain system calls on a live value.
+        unsafe {
+            let mut pending: libc::sigset_t = zeroed();
+            libc::sigpending(&mut pending) == 0
+                && numbers
+                    .iter()
+                    .any(|number| libc::sigismember(&pending, *number) == 1)
+        }
+    }
+
     /// Sleeps until one comes. None: the time is over, or something else woke us.
     pub(crate) fn next(&self, limit: Option<Duration>) -> io::Result<Option<Arrived>> {
         // SAFETY: the pointers are to live values; a null timeout waits for ever.
