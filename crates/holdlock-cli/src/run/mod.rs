@@ -152,7 +152,7 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
     } else {
         guards.iter().map(Guard::as_fd).collect()
     };
-    let end = supervisor::supervise(duties, settings.quiet, &guards, |signals| {
+    let ended = supervisor::supervise(duties, settings.quiet, &guards, |signals| {
         let manner = Manner {
             inherits: &inherits,
             signals,
@@ -161,6 +161,7 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
     })?;
     course.held = Some(began.elapsed());
 
+    let end = ended.end;
     if end.releases() {
         // By an unlock, not by closing: what the command has left in the background has the lock
         // open as well.
@@ -173,6 +174,7 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
         // Closed when we end, not unlocked: what is still at work has the lock open and keeps it.
         std::mem::forget(guards);
     }
+    drop(ended);
     let (outcome, code) = match end {
         End::Exited(code) | End::AfterSignal(code) => ("ran", code),
         End::Signal(number) => ("signal", 128 + number),

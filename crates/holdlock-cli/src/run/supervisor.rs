@@ -17,15 +17,14 @@ use std::time::{Duration, Instant};
 
 use holdlock::Guard;
 use libc::c_int;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, wait,
-};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
 use super::ending::Ending;
 use super::job::{self, Job};
 use super::survivors::Rest;
 use super::terminal::is_in_front;
 use crate::exit::{self, Failure};
+use crate::sys::process::Child;
 use crate::sys::signals::{self, Arrived, Blocked};
 
 /// The signals that are passed on.
@@ -78,13 +77,20 @@ impl End {
     }
 }
 
+/// A job that has ended.
+pub(super) struct Ended {
+    pub(super) end: End,
+    /// To be kept for as long as the lock: see [`Supervisor::waits_for`].
+    _waits_for: Option<OwnedFd>,
+}
+
 /// Starts the command with `start` and stays until it has ended.
 pub(super) fn supervise(
     duties: Duties,
     quiet: bool,
     guards: &[Guard<'_>],
-    start: impl FnOnce(&Blocked) -> Result<Pid, Failure>,
-) -> Result<End, Failure> {
+    start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
+) -> Result<Ended, Failure> {
     // Before the command is started: none of its signals, and not its end, can be missed.
     let signals =
         Blocked::new(&PASSED_ON).map_err(|error| Failure::system("cannot catch signals", error))?;
@@ -95,19 +101,14 @@ pub(super) fn supervise(
     }
     let ending = Ending::new(duties.max_hold, duties.kill_after, quiet);
     let command = start(&signals)?;
-    let waits_for = if duties.tree {
-        None
-    } else {
-        pidfd_open(command, PidfdFlags::empty()).ok()
-    };
-    let supervisor = Supervisor {
+    let mut supervisor = Supervisor {
         tree: duties.tree,
         quiet,
         guards,
         signals,
         job,
-        command,
-        waits_for,
+        command: command.pid,
+        waits_for: command.pidfd.filter(|_| !duties.tree),
         status: None,
         ending,
         late: false,
@@ -117,7 +118,10 @@ pub(super) fn supervise(
         rest: None,
     };
     let end = supervisor.stay();
-    end.map_err(|error| Failure::system("cannot wait for the command", error))
+    Ok(Ended {
+        end: end.map_err(|error| Failure::system("cannot wait for the command", error))?,
+        _waits_for: supervisor.waits_for,
+    })
 }
 
 struct Supervisor<'a> {
@@ -128,7 +132,7 @@ struct Supervisor<'a> {
     job: Job,
     command: Pid,
     /// Shows others (`inspect::waiting_ancestors`) that we wait for this process only, and not for
-    /// all those that we have adopted.
+    /// all those that we have adopted. None when we do wait for all.
     waits_for: Option<OwnedFd>,
     /// Once it was reaped.
     status: Option<WaitStatus>,
@@ -146,7 +150,7 @@ struct Supervisor<'a> {
 }
 
 impl Supervisor<'_> {
-    fn stay(mut self) -> io::Result<End> {
+    fn stay(&mut self) -> io::Result<End> {
         loop {
             let arrived = self.signals.next(self.pause())?;
             let arrived = arrived.filter(|arrived| arrived.number != libc::SIGCHLD);
@@ -205,12 +209,8 @@ impl Supervisor<'_> {
             return None;
         }
         let rest = self.rest.get_or_insert_with(|| Rest::new(self.guards));
-        if rest.keeps_the_lock(&self.job, self.command, end, self.quiet) {
-            return Some(end);
-        }
-        // From now on we do not wait for the command only.
-        self.waits_for = None;
-        None
+        let is_over = rest.keeps_the_lock(&self.job, self.command, end, self.quiet);
+        is_over.then_some(end)
     }
 
     fn meaning(&self, status: WaitStatus) -> End {
