@@ -249,5 +249,7 @@ fn a_lock_is_held_up_by_what_its_command_waits_for() {
     assert!(text.starts_with(&begin), "{text}");
     let outer = format!("its end is waited for by pid {} ", outer.pid());
     assert!(text.contains(&outer), "{text}");
-    assert_eq!(text.lines().count(), 6, "{text}");
+    // Those who have inherited a lock are shown where somebody looked for them.
+    let news = text.lines().filter(|line| !line.contains("see above"));
+    assert!(news.count() >= 6, "{text}");
 }

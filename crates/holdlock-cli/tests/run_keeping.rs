@@ -4,7 +4,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Place, Running, is_gone, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Place, Running, is_gone, peers, wait_for};
 
 #[test]
 fn who_holds_too_long_is_ended_with_124() {
@@ -71,6 +72,127 @@ fn a_stopped_command_is_ended_as_well() {
     let options = ["run", "--max-hold=200ms", "--kill-after=1h"];
     let finished = place.run(options.iter().chain(&["L", "sh", "-c", script]));
     assert_eq!(finished.code(), 124);
+}
+
+/// Ignores TERM and lives on in its child, again and again.
+const CHAIN: &str = "
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open('started', 'w').close()
+end = time.time() + 25
+while time.time() < end and os.path.exists('started'):
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+open('ended', 'w').close()
+";
+
+#[test]
+fn a_chain_of_forks_does_not_outrun_the_end() {
+    let Some(python) = peers::interpreter() else {
+        return peers::skipped("python3 is not installed");
+    };
+    let place = Place::new();
+    std::fs::write(place.join("chain.py"), CHAIN).unwrap();
+    let has_started = || place.join("started").exists().then_some(());
+    let script = format!("{python} -I -S chain.py >/dev/null & echo $$; exec sleep 1000");
+    let start = |options: &[&str]| {
+        let options = ["run"].iter().chain(options);
+        Running::start(place.holdlock(options.chain(&["L", "sh", "-c", &script])))
+    };
+    let check = |running: Running, code: i32| {
+        assert_eq!(running.finish().code(), code);
+        assert!(!place.join("ended").exists(), "ended by itself");
+        std::fs::remove_file(place.join("started")).unwrap();
+    };
+
+    let mut running = start(&["--tree", "--kill-after=100ms"]);
+    let command = running.read_line().parse().unwrap();
+    wait_for("the chain to start", has_started);
+    running.signal(Signal::TERM);
+    wait_for("the command to end", || is_gone(command).then_some(()));
+    running.signal(Signal::TERM);
+    check(running, 143);
+    for options in [&["--tree"][..], &[]] {
+        // On a slow machine it has not started by the time.
+        let running = ["1s", "4s", "16s"].into_iter().find_map(|limit| {
+            let limits = ["--max-hold", limit, "--kill-after=100ms"];
+            let running = start(&[&limits, options].concat());
+            let us = running.pid().into();
+            wait_for("the chain to start", || {
+                has_started().or(is_gone(us).then_some(()))
+            });
+            has_started().map(|()| running)
+        });
+        check(running.expect("it starts"), 124);
+    }
+}
+
+#[test]
+fn everything_that_is_stopped_is_ended_by_a_second_term() {
+    let place = Place::new();
+    let script = "sh -c 'kill -STOP $$; :' & echo $!; echo $$; read line";
+    let words = ["run", "--tree", "--kill-after=1h", "L", "sh", "-c", script];
+    let mut running = Running::start_with_stdin(place.holdlock(words));
+    let stopped: u64 = running.read_line().parse().unwrap();
+    let command: u64 = running.read_line().parse().unwrap();
+    wait_for("it to be stopped", || {
+        let stat = std::fs::read_to_string(format!("/proc/{stopped}/stat")).unwrap();
+        stat.contains(") T ").then_some(())
+    });
+    running.signal(Signal::TERM);
+    wait_for("the command to end", || is_gone(command).then_some(()));
+    running.signal(Signal::TERM);
+    assert_eq!(running.finish().code(), 143);
+    assert!(is_gone(stopped));
+}
+
+#[test]
+fn a_time_limit_ends_what_has_left_the_group() {
+    let place = Place::new();
+    let script = "setsid sh -c 'echo $$; exec sleep 1000' & wait; read line";
+    let words = ["run", "--max-hold=1s", "L", "sh", "-c", script];
+    let mut running = Running::start_with_stdin(place.holdlock(words));
+    let daemon: u64 = running.read_line().parse().unwrap();
+    assert_eq!(running.finish().code(), 124);
+    assert!(is_gone(daemon));
+}
+
+#[test]
+fn what_was_there_before_holdlock_is_left_alone() {
+    let place = Place::new();
+    for (options, command, code) in [
+        ("--max-hold=300ms", "exec sleep 1000", 124),
+        ("--tree", "exit 4", 4),
+        ("", "kill -TERM $$", 143),
+    ] {
+        let script = format!(
+            "sleep 1000 >/dev/null 2>&1 & echo $!; exec \"$HOLDLOCK\" run {options} L sh -c '{command}'"
+        );
+        let mut running = Running::start(place.shell(&script));
+        let before: u64 = running.read_line().parse().unwrap();
+        let finished = running.finish();
+        assert!(!is_gone(before), "{options}");
+        let pid = Pid::from_raw(before.try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        assert_eq!(
+            (finished.code(), finished.stderr.contains("goes on")),
+            (code, false)
+        );
+    }
+}
+
+#[test]
+fn a_stopped_holdlock_ends_the_command_in_time() {
+    let place = Place::new();
+    let script = "trap '' TERM; echo $$; while :; do sleep 0.02; done";
+    let limits = ["--max-hold=1s", "--kill-after=1s"];
+    let words = [&["run"], &limits[..], &["L", "sh", "-c", script]].concat();
+    let mut running = Running::start(place.holdlock(words));
+    let command: u64 = running.read_line().parse().unwrap();
+    running.signal(Signal::STOP);
+    assert_eq!(running.finish().code(), 124);
+    assert!(is_gone(command));
 }
 
 #[test]

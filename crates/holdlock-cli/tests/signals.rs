@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::os::unix::process::ExitStatusExt;
+
 use rustix::process::Signal;
 use support::{Place, Running, wait_for};
 
@@ -70,6 +72,21 @@ fn a_command_without_a_trap_dies_of_the_forwarded_signal() {
     running.expect_line("ready");
     running.signal(Signal::TERM);
     assert_eq!(running.finish().code(), 128 + 15);
+}
+
+#[test]
+fn holdlock_dies_of_what_ended_the_command_from_the_keyboard() {
+    let place = Place::new();
+    for signal in [Signal::INT, Signal::QUIT] {
+        let script = format!("kill -{} $$", signal.as_raw());
+        let finished = place.run(["run", "L", "sh", "-c", &script]);
+        assert_eq!(finished.signal(), Some(signal.as_raw()), "{finished:?}");
+        assert!(
+            !finished.status.core_dumped(),
+            "that is the command's affair"
+        );
+        assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+    }
 }
 
 #[test]

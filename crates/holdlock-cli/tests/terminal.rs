@@ -14,7 +14,8 @@ fn ctrl_c_ends_the_command_and_holdlock_says_so() {
     let place = Place::new();
     for options in GROUPS {
         let script = format!(
-            "\"$HOLDLOCK\" run {options} L -- sh -c 'echo ready; exec sleep 1000'; echo status $?"
+            "trap : INT; \"$HOLDLOCK\" run {options} L -- sh -c 'echo ready; exec sleep 1000'; \
+             echo status $?"
         );
         let mut terminal = Terminal::start(&place, &script);
         terminal.expect("ready");
@@ -22,6 +23,59 @@ fn ctrl_c_ends_the_command_and_holdlock_says_so() {
         terminal.expect("status 130");
         assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0, "released");
     }
+}
+
+#[test]
+fn ctrl_c_ends_a_script_that_takes_locks_one_after_the_other() {
+    let place = Place::new();
+    if !support::peers::has("bash") {
+        return;
+    }
+    let script = "exec bash -c 'for i in 1 2 3; do \"$HOLDLOCK\" run L -- \
+                  sh -c \"echo number $i; exec sleep 1000\"; done; echo not ended'";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("number 1");
+    terminal.press(INTERRUPT);
+    let seen = terminal.finish();
+    assert!(
+        !seen.contains("number 2") && !seen.contains("not ended"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn a_time_limit_ends_a_job_that_was_stopped() {
+    let place = Place::new();
+    // The shell waits for no job meanwhile, and so continues none.
+    let script = "\"$HOLDLOCK\" run --max-hold 1s L -- sh -c 'echo ready; sleep 1000; :'; \
+                  echo stopped $?; read line; wait %1; echo status $?";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("ready");
+    terminal.press(SUSPEND);
+    terminal.expect("stopped 148");
+    terminal.expect("--max-hold");
+    assert_eq!(
+        place.run(["run", "-w", "30s", "L", "true"]).code(),
+        0,
+        "released"
+    );
+    terminal.press("\n");
+    terminal.expect("status 124");
+}
+
+#[test]
+fn a_pager_beside_a_command_with_a_time_limit_has_the_terminal() {
+    let place = Place::new();
+    // Reads the keys as less does, which the kernel allows in the foreground only.
+    let script = "\"$HOLDLOCK\" run --max-hold 1h L -- sh -c 'echo ready; read line </dev/tty; \
+                  echo the command has read $line' | sh -c 'read line; echo pager: $line; \
+                  read key </dev/tty; echo pager: $key; cat'; echo status $?";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("pager: ready");
+    terminal.press("one\ntwo\n");
+    terminal.expect("pager: ");
+    terminal.expect("the command has read ");
+    terminal.expect("status 0");
 }
 
 #[test]

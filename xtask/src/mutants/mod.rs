@@ -17,7 +17,8 @@ struct Mutant {
     file: &'static str,
     with: &'static str,
     without: &'static str,
-    /// A test target of crates/conformance, and a part of the test's name.
+    /// A test target of crates/conformance, or after `command/` of crates/holdlock-cli; and a part
+    /// of the test's name.
     test: (&'static str, &'static str),
 }
 
@@ -82,10 +83,14 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
     }
     let write = |text: &str| std::fs::write(&file, text).map_err(|error| error.to_string());
     write(&original.replace(mutant.with, mutant.without))?;
+    let (package, target) = match mutant.test.0.strip_prefix("command/") {
+        Some(target) => ("holdlock-cli", target),
+        None => ("holdlock-conformance", mutant.test.0),
+    };
     let cargo = |verb: &str| {
         let mut command = Command::new("cargo");
         command
-            .args([verb, "--quiet", "--package", "holdlock-conformance"])
+            .args([verb, "--quiet", "--package", package])
             .current_dir(tree)
             .env("CARGO_TARGET_DIR", root().join("target/mutants/target"))
             .env("RUSTFLAGS", "-A warnings")
@@ -95,7 +100,7 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
     };
     let builds = cargo("build").arg("--tests").status();
     let passes = cargo("test")
-        .args(["--test", mutant.test.0, mutant.test.1])
+        .args(["--test", target, mutant.test.1])
         .status();
     write(&original)?;
     match (builds, passes) {

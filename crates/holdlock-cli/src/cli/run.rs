@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use holdlock::Mode;
 
 use crate::duration;
 use crate::exit::{CONFLICT, Failure, SUCCESS};
-use crate::run::{Keep, Limit, Patience, Progress, Settings};
+use crate::run::{Duties, Keep, Patience, Progress, Settings};
 
 const USAGE: &str = "holdlock run [OPTIONS] LOCK [--] COMMAND [ARG]...
        holdlock run [OPTIONS] --lock LOCK [--lock LOCK]... [--] COMMAND [ARG]...";
@@ -30,18 +30,21 @@ Options:
 const AFTER: &str = "\
 DURATION is in seconds (5, 0.5) or has units: 500ms, 90s, 2m, 1h30m, 1d.
 
-The lock is held until COMMAND has ended, and not longer: what COMMAND leaves
-running in the background does not keep it, unless --tree or --exec says so.
+The lock is held until COMMAND has ended by itself, and not longer: what it leaves
+running in the background does not keep it, unless --tree or --exec says so. When a
+signal has ended COMMAND, or holdlock itself (KILL), what is left of the job may be
+in the middle of its work, and keeps the lock until it is gone: it has inherited
+it. holdlock says who that is, and stays for what has not (see --close).
 
 Signals: INT, TERM, HUP, QUIT, USR1, USR2, CONT, TSTP and WINCH that somebody
 sends to holdlock are passed on to COMMAND; what the terminal sends (Ctrl-C,
-Ctrl-Z) reaches it anyway. When holdlock itself is killed (KILL), the lock is free
-and COMMAND gets TERM. Only COMMAND, not what it has started; and not a program that
-runs with other rights than its caller (set-uid).
+Ctrl-Z) reaches it anyway. With --tree a second TERM ends everything that COMMAND
+has started. When holdlock is killed (KILL), COMMAND gets TERM; not what it has
+started, and not a program that runs with other rights than its caller (set-uid).
 
---max-hold runs COMMAND in a process group of its own and ends that whole group.
-It has the terminal then; in a pipeline the other commands have not. A job that
-is stopped (Ctrl-Z) keeps the lock; its time limit is looked at when it goes on.
+--max-hold sends TERM to COMMAND and everything that it has started, background
+and daemons included, and KILL after --kill-after until nothing is left; also when
+the job was stopped (Ctrl-Z).
 
 Several locks are taken in an order of their own, the same for everybody, so
 nobody waits in a ring; -w is for all of them together.
@@ -51,7 +54,8 @@ ever: that ends with 65, also when it runs in the background. Detach what really
 is to run later (setsid -f).
 
 Exit codes:
-  the exit code of COMMAND, or 128+n when signal n ended it; else
+  the exit code of COMMAND, or 128+n when signal n ended it (of INT and QUIT
+  holdlock dies as well, so that Ctrl-C ends a script); else
    64  wrong usage
    65  waiting would be a deadlock: what started this command holds the lock,
        or holdlock commands wait for each other's locks in a ring
@@ -81,6 +85,11 @@ pub(super) fn command() -> Command {
         .after_help(AFTER)
         .args(acquiring())
         .args(keeping())
+        .group(
+            ArgGroup::new("ending")
+                .args(["max-hold", "tree"])
+                .multiple(true),
+        )
         .args(telling())
         // One list for LOCK and COMMAND: what follows its first word is not
         // looked at any more, so that COMMAND keeps its options.
@@ -138,27 +147,32 @@ fn acquiring() -> [Arg; 7] {
 }
 
 /// What becomes of the command, and of the lock while it runs.
-fn keeping() -> [Arg; 4] {
+fn keeping() -> [Arg; 5] {
     [
         duration(
             "max-hold",
-            "End COMMAND with TERM when it has held the lock this long",
+            "End COMMAND and all it has started when it has held the lock this long",
         )
         .value_parser(longer_than_nothing),
         duration(
             "kill-after",
-            "End it with KILL this long after that [default: 10s]",
+            "End them with KILL this long after TERM [default: 10s]",
         )
-        .requires("max-hold"),
+        .requires("ending"),
         flag(
             "tree",
             "Hold the lock until everything that COMMAND has started has ended",
         ),
         flag(
+            "close",
+            "Do not let COMMAND inherit the lock, as with flock -o",
+        )
+        .short('o'),
+        flag(
             "exec",
             "Become COMMAND, which then has the lock itself, with all that inherit it",
         )
-        .conflicts_with_all(["max-hold", "tree", "log"]),
+        .conflicts_with_all(["max-hold", "tree", "close", "log"]),
     ]
 }
 
@@ -247,6 +261,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         quiet: skip || matches.get_flag("quiet"),
         progress: progress(&mut matches),
         keep: keep(&mut matches),
+        close: matches.get_flag("close"),
         log: matches.remove_one("log"),
         locks,
         program,
@@ -271,14 +286,11 @@ fn keep(matches: &mut ArgMatches) -> Keep {
     if matches.get_flag("exec") {
         return Keep::Replaced;
     }
-    let kill_after = matches.remove_one("kill-after").unwrap_or(KILL_AFTER);
-    let limit = matches
-        .remove_one("max-hold")
-        .map(|hold| Limit { hold, kill_after });
-    Keep::Supervised {
-        limit,
+    Keep::Supervised(Duties {
+        max_hold: matches.remove_one("max-hold"),
+        kill_after: matches.remove_one("kill-after").unwrap_or(KILL_AFTER),
         tree: matches.get_flag("tree"),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -56,15 +56,12 @@ fn skip_does_not_wait_unless_told_to() {
 #[test]
 fn a_command_that_holds_too_long_has_ten_seconds_to_end() {
     let settings = parsed(&["--max-hold", "2m", "--tree", "L", "x"]).unwrap();
-    let limit = Limit {
-        hold: Duration::from_secs(120),
+    let duties = Duties {
+        max_hold: Some(Duration::from_secs(120)),
         kill_after: Duration::from_secs(10),
-    };
-    let keep = Keep::Supervised {
-        limit: Some(limit),
         tree: true,
     };
-    assert_eq!(settings.keep, keep);
+    assert_eq!(settings.keep, Keep::Supervised(duties));
 }
 
 #[test]
@@ -90,6 +87,7 @@ fn misuse_is_a_usage_error_with_a_reason() {
             "cannot be used with",
         ),
         (&["--kill-after", "1", "L", "true"], "--max-hold"),
+        (&["--exec", "--close", "L", "true"], "cannot be used with"),
         (&["--progress", "maybe", "L", "true"], "maybe"),
     ] {
         let Err(failure) = parsed(words) else {

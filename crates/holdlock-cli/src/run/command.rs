@@ -4,17 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
 
 use crate::exit::{self, Failure};
-use crate::sys::process::{self, Manner, Words};
+use crate::sys::process::{self, Child, Manner, Words};
 
 /// Starts the command as a child.
 pub(super) fn start(
     program: &OsStr,
     arguments: &[OsString],
     manner: &Manner<'_>,
-) -> Result<Pid, Failure> {
+) -> Result<Child, Failure> {
     Words::new(program, arguments)
         .and_then(|words| process::spawn(&words, manner))
         .map_err(|error| not_started(program, &error))

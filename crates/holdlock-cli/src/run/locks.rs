@@ -10,6 +10,7 @@ use std::time::Instant;
 use holdlock::inspect::{self, Kind};
 use holdlock::{CancelToken, FileLock, Guard, LockOptions, Request, Waiting};
 
+use super::inherited;
 use super::progress::Display;
 use super::watch::{self, Ancestor, Subject, Watch};
 use super::{Course, Patience, Settings};
@@ -128,6 +129,7 @@ fn take_one<'l>(
     let mut watched = None;
     let mut on_wait = |what| {
         if what == Waiting::Began {
+            inherited::let_go(&lock.file);
             let subject = Subject {
                 lock: Arc::clone(&lock.file),
                 mode: settings.mode,

@@ -1,24 +1,31 @@
 //! `holdlock run`: a command under one lock or several.
 
 mod command;
-mod descendants;
+mod ending;
+mod inherited;
+mod job;
 mod locks;
 mod log;
 mod progress;
 mod supervisor;
+mod survivors;
 mod terminal;
 mod watch;
 
 use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use holdlock::{Guard, Mode};
 
 use crate::exit::{self, Failure, Outcome};
+use crate::sys::descriptors::keep_over_exec;
+use crate::sys::process::Manner;
+use crate::sys::signals;
 use log::{Log, Record};
-pub(crate) use supervisor::Limit;
-use supervisor::{Duties, End};
+pub(crate) use supervisor::Duties;
+use supervisor::End;
 
 /// What the command line asks for.
 pub(crate) struct Settings {
@@ -33,6 +40,8 @@ pub(crate) struct Settings {
     pub(crate) progress: Progress,
     /// How the command is kept.
     pub(crate) keep: Keep,
+    /// The command does not inherit the lock.
+    pub(crate) close: bool,
     pub(crate) log: Option<OsString>,
     pub(crate) locks: Vec<OsString>,
     pub(crate) program: OsString,
@@ -63,8 +72,8 @@ pub(crate) enum Progress {
 /// What becomes of us while the command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// We wait for its end, or for that of all its descendants (`tree`).
-    Supervised { limit: Option<Limit>, tree: bool },
+    /// We wait for its end.
+    Supervised(Duties),
     /// We become the command; the lock ends with it and with all that inherit it.
     Replaced,
 }
@@ -75,6 +84,8 @@ struct Course {
     waited: Duration,
     held: Option<Duration>,
     outcome: &'static str,
+    /// A signal that ended the command and is to end us.
+    dies_of: Option<u8>,
 }
 
 impl Course {
@@ -99,68 +110,89 @@ impl Course {
 
 /// Acquires the lock, runs the command, releases, and returns the command's status.
 pub(crate) fn run(settings: Settings) -> Outcome {
-    let Some(file) = &settings.log else {
-        return attempt(&settings, &mut Course::new());
-    };
-    // Before anything else: a log that cannot be written should be known in time.
-    let log = Log::open(file)?;
-    let began = std::time::SystemTime::now();
     let mut course = Course::new();
-    let outcome = attempt(&settings, &mut course);
-    let exit = match &outcome {
-        Ok(code) => *code,
-        Err(failure) => failure.code,
+    let outcome = match &settings.log {
+        None => attempt(&settings, &mut course),
+        Some(file) => {
+            // Before anything else: a log that cannot be written should be known in time.
+            let log = Log::open(file)?;
+            let began = std::time::SystemTime::now();
+            let outcome = attempt(&settings, &mut course);
+            let exit = match &outcome {
+                Ok(code) => *code,
+                Err(failure) => failure.code,
+            };
+            log.append(&Record {
+                began,
+                settings: &settings,
+                course: &course,
+                exit,
+            });
+            outcome
+        }
     };
-    log.append(&Record {
-        began,
-        settings: &settings,
-        course: &course,
-        exit,
-    });
+    if let Some(signal) = course.dies_of {
+        // A shell whose command dies of Ctrl-C ends its script; an exit code would not tell it.
+        signals::die_of(signal.into());
+    }
     outcome
 }
 
 fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
     let locks = locks::open(settings, course)?;
     let guards = locks::take(&locks, settings, course)?;
-    let (limit, tree) = match settings.keep {
-        Keep::Supervised { limit, tree } => (limit, tree),
+    let duties = match settings.keep {
+        Keep::Supervised(duties) => duties,
         Keep::Replaced => return Err(replaced(&guards, settings)),
     };
 
-    let duties = Duties {
-        limit,
-        tree,
-        quiet: settings.quiet,
-    };
     let began = Instant::now();
-    let end = supervisor::supervise(duties, |manner| {
-        command::start(&settings.program, &settings.arguments, manner)
+    let inherits: Vec<BorrowedFd<'_>> = if settings.close {
+        Vec::new()
+    } else {
+        guards.iter().map(Guard::as_fd).collect()
+    };
+    let ended = supervisor::supervise(duties, settings.quiet, &guards, |signals| {
+        let manner = Manner {
+            inherits: &inherits,
+            signals,
+        };
+        command::start(&settings.program, &settings.arguments, &manner)
     })?;
     course.held = Some(began.elapsed());
 
-    // Released by name, not by exit: the next holder need not wait for our exit.
-    for guard in guards {
-        if let Err(error) = guard.release() {
-            exit::warn(&error.to_string());
+    let end = ended.end;
+    if end.releases() {
+        // By an unlock, not by closing: what the command has left in the background has the lock
+        // open as well.
+        for guard in guards {
+            if let Err(error) = guard.release() {
+                exit::warn(&error.to_string());
+            }
         }
+    } else {
+        // Closed when we end, not unlocked: what is still at work has the lock open and keeps it.
+        std::mem::forget(guards);
     }
+    drop(ended);
     let (outcome, code) = match end {
-        End::Exited(code) => ("ran", code),
+        End::Exited(code) | End::AfterSignal(code) => ("ran", code),
         End::Signal(number) => ("signal", 128 + number),
         End::HeldTooLong => ("held-too-long", exit::HELD_TOO_LONG),
     };
     course.outcome = outcome;
+    if let End::Signal(number) = end
+        && [libc::SIGINT, libc::SIGQUIT].contains(&number.into())
+    {
+        course.dies_of = Some(number);
+    }
     Ok(code)
 }
 
 /// Hands the locks to the command and becomes it. Returns why that failed.
 fn replaced(guards: &[Guard<'_>], settings: &Settings) -> Failure {
     for guard in guards {
-        // No longer close-on-exec.
-        if let Err(error) = rustix::io::fcntl_setfd(guard, rustix::io::FdFlags::empty()) {
-            return Failure::system("cannot hand the lock to the command", error);
-        }
+        keep_over_exec(guard.as_fd());
     }
     command::become_it(&settings.program, &settings.arguments)
 }
@@ -172,6 +204,7 @@ impl Course {
             waited: Duration::ZERO,
             held: None,
             outcome: "error",
+            dies_of: None,
         }
     }
 }

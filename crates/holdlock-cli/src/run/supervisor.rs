@@ -7,23 +7,24 @@
 //! alone is passed on. The kernel tells which is which. It does not tell whether a
 //! process sent a signal to us or to our whole group: then the command gets it twice.
 //!
-//! With a time limit the command gets a process group of its own, because at the
-//! end of its time everything that it started has to go, and nothing else. On a
-//! terminal this group is then in the foreground in our place.
+//! The command has inherited the lock. When it ends by itself, the lock is released for everybody,
+//! whatever it leaves running. When it is ended by a signal, what it leaves may be in the middle of
+//! its work, and keeps the lock; we stay only for what has not inherited it.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use holdlock::Guard;
 use libc::c_int;
-use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
-    set_child_subreaper, wait, waitpgid,
-};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
-use super::descendants::signal_descendants;
-use super::terminal::Terminal;
+use super::ending::Ending;
+use super::job::{self, Job};
+use super::survivors::Rest;
+use super::terminal::is_in_front;
 use crate::exit::{self, Failure};
-use crate::sys::process::Manner;
+use crate::sys::process::Child;
 use crate::sys::signals::{self, Arrived, Blocked};
 
 /// The signals that are passed on.
@@ -39,140 +40,158 @@ const PASSED_ON: [c_int; 9] = [
     libc::SIGWINCH,
 ];
 
-/// How long the command may hold the lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limit {
-    /// From the moment the lock is held.
-    pub(crate) hold: Duration,
-    /// From TERM to KILL.
-    pub(crate) kill_after: Duration,
-}
+/// Those by which somebody wants an end.
+const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+
+/// TERM that comes again within this time is the same wish for an end.
+const ONE_TERM: Duration = Duration::from_secs(1);
 
 /// What the supervisor is to do besides waiting.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Duties {
-    pub(super) limit: Option<Limit>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Duties {
+    /// How long the lock may be held.
+    pub(crate) max_hold: Option<Duration>,
+    /// From TERM to KILL.
+    pub(crate) kill_after: Duration,
     /// Wait for all descendants.
-    pub(super) tree: bool,
-    pub(super) quiet: bool,
+    pub(crate) tree: bool,
 }
 
 /// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// By itself, with this exit code.
     Exited(u8),
+    /// With this exit code, after a signal.
+    AfterSignal(u8),
     /// By this signal.
     Signal(u8),
     /// Because its time was over.
     HeldTooLong,
 }
 
+impl End {
+    /// Whether the lock is to be free now, whoever still has it open.
+    pub(super) fn releases(self) -> bool {
+        matches!(self, End::Exited(_))
+    }
+}
+
+/// A job that has ended.
+pub(super) struct Ended {
+    pub(super) end: End,
+    /// To be kept for as long as the lock: see [`Supervisor::waits_for`].
+    _waits_for: Option<OwnedFd>,
+}
+
 /// Starts the command with `start` and stays until it has ended.
 pub(super) fn supervise(
     duties: Duties,
-    start: impl FnOnce(&Manner<'_>) -> Result<Pid, Failure>,
-) -> Result<End, Failure> {
-    let began = Instant::now();
+    quiet: bool,
+    guards: &[Guard<'_>],
+    start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
+) -> Result<Ended, Failure> {
     // Before the command is started: none of its signals, and not its end, can be missed.
     let signals =
         Blocked::new(&PASSED_ON).map_err(|error| Failure::system("cannot catch signals", error))?;
-    if duties.tree || duties.limit.is_some() {
-        set_child_subreaper(Some(getpid()))
+    let (job, adopted) = Job::begin();
+    if duties.tree || duties.max_hold.is_some() {
+        adopted
             .map_err(|error| Failure::system("cannot adopt the command's descendants", error))?;
     }
-    let own_group = duties.limit.is_some();
-    let terminal = own_group.then(Terminal::open).flatten();
-    let foreground = terminal.as_ref().filter(|terminal| terminal.is_ours());
-    let command = start(&Manner {
-        own_group,
-        terminal: foreground.map(Terminal::fd),
-        signals: &signals,
-    })
-    .inspect_err(|_| {
-        // The child had it already when it failed.
-        foreground.into_iter().for_each(Terminal::keep);
-    })?;
+    let ending = Ending::new(duties.max_hold, duties.kill_after, quiet);
+    let command = start(&signals)?;
     let mut supervisor = Supervisor {
-        duties,
+        tree: duties.tree,
+        quiet,
+        guards,
         signals,
-        terminal,
-        command,
+        job,
+        command: command.pid,
+        waits_for: command.pidfd.filter(|_| !duties.tree),
         status: None,
-        stage: duties.limit.map_or(Stage::Free, |limit| {
-            began
-                .checked_add(limit.hold)
-                .map_or(Stage::Free, Stage::Term)
-        }),
+        ending,
         late: false,
+        asked: false,
+        first_term: None,
         stop_asked: false,
+        rest: None,
     };
     let end = supervisor.stay();
-    if let Some(terminal) = &supervisor.terminal {
-        terminal.take_back(command);
-    }
-    end.map_err(|error| Failure::system("cannot wait for the command", error))
+    Ok(Ended {
+        end: end.map_err(|error| Failure::system("cannot wait for the command", error))?,
+        _waits_for: supervisor.waits_for,
+    })
 }
 
-/// What happens next because of the time.
-#[derive(Clone, Copy)]
-enum Stage {
-    /// Nothing.
-    Free,
-    /// TERM at this time.
-    Term(Instant),
-    /// KILL at this time.
-    Kill(Instant),
-}
-
-struct Supervisor {
-    duties: Duties,
+struct Supervisor<'a> {
+    tree: bool,
+    quiet: bool,
+    guards: &'a [Guard<'a>],
     signals: Blocked,
-    /// Ours to hand to the command's group and to take back.
-    terminal: Option<Terminal>,
+    job: Job,
     command: Pid,
+    /// Shows others (`inspect::waiting_ancestors`) that we wait for this process only, and not for
+    /// all those that we have adopted. None when we do wait for all.
+    waits_for: Option<OwnedFd>,
     /// Once it was reaped.
     status: Option<WaitStatus>,
-    stage: Stage,
+    ending: Ending,
     /// Its time was over before its end.
     late: bool,
+    /// Somebody wanted its end by a signal to us.
+    asked: bool,
+    /// When it was first sent to us.
+    first_term: Option<Instant>,
     /// A TSTP came since the command last stopped.
     stop_asked: bool,
+    /// Once a signal has ended the command.
+    rest: Option<Rest>,
 }
 
-impl Supervisor {
+impl Supervisor<'_> {
     fn stay(&mut self) -> io::Result<End> {
         loop {
-            let limit = match self.stage {
-                Stage::Free => None,
-                Stage::Term(at) | Stage::Kill(at) => {
-                    Some(at.saturating_duration_since(Instant::now()))
-                }
-            };
-            match self.signals.next(limit)? {
-                Some(arrived) if arrived.number == libc::SIGCHLD => {
-                    self.reap()?;
-                    if let Some(end) = self.end()? {
-                        return Ok(end);
-                    }
-                }
-                Some(arrived) => self.pass_on(arrived),
-                None => self.on_time(),
+            let arrived = self.signals.next(self.pause())?;
+            let arrived = arrived.filter(|arrived| arrived.number != libc::SIGCHLD);
+            let is_one_of =
+                |numbers: &[c_int]| arrived.is_some_and(|a| numbers.contains(&a.number));
+            self.stop_asked |= is_one_of(&[libc::SIGTSTP]);
+            self.asked |= is_one_of(&ENDING);
+            // First, since a signal may come just after the end of the command.
+            let no_children = self.reap()?;
+            if let Some(arrived) = arrived {
+                self.pass_on(arrived);
             }
+            if let Some(status) = self.status
+                && let Some(end) = self.end(status, no_children)
+            {
+                return Ok(end);
+            }
+            self.late |= self.ending.act(&self.job);
         }
     }
 
-    /// Collects whatever has happened to our children, adopted ones included.
-    fn reap(&mut self) -> io::Result<()> {
+    fn pause(&self) -> Option<Duration> {
+        let look = self.rest.as_ref().map(Rest::pause);
+        [self.ending.pause(), look].into_iter().flatten().min()
+    }
+
+    /// Collects whatever has happened to our children, adopted ones included. Returns whether
+    /// there are none left.
+    fn reap(&mut self) -> io::Result<bool> {
         loop {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
-                Ok(Some((child, status))) if child == self.command => {
+                Ok(Some((child, status))) if child == self.command && self.status.is_none() => {
                     match status.stopping_signal() {
                         Some(number) => self.stopped(number),
                         None => self.status = Some(status),
                     }
                 }
+                Ok(Some((child, status))) if !status.stopped() => self.job.forget(child),
                 Ok(Some(_)) => {}
-                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Ok(None) => return Ok(false),
+                Err(rustix::io::Errno::CHILD) => return Ok(true),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -180,116 +199,87 @@ impl Supervisor {
     }
 
     /// The end, when everything has ended that we wait for.
-    fn end(&self) -> io::Result<Option<End>> {
-        let Some(status) = self.status else {
-            return Ok(None);
-        };
-        let more = if self.duties.tree {
-            wait(WaitOptions::NOHANG)
-        } else if self.late {
-            // What ignores TERM while the command obeyed it: it must not go on unlocked.
-            waitpgid(self.command, WaitOptions::NOHANG)
-        } else {
-            Err(rustix::io::Errno::CHILD)
-        };
-        match more {
-            Err(rustix::io::Errno::CHILD) => {}
-            Ok(Some(_)) => return self.end(),
-            Ok(None) => return Ok(None),
-            Err(error) => return Err(error.into()),
+    fn end(&mut self, status: WaitStatus, no_children: bool) -> Option<End> {
+        let end = self.meaning(status);
+        let waits_for_all = self.tree || self.ending.has_begun();
+        if end.releases() && !waits_for_all || self.job.is_over(no_children) {
+            return Some(end);
         }
+        if waits_for_all {
+            return None;
+        }
+        let rest = self.rest.get_or_insert_with(|| Rest::new(self.guards));
+        let is_over = rest.keeps_the_lock(&self.job, self.command, end, self.quiet);
+        is_over.then_some(end)
+    }
+
+    fn meaning(&self, status: WaitStatus) -> End {
         let byte = |number: i32| u8::try_from(number).unwrap_or(exit::OS_ERROR);
-        Ok(Some(match status.terminating_signal() {
-            _ if self.late => End::HeldTooLong,
-            Some(number) => End::Signal(byte(number)),
-            None => End::Exited(status.exit_status().map_or(exit::OS_ERROR, byte)),
-        }))
+        if self.late {
+            return End::HeldTooLong;
+        }
+        if let Some(number) = status.terminating_signal() {
+            return End::Signal(byte(number));
+        }
+        let code = status.exit_status().map_or(exit::OS_ERROR, byte);
+        // What shells, holdlock and Java's machine return when a signal has ended what they ran.
+        let means_a_signal = (128 + 1..128 + 32).contains(&code);
+        // What ended the command may have been sent to us as well, and not be fetched yet.
+        if self.asked || means_a_signal || self.signals.is_pending(&ENDING) {
+            End::AfterSignal(code)
+        } else {
+            End::Exited(code)
+        }
     }
 
     fn pass_on(&mut self, arrived: Arrived) {
-        if arrived.number == libc::SIGTSTP {
-            self.stop_asked = true;
-        }
-        // After a job was started in the background: `fg`.
-        if arrived.number == libc::SIGCONT
-            && self.status.is_none()
-            && let Some(terminal) = &self.terminal
-        {
-            terminal.give(self.command);
-        }
         // The terminal sent it to our group, and the command is in it.
-        if arrived.from_kernel && self.duties.limit.is_none() {
+        if arrived.from_kernel {
             return;
         }
         let Some(signal) = Signal::from_named_raw(arrived.number) else {
             return;
         };
+        if self.tree && signal == Signal::TERM && self.is_second_term() && !self.ending.has_begun()
+        {
+            return self.ending.begin(&self.job);
+        }
         if self.status.is_none() {
             // Cannot hit a stranger: its number stays taken until we reap it. Refused where it
             // changed its user: nothing to be done.
             let _ = kill_process(self.command, signal);
-        } else {
-            signal_descendants(signal);
+            return;
         }
+        let receivers = match &self.rest {
+            Some(rest) => rest.at_work(&self.job, self.command),
+            None => self.job.members(),
+        };
+        for pid in receivers {
+            let _ = job::send(pid, signal);
+        }
+    }
+
+    /// Whether somebody insists on an end: by another TERM after the one that ended the command,
+    /// or after a while. timeout(1) sends two at once and means one.
+    fn is_second_term(&mut self) -> bool {
+        let Some(first) = self.first_term else {
+            self.first_term = Some(Instant::now());
+            return false;
+        };
+        self.status.is_some() || first.elapsed() >= ONE_TERM
     }
 
     /// The command was stopped. When that is job control's doing, or somebody sits in
     /// front of it, we stop as well: the shell watches us. Elsewhere a bare SIGSTOP is
     /// somebody's private matter, and who continues the command will not think of us.
+    /// When the time is over meanwhile, `ending` gets us going.
     fn stopped(&mut self, number: c_int) {
         let by_job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&number);
         let asked = std::mem::take(&mut self.stop_asked);
-        if !by_job_control && !asked && !Terminal::is_in_front(self.command) {
-            return;
-        }
-        let number = if by_job_control {
-            number
-        } else {
-            libc::SIGTSTP
-        };
-        let Some(terminal) = &self.terminal else {
+        if by_job_control {
             signals::stop(number, false);
-            return;
-        };
-        terminal.take_back(self.command);
-        signals::stop(number, true);
-        terminal.give(self.command);
-        let _ = kill_process_group(self.command, Signal::CONT);
-    }
-
-    fn on_time(&mut self) {
-        let now = Instant::now();
-        match self.stage {
-            Stage::Term(at) if now >= at => {
-                let Some(limit) = self.duties.limit else {
-                    return;
-                };
-                if !self.duties.quiet {
-                    exit::warn(&format!(
-                        "the lock was held for {:?}, the most that --max-hold allows: ending the command",
-                        limit.hold
-                    ));
-                }
-                self.late = true;
-                self.stage = now
-                    .checked_add(limit.kill_after)
-                    .map_or(Stage::Free, Stage::Kill);
-                self.end_it(Signal::TERM);
-                // Who is stopped takes TERM only once it goes on.
-                self.end_it(Signal::CONT);
-            }
-            Stage::Kill(at) if now >= at => {
-                self.stage = Stage::Free;
-                self.end_it(Signal::KILL);
-            }
-            _ => {}
-        }
-    }
-
-    fn end_it(&self, signal: Signal) {
-        let _ = kill_process_group(self.command, signal);
-        if self.duties.tree {
-            signal_descendants(signal);
+        } else if asked || is_in_front(self.command) {
+            signals::stop(libc::SIGTSTP, false);
         }
     }
 }

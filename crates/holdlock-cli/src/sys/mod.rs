@@ -6,6 +6,7 @@
 //! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
 //! | `descriptors` | what children inherit |
+//! | `wake` | going on in spite of a stop |
 //! | `pipe` | writing without being killed by SIGPIPE |
 //! | `slim` | little memory while waiting, madvise(2) |
 //! | `spawn` | flock(1)'s child, by vfork(2) and execvp(3) |
@@ -27,6 +28,7 @@ pub(crate) mod signal_fd;
 pub(crate) mod signals;
 pub(crate) mod slim;
 pub(crate) mod spawn;
+pub(crate) mod wake;
 
 use std::io;
 

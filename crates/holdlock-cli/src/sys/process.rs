@@ -9,12 +9,13 @@
 
 use std::ffi::{CString, OsStr, OsString, c_char, c_int, c_void};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
+use super::descriptors::keep_over_exec;
 use super::signals::Blocked;
 
 /// A program and its arguments, as exec(2) wants them.
@@ -42,12 +43,17 @@ impl Words {
 
 /// What the child is to be besides a child.
 pub(crate) struct Manner<'a> {
-    /// Leader of a process group of its own.
-    pub(crate) own_group: bool,
-    /// The terminal that this group is to have, if any.
-    pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// What it inherits besides the standard descriptors: close-on-exec in this process only.
+    pub(crate) inherits: &'a [BorrowedFd<'a>],
     /// The signals as they were before we blocked some: the child gets them so.
     pub(crate) signals: &'a Blocked,
+}
+
+/// A child that has become the command.
+pub(crate) struct Child {
+    pub(crate) pid: Pid,
+    /// Open from before its first moment on, where the kernel has such.
+    pub(crate) pidfd: Option<OwnedFd>,
 }
 
 /// What the child needs to know, and where it leaves word of a failure.
@@ -60,7 +66,7 @@ struct Order<'a> {
 
 /// Starts a child that gets SIGTERM when this thread dies. Found along PATH, and
 /// run by the shell where it is a script that does not say by whom: execvp(3).
-pub(crate) fn spawn(words: &Words, manner: &Manner<'_>) -> io::Result<Pid> {
+pub(crate) fn spawn(words: &Words, manner: &Manner<'_>) -> io::Result<Child> {
     let order = Order {
         words,
         manner,
@@ -68,20 +74,30 @@ pub(crate) fn spawn(words: &Words, manner: &Manner<'_>) -> io::Result<Pid> {
         errno: AtomicI32::new(0),
     };
     let mut stack = Stack::new(words.pointers.len())?;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     let argument = std::ptr::from_ref(&order).cast_mut().cast::<c_void>();
-    // SAFETY: the child runs `child` on a stack of its own, which lives until the child has
-    // exec'd or exited: with CLONE_VFORK this thread stands still until then. So does `order`.
-    // The signals for which we have handlers that do anything are none, so no handler of ours
-    // runs in the child while it shares our memory.
-    let pid = unsafe { libc::clone(child, stack.top(), flags, argument) };
-    let failed = io::Error::last_os_error();
+    let mut pidfd: c_int = -1;
+    let mut clone = |more: c_int| {
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | more;
+        // SAFETY: the child runs `child` on a stack of its own, which lives until the child has
+        // exec'd or exited: with CLONE_VFORK this thread stands still until then. So does `order`.
+        // The signals for which we have handlers that do anything are none, so no handler of ours
+        // runs in the child while it shares our memory. The last argument is for a descriptor.
+        let pid = unsafe { libc::clone(child, stack.top(), flags, argument, &raw mut pidfd) };
+        (pid, io::Error::last_os_error())
+    };
+    let (mut pid, mut failed) = clone(libc::CLONE_PIDFD);
+    if pid == -1 && failed.raw_os_error() == Some(libc::EINVAL) {
+        // A sandbox that does not know pidfds.
+        (pid, failed) = clone(0);
+    }
     drop(stack);
     let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
         return Err(failed);
     };
+    // SAFETY: a new descriptor, close-on-exec, which nobody else owns. Before Linux 5.2 there is none.
+    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     match order.errno.load(Ordering::Relaxed) {
-        0 => Ok(pid),
+        0 => Ok(Child { pid, pidfd }),
         errno => {
             let _ = waitpid(Some(pid), WaitOptions::empty());
             Err(io::Error::from_raw_os_error(errno))
@@ -101,19 +117,11 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
         if libc::getppid() != order.parent {
             libc::_exit(128 + libc::SIGTERM);
         }
-        if order.manner.own_group {
-            libc::setpgid(0, 0);
-        }
-        if let Some(terminal) = order.manner.terminal {
-            // Blocked, or a group in the background would be stopped for this.
-            let mut blocked = std::mem::zeroed();
-            libc::sigemptyset(&mut blocked);
-            libc::sigaddset(&mut blocked, libc::SIGTTOU);
-            libc::sigprocmask(libc::SIG_BLOCK, &blocked, std::ptr::null_mut());
-            libc::tcsetpgrp(terminal.as_raw_fd(), libc::getpid());
-        }
         // Ignored by the standard library at our start.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+    for fd in order.manner.inherits {
+        keep_over_exec(*fd);
     }
     order.manner.signals.restore();
     // SAFETY: both point to NUL-terminated strings, the array ends with a null pointer. execvp

@@ -24,7 +24,7 @@ pub(crate) struct Blocked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrived {
     pub(crate) number: c_int,
-    /// By the kernel itself, as from the terminal, and not sent by a process.
+    /// By the kernel itself, as from the terminal or our own timer, and not sent by a process.
     pub(crate) from_kernel: bool,
 }
 
@@ -70,6 +70,18 @@ impl Blocked {
         }
     }
 
+    /// Whether one of these has come and is still to be fetched.
+    pub(crate) fn is_pending(&self, numbers: &[c_int]) -> bool {
+        // SAFETY: plain system calls on a live value.
+        unsafe {
+            let mut pending: libc::sigset_t = zeroed();
+            libc::sigpending(&mut pending) == 0
+                && numbers
+                    .iter()
+                    .any(|number| libc::sigismember(&pending, *number) == 1)
+        }
+    }
+
     /// Sleeps until one comes. None: the time is over, or something else woke us.
     pub(crate) fn next(&self, limit: Option<Duration>) -> io::Result<Option<Arrived>> {
         // SAFETY: the pointers are to live values; a null timeout waits for ever.
@@ -83,7 +95,7 @@ impl Blocked {
             (libc::sigtimedwait(&self.ours, &mut info, limit), info)
         };
         if number > 0 {
-            let from_kernel = info.si_code == libc::SI_KERNEL;
+            let from_kernel = [libc::SI_KERNEL, libc::SI_TIMER].contains(&info.si_code);
             return Ok(Some(Arrived {
                 number,
                 from_kernel,
@@ -112,9 +124,7 @@ pub(super) fn is_ignored(number: c_int) -> bool {
 pub(crate) fn stop(number: c_int, group: bool) {
     // SAFETY: plain system calls on live values.
     unsafe {
-        let mut one: libc::sigset_t = zeroed();
-        libc::sigemptyset(&mut one);
-        libc::sigaddset(&mut one, number);
+        let one = set_of(number);
         let mut before: libc::sigset_t = zeroed();
         libc::pthread_sigmask(libc::SIG_BLOCK, &one, &mut before);
         libc::kill(if group { 0 } else { libc::getpid() }, number);
@@ -124,17 +134,32 @@ pub(crate) fn stop(number: c_int, group: bool) {
     }
 }
 
+/// Ends this process by a signal, as if nobody cared for it, and without a core of ours. Returns
+/// only where the signal does not end a process.
+pub(crate) fn die_of(number: c_int) {
+    // SAFETY: plain system calls on live values; there is no handler that could be lost.
+    unsafe {
+        libc::prctl(libc::PR_SET_DUMPABLE, 0);
+        libc::signal(number, libc::SIG_DFL);
+        libc::raise(number);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set_of(number), std::ptr::null_mut());
+    }
+}
+
+fn set_of(number: c_int) -> libc::sigset_t {
+    // SAFETY: a sigset_t is plain data, set up by sigemptyset before use.
+    unsafe {
+        let mut one: libc::sigset_t = zeroed();
+        libc::sigemptyset(&mut one);
+        libc::sigaddset(&mut one, number);
+        one
+    }
+}
+
 /// Runs `act` with SIGTTOU blocked: in the background, changing the terminal would
 /// stop us otherwise.
 pub(crate) fn without_ttou<T>(act: impl FnOnce() -> T) -> T {
-    // SAFETY: plain system calls on a live value.
-    let one = unsafe {
-        let mut one: libc::sigset_t = zeroed();
-        libc::sigemptyset(&mut one);
-        libc::sigaddset(&mut one, libc::SIGTTOU);
-        one
-    };
-    with_blocked(&one, act)
+    with_blocked(&set_of(libc::SIGTTOU), act)
 }
 
 /// Runs `act` with all signals blocked. A thread that it starts gets none, not even

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use super::{Place, Running};
 
@@ -16,6 +17,20 @@ pub(crate) fn has(program: &str) -> bool {
         skipped(&format!("{program} is not installed"));
     }
     found
+}
+
+/// The interpreter of `python3` itself, which starts ten times as fast as a script that looks for it.
+pub(crate) fn interpreter() -> Option<&'static str> {
+    static PYTHON: OnceLock<Option<String>> = OnceLock::new();
+    let look = || {
+        let mut command = Command::new("python3");
+        let output = command
+            .args(["-c", "import sys; print(sys.executable)"])
+            .output();
+        let name = String::from_utf8(output.ok()?.stdout).ok()?;
+        Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+    };
+    PYTHON.get_or_init(look).as_deref()
 }
 
 /// What could not be tested here.

@@ -1,7 +1,9 @@
 //! Who started whom, and who waits for whom to end, from /proc/PID/stat.
 
 use std::collections::HashSet;
+use std::fs;
 
+use super::place::field;
 use super::proc_file;
 
 /// The ancestors of a process, the nearest first.
@@ -20,26 +22,53 @@ pub fn ancestors(pid: u32) -> Vec<u32> {
 }
 
 /// Those ancestors of a process that seem to wait for its end: programs that hold locks
-/// for the sake of a command (holdlock, flock), by their names; others when all from there down
-/// are asleep in a wait for a child or a signal, whichever that is. For showing;
+/// for the sake of a command (holdlock, flock), by their names, but for a `holdlock run` that has only
+/// adopted the process and waits for another one; others when all from there down are asleep in a
+/// wait for a child or a signal, whichever that is. For showing;
 /// [`bound_ancestors`](super::bound_ancestors) has those of which it is certain.
 pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let mut seen = HashSet::from([pid]);
     let mut all_asleep = true;
+    let mut child = pid;
     let mut next = Stat::of(pid).map(|stat| stat.parent);
     while let Some(ancestor) = next.filter(|pid| *pid != 0 && seen.insert(*pid)) {
         let Some(stat) = Stat::of(ancestor) else {
             break;
         };
         let is_supervisor = ["holdlock", "flock"].contains(&stat.name.as_str());
+        if is_supervisor && waits_for_others_only(ancestor, child) {
+            break;
+        }
         all_asleep = all_asleep && (is_supervisor || is_in_wait(ancestor));
         if is_supervisor || all_asleep {
             found.push(ancestor);
         }
+        child = ancestor;
         next = Some(stat.parent);
     }
     found
+}
+
+/// `holdlock run` gets the orphans of its job for children. It shows by a pidfd if there is one
+/// process only for which it waits.
+fn waits_for_others_only(supervisor: u32, child: u32) -> bool {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{supervisor}/fd")) else {
+        return false;
+    };
+    let is_pidfd = |entry: &fs::DirEntry| {
+        let link = fs::read_link(entry.path()).unwrap_or_default();
+        link.to_string_lossy().contains("pidfd")
+    };
+    let awaited = |entry: fs::DirEntry| {
+        let number = entry.file_name();
+        let info = format!("/proc/{supervisor}/fdinfo/{}", number.to_string_lossy());
+        // -1 once it has ended.
+        field::<i64>(&proc_file::read_text(info).ok()?, "Pid:")
+    };
+    let descriptors = descriptors.flatten().filter(is_pidfd);
+    let awaited: Vec<i64> = descriptors.filter_map(awaited).collect();
+    !awaited.is_empty() && !awaited.contains(&child.into())
 }
 
 fn is_in_wait(pid: u32) -> bool {

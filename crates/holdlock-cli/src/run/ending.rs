@@ -1,0 +1,145 @@
+//! Ending everything that the command has started: TERM, and after a while KILL until nothing is
+//! left.
+//!
+//! One pass of KILL is not enough: a process that forks between our look and our signal is
+//! outlived by its child. That child is ours as soon as its parent is dead, and heads the list of
+//! the next pass. So passes follow each other without a pause for as long as each finds a process
+//! that the one before did not know. A pass takes microseconds for each process of the job,
+//! whatever else runs on the host; who forks all the time is hit within a few of them. The lock is
+//! held meanwhile, so that nothing depends on how long it takes.
+
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+
+use super::job::{self, Job};
+use crate::exit;
+use crate::sys::signals::without_ttou;
+use crate::sys::wake::Wake;
+
+/// Between two passes of KILL that hit the same processes: they only need time to die.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// How far the end has come.
+pub(super) struct Ending {
+    stage: Stage,
+    kill_after: Duration,
+    quiet: bool,
+    /// Ends a stop of ours when it is time.
+    wake: Option<Wake>,
+}
+
+enum Stage {
+    /// Nobody wants an end.
+    Free,
+    /// TERM at this time.
+    Limited { at: Instant, hold: Duration },
+    /// KILL at this time; None: never.
+    Asked(Option<Instant>),
+    /// KILL again and again.
+    Killing { before: Vec<Pid>, pause: Duration },
+}
+
+impl Ending {
+    /// With a limit, TERM is sent once that is over.
+    pub(super) fn new(limit: Option<Duration>, kill_after: Duration, quiet: bool) -> Ending {
+        // A limit that no clock reaches is none.
+        let limit = limit.and_then(|hold| Some((Instant::now().checked_add(hold)?, hold)));
+        Ending {
+            // Without a timer, a limit that ends during a stop is looked at when we go on.
+            wake: limit.and_then(|(_, hold)| Wake::after(hold).ok()),
+            stage: limit.map_or(Stage::Free, |(at, hold)| Stage::Limited { at, hold }),
+            kill_after,
+            quiet,
+        }
+    }
+
+    /// Whether everything is to end.
+    pub(super) fn has_begun(&self) -> bool {
+        matches!(self.stage, Stage::Asked(_) | Stage::Killing { .. })
+    }
+
+    /// How long nothing needs to be done.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Free => None,
+            Stage::Limited { at, .. } => Some(at),
+            Stage::Asked(at) => at,
+            Stage::Killing { pause, .. } => return Some(pause),
+        }
+        .map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Does what is due. Returns whether the limit has just been reached.
+    pub(super) fn act(&mut self, job: &Job) -> bool {
+        match &mut self.stage {
+            Stage::Limited { at, hold } if Instant::now() >= *at => {
+                let hold = *hold;
+                self.say(&format!(
+                    "the lock was held for {hold:?}, the most that --max-hold allows: ending the \
+                     command and all that it has started"
+                ));
+                self.begin(job);
+                return true;
+            }
+            Stage::Asked(Some(at)) if Instant::now() >= *at => {
+                self.stage = Stage::Killing {
+                    before: Vec::new(),
+                    pause: Duration::ZERO,
+                };
+                self.kill(job);
+            }
+            Stage::Killing { .. } => self.kill(job),
+            _ => {}
+        }
+        false
+    }
+
+    /// Sends TERM to everything, and KILL later.
+    pub(super) fn begin(&mut self, job: &Job) {
+        self.stage = Stage::Asked(Instant::now().checked_add(self.kill_after));
+        if self.wake.is_none() {
+            self.wake = Wake::after(self.kill_after).ok();
+        }
+        let members = job.members();
+        // Who is stopped takes TERM only once it goes on.
+        for signal in [Signal::TERM, Signal::CONT] {
+            for pid in &members {
+                let _ = job::send(*pid, signal);
+            }
+        }
+    }
+
+    fn kill(&mut self, job: &Job) {
+        let Stage::Killing { before, pause } = &mut self.stage else {
+            return;
+        };
+        let members = job.members();
+        let is_new = |pid: &&Pid| !before.contains(pid);
+        let new: Vec<Pid> = members.iter().filter(is_new).copied().collect();
+        *pause = if new.is_empty() {
+            (*pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+        } else {
+            Duration::ZERO
+        };
+        before.clone_from(&members);
+        for pid in members {
+            if job::send(pid, Signal::KILL) == Err(Errno::PERM) && new.contains(&pid) {
+                let process = holdlock::inspect::Process::of(job::number(pid));
+                let name = process.map_or_else(|| format!("pid {pid}"), |found| found.to_string());
+                self.say(&format!(
+                    "may not end {name}: holding the lock until it has ended"
+                ));
+            }
+        }
+    }
+
+    fn say(&self, message: &str) {
+        if !self.quiet {
+            // In the background, a terminal may stop who writes.
+            without_ttou(|| exit::warn(message));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What is left of a job that was ended by a signal.
+//!
+//! Most of it has inherited the lock and keeps it by itself. A program that has closed the
+//! descriptor, as Python's `subprocess` does for its children, does not: somebody else has to hold
+//! the lock until it has ended. A process that has left the session as well is a daemon, which is
+//! meant to outlive what started it.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use holdlock::Guard;
+use holdlock::inspect::{self, Kind, Place, Process, State};
+use libc::c_int;
+use rustix::process::{Pid, getsid};
+
+use super::job::{self, Job};
+use super::supervisor::End;
+use crate::exit;
+use crate::sys::signals::without_ttou;
+
+/// What the same signal ends together with the command is gone after this time.
+const TIME_TO_DIE: Duration = Duration::from_millis(100);
+const SHORTEST_LOOK: Duration = Duration::from_millis(5);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// The locks of the job.
+struct Locks(Vec<(Place, PathBuf)>);
+
+impl Locks {
+    fn of(guards: &[Guard<'_>]) -> Locks {
+        let open = inspect::locks_of(std::process::id()).unwrap_or_default();
+        let place = |guard: &Guard<'_>| {
+            let number = guard.as_fd().as_raw_fd().unsigned_abs();
+            let lock = open.iter().find(|lock| lock.descriptor == number)?;
+            Some((lock.place, guard.path().to_owned()))
+        };
+        Locks(guards.iter().filter_map(place).collect())
+    }
+
+    fn are_open_in(&self, pid: u32) -> bool {
+        let open = inspect::locks_of(pid).unwrap_or_default();
+        let has = |place: Place| {
+            let is_it = |lock: &inspect::OpenLock| lock.kind == Kind::Flock && lock.place == place;
+            open.iter().any(is_it)
+        };
+        !self.0.is_empty() && self.0.iter().all(|(place, _)| has(*place))
+    }
+
+    /// Everybody who waits for one of them. They are not at work.
+    fn waiters(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        for (place, path) in &self.0 {
+            let files = inspect::file(path).unwrap_or_default().files;
+            let here = files.into_iter().filter(|file| file.place == *place);
+            let waiters = here.flat_map(|file| file.waiters);
+            found.extend(waiters.filter_map(|waiter| Some(waiter.process?.pid)));
+        }
+        found
+    }
+}
+
+/// Waits for what a job that a signal has ended left behind.
+pub(super) struct Rest {
+    locks: Locks,
+    since: Instant,
+    look_in: Duration,
+    told: bool,
+}
+
+/// What is left at one moment.
+#[derive(Default)]
+struct Survivors {
+    /// Have all the locks open.
+    keepers: Vec<Process>,
+    /// Have not, and are at work.
+    others: Vec<Process>,
+}
+
+impl Rest {
+    pub(super) fn new(guards: &[Guard<'_>]) -> Rest {
+        Rest {
+            locks: Locks::of(guards),
+            since: Instant::now(),
+            look_in: SHORTEST_LOOK,
+            told: false,
+        }
+    }
+
+    /// When to look again.
+    pub(super) fn pause(&self) -> Duration {
+        self.look_in
+    }
+
+    /// Whether nobody needs us any more to keep the lock. Tells who does, and who keeps it.
+    pub(super) fn keeps_the_lock(
+        &mut self,
+        job: &Job,
+        command: Pid,
+        end: End,
+        quiet: bool,
+    ) -> bool {
+        let left = self.look(job, command);
+        let is_over = left.others.is_empty();
+        if is_over && left.keepers.is_empty() {
+            return true;
+        }
+        self.look_in = (self.look_in * 2).min(LONGEST_LOOK);
+        if self.since.elapsed() < TIME_TO_DIE {
+            return false;
+        }
+        let what = if is_over {
+            format!("goes on and keeps the lock: {}", names(&left.keepers))
+        } else {
+            format!(
+                "goes on without having inherited the lock, which holdlock keeps until the end \
+                 of {}",
+                names(&left.others)
+            )
+        };
+        if !quiet && (is_over || !self.told) {
+            let how = match end {
+                End::Signal(number) => format!("the command was ended by {}", name_of(number)),
+                _ => "the command ended after a signal".to_owned(),
+            };
+            // In the background, a terminal may stop who writes.
+            without_ttou(|| exit::warn(&format!("{how}; what it has started {what}")));
+        }
+        self.told = true;
+        is_over
+    }
+
+    /// Those whose end we wait for.
+    pub(super) fn at_work(&self, job: &Job, command: Pid) -> Vec<Pid> {
+        let others = self.look(job, command).others.into_iter();
+        others
+            .filter_map(|process| Pid::from_raw(process.pid.try_into().ok()?))
+            .collect()
+    }
+
+    /// Looks at all descendants. `command` may have led a session of its own.
+    fn look(&self, job: &Job, command: Pid) -> Survivors {
+        let mut found = Survivors::default();
+        let is_ours = |id: Pid| Ok(id) == getsid(None) || id == command;
+        for pid in job.members() {
+            let number = job::number(pid);
+            let Some(process) = Process::of(number).filter(|process| !has_ended(process)) else {
+                continue;
+            };
+            if self.locks.are_open_in(number) {
+                found.keepers.push(process);
+            } else if getsid(Some(pid)).is_ok_and(is_ours) {
+                found.others.push(process);
+            }
+        }
+        if !found.others.is_empty() {
+            let waiters = self.locks.waiters();
+            found
+                .others
+                .retain(|process| !waiters.contains(&process.pid));
+        }
+        found
+    }
+}
+
+/// A process whose first thread has ended may go on with others.
+fn has_ended(process: &Process) -> bool {
+    let threads = || fs::read_dir(format!("/proc/{}/task", process.pid)).map(Iterator::count);
+    process.state == Some(State::Zombie) && threads().is_ok_and(|number| number == 1)
+}
+
+/// `pid 7 (python3 work.py) of ann and 2 others`.
+fn names(processes: &[Process]) -> String {
+    let first = processes
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    match processes.len() {
+        0 | 1 => first,
+        2 => format!("{first} and 1 other"),
+        more => format!("{first} and {} others", more - 1),
+    }
+}
+
+fn name_of(signal: u8) -> String {
+    let name = match c_int::from(signal) {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGTERM => "SIGTERM",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}

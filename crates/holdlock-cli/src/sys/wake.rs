@@ -1,0 +1,51 @@
+//! Going on at a time, even when somebody has stopped us.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ptr;
+use std::time::Duration;
+
+use super::check;
+
+/// From then on, how often.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A timer that sends this process SIGCONT, which ends a stop even where the signal is blocked or
+/// ignored (measured on Linux 6.18).
+pub(crate) struct Wake(libc::timer_t);
+
+impl Wake {
+    /// After this time, and every second from then on.
+    pub(crate) fn after(time: Duration) -> io::Result<Wake> {
+        // SAFETY: plain data for which all-zero is valid.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_SIGNAL;
+        event.sigev_signo = libc::SIGCONT;
+        let mut timer: libc::timer_t = ptr::null_mut();
+        // SAFETY: a valid event and a valid place for the timer.
+        check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) })?;
+        let wake = Wake(timer);
+        let setting = libc::itimerspec {
+            // Nothing at all would disarm it.
+            it_value: timespec(time.max(Duration::from_nanos(1))),
+            it_interval: timespec(AGAIN),
+        };
+        // SAFETY: our own timer and a valid setting.
+        check(unsafe { libc::timer_settime(timer, 0, &setting, ptr::null_mut()) })?;
+        Ok(wake)
+    }
+}
+
+fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        // SAFETY: our own timer, used by nobody else.
+        unsafe { libc::timer_delete(self.0) };
+    }
+}

@@ -1,0 +1,236 @@
+//! `holdlock run`: the command inherits the lock, and what that means for what it leaves behind.
+
+mod support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Place, Running, is_gone, wait_for};
+
+/// The descriptors of a process that have a lock file open.
+fn locked(place: &Place, pid: u64) -> Vec<u32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .flatten()
+    {
+        if std::fs::read_link(entry.path()).is_ok_and(|link| link.starts_with(place.locks())) {
+            found.push(entry.file_name().to_str().unwrap().parse().unwrap());
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn kill(pid: u64, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+/// A process that the command leaves behind at its normal end; gone at the end of the test.
+struct Left(u64);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        kill(self.0, Signal::KILL);
+    }
+}
+
+#[test]
+fn the_command_has_every_lock_on_a_number_that_no_script_uses() {
+    let place = Place::new();
+    let script = "echo $$; read line";
+    let words = [
+        "run", "--lock", "A", "--lock", "B", "--", "sh", "-c", script,
+    ];
+    let mut running = Running::start_with_stdin(place.holdlock(words));
+    let pid = running.read_line().parse().unwrap();
+    let numbers = locked(&place, pid);
+    assert!(numbers.len() == 2 && numbers[0] > 255, "{numbers:?}");
+    let ours = locked(&place, running.pid().into());
+    assert!(ours.len() == 2 && ours[1] < 10, "{ours:?}");
+    running.finish();
+}
+
+#[test]
+fn the_command_has_the_lock_however_few_descriptors_there_may_be() {
+    let place = Place::new();
+    for limit in [300, 64, 16, 8] {
+        let script = format!(
+            "ulimit -n {limit}; exec \"$HOLDLOCK\" run L -- sh -c 'echo $$; exec sleep 1000'"
+        );
+        let mut running = Running::start(place.shell(&script));
+        let pid = running.read_line().parse().unwrap();
+        assert_eq!(locked(&place, pid).len(), 1, "{limit}");
+        running.signal(Signal::TERM);
+        running.finish();
+    }
+}
+
+#[test]
+fn a_command_that_must_not_inherit_does_not() {
+    let place = Place::new();
+    for option in ["-o", "--close"] {
+        let script = "echo $$; read line";
+        let words = ["run", option, "L", "--", "sh", "-c", script];
+        let mut running = Running::start_with_stdin(place.holdlock(words));
+        let pid = running.read_line().parse().unwrap();
+        assert_eq!(locked(&place, pid), []);
+        assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 75);
+        running.finish();
+    }
+}
+
+#[test]
+fn a_normal_end_releases_whatever_was_left_with_the_lock() {
+    let place = Place::new();
+    for code in [0, 1, 75, 255] {
+        let script = format!("sleep 1000 >/dev/null 2>&1 & echo $!; exit {code}");
+        let finished = place.run(["run", "L", "sh", "-c", &script]);
+        assert_eq!((finished.code(), finished.stderr.as_str()), (code, ""));
+        let left = Left(finished.text().trim().parse().unwrap());
+        assert_eq!(locked(&place, left.0).len(), 1, "has it open");
+        assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+        assert!(!is_gone(left.0));
+    }
+}
+
+#[test]
+fn an_end_after_a_signal_releases_only_what_nobody_has() {
+    let place = Place::new();
+    // Shells return 128+n for a child that a signal has ended.
+    for (ending, signal) in [
+        ("exit 143", None),
+        ("trap 'exit 0' TERM; read x", Some(Signal::TERM)),
+    ] {
+        let script = format!("sleep 1000 >/dev/null 2>&1 & echo $!; {ending}");
+        let words = ["run", "L", "sh", "-c", &script];
+        let mut running = Running::start_with_stdin(place.holdlock(words));
+        let left = Left(running.read_line().parse().unwrap());
+        signal.into_iter().for_each(|signal| running.signal(signal));
+        let finished = running.finish();
+        assert!(
+            finished.stderr.contains(&format!("pid {} ", left.0)),
+            "{finished:?}"
+        );
+        assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 75);
+        let pid = left.0;
+        drop(left);
+        wait_for("it to be gone", || is_gone(pid).then_some(()));
+        assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+    }
+}
+
+#[test]
+fn who_keeps_the_lock_after_a_signal_is_said_and_shown() {
+    let place = Place::new();
+    let script = "echo $$; sleep 1000 >/dev/null 2>&1 & echo $!; wait";
+    let mut running = Running::start(place.holdlock(["run", "L", "sh", "-c", script]));
+    let script: u64 = running.read_line().parse().unwrap();
+    let left = Left(running.read_line().parse().unwrap());
+    let us = running.pid();
+    let other = place.run(["run", "-n", "L", "true"]);
+    let held = format!("held by pid {us} ");
+    assert!(
+        other.stderr.contains(&held),
+        "the wrapper comes first: {other:?}"
+    );
+    kill(script, Signal::TERM);
+    let finished = running.finish();
+    assert_eq!(finished.code(), 143);
+    let says = format!("keeps the lock: pid {} (sleep 1000)", left.0);
+    assert!(
+        finished.stderr.contains("SIGTERM") && finished.stderr.contains(&says),
+        "{finished:?}"
+    );
+    let shown = place.run(["who", "L"]);
+    assert!(shown.text().contains(&left.0.to_string()), "{shown:?}");
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 75);
+}
+
+#[test]
+fn a_signal_that_leaves_nobody_frees_the_lock_without_a_word() {
+    let place = Place::new();
+    let script = "sleep 1000 & echo $$; wait";
+    let mut running = Running::start(place.holdlock(["run", "L", "sh", "-c", script]));
+    running.read_line();
+    // As the terminal does it: all that is in the group.
+    let group = Pid::from_raw(running.pid().try_into().unwrap()).unwrap();
+    rustix::process::kill_process_group(group, Signal::TERM).unwrap();
+    let finished = running.finish();
+    assert_eq!((finished.code(), finished.stderr.as_str()), (143, ""));
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+}
+
+#[test]
+fn holdlock_stays_for_what_has_not_inherited_and_passes_signals_on_to_it() {
+    let place = Place::new();
+    let script = "echo $$; sh -c 'echo $$; exec sleep 1000' & wait";
+    let words = ["run", "--close", "L", "sh", "-c", script];
+    let mut running = Running::start(place.holdlock(words));
+    let script: u64 = running.read_line().parse().unwrap();
+    let left: u64 = running.read_line().parse().unwrap();
+    kill(script, Signal::KILL);
+    wait_for("the script to end", || is_gone(script).then_some(()));
+    assert_eq!(place.run(["run", "-w", "500ms", "L", "true"]).code(), 75);
+    running.signal(Signal::TERM);
+    let finished = running.finish();
+    assert_eq!(finished.code(), 128 + 9);
+    assert!(
+        finished.stderr.contains(&format!("pid {left} ")),
+        "{finished:?}"
+    );
+    assert!(is_gone(left));
+}
+
+#[test]
+fn a_daemon_that_has_closed_everything_is_not_waited_for() {
+    let place = Place::new();
+    let script =
+        "setsid sh -c 'echo $$; exec sleep 1000 >/dev/null 2>&1' & read line; kill -TERM $$";
+    let words = ["run", "--close", "L", "sh", "-c", script];
+    let mut running = Running::start_with_stdin(place.holdlock(words));
+    let left = Left(running.read_line().parse().unwrap());
+    let finished = running.finish();
+    assert_eq!(finished.code(), 143);
+    assert!(!is_gone(left.0));
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+}
+
+#[test]
+fn what_is_to_run_later_waits_for_its_turn() {
+    let place = Place::new();
+    // Detached by the time it asks for the lock, and it waits by the time the command ends.
+    let later = "until test -e go; do sleep 0.02; done; exec \"$HOLDLOCK\" run --progress always L \
+                 -- echo later 2>wait";
+    let script = "setsid -f sh -c \"$LATER\"; touch go; until grep -q holdlock: wait; do sleep 0.02; \
+                  done; sleep 1; echo done";
+    for option in [&[][..], &["--max-hold", "1h"]] {
+        let words = [&["run"], option, &["L", "--", "sh", "-c", script]].concat();
+        let mut command = place.holdlock(words);
+        command.env("LATER", later);
+        let finished = Running::start(command).finish();
+        let told = std::fs::read_to_string(place.join("wait")).unwrap();
+        assert_eq!(finished.text(), "done\nlater\n", "{told} {finished:?}");
+        std::fs::remove_file(place.join("wait")).unwrap();
+        std::fs::remove_file(place.join("go")).unwrap();
+    }
+}
+
+#[test]
+fn what_waits_for_its_turn_is_not_at_work() {
+    let place = Place::new();
+    let script =
+        "echo $$; (\"$HOLDLOCK\" run --progress always L -- echo later 2>wait &) & read line";
+    let words = ["run", "L", "sh", "-c", script];
+    let mut running = Running::start_with_stdin(place.holdlock(words));
+    let script = running.read_line().parse().unwrap();
+    wait_for("the other one to wait", || {
+        let told = std::fs::read_to_string(place.join("wait")).ok()?;
+        told.contains("waiting").then_some(())
+    });
+    kill(script, Signal::KILL);
+    let finished = running.finish();
+    assert_eq!(
+        (finished.code(), finished.text()),
+        (137, "later\n"),
+        "{finished:?}"
+    );
+}
