@@ -103,7 +103,7 @@ def test_a_lock_can_be_passed_to_a_process(path, method):
     for worker in workers:
         worker.join()
     assert {pid for pid, *_ in found} == {worker.pid for worker in workers}
-    assert {tuple(rest) for _, *rest in found} == {(path, 30, 0o600)}
+    assert {tuple(rest) for _, *rest in found} == {(path, 120, 0o600)}
 
 
 def test_a_held_lock_arrives_unheld(path):

@@ -343,7 +343,7 @@ def test_a_lock_can_be_passed_to_a_process(path, method):
     found = {entered.get(timeout=120) for _ in workers}
     for worker in workers:
         worker.join()
-    assert found == {(worker.pid, path, 30) for worker in workers}
+    assert found == {(worker.pid, path, 120) for worker in workers}
 
 
 def test_it_pickles(path):
