@@ -303,10 +303,6 @@ fn reads(pid: Pid) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
-fn locks_of_the_host() -> usize {
-    fs::read_to_string("/proc/locks").unwrap().lines().count()
-}
-
 #[test]
 fn a_thousand_locks_cost_little() {
     let place = Place::new();
@@ -335,20 +331,20 @@ fn a_thousand_locks_cost_little() {
     terminal.press("\n");
     expect(&mut terminal, SIZE, &["every 1s"]);
     let pid = top_of(&place);
-    // Its first look reads of each lock whose it is; the next ones only what is new.
-    let (before, began) = (reads(pid), Instant::now());
-    // So long it measures; meanwhile, what it writes has to be read.
-    let mut listed = locks_of_the_host();
-    terminal.wait_until("some seconds to pass", |_| {
-        (began.elapsed() > Duration::from_secs(4)).then_some(())
-    });
-    let each_second = (reads(pid) - before) as f64 / began.elapsed().as_secs_f64();
-    listed = listed.max(locks_of_the_host());
-    if listed > 1500 {
-        return skipped(&format!("other programs have too many locks: {listed}"));
-    }
-    // Not processor time, which depends on the build and on what the machine does besides.
-    assert!(each_second < 400.0, "{each_second} reads a second");
+    // Its first look reads of each lock whose it is; the next ones only what is new, which other
+    // programs' locks may be. Not processor time: that depends on the build and on the machine.
+    let each_second = |terminal: &mut Terminal| {
+        let (before, began) = (reads(pid), Instant::now());
+        // Meanwhile, what it writes has to be read.
+        terminal.wait_until("some looks", |_| {
+            (began.elapsed() > Duration::from_secs(2)).then_some(())
+        });
+        (reads(pid) - before) as f64 / began.elapsed().as_secs_f64()
+    };
+    let quietest = (0..10)
+        .map(|_| each_second(&mut terminal))
+        .find(|reads| *reads < 400.0);
+    assert!(quietest.is_some(), "it reads all of them at each look");
     terminal.press("q");
     terminal.expect("status 0");
     holders.let_go();

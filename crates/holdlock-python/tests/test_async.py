@@ -198,13 +198,16 @@ def test_a_timeout_comes_in_time_and_names_the_holder(path, holder, loop):
     other = holder(path)
 
     async def main():
-        took = []
-        for _ in range(10):  # on a busy machine, most of them may be late
+        for _ in range(100):  # on a busy machine, most of them may be late
             began = time.monotonic()
-            with pytest.raises(Timeout, match=str(other.pid)) as caught:
+            with pytest.raises(Timeout) as caught:
                 await AsyncFileLock(path, timeout=0.05).acquire()
-            took.append(time.monotonic() - began)
-        assert 0.05 <= min(took) < 0.08
+            took = time.monotonic() - began
+            assert str(other.pid) in str(caught.value)
+            assert took >= 0.05
+            if took < 0.08:
+                break
+        assert took < 0.08
         assert [one.pid for one in caught.value.holders] == [other.pid]
         assert [one.pid for one in AsyncFileLock(path).holders()] == [other.pid]
         for terms in ({"timeout": 0}, {"blocking": False}, {"blocking": False, "timeout": 9}):

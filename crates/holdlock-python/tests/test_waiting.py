@@ -26,13 +26,15 @@ except KeyboardInterrupt:
 
 def test_a_deadline_is_kept(path, holder):
     holder(path)
-    took = []
-    for _ in range(10):  # on a busy machine, most of them may be late
+    for _ in range(100):  # on a busy machine, most of them may be late
         began = time.monotonic()
         with pytest.raises(Timeout):
             FileLock(path).acquire(timeout=0.1)
-        took.append(time.monotonic() - began)
-    assert 0.1 <= min(took) < 0.15
+        took = time.monotonic() - began
+        assert took >= 0.1
+        if took < 0.15:
+            break
+    assert took < 0.15
 
 
 def test_a_wait_costs_no_time_of_the_processor(path, holder):
