@@ -22,9 +22,10 @@ Usage: cargo xtask <TASK> [ARGUMENT]...
 Tasks:
   test           Everything that must hold: format, lints, all tests, docs without warnings
   python         Of these only the Python module: build it, install it in target/python, test it
-  soak N [--all] Run the Rust tests N times beside two busy loops for each processor, and N times
+  soak N [--all | ARG...]
+                 Run the Rust tests N times beside two busy loops for each processor, and N times
                  pinned to one processor; say which test failed how often. --all: the Python
-                 module's tests, too
+                 module's tests, too; ARG...: only the tests that `cargo test ARG...` runs
   bench [ARG]... Measure against the peers, side by side in one run (--help tells more)
   dist           Build the command as it is meant to be installed: static and small
   install [--flock] [PREFIX]

@@ -7,15 +7,18 @@ use std::path::Path;
 use crate::outcome::{Outcome, listen, number_before};
 use crate::run::{Done, cargo, run};
 
-/// Builds the tests without running them.
-pub(crate) fn build() -> Done {
-    run(cargo(&["test", "--workspace", "--no-run"]))
+/// Which tests: all of them.
+pub(crate) const ALL: &str = "--workspace";
+
+/// Builds the chosen tests without running them.
+pub(crate) fn build(chosen: &[&str]) -> Done {
+    run(cargo(&[&["test", "--no-run"], chosen].concat()))
 }
 
-/// Runs all tests of the workspace; copies what they print to `out`. Those that are about the
-/// command as it is installed get it from `dist`.
-pub(crate) fn test(dist: &Path, out: &mut dyn Write) -> Done<Outcome> {
-    let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
+/// Runs the tests that these arguments of `cargo test` choose; copies what they print to `out`.
+/// Those that are about the command as it is installed get it from `dist`.
+pub(crate) fn test(chosen: &[&str], dist: &Path, out: &mut dyn Write) -> Done<Outcome> {
+    let mut command = cargo(&[&["test", "--no-fail-fast"], chosen].concat());
     command
         .env("RUST_BACKTRACE", "0")
         .env("HOLDLOCK_DIST", dist);

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -16,10 +17,10 @@ use crate::run::Done;
 use crate::{dist, python, rust};
 
 const USAGE: &str = "\
-usage: cargo xtask soak N [--all]
+usage: cargo xtask soak N [--all | ARGUMENT...]
   Run the Rust tests N times beside two busy loops for each processor, and N times pinned to one
-  processor; with --all also the Python module's tests. Keep the output of each pass with a failed
-  test in target/soak.";
+  processor; with --all also the Python module's tests; with other arguments only the tests that
+  `cargo test` chooses by them. Keep the output of each pass with a failed test in target/soak.";
 
 /// What makes a machine slow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,15 +46,21 @@ impl Kind {
 type Tally = BTreeMap<String, [u32; 2]>;
 
 pub(crate) fn soak(arguments: &[String]) -> Done {
-    let (passes, all) = match arguments {
-        [passes] => (passes, false),
-        [passes, all] if all == "--all" => (passes, true),
-        _ => return Err(USAGE.into()),
-    };
-    let passes: u32 = passes.parse().map_err(|_| USAGE)?;
-    rust::build()?;
+    let (passes, chosen) = arguments.split_first().ok_or(USAGE)?;
+    let passes = passes.parse::<NonZero<u32>>().map_err(|_| USAGE)?.get();
+    let all = chosen == ["--all"];
+    let mut chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
+    if all || chosen.is_empty() {
+        chosen = vec![rust::ALL];
+    }
+    rust::build(&chosen)?;
     let dist = dist::dist()?;
     let python = all.then(python::prepare).transpose()?;
+    let tests = Tests {
+        chosen,
+        dist,
+        python,
+    };
     let place = target_directory().join("soak");
     let _ = fs::remove_dir_all(&place);
     fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
@@ -62,7 +69,7 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
         for kind in Kind::ALL {
             let began = Instant::now();
             let log = place.join(format!("{}-{number}.log", kind.name()));
-            let outcome = pass(kind, &log, &dist, python.as_deref())?;
+            let outcome = tests.pass(kind, &log)?;
             println!(
                 "{} {number} of {passes}: {} passed, {} failed, {} skipped in {} s",
                 kind.name(),
@@ -83,18 +90,29 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
     conclude(&tally, passes, &place)
 }
 
-/// All tests once.
-fn pass(kind: Kind, log: &Path, dist: &Path, python: Option<&Path>) -> Done<Outcome> {
-    let mut log = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let _trouble = Trouble::begin(kind)?;
-    let mut outcome = rust::test(dist, &mut log)?;
-    if let Some(python) = python {
-        outcome.add(python::run_tests(python, &mut log)?);
+/// What is run in each pass.
+struct Tests<'a> {
+    /// Arguments of `cargo test`.
+    chosen: Vec<&'a str>,
+    dist: PathBuf,
+    /// The interpreter that has the Python module, if that is tested.
+    python: Option<PathBuf>,
+}
+
+impl Tests<'_> {
+    /// All of them once.
+    fn pass(&self, kind: Kind, log: &Path) -> Done<Outcome> {
+        let mut log = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
+        let _trouble = Trouble::begin(kind)?;
+        let mut outcome = rust::test(&self.chosen, &self.dist, &mut log)?;
+        if let Some(python) = &self.python {
+            outcome.add(python::run_tests(python, &mut log)?);
+        }
+        if outcome.passed == 0 {
+            outcome.failed.push("no test ran".into());
+        }
+        Ok(outcome)
     }
-    if outcome.passed == 0 {
-        outcome.failed.push("no test ran".into());
-    }
-    Ok(outcome)
 }
 
 fn conclude(tally: &Tally, passes: u32, place: &Path) -> Done {

@@ -20,7 +20,7 @@ pub(crate) fn test() -> Done {
     run(docs)?;
     let dist = dist::dist()?;
     let out = &mut std::io::stdout();
-    let mut outcome = rust::test(&dist, out)?;
+    let mut outcome = rust::test(&[rust::ALL], &dist, out)?;
     outcome.add(python::test(out)?);
     outcome.conclude()
 }
