@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdlock::inspect::{self, Kind};
 use holdlock::{Error, Family, FileLock, LockOptions, Mode};
@@ -129,7 +129,11 @@ fn shared_tries_do_not_turn_back_because_of_one_another() {
         for _ in 0..3 {
             scope.spawn(|| {
                 let lock = fair(&path);
-                let got_in: Vec<bool> = (0..5000).map(|_| lock.try_lock_shared().is_ok()).collect();
+                let began = Instant::now();
+                let got_in: Vec<bool> = (0..5000)
+                    .take_while(|_| began.elapsed() < Duration::from_secs(20))
+                    .map(|_| lock.try_lock_shared().is_ok())
+                    .collect();
                 // One that is kept from running in the very middle is taken for one that waits, by
                 // all tries until it goes on.
                 let turned_back = got_in.windows(2).filter(|two| two[0] && !two[1]);
