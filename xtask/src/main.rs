@@ -1,12 +1,15 @@
-//! The project's own tasks: `cargo xtask test`, `bench`, `dist`, `install`, `mutants`,
+//! The project's own tasks: `cargo xtask test`, `soak`, `bench`, `dist`, `install`, `mutants`,
 //! `screenshots`.
 
 mod dist;
 mod install;
 mod mutants;
+mod outcome;
 mod python;
 mod run;
+mod rust;
 mod screenshots;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -19,6 +22,10 @@ Usage: cargo xtask <TASK> [ARGUMENT]...
 Tasks:
   test           Everything that must hold: format, lints, all tests, docs without warnings
   python         Of these only the Python module: build it, install it in target/python, test it
+  soak N [--all | ARG...]
+                 Run the Rust tests N times beside two busy loops for each processor, and N times
+                 pinned to one processor; say which test failed how often. --all: the Python
+                 module's tests, too; ARG...: only the tests that `cargo test ARG...` runs
   bench [ARG]... Measure against the peers, side by side in one run (--help tells more)
   dist           Build the command as it is meant to be installed: static and small
   install [--flock] [PREFIX]
@@ -35,6 +42,7 @@ fn main() -> ExitCode {
     let done = match task.as_str() {
         "test" => test::test(),
         "python" => test::python(),
+        "soak" => soak::soak(&arguments),
         "bench" => dist::bench(&arguments),
         "dist" => dist::dist().map(|program| println!("{}", program.display())),
         "install" => install::install(&arguments),

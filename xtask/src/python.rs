@@ -2,13 +2,15 @@
 
 mod peers;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(crate) use peers::peers;
 
 use crate::dist::target_directory;
-use crate::run::{Done, root};
+use crate::outcome::{Outcome, listen, number_before};
+use crate::run::{Done, root, run, shown};
 
 /// What builds the wheel, from PyPI.
 const BUILDERS: [&str; 2] = ["maturin>=1.9.4,<2", "pip"];
@@ -17,43 +19,55 @@ const TESTERS: [&str; 3] = ["pytest", "mypy", "pyright[nodejs]"];
 /// What it is tested with. A test that misses one of them says so and is skipped.
 const PARTNERS: [&str; 3] = ["anyio", "trio", "uvloop"];
 
-/// What the tests of the module came to.
-#[derive(Default)]
-pub(crate) struct Outcome {
-    pub(crate) passed: u32,
-    pub(crate) failed: u32,
-    pub(crate) skipped: Vec<String>,
-}
-
 /// Builds the wheel, installs it, and runs its tests and type checks.
-pub(crate) fn test() -> Done<Outcome> {
-    let skipped = |why: String| Outcome {
-        skipped: vec![format!("SKIPPED the Python module: {why}")],
-        ..Outcome::default()
-    };
+pub(crate) fn test(out: &mut dyn Write) -> Done<Outcome> {
     let python = match environment(&[&BUILDERS[..], &TESTERS].concat()) {
         Ok(python) => python,
-        Err(why) => return Ok(skipped(why)),
+        Err(why) => {
+            return Ok(Outcome {
+                skipped: vec![format!("SKIPPED the Python module: {why}")],
+                ..Outcome::default()
+            });
+        }
     };
-    for partner in PARTNERS {
-        let mut fetch = install(&python);
-        fetch.arg(partner);
-        let _ = succeed(fetch);
-    }
-    let mut install = install(&python);
-    install
-        .args(["--no-deps", "--force-reinstall"])
-        .arg(wheel(&python)?);
-    succeed(install)?;
-    let mut outcome = pytest(&python)?;
-    upstream(&python, &mut outcome)?;
+    install_ours(&python)?;
+    let mut outcome = run_tests(&python, out)?;
     let mut types = module(&python, &["mypy", "--strict", "-p", "holdlock"]);
     types
         .arg("--cache-dir")
         .arg(target_directory().join("mypy"));
-    succeed(types)?;
-    pyright(&python, &mut outcome)?;
+    if run(types).is_err() {
+        outcome.failed.push("mypy".into());
+    }
+    outcome.add(pyright(&python)?);
     Ok(outcome)
+}
+
+/// Builds the wheel and installs it beside what tests it; returns the interpreter.
+pub(crate) fn prepare() -> Done<PathBuf> {
+    let python = environment(&[&BUILDERS[..], &TESTERS].concat())?;
+    install_ours(&python)?;
+    Ok(python)
+}
+
+/// Only the tests, which copy to `out` what they print.
+pub(crate) fn run_tests(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
+    let mut outcome = pytest(python, out)?;
+    outcome.add(upstream(python, out)?);
+    Ok(outcome)
+}
+
+fn install_ours(python: &Path) -> Done {
+    for partner in PARTNERS {
+        let mut fetch = install(python);
+        fetch.arg(partner);
+        let _ = run(fetch);
+    }
+    let mut install = install(python);
+    install
+        .args(["--no-deps", "--force-reinstall"])
+        .arg(wheel(python)?);
+    run(install)
 }
 
 fn package() -> PathBuf {
@@ -86,7 +100,7 @@ fn environment(tools: &[&str]) -> Done<PathBuf> {
     }
     let mut fetch = install(&python);
     fetch.args(tools);
-    succeed(fetch).map_err(|_| "pip cannot fetch the tools from PyPI".to_owned())?;
+    run(fetch).map_err(|_| "pip cannot fetch the tools from PyPI".to_owned())?;
     Ok(python)
 }
 
@@ -105,7 +119,7 @@ fn wheel(python: &Path) -> Done<PathBuf> {
     build.args(["--profile", "wheel"]);
     build.arg("--interpreter").arg(python);
     build.arg("--out").arg(&wheels);
-    succeed(build)?;
+    run(build)?;
     let built = std::fs::read_dir(&wheels).map_err(|error| error.to_string())?;
     built
         .filter_map(Result::ok)
@@ -115,68 +129,70 @@ fn wheel(python: &Path) -> Done<PathBuf> {
 }
 
 /// The tests, the examples in the documentation among them.
-fn pytest(python: &Path) -> Done<Outcome> {
-    let mut tests = module(python, &["pytest", "-q", "-rs", "-p", "no:cacheprovider"]);
-    println!("$ {}", words(&tests));
-    let output = tests
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("pytest: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    print!("{text}");
-    let total = text.lines().next_back().unwrap_or_default();
-    Ok(Outcome {
-        passed: number_before(total, " passed"),
-        // Also when it could not even begin.
-        failed: (number_before(total, " failed") + number_before(total, " error"))
-            .max(u32::from(!output.status.success())),
-        skipped: text
-            .lines()
-            .filter(|line| line.starts_with("SKIPPED "))
-            .map(str::to_owned)
-            .collect(),
-    })
+fn pytest(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
+    let tests = module(python, &["pytest", "-q", "-rsfE", "-p", "no:cacheprovider"]);
+    let mut outcome = Outcome::default();
+    let mut last = String::new();
+    let status = listen(tests, out, |line| {
+        let words = ["FAILED ", "ERROR "];
+        if let Some(name) = words.iter().find_map(|word| line.strip_prefix(word)) {
+            let name = name.split(" - ").next().unwrap_or(name);
+            outcome.failed.push(name.to_owned());
+        } else if line.starts_with("SKIPPED ") {
+            outcome.skipped.push(line.to_owned());
+        }
+        line.clone_into(&mut last);
+    })?;
+    outcome.passed = number_before(&last, " passed");
+    // Also when it could not even begin.
+    if !status.success() && outcome.failed.is_empty() {
+        outcome.failed.push(format!("pytest ({status}): {last}"));
+    }
+    Ok(outcome)
 }
 
 /// filelock's own tests, with holdlock in its place.
-fn upstream(python: &Path, outcome: &mut Outcome) -> Done {
+fn upstream(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
     let mut run = command(python);
     run.arg("tests/upstream/run.py");
-    println!("$ {}", words(&run));
-    let output = run
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("run.py: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    print!("{text}");
-    outcome.passed += number_before(&text, " passed");
-    outcome.failed += u32::from(!output.status.success());
-    let skipped = text.lines().filter(|line| line.starts_with("SKIPPED "));
-    outcome.skipped.extend(skipped.map(str::to_owned));
-    Ok(())
+    let mut outcome = Outcome::default();
+    let status = listen(run, out, |line| {
+        if let Some(name) = line.strip_prefix("  FAILED ") {
+            outcome.failed.push(format!("filelock's own {name}"));
+        } else if line.starts_with("SKIPPED ") {
+            outcome.skipped.push(line.to_owned());
+        } else {
+            outcome.passed += number_before(line, " passed");
+        }
+    })?;
+    if !status.success() && outcome.failed.is_empty() {
+        outcome
+            .failed
+            .push(format!("filelock's own tests ({status})"));
+    }
+    Ok(outcome)
 }
 
-fn pyright(python: &Path, outcome: &mut Outcome) -> Done {
+fn pyright(python: &Path) -> Done<Outcome> {
     let mut check = module(python, &["pyright", "--pythonpath"]);
     check.arg(python).env("PYRIGHT_PYTHON_IGNORE_WARNINGS", "1");
-    println!("$ {}", words(&check));
+    println!("$ {}", shown(&check));
     let output = check
         .output()
         .map_err(|error| format!("pyright: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");
-    if output.status.success() {
-        Ok(())
-    } else if text.lines().any(|line| line.contains("error:")) {
-        Err("pyright found errors".into())
-    } else {
+    let mut outcome = Outcome::default();
+    if text.lines().any(|line| line.contains("error:")) {
+        outcome.failed.push("pyright".into());
+    } else if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);
         let why = why.lines().next_back().unwrap_or("no reason given").trim();
         outcome
             .skipped
             .push(format!("SKIPPED pyright, which does not run: {why}"));
-        Ok(())
     }
+    Ok(outcome)
 }
 
 /// `python -m …`
@@ -196,28 +212,4 @@ fn command(python: &Path) -> Command {
         .env("CARGO_TARGET_DIR", target_directory())
         .stdin(Stdio::null());
     command
-}
-
-fn succeed(mut command: Command) -> Done {
-    println!("$ {}", words(&command));
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{}` failed ({status})", words(&command))),
-        Err(error) => Err(format!("cannot run `{}`: {error}", words(&command))),
-    }
-}
-
-fn words(command: &Command) -> String {
-    let arguments = command.get_args().map(|word| word.to_string_lossy());
-    arguments.fold("python".to_owned(), |line, word| line + " " + &word)
-}
-
-/// The number that stands before a word.
-pub(crate) fn number_before(text: &str, word: &str) -> u32 {
-    text.split(word)
-        .next()
-        .filter(|before| before.len() < text.len())
-        .and_then(|before| before.rsplit(' ').next())
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
 }

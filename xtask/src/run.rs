@@ -1,4 +1,4 @@
-//! Starting cargo.
+//! Starting programs, cargo above all.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,11 +31,9 @@ pub(crate) fn run(mut command: Command) -> Done {
 
 /// The command line as one would type it.
 pub(crate) fn shown(command: &Command) -> String {
-    let mut words = vec!["cargo".to_owned()];
-    words.extend(
-        command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned()),
-    );
+    let program = Path::new(command.get_program());
+    let program = program.file_name().unwrap_or(program.as_os_str());
+    let words = [program].into_iter().chain(command.get_args());
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
     words.join(" ")
 }

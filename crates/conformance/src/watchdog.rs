@@ -6,10 +6,14 @@ use std::time::Duration;
 /// While it lives, a deadline hangs over the test.
 pub struct Watchdog(#[expect(dead_code, reason = "dropping it tells")] mpsc::Sender<()>);
 
-/// Aborts the whole test program after `seconds`, naming the test, unless the
-/// result is dropped before.
+/// How many times longer than on an idle machine a test may take on a busy one.
+const PATIENCE: u64 = 5;
+
+/// Aborts the whole test program, naming the test, unless the result is dropped before. `seconds`
+/// is far more than the test takes on an idle machine.
 #[must_use]
 pub fn watch(seconds: u64) -> Watchdog {
+    let seconds = seconds * PATIENCE;
     let (alive, gone) = mpsc::channel::<()>();
     let test = std::thread::current().name().unwrap_or("?").to_owned();
     std::thread::spawn(move || {

@@ -50,7 +50,8 @@ fn who_closes_a_ring_is_told_and_the_others_go_on() {
         let began = Instant::now();
         let answer = last.ask("lock 0");
         assert!(answer.starts_with("Deadlock"), "{answer}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{answer}");
+        // The next look would be after ten seconds more.
+        assert!(began.elapsed() < Duration::from_secs(10), "{answer}");
         for (path, pid) in paths.iter().zip(pids) {
             assert!(answer.contains(path.to_str().expect("text")), "{answer}");
             assert!(answer.contains(&format!("pid {pid}")), "{answer}");
@@ -75,8 +76,8 @@ fn nobody_looks_where_that_is_not_wanted() {
     second.must("lock 1");
     first.tell("blind 1");
     queue::wait_for(&paths[1], first.pid());
-    let answer = second.ask("blind 0");
-    assert!(answer.contains("no exclusive lock after 1.5"), "{answer}");
+    let answer = second.ask("glance 0");
+    assert!(answer.contains("no exclusive lock after "), "{answer}");
 }
 
 #[test]
@@ -121,8 +122,8 @@ fn what_another_thread_holds_is_no_reason_to_give_up() {
     queue::wait_for(&paths[1], ours.pid());
     // Both have had their looks: the other thread of ours could release at any time.
     std::thread::sleep(Duration::from_millis(3000));
-    assert!(queue::waiters(&paths[1]).contains(&ours.pid()));
-    assert!(queue::waiters(&paths[0]).contains(&theirs.pid()));
+    queue::wait_for(&paths[1], ours.pid());
+    queue::wait_for(&paths[0], theirs.pid());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdlock::inspect::{self, Kind};
 use holdlock::{Error, Family, FileLock, LockOptions, Mode};
@@ -131,8 +131,14 @@ fn shared_tries_do_not_turn_back_because_of_one_another() {
         for _ in 0..3 {
             scope.spawn(|| {
                 let lock = fair(&path);
-                let turned_back = (0..5000).filter(|_| lock.try_lock_shared().is_err());
-                // One that is kept from running in the very middle is taken for one that waits.
+                let began = Instant::now();
+                let got_in: Vec<bool> = (0..5000)
+                    .take_while(|_| began.elapsed() < Duration::from_secs(20))
+                    .map(|_| lock.try_lock_shared().is_ok())
+                    .collect();
+                // One that is kept from running in the very middle is taken for one that waits, by
+                // all tries until it goes on.
+                let turned_back = got_in.windows(2).filter(|two| two[0] && !two[1]);
                 assert!(turned_back.count() < 50);
             });
         }
@@ -187,11 +193,11 @@ fn the_queue_goes_on_without_those_who_leave_it() {
     let mut holder = actor(&path);
     holder.must("lock");
     let mut impatient = actor(&path);
-    must_queue(&mut impatient, "for 300");
+    must_queue(&mut impatient, "for 2000");
     let mut killed = actor(&path);
     must_queue(&mut killed, "lock");
     let mut hurried = actor(&path);
-    must_queue(&mut hurried, "for 300");
+    must_queue(&mut hurried, "for 2000");
     let mut last = actor(&path);
     must_queue(&mut last, "lock");
     for actor in [&mut impatient, &mut hurried] {

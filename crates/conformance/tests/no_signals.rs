@@ -32,7 +32,7 @@ fn a_deadline_is_kept_and_the_late_thread_gives_the_lock_back() {
     let started = Instant::now();
     let error = lock.try_lock_for(timeout).expect_err("held");
     assert!(matches!(error, Error::TimedOut(_)), "{error}");
-    assert!((timeout..Duration::from_secs(2)).contains(&started.elapsed()));
+    assert!((timeout..Duration::from_secs(10)).contains(&started.elapsed()));
     // The thread still queues for us; it must not keep what it gets.
     queue::wait_for(&path, std::process::id());
     holder.must("release");

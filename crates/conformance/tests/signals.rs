@@ -26,7 +26,7 @@ fn keeps_deadlines(lock: &FileLock) {
     let waited = started.elapsed();
     assert!(matches!(error, Error::TimedOut(_)), "{error}");
     assert!(waited >= timeout, "{waited:?}");
-    assert!(waited < Duration::from_secs(2), "{waited:?}");
+    assert!(waited < Duration::from_secs(10), "{waited:?}");
 }
 
 #[test]

@@ -2,23 +2,10 @@
 
 mod support;
 
-use std::process::{Command, Stdio};
-
+use support::peers::has;
 use support::{Place, Running};
 
 const NOTHING: [&str; 0] = [];
-
-fn exists(program: &str) -> bool {
-    let found = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .is_ok();
-    if !found {
-        println!("SKIPPED {program} is not installed");
-    }
-    found
-}
 
 /// What bash offers for the last of these words.
 fn offered(place: &Place, words: &[&str]) -> Vec<String> {
@@ -44,7 +31,7 @@ fn offered(place: &Place, words: &[&str]) -> Vec<String> {
 
 #[test]
 fn bash_offers_what_can_follow() {
-    if !exists("bash") {
+    if !has("bash") {
         return;
     }
     let place = Place::new();
@@ -80,7 +67,7 @@ fn every_shell_can_read_its_completions() {
         let finished = place.run(["completions", shell]);
         assert_eq!((finished.code(), finished.stderr.as_str()), (0, ""));
         std::fs::write(place.join(shell), &finished.stdout).unwrap();
-        if !exists(shell) {
+        if !has(shell) {
             continue;
         }
         let mut check = place.command(shell);
@@ -101,6 +88,7 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
     let place = Place::new();
     let pages = place.join("man");
     assert_eq!(place.run(["man", "man"]).code(), 0);
+    let groff = has("groff");
     let names = [
         "holdlock",
         "holdlock-run",
@@ -118,7 +106,7 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
         assert!(page.contains(".SH SYNOPSIS"), "{page}");
         assert!(page.contains(".SH EXAMPLES") || name == "holdlock-path");
         assert!(page.contains(".SH \"EXIT STATUS\"") || name == "holdlock");
-        if exists("groff") {
+        if groff {
             let mut groff = place.command("groff");
             groff.args(["-man", "-Tutf8", "-ww"]).arg(&file);
             let finished = Running::start(groff).finish();

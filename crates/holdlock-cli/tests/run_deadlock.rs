@@ -15,7 +15,8 @@ fn a_nested_run_is_refused_at_once() {
         let begin = Instant::now();
         let finished = Running::start(place.shell(script)).finish();
         assert_eq!((finished.code(), finished.text()), (65, ""), "{script}");
-        assert!(begin.elapsed() < Duration::from_secs(5));
+        // Long before the second look.
+        assert!(begin.elapsed() < Duration::from_secs(10));
         assert!(finished.stderr.contains("deadlock"), "{finished:?}");
         // With --exec both are so: which is seen first depends on whether the shell waits already.
         let inherited = script == exec && finished.stderr.contains("has inherited");
@@ -164,7 +165,7 @@ fn a_ring_over_two_locks_is_broken_by_the_one_that_closes_it() {
     assert_eq!((second.code(), second.text()), (65, "B 65\n"), "{second:?}");
     assert!(second.stderr.contains("deadlock"), "{second:?}");
     assert_eq!((first.code(), first.text()), (0, "A has both\nA 0\n"));
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < Duration::from_secs(10));
 }
 
 fn inode(place: &Place, name: &str) -> String {

@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,10 +12,17 @@ import pytest
 from holdlock import FileLock
 
 
+# A shell makes its background jobs ignore it, and what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Far more than anything here takes on a busy machine.
+PATIENCE = 120
+
+
 @pytest.fixture(autouse=True)
 def watchdog():
     """Ends a run that hangs, and says where."""
-    faulthandler.dump_traceback_later(60, exit=True)
+    faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -45,7 +53,7 @@ class Child:
         self.process.stdin.flush()
 
     def ended(self):
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE)
 
     def stop(self):
         self.process.kill()
@@ -93,7 +101,7 @@ def holder(child):
     return start
 
 
-def until(what, seconds=20):
+def until(what, seconds=PATIENCE):
     """Waits for an event."""
     end = time.monotonic() + seconds
     while not what():

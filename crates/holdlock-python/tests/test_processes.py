@@ -97,16 +97,16 @@ def _enter(lock, entered):
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_lock_can_be_passed_to_a_process(path, method):
     context = multiprocessing.get_context(method)
-    lock = FileLock(path, timeout=30, mode=0o600)
+    lock = FileLock(path, timeout=120, mode=0o600)
     entered = context.Queue()
     workers = [context.Process(target=_enter, args=(lock, entered)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    found = [entered.get(timeout=30) for _ in workers]
+    found = [entered.get(timeout=120) for _ in workers]
     for worker in workers:
         worker.join()
     assert {pid for pid, *_ in found} == {worker.pid for worker in workers}
-    assert {tuple(rest) for _, *rest in found} == {(path, 30, 0o600)}
+    assert {tuple(rest) for _, *rest in found} == {(path, 120, 0o600)}
 
 
 def test_a_held_lock_arrives_unheld(path):

@@ -74,7 +74,7 @@ def test_readers_share_and_a_writer_is_alone_between_processes(path, child):
             acquire(blocking=False)
     assert [one.pid for one in lock.holders()] == [writer.pid]
     writer.tell()
-    with lock.write_lock(timeout=10):
+    with lock.write_lock(timeout=60):
         with pytest.raises(Timeout):
             FileLock(path).acquire(timeout=0)
     assert is_free(path)
@@ -203,7 +203,7 @@ def test_a_stream_of_readers_does_not_starve_a_writer(path, together):
     until(lambda: len(reading) > 20)
     try:
         for _ in range(5):
-            with ReadWriteLock(path).write_lock(timeout=5):
+            with ReadWriteLock(path).write_lock(timeout=60):
                 pass
     finally:
         done.set()
@@ -302,7 +302,7 @@ def test_the_lock_of_a_killed_process_is_free(path, child):
     until(lambda: FileLock(path).waiters())
     os.kill(waiter.pid, signal.SIGKILL)  # in the door
     os.kill(holder.pid, signal.SIGKILL)
-    with ReadWriteLock(path).read_lock(timeout=10):
+    with ReadWriteLock(path).read_lock(timeout=60):
         pass
 
 
@@ -335,15 +335,15 @@ def _write(lock, entered):
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_lock_can_be_passed_to_a_process(path, method):
     context = multiprocessing.get_context(method)
-    lock = ReadWriteLock(path, timeout=30)
+    lock = ReadWriteLock(path, timeout=120)
     entered = context.Queue()
     workers = [context.Process(target=_write, args=(lock, entered)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    found = {entered.get(timeout=30) for _ in workers}
+    found = {entered.get(timeout=120) for _ in workers}
     for worker in workers:
         worker.join()
-    assert found == {(worker.pid, path, 30) for worker in workers}
+    assert found == {(worker.pid, path, 120) for worker in workers}
 
 
 def test_it_pickles(path):

@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 def asleep(process: SoftProcess) -> None:
     """Waits until the process sleeps in poll(2), on its inotify descriptor."""
     fds = Path(f"/proc/{process.process.pid}/fd")
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         links = []
         for fd in fds.iterdir():
@@ -93,8 +93,8 @@ def test_a_waiter_wakes_at_the_release_and_not_at_the_next_poll(path: Path) -> N
             asleep(waiter)
             released = time.monotonic()
         assert waiter.answer() == "ok"
-        # Its next look without an event would be after one second.
-        assert time.monotonic() - released < 0.7
+        # Its next look without an event would be after fifty seconds.
+        assert time.monotonic() - released < 10
 
 
 def test_a_waiter_takes_over_when_the_owner_dies_and_not_at_the_next_poll(path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_waiter_takes_over_when_the_owner_dies_and_not_at_the_next_poll(path: 
         died = time.monotonic()
         owner.die()
         assert waiter.answer() == "ok"
-        assert time.monotonic() - died < 0.7
+        assert time.monotonic() - died < 10
         assert SoftFileLock(path).pid == waiter.process.pid
 
 

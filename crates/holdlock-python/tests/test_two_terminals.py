@@ -27,7 +27,7 @@ class Terminal:
 
     def shows(self):
         """The lines on the screen when the experiment is over."""
-        assert self.process.wait(timeout=30) == 0
+        assert self.process.wait(timeout=120) == 0
         text = b""
         while True:
             try:

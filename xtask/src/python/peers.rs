@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
-use super::{BUILDERS, environment, install, succeed, wheel};
+use super::{BUILDERS, environment, install, wheel};
 use crate::dist::target_directory;
-use crate::run::Done;
+use crate::run::{Done, run};
 
 /// Directories, and what pip installs there; without a version the newest.
 const PEERS: [(&str, &str); 4] = [
@@ -27,7 +27,7 @@ pub(crate) fn peers() -> Done<PathBuf> {
         let mut fetch = install(&python);
         fetch.arg("--target").arg(place.join(directory));
         fetch.arg(&*package);
-        succeed(fetch)?;
+        run(fetch)?;
     }
     Ok(place)
 }

@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use holdlock_conformance::Scratch;
 use holdlock_conformance::torture::{Removal, Trial, work};
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             .iter()
             .find_map(|argument| argument.parse().ok())
             .unwrap_or(1_000_000),
+        at_most: Duration::MAX,
         removal: arguments
             .iter()
             .find_map(|argument| Removal::from_name(argument))

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdlock::FileLock;
 use holdlock::inspect::{self, Process, State};
@@ -97,8 +97,12 @@ fn processes_that_vanish_meanwhile_are_no_trouble() {
         for path in paths.iter().cycle().take(4) {
             scope.spawn(|| come_and_go(path, &end));
         }
-        let mut seen = 0;
-        for _ in 0..150 {
+        let (mut seen, mut rounds) = (0, 0);
+        let began = Instant::now();
+        // A busy machine comes not so far.
+        let enough = |rounds| rounds >= 150 || began.elapsed() > Duration::from_secs(20);
+        while !enough(rounds) || seen == 0 {
+            rounds += 1;
             let snapshot = inspect::host().expect("no error");
             snapshot.deadlocks();
             for path in &paths {
@@ -110,7 +114,6 @@ fn processes_that_vanish_meanwhile_are_no_trouble() {
             }
         }
         end.store(true, Ordering::Relaxed);
-        assert!(seen > 0, "some of them were seen");
     });
     assert_eq!(
         one_holder(&one_file(&scratch.path("three"))).process.pid,

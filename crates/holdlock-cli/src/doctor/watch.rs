@@ -3,6 +3,7 @@
 //! A worker that hangs in the kernel may not even die of SIGKILL. Then it is left
 //! behind: it holds nothing of ours or of our caller's but the pipe's other end.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -77,6 +78,7 @@ pub(super) fn examine(
                 hand_on(finding)?;
             }
             Ok(Word::Done) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) if worker.is_at_work() => {}
             Err(RecvTimeoutError::Timeout) => {
                 worker.end();
                 if !mount_known {
@@ -131,6 +133,8 @@ fn unresponsive(patient: &Patient, timeout: Duration, step: &str, left: Option<&
 struct Worker {
     child: Child,
     words: Receiver<Word>,
+    /// Clock ticks of processor time that it had used when it was last looked at.
+    used: u64,
 }
 
 impl Worker {
@@ -151,7 +155,30 @@ impl Worker {
                 }
             });
         }
-        Ok(Worker { child, words })
+        Ok(Worker {
+            child,
+            words,
+            used: 0,
+        })
+    }
+
+    /// Whether it is silent because the machine is busy: it runs, wants to run, or did so since
+    /// the last look. One whose file system does not answer sleeps.
+    fn is_at_work(&mut self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.unwrap_or_default();
+        // The name, which may contain anything, ends with the last parenthesis.
+        let fields = stat.rsplit(") ").next().unwrap_or_default();
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let ticks = |index: usize| {
+            fields
+                .get(index)
+                .and_then(|field| field.parse::<u64>().ok())
+        };
+        let used = ticks(11).unwrap_or(0) + ticks(12).unwrap_or(0);
+        let worked = used > self.used;
+        self.used = used;
+        worked || fields[0] == "R"
     }
 
     /// Lets it tidy up and end, as far as it can; then kills it and its partners. A worker

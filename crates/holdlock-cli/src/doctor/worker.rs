@@ -59,6 +59,7 @@ fn look(place: &Place) -> Result<(), Failure> {
     tell(container::look(place))?;
     step("looking at the lock file")?;
     tell(lock_file::look(place))?;
+    step("looking for its holders")?;
     tell(inspect::look(place))?;
     step("looking who may come to the lock")?;
     tell(sharing::look(place))?;

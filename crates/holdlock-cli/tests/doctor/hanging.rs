@@ -7,7 +7,7 @@ use crate::support::{Finished, Place, Running, wait_for};
 use crate::{Findings, skipped, workers_of};
 
 /// Whatever the machine does meanwhile: far less than for ever.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Says hello as the kernel wants it, and answers nothing else, ever.
 const SERVER: &str = r#"

@@ -14,14 +14,8 @@ use std::process::Command;
 use holdlock::{Family, LockOptions};
 use serde_json::Value;
 
+use support::peers::skipped;
 use support::{Finished, Place, Running};
-
-/// Prints why a test is not run here, past libtest's capture.
-fn skipped(reason: &str) {
-    use std::io::Write;
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
-}
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 pub(crate) mod peers;
+mod signals;
 pub(crate) mod terminal;
 
-/// Far more than anything here takes: who needs longer hangs.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// Far more than anything here takes on a busy machine: who needs longer hangs.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Asks until the answer is something.
 pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -40,6 +41,7 @@ pub(crate) struct Place(PathBuf);
 
 impl Place {
     pub(crate) fn new() -> Place {
+        signals::heed();
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("holdlock-cli-{}-{number}", std::process::id());

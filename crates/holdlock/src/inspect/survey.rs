@@ -10,7 +10,7 @@ use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
 use super::table::{Entry, Kind, Range};
-use super::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter, whole_table};
+use super::{Holder, Lock, LockedFile, Mode, Snapshot, Unseen, Waiter, whole_table};
 
 /// All locks.
 pub(super) fn host() -> io::Result<Snapshot> {
@@ -231,7 +231,9 @@ impl Survey {
             let denied = entry
                 .pid
                 .is_none_or(|pid| matches!(self.descriptors.of(pid), Look::Denied));
-            if mine.is_empty() && !first && !denied {
+            // Two alike may be one process's by two descriptors, but not if they exclude each other.
+            let may_be_two = denied && entry.mode == Mode::Shared;
+            if mine.is_empty() && !first && !may_be_two {
                 // The table moved between two reads, and told of one lock twice.
                 continue;
             }

@@ -1,0 +1,82 @@
+//! What tests came to, and how their programs are run to find out.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitStatus, Stdio};
+
+use crate::run::{Done, shown};
+
+/// What some tests came to.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    pub(crate) passed: u32,
+    /// The names of the failed tests.
+    pub(crate) failed: Vec<String>,
+    /// Tests or parts of tests that did not run: lines `SKIPPED …` with the reason.
+    pub(crate) skipped: Vec<String>,
+}
+
+impl Outcome {
+    pub(crate) fn add(&mut self, other: Outcome) {
+        self.passed += other.passed;
+        self.failed.extend(other.failed);
+        self.skipped.extend(other.skipped);
+    }
+
+    /// Prints the reasons, the failed tests and the counts. An error unless all is well.
+    pub(crate) fn conclude(&self) -> Done {
+        for reason in &self.skipped {
+            println!("{reason}");
+        }
+        for name in &self.failed {
+            println!("FAILED {name}");
+        }
+        println!(
+            "tests: {} passed, {} failed, {} skipped",
+            self.passed,
+            self.failed.len(),
+            self.skipped.len()
+        );
+        if !self.failed.is_empty() {
+            Err("some tests failed".into())
+        } else if self.passed == 0 {
+            Err("no test ran".into())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Runs a command; copies all that it writes to `out`, and passes it on line by line.
+pub(crate) fn listen(
+    mut command: Command,
+    out: &mut dyn Write,
+    mut heard: impl FnMut(&str),
+) -> Done<ExitStatus> {
+    let words = shown(&command);
+    let failed = |error| format!("{words}: {error}");
+    let _ = writeln!(out, "$ {words}");
+    // One pipe for both streams, which keeps their lines in order.
+    let (reader, writer) = std::io::pipe().map_err(failed)?;
+    command.stderr(writer.try_clone().map_err(failed)?);
+    command.stdin(Stdio::null()).stdout(writer);
+    let mut child = command.spawn().map_err(failed)?;
+    // It owns the pipe's other end, which would never be closed.
+    drop(command);
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line.map_err(failed)?;
+        let line = String::from_utf8_lossy(&line);
+        let _ = writeln!(out, "{line}");
+        heard(&line);
+    }
+    child.wait().map_err(failed)
+}
+
+/// The number that stands before a word.
+pub(crate) fn number_before(text: &str, word: &str) -> u32 {
+    text.split(word)
+        .next()
+        .filter(|before| before.len() < text.len())
+        .and_then(|before| before.rsplit(' ').next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,176 @@
+//! `cargo xtask soak`: the tests again and again, on a machine that has no time for them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::dist::target_directory;
+use crate::outcome::Outcome;
+use crate::run::Done;
+use crate::{dist, python, rust};
+
+const USAGE: &str = "\
+usage: cargo xtask soak N [--all | ARGUMENT...]
+  Run the Rust tests N times beside two busy loops for each processor, and N times pinned to one
+  processor; with --all also the Python module's tests; with other arguments only the tests that
+  `cargo test` chooses by them. Keep the output of each pass with a failed test in target/soak.";
+
+/// What makes a machine slow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Two busy loops for each processor take most of the time.
+    Busy,
+    /// All processes share one processor.
+    Pinned,
+}
+
+impl Kind {
+    const ALL: [Kind; 2] = [Kind::Busy, Kind::Pinned];
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Busy => "busy",
+            Kind::Pinned => "pinned",
+        }
+    }
+}
+
+/// How often a test has failed, for each kind.
+type Tally = BTreeMap<String, [u32; 2]>;
+
+pub(crate) fn soak(arguments: &[String]) -> Done {
+    let (passes, chosen) = arguments.split_first().ok_or(USAGE)?;
+    let passes = passes.parse::<NonZero<u32>>().map_err(|_| USAGE)?.get();
+    let all = chosen == ["--all"];
+    let mut chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
+    if all || chosen.is_empty() {
+        chosen = vec![rust::ALL];
+    }
+    rust::build(&chosen)?;
+    let dist = dist::dist()?;
+    let python = all.then(python::prepare).transpose()?;
+    let tests = Tests {
+        chosen,
+        dist,
+        python,
+    };
+    let place = target_directory().join("soak");
+    let _ = fs::remove_dir_all(&place);
+    fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+    let mut tally = Tally::new();
+    for number in 1..=passes {
+        for kind in Kind::ALL {
+            let began = Instant::now();
+            let log = place.join(format!("{}-{number}.log", kind.name()));
+            let outcome = tests.pass(kind, &log)?;
+            println!(
+                "{} {number} of {passes}: {} passed, {} failed, {} skipped in {} s",
+                kind.name(),
+                outcome.passed,
+                outcome.failed.len(),
+                outcome.skipped.len(),
+                began.elapsed().as_secs()
+            );
+            if outcome.failed.is_empty() {
+                let _ = fs::remove_file(log);
+            }
+            for name in outcome.failed {
+                println!("    {name}");
+                tally.entry(name).or_default()[kind as usize] += 1;
+            }
+        }
+    }
+    conclude(&tally, passes, &place)
+}
+
+/// What is run in each pass.
+struct Tests<'a> {
+    /// Arguments of `cargo test`.
+    chosen: Vec<&'a str>,
+    dist: PathBuf,
+    /// The interpreter that has the Python module, if that is tested.
+    python: Option<PathBuf>,
+}
+
+impl Tests<'_> {
+    /// All of them once.
+    fn pass(&self, kind: Kind, log: &Path) -> Done<Outcome> {
+        let mut log = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
+        let _trouble = Trouble::begin(kind)?;
+        let mut outcome = rust::test(&self.chosen, &self.dist, &mut log)?;
+        if let Some(python) = &self.python {
+            outcome.add(python::run_tests(python, &mut log)?);
+        }
+        if outcome.passed == 0 {
+            outcome.failed.push("no test ran".into());
+        }
+        Ok(outcome)
+    }
+}
+
+fn conclude(tally: &Tally, passes: u32, place: &Path) -> Done {
+    if tally.is_empty() {
+        println!("soak: no test failed in {passes} passes of each kind");
+        return Ok(());
+    }
+    println!("soak: failures in {passes} passes of each kind\n  busy  pinned");
+    for (name, [busy, pinned]) in tally {
+        println!("{busy:6}  {pinned:6}  {name}");
+    }
+    Err(format!(
+        "some tests failed; their output is in {}",
+        place.display()
+    ))
+}
+
+/// A slow machine, until it is dropped.
+struct Trouble {
+    end: Arc<AtomicBool>,
+    loops: Vec<JoinHandle<()>>,
+    /// The processors that this thread, and what it starts, may use otherwise.
+    processors: CpuSet,
+}
+
+impl Trouble {
+    fn begin(kind: Kind) -> Done<Trouble> {
+        let processors = sched_getaffinity(None).map_err(|error| error.to_string())?;
+        let end = Arc::new(AtomicBool::new(false));
+        let count = match kind {
+            Kind::Busy => 2 * processors.count(),
+            Kind::Pinned => 0,
+        };
+        let spin = |_| {
+            let end = end.clone();
+            std::thread::spawn(move || while !end.load(Ordering::Relaxed) {})
+        };
+        let loops = (0..count).map(spin).collect();
+        if kind == Kind::Pinned {
+            let mut one = CpuSet::new();
+            let first = (0..CpuSet::MAX_CPU).find(|cpu| processors.is_set(*cpu));
+            one.set(first.unwrap_or(0));
+            sched_setaffinity(None, &one).map_err(|error| error.to_string())?;
+        }
+        Ok(Trouble {
+            end,
+            loops,
+            processors,
+        })
+    }
+}
+
+impl Drop for Trouble {
+    fn drop(&mut self) {
+        let _ = sched_setaffinity(None, &self.processors);
+        self.end.store(true, Ordering::Relaxed);
+        for busy in self.loops.drain(..) {
+            let _ = busy.join();
+        }
+    }
+}
