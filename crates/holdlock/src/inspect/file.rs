@@ -10,7 +10,7 @@ use super::place::Place;
 use super::removed;
 use super::source::{self, Source, Table};
 use super::survey::{Survey, in_other_namespace};
-use super::table::{Entry, Kind};
+use super::table::Entry;
 use super::{LockedFile, Process, Snapshot};
 use crate::sys::file;
 
@@ -36,8 +36,7 @@ pub(super) fn look(path: &Path) -> io::Result<Snapshot> {
         .into_iter()
         .partition(|entry| Some(entry.place) == place);
     let mut snapshot = at(here, place);
-    let removed = removed::among(path, on_device, |entry| entry.kind != Kind::Lease);
-    snapshot.files.extend(removed.files);
+    snapshot.files.extend(removed::among(path, on_device).files);
     Ok(snapshot)
 }
 

@@ -38,6 +38,7 @@
 //! users' processes, unless root asks; locks that were taken in another pid namespace.
 
 mod blocked;
+mod candidates;
 mod descriptors;
 mod family;
 mod file;
@@ -67,7 +68,7 @@ pub use watch::Watch;
 
 pub(crate) use family::{HELPER, has_one_thread};
 pub(crate) use file::{contended, holders, waiters};
-pub(crate) use removed::look as removed;
+pub(crate) use removed::first as removed;
 pub(crate) use waits::Ours;
 
 use crate::Mode;
