@@ -21,6 +21,7 @@ Cases (all of them when none is named):
              s6-setlock, lckdo: time, system calls, memory while waiting, hand-off
   inspect    who holds what, with 500 processes and up to 10 000 locks: `holdlock who`,
              `holdlock list` and the library's call against lslocks
+  missing    the first acquisition, which creates the lock file, with up to 10 000 other locks held
   python     the Python module against filelock, portalocker, fasteners and fcntl.flock
 
   --quick          fewer samples, about 80 seconds in all; else about 7 minutes

@@ -1,26 +1,18 @@
 //! Who holds what, asked on a host with many processes and many locks: whole processes
 //! beside lslocks, and the library's call.
 
-mod crowd;
-
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::cli::subjects::{built_command, fresh, program};
+use super::crowd::Crowd;
+use super::kernel_table::{self, PAUSE};
 use crate::report::{Bound, Column, Report};
 use crate::stats::Samples;
 use crate::{Bench, Outcome};
-use crowd::Crowd;
-pub(super) use crowd::{JOB, job};
 
-/// The first read of /proc/locks after this long waits for a grace period of RCU.
-const PAUSE: Duration = Duration::from_millis(50);
-/// And one that comes so soon after another one does not.
-const OFTEN: Duration = Duration::from_millis(2);
+const PROCESSES: usize = 500;
 
 /// How many locks there are, and the goals' names then.
 const SCALES: [Scale; 3] = [
@@ -85,13 +77,13 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
             Column::new("ratio_lslocks_cold", "x lslocks cold", 3),
         ],
     );
-    let mut crowd = Crowd::start(&bench.dir)?;
+    let mut crowd = Crowd::start(&bench.dir, PROCESSES)?;
     let path = crowd.first_lock();
     let subjects = subjects(bench, &path, &mut report);
     for scale in SCALES {
         crowd.hold(scale.locks)?;
         let rounds = bench.pick(15, 5);
-        let warm = warm(|| take_turns(&subjects, &path, rounds, Duration::ZERO))?;
+        let warm = kernel_table::warm(|| take_turns(&subjects, &path, rounds, Duration::ZERO))?;
         let cold = take_turns(&subjects, &path, rounds, PAUSE)?;
         fill(&mut report, &scale, &subjects, &warm, &cold);
     }
@@ -155,28 +147,6 @@ fn knows(holdlock: &Path, subcommand: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// The first page of /proc/locks: all of a long table would take a processor.
-fn peek() {
-    let mut page = [0; 4096];
-    let _ = File::open("/proc/locks").and_then(|mut file| file.read(&mut page));
-}
-
-/// While another thread looks at /proc/locks all the time.
-fn warm<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    let end = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !end.load(Ordering::Relaxed) {
-                peek();
-                std::thread::sleep(OFTEN);
-            }
-        });
-        let result = work();
-        end.store(true, Ordering::Relaxed);
-        result
-    })
-}
-
 /// Milliseconds of each. One round goes before, unmeasured.
 fn take_turns(
     subjects: &[Subject],
@@ -189,7 +159,7 @@ fn take_turns(
         for (subject, samples) in subjects.iter().zip(&mut samples) {
             std::thread::sleep(pause);
             if pause.is_zero() {
-                peek();
+                kernel_table::peek();
             }
             let time = subject
                 .time(path)

@@ -1,11 +1,14 @@
 //! What is measured.
 
 mod cli;
+mod crowd;
 mod cycle;
 mod deadline;
 mod handoff;
 mod identity;
 mod inspect;
+mod kernel_table;
+mod missing;
 mod processes;
 mod python;
 mod threads;
@@ -37,8 +40,9 @@ pub(crate) const ALL: &[Case] = &[
     case("deadline", deadline::run),
     case("cli", cli::run),
     case("python", python::run),
-    // The last: to read /proc/locks slows other lock calls down for a while.
+    // The last two: to read /proc/locks slows other lock calls down for a while.
     case("inspect", inspect::run),
+    case("missing", missing::run),
 ];
 
 const fn case(name: &'static str, run: fn(&Bench) -> Outcome<Report>) -> Case {
@@ -52,7 +56,7 @@ pub(crate) const JOBS: &[(&str, JobMain)] = &[
     (HOLD, hold),
     (handoff::JOB, handoff::job),
     (cli::waiting::JOB, cli::waiting::job),
-    (inspect::JOB, inspect::job),
+    (crowd::JOB, crowd::job),
     (processes::JOB, processes::job),
     (waiters::THREADS_JOB, waiters::threads_job),
     (waiters::SINGLE_JOB, waiters::single_job),

@@ -3,7 +3,8 @@
 //!
 //! Orders name a file by its number, from 0: `flock N MODE`, `ofd N MODE [START LENGTH]`,
 //! `posix N MODE [START LENGTH]`, with a MODE of `ex`, `sh` or `un`; `lease N`; `close N`;
-//! `many N COUNT START`, so many POSIX locks on every other byte. Answer: `ok`.
+//! `many N COUNT START`, so many POSIX locks on every other byte; `beside N COUNT`, exclusive flocks
+//! on so many new files in its directory; `apart N COUNT`, each in a new directory. Answer: `ok`.
 //!
 //! `keep` starts a child that inherits all descriptors, and answers its pid; `queue N
 //! COUNT` so many children, which wait for an exclusive flock one after the other, and
@@ -37,7 +38,7 @@ fn open(path: &Path) -> File {
     options.open(path).expect("opens")
 }
 
-fn obey(words: &[&str], paths: &[PathBuf], files: &mut [Option<File>]) -> String {
+fn obey(words: &[&str], paths: &[PathBuf], files: &mut Vec<Option<File>>) -> String {
     let number = |at: usize| {
         words
             .get(at)
@@ -66,6 +67,12 @@ fn obey(words: &[&str], paths: &[PathBuf], files: &mut [Option<File>]) -> String
             for at in 0..number(2) {
                 let byte = (number(3) + 2 * at, 1);
                 sys::fcntl_lock(file(), libc::F_SETLKW, libc::F_WRLCK, byte).expect("locked");
+            }
+        }
+        "beside" | "apart" => {
+            for at in 0..number(2) {
+                let file = locked_near(&paths[which], at, words[0] == "apart");
+                files.push(Some(file));
             }
         }
         "lease" => assert!(sys::lease(file()), "a lease"),
@@ -113,6 +120,18 @@ fn kind(mode: &str) -> i32 {
         "sh" => libc::F_RDLCK,
         _ => libc::F_UNLCK,
     }
+}
+
+/// A new file near a path, or in a new directory there, under an exclusive flock.
+fn locked_near(path: &Path, number: u64, apart: bool) -> File {
+    let mut near = path.with_file_name(format!("{}-{number}", std::process::id()));
+    if apart {
+        std::fs::create_dir(&near).expect("made");
+        near.push("a.lock");
+    }
+    let file = open(&near);
+    sys::flock(&file, libc::LOCK_EX).expect("locked");
+    file
 }
 
 /// Each sleeps in the kernel's queue before the next one comes.

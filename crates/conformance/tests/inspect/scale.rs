@@ -1,15 +1,18 @@
 //! Very many waiters, very many locks: right, and in a time that can be waited for.
 
 use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use holdlock::FileLock;
 use holdlock::inspect::{self, LockedFile, Place, Watch};
-use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
+use holdlock_conformance::{Actor, Scratch, queue, skipped, sys, watchdog};
 
-use crate::tools::{holder_pids, look, one_file, stranger, turns};
+use crate::tools::{LOOK, holder_pids, look, one_file, stranger, turns};
 
 /// Far more than is needed: this is about growth, not about a slow machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -142,4 +145,43 @@ fn ten_thousand_locks_are_all_told() {
     let snapshot = timed("inspect::host with them", inspect::host).expect("looks");
     assert!(snapshot.files.iter().any(|other| other.place == file.place));
     timed("deadlocks of them", || snapshot.deadlocks());
+}
+
+/// The processes whose descriptors `look` lists to answer for a path.
+fn looked_at(path: &Path) -> Option<HashSet<u32>> {
+    let trace = path.with_extension("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-s", "100", "-e", "trace=openat", "-o"]);
+    strace.arg(&trace).arg(LOOK).arg(path);
+    if !strace.output().is_ok_and(|output| output.status.success()) {
+        skipped("needs strace and the right to trace");
+        return None;
+    }
+    let trace = fs::read_to_string(&trace).expect("a trace");
+    let pid = |line: &str| {
+        let (pid, _) = line.split_once("\"/proc/")?.1.split_once("/fd\"")?;
+        pid.parse().ok()
+    };
+    Some(trace.lines().filter_map(pid).collect())
+}
+
+#[test]
+fn a_lock_elsewhere_that_names_nobody_is_no_reason_to_look_at_everybody() {
+    let _alone = alone();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::in_memory();
+    let (path, other) = (scratch.lock(), scratch.path("other"));
+    fs::write(&path, "").expect("written");
+    // In a wrap-around of the process numbers the last may have a lower one.
+    queue::eventually("only those are looked at that were started last", || {
+        let idle: Vec<Actor> = (0..20).map(|_| stranger(&[&path])).collect();
+        let mut holder = stranger(&[&other]);
+        holder.must("ofd 0 ex");
+        let Some(seen) = looked_at(&path) else {
+            return true;
+        };
+        let seen = idle.iter().filter(|it| seen.contains(&it.pid())).count();
+        println!("{seen} of {} idle ones", idle.len());
+        seen == 0
+    });
 }

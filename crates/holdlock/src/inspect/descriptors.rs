@@ -105,14 +105,9 @@ impl Descriptors {
     }
 }
 
-/// The numbers of a process's descriptors, and what /proc says each is a link to.
-fn links(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
-    let doors = doors(pid)?.into_iter().rev();
-    Ok(doors.filter_map(|(descriptor, door)| Some((descriptor, fs::read_link(door).ok()?))))
-}
-
-/// The numbers of a process's descriptors, the highest first, and the way to each.
-fn doors(pid: u32) -> io::Result<Vec<(u32, PathBuf)>> {
+/// The numbers of a process's descriptors, the lowest first, and the way to each. They are read
+/// as they are asked for.
+pub(super) fn doors(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
     let of = |thread: u32| fs::read_dir(format!("/proc/{thread}/fd")).map(Iterator::peekable);
     let mut files = of(pid);
     // Of a first thread that has ended root alone may look, and sees nothing.
@@ -127,13 +122,11 @@ fn doors(pid: u32) -> io::Result<Vec<(u32, PathBuf)>> {
         let descriptor = file.file_name().to_str()?.parse().ok()?;
         Some((descriptor, file.path()))
     };
-    let mut doors: Vec<(u32, PathBuf)> = files?.flatten().filter_map(number).collect();
-    doors.reverse();
-    Ok(doors)
+    Ok(files?.flatten().filter_map(number))
 }
 
 /// What is in a process's directory for one descriptor (`fd`) or about it (`fdinfo`).
-fn door(pid: u32, directory: &str, descriptor: u32) -> PathBuf {
+pub(super) fn door(pid: u32, directory: &str, descriptor: u32) -> PathBuf {
     let of = |thread: u32| PathBuf::from(format!("/proc/{thread}/{directory}/{descriptor}"));
     let first = of(pid);
     if fs::symlink_metadata(&first).is_ok() {
@@ -168,7 +161,7 @@ fn seen(pid: u32, locks: io::Result<Vec<Open>>) -> Look {
 
 /// Where most programs have their lock files open: to try these numbers takes less than to list
 /// the directory.
-const USUAL: std::ops::Range<u32> = 3..10;
+pub(super) const USUAL: std::ops::Range<u32> = 3..10;
 
 /// The locks of a process, up to the last of those wanted, or all of them.
 fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
@@ -179,12 +172,14 @@ fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
         }
     }
     // The highest first: what a process locks it mostly has opened itself, and last.
-    let (mut found, _) = search(pid, doors(pid)?, wanted);
+    let mut doors: Vec<(u32, PathBuf)> = doors(pid)?.collect();
+    doors.reverse();
+    let (mut found, _) = search(pid, doors, wanted);
     found.reverse();
     Ok(found)
 }
 
-fn usual_doors(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
+pub(super) fn usual_doors(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
     USUAL.map(move |number| (number, PathBuf::from(format!("/proc/{pid}/fd/{number}"))))
 }
 
@@ -246,7 +241,7 @@ pub(super) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
 }
 
 /// The locks on what a descriptor has open.
-fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open> {
+pub(super) fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open> {
     let info = proc_file::read_text(format!("/proc/{pid}/fdinfo/{descriptor}"));
     let info = info.or_else(|_| proc_file::read_text(door(pid, "fdinfo", descriptor)));
     let info = info.unwrap_or_default();
@@ -262,53 +257,20 @@ fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open> {
         .collect()
 }
 
-/// The locks of a process on removed files of this name, and where those were. `taken` are the
-/// locks it is said to have taken, where that is known.
-pub(super) fn on_removed(pid: u32, name: &OsStr, taken: &[&Entry]) -> Vec<(PathBuf, Open)> {
-    // To find a few locks takes less than to read all links.
-    if (1..=FEW).contains(&taken.len()) {
-        let (found, complete) = search(pid, usual_doors(pid), taken);
-        if complete {
-            let was =
-                |open: Open| Some((removed_from(pid, open.descriptor, &open.link, name)?, open));
-            return found.into_iter().filter_map(was).collect();
-        }
-    }
-    let removed = links(pid)
-        .into_iter()
-        .flatten()
-        .filter_map(|(number, link)| Some((removed_from(pid, number, &link, name)?, number)));
-    removed
-        .flat_map(|(was, number)| {
-            let locks = locks_by(pid, number, &was.as_path().into()).into_iter();
-            locks.map(move |open| (was.clone(), open))
-        })
-        .collect()
-}
-
-const FEW: usize = 3;
-
-/// The former path of what is open there, if it had this name and was removed.
-fn removed_from(pid: u32, descriptor: u32, link: &Path, name: &OsStr) -> Option<PathBuf> {
-    let was = deleted(link)?;
-    let is_it = was.file_name() == Some(name) && has_no_name(&door(pid, "fd", descriptor));
-    is_it.then(|| was.to_owned())
-}
-
 /// Sockets, pipes and what else has no path are left out.
-fn can_be_locked(link: &Path) -> bool {
+pub(super) fn can_be_locked(link: &Path) -> bool {
     let link = link.as_os_str().as_bytes();
     link.starts_with(b"/") || link.starts_with(b"(unreachable)")
 }
 
 /// The path before it was removed, if it was: a file that is there may be called so.
-fn deleted(link: &Path) -> Option<&Path> {
+pub(super) fn deleted(link: &Path) -> Option<&Path> {
     let was = link.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
     Some(Path::new(OsStr::from_bytes(was)))
 }
 
 /// Whether what is open there was removed.
-fn has_no_name(door: &Path) -> bool {
+pub(super) fn has_no_name(door: &Path) -> bool {
     fs::metadata(door).is_ok_and(|metadata| metadata.nlink() == 0)
 }
 

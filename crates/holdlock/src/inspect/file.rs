@@ -36,8 +36,7 @@ pub(super) fn look(path: &Path) -> io::Result<Snapshot> {
         .into_iter()
         .partition(|entry| Some(entry.place) == place);
     let mut snapshot = at(here, place);
-    let removed = removed::among(path, on_device, |entry| entry.kind != Kind::Lease);
-    snapshot.files.extend(removed.files);
+    snapshot.files.extend(removed::among(path, on_device).files);
     Ok(snapshot)
 }
 

@@ -38,6 +38,7 @@
 //! users' processes, unless root asks; locks that were taken in another pid namespace.
 
 mod blocked;
+mod candidates;
 mod certain;
 mod descriptors;
 mod family;
@@ -75,7 +76,7 @@ pub(crate) use family::HELPER;
 pub(crate) use file::{contended, holders, turn_is_in_the_way, waiters};
 pub(crate) use graph::Graph;
 pub(crate) use printable::PATH_LENGTH;
-pub(crate) use removed::look as removed;
+pub(crate) use removed::first as removed;
 pub(crate) use waits::{Heirs, OurWait, Ours};
 
 use crate::Mode;

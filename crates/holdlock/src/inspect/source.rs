@@ -24,6 +24,7 @@ use super::table::{self, Entry};
 /// Those entries of /proc/locks that are wanted, and whether they came in one piece.
 pub(crate) struct Table {
     pub(crate) entries: Vec<Entry>,
+    lines: usize,
     /// The text was too long for one read: a lock may have been missed, because another one was
     /// released between two reads.
     pub(crate) torn: bool,
@@ -59,6 +60,8 @@ pub(crate) struct Source {
     /// Where the last read ended: the next one goes on there at a lock, and elsewhere
     /// begins with whatever is at that byte.
     reached: u64,
+    /// How many lines may yet be read. The kernel takes as long for a short one as for a long one.
+    left: usize,
 }
 
 const BEYOND: SeekFrom = SeekFrom::Start(1 << 40);
@@ -74,11 +77,22 @@ const STEPS_BACK: [usize; 2] = [1024, 128];
 
 impl Source {
     pub(crate) fn open() -> io::Result<Source> {
+        Source::with_limit(usize::MAX)
+    }
+
+    /// One that reads no more than about so many lines: a table that is longer ends there.
+    pub(crate) fn with_limit(lines: usize) -> io::Result<Source> {
         Ok(Source {
             file: File::open("/proc/locks")?,
             buffer: vec![0; SMALLEST_READ],
             reached: 0,
+            left: lines,
         })
+    }
+
+    /// Whether the limit leaves room for reading this table again, with care: twice, that is.
+    pub(crate) fn affords_again(&self, table: &Table) -> bool {
+        self.left / 2 >= table.lines
     }
 
     /// Reads the table once. What is found is so, but something may be missed.
@@ -102,7 +116,7 @@ impl Source {
     }
 
     /// Lets the kernel make its buffer large enough for the longest queue.
-    pub(crate) fn settle(&mut self) -> io::Result<()> {
+    fn settle(&mut self) -> io::Result<()> {
         self.file.seek(BEYOND).map(drop)
     }
 
@@ -113,7 +127,7 @@ impl Source {
     ) -> io::Result<Table> {
         let mut text = Text::new(wanted);
         let (mut pieces, mut longest) = (0, 0);
-        loop {
+        while text.lines < self.left {
             let goes_on = text.position == self.reached || text.position == 0;
             let length = self.read_from(text.position)?;
             if length > 0 {
@@ -134,11 +148,13 @@ impl Source {
                 break;
             }
         }
+        self.left -= text.lines.min(self.left);
         // The next time, all in one piece where the kernel's buffer has it.
         let room = text.length + text.length / 4;
         self.buffer
             .resize(room.clamp(SMALLEST_READ, LARGEST_READ), 0);
         Ok(Table {
+            lines: text.lines,
             torn: pieces > 1,
             again: pieces > 1 && longest > ONE_PAGE,
             text: text.hash.finish(),
@@ -191,6 +207,7 @@ struct Text<W> {
     /// The lock for which the next ones wait was not read.
     headless: bool,
     length: usize,
+    lines: usize,
     hash: DefaultHasher,
 }
 
@@ -204,6 +221,7 @@ impl<W: FnMut(&Entry) -> bool> Text<W> {
             line: Vec::new(),
             headless: false,
             length: 0,
+            lines: 0,
             hash: DefaultHasher::new(),
         }
     }
@@ -219,6 +237,7 @@ impl<W: FnMut(&Entry) -> bool> Text<W> {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend(part);
             if part.ends_with(b"\n") {
+                self.lines += 1;
                 let entry = std::str::from_utf8(&self.line).ok().and_then(table::parse);
                 self.line.clear();
                 self.headless &= entry.as_ref().is_none_or(|entry| !entry.is_held());

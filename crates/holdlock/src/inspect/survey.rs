@@ -143,7 +143,7 @@ impl Survey {
             return;
         }
         // Most often they were released meanwhile: a second look costs less than a search.
-        let there = whole_table::read_quickly(|entry| unclear.contains(entry));
+        let there = whole_table::read(|entry| unclear.contains(entry));
         let there: HashSet<Entry> =
             there.map_or_else(|_| unclear.clone(), |entries| entries.into_iter().collect());
         for (_, entries) in &mut *files {

@@ -12,9 +12,8 @@ use crate::worker::{Job, Worker};
 
 pub(crate) const JOB: &str = "crowd";
 
-const PROCESSES: usize = 500;
-/// Two pipes each, and some.
-const DESCRIPTORS: u64 = 2 * PROCESSES as u64 + 256;
+/// Beside two pipes for each process, or a file for each lock.
+const SOME_DESCRIPTORS: usize = 256;
 
 /// They end when this is dropped.
 pub(super) struct Crowd {
@@ -23,15 +22,15 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    pub(super) fn start(dir: &Path) -> Outcome<Crowd> {
-        allow_descriptors()?;
+    pub(super) fn start(dir: &Path, processes: usize) -> Outcome<Crowd> {
+        allow_descriptors(2 * processes)?;
         let dir = dir.join("crowd");
         std::fs::create_dir(&dir)?;
         let start = |number: usize| {
             let files = dir.join(format!("{number}"));
             Worker::start(JOB, Peer::Raw, &files, &[])
         };
-        let workers = (0..PROCESSES).map(start).collect::<Outcome<Vec<_>>>()?;
+        let workers = (0..processes).map(start).collect::<Outcome<Vec<_>>>()?;
         Ok(Crowd { workers, dir })
     }
 
@@ -42,7 +41,8 @@ impl Crowd {
 
     /// So many locks in all, spread evenly.
     pub(super) fn hold(&mut self, locks: usize) -> Outcome<()> {
-        let count = |number: usize| locks / PROCESSES + usize::from(number < locks % PROCESSES);
+        let processes = self.workers.len();
+        let count = |number: usize| locks / processes + usize::from(number < locks % processes);
         for (number, worker) in self.workers.iter_mut().enumerate() {
             worker.tell(&count(number).to_string())?;
         }
@@ -53,15 +53,16 @@ impl Crowd {
     }
 }
 
-fn allow_descriptors() -> Outcome<()> {
+fn allow_descriptors(number: usize) -> Outcome<()> {
+    let needed = (number + SOME_DESCRIPTORS) as u64;
     let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < DESCRIPTORS) {
+    if limit.current.is_some_and(|current| current < needed) {
         let raised = Rlimit {
-            current: Some(DESCRIPTORS),
+            current: Some(needed),
             maximum: limit.maximum,
         };
         setrlimit(Resource::Nofile, raised)
-            .map_err(|error| format!("{DESCRIPTORS} descriptors are not allowed: {error}"))?;
+            .map_err(|error| format!("{needed} descriptors are not allowed: {error}"))?;
     }
     Ok(())
 }
@@ -75,6 +76,7 @@ pub(crate) fn job(job: &Job) -> Outcome<()> {
     let mut held: Vec<File> = Vec::new();
     while let Some(count) = job.hear()? {
         let count: usize = count.parse()?;
+        allow_descriptors(count)?;
         held.truncate(count);
         while held.len() < count {
             let file = File::create(lock_file(&job.path, held.len()))?;

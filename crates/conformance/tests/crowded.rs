@@ -1,0 +1,168 @@
+//! A missing lock file on a host where others hold many locks: the search for a living holder of
+//! a removed one finds it, and ends soon.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use holdlock::{Error, FileLock};
+use holdlock_conformance::{Actor, Scratch, has, queue, skipped, sys, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
+const STRANGER: &str = env!("CARGO_BIN_EXE_stranger");
+
+/// As many as a process may have open everywhere.
+const EACH: usize = 900;
+
+/// One after the other: what one locks, another one's search meets.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A process that locks files near this path by bare system calls.
+fn stranger(path: &Path) -> Actor {
+    let mut command = Command::new(STRANGER);
+    command.arg(path);
+    Actor::from_command(command)
+}
+
+/// How many system calls a process makes that opens the missing lock file, which creates it.
+fn calls_of_the_first_open(scratch: &Scratch) -> Option<usize> {
+    let (path, trace) = (scratch.lock(), scratch.path("trace"));
+    let status = Command::new("strace")
+        .arg("-o")
+        .arg(&trace)
+        .arg(ACTOR)
+        .arg(&path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        skipped("needs strace and the right to trace");
+        return None;
+    }
+    fs::remove_file(&path).expect("was created");
+    let calls = fs::read_to_string(&trace).expect("a trace").lines().count();
+    println!("{calls} system calls");
+    Some(calls)
+}
+
+/// The pid of the one that holds the lock on the removed file, as the error names it.
+#[track_caller]
+fn is_refused(path: &Path) -> u32 {
+    let error = FileLock::open(path)
+        .and_then(|lock| lock.try_lock().map(drop))
+        .expect_err("the holder of the removed file is still inside");
+    assert!(matches!(error, Error::RemovedWhileHeld(_)), "{error}");
+    assert!(!path.exists(), "a file was created beside the holder's");
+    error.conflict().expect("a conflict").holders()[0].pid
+}
+
+#[test]
+fn what_others_lock_does_not_make_the_first_acquisition_long() {
+    let _alone = alone();
+    let _dog = watchdog::watch(300);
+    let scratch = Scratch::in_memory();
+    fs::create_dir(scratch.path("elsewhere")).expect("made");
+    let near = scratch.path("elsewhere/near");
+    let mut crowd: Vec<Actor> = (0..4).map(|_| stranger(&near)).collect();
+    for holder in &mut crowd {
+        // In a directory each: none of them can be seen by listing another's.
+        holder.must(&format!("apart 0 {EACH}"));
+    }
+    if let Some(calls) = calls_of_the_first_open(&scratch) {
+        assert!(calls < 2500, "{calls} system calls");
+    }
+}
+
+#[test]
+fn files_that_are_there_are_not_looked_at_one_by_one() {
+    let _alone = alone();
+    let _dog = watchdog::watch(300);
+    for directory in ["", "elsewhere"] {
+        let scratch = Scratch::in_memory();
+        fs::create_dir_all(scratch.path(directory)).expect("made");
+        let mut holder = stranger(&scratch.path(directory).join("near"));
+        holder.must(&format!("beside 0 {EACH}"));
+        if let Some(calls) = calls_of_the_first_open(&scratch) {
+            assert!(calls < 600, "{directory:?}: {calls} system calls");
+        }
+    }
+}
+
+#[test]
+fn the_holder_is_found_among_a_thousand_locks() {
+    let _alone = alone();
+    let _dog = watchdog::watch(300);
+    let scratch = Scratch::in_memory();
+    let path = scratch.lock();
+    fs::create_dir(scratch.path("elsewhere")).expect("made");
+    let near = scratch.path("elsewhere/near");
+    let mut crowd = [
+        stranger(&near),
+        stranger(&near),
+        stranger(&scratch.path("near")),
+    ];
+    for (holder, order) in crowd.iter_mut().zip(["beside 0", "apart 0", "beside 0"]) {
+        let count = if order == "apart 0" { 100 } else { EACH / 2 };
+        holder.must(&format!("{order} {count}"));
+    }
+    // With many locks of its own.
+    let mut holder = stranger(&path);
+    holder.must("flock 0 ex");
+    holder.must("apart 0 50");
+    fs::remove_file(&path).expect("removed");
+    assert_eq!(is_refused(&path), holder.pid());
+}
+
+/// Killed when dropped.
+struct Child(u32);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        sys::kill(self.0, libc::SIGKILL);
+    }
+}
+
+#[test]
+fn a_holder_that_was_passed_the_lock_is_found() {
+    let _dog = watchdog::watch(60);
+    for order in ["close 0", "leave it to the child"] {
+        let scratch = Scratch::new();
+        let path = scratch.lock();
+        let mut taker = stranger(&path);
+        taker.must("flock 0 ex");
+        let child = Child(taker.ask("keep").parse().expect("a pid"));
+        if order == "close 0" {
+            taker.must(order);
+        } else {
+            taker.kill();
+        }
+        fs::remove_file(&path).expect("removed");
+        assert_eq!(is_refused(&path), child.0, "{order}");
+        drop(child);
+        queue::eventually("the lock ends with the child", || {
+            FileLock::open(&path).is_ok_and(|lock| lock.try_lock().is_ok())
+        });
+    }
+}
+
+#[test]
+fn a_shell_that_locked_by_flock_1_is_found() {
+    if !has("flock") {
+        return;
+    }
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut command = Command::new("sh");
+    let script = r#"exec 9> "$1"; flock 9; echo ready; read -r line"#;
+    command.args(["-c", script, "sh"]).arg(&path);
+    let shell = Actor::from_command(command);
+    fs::remove_file(&path).expect("removed");
+    // flock(1), which the kernel names, has ended.
+    assert_eq!(is_refused(&path), shell.pid());
+}
