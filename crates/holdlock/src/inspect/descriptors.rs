@@ -213,10 +213,9 @@ fn search(
 
 /// The locks of a process on what it has open by one of these links.
 fn copies(pid: u32, wanted: &HashSet<PathBuf>) -> io::Result<Vec<Open>> {
-    let mut open: Vec<(u32, PathBuf)> = links(pid)?.collect();
-    open.retain(|(_, link)| wanted.contains(link));
-    let locks = open
-        .into_iter()
+    let links = doors(pid)?.filter_map(|(number, door)| Some((number, fs::read_link(door).ok()?)));
+    let locks = links
+        .filter(|(_, link)| wanted.contains(link))
         .flat_map(|(descriptor, link)| locks_by(pid, descriptor, &link.into()));
     Ok(locks.collect())
 }
