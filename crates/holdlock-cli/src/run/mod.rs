@@ -13,14 +13,13 @@ mod terminal;
 mod watch;
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use holdlock::{Guard, Mode};
 
 use crate::exit::{self, Failure, Outcome};
-use crate::sys::descriptors::keep_over_exec;
 use crate::sys::process::Manner;
 use crate::sys::signals;
 use log::{Log, Record};
@@ -143,7 +142,7 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
     let guards = locks::take(&locks, settings, course)?;
     let duties = match settings.keep {
         Keep::Supervised(duties) => duties,
-        Keep::Replaced => return Err(replaced(&guards, settings)),
+        Keep::Replaced => return Err(replaced(guards, settings)),
     };
 
     let began = Instant::now();
@@ -190,11 +189,12 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
 }
 
 /// Hands the locks to the command and becomes it. Returns why that failed.
-fn replaced(guards: &[Guard<'_>], settings: &Settings) -> Failure {
-    for guard in guards {
-        keep_over_exec(guard.as_fd());
+fn replaced(guards: Vec<Guard<'_>>, settings: &Settings) -> Failure {
+    let handed: Result<Vec<OwnedFd>, _> = guards.into_iter().map(Guard::hand_over).collect();
+    match handed {
+        Ok(_until_then) => command::become_it(&settings.program, &settings.arguments),
+        Err(error) => Failure::from(&error),
     }
-    command::become_it(&settings.program, &settings.arguments)
 }
 
 impl Course {

@@ -73,18 +73,29 @@ fn door(fd: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
+/// From which number on a descriptor is sought that programs are to inherit: out of the way of
+/// scripts, which use single digits, as far as the limit of descriptors leaves room.
+const INHERITED_FROM: [libc::c_int; 4] = [347, 147, 47, 3];
+
 /// Another descriptor of the same description, which children of fork keep and which stays open in
 /// programs that are executed.
 pub(crate) fn inheritable_copy(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    // SAFETY: fcntl with these commands takes no pointers; `fd` is open for the time of the borrow.
-    let copy = unsafe {
-        // Without the mark of descriptors that no child keeps.
-        let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags & !MARK))?;
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD, 3))?
-    };
+    let fd = fd.as_raw_fd();
+    // SAFETY: fcntl with this command takes no pointers; `fd` is open for the time of the borrow.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    // Without the mark of descriptors that no child keeps.
+    // SAFETY: as above.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !MARK) })?;
+    let mut copy = Err(io::ErrorKind::NotFound.into());
+    for from in INHERITED_FROM {
+        // SAFETY: as above.
+        copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD, from) });
+        if copy.is_ok() {
+            break;
+        }
+    }
     // SAFETY: made just now, and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+    copy.map(|copy| unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// Holds on to the file that is at `path` now without opening it for anything (O_PATH), which
