@@ -27,7 +27,7 @@ use std::os::unix::ffi::OsStrExt;
 ///
 /// assert_eq!(printable("schlüssel 锁.lock").to_string(), "schlüssel 锁.lock");
 /// assert_eq!(printable("a\x1b[2J\u{202e}b\n").to_string(), r"a\u{1b}[2J\u{202e}b\n");
-/// assert_eq!(format!("{:.9}", printable("/srv/data/index.lock")), "/s….lock");
+/// assert_eq!(format!("{:.9}", printable("/srv/data/index.lock")), "/s…x.lock");
 /// ```
 pub fn printable<T: AsRef<OsStr> + ?Sized>(text: &T) -> Printable<'_> {
     Printable(text.as_ref().as_bytes())
@@ -36,7 +36,7 @@ pub fn printable<T: AsRef<OsStr> + ?Sized>(text: &T) -> Printable<'_> {
 /// So much of a path is shown in a sentence: longer ones are of no use to a reader.
 pub(crate) const PATH_LENGTH: usize = 200;
 
-/// A text as people may see it; see [`printable`].
+/// A text as people may see it; see [`printable()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Printable<'t>(&'t [u8]);
 
