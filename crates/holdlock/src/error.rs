@@ -228,7 +228,7 @@ fn remedy(error: &io::Error) -> &'static str {
 
 /// The path in front, shortened if it is very long; `{:#}` leaves it out, for callers that name
 /// the file themselves. What others have named, files and commands, is
-/// [printable](inspect::printable).
+/// [printable](inspect::printable()).
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !f.alternate() {

@@ -116,10 +116,7 @@ fn messages_are_one_printable_line_whatever_the_file_is_called() {
     }
     // A path that nobody can read at a glance is shortened, without losing its end.
     let deep = format!("/{}/end.lock", "missing/".repeat(100));
-    let missing = FileLock::open(&deep)
-        .err()
-        .expect("no directory")
-        .to_string();
+    let missing = FileLock::open(&deep).expect_err("no directory").to_string();
     assert!(
         missing.contains("…") && missing.contains("/end.lock: cannot open"),
         "{missing}"

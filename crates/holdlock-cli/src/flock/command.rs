@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStringExt;
 
 use super::options::Options;
-use super::say::{Say, Stop};
+use super::say::{Say, Stop, line};
 use super::status;
 use crate::sys::spawn::{CommandLine, Ended, SpawnError, default_sigchld};
 
@@ -27,7 +27,8 @@ pub(super) fn run(
 ) -> Result<u8, Stop> {
     default_sigchld();
     if options.verbose {
-        say.print(&[b"flock: executing ", words[0].to_bytes(), b"\n"].concat());
+        let message = [b"executing ", words[0].to_bytes()].concat();
+        say.print(line(&message).as_bytes());
         say.flush();
     }
     let line = CommandLine::new(words);

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use super::flags::{Flag, LONGS, SHORTS};
 use super::getopt::{Misuse, Words};
-use super::say::{NAME, Say, Stop};
+use super::say::{NAME, Say, Stop, shown};
 use super::{help, number, seconds, status};
 
 /// A command line that makes sense.
@@ -238,7 +238,10 @@ fn checked<T>(parsed: Result<T, number::Bad>, what: &str, text: &[u8]) -> Result
 }
 
 fn try_help(say: &mut Say, message: &[u8]) -> Stop {
-    let hint = format!("Try '{NAME} --help' for more information.\n");
-    say.warn_raw(&[message, hint.as_bytes()].concat());
+    let mut lines = format!("Try '{NAME} --help' for more information.\n");
+    if let Some(message) = message.strip_suffix(b"\n") {
+        lines.insert_str(0, &format!("{}\n", shown(message)));
+    }
+    say.warn_raw(&lines);
     Stop::silently(status::USAGE)
 }

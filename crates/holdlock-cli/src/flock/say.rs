@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use holdlock::inspect::printable;
+use holdlock::inspect::{Printable, printable};
 use rustix::io::Errno;
 use rustix::stdio;
 
@@ -59,10 +59,15 @@ fn text_of(error: &io::Error) -> String {
     text
 }
 
-/// A message as a line. Unlike flock(1)'s it does not command the terminal, whatever the words in
-/// it are: what is not printable is escaped.
-fn line(message: &[u8]) -> String {
-    format!("{NAME}: {}\n", printable(OsStr::from_bytes(message)))
+/// A message as a line, which begins with the name.
+pub(super) fn line(message: &[u8]) -> String {
+    format!("{NAME}: {}\n", shown(message))
+}
+
+/// Unlike flock(1)'s, messages do not command the terminal, whatever words they quote: what is not
+/// printable is escaped.
+pub(super) fn shown(text: &[u8]) -> Printable<'_> {
+    printable(OsStr::from_bytes(text))
 }
 
 /// What is still to be written to standard output.
@@ -105,16 +110,9 @@ impl Say {
         self.unheard |= rustix::io::write(stdio::stderr(), line(message).as_bytes()).is_err();
     }
 
-    /// Lines that begin with something else than the short name.
-    pub(super) fn warn_raw(&mut self, lines: &[u8]) {
-        let lines = lines.split_inclusive(|byte| *byte == b'\n');
-        let shown: String = lines
-            .map(|line| match line.strip_suffix(b"\n") {
-                Some(line) => format!("{}\n", printable(OsStr::from_bytes(line))),
-                None => printable(OsStr::from_bytes(line)).to_string(),
-            })
-            .collect();
-        self.unheard |= rustix::io::write(stdio::stderr(), shown.as_bytes()).is_err();
+    /// Printable lines that begin with something else than the short name.
+    pub(super) fn warn_raw(&mut self, lines: &str) {
+        self.unheard |= rustix::io::write(stdio::stderr(), lines.as_bytes()).is_err();
     }
 
     /// A message as the child would give it, who tells nobody that it could not be written.

@@ -184,10 +184,10 @@ fn width() -> usize {
 /// The end of a long path: the holder should find room in the line.
 fn short(lock: &OsStr) -> String {
     const LENGTH: usize = 36;
-    let lock = lock.to_string_lossy();
+    let lock = inspect::printable(lock).to_string();
     match lock.char_indices().rev().nth(LENGTH) {
         Some((at, first)) => format!("…{}", &lock[at + first.len_utf8()..]),
-        None => lock.into_owned(),
+        None => lock,
     }
 }
 

@@ -19,6 +19,7 @@ const SIGALRM: &str = "fixed: -w works where SIGALRM is blocked";
 const SIGALRM_KEPT: &str = "fixed: the command finds SIGALRM as the caller left it";
 const FIFO: &str = "fixed: a FIFO as lock file does not hang";
 const ORDER: &str = "fixed: what --verbose says stands before the command's output";
+const PRINTABLE: &str = "fixed: names in messages do not command the terminal";
 const NO_FORK: &str = "fixed: what --verbose says is not lost with -F";
 
 const fn row(
@@ -228,6 +229,24 @@ pub(crate) const ROWS: &[Row] = &[
             0,
             "flock: getting lock took TIME\nflock: executing /bin/sh\nran\n",
             "",
+        ),
+    ),
+    row(
+        "flock \"missing/$(printf '\\377\\376')\" echo ran",
+        PRINTABLE,
+        (
+            66,
+            "",
+            "flock: cannot open lock file missing/\\xff\\xfe: No such file or directory\n",
+        ),
+    ),
+    row(
+        "flock file \"$(printf '\\033[2J')\"",
+        PRINTABLE,
+        (
+            69,
+            "",
+            "flock: failed to execute \\u{1b}[2J: No such file or directory\n",
         ),
     ),
     row(

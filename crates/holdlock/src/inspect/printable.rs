@@ -27,7 +27,7 @@ use std::os::unix::ffi::OsStrExt;
 ///
 /// assert_eq!(printable("schlüssel 锁.lock").to_string(), "schlüssel 锁.lock");
 /// assert_eq!(printable("a\x1b[2J\u{202e}b\n").to_string(), r"a\u{1b}[2J\u{202e}b\n");
-/// assert_eq!(format!("{:.9}", printable("/srv/data/index.lock")), "/s….lock");
+/// assert_eq!(format!("{:.9}", printable("/srv/data/index.lock")), "/s…x.lock");
 /// ```
 pub fn printable<T: AsRef<OsStr> + ?Sized>(text: &T) -> Printable<'_> {
     Printable(text.as_ref().as_bytes())
@@ -36,18 +36,27 @@ pub fn printable<T: AsRef<OsStr> + ?Sized>(text: &T) -> Printable<'_> {
 /// So much of a path is shown in a sentence: longer ones are of no use to a reader.
 pub(crate) const PATH_LENGTH: usize = 200;
 
-/// A text as people may see it; see [`printable`].
+/// A text as people may see it; see [`printable()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Printable<'t>(&'t [u8]);
 
 impl Printable<'_> {
     /// Whether nothing of it is escaped.
     pub fn is_plain(self) -> bool {
-        self.pieces().all(|piece| matches!(piece, Piece::Plain(_)))
+        self.ascii().is_some() || self.pieces().all(|piece| matches!(piece, Piece::Plain(_)))
+    }
+
+    /// The text, where it is plain for certain: nearly always, and told at once.
+    fn ascii(&self) -> Option<&str> {
+        let is_plain = self.0.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        std::str::from_utf8(self.0).ok().filter(|_| is_plain)
     }
 
     /// The begin, cut behind so many characters.
     pub(super) fn begin(self, most: usize) -> String {
+        if let Some(text) = self.ascii().filter(|text| text.len() <= most) {
+            return text.to_owned();
+        }
         let mut short = String::new();
         let mut used = 0;
         for piece in self.pieces() {
@@ -72,10 +81,14 @@ impl Printable<'_> {
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = f.precision().unwrap_or(usize::MAX);
+        if let Some(text) = self.ascii().filter(|text| text.len() <= most) {
+            return f.write_str(text);
+        }
         let all: usize = self.pieces().map(Piece::width).sum();
-        let Some(most) = f.precision().filter(|most| all > *most) else {
+        if all <= most {
             return self.pieces().try_for_each(|piece| piece.fmt(f));
-        };
+        }
         // The end of a path tells more than its begin.
         let head = most.saturating_sub(1) / 3;
         let tail = most.saturating_sub(1) - head;

@@ -22,7 +22,7 @@ use crate::sys::process::exists;
 pub struct Process {
     /// Its number, in our own pid namespace.
     pub pid: u32,
-    /// Its command line, shortened and [printable](super::printable); for a kernel
+    /// Its command line, shortened and [printable](super::printable()); for a kernel
     /// thread or a zombie its name.
     pub command: Option<String>,
     /// The name of its (effective) user, printable, or `uid N` where the user has none.
