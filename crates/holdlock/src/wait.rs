@@ -273,7 +273,7 @@ impl<'r> Wait<'r> {
     }
 
     /// Registers the wait with the deadlock watcher, if it can become a long one.
-    pub(crate) fn watch(&mut self) {
+    fn watch(&mut self) {
         if let Some(begun) = &mut self.begun
             && self.notice_deadlocks
             && begun.watch.is_none()

@@ -70,7 +70,6 @@ fn poll(
     mode: Mode,
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
-    wait.watch();
     loop {
         match file::lock(file.as_fd(), family, mode, Patience::Never) {
             Ok(()) => return Ok(file.clone()),
