@@ -122,27 +122,28 @@ fn threads_that_share_one_lock_do_not_pass_an_exclusive_request() {
     });
 }
 
+/// How many of 300 shared tries of three threads turn back.
+fn turned_back(path: &Path) -> usize {
+    let tries = || {
+        let lock = fair(path);
+        let turned_back = (0..100).filter(|_| lock.try_lock_shared().is_err());
+        turned_back.count()
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(tries)).collect();
+        let counts = threads.into_iter().map(|thread| thread.join());
+        counts.map(|count| count.expect("no panic")).sum()
+    })
+}
+
 #[test]
 fn shared_tries_do_not_turn_back_because_of_one_another() {
-    let _dog = watchdog::watch(60);
+    let _dog = watchdog::watch(120);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                let lock = fair(&path);
-                let began = Instant::now();
-                let got_in: Vec<bool> = (0..5000)
-                    .take_while(|_| began.elapsed() < Duration::from_secs(20))
-                    .map(|_| lock.try_lock_shared().is_ok())
-                    .collect();
-                // One that is kept from running in the very middle is taken for one that waits, by
-                // all tries until it goes on.
-                let turned_back = got_in.windows(2).filter(|two| two[0] && !two[1]);
-                assert!(turned_back.count() < 50);
-            });
-        }
-    });
+    // A try that is kept from running in the very middle is taken for one that waits. On a busy
+    // machine that happens to many, but not in every round.
+    assert!((0..100).any(|_| turned_back(&path) <= 3));
 }
 
 #[test]

@@ -28,11 +28,7 @@ fn helper_threads() -> usize {
     names
         .filter(|name| {
             name.as_ref()
-                .is_ok_and(|name| name.starts_with("holdlock-wa"))
-        })
-        .filter(|name| {
-            name.as_ref()
-                .is_ok_and(|name| name.trim_end() != "holdlock-watch")
+                .is_ok_and(|name| name.starts_with("waiter-holdlock"))
         })
         .count()
 }
@@ -143,4 +139,38 @@ fn threads_and_descriptors_are_bounded_and_requests_beyond_them_are_served() {
     for number in 0..LOCKS {
         threads_end(&path(number));
     }
+}
+
+#[test]
+fn a_thread_that_is_left_in_the_queue_is_no_wait_of_its_process() {
+    let _alone = alone_without_timers();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let (a, b) = (scratch.path("a.lock"), scratch.path("b.lock"));
+    // Each a process with one thread of its own.
+    let runs_on = sys::fork(|| {
+        sys::die_with_parent();
+        let held = FileLock::open(&a).expect("opens");
+        let _held = held.lock().expect("free");
+        let lock = FileLock::open(&b).expect("opens");
+        queue::eventually("the other has its lock", || lock.try_lock().is_err());
+        times_out(&lock, 5);
+        sys::sleep_until_killed()
+    });
+    let waits = sys::fork(|| {
+        sys::die_with_parent();
+        let held = FileLock::open(&b).expect("opens");
+        let _held = held.lock().expect("free in a moment");
+        queue::wait_for(&b, runs_on.pid());
+        let lock = FileLock::open(&a).expect("opens");
+        // Long enough for the deadlock watcher to look, and to make sure.
+        match lock.try_lock_for(Duration::from_secs(3)) {
+            Err(Error::TimedOut(_)) => 0,
+            Err(Error::Deadlock { .. }) => 1,
+            _ => 2,
+        }
+    });
+    assert_eq!(waits.wait(), 0);
+    sys::kill(runs_on.pid(), libc::SIGKILL);
+    runs_on.wait();
 }

@@ -61,7 +61,8 @@
 //! or a token: one POSIX timer for each thread, and one real-time signal for the
 //! process ([`wait_signal`]). A handler for fork (pthread_atfork). A helper thread while
 //! and shortly after the process waits, which notices deadlocks
-//! ([`Request::notice_deadlocks`]), and more where signals cannot be used. Linux only, for now.
+//! ([`Request::notice_deadlocks`]), one while and shortly after a fair request waits
+//! ([`LockOptions::fair`]), and up to 16 where signals cannot be used. Linux only, for now.
 
 mod acquire;
 mod aside;

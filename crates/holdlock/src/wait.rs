@@ -323,7 +323,7 @@ impl<'r> Wait<'r> {
     }
 
     /// Registers a wait that may last for ever with the deadlock watcher.
-    pub(crate) fn watch(&mut self) {
+    fn watch(&mut self) {
         if let Some(begun) = &mut self.begun
             && self.notice_deadlocks
             && begun.watch.is_none()

@@ -16,7 +16,6 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::inspect::HELPER;
 use crate::open::LockFile;
 use crate::sys::file::{self, Patience};
 use crate::sys::fork::ForkCell;
@@ -71,7 +70,6 @@ fn poll(
     mode: Mode,
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
-    wait.watch();
     loop {
         match file::lock(file.as_fd(), family, mode, Patience::Never) {
             Ok(()) => return Ok(file.clone()),
@@ -111,10 +109,12 @@ impl Waiter {
             result: Mutex::new(Ok(())),
         });
         let its_own = waiter.clone();
-        // The host's signals are none of its business.
+        // Not by the name of a helper: a thread whose request has ended still waits, and the process
+        // does not, so that this is no wait of the whole process. The host's signals are none of
+        // its business.
         let thread = signal::with_all_blocked(|| {
             std::thread::Builder::new()
-                .name(format!("{HELPER}waiter"))
+                .name("waiter-holdlock".to_owned())
                 .stack_size(64 * 1024)
                 .spawn(move || its_own.run())
         });

@@ -641,6 +641,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("no_timers", "waits_that_time_out"),
     },
     Mutant {
+        name: "a waiting thread without a request is no wait of its process",
+        file: "waiter_thread.rs",
+        with: ".name(\"waiter-holdlock\".to_owned())",
+        without: ".name(\"holdlock-waiter\".to_owned())",
+        test: ("no_timers", "a_thread_that_is_left_in_the_queue"),
+    },
+    Mutant {
         name: "waiting threads are bounded",
         file: "waiter_thread.rs",
         with: "const MOST: usize = 16;",
