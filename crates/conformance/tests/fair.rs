@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdlock::inspect::{self, Kind};
 use holdlock::{Error, Family, FileLock, LockOptions, Mode};

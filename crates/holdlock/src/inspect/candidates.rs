@@ -53,6 +53,10 @@ impl Candidates {
         self.places.is_empty() || self.effort == 0
     }
 
+    pub(super) fn allow(&mut self, effort: usize) {
+        self.effort = effort;
+    }
+
     pub(super) fn spend(&mut self, effort: usize) {
         self.effort = self.effort.saturating_sub(effort);
     }

@@ -30,7 +30,8 @@
 //!   20 ms for ten thousand.
 //! * **/proc/PID/fdinfo** of the takers, for the descriptor, the path, and whether
 //!   they still have the lock. Where one has not (it is gone, and a child has inherited
-//!   the descriptor), or where the kernel names none (OFD locks): of all processes.
+//!   the descriptor), or where the kernel names none (OFD locks): of all processes. Removed files
+//!   are looked for in a thousand descriptors at most, the likely ones first.
 //! * **/proc/PID/task/TID/syscall** and `mem`, only where a request for an OFD lock waits.
 //!
 //! Nothing is locked, opened for reading or changed. Processes that vanish meanwhile are left

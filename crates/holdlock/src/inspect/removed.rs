@@ -12,8 +12,8 @@
 //!    shell that ran flock(1), the child that has inherited the descriptor. Where it is not named,
 //!    at those that were started last.
 //!
-//! What others lock must not make this slow. The search ends when its [`EFFORT`] is spent, and
-//! on a crowded host may have missed what it was looking for.
+//! What others lock must not make this slow. The search ends when its effort is spent, and on a
+//! crowded host may have missed what it was looking for.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -35,6 +35,8 @@ use crate::sys::process::exists;
 const LINES: usize = 2400;
 /// How many descriptors it looks at, at 4 to 5 µs each; other steps count as so many of them.
 const EFFORT: usize = 1000;
+/// The same once it looks at all processes: what is missed then may be anywhere.
+const EVERYBODY: usize = 4000;
 const INFO: usize = 2;
 const PROCESS: usize = 2;
 
@@ -177,6 +179,7 @@ impl<W: Fn(&Entry) -> bool> Search<'_, W> {
     /// Looks at all processes, those first that are most likely to have one of these locks.
     fn ask_everybody(&mut self, lost: &[Entry]) {
         let mut pids: Vec<u32> = process::pids().collect();
+        self.candidates.allow(EVERYBODY);
         let newest = process::newest().unwrap_or(0);
         let mut hints: Vec<u32> = lost.iter().map(|it| it.pid.unwrap_or(newest)).collect();
         hints.sort_unstable();
