@@ -50,7 +50,7 @@ fn who_closes_a_ring_is_told_and_the_others_go_on() {
         let began = Instant::now();
         let answer = last.ask("lock 0");
         assert!(answer.starts_with("Deadlock"), "{answer}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{answer}");
+        assert!(began.elapsed() < Duration::from_secs(20), "{answer}");
         for (path, pid) in paths.iter().zip(pids) {
             assert!(answer.contains(path.to_str().expect("text")), "{answer}");
             assert!(answer.contains(&format!("pid {pid}")), "{answer}");

@@ -122,7 +122,8 @@ fn is_bound(parent: u32, child: u32) -> bool {
     let Some(asleep) = &before else {
         return false;
     };
-    let call = &*asleep.place;
+    // Compilers add to the names of functions: do_sigtimedwait.isra.0.
+    let call = asleep.place.split('.').next().unwrap_or_default();
     let is_only = children(parent).is_some_and(|children| children == [child]);
     let waits = if call == "do_wait" {
         (is_only || names_its_child(parent, child)) && no_timer(parent)
