@@ -241,7 +241,7 @@ fn a_shared_request_behind_one_with_a_limit_is_no_ring() {
 #[test]
 fn random_programs_that_go_on_get_no_error() {
     let _dog = watchdog::watch(600);
-    let tally = run::many(RINGS, true, 200, fastrand::u64(..1 << 40), 50);
+    let tally = run::many(RINGS, true, 200, fastrand::u64(..1 << 40), 40);
     assert_eq!((tally.programs, tally.failures), (200, vec![]));
 }
 

@@ -1,11 +1,10 @@
 //! A process that takes several locks, as its standard input says.
 //!
 //! Arguments: paths, or `ofd` first. Orders: `lock N` (the path's number, from 0), `blind N`
-//! (without looking for deadlocks, half a second longer than that would take), `elsewhere N`
-//! (held by another thread), `release N`. Answers: `ok`, or the error.
+//! (without looking for deadlocks), `elsewhere N` (held by another thread), `release N`.
+//! Answers: `ok`, or the error.
 
 use std::io::{BufRead, Write};
-use std::time::Duration;
 
 use holdlock::{Error, Family, FileLock, Guard, LockOptions, Request};
 
@@ -29,9 +28,7 @@ fn main() {
         let answer = match order {
             "lock" => take(&locks[number], Request::exclusive(), &mut held[number]),
             "blind" => {
-                let limit = Duration::from_millis(1500);
-                let request = Request::exclusive().timeout(limit);
-                let request = request.notice_deadlocks(false);
+                let request = Request::exclusive().notice_deadlocks(false);
                 take(&locks[number], request, &mut held[number])
             }
             "elsewhere" => {
