@@ -518,8 +518,6 @@ pub fn alarm(after: Duration) {
         it_value: time(after),
     };
     // SAFETY: a valid setting, and nobody wants the old one.
-    assert_eq!(
-        unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) },
-        0
-    );
+    let set = unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
 }

@@ -153,7 +153,7 @@ fn two_objects_on_one_path_are_no_ring() {
                 } else {
                     Request::exclusive()
                 };
-                let work = Duration::from_millis(1500);
+                let work = Duration::from_millis(2500);
                 if owned {
                     let _guard = held.acquire_owned(request).expect("locked");
                     told.send(()).expect("heard");
@@ -185,7 +185,7 @@ fn a_lock_of_the_standard_library_on_the_same_path_is_no_ring() {
             let file = std::fs::File::open(&path).expect("opens");
             file.lock().expect("locked");
             let release = move || {
-                thread::sleep(Duration::from_millis(1500));
+                thread::sleep(Duration::from_millis(2500));
                 file.unlock().expect("unlocks");
             };
             let want = move || lock.lock().map(drop).expect("no ring");
@@ -226,7 +226,7 @@ fn a_shared_request_behind_one_with_a_limit_is_no_ring() {
         });
         scope.spawn(move || {
             all.wait();
-            let limit = Duration::from_millis(1500);
+            let limit = Duration::from_millis(2500);
             assert!(a.try_lock_for(limit).is_err(), "shared by the first");
         });
         scope.spawn(move || {
@@ -241,7 +241,7 @@ fn a_shared_request_behind_one_with_a_limit_is_no_ring() {
 #[test]
 fn random_programs_that_go_on_get_no_error() {
     let _dog = watchdog::watch(600);
-    let tally = run::many(RINGS, true, 200, fastrand::u64(..1 << 40), 50);
+    let tally = run::many(RINGS, true, 200, fastrand::u64(..1 << 40), 40);
     assert_eq!((tally.programs, tally.failures), (200, vec![]));
 }
 

@@ -86,7 +86,7 @@ fn a_ring_is_marked_and_is_1() {
     let mark = |line: &&str| line.contains(&format!("pid {} ", behind.pid()));
     let line = text.lines().find(mark).expect("is there");
     assert!(
-        !line.contains("deadlock"),
+        !line.contains("[deadlock"),
         "who waits behind a ring is not in it: {line}"
     );
 

@@ -9,7 +9,6 @@
 //! and the caller looks whether those of ours are still there.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
@@ -69,20 +68,16 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
     found
 }
 
-/// Lets other processes know that our wait has no limit, if that is so of all that we do.
-pub(crate) fn tell_others(all: &[Arc<Record>]) {
+/// What to call the helper thread, so that other processes know that our wait has no limit: if that
+/// is so of all that we do. True if the wait is still there now.
+pub(crate) fn mark(all: &[Arc<Record>]) -> Option<String> {
     let us = std::process::id();
     let [only] = all else {
-        return;
+        return None;
     };
-    if only.task.number() == us
-        && inspect::has_one_thread(us)
-        && !inspect::we_have_a_timer()
-        && let Some(mark) = inspect::mark(us)
-    {
-        // By the name of the calling thread; without it others have their doubts.
-        let _ = fs::write("/proc/thread-self/comm", mark);
-    }
+    let is_all = only.task.number() == us && inspect::has_one_thread(us);
+    let mark = inspect::mark(us).filter(|_| is_all)?;
+    (!inspect::we_have_a_timer()).then_some(mark)
 }
 
 /// The waits of those threads that have just one. In another one's callback a thread may do

@@ -132,8 +132,9 @@ impl<'a> Request<'a> {
     /// Says of an [`OwnedGuard`](crate::OwnedGuard) that it will be released by the thread
     /// that asks, as a [`Guard`](crate::Guard) is bound to be: then a second request of this
     /// thread that would wait for it is [`Error::Deadlock`](crate::Error::Deadlock), and rings
-    /// of threads are noticed. For hosts whose own objects keep the guard, such as Python's. If
-    /// it is released elsewhere after all, nothing breaks.
+    /// of threads are noticed. For hosts whose own objects keep the guard, such as Python's. Where
+    /// other threads may release it, do not call this: their requests, or this thread's, might end
+    /// with a `Deadlock` although one of them would have gone on.
     pub fn stays_in_thread(mut self) -> Self {
         self.stays_in_thread = true;
         self

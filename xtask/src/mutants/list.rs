@@ -243,7 +243,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a holdlock process says that its wait has no limit",
-        file: "ring.rs",
+        file: "sentinel.rs",
         with: "let _ = fs::write(\"/proc/thread-self/comm\", mark);",
         without: "drop(mark);",
         test: ("way_out", "a_ring_of_threads_and_processes"),

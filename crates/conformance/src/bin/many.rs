@@ -1,12 +1,10 @@
 //! A process that takes several locks, as its standard input says.
 //!
 //! Arguments: paths, or `ofd` first. Orders: `lock N` (the path's number, from 0), `blind N`
-//! (without looking for deadlocks), `glance N` (the same for one and a half seconds, which is
-//! longer than looking for deadlocks would take), `elsewhere N` (held by another thread),
-//! `release N`. Answers: `ok`, or the error.
+//! (without looking for deadlocks), `elsewhere N` (held by another thread), `release N`.
+//! Answers: `ok`, or the error.
 
 use std::io::{BufRead, Write};
-use std::time::Duration;
 
 use holdlock::{Error, Family, FileLock, Guard, LockOptions, Request};
 
@@ -29,11 +27,8 @@ fn main() {
         let number: usize = number.parse().expect("a number");
         let answer = match order {
             "lock" => take(&locks[number], Request::exclusive(), &mut held[number]),
-            "blind" | "glance" => {
-                let mut request = Request::exclusive().notice_deadlocks(false);
-                if order == "glance" {
-                    request = request.timeout(Duration::from_millis(1500));
-                }
+            "blind" => {
+                let request = Request::exclusive().notice_deadlocks(false);
                 take(&locks[number], request, &mut held[number])
             }
             "elsewhere" => {

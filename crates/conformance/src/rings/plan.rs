@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// When a way out is taken, from the moment on at which the member begins to wait.
-pub const OUT_AFTER: Duration = Duration::from_millis(1300);
+pub const OUT_AFTER: Duration = Duration::from_millis(2500);
 
 /// What waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,19 +16,20 @@ use crate::sys::signal;
 /// Whether all that a process does, one thread does: what it waits for, it waits for
 /// with everything it holds.
 pub(crate) fn has_one_thread(pid: u32) -> bool {
-    let mut names = thread_names(pid);
-    names.retain(|name| !is_helper(name));
-    names.len() == 1
+    other_threads(pid).is_some_and(|names| names.iter().all(|name| is_helper(name)))
 }
 
-fn thread_names(pid: u32) -> Vec<String> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
-    let tasks = tasks.into_iter().flatten().flatten();
+/// The names of the threads of a process but the first one. None where that has ended.
+fn other_threads(pid: u32) -> Option<Vec<String>> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let first = pid.to_string();
+    let others = tasks.filter(|task| task.file_name() != *first);
     let name = |task: fs::DirEntry| {
         let name = proc_file::read_text(task.path().join("comm")).unwrap_or_default();
         name.trim_end().to_owned()
     };
-    tasks.map(name).collect()
+    let names = others.map(name).collect();
+    (!family::is_zombie(pid)).then_some(names)
 }
 
 /// The threads of ours that release nothing. `holdlock-waiter` is none of them: it stands for
@@ -58,7 +59,7 @@ fn is_mark(what: &str) -> bool {
 
 /// Whether nothing ends the wait of this process, which has one thread, but what it waits for.
 pub(crate) fn has_no_limit(pid: u32) -> bool {
-    let names = thread_names(pid);
+    let names = other_threads(pid).unwrap_or_default();
     let mut watching = names.iter().filter(|name| {
         let what = name.strip_prefix(HELPER).unwrap_or_default();
         what == "watch" || is_mark(what)
@@ -101,6 +102,20 @@ pub(crate) fn we_have_a_timer() -> bool {
 /// Those ancestors of a process, the nearest first, that certainly cannot go on before it ends:
 /// each has one thread, no limit, and waits for the one below it and nothing else.
 pub fn bound_ancestors(pid: u32) -> Vec<u32> {
+    line(pid, is_bound)
+}
+
+/// The same, with those that have a limit but end this process with their command.
+pub(super) fn bound_or_deadly_ancestors(pid: u32) -> Vec<u32> {
+    let group = Stat::of(pid).map(|stat| stat.group);
+    // --max-hold gives the command a group of its own, and ends that.
+    let ends_together = |command| group == Some(command);
+    line(pid, |parent, child| {
+        is_bound_if(parent, child, ends_together)
+    })
+}
+
+fn line(pid: u32, is_bound: impl Fn(u32, u32) -> bool) -> Vec<u32> {
     let mut found = Vec::new();
     let mut below = pid;
     if !has_one_thread(pid) {
@@ -108,8 +123,8 @@ pub fn bound_ancestors(pid: u32) -> Vec<u32> {
         return found;
     }
     while let Some(stat) = Stat::of(below)
-        && is_bound(stat.parent, below)
         && !found.contains(&stat.parent)
+        && is_bound(stat.parent, below)
     {
         found.push(stat.parent);
         below = stat.parent;
@@ -118,29 +133,34 @@ pub fn bound_ancestors(pid: u32) -> Vec<u32> {
 }
 
 fn is_bound(parent: u32, child: u32) -> bool {
+    is_bound_if(parent, child, |_| false)
+}
+
+/// `ends_together`: whether a limit that `holdlock run` has for this child does not matter.
+fn is_bound_if(parent: u32, child: u32, ends_together: impl Fn(u32) -> bool) -> bool {
     let before = Asleep::of(parent);
     let Some(asleep) = &before else {
         return false;
     };
-    let call = &*asleep.place;
+    // Compilers add to the names of functions: do_sigtimedwait.isra.0.
+    let call = asleep.place.split('.').next().unwrap_or_default();
     let is_only = children(parent).is_some_and(|children| children == [child]);
     let waits = if call == "do_wait" {
         (is_only || names_its_child(parent, child)) && no_timer(parent)
     } else {
-        call == "do_sigtimedwait" && is_only && supervises(parent)
+        let matters = || has_max_hold(&words(parent)) && !ends_together(child);
+        call == "do_sigtimedwait" && is_only && supervises(parent) && !matters()
     };
     // As it was when we began: it may have waited for something else in between.
     waits && has_one_thread(parent) && Asleep::of(parent) == before
 }
 
-/// Whether it is `holdlock run`, which waits for its command and nothing else. With a limit for its
-/// command it is not bound.
+/// Whether it is `holdlock run`, which waits for its command and nothing else.
 fn supervises(pid: u32) -> bool {
     let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let name = program.file_name().map(OsStrExt::as_bytes).unwrap_or(b"");
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
-    let words = words(pid);
-    name == b"holdlock" && words.iter().any(|word| word == b"run") && !has_max_hold(&words)
+    name == b"holdlock" && words(pid).iter().any(|word| word == b"run")
 }
 
 fn words(pid: u32) -> Vec<Vec<u8>> {

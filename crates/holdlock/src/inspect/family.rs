@@ -94,6 +94,7 @@ pub(super) struct Stat {
     pub(super) name: String,
     state: String,
     pub(super) parent: u32,
+    pub(super) group: u32,
     pub(super) start: u64,
 }
 
@@ -113,7 +114,8 @@ fn parse(stat: &[u8]) -> Option<Stat> {
         name: String::from_utf8_lossy(stat.get(begin..end)?).into_owned(),
         state: fields.next()?.to_owned(),
         parent: fields.next()?.parse().ok()?,
-        start: fields.nth(17)?.parse().ok()?,
+        group: fields.next()?.parse().ok()?,
+        start: fields.nth(16)?.parse().ok()?,
     })
 }
 

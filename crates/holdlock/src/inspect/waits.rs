@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use super::graph::Graph;
 use super::printable::{PATH_LENGTH, printable};
-use super::{Holder, Kind, LockedFile, Place, Process, Snapshot, certain, file, survey};
+use super::{Holder, Kind, LockedFile, Place, Process, Snapshot};
+use super::{certain, descriptors, file, survey};
 use crate::Mode;
 
 /// Processes that wait for one another in a ring: none can go on before another one does.
@@ -96,7 +97,11 @@ impl Heirs {
         for holder in locks.flat_map(|lock| &lock.holders) {
             let pid = holder.process.pid;
             let may_be_heir = |hidden: &u32| certain::may_be_heir(*hidden, pid);
-            if holder.descriptor.is_none() || known.insert(pid) && hidden.iter().any(may_be_heir) {
+            // Without the link nobody could look for copies.
+            let link = holder
+                .descriptor
+                .and_then(|number| descriptors::link(pid, number));
+            if link.is_none() || known.insert(pid) && hidden.iter().any(may_be_heir) {
                 unknown.insert(pid);
             }
         }
@@ -136,7 +141,7 @@ pub(crate) struct OurWait {
 /// of process `pid`, if the request can never succeed because of that: all who keep that lock are
 /// [bound](bound_ancestors) to wait for the end of the process.
 pub fn kept_by_bound(pid: u32, place: Place, kind: Kind, mode: Mode) -> Option<u32> {
-    let mut bound = certain::bound_ancestors(pid);
+    let mut bound = certain::bound_or_deadly_ancestors(pid);
     bound.push(pid);
     if !certain::has_one_thread(pid) {
         return None;
