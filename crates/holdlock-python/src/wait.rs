@@ -92,7 +92,9 @@ fn stay(
     };
     // A token costs a signal to get the thread out of the kernel, and is seldom needed.
     let cancellable = terms.cancel.is_some() || shared.is_held_together();
-    let (mode, unlimited) = (terms.mode, terms.limit.is_none());
+    let mode = terms.mode;
+    // The callback is for signals, and a token of ours for what only threads do to each other.
+    let for_ever = terms.limit.is_none() && terms.cancel.is_none();
     let mut raised = None;
     let taken = py.detach(|| {
         let mut on_wait = |event| match event {
@@ -107,8 +109,7 @@ fn stay(
         };
         let mut request = Request::new(mode)
             .on_wait(&mut on_wait)
-            // The callback is for signals, and a token of ours for what only threads do to each other.
-            .notice_deadlocks(unlimited && terms.cancel.is_none());
+            .notice_deadlocks(for_ever);
         if !shared.is_held_together() {
             request = request.stays_in_thread();
         }
