@@ -25,9 +25,13 @@ fn a_deadline_is_kept() {
         let error = lock.try_lock_for(timeout).expect_err("held");
         assert!(matches!(error, Error::TimedOut(_)), "{error}");
     };
-    // The bench measures how little it is. Here the machine may be busy, which delays a mere sleep
-    // of the same length as well.
-    let rounds = (0..25).map(|_| (late(&waits), late(&|| std::thread::sleep(timeout))));
+    // The bench measures how little it is. Here the machine may be busy, and the kernel delays each
+    // lock call while somebody reads /proc/locks: both concern a sleep and a try as well.
+    let sleeps = || {
+        std::thread::sleep(timeout);
+        assert!(lock.try_lock().is_err());
+    };
+    let rounds = (0..25).map(|_| (late(&waits), late(&sleeps)));
     let (mut ours, mut sleeps): (Vec<_>, Vec<_>) = rounds.unzip();
     ours.sort();
     sleeps.sort();
@@ -164,17 +168,10 @@ fn fifty_waiting_processes_are_served_in_order() {
         waiter.must_block(order, &path);
     }
     holder.must("release");
-    for first in 0..waiters.len() {
-        let pids: Vec<u32> = waiters[first..].iter().map(Actor::pid).collect();
-        queue::eventually("somebody has the lock", || {
-            queue::waiters(&path).len() == pids.len() - 1
-        });
-        assert!(
-            !queue::waiters(&path).contains(&pids[0]),
-            "number {first} was passed"
-        );
-        assert_eq!(waiters[first].answer(), "ok");
-        waiters[first].must("release");
+    // One that was passed does not answer, since the other keeps the lock: the watchdog ends that.
+    for waiter in &mut waiters {
+        assert_eq!(waiter.answer(), "ok");
+        waiter.must("release");
     }
 }
 
