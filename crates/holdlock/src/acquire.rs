@@ -24,6 +24,9 @@ use crate::{Conflict, Error, Family, Mode, Request, registry};
 /// file for a moment, and then each of those who queued for it does. Only one
 /// process that is found there every time holds it for good.
 const ORPHAN_LOOKS: u32 = 5;
+/// The same for a holder that is at work: on a busy machine it may have to wait for a processor
+/// between the removal and the release.
+const ORPHAN_LOOKS_AT_WORK: u32 = 50;
 const ORPHAN_WAIT: Duration = Duration::from_millis(200);
 /// A request without a limit ends after so many attempts to open or create the file, and so much
 /// time: then something else is wrong than that others create and remove it meanwhile.
@@ -267,7 +270,12 @@ impl FileLock {
                     let who = Some((orphan.holder.pid, orphan.place));
                     looks = if who == last { looks + 1 } else { 0 };
                     last = who;
-                    if looks == ORPHAN_LOOKS || !self.outwaits(&orphan, mode, wait)? {
+                    let patience = if orphan.may_be_late() {
+                        ORPHAN_LOOKS_AT_WORK
+                    } else {
+                        ORPHAN_LOOKS
+                    };
+                    if looks >= patience || !self.outwaits(&orphan, mode, wait)? {
                         return Err(self.refused(orphan, mode, wait));
                     }
                 }

@@ -18,6 +18,14 @@ pub(crate) struct Orphan {
     pub(crate) door: PathBuf,
 }
 
+impl Orphan {
+    /// Whether the holder may have removed the file itself as its last act, and has had no
+    /// processor since to release the lock.
+    pub(crate) fn may_be_late(&self) -> bool {
+        inspect::is_at_work(self.holder.pid)
+    }
+}
+
 /// The living holder of a deleted file that was at `path`, as far as /proc shows it.
 ///
 /// One read of /proc/locks, which takes 0.05 ms, or some milliseconds when nobody has read it for

@@ -84,6 +84,16 @@ pub(super) fn is_zombie(pid: u32) -> bool {
     Stat::of(pid).is_some_and(|stat| ["Z", "X"].contains(&stat.state.as_str()))
 }
 
+/// Whether a thread of the process runs, would run if a processor were free, or waits for a disk.
+pub(crate) fn is_at_work(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let mut tasks = tasks.into_iter().flatten().flatten();
+    tasks.any(|task| {
+        let stat = proc_file::read(task.path().join("stat")).unwrap_or_default();
+        parse(&stat).is_some_and(|stat| ["R", "D"].contains(&stat.state.as_str()))
+    })
+}
+
 /// When the process was started, in clock ticks since the host was.
 pub fn start_time(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start)

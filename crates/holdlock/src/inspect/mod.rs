@@ -73,7 +73,7 @@ pub use waits::{Deadlock, Step, kept_by_bound};
 pub use watch::Watch;
 
 pub(crate) use certain::{Asleep, has_one_thread, mark, we_have_a_timer};
-pub(crate) use family::HELPER;
+pub(crate) use family::{HELPER, is_at_work};
 pub(crate) use file::{contended, holders, turn_is_in_the_way, waiters};
 pub(crate) use graph::Graph;
 pub(crate) use printable::PATH_LENGTH;
