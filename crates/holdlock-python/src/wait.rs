@@ -90,11 +90,11 @@ fn stay(
             Some(deadline.map_or(look, |deadline| deadline.min(look)))
         }
     };
+    let together = shared.is_held_together();
     // A token costs a signal to get the thread out of the kernel, and is seldom needed.
-    let cancellable = terms.cancel.is_some() || shared.is_held_together();
+    let cancellable = terms.cancel.is_some() || together;
+    let looked_after = terms.limit.is_none() && terms.cancel.is_none();
     let mode = terms.mode;
-    // The callback is for signals, and a token of ours for what only threads do to each other.
-    let for_ever = terms.limit.is_none() && terms.cancel.is_none();
     let mut raised = None;
     let taken = py.detach(|| {
         let mut on_wait = |event| match event {
@@ -109,8 +109,9 @@ fn stay(
         };
         let mut request = Request::new(mode)
             .on_wait(&mut on_wait)
-            .notice_deadlocks(for_ever);
-        if !shared.is_held_together() {
+            // The callback is for signals, and a token of ours for what only threads do to each other.
+            .notice_deadlocks(looked_after);
+        if !together {
             request = request.stays_in_thread();
         }
         if let Some(until) = until {

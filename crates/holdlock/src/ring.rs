@@ -45,7 +45,7 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
             continue;
         };
         match threads.ring(number) {
-            Some(ring) if *suspicion || gives_way(record, &ring, &records) => {
+            Some(ring) if gives_way(record, &ring, &records, *suspicion) => {
                 let (ours, _) = threads.depends_on(number);
                 found[at] = Found::Certain(ring, chosen(&records, &ours));
             }
@@ -197,7 +197,7 @@ fn among_processes(
     let heirs = Heirs::not_searched(snapshot.clone());
     let first = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
     due.retain(|(at, number, suspicion)| match first.ring(*number) {
-        Some(ring) if *suspicion || gives_way(&records[*number], &ring, records) => true,
+        Some(ring) if gives_way(&records[*number], &ring, records, *suspicion) => true,
         Some(_) => {
             found[*at] = Found::Anothers;
             false
@@ -242,8 +242,8 @@ fn chosen(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {
 }
 
 /// Whether this wait is the one of the ring that gives way: the latest of the process that was
-/// started last.
-fn gives_way(record: &Record, ring: &Deadlock, records: &[Arc<Record>]) -> bool {
+/// started last; or of ours, if that one had its time and has not.
+fn gives_way(record: &Record, ring: &Deadlock, records: &[Arc<Record>], suspicion: bool) -> bool {
     let us = std::process::id();
     let age = |pid: u32| (inspect::start_time(pid), pid);
     let youngest = ring.steps.iter().map(|step| age(step.waiter.pid)).max();
@@ -257,5 +257,5 @@ fn gives_way(record: &Record, ring: &Deadlock, records: &[Arc<Record>]) -> bool 
         .filter(is_step)
         .map(|member| member.began)
         .max();
-    youngest == Some(age(us)) && latest == Some(record.began)
+    (suspicion || youngest == Some(age(us))) && latest == Some(record.began)
 }

@@ -19,17 +19,31 @@ pub(crate) fn has_one_thread(pid: u32) -> bool {
     other_threads(pid).is_some_and(|names| names.iter().all(|name| is_helper(name)))
 }
 
-/// The names of the threads of a process but the first one. None where that has ended.
+/// The names of the threads of a process but the first one. None where that has ended, or where they
+/// cannot be told.
 fn other_threads(pid: u32) -> Option<Vec<String>> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    // When a thread ends while the kernel lists them, it may pass over one that lives on.
+    let (count, names) = list_threads(pid)?;
+    let status = proc_file::read_text(format!("/proc/{pid}/status")).ok()?;
+    let is_all = field(&status, "Threads:") == Some(count);
+    let is_same = list_threads(pid)?.1 == names;
+    (is_all && is_same && !family::is_zombie(pid)).then_some(names)
+}
+
+/// How many there are, and the names of all but the first.
+fn list_threads(pid: u32) -> Option<(usize, Vec<String>)> {
     let first = pid.to_string();
-    let others = tasks.filter(|task| task.file_name() != *first);
-    let name = |task: fs::DirEntry| {
-        let name = proc_file::read_text(task.path().join("comm")).unwrap_or_default();
-        name.trim_end().to_owned()
-    };
-    let names = others.map(name).collect();
-    (!family::is_zombie(pid)).then_some(names)
+    let mut count = 0;
+    let mut names = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let task = task.ok()?;
+        count += 1;
+        if task.file_name() != *first {
+            let name = proc_file::read_text(task.path().join("comm")).ok()?;
+            names.push(name.trim_end().to_owned());
+        }
+    }
+    Some((count, names))
 }
 
 /// The threads of ours that release nothing. `holdlock-waiter` is none of them: it stands for
