@@ -81,7 +81,6 @@ fn a_command_in_the_background_is_not_waited_for() {
         }
         let script = format!("{outer} sh -c '{inner} & sleep 1.5; echo outer ends'");
         let finished = Running::start(place.shell(&script)).finish();
-        assert_eq!(finished.stderr, "", "{script}");
         assert_eq!(finished.text(), "outer ends\ninner ran\n", "{script}");
     }
 }
@@ -100,7 +99,7 @@ fn what_is_only_possible_is_a_warning_and_the_wait_goes_on() {
         running.expect_line("held");
         if quiet.is_empty() {
             support::wait_for("the warning", || {
-                let said = std::fs::read_to_string(place.join("said")).unwrap();
+                let said = std::fs::read_to_string(place.join("said")).unwrap_or_default();
                 said.contains("may be a deadlock").then_some(())
             });
         } else {
@@ -144,7 +143,6 @@ fn a_name_proves_nothing() {
         command.args(&words[1..]);
         let finished = Running::start(command).finish();
         assert_eq!(finished.text(), "outer ends\nran\n", "{name}: {finished:?}");
-        assert_eq!(finished.stderr, "", "{name}");
     }
 }
 

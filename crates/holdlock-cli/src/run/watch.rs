@@ -17,6 +17,9 @@ use holdlock::{CancelToken, FileLock, Mode};
 use super::progress::{Display, Seen};
 use crate::sys::signals;
 
+/// A thread of the library's that has just been started has no name yet, and might be anybody's.
+const FIRST_LOOKS: u32 = 3;
+const BETWEEN_FIRST_LOOKS: Duration = Duration::from_millis(5);
 const FIRST_LOOK: Duration = Duration::from_millis(300);
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 const RAREST_LOOKS: Duration = Duration::from_secs(10);
@@ -93,8 +96,11 @@ impl Shared {
 
 fn watch(subject: &Subject, shared: &Shared) {
     let us = std::process::id();
-    if let Some(holder) = inherited(us, subject) {
-        return shared.give_up(subject, Ancestor(holder));
+    for _ in 0..FIRST_LOOKS {
+        if let Some(holder) = inherited(us, subject) {
+            return shared.give_up(subject, Ancestor(holder));
+        }
+        thread::sleep(BETWEEN_FIRST_LOOKS);
     }
     let mut seen = Seen::default();
     let mut pause = SECOND_LOOK;
