@@ -52,7 +52,7 @@ fn is_helper(name: &str) -> bool {
     let Some(what) = name.strip_prefix(HELPER) else {
         return false;
     };
-    ["watch", "show"].contains(&what) || what.starts_with("look-") || is_mark(what)
+    ["watch", "show", "aside"].contains(&what) || what.starts_with("look-") || is_mark(what)
 }
 
 /// What a process calls its watching thread to tell others that the wait of its one thread has no
@@ -284,6 +284,7 @@ mod tests {
         for name in [
             "holdlock-watch",
             "holdlock-show",
+            "holdlock-aside",
             "holdlock-look-2",
             "holdlock-00a1f9",
         ] {

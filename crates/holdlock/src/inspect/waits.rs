@@ -139,7 +139,7 @@ pub(crate) struct OurWait {
 
 /// An ancestor, or the process itself, which keeps a lock that is in the way of such a request
 /// of process `pid`, if the request can never succeed because of that: all who keep that lock are
-/// [bound](bound_ancestors) to wait for the end of the process.
+/// [bound](super::bound_ancestors) to wait for the end of the process.
 pub fn kept_by_bound(pid: u32, place: Place, kind: Kind, mode: Mode) -> Option<u32> {
     let mut bound = certain::bound_or_deadly_ancestors(pid);
     bound.push(pid);
