@@ -96,13 +96,10 @@ fn a_normal_end_releases_whatever_was_left_with_the_lock() {
 fn an_end_after_a_signal_releases_only_what_nobody_has() {
     let place = Place::new();
     // Shells return 128+n for a child that a signal has ended.
-    for (ending, signal) in [
-        ("exit 143", None),
-        ("trap 'exit 0' TERM; read x", Some(Signal::TERM)),
-    ] {
-        let script = format!("sleep 1000 >/dev/null 2>&1 & echo $!; {ending}");
+    for (ending, signal) in [("exit 143", None), ("wait", Some(Signal::TERM))] {
+        let script = format!("trap 'exit 0' TERM; sleep 1000 >/dev/null 2>&1 & echo $!; {ending}");
         let words = ["run", "L", "sh", "-c", &script];
-        let mut running = Running::start_with_stdin(place.holdlock(words));
+        let mut running = Running::start(place.holdlock(words));
         let left = Left(running.read_line().parse().unwrap());
         signal.into_iter().for_each(|signal| running.signal(signal));
         let finished = running.finish();

@@ -224,9 +224,15 @@ impl Shared {
             return Ok(None);
         };
         let mut request = Request::new(mode).try_once();
-        // What all threads hold together any of them may release. Where the order counts, tasks of one
-        // thread are not to pass as if they were one.
-        if state.threads != Threads::Together && !(state.fair && asker.is_task()) {
+        // What all threads hold together any of them may release; what a task holds, a task of the
+        // same thread will. Where the order counts, tasks of one thread are not to pass as if they
+        // were one.
+        let stays = if asker.is_task() {
+            !state.fair
+        } else {
+            state.threads != Threads::Together
+        };
+        if stays {
             request = request.stays_in_thread();
         }
         match lock.acquire_owned(request) {
