@@ -1,12 +1,12 @@
 """Children, and processes that end."""
 
 import asyncio
-import fcntl
 import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
+import sys
 
 import pytest
 from conftest import run_forked, until, waits
@@ -190,22 +190,31 @@ def test_a_task_hands_its_lock_over(path):
     asyncio.run(main())
 
 
+CLOSES_ALL = """
+import fcntl, os, sys
+from holdlock import FileLock
+
+path, log = sys.argv[1:]
+lock = FileLock(path)
+with lock:
+    pass
+os.closerange(3, 256)
+files = [open(log, "w") for _ in range(20)]
+with lock:
+    for name, is_locked in ((path, True), (log, False)):
+        with open(name) as other:
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                assert is_locked, name
+            else:
+                assert not is_locked, name
+for file in files:
+    file.close()
+"""
+
+
 def test_a_descriptor_that_was_closed_with_others_is_not_locked(path, tmp_path):
-    """As python-daemon does, and whoever closes what he inherited."""
-    said = run_forked(lambda: _closes_all(path, tmp_path / "log"))
-    assert said == ""
-
-
-def _closes_all(path, log):
-    lock = FileLock(path)
-    with lock:
-        pass
-    os.closerange(3, 256)
-    files = [open(log, "w") for _ in range(20)]
-    with lock:
-        with open(path) as other, pytest.raises(BlockingIOError):
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with open(log) as other:
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    for file in files:
-        file.close()
+    """As python-daemon does, and other programs that close what they inherited."""
+    arguments = [sys.executable, "-c", CLOSES_ALL, path, tmp_path / "log"]
+    subprocess.run(arguments, check=True, timeout=60)
