@@ -24,8 +24,8 @@ pub(crate) enum Peer {
     Raw,
     /// flock(2) and lstat(2) by hand: locks, and sees that it is the right file.
     RawChecked,
-    /// The same, and fstat(2) before the lock and before the unlock: sees also that the descriptor is
-    /// still the file.
+    /// The same, and fcntl(2) with F_GETFL before the lock and before the unlock: sees also that the
+    /// descriptor is still the file.
     RawSure,
     /// flock(2) and lstat(2) through libc, as a C program would do it.
     LibcChecked,
@@ -60,7 +60,7 @@ impl Peer {
         match self {
             Peer::Raw => "raw flock".into(),
             Peer::RawChecked => "raw flock + lstat".into(),
-            Peer::RawSure => "raw flock + lstat + 2 fstat".into(),
+            Peer::RawSure => "raw flock + lstat + 2 fcntl".into(),
             Peer::LibcChecked => "libc flock + lstat".into(),
             Peer::Std => "std".into(),
             Peer::StdPoll { millis } => format!("std try_lock each {millis} ms"),

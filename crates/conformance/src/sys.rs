@@ -313,6 +313,12 @@ pub fn close_all_from(first: i32) {
     unsafe { libc::close_range(first as u32, u32::MAX, 0) };
 }
 
+/// Closes one descriptor, whoever owns it.
+pub fn close(number: i32) {
+    // SAFETY: takes no pointers. The callers show what becomes of the owner.
+    unsafe { libc::close(number) };
+}
+
 /// Puts a copy of `file` on a descriptor's number, whoever had it.
 pub fn cover(number: i32, file: &File) {
     // SAFETY: takes no pointers. The callers show what becomes of the owner.

@@ -49,3 +49,17 @@ fn a_lock_is_not_passed_on_by_a_closed_descriptor() {
 fn a_closed_descriptor_is_not_converted() {
     scene("converted");
 }
+
+#[test]
+fn a_number_that_went_to_the_same_file_is_not_ours_either() {
+    scene("held-same-file");
+    scene("held-by-std");
+    if holdlock_conformance::has("flock") {
+        scene("waiting-same-file");
+    }
+}
+
+#[test]
+fn a_lost_lock_is_no_reason_to_refuse_another_one() {
+    scene("asked-again");
+}

@@ -111,11 +111,13 @@ fn a_directory_that_others_remove_is_made_again() {
     let path = directory.join("deep/index.lock");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                let _ = std::fs::remove_dir_all(&directory);
-            }
-        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = std::fs::remove_dir_all(&directory);
+                }
+            });
+        }
         let options = LockOptions::new().create_parents(true);
         for _ in 0..500 {
             let lock = options.open(&path).expect("opens");

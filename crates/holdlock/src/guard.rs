@@ -287,12 +287,12 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             // Other threads share this description and will unlock it: take another one.
             let own = self.file.open_again().map_err(failed)?;
             file::lock(own.as_fd(), family, Mode::Shared, Patience::Never).map_err(failed)?;
-            return file::inheritable_copy(own.as_fd()).map_err(failed);
+            return own.hand_over().map_err(failed);
         }
         let held = self.into_parts();
         let gate = held.lock.gate();
         let _inside = Inside { gate };
-        let copy = file::inheritable_copy(held.file.as_fd());
+        let copy = held.file.hand_over();
         if copy.is_err() {
             let _ = file::unlock(held.file.as_fd(), family);
         }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -69,6 +69,14 @@ impl LockFile {
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.fd.is_ours()
+    }
+
+    /// Another descriptor of this lock, for children of fork and for programs that are executed. This
+    /// one is to be closed then, not unlocked.
+    pub(crate) fn hand_over(&self) -> io::Result<OwnedFd> {
+        let copy = file::inheritable_copy(self.as_fd())?;
+        self.fd.give_away()?;
+        Ok(copy)
     }
 
     /// Whether the path still names this file. While it is open its inode
@@ -233,7 +241,7 @@ pub(crate) fn create(
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound && options.create_parents => {
             if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent).map_err(not_a_directory)?;
+                std::fs::create_dir_all(parent).map_err(|error| not_a_directory(parent, error))?;
             }
             create_at(name, &path, options, writable)
         }
@@ -241,11 +249,17 @@ pub(crate) fn create(
     }
 }
 
-/// `AlreadyExists` is said of the lock file only.
-fn not_a_directory(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists => io::Error::from_raw_os_error(libc::ENOTDIR),
-        _ => error,
+/// What `AlreadyExists` means of a directory: another process has removed what was there a moment
+/// before (`NotFound`), or it is no directory.
+fn not_a_directory(path: &Path, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::AlreadyExists {
+        return error;
+    }
+    let in_the_way = |path: &Path| std::fs::symlink_metadata(path).is_ok() && !path.is_dir();
+    if path.ancestors().any(in_the_way) {
+        io::Error::from_raw_os_error(libc::ENOTDIR)
+    } else {
+        io::Error::from_raw_os_error(libc::ENOENT)
     }
 }
 

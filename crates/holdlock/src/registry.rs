@@ -39,7 +39,9 @@ pub(crate) fn held_by_this_thread(
         .collect();
     gates.iter().any(|gate| {
         !std::ptr::eq(Arc::as_ptr(gate), except)
-            && gate.file().is_some_and(|other| other.identity() == file)
+            && gate
+                .file()
+                .is_some_and(|other| other.identity() == file && other.is_ours())
             && gate.held_by_this_thread(mode)
     })
 }

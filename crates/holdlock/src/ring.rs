@@ -104,7 +104,7 @@ fn ours(records: &[Arc<Record>]) -> Option<Ours> {
 }
 
 fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
-    let file = record.gate.file()?;
+    let file = record.gate.file().filter(|file| file.is_ours())?;
     let inside = record.gate.inside();
     let at_gate = if inside.owners().contains(&record.thread) {
         None
@@ -140,6 +140,7 @@ fn keeps(records: &[Arc<Record>]) -> HashMap<u32, Vec<usize>> {
             if inside.owners().contains(&record.thread)
                 && !Arc::ptr_eq(&record.gate, &gate)
                 && let Some(file) = gate.file()
+                && file.is_ours()
                 && let Ok(descriptor) = u32::try_from(file.as_fd().as_raw_fd())
             {
                 keeps.entry(descriptor).or_default().push(number);

@@ -48,9 +48,23 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the descriptor is checked before it is closed",
         file: "sys/lock_fd.rs",
-        with: "if here && self.number_is_ours(&fd) {",
-        without: "if here {",
+        with: "        if is_ours {\n            drop(fd);",
+        without: "        if true {\n            drop(fd);",
         test: ("descriptors", "is_not_closed"),
+    },
+    Mutant {
+        name: "a number that was given out again is another lock's",
+        file: "sys/lock_fd.rs",
+        with: "self.slot.number.load(Ordering::SeqCst) == entry",
+        without: "true",
+        test: ("descriptors", "went_to_the_same_file"),
+    },
+    Mutant {
+        name: "only what has the mark is ours",
+        file: "sys/file.rs",
+        with: "flags => flags & LASTING,",
+        without: "flags => flags & LASTING & !MARK,",
+        test: ("descriptors", "went_to_the_same_file"),
     },
     Mutant {
         name: "only what was made to be a lock file is deleted",

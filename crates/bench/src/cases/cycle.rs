@@ -31,13 +31,13 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
     let mut report = Report::new(
         "cycle",
         "Uncontended lock and unlock, the file kept open; only those with lstat, and holdlock, see \
-         that the file is still at its path; only that with fstat, and holdlock, that the \
+         that the file is still at its path; only that with fcntl, and holdlock, that the \
          descriptor is still the file",
         &[
             Column::new("median_ns", "median ns", 0),
             Column::new("ratio_raw", "x raw", 2),
             Column::new("ratio_raw_checked", "x raw + lstat", 2),
-            Column::new("ratio_raw_sure", "x raw + lstat + fstat", 2),
+            Column::new("ratio_raw_sure", "x raw + lstat + fcntl", 2),
         ],
     );
     let raw = samples[0].median();

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock, fstat, lstat};
+use rustix::fs::{FlockOperation, fcntl_getfl, flock, fstat, lstat};
 use rustix::io::Errno;
 
 use super::Lock;
@@ -82,12 +82,8 @@ pub(super) struct RawSure(pub(super) RawChecked);
 impl RawSure {
     #[inline]
     fn is_the_file(&self) -> io::Result<()> {
-        let stat = fstat(&self.0.file)?;
-        if (stat.st_dev, stat.st_ino) == self.0.identity {
-            Ok(())
-        } else {
-            Err(io::Error::other("the descriptor is another file's"))
-        }
+        fcntl_getfl(&self.0.file)?;
+        Ok(())
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use holdlock::{FileLock, Request};
@@ -17,6 +18,10 @@ fn main() {
     match scene.to_str().expect("utf-8") {
         "free" => closed_while_free(&path),
         "held" => closed_while_held(&path),
+        "held-same-file" => closed_and_the_same_file_opened(&path),
+        "held-by-std" => closed_and_locked_by_std(&path),
+        "waiting-same-file" => closed_while_waiting_and_opened(&path),
+        "asked-again" => closed_and_asked_for_again(&path),
         "dropped" => closed_before_the_drop(&path),
         "waiting" => closed_while_waiting(&path),
         "passed-on" => closed_before_passing_on(&path),
@@ -148,4 +153,98 @@ fn write_by(number: i32) {
     assert!(name.ends_with(".log"), "{name}");
     let mut file = File::options().append(true).open(&link).expect("opens");
     writeln!(file, "still here").expect("written");
+}
+
+/// The number goes to another lock on the same file.
+fn closed_and_the_same_file_opened(path: &Path) {
+    let lost = FileLock::open(path).expect("opens");
+    let lost_guard = lost.lock().expect("locked");
+    let number = lost_guard.as_fd().as_raw_fd();
+    sys::close_all_from(3);
+    let lock = FileLock::open(path).expect("opens");
+    let guard = lock.try_lock().expect("free");
+    assert_eq!(guard.as_fd().as_raw_fd(), number);
+    assert!(!lost_guard.is_current().expect("no error"));
+    lost_guard.release().expect_err("it is lost");
+    drop(lost);
+    assert!(is_locked(path), "the lost guard has unlocked another one");
+    assert!(guard.is_current().expect("no error"));
+    guard.release().expect("released");
+    assert!(!is_locked(path));
+}
+
+/// The number goes to a file of the host's on the same inode, with a lock of its own.
+fn closed_and_locked_by_std(path: &Path) {
+    let lost = FileLock::open(path).expect("opens");
+    let guard = lost.lock().expect("locked");
+    let number = guard.as_fd().as_raw_fd();
+    sys::close_all_from(3);
+    let file = File::open(path).expect("opens");
+    assert_eq!(file.as_raw_fd(), number);
+    file.try_lock().expect("free");
+    let child = sys::fork(|| i32::from(file.metadata().is_err() || !is_file(number)));
+    assert_eq!(child.wait(), 0, "a child has lost the host's file");
+    guard.release().expect_err("it is lost");
+    drop(lost);
+    assert!(is_locked(path), "a stranger was unlocked");
+}
+
+fn is_file(number: i32) -> bool {
+    std::fs::read_link(format!("/proc/self/fd/{number}")).is_ok_and(|link| link != Path::new("/"))
+}
+
+fn closed_while_waiting_and_opened(path: &Path) {
+    let lock = FileLock::open(path).expect("opens");
+    drop(lock.lock().expect("locked"));
+    let holder = Command::new("flock")
+        .arg(path)
+        .arg("cat")
+        .stdin(Stdio::piped())
+        .spawn();
+    let mut holder = holder.expect("flock starts");
+    queue::eventually("it is held", || is_locked(path));
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let guard = lock.lock().expect("locked");
+            assert!(is_locked(path), "the lock is not held");
+            drop(guard);
+        });
+        queue::wait_for(path, std::process::id());
+        let input = holder.stdin.take().expect("piped").into_raw_fd();
+        let ours = number_of_lock(path);
+        sys::cover(ours, &File::open("/dev/null").expect("opens"));
+        sys::close(ours);
+        let other = FileLock::open(path).expect("opens");
+        sys::close(input);
+        waiter.join().expect("no panic");
+        drop(other);
+    });
+    holder.wait().expect("ends");
+}
+
+/// The lowest descriptor that is the lock file.
+fn number_of_lock(path: &Path) -> i32 {
+    let link = |number: &i32| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
+    let path = std::fs::canonicalize(path).expect("there");
+    let mut numbers = 3..100;
+    numbers
+        .find(|number| link(number).as_ref() == Some(&path))
+        .expect("open")
+}
+
+/// A guard that has lost its lock is no reason to refuse its thread the lock by another object.
+fn closed_and_asked_for_again(path: &Path) {
+    let lost = FileLock::open(path).expect("opens");
+    let lost_guard = lost.lock().expect("locked");
+    sys::cover(lost_guard.as_fd().as_raw_fd(), &stranger(path));
+    let holder = File::open(path).expect("opens");
+    sys::flock(&holder, libc::LOCK_EX).expect("free");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            queue::wait_for(path, std::process::id());
+            sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
+        });
+        let lock = FileLock::open(path).expect("opens");
+        drop(lock.lock().expect("no deadlock"));
+    });
 }

@@ -48,7 +48,7 @@ impl Locks {
         !self.0.is_empty() && self.0.iter().all(|(place, _)| has(*place))
     }
 
-    /// Everybody who waits for one of them. They are not at work.
+    /// Everybody who waits for one of them, and does nothing else meanwhile. They are not at work.
     fn waiters(&self) -> Vec<u32> {
         let mut found = Vec::new();
         for (place, path) in &self.0 {
@@ -57,6 +57,7 @@ impl Locks {
             let waiters = here.flat_map(|file| file.waiters);
             found.extend(waiters.filter_map(|waiter| Some(waiter.process?.pid)));
         }
+        found.retain(|pid| has_one_thread(*pid));
         found
     }
 }
@@ -67,6 +68,8 @@ pub(super) struct Rest {
     since: Instant,
     look_in: Duration,
     told: bool,
+    /// The processes that the look before found to have ended.
+    ended: Vec<u32>,
 }
 
 /// What is left at one moment.
@@ -76,6 +79,8 @@ struct Survivors {
     keepers: Vec<Process>,
     /// Have not, and are at work.
     others: Vec<Process>,
+    /// Had ended when they were looked at, or were gone.
+    ended: Vec<u32>,
 }
 
 impl Rest {
@@ -85,6 +90,7 @@ impl Rest {
             since: Instant::now(),
             look_in: SHORTEST_LOOK,
             told: false,
+            ended: Vec::new(),
         }
     }
 
@@ -102,11 +108,19 @@ impl Rest {
         quiet: bool,
     ) -> bool {
         let left = self.look(job, command);
+        // A process that has ended since the list was made may have left a child that is not in the
+        // list: it became ours after that.
+        let is_settled = left.ended.iter().all(|pid| self.ended.contains(pid));
+        self.ended.clone_from(&left.ended);
+        if !is_settled {
+            self.look_in = Duration::ZERO;
+            return false;
+        }
         let is_over = left.others.is_empty();
         if is_over && left.keepers.is_empty() {
             return true;
         }
-        self.look_in = (self.look_in * 2).min(LONGEST_LOOK);
+        self.look_in = (self.look_in * 2).clamp(SHORTEST_LOOK, LONGEST_LOOK);
         if self.since.elapsed() < TIME_TO_DIE {
             return false;
         }
@@ -146,6 +160,7 @@ impl Rest {
         for pid in job.members() {
             let number = job::number(pid);
             let Some(process) = Process::of(number).filter(|process| !has_ended(process)) else {
+                found.ended.push(number);
                 continue;
             };
             if self.locks.are_open_in(number) {
@@ -168,6 +183,17 @@ impl Rest {
 fn has_ended(process: &Process) -> bool {
     let threads = || fs::read_dir(format!("/proc/{}/task", process.pid)).map(Iterator::count);
     process.state == Some(State::Zombie) && threads().is_ok_and(|number| number == 1)
+}
+
+/// Whether a process does nothing beside what its one thread does. Threads of this library that wait
+/// or look for it do not count.
+fn has_one_thread(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let others = tasks.into_iter().flatten().flatten().filter(|task| {
+        let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        !name.starts_with("holdlock-")
+    });
+    others.count() == 1
 }
 
 /// `pid 7 (python3 work.py) of ann and 2 others`.

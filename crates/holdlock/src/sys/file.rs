@@ -73,6 +73,28 @@ fn door(fd: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
+/// The flags of a description that were given by open(2) and stay as they are: how it may be used, the
+/// mark, and some more that few files have. -1 where nothing is open.
+#[inline]
+pub(super) fn lasting_flags(fd: BorrowedFd<'_>) -> libc::c_int {
+    const LASTING: libc::c_int = libc::O_ACCMODE | libc::O_NOFOLLOW | libc::O_PATH | MARK;
+    // SAFETY: fcntl with this command takes no pointers; a number that is not open is EBADF.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) } {
+        -1 => -1,
+        flags => flags & LASTING,
+    }
+}
+
+/// Makes a description one that no handler of fork recognises as a lock file's.
+pub(super) fn take_mark_off(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let number = fd.as_raw_fd();
+    // SAFETY: fcntl with these commands takes no pointers; `fd` is open for the time of the borrow.
+    unsafe {
+        let flags = check(libc::fcntl(number, libc::F_GETFL))?;
+        check(libc::fcntl(number, libc::F_SETFL, flags & !MARK)).map(drop)
+    }
+}
+
 /// From which number on a descriptor is sought that programs are to inherit: out of the way of
 /// scripts, which use single digits, as far as the limit of descriptors leaves room.
 const INHERITED_FROM: [libc::c_int; 4] = [347, 147, 47, 3];
@@ -81,14 +103,9 @@ const INHERITED_FROM: [libc::c_int; 4] = [347, 147, 47, 3];
 /// programs that are executed.
 pub(crate) fn inheritable_copy(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let fd = fd.as_raw_fd();
-    // SAFETY: fcntl with this command takes no pointers; `fd` is open for the time of the borrow.
-    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-    // Without the mark of descriptors that no child keeps.
-    // SAFETY: as above.
-    check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !MARK) })?;
     let mut copy = Err(io::ErrorKind::NotFound.into());
     for from in INHERITED_FROM {
-        // SAFETY: as above.
+        // SAFETY: fcntl with this command takes no pointers; `fd` is open for the time of the borrow.
         copy = check(unsafe { libc::fcntl(fd, libc::F_DUPFD, from) });
         if copy.is_ok() {
             break;

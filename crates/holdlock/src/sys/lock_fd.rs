@@ -26,12 +26,17 @@
 //! # Nothing is done to a stranger's file
 //!
 //! Programs close descriptors that they do not know (close_range, daemons, a shell's `exec 3>&-`),
-//! and the number becomes another file's. So the table and the owner keep the inode with the
-//! number, and look at it before the number is locked, unlocked, closed or covered.
+//! and the number becomes another file's. So a number is looked at before it is locked, unlocked,
+//! closed or covered. That it is the same inode proves nothing: it may be the same lock file, opened
+//! by somebody else, or a new file that got the number of a removed inode. Two things prove it:
+//!
+//! * the mark: nobody else opens files so;
+//! * the table: when a number is entered for a new lock file, the kernel has just given it out, so
+//!   that an older entry of that number is one whose descriptor was closed.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::file::{self, Identity};
 use super::fork;
@@ -53,13 +58,15 @@ struct Block {
 
 /// One descriptor. The inode is written before the number and read after it.
 struct Slot {
-    /// The descriptor's number + 1; 0 while the slot is free, [`TAKEN`] while it is filled in.
+    /// The descriptor's number + 1; 0 while the slot is free, [`TAKEN`] while it is filled in,
+    /// [`LOST`] when the number was given to a lock file that was opened later.
     number: AtomicU64,
     device: AtomicU64,
     inode: AtomicU64,
 }
 
 const TAKEN: u64 = u64::MAX;
+const LOST: u64 = u64::MAX - 1;
 
 impl Slot {
     const fn free() -> Slot {
@@ -111,11 +118,11 @@ impl Block {
         }
     }
 
-    fn take_slot(&self) -> Option<usize> {
+    fn take_slot(&'static self) -> Option<&'static Slot> {
         if self.used.load(Ordering::Relaxed) >= BLOCK {
             return None;
         }
-        let taken = self.slots.iter().position(|slot| {
+        let taken = self.slots.iter().find(|slot| {
             slot.number
                 .compare_exchange(0, TAKEN, Ordering::SeqCst, Ordering::Relaxed)
                 .is_ok()
@@ -158,8 +165,12 @@ pub(crate) struct LockFd {
     fd: Option<OwnedFd>,
     pub(crate) identity: Identity,
     generation: u32,
+    slot: &'static Slot,
     block: &'static Block,
-    slot: usize,
+    /// The flags with which it was opened, as far as they stay for ever.
+    flags: libc::c_int,
+    /// The description was given to other processes, and has no mark any more.
+    given_away: AtomicBool,
 }
 
 impl LockFd {
@@ -171,13 +182,16 @@ impl LockFd {
         let opening = Opening::begin();
         let fd = OwnedFd::from(open()?);
         let identity = file::identity_of(fd.as_fd())?;
+        let flags = file::lasting_flags(fd.as_fd());
         let (block, slot) = enter(&fd, identity);
         let opened = LockFd {
             fd: Some(fd),
             identity,
             generation: opening.generation,
-            block,
             slot,
+            block,
+            flags,
+            given_away: AtomicBool::new(false),
         };
         if opening.is_here() {
             Ok(opened)
@@ -186,32 +200,53 @@ impl LockFd {
         }
     }
 
-    /// Whether the descriptor still is the file that we opened. False in a child of fork.
+    /// Whether the descriptor still is what we opened. False in a child of fork.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
-        self.number_is_ours(&self.fd)
+        let Some(fd) = &self.fd else {
+            return false;
+        };
+        let entry = fd.as_raw_fd() as u64 + 1;
+        self.slot.number.load(Ordering::SeqCst) == entry
+            && self.generation == fork::generation()
+            && if self.given_away.load(Ordering::Relaxed) {
+                file::identity_of(fd.as_fd()).is_ok_and(|now| now == self.identity)
+            } else {
+                file::lasting_flags(fd.as_fd()) == self.flags
+            }
     }
 
-    #[inline]
-    fn number_is_ours(&self, fd: &Option<OwnedFd>) -> bool {
-        let now = fd.as_ref().map(|fd| file::identity_of(fd.as_fd()));
-        now.is_some_and(|now| now.is_ok_and(|now| now == self.identity))
+    /// Takes the mark off the description, of which other processes are to keep copies.
+    pub(crate) fn give_away(&self) -> io::Result<()> {
+        self.given_away.store(true, Ordering::Relaxed);
+        file::take_mark_off(self.as_fd())
     }
 }
 
-fn enter(fd: &OwnedFd, identity: Identity) -> (&'static Block, usize) {
+fn enter(fd: &OwnedFd, identity: Identity) -> (&'static Block, &'static Slot) {
+    let entry = fd.as_raw_fd() as u64 + 1;
+    for block in blocks() {
+        for slot in &block.slots {
+            // The owner sees that it has lost its descriptor, and frees the slot when it goes.
+            let _ = slot
+                .number
+                .compare_exchange(entry, LOST, Ordering::SeqCst, Ordering::Relaxed);
+        }
+    }
     let mut block: &'static Block = &TABLE;
     loop {
-        if let Some(number) = block.take_slot() {
-            let slot = &block.slots[number];
+        if let Some(slot) = block.take_slot() {
             slot.device.store(identity.device, Ordering::SeqCst);
             slot.inode.store(identity.inode, Ordering::SeqCst);
-            let entry = fd.as_raw_fd() as u64 + 1;
             slot.number.store(entry, Ordering::SeqCst);
-            return (block, number);
+            return (block, slot);
         }
         block = block.next_or_new();
     }
+}
+
+fn blocks() -> impl Iterator<Item = &'static Block> {
+    std::iter::successors(Some(&TABLE), |block| block.next())
 }
 
 impl AsFd for LockFd {
@@ -222,20 +257,19 @@ impl AsFd for LockFd {
 
 impl Drop for LockFd {
     fn drop(&mut self) {
-        let here = self.generation == fork::generation();
+        let is_ours = self.is_ours();
         let fd = self.fd.take();
-        if here && self.number_is_ours(&fd) {
+        if is_ours {
             drop(fd);
         } else if let Some(fd) = fd {
-            // In a child the number is the placeholder's, for as long as a guard may name it.
+            // Another file's number. In a child it is the placeholder's, for as long as a guard may
+            // name it.
             let _ = fd.into_raw_fd();
         }
-        if here {
+        if self.generation == fork::generation() {
             // Out of the table last, so that no child keeps a copy. Should the number be another
-            // file's by now, a child sees that by the inode.
-            self.block.slots[self.slot]
-                .number
-                .store(0, Ordering::SeqCst);
+            // file's by now, a child sees that by the mark.
+            self.slot.number.store(0, Ordering::SeqCst);
             self.block.used.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -249,23 +283,21 @@ pub(super) fn give_up_in_child() {
         close_unentered();
     }
     let mut placeholder = Placeholder(None);
-    let mut block = Some(&TABLE);
-    while let Some(current) = block {
-        for slot in &current.slots {
+    for block in blocks() {
+        for slot in &block.slots {
             let entry = slot.number.swap(0, Ordering::SeqCst);
-            if entry != 0 && entry != TAKEN {
+            if entry != 0 && entry != TAKEN && entry != LOST {
                 let number = (entry - 1) as libc::c_int;
                 let identity = Identity {
                     device: slot.device.load(Ordering::SeqCst),
                     inode: slot.inode.load(Ordering::SeqCst),
                 };
-                if file::identity_of_number(number) == Some(identity) {
+                if file::identity_of_number(number) == Some(identity) && has_mark(number) {
                     placeholder.cover(number);
                 }
             }
         }
-        current.used.store(0, Ordering::Relaxed);
-        block = current.next();
+        block.used.store(0, Ordering::Relaxed);
     }
 }
 
@@ -320,29 +352,25 @@ fn close_unentered() {
 }
 
 fn is_entered(number: libc::c_int) -> bool {
-    let mut block = Some(&TABLE);
-    while let Some(current) = block {
-        let entry = number as u64 + 1;
-        let mut slots = current.slots.iter();
-        if slots.any(|slot| slot.number.load(Ordering::SeqCst) == entry) {
-            return true;
-        }
-        block = current.next();
-    }
-    false
+    let entry = number as u64 + 1;
+    blocks().any(|block| {
+        let mut slots = block.slots.iter();
+        slots.any(|slot| slot.number.load(Ordering::SeqCst) == entry)
+    })
 }
 
 /// Whether this is a descriptor opened by [`LockFd::open`]. Of terminals, sockets and pipes, where
 /// O_ASYNC is in use, the flag proves nothing.
 fn is_marked(number: libc::c_int) -> bool {
-    // SAFETY: fcntl with F_GETFL and F_GETFD takes no pointers.
-    let (flags, on_exec) = unsafe {
-        (
-            libc::fcntl(number, libc::F_GETFL),
-            libc::fcntl(number, libc::F_GETFD),
-        )
-    };
-    flags >= 0 && flags & MARK != 0 && on_exec & libc::FD_CLOEXEC != 0 && file::is_storage(number)
+    // SAFETY: fcntl with F_GETFD takes no pointers.
+    let on_exec = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    on_exec >= 0 && on_exec & libc::FD_CLOEXEC != 0 && has_mark(number) && file::is_storage(number)
+}
+
+fn has_mark(number: libc::c_int) -> bool {
+    // SAFETY: fcntl with F_GETFL takes no pointers.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+    flags >= 0 && flags & MARK != 0
 }
 
 /// Calls `look` with the number of each open descriptor.
