@@ -228,9 +228,11 @@ fn enter(fd: &OwnedFd, identity: Identity) -> (&'static Block, &'static Slot) {
     for block in blocks() {
         for slot in &block.slots {
             // The owner sees that it has lost its descriptor, and frees the slot when it goes.
-            let _ = slot
-                .number
-                .compare_exchange(entry, LOST, Ordering::SeqCst, Ordering::Relaxed);
+            if slot.number.load(Ordering::SeqCst) == entry {
+                let _ =
+                    slot.number
+                        .compare_exchange(entry, LOST, Ordering::SeqCst, Ordering::Relaxed);
+            }
         }
     }
     let mut block: &'static Block = &TABLE;
