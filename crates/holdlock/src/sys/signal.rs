@@ -69,6 +69,10 @@ fn in_use() -> Option<libc::c_int> {
 fn choose(not_these: Mask) -> Option<libc::c_int> {
     let choosing = CHOOSING.get_or_make(|| Mutex::new(()));
     let _one_at_a_time = choosing.lock().unwrap_or_else(|e| e.into_inner());
+    // Many threads may come here at once, and to look at all threads takes time.
+    if let Some(chosen) = in_use().filter(|signal| !not_these.has(*signal)) {
+        return Some(chosen);
+    }
     let wanted = masks::blocked_or_pending().and(not_these);
     let all = || std::iter::once(preferred()).chain((libc::SIGRTMIN()..libc::SIGRTMAX()).rev());
     let nobodys = all().find(|&signal| !wanted.has(signal) && take(signal).unwrap_or(false));
