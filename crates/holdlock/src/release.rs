@@ -80,7 +80,8 @@ impl FileLock {
 pub(crate) fn closed_by_others() -> io::Error {
     io::Error::new(
         io::ErrorKind::NotFound,
-        "other code in this process has closed the descriptor of the lock file, and with that          released the lock; keep such code from closing descriptors that it did not open",
+        "other code in this process has closed the descriptor of the lock file, and with that \
+         released the lock; keep such code from closing descriptors that it did not open",
     )
 }
 
