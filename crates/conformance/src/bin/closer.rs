@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -179,7 +180,10 @@ fn closed_and_locked_by_std(path: &Path) {
     let guard = lost.lock().expect("locked");
     let number = guard.as_fd().as_raw_fd();
     sys::close_all_from(3);
-    let file = File::open(path).expect("opens");
+    // With the flag that lock files have too.
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(libc::O_NOFOLLOW).open(path);
+    let file = file.expect("opens");
     assert_eq!(file.as_raw_fd(), number);
     file.try_lock().expect("free");
     let child = sys::fork(|| i32::from(file.metadata().is_err() || !is_file(number)));
