@@ -103,9 +103,9 @@ macro_rules! guard_methods {
             /// are executed.
             ///
             /// The lock is held until every process that has the descriptor has closed it or has
-            /// ended, or until one of them unlocks it with flock(2). Nobody looks whether the lock file
-            /// stays at its path, nor deletes it. For this process's [`FileLock`] it is from now
-            /// on another's lock.
+            /// ended, or until one of them unlocks it with flock(2). Nothing looks whether the lock
+            /// file stays at its path, and nothing deletes it. For this process's [`FileLock`] it is
+            /// another's lock from now on.
             ///
             /// A program that locks and then becomes a daemon hands the lock over first, and keeps
             /// the descriptor for as long as it lives:

@@ -108,7 +108,9 @@ impl LockOptions {
     /// does not. An acquisition that has to create the file first looks in
     /// /proc/locks, which can take some milliseconds.
     ///
-    /// A shared lock removes the file only when it is the last one.
+    /// A shared lock removes the file only when it is the last one. Where symbolic links are
+    /// followed, the file goes and the link stays. A directory, or a file that has content when it
+    /// is opened, is refused ([`Error::Open`]): it was not made to be a lock file.
     pub fn delete_on_release(mut self, delete: bool) -> Self {
         self.delete_on_release = delete;
         self
