@@ -3,7 +3,7 @@
 mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Place, Running, is_gone, wait_for};
+use support::{Place, Running, is_gone, peers, wait_for};
 
 /// The descriptors of a process that have a lock file open.
 fn locked(place: &Place, pid: u64) -> Vec<u32> {
@@ -175,6 +175,38 @@ fn holdlock_stays_for_what_has_not_inherited_and_passes_signals_on_to_it() {
         "{finished:?}"
     );
     assert!(is_gone(left));
+}
+
+/// As a program that `docker exec` starts: the leaders of its group and its session are outside of
+/// its PID namespace, and have the number 0 there.
+#[test]
+fn a_job_may_belong_to_a_session_from_outside_of_its_container() {
+    let inside = ["--pid", "--fork", "--mount-proc"];
+    let mut tried = std::process::Command::new("unshare");
+    let tried = tried.args(inside).arg("true").output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        return peers::skipped("needs root's rights and unshare(1)");
+    }
+    let place = Place::new();
+    let mut command = place.command("unshare");
+    command.args(inside).args(["sh", "-c"]).arg(
+        r#"
+        job='sleep 1000 & echo $! >left; kill -TERM $$'
+        "$HOLDLOCK" run --close L sh -c "$job" 2>said &
+        until grep -q "keeps until the end of pid .*sleep" said; do
+            kill -0 $! || exit
+            sleep 0.02
+        done
+        "$HOLDLOCK" run -n L true
+        echo $?
+        kill $(cat left)
+        wait $!
+        echo $?
+        "$HOLDLOCK" run --progress always L true
+        "#,
+    );
+    let finished = Running::start(command).finish();
+    assert_eq!(finished.text(), "75\n143\n", "{finished:?}");
 }
 
 #[test]

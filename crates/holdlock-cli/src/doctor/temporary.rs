@@ -8,7 +8,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::process::{Signal, getpgrp, getpid, kill_current_process_group};
+use rustix::process::{Signal, getpid, kill_current_process_group};
+
+use crate::sys::groups::own_group;
 
 /// A name that nobody has, and that says whose it is.
 pub(super) fn fresh_name() -> String {
@@ -61,7 +63,7 @@ impl Temporary {
         self.remove();
         // A partner that hangs would not notice. The group is ours, unless somebody has called
         // the hidden subcommand by hand.
-        if getpgrp() == getpid() {
+        if own_group() == getpid().as_raw_pid() {
             let _ = kill_current_process_group(Signal::KILL);
         }
         std::process::exit(code.into());

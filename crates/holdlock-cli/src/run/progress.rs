@@ -9,11 +9,11 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};
 
 use holdlock::inspect::{self, Snapshot, Waiter};
-use rustix::process::getpgrp;
 
 use super::{Progress, Settings};
 use crate::exit;
 use crate::show::time::span;
+use crate::sys::groups::{in_foreground, own_group};
 
 /// A wait that is over before that is nobody's concern.
 const SOON: Duration = Duration::from_millis(500);
@@ -171,7 +171,7 @@ impl Display {
 
 /// Whether somebody else has the terminal now: a job in the background keeps silent.
 fn in_background() -> bool {
-    rustix::termios::tcgetpgrp(io::stderr()).is_ok_and(|group| group != getpgrp())
+    in_foreground(io::stderr()).is_some_and(|group| group != own_group())
 }
 
 /// One character less than a line has, so that the cursor stays in it.

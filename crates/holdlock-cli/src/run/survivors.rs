@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use holdlock::Guard;
 use holdlock::inspect::{self, Kind, Place, Process, State};
 use libc::c_int;
-use rustix::process::{Pid, getsid};
+use rustix::process::Pid;
 
 use super::job::{self, Job};
 use super::supervisor::End;
 use crate::exit;
+use crate::sys::groups::session_of;
 use crate::sys::signals::without_ttou;
 
 /// What the same signal ends together with the command is gone after this time.
@@ -156,7 +157,7 @@ impl Rest {
     /// Looks at all descendants. `command` may have led a session of its own.
     fn look(&self, job: &Job, command: Pid) -> Survivors {
         let mut found = Survivors::default();
-        let is_ours = |id: Pid| Ok(id) == getsid(None) || id == command;
+        let sessions = [session_of(None), Some(command.as_raw_pid())];
         for pid in job.members() {
             let number = job::number(pid);
             let Some(process) = Process::of(number).filter(|process| !has_ended(process)) else {
@@ -165,7 +166,7 @@ impl Rest {
             };
             if self.locks.are_open_in(number) {
                 found.keepers.push(process);
-            } else if getsid(Some(pid)).is_ok_and(is_ours) {
+            } else if sessions.contains(&session_of(Some(pid))) {
                 found.others.push(process);
             }
         }
