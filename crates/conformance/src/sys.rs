@@ -76,6 +76,20 @@ pub fn kill(pid: u32, signal: i32) {
     unsafe { libc::kill(pid as libc::pid_t, signal) };
 }
 
+/// Ends all children of this process.
+pub fn kill_children() {
+    for task in std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().flat_map(str::parse) {
+            kill(child, libc::SIGKILL);
+        }
+    }
+}
+
 /// Sends a signal to all of a process group, if there is one.
 pub fn kill_group(group: u32, signal: i32) {
     // SAFETY: takes no pointers.

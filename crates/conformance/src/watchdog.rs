@@ -3,6 +3,8 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::sys;
+
 /// While it lives, a deadline hangs over the test.
 pub struct Watchdog(#[expect(dead_code, reason = "dropping it tells")] mpsc::Sender<()>);
 
@@ -24,6 +26,7 @@ pub fn watch(seconds: u64) -> Watchdog {
                 std::io::stderr(),
                 "HANGS: {test} after {seconds} s; /proc/locks:\n{locks}"
             );
+            sys::kill_children();
             std::process::abort();
         }
     });

@@ -28,8 +28,8 @@ fn stranger(path: &Path) -> Actor {
     Actor::from_command(command)
 }
 
-/// How many system calls a process makes that opens the missing lock file, which creates it.
-fn calls_of_the_first_open(scratch: &Scratch) -> Option<usize> {
+/// The system calls of a process that opens the missing lock file, which creates it; a line each.
+fn trace_of_the_first_open(scratch: &Scratch) -> Option<String> {
     let (path, trace) = (scratch.lock(), scratch.path("trace"));
     let status = Command::new("strace")
         .arg("-o")
@@ -45,9 +45,24 @@ fn calls_of_the_first_open(scratch: &Scratch) -> Option<usize> {
         return None;
     }
     fs::remove_file(&path).expect("was created");
-    let calls = fs::read_to_string(&trace).expect("a trace").lines().count();
-    println!("{calls} system calls");
-    Some(calls)
+    let trace = fs::read_to_string(&trace).expect("a trace");
+    println!("{} system calls", trace.lines().count());
+    Some(trace)
+}
+
+/// How many bytes of the kernel's lock table were read, at most in one go.
+fn read_of_the_table(trace: &str) -> usize {
+    let (mut most, mut read, mut table) = (0, 0, None);
+    for line in trace.lines() {
+        let result = || line.rsplit_once(" = ").map(|(_, result)| result);
+        if line.contains("\"/proc/locks\"") {
+            (read, table) = (0, result().map(|number| format!("pread64({number}, ")));
+        } else if table.as_ref().is_some_and(|it| line.starts_with(it)) {
+            read += result().map_or(0, |count| count.parse().unwrap_or(0));
+            most = most.max(read);
+        }
+    }
+    most
 }
 
 /// The pid of the one that holds the lock on the removed file, as the error names it.
@@ -73,8 +88,11 @@ fn what_others_lock_does_not_make_the_first_acquisition_long() {
         // In a directory each: none of them can be seen by listing another's.
         holder.must(&format!("apart 0 {EACH}"));
     }
-    if let Some(calls) = calls_of_the_first_open(&scratch) {
-        assert!(calls < 2500, "{calls} system calls");
+    if let Some(trace) = trace_of_the_first_open(&scratch) {
+        assert!(trace.lines().count() < 2500, "{trace}");
+        let table = fs::read("/proc/locks").expect("readable").len();
+        let read = read_of_the_table(&trace);
+        assert!(0 < read && read < table * 4 / 5, "{read} of {table} bytes");
     }
 }
 
@@ -87,8 +105,8 @@ fn files_that_are_there_are_not_looked_at_one_by_one() {
         fs::create_dir_all(scratch.path(directory)).expect("made");
         let mut holder = stranger(&scratch.path(directory).join("near"));
         holder.must(&format!("beside 0 {EACH}"));
-        if let Some(calls) = calls_of_the_first_open(&scratch) {
-            assert!(calls < 600, "{directory:?}: {calls} system calls");
+        if let Some(trace) = trace_of_the_first_open(&scratch) {
+            assert!(trace.lines().count() < 600, "{directory:?}: {trace}");
         }
     }
 }
@@ -101,16 +119,19 @@ fn the_holder_is_found_among_a_thousand_locks() {
     let path = scratch.lock();
     fs::create_dir(scratch.path("elsewhere")).expect("made");
     let near = scratch.path("elsewhere/near");
-    let mut crowd = [
-        stranger(&near),
-        stranger(&near),
-        stranger(&scratch.path("near")),
+    let few = scratch.path("elsewhere/few");
+    let others = [
+        (&near, format!("beside 0 {}", EACH / 2)),
+        (&near, "apart 0 100".to_owned()),
+        (&scratch.path("near"), format!("beside 0 {}", EACH / 2)),
+        (&few, "beside 0 20".to_owned()),
     ];
-    for (holder, order) in crowd.iter_mut().zip(["beside 0", "apart 0", "beside 0"]) {
-        let count = if order == "apart 0" { 100 } else { EACH / 2 };
-        holder.must(&format!("{order} {count}"));
-    }
-    // With many locks of its own.
+    let _crowd = others.map(|(path, order)| {
+        let mut holder = stranger(path);
+        holder.must(&order);
+        holder
+    });
+    // With many locks of its own, so that it is not the first to be looked at.
     let mut holder = stranger(&path);
     holder.must("flock 0 ex");
     holder.must("apart 0 50");

@@ -12,6 +12,12 @@ fn with_faults(scratch: &Scratch, faults: &[&str]) -> Option<Actor> {
 }
 
 fn with_faults_and(scratch: &Scratch, faults: &[&str], options: &[&str]) -> Option<Actor> {
+    let faults: Vec<String> = faults.iter().map(|it| format!("--inject={it}")).collect();
+    let faults: Vec<&str> = faults.iter().map(String::as_str).collect();
+    with_strace(scratch, &faults, options)
+}
+
+fn with_strace(scratch: &Scratch, words: &[&str], options: &[&str]) -> Option<Actor> {
     let works = Command::new("strace")
         .args(["-o", "/dev/null", "true"])
         .status()
@@ -22,10 +28,11 @@ fn with_faults_and(scratch: &Scratch, faults: &[&str], options: &[&str]) -> Opti
     }
     let mut command = Command::new("strace");
     command.args(["-f", "-o"]).arg(scratch.path("trace"));
-    for fault in faults {
-        command.args(["-e", &format!("inject={fault}")]);
-    }
-    command.arg(ACTOR).arg(scratch.lock()).args(options);
+    command
+        .args(words)
+        .arg(ACTOR)
+        .arg(scratch.lock())
+        .args(options);
     Some(Actor::from_command(command))
 }
 
@@ -86,6 +93,26 @@ fn any_other_failure_names_the_call_and_leaves_the_lock_usable() {
     assert!(message.contains("locking (exclusive) failed"), "{message}");
     actor.must("lock");
     actor.must("release");
+}
+
+#[test]
+fn a_path_that_is_never_the_locked_file_does_not_prolong_a_request() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    std::fs::write(scratch.lock(), "").expect("written");
+    // The first look at the file is at what was opened, the next one at what is at the path.
+    let path = format!("--trace-path={}", scratch.lock().display());
+    let fault = "--inject=newfstatat:error=ENOENT:when=2+2";
+    let Some(mut actor) = with_strace(&scratch, &[&path, fault], &[]) else {
+        return;
+    };
+    let message = actor.ask("for 100");
+    assert!(message.starts_with("TimedOut"), "{message}");
+    let message = actor.ask("try");
+    assert!(message.starts_with("WouldBlock"), "{message}");
+    drop(actor);
+    let trace = std::fs::read_to_string(scratch.path("trace")).expect("a trace");
+    assert!(trace.contains("(INJECTED)"), "{trace}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "acquire.rs",
         with: "            gate.set_file(None);\n            wait.again()\n                .map_err(|stop| self.stopped(stop, mode, wait, None))?;",
         without: "            gate.set_file(None);",
-        test: ("limits", "a_path_that"),
+        test: ("faults", "a_path_that_is_never"),
     },
     Mutant {
         name: "a lock that is handed over is not one that other threads unlock",
@@ -733,13 +733,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a removed file's holder: many files with a name are left out",
-        file: "inspect/removed.rs",
-        with: "if self.candidates.are_many()",
-        without: "if false",
-        test: ("crowded", "files_that_are_there"),
-    },
-    Mutant {
-        name: "a removed file's holder: also those that have it elsewhere",
         file: "inspect/candidates.rs",
         with: "if *seen == 2 && self.are_many() {",
         without: "if false && self.are_many() {",
@@ -750,13 +743,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "inspect/candidates.rs",
         with: "            self.places.remove(&Place {\n                major,\n                minor,\n                inode: name.ino(),\n            });",
         without: "            self.places.retain(|place| place.inode == name.ino() && (major, minor) == place.device());",
-        test: ("inspect", "places::a_removed_file_is_found"),
+        test: ("crowded", "the_holder_is_found"),
     },
     Mutant {
         name: "a removed file's holder: the table is read to a limit",
         file: "inspect/removed.rs",
         with: "const LINES: usize = 2400;",
-        without: "const LINES: usize = usize::MAX;",
+        without: "const LINES: usize = 24_000;",
         test: ("crowded", "what_others_lock"),
     },
     Mutant {
@@ -776,9 +769,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a removed file's holder: the likely processes come first",
         file: "inspect/removed.rs",
-        with: "pids.sort_by_key(|pid| distance(&hints, *pid));",
-        without: "pids.sort_by_key(|pid| std::cmp::Reverse(distance(&hints, *pid)));",
-        test: ("inspect", "scale::a_lock_elsewhere"),
+        with: "pids.sort_by_key(|pid| distance(hints, *pid));",
+        without: "pids.sort_by_key(|pid| std::cmp::Reverse(distance(hints, *pid)));",
+        test: ("library", "the_nearest_processes_come_first"),
     },
     Mutant {
         name: "inspection: the kernel's own device and inode number",

@@ -17,8 +17,8 @@ struct Mutant {
     file: &'static str,
     with: &'static str,
     without: &'static str,
-    /// A test target of crates/conformance, or after `command/` of crates/holdlock-cli; and a part
-    /// of the test's name.
+    /// A test target of crates/conformance, or after `command/` of crates/holdlock-cli, or
+    /// `library` for the tests inside of it; and a part of the test's name.
     test: (&'static str, &'static str),
 }
 
@@ -83,9 +83,10 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
     }
     let write = |text: &str| std::fs::write(&file, text).map_err(|error| error.to_string());
     write(&original.replace(mutant.with, mutant.without))?;
-    let (package, target) = match mutant.test.0.strip_prefix("command/") {
-        Some(target) => ("holdlock-cli", target),
-        None => ("holdlock-conformance", mutant.test.0),
+    let (package, target) = match mutant.test.0.split_once('/') {
+        Some((_, target)) => ("holdlock-cli", vec!["--test", target]),
+        None if mutant.test.0 == "library" => ("holdlock", vec!["--lib"]),
+        None => ("holdlock-conformance", vec!["--test", mutant.test.0]),
     };
     let cargo = |verb: &str| {
         let mut command = Command::new("cargo");
@@ -99,9 +100,7 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
         command
     };
     let builds = cargo("build").arg("--tests").status();
-    let passes = cargo("test")
-        .args(["--test", target, mutant.test.1])
-        .status();
+    let passes = cargo("test").args(target).arg(mutant.test.1).status();
     write(&original)?;
     match (builds, passes) {
         (Ok(builds), Ok(passes)) if builds.success() => Ok(!passes.success()),

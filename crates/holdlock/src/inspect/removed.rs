@@ -125,12 +125,6 @@ enum Seen {
 
 impl<W: Fn(&Entry) -> bool> Search<'_, W> {
     fn go_on(&mut self, path: &Path, held: Vec<Entry>) {
-        let directory = parent(path);
-        if self.candidates.are_many()
-            && let Some(directory) = directory
-        {
-            self.candidates.clear_named(directory);
-        }
         let mut lost = self.ask_takers(held);
         if lost.iter().any(|entry| entry.pid.is_some_and(exists)) {
             // Most often they were released meanwhile, or are taken again and again.
@@ -139,7 +133,7 @@ impl<W: Fn(&Entry) -> bool> Search<'_, W> {
         if lost.is_empty() {
             return;
         }
-        if let Some(directory) = directory {
+        if let Some(directory) = parent(path) {
             self.candidates.clear_named(directory);
         }
         self.ask_everybody(&lost);
@@ -182,8 +176,7 @@ impl<W: Fn(&Entry) -> bool> Search<'_, W> {
         self.candidates.allow(EVERYBODY);
         let newest = process::newest().unwrap_or(0);
         let mut hints: Vec<u32> = lost.iter().map(|it| it.pid.unwrap_or(newest)).collect();
-        hints.sort_unstable();
-        pids.sort_by_key(|pid| distance(&hints, *pid));
+        nearest_first(&mut pids, &mut hints);
         let mut places: Vec<Place> = lost.iter().map(|entry| entry.place).collect();
         for pid in pids {
             if self.is_over() || self.candidates.are_cleared(&mut places) {
@@ -271,6 +264,12 @@ fn still_there(entries: Vec<Entry>) -> Vec<Entry> {
     there.unwrap_or_default()
 }
 
+/// Sorts process numbers by how far they are from the nearest of the other ones.
+fn nearest_first(pids: &mut [u32], hints: &mut [u32]) {
+    hints.sort_unstable();
+    pids.sort_by_key(|pid| distance(hints, *pid));
+}
+
 /// How far a process's number is from the nearest of these, which are sorted.
 fn distance(hints: &[u32], pid: u32) -> u32 {
     let at = hints.partition_point(|hint| *hint < pid);
@@ -312,7 +311,7 @@ mod tests {
     #[test]
     fn the_nearest_processes_come_first() {
         let mut pids = vec![5, 100, 101, 250, 300, 900];
-        pids.sort_by_key(|pid| distance(&[102, 299], *pid));
+        nearest_first(&mut pids, &mut [299, 102]);
         assert_eq!(pids, [101, 300, 100, 250, 5, 900]);
         assert_eq!(distance(&[7], 7), 0);
         assert_eq!(distance(&[], 7), 0);
