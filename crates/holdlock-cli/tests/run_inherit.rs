@@ -181,15 +181,11 @@ fn holdlock_stays_for_what_has_not_inherited_and_passes_signals_on_to_it() {
 /// its PID namespace, and have the number 0 there.
 #[test]
 fn a_job_may_belong_to_a_session_from_outside_of_its_container() {
-    let inside = ["--pid", "--fork", "--mount-proc"];
-    let mut tried = std::process::Command::new("unshare");
-    let tried = tried.args(inside).arg("true").output();
-    if !tried.is_ok_and(|tried| tried.status.success()) {
-        return peers::skipped("needs root's rights and unshare(1)");
-    }
     let place = Place::new();
-    let mut command = place.command("unshare");
-    command.args(inside).args(["sh", "-c"]).arg(
+    let Some(mut command) = peers::container(&place) else {
+        return;
+    };
+    command.args(["sh", "-c"]).arg(
         r#"
         job='sleep 1000 & echo $! >left; kill -TERM $$'
         "$HOLDLOCK" run --close L sh -c "$job" 2>said &

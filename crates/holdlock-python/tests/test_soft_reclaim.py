@@ -115,6 +115,7 @@ def test_not_from_another_host(path: Path, dead: Owner) -> None:
     assert held(path)
 
 
+@pytest.mark.skipif("pidns" in _owner.this_process().host, reason="this is a container itself")
 def test_not_from_a_process_that_a_container_calls_by_that_number(
     path: Path, dead: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -774,6 +774,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("library", "the_nearest_processes_come_first"),
     },
     Mutant {
+        name: "a removed file's holder: in a container, also what the kernel does not list",
+        file: "inspect/removed.rs",
+        with: "if listed.is_none() && survey::in_other_namespace() {",
+        without: "if false {",
+        test: ("inspect", "namespaces::from_inside_the_holder"),
+    },
+    Mutant {
+        name: "inspection: in a container, a lock without a taker was passed on",
+        file: "inspect/mod.rs",
+        with: "self.taker.is_none() && self.kind == Kind::Flock",
+        without: "false",
+        test: ("command/who", "who_keeps_a_lock_that"),
+    },
+    Mutant {
         name: "inspection: the kernel's own device and inode number",
         file: "inspect/place.rs",
         with: "if !file::hides_its_device(fd) {",

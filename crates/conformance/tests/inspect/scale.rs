@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use holdlock::FileLock;
 use holdlock::inspect::{self, LockedFile, Place, Watch};
-use holdlock_conformance::{Actor, Scratch, queue, skipped, sys, watchdog};
+use holdlock_conformance::{Actor, Scratch, in_container, queue, skipped, sys, watchdog};
 
 use crate::tools::{LOOK, holder_pids, look, one_file, stranger, turns};
 
@@ -167,6 +167,9 @@ fn looked_at(path: &Path) -> Option<HashSet<u32>> {
 
 #[test]
 fn a_lock_elsewhere_that_names_nobody_is_no_reason_to_look_at_everybody() {
+    if in_container() {
+        return skipped("in a container there is another reason: not all locks are listed");
+    }
     let _alone = alone();
     let _dog = watchdog::watch(60);
     let scratch = Scratch::in_memory();

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use holdlock_conformance::{Scratch, queue, skipped, sys, watchdog};
+use holdlock_conformance::{Scratch, in_container, queue, skipped, sys, watchdog};
 
 use crate::tools::{LOOK, Orphan, said, stranger};
 
@@ -59,7 +59,7 @@ fn another_users_flock_is_seen_with_its_process() {
     // Its descriptors are its own; nothing that matters is unseen for that.
     assert_eq!(seen[0], "file ?");
     assert!(
-        !seen.iter().any(|line| line.starts_with("unseen")),
+        !seen.iter().any(|line| line.starts_with("unseen Proc")),
         "{seen:?}"
     );
 }
@@ -99,6 +99,9 @@ fn another_users_lock_without_a_name_is_told_to_be_unseen() {
 
 #[test]
 fn another_users_child_that_has_inherited_is_told_to_be_unseen() {
+    if in_container() {
+        return skipped("in a container, locks whose taker has ended are not listed");
+    }
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();

@@ -9,7 +9,6 @@ use holdlock::inspect::{
 };
 use serde_json::{Value, json};
 
-use super::only_inherited;
 use super::time::utc;
 
 /// What a `process` is in the documents' schema, for the help.
@@ -49,7 +48,7 @@ fn holder(lock: &Lock, holder: &Holder, processes: &mut Processes) -> Value {
     json!({
         "process": processes.get(&holder.process),
         "descriptor": holder.descriptor,
-        "inherited": only_inherited(lock, holder),
+        "inherited": lock.was_passed_to(holder),
     })
 }
 

@@ -9,15 +9,6 @@ pub(crate) mod text;
 pub(crate) mod time;
 pub(crate) mod xml;
 
-use holdlock::inspect::{Holder, Lock};
-
-/// Whether a holder has not taken the lock itself: the descriptor was inherited, or handed over,
-/// perhaps without the process's doing. Of locks whose taker the kernel does not name, nobody can
-/// tell.
-pub(crate) fn only_inherited(lock: &Lock, holder: &Holder) -> bool {
-    lock.taker.is_some_and(|taker| taker != holder.process.pid)
-}
-
 /// Says on standard error what could not be seen.
 pub(crate) fn tell_unseen(snapshot: &holdlock::inspect::Snapshot) {
     for unseen in &snapshot.unseen {

@@ -8,7 +8,7 @@ use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range};
 use super::view::View;
 use crate::show::table::{Side, Table};
 use crate::show::text::{self, NONE};
-use crate::show::{only_inherited, terminal, time};
+use crate::show::{terminal, time};
 
 const INDENT: &str = "  ";
 
@@ -105,7 +105,7 @@ fn lines(file: &LockedFile) -> Vec<Line<'_>> {
         match lock.holders.as_slice() {
             [] => lines.push(line("holds", None)),
             some => lines.extend(some.iter().map(|holder| {
-                let inherited = only_inherited(lock, holder);
+                let inherited = lock.was_passed_to(holder);
                 let role = if inherited { "inherited" } else { "holds" };
                 line(role, Some(&holder.process))
             })),
@@ -181,14 +181,18 @@ fn surroundings(process: &Process) -> Option<String> {
 
 /// A lock that is not with who took it any more.
 fn inherited(lock: &Lock) -> Option<String> {
-    let taker = lock.taker.filter(|_| lock.is_inherited())?;
+    if !lock.is_inherited() {
+        return None;
+    }
     let what = format!("{} {}", lock.mode, lock.kind);
-    let ended = Process::of(taker)
-        .is_none_or(|process| process.state == Some(holdlock::inspect::State::Zombie));
-    let fate = if ended {
-        "has ended"
-    } else {
-        "has passed it on"
+    let ended = |taker| {
+        Process::of(taker)
+            .is_none_or(|process| process.state == Some(holdlock::inspect::State::Zombie))
+    };
+    let taker = match lock.taker {
+        None => "a process that has ended, or is outside of this container".to_owned(),
+        Some(taker) if ended(taker) => format!("pid {taker}, which has ended"),
+        Some(taker) => format!("pid {taker}, which has passed it on"),
     };
     let pids = lock
         .holders
@@ -196,9 +200,9 @@ fn inherited(lock: &Lock) -> Option<String> {
         .map(|holder| holder.process.pid.to_string());
     let pids: Vec<String> = pids.collect();
     Some(match pids.as_slice() {
-        [] => format!("{what}: taken by pid {taker}, which {fate}; who keeps it cannot be seen"),
+        [] => format!("{what}: taken by {taker}; who keeps it cannot be seen"),
         pids => format!(
-            "{what}: taken by pid {taker}, which {fate}; kept by pid {}, which inherited the open file",
+            "{what}: taken by {taker}; kept by pid {}, which inherited the open file",
             pids.join(" and pid ")
         ),
     })

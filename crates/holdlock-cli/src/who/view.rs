@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use holdlock::inspect::{self, Kind, Lock, LockedFile, Process, Snapshot};
 
 use crate::exit::Failure;
-use crate::show::{self, text};
+use crate::show::text;
 
 /// What is known about the locks at a path.
 pub(super) struct View {
@@ -76,7 +76,7 @@ impl View {
         let mut kept = self.locks().flat_map(|lock| {
             let holders = lock.holders.iter();
             let its = holders.filter(|holder| holder.process.pid == process.pid);
-            its.map(move |holder| show::only_inherited(lock, holder))
+            its.map(move |holder| lock.was_passed_to(holder))
         });
         kept.all(|inherited| inherited)
     }

@@ -34,6 +34,26 @@ pub(crate) fn interpreter() -> Option<&'static str> {
     PYTHON.get_or_init(look).as_deref()
 }
 
+/// Whether this is a PID namespace of its own, as in a container. There the kernel lists no lock
+/// whose taker has ended, or is outside.
+pub(crate) fn in_container() -> bool {
+    // The number of the first one is part of the kernel's interface (PROC_PID_INIT_INO).
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != "pid:[4026531836]")
+}
+
+/// What runs its arguments in a PID namespace of their own, as in a container.
+pub(crate) fn container(place: &Place) -> Option<Command> {
+    let new = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    let tried = Command::new("unshare").args(new).arg("true").output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        skipped("needs root's rights and unshare(1)");
+        return None;
+    }
+    let mut command = place.command("unshare");
+    command.args(new);
+    Some(command)
+}
+
 /// What could not be tested here.
 pub(crate) fn skipped(why: &str) {
     // Past libtest's capture, so that it is seen in a run that passes.

@@ -133,12 +133,20 @@ pub struct Lock {
 impl Lock {
     /// Whether the process that took the lock has ended, or has passed the lock on: others keep it.
     pub fn is_inherited(&self) -> bool {
-        self.taker.is_some_and(|taker| {
-            !self
-                .holders
-                .iter()
-                .any(|holder| holder.process.pid == taker)
-        })
+        let mut holders = self.holders.iter();
+        self.others_took_it() || self.taker.is_some() && holders.all(|it| self.was_passed_to(it))
+    }
+
+    /// Whether this holder has not taken the lock itself: it has inherited the open file, or the
+    /// file was handed to it, perhaps without its doing. False where nobody can tell.
+    pub fn was_passed_to(&self, holder: &Holder) -> bool {
+        self.others_took_it() || self.taker.is_some_and(|taker| taker != holder.process.pid)
+    }
+
+    /// Of flock(2), the kernel names every taker in our PID namespace that has not ended. (Of OFD
+    /// locks it never names any, and in the first PID namespace also those that have ended.)
+    fn others_took_it(&self) -> bool {
+        self.taker.is_none() && self.kind == Kind::Flock
     }
 }
 

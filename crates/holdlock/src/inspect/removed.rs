@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use super::candidates::Candidates;
 use super::descriptors::{self, USUAL};
 use super::place::Place;
-use super::survey::Survey;
+use super::survey::{self, Survey};
 use super::table::{Entry, Kind};
 use super::{Snapshot, process, whole_table};
 use crate::sys::file::Identity;
@@ -57,7 +57,37 @@ pub(crate) fn first(path: &Path, kind: Kind) -> io::Result<Option<Found>> {
     let wanted =
         |entry: &Entry| entry.is_held() && entry.place.device() == device && entry.kind.meets(kind);
     let entries = whole_table::read_the_first(LINES, wanted)?;
-    Ok(search(path, entries, wanted, 1).pop())
+    let listed = search(path, entries, wanted, 1).pop();
+    if listed.is_none() && survey::in_other_namespace() {
+        return Ok(unlisted(path, wanted));
+    }
+    Ok(listed)
+}
+
+/// In a PID namespace, as in a container, the kernel's table leaves out what was taken outside of
+/// it, or by a process that has ended: a shell's lock that flock(1) took. Their descriptors tell.
+fn unlisted(path: &Path, wanted: impl Fn(&Entry) -> bool) -> Option<Found> {
+    let former = Former::of(path)?;
+    let mut pids: Vec<u32> = process::pids().collect();
+    nearest_first(&mut pids, &mut [process::newest().unwrap_or(0)]);
+    let mut effort = EFFORT;
+    for pid in pids {
+        effort = effort.checked_sub(PROCESS)?;
+        for (number, door) in descriptors::doors(pid).into_iter().flatten() {
+            effort = effort.checked_sub(1)?;
+            let link = fs::read_link(&door).unwrap_or_default();
+            let is_it = descriptors::deleted(&link).is_some_and(|was| former.is(pid, was));
+            if !is_it || !descriptors::has_no_name(&door) {
+                continue;
+            }
+            let mut locks = descriptors::locks_by(pid, number, &link.into()).into_iter();
+            if let Some(open) = locks.find(|open| wanted(&open.entry)) {
+                let place = open.entry.place;
+                return Some(Found { pid, place, door });
+            }
+        }
+    }
+    None
 }
 
 /// All of them among the files of these entries, which are of the same device.
@@ -87,12 +117,11 @@ fn search(
     let Some(first) = held.first() else {
         return Vec::new();
     };
-    let Some((name, directory)) = path.file_name().zip(directory(path)) else {
+    let Some(former) = Former::of(path) else {
         return Vec::new();
     };
     let mut search = Search {
-        name,
-        directory,
+        former,
         wanted,
         candidates: Candidates::new(first.place, held.iter().map(|entry| entry.place), EFFORT),
         found: Vec::new(),
@@ -102,10 +131,33 @@ fn search(
     search.found
 }
 
-struct Search<'p, W> {
-    /// The former name.
+/// The path of a removed file.
+struct Former<'p> {
     name: &'p OsStr,
     directory: Identity,
+}
+
+impl Former<'_> {
+    fn of(path: &Path) -> Option<Former<'_>> {
+        let directory = directory(path)?;
+        let name = path.file_name()?;
+        Some(Former { name, directory })
+    }
+
+    /// Whether this is that path, as the process sees it, which may have other mounts and another
+    /// root.
+    fn is(&self, pid: u32, was: &Path) -> bool {
+        if was.file_name() != Some(self.name) {
+            return false;
+        }
+        let below_its_root = was.strip_prefix("/").unwrap_or(was);
+        let as_we_see_it = Path::new(&format!("/proc/{pid}/root")).join(below_its_root);
+        directory(&as_we_see_it) == Some(self.directory)
+    }
+}
+
+struct Search<'p, W> {
+    former: Former<'p>,
     wanted: W,
     candidates: Candidates,
     found: Vec<Found>,
@@ -241,19 +293,11 @@ impl<W: Fn(&Entry) -> bool> Search<'_, W> {
                 continue;
             }
             let door = descriptors::door(pid, "fd", number);
-            let is_it = deleted.is_some_and(|was| self.is_it(pid, was));
+            let is_it = deleted.is_some_and(|was| self.former.is(pid, was));
             if is_it && descriptors::has_no_name(&door) {
                 self.found.push(Found { pid, place, door });
             }
         }
-    }
-
-    /// Whether this is the path of the file that is looked for, as the process sees it, which may
-    /// have other mounts and another root.
-    fn is_it(&self, pid: u32, was: &Path) -> bool {
-        let below_its_root = was.strip_prefix("/").unwrap_or(was);
-        let as_we_see_it = Path::new(&format!("/proc/{pid}/root")).join(below_its_root);
-        was.file_name() == Some(self.name) && directory(&as_we_see_it) == Some(self.directory)
     }
 }
 

@@ -11,6 +11,7 @@ use super::place::Place;
 use super::process::Directory;
 use super::table::{Entry, Kind, Range};
 use super::{Holder, Lock, LockedFile, Mode, Snapshot, Unseen, Waiter, whole_table};
+use crate::sys::process::exists;
 
 /// All locks.
 pub(super) fn host() -> io::Result<Snapshot> {
@@ -81,16 +82,27 @@ impl Survey {
     }
 
     /// Adds the locks of processes we see which /proc/locks does not list, because
-    /// they were taken in another pid namespace.
+    /// they were taken in another PID namespace, or by a process that has ended: for both the kernel
+    /// has no number here. (OFD locks have none anywhere, and are listed.)
     pub(super) fn take_unlisted(&mut self, wanted: impl Fn(&Entry) -> bool) {
         self.descriptors.look_at_everybody();
         self.searched = true;
-        let listed: HashSet<Place> = self.entries.iter().map(|entry| entry.place).collect();
+        let listed: HashSet<(Place, Kind, Mode)> = {
+            // A taker that has ended since was listed with its locks, and is named no more.
+            let ended = |entry: &&Entry| entry.pid.is_some_and(|pid| !exists(pid));
+            let ended = self.entries.iter().filter(ended);
+            ended
+                .map(|entry| (entry.place, entry.kind, entry.mode))
+                .collect()
+        };
         let mut known: HashSet<Entry> = HashSet::new();
         let mut found: Vec<Entry> = Vec::new();
         for (_, open) in self.descriptors.seen() {
             let entry = &open.entry;
-            let is_new = wanted(entry) && !listed.contains(&entry.place);
+            let is_unlisted = entry.pid.is_none() && entry.kind != Kind::Ofd;
+            let is_new = is_unlisted
+                && wanted(entry)
+                && !listed.contains(&(entry.place, entry.kind, entry.mode));
             if is_new && known.insert(entry.clone()) {
                 found.push(entry.clone());
             }
