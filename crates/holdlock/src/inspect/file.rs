@@ -43,7 +43,7 @@ pub(super) fn look(path: &Path) -> io::Result<Snapshot> {
 fn at(entries: Vec<Entry>, place: Option<Place>) -> Snapshot {
     let mut survey = Survey::default();
     survey.take(entries);
-    if !survey.has_entries() && in_other_namespace() {
+    if survey.may_be_shared() && in_other_namespace() {
         survey.take_unlisted(|entry| Some(entry.place) == place);
     }
     survey.finish()

@@ -77,8 +77,12 @@ impl Survey {
         self.entries.extend(entries);
     }
 
-    pub(super) fn has_entries(&self) -> bool {
-        !self.entries.is_empty()
+    /// Whether none of these locks excludes another flock(2), on their one file.
+    pub(super) fn may_be_shared(&self) -> bool {
+        let excludes = |entry: &Entry| {
+            entry.is_held() && entry.kind == Kind::Flock && entry.mode == Mode::Exclusive
+        };
+        !self.entries.iter().any(excludes)
     }
 
     /// Adds the locks of processes we see which /proc/locks does not list, because
