@@ -259,3 +259,71 @@ fn what_waits_for_its_turn_is_not_at_work() {
         "{finished:?}"
     );
 }
+
+/// Waits, and leaves a child at work that is one process after the other, each for a moment.
+const CHAIN: &str = "
+import os, signal, time
+if os.fork():
+    print(os.getpid(), flush=True)
+    signal.pause()
+for link in range(500):
+    if os.fork():
+        os._exit(0)
+    time.sleep(0.002)
+open('ended', 'w').close()
+";
+
+#[test]
+fn who_is_a_new_process_all_the_time_is_at_work() {
+    let Some(python) = peers::interpreter() else {
+        return peers::skipped("python3 is not installed");
+    };
+    let place = Place::new();
+    let words = ["run", "--close", "L", python, "-I", "-S", "-c", CHAIN];
+    let mut running = Running::start(place.holdlock(words));
+    kill(running.read_line().parse().unwrap(), Signal::TERM);
+    let next = place.run(["run", "L", "test", "-e", "ended"]);
+    assert_eq!(next.code(), 0, "beside the last one: {next:?}");
+    assert_eq!(running.finish().code(), 143);
+}
+
+/// Waits, and leaves a child that waits for the lock itself, and works meanwhile.
+const BUSY_WAITER: &str = "
+import fcntl, os, signal, sys, threading, time
+if os.fork():
+    signal.pause()
+lock = open(sys.argv[1])
+waiter = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
+waiter.start()
+print(os.getppid(), flush=True)
+while not os.path.exists('stop'):
+    time.sleep(0.01)
+os._exit(0)
+";
+
+#[test]
+fn who_waits_for_its_turn_and_does_something_else_is_at_work() {
+    let Some(python) = peers::interpreter() else {
+        return peers::skipped("python3 is not installed");
+    };
+    let place = Place::new();
+    let file = place.locks().join("L.lock");
+    let words = ["run", "--close", "L", python, "-I", "-S", "-c", BUSY_WAITER];
+    let mut command = place.holdlock(words);
+    let mut running = Running::start({
+        command.arg(&file);
+        command
+    });
+    let script = running.read_line().parse().unwrap();
+    wait_for("the child to wait", || {
+        let asked = place.run(["who", "L"]);
+        asked.text().contains("waits").then_some(())
+    });
+    kill(script, Signal::TERM);
+    wait_for("the script to end", || is_gone(script).then_some(()));
+    let next = place.run(["run", "-w", "500ms", "L", "true"]);
+    assert_eq!(next.code(), 75, "beside the child: {next:?}");
+    std::fs::write(place.join("stop"), "").unwrap();
+    assert_eq!(running.finish().code(), 143);
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0);
+}
