@@ -262,14 +262,13 @@ fn what_waits_for_its_turn_is_not_at_work() {
 
 /// Waits, and leaves a child at work that is one process after the other, each for a moment.
 const CHAIN: &str = "
-import os, signal, time
+import os, signal
 if os.fork():
     print(os.getpid(), flush=True)
     signal.pause()
-for link in range(500):
+for link in range(3000):
     if os.fork():
         os._exit(0)
-    time.sleep(0.002)
 open('ended', 'w').close()
 ";
 
@@ -287,14 +286,16 @@ fn who_is_a_new_process_all_the_time_is_at_work() {
     assert_eq!(running.finish().code(), 143);
 }
 
-/// Waits, and leaves a child that waits for the lock itself, and works meanwhile.
+/// Waits, and leaves a child that takes the lock itself for a moment, and works all the time.
 const BUSY_WAITER: &str = "
 import fcntl, os, signal, sys, threading, time
 if os.fork():
     signal.pause()
 lock = open(sys.argv[1])
-waiter = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
-waiter.start()
+def take():
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    fcntl.flock(lock, fcntl.LOCK_UN)
+threading.Thread(target=take, daemon=True).start()
 print(os.getppid(), flush=True)
 while not os.path.exists('stop'):
     time.sleep(0.01)
