@@ -68,13 +68,13 @@ fn fair_sections_exclude_each_other_while_some_are_killed() {
 #[test]
 fn deletion_on_release_by_everybody_never_lets_two_in() {
     let scratch = Scratch::in_memory();
-    must_hold(trial(&scratch, Removal::OnRelease, 50_000));
+    must_hold(trial(&scratch, Removal::OnRelease, 20_000));
 }
 
 #[test]
 fn deletion_on_release_of_shared_locks_never_lets_two_in() {
     let scratch = Scratch::in_memory();
-    let mut trial = trial(&scratch, Removal::OnRelease, 10_000);
+    let mut trial = trial(&scratch, Removal::OnRelease, 5_000);
     trial.shared = true;
     must_hold(trial);
 }
@@ -82,13 +82,13 @@ fn deletion_on_release_of_shared_locks_never_lets_two_in() {
 #[test]
 fn holders_that_remove_rename_or_replace_the_file_never_let_two_in() {
     let scratch = Scratch::in_memory();
-    must_hold(trial(&scratch, Removal::Adversary, 40_000));
+    must_hold(trial(&scratch, Removal::Adversary, 15_000));
 }
 
 #[test]
 fn holders_that_remove_the_file_and_are_killed_never_let_two_in() {
     let scratch = Scratch::in_memory();
-    let mut trial = trial(&scratch, Removal::Adversary, 10_000);
+    let mut trial = trial(&scratch, Removal::Adversary, 5_000);
     trial.kill = true;
     must_hold(trial);
 }
