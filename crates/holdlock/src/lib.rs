@@ -78,6 +78,7 @@ mod options;
 mod orphan;
 mod registry;
 mod release;
+mod request;
 mod ring;
 mod sentinel;
 mod sys;
@@ -93,7 +94,7 @@ pub use guard::{Continuity, Guard, OwnedGuard};
 pub use inspect::Process;
 pub use lock::FileLock;
 pub use options::{Family, LockOptions, Mode};
-pub use wait::{Request, Waiting};
+pub use request::{Limit, Request, Waiting};
 
 /// The real-time signal that ends waits at their deadline or when cancelled:
 /// SIGRTMIN + 10 (44) unless that is taken.

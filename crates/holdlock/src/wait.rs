@@ -1,180 +1,18 @@
-//! How long to wait for a lock, and until what.
+//! Waiting for a lock, until it is acquired or the request ends.
 
 use std::any::Any;
-use std::fmt;
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::inspect::Deadlock;
+use crate::request::{Limit, OnWait, Request, Waiting};
 use crate::sentinel::Watch;
 use crate::sys::call::Listening;
 use crate::sys::futex::{self, Slept};
 use crate::sys::interrupt::Interrupt;
 use crate::{CancelToken, Error, FileLock, Mode, telling};
-
-/// One request for a lock: the mode, how long to wait, and who may end the wait.
-///
-/// This is the general form beneath `lock`, `try_lock` and their relatives.
-///
-/// ```
-/// use holdlock::{FileLock, Request};
-/// use std::time::Duration;
-/// # let path = std::env::temp_dir().join(format!("holdlock-doc-request-{}", std::process::id()));
-/// let lock = FileLock::open(&path)?;
-/// let guard = lock.acquire(Request::shared().timeout(Duration::from_secs(5)))?;
-/// # drop(guard); std::fs::remove_file(&path)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-pub struct Request<'a> {
-    pub(crate) mode: Mode,
-    pub(crate) limit: Limit,
-    cancel: Option<&'a CancelToken>,
-    on_wait: Option<OnWait<'a>>,
-    notice_deadlocks: Option<bool>,
-    pub(crate) stays_in_thread: bool,
-}
-
-type OnWait<'a> = &'a mut dyn FnMut(Waiting) -> ControlFlow<()>;
-
-/// How long a request may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Limit {
-    Never,
-    For(Duration),
-    Until(Instant),
-    Forever,
-}
-
-/// What a request's callback is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Waiting {
-    /// The lock is not free; the thread is about to sleep. Once a request.
-    Began,
-    /// A signal handler ran in the waiting thread, at times one of this library. A host such
-    /// as Python can now run what its own handlers only noted.
-    Interrupted,
-}
-
-impl<'a> Request<'a> {
-    /// A request that waits for as long as it takes.
-    pub fn new(mode: Mode) -> Request<'a> {
-        Request {
-            mode,
-            limit: Limit::Forever,
-            cancel: None,
-            on_wait: None,
-            notice_deadlocks: None,
-            stays_in_thread: false,
-        }
-    }
-
-    /// [`Request::new`] with [`Mode::Exclusive`].
-    pub fn exclusive() -> Request<'a> {
-        Request::new(Mode::Exclusive)
-    }
-
-    /// [`Request::new`] with [`Mode::Shared`].
-    pub fn shared() -> Request<'a> {
-        Request::new(Mode::Shared)
-    }
-
-    /// Do not wait: a conflict is [`Error::WouldBlock`](crate::Error::WouldBlock).
-    pub fn try_once(mut self) -> Self {
-        self.limit = Limit::Never;
-        self
-    }
-
-    /// Wait at most so long, from the moment the request is made on. Zero is
-    /// [`try_once`](Request::try_once).
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.limit = if timeout.is_zero() {
-            Limit::Never
-        } else {
-            Limit::For(timeout)
-        };
-        self
-    }
-
-    /// Wait until this instant at most. One that has passed still gives a lock
-    /// that is free.
-    pub fn deadline(mut self, deadline: Instant) -> Self {
-        self.limit = Limit::Until(deadline);
-        self
-    }
-
-    /// End the wait with [`Error::Cancelled`](crate::Error::Cancelled) when this token is cancelled.
-    pub fn cancel(mut self, token: &'a CancelToken) -> Self {
-        self.cancel = Some(token);
-        self
-    }
-
-    /// Call this when the wait begins and whenever a signal handler ran in this
-    /// thread during it; `Break` ends the wait with
-    /// [`Error::Cancelled`](crate::Error::Cancelled).
-    ///
-    /// It is called in the waiting thread, outside of every internal lock. If it
-    /// panics, the request is withdrawn before the panic goes on. A
-    /// handler that was installed with SA_RESTART interrupts nothing and is not
-    /// reported.
-    ///
-    /// It may ask for other locks, and wait for them: the limit of this request goes on meanwhile,
-    /// and is looked at when the callback returns. It must not wait for the lock itself: that is
-    /// [`Error::Deadlock`] at once, since the thread cannot go on with the first request before
-    /// the second one has ended.
-    pub fn on_wait(mut self, callback: OnWait<'a>) -> Self {
-        self.on_wait = Some(callback);
-        self
-    }
-
-    /// Says of an [`OwnedGuard`](crate::OwnedGuard) that it will be released by the thread
-    /// that asks, as a [`Guard`](crate::Guard) is bound to be: then a second request of this
-    /// thread that would wait for it is [`Error::Deadlock`](crate::Error::Deadlock), and rings
-    /// of threads are noticed. For hosts whose own objects keep the guard, such as Python's. Where
-    /// other threads may release it, do not call this: their requests, or this thread's, might end
-    /// with a `Deadlock` although one of them would have gone on.
-    pub fn stays_in_thread(mut self) -> Self {
-        self.stays_in_thread = true;
-        self
-    }
-
-    /// Whether to look, when the wait lasts longer than half a second, if it closes a ring of
-    /// processes or threads that wait for one another and of which nobody has a way out, and then
-    /// to end it with [`Error::Deadlock`](crate::Error::Deadlock).
-    ///
-    /// A request with a time limit ends by that, never by a `Deadlock` (but for a lock that its own
-    /// thread holds already). One with a token or a callback does so if this is called with
-    /// `true`, which says that neither of them is meant to end a wait that would never end by
-    /// itself. Any other does by default.
-    ///
-    /// A helper thread does it, which is started by the first such wait of a process and ends some
-    /// seconds after the last one. It reads the fdinfo of this process and of its
-    /// ancestors; only when one of them holds another lock, /proc/locks; after 0.5 seconds, after 10.5
-    /// and then every minute, and some times more where there may be a ring. By its name it tells
-    /// the other processes that the wait has no limit.
-    pub fn notice_deadlocks(mut self, notice: bool) -> Self {
-        self.notice_deadlocks = Some(notice);
-        self
-    }
-
-    /// Whether nothing but the lock ends the wait: then it is looked after.
-    fn may_wait_for_ever(&self) -> bool {
-        let ends = || self.cancel.is_some() || self.on_wait.is_some();
-        self.limit == Limit::Forever && self.notice_deadlocks.unwrap_or_else(|| !ends())
-    }
-}
-
-impl fmt::Debug for Request<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("mode", &self.mode)
-            .field("limit", &self.limit)
-            .field("cancel", &self.cancel)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Why a wait ended without the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

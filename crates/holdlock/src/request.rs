@@ -1,0 +1,192 @@
+//! What a caller asks for: the mode of the lock, how long to wait, and what may end the wait.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use crate::{CancelToken, Mode};
+
+/// One request for a lock: the mode, how long to wait, and what may end the wait.
+///
+/// This is the general form beneath `lock`, `try_lock` and their relatives.
+///
+/// ```
+/// use holdlock::{FileLock, Request};
+/// use std::time::Duration;
+/// # let path = std::env::temp_dir().join(format!("holdlock-doc-request-{}", std::process::id()));
+/// let lock = FileLock::open(&path)?;
+/// let guard = lock.acquire(Request::shared().timeout(Duration::from_secs(5)))?;
+/// # drop(guard); std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Request<'a> {
+    pub(crate) mode: Mode,
+    pub(crate) limit: Limit,
+    pub(crate) cancel: Option<&'a CancelToken>,
+    pub(crate) on_wait: Option<OnWait<'a>>,
+    notice_deadlocks: Option<bool>,
+    pub(crate) stays_in_thread: bool,
+}
+
+/// The callback of [`Request::on_wait`].
+pub(crate) type OnWait<'a> = &'a mut dyn FnMut(Waiting) -> ControlFlow<()>;
+
+/// How long a request may wait: [`Request::limit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Not at all.
+    Never,
+    /// For this time, which begins with the request.
+    For(Duration),
+    /// Until this instant.
+    Until(Instant),
+    /// For as long as it takes.
+    Forever,
+}
+
+/// What a request's callback is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// The lock is not free, and the thread is about to sleep. Told once per request.
+    Began,
+    /// A signal handler has run in the waiting thread; at times it is one of this library. A host
+    /// such as Python can now run the handlers that it has deferred.
+    Interrupted,
+}
+
+impl<'a> Request<'a> {
+    /// A request that waits until it acquires the lock.
+    pub fn new(mode: Mode) -> Request<'a> {
+        Request {
+            mode,
+            limit: Limit::Forever,
+            cancel: None,
+            on_wait: None,
+            notice_deadlocks: None,
+            stays_in_thread: false,
+        }
+    }
+
+    /// [`Request::new`] with [`Mode::Exclusive`].
+    pub fn exclusive() -> Request<'a> {
+        Request::new(Mode::Exclusive)
+    }
+
+    /// [`Request::new`] with [`Mode::Shared`].
+    pub fn shared() -> Request<'a> {
+        Request::new(Mode::Shared)
+    }
+
+    /// Do not wait: if the lock is not free, fail with
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock).
+    pub fn try_once(mut self) -> Self {
+        self.limit = Limit::Never;
+        self
+    }
+
+    /// Wait for at most `timeout`, counted from the moment the request is made. Zero means
+    /// [`try_once`](Request::try_once).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limit = if timeout.is_zero() {
+            Limit::Never
+        } else {
+            Limit::For(timeout)
+        };
+        self
+    }
+
+    /// Wait until `deadline` at most. A request whose deadline has passed still acquires a free
+    /// lock.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.limit = Limit::Until(deadline);
+        self
+    }
+
+    /// End the wait with [`Error::Cancelled`](crate::Error::Cancelled) when `token` is cancelled.
+    pub fn cancel(mut self, token: &'a CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+
+    /// Call `callback` when the wait begins, and each time a signal handler has run in the waiting
+    /// thread. If the callback returns `Break`, the wait ends with
+    /// [`Error::Cancelled`](crate::Error::Cancelled).
+    ///
+    /// The callback runs in the waiting thread and outside of every internal lock. If it panics,
+    /// the request is withdrawn and the panic continues. A signal handler that was installed with
+    /// SA_RESTART does not interrupt the wait, so the callback is not called for it.
+    ///
+    /// The callback may acquire other locks, and wait for them. Meanwhile the time limit of this
+    /// request keeps running; it is checked when the callback returns. A request of the callback for
+    /// the same lock fails at once with [`Error::Deadlock`](crate::Error::Deadlock): the thread
+    /// cannot continue with the first request before the second one ends.
+    pub fn on_wait(mut self, callback: OnWait<'a>) -> Self {
+        self.on_wait = Some(callback);
+        self
+    }
+
+    /// Promises that the thread that makes this request also releases the
+    /// [`OwnedGuard`](crate::OwnedGuard), as is always the case for a [`Guard`](crate::Guard).
+    ///
+    /// A second request of this thread that would wait for the lock then fails with
+    /// [`Error::Deadlock`](crate::Error::Deadlock), and deadlocks between threads are noticed. This
+    /// is for hosts whose own objects keep the guard, such as Python's. Do not call it if another
+    /// thread may release the guard: a request might then fail with `Deadlock` although it could
+    /// still have been served.
+    pub fn stays_in_thread(mut self) -> Self {
+        self.stays_in_thread = true;
+        self
+    }
+
+    /// Whether to end the wait with [`Error::Deadlock`](crate::Error::Deadlock) if it is part of a
+    /// deadlock: a cycle of processes or threads that wait for one another and of which none has
+    /// a way out.
+    ///
+    /// Deadlocks are noticed by default in waits that only the lock can end. A request with a token
+    /// or a callback has to ask for it with `true`, which says that neither of them is meant to end
+    /// a wait that would otherwise never end. A request with a time limit never fails this way,
+    /// because it ends by itself; only a thread that waits for a lock of its own gets `Deadlock`
+    /// at once.
+    ///
+    /// A helper thread looks for deadlocks. The first such wait of a process starts the thread, which
+    /// ends some seconds after the last one. It looks at a wait after 0.5 seconds, after 10.5 and
+    /// then every minute, and a few more times if there may be a deadlock. Each look reads the fdinfo
+    /// of this process and its ancestors, and /proc/locks only if one of them holds another lock.
+    /// The thread's name tells other processes that the wait has no limit.
+    pub fn notice_deadlocks(mut self, notice: bool) -> Self {
+        self.notice_deadlocks = Some(notice);
+        self
+    }
+
+    /// Exclusive or shared.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// How long the request may wait.
+    pub fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// The token that may end the wait.
+    pub fn token(&self) -> Option<&'a CancelToken> {
+        self.cancel
+    }
+
+    /// Whether nothing but the lock ends the wait. Such a wait is watched for deadlocks.
+    pub(crate) fn may_wait_for_ever(&self) -> bool {
+        let ends = || self.cancel.is_some() || self.on_wait.is_some();
+        self.limit == Limit::Forever && self.notice_deadlocks.unwrap_or_else(|| !ends())
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("mode", &self.mode)
+            .field("limit", &self.limit)
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
+}
