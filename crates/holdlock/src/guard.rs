@@ -360,7 +360,7 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             let file = Some(held.file.clone());
             limits.mode = Mode::Exclusive;
             let lock = held.lock.clone();
-            let mut wait = Wait::new(&mut limits, &lock);
+            let mut wait = Wait::new(&mut limits, &*lock);
             let locked = held
                 .lock
                 .lock_in_kernel(gate, file, Mode::Exclusive, &mut wait);

@@ -13,6 +13,8 @@ use crate::inspect::{self, Place, Process};
 use crate::open::LockName;
 use crate::sentinel::Watch;
 use crate::sys::fork::ForkCell;
+use crate::telling::Key;
+use crate::wait::{Awaited, Watched};
 use crate::{Acquire, Error, Guard, LockOptions, Mode, OwnedGuard, Request, registry};
 
 /// A lock that processes share by the path of a file.
@@ -233,12 +235,6 @@ impl FileLock {
         }
     }
 
-    /// Has a wait of this thread looked after.
-    pub(crate) fn watch(&self, mode: Mode, began: Instant) -> Watch {
-        let gate = self.gate().clone();
-        Watch::begin(gate, self.name.clone(), self.options.family, mode, began)
-    }
-
     /// This process's gate; after a fork, a fresh one without a file.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.gate.get_or_make(|| {
@@ -246,6 +242,18 @@ impl FileLock {
             registry::add(self.options.family, &gate);
             gate
         })
+    }
+}
+
+impl Awaited for FileLock {
+    fn key(&self) -> Key {
+        Key::new(self.gate(), self.options.family)
+    }
+
+    fn watch(&self, mode: Mode, began: Instant) -> Box<dyn Watched> {
+        let gate = self.gate().clone();
+        let family = self.options.family;
+        Box::new(Watch::begin(gate, self.name.clone(), family, mode, began))
     }
 }
 

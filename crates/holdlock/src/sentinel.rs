@@ -15,6 +15,7 @@ use crate::ring::{self, Due, Found};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::interrupt::{self, ThreadId};
 use crate::sys::signal;
+use crate::wait::Watched;
 use crate::{Family, Mode};
 
 /// When a wait is looked at for the first time.
@@ -114,9 +115,10 @@ impl Watch {
         drop(state);
         Watch { record }
     }
+}
 
-    /// Why the wait can never end, if that was found.
-    pub(crate) fn verdict(&self) -> Option<&Deadlock> {
+impl Watched for Watch {
+    fn verdict(&self) -> Option<&Deadlock> {
         self.record.verdict.get()
     }
 }

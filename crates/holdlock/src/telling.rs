@@ -1,68 +1,68 @@
-//! What a request's callback must not wait for: the very lock that its thread waits for.
+//! Callbacks of waiting requests, and the locks that they must not wait for.
 //!
-//! A thread that runs the callback of a waiting request goes on with that request only when the
-//! callback returns. A second request of the callback for the same lock queues behind the first
-//! one, or for what only the first one can release, and would wait for ever.
+//! A thread that runs the callback of a request continues with that request only when the callback
+//! returns. If the callback asks for the same lock, its request queues behind the first one and would
+//! wait for ever.
 
 use std::cell::RefCell;
 
+use crate::Family;
+use crate::gate::Gate;
 use crate::sys::file::Identity;
 use crate::sys::fork;
-use crate::{Family, FileLock};
 
 thread_local! {
-    /// The waits of this thread whose callbacks are running, the innermost last.
-    static WAITS: RefCell<Vec<Awaited>> = const { RefCell::new(Vec::new()) };
+    /// The locks for whose requests callbacks are running in this thread, the innermost last.
+    static WAITS: RefCell<Vec<Key>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The lock that is waited for.
+/// What two requests for the same lock have in common.
 #[derive(PartialEq, Eq)]
-struct Awaited {
-    /// The address of the `FileLock`'s gate.
+pub(crate) struct Key {
+    /// The address of the gate.
     gate: usize,
     family: Family,
     file: Option<Identity>,
     generation: u32,
 }
 
-impl Awaited {
-    fn of(lock: &FileLock) -> Awaited {
-        let gate = lock.gate();
-        Awaited {
-            gate: std::ptr::from_ref(&**gate).addr(),
-            family: lock.options.family,
+impl Key {
+    pub(crate) fn new(gate: &Gate, family: Family) -> Key {
+        Key {
+            gate: std::ptr::from_ref(gate).addr(),
+            family,
             file: gate.file().map(|file| file.identity()),
             generation: fork::generation(),
         }
     }
 
-    fn is_same_lock(&self, other: &Awaited) -> bool {
+    fn is_same_lock(&self, other: &Key) -> bool {
         let same_file = self.family == other.family && self.file == other.file;
         self.generation == other.generation
             && (self.gate == other.gate || self.file.is_some() && same_file)
     }
 }
 
-/// Calls the callback of a request that waits for `lock`.
-pub(crate) fn while_awaited<T>(lock: &FileLock, callback: impl FnOnce() -> T) -> T {
-    struct Told;
-    impl Drop for Told {
+/// Calls the callback of a request that waits for the lock `key`.
+pub(crate) fn while_awaited<T>(key: Key, callback: impl FnOnce() -> T) -> T {
+    struct Forget;
+    impl Drop for Forget {
         fn drop(&mut self) {
             let _ = WAITS.try_with(|waits| waits.borrow_mut().pop());
         }
     }
-    // In a thread that is ending nobody remembers: then a second request hangs as it may.
-    let noted = WAITS.try_with(|waits| waits.borrow_mut().push(Awaited::of(lock)));
-    let _told = noted.is_ok().then_some(Told);
+    // A thread that is ending cannot note it any more; a second request hangs then.
+    let noted = WAITS.try_with(|waits| waits.borrow_mut().push(key));
+    let _forget = noted.is_ok().then_some(Forget);
     callback()
 }
 
 /// Whether this runs in the callback of a request that waits for the same lock.
-pub(crate) fn is_awaited(lock: &FileLock) -> bool {
-    let is_there = |waits: &RefCell<Vec<Awaited>>| {
+pub(crate) fn is_awaited(key: impl FnOnce() -> Key) -> bool {
+    let is_there = |waits: &RefCell<Vec<Key>>| {
         let waits = waits.borrow();
         !waits.is_empty() && {
-            let this = Awaited::of(lock);
+            let this = key();
             waits.iter().any(|other| other.is_same_lock(&this))
         }
     };

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::inspect::Deadlock;
 use crate::request::{Limit, OnWait, Request, Waiting};
-use crate::sentinel::Watch;
 use crate::sys::call::Listening;
 use crate::sys::futex::{self, Slept};
 use crate::sys::interrupt::Interrupt;
-use crate::{CancelToken, Error, FileLock, Mode, telling};
+use crate::telling::{self, Key};
+use crate::{CancelToken, Error, Mode};
 
 /// Why a wait ended without the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +27,29 @@ pub(crate) enum Stop {
     Ring,
 }
 
+/// The lock that a request waits for.
+pub(crate) trait Awaited {
+    /// Tells whether another request is for the same lock.
+    fn key(&self) -> Key;
+
+    /// Registers a wait that only the lock can end with the deadlock watcher, until the result is
+    /// dropped.
+    fn watch(&self, mode: Mode, began: Instant) -> Box<dyn Watched>;
+}
+
+/// A wait that the deadlock watcher looks at.
+pub(crate) trait Watched {
+    /// The deadlock that the wait is part of, once that is known.
+    fn verdict(&self) -> Option<&Deadlock>;
+}
+
 /// A request on its way. Costs nothing until it has to wait.
 pub(crate) struct Wait<'r> {
     limit: Limit,
     cancel: Option<&'r CancelToken>,
     on_wait: Option<OnWait<'r>>,
     mode: Mode,
-    lock: &'r FileLock,
+    lock: &'r dyn Awaited,
     notice_deadlocks: bool,
     begun: Option<Begun<'r>>,
     /// Attempts of a request that is not to wait.
@@ -48,7 +64,7 @@ struct Begun<'r> {
     /// The caller knows that the wait has begun.
     told: bool,
     /// Before the interrupt: that sees to it that no signal is left over.
-    watch: Option<Watch>,
+    watch: Option<Box<dyn Watched>>,
     /// None: nothing can end the wait early, or signals cannot be used.
     interrupt: Option<Interrupt<'r>>,
 }
@@ -69,7 +85,7 @@ pub(crate) enum KernelError {
 }
 
 impl<'r> Wait<'r> {
-    pub(crate) fn new(request: &'r mut Request<'_>, lock: &'r FileLock) -> Wait<'r> {
+    pub(crate) fn new(request: &'r mut Request<'_>, lock: &'r dyn Awaited) -> Wait<'r> {
         let notice_deadlocks = request.may_wait_for_ever();
         Wait {
             limit: request.limit,
@@ -101,7 +117,7 @@ impl<'r> Wait<'r> {
 
     /// The lock is not free: starts the clock and tells the caller, once.
     pub(crate) fn begin(&mut self) -> Result<(), Stop> {
-        if telling::is_awaited(self.lock) && self.limit != Limit::Never {
+        if telling::is_awaited(|| self.lock.key()) && self.limit != Limit::Never {
             return Err(Stop::Deadlock);
         }
         if self.start_clock()? {
@@ -192,7 +208,8 @@ impl<'r> Wait<'r> {
         };
         // A panic must not leave the queue with a place that nobody stands in: it ends the wait
         // like a Break, and goes on when all is tidied up.
-        let told = AssertUnwindSafe(|| telling::while_awaited(self.lock, || callback(what)));
+        let key = self.lock.key();
+        let told = AssertUnwindSafe(|| telling::while_awaited(key, || callback(what)));
         match std::panic::catch_unwind(told) {
             Ok(ControlFlow::Continue(())) => Ok(()),
             Ok(ControlFlow::Break(())) => Err(Stop::Cancelled),

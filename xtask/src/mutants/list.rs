@@ -222,14 +222,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a wait with a limit ends by that",
-        file: "wait.rs",
+        file: "request.rs",
         with: "self.limit == Limit::Forever && self.notice",
         without: "self.notice",
         test: ("way_out", "a_time_limit_is"),
     },
     Mutant {
         name: "a token is a way out",
-        file: "wait.rs",
+        file: "request.rs",
         with: "let ends = || self.cancel.is_some()",
         without: "let ends = || false",
         test: ("way_out", "a_token_is"),
@@ -286,8 +286,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "nobody looks where that is not wanted",
         file: "wait.rs",
-        with: "lock: watched.then_some(lock),",
-        without: "lock: Some(lock),",
+        with: "            && self.notice_deadlocks\n",
+        without: "",
         test: ("deadlock", "nobody_looks"),
     },
     Mutant {
@@ -433,8 +433,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "symbolic links are not followed",
         file: "sys/file.rs",
-        with: "if follow { 0 } else { libc::O_NOFOLLOW }",
-        without: "if follow { 0 } else { 0 }",
+        with: "-> std::fs::OpenOptions {\n    let nofollow = if follow { 0 } else { libc::O_NOFOLLOW };",
+        without: "-> std::fs::OpenOptions {\n    let nofollow = if follow { 0 } else { 0 };",
         test: ("files", "a_symbolic_link"),
     },
     Mutant {
@@ -629,8 +629,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a callback that waits for its own thread's lock is told",
         file: "wait.rs",
-        with: "if telling::is_awaited(self.lock) {",
-        without: "if false && telling::is_awaited(self.lock) {",
+        with: "if telling::is_awaited(|| self.lock.key()) &&",
+        without: "if false &&",
         test: ("callback", "a_callback_that_asks"),
     },
     Mutant {
@@ -678,8 +678,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a downgrade does not let go",
         file: "guard.rs",
-        with: "        match file::lock(held.file.as_fd(), family, Mode::Shared, Patience::Never) {",
-        without: "        let _ = file::unlock(held.file.as_fd(), family);\n        match file::lock(held.file.as_fd(), family, Mode::Shared, Patience::Never) {",
+        with: "            file::lock(held.file.as_fd(), family, Mode::Shared, Patience::Never)",
+        without: "            file::unlock(held.file.as_fd(), family).and_then(|()| file::lock(held.file.as_fd(), family, Mode::Shared, Patience::Never))",
         test: ("convert", "no_writer_gets_in"),
     },
     Mutant {

@@ -107,3 +107,17 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
         _ => Err(format!("{}: does not build", mutant.name)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mechanism_is_found_once_in_its_file() {
+        for mutant in MUTANTS {
+            let path = root().join("crates/holdlock/src").join(mutant.file);
+            let text = std::fs::read_to_string(&path).expect(mutant.file);
+            assert_eq!(text.matches(mutant.with).count(), 1, "{}", mutant.name);
+        }
+    }
+}
