@@ -41,6 +41,26 @@ fn a_descriptor_closed_during_the_wait_gives_no_lock() {
 }
 
 #[test]
+fn a_descriptor_closed_while_a_fair_request_waits_for_its_turn_gives_no_lock() {
+    scene("waiting-turn");
+}
+
+#[test]
+fn a_helper_thread_whose_descriptor_was_closed_gives_no_lock() {
+    scene("waiting-thread");
+}
+
+#[test]
+fn a_helper_thread_whose_descriptor_was_closed_unlocks_no_strangers_file() {
+    scene("abandoned-thread");
+}
+
+#[test]
+fn an_interrupted_wait_does_not_go_on_with_a_strangers_file() {
+    scene("interrupted");
+}
+
+#[test]
 fn a_lock_is_not_passed_on_by_a_closed_descriptor() {
     scene("passed-on");
 }

@@ -111,7 +111,7 @@ impl FileLock {
                 return Ok(file.clone());
             }
             if file.is_ours() {
-                let _ = file::unlock(file.as_fd(), self.options.family);
+                let _ = file.unlock(self.options.family);
             }
         }
         let file = self.lock_in_kernel(gate, alone.file, mode, wait)?;
@@ -146,7 +146,7 @@ impl FileLock {
                 Locked::Yes(file) if file.is_current() => return Ok(file),
                 // Somebody removed, renamed or replaced it before we had the lock. Unlock before
                 // closing: a child may have inherited the description.
-                Locked::Yes(file) => drop(file::unlock(file.as_fd(), self.options.family)),
+                Locked::Yes(file) => drop(file.unlock(self.options.family)),
                 Locked::Again(file) => {
                     next = Some(file);
                     continue;
@@ -175,18 +175,16 @@ impl FileLock {
         };
         let identity = file.identity();
         let stopped = |stop, wait: &Wait<'_>| self.stopped(stop, mode, wait, Some(identity));
-        // Before anything is done to it: the number may be another file's by now.
-        if !file.is_ours() {
-            return Ok(Locked::Closed);
-        }
         // Kept until the lock is ours, or the request ends.
         let mut turn = match self.turn(gate, &file, mode, wait) {
             Ok(turn) => turn,
             Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait)),
+            Err(KernelError::Io(_)) if !file.is_ours() => return Ok(Locked::Closed),
             Err(KernelError::Io(error)) => return Err(self.system("queueing for the lock", error)),
         };
-        match file::lock(file.as_fd(), family, mode, Patience::Never) {
+        match file.lock(family, mode, Patience::Never) {
             Ok(()) => return Ok(Locked::Yes(file)),
+            Err(_) if !file.is_ours() => return Ok(Locked::Closed),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 return Ok(Locked::Again(file));
@@ -212,23 +210,23 @@ impl FileLock {
         if let Some(turn) = &mut turn {
             turn.stay();
         }
-        let sleep = || file::lock(file.as_fd(), family, mode, Patience::Sleep);
-        match wait.kernel(None, sleep) {
-            // A descriptor that was closed meanwhile is told to be locked, and is not.
-            Ok(KernelWait::Locked) if !file.is_ours() => Ok(Locked::Closed),
-            Ok(KernelWait::Locked) => Ok(Locked::Yes(file)),
+        let sleep = || file.lock(family, mode, Patience::Sleep);
+        let locked = match wait.kernel(None, sleep) {
+            Ok(KernelWait::Locked) => Ok(file.clone()),
             Ok(KernelWait::NoSignals | KernelWait::Capped) => {
-                let locked =
-                    waiter_thread::lock(&file, family, mode, wait).map_err(
-                        |error| match error {
-                            KernelError::Stop(stop) => stopped(stop, wait),
-                            KernelError::Io(error) => failed(error),
-                        },
-                    )?;
-                gate.set_file(Some(locked.clone()));
-                Ok(Locked::Yes(locked))
+                waiter_thread::lock(&file, family, mode, wait).inspect(|locked| {
+                    gate.set_file(Some(locked.clone()));
+                })
             }
+            Err(error) => Err(error),
+        };
+        match locked {
+            // Of a descriptor that was closed meanwhile the kernel says that it is locked, and it is
+            // not.
+            Ok(locked) if !locked.is_ours() => Ok(Locked::Closed),
+            Ok(locked) => Ok(Locked::Yes(locked)),
             Err(KernelError::Stop(stop)) => Err(stopped(stop, wait)),
+            Err(KernelError::Io(_)) if !file.is_ours() => Ok(Locked::Closed),
             Err(KernelError::Io(error)) => Err(failed(error)),
         }
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::inspect::{self, HELPER, Place};
 use crate::open::LockFile;
 use crate::sys::fork::{self, ForkCell};
-use crate::sys::{file, signal};
+use crate::sys::signal;
 
 /// When a request that stays at the head is looked at for the first time. Most have the lock
 /// before that.
@@ -131,7 +131,7 @@ fn look(now: Instant) {
         };
         if is_in_the_way {
             // With the mutex: the request does not leave the place itself meanwhile.
-            let _ = file::unlock_head(file.as_fd());
+            let _ = file.unlock_head();
             state.entries.swap_remove(at);
         } else {
             let entry = &mut state.entries[at];

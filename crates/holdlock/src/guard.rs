@@ -13,7 +13,7 @@ use crate::gate::Owner;
 use crate::lock::FileLock;
 use crate::open::LockFile;
 use crate::release;
-use crate::sys::file::{self, Patience};
+use crate::sys::file::Patience;
 use crate::sys::fork;
 use crate::wait::Wait;
 use crate::{Error, Mode, Request};
@@ -286,7 +286,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         if self.mode == Mode::Shared && !self.lock.gate().unshare(self.owner) {
             // Other threads share this description and will unlock it: take another one.
             let own = self.file.open_again().map_err(failed)?;
-            file::lock(own.as_fd(), family, Mode::Shared, Patience::Never).map_err(failed)?;
+            own.lock(family, Mode::Shared, Patience::Never)
+                .map_err(failed)?;
             return own.hand_over().map_err(failed);
         }
         let held = self.into_parts();
@@ -294,7 +295,7 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         let _inside = Inside { gate };
         let copy = held.file.hand_over();
         if copy.is_err() {
-            let _ = file::unlock(held.file.as_fd(), family);
+            let _ = held.file.unlock(family);
         }
         // Closed without being unlocked: the copy has the lock now.
         gate.set_file(None);
@@ -319,8 +320,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         let inside = Inside { gate };
         let family = held.lock.options.family;
         let converted = if held.file.is_ours() {
-            file::lock(held.file.as_fd(), family, Mode::Shared, Patience::Never)
-                .inspect_err(|_| drop(file::unlock(held.file.as_fd(), family)))
+            let locked = held.file.lock(family, Mode::Shared, Patience::Never);
+            locked.inspect_err(|_| drop(held.file.unlock(family)))
         } else {
             gate.set_file(None);
             Err(release::closed_by_others())
@@ -347,15 +348,11 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         }
         let inside = Inside { gate };
         let family = held.lock.options.family;
-        let ours = held.file.is_ours();
-        let converted =
-            ours && file::lock(held.file.as_fd(), family, Mode::Exclusive, Patience::Never).is_ok();
+        let converted = held.file.lock(family, Mode::Exclusive, Patience::Never);
         let mut continuity = Continuity::Kept;
-        if !converted {
+        if converted.is_err() {
             // flock(2) has given the shared lock up then, OFD has not: be sure of it.
-            if ours {
-                let _ = file::unlock(held.file.as_fd(), family);
-            }
+            let _ = held.file.unlock(family);
             continuity = Continuity::Lost;
             let file = Some(held.file.clone());
             limits.mode = Mode::Exclusive;
@@ -364,7 +361,7 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             let locked = held
                 .lock
                 .lock_in_kernel(gate, file, Mode::Exclusive, &mut wait);
-            held.file = wait.settle(locked, |file| drop(file::unlock(file.as_fd(), family)))?;
+            held.file = wait.settle(locked, |file| drop(file.unlock(family)))?;
         }
         inside.stay();
         Ok((held.whole(Mode::Exclusive), continuity))

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::LockOptions;
-use crate::sys::file::{self, Access, Identity};
+use crate::sys::file::{self, Access, Identity, Patience};
 use crate::sys::lock_fd::LockFd;
+use crate::{Family, LockOptions, Mode};
 
 /// Where processes meet: the path, made absolute once, so that a later chdir(2)
 /// does not make it another lock.
@@ -69,6 +69,46 @@ impl LockFile {
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.fd.is_ours()
+    }
+
+    /// Locks the file, or converts its lock, if the descriptor is still ours. If not, fails with
+    /// EBADF and does not touch the file that has the number now.
+    #[inline]
+    pub(crate) fn lock(&self, family: Family, mode: Mode, patience: Patience) -> io::Result<()> {
+        self.check_ours()?;
+        file::lock(self.as_fd(), family, mode, patience)
+    }
+
+    /// Unlocks the file if the descriptor is still ours. If not, its lock is gone already.
+    pub(crate) fn unlock(&self, family: Family) -> io::Result<()> {
+        if !self.is_ours() {
+            return Ok(());
+        }
+        file::unlock(self.as_fd(), family)
+    }
+
+    /// Takes the place at the head of the queue of fair requests, under the conditions of
+    /// [`lock`](LockFile::lock).
+    pub(crate) fn lock_head(&self, mode: Mode, patience: Patience) -> io::Result<()> {
+        self.check_ours()?;
+        file::lock_head(self.as_fd(), mode, patience)
+    }
+
+    /// Leaves the place at the head of the queue, under the conditions of
+    /// [`unlock`](LockFile::unlock).
+    pub(crate) fn unlock_head(&self) -> io::Result<()> {
+        if !self.is_ours() {
+            return Ok(());
+        }
+        file::unlock_head(self.as_fd())
+    }
+
+    fn check_ours(&self) -> io::Result<()> {
+        if self.is_ours() {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::EBADF))
+        }
     }
 
     /// Another descriptor of this lock, for children of fork and for programs that are executed. This

@@ -58,7 +58,7 @@ impl FileLock {
             // Others may share the lock; only the last one removes the file. A failed conversion
             // gives the shared lock up, which is what we are about to do anyway.
             let family = self.options.family;
-            match file::lock(file.as_fd(), family, Mode::Exclusive, Patience::Never) {
+            match file.lock(family, Mode::Exclusive, Patience::Never) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(self.system("locking before deletion", error)),

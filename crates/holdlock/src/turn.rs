@@ -32,7 +32,7 @@ impl Turn {
         wait: &mut Wait<'_>,
         held: impl Fn(Mode) -> bool,
     ) -> Result<Option<Turn>, KernelError> {
-        let ask = |patience| file::lock_head(file.as_fd(), mode, patience);
+        let ask = |patience| file.lock_head(mode, patience);
         let turn = || {
             Ok(Some(Turn {
                 file: file.clone(),
@@ -86,8 +86,8 @@ impl Turn {
 /// there then.
 pub(crate) fn nobody_stays(file: &LockFile, mode: Mode) -> bool {
     for looks in 0..LOOKS {
-        match file::lock_head(file.as_fd(), mode, Patience::Never) {
-            Ok(()) => return file::unlock_head(file.as_fd()).is_ok(),
+        match file.lock_head(mode, Patience::Never) {
+            Ok(()) => return file.unlock_head().is_ok(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => step_aside(looks),
             Err(_) => {}
         }
@@ -114,7 +114,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.staying = None;
         // Nothing can be wrong with a lock that is held; if it were, the next close gives it back.
-        let _ = file::unlock_head(self.file.as_fd());
+        let _ = self.file.unlock_head();
     }
 }
 

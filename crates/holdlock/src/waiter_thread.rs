@@ -12,12 +12,11 @@
 //! so that a lock which comes too late is nobody's but the thread's.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::open::LockFile;
-use crate::sys::file::{self, Patience};
+use crate::sys::file::Patience;
 use crate::sys::fork::ForkCell;
 use crate::sys::{futex, signal};
 use crate::wait::{KernelError, Wait};
@@ -57,9 +56,15 @@ pub(crate) fn lock(
     mode: Mode,
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
-    match Waiter::for_request(file, family, mode) {
-        Some(waiter) => waiter.wait(wait),
-        None => poll(file, family, mode, wait),
+    loop {
+        let Some(waiter) = Waiter::for_request(file, family, mode) else {
+            return poll(file, family, mode, wait);
+        };
+        match waiter.wait(wait) {
+            // Other code of this process has closed its descriptor; the request's own may be open.
+            Err(KernelError::Io(_)) if !waiter.file.is_ours() => {}
+            other => return other,
+        }
     }
 }
 
@@ -71,7 +76,7 @@ fn poll(
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
     loop {
-        match file::lock(file.as_fd(), family, mode, Patience::Never) {
+        match file.lock(family, mode, Patience::Never) {
             Ok(()) => return Ok(file.clone()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -87,7 +92,8 @@ impl Waiter {
     fn for_request(file: &Arc<LockFile>, family: Family, mode: Mode) -> Option<Arc<Waiter>> {
         let mut waiters = waiters();
         let of_this_lock = waiters.iter().filter(|waiter| {
-            waiter.file.identity() == file.identity()
+            waiter.file.is_ours()
+                && waiter.file.identity() == file.identity()
                 && (waiter.family, waiter.mode) == (family, mode)
         });
         for waiter in of_this_lock {
@@ -143,7 +149,7 @@ impl Waiter {
     /// The thread's part.
     fn run(self: Arc<Waiter>) {
         let result = loop {
-            match file::lock(self.file.as_fd(), self.family, self.mode, Patience::Sleep) {
+            match self.file.lock(self.family, self.mode, Patience::Sleep) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
@@ -155,7 +161,7 @@ impl Waiter {
             futex::wake(&self.word);
         } else {
             // Before the description is closed: a child may have inherited it.
-            let _ = file::unlock(self.file.as_fd(), self.family);
+            let _ = self.file.unlock(self.family);
         }
     }
 }

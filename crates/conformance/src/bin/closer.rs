@@ -7,9 +7,11 @@ use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
-use holdlock::{FileLock, Request};
+use holdlock::{FileLock, LockOptions, Request};
 use holdlock_conformance::{queue, sys};
 
 fn main() {
@@ -25,6 +27,10 @@ fn main() {
         "asked-again" => closed_and_asked_for_again(&path),
         "dropped" => closed_before_the_drop(&path),
         "waiting" => closed_while_waiting(&path),
+        "waiting-turn" => closed_while_waiting_for_its_turn(&path),
+        "waiting-thread" => closed_while_a_helper_waits(&path),
+        "abandoned-thread" => closed_while_an_abandoned_helper_waits(&path),
+        "interrupted" => closed_and_interrupted(&path),
         "passed-on" => closed_before_passing_on(&path),
         "converted" => closed_before_converting(&path),
         other => panic!("{other}"),
@@ -109,6 +115,145 @@ fn closed_while_waiting(path: &Path) {
         queue::wait_for(path, std::process::id());
         sys::cover(number, &stranger(path));
         sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
+        waiter.join().expect("no panic");
+    });
+}
+
+/// The descriptor is closed while a fair request waits for the place at the head of the queue.
+fn closed_while_waiting_for_its_turn(path: &Path) {
+    let open = || LockOptions::new().fair(true).open(path).expect("opens");
+    let (first, second) = (open(), open());
+    let number = number_of(&second);
+    let holder = File::open(path).expect("opens");
+    sys::flock(&holder, libc::LOCK_EX).expect("locked");
+    let (tell, told) = mpsc::channel();
+    let (let_go, end) = mpsc::channel::<()>();
+    let is_second_inside = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let _guard = first.lock().expect("locked");
+            tell.send(()).expect("heard");
+            let _ = end.recv();
+        });
+        queue::wait_for(path, std::process::id());
+        scope.spawn(|| {
+            let _guard = second.lock().expect("locked");
+            is_second_inside.store(true, Ordering::SeqCst);
+            assert!(is_locked(path), "the lock is not held");
+        });
+        queue::eventually("the second one waits for its turn", || {
+            queue::length(path) == 2
+        });
+        sys::cover(number, &stranger(path));
+        sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
+        told.recv().expect("the first one is inside");
+        let is_inside = || is_second_inside.load(Ordering::SeqCst);
+        queue::eventually("the second one waits for the lock", || {
+            is_inside() || queue::length(path) == 1
+        });
+        assert!(!is_inside(), "two are inside");
+        assert!(
+            !is_locked(&path.with_extension("log")),
+            "a stranger's file is locked"
+        );
+        drop(let_go);
+    });
+}
+
+/// No signal is left for the library: a helper thread waits in the kernel's queue.
+fn take_all_signals() {
+    for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
+        sys::count_signals(signal, libc::SA_RESTART);
+    }
+}
+
+/// Puts the stranger's file over all that has the lock file open, but for this one.
+fn cover_all_but(holder: &File, path: &Path, log: &File) {
+    let path = std::fs::canonicalize(path).expect("there");
+    for number in 3..100 {
+        let link = std::fs::read_link(format!("/proc/self/fd/{number}"));
+        if number != holder.as_raw_fd() && link.is_ok_and(|link| link == path) {
+            sys::cover(number, log);
+        }
+    }
+}
+
+fn closed_while_a_helper_waits(path: &Path) {
+    take_all_signals();
+    let lock = FileLock::open(path).expect("opens");
+    let holder = File::open(path).expect("opens");
+    sys::flock(&holder, libc::LOCK_EX).expect("locked");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let guard = lock.try_lock_for(Duration::from_secs(60)).expect("locked");
+            assert!(is_locked(path), "the lock is not held");
+            drop(guard);
+        });
+        queue::wait_for(path, std::process::id());
+        cover_all_but(&holder, path, &stranger(path));
+        sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
+        waiter.join().expect("no panic");
+    });
+    assert!(!is_locked(&path.with_extension("log")));
+}
+
+/// The helper's request ends before. The stranger locks its own file by the helper's number.
+fn closed_while_an_abandoned_helper_waits(path: &Path) {
+    take_all_signals();
+    let lock = FileLock::open(path).expect("opens");
+    let holder = File::open(path).expect("opens");
+    sys::flock(&holder, libc::LOCK_EX).expect("locked");
+    lock.try_lock_for(Duration::from_millis(50))
+        .expect_err("held");
+    queue::wait_for(path, std::process::id());
+    let log = stranger(path);
+    cover_all_but(&holder, path, &log);
+    sys::flock(&log, libc::LOCK_EX).expect("free");
+    sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
+    queue::eventually("the helper ends", || {
+        let threads = std::fs::read_dir("/proc/self/task").expect("readable");
+        let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+        let mut names = threads.flatten().flat_map(name);
+        !names.any(|name| name.starts_with("waiter-"))
+    });
+    assert!(
+        is_locked(&path.with_extension("log")),
+        "a stranger's lock is gone"
+    );
+}
+
+/// A signal gets the thread out of flock(2) after the descriptor was closed.
+fn closed_and_interrupted(path: &Path) {
+    sys::count_signals(libc::SIGUSR1, 0);
+    let lock = FileLock::open(path).expect("opens");
+    let number = number_of(&lock);
+    let holder = File::open(path).expect("opens");
+    sys::flock(&holder, libc::LOCK_EX).expect("locked");
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            tell.send(sys::thread_id()).expect("heard");
+            let guard = lock.lock().expect("locked");
+            assert!(is_locked(path), "the lock is not held");
+            drop(guard);
+        });
+        let thread = told.recv().expect("began");
+        queue::wait_for(path, std::process::id());
+        let log = stranger(path);
+        sys::cover(number, &log);
+        // Somebody else has the stranger's file: a request for it would not come back.
+        let busy = File::open(path.with_extension("log")).expect("opens");
+        sys::flock(&busy, libc::LOCK_EX).expect("free");
+        sys::kill_thread(thread, libc::SIGUSR1);
+        queue::eventually("it waits again", || {
+            let length = |path: &Path| queue::length(path);
+            let log = path.with_extension("log");
+            sys::SIGNALS.load(Ordering::SeqCst) > 0 && length(path) + length(&log) == 1
+        });
+        let waits_for_the_lock = queue::length(path) == 1;
+        sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
+        drop(busy);
+        assert!(waits_for_the_lock, "it waits for a stranger's file");
         waiter.join().expect("no panic");
     });
 }
