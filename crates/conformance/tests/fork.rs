@@ -103,6 +103,32 @@ fn a_child_forked_while_another_thread_opens_the_file_does_not_keep_its_lock() {
 }
 
 #[test]
+fn a_child_forked_while_another_thread_looks_for_holders_looks_itself() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let slowly = || {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-o", "/dev/null", "--trace-path=/proc/locks"]);
+        command.arg("--inject=openat:delay_enter=500000");
+        command
+    };
+    let works = slowly().arg("true").status();
+    if !works.is_ok_and(|status| status.success()) {
+        return holdlock_conformance::skipped("needs strace and the right to trace");
+    }
+    let status = slowly()
+        .args([FORKER, "slow-look"])
+        .arg(scratch.lock())
+        .status();
+    assert!(status.expect("runs").success());
+}
+
+#[test]
+fn a_future_of_the_parent_is_an_error_in_the_child() {
+    scene("future");
+}
+
+#[test]
 fn no_child_of_a_fork_storm_keeps_a_lock() {
     scene("storm");
 }

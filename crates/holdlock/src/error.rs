@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::Mode;
 use crate::inspect::{self, Deadlock, PATH_LENGTH, Place, Process, printable};
 use crate::sys::file::{self, Identity};
+use crate::sys::fork::ForkCell;
 
 /// Why a lock was not taken, or not given back.
 ///
@@ -71,13 +71,15 @@ pub enum Error {
 }
 
 /// A lock that somebody else has.
-#[derive(Debug)]
 pub struct Conflict {
     path: PathBuf,
     mode: Mode,
     waited: Duration,
     identity: Option<Identity>,
-    holders: OnceLock<Vec<Process>>,
+    /// Those that were known when the error was made.
+    known: Option<Vec<Process>>,
+    /// Those that were found later. In a child of fork they are looked for anew.
+    found: ForkCell<Vec<Process>>,
 }
 
 impl Conflict {
@@ -92,13 +94,16 @@ impl Conflict {
             mode,
             waited,
             identity,
-            holders: OnceLock::new(),
+            known: None,
+            found: ForkCell::new(),
         }
     }
 
     pub(crate) fn with_holders(self, holders: Vec<Process>) -> Conflict {
-        let _ = self.holders.set(holders);
-        self
+        Conflict {
+            known: Some(holders),
+            ..self
+        }
     }
 
     /// The lock file.
@@ -123,12 +128,26 @@ impl Conflict {
     /// by then, or nobody. Reading /proc/locks takes about 0.1 ms, but some
     /// milliseconds when nobody has read it for a while.
     pub fn holders(&self) -> &[Process] {
-        self.holders.get_or_init(|| {
+        if let Some(known) = &self.known {
+            return known;
+        }
+        self.found.get_or_make(|| {
             let place = self.identity.map(|identity| place(&self.path, identity));
             place
                 .and_then(|place| inspect::holders(place).ok())
                 .unwrap_or_default()
         })
+    }
+}
+
+impl fmt::Debug for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conflict")
+            .field("path", &self.path)
+            .field("mode", &self.mode)
+            .field("waited", &self.waited)
+            .field("holders", &self.holders())
+            .finish_non_exhaustive()
     }
 }
 

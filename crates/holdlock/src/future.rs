@@ -6,12 +6,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::sys::signal;
+use crate::sys::{fork, signal};
 use crate::{CancelToken, Error, FileLock, Mode, OwnedGuard, Request};
 
 type Taken = Result<OwnedGuard, Error>;
@@ -20,7 +22,8 @@ type Taken = Result<OwnedGuard, Error>;
 /// [`FileLock::lock_async`] and [`FileLock::lock_shared_async`].
 ///
 /// Nothing happens before it is polled. When it is dropped, the wait is cancelled; a lock that
-/// comes at that very moment is given back at once.
+/// comes at that very moment is given back at once. In a child of fork it is ready with
+/// [`Error::System`], since the wait is the parent's.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Acquire {
     state: State,
@@ -39,6 +42,8 @@ enum State {
 struct Waiting {
     answer: Arc<Mutex<Answer>>,
     token: CancelToken,
+    path: PathBuf,
+    generation: u32,
 }
 
 /// What passes between the task and the thread that waits.
@@ -150,6 +155,8 @@ fn begin(
     let waiting = Waiting {
         answer: Arc::new(Mutex::new(Answer::Pending(waker.clone()))),
         token: CancelToken::new(),
+        path: lock.path().to_owned(),
+        generation: fork::generation(),
     };
     let (answer, token) = (waiting.answer.clone(), waiting.token.clone());
     let path = lock.path().to_owned();
@@ -197,7 +204,21 @@ fn deliver(answer: &Mutex<Answer>, taken: Taken) {
 }
 
 impl Waiting {
+    /// Whether this is a child of fork, which does not have the thread that waits. That one may have
+    /// locked the mutex when the child was made.
+    fn is_of_the_parent(&self) -> bool {
+        self.generation != fork::generation()
+    }
+
     fn poll(&self, waker: &Waker) -> Option<Box<Taken>> {
+        if self.is_of_the_parent() {
+            let source = io::Error::other("this is a child of fork, and the wait is its parent's");
+            return Some(Box::new(Err(Error::System {
+                path: self.path.clone(),
+                operation: "waiting for the lock",
+                source,
+            })));
+        }
         let mut answer = locked(&self.answer);
         match std::mem::replace(&mut *answer, Answer::Abandoned) {
             Answer::Ready(taken) => Some(taken),
@@ -213,6 +234,9 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        if self.is_of_the_parent() {
+            return;
+        }
         let abandoned = std::mem::replace(&mut *locked(&self.answer), Answer::Abandoned);
         if matches!(abandoned, Answer::Pending(_)) {
             self.token.cancel();

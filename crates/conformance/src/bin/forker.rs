@@ -2,13 +2,17 @@
 //! `forker SCENE LOCK`. Exits with 0 when the scene went as promised.
 
 use std::fs::File;
+use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Error, FileLock, LockOptions, Request};
+use holdlock_conformance::queue;
 use holdlock_conformance::sys::{self, Child, bare_fork, fork};
 
 fn main() {
@@ -33,6 +37,8 @@ fn main() {
         "hand-over-fails" => hand_over_fails(&path),
         "storm" => storm(&path),
         "slow-open" => slow_open(&path),
+        "slow-look" => slow_look(&path),
+        "future" => future_of_the_parent(&path),
         other => panic!("{other}"),
     }
 }
@@ -345,4 +351,37 @@ fn slow_open(path: &Path) {
         stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(leaks.into_inner(), 0);
+}
+
+/// Under a tracer that makes opening /proc/locks take time: a thread looks for the holders that an
+/// error is to name, while another one forks.
+fn slow_look(path: &Path) {
+    let lock = FileLock::open(path).expect("opens");
+    let _guard = lock.lock().expect("free");
+    let other = FileLock::open(path).expect("opens");
+    let error = other.try_lock().expect_err("held");
+    std::thread::scope(|scope| {
+        scope.spawn(|| error.to_string());
+        sys::sleep(Duration::from_millis(100));
+        let child = fork(|| i32::from(!error.to_string().contains("held by pid")));
+        assert_eq!(child.wait(), 0);
+    });
+}
+
+fn future_of_the_parent(path: &Path) {
+    let lock = Arc::new(FileLock::open(path).expect("opens"));
+    let guard = lock.lock().expect("free");
+    let mut context = Context::from_waker(Waker::noop());
+    let mut wait = Box::pin(lock.lock_async());
+    assert!(wait.as_mut().poll(&mut context).is_pending());
+    let child = fork(|| {
+        let answer = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let is_told = matches!(&answer, Poll::Ready(Err(error)) if error.to_string().contains("child of fork"));
+        i32::from(!is_told)
+    });
+    assert_eq!(child.wait(), 0);
+    drop(guard);
+    queue::eventually("the parent's wait goes on", || {
+        wait.as_mut().poll(&mut context).is_ready()
+    });
 }
