@@ -75,6 +75,9 @@ pub(crate) fn mark(all: &[Arc<Record>]) -> Option<String> {
     let [only] = all else {
         return None;
     };
+    if !inspect::is_proc_ours() {
+        return None;
+    }
     let is_all = only.task.number() == us && inspect::has_one_thread(us);
     let mark = inspect::mark(us).filter(|_| is_all)?;
     (!inspect::we_have_a_timer()).then_some(mark)
@@ -93,6 +96,9 @@ fn one_of_a_thread(all: &[Arc<Record>]) -> Vec<Arc<Record>> {
 
 /// What is known of these waits without a look at /proc/locks.
 fn ours(records: &[Arc<Record>]) -> Option<Ours> {
+    if !inspect::is_proc_ours() {
+        return None;
+    }
     let us = std::process::id();
     let waits = records.iter().map(|record| our_wait(record, records));
     Some(Ours {

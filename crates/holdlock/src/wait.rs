@@ -262,11 +262,14 @@ impl<'r> Wait<'r> {
         self.begun.as_ref().and_then(|b| b.interrupt.as_ref())
     }
 
-    fn set_timer(&self, until: Option<Instant>) {
-        if let Some(interrupt) = self.interrupt() {
-            match until {
-                Some(until) => interrupt.at(until),
-                None => interrupt.never(),
+    /// False where the kernel does not let the timer be set.
+    fn set_timer(&self, until: Option<Instant>) -> bool {
+        match (self.interrupt(), until) {
+            (None, _) => true,
+            (Some(interrupt), Some(until)) => interrupt.at(until),
+            (Some(interrupt), None) => {
+                interrupt.never();
+                true
             }
         }
     }
@@ -297,7 +300,12 @@ impl<'r> Wait<'r> {
                 return Ok(KernelWait::NoSignals);
             }
             listening.anew();
-            self.set_timer(until);
+            if !self.set_timer(until) {
+                if let Some(begun) = &mut self.begun {
+                    begun.interrupt = None;
+                }
+                return Ok(KernelWait::NoSignals);
+            }
             // After both: a signal that came before them told of what is seen here.
             self.check().map_err(KernelError::Stop)?;
             if cap.is_some_and(|cap| Instant::now() >= cap) {

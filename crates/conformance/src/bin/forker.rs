@@ -153,7 +153,7 @@ fn shared(path: &Path) {
 fn child_waits(path: &Path) {
     let short = Duration::from_millis(20);
     let lock = FileLock::open(path).expect("opens");
-    let other = std::sync::Arc::new(FileLock::open(path).expect("opens"));
+    let other = Arc::new(FileLock::open(path).expect("opens"));
     let _held = other.lock_owned().expect("locked");
     assert!(matches!(lock.try_lock_for(short), Err(Error::TimedOut(_))));
     let child = fork(|| {
@@ -227,7 +227,7 @@ fn no_descriptor_left(path: &Path) {
 fn handed_over(path: &Path, shared: bool) {
     let (mut hears, mut tells) = std::io::pipe().expect("a pipe");
     let parent = fork(|| {
-        let lock = std::sync::Arc::new(FileLock::open(path).expect("opens"));
+        let lock = Arc::new(FileLock::open(path).expect("opens"));
         let handed = if shared {
             // One of two sharers of the same description; the other one unlocks.
             let stays = lock.acquire_owned(Request::shared()).expect("locked");

@@ -103,11 +103,11 @@ impl Ending {
         if self.wake.is_none() {
             self.wake = Wake::after(self.kill_after).ok();
         }
-        let members = job.members();
+        let members = job.receivers();
         // Who is stopped takes TERM only once it goes on.
         for signal in [Signal::TERM, Signal::CONT] {
             for pid in &members {
-                let _ = job::send(*pid, signal);
+                let _ = job.send(*pid, signal);
             }
         }
     }
@@ -116,7 +116,7 @@ impl Ending {
         let Stage::Killing { before, pause } = &mut self.stage else {
             return;
         };
-        let members = job.members();
+        let members = job.receivers();
         let is_new = |pid: &&Pid| !before.contains(pid);
         let new: Vec<Pid> = members.iter().filter(is_new).copied().collect();
         *pause = if new.is_empty() {
@@ -126,7 +126,7 @@ impl Ending {
         };
         before.clone_from(&members);
         for pid in members {
-            if job::send(pid, Signal::KILL) == Err(Errno::PERM) && new.contains(&pid) {
+            if job.send(pid, Signal::KILL) == Err(Errno::PERM) && new.contains(&pid) {
                 let process = holdlock::inspect::Process::of(job::number(pid));
                 let name = process.map_or_else(|| format!("pid {pid}"), |found| found.to_string());
                 self.say(&format!(

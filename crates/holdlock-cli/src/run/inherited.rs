@@ -15,6 +15,9 @@ use crate::sys::descriptors::close_inherited;
 /// became us by exec (`run --exec`): that wait is refused.
 pub(super) fn let_go(lock: &FileLock) {
     let us = std::process::id();
+    if !inspect::is_proc_ours() {
+        return;
+    }
     let (Ok(place), Ok(open)) = (Place::of(lock.path()), inspect::locks_of(us)) else {
         return;
     };

@@ -20,7 +20,7 @@ use libc::c_int;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
 use super::ending::Ending;
-use super::job::{self, Job};
+use super::job::Job;
 use super::survivors::Rest;
 use super::terminal::is_in_front;
 use crate::exit::{self, Failure};
@@ -56,6 +56,9 @@ pub(crate) struct Duties {
     /// Wait for all descendants.
     pub(crate) tree: bool,
 }
+
+/// How often we look for the command's end where the kernel does not let us wait for signals.
+const WITHOUT_SIGNALS: Duration = Duration::from_millis(20);
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +97,14 @@ pub(super) fn supervise(
     // Before the command is started: none of its signals, and not its end, can be missed.
     let signals =
         Blocked::new(&PASSED_ON).map_err(|error| Failure::system("cannot catch signals", error))?;
-    let (job, adopted) = Job::begin();
+    let (mut job, adopted) = Job::begin();
     if duties.tree || duties.max_hold.is_some() {
         adopted
             .map_err(|error| Failure::system("cannot adopt the command's descendants", error))?;
     }
     let ending = Ending::new(duties.max_hold, duties.kill_after, quiet);
     let command = start(&signals)?;
+    job.started(command.pid);
     let mut supervisor = Supervisor {
         tree: duties.tree,
         quiet,
@@ -152,7 +156,11 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     fn stay(&mut self) -> io::Result<End> {
         loop {
-            let arrived = self.signals.next(self.pause())?;
+            let arrived = self.signals.next(self.pause()).unwrap_or_else(|_| {
+                // Refused by a sandbox. To give up would free the lock of a job that goes on.
+                std::thread::sleep(WITHOUT_SIGNALS);
+                None
+            });
             let arrived = arrived.filter(|arrived| arrived.number != libc::SIGCHLD);
             let is_one_of =
                 |numbers: &[c_int]| arrived.is_some_and(|a| numbers.contains(&a.number));
@@ -185,7 +193,10 @@ impl Supervisor<'_> {
                 Ok(Some((child, status))) if child == self.command && self.status.is_none() => {
                     match status.stopping_signal() {
                         Some(number) => self.stopped(number),
-                        None => self.status = Some(status),
+                        None => {
+                            self.status = Some(status);
+                            self.job.forget(child);
+                        }
                     }
                 }
                 Ok(Some((child, status))) if !status.stopped() => self.job.forget(child),
@@ -252,10 +263,10 @@ impl Supervisor<'_> {
         }
         let receivers = match &self.rest {
             Some(rest) => rest.at_work(&self.job, self.command),
-            None => self.job.members(),
+            None => self.job.receivers(),
         };
         for pid in receivers {
-            let _ = job::send(pid, signal);
+            let _ = self.job.send(pid, signal);
         }
     }
 

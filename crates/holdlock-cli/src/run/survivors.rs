@@ -108,7 +108,18 @@ impl Rest {
         end: End,
         quiet: bool,
     ) -> bool {
-        let left = self.look(job, command);
+        let Some(left) = self.look(job, command) else {
+            self.look_in = LONGEST_LOOK;
+            if !quiet && !std::mem::replace(&mut self.told, true) {
+                without_ttou(|| {
+                    exit::warn(
+                        "cannot see in /proc what the command has started; keeping the lock until \
+                         all of it has ended",
+                    );
+                });
+            }
+            return false;
+        };
         // A process that has ended since the list was made may have left a child that is not in the
         // list: it became ours after that.
         let is_settled = left.ended.iter().all(|pid| self.ended.contains(pid));
@@ -148,17 +159,21 @@ impl Rest {
 
     /// Those whose end we wait for.
     pub(super) fn at_work(&self, job: &Job, command: Pid) -> Vec<Pid> {
-        let others = self.look(job, command).others.into_iter();
+        let Some(left) = self.look(job, command) else {
+            return job.receivers();
+        };
+        let others = left.others.into_iter();
         others
             .filter_map(|process| Pid::from_raw(process.pid.try_into().ok()?))
             .collect()
     }
 
-    /// Looks at all descendants. `command` may have led a session of its own.
-    fn look(&self, job: &Job, command: Pid) -> Survivors {
+    /// Looks at all descendants. `command` may have led a session of its own. None where they cannot
+    /// be seen.
+    fn look(&self, job: &Job, command: Pid) -> Option<Survivors> {
         let mut found = Survivors::default();
         let sessions = [session_of(None), Some(command.as_raw_pid())];
-        for pid in job.members() {
+        for pid in job.members()? {
             let number = job::number(pid);
             let Some(process) = Process::of(number).filter(|process| !has_ended(process)) else {
                 found.ended.push(number);
@@ -176,7 +191,7 @@ impl Rest {
                 .others
                 .retain(|process| !waiters.contains(&process.pid));
         }
-        found
+        Some(found)
     }
 }
 

@@ -158,6 +158,9 @@ fn watch(subject: &Subject, shared: &Shared) {
 /// The ancestor that keeps us out and certainly waits for us. Or ourselves: what became us may
 /// have had the lock and left it open.
 fn inherited(us: u32, subject: &Subject) -> Option<u32> {
+    if !inspect::is_proc_ours() {
+        return None;
+    }
     // The file may have been replaced meanwhile, and the ancestors asleep by now.
     let place = Place::of(subject.lock.path()).ok()?;
     inspect::kept_by_bound(us, place, Kind::Flock, subject.mode)
@@ -165,6 +168,9 @@ fn inherited(us: u32, subject: &Subject) -> Option<u32> {
 
 /// A ring which our wait is part of, certain or not.
 fn ring_of(us: u32) -> Option<Deadlock> {
+    if !inspect::is_proc_ours() {
+        return None;
+    }
     let mut family = inspect::waiting_ancestors(us);
     family.push(us);
     let holds = |pid: &u32| inspect::locks_of(*pid).is_ok_and(|locks| !locks.is_empty());

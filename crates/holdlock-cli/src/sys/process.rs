@@ -86,12 +86,15 @@ pub(crate) fn spawn(words: &Words, manner: &Manner<'_>) -> io::Result<Child> {
         (pid, io::Error::last_os_error())
     };
     let (mut pid, mut failed) = clone(libc::CLONE_PIDFD);
-    if pid == -1 && failed.raw_os_error() == Some(libc::EINVAL) {
-        // A sandbox that does not know pidfds.
+    let (unknown, too_many) = (Some(libc::EINVAL), [Some(libc::EMFILE), Some(libc::ENFILE)]);
+    let errno = failed.raw_os_error();
+    if pid == -1 && (errno == unknown || too_many.contains(&errno)) {
+        // A sandbox that does not know pidfds, or no descriptor is left for one.
         (pid, failed) = clone(0);
     }
     drop(stack);
-    let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+    let pid = u32::try_from(pid).ok().and_then(|_| Pid::from_raw(pid));
+    let Some(pid) = pid else {
         return Err(failed);
     };
     // SAFETY: a new descriptor, close-on-exec, which nobody else owns. Before Linux 5.2 there is none.
@@ -113,8 +116,9 @@ extern "C" fn child(argument: *mut c_void) -> c_int {
     // Whatever fails here makes the command no worse than without.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
-        // A parent that died before that line sends no signal any more.
-        if libc::getppid() != order.parent {
+        // A parent that died before that line sends no signal any more. (0 is one outside of this
+        // PID namespace: after `unshare --pid`, children are in a new one.)
+        if ![order.parent, 0].contains(&libc::getppid()) {
             libc::_exit(128 + libc::SIGTERM);
         }
         // Ignored by the standard library at our start.

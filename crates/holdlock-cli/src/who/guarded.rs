@@ -94,10 +94,13 @@ pub(super) fn send(view: &View, signal: Signal, consent: Consent) -> Result<Vec<
 fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
     let us = std::process::id();
     let family = inspect::ancestors(us);
+    let is_proc_ours = inspect::is_proc_ours();
     let mut targets = Vec::new();
     for process in view.holders() {
         let inherited = view.only_inherited(process);
-        let refused = if process.pid == us || family.contains(&process.pid) {
+        let refused = if !is_proc_ours {
+            "is known by another number in here, since /proc is that of another PID namespace"
+        } else if process.pid == us || family.contains(&process.pid) {
             "has started this command"
         } else if inherited && consent == Consent::ToTakers {
             "only inherited the lock, and was not shown"

@@ -62,6 +62,9 @@ fn sleep(view: &View, pause: Duration) {
 
 /// Descriptors that become readable when a holder has ended: its locks are released by then.
 fn ends(view: &View) -> Vec<OwnedFd> {
+    if !holdlock::inspect::is_proc_ours() {
+        return Vec::new();
+    }
     let holders = view.holders();
     let pids = holders.iter().take(WATCHED);
     let pids = pids.filter_map(|holder| Pid::from_raw(holder.pid.try_into().ok()?));

@@ -67,7 +67,7 @@ pub use certain::bound_ancestors;
 pub use family::{ancestors, start_time, waiting_ancestors};
 pub use place::Place;
 pub use printable::{Printable, printable};
-pub use process::{Process, State};
+pub use process::{Process, State, is_proc_ours};
 pub use table::{Kind, Range};
 pub use waits::{Deadlock, Step, kept_by_bound};
 pub use watch::Watch;

@@ -268,6 +268,14 @@ fn users() -> HashMap<u32, String> {
     users
 }
 
+/// Whether /proc knows processes by the numbers that system calls of this process take. It does not
+/// where it is missing, or where it is that of another PID namespace: `unshare --pid` without
+/// `--mount-proc`, or a sandbox that shows the host's.
+pub fn is_proc_ours() -> bool {
+    let us = std::process::id().to_string();
+    fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == us.as_str())
+}
+
 /// All processes of this pid namespace, as far as they are not hidden.
 pub(crate) fn pids() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")

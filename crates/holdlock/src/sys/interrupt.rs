@@ -45,11 +45,12 @@ impl<'t> Interrupt<'t> {
         })
     }
 
-    /// From `deadline` on, interrupts until dropped or set anew.
-    pub(crate) fn at(&self, deadline: Instant) {
+    /// From `deadline` on, interrupts until dropped or set anew. False where a sandbox does not let
+    /// the timer be set.
+    pub(crate) fn at(&self, deadline: Instant) -> bool {
         let ahead = deadline.saturating_duration_since(Instant::now());
         // Zero would stop the timer instead of firing it.
-        self.set(ahead.max(Duration::from_nanos(1)), AGAIN);
+        self.set(ahead.max(Duration::from_nanos(1)), AGAIN)
     }
 
     /// Interrupts no more, except for the bell. The caller looks at the bell after this.
@@ -58,11 +59,9 @@ impl<'t> Interrupt<'t> {
     }
 
     /// Overwrites what a cancellation has set: the caller looks for one after this.
-    fn set(&self, first: Duration, then: Duration) {
+    fn set(&self, first: Duration, then: Duration) -> bool {
         // Timers are not inherited by fork: in a child the number is nobody's or somebody else's.
-        if self.generation == fork::generation() {
-            set_timer(self.timer, first, then);
-        }
+        self.generation != fork::generation() || set_timer(self.timer, first, then)
     }
 }
 
@@ -153,7 +152,7 @@ pub(crate) fn nudge(thread: ThreadId, signal: libc::c_int) {
 }
 
 /// Async-signal-safe.
-fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) {
+fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) -> bool {
     let time = |duration: Duration| libc::timespec {
         // Far deadlines: a century is for ever.
         tv_sec: duration.as_secs().min(100 * 365 * 86_400) as libc::time_t,
@@ -164,7 +163,7 @@ fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) {
         it_interval: time(then),
     };
     // SAFETY: a valid setting; a timer id that is not ours any more is EINVAL.
-    unsafe { libc::timer_settime(timer, 0, &setting, std::ptr::null_mut()) };
+    unsafe { libc::timer_settime(timer, 0, &setting, std::ptr::null_mut()) == 0 }
 }
 
 /// Async-signal-safe, and keeps errno as a signal handler must.

@@ -1,0 +1,111 @@
+//! `holdlock run` and `who` where /proc cannot be read, or has the numbers of another PID namespace.
+
+mod support;
+
+use std::process::Command;
+
+use support::peers::skipped;
+use support::{Place, Running};
+
+/// What runs its arguments where /proc is not mounted.
+const NO_PROC: &[&str] = &[
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "umount -l /proc && exec \"$@\"",
+    "sh",
+];
+/// What runs its arguments in a PID namespace of their own, with the host's /proc.
+const FOREIGN_PROC: &[&str] = &["unshare", "--pid", "--fork", "--kill-child"];
+
+/// `sh -c script` in such a place; None where it cannot be made.
+fn blind(place: &Place, wrapper: &[&str], script: &str) -> Option<Command> {
+    let mut tried = Command::new(wrapper[0]);
+    let tried = tried.args(&wrapper[1..]).arg("true").output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        skipped("needs root's rights and unshare(1)");
+        return None;
+    }
+    let mut command = place.command(wrapper[0]);
+    command.args(&wrapper[1..]).args(["sh", "-c", script]);
+    Some(command)
+}
+
+#[test]
+fn nobody_joins_what_cannot_be_seen() {
+    // The command is killed, and leaves a process without the lock at work.
+    let script = r#"
+        job='until test -e stop; do sleep 0.02; done & echo $! >left; kill -KILL $$'
+        "$HOLDLOCK" run --close L sh -c "$job" 2>said &
+        until test -s left && test -s said; do sleep 0.02; done
+        "$HOLDLOCK" run -n L true
+        echo $?
+        touch stop
+        wait $!
+        echo $?
+        "$HOLDLOCK" run -n L true
+        echo $?
+    "#;
+    for wrapper in [NO_PROC, FOREIGN_PROC] {
+        let place = Place::new();
+        let Some(command) = blind(&place, wrapper, script) else {
+            return;
+        };
+        let finished = Running::start(command).finish();
+        assert_eq!(finished.text(), "75\n137\n0\n", "{wrapper:?}: {finished:?}");
+        let said = std::fs::read_to_string(place.join("said")).unwrap();
+        assert!(said.contains("cannot see in /proc"), "{said}");
+    }
+}
+
+#[test]
+fn a_time_limit_ends_the_command_and_no_stranger() {
+    // As many strangers as there are small numbers.
+    let script = r#"
+        for number in 1 2 3 4 5 6 7 8; do sleep 1000 & strangers="$strangers $!"; done
+        "$HOLDLOCK" run --max-hold 100ms --kill-after 100ms L \
+            sh -c 'trap "" TERM; until test -e stop; do sleep 0.02; done'
+        echo $?
+        kill -0 $strangers && kill $strangers && echo alive
+    "#;
+    for wrapper in [NO_PROC, FOREIGN_PROC] {
+        let place = Place::new();
+        let Some(command) = blind(&place, wrapper, script) else {
+            return;
+        };
+        let finished = Running::start(command).finish();
+        assert_eq!(finished.text(), "124\nalive\n", "{wrapper:?}: {finished:?}");
+    }
+}
+
+#[test]
+fn a_signal_is_not_sent_by_a_number_that_is_somebody_elses_in_here() {
+    let place = Place::new();
+    let script = r#"
+        "$HOLDLOCK" run L sh -c 'echo >held; until test -e stop; do sleep 0.02; done' &
+        until test -e held; do sleep 0.02; done
+        "$HOLDLOCK" who --yes --signal KILL L 2>said >/dev/null
+        touch stop
+        wait $!
+        echo $?
+    "#;
+    let Some(command) = blind(&place, FOREIGN_PROC, script) else {
+        return;
+    };
+    let finished = Running::start(command).finish();
+    assert_eq!(finished.text(), "0\n", "{finished:?}");
+    let said = std::fs::read_to_string(place.join("said")).unwrap();
+    assert!(said.contains("another PID namespace"), "{said}");
+}
+
+#[test]
+fn a_command_may_be_the_first_of_a_new_namespace() {
+    let place = Place::new();
+    let script = r#"unshare --pid "$HOLDLOCK" run L sh -c 'exit 3'; echo $?"#;
+    let Some(command) = blind(&place, FOREIGN_PROC, script) else {
+        return;
+    };
+    let finished = Running::start(command).finish();
+    assert_eq!(finished.text(), "3\n", "{finished:?}");
+}
