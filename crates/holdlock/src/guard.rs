@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
 use crate::acquire::Inside;
+use crate::acquire::open::LockFile;
+use crate::acquire::release;
 use crate::gate::Owner;
 use crate::lock::FileLock;
-use crate::open::LockFile;
-use crate::release;
 use crate::sys::file::Patience;
 use crate::sys::fork;
 use crate::wait::Wait;

@@ -65,7 +65,6 @@
 //! ([`LockOptions::fair`]), and up to 16 where signals cannot be used. Linux only, for now.
 
 mod acquire;
-mod aside;
 mod cancel;
 mod error;
 mod future;
@@ -73,17 +72,13 @@ mod gate;
 mod guard;
 pub mod inspect;
 mod lock;
-mod open;
 mod options;
-mod orphan;
 mod registry;
-mod release;
 mod request;
 mod ring;
 mod sentinel;
 mod sys;
 mod telling;
-mod turn;
 mod wait;
 mod waiter_thread;
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::acquire::TryOpen;
+use crate::acquire::open::LockName;
 use crate::gate::Gate;
 use crate::inspect::{self, Place, Process};
-use crate::open::LockName;
 use crate::sentinel::Watch;
 use crate::sys::fork::ForkCell;
 use crate::telling::Key;

@@ -8,9 +8,9 @@ use std::fs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::acquire::open::LockName;
 use crate::gate::{Gate, Owner};
 use crate::inspect::{Deadlock, HELPER};
-use crate::open::LockName;
 use crate::ring::{self, Due, Found};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::interrupt::{self, ThreadId};

@@ -15,7 +15,7 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::open::LockFile;
+use crate::acquire::open::LockFile;
 use crate::sys::file::Patience;
 use crate::sys::fork::ForkCell;
 use crate::sys::{futex, signal};

@@ -48,7 +48,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Mode;
-use crate::open::LockFile;
+use crate::acquire::open::LockFile;
 use crate::wait::{Stop, Wait};
 
 use estate::Estate;

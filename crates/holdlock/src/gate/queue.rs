@@ -10,7 +10,7 @@ use super::{
     QUEUED, SHARED, thread_number,
 };
 use crate::Mode;
-use crate::open::LockFile;
+use crate::acquire::open::LockFile;
 use crate::sys::{clock, futex};
 use crate::wait::{Stop, Wait};
 

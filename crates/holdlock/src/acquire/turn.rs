@@ -11,8 +11,8 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::aside::Staying;
-use crate::open::LockFile;
+use crate::acquire::aside::Staying;
+use crate::acquire::open::LockFile;
 use crate::sys::file::{self, Patience};
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{Family, Mode};

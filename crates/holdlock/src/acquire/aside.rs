@@ -13,8 +13,8 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::acquire::open::LockFile;
 use crate::inspect::{self, HELPER, Place};
-use crate::open::LockFile;
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::signal;
 

@@ -1,20 +1,24 @@
 //! From a request to a held lock: past the gate, through the kernel's queue, and
 //! on the file that is at the path.
 
+mod aside;
+pub(crate) mod open;
+mod orphan;
+pub(crate) mod release;
+mod turn;
+
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::open::{Leased, LockFile, Opened};
+use self::turn::Turn;
 use crate::gate::{Alone, Entry, Gate, Owner, Passed};
 use crate::inspect::Place;
 use crate::lock::FileLock;
-use crate::open::{self, Leased, LockFile, Opened};
-use crate::orphan;
-use crate::release;
 use crate::sys::file::{self, Access, Identity, Patience};
-use crate::turn::{self, Turn};
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::waiter_thread;
 use crate::{Conflict, Error, Family, Mode, Request, registry};

@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use crate::acquire::open::{self, LockFile};
 use crate::gate::{Gate, Owner};
 use crate::lock::FileLock;
-use crate::open::{self, LockFile};
 use crate::sys::file::{self, Patience};
 use crate::{Error, Mode};
 
