@@ -11,7 +11,7 @@ use std::sync::{Arc, MutexGuard};
 use crate::acquire::Inside;
 use crate::acquire::open::LockFile;
 use crate::acquire::release;
-use crate::gate::Owner;
+use crate::gate::Occupant;
 use crate::lock::FileLock;
 use crate::sys::file::Patience;
 use crate::sys::fork;
@@ -57,7 +57,7 @@ pub enum Continuity {
 
 impl<'a> Guard<'a> {
     pub(crate) fn acquire(lock: &'a FileLock, request: Request<'_>) -> Result<Guard<'a>, Error> {
-        Held::acquire(lock, request, Owner::this_thread()).map(Guard::new)
+        Held::acquire(lock, request, Occupant::this_thread()).map(Guard::new)
     }
 
     fn new(held: Held<&'a FileLock>) -> Guard<'a> {
@@ -71,9 +71,9 @@ impl<'a> Guard<'a> {
 impl OwnedGuard {
     pub(crate) fn acquire(lock: Arc<FileLock>, request: Request<'_>) -> Result<OwnedGuard, Error> {
         let owner = if request.stays_in_thread {
-            Owner::this_thread()
+            Occupant::this_thread()
         } else {
-            Owner::ANY
+            Occupant::ANY
         };
         Held::acquire(lock, request, owner).map(OwnedGuard::new)
     }
@@ -221,13 +221,13 @@ struct Held<L: Deref<Target = FileLock> + Clone> {
     lock: L,
     file: Arc<LockFile>,
     mode: Mode,
-    owner: Owner,
+    owner: Occupant,
     /// The process that took it.
     generation: u32,
 }
 
 impl<L: Deref<Target = FileLock> + Clone> Held<L> {
-    fn acquire(lock: L, request: Request<'_>, owner: Owner) -> Result<Held<L>, Error> {
+    fn acquire(lock: L, request: Request<'_>, owner: Occupant) -> Result<Held<L>, Error> {
         let generation = fork::generation();
         let mode = request.mode;
         let file = lock.take(request, owner)?;
@@ -372,7 +372,7 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
 struct Parts<L> {
     lock: L,
     file: Arc<LockFile>,
-    owner: Owner,
+    owner: Occupant,
     generation: u32,
 }
 

@@ -66,6 +66,7 @@
 
 mod acquire;
 mod cancel;
+mod deadlock;
 mod error;
 mod future;
 mod gate;
@@ -73,14 +74,9 @@ mod guard;
 pub mod inspect;
 mod lock;
 mod options;
-mod registry;
 mod request;
-mod ring;
-mod sentinel;
 mod sys;
-mod telling;
 mod wait;
-mod waiter_thread;
 
 pub use cancel::CancelToken;
 pub use error::{Conflict, Error};

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use crate::acquire::TryOpen;
 use crate::acquire::open::LockName;
-use crate::gate::Gate;
+use crate::deadlock::watcher::Watch;
+use crate::gate::{Gate, registry};
 use crate::inspect::{self, Place, Process};
-use crate::sentinel::Watch;
 use crate::sys::fork::ForkCell;
-use crate::telling::Key;
+use crate::wait::callback::Key;
 use crate::wait::{Awaited, Watched};
-use crate::{Acquire, Error, Guard, LockOptions, Mode, OwnedGuard, Request, registry};
+use crate::{Acquire, Error, Guard, LockOptions, Mode, OwnedGuard, Request};
 
 /// A lock that processes share by the path of a file.
 ///

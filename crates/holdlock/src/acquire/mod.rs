@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 
 use self::open::{Leased, LockFile, Opened};
 use self::turn::Turn;
-use crate::gate::{Alone, Entry, Gate, Owner, Passed};
+use crate::gate::{Alone, Entry, Gate, Occupant, Passed, registry};
 use crate::inspect::Place;
 use crate::lock::FileLock;
 use crate::sys::file::{self, Access, Identity, Patience};
+use crate::wait::helper_thread;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
-use crate::waiter_thread;
-use crate::{Conflict, Error, Family, Mode, Request, registry};
+use crate::{Conflict, Error, Family, Mode, Request};
 
 /// How often, and for how long each time, a request waits for the holder of a
 /// removed lock file before it refuses. Who deletes on release holds a removed
@@ -43,7 +43,7 @@ impl FileLock {
     pub(crate) fn take(
         &self,
         mut request: Request<'_>,
-        owner: Owner,
+        owner: Occupant,
     ) -> Result<Arc<LockFile>, Error> {
         let mode = request.mode;
         let mut wait = Wait::new(&mut request, self);
@@ -57,7 +57,7 @@ impl FileLock {
         &self,
         gate: &Gate,
         mode: Mode,
-        owner: Owner,
+        owner: Occupant,
         wait: &mut Wait<'_>,
     ) -> Result<Arc<LockFile>, Error> {
         let mut join = true;
@@ -100,7 +100,7 @@ impl FileLock {
         gate: &Gate,
         alone: Alone,
         mode: Mode,
-        owner: Owner,
+        owner: Occupant,
         wait: &mut Wait<'_>,
     ) -> Result<Arc<LockFile>, Error> {
         // Whatever goes wrong: nobody is inside then.
@@ -218,7 +218,7 @@ impl FileLock {
         let locked = match wait.kernel(None, sleep) {
             Ok(KernelWait::Locked) => Ok(file.clone()),
             Ok(KernelWait::NoSignals | KernelWait::Capped) => {
-                waiter_thread::lock(&file, family, mode, wait).inspect(|locked| {
+                helper_thread::lock(&file, family, mode, wait).inspect(|locked| {
                     gate.set_file(Some(locked.clone()));
                 })
             }

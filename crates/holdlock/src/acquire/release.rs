@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::acquire::open::{self, LockFile};
-use crate::gate::{Gate, Owner};
+use crate::gate::{Gate, Occupant};
 use crate::lock::FileLock;
 use crate::sys::file::{self, Patience};
 use crate::{Error, Mode};
@@ -18,7 +18,7 @@ impl FileLock {
         gate: &Gate,
         file: &Arc<LockFile>,
         mode: Mode,
-        owner: Owner,
+        owner: Occupant,
     ) -> Result<(), Error> {
         match mode {
             Mode::Exclusive => gate.leave_exclusive(|| self.unlock(gate, file, mode)),

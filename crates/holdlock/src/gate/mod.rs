@@ -11,7 +11,7 @@
 //!   `queue::PASSING` since a sleeper last got in. Who holds the lock for longer than
 //!   that hands it to the first sleeper directly.
 //! * While exclusive requests of this process wait, the kernel's lock is *kept*
-//!   from one to the next: `estate::KEEPING` times in a row, or for `estate::KEEPING_TIME`,
+//!   from one to the next: `handover::KEEPING` times in a row, or for `handover::KEEPING_TIME`,
 //!   whichever is longer. Other processes are excluded all that time, as they
 //!   must be; then they get their chance.
 //!
@@ -35,14 +35,16 @@
 //! |---|---|
 //! | here | the word, and going in without waiting |
 //! | `queue` | going in after waiting |
-//! | `leave` | leaving, and turning an exclusive stay into a shared one and back |
-//! | `estate` | how long the kernel's lock is kept |
-//! | `owner` | who is inside |
+//! | `exit` | leaving, and turning an exclusive stay into a shared one and back |
+//! | `handover` | how long the kernel's lock is kept |
+//! | `occupant` | the number by which a thread or an owned guard is inside |
+//! | `registry` | all gates of this process |
 
-mod estate;
-mod leave;
-mod owner;
+mod exit;
+mod handover;
+mod occupant;
 mod queue;
+pub(crate) mod registry;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,9 +53,9 @@ use crate::Mode;
 use crate::acquire::open::LockFile;
 use crate::wait::{Stop, Wait};
 
-use estate::Estate;
-pub(crate) use owner::Owner;
-use owner::thread_number;
+use handover::Handover;
+pub(crate) use occupant::Occupant;
+use occupant::thread_number;
 use queue::Line;
 
 const ALONE: u32 = 1;
@@ -69,7 +71,7 @@ const QUEUE_BITS: u32 = QUEUED | AWAKE | FIRST_SHARES;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) mode: Mode,
-    pub(crate) owner: Owner,
+    pub(crate) owner: Occupant,
     /// Whether it may join other shared holders, or must be alone first.
     pub(crate) join: bool,
 }
@@ -106,13 +108,13 @@ pub(crate) struct Joined {
 pub(crate) enum Inside {
     Nobody,
     /// A holder, or a thread that deals with the kernel and may be waiting there.
-    Alone(Option<Owner>),
+    Alone(Option<Occupant>),
     /// Shared holders.
-    Sharing(Vec<Owner>),
+    Sharing(Vec<Occupant>),
 }
 
 impl Inside {
-    pub(crate) fn owners(&self) -> &[Owner] {
+    pub(crate) fn owners(&self) -> &[Occupant] {
         match self {
             Inside::Nobody => &[],
             Inside::Alone(owner) => owner.as_slice(),
@@ -130,7 +132,7 @@ pub(crate) struct Gate {
     passing_until: AtomicU64,
     /// The open lock file. Only who is alone inside replaces it.
     file: Mutex<Option<Arc<LockFile>>>,
-    estate: Estate,
+    handover: Handover,
     line: Mutex<Line>,
     /// Nobody passes those who sleep, and the kernel's lock is kept for nobody.
     fair: bool,
@@ -144,7 +146,7 @@ impl Gate {
             alone: AtomicU64::new(0),
             passing_until: AtomicU64::new(0),
             file: Mutex::default(),
-            estate: Estate::default(),
+            handover: Handover::default(),
             line: Mutex::default(),
         }
     }
@@ -180,11 +182,11 @@ impl Gate {
 
     /// Who is inside now. Guards that can leave their thread are left out.
     pub(crate) fn inside(&self) -> Inside {
-        let bound = |owner: &Owner| *owner != Owner::ANY;
+        let bound = |owner: &Occupant| *owner != Occupant::ANY;
         let word = self.word.load(Ordering::Acquire);
         if word & ALONE != 0 {
             let thread = self.alone.load(Ordering::Relaxed);
-            return Inside::Alone(Some(Owner { thread }).filter(bound));
+            return Inside::Alone(Some(Occupant { thread }).filter(bound));
         }
         if word & SHARED == 0 {
             return Inside::Nobody;
@@ -212,14 +214,14 @@ impl Gate {
     /// Goes in alone, if nobody is inside. Where sleepers are queued the gate is
     /// open only as long as they may be passed.
     #[inline]
-    fn walk_in(&self, owner: Owner) -> Option<Alone> {
+    fn walk_in(&self, owner: Occupant) -> Option<Alone> {
         let word = self.word.load(Ordering::Relaxed);
         (word & OCCUPIED == 0 && self.occupy(word, owner)).then(|| self.inherit(word & KEPT != 0))
     }
 
     /// Sets ALONE in an open gate, whose word is `word`.
     #[inline]
-    fn occupy(&self, word: u32, owner: Owner) -> bool {
+    fn occupy(&self, word: u32, owner: Occupant) -> bool {
         let inside = (word | ALONE) & !KEPT;
         let done = self
             .word
@@ -233,7 +235,7 @@ impl Gate {
     /// What who has just become alone inside finds.
     #[inline]
     fn inherit(&self, kept: bool) -> Alone {
-        self.estate.pass_on(kept);
+        self.handover.pass_on(kept);
         Alone {
             kept,
             file: self.file(),
@@ -243,7 +245,7 @@ impl Gate {
     /// The thread that is alone inside has taken the kernel's lock.
     #[inline]
     pub(crate) fn taken(&self) {
-        self.estate
+        self.handover
             .taken(self.word.load(Ordering::Relaxed) & QUEUED != 0);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    AWAKE, Alone, Entry, FIRST_SHARES, Gate, Joined, KEPT, OCCUPIED, Owner, Passed, QUEUE_BITS,
+    AWAKE, Alone, Entry, FIRST_SHARES, Gate, Joined, KEPT, OCCUPIED, Occupant, Passed, QUEUE_BITS,
     QUEUED, SHARED, thread_number,
 };
 use crate::Mode;
@@ -23,7 +23,7 @@ const SPINS: u32 = 60;
 #[derive(Default)]
 pub(super) struct Line {
     pub(super) queue: VecDeque<Arc<Sleeper>>,
-    pub(super) sharers: Vec<Owner>,
+    pub(super) sharers: Vec<Occupant>,
 }
 
 /// A thread in the queue. `word` tells how it fares; it changes under the mutex.
@@ -275,7 +275,7 @@ impl Gate {
     /// After a sleeper gave up: if the kernel's lock was kept for it and nobody
     /// else is there to take it, it goes back.
     fn tidy(&self, unlock: impl FnOnce(&LockFile)) {
-        if self.word.load(Ordering::Acquire) != KEPT || !self.occupy(KEPT, Owner::ANY) {
+        if self.word.load(Ordering::Acquire) != KEPT || !self.occupy(KEPT, Occupant::ANY) {
             return;
         }
         if let Some(file) = self.file() {

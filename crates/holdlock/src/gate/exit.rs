@@ -4,7 +4,7 @@ use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use super::queue::{ASLEEP, INSIDE, INSIDE_KEPT, JOINED, Line, Wake};
-use super::{ALONE, AWAKE, Gate, KEPT, Owner, QUEUE_BITS, QUEUED, SHARED};
+use super::{ALONE, AWAKE, Gate, KEPT, Occupant, QUEUE_BITS, QUEUED, SHARED};
 use crate::Mode;
 use crate::sys::{clock, futex};
 
@@ -27,7 +27,7 @@ impl Gate {
     /// Leaves the kernel's lock to the next thread. False when it must go back.
     fn keep(&self) -> bool {
         let now = clock::nanoseconds();
-        if self.fair || !self.estate.may_keep(now) {
+        if self.fair || !self.handover.may_keep(now) {
             return false;
         }
         let owner = self.alone.load(Ordering::Relaxed);
@@ -64,7 +64,7 @@ impl Gate {
     /// A shared holder leaves; the last one gives the kernel's lock back by `unlock`.
     pub(crate) fn leave_shared<E>(
         &self,
-        owner: Owner,
+        owner: Occupant,
         unlock: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let mut line = self.line();
@@ -116,7 +116,7 @@ impl Gate {
 
     /// Who is alone inside and has the kernel's shared lock lets the other
     /// shared requests at the head of the queue in as well.
-    pub(crate) fn share(&self, owner: Owner) {
+    pub(crate) fn share(&self, owner: Occupant) {
         let mut line = self.line();
         line.sharers.clear();
         line.sharers.push(owner);
@@ -145,7 +145,7 @@ impl Gate {
     }
 
     /// A single shared holder becomes alone inside. False when there are others.
-    pub(crate) fn unshare(&self, owner: Owner) -> bool {
+    pub(crate) fn unshare(&self, owner: Occupant) -> bool {
         let line = self.line();
         if line.sharers.len() != 1 {
             return false;

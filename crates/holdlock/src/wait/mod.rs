@@ -1,5 +1,8 @@
 //! Waiting for a lock, until it is acquired or the request ends.
 
+pub(crate) mod callback;
+pub(crate) mod helper_thread;
+
 use std::any::Any;
 use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
@@ -11,8 +14,8 @@ use crate::request::{Limit, OnWait, Request, Waiting};
 use crate::sys::call::Listening;
 use crate::sys::futex::{self, Slept};
 use crate::sys::interrupt::Interrupt;
-use crate::telling::{self, Key};
 use crate::{CancelToken, Error, Mode};
+use callback::Key;
 
 /// Why a wait ended without the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +120,7 @@ impl<'r> Wait<'r> {
 
     /// The lock is not free: starts the clock and tells the caller, once.
     pub(crate) fn begin(&mut self) -> Result<(), Stop> {
-        if telling::is_awaited(|| self.lock.key()) && self.limit != Limit::Never {
+        if callback::is_awaited(|| self.lock.key()) && self.limit != Limit::Never {
             return Err(Stop::Deadlock);
         }
         if self.start_clock()? {
@@ -209,7 +212,7 @@ impl<'r> Wait<'r> {
         // A panic must not leave the queue with a place that nobody stands in: it ends the wait
         // like a Break, and goes on when all is tidied up.
         let key = self.lock.key();
-        let told = AssertUnwindSafe(|| telling::while_awaited(key, || callback(what)));
+        let told = AssertUnwindSafe(|| callback::while_awaited(key, || callback(what)));
         match std::panic::catch_unwind(told) {
             Ok(ControlFlow::Continue(())) => Ok(()),
             Ok(ControlFlow::Break(())) => Err(Stop::Cancelled),

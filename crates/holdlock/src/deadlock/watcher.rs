@@ -2,16 +2,16 @@
 //!
 //! Every wait which nothing ends but the lock is entered here, which costs a mutex and an allocation, and nearly every wait is over
 //! before the thread looks at it for the first time ([`FIRST_LOOK`]). The thread is
-//! started by the first wait and ends when there was none for a while. What it looks at is in `ring.rs`.
+//! started by the first wait and ends when there was none for a while. What it looks at is in `deadlock/cycle.rs`.
 
 use std::fs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::acquire::open::LockName;
-use crate::gate::{Gate, Owner};
+use crate::deadlock::cycle::{self, Due, Found};
+use crate::gate::{Gate, Occupant};
 use crate::inspect::{Deadlock, HELPER};
-use crate::ring::{self, Due, Found};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::interrupt::{self, ThreadId};
 use crate::sys::signal;
@@ -47,7 +47,7 @@ pub(crate) struct Record {
     pub(crate) family: Family,
     pub(crate) mode: Mode,
     /// The thread that waits; its guard, if it comes to that, may leave it.
-    pub(crate) thread: Owner,
+    pub(crate) thread: Occupant,
     pub(crate) task: ThreadId,
     pub(crate) began: Instant,
     generation: u32,
@@ -90,7 +90,7 @@ impl Watch {
             name,
             family,
             mode,
-            thread: Owner::this_thread(),
+            thread: Occupant::this_thread(),
             task: interrupt::thread_id(),
             began,
             generation: fork::generation(),
@@ -221,13 +221,13 @@ fn look(shared: &Shared, now: Instant) {
         .collect();
     drop(state);
     due.sort_by_key(|(record, _)| std::cmp::Reverse(record.began));
-    if let Some(mark) = ring::mark(&all)
+    if let Some(mark) = cycle::mark(&all)
         && shared.has_all(&all)
     {
         // The name of this thread; without it others have their doubts.
         let _ = fs::write("/proc/thread-self/comm", mark);
     }
-    let found = ring::search(&all, &due);
+    let found = cycle::search(&all, &due);
     for ((record, _), found) in due.into_iter().zip(found) {
         let next = match found {
             Found::Nothing => Next::Later,

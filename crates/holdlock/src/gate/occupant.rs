@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Who is inside, as far as a deadlock can be told from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Owner {
+pub(crate) struct Occupant {
     /// The thread, for guards that cannot leave it. 0 for those that can.
     pub(super) thread: u64,
 }
 
-impl Owner {
+impl Occupant {
     /// The calling thread, with a guard that stays in it.
-    pub(crate) fn this_thread() -> Owner {
-        Owner {
+    pub(crate) fn this_thread() -> Occupant {
+        Occupant {
             thread: thread_number(),
         }
     }
 
     /// Whoever has the guard.
-    pub(crate) const ANY: Owner = Owner { thread: 0 };
+    pub(crate) const ANY: Occupant = Occupant { thread: 0 };
 }
 
 /// A small number of this thread, never 0 and never reused.

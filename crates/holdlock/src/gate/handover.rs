@@ -13,14 +13,14 @@ const KEEPING_TIME: Duration = Duration::from_micros(50);
 /// What those who are inside leave to the next. Touched by who is alone inside
 /// only, so `word` orders the accesses.
 #[derive(Default)]
-pub(super) struct Estate {
+pub(super) struct Handover {
     /// Times the kernel's lock was kept since it was last taken.
     kept_in_row: AtomicU32,
     /// When the kernel's lock was last taken, in nanoseconds; 0 if not known.
     taken: AtomicU64,
 }
 
-impl Estate {
+impl Handover {
     /// A thread has become alone inside, with the kernel's lock `kept` or not.
     #[inline]
     pub(super) fn pass_on(&self, kept: bool) {

@@ -12,10 +12,11 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
+use crate::Mode;
+use crate::deadlock::watcher::Record;
 use crate::gate::Inside;
+use crate::gate::registry;
 use crate::inspect::{self, Asleep, Deadlock, Graph, Heirs, Kind, OurWait, Ours, Place, Process};
-use crate::sentinel::Record;
-use crate::{Mode, registry};
 
 /// What a look at a wait has found.
 pub(crate) enum Found {
