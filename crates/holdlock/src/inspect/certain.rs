@@ -8,9 +8,9 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use super::family::{self, HELPER, Stat};
-use super::place::field;
-use super::proc_file;
+use super::proc::ancestors::{self, HELPER, Stat};
+use super::proc::place::field;
+use super::proc::proc_file;
 use crate::sys::signal;
 
 /// Whether all that a process does, one thread does: what it waits for, it waits for
@@ -27,7 +27,7 @@ fn other_threads(pid: u32) -> Option<Vec<String>> {
     let status = proc_file::read_text(format!("/proc/{pid}/status")).ok()?;
     let is_all = field(&status, "Threads:") == Some(count);
     let is_same = list_threads(pid)?.1 == names;
-    (is_all && is_same && !family::is_zombie(pid)).then_some(names)
+    (is_all && is_same && !ancestors::is_zombie(pid)).then_some(names)
 }
 
 /// How many there are, and the names of all but the first.
@@ -223,14 +223,14 @@ fn children(pid: u32) -> Option<Vec<u32>> {
     if children != again {
         return None;
     }
-    children.retain(|child| !family::is_zombie(*child));
+    children.retain(|child| !ancestors::is_zombie(*child));
     Some(children)
 }
 
 /// The ancestors of a process that may end it after a time: timeout(1), and `holdlock run` with
 /// --max-hold.
 pub(crate) fn timekeepers(pid: u32) -> Vec<u32> {
-    let mut found = family::ancestors(pid);
+    let mut found = ancestors::ancestors(pid);
     found.retain(|ancestor| {
         let name = Stat::of(*ancestor)
             .map(|stat| stat.name)
@@ -251,7 +251,7 @@ pub(crate) fn may_be_heir(hidden: u32, holder: u32) -> bool {
         return false;
     }
     let group = |pid: u32| proc_file::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    group(hidden) == group(holder) || family::ancestors(hidden).contains(&holder)
+    group(hidden) == group(holder) || ancestors::ancestors(hidden).contains(&holder)
 }
 
 /// Where a thread sleeps, and how often it has left the processor before: where both are the

@@ -10,9 +10,9 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 
-use super::waits::{Deadlock, Heirs, Ours, Step};
-use super::{Holder, Kind, Lock, LockedFile, Place, Process, Range, Snapshot, Waiter};
-use super::{certain, family};
+use super::deadlock::{Deadlock, Heirs, Ours, Step};
+use super::proc::ancestors;
+use super::{Holder, Kind, Lock, LockedFile, Place, Process, Range, Snapshot, Waiter, certain};
 use crate::Mode;
 
 /// Those waits of a snapshot that may be part of a ring. Ours come first, by their numbers.
@@ -134,7 +134,7 @@ impl<'s> Graph<'s> {
         let ancestors = match ours.alone {
             true if holders.is_empty() => Vec::new(),
             true if self.certain => certain::bound_ancestors(us),
-            true => family::waiting_ancestors(us),
+            true => ancestors::waiting_ancestors(us),
             false => Vec::new(),
         };
         for wait in &ours.waits {
@@ -422,7 +422,7 @@ impl Family {
         };
         self.waiting
             .entry(parent)
-            .or_insert_with(|| family::waiting_ancestors(process.pid))
+            .or_insert_with(|| ancestors::waiting_ancestors(process.pid))
             .clone()
     }
 }

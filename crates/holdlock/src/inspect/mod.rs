@@ -38,49 +38,36 @@
 //! out. What may not be seen is told in [`Snapshot::unseen`]: the descriptors of other
 //! users' processes, unless root asks; locks that were taken in another pid namespace.
 
-mod blocked;
-mod candidates;
 mod certain;
-mod descriptors;
-mod family;
-mod file;
+mod deadlock;
 mod graph;
-mod many;
-mod mounts;
-mod place;
 mod printable;
-mod proc_file;
-mod process;
-mod removed;
-mod source;
-mod survey;
-mod table;
-mod waits;
+mod proc;
 mod watch;
-mod whole_table;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use certain::bound_ancestors;
-pub use family::{ancestors, start_time, waiting_ancestors};
-pub use place::Place;
+pub use deadlock::{Deadlock, Step, kept_by_bound};
 pub use printable::{Printable, printable};
-pub use process::{Process, State, is_proc_ours};
-pub use table::{Kind, Range};
-pub use waits::{Deadlock, Step, kept_by_bound};
+pub use proc::ancestors::{ancestors, start_time, waiting_ancestors};
+pub use proc::place::Place;
+pub use proc::process::{Process, State, is_proc_ours};
+pub use proc::table::{Kind, Range};
 pub use watch::Watch;
 
 pub(crate) use certain::{Asleep, has_one_thread, mark, we_have_a_timer};
-pub(crate) use family::{HELPER, is_at_work};
-pub(crate) use file::{contended, holders, turn_is_in_the_way, waiters};
+pub(crate) use deadlock::{Heirs, OurWait, Ours};
 pub(crate) use graph::Graph;
 pub(crate) use printable::PATH_LENGTH;
-pub(crate) use removed::first as removed;
-pub(crate) use waits::{Heirs, OurWait, Ours};
+pub(crate) use proc::ancestors::{HELPER, is_at_work};
+pub(crate) use proc::file::{contended, holders, turn_is_in_the_way, waiters};
+pub(crate) use proc::removed::first as removed;
 
 use crate::Mode;
+use proc::{descriptors, file, survey};
 
 /// The locks of some files, at about one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

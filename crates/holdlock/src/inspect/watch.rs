@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use super::place::Place;
-use super::source;
-use super::survey::{Survey, in_other_namespace};
-use super::table::Entry;
+use super::proc::locks_file;
+use super::proc::place::Place;
+use super::proc::survey::{Survey, in_other_namespace};
+use super::proc::table::Entry;
 use super::{LockedFile, Snapshot};
 
 /// The locks of the host, kept from one look to the next.
@@ -42,13 +42,13 @@ impl Watch {
     ///
     /// When /proc/locks cannot be read; what was seen last remains.
     pub fn look(&mut self) -> io::Result<bool> {
-        let seen = by_file(source::read(|_| true)?.entries).1;
+        let seen = by_file(locks_file::read(|_| true)?.entries).1;
         if seen == self.entries {
             return Ok(false);
         }
         // A lock that is gone before its holder can be looked at would be searched for among all
         // processes. Most of those a second read tells apart: it costs a millisecond.
-        let (mut order, mut entries) = by_file(source::read(|_| true)?.entries);
+        let (mut order, mut entries) = by_file(locks_file::read(|_| true)?.entries);
         let lasts = |place: &Place| seen.contains_key(place) || self.entries.contains_key(place);
         order.retain(lasts);
         entries.retain(|place, _| lasts(place));
@@ -88,7 +88,7 @@ impl Watch {
     ///
     /// When /proc/locks cannot be read; what was seen last remains.
     pub fn look_at_all(&mut self) -> io::Result<bool> {
-        let table = source::read(|_| true)?;
+        let table = locks_file::read(|_| true)?;
         let mut survey = Survey::default();
         survey.take(table.entries.clone());
         if in_other_namespace() {

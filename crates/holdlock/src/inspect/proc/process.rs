@@ -9,7 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 use super::place::field;
-use super::{many, printable, proc_file};
+use super::{parallel, proc_file};
+use crate::inspect::printable;
 use crate::sys::clock;
 use crate::sys::process::exists;
 
@@ -22,7 +23,7 @@ use crate::sys::process::exists;
 pub struct Process {
     /// Its number, in our own pid namespace.
     pub pid: u32,
-    /// Its command line, shortened and [printable](super::printable()); for a kernel
+    /// Its command line, shortened and [printable](crate::inspect::printable()); for a kernel
     /// thread or a zombie its name.
     pub command: Option<String>,
     /// The name of its (effective) user, printable, or `uid N` where the user has none.
@@ -94,7 +95,7 @@ impl Process {
     }
 
     /// Whether it is a thread of the kernel.
-    pub(super) fn is_of_the_kernel(&self) -> bool {
+    pub(crate) fn is_of_the_kernel(&self) -> bool {
         // All descend from kthreadd.
         self.pid == KTHREADD
             || self.parent == Some(KTHREADD) && self.uid == Some(0) && {
@@ -148,23 +149,23 @@ impl fmt::Display for Process {
 
 /// Looks processes up, and reads once what is the same for all of them.
 #[derive(Default)]
-pub(super) struct Directory {
+pub(crate) struct Directory {
     host: OnceCell<Host>,
     known: HashMap<u32, Option<Process>>,
 }
 
 impl Directory {
-    pub(super) fn look_up(&mut self, pid: u32) -> Option<Process> {
+    pub(crate) fn look_up(&mut self, pid: u32) -> Option<Process> {
         let host = self.host.get_or_init(Host::read);
         let known = self.known.entry(pid);
         known.or_insert_with(|| host.process(pid)).clone()
     }
 
     /// Looks many up at once, for when they are asked for.
-    pub(super) fn prepare(&mut self, mut pids: Vec<u32>) {
+    pub(crate) fn prepare(&mut self, mut pids: Vec<u32>) {
         pids.retain(|pid| !self.known.contains_key(pid));
         let host = self.host.get_or_init(Host::read);
-        let processes = many::ask(&pids, |pid| host.process(*pid));
+        let processes = parallel::ask(&pids, |pid| host.process(*pid));
         self.known.extend(pids.into_iter().zip(processes));
     }
 }
@@ -208,7 +209,7 @@ impl Host {
     }
 
     fn started(&self, pid: u32) -> Option<SystemTime> {
-        let ticks = super::family::start_time(pid)?;
+        let ticks = super::ancestors::start_time(pid)?;
         self.booted?.checked_add(Duration::from_secs_f64(
             ticks as f64 / clock::ticks_per_second(),
         ))
@@ -286,7 +287,7 @@ pub(crate) fn pids() -> impl Iterator<Item = u32> {
 }
 
 /// The number of the process or thread that was started last.
-pub(super) fn newest() -> Option<u32> {
+pub(crate) fn newest() -> Option<u32> {
     let text = proc_file::read_text("/proc/loadavg").ok()?;
     text.split_ascii_whitespace().next_back()?.parse().ok()
 }

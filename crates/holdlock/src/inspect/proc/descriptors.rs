@@ -11,21 +11,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::table::{self, Entry};
-use super::{OpenLock, family, many, proc_file, process};
+use super::{ancestors, parallel, proc_file, process};
+use crate::inspect::OpenLock;
 use crate::sys::process::exists;
 
 /// A lock on a file that a process has open.
 #[derive(Clone, Debug)]
-pub(super) struct Open {
-    pub(super) descriptor: u32,
-    pub(super) entry: Entry,
+pub(crate) struct Open {
+    pub(crate) descriptor: u32,
+    pub(crate) entry: Entry,
     /// What /proc says the descriptor is a link to.
     link: Arc<Path>,
 }
 
 /// What came of looking at a process.
 #[derive(Clone, Debug)]
-pub(super) enum Look {
+pub(crate) enum Look {
     /// Its locks; all of them, unless only some were looked for.
     Seen(Vec<Open>),
     /// It belongs to somebody else.
@@ -36,7 +37,7 @@ pub(super) enum Look {
 
 /// The processes looked at so far.
 #[derive(Default)]
-pub(super) struct Descriptors {
+pub(crate) struct Descriptors {
     known: HashMap<u32, Look>,
     /// Those of which not all is known.
     partly: HashSet<u32>,
@@ -46,15 +47,15 @@ pub(super) struct Descriptors {
 }
 
 impl Descriptors {
-    pub(super) fn of(&mut self, pid: u32) -> &Look {
+    pub(crate) fn of(&mut self, pid: u32) -> &Look {
         self.known.entry(pid).or_insert_with(|| look(pid, &[]))
     }
 
     /// Looks for these locks, which these processes are said to have taken; at each no further
     /// when all of its are found.
-    pub(super) fn look_for(&mut self, mut takers: Vec<(u32, Vec<&Entry>)>) {
+    pub(crate) fn look_for(&mut self, mut takers: Vec<(u32, Vec<&Entry>)>) {
         takers.retain(|(pid, _)| !self.known.contains_key(pid));
-        let looks = many::ask(&takers, |(pid, wanted)| look(*pid, wanted));
+        let looks = parallel::ask(&takers, |(pid, wanted)| look(*pid, wanted));
         for ((pid, _), look) in takers.iter().zip(looks) {
             self.known.insert(*pid, look);
             self.partly.insert(*pid);
@@ -62,35 +63,35 @@ impl Descriptors {
     }
 
     /// Looks at all processes. Some hundred microseconds for ten of them.
-    pub(super) fn look_at_everybody(&mut self) {
+    pub(crate) fn look_at_everybody(&mut self) {
         if !std::mem::replace(&mut self.everybody, true) {
             for pid in self.partly.drain() {
                 self.known.remove(&pid);
             }
             let mut pids: Vec<u32> = process::pids().collect();
             pids.retain(|pid| !self.known.contains_key(pid));
-            let looks = many::ask(&pids, |pid| look(*pid, &[]));
+            let looks = parallel::ask(&pids, |pid| look(*pid, &[]));
             self.known.extend(pids.into_iter().zip(looks));
         }
     }
 
     /// Looks at all processes for copies of descriptors: of those that /proc says are such links.
     /// Copies have the same one, wherever they are.
-    pub(super) fn look_for_copies(&mut self, links: &HashSet<PathBuf>) {
+    pub(crate) fn look_for_copies(&mut self, links: &HashSet<PathBuf>) {
         let pids: Vec<u32> = process::pids().collect();
-        let looks = many::ask(&pids, |pid| seen(*pid, copies(*pid, links)));
+        let looks = parallel::ask(&pids, |pid| seen(*pid, copies(*pid, links)));
         self.known.extend(pids.into_iter().zip(looks));
     }
 
     /// The processes that we may not look at, of those looked at.
-    pub(super) fn denied(&self) -> Vec<u32> {
+    pub(crate) fn denied(&self) -> Vec<u32> {
         let known = self.known.iter();
         let denied = known.filter(|(_, look)| matches!(look, Look::Denied));
         denied.map(|(pid, _)| *pid).collect()
     }
 
     /// Everything seen so far, in the order of the process numbers.
-    pub(super) fn seen(&self) -> Vec<(u32, &Open)> {
+    pub(crate) fn seen(&self) -> Vec<(u32, &Open)> {
         let mut all: Vec<(u32, &Open)> = self
             .known
             .iter()
@@ -107,13 +108,13 @@ impl Descriptors {
 
 /// The numbers of a process's descriptors, the lowest first, and the way to each. They are read
 /// as they are asked for.
-pub(super) fn doors(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
+pub(crate) fn doors(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
     let of = |thread: u32| fs::read_dir(format!("/proc/{thread}/fd")).map(Iterator::peekable);
     let mut files = of(pid);
     // Of a first thread that has ended root alone may look, and sees nothing.
     let has_ended = match &mut files {
         Ok(files) => files.peek().is_none(),
-        Err(_) => family::is_zombie(pid),
+        Err(_) => ancestors::is_zombie(pid),
     };
     if has_ended && let Some(thread) = another_thread(pid) {
         files = of(thread);
@@ -126,7 +127,7 @@ pub(super) fn doors(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>
 }
 
 /// What is in a process's directory for one descriptor (`fd`) or about it (`fdinfo`).
-pub(super) fn door(pid: u32, directory: &str, descriptor: u32) -> PathBuf {
+pub(crate) fn door(pid: u32, directory: &str, descriptor: u32) -> PathBuf {
     let of = |thread: u32| PathBuf::from(format!("/proc/{thread}/{directory}/{descriptor}"));
     let first = of(pid);
     if fs::symlink_metadata(&first).is_ok() {
@@ -151,7 +152,7 @@ fn seen(pid: u32, locks: io::Result<Vec<Open>>) -> Look {
     match locks {
         Ok(open) => Look::Seen(open),
         // A zombie holds nothing, whosever it is.
-        Err(_) if family::is_zombie(pid) && another_thread(pid).is_none() => Look::Gone,
+        Err(_) if ancestors::is_zombie(pid) && another_thread(pid).is_none() => Look::Gone,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Look::Denied,
         // /proc may be mounted so that it hides the processes of others (hidepid).
         Err(_) if exists(pid) => Look::Denied,
@@ -161,7 +162,7 @@ fn seen(pid: u32, locks: io::Result<Vec<Open>>) -> Look {
 
 /// Where most programs have their lock files open: to try these numbers takes less than to list
 /// the directory.
-pub(super) const USUAL: std::ops::Range<u32> = 3..10;
+pub(crate) const USUAL: std::ops::Range<u32> = 3..10;
 
 /// The locks of a process, up to the last of those wanted, or all of them.
 fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
@@ -179,7 +180,7 @@ fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
     Ok(found)
 }
 
-pub(super) fn usual_doors(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
+pub(crate) fn usual_doors(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
     USUAL.map(move |number| (number, PathBuf::from(format!("/proc/{pid}/fd/{number}"))))
 }
 
@@ -221,12 +222,12 @@ fn copies(pid: u32, wanted: &HashSet<PathBuf>) -> io::Result<Vec<Open>> {
 }
 
 /// What /proc says that a descriptor of a process is a link to.
-pub(super) fn link(pid: u32, descriptor: u32) -> Option<PathBuf> {
+pub(crate) fn link(pid: u32, descriptor: u32) -> Option<PathBuf> {
     fs::read_link(door(pid, "fd", descriptor)).ok()
 }
 
 /// The locks of a process, in the public form.
-pub(super) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
+pub(crate) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
     let public = |open: Open| OpenLock {
         descriptor: open.descriptor,
         place: open.entry.place,
@@ -240,7 +241,7 @@ pub(super) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
 }
 
 /// The locks on what a descriptor has open.
-pub(super) fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open> {
+pub(crate) fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open> {
     let info = proc_file::read_text(format!("/proc/{pid}/fdinfo/{descriptor}"));
     let info = info.or_else(|_| proc_file::read_text(door(pid, "fdinfo", descriptor)));
     let info = info.unwrap_or_default();
@@ -257,33 +258,33 @@ pub(super) fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open>
 }
 
 /// Sockets, pipes and what else has no path are left out.
-pub(super) fn can_be_locked(link: &Path) -> bool {
+pub(crate) fn can_be_locked(link: &Path) -> bool {
     let link = link.as_os_str().as_bytes();
     link.starts_with(b"/") || link.starts_with(b"(unreachable)")
 }
 
 /// The path before it was removed, if it was: a file that is there may be called so.
-pub(super) fn deleted(link: &Path) -> Option<&Path> {
+pub(crate) fn deleted(link: &Path) -> Option<&Path> {
     let was = link.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
     Some(Path::new(OsStr::from_bytes(was)))
 }
 
 /// Whether what is open there was removed.
-pub(super) fn has_no_name(door: &Path) -> bool {
+pub(crate) fn has_no_name(door: &Path) -> bool {
     fs::metadata(door).is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
 /// Where a file is that a process has open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Whereabouts {
-    pub(super) path: PathBuf,
-    pub(super) removed: bool,
+pub(crate) struct Whereabouts {
+    pub(crate) path: PathBuf,
+    pub(crate) removed: bool,
     /// The path is one of another mount namespace than ours.
-    pub(super) elsewhere: bool,
+    pub(crate) elsewhere: bool,
 }
 
 impl Descriptors {
-    pub(super) fn whereabouts(&mut self, pid: u32, open: &Open) -> Whereabouts {
+    pub(crate) fn whereabouts(&mut self, pid: u32, open: &Open) -> Whereabouts {
         let has_no_name = |_: &&Path| has_no_name(&door(pid, "fd", open.descriptor));
         let was = deleted(&open.link).filter(has_no_name);
         Whereabouts {

@@ -15,16 +15,16 @@ use crate::sys::file;
 
 /// A thread in fcntl(F_OFD_SETLKW).
 #[derive(Clone, Debug)]
-pub(super) struct Blocked {
-    pub(super) pid: u32,
-    pub(super) descriptor: u32,
-    pub(super) place: Place,
-    pub(super) mode: Mode,
-    pub(super) range: Range,
+pub(crate) struct Blocked {
+    pub(crate) pid: u32,
+    pub(crate) descriptor: u32,
+    pub(crate) place: Place,
+    pub(crate) mode: Mode,
+    pub(crate) range: Range,
 }
 
 /// All of them that can be seen, and how many processes could not be looked at.
-pub(super) fn look() -> (Vec<Blocked>, usize) {
+pub(crate) fn look() -> (Vec<Blocked>, usize) {
     let mut found = Vec::new();
     let mut denied = 0;
     for pid in process::pids() {

@@ -6,19 +6,19 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 /// The mounts of one process.
-pub(super) struct Mounts(Vec<u8>);
+pub(crate) struct Mounts(Vec<u8>);
 
 impl Mounts {
-    pub(super) fn ours() -> Mounts {
+    pub(crate) fn ours() -> Mounts {
         Mounts::of(std::process::id())
     }
 
-    pub(super) fn of(pid: u32) -> Mounts {
+    pub(crate) fn of(pid: u32) -> Mounts {
         Mounts(fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default())
     }
 
     /// Major and minor number of what is mounted there.
-    pub(super) fn device(&self, mount_id: u32) -> Option<(u32, u32)> {
+    pub(crate) fn device(&self, mount_id: u32) -> Option<(u32, u32)> {
         self.lines().find_map(|mut fields| {
             (number(fields.next()?)? == mount_id).then_some(())?;
             device_of(fields.nth(1)?)
@@ -26,7 +26,7 @@ impl Mounts {
     }
 
     /// Where a device is mounted; the first of several places.
-    pub(super) fn point_of(&self, device: (u32, u32)) -> Option<PathBuf> {
+    pub(crate) fn point_of(&self, device: (u32, u32)) -> Option<PathBuf> {
         self.lines().find_map(|mut fields| {
             (device_of(fields.nth(2)?)? == device).then_some(())?;
             Some(PathBuf::from(OsString::from_vec(unescaped(fields.nth(1)?))))

@@ -27,7 +27,8 @@ use super::descriptors::{self, USUAL};
 use super::place::Place;
 use super::survey::{self, Survey};
 use super::table::{Entry, Kind};
-use super::{Snapshot, process, whole_table};
+use super::{process, whole_table};
+use crate::inspect::Snapshot;
 use crate::sys::file::Identity;
 use crate::sys::process::exists;
 
@@ -91,7 +92,7 @@ fn unlisted(path: &Path, wanted: impl Fn(&Entry) -> bool) -> Option<Found> {
 }
 
 /// All of them among the files of these entries, which are of the same device.
-pub(super) fn among(path: &Path, on_device: Vec<Entry>) -> Snapshot {
+pub(crate) fn among(path: &Path, on_device: Vec<Entry>) -> Snapshot {
     let wanted = |entry: &Entry| entry.is_held() && entry.kind != Kind::Lease;
     let held = on_device.iter().filter(|entry| wanted(entry)).cloned();
     let found = search(path, held.collect(), wanted, usize::MAX);
@@ -335,7 +336,7 @@ fn directory(path: &Path) -> Option<Identity> {
 }
 
 /// The device of a path's directory, as /proc/locks has it.
-pub(super) fn device_above(path: &Path) -> Option<(u32, u32)> {
+pub(crate) fn device_above(path: &Path) -> Option<(u32, u32)> {
     Some(Place::of(parent(path)?).ok()?.device())
 }
 

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use super::graph::Graph;
 use super::printable::{PATH_LENGTH, printable};
-use super::{Holder, Kind, LockedFile, Place, Process, Snapshot};
-use super::{certain, descriptors, file, survey};
+use super::proc::{descriptors, file, survey};
+use super::{Holder, Kind, LockedFile, Place, Process, Snapshot, certain};
 use crate::Mode;
 
 /// Processes that wait for one another in a ring: none can go on before another one does.

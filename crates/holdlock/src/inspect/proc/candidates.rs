@@ -18,7 +18,7 @@ const LISTING: usize = 4;
 const NAMES: usize = 16;
 
 /// Files of one device.
-pub(super) struct Candidates {
+pub(crate) struct Candidates {
     device: (u32, u32),
     places: HashSet<Place>,
     /// Directories in which a locked file was seen, and how many.
@@ -27,7 +27,7 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    pub(super) fn new(
+    pub(crate) fn new(
         first: Place,
         places: impl Iterator<Item = Place>,
         effort: usize,
@@ -40,41 +40,41 @@ impl Candidates {
         }
     }
 
-    pub(super) fn contain(&self, place: Place) -> bool {
+    pub(crate) fn contain(&self, place: Place) -> bool {
         self.places.contains(&place)
     }
 
-    pub(super) fn are_many(&self) -> bool {
+    pub(crate) fn are_many(&self) -> bool {
         self.places.len() > MANY
     }
 
     /// None is left, or nothing more may be looked at.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.places.is_empty() || self.effort == 0
     }
 
-    pub(super) fn allow(&mut self, effort: usize) {
+    pub(crate) fn allow(&mut self, effort: usize) {
         self.effort = effort;
     }
 
-    pub(super) fn spend(&mut self, effort: usize) {
+    pub(crate) fn spend(&mut self, effort: usize) {
         self.effort = self.effort.saturating_sub(effort);
     }
 
     /// It need not be looked for any more. Whether it was one of them.
-    pub(super) fn clear(&mut self, place: Place) -> bool {
+    pub(crate) fn clear(&mut self, place: Place) -> bool {
         self.places.remove(&place)
     }
 
     /// Whether none of these is left. What is cleared, this forgets.
-    pub(super) fn are_cleared(&self, places: &mut Vec<Place>) -> bool {
+    pub(crate) fn are_cleared(&self, places: &mut Vec<Place>) -> bool {
         while places.pop_if(|last| !self.contain(*last)).is_some() {}
         places.is_empty()
     }
 
     /// A locked file has this name, as the process sees it. Where the second one is, there may be
     /// many more.
-    pub(super) fn seen(&mut self, place: Place, pid: u32, name: &Path) {
+    pub(crate) fn seen(&mut self, place: Place, pid: u32, name: &Path) {
         let Some(directory) = name.parent().filter(|_| place.device() == self.device) else {
             return;
         };
@@ -88,7 +88,7 @@ impl Candidates {
 
     /// Clears those that have a name in this directory: they are not removed. (While a file is
     /// open its number is not given to another one.)
-    pub(super) fn clear_named(&mut self, directory: &Path) {
+    pub(crate) fn clear_named(&mut self, directory: &Path) {
         self.spend(LISTING);
         let Ok(opened) = file::open_for_name(directory) else {
             return;

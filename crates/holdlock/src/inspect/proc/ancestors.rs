@@ -25,7 +25,7 @@ pub fn ancestors(pid: u32) -> Vec<u32> {
 /// for the sake of a command (holdlock, flock), by their names, but for a `holdlock run` that has only
 /// adopted the process and waits for another one; others when all from there down are asleep in a
 /// wait for a child or a signal, whichever that is. For showing;
-/// [`bound_ancestors`](super::bound_ancestors) has those of which it is certain.
+/// [`bound_ancestors`](crate::inspect::bound_ancestors) has those of which it is certain.
 pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let mut seen = HashSet::from([pid]);
@@ -80,7 +80,7 @@ fn is_in_wait(pid: u32) -> bool {
 pub(crate) const HELPER: &str = "holdlock-";
 
 /// Whether the process has ended, and only its number is left.
-pub(super) fn is_zombie(pid: u32) -> bool {
+pub(crate) fn is_zombie(pid: u32) -> bool {
     Stat::of(pid).is_some_and(|stat| ["Z", "X"].contains(&stat.state.as_str()))
 }
 
@@ -100,16 +100,16 @@ pub fn start_time(pid: u32) -> Option<u64> {
 }
 
 /// What /proc/PID/stat tells.
-pub(super) struct Stat {
-    pub(super) name: String,
+pub(crate) struct Stat {
+    pub(crate) name: String,
     state: String,
-    pub(super) parent: u32,
-    pub(super) group: u32,
-    pub(super) start: u64,
+    pub(crate) parent: u32,
+    pub(crate) group: u32,
+    pub(crate) start: u64,
 }
 
 impl Stat {
-    pub(super) fn of(pid: u32) -> Option<Stat> {
+    pub(crate) fn of(pid: u32) -> Option<Stat> {
         parse(&proc_file::read(format!("/proc/{pid}/stat")).ok()?)
     }
 }

@@ -57,7 +57,7 @@ impl Place {
 }
 
 /// The value after `name` in a text of lines like fdinfo's and status's.
-pub(super) fn field<T: std::str::FromStr>(text: &str, name: &str) -> Option<T> {
+pub(crate) fn field<T: std::str::FromStr>(text: &str, name: &str) -> Option<T> {
     text.lines()
         .find_map(|line| line.strip_prefix(name))?
         .split_ascii_whitespace()

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
+use super::locks_file::{Source, Table};
 use super::place::Place;
-use super::source::{Source, Table};
 use super::table::Entry;
 
 /// How often a table that comes in pieces is read.
@@ -13,7 +13,7 @@ const READS: u32 = 3;
 
 /// What is wanted of the whole table. While others lock and release, a read in pieces misses some
 /// files: those that another read has are added. What was released by then is noticed later.
-pub(super) fn read(wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
+pub(crate) fn read(wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
     let mut source = Source::open()?;
     let table = source.read(&wanted)?;
     if source.has_more(&table)? {
@@ -24,7 +24,7 @@ pub(super) fn read(wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
 
 /// The same of about the first so many lines: what that takes does not grow with what others
 /// lock. A table of less than half as many is read as carefully as by [`read`].
-pub(super) fn read_the_first(
+pub(crate) fn read_the_first(
     lines: usize,
     wanted: impl Fn(&Entry) -> bool,
 ) -> io::Result<Vec<Entry>> {
@@ -58,7 +58,7 @@ fn complete(
 }
 
 /// The entries of each file, in the order of the table.
-pub(super) fn by_file(entries: Vec<Entry>) -> Vec<(Place, Vec<Entry>)> {
+pub(crate) fn by_file(entries: Vec<Entry>) -> Vec<(Place, Vec<Entry>)> {
     let mut files: Vec<(Place, Vec<Entry>)> = Vec::new();
     let mut index: HashMap<Place, usize> = HashMap::new();
     for entry in entries {
@@ -116,7 +116,7 @@ mod tests {
         ];
         let mut entries: Vec<Entry> = lines
             .iter()
-            .filter_map(|line| crate::inspect::table::parse(line))
+            .filter_map(|line| crate::inspect::proc::table::parse(line))
             .collect();
         forget_repeated_queues(&mut entries);
         let turns: Vec<(u32, u32)> = entries

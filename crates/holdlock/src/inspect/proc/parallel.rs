@@ -4,7 +4,7 @@ use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::HELPER;
+use crate::inspect::HELPER;
 use crate::sys::signal;
 
 /// About fewer it takes less time to ask than to start a thread.
@@ -15,7 +15,7 @@ const THREADS: usize = 4;
 const PORTION: usize = 16;
 
 /// The answers, in the order of the questions.
-pub(super) fn ask<Q: Sync, A: Send>(questions: &[Q], answer: impl Fn(&Q) -> A + Sync) -> Vec<A> {
+pub(crate) fn ask<Q: Sync, A: Send>(questions: &[Q], answer: impl Fn(&Q) -> A + Sync) -> Vec<A> {
     if questions.len() < MANY {
         return questions.iter().map(answer).collect();
     }

@@ -6,12 +6,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::locks_file::{self, Source, Table};
 use super::place::Place;
 use super::removed;
-use super::source::{self, Source, Table};
 use super::survey::{Survey, in_other_namespace};
 use super::table::{Entry, Kind, Range};
-use super::{LockedFile, Process, Snapshot};
+use crate::inspect::{LockedFile, Process, Snapshot};
 use crate::sys::file;
 
 /// How often a table that changes all the time is read to be sure that a lock is not in
@@ -20,7 +20,7 @@ const READS: u32 = 6;
 const READING: Duration = Duration::from_millis(50);
 
 /// The file at a path, and removed ones which were there.
-pub(super) fn look(path: &Path) -> io::Result<Snapshot> {
+pub(crate) fn look(path: &Path) -> io::Result<Snapshot> {
     let place = match file::open_for_name(path) {
         Ok(file) => Some(Place::of_open(file.as_fd())?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -72,7 +72,7 @@ fn read(wanted: impl Fn(&Entry) -> bool, place: Option<Place>) -> io::Result<Tab
 }
 
 /// The locks on this file.
-pub(super) fn at_place(place: Place) -> io::Result<Snapshot> {
+pub(crate) fn at_place(place: Place) -> io::Result<Snapshot> {
     let table = read(|entry| entry.place == place, Some(place))?;
     Ok(at(table.entries, Some(place)))
 }
@@ -101,7 +101,7 @@ pub(crate) fn waiters(place: Place) -> io::Result<Vec<Process>> {
 
 /// The files for which somebody waits, if one of `kept` is among them.
 pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
-    let entries = source::read(|_| true)?.entries;
+    let entries = locks_file::read(|_| true)?.entries;
     let waiting = entries.iter().filter(|entry| !entry.is_held());
     let contended: HashSet<Place> = waiting.map(|entry| entry.place).collect();
     if contended.is_disjoint(kept) {
@@ -131,5 +131,5 @@ pub(crate) fn turn_is_in_the_way(place: Place) -> bool {
             && !entry.is_for_a_turn()
             && entry.range.overlaps(head)
     };
-    source::read(waits_for_it).is_ok_and(|table| !table.entries.is_empty())
+    locks_file::read(waits_for_it).is_ok_and(|table| !table.entries.is_empty())
 }

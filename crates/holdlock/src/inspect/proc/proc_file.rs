@@ -9,7 +9,7 @@ const USUAL: usize = 4096;
 
 /// The whole text of a file that the kernel gives in one read, if there is room for it: one system
 /// call where `fs::read` makes five.
-pub(super) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let mut text = vec![0; USUAL];
     let length = loop {
@@ -26,7 +26,7 @@ pub(super) fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 }
 
 /// The same as text; other bytes become U+FFFD.
-pub(super) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+pub(crate) fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
     let text = read(path)?;
     Ok(String::from_utf8(text)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))

@@ -10,11 +10,12 @@ use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
 use super::table::{Entry, Kind, Range};
-use super::{Holder, Lock, LockedFile, Mode, Snapshot, Unseen, Waiter, whole_table};
+use super::whole_table;
+use crate::inspect::{Holder, Lock, LockedFile, Mode, Snapshot, Unseen, Waiter};
 use crate::sys::process::exists;
 
 /// All locks.
-pub(super) fn host() -> io::Result<Snapshot> {
+pub(crate) fn host() -> io::Result<Snapshot> {
     let mut survey = Survey::default();
     survey.take(whole_table::read(|_| true)?);
     if in_other_namespace() {
@@ -25,7 +26,7 @@ pub(super) fn host() -> io::Result<Snapshot> {
 
 /// The same, with those who have inherited a lock on one of these files although its taker
 /// still has it: nobody has looked for them before. And the processes that may not be looked at.
-pub(super) fn with_all_holders(
+pub(crate) fn with_all_holders(
     snapshot: &Snapshot,
     wanted: impl Fn(&LockedFile) -> bool,
 ) -> (Snapshot, Vec<u32>) {
@@ -61,9 +62,9 @@ pub(super) fn with_all_holders(
 
 /// What is being put together.
 #[derive(Default)]
-pub(super) struct Survey {
+pub(crate) struct Survey {
     entries: Vec<Entry>,
-    pub(super) descriptors: Descriptors,
+    pub(crate) descriptors: Descriptors,
     directory: Directory,
     mounts: Option<Mounts>,
     blocked: Option<Vec<Blocked>>,
@@ -73,12 +74,12 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub(super) fn take(&mut self, entries: Vec<Entry>) {
+    pub(crate) fn take(&mut self, entries: Vec<Entry>) {
         self.entries.extend(entries);
     }
 
     /// Whether none of these locks excludes another flock(2), on their one file.
-    pub(super) fn may_be_shared(&self) -> bool {
+    pub(crate) fn may_be_shared(&self) -> bool {
         let excludes = |entry: &Entry| {
             entry.is_held() && entry.kind == Kind::Flock && entry.mode == Mode::Exclusive
         };
@@ -88,7 +89,7 @@ impl Survey {
     /// Adds the locks of processes we see which /proc/locks does not list, because
     /// they were taken in another PID namespace, or by a process that has ended: for both the kernel
     /// has no number here. (OFD locks have none anywhere, and are listed.)
-    pub(super) fn take_unlisted(&mut self, wanted: impl Fn(&Entry) -> bool) {
+    pub(crate) fn take_unlisted(&mut self, wanted: impl Fn(&Entry) -> bool) {
         self.descriptors.look_at_everybody();
         self.searched = true;
         let listed: HashSet<(Place, Kind, Mode)> = {
@@ -114,7 +115,7 @@ impl Survey {
         self.entries.extend(found);
     }
 
-    pub(super) fn finish(mut self) -> Snapshot {
+    pub(crate) fn finish(mut self) -> Snapshot {
         let mut files = whole_table::by_file(std::mem::take(&mut self.entries));
         self.look_at_holders(&mut files);
         let all = files.iter().flat_map(|(_, entries)| entries);
@@ -416,7 +417,7 @@ fn one_of(blocked: &mut Vec<Blocked>, entry: &Entry) -> Option<Blocked> {
 }
 
 /// Whether there are processes outside of our pid namespace.
-pub(super) fn in_other_namespace() -> bool {
+pub(crate) fn in_other_namespace() -> bool {
     // The number of the first one is part of the kernel's interface (PROC_PID_INIT_INO).
     const FIRST: &str = "pid:[4026531836]";
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
