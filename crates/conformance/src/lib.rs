@@ -7,9 +7,9 @@
 //! under load, with a [`witness`] that sees every overlap.
 
 pub mod actor;
+pub mod cycles;
 pub mod peers;
 pub mod queue;
-pub mod rings;
 pub mod scratch;
 pub mod sys;
 pub mod told;

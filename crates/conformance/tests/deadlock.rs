@@ -1,4 +1,4 @@
-//! A wait that closes a ring ends with an error that spells it out; the others are left alone.
+//! A wait that closes a cycle ends with an error that spells it out; the others are left alone.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -33,7 +33,7 @@ fn chain(paths: &[PathBuf], options: &[&str]) -> Vec<Actor> {
 }
 
 #[test]
-fn who_closes_a_ring_is_told_and_the_others_go_on() {
+fn who_closes_a_cycle_is_told_and_the_others_go_on() {
     let _dog = watchdog::watch(120);
     for (length, options) in [(2, &[][..]), (3, &[]), (2, &["ofd"])] {
         let scratch = Scratch::new();
@@ -46,7 +46,7 @@ fn who_closes_a_ring_is_told_and_the_others_go_on() {
         }
         let pids: Vec<u32> = actors.iter().map(Actor::pid).collect();
         let mut last = actors.pop().expect("there are some");
-        // Started last, so that it is the one to give way, and now closes the ring.
+        // Started last, so that it is the one to give way, and now closes the cycle.
         let began = Instant::now();
         let answer = last.ask("lock 0");
         assert!(answer.starts_with("Deadlock"), "{answer}");
@@ -85,7 +85,7 @@ fn nobody_looks_where_that_is_not_wanted() {
 }
 
 #[test]
-fn a_ring_with_others_is_noticed_too() {
+fn a_cycle_with_others_is_noticed_too() {
     let _dog = watchdog::watch(60);
     if !has("flock") {
         return;
@@ -131,7 +131,7 @@ fn what_another_thread_holds_is_no_reason_to_give_up() {
 }
 
 #[test]
-fn a_ring_of_threads_is_noticed() {
+fn a_cycle_of_threads_is_noticed() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let paths = paths(&scratch, 2);
@@ -166,7 +166,7 @@ fn a_ring_of_threads_is_noticed() {
 }
 
 #[test]
-fn a_ring_through_threads_and_processes_is_noticed() {
+fn a_cycle_through_threads_and_processes_is_noticed() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let paths = paths(&scratch, 3);
@@ -188,9 +188,9 @@ fn a_ring_through_threads_and_processes_is_noticed() {
         held.wait();
         theirs.tell("lock 0");
         queue::wait_for(&paths[0], theirs.pid());
-        let error = far.lock().expect_err("a ring");
+        let error = far.lock().expect_err("a cycle");
         assert!(
-            matches!(error, Error::Deadlock { ring: Some(_), .. }),
+            matches!(error, Error::Deadlock { cycle: Some(_), .. }),
             "{error}"
         );
         drop(_own);

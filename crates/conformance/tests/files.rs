@@ -157,12 +157,12 @@ fn a_dangling_link_creates_its_target_only_when_followed() {
         .open(scratch.lock());
     drop(lock.expect("opens").lock().expect("locked"));
     assert!(scratch.path("sub/target").exists());
-    // A ring of links is an error, no hang.
-    symlink(scratch.path("ring"), scratch.path("ring")).expect("linked");
+    // A cycle of links is an error, no hang.
+    symlink(scratch.path("cycle"), scratch.path("cycle")).expect("linked");
     refused(
         LockOptions::new()
             .follow_symlinks(true)
-            .open(scratch.path("ring")),
+            .open(scratch.path("cycle")),
     );
 }
 

@@ -1,7 +1,7 @@
-//! A wait ends with `Error::Deadlock` only where nobody in its ring has a way out, and then always.
+//! A wait ends with `Error::Deadlock` only where nobody in its cycle has a way out, and then always.
 //!
 //! Each member of a program has one lock and wants that of the next; what they are is written as
-//! in `rings/plan.rs`.
+//! in `cycles/plan.rs`.
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -9,17 +9,17 @@ use std::thread;
 use std::time::Duration;
 
 use holdlock::{FileLock, LockOptions, Request};
-use holdlock_conformance::rings::plan::Plan;
-use holdlock_conformance::rings::{program, run};
+use holdlock_conformance::cycles::plan::Plan;
+use holdlock_conformance::cycles::{program, run};
 use holdlock_conformance::{Scratch, has, watchdog};
 
-const RINGS: &str = env!("CARGO_BIN_EXE_rings");
+const CYCLES: &str = env!("CARGO_BIN_EXE_cycles");
 
 #[track_caller]
 fn play(words: &[&str], goes_on: bool) {
     let scratch = Scratch::new();
     let plan = Plan::of(words);
-    let report = program::play(Path::new(RINGS), &plan, &scratch.path(""));
+    let report = program::play(Path::new(CYCLES), &plan, &scratch.path(""));
     let report = report.unwrap_or_else(|why| panic!("{plan}: {why}"));
     let wrong = program::wrong_with(&report, goes_on);
     assert_eq!(wrong, None, "{plan}: {report:?}");
@@ -110,7 +110,7 @@ fn a_parent_that_waits_for_another_child_has_a_way_out() {
 }
 
 #[test]
-fn a_ring_of_threads_and_processes_is_noticed_whoever_they_are() {
+fn a_cycle_of_threads_and_processes_is_noticed_whoever_they_are() {
     is_stuck(&[
         &["Thread", "Thread"],
         &["Sharing", "Sharing"],
@@ -122,7 +122,7 @@ fn a_ring_of_threads_and_processes_is_noticed_whoever_they_are() {
 }
 
 #[test]
-fn a_ring_through_parents_that_wait_is_noticed() {
+fn a_cycle_through_parents_that_wait_is_noticed() {
     is_stuck(&[&["Parent", "Process"], &["Parents", "Parent"]]);
     if has("flock") {
         is_stuck(&[&["Flock", "Process"], &["Flock", "Thread"]]);
@@ -131,7 +131,7 @@ fn a_ring_through_parents_that_wait_is_noticed() {
 
 /// One thread works for a while with the lock, by its own object; another one wants it.
 #[test]
-fn two_objects_on_one_path_are_no_ring() {
+fn two_objects_on_one_path_are_no_cycle() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let open = |name: &str, fair| {
@@ -173,9 +173,9 @@ fn two_objects_on_one_path_are_no_ring() {
     });
 }
 
-/// As [`two_objects_on_one_path_are_no_ring`], but one of them is the standard library's.
+/// As [`two_objects_on_one_path_are_no_cycle`], but one of them is the standard library's.
 #[test]
-fn a_lock_of_the_standard_library_on_the_same_path_is_no_ring() {
+fn a_lock_of_the_standard_library_on_the_same_path_is_no_cycle() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     thread::scope(|scope| {
@@ -188,7 +188,7 @@ fn a_lock_of_the_standard_library_on_the_same_path_is_no_ring() {
                 thread::sleep(Duration::from_millis(2500));
                 file.unlock().expect("unlocks");
             };
-            let want = move || lock.lock().map(drop).expect("no ring");
+            let want = move || lock.lock().map(drop).expect("no cycle");
             // In both roles: the thread that locked waits, or releases.
             if name == "one" {
                 scope.spawn(release);
@@ -207,7 +207,7 @@ fn a_lock_of_the_standard_library_on_the_same_path_is_no_ring() {
 /// Shared requests do not wait for shared holders, but for an exclusive request in the queue before
 /// them, which may give up.
 #[test]
-fn a_shared_request_behind_one_with_a_limit_is_no_ring() {
+fn a_shared_request_behind_one_with_a_limit_is_no_cycle() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));
@@ -222,7 +222,7 @@ fn a_shared_request_behind_one_with_a_limit_is_no_ring() {
             let _a = a.lock_shared().expect("locked");
             all.wait();
             thread::sleep(Duration::from_millis(400));
-            b.lock().map(drop).expect("no ring");
+            b.lock().map(drop).expect("no cycle");
         });
         scope.spawn(move || {
             all.wait();
@@ -233,7 +233,7 @@ fn a_shared_request_behind_one_with_a_limit_is_no_ring() {
             let _b = b.lock().expect("locked");
             all.wait();
             thread::sleep(Duration::from_millis(200));
-            a.lock_shared().map(drop).expect("no ring");
+            a.lock_shared().map(drop).expect("no cycle");
         });
     });
 }
@@ -241,13 +241,13 @@ fn a_shared_request_behind_one_with_a_limit_is_no_ring() {
 #[test]
 fn random_programs_that_go_on_get_no_error() {
     let _dog = watchdog::watch(600);
-    let tally = run::many(RINGS, true, 200, fastrand::u64(..1 << 40), 40);
+    let tally = run::many(CYCLES, true, 200, fastrand::u64(..1 << 40), 40);
     assert_eq!((tally.programs, tally.failures), (200, vec![]));
 }
 
 #[test]
 fn random_programs_that_are_stuck_get_one() {
     let _dog = watchdog::watch(600);
-    let tally = run::many(RINGS, false, 40, fastrand::u64(..1 << 40), 10);
+    let tally = run::many(CYCLES, false, 40, fastrand::u64(..1 << 40), 10);
     assert_eq!((tally.programs, tally.failures), (40, vec![]));
 }

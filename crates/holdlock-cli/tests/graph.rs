@@ -65,7 +65,7 @@ fn a_chain_begins_with_who_waits_for_nothing() {
 }
 
 #[test]
-fn a_ring_is_marked_and_is_1() {
+fn a_cycle_is_marked_and_is_1() {
     if !has("python3") {
         return;
     }
@@ -87,15 +87,15 @@ fn a_ring_is_marked_and_is_1() {
     let line = text.lines().find(mark).expect("is there");
     assert!(
         !line.contains("[deadlock"),
-        "who waits behind a ring is not in it: {line}"
+        "who waits behind a cycle is not in it: {line}"
     );
 
     let finished = place.run(["graph", "--json", "./a"]);
     assert_eq!(finished.code(), 1);
     let document = document(&finished);
-    let ring = &document["deadlocks"][0];
+    let cycle = &document["deadlocks"][0];
     assert_eq!(
-        (&ring["certain"], ring["steps"].as_array().unwrap().len()),
+        (&cycle["certain"], cycle["steps"].as_array().unwrap().len()),
         (&Value::Bool(true), 2)
     );
     let edges = document["edges"].as_array().unwrap();
@@ -109,7 +109,7 @@ fn a_ring_is_marked_and_is_1() {
     );
     let svg = place.run(["graph", "--svg", "./a"]);
     assert_eq!(
-        svg.text().matches("class=\"waits ring\"").count(),
+        svg.text().matches("class=\"waits cycle\"").count(),
         2,
         "{}",
         svg.text()
@@ -118,7 +118,7 @@ fn a_ring_is_marked_and_is_1() {
 }
 
 #[test]
-fn a_ring_with_threads_in_it_is_only_possible() {
+fn a_cycle_with_threads_in_it_is_only_possible() {
     if !has("python3") {
         return;
     }
@@ -139,7 +139,7 @@ fn a_ring_with_threads_in_it_is_only_possible() {
 }
 
 #[test]
-fn a_ring_with_a_time_limit_in_it_is_only_possible() {
+fn a_cycle_with_a_time_limit_in_it_is_only_possible() {
     if !has("flock") {
         return;
     }
@@ -155,7 +155,7 @@ fn a_ring_with_a_time_limit_in_it_is_only_possible() {
     let (mut one, mut two) = (member("a", "-w 100", "b"), member("b", "", "a"));
     one.let_go();
     two.let_go();
-    let finished = wait_for("the ring", || {
+    let finished = wait_for("the cycle", || {
         let finished = place.run(["graph", "./a"]);
         finished.text().contains("deadlock").then_some(finished)
     });
@@ -168,7 +168,7 @@ fn a_ring_with_a_time_limit_in_it_is_only_possible() {
 }
 
 #[test]
-fn a_wait_for_the_end_of_a_process_is_part_of_a_ring() {
+fn a_wait_for_the_end_of_a_process_is_part_of_a_cycle() {
     if !has("flock") {
         return;
     }
@@ -176,7 +176,7 @@ fn a_wait_for_the_end_of_a_process_is_part_of_a_ring() {
     let mut nested = place.command("flock");
     nested.args(["-o", "x", "sh", "-c", "flock x true; exit $?"]);
     let _nested = Running::start(nested);
-    let finished = wait_for("the ring", || {
+    let finished = wait_for("the cycle", || {
         let finished = place.run(["graph", "--json", "./"]);
         (finished.code() == 1).then_some(finished)
     });

@@ -147,7 +147,7 @@ fn a_name_proves_nothing() {
 }
 
 #[test]
-fn a_ring_over_two_locks_is_broken_by_the_one_that_closes_it() {
+fn a_cycle_over_two_locks_is_broken_by_the_one_that_closes_it() {
     let place = Place::new();
     let script = |own: &str, other: &str| {
         format!(

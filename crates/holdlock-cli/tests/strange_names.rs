@@ -204,7 +204,7 @@ fn messages_of_deadlocks_are_one_line_whatever_the_files_are_called() {
     if !has("python3") {
         return;
     }
-    const CLOSES_THE_RING: &str = r#"
+    const CLOSES_THE_CYCLE: &str = r#"
 import fcntl, os, sys
 first, second = (os.open(path, os.O_RDWR | os.O_CREAT) for path in sys.argv[1:3])
 fcntl.flock(first, fcntl.LOCK_EX)
@@ -215,7 +215,9 @@ fcntl.flock(second, fcntl.LOCK_EX)
     let place = Place::new();
     let (ours, theirs) = (strange(&place, 0), strange(&place, 1));
     let mut command = place.command("python3");
-    command.args(["-c", CLOSES_THE_RING]).args([&theirs, &ours]);
+    command
+        .args(["-c", CLOSES_THE_CYCLE])
+        .args([&theirs, &ours]);
     command.arg(OsStr::from_bytes(NAME));
     let mut stranger = Running::start_with_stdin(command);
     stranger.expect_line("held");
@@ -228,10 +230,10 @@ fcntl.flock(second, fcntl.LOCK_EX)
         "echo held; \"$HOLDLOCK\" run --progress=never \"$0\" true",
     ]);
     command.arg(&theirs);
-    let mut ring = Running::start(command);
-    ring.expect_line("held");
+    let mut cycle = Running::start(command);
+    cycle.expect_line("held");
     stranger.say("\n");
-    let ended = ring.finish();
+    let ended = cycle.finish();
     assert_eq!(ended.code(), 65, "{ended:?}");
     assert_harmless(&"the deadlock", ended.stderr.as_bytes());
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);

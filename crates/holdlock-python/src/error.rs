@@ -97,10 +97,10 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
             timeout(py, name, Who::Others(conflict))
         }
         Error::Cancelled { .. } => make(py, "Cancelled", (name,)).map(PyErr::from_value),
-        Error::Deadlock { ref ring, .. } => {
+        Error::Deadlock { ref cycle, .. } => {
             let shown = inspect::printable(name);
-            let what = match ring {
-                Some(ring) => format!("Deadlock: lock '{shown}': {ring}"),
+            let what = match cycle {
+                Some(cycle) => format!("Deadlock: lock '{shown}': {cycle}"),
                 None => format!(
                     "Deadlock: lock '{shown}' is already held by this thread, by another lock \
                      object; use one object, or is_singleton=True, to acquire it again"

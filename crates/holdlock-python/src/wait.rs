@@ -146,7 +146,7 @@ fn failed(py: Python<'_>, error: Error, terms: &Terms<'_>, deadline: Option<Inst
             Ok(false) => Stay::LookAgain,
         },
         // This thread holds the lock by another object: only a signal handler could release it.
-        Error::Deadlock { ring: None, .. } if deadline.is_some() => {
+        Error::Deadlock { cycle: None, .. } if deadline.is_some() => {
             match sleep(py, terms, deadline) {
                 Err(failure) => Stay::Over(failure),
                 Ok(()) => Stay::Over(Failure::HeldHere(OTHER_OBJECT)),

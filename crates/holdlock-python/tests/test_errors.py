@@ -191,7 +191,7 @@ def test_waiting_for_oneself_is_a_deadlock(path):
     again.acquire(timeout=0)
 
 
-def test_a_ring_of_threads_is_a_deadlock(tmp_path):
+def test_a_cycle_of_threads_is_a_deadlock(tmp_path):
     first, second = FileLock(tmp_path / "1"), FileLock(tmp_path / "2")
     both = threading.Barrier(2)
     said = []

@@ -237,7 +237,7 @@ def test_what_any_thread_may_release_is_no_deadlock(tmp_path):
     assert not errors
 
 
-def test_objects_of_their_own_in_a_ring_are_a_deadlock(tmp_path):
+def test_objects_of_their_own_in_a_cycle_are_a_deadlock(tmp_path):
     paths = [tmp_path / "a", tmp_path / "b"]
     both, errors = threading.Barrier(2), []
 

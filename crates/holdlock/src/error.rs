@@ -41,7 +41,7 @@ pub enum Error {
         /// The mode that was asked for.
         mode: Mode,
         /// Who waits for whom. None: the thread for itself.
-        ring: Option<Box<Deadlock>>,
+        cycle: Option<Box<Deadlock>>,
     },
     /// The lock file cannot be opened or created.
     Open {
@@ -272,15 +272,15 @@ impl fmt::Display for Error {
             }
             Error::Deadlock {
                 mode,
-                ring: Some(ring),
+                cycle: Some(cycle),
                 ..
             } => write!(
                 f,
-                "waiting for the {mode} lock would be a deadlock: {ring}. Take locks in the same \
+                "waiting for the {mode} lock would be a deadlock: {cycle}. Take locks in the same \
                  order everywhere"
             ),
             Error::Deadlock {
-                mode, ring: None, ..
+                mode, cycle: None, ..
             } => write!(
                 f,
                 "this thread holds the lock, or waits for it, and asks for it again ({mode}); it would \

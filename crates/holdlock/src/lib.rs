@@ -100,7 +100,7 @@ pub use request::{Limit, Request, Waiting};
 /// blocks it; if somebody has taken it since, another free signal is used.
 ///
 /// Where every signal is blocked by some thread, one is unblocked in the waiting thread for the
-/// time of the wait. The signal also ends a wait that closes a ring
+/// time of the wait. The signal also ends a wait that closes a cycle
 /// ([`Request::notice_deadlocks`]), if the thread does not block it. When every real-time signal
 /// has another handler (None), or the kernel grants no timer, helper threads wait instead: at most
 /// 16, and requests beyond that ask again every 10 ms.

@@ -96,7 +96,7 @@ impl FileLock {
     ///
     /// * [`Error::Deadlock`] when this thread holds the lock already by a
     ///   [`Guard`], through this or another `FileLock` on the same file; and, after half a
-    ///   second, when the wait closes a ring of processes or threads that wait for one another.
+    ///   second, when the wait closes a cycle of processes or threads that wait for one another.
     /// * [`Error::RemovedWhileHeld`] when the lock file is missing and a process
     ///   was found that holds the lock on the removed one.
     /// * [`Error::Unsupported`] when the file system cannot lock.

@@ -1,4 +1,4 @@
-//! Processes that wait for one another in a ring, and what only looks like it.
+//! Processes that wait for one another in a cycle, and what only looks like it.
 
 use std::process::Command;
 
@@ -7,39 +7,39 @@ use holdlock_conformance::{Actor, Scratch, has, queue, watchdog};
 
 use crate::tools::{Orphan, STRANGER, stranger};
 
-/// The rings that one of these is part of. Other tests have theirs.
-fn rings_of(pids: &[u32]) -> Vec<Deadlock> {
-    let rings = inspect::host().expect("looks").deadlocks().into_iter();
-    let is_part = |ring: &Deadlock| {
-        let mut steps = ring.steps.iter();
+/// The cycles that one of these is part of. Other tests have theirs.
+fn cycles_of(pids: &[u32]) -> Vec<Deadlock> {
+    let cycles = inspect::host().expect("looks").deadlocks().into_iter();
+    let is_part = |cycle: &Deadlock| {
+        let mut steps = cycle.steps.iter();
         steps.any(|step| pids.contains(&step.waiter.pid) || pids.contains(&step.holder.pid))
     };
-    rings.filter(is_part).collect()
+    cycles.filter(is_part).collect()
 }
 
-/// The only ring of these. Looked for more than once: a table that is read in pieces may
+/// The only cycle of these. Looked for more than once: a table that is read in pieces may
 /// miss a lock when others are released meanwhile.
 #[track_caller]
-fn the_ring_of(pids: &[u32]) -> Deadlock {
-    let mut rings = Vec::new();
+fn the_cycle_of(pids: &[u32]) -> Deadlock {
+    let mut cycles = Vec::new();
     queue::eventually("the deadlock is seen", || {
-        rings = rings_of(pids);
-        !rings.is_empty()
+        cycles = cycles_of(pids);
+        !cycles.is_empty()
     });
-    assert_eq!(rings.len(), 1, "{rings:#?}");
-    rings.remove(0)
+    assert_eq!(cycles.len(), 1, "{cycles:#?}");
+    cycles.remove(0)
 }
 
 #[track_caller]
-fn no_ring_of(pids: &[u32]) {
+fn no_cycle_of(pids: &[u32]) {
     for _ in 0..5 {
-        assert_eq!(rings_of(pids), []);
+        assert_eq!(cycles_of(pids), []);
     }
 }
 
-/// Who waits in a ring, from the smallest number on.
-fn waiters(ring: &Deadlock) -> Vec<u32> {
-    let mut pids: Vec<u32> = ring.steps.iter().map(|step| step.waiter.pid).collect();
+/// Who waits in a cycle, from the smallest number on.
+fn waiters(cycle: &Deadlock) -> Vec<u32> {
+    let mut pids: Vec<u32> = cycle.steps.iter().map(|step| step.waiter.pid).collect();
     let smallest = (0..pids.len()).min_by_key(|at| pids[*at]).expect("a step");
     pids.rotate_left(smallest);
     pids
@@ -47,15 +47,15 @@ fn waiters(ring: &Deadlock) -> Vec<u32> {
 
 /// Each is kept by the next.
 #[track_caller]
-fn is_closed(ring: &Deadlock) {
-    let next = ring.steps.iter().cycle().skip(1);
-    for (step, next) in ring.steps.iter().zip(next) {
-        assert_eq!(step.holder.pid, next.waiter.pid, "{ring}");
+fn is_closed(cycle: &Deadlock) {
+    let next = cycle.steps.iter().cycle().skip(1);
+    for (step, next) in cycle.steps.iter().zip(next) {
+        assert_eq!(step.holder.pid, next.waiter.pid, "{cycle}");
     }
 }
 
 #[test]
-fn two_processes_in_a_ring() {
+fn two_processes_in_a_cycle() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));
@@ -64,19 +64,19 @@ fn two_processes_in_a_ring() {
     pair[0].must("flock 0 ex");
     pair[1].must("flock 1 ex");
     pair[0].must_block("flock 1 ex", &b);
-    no_ring_of(&pids);
+    no_cycle_of(&pids);
     pair[1].must_block("flock 0 ex", &a);
-    let ring = the_ring_of(&pids);
-    assert!(ring.certain);
-    is_closed(&ring);
-    assert_eq!(ring.steps.len(), 2);
-    for step in &ring.steps {
+    let cycle = the_cycle_of(&pids);
+    assert!(cycle.certain);
+    is_closed(&cycle);
+    assert_eq!(cycle.steps.len(), 2);
+    for step in &cycle.steps {
         let first = step.waiter.pid == pids[0];
         let waits_for = if first { &b } else { &a };
         assert_eq!(step.path.as_ref(), Some(waits_for));
         assert_eq!(step.kind, Kind::Flock);
     }
-    let text = ring.to_string();
+    let text = cycle.to_string();
     for path in [&a, &b] {
         assert!(text.contains(path.to_str().expect("utf-8")), "{text}");
     }
@@ -86,7 +86,7 @@ fn two_processes_in_a_ring() {
 }
 
 #[test]
-fn three_processes_in_a_ring_and_one_behind_it() {
+fn three_processes_in_a_cycle_and_one_behind_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let paths = ["a", "b", "c"].map(|name| scratch.path(name));
@@ -102,11 +102,11 @@ fn three_processes_in_a_ring_and_one_behind_it() {
     }
     behind.must_block("flock 1 ex", &paths[1]);
     let mut pids = three.each_ref().map(Actor::pid);
-    let ring = the_ring_of(&pids);
-    assert!(ring.certain);
-    is_closed(&ring);
+    let cycle = the_cycle_of(&pids);
+    assert!(cycle.certain);
+    is_closed(&cycle);
     pids.sort_unstable();
-    let mut found = waiters(&ring);
+    let mut found = waiters(&cycle);
     found.sort_unstable();
     assert_eq!(found, pids, "and not {}", behind.pid());
 }
@@ -124,18 +124,18 @@ fn who_waits_behind_a_deadlock_with_a_lock_of_its_own_is_no_part_of_it() {
     behind.must("flock 2 ex");
     behind.must_block("flock 0 ex", &paths[0]);
     last.must_block("flock 2 ex", &paths[2]);
-    no_ring_of(&[behind.pid(), last.pid()]);
+    no_cycle_of(&[behind.pid(), last.pid()]);
     pair[0].must_block("flock 1 ex", &paths[1]);
     pair[1].must_block("flock 0 ex", &paths[0]);
-    let ring = the_ring_of(&pair.each_ref().map(Actor::pid));
-    assert_eq!(ring.steps.len(), 2);
-    no_ring_of(&[behind.pid(), last.pid()]);
+    let cycle = the_cycle_of(&pair.each_ref().map(Actor::pid));
+    assert_eq!(cycle.steps.len(), 2);
+    no_cycle_of(&[behind.pid(), last.pid()]);
 }
 
 /// Two commands, each under one lock, want the lock of the other one. Which have the
 /// first lock, their supervisors, does not depend on whether the commands inherit it.
 #[test]
-fn a_ring_through_supervisors_that_wait_for_their_commands() {
+fn a_cycle_through_supervisors_that_wait_for_their_commands() {
     if !has("flock") {
         return;
     }
@@ -151,23 +151,26 @@ fn a_ring_through_supervisors_that_wait_for_their_commands() {
         let (mut first, mut second) = (under(&a, &b), under(&b, &a));
         first.tell("flock 0 ex");
         queue::eventually("it queues", || queue::length(&b) == 1);
-        no_ring_of(&[first.pid()]);
+        no_cycle_of(&[first.pid()]);
         second.tell("flock 0 ex");
         queue::eventually("it queues", || queue::length(&a) == 1);
-        let ring = the_ring_of(&[first.pid(), second.pid()]);
-        assert!(ring.certain, "{options:?}");
-        assert_eq!(ring.steps.len(), 2, "{ring}");
-        let mut parents: Vec<_> = ring.steps.iter().map(|step| step.waiter.parent).collect();
+        let cycle = the_cycle_of(&[first.pid(), second.pid()]);
+        assert!(cycle.certain, "{options:?}");
+        assert_eq!(cycle.steps.len(), 2, "{cycle}");
+        let mut parents: Vec<_> = cycle.steps.iter().map(|step| step.waiter.parent).collect();
         parents.sort_unstable();
         let mut expected = [Some(first.pid()), Some(second.pid())];
         expected.sort_unstable();
         assert_eq!(parents, expected);
-        assert!(ring.to_string().contains("waits for the end of"), "{ring}");
+        assert!(
+            cycle.to_string().contains("waits for the end of"),
+            "{cycle}"
+        );
     }
 }
 
 #[test]
-fn a_free_holder_of_a_shared_lock_does_not_open_a_ring() {
+fn a_free_holder_of_a_shared_lock_does_not_open_a_cycle() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));
@@ -179,17 +182,17 @@ fn a_free_holder_of_a_shared_lock_does_not_open_a_ring() {
     pair[0].must("flock 0 sh");
     pair[1].must("flock 1 ex");
     pair[1].must_block("flock 0 ex", &a);
-    no_ring_of(&pids);
+    no_cycle_of(&pids);
     pair[0].must_block("flock 1 ex", &b);
-    let ring = the_ring_of(&pids);
-    assert!(ring.certain);
-    assert_eq!(ring.steps.len(), 2);
-    is_closed(&ring);
-    assert!(waiters(&ring).iter().all(|pid| *pid != free.pid()));
+    let cycle = the_cycle_of(&pids);
+    assert!(cycle.certain);
+    assert_eq!(cycle.steps.len(), 2);
+    is_closed(&cycle);
+    assert!(waiters(&cycle).iter().all(|pid| *pid != free.pid()));
 }
 
 #[test]
-fn a_request_that_only_the_free_one_keeps_waiting_is_no_ring() {
+fn a_request_that_only_the_free_one_keeps_waiting_is_no_cycle() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));
@@ -202,11 +205,11 @@ fn a_request_that_only_the_free_one_keeps_waiting_is_no_ring() {
     pair[1].must("flock 1 ex");
     pair[1].must_block("posix 0 ex 10 10", &a);
     pair[0].must_block("flock 1 ex", &b);
-    no_ring_of(&pids);
+    no_cycle_of(&pids);
 }
 
 #[test]
-fn a_descriptor_that_a_free_child_has_inherited_makes_no_certain_ring() {
+fn a_descriptor_that_a_free_child_has_inherited_makes_no_certain_cycle() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));
@@ -222,15 +225,15 @@ fn a_descriptor_that_a_free_child_has_inherited_makes_no_certain_ring() {
         pair[1].tell(format_args!("{order} 0 ex"));
         queue::eventually("it queues", || queue::length(&a) == 1);
         for _ in 0..5 {
-            for ring in rings_of(&pids) {
-                assert!(!ring.certain, "{order}: {ring}");
+            for cycle in cycles_of(&pids) {
+                assert!(!cycle.certain, "{order}: {cycle}");
             }
         }
     }
 }
 
 #[test]
-fn an_heir_that_waits_for_a_free_process_makes_no_certain_ring() {
+fn an_heir_that_waits_for_a_free_process_makes_no_certain_cycle() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let paths = ["a", "b", "c"].map(|name| scratch.path(name));
@@ -246,14 +249,14 @@ fn an_heir_that_waits_for_a_free_process_makes_no_certain_ring() {
     pair[0].must_block("flock 1 ex", &paths[1]);
     pair[1].must_block("flock 0 ex", &paths[0]);
     for _ in 0..5 {
-        for ring in rings_of(&pids) {
-            assert!(!ring.certain, "{ring}");
+        for cycle in cycles_of(&pids) {
+            assert!(!cycle.certain, "{cycle}");
         }
     }
 }
 
 #[test]
-fn another_thread_may_release_so_that_ring_is_only_possible() {
+fn another_thread_may_release_so_that_cycle_is_only_possible() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));
@@ -264,10 +267,10 @@ fn another_thread_may_release_so_that_ring_is_only_possible() {
     pair[1].must("flock 1 ex");
     pair[0].must_block("flock 1 ex", &b);
     pair[1].must_block("flock 0 ex", &a);
-    let ring = the_ring_of(&pids);
-    assert!(!ring.certain);
-    is_closed(&ring);
-    assert_eq!(ring.steps.len(), 2);
+    let cycle = the_cycle_of(&pids);
+    assert!(!cycle.certain);
+    is_closed(&cycle);
+    assert_eq!(cycle.steps.len(), 2);
 }
 
 #[test]
@@ -280,15 +283,15 @@ fn a_process_with_two_descriptors_can_wait_for_itself() {
         lonely.must(&format!("{order} 0 ex"));
         lonely.tell(format_args!("{order} 1 ex"));
         queue::eventually("it queues", || queue::length(&path) == 1);
-        let ring = the_ring_of(&[lonely.pid()]);
-        assert!(ring.certain);
-        assert_eq!(ring.steps.len(), 1, "{ring}");
-        assert_eq!(ring.steps[0].waiter.pid, ring.steps[0].holder.pid);
+        let cycle = the_cycle_of(&[lonely.pid()]);
+        assert!(cycle.certain);
+        assert_eq!(cycle.steps.len(), 1, "{cycle}");
+        assert_eq!(cycle.steps[0].waiter.pid, cycle.steps[0].holder.pid);
     }
 }
 
 #[test]
-fn a_ring_of_locks_whose_owners_the_kernel_does_not_name() {
+fn a_cycle_of_locks_whose_owners_the_kernel_does_not_name() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));
@@ -299,14 +302,14 @@ fn a_ring_of_locks_whose_owners_the_kernel_does_not_name() {
         pair[process].tell(format_args!("ofd {other} ex"));
         queue::eventually("it queues", || queue::length(path) == 1);
     }
-    let ring = the_ring_of(&pair.each_ref().map(Actor::pid));
-    assert!(ring.certain);
-    is_closed(&ring);
-    assert!(ring.steps.iter().all(|step| step.kind == Kind::Ofd));
+    let cycle = the_cycle_of(&pair.each_ref().map(Actor::pid));
+    assert!(cycle.certain);
+    is_closed(&cycle);
+    assert!(cycle.steps.iter().all(|step| step.kind == Kind::Ofd));
 }
 
 #[test]
-fn locks_of_two_families_make_no_ring() {
+fn locks_of_two_families_make_no_cycle() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));
@@ -319,7 +322,7 @@ fn locks_of_two_families_make_no_ring() {
     free.must("flock 1 ex");
     pair[0].must_block("flock 1 ex", &b);
     pair[1].must_block("flock 0 ex", &a);
-    no_ring_of(&pids);
+    no_cycle_of(&pids);
     free.must("flock 1 un");
     assert_eq!(pair[0].answer(), "ok");
 }

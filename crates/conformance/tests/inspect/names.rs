@@ -101,14 +101,15 @@ fn messages_are_one_printable_line_whatever_the_file_is_called() {
     holder.must_block("flock 1 ex", &two);
     other.must_block("flock 0 ex", &one);
     let found = inspect::host().expect("/proc is there").deadlocks();
-    let ours = |ring: &&inspect::Deadlock| {
-        ring.steps
+    let ours = |cycle: &&inspect::Deadlock| {
+        cycle
+            .steps
             .iter()
             .any(|step| step.path.as_ref() == Some(&one))
     };
-    let ring = found.iter().find(ours).expect("a deadlock").to_string();
-    assert!(ring.matches(SHOWN).count() >= 2, "{ring}");
-    for text in [message, ring] {
+    let cycle = found.iter().find(ours).expect("a deadlock").to_string();
+    assert!(cycle.matches(SHOWN).count() >= 2, "{cycle}");
+    for text in [message, cycle] {
         assert!(
             !text.contains(|c: char| c.is_control() || !c.is_ascii() && c != '…'),
             "{text}"

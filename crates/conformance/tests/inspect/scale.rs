@@ -59,7 +59,7 @@ fn two_thousand_waiters_are_told_in_their_order() {
     let snapshot = timed("inspect::host with them", inspect::host);
     let deadlocks = timed("deadlocks of them", || snapshot.expect("looks").deadlocks());
     let of_theirs =
-        |ring: &inspect::Deadlock| ring.steps.iter().any(|step| step.place == file.place);
+        |cycle: &inspect::Deadlock| cycle.steps.iter().any(|step| step.place == file.place);
     assert!(!deadlocks.iter().any(of_theirs));
 }
 

@@ -13,7 +13,7 @@ const AFTER: &str = "\
 Each process that waits for nothing itself stands at the left, below it the
 locks it holds, and below those who waits for them, in their order, with the locks
 these hold in turn. Deadlocks come first: processes that wait for one another in a
-ring, so that none can ever go on. A deadlock is `possible` where a process with
+cycle, so that none can ever go on. A deadlock is `possible` where a process with
 several threads might release by one thread what it waits for with another.
 
 Without LOCK all locks of the host are looked at. Those for which nobody waits are
@@ -48,7 +48,7 @@ Examples:
 pub(super) fn command() -> Command {
     Command::new("graph")
         .bin_name("holdlock graph")
-        .about("Who keeps whom waiting, and where they wait in a ring")
+        .about("Who keeps whom waiting, and where they wait in a cycle")
         .after_help(AFTER.replace("PROCESS_FIELDS", PROCESS_FIELDS))
         .args([
             Arg::new("LOCK")

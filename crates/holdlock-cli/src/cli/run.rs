@@ -47,7 +47,7 @@ and daemons included, and KILL after --kill-after until nothing is left; also wh
 the job was stopped (Ctrl-Z).
 
 Several locks are taken in an order of their own, the same for everybody, so
-nobody waits in a ring; -w is for all of them together.
+nobody waits in a cycle; -w is for all of them together.
 
 A command that is started under a lock and waits for the same lock would wait for
 ever: that ends with 65, also when it runs in the background. Detach what really
@@ -58,7 +58,7 @@ Exit codes:
   holdlock dies as well, so that Ctrl-C ends a script); else
    64  wrong usage
    65  waiting would be a deadlock: what started this command holds the lock,
-       or holdlock commands wait for each other's locks in a ring
+       or holdlock commands wait for each other's locks in a cycle
    66  the lock file cannot be opened
    71  the operating system refused something
    73  the lock file or the log cannot be created

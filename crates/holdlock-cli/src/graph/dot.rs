@@ -18,8 +18,8 @@ pub(super) fn draw(graph: &Graph<'_>) -> String {
             Node::File(file) => ("box", text::file(file)),
             Node::Unseen => ("ellipse", "cannot be seen".into()),
         };
-        let red = match graph.ring_of(number) {
-            Some(ring) if graph.rings[ring].certain => ", color=red, penwidth=2",
+        let red = match graph.cycle_of(number) {
+            Some(cycle) if graph.cycles[cycle].certain => ", color=red, penwidth=2",
             Some(_) => ", color=red",
             None => "",
         };
@@ -34,7 +34,7 @@ pub(super) fn draw(graph: &Graph<'_>) -> String {
             Relation::Holds(request) => ("solid", format!("held: {}", described(request))),
             Relation::Ends => ("dotted", "waits for its end".to_owned()),
         };
-        let red = if edge.ring.is_some() {
+        let red = if edge.cycle.is_some() {
             ", color=red, penwidth=2"
         } else {
             ""

@@ -9,8 +9,8 @@ use crate::show;
 /// Nodes are named by their numbers.
 pub(super) fn document(graph: &Graph<'_>, unseen: &[Unseen]) -> String {
     let nodes = graph.nodes.iter().enumerate();
-    let rings = graph.rings.iter().map(|ring| {
-        let steps = ring.steps.iter().map(|step| {
+    let cycles = graph.cycles.iter().map(|cycle| {
+        let steps = cycle.steps.iter().map(|step| {
             json!({
                 "waiter": step.waiter,
                 "file": step.file,
@@ -19,13 +19,13 @@ pub(super) fn document(graph: &Graph<'_>, unseen: &[Unseen]) -> String {
                 "mode": step.mode.to_string(),
             })
         });
-        json!({ "certain": ring.certain, "steps": steps.collect::<Value>() })
+        json!({ "certain": cycle.certain, "steps": steps.collect::<Value>() })
     });
     let document = json!({
         "version": 1,
         "nodes": nodes.map(|(id, one)| node(id, one)).collect::<Value>(),
         "edges": graph.edges.iter().map(edge).collect::<Value>(),
-        "deadlocks": rings.collect::<Value>(),
+        "deadlocks": cycles.collect::<Value>(),
         "unseen": show::json::unseen(unseen),
     });
     show::json::document(&document)
@@ -59,7 +59,7 @@ fn edge(edge: &Edge) -> Value {
         "type": name,
         "from": edge.from,
         "to": edge.to,
-        "deadlock": edge.ring,
+        "deadlock": edge.cycle,
     });
     if let Some(Request { kind, mode, range }) = request {
         value["kind"] = kind.to_string().into();

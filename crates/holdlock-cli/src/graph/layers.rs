@@ -1,6 +1,6 @@
 //! Which node goes into which column, and in which order, so that few lines cross.
 //!
-//! The way of Sugiyama, Tagawa and Toda: edges that close a ring are turned round; each node goes
+//! The way of Sugiyama, Tagawa and Toda: edges that close a cycle are turned round; each node goes
 //! as far to the right as those it waits for allow; an edge over several columns gets
 //! a place of its own in each of them; and each column is ordered by where its neighbours are.
 
@@ -23,7 +23,7 @@ const SWEEPS: usize = 12;
 
 /// Lays out a graph of so many nodes, which is small enough to be looked at.
 pub(super) fn layers(nodes: usize, edges: &[(usize, usize)]) -> Layers {
-    let turned = ring_closers(nodes, edges);
+    let turned = cycle_closers(nodes, edges);
     let straight: Vec<(usize, usize)> = edges
         .iter()
         .zip(&turned)
@@ -64,7 +64,7 @@ pub(super) fn layers(nodes: usize, edges: &[(usize, usize)]) -> Layers {
 }
 
 /// Which edges lead back to a node from which one has come.
-fn ring_closers(nodes: usize, edges: &[(usize, usize)]) -> Vec<bool> {
+fn cycle_closers(nodes: usize, edges: &[(usize, usize)]) -> Vec<bool> {
     let mut leaving = vec![Vec::new(); nodes];
     for (number, (from, _)) in edges.iter().enumerate() {
         leaving[*from].push(number);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_is_laid_out_too_and_its_edges_keep_their_direction() {
+    fn a_cycle_is_laid_out_too_and_its_edges_keep_their_direction() {
         let edges = [(0, 1), (1, 2), (2, 3), (3, 0), (4, 4)];
         let layers = layers(5, &edges);
         for ((from, to), way) in edges.iter().zip(&layers.ways) {

@@ -62,7 +62,7 @@ pub(crate) fn graph(settings: Settings) -> Outcome {
         Form::Svg(file) => write(file, &svg::draw(&graph))?,
     }
     show::tell_unseen(&snapshot);
-    let stuck = graph.rings.iter().any(|ring| ring.certain);
+    let stuck = graph.cycles.iter().any(|cycle| cycle.certain);
     Ok(if stuck { exit::STUCK } else { exit::SUCCESS })
 }
 

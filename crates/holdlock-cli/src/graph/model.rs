@@ -10,7 +10,7 @@ use holdlock::inspect::{self, Deadlock, Kind, LockedFile, Place, Process, Range,
 pub(super) struct Graph<'s> {
     pub(super) nodes: Vec<Node<'s>>,
     pub(super) edges: Vec<Edge>,
-    pub(super) rings: Vec<Ring>,
+    pub(super) cycles: Vec<Cycle>,
 }
 
 /// Who or what is part of it.
@@ -28,8 +28,8 @@ pub(super) struct Edge {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) relation: Relation,
-    /// The ring it is part of.
-    pub(super) ring: Option<usize>,
+    /// The cycle it is part of.
+    pub(super) cycle: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +50,12 @@ pub(super) struct Request {
 }
 
 /// A deadlock.
-pub(super) struct Ring {
+pub(super) struct Cycle {
     pub(super) certain: bool,
     pub(super) steps: Vec<Step>,
 }
 
-/// One wait in a ring; the numbers are those of nodes.
+/// One wait in a cycle; the numbers are those of nodes.
 pub(super) struct Step {
     pub(super) waiter: usize,
     pub(super) file: usize,
@@ -107,14 +107,14 @@ impl<'s> Graph<'s> {
         }
         let mut at = 0..;
         self.nodes.retain(|_| at.next().is_some_and(|at| kept[at]));
-        // A ring is connected: of each all is kept, or nothing.
+        // A cycle is connected: of each all is kept, or nothing.
         let mut at = 0;
-        let mut rings = Vec::new();
-        self.rings.retain_mut(|ring| {
-            let keep = ring.steps.iter().all(|step| kept[step.waiter]);
-            rings.push(keep.then_some(at));
+        let mut cycles = Vec::new();
+        self.cycles.retain_mut(|cycle| {
+            let keep = cycle.steps.iter().all(|step| kept[step.waiter]);
+            cycles.push(keep.then_some(at));
             at += usize::from(keep);
-            for step in &mut ring.steps {
+            for step in &mut cycle.steps {
                 for node in [&mut step.waiter, &mut step.file, &mut step.holder] {
                     *node = numbers[*node];
                 }
@@ -124,18 +124,18 @@ impl<'s> Graph<'s> {
         self.edges.retain_mut(|edge| {
             let keep = kept[edge.from];
             (edge.from, edge.to) = (numbers[edge.from], numbers[edge.to]);
-            edge.ring = edge.ring.and_then(|ring| rings[ring]);
+            edge.cycle = edge.cycle.and_then(|cycle| cycles[cycle]);
             keep
         });
     }
 
-    /// The rings a node is part of, the first of them.
-    pub(super) fn ring_of(&self, node: usize) -> Option<usize> {
-        let is_in = |ring: &Ring| {
-            let mut steps = ring.steps.iter();
+    /// The cycles a node is part of, the first of them.
+    pub(super) fn cycle_of(&self, node: usize) -> Option<usize> {
+        let is_in = |cycle: &Cycle| {
+            let mut steps = cycle.steps.iter();
             steps.any(|step| [step.waiter, step.file, step.holder].contains(&node))
         };
-        self.rings.iter().position(is_in)
+        self.cycles.iter().position(is_in)
     }
 }
 
@@ -227,13 +227,13 @@ impl<'s> Builder<'s> {
             from,
             to,
             relation,
-            ring: None,
+            cycle: None,
         });
     }
 
-    /// Files without waiters are in no ring, all others are part of the graph.
+    /// Files without waiters are in no cycle, all others are part of the graph.
     fn mark(&mut self, deadlock: &Deadlock) {
-        let number = self.graph.rings.len();
+        let number = self.graph.cycles.len();
         let mut steps = Vec::new();
         for step in &deadlock.steps {
             let known = |process: &Process| self.processes.get(&process.pid).copied();
@@ -262,13 +262,13 @@ impl<'s> Builder<'s> {
             }
         }
         let certain = deadlock.certain;
-        self.graph.rings.push(Ring { certain, steps });
+        self.graph.cycles.push(Cycle { certain, steps });
     }
 
-    fn mark_edges(&mut self, from: usize, to: usize, ring: usize) {
+    fn mark_edges(&mut self, from: usize, to: usize, cycle: usize) {
         for edge in &mut self.graph.edges {
             if (edge.from, edge.to) == (from, to) {
-                edge.ring.get_or_insert(ring);
+                edge.cycle.get_or_insert(cycle);
             }
         }
     }

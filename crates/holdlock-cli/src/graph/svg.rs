@@ -32,18 +32,18 @@ text { font: 12px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292
 .waits, .holds, .ends { fill: none; stroke-width: 1.5 }
 .waits { stroke: #b97d0a; stroke-dasharray: 6 4 } .holds { stroke: #1f7a70 }
 .ends { stroke: #57606a; stroke-dasharray: 2 3 }
-.tip { fill: #57606a } .ring { stroke: #cf222e; stroke-width: 2.5 } .ring-tip { fill: #cf222e }
+.tip { fill: #57606a } .cycle { stroke: #cf222e; stroke-width: 2.5 } .cycle-tip { fill: #cf222e }
 .bad { fill: #cf222e; font-weight: 600 }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .more, .facts { fill: #9198a1 } .label { stroke: #0d1117 }
 .ground { fill: #0d1117 } .file { fill: #2b2410; stroke: #d99a1c }
 .process { fill: #1c2129; stroke: #6e7681 }
 .waits { stroke: #d99a1c } .holds { stroke: #35b5a5 } .ends { stroke: #9198a1 }
-.tip { fill: #9198a1 } .ring { stroke: #ff7b72 } .ring-tip, .bad { fill: #ff7b72 }
+.tip { fill: #9198a1 } .cycle { stroke: #ff7b72 } .cycle-tip, .bad { fill: #ff7b72 }
 }";
 
 const TIPS: &str = r#"<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto"><path class="tip" d="M0 0L8 4L0 8Z"/></marker>
-<marker id="ring-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="10" markerHeight="10" markerUnits="userSpaceOnUse" orient="auto"><path class="ring-tip" d="M0 0L8 4L0 8Z"/></marker>"#;
+<marker id="cycle-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="10" markerHeight="10" markerUnits="userSpaceOnUse" orient="auto"><path class="cycle-tip" d="M0 0L8 4L0 8Z"/></marker>"#;
 
 /// The whole picture.
 pub(super) fn draw(graph: &Graph<'_>) -> String {
@@ -60,7 +60,7 @@ pub(super) fn draw(graph: &Graph<'_>) -> String {
     body += &labels;
     for (number, node) in graph.nodes.iter().enumerate() {
         let (x, y) = (MARGIN + places.x[number], TOP + places.y[number]);
-        knot(&mut body, node, graph.ring_of(number).is_some(), x, y);
+        knot(&mut body, node, graph.cycle_of(number).is_some(), x, y);
     }
     let width = (2.0 * MARGIN + places.width).max(LEAST_WIDTH);
     let height = TOP + places.height + LEGEND;
@@ -85,8 +85,8 @@ fn once(all: &[Edge]) -> Vec<&Edge> {
 }
 
 fn verdict(graph: &Graph<'_>) -> String {
-    let certain = graph.rings.iter().filter(|ring| ring.certain).count();
-    let possible = graph.rings.len() - certain;
+    let certain = graph.cycles.iter().filter(|cycle| cycle.certain).count();
+    let possible = graph.cycles.len() - certain;
     let waits = |edge: &&Edge| matches!(edge.relation, Relation::Waits { .. });
     let waits = graph.edges.iter().filter(waits).count();
     let mut facts = format!("{} wait", text::count(waits, "request", "requests"));
@@ -110,7 +110,7 @@ fn verdict(graph: &Graph<'_>) -> String {
 }
 
 /// A process or a file.
-fn knot(body: &mut String, node: &Node<'_>, in_ring: bool, x: f64, y: f64) {
+fn knot(body: &mut String, node: &Node<'_>, in_cycle: bool, x: f64, y: f64) {
     let (class, radius, name, more, hint) = match node {
         Node::Process(process) => {
             let name = format!("pid {} of {}", process.pid, text::user(process));
@@ -140,7 +140,7 @@ fn knot(body: &mut String, node: &Node<'_>, in_ring: bool, x: f64, y: f64) {
             )
         }
     };
-    let ring = if in_ring { " ring" } else { "" };
+    let cycle = if in_cycle { " cycle" } else { "" };
     let (left, top) = (x - BOX / 2.0, y - BOX_HEIGHT / 2.0);
     let [name, more] = [name, more].map(|line| escaped(&cut(&line, LETTERS)));
     let hint = escaped(&hint);
@@ -148,7 +148,7 @@ fn knot(body: &mut String, node: &Node<'_>, in_ring: bool, x: f64, y: f64) {
     add(
         body,
         &format!(
-            "<g><title>{hint}</title><rect class=\"{class}{ring}\" x=\"{left:.1}\" y=\"{top:.1}\" \
+            "<g><title>{hint}</title><rect class=\"{class}{cycle}\" x=\"{left:.1}\" y=\"{top:.1}\" \
              width=\"{BOX}\" height=\"{BOX_HEIGHT}\" rx=\"{radius}\"/>\
              <text class=\"name\" x=\"{inner:.1}\" y=\"{above:.1}\">{name}</text>\
              <text class=\"more\" x=\"{inner:.1}\" y=\"{below:.1}\">{more}</text></g>"
@@ -206,14 +206,14 @@ fn line(body: &mut String, labels: &mut String, edge: &Edge, way: &[usize], plac
         Relation::Holds(request) => ("holds", request.mode.to_string()),
         Relation::Ends => ("ends", String::new()),
     };
-    let (ring, tip) = if edge.ring.is_some() {
-        (" ring", "ring-tip")
+    let (cycle, tip) = if edge.cycle.is_some() {
+        (" cycle", "cycle-tip")
     } else {
         ("", "tip")
     };
     add(
         body,
-        &format!(r#"<path class="{class}{ring}" d="{path}" marker-end="url(#{tip})"/>"#),
+        &format!(r#"<path class="{class}{cycle}" d="{path}" marker-end="url(#{tip})"/>"#),
     );
     // Where a line meets its process: at a file all of them come together.
     let at_end = matches!(edge.relation, Relation::Holds(_));
@@ -235,11 +235,11 @@ fn legend(body: &mut String, y: f64) {
         ("waits", "waits for, with its turn"),
         ("holds", "held by"),
         ("ends", "waits for the end of"),
-        ("holds ring", "deadlock"),
+        ("holds cycle", "deadlock"),
     ] {
         let (end, text, below) = (x + 36.0, x + 44.0, y + 4.0);
-        let tip = if class == "holds ring" {
-            "ring-tip"
+        let tip = if class == "holds cycle" {
+            "cycle-tip"
         } else {
             "tip"
         };

@@ -1,6 +1,6 @@
 //! The graph as a tree: below each process what it holds, below that who waits for it.
 
-use super::model::{Graph, Node, Relation, Request, Ring};
+use super::model::{Cycle, Graph, Node, Relation, Request};
 use crate::show::{terminal, text};
 use holdlock::inspect::Range;
 
@@ -47,8 +47,8 @@ const DEEPEST: usize = 60;
 /// Deadlocks, then all the rest.
 pub(super) fn draw(graph: &Graph<'_>, ink: &Ink) -> String {
     let mut text = String::new();
-    for (number, ring) in graph.rings.iter().enumerate() {
-        text += &deadlock(graph, ring, number, ink);
+    for (number, cycle) in graph.cycles.iter().enumerate() {
+        text += &deadlock(graph, cycle, number, ink);
         text.push('\n');
     }
     let mut tree = Tree {
@@ -78,25 +78,25 @@ impl Ink {
     }
 }
 
-fn title(ring: &Ring, number: usize) -> String {
-    let possible = if ring.certain { "" } else { "possible " };
+fn title(cycle: &Cycle, number: usize) -> String {
+    let possible = if cycle.certain { "" } else { "possible " };
     format!("{possible}deadlock {}", number + 1)
 }
 
-fn deadlock(graph: &Graph<'_>, ring: &Ring, number: usize, ink: &Ink) -> String {
-    let title = ink.alarm(&title(ring, number));
-    let fate = if ring.certain {
+fn deadlock(graph: &Graph<'_>, cycle: &Cycle, number: usize, ink: &Ink) -> String {
+    let title = ink.alarm(&title(cycle, number));
+    let fate = if cycle.certain {
         "none of these can ever go on"
     } else {
         "none of these goes on, unless one has a way out that cannot be seen: another thread, \
          a time limit, a process that has inherited its lock"
     };
     let mut text = format!("{title}: {fate}\n");
-    for (at, step) in ring.steps.iter().enumerate() {
+    for (at, step) in cycle.steps.iter().enumerate() {
         let [waiter, file, holder] =
             [step.waiter, step.file, step.holder].map(|node| ink.name(graph, node));
         text += &format!("  {waiter} waits for {file}, held by {holder}\n");
-        let next = ring.steps[(at + 1) % ring.steps.len()].waiter;
+        let next = cycle.steps[(at + 1) % cycle.steps.len()].waiter;
         if next != step.holder {
             let next = ink.name(graph, next);
             text += &format!("  {holder} waits for the end of {next}\n");
@@ -130,8 +130,8 @@ fn holders(graph: &Graph<'_>) -> Vec<Vec<usize>> {
     holders
 }
 
-/// Where to begin: with those that wait for nothing; then, as rings have no such, with those in
-/// a ring; whoever else keeps others waiting is below one of them, but for what cannot be seen.
+/// Where to begin: with those that wait for nothing; then, as cycles have no such, with those in
+/// a cycle; whoever else keeps others waiting is below one of them, but for what cannot be seen.
 fn roots(graph: &Graph<'_>, below: &[Vec<usize>]) -> Vec<usize> {
     let mut waits = vec![false; graph.nodes.len()];
     for edge in &graph.edges {
@@ -139,10 +139,12 @@ fn roots(graph: &Graph<'_>, below: &[Vec<usize>]) -> Vec<usize> {
     }
     let free = (0..graph.nodes.len()).filter(|node| !waits[*node]);
     let is_process = |node: &usize| !matches!(graph.nodes[*node], Node::File(_));
-    let rings = graph.rings.iter().flat_map(|ring| &ring.steps);
-    let rings = rings.map(|step| step.waiter);
+    let cycles = graph.cycles.iter().flat_map(|cycle| &cycle.steps);
+    let cycles = cycles.map(|step| step.waiter);
     let others = (0..graph.nodes.len()).filter(|node| !below[*node].is_empty());
-    free.chain(rings).chain(others.filter(is_process)).collect()
+    free.chain(cycles)
+        .chain(others.filter(is_process))
+        .collect()
 }
 
 struct Tree<'g> {
@@ -157,13 +159,13 @@ struct Tree<'g> {
 }
 
 impl Tree<'_> {
-    /// The name, with a mark where it is part of a ring.
+    /// The name, with a mark where it is part of a cycle.
     fn name(&self, node: usize) -> String {
         let name = self.ink.name(self.graph, node);
         let is_file = matches!(self.graph.nodes[node], Node::File(_));
-        match self.graph.ring_of(node).filter(|_| !is_file) {
-            Some(ring) => {
-                let title = title(&self.graph.rings[ring], ring);
+        match self.graph.cycle_of(node).filter(|_| !is_file) {
+            Some(cycle) => {
+                let title = title(&self.graph.cycles[cycle], cycle);
                 format!("{name} {}", self.ink.alarm(&format!("[{title}]")))
             }
             None => name,

@@ -29,7 +29,7 @@ pub(super) struct Lock {
 
 /// Opens the lock files, creating what is missing. Several come in the order of
 /// their device and inode numbers: whoever takes locks in one order for all can
-/// wait in no ring. One file by two names is taken once.
+/// wait in no cycle. One file by two names is taken once.
 pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Vec<Lock>, Failure> {
     let names = &settings.locks;
     let options = LockOptions::new().fair(settings.fair);

@@ -3,7 +3,7 @@
 //!
 //! A thread does it, started only when a wait has begun, so that a free lock costs
 //! nothing of it. To see an ancestor among the holders takes their fdinfo only, and
-//! is done at once. (Other rings are the library's business; those of which it is not certain
+//! is done at once. (Other cycles are the library's business; those of which it is not certain
 //! are told as a warning.) Who holds the lock is in /proc/locks, which holds up everybody's lock calls on the host for a moment: it is read
 //! only where it will be shown, shortly before that, and then ever more rarely.
 
@@ -142,12 +142,12 @@ fn watch(subject: &Subject, shared: &Shared) {
         // The library comes first: it ends the wait where it is certain.
         if !warned
             && pause > SECOND_LOOK
-            && let Some(ring) = ring_of(us)
+            && let Some(cycle) = cycle_of(us)
         {
             warned = true;
             let mut state = shared.lock();
             if !state.over {
-                state.display.warn(&warning(&ring, subject));
+                state.display.warn(&warning(&cycle, subject));
             }
         }
         look_at = Instant::now() + pause;
@@ -166,8 +166,8 @@ fn inherited(us: u32, subject: &Subject) -> Option<u32> {
     inspect::kept_by_bound(us, place, Kind::Flock, subject.mode)
 }
 
-/// A ring which our wait is part of, certain or not.
-fn ring_of(us: u32) -> Option<Deadlock> {
+/// A cycle which our wait is part of, certain or not.
+fn cycle_of(us: u32) -> Option<Deadlock> {
     if !inspect::is_proc_ours() {
         return None;
     }
@@ -177,19 +177,19 @@ fn ring_of(us: u32) -> Option<Deadlock> {
     if !family.iter().any(holds) {
         return None;
     }
-    let rings = inspect::host().ok()?.deadlocks();
-    let waits = |ring: &Deadlock| ring.steps.iter().any(|step| step.waiter.pid == us);
-    rings.into_iter().find(waits)
+    let cycles = inspect::host().ok()?.deadlocks();
+    let waits = |cycle: &Deadlock| cycle.steps.iter().any(|step| step.waiter.pid == us);
+    cycles.into_iter().find(waits)
 }
 
-fn warning(ring: &Deadlock, subject: &Subject) -> String {
+fn warning(cycle: &Deadlock, subject: &Subject) -> String {
     let path = subject.lock.path().display();
-    let what = if ring.certain {
+    let what = if cycle.certain {
         "this wait is part of a deadlock and can only end by its time limit"
     } else {
         "this wait may be a deadlock"
     };
-    format!("warning: {path}: {what}: {ring}; still waiting")
+    format!("warning: {path}: {what}: {cycle}; still waiting")
 }
 
 /// What the user is told about a wait that could never have ended.

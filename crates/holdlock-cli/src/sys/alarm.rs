@@ -16,7 +16,7 @@ const AGAIN_NS: libc::c_long = 1_000_000;
 
 static RUNG: AtomicBool = AtomicBool::new(false);
 
-/// While it lives, it rings. Dropped, the signal is again as the caller of the program left it,
+/// While it lives, it cycles. Dropped, the signal is again as the caller of the program left it,
 /// which is how the command must find it.
 pub(crate) struct Alarm {
     signal: libc::c_int,
@@ -26,7 +26,7 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Rings from `seconds` and `micros` on; not both zero.
+    /// Cycles from `seconds` and `micros` on; not both zero.
     pub(crate) fn after(seconds: i64, micros: i64) -> io::Result<Alarm> {
         let signal = libc::SIGRTMIN() + 10;
         let action_before = install(signal)?;
@@ -76,7 +76,7 @@ fn install(signal: libc::c_int) -> io::Result<libc::sigaction> {
         unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
     action.sa_flags = libc::SA_SIGINFO;
     action.sa_sigaction =
-        ring as extern "C" fn(libc::c_int, *const libc::siginfo_t, *const libc::c_void) as usize;
+        cycle as extern "C" fn(libc::c_int, *const libc::siginfo_t, *const libc::c_void) as usize;
     // SAFETY: the handler has the type that SA_SIGINFO asks for and is async-signal-safe.
     check(unsafe { libc::sigaction(signal, &action, &mut before) })?;
     Ok(before)
@@ -106,7 +106,7 @@ fn create(signal: libc::c_int) -> io::Result<libc::timer_t> {
     Ok(timer)
 }
 
-extern "C" fn ring(
+extern "C" fn cycle(
     _signal: libc::c_int,
     info: *const libc::siginfo_t,
     _context: *const libc::c_void,

@@ -15,7 +15,7 @@ pub(super) struct Host {
     pub(super) at: SystemTime,
     pub(super) now: Instant,
     pub(super) files: Vec<File>,
-    pub(super) rings: Vec<Ring>,
+    pub(super) cycles: Vec<Cycle>,
     pub(super) unseen: Vec<String>,
     /// Why the last look failed.
     pub(super) trouble: Option<String>,
@@ -62,7 +62,7 @@ pub(super) struct Who {
 
 /// Processes that wait for one another.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Ring {
+pub(super) struct Cycle {
     pub(super) certain: bool,
     pub(super) steps: Vec<Step>,
 }
@@ -137,7 +137,7 @@ pub(super) fn unseen(snapshot: &Snapshot) -> Vec<String> {
     snapshot.unseen.iter().map(ToString::to_string).collect()
 }
 
-pub(super) fn ring(deadlock: &Deadlock) -> Ring {
+pub(super) fn cycle(deadlock: &Deadlock) -> Cycle {
     let steps = deadlock.steps.iter().map(|step| {
         let path = step.path.as_ref();
         let path = path.map_or_else(|| format!("file {}", step.place), clean);
@@ -148,7 +148,7 @@ pub(super) fn ring(deadlock: &Deadlock) -> Ring {
             holder: who(&step.holder),
         }
     });
-    Ring {
+    Cycle {
         certain: deadlock.certain,
         steps: steps.collect(),
     }

@@ -34,7 +34,7 @@ impl Source {
                 at: SystemTime::now(),
                 now,
                 files: Vec::new(),
-                rings: Vec::new(),
+                cycles: Vec::new(),
                 unseen: Vec::new(),
                 trouble: None,
             },
@@ -76,8 +76,8 @@ impl Source {
         self.seen.update(snapshot, self.host.now);
         self.host.files = model::files(snapshot, &self.seen, self.host.now);
         self.host.unseen = model::unseen(snapshot);
-        let rings = snapshot.deadlocks();
-        self.host.rings = rings.iter().map(model::ring).collect();
+        let cycles = snapshot.deadlocks();
+        self.host.cycles = cycles.iter().map(model::cycle).collect();
     }
 }
 

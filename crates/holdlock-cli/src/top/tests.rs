@@ -8,7 +8,7 @@ use holdlock::inspect::{Kind, Place};
 use super::app::{App, Then, View};
 use super::draw::{Theme, draw};
 use super::keys::Key;
-use super::model::{File, Held, Host, Ring, Step, Wait, Who};
+use super::model::{Cycle, File, Held, Host, Step, Wait, Who};
 use super::screen::{Screen, as_text};
 use super::sort::{Column, chosen};
 use super::text::clean;
@@ -67,7 +67,7 @@ fn host() -> Host {
             file(2, "/srv/two.lock", 12, &[(21, 5), (22, 3)], now),
             file(3, "/srv/old.lock", 13, &[(23, 90)], now),
         ],
-        rings: Vec::new(),
+        cycles: Vec::new(),
         unseen: Vec::new(),
         trouble: None,
     }
@@ -205,7 +205,7 @@ fn a_queue_that_is_gone_is_told_to_be() {
 }
 
 #[test]
-fn the_graph_shows_chains_and_rings() {
+fn the_graph_shows_chains_and_cycles() {
     let mut host = host();
     // 21 waits for two.lock and has next.lock, for which 41 waits.
     host.files
@@ -219,9 +219,9 @@ fn the_graph_shows_chains_and_rings() {
                  │  └─ ≥2s 41 waiter (ann)\n\
                  └─ ≥3s 22 waiter (ann)\n";
     assert!(text.contains(chain), "{text}");
-    // Now 12 waits for next.lock: a ring, of which the tree sees an end.
+    // Now 12 waits for next.lock: a cycle, of which the tree sees an end.
     host.files[3] = file(4, "/srv/next.lock", 21, &[(12, 2)], host.now);
-    host.rings = vec![Ring {
+    host.cycles = vec![Cycle {
         certain: true,
         steps: vec![
             Step {

@@ -73,7 +73,7 @@ class Cancelled(Timeout):
 
 
 class Deadlock(RuntimeError):
-    """The wait could never end: this thread, or a ring of processes, waits for itself."""
+    """The wait could never end: this thread, or a cycle of processes, waits for itself."""
 
 
 class SoftFileLockLifetimeWarning(FutureWarning):

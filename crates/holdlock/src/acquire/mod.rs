@@ -442,12 +442,12 @@ impl FileLock {
             Stop::Deadlock => Error::Deadlock {
                 path: path.clone(),
                 mode,
-                ring: None,
+                cycle: None,
             },
-            Stop::Ring => Error::Deadlock {
+            Stop::Cycle => Error::Deadlock {
                 path: path.clone(),
                 mode,
-                ring: wait.ring().map(Box::new),
+                cycle: wait.cycle().map(Box::new),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! Whether a wait of this process can never end, because it closes a ring.
+//! Whether a wait of this process can never end, because it closes a cycle.
 //!
 //! Of other processes /proc tells who waits for whom. Of this one more is known: which thread is
 //! inside which gate, by a guard that cannot leave the thread, and which of their waits have no
@@ -21,18 +21,18 @@ use crate::inspect::{self, Asleep, Deadlock, Graph, Heirs, Kind, OurWait, Ours, 
 /// What a look at a wait has found.
 pub(crate) enum Found {
     Nothing,
-    /// A ring, but somebody in it may have a way out.
+    /// A cycle, but somebody in it may have a way out.
     Possible,
-    /// A ring in which another wait is to give way.
+    /// A cycle in which another wait is to give way.
     Anothers,
-    /// A ring that lasts for as long as these waits do.
+    /// A cycle that lasts for as long as these waits do.
     Certain(Deadlock, Vec<Arc<Record>>),
 }
 
-/// A wait that is looked at, and whether another one of its ring had its time to give way.
+/// A wait that is looked at, and whether another one of its cycle had its time to give way.
 pub(crate) type Due = (Arc<Record>, bool);
 
-/// Looks for rings through those waits of `all` that are `due`.
+/// Looks for cycles through those waits of `all` that are `due`.
 pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
     let records = one_of_a_thread(all);
     let mut found: Vec<Found> = due.iter().map(|_| Found::Nothing).collect();
@@ -45,10 +45,10 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
         let Some(number) = records.iter().position(|other| Arc::ptr_eq(other, record)) else {
             continue;
         };
-        match threads.ring(number) {
-            Some(ring) if gives_way(record, &ring, &records, *suspicion) => {
+        match threads.cycle(number) {
+            Some(cycle) if gives_way(record, &cycle, &records, *suspicion) => {
                 let (ours, _) = threads.depends_on(number);
-                found[at] = Found::Certain(ring, chosen(&records, &ours));
+                found[at] = Found::Certain(cycle, chosen(&records, &ours));
             }
             Some(_) => found[at] = Found::Anothers,
             None => left.push((at, number, *suspicion)),
@@ -180,7 +180,7 @@ fn concerned(ours: &Ours) -> HashSet<Place> {
     places
 }
 
-/// Rings through other processes, or through locks that threads have by several descriptors.
+/// Cycles through other processes, or through locks that threads have by several descriptors.
 fn among_processes(
     ours: &Ours,
     records: &[Arc<Record>],
@@ -194,7 +194,7 @@ fn among_processes(
     };
     let possible = Graph::of_possible(&snapshot, Some(ours));
     let mut due = due.to_vec();
-    due.retain(|(_, number, _)| possible.ring(*number).is_some());
+    due.retain(|(_, number, _)| possible.cycle(*number).is_some());
     for (at, ..) in &due {
         found[*at] = Found::Possible;
     }
@@ -204,8 +204,8 @@ fn among_processes(
     // Who has inherited a lock is looked for, among all processes, only once all else is certain.
     let heirs = Heirs::not_searched(snapshot.clone());
     let first = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
-    due.retain(|(at, number, suspicion)| match first.ring(*number) {
-        Some(ring) if gives_way(&records[*number], &ring, records, *suspicion) => true,
+    due.retain(|(at, number, suspicion)| match first.cycle(*number) {
+        Some(cycle) if gives_way(&records[*number], &cycle, records, *suspicion) => true,
         Some(_) => {
             found[*at] = Found::Anothers;
             false
@@ -225,7 +225,7 @@ fn among_processes(
     };
     let second = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
     for (at, number, _) in due {
-        let Some(ring) = second.ring(number) else {
+        let Some(cycle) = second.cycle(number) else {
             continue;
         };
         let (ours, others) = second.depends_on(number);
@@ -235,7 +235,7 @@ fn among_processes(
                 .is_some_and(|before| Asleep::of(*pid).as_ref() == Some(before))
         };
         if others.iter().all(has_slept) {
-            found[at] = Found::Certain(ring, chosen(records, &ours));
+            found[at] = Found::Certain(cycle, chosen(records, &ours));
         }
     }
 }
@@ -249,15 +249,15 @@ fn chosen(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {
     chosen.collect()
 }
 
-/// Whether this wait is the one of the ring that gives way: the latest of the process that was
+/// Whether this wait is the one of the cycle that gives way: the latest of the process that was
 /// started last; or of ours, if that one had its time and has not.
-fn gives_way(record: &Record, ring: &Deadlock, records: &[Arc<Record>], suspicion: bool) -> bool {
+fn gives_way(record: &Record, cycle: &Deadlock, records: &[Arc<Record>], suspicion: bool) -> bool {
     let us = std::process::id();
     let age = |pid: u32| (inspect::start_time(pid), pid);
-    let youngest = ring.steps.iter().map(|step| age(step.waiter.pid)).max();
+    let youngest = cycle.steps.iter().map(|step| age(step.waiter.pid)).max();
     let is_step = |other: &&Arc<Record>| {
         let thread = Some(other.task.number());
-        let mut steps = ring.steps.iter();
+        let mut steps = cycle.steps.iter();
         steps.any(|step| step.waiter.pid == us && step.thread == thread)
     };
     let latest = records

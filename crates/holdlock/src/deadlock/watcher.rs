@@ -1,4 +1,4 @@
-//! A thread that looks after waits which last: one that closes a ring would never end.
+//! A thread that looks after waits which last: one that closes a cycle would never end.
 //!
 //! Every wait which nothing ends but the lock is entered here, which costs a mutex and an allocation, and nearly every wait is over
 //! before the thread looks at it for the first time ([`FIRST_LOOK`]). The thread is
@@ -20,16 +20,16 @@ use crate::{Family, Mode};
 
 /// When a wait is looked at for the first time.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(500);
-/// Who closes a ring sees it at the first look; later ones are for rings that somebody else has
+/// Who closes a cycle sees it at the first look; later ones are for cycles that somebody else has
 /// closed: one after this time, all others ...
 const OFTEN: Duration = Duration::from_secs(10);
 const LOOKS_OFTEN: usize = 1;
 /// ... after this.
 const SELDOM: Duration = Duration::from_secs(60);
-/// When two members of a ring look at it, the one that was started last gives way. The
+/// When two members of a cycle look at it, the one that was started last gives way. The
 /// others look again after this time, and give way if it has not.
 const SUSPICION: Duration = Duration::from_secs(1);
-/// So many looks follow one another after that time where a ring is not certain: of the others some
+/// So many looks follow one another after that time where a cycle is not certain: of the others some
 /// may not sleep yet, or not have told that their waits have no limit.
 const LOOKS_SOON: usize = 4;
 /// How long the thread stays without anything to look after.
@@ -107,7 +107,7 @@ impl Watch {
             suspicion: false,
         });
         if !state.running {
-            // Without a thread to be had, rings are not noticed.
+            // Without a thread to be had, cycles are not noticed.
             state.running = start();
         } else if state.sleeps_until.is_some_and(|until| until > look_at) {
             shared.changed.notify_one();
@@ -233,8 +233,8 @@ fn look(shared: &Shared, now: Instant) {
             Found::Nothing => Next::Later,
             Found::Possible => Next::Soon,
             Found::Anothers => Next::Suspicion,
-            Found::Certain(ring, members) if shared.has_all(&members) => {
-                end(&record, ring);
+            Found::Certain(cycle, members) if shared.has_all(&members) => {
+                end(&record, cycle);
                 Next::Later
             }
             Found::Certain(..) => Next::Soon,
@@ -250,7 +250,7 @@ fn look(shared: &Shared, now: Instant) {
 /// When a wait is looked at again.
 enum Next {
     Later,
-    /// There may be a ring, and what makes it uncertain may pass.
+    /// There may be a cycle, and what makes it uncertain may pass.
     Soon,
     Suspicion,
 }
@@ -275,9 +275,9 @@ impl Entry {
 }
 
 /// Gets the thread out of its wait.
-fn end(record: &Record, ring: Deadlock) {
+fn end(record: &Record, cycle: Deadlock) {
     const TRIES: u32 = 1000;
-    let _ = record.verdict.set(ring);
+    let _ = record.verdict.set(cycle);
     let Some(signal) = signal::ours() else {
         return;
     };

@@ -1,6 +1,6 @@
-//! Who waits for whom: processes that wait for one another in a ring.
+//! Who waits for whom: processes that wait for one another in a cycle.
 //!
-//! `graph` finds them. A ring is certain where nobody in it has a way out: no other thread, no
+//! `graph` finds them. A cycle is certain where nobody in it has a way out: no other thread, no
 //! limit, nobody who has inherited a lock and may release it, no parent that may be waiting for
 //! another child. One that exists only because such a way out is left out of account is possible.
 
@@ -14,7 +14,7 @@ use super::proc::{descriptors, file, survey};
 use super::{Holder, Kind, LockedFile, Place, Process, Snapshot, certain};
 use crate::Mode;
 
-/// Processes that wait for one another in a ring: none can go on before another one does.
+/// Processes that wait for one another in a cycle: none can go on before another one does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlock {
@@ -25,7 +25,7 @@ pub struct Deadlock {
     pub certain: bool,
 }
 
-/// One wait in a ring.
+/// One wait in a cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
@@ -47,21 +47,21 @@ pub struct Step {
 }
 
 impl Snapshot {
-    /// The rings of processes that wait for one another. Looks at the threads, the limits and the
+    /// The cycles of processes that wait for one another. Looks at the threads, the limits and the
     /// ancestors of those that hold a lock and wait for another one; and where there seems to be
-    /// a ring, at all processes, for one that has inherited a lock and may release it.
+    /// a cycle, at all processes, for one that has inherited a lock and may release it.
     pub fn deadlocks(&self) -> Vec<Deadlock> {
         let mut covered = HashSet::new();
         if Graph::of_possible(self, None)
-            .rings(&mut covered)
+            .cycles(&mut covered)
             .is_empty()
         {
             return Vec::new();
         }
         covered.clear();
         let heirs = Heirs::of_contended(self);
-        let mut found = Graph::of_certain(&heirs, None, &[]).rings(&mut covered);
-        found.extend(Graph::of_possible(&heirs.snapshot, None).rings(&mut covered));
+        let mut found = Graph::of_certain(&heirs, None, &[]).cycles(&mut covered);
+        found.extend(Graph::of_possible(&heirs.snapshot, None).cycles(&mut covered));
         found
     }
 }

@@ -1,4 +1,4 @@
-//! The waits of a snapshot that may be part of a ring, and which of them are stuck.
+//! The waits of a snapshot that may be part of a cycle, and which of them are stuck.
 //!
 //! A request waits for every lock that excludes it, and a lock stays until *all* who
 //! keep it are gone or one of them releases it. So a request is stuck when one of those locks
@@ -15,7 +15,7 @@ use super::proc::ancestors;
 use super::{Holder, Kind, Lock, LockedFile, Place, Process, Range, Snapshot, Waiter, certain};
 use crate::Mode;
 
-/// Those waits of a snapshot that may be part of a ring. Ours come first, by their numbers.
+/// Those waits of a snapshot that may be part of a cycle. Ours come first, by their numbers.
 pub(crate) struct Graph<'s> {
     waits: Vec<Wait<'s>>,
     /// By which waits a holder is kept from releasing.
@@ -253,23 +253,23 @@ impl<'s> Graph<'s> {
         waits.map_or(&[], Vec::as_slice)
     }
 
-    /// The rings of those waits that are in none yet.
-    pub(super) fn rings(&self, covered: &mut HashSet<(u32, Place)>) -> Vec<Deadlock> {
+    /// The cycles of those waits that are in none yet.
+    pub(super) fn cycles(&self, covered: &mut HashSet<(u32, Place)>) -> Vec<Deadlock> {
         let key = |wait: usize| (self.waits[wait].process.pid, self.waits[wait].place);
         let mut found = Vec::new();
         for start in 0..self.waits.len() {
             if !covered.contains(&key(start))
-                && let Some(ring) = self.links(start)
+                && let Some(cycle) = self.links(start)
             {
-                covered.extend(ring.iter().map(|link| key(link.wait)));
-                found.push(self.deadlock(&ring));
+                covered.extend(cycle.iter().map(|link| key(link.wait)));
+                found.push(self.deadlock(&cycle));
             }
         }
         found
     }
 
-    /// The shortest ring through this wait.
-    pub(crate) fn ring(&self, start: usize) -> Option<Deadlock> {
+    /// The shortest cycle through this wait.
+    pub(crate) fn cycle(&self, start: usize) -> Option<Deadlock> {
         Some(self.deadlock(&self.links(start)?))
     }
 
@@ -328,7 +328,7 @@ impl<'s> Graph<'s> {
         found
     }
 
-    fn deadlock(&self, ring: &[Link<'s>]) -> Deadlock {
+    fn deadlock(&self, cycle: &[Link<'s>]) -> Deadlock {
         let step = |link: &Link<'s>| {
             let wait = &self.waits[link.wait];
             Step {
@@ -342,7 +342,7 @@ impl<'s> Graph<'s> {
             }
         };
         Deadlock {
-            steps: ring.iter().map(step).collect(),
+            steps: cycle.iter().map(step).collect(),
             certain: self.certain,
         }
     }

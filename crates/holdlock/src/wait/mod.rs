@@ -26,8 +26,8 @@ pub(crate) enum Stop {
     Cancelled,
     /// This thread waits for itself.
     Deadlock,
-    /// The wait closes a ring.
-    Ring,
+    /// The wait closes a cycle.
+    Cycle,
 }
 
 /// The lock that a request waits for.
@@ -190,8 +190,8 @@ impl<'r> Wait<'r> {
         }
     }
 
-    /// The ring for which the wait was ended.
-    pub(crate) fn ring(&self) -> Option<Deadlock> {
+    /// The cycle for which the wait was ended.
+    pub(crate) fn cycle(&self) -> Option<Deadlock> {
         let watch = self.begun.as_ref()?.watch.as_ref()?;
         watch.verdict().cloned()
     }
@@ -249,7 +249,7 @@ impl<'r> Wait<'r> {
         }) = &self.begun
             && watch.verdict().is_some()
         {
-            return Err(Stop::Ring);
+            return Err(Stop::Cycle);
         }
         match self.deadline() {
             Some(deadline) if Instant::now() >= deadline => Err(Stop::TimedOut),

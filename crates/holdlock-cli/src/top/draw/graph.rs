@@ -1,4 +1,4 @@
-//! Who waits for whom: first the rings, then each queue with what hangs on it.
+//! Who waits for whom: first the cycles, then each queue with what hangs on it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use holdlock::inspect::Place;
 use ratatui_core::style::Style;
 
 use super::{Row, Theme, plain, waited};
-use crate::top::model::{File, Host, Ring, Who};
+use crate::top::model::{Cycle, File, Host, Who};
 use crate::top::sort::{Choice, chosen};
 use crate::top::text::brief;
 
@@ -14,12 +14,12 @@ use crate::top::text::brief;
 pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
     let mut lines = Vec::new();
     let shown = chosen(host, choice);
-    let is_shown = |ring: &&Ring| {
-        let mut places = ring.steps.iter().map(|step| step.place);
+    let is_shown = |cycle: &&Cycle| {
+        let mut places = cycle.steps.iter().map(|step| step.place);
         places.any(|place| shown.iter().any(|file| file.place == place))
     };
-    for ring in host.rings.iter().filter(is_shown) {
-        lines.extend(circle(ring, theme));
+    for cycle in host.cycles.iter().filter(is_shown) {
+        lines.extend(circle(cycle, theme));
         lines.push(plain(""));
     }
     let contended = || host.files.iter().filter(|file| !file.waiters.is_empty());
@@ -42,7 +42,7 @@ pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
         seen: HashSet::new(),
         lines,
     };
-    // What is at the head of a chain comes first; what is left over is in a ring.
+    // What is at the head of a chain comes first; what is left over is in a cycle.
     let shown = || {
         let files = shown.iter().copied();
         files.filter(|file| !file.waiters.is_empty())
@@ -61,15 +61,15 @@ pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
     tree.lines
 }
 
-fn circle(ring: &Ring, theme: Theme) -> Vec<Row> {
-    let title = if ring.certain {
+fn circle(cycle: &Cycle, theme: Theme) -> Vec<Row> {
+    let title = if cycle.certain {
         "Deadlock: these wait for one another, for ever"
     } else {
         "Perhaps a deadlock: these wait for one another, but one has other threads"
     };
     let mut lines = vec![vec![(title.to_owned(), theme.alarm())]];
-    let following = ring.steps.iter().cycle().skip(1);
-    for (step, next) in ring.steps.iter().zip(following) {
+    let following = cycle.steps.iter().cycle().skip(1);
+    for (step, next) in cycle.steps.iter().zip(following) {
         lines.push(plain(format!("  {}", name(&step.waiter))));
         lines.push(plain(format!("    waits for {}", step.path)));
         lines.push(plain(format!("    held by {}", name(&step.holder))));
@@ -95,7 +95,7 @@ struct Tree<'h> {
     theme: Theme,
     /// The queues for what each process holds.
     kept_by: HashMap<u32, Vec<&'h File>>,
-    /// Each queue is told once: a ring would have no end.
+    /// Each queue is told once: a cycle would have no end.
     seen: HashSet<Place>,
     lines: Vec<Row>,
 }

@@ -107,11 +107,11 @@ fn header(buffer: &mut Buffer, app: &App, host: &Host, theme: Theme) {
         Style::new()
     };
     row.push((format!("waiting {waiting}"), style));
-    if host.rings.is_empty() {
+    if host.cycles.is_empty() {
         row.push(("  deadlocks 0".into(), Style::new()));
     } else {
         row.push(("  ".into(), Style::new()));
-        row.push((format!("DEADLOCKS {}", host.rings.len()), theme.alarm()));
+        row.push((format!("DEADLOCKS {}", host.cycles.len()), theme.alarm()));
     }
     let pace = if app.paused {
         "  PAUSED".to_owned()

@@ -1,13 +1,13 @@
-//! Random programs that wait in a ring: those that go on must never get `Error::Deadlock`, and
+//! Random programs that wait in a cycle: those that go on must never get `Error::Deadlock`, and
 //! those that are stuck must.
 //!
-//! `rings goes-on COUNT [SEED [AT-ONCE]]`, `rings stuck COUNT [SEED [AT-ONCE]]`; `rings one KIND
+//! `cycles goes-on COUNT [SEED [AT-ONCE]]`, `cycles stuck COUNT [SEED [AT-ONCE]]`; `cycles one KIND
 //! SEED` plays a single one. The other words are for the processes that it starts.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use holdlock_conformance::rings::{member, program, run};
+use holdlock_conformance::cycles::{member, program, run};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
             );
             tally.failures.is_empty()
         }
-        _ => panic!("rings goes-on|stuck COUNT [SEED [AT-ONCE]]"),
+        _ => panic!("cycles goes-on|stuck COUNT [SEED [AT-ONCE]]"),
     };
     if good {
         ExitCode::SUCCESS

@@ -1,4 +1,4 @@
-//! Random programs whose members wait for one another in a ring.
+//! Random programs whose members wait for one another in a cycle.
 //!
 //! Each member has one lock and wants that of the next. Of a program that *goes on* one member has a
 //! way out, drawn from all there are: a limit, another thread, a child that has inherited the

@@ -104,7 +104,7 @@ pub struct Member {
 /// A program.
 #[derive(Debug)]
 pub struct Plan {
-    /// In the order of the ring.
+    /// In the order of the cycle.
     pub members: Vec<Member>,
     /// In which order they begin to wait, and how long after the one before.
     pub order: Vec<(usize, Duration)>,

@@ -22,15 +22,15 @@ const HANGS: Duration = Duration::from_secs(100);
 pub struct Report {
     /// What each member said at its end.
     pub said: Vec<String>,
-    /// From the moment when the ring was closed to the first `Error::Deadlock`.
+    /// From the moment when the cycle was closed to the first `Error::Deadlock`.
     pub noticed: Option<Duration>,
 }
 
 /// One line of a member.
 type Line = (usize, String);
 
-/// Plays the program in this directory. `rings` is that bin. An error says how far it came.
-pub fn play(rings: &Path, plan: &Plan, directory: &Path) -> Result<Report, String> {
+/// Plays the program in this directory. `cycles` is that bin. An error says how far it came.
+pub fn play(cycles: &Path, plan: &Plan, directory: &Path) -> Result<Report, String> {
     let count = plan.members.len();
     let path = |number: usize| directory.join(format!("{number}.lock"));
     let open = |number: usize| FileLock::open(path(number)).map(Arc::new);
@@ -53,7 +53,7 @@ pub fn play(rings: &Path, plan: &Plan, directory: &Path) -> Result<Report, Strin
                 let wants = open(wants).map_err(|error| error.to_string())?;
                 thread(*member, number, [own, wants], lines)
             }
-            _ => process(rings, *member, number, [path(own), path(wants)], lines),
+            _ => process(cycles, *member, number, [path(own), path(wants)], lines),
         });
     }
     let began = Instant::now();
@@ -148,7 +148,7 @@ fn thread(member: Member, number: usize, locks: [Arc<FileLock>; 2], lines: Sende
 }
 
 fn process(
-    rings: &Path,
+    cycles: &Path,
     member: Member,
     number: usize,
     locks: [PathBuf; 2],
@@ -157,7 +157,7 @@ fn process(
     let mut command = match member.kind {
         Kind::Flock => flock(member, &locks),
         _ => {
-            let mut command = Command::new(rings);
+            let mut command = Command::new(cycles);
             command.arg("member").arg(member.to_string()).args(&locks);
             command
         }
@@ -196,8 +196,8 @@ pub fn main(seed: u64, goes_on: bool, has_flock: bool) -> bool {
     sys::die_with_parent();
     let plan = Plan::draw(seed, goes_on, has_flock);
     let scratch = crate::Scratch::new();
-    let rings = std::env::current_exe().expect("we are a program");
-    let report = play(&rings, &plan, &scratch.path(""));
+    let cycles = std::env::current_exe().expect("we are a program");
+    let report = play(&cycles, &plan, &scratch.path(""));
     let wrong = match &report {
         Err(why) => Some(why.clone()),
         Ok(report) => wrong_with(report, goes_on),
