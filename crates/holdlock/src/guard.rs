@@ -15,7 +15,6 @@ use crate::gate::Occupant;
 use crate::lock::FileLock;
 use crate::sys::file::Patience;
 use crate::sys::fork;
-use crate::wait::Wait;
 use crate::{Error, Mode, Request};
 
 /// Holds the lock until dropped. Stays in the thread that took it:
@@ -316,54 +315,17 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             return Ok(self);
         }
         let held = self.into_parts();
-        let gate = held.lock.gate();
-        let inside = Inside { gate };
-        let family = held.lock.options.family;
-        let converted = if held.file.is_ours() {
-            let locked = held.file.lock(family, Mode::Shared, Patience::Never);
-            locked.inspect_err(|_| drop(held.file.unlock(family)))
-        } else {
-            gate.set_file(None);
-            Err(release::closed_by_others())
-        };
-        converted.map_err(|error| held.lock.system("downgrading", error))?;
-        inside.stay();
-        gate.share(held.owner);
+        held.lock.to_shared(&held.file, held.owner)?;
         Ok(held.whole(Mode::Shared))
     }
 
-    fn upgrade(self, mut limits: Request<'_>) -> Result<(Held<L>, Continuity), Error> {
+    fn upgrade(self, limits: Request<'_>) -> Result<(Held<L>, Continuity), Error> {
         if self.mode == Mode::Exclusive || !self.is_ours() {
             return Ok((self, Continuity::Kept));
         }
         let mut held = self.into_parts();
-        let gate = held.lock.gate();
-        if !gate.unshare(held.owner) {
-            // Other threads share the lock with us.
-            held.lock
-                .leave(gate, &held.file, Mode::Shared, held.owner)?;
-            limits.mode = Mode::Exclusive;
-            let held = Held::acquire(held.lock, limits, held.owner)?;
-            return Ok((held, Continuity::Lost));
-        }
-        let inside = Inside { gate };
-        let family = held.lock.options.family;
-        let converted = held.file.lock(family, Mode::Exclusive, Patience::Never);
-        let mut continuity = Continuity::Kept;
-        if converted.is_err() {
-            // flock(2) has given the shared lock up then, OFD has not: be sure of it.
-            let _ = held.file.unlock(family);
-            continuity = Continuity::Lost;
-            let file = Some(held.file.clone());
-            limits.mode = Mode::Exclusive;
-            let lock = held.lock.clone();
-            let mut wait = Wait::new(&mut limits, &*lock);
-            let locked = held
-                .lock
-                .lock_in_kernel(gate, file, Mode::Exclusive, &mut wait);
-            held.file = wait.settle(locked, |file| drop(file.unlock(family)))?;
-        }
-        inside.stay();
+        let (file, continuity) = held.lock.to_exclusive(&held.file, held.owner, limits)?;
+        held.file = file;
         Ok((held.whole(Mode::Exclusive), continuity))
     }
 }

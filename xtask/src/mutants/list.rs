@@ -684,16 +684,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a downgrade does not let go",
-        file: "guard.rs",
-        with: "let locked = held.file.lock(family, Mode::Shared, Patience::Never);",
-        without: "let _ = held.file.unlock(family);\n            let locked = held.file.lock(family, Mode::Shared, Patience::Never);",
+        file: "acquire/convert.rs",
+        with: "let locked = file.lock(family, Mode::Shared, Patience::Never);",
+        without: "let _ = file.unlock(family);\n            let locked = file.lock(family, Mode::Shared, Patience::Never);",
         test: ("convert", "no_writer_gets_in"),
     },
     Mutant {
         name: "an upgrade says that the lock was lost",
-        file: "guard.rs",
-        with: "            continuity = Continuity::Lost;",
-        without: "",
+        file: "acquire/convert.rs",
+        with: "        Ok((locked, Continuity::Lost))",
+        without: "        Ok((locked, Continuity::Kept))",
         test: ("convert", "an_upgrade_that_had_to_wait"),
     },
     Mutant {

@@ -2,6 +2,7 @@
 //! on the file that is at the path.
 
 mod aside;
+mod convert;
 pub(crate) mod open;
 mod orphan;
 pub(crate) mod release;
