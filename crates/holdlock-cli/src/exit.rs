@@ -34,6 +34,9 @@ pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The command does not exist, as shells have it.
 pub(crate) const NOT_FOUND: u8 = 127;
 
+/// Whoever read standard output has closed it: 128 + SIGPIPE, as of other programs in a pipeline.
+pub(crate) const NO_READER: u8 = 128 + 13;
+
 /// What a subcommand comes to: an exit code, or a failure that has one.
 pub(crate) type Outcome = Result<u8, Failure>;
 
@@ -65,8 +68,11 @@ impl Failure {
         Failure::new(OS_ERROR, format!("{what}: {}", error.into()))
     }
 
-    /// Standard output cannot be written.
+    /// Standard output cannot be written. Where its reader has gone, as `head` does, it is silent.
     pub(crate) fn output(error: io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::new(NO_READER, "");
+        }
         Failure::system("cannot write to standard output", error)
     }
 }

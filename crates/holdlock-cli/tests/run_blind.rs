@@ -5,7 +5,7 @@ mod support;
 use std::process::Command;
 
 use support::peers::skipped;
-use support::{Place, Running};
+use support::{Finished, Place, Running};
 
 /// What runs its arguments where /proc is not mounted.
 const NO_PROC: &[&str] = &[
@@ -32,6 +32,19 @@ fn blind(place: &Place, wrapper: &[&str], script: &str) -> Option<Command> {
     Some(command)
 }
 
+/// What came of the script without /proc, and with that of another namespace.
+fn in_both(script: &str) -> Vec<(Place, Finished)> {
+    let run = |wrapper| {
+        let place = Place::new();
+        let finished = Running::start(blind(&place, wrapper, script)?).finish();
+        Some((place, finished))
+    };
+    [NO_PROC, FOREIGN_PROC]
+        .into_iter()
+        .filter_map(run)
+        .collect()
+}
+
 #[test]
 fn nobody_joins_what_cannot_be_seen() {
     // The command is killed, and leaves a process without the lock at work.
@@ -47,13 +60,8 @@ fn nobody_joins_what_cannot_be_seen() {
         "$HOLDLOCK" run -n L true
         echo $?
     "#;
-    for wrapper in [NO_PROC, FOREIGN_PROC] {
-        let place = Place::new();
-        let Some(command) = blind(&place, wrapper, script) else {
-            return;
-        };
-        let finished = Running::start(command).finish();
-        assert_eq!(finished.text(), "75\n137\n0\n", "{wrapper:?}: {finished:?}");
+    for (place, finished) in in_both(script) {
+        assert_eq!(finished.text(), "75\n137\n0\n", "{finished:?}");
         let said = std::fs::read_to_string(place.join("said")).unwrap();
         assert!(said.contains("cannot see in /proc"), "{said}");
     }
@@ -69,13 +77,8 @@ fn a_time_limit_ends_the_command_and_no_stranger() {
         echo $?
         kill -0 $strangers && kill $strangers && echo alive
     "#;
-    for wrapper in [NO_PROC, FOREIGN_PROC] {
-        let place = Place::new();
-        let Some(command) = blind(&place, wrapper, script) else {
-            return;
-        };
-        let finished = Running::start(command).finish();
-        assert_eq!(finished.text(), "124\nalive\n", "{wrapper:?}: {finished:?}");
+    for (_place, finished) in in_both(script) {
+        assert_eq!(finished.text(), "124\nalive\n", "{finished:?}");
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) enum Patience {
 /// The exit codes are few here, so that `if holdlock who` can tell yes from no.
 pub(crate) fn failure(failure: Failure) -> Failure {
     match failure.code {
-        exit::SUCCESS => failure,
+        exit::SUCCESS | exit::NO_READER => failure,
         _ => Failure {
             code: TROUBLE,
             ..failure

@@ -1,0 +1,34 @@
+//! Standard output is a pipe whose reader has gone, as after `| head`.
+
+mod support;
+
+use support::Place;
+
+#[test]
+fn a_reader_that_has_gone_is_no_error_to_tell_of() {
+    let place = Place::new();
+    let _holder = place.hold(&["L"]);
+    std::fs::write(place.join("log"), "").unwrap();
+    for words in [
+        &["list"][..],
+        &["list", "--json"],
+        &["graph", "--all"],
+        &["who", "L"],
+        &["who", "--json", "L"],
+        &["path", "L"],
+        &["doctor", "./"],
+        &["report", "log"],
+        &["demo", "--rounds", "1", "--max-sleep", "1ms"],
+        &["top", "--once"],
+        &["completions", "bash"],
+        &["--help"],
+        &["run", "--help"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = place.holdlock(words);
+        let output = command.stdout(writer).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*told), (Some(141), ""), "{words:?}");
+    }
+}
