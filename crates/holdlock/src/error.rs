@@ -15,7 +15,6 @@ use crate::sys::fork::ForkCell;
 ///
 /// Each message names the path, what was attempted, who is in the way as far as
 /// /proc tells, and what can be done.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A request that was not to wait found the lock held.
@@ -321,6 +320,23 @@ impl fmt::Display for Error {
     }
 }
 
+/// The variant and the message: what `unwrap` and a `main` that returns the error print.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Error::WouldBlock(_) => "WouldBlock",
+            Error::TimedOut(_) => "TimedOut",
+            Error::RemovedWhileHeld(_) => "RemovedWhileHeld",
+            Error::Cancelled { .. } => "Cancelled",
+            Error::Deadlock { .. } => "Deadlock",
+            Error::Open { .. } => "Open",
+            Error::Unsupported { .. } => "Unsupported",
+            Error::System { .. } => "System",
+        };
+        write!(f, "{variant}({self})")
+    }
+}
+
 /// `, held by pid 12 (make) of root and 2 more`
 fn by(f: &mut fmt::Formatter<'_>, holders: &[Process]) -> fmt::Result {
     const NAMED: usize = 3;
@@ -361,5 +377,28 @@ impl From<Error> for io::Error {
             Error::Open { source, .. } | Error::System { source, .. } => source.kind(),
         };
         io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FileLock;
+
+    #[test]
+    fn unwrap_shows_the_message_with_the_holders() {
+        let path = std::env::temp_dir().join(format!("holdlock-debug-{}", std::process::id()));
+        let lock = FileLock::open(&path).expect("opens");
+        let held = lock.lock().expect("free");
+        let other = FileLock::open(&path).expect("opens");
+        let error = other.try_lock().expect_err("held");
+        let us = format!("pid {} ", std::process::id());
+        let shown = format!("{error:?}");
+        assert!(
+            shown.starts_with("WouldBlock(/") && shown.contains(&us),
+            "{shown}"
+        );
+        drop(held);
+        std::fs::remove_file(&path).expect("removed");
     }
 }
