@@ -382,7 +382,6 @@ impl From<Error> for io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::FileLock;
 
     #[test]
