@@ -44,3 +44,28 @@ fn no_merge_is_left_open() -> Done {
     let places = String::from_utf8_lossy(&open.stdout).into_owned();
     Err(format!("a merge is left open:\n{places}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::root;
+
+    #[test]
+    fn the_source_files_that_the_documents_name_are_there() {
+        for document in ["docs/architecture.md", "CONTRIBUTING.md"] {
+            let text = std::fs::read_to_string(root().join(document)).expect(document);
+            let is_part = |c: char| c.is_ascii_alphanumeric() || "_-/.".contains(c);
+            let names: Vec<&str> = text
+                .split(|c| !is_part(c))
+                .filter(|word| word.ends_with(".rs"))
+                .collect();
+            assert!(names.len() > 5, "{document}");
+            for name in names {
+                let there = ["", "crates/holdlock/src"].map(|at| root().join(at).join(name));
+                assert!(
+                    there.iter().any(|path| path.is_file()),
+                    "{document}: {name}"
+                );
+            }
+        }
+    }
+}
