@@ -31,6 +31,22 @@ fn the_status_of_the_command_is_ours() {
 }
 
 #[test]
+fn a_command_that_was_meant_otherwise_gets_a_hint() {
+    let place = Place::new();
+    for (words, hint) in [
+        (
+            ["run", "L", "--no-wait"],
+            "options of holdlock go before LOCK",
+        ),
+        (["run", "L", "echo hi"], "sh -c 'echo hi'"),
+    ] {
+        let finished = place.run(words);
+        assert_eq!(finished.code(), 127);
+        assert!(finished.stderr.contains(hint), "{finished:?}");
+    }
+}
+
+#[test]
 fn a_command_that_cannot_run_is_126_or_127() {
     let place = Place::new();
     std::fs::write(place.join("plain"), "no program").unwrap();

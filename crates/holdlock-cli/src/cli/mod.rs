@@ -60,11 +60,10 @@ fn tree() -> Command {
         .subcommand(man::command())
 }
 
-/// Parses, or makes clap's answer ours: help on stdout, errors as our messages.
-fn matches(
-    mut command: Command,
-    words: impl Iterator<Item = OsString>,
-) -> Result<ArgMatches, Failure> {
+/// Parses, or makes clap's answer ours: help on stdout, errors as our messages. Of an option that is
+/// given twice the last one counts, so that a script can overrule what its caller has set.
+fn matches(command: Command, words: impl Iterator<Item = OsString>) -> Result<ArgMatches, Failure> {
+    let mut command = command.args_override_self(true);
     // clap skips the word in front, the program's name.
     let words: Vec<OsString> = std::iter::once(OsString::new()).chain(words).collect();
     command.try_get_matches_from_mut(&words).map_err(|error| {

@@ -98,3 +98,14 @@ fn misuse_is_a_usage_error_with_a_reason() {
         assert!(said.contains(reason), "{words:?}: {said}");
     }
 }
+
+#[test]
+fn of_an_option_that_is_given_twice_the_last_one_counts() {
+    let settings = parsed(&["-w", "1", "-n", "-n", "L", "x"]);
+    assert!(settings.is_err(), "these two exclude each other");
+    let settings = parsed(&["-E", "1", "-E", "2", "-w", "5", "-w", "1s", "L", "x"]).unwrap();
+    assert_eq!(settings.conflict, 2);
+    assert!(matches!(settings.patience, Patience::For(limit) if limit.as_secs() == 1));
+    let settings = parsed(&["--lock", "a", "--lock", "b", "x"]).unwrap();
+    assert_eq!(settings.locks, ["a", "b"], "each of these counts");
+}

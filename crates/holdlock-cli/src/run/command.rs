@@ -34,5 +34,23 @@ fn not_started(program: &OsStr, error: &io::Error) -> Failure {
         Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => exit::OS_ERROR,
         _ => exit::NOT_EXECUTABLE,
     };
-    Failure::new(code, format!("cannot run {}: {error}", program.display()))
+    let shown = program.display();
+    let hint = if code == exit::NOT_FOUND {
+        hint(program)
+    } else {
+        String::new()
+    };
+    Failure::new(code, format!("cannot run {shown}: {error}{hint}"))
+}
+
+/// What somebody may have meant whose program does not exist.
+fn hint(program: &OsStr) -> String {
+    let text = program.to_string_lossy();
+    if text.starts_with('-') {
+        "; options of holdlock go before LOCK".to_owned()
+    } else if text.contains([' ', ';', '|', '>', '&']) {
+        format!("; to run a shell's command line: sh -c '{text}'")
+    } else {
+        String::new()
+    }
 }
