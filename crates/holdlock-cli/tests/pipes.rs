@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::Place;
+use support::{Place, peers};
 
 #[test]
 fn a_reader_that_has_gone_is_no_error_to_tell_of() {
@@ -29,6 +29,9 @@ fn a_reader_that_has_gone_is_no_error_to_tell_of() {
         let mut command = place.holdlock(words);
         let output = command.stdout(writer).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!((output.status.code(), &*told), (Some(141), ""), "{words:?}");
+        assert_eq!(output.status.code(), Some(141), "{words:?}: {told}");
+        // In a container it is told that some locks are not shown.
+        let is_quiet = told.is_empty() || peers::in_container() && !told.contains("output");
+        assert!(is_quiet, "{words:?}: {told}");
     }
 }
