@@ -97,7 +97,8 @@ pub(crate) fn spawn(words: &Words, manner: &Manner<'_>) -> io::Result<Child> {
     let Some(pid) = pid else {
         return Err(failed);
     };
-    // SAFETY: a new descriptor, close-on-exec, which nobody else owns. Before Linux 5.2 there is none.
+    // SAFETY: a new descriptor, close-on-exec, which nobody else owns. Before Linux 5.2 there is
+    // none.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     match order.errno.load(Ordering::Relaxed) {
         0 => Ok(Child { pid, pidfd }),

@@ -1,7 +1,7 @@
 //! From an exclusive lock to a shared one, and back.
 //!
-//! On Linux, flock(2) converts a held lock to shared atomically. To exclusive, it gives the shared lock
-//! up first.
+//! On Linux, flock(2) converts a held lock to shared atomically. To exclusive, it gives the shared
+//! lock up first.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
-//! A thread that looks after waits which last: one that closes a cycle would never end.
+//! A helper thread that looks for deadlocks among the waits of this process.
 //!
-//! Every wait which nothing ends but the lock is entered here, which costs a mutex and an allocation, and nearly every wait is over
-//! before the thread looks at it for the first time ([`FIRST_LOOK`]). The thread is
-//! started by the first wait and ends when there was none for a while. What it looks at is in `deadlock/cycle.rs`.
+//! Every wait that only the lock can end registers here, which costs a mutex and an allocation.
+//! Nearly every wait is over before the thread looks at it for the first time ([`FIRST_LOOK`]). The
+//! first wait starts the thread; the thread ends after some time without waits. `cycle` has what it
+//! looks for.
 
 use std::fs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
