@@ -29,7 +29,7 @@ fn main() {
     }
     let lock = match options.open(&path) {
         Ok(lock) => lock,
-        Err(error) => return say(&describe(&error)),
+        Err(error) => return say(&format!("{error:?}")),
     };
     say("ready");
     let mut held = None;
@@ -53,14 +53,14 @@ fn obey<'l>(order: &str, lock: &'l FileLock, held: &mut Option<Guard<'l>>) -> St
         "try" => lock.try_lock(),
         "try-shared" => lock.try_lock_shared(),
         "for" => lock.try_lock_for(Duration::from_millis(operand.parse().expect("a number"))),
-        _ => return act(order, lock, held).unwrap_or_else(|error| describe(&error)),
+        _ => return act(order, lock, held).unwrap_or_else(|error| format!("{error:?}")),
     };
     match taken {
         Ok(guard) => {
             *held = Some(guard);
             "ok".into()
         }
-        Err(error) => describe(&error),
+        Err(error) => format!("{error:?}"),
     }
 }
 
@@ -88,21 +88,6 @@ fn act<'l>(order: &str, lock: &'l FileLock, held: &mut Option<Guard<'l>>) -> Res
         other => panic!("{other}"),
     }
     Ok("ok".into())
-}
-
-fn describe(error: &Error) -> String {
-    let kind = match error {
-        Error::WouldBlock(_) => "WouldBlock",
-        Error::TimedOut(_) => "TimedOut",
-        Error::RemovedWhileHeld(_) => "RemovedWhileHeld",
-        Error::Cancelled { .. } => "Cancelled",
-        Error::Deadlock { .. } => "Deadlock",
-        Error::Open { .. } => "Open",
-        Error::Unsupported { .. } => "Unsupported",
-        Error::System { .. } => "System",
-        _ => "?",
-    };
-    format!("{kind} {error}")
 }
 
 fn say(answer: &str) {
