@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::Mode;
 use crate::inspect::{self, Deadlock, PATH_LENGTH, Place, Process, printable};
-use crate::sys::file::{self, Identity};
 use crate::sys::fork::ForkCell;
+use crate::sys::identity::{self, Identity};
+use crate::sys::{Refusal, file};
 
 /// Why a lock was not taken, or not given back.
 ///
@@ -188,8 +189,8 @@ impl Error {
         file_system: impl FnOnce() -> String,
     ) -> Error {
         let path = path.to_owned();
-        match source.raw_os_error() {
-            Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::ENOLCK) => Error::Unsupported {
+        match Refusal::of(&source) {
+            Some(Refusal::Unsupported) => Error::Unsupported {
                 path,
                 file_system: file_system(),
                 source,
@@ -206,40 +207,42 @@ impl Error {
 /// The file of a conflict, as the kernel's lock table names it. Where stat(2) has other
 /// numbers than the table, the path shows the way, if the file is still there.
 fn place(path: &Path, identity: Identity) -> Place {
-    let there = file::open_for_name(path).ok();
-    let same = there.filter(|file| file::identity_of(file.as_fd()).is_ok_and(|i| i == identity));
+    let there = file::pin(path, true).ok();
+    let same = there.filter(|file| identity::of(file.as_fd()).is_ok_and(|i| i == identity));
     same.and_then(|file| Place::of_open(file.as_fd()).ok())
         .unwrap_or_else(|| identity.into())
 }
 
 /// What can be done about a file that does not open.
 fn remedy(error: &io::Error) -> &'static str {
-    match error.raw_os_error() {
-        Some(libc::ELOOP) => {
+    match Refusal::of(error) {
+        Some(Refusal::SymbolicLink) => {
             "the last component is a symbolic link, which is not followed unless \
              LockOptions::follow_symlinks asks for it"
         }
-        Some(libc::ENOENT) => {
+        Some(Refusal::Missing) => {
             "its directory is missing; create it, or ask for it with LockOptions::create_parents"
         }
-        Some(libc::ENOTDIR) => "a part of the path is not a directory",
-        Some(libc::EISDIR) => "the path ends in a slash, but there is no such directory",
-        Some(libc::EACCES | libc::EPERM) => {
+        Some(Refusal::NotADirectory) => "a part of the path is not a directory",
+        Some(Refusal::IsADirectory) => "the path ends in a slash, but there is no such directory",
+        Some(Refusal::NoPermission) => {
             "opening needs permission to read or write the file, creating it permission to write \
              its directory"
         }
-        Some(libc::EMFILE) => {
+        Some(Refusal::ProcessHasTooManyFiles) => {
             "this process has too many files open; close some or raise RLIMIT_NOFILE (ulimit -n)"
         }
-        Some(libc::ENFILE) => "the whole system has too many files open (fs.file-max)",
-        Some(libc::ENOSPC | libc::EDQUOT) => {
+        Some(Refusal::SystemHasTooManyFiles) => {
+            "the whole system has too many files open (fs.file-max)"
+        }
+        Some(Refusal::NoSpace) => {
             "there is no room for a new file; free some, or use a lock file that exists"
         }
-        Some(libc::EROFS) => {
+        Some(Refusal::ReadOnly) => {
             "the file system is read-only and the file does not exist; use a writable directory"
         }
-        Some(libc::ENXIO) => "a socket cannot be a lock file",
-        Some(libc::ENAMETOOLONG) => "use a shorter name",
+        Some(Refusal::Socket) => "a socket cannot be a lock file",
+        Some(Refusal::NameTooLong) => "use a shorter name",
         _ => "check the path and its permissions",
     }
 }
@@ -286,7 +289,7 @@ impl fmt::Display for Error {
                  wait for itself for ever. Release the first guard, or pass it on"
             ),
             // What is not of the kernel says itself what to do.
-            Error::Open { source, .. } if source.raw_os_error().is_none() => {
+            Error::Open { source, .. } if Refusal::of(source).is_none() => {
                 write!(f, "cannot open the lock file: {source}")
             }
             Error::Open { source, .. } => write!(
@@ -308,8 +311,8 @@ impl fmt::Display for Error {
                 operation, source, ..
             } => {
                 write!(f, "{operation} failed: {source}")?;
-                match source.raw_os_error() {
-                    Some(libc::EBADF) => f.write_str(
+                match Refusal::of(source) {
+                    Some(Refusal::BadDescriptor) => f.write_str(
                         " (this kind of lock needs the file open for writing, as on NFS and for \
                          an exclusive OFD lock; permission to write it is missing)",
                     ),

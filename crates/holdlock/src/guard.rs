@@ -13,7 +13,7 @@ use crate::acquire::open::LockFile;
 use crate::acquire::release;
 use crate::gate::Occupant;
 use crate::lock::FileLock;
-use crate::sys::file::Patience;
+use crate::sys::file_lock::Patience;
 use crate::sys::fork;
 use crate::{Error, Mode, Request};
 

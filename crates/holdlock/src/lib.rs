@@ -64,27 +64,56 @@
 //! ([`Request::notice_deadlocks`]), one while and shortly after a fair request waits
 //! ([`LockOptions::fair`]), and up to 16 where signals cannot be used. Linux only, for now.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "holdlock supports Linux only for now: its waits are built on flock(2), POSIX timers with \
+     SIGEV_THREAD_ID and futexes. On other systems use std::fs::File::lock meanwhile."
+);
+
+#[cfg(target_os = "linux")]
 mod acquire;
+#[cfg(target_os = "linux")]
+mod bytes;
+#[cfg(target_os = "linux")]
 mod cancel;
+#[cfg(target_os = "linux")]
 mod deadlock;
+#[cfg(target_os = "linux")]
 mod error;
+#[cfg(target_os = "linux")]
 mod future;
+#[cfg(target_os = "linux")]
 mod gate;
+#[cfg(target_os = "linux")]
 mod guard;
+#[cfg(target_os = "linux")]
 pub mod inspect;
+#[cfg(target_os = "linux")]
 mod lock;
+#[cfg(target_os = "linux")]
 mod options;
+#[cfg(target_os = "linux")]
 mod request;
+#[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
 mod wait;
 
-pub use cancel::CancelToken;
+#[cfg(target_os = "linux")]
+pub use cancel::{CancelNotice, CancelToken};
+#[cfg(target_os = "linux")]
 pub use error::{Conflict, Error};
+#[cfg(target_os = "linux")]
 pub use future::Acquire;
+#[cfg(target_os = "linux")]
 pub use guard::{Continuity, Guard, OwnedGuard};
+#[cfg(target_os = "linux")]
 pub use inspect::Process;
+#[cfg(target_os = "linux")]
 pub use lock::FileLock;
+#[cfg(target_os = "linux")]
 pub use options::{Family, LockOptions, Mode};
+#[cfg(target_os = "linux")]
 pub use request::{Limit, Request, Waiting};
 
 /// The real-time signal that ends waits at their deadline or when cancelled:

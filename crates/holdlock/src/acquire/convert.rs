@@ -9,7 +9,7 @@ use super::Inside;
 use super::open::LockFile;
 use super::release::closed_by_others;
 use crate::gate::Occupant;
-use crate::sys::file::Patience;
+use crate::sys::file_lock::Patience;
 use crate::wait::Wait;
 use crate::{Continuity, Error, FileLock, Mode, Request};
 

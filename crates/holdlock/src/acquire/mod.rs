@@ -19,7 +19,10 @@ use self::turn::Turn;
 use crate::gate::{Alone, Entry, Gate, Occupant, Passed, registry};
 use crate::inspect::Place;
 use crate::lock::FileLock;
-use crate::sys::file::{self, Access, Identity, Patience};
+use crate::sys::file::Access;
+use crate::sys::file_lock::{self, Patience};
+use crate::sys::identity::Identity;
+use crate::sys::{Refusal, file_system};
 use crate::wait::helper_thread;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{Conflict, Error, Family, Mode, Request};
@@ -175,7 +178,7 @@ impl FileLock {
         let family = self.options.family;
         let failed = |source: io::Error| {
             Error::from_lock_call(&self.name.path, lock_call(mode), source, || {
-                file::file_system(file.as_fd())
+                file_system::name_of(file.as_fd())
             })
         };
         let identity = file.identity();
@@ -194,7 +197,7 @@ impl FileLock {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 return Ok(Locked::Again(file));
             }
-            Err(error) if error.raw_os_error() == Some(libc::EBADF) && !file.writable => {
+            Err(error) if Refusal::of(&error) == Some(Refusal::BadDescriptor) && !file.writable => {
                 // NFS wants an exclusive lock's file open for writing.
                 let again = match open::open_existing(&self.name, true) {
                     Ok(Opened::File(again)) if again.writable => Arc::new(again),
@@ -334,7 +337,7 @@ impl FileLock {
             None => Ok(file),
             Some(error) if error.kind() == io::ErrorKind::Unsupported => Err(Error::Unsupported {
                 path: self.name.path.clone(),
-                file_system: file::file_system(file.as_fd()),
+                file_system: file_system::name_of(file.as_fd()),
                 source: error,
             }),
             Some(error) => Err(self.cannot_open(error)),
@@ -395,7 +398,7 @@ impl FileLock {
                 Ok(None) => return Ok(true),
                 // Exclusive, also for a shared request: until nobody at all holds the removed file.
                 Ok(Some(door)) => wait.kernel(Some(until), || {
-                    file::lock(door.as_fd(), family, Mode::Exclusive, Patience::Sleep)
+                    file_lock::lock(door.as_fd(), family, Mode::Exclusive, Patience::Sleep)
                 }),
                 Err(error) => Err(KernelError::Io(error)),
             },

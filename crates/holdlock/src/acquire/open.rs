@@ -7,8 +7,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::sys::file::{self, Access, Identity, Patience};
-use crate::sys::lock_fd::LockFd;
+use crate::sys::file::{self, Access};
+use crate::sys::file_lock::{self, Patience};
+use crate::sys::identity::{self, Identity};
+use crate::sys::{Refusal, lock_fd::LockFd};
 use crate::{Family, LockOptions, Mode};
 
 /// Where processes meet: the path, made absolute once, so that a later chdir(2)
@@ -34,7 +36,7 @@ impl LockName {
     /// The inode which the path names now.
     #[inline]
     pub(crate) fn identity(&self) -> io::Result<Identity> {
-        file::identity_at(&self.c_path, self.follow)
+        identity::at(&self.c_path, self.follow)
     }
 }
 
@@ -76,7 +78,7 @@ impl LockFile {
     #[inline]
     pub(crate) fn lock(&self, family: Family, mode: Mode, patience: Patience) -> io::Result<()> {
         self.check_ours()?;
-        file::lock(self.as_fd(), family, mode, patience)
+        file_lock::lock(self.as_fd(), family, mode, patience)
     }
 
     /// Unlocks the file if the descriptor is still ours. If not, its lock is gone already.
@@ -84,14 +86,14 @@ impl LockFile {
         if !self.is_ours() {
             return Ok(());
         }
-        file::unlock(self.as_fd(), family)
+        file_lock::unlock(self.as_fd(), family)
     }
 
     /// Takes the place at the head of the queue of fair requests, under the conditions of
     /// [`lock`](LockFile::lock).
     pub(crate) fn lock_head(&self, mode: Mode, patience: Patience) -> io::Result<()> {
         self.check_ours()?;
-        file::lock_head(self.as_fd(), mode, patience)
+        file_lock::lock_head(self.as_fd(), mode, patience)
     }
 
     /// Leaves the place at the head of the queue, under the conditions of
@@ -100,14 +102,14 @@ impl LockFile {
         if !self.is_ours() {
             return Ok(());
         }
-        file::unlock_head(self.as_fd())
+        file_lock::unlock_head(self.as_fd())
     }
 
     fn check_ours(&self) -> io::Result<()> {
         if self.is_ours() {
             Ok(())
         } else {
-            Err(io::Error::from_raw_os_error(libc::EBADF))
+            Err(Refusal::BadDescriptor.into())
         }
     }
 
@@ -142,8 +144,8 @@ impl LockFile {
             Ok(there) => Ok(there == self.identity() && self.is_ours()),
             Err(error)
                 if matches!(
-                    error.raw_os_error(),
-                    Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+                    Refusal::of(&error),
+                    Some(Refusal::Missing | Refusal::NotADirectory | Refusal::SymbolicLink)
                 ) =>
             {
                 Ok(false)
@@ -190,7 +192,7 @@ pub(crate) struct Leased {
 
 impl Leased {
     pub(crate) fn identity(&self) -> Option<Identity> {
-        file::identity_of(self.pinned.as_fd()).ok()
+        identity::of(self.pinned.as_fd()).ok()
     }
 
     /// Opens the file, and waits until the lease is gone or a signal handler ran.
@@ -221,10 +223,15 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writable: bool) -> io::Result<
         });
         match opened {
             Ok(file) => return Ok(Opened::File(file)),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ENOENT) => return Ok(Opened::Missing),
-                Some(libc::EWOULDBLOCK) => return leased(name, access, error),
-                Some(libc::EACCES | libc::EPERM | libc::EROFS | libc::EISDIR | libc::ETXTBSY) => {
+            Err(error) => match Refusal::of(&error) {
+                Some(Refusal::Missing) => return Ok(Opened::Missing),
+                Some(Refusal::WouldBlock) => return leased(name, access, error),
+                Some(
+                    Refusal::NoPermission
+                    | Refusal::ReadOnly
+                    | Refusal::IsADirectory
+                    | Refusal::Running,
+                ) => {
                     first_error.get_or_insert(error);
                 }
                 _ => return Err(error),
@@ -297,9 +304,9 @@ fn not_a_directory(path: &Path, error: io::Error) -> io::Error {
     }
     let in_the_way = |path: &Path| std::fs::symlink_metadata(path).is_ok() && !path.is_dir();
     if path.ancestors().any(in_the_way) {
-        io::Error::from_raw_os_error(libc::ENOTDIR)
+        Refusal::NotADirectory.into()
     } else {
-        io::Error::from_raw_os_error(libc::ENOENT)
+        Refusal::Missing.into()
     }
 }
 
@@ -338,5 +345,5 @@ pub(crate) fn final_path(name: &LockName) -> io::Result<PathBuf> {
             Err(_) => return Ok(path),
         }
     }
-    Err(io::Error::from_raw_os_error(libc::ELOOP))
+    Err(Refusal::SymbolicLink.into())
 }

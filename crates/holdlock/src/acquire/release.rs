@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::acquire::open::{self, LockFile};
 use crate::gate::{Gate, Occupant};
 use crate::lock::FileLock;
-use crate::sys::file::{self, Patience};
+use crate::sys::file_lock::{self, Patience};
+use crate::sys::identity::{self, Content};
 use crate::{Error, Mode};
 
 impl FileLock {
@@ -41,7 +42,7 @@ impl FileLock {
             // A removed file is of no further use.
             gate.set_file(None);
         }
-        let unlocked = file::unlock(file.as_fd(), self.options.family);
+        let unlocked = file_lock::unlock(file.as_fd(), self.options.family);
         if unlocked.is_err() {
             // Closing the last descriptor unlocks as well.
             gate.set_file(None);
@@ -93,9 +94,9 @@ pub(crate) fn may_be_deleted(file: &LockFile) -> io::Result<()> {
             format!("{what} is not deleted on release; name a file of its own for the lock");
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     };
-    match file::content_of(file.as_fd())? {
-        file::Content::Empty => Ok(()),
-        file::Content::Data => refused("a file that has content"),
-        file::Content::NotAFile => refused("what is not a regular file"),
+    match identity::content_of(file.as_fd())? {
+        Content::Empty => Ok(()),
+        Content::Data => refused("a file that has content"),
+        Content::NotAFile => refused("what is not a regular file"),
     }
 }

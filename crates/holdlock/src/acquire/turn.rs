@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use crate::acquire::aside::Staying;
 use crate::acquire::open::LockFile;
-use crate::sys::file::{self, Patience};
+use crate::sys::file_lock::Patience;
+use crate::sys::file_system;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{Family, Mode};
 
@@ -120,7 +121,7 @@ impl Drop for Turn {
 
 /// Why there can be no fair locks on this file.
 pub(crate) fn unfit(file: &LockFile, family: Family) -> Option<io::Error> {
-    let file_system = || file::file_system(file.as_fd());
+    let file_system = || file_system::name_of(file.as_fd());
     let (kind, why) = if family != Family::Flock {
         (
             io::ErrorKind::InvalidInput,

@@ -14,8 +14,8 @@ use crate::deadlock::cycle::{self, Due, Found};
 use crate::gate::{Gate, Occupant};
 use crate::inspect::{Deadlock, HELPER};
 use crate::sys::fork::{self, ForkCell};
-use crate::sys::interrupt::{self, ThreadId};
-use crate::sys::signal;
+use crate::sys::thread::ThreadId;
+use crate::sys::{interrupt, signal};
 use crate::wait::Watched;
 use crate::{Family, Mode};
 
@@ -92,7 +92,7 @@ impl Watch {
             family,
             mode,
             thread: Occupant::this_thread(),
-            task: interrupt::thread_id(),
+            task: ThreadId::current(),
             began,
             generation: fork::generation(),
             verdict: OnceLock::new(),
@@ -130,7 +130,7 @@ impl Drop for Watch {
         *self.record.over() = true;
         if self.verdict().is_some() {
             // ... and one that is on its way arrives when this system call returns.
-            interrupt::thread_id();
+            ThreadId::current();
         }
         if self.record.generation != fork::generation() {
             return;

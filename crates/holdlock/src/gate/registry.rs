@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::gate::Gate;
-use crate::sys::file::Identity;
 use crate::sys::fork::ForkCell;
+use crate::sys::identity::Identity;
 use crate::{Family, Mode};
 
 type Gates = Vec<(Family, Weak<Gate>)>;

@@ -49,13 +49,14 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use crate::bytes::Range;
 pub use certain::bound_ancestors;
 pub use deadlock::{Deadlock, Step, kept_by_bound};
 pub use printable::{Printable, printable};
 pub use proc::ancestors::{ancestors, start_time, waiting_ancestors};
 pub use proc::place::Place;
 pub use proc::process::{Process, State, is_proc_ours};
-pub use proc::table::{Kind, Range};
+pub use proc::table::Kind;
 pub use watch::Watch;
 
 pub(crate) use certain::{Asleep, has_one_thread, mark, we_have_a_timer};

@@ -1,48 +1,34 @@
-//! The operating system: the only unsafe code and the only direct system calls.
+//! The operating system: what the rest of the library asks of it, and the only unsafe code.
 //!
-//! Everything above this folder is safe code. Each file here is one facility of
-//! the kernel behind a safe interface:
+//! Everything above this folder is safe code and knows no system calls and no errnos. A system is
+//! one folder here with the modules of this table; today that is `linux`.
 //!
-//! | file | facility |
+//! | module | what it promises |
 //! |---|---|
-//! | `file` | flock(2), OFD locks of fcntl(2), stat(2), open(2) |
-//! | `interrupt` | ending a blocked system call at a deadline or on request |
-//! | `bell` | telling threads that are blocked so to stop |
-//! | `signal` | the one signal that `interrupt` uses |
-//! | `masks` | which signals the threads of this process block |
-//! | `call` | blocking calls that the signal ends for certain |
-//! | `futex` | sleeping until another thread changes a word |
+//! | `file` | opens and creates lock files: never hangs on a FIFO or device, follows a symbolic link only when told, leaves nothing open in programs that are executed |
+//! | `file_lock` | locks, converts and unlocks a file. `WouldBlock` is a conflict, `Interrupted` means that a signal handler ran; a sleeping call keeps its place in the kernel's queue |
+//! | `identity` | tells which file a path or a descriptor names, and what is in it |
+//! | `file_system` | names a file's file system, and knows those with numbers of their own |
+//! | `lock_fd` | keeps descriptors that no child of fork has, and tells whether one is still the file that was opened |
+//! | `fork` | notices fork without a system call |
+//! | `call`, `interrupt` | end a blocked call of a thread at a deadline or when notified, for certain, and without a signal left over |
+//! | `notify` | ends the waits of many threads from a signal handler |
+//! | `signal` | the one signal that `interrupt` uses, never one that the program uses |
+//! | `thread` | the kernel's number of a thread |
+//! | `futex` | sleeps until another thread changes a word |
 //! | `clock` | the monotonic clock |
-//! | `process` | whether a process exists; whether ours has an alarm(2) |
-//! | `fork` | noticing fork(2) without a system call |
-//! | `lock_fd` | descriptors that no child of fork(2) keeps |
+//! | `process` | tells whether a process exists, and whether ours has an alarm |
+//! | `lock_request` | reads the lock call in which another process is blocked |
+//! | `refusal` | sorts errors of the system into kinds |
+//!
+//! Functions that fail return an [`io::Error`](std::io::Error), which keeps the system's number for
+//! the user. Who needs to tell errors apart asks [`Refusal::of`].
 
-#![allow(unsafe_code)]
+mod linux;
+mod refusal;
 
-#[cfg(not(target_os = "linux"))]
-compile_error!(
-    "holdlock supports Linux only for now: its waits are built on flock(2), POSIX timers with \
-     SIGEV_THREAD_ID and futexes. On other systems use std::fs::File::lock meanwhile."
-);
-
-pub(crate) mod bell;
-pub(crate) mod call;
-pub(crate) mod clock;
-pub(crate) mod file;
-pub(crate) mod fork;
-pub(crate) mod futex;
-pub(crate) mod interrupt;
-pub(crate) mod lock_fd;
-mod masks;
-pub(crate) mod process;
-pub(crate) mod signal;
-
-/// Turns the -1 of a system call into the error it stands for.
-#[inline]
-fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
-    if result == -1 {
-        Err(std::io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
-}
+pub(crate) use linux::{
+    call, clock, file, file_lock, file_system, fork, futex, identity, interrupt, lock_fd,
+    lock_request, notify, process, signal, thread,
+};
+pub(crate) use refusal::Refusal;

@@ -8,8 +8,8 @@ use std::cell::RefCell;
 
 use crate::Family;
 use crate::gate::Gate;
-use crate::sys::file::Identity;
 use crate::sys::fork;
+use crate::sys::identity::Identity;
 
 thread_local! {
     /// The locks for whose requests callbacks are running in this thread, the innermost last.

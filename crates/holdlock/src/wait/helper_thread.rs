@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::acquire::open::LockFile;
-use crate::sys::file::Patience;
+use crate::sys::file_lock::Patience;
 use crate::sys::fork::ForkCell;
 use crate::sys::{futex, signal};
 use crate::wait::{KernelError, Wait};

@@ -201,7 +201,7 @@ impl<'r> Wait<'r> {
         if let Some(begun) = &mut self.begun
             && begun.interrupt.is_none()
         {
-            begun.interrupt = Interrupt::prepare(cancel.map(CancelToken::bell));
+            begun.interrupt = Interrupt::prepare(cancel.map(CancelToken::notifier));
         }
     }
 

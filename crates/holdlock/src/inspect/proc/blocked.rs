@@ -9,9 +9,9 @@ use std::os::unix::fs::FileExt;
 use super::mounts::Mounts;
 use super::place::{Place, field};
 use super::process;
-use super::table::Range;
 use crate::Mode;
-use crate::sys::file;
+use crate::bytes::Range;
+use crate::sys::lock_request;
 
 /// A thread in fcntl(F_OFD_SETLKW).
 #[derive(Clone, Debug)]
@@ -63,14 +63,14 @@ fn request(pid: u32, call: &str) -> Option<Blocked> {
         u64::from_str_radix(digits, 16).ok()
     };
     let (descriptor, command, at) = (argument()?, argument()?, argument()?);
-    if !file::is_blocking_ofd_lock(number, command) {
+    if !lock_request::is_blocking_ofd_lock(number, command) {
         return None;
     }
     let descriptor = u32::try_from(descriptor).ok()?;
-    let mut request = [0; file::LOCK_REQUEST_SIZE];
+    let mut request = [0; lock_request::LOCK_REQUEST_SIZE];
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     memory.read_exact_at(&mut request, at).ok()?;
-    let (mode, start, length) = file::read_lock_request(&request)?;
+    let (mode, start, length) = lock_request::read_lock_request(&request)?;
     Some(Blocked {
         pid,
         descriptor,

@@ -7,7 +7,7 @@ use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use super::place::Place;
-use crate::sys::file;
+use crate::sys::{file, file_system};
 
 /// For fewer candidates, listing a directory takes longer than looking at each of them.
 const MANY: usize = 8;
@@ -90,11 +90,11 @@ impl Candidates {
     /// open its number is not given to another one.)
     pub(crate) fn clear_named(&mut self, directory: &Path) {
         self.spend(LISTING);
-        let Ok(opened) = file::open_for_name(directory) else {
+        let Ok(opened) = file::pin(directory, true) else {
             return;
         };
         // A listing must have the numbers that the kernel's lock table has.
-        let is_fit = !file::hides_its_device(opened.as_fd())
+        let is_fit = !file_system::hides_its_device(opened.as_fd())
             && Place::of_open(opened.as_fd()).is_ok_and(|place| place.device() == self.device);
         if !is_fit {
             return;

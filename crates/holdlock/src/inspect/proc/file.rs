@@ -10,7 +10,8 @@ use super::locks_file::{self, Source, Table};
 use super::place::Place;
 use super::removed;
 use super::survey::{Survey, in_other_namespace};
-use super::table::{Entry, Kind, Range};
+use super::table::{Entry, Kind};
+use crate::bytes::Range;
 use crate::inspect::{LockedFile, Process, Snapshot};
 use crate::sys::file;
 
@@ -21,7 +22,7 @@ const READING: Duration = Duration::from_millis(50);
 
 /// The file at a path, and removed ones which were there.
 pub(crate) fn look(path: &Path) -> io::Result<Snapshot> {
-    let place = match file::open_for_name(path) {
+    let place = match file::pin(path, true) {
         Ok(file) => Some(Place::of_open(file.as_fd())?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
@@ -120,16 +121,12 @@ pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
 /// Whether somebody waits for the bytes that stand for the head of the queue of fair requests for
 /// this file, and is no fair request.
 pub(crate) fn turn_is_in_the_way(place: Place) -> bool {
-    let head = Range {
-        start: file::HEAD,
-        end: Some(file::HEAD + 1),
-    };
     let waits_for_it = |entry: &Entry| {
         entry.place == place
             && !entry.is_held()
             && entry.kind.meets(Kind::Ofd)
             && !entry.is_for_a_turn()
-            && entry.range.overlaps(head)
+            && entry.range.overlaps(Range::QUEUE)
     };
     locks_file::read(waits_for_it).is_ok_and(|table| !table.entries.is_empty())
 }

@@ -86,7 +86,8 @@ mod tests {
     #[test]
     fn the_root_is_mounted() {
         let proc = fs::metadata("/proc/self/mountinfo").expect("/proc is there");
-        let device = crate::sys::file::device_numbers(std::os::unix::fs::MetadataExt::dev(&proc));
+        let device =
+            crate::sys::identity::device_numbers(std::os::unix::fs::MetadataExt::dev(&proc));
         assert_eq!(
             Mounts::ours().point_of(device),
             Some(PathBuf::from("/proc"))

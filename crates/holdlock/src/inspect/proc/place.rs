@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use super::mounts::Mounts;
-use crate::sys::file::{self, Identity};
+use crate::sys::identity::{self, Identity};
+use crate::sys::{file, file_system};
 
 /// A file, as the kernel's lock table names it: device and inode number.
 ///
@@ -31,19 +32,19 @@ impl Place {
     ///
     /// When there is no such file, or a directory above may not be searched.
     pub fn of(path: impl AsRef<Path>) -> io::Result<Place> {
-        Place::of_open(file::open_for_name(path.as_ref())?.as_fd())
+        Place::of_open(file::pin(path.as_ref(), true)?.as_fd())
     }
 
     pub(crate) fn of_open(fd: BorrowedFd<'_>) -> io::Result<Place> {
-        let identity = file::identity_of(fd)?;
-        if !file::hides_its_device(fd) {
+        let identity = identity::of(fd)?;
+        if !file_system::hides_its_device(fd) {
             return Ok(Place::from(identity));
         }
         let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
         let inode = field(&text, "ino:").unwrap_or(identity.inode);
         let mount: Option<u32> = field(&text, "mnt_id:");
         let device = mount.and_then(|mount| Mounts::ours().device(mount));
-        let (major, minor) = device.unwrap_or(file::device_numbers(identity.device));
+        let (major, minor) = device.unwrap_or(identity::device_numbers(identity.device));
         Ok(Place {
             major,
             minor,
@@ -69,7 +70,7 @@ pub(crate) fn field<T: std::str::FromStr>(text: &str, name: &str) -> Option<T> {
 /// Right where stat(2) tells what the kernel's lock table does.
 impl From<Identity> for Place {
     fn from(identity: Identity) -> Place {
-        let (major, minor) = file::device_numbers(identity.device);
+        let (major, minor) = identity::device_numbers(identity.device);
         Place {
             major,
             minor,

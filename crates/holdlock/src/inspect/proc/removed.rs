@@ -29,7 +29,7 @@ use super::survey::{self, Survey};
 use super::table::{Entry, Kind};
 use super::{process, whole_table};
 use crate::inspect::Snapshot;
-use crate::sys::file::Identity;
+use crate::sys::identity::Identity;
 use crate::sys::process::exists;
 
 /// How many lines of the lock table a search reads: 2 ms.

@@ -9,8 +9,9 @@ use super::descriptors::{self, Descriptors, Look, Open, Whereabouts};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
-use super::table::{Entry, Kind, Range};
+use super::table::{Entry, Kind};
 use super::whole_table;
+use crate::bytes::Range;
 use crate::inspect::{Holder, Lock, LockedFile, Mode, Snapshot, Unseen, Waiter};
 use crate::sys::process::exists;
 

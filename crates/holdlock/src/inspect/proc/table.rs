@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::place::Place;
-use crate::sys::file;
+use crate::bytes::Range;
 use crate::{Family, Mode};
 
 /// Which kind of lock it is.
@@ -53,28 +53,6 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The bytes that a lock covers, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Range {
-    /// The first byte.
-    pub start: u64,
-    /// The last byte; None is the end of the file, wherever that may come to be.
-    pub end: Option<u64>,
-}
-
-impl Range {
-    /// The whole file.
-    pub const WHOLE: Range = Range {
-        start: 0,
-        end: None,
-    };
-
-    /// Whether there is a byte in both.
-    pub fn overlaps(self, other: Range) -> bool {
-        self.start <= other.end.unwrap_or(u64::MAX) && other.start <= self.end.unwrap_or(u64::MAX)
-    }
-}
-
 /// One lock, or one request that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Entry {
@@ -97,13 +75,13 @@ impl Entry {
     /// Whether it stands for the place at the head of the queue of fair requests, or for the queue
     /// behind it, and not for a lock that anybody wants for its own sake.
     pub(crate) fn is_for_a_turn(&self) -> bool {
-        self.kind == Kind::Ofd && self.range.start == file::HEAD
+        self.kind == Kind::Ofd && self.range.start == Range::QUEUE.start
     }
 
     /// What the fair request behind such an entry is for.
     pub(crate) fn wanted_mode(&self) -> Mode {
         match self.range.end {
-            Some(file::HEAD) => Mode::Shared,
+            Some(end) if end == Range::QUEUE.start => Mode::Shared,
             _ => Mode::Exclusive,
         }
     }

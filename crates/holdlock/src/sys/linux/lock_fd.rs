@@ -38,8 +38,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use super::file::{self, Identity};
-use super::fork;
+use super::identity::{self, Identity};
+use super::{file, fork};
 
 /// How many threads are opening a lock file now.
 static OPENING: AtomicU32 = AtomicU32::new(0);
@@ -181,7 +181,7 @@ impl LockFd {
     pub(crate) fn open(open: impl FnOnce() -> io::Result<std::fs::File>) -> io::Result<LockFd> {
         let opening = Opening::begin();
         let fd = OwnedFd::from(open()?);
-        let identity = file::identity_of(fd.as_fd())?;
+        let identity = identity::of(fd.as_fd())?;
         let flags = file::lasting_flags(fd.as_fd());
         let (block, slot) = enter(&fd, identity);
         let opened = LockFd {
@@ -210,7 +210,7 @@ impl LockFd {
         self.slot.number.load(Ordering::SeqCst) == entry
             && self.generation == fork::generation()
             && if self.given_away.load(Ordering::Relaxed) {
-                file::identity_of(fd.as_fd()).is_ok_and(|now| now == self.identity)
+                identity::of(fd.as_fd()).is_ok_and(|now| now == self.identity)
             } else {
                 file::lasting_flags(fd.as_fd()) == self.flags
             }
@@ -294,7 +294,7 @@ pub(super) fn give_up_in_child() {
                     device: slot.device.load(Ordering::SeqCst),
                     inode: slot.inode.load(Ordering::SeqCst),
                 };
-                if file::identity_of_number(number) == Some(identity) && has_mark(number) {
+                if identity::of_number(number) == Some(identity) && has_mark(number) {
                     placeholder.cover(number);
                 }
             }
@@ -366,7 +366,10 @@ fn is_entered(number: libc::c_int) -> bool {
 fn is_marked(number: libc::c_int) -> bool {
     // SAFETY: fcntl with F_GETFD takes no pointers.
     let on_exec = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    on_exec >= 0 && on_exec & libc::FD_CLOEXEC != 0 && has_mark(number) && file::is_storage(number)
+    on_exec >= 0
+        && on_exec & libc::FD_CLOEXEC != 0
+        && has_mark(number)
+        && identity::is_storage(number)
 }
 
 fn has_mark(number: libc::c_int) -> bool {

@@ -12,8 +12,9 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use super::bell::{Bell, Registration};
+use super::notify::{Notifier, Registration};
 use super::signal::Unblocked;
+use super::thread::ThreadId;
 use super::{check, fork, signal};
 
 /// How often a signal that may have been lost is sent again. Where `call` knows the processor, that
@@ -34,13 +35,13 @@ pub(crate) struct Interrupt<'t> {
 impl<'t> Interrupt<'t> {
     /// Prepares this thread. None where signals cannot be used: every real-time
     /// signal is taken, or the kernel gives no timer.
-    pub(crate) fn prepare(bell: Option<&'t Bell>) -> Option<Interrupt<'t>> {
+    pub(crate) fn prepare(notifier: Option<&'t Notifier>) -> Option<Interrupt<'t>> {
         let unblocked = Unblocked::begin()?;
         let timer = thread_timer(unblocked.signal)?;
         Some(Interrupt {
             timer,
             generation: fork::generation(),
-            registration: bell.map(|bell| bell.register(timer, unblocked.signal)),
+            registration: notifier.map(|notifier| notifier.register(timer, unblocked.signal)),
             _unblocked: unblocked,
         })
     }
@@ -53,7 +54,7 @@ impl<'t> Interrupt<'t> {
         self.set(ahead.max(Duration::from_nanos(1)), AGAIN)
     }
 
-    /// Interrupts no more, except for the bell. The caller looks at the bell after this.
+    /// Interrupts no more, except when notified. The caller looks at the notifier after this.
     pub(crate) fn never(&self) {
         self.set(Duration::ZERO, Duration::ZERO);
     }
@@ -67,7 +68,7 @@ impl<'t> Interrupt<'t> {
 
 impl Drop for Interrupt<'_> {
     fn drop(&mut self) {
-        // No ring after this ...
+        // Nobody notifies after this ...
         self.registration = None;
         // ... and a signal that is on its way arrives when this system call returns, at the
         // latest: none is left to interrupt the caller's own calls.
@@ -107,7 +108,7 @@ impl ThreadTimer {
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
         event.sigev_signo = signal;
-        event.sigev_notify_thread_id = thread_id().0;
+        event.sigev_notify_thread_id = ThreadId::current().0;
         let mut id: libc::timer_t = std::ptr::null_mut();
         // SAFETY: a valid event and a valid place for the id.
         check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut id) }).ok()?;
@@ -128,22 +129,6 @@ impl Drop for ThreadTimer {
             unsafe { libc::timer_delete(self.id) };
         }
     }
-}
-
-/// The kernel's number of a thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ThreadId(pub(super) libc::pid_t);
-
-impl ThreadId {
-    pub(crate) fn number(self) -> u32 {
-        self.0.unsigned_abs()
-    }
-}
-
-/// The calling thread.
-pub(crate) fn thread_id() -> ThreadId {
-    // SAFETY: takes nothing, cannot fail.
-    ThreadId(unsafe { libc::gettid() })
 }
 
 /// Sends our signal to a thread of this process; nothing happens if there is none.

@@ -1,0 +1,126 @@
+//! The lock calls: flock(2), and the OFD locks of fcntl(2).
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::{call, check};
+use crate::bytes::Range;
+use crate::{Family, Mode};
+
+/// Whether a lock call may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Fail with `WouldBlock` instead of sleeping.
+    Never,
+    /// Sleep until the lock is free or a signal handler ran.
+    Sleep,
+}
+
+/// Takes the whole-file lock of `family`, converting one that is already held.
+///
+/// `WouldBlock` is a conflict; `Interrupted` means that a signal handler ran.
+#[inline]
+pub(crate) fn lock(
+    fd: BorrowedFd<'_>,
+    family: Family,
+    mode: Mode,
+    patience: Patience,
+) -> io::Result<()> {
+    match family {
+        Family::Flock => {
+            let operation = match mode {
+                Mode::Exclusive => libc::LOCK_EX,
+                Mode::Shared => libc::LOCK_SH,
+            };
+            let number = fd.as_raw_fd();
+            if patience == Patience::Sleep {
+                let arguments = [number as usize, operation as usize, 0, 0];
+                // SAFETY: flock takes no pointers; `fd` is open for the time of the borrow.
+                return unsafe { call::blocking(libc::SYS_flock, arguments) };
+            }
+            // SAFETY: the same.
+            check(unsafe { libc::flock(number, operation | libc::LOCK_NB) }).map(drop)
+        }
+        Family::Ofd => {
+            let kind = match mode {
+                Mode::Exclusive => libc::F_WRLCK,
+                Mode::Shared => libc::F_RDLCK,
+            };
+            lock_bytes(fd, kind, Range::WHOLE, patience)
+        }
+    }
+}
+
+/// Takes the place at the head of the queue: an OFD lock, which does not touch that of flock(2).
+pub(crate) fn lock_head(fd: BorrowedFd<'_>, mode: Mode, patience: Patience) -> io::Result<()> {
+    lock_bytes(fd, libc::F_WRLCK, Range::head_of_queue(mode), patience)
+}
+
+/// Lets the next one come to the head of the queue.
+pub(crate) fn unlock_head(fd: BorrowedFd<'_>) -> io::Result<()> {
+    ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, Range::QUEUE)
+}
+
+fn lock_bytes(
+    fd: BorrowedFd<'_>,
+    kind: libc::c_int,
+    range: Range,
+    patience: Patience,
+) -> io::Result<()> {
+    let command = match patience {
+        Patience::Never => libc::F_OFD_SETLK,
+        Patience::Sleep => libc::F_OFD_SETLKW,
+    };
+    ofd(fd, command, kind, range).map_err(|error| match error.raw_os_error() {
+        // POSIX lets a conflict be either; the rest of us knows one.
+        Some(libc::EACCES) => io::Error::from_raw_os_error(libc::EAGAIN),
+        _ => error,
+    })
+}
+
+/// Gives the lock back.
+#[inline]
+pub(crate) fn unlock(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
+    loop {
+        let result = match family {
+            // SAFETY: as in `lock`.
+            Family::Flock => check(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_UN) }).map(drop),
+            Family::Ofd => ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, Range::WHOLE),
+        };
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// The system call that takes a `struct flock64`.
+#[cfg(target_pointer_width = "64")]
+const FCNTL: libc::c_long = libc::SYS_fcntl;
+#[cfg(not(target_pointer_width = "64"))]
+const FCNTL: libc::c_long = libc::SYS_fcntl64;
+
+/// fcntl(2) with an OFD command.
+fn ofd(
+    fd: BorrowedFd<'_>,
+    command: libc::c_int,
+    kind: libc::c_int,
+    Range { start, end }: Range,
+) -> io::Result<()> {
+    // SAFETY: `flock` is plain data for which all-zero is valid; OFD commands demand an l_pid of 0.
+    let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
+    range.l_type = kind as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    range.l_start = start as i64;
+    // A length of 0 reaches up to the end of the file, wherever that will be.
+    range.l_len = end.map_or(0, |end| (end - start + 1) as i64);
+    let number = fd.as_raw_fd();
+    if command == libc::F_OFD_SETLKW {
+        let range = std::ptr::from_ref(&range) as usize;
+        // SAFETY: `range` is a valid struct flock64 and lives through the call. (fcntl64, where
+        // there are two.)
+        return unsafe { call::blocking(FCNTL, [number as usize, command as usize, range, 0]) };
+    }
+    // SAFETY: the same.
+    check(unsafe { libc::fcntl(number, command, &range) }).map(drop)
+}

@@ -1,0 +1,264 @@
+//! Ending the waits of many threads at once, also from a signal handler.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
+
+use super::fork;
+use super::interrupt::interrupt_thread;
+use super::thread::ThreadId;
+
+/// What a cancel token is made of: a flag that can only be set, and those to be notified of it.
+///
+/// To notify takes no mutex and allocates nothing, so a signal handler may do it.
+#[derive(Default)]
+pub(crate) struct Notifier {
+    set: AtomicBool,
+    slots: Slots,
+}
+
+/// The slots of those to be notified, in a list of blocks that grows and never shrinks.
+///
+/// One compare-and-swap links the next block: a child that is forked meanwhile finds the whole block
+/// or none, and never one that is half made by a thread which the child does not have.
+#[derive(Default)]
+struct Slots {
+    here: [Slot; 8],
+    more: AtomicPtr<Slots>,
+}
+
+/// A waiting thread, or a descriptor to write to.
+///
+/// `state` says who may use the rest:
+///
+/// | state | meaning |
+/// |---|---|
+/// | FREE | nobody |
+/// | TAKEN | the waiter that fills it in |
+/// | WAITING | a notifying thread, after it has set NOTIFYING |
+/// | NOTIFYING | that notifying thread; what the slot names stays until it is WAITING again |
+struct Slot {
+    state: AtomicU32,
+    generation: AtomicU32,
+    /// The thread's number, or the descriptor's where `signal` is 0.
+    number: AtomicI32,
+    signal: AtomicI32,
+    timer: AtomicPtr<libc::c_void>,
+}
+
+const FREE: u32 = 0;
+const TAKEN: u32 = 1;
+const WAITING: u32 = 2;
+const NOTIFYING: u32 = 3;
+
+impl Default for Slot {
+    fn default() -> Slot {
+        Slot {
+            state: AtomicU32::new(FREE),
+            generation: AtomicU32::new(0),
+            number: AtomicI32::new(0),
+            signal: AtomicI32::new(0),
+            timer: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+}
+
+impl Notifier {
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.load(Ordering::SeqCst)
+    }
+
+    /// Sets the flag, gets every registered thread out of its system call, and writes to every
+    /// registered descriptor.
+    pub(crate) fn set(&self) {
+        // The flag first: a waiter that registers too late to be notified looks at it.
+        self.set.store(true, Ordering::SeqCst);
+        let generation = fork::generation();
+        let mut slots = Some(&self.slots);
+        while let Some(current) = slots {
+            for slot in &current.here {
+                slot.notify(generation);
+            }
+            slots = current.next();
+        }
+    }
+
+    /// Registers the calling thread, which waits with this signal and timer. The caller looks at
+    /// [`is_set`](Notifier::is_set) after this.
+    pub(super) fn register(&self, timer: libc::timer_t, signal: libc::c_int) -> Registration<'_> {
+        self.enter(ThreadId::current().0, signal, timer)
+    }
+
+    /// Registers a descriptor: 8 bytes, the number 1, are written to it, at once if the flag is set
+    /// already.
+    pub(crate) fn register_descriptor<'t>(&'t self, fd: BorrowedFd<'t>) -> Registration<'t> {
+        let registration = self.enter(fd.as_raw_fd(), 0, std::ptr::null_mut());
+        if self.is_set() {
+            registration.slot.notify(fork::generation());
+        }
+        registration
+    }
+
+    fn enter(&self, number: i32, signal: libc::c_int, timer: libc::timer_t) -> Registration<'_> {
+        let mut slots = &self.slots;
+        loop {
+            for slot in &slots.here {
+                if slot.take() {
+                    slot.number.store(number, Ordering::Relaxed);
+                    slot.signal.store(signal, Ordering::Relaxed);
+                    slot.timer.store(timer, Ordering::Relaxed);
+                    let generation = fork::generation();
+                    slot.generation.store(generation, Ordering::Relaxed);
+                    slot.state.store(WAITING, Ordering::SeqCst);
+                    return Registration { slot };
+                }
+            }
+            slots = slots.next_or_new();
+        }
+    }
+}
+
+impl Slots {
+    fn next(&self) -> Option<&Slots> {
+        // SAFETY: null, or a block that `next_or_new` has linked and that only `drop` takes
+        // away, for which there must be no reference to `self`.
+        unsafe { self.more.load(Ordering::SeqCst).as_ref() }
+    }
+
+    fn next_or_new(&self) -> &Slots {
+        loop {
+            if let Some(next) = self.next() {
+                return next;
+            }
+            let fresh = Box::into_raw(Box::default());
+            let null = std::ptr::null_mut();
+            let linked =
+                self.more
+                    .compare_exchange(null, fresh, Ordering::SeqCst, Ordering::Relaxed);
+            if linked.is_err() {
+                // SAFETY: made above, and no other thread has seen it.
+                drop(unsafe { Box::from_raw(fresh) });
+            }
+        }
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        let next = *self.more.get_mut();
+        if !next.is_null() {
+            // SAFETY: linked by `next_or_new`; `&mut self` says that no reference is left.
+            drop(unsafe { Box::from_raw(next) });
+        }
+    }
+}
+
+impl Slot {
+    fn take(&self) -> bool {
+        self.state
+            .compare_exchange(FREE, TAKEN, Ordering::SeqCst, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn notify(&self, generation: u32) {
+        let caught =
+            self.state
+                .compare_exchange(WAITING, NOTIFYING, Ordering::SeqCst, Ordering::Relaxed);
+        if caught.is_err() {
+            return;
+        }
+        if self.generation.load(Ordering::Relaxed) == generation {
+            let number = self.number.load(Ordering::Relaxed);
+            match self.signal.load(Ordering::Relaxed) {
+                0 => write_one(number),
+                signal => interrupt_thread(number, signal, self.timer.load(Ordering::Relaxed)),
+            }
+        }
+        // Unless the waiter, in a child of fork, took the slot for abandoned.
+        let _ =
+            self.state
+                .compare_exchange(NOTIFYING, WAITING, Ordering::SeqCst, Ordering::Relaxed);
+    }
+}
+
+/// Async-signal-safe, and keeps errno as a signal handler must.
+fn write_one(descriptor: libc::c_int) {
+    let one = 1_u64;
+    // SAFETY: 8 bytes that live through the call; the registration keeps the descriptor open; errno
+    // is valid in every thread. A full pipe or counter has been written to already.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::write(
+            descriptor,
+            std::ptr::from_ref(&one).cast(),
+            size_of::<u64>(),
+        );
+        *libc::__errno_location() = errno;
+    }
+}
+
+/// The slot of one that is to be notified; gives it back when dropped.
+pub(crate) struct Registration<'t> {
+    slot: &'t Slot,
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        // A thread that notifies at this moment still uses our timer or descriptor, for the time of
+        // two system calls.
+        while self
+            .slot
+            .state
+            .compare_exchange(WAITING, FREE, Ordering::SeqCst, Ordering::Relaxed)
+            .is_err()
+        {
+            // In a child of fork the notifying thread does not exist, and a notifying thread of
+            // the child leaves slots of other generations alone.
+            if self.slot.generation.load(Ordering::Relaxed) != fork::generation() {
+                self.slot.state.store(FREE, Ordering::SeqCst);
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::{Barrier, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn threads_that_register_at_once_get_slots_of_their_own() {
+        const THREADS: usize = 40;
+        let notifier = Notifier::default();
+        let (start, end) = (Barrier::new(THREADS), Barrier::new(THREADS));
+        let slots = Mutex::new(HashSet::new());
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    start.wait();
+                    let registration = notifier.register(std::ptr::null_mut(), 1);
+                    let slot = std::ptr::from_ref(registration.slot).addr();
+                    slots.lock().unwrap().insert(slot);
+                    end.wait();
+                });
+            }
+        });
+        assert_eq!(slots.lock().unwrap().len(), THREADS);
+    }
+
+    #[test]
+    fn a_child_gives_up_a_slot_at_which_a_thread_of_its_parent_was_notifying() {
+        let notifier = Notifier::default();
+        let registration = notifier.register(std::ptr::null_mut(), 1);
+        let slot = registration.slot;
+        // As fork finds it, and as it is in the child.
+        slot.state.store(NOTIFYING, Ordering::SeqCst);
+        let parents = fork::generation().wrapping_add(1);
+        slot.generation.store(parents, Ordering::SeqCst);
+        drop(registration);
+        assert_eq!(slot.state.load(Ordering::SeqCst), FREE);
+    }
+}
