@@ -15,7 +15,7 @@ const STRANGER: &str = env!("CARGO_BIN_EXE_stranger");
 /// As many as a process may have open everywhere.
 const EACH: usize = 900;
 
-/// One after the other: what one locks, another one's search meets.
+/// One test after the other: the search of one meets what another locks.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,10 +111,10 @@ fn files_that_are_there_are_not_looked_at_one_by_one() {
         let mut holder = stranger(&scratch.path(directory).join("near"));
         holder.must(&format!("beside 0 {EACH}"));
         if let Some(trace) = trace_of_the_first_open(&scratch) {
-            assert!(
-                trace.lines().count() < 600 + unlisted(),
-                "{directory:?}: {trace}"
-            );
+            // Other programs' locks cost something, too.
+            let of_the_holder = trace.matches(&format!("/proc/{}/", holder.pid())).count();
+            println!("{of_the_holder} calls for the holder");
+            assert!(of_the_holder < 300 + unlisted(), "{directory:?}: {trace}");
         }
     }
 }
@@ -158,6 +158,7 @@ impl Drop for Child {
 
 #[test]
 fn a_holder_that_was_passed_the_lock_is_found() {
+    let _alone = alone();
     let _dog = watchdog::watch(60);
     for order in ["close 0", "leave it to the child"] {
         let scratch = Scratch::new();
@@ -184,6 +185,7 @@ fn a_shell_that_locked_by_flock_1_is_found() {
     if !has("flock") {
         return;
     }
+    let _alone = alone();
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
