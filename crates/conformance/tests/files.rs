@@ -102,7 +102,10 @@ fn an_explicit_mode_is_exact_and_nobody_ever_sees_another() {
         // Until the observer has seen enough of them, which on one processor takes its time; it
         // ends early when it has seen a wrong one.
         while (rounds < 300 || seen.load(on) < 300) && !observer.is_finished() {
-            let lock = LockOptions::new().mode(0o666).open(&path).expect("opens");
+            let lock = LockOptions::new()
+                .permissions(0o666)
+                .open(&path)
+                .expect("opens");
             drop(lock.lock().expect("locked"));
             fs::remove_file(&path).expect("removed");
             rounds += 1;
@@ -118,7 +121,7 @@ fn an_explicit_mode_does_not_change_a_file_that_exists() {
     fs::write(scratch.lock(), "").expect("written");
     set_mode(&scratch.lock(), 0o640);
     let lock = LockOptions::new()
-        .mode(0o666)
+        .permissions(0o666)
         .open(scratch.lock())
         .expect("opens");
     drop(lock.lock().expect("locked"));

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use holdlock::{Error, FileLock, OwnedGuard};
+use holdlock::{CancelToken, Error, FileLock, OwnedGuard, Request};
 use holdlock_conformance::{Actor, Scratch, queue, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
@@ -67,6 +67,7 @@ fn all_of_it() {
     a_dropped_future_leaves_the_queue();
     a_dropped_future_leaves_no_lock_behind();
     a_cancelled_wait_is_seen_through();
+    a_token_of_the_callers_ends_the_wait();
     a_limit_is_kept_and_tells_who();
     many_tasks_get_it_one_after_another();
 }
@@ -80,6 +81,8 @@ fn a_free_lock_takes_no_thread() {
     };
     assert_eq!(waiting_threads(), 0);
     let refused = block_on(lock.lock_async().timeout(Duration::ZERO));
+    assert!(matches!(refused, Err(Error::TimedOut(_))), "{refused:?}");
+    let refused = block_on(lock.acquire_async(Request::shared().try_once()));
     assert!(matches!(refused, Err(Error::WouldBlock(_))), "{refused:?}");
     assert_eq!(waiting_threads(), 0);
     drop(guard);
@@ -100,6 +103,28 @@ fn a_task_is_woken_when_the_lock_comes() {
     assert!(holder.ask("try").starts_with("WouldBlock"));
     guard.release().expect("released");
     holder.must("try");
+}
+
+fn a_token_of_the_callers_ends_the_wait() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let _holder = Actor::holding(ACTOR, lock.path());
+    let token = CancelToken::new();
+    // One before its wait, one in it.
+    for cancelled_first in [false, true] {
+        if cancelled_first {
+            token.cancel();
+        }
+        let mut future = lock.acquire_async(Request::exclusive().cancel(&token));
+        assert!(poll_once(&mut future).is_pending());
+        if !cancelled_first {
+            queue::wait_for(lock.path(), std::process::id());
+            token.cancel();
+        }
+        let ended = block_on(future);
+        assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");
+    }
+    queue::eventually("the waiting threads end", || waiting_threads() == 0);
 }
 
 fn a_dropped_future_leaves_the_queue() {

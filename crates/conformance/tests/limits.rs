@@ -81,7 +81,10 @@ fn a_path_that_others_keep_changing_does_not_prolong_a_wait() {
                     drop(lock.try_lock());
                 }
             });
-            let lock = LockOptions::new().mode(0o600).open(&path).expect("opens");
+            let lock = LockOptions::new()
+                .permissions(0o600)
+                .open(&path)
+                .expect("opens");
             for _ in 0..300 {
                 let began = Instant::now();
                 let timed = lock.try_lock_for(Duration::from_millis(3));

@@ -36,6 +36,7 @@ fn a_deadline_is_met_while_the_caller_blocks_our_signal_and_sigalrm() {
     let scratch = Scratch::new();
     let _holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
+    keeps_deadlines(&lock);
     let signal = holdlock::wait_signal().expect("a signal");
     sys::block(libc::SIGALRM);
     // All of them, so that there is none which is not blocked.

@@ -87,6 +87,11 @@ impl CancelToken {
         CancelNotice(self.notifier.register_descriptor(descriptor))
     }
 
+    /// Cancels `other`, too, while the result lives.
+    pub(crate) fn forward_to<'t>(&'t self, other: &'t CancelToken) -> CancelNotice<'t> {
+        CancelNotice(self.notifier.register_notifier(&other.notifier))
+    }
+
     pub(crate) fn notifier(&self) -> &Notifier {
         &self.notifier
     }

@@ -1,8 +1,10 @@
 //! What can go wrong, with who and what to do about it.
 
 use std::fmt;
+use std::fs::TryLockError;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,13 +21,14 @@ use crate::sys::{Refusal, file};
 #[non_exhaustive]
 pub enum Error {
     /// A request that was not to wait found the lock held.
-    WouldBlock(Box<Conflict>),
+    WouldBlock(Conflict),
     /// The lock was still held at the deadline.
-    TimedOut(Box<Conflict>),
+    TimedOut(Conflict),
     /// The lock file was removed while a process holds the lock on it. To create
     /// a new one would let two in, so nothing was created.
-    RemovedWhileHeld(Box<Conflict>),
+    RemovedWhileHeld(Conflict),
     /// The wait was ended by a [`CancelToken`](crate::CancelToken) or by a request's callback.
+    #[non_exhaustive]
     Cancelled {
         /// The lock file.
         path: PathBuf,
@@ -35,15 +38,17 @@ pub enum Error {
     /// The wait could never end: the calling thread holds the lock itself, by a
     /// guard that cannot leave the thread; or the holder waits, by way of other locks
     /// and processes, for what this thread holds.
+    #[non_exhaustive]
     Deadlock {
         /// The lock file.
         path: PathBuf,
         /// The mode that was asked for.
         mode: Mode,
         /// Who waits for whom. None: the thread for itself.
-        cycle: Option<Box<Deadlock>>,
+        cycle: Option<Deadlock>,
     },
     /// The lock file cannot be opened or created.
+    #[non_exhaustive]
     Open {
         /// The lock file.
         path: PathBuf,
@@ -51,6 +56,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file system does not support this kind of lock.
+    #[non_exhaustive]
     Unsupported {
         /// The lock file.
         path: PathBuf,
@@ -60,6 +66,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Any other failure of a system call.
+    #[non_exhaustive]
     System {
         /// The lock file.
         path: PathBuf,
@@ -71,13 +78,16 @@ pub enum Error {
 }
 
 /// A lock that somebody else has.
-pub struct Conflict {
+pub struct Conflict(Box<Known>);
+
+/// What is known of a conflict.
+struct Known {
     path: PathBuf,
     mode: Mode,
     waited: Duration,
     identity: Option<Identity>,
     /// Those that were known when the error was made.
-    known: Option<Vec<Process>>,
+    holders: Option<Vec<Process>>,
     /// Those that were found later. In a child of fork they are looked for anew.
     found: ForkCell<Vec<Process>>,
 }
@@ -89,36 +99,34 @@ impl Conflict {
         waited: Duration,
         identity: Option<Identity>,
     ) -> Conflict {
-        Conflict {
+        Conflict(Box::new(Known {
             path: path.to_owned(),
             mode,
             waited,
             identity,
-            known: None,
+            holders: None,
             found: ForkCell::new(),
-        }
+        }))
     }
 
-    pub(crate) fn with_holders(self, holders: Vec<Process>) -> Conflict {
-        Conflict {
-            known: Some(holders),
-            ..self
-        }
+    pub(crate) fn with_holders(mut self, holders: Vec<Process>) -> Conflict {
+        self.0.holders = Some(holders);
+        self
     }
 
     /// The lock file.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// The mode that was asked for.
     pub fn mode(&self) -> Mode {
-        self.mode
+        self.0.mode
     }
 
     /// How long the request had waited.
     pub fn waited(&self) -> Duration {
-        self.waited
+        self.0.waited
     }
 
     /// Who holds the lock, as far as /proc shows it.
@@ -128,11 +136,12 @@ impl Conflict {
     /// by then, or nobody. Reading /proc/locks takes about 0.1 ms, but some
     /// milliseconds when nobody has read it for a while.
     pub fn holders(&self) -> &[Process] {
-        if let Some(known) = &self.known {
-            return known;
+        let known = &self.0;
+        if let Some(holders) = &known.holders {
+            return holders;
         }
-        self.found.get_or_make(|| {
-            let place = self.identity.map(|identity| place(&self.path, identity));
+        known.found.get_or_make(|| {
+            let place = known.identity.map(|identity| place(&known.path, identity));
             place
                 .and_then(|place| inspect::holders(place).ok())
                 .unwrap_or_default()
@@ -143,9 +152,9 @@ impl Conflict {
 impl fmt::Debug for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conflict")
-            .field("path", &self.path)
-            .field("mode", &self.mode)
-            .field("waited", &self.waited)
+            .field("path", &self.path())
+            .field("mode", &self.mode())
+            .field("waited", &self.waited())
             .field("holders", &self.holders())
             .finish_non_exhaustive()
     }
@@ -172,13 +181,28 @@ impl Error {
         match self {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
-            | Error::RemovedWhileHeld(conflict) => &conflict.path,
+            | Error::RemovedWhileHeld(conflict) => conflict.path(),
             Error::Cancelled { path, .. }
             | Error::Deadlock { path, .. }
             | Error::Open { path, .. }
             | Error::Unsupported { path, .. }
             | Error::System { path, .. } => path,
         }
+    }
+
+    /// What the operating system said, where that is the reason.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Error::Open { source, .. }
+            | Error::Unsupported { source, .. }
+            | Error::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The operating system's number of the error (errno), where there is one.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.io_error().and_then(io::Error::raw_os_error)
     }
 
     /// Sorts a failed lock call.
@@ -257,11 +281,16 @@ impl fmt::Display for Error {
         }
         match self {
             Error::WouldBlock(conflict) => {
-                write!(f, "the {} lock is not free", conflict.mode)?;
+                write!(f, "the {} lock is not free", conflict.mode())?;
                 by(f, conflict.holders())
             }
             Error::TimedOut(conflict) => {
-                write!(f, "no {} lock after {:.3?}", conflict.mode, conflict.waited)?;
+                write!(
+                    f,
+                    "no {} lock after {:.3?}",
+                    conflict.mode(),
+                    conflict.waited()
+                )?;
                 by(f, conflict.holders())
             }
             Error::RemovedWhileHeld(conflict) => {
@@ -356,18 +385,21 @@ fn by(f: &mut fmt::Formatter<'_>, holders: &[Process]) -> fmt::Result {
     }
 }
 
+/// The message has the operating system's error already, so that [`source`](std::error::Error::source)
+/// tells only what is behind that one, and nothing is printed twice.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Open { source, .. }
-            | Error::Unsupported { source, .. }
-            | Error::System { source, .. } => Some(source),
-            _ => None,
-        }
+        self.io_error().and_then(std::error::Error::source)
     }
 }
 
-/// For functions that return [`io::Result`]: the kind stays, the message too.
+/// Nothing in an error can be left half changed by a panic.
+impl UnwindSafe for Error {}
+impl RefUnwindSafe for Error {}
+
+/// For functions that return [`io::Result`]: the kind stays, and so does the message. What an
+/// [`io::Error`] with a message cannot have is the operating system's number: that is
+/// [`Error::raw_os_error`], after `error.get_ref()` and `downcast_ref::<holdlock::Error>()`.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
@@ -380,6 +412,16 @@ impl From<Error> for io::Error {
             Error::Open { source, .. } | Error::System { source, .. } => source.kind(),
         };
         io::Error::new(kind, error)
+    }
+}
+
+/// For programs that match on what [`File::try_lock`](std::fs::File::try_lock) returns.
+impl From<Error> for TryLockError {
+    fn from(error: Error) -> TryLockError {
+        match error {
+            Error::WouldBlock(_) => TryLockError::WouldBlock,
+            other => TryLockError::Error(other.into()),
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Guards: proof of holding the lock.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
@@ -13,6 +14,7 @@ use crate::acquire::open::LockFile;
 use crate::acquire::release;
 use crate::gate::Occupant;
 use crate::lock::FileLock;
+use crate::request::{OnWait, Terms};
 use crate::sys::file_lock::Patience;
 use crate::sys::fork;
 use crate::{Error, Mode, Request};
@@ -41,7 +43,7 @@ pub struct Guard<'a> {
 /// As [`Guard`], but may move to another thread and outlive the reference to its lock.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct OwnedGuard {
-    held: Held<Arc<FileLock>>,
+    held: Held<FileLock>,
 }
 
 /// What an upgrade did between the shared and the exclusive lock.
@@ -55,8 +57,8 @@ pub enum Continuity {
 }
 
 impl<'a> Guard<'a> {
-    pub(crate) fn acquire(lock: &'a FileLock, request: Request<'_>) -> Result<Guard<'a>, Error> {
-        Held::acquire(lock, request, Occupant::this_thread()).map(Guard::new)
+    pub(crate) fn acquire(lock: &'a FileLock, terms: Terms<'_>) -> Result<Guard<'a>, Error> {
+        Held::acquire(lock, terms, Occupant::this_thread()).map(Guard::new)
     }
 
     fn new(held: Held<&'a FileLock>) -> Guard<'a> {
@@ -68,16 +70,20 @@ impl<'a> Guard<'a> {
 }
 
 impl OwnedGuard {
-    pub(crate) fn acquire(lock: Arc<FileLock>, request: Request<'_>) -> Result<OwnedGuard, Error> {
-        let owner = if request.stays_in_thread {
+    pub(crate) fn acquire(
+        lock: FileLock,
+        terms: Terms<'_>,
+        stays_in_thread: bool,
+    ) -> Result<OwnedGuard, Error> {
+        let owner = if stays_in_thread {
             Occupant::this_thread()
         } else {
             Occupant::ANY
         };
-        Held::acquire(lock, request, owner).map(OwnedGuard::new)
+        Held::acquire(lock, terms, owner).map(OwnedGuard::new)
     }
 
-    fn new(held: Held<Arc<FileLock>>) -> OwnedGuard {
+    fn new(held: Held<FileLock>) -> OwnedGuard {
         OwnedGuard { held }
     }
 }
@@ -137,7 +143,14 @@ macro_rules! guard_methods {
 
             /// The absolute path of the lock file.
             pub fn path(&self) -> &Path {
-                self.held.lock.path()
+                Borrow::<FileLock>::borrow(&self.held.lock).path()
+            }
+
+            /// The lock file, for reading, and with
+            /// [`LockOptions::writable`](crate::LockOptions::writable) for writing, while the lock
+            /// is held. Its position is shared by all who use the same [`FileLock`].
+            pub fn file(&self) -> &File {
+                self.held.file.file()
             }
 
             /// Whether this guard still excludes everybody who meets at the path.
@@ -178,11 +191,11 @@ macro_rules! guard_methods {
             /// # Errors
             ///
             /// Those of [`FileLock::acquire`]. The lock is lost then.
-            pub fn upgrade_not_atomic(
+            pub fn upgrade_not_atomic<W: OnWait>(
                 self,
-                limits: Request<'_>,
+                mut limits: Request<W>,
             ) -> Result<(Self, Continuity), Error> {
-                let (held, continuity) = self.held.upgrade(limits)?;
+                let (held, continuity) = self.held.upgrade(limits.terms())?;
                 Ok((Self::new(held), continuity))
             }
         }
@@ -216,7 +229,7 @@ guard_methods!(OwnedGuard, "OwnedGuard");
 const NO_PROCESS: u32 = 0;
 
 /// What both guards are made of. Releases when dropped.
-struct Held<L: Deref<Target = FileLock> + Clone> {
+struct Held<L: Borrow<FileLock> + Clone> {
     lock: L,
     file: Arc<LockFile>,
     mode: Mode,
@@ -225,11 +238,11 @@ struct Held<L: Deref<Target = FileLock> + Clone> {
     generation: u32,
 }
 
-impl<L: Deref<Target = FileLock> + Clone> Held<L> {
-    fn acquire(lock: L, request: Request<'_>, owner: Occupant) -> Result<Held<L>, Error> {
+impl<L: Borrow<FileLock> + Clone> Held<L> {
+    fn acquire(lock: L, terms: Terms<'_>, owner: Occupant) -> Result<Held<L>, Error> {
         let generation = fork::generation();
-        let mode = request.mode;
-        let file = lock.take(request, owner)?;
+        let mode = terms.mode;
+        let file = lock.borrow().take(terms, owner)?;
         Ok(Held {
             lock,
             file,
@@ -253,8 +266,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         if !self.is_ours() {
             return Ok(());
         }
-        self.lock
-            .leave(self.lock.gate(), &self.file, self.mode, self.owner)
+        let lock = self.lock.borrow();
+        lock.leave(lock.gate(), &self.file, self.mode, self.owner)
     }
 
     fn into_parts(mut self) -> Parts<L> {
@@ -272,7 +285,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
     }
 
     fn hand_over(self) -> Result<OwnedFd, Error> {
-        let failed = |error| self.lock.system("handing the lock over", error);
+        let lock: &FileLock = self.lock.borrow();
+        let failed = |error| lock.system("handing the lock over", error);
         if !self.is_ours() {
             return Err(failed(io::Error::other(
                 "this is a child of fork, and the lock is its parent's",
@@ -281,8 +295,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         if !self.file.is_ours() {
             return Err(failed(release::closed_by_others()));
         }
-        let family = self.lock.options.family;
-        if self.mode == Mode::Shared && !self.lock.gate().unshare(self.owner) {
+        let family = lock.options().family;
+        if self.mode == Mode::Shared && !lock.gate().unshare(self.owner) {
             // Other threads share this description and will unlock it: take another one.
             let own = self.file.open_again().map_err(failed)?;
             own.lock(family, Mode::Shared, Patience::Never)
@@ -290,7 +304,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             return own.hand_over().map_err(failed);
         }
         let held = self.into_parts();
-        let gate = held.lock.gate();
+        let lock: &FileLock = held.lock.borrow();
+        let gate = lock.gate();
         let _inside = Inside { gate };
         let copy = held.file.hand_over();
         if copy.is_err() {
@@ -298,7 +313,7 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         }
         // Closed without being unlocked: the copy has the lock now.
         gate.set_file(None);
-        copy.map_err(|error| held.lock.system("handing the lock over", error))
+        copy.map_err(|error| lock.system("handing the lock over", error))
     }
 
     fn is_current(&self) -> Result<bool, Error> {
@@ -307,7 +322,7 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         }
         self.file
             .check_intact()
-            .map_err(|error| self.lock.system("looking at the path", error))
+            .map_err(|error| self.lock.borrow().system("looking at the path", error))
     }
 
     fn downgrade(self) -> Result<Held<L>, Error> {
@@ -315,16 +330,17 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             return Ok(self);
         }
         let held = self.into_parts();
-        held.lock.to_shared(&held.file, held.owner)?;
+        held.lock.borrow().to_shared(&held.file, held.owner)?;
         Ok(held.whole(Mode::Shared))
     }
 
-    fn upgrade(self, limits: Request<'_>) -> Result<(Held<L>, Continuity), Error> {
+    fn upgrade(self, limits: Terms<'_>) -> Result<(Held<L>, Continuity), Error> {
         if self.mode == Mode::Exclusive || !self.is_ours() {
             return Ok((self, Continuity::Kept));
         }
         let mut held = self.into_parts();
-        let (file, continuity) = held.lock.to_exclusive(&held.file, held.owner, limits)?;
+        let lock: &FileLock = held.lock.borrow();
+        let (file, continuity) = lock.to_exclusive(&held.file, held.owner, limits)?;
         held.file = file;
         Ok((held.whole(Mode::Exclusive), continuity))
     }
@@ -338,7 +354,7 @@ struct Parts<L> {
     generation: u32,
 }
 
-impl<L: Deref<Target = FileLock> + Clone> Parts<L> {
+impl<L: Borrow<FileLock> + Clone> Parts<L> {
     fn whole(self, mode: Mode) -> Held<L> {
         Held {
             lock: self.lock,
@@ -350,7 +366,7 @@ impl<L: Deref<Target = FileLock> + Clone> Parts<L> {
     }
 }
 
-impl<L: Deref<Target = FileLock> + Clone> Drop for Held<L> {
+impl<L: Borrow<FileLock> + Clone> Drop for Held<L> {
     fn drop(&mut self) {
         let _ = self.leave();
     }

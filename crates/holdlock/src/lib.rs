@@ -31,7 +31,7 @@
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
 //! | [`Request`] | how long to wait, and who may end the wait |
-//! | [`Acquire`] | a request that is awaited, under whatever async runtime |
+//! | [`LockFuture`] | a request that is awaited, under whatever async runtime |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
 //! # What is promised
@@ -104,17 +104,17 @@ pub use cancel::{CancelNotice, CancelToken};
 #[cfg(target_os = "linux")]
 pub use error::{Conflict, Error};
 #[cfg(target_os = "linux")]
-pub use future::Acquire;
+pub use future::LockFuture;
 #[cfg(target_os = "linux")]
 pub use guard::{Continuity, Guard, OwnedGuard};
 #[cfg(target_os = "linux")]
-pub use inspect::Process;
+pub use inspect::{Deadlock, Process};
 #[cfg(target_os = "linux")]
 pub use lock::FileLock;
 #[cfg(target_os = "linux")]
 pub use options::{Family, LockOptions, Mode};
 #[cfg(target_os = "linux")]
-pub use request::{Limit, Request, Waiting};
+pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
 
 /// The real-time signal that ends waits at their deadline or when cancelled:
 /// SIGRTMIN + 10 (44) unless that is taken.
@@ -134,7 +134,7 @@ pub use request::{Limit, Request, Waiting};
 /// has another handler (None), or the kernel grants no timer, helper threads wait instead: at most
 /// 16, and requests beyond that ask again every 10 ms.
 pub fn wait_signal() -> Option<i32> {
-    sys::signal::ours()
+    sys::signal::in_use()
 }
 
 /// Uses another real-time signal for [`wait_signal`] from now on.

@@ -1,5 +1,6 @@
 //! How a lock file is opened, created and locked.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::{Error, FileLock};
@@ -46,7 +47,7 @@ pub enum Family {
 /// use holdlock::LockOptions;
 /// # let dir = std::env::temp_dir().join(format!("holdlock-doc-options-{}", std::process::id()));
 /// let lock = LockOptions::new()
-///     .mode(0o660)
+///     .permissions(0o660)
 ///     .create_parents(true)
 ///     .open(dir.join("cache/index.lock"))?;
 /// # drop(lock); std::fs::remove_dir_all(&dir)?;
@@ -55,11 +56,14 @@ pub enum Family {
 #[derive(Clone, Debug, Default)]
 pub struct LockOptions {
     pub(crate) family: Family,
-    pub(crate) mode: Option<u32>,
+    pub(crate) permissions: Option<u32>,
     pub(crate) create_parents: bool,
     pub(crate) follow_symlinks: bool,
     pub(crate) delete_on_release: bool,
     pub(crate) fair: bool,
+    pub(crate) writable: bool,
+    /// Not `signals`: the default is false.
+    pub(crate) without_signals: bool,
 }
 
 impl LockOptions {
@@ -80,8 +84,8 @@ impl LockOptions {
     /// The file gets them before anybody else can see it, where the file system
     /// has unnamed files (O_TMPFILE; all the usual local ones); elsewhere it is
     /// closed to others for a moment.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = Some(mode & 0o7777);
+    pub fn permissions(mut self, mode: u32) -> Self {
+        self.permissions = Some(mode & 0o7777);
         self
     }
 
@@ -136,6 +140,59 @@ impl LockOptions {
     pub fn fair(mut self, fair: bool) -> Self {
         self.fair = fair;
         self
+    }
+
+    /// Open the lock file for reading and writing, so that it can be the data that the lock
+    /// protects: [`Guard::file`](crate::Guard::file). Default: no.
+    ///
+    /// Opening fails where writing is denied ([`Error::Open`]). The library itself writes nothing.
+    ///
+    /// ```
+    /// use holdlock::LockOptions;
+    /// use std::io::{Read, Seek, Write};
+    /// # let path = std::env::temp_dir().join(format!("holdlock-doc-writable-{}", std::process::id()));
+    /// let counter = LockOptions::new().writable(true).open(&path)?;
+    /// let guard = counter.lock()?;
+    /// let mut file = guard.file();
+    /// let mut text = String::new();
+    /// file.rewind()?; // the position is where the last holder in this process left it
+    /// file.read_to_string(&mut text)?;
+    /// let next = text.trim().parse::<u64>().unwrap_or(0) + 1;
+    /// file.rewind()?;
+    /// file.set_len(0)?;
+    /// writeln!(file, "{next}")?;
+    /// # drop(guard); std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn writable(mut self, writable: bool) -> Self {
+        self.writable = writable;
+        self
+    }
+
+    /// Use a real-time signal to end waits ([`wait_signal`](crate::wait_signal)). Default: yes.
+    ///
+    /// With `false` no handler is installed and no signal sent for this lock. Waits with a time limit
+    /// or a token then have a helper thread in the kernel's queue, at most 16 in a process; requests
+    /// beyond that look for the lock every 10 ms, as do fair ones, and threads that wait for
+    /// another thread of the process see a cancellation within 10 ms. Deadlocks are not noticed,
+    /// except that of a thread with itself.
+    pub fn signals(mut self, signals: bool) -> Self {
+        self.without_signals = !signals;
+        self
+    }
+
+    /// A lock on a file that the caller has open, whatever its path, if it has one: on an inherited
+    /// descriptor, a temporary file without a name, memory (memfd_create(2)).
+    ///
+    /// The file is opened anew by way of /proc, so that the lock is none of the caller's descriptor,
+    /// which may be closed. Nothing is created, and to rename or remove the file changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`] when /proc is not mounted, the file's permissions do not allow to open it, or
+    /// the lock is to be [deleted on release](LockOptions::delete_on_release).
+    pub fn open_file(&self, file: impl AsFd) -> Result<FileLock, Error> {
+        FileLock::open_file(self.clone(), file.as_fd())
     }
 
     /// Opens the lock file at `path`, and creates it when it is missing. Takes

@@ -302,7 +302,7 @@ fn storm(path: &Path) {
                 while running() {
                     let open = || match kind {
                         0 => FileLock::open(&path),
-                        1 => LockOptions::new().mode(0o600).open(&path),
+                        1 => LockOptions::new().permissions(0o600).open(&path),
                         _ => LockOptions::new().delete_on_release(true).open(&path),
                     };
                     // Every other time with the mutex: then a fork that has begun cannot go on.

@@ -53,11 +53,7 @@ fn main() {
     }
 }
 
-fn take(
-    lock: &'static FileLock,
-    request: Request<'_>,
-    held: &mut Option<Guard<'static>>,
-) -> String {
+fn take(lock: &'static FileLock, request: Request, held: &mut Option<Guard<'static>>) -> String {
     match lock.acquire(request) {
         Ok(guard) => {
             *held = Some(guard);

@@ -9,9 +9,10 @@ use super::Inside;
 use super::open::LockFile;
 use super::release::closed_by_others;
 use crate::gate::Occupant;
+use crate::request::Terms;
 use crate::sys::file_lock::Patience;
 use crate::wait::Wait;
-use crate::{Continuity, Error, FileLock, Mode, Request};
+use crate::{Continuity, Error, FileLock, Mode};
 
 impl FileLock {
     /// Turns the exclusive lock on `file` into a shared one of `owner`. After an error the lock is
@@ -19,7 +20,7 @@ impl FileLock {
     pub(crate) fn to_shared(&self, file: &Arc<LockFile>, owner: Occupant) -> Result<(), Error> {
         let gate = self.gate();
         let inside = Inside { gate };
-        let family = self.options.family;
+        let family = self.options().family;
         let converted = if file.is_ours() {
             let locked = file.lock(family, Mode::Shared, Patience::Never);
             locked.inspect_err(|_| drop(file.unlock(family)))
@@ -39,7 +40,7 @@ impl FileLock {
         &self,
         file: &Arc<LockFile>,
         owner: Occupant,
-        mut limits: Request<'_>,
+        mut limits: Terms<'_>,
     ) -> Result<(Arc<LockFile>, Continuity), Error> {
         limits.mode = Mode::Exclusive;
         let gate = self.gate();
@@ -49,14 +50,14 @@ impl FileLock {
             return Ok((self.take(limits, owner)?, Continuity::Lost));
         }
         let inside = Inside { gate };
-        let family = self.options.family;
+        let family = self.options().family;
         if file.lock(family, Mode::Exclusive, Patience::Never).is_ok() {
             inside.stay();
             return Ok((file.clone(), Continuity::Kept));
         }
         // flock(2) has given the shared lock up then, OFD has not: be sure of it.
         let _ = file.unlock(family);
-        let mut wait = Wait::new(&mut limits, self);
+        let mut wait = Wait::new(limits, self);
         let locked = self.lock_in_kernel(gate, Some(file.clone()), Mode::Exclusive, &mut wait);
         let locked = wait.settle(locked, |file| drop(file.unlock(family)))?;
         inside.stay();

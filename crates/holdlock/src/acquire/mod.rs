@@ -14,18 +14,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::open::{Leased, LockFile, Opened};
+use self::open::{Leased, LockFile, Opened, Writing};
 use self::turn::Turn;
 use crate::gate::{Alone, Entry, Gate, Occupant, Passed, registry};
 use crate::inspect::Place;
 use crate::lock::FileLock;
+use crate::request::Terms;
 use crate::sys::file::Access;
 use crate::sys::file_lock::{self, Patience};
 use crate::sys::identity::Identity;
 use crate::sys::{Refusal, file_system};
 use crate::wait::helper_thread;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
-use crate::{Conflict, Error, Family, Mode, Request};
+use crate::{Conflict, Error, Family, Mode};
 
 /// How often, and for how long each time, a request waits for the holder of a
 /// removed lock file before it refuses. Who deletes on release holds a removed
@@ -44,13 +45,9 @@ const OPEN_TIME: Duration = Duration::from_secs(10);
 impl FileLock {
     /// Takes the lock for `owner`. Returns the locked file.
     #[inline]
-    pub(crate) fn take(
-        &self,
-        mut request: Request<'_>,
-        owner: Occupant,
-    ) -> Result<Arc<LockFile>, Error> {
-        let mode = request.mode;
-        let mut wait = Wait::new(&mut request, self);
+    pub(crate) fn take(&self, terms: Terms<'_>, owner: Occupant) -> Result<Arc<LockFile>, Error> {
+        let mode = terms.mode;
+        let mut wait = Wait::new(terms, self);
         let gate = self.gate();
         let taken = self.pass_gate(gate, mode, owner, &mut wait);
         wait.settle(taken, |file| drop(self.leave(gate, &file, mode, owner)))
@@ -94,7 +91,7 @@ impl FileLock {
     /// Whether nobody waits who would be passed: where the order counts, threads that hold the
     /// lock together are not to keep others out, one relieving the other.
     fn may_join(&self, file: &LockFile, mode: Mode) -> bool {
-        !self.options.fair || turn::nobody_stays(file, mode)
+        !self.options().fair || turn::nobody_stays(file, mode)
     }
 
     /// The part of a thread that has passed the gate alone.
@@ -119,7 +116,7 @@ impl FileLock {
                 return Ok(file.clone());
             }
             if file.is_ours() {
-                let _ = file.unlock(self.options.family);
+                let _ = file.unlock(self.options().family);
             }
         }
         let file = self.lock_in_kernel(gate, alone.file, mode, wait)?;
@@ -145,7 +142,7 @@ impl FileLock {
             let file = match next.take() {
                 Some(file) => file,
                 None => {
-                    let file = Arc::new(self.open_file(mode, wait)?);
+                    let file = Arc::new(self.open_or_create(mode, wait)?);
                     gate.set_file(Some(file.clone()));
                     file
                 }
@@ -154,7 +151,7 @@ impl FileLock {
                 Locked::Yes(file) if file.is_current() => return Ok(file),
                 // Somebody removed, renamed or replaced it before we had the lock. Unlock before
                 // closing: a child may have inherited the description.
-                Locked::Yes(file) => drop(file.unlock(self.options.family)),
+                Locked::Yes(file) => drop(file.unlock(self.options().family)),
                 Locked::Again(file) => {
                     next = Some(file);
                     continue;
@@ -175,9 +172,9 @@ impl FileLock {
         mode: Mode,
         wait: &mut Wait<'_>,
     ) -> Result<Locked, Error> {
-        let family = self.options.family;
+        let family = self.options().family;
         let failed = |source: io::Error| {
-            Error::from_lock_call(&self.name.path, lock_call(mode), source, || {
+            Error::from_lock_call(&self.name().path, lock_call(mode), source, || {
                 file_system::name_of(file.as_fd())
             })
         };
@@ -199,7 +196,7 @@ impl FileLock {
             }
             Err(error) if Refusal::of(&error) == Some(Refusal::BadDescriptor) && !file.writable => {
                 // NFS wants an exclusive lock's file open for writing.
-                let again = match open::open_existing(&self.name, true) {
+                let again = match open::open_existing(self.name(), Writing::IfAllowed) {
                     Ok(Opened::File(again)) if again.writable => Arc::new(again),
                     _ => return Err(failed(error)),
                 };
@@ -209,7 +206,7 @@ impl FileLock {
             Err(error) => return Err(failed(error)),
         }
         if !wait.may_sleep() {
-            return Err(stopped(Stop::Busy, wait));
+            return Err(stopped(wait.refusal(), wait));
         }
         if registry::held_by_this_thread(identity, family, mode, gate) {
             return Err(stopped(Stop::Deadlock, wait));
@@ -247,10 +244,10 @@ impl FileLock {
         mode: Mode,
         wait: &mut Wait<'_>,
     ) -> Result<Option<Turn>, KernelError> {
-        if !self.options.fair {
+        if !self.options().fair {
             return Ok(None);
         }
-        let family = self.options.family;
+        let family = self.options().family;
         Turn::come(file, mode, wait, |mode| {
             registry::held_by_this_thread(file.identity(), family, mode, gate)
         })
@@ -258,7 +255,7 @@ impl FileLock {
 
     /// Opens the lock file, or creates it after making sure that nobody holds
     /// the lock on a removed file of that name.
-    fn open_file(&self, mode: Mode, wait: &mut Wait<'_>) -> Result<LockFile, Error> {
+    fn open_or_create(&self, mode: Mode, wait: &mut Wait<'_>) -> Result<LockFile, Error> {
         let began = Instant::now();
         let mut attempts = 0;
         let mut looks = 0;
@@ -307,7 +304,7 @@ impl FileLock {
         let opened = Cell::new(None);
         let waited = wait.begin().map_err(KernelError::Stop).and_then(|()| {
             wait.kernel(None, || {
-                opened.set(Some(leased.open(&self.name)?));
+                opened.set(Some(leased.open(self.name())?));
                 Ok(())
             })
         });
@@ -326,17 +323,17 @@ impl FileLock {
 
     /// The file, if locks on it can be as they are asked for.
     pub(crate) fn if_fit(&self, file: LockFile) -> Result<LockFile, Error> {
-        if self.options.delete_on_release {
+        if self.options().delete_on_release {
             release::may_be_deleted(&file).map_err(|error| self.cannot_open(error))?;
         }
         let unfit = self
-            .options
+            .options()
             .fair
-            .then(|| turn::unfit(&file, self.options.family));
+            .then(|| turn::unfit(&file, self.options().family));
         match unfit.flatten() {
             None => Ok(file),
             Some(error) if error.kind() == io::ErrorKind::Unsupported => Err(Error::Unsupported {
-                path: self.name.path.clone(),
+                path: self.name().path.clone(),
                 file_system: file_system::name_of(file.as_fd()),
                 source: error,
             }),
@@ -347,16 +344,23 @@ impl FileLock {
     /// One attempt to open or create the lock file. Never waits.
     pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
         // A shared OFD lock needs reading only, but one descriptor serves for both modes.
-        let writable = self.options.family == Family::Ofd || self.options.fair;
-        match open::open_existing(&self.name, writable)? {
+        let writing = if self.options().writable {
+            Writing::Needed
+        } else if self.options().family == Family::Ofd || self.options().fair {
+            Writing::IfAllowed
+        } else {
+            Writing::No
+        };
+        match open::open_existing(self.name(), writing)? {
             Opened::File(file) => return Ok(TryOpen::File(file)),
             Opened::Leased(leased) => return Ok(TryOpen::Leased(leased)),
+            Opened::Missing if self.name().is_pinned() => return Err(Refusal::Missing.into()),
             Opened::Missing => {}
         }
-        if let Some(orphan) = orphan::find(&self.name.path, self.options.family) {
+        if let Some(orphan) = orphan::find(&self.name().path, self.options().family) {
             return Ok(TryOpen::Orphan(orphan));
         }
-        match open::create(&self.name, &self.options, writable) {
+        match open::create(self.name(), self.options(), writing != Writing::No) {
             Ok(file) => Ok(TryOpen::File(file)),
             Err(error)
                 if matches!(
@@ -368,7 +372,7 @@ impl FileLock {
             }
             // Somebody removed the directory that was created just now.
             Err(error)
-                if error.kind() == io::ErrorKind::NotFound && self.options.create_parents =>
+                if error.kind() == io::ErrorKind::NotFound && self.options().create_parents =>
             {
                 Ok(TryOpen::Raced)
             }
@@ -385,7 +389,7 @@ impl FileLock {
         wait: &mut Wait<'_>,
     ) -> Result<bool, Error> {
         let until = Instant::now() + ORPHAN_WAIT;
-        let family = self.options.family;
+        let family = self.options().family;
         let access = match family {
             Family::Flock => Access::Read,
             Family::Ofd => Access::ReadWrite,
@@ -393,7 +397,7 @@ impl FileLock {
         let is_it = |fd: BorrowedFd<'_>| Place::of_open(fd).is_ok_and(|it| it == orphan.place);
         let waited = match wait.begin() {
             Err(stop) => Err(KernelError::Stop(stop)),
-            Ok(()) => match open::open_removed(&self.name, &orphan.door, access, is_it) {
+            Ok(()) => match open::open_removed(self.name(), &orphan.door, access, is_it) {
                 // The holder has closed it, or opened something else by that number: look again.
                 Ok(None) => return Ok(true),
                 // Exclusive, also for a shared request: until nobody at all holds the removed file.
@@ -412,7 +416,7 @@ impl FileLock {
             // The file cannot be opened (any more), or signals cannot be used: look now and then.
             Ok(KernelWait::NoSignals) | Err(KernelError::Io(_)) => {
                 while Instant::now() < until
-                    && orphan::find(&self.name.path, family).is_some()
+                    && orphan::find(&self.name().path, family).is_some()
                     && wait.nap().is_ok()
                 {}
                 Ok(wait.check().is_ok())
@@ -421,8 +425,8 @@ impl FileLock {
     }
 
     fn refused(&self, orphan: orphan::Orphan, mode: Mode, wait: &Wait<'_>) -> Error {
-        let conflict = Conflict::new(&self.name.path, mode, wait.waited(), None);
-        Error::RemovedWhileHeld(Box::new(conflict.with_holders(vec![orphan.holder])))
+        let conflict = Conflict::new(&self.name().path, mode, wait.waited(), None);
+        Error::RemovedWhileHeld(conflict.with_holders(vec![orphan.holder]))
     }
 
     pub(crate) fn stopped(
@@ -432,13 +436,11 @@ impl FileLock {
         wait: &Wait<'_>,
         identity: Option<Identity>,
     ) -> Error {
-        let path = &self.name.path;
+        let path = &self.name().path;
         let waited = wait.waited();
         match stop {
-            Stop::Busy => Error::WouldBlock(Box::new(Conflict::new(path, mode, waited, identity))),
-            Stop::TimedOut => {
-                Error::TimedOut(Box::new(Conflict::new(path, mode, waited, identity)))
-            }
+            Stop::Busy => Error::WouldBlock(Conflict::new(path, mode, waited, identity)),
+            Stop::TimedOut => Error::TimedOut(Conflict::new(path, mode, waited, identity)),
             Stop::Cancelled => Error::Cancelled {
                 path: path.clone(),
                 waited,
@@ -451,21 +453,21 @@ impl FileLock {
             Stop::Cycle => Error::Deadlock {
                 path: path.clone(),
                 mode,
-                cycle: wait.cycle().map(Box::new),
+                cycle: wait.cycle(),
             },
         }
     }
 
     pub(crate) fn cannot_open(&self, source: io::Error) -> Error {
         Error::Open {
-            path: self.name.path.clone(),
+            path: self.name().path.clone(),
             source,
         }
     }
 
     pub(crate) fn system(&self, operation: &'static str, source: io::Error) -> Error {
         Error::System {
-            path: self.name.path.clone(),
+            path: self.name().path.clone(),
             operation,
             source,
         }

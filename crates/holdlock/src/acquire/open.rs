@@ -1,5 +1,6 @@
 //! Opening lock files: what is created, what is refused, what is never done.
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,16 +11,20 @@ use std::sync::Arc;
 use crate::sys::file::{self, Access};
 use crate::sys::file_lock::{self, Patience};
 use crate::sys::identity::{self, Identity};
-use crate::sys::{Refusal, lock_fd::LockFd};
+use crate::sys::lock_fd::LockFd;
+use crate::sys::{Refusal, pin::Pin};
 use crate::{Family, LockOptions, Mode};
 
 /// Where processes meet: the path, made absolute once, so that a later chdir(2)
 /// does not make it another lock.
 #[derive(Debug)]
 pub(crate) struct LockName {
+    /// For messages, and where the lock file is opened.
     pub(crate) path: PathBuf,
     c_path: CString,
     follow: bool,
+    /// The one file that this stands for, whatever is at the path.
+    pinned: Option<Pin>,
 }
 
 impl LockName {
@@ -30,7 +35,40 @@ impl LockName {
             path,
             c_path,
             follow,
+            pinned: None,
         })
+    }
+
+    /// The name of a file that is open. Needs /proc.
+    pub(crate) fn of_open(fd: BorrowedFd<'_>) -> io::Result<LockName> {
+        let pin = Pin::of_open(fd)?;
+        let way = file::descriptor_path(pin.as_fd());
+        Ok(LockName {
+            path: std::fs::read_link(&way)?,
+            c_path: CString::new(way.as_os_str().as_bytes())?,
+            follow: true,
+            pinned: Some(pin),
+        })
+    }
+
+    /// Whether this stands for one file, which is neither created nor looked for at its path.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pinned.is_some()
+    }
+
+    /// Where to open the file.
+    fn way(&self) -> Cow<'_, Path> {
+        match &self.pinned {
+            Some(pin) => file::descriptor_path(pin.as_fd()).into(),
+            None => Cow::Borrowed(&self.path),
+        }
+    }
+
+    /// Whether a file that was opened is the one that this stands for. Of a pinned one the number
+    /// may be another file's by now, if other code has closed it.
+    fn is_fit(&self, opened: Identity) -> bool {
+        let pinned = self.pinned.as_ref();
+        pinned.is_none_or(|pin| pin.identity == opened)
     }
 
     /// The inode which the path names now.
@@ -54,11 +92,19 @@ impl LockFile {
         writable: bool,
         open: impl FnOnce() -> io::Result<std::fs::File>,
     ) -> io::Result<LockFile> {
+        let fd = LockFd::open(open)?;
+        if !name.is_fit(fd.identity) {
+            return Err(Refusal::BadDescriptor.into());
+        }
         Ok(LockFile {
-            fd: LockFd::open(open)?,
+            fd,
             name: name.clone(),
             writable,
         })
+    }
+
+    pub(crate) fn file(&self) -> &std::fs::File {
+        self.fd.file()
     }
 
     /// Which inode was opened.
@@ -174,6 +220,16 @@ impl AsFd for LockFile {
     }
 }
 
+/// Whether a lock file is opened for writing, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writing {
+    No,
+    /// The lock may need it.
+    IfAllowed,
+    /// The caller wants to write.
+    Needed,
+}
+
 /// What opening came to.
 pub(crate) enum Opened {
     File(LockFile),
@@ -208,18 +264,17 @@ impl Leased {
 /// flock(2) is content with a file open for reading, and that disturbs nobody:
 /// opening for writing would end other programs' read leases, wake those who
 /// watch for writers (udev rescans a block device) and fail on a running
-/// program. `writable` asks for writing too, where the lock needs it; if that is
-/// denied, reading has to do.
-pub(crate) fn open_existing(name: &Arc<LockName>, writable: bool) -> io::Result<Opened> {
-    let attempts: &[Access] = if writable {
-        &[Access::ReadWrite, Access::Read]
-    } else {
-        &[Access::Read, Access::Write]
+/// program. Where the lock needs writing and that is denied, reading has to do.
+pub(crate) fn open_existing(name: &Arc<LockName>, writing: Writing) -> io::Result<Opened> {
+    let attempts: &[Access] = match writing {
+        Writing::No => &[Access::Read, Access::Write],
+        Writing::IfAllowed => &[Access::ReadWrite, Access::Read],
+        Writing::Needed => &[Access::ReadWrite],
     };
     let mut first_error = None;
     for &access in attempts {
         let opened = LockFile::open(name, access != Access::Read, || {
-            file::open(&name.path, access, name.follow)
+            file::open(&name.way(), access, name.follow)
         });
         match opened {
             Ok(file) => return Ok(Opened::File(file)),
@@ -244,7 +299,7 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writable: bool) -> io::Result<
 /// The file that was not opened at once. `error` where that is for another reason than a lease.
 fn leased(name: &LockName, access: Access, error: io::Error) -> io::Result<Opened> {
     // The path may name a FIFO by now: what is waited for is what this descriptor holds on to.
-    let pinned = match file::pin(&name.path, name.follow) {
+    let pinned = match file::pin(&name.way(), name.follow) {
         Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(Opened::Missing),
         other => other?,
     };
@@ -316,7 +371,7 @@ fn create_at(
     options: &LockOptions,
     writable: bool,
 ) -> io::Result<LockFile> {
-    match options.mode {
+    match options.permissions {
         None => {
             let access = if writable {
                 Access::ReadWrite

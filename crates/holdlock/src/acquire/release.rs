@@ -37,12 +37,12 @@ impl FileLock {
             return Err(self.system("unlocking", closed_by_others()));
         }
         let mut deleted = Ok(());
-        if self.options.delete_on_release {
+        if self.options().delete_on_release {
             deleted = self.delete(file, mode);
             // A removed file is of no further use.
             gate.set_file(None);
         }
-        let unlocked = file_lock::unlock(file.as_fd(), self.options.family);
+        let unlocked = file_lock::unlock(file.as_fd(), self.options().family);
         if unlocked.is_err() {
             // Closing the last descriptor unlocks as well.
             gate.set_file(None);
@@ -58,7 +58,7 @@ impl FileLock {
         if mode == Mode::Shared {
             // Others may share the lock; only the last one removes the file. A failed conversion
             // gives the shared lock up, which is what we are about to do anyway.
-            let family = self.options.family;
+            let family = self.options().family;
             match file.lock(family, Mode::Exclusive, Patience::Never) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -68,7 +68,7 @@ impl FileLock {
         if !file.is_current() {
             return Ok(()); // what is at the path is not ours to remove
         }
-        match open::final_path(&self.name).and_then(std::fs::remove_file) {
+        match open::final_path(self.name()).and_then(std::fs::remove_file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.system("deleting the lock file", error))
             }

@@ -54,7 +54,7 @@ impl Turn {
             }
             if !wait.may_sleep() {
                 if looks == LOOKS {
-                    return Err(KernelError::Stop(Stop::Busy));
+                    return Err(KernelError::Stop(wait.refusal()));
                 }
                 step_aside(looks);
                 looks += 1;

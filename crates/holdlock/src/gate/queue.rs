@@ -100,7 +100,7 @@ impl Gate {
             }
         }
         if !wait.may_sleep() {
-            return Err(Stop::Busy);
+            return Err(wait.refusal());
         }
         if self.deadlocks(entry) {
             return Err(Stop::Deadlock);

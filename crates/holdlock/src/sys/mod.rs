@@ -9,6 +9,7 @@
 //! | `file_lock` | locks, converts and unlocks a file. `WouldBlock` is a conflict, `Interrupted` means that a signal handler ran; a sleeping call keeps its place in the kernel's queue |
 //! | `identity` | tells which file a path or a descriptor names, and what is in it |
 //! | `file_system` | names a file's file system, and knows those with numbers of their own |
+//! | `pin` | holds on to a file that is open, without having it open for reading or writing |
 //! | `lock_fd` | keeps descriptors that no child of fork has, and tells whether one is still the file that was opened |
 //! | `fork` | notices fork without a system call |
 //! | `call`, `interrupt` | end a blocked call of a thread at a deadline or when notified, for certain, and without a signal left over |
@@ -29,6 +30,6 @@ mod refusal;
 
 pub(crate) use linux::{
     call, clock, file, file_lock, file_system, fork, futex, identity, interrupt, lock_fd,
-    lock_request, notify, process, signal, thread,
+    lock_request, notify, pin, process, signal, thread,
 };
 pub(crate) use refusal::Refusal;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::inspect::Deadlock;
-use crate::request::{Limit, OnWait, Request, Waiting};
+use crate::request::{Callback, Limit, Terms, Waiting};
 use crate::sys::call::Listening;
 use crate::sys::futex::{self, Slept};
 use crate::sys::interrupt::Interrupt;
@@ -35,6 +35,9 @@ pub(crate) trait Awaited {
     /// Tells whether another request is for the same lock.
     fn key(&self) -> Key;
 
+    /// Whether a signal may end the wait.
+    fn may_use_signals(&self) -> bool;
+
     /// Registers a wait that only the lock can end with the deadlock watcher, until the result is
     /// dropped.
     fn watch(&self, mode: Mode, began: Instant) -> Box<dyn Watched>;
@@ -49,8 +52,10 @@ pub(crate) trait Watched {
 /// A request on its way. Costs nothing until it has to wait.
 pub(crate) struct Wait<'r> {
     limit: Limit,
+    /// What ends a request that has no time to wait.
+    refusal: Stop,
     cancel: Option<&'r CancelToken>,
-    on_wait: Option<OnWait<'r>>,
+    on_wait: Option<Callback<'r>>,
     mode: Mode,
     lock: &'r dyn Awaited,
     notice_deadlocks: bool,
@@ -88,19 +93,23 @@ pub(crate) enum KernelError {
 }
 
 impl<'r> Wait<'r> {
-    pub(crate) fn new(request: &'r mut Request<'_>, lock: &'r dyn Awaited) -> Wait<'r> {
-        let notice_deadlocks = request.may_wait_for_ever();
+    pub(crate) fn new<'t: 'r>(terms: Terms<'t>, lock: &'r dyn Awaited) -> Wait<'r> {
+        let (limit, refusal) = match terms.limit {
+            Limit::For(Duration::ZERO) => (Limit::Never, Stop::TimedOut),
+            limit => (limit, Stop::Busy),
+        };
         Wait {
-            limit: request.limit,
-            cancel: request.cancel,
-            // Not `as_deref_mut`, which would not shorten the life of what the callback borrows.
-            on_wait: match &mut request.on_wait {
-                Some(callback) => Some(&mut **callback),
+            limit,
+            refusal,
+            cancel: terms.cancel,
+            // Coerced, which shortens the life of what the callback borrows.
+            on_wait: match terms.on_wait {
+                Some(callback) => Some(callback as Callback<'r>),
                 None => None,
             },
-            mode: request.mode,
+            mode: terms.mode,
             lock,
-            notice_deadlocks,
+            notice_deadlocks: terms.may_wait_for_ever,
             begun: None,
             attempts: 0,
             panic: None,
@@ -109,6 +118,11 @@ impl<'r> Wait<'r> {
 
     pub(crate) fn may_sleep(&self) -> bool {
         self.limit != Limit::Never
+    }
+
+    /// What ends a request that may not sleep.
+    pub(crate) fn refusal(&self) -> Stop {
+        self.refusal
     }
 
     /// Time spent waiting.
@@ -140,7 +154,7 @@ impl<'r> Wait<'r> {
             return if self.attempts < ATTEMPTS {
                 Ok(())
             } else {
-                Err(Stop::Busy)
+                Err(self.refusal)
             };
         }
         if self.begun.is_none() {
@@ -152,7 +166,7 @@ impl<'r> Wait<'r> {
     /// Whether the caller is to be told now that the wait has begun.
     fn start_clock(&mut self) -> Result<bool, Stop> {
         if self.limit == Limit::Never {
-            return Err(Stop::Busy);
+            return Err(self.refusal);
         }
         let mut begun = match self.begun.take() {
             Some(begun) => begun,
@@ -184,6 +198,7 @@ impl<'r> Wait<'r> {
     fn watch(&mut self) {
         if let Some(begun) = &mut self.begun
             && self.notice_deadlocks
+            && self.lock.may_use_signals()
             && begun.watch.is_none()
         {
             begun.watch = Some(self.lock.watch(self.mode, begun.at));
@@ -200,6 +215,7 @@ impl<'r> Wait<'r> {
         let cancel = self.cancel;
         if let Some(begun) = &mut self.begun
             && begun.interrupt.is_none()
+            && self.lock.may_use_signals()
         {
             begun.interrupt = Interrupt::prepare(cancel.map(CancelToken::notifier));
         }

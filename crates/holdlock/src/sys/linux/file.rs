@@ -31,7 +31,7 @@ pub(crate) fn open(path: &Path, access: Access, follow: bool) -> io::Result<std:
 
 /// Opens anew what is open already, with a description of its own. Needs /proc.
 pub(crate) fn open_again(fd: BorrowedFd<'_>, access: Access) -> io::Result<std::fs::File> {
-    open(&door(fd), access, true)
+    open(&descriptor_path(fd), access, true)
 }
 
 /// As [`open_again`], but waits until a lease on the file was given back or a signal handler ran
@@ -43,7 +43,7 @@ pub(crate) fn open_leased(fd: BorrowedFd<'_>, access: Access) -> io::Result<std:
         Access::ReadWrite => libc::O_RDWR,
         Access::Write => libc::O_WRONLY,
     };
-    let path = std::ffi::CString::new(door(fd).as_os_str().as_bytes())?;
+    let path = std::ffi::CString::new(descriptor_path(fd).as_os_str().as_bytes())?;
     // Not by std, which begins again after a signal.
     let flags = access | libc::O_CLOEXEC | libc::O_NOCTTY | MARK;
     // SAFETY: a NUL-terminated string that lives through the call.
@@ -52,7 +52,8 @@ pub(crate) fn open_leased(fd: BorrowedFd<'_>, access: Access) -> io::Result<std:
     Ok(unsafe { std::fs::File::from_raw_fd(opened) })
 }
 
-fn door(fd: BorrowedFd<'_>) -> PathBuf {
+/// A path that leads to what this process has open.
+pub(crate) fn descriptor_path(fd: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 

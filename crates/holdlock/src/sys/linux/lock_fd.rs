@@ -34,6 +34,7 @@
 //! * the table: when a number is entered for a new lock file, the kernel has just given it out, so
 //!   that an older entry of that number is one whose descriptor was closed.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -162,7 +163,7 @@ impl Drop for Opening {
 
 /// A descriptor of a lock file, which belongs to the process that opened it and to no child.
 pub(crate) struct LockFd {
-    fd: Option<OwnedFd>,
+    fd: Option<File>,
     pub(crate) identity: Identity,
     generation: u32,
     slot: &'static Slot,
@@ -178,9 +179,9 @@ impl LockFd {
     /// enters the descriptor in the table.
     ///
     /// `Interrupted` in a child which a signal handler has forked in the middle of this.
-    pub(crate) fn open(open: impl FnOnce() -> io::Result<std::fs::File>) -> io::Result<LockFd> {
+    pub(crate) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<LockFd> {
         let opening = Opening::begin();
-        let fd = OwnedFd::from(open()?);
+        let fd = open()?;
         let identity = identity::of(fd.as_fd())?;
         let flags = file::lasting_flags(fd.as_fd());
         let (block, slot) = enter(&fd, identity);
@@ -216,6 +217,10 @@ impl LockFd {
             }
     }
 
+    pub(crate) fn file(&self) -> &File {
+        self.fd.as_ref().expect("taken out by drop alone")
+    }
+
     /// Takes the mark off the description, of which other processes are to keep copies.
     pub(crate) fn give_away(&self) -> io::Result<()> {
         self.given_away.store(true, Ordering::Relaxed);
@@ -223,7 +228,7 @@ impl LockFd {
     }
 }
 
-fn enter(fd: &OwnedFd, identity: Identity) -> (&'static Block, &'static Slot) {
+fn enter(fd: &File, identity: Identity) -> (&'static Block, &'static Slot) {
     let entry = fd.as_raw_fd() as u64 + 1;
     for block in blocks() {
         for slot in &block.slots {
@@ -253,7 +258,7 @@ fn blocks() -> impl Iterator<Item = &'static Block> {
 
 impl AsFd for LockFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_ref().expect("taken out by drop alone").as_fd()
+        self.file().as_fd()
     }
 }
 
@@ -450,7 +455,7 @@ mod tests {
 
     #[test]
     fn every_open_descriptor_is_found() {
-        let file = std::fs::File::open("/dev/null").expect("opens");
+        let file = File::open("/dev/null").expect("opens");
         let mut found = Vec::new();
         each_descriptor(|number| found.push(number));
         assert!(found.contains(&file.as_raw_fd()), "{found:?}");

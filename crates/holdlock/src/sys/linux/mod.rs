@@ -6,6 +6,7 @@
 //! | `file_lock` | flock(2), OFD locks of fcntl(2) |
 //! | `identity` | stat(2) |
 //! | `file_system` | fstatfs(2) |
+//! | `pin` | O_PATH of open(2) |
 //! | `lock_fd` | the table of descriptors, and what fork(2) does to them |
 //! | `fork` | MADV_WIPEONFORK of madvise(2), pthread_atfork(3) |
 //! | `call` | blocking system calls that a signal ends for certain |
@@ -36,6 +37,7 @@ pub(crate) mod lock_fd;
 pub(crate) mod lock_request;
 mod masks;
 pub(crate) mod notify;
+pub(crate) mod pin;
 pub(crate) mod process;
 pub(crate) mod signal;
 pub(crate) mod thread;

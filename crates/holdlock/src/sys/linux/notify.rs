@@ -26,7 +26,7 @@ struct Slots {
     more: AtomicPtr<Slots>,
 }
 
-/// A waiting thread, or a descriptor to write to.
+/// One that is to be notified: a waiting thread, a descriptor, or another notifier.
 ///
 /// `state` says who may use the rest:
 ///
@@ -39,11 +39,17 @@ struct Slots {
 struct Slot {
     state: AtomicU32,
     generation: AtomicU32,
-    /// The thread's number, or the descriptor's where `signal` is 0.
+    /// A signal, [`TO_DESCRIPTOR`] or [`TO_NOTIFIER`].
+    how: AtomicI32,
+    /// The number of the thread or of the descriptor.
     number: AtomicI32,
-    signal: AtomicI32,
-    timer: AtomicPtr<libc::c_void>,
+    /// The thread's timer, or the notifier.
+    with: AtomicPtr<libc::c_void>,
 }
+
+/// No signals have these numbers.
+const TO_DESCRIPTOR: i32 = 0;
+const TO_NOTIFIER: i32 = -1;
 
 const FREE: u32 = 0;
 const TAKEN: u32 = 1;
@@ -55,9 +61,9 @@ impl Default for Slot {
         Slot {
             state: AtomicU32::new(FREE),
             generation: AtomicU32::new(0),
+            how: AtomicI32::new(0),
             number: AtomicI32::new(0),
-            signal: AtomicI32::new(0),
-            timer: AtomicPtr::new(std::ptr::null_mut()),
+            with: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
 }
@@ -91,21 +97,31 @@ impl Notifier {
     /// Registers a descriptor: 8 bytes, the number 1, are written to it, at once if the flag is set
     /// already.
     pub(crate) fn register_descriptor<'t>(&'t self, fd: BorrowedFd<'t>) -> Registration<'t> {
-        let registration = self.enter(fd.as_raw_fd(), 0, std::ptr::null_mut());
+        self.enter_now(fd.as_raw_fd(), TO_DESCRIPTOR, std::ptr::null_mut())
+    }
+
+    /// Registers another notifier, which is set, too, at once if the flag is set already.
+    pub(crate) fn register_notifier<'t>(&'t self, other: &'t Notifier) -> Registration<'t> {
+        let other = std::ptr::from_ref(other).cast_mut().cast();
+        self.enter_now(0, TO_NOTIFIER, other)
+    }
+
+    fn enter_now(&self, number: i32, how: i32, with: *mut libc::c_void) -> Registration<'_> {
+        let registration = self.enter(number, how, with);
         if self.is_set() {
             registration.slot.notify(fork::generation());
         }
         registration
     }
 
-    fn enter(&self, number: i32, signal: libc::c_int, timer: libc::timer_t) -> Registration<'_> {
+    fn enter(&self, number: i32, how: i32, with: *mut libc::c_void) -> Registration<'_> {
         let mut slots = &self.slots;
         loop {
             for slot in &slots.here {
                 if slot.take() {
                     slot.number.store(number, Ordering::Relaxed);
-                    slot.signal.store(signal, Ordering::Relaxed);
-                    slot.timer.store(timer, Ordering::Relaxed);
+                    slot.how.store(how, Ordering::Relaxed);
+                    slot.with.store(with, Ordering::Relaxed);
                     let generation = fork::generation();
                     slot.generation.store(generation, Ordering::Relaxed);
                     slot.state.store(WAITING, Ordering::SeqCst);
@@ -168,9 +184,12 @@ impl Slot {
         }
         if self.generation.load(Ordering::Relaxed) == generation {
             let number = self.number.load(Ordering::Relaxed);
-            match self.signal.load(Ordering::Relaxed) {
-                0 => write_one(number),
-                signal => interrupt_thread(number, signal, self.timer.load(Ordering::Relaxed)),
+            let with = self.with.load(Ordering::Relaxed);
+            match self.how.load(Ordering::Relaxed) {
+                TO_DESCRIPTOR => write_one(number),
+                // SAFETY: the notifier outlives its registration, whose drop waits for us.
+                TO_NOTIFIER => unsafe { &*with.cast::<Notifier>() }.set(),
+                signal => interrupt_thread(number, signal, with),
             }
         }
         // Unless the waiter, in a child of fork, took the slot for abandoned.

@@ -60,7 +60,7 @@ pub(crate) fn ours() -> Option<libc::c_int> {
 }
 
 /// The signal in use, if its handler is still ours.
-fn in_use() -> Option<libc::c_int> {
+pub(crate) fn in_use() -> Option<libc::c_int> {
     let signal = IN_USE.load(Ordering::Relaxed);
     (signal != 0 && matches!(owner(signal), Ok(Owner::Us))).then_some(signal)
 }
