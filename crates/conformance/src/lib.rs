@@ -46,3 +46,13 @@ pub fn skipped(reason: &str) {
     let test = std::thread::current().name().unwrap_or("?").to_owned();
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
 }
+
+/// The code of the pages for users of the library, compiled as documentation tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/from-other-crates.md")]
+    struct FromOtherCrates;
+
+    #[doc = include_str!("../../holdlock/README.md")]
+    struct FirstSteps;
+}
