@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use holdlock::{Error, FileLock};
 
-async fn rebuild(lock: Arc<FileLock>) -> Result<(), Error> {
+async fn rebuild(lock: &FileLock) -> Result<(), Error> {
     // Dropping this future, as `select!` does, cancels the wait: the lock is not taken later.
     let guard = lock.lock_async().timeout(Duration::from_secs(3)).await?;
     println!("rebuilding, alone on this machine");
@@ -22,9 +22,9 @@ async fn rebuild(lock: Arc<FileLock>) -> Result<(), Error> {
 
 fn main() -> Result<(), Error> {
     let path = std::env::temp_dir().join("holdlock-example-async.lock");
-    let lock = Arc::new(FileLock::open(path)?);
+    let lock = FileLock::open(path)?;
     for round in 1..=3 {
-        match block_on(rebuild(lock.clone())) {
+        match block_on(rebuild(&lock)) {
             Ok(()) => println!("round {round} is done"),
             Err(error) if error.is_conflict() => println!("round {round} is skipped: {error}"),
             Err(error) => return Err(error),
