@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::sys::file::{self, Access};
-use crate::sys::file_lock::{self, Patience};
+use crate::sys::file_lock::{self, Blocking};
 use crate::sys::identity::{self, Identity};
 use crate::sys::lock_fd::LockFd;
 use crate::sys::{Refusal, pin::Pin};
-use crate::{Family, LockOptions, Mode};
+use crate::{Family, Mode};
 
 /// Where processes meet: the path, made absolute once, so that a later chdir(2)
 /// does not make it another lock.
@@ -22,7 +22,7 @@ pub(crate) struct LockName {
     /// For messages, and where the lock file is opened.
     pub(crate) path: PathBuf,
     c_path: CString,
-    follow: bool,
+    pub(super) follow: bool,
     /// The one file that this stands for, whatever is at the path.
     pinned: Option<Pin>,
 }
@@ -57,7 +57,7 @@ impl LockName {
     }
 
     /// Where to open the file.
-    fn way(&self) -> Cow<'_, Path> {
+    fn open_path(&self) -> Cow<'_, Path> {
         match &self.pinned {
             Some(pin) => file::descriptor_path(pin.as_fd()).into(),
             None => Cow::Borrowed(&self.path),
@@ -66,7 +66,7 @@ impl LockName {
 
     /// Whether a file that was opened is the one that this stands for. Of a pinned one the number
     /// may be another file's by now, if other code has closed it.
-    fn is_fit(&self, opened: Identity) -> bool {
+    fn is_expected(&self, opened: Identity) -> bool {
         let pinned = self.pinned.as_ref();
         pinned.is_none_or(|pin| pin.identity == opened)
     }
@@ -87,13 +87,13 @@ pub(crate) struct LockFile {
 
 impl LockFile {
     /// Enters what `open` opens as a lock file of this name.
-    fn open(
+    pub(super) fn open(
         name: &Arc<LockName>,
         writable: bool,
         open: impl FnOnce() -> io::Result<std::fs::File>,
     ) -> io::Result<LockFile> {
         let fd = LockFd::open(open)?;
-        if !name.is_fit(fd.identity) {
+        if !name.is_expected(fd.identity) {
             return Err(Refusal::BadDescriptor.into());
         }
         Ok(LockFile {
@@ -122,9 +122,9 @@ impl LockFile {
     /// Locks the file, or converts its lock, if the descriptor is still ours. If not, fails with
     /// EBADF and does not touch the file that has the number now.
     #[inline]
-    pub(crate) fn lock(&self, family: Family, mode: Mode, patience: Patience) -> io::Result<()> {
+    pub(crate) fn lock(&self, family: Family, mode: Mode, blocking: Blocking) -> io::Result<()> {
         self.check_ours()?;
-        file_lock::lock(self.as_fd(), family, mode, patience)
+        file_lock::lock(self.as_fd(), family, mode, blocking)
     }
 
     /// Unlocks the file if the descriptor is still ours. If not, its lock is gone already.
@@ -137,9 +137,9 @@ impl LockFile {
 
     /// Takes the place at the head of the queue of fair requests, under the conditions of
     /// [`lock`](LockFile::lock).
-    pub(crate) fn lock_head(&self, mode: Mode, patience: Patience) -> io::Result<()> {
+    pub(crate) fn lock_head(&self, mode: Mode, blocking: Blocking) -> io::Result<()> {
         self.check_ours()?;
-        file_lock::lock_head(self.as_fd(), mode, patience)
+        file_lock::lock_head(self.as_fd(), mode, blocking)
     }
 
     /// Leaves the place at the head of the queue, under the conditions of
@@ -274,7 +274,7 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writing: Writing) -> io::Resul
     let mut first_error = None;
     for &access in attempts {
         let opened = LockFile::open(name, access != Access::Read, || {
-            file::open(&name.way(), access, name.follow)
+            file::open(&name.open_path(), access, name.follow)
         });
         match opened {
             Ok(file) => return Ok(Opened::File(file)),
@@ -299,7 +299,7 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writing: Writing) -> io::Resul
 /// The file that was not opened at once. `error` where that is for another reason than a lease.
 fn leased(name: &LockName, access: Access, error: io::Error) -> io::Result<Opened> {
     // The path may name a FIFO by now: what is waited for is what this descriptor holds on to.
-    let pinned = match file::pin(&name.way(), name.follow) {
+    let pinned = match file::pin(&name.open_path(), name.follow) {
         Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(Opened::Missing),
         other => other?,
     };
@@ -317,11 +317,11 @@ fn leased(name: &LockName, access: Access, error: io::Error) -> io::Result<Opene
 /// So it is looked at without opening it for anything, and what was looked at is what is opened.
 pub(crate) fn open_removed(
     name: &Arc<LockName>,
-    door: &Path,
+    descriptor_path: &Path,
     access: Access,
     is_it: impl FnOnce(BorrowedFd<'_>) -> bool,
 ) -> io::Result<Option<LockFile>> {
-    let pinned = file::pin(door, true)?;
+    let pinned = file::pin(descriptor_path, true)?;
     let metadata = pinned.metadata()?;
     if !(metadata.is_file() || metadata.is_dir()) || !is_it(pinned.as_fd()) {
         return Ok(None);
@@ -330,75 +330,4 @@ pub(crate) fn open_removed(
         file::open_again(pinned.as_fd(), access)
     })
     .map(Some)
-}
-
-/// Creates the lock file. `AlreadyExists`: somebody else was first, open that one.
-pub(crate) fn create(
-    name: &Arc<LockName>,
-    options: &LockOptions,
-    writable: bool,
-) -> io::Result<LockFile> {
-    let path = final_path(name)?;
-    let result = create_at(name, &path, options, writable);
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && options.create_parents => {
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent).map_err(|error| not_a_directory(parent, error))?;
-            }
-            create_at(name, &path, options, writable)
-        }
-        other => other,
-    }
-}
-
-/// What `AlreadyExists` means of a directory: another process has removed what was there a moment
-/// before (`NotFound`), or it is no directory.
-fn not_a_directory(path: &Path, error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::AlreadyExists {
-        return error;
-    }
-    let in_the_way = |path: &Path| std::fs::symlink_metadata(path).is_ok() && !path.is_dir();
-    if path.ancestors().any(in_the_way) {
-        Refusal::NotADirectory.into()
-    } else {
-        Refusal::Missing.into()
-    }
-}
-
-fn create_at(
-    name: &Arc<LockName>,
-    path: &Path,
-    options: &LockOptions,
-    writable: bool,
-) -> io::Result<LockFile> {
-    match options.permissions {
-        None => {
-            let access = if writable {
-                Access::ReadWrite
-            } else {
-                Access::Read
-            };
-            LockFile::open(name, writable, || file::create_new(path, access, 0o666))
-        }
-        Some(mode) => LockFile::open(name, true, || file::create_with_mode(path, mode)),
-    }
-}
-
-/// Where the name leads when symbolic links at its end are to be followed: there a missing file
-/// is created, and from there it is removed.
-pub(crate) fn final_path(name: &LockName) -> io::Result<PathBuf> {
-    let mut path = name.path.clone();
-    if !name.follow {
-        return Ok(path);
-    }
-    for _ in 0..40 {
-        match std::fs::read_link(&path) {
-            Ok(target) => {
-                let parent = path.parent().unwrap_or(Path::new("/"));
-                path = parent.join(target);
-            }
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(Refusal::SymbolicLink.into())
 }

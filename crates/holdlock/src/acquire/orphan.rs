@@ -15,7 +15,7 @@ pub(crate) struct Orphan {
     pub(crate) holder: Process,
     pub(crate) place: Place,
     /// The way to the deleted file: /proc/PID/fd/N.
-    pub(crate) door: PathBuf,
+    pub(crate) descriptor_path: PathBuf,
 }
 
 impl Orphan {
@@ -37,6 +37,6 @@ pub(crate) fn find(path: &Path, family: Family) -> Option<Orphan> {
     Some(Orphan {
         holder: Process::of(found.pid)?,
         place: found.place,
-        door: found.door,
+        descriptor_path: found.door,
     })
 }

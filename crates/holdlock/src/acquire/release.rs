@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::acquire::open::{self, LockFile};
+use crate::acquire::create;
+use crate::acquire::open::LockFile;
 use crate::gate::{Gate, Occupant};
 use crate::lock::FileLock;
-use crate::sys::file_lock::{self, Patience};
+use crate::sys::file_lock::{self, Blocking};
 use crate::sys::identity::{self, Content};
 use crate::{Error, Mode};
 
@@ -19,11 +20,11 @@ impl FileLock {
         gate: &Gate,
         file: &Arc<LockFile>,
         mode: Mode,
-        owner: Occupant,
+        occupant: Occupant,
     ) -> Result<(), Error> {
         match mode {
             Mode::Exclusive => gate.leave_exclusive(|| self.unlock(gate, file, mode)),
-            Mode::Shared => gate.leave_shared(owner, || self.unlock(gate, file, mode)),
+            Mode::Shared => gate.leave_shared(occupant, || self.unlock(gate, file, mode)),
         }
     }
 
@@ -59,7 +60,7 @@ impl FileLock {
             // Others may share the lock; only the last one removes the file. A failed conversion
             // gives the shared lock up, which is what we are about to do anyway.
             let family = self.options().family;
-            match file.lock(family, Mode::Exclusive, Patience::Never) {
+            match file.lock(family, Mode::Exclusive, Blocking::No) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(self.system("locking before deletion", error)),
@@ -68,7 +69,7 @@ impl FileLock {
         if !file.is_current() {
             return Ok(()); // what is at the path is not ours to remove
         }
-        match open::final_path(self.name()).and_then(std::fs::remove_file) {
+        match create::final_path(self.name()).and_then(std::fs::remove_file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.system("deleting the lock file", error))
             }

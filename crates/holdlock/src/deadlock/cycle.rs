@@ -24,7 +24,7 @@ pub(crate) enum Found {
     /// A cycle, but somebody in it may have a way out.
     Possible,
     /// A cycle in which another wait is to give way.
-    Anothers,
+    OtherVictim,
     /// A cycle that lasts for as long as these waits do.
     Certain(Deadlock, Vec<Arc<Record>>),
 }
@@ -41,20 +41,20 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
     };
     let threads = Graph::of_threads(&ours);
     let mut left = Vec::new();
-    for (at, (record, suspicion)) in due.iter().enumerate() {
+    for (at, (record, victim_is_late)) in due.iter().enumerate() {
         let Some(number) = records.iter().position(|other| Arc::ptr_eq(other, record)) else {
             continue;
         };
         match threads.cycle(number) {
-            Some(cycle) if gives_way(record, &cycle, &records, *suspicion) => {
+            Some(cycle) if is_victim(record, &cycle, &records, *victim_is_late) => {
                 let (ours, _) = threads.depends_on(number);
-                found[at] = Found::Certain(cycle, chosen(&records, &ours));
+                found[at] = Found::Certain(cycle, records_of(&records, &ours));
             }
-            Some(_) => found[at] = Found::Anothers,
-            None => left.push((at, number, *suspicion)),
+            Some(_) => found[at] = Found::OtherVictim,
+            None => left.push((at, number, *victim_is_late)),
         }
     }
-    let places = concerned(&ours);
+    let places = kept_files(&ours);
     if !places.is_empty() {
         among_processes(&ours, &records, &places, &left, &mut found);
     }
@@ -113,13 +113,13 @@ fn ours(records: &[Arc<Record>]) -> Option<Ours> {
 fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
     let file = record.gate.file().filter(|file| file.is_ours())?;
     let inside = record.gate.inside();
-    let at_gate = if inside.owners().contains(&record.thread) {
+    let at_gate = if inside.occupants().contains(&record.thread) {
         None
     } else {
         // A shared request does not wait for shared holders, but for somebody in the queue before it.
         let shares = record.mode == Mode::Shared && matches!(inside, Inside::Sharing(_));
         let numbers = 0..records.len();
-        let is_inside = |number: &usize| inside.owners().contains(&records[*number].thread);
+        let is_inside = |number: &usize| inside.occupants().contains(&records[*number].thread);
         Some(
             numbers
                 .filter(|number| !shares && is_inside(number))
@@ -144,7 +144,7 @@ fn keeps(records: &[Arc<Record>]) -> HashMap<u32, Vec<usize>> {
     for gate in registry::all() {
         let inside = gate.inside();
         for (number, record) in records.iter().enumerate() {
-            if inside.owners().contains(&record.thread)
+            if inside.occupants().contains(&record.thread)
                 && !Arc::ptr_eq(&record.gate, &gate)
                 && let Some(file) = gate.file()
                 && file.is_ours()
@@ -159,7 +159,7 @@ fn keeps(records: &[Arc<Record>]) -> HashMap<u32, Vec<usize>> {
 
 /// The files of locks that are kept for as long as one of our threads waits. Most programs have
 /// none: then nobody can be waiting for them.
-fn concerned(ours: &Ours) -> HashSet<Place> {
+fn kept_files(ours: &Ours) -> HashSet<Place> {
     let us = ours.process.pid;
     let mut places = HashSet::new();
     let mut add = |pid: u32| {
@@ -204,10 +204,10 @@ fn among_processes(
     // Who has inherited a lock is looked for, among all processes, only once all else is certain.
     let heirs = Heirs::not_searched(snapshot.clone());
     let first = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
-    due.retain(|(at, number, suspicion)| match first.cycle(*number) {
-        Some(cycle) if gives_way(&records[*number], &cycle, records, *suspicion) => true,
+    due.retain(|(at, number, victim_is_late)| match first.cycle(*number) {
+        Some(cycle) if is_victim(&records[*number], &cycle, records, *victim_is_late) => true,
         Some(_) => {
-            found[*at] = Found::Anothers;
+            found[*at] = Found::OtherVictim;
             false
         }
         None => false,
@@ -235,7 +235,7 @@ fn among_processes(
                 .is_some_and(|before| Asleep::of(*pid).as_ref() == Some(before))
         };
         if others.iter().all(has_slept) {
-            found[at] = Found::Certain(cycle, chosen(records, &ours));
+            found[at] = Found::Certain(cycle, records_of(records, &ours));
         }
     }
 }
@@ -244,14 +244,19 @@ fn numbers(due: &[(usize, usize, bool)]) -> Vec<usize> {
     due.iter().map(|(_, number, _)| *number).collect()
 }
 
-fn chosen(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {
+fn records_of(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {
     let chosen = numbers.iter().map(|number| records[*number].clone());
     chosen.collect()
 }
 
 /// Whether this wait is the one of the cycle that gives way: the latest of the process that was
 /// started last; or of ours, if that one had its time and has not.
-fn gives_way(record: &Record, cycle: &Deadlock, records: &[Arc<Record>], suspicion: bool) -> bool {
+fn is_victim(
+    record: &Record,
+    cycle: &Deadlock,
+    records: &[Arc<Record>],
+    victim_is_late: bool,
+) -> bool {
     let us = std::process::id();
     let age = |pid: u32| (inspect::start_time(pid), pid);
     let youngest = cycle.steps.iter().map(|step| age(step.waiter.pid)).max();
@@ -265,5 +270,5 @@ fn gives_way(record: &Record, cycle: &Deadlock, records: &[Arc<Record>], suspici
         .filter(is_step)
         .map(|member| member.began)
         .max();
-    (suspicion || youngest == Some(age(us))) && latest == Some(record.began)
+    (victim_is_late || youngest == Some(age(us))) && latest == Some(record.began)
 }

@@ -23,21 +23,21 @@ use crate::{Family, Mode};
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// Who closes a cycle sees it at the first look; later ones are for cycles that somebody else has
 /// closed: one after this time, all others ...
-const OFTEN: Duration = Duration::from_secs(10);
-const LOOKS_OFTEN: usize = 1;
+const EARLY_PAUSE: Duration = Duration::from_secs(10);
+const EARLY_LOOKS: usize = 1;
 /// ... after this.
-const SELDOM: Duration = Duration::from_secs(60);
+const LATE_PAUSE: Duration = Duration::from_secs(60);
 /// When two members of a cycle look at it, the one that was started last gives way. The
 /// others look again after this time, and give way if it has not.
-const SUSPICION: Duration = Duration::from_secs(1);
+const VICTIM_TIME: Duration = Duration::from_secs(1);
 /// So many looks follow one another after that time where a cycle is not certain: of the others some
 /// may not sleep yet, or not have told that their waits have no limit.
-const LOOKS_SOON: usize = 4;
+const QUICK_LOOKS: usize = 4;
 /// How long the thread stays without anything to look after.
 const IDLE: u32 = 10;
 
 /// A wait that the thread looks after, until this is dropped.
-pub(crate) struct Watch {
+pub(crate) struct WatchedWait {
     record: Arc<Record>,
 }
 
@@ -56,16 +56,16 @@ pub(crate) struct Record {
     over: Mutex<bool>,
 }
 
-struct Entry {
+struct ListedWait {
     record: Arc<Record>,
     look_at: Instant,
     looks: usize,
-    suspicion: bool,
+    victim_is_late: bool,
 }
 
 #[derive(Default)]
 struct State {
-    entries: Vec<Entry>,
+    entries: Vec<ListedWait>,
     running: bool,
     sleeps_until: Option<Instant>,
 }
@@ -78,14 +78,14 @@ struct Shared {
 
 static SHARED: ForkCell<Shared> = ForkCell::new();
 
-impl Watch {
+impl WatchedWait {
     pub(crate) fn begin(
         gate: Arc<Gate>,
         name: Arc<LockName>,
         family: Family,
         mode: Mode,
         began: Instant,
-    ) -> Watch {
+    ) -> WatchedWait {
         let record = Arc::new(Record {
             gate,
             name,
@@ -101,11 +101,11 @@ impl Watch {
         let shared = SHARED.get_or_make(Shared::default);
         let look_at = began + FIRST_LOOK;
         let mut state = shared.lock();
-        state.entries.push(Entry {
+        state.entries.push(ListedWait {
             record: record.clone(),
             look_at,
             looks: 0,
-            suspicion: false,
+            victim_is_late: false,
         });
         if !state.running {
             // Without a thread to be had, cycles are not noticed.
@@ -114,17 +114,17 @@ impl Watch {
             shared.changed.notify_one();
         }
         drop(state);
-        Watch { record }
+        WatchedWait { record }
     }
 }
 
-impl Watched for Watch {
+impl Watched for WatchedWait {
     fn verdict(&self) -> Option<&Deadlock> {
         self.record.verdict.get()
     }
 }
 
-impl Drop for Watch {
+impl Drop for WatchedWait {
     fn drop(&mut self) {
         // After this, no signal is sent any more ...
         *self.record.over() = true;
@@ -218,7 +218,7 @@ fn look(shared: &Shared, now: Instant) {
     let all: Vec<Arc<Record>> = state.entries.iter().map(|e| e.record.clone()).collect();
     let due = state.entries.iter().filter(|entry| entry.look_at <= now);
     let mut due: Vec<Due> = due
-        .map(|entry| (entry.record.clone(), entry.suspicion))
+        .map(|entry| (entry.record.clone(), entry.victim_is_late))
         .collect();
     drop(state);
     due.sort_by_key(|(record, _)| std::cmp::Reverse(record.began));
@@ -233,7 +233,7 @@ fn look(shared: &Shared, now: Instant) {
         let next = match found {
             Found::Nothing => Next::Later,
             Found::Possible => Next::Soon,
-            Found::Anothers => Next::Suspicion,
+            Found::OtherVictim => Next::VictimIsLate,
             Found::Certain(cycle, members) if shared.has_all(&members) => {
                 end(&record, cycle);
                 Next::Later
@@ -253,22 +253,22 @@ enum Next {
     Later,
     /// There may be a cycle, and what makes it uncertain may pass.
     Soon,
-    Suspicion,
+    VictimIsLate,
 }
 
-impl Entry {
+impl ListedWait {
     fn look_again(&mut self, next: Next) {
         let pause = match next {
-            Next::Suspicion => SUSPICION,
-            Next::Soon if self.looks < LOOKS_SOON => SUSPICION,
-            Next::Soon => OFTEN,
-            _ if self.looks < LOOKS_OFTEN => OFTEN,
-            _ => SELDOM,
+            Next::VictimIsLate => VICTIM_TIME,
+            Next::Soon if self.looks < QUICK_LOOKS => VICTIM_TIME,
+            Next::Soon => EARLY_PAUSE,
+            _ if self.looks < EARLY_LOOKS => EARLY_PAUSE,
+            _ => LATE_PAUSE,
         };
-        self.suspicion = match next {
+        self.victim_is_late = match next {
             Next::Later => false,
-            Next::Soon => self.suspicion,
-            Next::Suspicion => true,
+            Next::Soon => self.victim_is_late,
+            Next::VictimIsLate => true,
         };
         self.looks += 1;
         self.look_at = Instant::now() + pause;
@@ -289,7 +289,7 @@ fn end(record: &Record, cycle: Deadlock) {
             if *over {
                 return;
             }
-            interrupt::nudge(record.task, signal);
+            interrupt::signal_thread(record.task, signal);
         }
         std::thread::sleep(Duration::from_millis(1));
     }

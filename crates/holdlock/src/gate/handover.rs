@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::sys::clock;
 
 /// How many times in a row the kernel's lock may be kept for the next thread.
-const KEEPING: u32 = 64;
+const MAX_KEPT_IN_ROW: u32 = 64;
 /// How long it may be kept without counting.
-const KEEPING_TIME: Duration = Duration::from_micros(50);
+const KEEP_TIME: Duration = Duration::from_micros(50);
 
 /// What those who are inside leave to the next. Touched by who is alone inside
 /// only, so `word` orders the accesses.
@@ -23,7 +23,7 @@ pub(super) struct Handover {
 impl Handover {
     /// A thread has become alone inside, with the kernel's lock `kept` or not.
     #[inline]
-    pub(super) fn pass_on(&self, kept: bool) {
+    pub(super) fn entered(&self, kept: bool) {
         let kept_in_row = if kept {
             self.kept_in_row.load(Ordering::Relaxed) + 1
         } else {
@@ -48,7 +48,7 @@ impl Handover {
     /// next one.
     pub(super) fn may_keep(&self, now: u64) -> bool {
         let kept_for = now - self.taken.load(Ordering::Relaxed);
-        self.kept_in_row.load(Ordering::Relaxed) < KEEPING
-            || kept_for < KEEPING_TIME.as_nanos() as u64
+        self.kept_in_row.load(Ordering::Relaxed) < MAX_KEPT_IN_ROW
+            || kept_for < KEEP_TIME.as_nanos() as u64
     }
 }

@@ -8,10 +8,10 @@
 //! * Sleepers are served first come, first served.
 //! * A *running* thread may pass them, as in every fast mutex, because waking a
 //!   sleeper takes longer than most critical sections; but for at most
-//!   `queue::PASSING` since a sleeper last got in. Who holds the lock for longer than
+//!   `queue::PASSING_TIME` since a sleeper last got in. Who holds the lock for longer than
 //!   that hands it to the first sleeper directly.
 //! * While exclusive requests of this process wait, the kernel's lock is *kept*
-//!   from one to the next: `handover::KEEPING` times in a row, or for `handover::KEEPING_TIME`,
+//!   from one to the next: `handover::MAX_KEPT_IN_ROW` times in a row, or for `handover::KEEP_TIME`,
 //!   whichever is longer. Other processes are excluded all that time, as they
 //!   must be; then they get their chance.
 //!
@@ -20,9 +20,9 @@
 //! | bit | meaning | changed by |
 //! |---|---|---|
 //! | ALONE | one thread is inside: an exclusive holder, or one that deals with the kernel | set by who enters; cleared by who leaves |
-//! | SHARED | the shared holders of `Line::sharers` are inside | under the mutex |
+//! | SHARED | the shared holders of `Lists::sharers` are inside | under the mutex |
 //! | KEPT | nobody is inside, but the kernel's exclusive lock is held | with ALONE |
-//! | QUEUED | `Line::queue` is not empty | under the mutex |
+//! | QUEUED | `Lists::queue` is not empty | under the mutex |
 //! | AWAKE | the first sleeper was told to try and is on its way | under the mutex |
 //! | FIRST_SHARES | the first sleeper asks for a shared lock | under the mutex |
 //!
@@ -56,7 +56,7 @@ use crate::wait::{Stop, Wait};
 use handover::Handover;
 pub(crate) use occupant::Occupant;
 use occupant::thread_number;
-use queue::Line;
+use queue::Lists;
 
 const ALONE: u32 = 1;
 const SHARED: u32 = 1 << 1;
@@ -69,14 +69,14 @@ const QUEUE_BITS: u32 = QUEUED | AWAKE | FIRST_SHARES;
 
 /// How a thread wants to go in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct EntryTerms {
     pub(crate) mode: Mode,
-    pub(crate) owner: Occupant,
+    pub(crate) occupant: Occupant,
     /// Whether it may join other shared holders, or must be alone first.
     pub(crate) join: bool,
 }
 
-impl Entry {
+impl EntryTerms {
     fn joins(self) -> bool {
         self.join && self.mode == Mode::Shared
     }
@@ -114,11 +114,11 @@ pub(crate) enum Inside {
 }
 
 impl Inside {
-    pub(crate) fn owners(&self) -> &[Occupant] {
+    pub(crate) fn occupants(&self) -> &[Occupant] {
         match self {
             Inside::Nobody => &[],
-            Inside::Alone(owner) => owner.as_slice(),
-            Inside::Sharing(owners) => owners,
+            Inside::Alone(occupant) => occupant.as_slice(),
+            Inside::Sharing(occupants) => occupants,
         }
     }
 }
@@ -133,7 +133,7 @@ pub(crate) struct Gate {
     /// The open lock file. Only who is alone inside replaces it.
     file: Mutex<Option<Arc<LockFile>>>,
     handover: Handover,
-    line: Mutex<Line>,
+    lists: Mutex<Lists>,
     /// Nobody passes those who sleep, and the kernel's lock is kept for nobody.
     fair: bool,
 }
@@ -147,7 +147,7 @@ impl Gate {
             passing_until: AtomicU64::new(0),
             file: Mutex::default(),
             handover: Handover::default(),
-            line: Mutex::default(),
+            lists: Mutex::default(),
         }
     }
 
@@ -161,9 +161,9 @@ impl Gate {
 
     /// Sets the file that later passers find. Only for who is alone inside.
     pub(crate) fn set_file(&self, file: Option<Arc<LockFile>>) {
-        let mut place = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *place, file);
-        drop(place);
+        let mut current = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, file);
+        drop(current);
         drop(old); // may close it: not under the mutex
     }
 
@@ -177,12 +177,16 @@ impl Gate {
         }
         word & SHARED != 0
             && mode == Mode::Exclusive
-            && self.line().sharers.iter().any(|owner| owner.thread == me)
+            && self
+                .lists()
+                .sharers
+                .iter()
+                .any(|occupant| occupant.thread == me)
     }
 
     /// Who is inside now. Guards that can leave their thread are left out.
     pub(crate) fn inside(&self) -> Inside {
-        let bound = |owner: &Occupant| *owner != Occupant::ANY;
+        let bound = |occupant: &Occupant| *occupant != Occupant::ANY;
         let word = self.word.load(Ordering::Acquire);
         if word & ALONE != 0 {
             let thread = self.alone.load(Ordering::Relaxed);
@@ -191,7 +195,7 @@ impl Gate {
         if word & SHARED == 0 {
             return Inside::Nobody;
         }
-        Inside::Sharing(self.line().sharers.iter().copied().filter(bound).collect())
+        Inside::Sharing(self.lists().sharers.iter().copied().filter(bound).collect())
     }
 
     /// Waits for this process's other threads, and goes in.
@@ -201,41 +205,42 @@ impl Gate {
     #[inline]
     pub(crate) fn enter(
         &self,
-        entry: Entry,
+        terms: EntryTerms,
         wait: &mut Wait<'_>,
         unlock: impl FnOnce(&LockFile),
     ) -> Result<Passed, Stop> {
-        match self.walk_in(entry.owner) {
+        match self.enter_if_open(terms.occupant) {
             Some(alone) => Ok(Passed::Alone(alone)),
-            None => self.enter_slowly(entry, wait, unlock),
+            None => self.enter_slowly(terms, wait, unlock),
         }
     }
 
     /// Goes in alone, if nobody is inside. Where sleepers are queued the gate is
     /// open only as long as they may be passed.
     #[inline]
-    fn walk_in(&self, owner: Occupant) -> Option<Alone> {
+    fn enter_if_open(&self, occupant: Occupant) -> Option<Alone> {
         let word = self.word.load(Ordering::Relaxed);
-        (word & OCCUPIED == 0 && self.occupy(word, owner)).then(|| self.inherit(word & KEPT != 0))
+        (word & OCCUPIED == 0 && self.occupy(word, occupant))
+            .then(|| self.start_alone(word & KEPT != 0))
     }
 
     /// Sets ALONE in an open gate, whose word is `word`.
     #[inline]
-    fn occupy(&self, word: u32, owner: Occupant) -> bool {
+    fn occupy(&self, word: u32, occupant: Occupant) -> bool {
         let inside = (word | ALONE) & !KEPT;
         let done = self
             .word
             .compare_exchange(word, inside, Ordering::Acquire, Ordering::Relaxed);
         if done.is_ok() {
-            self.alone.store(owner.thread, Ordering::Relaxed);
+            self.alone.store(occupant.thread, Ordering::Relaxed);
         }
         done.is_ok()
     }
 
     /// What who has just become alone inside finds.
     #[inline]
-    fn inherit(&self, kept: bool) -> Alone {
-        self.handover.pass_on(kept);
+    fn start_alone(&self, kept: bool) -> Alone {
+        self.handover.entered(kept);
         Alone {
             kept,
             file: self.file(),

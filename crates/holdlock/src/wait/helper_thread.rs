@@ -7,7 +7,7 @@
 //!   queue;
 //! * if it gets the lock while no request wants it, it gives the lock back at once, and ends.
 //!
-//! There are at most [`MOST`] of these threads in a process. Requests for which none is left ask
+//! There are at most [`MAX_THREADS`] of these threads in a process. Requests for which none is left ask
 //! again and again, without a place in the queue. Each thread waits on a description of its own,
 //! so that a lock which comes too late is nobody's but the thread's.
 
@@ -16,21 +16,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::acquire::open::LockFile;
-use crate::sys::file_lock::Patience;
+use crate::sys::file_lock::Blocking;
 use crate::sys::fork::ForkCell;
 use crate::sys::{futex, signal};
 use crate::wait::{KernelError, Wait};
 use crate::{Family, Mode};
 
 /// How many threads wait at most, with or without a request.
-const MOST: usize = 16;
+const MAX_THREADS: usize = 16;
 
 /// A request waits for this thread.
 const WANTED: u32 = 0;
 /// The request has ended; another one may take the thread over.
 const ABANDONED: u32 = 1;
 /// The thread is out of the queue, and leaves what came of it to its request, if it has one.
-const OVER: u32 = 2;
+const DONE: u32 = 2;
 
 /// One thread in the kernel's queue.
 struct Waiter {
@@ -76,13 +76,13 @@ fn poll(
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
     loop {
-        match file.lock(family, mode, Patience::Never) {
+        match file.lock(family, mode, Blocking::No) {
             Ok(()) => return Ok(file.clone()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(KernelError::Io(error)),
         }
-        wait.nap().map_err(KernelError::Stop)?;
+        wait.sleep_briefly().map_err(KernelError::Stop)?;
     }
 }
 
@@ -104,7 +104,7 @@ impl Waiter {
                 return Some(waiter.clone());
             }
         }
-        if waiters.len() >= MOST {
+        if waiters.len() >= MAX_THREADS {
             return None;
         }
         let waiter = Arc::new(Waiter {
@@ -131,7 +131,7 @@ impl Waiter {
 
     /// The request's part.
     fn wait(&self, wait: &mut Wait<'_>) -> Result<Arc<LockFile>, KernelError> {
-        if let Err(stop) = wait.thread(&self.word, WANTED) {
+        if let Err(stop) = wait.sleep_on_word(&self.word, WANTED) {
             let word = &self.word;
             let left =
                 word.compare_exchange(WANTED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
@@ -149,7 +149,7 @@ impl Waiter {
     /// The thread's part.
     fn run(self: Arc<Waiter>) {
         let result = loop {
-            match self.file.lock(self.family, self.mode, Patience::Sleep) {
+            match self.file.lock(self.family, self.mode, Blocking::Yes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
@@ -157,7 +157,7 @@ impl Waiter {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = result;
         // First, so that no request takes it over from now on.
         waiters().retain(|other| !Arc::ptr_eq(other, &self));
-        if self.word.swap(OVER, Ordering::AcqRel) == WANTED {
+        if self.word.swap(DONE, Ordering::AcqRel) == WANTED {
             futex::wake(&self.word);
         } else {
             // Before the description is closed: a child may have inherited it.

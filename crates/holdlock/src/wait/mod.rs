@@ -70,7 +70,7 @@ struct Begun<'r> {
     at: Instant,
     deadline: Option<Instant>,
     /// The caller knows that the wait has begun.
-    told: bool,
+    reported: bool,
     /// Before the interrupt: that sees to it that no signal is left over.
     watch: Option<Box<dyn Watched>>,
     /// None: nothing can end the wait early, or signals cannot be used.
@@ -138,7 +138,7 @@ impl<'r> Wait<'r> {
             return Err(Stop::Deadlock);
         }
         if self.start_clock()? {
-            self.tell(Waiting::Began)?;
+            self.call_back(Waiting::Began)?;
             if self.deadline().is_some() || self.cancel.is_some() {
                 self.prepare();
             }
@@ -148,10 +148,10 @@ impl<'r> Wait<'r> {
 
     /// An attempt has failed because of what others did to the path meanwhile, and the next one
     /// follows at once. The caller is told nothing, but the request's limit holds.
-    pub(crate) fn again(&mut self) -> Result<(), Stop> {
+    pub(crate) fn before_retry(&mut self) -> Result<(), Stop> {
         if !self.may_sleep() {
             self.attempts += 1;
-            return if self.attempts < ATTEMPTS {
+            return if self.attempts < MAX_ATTEMPTS {
                 Ok(())
             } else {
                 Err(self.refusal)
@@ -172,9 +172,9 @@ impl<'r> Wait<'r> {
             Some(begun) => begun,
             None => self.begun_now(),
         };
-        let told = std::mem::replace(&mut begun.told, true);
+        let reported = std::mem::replace(&mut begun.reported, true);
         self.begun = Some(begun);
-        Ok(!told)
+        Ok(!reported)
     }
 
     fn begun_now(&self) -> Begun<'r> {
@@ -188,7 +188,7 @@ impl<'r> Wait<'r> {
                 Limit::Until(deadline) => Some(deadline),
                 Limit::Forever => None,
             },
-            told: false,
+            reported: false,
             interrupt: None,
             watch: None,
         }
@@ -221,15 +221,15 @@ impl<'r> Wait<'r> {
         }
     }
 
-    fn tell(&mut self, what: Waiting) -> Result<(), Stop> {
+    fn call_back(&mut self, what: Waiting) -> Result<(), Stop> {
         let Some(callback) = &mut self.on_wait else {
             return Ok(());
         };
         // A panic must not leave the queue with a place that nobody stands in: it ends the wait
         // like a Break, and goes on when all is tidied up.
         let key = self.lock.key();
-        let told = AssertUnwindSafe(|| callback::while_awaited(key, || callback(what)));
-        match std::panic::catch_unwind(told) {
+        let reported = AssertUnwindSafe(|| callback::while_awaited(key, || callback(what)));
+        match std::panic::catch_unwind(reported) {
             Ok(ControlFlow::Continue(())) => Ok(()),
             Ok(ControlFlow::Break(())) => Err(Stop::Cancelled),
             Err(panic) => {
@@ -241,7 +241,7 @@ impl<'r> Wait<'r> {
 
     /// If the callback panicked, calls `release` for a lock that came all the same, and goes on
     /// with the panic.
-    pub(crate) fn settle<T>(
+    pub(crate) fn resume_callback_panic<T>(
         &mut self,
         result: Result<T, Error>,
         release: impl FnOnce(T),
@@ -300,7 +300,7 @@ impl<'r> Wait<'r> {
 
     /// Sleeps in the kernel's queue by the system call `sleep`, until that succeeds, the request
     /// ends or `cap` has passed. Call after [`begin`](Wait::begin).
-    pub(crate) fn kernel(
+    pub(crate) fn sleep_in_kernel(
         &mut self,
         cap: Option<Instant>,
         sleep: impl Fn() -> std::io::Result<()>,
@@ -318,7 +318,7 @@ impl<'r> Wait<'r> {
             if self.lacks_signals() || cap.is_some() && self.interrupt().is_none() {
                 return Ok(KernelWait::NoSignals);
             }
-            listening.anew();
+            listening.reset();
             if !self.set_timer(until) {
                 if let Some(begun) = &mut self.begun {
                     begun.interrupt = None;
@@ -334,7 +334,7 @@ impl<'r> Wait<'r> {
                 Ok(()) => return Ok(KernelWait::Locked),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
                     // At once back into the queue: that mostly keeps the place.
-                    self.tell_if_not_ours().map_err(KernelError::Stop)?;
+                    self.after_interruption().map_err(KernelError::Stop)?;
                 }
                 Err(error) => return Err(KernelError::Io(error)),
             }
@@ -343,36 +343,36 @@ impl<'r> Wait<'r> {
 
     /// Sleeps until `word` is not `asleep` any more or the request ends. Call
     /// after [`begin`](Wait::begin).
-    pub(crate) fn thread(&mut self, word: &AtomicU32, asleep: u32) -> Result<(), Stop> {
+    pub(crate) fn sleep_on_word(&mut self, word: &AtomicU32, asleep: u32) -> Result<(), Stop> {
         self.watch();
         let listening = Listening::begin();
         while word.load(Ordering::Acquire) == asleep {
-            listening.anew();
+            listening.reset();
             self.set_timer(self.deadline());
             self.check()?;
             let left = self.left();
             let slice = if self.lacks_signals() && self.cancel.is_some() {
                 // Nobody can wake us for a cancellation: look again now and then.
-                Some(left.map_or(BLIND, |left| left.min(BLIND)))
+                Some(left.map_or(POLL_INTERVAL, |left| left.min(POLL_INTERVAL)))
             } else {
                 left
             };
             let slept = futex::wait(word, asleep, slice);
             if slept == Slept::Interrupted && word.load(Ordering::Acquire) == asleep {
-                self.tell_if_not_ours()?;
+                self.after_interruption()?;
             }
         }
         Ok(())
     }
 
     /// A short sleep, where there is no better way to wait.
-    pub(crate) fn nap(&mut self) -> Result<(), Stop> {
+    pub(crate) fn sleep_briefly(&mut self) -> Result<(), Stop> {
         self.check()?;
         let nobody_wakes = AtomicU32::new(0);
         let left = self.left();
-        let slice = left.map_or(BLIND, |left| left.min(BLIND));
+        let slice = left.map_or(POLL_INTERVAL, |left| left.min(POLL_INTERVAL));
         if futex::wait(&nobody_wakes, 0, Some(slice)) == Slept::Interrupted {
-            self.tell_if_not_ours()?;
+            self.after_interruption()?;
         }
         Ok(())
     }
@@ -384,7 +384,7 @@ impl<'r> Wait<'r> {
     }
 
     /// After an interruption: the request's end, or else a signal of the host's.
-    fn tell_if_not_ours(&mut self) -> Result<(), Stop> {
+    fn after_interruption(&mut self) -> Result<(), Stop> {
         self.check()?;
         if self.on_wait.is_none() {
             return Ok(());
@@ -394,15 +394,15 @@ impl<'r> Wait<'r> {
         let interrupt = self.begun.as_mut().and_then(|begun| begun.interrupt.take());
         let was_prepared = interrupt.is_some();
         drop(interrupt);
-        let told = self.tell(Waiting::Interrupted);
+        let reported = self.call_back(Waiting::Interrupted);
         if was_prepared {
             self.prepare();
         }
-        told
+        reported
     }
 }
 
 /// How often a request that is not to wait tries again when others change the path meanwhile.
-const ATTEMPTS: u32 = 100;
+const MAX_ATTEMPTS: u32 = 100;
 /// How often a cancellation is looked for where no signal can tell of it.
-const BLIND: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! Fair requests step aside for programs that lock the whole file by fcntl(2).
+//! Fair requests step head_watcher for programs that lock the whole file by fcntl(2).
 //!
 //! Such a program sees the place at the head of the queue, which is a lock of fcntl(2): no byte is
 //! beyond a lock of the whole file. Mail programs take both locks, one after the other. So one of
@@ -27,12 +27,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const IDLE: u32 = 50;
 
 /// A request that stays at the head, until this is dropped.
-pub(crate) struct Staying {
+pub(crate) struct HeadWatch {
     file: Arc<LockFile>,
     generation: u32,
 }
 
-struct Entry {
+struct ListedRequest {
     /// The description on which the place is taken: one request at a time is there with it.
     file: Arc<LockFile>,
     look_at: Instant,
@@ -41,7 +41,7 @@ struct Entry {
 
 #[derive(Default)]
 struct State {
-    entries: Vec<Entry>,
+    entries: Vec<ListedRequest>,
     running: bool,
 }
 
@@ -52,10 +52,10 @@ fn state() -> MutexGuard<'static, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Staying {
-    pub(crate) fn begin(file: &Arc<LockFile>) -> Staying {
+impl HeadWatch {
+    pub(crate) fn begin(file: &Arc<LockFile>) -> HeadWatch {
         let mut state = state();
-        state.entries.push(Entry {
+        state.entries.push(ListedRequest {
             file: file.clone(),
             look_at: Instant::now() + FIRST_LOOK,
             pause: FIRST_LOOK,
@@ -64,18 +64,18 @@ impl Staying {
             // Without a thread to be had, nobody looks.
             state.running = start();
         }
-        Staying {
+        HeadWatch {
             file: file.clone(),
             generation: fork::generation(),
         }
     }
 }
 
-impl Drop for Staying {
+impl Drop for HeadWatch {
     fn drop(&mut self) {
         if self.generation == fork::generation() {
             // After this the thread leaves the place alone.
-            let of_others = |entry: &Entry| !Arc::ptr_eq(&entry.file, &self.file);
+            let of_others = |entry: &ListedRequest| !Arc::ptr_eq(&entry.file, &self.file);
             state().entries.retain(of_others);
         }
     }
@@ -85,7 +85,7 @@ impl Drop for Staying {
 fn start() -> bool {
     signal::with_all_blocked(|| {
         std::thread::Builder::new()
-            .name(format!("{HELPER}aside"))
+            .name(format!("{HELPER}head_watcher"))
             .stack_size(128 * 1024)
             .spawn(run)
             .is_ok()
@@ -125,7 +125,7 @@ fn look(now: Instant) {
     for file in due {
         let is_in_the_way = Place::of_open(file.as_fd()).is_ok_and(inspect::turn_is_in_the_way);
         let mut state = state();
-        let of_this = |entry: &Entry| Arc::ptr_eq(&entry.file, &file);
+        let of_this = |entry: &ListedRequest| Arc::ptr_eq(&entry.file, &file);
         let Some(at) = state.entries.iter().position(of_this) else {
             continue; // it has the lock, or has given up
         };
