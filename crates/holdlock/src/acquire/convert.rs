@@ -1,7 +1,7 @@
 //! From an exclusive lock to a shared one, and back.
 //!
-//! On Linux, flock(2) converts a held lock to shared atomically. To exclusive, it gives the shared
-//! lock up first.
+//! On Linux, flock(2) converts an exclusive lock to a shared one atomically. In the other direction
+//! it gives the shared lock up first.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::wait::Wait;
 use crate::{Continuity, Error, FileLock, Mode};
 
 impl FileLock {
-    /// Turns the exclusive lock on `file` into a shared one of `occupant`. After an error the lock is
-    /// lost.
+    /// Turns the exclusive lock on `file` into a shared lock of `occupant`. After an error the lock
+    /// is lost.
     pub(crate) fn to_shared(&self, file: &Arc<LockFile>, occupant: Occupant) -> Result<(), Error> {
         let gate = self.gate();
         let reopen = ReopenOnDrop { gate };
@@ -34,8 +34,8 @@ impl FileLock {
         Ok(())
     }
 
-    /// Turns the shared lock of `occupant` into an exclusive one. Returns the file that is locked then,
-    /// and whether the lock was given up in between. After an error the lock is lost.
+    /// Turns the shared lock of `occupant` into an exclusive one. Returns the file that is locked
+    /// afterwards, and whether the lock was given up in between. After an error the lock is lost.
     pub(crate) fn to_exclusive(
         &self,
         file: &Arc<LockFile>,
@@ -45,7 +45,7 @@ impl FileLock {
         limits.mode = Mode::Exclusive;
         let gate = self.gate();
         if !gate.unshare(occupant) {
-            // Other threads share the lock with us.
+            // Other threads share the lock with this one.
             self.leave(gate, file, Mode::Shared, occupant)?;
             return Ok((self.take(limits, occupant)?, Continuity::Lost));
         }
@@ -55,7 +55,8 @@ impl FileLock {
             reopen.disarm();
             return Ok((file.clone(), Continuity::Kept));
         }
-        // flock(2) has given the shared lock up then, OFD has not: be sure of it.
+        // Now flock(2) has given the shared lock up, and an OFD lock is still held: unlock in both
+        // cases.
         let _ = file.unlock(family);
         let mut wait = Wait::new(limits, self);
         let locked = self.lock_in_kernel(gate, Some(file.clone()), Mode::Exclusive, &mut wait);

@@ -9,7 +9,8 @@ use crate::LockOptions;
 use crate::sys::Refusal;
 use crate::sys::file::{self, Access};
 
-/// Creates the lock file. `AlreadyExists`: somebody else was first, open that one.
+/// Creates the lock file. After `AlreadyExists` the caller opens the file that another process has
+/// created.
 pub(crate) fn create(
     name: &Arc<LockName>,
     options: &LockOptions,
@@ -28,8 +29,8 @@ pub(crate) fn create(
     }
 }
 
-/// What `AlreadyExists` means of a directory: another process has removed what was there a moment
-/// before (`NotFound`), or it is no directory.
+/// Replaces the `AlreadyExists` of a directory by its cause: a part of the path is not a directory,
+/// or another process has removed a directory just now (`NotFound`).
 fn not_a_directory(path: &Path, error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::AlreadyExists {
         return error;
@@ -61,8 +62,8 @@ fn create_at(
     }
 }
 
-/// Where the name leads when symbolic links at its end are to be followed: there a missing file
-/// is created, and from there it is removed.
+/// The path after all symbolic links at its end, if the name follows links. A missing file is
+/// created there, and a file is removed there.
 pub(crate) fn final_path(name: &LockName) -> io::Result<PathBuf> {
     let mut path = name.path.clone();
     if !name.follow {

@@ -1,5 +1,5 @@
-//! From a request to a held lock: past the gate, through the kernel's queue, and
-//! on the file that is at the path.
+//! From a request to a held lock: passes the gate, waits in the kernel's queue, and checks that the
+//! locked file is still at the path.
 
 mod convert;
 pub(crate) mod create;
@@ -73,8 +73,8 @@ impl FileLock {
                     {
                         return Ok(joined.file);
                     }
-                    // The others hold a file that is no longer at the path, or have lost it, or
-                    // have to let somebody in first: wait until they are out.
+                    // The holders' file is no longer at the path, or their descriptor was closed,
+                    // or another request comes first. Wait until the holders are gone.
                     let _ = self.leave(gate, &joined.file, mode, occupant);
                     join = false;
                 }
@@ -82,13 +82,13 @@ impl FileLock {
         }
     }
 
-    /// Whether nobody waits who would be passed: where the order counts, threads that hold the
-    /// lock together are not to keep others out, one relieving the other.
+    /// Whether this thread may join the holders of `file` without passing a waiter. Fair requests
+    /// that join one after the other would otherwise keep the waiters out.
     fn may_join(&self, file: &LockFile, mode: Mode) -> bool {
         !self.options().fair || turn::head_is_free(file, mode)
     }
 
-    /// The part of a thread that has passed the gate alone.
+    /// Continues a thread that has passed the gate alone.
     #[inline]
     fn take_alone(
         &self,
@@ -98,13 +98,13 @@ impl FileLock {
         occupant: Occupant,
         wait: &mut Wait<'_>,
     ) -> Result<Arc<LockFile>, Error> {
-        // Whatever goes wrong: nobody is inside then.
+        // After any error below no thread is inside.
         let reopen = ReopenOnDrop { gate };
         if alone.kept
             && let Some(file) = &alone.file
         {
-            // The holder before may have removed the file or closed its descriptor, and with that
-            // lost the lock, however short it was inside.
+            // The holder before this thread may have removed the file or closed its descriptor, and
+            // so may have lost the lock, however short it was inside.
             if mode == Mode::Exclusive && file.is_intact() {
                 reopen.disarm();
                 return Ok(file.clone());
@@ -122,7 +122,7 @@ impl FileLock {
         Ok(file)
     }
 
-    /// Takes the kernel's lock, on the file that is at the path once it is taken.
+    /// Takes the kernel's lock on a file, and checks afterwards that this file is at the path.
     #[inline]
     pub(crate) fn lock_in_kernel(
         &self,
@@ -143,8 +143,9 @@ impl FileLock {
             };
             match self.lock_file(gate, file, mode, wait)? {
                 Locked::Yes(file) if file.is_current() => return Ok(file),
-                // Somebody removed, renamed or replaced it before we had the lock. Unlock before
-                // closing: a child may have inherited the description.
+                // Another process removed, renamed or replaced the file before this request got the
+                // lock. Unlock before closing, because a child may have inherited the open file
+                // description.
                 Locked::Yes(file) => drop(file.unlock(self.options().family)),
                 Locked::Retry(file) => {
                     next = Some(file);
@@ -174,7 +175,7 @@ impl FileLock {
         };
         let identity = file.identity();
         let stopped = |stop, wait: &Wait<'_>| self.stopped(stop, mode, wait, Some(identity));
-        // Kept until the lock is ours, or the request ends.
+        // The turn lasts until the request has the lock or ends.
         let mut turn = match self.wait_for_turn(gate, &file, mode, wait) {
             Ok(turn) => turn,
             Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait)),
@@ -189,7 +190,7 @@ impl FileLock {
                 return Ok(Locked::Retry(file));
             }
             Err(error) if Refusal::of(&error) == Some(Refusal::BadDescriptor) && !file.writable => {
-                // NFS wants an exclusive lock's file open for writing.
+                // NFS wants an exclusive lock's file to be open for writing.
                 let again = match open::open_existing(self.name(), Writing::IfAllowed) {
                     Ok(Opened::File(again)) if again.writable => Arc::new(again),
                     _ => return Err(failed(error)),
@@ -220,8 +221,8 @@ impl FileLock {
             Err(error) => Err(error),
         };
         match locked {
-            // Of a descriptor that was closed meanwhile the kernel says that it is locked, and it is
-            // not.
+            // If the descriptor was closed during the call, the kernel reports success although the
+            // lock is gone.
             Ok(locked) if !locked.is_ours() => Ok(Locked::Closed),
             Ok(locked) => Ok(Locked::Yes(locked)),
             Err(KernelError::Stop(stop)) => Err(stopped(stop, wait)),
@@ -230,7 +231,7 @@ impl FileLock {
         }
     }
 
-    /// Where the order counts: waits for the place at the head of the queue.
+    /// For fair requests: waits until this request is at the head of the queue.
     fn wait_for_turn(
         &self,
         gate: &Gate,
@@ -248,16 +249,16 @@ impl FileLock {
     }
 }
 
-/// What a lock call came to.
+/// The result of a lock call.
 enum Locked {
     Yes(Arc<LockFile>),
-    /// Not yet: try this file, which may be open for writing now.
+    /// Not locked yet: try this file, which may now be open for writing.
     Retry(Arc<LockFile>),
-    /// Other code of this process has closed the descriptor.
+    /// Other code in this process has closed the descriptor.
     Closed,
 }
 
-/// Opens the gate again when dropped, unless told to [`stay`](ReopenOnDrop::stay).
+/// Opens the gate when dropped, unless [`disarm`](ReopenOnDrop::disarm) was called.
 pub(crate) struct ReopenOnDrop<'g> {
     pub(crate) gate: &'g Gate,
 }

@@ -16,23 +16,22 @@ use crate::sys::{Refusal, file_system};
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{Conflict, Error, Family, FileLock, Mode};
 
-/// How often, and for how long each time, a request waits for the holder of a
-/// removed lock file before it refuses. Who deletes on release holds a removed
-/// file for a moment, and then each of those who queued for it does. Only one
-/// process that is found there every time holds it for good.
+/// How often a request waits for the holder of a removed lock file before it gives up. A process
+/// that deletes on release holds the removed file for a moment, and then so does each process that
+/// was queued for it. Only a process that is found there every time really holds the lock.
 const ORPHAN_LOOKS: u32 = 5;
-/// The same for a holder that is at work: on a busy machine it may have to wait for a processor
-/// between the removal and the release.
+/// The same for a holder that is running: on a busy machine it may wait for a processor between the
+/// removal and the release.
 const ORPHAN_LOOKS_AT_WORK: u32 = 50;
 const ORPHAN_WAIT: Duration = Duration::from_millis(200);
-/// A request without a limit ends after so many attempts to open or create the file, and so much
-/// time: then something else is wrong than that others create and remove it meanwhile.
+/// A request without a limit gives up after this number of attempts and this time. Then the cause
+/// is not that other processes create and remove the file.
 const OPEN_ATTEMPTS: u32 = 1000;
 const OPEN_TIME: Duration = Duration::from_secs(10);
 
 impl FileLock {
-    /// Opens the lock file, or creates it after making sure that nobody holds
-    /// the lock on a removed file of that name.
+    /// Opens the lock file, or creates it after making sure that no process holds the lock on a
+    /// removed file of that name.
     pub(super) fn open_or_create(
         &self,
         mode: Mode,
@@ -52,9 +51,9 @@ impl FileLock {
                     }
                 }
                 TryOpen::Orphan(orphan) => {
-                    let who = Some((orphan.holder.pid, orphan.place));
-                    looks = if who == last { looks + 1 } else { 0 };
-                    last = who;
+                    let holder = Some((orphan.holder.pid, orphan.place));
+                    looks = if holder == last { looks + 1 } else { 0 };
+                    last = holder;
                     let max_looks = if orphan.may_be_late() {
                         ORPHAN_LOOKS_AT_WORK
                     } else {
@@ -76,7 +75,7 @@ impl FileLock {
         }
     }
 
-    /// Waits until another process has given its lease on the file back. None: look again.
+    /// Waits until another process has given its lease on the file back. None: try to open again.
     fn wait_for_lease(
         &self,
         leased: &Leased,
@@ -95,7 +94,7 @@ impl FileLock {
             Err(KernelError::Stop(stop)) => {
                 return Err(self.stopped(stop, mode, wait, leased.identity()));
             }
-            // Signals cannot be used, or /proc is missing: look now and then.
+            // Signals cannot be used, or /proc is missing: try again after a short sleep.
             Ok(KernelWait::NoSignals | KernelWait::Capped) | Err(KernelError::Io(_)) => {}
         }
         wait.sleep_briefly()
@@ -103,7 +102,7 @@ impl FileLock {
         Ok(None)
     }
 
-    /// The file, if locks on it can be as they are asked for.
+    /// Returns the file if the requested kind of lock is possible on it.
     pub(crate) fn if_fit(&self, file: LockFile) -> Result<LockFile, Error> {
         if self.options().delete_on_release {
             release::may_be_deleted(&file).map_err(|error| self.cannot_open(error))?;
@@ -123,9 +122,9 @@ impl FileLock {
         }
     }
 
-    /// One attempt to open or create the lock file. Never waits.
+    /// Tries once to open or create the lock file. Never waits.
     pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
-        // A shared OFD lock needs reading only, but one descriptor serves for both modes.
+        // A shared OFD lock only needs reading, but one descriptor serves both modes.
         let writing = if self.options().writable {
             Writing::Needed
         } else if self.options().family == Family::Ofd || self.options().fair {
@@ -152,7 +151,7 @@ impl FileLock {
             {
                 Ok(TryOpen::Raced)
             }
-            // Somebody removed the directory that was created just now.
+            // Another process removed the directory that was just created.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && self.options().create_parents =>
             {
@@ -162,8 +161,8 @@ impl FileLock {
         }
     }
 
-    /// Waits in the kernel's queue of the removed file, for a short while. False
-    /// when the request's own time is over.
+    /// Waits in the kernel's queue of the removed file for a short time. False if the request's own
+    /// time is over.
     fn wait_for_orphan(
         &self,
         orphan: &Orphan,
@@ -181,9 +180,10 @@ impl FileLock {
             Err(stop) => Err(KernelError::Stop(stop)),
             Ok(()) => match open::open_removed(self.name(), &orphan.descriptor_path, access, is_it)
             {
-                // The holder has closed it, or opened something else by that number: look again.
+                // The holder has closed the file, or the number is another file's: look again.
                 Ok(None) => return Ok(true),
-                // Exclusive, also for a shared request: until nobody at all holds the removed file.
+                // Exclusive also for a shared request: wait until no process holds the removed
+                // file.
                 Ok(Some(removed)) => wait.sleep_in_kernel(Some(until), || {
                     file_lock::lock(removed.as_fd(), family, Mode::Exclusive, Blocking::Yes)
                 }),
@@ -196,7 +196,7 @@ impl FileLock {
                 Err(self.stopped(Stop::Cancelled, mode, wait, None))
             }
             Err(KernelError::Stop(_)) => Ok(false),
-            // The file cannot be opened (any more), or signals cannot be used: look now and then.
+            // The file cannot be opened, or signals cannot be used: look again from time to time.
             Ok(KernelWait::NoSignals) | Err(KernelError::Io(_)) => {
                 while Instant::now() < until
                     && orphan::find(&self.name().path, family).is_some()
@@ -213,10 +213,10 @@ impl FileLock {
     }
 }
 
-/// What an attempt to open the lock file came to.
+/// The result of one attempt to open the lock file.
 pub(crate) enum TryOpen {
     File(LockFile),
-    /// Another process was quicker at creating or removing it.
+    /// Another process created or removed the file at the same time.
     Raced,
     Leased(Leased),
     Orphan(Orphan),

@@ -9,8 +9,8 @@ use crate::Mode;
 use crate::sys::{clock, futex};
 
 impl Gate {
-    /// An exclusive holder leaves. `unlock` gives the kernel's lock back, unless
-    /// it is kept for the next thread.
+    /// An exclusive holder leaves. `unlock` gives the kernel's lock back, unless the lock is kept
+    /// for the next thread.
     #[inline]
     pub(crate) fn leave_exclusive<E>(
         &self,
@@ -24,7 +24,8 @@ impl Gate {
         result
     }
 
-    /// Leaves the kernel's lock to the next thread. False when it must go back.
+    /// Keeps the kernel's lock for the next thread. False if the kernel's lock has to be given
+    /// back.
     fn hand_over(&self) -> bool {
         let now = clock::nanoseconds();
         if self.fair || !self.handover.may_keep(now) {
@@ -33,7 +34,8 @@ impl Gate {
         let occupant = self.alone.load(Ordering::Relaxed);
         self.alone.store(0, Ordering::Relaxed);
         if now < self.passing_until.load(Ordering::Relaxed) {
-            // The first sleeper is on its way: whoever is quicker may have it.
+            // The first sleeper is about to try. The gate opens for it and for running threads
+            // alike.
             let word = self.word.load(Ordering::Relaxed);
             if word & QUEUE_BITS == QUEUED | AWAKE {
                 let open = word & !ALONE | KEPT;
@@ -62,7 +64,7 @@ impl Gate {
         true
     }
 
-    /// A shared holder leaves; the last one gives the kernel's lock back by `unlock`.
+    /// A shared holder leaves. The last one gives the kernel's lock back by `unlock`.
     pub(crate) fn leave_shared<E>(
         &self,
         occupant: Occupant,
@@ -83,7 +85,7 @@ impl Gate {
         result
     }
 
-    /// Who was alone inside is out, and the kernel's lock with it.
+    /// The thread that was alone inside leaves, and has given the kernel's lock back.
     #[inline]
     pub(crate) fn open(&self) {
         self.alone.store(0, Ordering::Relaxed);
@@ -98,11 +100,12 @@ impl Gate {
         }
     }
 
-    /// Who is alone inside leaves: the first sleeper gets the gate, or is told to try.
+    /// The thread that is alone inside leaves: hands the gate to the first sleeper, or opens the
+    /// gate and tells the first sleeper to try.
     fn leave_to_next(&self, lists: &mut Lists, kept: bool) -> Wake {
         let passing = clock::nanoseconds() < self.passing_until.load(Ordering::Relaxed);
         if !passing && let Some(first) = lists.queue.pop_front() {
-            // ALONE stays set: it is the sleeper's now.
+            // ALONE stays set: from now on it stands for the sleeper.
             self.alone
                 .store(first.terms.occupant.thread, Ordering::Relaxed);
             let inside = if kept { INSIDE_KEPT } else { INSIDE };
@@ -115,8 +118,8 @@ impl Gate {
         self.wake_first(lists)
     }
 
-    /// Who is alone inside and has the kernel's shared lock lets the other
-    /// shared requests at the head of the queue in as well.
+    /// The thread that is alone inside has the kernel's shared lock: lets the other shared requests
+    /// at the front of the queue in.
     pub(crate) fn share(&self, occupant: Occupant) {
         let mut lists = self.lists();
         lists.sharers.clear();
@@ -126,7 +129,7 @@ impl Gate {
         self.admit(lists);
     }
 
-    /// Lets the shared requests at the head of the queue in, beside those inside.
+    /// Lets the shared requests at the front of the queue join the shared holders.
     pub(super) fn admit(&self, mut lists: MutexGuard<'_, Lists>) {
         let mut joined = Vec::new();
         while lists.queue.front().is_some_and(|first| first.terms.joins())
@@ -145,7 +148,8 @@ impl Gate {
         }
     }
 
-    /// A single shared holder becomes alone inside. False when there are others.
+    /// Makes a single shared holder the thread that is alone inside. False if there are other
+    /// shared holders.
     pub(crate) fn unshare(&self, occupant: Occupant) -> bool {
         let lists = self.lists();
         if lists.sharers.len() != 1 {

@@ -1,4 +1,4 @@
-//! The queue of the threads that have to wait at the gate.
+//! The queue of the threads that wait at the gate.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,36 +14,37 @@ use crate::acquire::open::LockFile;
 use crate::sys::{clock, futex};
 use crate::wait::{Stop, Wait};
 
-/// How long running threads may pass sleeping ones.
+/// For how long running threads may pass sleeping ones.
 const PASSING_TIME: Duration = Duration::from_micros(200);
-/// How often a thread looks whether the gate is open before it sleeps.
+/// How often a woken thread checks whether the gate is open before it sleeps again.
 const SPINS: u32 = 60;
 
-/// Who waits, and who shares; behind the gate's mutex.
+/// The waiting threads and the shared holders, protected by the gate's mutex.
 #[derive(Default)]
 pub(super) struct Lists {
     pub(super) queue: VecDeque<Arc<Sleeper>>,
     pub(super) sharers: Vec<Occupant>,
 }
 
-/// A thread in the queue. `word` tells how it fares; it changes under the mutex.
+/// A thread in the queue. `state` is one of the constants below; it changes only under the mutex.
 pub(super) struct Sleeper {
     pub(super) state: AtomicU32,
     pub(super) terms: EntryTerms,
 }
 
-/// Sleep on.
+/// The thread has to sleep on.
 pub(super) const ASLEEP: u32 = 0;
-/// You are first: go in when the gate is open.
+/// The thread is the first one: it enters when the gate is open.
 const TRY: u32 = 1;
-/// You are inside, alone.
+/// The thread is inside, alone.
 pub(super) const INSIDE: u32 = 2;
-/// You are inside, alone, and the kernel's lock was kept for you.
+/// The thread is inside, alone, and the kernel's lock was kept for it.
 pub(super) const INSIDE_KEPT: u32 = 3;
-/// You are inside, as one more shared holder.
+/// The thread is inside, as one more shared holder.
 pub(super) const JOINED: u32 = 4;
 
-/// A wake-up, made after the mutex is free so that the woken need not wait for it.
+/// A wake-up that is sent after the mutex is unlocked, so that the woken thread need not wait for
+/// the mutex.
 #[must_use]
 pub(super) struct Wake(pub(super) Option<Arc<Sleeper>>);
 
@@ -57,7 +58,8 @@ impl Wake {
 
 impl Gate {
     pub(super) fn lists(&self) -> MutexGuard<'_, Lists> {
-        // Nothing in here panics; and if it did, every state is a consistent one.
+        // The code that runs under the mutex does not panic. If it did, the state would still be
+        // consistent.
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -71,7 +73,8 @@ impl Gate {
         if let Some(passed) = self.join_or_refuse(terms, wait)? {
             return Ok(passed);
         }
-        // The caller's callback may run here, so outside of the mutex and before queueing.
+        // This may run the caller's callback: it comes before the mutex is locked and before the
+        // thread is queued.
         wait.begin()?;
         let sleeper = Arc::new(Sleeper {
             state: AtomicU32::new(ASLEEP),
@@ -82,7 +85,8 @@ impl Gate {
             return Ok(Passed::Joined(joined));
         }
         lists.queue.push_back(sleeper.clone());
-        // Whoever is inside must know of us before it leaves: then it may keep the lock for us.
+        // The thread inside has to see this request before it leaves, so that it can keep the
+        // kernel's lock for this thread.
         if let Some(alone) = self.enter_or_announce(&mut lists, &sleeper, TRY) {
             return Ok(Passed::Alone(alone));
         }
@@ -91,7 +95,7 @@ impl Gate {
             .inspect_err(|_| self.release_kept_lock(unlock))
     }
 
-    /// Everything short of queueing.
+    /// Tries everything short of queueing.
     fn join_or_refuse(&self, terms: EntryTerms, wait: &Wait<'_>) -> Result<Option<Passed>, Stop> {
         if self.word.load(Ordering::Relaxed) & SHARED != 0 {
             let mut lists = self.lists();
@@ -109,7 +113,8 @@ impl Gate {
     }
 
     fn deadlocks(&self, terms: EntryTerms) -> bool {
-        // A guard that can move may be released elsewhere; whoever asks, it is no deadlock.
+        // A guard that can move to another thread may be released there. Therefore such a guard is
+        // no deadlock, whichever thread asks.
         let mode = if terms.joins() {
             Mode::Shared
         } else {
@@ -123,7 +128,8 @@ impl Gate {
         if !terms.joins() || self.word.load(Ordering::Relaxed) & SHARED == 0 {
             return None;
         }
-        // A second share of one thread must not queue behind a request that waits for the first.
+        // A thread's second shared lock must not queue behind a request that waits for the thread's
+        // first one.
         let me = thread_number();
         let has_one = lists.sharers.iter().any(|other| other.thread == me);
         if !has_one && !lists.queue.is_empty() {
@@ -133,14 +139,16 @@ impl Gate {
         self.joined(!has_one)
     }
 
-    /// The file is there: it is set before the first holder shares it.
+    /// The file is always there: it is set before the first holder shares it.
     fn joined(&self, check: bool) -> Option<Joined> {
         let file = self.file()?;
         Some(Joined { file, check })
     }
 
-    /// Makes sure that whoever leaves sees to the queue. `sleeper`, if it is the
-    /// first, goes in when they have left already, or else fares as `first_state`.
+    /// Ensures that the thread inside sees the queue when it leaves.
+    ///
+    /// If `sleeper` is the first in the queue and no thread is inside by now, `sleeper` enters. If
+    /// it is the first and a thread is inside, its state becomes `first_state`.
     fn enter_or_announce(
         &self,
         lists: &mut Lists,
@@ -152,7 +160,7 @@ impl Gate {
             .front()
             .is_some_and(|first| Arc::ptr_eq(first, sleeper));
         if !is_first {
-            return None; // there is a queue, and they know
+            return None; // QUEUED is set already
         }
         sleeper.state.store(first_state, Ordering::Release);
         let mut bits = QUEUED;
@@ -182,8 +190,8 @@ impl Gate {
         }
     }
 
-    /// Sets the bits that tell of the queue after somebody left it, and gives
-    /// running threads their time again.
+    /// Updates the queue's bits after a sleeper left the queue, and lets running threads pass again
+    /// for a while.
     pub(super) fn queue_moved(&self, lists: &Lists) {
         if !self.fair {
             self.passing_until.store(
@@ -205,7 +213,7 @@ impl Gate {
                 bits |= AWAKE;
             }
         }
-        // The closure always answers, so this cannot fail.
+        // The closure always returns a value, so this cannot fail.
         let _ = self
             .word
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
@@ -243,7 +251,8 @@ impl Gate {
             if let Some(stop) = stopped {
                 lists.queue.retain(|other| !Arc::ptr_eq(other, sleeper));
                 self.publish_queue(&lists);
-                // What we were told, or kept others from, is now for the next one.
+                // The wake-up that this thread got, or the shared requests behind it, now concern
+                // the next sleeper.
                 if self.word.load(Ordering::Acquire) & SHARED != 0 {
                     self.admit(lists);
                 } else {
@@ -259,7 +268,7 @@ impl Gate {
     /// Tells the first sleeper to try, if the gate is open.
     pub(super) fn wake_first(&self, lists: &Lists) -> Wake {
         if self.word.load(Ordering::Acquire) & OCCUPIED != 0 {
-            return Wake(None); // who is inside does it when leaving
+            return Wake(None); // the thread inside does it when it leaves
         }
         let Some(first) = lists.queue.front() else {
             return Wake(None);
@@ -272,8 +281,8 @@ impl Gate {
         Wake(Some(first.clone()))
     }
 
-    /// After a sleeper gave up: if the kernel's lock was kept for it and nobody
-    /// else is there to take it, it goes back.
+    /// Called after a request at the gate has ended. If the kernel's lock was kept for that request
+    /// and no other thread is there to take the lock, gives the lock back.
     fn release_kept_lock(&self, unlock: impl FnOnce(&LockFile)) {
         if self.word.load(Ordering::Acquire) != KEPT || !self.occupy(KEPT, Occupant::ANY) {
             return;
