@@ -23,6 +23,7 @@ const ORPHAN_LOOKS: u32 = 5;
 /// The same for a holder that is running: on a busy machine it may wait for a processor between the
 /// removal and the release.
 const ORPHAN_LOOKS_AT_WORK: u32 = 50;
+/// For how long each of these waits lasts at most.
 const ORPHAN_WAIT: Duration = Duration::from_millis(200);
 /// A request without a limit gives up after this number of attempts and this time. Then the cause
 /// is not that other processes create and remove the file.

@@ -1,9 +1,9 @@
 //! A helper thread that looks for deadlocks among the waits of this process.
 //!
 //! Every wait that only the lock can end registers here, which costs a mutex and an allocation.
-//! Nearly every wait is over before the thread looks at it for the first time ([`FIRST_LOOK`]). The
-//! first wait starts the thread; the thread ends after some time without waits. `cycle` has what it
-//! looks for.
+//! Nearly every wait ends before the thread first looks at it ([`FIRST_LOOK`]). The first wait
+//! starts the thread, and the thread ends after some time without waits. `cycle` decides what is a
+//! deadlock.
 
 use std::fs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,33 +21,33 @@ use crate::{Family, Mode};
 
 /// When a wait is looked at for the first time.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(500);
-/// Who closes a cycle sees it at the first look; later ones are for cycles that somebody else has
-/// closed: one after this time, all others ...
+/// The pause after the first look. The member that closes a cycle finds it at its first look, so
+/// later looks are only for cycles that another process closes.
 const EARLY_PAUSE: Duration = Duration::from_secs(10);
 const EARLY_LOOKS: usize = 1;
-/// ... after this.
+/// The pause after each later look.
 const LATE_PAUSE: Duration = Duration::from_secs(60);
-/// When two members of a cycle look at it, the one that was started last gives way. The
-/// others look again after this time, and give way if it has not.
+/// The time that the victim of a cycle has to end its wait. If it has not, the other members look
+/// again after this time, and end theirs.
 const VICTIM_TIME: Duration = Duration::from_secs(1);
-/// So many looks follow one another after that time where a cycle is not certain: of the others some
-/// may not sleep yet, or not have told that their waits have no limit.
+/// How many looks follow after VICTIM_TIME while a cycle is not certain. Some members may not sleep
+/// yet, or may not have shown yet that their waits have no limit.
 const QUICK_LOOKS: usize = 4;
-/// How long the thread stays without anything to look after.
+/// After how many pauses without a wait the thread ends.
 const IDLE: u32 = 10;
 
-/// A wait that the thread looks after, until this is dropped.
+/// Registers a wait with the thread, until this is dropped.
 pub(crate) struct WatchedWait {
     record: Arc<Record>,
 }
 
-/// What is known of a wait.
+/// What the thread knows of a wait.
 pub(crate) struct Record {
     pub(crate) gate: Arc<Gate>,
     pub(crate) name: Arc<LockName>,
     pub(crate) family: Family,
     pub(crate) mode: Mode,
-    /// The thread that waits; its guard, if it comes to that, may leave it.
+    /// The waiting thread. It is the thread even for a guard that can move to another thread later.
     pub(crate) thread: Occupant,
     pub(crate) task: ThreadId,
     pub(crate) began: Instant,
@@ -108,7 +108,7 @@ impl WatchedWait {
             victim_is_late: false,
         });
         if !state.running {
-            // Without a thread to be had, cycles are not noticed.
+            // If no thread can be started, cycles are not found.
             state.running = start();
         } else if state.sleeps_until.is_some_and(|until| until > look_at) {
             shared.changed.notify_one();
@@ -126,10 +126,10 @@ impl Watched for WatchedWait {
 
 impl Drop for WatchedWait {
     fn drop(&mut self) {
-        // After this, no signal is sent any more ...
+        // After this no signal is sent ...
         *self.record.over() = true;
         if self.verdict().is_some() {
-            // ... and one that is on its way arrives when this system call returns.
+            // ... and a signal that is on its way arrives before this system call returns.
             ThreadId::current();
         }
         if self.record.generation != fork::generation() {
@@ -168,7 +168,7 @@ impl Shared {
     }
 }
 
-/// Starts the thread, which takes no signals from the host's threads.
+/// Starts the thread, which blocks all signals: the program's own threads get them.
 fn start() -> bool {
     signal::with_all_blocked(|| {
         std::thread::Builder::new()
@@ -211,8 +211,8 @@ fn run() {
     }
 }
 
-/// Looks at the waits whose time it is, the latest first: of two that were closed by
-/// their own process's threads, that one gives way.
+/// Looks at the waits that are due, the latest first: of two waits of this process in one cycle,
+/// the latest is the victim.
 fn look(shared: &Shared, now: Instant) {
     let state = shared.lock();
     let all: Vec<Arc<Record>> = state.entries.iter().map(|e| e.record.clone()).collect();
@@ -225,7 +225,7 @@ fn look(shared: &Shared, now: Instant) {
     if let Some(mark) = cycle::mark(&all)
         && shared.has_all(&all)
     {
-        // The name of this thread; without it others have their doubts.
+        // The name of this thread. Without it, other processes cannot be certain of this wait.
         let _ = fs::write("/proc/thread-self/comm", mark);
     }
     let found = cycle::search(&all, &due);
@@ -248,10 +248,10 @@ fn look(shared: &Shared, now: Instant) {
     }
 }
 
-/// When a wait is looked at again.
+/// When to look at a wait again.
 enum Next {
     Later,
-    /// There may be a cycle, and what makes it uncertain may pass.
+    /// There may be a cycle, and it may become certain soon.
     Soon,
     VictimIsLate,
 }
@@ -275,14 +275,14 @@ impl ListedWait {
     }
 }
 
-/// Gets the thread out of its wait.
+/// Ends the wait of a thread.
 fn end(record: &Record, cycle: Deadlock) {
     const TRIES: u32 = 1000;
     let _ = record.verdict.set(cycle);
     let Some(signal) = signal::ours() else {
         return;
     };
-    // Again and again: a signal that comes just before the call is entered is lost.
+    // Repeatedly: a signal that comes just before the thread enters its system call is lost.
     for _ in 0..TRIES {
         {
             let over = record.over();
