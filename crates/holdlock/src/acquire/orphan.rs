@@ -37,6 +37,6 @@ pub(crate) fn find(path: &Path, family: Family) -> Option<Orphan> {
     Some(Orphan {
         holder: Process::of(found.pid)?,
         place: found.place,
-        door: found.door,
+        door: found.fd_link,
     })
 }
