@@ -18,6 +18,7 @@ use crate::Mode;
 /// Processes that wait for one another in a cycle: each of them needs another one to continue
 /// first.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Deadlock {
     /// The waits of the cycle. Each waiter waits for the waiter of the next step, and the last one
@@ -30,6 +31,7 @@ pub struct Deadlock {
 
 /// One wait in a cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Step {
     /// The waiting thread, if it belongs to this process and is known.
@@ -39,6 +41,10 @@ pub struct Step {
     /// The file on which the waiter requests a lock.
     pub place: Place,
     /// The path of that file, if it is known.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::inspect::serialize::path")
+    )]
     pub path: Option<PathBuf>,
     /// The kind of the requested lock.
     pub kind: Kind,

@@ -41,12 +41,23 @@
 //! out processes that end while it looks. [`Snapshot::unseen`] says what is hidden from the caller:
 //! the descriptors of other users' processes, unless the caller is root, and locks that were taken
 //! in another PID namespace.
+//!
+//! # Serialisation
+//!
+//! With the feature `serde`, which is off by default, the types of this module and
+//! [`Mode`](crate::Mode) and [`Family`](crate::Family) implement `serde::Serialize`. Fields keep
+//! their names. Values of enumerations are words in lower case, such as `"exclusive"`. In a path,
+//! bytes that are not UTF-8 become U+FFFD, so that such a path does not make the serialisation
+//! fail. [`Process::started`] has serde's form of a `SystemTime`, and is null for a time before
+//! 1970.
 
 mod certain;
 mod deadlock;
 mod graph;
 mod printable;
 mod proc;
+#[cfg(feature = "serde")]
+mod serialize;
 mod watch;
 
 use std::fmt;
@@ -77,6 +88,7 @@ use proc::{descriptors, file, survey};
 
 /// The locks of one or more files, at about one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The files on which a process holds a lock or waits for one.
@@ -87,18 +99,27 @@ pub struct Snapshot {
 
 /// A file with locks or waiting requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LockedFile {
     /// The kernel's identification of the file.
     pub place: Place,
     /// The path by which one of the holders has opened the file. `None` if the caller may not look
     /// at the descriptors of any holder.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::inspect::serialize::path")
+    )]
     pub path: Option<PathBuf>,
     /// The file was removed while it was open: a process that opens the path now gets another file.
     pub removed: bool,
     /// The path belongs to another mount namespace, for example a container's.
     pub elsewhere: bool,
     /// If the path is unknown: a directory on which the file system is mounted.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::inspect::serialize::path")
+    )]
     pub mount_point: Option<PathBuf>,
     /// The locks that processes hold.
     pub locks: Vec<Lock>,
@@ -108,6 +129,7 @@ pub struct LockedFile {
 
 /// A lock that one or more processes hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Lock {
     /// The kind of the lock.
@@ -149,6 +171,7 @@ impl Lock {
 
 /// A process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Holder {
     /// The process.
@@ -160,6 +183,7 @@ pub struct Holder {
 
 /// A request that waits for a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Waiter {
     /// The kind of the requested lock.
@@ -200,6 +224,11 @@ impl LockedFile {
 
 /// A gap in a [`Snapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Unseen {
     /// The number of processes that the caller may not look at. They belong to other users; root
@@ -253,6 +282,7 @@ pub fn file(path: impl AsRef<Path>) -> io::Result<Snapshot> {
 
 /// A lock on a file that a process has open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct OpenLock {
     /// The descriptor of the file.

@@ -15,6 +15,7 @@ use crate::sys::{file, file_system};
 /// On most file systems stat(2) returns the same numbers. On btrfs and overlayfs it returns others;
 /// [`Place::of`] finds those of the lock table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Place {
     /// The major number of the device.
     pub major: u32,

@@ -19,6 +19,7 @@ use crate::sys::process::exists;
 /// A field is `None` if the library could not read it: the process has ended meanwhile, or /proc is
 /// mounted with the option hidepid.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Process {
     /// The number of the process in our own PID namespace.
@@ -31,6 +32,10 @@ pub struct Process {
     /// The number of the process's (effective) user.
     pub uid: Option<u32>,
     /// When the process was started. The kernel does not record when a process acquired a lock.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::inspect::serialize::time")
+    )]
     pub started: Option<SystemTime>,
     /// What the process is doing.
     pub state: Option<State>,
@@ -42,6 +47,11 @@ const KTHREADD: u32 = 2;
 
 /// What a process is doing, from /proc/PID/status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
 #[non_exhaustive]
 pub enum State {
     /// The process runs, or is ready to run.
