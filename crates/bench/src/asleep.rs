@@ -3,6 +3,8 @@
 use std::fs::read_to_string;
 use std::time::{Duration, Instant};
 
+use holdlock_test_support::queue;
+
 use crate::Outcome;
 
 /// From the entry into the queue until a waiter surely sleeps.
@@ -27,38 +29,17 @@ pub(crate) fn wait_for_one(pid: u32) {
     std::thread::sleep(SETTLE);
 }
 
-/// Waits until so many threads of these processes are queued, says /proc/locks.
+/// Waits until this many threads of these processes are queued, according to /proc/locks.
 pub(crate) fn wait_for_all(pids: &[u32], count: usize) -> Outcome<()> {
     let until = Instant::now() + PATIENCE;
     loop {
         std::thread::sleep(Duration::from_millis(20));
-        let locks = read_to_string("/proc/locks")?;
-        let queued = locks.lines().filter_map(waiter);
-        if queued.filter(|pid| pids.contains(pid)).count() >= count {
+        let waiters = queue::all_waiters();
+        if waiters.iter().filter(|pid| pids.contains(pid)).count() >= count {
             return Ok(());
         }
         if Instant::now() >= until {
             return Err("the waiters do not show up in /proc/locks".into());
         }
-    }
-}
-
-/// `1: -> FLOCK  ADVISORY  WRITE 4711 fe:00:42 0 EOF`
-fn waiter(line: &str) -> Option<u32> {
-    let mut fields = line.split_whitespace();
-    fields.find(|field| *field == "->")?;
-    fields.nth(3)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::waiter;
-
-    #[test]
-    fn waiters_are_told_from_holders() {
-        let held = "1: FLOCK  ADVISORY  WRITE 11 fe:00:42 0 EOF";
-        let queued = "1:  -> FLOCK  ADVISORY  WRITE 4711 fe:00:42 0 EOF";
-        assert_eq!(waiter(held), None);
-        assert_eq!(waiter(queued), Some(4711));
     }
 }

@@ -71,7 +71,7 @@ fn measure(args: &Args) -> Outcome<ExitCode> {
     let dir = tempfile::Builder::new()
         .prefix("holdlock-bench-")
         .tempdir()?;
-    watchdog::start(watchdog::limit(args.quick), Some(dir.path().to_owned()));
+    let _dog = watchdog::start(watchdog::limit(args.quick), Some(dir.path().to_owned()));
     let bench = Bench {
         dir: dir.path().to_owned(),
         quick: args.quick,

@@ -5,8 +5,11 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use holdlock_test_support::eventually;
+pub use holdlock_test_support::signal::{kill, kill_group};
 
 /// Runs `child` in a child made by fork(2); returns its exit status.
 ///
@@ -68,32 +71,6 @@ impl Child {
             128 + libc::WTERMSIG(status)
         }
     }
-}
-
-/// Sends a signal to a process.
-pub fn kill(pid: u32, signal: i32) {
-    // SAFETY: takes no pointers.
-    unsafe { libc::kill(pid as libc::pid_t, signal) };
-}
-
-/// Ends all children of this process.
-pub fn kill_children() {
-    for task in std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        for child in children.split_whitespace().flat_map(str::parse) {
-            kill(child, libc::SIGKILL);
-        }
-    }
-}
-
-/// Sends a signal to all of a process group, if there is one.
-pub fn kill_group(group: u32, signal: i32) {
-    // SAFETY: takes no pointers.
-    unsafe { libc::kill(-(group as libc::pid_t), signal) };
 }
 
 /// Sends a signal to one thread of this process.
@@ -251,12 +228,21 @@ pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
 
 /// The processor time of this thread.
 pub fn thread_cpu() -> Duration {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// The processor time of this process, with all its threads.
+pub fn process_cpu() -> Duration {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn clock(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: a valid place for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    unsafe { libc::clock_gettime(clock, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
@@ -474,47 +460,13 @@ pub fn on_the_last_cpu<T>(inside: impl FnOnce() -> T) -> T {
 pub fn wait_until_queued(pid: u32, calls: &[libc::c_long]) {
     let place = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let is_one = |call: &str| calls.iter().any(|one| call.starts_with(&format!("{one} ")));
-    crate::queue::eventually(
+    eventually(
         &format!("pid {pid} sleeps in system call {calls:?}"),
         || {
             let function = place("wchan");
             function != "0" && !function.contains("percpu") && is_one(&place("syscall"))
         },
     );
-}
-
-/// Words in memory that processes share through a file.
-#[derive(Clone, Copy)]
-pub struct SharedWords(&'static [AtomicU64]);
-
-impl SharedWords {
-    /// How many there are.
-    pub const COUNT: usize = 512;
-
-    /// Maps the file, which is made long enough. Never unmapped.
-    pub fn map(file: &File) -> SharedWords {
-        file.set_len(4096).expect("set_len");
-        // SAFETY: a fresh shared mapping of a file that is long enough and not shortened.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                4096,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        assert_ne!(address, libc::MAP_FAILED, "mmap");
-        // SAFETY: the mapping is page-aligned, 512 words long, never unmapped, and every byte
-        // pattern is a valid AtomicU64.
-        SharedWords(unsafe { std::slice::from_raw_parts(address.cast(), Self::COUNT) })
-    }
-
-    /// One of them.
-    pub fn at(&self, index: usize) -> &AtomicU64 {
-        &self.0[index]
-    }
 }
 
 /// nanosleep(2) once. False when it was interrupted.

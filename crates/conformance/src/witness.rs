@@ -4,11 +4,13 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sys::SharedWords;
+use holdlock_test_support::shared;
 
 /// A record of who is inside, in memory shared by all processes of a trial.
 #[derive(Clone, Copy)]
-pub struct Witness(SharedWords);
+pub struct Witness(&'static [AtomicU64; WORDS]);
+
+const WORDS: usize = 40;
 
 const INSIDE: usize = 0;
 const ACQUISITIONS: usize = 8;
@@ -26,7 +28,7 @@ impl Witness {
             .truncate(false)
             .open(path)
             .expect("the witness's file");
-        Witness(SharedWords::map(&file))
+        Witness(shared::map(&file).expect("the witness's memory"))
     }
 
     /// An exclusive section. The work is kept short, so that overlaps are likely
@@ -89,7 +91,7 @@ impl Witness {
     }
 
     fn word(&self, index: usize) -> &AtomicU64 {
-        self.0.at(index)
+        &self.0[index]
     }
 }
 

@@ -1,4 +1,4 @@
-//! Ending a wait from elsewhere.
+//! Ending waits from another thread or from a signal handler.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -9,10 +9,10 @@ use crate::sys::notify::{Notifier, Registration};
 
 /// Ends waits for locks from another thread or from a signal handler.
 ///
-/// A token is a flag that can only be set. Give clones of one token to as many
-/// requests as should end together; after [`cancel`](CancelToken::cancel) every
-/// wait with it, present or future, ends with [`Error::Cancelled`](crate::Error::Cancelled).
-/// A request that needs no wait succeeds all the same.
+/// A token is a flag that can only be set. Give one token to all requests that should end together:
+/// after [`cancel`](CancelToken::cancel) every wait with it, present or future, ends with
+/// [`Error::Cancelled`](crate::Error::Cancelled). A request that does not have to wait still succeeds.
+/// Clones are the same token.
 ///
 /// ```
 /// use holdlock::{CancelToken, Error, FileLock, Request};
@@ -51,8 +51,8 @@ impl CancelToken {
 
     /// Ends the waits that use this token. Never blocks.
     ///
-    /// May be called from a signal handler, also one that was installed with
-    /// SA_RESTART: it takes no lock, allocates nothing and keeps errno.
+    /// A signal handler may call this, also one that was installed with SA_RESTART: it takes no mutex,
+    /// allocates nothing and keeps errno.
     pub fn cancel(&self) {
         self.notifier.set();
     }
@@ -62,12 +62,12 @@ impl CancelToken {
         self.notifier.is_set()
     }
 
-    /// Has [`cancel`](CancelToken::cancel) write to a descriptor, for programs that wait by poll(2):
-    /// 8 bytes, the number 1, as eventfd(2) and pipes take them. Returns what ends this when it is
+    /// Lets [`cancel`](CancelToken::cancel) write to a descriptor, for programs that wait by poll(2):
+    /// 8 bytes, the number 1, as eventfd(2) and pipes take them. This lasts until the result is
     /// dropped. A token that is cancelled already writes at once.
     ///
-    /// The descriptor should be non-blocking: to write to a full pipe would block in `cancel`. Errors
-    /// of the write are ignored.
+    /// The descriptor should be non-blocking, since `cancel` would block on a full pipe. Errors of the
+    /// write are ignored.
     ///
     /// ```
     /// use holdlock::CancelToken;

@@ -19,7 +19,7 @@ use crate::sys::file_lock::Patience;
 use crate::sys::fork;
 use crate::{Error, Mode, Request};
 
-/// Holds the lock until dropped. Stays in the thread that took it:
+/// Holds the lock until dropped. Stays in the thread that acquired it:
 ///
 /// ```compile_fail
 /// # let lock = holdlock::FileLock::open("a.lock")?;
@@ -49,10 +49,9 @@ pub struct OwnedGuard {
 /// What an upgrade did between the shared and the exclusive lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuity {
-    /// The lock was held all the time: nobody can have held it exclusively in between.
+    /// The lock was held all the time: no other process or thread held it exclusively in between.
     Kept,
-    /// The lock was given up in between. Whatever was read under the shared lock
-    /// may have changed.
+    /// The lock was released in between. What the caller read under the shared lock may have changed.
     Lost,
 }
 
@@ -88,29 +87,29 @@ impl OwnedGuard {
     }
 }
 
-/// The methods of both guards, which differ in how they hold on to their lock.
+/// The methods of both guards, which differ in how they refer to their lock.
 macro_rules! guard_methods {
     ($guard:ty, $name:literal) => {
         impl $guard {
-            /// Releases the lock, and tells what went wrong, which dropping does not.
+            /// Releases the lock and reports errors, which dropping the guard does not.
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file could not be deleted, as
-            /// [`delete_on_release`](crate::LockOptions::delete_on_release) asks,
-            /// or not be unlocked. The lock is released in any case.
+            /// [`Error::System`] when the file could not be unlocked, or not be deleted as
+            /// [`delete_on_release`](crate::LockOptions::delete_on_release) asks. The lock is
+            /// released in any case.
             pub fn release(self) -> Result<(), Error> {
                 self.held.release()
             }
 
             /// Gives the lock to the processes that this one will start: returns a descriptor that
-            /// carries it, which children of fork inherit and which stays open in programs that
-            /// are executed.
+            /// carries the lock, which children of fork inherit and which stays open in programs
+            /// that are executed.
             ///
             /// The lock is held until every process that has the descriptor has closed it or has
-            /// ended, or until one of them unlocks it with flock(2). Nothing looks whether the lock
-            /// file stays at its path, and nothing deletes it. For this process's [`FileLock`] it is
-            /// another's lock from now on.
+            /// ended, or until one of them unlocks it with flock(2). Nothing checks that the lock
+            /// file stays at its path, and nothing deletes it. To this process's [`FileLock`] the
+            /// lock is another process's from now on.
             ///
             /// A program that locks and then becomes a daemon hands the lock over first, and keeps
             /// the descriptor for as long as it lives:
@@ -130,7 +129,7 @@ macro_rules! guard_methods {
             /// # Errors
             ///
             /// [`Error::System`] when no descriptor is left (fcntl(2), F_DUPFD), or when this
-            /// process does not hold the lock: in a child of fork, and where other code has closed
+            /// process does not hold the lock: in a child of fork, and when other code has closed
             /// the descriptor. The lock is released then.
             pub fn hand_over(self) -> Result<OwnedFd, Error> {
                 self.held.hand_over()
@@ -153,12 +152,12 @@ macro_rules! guard_methods {
                 self.held.file.file()
             }
 
-            /// Whether this guard still excludes everybody who meets at the path.
+            /// Whether this guard still excludes every process that uses the path.
             ///
-            /// False when somebody has removed, renamed or replaced the lock file while the guard
-            /// holds it: others may now lock another file at that path, which no file lock can
-            /// prevent. False when other code of this process has closed the guard's descriptor,
-            /// and with that released the lock. False in a child of fork, which owns nothing.
+            /// False when the lock file was removed, renamed or replaced while the guard holds the
+            /// lock: other processes may now lock another file at that path, which no file lock can
+            /// prevent. False when other code of this process has closed the guard's descriptor, and
+            /// with that released the lock. False in a child of fork, which owns nothing.
             ///
             /// # Errors
             ///
@@ -167,23 +166,22 @@ macro_rules! guard_methods {
                 self.held.is_current()
             }
 
-            /// Turns an exclusive lock into a shared one. Nobody can hold it
-            /// exclusively in between: on Linux the conversion of a held lock to
-            /// shared is atomic, on local file systems. A shared lock stays as it is.
+            /// Converts an exclusive lock into a shared one. No other process can hold it exclusively
+            /// in between: Linux converts a held lock to shared atomically, on local file systems. A
+            /// shared lock stays as it is.
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file system does not convert atomically and
-            /// somebody else came first (NFS). The lock is lost then.
+            /// [`Error::System`] when the file system does not convert atomically (NFS) and another
+            /// process acquired the lock in between. The lock is lost then.
             pub fn downgrade(self) -> Result<Self, Error> {
                 self.held.downgrade().map(Self::new)
             }
 
-            /// Turns a shared lock into an exclusive one, which is **not atomic**:
-            /// when others share the lock it has to be given up and waited for anew.
-            /// The result says whether that happened. Two holders who upgrade at the
-            /// same time both get through, one after the other, and the second one
-            /// sees [`Continuity::Lost`].
+            /// Converts a shared lock into an exclusive one, which is **not atomic**: if other holders
+            /// share the lock, the caller's share is released, and the caller waits for the exclusive
+            /// lock. The result says whether that happened. Two holders that upgrade at the same time
+            /// both succeed, one after the other, and the second one sees [`Continuity::Lost`].
             ///
             /// `limits` gives the time limit, the token and the callback of the wait;
             /// its mode does not matter. An exclusive lock stays as it is.
@@ -200,10 +198,10 @@ macro_rules! guard_methods {
             }
         }
 
-        /// The descriptor that carries the lock, which is close-on-exec. To unlock or to
-        /// close it behind the guard's back breaks the guard's promise. In a child of fork it is
-        /// a placeholder that can neither be read nor written nor locked (EBADF); for a child
-        /// that is to keep the lock see `hand_over`.
+        /// The descriptor that carries the lock, which is close-on-exec. Code that unlocks or closes
+        /// it releases the lock without the guard's knowledge. In a child of fork the descriptor is a
+        /// placeholder that can neither be read nor written nor locked (EBADF); `hand_over` is for a
+        /// child that is to keep the lock.
         impl AsFd for $guard {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.held.file.as_fd()
@@ -234,7 +232,7 @@ struct Held<L: Borrow<FileLock> + Clone> {
     file: Arc<LockFile>,
     mode: Mode,
     owner: Occupant,
-    /// The process that took it.
+    /// The process that acquired the lock.
     generation: u32,
 }
 
@@ -346,7 +344,7 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
     }
 }
 
-/// A [`Held`] taken apart: dropping it releases nothing.
+/// The parts of a [`Held`]: dropping them releases nothing.
 struct Parts<L> {
     lock: L,
     file: Arc<LockFile>,

@@ -27,8 +27,7 @@ use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Request};
 /// more than those of an [`Arc`]. Threads that use one `FileLock` exclude each other just as
 /// processes do.
 ///
-/// The file is never written and never truncated. Its content, if it has any, is
-/// nobody's business here.
+/// The library never writes or truncates the file, and does not read it.
 ///
 /// ```
 /// use holdlock::FileLock;
@@ -61,18 +60,17 @@ impl FileLock {
     /// Opens the lock file at `path` with the default [`LockOptions`], and
     /// creates it, empty, when it is missing.
     ///
-    /// The path is made absolute, so a later change of the working directory
-    /// does not change the lock. A symbolic link at its last component is
-    /// refused, a FIFO or device does not hang, a directory can be a lock. An
-    /// existing file is opened for reading only (or for writing only, where
-    /// reading is denied).
+    /// The path is made absolute, so a later change of the working directory does not change the
+    /// lock. A symbolic link at the last component is refused, and a directory can be a lock. To open
+    /// a FIFO or a device never blocks. An existing file is opened for reading only (or for writing
+    /// only, if reading is denied).
     ///
     /// # Errors
     ///
     /// [`Error::Open`] when the file can neither be opened nor created.
     ///
-    /// Blocks only on a network file system whose server is gone. Where another process has a
-    /// lease on the file (fcntl(2), F_SETLEASE), the first request waits until it is given back.
+    /// Blocks only on a network file system whose server is gone. If another process has a lease on
+    /// the file (fcntl(2), F_SETLEASE), the first request waits until that process has given it up.
     pub fn open(path: impl AsRef<Path>) -> Result<FileLock, Error> {
         FileLock::open_with(LockOptions::new(), path.as_ref())
     }
@@ -108,8 +106,8 @@ impl FileLock {
                 gate: ForkCell::new(),
             }),
         };
-        // What is wrong with the path should be known now. To wait for a holder of a removed file,
-        // or for a lease, is left to the requests, which have their limits.
+        // The caller learns now what is wrong with the path. The requests, which have time limits,
+        // wait for the holder of a removed file and for leases.
         if let TryOpen::File(file) = lock.try_open().map_err(|e| lock.cannot_open(e))? {
             lock.gate().set_file(Some(Arc::new(lock.if_fit(file)?)));
         }
@@ -121,10 +119,10 @@ impl FileLock {
         &self.name().path
     }
 
-    /// Takes the lock exclusively; waits for as long as it takes.
+    /// Acquires the exclusive lock; waits for as long as it takes.
     ///
-    /// The waiting thread sleeps in flock(2), in the kernel's queue, which serves
-    /// first come, first served.
+    /// The waiting thread sleeps in flock(2), in the kernel's queue, which wakes waiters in their
+    /// order.
     ///
     /// # Errors
     ///
@@ -139,7 +137,7 @@ impl FileLock {
         self.acquire(Request::exclusive())
     }
 
-    /// Takes the lock exclusively if it is free now.
+    /// Acquires the exclusive lock if it is free now.
     ///
     /// # Errors
     ///
@@ -148,7 +146,7 @@ impl FileLock {
         self.acquire(Request::exclusive().try_once())
     }
 
-    /// Takes the lock exclusively; waits at most `timeout`.
+    /// Acquires the exclusive lock; waits for at most `timeout`.
     ///
     /// The wait does not poll: the thread sleeps in flock(2) and keeps its place
     /// in the queue until a timer interrupts it at the deadline, within about 0.1 ms.
@@ -160,7 +158,7 @@ impl FileLock {
         self.acquire(Request::exclusive().timeout(timeout))
     }
 
-    /// Takes the lock exclusively; waits until `deadline` at most. See
+    /// Acquires the exclusive lock; waits until `deadline` at most. See
     /// [`try_lock_for`](FileLock::try_lock_for).
     pub fn try_lock_until(&self, deadline: Instant) -> Result<Guard<'_>, Error> {
         self.acquire(Request::exclusive().deadline(deadline))
@@ -168,8 +166,8 @@ impl FileLock {
 
     /// As [`lock`](FileLock::lock), but shared with other shared holders.
     ///
-    /// A thread that has a shared guard may take another one. Shared requests can
-    /// pass an exclusive one that waits in the kernel's queue.
+    /// A thread that has a shared guard may acquire another one. Shared requests pass an exclusive
+    /// one that waits, unless the lock is [fair](LockOptions::fair).
     pub fn lock_shared(&self) -> Result<Guard<'_>, Error> {
         self.acquire(Request::shared())
     }
@@ -189,7 +187,7 @@ impl FileLock {
         self.acquire(Request::shared().deadline(deadline))
     }
 
-    /// The general form of all the above: takes the lock as the request says.
+    /// The general form of all the above: acquires the lock as the request says.
     ///
     /// # Errors
     ///
@@ -240,12 +238,13 @@ impl FileLock {
         OwnedGuard::acquire(self.clone(), request.terms(), stays)
     }
 
-    /// Takes the lock exclusively, in asynchronous code: `.await` it, under whatever runtime.
+    /// Acquires the exclusive lock in asynchronous code: `.await` it, under whatever runtime.
     ///
-    /// A lock that is free is taken at the first poll, by the system calls of
-    /// [`try_lock`](FileLock::try_lock). Otherwise a thread is started that sleeps in the kernel's
-    /// queue and then wakes the task; one thread for each wait, with a small stack. Dropping the
-    /// future, as timeouts and `select!` do, cancels the wait: the lock is not taken later.
+    /// The first poll acquires a lock that is free, by the system calls of
+    /// [`try_lock`](FileLock::try_lock). If the lock is held, the poll starts a thread that sleeps in
+    /// the kernel's queue and then wakes the task: one thread for each wait, with a small stack.
+    /// Dropping the future, as timeouts and `select!` do, cancels the wait: the lock is not acquired
+    /// later.
     ///
     /// Deadlocks of tasks are not noticed: a task that holds the lock and awaits it again waits for
     /// ever, unless a time limit ends the wait.
@@ -281,20 +280,19 @@ impl FileLock {
         LockFuture::new(self.clone(), request)
     }
 
-    /// The processes that hold a lock on the lock file now, of whichever family,
-    /// as far as /proc shows them.
+    /// The processes that hold a lock of either family on the lock file now, as far as /proc shows
+    /// them.
     ///
-    /// About 0.2 ms, or some milliseconds when nobody on the host has read
-    /// /proc/locks for a while: the kernel then lets all lock calls under way
-    /// finish first. Where it does not name a holder (OFD locks, or an inherited
-    /// one) all processes are looked at.
+    /// Takes about 0.2 ms, or some milliseconds if no process on the host has read /proc/locks for a
+    /// while: the kernel then lets all lock calls under way finish first. If /proc/locks does not
+    /// name a holder (of OFD and inherited locks), this looks at all processes.
     pub fn holders(&self) -> io::Result<Vec<Process>> {
         self.place().map_or(Ok(Vec::new()), inspect::holders)
     }
 
-    /// The processes that wait for a lock on the lock file now, in the order of
-    /// /proc/locks. Threads that wait for another thread of their own process are
-    /// not among them, nor are those that wait for an OFD lock.
+    /// The processes that wait for a lock on the lock file now, in the order of /proc/locks. Threads
+    /// that wait for another thread of their own process are not among them, nor are those that wait
+    /// for an OFD lock.
     pub fn waiters(&self) -> io::Result<Vec<Process>> {
         self.place().map_or(Ok(Vec::new()), inspect::waiters)
     }
@@ -314,7 +312,7 @@ impl FileLock {
         &self.shared.options
     }
 
-    /// This process's gate; after a fork, a fresh one without a file.
+    /// This process's gate. A child of fork has a new one, without a file.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.shared.gate.get_or_make(|| {
             let gate = Arc::new(Gate::new(self.options().fair));

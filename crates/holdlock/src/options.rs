@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::{Error, FileLock};
 
-/// Whether others may hold the lock at the same time.
+/// Whether several processes may hold the lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -13,7 +13,7 @@ use crate::{Error, FileLock};
     serde(rename_all = "lowercase")
 )]
 pub enum Mode {
-    /// One holder, nobody else.
+    /// One holder and no other.
     Exclusive,
     /// Any number of shared holders, no exclusive one.
     Shared,
@@ -37,14 +37,14 @@ impl std::fmt::Display for Mode {
 )]
 #[non_exhaustive]
 pub enum Family {
-    /// flock(2) on the whole file: what flock(1), Python's `fcntl.flock`,
-    /// `std::fs::File::lock`, systemd and most lock libraries use.
+    /// flock(2) on the whole file, as flock(1), Python's `fcntl.flock`, `std::fs::File::lock`,
+    /// systemd and most lock libraries use it.
     #[default]
     Flock,
-    /// Open file description locks of fcntl(2), on the whole file: what
-    /// excludes the users of POSIX record locks (apt, Java, s6, SQLite).
+    /// Open file description locks of fcntl(2), on the whole file. They exclude the users of POSIX
+    /// record locks (apt, Java, s6, SQLite).
     ///
-    /// An exclusive one needs permission to write the file, a shared one to read it.
+    /// An exclusive lock needs permission to write the file, a shared one to read it.
     Ofd,
 }
 
@@ -88,12 +88,11 @@ impl LockOptions {
         self
     }
 
-    /// Permissions of a lock file which this program creates, exactly so,
-    /// whatever the umask. An existing file keeps its own. Default: `0666 & !umask`.
+    /// Create a missing lock file with exactly these permissions, whatever the umask. An existing
+    /// file keeps its own. Default: `0666 & !umask`.
     ///
-    /// The file gets them before anybody else can see it, where the file system
-    /// has unnamed files (O_TMPFILE; all the usual local ones); elsewhere it is
-    /// closed to others for a moment.
+    /// On file systems with unnamed files (O_TMPFILE; all the usual local ones) the file has the
+    /// permissions when it appears; elsewhere it is closed to other users for a moment.
     pub fn permissions(mut self, mode: u32) -> Self {
         self.permissions = Some(mode & 0o7777);
         self
@@ -105,9 +104,9 @@ impl LockOptions {
         self
     }
 
-    /// Follow a symbolic link at the last component of the path. Default: no,
-    /// because in a shared directory anybody may have put it there.
-    /// Links among the parent directories are always followed.
+    /// Follow a symbolic link at the last component of the path. Default: no, because in a shared
+    /// directory any user may have put it there. Links among the parent directories are always
+    /// followed.
     pub fn follow_symlinks(mut self, follow: bool) -> Self {
         self.follow_symlinks = follow;
         self
@@ -115,16 +114,15 @@ impl LockOptions {
 
     /// Remove the lock file at each release. Default: no.
     ///
-    /// The name goes before the lock does, and whoever gets a lock on a removed
-    /// file starts over, so this is as safe as leaving the file. It makes each
-    /// acquisition dearer. Other programs that use the file have to check, as
-    /// we do, that the file they locked is still the one at the path; flock(1)
-    /// does not. An acquisition that has to create the file first looks in
-    /// /proc/locks, which can take some milliseconds.
+    /// The holder removes the file first and unlocks it then, and an acquirer whose file is no longer
+    /// at the path starts over, so this is as safe as leaving the file. Each acquisition costs more,
+    /// and some milliseconds where it has to create the file, because it first looks in /proc/locks
+    /// for a holder of a removed one. Other programs that use the file have to check, as this library
+    /// does, that the file which they locked is still at the path; flock(1) does not.
     ///
-    /// A shared lock removes the file only when it is the last one. Where symbolic links are
-    /// followed, the file goes and the link stays. A directory, or a file that has content when it
-    /// is opened, is refused ([`Error::Open`]): it was not made to be a lock file.
+    /// Of several shared holders the last one removes the file. If symbolic links are followed, the
+    /// file is removed and the link stays. A directory, or a file that has content when it is opened,
+    /// is refused ([`Error::Open`]): it was not made to be a lock file.
     pub fn delete_on_release(mut self, delete: bool) -> Self {
         self.delete_on_release = delete;
         self
@@ -133,20 +131,21 @@ impl LockOptions {
     /// Serve requests in the order in which they come. Default: no.
     ///
     /// The kernel wakes waiters in their order, but does not hand the lock over: a process that
-    /// releases it and at once asks again is quicker than the one that wakes up, and a shared
-    /// request passes an exclusive one that waits. A fair request first queues for the place at the
-    /// head, and only who stands there asks for the lock: nobody passes those who
-    /// wait, but for one who comes at the very moment in which the place changes hands. So also a
-    /// writer comes to its turn while readers come and go.
+    /// releases the lock and at once asks for it again is quicker than the waiter that wakes up, and
+    /// a shared request passes an exclusive one that waits. A fair request first queues for the place
+    /// at the head of a queue, and only the request at the head asks for the lock. No fair request
+    /// passes a waiter, except one that arrives while the place at the head changes hands. Writers
+    /// therefore make progress too while readers come and go.
     ///
-    /// It concerns those who ask for it: other programs can pass. Each acquisition costs two more
-    /// system calls, and each change from one process to the next a wake-up; without
-    /// waiters the same process is as quick as ever. [`FileLock::try_lock`] gives way to
-    /// those who wait, and takes up to a millisecond for it. A thread that has a shared lock may take another one, before its turn.
+    /// Only requests of locks with this option queue: other programs can pass them. Each acquisition
+    /// costs two more system calls, and each change from one process to the next a wake-up; a
+    /// process without waiters is as quick as ever. [`FileLock::try_lock`] lets the waiters go first, for
+    /// which it takes up to a millisecond. A thread that has a shared lock may acquire another one
+    /// before its turn.
     ///
-    /// The place at the head is a lock of fcntl(2) (OFD) on two bytes far behind the end of the
-    /// file, for which the file has to be writable. Only for [`Family::Flock`], and not
-    /// on file systems where that is a lock of fcntl(2) as well (NFS, CIFS): [`Error::Unsupported`].
+    /// The place at the head is an OFD lock of fcntl(2) on two bytes far behind the end of the file,
+    /// for which the file has to be writable. Only for [`Family::Flock`], and not on file systems
+    /// where flock(2) is a lock of fcntl(2) as well (NFS, CIFS): [`Error::Unsupported`].
     pub fn fair(mut self, fair: bool) -> Self {
         self.fair = fair;
         self

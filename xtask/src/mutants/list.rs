@@ -83,8 +83,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the file that a link names is deleted, not the link",
         file: "acquire/release.rs",
-        with: "open::final_path(&self.name).and_then(std::fs::remove_file)",
-        without: "std::fs::remove_file(&self.name.path)",
+        with: "open::final_path(self.name()).and_then(std::fs::remove_file)",
+        without: "std::fs::remove_file(&self.name().path)",
         test: ("removal", "deletion_on_release_removes"),
     },
     Mutant {
@@ -125,8 +125,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fair: requests queue for the head first",
         file: "acquire/mod.rs",
-        with: "if !self.options.fair {",
-        without: "if !self.options.fair || true {",
+        with: "if !self.options().fair {",
+        without: "if !self.options().fair || true {",
         test: ("fair", "who_has_just_released"),
     },
     Mutant {
@@ -167,7 +167,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fair: threads that share do not pass who waits",
         file: "acquire/mod.rs",
-        with: "!self.options.fair || turn::nobody_stays(file, mode)",
+        with: "!self.options().fair || turn::nobody_stays(file, mode)",
         without: "true || turn::nobody_stays(file, mode)",
         test: ("fair", "threads_that_share_one_lock"),
     },
@@ -188,8 +188,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a removed file's holder is looked for",
         file: "acquire/mod.rs",
-        with: "if let Some(orphan) = orphan::find(&self.name.path, self.options.family) {",
-        without: "if let Some(orphan) = orphan::find(&self.name.path, self.options.family).filter(|_| false) {",
+        with: "if let Some(orphan) = orphan::find(&self.name().path, self.options().family) {",
+        without: "if let Some(orphan) = orphan::find(&self.name().path, self.options().family).filter(|_| false) {",
         test: ("removal", "a_stranger"),
     },
     Mutant {
@@ -230,15 +230,50 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a wait with a limit ends by that",
         file: "request.rs",
-        with: "self.limit == Limit::Forever && self.notice",
+        with: "self.limit == Limit::Forever\n                && self.notice",
         without: "self.notice",
         test: ("way_out", "a_time_limit_is"),
     },
     Mutant {
+        name: "a request with a limit of zero times out",
+        file: "wait/mod.rs",
+        with: "Limit::For(Duration::ZERO) => (Limit::Never, Stop::TimedOut),",
+        without: "Limit::For(Duration::ZERO) => (Limit::Never, Stop::Busy),",
+        test: ("waiting", "a_request_with_a_limit_times_out"),
+    },
+    Mutant {
+        name: "no signal where the lock must not use one",
+        file: "wait/mod.rs",
+        with: "            && self.lock.may_use_signals()\n        {\n            begun.interrupt",
+        without: "        {\n            begun.interrupt",
+        test: ("without_signals", "waits_end_in_time"),
+    },
+    Mutant {
+        name: "a pinned file's number is checked when it is opened",
+        file: "acquire/open.rs",
+        with: "if !name.is_fit(fd.identity) {",
+        without: "if false {",
+        test: ("data_file", "a_strangers_file"),
+    },
+    Mutant {
+        name: "a file that must be writable is",
+        file: "acquire/open.rs",
+        with: "Writing::Needed => &[Access::ReadWrite],",
+        without: "Writing::Needed => &[Access::ReadWrite, Access::Read],",
+        test: ("data_file", "a_file_that_must_be_writable"),
+    },
+    Mutant {
+        name: "the caller's token ends the wait of a task",
+        file: "future.rs",
+        with: "let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&token));",
+        without: "",
+        test: ("future", "all_of_it"),
+    },
+    Mutant {
         name: "a token is a way out",
         file: "request.rs",
-        with: "let ends = || self.cancel.is_some()",
-        without: "let ends = || false",
+        with: "let ends = self.cancel.is_some()",
+        without: "let ends = false",
         test: ("way_out", "a_token_is"),
     },
     Mutant {

@@ -363,7 +363,7 @@ fn slow_look(path: &Path) {
     std::thread::scope(|scope| {
         scope.spawn(|| error.to_string());
         sys::sleep(Duration::from_millis(100));
-        let child = fork(|| i32::from(!error.to_string().contains("held by pid")));
+        let child = fork(|| i32::from(!error.to_string().contains("locked by pid")));
         assert_eq!(child.wait(), 0);
     });
 }

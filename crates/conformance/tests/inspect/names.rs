@@ -91,7 +91,7 @@ fn messages_are_one_printable_line_whatever_the_file_is_called() {
     let path = scratch.path("").join("a").display().to_string() + SHOWN;
     assert!(message.starts_with(&format!("{path}: ")), "{message}");
     assert!(
-        message.contains(&format!("held by pid {} ", holder.pid())),
+        message.contains(&format!("locked by pid {} ", holder.pid())),
         "{message}"
     );
     assert_eq!(format!("{path}: {conflict:#}"), message, "without the path");

@@ -1,4 +1,4 @@
-//! A directory of a test's own, which goes when the test ends.
+//! A directory of one test, which is removed when the test ends.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,8 @@ impl Scratch {
         Scratch::below(&std::env::temp_dir())
     }
 
-    /// On a file system in memory where there is one: for trials that create and
-    /// remove files by the thousand.
+    /// On a file system in memory if there is one: for trials that create and remove thousands of
+    /// files.
     pub fn in_memory() -> Scratch {
         let shm = Path::new("/dev/shm");
         if shm.is_dir() {
@@ -23,16 +23,22 @@ impl Scratch {
         }
     }
 
-    fn below(parent: &Path) -> Scratch {
+    /// In this directory.
+    pub fn below(parent: &Path) -> Scratch {
         let directory = tempfile::Builder::new()
             .prefix("holdlock-")
             .tempdir_in(parent);
         Scratch(directory.expect("a directory"))
     }
 
-    /// A path in it.
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A path in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.directory().join(name)
     }
 
     /// The usual lock file.
