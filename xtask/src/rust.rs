@@ -7,8 +7,11 @@ use std::path::Path;
 use crate::outcome::{Outcome, listen, number_before};
 use crate::run::{Done, cargo, run};
 
-/// Which tests: all of them.
-pub(crate) const ALL: &str = "--workspace";
+/// All tests: those of optional features too. With the features it is still one build.
+pub(crate) const ALL: [&str; 3] = ["--workspace", "--features", FEATURES];
+
+/// The optional features of the library.
+pub(crate) const FEATURES: &str = "holdlock/serde";
 
 /// Builds the chosen tests without running them.
 pub(crate) fn build(chosen: &[&str]) -> Done {

@@ -56,7 +56,7 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
     let all = chosen == ["--all"];
     let mut chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
     if all || chosen.is_empty() {
-        chosen = vec![rust::ALL];
+        chosen = rust::ALL.to_vec();
     }
     rust::build(&chosen)?;
     let dist = dist::dist()?;

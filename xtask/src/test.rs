@@ -10,6 +10,8 @@ pub(crate) fn test() -> Done {
         "clippy",
         "--workspace",
         "--all-targets",
+        "--features",
+        rust::FEATURES,
         "--",
         "-D",
         "warnings",
@@ -20,7 +22,7 @@ pub(crate) fn test() -> Done {
     run(docs)?;
     let dist = dist::dist()?;
     let out = &mut std::io::stdout();
-    let mut outcome = rust::test(&[rust::ALL], &dist, out)?;
+    let mut outcome = rust::test(&rust::ALL, &dist, out)?;
     outcome.add(python::test(out)?);
     outcome.conclude()
 }

@@ -16,6 +16,7 @@ use crate::Mode;
 
 /// The bytes that a lock covers, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Range {
     /// The first byte.
     pub start: u64,

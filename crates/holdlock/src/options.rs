@@ -7,6 +7,11 @@ use crate::{Error, FileLock};
 
 /// Whether several processes may hold the lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
 pub enum Mode {
     /// One holder and no other.
     Exclusive,
@@ -25,6 +30,11 @@ impl std::fmt::Display for Mode {
 
 /// Which of the kernel's two families of locks to use. They do not see each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
 #[non_exhaustive]
 pub enum Family {
     /// flock(2) on the whole file, as flock(1), Python's `fcntl.flock`, `std::fs::File::lock`,

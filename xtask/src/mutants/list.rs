@@ -251,7 +251,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a pinned file's number is checked when it is opened",
         file: "acquire/open.rs",
-        with: "if !name.is_fit(fd.identity) {",
+        with: "if !name.is_expected(fd.identity) {",
         without: "if false {",
         test: ("data_file", "a_strangers_file"),
     },
@@ -748,8 +748,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inspection: a taker is a holder only if it has the lock open",
         file: "inspect/proc/survey.rs",
-        with: "Some(Look::Seen(open)) => open.iter().any(|open| open.entry.is_same_lock(entry)),",
-        without: "Some(Look::Seen(_)) => true,",
+        with: "Some(ScanResult::Seen(open)) => open.iter().any(|open| open.entry.is_same_lock(entry)),",
+        without: "Some(ScanResult::Seen(_)) => true,",
         test: ("inspect", "inherited::a_taker_that_has_passed"),
     },
     Mutant {
@@ -797,14 +797,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a removed file's holder: descriptors are looked at to a limit",
         file: "inspect/proc/removed.rs",
-        with: "const EFFORT: usize = 1000;",
-        without: "const EFFORT: usize = 1_000_000;",
+        with: "const BUDGET: usize = 1000;",
+        without: "const BUDGET: usize = 1_000_000;",
         test: ("crowded", "what_others_lock"),
     },
     Mutant {
         name: "a removed file's holder: it need not be the taker",
         file: "inspect/proc/removed.rs",
-        with: "        if lost.is_empty() {",
+        with: "        if unlocated.is_empty() {",
         without: "        if true {",
         test: ("crowded", "a_holder_that_was_passed"),
     },
@@ -853,7 +853,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "names: a command is made printable when it is read",
         file: "inspect/proc/process.rs",
-        with: "printable(OsStr::from_bytes(&text)).begin(COMMAND_LENGTH)",
+        with: "printable(OsStr::from_bytes(&text)).prefix(COMMAND_LENGTH)",
         without: "String::from_utf8_lossy(&text).into_owned()",
         test: ("inspect", "names::what_a_process"),
     },
@@ -902,7 +902,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inspection: a lock taken outside of the pid namespace is found",
         file: "inspect/proc/file.rs",
-        with: "        survey.take_unlisted(|entry| Some(entry.place) == place);",
+        with: "        survey.add_unlisted(|entry| Some(entry.place) == place);",
         without: "",
         test: ("inspect", "namespaces::from_inside_a_lock"),
     },

@@ -36,6 +36,6 @@ pub(crate) fn find(path: &Path, family: Family) -> Option<Orphan> {
     Some(Orphan {
         holder: Process::of(found.pid)?,
         place: found.place,
-        descriptor_path: found.door,
+        descriptor_path: found.fd_link,
     })
 }
