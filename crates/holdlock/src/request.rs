@@ -223,7 +223,8 @@ impl<W: OnWait> Request<W> {
     /// ends some seconds after the last one. It looks at a wait after 0.5 seconds, after 10.5 and
     /// then every minute, and a few more times if there may be a deadlock. Each look reads the fdinfo
     /// of this process and its ancestors, and /proc/locks only if one of them holds another lock.
-    /// The thread's name tells other processes that the wait has no limit.
+    /// A note in memory (memfd_create(2), one descriptor) tells other processes that the wait has no
+    /// limit.
     pub fn notice_deadlocks(mut self, notice: bool) -> Self {
         self.notice_deadlocks = Some(notice);
         self

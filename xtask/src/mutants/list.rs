@@ -300,9 +300,16 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a holdlock process says that its wait has no limit",
         file: "deadlock/watcher.rs",
-        with: "let _ = fs::write(\"/proc/thread-self/comm\", mark);",
-        without: "drop(mark);",
+        with: "published::set_wait(wait.unwrap_or(WaitNote::MayEnd));",
+        without: "published::set_wait(wait.and(None).unwrap_or(WaitNote::MayEnd));",
         test: ("way_out", "a_cycle_of_threads_and_processes"),
+    },
+    Mutant {
+        name: "only threads that are published are helpers",
+        file: "inspect/certain.rs",
+        with: "others.iter().all(|thread| helpers.contains(thread))",
+        without: "others.iter().all(|_| !helpers.is_empty())",
+        test: ("way_out", "random_programs_that_go_on"),
     },
     Mutant {
         name: "a shared request does not wait for shared holders",

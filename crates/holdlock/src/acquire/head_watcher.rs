@@ -16,9 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::acquire::open::LockFile;
-use crate::inspect::{self, HELPER, Place};
+use crate::inspect::{self, Place};
 use crate::sys::fork::{self, ForkCell};
-use crate::sys::signal;
+use crate::sys::{published, signal};
 
 /// When a request at the head is looked at for the first time. Most requests have the lock before.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
@@ -86,7 +86,7 @@ impl Drop for HeadWatch {
 fn start() -> bool {
     signal::with_all_blocked(|| {
         std::thread::Builder::new()
-            .name(format!("{HELPER}head_watcher"))
+            .name("holdlock-head".to_owned())
             .stack_size(128 * 1024)
             .spawn(run)
             .is_ok()
@@ -94,6 +94,7 @@ fn start() -> bool {
 }
 
 fn run() {
+    let _helper = published::Helper::enter();
     let mut idle = 0;
     while idle < IDLE {
         let now = Instant::now();

@@ -18,6 +18,7 @@ use crate::deadlock::watcher::Record;
 use crate::gate::Inside;
 use crate::gate::registry;
 use crate::inspect::{self, Asleep, Deadlock, Graph, Heirs, Kind, OurWait, Ours, Place, Process};
+use crate::sys::published::WaitNote;
 
 /// The result of a look at a wait.
 pub(crate) enum Found {
@@ -70,10 +71,9 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
     found
 }
 
-/// The name that the helper thread takes to tell other processes that this wait has no limit. None
-/// if this process does anything else than this one wait. If the caller still finds the wait
-/// afterwards, the name is true.
-pub(crate) fn mark(all: &[Arc<Record>]) -> Option<String> {
+/// The note by which other processes know that this wait has no limit. None if this process does
+/// anything else than this one wait. If the caller still finds the wait afterwards, the note is true.
+pub(crate) fn wait_without_limit(all: &[Arc<Record>]) -> Option<WaitNote> {
     let us = std::process::id();
     let [only] = all else {
         return None;
@@ -82,8 +82,8 @@ pub(crate) fn mark(all: &[Arc<Record>]) -> Option<String> {
         return None;
     }
     let is_all = only.task.number() == us && inspect::has_one_thread(us);
-    let mark = inspect::mark(us).filter(|_| is_all)?;
-    (!inspect::we_have_a_timer()).then_some(mark)
+    let note = inspect::wait_without_limit(us).filter(|_| is_all)?;
+    (!inspect::we_have_a_timer()).then_some(note)
 }
 
 /// The waits of the threads that have exactly one. A thread with two waits is in the callback of

@@ -5,15 +5,15 @@
 //! starts the thread, and the thread ends after some time without waits. `cycle` decides what is a
 //! deadlock.
 
-use std::fs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::acquire::open::LockName;
 use crate::deadlock::cycle::{self, Due, Found};
 use crate::gate::{Gate, Occupant};
-use crate::inspect::{Deadlock, HELPER};
+use crate::inspect::Deadlock;
 use crate::sys::fork::{self, ForkCell};
+use crate::sys::published::{self, WaitNote};
 use crate::sys::thread::ThreadId;
 use crate::sys::{interrupt, signal};
 use crate::wait::Watched;
@@ -172,7 +172,7 @@ impl Shared {
 fn start() -> bool {
     signal::with_all_blocked(|| {
         std::thread::Builder::new()
-            .name(format!("{HELPER}watch"))
+            .name("holdlock-watch".to_owned())
             .stack_size(256 * 1024)
             .spawn(run)
             .is_ok()
@@ -180,6 +180,7 @@ fn start() -> bool {
 }
 
 fn run() {
+    let _helper = published::Helper::enter();
     let shared = SHARED.get_or_make(Shared::default);
     let mut idle = 0;
     let mut state = shared.lock();
@@ -199,6 +200,7 @@ fn run() {
         };
         if idle > IDLE {
             state.running = false;
+            published::set_wait(WaitNote::Unknown);
             return;
         }
         let until = next.unwrap_or(now + FIRST_LOOK);
@@ -222,12 +224,9 @@ fn look(shared: &Shared, now: Instant) {
         .collect();
     drop(state);
     due.sort_by_key(|(record, _)| std::cmp::Reverse(record.began));
-    if let Some(mark) = cycle::mark(&all)
-        && shared.has_all(&all)
-    {
-        // The name of this thread. Without it, other processes cannot be certain of this wait.
-        let _ = fs::write("/proc/thread-self/comm", mark);
-    }
+    // Other processes need this to be certain of a deadlock that this wait is part of.
+    let wait = cycle::wait_without_limit(&all).filter(|_| shared.has_all(&all));
+    published::set_wait(wait.unwrap_or(WaitNote::MayEnd));
     let found = cycle::search(&all, &due);
     for ((record, _), found) in due.into_iter().zip(found) {
         let next = match found {

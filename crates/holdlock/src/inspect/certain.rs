@@ -8,81 +8,68 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use super::proc::ancestors::{self, HELPER, Stat};
+use super::proc::ancestors::{self, Stat};
 use super::proc::place::field;
-use super::proc::proc_file;
+use super::proc::{descriptors, proc_file};
+use crate::sys::published::{self, Published, WaitNote};
 use crate::sys::signal;
 
 /// Whether one thread does everything that the process does. While this thread waits, the process
-/// cannot release anything that it holds.
+/// cannot release anything that it holds. Helper threads that the process has published do not
+/// count: they hold and release nothing.
 pub(crate) fn has_one_thread(pid: u32) -> bool {
-    other_threads(pid).is_some_and(|names| names.iter().all(|name| is_helper(name)))
-}
-
-/// The names of the threads of a process, without the first thread. `None` if the process has
-/// ended, or if the list may be incomplete.
-fn other_threads(pid: u32) -> Option<Vec<String>> {
-    // The kernel may skip a living thread if another thread ends while it lists them.
-    let (count, names) = list_threads(pid)?;
-    let status = proc_file::read_text(format!("/proc/{pid}/status")).ok()?;
-    let is_all = field(&status, "Threads:") == Some(count);
-    let is_same = list_threads(pid)?.1 == names;
-    (is_all && is_same && !ancestors::is_zombie(pid)).then_some(names)
-}
-
-/// The number of threads, and the names of all threads but the first.
-fn list_threads(pid: u32) -> Option<(usize, Vec<String>)> {
-    let first = pid.to_string();
-    let mut count = 0;
-    let mut names = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let task = task.ok()?;
-        count += 1;
-        if task.file_name() != *first {
-            let name = proc_file::read_text(task.path().join("comm")).ok()?;
-            names.push(name.trim_end().to_owned());
-        }
-    }
-    Some((count, names))
-}
-
-/// Whether this is a thread of this library that never releases a lock. `holdlock-waiter` is not
-/// one of them: it waits in place of a thread whose wait has a limit.
-fn is_helper(name: &str) -> bool {
-    let Some(what) = name.strip_prefix(HELPER) else {
+    let Some(others) = other_threads(pid) else {
         return false;
     };
-    ["watch", "show", "aside"].contains(&what) || what.starts_with("look-") || is_mark(what)
+    if others.is_empty() {
+        return true;
+    }
+    let helpers = published(pid).helpers;
+    others.iter().all(|thread| helpers.contains(thread))
 }
 
-/// The name that a process gives its watcher thread, to tell other processes that the wait of its
-/// one thread has no limit. The name contains how often that thread has left the processor. So it
-/// is valid only as long as the thread sleeps, and the process does not have to take it back.
+/// What the process has published about itself.
+fn published(pid: u32) -> Published {
+    let descriptors = descriptors::list(pid).into_iter().flatten();
+    published::read(pid, descriptors.map(|(_, link)| link)).unwrap_or_default()
+}
+
+/// The threads of a process, without the first thread. `None` if the process has ended, or if the
+/// list may be incomplete.
+fn other_threads(pid: u32) -> Option<Vec<u32>> {
+    // The kernel may skip a living thread if another thread ends while it lists them.
+    let threads = list_threads(pid)?;
+    let status = proc_file::read_text(format!("/proc/{pid}/status")).ok()?;
+    let is_all = field(&status, "Threads:") == Some(threads.len());
+    let is_same = list_threads(pid)? == threads;
+    let others = threads.into_iter().filter(|thread| *thread != pid);
+    (is_all && is_same && !ancestors::is_zombie(pid)).then(|| others.collect())
+}
+
+fn list_threads(pid: u32) -> Option<Vec<u32>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        threads.push(task.ok()?.file_name().to_str()?.parse().ok()?);
+    }
+    Some(threads)
+}
+
+/// What this process publishes while its first thread sleeps in a wait that only the lock ends: how
+/// often that thread has left the processor. The note is valid only as long as the thread sleeps, so
+/// the process does not have to take it back.
 ///
 /// `None` if the thread is not asleep.
-pub(crate) fn mark(pid: u32) -> Option<String> {
-    let asleep = Asleep::of(pid)?;
-    Some(format!("{HELPER}{:06x}", asleep.switches & MARK_BITS))
-}
-
-/// The kernel keeps 15 bytes of a thread's name.
-const MARK_BITS: u64 = 0xff_ffff;
-
-fn is_mark(what: &str) -> bool {
-    what.len() == 6 && what.bytes().all(|byte| byte.is_ascii_hexdigit())
+pub(crate) fn wait_without_limit(pid: u32) -> Option<WaitNote> {
+    let Asleep { switches, .. } = Asleep::of(pid)?;
+    Some(WaitNote::NoLimit { switches })
 }
 
 /// Whether only the lock ends the wait of this process, which has one thread.
 pub(crate) fn has_no_limit(pid: u32) -> bool {
-    let names = other_threads(pid).unwrap_or_default();
-    let mut watching = names.iter().filter(|name| {
-        let what = name.strip_prefix(HELPER).unwrap_or_default();
-        what == "watch" || is_mark(what)
-    });
-    match watching.next() {
+    match published(pid).wait {
+        WaitNote::Unknown => no_timer(pid),
         // The process uses this library, and knows more about its wait than /proc shows.
-        Some(name) => mark(pid).is_some_and(|mark| mark == *name),
-        None => no_timer(pid),
+        known => wait_without_limit(pid) == Some(known),
     }
 }
 
@@ -290,25 +277,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn helper_threads_are_recognised_by_their_full_names() {
-        for name in [
-            "holdlock-watch",
-            "holdlock-show",
-            "holdlock-aside",
-            "holdlock-look-2",
-            "holdlock-00a1f9",
-        ] {
-            assert!(is_helper(name), "{name}");
-        }
-        for name in [
-            "holdlock",
-            "holdlock-waiter",
-            "holdlock-worker",
-            "main",
-            "00a1f9",
-        ] {
-            assert!(!is_helper(name), "{name}");
-        }
+    fn only_a_published_thread_is_a_helper() {
+        use crate::sys::thread::ThreadId;
+        use std::sync::mpsc;
+        let us = std::process::id();
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let helper = std::thread::spawn(move || {
+            let _helper = published::Helper::enter();
+            tell.send(ThreadId::current().number()).expect("heard");
+            let _ = ended.recv();
+        });
+        let number = told.recv().expect("the thread has begun");
+        let helpers = published(us).helpers;
+        assert!(helpers.contains(&number));
+        assert!(!helpers.contains(&ThreadId::current().number()));
+        assert!(other_threads(us).expect("ours").contains(&number));
+        drop(end);
+        helper.join().expect("no panic");
+        assert!(!published(us).helpers.contains(&number));
     }
 
     #[test]

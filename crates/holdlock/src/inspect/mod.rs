@@ -74,16 +74,17 @@ pub use proc::process::{Process, State, is_proc_ours};
 pub use proc::table::Kind;
 pub use watch::Watch;
 
-pub(crate) use certain::{Asleep, has_one_thread, mark, we_have_a_timer};
+pub(crate) use certain::{Asleep, has_one_thread, wait_without_limit, we_have_a_timer};
 pub(crate) use deadlock::{Heirs, OurWait, Ours};
 pub(crate) use graph::Graph;
 pub(crate) use printable::PATH_LENGTH;
-pub(crate) use proc::ancestors::{HELPER, is_at_work};
+pub(crate) use proc::ancestors::is_at_work;
 pub(crate) use proc::file::{contended, holders, turn_is_in_the_way, waiters};
 pub(crate) use proc::removed::first as removed;
 
 use crate::Mode;
 use crate::sys::process::is_root;
+use crate::sys::published::Helper;
 use proc::{descriptors, file, survey};
 
 /// The locks of one or more files, at about one moment.
@@ -317,4 +318,22 @@ pub fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
 /// If /proc/locks cannot be read.
 pub fn host() -> io::Result<Snapshot> {
     survey::host()
+}
+/// Declares that the calling thread neither holds nor releases locks, until the result is dropped, for
+/// programs with a thread that only shows or logs something. Other processes, and this library, can
+/// only be certain of a deadlock if no other thread of a waiting process could end it.
+///
+/// The declaration is in memory that other processes of the user can read (memfd_create(2)).
+pub fn helper_thread() -> HelperThread {
+    HelperThread(Helper::enter())
+}
+
+/// A declaration made by [`helper_thread`]. Drop it in the same thread.
+#[must_use = "the declaration ends when it is dropped"]
+pub struct HelperThread(#[expect(dead_code, reason = "kept for its drop")] Helper);
+
+impl fmt::Debug for HelperThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HelperThread").finish_non_exhaustive()
+    }
 }

@@ -79,9 +79,6 @@ fn is_in_wait(pid: u32) -> bool {
     ["do_wait", "sigsuspend"].contains(&place.trim())
 }
 
-/// The names of this library's threads begin with this.
-pub(crate) const HELPER: &str = "holdlock-";
-
 /// Whether the process has ended, and only its number remains.
 pub(crate) fn is_zombie(pid: u32) -> bool {
     Stat::of(pid).is_some_and(|stat| ["Z", "X"].contains(&stat.state.as_str()))

@@ -4,8 +4,7 @@ use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::inspect::HELPER;
-use crate::sys::signal;
+use crate::sys::{published, signal};
 
 /// Below this number of processes, looking at all of them takes less time than starting a thread.
 const MANY: usize = 64;
@@ -34,8 +33,12 @@ pub(crate) fn map<Q: Sync, A: Send>(items: &[Q], answer: impl Fn(&Q) -> A + Sync
     };
     thread::scope(|scope| {
         let start = |number: usize| {
-            let helper = thread::Builder::new().name(format!("{HELPER}look-{number}"));
+            let helper = thread::Builder::new().name(format!("holdlock-look-{number}"));
             // If a thread cannot be started, the other threads do its work.
+            let work = || {
+                let _helper = published::Helper::enter();
+                work()
+            };
             helper.spawn_scoped(scope, work).ok()
         };
         // Signals of the program must go to its own threads.
