@@ -66,7 +66,7 @@ fn is_told(lock: &Arc<FileLock>) -> bool {
 }
 
 #[test]
-fn a_callback_that_asks_for_the_lock_its_thread_waits_for_is_told() {
+fn a_callback_that_asks_for_the_lock_its_thread_waits_for_gets_an_error() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();

@@ -149,7 +149,7 @@ fn cancellations_that_race_releases_never_lose_or_double_a_lock() {
 }
 
 #[test]
-fn cancellations_that_race_releases_between_threads_of_one_lock_do_neither() {
+fn cancellations_that_race_releases_between_threads_never_lose_or_double_a_lock() {
     let _dog = watchdog::watch(120);
     let scratch = Scratch::new();
     let open = || FileLock::open(scratch.lock()).expect("opens");

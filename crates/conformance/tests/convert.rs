@@ -191,7 +191,7 @@ fn an_upgrade_keeps_its_time_limit() {
 }
 
 #[test]
-fn two_that_upgrade_at_once_both_get_through() {
+fn two_upgrades_at_once_both_succeed() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let kept = AtomicU64::new(0);

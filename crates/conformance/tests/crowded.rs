@@ -82,7 +82,7 @@ fn is_refused(path: &Path) -> u32 {
 }
 
 #[test]
-fn what_others_lock_does_not_make_the_first_acquisition_long() {
+fn locks_of_others_do_not_slow_the_first_acquisition() {
     let _alone = alone();
     let _dog = watchdog::watch(300);
     let scratch = Scratch::in_memory();
@@ -102,7 +102,7 @@ fn what_others_lock_does_not_make_the_first_acquisition_long() {
 }
 
 #[test]
-fn files_that_are_there_are_not_looked_at_one_by_one() {
+fn existing_files_are_not_examined_one_by_one() {
     let _alone = alone();
     let _dog = watchdog::watch(300);
     for directory in ["", "elsewhere"] {

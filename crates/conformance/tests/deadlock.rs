@@ -33,7 +33,7 @@ fn chain(paths: &[PathBuf], options: &[&str]) -> Vec<Actor> {
 }
 
 #[test]
-fn who_closes_a_cycle_is_told_and_the_others_go_on() {
+fn a_process_that_closes_a_cycle_gets_an_error_and_the_others_continue() {
     let _dog = watchdog::watch(120);
     for (length, options) in [(2, &[][..]), (3, &[]), (2, &["ofd"])] {
         let scratch = Scratch::new();
@@ -65,7 +65,7 @@ fn who_closes_a_cycle_is_told_and_the_others_go_on() {
 }
 
 #[test]
-fn nobody_looks_where_that_is_not_wanted() {
+fn no_cycle_is_looked_for_if_the_request_declines() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let paths = paths(&scratch, 2);

@@ -29,7 +29,7 @@ fn must_queue(actor: &mut Actor, order: &str) {
 }
 
 #[test]
-fn who_has_just_released_does_not_pass_who_waits() {
+fn a_process_that_has_just_released_does_not_pass_a_waiter() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -137,7 +137,7 @@ fn turned_back(path: &Path) -> usize {
 }
 
 #[test]
-fn shared_tries_do_not_turn_back_because_of_one_another() {
+fn shared_tries_do_not_fail_because_of_one_another() {
     let _dog = watchdog::watch(120);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -147,7 +147,7 @@ fn shared_tries_do_not_turn_back_because_of_one_another() {
 }
 
 #[test]
-fn all_are_served_in_the_order_of_their_coming() {
+fn requests_are_served_in_the_order_of_arrival() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -187,7 +187,7 @@ fn all_are_served_in_the_order_of_their_coming() {
 }
 
 #[test]
-fn the_queue_goes_on_without_those_who_leave_it() {
+fn the_queue_continues_without_requests_that_leave_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -243,7 +243,7 @@ fn a_thread_that_waits_for_itself_is_told() {
 }
 
 #[test]
-fn who_does_not_queue_is_excluded_all_the_same() {
+fn a_program_that_does_not_queue_is_still_excluded() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -263,7 +263,7 @@ fn who_does_not_queue_is_excluded_all_the_same() {
 }
 
 #[test]
-fn a_program_that_locks_the_whole_file_by_both_calls_is_not_kept_out_by_who_waits_for_it() {
+fn a_program_that_locks_the_whole_file_by_both_calls_is_not_kept_out_by_a_waiter() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -287,7 +287,7 @@ fn a_program_that_locks_the_whole_file_by_both_calls_is_not_kept_out_by_who_wait
 }
 
 #[test]
-fn who_has_waited_long_is_not_passed_either() {
+fn a_request_that_has_waited_long_is_not_passed_either() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();

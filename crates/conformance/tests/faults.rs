@@ -116,7 +116,7 @@ fn a_path_that_is_never_the_locked_file_does_not_prolong_a_request() {
 }
 
 #[test]
-fn an_unlock_that_fails_is_told_and_frees_the_lock_by_closing() {
+fn an_unlock_that_fails_is_reported_and_closing_frees_the_lock() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let Some(mut actor) = with_faults(&scratch, &["flock:error=EIO:when=2"]) else {
@@ -163,7 +163,7 @@ fn a_kernel_without_the_wiped_page_still_notices_a_fork() {
 }
 
 #[test]
-fn deletion_that_fails_is_told_by_release_and_the_lock_is_free_all_the_same() {
+fn a_failed_deletion_is_reported_by_release_and_the_lock_is_free() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let fault = "unlink,unlinkat:error=EACCES";

@@ -417,7 +417,7 @@ fn on_a_small_file_system(mount: &str) -> Option<Vec<String>> {
 }
 
 #[test]
-fn a_full_disk_locks_what_exists_and_tells_what_it_cannot_create() {
+fn on_a_full_disk_existing_files_are_locked_and_new_ones_are_a_clear_error() {
     let _dog = watchdog::watch(30);
     let mount = r#"mount -t tmpfs -o size=4k,nr_inodes=2 none "$1" && echo held > "$1/old""#;
     let Some(said) = on_a_small_file_system(mount) else {
@@ -429,7 +429,7 @@ fn a_full_disk_locks_what_exists_and_tells_what_it_cannot_create() {
 }
 
 #[test]
-fn a_read_only_file_system_locks_what_exists_and_tells_what_it_cannot_create() {
+fn on_a_read_only_file_system_existing_files_are_locked_and_new_ones_are_a_clear_error() {
     let _dog = watchdog::watch(30);
     let mount = r#"mount -t tmpfs none "$1" && : > "$1/old" && mount -o remount,ro "$1""#;
     let Some(said) = on_a_small_file_system(mount) else {
@@ -440,7 +440,7 @@ fn a_read_only_file_system_locks_what_exists_and_tells_what_it_cannot_create() {
 }
 
 #[test]
-fn no_descriptors_left_is_a_clear_error_and_an_open_lock_goes_on() {
+fn no_descriptors_left_is_a_clear_error_and_an_open_lock_still_works() {
     let _dog = watchdog::watch(30);
     let scratch = Scratch::new();
     let with_limit = |limit: &str, orders: &str| {

@@ -37,7 +37,7 @@ fn a_guard_released_in_the_child_does_not_unlock_the_parent() {
 }
 
 #[test]
-fn a_child_that_locks_opens_afresh_and_waits_like_anybody() {
+fn a_child_that_locks_opens_the_file_anew_and_waits_like_any_process() {
     scene("child-locks");
     scene("child-locks-bare");
 }
@@ -58,7 +58,7 @@ fn a_child_does_not_keep_a_lock_with_which_its_parent_exited() {
 }
 
 #[test]
-fn a_shared_guard_in_the_child_counts_for_nothing() {
+fn a_shared_guard_in_the_child_does_not_count() {
     scene("shared");
 }
 

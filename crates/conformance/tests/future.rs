@@ -63,13 +63,13 @@ fn all_of_it() {
     // One after another: threads of this process are counted.
     let _dog = watchdog::watch(120);
     a_free_lock_takes_no_thread();
-    a_task_is_woken_when_the_lock_comes();
+    a_task_is_woken_when_the_lock_is_released();
     a_dropped_future_leaves_the_queue();
     a_dropped_future_leaves_no_lock_behind();
     a_cancelled_wait_is_seen_through();
     a_token_of_the_callers_ends_the_wait();
-    a_limit_is_kept_and_tells_who();
-    many_tasks_get_it_one_after_another();
+    a_limit_is_kept_and_the_error_names_the_holder();
+    many_tasks_get_the_lock_one_after_another();
 }
 
 fn a_free_lock_takes_no_thread() {
@@ -91,7 +91,7 @@ fn a_free_lock_takes_no_thread() {
     drop((one, two));
 }
 
-fn a_task_is_woken_when_the_lock_comes() {
+fn a_task_is_woken_when_the_lock_is_released() {
     let scratch = Scratch::new();
     let lock = open(&scratch);
     let mut holder = Actor::holding(ACTOR, lock.path());
@@ -183,7 +183,7 @@ fn a_cancelled_wait_is_seen_through() {
     }
 }
 
-fn a_limit_is_kept_and_tells_who() {
+fn a_limit_is_kept_and_the_error_names_the_holder() {
     let scratch = Scratch::new();
     let lock = open(&scratch);
     let holder = Actor::holding(ACTOR, lock.path());
@@ -200,7 +200,7 @@ fn a_limit_is_kept_and_tells_who() {
     assert_eq!(conflict.holders()[0].pid, holder.pid());
 }
 
-fn many_tasks_get_it_one_after_another() {
+fn many_tasks_get_the_lock_one_after_another() {
     let scratch = Scratch::new();
     let lock = open(&scratch);
     let inside = Arc::new(std::sync::atomic::AtomicBool::new(false));

@@ -170,7 +170,7 @@ fn a_limit_is_kept_after_a_callback_that_lost_our_signal_and_waited_itself() {
 }
 
 #[test]
-fn a_deadline_is_met_after_somebody_took_our_signal() {
+fn a_deadline_is_met_after_other_code_took_our_signal() {
     let _alone = alone();
     let _dog = watchdog::watch(30);
     let scratch = Scratch::new();

@@ -160,7 +160,7 @@ fn timed_waiters_of_a_stopped_holder_time_out_and_name_it() {
 }
 
 #[test]
-fn a_waiter_that_was_stopped_at_its_limit_ends_when_it_goes_on() {
+fn a_waiter_that_was_stopped_at_its_limit_ends_when_it_continues() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -238,7 +238,7 @@ fn a_thread_that_waits_for_another_thread_costs_no_processor_time() {
 }
 
 #[test]
-fn the_callback_is_told_of_the_wait_once_and_may_end_it() {
+fn the_callback_hears_of_the_wait_once_and_may_end_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let mut holder = Actor::start(ACTOR, &scratch.lock());

@@ -110,7 +110,7 @@ fn a_parent_that_waits_for_another_child_has_a_way_out() {
 }
 
 #[test]
-fn a_cycle_of_threads_and_processes_is_noticed_whoever_they_are() {
+fn a_cycle_of_threads_and_processes_is_noticed_whatever_its_members() {
     is_stuck(&[
         &["Thread", "Thread"],
         &["Sharing", "Sharing"],
@@ -246,7 +246,7 @@ fn random_programs_that_go_on_get_no_error() {
 }
 
 #[test]
-fn random_programs_that_are_stuck_get_one() {
+fn random_programs_that_are_stuck_get_an_error() {
     let _dog = watchdog::watch(600);
     let tally = run::many(CYCLES, false, 40, fastrand::u64(..1 << 40), 10);
     assert_eq!((tally.programs, tally.failures), (40, vec![]));

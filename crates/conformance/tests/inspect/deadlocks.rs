@@ -112,7 +112,7 @@ fn three_processes_in_a_cycle_and_one_behind_it() {
 }
 
 #[test]
-fn who_waits_behind_a_deadlock_with_a_lock_of_its_own_is_no_part_of_it() {
+fn a_waiter_behind_a_deadlock_with_a_lock_of_its_own_is_not_part_of_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let paths = ["a", "b", "c"].map(|name| scratch.path(name));
@@ -256,7 +256,7 @@ fn an_heir_that_waits_for_a_free_process_makes_no_certain_cycle() {
 }
 
 #[test]
-fn another_thread_may_release_so_that_cycle_is_only_possible() {
+fn another_thread_may_release_so_the_cycle_is_only_possible() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));

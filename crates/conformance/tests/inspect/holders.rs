@@ -302,7 +302,7 @@ fn both_families_on_one_file_are_noticed() {
 }
 
 #[test]
-fn nobodys_file_has_no_locks() {
+fn an_unlocked_file_has_no_locks() {
     let scratch = Scratch::new();
     let path = scratch.lock();
     fs::write(&path, "").expect("written");

@@ -125,7 +125,7 @@ for order in sys.stdin:
 "#;
 
 #[test]
-fn who_was_sent_the_descriptor_is_a_holder() {
+fn a_process_that_was_sent_the_descriptor_is_a_holder() {
     if !has("python3") {
         return;
     }

@@ -11,7 +11,7 @@ use holdlock_conformance::{Actor, Scratch, watchdog};
 use crate::tools::{STRANGER, holder_pids, one_file, one_holder, stranger};
 
 #[test]
-fn strange_paths_are_told_as_they_are() {
+fn strange_paths_are_reported_exactly() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let deep: PathBuf = std::iter::repeat_n("d".repeat(200), 15).collect();
@@ -48,7 +48,7 @@ fn strange_paths_are_told_as_they_are() {
 }
 
 #[test]
-fn what_a_process_calls_itself_is_one_printable_line() {
+fn the_title_of_a_process_is_one_printable_line() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (path, program) = (scratch.lock(), scratch.path("a) S\n\x1b[31mred"));

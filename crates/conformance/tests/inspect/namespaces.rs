@@ -15,7 +15,7 @@ fn inside() -> Command {
 }
 
 #[test]
-fn from_inside_what_is_held_outside_is_told_to_be_unseen() {
+fn from_inside_what_is_held_outside_is_shown_as_unseen() {
     if !can(&INSIDE) {
         return;
     }

@@ -40,7 +40,7 @@ fn a_removed_file_and_the_new_one_at_its_path_are_both_shown() {
 }
 
 #[test]
-fn a_removed_file_is_found_among_many_that_are_there() {
+fn a_removed_file_is_found_among_many_existing_files() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -199,7 +199,7 @@ fn a_bind_mount_is_the_same_file() {
 }
 
 #[test]
-fn a_file_of_another_mount_namespace_is_told_to_be_elsewhere() {
+fn a_file_of_another_mount_namespace_is_shown_as_elsewhere() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();

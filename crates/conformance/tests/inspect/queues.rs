@@ -7,7 +7,7 @@ use holdlock_conformance::{Actor, Scratch, queue, watchdog};
 use crate::tools::{ACTOR, one_file, stranger, turns};
 
 #[test]
-fn exclusive_waiters_come_in_their_order() {
+fn exclusive_waiters_are_shown_in_their_order() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -109,7 +109,7 @@ fn record_locks_queue_for_their_bytes() {
 }
 
 #[test]
-fn waiters_whom_the_kernel_does_not_name_are_found_by_what_they_ask_for() {
+fn waiters_that_the_kernel_does_not_name_are_found_by_their_requests() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -141,7 +141,7 @@ fn waiters_whom_the_kernel_does_not_name_are_found_by_what_they_ask_for() {
 }
 
 #[test]
-fn a_waiter_of_another_file_is_not_taken_for_one_of_this() {
+fn a_waiter_of_another_file_is_not_shown() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (one, two) = (scratch.path("one"), scratch.path("two"));

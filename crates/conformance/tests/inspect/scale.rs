@@ -34,7 +34,7 @@ fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn two_thousand_waiters_are_told_in_their_order() {
+fn two_thousand_waiters_are_shown_in_their_order() {
     let _alone = alone();
     let _dog = watchdog::watch(300);
     let scratch = Scratch::in_memory();
@@ -64,7 +64,7 @@ fn two_thousand_waiters_are_told_in_their_order() {
 }
 
 #[test]
-fn a_long_queue_is_found_while_others_come_and_go() {
+fn a_long_queue_is_found_while_other_locks_come_and_go() {
     const WAITERS: usize = 200;
     const LOOKS: usize = 20;
     let _alone = alone();
@@ -111,7 +111,7 @@ fn a_long_queue_is_found_while_others_come_and_go() {
 }
 
 #[test]
-fn ten_thousand_locks_are_all_told() {
+fn ten_thousand_locks_are_all_shown() {
     const PROCESSES: usize = 20;
     const EACH: u64 = 500;
     let _alone = alone();
@@ -166,7 +166,7 @@ fn looked_at(path: &Path) -> Option<HashSet<u32>> {
 }
 
 #[test]
-fn a_lock_elsewhere_that_names_nobody_is_no_reason_to_look_at_everybody() {
+fn a_lock_elsewhere_without_a_named_holder_causes_no_search_of_all_processes() {
     if in_container() {
         return skipped("in a container there is another reason: not all locks are listed");
     }

@@ -11,7 +11,7 @@ use holdlock_conformance::{Scratch, queue, sys, watchdog};
 use crate::tools::{look, one_file, one_holder, stranger};
 
 #[test]
-fn a_stopped_holder_is_told_to_be_stopped() {
+fn a_stopped_holder_is_shown_as_stopped() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -86,7 +86,7 @@ fn come_and_go(path: &Path, end: &AtomicBool) {
 }
 
 #[test]
-fn processes_that_vanish_meanwhile_are_no_trouble() {
+fn processes_that_vanish_during_the_search_cause_no_error() {
     let _dog = watchdog::watch(120);
     let scratch = Scratch::new();
     let paths = ["one", "two"].map(|name| scratch.path(name));

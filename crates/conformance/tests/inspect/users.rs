@@ -65,7 +65,7 @@ fn another_users_flock_is_seen_with_its_process() {
 }
 
 #[test]
-fn another_users_lock_without_a_name_is_told_to_be_unseen() {
+fn another_users_lock_without_a_name_is_shown_as_unseen() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -98,7 +98,7 @@ fn another_users_lock_without_a_name_is_told_to_be_unseen() {
 }
 
 #[test]
-fn another_users_child_that_has_inherited_is_told_to_be_unseen() {
+fn another_users_child_that_has_inherited_is_shown_as_unseen() {
     if in_container() {
         return skipped("in a container, locks whose taker has ended are not listed");
     }
