@@ -1,4 +1,4 @@
-//! Children own nothing: fork, exec, and what they leave behind.
+//! Children own nothing: fork, exec, and what remains afterwards.
 
 use std::process::{Command, Stdio};
 
@@ -146,13 +146,13 @@ fn a_fork_between_busy_threads_leaves_the_child_a_working_lock() {
             scope.spawn(|| {
                 while !stop.load(on) {
                     drop(lock.lock().expect("locked"));
-                    // Opening and closing beside the fork, too.
+                    // Other threads open and close files during the fork, too.
                     drop(FileLock::open(&path).expect("opens"));
                 }
             });
         }
         for _ in 0..200 {
-            // Whatever mutex another thread held at the fork, the child must not meet it.
+            // Another thread may hold any mutex at the fork; the child must not wait for it.
             let child = fork(|| {
                 let taken = lock.acquire(Request::exclusive()).is_ok();
                 i32::from(!taken)

@@ -104,7 +104,7 @@ fn both_sides_notice_a_stranger_that_removes_the_file_of_a_held_lock() {
     // The holder's side.
     assert_eq!(holder.ask("current"), "false");
 
-    // The newcomer's side: it opens, but it neither creates a file nor gets the lock.
+    // The newcomer's side: it opens the lock, but neither creates a file nor acquires the lock.
     let pid = format!("pid {}", holder.pid());
     let lock = FileLock::open(&path).expect("opens");
     for result in [
@@ -251,7 +251,7 @@ fn deletion_on_release_leaves_no_file_and_spares_a_file_of_others() {
         guard.release().expect("released");
         assert!(!path.exists());
     }
-    // A shared holder deletes only when it is the last.
+    // A shared holder deletes the file only if it is the last holder.
     let mut other = Actor::start(ACTOR, &path);
     other.must("lock-shared");
     lock.lock_shared()
@@ -265,7 +265,7 @@ fn deletion_on_release_leaves_no_file_and_spares_a_file_of_others() {
         .release()
         .expect("released");
     assert!(!path.exists());
-    // What replaced our file is not ours to delete.
+    // A file that replaced ours is not deleted.
     let guard = lock.lock().expect("locked");
     std::fs::remove_file(&path).expect("removed");
     std::fs::write(&path, "theirs").expect("written");
@@ -283,7 +283,7 @@ fn deletion_on_release_refuses_what_was_not_made_to_be_a_lock_file() {
         let error = options.open(scratch.path(name)).expect_err("refused");
         assert!(error.to_string().contains(reason), "{error}");
         assert!(scratch.path(name).exists());
-        // As a lock that stays it is welcome.
+        // Without deletion on release it can be a lock.
         drop(
             FileLock::open(scratch.path(name))
                 .expect("opens")
@@ -322,7 +322,7 @@ fn the_search_for_a_removed_files_holder_is_cheap() {
         std::fs::remove_file(&path).expect("removed");
         drop(lock.lock().expect("locked"));
     }
-    // About 50 us each; a scan of all processes for each would be far beyond.
+    // About 50 us each; a scan of all processes for each would take far longer.
     let spent = sys::thread_cpu() - before;
     assert!(spent < Duration::from_secs(2), "{spent:?}");
     queue::eventually("the file is there", || path.exists());

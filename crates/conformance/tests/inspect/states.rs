@@ -1,4 +1,4 @@
-//! Holders that are stopped, dead, or gone before they were looked at.
+//! Holders that are stopped, dead, or that end before they are examined.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ fn a_zombie_holds_nothing() {
         Process::of(zombie).is_some_and(|process| process.state == Some(State::Zombie))
     });
     assert_eq!(look(&path).files, []);
-    // And what it had is free for others.
+    // Its lock is free for others.
     parent.must("flock 0 ex");
     assert_eq!(one_holder(&one_file(&path)).process.pid, parent.pid());
 }
@@ -75,7 +75,7 @@ fn come_and_go(path: &Path, end: &AtomicBool) {
             let file = options.write(true).create(true).truncate(false).open(path);
             let taken = file.and_then(|file| {
                 sys::flock(&file, libc::LOCK_EX)?;
-                // Long enough to be seen now and then.
+                // Long enough to be seen sometimes.
                 sys::sleep(Duration::from_millis(1));
                 Ok(())
             });
@@ -99,7 +99,7 @@ fn processes_that_vanish_during_the_search_cause_no_error() {
         }
         let (mut seen, mut rounds) = (0, 0);
         let began = Instant::now();
-        // A busy machine comes not so far.
+        // A busy machine does not get that far.
         let enough = |rounds| rounds >= 150 || began.elapsed() > Duration::from_secs(20);
         while !enough(rounds) || seen == 0 {
             rounds += 1;
