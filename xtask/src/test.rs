@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold.
+//! `cargo xtask test`: every check that must pass.
 
 use crate::run::{Done, cargo, root, run};
 use crate::{dist, python, rust};
@@ -33,7 +33,7 @@ pub(crate) fn python() -> Done {
     outcome.conclude()
 }
 
-/// No compiler reads the documents, so a forgotten conflict would stay in them.
+/// No compiler reads the documents, so a forgotten conflict marker would stay in them.
 fn no_merge_is_left_open() -> Done {
     let open = std::process::Command::new("git")
         .args(["grep", "-nE", "^(<{7}|>{7}) "])
@@ -87,7 +87,7 @@ mod tests {
         }
     }
 
-    /// The heading as it stands in the address of a link.
+    /// The heading as a link spells it.
     fn anchor(heading: &str) -> String {
         let words = heading.trim_start_matches('#').trim().to_lowercase();
         let kept = words

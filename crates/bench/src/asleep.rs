@@ -1,4 +1,4 @@
-//! When waiters sleep in the kernel's queue.
+//! Waits until waiters sleep in the kernel's queue.
 
 use std::fs::read_to_string;
 use std::time::{Duration, Instant};
@@ -7,18 +7,18 @@ use holdlock_test_support::queue;
 
 use crate::Outcome;
 
-/// From the entry into the queue until a waiter surely sleeps.
+/// The time from the entry into the queue until a waiter surely sleeps.
 const SETTLE: Duration = Duration::from_millis(2);
-/// A kernel that does not tell where a process sleeps is given this long.
+/// The limit for a kernel that does not show where a process sleeps.
 const UNTOLD: Duration = Duration::from_millis(20);
-/// Longer than any number of waiters needs to queue.
+/// Far longer than any number of waiters needs to queue.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits until this process sleeps in a lock call.
 ///
-/// Not by /proc/locks: to read it takes all of the kernel's lock functions out of
-/// their fast mode for a while (a per-CPU semaphore is taken for writing), which
-/// would be measured along.
+/// This does not read /proc/locks. A read takes a per-CPU semaphore for writing, which takes all
+/// lock functions of the kernel out of their fast mode for a while, and the measurement would
+/// include that.
 pub(crate) fn wait_for_one(pid: u32) {
     let place = format!("/proc/{pid}/wchan");
     let until = Instant::now() + UNTOLD;

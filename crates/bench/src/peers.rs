@@ -19,10 +19,10 @@ use limited::{HoldlockFor, StdPoll};
 pub(crate) enum Peer {
     /// flock(2) by hand.
     Raw,
-    /// flock(2) and lstat(2) by hand: locks, and sees that it is the right file.
+    /// flock(2) and lstat(2) by hand: locks, and checks that it is the right file.
     RawChecked,
-    /// The same, and fcntl(2) with F_GETFL before the lock and before the unlock: sees also that the
-    /// descriptor is still the file.
+    /// The same, and fcntl(2) with F_GETFL before the lock and before the unlock: also checks that
+    /// the descriptor still belongs to the file.
     RawSure,
     /// flock(2) and lstat(2) through libc, as a C program would do it.
     LibcChecked,
@@ -86,7 +86,7 @@ impl Peer {
         !matches!(self, Peer::StdPoll { .. })
     }
 
-    /// Opens the lock file, and creates it when it is missing.
+    /// Opens the lock file, and creates it if it is missing.
     pub(crate) fn open(self, path: &Path) -> io::Result<Box<dyn Lock>> {
         Ok(match self {
             Peer::Raw => Box::new(Raw(open(path)?)),
@@ -110,7 +110,7 @@ impl Peer {
         })
     }
 
-    /// What so many threads of one process use.
+    /// One lock for each of these threads of one process.
     pub(crate) fn open_for_threads(
         self,
         path: &Path,

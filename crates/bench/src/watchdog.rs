@@ -1,12 +1,11 @@
-//! An end for whatever hangs: a lock that is never released would otherwise
-//! stop the run for ever.
+//! Ends a run that hangs: a lock that is never released would otherwise stop the run for ever.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use holdlock_test_support::watchdog::Watchdog;
 
-/// How long the whole run may take: several times what it should.
+/// The limit for the whole run: several times what it should take.
 pub(crate) fn limit(quick: bool) -> Duration {
     Duration::from_secs(if quick { 180 } else { 900 })
 }

@@ -1,7 +1,7 @@
-//! Further processes: this program started again with a job.
+//! Worker processes: this program, started again with a job.
 //!
-//! Lines go both ways over pipes. A worker is killed and reaped when its handle
-//! is dropped, and the kernel kills it when the starter dies.
+//! Starter and worker exchange lines over pipes. A worker is killed and reaped when its handle is
+//! dropped, and the kernel kills it when the starter dies.
 
 use std::ffi::OsString;
 use std::io::{BufRead, Write};
@@ -69,14 +69,14 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Tells the starter.
+    /// Sends the starter a line.
     pub(crate) fn tell(&self, line: impl std::fmt::Display) -> Outcome<()> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}")?;
         Ok(out.flush()?)
     }
 
-    /// The starter's next line; none when it wants no more.
+    /// The starter's next line. `None` if the starter has ended or wants no more.
     pub(crate) fn hear(&self) -> Outcome<Option<String>> {
         let mut line = String::new();
         let length = std::io::stdin().lock().read_line(&mut line)?;
@@ -92,7 +92,7 @@ impl Job {
     }
 }
 
-/// A worker's whole life.
+/// The whole life of a worker.
 pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     match work(words) {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,7 +108,7 @@ fn work(mut words: impl Iterator<Item = OsString>) -> Outcome<()> {
     let _dog = watchdog::start(watchdog::limit(false), None);
     let mut word = || words.next().ok_or("a worker needs more arguments");
     let starter = word()?;
-    // It may have died before we asked to be told.
+    // The starter may have died before the request took effect.
     let parent = getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     if starter.to_str() != Some(&parent.to_string()) {
         return Ok(());

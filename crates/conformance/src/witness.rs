@@ -1,4 +1,4 @@
-//! Sees whether two are inside at the same time.
+//! Shows whether two holders were inside at the same time.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use holdlock_test_support::shared;
 
-/// A record of who is inside, in memory shared by all processes of a trial.
+/// A record of the process that is inside, in memory that all processes of a trial share.
 #[derive(Clone, Copy)]
 pub struct Witness(&'static [AtomicU64; WORDS]);
 
@@ -19,7 +19,7 @@ const SHARERS: usize = 24;
 const NOTED: usize = 32;
 
 impl Witness {
-    /// Opens the record in this file, creating it when missing.
+    /// Opens the record in this file, and creates the file if it is missing.
     pub fn open(path: &Path) -> Witness {
         let file = OpenOptions::new()
             .read(true)
@@ -31,13 +31,13 @@ impl Witness {
         Witness(shared::map(&file).expect("the witness's memory"))
     }
 
-    /// An exclusive section. The work is kept short, so that overlaps are likely
-    /// to be seen by a counter that is not atomic as well.
+    /// An exclusive section. It is short, so that a counter that is not atomic is also likely to
+    /// show an overlap.
     pub fn exclusively(&self, section: impl FnOnce()) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let me = u64::from(std::process::id()) << 32 | NEXT.fetch_add(1, Ordering::Relaxed);
         let before = self.word(INSIDE).swap(me, Ordering::SeqCst);
-        // Who was killed inside has left its mark.
+        // A process that was killed inside has left its mark.
         if before != 0 && is_alive((before >> 32) as u32) {
             self.overlap();
         }
@@ -55,7 +55,7 @@ impl Witness {
         self.word(ACQUISITIONS).fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A shared section; not together with processes that are killed.
+    /// A shared section. Do not use it together with processes that are killed.
     pub fn shared(&self, section: impl FnOnce()) {
         self.word(SHARERS).fetch_add(1, Ordering::SeqCst);
         if self.word(INSIDE).load(Ordering::SeqCst) != 0 {
@@ -70,22 +70,22 @@ impl Witness {
         self.word(OVERLAPS).fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts something that is not an overlap.
+    /// Counts an event that is not an overlap.
     pub fn note(&self) {
         self.word(NOTED).fetch_add(1, Ordering::SeqCst);
     }
 
-    /// What [`note`](Witness::note) has counted.
+    /// The count of [`note`](Witness::note).
     pub fn noted(&self) -> u64 {
         self.word(NOTED).load(Ordering::SeqCst)
     }
 
-    /// Sections so far.
+    /// The number of sections so far.
     pub fn acquisitions(&self) -> u64 {
         self.word(ACQUISITIONS).load(Ordering::SeqCst)
     }
 
-    /// Overlaps so far.
+    /// The number of overlaps so far.
     pub fn overlaps(&self) -> u64 {
         self.word(OVERLAPS).load(Ordering::SeqCst)
     }
@@ -95,8 +95,8 @@ impl Witness {
     }
 }
 
-/// Whether a process can still be inside. One that is being killed gives its
-/// locks back a moment before it becomes a zombie.
+/// Whether a process can still be inside. A process that is being killed releases its locks a
+/// moment before it becomes a zombie.
 fn is_alive(pid: u32) -> bool {
     const PF_EXITING: u64 = 4;
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {

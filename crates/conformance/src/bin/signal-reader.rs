@@ -1,8 +1,9 @@
-//! A program that reads the signal SIGRTMIN + 10 by signalfd(2), and waits for a lock meanwhile.
+//! A program that reads the signal SIGRTMIN + 10 by signalfd(2) while it waits for a lock.
 //!
-//! Arguments: the lock file, which somebody holds, and `first` or `late`: whether it blocks the
-//! signal before it uses the library or after. Says how many of the signals came that it sent to
-//! itself during the wait, and `kept` or `took` for what the library did with the signal.
+//! Arguments: the lock file, which another process holds, and `first` or `late`: whether the
+//! program blocks the signal before it uses the library or after. It sends itself signals during
+//! the wait and prints how many arrived, and `kept` or `took`: whether the library left the signal
+//! alone.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
