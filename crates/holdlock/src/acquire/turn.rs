@@ -58,7 +58,7 @@ impl Turn {
             }
             if !wait.may_sleep() {
                 if looks == LOOKS {
-                    return Err(KernelError::Stop(wait.refusal()));
+                    return Err(KernelError::Stop(wait.stop_at_once()));
                 }
                 pause_between_looks(looks);
                 looks += 1;

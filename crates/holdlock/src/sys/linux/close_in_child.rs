@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use super::identity::{self, Identity};
-use super::lock_fd::{LOST, MARK, OPENING, TAKEN, blocks};
+use super::lock_fd::{FILLING, LOST, MARK, OPENING, blocks};
 
 /// Closes the parent's lock files. Runs in the child before fork returns there.
 pub(super) fn close_lock_files() {
@@ -20,7 +20,7 @@ pub(super) fn close_lock_files() {
     for block in blocks() {
         for slot in &block.slots {
             let entry = slot.number.swap(0, Ordering::SeqCst);
-            if entry != 0 && entry != TAKEN && entry != LOST {
+            if entry != 0 && entry != FILLING && entry != LOST {
                 let number = (entry - 1) as libc::c_int;
                 let identity = Identity {
                     device: slot.device.load(Ordering::SeqCst),

@@ -50,25 +50,25 @@ pub(super) static OPENING: AtomicU32 = AtomicU32::new(0);
 /// The flag by which a child recognises a lock file that is not in its table.
 pub(super) const MARK: libc::c_int = libc::O_ASYNC;
 
-const BLOCK: usize = 42;
+const SLOTS_OF_A_BLOCK: usize = 42;
 
 /// A part of the table of lock file descriptors.
 pub(super) struct Block {
-    pub(super) slots: [Slot; BLOCK],
+    pub(super) slots: [Slot; SLOTS_OF_A_BLOCK],
     pub(super) used: AtomicUsize,
     next: AtomicPtr<Block>,
 }
 
 /// One descriptor in the table. The inode is written before the number and read after it.
 pub(super) struct Slot {
-    /// The descriptor's number + 1; 0 while the slot is free, [`TAKEN`] while it is being filled
+    /// The descriptor's number + 1; 0 while the slot is free, [`FILLING`] while it is being filled
     /// in, [`LOST`] if the number was given to a lock file that was opened later.
     pub(super) number: AtomicU64,
     pub(super) device: AtomicU64,
     pub(super) inode: AtomicU64,
 }
 
-pub(super) const TAKEN: u64 = u64::MAX;
+pub(super) const FILLING: u64 = u64::MAX;
 pub(super) const LOST: u64 = u64::MAX - 1;
 
 impl Slot {
@@ -84,7 +84,7 @@ impl Slot {
 impl Block {
     const fn new() -> Block {
         Block {
-            slots: [const { Slot::free() }; BLOCK],
+            slots: [const { Slot::free() }; SLOTS_OF_A_BLOCK],
             used: AtomicUsize::new(0),
             next: AtomicPtr::new(std::ptr::null_mut()),
         }
@@ -122,12 +122,12 @@ impl Block {
     }
 
     fn take_slot(&'static self) -> Option<&'static Slot> {
-        if self.used.load(Ordering::Relaxed) >= BLOCK {
+        if self.used.load(Ordering::Relaxed) >= SLOTS_OF_A_BLOCK {
             return None;
         }
         let taken = self.slots.iter().find(|slot| {
             slot.number
-                .compare_exchange(0, TAKEN, Ordering::SeqCst, Ordering::Relaxed)
+                .compare_exchange(0, FILLING, Ordering::SeqCst, Ordering::Relaxed)
                 .is_ok()
         })?;
         self.used.fetch_add(1, Ordering::Relaxed);

@@ -33,7 +33,7 @@ struct Slots {
 /// | state | meaning |
 /// |---|---|
 /// | FREE | no thread |
-/// | TAKEN | the thread that registers the target |
+/// | FILLING | the thread that registers the target |
 /// | WAITING | a notifying thread, after it has set NOTIFYING |
 /// | NOTIFYING | that notifying thread; the target stays until the state is WAITING again |
 struct Slot {
@@ -52,7 +52,7 @@ const TO_DESCRIPTOR: i32 = 0;
 const TO_NOTIFIER: i32 = -1;
 
 const FREE: u32 = 0;
-const TAKEN: u32 = 1;
+const FILLING: u32 = 1;
 const WAITING: u32 = 2;
 const NOTIFYING: u32 = 3;
 
@@ -172,7 +172,7 @@ impl Drop for Slots {
 impl Slot {
     fn take(&self) -> bool {
         self.state
-            .compare_exchange(FREE, TAKEN, Ordering::SeqCst, Ordering::Relaxed)
+            .compare_exchange(FREE, FILLING, Ordering::SeqCst, Ordering::Relaxed)
             .is_ok()
     }
 

@@ -126,8 +126,8 @@ fn may_be_read(signal: libc::c_int, blocked: Mask) -> bool {
 
 enum Owner {
     Us,
-    Nobody,
-    SomebodyElse,
+    Unused,
+    Program,
 }
 
 fn owner(signal: libc::c_int) -> io::Result<Owner> {
@@ -137,8 +137,8 @@ fn owner(signal: libc::c_int) -> io::Result<Owner> {
     check(unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) })?;
     Ok(match action.sa_sigaction {
         found if found == handler() && action.sa_flags & libc::SA_RESTART == 0 => Owner::Us,
-        libc::SIG_DFL => Owner::Nobody,
-        _ => Owner::SomebodyElse,
+        libc::SIG_DFL => Owner::Unused,
+        _ => Owner::Program,
     })
 }
 
@@ -146,8 +146,8 @@ fn owner(signal: libc::c_int) -> io::Result<Owner> {
 fn take(signal: libc::c_int) -> io::Result<bool> {
     match owner(signal)? {
         Owner::Us => return Ok(true),
-        Owner::SomebodyElse => return Ok(false),
-        Owner::Nobody => {}
+        Owner::Program => return Ok(false),
+        Owner::Unused => {}
     }
     // SAFETY: as above.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
