@@ -20,14 +20,14 @@ use crate::inspect::{self, HELPER, Place};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::signal;
 
-/// When a request at the head is looked at for the first time. Most requests have the lock before.
+/// When a request at the head is looked at for the first time. Most requests have the lock before that.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// Each pause between two looks is twice as long as the one before, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// After how many pauses without a request the thread ends: some seconds.
 const MAX_IDLE_ROUNDS: u32 = 50;
 
-/// Registers a request that waits at the head, until this is dropped.
+/// The registration of a request that waits at the head. It lasts until this is dropped.
 pub(crate) struct HeadWatch {
     file: Arc<LockFile>,
     generation: u32,
@@ -86,7 +86,7 @@ impl Drop for HeadWatch {
 fn start() -> bool {
     signal::with_all_blocked(|| {
         std::thread::Builder::new()
-            .name(format!("{HELPER}head_watcher"))
+            .name(format!("{HELPER}aside"))
             .stack_size(128 * 1024)
             .spawn(run)
             .is_ok()

@@ -78,9 +78,7 @@ impl Turn {
             }
         }
     }
-}
 
-impl Turn {
     /// The request has to wait at the head for the lock: registers it with the watcher, which makes
     /// it give way to a program that it blocks.
     pub(crate) fn watch_head(&mut self) {

@@ -36,7 +36,7 @@ const QUICK_LOOKS: usize = 4;
 /// After how many pauses without a wait the thread ends.
 const MAX_IDLE_ROUNDS: u32 = 10;
 
-/// Registers a wait with the thread, until this is dropped.
+/// The registration of a wait with the thread. It lasts until this is dropped.
 pub(crate) struct WatchedWait {
     record: Arc<Record>,
 }

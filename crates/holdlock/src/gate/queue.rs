@@ -95,7 +95,7 @@ impl Gate {
             .inspect_err(|_| self.release_kept_lock(unlock))
     }
 
-    /// Tries everything short of queueing.
+    /// Joins the shared holders if possible. Otherwise fails if the request may not wait.
     fn join_or_stop(&self, terms: EntryTerms, wait: &Wait<'_>) -> Result<Option<Passed>, Stop> {
         if self.word.load(Ordering::Relaxed) & SHARED != 0 {
             let mut lists = self.lists();

@@ -38,7 +38,7 @@ struct HelperThread {
     file: Arc<LockFile>,
     family: Family,
     mode: Mode,
-    word: AtomicU32,
+    state: AtomicU32,
     result: Mutex<io::Result<()>>,
 }
 
@@ -99,9 +99,9 @@ impl HelperThread {
                 && (thread.family, thread.mode) == (family, mode)
         });
         for thread in of_this_lock {
-            let word = &thread.word;
+            let state = &thread.state;
             let took =
-                word.compare_exchange(ABANDONED, WANTED, Ordering::AcqRel, Ordering::Acquire);
+                state.compare_exchange(ABANDONED, WANTED, Ordering::AcqRel, Ordering::Acquire);
             if took.is_ok() {
                 return Some(thread.clone());
             }
@@ -113,13 +113,14 @@ impl HelperThread {
             file: Arc::new(file.open_again().ok()?),
             family,
             mode,
-            word: AtomicU32::new(WANTED),
+            state: AtomicU32::new(WANTED),
             result: Mutex::new(Ok(())),
         });
         let its_own = thread.clone();
-        // The name must not be that of the other helper threads. A thread without a request still
-        // waits, although its process does not: inspection must not take this for a wait of the
-        // process. The thread blocks all signals, so that the program's own threads get them.
+        // The name must not begin like those of the other helper threads. A thread without a
+        // request still waits, although its process does not: inspection must not take this for a
+        // wait of the process. The thread blocks all signals, so that the program's own threads get
+        // them.
         let spawned = signal::with_all_blocked(|| {
             std::thread::Builder::new()
                 .name("waiter-holdlock".to_owned())
@@ -133,10 +134,10 @@ impl HelperThread {
 
     /// Waits for the thread, on behalf of the request.
     fn wait(&self, wait: &mut Wait<'_>) -> Result<Arc<LockFile>, KernelError> {
-        if let Err(stop) = wait.sleep_on_word(&self.word, WANTED) {
-            let word = &self.word;
+        if let Err(stop) = wait.sleep_on_word(&self.state, WANTED) {
+            let state = &self.state;
             let left =
-                word.compare_exchange(WANTED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
+                state.compare_exchange(WANTED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
             if left.is_ok() {
                 return Err(KernelError::Stop(stop));
             }
@@ -159,8 +160,8 @@ impl HelperThread {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = result;
         // This comes first, so that no request takes the thread over from now on.
         threads().retain(|other| !Arc::ptr_eq(other, &self));
-        if self.word.swap(DONE, Ordering::AcqRel) == WANTED {
-            futex::wake(&self.word);
+        if self.state.swap(DONE, Ordering::AcqRel) == WANTED {
+            futex::wake(&self.state);
         } else {
             // Unlock before the description is closed, because a child may have inherited it.
             let _ = self.file.unlock(self.family);
