@@ -20,14 +20,14 @@ use crate::inspect::{self, Place};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::{published, signal};
 
-/// When a request at the head is looked at for the first time. Most requests have the lock before.
+/// When a request at the head is looked at for the first time. Most requests have the lock before that.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// Each pause between two looks is twice as long as the one before, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// After how many pauses without a request the thread ends: some seconds.
-const IDLE: u32 = 50;
+const MAX_IDLE_ROUNDS: u32 = 50;
 
-/// Registers a request that waits at the head, until this is dropped.
+/// The registration of a request that waits at the head. It lasts until this is dropped.
 pub(crate) struct HeadWatch {
     file: Arc<LockFile>,
     generation: u32,
@@ -96,7 +96,7 @@ fn start() -> bool {
 fn run() {
     let _helper = published::Helper::enter();
     let mut idle = 0;
-    while idle < IDLE {
+    while idle < MAX_IDLE_ROUNDS {
         let now = Instant::now();
         let next = {
             let mut state = state();
@@ -105,7 +105,7 @@ fn run() {
             } else {
                 0
             };
-            state.running = idle < IDLE;
+            state.running = idle < MAX_IDLE_ROUNDS;
             state.entries.iter().map(|entry| entry.look_at).min()
         };
         // A request that is registered during the sleep need not be looked at before FIRST_LOOK is

@@ -114,7 +114,7 @@ impl FileLock {
             }
         }
         let file = self.lock_in_kernel(gate, alone.file, mode, wait)?;
-        gate.taken();
+        gate.kernel_lock_taken();
         reopen.disarm();
         if mode == Mode::Shared {
             gate.share(occupant);
@@ -201,7 +201,7 @@ impl FileLock {
             Err(error) => return Err(failed(error)),
         }
         if !wait.may_sleep() {
-            return Err(stopped(wait.refusal(), wait));
+            return Err(stopped(wait.stop_at_once(), wait));
         }
         if registry::held_by_this_thread(identity, family, mode, gate) {
             return Err(stopped(Stop::Deadlock, wait));

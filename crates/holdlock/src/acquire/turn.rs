@@ -58,7 +58,7 @@ impl Turn {
             }
             if !wait.may_sleep() {
                 if looks == LOOKS {
-                    return Err(KernelError::Stop(wait.refusal()));
+                    return Err(KernelError::Stop(wait.stop_at_once()));
                 }
                 pause_between_looks(looks);
                 looks += 1;
@@ -78,9 +78,7 @@ impl Turn {
             }
         }
     }
-}
 
-impl Turn {
     /// The request has to wait at the head for the lock: registers it with the watcher, which makes
     /// it give way to a program that it blocks.
     pub(crate) fn watch_head(&mut self) {

@@ -81,7 +81,7 @@ pub(crate) fn wait_without_limit(all: &[Arc<Record>]) -> Option<WaitNote> {
     if !inspect::is_proc_ours() {
         return None;
     }
-    let is_all = only.task.number() == us && inspect::has_one_thread(us);
+    let is_all = only.thread_id.number() == us && inspect::has_one_thread(us);
     let note = inspect::wait_without_limit(us).filter(|_| is_all)?;
     (!inspect::we_have_a_timer()).then_some(note)
 }
@@ -91,9 +91,9 @@ pub(crate) fn wait_without_limit(all: &[Arc<Record>]) -> Option<WaitNote> {
 fn one_of_a_thread(all: &[Arc<Record>]) -> Vec<Arc<Record>> {
     let mut waits = HashMap::new();
     for record in all {
-        *waits.entry(record.thread).or_insert(0) += 1;
+        *waits.entry(record.occupant).or_insert(0) += 1;
     }
-    let single = all.iter().filter(|record| waits[&record.thread] == 1);
+    let single = all.iter().filter(|record| waits[&record.occupant] == 1);
     single.cloned().collect()
 }
 
@@ -115,13 +115,13 @@ fn ours(records: &[Arc<Record>]) -> Option<Ours> {
 fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
     let file = record.gate.file().filter(|file| file.is_ours())?;
     let inside = record.gate.inside();
-    let at_gate = if inside.occupants().contains(&record.thread) {
+    let at_gate = if inside.occupants().contains(&record.occupant) {
         None
     } else {
         // A shared request waits for a request before it in the queue, not for the shared holders.
         let shares = record.mode == Mode::Shared && matches!(inside, Inside::Sharing(_));
         let numbers = 0..records.len();
-        let is_inside = |number: &usize| inside.occupants().contains(&records[*number].thread);
+        let is_inside = |number: &usize| inside.occupants().contains(&records[*number].occupant);
         Some(
             numbers
                 .filter(|number| !shares && is_inside(number))
@@ -129,7 +129,7 @@ fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
         )
     };
     Some(OurWait {
-        thread: record.task.number(),
+        thread: record.thread_id.number(),
         place: Place::of_open(file.as_fd()).ok()?,
         path: record.name.path.clone(),
         kind: Kind::from(record.family),
@@ -146,7 +146,7 @@ fn keeps(records: &[Arc<Record>]) -> HashMap<u32, Vec<usize>> {
     for gate in registry::all() {
         let inside = gate.inside();
         for (number, record) in records.iter().enumerate() {
-            if inside.occupants().contains(&record.thread)
+            if inside.occupants().contains(&record.occupant)
                 && !Arc::ptr_eq(&record.gate, &gate)
                 && let Some(file) = gate.file()
                 && file.is_ours()
@@ -266,7 +266,7 @@ fn is_victim(
     let age = |pid: u32| (inspect::start_time(pid), pid);
     let youngest = cycle.steps.iter().map(|step| age(step.waiter.pid)).max();
     let is_step = |other: &&Arc<Record>| {
-        let thread = Some(other.task.number());
+        let thread = Some(other.thread_id.number());
         let mut steps = cycle.steps.iter();
         steps.any(|step| step.waiter.pid == us && step.thread == thread)
     };

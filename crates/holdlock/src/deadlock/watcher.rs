@@ -34,9 +34,9 @@ const VICTIM_TIME: Duration = Duration::from_secs(1);
 /// yet, or may not have shown yet that their waits have no limit.
 const QUICK_LOOKS: usize = 4;
 /// After how many pauses without a wait the thread ends.
-const IDLE: u32 = 10;
+const MAX_IDLE_ROUNDS: u32 = 10;
 
-/// Registers a wait with the thread, until this is dropped.
+/// The registration of a wait with the thread. It lasts until this is dropped.
 pub(crate) struct WatchedWait {
     record: Arc<Record>,
 }
@@ -48,8 +48,8 @@ pub(crate) struct Record {
     pub(crate) family: Family,
     pub(crate) mode: Mode,
     /// The waiting thread. It is the thread even for a guard that can move to another thread later.
-    pub(crate) thread: Occupant,
-    pub(crate) task: ThreadId,
+    pub(crate) occupant: Occupant,
+    pub(crate) thread_id: ThreadId,
     pub(crate) began: Instant,
     generation: u32,
     verdict: OnceLock<Deadlock>,
@@ -91,8 +91,8 @@ impl WatchedWait {
             name,
             family,
             mode,
-            thread: Occupant::this_thread(),
-            task: ThreadId::current(),
+            occupant: Occupant::this_thread(),
+            thread_id: ThreadId::current(),
             began,
             generation: fork::generation(),
             verdict: OnceLock::new(),
@@ -198,7 +198,7 @@ fn run() {
         } else {
             0
         };
-        if idle > IDLE {
+        if idle > MAX_IDLE_ROUNDS {
             state.running = false;
             published::set_wait(WaitNote::Unknown);
             return;
@@ -288,7 +288,7 @@ fn end(record: &Record, cycle: Deadlock) {
             if *over {
                 return;
             }
-            interrupt::signal_thread(record.task, signal);
+            interrupt::signal_thread(record.thread_id, signal);
         }
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -17,7 +17,7 @@ pub(super) struct Handover {
     /// How often the kernel's lock was kept since it was last taken.
     kept_in_row: AtomicU32,
     /// When the kernel's lock was last taken, in nanoseconds; 0 if that was not recorded.
-    taken: AtomicU64,
+    taken_at: AtomicU64,
 }
 
 impl Handover {
@@ -34,19 +34,19 @@ impl Handover {
 
     /// The thread that is alone inside has taken the kernel's lock.
     #[inline]
-    pub(super) fn taken(&self, somebody_waits: bool) {
+    pub(super) fn kernel_lock_taken(&self, a_thread_waits: bool) {
         // The time matters only if a thread waits that could get the lock next.
-        let now = if somebody_waits {
+        let now = if a_thread_waits {
             clock::nanoseconds()
         } else {
             0
         };
-        self.taken.store(now, Ordering::Relaxed);
+        self.taken_at.store(now, Ordering::Relaxed);
     }
 
     /// Whether a thread that leaves at `now` may keep the kernel's lock for the next one.
     pub(super) fn may_keep(&self, now: u64) -> bool {
-        let kept_for = now - self.taken.load(Ordering::Relaxed);
+        let kept_for = now - self.taken_at.load(Ordering::Relaxed);
         self.kept_in_row.load(Ordering::Relaxed) < MAX_KEPT_IN_ROW
             || kept_for < KEEP_TIME.as_nanos() as u64
     }

@@ -106,7 +106,7 @@ pub(crate) struct Joined {
 
 /// The threads inside a gate.
 pub(crate) enum Inside {
-    Nobody,
+    Empty,
     /// A holder, or a thread that deals with the kernel and may be waiting there.
     Alone(Option<Occupant>),
     /// Shared holders.
@@ -116,7 +116,7 @@ pub(crate) enum Inside {
 impl Inside {
     pub(crate) fn occupants(&self) -> &[Occupant] {
         match self {
-            Inside::Nobody => &[],
+            Inside::Empty => &[],
             Inside::Alone(occupant) => occupant.as_slice(),
             Inside::Sharing(occupants) => occupants,
         }
@@ -195,7 +195,7 @@ impl Gate {
             return Inside::Alone(Some(Occupant { thread }).filter(bound));
         }
         if word & SHARED == 0 {
-            return Inside::Nobody;
+            return Inside::Empty;
         }
         Inside::Sharing(self.lists().sharers.iter().copied().filter(bound).collect())
     }
@@ -223,7 +223,7 @@ impl Gate {
     fn enter_if_open(&self, occupant: Occupant) -> Option<Alone> {
         let word = self.word.load(Ordering::Relaxed);
         (word & OCCUPIED == 0 && self.occupy(word, occupant))
-            .then(|| self.start_alone(word & KEPT != 0))
+            .then(|| self.entered_alone(word & KEPT != 0))
     }
 
     /// Sets ALONE in an open gate whose word is `word`.
@@ -241,7 +241,7 @@ impl Gate {
 
     /// Makes the answer for a thread that has just entered alone.
     #[inline]
-    fn start_alone(&self, kept: bool) -> Alone {
+    fn entered_alone(&self, kept: bool) -> Alone {
         self.handover.entered(kept);
         Alone {
             kept,
@@ -251,8 +251,8 @@ impl Gate {
 
     /// The thread that is alone inside has taken the kernel's lock.
     #[inline]
-    pub(crate) fn taken(&self) {
+    pub(crate) fn kernel_lock_taken(&self) {
         self.handover
-            .taken(self.word.load(Ordering::Relaxed) & QUEUED != 0);
+            .kernel_lock_taken(self.word.load(Ordering::Relaxed) & QUEUED != 0);
     }
 }

@@ -70,7 +70,7 @@ impl Gate {
         wait: &mut Wait<'_>,
         unlock: impl FnOnce(&LockFile),
     ) -> Result<Passed, Stop> {
-        if let Some(passed) = self.join_or_refuse(terms, wait)? {
+        if let Some(passed) = self.join_or_stop(terms, wait)? {
             return Ok(passed);
         }
         // This may run the caller's callback: it comes before the mutex is locked and before the
@@ -95,8 +95,8 @@ impl Gate {
             .inspect_err(|_| self.release_kept_lock(unlock))
     }
 
-    /// Tries everything short of queueing.
-    fn join_or_refuse(&self, terms: EntryTerms, wait: &Wait<'_>) -> Result<Option<Passed>, Stop> {
+    /// Joins the shared holders if possible. Otherwise fails if the request may not wait.
+    fn join_or_stop(&self, terms: EntryTerms, wait: &Wait<'_>) -> Result<Option<Passed>, Stop> {
         if self.word.load(Ordering::Relaxed) & SHARED != 0 {
             let mut lists = self.lists();
             if let Some(joined) = self.join(&mut lists, terms) {
@@ -104,7 +104,7 @@ impl Gate {
             }
         }
         if !wait.may_sleep() {
-            return Err(wait.refusal());
+            return Err(wait.stop_at_once());
         }
         if self.deadlocks(terms) {
             return Err(Stop::Deadlock);
@@ -176,7 +176,7 @@ impl Gate {
                 if self.occupy(word, sleeper.terms.occupant) {
                     lists.queue.pop_front();
                     self.queue_moved(lists);
-                    return Some(self.start_alone(word & KEPT != 0));
+                    return Some(self.entered_alone(word & KEPT != 0));
                 }
                 continue;
             }
@@ -234,8 +234,8 @@ impl Gate {
             }
             let mut lists = self.lists();
             match sleeper.state.load(Ordering::Acquire) {
-                INSIDE => return Ok(Passed::Alone(self.start_alone(false))),
-                INSIDE_KEPT => return Ok(Passed::Alone(self.start_alone(true))),
+                INSIDE => return Ok(Passed::Alone(self.entered_alone(false))),
+                INSIDE_KEPT => return Ok(Passed::Alone(self.entered_alone(true))),
                 JOINED => {
                     if let Some(joined) = self.joined(true) {
                         return Ok(Passed::Joined(joined));

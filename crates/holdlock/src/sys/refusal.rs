@@ -1,4 +1,4 @@
-//! The kinds of refusal that the library tells apart.
+//! The kinds of system errors that the library tells apart.
 
 use std::io;
 
@@ -9,19 +9,19 @@ use super::linux::errno;
 pub(crate) enum Refusal {
     /// There is no such file, or its directory is missing.
     Missing,
-    /// A part of the path is not a directory.
+    /// A component of the path is not a directory.
     NotADirectory,
-    /// The path ends in a slash or must be a directory, or a directory is opened for writing.
+    /// The path ends in a slash or has to be a directory, or a directory is opened for writing.
     IsADirectory,
-    /// The last component is a symbolic link, or there are too many of them.
+    /// The last component is a symbolic link, or the path has too many links.
     SymbolicLink,
-    /// The file's or the directory's permissions do not allow it.
+    /// The permissions of the file or directory do not allow it.
     NoPermission,
     /// The file system is read-only.
     ReadOnly,
-    /// A program that runs is not opened for writing.
+    /// A program that is running cannot be opened for writing.
     Running,
-    /// It would have to wait: for a lock, or for a lease on the file.
+    /// The call would have to wait, for a lock or for a lease on the file.
     WouldBlock,
     /// The descriptor is not open, or not open for writing where that is needed.
     BadDescriptor,
@@ -29,26 +29,26 @@ pub(crate) enum Refusal {
     ProcessHasTooManyFiles,
     /// The whole system has too many files open.
     SystemHasTooManyFiles,
-    /// No room on the file system, or the user's quota is used up.
+    /// The file system is full, or the user's quota is used up.
     NoSpace,
-    /// The file system or the kernel does not know such locks.
+    /// The file system or the kernel does not support such locks.
     Unsupported,
-    /// It is a socket.
+    /// The file is a socket.
     Socket,
     /// A component of the path is too long.
     NameTooLong,
-    /// Another one.
+    /// Any other error.
     Other,
 }
 
 impl Refusal {
-    /// The kind of an error. None for an error that is not the operating system's.
+    /// The kind of an error. None for an error that does not come from the operating system.
     pub(crate) fn of(error: &io::Error) -> Option<Refusal> {
         error.raw_os_error().map(errno::refusal)
     }
 }
 
-/// The error with which the operating system refuses so.
+/// The error by which the operating system reports this refusal.
 impl From<Refusal> for io::Error {
     fn from(refusal: Refusal) -> io::Error {
         match errno::number(refusal) {

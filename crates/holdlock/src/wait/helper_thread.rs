@@ -34,20 +34,20 @@ const ABANDONED: u32 = 1;
 const DONE: u32 = 2;
 
 /// One thread in the kernel's queue.
-struct Waiter {
+struct HelperThread {
     file: Arc<LockFile>,
     family: Family,
     mode: Mode,
-    word: AtomicU32,
+    state: AtomicU32,
     result: Mutex<io::Result<()>>,
 }
 
 /// The threads in the queue.
-static WAITERS: ForkCell<Mutex<Vec<Arc<Waiter>>>> = ForkCell::new();
+static THREADS: ForkCell<Mutex<Vec<Arc<HelperThread>>>> = ForkCell::new();
 
-fn waiters() -> MutexGuard<'static, Vec<Arc<Waiter>>> {
-    let waiters = WAITERS.get_or_make(Mutex::default);
-    waiters.lock().unwrap_or_else(PoisonError::into_inner)
+fn threads() -> MutexGuard<'static, Vec<Arc<HelperThread>>> {
+    let threads = THREADS.get_or_make(Mutex::default);
+    threads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Locks the file, mostly through another open file description. Returns the file that is locked.
@@ -58,13 +58,13 @@ pub(crate) fn lock(
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
     loop {
-        let Some(waiter) = Waiter::for_request(file, family, mode) else {
+        let Some(thread) = HelperThread::for_request(file, family, mode) else {
             return poll(file, family, mode, wait);
         };
-        match waiter.wait(wait) {
+        match thread.wait(wait) {
             // Other code in this process has closed the thread's descriptor. The request's own may
             // still be open.
-            Err(KernelError::Io(_)) if !waiter.file.is_ours() => {}
+            Err(KernelError::Io(_)) if !thread.file.is_ours() => {}
             other => return other,
         }
     }
@@ -88,55 +88,56 @@ fn poll(
     }
 }
 
-impl Waiter {
+impl HelperThread {
     /// Takes over an abandoned thread that waits for the same lock, or starts a thread. None: there
     /// are too many, or no thread or descriptor can be made.
-    fn for_request(file: &Arc<LockFile>, family: Family, mode: Mode) -> Option<Arc<Waiter>> {
-        let mut waiters = waiters();
-        let of_this_lock = waiters.iter().filter(|waiter| {
-            waiter.file.is_ours()
-                && waiter.file.identity() == file.identity()
-                && (waiter.family, waiter.mode) == (family, mode)
+    fn for_request(file: &Arc<LockFile>, family: Family, mode: Mode) -> Option<Arc<HelperThread>> {
+        let mut threads = threads();
+        let of_this_lock = threads.iter().filter(|thread| {
+            thread.file.is_ours()
+                && thread.file.identity() == file.identity()
+                && (thread.family, thread.mode) == (family, mode)
         });
-        for waiter in of_this_lock {
-            let word = &waiter.word;
+        for thread in of_this_lock {
+            let state = &thread.state;
             let took =
-                word.compare_exchange(ABANDONED, WANTED, Ordering::AcqRel, Ordering::Acquire);
+                state.compare_exchange(ABANDONED, WANTED, Ordering::AcqRel, Ordering::Acquire);
             if took.is_ok() {
-                return Some(waiter.clone());
+                return Some(thread.clone());
             }
         }
-        if waiters.len() >= MAX_THREADS {
+        if threads.len() >= MAX_THREADS {
             return None;
         }
-        let waiter = Arc::new(Waiter {
+        let thread = Arc::new(HelperThread {
             file: Arc::new(file.open_again().ok()?),
             family,
             mode,
-            word: AtomicU32::new(WANTED),
+            state: AtomicU32::new(WANTED),
             result: Mutex::new(Ok(())),
         });
-        let its_own = waiter.clone();
-        // The name must not be that of the other helper threads. A thread without a request still
-        // waits, although its process does not: inspection must not take this for a wait of the
-        // process. The thread blocks all signals, so that the program's own threads get them.
-        let thread = signal::with_all_blocked(|| {
+        let its_own = thread.clone();
+        // The name must not begin like those of the other helper threads. A thread without a
+        // request still waits, although its process does not: inspection must not take this for a
+        // wait of the process. The thread blocks all signals, so that the program's own threads get
+        // them.
+        let spawned = signal::with_all_blocked(|| {
             std::thread::Builder::new()
                 .name("waiter-holdlock".to_owned())
                 .stack_size(64 * 1024)
                 .spawn(move || its_own.run())
         });
-        thread.ok()?;
-        waiters.push(waiter.clone());
-        Some(waiter)
+        spawned.ok()?;
+        threads.push(thread.clone());
+        Some(thread)
     }
 
     /// Waits for the thread, on behalf of the request.
     fn wait(&self, wait: &mut Wait<'_>) -> Result<Arc<LockFile>, KernelError> {
-        if let Err(stop) = wait.sleep_on_word(&self.word, WANTED) {
-            let word = &self.word;
+        if let Err(stop) = wait.sleep_on_word(&self.state, WANTED) {
+            let state = &self.state;
             let left =
-                word.compare_exchange(WANTED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
+                state.compare_exchange(WANTED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
             if left.is_ok() {
                 return Err(KernelError::Stop(stop));
             }
@@ -149,7 +150,7 @@ impl Waiter {
     }
 
     /// The thread's code.
-    fn run(self: Arc<Waiter>) {
+    fn run(self: Arc<HelperThread>) {
         let result = loop {
             match self.file.lock(self.family, self.mode, Blocking::Yes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -158,9 +159,9 @@ impl Waiter {
         };
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = result;
         // This comes first, so that no request takes the thread over from now on.
-        waiters().retain(|other| !Arc::ptr_eq(other, &self));
-        if self.word.swap(DONE, Ordering::AcqRel) == WANTED {
-            futex::wake(&self.word);
+        threads().retain(|other| !Arc::ptr_eq(other, &self));
+        if self.state.swap(DONE, Ordering::AcqRel) == WANTED {
+            futex::wake(&self.state);
         } else {
             // Unlock before the description is closed, because a child may have inherited it.
             let _ = self.file.unlock(self.family);

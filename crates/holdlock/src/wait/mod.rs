@@ -53,7 +53,7 @@ pub(crate) trait Watched {
 pub(crate) struct Wait<'r> {
     limit: Limit,
     /// How a request that may not wait ends.
-    refusal: Stop,
+    stop_at_once: Stop,
     cancel: Option<&'r CancelToken>,
     on_wait: Option<Callback<'r>>,
     mode: Mode,
@@ -95,13 +95,13 @@ pub(crate) enum KernelError {
 
 impl<'r> Wait<'r> {
     pub(crate) fn new<'t: 'r>(terms: Terms<'t>, lock: &'r dyn Awaited) -> Wait<'r> {
-        let (limit, refusal) = match terms.limit {
+        let (limit, stop_at_once) = match terms.limit {
             Limit::For(Duration::ZERO) => (Limit::Never, Stop::TimedOut),
             limit => (limit, Stop::Busy),
         };
         Wait {
             limit,
-            refusal,
+            stop_at_once,
             cancel: terms.cancel,
             // A coercion: it shortens the lifetime of what the callback borrows.
             on_wait: match terms.on_wait {
@@ -122,8 +122,8 @@ impl<'r> Wait<'r> {
     }
 
     /// How a request that may not sleep ends.
-    pub(crate) fn refusal(&self) -> Stop {
-        self.refusal
+    pub(crate) fn stop_at_once(&self) -> Stop {
+        self.stop_at_once
     }
 
     /// The time spent waiting.
@@ -155,7 +155,7 @@ impl<'r> Wait<'r> {
             return if self.attempts < MAX_ATTEMPTS {
                 Ok(())
             } else {
-                Err(self.refusal)
+                Err(self.stop_at_once)
             };
         }
         if self.begun.is_none() {
@@ -167,7 +167,7 @@ impl<'r> Wait<'r> {
     /// Starts the clock. Whether the callback has to be told now that the wait has begun.
     fn start_clock(&mut self) -> Result<bool, Stop> {
         if self.limit == Limit::Never {
-            return Err(self.refusal);
+            return Err(self.stop_at_once);
         }
         let mut begun = match self.begun.take() {
             Some(begun) => begun,

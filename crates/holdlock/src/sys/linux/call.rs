@@ -1,45 +1,46 @@
 //! Blocking system calls that our signal ends for certain.
 //!
-//! A handler that was installed without SA_RESTART makes flock(2) return EINTR, but in two cases
-//! it does not:
+//! A handler that was installed without SA_RESTART makes flock(2) return EINTR, but not in two
+//! cases:
 //!
 //! * The signal arrives just before the thread enters the call.
-//! * Another signal is pending too. The kernel delivers the lowest number first, and that signal's
-//!   flags alone decide whether the call is restarted. Ours comes second, on top of the other
-//!   handler, and decides nothing. When signals with SA_RESTART arrive without a pause, this
-//!   happens nearly every time: measured, a limit of 100 ms ended 13 s late.
+//! * Another signal is pending as well. The kernel delivers the lowest number first, and the flags
+//!   of that signal alone decide whether the call is restarted. Our signal comes second, on top of
+//!   the other handler, and decides nothing. If signals with SA_RESTART arrive without a pause,
+//!   this happens nearly every time: measured, a limit of 100 ms ended 13 s late.
 //!
 //! Therefore our handler looks where the thread was interrupted:
 //!
 //! | the thread was | our handler |
 //! |---|---|
-//! | at the call: before it, or inside, or about to restart it | lets it go on behind the call, with EINTR |
-//! | not in a call | notes that the next call is not to be entered |
-//! | in another signal's handler, above the call | has itself called again as soon as that handler has returned: it blocks our signal until then, and sends it |
+//! | at the call: before it, in it, or about to restart it | makes the thread continue after the call, with EINTR |
+//! | not in a call | notes that the thread must skip the next call |
+//! | in another signal's handler, above the call | blocks our signal until that handler has returned, and sends it again |
 //!
-//! No signal is lost in this way. The timers go off again and again all the same: the kernel may
-//! have no room for one more pending signal, and this part is for one processor only.
+//! So no signal is lost. The timers repeat the signal nevertheless: the kernel may have no room for
+//! another pending signal, and the code here is for one processor architecture only.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
 use super::signal;
 
-/// What the handler has to know of its thread. Only that thread uses it: atomics, because the
-/// handler interrupts the thread's own code.
+/// What the handler has to know about its thread. Only that thread uses it. The fields are atomics
+/// because the handler interrupts the thread's own code.
 #[repr(C)]
 struct Call {
-    /// Where the code begins and ends from which the thread is sent to `after_call`.
+    /// The begin and the end of the code that the handler ends, by making the thread continue at
+    /// `after_call`.
     begin: AtomicUsize,
     end: AtomicUsize,
     after_call: AtomicUsize,
-    /// Not 0: do not enter the call.
+    /// Not 0: skip the call.
     skip_call: AtomicU32,
     /// Whether the thread is in a wait.
     listens: AtomicBool,
     /// Whether the thread is in a call.
     calling: AtomicBool,
-    /// The signal that the handler blocked, as its number; 0 for none.
+    /// The number of the signal that the handler blocked; 0 for none.
     deferred: AtomicU32,
 }
 
@@ -57,7 +58,7 @@ thread_local! {
     };
 }
 
-/// While it lives, a signal of ours that arrives between two calls ends the next one.
+/// While this lives, a signal of ours that arrives between two calls ends the next one.
 pub(crate) struct Listening {
     before: bool,
 }
@@ -69,7 +70,8 @@ impl Listening {
         }
     }
 
-    /// Forgets the signals that came before. Look for what they could have told *after* this.
+    /// Forgets the signals that came before. The caller has to check *after* this for what they
+    /// could have meant.
     pub(crate) fn reset(&self) {
         CALL.with(|call| call.skip_call.store(0, Ordering::Relaxed));
         compiler_fence(Ordering::SeqCst);
@@ -85,17 +87,13 @@ impl Drop for Listening {
     }
 }
 
-/// A system call that may block. `Interrupted` when our signal came, also before the call, and as
-/// the kernel says.
-///
-/// # Safety
-///
-/// As for the system call: the arguments must be right for it.
+/// Makes a system call that may block. Fails with `Interrupted` if our signal came, even before the
+/// call, and in the cases in which the kernel does.
 pub(super) unsafe fn blocking(number: libc::c_long, arguments: [usize; 4]) -> io::Result<()> {
     CALL.with(|call| {
         call.calling.store(true, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
-        // SAFETY: the caller's; `call` is this thread's.
+        // SAFETY: the caller guarantees the arguments; `call` is this thread's.
         let result = unsafe { enter(number, arguments, call) };
         compiler_fence(Ordering::SeqCst);
         call.calling.store(false, Ordering::Relaxed);
@@ -112,10 +110,9 @@ pub(super) unsafe fn blocking(number: libc::c_long, arguments: [usize; 4]) -> io
 unsafe fn enter(number: libc::c_long, arguments: [usize; 4], call: &Call) -> io::Result<()> {
     let [a, b, c, d] = arguments;
     let result: isize;
-    // SAFETY: the system call is the caller's affair. What is written through `call` are its own
-    // fields, at the offsets that are given. Nothing is pushed, and no register changes but those
-    // which the kernel and `scratch` use; the handler's jump to label 4 skips the call and
-    // nothing else.
+    // SAFETY: the caller guarantees that the system call is sound. Only fields of `call` are
+    // written, at their offsets. Nothing is pushed. Only the registers of the kernel and `scratch`
+    // change. The handler's jump to label 4 skips the call and nothing else.
     unsafe {
         std::arch::asm!(
             "lea {scratch}, [rip + 2f]",
@@ -160,29 +157,30 @@ unsafe fn enter(number: libc::c_long, arguments: [usize; 4], call: &Call) -> io:
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn enter(number: libc::c_long, arguments: [usize; 4], _call: &Call) -> io::Result<()> {
     let [a, b, c, d] = arguments;
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees the arguments.
     match unsafe { libc::syscall(number, a, b, c, d) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
 }
 
-/// Our signal's handler. `context` is where the thread was interrupted.
+/// The handler of our signal. `context` tells where the thread was interrupted.
 ///
 /// # Safety
 ///
-/// To be called by the handler of `signal` only, with what the kernel gave it.
+/// Only the handler of `signal` may call this, with the arguments that the kernel gave it.
 #[cfg(target_arch = "x86_64")]
 pub(super) unsafe fn interrupted(
     signal: libc::c_int,
     info: *const libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
-    // SAFETY: the kernel's own, alive until the handler returns.
+    // SAFETY: the kernel made both; they live until the handler returns.
     let (info, context) = unsafe { (&*info, &mut *context.cast::<libc::ucontext_t>()) };
-    // A stranger's signal may interrupt a thread that never waited, for which there may be no
-    // thread-local memory yet, and a handler cannot have it made. Ours are sent to waiting threads.
-    // SAFETY: a signal by tgkill says who sent it.
+    // Ignore signals from elsewhere: they may interrupt a thread that never waited. Such a thread
+    // may have no thread-local memory yet, and a handler cannot allocate it. Our own signals are
+    // only sent to waiting threads.
+    // SAFETY: for a signal of tgkill the kernel fills in the sender.
     let ours = info.si_code == libc::SI_TIMER
         || info.si_code == libc::SI_TKILL && unsafe { info.si_pid() == libc::getpid() };
     if !ours {
@@ -205,23 +203,23 @@ pub(super) unsafe fn interrupted(
             *at = call.after_call.load(Ordering::Relaxed) as libc::greg_t;
             return;
         }
-        // SAFETY: takes nothing.
+        // SAFETY: takes no arguments.
         if !signal::send(unsafe { libc::gettid() }, signal) {
             return;
         }
         call.deferred.store(signal as u32, Ordering::Relaxed);
-        // SAFETY: the kernel's set is the first 64 bits of what libc reserves for one; it becomes
-        // the thread's when the handler returns, and until then the signal waits.
+        // SAFETY: the kernel's set is the first 64 bits of libc's set. It becomes the thread's mask
+        // when the handler returns; until then the signal stays pending.
         let blocked = unsafe { &mut *std::ptr::from_mut(&mut context.uc_sigmask).cast::<u64>() };
         *blocked |= 1 << (signal - 1);
     });
 }
 
-/// Elsewhere it is enough that the handler runs, if the signal is sent again and again.
+/// On other processors the signal is only repeated, and the handler does nothing.
 ///
 /// # Safety
 ///
-/// None is needed.
+/// No requirements.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) unsafe fn interrupted(
     _signal: libc::c_int,

@@ -2,7 +2,7 @@
 
 use crate::sys::Refusal;
 
-/// The numbers that stand for a refusal; the first is the usual one.
+/// The numbers of each refusal, the usual one first.
 const NUMBERS: &[(Refusal, &[libc::c_int])] = &[
     (Refusal::Missing, &[libc::ENOENT]),
     (Refusal::NotADirectory, &[libc::ENOTDIR]),

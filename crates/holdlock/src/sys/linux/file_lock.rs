@@ -12,13 +12,13 @@ use crate::{Family, Mode};
 pub(crate) enum Blocking {
     /// Fail with `WouldBlock` instead of sleeping.
     No,
-    /// Sleep until the lock is free or a signal handler ran.
+    /// Sleep until the lock is acquired or a signal handler has run.
     Yes,
 }
 
-/// Takes the whole-file lock of `family`, converting one that is already held.
+/// Takes the whole-file lock of `family`, or converts it if it is already held.
 ///
-/// `WouldBlock` is a conflict; `Interrupted` means that a signal handler ran.
+/// `WouldBlock` is a conflict. `Interrupted` means that a signal handler has run.
 #[inline]
 pub(crate) fn lock(
     fd: BorrowedFd<'_>,
@@ -35,7 +35,7 @@ pub(crate) fn lock(
             let number = fd.as_raw_fd();
             if blocking == Blocking::Yes {
                 let arguments = [number as usize, operation as usize, 0, 0];
-                // SAFETY: flock takes no pointers; `fd` is open for the time of the borrow.
+                // SAFETY: flock takes no pointers, and `fd` is open during the borrow.
                 return unsafe { call::blocking(libc::SYS_flock, arguments) };
             }
             // SAFETY: the same.
@@ -51,12 +51,13 @@ pub(crate) fn lock(
     }
 }
 
-/// Takes the place at the head of the queue: an OFD lock, which does not touch that of flock(2).
+/// Takes the head of the queue of fair requests. This is an OFD lock, which does not interfere with
+/// the lock of flock(2).
 pub(crate) fn lock_head(fd: BorrowedFd<'_>, mode: Mode, blocking: Blocking) -> io::Result<()> {
     lock_bytes(fd, libc::F_WRLCK, Range::head_of_queue(mode), blocking)
 }
 
-/// Lets the next one come to the head of the queue.
+/// Leaves the head of the queue, so that the next request gets there.
 pub(crate) fn unlock_head(fd: BorrowedFd<'_>) -> io::Result<()> {
     ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, Range::QUEUE)
 }
@@ -72,7 +73,7 @@ fn lock_bytes(
         Blocking::Yes => libc::F_OFD_SETLKW,
     };
     ofd(fd, command, kind, range).map_err(|error| match error.raw_os_error() {
-        // POSIX lets a conflict be either; the rest of us knows one.
+        // POSIX allows either error for a conflict; the rest of the library only knows EAGAIN.
         Some(libc::EACCES) => io::Error::from_raw_os_error(libc::EAGAIN),
         _ => error,
     })
@@ -107,18 +108,19 @@ fn ofd(
     kind: libc::c_int,
     Range { start, end }: Range,
 ) -> io::Result<()> {
-    // SAFETY: `flock` is plain data for which all-zero is valid; OFD commands demand an l_pid of 0.
+    // SAFETY: `flock64` is plain data for which all-zero is valid. OFD commands require an l_pid of
+    // 0.
     let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
     range.l_type = kind as libc::c_short;
     range.l_whence = libc::SEEK_SET as libc::c_short;
     range.l_start = start as i64;
-    // A length of 0 reaches up to the end of the file, wherever that will be.
+    // A length of 0 means up to the end of the file, even if the file grows.
     range.l_len = end.map_or(0, |end| (end - start + 1) as i64);
     let number = fd.as_raw_fd();
     if command == libc::F_OFD_SETLKW {
         let range = std::ptr::from_ref(&range) as usize;
-        // SAFETY: `range` is a valid struct flock64 and lives through the call. (fcntl64, where
-        // there are two.)
+        // SAFETY: `range` is a valid struct flock64 and lives through the call. Where there are two
+        // calls, FCNTL is fcntl64.
         return unsafe { call::blocking(FCNTL, [number as usize, command as usize, range, 0]) };
     }
     // SAFETY: the same.

@@ -1,11 +1,11 @@
-//! The file system that a file is on: fstatfs(2).
+//! The file system of a file: fstatfs(2).
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::check;
 
-/// Whether stat(2) tells other numbers of files on this file system than the kernel's lock
-/// table does.
+/// Whether stat(2) reports other device and inode numbers on this file system than the kernel's
+/// lock table does.
 pub(crate) fn hides_its_device(fd: BorrowedFd<'_>) -> bool {
     matches!(
         name_of(fd).as_str(),
@@ -13,11 +13,11 @@ pub(crate) fn hides_its_device(fd: BorrowedFd<'_>) -> bool {
     )
 }
 
-/// The name of the file system an open file is on, for error messages.
+/// The name of the file system of an open file, for error messages.
 pub(crate) fn name_of(fd: BorrowedFd<'_>) -> String {
     // SAFETY: `statfs` is plain data for which all-zero is valid.
     let mut answer: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: an open descriptor and a valid place for the answer.
+    // SAFETY: an open descriptor and valid memory for the answer.
     if check(unsafe { libc::fstatfs(fd.as_raw_fd(), &mut answer) }).is_err() {
         return "unknown".into();
     }

@@ -1,38 +1,38 @@
-//! Noticing fork(2), and keeping locks out of children.
+//! Notices fork(2), and keeps locks out of children.
 //!
 //! A child of fork has copies of all descriptors and of all memory, but only the thread that
-//! forked. Three things follow:
+//! forked. Three mechanisms deal with that:
 //!
-//! * a **generation** number, different in parent and child, is read from a page
-//!   which the kernel wipes in a child (MADV_WIPEONFORK): no system call;
-//! * a [`ForkCell`] holds one value for each generation, so that a child never
-//!   meets a mutex that was locked by a thread it does not have;
-//! * a handler of pthread_atfork takes the descriptors of lock files away in the child, before
-//!   fork returns there: see `lock_fd`.
+//! * A **generation** number differs between parent and child. It is in a page that the kernel
+//!   wipes in a child (MADV_WIPEONFORK): reading it takes no system call.
+//! * A [`ForkCell`] holds one value for each generation. A child therefore never uses a mutex that
+//!   was locked by a thread of the parent.
+//! * A handler of pthread_atfork closes the descriptors of lock files in the child before fork
+//!   returns there: see `close_in_child`.
 //!
-//! The handler is registered when the program (or the shared library) is loaded, so that no fork
-//! can be under way at that moment. Nothing here waits for another thread, neither in the handler
-//! nor before: a child that was forked at any moment finds a state in which it can go on.
+//! The handler is registered when the program or the shared library is loaded: no fork can be in
+//! progress at that moment. No code in this file waits for another thread, neither in the handler
+//! nor elsewhere. Therefore a child can continue at whatever moment it was forked.
 //!
-//! A child made by a bare clone(2) or by `_Fork` runs no atfork handlers: it owns
-//! nothing either (the page is wiped), but keeps the descriptors until exec or exit.
+//! A child made by a bare clone(2) or by `_Fork` does not run atfork handlers. It owns no lock,
+//! because the page is wiped, but it keeps the descriptors until exec or exit.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
-use super::lock_fd;
+use super::close_in_child;
 
-/// The last generation given out along this process's line of ancestors.
+/// The last generation that this process or one of its ancestors used.
 static LAST: AtomicU32 = AtomicU32::new(0);
-/// The wiped page, or null before the first use. It is never unmapped.
+/// The page that fork wipes, or null before the first use. It is never unmapped.
 static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 
-/// A number that differs between a process and the children it forked.
+/// A number that differs between a process and its children of fork.
 #[inline]
 pub(crate) fn generation() -> u32 {
     let page = PAGE.load(Ordering::Acquire);
     if !page.is_null() {
-        // SAFETY: a non-null PAGE points to a mapping that is never unmapped; any bytes there,
-        // also wiped ones, are a valid AtomicU32.
+        // SAFETY: a non-null PAGE points to a mapping that is never unmapped. Any bytes there,
+        // wiped ones included, are a valid AtomicU32.
         let generation = unsafe { &*page }.load(Ordering::Relaxed);
         if generation != 0 {
             return generation;
@@ -51,14 +51,15 @@ fn renew() -> u32 {
     }
 }
 
-/// The page, mapped at the first call.
+/// The page. The first call maps it.
 fn page() -> &'static AtomicU32 {
     let page = PAGE.load(Ordering::Acquire);
     if !page.is_null() {
         // SAFETY: as in `generation`.
         return unsafe { &*page };
     }
-    // First the handler, then the page: a child that finds a page has run the handler.
+    // The handler comes before the page: if a child finds a page, the handler has run in that
+    // child.
     register();
     const SIZE: usize = 4096;
     // SAFETY: an anonymous private mapping at an address of the kernel's choice.
@@ -73,7 +74,8 @@ fn page() -> &'static AtomicU32 {
         )
     };
     if fresh == libc::MAP_FAILED {
-        // No page to be had: a plain word does, since the handler sets it too.
+        // The page cannot be mapped. A plain word is enough, because the handler sets that one as
+        // well.
         static PLAIN: AtomicU32 = AtomicU32::new(0);
         let plain = std::ptr::from_ref(&PLAIN).cast_mut();
         let _ = PAGE.compare_exchange(
@@ -83,8 +85,8 @@ fn page() -> &'static AtomicU32 {
             Ordering::Acquire,
         );
     } else {
-        // SAFETY: the mapping made above. Kernels before 4.14 refuse the advice; then the handler
-        // alone tells.
+        // SAFETY: the mapping made above. Kernels before 4.14 refuse the advice; then only the
+        // handler sets the generation in a child.
         unsafe { libc::madvise(fresh, SIZE, libc::MADV_WIPEONFORK) };
         let ours = PAGE.compare_exchange(
             std::ptr::null_mut(),
@@ -93,26 +95,26 @@ fn page() -> &'static AtomicU32 {
             Ordering::Acquire,
         );
         if ours.is_err() {
-            // SAFETY: nobody has seen this mapping.
+            // SAFETY: no other thread has seen this mapping.
             unsafe { libc::munmap(fresh, SIZE) };
         }
     }
-    // SAFETY: PAGE is not null any more, see `generation`.
+    // SAFETY: PAGE is no longer null, see `generation`.
     unsafe { &*PAGE.load(Ordering::Acquire) }
 }
 
-/// Calls [`register`] when the program, or the shared library that this is part of, is loaded.
+/// Calls [`register`] when the program, or the shared library that contains this code, is loaded.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = register;
 
-/// Registers the handler. Threads that come here at the same time may register it twice, which
-/// does no harm; a thread that waited for another one could wait in vain in a child.
+/// Registers the handler. Threads that call this at the same time may register it twice, which does
+/// no harm. If one waited for the other instead, it could wait for ever in a child.
 extern "C" fn register() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Acquire) {
-        // SAFETY: the handler stays for the life of the process, or of the shared library, and
-        // makes only calls that are allowed between fork and exec.
+        // SAFETY: the handler exists as long as the process or the shared library. It makes only
+        // calls that are allowed between fork and exec.
         let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         REGISTERED.store(failed == 0, Ordering::Release);
     }
@@ -121,12 +123,12 @@ extern "C" fn register() {
 extern "C" fn in_child() {
     let fresh = LAST.fetch_add(1, Ordering::Relaxed) + 1;
     page().store(fresh, Ordering::Release);
-    lock_fd::give_up_in_child();
+    close_in_child::close_lock_files();
 }
 
-/// A value of which each process has its own: made afresh in a child of fork.
+/// A value of which each process has its own: a child of fork makes a new one.
 ///
-/// What was there before the fork is neither used nor dropped in the child.
+/// The child neither uses nor drops the parent's value.
 pub(crate) struct ForkCell<T> {
     current: AtomicPtr<Stamped<T>>,
 }
@@ -148,8 +150,8 @@ impl<T: Send + Sync> ForkCell<T> {
         let generation = generation();
         let current = self.current.load(Ordering::Acquire);
         if !current.is_null() {
-            // SAFETY: a value once stored is freed by Drop alone, which cannot run during `&self`:
-            // `renew` leaks what it replaces.
+            // SAFETY: only Drop frees a stored value, and Drop cannot run during `&self`: `renew`
+            // leaks the value that it replaces.
             let stamped = unsafe { &*current };
             if stamped.generation == generation {
                 return &stamped.value;
@@ -171,13 +173,13 @@ impl<T: Send + Sync> ForkCell<T> {
             {
                 Ok(_) => fresh,
                 Err(theirs) => {
-                    // SAFETY: nobody else has seen `fresh`.
+                    // SAFETY: no other thread has seen `fresh`.
                     drop(unsafe { Box::from_raw(fresh) });
                     theirs
                 }
             };
-        // SAFETY: as in `get_or_make`; the winner is of this generation, since a pointer is
-        // replaced only once in each.
+        // SAFETY: as in `get_or_make`. The winner belongs to this generation, since the pointer is
+        // replaced only once in each generation.
         &unsafe { &*winner }.value
     }
 }
@@ -188,9 +190,9 @@ impl<T> Drop for ForkCell<T> {
         if current.is_null() {
             return;
         }
-        // SAFETY: stored by `renew`, freed nowhere else.
+        // SAFETY: `renew` stored it, and only this function frees it.
         if unsafe { &*current }.generation == generation() {
-            // SAFETY: the same; `&mut self` says that no reference is left.
+            // SAFETY: the same. `&mut self` proves that no reference is left.
             drop(unsafe { Box::from_raw(current) });
         }
     }

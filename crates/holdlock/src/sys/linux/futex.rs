@@ -1,4 +1,4 @@
-//! Sleeping on a word: futex(2).
+//! Sleeping until a word changes: futex(2).
 
 use std::io;
 use std::sync::atomic::AtomicU32;
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use super::call;
 
-/// Why a sleep ended. The caller looks at the word again: any return may be spurious.
+/// Why a sleep ended. The caller has to look at the word again, because any wake-up may be
+/// spurious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slept {
-    /// A signal handler ran.
+    /// A signal handler has run.
     Interrupted,
-    /// Somebody woke the thread, or the time is over, or the word was not as expected.
+    /// A thread sent a wake-up, or the time is over, or the word was not as expected.
     Other,
 }
 
-/// Sleeps while `word` is `expected`, until woken, a signal handler ran, or the
-/// time is over.
+/// Sleeps while `word` is `expected`. Ends after a wake-up, a signal handler or the timeout.
 pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Slept {
     let time = timeout.map(|timeout| libc::timespec {
         tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -24,8 +24,8 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -
     });
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-    // SAFETY: FUTEX_WAIT reads the word and the time, both alive in the call. Private: the word
-    // is shared by threads of this process only.
+    // SAFETY: FUTEX_WAIT reads the word and the time, which both live through the call. Private,
+    // because only threads of this process share the word.
     let slept = unsafe {
         let word = word.as_ptr() as usize;
         let arguments = [word, operation as usize, expected as usize, time as usize];
@@ -39,7 +39,7 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -
 
 /// Wakes the thread that sleeps on `word`.
 pub(crate) fn wake(word: &AtomicU32) {
-    // SAFETY: FUTEX_WAKE uses the address as a key only.
+    // SAFETY: FUTEX_WAKE uses the address only as a key.
     unsafe {
         libc::syscall(
             libc::SYS_futex,

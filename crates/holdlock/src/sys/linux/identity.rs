@@ -1,4 +1,4 @@
-//! What the kernel says of a file: stat(2).
+//! The identity and the type of a file: stat(2).
 
 use std::ffi::CStr;
 use std::io;
@@ -6,20 +6,21 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::check;
 
-/// Which inode: what two names must share to be one lock.
+/// An inode. Two names that lead to the same inode are one lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
 }
 
-/// The inode that `path` names now. The cheapest question that answers it:
-/// measured, lstat(2) costs what statx(2) with an empty mask costs.
+/// The inode that `path` names now. This is the cheapest way: measured, lstat(2) costs as much as
+/// statx(2) with an empty mask.
 #[inline]
 pub(crate) fn at(path: &CStr, follow: bool) -> io::Result<Identity> {
     // SAFETY: `stat` is plain data for which all-zero is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: a NUL-terminated string and a valid place for the answer, both alive in the call.
+    // SAFETY: a NUL-terminated string and valid memory for the answer, which both live through the
+    // call.
     check(unsafe {
         if follow {
             libc::stat(path.as_ptr(), &mut stat)
@@ -30,17 +31,17 @@ pub(crate) fn at(path: &CStr, follow: bool) -> io::Result<Identity> {
     Ok(stat.into())
 }
 
-/// Allowed between fork and exec.
+/// Calls fstat(2). Allowed between fork and exec.
 #[inline]
 fn stat_of(number: libc::c_int) -> io::Result<libc::stat> {
     // SAFETY: `stat` is plain data for which all-zero is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: a valid place for the answer; a number that is not open is EBADF.
+    // SAFETY: valid memory for the answer. A number that is not open fails with EBADF.
     check(unsafe { libc::fstat(number, &mut stat) })?;
     Ok(stat)
 }
 
-/// Major and minor number of a device, as /proc/locks prints them.
+/// The major and minor number of a device, as /proc/locks prints them.
 pub(crate) fn device_numbers(device: u64) -> (u32, u32) {
     (libc::major(device), libc::minor(device))
 }
@@ -51,19 +52,19 @@ pub(crate) fn of(fd: BorrowedFd<'_>) -> io::Result<Identity> {
     stat_of(fd.as_raw_fd()).map(Identity::from)
 }
 
-/// The inode behind a descriptor's number, if there is one. Allowed between fork and exec.
+/// The inode behind a descriptor's number, if it is open. Allowed between fork and exec.
 pub(super) fn of_number(number: libc::c_int) -> Option<Identity> {
     stat_of(number).ok().map(Identity::from)
 }
 
-/// What is in an open file.
+/// The content of an open file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// Nothing: a regular file without a byte.
+    /// A regular file without content.
     Empty,
-    /// Something: a regular file.
+    /// A regular file with content.
     Data,
-    /// It is no regular file.
+    /// Not a regular file.
     NotAFile,
 }
 
@@ -76,7 +77,7 @@ pub(crate) fn content_of(fd: BorrowedFd<'_>) -> io::Result<Content> {
     })
 }
 
-/// Whether a descriptor's number is that of a regular file, a directory or a block device.
+/// Whether a descriptor's number is a regular file, a directory or a block device.
 pub(super) fn is_storage(number: libc::c_int) -> bool {
     stat_of(number).is_ok_and(|stat| {
         [libc::S_IFREG, libc::S_IFDIR, libc::S_IFBLK].contains(&(stat.st_mode & libc::S_IFMT))

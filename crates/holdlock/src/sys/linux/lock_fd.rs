@@ -1,73 +1,75 @@
-//! Descriptors of lock files: no child of fork(2) keeps them, and nothing is done to a descriptor
-//! that is not ours any more.
+//! Descriptors of lock files: no child of fork(2) keeps them, and this code never touches a
+//! descriptor number that has become another file's.
 //!
 //! # No child keeps them
 //!
 //! A child's copy of a locked descriptor keeps the lock alive after the parent's death, and an
-//! unlock through the copy unlocks the parent. So every descriptor is entered in a table, and a
-//! handler of pthread_atfork goes through the table in the child. It puts a placeholder on each
-//! number: a guard that was copied into the child still names that number, which must not become
-//! the number of an innocent file.
+//! unlock through the copy unlocks the parent's lock. Therefore every descriptor is registered in a
+//! table, and in the child a handler of pthread_atfork goes through the table (see
+//! `close_in_child`). It replaces each descriptor by a placeholder: a guard that was copied into
+//! the child still refers to the number, which must not become the number of another file.
 //!
-//! A fork by another thread may come between open(2) and the entry in the table: the child then
-//! has a descriptor that its table lacks. Neither side can wait for the other, because the
-//! handlers of the host may hold a mutex that the opening thread needs. So a lock file is opened
-//! between two changes of a counter, [`OPENING`], and with a mark which every copy of the
-//! descriptor has from its first moment on (O_ASYNC, which means nothing to regular files,
-//! directories and block devices, and which nobody else sets on them). A child that finds the
-//! counter above zero goes through all its descriptors and closes those with the mark.
+//! Another thread may fork between open(2) and the registration: then the child has a descriptor
+//! that is not in its table. Neither thread can wait for the other one, because the handlers of the
+//! program may hold a mutex that the opening thread needs. Therefore a lock file is opened between
+//! two changes of a counter, [`OPENING`], and with a mark. Every copy of the descriptor has the
+//! mark from the beginning. The mark is O_ASYNC, which has no effect on regular files, directories
+//! and block devices, and which other code does not set on them. A child that finds the counter
+//! above zero goes through all its descriptors and closes those with the mark.
 //!
-//! Why that misses none: the kernel copies the table of open files before it copies the memory.
-//! If the copied table has the descriptor, then the counter had been raised before the memory was
-//! copied. If the copied memory shows a lowered counter, it shows the entry as well, which was
-//! made before: fork copies memory page by page, but a page that was copied cannot be written
-//! by another thread before all pages are.
+//! This misses no descriptor: the kernel copies the table of open files before it copies the
+//! memory. If the copied table has the descriptor, then the counter was raised before the memory
+//! was copied. If the copied memory shows the counter lowered again, then it also shows the
+//! registration, which came before. It does so although fork copies memory page by page: another
+//! thread cannot write to a page that was copied until all pages are copied.
 //!
-//! # Nothing is done to a stranger's file
+//! # Another file's number is never touched
 //!
 //! Programs close descriptors that they do not know (close_range, daemons, a shell's `exec 3>&-`),
-//! and the number becomes another file's. So a number is looked at before it is locked, unlocked,
-//! closed or covered. That it is the same inode proves nothing: it may be the same lock file, opened
-//! by somebody else, or a new file that got the number of a removed inode. Two things prove it:
+//! and the number may become another file's. Therefore a number is checked before it is locked,
+//! unlocked, closed or replaced. The same inode proves nothing: the number may be the same lock
+//! file, opened by other code, or a new file that got the number of a removed inode. Two things
+//! prove that a descriptor is still ours:
 //!
-//! * the mark: nobody else opens files so;
-//! * the table: when a number is entered for a new lock file, the kernel has just given it out, so
-//!   that an older entry of that number is one whose descriptor was closed.
+//! * The mark: other code does not open files with it.
+//! * The table: when a number is registered for a new lock file, the kernel has just given the
+//!   number out. If the table has an older entry with that number, the descriptor of that entry was
+//!   closed.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::identity::{self, Identity};
 use super::{file, fork};
 
 /// How many threads are opening a lock file now.
-static OPENING: AtomicU32 = AtomicU32::new(0);
+pub(super) static OPENING: AtomicU32 = AtomicU32::new(0);
 
-/// The flag by which a child recognises a lock file that its table lacks.
+/// The flag by which a child recognises a lock file that is not in its table.
 pub(super) const MARK: libc::c_int = libc::O_ASYNC;
 
-const BLOCK: usize = 42;
+const SLOTS_OF_A_BLOCK: usize = 42;
 
-/// The descriptors of our lock files.
-struct Block {
-    slots: [Slot; BLOCK],
-    used: AtomicUsize,
+/// A part of the table of lock file descriptors.
+pub(super) struct Block {
+    pub(super) slots: [Slot; SLOTS_OF_A_BLOCK],
+    pub(super) used: AtomicUsize,
     next: AtomicPtr<Block>,
 }
 
-/// One descriptor. The inode is written before the number and read after it.
-struct Slot {
-    /// The descriptor's number + 1; 0 while the slot is free, [`TAKEN`] while it is filled in,
-    /// [`LOST`] when the number was given to a lock file that was opened later.
-    number: AtomicU64,
-    device: AtomicU64,
-    inode: AtomicU64,
+/// One descriptor in the table. The inode is written before the number and read after it.
+pub(super) struct Slot {
+    /// The descriptor's number + 1; 0 while the slot is free, [`FILLING`] while it is being filled
+    /// in, [`LOST`] if the number was given to a lock file that was opened later.
+    pub(super) number: AtomicU64,
+    pub(super) device: AtomicU64,
+    pub(super) inode: AtomicU64,
 }
 
-const TAKEN: u64 = u64::MAX;
-const LOST: u64 = u64::MAX - 1;
+pub(super) const FILLING: u64 = u64::MAX;
+pub(super) const LOST: u64 = u64::MAX - 1;
 
 impl Slot {
     const fn free() -> Slot {
@@ -82,19 +84,19 @@ impl Slot {
 impl Block {
     const fn new() -> Block {
         Block {
-            slots: [const { Slot::free() }; BLOCK],
+            slots: [const { Slot::free() }; SLOTS_OF_A_BLOCK],
             used: AtomicUsize::new(0),
             next: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
 
     fn next(&self) -> Option<&'static Block> {
-        // SAFETY: a block once linked is never freed.
+        // SAFETY: a linked block is never freed.
         unsafe { self.next.load(Ordering::Acquire).as_ref() }
     }
 
-    /// The next block, made if there is none. No OnceLock: a child that was forked while
-    /// another thread fills one in would wait for that thread.
+    /// The next block; makes one if there is none. Not a OnceLock: if another thread were filling
+    /// that in during a fork, the child would wait for that thread.
     fn next_or_new(&self) -> &'static Block {
         if let Some(next) = self.next() {
             return next;
@@ -110,7 +112,7 @@ impl Block {
             // SAFETY: linked just now, and never freed.
             Ok(_) => unsafe { &*fresh },
             Err(theirs) => {
-                // SAFETY: nobody else has seen `fresh`; `theirs` is linked and never freed.
+                // SAFETY: no other thread has seen `fresh`; `theirs` is linked and never freed.
                 unsafe {
                     drop(Box::from_raw(fresh));
                     &*theirs
@@ -120,12 +122,12 @@ impl Block {
     }
 
     fn take_slot(&'static self) -> Option<&'static Slot> {
-        if self.used.load(Ordering::Relaxed) >= BLOCK {
+        if self.used.load(Ordering::Relaxed) >= SLOTS_OF_A_BLOCK {
             return None;
         }
         let taken = self.slots.iter().find(|slot| {
             slot.number
-                .compare_exchange(0, TAKEN, Ordering::SeqCst, Ordering::Relaxed)
+                .compare_exchange(0, FILLING, Ordering::SeqCst, Ordering::Relaxed)
                 .is_ok()
         })?;
         self.used.fetch_add(1, Ordering::Relaxed);
@@ -135,7 +137,7 @@ impl Block {
 
 static TABLE: Block = Block::new();
 
-/// The time between open(2) and the entry in the table.
+/// The time between open(2) and the registration in the table.
 struct Opening {
     generation: u32,
 }
@@ -147,7 +149,7 @@ impl Opening {
         Opening { generation }
     }
 
-    /// Whether this is the process that began: a signal handler may have forked meanwhile.
+    /// Whether this is the process that began: a signal handler may have forked since.
     fn is_here(&self) -> bool {
         self.generation == fork::generation()
     }
@@ -161,30 +163,31 @@ impl Drop for Opening {
     }
 }
 
-/// A descriptor of a lock file, which belongs to the process that opened it and to no child.
+/// A descriptor of a lock file. It belongs to the process that opened it and to none of its
+/// children.
 pub(crate) struct LockFd {
     fd: Option<File>,
     pub(crate) identity: Identity,
     generation: u32,
     slot: &'static Slot,
     block: &'static Block,
-    /// The flags with which it was opened, as far as they stay for ever.
+    /// The flags with which the file was opened, without those that can change.
     flags: libc::c_int,
-    /// The description was given to other processes, and has no mark any more.
+    /// The open file description was given to other processes and has lost its mark.
     given_away: AtomicBool,
 }
 
 impl LockFd {
-    /// Opens by `open`, which has to set the [mark](MARK) as the functions of `file` do, and
-    /// enters the descriptor in the table.
+    /// Opens a file by `open`, and registers the descriptor in the table. `open` has to set the
+    /// [mark](MARK), as the functions of `file` do.
     ///
-    /// `Interrupted` in a child which a signal handler has forked in the middle of this.
+    /// Fails with `Interrupted` in a child that a signal handler has forked during this call.
     pub(crate) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<LockFd> {
         let opening = Opening::begin();
         let fd = open()?;
         let identity = identity::of(fd.as_fd())?;
         let flags = file::lasting_flags(fd.as_fd());
-        let (block, slot) = enter(&fd, identity);
+        let (block, slot) = register(&fd, identity);
         let opened = LockFd {
             fd: Some(fd),
             identity,
@@ -201,7 +204,7 @@ impl LockFd {
         }
     }
 
-    /// Whether the descriptor still is what we opened. False in a child of fork.
+    /// Whether the descriptor is still the one that was opened. False in a child of fork.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         let Some(fd) = &self.fd else {
@@ -221,18 +224,19 @@ impl LockFd {
         self.fd.as_ref().expect("taken out by drop alone")
     }
 
-    /// Takes the mark off the description, of which other processes are to keep copies.
+    /// Takes the mark off the open file description, so that other processes can keep copies of it.
     pub(crate) fn give_away(&self) -> io::Result<()> {
         self.given_away.store(true, Ordering::Relaxed);
         file::take_mark_off(self.as_fd())
     }
 }
 
-fn enter(fd: &File, identity: Identity) -> (&'static Block, &'static Slot) {
+fn register(fd: &File, identity: Identity) -> (&'static Block, &'static Slot) {
     let entry = fd.as_raw_fd() as u64 + 1;
     for block in blocks() {
         for slot in &block.slots {
-            // The owner sees that it has lost its descriptor, and frees the slot when it goes.
+            // The LockFd of this slot notices that it has lost its descriptor, and frees the slot
+            // when it is dropped.
             if slot.number.load(Ordering::SeqCst) == entry {
                 let _ =
                     slot.number
@@ -252,7 +256,7 @@ fn enter(fd: &File, identity: Identity) -> (&'static Block, &'static Slot) {
     }
 }
 
-fn blocks() -> impl Iterator<Item = &'static Block> {
+pub(super) fn blocks() -> impl Iterator<Item = &'static Block> {
     std::iter::successors(Some(&TABLE), |block| block.next())
 }
 
@@ -269,196 +273,15 @@ impl Drop for LockFd {
         if is_ours {
             drop(fd);
         } else if let Some(fd) = fd {
-            // Another file's number. In a child it is the placeholder's, for as long as a guard may
-            // name it.
+            // The number is another file's. In a child it is the placeholder's, which has to stay
+            // as long as a guard may refer to it.
             let _ = fd.into_raw_fd();
         }
         if self.generation == fork::generation() {
-            // Out of the table last, so that no child keeps a copy. Should the number be another
-            // file's by now, a child sees that by the mark.
+            // Free the slot after closing, so that no child keeps a copy. If the number is another
+            // file's by now, a child notices that by the missing mark.
             self.slot.number.store(0, Ordering::SeqCst);
             self.block.used.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// In the child, before fork returns there: nothing of the parent's lock files stays open.
-/// Only calls that are allowed between fork and exec, and no memory is asked for.
-pub(super) fn give_up_in_child() {
-    // First those without an owner here, while the table tells which of the marked have one.
-    if OPENING.swap(0, Ordering::SeqCst) > 0 {
-        close_unentered();
-    }
-    let mut placeholder = Placeholder(None);
-    for block in blocks() {
-        for slot in &block.slots {
-            let entry = slot.number.swap(0, Ordering::SeqCst);
-            if entry != 0 && entry != TAKEN && entry != LOST {
-                let number = (entry - 1) as libc::c_int;
-                let identity = Identity {
-                    device: slot.device.load(Ordering::SeqCst),
-                    inode: slot.inode.load(Ordering::SeqCst),
-                };
-                if identity::of_number(number) == Some(identity) && has_mark(number) {
-                    placeholder.cover(number);
-                }
-            }
-        }
-        block.used.store(0, Ordering::Relaxed);
-    }
-}
-
-/// What stands in the place of a lock file in a child: an open file that can neither be read nor
-/// written nor locked.
-struct Placeholder(Option<libc::c_int>);
-
-impl Placeholder {
-    /// Closes a lock file of the parent's, and leaves the placeholder on its number.
-    fn cover(&mut self, number: libc::c_int) {
-        if self.0.is_none() {
-            // Where no descriptor is left the number that is freed here serves.
-            self.0 = open_nothing().or_else(|| {
-                close(number);
-                open_nothing()
-            });
-        }
-        match self.0 {
-            Some(nothing) if nothing == number => {}
-            Some(nothing) => {
-                // SAFETY: dup3 takes no pointers. The table and the inode say that the number was
-                // a lock file's at the moment of the fork, and since then only handlers of
-                // pthread_atfork have run. Its owner here, of an older generation, will not use it
-                // for anything but naming the placeholder.
-                unsafe { libc::dup3(nothing, number, libc::O_CLOEXEC) };
-            }
-            None => close(number),
-        }
-    }
-}
-
-fn open_nothing() -> Option<libc::c_int> {
-    let flags = libc::O_PATH | libc::O_CLOEXEC;
-    // SAFETY: a NUL-terminated string; open(2) is allowed between fork and exec.
-    let nothing = unsafe { libc::open(c"/".as_ptr(), flags) };
-    (nothing >= 0).then_some(nothing)
-}
-
-fn close(number: libc::c_int) {
-    // SAFETY: as for dup3 above; or a marked descriptor, see `close_unentered`.
-    unsafe { libc::close(number) };
-}
-
-/// Closes the lock files which other threads of the parent had opened and not yet entered.
-/// Nobody in this process owns them.
-fn close_unentered() {
-    each_descriptor(|number| {
-        if !is_entered(number) && is_marked(number) {
-            close(number);
-        }
-    });
-}
-
-fn is_entered(number: libc::c_int) -> bool {
-    let entry = number as u64 + 1;
-    blocks().any(|block| {
-        let mut slots = block.slots.iter();
-        slots.any(|slot| slot.number.load(Ordering::SeqCst) == entry)
-    })
-}
-
-/// Whether this is a descriptor opened by [`LockFd::open`]. Of terminals, sockets and pipes, where
-/// O_ASYNC is in use, the flag proves nothing.
-fn is_marked(number: libc::c_int) -> bool {
-    // SAFETY: fcntl with F_GETFD takes no pointers.
-    let on_exec = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    on_exec >= 0
-        && on_exec & libc::FD_CLOEXEC != 0
-        && has_mark(number)
-        && identity::is_storage(number)
-}
-
-fn has_mark(number: libc::c_int) -> bool {
-    // SAFETY: fcntl with F_GETFL takes no pointers.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
-    flags >= 0 && flags & MARK != 0
-}
-
-/// Calls `look` with the number of each open descriptor.
-fn each_descriptor(mut look: impl FnMut(libc::c_int)) {
-    let flags = libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: a NUL-terminated string; open(2) is allowed between fork and exec.
-    let list = unsafe { libc::open(c"/proc/self/fd".as_ptr(), flags) };
-    if list < 0 {
-        // Without /proc, or where no descriptor is left, all numbers are tried.
-        (0..limit()).for_each(look);
-        return;
-    }
-    // SAFETY: opened just now, and nobody else's.
-    let list = unsafe { OwnedFd::from_raw_fd(list) };
-    let mut names = [0_u8; 4096];
-    loop {
-        // SAFETY: an open directory and a buffer of the length that is told.
-        let filled = unsafe {
-            libc::syscall(
-                libc::SYS_getdents64,
-                list.as_raw_fd(),
-                names.as_mut_ptr(),
-                names.len(),
-            )
-        };
-        let Some(names) = usize::try_from(filled).ok().and_then(|n| names.get(..n)) else {
-            return;
-        };
-        if names.is_empty() {
-            return;
-        }
-        numbers_of(names, &mut look);
-    }
-}
-
-/// The numbers among the names of a `struct linux_dirent64` list.
-fn numbers_of(mut entries: &[u8], look: &mut impl FnMut(libc::c_int)) {
-    // d_ino, d_off, d_reclen (2 bytes), d_type (1 byte), then the name up to a NUL.
-    const LENGTH: usize = 16;
-    const NAME: usize = 19;
-    while let Some(&[low, high]) = entries.get(LENGTH..LENGTH + 2) {
-        let length = usize::from(u16::from_ne_bytes([low, high]));
-        let (Some(entry), Some(rest)) = (entries.get(NAME..length), entries.get(length..)) else {
-            return;
-        };
-        let digits = entry.iter().take_while(|byte| **byte != 0);
-        let number = digits.copied().try_fold(0, |number: libc::c_int, digit| {
-            let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
-            number.checked_mul(10)?.checked_add(digit.into())
-        });
-        if let Some(number) = number {
-            look(number);
-        }
-        entries = rest;
-    }
-}
-
-/// The highest number that a descriptor can have, plus one; no more than a million.
-fn limit() -> libc::c_int {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: a valid place for the answer.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    libc::c_int::try_from(limit.rlim_cur.min(1 << 20)).unwrap_or(1 << 20)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_open_descriptor_is_found() {
-        let file = File::open("/dev/null").expect("opens");
-        let mut found = Vec::new();
-        each_descriptor(|number| found.push(number));
-        assert!(found.contains(&file.as_raw_fd()), "{found:?}");
-        assert!(!is_marked(file.as_raw_fd()));
     }
 }

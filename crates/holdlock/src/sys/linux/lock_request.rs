@@ -1,17 +1,18 @@
-//! Reading another process's blocking lock call, as /proc/PID/syscall and its memory show it.
+//! Reads the blocking lock call of another process, from /proc/PID/syscall and the process's
+//! memory.
 
 use crate::Mode;
 
-/// As many bytes of a `struct flock` as [`read_lock_request`] needs.
+/// How many bytes of a `struct flock` [`read_lock_request`] needs.
 pub(crate) const LOCK_REQUEST_SIZE: usize = size_of::<libc::flock>();
 
-/// Whether this is fcntl(F_OFD_SETLKW), as /proc/PID/syscall tells of it.
+/// Whether this is fcntl(F_OFD_SETLKW), with numbers from /proc/PID/syscall.
 pub(crate) fn is_blocking_ofd_lock(call: libc::c_long, command: u64) -> bool {
     call == libc::SYS_fcntl && command == libc::F_OFD_SETLKW as u64
 }
 
-/// Mode, start and length of the request in another process's `struct flock`. None
-/// when that is none for a lock from a place that is counted from the file's start.
+/// The mode, the start and the length of the request in another process's `struct flock`. None if
+/// it is not a request for a lock, or its start does not count from the start of the file.
 pub(crate) fn read_lock_request(bytes: &[u8; LOCK_REQUEST_SIZE]) -> Option<(Mode, u64, u64)> {
     use std::mem::offset_of;
     let two = |at: usize| Some(i16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));

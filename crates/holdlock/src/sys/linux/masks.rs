@@ -1,7 +1,7 @@
-//! Which signals the threads of this process block.
+//! The signals that the threads of this process block.
 //!
 //! A program that reads its signals with signalfd(2), or waits for them with sigwait(2), blocks
-//! them in every thread. If one thread lets such a signal through, it is lost to that program.
+//! them in every thread. If one thread unblocks such a signal, the program misses signals.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ pub(super) struct Mask(u64);
 
 impl Mask {
     pub(super) fn of(set: &libc::sigset_t) -> Mask {
-        // SAFETY: a set that the kernel filled in.
+        // SAFETY: the kernel filled this set in.
         let has = |signal: &libc::c_int| unsafe { libc::sigismember(set, *signal) == 1 };
         let bits = (libc::SIGRTMIN()..=libc::SIGRTMAX()).filter(has).map(bit);
         Mask(bits.fold(0, |all, bit| all | bit))
@@ -21,12 +21,12 @@ impl Mask {
         self.0 & bit(signal) != 0
     }
 
-    pub(super) fn and(self, other: Mask) -> Mask {
+    pub(super) fn union(self, other: Mask) -> Mask {
         Mask(self.0 | other.0)
     }
 
-    /// Whether this is the mask of a thread that wants to be left alone by signals altogether, as
-    /// many helper threads do. It tells nothing of a single signal.
+    /// Whether this is the mask of a thread that blocks signals in general, as many helper threads
+    /// do. Such a mask does not show which signals the program reads.
     pub(super) fn blocks_most(self) -> bool {
         let all = libc::SIGRTMIN()..=libc::SIGRTMAX();
         let half = all.clone().count() / 2;
@@ -38,8 +38,8 @@ fn bit(signal: libc::c_int) -> u64 {
     1 << (signal - 1)
 }
 
-/// The signals that a thread of this process blocks, but not most others with them, and those that
-/// are pending. As far as /proc shows it.
+/// The signals that the program may read: those that a thread of this process blocks, unless it
+/// blocks most of them, and those that are pending. As far as /proc shows them.
 pub(super) fn blocked_or_pending() -> Mask {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
         return Mask::default();
@@ -52,9 +52,9 @@ pub(super) fn blocked_or_pending() -> Mask {
         let set = |name| Mask(field(&status, name));
         let blocked = set("SigBlk:");
         if !blocked.blocks_most() {
-            wanted = wanted.and(blocked);
+            wanted = wanted.union(blocked);
         }
-        wanted = wanted.and(set("SigPnd:")).and(set("ShdPnd:"));
+        wanted = wanted.union(set("SigPnd:")).union(set("ShdPnd:"));
     }
     wanted
 }

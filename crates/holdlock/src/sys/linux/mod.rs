@@ -7,7 +7,8 @@
 //! | `identity` | stat(2) |
 //! | `file_system` | fstatfs(2) |
 //! | `pin` | O_PATH of open(2) |
-//! | `lock_fd` | the table of descriptors, and what fork(2) does to them |
+//! | `lock_fd` | the table of descriptors, and the check whether one is still ours |
+//! | `close_in_child` | dup3(2) and close(2) of lock files in a child of fork(2) |
 //! | `fork` | MADV_WIPEONFORK of madvise(2), pthread_atfork(3) |
 //! | `call` | blocking system calls that a signal ends for certain |
 //! | `interrupt` | timer_create(2) with SIGEV_THREAD_ID |
@@ -25,6 +26,7 @@
 
 pub(crate) mod call;
 pub(crate) mod clock;
+mod close_in_child;
 pub(super) mod errno;
 pub(crate) mod file;
 pub(crate) mod file_lock;
@@ -43,7 +45,7 @@ pub(crate) mod published;
 pub(crate) mod signal;
 pub(crate) mod thread;
 
-/// Turns the -1 of a system call into the error it stands for.
+/// Turns the -1 of a failed system call into an error.
 #[inline]
 fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
     if result == -1 {

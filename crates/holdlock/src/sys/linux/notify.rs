@@ -1,4 +1,4 @@
-//! Ending the waits of many threads at once, also from a signal handler.
+//! Ends the waits of many threads at once, even from a signal handler.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
@@ -7,39 +7,39 @@ use super::fork;
 use super::interrupt::interrupt_thread;
 use super::thread::ThreadId;
 
-/// What a cancel token is made of: a flag that can only be set, and those to be notified of it.
+/// The inside of a cancel token: a flag that can only be set, and the targets to notify of that.
 ///
-/// To notify takes no mutex and allocates nothing, so a signal handler may do it.
+/// Notifying locks no mutex and allocates nothing, so a signal handler may do it.
 #[derive(Default)]
 pub(crate) struct Notifier {
     set: AtomicBool,
     slots: Slots,
 }
 
-/// The slots of those to be notified, in a list of blocks that grows and never shrinks.
+/// The slots of the targets, in a list of blocks that grows and never shrinks.
 ///
-/// One compare-and-swap links the next block: a child that is forked meanwhile finds the whole block
-/// or none, and never one that is half made by a thread which the child does not have.
+/// One compare-and-swap links the next block. A child that is forked meanwhile has the whole block
+/// or no block, but never a half-made block of a thread that the child does not have.
 #[derive(Default)]
 struct Slots {
     here: [Slot; 8],
     more: AtomicPtr<Slots>,
 }
 
-/// One that is to be notified: a waiting thread, a descriptor, or another notifier.
+/// A target: a waiting thread, a descriptor, or another notifier.
 ///
-/// `state` says who may use the rest:
+/// `state` tells which thread may use the other fields:
 ///
 /// | state | meaning |
 /// |---|---|
-/// | FREE | nobody |
-/// | TAKEN | the waiter that fills it in |
+/// | FREE | no thread |
+/// | FILLING | the thread that registers the target |
 /// | WAITING | a notifying thread, after it has set NOTIFYING |
-/// | NOTIFYING | that notifying thread; what the slot names stays until it is WAITING again |
+/// | NOTIFYING | that notifying thread; the target stays until the state is WAITING again |
 struct Slot {
     state: AtomicU32,
     generation: AtomicU32,
-    /// A signal, [`TO_DESCRIPTOR`] or [`TO_NOTIFIER`].
+    /// A signal, which means a thread; or [`TO_DESCRIPTOR`] or [`TO_NOTIFIER`].
     kind: AtomicI32,
     /// The number of the thread or of the descriptor.
     number: AtomicI32,
@@ -47,12 +47,12 @@ struct Slot {
     pointer: AtomicPtr<libc::c_void>,
 }
 
-/// No signals have these numbers.
+/// These numbers are not numbers of signals.
 const TO_DESCRIPTOR: i32 = 0;
 const TO_NOTIFIER: i32 = -1;
 
 const FREE: u32 = 0;
-const TAKEN: u32 = 1;
+const FILLING: u32 = 1;
 const WAITING: u32 = 2;
 const NOTIFYING: u32 = 3;
 
@@ -73,10 +73,10 @@ impl Notifier {
         self.set.load(Ordering::SeqCst)
     }
 
-    /// Sets the flag, gets every registered thread out of its system call, and writes to every
-    /// registered descriptor.
+    /// Sets the flag, gets every registered thread out of its system call, writes to every
+    /// registered descriptor, and sets every registered notifier.
     pub(crate) fn set(&self) {
-        // The flag first: a waiter that registers too late to be notified looks at it.
+        // First the flag: a thread that registers too late to be notified sees it.
         self.set.store(true, Ordering::SeqCst);
         let generation = fork::generation();
         let mut slots = Some(&self.slots);
@@ -88,19 +88,20 @@ impl Notifier {
         }
     }
 
-    /// Registers the calling thread, which waits with this signal and timer. The caller looks at
-    /// [`is_set`](Notifier::is_set) after this.
+    /// Registers the calling thread, with the signal and the timer of its wait. The caller has to
+    /// check [`is_set`](Notifier::is_set) after this.
     pub(super) fn register(&self, timer: libc::timer_t, signal: libc::c_int) -> Registration<'_> {
         self.enter(ThreadId::current().0, signal, timer)
     }
 
-    /// Registers a descriptor: 8 bytes, the number 1, are written to it, at once if the flag is set
-    /// already.
+    /// Registers a descriptor. Setting the flag writes 8 bytes to it, the number 1. If the flag is
+    /// already set, this writes them at once.
     pub(crate) fn register_descriptor<'t>(&'t self, fd: BorrowedFd<'t>) -> Registration<'t> {
         self.enter_now(fd.as_raw_fd(), TO_DESCRIPTOR, std::ptr::null_mut())
     }
 
-    /// Registers another notifier, which is set, too, at once if the flag is set already.
+    /// Registers another notifier. Setting the flag sets that one as well; if the flag is already
+    /// set, this sets it at once.
     pub(crate) fn register_notifier<'t>(&'t self, other: &'t Notifier) -> Registration<'t> {
         let other = std::ptr::from_ref(other).cast_mut().cast();
         self.enter_now(0, TO_NOTIFIER, other)
@@ -135,8 +136,8 @@ impl Notifier {
 
 impl Slots {
     fn next(&self) -> Option<&Slots> {
-        // SAFETY: null, or a block that `next_or_new` has linked and that only `drop` takes
-        // away, for which there must be no reference to `self`.
+        // SAFETY: null, or a block that `next_or_new` has linked. Only `drop` frees it, which
+        // requires that there is no reference to `self`.
         unsafe { self.more.load(Ordering::SeqCst).as_ref() }
     }
 
@@ -162,7 +163,7 @@ impl Drop for Slots {
     fn drop(&mut self) {
         let next = *self.more.get_mut();
         if !next.is_null() {
-            // SAFETY: linked by `next_or_new`; `&mut self` says that no reference is left.
+            // SAFETY: linked by `next_or_new`. `&mut self` proves that no reference is left.
             drop(unsafe { Box::from_raw(next) });
         }
     }
@@ -171,7 +172,7 @@ impl Drop for Slots {
 impl Slot {
     fn take(&self) -> bool {
         self.state
-            .compare_exchange(FREE, TAKEN, Ordering::SeqCst, Ordering::Relaxed)
+            .compare_exchange(FREE, FILLING, Ordering::SeqCst, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -187,23 +188,26 @@ impl Slot {
             let pointer = self.pointer.load(Ordering::Relaxed);
             match self.kind.load(Ordering::Relaxed) {
                 TO_DESCRIPTOR => write_one(number),
-                // SAFETY: the notifier outlives its registration, whose drop waits for us.
+                // SAFETY: the notifier outlives its registration, and dropping the registration
+                // waits for this call.
                 TO_NOTIFIER => unsafe { &*pointer.cast::<Notifier>() }.set(),
                 signal => interrupt_thread(number, signal, pointer),
             }
         }
-        // Unless the waiter, in a child of fork, took the slot for abandoned.
+        // This fails if the registering thread, in a child of fork, has freed the slot as
+        // abandoned.
         let _ =
             self.state
                 .compare_exchange(NOTIFYING, WAITING, Ordering::SeqCst, Ordering::Relaxed);
     }
 }
 
-/// Async-signal-safe, and keeps errno as a signal handler must.
+/// Async-signal-safe; preserves errno, as a signal handler has to.
 fn write_one(descriptor: libc::c_int) {
     let one = 1_u64;
-    // SAFETY: 8 bytes that live through the call; the registration keeps the descriptor open; errno
-    // is valid in every thread. A full pipe or counter has been written to already.
+    // SAFETY: 8 bytes that live through the call. The registration borrows the descriptor, so it is
+    // open. errno is valid in every thread. If the pipe or counter is full, it has been written to
+    // already.
     unsafe {
         let errno = *libc::__errno_location();
         libc::write(
@@ -215,23 +219,23 @@ fn write_one(descriptor: libc::c_int) {
     }
 }
 
-/// The slot of one that is to be notified; gives it back when dropped.
+/// The registration of a target. Frees its slot when dropped.
 pub(crate) struct Registration<'t> {
     slot: &'t Slot,
 }
 
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
-        // A thread that notifies at this moment still uses our timer or descriptor, for the time of
-        // two system calls.
+        // A thread that is notifying now uses the timer or the descriptor for two more system
+        // calls.
         while self
             .slot
             .state
             .compare_exchange(WAITING, FREE, Ordering::SeqCst, Ordering::Relaxed)
             .is_err()
         {
-            // In a child of fork the notifying thread does not exist, and a notifying thread of
-            // the child leaves slots of other generations alone.
+            // In a child of fork the notifying thread does not exist. Notifying threads of the
+            // child ignore slots of other generations.
             if self.slot.generation.load(Ordering::Relaxed) != fork::generation() {
                 self.slot.state.store(FREE, Ordering::SeqCst);
                 return;
@@ -273,7 +277,7 @@ mod tests {
         let notifier = Notifier::default();
         let registration = notifier.register(std::ptr::null_mut(), 1);
         let slot = registration.slot;
-        // As fork finds it, and as it is in the child.
+        // The state that fork can copy into a child.
         slot.state.store(NOTIFYING, Ordering::SeqCst);
         let parents = fork::generation().wrapping_add(1);
         slot.generation.store(parents, Ordering::SeqCst);

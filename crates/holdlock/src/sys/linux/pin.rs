@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use super::file;
 use super::identity::{self, Identity};
 
-/// Holds on to a file. Closes its descriptor when dropped, unless other code has closed it and the
-/// number is another file's.
+/// A file that is pinned: kept, but not open for reading or writing. Closes its descriptor when
+/// dropped, unless other code has closed the descriptor and the number is another file's.
 #[derive(Debug)]
 pub(crate) struct Pin {
     file: ManuallyDrop<File>,
@@ -17,7 +17,7 @@ pub(crate) struct Pin {
 }
 
 impl Pin {
-    /// The file that is open by this descriptor. Needs /proc.
+    /// Pins the file of an open descriptor. Needs /proc.
     pub(crate) fn of_open(fd: BorrowedFd<'_>) -> io::Result<Pin> {
         let file = file::pin(&file::descriptor_path(fd), true)?;
         Ok(Pin {
@@ -28,7 +28,8 @@ impl Pin {
 
     fn is_ours(&self) -> bool {
         let number = self.file.as_raw_fd();
-        // SAFETY: fcntl with this command takes no pointers; a number that is not open is EBADF.
+        // SAFETY: fcntl with this command takes no pointers, and fails with EBADF for a number that
+        // is not open.
         let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
         flags != -1
             && flags & libc::O_PATH != 0
@@ -45,7 +46,7 @@ impl AsFd for Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         if self.is_ours() {
-            // SAFETY: nothing uses the file after this.
+            // SAFETY: the file is not used after this.
             unsafe { ManuallyDrop::drop(&mut self.file) };
         }
     }

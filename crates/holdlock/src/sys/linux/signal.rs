@@ -1,10 +1,10 @@
 //! The one signal that ends blocked waits.
 //!
-//! A deadline or a cancellation must get a thread out of flock(2). The only
-//! thing that does is a signal whose handler runs and which was installed
-//! without SA_RESTART. We use one real-time signal, and never one that somebody else has taken: by
-//! a handler, or by blocking it, as programs do that read their signals with signalfd(2) or
-//! sigwait(2) (see `masks`).
+//! A deadline or a cancellation has to get a thread out of flock(2). Only a signal can do that, and
+//! only if its handler runs and was installed without SA_RESTART. The library uses one real-time
+//! signal, and never one that the program uses. The program uses a signal if it has a handler for
+//! it, or if it blocks it: programs that read their signals with signalfd(2) or sigwait(2) do that
+//! (see `masks`).
 
 use std::io;
 use std::sync::Mutex;
@@ -18,11 +18,11 @@ use super::{call, check};
 static IN_USE: AtomicI32 = AtomicI32::new(0);
 /// The signal that the program asked for, 0 for none.
 static PREFERRED: AtomicI32 = AtomicI32::new(0);
-/// Whether every signal is blocked by some thread, so that one had to be chosen all the same.
+/// Whether some thread blocks every signal, so that the library had to choose one of these.
 static NONE_BETTER: AtomicBool = AtomicBool::new(false);
 static CHOOSING: ForkCell<Mutex<()>> = ForkCell::new();
 
-/// SIGRTMIN + 10 unless the program asked for another.
+/// The signal to try first: SIGRTMIN + 10, unless the program asked for another one.
 fn preferred() -> libc::c_int {
     match PREFERRED.load(Ordering::Relaxed) {
         0 => libc::SIGRTMIN() + 10,
@@ -30,7 +30,7 @@ fn preferred() -> libc::c_int {
     }
 }
 
-/// Makes `signal` the preferred one; an error when it is no real-time signal or taken.
+/// Makes `signal` the preferred one. Fails if it is not a real-time signal or the program uses it.
 pub(crate) fn prefer(signal: i32) -> io::Result<()> {
     if !(libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal) {
         return Err(io::Error::new(
@@ -53,8 +53,8 @@ pub(crate) fn prefer(signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// A signal which is ours at this moment: its handler was looked at just now.
-/// None when every real-time signal is taken.
+/// A signal that is ours now: its handler was checked just now. None if the program uses every
+/// real-time signal.
 pub(crate) fn ours() -> Option<libc::c_int> {
     in_use().or_else(|| choose(Mask::default()))
 }
@@ -65,15 +65,17 @@ pub(crate) fn in_use() -> Option<libc::c_int> {
     (signal != 0 && matches!(owner(signal), Ok(Owner::Us))).then_some(signal)
 }
 
-/// At the first use, or when the signal in use turns out to be somebody else's.
+/// Chooses a signal: at the first use, or when the program has begun to use the signal in use.
+/// Avoids the signals of `not_these` if it can.
 fn choose(not_these: Mask) -> Option<libc::c_int> {
     let choosing = CHOOSING.get_or_make(|| Mutex::new(()));
     let _one_at_a_time = choosing.lock().unwrap_or_else(|e| e.into_inner());
-    // Many threads may come here at once, and to look at all threads takes time.
+    // Many threads may come here at once, and looking at the masks of all threads takes time: use
+    // what another thread has chosen.
     if let Some(chosen) = in_use().filter(|signal| !not_these.has(*signal)) {
         return Some(chosen);
     }
-    let avoided = masks::blocked_or_pending().and(not_these);
+    let avoided = masks::blocked_or_pending().union(not_these);
     let all = || std::iter::once(preferred()).chain((libc::SIGRTMIN()..libc::SIGRTMAX()).rev());
     let unused = all().find(|&signal| !avoided.has(signal) && take(signal).unwrap_or(false));
     NONE_BETTER.store(unused.is_none(), Ordering::Relaxed);
@@ -82,14 +84,14 @@ fn choose(not_these: Mask) -> Option<libc::c_int> {
     Some(chosen)
 }
 
-/// Our signal, which this thread lets through as long as this lives.
+/// Our signal. The thread does not block it while this lives.
 pub(super) struct Unblocked {
     pub(super) signal: libc::c_int,
     was_blocked: bool,
 }
 
 impl Unblocked {
-    /// None when every real-time signal is taken.
+    /// None if the program uses every real-time signal.
     pub(super) fn begin() -> Option<Unblocked> {
         let mut signal = ours()?;
         let mut before = unblock(signal);
@@ -115,7 +117,7 @@ impl Drop for Unblocked {
     }
 }
 
-/// Whether a thread with this mask blocks our signal because the program reads it.
+/// Whether a thread with this mask blocks our signal because the program reads it from there.
 fn may_be_read(signal: libc::c_int, blocked: Mask) -> bool {
     !blocked.blocks_most()
         && PREFERRED.load(Ordering::Relaxed) != signal
@@ -124,36 +126,38 @@ fn may_be_read(signal: libc::c_int, blocked: Mask) -> bool {
 
 enum Owner {
     Us,
-    Nobody,
-    SomebodyElse,
+    Unused,
+    Program,
 }
 
 fn owner(signal: libc::c_int) -> io::Result<Owner> {
     // SAFETY: sigaction is plain data for which all-zero is valid.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: only reads the disposition into a valid place.
+    // SAFETY: this only reads the disposition, into valid memory.
     check(unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) })?;
     Ok(match action.sa_sigaction {
         found if found == handler() && action.sa_flags & libc::SA_RESTART == 0 => Owner::Us,
-        libc::SIG_DFL => Owner::Nobody,
-        _ => Owner::SomebodyElse,
+        libc::SIG_DFL => Owner::Unused,
+        _ => Owner::Program,
     })
 }
 
-/// Installs our handler for a signal that nobody uses. False when it is taken.
+/// Installs our handler for a signal that the program does not use. False if the program uses it.
 fn take(signal: libc::c_int) -> io::Result<bool> {
     match owner(signal)? {
         Owner::Us => return Ok(true),
-        Owner::SomebodyElse => return Ok(false),
-        Owner::Nobody => {}
+        Owner::Program => return Ok(false),
+        Owner::Unused => {}
     }
     // SAFETY: as above.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler();
-    // No SA_RESTART, that is the point. SA_ONSTACK for hosts whose threads have tiny stacks.
+    // Without SA_RESTART, so that the signal ends system calls. With SA_ONSTACK, for programs whose
+    // threads have tiny stacks.
     action.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO;
-    // SAFETY: a valid action. The handler touches the interrupted thread's own words only, and
-    // its place in the code only where `call` says so: it may run anywhere.
+    // SAFETY: a valid action. The handler may run anywhere: it only changes the interrupted
+    // thread's own words, and the address at which the thread continues only where `call` allows
+    // it.
     check(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) })?;
     Ok(true)
 }
@@ -167,16 +171,15 @@ extern "C" fn on_signal(
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
-    // SAFETY: this is the handler, and these are the kernel's.
+    // SAFETY: this is the handler, and the kernel made these arguments.
     unsafe { call::interrupted(signal, info, context) };
 }
 
-/// Sends our signal to a thread of this process, if there is such a thread. False when the kernel
-/// has no room for one more pending signal. Async-signal-safe, and keeps errno as a signal
-/// handler must.
+/// Sends our signal to a thread of this process, if that thread exists. False if the kernel has no
+/// room for another pending signal. Async-signal-safe; preserves errno, as a signal handler has to.
 pub(super) fn send(thread: libc::pid_t, signal: libc::c_int) -> bool {
-    // SAFETY: __errno_location is valid in every thread; getpid and tgkill take no pointers, and
-    // tgkill reaches threads of this process only, which have our handler for the signal.
+    // SAFETY: __errno_location is valid in every thread. getpid and tgkill take no pointers. tgkill
+    // reaches only threads of this process, which have our handler for the signal.
     unsafe {
         let errno = *libc::__errno_location();
         let sent = libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal);
@@ -185,8 +188,7 @@ pub(super) fn send(thread: libc::pid_t, signal: libc::c_int) -> bool {
     }
 }
 
-/// Lets `signal` through in this thread; returns what the thread blocked, if the signal was among
-/// that.
+/// Unblocks `signal` in this thread. Returns the thread's previous mask if it contained the signal.
 pub(super) fn unblock(signal: libc::c_int) -> Option<Mask> {
     change_mask(libc::SIG_UNBLOCK, signal)
 }
@@ -195,9 +197,9 @@ fn block(signal: libc::c_int) {
     change_mask(libc::SIG_BLOCK, signal);
 }
 
-/// The mask as it was, if `signal` was in it.
+/// Changes the mask. Returns the previous mask if it contained `signal`.
 fn change_mask(how: libc::c_int, signal: libc::c_int) -> Option<Mask> {
-    // SAFETY: signal sets are plain data, initialised by sigemptyset before use.
+    // SAFETY: signal sets are plain data, and sigemptyset initialises them before use.
     let (before, was_in_it) = unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
@@ -209,10 +211,11 @@ fn change_mask(how: libc::c_int, signal: libc::c_int) -> Option<Mask> {
     was_in_it.then(|| Mask::of(&before))
 }
 
-/// Calls `inside` while this thread blocks all signals: a thread that is started there begins so.
+/// Calls `inside` while this thread blocks all signals: a thread that is started there blocks them
+/// from its beginning.
 pub(crate) fn with_all_blocked<T>(inside: impl FnOnce() -> T) -> T {
-    // SAFETY: signal sets are plain data, filled before use; the mask is this thread's own, and
-    // is put back below.
+    // SAFETY: signal sets are plain data, filled before use. The mask is that of this thread, and
+    // is restored below.
     let before = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
@@ -221,7 +224,7 @@ pub(crate) fn with_all_blocked<T>(inside: impl FnOnce() -> T) -> T {
         before
     };
     let result = inside();
-    // SAFETY: the set that the first call filled in.
+    // SAFETY: the first call filled this set.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
     result
 }

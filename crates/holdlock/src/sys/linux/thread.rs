@@ -7,7 +7,7 @@ pub(crate) struct ThreadId(pub(super) libc::pid_t);
 impl ThreadId {
     /// The calling thread.
     pub(crate) fn current() -> ThreadId {
-        // SAFETY: takes nothing, cannot fail.
+        // SAFETY: takes no arguments, and cannot fail.
         ThreadId(unsafe { libc::gettid() })
     }
 
