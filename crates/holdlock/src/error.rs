@@ -284,7 +284,7 @@ fn spoken(duration: Duration) -> String {
     match duration.as_millis() {
         0 => "0 s".to_owned(),
         millis @ 1..1000 => format!("{millis} ms"),
-        1000..10_000 if tenths % 10 == 0 => format!("{} s", tenths / 10),
+        1000..10_000 if tenths.is_multiple_of(10) => format!("{} s", tenths / 10),
         1000..10_000 => format!("{}.{} s", tenths / 10, tenths % 10),
         10_000..60_000 => format!("{seconds} s"),
         _ => format!("{} min {} s", seconds / 60, seconds % 60),

@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
-use crate::acquire::Inside;
+use crate::acquire::ReopenOnDrop;
 use crate::acquire::open::LockFile;
 use crate::acquire::release;
 use crate::gate::Occupant;
 use crate::lock::FileLock;
 use crate::request::{OnWait, Terms};
-use crate::sys::file_lock::Patience;
+use crate::sys::file_lock::Blocking;
 use crate::sys::fork;
 use crate::{Error, Mode, Request};
 
@@ -297,14 +297,14 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         if self.mode == Mode::Shared && !lock.gate().unshare(self.owner) {
             // Other threads share this description and will unlock it: take another one.
             let own = self.file.open_again().map_err(failed)?;
-            own.lock(family, Mode::Shared, Patience::Never)
+            own.lock(family, Mode::Shared, Blocking::No)
                 .map_err(failed)?;
             return own.hand_over().map_err(failed);
         }
         let held = self.into_parts();
         let lock: &FileLock = held.lock.borrow();
         let gate = lock.gate();
-        let _inside = Inside { gate };
+        let _inside = ReopenOnDrop { gate };
         let copy = held.file.hand_over();
         if copy.is_err() {
             let _ = held.file.unlock(family);

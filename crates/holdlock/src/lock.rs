@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::acquire::TryOpen;
 use crate::acquire::open::LockName;
-use crate::deadlock::watcher::Watch;
+use crate::deadlock::watcher::WatchedWait;
 use crate::gate::{Gate, registry};
 use crate::inspect::{self, Place, Process};
 use crate::request::OnWait;
@@ -334,7 +334,13 @@ impl Awaited for FileLock {
     fn watch(&self, mode: Mode, began: Instant) -> Box<dyn Watched> {
         let gate = self.gate().clone();
         let family = self.options().family;
-        Box::new(Watch::begin(gate, self.name().clone(), family, mode, began))
+        Box::new(WatchedWait::begin(
+            gate,
+            self.name().clone(),
+            family,
+            mode,
+            began,
+        ))
     }
 }
 

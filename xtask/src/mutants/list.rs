@@ -75,7 +75,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "only what was made to be a lock file is deleted",
-        file: "acquire/mod.rs",
+        file: "acquire/open_or_create.rs",
         with: "release::may_be_deleted(&file).map_err(|error| self.cannot_open(error))?;",
         without: "",
         test: ("removal", "what_was_not_made"),
@@ -83,14 +83,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the file that a link names is deleted, not the link",
         file: "acquire/release.rs",
-        with: "open::final_path(self.name()).and_then(std::fs::remove_file)",
+        with: "create::final_path(self.name()).and_then(std::fs::remove_file)",
         without: "std::fs::remove_file(&self.name().path)",
         test: ("removal", "deletion_on_release_removes"),
     },
     Mutant {
         name: "a request that finds the path changed looks at its limit",
         file: "acquire/mod.rs",
-        with: "            gate.set_file(None);\n            wait.again()\n                .map_err(|stop| self.stopped(stop, mode, wait, None))?;",
+        with: "            gate.set_file(None);\n            wait.before_retry()\n                .map_err(|stop| self.stopped(stop, mode, wait, None))?;",
         without: "            gate.set_file(None);",
         test: ("faults", "a_path_that_is_never"),
     },
@@ -105,7 +105,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "the file is deleted before the unlock",
         file: "acquire/release.rs",
         with: "            deleted = self.delete(file, mode);",
-        without: "            let _ = file::unlock(file.as_fd(), self.options.family);\n            deleted = self.delete(file, mode);",
+        without: "            let _ = file_lock::unlock(file.as_fd(), self.options().family);\n            deleted = self.delete(file, mode);",
         test: ("exclusion", "deletion_on_release_by_everybody"),
     },
     Mutant {
@@ -132,20 +132,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fair: the place at the head is kept until the lock comes",
         file: "acquire/mod.rs",
-        with: "        if let Some(turn) = &mut turn {\n            turn.stay();",
+        with: "        if let Some(turn) = &mut turn {\n            turn.watch_head();",
         without: "        if turn.take().is_some() {",
         test: ("fair", "who_has_just_released"),
     },
     Mutant {
         name: "fair: who is in the way of a lock of the whole file steps aside",
-        file: "acquire/aside.rs",
+        file: "acquire/head_watcher.rs",
         with: "        if is_in_the_way {",
         without: "        if false && is_in_the_way {",
         test: ("fair", "a_program_that_locks_the_whole_file"),
     },
     Mutant {
         name: "fair: who is in nobody's way stays",
-        file: "acquire/aside.rs",
+        file: "acquire/head_watcher.rs",
         with: "        if is_in_the_way {",
         without: "        if true || is_in_the_way {",
         test: ("fair", "who_has_waited_long"),
@@ -167,8 +167,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fair: threads that share do not pass who waits",
         file: "acquire/mod.rs",
-        with: "!self.options().fair || turn::nobody_stays(file, mode)",
-        without: "true || turn::nobody_stays(file, mode)",
+        with: "!self.options().fair || turn::head_is_free(file, mode)",
+        without: "true || turn::head_is_free(file, mode)",
         test: ("fair", "threads_that_share_one_lock"),
     },
     Mutant {
@@ -187,14 +187,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a removed file's holder is looked for",
-        file: "acquire/mod.rs",
+        file: "acquire/open_or_create.rs",
         with: "if let Some(orphan) = orphan::find(&self.name().path, self.options().family) {",
         without: "if let Some(orphan) = orphan::find(&self.name().path, self.options().family).filter(|_| false) {",
         test: ("removal", "a_stranger"),
     },
     Mutant {
         name: "a removed file's holder is waited for a moment",
-        file: "acquire/mod.rs",
+        file: "acquire/open_or_create.rs",
         with: "const ORPHAN_LOOKS: u32 = 5;",
         without: "const ORPHAN_LOOKS: u32 = 0;",
         test: ("removal", "waits_a_moment"),
@@ -230,8 +230,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a wait with a limit ends by that",
         file: "request.rs",
-        with: "self.limit == Limit::Forever\n                && self.notice",
-        without: "self.notice",
+        with: "self.limit == Limit::Forever\n                && self.notice_deadlocks",
+        without: "self.notice_deadlocks",
         test: ("way_out", "a_time_limit_is"),
     },
     Mutant {
@@ -251,7 +251,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a pinned file's number is checked when it is opened",
         file: "acquire/open.rs",
-        with: "if !name.is_fit(fd.identity) {",
+        with: "if !name.is_expected(fd.identity) {",
         without: "if false {",
         test: ("data_file", "a_strangers_file"),
     },
@@ -314,7 +314,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the one that was started last gives way",
         file: "deadlock/cycle.rs",
-        with: "(suspicion || youngest == Some(age(us))) && latest",
+        with: "(victim_is_late || youngest == Some(age(us))) && latest",
         without: "youngest.is_some() && latest",
         test: ("deadlock", "who_closes_a_cycle"),
     },
@@ -467,7 +467,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a lease on the file is waited for",
-        file: "acquire/mod.rs",
+        file: "acquire/open_or_create.rs",
         with: "Opened::Leased(leased) => return Ok(TryOpen::Leased(leased)),",
         without: "Opened::Leased(_) => return Err(io::ErrorKind::WouldBlock.into()),",
         test: ("limits", "a_lease"),
@@ -503,28 +503,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "one thread passes the gate",
         file: "gate/mod.rs",
-        with: "(word & OCCUPIED == 0 && self.occupy(word, owner))",
-        without: "(self.occupy(word, owner))",
+        with: "(word & OCCUPIED == 0 && self.occupy(word, occupant))",
+        without: "(self.occupy(word, occupant))",
         test: ("exclusion", "two_threads"),
     },
     Mutant {
         name: "sleepers are served in order",
         file: "gate/exit.rs",
-        with: "if !passing && let Some(first) = line.queue.pop_front() {",
-        without: "if !passing && let Some(first) = line.queue.pop_back() {",
+        with: "if !passing && let Some(first) = lists.queue.pop_front() {",
+        without: "if !passing && let Some(first) = lists.queue.pop_back() {",
         test: ("exclusion", "sleeping_threads"),
     },
     Mutant {
         name: "the kernel's lock is kept a bounded number of times",
         file: "gate/handover.rs",
-        with: "< KEEPING\n",
+        with: "< MAX_KEPT_IN_ROW\n",
         without: "< u32::MAX\n",
         test: ("exclusion", "threads_of_a_busy_process"),
     },
     Mutant {
         name: "shared holders are counted",
         file: "gate/exit.rs",
-        with: "        if !line.sharers.is_empty() {\n            return Ok(());",
+        with: "        if !lists.sharers.is_empty() {\n            return Ok(());",
         without: "        if false {\n            return Ok(());",
         test: ("exclusion", "shared_guards"),
     },
@@ -587,8 +587,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a deadline interrupts",
         file: "sys/linux/interrupt.rs",
-        with: "        self.set(ahead.max(Duration::from_nanos(1)), AGAIN)",
-        without: "        let _ = (ahead, AGAIN);\n        true",
+        with: "        self.set(ahead.max(Duration::from_nanos(1)), REPEAT)",
+        without: "        let _ = (ahead, REPEAT);\n        true",
         test: ("waiting", "a_deadline_is_kept"),
     },
     Mutant {
@@ -629,8 +629,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a signal that a thread blocks is not ours",
         file: "sys/linux/signal.rs",
-        with: "!wanted.has(signal) && take(signal)",
-        without: "(true || !wanted.has(signal)) && take(signal)",
+        with: "!avoided.has(signal) && take(signal)",
+        without: "(true || !avoided.has(signal)) && take(signal)",
         test: ("signals", "signals_that_the_program_reads"),
     },
     Mutant {
@@ -643,14 +643,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a signal that comes before the call is not lost",
         file: "sys/linux/call.rs",
-        with: "        call.over.store(1, Ordering::Relaxed);",
+        with: "        call.skip_call.store(1, Ordering::Relaxed);",
         without: "",
         test: ("waiting", "very_short_deadlines"),
     },
     Mutant {
         name: "the thread goes on behind the call",
         file: "sys/linux/call.rs",
-        with: "            *at = call.way_out.load(Ordering::Relaxed) as libc::greg_t;",
+        with: "            *at = call.after_call.load(Ordering::Relaxed) as libc::greg_t;",
         without: "",
         test: ("signals", "a_deadline_is_met_though"),
     },
@@ -706,8 +706,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "waiting threads are bounded",
         file: "wait/helper_thread.rs",
-        with: "const MOST: usize = 16;",
-        without: "const MOST: usize = 1000;",
+        with: "const MAX_THREADS: usize = 16;",
+        without: "const MAX_THREADS: usize = 1000;",
         test: ("no_timers", "threads_and_descriptors"),
     },
     Mutant {
@@ -720,8 +720,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a downgrade does not let go",
         file: "acquire/convert.rs",
-        with: "let locked = file.lock(family, Mode::Shared, Patience::Never);",
-        without: "let _ = file.unlock(family);\n            let locked = file.lock(family, Mode::Shared, Patience::Never);",
+        with: "let locked = file.lock(family, Mode::Shared, Blocking::No);",
+        without: "let _ = file.unlock(family);\n            let locked = file.lock(family, Mode::Shared, Blocking::No);",
         test: ("convert", "no_writer_gets_in"),
     },
     Mutant {

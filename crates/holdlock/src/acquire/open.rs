@@ -1,4 +1,4 @@
-//! Opening lock files: what is created, what is refused, what is never done.
+//! Lock files and their names, and opening files that exist.
 
 use std::borrow::Cow;
 use std::ffi::CString;
@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::sys::file::{self, Access};
-use crate::sys::file_lock::{self, Patience};
+use crate::sys::file_lock::{self, Blocking};
 use crate::sys::identity::{self, Identity};
 use crate::sys::lock_fd::LockFd;
 use crate::sys::{Refusal, pin::Pin};
-use crate::{Family, LockOptions, Mode};
+use crate::{Family, Mode};
 
-/// Where processes meet: the path, made absolute once, so that a later chdir(2)
-/// does not make it another lock.
+/// The name of a lock, on which all processes that use the lock agree: a path that is made absolute
+/// once. A later chdir(2) therefore does not change which lock it names.
 #[derive(Debug)]
 pub(crate) struct LockName {
-    /// For messages, and where the lock file is opened.
+    /// For messages, and for opening the lock file.
     pub(crate) path: PathBuf,
     c_path: CString,
-    follow: bool,
-    /// The one file that this stands for, whatever is at the path.
+    pub(super) follow: bool,
+    /// The one file that this name stands for, whatever is at the path.
     pinned: Option<Pin>,
 }
 
@@ -39,7 +39,7 @@ impl LockName {
         })
     }
 
-    /// The name of a file that is open. Needs /proc.
+    /// The name of a file that is already open. Needs /proc.
     pub(crate) fn of_open(fd: BorrowedFd<'_>) -> io::Result<LockName> {
         let pin = Pin::of_open(fd)?;
         let way = file::descriptor_path(pin.as_fd());
@@ -51,27 +51,28 @@ impl LockName {
         })
     }
 
-    /// Whether this stands for one file, which is neither created nor looked for at its path.
+    /// Whether this name stands for one file. That file is neither created nor looked up at its
+    /// path.
     pub(crate) fn is_pinned(&self) -> bool {
         self.pinned.is_some()
     }
 
-    /// Where to open the file.
-    fn way(&self) -> Cow<'_, Path> {
+    /// The path by which the file is opened.
+    fn open_path(&self) -> Cow<'_, Path> {
         match &self.pinned {
             Some(pin) => file::descriptor_path(pin.as_fd()).into(),
             None => Cow::Borrowed(&self.path),
         }
     }
 
-    /// Whether a file that was opened is the one that this stands for. Of a pinned one the number
-    /// may be another file's by now, if other code has closed it.
-    fn is_fit(&self, opened: Identity) -> bool {
+    /// Whether the opened file is the one that this name stands for. If other code has closed the
+    /// descriptor of a pinned file, another file may now have that number.
+    fn is_expected(&self, opened: Identity) -> bool {
         let pinned = self.pinned.as_ref();
         pinned.is_none_or(|pin| pin.identity == opened)
     }
 
-    /// The inode which the path names now.
+    /// The inode that the path names now.
     #[inline]
     pub(crate) fn identity(&self) -> io::Result<Identity> {
         identity::at(&self.c_path, self.follow)
@@ -86,14 +87,14 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    /// Enters what `open` opens as a lock file of this name.
-    fn open(
+    /// Opens a lock file of this name by `open`, and registers its descriptor.
+    pub(super) fn open(
         name: &Arc<LockName>,
         writable: bool,
         open: impl FnOnce() -> io::Result<std::fs::File>,
     ) -> io::Result<LockFile> {
         let fd = LockFd::open(open)?;
-        if !name.is_fit(fd.identity) {
+        if !name.is_expected(fd.identity) {
             return Err(Refusal::BadDescriptor.into());
         }
         Ok(LockFile {
@@ -107,27 +108,27 @@ impl LockFile {
         self.fd.file()
     }
 
-    /// Which inode was opened.
+    /// The inode that was opened.
     pub(crate) fn identity(&self) -> Identity {
         self.fd.identity
     }
 
-    /// Whether the descriptor is still this file. It is not when other code of this process has
-    /// closed it; the number may be another file's by now. False in a child of fork.
+    /// Whether the descriptor is still open on this file. It is not if other code in this process
+    /// has closed it; another file may now have its number. False in a child of fork.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.fd.is_ours()
     }
 
-    /// Locks the file, or converts its lock, if the descriptor is still ours. If not, fails with
-    /// EBADF and does not touch the file that has the number now.
+    /// Locks the file, or converts its lock, if [`is_ours`](LockFile::is_ours). Otherwise fails
+    /// with EBADF, and does not touch the file that has the number now.
     #[inline]
-    pub(crate) fn lock(&self, family: Family, mode: Mode, patience: Patience) -> io::Result<()> {
+    pub(crate) fn lock(&self, family: Family, mode: Mode, blocking: Blocking) -> io::Result<()> {
         self.check_ours()?;
-        file_lock::lock(self.as_fd(), family, mode, patience)
+        file_lock::lock(self.as_fd(), family, mode, blocking)
     }
 
-    /// Unlocks the file if the descriptor is still ours. If not, its lock is gone already.
+    /// Unlocks the file if [`is_ours`](LockFile::is_ours). Otherwise the lock is gone already.
     pub(crate) fn unlock(&self, family: Family) -> io::Result<()> {
         if !self.is_ours() {
             return Ok(());
@@ -135,15 +136,15 @@ impl LockFile {
         file_lock::unlock(self.as_fd(), family)
     }
 
-    /// Takes the place at the head of the queue of fair requests, under the conditions of
-    /// [`lock`](LockFile::lock).
-    pub(crate) fn lock_head(&self, mode: Mode, patience: Patience) -> io::Result<()> {
+    /// Takes the head of the queue of fair requests. Checks the descriptor as
+    /// [`lock`](LockFile::lock) does.
+    pub(crate) fn lock_head(&self, mode: Mode, blocking: Blocking) -> io::Result<()> {
         self.check_ours()?;
-        file_lock::lock_head(self.as_fd(), mode, patience)
+        file_lock::lock_head(self.as_fd(), mode, blocking)
     }
 
-    /// Leaves the place at the head of the queue, under the conditions of
-    /// [`unlock`](LockFile::unlock).
+    /// Leaves the head of the queue of fair requests. Checks the descriptor as
+    /// [`unlock`](LockFile::unlock) does.
     pub(crate) fn unlock_head(&self) -> io::Result<()> {
         if !self.is_ours() {
             return Ok(());
@@ -159,16 +160,16 @@ impl LockFile {
         }
     }
 
-    /// Another descriptor of this lock, for children of fork and for programs that are executed. This
-    /// one is to be closed then, not unlocked.
+    /// Makes another descriptor of this lock, for children of fork and for programs that are
+    /// executed. The caller has to close this file afterwards, and must not unlock it.
     pub(crate) fn hand_over(&self) -> io::Result<OwnedFd> {
         let copy = file::inheritable_copy(self.as_fd())?;
         self.fd.give_away()?;
         Ok(copy)
     }
 
-    /// Whether the path still names this file. While it is open its inode
-    /// number is not given to another file, so one look at the path is enough.
+    /// Whether the path still names this file. One look at the path is enough: while the file is
+    /// open, its inode number is not given to another file.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         self.name
@@ -176,15 +177,16 @@ impl LockFile {
             .is_ok_and(|there| there == self.identity())
     }
 
-    /// [`is_ours`](LockFile::is_ours) and [`is_current`](LockFile::is_current): a lock that was
-    /// taken on the descriptor still excludes everybody who meets at the path.
+    /// Whether the descriptor is still [ours](LockFile::is_ours) and the file still
+    /// [at the path](LockFile::is_current). If so, a lock that was taken on the descriptor still
+    /// excludes all processes that use the path.
     #[inline]
     pub(crate) fn is_intact(&self) -> bool {
         self.is_ours() && self.is_current()
     }
 
-    /// As [`is_intact`](LockFile::is_intact), for a caller who wants to know why the path cannot
-    /// be looked at, unless it is that the file is missing.
+    /// As [`is_intact`](LockFile::is_intact), but fails if the path cannot be looked at. A missing
+    /// file is not an error, but `false`.
     pub(crate) fn check_intact(&self) -> io::Result<bool> {
         match self.name.identity() {
             Ok(there) => Ok(there == self.identity() && self.is_ours()),
@@ -200,8 +202,8 @@ impl LockFile {
         }
     }
 
-    /// The same inode with a description of its own, for a thread that may come
-    /// too late with a lock on it.
+    /// Opens the same inode with an open file description of its own, for a helper thread: it may
+    /// get the lock after its request has ended.
     pub(crate) fn open_again(&self) -> io::Result<LockFile> {
         let access = if self.writable {
             Access::ReadWrite
@@ -220,7 +222,7 @@ impl AsFd for LockFile {
     }
 }
 
-/// Whether a lock file is opened for writing, too.
+/// Whether a lock file is opened for writing as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writing {
     No,
@@ -230,17 +232,17 @@ pub(crate) enum Writing {
     Needed,
 }
 
-/// What opening came to.
+/// The result of opening a file.
 pub(crate) enum Opened {
     File(LockFile),
-    /// There is no such file; whoever wants one must create it.
+    /// There is no such file: the caller has to create it.
     Missing,
-    /// Another process has a lease on the file: opening it means to wait.
+    /// Another process has a lease on the file: opening the file waits for it.
     Leased(Leased),
 }
 
-/// A regular file on which another process has a lease (fcntl(2), F_SETLEASE). The kernel has
-/// asked that process to give it back, and takes it after fs.lease-break-time (45 s).
+/// A regular file on which another process has a lease (fcntl(2), F_SETLEASE). The kernel has asked
+/// that process to give the lease back, and breaks it after fs.lease-break-time (45 s).
 pub(crate) struct Leased {
     pinned: std::fs::File,
     access: Access,
@@ -251,7 +253,7 @@ impl Leased {
         identity::of(self.pinned.as_fd()).ok()
     }
 
-    /// Opens the file, and waits until the lease is gone or a signal handler ran.
+    /// Opens the file. Waits until the lease is gone or a signal handler has run.
     pub(crate) fn open(&self, name: &Arc<LockName>) -> io::Result<LockFile> {
         LockFile::open(name, self.access != Access::Read, || {
             file::open_leased(self.pinned.as_fd(), self.access)
@@ -261,10 +263,10 @@ impl Leased {
 
 /// Opens a lock file that exists.
 ///
-/// flock(2) is content with a file open for reading, and that disturbs nobody:
-/// opening for writing would end other programs' read leases, wake those who
-/// watch for writers (udev rescans a block device) and fail on a running
-/// program. Where the lock needs writing and that is denied, reading has to do.
+/// Opens it for reading where possible, because that is enough for flock(2) and disturbs no other
+/// program. Opening for writing would break other programs' read leases, wake programs that watch
+/// for writers (udev rescans a block device), and fail for a program that is running. If the lock
+/// needs writing and writing is denied, this opens the file for reading.
 pub(crate) fn open_existing(name: &Arc<LockName>, writing: Writing) -> io::Result<Opened> {
     let attempts: &[Access] = match writing {
         Writing::No => &[Access::Read, Access::Write],
@@ -274,7 +276,7 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writing: Writing) -> io::Resul
     let mut first_error = None;
     for &access in attempts {
         let opened = LockFile::open(name, access != Access::Read, || {
-            file::open(&name.way(), access, name.follow)
+            file::open(&name.open_path(), access, name.follow)
         });
         match opened {
             Ok(file) => return Ok(Opened::File(file)),
@@ -296,10 +298,12 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writing: Writing) -> io::Resul
     Err(first_error.unwrap_or_else(|| io::ErrorKind::PermissionDenied.into()))
 }
 
-/// The file that was not opened at once. `error` where that is for another reason than a lease.
+/// The answer when a file could not be opened without waiting: the lease, or `error` if that has
+/// another cause.
 fn leased(name: &LockName, access: Access, error: io::Error) -> io::Result<Opened> {
-    // The path may name a FIFO by now: what is waited for is what this descriptor holds on to.
-    let pinned = match file::pin(&name.way(), name.follow) {
+    // By now the path may name a FIFO. Therefore look at the pinned file, and wait for that one
+    // only.
+    let pinned = match file::pin(&name.open_path(), name.follow) {
         Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(Opened::Missing),
         other => other?,
     };
@@ -310,18 +314,19 @@ fn leased(name: &LockName, access: Access, error: io::Error) -> io::Result<Opene
     }
 }
 
-/// The removed file that a process holds open by this entry of /proc/PID/fd, for reading or for
-/// writing as well; None when something else is there by now.
+/// Opens the removed file that a process has open at this entry of /proc/PID/fd, for reading or for
+/// writing as well. None if the entry is another file by now.
 ///
-/// The entry is another process's, which may put anything there at any time, a device or a FIFO.
-/// So it is looked at without opening it for anything, and what was looked at is what is opened.
+/// The other process can replace the entry at any time, for instance by a device or a FIFO.
+/// Therefore this pins the file without opening it, looks at the pinned file, and then opens that
+/// one.
 pub(crate) fn open_removed(
     name: &Arc<LockName>,
-    door: &Path,
+    descriptor_path: &Path,
     access: Access,
     is_it: impl FnOnce(BorrowedFd<'_>) -> bool,
 ) -> io::Result<Option<LockFile>> {
-    let pinned = file::pin(door, true)?;
+    let pinned = file::pin(descriptor_path, true)?;
     let metadata = pinned.metadata()?;
     if !(metadata.is_file() || metadata.is_dir()) || !is_it(pinned.as_fd()) {
         return Ok(None);
@@ -330,75 +335,4 @@ pub(crate) fn open_removed(
         file::open_again(pinned.as_fd(), access)
     })
     .map(Some)
-}
-
-/// Creates the lock file. `AlreadyExists`: somebody else was first, open that one.
-pub(crate) fn create(
-    name: &Arc<LockName>,
-    options: &LockOptions,
-    writable: bool,
-) -> io::Result<LockFile> {
-    let path = final_path(name)?;
-    let result = create_at(name, &path, options, writable);
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && options.create_parents => {
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent).map_err(|error| not_a_directory(parent, error))?;
-            }
-            create_at(name, &path, options, writable)
-        }
-        other => other,
-    }
-}
-
-/// What `AlreadyExists` means of a directory: another process has removed what was there a moment
-/// before (`NotFound`), or it is no directory.
-fn not_a_directory(path: &Path, error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::AlreadyExists {
-        return error;
-    }
-    let in_the_way = |path: &Path| std::fs::symlink_metadata(path).is_ok() && !path.is_dir();
-    if path.ancestors().any(in_the_way) {
-        Refusal::NotADirectory.into()
-    } else {
-        Refusal::Missing.into()
-    }
-}
-
-fn create_at(
-    name: &Arc<LockName>,
-    path: &Path,
-    options: &LockOptions,
-    writable: bool,
-) -> io::Result<LockFile> {
-    match options.permissions {
-        None => {
-            let access = if writable {
-                Access::ReadWrite
-            } else {
-                Access::Read
-            };
-            LockFile::open(name, writable, || file::create_new(path, access, 0o666))
-        }
-        Some(mode) => LockFile::open(name, true, || file::create_with_mode(path, mode)),
-    }
-}
-
-/// Where the name leads when symbolic links at its end are to be followed: there a missing file
-/// is created, and from there it is removed.
-pub(crate) fn final_path(name: &LockName) -> io::Result<PathBuf> {
-    let mut path = name.path.clone();
-    if !name.follow {
-        return Ok(path);
-    }
-    for _ in 0..40 {
-        match std::fs::read_link(&path) {
-            Ok(target) => {
-                let parent = path.parent().unwrap_or(Path::new("/"));
-                path = parent.join(target);
-            }
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(Refusal::SymbolicLink.into())
 }

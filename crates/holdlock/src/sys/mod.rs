@@ -30,6 +30,6 @@ mod refusal;
 
 pub(crate) use linux::{
     call, clock, file, file_lock, file_system, fork, futex, identity, interrupt, lock_fd,
-    lock_request, notify, pin, process, signal, thread,
+    lock_request, notify, pin, process, published, signal, thread,
 };
 pub(crate) use refusal::Refusal;

@@ -29,12 +29,12 @@ use super::signal;
 /// handler interrupts the thread's own code.
 #[repr(C)]
 struct Call {
-    /// Where the code begins and ends from which the thread is sent to `way_out`.
+    /// Where the code begins and ends from which the thread is sent to `after_call`.
     begin: AtomicUsize,
     end: AtomicUsize,
-    way_out: AtomicUsize,
+    after_call: AtomicUsize,
     /// Not 0: do not enter the call.
-    over: AtomicU32,
+    skip_call: AtomicU32,
     /// Whether the thread is in a wait.
     listens: AtomicBool,
     /// Whether the thread is in a call.
@@ -48,8 +48,8 @@ thread_local! {
         Call {
             begin: AtomicUsize::new(0),
             end: AtomicUsize::new(0),
-            way_out: AtomicUsize::new(0),
-            over: AtomicU32::new(0),
+            after_call: AtomicUsize::new(0),
+            skip_call: AtomicU32::new(0),
             listens: AtomicBool::new(false),
             calling: AtomicBool::new(false),
             deferred: AtomicU32::new(0),
@@ -70,8 +70,8 @@ impl Listening {
     }
 
     /// Forgets the signals that came before. Look for what they could have told *after* this.
-    pub(crate) fn anew(&self) {
-        CALL.with(|call| call.over.store(0, Ordering::Relaxed));
+    pub(crate) fn reset(&self) {
+        CALL.with(|call| call.skip_call.store(0, Ordering::Relaxed));
         compiler_fence(Ordering::SeqCst);
     }
 }
@@ -80,7 +80,7 @@ impl Drop for Listening {
     fn drop(&mut self) {
         CALL.with(|call| {
             call.listens.store(self.before, Ordering::Relaxed);
-            call.over.store(0, Ordering::Relaxed);
+            call.skip_call.store(0, Ordering::Relaxed);
         });
     }
 }
@@ -123,9 +123,9 @@ unsafe fn enter(number: libc::c_long, arguments: [usize; 4], call: &Call) -> io:
             "lea {scratch}, [rip + 3f]",
             "mov qword ptr [{call} + {end}], {scratch}",
             "lea {scratch}, [rip + 4f]",
-            "mov qword ptr [{call} + {way_out}], {scratch}",
+            "mov qword ptr [{call} + {after_call}], {scratch}",
             "2:",
-            "cmp dword ptr [{call} + {over}], 0",
+            "cmp dword ptr [{call} + {skip_call}], 0",
             "jne 4f",
             "syscall",
             "3:",
@@ -137,8 +137,8 @@ unsafe fn enter(number: libc::c_long, arguments: [usize; 4], call: &Call) -> io:
             scratch = out(reg) _,
             begin = const std::mem::offset_of!(Call, begin),
             end = const std::mem::offset_of!(Call, end),
-            way_out = const std::mem::offset_of!(Call, way_out),
-            over = const std::mem::offset_of!(Call, over),
+            after_call = const std::mem::offset_of!(Call, after_call),
+            skip_call = const std::mem::offset_of!(Call, skip_call),
             interrupted = const -(libc::EINTR as isize),
             inlateout("rax") number as isize => result,
             in("rdi") a,
@@ -192,7 +192,7 @@ pub(super) unsafe fn interrupted(
         if !call.listens.load(Ordering::Relaxed) {
             return;
         }
-        call.over.store(1, Ordering::Relaxed);
+        call.skip_call.store(1, Ordering::Relaxed);
         if !call.calling.load(Ordering::Relaxed) {
             return;
         }
@@ -202,7 +202,7 @@ pub(super) unsafe fn interrupted(
             return; // the call is over
         }
         if code.contains(&(*at as usize)) {
-            *at = call.way_out.load(Ordering::Relaxed) as libc::greg_t;
+            *at = call.after_call.load(Ordering::Relaxed) as libc::greg_t;
             return;
         }
         // SAFETY: takes nothing.

@@ -9,11 +9,11 @@ use crate::{Family, Mode};
 
 /// Whether a lock call may sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum Blocking {
     /// Fail with `WouldBlock` instead of sleeping.
-    Never,
+    No,
     /// Sleep until the lock is free or a signal handler ran.
-    Sleep,
+    Yes,
 }
 
 /// Takes the whole-file lock of `family`, converting one that is already held.
@@ -24,7 +24,7 @@ pub(crate) fn lock(
     fd: BorrowedFd<'_>,
     family: Family,
     mode: Mode,
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<()> {
     match family {
         Family::Flock => {
@@ -33,7 +33,7 @@ pub(crate) fn lock(
                 Mode::Shared => libc::LOCK_SH,
             };
             let number = fd.as_raw_fd();
-            if patience == Patience::Sleep {
+            if blocking == Blocking::Yes {
                 let arguments = [number as usize, operation as usize, 0, 0];
                 // SAFETY: flock takes no pointers; `fd` is open for the time of the borrow.
                 return unsafe { call::blocking(libc::SYS_flock, arguments) };
@@ -46,14 +46,14 @@ pub(crate) fn lock(
                 Mode::Exclusive => libc::F_WRLCK,
                 Mode::Shared => libc::F_RDLCK,
             };
-            lock_bytes(fd, kind, Range::WHOLE, patience)
+            lock_bytes(fd, kind, Range::WHOLE, blocking)
         }
     }
 }
 
 /// Takes the place at the head of the queue: an OFD lock, which does not touch that of flock(2).
-pub(crate) fn lock_head(fd: BorrowedFd<'_>, mode: Mode, patience: Patience) -> io::Result<()> {
-    lock_bytes(fd, libc::F_WRLCK, Range::head_of_queue(mode), patience)
+pub(crate) fn lock_head(fd: BorrowedFd<'_>, mode: Mode, blocking: Blocking) -> io::Result<()> {
+    lock_bytes(fd, libc::F_WRLCK, Range::head_of_queue(mode), blocking)
 }
 
 /// Lets the next one come to the head of the queue.
@@ -65,11 +65,11 @@ fn lock_bytes(
     fd: BorrowedFd<'_>,
     kind: libc::c_int,
     range: Range,
-    patience: Patience,
+    blocking: Blocking,
 ) -> io::Result<()> {
-    let command = match patience {
-        Patience::Never => libc::F_OFD_SETLK,
-        Patience::Sleep => libc::F_OFD_SETLKW,
+    let command = match blocking {
+        Blocking::No => libc::F_OFD_SETLK,
+        Blocking::Yes => libc::F_OFD_SETLKW,
     };
     ofd(fd, command, kind, range).map_err(|error| match error.raw_os_error() {
         // POSIX lets a conflict be either; the rest of us knows one.

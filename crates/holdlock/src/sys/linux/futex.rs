@@ -12,7 +12,7 @@ pub(crate) enum Slept {
     /// A signal handler ran.
     Interrupted,
     /// Somebody woke the thread, or the time is over, or the word was not as expected.
-    Enough,
+    Other,
 }
 
 /// Sleeps while `word` is `expected`, until woken, a signal handler ran, or the
@@ -33,7 +33,7 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -
     };
     match slept {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Slept::Interrupted,
-        _ => Slept::Enough,
+        _ => Slept::Other,
     }
 }
 

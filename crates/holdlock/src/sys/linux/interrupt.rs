@@ -3,7 +3,7 @@
 //! The thread blocks in flock(2) itself, so it keeps its place in the kernel's
 //! queue. A POSIX timer that signals this one thread (SIGEV_THREAD_ID) goes off
 //! at the deadline; the signal's handler makes the call return EINTR (see `call`).
-//! The timer goes off again every [`AGAIN`], and only ever *after* the deadline:
+//! The timer goes off again every [`REPEAT`], and only ever *after* the deadline:
 //! an interrupted waiter may lose its place.
 //!
 //! To cancel, another thread (or a signal handler) sends the same signal and
@@ -19,9 +19,9 @@ use super::{check, fork, signal};
 
 /// How often a signal that may have been lost is sent again. Where `call` knows the processor, that
 /// is next to never.
-const AGAIN: Duration = Duration::from_millis(if cfg!(target_arch = "x86_64") { 10 } else { 1 });
+const REPEAT: Duration = Duration::from_millis(if cfg!(target_arch = "x86_64") { 10 } else { 1 });
 /// The same for a cancellation, where the caller waits for us.
-const AGAIN_CANCELLED: Duration = Duration::from_micros(100);
+const REPEAT_CANCELLED: Duration = Duration::from_micros(100);
 
 /// While it lives, blocked system calls of this thread can be ended.
 pub(crate) struct Interrupt<'t> {
@@ -51,7 +51,7 @@ impl<'t> Interrupt<'t> {
     pub(crate) fn at(&self, deadline: Instant) -> bool {
         let ahead = deadline.saturating_duration_since(Instant::now());
         // Zero would stop the timer instead of firing it.
-        self.set(ahead.max(Duration::from_nanos(1)), AGAIN)
+        self.set(ahead.max(Duration::from_nanos(1)), REPEAT)
     }
 
     /// Interrupts no more, except when notified. The caller looks at the notifier after this.
@@ -132,7 +132,7 @@ impl Drop for ThreadTimer {
 }
 
 /// Sends our signal to a thread of this process; nothing happens if there is none.
-pub(crate) fn nudge(thread: ThreadId, signal: libc::c_int) {
+pub(crate) fn signal_thread(thread: ThreadId, signal: libc::c_int) {
     signal::send(thread.0, signal);
 }
 
@@ -155,7 +155,7 @@ fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) -> bool {
 pub(super) fn interrupt_thread(thread: libc::pid_t, signal: libc::c_int, timer: libc::timer_t) {
     // SAFETY: __errno_location is valid in every thread.
     let errno = unsafe { *libc::__errno_location() };
-    set_timer(timer, AGAIN_CANCELLED, AGAIN_CANCELLED);
+    set_timer(timer, REPEAT_CANCELLED, REPEAT_CANCELLED);
     // SAFETY: the same.
     unsafe { *libc::__errno_location() = errno };
     signal::send(thread, signal);

@@ -27,7 +27,7 @@ impl Mask {
 
     /// Whether this is the mask of a thread that wants to be left alone by signals altogether, as
     /// many helper threads do. It tells nothing of a single signal.
-    pub(super) fn is_wholesale(self) -> bool {
+    pub(super) fn blocks_most(self) -> bool {
         let all = libc::SIGRTMIN()..=libc::SIGRTMAX();
         let half = all.clone().count() / 2;
         all.filter(|signal| self.has(*signal)).count() > half
@@ -51,7 +51,7 @@ pub(super) fn blocked_or_pending() -> Mask {
         };
         let set = |name| Mask(field(&status, name));
         let blocked = set("SigBlk:");
-        if !blocked.is_wholesale() {
+        if !blocked.blocks_most() {
             wanted = wanted.and(blocked);
         }
         wanted = wanted.and(set("SigPnd:")).and(set("ShdPnd:"));

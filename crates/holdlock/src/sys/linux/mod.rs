@@ -39,6 +39,7 @@ mod masks;
 pub(crate) mod notify;
 pub(crate) mod pin;
 pub(crate) mod process;
+pub(crate) mod published;
 pub(crate) mod signal;
 pub(crate) mod thread;
 

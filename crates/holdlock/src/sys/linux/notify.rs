@@ -40,11 +40,11 @@ struct Slot {
     state: AtomicU32,
     generation: AtomicU32,
     /// A signal, [`TO_DESCRIPTOR`] or [`TO_NOTIFIER`].
-    how: AtomicI32,
+    kind: AtomicI32,
     /// The number of the thread or of the descriptor.
     number: AtomicI32,
     /// The thread's timer, or the notifier.
-    with: AtomicPtr<libc::c_void>,
+    pointer: AtomicPtr<libc::c_void>,
 }
 
 /// No signals have these numbers.
@@ -61,9 +61,9 @@ impl Default for Slot {
         Slot {
             state: AtomicU32::new(FREE),
             generation: AtomicU32::new(0),
-            how: AtomicI32::new(0),
+            kind: AtomicI32::new(0),
             number: AtomicI32::new(0),
-            with: AtomicPtr::new(std::ptr::null_mut()),
+            pointer: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
 }
@@ -106,22 +106,22 @@ impl Notifier {
         self.enter_now(0, TO_NOTIFIER, other)
     }
 
-    fn enter_now(&self, number: i32, how: i32, with: *mut libc::c_void) -> Registration<'_> {
-        let registration = self.enter(number, how, with);
+    fn enter_now(&self, number: i32, kind: i32, pointer: *mut libc::c_void) -> Registration<'_> {
+        let registration = self.enter(number, kind, pointer);
         if self.is_set() {
             registration.slot.notify(fork::generation());
         }
         registration
     }
 
-    fn enter(&self, number: i32, how: i32, with: *mut libc::c_void) -> Registration<'_> {
+    fn enter(&self, number: i32, kind: i32, pointer: *mut libc::c_void) -> Registration<'_> {
         let mut slots = &self.slots;
         loop {
             for slot in &slots.here {
                 if slot.take() {
                     slot.number.store(number, Ordering::Relaxed);
-                    slot.how.store(how, Ordering::Relaxed);
-                    slot.with.store(with, Ordering::Relaxed);
+                    slot.kind.store(kind, Ordering::Relaxed);
+                    slot.pointer.store(pointer, Ordering::Relaxed);
                     let generation = fork::generation();
                     slot.generation.store(generation, Ordering::Relaxed);
                     slot.state.store(WAITING, Ordering::SeqCst);
@@ -184,12 +184,12 @@ impl Slot {
         }
         if self.generation.load(Ordering::Relaxed) == generation {
             let number = self.number.load(Ordering::Relaxed);
-            let with = self.with.load(Ordering::Relaxed);
-            match self.how.load(Ordering::Relaxed) {
+            let pointer = self.pointer.load(Ordering::Relaxed);
+            match self.kind.load(Ordering::Relaxed) {
                 TO_DESCRIPTOR => write_one(number),
                 // SAFETY: the notifier outlives its registration, whose drop waits for us.
-                TO_NOTIFIER => unsafe { &*with.cast::<Notifier>() }.set(),
-                signal => interrupt_thread(number, signal, with),
+                TO_NOTIFIER => unsafe { &*pointer.cast::<Notifier>() }.set(),
+                signal => interrupt_thread(number, signal, pointer),
             }
         }
         // Unless the waiter, in a child of fork, took the slot for abandoned.

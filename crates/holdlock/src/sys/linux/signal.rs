@@ -73,11 +73,11 @@ fn choose(not_these: Mask) -> Option<libc::c_int> {
     if let Some(chosen) = in_use().filter(|signal| !not_these.has(*signal)) {
         return Some(chosen);
     }
-    let wanted = masks::blocked_or_pending().and(not_these);
+    let avoided = masks::blocked_or_pending().and(not_these);
     let all = || std::iter::once(preferred()).chain((libc::SIGRTMIN()..libc::SIGRTMAX()).rev());
-    let nobodys = all().find(|&signal| !wanted.has(signal) && take(signal).unwrap_or(false));
-    NONE_BETTER.store(nobodys.is_none(), Ordering::Relaxed);
-    let chosen = nobodys.or_else(|| all().find(|&signal| take(signal).unwrap_or(false)))?;
+    let unused = all().find(|&signal| !avoided.has(signal) && take(signal).unwrap_or(false));
+    NONE_BETTER.store(unused.is_none(), Ordering::Relaxed);
+    let chosen = unused.or_else(|| all().find(|&signal| take(signal).unwrap_or(false)))?;
     IN_USE.store(chosen, Ordering::Relaxed);
     Some(chosen)
 }
@@ -117,7 +117,7 @@ impl Drop for Unblocked {
 
 /// Whether a thread with this mask blocks our signal because the program reads it.
 fn may_be_read(signal: libc::c_int, blocked: Mask) -> bool {
-    !blocked.is_wholesale()
+    !blocked.blocks_most()
         && PREFERRED.load(Ordering::Relaxed) != signal
         && !NONE_BETTER.load(Ordering::Relaxed)
 }

@@ -1,13 +1,15 @@
-//! Fair requests step aside for programs that lock the whole file by fcntl(2).
+//! Fair requests give way to programs that lock the whole file by fcntl(2).
 //!
-//! Such a program sees the place at the head of the queue, which is a lock of fcntl(2): no byte is
-//! beyond a lock of the whole file. Mail programs take both locks, one after the other. So one of
-//! them may hold the lock of flock(2) for which the request at the head waits, and wait for the
-//! head's bytes itself.
+//! A fair request at the head of the queue holds an fcntl(2) lock on some bytes of the file. A lock
+//! of the whole file covers these bytes as well, so a program that locks the whole file by fcntl(2)
+//! waits for the request. Mail programs take both locks, one after the other: such a program may
+//! hold the flock(2) lock for which the request waits, and wait for the request's bytes. That is a
+//! deadlock.
 //!
-//! The kernel does not tell a holder that somebody waits. A helper thread looks at /proc/locks for
-//! the requests that stay at the head, and gives the place of one that is in the way to whoever
-//! comes next. That request stays where it is in the queue of flock(2).
+//! The kernel does not tell a holder that another process waits. Therefore a helper thread looks in
+//! /proc/locks at each request that waits at the head. If a request is in the way, the thread
+//! unlocks its bytes, and the next request gets to the head. The request itself keeps its position
+//! in the queue of flock(2).
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,22 +20,21 @@ use crate::inspect::{self, HELPER, Place};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::signal;
 
-/// When a request that stays at the head is looked at for the first time. Most have the lock
-/// before that.
+/// When a request at the head is looked at for the first time. Most requests have the lock before.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
-/// Each pause between two looks is twice the one before, up to this.
+/// Each pause between two looks is twice as long as the one before, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How often the thread finds nothing to look at before it ends: some seconds.
+/// After how many pauses without a request the thread ends: some seconds.
 const IDLE: u32 = 50;
 
-/// A request that stays at the head, until this is dropped.
-pub(crate) struct Staying {
+/// Registers a request that waits at the head, until this is dropped.
+pub(crate) struct HeadWatch {
     file: Arc<LockFile>,
     generation: u32,
 }
 
-struct Entry {
-    /// The description on which the place is taken: one request at a time is there with it.
+struct ListedRequest {
+    /// The open file description whose bytes are locked. Only one request at a time uses it.
     file: Arc<LockFile>,
     look_at: Instant,
     pause: Duration,
@@ -41,7 +42,7 @@ struct Entry {
 
 #[derive(Default)]
 struct State {
-    entries: Vec<Entry>,
+    entries: Vec<ListedRequest>,
     running: bool,
 }
 
@@ -52,40 +53,40 @@ fn state() -> MutexGuard<'static, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Staying {
-    pub(crate) fn begin(file: &Arc<LockFile>) -> Staying {
+impl HeadWatch {
+    pub(crate) fn begin(file: &Arc<LockFile>) -> HeadWatch {
         let mut state = state();
-        state.entries.push(Entry {
+        state.entries.push(ListedRequest {
             file: file.clone(),
             look_at: Instant::now() + FIRST_LOOK,
             pause: FIRST_LOOK,
         });
         if !state.running {
-            // Without a thread to be had, nobody looks.
+            // If no thread can be started, no request gives way.
             state.running = start();
         }
-        Staying {
+        HeadWatch {
             file: file.clone(),
             generation: fork::generation(),
         }
     }
 }
 
-impl Drop for Staying {
+impl Drop for HeadWatch {
     fn drop(&mut self) {
         if self.generation == fork::generation() {
-            // After this the thread leaves the place alone.
-            let of_others = |entry: &Entry| !Arc::ptr_eq(&entry.file, &self.file);
-            state().entries.retain(of_others);
+            // After this the thread does not unlock the request's bytes.
+            let is_other = |entry: &ListedRequest| !Arc::ptr_eq(&entry.file, &self.file);
+            state().entries.retain(is_other);
         }
     }
 }
 
-/// Starts the thread, which takes no signals from the host's threads.
+/// Starts the thread, which blocks all signals: the program's own threads get them.
 fn start() -> bool {
     signal::with_all_blocked(|| {
         std::thread::Builder::new()
-            .name(format!("{HELPER}aside"))
+            .name(format!("{HELPER}head_watcher"))
             .stack_size(128 * 1024)
             .spawn(run)
             .is_ok()
@@ -106,7 +107,8 @@ fn run() {
             state.running = idle < IDLE;
             state.entries.iter().map(|entry| entry.look_at).min()
         };
-        // What comes meanwhile is not to be looked at before the end of such a pause.
+        // A request that is registered during the sleep need not be looked at before FIRST_LOOK is
+        // over.
         let pause = next.map_or(FIRST_LOOK, |next| next.saturating_duration_since(now));
         if pause.is_zero() {
             look(now);
@@ -125,12 +127,12 @@ fn look(now: Instant) {
     for file in due {
         let is_in_the_way = Place::of_open(file.as_fd()).is_ok_and(inspect::turn_is_in_the_way);
         let mut state = state();
-        let of_this = |entry: &Entry| Arc::ptr_eq(&entry.file, &file);
-        let Some(at) = state.entries.iter().position(of_this) else {
-            continue; // it has the lock, or has given up
+        let is_it = |entry: &ListedRequest| Arc::ptr_eq(&entry.file, &file);
+        let Some(at) = state.entries.iter().position(is_it) else {
+            continue; // the request has the lock, or has ended
         };
         if is_in_the_way {
-            // With the mutex: the request does not leave the place itself meanwhile.
+            // Under the mutex, so that the request does not leave the head itself at the same time.
             let _ = file.unlock_head();
             state.entries.swap_remove(at);
         } else {
