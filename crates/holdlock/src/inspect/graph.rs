@@ -24,7 +24,7 @@ pub(crate) struct Graph<'s> {
     stuck: Vec<bool>,
     ours: Option<&'s Ours>,
     /// Whether the library knows which processes may have inherited locks from this process.
-    we_are_known: bool,
+    our_heirs_are_known: bool,
     /// Whether all holders of a lock must be stuck, so that every cycle is certain. In a graph of
     /// possible cycles one stuck holder is enough.
     certain: bool,
@@ -127,7 +127,7 @@ impl<'s> Graph<'s> {
             waits_by_holder: HashMap::new(),
             stuck: Vec::new(),
             ours,
-            we_are_known: false,
+            our_heirs_are_known: false,
             certain,
         }
     }
@@ -137,7 +137,7 @@ impl<'s> Graph<'s> {
             return;
         };
         let us = ours.process.pid;
-        self.we_are_known = holders.contains(&us);
+        self.our_heirs_are_known = holders.contains(&us);
         // Another thread may end the process.
         let ancestors = match ours.alone {
             true if holders.is_empty() => Vec::new(),
@@ -233,15 +233,15 @@ impl<'s> Graph<'s> {
             let alone = |other: &'s usize| vec![(wait.process, std::slice::from_ref(other))];
             return threads.map(alone).collect();
         }
-        let locks = wait.locks.iter().filter(|lock| wait.is_kept_by(lock));
+        let locks = wait.locks.iter().filter(|lock| wait.is_excluded_by(lock));
         let obstacle = |lock: &'s Lock| {
             let holders = lock.holders.iter();
             let kept = holders.map(|holder| (&holder.process, self.waits_of(holder)));
             kept.collect::<Obstacle<'g, 's>>()
         };
-        let is_stuck = |(_, keepers): &(&Process, &[usize])| {
-            let mut keepers = keepers.iter();
-            keepers.any(|wait| self.stuck[*wait])
+        let is_stuck = |(_, requests): &(&Process, &[usize])| {
+            let mut requests = requests.iter();
+            requests.any(|wait| self.stuck[*wait])
         };
         let mut all: Vec<Obstacle<'g, 's>> = locks.map(obstacle).collect();
         all.retain(|holders| {
@@ -262,7 +262,7 @@ impl<'s> Graph<'s> {
             // Another thread may release any lock, except one that a waiting thread holds by a
             // guard.
             Some(ours) if !ours.alone => {
-                let descriptor = holder.descriptor.filter(|_| self.we_are_known);
+                let descriptor = holder.descriptor.filter(|_| self.our_heirs_are_known);
                 descriptor.and_then(|number| ours.keeps.get(&number))
             }
             _ => self.waits_by_holder.get(&holder.process.pid),
@@ -313,8 +313,8 @@ impl<'s> Graph<'s> {
             return Vec::new();
         }
         let kept = self.obstacles(wait).into_iter().flatten();
-        let edges = kept.flat_map(|(holder, keepers)| {
-            let stuck = keepers.iter().filter(|after| self.stuck[**after]);
+        let edges = kept.flat_map(|(holder, requests)| {
+            let stuck = requests.iter().filter(|after| self.stuck[**after]);
             stuck.map(move |after| (Edge { wait, holder }, *after))
         });
         edges.collect()
@@ -388,7 +388,7 @@ impl<'s> WaitingRequest<'s> {
     }
 
     /// Whether the lock makes this request wait.
-    fn is_kept_by(&self, lock: &Lock) -> bool {
+    fn is_excluded_by(&self, lock: &Lock) -> bool {
         let shared = lock.mode == Mode::Shared && self.mode == Mode::Shared;
         // A process does not wait for its own POSIX lock, nor an open file for its own flock or OFD
         // lock.

@@ -44,12 +44,11 @@
 //!
 //! # Serialisation
 //!
-//! With the feature `serde`, which is off by default, the types of this module and
-//! [`Mode`](crate::Mode) and [`Family`](crate::Family) implement `serde::Serialize`. Fields keep
-//! their names. Values of enumerations are words in lower case, such as `"exclusive"`. In a path,
-//! bytes that are not UTF-8 become U+FFFD, so that such a path does not make the serialisation
-//! fail. [`Process::started`] has serde's form of a `SystemTime`, and is null for a time before
-//! 1970.
+//! With the feature `serde`, which is off by default, the types of this module, [`Mode`] and
+//! [`Family`](crate::Family) implement `serde::Serialize`. Fields keep their names. Values of
+//! enumerations are words in lower case, such as `"exclusive"`. In a path, bytes that are not UTF-8
+//! become U+FFFD, so that such a path does not make the serialisation fail. [`Process::started`]
+//! has serde's form of a `SystemTime`, and is null for a time before 1970.
 
 mod certain;
 mod deadlock;
@@ -142,8 +141,8 @@ pub struct Lock {
     /// The process that took the lock, if the kernel names it. This process may have ended or may
     /// have passed the lock on, so it is not always a holder.
     pub taker: Option<u32>,
-    /// The running processes that hold the lock: the taker, or processes that have inherited the
-    /// open file. Empty if the caller may not see them; then [`Snapshot::unseen`] gives the reason.
+    /// The processes that hold the lock: the taker, or processes that have inherited the open file.
+    /// Empty if the caller may not see them; then [`Snapshot::unseen`] gives the reason.
     pub holders: Vec<Holder>,
 }
 
@@ -232,9 +231,9 @@ impl LockedFile {
 )]
 #[non_exhaustive]
 pub enum Unseen {
-    /// The number of processes that the caller may not look at. They belong to other users; root
-    /// can look at them. One of these processes may hold a lock that has no holder in the snapshot,
-    /// or may wait for a lock.
+    /// The number of processes that the caller may not look at. Root may look at processes of
+    /// other users, unless a container or a security module forbids it. One of these processes may
+    /// hold a lock that has no holder in the snapshot, or may wait for a lock.
     Processes(usize),
     /// The caller is in its own PID namespace, for example in a container: the kernel hides locks
     /// that were taken outside of this namespace.
@@ -267,8 +266,8 @@ impl fmt::Display for Unseen {
     }
 }
 
-/// The locks on the file at `path`, and on removed files that were at `path` and that a running
-/// process still has locked. Follows symbolic links.
+/// The locks on the file at `path`, and on removed files that were at `path` and that a process
+/// still has locked. Follows symbolic links.
 ///
 /// The snapshot contains no files if no process has a lock there. The call takes 0.2 ms if the
 /// kernel names the holders; the [module](self) says when it takes longer.

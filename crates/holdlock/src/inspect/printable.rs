@@ -17,8 +17,8 @@ use std::os::unix::ffi::OsStrExt;
 /// terminal (C0, DEL, C1), break a line, change the direction of writing, are invisible (zero-width
 /// characters, tags, variation selectors, fillers), or have no known glyph.
 ///
-/// A precision limits the number of characters. A longer text loses characters in its middle, in
-/// whose place an ellipsis stands, which counts too. An escape is shown completely or not at all.
+/// A precision limits the number of characters. In a longer text, an ellipsis takes the place of
+/// the middle, and counts too. An escape is shown completely or not at all.
 ///
 /// Applying the function to its own output changes nothing. The original text cannot be restored
 /// from the output, because a backslash may be part of the name.

@@ -47,8 +47,8 @@ impl Watch {
             return Ok(false);
         }
         // If a lock is released before the survey looks at its holder, the survey searches for the
-        // holder among all processes. A second read finds out most such locks, and takes only a
-        // millisecond.
+        // holder among all processes. A second read filters out most such locks, and takes
+        // only a millisecond.
         let (mut order, mut entries) = by_file(locks_file::read(|_| true)?.entries);
         let lasts = |place: &Place| seen.contains_key(place) || self.entries.contains_key(place);
         order.retain(lasts);

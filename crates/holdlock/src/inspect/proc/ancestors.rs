@@ -21,11 +21,12 @@ pub fn ancestors(pid: u32) -> Vec<u32> {
     line
 }
 
-/// The ancestors of a process that seem to wait for its end, the nearest first. To show them only:
-/// [`bound_ancestors`](crate::inspect::bound_ancestors) returns those that certainly wait.
+/// The ancestors of a process that seem to wait for its end, the nearest first. Use them only to
+/// show them: [`bound_ancestors`](crate::inspect::bound_ancestors) returns those that certainly
+/// wait.
 ///
 /// * A program that holds a lock while its command runs (holdlock, flock), recognised by its name.
-///   Not a `holdlock run` that has only adopted the process, and waits for another one.
+///   A `holdlock run` that has only adopted the process, and waits for another one, does not count.
 /// * Another ancestor, if this ancestor and all processes below it are asleep in a wait for a child
 ///   or for a signal, whichever child or signal that is.
 pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
@@ -52,9 +53,9 @@ pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Whether `holdlock run` waits for other processes and not for this child, which it has only
-/// adopted: it becomes the parent of the orphans of its job. It waits for the processes of which it
-/// has a pidfd.
+/// Whether `holdlock run` waits for other processes and not for this child. It becomes the parent
+/// of the orphans of its job, and waits only for the processes of which it has a pidfd, if it has
+/// any.
 fn waits_for_others_only(supervisor: u32, child: u32) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{supervisor}/fd")) else {
         return false;

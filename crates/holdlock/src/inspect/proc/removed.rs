@@ -1,4 +1,4 @@
-//! Searches for removed files on which a running process still holds a lock.
+//! Searches for removed files on which a process still holds a lock.
 //!
 //! The kernel's lock table has the inode number of a locked file, and the process that took the
 //! lock. Only the descriptors of a process that has the file open show whether the file was
@@ -52,8 +52,8 @@ pub(crate) struct RemovedFile {
     pub(crate) fd_link: PathBuf,
 }
 
-/// Finds a removed file that was at `path` and on which a running process holds a lock that can
-/// exclude locks of `kind`. The search is limited, and depends on what /proc shows to the caller.
+/// Finds a removed file that was at `path` and on which a process holds a lock that can exclude
+/// locks of `kind`. The search is limited, and depends on what /proc shows to the caller.
 pub(crate) fn first(path: &Path, kind: Kind) -> io::Result<Option<RemovedFile>> {
     let Some(device) = device_above(path) else {
         return Ok(None);
@@ -181,7 +181,7 @@ struct Search<'p, W> {
 #[derive(PartialEq)]
 enum ScanEnd {
     /// The look is complete: the process has no more descriptors, or there is nothing left to find.
-    All,
+    Complete,
     /// The process belongs to another user.
     Denied,
     Gone,
@@ -261,7 +261,7 @@ impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
         // Trying the usual numbers takes less time than listing the directory.
         for (number, fd_link) in descriptors::usual_descriptors(pid) {
             if self.is_over() || self.candidates.are_ruled_out(places) {
-                return ScanEnd::All;
+                return ScanEnd::Complete;
             }
             match fs::read_link(fd_link) {
                 Ok(link) => self.examine(pid, number, &link),
@@ -287,7 +287,7 @@ impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
                 Err(_) => self.candidates.spend(1),
             }
         }
-        ScanEnd::All
+        ScanEnd::Complete
     }
 
     /// Looks at the file to which a descriptor links.

@@ -241,7 +241,7 @@ impl Survey {
         let held: Vec<&TableEntry> = entries.iter().filter(|entry| entry.is_held()).collect();
         let mut identical: HashMap<&TableEntry, IdenticalLocks> = HashMap::new();
         for entry in &held {
-            identical.entry(*entry).or_default().lines += 1;
+            identical.entry(*entry).or_default().unassigned += 1;
         }
         for (pid, lock) in open {
             if let Some(identical) = identical.get_mut(&lock.entry) {
@@ -408,7 +408,7 @@ impl Survey {
 #[derive(Default)]
 struct IdenticalLocks {
     /// How many of these locks have no descriptors yet.
-    lines: usize,
+    unassigned: usize,
     open: VecDeque<(u32, DescriptorLock)>,
     is_first_shown: bool,
 }
@@ -416,8 +416,12 @@ struct IdenticalLocks {
 impl IdenticalLocks {
     /// The descriptors of the next lock: one descriptor, and for the last lock all that remain.
     fn take(&mut self) -> Vec<(u32, DescriptorLock)> {
-        self.lines -= 1;
-        let count = if self.lines > 0 { 1 } else { self.open.len() };
+        self.unassigned -= 1;
+        let count = if self.unassigned > 0 {
+            1
+        } else {
+            self.open.len()
+        };
         self.open.drain(..count.min(self.open.len())).collect()
     }
 }
