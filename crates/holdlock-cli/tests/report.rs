@@ -61,6 +61,7 @@ fn the_document_has_the_same_numbers() {
     std::fs::write(place.join("log"), log()).unwrap();
     let finished = place.run(["report", "--json", "log"]);
     assert_eq!(finished.code(), 0);
+    assert_eq!(place.run(["report", "-J", "log"]).stdout, finished.stdout);
     let document: Value = serde_json::from_slice(&finished.stdout).unwrap();
     assert_eq!(document["lines"], 4);
     let lock = &document["locks"][0];
@@ -133,8 +134,11 @@ fn the_picture_shows_holds_waits_and_conflicts() {
     let place = Place::new();
     let evil = line("09:00:00", "/<x>&\u{1}", 0.0, Some(1.0), "ran");
     std::fs::write(place.join("log"), log() + &evil).unwrap();
-    assert_eq!(place.run(["report", "--svg", "x.svg", "log"]).code(), 0);
+    let finished = place.run(["report", "--svg", "x.svg", "log"]);
+    assert_eq!((finished.code(), finished.text()), (0, ""));
     let picture = std::fs::read_to_string(place.join("x.svg")).unwrap();
+    assert_eq!(place.run(["report", "--svg", "-", "log"]).text(), picture);
+    assert_eq!(place.run(["report", "--svg", "-", "-J", "log"]).code(), 64);
     for part in [
         "<svg ",
         "class=\"exclusive\"",

@@ -91,12 +91,12 @@ fn a_holder_and_its_queue_are_shown() {
         line("   1.", "ex", first.pid()),
         line("   2.", "sh", second.pid()),
         "sleeping".to_owned(),
-        "run -s L true".to_owned(),
+        " true  (runs for ".to_owned(),
     ];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     expect(&mut terminal, SIZE, &words);
     terminal.press("g");
-    let last = format!("s {} holdlock run -s L true", second.pid());
+    let last = format!("s {} true", second.pid());
     let tree = expect(&mut terminal, SIZE, &["`- >", &last]);
     assert!(tree.contains(", held by "), "{tree}");
     // It goes on: the holder lets go, and all of it is gone.

@@ -1,13 +1,13 @@
 //! `holdlock completions`: what shells complete, from the tree of the help.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, Command, ValueHint};
 use clap_complete::Shell;
 
 use crate::exit::{self, Failure, Outcome};
+use crate::show::output::print_bytes;
 
 const AFTER: &str = "\
 Where shells look for them:
@@ -53,10 +53,10 @@ pub(crate) fn print(shell: Shell) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut tree(), "holdlock", &mut script);
     if shell == Shell::Bash {
-        let valued = valued_options(&super::run::command()).join("|");
+        let valued = options_with_values().join("|");
         script.extend(BASH.replace("VALUED", &valued).bytes());
     }
-    io::stdout().write_all(&script).map_err(Failure::output)?;
+    print_bytes(&script)?;
     Ok(exit::SUCCESS)
 }
 
@@ -78,8 +78,9 @@ fn tree() -> Command {
     })
 }
 
-/// The options after which a word of their own comes.
-fn valued_options(command: &Command) -> Vec<String> {
+/// The options of `run` that take the next word as their value.
+pub(crate) fn options_with_values() -> Vec<String> {
+    let command = super::run::command();
     let options = command.get_arguments().filter(|arg| !arg.is_positional());
     let valued = options.filter(|arg| arg.get_action().takes_values());
     let names = valued.flat_map(|arg| {
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn options_with_values_are_known_to_bash() {
-        let valued = valued_options(&super::super::run::command());
+        let valued = options_with_values();
         for name in ["-w", "--timeout", "-E", "--conflict-exit-code"] {
             assert!(valued.iter().any(|option| option == name), "{name}");
         }

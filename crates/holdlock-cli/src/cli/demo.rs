@@ -1,7 +1,7 @@
 //! `holdlock demo`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, Command, value_parser};
 use crate::demo::Settings;
 use crate::duration;
 use crate::exit::Failure;
+use crate::show::svg;
 
 const AFTER: &str = "\
 Each worker is a process. It goes R times through a critical section: it prints
@@ -18,6 +19,9 @@ Without a lock the sections of different workers overlap; with it they must not.
 
 Two demos on the same LOCK at the same time, in two terminals, share one order;
 the verdict and the timeline of each cover both.
+
+--svg writes a picture, beside what is printed. With `--svg -` the picture alone is
+printed.
 
 --json prints one document. All times are in nanoseconds (`_ns`), counted from
 the begin of their half; `begin_monotonic_ns` is that begin on the host's clock.
@@ -72,12 +76,9 @@ pub(super) fn command() -> Command {
                 .value_parser(PossibleValuesParser::new(["on", "off", "both"]))
                 .hide_possible_values(true)
                 .help("`on`, `off`, or `both`: first without the lock, then with it"),
-            Arg::new("svg")
-                .long("svg")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("Write the timelines as a picture"),
+            svg::option("Write a picture of the timelines to FILE (`-`: standard output, alone)"),
             Arg::new("json")
+                .short('J')
                 .long("json")
                 .action(ArgAction::SetTrue)
                 .help("Print events and verdicts as one JSON document, and nothing else"),
@@ -96,13 +97,19 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         Some("on") => vec![true],
         _ => vec![false, true],
     };
+    let svg: Option<PathBuf> = matches.remove_one("svg");
+    let json = matches.get_flag("json");
+    if json && svg.as_deref() == Some(Path::new("-")) {
+        let message = "--json and --svg - cannot both have standard output";
+        return Err(super::misused(command(), message));
+    }
     Ok(Settings {
         workers: matches.remove_one("workers").expect("has a default"),
         rounds: matches.remove_one("rounds").expect("has a default"),
         max_sleep: matches.remove_one("max-sleep").expect("has a default"),
         halves,
-        svg: matches.remove_one("svg"),
-        json: matches.get_flag("json"),
+        svg,
+        json,
         lock: matches.remove_one("LOCK").expect("has a default"),
     })
 }

@@ -1,12 +1,12 @@
 //! `holdlock report`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
 use crate::exit::Failure;
-use crate::report::Settings;
+use crate::report::{Form, Settings};
+use crate::show::svg;
 
 const AFTER: &str = "\
 For each lock: the runs that had it, the conflicts (runs that gave up because
@@ -31,7 +31,7 @@ Exit codes:
 Examples:
   holdlock run --log /var/log/locks.json backup -- rsync -a /srv /mnt
   holdlock report /var/log/locks.json                   the table
-  holdlock report --svg locks.svg /var/log/locks.json   and a picture over time
+  holdlock report --svg locks.svg /var/log/locks.json   a picture over time
   grep nightly locks.json | holdlock report -           of some lines only";
 
 pub(super) fn command() -> Command {
@@ -41,15 +41,14 @@ pub(super) fn command() -> Command {
         .after_help(AFTER)
         .args([
             Arg::new("json")
+                .short('J')
                 .long("json")
                 .action(ArgAction::SetTrue)
+                .conflicts_with("svg")
                 .help("Print one JSON document instead of the table"),
-            Arg::new("svg")
-                .long("svg")
-                .value_name("FILE")
-                .value_hint(ValueHint::FilePath)
-                .value_parser(value_parser!(PathBuf))
-                .help("Draw holds and waits over time"),
+            svg::option(
+                "Write a picture of holds and waits to FILE (`-`: standard output) instead",
+            ),
             Arg::new("FILE")
                 .required(true)
                 .value_hint(ValueHint::FilePath)
@@ -63,8 +62,11 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     let mut matches = super::matches(command(), words)?;
     Ok(Settings {
         file: matches.remove_one("FILE").expect("clap requires it"),
-        json: matches.get_flag("json"),
-        svg: matches.remove_one("svg"),
+        form: match matches.remove_one("svg") {
+            Some(file) => Form::Svg(file),
+            None if matches.get_flag("json") => Form::Json,
+            None => Form::Table,
+        },
     })
 }
 

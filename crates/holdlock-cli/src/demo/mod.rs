@@ -13,8 +13,8 @@ mod verdict;
 pub(crate) mod worker;
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -23,6 +23,9 @@ use holdlock::FileLock;
 
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir;
+use crate::show::output::print;
+use crate::show::svg::Target;
+use crate::show::text::count;
 use verdict::Half;
 pub(crate) use worker::WORKER;
 
@@ -38,13 +41,19 @@ pub(crate) struct Settings {
     pub(crate) lock: OsString,
 }
 
+impl Settings {
+    /// Whether standard output gets the text, and not a document or a picture.
+    fn is_told(&self) -> bool {
+        !self.json && self.svg.as_deref() != Some(Path::new("-"))
+    }
+}
+
 /// Runs the halves and says what came of them.
 pub(crate) fn demo(settings: Settings) -> Outcome {
     let location = lockdir::locate(&settings.lock)?;
     location.prepare()?;
-    // Opened now: nobody wants to hear at the end that there is no picture.
-    let mut picture = match &settings.svg {
-        Some(path) => Some(File::create(path).map_err(|error| not_written(path, &error))?),
+    let picture = match &settings.svg {
+        Some(path) => Some(Target::create(path)?),
         None => None,
     };
     // The journal's name comes from the lock file, so that must exist.
@@ -57,7 +66,7 @@ pub(crate) fn demo(settings: Settings) -> Outcome {
     let mut halves = Vec::new();
     for &locked in &settings.halves {
         let half = play(&settings, &location.path, &journal, locked)?;
-        if !settings.json {
+        if settings.is_told() {
             print(&verdict_text(&half))?;
         }
         halves.push(half);
@@ -68,22 +77,14 @@ pub(crate) fn demo(settings: Settings) -> Outcome {
     if settings.json {
         print(&json::document(&settings, &location.path, &halves))?;
     }
-    if let (Some(file), Some(path)) = (&mut picture, &settings.svg) {
-        let drawn = file.write_all(svg::picture(&halves).as_bytes());
-        drawn.map_err(|error| not_written(path, &error))?;
+    if let Some(target) = picture {
+        target.write(&svg::picture(&halves))?;
     }
     Ok(if halves.iter().all(Half::is_ok) {
         exit::SUCCESS
     } else {
         exit::OVERLAP
     })
-}
-
-fn not_written(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(
-        exit::CANNOT_CREATE,
-        format!("cannot write {}: {error}", crate::show::text::path(path)),
-    )
 }
 
 /// A lock file has the same journal under all its names, and no two have one in
@@ -99,7 +100,7 @@ fn journal_path(lock: &Path) -> Result<PathBuf, Failure> {
 
 /// One half: lets the workers work and judges it.
 fn play(settings: &Settings, lock: &Path, journal: &Path, locked: bool) -> Result<Half, Failure> {
-    if !settings.json {
+    if settings.is_told() {
         print(&introduction(settings, locked))?;
     }
     let begin = journal::now();
@@ -151,10 +152,10 @@ impl Team {
                 .arg(WORKER)
                 .args(orders.words())
                 .stdin(Stdio::piped())
-                .stdout(if settings.json {
-                    Stdio::null()
-                } else {
+                .stdout(if settings.is_told() {
                     Stdio::inherit()
+                } else {
+                    Stdio::null()
                 })
                 .spawn()
                 .map_err(failed)?;
@@ -200,14 +201,6 @@ impl Drop for Team {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Failure::output)
-}
-
 fn introduction(settings: &Settings, locked: bool) -> String {
     let Settings {
         workers, rounds, ..
@@ -217,17 +210,15 @@ fn introduction(settings: &Settings, locked: bool) -> String {
     } else {
         "Without the lock"
     };
-    let plural =
-        |count: &u32, word: &str| format!("{count} {word}{}", if *count == 1 { "" } else { "s" });
     format!(
         "{title}: {}, {} each. +[n]: worker n enters its critical section, -[n]: leaves it.\n",
-        plural(workers, "worker"),
-        plural(rounds, "round"),
+        count(*workers as usize, "worker", "workers"),
+        count(*rounds as usize, "round", "rounds"),
     )
 }
 
 fn verdict_text(half: &Half) -> String {
-    let canvas = timeline::Canvas::of_terminal(io::stdout().is_terminal());
+    let canvas = timeline::Canvas::of_terminal();
     let rows = timeline::draw(half, &canvas);
     format!("\n{}: {}\n\n{rows}\n", half.title(), half.sentence())
 }

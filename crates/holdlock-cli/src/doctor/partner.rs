@@ -7,9 +7,12 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use super::exclusion::Family;
+use holdlock::Family;
+
+use super::family;
 use super::{myself, not_for_people};
 use crate::exit::{self, Failure, Outcome};
+use crate::show::output::print;
 use crate::sys::range::{self, Kind};
 
 /// The hidden subcommand by which a worker starts its partners.
@@ -28,7 +31,7 @@ pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
     let family = words.next().ok_or_else(misused)?;
     let family = family
         .to_str()
-        .and_then(Family::named)
+        .and_then(family::named)
         .ok_or_else(misused)?;
     let file = OpenOptions::new()
         .read(true)
@@ -41,7 +44,7 @@ pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
         let (kind, _) = kind.ok_or_else(misused)?;
         let answer = match family {
             Family::Flock => range::flock_now(file.as_raw_fd(), *kind),
-            Family::Ofd => range::lock(file.as_raw_fd(), *kind, false, (0, 0)),
+            _ => range::lock(file.as_raw_fd(), *kind, false, (0, 0)),
         };
         let answer = match answer {
             Ok(()) => "yes".to_owned(),
@@ -51,9 +54,7 @@ pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
             }
             Err(error) => format!("error {error}"),
         };
-        let mut stdout = io::stdout();
-        writeln!(stdout, "{answer}").map_err(Failure::output)?;
-        stdout.flush().map_err(Failure::output)?;
+        print(&format!("{answer}\n"))?;
     }
     Ok(exit::SUCCESS)
 }
@@ -70,7 +71,7 @@ impl Partner {
         let mut child = myself()
             .arg(PARTNER)
             .arg(path)
-            .arg(family.name())
+            .arg(family::name(family))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -4,12 +4,13 @@
 //! what hung.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::thread;
 
 use serde_json::{Value, json};
 
+use super::family::{self, FAMILIES};
 use super::finding::{Finding, Level};
 use super::place::{self, Place};
 use super::temporary::Temporary;
@@ -18,6 +19,7 @@ use super::{
     not_for_people, room, sharing, sticky,
 };
 use crate::exit::{self, Failure, Outcome};
+use crate::show::output::print;
 
 /// The hidden subcommand by which the doctor starts its workers.
 pub(crate) const WORKER: &str = "__doctor-worker";
@@ -77,8 +79,8 @@ fn try_out(place: &Place, temporary: Temporary) -> Result<(), Failure> {
         return tell([not_created(place, &error)]);
     }
     tell(created(place))?;
-    for family in exclusion::FAMILIES {
-        step(&format!("trying {} locks", family.title()))?;
+    for family in FAMILIES {
+        step(&format!("trying {} locks", family::title(family)))?;
         tell([exclusion::try_out(&temporary, family)])?;
     }
     step("trying locks of both families together")?;
@@ -139,9 +141,7 @@ fn say_done() -> Outcome {
 }
 
 fn say(value: &Value) -> Result<(), Failure> {
-    io::stdout()
-        .write_all(format!("{value}\n").as_bytes())
-        .map_err(Failure::output)
+    print(&format!("{value}\n"))
 }
 
 /// Tidies up when the doctor is gone, by Ctrl-C perhaps: the end of standard input

@@ -4,8 +4,6 @@ mod column;
 mod filter;
 mod row;
 
-use std::io::Write;
-
 use holdlock::inspect::{self, LockedFile, Snapshot};
 use serde_json::json;
 
@@ -13,6 +11,7 @@ pub(crate) use column::Column;
 pub(crate) use filter::Filter;
 
 use crate::exit::{self, Failure, Outcome};
+use crate::show::output::print;
 use crate::show::table::Table;
 use crate::show::{self, terminal};
 use row::Row;
@@ -47,9 +46,7 @@ pub(crate) fn list(settings: Settings) -> Outcome {
         }
         Form::Json => document(&snapshot, &filter),
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::output)?;
+    print(&text)?;
     show::tell_unseen(&snapshot);
     Ok(exit::SUCCESS)
 }

@@ -13,10 +13,12 @@ mod table;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
 
 use crate::exit::{self, Failure, Outcome};
+use crate::show::output::print;
+use crate::show::svg::Target;
 use crate::show::text;
 use entry::Entry;
 
@@ -27,8 +29,16 @@ const NAMED: usize = 10;
 pub(crate) struct Settings {
     /// `-` is standard input.
     pub(crate) file: OsString,
-    pub(crate) json: bool,
-    pub(crate) svg: Option<PathBuf>,
+    pub(crate) form: Form,
+}
+
+/// How the report is shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Table,
+    Json,
+    /// To this file; `-` is standard output.
+    Svg(PathBuf),
 }
 
 /// A log as it was read.
@@ -38,28 +48,27 @@ struct Log {
     foreign: Vec<(u64, String)>,
 }
 
-/// Reads the log, prints the table or the document, and draws the picture.
+/// Reads the log and shows what its runs come to.
 pub(crate) fn report(settings: Settings) -> Outcome {
     let name = if settings.file == "-" {
         "standard input".to_owned()
     } else {
         text::path(&settings.file)
     };
-    let mut log = read(&settings.file)
-        .map_err(|error| Failure::new(exit::NO_INPUT, format!("cannot read {name}: {error}")))?;
+    let mut log = read(&settings.file).map_err(|error| {
+        Failure::new(
+            exit::NO_INPUT,
+            format!("cannot read {name}: {}", text::error(&error)),
+        )
+    })?;
     log.entries.sort_by_key(|entry| entry.start);
     tell_of_foreign(&name, &log.foreign);
     let locks = summary::by_lock(&log.entries);
-    if settings.json {
-        print(&json::document(&log, &locks))?;
-    } else if log.entries.is_empty() {
-        print(&format!("{name}: no runs in it\n"))?;
-    } else {
-        print(&table::draw(&log.entries, &locks))?;
-    }
-    if let Some(path) = &settings.svg {
-        std::fs::write(path, svg::picture(&log.entries, &locks))
-            .map_err(|error| not_written(path, &error))?;
+    match &settings.form {
+        Form::Json => print(&json::document(&log, &locks))?,
+        Form::Svg(file) => Target::create(file)?.write(&svg::picture(&log.entries, &locks))?,
+        Form::Table if log.entries.is_empty() => print(&format!("{name}: no runs in it\n"))?,
+        Form::Table => print(&table::draw(&log.entries, &locks))?,
     }
     Ok(exit::SUCCESS)
 }
@@ -106,17 +115,4 @@ fn tell_of_foreign(name: &str, foreign: &[(u64, String)]) {
             "{name}: and {more} more, {total} lines left out in all"
         ));
     }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Failure::output)
-}
-
-fn not_written(path: &Path, error: &io::Error) -> Failure {
-    let message = format!("cannot write {}: {error}", text::path(path));
-    Failure::new(exit::CANNOT_CREATE, message)
 }

@@ -1,12 +1,14 @@
 //! Files, processes and times as people read them.
 
 use std::ffi::OsStr;
+use std::io;
 use std::time::SystemTime;
 
 use holdlock::inspect::{self, LockedFile, Process, Range, State};
 
-use super::table::cut;
+use super::job::job;
 use super::time;
+use super::width::head;
 
 /// What stands where nothing is known or nothing applies, so that the columns of a table can be
 /// counted.
@@ -57,9 +59,9 @@ pub(crate) fn ago(started: Option<SystemTime>) -> String {
     )
 }
 
-/// What a process runs.
+/// What a process runs: the job, and not the wrapper that runs it under a lock.
 pub(crate) fn command(process: &Process) -> String {
-    let command = process.command.as_deref();
+    let command = process.command.as_deref().map(job);
     command.map_or_else(|| NONE.into(), printable)
 }
 
@@ -74,14 +76,21 @@ pub(crate) fn process(process: &Process) -> String {
     printable(&process.to_string())
 }
 
-/// The same with a command line of so many cells at most.
-pub(crate) fn process_cut(one: &Process, command: Option<usize>) -> String {
-    let Some(most) = command else {
-        return process(one);
-    };
+/// The same with the job as the command, cut to this many cells.
+pub(crate) fn process_cut(one: &Process, most: Option<usize>) -> String {
     let mut short = one.clone();
-    short.command = short.command.map(|command| cut(&command, most));
+    short.command = short.command.map(|command| {
+        let job = job(&command);
+        most.map_or_else(|| job.to_owned(), |most| head(job, most))
+    });
     process(&short)
+}
+
+/// Why the operating system refused something, without its number.
+pub(crate) fn error(error: &io::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" (os error ").unwrap_or(text.len());
+    text[..end].to_owned()
 }
 
 /// A state in which a process does not go on by itself.

@@ -23,10 +23,11 @@ mod terminal;
 mod tests;
 mod text;
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::exit::{self, Failure, Outcome};
+use crate::show;
+use crate::show::output::print;
 use app::{App, Then};
 use draw::Theme;
 use keys::Keys;
@@ -88,10 +89,8 @@ fn once(settings: &Settings) -> Outcome {
         picture = Screen::blank(size);
         draw::draw(&mut picture, &mut app, source.host(), theme);
     }
-    let text = screen::as_text(picture, !speaks_utf8());
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::output)?;
+    let text = screen::as_text(picture, !show::terminal::has_unicode());
+    print(&text)?;
     Ok(exit::SUCCESS)
 }
 
@@ -115,9 +114,9 @@ impl Top {
         Top {
             source,
             app,
-            screen: Screen::new(!speaks_utf8()),
+            screen: Screen::new(!show::terminal::has_unicode()),
             theme: Theme {
-                color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+                color: show::terminal::has_colour(),
             },
             keys: Keys::default(),
             terminal,
@@ -207,13 +206,4 @@ impl Top {
         }
         Ok(())
     }
-}
-
-/// Whether the terminal takes more than ASCII, as the locale says.
-fn speaks_utf8() -> bool {
-    let value = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-    let value = value.unwrap_or_default().to_uppercase();
-    value.contains("UTF-8") || value.contains("UTF8")
 }

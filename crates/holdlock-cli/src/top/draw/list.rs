@@ -4,11 +4,12 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
 
-use super::{Row, Theme, column, plain, put, right, waited};
+use super::{Row, Theme, plain, put, waited};
+use crate::show::job::brief;
+use crate::show::width::{cells, head, left, right, tail};
 use crate::top::app::App;
 use crate::top::model::{File, Host};
 use crate::top::sort::{Column, chosen};
-use crate::top::text::{brief, head, tail, width};
 
 /// Widths of the columns of which the width is fixed.
 const WAITERS: usize = 5;
@@ -82,11 +83,11 @@ fn titles(app: &App, room: usize, theme: Theme) -> Row {
     let text = [
         right(&mark(Column::Waiters, "WAIT"), WAITERS),
         right(&mark(Column::Longest, "LONGEST"), LONGEST),
-        column(&mark(Column::Kind, "LOCK"), KIND),
+        left(&mark(Column::Kind, "LOCK"), KIND),
         right("PID", PID),
-        column("USER", USER),
-        column(&mark(Column::Holder, "HOLDER"), command),
-        column(&mark(Column::Path, "PATH"), path),
+        left("USER", USER),
+        left(&mark(Column::Holder, "HOLDER"), command),
+        left(&mark(Column::Path, "PATH"), path),
     ];
     vec![(text.join(" "), theme.columns())]
 }
@@ -110,10 +111,10 @@ fn row(file: &File, host: &Host, room: usize, theme: Theme) -> Row {
     ];
     let rest = [
         String::new(),
-        column(&file.kind(), KIND),
+        left(&file.kind(), KIND),
         right(&pid, PID),
-        column(&user, USER),
-        column(&holder, command),
+        left(&user, USER),
+        left(&holder, command),
         tail(&file.path, path),
     ];
     vec![(numbers.join(" "), style), (rest.join(" "), Style::new())]
@@ -128,7 +129,7 @@ fn holder(file: &File, room: usize) -> (String, String, String) {
         0 => brief(&who.command).to_owned(),
         more => {
             let more = format!(" +{more}");
-            let room = room.saturating_sub(width(&more));
+            let room = room.saturating_sub(cells(&more));
             format!("{}{more}", head(brief(&who.command), room))
         }
     };

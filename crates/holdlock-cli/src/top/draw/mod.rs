@@ -13,7 +13,8 @@ use ratatui_core::style::{Color, Modifier, Style};
 
 use super::app::{App, View};
 use super::model::Host;
-use super::text::{age, head, width};
+use super::text::age;
+use crate::show::width::{cells, head};
 use crate::sys::local_time;
 
 /// How things look: with NO_COLOR without colours.
@@ -168,23 +169,8 @@ fn put(buffer: &mut Buffer, y: u16, row: &Row) {
     for (text, style) in row {
         let text = head(text, room - x);
         buffer.set_stringn(x as u16, y, &text, room - x, *style);
-        x = (x + width(&text)).min(room);
+        x = (x + cells(&text)).min(room);
     }
-}
-
-/// In so many columns, cut off or filled up.
-fn column(text: &str, room: usize) -> String {
-    let mut text = head(text, room);
-    let missing = room.saturating_sub(width(&text));
-    text.extend(std::iter::repeat_n(' ', missing));
-    text
-}
-
-/// The same, on the right.
-fn right(text: &str, room: usize) -> String {
-    let text = head(text, room);
-    let missing = room.saturating_sub(width(&text));
-    format!("{}{text}", " ".repeat(missing))
 }
 
 /// How long a wait is seen.
