@@ -2,6 +2,7 @@
 
 mod column;
 mod filter;
+mod fit;
 mod row;
 
 use holdlock::inspect::{self, LockedFile, Snapshot};
@@ -14,6 +15,7 @@ use crate::exit::{self, Failure, Outcome};
 use crate::show::output::print;
 use crate::show::table::Table;
 use crate::show::{self, terminal};
+use fit::Cells;
 use row::Row;
 
 /// What is asked for.
@@ -27,7 +29,8 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) enum Form {
     Table {
-        columns: Vec<Column>,
+        /// None: the usual ones, as far as the terminal has room for them.
+        columns: Option<Vec<Column>>,
         headings: bool,
     },
     Json,
@@ -39,10 +42,11 @@ pub(crate) fn list(settings: Settings) -> Outcome {
     let mut snapshot =
         inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
     filter.name(&mut snapshot.files);
+    filter.has_all(&snapshot.files)?;
     let text = match settings.form {
         Form::Table { columns, headings } => {
             let rows = row::rows(&snapshot, &filter);
-            table(&rows, &columns).draw(headings, terminal::width())
+            table(&rows, columns, headings, terminal::width())
         }
         Form::Json => document(&snapshot, &filter),
     };
@@ -51,15 +55,34 @@ pub(crate) fn list(settings: Settings) -> Outcome {
     Ok(exit::SUCCESS)
 }
 
-fn table(rows: &[Row<'_>], columns: &[Column]) -> Table {
+fn table(
+    rows: &[Row<'_>],
+    chosen: Option<Vec<Column>>,
+    headings: bool,
+    width: Option<usize>,
+) -> String {
+    let is_chosen = chosen.is_some();
+    let columns = chosen.unwrap_or_else(|| Column::USUAL.to_vec());
+    let cells = |row| columns.iter().map(|column| column.of(row)).collect();
+    let mut cells = Cells {
+        rows: rows.iter().map(cells).collect(),
+        columns,
+        headings,
+    };
+    if let Some(width) = width {
+        if !is_chosen {
+            cells.leave_out(width);
+        }
+        cells.shorten_paths(width);
+    }
     let mut table = Table::default();
-    for column in columns {
+    for column in &cells.columns {
         table.column(column.heading(), column.side());
     }
-    for row in rows {
-        table.row(columns.iter().map(|column| column.of(row)).collect());
+    for row in cells.rows {
+        table.row(row);
     }
-    table
+    table.draw(headings, width)
 }
 
 fn document(snapshot: &Snapshot, filter: &filter::Prepared) -> String {

@@ -1,6 +1,11 @@
 //! The job that a wrapper runs: of `holdlock run nightly -- make` it is `make`.
 
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
+
+use holdlock::inspect::{Process, printable};
 
 use crate::cli::completions::options_with_values;
 
@@ -16,9 +21,33 @@ const FLOCK: [&str; 8] = [
     "--fd",
 ];
 
+/// The job of a process.
+pub(crate) fn of(process: &Process) -> Option<String> {
+    let command = process.command.as_deref()?;
+    let whole = whole(process.pid, command);
+    Some(job(whole.as_deref().unwrap_or(command)).to_owned())
+}
+
+/// The command line of a wrapper in full, if the snapshot has cut it: the job is at its end.
+fn whole(pid: u32, command: &str) -> Option<String> {
+    let beginning = command.strip_suffix('…')?;
+    let first = command.split(' ').next()?;
+    if !["holdlock", "flock"].contains(&brief(first)) {
+        return None;
+    }
+    let mut words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    words.pop();
+    for byte in &mut words {
+        *byte = if *byte == 0 { b' ' } else { *byte };
+    }
+    let whole = printable(OsStr::from_bytes(&words)).to_string();
+    // Another process may have the number by now.
+    whole.starts_with(beginning).then_some(whole)
+}
+
 /// The command line that `holdlock run` and flock(1) run, or the whole command line where it is
 /// another program's.
-pub(crate) fn job(command: &str) -> &str {
+fn job(command: &str) -> &str {
     let mut job = command;
     while let Some(inner) = wrapped(job) {
         job = inner;

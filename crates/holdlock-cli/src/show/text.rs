@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use holdlock::inspect::{self, LockedFile, Process, Range, State};
 
-use super::job::job;
+use super::job;
 use super::time;
 use super::width::head;
 
@@ -61,8 +61,8 @@ pub(crate) fn ago(started: Option<SystemTime>) -> String {
 
 /// What a process runs: the job, and not the wrapper that runs it under a lock.
 pub(crate) fn command(process: &Process) -> String {
-    let command = process.command.as_deref().map(job);
-    command.map_or_else(|| NONE.into(), printable)
+    let job = job::of(process);
+    job.map_or_else(|| NONE.into(), |job| printable(&job))
 }
 
 /// Its user's name.
@@ -79,9 +79,9 @@ pub(crate) fn process(process: &Process) -> String {
 /// The same with the job as the command, cut to this many cells.
 pub(crate) fn process_cut(one: &Process, most: Option<usize>) -> String {
     let mut short = one.clone();
-    short.command = short.command.map(|command| {
-        let job = job(&command);
-        most.map_or_else(|| job.to_owned(), |most| head(job, most))
+    short.command = job::of(one).map(|job| match most {
+        Some(most) => head(&job, most),
+        None => job,
     });
     process(&short)
 }

@@ -7,7 +7,7 @@ use holdlock::inspect::{self, Deadlock, Kind, LockedFile, Place, Process, Range,
 
 use super::seen::Seen;
 use super::text::clean;
-use crate::show::job::job;
+use crate::show::job;
 
 /// All locks of the host at one moment.
 #[derive(Clone, Debug)]
@@ -214,10 +214,7 @@ fn who(process: &Process) -> Who {
     Who {
         pid: process.pid,
         user: process.user.as_deref().map_or_else(unknown, clean),
-        command: process
-            .command
-            .as_deref()
-            .map_or_else(unknown, |command| clean(job(command))),
+        command: job::of(process).map_or_else(unknown, |job| clean(&job)),
         state: process
             .state
             .map_or_else(unknown, |state| state.to_string()),

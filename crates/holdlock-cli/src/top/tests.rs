@@ -117,6 +117,25 @@ fn the_list_shows_the_longest_queue_first() {
 }
 
 #[test]
+fn a_small_screen_still_shows_the_holder_and_the_path() {
+    let host = host();
+    let mut app = started(&host);
+    let text = picture(&mut app, &host, (40, 10));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[1], "WAIT▼     PID HOLDER     PATH");
+    assert_eq!(lines[2], "    2      12 holder12 x /srv/two.lock");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 40),
+        "{text}"
+    );
+    let text = picture(&mut app, &host, (60, 10));
+    assert!(
+        text.contains("holder12 x") && text.contains("flock ex"),
+        "{text}"
+    );
+}
+
+#[test]
 fn it_is_sorted_by_each_column_either_way() {
     let host = host();
     let mut app = started(&host);
