@@ -117,6 +117,59 @@ fn a_holder_and_its_queue_are_shown() {
 }
 
 #[test]
+fn k_sends_a_signal_to_the_holder_after_a_question() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let pid = holder.pid().to_string();
+    let mut terminal = start(&place, "", "");
+    filter(&mut terminal, &place);
+    expect(&mut terminal, SIZE, &["/locks/L.lock", &pid]);
+    // Any other key than y is no.
+    terminal.press(&format!("kkill{ENTER}"));
+    expect(
+        &mut terminal,
+        SIZE,
+        &[&format!("Send KILL to {pid} sh -c echo held")],
+    );
+    terminal.press(ENTER);
+    expect(&mut terminal, SIZE, &["nothing sent"]);
+    terminal.press(&format!("knone{ENTER}"));
+    expect(&mut terminal, SIZE, &["none: no signal has this name"]);
+    terminal.press(ESC);
+    expect(&mut terminal, SIZE, &["nothing sent"]);
+    terminal.press(&format!("k{ENTER}"));
+    expect(&mut terminal, SIZE, &[&format!("Send TERM to {pid} ")]);
+    terminal.press("y");
+    expect(&mut terminal, SIZE, &[&format!("TERM sent to {pid}")]);
+    let finished = holder.finish();
+    assert_eq!(finished.status.code(), Some(143), "{finished:?}");
+    expect(&mut terminal, SIZE, &["No lock has this text"]);
+    terminal.press("kq");
+    terminal.expect("status 0");
+}
+
+#[test]
+fn a_holder_that_has_released_gets_no_signal() {
+    let place = Place::new();
+    let script =
+        "\"$HOLDLOCK\" run L sh -c 'echo held; read line'; echo released; read line; exit 0";
+    let mut holder = Running::start_with_stdin(place.shell(script));
+    holder.expect_line("held");
+    let mut terminal = start(&place, "", "");
+    filter(&mut terminal, &place);
+    expect(&mut terminal, SIZE, &["/locks/L.lock"]);
+    terminal.press(&format!("k{ENTER}"));
+    expect(&mut terminal, SIZE, &["Send TERM to "]);
+    holder.say("\n");
+    holder.expect_line("released");
+    terminal.press("y");
+    expect(&mut terminal, SIZE, &["nothing sent"]);
+    terminal.press("q");
+    terminal.expect("status 0");
+    assert_eq!(holder.finish().code(), 0);
+}
+
+#[test]
 fn a_deadlock_is_seen() {
     if in_container() {
         return skipped("in a container, locks taken by flock(1) for a shell are not listed");

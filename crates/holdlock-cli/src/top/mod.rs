@@ -2,9 +2,10 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `source`, `seen` | looks at the host, at a small price, and remembers since when who waits |
+//! | `source`, `seen` | looks at the host, at a small price, and remembers since when each process waits |
 //! | `model` | what was seen, in words |
 //! | `app`, `sort` | which part of it is on the screen, and what the keys do to that |
+//! | `question` | the question before a signal is sent to a holder |
 //! | `draw/` | one file for each view, into a grid of cells |
 //! | `screen` | from the grid to what a terminal is sent |
 //! | `terminal`, `keys` | the terminal: taking it, waiting for keys and signals, giving it back |
@@ -14,6 +15,7 @@ mod app;
 mod draw;
 mod keys;
 mod model;
+mod question;
 mod screen;
 mod seen;
 mod sort;
@@ -157,6 +159,11 @@ impl Top {
                 }
                 Then::Repaint => self.screen.forget(),
                 Then::Look => self.next_look = Instant::now(),
+                Then::Send => {
+                    self.source.look();
+                    self.app.send(self.source.host());
+                    self.app.settle(self.source.host());
+                }
                 Then::Draw => {}
             }
             self.look_if_due();
@@ -169,7 +176,7 @@ impl Top {
         for key in keys {
             match self.app.press(key, self.source.host()) {
                 Then::Draw => {}
-                then @ (Then::Quit | Then::Suspend) => return then,
+                then @ (Then::Quit | Then::Suspend | Then::Send) => return then,
                 then => last = then,
             }
         }

@@ -59,6 +59,8 @@ pub(super) struct Who {
     pub(super) command: String,
     pub(super) state: String,
     pub(super) started: Option<SystemTime>,
+    /// The process did not acquire the lock that it holds.
+    pub(super) inherited: bool,
 }
 
 /// Processes that wait for one another.
@@ -179,7 +181,10 @@ fn held(lock: &inspect::Lock) -> Held {
         keepers: lock
             .holders
             .iter()
-            .map(|holder| who(&holder.process))
+            .map(|holder| Who {
+                inherited: lock.was_passed_to(holder),
+                ..who(&holder.process)
+            })
             .collect(),
     }
 }
@@ -219,5 +224,6 @@ fn who(process: &Process) -> Who {
             .state
             .map_or_else(unknown, |state| state.to_string()),
         started: process.started,
+        inherited: false,
     }
 }

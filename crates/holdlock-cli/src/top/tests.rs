@@ -28,6 +28,7 @@ fn who(pid: u32, command: &str) -> Who {
         command: clean(command),
         state: "sleeping".into(),
         started: None,
+        inherited: false,
     }
 }
 
@@ -165,7 +166,7 @@ fn it_is_sorted_by_each_column_either_way() {
 fn the_chosen_file_stays_chosen_when_the_order_changes() {
     let mut host = host();
     let mut app = started(&host);
-    press(&mut app, &host, "j");
+    app.press(Key::Down, &host);
     assert_eq!(app.selected, Some(place(3)));
     let more: Vec<(u32, u64)> = (30..40).map(|pid| (pid, 1)).collect();
     host.files[0] = file(1, "/srv/quiet.lock", 11, &more, host.now);
@@ -314,7 +315,7 @@ fn every_view_fits_every_size() {
         (300, 2),
     ];
     for size in sizes {
-        for keys in ["", "g", "?", "jjjj", "/x", "w>>"] {
+        for keys in ["", "g", "?", "k", "/x", "w>>"] {
             let mut app = started(&host);
             press(&mut app, &host, keys);
             let text = picture(&mut app, &host, size);
@@ -403,4 +404,22 @@ fn without_colour_nothing_is_coloured() {
     for color in [";31m", ";33m", ";36m"] {
         assert!(!sent.contains(color), "{sent:?}");
     }
+}
+
+#[test]
+fn a_signal_needs_a_holder_that_is_still_the_same() {
+    let mut host = host();
+    let mut app = started(&host);
+    // This process was started at another time than the holder that is shown.
+    host.files[1].locks[0].keepers = vec![Who {
+        started: Some(SystemTime::UNIX_EPOCH),
+        ..who(std::process::id(), "make")
+    }];
+    app.press(Key::Char('k'), &host);
+    assert!(app.question.is_none());
+    let text = picture(&mut app, &host, (80, 24));
+    assert!(text.contains("no signal: "), "{text}");
+    press(&mut app, &host, "gk");
+    let text = picture(&mut app, &host, (80, 24));
+    assert!(text.contains("choose a lock in the list first"), "{text}");
 }

@@ -122,7 +122,7 @@ fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
 }
 
 /// The very process that was shown: what has its number now was started when that one was.
-fn identified(process: &Process) -> Option<(Pid, OwnedFd)> {
+pub(crate) fn identified(process: &Process) -> Option<(Pid, OwnedFd)> {
     let pid = Pid::from_raw(process.pid.try_into().ok()?)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let now = Process::of(process.pid)?;

@@ -13,7 +13,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use serde_json::json;
 
-pub(crate) use signal::named as signal_named;
+pub(crate) use guarded::identified;
+pub(crate) use signal::{name as signal_name, named as signal_named};
 
 use crate::exit::{self, Failure, Outcome};
 use crate::{lockdir, show};

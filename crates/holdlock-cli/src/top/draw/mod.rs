@@ -87,8 +87,8 @@ pub(super) fn draw(buffer: &mut Buffer, app: &mut App, host: &Host, theme: Theme
         }
         View::Help => scrolled(buffer, body, app, &help::lines(theme)),
     }
-    if area.height > 4 {
-        footer(buffer, app, area.height - 1);
+    if area.height > 4 || app.question.is_some() || app.notice.is_some() {
+        footer(buffer, app, area.height - 1, theme);
     }
 }
 
@@ -135,15 +135,34 @@ fn pace(app: &App) -> String {
     }
 }
 
-fn footer(buffer: &mut Buffer, app: &App, y: u16) {
+fn footer(buffer: &mut Buffer, app: &App, y: u16, theme: Theme) {
+    let mut row = Row::new();
+    row.extend(
+        app.notice
+            .iter()
+            .map(|notice| (format!("{notice}  "), theme.alarm())),
+    );
+    if let Some(question) = &app.question {
+        row.push((question.text(), Style::new()));
+    }
+    if !row.is_empty() {
+        buffer.set_stringn(
+            0,
+            y,
+            " ".repeat(buffer.area().width.into()),
+            usize::MAX,
+            Style::new(),
+        );
+        return put(buffer, y, &row);
+    }
     let text = match app.view() {
         View::List if app.typing => {
             format!("Show only: {}_   Enter: done  Esc: all", app.choice.text)
         }
         View::List => {
-            "Enter queue  g graph  / filter  w waits  < > sort  Space pause  ? help  q quit".into()
+            "Enter queue  g graph  k signal  / filter  w waits  < > sort  ? help  q quit".into()
         }
-        _ => "Esc back  Up/Down scroll  g graph  Space pause  ? help  q quit".to_owned(),
+        _ => "Esc back  Up/Down scroll  g graph  k signal  Space pause  ? help  q quit".to_owned(),
     };
     let style = Style::new().add_modifier(Modifier::DIM);
     put(buffer, y, &vec![(text, style)]);
