@@ -301,6 +301,7 @@ fn what_does_not_exist_is_an_error() {
             "no-such-user: no such user",
         ),
         (["list", "--user="], 64, "no such user"),
+        (["list", "--pid=x"], 64, ": give the number of a process\n"),
         (["list", "a/../"], 66, "No such file"),
     ] {
         let finished = place.run(words);

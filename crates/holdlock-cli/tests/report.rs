@@ -120,6 +120,41 @@ fn an_empty_log_is_said_and_a_missing_one_is_66() {
 }
 
 #[test]
+fn since_leaves_out_what_began_before() {
+    let place = Place::new();
+    std::fs::write(place.join("log"), log()).unwrap();
+    let lines = |since: &str| {
+        let finished = place.run(["report", "-J", "--since", since, "log"]);
+        assert_eq!(
+            (finished.code(), finished.stderr.as_str()),
+            (0, ""),
+            "{since}"
+        );
+        let document: Value = serde_json::from_slice(&finished.stdout).unwrap();
+        document["lines"].as_u64().unwrap()
+    };
+    assert_eq!(lines("2026-11-23"), 4);
+    assert_eq!(lines("2026-11-23T08:00:10.5Z"), 2);
+    assert_eq!(lines("2026-11-23T09:00:20+01:00"), 1);
+    let nothing = place.run(["report", "--since", "2026-11-24", "log"]);
+    let expected = "log: no runs since 2026-11-24 00:00:00 UTC\n";
+    assert_eq!((nothing.code(), nothing.text()), (0, expected));
+    // A duration counts back from now, when this run begins.
+    std::fs::write(
+        place.join("log"),
+        line("08:00:00", "/l", 0.0, None, "ran").replace("2026", "2020"),
+    )
+    .unwrap();
+    assert_eq!(place.run(["run", "--log", "log", "L", "true"]).code(), 0);
+    assert_eq!((lines("1h"), lines("2020-01-01")), (1, 2));
+    for wrong in ["yesterday", "-1h", ""] {
+        let refused = place.run(["report", "--since", wrong, "log"]);
+        assert_eq!(refused.code(), 64, "{wrong}");
+        assert!(refused.stderr.contains("give a time"), "{}", refused.stderr);
+    }
+}
+
+#[test]
 fn standard_input_is_a_log_too() {
     let place = Place::new();
     std::fs::write(place.join("log"), log()).unwrap();

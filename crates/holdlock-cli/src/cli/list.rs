@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use crate::exit::Failure;
 use crate::list::{Column, Filter, Form, Settings};
 use crate::show::json::PROCESS_FIELDS;
+use crate::show::number;
 
 const AFTER: &str = "\
 Prints one line for each lock that is held, whatever program holds it, and below it
@@ -96,7 +97,7 @@ fn filters() -> [Arg; 5] {
             .long("pid")
             .value_name("PID")
             .action(ArgAction::Append)
-            .value_parser(value_parser!(u32))
+            .value_parser(number::pid)
             .help("Only what this process holds or waits for; may be repeated"),
         Arg::new("user")
             .long("user")

@@ -1,8 +1,8 @@
 //! `holdlock demo`: the same work by several processes, without the lock and with it.
 //!
-//! This process only conducts: it starts the workers (this program again),
-//! waits for them, and judges what they wrote into the journal. The journal is
-//! shared by all demos on one lock, so the verdict of each covers all of them.
+//! This process starts the workers (this program again), waits for them, and judges what they
+//! wrote to the journal. All demos on one lock share the journal, so the verdict of each covers all
+//! of them.
 
 mod journal;
 mod json;
@@ -48,7 +48,7 @@ impl Settings {
     }
 }
 
-/// Runs the halves and says what came of them.
+/// Runs the halves and prints their verdicts.
 pub(crate) fn demo(settings: Settings) -> Outcome {
     let location = lockdir::locate(&settings.lock)?;
     location.prepare()?;
@@ -87,8 +87,8 @@ pub(crate) fn demo(settings: Settings) -> Outcome {
     })
 }
 
-/// A lock file has the same journal under all its names, and no two have one in
-/// common. The directory is ours alone: so are the demos that meet there.
+/// A lock file has one journal, whatever its names, and no other lock file has the same one. The
+/// directory is this user's alone, and so are the demos that share it.
 fn journal_path(lock: &Path) -> Result<PathBuf, Failure> {
     use std::os::unix::fs::MetadataExt;
     let directory = lockdir::directory()?;
@@ -98,7 +98,7 @@ fn journal_path(lock: &Path) -> Result<PathBuf, Failure> {
     Ok(directory.join(format!("demo-{:x}-{:x}.journal", found.dev(), found.ino())))
 }
 
-/// One half: lets the workers work and judges it.
+/// Runs one half and judges it.
 fn play(settings: &Settings, lock: &Path, journal: &Path, locked: bool) -> Result<Half, Failure> {
     if settings.is_told() {
         print(&introduction(settings, locked))?;
@@ -107,7 +107,7 @@ fn play(settings: &Settings, lock: &Path, journal: &Path, locked: bool) -> Resul
     let mut team = Team::start(settings, lock, journal, locked)?;
     team.go();
     team.finish()?;
-    // The end before the reading: what is still open is open at the end.
+    // The end is taken before the journal is read: what is open then was open at the end.
     let end = journal::now();
     let events = journal::read(journal)
         .map_err(|error| Failure::system("cannot read the journal of the demo", error))?;
@@ -120,8 +120,8 @@ fn play(settings: &Settings, lock: &Path, journal: &Path, locked: bool) -> Resul
     ))
 }
 
-/// The workers of one half. Each one's standard input is a pipe from here: a byte
-/// starts it, and its end, at our death at the latest, stops it.
+/// The workers of one half. The standard input of each is a pipe from here: a byte starts the
+/// worker, and the pipe's end stops it, which comes with our death at the latest.
 struct Team {
     workers: Vec<(Child, ChildStdin)>,
 }
@@ -168,7 +168,7 @@ impl Team {
     /// Starts all of them at (nearly) the same moment.
     fn go(&mut self) {
         for (_, stdin) in &mut self.workers {
-            // A worker that died already says so through its exit status.
+            // A worker that has ended says so by its exit status.
             let _ = stdin.write_all(b"!");
         }
     }
@@ -180,7 +180,7 @@ impl Team {
                 .wait()
                 .map_err(|error| Failure::system("cannot wait for a worker", error))?;
             if !status.success() {
-                // It told why on stderr itself.
+                // The worker has said why on standard error.
                 let code = status.code().and_then(|code| u8::try_from(code).ok());
                 let message = format!("worker {} failed: {status}", index + 1);
                 return Err(Failure::new(code.unwrap_or(exit::OS_ERROR), message));
@@ -192,7 +192,7 @@ impl Team {
 }
 
 impl Drop for Team {
-    /// Where something failed half-way: ends the rest and leaves no zombies.
+    /// After a failure half-way: ends the others and leaves no zombies.
     fn drop(&mut self) {
         for (mut child, stdin) in self.workers.drain(..) {
             drop(stdin);

@@ -1,4 +1,4 @@
-//! A process that locks as it is told: lock and release are tried between two of them.
+//! A process that locks and unlocks as it is told. Locks are tried between two of them.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -13,6 +13,7 @@ use super::family;
 use super::{myself, not_for_people};
 use crate::exit::{self, Failure, Outcome};
 use crate::show::output::print;
+use crate::show::text;
 use crate::sys::range::{self, Kind};
 
 /// The hidden subcommand by which a worker starts its partners.
@@ -24,7 +25,7 @@ const KINDS: [(Kind, &str); 3] = [
     (Kind::Unlock, "unlock"),
 ];
 
-/// The whole life of a partner: a word in, an answer out, until nobody asks any more.
+/// Reads an order and writes the answer, until the orders end.
 pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
     let misused = || not_for_people(PARTNER);
     let path = words.next().ok_or_else(misused)?;
@@ -48,11 +49,11 @@ pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
         };
         let answer = match answer {
             Ok(()) => "yes".to_owned(),
-            // fcntl(2) may say either; flock(2) says the first.
+            // fcntl(2) fails with either of these, flock(2) with the first.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
                 "no".to_owned()
             }
-            Err(error) => format!("error {error}"),
+            Err(error) => format!("error {}", text::error(&error)),
         };
         print(&format!("{answer}\n"))?;
     }
@@ -76,7 +77,7 @@ impl Partner {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| format!("no process can be started: {error}"))?;
+            .map_err(|error| format!("no process can be started: {}", text::error(&error)))?;
         let stdout = child.stdout.take().ok_or("a process has no output")?;
         Ok(Partner {
             orders: child.stdin.take(),
@@ -85,10 +86,13 @@ impl Partner {
         })
     }
 
-    /// Asks it for the lock, or to give it back. False: somebody else has it.
+    /// Orders it to lock or unlock. False: another process has the lock.
     pub(super) fn does(&mut self, kind: Kind) -> Result<bool, String> {
         let word = KINDS[kind as usize].1;
-        let gone = |error: io::Error| format!("the process that was to lock is gone: {error}");
+        let gone = |error: io::Error| {
+            let error = text::error(&error);
+            format!("the process that was to lock has ended: {error}")
+        };
         if let Some(orders) = &mut self.orders {
             writeln!(orders, "{word}").map_err(gone)?;
         }

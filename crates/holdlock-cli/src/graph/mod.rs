@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use holdlock::inspect;
 
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Outcome};
 use crate::show::output::print;
 use crate::show::spot::{self, Spot};
 use crate::show::svg::Target;
@@ -46,7 +46,7 @@ pub(crate) fn graph(settings: Settings) -> Outcome {
         .map(|lock| Spot::of(&lockdir::locate(lock)?.trusted()?))
         .collect::<Result<Vec<_>, _>>()?;
     let mut snapshot =
-        inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
+        inspect::host().map_err(|error| show::proc_failure("cannot look at the locks", error))?;
     spot::name(&mut snapshot.files, &spots);
     let named = |file: &_| spots.iter().any(|spot| spot.has(file));
     let mut graph = Graph::of(&snapshot, |file| {

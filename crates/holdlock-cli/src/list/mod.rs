@@ -11,7 +11,7 @@ use serde_json::json;
 pub(crate) use column::Column;
 pub(crate) use filter::Filter;
 
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Outcome};
 use crate::show::output::print;
 use crate::show::table::Table;
 use crate::show::{self, terminal};
@@ -40,7 +40,7 @@ pub(crate) enum Form {
 pub(crate) fn list(settings: Settings) -> Outcome {
     let filter = settings.filter.prepared()?;
     let mut snapshot =
-        inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
+        inspect::host().map_err(|error| show::proc_failure("cannot look at the locks", error))?;
     filter.name(&mut snapshot.files);
     filter.has_all(&snapshot.files)?;
     let text = match settings.form {

@@ -1,6 +1,9 @@
-//! Points in time as logs have them, RFC 3339, and as people read them. All in UTC:
-//! who compares the logs of two hosts wants no time zones.
+//! Points in time as logs have them, RFC 3339, and as people read them. All are in UTC, so that
+//! the logs of two hosts can be compared.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::duration;
 use crate::show::calendar::{date, days};
 
 /// Nanoseconds since 1970, enough until 2262.
@@ -42,7 +45,21 @@ pub(super) fn parse(text: &str) -> Option<Time> {
     Some(seconds * SECOND + nanos)
 }
 
-/// Exactly so many numbers of digits only.
+/// What `--since` means now: a time as in [`parse`], the beginning of a day (UTC), or a duration
+/// before now.
+pub(crate) fn since(text: &str) -> Result<Time, String> {
+    if let Some(time) = parse(text).or_else(|| parse(&format!("{text}T00:00:00Z"))) {
+        return Ok(time);
+    }
+    let before = duration::parse(text).map_err(|_| {
+        "give a time (2026-11-23T08:00:00Z), a day (2026-11-23), or a duration before now (2h, 7d)"
+    })?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().saturating_sub(before);
+    i64::try_from(now.as_nanos()).map_err(|_| "this is too far away".into())
+}
+
+/// Exactly N numbers, of digits only.
 fn numbers<const N: usize>(text: &str, between: char) -> Option<[i64; N]> {
     let mut found = [0; N];
     let mut parts = text.split(between);
@@ -98,6 +115,18 @@ mod tests {
             parse("2024-02-29T00:00:00Z").map(day_name).unwrap(),
             "2024-02-29"
         );
+    }
+
+    #[test]
+    fn since_is_a_time_a_day_or_a_duration_before_now() {
+        let time = parse("2026-11-23T00:00:00Z").unwrap();
+        assert_eq!(since("2026-11-23"), Ok(time));
+        assert_eq!(since("2026-11-23T01:00:00+01:00"), Ok(time));
+        let (hour, day) = (since("1h").unwrap(), since("1d").unwrap());
+        assert!((hour - day - 23 * 3600 * SECOND).abs() < 60 * SECOND);
+        for text in ["", "yesterday", "2026-13-01", "-1h"] {
+            assert!(since(text).is_err(), "{text}");
+        }
     }
 
     #[test]

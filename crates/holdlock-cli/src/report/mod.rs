@@ -1,7 +1,7 @@
 //! `holdlock report`: what the lines of `holdlock run --log` come to.
 //!
-//! A log is read to its end whatever is in it: a line that is not ours is named and
-//! left out, for a log is asked most when something has gone wrong.
+//! A log is read to its end whatever is in it: a line that is not ours is reported and left out,
+//! since logs are read most when something has gone wrong.
 
 mod axis;
 mod clock;
@@ -20,9 +20,11 @@ use crate::exit::{self, Failure, Outcome};
 use crate::show::output::print;
 use crate::show::svg::Target;
 use crate::show::text;
+use clock::Time;
+pub(crate) use clock::since;
 use entry::Entry;
 
-/// So many lines that are left out are named one by one.
+/// This many lines that are left out are reported one by one.
 const NAMED: usize = 10;
 
 /// What the command line asks for.
@@ -30,6 +32,8 @@ pub(crate) struct Settings {
     /// `-` is standard input.
     pub(crate) file: OsString,
     pub(crate) form: Form,
+    /// Runs that began before this time are left out.
+    pub(crate) since: Option<Time>,
 }
 
 /// How the report is shown.
@@ -44,7 +48,7 @@ pub(crate) enum Form {
 /// A log as it was read.
 struct Log {
     entries: Vec<Entry>,
-    /// The numbers of the lines that are none of ours, and why.
+    /// The numbers of the lines that are not ours, and the reasons.
     foreign: Vec<(u64, String)>,
 }
 
@@ -61,16 +65,26 @@ pub(crate) fn report(settings: Settings) -> Outcome {
             format!("cannot read {name}: {}", text::error(&error)),
         )
     })?;
+    if let Some(since) = settings.since {
+        log.entries.retain(|entry| entry.start >= since);
+    }
     log.entries.sort_by_key(|entry| entry.start);
     tell_of_foreign(&name, &log.foreign);
     let locks = summary::by_lock(&log.entries);
     match &settings.form {
         Form::Json => print(&json::document(&log, &locks))?,
         Form::Svg(file) => Target::create(file)?.write(&svg::picture(&log.entries, &locks))?,
-        Form::Table if log.entries.is_empty() => print(&format!("{name}: no runs in it\n"))?,
+        Form::Table if log.entries.is_empty() => print(&nothing(&name, settings.since))?,
         Form::Table => print(&table::draw(&log.entries, &locks))?,
     }
     Ok(exit::SUCCESS)
+}
+
+fn nothing(name: &str, since: Option<Time>) -> String {
+    match since {
+        None => format!("{name}: no runs in it\n"),
+        Some(time) => format!("{name}: no runs since {} UTC\n", clock::full(time)),
+    }
 }
 
 fn read(file: &OsString) -> io::Result<Log> {
@@ -81,7 +95,7 @@ fn read(file: &OsString) -> io::Result<Log> {
     }
 }
 
-/// Line by line, as bytes: not even the encoding is certain.
+/// Reads line by line, as bytes: even the encoding is not certain.
 fn lines(mut source: impl BufRead) -> io::Result<Log> {
     let mut log = Log {
         entries: Vec::new(),

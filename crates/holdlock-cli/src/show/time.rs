@@ -15,6 +15,19 @@ pub(crate) fn span(waited: Duration) -> String {
     }
 }
 
+/// `0.5 ms`, `250 ms`, `1.5 s`, `5 s`, `2 min 5 s`
+pub(crate) fn exact(length: Duration) -> String {
+    let micros = length.as_micros();
+    match micros {
+        0..1000 => format!("{} ms", length.as_micros() as f64 / 1000.0),
+        1000..1_000_000 => format!("{} ms", micros / 1000),
+        1_000_000..60_000_000 if micros % 1_000_000 > 0 => {
+            format!("{:.1} s", length.as_secs_f64())
+        }
+        _ => span(length),
+    }
+}
+
 /// `2026-01-31T12:00:00.123Z`
 pub(crate) fn utc(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -48,7 +61,20 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_as_exact_as_they_are_of_use() {
+    fn short_lengths_have_a_unit_that_people_know() {
+        for (micros, text) in [
+            (138, "0.138 ms"),
+            (250_000, "250 ms"),
+            (1_500_000, "1.5 s"),
+            (5_000_000, "5 s"),
+            (125_000_000, "2 min 5 s"),
+        ] {
+            assert_eq!(exact(Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn longer_spans_are_less_exact() {
         for (seconds, text) in [
             (0, "0 s"),
             (59, "59 s"),
