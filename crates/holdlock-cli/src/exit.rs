@@ -37,7 +37,16 @@ pub(crate) const NOT_FOUND: u8 = 127;
 /// Whoever read standard output has closed it: 128 + SIGPIPE, as of other programs in a pipeline.
 pub(crate) const NO_READER: u8 = 128 + 13;
 
-/// What a subcommand comes to: an exit code, or a failure that has one.
+/// An error of the operating system in its words, without the number that Rust adds.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let number = error.raw_os_error();
+    let number = number.map(|number| format!(" (os error {number})"));
+    let words = number.and_then(|number| text.strip_suffix(&number).map(str::to_owned));
+    words.unwrap_or(text)
+}
+
+/// What a subcommand ends with: an exit code, or a failure that has one.
 pub(crate) type Outcome = Result<u8, Failure>;
 
 /// Why a subcommand gives up.
@@ -65,7 +74,7 @@ impl Failure {
 
     /// The operating system refused `what`.
     pub(crate) fn system(what: &str, error: impl Into<io::Error>) -> Failure {
-        Failure::new(OS_ERROR, format!("{what}: {}", error.into()))
+        Failure::new(OS_ERROR, format!("{what}: {}", reason(&error.into())))
     }
 
     /// Standard output cannot be written. Where its reader has gone, as `head` does, it is silent.
@@ -103,7 +112,7 @@ fn code_of(error: &holdlock::Error) -> u8 {
 fn message_of(error: &holdlock::Error) -> String {
     use rustix::io::Errno;
     let holdlock::Error::Open { path, source, .. } = error else {
-        return error.to_string();
+        return in_words(error);
     };
     let remedy = match Errno::from_io_error(source) {
         Some(Errno::NOENT) => "; its directory is missing",
@@ -111,9 +120,21 @@ fn message_of(error: &holdlock::Error) -> String {
         _ => "",
     };
     format!(
-        "cannot open the lock file {}: {source}{remedy}",
-        text::path(path)
+        "cannot open the lock file {}: {}{remedy}",
+        text::path(path),
+        reason(source)
     )
+}
+
+fn in_words(error: &holdlock::Error) -> String {
+    use holdlock::Error::{System, Unsupported};
+    let message = error.to_string();
+    match error {
+        Unsupported { source, .. } | System { source, .. } => {
+            message.replace(&source.to_string(), &reason(source))
+        }
+        _ => message,
+    }
 }
 
 /// What kept a file from being opened or created: the file, the place, or the system.
@@ -159,5 +180,15 @@ mod tests {
         assert_eq!(code(rustix::io::Errno::NOENT), CANNOT_CREATE);
         assert_eq!(code(rustix::io::Errno::ACCESS), NO_INPUT);
         assert_eq!(code(rustix::io::Errno::MFILE), OS_ERROR);
+    }
+
+    #[test]
+    fn errors_are_words() {
+        let missing = rustix::io::Errno::NOENT.into();
+        assert_eq!(reason(&missing), "No such file or directory");
+        assert_eq!(
+            reason(&io::Error::other("why (os error 2)")),
+            "why (os error 2)"
+        );
     }
 }

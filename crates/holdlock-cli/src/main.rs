@@ -6,6 +6,7 @@
 
 mod cli;
 mod demo;
+mod descendants;
 mod doctor;
 mod duration;
 mod exit;
@@ -13,11 +14,13 @@ mod flock;
 mod graph;
 mod list;
 mod lockdir;
+mod namesakes;
 mod report;
 mod run;
 mod show;
 mod sys;
 mod top;
+mod wait;
 mod who;
 
 use std::ffi::OsString;
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Some("doctor") => cli::doctor::parse(words).and_then(doctor::doctor),
         Some("top") => cli::top::parse(words).and_then(top::top),
         Some("who") => cli::who::parse(words).and_then(who::who),
+        Some("wait") => cli::wait::parse(words).and_then(wait::wait),
         Some("list") => cli::list::parse(words).and_then(list::list),
         Some("graph") => cli::graph::parse(words).and_then(graph::graph),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
@@ -53,9 +57,9 @@ fn main() -> ExitCode {
 }
 
 /// `holdlock path NAME`: the bytes of the path as they are, and a newline.
-fn print_path(lock: OsString) -> Outcome {
+fn print_path((lock, names): (OsString, lockdir::Names)) -> Outcome {
     use std::os::unix::ffi::OsStringExt;
-    let mut line = lockdir::locate(&lock)?
+    let mut line = lockdir::locate_among(&lock, names)?
         .trusted()?
         .into_os_string()
         .into_vec();

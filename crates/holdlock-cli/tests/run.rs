@@ -327,3 +327,51 @@ fn a_lock_of_the_other_family_is_warned_of() {
     let finished = place.run(["run", "-s", "./L", "echo", "ran"]);
     assert!(!warns(&finished), "of the same family: {finished:?}");
 }
+
+#[test]
+fn the_short_help_fits_on_a_screen_and_the_long_one_has_all() {
+    let place = Place::new();
+    for subcommand in ["run", "who"] {
+        let short = place.run([subcommand, "-h"]);
+        let long = place.run([subcommand, "--help"]);
+        assert_eq!((short.code(), long.code()), (0, 0));
+        let lines = |text: &str| text.lines().count();
+        assert!(lines(short.text()) <= 40, "{}", short.text());
+        assert!(lines(long.text()) > 60, "{}", long.text());
+        for option in ["--quiet", "Exit codes", "Examples", "--help"] {
+            assert!(short.text().contains(option), "{option}: {}", short.text());
+        }
+        assert!(long.text().contains("--system") && !short.text().contains("--system"));
+    }
+    // After the LOCK it is the command's.
+    assert_eq!(place.run(["run", "L", "echo", "-h"]).text(), "-h\n");
+}
+
+#[test]
+fn errors_are_in_words() {
+    let place = Place::new();
+    for words in [
+        &["run", "-E", "many", "L", "true"][..],
+        &["run", "./no/such/L", "true"],
+        &["run", "--log", "no/such/log", "L", "true"],
+        &["run", "L", "./missing"],
+        &["run", "L", "./"],
+        &["path", ""],
+    ] {
+        let finished = place.run(words);
+        assert!(finished.stderr.starts_with("holdlock: "), "{finished:?}");
+        for jargon in ["os error", "invalid digit"] {
+            assert!(!finished.stderr.contains(jargon), "{finished:?}");
+        }
+    }
+    let holder = place.hold(&["L"]);
+    let timed_out = place.run(["run", "-w", "1100ms", "L", "true"]);
+    let said = format!(
+        "L.lock: timed out after 1.1 s; held by pid {} ",
+        holder.pid()
+    );
+    assert!(timed_out.stderr.contains(&said), "{timed_out:?}");
+    let refused = place.run(["run", "-n", "L", "true"]);
+    let said = format!("L.lock: already locked; held by pid {} ", holder.pid());
+    assert!(refused.stderr.contains(&said), "{refused:?}");
+}

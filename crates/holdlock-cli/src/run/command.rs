@@ -1,11 +1,12 @@
-//! Starting the command, and what its not starting means.
+//! Starting the command, and the exit code and message where it does not start.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 
 use rustix::io::Errno;
 
-use crate::exit::{self, Failure};
+use crate::exit::{self, Failure, reason};
+use crate::show::text;
 use crate::sys::process::{self, Child, Manner, Words};
 
 /// Starts the command as a child.
@@ -34,16 +35,16 @@ fn not_started(program: &OsStr, error: &io::Error) -> Failure {
         Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => exit::OS_ERROR,
         _ => exit::NOT_EXECUTABLE,
     };
-    let shown = program.display();
+    let shown = text::path(program);
     let hint = if code == exit::NOT_FOUND {
         hint(program)
     } else {
         String::new()
     };
-    Failure::new(code, format!("cannot run {shown}: {error}{hint}"))
+    Failure::new(code, format!("cannot run {shown}: {}{hint}", reason(error)))
 }
 
-/// What somebody may have meant whose program does not exist.
+/// What the user may have meant, where the program does not exist.
 fn hint(program: &OsStr) -> String {
     let text = program.to_string_lossy();
     if text.starts_with('-') {

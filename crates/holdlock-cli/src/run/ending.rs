@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use super::job::{self, Job};
+use super::job::Job;
+use crate::descendants::number;
 use crate::exit;
 use crate::sys::signals::without_ttou;
 use crate::sys::wake::Wake;
@@ -127,7 +128,7 @@ impl Ending {
         before.clone_from(&members);
         for pid in members {
             if job.send(pid, Signal::KILL) == Err(Errno::PERM) && new.contains(&pid) {
-                let process = holdlock::inspect::Process::of(job::number(pid));
+                let process = holdlock::inspect::Process::of(number(pid));
                 let name = process.map_or_else(|| format!("pid {pid}"), |found| found.to_string());
                 self.say(&format!(
                     "may not end {name}: holding the lock until it has ended"

@@ -15,8 +15,9 @@ use holdlock::inspect::{self, Kind, Place, Process, State};
 use libc::c_int;
 use rustix::process::Pid;
 
-use super::job::{self, Job};
+use super::job::Job;
 use super::supervisor::End;
+use crate::descendants::number;
 use crate::exit;
 use crate::sys::groups::session_of;
 use crate::sys::signals::without_ttou;
@@ -174,7 +175,7 @@ impl Rest {
         let mut found = Survivors::default();
         let sessions = [session_of(None), Some(command.as_raw_pid())];
         for pid in job.members()? {
-            let number = job::number(pid);
+            let number = number(pid);
             let Some(process) = Process::of(number).filter(|process| !has_ended(process)) else {
                 found.ended.push(number);
                 continue;

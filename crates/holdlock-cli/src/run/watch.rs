@@ -74,10 +74,10 @@ impl Watch {
 
     /// The wait is over. Nothing will be said any more when this returns; the
     /// thread itself, which may be in the middle of reading, is not waited for.
-    pub(super) fn end(self) -> Option<Ancestor> {
+    pub(super) fn end(self, acquired: bool) -> Option<Ancestor> {
         let mut state = self.0.lock();
         state.over = true;
-        state.display.clear();
+        state.display.end(acquired);
         self.0.over.notify_all();
         state.deadlock.take()
     }

@@ -18,7 +18,6 @@ use holdlock::inspect::{self, Process, State};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::TROUBLE;
 use super::signal::name;
 use super::view::View;
 use crate::exit::{self, Failure};
@@ -84,7 +83,7 @@ pub(super) fn send(view: &View, signal: Signal, consent: Consent) -> Result<Vec<
         None => Ok(sent),
         Some(last) => {
             failed.iter().for_each(|message| exit::warn(message));
-            Err(Failure::new(TROUBLE, last))
+            Err(Failure::new(exit::OS_ERROR, last))
         }
     }
 }
