@@ -4,6 +4,8 @@
 //! thousands of times, so it is recognised before any parser is built and only
 //! its own part of the parser is.
 
+#![cfg_attr(not(test), no_main)]
+
 mod cli;
 mod demo;
 mod descendants;
@@ -25,15 +27,13 @@ mod who;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
 
 use exit::Outcome;
 
-fn main() -> ExitCode {
-    if let Some(code) = sys::early::late() {
-        return code;
-    }
-    let mut words = std::env::args_os().skip(1);
+/// The program: does what the words after its name ask for, and returns the exit code. Called by
+/// `sys::start`.
+#[cfg_attr(test, allow(dead_code))]
+fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
     let first = words.next();
     let outcome = match first.as_ref().and_then(|word| word.to_str()) {
         Some("run") => cli::run::parse(words).and_then(run::run),
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Some(doctor::PARTNER) => doctor::partner::obey(words),
         _ => cli::top_level(first.into_iter().chain(words)),
     };
-    ExitCode::from(exit::report(outcome))
+    exit::report(outcome)
 }
 
 /// `holdlock path NAME`: the bytes of the path as they are, and a newline.

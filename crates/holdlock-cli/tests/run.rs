@@ -375,3 +375,39 @@ fn errors_are_in_words() {
     let said = format!("L.lock: already locked; held by pid {} ", holder.pid());
     assert!(refused.stderr.contains(&said), "{refused:?}");
 }
+
+#[test]
+fn the_help_lists_every_subcommand() {
+    let place = Place::new();
+    let help = place.run(["--help"]);
+    for subcommand in ["run", "who", "wait", "path", "flock", "completions", "man"] {
+        let line = format!("\n  {subcommand} ");
+        assert!(help.text().contains(&line), "{subcommand}: {}", help.text());
+    }
+    let flock = place.run(["help", "flock"]);
+    assert_eq!(flock.code(), 0);
+    assert!(flock.text().contains("--conflict-exit-code"), "{flock:?}");
+}
+
+#[test]
+fn standard_streams_that_are_closed_are_no_lock_files() {
+    let place = Place::new();
+    // Else the lock would be at 0, 1 or 2, and the command would read from it or write to it.
+    let script = r#"
+        "$HOLDLOCK" run L sh -c 'for fd in 0 1; do
+            test /proc/$$/fd/$fd -ef /dev/null && echo $fd >&2; done' <&- >&-
+        "$HOLDLOCK" run L sh -c 'test /proc/$$/fd/2 -ef /dev/null && echo 2' 2>&-
+    "#;
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.stderr, "0\n1\n", "{finished:?}");
+    assert_eq!(finished.text(), "2\n");
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_a_command_as_ever() {
+    let place = Place::new();
+    // We ignore SIGPIPE; the command must not.
+    let script = r#"{ "$HOLDLOCK" run L sh -c 'kill -PIPE $$'; echo $? >&2; } | true"#;
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.stderr, "141\n", "{finished:?}");
+}

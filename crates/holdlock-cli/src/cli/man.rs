@@ -14,8 +14,6 @@ pub(super) fn command() -> Command {
     Command::new("man")
         .bin_name("holdlock man")
         .about("Write the manual pages into a directory")
-        // For who installs: nobody else wants it in the list of subcommands.
-        .hide(true)
         .arg(
             Arg::new("DIRECTORY")
                 .required(true)

@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod flock;
 pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod man;
@@ -59,6 +60,7 @@ fn tree() -> Command {
         .subcommand(report::command())
         .subcommand(demo::command())
         .subcommand(path::command())
+        .subcommand(flock::command())
         .subcommand(completions::command())
         .subcommand(man::command())
 }

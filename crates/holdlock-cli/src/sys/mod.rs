@@ -2,7 +2,7 @@
 //!
 //! | file | facility |
 //! |---|---|
-//! | `early` | running before the standard library's start-up code |
+//! | `start` | the begin of the program, in place of the standard library's |
 //! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
 //! | `descriptors` | what children inherit |
@@ -20,7 +20,6 @@
 
 pub(crate) mod alarm;
 pub(crate) mod descriptors;
-pub(crate) mod early;
 pub(crate) mod groups;
 pub(crate) mod local_time;
 pub(crate) mod pipe;
@@ -30,6 +29,7 @@ pub(crate) mod signal_fd;
 pub(crate) mod signals;
 pub(crate) mod slim;
 pub(crate) mod spawn;
+pub(crate) mod start;
 pub(crate) mod wake;
 
 use std::io;
