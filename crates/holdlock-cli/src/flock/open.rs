@@ -43,7 +43,7 @@ impl Opened {
             return Ok(Some(reason));
         }
         // Closed first, so that the command finds the number it would have found.
-        crate::sys::spawn::close(self.fd);
+        crate::sys::flock_child::close(self.fd);
         let (fd, directory) = try_open(file, OFlags::RDWR).map_err(|e| cannot_open(file, e))?;
         self.fd = fd.into_raw_fd();
         self.writable = true;

@@ -7,7 +7,8 @@ use rustix::io::Errno;
 
 use crate::exit::{self, Failure, reason};
 use crate::show::text;
-use crate::sys::process::{self, Child, Manner, Words};
+use crate::sys::run_child::{self, Manner};
+use crate::sys::vfork::Child;
 
 /// Starts the command as a child.
 pub(super) fn start(
@@ -15,18 +16,13 @@ pub(super) fn start(
     arguments: &[OsString],
     manner: &Manner<'_>,
 ) -> Result<Child, Failure> {
-    Words::new(program, arguments)
-        .and_then(|words| process::spawn(&words, manner))
-        .map_err(|error| not_started(program, &error))
+    let child = run_child::spawn(program, arguments, manner);
+    child.map_err(|error| not_started(program, &error))
 }
 
 /// Becomes the command; returns only why that failed.
 pub(super) fn become_it(program: &OsStr, arguments: &[OsString]) -> Failure {
-    let error = match Words::new(program, arguments) {
-        Ok(words) => process::exec(&words),
-        Err(error) => error,
-    };
-    not_started(program, &error)
+    not_started(program, &run_child::exec(program, arguments))
 }
 
 fn not_started(program: &OsStr, error: &io::Error) -> Failure {

@@ -24,7 +24,7 @@ use holdlock::{Guard, Mode};
 
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::Names;
-use crate::sys::process::Manner;
+use crate::sys::run_child::Manner;
 use crate::sys::signals;
 use log::{Log, Record};
 pub(crate) use supervisor::Duties;

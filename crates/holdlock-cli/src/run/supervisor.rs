@@ -24,8 +24,8 @@ use super::job::Job;
 use super::survivors::Rest;
 use super::terminal::is_in_front;
 use crate::exit::{self, Failure};
-use crate::sys::process::Child;
 use crate::sys::signals::{self, Arrived, Blocked};
+use crate::sys::vfork::Child;
 
 /// The signals that are passed on.
 const PASSED_ON: [c_int; 9] = [
