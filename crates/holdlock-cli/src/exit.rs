@@ -1,11 +1,12 @@
-//! Exit codes, and how a failure becomes one of them and a message.
+//! Exit codes, and the failures that lead to them.
 //!
 //! The numbers are those of `sysexits.h` where it has one, so that scripts can
 //! tell the lock's trouble from the command's own small numbers.
 
-use std::io::{self, Write};
+use std::io;
 
-use crate::show::text::{self, printable};
+pub(crate) use crate::say::warn;
+use crate::show::text;
 
 /// Everything went well.
 pub(crate) const SUCCESS: u8 = 0;
@@ -145,28 +146,6 @@ pub(crate) fn open_code(error: &io::Error) -> u8 {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO) => OS_ERROR,
         _ => NO_INPUT,
     }
-}
-
-/// Says what went wrong, if anything did, and returns the exit code.
-pub(crate) fn report(outcome: Outcome) -> u8 {
-    let failure = match outcome {
-        Ok(code) => return code,
-        Err(failure) => failure,
-    };
-    if !failure.message.is_empty() {
-        warn(&failure.message);
-    }
-    if !failure.more.is_empty() {
-        let _ = io::stderr().write_all(failure.more.as_bytes());
-    }
-    failure.code
-}
-
-/// Writes a message of one line to standard error, printable whatever is in it. Nobody is left to
-/// tell when that fails.
-pub(crate) fn warn(message: &str) {
-    let line = format!("holdlock: {}\n", printable(message.trim_end()));
-    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod lockdir;
 mod namesakes;
 mod report;
 mod run;
+mod say;
 mod show;
 mod sys;
 mod top;
@@ -53,7 +54,7 @@ fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
         Some(doctor::PARTNER) => doctor::partner::obey(words),
         _ => cli::top_level(first.into_iter().chain(words)),
     };
-    exit::report(outcome)
+    say::report(outcome)
 }
 
 /// `holdlock path NAME`: the bytes of the path as they are, and a newline.

@@ -8,6 +8,7 @@ use holdlock::inspect::{Printable, printable};
 use rustix::io::Errno;
 use rustix::stdio;
 
+use crate::exit::reason;
 use crate::sys::pipe::without_sigpipe;
 
 /// The name in every message.
@@ -39,7 +40,7 @@ impl Stop {
     }
 
     pub(super) fn error(code: u8, parts: &[&[u8]], error: &io::Error) -> Stop {
-        let text = text_of(error);
+        let text = reason(error);
         let mut message = parts.concat();
         message.extend_from_slice(b": ");
         message.extend_from_slice(text.as_bytes());
@@ -48,15 +49,6 @@ impl Stop {
             message: Some(message),
         }
     }
-}
-
-/// strerror(3)'s text, which std follows by the number.
-fn text_of(error: &io::Error) -> String {
-    let mut text = error.to_string();
-    if let Some(end) = text.rfind(" (os error ") {
-        text.truncate(end);
-    }
-    text
 }
 
 /// A message as a line, which begins with the name.
@@ -126,7 +118,7 @@ impl Say {
         match self.write() {
             Ok(()) | Err(Errno::BADF | Errno::PIPE) => {}
             Err(error) => {
-                let text = text_of(&error.into());
+                let text = reason(&error.into());
                 self.warn(&[b"write error: ", text.as_bytes()].concat());
                 return WRITE_ERROR;
             }

@@ -10,10 +10,11 @@ use std::time::Instant;
 use holdlock::inspect::{self, Kind};
 use holdlock::{CancelToken, FileLock, Guard, LockOptions, Request, Waiting};
 
+use super::deadlock::{self, Ancestor};
 use super::inherited;
 use super::progress::Display;
 use super::reentrant;
-use super::watch::{self, Ancestor, Subject, Watch};
+use super::watch::{Subject, Watch};
 use super::{Course, Patience, Settings};
 use crate::exit::{self, DEADLOCK, Failure};
 use crate::lockdir::{self, Names};
@@ -93,7 +94,7 @@ pub(super) fn take<'l>(
             Stopped::Error(error) => course.not_taken(&error, settings),
             Stopped::Deadlock(ancestor) => {
                 course.outcome = "deadlock";
-                Failure::new(DEADLOCK, watch::message(ancestor, &lock.file))
+                Failure::new(DEADLOCK, deadlock::message(ancestor, &lock.file))
             }
         })?;
         if !settings.quiet {

@@ -2,6 +2,7 @@
 
 mod command;
 mod conflict;
+mod deadlock;
 mod ending;
 mod inherited;
 mod job;

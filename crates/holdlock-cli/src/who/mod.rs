@@ -1,8 +1,8 @@
 //! `holdlock who`: who holds a lock and who waits for it.
 
-mod guarded;
 mod job;
 mod probe;
+mod send;
 mod signal;
 mod text;
 mod view;
@@ -24,7 +24,7 @@ pub(crate) use wait::{Patience, until_free};
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::{self, Names};
 use crate::{namesakes, show};
-use guarded::Consent;
+use send::{Consent, send};
 use view::Answer;
 
 /// A process holds the lock.
@@ -79,7 +79,7 @@ pub(crate) fn who(settings: Settings) -> Outcome {
             (true, _) if is_private => Consent::Given,
             (true, _) => Consent::ToTakers,
         };
-        signalled = guarded::send(&view, signal, consent)?;
+        signalled = send(&view, signal, consent)?;
     }
     let mut waited = None;
     if let Some(patience) = settings.wait {
