@@ -80,7 +80,7 @@ fn split(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()))
 }
 
-/// `number` × `unit` in nanoseconds; what is finer than a nanosecond is cut off.
+/// `number` × `unit` in nanoseconds, cut off below a nanosecond.
 /// A number too large for any clock becomes the largest one.
 fn scaled(number: &str, unit: u64) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

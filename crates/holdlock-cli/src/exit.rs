@@ -1,14 +1,14 @@
 //! Exit codes, and the failures that lead to them.
 //!
 //! The numbers are those of `sysexits.h` where it has one, so that scripts can
-//! tell the lock's trouble from the command's own small numbers.
+//! tell failures of the lock from the command's own small numbers.
 
 use std::io;
 
 pub(crate) use crate::say::warn;
 use crate::show::text;
 
-/// Everything went well.
+/// Success.
 pub(crate) const SUCCESS: u8 = 0;
 /// `demo`: critical sections overlapped although the lock was on.
 pub(crate) const OVERLAP: u8 = 1;
@@ -26,7 +26,7 @@ pub(crate) const NO_INPUT: u8 = 66;
 pub(crate) const OS_ERROR: u8 = 71;
 /// The lock file or its directory cannot be created (`EX_CANTCREAT`).
 pub(crate) const CANNOT_CREATE: u8 = 73;
-/// Somebody else holds the lock (`EX_TEMPFAIL`: try again later).
+/// Another process holds the lock (`EX_TEMPFAIL`: try again later).
 pub(crate) const CONFLICT: u8 = 75;
 /// The command held the lock too long and was ended, as timeout(1) has it.
 pub(crate) const HELD_TOO_LONG: u8 = 124;
@@ -35,7 +35,7 @@ pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The command does not exist, as shells have it.
 pub(crate) const NOT_FOUND: u8 = 127;
 
-/// Whoever read standard output has closed it: 128 + SIGPIPE, as of other programs in a pipeline.
+/// The reader of standard output has closed it: 128 + SIGPIPE, as of other programs in a pipeline.
 pub(crate) const NO_READER: u8 = 128 + 13;
 
 /// An error of the operating system in its words, without the number that Rust adds.
@@ -138,7 +138,8 @@ fn in_words(error: &holdlock::Error) -> String {
     }
 }
 
-/// What kept a file from being opened or created: the file, the place, or the system.
+/// The code for a file that cannot be opened or created: because of the file, its place, or the
+/// system.
 pub(crate) fn open_code(error: &io::Error) -> u8 {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {

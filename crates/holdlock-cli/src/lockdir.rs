@@ -2,19 +2,19 @@
 //!
 //! A LOCK with a slash is a path. A bare name stands for a file in the lock directory, which
 //! must be the same for a login shell, a cron job and a service of one user, now and later:
-//! otherwise two jobs of one name get in. So the directory depends on the user's number and on
+//! otherwise two jobs of one name run at once. So the directory depends on the user's number and on
 //! the host, and on nothing else. Neither `$XDG_RUNTIME_DIR` nor /run/user/UID will do: they come
-//! and go with login sessions, and a cron job has none. The home is missing for services, and may
-//! be on a server, encrypted until somebody logs in, or another one after `sudo`.
+//! and go with login sessions, and a cron job has no session. The home is missing for services, and
+//! may be on a server, encrypted until the user logs in, or another one after `sudo`.
 //!
-//! Root's directory is in /run, where nobody else can make anything. Users have only directories
-//! in which everybody can: whoever comes first has the name. Another place is no way out of that,
-//! for those who came while the name was taken, and those who came before or after, would not
-//! exclude each other. So a directory of somebody else is refused, with the remedy. It costs the
-//! user the locks by name, never their exclusion.
+//! Root's directory is in /run, where only root can make anything. Other users have only
+//! directories in which every user can: another user may take the name first. To move to another
+//! place then is no way out: jobs that start while the name is taken would not exclude the jobs
+//! from before and after. So the directory of another user is refused, with the remedy. That costs
+//! the user the locks by name, never their exclusion.
 //!
 //! Names for all users (`--system`) are in a directory of root's, in which only root can make or
-//! remove files. So a name that root has used once is safe from everybody else.
+//! remove files. So a name that root has used once is safe from all other users.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Metadata};
@@ -40,7 +40,7 @@ pub(crate) const FOR_ALL: u32 = 0o644;
 
 const REMOVE: &str = "have its owner or root remove it";
 
-/// What always helps.
+/// The remedy that always helps.
 pub(crate) const CHOOSE: &str = "set HOLDLOCK_DIR to a local directory of your own, the same in \
     every session, service and cron job";
 
@@ -50,9 +50,9 @@ const LONGEST_NAME: usize = 255;
 /// Whose a name is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// The user's who runs the command.
+    /// Those of the user that runs the command.
     Own,
-    /// All users': `--system`.
+    /// Those of all users: `--system`.
     System,
 }
 
@@ -92,8 +92,8 @@ impl Location {
         }
     }
 
-    /// The path, for those who create nothing. What somebody else shows in place of the lock
-    /// directory is no answer, and its files are not for opening.
+    /// The path, for callers that create nothing. A lock directory that another user has made is
+    /// refused: its files are no answer, and not to be opened.
     pub(crate) fn trusted(self) -> Result<PathBuf, Failure> {
         if let Some(directory) = &self.directory
             && let Ok(found) = fs::symlink_metadata(directory)
@@ -195,7 +195,7 @@ fn default_directory(uid: u32, look: impl Fn(&Path) -> Option<Metadata>) -> Path
         return ROOTS.into();
     }
     let users = PathBuf::from(format!("/run/lock/holdlock-{uid}"));
-    // It may be there although nobody could make it now: from root, who makes it at each boot; or
+    // It may be there although the user could not make it now: root makes it at each boot; or it is
     // from before an upgrade that has closed /run/lock, while its locks are held.
     let is_users = |found: Metadata| found.is_dir() && found.uid() == uid;
     if look(&users).is_some_and(is_users)
@@ -268,8 +268,8 @@ fn accept_for_all(directory: &Path, found: &Metadata) -> Result<(), Failure> {
 }
 
 /// Creates the lock directory, or makes sure that the one which exists is ours:
-/// its place may be one where everybody can create a directory of that name
-/// first, and whoever owns it could take our lock files away.
+/// another user may have created a directory of that name first, and its owner
+/// could take our lock files away.
 pub(crate) fn prepare(directory: &Path) -> Result<(), Failure> {
     let create = |directory| DirBuilder::new().mode(0o700).create(directory);
     let created = match create(directory) {
@@ -324,8 +324,8 @@ fn accept(directory: &Path, found: &Metadata) -> Result<(), Failure> {
     ))
 }
 
-/// Root's locks once were where anybody can be first. A holdlock that has them there and this
-/// one do not exclude each other.
+/// Root's locks once were in a directory that every user could make first. A holdlock that has them
+/// there and this one do not exclude each other.
 fn warn_of_older_version() {
     const OLD: &str = "/run/lock/holdlock";
     let is_roots = |found: &Metadata| found.is_dir() && found.uid() == 0;
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(directory(7, sticky, none), Path::new(there));
         assert_eq!(directory(7, plain, none), Path::new(other));
         assert_eq!(directory(7, none, none), Path::new(other));
-        // Somebody else's is not taken for the user's own, and does not change the place.
+        // A directory of another user does not count, and does not change the place.
         assert_eq!(directory(7, plain, "/proc"), Path::new(other));
         assert_eq!(directory(7, sticky, "/proc"), Path::new(there));
     }

@@ -1,5 +1,5 @@
-//! What a user may have meant instead, who names a lock: a file of that name here, or another
-//! user's lock.
+//! Warnings about a name that may be meant otherwise: as a file of that name in this directory, or
+//! as another user's lock.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,7 +13,7 @@ use crate::exit;
 use crate::lockdir::{self, Location};
 use crate::show::text;
 
-/// Says on standard error what else the name stands for.
+/// Warns on standard error where the name may be meant otherwise.
 pub(crate) fn warn(lock: &OsStr, location: &Location) {
     if !location.is_name() {
         return;
@@ -26,7 +26,7 @@ pub(crate) fn warn(lock: &OsStr, location: &Location) {
             lock = text::path(lock),
         ));
     }
-    // Nobody else can look into the directories of other users.
+    // Only root can look into the directories of other users.
     let looks = rustix::process::geteuid().is_root() && lockdir::chosen().is_none();
     if looks && !location.is_for_all() {
         for (path, holder) in held_by_users(location.path.file_name().unwrap_or_default()) {

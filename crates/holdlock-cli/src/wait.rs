@@ -1,4 +1,4 @@
-//! `holdlock wait`: waits until locks are free, and takes none.
+//! `holdlock wait`: waits until locks are free, and acquires no lock.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::lockdir::{self, Names};
 use crate::who::{self, Patience, View};
 use crate::{namesakes, show};
 
-/// What is asked for.
+/// The settings of the command line.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) locks: Vec<OsString>,
@@ -46,7 +46,7 @@ pub(crate) fn wait(settings: Settings) -> Outcome {
     })
 }
 
-/// `who` has a code of its own for that.
+/// `who` has an exit code of its own for a lock that cannot be looked at.
 fn not_seen(failure: Failure) -> Failure {
     match failure.code {
         who::UNKNOWN => Failure {

@@ -162,7 +162,7 @@ fn who_has_let_go_meanwhile_is_not_signalled() {
     // Somebody else has it by now, who was not asked about.
     let other = python(&place, "flock", "x");
     terminal.press("y\n");
-    terminal.expect("holds the lock no more: nothing sent to it");
+    terminal.expect("no longer holds the lock: nothing sent to it");
     assert_eq!(other.finish().code(), 0);
     terminal.expect("code 0");
     assert_eq!(holder.finish().code(), 0);

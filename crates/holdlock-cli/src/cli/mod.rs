@@ -24,14 +24,14 @@ use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::Names;
 use crate::show::text;
 
-const ABOUT: &str = "File locks for the critical sections of processes: one at a time.";
+const ABOUT: &str = "Run commands one at a time under a lock, and see which process holds it.";
 
 const AFTER: &str = "\
 Examples:
   holdlock demo                                  see what a lock is for
   holdlock run backup -- rsync -a /srv /mnt      at most one backup at a time
-  holdlock run -n nightly -- ./job.sh            do nothing when it is running already
-  holdlock who backup                            who holds it, who waits
+  holdlock run -n nightly -- ./job.sh            give up if it is running already
+  holdlock who backup                            its holder, and the waiting processes
   holdlock top                                   all locks of the host, live
   holdlock doctor /srv/data/                     would locks work there?
 
@@ -149,7 +149,7 @@ fn answer(error: clap::Error) -> Failure {
     }
 }
 
-/// Prints what was asked for, and ends the program by a failure which is none.
+/// Prints the help that was asked for, and ends the program with success.
 fn print(text: &str) -> Failure {
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => Failure::new(exit::SUCCESS, ""),

@@ -224,7 +224,7 @@ fn exit_code(text: &[u8]) -> Result<u8, Stop> {
     })
 }
 
-/// The message for a number that is none or too large.
+/// The message for a word that is not a number, or one that is too large.
 fn checked<T>(parsed: Result<T, number::Bad>, what: &str, text: &[u8]) -> Result<T, Stop> {
     parsed.map_err(|bad| {
         let reason: &[u8] = match bad {

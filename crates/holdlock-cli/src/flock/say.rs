@@ -62,7 +62,7 @@ pub(super) fn shown(text: &[u8]) -> Printable<'_> {
     printable(OsStr::from_bytes(text))
 }
 
-/// What is still to be written to standard output.
+/// The text that is still to be written to standard output.
 #[derive(Default)]
 pub(super) struct Say {
     unwritten: Vec<u8>,
@@ -107,13 +107,13 @@ impl Say {
         self.unheard |= rustix::io::write(stdio::stderr(), lines.as_bytes()).is_err();
     }
 
-    /// A message as the child would give it, who tells nobody that it could not be written.
+    /// A message of the child, which does not report that it could not be written.
     pub(super) fn warn_as_child(&self, message: &[u8]) {
         let _ = rustix::io::write(stdio::stderr(), line(message).as_bytes());
     }
 
     /// The exit code, unless what was said cannot be written. For standard output, a closed one
-    /// and a reader that is gone are no errors: nobody wanted it.
+    /// and a reader that has gone are no errors: the output is not wanted.
     pub(super) fn finish(mut self, code: u8) -> u8 {
         match self.write() {
             Ok(()) | Err(Errno::BADF | Errno::PIPE) => {}

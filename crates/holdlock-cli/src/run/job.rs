@@ -16,7 +16,7 @@ use crate::descendants::{self, children, descends_from};
 /// The descendants that this process has because of the command.
 pub(super) struct Job {
     us: Pid,
-    /// The command, until it is reaped: up to then its number is nobody else's.
+    /// The command, until it is reaped: up to then no other process has its number.
     command: Option<Pid>,
     /// Children from before: a shell may have started something and become us by exec.
     strangers: Vec<Pid>,
@@ -32,7 +32,7 @@ impl Job {
     pub(super) fn begin() -> (Job, Result<(), Errno>) {
         let us = getpid();
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // Nearly nobody has children at this point, and to ask wait(2) costs nothing.
+        // There are rarely children at this point, and a call of wait(2) costs nothing.
         let has_children = !matches!(waitid(WaitId::All, look), Err(Errno::CHILD));
         let strangers = if has_children {
             children(us).unwrap_or_default()
@@ -81,8 +81,8 @@ impl Job {
             .unwrap_or_else(|| self.command.into_iter().collect())
     }
 
-    /// Sends a signal to a descendant, and to nobody else: its number may belong to another process
-    /// by now, so it is pinned down first, and then looked at.
+    /// Sends a signal to a descendant, and to no other process: its number may belong to another one
+    /// by now, so it is pinned first, and then checked.
     pub(super) fn send(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
         let sent = if Some(pid) == self.command {
             kill_process(pid, signal)

@@ -31,7 +31,7 @@ use log::{Log, Record};
 pub(crate) use supervisor::Duties;
 use supervisor::End;
 
-/// What the command line asks for.
+/// The settings of the command line.
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
     /// Whose names the locks have.
@@ -145,7 +145,7 @@ pub(crate) fn run(settings: Settings) -> Outcome {
         }
     };
     if let Some(signal) = course.dies_of {
-        // A shell whose command dies of Ctrl-C ends its script; an exit code would not tell it.
+        // A shell whose command dies of Ctrl-C ends its script; an exit code would not show that.
         signals::die_of(signal.into());
     }
     outcome

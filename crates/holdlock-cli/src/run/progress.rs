@@ -95,12 +95,12 @@ impl Display {
         }
     }
 
-    /// Whether something will be shown so soon that the holders are needed now.
+    /// Whether a line will be shown so soon that the holders are needed now.
     pub(super) fn shows_holders(&self, now: Instant) -> bool {
         self.manner != Manner::Nothing && self.next <= now + LONG
     }
 
-    /// Shows what is due. Returns when the next is; None: never.
+    /// Shows the line that is due. Returns the time of the next one; None: there is no other.
     pub(super) fn show(&mut self, seen: &Seen, now: Instant) -> Option<Instant> {
         if self.manner == Manner::Nothing {
             return None;
@@ -176,7 +176,7 @@ impl Display {
     }
 }
 
-/// Whether somebody else has the terminal now: a job in the background keeps silent.
+/// Whether another job has the terminal now: a job in the background keeps silent.
 fn in_background() -> bool {
     in_foreground(io::stderr()).is_some_and(|group| group != own_group())
 }
@@ -199,7 +199,7 @@ fn short(lock: &OsStr) -> String {
 }
 
 fn write(text: &str) {
-    // Nobody is left to tell when that fails.
+    // Where that fails, it cannot be reported either.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

@@ -1,7 +1,7 @@
 //! `--reentrant`: whether this job holds the lock already.
 //!
 //! The proof is in the descriptors that we have inherited: /proc/self/fdinfo shows that one of them
-//! is the open file by which the exclusive lock is held. So nobody else can hold it, and it stays
+//! is the open file by which the exclusive lock is held. So no other job can hold it, and it stays
 //! held until that open file is unlocked, which only the process that took it does. It must be an
 //! ancestor that waits for us, so that it does not unlock before we end.
 

@@ -1,12 +1,13 @@
-//! What `rustix` and `std` have no safe way to say: the only unsafe code of the command.
+//! System calls for which `rustix` and `std` have no safe function: the only unsafe code of the
+//! command.
 //!
 //! | file | facility |
 //! |---|---|
-//! | `start` | the begin of the program, in place of the standard library's |
+//! | `start` | the start of the program, in place of the standard library's |
 //! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
-//! | `descriptors` | what children inherit |
-//! | `wake` | going on in spite of a stop |
+//! | `descriptors` | the descriptors that children inherit |
+//! | `wake` | continuing ourselves after a stop |
 //! | `groups` | process groups and sessions, getsid(2), getpgrp(2), tcgetpgrp(3) |
 //! | `pipe` | writing without being killed by SIGPIPE |
 //! | `slim` | little memory while waiting, madvise(2) |

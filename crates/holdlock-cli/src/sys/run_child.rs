@@ -33,8 +33,8 @@ pub(crate) fn spawn(
         // is no worse off than without it.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
-            // A parent that ended before that line sends no signal any more. (0 is one outside of
-            // this PID namespace: after `unshare --pid`, children are in a new one.)
+            // A parent that ended before that line sends no signal. (0 is a parent outside of this
+            // PID namespace: after `unshare --pid`, children are in a new one.)
             if ![parent, 0].contains(&libc::getppid()) {
                 libc::_exit(128 + libc::SIGTERM);
             }

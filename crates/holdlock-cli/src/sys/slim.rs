@@ -68,7 +68,7 @@ impl Code {
     fn give_back(&self) {
         for &(start, length) in self.segments.iter().take(self.count) {
             // SAFETY: a mapping of a file that was never writable: its pages are the file's,
-            // before and after. Where it is none, as the kernel's own, the call only fails.
+            // before and after. For another mapping, as the kernel's own, the call only fails.
             let _ = unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontNeed) };
         }
     }

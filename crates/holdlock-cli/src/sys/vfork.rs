@@ -87,8 +87,8 @@ pub(crate) unsafe fn spawn(
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | more;
         // SAFETY: the child runs `child` on a stack of its own, which lives until the child has
         // another program or has ended: with CLONE_VFORK this thread stands still until then. So
-        // does `order`. No signal has a handler of ours that writes to memory other than a flag,
-        // so none disturbs us from the child. The last argument is a place for a descriptor.
+        // does `order`. The handlers that we have only set a flag, which does no harm from the
+        // child. The last argument is a place for a descriptor.
         let pid = unsafe { libc::clone(child, stack.top(), flags, argument, &raw mut pidfd) };
         (pid, io::Error::last_os_error())
     };
@@ -103,8 +103,7 @@ pub(crate) unsafe fn spawn(
     let Some(pid) = pid else {
         return Err(Failed::Clone(failed));
     };
-    // SAFETY: a new descriptor, close-on-exec, which nobody else owns. Before Linux 5.2 there is
-    // none.
+    // SAFETY: a new descriptor, close-on-exec, and only ours. Before Linux 5.2 it stays -1.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     match order.errno.load(Ordering::Relaxed) {
         0 => Ok(Child { pid, pidfd }),

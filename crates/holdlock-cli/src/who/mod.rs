@@ -75,7 +75,7 @@ pub(crate) fn who(settings: Settings) -> Outcome {
             (false, _) => Consent::Asked,
             // The holders that only inherited the lock were shown and marked.
             (true, Form::Text) => Consent::Given,
-            // Nobody else could have opened the file and handed it to a stranger.
+            // No other user could have opened the file and handed it to a stranger.
             (true, _) if is_private => Consent::Given,
             (true, _) => Consent::ToTakers,
         };

@@ -114,7 +114,7 @@ impl View {
         found
     }
 
-    /// Whether a holder has taken none of its locks itself.
+    /// Whether a holder has inherited all of its locks.
     pub(super) fn only_inherited(&self, process: &Process) -> bool {
         let mut kept = self.locks().flat_map(|lock| {
             let holders = lock.holders.iter();
