@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command, value_parser};
 
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Failure, Outcome, reason};
 use crate::show::text;
 
 const AFTER: &str = "\
@@ -61,7 +61,7 @@ pub(crate) fn write(directory: PathBuf) -> Outcome {
 }
 
 fn not_written(path: &Path, error: &std::io::Error) -> Failure {
-    let (path, error) = (text::path(path), text::error(error));
+    let (path, error) = (text::path(path), reason(error));
     let message = format!("cannot write {path}: {error}");
     Failure::new(exit::CANNOT_CREATE, message)
 }

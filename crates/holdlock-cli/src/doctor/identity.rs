@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::finding::Finding;
 use super::temporary::Temporary;
-use crate::show::text;
+use crate::exit::reason;
 
 /// The last trial: afterwards the file is gone or another one.
 pub(super) fn try_out(temporary: &Temporary) -> Vec<Finding> {
@@ -24,7 +24,7 @@ pub(super) fn try_out(temporary: &Temporary) -> Vec<Finding> {
                 .remedy("keep the lock file on another file system, such as that of /run/lock"),
         ],
         Err(error) => {
-            let error = text::error(&error);
+            let error = reason(&error);
             let found = format!("the removal of a lock file could not be tried: {error}");
             vec![Finding::warning("identity", found).remedy("try again")]
         }

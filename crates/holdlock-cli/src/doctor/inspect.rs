@@ -7,7 +7,7 @@ use holdlock::inspect::{self, Kind, LockedFile};
 
 use super::finding::Finding;
 use super::place::Place;
-use crate::show::text;
+use crate::exit::reason;
 
 /// No findings if only a directory was named.
 pub(super) fn look(place: &Place) -> Vec<Finding> {
@@ -22,7 +22,7 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
             .collect(),
         Err(error) => vec![Finding::note(
             "holders",
-            format!("the holders cannot be seen: {}", text::error(&error)),
+            format!("the holders cannot be seen: {}", reason(&error)),
         )],
     }
 }

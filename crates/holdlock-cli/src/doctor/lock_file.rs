@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
 use super::finding::Finding;
 use super::place::Place;
-use crate::show::text;
+use crate::exit::reason;
 
 pub(super) fn look(place: &Place) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -59,7 +59,7 @@ fn symbolic_link(path: &Path) -> Finding {
                 .remedy(format!("name its target instead: {target}"))
         }
         Err(error) => {
-            let error = text::error(&error);
+            let error = reason(&error);
             let found = format!("it is a symbolic link that leads nowhere ({target}: {error})");
             Finding::not_safe("lock-file", found).remedy("remove it, or name another file")
         }
@@ -94,7 +94,7 @@ fn opened(path: &Path) -> Finding {
             ),
         },
         Err(error) => {
-            let found = format!("it cannot be opened: {}", text::error(&error));
+            let found = format!("it cannot be opened: {}", reason(&error));
             Finding::not_safe("lock-file", found).remedy("choose another file")
         }
     }

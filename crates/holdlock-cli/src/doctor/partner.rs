@@ -11,9 +11,8 @@ use holdlock::Family;
 
 use super::family;
 use super::{myself, not_for_people};
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Failure, Outcome, reason};
 use crate::show::output::print;
-use crate::show::text;
 use crate::sys::range::{self, Kind};
 
 /// The hidden subcommand by which a worker starts its partners.
@@ -53,7 +52,7 @@ pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
                 "no".to_owned()
             }
-            Err(error) => format!("error {}", text::error(&error)),
+            Err(error) => format!("error {}", reason(&error)),
         };
         print(&format!("{answer}\n"))?;
     }
@@ -77,7 +76,7 @@ impl Partner {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| format!("no process can be started: {}", text::error(&error)))?;
+            .map_err(|error| format!("no process can be started: {}", reason(&error)))?;
         let stdout = child.stdout.take().ok_or("a process has no output")?;
         Ok(Partner {
             orders: child.stdin.take(),
@@ -90,7 +89,7 @@ impl Partner {
     pub(super) fn does(&mut self, kind: Kind) -> Result<bool, String> {
         let word = KINDS[kind as usize].1;
         let gone = |error: io::Error| {
-            let error = text::error(&error);
+            let error = reason(&error);
             format!("the process that was to lock has ended: {error}")
         };
         if let Some(orders) = &mut self.orders {

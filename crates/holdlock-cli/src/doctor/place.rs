@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
+use crate::exit::reason;
 use crate::lockdir;
-use crate::show::text;
 
 /// A directory that exists, and the lock file as far as it does.
 pub(super) struct Place {
@@ -109,7 +109,7 @@ fn unreachable_finding(path: &Path, error: &io::Error) -> Finding {
         }
         _ => "choose another directory",
     };
-    let found = format!("{shown} cannot be reached: {}", text::error(error));
+    let found = format!("{shown} cannot be reached: {}", reason(error));
     Finding::not_safe("directory", found).remedy(remedy)
 }
 

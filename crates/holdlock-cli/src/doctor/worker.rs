@@ -17,9 +17,8 @@ use super::{
     cleaners, container, exclusion, file_system, identity, inspect, kernel_table, lock_file,
     not_for_people, room, sharing, sticky,
 };
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Failure, Outcome, reason};
 use crate::show::output::print;
-use crate::show::text;
 
 /// The hidden subcommand by which the doctor starts its workers.
 pub(crate) const WORKER: &str = "__doctor-worker";
@@ -116,10 +115,7 @@ fn created(place: &Place) -> Option<Finding> {
 /// A lock file that exists can be locked although no file can be created beside it.
 fn not_created(place: &Place, error: &io::Error) -> Finding {
     let directory = place.directory.display();
-    let found = format!(
-        "no file can be created in {directory}: {}",
-        text::error(error)
-    );
+    let found = format!("no file can be created in {directory}: {}", reason(error));
     if place.file.is_some() {
         let found = format!("{found}; so nothing was tried");
         return Finding::new(Level::Warning, "create", found)

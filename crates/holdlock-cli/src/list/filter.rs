@@ -6,7 +6,7 @@ use std::path::Path;
 
 use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range, Waiter};
 
-use crate::exit::{Failure, NO_INPUT};
+use crate::exit::{Failure, NO_INPUT, reason};
 use crate::lockdir;
 use crate::show::spot::{self, Spot};
 use crate::show::text;
@@ -81,7 +81,7 @@ impl Prepared {
             if let Some(error) = spot.trouble()
                 && !files.iter().any(|file| spot.has(file))
             {
-                let (path, error) = (text::path(spot.path()), text::error(error));
+                let (path, error) = (text::path(spot.path()), reason(error));
                 return Err(Failure::new(
                     NO_INPUT,
                     format!("no lock at {path}: {error}"),

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Failure, Outcome, reason};
 use crate::show::output::print;
 use crate::show::svg::Target;
 use crate::show::text;
@@ -62,7 +62,7 @@ pub(crate) fn report(settings: Settings) -> Outcome {
     let mut log = read(&settings.file).map_err(|error| {
         Failure::new(
             exit::NO_INPUT,
-            format!("cannot read {name}: {}", text::error(&error)),
+            format!("cannot read {name}: {}", reason(&error)),
         )
     })?;
     if let Some(since) = settings.since {

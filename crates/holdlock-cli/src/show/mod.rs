@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::exit::{Failure, OS_ERROR};
+use crate::exit::{Failure, OS_ERROR, reason};
 
 pub(crate) mod calendar;
 pub(crate) mod job;
@@ -25,7 +25,7 @@ pub(crate) fn proc_failure(what: &str, error: io::Error) -> Failure {
         let why = "/proc is not mounted; mount it: mount -t proc proc /proc";
         return Failure::new(OS_ERROR, format!("{what}: {why}"));
     }
-    let message = format!("{what}: {}", text::error(&error));
+    let message = format!("{what}: {}", reason(&error));
     Failure::new(OS_ERROR, message)
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use holdlock::inspect::{LockedFile, Place};
 
 use super::text;
-use crate::exit::Failure;
+use crate::exit::{Failure, reason};
 
 /// A file, or a directory and all below it.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl Spot {
     pub(crate) fn of(path: &Path) -> Result<Spot, Failure> {
         let whole = path.canonicalize().or_else(|_| absolute(path));
         let whole = whole.map_err(|error| {
-            let (path, error) = (text::path(path), text::error(&error));
+            let (path, error) = (text::path(path), reason(&error));
             Failure::usage(format!("{path}: {error}"))
         })?;
         let (place, trouble) = match Place::of(path) {

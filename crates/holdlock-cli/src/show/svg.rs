@@ -9,7 +9,7 @@ use clap::{Arg, ValueHint, value_parser};
 
 use super::output::print;
 use super::text::{self, printable};
-use crate::exit::{CANNOT_CREATE, Failure};
+use crate::exit::{CANNOT_CREATE, Failure, reason};
 
 /// `--svg FILE`, the same in every subcommand that draws.
 pub(crate) fn option(help: &'static str) -> Arg {
@@ -52,7 +52,7 @@ impl Target {
 }
 
 fn not_written(path: &Path, error: std::io::Error) -> Failure {
-    let message = format!("cannot write {}: {}", text::path(path), text::error(&error));
+    let message = format!("cannot write {}: {}", text::path(path), reason(&error));
     Failure::new(CANNOT_CREATE, message)
 }
 

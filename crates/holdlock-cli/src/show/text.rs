@@ -1,7 +1,6 @@
 //! Files, processes and times as people read them.
 
 use std::ffi::OsStr;
-use std::io;
 use std::time::SystemTime;
 
 use holdlock::inspect::{self, LockedFile, Process, Range, State};
@@ -84,13 +83,6 @@ pub(crate) fn process_cut(one: &Process, most: Option<usize>) -> String {
         None => job,
     });
     process(&short)
-}
-
-/// Why the operating system refused something, without its number.
-pub(crate) fn error(error: &io::Error) -> String {
-    let text = error.to_string();
-    let end = text.rfind(" (os error ").unwrap_or(text.len());
-    text[..end].to_owned()
 }
 
 /// A state in which a process does not go on by itself.

@@ -48,7 +48,7 @@ pub(crate) fn lock(
 /// Where the bytes begin by which fair requests of flock(2) queue.
 const QUEUE: i64 = 0x4000_0000_0000_0000;
 
-/// Whether somebody holds a lock of fcntl(2) on the file, which flock(2) does not see. One
+/// Whether a process holds a lock of fcntl(2) on the file, which flock(2) does not see. One
 /// system call; false also where that cannot be asked.
 pub(crate) fn is_locked(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: plain data for which all-zero is valid, with the pid 0 that is asked for.

@@ -67,6 +67,7 @@ pub(crate) use proc::file::{contended, holders, turn_is_in_the_way, waiters};
 pub(crate) use proc::removed::first as removed;
 
 use crate::Mode;
+use crate::sys::process::is_root;
 use proc::{descriptors, file, survey};
 
 /// The locks of some files, at about one moment.
@@ -202,6 +203,12 @@ pub enum Unseen {
 impl fmt::Display for Unseen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Unseen::Processes(number) if is_root() => write!(
+                f,
+                "{number} {} could not be looked at, although you are root: a container or a \
+                 security module forbids it",
+                if *number == 1 { "process" } else { "processes" }
+            ),
             Unseen::Processes(1) => {
                 f.write_str("1 process of another user could not be looked at; root would see it")
             }

@@ -10,6 +10,12 @@ pub(crate) fn exists(pid: u32) -> bool {
     sent == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
+/// Whether this process has root's user number.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// Whether this process will get SIGALRM after a time, by alarm(2) or setitimer(2).
 pub(crate) fn has_alarm() -> bool {
     let none = libc::timeval {

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::descriptors::is_alive;
 use super::mounts::Mounts;
 use super::place::{Place, field};
 use super::process;
@@ -30,7 +31,7 @@ pub(crate) fn look() -> (Vec<Blocked>, usize) {
     for pid in process::pids() {
         match of(pid) {
             Ok(blocked) => found.extend(blocked),
-            Err(error) if is_denial(&error) => denied += 1,
+            Err(error) if is_denial(&error) && is_alive(pid) => denied += 1,
             Err(_) => {}
         }
     }

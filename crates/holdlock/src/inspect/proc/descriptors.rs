@@ -152,12 +152,21 @@ fn seen(pid: u32, locks: io::Result<Vec<Open>>) -> Look {
     match locks {
         Ok(open) => Look::Seen(open),
         // A zombie holds nothing, whosever it is.
-        Err(_) if ancestors::is_zombie(pid) && another_thread(pid).is_none() => Look::Gone,
+        Err(_) if has_ended(pid) => Look::Gone,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Look::Denied,
         // /proc may be mounted so that it hides the processes of others (hidepid).
         Err(_) if exists(pid) => Look::Denied,
         Err(_) => Look::Gone,
     }
+}
+
+fn has_ended(pid: u32) -> bool {
+    ancestors::is_zombie(pid) && another_thread(pid).is_none()
+}
+
+/// Whether it is still a process that can hold anything.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    exists(pid) && !has_ended(pid)
 }
 
 /// Where most programs have their lock files open: to try these numbers takes less than to list
@@ -167,7 +176,7 @@ pub(crate) const USUAL: std::ops::Range<u32> = 3..10;
 /// The locks of a process, up to the last of those wanted, or all of them.
 fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
     if !wanted.is_empty() {
-        let (found, complete) = search(pid, usual_doors(pid), wanted);
+        let (found, complete) = search(pid, usual_doors(pid), wanted)?;
         if complete {
             return Ok(found);
         }
@@ -175,7 +184,7 @@ fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
     // The highest first: what a process locks it mostly has opened itself, and last.
     let mut doors: Vec<(u32, PathBuf)> = doors(pid)?.collect();
     doors.reverse();
-    let (mut found, _) = search(pid, doors, wanted);
+    let (mut found, _) = search(pid, doors, wanted)?;
     found.reverse();
     Ok(found)
 }
@@ -189,13 +198,16 @@ fn search(
     pid: u32,
     doors: impl IntoIterator<Item = (u32, PathBuf)>,
     wanted: &[&Entry],
-) -> (Vec<Open>, bool) {
+) -> io::Result<(Vec<Open>, bool)> {
     let mut missing = wanted.to_vec();
     let mut found = Vec::new();
     for (descriptor, door) in doors {
         // To read a link takes a quarter of the time that fdinfo takes.
-        let Some(link) = fs::read_link(door).ok().filter(|link| can_be_locked(link)) else {
-            continue;
+        let link = match fs::read_link(door) {
+            Ok(link) if can_be_locked(&link) => link,
+            // Root without CAP_SYS_PTRACE may list descriptors, but not look what they are.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            _ => continue,
         };
         for open in locks_by(pid, descriptor, &link.into()) {
             // One of them: it may have the same lock twice, by two descriptors.
@@ -206,10 +218,10 @@ fn search(
             found.push(open);
         }
         if missing.is_empty() && !wanted.is_empty() {
-            return (found, true);
+            return Ok((found, true));
         }
     }
-    (found, false)
+    Ok((found, false))
 }
 
 /// The locks of a process on what it has open by one of these links.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 
 use super::blocked::{self, Blocked};
-use super::descriptors::{self, Descriptors, Look, Open, Whereabouts};
+use super::descriptors::{self, Descriptors, Look, Open, Whereabouts, is_alive};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::Directory;
@@ -375,7 +375,8 @@ impl Survey {
     fn unseen(&self) -> Vec<Unseen> {
         let mut unseen = Vec::new();
         let denied = if self.searched {
-            self.descriptors.denied().len()
+            let denied = self.descriptors.denied().into_iter();
+            denied.filter(|pid| is_alive(*pid)).count()
         } else {
             0
         };
