@@ -1,13 +1,14 @@
-//! Exit codes, and how a failure becomes one of them and a message.
+//! Exit codes, and the failures that lead to them.
 //!
 //! The numbers are those of `sysexits.h` where it has one, so that scripts can
-//! tell the lock's trouble from the command's own small numbers.
+//! tell failures of the lock from the command's own small numbers.
 
-use std::io::{self, Write};
+use std::io;
 
-use crate::show::text::{self, printable};
+pub(crate) use crate::say::warn;
+use crate::show::text;
 
-/// Everything went well.
+/// Success.
 pub(crate) const SUCCESS: u8 = 0;
 /// `demo`: critical sections overlapped although the lock was on.
 pub(crate) const OVERLAP: u8 = 1;
@@ -25,7 +26,7 @@ pub(crate) const NO_INPUT: u8 = 66;
 pub(crate) const OS_ERROR: u8 = 71;
 /// The lock file or its directory cannot be created (`EX_CANTCREAT`).
 pub(crate) const CANNOT_CREATE: u8 = 73;
-/// Somebody else holds the lock (`EX_TEMPFAIL`: try again later).
+/// Another process holds the lock (`EX_TEMPFAIL`: try again later).
 pub(crate) const CONFLICT: u8 = 75;
 /// The command held the lock too long and was ended, as timeout(1) has it.
 pub(crate) const HELD_TOO_LONG: u8 = 124;
@@ -34,10 +35,19 @@ pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The command does not exist, as shells have it.
 pub(crate) const NOT_FOUND: u8 = 127;
 
-/// Whoever read standard output has closed it: 128 + SIGPIPE, as of other programs in a pipeline.
+/// The reader of standard output has closed it: 128 + SIGPIPE, as of other programs in a pipeline.
 pub(crate) const NO_READER: u8 = 128 + 13;
 
-/// What a subcommand comes to: an exit code, or a failure that has one.
+/// An error of the operating system in its words, without the number that Rust adds.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let number = error.raw_os_error();
+    let number = number.map(|number| format!(" (os error {number})"));
+    let words = number.and_then(|number| text.strip_suffix(&number).map(str::to_owned));
+    words.unwrap_or(text)
+}
+
+/// What a subcommand ends with: an exit code, or a failure that has one.
 pub(crate) type Outcome = Result<u8, Failure>;
 
 /// Why a subcommand gives up.
@@ -65,7 +75,7 @@ impl Failure {
 
     /// The operating system refused `what`.
     pub(crate) fn system(what: &str, error: impl Into<io::Error>) -> Failure {
-        Failure::new(OS_ERROR, format!("{what}: {}", error.into()))
+        Failure::new(OS_ERROR, format!("{what}: {}", reason(&error.into())))
     }
 
     /// Standard output cannot be written. Where its reader has gone, as `head` does, it is silent.
@@ -103,7 +113,7 @@ fn code_of(error: &holdlock::Error) -> u8 {
 fn message_of(error: &holdlock::Error) -> String {
     use rustix::io::Errno;
     let holdlock::Error::Open { path, source, .. } = error else {
-        return error.to_string();
+        return in_words(error);
     };
     let remedy = match Errno::from_io_error(source) {
         Some(Errno::NOENT) => "; its directory is missing",
@@ -111,12 +121,25 @@ fn message_of(error: &holdlock::Error) -> String {
         _ => "",
     };
     format!(
-        "cannot open the lock file {}: {source}{remedy}",
-        text::path(path)
+        "cannot open the lock file {}: {}{remedy}",
+        text::path(path),
+        reason(source)
     )
 }
 
-/// What kept a file from being opened or created: the file, the place, or the system.
+fn in_words(error: &holdlock::Error) -> String {
+    use holdlock::Error::{System, Unsupported};
+    let message = error.to_string();
+    match error {
+        Unsupported { source, .. } | System { source, .. } => {
+            message.replace(&source.to_string(), &reason(source))
+        }
+        _ => message,
+    }
+}
+
+/// The code for a file that cannot be opened or created: because of the file, its place, or the
+/// system.
 pub(crate) fn open_code(error: &io::Error) -> u8 {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
@@ -124,28 +147,6 @@ pub(crate) fn open_code(error: &io::Error) -> u8 {
         Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO) => OS_ERROR,
         _ => NO_INPUT,
     }
-}
-
-/// Says what went wrong, if anything did, and returns the exit code.
-pub(crate) fn report(outcome: Outcome) -> u8 {
-    let failure = match outcome {
-        Ok(code) => return code,
-        Err(failure) => failure,
-    };
-    if !failure.message.is_empty() {
-        warn(&failure.message);
-    }
-    if !failure.more.is_empty() {
-        let _ = io::stderr().write_all(failure.more.as_bytes());
-    }
-    failure.code
-}
-
-/// Writes a message of one line to standard error, printable whatever is in it. Nobody is left to
-/// tell when that fails.
-pub(crate) fn warn(message: &str) {
-    let line = format!("holdlock: {}\n", printable(message.trim_end()));
-    let _ = io::stderr().write_all(line.as_bytes());
 }
 
 #[cfg(test)]
@@ -159,5 +160,15 @@ mod tests {
         assert_eq!(code(rustix::io::Errno::NOENT), CANNOT_CREATE);
         assert_eq!(code(rustix::io::Errno::ACCESS), NO_INPUT);
         assert_eq!(code(rustix::io::Errno::MFILE), OS_ERROR);
+    }
+
+    #[test]
+    fn errors_are_words() {
+        let missing = rustix::io::Errno::NOENT.into();
+        assert_eq!(reason(&missing), "No such file or directory");
+        assert_eq!(
+            reason(&io::Error::other("why (os error 2)")),
+            "why (os error 2)"
+        );
     }
 }

@@ -2,25 +2,28 @@
 //!
 //! A LOCK with a slash is a path. A bare name stands for a file in the lock directory, which
 //! must be the same for a login shell, a cron job and a service of one user, now and later:
-//! otherwise two jobs of one name get in. So the directory depends on the user's number and on
+//! otherwise two jobs of one name run at once. So the directory depends on the user's number and on
 //! the host, and on nothing else. Neither `$XDG_RUNTIME_DIR` nor /run/user/UID will do: they come
-//! and go with login sessions, and a cron job has none. The home is missing for services, and may
-//! be on a server, encrypted until somebody logs in, or another one after `sudo`.
+//! and go with login sessions, and a cron job has no session. The home is missing for services, and
+//! may be on a server, encrypted until the user logs in, or another one after `sudo`.
 //!
-//! Root's directory is in /run, where nobody else can make anything. Users have only directories
-//! in which everybody can: whoever comes first has the name. Another place is no way out of that,
-//! for those who came while the name was taken, and those who came before or after, would not
-//! exclude each other. So a directory of somebody else is refused, with the remedy. It costs the
-//! user the locks by name, never their exclusion.
+//! Root's directory is in /run, where only root can make anything. Other users have only
+//! directories in which every user can: another user may take the name first. To move to another
+//! place then is no way out: jobs that start while the name is taken would not exclude the jobs
+//! from before and after. So the directory of another user is refused, with the remedy. That costs
+//! the user the locks by name, never their exclusion.
+//!
+//! Names for all users (`--system`) are in a directory of root's, in which only root can make or
+//! remove files. So a name that root has used once is safe from all other users.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::exit::{self, CANNOT_CREATE, Failure};
+use crate::exit::{self, CANNOT_CREATE, Failure, reason};
 use crate::show::text;
 
 /// The variable that names another lock directory.
@@ -29,14 +32,29 @@ const VARIABLE: &str = "HOLDLOCK_DIR";
 /// Root's lock directory.
 const ROOTS: &str = "/run/holdlock";
 
+/// The directory of the names for all users.
+const SYSTEM: &str = "/run/holdlock-system";
+
+/// The mode of files in it: every user can open them, which is enough for flock(2).
+pub(crate) const FOR_ALL: u32 = 0o644;
+
 const REMOVE: &str = "have its owner or root remove it";
 
-/// What always helps.
+/// The remedy that always helps.
 pub(crate) const CHOOSE: &str = "set HOLDLOCK_DIR to a local directory of your own, the same in \
     every session, service and cron job";
 
 /// No Linux file system has longer file names.
 const LONGEST_NAME: usize = 255;
+
+/// Whose a name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// Those of the user that runs the command.
+    Own,
+    /// Those of all users: `--system`.
+    System,
+}
 
 /// Where a LOCK is.
 #[derive(Debug, PartialEq)]
@@ -44,12 +62,18 @@ pub(crate) struct Location {
     pub(crate) path: PathBuf,
     /// The lock directory, where the LOCK is a name in it.
     directory: Option<PathBuf>,
+    names: Names,
 }
 
 impl Location {
     /// Whether the LOCK is a name in the lock directory.
     pub(crate) fn is_name(&self) -> bool {
         self.directory.is_some()
+    }
+
+    /// Whether it is one of the names for all users.
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.names == Names::System
     }
 
     /// Whether no other user can open the lock file.
@@ -61,16 +85,23 @@ impl Location {
     /// Makes the lock directory where the LOCK is a name in it. A path's
     /// directory is the caller's own business.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
-        self.directory.as_deref().map_or(Ok(()), prepare)
+        match (&self.directory, self.names) {
+            (None, _) => Ok(()),
+            (Some(directory), Names::Own) => prepare(directory),
+            (Some(directory), Names::System) => prepare_for_all(directory, &self.path),
+        }
     }
 
-    /// The path, for those who create nothing. What somebody else shows in place of the lock
-    /// directory is no answer, and its files are not for opening.
+    /// The path, for callers that create nothing. A lock directory that another user has made is
+    /// refused: its files are no answer, and not to be opened.
     pub(crate) fn trusted(self) -> Result<PathBuf, Failure> {
         if let Some(directory) = &self.directory
             && let Ok(found) = fs::symlink_metadata(directory)
         {
-            accept(directory, &found)?;
+            match self.names {
+                Names::Own => accept(directory, &found)?,
+                Names::System => accept_for_all(directory, &found)?,
+            }
         }
         Ok(self.path)
     }
@@ -78,17 +109,33 @@ impl Location {
 
 /// Finds the place of a LOCK, creating nothing.
 pub(crate) fn locate(lock: &OsStr) -> Result<Location, Failure> {
+    locate_among(lock, Names::Own)
+}
+
+/// The same for a LOCK that may be one of the names for all users.
+pub(crate) fn locate_among(lock: &OsStr, names: Names) -> Result<Location, Failure> {
     if lock.as_bytes().contains(&b'/') {
-        return Ok(Location {
-            path: lock.into(),
-            directory: None,
-        });
+        return match names {
+            Names::Own => Ok(Location {
+                path: lock.into(),
+                directory: None,
+                names,
+            }),
+            Names::System => Err(Failure::usage(format!(
+                "{} is a path, and --system is for names; a path is the same for all users anyway",
+                text::path(lock)
+            ))),
+        };
     }
     let name = file_name(lock)?;
-    let directory = directory()?;
+    let directory = match names {
+        Names::Own => directory()?,
+        Names::System => SYSTEM.into(),
+    };
     Ok(Location {
         path: directory.join(name),
         directory: Some(directory),
+        names,
     })
 }
 
@@ -98,7 +145,7 @@ fn file_name(lock: &OsStr) -> Result<OsString, Failure> {
     }
     if lock == "." || lock == ".." {
         return Err(Failure::usage(format!(
-            "{} is no name for a lock",
+            "{} cannot be the name of a lock",
             text::path(lock)
         )));
     }
@@ -119,9 +166,14 @@ fn file_name(lock: &OsStr) -> Result<OsString, Failure> {
     Ok(name)
 }
 
+/// The directory that the environment names.
+pub(crate) fn chosen() -> Option<OsString> {
+    std::env::var_os(VARIABLE).filter(|value| !value.is_empty())
+}
+
 /// The lock directory of this user, whether or not it exists.
 pub(crate) fn directory() -> Result<PathBuf, Failure> {
-    if let Some(chosen) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
+    if let Some(chosen) = chosen() {
         let chosen = PathBuf::from(chosen);
         if chosen.is_absolute() {
             return Ok(chosen);
@@ -143,20 +195,81 @@ fn default_directory(uid: u32, look: impl Fn(&Path) -> Option<Metadata>) -> Path
         return ROOTS.into();
     }
     let users = PathBuf::from(format!("/run/lock/holdlock-{uid}"));
-    let is_for_all = |found: Metadata| found.is_dir() && found.mode() & 0o1002 == 0o1002;
-    // It may be there although nobody could make it now: from root, who makes it at each boot; or
+    // It may be there although the user could not make it now: root makes it at each boot; or it is
     // from before an upgrade that has closed /run/lock, while its locks are held.
     let is_users = |found: Metadata| found.is_dir() && found.uid() == uid;
-    if look(&users).is_some_and(is_users) || look(Path::new("/run/lock")).is_some_and(is_for_all) {
+    if look(&users).is_some_and(is_users)
+        || look(Path::new("/run/lock")).is_some_and(is_for_everybody)
+    {
         users
     } else {
         format!("/tmp/holdlock-{uid}").into()
     }
 }
 
+/// Whether it is a directory in which every user can make files, and remove only their own.
+pub(crate) fn is_for_everybody(found: Metadata) -> bool {
+    found.is_dir() && found.mode() & 0o1002 == 0o1002
+}
+
+/// Makes the directory of the names for all users, where we are root, or says what root has to do.
+fn prepare_for_all(directory: &Path, file: &Path) -> Result<(), Failure> {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        match DirBuilder::new().mode(0o755).create(directory) {
+            // The mode was subject to the umask.
+            Ok(()) => fs::set_permissions(directory, fs::Permissions::from_mode(0o755)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+        .map_err(|error| {
+            let (directory, why) = (text::path(directory), reason(&error));
+            let message = format!("cannot create the lock directory {directory}: {why}");
+            Failure::new(CANNOT_CREATE, message)
+        })?;
+    }
+    let found = fs::symlink_metadata(directory);
+    if let Ok(found) = &found {
+        accept_for_all(directory, found)?;
+    }
+    if !is_root && (found.is_err() || fs::symlink_metadata(file).is_err()) {
+        let name = file.file_stem().unwrap_or_default();
+        return Err(Failure::new(
+            CANNOT_CREATE,
+            format!(
+                "no lock named {name} is shared by all users: {} is missing; only root can create \
+                 it, with: holdlock run --system {name} true",
+                text::path(file),
+                name = text::path(name),
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses a directory of names for all users in which others than root could change something.
+fn accept_for_all(directory: &Path, found: &Metadata) -> Result<(), Failure> {
+    let why = if !found.is_dir() {
+        "it is not a directory".to_owned()
+    } else if found.uid() != 0 {
+        format!("it belongs to user {}, not to root", found.uid())
+    } else if found.mode() & 0o022 != 0 {
+        "others than root can write to it".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(
+        CANNOT_CREATE,
+        format!(
+            "refusing the lock directory {}: {why}; have root remove it",
+            text::path(directory)
+        ),
+    ))
+}
+
 /// Creates the lock directory, or makes sure that the one which exists is ours:
-/// its place may be one where everybody can create a directory of that name
-/// first, and whoever owns it could take our lock files away.
+/// another user may have created a directory of that name first, and its owner
+/// could take our lock files away.
 pub(crate) fn prepare(directory: &Path) -> Result<(), Failure> {
     let create = |directory| DirBuilder::new().mode(0o700).create(directory);
     let created = match create(directory) {
@@ -172,8 +285,9 @@ pub(crate) fn prepare(directory: &Path) -> Result<(), Failure> {
             return Err(Failure::new(
                 CANNOT_CREATE,
                 format!(
-                    "cannot create the lock directory {}: {error}; {CHOOSE}",
-                    text::path(directory)
+                    "cannot create the lock directory {}: {}; {CHOOSE}",
+                    text::path(directory),
+                    reason(&error)
                 ),
             ));
         }
@@ -184,7 +298,10 @@ pub(crate) fn prepare(directory: &Path) -> Result<(), Failure> {
             "cannot look at the lock directory {}",
             text::path(directory)
         );
-        Failure::new(CANNOT_CREATE, format!("{message}: {error}; {CHOOSE}"))
+        Failure::new(
+            CANNOT_CREATE,
+            format!("{message}: {}; {CHOOSE}", reason(&error)),
+        )
     })?;
     accept(directory, &found)?;
     if directory == Path::new(ROOTS) {
@@ -207,8 +324,8 @@ fn accept(directory: &Path, found: &Metadata) -> Result<(), Failure> {
     ))
 }
 
-/// Root's locks once were where anybody can be first. A holdlock that has them there and this
-/// one do not exclude each other.
+/// Root's locks once were in a directory that every user could make first. A holdlock that has them
+/// there and this one do not exclude each other.
 fn warn_of_older_version() {
     const OLD: &str = "/run/lock/holdlock";
     let is_roots = |found: &Metadata| found.is_dir() && found.uid() == 0;
@@ -265,7 +382,8 @@ mod tests {
             location,
             Location {
                 path: "./x".into(),
-                directory: None
+                directory: None,
+                names: Names::Own,
             }
         );
     }
@@ -308,7 +426,7 @@ mod tests {
         assert_eq!(directory(7, sticky, none), Path::new(there));
         assert_eq!(directory(7, plain, none), Path::new(other));
         assert_eq!(directory(7, none, none), Path::new(other));
-        // Somebody else's is not taken for the user's own, and does not change the place.
+        // A directory of another user does not count, and does not change the place.
         assert_eq!(directory(7, plain, "/proc"), Path::new(other));
         assert_eq!(directory(7, sticky, "/proc"), Path::new(there));
     }

@@ -4,8 +4,11 @@
 //! thousands of times, so it is recognised before any parser is built and only
 //! its own part of the parser is.
 
+#![cfg_attr(not(test), no_main)]
+
 mod cli;
 mod demo;
+mod descendants;
 mod doctor;
 mod duration;
 mod exit;
@@ -13,24 +16,25 @@ mod flock;
 mod graph;
 mod list;
 mod lockdir;
+mod namesakes;
 mod report;
 mod run;
+mod say;
 mod show;
 mod sys;
 mod top;
+mod wait;
 mod who;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::process::ExitCode;
 
 use exit::Outcome;
 
-fn main() -> ExitCode {
-    if let Some(code) = sys::early::late() {
-        return code;
-    }
-    let mut words = std::env::args_os().skip(1);
+/// The program: does what the words after its name ask for, and returns the exit code. Called by
+/// `sys::start`.
+#[cfg_attr(test, allow(dead_code))]
+fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
     let first = words.next();
     let outcome = match first.as_ref().and_then(|word| word.to_str()) {
         Some("run") => cli::run::parse(words).and_then(run::run),
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Some("doctor") => cli::doctor::parse(words).and_then(doctor::doctor),
         Some("top") => cli::top::parse(words).and_then(top::top),
         Some("who") => cli::who::parse(words).and_then(who::who),
+        Some("wait") => cli::wait::parse(words).and_then(wait::wait),
         Some("list") => cli::list::parse(words).and_then(list::list),
         Some("graph") => cli::graph::parse(words).and_then(graph::graph),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
@@ -49,13 +54,13 @@ fn main() -> ExitCode {
         Some(doctor::PARTNER) => doctor::partner::obey(words),
         _ => cli::top_level(first.into_iter().chain(words)),
     };
-    ExitCode::from(exit::report(outcome))
+    say::report(outcome)
 }
 
 /// `holdlock path NAME`: the bytes of the path as they are, and a newline.
-fn print_path(lock: OsString) -> Outcome {
+fn print_path((lock, names): (OsString, lockdir::Names)) -> Outcome {
     use std::os::unix::ffi::OsStringExt;
-    let mut line = lockdir::locate(&lock)?
+    let mut line = lockdir::locate_among(&lock, names)?
         .trusted()?
         .into_os_string()
         .into_vec();

@@ -176,8 +176,8 @@ fn a_users_name_that_others_have_taken_is_refused_with_the_remedy() {
     let Some(finished) = host(&Place::new(), script) else {
         return;
     };
-    let codes = "73 run job echo ran\n73 path job\n2 who job\n73 graph job\n\
-                 2 who --signal KILL -y job\nran\n";
+    let codes = "73 run job echo ran\n73 path job\n73 who job\n73 graph job\n\
+                 73 who --signal KILL -y job\nran\n";
     assert_eq!(finished.text(), codes, "{}", finished.stderr);
     for line in finished.stderr.lines() {
         for part in [
@@ -242,4 +242,94 @@ fn a_directory_that_root_has_made_for_a_user_is_used_where_run_lock_is_closed() 
     let said = "/tmp/holdlock-65531/job.lock\n/run/lock/holdlock-65531/job.lock\nran\n\
                 /tmp/holdlock-65532/job.lock\n";
     assert_eq!(finished.text(), said, "{}", finished.stderr);
+}
+
+#[test]
+fn root_is_told_of_the_lock_of_the_same_name_that_a_user_holds() {
+    let script = r#"
+        mkfifo -m 666 /run/held /run/end
+        as $ANN $H run job sh -c 'echo held > /run/held; read line < /run/end' &
+        read line < /run/held
+        $H who job 2>&1
+        $H run -n job echo ran 2>&1
+        $H run -qn job echo quiet 2>&1
+        HOLDLOCK_DIR=/run/holdlock $H run -n job echo chosen 2>&1
+        echo > /run/end
+        wait
+        $H run -n job echo free 2>&1
+    "#;
+    let Some(finished) = host(&Place::new(), script) else {
+        return;
+    };
+    let text = finished.text();
+    let told = "another lock of the same name is held: /run/lock/holdlock-65531/job.lock, by pid ";
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 7, "{finished:?}");
+    assert!(
+        lines[0].contains(told) && lines[0].contains("--system"),
+        "{text}"
+    );
+    assert!(
+        lines[1].ends_with("job.lock: free, there is no such file"),
+        "{text}"
+    );
+    assert!(lines[2].contains(told), "{text}");
+    assert_eq!(lines[3..], ["ran", "quiet", "chosen", "free"], "{text}");
+}
+
+#[test]
+fn names_for_all_users_are_one_lock_and_only_root_makes_them() {
+    let script = r#"
+        umask 077
+        as $ANN $H run --system job echo too early; echo $?
+        as $MALLORY mkdir /run/holdlock-system 2>/dev/null && echo taken
+        $H path --system job
+        $H run --system job echo made
+        stat -c '%U %a' /run/holdlock-system /run/holdlock-system/job.lock
+        as $MALLORY touch /run/holdlock-system/x 2>/dev/null && echo written
+        mkfifo /run/held /run/end; chmod 666 /run/held /run/end
+        as $ANN $H run --system job sh -c 'echo held > /run/held; read line < /run/end' &
+        read line < /run/held
+        $H run --system -n job echo both; echo $?
+        as $MALLORY $H run --system -n job echo both; echo $?
+        $H who --system -q job; echo $?
+        $H wait --system -qw0 job; echo $?
+        echo > /run/end
+        wait
+        as $MALLORY $H run --system -n job echo next
+        chmod 777 /run/holdlock-system
+        as $ANN $H run --system job echo unsafe; echo $?
+        $H who --system job; echo $?
+    "#;
+    let Some(finished) = host(&Place::new(), script) else {
+        return;
+    };
+    let said = "73\n/run/holdlock-system/job.lock\nmade\nroot 755\nroot 644\n75\n75\n0\n75\n\
+                next\n73\n73\n";
+    assert_eq!(finished.text(), said, "{}", finished.stderr);
+    let remedy = "only root can create it, with: holdlock run --system job true";
+    assert!(finished.stderr.contains(remedy), "{}", finished.stderr);
+    let refused = "refusing the lock directory /run/holdlock-system: others than root can write";
+    assert!(finished.stderr.contains(refused), "{}", finished.stderr);
+}
+
+#[test]
+fn a_name_that_looks_like_a_file_here_is_warned_of() {
+    let place = Place::new();
+    std::fs::write(place.join("ledger"), "").unwrap();
+    std::fs::create_dir(place.join("build")).unwrap();
+    for (name, warned) in [
+        ("nightly.lock", true),
+        ("ledger", true),
+        ("build", false),
+        ("nightly", false),
+        ("./ledger", false),
+    ] {
+        let finished = place.run(["run", name, "true"]);
+        assert_eq!(finished.code(), 0);
+        let here = format!("not a file in this directory, which is ./{name}\n");
+        assert_eq!(finished.stderr.contains(&here), warned, "{finished:?}");
+        assert_eq!(finished.stderr.is_empty(), !warned, "{finished:?}");
+    }
+    assert_eq!(place.run(["run", "-q", "ledger", "true"]).stderr, "");
 }

@@ -327,3 +327,87 @@ fn a_lock_of_the_other_family_is_warned_of() {
     let finished = place.run(["run", "-s", "./L", "echo", "ran"]);
     assert!(!warns(&finished), "of the same family: {finished:?}");
 }
+
+#[test]
+fn the_short_help_fits_on_a_screen_and_the_long_one_has_all() {
+    let place = Place::new();
+    for subcommand in ["run", "who"] {
+        let short = place.run([subcommand, "-h"]);
+        let long = place.run([subcommand, "--help"]);
+        assert_eq!((short.code(), long.code()), (0, 0));
+        let lines = |text: &str| text.lines().count();
+        assert!(lines(short.text()) <= 40, "{}", short.text());
+        assert!(lines(long.text()) > 60, "{}", long.text());
+        for option in ["--quiet", "Exit codes", "Examples", "--help"] {
+            assert!(short.text().contains(option), "{option}: {}", short.text());
+        }
+        assert!(long.text().contains("--system") && !short.text().contains("--system"));
+    }
+    // After the LOCK it is the command's.
+    assert_eq!(place.run(["run", "L", "echo", "-h"]).text(), "-h\n");
+}
+
+#[test]
+fn errors_are_in_words() {
+    let place = Place::new();
+    for words in [
+        &["run", "-E", "many", "L", "true"][..],
+        &["run", "./no/such/L", "true"],
+        &["run", "--log", "no/such/log", "L", "true"],
+        &["run", "L", "./missing"],
+        &["run", "L", "./"],
+        &["path", ""],
+    ] {
+        let finished = place.run(words);
+        assert!(finished.stderr.starts_with("holdlock: "), "{finished:?}");
+        for jargon in ["os error", "invalid digit"] {
+            assert!(!finished.stderr.contains(jargon), "{finished:?}");
+        }
+    }
+    let holder = place.hold(&["L"]);
+    let timed_out = place.run(["run", "-w", "1100ms", "L", "true"]);
+    let said = format!(
+        "L.lock: timed out after 1.1 s; held by pid {} ",
+        holder.pid()
+    );
+    assert!(timed_out.stderr.contains(&said), "{timed_out:?}");
+    let refused = place.run(["run", "-n", "L", "true"]);
+    let said = format!("L.lock: already locked; held by pid {} ", holder.pid());
+    assert!(refused.stderr.contains(&said), "{refused:?}");
+}
+
+#[test]
+fn the_help_lists_every_subcommand() {
+    let place = Place::new();
+    let help = place.run(["--help"]);
+    for subcommand in ["run", "who", "wait", "path", "flock", "completions", "man"] {
+        let line = format!("\n  {subcommand} ");
+        assert!(help.text().contains(&line), "{subcommand}: {}", help.text());
+    }
+    let flock = place.run(["help", "flock"]);
+    assert_eq!(flock.code(), 0);
+    assert!(flock.text().contains("--conflict-exit-code"), "{flock:?}");
+}
+
+#[test]
+fn standard_streams_that_are_closed_are_no_lock_files() {
+    let place = Place::new();
+    // Else the lock would be at 0, 1 or 2, and the command would read from it or write to it.
+    let script = r#"
+        "$HOLDLOCK" run L sh -c 'for fd in 0 1; do
+            test /proc/$$/fd/$fd -ef /dev/null && echo $fd >&2; done' <&- >&-
+        "$HOLDLOCK" run L sh -c 'test /proc/$$/fd/2 -ef /dev/null && echo 2' 2>&-
+    "#;
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.stderr, "0\n1\n", "{finished:?}");
+    assert_eq!(finished.text(), "2\n");
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_a_command_as_ever() {
+    let place = Place::new();
+    // We ignore SIGPIPE; the command must not.
+    let script = r#"{ "$HOLDLOCK" run L sh -c 'kill -PIPE $$'; echo $? >&2; } | true"#;
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.stderr, "141\n", "{finished:?}");
+}

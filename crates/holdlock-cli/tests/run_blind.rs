@@ -102,6 +102,57 @@ fn a_signal_is_not_sent_by_a_number_that_is_somebody_elses_in_here() {
     assert!(said.contains("another PID namespace"), "{said}");
 }
 
+/// What runs its arguments in a PID namespace of their own, with a /proc of that one.
+const OWN_PROC: &[&str] = &["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+#[test]
+fn a_holder_outside_of_the_pid_namespace_is_not_taken_for_nobody() {
+    for mode in [&["L"][..], &["-s", "L"]] {
+        let place = Place::new();
+        let holder = place.hold(mode);
+        let script = r#"
+            "$HOLDLOCK" who -q L; echo $?
+            "$HOLDLOCK" who L; echo $?
+            "$HOLDLOCK" who --wait=10ms -q L; echo $?
+            "$HOLDLOCK" run -n L true; echo $?
+        "#;
+        let Some(command) = blind(&place, OWN_PROC, script) else {
+            return;
+        };
+        let finished = Running::start(command).finish();
+        assert_eq!(finished.text(), "2\n2\n75\n75\n", "{finished:?}");
+        let told = finished.stderr.lines();
+        let told =
+            told.filter(|line| line.contains("held by a process outside this PID namespace"));
+        assert_eq!(told.count(), 3, "{finished:?}");
+        holder.finish();
+        let script = r#"
+            "$HOLDLOCK" who L; echo $?
+            "$HOLDLOCK" run -n L true; echo $?
+        "#;
+        let command = blind(&place, OWN_PROC, script).expect("as before");
+        let finished = Running::start(command).finish();
+        assert!(finished.text().ends_with(": free\n1\n0\n"), "{finished:?}");
+        assert_eq!(finished.stderr, "");
+    }
+}
+
+#[test]
+fn without_proc_the_message_names_proc() {
+    let place = Place::new();
+    let script = r#"
+        "$HOLDLOCK" who -q L; echo $?
+        "$HOLDLOCK" wait L; echo $?
+    "#;
+    let Some(command) = blind(&place, NO_PROC, script) else {
+        return;
+    };
+    let finished = Running::start(command).finish();
+    assert_eq!(finished.text(), "2\n71\n", "{finished:?}");
+    let named = finished.stderr.matches("/proc is not mounted here");
+    assert_eq!(named.count(), 2, "{finished:?}");
+}
+
 #[test]
 fn a_command_may_be_the_first_of_a_new_namespace() {
     let place = Place::new();

@@ -186,3 +186,73 @@ fn inode(place: &Place, name: &str) -> String {
     let file = place.locks().join(format!("{name}.lock"));
     format!(":{} ", std::fs::metadata(file).unwrap().ino())
 }
+
+#[test]
+fn a_reentrant_run_goes_on_at_once_under_the_lock_of_its_own_job() {
+    let place = Place::new();
+    let inner = "\"$HOLDLOCK\" run --reentrant L -- sh -c \"exit 3\"; echo inner $?";
+    for outer in [
+        "run L",
+        "run --exec L",
+        "run --tree L",
+        "flock locks/L.lock",
+    ] {
+        place.run(["run", "L", "true"]);
+        let script = format!("\"$HOLDLOCK\" {outer} sh -c '{inner}; exit 4'; echo outer $?");
+        let finished = Running::start(place.shell(&script)).finish();
+        assert_eq!(
+            finished.text(),
+            "inner 3\nouter 4\n",
+            "{outer}: {finished:?}"
+        );
+        assert_eq!(finished.stderr, "");
+    }
+    // The lock is that of the outer one: it goes on to hold it.
+    let script = r#"
+        "$HOLDLOCK" run L sh -c '
+            "$HOLDLOCK" run --reentrant --lock L --lock M true
+            setsid -w "$HOLDLOCK" run -n L true; echo held $?
+            setsid -w "$HOLDLOCK" run -n M true; echo free $?'
+    "#;
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.text(), "held 75\nfree 0\n", "{finished:?}");
+}
+
+#[test]
+fn a_reentrant_run_proves_that_its_job_holds_the_lock() {
+    let place = Place::new();
+    // A shared lock is no exclusive one; a descriptor that was closed is no proof; a detached job
+    // outlives the lock; and another process holds it.
+    for (outer, what) in [
+        ("run -s L", "a shared lock"),
+        ("run --close L", "no descriptor"),
+    ] {
+        let inner = "\"$HOLDLOCK\" run --reentrant -n L true; echo $?";
+        let script = format!("\"$HOLDLOCK\" {outer} sh -c '{inner}'");
+        let finished = Running::start(place.shell(&script)).finish();
+        assert_eq!(finished.text(), "75\n", "{what}: {finished:?}");
+    }
+    let holder = place.hold(&["L"]);
+    let finished = place.run(["run", "--reentrant", "-n", "L", "true"]);
+    assert_eq!(finished.code(), 75, "{finished:?}");
+    holder.finish();
+    // Replaced meanwhile, the file of the name is another one, which is not held.
+    let script = r#"
+        "$HOLDLOCK" run L sh -c 'rm locks/L.lock; : >locks/L.lock
+            "$HOLDLOCK" run --reentrant L sh -c "setsid -w \"\$HOLDLOCK\" run -n L true"; echo $?'
+    "#;
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.text(), "75\n", "{finished:?}");
+}
+
+#[test]
+fn a_detached_reentrant_run_waits_for_its_turn() {
+    let place = Place::new();
+    let script = r#"
+        "$HOLDLOCK" run L sh -c '
+            setsid -f "$HOLDLOCK" run --reentrant L sh -c "test -e over && echo turn"
+            sleep 0.3; : >over'
+    "#;
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.text(), "turn\n", "{finished:?}");
+}

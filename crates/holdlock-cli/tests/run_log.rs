@@ -26,7 +26,7 @@ fn a_run_is_one_line() {
     let line = last(&place);
     let keys = [
         "version", "time", "locks", "mode", "waited_s", "held_s", "command", "pid", "exit",
-        "outcome",
+        "outcome", "holders",
     ];
     assert_eq!(line.as_object().unwrap().len(), keys.len());
     assert!(keys.iter().all(|key| line.get(key).is_some()), "{line}");
@@ -71,6 +71,13 @@ fn each_outcome_has_its_word() {
             (&json!(exit), &json!(outcome)),
             "{line}"
         );
+        let holders = line["holders"].as_array().unwrap();
+        let is_in_the_way = ["conflict", "timeout"].contains(&outcome);
+        assert_eq!(holders.len(), usize::from(is_in_the_way), "{line}");
+        if is_in_the_way {
+            assert_eq!(holders[0]["pid"], holder.pid(), "{line}");
+            assert!(holders[0]["user"].is_string() && holders[0]["command"].is_string());
+        }
         assert_eq!(
             line["held_s"].is_null(),
             matches!(outcome, "conflict" | "timeout" | "error")
@@ -89,6 +96,32 @@ fn each_outcome_has_its_word() {
     ];
     place.run(nested);
     assert_eq!(last(&place)["outcome"], "deadlock");
+}
+
+#[test]
+fn a_fifo_does_not_hold_up_the_command() {
+    let place = Place::new();
+    let script = r#"
+        mkfifo log
+        "$HOLDLOCK" run --log log L echo ran; echo $?
+        # With a reader it is a log as any other.
+        cat log & exec 3>log
+        "$HOLDLOCK" run --log log L true; echo $?
+        exec 3>&-; wait
+    "#;
+    let finished = Running::start(place.shell(script)).finish();
+    assert!(
+        finished
+            .stderr
+            .contains("it is a FIFO that no process reads"),
+        "{finished:?}"
+    );
+    assert!(finished.text().starts_with("73\n"), "{finished:?}");
+    assert!(
+        finished.text().contains("\"outcome\":\"ran\""),
+        "{finished:?}"
+    );
+    assert!(!finished.text().contains("ran\n"), "{finished:?}");
 }
 
 #[test]

@@ -252,3 +252,23 @@ fn what_is_no_terminal_gets_whole_lines() {
     let finished = place.run(["run", "-w", "900ms", "L", "true"]);
     assert_eq!(finished.stderr.lines().count(), 1, "not long enough");
 }
+
+#[test]
+fn a_wait_that_was_reported_elsewhere_ends_with_a_last_line() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let script = "\"$HOLDLOCK\" run --progress always L -- echo ran 2>&1";
+    let mut waiter = support::Running::start(place.shell(script));
+    assert!(waiter.read_line().starts_with("holdlock: waiting "));
+    holder.finish();
+    let last = waiter.read_line();
+    assert!(last.starts_with("holdlock: acquired L after "), "{last}");
+    waiter.expect_line("ran");
+    // Nothing is said about a wait that nothing was said about before.
+    let holder = place.hold(&["L"]);
+    let waiter = support::Running::start(place.holdlock(["run", "L", "echo", "ran"]));
+    waiter.expect_waiting();
+    holder.finish();
+    let finished = waiter.finish();
+    assert_eq!((finished.text(), finished.stderr.as_str()), ("ran\n", ""));
+}

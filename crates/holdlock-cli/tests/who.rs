@@ -4,7 +4,8 @@ mod support;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::peers::{container, has, python};
+use support::peers::{container, has, python, skipped};
+use support::terminal::Terminal;
 use support::{Place, Running, is_gone, wait_for};
 
 /// The words of the line that begins so.
@@ -44,23 +45,25 @@ fn a_held_lock_is_0_and_a_free_or_missing_one_is_1() {
 }
 
 #[test]
-fn everything_that_goes_wrong_is_2() {
+fn wrong_usage_is_64_and_what_cannot_be_found_out_is_2() {
     let place = Place::new();
     std::fs::write(place.join("file"), "").unwrap();
-    for words in [
-        &["who"][..],
-        &["who", "L", "M"],
-        &["who", "--no-such-option", "L"],
-        &["who", ""],
-        &["who", "--yes", "L"],
-        &["who", "./file/below"],
+    for (words, code) in [
+        (&["who"][..], 64),
+        (&["who", "L", "M"], 64),
+        (&["who", "--no-such-option", "L"], 64),
+        (&["who", ""], 64),
+        (&["who", "--yes", "L"], 64),
+        (&["who", "--system", "./L"], 64),
+        (&["who", "./file/below"], 2),
     ] {
         let finished = place.run(words);
-        assert_eq!(finished.code(), 2, "{words:?}");
+        assert_eq!(finished.code(), code, "{words:?}");
         assert!(finished.stderr.starts_with("holdlock: "), "{finished:?}");
+        assert!(!finished.stderr.contains("os error"), "{finished:?}");
     }
     let finished = Running::start(place.shell("\"$HOLDLOCK\" who L > /dev/full")).finish();
-    assert_eq!(finished.code(), 2);
+    assert_eq!(finished.code(), 71);
     assert!(finished.stderr.contains("standard output"), "{finished:?}");
     assert_eq!(place.run(["who", "--help"]).code(), 0);
 }
@@ -82,6 +85,9 @@ fn holder_and_waiters_are_named_in_the_order_of_the_queue() {
     let line = words(text, "holds");
     assert_eq!(line[1], holder.pid().to_string());
     assert_eq!(&line[3..5], ["exclusive", "flock"]);
+    let job = words(text, "job");
+    assert_eq!(&job[3..6], ["-", "-", "sleeping"], "{text}");
+    assert!(text.contains(" sh -c echo held; read line"), "{text}");
     assert!(text.contains("PROCESS STARTED") && line.contains(&"ago".to_owned()));
     let line = words(text, "waits 1");
     assert_eq!(
@@ -93,7 +99,7 @@ fn holder_and_waiters_are_named_in_the_order_of_the_queue() {
         (&line[2], line[4].as_str()),
         (&second.pid().to_string(), "exclusive")
     );
-    assert!(text.contains(" run L true"), "the whole command: {text}");
+    assert!(text.contains(" true\n"), "what it will run: {text}");
 }
 
 #[test]
@@ -238,6 +244,78 @@ fn a_stopped_holder_is_said_to_be_stopped() {
     });
     assert!(text.contains("STATE"), "{text}");
     holder.signal(Signal::CONT);
+}
+
+#[test]
+fn what_a_holder_still_waits_for_is_shown_with_its_state() {
+    let place = Place::new();
+    let script = "sh -c 'echo $$; read line' <&3 & exit 0";
+    let mut command = place.shell("exec 3<&0; \"$HOLDLOCK\" run --tree L sh -c \"$0\"");
+    command.arg(script);
+    let mut holder = Running::start_with_stdin(command);
+    let left = holder.read_line();
+    wait_for("the command to end", || {
+        let finished = place.run(["who", "L"]);
+        let jobs = finished
+            .text()
+            .lines()
+            .filter(|line| line.contains("  job "));
+        (jobs.count() == 1).then_some(())
+    });
+    let finished = place.run(["who", "L"]);
+    let job = words(finished.text(), "job");
+    assert_eq!(
+        (&job[1], job[5].as_str()),
+        (&left, "sleeping"),
+        "{finished:?}"
+    );
+    let document = place.run(["who", "-J", "L"]);
+    let document: Value = serde_json::from_slice(&document.stdout).unwrap();
+    assert_eq!(document["jobs"][0]["processes"][0]["pid"].to_string(), left);
+    holder.finish();
+}
+
+#[test]
+fn on_a_terminal_many_waiters_are_counted_unless_all_are_asked_for() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let waiters: Vec<Running> = (0..12)
+        .map(|_| Running::start(place.holdlock(["run", "L", "true"])))
+        .collect();
+    waiters.iter().for_each(Running::expect_waiting);
+    let mut terminal = Terminal::start(&place, "\"$HOLDLOCK\" who L; echo code $?");
+    terminal.expect("waits 10 ");
+    terminal.expect("and 2 more wait; --all shows them");
+    terminal.expect("code 0");
+    let mut terminal = Terminal::start(&place, "\"$HOLDLOCK\" who --all L; echo code $?");
+    terminal.expect("waits 12 ");
+    terminal.expect("code 0");
+    assert!(
+        place.run(["who", "L"]).text().contains("waits 12 "),
+        "no terminal"
+    );
+    holder.finish();
+    waiters.into_iter().for_each(|waiter| drop(waiter.finish()));
+}
+
+#[test]
+fn root_without_the_right_to_look_is_not_told_that_root_would_see() {
+    if !has("python3") || !has("setpriv") {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return skipped("only root can give up its rights over other processes");
+    }
+    let place = Place::new();
+    let _holder = python(&place, "ofd", "x");
+    let script = "setpriv --bounding-set -sys_ptrace --inh-caps -sys_ptrace \
+                  \"$HOLDLOCK\" who ./x";
+    let finished = Running::start(place.shell(script)).finish();
+    assert!(
+        finished.stderr.contains("could not be looked at"),
+        "{finished:?}"
+    );
+    assert!(!finished.stderr.contains("root would see"), "{finished:?}");
 }
 
 #[test]

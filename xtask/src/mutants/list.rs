@@ -426,8 +426,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "run: processes from before are not part of the job",
         file: "../../holdlock-cli/src/run/job.rs",
-        with: "self.strangers\n            .iter()",
-        without: "self.strangers[..0]\n            .iter()",
+        with: "descendants::of(self.us, &self.strangers)",
+        without: "descendants::of(self.us, &[])",
         test: ("command/run_keeping", "what_was_there_before"),
     },
     Mutant {

@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod flock;
 pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod man;
@@ -10,25 +11,27 @@ pub(crate) mod path;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod top;
+pub(crate) mod wait;
 pub(crate) mod who;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::exit::{self, Failure, Outcome};
+use crate::lockdir::Names;
 use crate::show::text;
 
-const ABOUT: &str = "File locks for the critical sections of processes: one at a time.";
+const ABOUT: &str = "Run commands one at a time under a lock, and see which process holds it.";
 
 const AFTER: &str = "\
 Examples:
   holdlock demo                                  see what a lock is for
   holdlock run backup -- rsync -a /srv /mnt      at most one backup at a time
-  holdlock run -n nightly -- ./job.sh            do nothing when it is running already
-  holdlock who backup                            who holds it, who waits
+  holdlock run -n nightly -- ./job.sh            give up if it is running already
+  holdlock who backup                            its holder, and the waiting processes
   holdlock top                                   all locks of the host, live
   holdlock doctor /srv/data/                     would locks work there?
 
@@ -49,6 +52,7 @@ fn tree() -> Command {
         .subcommand_required(true)
         .subcommand(run::command())
         .subcommand(who::command())
+        .subcommand(wait::command())
         .subcommand(list::command())
         .subcommand(top::command())
         .subcommand(graph::command())
@@ -56,43 +60,100 @@ fn tree() -> Command {
         .subcommand(report::command())
         .subcommand(demo::command())
         .subcommand(path::command())
+        .subcommand(flock::command())
         .subcommand(completions::command())
         .subcommand(man::command())
+}
+
+/// `--system`
+fn system() -> Arg {
+    Arg::new("system")
+        .long("system")
+        .action(ArgAction::SetTrue)
+        .help("Names are those that all users share, not your own")
+}
+
+fn names(matches: &ArgMatches) -> Names {
+    if matches.get_flag("system") {
+        Names::System
+    } else {
+        Names::Own
+    }
+}
+
+/// A short help for `-h`, where `--help` fills more than a screen.
+struct Brief {
+    /// The options that are in it.
+    common: &'static [&'static str],
+    /// The text below them.
+    after: &'static str,
+}
+
+impl Brief {
+    fn of(&self, command: Command) -> Command {
+        let is_left_out =
+            |arg: &Arg| !arg.is_positional() && !self.common.contains(&arg.get_id().as_str());
+        let command = command.mut_args(|arg| {
+            let hidden = arg.is_hide_set() || is_left_out(&arg);
+            arg.hide(hidden)
+        });
+        command.after_help(self.after)
+    }
+}
+
+/// The same as [`matches`], with a short help.
+fn matches_with(
+    command: Command,
+    brief: &Brief,
+    words: impl Iterator<Item = OsString>,
+) -> Result<ArgMatches, Failure> {
+    let words: Vec<OsString> = words.collect();
+    let long = words.iter().any(|word| word == "--help");
+    parse(command.clone(), words).map_err(|error| {
+        if error.kind() == ErrorKind::DisplayHelp && !long {
+            print(&brief.of(command).render_help().to_string())
+        } else {
+            answer(error)
+        }
+    })
 }
 
 /// Parses, or makes clap's answer ours: help on stdout, errors as our messages. Of an option that is
 /// given twice the last one counts, so that a script can overrule what its caller has set.
 fn matches(command: Command, words: impl Iterator<Item = OsString>) -> Result<ArgMatches, Failure> {
+    parse(command, words.collect()).map_err(answer)
+}
+
+fn parse(command: Command, words: Vec<OsString>) -> Result<ArgMatches, clap::Error> {
     let mut command = command.args_override_self(true);
     // clap skips the word in front, the program's name.
     let words: Vec<OsString> = std::iter::once(OsString::new()).chain(words).collect();
     command.try_get_matches_from_mut(&words).map_err(|error| {
         // The message quotes words, of which a line break must not make lines of ours.
         let shown = words.iter().map(text::path);
-        answer(
-            command
-                .try_get_matches_from_mut(shown)
-                .err()
-                .unwrap_or(error),
-        )
+        let again = command.try_get_matches_from_mut(shown);
+        again.err().unwrap_or(error)
     })
 }
 
 fn answer(error: clap::Error) -> Failure {
     let answer = error.to_string();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            match io::stdout().write_all(answer.as_bytes()) {
-                Ok(()) => Failure::new(exit::SUCCESS, ""),
-                Err(error) => Failure::output(error),
-            }
-        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&answer),
         _ => {
             let mut lines = answer.strip_prefix("error: ").unwrap_or(&answer).lines();
             let mut failure = Failure::usage(lines.next().unwrap_or_default());
             failure.more = lines.map(|line| text::printable(line) + "\n").collect();
             failure
         }
+    }
+}
+
+/// Prints the help that was asked for, and ends the program with success.
+fn print(text: &str) -> Failure {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Failure::new(exit::SUCCESS, ""),
+        Err(error) => Failure::output(error),
     }
 }
 

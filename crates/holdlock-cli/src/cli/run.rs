@@ -22,59 +22,85 @@ Arguments:
   LOCK     A name such as `backup`, for a file in your lock directory (`holdlock
            path backup` prints it); or a path, which is anything with a slash.
            The file is created when missing, never written and never removed
-  COMMAND  What to run, and its arguments. Options of holdlock go before LOCK
+  COMMAND  The command and its arguments. Options of holdlock go before LOCK
 
 Options:
 {options}{after-help}";
 
+const BRIEF: super::Brief = super::Brief {
+    common: &[
+        "shared", "no-wait", "timeout", "skip", "lock", "max-hold", "tree", "quiet", "log",
+    ],
+    after: "\
+DURATION is in seconds (5, 0.5) or has units: 500ms, 90s, 2m, 1h30m, 1d.
+
+Exit codes: that of COMMAND; 75 the lock is held (-n) or still held (-w); 64 to 73 no
+lock, nothing was run; 124 --max-hold; 126 and 127 COMMAND cannot be run.
+
+Examples:
+  holdlock run backup -- rsync -a /srv /mnt   wait for our turn, then run
+  holdlock run --skip nightly -- ./job.sh     cron: not while it is still running
+  holdlock run -w 30s ./x.lock -- make        wait for half a minute at most
+
+`holdlock run --help` tells more, with all options.",
+};
+
 const AFTER: &str = "\
 DURATION is in seconds (5, 0.5) or has units: 500ms, 90s, 2m, 1h30m, 1d.
 
-The lock is held until COMMAND has ended by itself, and not longer: what it leaves
-running in the background does not keep it, unless --tree or --exec says so. When a
-signal has ended COMMAND, or holdlock itself (KILL), what is left of the job may be
-in the middle of its work, and keeps the lock until it is gone: it has inherited
-it. holdlock says who that is, and stays for what has not (see --close).
+The lock is held until COMMAND has ended by itself, and no longer: processes that it
+leaves in the background do not keep the lock, unless --tree or --exec says so. When a
+signal has ended COMMAND, or holdlock itself (KILL), the rest of the job may be in the
+middle of its work. It has inherited the lock and keeps it until it has ended. holdlock
+names it, and stays for processes that have not inherited the lock (see --close).
 
-Signals: INT, TERM, HUP, QUIT, USR1, USR2, CONT, TSTP and WINCH that somebody
-sends to holdlock are passed on to COMMAND; what the terminal sends (Ctrl-C,
-Ctrl-Z) reaches it anyway. With --tree a second TERM ends everything that COMMAND
-has started. When holdlock is killed (KILL), COMMAND gets TERM; not what it has
-started, and not a program that runs with other rights than its caller (set-uid).
+Signals: INT, TERM, HUP, QUIT, USR1, USR2, CONT, TSTP and WINCH that a process sends
+to holdlock are passed on to COMMAND; signals of the terminal (Ctrl-C, Ctrl-Z) reach
+it anyway. With --tree a second TERM ends everything that COMMAND has started. When
+holdlock is killed (KILL), COMMAND gets TERM; the processes that it has started do not,
+nor does a program that runs with other rights than its caller (set-uid).
 
 --max-hold sends TERM to COMMAND and everything that it has started, background
 and daemons included, and KILL after --kill-after until nothing is left; also when
 the job was stopped (Ctrl-Z).
 
-Several locks are taken in an order of their own, the same for everybody, so
-nobody waits in a cycle; -w is for all of them together.
+Several locks are acquired in an order of their own, the same for every process, so
+that no cycle of waits comes about; -w is for all of them together.
 
 A command that is started under a lock and waits for the same lock would wait for
-ever: that ends with 65, also when it runs in the background. Detach what really
-is to run later (setsid -f).
+ever: that ends with 65, also when it runs in the background. Detach a job that is to
+run later (setsid -f). With --reentrant it runs at once instead, where it has inherited
+the exclusive lock from the holdlock that waits for it; the lock then ends with the
+outer COMMAND.
+
+Progress: on a terminal, one line from half a second on, with the holder and the place
+in the queue. Elsewhere lines after 5 seconds, 1 minute, 2, 4, 8 minutes and so on, and
+a last one when the lock was acquired; with --progress always the first one after half
+a second. --progress never or -q: none.
 
 Exit codes:
   the exit code of COMMAND, or 128+n when signal n ended it (of INT and QUIT
   holdlock dies as well, so that Ctrl-C ends a script); else
    64  wrong usage
-   65  waiting would be a deadlock: what started this command holds the lock,
-       or holdlock commands wait for each other's locks in a cycle
+   65  waiting would be a deadlock: the process that started this command holds the
+       lock, or holdlock commands wait for each other's locks in a cycle
    66  the lock file cannot be opened
    71  the operating system refused something
    73  the lock file or the log cannot be created
-   75  somebody else holds the lock (-n), still holds it (-w); see -E, --skip
+   75  another process holds the lock (-n), still holds it (-w); see -E, --skip
   124  COMMAND held the lock longer than --max-hold and was ended
   126  COMMAND cannot be executed
   127  COMMAND is not found
 
 Examples:
   holdlock run backup -- rsync -a /srv /mnt   wait for our turn, then run
-  holdlock run --skip nightly -- ./job.sh     cron: not when it is still running
-  holdlock run -n nightly -- ./job.sh         give up at once when it is running
+  holdlock run --skip nightly -- ./job.sh     cron: not while it is still running
+  holdlock run -n nightly -- ./job.sh         give up at once while it is running
   holdlock run -w 30s -E 0 ./x.lock -- make   wait half a minute; giving up is fine
   holdlock run -s data -- ./report            together with other readers
   holdlock run --max-hold 1h sync -- ./sync   a hung one does not block the next
-  holdlock run --lock a --lock b -- ./move    both, or none";
+  holdlock run --lock a --lock b -- ./move    both, or none
+  holdlock run --system disk -- ./check       a name that all users share";
 
 pub(super) fn command() -> Command {
     Command::new("run")
@@ -91,8 +117,8 @@ pub(super) fn command() -> Command {
                 .multiple(true),
         )
         .args(telling())
-        // One list for LOCK and COMMAND: what follows its first word is not
-        // looked at any more, so that COMMAND keeps its options.
+        // One list for LOCK and COMMAND: clap does not look at the words after its first, so that
+        // COMMAND keeps its options.
         .arg(
             Arg::new("words")
                 .hide(true)
@@ -103,7 +129,7 @@ pub(super) fn command() -> Command {
 }
 
 /// Which locks, how, and how long to wait.
-fn acquiring() -> [Arg; 7] {
+fn acquiring() -> [Arg; 9] {
     [
         flag(
             "shared",
@@ -112,17 +138,17 @@ fn acquiring() -> [Arg; 7] {
         .short('s'),
         flag(
             "fair",
-            "Queue behind all that came before with --fair: no reader passes a writer",
+            "Queue behind all earlier requests with --fair: no reader passes a writer",
         ),
         flag(
             "no-wait",
-            "Give up at once when somebody else holds the lock",
+            "Give up at once if another process holds the lock",
         )
         .short('n')
         .conflicts_with("timeout"),
         duration(
             "timeout",
-            "Give up when the lock has not come after this long",
+            "Give up if the lock is not acquired within DURATION",
         )
         .short('w'),
         Arg::new("conflict")
@@ -130,11 +156,11 @@ fn acquiring() -> [Arg; 7] {
             .long("conflict-exit-code")
             .value_name("CODE")
             .allow_hyphen_values(true)
-            .value_parser(value_parser!(u8))
+            .value_parser(exit_code)
             .help("Exit code for giving up, 0 to 255 [default: 75]"),
         flag(
             "skip",
-            "Do nothing, silently and with exit code 0, when the lock is taken",
+            "Do nothing, silently and with exit code 0, if the lock is held",
         )
         .conflicts_with("conflict"),
         Arg::new("lock")
@@ -142,7 +168,13 @@ fn acquiring() -> [Arg; 7] {
             .value_name("LOCK")
             .action(ArgAction::Append)
             .value_parser(value_parser!(OsString))
-            .help("Take this lock; may be repeated. All further words are COMMAND then"),
+            .help("Acquire this lock; may be repeated. All further words are COMMAND then"),
+        super::system(),
+        flag(
+            "reentrant",
+            "Run at once if this job holds the lock already, by what started it",
+        )
+        .conflicts_with_all(["exec", "shared"]),
     ]
 }
 
@@ -151,12 +183,12 @@ fn keeping() -> [Arg; 5] {
     [
         duration(
             "max-hold",
-            "End COMMAND and all it has started when it has held the lock this long",
+            "End COMMAND and all it has started once it has held the lock for DURATION",
         )
         .value_parser(longer_than_nothing),
         duration(
             "kill-after",
-            "End them with KILL this long after TERM [default: 10s]",
+            "End them with KILL at DURATION after TERM [default: 10s]",
         )
         .requires("ending"),
         flag(
@@ -170,13 +202,13 @@ fn keeping() -> [Arg; 5] {
         .short('o'),
         flag(
             "exec",
-            "Become COMMAND, which then has the lock itself, with all that inherit it",
+            "Become COMMAND, which then holds the lock itself, with all that inherit it",
         )
         .conflicts_with_all(["max-hold", "tree", "close", "log"]),
     ]
 }
 
-/// What is said about it.
+/// The messages and the log.
 fn telling() -> [Arg; 3] {
     [
         flag("quiet", "Say nothing about waiting and giving up").short('q'),
@@ -185,7 +217,7 @@ fn telling() -> [Arg; 3] {
             .value_name("WHEN")
             .value_parser(["auto", "always", "never"])
             .hide_possible_values(true)
-            .help("Tell about a wait while it lasts: auto, always, never [default: auto]"),
+            .help("Report progress while waiting: auto, always, never [default: auto]"),
         Arg::new("log")
             .long("log")
             .value_name("FILE")
@@ -210,6 +242,11 @@ fn duration(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
+fn exit_code(text: &str) -> Result<u8, String> {
+    let code = text.parse();
+    code.map_err(|_| "an exit code is a number from 0 to 255".into())
+}
+
 fn longer_than_nothing(text: &str) -> Result<Duration, String> {
     match duration::parse(text)? {
         Duration::ZERO => Err("a command needs some time".into()),
@@ -217,12 +254,12 @@ fn longer_than_nothing(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// From TERM to KILL, where nothing else is asked for.
+/// The time from TERM to KILL without --kill-after.
 const KILL_AFTER: Duration = Duration::from_secs(10);
 
 /// Parses the words after `run`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
-    let mut matches = super::matches(command(), words)?;
+    let mut matches = super::matches_with(command(), &BRIEF, words)?;
     let mut words = many(&mut matches, "words");
     let mut locks = many(&mut matches, "lock");
     if locks.is_empty() {
@@ -255,7 +292,9 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         } else {
             Mode::Exclusive
         },
+        names: super::names(&matches),
         fair: matches.get_flag("fair"),
+        reentrant: matches.get_flag("reentrant"),
         patience,
         conflict: matches.remove_one("conflict").unwrap_or(conflict),
         quiet: skip || matches.get_flag("quiet"),

@@ -7,71 +7,102 @@ use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 use crate::duration;
 use crate::exit::Failure;
 use crate::show::json::PROCESS_FIELDS;
+use crate::show::text;
 use crate::who::{self, Form, Patience, Settings};
 
+const BRIEF: super::Brief = super::Brief {
+    common: &["wait", "signal", "json", "quiet", "all"],
+    after: "\
+Exit codes: 0 held, 1 free, 2 unknown, 64 wrong usage; with --wait 0 free, 75 still held.
+
+Examples:
+  holdlock who backup                        the holder, and the processes that wait
+  if holdlock who -q backup; then ...        is it running?
+  holdlock who --wait=5m backup              wait until it is free, at most 5 minutes
+  holdlock who --signal TERM --wait backup   end its holder
+
+`holdlock who --help` tells more.",
+};
+
 const AFTER: &str = "\
-LOCK is a name such as `backup`, for a file in your lock directory, or a path,
-which is anything with a slash. Whatever program uses the lock is named, by
-flock(2) as by fcntl(2). Nothing is locked, opened or created.
+LOCK is a name such as `backup`, for a file in your lock directory, or a path, which
+is anything with a slash. Processes of every program are shown, whether they use
+flock(2) or fcntl(2). `who` locks, opens and creates nothing.
 
-Those that wait are shown in their order: `waits 1` is served once the present
-locks are released, `waits 2` after that. PROCESS STARTED is the start of the
-process; since when it has the lock the kernel does not tell. A file that was
-removed, and on which somebody still has a lock, is shown below the one that is
-at the path now. A lease is shown, but is no lock: with it alone the file is free.
+`holds` is the process that took the lock; `job` lines below it are the processes that
+a holder which is `holdlock run` has started and that still run. Processes that wait
+are shown in the order of service: `waits 1` is served once the present locks are
+released, `waits 2` after that. PROCESS STARTED is the start of the process; the kernel
+does not record when a lock was acquired. A file that was removed while a process holds
+a lock on it is shown below the file that is at the path now. A lease is shown, but is
+no lock: a file with only a lease is free.
 
-Only root sees everything. What could not be seen is told on standard error.
+Only root sees everything. What could not be seen is reported on standard error. In a
+PID namespace of its own (a container), the kernel hides locks that were acquired
+outside; where that matters, `who` tries the lock for a moment, and exits with 2 if it
+is held outside.
 
---wait takes no lock, so it is in nobody's way: the end of a holder is noticed
-at once, and a release by looking again, after 20 ms at first and each second in
-a long wait. Somebody else may have the lock by the time you act on that; to have
-it yourself use `holdlock run`.
+--wait takes no lock and is in no process's way. It notices the end of a holder at
+once, and a release by looking again, after 20 ms at first and each second in a long
+wait. Another process may take the lock before you act: to have it yourself use
+`holdlock run`. `holdlock wait` does the same for several locks.
 
-A holder that did not take the lock itself is marked `inherited`: it was started by
-the one who did, or was handed the open file by whoever can open it.
+A holder that did not take the lock itself is marked `inherited`: a process that did
+started it, or handed the open file to it; every user who can open the file can do so.
 
---signal asks on the terminal first, and names the processes. Just before it sends,
-it looks whether each is still the one that was shown and still holds a lock. It does
-not go to those that wait, nor to this command itself and those that started it; and
-with --yes and -q or --json, which show nobody, not to those that only inherited the
+--signal names the processes and asks on the terminal. Just before sending, it checks
+that each is still the process that was shown and still holds a lock. It sends nothing
+to processes that wait, to this command, or to the processes that started it. With
+--yes and -q or --json, which show nothing, it skips holders that only inherited the
 lock of a path (other users cannot open the files of names).
 
---json prints one document, with --wait when that is over:
+--json prints one document, at the end of the wait if there is one:
   version, path, exists, held, waited_s (null without --wait),
   signalled[] (pids), unseen[] (sentences)
-  files[]: path, removed (another file is at the path, or none), elsewhere (in
+  files[]: path, removed (another file is at the path, or no file), elsewhere (in
     another mount namespace), mount_point, place: device, inode;
     mixes_families (flock and fcntl, which do not exclude each other)
   files[].locks[]: kind, mode, range: start, end (null is the end of the file);
-    taker, inherited (others than who took it keep it), holders[]: descriptor,
+    taker, inherited (other processes than the taker keep it), holders[]: descriptor,
     process, inherited (did not take the lock itself)
   files[].waiters[]: kind, mode, range, turn, descriptor, process
+  jobs[]: holder (pid), processes[]: those that it has started and that still run
   process: PROCESS_FIELDS
 
 Exit codes:
-   0  held: somebody has a lock; also when --wait has run out
-   1  free: nobody has one, also when there is no such file
-   2  an error, wrong usage included (as grep(1) has it)
+   0  a process holds the lock; with --wait: it became free
+   1  it is free, also when there is no such file
+   2  unknown: it cannot be found out, or a process outside this PID namespace holds it
+  64  wrong usage
+  71  the operating system refused something else
+  73  the lock directory belongs to another user
+  75  with --wait: a process still holds it after DURATION
 
 Examples:
-  holdlock who backup                        who has it, who waits
-  holdlock who /var/lib/dpkg/lock-frontend   whatever program it is
+  holdlock who backup                        the holder, and the processes that wait
+  holdlock who /var/lib/dpkg/lock-frontend   a lock of another program
   if holdlock who -q backup; then ...        is it running?
   holdlock who --wait=5m -q backup           wait until it is free, at most 5 minutes
-  holdlock who --signal TERM --wait backup   end who has it";
+  holdlock who --signal TERM --wait backup   end its holder";
 
 pub(super) fn command() -> Command {
     Command::new("who")
         .bin_name("holdlock who")
-        .about("Who holds a lock and who waits for it")
+        .about("Show who holds a lock and who waits for it")
+        .override_usage("holdlock who [OPTIONS] LOCK")
         .after_help(AFTER.replace("PROCESS_FIELDS", PROCESS_FIELDS))
         .args([
+            // The second word is for `--wait 5 LOCK`: see `parse`.
             Arg::new("LOCK")
                 .required(true)
+                .num_args(1..=2)
                 .value_hint(ValueHint::AnyPath)
                 .value_parser(value_parser!(OsString))
+                .value_name("LOCK")
                 .help("A name, or a path (anything with a slash)"),
-            flag("quiet", "Print nothing, only tell by the exit code").short('q'),
+            super::system(),
+            flag("all", "Show all waiting processes, also on a terminal").short('a'),
+            flag("quiet", "Print nothing, only set the exit code").short('q'),
             flag("json", "Print one JSON document")
                 .short('J')
                 .conflicts_with("quiet"),
@@ -82,7 +113,7 @@ pub(super) fn command() -> Command {
                 .require_equals(true)
                 .default_missing_value("")
                 .value_parser(patience)
-                .help("Wait until it is free, at most so long (5, 500ms, 2m)"),
+                .help("Wait until it is free, for at most DURATION (5, 500ms, 2m)"),
             Arg::new("signal")
                 .long("signal")
                 .value_name("SIG")
@@ -110,19 +141,50 @@ fn patience(text: &str) -> Result<Patience, String> {
 
 /// Parses the words after `who`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
-    let mut matches = super::matches(command(), words).map_err(who::failure)?;
+    let words: Vec<OsString> = words.collect();
+    let mut matches = super::matches_with(command(), &BRIEF, words.iter().cloned())?;
+    let mut locks: Vec<OsString> = matches.remove_many("LOCK").into_iter().flatten().collect();
+    let mut wait = matches.remove_one("wait");
+    if locks.len() == 2 {
+        wait = Some(limit_before(&locks, wait, &words)?);
+        locks.remove(0);
+    }
     let form = match (matches.get_flag("quiet"), matches.get_flag("json")) {
         (true, _) => Form::Nothing,
         (_, true) => Form::Json,
         _ => Form::Text,
     };
     Ok(Settings {
-        lock: matches.remove_one("LOCK").expect("clap requires it"),
+        lock: locks.remove(0),
+        names: super::names(&matches),
         form,
-        wait: matches.remove_one("wait"),
+        all: matches.get_flag("all"),
+        wait,
         signal: matches.remove_one("signal"),
         yes: matches.get_flag("yes"),
     })
+}
+
+/// Of `--wait 5 LOCK`, the 5. (Of `--wait 5` alone, it is the name of a lock.)
+fn limit_before(
+    locks: &[OsString],
+    wait: Option<Patience>,
+    words: &[OsString],
+) -> Result<Patience, Failure> {
+    let mut pairs = words.windows(2);
+    let follows = pairs.any(|pair| pair[0] == "--wait" && pair[1] == locks[0]);
+    let limit = locks[0].to_str().map(duration::parse);
+    match limit {
+        Some(Ok(limit)) if follows && wait == Some(Patience::Endless) => Ok(Patience::For(limit)),
+        _ => {
+            let lock = text::path(&locks[1]);
+            let message = format!(
+                "only one LOCK can be given, and {lock} is a second one; \
+                 `holdlock wait` takes several"
+            );
+            Err(super::misused(command(), &message))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -141,26 +203,32 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_has_its_limit_after_an_equals_sign() {
+    fn a_wait_has_its_limit_after_an_equals_sign_or_before_the_lock() {
         let wait = |words: &[&str]| parsed(words).unwrap().wait;
         assert_eq!(wait(&["L"]), None);
         assert_eq!(wait(&["--wait", "5"]), Some(Patience::Endless));
         let five = Patience::For(Duration::from_secs(5));
         assert_eq!(wait(&["--wait=5", "L"]), Some(five));
+        assert_eq!(wait(&["-q", "--wait", "5", "L"]), Some(five));
+        assert_eq!(parsed(&["--wait", "5", "L"]).unwrap().lock, "L");
     }
 
     #[test]
-    fn misuse_is_2() {
+    fn misuse_is_a_usage_error() {
         for words in [
             &[][..],
             &["a", "b"],
+            &["5", "L"],
+            &["5", "L", "--wait"],
+            &["--wait=3", "5", "L"],
+            &["--wait", "5", "L", "M"],
             &["--yes", "L"],
             &["--signal", "NOTHING", "L"],
             &["--wait=soon", "L"],
             &["-q", "--json", "L"],
         ] {
             let code = parsed(words).err().map(|failure| failure.code);
-            assert_eq!(code, Some(2), "{words:?}");
+            assert_eq!(code, Some(64), "{words:?}");
         }
         assert_eq!(
             parsed(&["--help"]).err().map(|failure| failure.code),

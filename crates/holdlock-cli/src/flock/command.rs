@@ -1,22 +1,14 @@
 //! The command.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::RawFd;
-use std::os::unix::ffi::OsStringExt;
 
 use super::options::Options;
 use super::say::{Say, Stop, line};
 use super::status;
-use crate::sys::spawn::{CommandLine, Ended, SpawnError, default_sigchld};
-
-/// What interprets the text of `-c`.
-pub(super) fn shell() -> &'static CStr {
-    std::env::var_os("SHELL")
-        .filter(|shell| !shell.is_empty())
-        .and_then(|shell| CString::new(shell.into_vec()).ok())
-        .map_or(c"/bin/sh", |shell| Box::leak(shell.into_boxed_c_str()))
-}
+use crate::sys::flock_child::{self, Ended, default_sigchld};
+use crate::sys::vfork::{Argv, Failed};
 
 /// Runs the command, or becomes it. It inherits `lock` unless that is to be closed.
 pub(super) fn run(
@@ -31,18 +23,18 @@ pub(super) fn run(
         say.print(line(&message).as_bytes());
         say.flush();
     }
-    let line = CommandLine::new(words);
+    let argv = Argv::new(words.iter().copied());
     if options.no_fork {
-        return Err(not_executed(words[0], &line.exec(), say));
+        return Err(not_executed(words[0], &argv.exec(), say));
     }
-    let child = match line.spawn(options.close.then_some(lock)) {
+    let child = match flock_child::spawn(&argv, options.close.then_some(lock)) {
         Ok(child) => child,
-        Err(SpawnError::Exec(error)) => return Err(not_executed(words[0], &error, say)),
-        Err(SpawnError::Fork(error)) => {
+        Err(Failed::Exec(error)) => return Err(not_executed(words[0], &error, say)),
+        Err(Failed::Clone(error)) => {
             return Err(Stop::error(status::OS_ERROR, &[b"fork failed"], &error));
         }
     };
-    match child.wait() {
+    match flock_child::wait(&child) {
         Ok(Ended::Status(code)) => Ok(code),
         Ok(Ended::Signal(signal)) => Ok(128 + signal),
         Err(error) => Err(Stop::error(1, &[b"waitpid failed"], &error)),

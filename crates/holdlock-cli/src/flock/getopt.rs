@@ -1,6 +1,6 @@
 //! The words of a command line, as getopt_long(3) takes them apart.
 //!
-//! Options end at the first word that is none (the `+` of getopt). Messages are
+//! Options end at the first word that is not an option (the `+` of getopt). Messages are
 //! glibc's, which begin with the name as the program was called.
 
 use std::ffi::CStr;

@@ -1,6 +1,6 @@
 //! What -h and -V print.
 
-pub(super) const HELP: &str = "
+pub(crate) const HELP: &str = "
 Usage:
  flock [options] <file>|<directory> <command> [<argument>...]
  flock [options] <file>|<directory> -c <command>
@@ -32,7 +32,7 @@ Options:
 For more details see flock(1).
 ";
 
-/// Whoever looks for a version of util-linux finds the one whose behaviour this is.
+/// A script that looks for a version of util-linux finds the one whose behaviour this is.
 pub(super) const VERSION: &str = concat!(
     "flock from util-linux 2.43 (as provided by holdlock ",
     env!("CARGO_PKG_VERSION"),

@@ -29,6 +29,7 @@ mod take;
 
 use std::ffi::CStr;
 
+pub(crate) use help::HELP;
 use options::{Options, Target};
 use say::{Say, Stop};
 
@@ -42,9 +43,9 @@ mod status {
     pub(super) const CANNOT_CREATE: u8 = 73;
 }
 
-/// How many words to leave out so that flock's own name is the first; none when the program is
-/// not called as flock.
-pub(crate) fn words_before(name: Option<&CStr>, first: Option<&CStr>) -> Option<i32> {
+/// How many words to leave out so that flock's own name is the first. None: the program is not
+/// called as flock.
+pub(crate) fn words_before(name: Option<&CStr>, first: Option<&CStr>) -> Option<usize> {
     let name = name?.to_bytes();
     let file = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);
     if file == b"flock" {

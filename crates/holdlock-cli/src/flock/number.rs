@@ -1,6 +1,6 @@
 //! Whole numbers, as strtol(3) and util-linux's sizes have them.
 
-/// Why a number is none.
+/// Why a word is not a number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Bad {
     Text,
@@ -53,7 +53,7 @@ pub(super) fn size(text: &[u8]) -> Result<i64, Bad> {
         suffix => (&b""[..], suffix),
     };
     let unit = unit(suffix)?;
-    // A fraction of one byte is none, and no name for it.
+    // A fraction of one byte does not exist, and has no name.
     if unit == 1 && rest.first() == Some(&b'.') {
         return Err(Bad::Text);
     }

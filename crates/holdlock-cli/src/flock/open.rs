@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::say::Stop;
 use super::status;
 
-/// A descriptor to lock, and how it came to be.
+/// A descriptor to lock, and where it comes from.
 pub(super) struct Opened {
     /// Stays open to the end: the command inherits it under this number.
     pub(super) fd: RawFd,
@@ -43,7 +43,7 @@ impl Opened {
             return Ok(Some(reason));
         }
         // Closed first, so that the command finds the number it would have found.
-        crate::sys::spawn::close(self.fd);
+        crate::sys::flock_child::close(self.fd);
         let (fd, directory) = try_open(file, OFlags::RDWR).map_err(|e| cannot_open(file, e))?;
         self.fd = fd.into_raw_fd();
         self.writable = true;
@@ -65,7 +65,7 @@ pub(super) fn open(file: &'static CStr, for_writing: bool) -> Result<Opened, Sto
     })
 }
 
-/// Opens or creates; true beside it for a directory, which can only be opened for reading.
+/// Opens or creates. Also returns whether it is a directory, which can only be opened for reading.
 fn try_open(file: &CStr, access: OFlags) -> Result<(OwnedFd, bool), Errno> {
     let create = OFlags::NOCTTY | OFlags::CREATE;
     match open_at_once(file, access | create) {
@@ -75,13 +75,13 @@ fn try_open(file: &CStr, access: OFlags) -> Result<(OwnedFd, bool), Errno> {
     }
 }
 
-/// Without waiting for somebody at the other end of a FIFO, which might be for ever.
+/// Opens without waiting for a process at the other end of a FIFO, which may never come.
 fn open_at_once(file: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mode = Mode::from_raw_mode(0o666);
     let fd = match rustix::fs::open(file, flags | OFlags::NONBLOCK, mode) {
-        // Somebody has a lease on the file and is told to give it up: that has an end.
+        // Another process has a lease on the file and is asked to give it up: that has an end.
         Err(Errno::AGAIN) => return rustix::fs::open(file, flags, mode),
-        // A FIFO that nobody reads, to be written: both at once never waits.
+        // A FIFO without a reader, for writing: opening it for both never waits.
         Err(Errno::NXIO) if flags.contains(OFlags::WRONLY) => {
             let both = (flags - OFlags::WRONLY) | OFlags::RDWR;
             rustix::fs::open(file, both | OFlags::NONBLOCK, mode)?

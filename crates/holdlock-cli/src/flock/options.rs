@@ -1,6 +1,7 @@
 //! What the words of the command line mean.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStringExt;
 
 use super::flags::{Flag, LONGS, SHORTS};
 use super::getopt::{Misuse, Words};
@@ -199,7 +200,7 @@ fn command_line(words: &[&'static CStr]) -> Result<Option<Vec<&'static CStr>>, S
     match words {
         [] => Ok(None),
         [option, text @ ..] if is_command_option(option.to_bytes()) => match text {
-            [text] => Ok(Some(vec![super::command::shell(), c"-c", text])),
+            [text] => Ok(Some(vec![shell(), c"-c", text])),
             _ => Err(Stop::saying(
                 status::USAGE,
                 &[option.to_bytes(), b" requires exactly one command argument"],
@@ -223,7 +224,7 @@ fn exit_code(text: &[u8]) -> Result<u8, Stop> {
     })
 }
 
-/// The message for a number that is none or too large.
+/// The message for a word that is not a number, or one that is too large.
 fn checked<T>(parsed: Result<T, number::Bad>, what: &str, text: &[u8]) -> Result<T, Stop> {
     parsed.map_err(|bad| {
         let reason: &[u8] = match bad {
@@ -244,4 +245,12 @@ fn try_help(say: &mut Say, message: &[u8]) -> Stop {
     }
     say.warn_raw(&lines);
     Stop::silently(status::USAGE)
+}
+
+/// The program that interprets the text of `-c`.
+fn shell() -> &'static CStr {
+    std::env::var_os("SHELL")
+        .filter(|shell| !shell.is_empty())
+        .and_then(|shell| CString::new(shell.into_vec()).ok())
+        .map_or(c"/bin/sh", |shell| Box::leak(shell.into_boxed_c_str()))
 }

@@ -8,6 +8,7 @@ use holdlock::inspect::{Printable, printable};
 use rustix::io::Errno;
 use rustix::stdio;
 
+use crate::exit::reason;
 use crate::sys::pipe::without_sigpipe;
 
 /// The name in every message.
@@ -39,7 +40,7 @@ impl Stop {
     }
 
     pub(super) fn error(code: u8, parts: &[&[u8]], error: &io::Error) -> Stop {
-        let text = text_of(error);
+        let text = reason(error);
         let mut message = parts.concat();
         message.extend_from_slice(b": ");
         message.extend_from_slice(text.as_bytes());
@@ -48,15 +49,6 @@ impl Stop {
             message: Some(message),
         }
     }
-}
-
-/// strerror(3)'s text, which std follows by the number.
-fn text_of(error: &io::Error) -> String {
-    let mut text = error.to_string();
-    if let Some(end) = text.rfind(" (os error ") {
-        text.truncate(end);
-    }
-    text
 }
 
 /// A message as a line, which begins with the name.
@@ -70,7 +62,7 @@ pub(super) fn shown(text: &[u8]) -> Printable<'_> {
     printable(OsStr::from_bytes(text))
 }
 
-/// What is still to be written to standard output.
+/// The text that is still to be written to standard output.
 #[derive(Default)]
 pub(super) struct Say {
     unwritten: Vec<u8>,
@@ -115,18 +107,18 @@ impl Say {
         self.unheard |= rustix::io::write(stdio::stderr(), lines.as_bytes()).is_err();
     }
 
-    /// A message as the child would give it, who tells nobody that it could not be written.
+    /// A message of the child, which does not report that it could not be written.
     pub(super) fn warn_as_child(&self, message: &[u8]) {
         let _ = rustix::io::write(stdio::stderr(), line(message).as_bytes());
     }
 
     /// The exit code, unless what was said cannot be written. For standard output, a closed one
-    /// and a reader that is gone are no errors: nobody wanted it.
+    /// and a reader that has gone are no errors: the output is not wanted.
     pub(super) fn finish(mut self, code: u8) -> u8 {
         match self.write() {
             Ok(()) | Err(Errno::BADF | Errno::PIPE) => {}
             Err(error) => {
-                let text = text_of(&error.into());
+                let text = reason(&error.into());
                 self.warn(&[b"write error: ", text.as_bytes()].concat());
                 return WRITE_ERROR;
             }

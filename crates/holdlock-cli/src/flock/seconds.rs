@@ -97,7 +97,7 @@ fn hexadecimal(text: &[u8]) -> Result<f64, Bad> {
     }
 }
 
-/// Splits off a decimal exponent, 0 when there is none.
+/// Splits off a decimal exponent, 0 without one.
 fn at_letter(text: &[u8], letter: u8) -> Result<(&[u8], i64), Bad> {
     let Some(at) = text.iter().position(|byte| *byte == letter) else {
         return Ok((text, 0));

@@ -12,12 +12,12 @@ use super::status;
 use crate::sys::alarm::Alarm;
 use crate::sys::range::{self, Kind};
 
-/// Takes or drops the lock, waiting as long as the options allow.
+/// Acquires or releases the lock, waiting as long as the options allow.
 pub(super) fn take(options: &Options, lock: &mut Opened, say: &mut Say) -> Result<(), Stop> {
     check_patience(options.patience)?;
     let began = options.verbose.then(Instant::now);
     let mut attempt = first_attempt(options, lock)?;
-    // The free case costs one call. Only who has to wait needs a timer.
+    // The free case costs one call. Only a wait needs a timer.
     if attempt == Err(Errno::AGAIN) && options.patience != Patience::None {
         attempt = wait(options, lock)?;
         if attempt == Err(Errno::INTR) {
@@ -56,7 +56,7 @@ fn first_attempt(options: &Options, lock: &mut Opened) -> Result<Result<(), Errn
     }
 }
 
-/// Sleeps in the kernel's queue until the lock comes or the time is over, which is EINTR.
+/// Sleeps in the kernel's queue until the lock is acquired or the time is over, which is EINTR.
 fn wait(options: &Options, lock: &Opened) -> Result<Result<(), Errno>, Stop> {
     let alarm = match options.patience {
         Patience::Until(seconds, micros) => {
@@ -66,7 +66,7 @@ fn wait(options: &Options, lock: &Opened) -> Result<Result<(), Errno>, Stop> {
     };
     loop {
         match call(options, lock, true) {
-            Err(Errno::INTR) if !alarm.as_ref().is_some_and(Alarm::rang) => {}
+            Err(Errno::INTR) if !alarm.as_ref().is_some_and(Alarm::is_over) => {}
             outcome => return Ok(outcome),
         }
     }
@@ -100,7 +100,7 @@ fn no_timer(error: &io::Error) -> Stop {
     Stop::error(status::OS_ERROR, &[b"cannot set up timer"], error)
 }
 
-/// Somebody else has the lock: silence, unless asked to be told.
+/// Another process holds the lock: no message, unless --verbose asks for one.
 fn missed(options: &Options, message: &[u8]) -> Stop {
     if options.verbose {
         Stop::saying(options.conflict_code, &[message])

@@ -1,12 +1,14 @@
-//! Starting the command, and what its not starting means.
+//! Starting the command, and the exit code and message where it does not start.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 
 use rustix::io::Errno;
 
-use crate::exit::{self, Failure};
-use crate::sys::process::{self, Child, Manner, Words};
+use crate::exit::{self, Failure, reason};
+use crate::show::text;
+use crate::sys::run_child::{self, Manner};
+use crate::sys::vfork::Child;
 
 /// Starts the command as a child.
 pub(super) fn start(
@@ -14,18 +16,13 @@ pub(super) fn start(
     arguments: &[OsString],
     manner: &Manner<'_>,
 ) -> Result<Child, Failure> {
-    Words::new(program, arguments)
-        .and_then(|words| process::spawn(&words, manner))
-        .map_err(|error| not_started(program, &error))
+    let child = run_child::spawn(program, arguments, manner);
+    child.map_err(|error| not_started(program, &error))
 }
 
 /// Becomes the command; returns only why that failed.
 pub(super) fn become_it(program: &OsStr, arguments: &[OsString]) -> Failure {
-    let error = match Words::new(program, arguments) {
-        Ok(words) => process::exec(&words),
-        Err(error) => error,
-    };
-    not_started(program, &error)
+    not_started(program, &run_child::exec(program, arguments))
 }
 
 fn not_started(program: &OsStr, error: &io::Error) -> Failure {
@@ -34,16 +31,16 @@ fn not_started(program: &OsStr, error: &io::Error) -> Failure {
         Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => exit::OS_ERROR,
         _ => exit::NOT_EXECUTABLE,
     };
-    let shown = program.display();
+    let shown = text::path(program);
     let hint = if code == exit::NOT_FOUND {
         hint(program)
     } else {
         String::new()
     };
-    Failure::new(code, format!("cannot run {shown}: {error}{hint}"))
+    Failure::new(code, format!("cannot run {shown}: {}{hint}", reason(error)))
 }
 
-/// What somebody may have meant whose program does not exist.
+/// What the user may have meant, where the program does not exist.
 fn hint(program: &OsStr) -> String {
     let text = program.to_string_lossy();
     if text.starts_with('-') {

@@ -4,8 +4,8 @@
 //! One pass of KILL is not enough: a process that forks between our look and our signal is
 //! outlived by its child. That child is ours as soon as its parent is dead, and heads the list of
 //! the next pass. So passes follow each other without a pause for as long as each finds a process
-//! that the one before did not know. A pass takes microseconds for each process of the job,
-//! whatever else runs on the host; who forks all the time is hit within a few of them. The lock is
+//! that the one before did not know. A pass takes microseconds for each process of the job, whatever
+//! else runs on the host; a process that forks all the time is hit within a few passes. The lock is
 //! held meanwhile, so that nothing depends on how long it takes.
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use super::job::{self, Job};
+use super::job::Job;
+use crate::descendants::number;
+use crate::duration::rounded;
 use crate::exit;
 use crate::sys::signals::without_ttou;
 use crate::sys::wake::Wake;
@@ -22,17 +24,17 @@ use crate::sys::wake::Wake;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How far the end has come.
+/// How far the ending has come.
 pub(super) struct Ending {
     stage: Stage,
     kill_after: Duration,
     quiet: bool,
-    /// Ends a stop of ours when it is time.
+    /// Ends a stop of ours in time.
     wake: Option<Wake>,
 }
 
 enum Stage {
-    /// Nobody wants an end.
+    /// No end is asked for.
     Free,
     /// TERM at this time.
     Limited { at: Instant, hold: Duration },
@@ -45,7 +47,7 @@ enum Stage {
 impl Ending {
     /// With a limit, TERM is sent once that is over.
     pub(super) fn new(limit: Option<Duration>, kill_after: Duration, quiet: bool) -> Ending {
-        // A limit that no clock reaches is none.
+        // A limit that no clock reaches does not count.
         let limit = limit.and_then(|hold| Some((Instant::now().checked_add(hold)?, hold)));
         Ending {
             // Without a timer, a limit that ends during a stop is looked at when we go on.
@@ -72,14 +74,14 @@ impl Ending {
         .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Does what is due. Returns whether the limit has just been reached.
+    /// Takes the step that is due. Returns whether the limit has just been reached.
     pub(super) fn act(&mut self, job: &Job) -> bool {
         match &mut self.stage {
             Stage::Limited { at, hold } if Instant::now() >= *at => {
                 let hold = *hold;
                 self.say(&format!(
-                    "the lock was held for {hold:?}, the most that --max-hold allows: ending the \
-                     command and all that it has started"
+                    "--max-hold ({}) exceeded: ending the command and all that it has started",
+                    rounded(hold)
                 ));
                 self.begin(job);
                 return true;
@@ -104,7 +106,7 @@ impl Ending {
             self.wake = Wake::after(self.kill_after).ok();
         }
         let members = job.receivers();
-        // Who is stopped takes TERM only once it goes on.
+        // A stopped process takes TERM only once it goes on.
         for signal in [Signal::TERM, Signal::CONT] {
             for pid in &members {
                 let _ = job.send(*pid, signal);
@@ -127,7 +129,7 @@ impl Ending {
         before.clone_from(&members);
         for pid in members {
             if job.send(pid, Signal::KILL) == Err(Errno::PERM) && new.contains(&pid) {
-                let process = holdlock::inspect::Process::of(job::number(pid));
+                let process = holdlock::inspect::Process::of(number(pid));
                 let name = process.map_or_else(|| format!("pid {pid}"), |found| found.to_string());
                 self.say(&format!(
                     "may not end {name}: holding the lock until it has ended"
@@ -138,7 +140,7 @@ impl Ending {
 
     fn say(&self, message: &str) {
         if !self.quiet {
-            // In the background, a terminal may stop who writes.
+            // In the background, a terminal may stop a process that writes.
             without_ttou(|| exit::warn(message));
         }
     }

@@ -4,9 +4,6 @@
 //! descendant is always found below us, however it was left behind (nohup, setsid, a double
 //! fork), and when wait(2) knows of no child, nothing is left.
 
-use std::fs;
-use std::io;
-
 use holdlock::inspect;
 use rustix::io::Errno;
 use rustix::process::{
@@ -14,10 +11,12 @@ use rustix::process::{
     pidfd_send_signal, set_child_subreaper, waitid,
 };
 
+use crate::descendants::{self, children, descends_from};
+
 /// The descendants that this process has because of the command.
 pub(super) struct Job {
     us: Pid,
-    /// The command, until it is reaped: up to then its number is nobody else's.
+    /// The command, until it is reaped: up to then no other process has its number.
     command: Option<Pid>,
     /// Children from before: a shell may have started something and become us by exec.
     strangers: Vec<Pid>,
@@ -33,7 +32,7 @@ impl Job {
     pub(super) fn begin() -> (Job, Result<(), Errno>) {
         let us = getpid();
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        // Nearly nobody has children at this point, and to ask wait(2) costs nothing.
+        // There are rarely children at this point, and a call of wait(2) costs nothing.
         let has_children = !matches!(waitid(WaitId::All, look), Err(Errno::CHILD));
         let strangers = if has_children {
             children(us).unwrap_or_default()
@@ -73,29 +72,7 @@ impl Job {
         if !inspect::is_proc_ours() {
             return None;
         }
-        let mut found = match children(self.us) {
-            // Not listed by this kernel (`CONFIG_PROC_CHILDREN`).
-            Err(error) if is_gone(&error) => return search_all(self.us).ok(),
-            found => found.ok()?,
-        };
-        self.strangers
-            .iter()
-            .for_each(|stranger| found.retain(|pid| pid != stranger));
-        let mut next = 0;
-        while let Some(pid) = found.get(next) {
-            let below = match children(*pid) {
-                Err(error) if is_gone(&error) => Vec::new(),
-                below => below.ok()?,
-            };
-            // Who gets another parent meanwhile is seen twice.
-            let new: Vec<Pid> = below
-                .into_iter()
-                .filter(|pid| !found.contains(pid))
-                .collect();
-            found.extend(new);
-            next += 1;
-        }
-        Some(found)
+        descendants::of(self.us, &self.strangers)
     }
 
     /// Those members to which signals can be sent: the command at least.
@@ -104,8 +81,8 @@ impl Job {
             .unwrap_or_else(|| self.command.into_iter().collect())
     }
 
-    /// Sends a signal to a descendant, and to nobody else: its number may belong to another process
-    /// by now, so it is pinned down first, and then looked at.
+    /// Sends a signal to a descendant, and to no other process: its number may belong to another one
+    /// by now, so it is pinned first, and then checked.
     pub(super) fn send(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
         let sent = if Some(pid) == self.command {
             kill_process(pid, signal)
@@ -125,96 +102,5 @@ impl Job {
             Err(Errno::SRCH) => Ok(()),
             other => other,
         }
-    }
-}
-
-/// The process, or the file, is not there.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::ENOENT | libc::ESRCH | libc::ENOTDIR)
-    )
-}
-
-/// The children of all threads of a process.
-fn children(of: Pid) -> io::Result<Vec<Pid>> {
-    const TRIES: usize = 10;
-    let mut found = Ok(Vec::new());
-    for _ in 0..TRIES {
-        found = list_children(of);
-        // The children of a thread that has ended meanwhile are another thread's now, which may have
-        // been looked at before.
-        if !found.as_ref().is_err_and(is_gone) {
-            break;
-        }
-    }
-    found
-}
-
-fn list_children(of: Pid) -> io::Result<Vec<Pid>> {
-    let mut found = Vec::new();
-    for task in fs::read_dir(format!("/proc/{of}/task"))? {
-        let list = fs::read_to_string(task?.path().join("children"))?;
-        let pids = list
-            .split_ascii_whitespace()
-            .filter_map(|pid| pid.parse().ok());
-        found.extend(pids.filter_map(Pid::from_raw));
-    }
-    Ok(found)
-}
-
-/// The same from all processes of the host.
-fn search_all(us: Pid) -> io::Result<Vec<Pid>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let pid = name.to_str().and_then(|name| name.parse().ok());
-        let pid = pid.and_then(Pid::from_raw);
-        found.extend(pid.filter(|pid| descends_from(*pid, us)));
-    }
-    Ok(found)
-}
-
-fn descends_from(pid: Pid, us: Pid) -> bool {
-    inspect::ancestors(number(pid)).contains(&number(us))
-}
-
-/// Process numbers are never negative.
-pub(super) fn number(pid: Pid) -> u32 {
-    pid.as_raw_pid().unsigned_abs()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::process::{Command, Stdio};
-
-    use super::*;
-
-    #[test]
-    fn both_ways_find_the_children_of_children() {
-        let mut child = Command::new("sh")
-            .args(["-c", "sh -c 'echo; read line; :'; :"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("sh starts");
-        let mut ready = [0];
-        let stdout = child.stdout.as_mut().expect("piped");
-        io::Read::read_exact(stdout, &mut ready).expect("it runs");
-        let outer = Pid::from_child(&child);
-        let inner = children(outer).expect("listed");
-        assert_eq!(inner.len(), 1, "{inner:?}");
-        let job = Job {
-            us: getpid(),
-            command: None,
-            strangers: Vec::new(),
-        };
-        let both = [job.members(), search_all(getpid()).ok()];
-        for found in both.map(|found| found.expect("listed")) {
-            assert!(found.contains(&outer), "{found:?}");
-            assert!(found.contains(&inner[0]), "{found:?}");
-        }
-        drop(child.stdin.take());
-        child.wait().expect("it ends");
     }
 }

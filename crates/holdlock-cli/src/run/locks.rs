@@ -1,4 +1,4 @@
-//! Taking the locks: one, or several in an order that cannot deadlock.
+//! Acquiring the locks: one, or several in an order that cannot deadlock.
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;
@@ -10,45 +10,53 @@ use std::time::Instant;
 use holdlock::inspect::{self, Kind};
 use holdlock::{CancelToken, FileLock, Guard, LockOptions, Request, Waiting};
 
+use super::deadlock::{self, Ancestor};
 use super::inherited;
 use super::progress::Display;
-use super::watch::{self, Ancestor, Subject, Watch};
+use super::reentrant;
+use super::watch::{Subject, Watch};
 use super::{Course, Patience, Settings};
 use crate::exit::{self, DEADLOCK, Failure};
-use crate::lockdir;
+use crate::lockdir::{self, Names};
+use crate::namesakes;
 use crate::sys::range;
 
 /// NFS_SUPER_MAGIC, as statfs(2) has it.
 const NFS: rustix::fs::FsWord = 0x6969;
 
-/// A lock, and how the user calls it.
+/// A lock, and the name by which the user called it.
 pub(super) struct Lock {
     pub(super) name: OsString,
     pub(super) file: Arc<FileLock>,
 }
 
-/// Opens the lock files, creating what is missing. Several come in the order of
-/// their device and inode numbers: whoever takes locks in one order for all can
-/// wait in no cycle. One file by two names is taken once.
+/// Opens the lock files, creating missing ones. Several are put into the order of their device and
+/// inode numbers: processes that acquire locks in the same order wait in no cycle. One file by two
+/// names is acquired once. A lock that this job holds already is left out with --reentrant.
 pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Vec<Lock>, Failure> {
     let names = &settings.locks;
-    let options = LockOptions::new().fair(settings.fair);
+    let mut options = LockOptions::new().fair(settings.fair);
+    if settings.names == Names::System {
+        options = options.permissions(lockdir::FOR_ALL);
+    }
     let locations = names
         .iter()
-        .map(|name| lockdir::locate(name))
+        .map(|name| lockdir::locate_among(name, settings.names))
         .collect::<Result<Vec<_>, _>>()?;
     let mut locks = Vec::with_capacity(locations.len());
     for (name, location) in names.iter().zip(locations) {
         course.locks.push(location.path.clone());
         location.prepare()?;
+        if !settings.quiet {
+            namesakes::warn(name, &location);
+        }
         locks.push(Lock {
             name: name.clone(),
             file: Arc::new(options.open(&location.path)?),
         });
     }
     if locks.len() > 1 {
-        // Where the file was removed just now, it is created anew, and its place in the order is
-        // anybody's guess.
+        // A file that was removed just now is created anew, and its place in the order is not known.
         locks.sort_by_cached_key(|lock| identity(&lock.file));
         locks.dedup_by_key(|lock| identity(&lock.file).ok_or_else(|| lock.file.path().to_owned()));
     }
@@ -56,6 +64,9 @@ pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Vec<Lock>
     course
         .locks
         .extend(locks.iter().map(|lock| lock.file.path().to_owned()));
+    if settings.reentrant {
+        locks.retain(|lock| !reentrant::is_held_by_us(&lock.file));
+    }
     Ok(locks)
 }
 
@@ -64,7 +75,7 @@ fn identity(lock: &FileLock) -> Option<(u64, u64)> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// Takes all of them, or none, within one time limit.
+/// Acquires all of them, or no lock, within one time limit.
 pub(super) fn take<'l>(
     locks: &'l [Lock],
     settings: &Settings,
@@ -83,7 +94,7 @@ pub(super) fn take<'l>(
             Stopped::Error(error) => course.not_taken(&error, settings),
             Stopped::Deadlock(ancestor) => {
                 course.outcome = "deadlock";
-                Failure::new(DEADLOCK, watch::message(ancestor, &lock.file))
+                Failure::new(DEADLOCK, deadlock::message(ancestor, &lock.file))
             }
         })?;
         if !settings.quiet {
@@ -94,7 +105,8 @@ pub(super) fn take<'l>(
     Ok(guards)
 }
 
-/// Somebody holds the file by fcntl(2), which does not exclude us: hardly what anybody wanted.
+/// Warns where a process holds the file by fcntl(2), which does not exclude us: hardly what anybody
+/// wanted.
 fn warn_of_other_family(guard: &Guard<'_>, lock: &Lock) {
     // Over NFS flock(2) is a lock of fcntl(2) on the server: there they do exclude each other.
     let is_nfs = || rustix::fs::fstatfs(guard).is_ok_and(|fs| fs.f_type == NFS);
@@ -118,7 +130,7 @@ enum Stopped {
     Deadlock(Ancestor),
 }
 
-/// Takes one lock, and has the wait watched if there is one.
+/// Acquires one lock, and has the wait watched if there is one.
 fn take_one<'l>(
     lock: &'l Lock,
     settings: &Settings,
@@ -151,7 +163,7 @@ fn take_one<'l>(
         _ => request.try_once(),
     };
     let taken = lock.file.acquire(request);
-    let ancestor = watched.and_then(Watch::end);
+    let ancestor = watched.and_then(|watch| watch.end(taken.is_ok()));
     taken.map_err(|error| match (error, ancestor) {
         (holdlock::Error::Cancelled { .. }, Some(ancestor)) => Stopped::Deadlock(ancestor),
         (error, _) => Stopped::Error(error),

@@ -3,14 +3,17 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, SystemTime};
 
 use holdlock::Mode;
-use serde_json::Value;
+use holdlock::inspect::Process;
+use serde_json::{Value, json};
 
 use super::{Course, Settings};
-use crate::exit::{self, CANNOT_CREATE, Failure};
+use crate::exit::{self, CANNOT_CREATE, Failure, reason};
 use crate::show::json;
+use crate::show::text::path as show;
 use crate::show::time::utc;
 
 /// Where the lines go.
@@ -33,9 +36,18 @@ impl Log {
         if name == "-" {
             return Ok(Log::StandardError);
         }
-        let file = OpenOptions::new().append(true).create(true).open(name);
+        // A FIFO without a reader, or with a slow one, must not hold up the command.
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(name);
         file.map(Log::File).map_err(|error| {
-            let message = format!("cannot open the log {}: {error}", name.display());
+            let why = match error.raw_os_error() {
+                Some(libc::ENXIO) => "it is a FIFO that no process reads".to_owned(),
+                _ => reason(&error),
+            };
+            let message = format!("cannot open the log {}: {why}", show(name));
             Failure::new(CANNOT_CREATE, message)
         })
     }
@@ -50,8 +62,11 @@ impl Log {
         };
         match written {
             Ok(length) if length == line.len() => {}
-            Ok(_) => exit::warn("the log took only a part of the line"),
-            Err(error) => exit::warn(&format!("cannot write to the log: {error}")),
+            Ok(_) => exit::warn("only a part of the line was written to the log"),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                exit::warn("cannot write to the log: the reader of the FIFO is too slow");
+            }
+            Err(error) => exit::warn(&format!("cannot write to the log: {}", reason(&error))),
         }
     }
 }
@@ -68,7 +83,8 @@ impl Record<'_> {
         };
         format!(
             "{{\"version\":1,\"time\":\"{}\",\"locks\":{},\"mode\":\"{mode}\",\"waited_s\":{},\
-             \"held_s\":{},\"command\":{},\"pid\":{},\"exit\":{},\"outcome\":\"{}\"}}\n",
+             \"held_s\":{},\"command\":{},\"pid\":{},\"exit\":{},\"outcome\":\"{}\",\
+             \"holders\":{}}}\n",
             utc(self.began),
             json::line(&Value::from_iter(locks)),
             seconds(course.waited),
@@ -77,8 +93,13 @@ impl Record<'_> {
             std::process::id(),
             self.exit,
             course.outcome,
+            json::line(&course.holders.iter().map(holder).collect()),
         )
     }
+}
+
+fn holder(process: &Process) -> Value {
+    json!({"pid": process.pid, "command": process.command, "user": process.user})
 }
 
 /// JSON is Unicode: other bytes become U+FFFD.

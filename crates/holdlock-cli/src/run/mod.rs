@@ -1,12 +1,15 @@
 //! `holdlock run`: a command under one lock or several.
 
 mod command;
+mod conflict;
+mod deadlock;
 mod ending;
 mod inherited;
 mod job;
 mod locks;
 mod log;
 mod progress;
+mod reentrant;
 mod supervisor;
 mod survivors;
 mod terminal;
@@ -17,22 +20,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use holdlock::inspect::Process;
 use holdlock::{Guard, Mode};
 
 use crate::exit::{self, Failure, Outcome};
-use crate::sys::process::Manner;
+use crate::lockdir::Names;
+use crate::sys::run_child::Manner;
 use crate::sys::signals;
 use log::{Log, Record};
 pub(crate) use supervisor::Duties;
 use supervisor::End;
 
-/// What the command line asks for.
+/// The settings of the command line.
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
-    /// In the order of coming.
+    /// Whose names the locks have.
+    pub(crate) names: Names,
+    /// In the order of arrival.
     pub(crate) fair: bool,
+    /// Run at once under a lock that this job holds already.
+    pub(crate) reentrant: bool,
     pub(crate) patience: Patience,
-    /// The exit code for "somebody else holds it".
+    /// The exit code for a lock that another process holds.
     pub(crate) conflict: u8,
     /// Say nothing about waiting and giving up.
     pub(crate) quiet: bool,
@@ -49,7 +58,7 @@ pub(crate) struct Settings {
 
 /// How long to wait for the lock.
 pub(crate) enum Patience {
-    /// Until it comes.
+    /// Until it is acquired.
     Endless,
     /// Not at all.
     None,
@@ -57,12 +66,12 @@ pub(crate) enum Patience {
     For(Duration),
 }
 
-/// Whether to tell about a wait while it lasts.
+/// Whether to report progress while waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// At once on a terminal; elsewhere only when it gets long.
+    /// At once on a terminal; elsewhere only in a long wait.
     Auto,
-    /// Soon, wherever standard error goes.
+    /// Soon, also where standard error is no terminal.
     Always,
     /// Not at all.
     Never,
@@ -77,9 +86,11 @@ pub(crate) enum Keep {
     Replaced,
 }
 
-/// How far a run has come: what the log will tell.
+/// What has happened in a run, for the log.
 struct Course {
     locks: Vec<PathBuf>,
+    /// The processes because of which the lock was not acquired.
+    holders: Vec<Process>,
     waited: Duration,
     held: Option<Duration>,
     outcome: &'static str,
@@ -88,21 +99,24 @@ struct Course {
 }
 
 impl Course {
-    /// Why the lock was not taken, with the exit code and the message asked for.
+    /// Why the lock was not acquired, with the exit code and the message asked for.
     fn not_taken(&mut self, error: &holdlock::Error, settings: &Settings) -> Failure {
-        let mut failure = Failure::from(error);
+        let failure = match error.conflict() {
+            Some(_) if settings.quiet => Failure::new(settings.conflict, ""),
+            Some(conflict) => Failure::new(settings.conflict, conflict::message(error, conflict)),
+            None => Failure::from(error),
+        };
+        if let Some(conflict) = error.conflict()
+            && settings.log.is_some()
+        {
+            self.holders = conflict.holders().to_vec();
+        }
         self.outcome = match error {
             holdlock::Error::TimedOut(_) => "timeout",
             holdlock::Error::Deadlock { .. } => "deadlock",
             _ if error.is_conflict() => "conflict",
             _ => "error",
         };
-        if error.is_conflict() {
-            failure.code = settings.conflict;
-            if settings.quiet {
-                failure.message.clear();
-            }
-        }
         failure
     }
 }
@@ -131,7 +145,7 @@ pub(crate) fn run(settings: Settings) -> Outcome {
         }
     };
     if let Some(signal) = course.dies_of {
-        // A shell whose command dies of Ctrl-C ends its script; an exit code would not tell it.
+        // A shell whose command dies of Ctrl-C ends its script; an exit code would not show that.
         signals::die_of(signal.into());
     }
     outcome
@@ -162,15 +176,15 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
 
     let end = ended.end;
     if end.releases() {
-        // By an unlock, not by closing: what the command has left in the background has the lock
-        // open as well.
+        // By an unlock, not by closing: processes that the command has left in the background have
+        // the lock open as well.
         for guard in guards {
             if let Err(error) = guard.release() {
                 exit::warn(&error.to_string());
             }
         }
     } else {
-        // Closed when we end, not unlocked: what is still at work has the lock open and keeps it.
+        // Closed when we end, not unlocked: the processes that are still at work keep it.
         std::mem::forget(guards);
     }
     drop(ended);
@@ -201,6 +215,7 @@ impl Course {
     fn new() -> Course {
         Course {
             locks: Vec::new(),
+            holders: Vec::new(),
             waited: Duration::ZERO,
             held: None,
             outcome: "error",

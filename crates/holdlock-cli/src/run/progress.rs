@@ -1,8 +1,8 @@
-//! Telling about a wait while it lasts.
+//! Reporting progress while a wait lasts.
 //!
-//! On a terminal: one line, soon, kept up to date in its place and gone when the
-//! wait is over. Elsewhere, such as in a log: a line of its own when the wait
-//! begins to be long, and then rarely. No colours.
+//! On a terminal: one line, soon, kept up to date in its place and removed when the wait is over.
+//! Elsewhere, such as in a log: a line when the wait has become long, further ones more and more
+//! rarely, and a last one when the lock was acquired. No colours.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
@@ -11,15 +11,16 @@ use std::time::{Duration, Instant, SystemTime};
 use holdlock::inspect::{self, Snapshot, Waiter};
 
 use super::{Progress, Settings};
+use crate::duration::rounded;
 use crate::exit;
 use crate::show::time::span;
 use crate::sys::groups::{in_foreground, own_group};
 
-/// A wait that is over before that is nobody's concern.
+/// A shorter wait is not reported.
 const SOON: Duration = Duration::from_millis(500);
 /// How often the line on a terminal changes.
 const TICK: Duration = Duration::from_secs(1);
-/// When a wait is long enough to be told to a log.
+/// A wait of this length is reported in a log.
 const LONG: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -28,7 +29,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) struct Seen {
     /// Pid, command and user of the first holder, where they could be found.
     holder: Option<String>,
-    /// When that process was started; since when it has the lock nobody can tell.
+    /// When that process was started. The kernel does not record when it acquired the lock.
     started: Option<SystemTime>,
     more: usize,
     /// Our place, and how many wait.
@@ -94,12 +95,12 @@ impl Display {
         }
     }
 
-    /// Whether something will be shown so soon that the holders are needed now.
+    /// Whether a line will be shown so soon that the holders are needed now.
     pub(super) fn shows_holders(&self, now: Instant) -> bool {
         self.manner != Manner::Nothing && self.next <= now + LONG
     }
 
-    /// Shows what is due. Returns when the next is; None: never.
+    /// Shows the line that is due. Returns the time of the next one; None: there is no other.
     pub(super) fn show(&mut self, seen: &Seen, now: Instant) -> Option<Instant> {
         if self.manner == Manner::Nothing {
             return None;
@@ -119,6 +120,7 @@ impl Display {
                     }
                     _ => {
                         write(&format!("{text}\n"));
+                        self.shown = true;
                         // After a minute, after two, after four.
                         waited.max(MINUTE - waited.min(MINUTE))
                     }
@@ -139,10 +141,15 @@ impl Display {
         exit::warn(&text.replace(char::is_control, "\u{fffd}"));
     }
 
-    /// The wait is over: the line on the terminal goes.
-    pub(super) fn clear(&mut self) {
-        if self.manner == Manner::InPlace && self.shown {
-            write("\r\x1b[K");
+    /// The wait is over: the line on the terminal is removed; elsewhere the last line follows.
+    pub(super) fn end(&mut self, acquired: bool) {
+        match self.manner {
+            Manner::InPlace if self.shown => write("\r\x1b[K"),
+            Manner::Lines if self.shown && acquired => {
+                let waited = rounded(self.began.elapsed());
+                exit::warn(&format!("acquired {} after {waited}", self.lock));
+            }
+            _ => {}
         }
         self.manner = Manner::Nothing;
     }
@@ -169,7 +176,7 @@ impl Display {
     }
 }
 
-/// Whether somebody else has the terminal now: a job in the background keeps silent.
+/// Whether another job has the terminal now: a job in the background keeps silent.
 fn in_background() -> bool {
     in_foreground(io::stderr()).is_some_and(|group| group != own_group())
 }
@@ -192,7 +199,7 @@ fn short(lock: &OsStr) -> String {
 }
 
 fn write(text: &str) {
-    // Nobody is left to tell when that fails.
+    // Where that fails, it cannot be reported either.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 

@@ -3,13 +3,14 @@
 //! The command stays in our process group, so that it, we and whatever else
 //! belongs to a shell's job (`holdlock run L -- make | less`) are one job to the
 //! terminal. What the terminal sends (Ctrl-C, Ctrl-Z, a change of its size) reaches
-//! the command from the kernel; we only survive it. What a process sends to us
-//! alone is passed on. The kernel tells which is which. It does not tell whether a
-//! process sent a signal to us or to our whole group: then the command gets it twice.
+//! the command from the kernel; we only survive it. A signal that a process sends to us alone is
+//! passed on. The kernel shows which is which. It does not show whether a process sent a signal to
+//! us or to our whole group: then the command gets it twice.
 //!
-//! The command has inherited the lock. When it ends by itself, the lock is released for everybody,
-//! whatever it leaves running. When it is ended by a signal, what it leaves may be in the middle of
-//! its work, and keeps the lock; we stay only for what has not inherited it.
+//! The command has inherited the lock. When it ends by itself, the lock is released for every
+//! process, whatever the command leaves running. When a signal ends it, the processes that it leaves
+//! may be in the middle of their work, and keep the lock; we stay only for those that have not
+//! inherited it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,8 +25,8 @@ use super::job::Job;
 use super::survivors::Rest;
 use super::terminal::is_in_front;
 use crate::exit::{self, Failure};
-use crate::sys::process::Child;
 use crate::sys::signals::{self, Arrived, Blocked};
+use crate::sys::vfork::Child;
 
 /// The signals that are passed on.
 const PASSED_ON: [c_int; 9] = [
@@ -40,10 +41,10 @@ const PASSED_ON: [c_int; 9] = [
     libc::SIGWINCH,
 ];
 
-/// Those by which somebody wants an end.
+/// The signals that ask for an end.
 const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
-/// TERM that comes again within this time is the same wish for an end.
+/// A TERM within this time after another is the same request.
 const ONE_TERM: Duration = Duration::from_secs(1);
 
 /// What the supervisor is to do besides waiting.
@@ -74,7 +75,7 @@ pub(super) enum End {
 }
 
 impl End {
-    /// Whether the lock is to be free now, whoever still has it open.
+    /// Whether the lock is released now, even if processes still have it open.
     pub(super) fn releases(self) -> bool {
         matches!(self, End::Exited(_))
     }
@@ -94,7 +95,7 @@ pub(super) fn supervise(
     guards: &[Guard<'_>],
     start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
 ) -> Result<Ended, Failure> {
-    // Before the command is started: none of its signals, and not its end, can be missed.
+    // Before the command is started, so that no signal of it, and not its end, can be missed.
     let signals =
         Blocked::new(&PASSED_ON).map_err(|error| Failure::system("cannot catch signals", error))?;
     let (mut job, adopted) = Job::begin();
@@ -143,7 +144,7 @@ struct Supervisor<'a> {
     ending: Ending,
     /// Its time was over before its end.
     late: bool,
-    /// Somebody wanted its end by a signal to us.
+    /// A signal to us has asked for its end.
     asked: bool,
     /// When it was first sent to us.
     first_term: Option<Instant>,
@@ -185,8 +186,8 @@ impl Supervisor<'_> {
         [self.ending.pause(), look].into_iter().flatten().min()
     }
 
-    /// Collects whatever has happened to our children, adopted ones included. Returns whether
-    /// there are none left.
+    /// Collects the changes of our children, adopted ones included. Returns whether there are no
+    /// children left.
     fn reap(&mut self) -> io::Result<bool> {
         loop {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
@@ -235,7 +236,8 @@ impl Supervisor<'_> {
         let code = status.exit_status().map_or(exit::OS_ERROR, byte);
         // What shells, holdlock and Java's machine return when a signal has ended what they ran.
         let means_a_signal = (128 + 1..128 + 32).contains(&code);
-        // What ended the command may have been sent to us as well, and not be fetched yet.
+        // The signal that ended the command may have been sent to us as well, and not be fetched
+        // yet.
         if self.asked || means_a_signal || self.signals.is_pending(&ENDING) {
             End::AfterSignal(code)
         } else {
@@ -270,8 +272,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Whether somebody insists on an end: by another TERM after the one that ended the command,
-    /// or after a while. timeout(1) sends two at once and means one.
+    /// Whether this TERM is a second request: it comes after the one that ended the command, or
+    /// after a while. timeout(1) sends two at once and means one.
     fn is_second_term(&mut self) -> bool {
         let Some(first) = self.first_term else {
             self.first_term = Some(Instant::now());
@@ -280,10 +282,10 @@ impl Supervisor<'_> {
         self.status.is_some() || first.elapsed() >= ONE_TERM
     }
 
-    /// The command was stopped. When that is job control's doing, or somebody sits in
-    /// front of it, we stop as well: the shell watches us. Elsewhere a bare SIGSTOP is
-    /// somebody's private matter, and who continues the command will not think of us.
-    /// When the time is over meanwhile, `ending` gets us going.
+    /// The command was stopped. When job control did that, or the command is in the foreground of a
+    /// terminal, we stop as well: the shell watches us. Elsewhere the sender of a bare SIGSTOP will
+    /// continue the command only, and not us. When the time is over meanwhile, `ending` continues
+    /// us.
     fn stopped(&mut self, number: c_int) {
         let by_job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&number);
         let asked = std::mem::take(&mut self.stop_asked);

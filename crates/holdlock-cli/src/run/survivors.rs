@@ -1,9 +1,9 @@
-//! What is left of a job that was ended by a signal.
+//! The processes that are left of a job that a signal has ended.
 //!
-//! Most of it has inherited the lock and keeps it by itself. A program that has closed the
-//! descriptor, as Python's `subprocess` does for its children, does not: somebody else has to hold
-//! the lock until it has ended. A process that has left the session as well is a daemon, which is
-//! meant to outlive what started it.
+//! Most of them have inherited the lock and keep it by themselves. A program that has closed the
+//! descriptor, as Python's `subprocess` does for its children, does not: holdlock has to hold the
+//! lock until that program has ended. A process that has left the session as well is a daemon, which
+//! is meant to outlive the process that started it.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,13 +15,14 @@ use holdlock::inspect::{self, Kind, Place, Process, State};
 use libc::c_int;
 use rustix::process::Pid;
 
-use super::job::{self, Job};
+use super::job::Job;
 use super::supervisor::End;
+use crate::descendants::number;
 use crate::exit;
 use crate::sys::groups::session_of;
 use crate::sys::signals::without_ttou;
 
-/// What the same signal ends together with the command is gone after this time.
+/// After this time, the processes that the same signal has ended are gone.
 const TIME_TO_DIE: Duration = Duration::from_millis(100);
 const SHORTEST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
@@ -49,7 +50,7 @@ impl Locks {
         !self.0.is_empty() && self.0.iter().all(|(place, _)| has(*place))
     }
 
-    /// Everybody who waits for one of them, and does nothing else meanwhile. They are not at work.
+    /// The processes that wait for one of them, and do nothing else meanwhile. They are not at work.
     fn waiters(&self) -> Vec<u32> {
         let mut found = Vec::new();
         for (place, path) in &self.0 {
@@ -63,7 +64,7 @@ impl Locks {
     }
 }
 
-/// Waits for what a job that a signal has ended left behind.
+/// Waits for the processes that a job left behind when a signal ended it.
 pub(super) struct Rest {
     locks: Locks,
     since: Instant,
@@ -73,7 +74,7 @@ pub(super) struct Rest {
     ended: Vec<u32>,
 }
 
-/// What is left at one moment.
+/// The processes that are left at one moment.
 #[derive(Default)]
 struct Survivors {
     /// Have all the locks open.
@@ -100,7 +101,7 @@ impl Rest {
         self.look_in
     }
 
-    /// Whether nobody needs us any more to keep the lock. Tells who does, and who keeps it.
+    /// Whether no process needs us to keep the lock. Reports which do, and which keep it.
     pub(super) fn keeps_the_lock(
         &mut self,
         job: &Job,
@@ -113,8 +114,8 @@ impl Rest {
             if !quiet && !std::mem::replace(&mut self.told, true) {
                 without_ttou(|| {
                     exit::warn(
-                        "cannot see in /proc what the command has started; keeping the lock until \
-                         all of it has ended",
+                        "cannot see in /proc which processes the command has started; keeping the \
+                         lock until all of them have ended",
                     );
                 });
             }
@@ -150,14 +151,14 @@ impl Rest {
                 End::Signal(number) => format!("the command was ended by {}", name_of(number)),
                 _ => "the command ended after a signal".to_owned(),
             };
-            // In the background, a terminal may stop who writes.
+            // In the background, a terminal may stop a process that writes.
             without_ttou(|| exit::warn(&format!("{how}; what it has started {what}")));
         }
         self.told = true;
         is_over
     }
 
-    /// Those whose end we wait for.
+    /// The processes whose end we wait for.
     pub(super) fn at_work(&self, job: &Job, command: Pid) -> Vec<Pid> {
         let Some(left) = self.look(job, command) else {
             return job.receivers();
@@ -174,7 +175,7 @@ impl Rest {
         let mut found = Survivors::default();
         let sessions = [session_of(None), Some(command.as_raw_pid())];
         for pid in job.members()? {
-            let number = job::number(pid);
+            let number = number(pid);
             let Some(process) = Process::of(number).filter(|process| !has_ended(process)) else {
                 found.ended.push(number);
                 continue;

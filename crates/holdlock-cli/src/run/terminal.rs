@@ -1,4 +1,4 @@
-//! Whether somebody sits in front of the command.
+//! Whether the command is in the foreground of a terminal.
 
 use std::fs::File;
 

@@ -1,10 +1,10 @@
 //! Ending a blocked system call after a time, without polling and without SIGALRM.
 //!
-//! SIGALRM may be blocked or ignored by whoever started us. A real-time signal
+//! The caller may have blocked or ignored SIGALRM. A real-time signal
 //! of our own is unblocked and given a handler without SA_RESTART, so that the
-//! blocked call returns EINTR. It may come just before the call begins, so the
-//! timer goes off again, every millisecond and only *after* the deadline: an
-//! interrupted waiter may lose its place in the queue.
+//! blocked call returns EINTR. It may arrive just before the call begins, so the timer sends it
+//! again, every millisecond and only *after* the deadline: an interrupted waiter may lose its place
+//! in the queue.
 
 use std::io;
 use std::ptr;
@@ -14,10 +14,10 @@ use super::check;
 
 const AGAIN_NS: libc::c_long = 1_000_000;
 
-static RUNG: AtomicBool = AtomicBool::new(false);
+static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// While it lives, it cycles. Dropped, the signal is again as the caller of the program left it,
-/// which is how the command must find it.
+/// Sends the signal while it lives. When it is dropped, the signal is again as the caller of the
+/// program left it, which is how the command must find it.
 pub(crate) struct Alarm {
     signal: libc::c_int,
     timer: libc::timer_t,
@@ -26,7 +26,7 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Cycles from `seconds` and `micros` on; not both zero.
+    /// Sends it after `seconds` and `micros`, which must not both be zero, and then repeatedly.
     pub(crate) fn after(seconds: i64, micros: i64) -> io::Result<Alarm> {
         let signal = libc::SIGRTMIN() + 10;
         let action_before = install(signal)?;
@@ -53,8 +53,8 @@ impl Alarm {
     }
 
     /// Whether the time is over.
-    pub(crate) fn rang(&self) -> bool {
-        RUNG.load(Ordering::Relaxed)
+    pub(crate) fn is_over(&self) -> bool {
+        IS_OVER.load(Ordering::Relaxed)
     }
 }
 
@@ -76,7 +76,7 @@ fn install(signal: libc::c_int) -> io::Result<libc::sigaction> {
         unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
     action.sa_flags = libc::SA_SIGINFO;
     action.sa_sigaction =
-        cycle as extern "C" fn(libc::c_int, *const libc::siginfo_t, *const libc::c_void) as usize;
+        note as extern "C" fn(libc::c_int, *const libc::siginfo_t, *const libc::c_void) as usize;
     // SAFETY: the handler has the type that SA_SIGINFO asks for and is async-signal-safe.
     check(unsafe { libc::sigaction(signal, &action, &mut before) })?;
     Ok(before)
@@ -106,14 +106,14 @@ fn create(signal: libc::c_int) -> io::Result<libc::timer_t> {
     Ok(timer)
 }
 
-extern "C" fn cycle(
+extern "C" fn note(
     _signal: libc::c_int,
     info: *const libc::siginfo_t,
     _context: *const libc::c_void,
 ) {
-    // Somebody else may send the signal too; that is not the end of our time.
+    // Another process may send the signal, too; that is not the end of our time.
     // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo.
     if unsafe { (*info).si_code } == libc::SI_TIMER {
-        RUNG.store(true, Ordering::Relaxed);
+        IS_OVER.store(true, Ordering::Relaxed);
     }
 }

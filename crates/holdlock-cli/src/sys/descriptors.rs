@@ -1,15 +1,15 @@
-//! What children inherit.
+//! The descriptors that children inherit.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-/// Where a command finds the lock: as high as its limit of descriptors leaves room for. Scripts
-/// redirect single digits, shells keep their own files from 10 on and at 255, the manual of
-/// flock(1) made 200 popular, and programs that close what they do not know often stop at 256.
+/// The numbers by which a command finds the lock: as high as its limit of descriptors permits.
+/// Scripts redirect single digits, shells keep their own files from 10 on and at 255, the manual of
+/// flock(1) made 200 popular, and programs that close unknown descriptors often stop at 256.
 const NUMBERS: [c_int; 6] = [347, 247, 147, 47, 27, 17];
 
-/// Marks every descriptor above 2 as not for children, those included which whoever started us
-/// left open. Where the kernel cannot (before 5.11), they stay as they are.
+/// Marks every descriptor above 2 close-on-exec, also those that our parent left open. Where the
+/// kernel cannot do that (before 5.11), they stay as they are.
 pub(crate) fn keep_from_children() {
     // SAFETY: sets a flag that matters at exec(2) only; no descriptor is closed in this process.
     unsafe {

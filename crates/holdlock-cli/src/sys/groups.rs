@@ -1,8 +1,8 @@
 //! Process groups and sessions as plain numbers.
 //!
 //! A program that is started in a PID namespace from outside of it may be in a group and a session
-//! whose leaders have no number there. The kernel says 0 for such a leader, which `rustix::process`
-//! takes for impossible.
+//! whose leaders have no number there. The kernel returns 0 for such a leader, which
+//! `rustix::process` takes for impossible.
 
 use std::os::fd::{AsFd, AsRawFd};
 

@@ -1,4 +1,4 @@
-//! The time of day as clocks on the wall have it: localtime(3).
+//! The local time of day: localtime(3).
 #![allow(unsafe_code)]
 
 use std::mem::zeroed;
@@ -9,7 +9,7 @@ pub(crate) fn of(time: SystemTime) -> (i32, i32, i32) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs() as libc::time_t;
     // SAFETY: both pointers are to live values; tm is plain data that may be zero, and stays so
-    // where the time cannot be told. Nothing here changes the environment that it reads.
+    // where the time is out of range. Nothing here changes the environment that it reads.
     let broken_down = unsafe {
         let mut tm: libc::tm = zeroed();
         libc::localtime_r(&seconds, &mut tm);

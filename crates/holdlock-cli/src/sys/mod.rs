@@ -1,17 +1,20 @@
-//! What `rustix` and `std` have no safe way to say: the only unsafe code of the command.
+//! System calls for which `rustix` and `std` have no safe function: the only unsafe code of the
+//! command.
 //!
 //! | file | facility |
 //! |---|---|
-//! | `early` | running before the standard library's start-up code |
+//! | `start` | the start of the program, in place of the standard library's |
 //! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
-//! | `descriptors` | what children inherit |
-//! | `wake` | going on in spite of a stop |
+//! | `descriptors` | the descriptors that children inherit |
+//! | `wake` | continuing ourselves after a stop |
+//! | `fnmatch` | patterns for paths, fnmatch(3) |
 //! | `groups` | process groups and sessions, getsid(2), getpgrp(2), tcgetpgrp(3) |
 //! | `pipe` | writing without being killed by SIGPIPE |
 //! | `slim` | little memory while waiting, madvise(2) |
-//! | `spawn` | flock(1)'s child, by vfork(2) and execvp(3) |
-//! | `process` | `run`'s child, which does not outlive us |
+//! | `vfork` | a child that borrows our memory until exec, clone(2) and execvp(3) |
+//! | `flock_child` | flock(1)'s command |
+//! | `run_child` | `run`'s command, which does not outlive us |
 //! | `signals` | signals as a queue to read from |
 //! | `signal_fd` | the same, to wait for together with keys |
 //! | `local_time` | the time of day, localtime(3) |
@@ -20,16 +23,18 @@
 
 pub(crate) mod alarm;
 pub(crate) mod descriptors;
-pub(crate) mod early;
+pub(crate) mod flock_child;
+pub(crate) mod fnmatch;
 pub(crate) mod groups;
 pub(crate) mod local_time;
 pub(crate) mod pipe;
-pub(crate) mod process;
 pub(crate) mod range;
+pub(crate) mod run_child;
 pub(crate) mod signal_fd;
 pub(crate) mod signals;
 pub(crate) mod slim;
-pub(crate) mod spawn;
+pub(crate) mod start;
+pub(crate) mod vfork;
 pub(crate) mod wake;
 
 use std::io;

@@ -46,7 +46,7 @@ pub(crate) fn lock(
     check(unsafe { libc::fcntl(fd, command, &range) }).map(drop)
 }
 
-/// Whether somebody holds a lock of fcntl(2) on the file, which flock(2) does not see. One
+/// Whether a process holds a lock of fcntl(2) on the file, which flock(2) does not see. One
 /// system call; false also where that cannot be asked.
 pub(crate) fn is_locked(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: plain data for which all-zero is valid, with the pid 0 that is asked for.

@@ -19,7 +19,7 @@ impl SignalFd {
     /// Blocks these. Those which are ignored, as after nohup(1), are left alone.
     pub(crate) fn new(numbers: &[c_int]) -> io::Result<SignalFd> {
         // SAFETY: a sigset_t is plain data, set up by sigemptyset before use; the pointers are to
-        // live values; the descriptor is new and nobody else's.
+        // live values; the descriptor is new and only ours.
         unsafe {
             let mut ours: libc::sigset_t = zeroed();
             libc::sigemptyset(&mut ours);
@@ -51,7 +51,7 @@ impl SignalFd {
         }
     }
 
-    /// Lets the signal do what it does to a program that does not care: it mostly ends here.
+    /// Gives the signal its default effect, which mostly ends the program here.
     pub(crate) fn yield_to(&self, number: c_int) {
         // SAFETY: plain system calls; there is no handler that could be lost.
         unsafe {

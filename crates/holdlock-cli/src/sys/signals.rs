@@ -1,8 +1,8 @@
 //! Signals as a queue to read from, instead of handlers.
 //!
-//! They are blocked and fetched with sigtimedwait(2), which also tells where each
-//! came from. Handlers there are none, so exec has nothing to reset; the child
-//! gets the mask back that holdlock was started with.
+//! They are blocked and fetched with sigtimedwait(2), which also shows the sender of each. There are
+//! no handlers, so exec has nothing to reset; the child gets the mask that holdlock was started
+//! with.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -29,8 +29,7 @@ pub(crate) struct Arrived {
 }
 
 impl Blocked {
-    /// Blocks these and SIGCHLD. Those which are ignored (nohup, a script's
-    /// background job) are left alone: they are no matter of ours.
+    /// Blocks these and SIGCHLD. Ignored ones (nohup, a script's background job) stay ignored.
     pub(crate) fn new(numbers: &[c_int]) -> io::Result<Blocked> {
         // SAFETY: a sigset_t is plain data, set up by sigemptyset before use; the pointers are to
         // live values of the right type, and no handler is installed.
@@ -82,7 +81,7 @@ impl Blocked {
         }
     }
 
-    /// Sleeps until one comes. None: the time is over, or something else woke us.
+    /// Sleeps until one arrives. None: the time is over, or the sleep was interrupted.
     pub(crate) fn next(&self, limit: Option<Duration>) -> io::Result<Option<Arrived>> {
         // SAFETY: the pointers are to live values; a null timeout waits for ever.
         let (number, info) = unsafe {
@@ -119,8 +118,8 @@ pub(super) fn is_ignored(number: c_int) -> bool {
 }
 
 /// Stops this process, or its whole group, by a signal of job control, so that the
-/// shell sees it stopped. Returns when it goes on; at once where there is nobody
-/// who could continue it (an orphaned group).
+/// shell sees it stopped. Returns when it goes on; at once where no process could continue it (an
+/// orphaned group).
 pub(crate) fn stop(number: c_int, group: bool) {
     // SAFETY: plain system calls on live values.
     unsafe {
@@ -134,7 +133,7 @@ pub(crate) fn stop(number: c_int, group: bool) {
     }
 }
 
-/// Ends this process by a signal, as if nobody cared for it, and without a core of ours. Returns
+/// Ends this process by a signal with its default effect, and without a core of ours. Returns
 /// only where the signal does not end a process.
 pub(crate) fn die_of(number: c_int) {
     // SAFETY: plain system calls on live values; there is no handler that could be lost.
@@ -162,8 +161,8 @@ pub(crate) fn without_ttou<T>(act: impl FnOnce() -> T) -> T {
     with_blocked(&set_of(libc::SIGTTOU), act)
 }
 
-/// Runs `act` with all signals blocked. A thread that it starts gets none, not even
-/// in its first moment: a SIGCHLD would be lost there, a SIGTERM end us.
+/// Runs `act` with all signals blocked. A thread that it starts gets no signal, not even in its
+/// first moment: a SIGCHLD would be lost there, and a SIGTERM would end us.
 pub(crate) fn without_any<T>(act: impl FnOnce() -> T) -> T {
     // SAFETY: a plain system call on a live value.
     let all = unsafe {

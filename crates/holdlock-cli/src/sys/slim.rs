@@ -1,15 +1,19 @@
 //! Little memory while waiting.
 //!
-//! A static program has its code for itself, and the kernel maps what stands
-//! around each page that was touched: a megabyte, of which a waiter needs one
-//! page. Code and constants that were read from the file are dropped from the
-//! page table before a long sleep, and found in the page cache again as far as
-//! they are needed afterwards: a few microseconds.
+//! A static program shares its code with nobody, and the kernel maps the surroundings of each page
+//! that is touched: most of the file, of which a waiter needs one page. Before a long sleep, code
+//! and constants are dropped from the page table. The kernel finds them in the page cache again
+//! when they are needed, within microseconds.
 //!
-//! What runs from there into the sleep comes back at once, and 64 or 128 KiB
-//! around it, but no more than the mapping it stands in. So the calls of
-//! `sleep` are inline system calls and not the C library's, and its pages are
-//! made a mapping of their own: 152 to 216 kB resident became 90.
+//! The code between that and the sleep comes back at once, with its surroundings up to the end of
+//! its mapping. So `sleep` makes inline system calls instead of the C library's, and makes its own
+//! pages a mapping of their own.
+//!
+//! Measured (VmRSS and PSS of a waiting flock on x86-64, Linux 6.18): 1720 kB without this file,
+//! 520 kB without the mapping of its own, 80 kB with both. util-linux's has 1680 kB and 150 kB.
+//!
+//! It is sound because only pages that the kernel reads from the file again are dropped: those of
+//! segments that were never writable. (A debugger loses its breakpoints.)
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -34,12 +38,12 @@ pub(crate) fn sleep(fd: RawFd, operation: FlockOperation) -> io::Result<()> {
     Ok(rustix::fs::flock(fd, operation)?)
 }
 
-/// The same in front of any other long sleep, with a little more left behind.
+/// Drops the code before any other long sleep; a little more of it comes back.
 pub(crate) fn give_back_code() {
     Code::find().give_back();
 }
 
-/// The mappings which hold what their file holds.
+/// The mappings that are the same as in their file.
 struct Code {
     segments: [(*mut c_void, usize); MOST],
     count: usize,
@@ -64,7 +68,7 @@ impl Code {
     fn give_back(&self) {
         for &(start, length) in self.segments.iter().take(self.count) {
             // SAFETY: a mapping of a file that was never writable: its pages are the file's,
-            // before and after. Where it is none, as the kernel's own, the call only fails.
+            // before and after. For another mapping, as the kernel's own, the call only fails.
             let _ = unsafe { rustix::mm::madvise(start, length, Advice::LinuxDontNeed) };
         }
     }
@@ -86,7 +90,7 @@ unsafe extern "C" fn each_object(
         )
     };
     for header in headers {
-        // Whatever may be written may have been: it would come back as it was in the file.
+        // A writable segment may have been written: it would come back as it was in the file.
         let constant = header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0;
         if constant && code.count < MOST {
             let start = (base + header.p_vaddr) & !(PAGE - 1);

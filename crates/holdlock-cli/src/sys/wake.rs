@@ -1,4 +1,4 @@
-//! Going on at a time, even when somebody has stopped us.
+//! Going on at a given time, even when we are stopped.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::check;
 
-/// From then on, how often.
+/// The pause between repetitions.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// A timer that sends this process SIGCONT, which ends a stop even where the signal is blocked or
@@ -15,7 +15,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Wake(libc::timer_t);
 
 impl Wake {
-    /// After this time, and every second from then on.
+    /// Sends it after this time, and every second from then on.
     pub(crate) fn after(time: Duration) -> io::Result<Wake> {
         // SAFETY: plain data for which all-zero is valid.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
@@ -26,7 +26,7 @@ impl Wake {
         check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) })?;
         let wake = Wake(timer);
         let setting = libc::itimerspec {
-            // Nothing at all would disarm it.
+            // Zero would disarm it.
             it_value: timespec(time.max(Duration::from_nanos(1))),
             it_interval: timespec(AGAIN),
         };
@@ -45,7 +45,7 @@ fn timespec(time: Duration) -> libc::timespec {
 
 impl Drop for Wake {
     fn drop(&mut self) {
-        // SAFETY: our own timer, used by nobody else.
+        // SAFETY: our own timer, and no longer used.
         unsafe { libc::timer_delete(self.0) };
     }
 }

@@ -1,6 +1,8 @@
 //! `holdlock who`: who holds a lock and who waits for it.
 
-mod guarded;
+mod job;
+mod probe;
+mod send;
 mod signal;
 mod text;
 mod view;
@@ -10,28 +12,37 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 
+use holdlock::inspect::Process;
 use rustix::process::{Pid, Signal};
-use serde_json::json;
+use serde_json::{Value, json};
 
-pub(crate) use signal::named as signal_named;
+pub(crate) use send::identified;
+pub(crate) use signal::{name as signal_name, named as signal_named};
+pub(crate) use text::still_held;
+pub(crate) use view::View;
+pub(crate) use wait::{Patience, until_free};
 
 use crate::exit::{self, Failure, Outcome};
-use crate::{lockdir, show};
-use guarded::Consent;
-use view::View;
+use crate::lockdir::{self, Names};
+use crate::{namesakes, show};
+use send::{Consent, send};
+use view::Answer;
 
-/// Somebody has a lock.
+/// A process holds the lock.
 const HELD: u8 = 0;
-/// Nobody has one.
+/// No process holds it.
 const FREE: u8 = 1;
-/// Everything that went wrong.
-const TROUBLE: u8 = 2;
+/// It cannot be found out, or not which process it is.
+pub(crate) const UNKNOWN: u8 = 2;
 
 /// What is asked for.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) lock: OsString,
+    pub(crate) names: Names,
     pub(crate) form: Form,
+    /// Show all waiters, also on a terminal.
+    pub(crate) all: bool,
     pub(crate) wait: Option<Patience>,
     pub(crate) signal: Option<Signal>,
     pub(crate) yes: bool,
@@ -45,36 +56,16 @@ pub(crate) enum Form {
     Nothing,
 }
 
-/// How long to wait until it is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    Endless,
-    For(Duration),
-}
-
-/// The exit codes are few here, so that `if holdlock who` can tell yes from no.
-pub(crate) fn failure(failure: Failure) -> Failure {
-    match failure.code {
-        exit::SUCCESS | exit::NO_READER => failure,
-        _ => Failure {
-            code: TROUBLE,
-            ..failure
-        },
-    }
-}
-
 /// Looks, shows, and does what else is asked for.
 pub(crate) fn who(settings: Settings) -> Outcome {
-    answer(&settings).map_err(failure)
-}
-
-fn answer(settings: &Settings) -> Outcome {
-    let location = lockdir::locate(&settings.lock)?;
+    let location = lockdir::locate_among(&settings.lock, settings.names)?;
     let is_private = location.is_private();
-    let path = location.trusted()?;
-    let mut view = View::of(path)?;
-    if settings.form == Form::Text {
-        print(&text::report(&view))?;
+    if settings.form != Form::Nothing {
+        namesakes::warn(&settings.lock, &location);
+    }
+    let mut view = View::of(location.trusted()?)?;
+    if settings.form == Form::Text && view.answer != Answer::HeldOutside {
+        print(&text::report(&view, settings.all))?;
     }
     if settings.form != Form::Nothing {
         tell(&view);
@@ -83,18 +74,18 @@ fn answer(settings: &Settings) -> Outcome {
     if let Some(signal) = settings.signal {
         let consent = match (settings.yes, settings.form) {
             (false, _) => Consent::Asked,
-            // Whoever is marked as one that only inherited the lock was shown.
+            // The holders that only inherited the lock were shown and marked.
             (true, Form::Text) => Consent::Given,
-            // Nobody else could have opened the file and handed it to somebody.
+            // No other user could have opened the file and handed it to a stranger.
             (true, _) if is_private => Consent::Given,
             (true, _) => Consent::ToTakers,
         };
-        signalled = guarded::send(&view, signal, consent)?;
+        signalled = send(&view, signal, consent)?;
     }
     let mut waited = None;
     if let Some(patience) = settings.wait {
-        let began_held = view.is_held();
-        let time = wait::until_free(&mut view, patience)?;
+        let began_held = !view.is_free();
+        let time = until_free(std::slice::from_mut(&mut view), patience)?;
         waited = Some(time);
         if settings.form == Form::Text && began_held {
             print(&text::waited(&view, time))?;
@@ -103,7 +94,17 @@ fn answer(settings: &Settings) -> Outcome {
     if settings.form == Form::Json {
         print(&document(&view, waited, &signalled))?;
     }
-    Ok(if view.is_held() { HELD } else { FREE })
+    match view.answer {
+        Answer::HeldOutside if waited.is_none() => {
+            Err(Failure::new(UNKNOWN, view::outside(&view.path)))
+        }
+        answer => Ok(match (waited.is_some(), answer == Answer::Free) {
+            (true, true) => exit::SUCCESS,
+            (true, false) => exit::CONFLICT,
+            (false, true) => FREE,
+            (false, false) => HELD,
+        }),
+    }
 }
 
 /// What is not part of the answer and should not be overlooked.
@@ -119,20 +120,41 @@ fn tell(view: &View) {
 }
 
 fn document(view: &View, waited: Option<Duration>, signalled: &[Pid]) -> String {
-    let document = json!({
+    let mut document = json!({
         "version": 1,
-        "path": show::json::path(&view.path),
-        "exists": view.exists,
-        "held": view.is_held(),
         "waited_s": waited.map(|time| time.as_secs_f64()),
         "signalled": signalled.iter().map(|pid| pid.as_raw_pid()).collect::<Vec<_>>(),
-        "files": show::json::files(&view.snapshot.files),
-        "unseen": show::json::unseen(&view.snapshot.unseen),
     });
+    merge(&mut document, fields(view));
     show::json::document(&document)
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+/// What is known about one lock, for machines.
+pub(crate) fn fields(view: &View) -> Value {
+    json!({
+        "path": show::json::path(&view.path),
+        "exists": view.exists,
+        "held": !view.is_free(),
+        "files": show::json::files(&view.snapshot.files),
+        "jobs": view.holders().into_iter().filter_map(job_of).collect::<Value>(),
+        "unseen": show::json::unseen(&view.snapshot.unseen),
+    })
+}
+
+/// The processes of a holder that runs a command under the lock.
+fn job_of(holder: &Process) -> Option<Value> {
+    let job = job::of(holder);
+    let processes: Value = job.iter().map(show::json::process).collect();
+    (!job.is_empty()).then(|| json!({"holder": holder.pid, "processes": processes}))
+}
+
+fn merge(document: &mut Value, more: Value) {
+    if let (Value::Object(document), Value::Object(more)) = (document, more) {
+        document.extend(more);
+    }
+}
+
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(Failure::output)

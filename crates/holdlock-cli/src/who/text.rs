@@ -1,22 +1,31 @@
 //! The answer for people.
 
+use std::borrow::Cow;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use holdlock::Mode;
 use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range};
 
-use super::view::View;
+use super::job;
+use super::view::{Answer, View};
+use crate::duration::rounded;
 use crate::show::table::{Side, Table};
+use crate::show::terminal;
 use crate::show::text::{self, NONE};
-use crate::show::{terminal, time};
 
 const INDENT: &str = "  ";
 
-/// All there is to say about a lock.
-pub(super) fn report(view: &View) -> String {
+/// How many waiting processes, and how many of a job, are shown on a terminal.
+const FEW: usize = 10;
+
+/// The whole answer. On a terminal, long lists are cut short unless `all` is asked for.
+pub(super) fn report(view: &View, all: bool) -> String {
+    let short = !all && std::io::stdout().is_terminal();
+    let most = if short { FEW } else { usize::MAX };
     let path = text::path(&view.path);
     let mut answer = match view.current() {
-        Some(file) => format!("{path}: {}\n{}", summary(file), details(file)),
+        Some(file) => format!("{path}: {}\n{}", summary(file), details(file, most)),
         None if view.exists => format!("{path}: free\n"),
         None => format!("{path}: free, there is no such file\n"),
     };
@@ -25,7 +34,7 @@ pub(super) fn report(view: &View) -> String {
             "{path}: a removed file of this name (inode {}): {}\n{}",
             file.place.inode,
             summary(file),
-            details(file)
+            details(file, most)
         );
     }
     answer
@@ -33,20 +42,27 @@ pub(super) fn report(view: &View) -> String {
 
 /// How a wait has ended.
 pub(super) fn waited(view: &View, waited: Duration) -> String {
-    let path = text::path(&view.path);
-    let time = time::span(waited);
-    match view.is_held() {
-        false => format!("{path}: free after {time}\n"),
-        true => {
-            let holders = view.holders();
-            let names = holders.iter().map(|holder| text::process(holder));
-            let names = names.collect::<Vec<_>>().join(" and by ");
-            let by = if names.is_empty() { "" } else { ", by " };
-            let notes = view.locks().filter_map(inherited);
-            let notes: String = notes.map(|note| format!("{INDENT}{note}\n")).collect();
-            format!("{path}: still held after {time}{by}{names}\n{notes}")
-        }
+    if view.is_free() {
+        let path = text::path(&view.path);
+        return format!("{path}: free after {}\n", rounded(waited));
     }
+    let notes = view.locks().filter_map(inherited);
+    let notes: String = notes.map(|note| format!("{INDENT}{note}\n")).collect();
+    format!("{}\n{notes}", still_held(view, waited))
+}
+
+/// `PATH: still held after 3 s, by pid 7 (make) of ann`
+pub(crate) fn still_held(view: &View, waited: Duration) -> String {
+    let holders = view.holders();
+    let names = holders.iter().map(|holder| text::process(holder));
+    let names = names.collect::<Vec<_>>().join(" and by ");
+    let by = match view.answer {
+        Answer::HeldOutside => ", by a process outside this PID namespace",
+        _ if names.is_empty() => "",
+        _ => ", by ",
+    };
+    let path = text::path(&view.path);
+    format!("{path}: still held after {}{by}{names}", rounded(waited))
 }
 
 /// `held, exclusive flock; 2 wait`
@@ -60,11 +76,11 @@ fn summary(file: &LockedFile) -> String {
     }
     let mut summary = match kinds.as_slice() {
         [] if file.waiters.is_empty() => "free".to_owned(),
-        [] => "held, by whom cannot be seen".to_owned(),
+        [] => "held, by a process that cannot be seen".to_owned(),
         kinds => format!("held, {}", kinds.join(" and ")),
     };
     if file.locks.iter().any(|lock| lock.kind == Kind::Lease) {
-        summary += "; a lease, for which those wait who open it";
+        summary += "; a lease: opening the file waits for it";
     }
     if !file.waiters.is_empty() {
         summary += &format!("; {}", text::count(file.waiters.len(), "waits", "wait"));
@@ -72,62 +88,101 @@ fn summary(file: &LockedFile) -> String {
     summary
 }
 
-fn details(file: &LockedFile) -> String {
-    let table = table(file).draw(
+fn details(file: &LockedFile, most: usize) -> String {
+    let (lines, left_out) = lines(file, most);
+    let table = table(&lines).draw(
         true,
         terminal::width().map(|width| width.saturating_sub(INDENT.len())),
     );
     let notes = file.locks.iter().filter_map(inherited);
-    let notes: Vec<String> = notes.chain(place(file)).collect();
+    let notes: Vec<String> = left_out
+        .into_iter()
+        .chain(notes)
+        .chain(place(file))
+        .collect();
     let lines = table.lines().map(str::to_owned).chain(notes);
     lines.map(|line| format!("{INDENT}{line}\n")).collect()
 }
 
-/// One who holds or waits.
+/// A process that holds, works or waits.
 struct Line<'f> {
     role: String,
-    process: Option<&'f Process>,
-    mode: Mode,
-    kind: Kind,
+    process: Option<Cow<'f, Process>>,
+    mode: Option<Mode>,
+    kind: Option<Kind>,
     range: Range,
 }
 
-fn lines(file: &LockedFile) -> Vec<Line<'_>> {
+/// The lines of a file, and what to say about those that are left out.
+fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
     let mut lines = Vec::new();
+    let mut left_out = Vec::new();
+    let mut holders = Vec::new();
     for lock in &file.locks {
         let line = |role: &str, process| Line {
             role: role.to_owned(),
             process,
-            mode: lock.mode,
-            kind: lock.kind,
+            mode: Some(lock.mode),
+            kind: Some(lock.kind),
             range: lock.range,
         };
-        match lock.holders.as_slice() {
-            [] => lines.push(line("holds", None)),
-            some => lines.extend(some.iter().map(|holder| {
-                let inherited = lock.was_passed_to(holder);
-                let role = if inherited { "inherited" } else { "holds" };
-                line(role, Some(&holder.process))
-            })),
+        if lock.holders.is_empty() {
+            lines.push(line("holds", None));
+        }
+        for holder in &lock.holders {
+            let inherited = lock.was_passed_to(holder);
+            let role = if inherited { "inherited" } else { "holds" };
+            lines.push(line(role, Some(Cow::Borrowed(&holder.process))));
+            let pid = holder.process.pid;
+            if holders.contains(&pid) {
+                continue;
+            }
+            holders.push(pid);
+            let job = job::of(&holder.process);
+            if job.len() > most {
+                let more = job.len() - most;
+                left_out.push(format!(
+                    "and {more} more in the job of pid {pid}; --all shows them"
+                ));
+            }
+            lines.extend(job.into_iter().take(most).map(|process| Line {
+                role: "  job".to_owned(),
+                process: Some(Cow::Owned(process)),
+                mode: None,
+                kind: None,
+                range: Range::WHOLE,
+            }));
         }
     }
-    lines.extend(file.waiters.iter().map(|waiter| Line {
+    if file.waiters.len() > most {
+        let more = text::count(file.waiters.len() - most, "more waits", "more wait");
+        left_out.push(format!("and {more}; --all shows them"));
+    }
+    lines.extend(file.waiters.iter().take(most).map(|waiter| Line {
         role: format!("waits {}", waiter.turn),
-        process: waiter.process.as_ref(),
-        mode: waiter.mode,
-        kind: waiter.kind,
+        process: waiter.process.as_ref().map(Cow::Borrowed),
+        mode: Some(waiter.mode),
+        kind: Some(waiter.kind),
         range: waiter.range,
     }));
-    lines
+    (lines, left_out)
 }
 
-/// What is the same for everybody, and as everybody expects it, has no column.
-fn table(file: &LockedFile) -> Table {
-    let lines = lines(file);
-    let state = |line: &Line<'_>| text::notable(line.process.and_then(|process| process.state));
+/// Columns that are the same in all lines, and as is usual, are left out.
+fn table(lines: &[Line<'_>]) -> Table {
+    let has_jobs = lines.iter().any(|line| line.mode.is_none());
+    // Of a process at work the state says something; of others only an unusual one.
+    let state = |line: &Line<'_>| {
+        let state = line.process.as_ref().and_then(|process| process.state);
+        if has_jobs {
+            state
+        } else {
+            text::notable(state)
+        }
+    };
     let places: Vec<Option<String>> = lines
         .iter()
-        .map(|line| surroundings(line.process?))
+        .map(|line| surroundings(line.process.as_ref()?))
         .collect();
     let ranges = lines.iter().any(|line| line.range != Range::WHOLE);
     let states = lines.iter().any(|line| state(line).is_some());
@@ -151,13 +206,13 @@ fn table(file: &LockedFile) -> Table {
     }
     let none = || NONE.to_owned();
     for (line, place) in lines.iter().zip(places) {
-        let process = line.process;
+        let process = line.process.as_deref();
         let mut row = vec![
             line.role.clone(),
             process.map_or_else(none, |process| process.pid.to_string()),
             process.map_or_else(none, text::user),
-            line.mode.to_string(),
-            line.kind.to_string(),
+            line.mode.map_or_else(none, |mode| mode.to_string()),
+            line.kind.map_or_else(none, |kind| kind.to_string()),
         ];
         row.extend(ranges.then(|| text::range(line.range)));
         row.extend(states.then(|| state(line).map_or_else(none, |state| state.to_string())));
@@ -169,7 +224,7 @@ fn table(file: &LockedFile) -> Table {
     table
 }
 
-/// The container a process runs in, or the service.
+/// The container or the service in which a process runs.
 fn surroundings(process: &Process) -> Option<String> {
     let cgroup = process.cgroup()?;
     if let Some(container) = process.container() {
@@ -179,7 +234,7 @@ fn surroundings(process: &Process) -> Option<String> {
     unit.ends_with(".service").then(|| text::printable(unit))
 }
 
-/// A lock that is not with who took it any more.
+/// A note about a lock that its taker no longer has.
 fn inherited(lock: &Lock) -> Option<String> {
     if !lock.is_inherited() {
         return None;
@@ -200,7 +255,7 @@ fn inherited(lock: &Lock) -> Option<String> {
         .map(|holder| holder.process.pid.to_string());
     let pids: Vec<String> = pids.collect();
     Some(match pids.as_slice() {
-        [] => format!("{what}: taken by {taker}; who keeps it cannot be seen"),
+        [] => format!("{what}: taken by {taker}; its holder cannot be seen"),
         pids => format!(
             "{what}: taken by {taker}; kept by pid {}, which inherited the open file",
             pids.join(" and pid ")

@@ -1,24 +1,36 @@
 //! A lock as it is at one moment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use holdlock::inspect::{self, Kind, Lock, LockedFile, Process, Snapshot};
+use holdlock::inspect::{self, Kind, Lock, LockedFile, Process, Snapshot, Unseen};
 
-use crate::exit::Failure;
+use super::{UNKNOWN, probe};
+use crate::exit::{Failure, reason};
 use crate::show::text;
 
 /// What is known about the locks at a path.
-pub(super) struct View {
-    pub(super) path: PathBuf,
-    pub(super) exists: bool,
-    pub(super) snapshot: Snapshot,
+pub(crate) struct View {
+    pub(crate) path: PathBuf,
+    pub(crate) exists: bool,
+    pub(crate) answer: Answer,
+    pub(crate) snapshot: Snapshot,
+}
+
+/// Whether a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Held,
+    Free,
+    /// By a process that cannot be shown: it is outside of our PID namespace.
+    HeldOutside,
 }
 
 impl View {
-    pub(super) fn of(path: PathBuf) -> Result<View, Failure> {
+    pub(crate) fn of(path: PathBuf) -> Result<View, Failure> {
         let mut view = View {
             path,
             exists: false,
+            answer: Answer::Free,
             snapshot: Snapshot::default(),
         };
         view.look()?;
@@ -26,22 +38,53 @@ impl View {
     }
 
     /// Looks again.
-    pub(super) fn look(&mut self) -> Result<(), Failure> {
-        self.snapshot = inspect::file(&self.path)
-            .map_err(|error| Failure::system(&text::path(&self.path), error))?;
+    pub(crate) fn look(&mut self) -> Result<(), Failure> {
+        self.snapshot = inspect::file(&self.path).map_err(|error| not_seen(&self.path, &error))?;
         self.exists = self.path.exists();
+        self.answer = if self.is_seen_held() {
+            Answer::Held
+        } else if self.exists && self.snapshot.unseen.contains(&Unseen::OtherNamespaces) {
+            self.try_it()?
+        } else {
+            Answer::Free
+        };
         Ok(())
     }
 
-    /// Whether somebody has a lock. Who waits waits for somebody, even where that cannot be seen.
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
+        self.answer == Answer::Free
+    }
+
+    /// Whether /proc/locks shows a lock. A waiter waits for a holder, even for one that cannot be
+    /// seen.
+    fn is_seen_held(&self) -> bool {
         let files = &self.snapshot.files;
         files.iter().any(|file| {
             !file.waiters.is_empty() || file.locks.iter().any(|lock| lock.kind != Kind::Lease)
         })
     }
 
-    /// The file that is at the path now, where anybody has a lock on it.
+    /// In a PID namespace, /proc/locks leaves out the locks of the processes outside.
+    fn try_it(&mut self) -> Result<Answer, Failure> {
+        let is_locked = probe::is_locked(&self.path).map_err(|error| {
+            let why = format!(
+                "cannot tell whether a process outside this PID namespace holds it: {}; \
+                 ask on the host",
+                reason(&error)
+            );
+            Failure::new(UNKNOWN, format!("{}: {why}", text::path(&self.path)))
+        })?;
+        // Nothing that matters is unseen by now.
+        let unseen = &mut self.snapshot.unseen;
+        unseen.retain(|what| is_locked || *what != Unseen::OtherNamespaces);
+        Ok(if is_locked {
+            Answer::HeldOutside
+        } else {
+            Answer::Free
+        })
+    }
+
+    /// The file that is at the path now, where it has locks.
     pub(super) fn current(&self) -> Option<&LockedFile> {
         self.snapshot.files.iter().find(|file| !file.removed)
     }
@@ -56,7 +99,7 @@ impl View {
         self.snapshot.files.iter().flat_map(|file| &file.locks)
     }
 
-    /// Who keeps a lock, each once.
+    /// The processes that keep a lock, each once.
     pub(super) fn holders(&self) -> Vec<&Process> {
         let holders = self
             .locks()
@@ -71,7 +114,7 @@ impl View {
         found
     }
 
-    /// Whether a holder has taken none of its locks itself.
+    /// Whether a holder has inherited all of its locks.
     pub(super) fn only_inherited(&self, process: &Process) -> bool {
         let mut kept = self.locks().flat_map(|lock| {
             let holders = lock.holders.iter();
@@ -80,4 +123,25 @@ impl View {
         });
         kept.all(|inherited| inherited)
     }
+}
+
+/// The message about a lock that is held by a process that cannot be shown.
+pub(crate) fn outside(path: &Path) -> String {
+    format!(
+        "{}: held by a process outside this PID namespace; ask on the host",
+        text::path(path)
+    )
+}
+
+fn not_seen(path: &Path, error: &std::io::Error) -> Failure {
+    let path = text::path(path);
+    let message = if Path::new("/proc/locks").exists() {
+        format!("cannot look at {path}: {}", reason(error))
+    } else {
+        format!(
+            "cannot see the holders of {path}: /proc is not mounted here; mount it \
+             (mount -t proc proc /proc), or ask where it is mounted"
+        )
+    };
+    Failure::new(UNKNOWN, message)
 }

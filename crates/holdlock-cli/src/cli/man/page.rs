@@ -231,7 +231,7 @@ mod tests {
             ".SH ARGUMENTS",
             ".SH OPTIONS",
             ".SH \"EXIT STATUS\"",
-            "somebody else holds the lock",
+            "another process holds the lock",
             ".SH EXAMPLES",
         ] {
             assert!(page.contains(part), "{part} is missing in\n{page}");

@@ -1,13 +1,12 @@
-//! A signal to those who hold a lock, and to nobody else.
+//! Sending a signal to the holders of a lock, and to no other process.
 //!
-//! A process number may belong to somebody else by the time a signal is sent. So each
-//! process is held on to by a pidfd from the time it was shown, with the start that was shown,
-//! and just before the signal is sent its number must be a holder's still: while that pidfd's
-//! process lives, nobody else can have the number.
+//! A process number may belong to another process by the time a signal is sent. So each holder is
+//! pinned by a pidfd when it is shown, together with its start, and must still be a holder just
+//! before the signal is sent: while the pinned process lives, no other one can have its number.
 //!
-//! Nor is everybody who holds a lock one of those whose lock it is: whoever can open a lock file
-//! can take the lock and hand the descriptor to a process of another user, which then keeps it.
-//! Such a process gets a signal only where the user was told that it is one.
+//! Not every holder has taken the lock: a user who can open a lock file can take the lock and hand
+//! the descriptor to a process of another user, which then keeps it. Such a process gets a signal
+//! only where the user was shown that it only inherited the lock.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -18,20 +17,19 @@ use holdlock::inspect::{self, Process, State};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::TROUBLE;
 use super::signal::name;
 use super::view::View;
 use crate::exit::{self, Failure};
 use crate::show::text;
 
-/// To what the user has agreed.
+/// The signals to which the user has agreed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consent {
-    /// Nothing yet: the terminal has to be asked.
+    /// No signal yet: the user is asked on the terminal.
     Asked,
-    /// To all holders.
+    /// Signals to all holders.
     Given,
-    /// To those who took the lock themselves, as nobody was shown.
+    /// Signals to the holders that took the lock themselves, as no process was shown.
     ToTakers,
 }
 
@@ -43,7 +41,7 @@ struct Target<'v> {
     handle: OwnedFd,
 }
 
-/// Sends the signal to the holders, and returns to which.
+/// Sends the signal to the holders, and returns the processes that got it.
 pub(super) fn send(view: &View, signal: Signal, consent: Consent) -> Result<Vec<Pid>, Failure> {
     let targets = targets(view, consent);
     let asks = consent == Consent::Asked;
@@ -62,7 +60,7 @@ pub(super) fn send(view: &View, signal: Signal, consent: Consent) -> Result<Vec<
             .any(|holder| holder.pid == target.process.pid);
         if !holds {
             exit::warn(&format!(
-                "{shown} holds the lock no more: nothing sent to it"
+                "{shown} no longer holds the lock: nothing sent to it"
             ));
             continue;
         }
@@ -84,13 +82,12 @@ pub(super) fn send(view: &View, signal: Signal, consent: Consent) -> Result<Vec<
         None => Ok(sent),
         Some(last) => {
             failed.iter().for_each(|message| exit::warn(message));
-            Err(Failure::new(TROUBLE, last))
+            Err(Failure::new(exit::OS_ERROR, last))
         }
     }
 }
 
-/// The holders, except for ourselves, those who wait for our answer, and those to whom nobody
-/// agreed.
+/// The holders, except for ourselves, our ancestors, and those to which the user has not agreed.
 fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
     let us = std::process::id();
     let family = inspect::ancestors(us);
@@ -99,7 +96,7 @@ fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
     for process in view.holders() {
         let inherited = view.only_inherited(process);
         let refused = if !is_proc_ours {
-            "is known by another number in here, since /proc is that of another PID namespace"
+            "has another number in here, since /proc is that of another PID namespace"
         } else if process.pid == us || family.contains(&process.pid) {
             "has started this command"
         } else if inherited && consent == Consent::ToTakers {
@@ -113,7 +110,7 @@ fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
             });
             continue;
         } else {
-            "has ended, or cannot be told from another process"
+            "has ended, or may be another process by now"
         };
         let shown = text::process(process);
         exit::warn(&format!("{shown} {refused}: nothing is sent to it"));
@@ -121,15 +118,15 @@ fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
     targets
 }
 
-/// The very process that was shown: what has its number now was started when that one was.
-fn identified(process: &Process) -> Option<(Pid, OwnedFd)> {
+/// The process that was shown: the one with its number now was started at the same time.
+pub(crate) fn identified(process: &Process) -> Option<(Pid, OwnedFd)> {
     let pid = Pid::from_raw(process.pid.try_into().ok()?)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let now = Process::of(process.pid)?;
     is_same_start(process.started?, now.started?).then_some((pid, handle))
 }
 
-/// The start is reckoned from the time since boot, which has hundredths of a second.
+/// The start is computed from the time since boot, which has hundredths of a second.
 fn is_same_start(before: SystemTime, now: SystemTime) -> bool {
     let apart = now
         .duration_since(before)
@@ -168,7 +165,7 @@ fn delay(target: &Target<'_>, signal: Signal) -> &'static str {
     let stopped = target.process.state == Some(State::Stopped);
     let works = [Signal::KILL, Signal::CONT, Signal::STOP].contains(&signal);
     if stopped && !works {
-        "; it gets it when it goes on (CONT)"
+        "; it takes effect when the process goes on (CONT)"
     } else {
         ""
     }

@@ -1,0 +1,92 @@
+//! `holdlock wait`.
+
+use std::ffi::OsString;
+
+use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
+
+use crate::duration;
+use crate::exit::Failure;
+use crate::wait::Settings;
+use crate::who::Patience;
+
+const AFTER: &str = "\
+LOCK is a name such as `backup`, for a file in your lock directory, or a path, which
+is anything with a slash. DURATION is in seconds (5, 0.5) or has units: 500ms, 2m, 1h30m.
+
+The wait takes no lock and is in no process's way. It notices the end of a holder at
+once; a release by a process that goes on, up to a second later. Another process may
+take the lock before you act: to have it yourself use `holdlock run`.
+
+--json prints one document at the end:
+  version, free, waited_s
+  locks[]: path, exists, held, files[], unseen[], as in `holdlock who --json`
+
+Exit codes:
+   0  no process holds any of the locks
+  64  wrong usage
+  71  it cannot be found out whether a lock is held
+  73  the lock directory belongs to another user
+  75  a process still holds one of them after DURATION
+
+Examples:
+  holdlock wait backup && systemctl stop nas   when the backup is over
+  holdlock wait -w 5m backup nightly           both free, within 5 minutes
+  holdlock wait -w 0 backup                    is it free now?";
+
+pub(super) fn command() -> Command {
+    Command::new("wait")
+        .bin_name("holdlock wait")
+        .about("Wait until locks are free, taking none")
+        .after_help(AFTER)
+        .args([
+            Arg::new("LOCK")
+                .required(true)
+                .num_args(1..)
+                .value_hint(ValueHint::AnyPath)
+                .value_parser(value_parser!(OsString))
+                .help("Names, or paths (anything with a slash)"),
+            Arg::new("wait")
+                .short('w')
+                .long("wait")
+                .alias("timeout")
+                .value_name("DURATION")
+                .allow_hyphen_values(true)
+                .value_parser(duration::parse)
+                .help("Give up if a lock is still held after DURATION"),
+            super::system(),
+            flag("quiet", "Print nothing").short('q'),
+            flag("json", "Print one JSON document")
+                .short('J')
+                .conflicts_with("quiet"),
+        ])
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
+/// Parses the words after `wait`.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
+    let mut matches = super::matches(command(), words)?;
+    let limit = matches.remove_one("wait");
+    Ok(Settings {
+        locks: matches.remove_many("LOCK").into_iter().flatten().collect(),
+        names: super::names(&matches),
+        patience: limit.map_or(Patience::Endless, Patience::For),
+        quiet: matches.get_flag("quiet"),
+        json: matches.get_flag("json"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_is_consistent() {
+        command().debug_assert();
+    }
+}

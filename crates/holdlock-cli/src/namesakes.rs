@@ -1,0 +1,93 @@
+//! Warnings about a name that may be meant otherwise: as a file of that name in this directory, or
+//! as another user's lock.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use holdlock::inspect::{self, Kind, Process};
+
+use crate::exit;
+use crate::lockdir::{self, Location};
+use crate::show::text;
+
+/// Warns on standard error where the name may be meant otherwise.
+pub(crate) fn warn(lock: &OsStr, location: &Location) {
+    if !location.is_name() {
+        return;
+    }
+    if looks_like_a_file(lock) {
+        exit::warn(&format!(
+            "warning: {lock} is the name of a lock, {}, and not a file in this directory, \
+             which is ./{lock}",
+            text::path(&location.path),
+            lock = text::path(lock),
+        ));
+    }
+    // Only root can look into the directories of other users.
+    let looks = rustix::process::geteuid().is_root() && lockdir::chosen().is_none();
+    if looks && !location.is_for_all() {
+        for (path, holder) in held_by_users(location.path.file_name().unwrap_or_default()) {
+            exit::warn(&format!(
+                "note: another lock of the same name is held: {}, by {}; names are each user's \
+                 own, --system NAME is for all users",
+                text::path(&path),
+                text::process(&holder),
+            ));
+        }
+    }
+}
+
+/// Whether it is likely that a file was meant. Programs are often run under a lock of their own
+/// name, and directories do not matter.
+fn looks_like_a_file(lock: &OsStr) -> bool {
+    let is_one = |found: fs::Metadata| found.is_file() && found.permissions().mode() & 0o111 == 0;
+    lock.as_bytes().ends_with(b".lock") || fs::symlink_metadata(lock).is_ok_and(is_one)
+}
+
+/// The locks with this file name that users hold, and a holder of each.
+fn held_by_users(name: &OsStr) -> Vec<(PathBuf, Process)> {
+    let mut parents = vec![Path::new("/run/lock")];
+    let found = fs::symlink_metadata("/run/lock");
+    if !found.is_ok_and(lockdir::is_for_everybody) {
+        parents.push(Path::new("/tmp"));
+    }
+    let entries = parents
+        .into_iter()
+        .filter_map(|parent| fs::read_dir(parent).ok());
+    let entries = entries.flatten().flatten();
+    let directories = entries.filter(|entry| is_users(&entry.file_name(), &entry.path()));
+    let files = directories.map(|entry| entry.path().join(name));
+    files
+        .filter(|file| fs::symlink_metadata(file).is_ok_and(|found| found.is_file()))
+        .filter_map(|file| {
+            let holder = holder_of(&file)?;
+            Some((file, holder))
+        })
+        .collect()
+}
+
+/// `holdlock-1000`, which belongs to user 1000.
+fn is_users(name: &OsString, path: &Path) -> bool {
+    let uid = name
+        .to_str()
+        .and_then(|name| name.strip_prefix("holdlock-"));
+    let uid: Option<u32> = uid.and_then(|uid| uid.parse().ok());
+    let found = fs::symlink_metadata(path);
+    uid.is_some() && found.is_ok_and(|found| found.is_dir() && Some(found.uid()) == uid)
+}
+
+fn holder_of(file: &Path) -> Option<Process> {
+    let files = inspect::file(file).ok()?.files;
+    let locks = files
+        .into_iter()
+        .filter(|file| !file.removed)
+        .flat_map(|file| file.locks);
+    let locks = locks.filter(|lock| lock.kind != Kind::Lease);
+    locks
+        .flat_map(|lock| lock.holders)
+        .next()
+        .map(|holder| holder.process)
+}

@@ -1,0 +1,44 @@
+//! The message about a lock that another process holds.
+
+use holdlock::inspect::{self, Unseen};
+use holdlock::{Conflict, Error};
+
+use crate::duration::rounded;
+use crate::show::text;
+
+/// How many holders are named.
+const NAMED: usize = 3;
+
+/// `/srv/x.lock: already locked; held by pid 12 (make) of root`
+pub(super) fn message(error: &Error, conflict: &Conflict) -> String {
+    let path = text::path(conflict.path());
+    let what = match error {
+        Error::WouldBlock(_) => "already locked".to_owned(),
+        Error::TimedOut(_) => format!("timed out after {}", rounded(conflict.waited())),
+        _ => return error.to_string(),
+    };
+    format!("{path}: {what}{}", by(conflict))
+}
+
+fn by(conflict: &Conflict) -> String {
+    let holders = conflict.holders();
+    if holders.is_empty() {
+        return match is_outside(conflict) {
+            true => "; held by a process outside this PID namespace".to_owned(),
+            // It may have been released meanwhile.
+            false => String::new(),
+        };
+    }
+    let names: Vec<String> = holders.iter().take(NAMED).map(text::process).collect();
+    let more = match holders.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("; held by {}{more}", names.join(", "))
+}
+
+/// Whether the kernel does not show the lock to us.
+fn is_outside(conflict: &Conflict) -> bool {
+    let snapshot = inspect::file(conflict.path()).unwrap_or_default();
+    snapshot.files.is_empty() && snapshot.unseen.contains(&Unseen::OtherNamespaces)
+}

@@ -1,0 +1,61 @@
+//! Whether a wait of `run` can never end: an ancestor holds the lock, or the wait is part of a cycle.
+
+use holdlock::inspect::{self, Deadlock, Kind, Place};
+use holdlock::{FileLock, Mode};
+
+use crate::show::text;
+
+/// The process that holds the lock and waits for our end; or ourselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ancestor(pub(super) u32);
+
+/// The ancestor that keeps us out and certainly waits for us. Or ourselves: the program that became
+/// us by exec may have held the lock and left it open.
+pub(super) fn inherited(us: u32, lock: &FileLock, mode: Mode) -> Option<u32> {
+    if !inspect::is_proc_ours() {
+        return None;
+    }
+    // The file may have been replaced meanwhile, and the ancestors asleep by now.
+    let place = Place::of(lock.path()).ok()?;
+    inspect::kept_by_bound(us, place, Kind::Flock, mode)
+}
+
+/// A cycle which our wait is part of, certain or not.
+pub(super) fn cycle_of(us: u32) -> Option<Deadlock> {
+    if !inspect::is_proc_ours() {
+        return None;
+    }
+    let mut family = inspect::waiting_ancestors(us);
+    family.push(us);
+    let holds = |pid: &u32| inspect::locks_of(*pid).is_ok_and(|locks| !locks.is_empty());
+    if !family.iter().any(holds) {
+        return None;
+    }
+    let cycles = inspect::host().ok()?.deadlocks();
+    let waits = |cycle: &Deadlock| cycle.steps.iter().any(|step| step.waiter.pid == us);
+    cycles.into_iter().find(waits)
+}
+
+pub(super) fn warning(cycle: &Deadlock, lock: &FileLock) -> String {
+    let path = text::path(lock.path());
+    let what = if cycle.certain {
+        "this wait is part of a deadlock and can only end by its time limit"
+    } else {
+        "this wait may be a deadlock"
+    };
+    format!("warning: {path}: {what}: {cycle}; still waiting")
+}
+
+/// The message about a wait that could never have ended.
+pub(super) fn message(Ancestor(pid): Ancestor, lock: &FileLock) -> String {
+    let holders = lock.holders().unwrap_or_default();
+    let found = holders.iter().find(|holder| holder.pid == pid);
+    let name = found.map_or_else(|| format!("pid {pid}"), ToString::to_string);
+    let what = if pid == std::process::id() {
+        "this very process has inherited the lock from what started it".to_owned()
+    } else {
+        format!("the lock is held by {name}, which is waiting for this very command to end")
+    };
+    let path = text::path(lock.path());
+    format!("{path}: waiting would be a deadlock: {what}")
+}

@@ -1,0 +1,29 @@
+//! `--reentrant`: whether this job holds the lock already.
+//!
+//! The proof is in the descriptors that we have inherited: /proc/self/fdinfo shows that one of them
+//! is the open file by which the exclusive lock is held. So no other job can hold it, and it stays
+//! held until that open file is unlocked, which only the process that took it does. It must be an
+//! ancestor that waits for us, so that it does not unlock before we end.
+
+use holdlock::inspect::{self, Kind, Place};
+use holdlock::{FileLock, Mode};
+
+use super::inherited::taker;
+
+/// Whether an ancestor holds this lock exclusively for the job that we belong to.
+pub(super) fn is_held_by_us(lock: &FileLock) -> bool {
+    let us = std::process::id();
+    if !inspect::is_proc_ours() {
+        return false;
+    }
+    let (Ok(place), Ok(open)) = (Place::of(lock.path()), inspect::locks_of(us)) else {
+        return false;
+    };
+    let waiting = inspect::waiting_ancestors(us);
+    open.iter().any(|lock| {
+        lock.kind == Kind::Flock
+            && lock.mode == Mode::Exclusive
+            && lock.place == place
+            && taker(lock.descriptor).is_some_and(|taker| waiting.contains(&taker))
+    })
+}

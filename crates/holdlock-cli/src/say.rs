@@ -1,0 +1,28 @@
+//! Messages on standard error.
+
+use std::io::{self, Write};
+
+use crate::exit::Outcome;
+use crate::show::text::printable;
+
+/// Reports the failure, if it is one, and returns the exit code.
+pub(crate) fn report(outcome: Outcome) -> u8 {
+    let failure = match outcome {
+        Ok(code) => return code,
+        Err(failure) => failure,
+    };
+    if !failure.message.is_empty() {
+        warn(&failure.message);
+    }
+    if !failure.more.is_empty() {
+        let _ = io::stderr().write_all(failure.more.as_bytes());
+    }
+    failure.code
+}
+
+/// Writes a message of one line, printable whatever is in it. Where that fails, it cannot be
+/// reported either.
+pub(crate) fn warn(message: &str) {
+    let line = format!("holdlock: {}\n", printable(message.trim_end()));
+    let _ = io::stderr().write_all(line.as_bytes());
+}

@@ -1,0 +1,72 @@
+//! The command of `holdlock run`: as a child that does not outlive us, or in our place.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::process::getpid;
+
+use super::descriptors::keep_over_exec;
+use super::signals::Blocked;
+use super::vfork::{self, Argv, Child, Failed};
+
+/// What the child is to have besides the standard descriptors.
+pub(crate) struct Manner<'a> {
+    /// Descriptors that it inherits: close-on-exec in this process only.
+    pub(crate) inherits: &'a [BorrowedFd<'a>],
+    /// The signals as they were before we blocked some: the child gets them so.
+    pub(crate) signals: &'a Blocked,
+}
+
+/// Starts the command as a child that gets SIGTERM when this thread ends.
+pub(crate) fn spawn(
+    program: &OsStr,
+    arguments: &[OsString],
+    manner: &Manner<'_>,
+) -> io::Result<Child> {
+    let words = words(program, arguments)?;
+    let argv = Argv::new(words.iter().map(CString::as_c_str));
+    let parent = getpid().as_raw_pid();
+    let prepare = || {
+        // SAFETY: system calls which change nothing but this process. Where one fails, the command
+        // is no worse off than without it.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            // A parent that ended before that line sends no signal. (0 is a parent outside of this
+            // PID namespace: after `unshare --pid`, children are in a new one.)
+            if ![parent, 0].contains(&libc::getppid()) {
+                libc::_exit(128 + libc::SIGTERM);
+            }
+            // We ignore it.
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        }
+        manner.inherits.iter().for_each(|fd| keep_over_exec(*fd));
+        manner.signals.restore();
+    };
+    // SAFETY: `prepare` makes only system calls, about the child's own descriptors and signals.
+    let child = unsafe { vfork::spawn(&argv, true, &prepare) };
+    child.map_err(|(Failed::Clone(error) | Failed::Exec(error))| error)
+}
+
+/// Becomes the command. Returns only where that fails.
+pub(crate) fn exec(program: &OsStr, arguments: &[OsString]) -> io::Error {
+    let words = match words(program, arguments) {
+        Ok(words) => words,
+        Err(error) => return error,
+    };
+    let argv = Argv::new(words.iter().map(CString::as_c_str));
+    // SAFETY: SIGPIPE has no handler that could be lost.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let error = argv.exec();
+    // SAFETY: what it was before.
+    unsafe { libc::signal(libc::SIGPIPE, before) };
+    error
+}
+
+/// Fails where a word has a NUL byte, which no command line can have.
+fn words(program: &OsStr, arguments: &[OsString]) -> io::Result<Vec<CString>> {
+    let words = std::iter::once(program).chain(arguments.iter().map(OsString::as_os_str));
+    let words = words.map(|word| CString::new(word.as_bytes()));
+    Ok(words.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,79 @@
+//! `holdlock wait`: waits until locks are free, and takes none.
+
+mod support;
+
+use serde_json::Value;
+use support::{Place, Running, is_gone, wait_for};
+
+#[test]
+fn a_wait_for_several_locks_ends_when_all_are_free() {
+    let place = Place::new();
+    let (one, other) = (place.hold(&["A"]), place.hold(&["B"]));
+    let waiting = Running::start(place.holdlock(["wait", "A", "B", "free"]));
+    let pid = waiting.pid();
+    // The end of a holder wakes it: it has looked again and sleeps when it waits for the other only.
+    wait_for("it to watch both holders", || {
+        (pidfds(pid) == 2).then_some(())
+    });
+    assert_eq!(one.finish().code(), 0);
+    wait_for("it to watch one holder", || {
+        (pidfds(pid) == 1).then_some(())
+    });
+    assert!(!is_gone(pid.into()), "B is held");
+    assert_eq!(other.finish().code(), 0);
+    let finished = waiting.finish();
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert_eq!((finished.text(), finished.stderr.as_str()), ("", ""));
+}
+
+/// How many processes it watches.
+fn pidfds(pid: u32) -> usize {
+    let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return 0;
+    };
+    let links = files
+        .flatten()
+        .filter_map(|file| file.path().read_link().ok());
+    links
+        .filter(|link| link.to_string_lossy().contains("pidfd"))
+        .count()
+}
+
+#[test]
+fn a_wait_that_runs_out_is_75_and_names_the_holder() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let finished = place.run(["wait", "-w", "20ms", "free", "L"]);
+    assert_eq!(finished.code(), 75, "{finished:?}");
+    assert!(
+        finished.stderr.contains("L.lock: still held after "),
+        "{finished:?}"
+    );
+    let by = format!(" ms, by pid {} ", holder.pid());
+    assert!(finished.stderr.contains(&by), "{finished:?}");
+    let quiet = place.run(["wait", "-q", "--wait=0", "L"]);
+    assert_eq!((quiet.code(), quiet.stderr.as_str()), (75, ""));
+    let document = place.run(["wait", "-J", "-w", "0", "L", "free"]);
+    let document: Value = serde_json::from_slice(&document.stdout).unwrap();
+    assert_eq!(
+        (&document["version"], &document["free"]),
+        (&1.into(), &false.into())
+    );
+    let lock = &document["locks"][0];
+    assert_eq!(lock["held"], true);
+    let process = &lock["files"][0]["locks"][0]["holders"][0]["process"];
+    assert_eq!(process["pid"], holder.pid());
+    assert_eq!(document["locks"][1]["held"], false);
+}
+
+#[test]
+fn what_is_free_is_0_at_once_and_nothing_is_created() {
+    let place = Place::new();
+    assert_eq!(place.run(["wait", "L", "./missing"]).code(), 0);
+    assert!(!place.locks().exists() && !place.join("missing").exists());
+    for words in [&["wait"][..], &["wait", "-w", "soon", "L"], &["wait", ""]] {
+        assert_eq!(place.run(words).code(), 64, "{words:?}");
+    }
+    std::fs::write(place.join("file"), "").unwrap();
+    assert_eq!(place.run(["wait", "./file/below"]).code(), 71);
+}
