@@ -309,7 +309,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "inspect/certain.rs",
         with: "others.iter().all(|thread| helpers.contains(thread))",
         without: "others.iter().all(|_| !helpers.is_empty())",
-        test: ("way_out", "random_programs_that_go_on"),
+        test: ("way_out", "a_guard_of_another_thread"),
     },
     Mutant {
         name: "a shared request does not wait for shared holders",
