@@ -96,8 +96,8 @@ fn sections_overlap_without_the_lock_and_not_with_it() {
     assert_eq!(finished.code(), 0, "{finished:?}");
     let document = json(&finished);
     assert_eq!(
-        (&document["ok"], &document["workers"]),
-        (&true.into(), &4.into())
+        (&document["version"], &document["ok"], &document["workers"]),
+        (&1.into(), &true.into(), &4.into())
     );
     let [off, on] = document["halves"].as_array().unwrap().as_slice() else {
         panic!("two halves")
@@ -147,12 +147,9 @@ fn lines_alternate_with_the_lock() {
 #[test]
 fn the_picture_is_well_formed_and_has_both_halves() {
     let place = Place::new();
-    assert_eq!(
-        place
-            .run(["demo", "--max-sleep", "5ms", "--svg", "demo.svg", "a<&b"])
-            .code(),
-        0
-    );
+    let finished = place.run(["demo", "--max-sleep", "5ms", "--svg", "demo.svg", "a<&b"]);
+    assert_eq!(finished.code(), 0);
+    assert!(finished.text().contains("With the lock: "), "{finished:?}");
     let picture = fs::read_to_string(place.join("demo.svg")).unwrap();
     assert!(picture.contains("Without the lock") && picture.contains("With the lock"));
     let mut open = Vec::new();
@@ -170,6 +167,21 @@ fn the_picture_is_well_formed_and_has_both_halves() {
         assert!(tag.matches('"').count() % 2 == 0, "{tag}");
     }
     assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn a_picture_on_standard_output_is_alone_there() {
+    let place = Place::new();
+    let words = ["demo", "--max-sleep", "1ms", "--lock", "on", "--svg", "-"];
+    let finished = place.run(words);
+    assert_eq!((finished.code(), finished.stderr.as_str()), (0, ""));
+    let text = finished.text();
+    assert!(
+        text.starts_with("<svg ") && text.ends_with("</svg>\n"),
+        "{text}"
+    );
+    assert_eq!(place.run(["demo", "-J", "--svg", "-"]).code(), 64);
+    assert_eq!(place.run(["demo", "--svg", "no/x.svg"]).code(), 73);
 }
 
 #[test]

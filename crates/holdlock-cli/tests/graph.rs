@@ -107,7 +107,7 @@ fn a_cycle_is_marked_and_is_1() {
         dot.text().starts_with("digraph ") && dot.text().contains("color=red"),
         "{dot:?}"
     );
-    let svg = place.run(["graph", "--svg", "./a"]);
+    let svg = place.run(["graph", "--svg", "-", "./a"]);
     assert_eq!(
         svg.text().matches("class=\"waits cycle\"").count(),
         2,
@@ -218,17 +218,32 @@ fn what_nobody_waits_for_is_left_out_unless_asked_for() {
 fn nothing_is_an_empty_answer_in_every_form() {
     let place = Place::new();
     assert_eq!(place.run(["graph", "./none"]).text(), "");
-    for form in ["--json", "--dot", "--svg"] {
-        let finished = place.run(["graph", form, "./none"]);
-        assert_eq!(finished.code(), 0, "{form}");
+    for form in [&["--json"][..], &["-J"], &["--dot"], &["--svg", "-"]] {
+        let finished = place.run(["graph"].iter().chain(form).chain(&["./none"]));
+        assert_eq!(finished.code(), 0, "{form:?}");
         let text = finished.text().replace("pid namespace", "");
-        assert!(!text.contains("pid"), "{form}: {text}");
+        assert!(!text.contains("pid"), "{form:?}: {text}");
     }
-    assert_eq!(place.run(["graph", "--svg=x.svg", "./none"]).code(), 0);
-    let picture = std::fs::read_to_string(place.join("x.svg")).unwrap();
-    assert!(picture.contains("0 requests wait"), "{picture}");
-    assert_eq!(place.run(["graph", "--svg=no/x.svg", "./none"]).code(), 73);
     assert_eq!(place.run(["graph", "--dot", "--json"]).code(), 64);
+}
+
+#[test]
+fn a_picture_is_written_to_its_file_and_nothing_is_printed() {
+    let place = Place::new();
+    for words in [&["--svg", "x.svg"][..], &["--svg=y.svg"]] {
+        let finished = place.run(["graph"].iter().chain(words).chain(&["./none"]));
+        assert_eq!((finished.code(), finished.text()), (0, ""), "{words:?}");
+    }
+    let read = |name| std::fs::read_to_string(place.join(name)).unwrap();
+    let picture = read("x.svg");
+    assert!(picture.contains("0 requests wait"), "{picture}");
+    assert_eq!(read("y.svg"), picture);
+    assert_eq!(place.run(["graph", "--svg", "-", "./none"]).text(), picture);
+    assert_eq!(place.run(["graph", "--svg"]).code(), 64);
+    let refused = place.run(["graph", "--svg", "no/x.svg", "./none"]);
+    assert_eq!(refused.code(), 73);
+    let message = "holdlock: cannot write no/x.svg: No such file or directory\n";
+    assert!(refused.stderr.ends_with(message), "{}", refused.stderr);
 }
 
 #[test]

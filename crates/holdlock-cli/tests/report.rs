@@ -61,6 +61,7 @@ fn the_document_has_the_same_numbers() {
     std::fs::write(place.join("log"), log()).unwrap();
     let finished = place.run(["report", "--json", "log"]);
     assert_eq!(finished.code(), 0);
+    assert_eq!(place.run(["report", "-J", "log"]).stdout, finished.stdout);
     let document: Value = serde_json::from_slice(&finished.stdout).unwrap();
     assert_eq!(document["lines"], 4);
     let lock = &document["locks"][0];
@@ -119,6 +120,41 @@ fn an_empty_log_is_said_and_a_missing_one_is_66() {
 }
 
 #[test]
+fn since_leaves_out_what_began_before() {
+    let place = Place::new();
+    std::fs::write(place.join("log"), log()).unwrap();
+    let lines = |since: &str| {
+        let finished = place.run(["report", "-J", "--since", since, "log"]);
+        assert_eq!(
+            (finished.code(), finished.stderr.as_str()),
+            (0, ""),
+            "{since}"
+        );
+        let document: Value = serde_json::from_slice(&finished.stdout).unwrap();
+        document["lines"].as_u64().unwrap()
+    };
+    assert_eq!(lines("2026-11-23"), 4);
+    assert_eq!(lines("2026-11-23T08:00:10.5Z"), 2);
+    assert_eq!(lines("2026-11-23T09:00:20+01:00"), 1);
+    let nothing = place.run(["report", "--since", "2026-11-24", "log"]);
+    let expected = "log: no runs since 2026-11-24 00:00:00 UTC\n";
+    assert_eq!((nothing.code(), nothing.text()), (0, expected));
+    // A duration counts back from now, when this run begins.
+    std::fs::write(
+        place.join("log"),
+        line("08:00:00", "/l", 0.0, None, "ran").replace("2026", "2020"),
+    )
+    .unwrap();
+    assert_eq!(place.run(["run", "--log", "log", "L", "true"]).code(), 0);
+    assert_eq!((lines("1h"), lines("2020-01-01")), (1, 2));
+    for wrong in ["yesterday", "-1h", ""] {
+        let refused = place.run(["report", "--since", wrong, "log"]);
+        assert_eq!(refused.code(), 64, "{wrong}");
+        assert!(refused.stderr.contains("give a time"), "{}", refused.stderr);
+    }
+}
+
+#[test]
 fn standard_input_is_a_log_too() {
     let place = Place::new();
     std::fs::write(place.join("log"), log()).unwrap();
@@ -133,8 +169,11 @@ fn the_picture_shows_holds_waits_and_conflicts() {
     let place = Place::new();
     let evil = line("09:00:00", "/<x>&\u{1}", 0.0, Some(1.0), "ran");
     std::fs::write(place.join("log"), log() + &evil).unwrap();
-    assert_eq!(place.run(["report", "--svg", "x.svg", "log"]).code(), 0);
+    let finished = place.run(["report", "--svg", "x.svg", "log"]);
+    assert_eq!((finished.code(), finished.text()), (0, ""));
     let picture = std::fs::read_to_string(place.join("x.svg")).unwrap();
+    assert_eq!(place.run(["report", "--svg", "-", "log"]).text(), picture);
+    assert_eq!(place.run(["report", "--svg", "-", "-J", "log"]).code(), 64);
     for part in [
         "<svg ",
         "class=\"exclusive\"",

@@ -91,12 +91,12 @@ fn a_holder_and_its_queue_are_shown() {
         line("   1.", "ex", first.pid()),
         line("   2.", "sh", second.pid()),
         "sleeping".to_owned(),
-        "run -s L true".to_owned(),
+        " true  (runs for ".to_owned(),
     ];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     expect(&mut terminal, SIZE, &words);
     terminal.press("g");
-    let last = format!("s {} holdlock run -s L true", second.pid());
+    let last = format!("s {} true", second.pid());
     let tree = expect(&mut terminal, SIZE, &["`- >", &last]);
     assert!(tree.contains(", held by "), "{tree}");
     // It goes on: the holder lets go, and all of it is gone.
@@ -114,6 +114,59 @@ fn a_holder_and_its_queue_are_shown() {
     expect(&mut terminal, SIZE, &["No lock has this text"]);
     terminal.press("q");
     terminal.expect("status 0");
+}
+
+#[test]
+fn k_sends_a_signal_to_the_holder_after_a_question() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let pid = holder.pid().to_string();
+    let mut terminal = start(&place, "", "");
+    filter(&mut terminal, &place);
+    expect(&mut terminal, SIZE, &["/locks/L.lock", &pid]);
+    // Any other key than y is no.
+    terminal.press(&format!("kkill{ENTER}"));
+    expect(
+        &mut terminal,
+        SIZE,
+        &[&format!("Send KILL to {pid} sh -c echo held")],
+    );
+    terminal.press(ENTER);
+    expect(&mut terminal, SIZE, &["nothing sent"]);
+    terminal.press(&format!("knone{ENTER}"));
+    expect(&mut terminal, SIZE, &["none: no signal has this name"]);
+    terminal.press(ESC);
+    expect(&mut terminal, SIZE, &["nothing sent"]);
+    terminal.press(&format!("k{ENTER}"));
+    expect(&mut terminal, SIZE, &[&format!("Send TERM to {pid} ")]);
+    terminal.press("y");
+    expect(&mut terminal, SIZE, &[&format!("TERM sent to {pid}")]);
+    let finished = holder.finish();
+    assert_eq!(finished.status.code(), Some(143), "{finished:?}");
+    expect(&mut terminal, SIZE, &["No lock has this text"]);
+    terminal.press("kq");
+    terminal.expect("status 0");
+}
+
+#[test]
+fn a_holder_that_has_released_gets_no_signal() {
+    let place = Place::new();
+    let script =
+        "\"$HOLDLOCK\" run L sh -c 'echo held; read line'; echo released; read line; exit 0";
+    let mut holder = Running::start_with_stdin(place.shell(script));
+    holder.expect_line("held");
+    let mut terminal = start(&place, "", "");
+    filter(&mut terminal, &place);
+    expect(&mut terminal, SIZE, &["/locks/L.lock"]);
+    terminal.press(&format!("k{ENTER}"));
+    expect(&mut terminal, SIZE, &["Send TERM to "]);
+    holder.say("\n");
+    holder.expect_line("released");
+    terminal.press("y");
+    expect(&mut terminal, SIZE, &["nothing sent"]);
+    terminal.press("q");
+    terminal.expect("status 0");
+    assert_eq!(holder.finish().code(), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `holdlock demo`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
@@ -10,17 +10,22 @@ use clap::{Arg, ArgAction, Command, value_parser};
 use crate::demo::Settings;
 use crate::duration;
 use crate::exit::Failure;
+use crate::show::number::within;
+use crate::show::svg;
 
 const AFTER: &str = "\
-Each worker is a process. It goes R times through a critical section: it prints
-+[n], sleeps, prints -[n], and sleeps as long again, still under the lock.
-Without a lock the sections of different workers overlap; with it they must not.
+Each worker is a process. It runs a critical section R times: it prints +[n],
+sleeps, prints -[n], and sleeps as long again, still under the lock. Without a lock
+the sections of different workers overlap; with it they must not.
 
-Two demos on the same LOCK at the same time, in two terminals, share one order;
-the verdict and the timeline of each cover both.
+Two demos on the same LOCK at the same time, in two terminals, take turns; the
+verdict and the timeline of each cover both.
 
---json prints one document. All times are in nanoseconds (`_ns`), counted from
-the begin of their half; `begin_monotonic_ns` is that begin on the host's clock.
+--svg writes a picture, beside what is printed. With `--svg -` the picture alone is
+printed.
+
+--json prints one document. Times are in nanoseconds (`_ns`) since the beginning of
+their half; `begin_monotonic_ns` is that beginning on the host's monotonic clock.
   version, lock, run (process id), workers, rounds, max_sleep_ns, ok
   halves[]: lock (\"off\" or \"on\"), begin_monotonic_ns, end_ns, ok,
     count (critical sections), overlapped (how many of them overlapped another),
@@ -28,20 +33,24 @@ the begin of their half; `begin_monotonic_ns` is that begin on the host's clock.
     events[]:   at_ns, run, worker, pid, event (\"wait\", \"enter\", \"leave\",
                 \"release\")
 
-Exit codes: 0 as expected, also when sections overlapped without the lock;
-1 sections overlapped with the lock; 64 wrong usage; 66, 71, 73 the lock file
-cannot be opened, the operating system refused something, cannot create a file.
+Exit codes:
+   0  as expected, also when sections overlapped without the lock
+   1  sections overlapped with the lock
+  64  wrong usage
+  66  the lock file cannot be opened
+  71  the operating system refused something
+  73  the lock file or the picture cannot be created
 
 Examples:
   holdlock demo                       first without the lock, then with it
-  holdlock demo --max-sleep 20ms      the same in a blink
-  holdlock demo --lock on ./x.lock    in two terminals: see them take turns
-  holdlock demo --svg demo.svg        keep the picture";
+  holdlock demo --max-sleep 20ms      the same within a second
+  holdlock demo --lock on ./x.lock    in two terminals: they take turns
+  holdlock demo --svg demo.svg        draw a picture, too";
 
 pub(super) fn command() -> Command {
     Command::new("demo")
         .bin_name("holdlock demo")
-        .about("See what a lock is for: processes without it, then with it")
+        .about("See what a lock is for: run processes without one, then with one")
         .after_help(AFTER)
         .args([
             Arg::new("workers")
@@ -49,38 +58,35 @@ pub(super) fn command() -> Command {
                 .value_name("N")
                 .default_value("3")
                 .allow_hyphen_values(true)
-                .value_parser(value_parser!(u32).range(1..=64))
-                .help("How many processes, 1 to 64"),
+                .value_parser(|text: &str| within(text, 1..=64))
+                .help("Start this many processes, 1 to 64"),
             Arg::new("rounds")
                 .long("rounds")
                 .value_name("R")
                 .default_value("3")
                 .allow_hyphen_values(true)
-                .value_parser(value_parser!(u32).range(1..=1000))
-                .help("Critical sections per worker, 1 to 1000"),
+                .value_parser(|text: &str| within(text, 1..=1000))
+                .help("Run this many critical sections in each, 1 to 1000"),
             Arg::new("max-sleep")
                 .long("max-sleep")
                 .value_name("DURATION")
                 .default_value("1s")
                 .allow_hyphen_values(true)
                 .value_parser(max_sleep)
-                .help("Longest random sleep, 1ms to 1m"),
+                .help("Sleep at most DURATION at a time, 1ms to 1m"),
             Arg::new("lock")
                 .long("lock")
                 .value_name("WHICH")
                 .default_value("both")
                 .value_parser(PossibleValuesParser::new(["on", "off", "both"]))
                 .hide_possible_values(true)
-                .help("`on`, `off`, or `both`: first without the lock, then with it"),
-            Arg::new("svg")
-                .long("svg")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("Write the timelines as a picture"),
+                .help("Run with the lock (`on`), without (`off`), or first without, then with"),
+            svg::option("Write a picture of the timelines to FILE (`-`: standard output, alone)"),
             Arg::new("json")
+                .short('J')
                 .long("json")
                 .action(ArgAction::SetTrue)
-                .help("Print events and verdicts as one JSON document, and nothing else"),
+                .help("Print one JSON document instead of the text"),
             Arg::new("LOCK")
                 .default_value("demo")
                 .value_parser(value_parser!(OsString))
@@ -96,13 +102,19 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         Some("on") => vec![true],
         _ => vec![false, true],
     };
+    let svg: Option<PathBuf> = matches.remove_one("svg");
+    let json = matches.get_flag("json");
+    if json && svg.as_deref() == Some(Path::new("-")) {
+        let message = "--json and --svg - cannot both have standard output";
+        return Err(super::misused(command(), message));
+    }
     Ok(Settings {
         workers: matches.remove_one("workers").expect("has a default"),
         rounds: matches.remove_one("rounds").expect("has a default"),
         max_sleep: matches.remove_one("max-sleep").expect("has a default"),
         halves,
-        svg: matches.remove_one("svg"),
-        json: matches.get_flag("json"),
+        svg,
+        json,
         lock: matches.remove_one("LOCK").expect("has a default"),
     })
 }
@@ -157,7 +169,7 @@ mod tests {
             };
             assert_eq!(failure.code, crate::exit::USAGE, "{words:?}");
             assert!(
-                failure.message.contains(words[1]),
+                failure.message.contains(words[1]) && !failure.message.contains("digit"),
                 "{words:?}: {}",
                 failure.message
             );

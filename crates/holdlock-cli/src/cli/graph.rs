@@ -1,13 +1,13 @@
 //! `holdlock graph`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgGroup, Command, ValueHint, value_parser};
 
 use crate::exit::Failure;
 use crate::graph::{Form, Settings};
 use crate::show::json::PROCESS_FIELDS;
+use crate::show::svg;
 
 const AFTER: &str = "\
 Each process that waits for nothing itself stands at the left, below it the
@@ -41,7 +41,7 @@ Exit codes:
 Examples:
   holdlock graph                       who keeps whom waiting
   holdlock graph backup                and all that has to do with this lock
-  holdlock graph --svg=locks.svg       as a picture
+  holdlock graph --svg locks.svg       as a picture
   holdlock graph --dot | dot -Tpng     by graphviz
   holdlock graph >/dev/null || alarm   is anything stuck for ever?";
 
@@ -65,15 +65,7 @@ pub(super) fn command() -> Command {
                 .long("dot")
                 .action(ArgAction::SetTrue)
                 .help("Print it for graphviz"),
-            Arg::new("svg")
-                .long("svg")
-                .value_name("FILE")
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("-")
-                .value_hint(ValueHint::FilePath)
-                .value_parser(value_parser!(PathBuf))
-                .help("Draw a picture, to standard output or into FILE"),
+            svg::option("Write a picture to FILE (`-`: standard output)"),
             Arg::new("json")
                 .short('J')
                 .long("json")
@@ -113,11 +105,15 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_does_not_take_the_lock_for_its_file() {
-        let parsed = parse(["--svg", "backup"].iter().map(Into::into)).unwrap();
-        assert_eq!(parsed.locks, ["backup"]);
-        assert_eq!(parsed.form, Form::Svg("-".into()));
-        let both = parse(["--svg", "--dot"].iter().map(Into::into));
-        assert_eq!(both.err().map(|failure| failure.code), Some(64));
+    fn a_picture_has_a_file_and_excludes_other_forms() {
+        for words in [["--svg", "x.svg", "backup"], ["backup", "--svg", "x.svg"]] {
+            let parsed = parse(words.iter().map(Into::into)).unwrap();
+            assert_eq!(parsed.locks, ["backup"]);
+            assert_eq!(parsed.form, Form::Svg("x.svg".into()));
+        }
+        for words in [&["--svg"][..], &["--svg", "-", "--dot"]] {
+            let refused = parse(words.iter().map(Into::into));
+            assert_eq!(refused.err().map(|failure| failure.code), Some(64));
+        }
     }
 }

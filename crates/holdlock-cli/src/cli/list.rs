@@ -1,7 +1,6 @@
 //! `holdlock list`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
@@ -9,39 +8,47 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use crate::exit::Failure;
 use crate::list::{Column, Filter, Form, Settings};
 use crate::show::json::PROCESS_FIELDS;
+use crate::show::number;
 
 const AFTER: &str = "\
-One line for each lock that is held, whatever program holds it, and below it one
-for each request that waits, in the order in which they will be served.
+Prints one line for each lock that is held, whatever program holds it, and below it
+one for each request that waits, in the order in which they will be served. A
+command line is that of the job, not of the `holdlock run` or flock(1) around it.
+
+LOCK is a name such as `backup`, for a file in your lock directory, or a path, which
+is anything with a slash.
 
 Columns for -o, in any order and separated by commas:
-  pid        the process that keeps the lock, or that waits for it
-  user, uid  whose it is
-  state      `held`; `waits N`: served once those of the turns before are
+  pid        the process that holds the lock, or that waits for it
+  user, uid  its user
+  state      `held`; `waits N`: served after those with a lower N
   mode       exclusive or shared
   kind       flock, ofd, posix; or lease, which is no lock
   range      the bytes that are locked; `all` is the whole file
   start      the first of them
-  end        the last; EOF is the end of the file, wherever it comes to be
-  started    when the process was started; since when it has the lock nobody knows
-  path       with `(removed)`, or `(elsewhere)` in another mount namespace, such as
-             a container's; where only the file system is known: its mount point, and dots
+  end        the last; EOF is the end of the file, wherever that is
+  started    for how long the process runs; the kernel does not record when a lock
+             was acquired
+  path       with `(removed)`; or `(elsewhere)` in another mount namespace, such as a
+             container's; or the mount point and dots, if only that is known
   command    what the process runs
   process    its state, such as sleeping or stopped
   fd         the descriptor by which it has the file open
-  taker      the process that took the lock, which may have ended since
-  holders    all processes that keep the lock; they have inherited the open file
+  taker      the process that acquired the lock, which may have ended since
+  holders    all processes that hold the lock; some have inherited the open file
   blocker    the first process whose lock a request waits for
   size       of the file, in bytes
   device     major and minor number, as /proc/locks has it
   inode      of the file
   container  in which the process runs, where its control group tells
   cgroup     its control group
-`-` is what is not known or does not apply.
+`-` means unknown, or not applicable.
 
-On a terminal the last column is cut to its width, elsewhere nothing is cut.
+On a terminal, lines are no wider than it is: columns with the same value in each
+line are left out, paths lose their middle, and the last column is cut. Elsewhere,
+and with -o, no column is left out.
 
-Only root sees everything. What could not be seen is told on standard error.
+Only root sees everything. What could not be seen is reported on standard error.
 
 --json prints one document:
   version, unseen[] (sentences)
@@ -50,26 +57,28 @@ Only root sees everything. What could not be seen is told on standard error.
     mixes_families (flock and fcntl, which do not exclude each other)
   files[].locks[]: kind, mode, range: start, end; taker, inherited,
     holders[]: descriptor, process,
-    inherited (did not take the lock itself)
+    inherited (did not acquire the lock itself)
   files[].waiters[]: kind, mode, range, turn, descriptor, process
   process: PROCESS_FIELDS
 
 Exit codes:
    0  done, also when there are no locks
-  64  wrong usage
+  64  wrong usage, or a user that does not exist
+  66  there is no file at the path of a LOCK
   71  the operating system refused something
 
 Examples:
   holdlock list                             all locks of the host
+  holdlock list backup                      of this lock
   holdlock list /var/lib/dpkg               on that file, or below that directory
-  holdlock list --waiting                   only where somebody waits
+  holdlock list --waiting                   only where a request waits
   holdlock list -n -o pid,path --user ann   for a script
   holdlock list --json | jq '.files[].path'   for a program";
 
 pub(super) fn command() -> Command {
     Command::new("list")
         .bin_name("holdlock list")
-        .about("All locks of the host: who holds them, who waits")
+        .about("List all locks of the host, their holders and waiters")
         .after_help(AFTER.replace("PROCESS_FIELDS", PROCESS_FIELDS))
         .args(filters())
         .args(form())
@@ -78,17 +87,17 @@ pub(super) fn command() -> Command {
 /// Which locks.
 fn filters() -> [Arg; 5] {
     [
-        Arg::new("PATH")
+        Arg::new("LOCK")
             .num_args(0..)
             .value_hint(ValueHint::AnyPath)
-            .value_parser(value_parser!(PathBuf))
-            .help("Only locks on this file, or below this directory"),
+            .value_parser(value_parser!(OsString))
+            .help("Only this lock: a name, or a path; or all below this directory"),
         Arg::new("pid")
             .short('p')
             .long("pid")
             .value_name("PID")
             .action(ArgAction::Append)
-            .value_parser(value_parser!(u32))
+            .value_parser(number::pid)
             .help("Only what this process holds or waits for; may be repeated"),
         Arg::new("user")
             .long("user")
@@ -109,7 +118,7 @@ fn filters() -> [Arg; 5] {
         Arg::new("waiting")
             .long("waiting")
             .action(ArgAction::SetTrue)
-            .help("Only files for whose locks somebody waits"),
+            .help("Only files with a request that waits"),
     ]
 }
 
@@ -135,7 +144,7 @@ fn form() -> [Arg; 4] {
             .long("no-headings")
             .alias("noheadings")
             .action(ArgAction::SetTrue)
-            .help("No line of headings"),
+            .help("Print no line of headings"),
         Arg::new("json")
             .long("json")
             .short('J')
@@ -153,12 +162,14 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         Form::Json
     } else {
         let columns = match chosen.as_slice() {
-            [] if matches.get_flag("output-all") => Column::ALL.to_vec(),
-            [] => Column::USUAL.to_vec(),
-            names => names
-                .iter()
-                .filter_map(|name| Column::named(name))
-                .collect(),
+            [] if matches.get_flag("output-all") => Some(Column::ALL.to_vec()),
+            [] => None,
+            names => Some(
+                names
+                    .iter()
+                    .filter_map(|name| Column::named(name))
+                    .collect(),
+            ),
         };
         Form::Table {
             columns,
@@ -167,7 +178,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     };
     Ok(Settings {
         filter: Filter {
-            paths: all(&mut matches, "PATH"),
+            locks: all(&mut matches, "LOCK"),
             pids: all(&mut matches, "pid"),
             users: all(&mut matches, "user"),
             kinds: all(&mut matches, "kind"),
@@ -209,7 +220,7 @@ mod tests {
         let Form::Table { columns, headings } = parsed.form else {
             panic!("a table was asked for")
         };
-        assert_eq!(columns, [Column::Path, Column::Pid]);
+        assert_eq!(columns, Some(vec![Column::Path, Column::Pid]));
         assert!(!headings);
         for words in [&["-o", "x"][..], &["--json", "-n"], &["--pid", "x"]] {
             let refused = parse(words.iter().map(Into::into));

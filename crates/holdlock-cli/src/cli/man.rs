@@ -1,4 +1,4 @@
-//! `holdlock man DIRECTORY`: the manual pages, made from what `--help` prints.
+//! `holdlock man DIRECTORY`: writes the manual pages, made from what `--help` prints.
 
 mod page;
 
@@ -8,17 +8,26 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command, value_parser};
 
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Failure, Outcome, reason};
+use crate::show::text;
+
+const AFTER: &str = "\
+Exit codes: 0 written, 64 wrong usage, 73 cannot be written.
+
+Examples:
+  holdlock man ~/.local/share/man/man1
+  man holdlock-run";
 
 pub(super) fn command() -> Command {
     Command::new("man")
         .bin_name("holdlock man")
-        .about("Write the manual pages into a directory")
+        .about("Write the manual pages to a directory")
+        .after_help(AFTER)
         .arg(
             Arg::new("DIRECTORY")
                 .required(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("Created when missing; pages of the same names are replaced"),
+                .help("Create DIRECTORY if it is missing; replace pages of the same names"),
         )
 }
 
@@ -52,6 +61,7 @@ pub(crate) fn write(directory: PathBuf) -> Outcome {
 }
 
 fn not_written(path: &Path, error: &std::io::Error) -> Failure {
-    let message = format!("cannot write {}: {error}", crate::show::text::path(path));
+    let (path, error) = (text::path(path), reason(error));
+    let message = format!("cannot write {path}: {error}");
     Failure::new(exit::CANNOT_CREATE, message)
 }

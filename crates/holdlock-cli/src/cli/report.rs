@@ -1,23 +1,26 @@
 //! `holdlock report`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
 use crate::exit::Failure;
-use crate::report::Settings;
+use crate::report::{self, Form, Settings};
+use crate::show::svg;
 
 const AFTER: &str = "\
-For each lock: the runs that had it, the conflicts (runs that gave up because
-somebody else had it), how long all of them waited and how long it was held, and
-the command that held it longest. p95: 95 of 100 took no longer than this.
+Prints for each lock: the runs that held it, the conflicts (runs that gave up because
+the lock was not free), how long the runs waited and held the lock, and the command
+that held it longest. p95: 95 of 100 runs took no longer than this.
 
-A line that `holdlock run --log` has not written is named on standard error and
+A line that `holdlock run --log` has not written is reported on standard error and
 left out. A run under several locks counts for each of them.
 
+WHEN is a time (2026-11-23T08:00:00Z), a day (2026-11-23, UTC), or a duration before
+now (2h, 7d).
+
 --json prints one document. Times are in seconds (`_s`).
-  version, lines (that count), left_out[]: line, reason
+  version, lines (the runs that count), left_out[]: line, reason
   locks[]: lock, runs, conflicts, outcomes (how many of each), waited_s, held_s:
     median, p95, longest; longest: command, pid, held_s
 
@@ -31,30 +34,38 @@ Exit codes:
 Examples:
   holdlock run --log /var/log/locks.json backup -- rsync -a /srv /mnt
   holdlock report /var/log/locks.json                   the table
-  holdlock report --svg locks.svg /var/log/locks.json   and a picture over time
+  holdlock report --since 1d /var/log/locks.json        of the last day
+  holdlock report --svg locks.svg /var/log/locks.json   a picture over time
   grep nightly locks.json | holdlock report -           of some lines only";
 
 pub(super) fn command() -> Command {
     Command::new("report")
         .bin_name("holdlock report")
-        .about("Who waited for locks and held them how long, from a log of `run`")
+        .about("Report waits and holds from a log of `holdlock run --log`")
         .after_help(AFTER)
         .args([
             Arg::new("json")
+                .short('J')
                 .long("json")
                 .action(ArgAction::SetTrue)
+                .conflicts_with("svg")
                 .help("Print one JSON document instead of the table"),
-            Arg::new("svg")
-                .long("svg")
-                .value_name("FILE")
-                .value_hint(ValueHint::FilePath)
-                .value_parser(value_parser!(PathBuf))
-                .help("Draw holds and waits over time"),
+            svg::option(
+                "Write a picture of holds and waits to FILE (`-`: standard output) instead",
+            ),
+            Arg::new("since")
+                .long("since")
+                .value_name("WHEN")
+                .allow_hyphen_values(true)
+                .value_parser(report::since)
+                .help(
+                    "Only runs that began at WHEN or later: a time, a day, a duration before now",
+                ),
             Arg::new("FILE")
                 .required(true)
                 .value_hint(ValueHint::FilePath)
                 .value_parser(value_parser!(OsString))
-                .help("A log of `holdlock run --log`; `-` for standard input"),
+                .help("The log of `holdlock run --log`; `-` is standard input"),
         ])
 }
 
@@ -63,8 +74,12 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     let mut matches = super::matches(command(), words)?;
     Ok(Settings {
         file: matches.remove_one("FILE").expect("clap requires it"),
-        json: matches.get_flag("json"),
-        svg: matches.remove_one("svg"),
+        since: matches.remove_one("since"),
+        form: match matches.remove_one("svg") {
+            Some(file) => Form::Svg(file),
+            None if matches.get_flag("json") => Form::Json,
+            None => Form::Table,
+        },
     })
 }
 

@@ -9,17 +9,19 @@ use crate::exit::Failure;
 use crate::top::{SHORTEST, Settings};
 
 const AFTER: &str = "\
-All locks of the host, of whatever program, those first for which most wait. `>` before a
-time: nobody can tell when a wait began; it is seen for so long.
+Shows all locks of the host, whatever program holds them; those with most waiters come
+first. `>` before a time: top has seen the wait for this long. The kernel does not
+record when a wait began.
 
 Keys:
-  Up Down PgUp PgDn Home End   choose (also k and j)
-  Enter    the queue of the chosen file: who holds the lock, who waits in which order
+  Up Down PgUp PgDn Home End   choose a lock
+  Enter    the queue of the chosen file: the holders, and the waiters in their order
   g        who waits for whom, and deadlocks, of the locks in the list
+  k        send a signal to the holder; asks which one, and whether
   Esc      back; from the list: quit
   < >      sort by the column before or after; r: the other way round
-  /        show only what has this text: in path, command, user or pid
-  w        show only locks for which somebody waits
+  /        show only locks with this text in path, command, user or pid
+  w        show only locks with waiters
   Space    pause; again: go on
   + -      refresh more or less often (also d)
   ?        these keys
@@ -39,7 +41,7 @@ Examples:
 pub(super) fn command() -> Command {
     Command::new("top")
         .bin_name("holdlock top")
-        .about("Who holds locks and who waits for them, live")
+        .about("Show holders and waiters live; send signals to holders")
         .after_help(AFTER)
         .args([
             Arg::new("interval")
@@ -48,17 +50,17 @@ pub(super) fn command() -> Command {
                 .value_name("DURATION")
                 .default_value("1s")
                 .value_parser(interval)
-                .help("How often to look, from 100ms"),
+                .help("Look this often, 100ms or longer"),
             Arg::new("once")
                 .long("once")
                 .action(ArgAction::SetTrue)
-                .help("Print what would be seen, as text, and end"),
+                .help("Print one picture as text, and end"),
             Arg::new("size")
                 .long("size")
                 .value_name("COLUMNSxROWS")
                 .requires("once")
                 .value_parser(size)
-                .help("How large --once prints it [default: like the terminal, or 80x24]"),
+                .help("Size of the picture of --once [default: that of the terminal, or 80x24]"),
             // For the pictures of the documentation.
             Arg::new("press")
                 .long("press")
@@ -99,7 +101,7 @@ fn size(text: &str) -> Result<(u16, u16), String> {
     });
     parsed
         .filter(|size| (1..=1000).contains(&size.1))
-        .ok_or_else(|| "it is columns and rows, such as 80x24, 1000x1000 at most".into())
+        .ok_or_else(|| "give columns and rows, such as 80x24, up to 1000x1000".into())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::show;
 /// The whole document, with a newline at its end.
 pub(super) fn document(settings: &Settings, lock: &Path, halves: &[Half]) -> String {
     let document = json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": 1,
         "lock": lock.to_string_lossy(),
         "run": std::process::id(),
         "workers": settings.workers,

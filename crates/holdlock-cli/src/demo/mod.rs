@@ -1,8 +1,8 @@
 //! `holdlock demo`: the same work by several processes, without the lock and with it.
 //!
-//! This process only conducts: it starts the workers (this program again),
-//! waits for them, and judges what they wrote into the journal. The journal is
-//! shared by all demos on one lock, so the verdict of each covers all of them.
+//! This process starts the workers (this program again), waits for them, and judges what they
+//! wrote to the journal. All demos on one lock share the journal, so the verdict of each covers all
+//! of them.
 
 mod journal;
 mod json;
@@ -13,8 +13,8 @@ mod verdict;
 pub(crate) mod worker;
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -23,6 +23,9 @@ use holdlock::FileLock;
 
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir;
+use crate::show::output::print;
+use crate::show::svg::Target;
+use crate::show::text::count;
 use verdict::Half;
 pub(crate) use worker::WORKER;
 
@@ -38,13 +41,19 @@ pub(crate) struct Settings {
     pub(crate) lock: OsString,
 }
 
-/// Runs the halves and says what came of them.
+impl Settings {
+    /// Whether standard output gets the text, and not a document or a picture.
+    fn is_told(&self) -> bool {
+        !self.json && self.svg.as_deref() != Some(Path::new("-"))
+    }
+}
+
+/// Runs the halves and prints their verdicts.
 pub(crate) fn demo(settings: Settings) -> Outcome {
     let location = lockdir::locate(&settings.lock)?;
     location.prepare()?;
-    // Opened now: nobody wants to hear at the end that there is no picture.
-    let mut picture = match &settings.svg {
-        Some(path) => Some(File::create(path).map_err(|error| not_written(path, &error))?),
+    let picture = match &settings.svg {
+        Some(path) => Some(Target::create(path)?),
         None => None,
     };
     // The journal's name comes from the lock file, so that must exist.
@@ -57,7 +66,7 @@ pub(crate) fn demo(settings: Settings) -> Outcome {
     let mut halves = Vec::new();
     for &locked in &settings.halves {
         let half = play(&settings, &location.path, &journal, locked)?;
-        if !settings.json {
+        if settings.is_told() {
             print(&verdict_text(&half))?;
         }
         halves.push(half);
@@ -68,9 +77,8 @@ pub(crate) fn demo(settings: Settings) -> Outcome {
     if settings.json {
         print(&json::document(&settings, &location.path, &halves))?;
     }
-    if let (Some(file), Some(path)) = (&mut picture, &settings.svg) {
-        let drawn = file.write_all(svg::picture(&halves).as_bytes());
-        drawn.map_err(|error| not_written(path, &error))?;
+    if let Some(target) = picture {
+        target.write(&svg::picture(&halves))?;
     }
     Ok(if halves.iter().all(Half::is_ok) {
         exit::SUCCESS
@@ -79,15 +87,8 @@ pub(crate) fn demo(settings: Settings) -> Outcome {
     })
 }
 
-fn not_written(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(
-        exit::CANNOT_CREATE,
-        format!("cannot write {}: {error}", crate::show::text::path(path)),
-    )
-}
-
-/// A lock file has the same journal under all its names, and no two have one in
-/// common. The directory is ours alone: so are the demos that meet there.
+/// A lock file has one journal, whatever its names, and no other lock file has the same one. The
+/// directory is this user's alone, and so are the demos that share it.
 fn journal_path(lock: &Path) -> Result<PathBuf, Failure> {
     use std::os::unix::fs::MetadataExt;
     let directory = lockdir::directory()?;
@@ -97,16 +98,16 @@ fn journal_path(lock: &Path) -> Result<PathBuf, Failure> {
     Ok(directory.join(format!("demo-{:x}-{:x}.journal", found.dev(), found.ino())))
 }
 
-/// One half: lets the workers work and judges it.
+/// Runs one half and judges it.
 fn play(settings: &Settings, lock: &Path, journal: &Path, locked: bool) -> Result<Half, Failure> {
-    if !settings.json {
+    if settings.is_told() {
         print(&introduction(settings, locked))?;
     }
     let begin = journal::now();
     let mut team = Team::start(settings, lock, journal, locked)?;
     team.go();
     team.finish()?;
-    // The end before the reading: what is still open is open at the end.
+    // The end is taken before the journal is read: what is open then was open at the end.
     let end = journal::now();
     let events = journal::read(journal)
         .map_err(|error| Failure::system("cannot read the journal of the demo", error))?;
@@ -119,8 +120,8 @@ fn play(settings: &Settings, lock: &Path, journal: &Path, locked: bool) -> Resul
     ))
 }
 
-/// The workers of one half. Each one's standard input is a pipe from here: a byte
-/// starts it, and its end, at our death at the latest, stops it.
+/// The workers of one half. The standard input of each is a pipe from here: a byte starts the
+/// worker, and the pipe's end stops it, which comes with our death at the latest.
 struct Team {
     workers: Vec<(Child, ChildStdin)>,
 }
@@ -151,10 +152,10 @@ impl Team {
                 .arg(WORKER)
                 .args(orders.words())
                 .stdin(Stdio::piped())
-                .stdout(if settings.json {
-                    Stdio::null()
-                } else {
+                .stdout(if settings.is_told() {
                     Stdio::inherit()
+                } else {
+                    Stdio::null()
                 })
                 .spawn()
                 .map_err(failed)?;
@@ -167,7 +168,7 @@ impl Team {
     /// Starts all of them at (nearly) the same moment.
     fn go(&mut self) {
         for (_, stdin) in &mut self.workers {
-            // A worker that died already says so through its exit status.
+            // A worker that has ended says so by its exit status.
             let _ = stdin.write_all(b"!");
         }
     }
@@ -179,7 +180,7 @@ impl Team {
                 .wait()
                 .map_err(|error| Failure::system("cannot wait for a worker", error))?;
             if !status.success() {
-                // It told why on stderr itself.
+                // The worker has said why on standard error.
                 let code = status.code().and_then(|code| u8::try_from(code).ok());
                 let message = format!("worker {} failed: {status}", index + 1);
                 return Err(Failure::new(code.unwrap_or(exit::OS_ERROR), message));
@@ -191,21 +192,13 @@ impl Team {
 }
 
 impl Drop for Team {
-    /// Where something failed half-way: ends the rest and leaves no zombies.
+    /// After a failure half-way: ends the others and leaves no zombies.
     fn drop(&mut self) {
         for (mut child, stdin) in self.workers.drain(..) {
             drop(stdin);
             let _ = child.wait();
         }
     }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Failure::output)
 }
 
 fn introduction(settings: &Settings, locked: bool) -> String {
@@ -217,17 +210,15 @@ fn introduction(settings: &Settings, locked: bool) -> String {
     } else {
         "Without the lock"
     };
-    let plural =
-        |count: &u32, word: &str| format!("{count} {word}{}", if *count == 1 { "" } else { "s" });
     format!(
         "{title}: {}, {} each. +[n]: worker n enters its critical section, -[n]: leaves it.\n",
-        plural(workers, "worker"),
-        plural(rounds, "round"),
+        count(*workers as usize, "worker", "workers"),
+        count(*rounds as usize, "round", "rounds"),
     )
 }
 
 fn verdict_text(half: &Half) -> String {
-    let canvas = timeline::Canvas::of_terminal(io::stdout().is_terminal());
+    let canvas = timeline::Canvas::of_terminal();
     let rows = timeline::draw(half, &canvas);
     format!("\n{}: {}\n\n{rows}\n", half.title(), half.sentence())
 }

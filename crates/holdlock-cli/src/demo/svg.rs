@@ -2,12 +2,11 @@
 //!
 //! Both halves have one scale: that order takes longer is part of the truth.
 
-use std::fmt::Write;
 use std::ops::Range;
 
 use super::scale;
 use super::verdict::{Doing, Half, Lane};
-use crate::show::xml::escaped;
+use crate::show::svg::{Picture, add, escaped};
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 152.0;
@@ -20,29 +19,18 @@ const HEAD: f64 = 46.0;
 const FOOT: f64 = 48.0;
 const LEGEND: f64 = 44.0;
 
-/// Presentation only. Media queries are ignored where they are not understood:
-/// the picture is then the light one.
 const STYLE: &str = "\
-text { font: 13px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f }
-.title { font-size: 20px; font-weight: 600 }
 .half { font-size: 15px; font-weight: 600 }
-.label { text-anchor: end }
-.mark { text-anchor: middle; font-size: 11px; fill: #57606a }
 .verdict { font-size: 13px } .good { fill: #1a7f37 } .bad { fill: #cf222e }
-.ground { fill: #ffffff } .idle { fill: #eef1f4 } .grid { stroke: #d0d7de }
 .section { fill: #2a9d8f } .holding { fill: #2a9d8f; opacity: .55 }
-.waiting { fill: url(#waiting) } .overlap { fill: url(#overlap) }
-.frame { fill: none; stroke: #cf222e; stroke-width: 1.5 }
+.overlap { fill: url(#overlap) } .frame { fill: none; stroke: #cf222e; stroke-width: 1.5 }
 @media (prefers-color-scheme: dark) {
-text { fill: #e6edf3 } .mark { fill: #9198a1 }
 .good { fill: #3fb950 } .bad { fill: #ff7b72 }
-.ground { fill: #0d1117 } .idle { fill: #1c2129 } .grid { stroke: #30363d }
 .section, .holding { fill: #35b5a5 } .frame { stroke: #ff7b72 }
 }";
 
-/// Hatches, so that the picture does without colour.
-const PATTERNS: &str = r##"<pattern id="waiting" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="6" height="6" fill="#e9b44c" fill-opacity=".25"/><rect width="2" height="6" fill="#d99a1c"/></pattern>
-<pattern id="overlap" width="8" height="8" patternUnits="userSpaceOnUse"><rect width="8" height="8" fill="#e5383b"/><path d="M0 0L8 8M8 0L0 8" stroke="#ffffff" stroke-width="1.4"/></pattern>"##;
+/// A hatch, so that the picture does without colour.
+const OVERLAP: &str = r##"<pattern id="overlap" width="8" height="8" patternUnits="userSpaceOnUse"><rect width="8" height="8" fill="#e5383b"/><path d="M0 0L8 8M8 0L0 8" stroke="#ffffff" stroke-width="1.4"/></pattern>"##;
 
 /// Draws the halves below each other.
 pub(super) fn picture(halves: &[Half]) -> String {
@@ -65,18 +53,23 @@ pub(super) fn picture(halves: &[Half]) -> String {
     }
     legend(&mut body, y, halves.iter().any(|half| half.locked));
     let height = y + LEGEND;
-    let summary: String = halves
+    let summary: Vec<String> = halves
         .iter()
-        .map(|half| format!("{}: {} ", half.title(), escaped(&half.sentence())))
+        .map(|half| format!("{}: {}", half.title(), half.sentence()))
         .collect();
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" role=\"img\">\n<title>holdlock demo: critical sections of processes</title>\n\
-         <desc>{}</desc>\n<style>{STYLE}</style>\n<defs>\n{PATTERNS}\n</defs>\n\
-         <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
-         <text class=\"title\" x=\"{RIGHT}\" y=\"40\">Critical sections of processes</text>\n{body}</svg>\n",
-        summary.trim_end(),
-    )
+    let body = format!(
+        "<text class=\"title\" x=\"{RIGHT}\" y=\"40\">Critical sections of processes</text>\n{body}"
+    );
+    Picture {
+        title: "holdlock demo: critical sections of processes",
+        description: Some(&summary.join(" ")),
+        width: WIDTH,
+        height,
+        style: STYLE,
+        definitions: OVERLAP,
+        body: &body,
+    }
+    .document()
 }
 
 /// One half.
@@ -210,8 +203,4 @@ fn legend(body: &mut String, y: f64, locked: bool) {
         );
         x += 56.0 + meaning.len() as f64 * 6.6;
     }
-}
-
-fn add(body: &mut String, element: &str) {
-    let _ = writeln!(body, "{element}");
 }

@@ -15,11 +15,11 @@ pub(super) struct Canvas {
 
 impl Canvas {
     /// What standard output can show.
-    pub(super) fn of_terminal(is_terminal: bool) -> Canvas {
+    pub(super) fn of_terminal() -> Canvas {
         Canvas {
-            width: terminal::width().filter(|_| is_terminal).unwrap_or(80),
+            width: terminal::width().unwrap_or(80),
             unicode: terminal::has_unicode(),
-            colour: is_terminal && terminal::has_colour(),
+            colour: terminal::has_colour(),
         }
     }
 }

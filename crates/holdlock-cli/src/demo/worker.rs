@@ -5,7 +5,7 @@
 //! released, and both are in the journal before the release.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use holdlock::FileLock;
 
 use super::journal::{self, Event, Journal, Step};
 use crate::exit::{self, Failure, Outcome};
+use crate::show::output::print;
 
 /// The hidden subcommand by which the demo starts its workers.
 pub(crate) const WORKER: &str = "__demo-worker";
@@ -116,9 +117,7 @@ impl Worker {
     /// One write per line: lines of different workers never mix.
     fn say(&self, sign: char) -> Result<(), Failure> {
         let line = format!("{sign}[{}]\n", self.orders.number);
-        io::stdout()
-            .write_all(line.as_bytes())
-            .map_err(Failure::output)
+        print(&line)
     }
 
     fn note(&mut self, step: Step) -> Result<(), Failure> {

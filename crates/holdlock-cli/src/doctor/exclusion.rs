@@ -3,59 +3,34 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use holdlock::Family;
+
+use super::family;
 use super::finding::Finding;
 use super::partner::Partner;
 use super::temporary::Temporary;
 use crate::sys::range::Kind::{Exclusive, Shared, Unlock};
 
-/// The two families of locks, which do not see each other.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Family {
-    Flock,
-    Ofd,
-}
-
-pub(super) const FAMILIES: [Family; 2] = [Family::Flock, Family::Ofd];
-
 /// So long a server may take to notice that a holder is dead.
 const DEATH: Duration = Duration::from_secs(2);
 
-impl Family {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Family::Flock => "flock",
-            Family::Ofd => "ofd",
-        }
-    }
-
-    /// For people.
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Family::Flock => "flock",
-            Family::Ofd => "OFD",
-        }
-    }
-
-    pub(super) fn named(name: &str) -> Option<Family> {
-        FAMILIES.into_iter().find(|family| family.name() == name)
-    }
-}
-
 /// What two processes saw of one family.
 pub(super) fn try_out(temporary: &Temporary, family: Family) -> Finding {
-    let id = format!("exclusion-{}", family.name());
-    let name = family.title();
-    match (rules_kept(temporary, family), family) {
-        (Ok(()), _) => {
+    let id = format!("exclusion-{}", family::name(family));
+    let name = family::title(family);
+    match rules_kept(temporary, family) {
+        Ok(()) => {
             let found = format!(
                 "{name} locks exclude, are shared, released, and freed when the holder is killed"
             );
             Finding::ok(&id, found)
         }
-        // Only who asks for the second family needs it.
-        (Err(broken), Family::Flock) => Finding::not_safe(&id, format!("{name} locks: {broken}"))
-            .remedy("keep the lock file on another file system, such as that of /run/lock"),
-        (Err(broken), Family::Ofd) => Finding::warning(&id, format!("{name} locks: {broken}"))
+        Err(broken) if family == Family::Flock => {
+            Finding::not_safe(&id, format!("{name} locks: {broken}"))
+                .remedy("keep the lock file on another file system, such as that of /run/lock")
+        }
+        // Only a program that asks for OFD locks needs them.
+        Err(broken) => Finding::warning(&id, format!("{name} locks: {broken}"))
             .remedy("use flock, as holdlock does if nothing else is asked for"),
     }
 }

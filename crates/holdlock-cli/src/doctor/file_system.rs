@@ -15,10 +15,12 @@ mod table;
 
 use table::{NFS, Verdict, judge};
 
-/// The finding that tells the type, whatever else there is to be said.
+/// The finding that tells the type.
 pub(super) const ID: &str = "file-system";
+/// The finding of a mount that cannot be written.
+pub(super) const READ_ONLY: &str = "read-only";
 
-/// The mount that a path is really on. A symbolic link is looked at itself.
+/// The mount that a path is on. A symbolic link is not followed.
 pub(super) fn mount_of(path: &Path) -> Option<Mount> {
     let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok()?;
     let mounts = mounts::read().ok()?;
@@ -44,8 +46,8 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
     let mut findings = findings(own.as_ref().unwrap_or(&directory), place.file.is_some());
     if let Some(own) = own {
         let found = format!(
-            "the lock file is a mount of its own ({}); what is tried below is tried in its \
-             directory, which is {}",
+            "the lock file is a mount of its own ({}); the trials below are made in its directory, \
+             which is {}",
             own.kind, directory.kind
         );
         findings.push(
@@ -56,22 +58,32 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
     findings
 }
 
-/// The same for a path that cannot be touched, as far as its name tells.
+/// The same for a path that must not be touched, as far as its name tells.
 pub(super) fn look_by_name(path: &Path) -> Vec<Finding> {
     let mounts = mounts::read().unwrap_or_default();
-    // Without a word on what may be there: nobody knows.
+    // Whether there is a lock file is unknown.
     mounts::by_name(&mounts, path).map_or_else(Vec::new, |mount| findings(mount, true))
 }
 
 /// What a mount's type and options say. `exists`: there is a lock file on it.
 fn findings(mount: &Mount, exists: bool) -> Vec<Finding> {
     let (kind, point) = (&mount.kind, mount.point.display());
+    if mount.has("ro") && !exists {
+        let found = format!(
+            "{kind} on {point} is mounted read-only: no lock file can be created, and there is none"
+        );
+        let finding = Finding::not_safe(READ_ONLY, found)
+            .remedy("mount it for writing, or choose another directory");
+        return vec![finding];
+    }
     let Verdict { level, why, remedy } = judge(mount);
     let mut main = Finding::new(level, ID, format!("{kind} on {point}: {why}"));
     main.remedy = remedy.map(str::to_owned);
     let mut findings = vec![main];
     if mount.has("ro") {
-        findings.push(read_only(mount, exists));
+        let found =
+            format!("{point} is mounted read-only; the lock file can be locked all the same");
+        findings.push(Finding::note(READ_ONLY, found));
     }
     if NFS.contains(&kind.as_str()) && mount.has("soft") {
         let found = "mounted soft: when the server is slow, calls fail with an input/output error";
@@ -81,23 +93,12 @@ fn findings(mount: &Mount, exists: bool) -> Vec<Finding> {
     findings
 }
 
-fn read_only(mount: &Mount, exists: bool) -> Finding {
-    let found = format!("{} is mounted read-only", mount.point.display());
-    if exists {
-        let found = format!("{found}; a lock file that is there can be locked all the same");
-        Finding::note("read-only", found)
-    } else {
-        Finding::not_safe("read-only", found)
-            .remedy("mount it for writing, or choose another directory")
-    }
-}
-
-/// /proc is not mounted, perhaps; the kernel's number is better than nothing.
+/// /proc may not be mounted. The kernel's number of the type is shown instead.
 fn unknown(directory: &Path) -> Finding {
     let magic = File::open(directory)
         .ok()
         .and_then(|file| fstatfs(file.as_fd()).ok())
         .map_or_else(String::new, |found| format!(" (type {:#x})", found.f_type));
     let found = format!("the mount is not in /proc/self/mountinfo{magic}");
-    Finding::warning(ID, found).remedy("mount /proc, to let it be looked up")
+    Finding::warning(ID, found).remedy("mount /proc: mount -t proc proc /proc")
 }

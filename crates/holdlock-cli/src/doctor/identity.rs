@@ -1,5 +1,5 @@
-//! Can a holder, or who waits, see that the lock file was removed, replaced or renamed?
-//! That takes inode numbers which stay, and differ.
+//! Can holders and waiters see that the lock file was removed, replaced or renamed? For that,
+//! inode numbers have to stay the same and to differ between files.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -10,13 +10,13 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::finding::Finding;
 use super::temporary::Temporary;
+use crate::exit::reason;
 
-/// The last thing to be tried: the file is gone or another one afterwards.
+/// The last trial: afterwards the file is gone or another one.
 pub(super) fn try_out(temporary: &Temporary) -> Vec<Finding> {
     match seen(temporary) {
         Ok(None) => {
-            let found = "a lock file that is removed, replaced or renamed while it is held is \
-                         noticed";
+            let found = "the removal, replacement and renaming of a held lock file are noticed";
             vec![Finding::ok("identity", found)]
         }
         Ok(Some(broken)) => vec![
@@ -24,7 +24,8 @@ pub(super) fn try_out(temporary: &Temporary) -> Vec<Finding> {
                 .remedy("keep the lock file on another file system, such as that of /run/lock"),
         ],
         Err(error) => {
-            let found = format!("what becomes of a removed file could not be tried: {error}");
+            let error = reason(&error);
+            let found = format!("the removal of a lock file could not be tried: {error}");
             vec![Finding::warning("identity", found).remedy("try again")]
         }
     }
@@ -39,8 +40,8 @@ fn seen(temporary: &Temporary) -> io::Result<Option<String>> {
     let by_path = || fs::symlink_metadata(&temporary.path).map(|found| identity(&found));
     if first != identity(&again.metadata()?) || first != by_path()? {
         return Ok(Some(
-            "inode numbers are not stable: one file has several, so that a lock file would \
-             always seem to have been replaced"
+            "inode numbers are not stable: one file has several, so a lock file would always seem \
+             to have been replaced"
                 .into(),
         ));
     }
@@ -60,8 +61,8 @@ fn seen(temporary: &Temporary) -> io::Result<Option<String>> {
     let newcomer = temporary.create()?;
     if identity(&newcomer.metadata()?) == first || by_path()? == first {
         return Ok(Some(
-            "a new file gets the inode number of one that was removed while it was held: the \
-             two cannot be told apart"
+            "a new file gets the inode number of a held file that was removed: the two cannot be \
+             told apart"
                 .into(),
         ));
     }

@@ -1,5 +1,5 @@
-//! What is known of the lock at this moment: who holds a removed file of its name, and who
-//! holds it through the family of locks that does not exclude ours.
+//! The holders at this moment: also those of a removed file of the same path, and those of the
+//! other family of locks, which does not exclude ours.
 
 use std::path::Path;
 
@@ -7,8 +7,9 @@ use holdlock::inspect::{self, Kind, LockedFile};
 
 use super::finding::Finding;
 use super::place::Place;
+use crate::exit::reason;
 
-/// Nothing where only a directory was named.
+/// No findings if only a directory was named.
 pub(super) fn look(place: &Place) -> Vec<Finding> {
     let Some(path) = &place.path else {
         return Vec::new();
@@ -21,7 +22,7 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
             .collect(),
         Err(error) => vec![Finding::note(
             "holders",
-            format!("who holds the lock cannot be seen: {error}"),
+            format!("the holders cannot be seen: {}", reason(&error)),
         )],
     }
 }
@@ -29,12 +30,12 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
 fn findings(path: &Path, file: &LockedFile) -> Vec<Finding> {
     if file.removed {
         let found = format!(
-            "the lock is held by {}, on a file that was removed from {}: whoever comes now locks \
+            "the lock is held by {}, on a file that was removed from {}: the next process locks \
              another file",
             names(file, |_| true),
             path.display()
         );
-        let remedy = "wait until that has ended, or end it; let nobody remove lock files";
+        let remedy = "wait until that process has ended, or end it; do not delete lock files";
         return vec![Finding::not_safe("removed-holder", found).remedy(remedy)];
     }
     let mut found = Vec::new();
@@ -50,13 +51,13 @@ fn findings(path: &Path, file: &LockedFile) -> Vec<Finding> {
         let text = format!(
             "the file is locked through fcntl(2) by {holders}, which flock(2) does not exclude"
         );
-        let remedy = "let all users of the file use one of the two, or take another lock file";
+        let remedy = "let all programs use the same of the two, or choose another lock file";
         found.push(Finding::warning("other-family", text).remedy(remedy));
     }
     found
 }
 
-/// Those who keep locks of a kind that is wanted, each once.
+/// The holders of the wanted kinds of locks, each once.
 fn names(file: &LockedFile, wanted: impl Fn(Kind) -> bool) -> String {
     let locks = file.locks.iter().filter(|lock| wanted(lock.kind));
     let mut names: Vec<String> = Vec::new();

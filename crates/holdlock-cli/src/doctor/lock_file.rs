@@ -1,4 +1,4 @@
-//! What is there under the lock's name, looked at and never touched.
+//! What is at the lock's path. It is looked at and never changed.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -9,12 +9,13 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
 use super::finding::Finding;
 use super::place::Place;
+use crate::exit::reason;
 
 pub(super) fn look(place: &Place) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(directory) = &place.to_be_made {
         let found = format!(
-            "the lock directory {} will be made when it is needed",
+            "the lock directory {} will be created by the first process to need it",
             directory.display()
         );
         findings.push(Finding::ok("lock-directory", found));
@@ -23,7 +24,7 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
         findings.push(kind(path, file));
         findings.extend(links(file));
     } else if place.path.is_some() {
-        let found = "there is no lock file yet; who needs it first creates it";
+        let found = "there is no lock file yet; the first process to need it creates it";
         findings.push(Finding::ok("lock-file", found));
     }
     findings.extend(attributes(place));
@@ -44,10 +45,7 @@ fn kind(path: &Path, file: &Metadata) -> Finding {
         Finding::not_safe("lock-file", "it is a socket, which cannot be opened")
             .remedy("remove it, or choose another name")
     } else {
-        Finding::warning(
-            "lock-file",
-            "it is neither a file nor anything else that is known",
-        )
+        Finding::warning("lock-file", "it is not a file, and its type is unknown")
     }
 }
 
@@ -58,9 +56,10 @@ fn symbolic_link(path: &Path) -> Finding {
         Ok(_) => {
             let found = format!("it is a symbolic link to {target}; links are not followed");
             Finding::not_safe("lock-file", found)
-                .remedy(format!("name the file that it stands for: {target}"))
+                .remedy(format!("name its target instead: {target}"))
         }
         Err(error) => {
+            let error = reason(&error);
             let found = format!("it is a symbolic link that leads nowhere ({target}: {error})");
             Finding::not_safe("lock-file", found).remedy("remove it, or name another file")
         }
@@ -69,7 +68,7 @@ fn symbolic_link(path: &Path) -> Finding {
 
 fn special(what: &str, why: &str) -> Finding {
     let found = format!("it is {what}; it can be locked, but {why}");
-    Finding::warning("lock-file", found).remedy("use a regular file that is nothing but a lock")
+    Finding::warning("lock-file", found).remedy("use a regular file that has no other use")
 }
 
 /// As a request for the lock would open it, except that nothing is created.
@@ -94,15 +93,17 @@ fn opened(path: &Path) -> Finding {
                 format!("let its owner or root run: chmod a+r {}", path.display()),
             ),
         },
-        Err(error) => Finding::not_safe("lock-file", format!("it cannot be opened: {error}"))
-            .remedy("choose another file"),
+        Err(error) => {
+            let found = format!("it cannot be opened: {}", reason(&error));
+            Finding::not_safe("lock-file", found).remedy("choose another file")
+        }
     }
 }
 
 fn links(file: &Metadata) -> Option<Finding> {
     (file.is_file() && file.nlink() > 1).then(|| {
         let found = format!(
-            "the lock file has {} names (hard links), and is one lock under all of them",
+            "the lock file has {} names (hard links), which all stand for the same lock",
             file.nlink()
         );
         Finding::note("hard-links", found)
@@ -127,8 +128,8 @@ fn attributes(place: &Place) -> Vec<Finding> {
         let remedy = format!("chattr -i {}", place.directory.display());
         findings.push(Finding::not_safe("immutable", found).remedy(remedy));
     } else if directory.contains(StatxAttributes::APPEND) {
-        let found = "the directory is append-only: what is created there cannot be removed, not \
-                     even the file that is tried on";
+        let found = "the directory is append-only: files created there cannot be removed, not even \
+                     the temporary one of this command";
         findings.push(Finding::note("append-only", found));
     }
     let file = place
@@ -139,8 +140,8 @@ fn attributes(place: &Place) -> Vec<Finding> {
     if file
         .is_some_and(|file| file.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND))
     {
-        let found = "the lock file is immutable or append-only: it can be locked, but not by \
-                     programs that open it for writing";
+        let found = "the lock file is immutable or append-only: programs that open it for writing \
+                     cannot lock it, others can";
         findings.push(Finding::note("immutable", found));
     }
     findings

@@ -7,9 +7,9 @@
 mod cleaners;
 mod container;
 mod exclusion;
+mod family;
 mod file_system;
 mod finding;
-mod glob;
 mod identity;
 mod inspect;
 mod json;
@@ -20,20 +20,20 @@ mod overlay;
 pub(crate) mod partner;
 mod place;
 mod room;
+mod run_worker;
 mod sharing;
 mod sticky;
 mod temporary;
 mod text;
 mod tmpfiles;
-mod watch;
 pub(crate) mod worker;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir;
+use crate::show::output::print;
 pub(crate) use partner::PARTNER;
 pub(crate) use worker::WORKER;
 
@@ -48,17 +48,17 @@ pub(crate) struct Settings {
 /// Examines the place of a lock and says what was found.
 pub(crate) fn doctor(settings: Settings) -> Outcome {
     let location = lockdir::locate(&settings.lock)?;
-    let patient = watch::Patient {
+    let patient = run_worker::Patient {
         path: std::path::absolute(&location.path)
             .map_err(|error| Failure::system("cannot tell the current directory", error))?,
         is_name: location.is_name(),
     };
-    let paint = text::Paint::of_terminal(io::stdout().is_terminal());
+    let paint = text::Paint::of_terminal();
     let mut findings = Vec::new();
     if !settings.json {
         print(&text::title(&patient.path))?;
     }
-    watch::examine(&patient, settings.timeout, |finding| {
+    run_worker::examine(&patient, settings.timeout, |finding| {
         // At once: the next thing to be looked at may be the one that hangs.
         if !settings.json {
             print(&text::finding(&finding, &paint))?;
@@ -86,12 +86,4 @@ fn not_for_people(word: &str) -> Failure {
 /// Another process of this program, wherever the program's file has gone.
 fn myself() -> std::process::Command {
     std::process::Command::new("/proc/self/exe")
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Failure::output)
 }

@@ -1,4 +1,4 @@
-//! A process that locks as it is told: lock and release are tried between two of them.
+//! A process that locks and unlocks as it is told. Locks are tried between two of them.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -7,9 +7,12 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use super::exclusion::Family;
+use holdlock::Family;
+
+use super::family;
 use super::{myself, not_for_people};
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Failure, Outcome, reason};
+use crate::show::output::print;
 use crate::sys::range::{self, Kind};
 
 /// The hidden subcommand by which a worker starts its partners.
@@ -21,14 +24,14 @@ const KINDS: [(Kind, &str); 3] = [
     (Kind::Unlock, "unlock"),
 ];
 
-/// The whole life of a partner: a word in, an answer out, until nobody asks any more.
+/// Reads an order and writes the answer, until the orders end.
 pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
     let misused = || not_for_people(PARTNER);
     let path = words.next().ok_or_else(misused)?;
     let family = words.next().ok_or_else(misused)?;
     let family = family
         .to_str()
-        .and_then(Family::named)
+        .and_then(family::named)
         .ok_or_else(misused)?;
     let file = OpenOptions::new()
         .read(true)
@@ -41,19 +44,17 @@ pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
         let (kind, _) = kind.ok_or_else(misused)?;
         let answer = match family {
             Family::Flock => range::flock_now(file.as_raw_fd(), *kind),
-            Family::Ofd => range::lock(file.as_raw_fd(), *kind, false, (0, 0)),
+            _ => range::lock(file.as_raw_fd(), *kind, false, (0, 0)),
         };
         let answer = match answer {
             Ok(()) => "yes".to_owned(),
-            // fcntl(2) may say either; flock(2) says the first.
+            // fcntl(2) fails with either of these, flock(2) with the first.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
                 "no".to_owned()
             }
-            Err(error) => format!("error {error}"),
+            Err(error) => format!("error {}", reason(&error)),
         };
-        let mut stdout = io::stdout();
-        writeln!(stdout, "{answer}").map_err(Failure::output)?;
-        stdout.flush().map_err(Failure::output)?;
+        print(&format!("{answer}\n"))?;
     }
     Ok(exit::SUCCESS)
 }
@@ -70,12 +71,12 @@ impl Partner {
         let mut child = myself()
             .arg(PARTNER)
             .arg(path)
-            .arg(family.name())
+            .arg(family::name(family))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| format!("no process can be started: {error}"))?;
+            .map_err(|error| format!("no process can be started: {}", reason(&error)))?;
         let stdout = child.stdout.take().ok_or("a process has no output")?;
         Ok(Partner {
             orders: child.stdin.take(),
@@ -84,10 +85,13 @@ impl Partner {
         })
     }
 
-    /// Asks it for the lock, or to give it back. False: somebody else has it.
+    /// Orders it to lock or unlock. False: another process has the lock.
     pub(super) fn does(&mut self, kind: Kind) -> Result<bool, String> {
         let word = KINDS[kind as usize].1;
-        let gone = |error: io::Error| format!("the process that was to lock is gone: {error}");
+        let gone = |error: io::Error| {
+            let error = reason(&error);
+            format!("the process that was to lock has ended: {error}")
+        };
         if let Some(orders) = &mut self.orders {
             writeln!(orders, "{word}").map_err(gone)?;
         }

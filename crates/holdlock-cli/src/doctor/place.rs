@@ -1,4 +1,4 @@
-//! The directory that is examined, and what is there under the lock's name.
+//! The directory that is examined, and what is at the lock's path.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -6,22 +6,23 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
+use crate::exit::reason;
 use crate::lockdir;
 
 /// A directory that exists, and the lock file as far as it does.
 pub(super) struct Place {
-    /// Where files are tried; where the lock file is or would be.
+    /// The directory of the lock file, in which locks are tried.
     pub(super) directory: PathBuf,
     pub(super) directory_is: Metadata,
-    /// The lock's own path, where more than a directory was named.
+    /// The lock's own path, unless only a directory was named.
     pub(super) path: Option<PathBuf>,
-    /// What is there under that path; a symbolic link as itself.
+    /// What is at that path. A symbolic link is not followed.
     pub(super) file: Option<Metadata>,
-    /// The lock directory, where `holdlock run` would make it first.
+    /// The lock directory, if `holdlock run` would create it first.
     pub(super) to_be_made: Option<PathBuf>,
 }
 
-/// Finds the place, or says what stands in the way.
+/// Finds the place, or says what prevents that.
 pub(super) fn find(path: &Path, is_name: bool) -> Result<Place, Finding> {
     let wants_directory = path.as_os_str().as_bytes().ends_with(b"/");
     let there = if wants_directory {
@@ -108,7 +109,8 @@ fn unreachable_finding(path: &Path, error: &io::Error) -> Finding {
         }
         _ => "choose another directory",
     };
-    Finding::not_safe("directory", format!("{shown} cannot be reached: {error}")).remedy(remedy)
+    let found = format!("{shown} cannot be reached: {}", reason(error));
+    Finding::not_safe("directory", found).remedy(remedy)
 }
 
 #[cfg(test)]

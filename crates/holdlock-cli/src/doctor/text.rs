@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::finding::{Finding, Level};
+use crate::show::terminal;
 use crate::show::text::{self, printable};
 
 /// Room for the longest word of a level, `warning`.
@@ -14,10 +15,8 @@ const ID: usize = 18;
 pub(super) struct Paint(bool);
 
 impl Paint {
-    /// As <https://no-color.org> has it: any value but an empty one.
-    pub(super) fn of_terminal(terminal: bool) -> Paint {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Paint(terminal && !refused)
+    pub(super) fn of_terminal() -> Paint {
+        Paint(terminal::has_colour())
     }
 
     fn level(&self, level: Level, text: &str) -> String {
@@ -57,17 +56,15 @@ pub(super) fn finding(finding: &Finding, paint: &Paint) -> String {
 /// The one line that is read when the others are not.
 pub(super) fn verdict(findings: &[Finding], paint: &Paint) -> String {
     let count = |level| findings.iter().filter(|found| found.level == level).count();
-    let plural =
-        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let (bad, warnings) = (count(Level::Unsafe), count(Level::Warning));
     let line = if bad > 0 {
-        let what = plural(bad, "reason");
+        let what = text::count(bad, "reason", "reasons");
         paint.level(
             Level::Unsafe,
             &format!("Locks are not safe here: {what} above"),
         )
     } else if warnings > 0 {
-        let what = plural(warnings, "warning");
+        let what = text::count(warnings, "warning", "warnings");
         paint.level(Level::Warning, &format!("Locks work here, with {what}"))
     } else {
         paint.level(Level::Ok, "Locks work here")

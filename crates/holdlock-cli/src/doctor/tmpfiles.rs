@@ -6,7 +6,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::glob;
+use crate::sys::fnmatch;
 
 /// A line of a file of rules.
 #[derive(Debug, PartialEq)]
@@ -105,8 +105,8 @@ impl Rule {
         let pattern = self.path.as_bytes();
         match self.kind {
             b'e' | b'x' | b'X' | b'r' | b'R' | b'z' | b'Z' | b't' | b'T' | b'h' | b'H' | b'a'
-            | b'A' | b'm' | b'w' => glob::matches(pattern, path),
-            _ => pattern == path || pattern.contains(&b'*') && glob::matches(pattern, path),
+            | b'A' | b'm' | b'w' => fnmatch::matches(pattern, path),
+            _ => pattern == path || pattern.contains(&b'*') && fnmatch::matches(pattern, path),
         }
     }
 

@@ -1,15 +1,15 @@
-//! The process that touches the path, and may hang: it tells each thing as it is found.
+//! The process that touches the path, and may hang: it reports each finding at once.
 //!
-//! It says what it is going to look at before it does, so that its last words tell
-//! what hung.
+//! Before each look it says what it will look at, so that its last line tells what hung.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::thread;
 
 use serde_json::{Value, json};
 
+use super::family::{self, FAMILIES};
 use super::finding::{Finding, Level};
 use super::place::{self, Place};
 use super::temporary::Temporary;
@@ -17,13 +17,14 @@ use super::{
     cleaners, container, exclusion, file_system, identity, inspect, kernel_table, lock_file,
     not_for_people, room, sharing, sticky,
 };
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Failure, Outcome, reason};
+use crate::show::output::print;
 
 /// The hidden subcommand by which the doctor starts its workers.
 pub(crate) const WORKER: &str = "__doctor-worker";
-/// The step from which on there may be a temporary file.
+/// The step after which there may be a temporary file.
 pub(super) const CREATING: &str = "creating a temporary file";
-/// What makes a worker do nothing but remove what another one left.
+/// The word that makes a worker only remove what another worker left.
 pub(super) const SWEEP: &str = "sweep";
 
 /// The whole life of a worker.
@@ -44,41 +45,51 @@ pub(crate) fn work(mut words: impl Iterator<Item = OsString>) -> Outcome {
     match place::find(Path::new(&path), is_name) {
         Ok(place) => {
             end_with_parent(Temporary::new(&place.directory, &name));
-            look(&place)?;
-            try_out(&place, Temporary::new(&place.directory, &name))?;
+            if look(&place)? {
+                try_out(&place, Temporary::new(&place.directory, &name))?;
+            }
         }
         Err(finding) => tell([finding])?,
     }
     say_done()
 }
 
-/// What can be known by looking.
-fn look(place: &Place) -> Result<(), Failure> {
+/// What can be known by looking. False if nothing can be tried, as on a read-only mount without
+/// the lock file: one finding says all then.
+fn look(place: &Place) -> Result<bool, Failure> {
     step("looking at the mount")?;
-    tell(file_system::look(place))?;
+    let mount = file_system::look(place);
+    let is_read_only = mount
+        .iter()
+        .any(|found| found.id == file_system::READ_ONLY && found.level == Level::Unsafe);
+    tell(mount)?;
     tell(container::look(place))?;
+    if is_read_only {
+        return Ok(false);
+    }
     step("looking at the lock file")?;
     tell(lock_file::look(place))?;
     step("looking for its holders")?;
     tell(inspect::look(place))?;
-    step("looking who may come to the lock")?;
+    step("looking for users that can take the lock")?;
     tell(sharing::look(place))?;
     tell(sticky::look(place))?;
     step("looking for room")?;
     tell(room::look(place))?;
     step("reading the rules of temp cleaners")?;
-    tell(cleaners::look(place))
+    tell(cleaners::look(place))?;
+    Ok(true)
 }
 
-/// What has to be tried, on a file of our own.
+/// Tries locks on a file of our own.
 fn try_out(place: &Place, temporary: Temporary) -> Result<(), Failure> {
     step(CREATING)?;
     if let Err(error) = temporary.create() {
         return tell([not_created(place, &error)]);
     }
     tell(created(place))?;
-    for family in exclusion::FAMILIES {
-        step(&format!("trying {} locks", family.title()))?;
+    for family in FAMILIES {
+        step(&format!("trying {} locks", family::title(family)))?;
         tell([exclusion::try_out(&temporary, family)])?;
     }
     step("trying locks of both families together")?;
@@ -101,21 +112,20 @@ fn created(place: &Place) -> Option<Finding> {
     })
 }
 
-/// The lock file that exists can be locked although none can be created beside it.
+/// A lock file that exists can be locked although no file can be created beside it.
 fn not_created(place: &Place, error: &io::Error) -> Finding {
     let directory = place.directory.display();
-    let found = format!("no file can be created in {directory}: {error}");
+    let found = format!("no file can be created in {directory}: {}", reason(error));
     if place.file.is_some() {
-        let found = format!("{found}; so nothing was tried, and this is only what could be seen");
+        let found = format!("{found}; so nothing was tried");
         return Finding::new(Level::Warning, "create", found)
             .remedy("try again as a user who can create files there");
     }
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            "give this user the right to write there, create the lock file as one who may, \
-             or choose another directory"
+            "give this user the right to write there, create the lock file as a user who can, or \
+             choose another directory"
         }
-        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing, or choose another directory",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "make room, or choose another directory"
         }
@@ -139,13 +149,10 @@ fn say_done() -> Outcome {
 }
 
 fn say(value: &Value) -> Result<(), Failure> {
-    io::stdout()
-        .write_all(format!("{value}\n").as_bytes())
-        .map_err(Failure::output)
+    print(&format!("{value}\n"))
 }
 
-/// Tidies up when the doctor is gone, by Ctrl-C perhaps: the end of standard input
-/// tells.
+/// Cleans up when the doctor has ended, perhaps by Ctrl-C: standard input ends then.
 fn end_with_parent(temporary: Temporary) {
     thread::spawn(move || {
         while matches!(io::stdin().read(&mut [0]), Ok(1..)) {}

@@ -9,13 +9,14 @@ mod svg;
 mod text;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use holdlock::inspect;
 
-use crate::exit::{self, CANNOT_CREATE, Failure, Outcome};
+use crate::exit::{self, Outcome};
+use crate::show::output::print;
 use crate::show::spot::{self, Spot};
+use crate::show::svg::Target;
 use crate::{lockdir, show};
 use model::Graph;
 
@@ -33,7 +34,7 @@ pub(crate) enum Form {
     Text,
     Dot,
     Json,
-    /// Into this file; `-` is standard output.
+    /// To this file; `-` is standard output.
     Svg(PathBuf),
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn graph(settings: Settings) -> Outcome {
         .map(|lock| Spot::of(&lockdir::locate(lock)?.trusted()?))
         .collect::<Result<Vec<_>, _>>()?;
     let mut snapshot =
-        inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
+        inspect::host().map_err(|error| show::proc_failure("cannot look at the locks", error))?;
     spot::name(&mut snapshot.files, &spots);
     let named = |file: &_| spots.iter().any(|spot| spot.has(file));
     let mut graph = Graph::of(&snapshot, |file| {
@@ -58,23 +59,9 @@ pub(crate) fn graph(settings: Settings) -> Outcome {
         Form::Text => print(&text::draw(&graph, &text::Ink::of_terminal()))?,
         Form::Dot => print(&dot::draw(&graph))?,
         Form::Json => print(&json::document(&graph, &snapshot.unseen))?,
-        Form::Svg(file) if file == Path::new("-") => print(&svg::draw(&graph))?,
-        Form::Svg(file) => write(file, &svg::draw(&graph))?,
+        Form::Svg(file) => Target::create(file)?.write(&svg::draw(&graph))?,
     }
     show::tell_unseen(&snapshot);
     let stuck = graph.cycles.iter().any(|cycle| cycle.certain);
     Ok(if stuck { exit::STUCK } else { exit::SUCCESS })
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::output)
-}
-
-fn write(file: &Path, picture: &str) -> Result<(), Failure> {
-    std::fs::write(file, picture).map_err(|error| {
-        let message = format!("cannot write {}: {error}", show::text::path(file));
-        Failure::new(CANNOT_CREATE, message)
-    })
 }

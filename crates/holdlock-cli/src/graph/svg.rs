@@ -6,9 +6,10 @@ use std::fmt::Write;
 use super::layers::layers;
 use super::layout::{COLUMN, Layout, layout};
 use super::model::{Edge, Graph, Node, Relation};
-use crate::show::table::cut;
+use crate::show::job::brief;
+use crate::show::svg::{Picture, add, escaped};
 use crate::show::text;
-use crate::show::xml::escaped;
+use crate::show::width::head;
 
 const MARGIN: f64 = 24.0;
 const TOP: f64 = 72.0;
@@ -23,21 +24,18 @@ const BEND: f64 = 20.0;
 const LETTERS: usize = 30;
 
 const STYLE: &str = "\
-text { font: 12px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f }
-.title { font-size: 20px; font-weight: 600 } .name { font-weight: 600 }
+text { font-size: 12px } .title { font-size: 20px } .name { font-weight: 600 }
 .more, .facts { fill: #57606a; font-size: 11px }
 .label { font-size: 10.5px; text-anchor: middle; stroke: #ffffff; stroke-width: 4; paint-order: stroke }
-.ground { fill: #ffffff } .file { fill: #fff8e6; stroke: #b97d0a }
-.process { fill: #eef1f4; stroke: #8c959f }
+.file { fill: #fff8e6; stroke: #b97d0a } .process { fill: #eef1f4; stroke: #8c959f }
 .waits, .holds, .ends { fill: none; stroke-width: 1.5 }
 .waits { stroke: #b97d0a; stroke-dasharray: 6 4 } .holds { stroke: #1f7a70 }
 .ends { stroke: #57606a; stroke-dasharray: 2 3 }
 .tip { fill: #57606a } .cycle { stroke: #cf222e; stroke-width: 2.5 } .cycle-tip { fill: #cf222e }
 .bad { fill: #cf222e; font-weight: 600 }
 @media (prefers-color-scheme: dark) {
-text { fill: #e6edf3 } .more, .facts { fill: #9198a1 } .label { stroke: #0d1117 }
-.ground { fill: #0d1117 } .file { fill: #2b2410; stroke: #d99a1c }
-.process { fill: #1c2129; stroke: #6e7681 }
+.more, .facts { fill: #9198a1 } .label { stroke: #0d1117 }
+.file { fill: #2b2410; stroke: #d99a1c } .process { fill: #1c2129; stroke: #6e7681 }
 .waits { stroke: #d99a1c } .holds { stroke: #35b5a5 } .ends { stroke: #9198a1 }
 .tip { fill: #9198a1 } .cycle { stroke: #ff7b72 } .cycle-tip, .bad { fill: #ff7b72 }
 }";
@@ -66,14 +64,19 @@ pub(super) fn draw(graph: &Graph<'_>) -> String {
     let height = TOP + places.height + LEGEND;
     legend(&mut body, height - LEGEND / 2.0);
     let verdict = verdict(graph);
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-         height=\"{height}\" role=\"img\">\n<title>holdlock graph: who waits for whom</title>\n\
-         <style>{STYLE}</style>\n<defs>\n{TIPS}\n</defs>\n\
-         <rect class=\"ground\" width=\"{width}\" height=\"{height}\"/>\n\
-         <text class=\"title\" x=\"{MARGIN}\" y=\"36\">Who waits for whom</text>\n\
-         {verdict}\n{body}</svg>\n"
-    )
+    let body = format!(
+        "<text class=\"title\" x=\"{MARGIN}\" y=\"36\">Who waits for whom</text>\n{verdict}\n{body}"
+    );
+    Picture {
+        title: "holdlock graph: who waits for whom",
+        description: None,
+        width,
+        height,
+        style: STYLE,
+        definitions: TIPS,
+        body: &body,
+    }
+    .document()
 }
 
 /// One of several edges between the same two: locks on several parts of a file.
@@ -119,7 +122,7 @@ fn knot(body: &mut String, node: &Node<'_>, in_cycle: bool, x: f64, y: f64) {
                 "process",
                 BOX_HEIGHT / 2.0,
                 name,
-                without_directory(&text::command(process)).to_owned(),
+                brief(&text::command(process)).to_owned(),
                 hint,
             )
         }
@@ -142,7 +145,7 @@ fn knot(body: &mut String, node: &Node<'_>, in_cycle: bool, x: f64, y: f64) {
     };
     let cycle = if in_cycle { " cycle" } else { "" };
     let (left, top) = (x - BOX / 2.0, y - BOX_HEIGHT / 2.0);
-    let [name, more] = [name, more].map(|line| escaped(&cut(&line, LETTERS)));
+    let [name, more] = [name, more].map(|line| escaped(&head(&line, LETTERS)));
     let hint = escaped(&hint);
     let (above, below, inner) = (y - 3.0, y + 12.0, left + 14.0);
     add(
@@ -154,16 +157,6 @@ fn knot(body: &mut String, node: &Node<'_>, in_cycle: bool, x: f64, y: f64) {
              <text class=\"more\" x=\"{inner:.1}\" y=\"{below:.1}\">{more}</text></g>"
         ),
     );
-}
-
-/// `/usr/bin/python3 x.py` is `python3 x.py` where there is little room.
-fn without_directory(command: &str) -> &str {
-    let program = command.split(' ').next().unwrap_or_default();
-    let directory = program.rfind('/').map_or(0, |slash| slash + 1);
-    match command.get(directory..) {
-        Some(short) if directory < program.len() => short,
-        _ => command,
-    }
 }
 
 /// An edge, through all its bends. Lines leave and enter boxes at the side to which they go.
@@ -250,22 +243,5 @@ fn legend(body: &mut String, y: f64) {
             ),
         );
         x += 72.0 + meaning.len() as f64 * 6.0;
-    }
-}
-
-fn add(body: &mut String, element: &str) {
-    let _ = writeln!(body, "{element}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_is_known_by_its_name() {
-        assert_eq!(without_directory("/usr/bin/python3 /a/b"), "python3 /a/b");
-        assert_eq!(without_directory("make all"), "make all");
-        assert_eq!(without_directory("/odd/ x"), "/odd/ x");
-        assert_eq!(without_directory(""), "");
     }
 }

@@ -2,9 +2,12 @@
 
 use std::fs;
 
+use holdlock::inspect;
+
 use super::row::{Row, What};
 use crate::show::table::Side;
 use crate::show::text::{self, NONE};
+use crate::show::time::span;
 
 /// What can be shown of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ impl Column {
         Holders, Blocker, Container, Cgroup, Device, Inode, Size, Path, Command,
     ];
 
-    /// Without a choice of one's own. What is longest comes last, where it may be cut.
+    /// The columns without -o. The longest is the last one, where it may be cut.
     pub(crate) const USUAL: [Column; 9] =
         [Pid, User, State, Mode, Kind, Range, Started, Path, Command];
 
@@ -92,8 +95,8 @@ impl Column {
             Range => "RANGE",
             Start => "START",
             End => "END",
-            // Not since when the lock is held: that nobody knows.
-            Started => "PROCESS STARTED",
+            // The process, and not the lock: the kernel does not record when it was acquired.
+            Started => "RUNS FOR",
             Process => "PROCESS",
             Descriptor => "FD",
             Taker => "TAKER",
@@ -116,7 +119,7 @@ impl Column {
         }
     }
 
-    /// What stands there. Only what costs nothing has been read before.
+    /// The cell of a row. What is costly to know is read here.
     pub(super) fn of(self, row: &Row<'_>) -> String {
         let range = row.range();
         let process = row.process;
@@ -135,7 +138,7 @@ impl Column {
             End => range
                 .end
                 .map_or_else(|| "EOF".into(), |end| end.to_string()),
-            Started => text::ago(process.and_then(|process| process.started)),
+            Started => shown(process.and_then(age)),
             Process => shown(process.and_then(|process| process.state)),
             Descriptor => shown(row.descriptor),
             Taker => shown(taker(row)),
@@ -158,6 +161,11 @@ fn none() -> String {
 
 fn shown<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(none, |value| value.to_string())
+}
+
+/// `3 min`
+fn age(process: &inspect::Process) -> Option<String> {
+    Some(span(process.started?.elapsed().unwrap_or_default()))
 }
 
 fn taker(row: &Row<'_>) -> Option<u32> {
@@ -183,11 +191,11 @@ fn holders(row: &Row<'_>) -> String {
     }
 }
 
-/// By the descriptor: that is the file itself, also where it was removed or is in a container.
+/// By the descriptor, which is the file itself, also if it was removed or is in a container.
 fn size(row: &Row<'_>) -> Option<u64> {
     let (pid, descriptor) = (row.process?.pid, row.descriptor?);
-    let door = format!("/proc/{pid}/fd/{descriptor}");
-    fs::metadata(door).ok().map(|metadata| metadata.len())
+    let link = format!("/proc/{pid}/fd/{descriptor}");
+    fs::metadata(link).ok().map(|metadata| metadata.len())
 }
 
 #[cfg(test)]

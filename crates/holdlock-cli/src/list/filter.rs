@@ -1,26 +1,31 @@
 //! Which locks are wanted.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
 
 use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range, Waiter};
 
-use crate::exit::Failure;
+use crate::exit::{Failure, NO_INPUT, reason};
+use crate::lockdir;
 use crate::show::spot::{self, Spot};
+use crate::show::text;
 
-/// What is wanted; all that is given has to fit, and of each one.
+/// What is wanted: a lock has to fit each of the lists that are not empty, by any of its items.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
-    pub(crate) paths: Vec<PathBuf>,
+    /// Names or paths.
+    pub(crate) locks: Vec<OsString>,
     pub(crate) pids: Vec<u32>,
     pub(crate) users: Vec<String>,
     pub(crate) kinds: Vec<String>,
     pub(crate) waiting: bool,
 }
 
-/// A filter whose paths have been looked at.
+/// A filter whose names and paths have been looked at.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
-    paths: Vec<Spot>,
+    spots: Vec<Spot>,
     pids: Vec<u32>,
     users: Vec<String>,
     kinds: Vec<String>,
@@ -28,11 +33,12 @@ pub(super) struct Prepared {
 }
 
 impl Filter {
-    /// Finds out once which files the paths stand for.
+    /// Finds out which files the names and paths stand for, and whether the users exist.
     pub(super) fn prepared(self) -> Result<Prepared, Failure> {
-        let paths = self.paths.iter().map(|path| Spot::of(path));
+        self.users.iter().try_for_each(|user| known(user))?;
+        let spots = self.locks.iter().map(spot);
         Ok(Prepared {
-            paths: paths.collect::<Result<_, _>>()?,
+            spots: spots.collect::<Result<_, _>>()?,
             pids: self.pids,
             users: self.users,
             kinds: self.kinds,
@@ -41,13 +47,51 @@ impl Filter {
     }
 }
 
+/// `.` and `..` cannot be names, so they are the directories.
+fn spot(lock: &OsString) -> Result<Spot, Failure> {
+    match lock.to_str() {
+        Some("." | "..") => Spot::of(Path::new(lock)),
+        _ => Spot::of(&lockdir::locate(lock)?.trusted()?),
+    }
+}
+
+/// Names of users come from /etc/passwd alone, as those of processes do.
+fn known(user: &str) -> Result<(), Failure> {
+    let passwd = fs::read("/etc/passwd").unwrap_or_default();
+    let is_name = |line: &[u8]| line.split(|byte| *byte == b':').next() == Some(user.as_bytes());
+    let is_known = user.parse::<u32>().is_ok() || passwd.split(|byte| *byte == b'\n').any(is_name);
+    if is_known && !user.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--user {}: no such user in /etc/passwd; give a name from there, or a number",
+        text::printable(user)
+    )))
+}
+
 impl Prepared {
-    /// Gives paths to files that have none, as far as the filter's paths tell.
+    /// Gives paths to files that have none, as far as the filter's names and paths tell.
     pub(super) fn name(&self, files: &mut [LockedFile]) {
-        spot::name(files, &self.paths);
+        spot::name(files, &self.spots);
     }
 
-    /// The file with only those locks and requests that are wanted. None where that is none.
+    /// A path at which there is nothing is an error, unless a removed file of that path is locked.
+    pub(super) fn has_all(&self, files: &[LockedFile]) -> Result<(), Failure> {
+        for spot in &self.spots {
+            if let Some(error) = spot.trouble()
+                && !files.iter().any(|file| spot.has(file))
+            {
+                let (path, error) = (text::path(spot.path()), reason(error));
+                return Err(Failure::new(
+                    NO_INPUT,
+                    format!("no lock at {path}: {error}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The file with only those locks and requests that are wanted. None if none is.
     pub(super) fn reduced(&self, file: &LockedFile) -> Option<LockedFile> {
         if !self.wants_file(file) {
             return None;
@@ -59,12 +103,12 @@ impl Prepared {
     }
 
     pub(super) fn wants_file(&self, file: &LockedFile) -> bool {
-        let here = self.paths.is_empty() || self.paths.iter().any(|spot| spot.has(file));
+        let here = self.spots.is_empty() || self.spots.iter().any(|spot| spot.has(file));
         here && (!self.waiting || !file.waiters.is_empty())
     }
 
     pub(super) fn wants_lock(&self, lock: &Lock) -> bool {
-        // Who took it and has ended is not among the holders, and may yet be asked for.
+        // A taker that has ended is not among the holders, and may yet be asked for.
         let taken = lock.taker.is_some_and(|taker| self.pids.contains(&taker));
         let kept = lock
             .holders

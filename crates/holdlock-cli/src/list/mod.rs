@@ -2,9 +2,8 @@
 
 mod column;
 mod filter;
+mod fit;
 mod row;
-
-use std::io::Write;
 
 use holdlock::inspect::{self, LockedFile, Snapshot};
 use serde_json::json;
@@ -12,9 +11,11 @@ use serde_json::json;
 pub(crate) use column::Column;
 pub(crate) use filter::Filter;
 
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Outcome};
+use crate::show::output::print;
 use crate::show::table::Table;
 use crate::show::{self, terminal};
+use fit::Cells;
 use row::Row;
 
 /// What is asked for.
@@ -28,7 +29,8 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) enum Form {
     Table {
-        columns: Vec<Column>,
+        /// None: the usual ones, as far as the terminal has room for them.
+        columns: Option<Vec<Column>>,
         headings: bool,
     },
     Json,
@@ -38,31 +40,49 @@ pub(crate) enum Form {
 pub(crate) fn list(settings: Settings) -> Outcome {
     let filter = settings.filter.prepared()?;
     let mut snapshot =
-        inspect::host().map_err(|error| Failure::system("cannot read /proc/locks", error))?;
+        inspect::host().map_err(|error| show::proc_failure("cannot look at the locks", error))?;
     filter.name(&mut snapshot.files);
+    filter.has_all(&snapshot.files)?;
     let text = match settings.form {
         Form::Table { columns, headings } => {
             let rows = row::rows(&snapshot, &filter);
-            table(&rows, &columns).draw(headings, terminal::width())
+            table(&rows, columns, headings, terminal::width())
         }
         Form::Json => document(&snapshot, &filter),
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::output)?;
+    print(&text)?;
     show::tell_unseen(&snapshot);
     Ok(exit::SUCCESS)
 }
 
-fn table(rows: &[Row<'_>], columns: &[Column]) -> Table {
+fn table(
+    rows: &[Row<'_>],
+    chosen: Option<Vec<Column>>,
+    headings: bool,
+    width: Option<usize>,
+) -> String {
+    let is_chosen = chosen.is_some();
+    let columns = chosen.unwrap_or_else(|| Column::USUAL.to_vec());
+    let cells = |row| columns.iter().map(|column| column.of(row)).collect();
+    let mut cells = Cells {
+        rows: rows.iter().map(cells).collect(),
+        columns,
+        headings,
+    };
+    if let Some(width) = width {
+        if !is_chosen {
+            cells.leave_out(width);
+        }
+        cells.shorten_paths(width);
+    }
     let mut table = Table::default();
-    for column in columns {
+    for column in &cells.columns {
         table.column(column.heading(), column.side());
     }
-    for row in rows {
-        table.row(columns.iter().map(|column| column.of(row)).collect());
+    for row in cells.rows {
+        table.row(row);
     }
-    table
+    table.draw(headings, width)
 }
 
 fn document(snapshot: &Snapshot, filter: &filter::Prepared) -> String {

@@ -1,5 +1,10 @@
-//! Points in time as logs have them, RFC 3339, and as people read them. All in UTC:
-//! who compares the logs of two hosts wants no time zones.
+//! Points in time as logs have them, RFC 3339, and as people read them. All are in UTC, so that
+//! the logs of two hosts can be compared.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::duration;
+use crate::show::calendar::{date, days};
 
 /// Nanoseconds since 1970, enough until 2262.
 pub(super) type Time = i64;
@@ -40,7 +45,21 @@ pub(super) fn parse(text: &str) -> Option<Time> {
     Some(seconds * SECOND + nanos)
 }
 
-/// Exactly so many numbers of digits only.
+/// What `--since` means now: a time as in [`parse`], the beginning of a day (UTC), or a duration
+/// before now.
+pub(crate) fn since(text: &str) -> Result<Time, String> {
+    if let Some(time) = parse(text).or_else(|| parse(&format!("{text}T00:00:00Z"))) {
+        return Ok(time);
+    }
+    let before = duration::parse(text).map_err(|_| {
+        "give a time (2026-11-23T08:00:00Z), a day (2026-11-23), or a duration before now (2h, 7d)"
+    })?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().saturating_sub(before);
+    i64::try_from(now.as_nanos()).map_err(|_| "this is too far away".into())
+}
+
+/// Exactly N numbers, of digits only.
 fn numbers<const N: usize>(text: &str, between: char) -> Option<[i64; N]> {
     let mut found = [0; N];
     let mut parts = text.split(between);
@@ -52,34 +71,6 @@ fn numbers<const N: usize>(text: &str, between: char) -> Option<[i64; N]> {
         *place = digits.parse().ok()?;
     }
     parts.next().is_none().then_some(found)
-}
-
-/// Days since 1970. Years begin in March here, so that the leap day is the last one.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    era * 146_097 + year * 365 + year / 4 - year / 100 + day_of_year - 719_468
-}
-
-/// Year, month and day of a day since 1970: the way back from [`days`].
-fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, later) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    (era * 400 + year + later, month, day)
 }
 
 /// `2026-11-23 08:15:30`.
@@ -127,10 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn every_day_of_four_hundred_years_goes_there_and_back() {
-        for number in 0..146_097 {
-            let (year, month, day) = date(number);
-            assert_eq!(days(year, month, day), number);
+    fn since_is_a_time_a_day_or_a_duration_before_now() {
+        let time = parse("2026-11-23T00:00:00Z").unwrap();
+        assert_eq!(since("2026-11-23"), Ok(time));
+        assert_eq!(since("2026-11-23T01:00:00+01:00"), Ok(time));
+        let (hour, day) = (since("1h").unwrap(), since("1d").unwrap());
+        assert!((hour - day - 23 * 3600 * SECOND).abs() < 60 * SECOND);
+        for text in ["", "yesterday", "2026-13-01", "-1h"] {
+            assert!(since(text).is_err(), "{text}");
         }
     }
 

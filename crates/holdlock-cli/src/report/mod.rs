@@ -1,7 +1,7 @@
 //! `holdlock report`: what the lines of `holdlock run --log` come to.
 //!
-//! A log is read to its end whatever is in it: a line that is not ours is named and
-//! left out, for a log is asked most when something has gone wrong.
+//! A log is read to its end whatever is in it: a line that is not ours is reported and left out,
+//! since logs are read most when something has gone wrong.
 
 mod axis;
 mod clock;
@@ -13,55 +13,78 @@ mod table;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
 
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Failure, Outcome, reason};
+use crate::show::output::print;
+use crate::show::svg::Target;
 use crate::show::text;
+use clock::Time;
+pub(crate) use clock::since;
 use entry::Entry;
 
-/// So many lines that are left out are named one by one.
+/// This many lines that are left out are reported one by one.
 const NAMED: usize = 10;
 
 /// What the command line asks for.
 pub(crate) struct Settings {
     /// `-` is standard input.
     pub(crate) file: OsString,
-    pub(crate) json: bool,
-    pub(crate) svg: Option<PathBuf>,
+    pub(crate) form: Form,
+    /// Runs that began before this time are left out.
+    pub(crate) since: Option<Time>,
+}
+
+/// How the report is shown.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Table,
+    Json,
+    /// To this file; `-` is standard output.
+    Svg(PathBuf),
 }
 
 /// A log as it was read.
 struct Log {
     entries: Vec<Entry>,
-    /// The numbers of the lines that are none of ours, and why.
+    /// The numbers of the lines that are not ours, and the reasons.
     foreign: Vec<(u64, String)>,
 }
 
-/// Reads the log, prints the table or the document, and draws the picture.
+/// Reads the log and shows what its runs come to.
 pub(crate) fn report(settings: Settings) -> Outcome {
     let name = if settings.file == "-" {
         "standard input".to_owned()
     } else {
         text::path(&settings.file)
     };
-    let mut log = read(&settings.file)
-        .map_err(|error| Failure::new(exit::NO_INPUT, format!("cannot read {name}: {error}")))?;
+    let mut log = read(&settings.file).map_err(|error| {
+        Failure::new(
+            exit::NO_INPUT,
+            format!("cannot read {name}: {}", reason(&error)),
+        )
+    })?;
+    if let Some(since) = settings.since {
+        log.entries.retain(|entry| entry.start >= since);
+    }
     log.entries.sort_by_key(|entry| entry.start);
     tell_of_foreign(&name, &log.foreign);
     let locks = summary::by_lock(&log.entries);
-    if settings.json {
-        print(&json::document(&log, &locks))?;
-    } else if log.entries.is_empty() {
-        print(&format!("{name}: no runs in it\n"))?;
-    } else {
-        print(&table::draw(&log.entries, &locks))?;
-    }
-    if let Some(path) = &settings.svg {
-        std::fs::write(path, svg::picture(&log.entries, &locks))
-            .map_err(|error| not_written(path, &error))?;
+    match &settings.form {
+        Form::Json => print(&json::document(&log, &locks))?,
+        Form::Svg(file) => Target::create(file)?.write(&svg::picture(&log.entries, &locks))?,
+        Form::Table if log.entries.is_empty() => print(&nothing(&name, settings.since))?,
+        Form::Table => print(&table::draw(&log.entries, &locks))?,
     }
     Ok(exit::SUCCESS)
+}
+
+fn nothing(name: &str, since: Option<Time>) -> String {
+    match since {
+        None => format!("{name}: no runs in it\n"),
+        Some(time) => format!("{name}: no runs since {} UTC\n", clock::full(time)),
+    }
 }
 
 fn read(file: &OsString) -> io::Result<Log> {
@@ -72,7 +95,7 @@ fn read(file: &OsString) -> io::Result<Log> {
     }
 }
 
-/// Line by line, as bytes: not even the encoding is certain.
+/// Reads line by line, as bytes: even the encoding is not certain.
 fn lines(mut source: impl BufRead) -> io::Result<Log> {
     let mut log = Log {
         entries: Vec::new(),
@@ -106,17 +129,4 @@ fn tell_of_foreign(name: &str, foreign: &[(u64, String)]) {
             "{name}: and {more} more, {total} lines left out in all"
         ));
     }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(Failure::output)
-}
-
-fn not_written(path: &Path, error: &io::Error) -> Failure {
-    let message = format!("cannot write {}: {error}", text::path(path));
-    Failure::new(exit::CANNOT_CREATE, message)
 }

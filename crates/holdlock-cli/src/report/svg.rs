@@ -11,8 +11,9 @@ use super::clock::{self, SECOND, Time};
 use super::entry::Entry;
 use super::summary::Lock;
 use super::table;
+use crate::show::svg::{Picture, add, escaped};
 use crate::show::text::printable;
-use crate::show::xml::escaped;
+use crate::show::width::tail;
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 96.0;
@@ -27,27 +28,23 @@ const WAITING: f64 = 26.0;
 const FOOT: f64 = 40.0;
 const LEGEND: f64 = 44.0;
 
+/// Of a path, this much is shown.
+const NAME: usize = 48;
+
 /// A lock that comes at once takes some microseconds: that is no wait.
 const SHORTEST_WAIT: i64 = SECOND / 1000;
 
 const STYLE: &str = "\
-text { font: 13px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #24292f }
-.title { font-size: 20px; font-weight: 600 } .lock { font-size: 15px; font-weight: 600 }
-.label { text-anchor: end } .mark { text-anchor: middle; font-size: 11px }
-.mark, .range, .facts { fill: #57606a } .facts { font-size: 13px; font-weight: 400 }
-.ground { fill: #ffffff } .idle { fill: #eef1f4 } .grid { stroke: #d0d7de }
+.lock { font-size: 15px; font-weight: 600 }
+.range, .facts { fill: #57606a } .facts { font-size: 13px; font-weight: 400 }
 .exclusive { fill: #2a9d8f } .shared { fill: #2a9d8f; opacity: .45 }
-.waiting { fill: url(#waiting); stroke: #b97d0a }
+.waiting { stroke: #b97d0a }
 .conflict { fill: none; stroke: #cf222e; stroke-width: 2 }
 @media (prefers-color-scheme: dark) {
-text { fill: #e6edf3 } .mark, .range, .facts { fill: #9198a1 }
-.ground { fill: #0d1117 } .idle { fill: #1c2129 } .grid { stroke: #30363d }
+.range, .facts { fill: #9198a1 }
 .exclusive, .shared { fill: #35b5a5 } .waiting { stroke: #d99a1c }
 .conflict { stroke: #ff7b72 }
 }";
-
-/// A hatch, so that the picture does without colour.
-const PATTERN: &str = r##"<pattern id="waiting" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="6" height="6" fill="#e9b44c" fill-opacity=".25"/><rect width="2" height="6" fill="#d99a1c"/></pattern>"##;
 
 /// Draws the locks below each other.
 pub(super) fn picture(entries: &[Entry], locks: &[Lock<'_>]) -> String {
@@ -66,14 +63,20 @@ pub(super) fn picture(entries: &[Entry], locks: &[Lock<'_>]) -> String {
         let (from, to) = (clock::full(scale.from), clock::full(scale.to));
         format!("{from} to {to} UTC")
     };
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-         height=\"{height}\" role=\"img\">\n<title>holdlock report: holds and waits over time</title>\n\
-         <style>{STYLE}</style>\n<defs>\n{PATTERN}\n</defs>\n\
-         <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
-         <text class=\"title\" x=\"{RIGHT}\" y=\"36\">Holds and waits</text>\n\
-         <text class=\"range\" x=\"{RIGHT}\" y=\"58\">{range}</text>\n{body}</svg>\n"
-    )
+    let body = format!(
+        "<text class=\"title\" x=\"{RIGHT}\" y=\"36\">Holds and waits</text>\n\
+         <text class=\"range\" x=\"{RIGHT}\" y=\"58\">{range}</text>\n{body}"
+    );
+    Picture {
+        title: "holdlock report: holds and waits over time",
+        description: None,
+        width: WIDTH,
+        height,
+        style: STYLE,
+        definitions: "",
+        body: &body,
+    }
+    .document()
 }
 
 /// Where a time is on the paper.
@@ -114,7 +117,7 @@ fn draw(body: &mut String, lock: &Lock<'_>, scale: &Scale, top: f64) {
         lock.held
             .map_or("-".into(), |held| table::duration(held.longest)),
     );
-    let name = escaped(&tail(&printable(lock.path)));
+    let name = escaped(&tail(&printable(lock.path), NAME));
     add(
         body,
         &format!(
@@ -279,32 +282,4 @@ fn legend(body: &mut String, y: f64) {
         body,
         &format!(r#"<text x="{}" y="{}">gave up</text>"#, x + 32.0, y + 11.5),
     );
-}
-
-/// The end of a path tells more than its begin.
-fn tail(path: &str) -> String {
-    const MOST: usize = 48;
-    let count = path.chars().count();
-    if count <= MOST {
-        return path.to_owned();
-    }
-    let end: String = path.chars().skip(count - MOST + 1).collect();
-    format!("…{end}")
-}
-
-fn add(body: &mut String, element: &str) {
-    let _ = writeln!(body, "{element}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_keep_their_end() {
-        assert_eq!(tail("/short"), "/short");
-        let long = format!("/{}/name.lock", "x".repeat(100));
-        assert!(tail(&long).starts_with('…') && tail(&long).ends_with("/name.lock"));
-        assert_eq!(tail(&long).chars().count(), 48);
-    }
 }

@@ -3,12 +3,18 @@
 use super::clock::{self, SECOND};
 use super::entry::Entry;
 use super::summary::{Lock, Spread};
-use crate::show::text::printable;
+use crate::show::table::{Side, Table};
+use crate::show::terminal;
+use crate::show::text::{count, printable};
+use crate::show::width::head;
 
 /// Commands are cut to so many characters.
 const COMMAND: usize = 48;
 
-const HEADS: [&str; 9] = [
+/// The columns, and above them what three of them tell.
+const GROUPS: [&str; 10] = ["", "", "", "waited", "", "", "held", "", "", ""];
+const HEADS: [&str; 10] = [
+    "lock",
     "runs",
     "conflicts",
     "median",
@@ -22,50 +28,27 @@ const HEADS: [&str; 9] = [
 
 /// The whole table. There is at least one entry.
 pub(super) fn draw(entries: &[Entry], locks: &[Lock<'_>]) -> String {
-    let mut rows: Vec<Vec<String>> = vec![
-        ["", "", "", "waited", "", "", "held", "", "", ""]
-            .map(str::to_owned)
-            .to_vec(),
-        std::iter::once("lock")
-            .chain(HEADS)
-            .map(str::to_owned)
-            .collect(),
-    ];
-    rows.extend(locks.iter().map(row));
-    let mut text = introduction(entries, locks);
-    text.push('\n');
-    for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let wide = rows
-                .iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0);
-            let last = row.len() - 1;
-            match column {
-                0 => line += &format!("{cell:<wide$}"),
-                // A gap more before each group.
-                1 | 3 | 6 => line += &format!("   {cell:>wide$}"),
-                _ if column == last => line += &format!("   {cell}"),
-                _ => line += &format!("  {cell:>wide$}"),
-            }
-        }
-        text += line.trim_end();
-        text.push('\n');
+    let mut table = Table::default();
+    for (number, heading) in HEADS.iter().enumerate() {
+        let is_text = number == 0 || number == HEADS.len() - 1;
+        table.column(heading, if is_text { Side::Left } else { Side::Right });
     }
-    text
+    table.row(GROUPS.map(str::to_owned).into());
+    table.row(HEADS.map(str::to_owned).into());
+    for lock in locks {
+        table.row(row(lock));
+    }
+    let table = table.draw(false, terminal::width());
+    format!("{}\n{table}", introduction(entries, locks))
 }
 
 fn introduction(entries: &[Entry], locks: &[Lock<'_>]) -> String {
     let first = entries.iter().map(|entry| entry.start).min().unwrap_or(0);
     let last = entries.iter().map(Entry::end).max().unwrap_or(0);
-    let plural =
-        |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     format!(
         "{} in the log, {}, {} to {} UTC\n",
-        plural(entries.len(), "line"),
-        plural(locks.len(), "lock"),
+        count(entries.len(), "line", "lines"),
+        count(locks.len(), "lock", "locks"),
         clock::full(first),
         clock::full(last),
     )
@@ -91,12 +74,7 @@ fn spread(spread: Option<Spread>) -> [String; 3] {
 
 /// The command of a run, short enough for a table.
 pub(super) fn command(entry: &Entry) -> String {
-    let whole = printable(&entry.command.join(" "));
-    if whole.chars().count() <= COMMAND {
-        return whole;
-    }
-    let cut: String = whole.chars().take(COMMAND - 1).collect();
-    format!("{cut}…")
+    head(&printable(&entry.command.join(" ")), COMMAND)
 }
 
 /// `0.3ms`, `12ms`, `1.25s`, `2m05s`, `1h30m`, `2d04h`.

@@ -2,30 +2,50 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use holdlock::inspect::{LockedFile, Place};
 
-use crate::exit::Failure;
+use super::text;
+use crate::exit::{Failure, reason};
 
 /// A file, or a directory and all below it.
 #[derive(Debug)]
 pub(crate) struct Spot {
     path: PathBuf,
     place: Option<Place>,
+    /// Why the place is unknown.
+    trouble: Option<io::Error>,
 }
 
 impl Spot {
-    /// Looks once at what is there. A path at which nothing is may yet be that of a removed file.
+    /// Looks at the path. If nothing is there, it may yet be the path of a removed file.
     pub(crate) fn of(path: &Path) -> Result<Spot, Failure> {
         let whole = path.canonicalize().or_else(|_| absolute(path));
-        let whole = whole
-            .map_err(|error| Failure::usage(format!("{}: {error}", super::text::path(path))))?;
+        let whole = whole.map_err(|error| {
+            let (path, error) = (text::path(path), reason(&error));
+            Failure::usage(format!("{path}: {error}"))
+        })?;
+        let (place, trouble) = match Place::of(path) {
+            Ok(place) => (Some(place), None),
+            Err(error) => (None, Some(error)),
+        };
         Ok(Spot {
-            place: Place::of(path).ok(),
             path: whole,
+            place,
+            trouble,
         })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Why the file at the path could not be looked at, if it could not.
+    pub(crate) fn trouble(&self) -> Option<&io::Error> {
+        self.trouble.as_ref()
     }
 
     /// Whether the file is this one, was at this path, or is below it.
@@ -35,8 +55,8 @@ impl Spot {
     }
 }
 
-/// Gives a path to files of whose holders we may not see the descriptors: where such a file is
-/// one of these spots, or lies in a directory that is.
+/// Gives a path to files whose holders' descriptors we may not see: to each that is one of these
+/// spots, or that is in a directory which is.
 pub(crate) fn name(files: &mut [LockedFile], spots: &[Spot]) {
     let mut nameless: HashMap<Place, &mut LockedFile> = files
         .iter_mut()
@@ -51,7 +71,7 @@ pub(crate) fn name(files: &mut [LockedFile], spots: &[Spot]) {
             return;
         }
         let inodes: HashSet<u64> = nameless.keys().map(|place| place.inode).collect();
-        // Where it is no directory there is nothing in it.
+        // Only a directory has entries.
         let entries = fs::read_dir(&spot.path).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| inodes.contains(&entry.ino())) {
             let place = Place::of(entry.path()).ok();
@@ -62,8 +82,8 @@ pub(crate) fn name(files: &mut [LockedFile], spots: &[Spot]) {
     }
 }
 
-/// With a directory as the kernel names it, where there is one.
-fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+/// The absolute path; its directory is named as the kernel names it, if it exists.
+fn absolute(path: &Path) -> io::Result<PathBuf> {
     let whole = std::path::absolute(path)?;
     let parent = whole.parent().and_then(|parent| parent.canonicalize().ok());
     Ok(match (parent, whole.file_name()) {

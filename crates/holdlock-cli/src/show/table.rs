@@ -1,5 +1,7 @@
 //! Aligned columns.
 
+use super::width::{cells, head};
+
 /// A table, drawn when all of it is known.
 #[derive(Default)]
 pub(crate) struct Table {
@@ -79,7 +81,7 @@ impl Table {
             }
             let is_last = number + 1 == self.columns.len();
             if is_last && let Some(width) = width {
-                text.push_str(&cut(cell, width.saturating_sub(used).max(LEAST)));
+                text.push_str(&head(cell, width.saturating_sub(used).max(LEAST)));
                 continue;
             }
             let fill = " ".repeat(wide[number].saturating_sub(cells(cell)));
@@ -92,46 +94,6 @@ impl Table {
         let end = text[begin..].trim_end().len();
         text.truncate(begin + end);
         text.push('\n');
-    }
-}
-
-/// The begin of a text, in so many cells of the terminal.
-pub(crate) fn cut(text: &str, most: usize) -> String {
-    if cells(text) <= most {
-        return text.to_owned();
-    }
-    let mut short = String::new();
-    let mut used = 1;
-    for c in text.chars() {
-        used += cells_of(c);
-        if used > most {
-            break;
-        }
-        short.push(c);
-    }
-    short.push('…');
-    short
-}
-
-/// How many cells of the terminal a text takes.
-pub(crate) fn cells(text: &str) -> usize {
-    text.chars().map(cells_of).sum()
-}
-
-/// As most terminals have it; the whole of Unicode's table would be larger than the rest of this
-/// program's tables together.
-fn cells_of(c: char) -> usize {
-    match c {
-        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' => 0,
-        '\u{1100}'..='\u{115f}'
-        | '\u{2e80}'..='\u{a4cf}'
-        | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}'
-        | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}'
-        | '\u{1f300}'..='\u{1faff}'
-        | '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use holdlock::inspect::{self, LockedFile, Process, Range, State};
 
-use super::table::cut;
+use super::job;
 use super::time;
+use super::width::head;
 
 /// What stands where nothing is known or nothing applies, so that the columns of a table can be
 /// counted.
@@ -57,10 +58,10 @@ pub(crate) fn ago(started: Option<SystemTime>) -> String {
     )
 }
 
-/// What a process runs.
+/// What a process runs: the job, and not the wrapper that runs it under a lock.
 pub(crate) fn command(process: &Process) -> String {
-    let command = process.command.as_deref();
-    command.map_or_else(|| NONE.into(), printable)
+    let job = job::of(process);
+    job.map_or_else(|| NONE.into(), |job| printable(&job))
 }
 
 /// Its user's name.
@@ -74,13 +75,13 @@ pub(crate) fn process(process: &Process) -> String {
     printable(&process.to_string())
 }
 
-/// The same with a command line of so many cells at most.
-pub(crate) fn process_cut(one: &Process, command: Option<usize>) -> String {
-    let Some(most) = command else {
-        return process(one);
-    };
+/// The same with the job as the command, cut to this many cells.
+pub(crate) fn process_cut(one: &Process, most: Option<usize>) -> String {
     let mut short = one.clone();
-    short.command = short.command.map(|command| cut(&command, most));
+    short.command = job::of(one).map(|job| match most {
+        Some(most) => head(&job, most),
+        None => job,
+    });
     process(&short)
 }
 

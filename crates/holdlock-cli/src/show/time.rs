@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::calendar::date;
+
 /// `12 s`, `3 min`, `2 h 5 min`
 pub(crate) fn span(waited: Duration) -> String {
     let seconds = waited.as_secs();
@@ -13,11 +15,24 @@ pub(crate) fn span(waited: Duration) -> String {
     }
 }
 
+/// `0.5 ms`, `250 ms`, `1.5 s`, `5 s`, `2 min 5 s`
+pub(crate) fn exact(length: Duration) -> String {
+    let micros = length.as_micros();
+    match micros {
+        0..1000 => format!("{} ms", length.as_micros() as f64 / 1000.0),
+        1000..1_000_000 => format!("{} ms", micros / 1000),
+        1_000_000..60_000_000 if micros % 1_000_000 > 0 => {
+            format!("{:.1} s", length.as_secs_f64())
+        }
+        _ => span(length),
+    }
+}
+
 /// `2026-01-31T12:00:00.123Z`
 pub(crate) fn utc(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date(days);
+    let (year, month, day) = date(days as i64);
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
         second / 3600,
@@ -25,24 +40,6 @@ pub(crate) fn utc(time: SystemTime) -> String {
         second % 60,
         since.subsec_millis()
     )
-}
-
-/// The date so many days after 1970-01-01. Counted from a first of March, so that
-/// the leap day is a year's last; the pattern of years repeats every 400.
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -64,7 +61,20 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_as_exact_as_they_are_of_use() {
+    fn short_lengths_have_a_unit_that_people_know() {
+        for (micros, text) in [
+            (138, "0.138 ms"),
+            (250_000, "250 ms"),
+            (1_500_000, "1.5 s"),
+            (5_000_000, "5 s"),
+            (125_000_000, "2 min 5 s"),
+        ] {
+            assert_eq!(exact(Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn longer_spans_are_less_exact() {
         for (seconds, text) in [
             (0, "0 s"),
             (59, "59 s"),

@@ -8,6 +8,7 @@
 //! | `alarm` | ending a blocked system call after a time |
 //! | `descriptors` | the descriptors that children inherit |
 //! | `wake` | continuing ourselves after a stop |
+//! | `fnmatch` | patterns for paths, fnmatch(3) |
 //! | `groups` | process groups and sessions, getsid(2), getpgrp(2), tcgetpgrp(3) |
 //! | `pipe` | writing without being killed by SIGPIPE |
 //! | `slim` | little memory while waiting, madvise(2) |
@@ -23,6 +24,7 @@
 pub(crate) mod alarm;
 pub(crate) mod descriptors;
 pub(crate) mod flock_child;
+pub(crate) mod fnmatch;
 pub(crate) mod groups;
 pub(crate) mod local_time;
 pub(crate) mod pipe;

@@ -6,6 +6,7 @@ use holdlock::inspect::Place;
 
 use super::keys::Key;
 use super::model::Host;
+use super::question::{Answer, Question};
 use super::sort::{Choice, Column, chosen};
 
 /// One picture.
@@ -25,6 +26,8 @@ pub(super) enum Then {
     Quit,
     Suspend,
     Repaint,
+    /// The open question was answered by yes.
+    Send,
 }
 
 pub(super) struct App {
@@ -34,6 +37,10 @@ pub(super) struct App {
     /// The filter is being typed.
     pub(super) typing: bool,
     pub(super) paused: bool,
+    /// The question before a signal, while it is open.
+    pub(super) question: Option<Question>,
+    /// What has come of the last key, until the next one.
+    pub(super) notice: Option<String>,
     pub(super) interval: Duration,
     /// The chosen file: it stays so wherever it goes in the list.
     pub(super) selected: Option<Place>,
@@ -61,6 +68,8 @@ impl App {
             choice: Choice::default(),
             typing: false,
             paused: false,
+            question: None,
+            notice: None,
             interval,
             selected: None,
             row: 0,
@@ -86,15 +95,18 @@ impl App {
     }
 
     pub(super) fn press(&mut self, key: Key, host: &Host) -> Then {
+        self.notice = None;
         match key {
             Key::Interrupt => return Then::Quit,
             Key::Suspend => return Then::Suspend,
             Key::Redraw => return Then::Repaint,
+            _ if self.question.is_some() => return self.answer(key),
             _ if self.typing => self.type_filter(key),
             Key::Esc => return self.back(),
             Key::Char('q') => return Then::Quit,
             Key::Char('?' | 'h') => self.open(View::Help),
             Key::Char('g') => self.open(View::Graph),
+            Key::Char('k') => self.ask(host),
             Key::Char(' ') => {
                 self.paused = !self.paused;
                 if !self.paused {
@@ -103,7 +115,6 @@ impl App {
             }
             Key::Char('+') => return self.change_interval(false),
             Key::Char('-') => return self.change_interval(true),
-            // One key for who has one hand: round and round.
             Key::Char('d') if self.interval >= Duration::from_secs(60) => {
                 self.interval = Duration::from_millis(INTERVALS[0]);
                 return Then::Look;
@@ -114,6 +125,40 @@ impl App {
         }
         self.settle(host);
         Then::Draw
+    }
+
+    /// Asks whether to send a signal to the holder of the file that is chosen or shown.
+    fn ask(&mut self, host: &Host) {
+        let place = match self.view() {
+            View::List => self.selected,
+            View::Queue(place) => Some(place),
+            View::Graph | View::Help => None,
+        };
+        let question = place
+            .ok_or_else(|| "choose a lock in the list first".to_owned())
+            .and_then(|place| Question::about(host, place));
+        match question {
+            Ok(question) => self.question = Some(question),
+            Err(why) => self.notice = Some(why),
+        }
+    }
+
+    fn answer(&mut self, key: Key) -> Then {
+        match self.question.as_mut().map(|question| question.press(key)) {
+            Some(Answer::Yes) => return Then::Send,
+            Some(Answer::Stays(remark)) => self.notice = remark,
+            Some(Answer::No) | None => {
+                self.question = None;
+                self.notice = Some("nothing sent".into());
+            }
+        }
+        Then::Draw
+    }
+
+    /// Sends the signal that was agreed to.
+    pub(super) fn send(&mut self, host: &Host) {
+        let question = self.question.take();
+        self.notice = question.map(|question| question.send(host));
     }
 
     fn in_list(&mut self, key: Key, host: &Host) {
@@ -149,8 +194,8 @@ impl App {
     fn moved(&self, key: Key, at: usize, last: usize) -> usize {
         let page = self.page.saturating_sub(1).max(1);
         let to = match key {
-            Key::Up | Key::Char('k') => at.saturating_sub(1),
-            Key::Down | Key::Char('j') => at + 1,
+            Key::Up => at.saturating_sub(1),
+            Key::Down => at + 1,
             Key::PageUp => at.saturating_sub(page),
             Key::PageDown => at + page,
             Key::Home => 0,

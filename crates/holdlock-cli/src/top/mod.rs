@@ -2,9 +2,10 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `source`, `seen` | looks at the host, at a small price, and remembers since when who waits |
+//! | `source`, `seen` | looks at the host, at a small price, and remembers since when each process waits |
 //! | `model` | what was seen, in words |
 //! | `app`, `sort` | which part of it is on the screen, and what the keys do to that |
+//! | `question` | the question before a signal is sent to a holder |
 //! | `draw/` | one file for each view, into a grid of cells |
 //! | `screen` | from the grid to what a terminal is sent |
 //! | `terminal`, `keys` | the terminal: taking it, waiting for keys and signals, giving it back |
@@ -14,6 +15,7 @@ mod app;
 mod draw;
 mod keys;
 mod model;
+mod question;
 mod screen;
 mod seen;
 mod sort;
@@ -23,10 +25,11 @@ mod terminal;
 mod tests;
 mod text;
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use crate::exit::{self, Failure, Outcome};
+use crate::show;
+use crate::show::output::print;
 use app::{App, Then};
 use draw::Theme;
 use keys::Keys;
@@ -88,10 +91,8 @@ fn once(settings: &Settings) -> Outcome {
         picture = Screen::blank(size);
         draw::draw(&mut picture, &mut app, source.host(), theme);
     }
-    let text = screen::as_text(picture, !speaks_utf8());
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::output)?;
+    let text = screen::as_text(picture, !show::terminal::has_unicode());
+    print(&text)?;
     Ok(exit::SUCCESS)
 }
 
@@ -115,9 +116,9 @@ impl Top {
         Top {
             source,
             app,
-            screen: Screen::new(!speaks_utf8()),
+            screen: Screen::new(!show::terminal::has_unicode()),
             theme: Theme {
-                color: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+                color: show::terminal::has_colour(),
             },
             keys: Keys::default(),
             terminal,
@@ -158,6 +159,11 @@ impl Top {
                 }
                 Then::Repaint => self.screen.forget(),
                 Then::Look => self.next_look = Instant::now(),
+                Then::Send => {
+                    self.source.look();
+                    self.app.send(self.source.host());
+                    self.app.settle(self.source.host());
+                }
                 Then::Draw => {}
             }
             self.look_if_due();
@@ -170,7 +176,7 @@ impl Top {
         for key in keys {
             match self.app.press(key, self.source.host()) {
                 Then::Draw => {}
-                then @ (Then::Quit | Then::Suspend) => return then,
+                then @ (Then::Quit | Then::Suspend | Then::Send) => return then,
                 then => last = then,
             }
         }
@@ -207,13 +213,4 @@ impl Top {
         }
         Ok(())
     }
-}
-
-/// Whether the terminal takes more than ASCII, as the locale says.
-fn speaks_utf8() -> bool {
-    let value = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-    let value = value.unwrap_or_default().to_uppercase();
-    value.contains("UTF-8") || value.contains("UTF8")
 }

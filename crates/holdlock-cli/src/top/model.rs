@@ -7,6 +7,7 @@ use holdlock::inspect::{self, Deadlock, Kind, LockedFile, Place, Process, Range,
 
 use super::seen::Seen;
 use super::text::clean;
+use crate::show::job;
 
 /// All locks of the host at one moment.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub(super) struct Who {
     pub(super) command: String,
     pub(super) state: String,
     pub(super) started: Option<SystemTime>,
+    /// The process did not acquire the lock that it holds.
+    pub(super) inherited: bool,
 }
 
 /// Processes that wait for one another.
@@ -178,7 +181,10 @@ fn held(lock: &inspect::Lock) -> Held {
         keepers: lock
             .holders
             .iter()
-            .map(|holder| who(&holder.process))
+            .map(|holder| Who {
+                inherited: lock.was_passed_to(holder),
+                ..who(&holder.process)
+            })
             .collect(),
     }
 }
@@ -213,10 +219,11 @@ fn who(process: &Process) -> Who {
     Who {
         pid: process.pid,
         user: process.user.as_deref().map_or_else(unknown, clean),
-        command: process.command.as_deref().map_or_else(unknown, clean),
+        command: job::of(process).map_or_else(unknown, |job| clean(&job)),
         state: process
             .state
             .map_or_else(unknown, |state| state.to_string()),
         started: process.started,
+        inherited: false,
     }
 }

@@ -7,6 +7,7 @@ use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Modifier};
 
 use super::text::ascii;
+use crate::show::width::cells;
 
 /// What the terminal shows, as far as we know.
 pub(super) struct Screen {
@@ -134,7 +135,7 @@ pub(super) fn as_text(mut buffer: Buffer, ascii: bool) -> String {
                 continue;
             }
             let symbol = buffer[(x, y)].symbol();
-            covered = super::text::width(symbol).saturating_sub(1);
+            covered = cells(symbol).saturating_sub(1);
             line.push_str(symbol);
         }
         text.push_str(line.trim_end());

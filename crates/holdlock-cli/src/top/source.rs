@@ -8,15 +8,16 @@ use rustix::time::{ClockId, clock_gettime};
 use super::model::{self, Host};
 use super::seen::Seen;
 use super::text::clean;
+use crate::show::proc_failure;
 
-/// A look at everything is paid for by so many times its duration without another one.
-/// It costs 80 ms for 1 000 locks of 500 processes; 0.3 ms where there are few.
+/// After a look at everything, the next one comes after this many times its duration. A look
+/// costs 80 ms with 1 000 locks of 500 processes, and 0.3 ms with few.
 const REST: u32 = 150;
 
 pub(super) struct Source {
     watch: Watch,
     seen: Seen,
-    /// When everything is looked at afresh.
+    /// When to look at everything again.
     next_all: Instant,
     host: Host,
 }
@@ -45,7 +46,7 @@ impl Source {
         &self.host
     }
 
-    /// Looks. What was seen last remains where that fails, with the reason.
+    /// Looks. If that fails, what was seen last remains, with the reason.
     pub(super) fn look(&mut self) {
         let all = Instant::now() >= self.next_all;
         let before = processor_time();
@@ -59,12 +60,15 @@ impl Source {
         match changed {
             Ok(changed) => {
                 self.host.trouble = None;
-                // A deadlock also depends on what the ancestors of those who wait are doing.
+                // A deadlock also depends on what the ancestors of waiters do.
                 if changed || all && self.host.waiting() > 0 {
                     self.take_over();
                 }
             }
-            Err(error) => self.host.trouble = Some(format!("cannot look: {error}")),
+            Err(error) => {
+                let failure = proc_failure("cannot look at the locks", error);
+                self.host.trouble = Some(failure.message);
+            }
         }
         if all {
             self.next_all = Instant::now() + processor_time().saturating_sub(before) * REST;
@@ -81,8 +85,8 @@ impl Source {
     }
 }
 
-/// What this thread has used. The time on the clock would not do: most of it the kernel lets pass
-/// until lock calls under way have finished.
+/// The processor time of this thread. The time on the clock would be far more: in most of it the
+/// kernel waits until lock calls under way have finished.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.try_into().unwrap_or_default()

@@ -28,6 +28,7 @@ fn who(pid: u32, command: &str) -> Who {
         command: clean(command),
         state: "sleeping".into(),
         started: None,
+        inherited: false,
     }
 }
 
@@ -117,6 +118,25 @@ fn the_list_shows_the_longest_queue_first() {
 }
 
 #[test]
+fn a_small_screen_still_shows_the_holder_and_the_path() {
+    let host = host();
+    let mut app = started(&host);
+    let text = picture(&mut app, &host, (40, 10));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[1], "WAIT▼     PID HOLDER     PATH");
+    assert_eq!(lines[2], "    2      12 holder12 x /srv/two.lock");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 40),
+        "{text}"
+    );
+    let text = picture(&mut app, &host, (60, 10));
+    assert!(
+        text.contains("holder12 x") && text.contains("flock ex"),
+        "{text}"
+    );
+}
+
+#[test]
 fn it_is_sorted_by_each_column_either_way() {
     let host = host();
     let mut app = started(&host);
@@ -146,7 +166,7 @@ fn it_is_sorted_by_each_column_either_way() {
 fn the_chosen_file_stays_chosen_when_the_order_changes() {
     let mut host = host();
     let mut app = started(&host);
-    press(&mut app, &host, "j");
+    app.press(Key::Down, &host);
     assert_eq!(app.selected, Some(place(3)));
     let more: Vec<(u32, u64)> = (30..40).map(|pid| (pid, 1)).collect();
     host.files[0] = file(1, "/srv/quiet.lock", 11, &more, host.now);
@@ -295,7 +315,7 @@ fn every_view_fits_every_size() {
         (300, 2),
     ];
     for size in sizes {
-        for keys in ["", "g", "?", "jjjj", "/x", "w>>"] {
+        for keys in ["", "g", "?", "k", "/x", "w>>"] {
             let mut app = started(&host);
             press(&mut app, &host, keys);
             let text = picture(&mut app, &host, size);
@@ -384,4 +404,22 @@ fn without_colour_nothing_is_coloured() {
     for color in [";31m", ";33m", ";36m"] {
         assert!(!sent.contains(color), "{sent:?}");
     }
+}
+
+#[test]
+fn a_signal_needs_a_holder_that_is_still_the_same() {
+    let mut host = host();
+    let mut app = started(&host);
+    // This process was started at another time than the holder that is shown.
+    host.files[1].locks[0].keepers = vec![Who {
+        started: Some(SystemTime::UNIX_EPOCH),
+        ..who(std::process::id(), "make")
+    }];
+    app.press(Key::Char('k'), &host);
+    assert!(app.question.is_none());
+    let text = picture(&mut app, &host, (80, 24));
+    assert!(text.contains("no signal: "), "{text}");
+    press(&mut app, &host, "gk");
+    let text = picture(&mut app, &host, (80, 24));
+    assert!(text.contains("choose a lock in the list first"), "{text}");
 }

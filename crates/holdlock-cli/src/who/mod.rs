@@ -16,7 +16,8 @@ use holdlock::inspect::Process;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
-pub(crate) use signal::named as signal_named;
+pub(crate) use send::identified;
+pub(crate) use signal::{name as signal_name, named as signal_named};
 pub(crate) use text::still_held;
 pub(crate) use view::View;
 pub(crate) use wait::{Patience, until_free};

@@ -119,7 +119,7 @@ fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
 }
 
 /// The process that was shown: the one with its number now was started at the same time.
-fn identified(process: &Process) -> Option<(Pid, OwnedFd)> {
+pub(crate) fn identified(process: &Process) -> Option<(Pid, OwnedFd)> {
     let pid = Pid::from_raw(process.pid.try_into().ok()?)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let now = Process::of(process.pid)?;

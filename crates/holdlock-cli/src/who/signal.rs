@@ -50,7 +50,7 @@ pub(crate) fn named(text: &str) -> Result<Signal, String> {
 }
 
 /// `TERM`
-pub(super) fn name(signal: Signal) -> &'static str {
+pub(crate) fn name(signal: Signal) -> &'static str {
     let found = NAMES.iter().find(|(_, known)| *known == signal);
     found.map_or("the signal", |(name, _)| name)
 }

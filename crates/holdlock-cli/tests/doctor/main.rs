@@ -129,7 +129,7 @@ fn names_and_directories_are_examined_and_not_made() {
     let place = Place::new();
     let (code, findings) = examine(&place, &["backup"]);
     assert_eq!(code, 0);
-    findings.expect("lock-directory", "ok", "will be made");
+    findings.expect("lock-directory", "ok", "will be created");
     assert!(!place.locks().exists());
     assert_eq!(place.run(["run", "backup", "true"]).code(), 0);
     let (code, findings) = examine(&place, &["backup"]);

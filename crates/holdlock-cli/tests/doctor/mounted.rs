@@ -38,8 +38,11 @@ fn a_read_only_mount_takes_no_new_lock_file() {
         return;
     };
     assert_eq!(code, 1);
-    findings.expect("read-only", "unsafe", "read-only");
-    findings.expect("create", "unsafe", "Read-only file system");
+    findings.expect("read-only", "unsafe", "no lock file can be created");
+    // One verdict: nothing else is said of a lock file that cannot be.
+    for id in ["file-system", "lock-file", "users", "cleaner", "create"] {
+        assert_eq!(findings.level(id), None, "{id}");
+    }
     let (code, findings) = mounted(&place, script, "m/old.lock").unwrap();
     assert_eq!(code, 0);
     findings.expect("read-only", "note", "can be locked all the same");
@@ -124,4 +127,27 @@ fn a_cleaner_that_reaches_the_lock_file_is_named() {
     let (_, findings) = mounted(&place, &kept, "m/x.lock").unwrap();
     assert_eq!(findings.level("cleaner"), Some("ok"));
     assert!(left_in(&place.join("m")).is_empty());
+}
+
+#[test]
+fn a_missing_proc_is_named() {
+    let place = Place::new();
+    let run = |words: &str| {
+        let mut command = place.command("unshare");
+        let script = format!("mount -t tmpfs tmpfs /proc || exit 99; \"$HOLDLOCK\" {words}");
+        command.args(["-m", "sh", "-c", &script]);
+        Running::start(command).finish()
+    };
+    if !run("path L").status.success() {
+        return skipped("needs root's rights and unshare(1)");
+    }
+    for words in ["doctor ./x.lock", "top --once", "list", "graph"] {
+        let finished = run(words);
+        assert_eq!(finished.code(), 71, "{words}: {finished:?}");
+        let told = &finished.stderr;
+        assert!(
+            told.contains("/proc is not mounted; mount it: "),
+            "{words}: {told}"
+        );
+    }
 }

@@ -6,9 +6,9 @@ use holdlock::inspect::Place;
 use ratatui_core::style::Style;
 
 use super::{Row, Theme, plain, waited};
+use crate::show::job::brief;
 use crate::top::model::{Cycle, File, Host, Who};
 use crate::top::sort::{Choice, chosen};
-use crate::top::text::brief;
 
 /// Of the files that the list shows; a chain leads to others.
 pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {

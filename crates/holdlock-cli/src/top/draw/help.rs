@@ -2,12 +2,19 @@
 
 use super::{Row, Theme, plain};
 
-const KEYS: [(&str, &str); 15] = [
-    ("Up Down k j", "choose a lock; scroll"),
+const KEYS: [(&str, &str); 16] = [
+    ("Up Down", "choose a lock; scroll"),
     ("PgUp PgDn", "a page at a time"),
     ("Home End", "to the first, to the last"),
-    ("Enter", "the queue: who holds, who waits in which order"),
+    (
+        "Enter",
+        "the queue: the holders, and the waiters in their order",
+    ),
     ("g", "who waits for whom, and deadlocks"),
+    (
+        "k",
+        "send a signal to the holder; asks which one, and whether",
+    ),
     ("Esc", "back; out of the filter; quit"),
     ("< >", "sort by the column before or after"),
     ("r", "sort the other way round"),
@@ -15,21 +22,21 @@ const KEYS: [(&str, &str); 15] = [
         "/",
         "show only what has this text: path, command, user, pid",
     ),
-    ("w", "show only locks for which somebody waits"),
+    ("w", "show only locks with waiters"),
     ("Space", "pause, go on"),
     ("+ -", "look more often, less often"),
     ("d", "the next longer interval, then the shortest"),
-    ("Ctrl-L", "draw everything anew"),
+    ("Ctrl-L", "draw everything again"),
     ("q Ctrl-C", "quit"),
 ];
 
 const NOTES: [&str; 6] = [
-    "LONGEST  for how long the longest wait is seen. When it began nobody can tell:",
-    "         that was before, or between two looks.",
+    "LONGEST  for how long top has seen the longest wait. The kernel does not record",
+    "         when a wait began.",
     "LOCK     flock, posix, ofd or lease; ex: exclusive, sh: shared.",
-    "HELD     several rows may keep one lock: a child that inherits the open file",
-    "         keeps it too, and it is free when the last of them lets go.",
-    "Files of others have no path, unless root looks.",
+    "HELD     several processes may hold one lock: a child that inherits the open file",
+    "         holds it, too. The lock is free when the last of them releases it.",
+    "Files of other users have no path, unless root looks.",
 ];
 
 pub(super) fn lines(theme: Theme) -> Vec<Row> {

@@ -4,11 +4,12 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
 
-use super::{Row, Theme, column, plain, put, right, waited};
+use super::{Row, Theme, plain, put, waited};
+use crate::show::job::brief;
+use crate::show::width::{cells, head, left, right, tail};
 use crate::top::app::App;
 use crate::top::model::{File, Host};
 use crate::top::sort::{Column, chosen};
-use crate::top::text::{brief, head, tail, width};
 
 /// Widths of the columns of which the width is fixed.
 const WAITERS: usize = 5;
@@ -62,15 +63,59 @@ fn nothing(app: &App, host: &Host) -> &'static str {
     }
 }
 
-/// What is left for the command and the path.
-fn flexible(room: usize) -> (usize, usize) {
-    let left = room.saturating_sub(WAITERS + LONGEST + KIND + PID + USER + 6);
-    let command = left * 2 / 5;
-    (command, left - command)
+/// The widths of the columns. One without a width is left out.
+struct Widths {
+    longest: usize,
+    kind: usize,
+    user: usize,
+    command: usize,
+    path: usize,
+}
+
+impl Widths {
+    /// Of a narrow screen, the holder's command and the path keep this much.
+    const LEAST: usize = 24;
+
+    fn of(room: usize) -> Widths {
+        let mut widths = Widths {
+            longest: LONGEST,
+            kind: KIND,
+            user: USER,
+            command: 0,
+            path: 0,
+        };
+        // Two more are always shown, with a gap before each of the last three.
+        let rest = |widths: &Widths| {
+            let optional = [widths.longest, widths.kind, widths.user];
+            let shown = optional.iter().filter(|width| **width > 0);
+            let taken = shown.map(|width| width + 1).sum::<usize>();
+            room.saturating_sub(WAITERS + PID + 3 + taken)
+        };
+        for leave_out in [
+            |widths: &mut Widths| widths.user = 0,
+            |widths: &mut Widths| widths.longest = 0,
+            |widths: &mut Widths| widths.kind = 0,
+        ] {
+            if rest(&widths) < Widths::LEAST {
+                leave_out(&mut widths);
+            }
+        }
+        let rest = rest(&widths);
+        widths.command = rest * 2 / 5;
+        widths.path = rest - widths.command;
+        widths
+    }
+}
+
+/// Cells with a blank between them, except for those without a width.
+fn joined(cells: &[(String, usize)]) -> String {
+    let shown = cells.iter().filter(|(_, width)| *width > 0);
+    let shown: Vec<&str> = shown.map(|(cell, _)| cell.as_str()).collect();
+    shown.join(" ")
 }
 
 fn titles(app: &App, room: usize, theme: Theme) -> Row {
-    let (command, path) = flexible(room);
+    let widths = Widths::of(room);
     let mark = |this: Column, title: &str| {
         let mark = match app.choice.reversed {
             _ if app.choice.column != this => "",
@@ -79,44 +124,46 @@ fn titles(app: &App, room: usize, theme: Theme) -> Row {
         };
         format!("{title}{mark}")
     };
-    let text = [
-        right(&mark(Column::Waiters, "WAIT"), WAITERS),
-        right(&mark(Column::Longest, "LONGEST"), LONGEST),
-        column(&mark(Column::Kind, "LOCK"), KIND),
-        right("PID", PID),
-        column("USER", USER),
-        column(&mark(Column::Holder, "HOLDER"), command),
-        column(&mark(Column::Path, "PATH"), path),
-    ];
-    vec![(text.join(" "), theme.columns())]
+    let at_left = |title: &str, width| (left(title, width), width);
+    let at_right = |title: &str, width| (right(title, width), width);
+    let text = joined(&[
+        at_right(&mark(Column::Waiters, "WAIT"), WAITERS),
+        at_right(&mark(Column::Longest, "LONGEST"), widths.longest),
+        at_left(&mark(Column::Kind, "LOCK"), widths.kind),
+        at_right("PID", PID),
+        at_left("USER", widths.user),
+        at_left(&mark(Column::Holder, "HOLDER"), widths.command),
+        at_left(&mark(Column::Path, "PATH"), widths.path),
+    ]);
+    vec![(text, theme.columns())]
 }
 
 fn row(file: &File, host: &Host, room: usize, theme: Theme) -> Row {
-    let (command, path) = flexible(room);
+    let widths = Widths::of(room);
     let waits = match file.waiters.len() {
         0 => "–".to_owned(),
         number => number.to_string(),
     };
     let longest = file.longest().map(|since| waited(since, host));
-    let (pid, user, holder) = holder(file, command);
+    let longest = longest.unwrap_or_default();
+    let (pid, user, holder) = holder(file, widths.command);
     let style = if file.waiters.is_empty() {
         Style::new()
     } else {
         theme.waiting()
     };
-    let numbers = [
-        right(&waits, WAITERS),
-        right(&longest.unwrap_or_default(), LONGEST),
-    ];
-    let rest = [
-        String::new(),
-        column(&file.kind(), KIND),
-        right(&pid, PID),
-        column(&user, USER),
-        column(&holder, command),
-        tail(&file.path, path),
-    ];
-    vec![(numbers.join(" "), style), (rest.join(" "), Style::new())]
+    let numbers = joined(&[
+        (right(&waits, WAITERS), WAITERS),
+        (right(&longest, widths.longest), widths.longest),
+    ]);
+    let rest = joined(&[
+        (left(&file.kind(), widths.kind), widths.kind),
+        (right(&pid, PID), PID),
+        (left(&user, widths.user), widths.user),
+        (left(&holder, widths.command), widths.command),
+        (tail(&file.path, widths.path), widths.path),
+    ]);
+    vec![(numbers, style), (format!(" {rest}"), Style::new())]
 }
 
 /// Pid, user and command of the first holder, and how many more there are.
@@ -128,7 +175,7 @@ fn holder(file: &File, room: usize) -> (String, String, String) {
         0 => brief(&who.command).to_owned(),
         more => {
             let more = format!(" +{more}");
-            let room = room.saturating_sub(width(&more));
+            let room = room.saturating_sub(cells(&more));
             format!("{}{more}", head(brief(&who.command), room))
         }
     };

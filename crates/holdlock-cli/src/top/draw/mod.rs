@@ -13,7 +13,8 @@ use ratatui_core::style::{Color, Modifier, Style};
 
 use super::app::{App, View};
 use super::model::Host;
-use super::text::{age, head, width};
+use super::text::age;
+use crate::show::width::{cells, head};
 use crate::sys::local_time;
 
 /// How things look: with NO_COLOR without colours.
@@ -86,8 +87,8 @@ pub(super) fn draw(buffer: &mut Buffer, app: &mut App, host: &Host, theme: Theme
         }
         View::Help => scrolled(buffer, body, app, &help::lines(theme)),
     }
-    if area.height > 4 {
-        footer(buffer, app, area.height - 1);
+    if area.height > 4 || app.question.is_some() || app.notice.is_some() {
+        footer(buffer, app, area.height - 1, theme);
     }
 }
 
@@ -134,15 +135,34 @@ fn pace(app: &App) -> String {
     }
 }
 
-fn footer(buffer: &mut Buffer, app: &App, y: u16) {
+fn footer(buffer: &mut Buffer, app: &App, y: u16, theme: Theme) {
+    let mut row = Row::new();
+    row.extend(
+        app.notice
+            .iter()
+            .map(|notice| (format!("{notice}  "), theme.alarm())),
+    );
+    if let Some(question) = &app.question {
+        row.push((question.text(), Style::new()));
+    }
+    if !row.is_empty() {
+        buffer.set_stringn(
+            0,
+            y,
+            " ".repeat(buffer.area().width.into()),
+            usize::MAX,
+            Style::new(),
+        );
+        return put(buffer, y, &row);
+    }
     let text = match app.view() {
         View::List if app.typing => {
             format!("Show only: {}_   Enter: done  Esc: all", app.choice.text)
         }
         View::List => {
-            "Enter queue  g graph  / filter  w waits  < > sort  Space pause  ? help  q quit".into()
+            "Enter queue  g graph  k signal  / filter  w waits  < > sort  ? help  q quit".into()
         }
-        _ => "Esc back  Up/Down scroll  g graph  Space pause  ? help  q quit".to_owned(),
+        _ => "Esc back  Up/Down scroll  g graph  k signal  Space pause  ? help  q quit".to_owned(),
     };
     let style = Style::new().add_modifier(Modifier::DIM);
     put(buffer, y, &vec![(text, style)]);
@@ -168,23 +188,8 @@ fn put(buffer: &mut Buffer, y: u16, row: &Row) {
     for (text, style) in row {
         let text = head(text, room - x);
         buffer.set_stringn(x as u16, y, &text, room - x, *style);
-        x = (x + width(&text)).min(room);
+        x = (x + cells(&text)).min(room);
     }
-}
-
-/// In so many columns, cut off or filled up.
-fn column(text: &str, room: usize) -> String {
-    let mut text = head(text, room);
-    let missing = room.saturating_sub(width(&text));
-    text.extend(std::iter::repeat_n(' ', missing));
-    text
-}
-
-/// The same, on the right.
-fn right(text: &str, room: usize) -> String {
-    let text = head(text, room);
-    let missing = room.saturating_sub(width(&text));
-    format!("{}{text}", " ".repeat(missing))
 }
 
 /// How long a wait is seen.

@@ -2,9 +2,9 @@
 
 use holdlock::inspect::Place;
 
-use super::{Row, Theme, column, plain, right, started, waited};
+use super::{Row, Theme, plain, started, waited};
+use crate::show::width::{left, right, tail};
 use crate::top::model::{Held, Host, Wait, Who, kind_and_mode};
-use crate::top::text::tail;
 
 pub(super) fn lines(host: &Host, place: Place, room: usize, theme: Theme) -> Vec<Row> {
     let Some(file) = host.file(place) else {
@@ -39,11 +39,11 @@ fn titles(what: &str, time: &str) -> String {
 /// The columns of both tables.
 fn fields([first, lock, pid, user, state, time, command]: [&str; 7]) -> String {
     [
-        column(first, 5),
-        column(lock, 8),
+        left(first, 5),
+        left(lock, 8),
         right(pid, 7),
-        column(user, 8),
-        column(state, 9),
+        left(user, 8),
+        left(state, 9),
         right(time, 9),
         command.to_owned(),
     ]

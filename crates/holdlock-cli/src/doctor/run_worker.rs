@@ -1,7 +1,7 @@
-//! The worker's life as the doctor sees it: what it tells, and what when it falls silent.
+//! Starts the worker, passes on its findings, and goes on without it when it does not answer.
 //!
-//! A worker that hangs in the kernel may not even die of SIGKILL. Then it is left
-//! behind: it holds nothing of ours or of our caller's but the pipe's other end.
+//! A worker that hangs in the kernel may survive SIGKILL. It is left behind then: of what is ours
+//! or our caller's it has only the other end of the pipe.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -19,28 +19,29 @@ use super::finding::Finding;
 use super::worker::{CREATING, SWEEP, WORKER};
 use super::{file_system, mounts, myself, temporary};
 use crate::exit::{self, Failure};
+use crate::show::{proc_failure, time};
 use crate::sys::descriptors;
 
-/// So long at most we look for what a killed worker left.
+/// How long to look for files that a killed worker has left.
 const SWEEPING: Duration = Duration::from_secs(1);
 
-/// So long a worker may take to end.
+/// How long a worker may take to end.
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Where locks are to work.
 pub(super) struct Patient {
     /// Absolute.
     pub(super) path: PathBuf,
-    /// A bare name's file, in the lock directory, which `holdlock run` would make.
+    /// The path is a name's, in the lock directory, which `holdlock run` would create.
     pub(super) is_name: bool,
 }
 
 /// What a worker writes, a line each.
 enum Word {
-    /// What it looks at from now on.
+    /// The next thing that it looks at.
     Step(String),
     Finding(Finding),
-    /// It has nothing more to say.
+    /// The last line.
     Done,
 }
 
@@ -55,13 +56,13 @@ fn parse(line: &str) -> Option<Word> {
     Finding::from_json(&value["finding"]).map(Word::Finding)
 }
 
-/// Lets a worker look at everything, and hands on what it finds.
+/// Lets a worker look at everything, and passes on its findings.
 pub(super) fn examine(
     patient: &Patient,
     timeout: Duration,
     mut hand_on: impl FnMut(Finding) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    // A worker that hangs would keep what our caller left open for us, a lock perhaps.
+    // A worker that hangs would keep open what our caller has left open, perhaps a lock.
     descriptors::keep_from_children();
     let name = temporary::fresh_name();
     let mut worker = Worker::start(patient, &[&name])?;
@@ -74,7 +75,7 @@ pub(super) fn examine(
                 step = next;
             }
             Ok(Word::Finding(finding)) => {
-                mount_known |= finding.id == file_system::ID;
+                mount_known |= [file_system::ID, file_system::READ_ONLY].contains(&&*finding.id);
                 hand_on(finding)?;
             }
             Ok(Word::Done) => return Ok(()),
@@ -99,7 +100,7 @@ pub(super) fn examine(
     }
 }
 
-/// Removes what a killed worker has left. True when nothing is left for certain.
+/// Removes what a killed worker has left. True if nothing is left for certain.
 fn sweep(patient: &Patient, name: &str, patience: Duration) -> bool {
     let Ok(sweeper) = Worker::start(patient, &[name, SWEEP]) else {
         return false;
@@ -117,19 +118,20 @@ fn unresponsive(patient: &Patient, timeout: Duration, step: &str, left: Option<&
         ))
     });
     let found = format!(
-        "{} did not answer for {timeout:?}, while {step}",
-        mount.as_deref().unwrap_or("the file system")
+        "{} did not answer for {}, while {step}",
+        mount.as_deref().unwrap_or("the file system"),
+        time::exact(timeout)
     );
-    let mut remedy = "see to its server or device and try again; for a slow one, --timeout \
-                      gives it more time"
+    let mut remedy = "repair its server or device and try again; if it is only slow, give it more \
+                      time by --timeout"
         .to_owned();
     if let Some(name) = left {
-        remedy += &format!("; a file {name} may be left, which can be removed");
+        remedy += &format!("; remove the file {name} if it is left");
     }
     Finding::not_safe("unresponsive", found).remedy(remedy)
 }
 
-/// A worker and what it says. Not waited for: that could take for ever.
+/// A worker and its findings. Nothing waits for its end, which may never come.
 struct Worker {
     child: Child,
     words: Receiver<Word>,
@@ -143,7 +145,7 @@ impl Worker {
         let mut child = command
             .args(words)
             .spawn()
-            .map_err(|error| Failure::system("cannot start the examination", error))?;
+            .map_err(|error| proc_failure("cannot start the examination", error))?;
         let (send, words) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
             thread::spawn(move || {
@@ -162,12 +164,12 @@ impl Worker {
         })
     }
 
-    /// Whether it is silent because the machine is busy: it runs, wants to run, or did so since
-    /// the last look. One whose file system does not answer sleeps.
+    /// Whether the worker is silent because the machine is busy: it runs, is ready to run, or has
+    /// run since the last look. A worker whose file system does not answer sleeps.
     fn is_at_work(&mut self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         let stat = stat.unwrap_or_default();
-        // The name, which may contain anything, ends with the last parenthesis.
+        // The name may contain anything, and ends with the last parenthesis.
         let fields = stat.rsplit(") ").next().unwrap_or_default();
         let fields: Vec<&str> = fields.split(' ').collect();
         let ticks = |index: usize| {
@@ -181,8 +183,8 @@ impl Worker {
         worked || fields[0] == "R"
     }
 
-    /// Lets it tidy up and end, as far as it can; then kills it and its partners. A worker
-    /// that does not die even so is not waited for.
+    /// Lets the worker clean up and end, as far as it can; then kills it and its partners. Does
+    /// not wait for a worker that survives.
     fn end(&mut self) {
         drop(self.child.stdin.take());
         if self.ends_soon() {
@@ -207,7 +209,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Also where we give up, because nobody reads what we say: it must tidy up first.
+    /// Also if we give up because our output has no reader: the worker cleans up first.
     fn drop(&mut self) {
         self.end();
     }
@@ -219,12 +221,12 @@ fn worker_command(patient: &Patient) -> Command {
         .arg(WORKER)
         .arg(&patient.path)
         .arg(if patient.is_name { "name" } else { "path" })
-        // Its end tells the worker that we are gone.
+        // The end of this pipe tells the worker that we have ended.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // Whoever reads our standard error must not wait for a worker that hangs.
+        // A reader of our standard error must not wait for a worker that hangs.
         .stderr(Stdio::null())
-        // Killed as one with its partners; and Ctrl-C leaves it time to tidy up.
+        // Killed together with its partners; Ctrl-C leaves it time to clean up.
         .process_group(0);
     command
 }

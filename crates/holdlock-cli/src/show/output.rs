@@ -1,0 +1,19 @@
+//! Printing to standard output.
+
+use std::io::{self, Write};
+
+use crate::exit::Failure;
+
+/// Prints a text at once.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same with bytes that need not be a text.
+fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(bytes)
+        .and_then(|()| stdout.flush())
+        .map_err(Failure::output)
+}
