@@ -5,8 +5,8 @@ use holdlock::{Conflict, Error};
 
 use super::Patience;
 use super::progress::is_hidden;
-use crate::duration::rounded;
 use crate::show::text;
+use crate::show::time::rounded;
 
 /// A holder whose lock the kernel does not show.
 pub(super) const OUTSIDE: &str = "a process outside this PID namespace";

@@ -12,10 +12,9 @@ use holdlock::inspect::{self, Snapshot, Unseen, Waiter};
 
 use super::conflict::OUTSIDE;
 use super::{Progress, Settings};
-use crate::duration::rounded;
 use crate::exit;
 use crate::show::text;
-use crate::show::time::span;
+use crate::show::time::{rounded, span};
 use crate::sys::groups::{in_foreground, own_group};
 
 /// A shorter wait is not reported.
