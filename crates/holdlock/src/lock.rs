@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::acquire::TryOpen;
-use crate::acquire::open::LockName;
+use crate::acquire::lock_name::LockName;
 use crate::deadlock::watcher::WatchedWait;
 use crate::gate::{Gate, registry};
 use crate::inspect::{self, Place, Process};

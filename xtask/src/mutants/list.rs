@@ -467,7 +467,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the path is made absolute",
-        file: "acquire/open.rs",
+        file: "acquire/lock_name.rs",
         with: "std::path::absolute(path)?",
         without: "path.to_owned()",
         test: ("removal", "a_change_of_directory"),

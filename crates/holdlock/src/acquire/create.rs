@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::open::{LockFile, LockName};
+use super::lock_name::LockName;
+use super::open::LockFile;
 use crate::LockOptions;
 use crate::sys::Refusal;
 use crate::sys::file::{self, Access};

@@ -20,7 +20,8 @@ use crate::inspect::{self, Place};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::{published, signal};
 
-/// When a request at the head is looked at for the first time. Most requests have the lock before that.
+/// When a request at the head is looked at for the first time. Most requests have the lock before
+/// that.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// Each pause between two looks is twice as long as the one before, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ mod convert;
 pub(crate) mod create;
 mod errors;
 mod head_watcher;
+pub(crate) mod lock_name;
 pub(crate) mod open;
 mod open_or_create;
 mod orphan;

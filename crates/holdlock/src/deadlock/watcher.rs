@@ -8,7 +8,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::acquire::open::LockName;
+use crate::acquire::lock_name::LockName;
 use crate::deadlock::cycle::{self, Due, Found};
 use crate::gate::{Gate, Occupant};
 use crate::inspect::Deadlock;
@@ -24,6 +24,7 @@ pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(500);
 /// The pause after the first look. The member that closes a cycle finds it at its first look, so
 /// later looks are only for cycles that another process closes.
 const EARLY_PAUSE: Duration = Duration::from_secs(10);
+/// How many pauses have this length.
 const EARLY_LOOKS: usize = 1;
 /// The pause after each later look.
 const LATE_PAUSE: Duration = Duration::from_secs(60);
@@ -252,6 +253,7 @@ enum Next {
     Later,
     /// There may be a cycle, and it may become certain soon.
     Soon,
+    /// Another wait of the cycle is the victim: give it time to end.
     VictimIsLate,
 }
 

@@ -16,7 +16,7 @@ impl Gate {
         &self,
         unlock: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.word.load(Ordering::Relaxed) & QUEUED != 0 && self.hand_over() {
+        if self.word.load(Ordering::Relaxed) & QUEUED != 0 && self.keep_for_next() {
             return Ok(());
         }
         let result = unlock();
@@ -26,7 +26,7 @@ impl Gate {
 
     /// Keeps the kernel's lock for the next thread. False if the kernel's lock has to be given
     /// back.
-    fn hand_over(&self) -> bool {
+    fn keep_for_next(&self) -> bool {
         let now = clock::nanoseconds();
         if self.fair || !self.handover.may_keep(now) {
             return false;

@@ -92,7 +92,7 @@ fn is_registered(number: libc::c_int) -> bool {
     })
 }
 
-/// Whether [`LockFd::open`] opened this descriptor. Terminals, sockets and pipes are excluded,
+/// Whether `LockFd::open` opened this descriptor. Terminals, sockets and pipes are excluded,
 /// because other code may set O_ASYNC on them.
 fn is_marked(number: libc::c_int) -> bool {
     // SAFETY: fcntl with F_GETFD takes no pointers.
