@@ -70,7 +70,7 @@ impl FileLock {
             attempts += 1;
             if attempts >= OPEN_ATTEMPTS && began.elapsed() > OPEN_TIME {
                 return Err(self.cannot_open(io::Error::other(
-                    "it is created and removed again and again by others",
+                    "other programs create and remove it again and again; find out which, and stop them",
                 )));
             }
         }

@@ -140,7 +140,7 @@ pub(crate) fn why_not_fair(file: &LockFile, family: Family) -> Option<io::Error>
     } else if ["nfs", "cifs", "smb2", "9p", "afs"].contains(&file_system().as_str()) {
         (
             io::ErrorKind::Unsupported,
-            "a fair lock needs both flock(2) and fcntl(2), which are one there",
+            "a fair lock needs flock(2) and fcntl(2) to be separate, and there they are the same",
         )
     } else {
         return None;
