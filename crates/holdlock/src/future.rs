@@ -195,8 +195,8 @@ fn deliver(answer: &Mutex<Answer>, taken: Taken) {
 }
 
 impl Waiting {
-    /// Whether this is a child of fork, which does not have the thread that waits. That one may have
-    /// locked the mutex when the child was made.
+    /// Whether this is a child of fork, which does not have the thread that waits. That one may
+    /// have locked the mutex when the child was made.
     fn is_of_the_parent(&self) -> bool {
         self.generation != fork::generation()
     }
