@@ -16,7 +16,7 @@ use crate::sys::{Refusal, file};
 
 /// Why a lock was not acquired, or not released.
 ///
-/// Each message names the path, what was attempted, who is in the way as far as
+/// Each message names the path, what was attempted, the holders as far as
 /// /proc tells, and what can be done.
 #[non_exhaustive]
 pub enum Error {

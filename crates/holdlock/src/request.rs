@@ -88,7 +88,7 @@ pub enum Limit {
     Forever,
 }
 
-/// What a request's callback is told.
+/// What a request's callback learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Waiting {
