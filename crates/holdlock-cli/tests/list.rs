@@ -315,6 +315,17 @@ fn what_does_not_exist_is_an_error() {
 }
 
 #[test]
+fn the_short_help_fits_on_a_screen() {
+    let place = Place::new();
+    for subcommand in ["list", "graph", "doctor", "report", "demo", "top"] {
+        let [short, long] = ["-h", "--help"].map(|option| place.run([subcommand, option]));
+        let (short, long) = (short.text().lines(), long.text().lines().count());
+        let fits = short.clone().all(|line| line.chars().count() <= 92);
+        assert!(fits && short.count() <= 26 && long > 30, "{subcommand}");
+    }
+}
+
+#[test]
 fn a_name_is_that_of_a_lock_also_after_its_file_was_removed() {
     let place = Place::new();
     let holder = place.hold(&["nightly"]);

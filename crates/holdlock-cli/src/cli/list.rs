@@ -10,6 +10,22 @@ use crate::list::{Column, Filter, Form, Settings};
 use crate::show::json::PROCESS_FIELDS;
 use crate::show::number;
 
+const BRIEF: super::Brief = super::Brief {
+    common: &["pid", "user", "waiting", "output", "json"],
+    after: "\
+LOCK is a name such as `backup`, or a path, which is anything with a slash.
+
+Exit codes: 0 done, also when there are no locks; 64 wrong usage; 66 no file at the
+path of a LOCK; 71 the operating system refused something.
+
+Examples:
+  holdlock list                   all locks of the host
+  holdlock list /var/lib/dpkg     on that file, or below that directory
+  holdlock list --waiting         only where a request waits
+
+`holdlock list --help` tells more.",
+};
+
 const AFTER: &str = "\
 Prints one line for each lock that is held, whatever program holds it, and below it
 one for each request that waits, in the order in which they will be served. A
@@ -156,7 +172,7 @@ fn form() -> [Arg; 4] {
 
 /// Parses the words after `list`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
-    let mut matches = super::matches(command(), words)?;
+    let mut matches = super::matches_with(command(), &BRIEF, words)?;
     let chosen: Vec<String> = all(&mut matches, "output");
     let form = if matches.get_flag("json") {
         Form::Json

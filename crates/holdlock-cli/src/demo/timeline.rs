@@ -24,7 +24,7 @@ impl Canvas {
     }
 }
 
-/// What a cell shows. Overlaps go first: they are what one looks for.
+/// What a cell shows. Overlaps take precedence: readers look for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
     Overlap,
@@ -43,7 +43,7 @@ impl Cell {
         Cell::Idle,
     ];
 
-    /// The shapes differ so much that they do without colour.
+    /// The shapes can be told apart without colour.
     fn glyph(self, unicode: bool) -> char {
         match (self, unicode) {
             (Cell::Overlap, true) => '╳',

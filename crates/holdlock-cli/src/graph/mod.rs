@@ -1,4 +1,4 @@
-//! `holdlock graph`: who keeps whom waiting.
+//! `holdlock graph`: which process waits for which.
 
 mod dot;
 mod json;
@@ -38,7 +38,7 @@ pub(crate) enum Form {
     Svg(PathBuf),
 }
 
-/// Looks at the locks and draws who waits for whom.
+/// Looks at the locks and draws which process waits for which.
 pub(crate) fn graph(settings: Settings) -> Outcome {
     let spots = settings
         .locks

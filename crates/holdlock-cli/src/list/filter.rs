@@ -124,7 +124,7 @@ impl Prepared {
         self.wants_kind(waiter.kind) && (anybody || wanted)
     }
 
-    /// Whether a process is one of those asked for.
+    /// Whether a process is a wanted one.
     pub(super) fn wants(&self, process: &Process) -> bool {
         let is = |user: &String| {
             process.user.as_ref() == Some(user)

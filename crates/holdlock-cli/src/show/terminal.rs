@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 
-/// How many columns the terminal has. None where standard output is no terminal, or one
-/// that does not tell.
+/// How many columns the terminal has. None if standard output is not a terminal, or if the
+/// terminal does not know.
 pub(crate) fn width() -> Option<usize> {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {
