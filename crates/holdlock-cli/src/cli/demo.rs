@@ -92,8 +92,8 @@ pub(super) fn command() -> Command {
                 .default_value("both")
                 .value_parser(PossibleValuesParser::new(["on", "off", "both"]))
                 .hide_possible_values(true)
-                .help("Run with the lock (`on`), without it (`off`), or `both`"),
-            svg::option("Also write a picture to FILE (`-`: only that, to standard output)"),
+                .help("Run with (`on`), without (`off`), or `both`"),
+            svg::option("Also write a picture to FILE (`-`: only that, to stdout)"),
             Arg::new("json")
                 .short('J')
                 .long("json")
@@ -102,7 +102,7 @@ pub(super) fn command() -> Command {
             Arg::new("LOCK")
                 .default_value("demo")
                 .value_parser(value_parser!(OsString))
-                .help("A name for a file in your lock directory, or a path (with a slash)"),
+                .help("A name, or a path (anything with a slash)"),
         ])
 }
 

@@ -72,7 +72,7 @@ pub(super) fn command() -> Command {
                 .value_name("COLUMNSxROWS")
                 .requires("once")
                 .value_parser(size)
-                .help("Size for --once [default: the terminal's, or 80x24]"),
+                .help("Size for --once [default: that of the terminal, or 80x24]"),
             // For the pictures of the documentation.
             Arg::new("press")
                 .long("press")
