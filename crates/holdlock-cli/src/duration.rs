@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use crate::show::time::span;
-
 /// The units, from large to small: the order in which they may follow each other.
 const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000_000_000),
@@ -59,19 +57,6 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     ))
 }
 
-/// A measured time as people say it: `3 ms`, `1.2 s`, `2 min 5 s`.
-pub(crate) fn rounded(time: Duration) -> String {
-    let millis = time.as_millis();
-    match millis {
-        0 => "less than 1 ms".to_owned(),
-        1..1000 => format!("{millis} ms"),
-        1000..10_000 if millis % 1000 >= 100 => {
-            format!("{}.{} s", millis / 1000, millis % 1000 / 100)
-        }
-        _ => span(time),
-    }
-}
-
 fn not_understood() -> String {
     "not a duration; write seconds (5, 0.5) or use ms, s, m, h, d (500ms, 2m, 1h30m)".into()
 }
@@ -107,23 +92,8 @@ fn scaled(number: &str, unit: u64) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, rounded};
+    use super::parse;
     use std::time::Duration;
-
-    #[test]
-    fn measured_times_are_as_exact_as_people_say_them() {
-        for (micros, text) in [
-            (138, "less than 1 ms"),
-            (3_999, "3 ms"),
-            (300_000, "300 ms"),
-            (1_003_000, "1 s"),
-            (1_250_000, "1.2 s"),
-            (30_500_000, "30 s"),
-            (125_000_000, "2 min 5 s"),
-        ] {
-            assert_eq!(rounded(Duration::from_micros(micros)), text);
-        }
-    }
 
     #[test]
     fn understands_what_people_type() {

@@ -115,16 +115,17 @@ fn a_holder_outside_of_the_pid_namespace_is_not_taken_for_nobody() {
             "$HOLDLOCK" who L; echo $?
             "$HOLDLOCK" who --wait=10ms -q L; echo $?
             "$HOLDLOCK" run -n L true; echo $?
+            "$HOLDLOCK" run --progress always -w 700ms L true; echo $?
         "#;
         let Some(command) = blind(&place, OWN_PROC, script) else {
             return;
         };
         let finished = Running::start(command).finish();
-        assert_eq!(finished.text(), "2\n2\n75\n75\n", "{finished:?}");
+        assert_eq!(finished.text(), "2\n2\n75\n75\n75\n", "{finished:?}");
         let told = finished.stderr.lines();
         let told =
             told.filter(|line| line.contains("held by a process outside this PID namespace"));
-        assert_eq!(told.count(), 3, "{finished:?}");
+        assert_eq!(told.count(), 5, "{finished:?}");
         holder.finish();
         let script = r#"
             "$HOLDLOCK" who L; echo $?

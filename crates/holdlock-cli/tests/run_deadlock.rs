@@ -85,7 +85,7 @@ fn a_command_in_the_background_is_not_waited_for() {
     }
 }
 
-/// While the shell has another child nobody knows for which one it waits.
+/// While the shell has another child, it is not known for which one it waits.
 #[test]
 fn what_is_only_possible_is_a_warning_and_the_wait_goes_on() {
     let place = Place::new();
@@ -110,11 +110,9 @@ fn what_is_only_possible_is_a_warning_and_the_wait_goes_on() {
         let finished = running.finish();
         assert_eq!(finished.text(), "outer ends\nran\n", "{finished:?}");
         let said = std::fs::read_to_string(place.join("said")).unwrap();
-        assert_eq!(
-            said.lines().count(),
-            usize::from(quiet.is_empty()),
-            "{said}"
-        );
+        // On a slow machine there are lines of progress, too.
+        let warnings = said.matches("may be a deadlock").count();
+        assert_eq!(warnings, usize::from(quiet.is_empty()), "{said}");
     }
 }
 
@@ -249,10 +247,21 @@ fn a_reentrant_run_proves_that_its_job_holds_the_lock() {
 fn a_detached_reentrant_run_waits_for_its_turn() {
     let place = Place::new();
     let script = r#"
-        "$HOLDLOCK" run L sh -c '
-            setsid -f "$HOLDLOCK" run --reentrant L sh -c "test -e over && echo turn"
-            sleep 0.3; : >over'
+        cat >later <<'END'
+            echo $$ >pid
+            exec "$HOLDLOCK" run --reentrant L sh -c 'test -e over; echo over $? >ran'
+END
+        cat >job <<'END'
+            setsid -f sh later
+            until test -s pid && grep -q -e "-> .* $(cat pid) " /proc/locks || test -s ran; do
+                sleep 0.02
+            done
+            : >over
+END
+        "$HOLDLOCK" run L sh job
+        until test -s ran; do sleep 0.02; done
+        cat ran
     "#;
     let finished = Running::start(place.shell(script)).finish();
-    assert_eq!(finished.text(), "turn\n", "{finished:?}");
+    assert_eq!(finished.text(), "over 0\n", "{finished:?}");
 }

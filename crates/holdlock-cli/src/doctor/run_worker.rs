@@ -120,7 +120,7 @@ fn unresponsive(patient: &Patient, timeout: Duration, step: &str, left: Option<&
     let found = format!(
         "{} did not answer for {}, while {step}",
         mount.as_deref().unwrap_or("the file system"),
-        time::exact(timeout)
+        time::rounded(timeout)
     );
     let mut remedy = "repair its server or device and try again; if it is only slow, give it more \
                       time by --timeout"

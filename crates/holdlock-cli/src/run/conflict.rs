@@ -1,20 +1,31 @@
 //! The message about a lock that another process holds.
 
-use holdlock::inspect::{self, Unseen};
+use holdlock::inspect;
 use holdlock::{Conflict, Error};
 
-use crate::duration::rounded;
+use super::Patience;
+use super::progress::is_hidden;
 use crate::show::text;
+use crate::show::time::rounded;
+
+/// A holder whose lock the kernel does not show.
+pub(super) const OUTSIDE: &str = "a process outside this PID namespace";
 
 /// How many holders are named.
 const NAMED: usize = 3;
 
 /// `/srv/x.lock: already locked; held by pid 12 (make) of root`
-pub(super) fn message(error: &Error, conflict: &Conflict) -> String {
+pub(super) fn message(error: &Error, conflict: &Conflict, patience: &Patience) -> String {
     let path = text::path(conflict.path());
     let what = match error {
         Error::WouldBlock(_) => "already locked".to_owned(),
-        Error::TimedOut(_) => format!("timed out after {}", rounded(conflict.waited())),
+        Error::TimedOut(_) => {
+            let limit = match patience {
+                Patience::For(limit) => *limit,
+                _ => conflict.waited(),
+            };
+            format!("timed out after {}", rounded(limit))
+        }
         _ => return error.to_string(),
     };
     format!("{path}: {what}{}", by(conflict))
@@ -24,7 +35,7 @@ fn by(conflict: &Conflict) -> String {
     let holders = conflict.holders();
     if holders.is_empty() {
         return match is_outside(conflict) {
-            true => "; held by a process outside this PID namespace".to_owned(),
+            true => format!("; held by {OUTSIDE}"),
             // It may have been released meanwhile.
             false => String::new(),
         };
@@ -40,5 +51,5 @@ fn by(conflict: &Conflict) -> String {
 /// Whether the kernel does not show the lock to us.
 fn is_outside(conflict: &Conflict) -> bool {
     let snapshot = inspect::file(conflict.path()).unwrap_or_default();
-    snapshot.files.is_empty() && snapshot.unseen.contains(&Unseen::OtherNamespaces)
+    snapshot.files.is_empty() && is_hidden(&snapshot)
 }

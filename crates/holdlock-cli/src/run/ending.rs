@@ -15,8 +15,8 @@ use rustix::process::{Pid, Signal};
 
 use super::job::Job;
 use crate::descendants::number;
-use crate::duration::rounded;
 use crate::exit;
+use crate::show::time::rounded;
 use crate::sys::signals::without_ttou;
 use crate::sys::wake::Wake;
 

@@ -103,7 +103,10 @@ impl Course {
     fn not_taken(&mut self, error: &holdlock::Error, settings: &Settings) -> Failure {
         let failure = match error.conflict() {
             Some(_) if settings.quiet => Failure::new(settings.conflict, ""),
-            Some(conflict) => Failure::new(settings.conflict, conflict::message(error, conflict)),
+            Some(conflict) => {
+                let message = conflict::message(error, conflict, &settings.patience);
+                Failure::new(settings.conflict, message)
+            }
             None => Failure::from(error),
         };
         if let Some(conflict) = error.conflict()

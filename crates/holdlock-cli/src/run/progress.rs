@@ -8,12 +8,13 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};
 
-use holdlock::inspect::{self, Snapshot, Waiter};
+use holdlock::inspect::{self, Snapshot, Unseen, Waiter};
 
+use super::conflict::OUTSIDE;
 use super::{Progress, Settings};
-use crate::duration::rounded;
 use crate::exit;
-use crate::show::time::span;
+use crate::show::text;
+use crate::show::time::{rounded, span};
 use crate::sys::groups::{in_foreground, own_group};
 
 /// A shorter wait is not reported.
@@ -38,20 +39,30 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn of(snapshot: &Snapshot, us: u32) -> Seen {
+        // The kernel hides the waiters behind a hidden holder, too.
+        let outside = || is_hidden(snapshot).then(|| OUTSIDE.to_owned());
         let Some(file) = snapshot.files.iter().find(|file| !file.removed) else {
-            return Seen::default();
+            return Seen {
+                holder: outside(),
+                ..Seen::default()
+            };
         };
         let holders = file.holders();
         let first = holders.first();
         let is_us = |waiter: &Waiter| waiter.process.as_ref().is_some_and(|p| p.pid == us);
         let place = file.waiters.iter().position(is_us);
         Seen {
-            holder: first.map(ToString::to_string),
+            holder: first.map(|holder| text::process(holder)).or_else(outside),
             started: first.and_then(|holder| holder.started),
             more: holders.len().saturating_sub(1),
             queue: place.map(|place| (place + 1, file.waiters.len())),
         }
     }
+}
+
+/// Whether the kernel does not show all locks.
+pub(super) fn is_hidden(snapshot: &Snapshot) -> bool {
+    snapshot.unseen.contains(&Unseen::OtherNamespaces)
 }
 
 /// Where and when a wait is shown.

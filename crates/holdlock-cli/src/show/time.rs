@@ -15,16 +15,16 @@ pub(crate) fn span(waited: Duration) -> String {
     }
 }
 
-/// `0.5 ms`, `250 ms`, `1.5 s`, `5 s`, `2 min 5 s`
-pub(crate) fn exact(length: Duration) -> String {
-    let micros = length.as_micros();
-    match micros {
-        0..1000 => format!("{} ms", length.as_micros() as f64 / 1000.0),
-        1000..1_000_000 => format!("{} ms", micros / 1000),
-        1_000_000..60_000_000 if micros % 1_000_000 > 0 => {
-            format!("{:.1} s", length.as_secs_f64())
+/// A measured time: `less than 1 ms`, `250 ms`, `1.5 s`, `5 s`, `2 min 5 s`.
+pub(crate) fn rounded(time: Duration) -> String {
+    let millis = time.as_millis();
+    match millis {
+        0 => "less than 1 ms".to_owned(),
+        1..1000 => format!("{millis} ms"),
+        1000..10_000 if millis % 1000 >= 100 => {
+            format!("{}.{} s", millis / 1000, millis % 1000 / 100)
         }
-        _ => span(length),
+        _ => span(time),
     }
 }
 
@@ -61,15 +61,17 @@ mod tests {
     }
 
     #[test]
-    fn short_lengths_have_a_unit_that_people_know() {
+    fn measured_times_are_as_exact_as_people_say_them() {
         for (micros, text) in [
-            (138, "0.138 ms"),
-            (250_000, "250 ms"),
-            (1_500_000, "1.5 s"),
-            (5_000_000, "5 s"),
+            (138, "less than 1 ms"),
+            (3_999, "3 ms"),
+            (300_000, "300 ms"),
+            (1_003_000, "1 s"),
+            (1_250_000, "1.2 s"),
+            (30_500_000, "30 s"),
             (125_000_000, "2 min 5 s"),
         ] {
-            assert_eq!(exact(Duration::from_micros(micros)), text);
+            assert_eq!(rounded(Duration::from_micros(micros)), text);
         }
     }
 

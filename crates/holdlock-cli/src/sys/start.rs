@@ -30,6 +30,7 @@ fn begin(words: Vec<&'static CStr>) -> c_int {
         unsafe { libc::_exit(flock::flock(words).into()) }
     }
     if !prepare() {
+        exit::warn("cannot open /dev/null in place of a standard stream that is closed");
         return exit::OS_ERROR.into();
     }
     let words = words.iter().skip(1);

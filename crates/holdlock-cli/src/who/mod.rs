@@ -67,7 +67,7 @@ pub(crate) fn who(settings: Settings) -> Outcome {
     if settings.form == Form::Text && view.answer != Answer::HeldOutside {
         print(&text::report(&view, settings.all))?;
     }
-    if settings.form != Form::Nothing {
+    if settings.form != Form::Nothing && view.answer != Answer::HeldOutside {
         tell(&view);
     }
     let mut signalled = Vec::new();

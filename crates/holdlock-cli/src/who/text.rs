@@ -9,10 +9,10 @@ use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range};
 
 use super::job;
 use super::view::{Answer, View};
-use crate::duration::rounded;
 use crate::show::table::{Side, Table};
 use crate::show::terminal;
 use crate::show::text::{self, NONE};
+use crate::show::time::rounded;
 
 const INDENT: &str = "  ";
 
