@@ -336,6 +336,12 @@ fn a_name_is_that_of_a_lock_also_after_its_file_was_removed() {
     std::fs::remove_file(place.locks().join("nightly.lock")).unwrap();
     assert_eq!(place.run(words).text(), expected);
     assert_eq!(place.run(["list", "-n", "./nightly"]).text(), "");
+    let shared = place.run(["list", "--system", "no-lock-of-this-name"]);
+    assert_eq!(shared.code(), 66);
+    assert!(
+        !shared.stderr.contains(place.locks().to_str().unwrap()),
+        "{shared:?}"
+    );
 }
 
 #[test]

@@ -75,6 +75,7 @@ pub(super) fn command() -> Command {
                 .long("all")
                 .action(ArgAction::SetTrue)
                 .help("Also locks without waiters"),
+            super::system(),
             Arg::new("dot")
                 .long("dot")
                 .action(ArgAction::SetTrue)
@@ -103,6 +104,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     };
     let locks = matches.remove_many("LOCK");
     Ok(Settings {
+        names: super::names(&matches),
         locks: locks.into_iter().flatten().collect(),
         all: matches.get_flag("all"),
         form,

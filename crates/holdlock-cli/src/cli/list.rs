@@ -101,7 +101,7 @@ pub(super) fn command() -> Command {
 }
 
 /// Which locks.
-fn filters() -> [Arg; 5] {
+fn filters() -> [Arg; 6] {
     [
         Arg::new("LOCK")
             .num_args(0..)
@@ -135,6 +135,7 @@ fn filters() -> [Arg; 5] {
             .long("waiting")
             .action(ArgAction::SetTrue)
             .help("Only files with a request that waits"),
+        super::system(),
     ]
 }
 
@@ -194,6 +195,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     };
     Ok(Settings {
         filter: Filter {
+            names: super::names(&matches),
             locks: all(&mut matches, "LOCK"),
             pids: all(&mut matches, "pid"),
             users: all(&mut matches, "user"),
