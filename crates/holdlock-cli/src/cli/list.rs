@@ -60,9 +60,9 @@ Columns for -o, in any order and separated by commas:
   cgroup     its control group
 `-` means unknown, or not applicable.
 
-On a terminal, lines are no wider than it is: columns with the same value in each
-line are left out, paths lose their middle, and the last column is cut. Elsewhere,
-and with -o, no column is left out.
+On a terminal that is too narrow, columns with the same value in each line are left
+out, then others; paths lose their middle, and the last column is cut. With -o no
+column is left out; elsewhere nothing is.
 
 Only root sees everything. What could not be seen is reported on standard error.
 

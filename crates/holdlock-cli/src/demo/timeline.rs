@@ -59,12 +59,12 @@ impl Cell {
         }
     }
 
-    fn colour(self) -> &'static str {
+    fn manner(self) -> &'static str {
         match self {
-            Cell::Overlap => "\x1b[1;97;41m",
-            Cell::Section | Cell::Holding => "\x1b[32m",
-            Cell::Waiting => "\x1b[33m",
-            Cell::Idle => "\x1b[2m",
+            Cell::Overlap => "1;97;41",
+            Cell::Section | Cell::Holding => "32",
+            Cell::Waiting => "33",
+            Cell::Idle => "2",
         }
     }
 
@@ -169,11 +169,7 @@ fn painted(cells: &[Cell], canvas: &Canvas) -> String {
         .chunk_by(|a, b| a == b)
         .map(|run| {
             let glyphs: String = run.iter().map(|cell| cell.glyph(canvas.unicode)).collect();
-            if canvas.colour {
-                format!("{}{glyphs}\x1b[0m", run[0].colour())
-            } else {
-                glyphs
-            }
+            terminal::painted(&glyphs, run[0].manner(), canvas.colour)
         })
         .collect()
 }

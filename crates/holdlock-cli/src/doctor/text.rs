@@ -26,11 +26,7 @@ impl Paint {
             Level::Warning => "33",
             Level::Unsafe => "31",
         };
-        if self.0 {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        terminal::painted(text, code, self.0)
     }
 }
 

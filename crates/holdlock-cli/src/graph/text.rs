@@ -23,11 +23,7 @@ impl Ink {
     }
 
     fn alarm(&self, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[1;31m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        terminal::painted(text, "1;31", self.colour)
     }
 
     /// What stands before a line, and before the lines below it.

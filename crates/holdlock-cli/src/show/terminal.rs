@@ -21,6 +21,15 @@ pub(crate) fn has_colour() -> bool {
         && set("TERM").is_some_and(|term| term != "dumb")
 }
 
+/// A text in a manner of the terminal (`1;31` is bold and red), if colour is wanted.
+pub(crate) fn painted(text: &str, manner: &str, colour: bool) -> String {
+    if colour {
+        format!("\x1b[{manner}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
 /// Whether the locale's character set has more than ASCII.
 pub(crate) fn has_unicode() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
