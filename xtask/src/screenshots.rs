@@ -22,7 +22,7 @@ const DOCUMENT: &str = "docs/top.md";
 /// The name of each picture in the document, its size, and the keys that lead to it.
 const PICTURES: [(&str, &str, &str); 3] = [
     ("list", "80x12", ""),
-    ("queue", "100x12", "\r"),
+    ("queue", "100x13", "\r"),
     ("graph", "80x20", "g"),
 ];
 

@@ -108,7 +108,7 @@ fn a_holder_and_its_queue_are_shown() {
     expect(
         &mut terminal,
         SIZE,
-        &["Nobody has a lock on this file any more"],
+        &["No process has a lock on this file now"],
     );
     terminal.press(ESC);
     expect(&mut terminal, SIZE, &["No lock has this text"]);
@@ -196,7 +196,7 @@ fn a_deadlock_is_seen() {
     expect(
         &mut terminal,
         SIZE,
-        &["Deadlock: these wait for one another, for ever"],
+        &["Deadlock: these wait for one another"],
     );
     terminal.press(INTERRUPT);
     terminal.expect("status 0");
