@@ -338,7 +338,10 @@ fn an_exclusive_ofd_lock_on_a_read_only_file_is_a_clear_error() {
     other.must("release");
     let message = other.ask("try");
     assert!(message.starts_with("System"), "{message}");
-    assert!(message.contains("allow this process to write it"), "{message}");
+    assert!(
+        message.contains("allow this process to write it"),
+        "{message}"
+    );
 }
 
 #[test]
