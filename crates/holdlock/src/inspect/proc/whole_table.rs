@@ -7,6 +7,7 @@ use std::io;
 use super::locks_file::{LocksReader, Table};
 use super::place::Place;
 use super::table::TableEntry;
+use crate::Mode;
 
 /// How often to read a table that comes in pieces.
 const READS: u32 = 3;
@@ -73,7 +74,7 @@ pub(crate) fn by_file(entries: Vec<TableEntry>) -> Vec<(Place, Vec<TableEntry>)>
         files[at].1.push(entry);
     }
     for (_, entries) in &mut files {
-        drop_repeated_queues(entries);
+        drop_repeated(entries);
         // The request at the head of the queue of fair requests waits for the lock itself.
         entries.retain(|entry| !(entry.is_held() && entry.is_for_a_turn()));
     }
@@ -81,26 +82,30 @@ pub(crate) fn by_file(entries: Vec<TableEntry>) -> Vec<(Place, Vec<TableEntry>)>
     files
 }
 
-/// Removes repeated queues. A table in pieces may list a lock twice, each time with all its
-/// waiters. Keeps the last queue of such a lock. (One process may really have two identical locks
-/// by two descriptors, but a request waits in the queue of only one of them.)
-fn drop_repeated_queues(entries: &mut Vec<TableEntry>) {
-    if !entries.iter().any(|entry| !entry.is_held()) {
-        return;
-    }
-    let mut queues: Vec<(TableEntry, Vec<TableEntry>)> = Vec::new();
+/// Removes repeated locks and queues. A table in pieces may list a lock twice, each time with all its
+/// waiters.
+///
+/// * Of identical exclusive locks only one can exist: keeps the one with the last queue.
+/// * One process may really have two identical shared locks by two descriptors, but a request waits
+///   in the queue of only one of them: keeps the last queue.
+fn drop_repeated(entries: &mut Vec<TableEntry>) {
+    let mut locks: Vec<(TableEntry, Vec<TableEntry>)> = Vec::new();
+    // For each lock, its last occurrence with a queue, or its first one if it has no queue.
     let mut latest: HashMap<TableEntry, usize> = HashMap::new();
     for entry in entries.drain(..) {
         if entry.is_held() {
-            queues.push((entry, Vec::new()));
-        } else if let Some((lock, queue)) = queues.last_mut() {
+            latest.entry(entry.clone()).or_insert(locks.len());
+            locks.push((entry, Vec::new()));
+        } else if let Some((lock, queue)) = locks.last_mut() {
             queue.push(entry);
-            latest.insert(lock.clone(), queues.len() - 1);
+            latest.insert(lock.clone(), locks.len() - 1);
         }
     }
-    for (number, (lock, queue)) in queues.into_iter().enumerate() {
+    for (number, (lock, queue)) in locks.into_iter().enumerate() {
         let is_latest = latest.get(&lock) == Some(&number);
-        entries.push(lock);
+        if is_latest || lock.mode == Mode::Shared {
+            entries.push(lock);
+        }
         entries.extend(queue.into_iter().filter(|_| is_latest));
     }
 }
@@ -108,9 +113,21 @@ fn drop_repeated_queues(entries: &mut Vec<TableEntry>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inspect::proc::table::parse;
+
+    /// The turns and pids of what remains.
+    fn remaining(lines: &[&str]) -> Vec<(u32, u32)> {
+        let entries = lines.iter();
+        let mut entries: Vec<TableEntry> = entries.filter_map(|line| parse(line)).collect();
+        drop_repeated(&mut entries);
+        let entries = entries.iter();
+        entries
+            .filter_map(|entry| Some((entry.turn, entry.pid?)))
+            .collect()
+    }
 
     #[test]
-    fn a_queue_that_was_read_twice_counts_once() {
+    fn an_exclusive_lock_that_was_read_twice_counts_once() {
         let lines = [
             "1: FLOCK  ADVISORY  WRITE 10 fe:01:100 0 EOF",
             "1: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
@@ -118,15 +135,23 @@ mod tests {
             "2: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
             "2:  -> FLOCK  ADVISORY  WRITE 12 fe:01:100 0 EOF",
         ];
-        let mut entries: Vec<TableEntry> = lines
-            .iter()
-            .filter_map(|line| crate::inspect::proc::table::parse(line))
-            .collect();
-        drop_repeated_queues(&mut entries);
-        let turns: Vec<(u32, u32)> = entries
-            .iter()
-            .filter_map(|entry| Some((entry.turn, entry.pid?)))
-            .collect();
-        assert_eq!(turns, [(0, 10), (0, 10), (1, 11), (2, 12)]);
+        assert_eq!(remaining(&lines), [(0, 10), (1, 11), (2, 12)]);
+        let lines = [
+            lines[0],
+            "2: FLOCK  ADVISORY  WRITE 13 fe:01:100 0 EOF",
+            lines[2],
+        ];
+        assert_eq!(remaining(&lines), [(0, 10), (0, 13)]);
+    }
+
+    #[test]
+    fn of_shared_locks_only_the_queue_counts_once() {
+        let lines = [
+            "1: FLOCK  ADVISORY  READ 10 fe:01:100 0 EOF",
+            "1: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
+            "2: FLOCK  ADVISORY  READ 10 fe:01:100 0 EOF",
+            "2: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
+        ];
+        assert_eq!(remaining(&lines), [(0, 10), (0, 10), (1, 11)]);
     }
 }
