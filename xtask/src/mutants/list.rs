@@ -235,6 +235,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("way_out", "a_time_limit_is"),
     },
     Mutant {
+        name: "inspection: an exclusive lock that is listed twice counts once",
+        file: "inspect/proc/whole_table.rs",
+        with: "if is_latest || lock.mode == Mode::Shared {",
+        without: "{",
+        test: ("library", "an_exclusive_lock_that_was_read_twice"),
+    },
+    Mutant {
         name: "a request with a limit of zero times out",
         file: "wait/mod.rs",
         with: "Limit::For(Duration::ZERO) => (Limit::Never, Stop::TimedOut),",
