@@ -125,7 +125,7 @@ fn what_is_told_of_locks_is_text_whatever_their_names_are() {
         ),
         (&["demo", "--max-sleep=1ms", "--svg", "X/x", "demo"], 73),
         (&["who", "X/x"], 1),
-        (&["list", "X/x"], 0),
+        (&["list", "X/x"], 66),
         (&["report", "X/x"], 66),
         (&["X"], 64),
     ] {
