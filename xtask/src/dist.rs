@@ -1,4 +1,4 @@
-//! `cargo xtask dist` and `bench`: the command as it is meant to be installed.
+//! `cargo xtask dist` and `bench`: build the command as users install it.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,17 +6,17 @@ use std::process::Command;
 use crate::python;
 use crate::run::{Done, cargo, root, run};
 
-/// Static, and at a fixed address: a program that relocates itself writes to seven pages
-/// more before it begins, and that at every start.
+/// Static and at a fixed address. A program that relocates itself writes to seven more pages at
+/// every start.
 const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
-/// Builds the static command; returns where it is.
+/// Builds the static command and returns its path.
 pub(crate) fn dist() -> Done<PathBuf> {
     let target = host()?;
     let arguments = ["build", "--profile", "dist", "--package", "holdlock-cli"];
     let mut build = cargo(&arguments);
     build
-        // With an explicit target the flags spare build scripts, which cannot be static.
+        // With an explicit target the flags do not apply to build scripts, which cannot be static.
         .args(["--target", &target])
         .env("RUSTFLAGS", FLAGS);
     run(build)?;
@@ -26,7 +26,7 @@ pub(crate) fn dist() -> Done<PathBuf> {
         .join("holdlock"))
 }
 
-/// Builds the command and, where it is measured, the Python module; and measures.
+/// Builds the command, and the Python module if it is measured; then measures.
 pub(crate) fn bench(arguments: &[String]) -> Done {
     let program = dist()?;
     let mut bench = cargo(&["run", "--release", "--package", "holdlock-bench", "--"]);

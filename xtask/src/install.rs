@@ -1,4 +1,4 @@
-//! `cargo xtask install`: the command, its manual pages and completions, under a prefix.
+//! `cargo xtask install`: install the command, its manual pages and completions under a prefix.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::dist;
 use crate::run::Done;
 
-/// Where completions go below the prefix; the places in which the shells look themselves.
+/// The places of completions below the prefix, where the shells search by themselves.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "share/bash-completion/completions/holdlock"),
     ("zsh", "share/zsh/site-functions/_holdlock"),
@@ -19,10 +19,10 @@ const COMPLETIONS: [(&str, &str); 3] = [
 
 const MANUAL: &str = "share/man/man1";
 
-/// What the command line asks for.
+/// The settings of the command line.
 struct Settings {
     prefix: PathBuf,
-    /// Our command under the name flock, too.
+    /// Install the command under the name flock as well.
     flock: bool,
 }
 
@@ -48,15 +48,15 @@ fn parse(arguments: &[String]) -> Done<Settings> {
         }
     }
     let prefix = prefix.unwrap_or_else(|| "/usr/local".into());
-    // Cargo starts tasks in the directory of the caller, so that a relative one would
-    // do; with DESTDIR it would mean nothing.
+    // Cargo starts tasks in the directory of the caller, so a relative prefix would work; but with
+    // DESTDIR it has no meaning.
     if !prefix.is_absolute() {
         return Err(format!("install: {} is not absolute", prefix.display()));
     }
     Ok(Settings { prefix, flock })
 }
 
-/// The prefix below DESTDIR, where whoever makes a package collects the files.
+/// The prefix below DESTDIR, the directory in which packagers collect the files.
 fn staged(prefix: &Path, destination: Option<OsString>) -> PathBuf {
     let Some(destination) = destination.filter(|value| !value.is_empty()) else {
         return prefix.to_owned();
@@ -65,7 +65,7 @@ fn staged(prefix: &Path, destination: Option<OsString>) -> PathBuf {
     Path::new(&destination).join(inside)
 }
 
-/// Puts everything in place; says each file.
+/// Puts everything in place, and prints the name of each file.
 fn install_below(root: &Path, built: &Path, flock: bool) -> Done {
     let program = root.join("bin/holdlock");
     let contents = fs::read(built).map_err(|error| failed("read", built, &error))?;
@@ -85,8 +85,8 @@ fn install_below(root: &Path, built: &Path, flock: bool) -> Done {
     Ok(())
 }
 
-/// Writes a file beside its place and moves it there: a program that runs cannot be
-/// written to, but it can be replaced, and nobody ever finds half of it.
+/// Writes a file beside its place and moves it there. A running program cannot be written to, but
+/// it can be replaced, and no process ever reads half of it.
 fn put(path: &Path, contents: &[u8], mode: u32) -> Done {
     let directory = path.parent().ok_or("a file without a directory")?;
     fs::create_dir_all(directory).map_err(|error| failed("create", directory, &error))?;
@@ -99,23 +99,28 @@ fn put(path: &Path, contents: &[u8], mode: u32) -> Done {
     Ok(())
 }
 
-/// `flock`, a link to the `holdlock` beside it. A file of somebody else's stays.
+/// Makes `flock`, a link to the `holdlock` beside it. Any other file of that name stays.
 fn link(path: &Path) -> Done {
     match fs::read_link(path) {
         Ok(target) if target == Path::new("holdlock") => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             symlink("holdlock", path).map_err(|error| failed("write", path, &error))?;
         }
-        _ => return Err(format!("{} is there already and not ours", path.display())),
+        _ => {
+            return Err(format!(
+                "{} exists and is not a link to holdlock; remove it, or leave --flock out",
+                path.display()
+            ));
+        }
     }
     println!("{} -> holdlock", path.display());
     Ok(())
 }
 
-/// Has the manual pages written beside the program that was built.
+/// Writes the manual pages beside the program that was built, and returns their paths.
 fn pages(built: &Path) -> Done<Vec<PathBuf>> {
     let directory = built.with_file_name("man");
-    // Pages of subcommands that are no more must not be installed.
+    // Pages of subcommands that no longer exist must not be installed.
     let _ = fs::remove_dir_all(&directory);
     output(Command::new(built).arg("man").arg(&directory))?;
     let listed = fs::read_dir(&directory).map_err(|error| failed("read", &directory, &error))?;
@@ -182,7 +187,7 @@ mod tests {
     fn everything_gets_its_place_and_a_second_time_replaces_it() {
         let place = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
         fs::create_dir_all(place.join("built")).unwrap();
-        // Stands for the command: writes one page, and prints which completions were asked for.
+        // A stand-in for the command: it writes one page, and prints the shell it is asked for.
         let built = place.join("built/holdlock");
         let script = "#!/bin/sh\n\
             if [ \"$1\" = man ]; then mkdir \"$2\" && echo page > \"$2/holdlock.1\"; else echo \"$2\"; fi\n";

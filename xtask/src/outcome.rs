@@ -1,11 +1,11 @@
-//! What tests came to, and how their programs are run to find out.
+//! The result of tests, and how a test program is run.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitStatus, Stdio};
 
 use crate::run::{Done, shown};
 
-/// What some tests came to.
+/// The result of some tests.
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) passed: u32,
@@ -22,7 +22,7 @@ impl Outcome {
         self.skipped.extend(other.skipped);
     }
 
-    /// Prints the reasons, the failed tests and the counts. An error unless all is well.
+    /// Prints the reasons, the failed tests and the counts. An error if a test failed or none ran.
     pub(crate) fn conclude(&self) -> Done {
         for reason in &self.skipped {
             println!("{reason}");
@@ -46,7 +46,7 @@ impl Outcome {
     }
 }
 
-/// Runs a command; copies all that it writes to `out`, and passes it on line by line.
+/// Runs a command, copies its output to `out`, and passes each line to `heard`.
 pub(crate) fn listen(
     mut command: Command,
     out: &mut dyn Write,
@@ -60,7 +60,7 @@ pub(crate) fn listen(
     command.stderr(writer.try_clone().map_err(failed)?);
     command.stdin(Stdio::null()).stdout(writer);
     let mut child = command.spawn().map_err(failed)?;
-    // It owns the pipe's other end, which would never be closed.
+    // The command owns the other end of the pipe, which would never be closed.
     drop(command);
     for line in BufReader::new(reader).split(b'\n') {
         let line = line.map_err(failed)?;
@@ -71,7 +71,7 @@ pub(crate) fn listen(
     child.wait().map_err(failed)
 }
 
-/// The number that stands before a word.
+/// The number in front of a word. 0 if there is none.
 pub(crate) fn number_before(text: &str, word: &str) -> u32 {
     text.split(word)
         .next()

@@ -1,4 +1,4 @@
-//! The Python module: built, installed in a virtual environment of its own, and tested.
+//! Builds the Python module, installs it in a virtual environment of its own, and tests it.
 
 mod peers;
 
@@ -12,11 +12,11 @@ use crate::dist::target_directory;
 use crate::outcome::{Outcome, listen, number_before};
 use crate::run::{Done, root, run, shown};
 
-/// What builds the wheel, from PyPI.
+/// The packages that build the wheel, from PyPI.
 const BUILDERS: [&str; 2] = ["maturin>=1.9.4,<2", "pip"];
-/// What tests it. pyright is a program for Node.js, which comes as a package, too.
+/// The packages that test it. pyright is a program for Node.js, which PyPI has as a package.
 const TESTERS: [&str; 3] = ["pytest", "mypy", "pyright[nodejs]"];
-/// What it is tested with. A test that misses one of them says so and is skipped.
+/// Packages that some tests use. Without them these tests are skipped and say so.
 const PARTNERS: [&str; 3] = ["anyio", "trio", "uvloop"];
 
 /// Builds the wheel, installs it, and runs its tests and type checks.
@@ -43,14 +43,14 @@ pub(crate) fn test(out: &mut dyn Write) -> Done<Outcome> {
     Ok(outcome)
 }
 
-/// Builds the wheel and installs it beside what tests it; returns the interpreter.
+/// Builds the wheel, installs it beside the testers, and returns the interpreter.
 pub(crate) fn prepare() -> Done<PathBuf> {
     let python = environment(&[&BUILDERS[..], &TESTERS].concat())?;
     install_ours(&python)?;
     Ok(python)
 }
 
-/// Only the tests, which copy to `out` what they print.
+/// Runs only the tests, and copies their output to `out`.
 pub(crate) fn run_tests(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
     let mut outcome = pytest(python, out)?;
     outcome.add(upstream(python, out)?);
@@ -74,7 +74,7 @@ fn package() -> PathBuf {
     root().join("crates/holdlock-python")
 }
 
-/// The virtual environment's interpreter, with these tools; or why there is none.
+/// The interpreter of the virtual environment, with these tools; or the reason why there is none.
 fn environment(tools: &[&str]) -> Done<PathBuf> {
     let place = target_directory().join("python");
     let python = place.join("bin/python");
@@ -111,7 +111,7 @@ fn install(python: &Path) -> Command {
     install
 }
 
-/// Builds the wheel, and returns where it is.
+/// Builds the wheel and returns its path.
 fn wheel(python: &Path) -> Done<PathBuf> {
     let wheels = target_directory().join("wheels");
     let _ = std::fs::remove_dir_all(&wheels);
@@ -128,7 +128,7 @@ fn wheel(python: &Path) -> Done<PathBuf> {
         .ok_or_else(|| "maturin built no wheel".to_owned())
 }
 
-/// The tests, the examples in the documentation among them.
+/// The tests, including the examples in the documentation.
 fn pytest(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
     let tests = module(python, &["pytest", "-q", "-rsfE", "-p", "no:cacheprovider"]);
     let mut outcome = Outcome::default();
@@ -144,14 +144,14 @@ fn pytest(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
         line.clone_into(&mut last);
     })?;
     outcome.passed = number_before(&last, " passed");
-    // Also when it could not even begin.
+    // Also if pytest could not even start.
     if !status.success() && outcome.failed.is_empty() {
         outcome.failed.push(format!("pytest ({status}): {last}"));
     }
     Ok(outcome)
 }
 
-/// filelock's own tests, with holdlock in its place.
+/// The tests of filelock, with holdlock in place of filelock.
 fn upstream(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
     let mut run = command(python);
     run.arg("tests/upstream/run.py");
@@ -202,7 +202,7 @@ fn module(python: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Python in the package's folder, where the sources cannot be imported by accident.
+/// Python in the package's folder, from which the sources cannot be imported by accident.
 fn command(python: &Path) -> Command {
     let mut command = Command::new(python);
     command

@@ -1,9 +1,9 @@
-//! Starting programs, cargo above all.
+//! Starts programs, mostly cargo.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Why a task failed: a sentence for whoever called it.
+/// The result of a task. The error is a sentence for the user.
 pub(crate) type Done<T = ()> = Result<T, String>;
 
 /// The root of the workspace.
@@ -19,7 +19,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it; an error when it fails.
+/// Runs the command. An error if it fails.
 pub(crate) fn run(mut command: Command) -> Done {
     println!("$ {}", shown(&command));
     match command.status() {
@@ -29,7 +29,7 @@ pub(crate) fn run(mut command: Command) -> Done {
     }
 }
 
-/// The command line as one would type it.
+/// The command line as a user would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let program = program.file_name().unwrap_or(program.as_os_str());

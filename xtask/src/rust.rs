@@ -1,4 +1,4 @@
-//! The Rust tests: run by cargo, and counted by what libtest prints.
+//! Runs the Rust tests by cargo, and counts them by the output of libtest.
 
 use std::io::Write;
 use std::mem::take;
@@ -7,16 +7,19 @@ use std::path::Path;
 use crate::outcome::{Outcome, listen, number_before};
 use crate::run::{Done, cargo, run};
 
-/// Which tests: all of them.
-pub(crate) const ALL: &str = "--workspace";
+/// All tests: those of optional features too. With the features it is still one build.
+pub(crate) const ALL: [&str; 3] = ["--workspace", "--features", FEATURES];
+
+/// The optional features of the library.
+pub(crate) const FEATURES: &str = "holdlock/serde";
 
 /// Builds the chosen tests without running them.
 pub(crate) fn build(chosen: &[&str]) -> Done {
     run(cargo(&[&["test", "--no-run"], chosen].concat()))
 }
 
-/// Runs the tests that these arguments of `cargo test` choose; copies what they print to `out`.
-/// Those that are about the command as it is installed get it from `dist`.
+/// Runs the tests that these arguments of `cargo test` select, and copies their output to `out`.
+/// Tests of the installed command find it at `dist`.
 pub(crate) fn test(chosen: &[&str], dist: &Path, out: &mut dyn Write) -> Done<Outcome> {
     let mut command = cargo(&[&["test", "--no-fail-fast"], chosen].concat());
     command
@@ -32,15 +35,15 @@ pub(crate) fn test(chosen: &[&str], dist: &Path, out: &mut dyn Write) -> Done<Ou
     Ok(outcome)
 }
 
-/// What was read so far.
+/// The output of cargo that was read so far.
 #[derive(Default)]
 struct Reading {
     outcome: Outcome,
-    /// The test program that was started last.
+    /// The test program that started last.
     program: String,
-    /// Whether its result is still to come.
+    /// Whether that program has not printed its result yet.
     runs: bool,
-    /// The last list of failed tests, or the test that the watchdog has ended.
+    /// The last list of failed tests, or the test that the watchdog ended.
     failed: Vec<String>,
 }
 
@@ -51,7 +54,7 @@ impl Reading {
         } else if let Some(package) = line.trim_start().strip_prefix("Doc-tests ") {
             self.begins(&format!("documentation of {package}"));
         } else if line == "failures:" {
-            // The first such list has what the tests printed, the second one their names.
+            // The first such list has the output of the tests, the second one their names.
             self.failed.clear();
         } else if let Some(name) = line.strip_prefix("    ") {
             self.failed.push(name.to_owned());
@@ -64,7 +67,7 @@ impl Reading {
             }
             self.runs = false;
         } else if let Some(at) = line.find("SKIPPED ") {
-            // On one processor libtest has begun the line: `test name ... SKIPPED`.
+            // On one processor libtest has already begun the line: `test name ... SKIPPED`.
             if at == 0 || line.starts_with("test ") {
                 self.outcome.skipped.push(line[at..].to_owned());
             }
@@ -78,7 +81,7 @@ impl Reading {
         self.failed.clear();
     }
 
-    /// The program has ended. Without a result it was killed, or ended by the watchdog.
+    /// The program has ended. If there is no result, it was killed or the watchdog ended it.
     fn ended(&mut self) {
         if self.runs {
             if self.failed.is_empty() {

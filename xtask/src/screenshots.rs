@@ -1,7 +1,7 @@
-//! `cargo xtask screenshots`: the pictures of docs/top.md, by the real program.
+//! `cargo xtask screenshots`: make the pictures of docs/top.md with the real program.
 //!
-//! The processes in them are real, too. They run in a pid namespace of their own, so that
-//! the locks of other programs are not in the picture and the pids are the same each time.
+//! The processes in the pictures are real, too. They run in a PID namespace of their own, so the
+//! pictures do not show locks of other programs, and the pids are the same each time.
 
 use std::fs;
 use std::path::Path;
@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 use crate::dist::target_directory;
 use crate::run::{Done, cargo, root, run};
 
-/// Set where we are inside of the namespace; its value is where the command is.
+/// Set inside of the namespace. Its value is the directory of the command.
 const INSIDE: &str = "HOLDLOCK_SCREENSHOTS";
 
-/// Where the locks of the pictures are; it must not exist.
+/// The directory of the locks in the pictures. It must not exist.
 const SCENE: &str = "/tmp/demo";
 
 const DOCUMENT: &str = "docs/top.md";
 
-/// The name of a picture in the document, its size, and the keys that lead to it.
+/// The name of each picture in the document, its size, and the keys that lead to it.
 const PICTURES: [(&str, &str, &str); 3] = [
     ("list", "80x12", ""),
-    ("queue", "100x12", "\r"),
+    ("queue", "100x13", "\r"),
     ("graph", "80x20", "g"),
 ];
 
@@ -47,7 +47,7 @@ pub(crate) fn screenshots() -> Done {
     }
 }
 
-/// The kernel ends all that is started here when we end: we are the namespace's first process.
+/// This process is the first one of the namespace: when it ends, the kernel ends all its children.
 fn inside(programs: &Path) -> Done {
     let stage = Stage { programs };
     let nightly = stage.start("holdlock run backup -- sleep 1000", 1)?;
@@ -60,7 +60,7 @@ fn inside(programs: &Path) -> Done {
         stage.start("exec flock -s data.lock sleep 1000", 5)?,
         stage.start("exec flock data.lock true", 6)?,
     ];
-    // Each takes the other's lock under its own.
+    // Each of the two takes the lock of the other while it holds its own.
     let pair = [
         stage.start("exec flock a.lock -c 'sleep 1; exec flock b.lock make'", 7)?,
         stage.start("exec flock b.lock -c 'sleep 1; exec flock a.lock make'", 8)?,
@@ -104,7 +104,7 @@ impl Stage<'_> {
         command
     }
 
-    /// Starts it, and waits until so many locks and requests are listed.
+    /// Starts the script, and waits until this many locks and requests are listed.
     fn start(&self, script: &str, listed: usize) -> Done<Child> {
         let mut command = self.command("sh");
         command
@@ -145,8 +145,8 @@ impl Stage<'_> {
     }
 }
 
-/// Without what is another at each run: the host and the time in the first line, and the
-/// number of a file.
+/// Masks what differs at each run: the host and the time in the first line, and the number of a
+/// file.
 fn masked(picture: &str) -> String {
     let (header, rest) = picture.split_once('\n').unwrap_or((picture, ""));
     let words: Vec<&str> = header.split("  ").collect();
@@ -164,7 +164,7 @@ fn masked(picture: &str) -> String {
     lines.join("\n")
 }
 
-/// The text with another picture between the marks of that name.
+/// The text with this picture between the marks of that name.
 fn replaced(text: &str, name: &str, picture: &str) -> Done<String> {
     let (start, end) = (format!("<!-- {name} -->\n"), "<!-- end -->");
     let missing = || format!("{DOCUMENT} has no picture `{name}`");

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: the tests again and again, on a machine that has no time for them.
+//! `cargo xtask soak`: run the tests again and again on a slow machine.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ usage: cargo xtask soak N [--at-once K] [--all | ARGUMENT...]
   `cargo test` chooses by them. With --at-once, run K passes side by side, which is quicker and a
   heavier load. Keep the output of each pass with a failed test in target/soak.";
 
-/// What makes a machine slow.
+/// The reason why the machine is slow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Two busy loops for each processor take most of the time.
@@ -42,7 +42,7 @@ impl Kind {
     }
 }
 
-/// How often a test has failed, for each kind.
+/// The number of failures of each test, for each kind.
 type Tally = BTreeMap<String, [u32; 2]>;
 
 pub(crate) fn soak(arguments: &[String]) -> Done {
@@ -56,7 +56,7 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
     let all = chosen == ["--all"];
     let mut chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
     if all || chosen.is_empty() {
-        chosen = vec![rust::ALL];
+        chosen = rust::ALL.to_vec();
     }
     rust::build(&chosen)?;
     let dist = dist::dist()?;
@@ -94,23 +94,23 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
     conclude(&tally, passes, &place)
 }
 
-/// What is run in each pass.
+/// The tests of each pass.
 struct Tests<'a> {
     /// Arguments of `cargo test`.
     chosen: Vec<&'a str>,
     dist: PathBuf,
-    /// The interpreter that has the Python module, if that is tested.
+    /// The interpreter that has the Python module, if the module is tested.
     python: Option<PathBuf>,
 }
 
 impl Tests<'_> {
-    /// All of them once. Says what came of it, and returns what has failed.
+    /// Runs all of them once, prints the result, and returns the names of the failed tests.
     fn pass(&self, name: &str, log: &Path) -> Done<Vec<String>> {
         let began = Instant::now();
         let mut file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let mut outcome = rust::test(&self.chosen, &self.dist, &mut file)?;
         if let Some(python) = &self.python {
-            // These share a directory, so that passes side by side take turns.
+            // These tests share a directory, so passes side by side take turns.
             static TURN: Mutex<()> = Mutex::new(());
             let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
             outcome.add(python::run_tests(python, &mut file)?);
@@ -154,7 +154,7 @@ fn conclude(tally: &Tally, passes: u32, place: &Path) -> Done {
 struct Trouble {
     end: Arc<AtomicBool>,
     loops: Vec<JoinHandle<()>>,
-    /// The processors that this thread, and what it starts, may use otherwise.
+    /// The processors that this thread and its children could use before.
     processors: CpuSet,
 }
 

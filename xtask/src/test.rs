@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold.
+//! `cargo xtask test`: every check that must pass.
 
 use crate::run::{Done, cargo, root, run};
 use crate::{dist, python, rust};
@@ -10,6 +10,8 @@ pub(crate) fn test() -> Done {
         "clippy",
         "--workspace",
         "--all-targets",
+        "--features",
+        rust::FEATURES,
         "--",
         "-D",
         "warnings",
@@ -20,7 +22,7 @@ pub(crate) fn test() -> Done {
     run(docs)?;
     let dist = dist::dist()?;
     let out = &mut std::io::stdout();
-    let mut outcome = rust::test(&[rust::ALL], &dist, out)?;
+    let mut outcome = rust::test(&rust::ALL, &dist, out)?;
     outcome.add(python::test(out)?);
     outcome.conclude()
 }
@@ -31,7 +33,7 @@ pub(crate) fn python() -> Done {
     outcome.conclude()
 }
 
-/// No compiler reads the documents, so a forgotten conflict would stay in them.
+/// No compiler reads the documents, so a forgotten conflict marker would stay in them.
 fn no_merge_is_left_open() -> Done {
     let open = std::process::Command::new("git")
         .args(["grep", "-nE", "^(<{7}|>{7}) "])
@@ -47,12 +49,28 @@ fn no_merge_is_left_open() -> Done {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
     use super::root;
 
+    fn read(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The files that git knows and whose names match.
+    fn files(pattern: &str) -> Vec<PathBuf> {
+        let mut git = Command::new("git");
+        git.args(["ls-files", pattern]).current_dir(root());
+        let output = git.output().expect("git");
+        let names = String::from_utf8(output.stdout).expect("names are UTF-8");
+        names.lines().map(|name| root().join(name)).collect()
+    }
+
     #[test]
-    fn the_source_files_that_the_documents_name_are_there() {
+    fn the_source_files_that_the_documents_name_exist() {
         for document in ["docs/architecture.md", "CONTRIBUTING.md"] {
-            let text = std::fs::read_to_string(root().join(document)).expect(document);
+            let text = read(&root().join(document));
             let is_part = |c: char| c.is_ascii_alphanumeric() || "_-/.".contains(c);
             let names: Vec<&str> = text
                 .split(|c| !is_part(c))
@@ -60,12 +78,64 @@ mod tests {
                 .collect();
             assert!(names.len() > 5, "{document}");
             for name in names {
-                let there = ["", "crates/holdlock/src"].map(|at| root().join(at).join(name));
+                let places = ["", "crates/holdlock/src"].map(|at| root().join(at).join(name));
                 assert!(
-                    there.iter().any(|path| path.is_file()),
+                    places.iter().any(|path| path.is_file()),
                     "{document}: {name}"
                 );
             }
         }
+    }
+
+    /// The heading as a link spells it.
+    fn anchor(heading: &str) -> String {
+        let words = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = words
+            .chars()
+            .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    }
+
+    #[test]
+    fn the_links_of_the_documents_lead_somewhere() {
+        for document in files("*.md") {
+            let text = read(&document);
+            let links = text
+                .split("](")
+                .skip(1)
+                .filter_map(|rest| rest.split(')').next());
+            for link in links.filter(|link| !link.contains("://")) {
+                let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+                let target = match path {
+                    "" => document.clone(),
+                    path => document.with_file_name("").join(path),
+                };
+                let shown = format!("{}: {link}", document.display());
+                assert!(target.exists(), "{shown}");
+                let is_there = || {
+                    let headings = read(&target);
+                    let mut headings = headings.lines().filter(|line| line.starts_with('#'));
+                    headings.any(|line| anchor(line) == heading)
+                };
+                assert!(heading.is_empty() || is_there(), "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_published_crate_has_its_licences_and_a_readme() {
+        let mut published = 0;
+        for manifest in files("crates/*/Cargo.toml") {
+            if read(&manifest).contains("publish = false") {
+                continue;
+            }
+            published += 1;
+            for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
+                let ours = read(&manifest.with_file_name(name));
+                assert_eq!(ours, read(&root().join(name)), "{}", manifest.display());
+            }
+            assert!(manifest.with_file_name("README.md").is_file());
+        }
+        assert_eq!(published, 2, "holdlock and holdlock-cli");
     }
 }

@@ -10,16 +10,16 @@ holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR]
 
 Cases (all of them when none is named):
   cycle      uncontended lock and unlock, file kept open
-  identity   ways to see that a locked file is still the one at its path
+  identity   ways to check that a locked file is still the one at its path
   try        a failed try
-  handoff    release in one process until acquired in another
+  handoff    from the release in one process until another process has the lock
   threads    8 threads of one process
   processes  2 processes of 4 threads each
-  waiters    CPU time of 100 waiters
-  deadline   how late a wait ends that runs into its deadline
+  waiters    processor time of 100 waiters
+  deadline   how late a wait ends after its deadline
   cli        `holdlock run` and `flock` by holdlock against util-linux flock, setlock,
              s6-setlock, lckdo: time, system calls, memory while waiting, hand-off
-  inspect    who holds what, with 500 processes and up to 10 000 locks: `holdlock who`,
+  inspect    listing holders, with 500 processes and up to 10 000 locks: `holdlock who`,
              `holdlock list` and the library's call against lslocks
   missing    the first acquisition, which creates the lock file, with up to 10 000 other locks held
   python     the Python module against filelock, portalocker, fasteners and fcntl.flock
@@ -31,8 +31,8 @@ Cases (all of them when none is named):
   --python DIR     the Python packages for the case `python`, a directory each;
                    `cargo xtask bench` installs them
 
-The lock files are in a fresh directory under TMPDIR. A goal that is missed is
-reported and does not change the exit status; a broken exclusion does.
+The lock files are in a fresh directory under TMPDIR. A missed goal is reported and
+does not change the exit status; a broken exclusion does.
 ";
 
 pub(crate) enum Command {

@@ -1,11 +1,11 @@
-//! A board that all contenders see, to find out whether two were inside at once.
+//! A record that all contenders share. It shows whether two were inside at once.
 //!
-//! The numbers are changed by a plain load and a plain store, as the data behind
-//! a lock would be: two who are inside at the same time lose updates.
+//! A visit changes the numbers by a plain load and a plain store, like data behind a lock: two
+//! visitors that are inside at the same time lose updates.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 
-/// In memory that threads or processes share. All zero is a fresh one.
+/// The record, in memory that threads or processes share. A new one is all zero.
 #[derive(Default)]
 #[repr(C, align(64))]
 pub(crate) struct Board {
@@ -15,13 +15,13 @@ pub(crate) struct Board {
     stop: Stop,
 }
 
-/// On a cache line of its own: everybody looks at it all the time.
+/// On a cache line of its own, because every contender reads it all the time.
 #[derive(Default)]
 #[repr(C, align(64))]
 struct Stop(AtomicU32);
 
 impl Board {
-    /// One stay inside.
+    /// One visit: runs the section inside.
     pub(crate) fn visit(&self, section: &mut dyn FnMut()) {
         if self.inside.load(Ordering::Relaxed) != 0 {
             self.broken.fetch_add(1, Ordering::Relaxed);
@@ -34,7 +34,7 @@ impl Board {
         self.inside.store(0, Ordering::Relaxed);
     }
 
-    /// An error if ever two were inside at once in so many visits.
+    /// An error if two were inside at once in one of these visits.
     pub(crate) fn verify(&self, visits: u64) -> Result<(), String> {
         let broken = self.broken.load(Ordering::Relaxed);
         let lost = visits.abs_diff(self.total.load(Ordering::Relaxed));
@@ -42,7 +42,7 @@ impl Board {
             return Ok(());
         }
         Err(format!(
-            "EXCLUSION BROKEN: {broken} times somebody was inside already, {lost} of {visits} \
+            "EXCLUSION BROKEN: {broken} times another one was inside already, {lost} of {visits} \
              updates lost"
         ))
     }

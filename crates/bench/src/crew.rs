@@ -7,27 +7,27 @@ use crate::board::Board;
 use crate::peers::Lock;
 use crate::sys;
 
-/// What one thread has done.
+/// The work of one thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Tally {
     pub(crate) acquired: u64,
-    /// From a release until the next release: with a short section, the wait.
-    /// Zero unless it was watched.
+    /// The longest time from a release until the next release, which with a short section is the
+    /// wait. Zero unless [`Task::watch`] is set.
     pub(crate) longest_wait: Duration,
 }
 
-/// What the threads are to do.
+/// The task of the threads.
 #[derive(Clone, Copy)]
 pub(crate) struct Task {
     /// How long to stay inside.
     pub(crate) stay: Duration,
-    /// Whether to look at the clock after each acquisition. That takes a fifth
-    /// of the time of the quickest ones, so who counts does not look.
+    /// Whether to read the clock after each acquisition. That takes a fifth of the time of the
+    /// fastest acquisitions, so rounds that count acquisitions do not do it.
     pub(crate) watch: bool,
 }
 
-/// One thread for each lock, until the board says stop. `begun` is called when
-/// they may begin.
+/// Runs one thread for each lock until the board says stop. Calls `begun` when the threads may
+/// begin.
 pub(crate) fn work(
     locks: Vec<Box<dyn Lock>>,
     board: &Board,

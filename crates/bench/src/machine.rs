@@ -1,4 +1,4 @@
-//! Where a run took place: numbers mean little without it.
+//! The machine of a run. Numbers mean little without it.
 
 use std::fmt;
 use std::fs::read_to_string;
@@ -66,7 +66,7 @@ fn file_system(dir: &Path) -> Option<String> {
         dir.starts_with(point)
             .then(|| (point.len(), kind.to_owned()))
     };
-    // The last of equals hides those before it.
+    // The last one of equal mount points hides the earlier ones.
     let nearest = mounts.lines().filter_map(mount).max_by_key(|(n, _)| *n);
     nearest.map(|(_, kind)| kind)
 }

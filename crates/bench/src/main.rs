@@ -1,6 +1,5 @@
-//! Side-by-side measurements: the raw system calls, `std::fs::File::lock`, fs4,
-//! fd-lock and holdlock, in one run and taking turns, so that whatever else the
-//! machine does meets all of them alike.
+//! Side-by-side measurements of the raw system calls, `std::fs::File::lock`, fs4, fd-lock and
+//! holdlock. All take turns in one run, so other work of the machine affects all of them alike.
 //!
 //! ```text
 //! holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR]
@@ -28,17 +27,17 @@ use std::process::ExitCode;
 use args::{Args, Command};
 use report::Report;
 
-/// What a case, or a worker's job, ends with.
+/// The result of a case or of a worker's job.
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What every case is given.
+/// The settings of a run.
 struct Bench {
     /// A fresh directory for lock files.
     dir: PathBuf,
     quick: bool,
-    /// The command `holdlock`, where `--holdlock` named it.
+    /// The path of the command `holdlock`, if `--holdlock` gives one.
     holdlock: Option<PathBuf>,
-    /// Where the Python packages are, where `--python` named it.
+    /// The directory of the Python packages, if `--python` gives one.
     python: Option<PathBuf>,
 }
 
@@ -71,7 +70,7 @@ fn measure(args: &Args) -> Outcome<ExitCode> {
     let dir = tempfile::Builder::new()
         .prefix("holdlock-bench-")
         .tempdir()?;
-    watchdog::start(watchdog::limit(args.quick), Some(dir.path().to_owned()));
+    let _dog = watchdog::start(watchdog::limit(args.quick), Some(dir.path().to_owned()));
     let bench = Bench {
         dir: dir.path().to_owned(),
         quick: args.quick,
@@ -108,7 +107,7 @@ fn measure(args: &Args) -> Outcome<ExitCode> {
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-/// Prints; a reader who has gone away is no reason for a panic.
+/// Prints. Does not panic if the reader has closed the pipe.
 fn say(text: &str) -> ExitCode {
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,

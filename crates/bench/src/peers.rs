@@ -1,31 +1,28 @@
 //! The ways of locking that are compared, behind one interface.
 
-mod by_crates;
 mod by_hand;
-mod by_holdlock;
-mod by_std;
+mod limited;
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use by_crates::{FdLock, Fs4};
 use by_hand::{LibcChecked, Raw, RawChecked, RawSure};
-use by_holdlock::{Holdlock, HoldlockFor};
-use by_std::{Std, StdPoll};
 use holdlock::FileLock;
+pub(crate) use holdlock_test_support::peers::Lock;
+use holdlock_test_support::peers::{FdLock, Fs4, Holdlock, Std, open};
+use limited::{HoldlockFor, StdPoll};
 
 /// One way of locking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     /// flock(2) by hand.
     Raw,
-    /// flock(2) and lstat(2) by hand: locks, and sees that it is the right file.
+    /// flock(2) and lstat(2) by hand: locks, and checks that it is the right file.
     RawChecked,
-    /// The same, and fcntl(2) with F_GETFL before the lock and before the unlock: sees also that the
-    /// descriptor is still the file.
+    /// The same, and fcntl(2) with F_GETFL before the lock and before the unlock: also checks that
+    /// the descriptor still belongs to the file.
     RawSure,
     /// flock(2) and lstat(2) through libc, as a C program would do it.
     LibcChecked,
@@ -43,15 +40,6 @@ pub(crate) enum Peer {
     },
     /// One `FileLock` for all threads of a process.
     HoldlockShared,
-}
-
-/// What a peer has opened.
-pub(crate) trait Lock: Send {
-    /// Takes the lock, runs the section, releases the lock.
-    fn exclusive(&mut self, section: &mut dyn FnMut()) -> io::Result<()>;
-
-    /// Tries once, and releases what it got. Whether it got the lock.
-    fn attempt(&mut self) -> io::Result<bool>;
 }
 
 impl Peer {
@@ -98,7 +86,7 @@ impl Peer {
         !matches!(self, Peer::StdPoll { .. })
     }
 
-    /// Opens the lock file, and creates it when it is missing.
+    /// Opens the lock file, and creates it if it is missing.
     pub(crate) fn open(self, path: &Path) -> io::Result<Box<dyn Lock>> {
         Ok(match self {
             Peer::Raw => Box::new(Raw(open(path)?)),
@@ -111,10 +99,10 @@ impl Peer {
                 pause: Duration::from_millis(millis),
             }),
             Peer::Fs4 => Box::new(Fs4(open(path)?)),
-            Peer::FdLock => Box::new(FdLock(fd_lock::RwLock::new(open(path)?))),
-            Peer::Holdlock | Peer::HoldlockShared => Box::new(Holdlock {
-                lock: Arc::new(FileLock::open(path)?),
-            }),
+            Peer::FdLock => Box::new(FdLock::new(open(path)?)),
+            Peer::Holdlock | Peer::HoldlockShared => {
+                Box::new(Holdlock(Arc::new(FileLock::open(path)?)))
+            }
             Peer::HoldlockFor { millis } => Box::new(HoldlockFor {
                 lock: FileLock::open(path)?,
                 limit: Duration::from_millis(millis),
@@ -122,7 +110,7 @@ impl Peer {
         })
     }
 
-    /// What so many threads of one process use.
+    /// One lock for each of these threads of one process.
     pub(crate) fn open_for_threads(
         self,
         path: &Path,
@@ -132,16 +120,7 @@ impl Peer {
             return (0..threads).map(|_| self.open(path)).collect();
         }
         let lock = Arc::new(FileLock::open(path)?);
-        let one = |_| Box::new(Holdlock { lock: lock.clone() }) as Box<dyn Lock>;
+        let one = |_| Box::new(Holdlock(lock.clone())) as Box<dyn Lock>;
         Ok((0..threads).map(one).collect())
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
 }

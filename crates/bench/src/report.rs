@@ -1,4 +1,4 @@
-//! What a case has found: rows of numbers, and goals.
+//! The result of a case: rows of numbers, and goals.
 
 use serde_json::{Value, json};
 
@@ -23,13 +23,13 @@ pub(crate) struct Column {
     pub(crate) digits: usize,
 }
 
-/// The numbers of one peer; NaN where there is none.
+/// The numbers of one peer. NaN for a missing number.
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) values: Vec<f64>,
 }
 
-/// What was to be reached.
+/// A goal.
 pub(crate) struct Goal {
     pub(crate) what: &'static str,
     pub(crate) bound: Bound,
@@ -37,7 +37,7 @@ pub(crate) struct Goal {
     pub(crate) unit: &'static str,
 }
 
-/// How far a goal is reached.
+/// How far a goal was reached.
 #[derive(Clone, Copy)]
 pub(crate) enum Bound {
     AtMost(f64),
@@ -90,7 +90,7 @@ impl Report {
 }
 
 impl Goal {
-    /// Not met either when nothing could be measured.
+    /// A goal that could not be measured is not met.
     pub(crate) fn met(&self) -> bool {
         match self.bound {
             Bound::AtMost(limit) => self.measured <= limit,

@@ -1,6 +1,6 @@
-//! Medians and the like.
+//! Medians and other statistics.
 
-/// Measurements of one thing.
+/// The measurements of one subject.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Samples(Vec<f64>);
 
@@ -9,7 +9,7 @@ impl Samples {
         self.0.push(sample);
     }
 
-    /// The sample below which `share` of all lie. NaN of none.
+    /// The sample below which `share` of all samples lie. NaN if there are no samples.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -31,7 +31,7 @@ impl Samples {
     }
 }
 
-/// Jain's fairness index: 1 when all have the same, 1/n when one has it all.
+/// Jain's fairness index: 1 if all values are equal, 1/n if one value is everything.
 pub(crate) fn fairness(shares: &[u64]) -> f64 {
     let sum: f64 = shares.iter().map(|share| *share as f64).sum();
     let squares: f64 = shares.iter().map(|share| (*share as f64).powi(2)).sum();

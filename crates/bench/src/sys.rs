@@ -4,12 +4,10 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::ptr::NonNull;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use holdlock_test_support::shared::{self, Shareable};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -80,55 +78,19 @@ impl Drop for Pinned {
     }
 }
 
-/// A [`Board`] in a file that processes share.
-pub(crate) struct SharedBoard {
-    place: NonNull<Board>,
+// SAFETY: a Board consists of atomic integers only.
+unsafe impl Shareable for Board {}
+
+/// A fresh board in a file that processes share. The file must not exist yet.
+pub(crate) fn create_board(path: &Path) -> io::Result<&'static Board> {
+    shared::map(&File::create_new(path).and_then(|_| readable(path))?)
 }
 
-impl SharedBoard {
-    /// A fresh board. The file must not exist yet.
-    pub(crate) fn create(path: &Path) -> io::Result<SharedBoard> {
-        let file = File::create_new(path)?;
-        file.set_len(size_of::<Board>() as u64)?;
-        SharedBoard::open(path)
-    }
-
-    /// A board that another process has created.
-    pub(crate) fn open(path: &Path) -> io::Result<SharedBoard> {
-        let file = File::options().read(true).write(true).open(path)?;
-        if file.metadata()?.len() < size_of::<Board>() as u64 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        // SAFETY: a new mapping at a place of the kernel's choice replaces nothing.
-        let place = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                size_of::<Board>(),
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                &file,
-                0,
-            )
-        }?;
-        let place = NonNull::new(place.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(SharedBoard { place })
-    }
+/// The board that another process has created.
+pub(crate) fn open_board(path: &Path) -> io::Result<&'static Board> {
+    shared::map(&readable(path)?)
 }
 
-impl Deref for SharedBoard {
-    type Target = Board;
-
-    fn deref(&self) -> &Board {
-        // SAFETY: the mapping is page-aligned, as large as a Board, lives as long as `self` and
-        // lies within the file, which nobody shortens. A Board consists of atomic
-        // integers only: any bytes are valid, and others may change them at any time.
-        unsafe { self.place.as_ref() }
-    }
-}
-
-impl Drop for SharedBoard {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `open` with this size; borrows of the board end before `self` does.
-        let _ = unsafe { munmap(self.place.as_ptr().cast(), size_of::<Board>()) };
-    }
+fn readable(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
 }

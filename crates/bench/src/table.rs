@@ -36,7 +36,7 @@ pub(crate) fn draw(report: &Report) -> String {
     text
 }
 
-/// All goals of a run, once more, at its end.
+/// All goals of a run, repeated at its end.
 pub(crate) fn goals(reports: &[Report]) -> String {
     let mut text = String::from("\n");
     for goal in reports.iter().flat_map(|report| &report.goals) {
@@ -59,7 +59,7 @@ fn sentence(goal: &Goal) -> String {
     )
 }
 
-/// With spaces between thousands.
+/// The number with spaces between thousands.
 fn number(value: f64, digits: usize) -> String {
     if value.is_nan() {
         return "–".into();

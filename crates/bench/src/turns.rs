@@ -5,13 +5,13 @@ use std::time::Instant;
 use crate::Outcome;
 use crate::stats::Samples;
 
-/// Something quick, measured in batches.
+/// A short operation, measured in batches.
 pub(crate) struct Subject<'a> {
     pub(crate) name: String,
     pub(crate) once: Box<dyn FnMut() -> Outcome<()> + 'a>,
 }
 
-/// Nanoseconds of one call, for each subject. One round goes before, unmeasured.
+/// Nanoseconds of one call, for each subject. The first round is not measured.
 pub(crate) fn take(subjects: &mut [Subject<'_>], rounds: u32, batch: u32) -> Outcome<Vec<Samples>> {
     let mut samples = vec![Samples::default(); subjects.len()];
     for round in 0..=rounds {

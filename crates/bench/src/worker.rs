@@ -1,13 +1,14 @@
-//! Further processes: this program started again with a job.
+//! Worker processes: this program, started again with a job.
 //!
-//! Lines go both ways over pipes. A worker is killed and reaped when its handle
-//! is dropped, and the kernel kills it when the starter dies.
+//! Starter and worker exchange lines over pipes. A worker is killed and reaped when its handle is
+//! dropped, and the kernel kills it when the starter dies.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
+use holdlock_test_support::LineProcess;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use crate::peers::Peer;
@@ -17,15 +18,11 @@ use crate::{Outcome, cases, watchdog};
 pub(crate) const MARK: &str = "--worker";
 
 /// A worker, seen from its starter.
-pub(crate) struct Worker {
-    child: Child,
-    to: ChildStdin,
-    from: BufReader<ChildStdout>,
-}
+pub(crate) struct Worker(LineProcess);
 
 impl Worker {
-    /// Starts a worker on a lock file. To be called in the main thread, since
-    /// the worker dies with the thread that started it.
+    /// Starts a worker on a lock file. To be called in the main thread, because the worker dies
+    /// with the thread that started it.
     pub(crate) fn start(job: &str, peer: Peer, path: &Path, more: &[&str]) -> Outcome<Worker> {
         Worker::spawn(
             Command::new(std::env::current_exe()?)
@@ -35,37 +32,25 @@ impl Worker {
         )
     }
 
-    /// Starts another program that goes by lines.
+    /// Starts another program that takes and answers lines.
     pub(crate) fn spawn(command: &mut Command) -> Outcome<Worker> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let (to, from) = (child.stdin.take(), child.stdout.take());
-        let (Some(to), Some(from)) = (to, from) else {
-            return Err("a worker without pipes".into());
-        };
-        Ok(Worker {
-            child,
-            to,
-            from: BufReader::new(from),
-        })
+        Ok(Worker(LineProcess::start(command)?))
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.pid()
     }
 
     pub(crate) fn tell(&mut self, line: &str) -> Outcome<()> {
-        Ok(writeln!(self.to, "{line}")?)
+        Ok(self.0.tell(line)?)
     }
 
     /// The worker's next line.
     pub(crate) fn hear(&mut self) -> Outcome<String> {
-        hear(&mut self.from)?.ok_or_else(|| "a worker ended early".into())
+        self.0.hear()?.ok_or_else(|| "a worker ended early".into())
     }
 
-    /// Waits for a line which says only that the worker has come so far.
+    /// Waits for this line, which says that the worker has come so far.
     pub(crate) fn expect(&mut self, line: &str) -> Outcome<()> {
         let heard = self.hear()?;
         if heard == line {
@@ -73,13 +58,6 @@ impl Worker {
         } else {
             Err(format!("a worker said {heard:?} instead of {line:?}").into())
         }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -91,16 +69,18 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Tells the starter.
+    /// Sends the starter a line.
     pub(crate) fn tell(&self, line: impl std::fmt::Display) -> Outcome<()> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{line}")?;
         Ok(out.flush()?)
     }
 
-    /// The starter's next line; none when it wants no more.
+    /// The starter's next line. `None` if the starter has ended or wants no more.
     pub(crate) fn hear(&self) -> Outcome<Option<String>> {
-        hear(&mut std::io::stdin().lock())
+        let mut line = String::new();
+        let length = std::io::stdin().lock().read_line(&mut line)?;
+        Ok((length > 0).then(|| line.trim_end().to_owned()))
     }
 
     /// A further argument.
@@ -112,13 +92,7 @@ impl Job {
     }
 }
 
-fn hear(from: &mut impl BufRead) -> Outcome<Option<String>> {
-    let mut line = String::new();
-    let length = from.read_line(&mut line)?;
-    Ok((length > 0).then(|| line.trim_end().to_owned()))
-}
-
-/// A worker's whole life.
+/// The whole life of a worker.
 pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     match work(words) {
         Ok(()) => ExitCode::SUCCESS,
@@ -131,10 +105,10 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn work(mut words: impl Iterator<Item = OsString>) -> Outcome<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    watchdog::start(watchdog::limit(false), None);
+    let _dog = watchdog::start(watchdog::limit(false), None);
     let mut word = || words.next().ok_or("a worker needs more arguments");
     let starter = word()?;
-    // It may have died before we asked to be told.
+    // The starter may have died before the request took effect.
     let parent = getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
     if starter.to_str() != Some(&parent.to_string()) {
         return Ok(());

@@ -1,22 +1,17 @@
 //! Processes that do lock operations one at a time, as they are told.
 
 use std::fmt;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-use crate::{queue, sys};
+use holdlock_test_support::{LineProcess, queue};
 
-/// Another process. Killed when dropped.
-pub struct Actor {
-    child: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
+/// Another process, which answers each order with a line. Killed when dropped.
+pub struct Actor(LineProcess);
 
 impl Actor {
-    /// Starts `holdlock-actor`, whose path the caller knows from
-    /// `env!("CARGO_BIN_EXE_holdlock-actor")`, on a lock file.
+    /// Starts `holdlock-actor` on a lock file. The caller has the program's path from
+    /// `env!("CARGO_BIN_EXE_holdlock-actor")`.
     pub fn start(program: &str, path: &Path) -> Actor {
         Actor::start_with(program, path, &[])
     }
@@ -35,40 +30,27 @@ impl Actor {
         actor
     }
 
-    /// Any program that reads orders from stdin and answers each with a line,
-    /// and says `ready` first.
+    /// Any program that prints `ready`, reads orders from stdin, and answers each with a line.
     pub fn from_command(mut command: Command) -> Actor {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the actor starts");
-        let orders = child.stdin.take().expect("piped");
-        let answers = BufReader::new(child.stdout.take().expect("piped"));
-        let mut actor = Actor {
-            child,
-            orders,
-            answers,
-        };
+        let process = LineProcess::start(&mut command).expect("the actor starts");
+        let mut actor = Actor(process);
         assert_eq!(actor.answer(), "ready");
         actor
     }
 
     /// Its pid.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.pid()
     }
 
     /// Gives an order without waiting for the answer.
     pub fn tell(&mut self, order: impl fmt::Display) {
-        writeln!(self.orders, "{order}").expect("the actor listens");
+        self.0.tell(order).expect("the actor reads");
     }
 
-    /// Waits for the next answer. Empty when the actor is gone.
+    /// Waits for the next answer. Empty if the actor has ended.
     pub fn answer(&mut self) -> String {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).expect("an answer");
-        line.trim_end().to_owned()
+        self.0.hear().expect("an answer").unwrap_or_default()
     }
 
     /// Gives an order and waits for the answer.
@@ -77,30 +59,21 @@ impl Actor {
         self.answer()
     }
 
-    /// The order succeeds.
+    /// Gives an order, which must succeed.
     #[track_caller]
     pub fn must(&mut self, order: &str) {
         assert_eq!(self.ask(order), "ok", "{order}");
     }
 
-    /// The order is given and puts the actor to sleep in the kernel's queue.
+    /// Gives an order, which must put the actor to sleep in the kernel's queue.
     #[track_caller]
     pub fn must_block(&mut self, order: &str, path: &Path) {
         self.tell(order);
         queue::wait_for(path, self.pid());
     }
 
-    /// kill -9, and the process is gone.
-    pub fn kill(mut self) {
-        sys::kill(self.pid(), libc::SIGKILL);
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Actor {
-    fn drop(&mut self) {
-        sys::kill(self.pid(), libc::SIGCONT);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Kills the process (kill -9) and waits for its end.
+    pub fn kill(self) {
+        drop(self.0);
     }
 }

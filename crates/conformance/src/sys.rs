@@ -5,8 +5,11 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use holdlock_test_support::eventually;
+pub use holdlock_test_support::signal::{kill, kill_group};
 
 /// Runs `child` in a child made by fork(2); returns its exit status.
 ///
@@ -70,32 +73,6 @@ impl Child {
     }
 }
 
-/// Sends a signal to a process.
-pub fn kill(pid: u32, signal: i32) {
-    // SAFETY: takes no pointers.
-    unsafe { libc::kill(pid as libc::pid_t, signal) };
-}
-
-/// Ends all children of this process.
-pub fn kill_children() {
-    for task in std::fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        for child in children.split_whitespace().flat_map(str::parse) {
-            kill(child, libc::SIGKILL);
-        }
-    }
-}
-
-/// Sends a signal to all of a process group, if there is one.
-pub fn kill_group(group: u32, signal: i32) {
-    // SAFETY: takes no pointers.
-    unsafe { libc::kill(-(group as libc::pid_t), signal) };
-}
-
 /// Sends a signal to one thread of this process.
 pub fn kill_thread(thread: i32, signal: i32) {
     // SAFETY: takes no pointers.
@@ -128,7 +105,7 @@ pub fn block_real_time_signals() {
 pub struct SignalReader(File);
 
 impl SignalReader {
-    /// Blocks the signal in this thread, and in those that it starts later.
+    /// Blocks the signal in this thread, and in threads that it starts later.
     pub fn new(signal: i32) -> SignalReader {
         use std::os::fd::FromRawFd;
         block(signal);
@@ -143,7 +120,7 @@ impl SignalReader {
         }
     }
 
-    /// Whether a signal comes within a second.
+    /// Whether a signal arrives within a second.
     pub fn comes(&mut self) -> bool {
         use std::io::Read;
         let mut ready = libc::pollfd {
@@ -168,7 +145,7 @@ pub fn is_blocked(signal: i32) -> bool {
     }
 }
 
-/// How often [`count_signals`]' handler ran.
+/// How often the handler of [`count_signals`] ran.
 pub static SIGNALS: AtomicU32 = AtomicU32::new(0);
 
 /// Installs a handler that counts, with the given flags (SA_RESTART or 0).
@@ -223,8 +200,8 @@ impl ThreadTimer {
         }
     }
 
-    /// Goes off once, so many nanoseconds from now; never with 0. May be called by a signal
-    /// handler.
+    /// Sends the signal once, this many nanoseconds from now; with 0 never. A signal handler may
+    /// call this.
     pub fn set(self, nanoseconds: u32) {
         let time = |nanoseconds| libc::timespec {
             tv_sec: 0,
@@ -251,16 +228,25 @@ pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
 
 /// The processor time of this thread.
 pub fn thread_cpu() -> Duration {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// The processor time of this process, with all its threads.
+pub fn process_cpu() -> Duration {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn clock(clock: libc::clockid_t) -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: a valid place for the answer.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    unsafe { libc::clock_gettime(clock, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Nanoseconds of the monotonic clock. May be called by a signal handler.
+/// Nanoseconds of the monotonic clock. A signal handler may call this.
 pub fn monotonic() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -283,7 +269,7 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Takes a write lease on a file. False where it is not granted.
+/// Takes a write lease on a file. False if the kernel does not grant it.
 pub fn lease(file: &File) -> bool {
     // SAFETY: takes no pointers.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) == 0 }
@@ -305,7 +291,7 @@ pub fn flock(file: &File, operation: i32) -> io::Result<()> {
 }
 
 /// fcntl(2) by hand: F_SETLKW, F_OFD_SETLKW and their like, with F_WRLCK, F_RDLCK or
-/// F_UNLCK, on so many bytes from there on; a length of 0 is up to the end.
+/// F_UNLCK, on the bytes (start, length). A length of 0 means up to the end.
 pub fn fcntl_lock(file: &File, command: i32, kind: i32, bytes: (u64, u64)) -> io::Result<()> {
     // SAFETY: `flock` is plain data for which all-zero is valid.
     let mut request: libc::flock = unsafe { std::mem::zeroed() };
@@ -320,28 +306,28 @@ pub fn fcntl_lock(file: &File, command: i32, kind: i32, bytes: (u64, u64)) -> io
     }
 }
 
-/// Closes every descriptor from `first` on, as programs do that want to get rid of what they
-/// inherited: whoever owns them.
+/// Closes every descriptor from `first` on, whatever code owns it, as programs do to close what
+/// they inherited.
 pub fn close_all_from(first: i32) {
     // SAFETY: takes no pointers. The callers show what becomes of the owners.
     unsafe { libc::close_range(first as u32, u32::MAX, 0) };
 }
 
-/// Closes one descriptor, whoever owns it.
+/// Closes one descriptor, whatever code owns it.
 pub fn close(number: i32) {
     // SAFETY: takes no pointers. The callers show what becomes of the owner.
     unsafe { libc::close(number) };
 }
 
-/// Puts a copy of `file` on a descriptor's number, whoever had it.
+/// Puts a copy of `file` on a descriptor's number, whatever code owned that.
 pub fn cover(number: i32, file: &File) {
     // SAFETY: takes no pointers. The callers show what becomes of the owner.
     assert_eq!(unsafe { libc::dup2(file.as_raw_fd(), number) }, number);
 }
 
-/// How many of the first hundred descriptors are files below `directory` on which a lock is held, or
-/// comes to be held within some milliseconds. Allocates nothing, so that a child of a process with
-/// threads may ask.
+/// How many of the first hundred descriptors are files below `directory` on which a lock is held
+/// now or within some milliseconds. Allocates nothing, so a forked child of a process with threads
+/// may call it.
 pub fn locked_descriptors_below(directory: &std::path::Path) -> usize {
     use std::os::unix::ffi::OsStrExt;
     let directory = directory.as_os_str().as_bytes();
@@ -388,7 +374,7 @@ fn door(mut path: [u8; 21], number: i32) -> [u8; 21] {
     path
 }
 
-/// A mutex that handlers of pthread_atfork take before, and release after each fork.
+/// A mutex that handlers of pthread_atfork take before each fork and release after it.
 static AT_FORK: MutexAtFork =
     MutexAtFork(std::cell::UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
 
@@ -407,7 +393,7 @@ extern "C" fn unlock_at_fork() {
     unsafe { libc::pthread_mutex_unlock(AT_FORK.0.get()) };
 }
 
-/// From now on each fork of this process takes a mutex first.
+/// Makes each later fork of this process take a mutex first.
 pub fn take_a_mutex_at_fork() {
     // SAFETY: the handlers stay for the life of the process.
     unsafe {
@@ -427,7 +413,7 @@ pub fn while_forks_wait<T>(inside: impl FnOnce() -> T) -> T {
     result
 }
 
-/// This process is killed when the one that forked it ends.
+/// Lets the kernel kill this process when its parent ends.
 pub fn die_with_parent() {
     // SAFETY: takes no pointers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -441,7 +427,7 @@ pub fn sleep_until_killed() -> i32 {
     }
 }
 
-/// Ends this thread alone, though it be the first of the process.
+/// Ends this thread alone, even if it is the first thread of the process.
 pub fn end_thread() -> ! {
     // SAFETY: takes no pointers. What the thread has on its stack stays as it is: nobody else
     // refers to it.
@@ -449,8 +435,8 @@ pub fn end_thread() -> ! {
     unreachable!("the thread has ended")
 }
 
-/// Calls `inside` while this thread, and what it starts meanwhile, runs on the last of its
-/// processors only.
+/// Calls `inside` while this thread, and the processes and threads that it starts meanwhile, run on
+/// the last of its processors only.
 pub fn on_the_last_cpu<T>(inside: impl FnOnce() -> T) -> T {
     let size = size_of::<libc::cpu_set_t>();
     // SAFETY: plain data for which all-zero is valid, of the size that is told; the numbers
@@ -470,11 +456,11 @@ pub fn on_the_last_cpu<T>(inside: impl FnOnce() -> T) -> T {
 }
 
 /// Waits until a process with one thread sleeps in the queue of a lock, in one of these system
-/// calls. While somebody reads /proc/locks it sleeps before it comes so far.
+/// calls. While another process reads /proc/locks, it sleeps before it gets that far.
 pub fn wait_until_queued(pid: u32, calls: &[libc::c_long]) {
     let place = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let is_one = |call: &str| calls.iter().any(|one| call.starts_with(&format!("{one} ")));
-    crate::queue::eventually(
+    eventually(
         &format!("pid {pid} sleeps in system call {calls:?}"),
         || {
             let function = place("wchan");
@@ -483,41 +469,7 @@ pub fn wait_until_queued(pid: u32, calls: &[libc::c_long]) {
     );
 }
 
-/// Words in memory that processes share through a file.
-#[derive(Clone, Copy)]
-pub struct SharedWords(&'static [AtomicU64]);
-
-impl SharedWords {
-    /// How many there are.
-    pub const COUNT: usize = 512;
-
-    /// Maps the file, which is made long enough. Never unmapped.
-    pub fn map(file: &File) -> SharedWords {
-        file.set_len(4096).expect("set_len");
-        // SAFETY: a fresh shared mapping of a file that is long enough and not shortened.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                4096,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        assert_ne!(address, libc::MAP_FAILED, "mmap");
-        // SAFETY: the mapping is page-aligned, 512 words long, never unmapped, and every byte
-        // pattern is a valid AtomicU64.
-        SharedWords(unsafe { std::slice::from_raw_parts(address.cast(), Self::COUNT) })
-    }
-
-    /// One of them.
-    pub fn at(&self, index: usize) -> &AtomicU64 {
-        &self.0[index]
-    }
-}
-
-/// nanosleep(2) once. False when it was interrupted.
+/// nanosleep(2) once. False if a signal interrupted it.
 pub fn sleep(time: Duration) -> bool {
     let time = libc::timespec {
         tv_sec: time.as_secs() as libc::time_t,
@@ -527,7 +479,7 @@ pub fn sleep(time: Duration) -> bool {
     unsafe { libc::nanosleep(&time, std::ptr::null_mut()) == 0 }
 }
 
-/// SIGALRM once after this time, as by alarm(2).
+/// Sends SIGALRM once after this time, as alarm(2) does.
 pub fn alarm(after: Duration) {
     let time = |duration: Duration| libc::timeval {
         tv_sec: duration.as_secs() as libc::time_t,

@@ -1,10 +1,11 @@
-//! A snapshot in words, for tests that look from elsewhere than where they stand: as another
-//! user, in another namespace.
+//! A snapshot in words, for tests that take it in another process: as another user, or in another
+//! namespace.
 
 use holdlock::inspect::{LockedFile, Range, Snapshot};
 
-/// `file "/tmp/a.lock"`, `removed`, `elsewhere`, `held flock exclusive 0-EOF taker=5 by 5:3 (sleep)`,
-/// `waits flock exclusive 0-EOF turn=1 by 6`, `unseen Processes(7)`, each a line.
+/// `file "/tmp/a.lock"`, `removed`, `elsewhere`,
+/// `held flock exclusive 0-EOF taker=5 by 5:3 (sleep)`, `waits flock exclusive 0-EOF turn=1 by 6`,
+/// `unseen Processes(7)`: one line for each.
 pub fn lines(snapshot: &Snapshot) -> Vec<String> {
     let mut lines: Vec<String> = snapshot.files.iter().flat_map(of_file).collect();
     let unseen = snapshot.unseen.iter();

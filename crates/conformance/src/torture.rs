@@ -1,5 +1,5 @@
-//! Exclusion under load: many processes with many threads, some of which are
-//! killed, some of which remove the lock file.
+//! Exclusion under load: many processes with many threads. Some are killed, some remove the lock
+//! file.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,12 +10,12 @@ use holdlock::{Error, FileLock, LockOptions, Request};
 
 use crate::witness::Witness;
 
-/// What happens to the lock file meanwhile.
+/// What happens to the lock file during the trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// Nothing.
     Never,
-    /// Everybody deletes it on release.
+    /// Every holder deletes it on release.
     OnRelease,
     /// Holders remove, rename away or replace it as their last act.
     Adversary,
@@ -35,7 +35,7 @@ impl Removal {
             .map_or("?", |(_, name)| name)
     }
 
-    /// The one of this name.
+    /// The value with this name.
     pub fn from_name(name: &str) -> Option<Removal> {
         Removal::ALL
             .iter()
@@ -47,15 +47,15 @@ impl Removal {
 /// A trial.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// The program that becomes a worker when called with `worker` and the trial's settings: `torture`.
+    /// The path of the bin `torture`, which is a worker if its first argument is `worker`.
     pub program: PathBuf,
-    /// Where the lock file and the witness are.
+    /// The directory of the lock file and the witness.
     pub directory: PathBuf,
     /// Worker processes.
     pub processes: u32,
     /// Threads of each.
     pub threads: u32,
-    /// Ends after so many sections,
+    /// The trial ends after this many sections,
     pub acquisitions: u64,
     /// or after this time.
     pub at_most: Duration,
@@ -65,16 +65,16 @@ pub struct Trial {
     pub kill: bool,
     /// Some sections are shared. Not together with `kill`.
     pub shared: bool,
-    /// All queue for their turn.
+    /// All requests are fair.
     pub fair: bool,
 }
 
-/// What a trial came to.
+/// The result of a trial.
 #[derive(Clone, Copy, Debug)]
 pub struct Verdict {
-    /// Sections.
+    /// The number of sections.
     pub acquisitions: u64,
-    /// Sections that were not alone.
+    /// The number of sections that were not alone.
     pub overlaps: u64,
     /// Workers that were killed.
     pub killed: u64,
@@ -85,7 +85,7 @@ pub struct Verdict {
 }
 
 impl Trial {
-    /// Runs it. Panics when the workers make no progress.
+    /// Runs the trial. Panics if the workers make no progress.
     pub fn run(&self) -> Verdict {
         let started = Instant::now();
         let witness = Witness::open(&self.directory.join("witness"));
@@ -99,7 +99,7 @@ impl Trial {
             if progress {
                 seen = (now, Instant::now());
             }
-            // On a busy machine a worker may need a while until it does anything at all.
+            // On a busy machine a worker may need a while until it makes any progress.
             if self.kill && progress {
                 let victim = fastrand::usize(..workers.len());
                 end(&mut workers[victim]);
@@ -111,7 +111,7 @@ impl Trial {
                 "no progress after {now} sections"
             );
         }
-        // Before the workers are killed: a killed sharer stays on the witness's list.
+        // Before the workers are killed: the witness would count a killed sharer for ever.
         let verdict = Verdict {
             acquisitions: witness.acquisitions(),
             overlaps: witness.overlaps(),
@@ -141,8 +141,8 @@ fn end(worker: &mut Child) {
     let _ = worker.wait();
 }
 
-/// A worker: runs until it is killed. Half of its threads use one lock object
-/// together, the others have one each.
+/// A worker, which runs until it is killed. Half of its threads share one lock object, the others
+/// have one each.
 pub fn work(removal: Removal, shared: bool, fair: bool, threads: u32, directory: &Path) {
     crate::sys::die_with_parent();
     let witness = Witness::open(&directory.join("witness"));
@@ -154,7 +154,7 @@ pub fn work(removal: Removal, shared: bool, fair: bool, threads: u32, directory:
             .open(&path)
     };
     let common = loop {
-        // A file that others create and remove meanwhile may take several attempts.
+        // Others create and remove the file, so opening it may take several attempts.
         match open() {
             Ok(lock) => break Arc::new(lock),
             Err(_) => witness.note(),
@@ -179,7 +179,7 @@ pub fn work(removal: Removal, shared: bool, fair: bool, threads: u32, directory:
     });
 }
 
-/// Below this a refusal is one to wait any longer, not to wait at all.
+/// A refusal that comes earlier refuses to wait longer, and is not a false alarm.
 const GRACE: Duration = Duration::from_millis(900);
 
 fn section(lock: &FileLock, witness: Witness, removal: Removal, shared: bool, path: &Path) {
@@ -197,9 +197,9 @@ fn section(lock: &FileLock, witness: Witness, removal: Removal, shared: bool, pa
     };
     let guard = match lock.acquire(request) {
         Ok(guard) => guard,
-        // Nobody removes the file and goes on holding it: to refuse would be a false alarm.
+        // No holder removes the file and keeps the lock: a refusal would be a false alarm.
         Err(error) if error.is_conflict() && !matches!(error, Error::RemovedWhileHeld(_)) => return,
-        // A try does not wait until the file that another removes as its last act is free.
+        // A try does not wait until a holder that has removed the file has released the lock.
         Err(Error::RemovedWhileHeld(conflict)) if conflict.waited() < GRACE => return,
         Err(error) => {
             eprintln!("{error}");
@@ -220,7 +220,7 @@ fn section(lock: &FileLock, witness: Witness, removal: Removal, shared: bool, pa
     }
 }
 
-/// Stays inside, mostly for no time at all.
+/// Stays inside, mostly for an instant.
 fn linger() {
     match fastrand::u32(..32) {
         0 => std::thread::yield_now(),
@@ -229,7 +229,7 @@ fn linger() {
     }
 }
 
-/// The last act of a holder who means no good.
+/// The last act of a hostile holder.
 fn meddle(path: &Path) {
     let other = || {
         let name = format!("other-{}-{}", std::process::id(), fastrand::u32(..));

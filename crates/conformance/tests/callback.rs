@@ -14,8 +14,8 @@ fn open(path: &Path, fair: bool) -> Arc<FileLock> {
     Arc::new(LockOptions::new().fair(fair).open(path).expect("opens"))
 }
 
-/// Waits for `lock`, which is held, until the thread sleeps as `asleep` sees; has its callback
-/// call `ask` by a signal; then `release`s. Returns what `ask` said.
+/// Waits for `lock`, which is held. When `asleep` sees that the thread sleeps, a signal makes the
+/// callback call `ask`; then `release` is called. Returns the result of `ask`.
 fn ask_in_callback<T: Send>(
     lock: &Arc<FileLock>,
     owned: bool,
@@ -66,13 +66,13 @@ fn is_told(lock: &Arc<FileLock>) -> bool {
 }
 
 #[test]
-fn a_callback_that_asks_for_the_lock_its_thread_waits_for_is_told() {
+fn a_callback_that_asks_for_the_lock_its_thread_waits_for_gets_an_error() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
     for (fair, owned) in [(false, false), (false, true), (true, false), (true, true)] {
         let (lock, other) = (open(&path, fair), open(&path, fair));
-        // In the queue of this process's threads.
+        // In the queue of the threads of this process.
         for asked in [&lock, &other] {
             let held = lock.lock().expect("free");
             let asked = asked.clone();

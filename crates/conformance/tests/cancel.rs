@@ -1,4 +1,4 @@
-//! Cancellation: prompt, and never with a lock left behind or lost.
+//! Cancellation is prompt, and never leaves or loses a lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex, mpsc};
@@ -67,11 +67,11 @@ fn a_token_that_is_cancelled_already_ends_a_wait_at_once_but_spares_a_free_lock(
     assert!(matches!(ended, Err(Error::Cancelled { .. })));
 }
 
-/// A busy machine does not come to the last round of a race.
+/// A busy machine does not reach the last round of a race.
 const AT_MOST: Duration = Duration::from_secs(40);
 
-/// Ten thousand times: a holder releases while the waiter is cancelled. Whoever
-/// wins, afterwards the lock is free, or held by the waiter who was told so.
+/// Ten thousand times a holder releases while the waiter is cancelled. Whichever comes first, the
+/// lock is free afterwards, or the waiter holds it and knows.
 fn race(holder: &FileLock, waiter: &FileLock, referee: &FileLock) {
     const ROUNDS: u32 = 10_000;
     let start = Barrier::new(3);
@@ -129,7 +129,7 @@ fn race(holder: &FileLock, waiter: &FileLock, referee: &FileLock) {
         over.store(true, Ordering::SeqCst);
         start.wait();
     });
-    // The race was one.
+    // Both outcomes happened, so it was a race.
     let (won, lost) = (won.into_inner(), lost.into_inner());
     println!("{won} acquired, {lost} cancelled");
     assert_eq!(won + lost, rounds);
@@ -149,7 +149,7 @@ fn cancellations_that_race_releases_never_lose_or_double_a_lock() {
 }
 
 #[test]
-fn cancellations_that_race_releases_between_threads_of_one_lock_do_neither() {
+fn cancellations_that_race_releases_between_threads_never_lose_or_double_a_lock() {
     let _dog = watchdog::watch(120);
     let scratch = Scratch::new();
     let open = || FileLock::open(scratch.lock()).expect("opens");

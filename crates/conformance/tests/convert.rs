@@ -58,7 +58,7 @@ fn no_writer_gets_in_during_a_downgrade() {
             let mut changes = 0;
             let mut last = 0;
             let mut rounds = 0;
-            // Until the writers were there often enough for the trial to mean something.
+            // Until the writers have waited often enough for the trial to be meaningful.
             let started = Instant::now();
             while (rounds < 5_000 || changes < 50) && started.elapsed() < Duration::from_secs(20) {
                 rounds += 1;
@@ -161,7 +161,7 @@ fn an_upgrade_that_fails_leaves_no_lock_behind() {
         let (lock, reader, writer) = (open(), open(), open());
         let theirs = reader.lock_shared().expect("locked");
         let guard = lock.lock_shared().expect("locked");
-        // The other share is this thread's own, which would be a deadlock; a try is not.
+        // The other share belongs to this thread, so a wait would be a deadlock; a try is not.
         let error = guard
             .upgrade_not_atomic(Request::exclusive().try_once())
             .expect_err("not free");
@@ -191,7 +191,7 @@ fn an_upgrade_keeps_its_time_limit() {
 }
 
 #[test]
-fn two_that_upgrade_at_once_both_get_through() {
+fn two_upgrades_at_once_both_succeed() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let kept = AtomicU64::new(0);

@@ -12,10 +12,10 @@ use holdlock_conformance::{Actor, Scratch, has, in_container, queue, skipped, sy
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 const STRANGER: &str = env!("CARGO_BIN_EXE_stranger");
 
-/// As many as a process may have open everywhere.
+/// As many files as a process may have open on every machine.
 const EACH: usize = 900;
 
-/// One after the other: what one locks, another one's search meets.
+/// Runs one test after the other: the search of one test meets the locks of another.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -28,7 +28,7 @@ fn stranger(path: &Path) -> Actor {
     Actor::from_command(command)
 }
 
-/// The system calls of a process that opens the missing lock file, which creates it; a line each.
+/// The system calls of a process that opens, and so creates, the missing lock file. One line each.
 fn trace_of_the_first_open(scratch: &Scratch) -> Option<String> {
     let (path, trace) = (scratch.lock(), scratch.path("trace"));
     let status = Command::new("strace")
@@ -50,7 +50,7 @@ fn trace_of_the_first_open(scratch: &Scratch) -> Option<String> {
     Some(trace)
 }
 
-/// How many calls look for locks that the kernel does not list.
+/// How many calls search for locks that the kernel does not list.
 fn unlisted() -> usize {
     if in_container() { 1100 } else { 0 }
 }
@@ -70,7 +70,7 @@ fn read_of_the_table(trace: &str) -> usize {
     most
 }
 
-/// The pid of the one that holds the lock on the removed file, as the error names it.
+/// The pid that the error names as the holder of the lock on the removed file.
 #[track_caller]
 fn is_refused(path: &Path) -> u32 {
     let error = FileLock::open(path)
@@ -82,7 +82,7 @@ fn is_refused(path: &Path) -> u32 {
 }
 
 #[test]
-fn what_others_lock_does_not_make_the_first_acquisition_long() {
+fn locks_of_others_do_not_slow_the_first_acquisition() {
     let _alone = alone();
     let _dog = watchdog::watch(300);
     let scratch = Scratch::in_memory();
@@ -90,7 +90,7 @@ fn what_others_lock_does_not_make_the_first_acquisition_long() {
     let near = scratch.path("elsewhere/near");
     let mut crowd: Vec<Actor> = (0..4).map(|_| stranger(&near)).collect();
     for holder in &mut crowd {
-        // In a directory each: none of them can be seen by listing another's.
+        // Each in a directory of its own, so that listing one directory shows only one file.
         holder.must(&format!("apart 0 {EACH}"));
     }
     if let Some(trace) = trace_of_the_first_open(&scratch) {
@@ -102,7 +102,7 @@ fn what_others_lock_does_not_make_the_first_acquisition_long() {
 }
 
 #[test]
-fn files_that_are_there_are_not_looked_at_one_by_one() {
+fn existing_files_are_not_examined_one_by_one() {
     let _alone = alone();
     let _dog = watchdog::watch(300);
     for directory in ["", "elsewhere"] {
@@ -111,10 +111,10 @@ fn files_that_are_there_are_not_looked_at_one_by_one() {
         let mut holder = stranger(&scratch.path(directory).join("near"));
         holder.must(&format!("beside 0 {EACH}"));
         if let Some(trace) = trace_of_the_first_open(&scratch) {
-            assert!(
-                trace.lines().count() < 600 + unlisted(),
-                "{directory:?}: {trace}"
-            );
+            // Locks of other programs also cost something.
+            let of_the_holder = trace.matches(&format!("/proc/{}/", holder.pid())).count();
+            println!("{of_the_holder} calls for the holder");
+            assert!(of_the_holder < 300 + unlisted(), "{directory:?}: {trace}");
         }
     }
 }
@@ -139,7 +139,7 @@ fn the_holder_is_found_among_a_thousand_locks() {
         holder.must(&order);
         holder
     });
-    // With many locks of its own, so that it is not the first to be looked at.
+    // It has many locks of its own, so that the lock is not the first one to be examined.
     let mut holder = stranger(&path);
     holder.must("flock 0 ex");
     holder.must("apart 0 50");
@@ -158,6 +158,7 @@ impl Drop for Child {
 
 #[test]
 fn a_holder_that_was_passed_the_lock_is_found() {
+    let _alone = alone();
     let _dog = watchdog::watch(60);
     for order in ["close 0", "leave it to the child"] {
         let scratch = Scratch::new();
@@ -184,6 +185,7 @@ fn a_shell_that_locked_by_flock_1_is_found() {
     if !has("flock") {
         return;
     }
+    let _alone = alone();
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();

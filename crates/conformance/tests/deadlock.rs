@@ -1,4 +1,4 @@
-//! A wait that closes a cycle ends with an error that spells it out; the others are left alone.
+//! A wait that closes a cycle ends with an error that spells the cycle out; the other waits go on.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ fn many(paths: &[PathBuf], options: &[&str]) -> Actor {
     Actor::from_command(command)
 }
 
-/// Each holds the lock of its number; all but the last wait for the next one's.
+/// Each holds the lock of its number; all but the last wait for the lock of the next one.
 fn chain(paths: &[PathBuf], options: &[&str]) -> Vec<Actor> {
     let mut actors: Vec<Actor> = paths.iter().map(|_| many(paths, options)).collect();
     for (number, actor) in actors.iter_mut().enumerate() {
@@ -33,7 +33,7 @@ fn chain(paths: &[PathBuf], options: &[&str]) -> Vec<Actor> {
 }
 
 #[test]
-fn who_closes_a_cycle_is_told_and_the_others_go_on() {
+fn a_process_that_closes_a_cycle_gets_an_error_and_the_others_continue() {
     let _dog = watchdog::watch(120);
     for (length, options) in [(2, &[][..]), (3, &[]), (2, &["ofd"])] {
         let scratch = Scratch::new();
@@ -46,7 +46,7 @@ fn who_closes_a_cycle_is_told_and_the_others_go_on() {
         }
         let pids: Vec<u32> = actors.iter().map(Actor::pid).collect();
         let mut last = actors.pop().expect("there are some");
-        // Started last, so that it is the one to give way, and now closes the cycle.
+        // This process started last, so it is the one to give way. Now it closes the cycle.
         let began = Instant::now();
         let answer = last.ask("lock 0");
         assert!(answer.starts_with("Deadlock"), "{answer}");
@@ -55,7 +55,8 @@ fn who_closes_a_cycle_is_told_and_the_others_go_on() {
             assert!(answer.contains(path.to_str().expect("text")), "{answer}");
             assert!(answer.contains(&format!("pid {pid}")), "{answer}");
         }
-        // It still has its own lock; once that is free, the others get theirs one after another.
+        // It still has its own lock; when that is free, the others acquire theirs one after
+        // another.
         last.must(&format!("release {}", length - 1));
         for mut actor in actors.into_iter().rev() {
             assert_eq!(actor.answer(), "ok");
@@ -65,7 +66,7 @@ fn who_closes_a_cycle_is_told_and_the_others_go_on() {
 }
 
 #[test]
-fn nobody_looks_where_that_is_not_wanted() {
+fn no_cycle_is_looked_for_if_the_request_declines() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let paths = paths(&scratch, 2);
@@ -77,7 +78,7 @@ fn nobody_looks_where_that_is_not_wanted() {
         process.tell(format!("blind {}", 1 - number));
         queue::wait_for(&paths[1 - number], process.pid());
     }
-    // Both would have had their looks.
+    // By now both would have been examined.
     std::thread::sleep(Duration::from_millis(3000));
     for (number, process) in pair.iter().enumerate() {
         assert!(queue::waiters(&paths[1 - number]).contains(&process.pid()));
@@ -124,7 +125,7 @@ fn what_another_thread_holds_is_no_reason_to_give_up() {
     queue::wait_for(&paths[0], theirs.pid());
     ours.tell("lock 1");
     queue::wait_for(&paths[1], ours.pid());
-    // Both have had their looks: the other thread of ours could release at any time.
+    // Both have been examined: our other thread could release its lock at any time.
     std::thread::sleep(Duration::from_millis(3000));
     queue::wait_for(&paths[1], ours.pid());
     queue::wait_for(&paths[0], theirs.pid());

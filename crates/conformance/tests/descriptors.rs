@@ -1,11 +1,11 @@
-//! Other code of the process closes descriptors that are not its own: no stranger's file is locked,
-//! unlocked or closed, and no lock is believed to be held that is not.
+//! Other code of the process closes descriptors of the library: the library does not lock, unlock
+//! or close the file of a stranger, and does not claim a lock that it has lost.
 
 use std::process::{Command, Stdio};
 
 use holdlock_conformance::{Scratch, watchdog};
 
-/// Runs one of the closer's scenes.
+/// Runs one scene of `closer`.
 #[track_caller]
 fn scene(name: &str) {
     let _dog = watchdog::watch(60);

@@ -19,7 +19,7 @@ fn trial(scratch: &Scratch, removal: Removal, acquisitions: u64) -> Trial {
         processes: 8,
         threads: 4,
         acquisitions,
-        // A busy machine comes not so far.
+        // A busy machine does not get that far.
         at_most: std::time::Duration::from_secs(60),
         removal,
         kill: false,
@@ -30,7 +30,7 @@ fn trial(scratch: &Scratch, removal: Removal, acquisitions: u64) -> Trial {
 
 #[track_caller]
 fn must_hold(trial: Trial) {
-    // One at a time: each keeps the whole machine busy.
+    // One at a time: each trial keeps the whole machine busy.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let _dog = watchdog::watch(150);
@@ -151,7 +151,7 @@ fn two_threads_on_one_file_lock_exclude_each_other() {
     let scratch = Scratch::new();
     let lock = FileLock::open(scratch.lock()).expect("opens");
     let inside = AtomicU32::new(0);
-    // Counted by a load and a store of its own, so that an overlap loses counts.
+    // Counted by a separate load and store, so that an overlap loses counts.
     let counted = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -186,7 +186,7 @@ fn threads_of_a_busy_process_let_other_processes_in() {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     let _guard = lock.lock().expect("locked");
-                    // So long that the other threads always queue.
+                    // Long enough that the other threads always queue.
                     std::thread::sleep(std::time::Duration::from_micros(100));
                 }
             });
@@ -259,7 +259,7 @@ fn an_owned_guard_that_stays_is_known_to_be_this_threads() {
         Err(Error::Deadlock { .. })
     ));
     assert!(matches!(lock.lock(), Err(Error::Deadlock { .. })));
-    // Released elsewhere after all.
+    // But another thread releases it.
     std::thread::spawn(move || drop(held))
         .join()
         .expect("no panic");

@@ -1,4 +1,4 @@
-//! Fair locks: requests are served in the order in which they come.
+//! Fair locks: requests are served in the order in which they arrive.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ fn actor(path: &Path) -> Actor {
     Actor::start_with(ACTOR, path, &["fair"])
 }
 
-/// The order puts the actor to sleep, at the lock or behind who waits there.
+/// Gives an order, which puts the actor to sleep at the lock or behind a waiter.
 #[track_caller]
 fn must_queue(actor: &mut Actor, order: &str) {
     actor.tell(order);
@@ -29,7 +29,7 @@ fn must_queue(actor: &mut Actor, order: &str) {
 }
 
 #[test]
-fn who_has_just_released_does_not_pass_who_waits() {
+fn a_process_that_has_just_released_does_not_pass_a_waiter() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -112,7 +112,7 @@ fn threads_that_share_one_lock_do_not_pass_an_exclusive_request() {
             lock.lock_shared().map(drop)
         });
         assert!(told.recv().expect("it tries"));
-        // The thread that is inside may take another one: the writer waits for it anyhow.
+        // The thread that is inside may take another shared lock: the writer waits for it anyway.
         drop(lock.lock_shared().expect("its own"));
         drop(reader);
         assert_eq!(writer.answer(), "ok");
@@ -122,7 +122,7 @@ fn threads_that_share_one_lock_do_not_pass_an_exclusive_request() {
     });
 }
 
-/// How many of 300 shared tries of three threads turn back.
+/// How many of 300 shared tries of three threads fail.
 fn turned_back(path: &Path) -> usize {
     let tries = || {
         let lock = fair(path);
@@ -137,17 +137,17 @@ fn turned_back(path: &Path) -> usize {
 }
 
 #[test]
-fn shared_tries_do_not_turn_back_because_of_one_another() {
+fn shared_tries_do_not_fail_because_of_one_another() {
     let _dog = watchdog::watch(120);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    // A try that is kept from running in the very middle is taken for one that waits. On a busy
-    // machine that happens to many, but not in every round.
+    // If the scheduler stops a try in the very middle, it looks like a waiter. On a busy machine
+    // that happens to many tries, but not in every round.
     assert!((0..100).any(|_| turned_back(&path) <= 3));
 }
 
 #[test]
-fn all_are_served_in_the_order_of_their_coming() {
+fn requests_are_served_in_the_order_of_arrival() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -160,7 +160,7 @@ fn all_are_served_in_the_order_of_their_coming() {
         must_queue(&mut next, order);
         queue.push(next);
     }
-    // And inspection tells it so, without a word of how it is done.
+    // Inspection shows the same order, and hides how it is done.
     let file = inspect::file(&path).expect("readable").files.remove(0);
     assert!(!file.mixes_families(), "{file:#?}");
     assert_eq!(file.locks.len(), 1);
@@ -187,7 +187,7 @@ fn all_are_served_in_the_order_of_their_coming() {
 }
 
 #[test]
-fn the_queue_goes_on_without_those_who_leave_it() {
+fn the_queue_continues_without_requests_that_leave_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -243,7 +243,7 @@ fn a_thread_that_waits_for_itself_is_told() {
 }
 
 #[test]
-fn who_does_not_queue_is_excluded_all_the_same() {
+fn a_program_that_does_not_queue_is_still_excluded() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -263,7 +263,7 @@ fn who_does_not_queue_is_excluded_all_the_same() {
 }
 
 #[test]
-fn a_program_that_locks_the_whole_file_by_both_calls_is_not_kept_out_by_who_waits_for_it() {
+fn a_program_that_locks_the_whole_file_by_both_calls_is_not_kept_out_by_a_waiter() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -275,7 +275,7 @@ fn a_program_that_locks_the_whole_file_by_both_calls_is_not_kept_out_by_who_wait
         let (mut first, mut second) = (actor(&path), actor(&path));
         must_queue(&mut first, "lock");
         must_queue(&mut second, "for 60000");
-        // The first stands at the head, on bytes of the whole file.
+        // The first request has the place at the head, which is on bytes of the whole file.
         mail.must(&format!("{call} 0 ex"));
         mail.must(&format!("{call} 0 un"));
         mail.must("flock 0 un");
@@ -287,7 +287,7 @@ fn a_program_that_locks_the_whole_file_by_both_calls_is_not_kept_out_by_who_wait
 }
 
 #[test]
-fn who_has_waited_long_is_not_passed_either() {
+fn a_request_that_has_waited_long_is_not_passed_either() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -295,7 +295,7 @@ fn who_has_waited_long_is_not_passed_either() {
     let guard = lock.lock().expect("free");
     let mut other = actor(&path);
     must_queue(&mut other, "lock");
-    // It has looked by then, more than once, whether it is in anybody's way.
+    // By then it has checked more than once whether it is in the way of another program.
     thread::sleep(Duration::from_millis(500));
     guard.release().expect("released");
     let again = lock.try_lock();

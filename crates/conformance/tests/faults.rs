@@ -1,4 +1,4 @@
-//! What the kernel may answer and hardly ever does, put in by strace.
+//! Rare answers of the kernel, which strace injects.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use holdlock_conformance::{Actor, Scratch, skipped, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
-/// The actor, for whose system calls strace answers as `faults` say.
+/// The actor under strace, which answers its system calls as `faults` say.
 fn with_faults(scratch: &Scratch, faults: &[&str]) -> Option<Actor> {
     with_faults_and(scratch, faults, &[])
 }
@@ -100,7 +100,7 @@ fn a_path_that_is_never_the_locked_file_does_not_prolong_a_request() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     std::fs::write(scratch.lock(), "").expect("written");
-    // The first look at the file is at what was opened, the next one at what is at the path.
+    // The first stat is of the opened file, the next one of the file at the path.
     let path = format!("--trace-path={}", scratch.lock().display());
     let fault = "--inject=newfstatat:error=ENOENT:when=2+2";
     let Some(mut actor) = with_strace(&scratch, &[&path, fault], &[]) else {
@@ -116,7 +116,7 @@ fn a_path_that_is_never_the_locked_file_does_not_prolong_a_request() {
 }
 
 #[test]
-fn an_unlock_that_fails_is_told_and_frees_the_lock_by_closing() {
+fn an_unlock_that_fails_is_reported_and_closing_frees_the_lock() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let Some(mut actor) = with_faults(&scratch, &["flock:error=EIO:when=2"]) else {
@@ -163,7 +163,7 @@ fn a_kernel_without_the_wiped_page_still_notices_a_fork() {
 }
 
 #[test]
-fn deletion_that_fails_is_told_by_release_and_the_lock_is_free_all_the_same() {
+fn a_failed_deletion_is_reported_by_release_and_the_lock_is_free() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let fault = "unlink,unlinkat:error=EACCES";

@@ -1,4 +1,4 @@
-//! Lock files of every kind: what is opened, created, refused, left alone.
+//! Lock files of every kind: which are opened, created, refused, left alone.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -19,7 +19,7 @@ fn refused(result: Result<FileLock, Error>) -> String {
     error.to_string()
 }
 
-/// What another program says that opens the lock as its first act and fails.
+/// The message of another program, which opens the lock as its first act and fails.
 fn said(mut command: Command) -> String {
     let output = command.output().expect("runs");
     String::from_utf8(output.stdout).expect("utf-8")
@@ -99,10 +99,13 @@ fn an_explicit_mode_is_exact_and_nobody_ever_sees_another() {
             }
         });
         let mut rounds = 0;
-        // Until the observer has seen enough of them, which on one processor takes its time; it
-        // ends early when it has seen a wrong one.
+        // Until the observer has seen enough files, which takes longer on one processor. It ends
+        // early if it has seen a wrong one.
         while (rounds < 300 || seen.load(on) < 300) && !observer.is_finished() {
-            let lock = LockOptions::new().mode(0o666).open(&path).expect("opens");
+            let lock = LockOptions::new()
+                .permissions(0o666)
+                .open(&path)
+                .expect("opens");
             drop(lock.lock().expect("locked"));
             fs::remove_file(&path).expect("removed");
             rounds += 1;
@@ -118,7 +121,7 @@ fn an_explicit_mode_does_not_change_a_file_that_exists() {
     fs::write(scratch.lock(), "").expect("written");
     set_mode(&scratch.lock(), 0o640);
     let lock = LockOptions::new()
-        .mode(0o666)
+        .permissions(0o666)
         .open(scratch.lock())
         .expect("opens");
     drop(lock.lock().expect("locked"));
@@ -157,7 +160,7 @@ fn a_dangling_link_creates_its_target_only_when_followed() {
         .open(scratch.lock());
     drop(lock.expect("opens").lock().expect("locked"));
     assert!(scratch.path("sub/target").exists());
-    // A cycle of links is an error, no hang.
+    // A cycle of links is an error and does not hang.
     symlink(scratch.path("cycle"), scratch.path("cycle")).expect("linked");
     refused(
         LockOptions::new()
@@ -200,7 +203,7 @@ fn a_directory_is_a_lock() {
         let mut other = Actor::start(ACTOR, &scratch.path("d"));
         assert!(other.ask("try").starts_with("WouldBlock"));
     }
-    // It cannot be opened for writing, as an exclusive OFD lock needs it.
+    // A directory cannot be opened for writing, which an exclusive OFD lock needs.
     let lock = LockOptions::new()
         .family(Family::Ofd)
         .open(scratch.path("d"))
@@ -251,7 +254,7 @@ fn a_missing_directory_is_an_error_or_is_made() {
     let scratch = Scratch::new();
     let path = scratch.path("x/y/a.lock");
     let message = refused(FileLock::open(&path));
-    assert!(message.contains("directory is missing"), "{message}");
+    assert!(message.contains("create its directory"), "{message}");
     let lock = LockOptions::new()
         .create_parents(true)
         .open(&path)
@@ -262,7 +265,7 @@ fn a_missing_directory_is_an_error_or_is_made() {
     assert!(path.exists());
 }
 
-/// The actor as a user without privileges; needs root to become one.
+/// The actor as a user without privileges. The test needs root for that.
 fn as_nobody(path: &Path) -> Option<Command> {
     if !sys::is_root() {
         skipped("only root can become another user");
@@ -270,8 +273,8 @@ fn as_nobody(path: &Path) -> Option<Command> {
     }
     // The build directory may be closed to others.
     let program = path.with_file_name("actor");
-    // By another process: a descriptor of ours that is open for writing would be inherited by
-    // what other tests start just now, and make the program "busy".
+    // Another process copies it: processes that other tests start at the same moment would inherit
+    // a descriptor of ours that is open for writing, and the program would be "busy".
     let copied = Command::new("cp").arg(ACTOR).arg(&program).status();
     assert!(copied.expect("cp").success());
     set_mode(&program, 0o755);
@@ -298,7 +301,7 @@ fn a_read_only_file_of_another_user_can_be_locked() {
     assert_eq!(holders[0].pid, other.pid());
     assert_ne!(holders[0].user.as_deref(), Some("root"));
     drop(other);
-    // One that may be written but not read, too.
+    // The same for a file that may be written but not read.
     set_mode(&path, 0o222);
     let command = as_nobody(&path).expect("root");
     Actor::from_command(command).must("lock");
@@ -335,7 +338,10 @@ fn an_exclusive_ofd_lock_on_a_read_only_file_is_a_clear_error() {
     other.must("release");
     let message = other.ask("try");
     assert!(message.starts_with("System"), "{message}");
-    assert!(message.contains("permission to write"), "{message}");
+    assert!(
+        message.contains("allow this process to write it"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -355,7 +361,7 @@ fn another_users_file_in_a_sticky_directory_opens_under_protected_regular() {
     std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).expect("chown");
     set_mode(scratch.path("").as_path(), 0o755);
     set_mode(&scratch.path("tmp"), 0o1777);
-    // O_CREAT on it is EACCES now, even for root.
+    // O_CREAT on this file is EACCES now, even for root.
     let plain = fs::OpenOptions::new()
         .write(true)
         .create(true)
@@ -382,9 +388,8 @@ impl Drop for Restore {
     }
 }
 
-/// Mounts a small file system by `mount`, where a file `old` is made, and lets one
-/// actor lock that, and another one create `new`. What both said; None where
-/// mounting is not allowed.
+/// Mounts a small file system by `mount`, makes a file `old` there, and lets one actor lock that
+/// file and another actor create `new`. Returns both answers; `None` if mounting is not allowed.
 fn on_a_small_file_system(mount: &str) -> Option<Vec<String>> {
     let scratch = Scratch::new();
     let script = format!(
@@ -414,7 +419,7 @@ fn on_a_small_file_system(mount: &str) -> Option<Vec<String>> {
 }
 
 #[test]
-fn a_full_disk_locks_what_exists_and_tells_what_it_cannot_create() {
+fn on_a_full_disk_existing_files_are_locked_and_new_ones_are_a_clear_error() {
     let _dog = watchdog::watch(30);
     let mount = r#"mount -t tmpfs -o size=4k,nr_inodes=2 none "$1" && echo held > "$1/old""#;
     let Some(said) = on_a_small_file_system(mount) else {
@@ -426,18 +431,18 @@ fn a_full_disk_locks_what_exists_and_tells_what_it_cannot_create() {
 }
 
 #[test]
-fn a_read_only_file_system_locks_what_exists_and_tells_what_it_cannot_create() {
+fn on_a_read_only_file_system_existing_files_are_locked_and_new_ones_are_a_clear_error() {
     let _dog = watchdog::watch(30);
     let mount = r#"mount -t tmpfs none "$1" && : > "$1/old" && mount -o remount,ro "$1""#;
     let Some(said) = on_a_small_file_system(mount) else {
         return;
     };
     assert_eq!(said[..3], ["ready", "ok", "ok"], "{said:?}");
-    assert!(said[3].contains("read-only"), "{said:?}");
+    assert!(said[3].contains("Read-only"), "{said:?}");
 }
 
 #[test]
-fn no_descriptors_left_is_a_clear_error_and_an_open_lock_goes_on() {
+fn no_descriptors_left_is_a_clear_error_and_an_open_lock_still_works() {
     let _dog = watchdog::watch(30);
     let scratch = Scratch::new();
     let with_limit = |limit: &str, orders: &str| {
@@ -454,7 +459,7 @@ fn no_descriptors_left_is_a_clear_error_and_an_open_lock_goes_on() {
     assert!(message.contains("ulimit -n"), "{message}");
     let message = with_limit("fds=4", "lock\nrelease\nfor 10\nrelease\n");
     assert_eq!(message, "ready\nok\nok\nok\nok\n");
-    // Even who is in the way cannot be looked up now, but the conflict is told.
+    // The holders cannot be found now, but the conflict is reported.
     let _holder = Actor::holding(ACTOR, &scratch.lock());
     let message = with_limit("fds=4", "try\nfor 10\n");
     assert!(message.contains("WouldBlock"), "{message}");
@@ -475,6 +480,6 @@ fn many_locks_are_open_at_once_and_close_again() {
         .collect();
     drop(guards);
     drop(locks);
-    // Other tests of this program open files meanwhile, but not hundreds.
+    // Other tests of this program open files at the same time, but not hundreds.
     assert!(open() < before + 100);
 }

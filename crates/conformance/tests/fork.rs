@@ -1,4 +1,4 @@
-//! Children own nothing: fork, exec, and what they leave behind.
+//! Children own nothing: fork, exec, and what remains afterwards.
 
 use std::process::{Command, Stdio};
 
@@ -37,7 +37,7 @@ fn a_guard_released_in_the_child_does_not_unlock_the_parent() {
 }
 
 #[test]
-fn a_child_that_locks_opens_afresh_and_waits_like_anybody() {
+fn a_child_that_locks_opens_the_file_anew_and_waits_like_any_process() {
     scene("child-locks");
     scene("child-locks-bare");
 }
@@ -58,7 +58,7 @@ fn a_child_does_not_keep_a_lock_with_which_its_parent_exited() {
 }
 
 #[test]
-fn a_shared_guard_in_the_child_counts_for_nothing() {
+fn a_shared_guard_in_the_child_does_not_count() {
     scene("shared");
 }
 
@@ -146,13 +146,13 @@ fn a_fork_between_busy_threads_leaves_the_child_a_working_lock() {
             scope.spawn(|| {
                 while !stop.load(on) {
                     drop(lock.lock().expect("locked"));
-                    // Opening and closing beside the fork, too.
+                    // Other threads open and close files during the fork, too.
                     drop(FileLock::open(&path).expect("opens"));
                 }
             });
         }
         for _ in 0..200 {
-            // Whatever mutex another thread held at the fork, the child must not meet it.
+            // Another thread may hold any mutex at the fork; the child must not wait for it.
             let child = fork(|| {
                 let taken = lock.acquire(Request::exclusive()).is_ok();
                 i32::from(!taken)

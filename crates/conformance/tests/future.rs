@@ -1,5 +1,4 @@
-//! Locks in asynchronous code: no thread where none is needed, and no lock left behind by a
-//! future that was dropped.
+//! Locks in asynchronous code: a free lock needs no thread, and a dropped future leaves no lock.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -8,12 +7,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use holdlock::{Error, FileLock, OwnedGuard};
+use holdlock::{CancelToken, Error, FileLock, OwnedGuard, Request};
 use holdlock_conformance::{Actor, Scratch, queue, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
-/// The smallest runtime there is: sleeps until woken, and counts how often it was.
+/// The smallest runtime: sleeps until it is woken, and counts how often that happens.
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -60,15 +59,16 @@ fn waiting_threads() -> usize {
 
 #[test]
 fn all_of_it() {
-    // One after another: threads of this process are counted.
+    // One after another, because the tests count the threads of this process.
     let _dog = watchdog::watch(120);
     a_free_lock_takes_no_thread();
-    a_task_is_woken_when_the_lock_comes();
+    a_task_is_woken_when_the_lock_is_released();
     a_dropped_future_leaves_the_queue();
     a_dropped_future_leaves_no_lock_behind();
     a_cancelled_wait_is_seen_through();
-    a_limit_is_kept_and_tells_who();
-    many_tasks_get_it_one_after_another();
+    a_token_of_the_callers_ends_the_wait();
+    a_limit_is_kept_and_the_error_names_the_holder();
+    many_tasks_get_the_lock_one_after_another();
 }
 
 fn a_free_lock_takes_no_thread() {
@@ -80,6 +80,8 @@ fn a_free_lock_takes_no_thread() {
     };
     assert_eq!(waiting_threads(), 0);
     let refused = block_on(lock.lock_async().timeout(Duration::ZERO));
+    assert!(matches!(refused, Err(Error::TimedOut(_))), "{refused:?}");
+    let refused = block_on(lock.acquire_async(Request::shared().try_once()));
     assert!(matches!(refused, Err(Error::WouldBlock(_))), "{refused:?}");
     assert_eq!(waiting_threads(), 0);
     drop(guard);
@@ -88,7 +90,7 @@ fn a_free_lock_takes_no_thread() {
     drop((one, two));
 }
 
-fn a_task_is_woken_when_the_lock_comes() {
+fn a_task_is_woken_when_the_lock_is_released() {
     let scratch = Scratch::new();
     let lock = open(&scratch);
     let mut holder = Actor::holding(ACTOR, lock.path());
@@ -100,6 +102,28 @@ fn a_task_is_woken_when_the_lock_comes() {
     assert!(holder.ask("try").starts_with("WouldBlock"));
     guard.release().expect("released");
     holder.must("try");
+}
+
+fn a_token_of_the_callers_ends_the_wait() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let _holder = Actor::holding(ACTOR, lock.path());
+    let token = CancelToken::new();
+    // One before its wait, one in it.
+    for cancelled_first in [false, true] {
+        if cancelled_first {
+            token.cancel();
+        }
+        let mut future = lock.acquire_async(Request::exclusive().cancel(&token));
+        assert!(poll_once(&mut future).is_pending());
+        if !cancelled_first {
+            queue::wait_for(lock.path(), std::process::id());
+            token.cancel();
+        }
+        let ended = block_on(future);
+        assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");
+    }
+    queue::eventually("the waiting threads end", || waiting_threads() == 0);
 }
 
 fn a_dropped_future_leaves_the_queue() {
@@ -121,13 +145,14 @@ fn a_dropped_future_leaves_no_lock_behind() {
     let lock = open(&scratch);
     let other = FileLock::open(lock.path()).expect("opens");
     let started = Instant::now();
-    // A busy machine does not come to the last round.
+    // A busy machine does not reach the last round.
     let all = (0..2000).take_while(|_| started.elapsed() < Duration::from_secs(40));
     for round in all {
         let held = other.lock().expect("nobody has it");
         let mut future = lock.lock_async();
         assert!(poll_once(&mut future).is_pending());
-        // Sometimes before the thread waits, sometimes while, sometimes after it has the lock.
+        // Sometimes before the thread waits, sometimes during the wait, sometimes after it has
+        // acquired the lock.
         let begin = Instant::now();
         let pause = Duration::from_micros(round % 200);
         while begin.elapsed() < pause {
@@ -138,7 +163,7 @@ fn a_dropped_future_leaves_no_lock_behind() {
             std::thread::yield_now();
         }
         drop(future);
-        // Free now, or in a moment; never held for good.
+        // The lock is free now or in a moment, and never stays held.
         drop(other.try_lock_for(Duration::from_secs(20)).expect("free"));
     }
 }
@@ -158,7 +183,7 @@ fn a_cancelled_wait_is_seen_through() {
     }
 }
 
-fn a_limit_is_kept_and_tells_who() {
+fn a_limit_is_kept_and_the_error_names_the_holder() {
     let scratch = Scratch::new();
     let lock = open(&scratch);
     let holder = Actor::holding(ACTOR, lock.path());
@@ -175,7 +200,7 @@ fn a_limit_is_kept_and_tells_who() {
     assert_eq!(conflict.holders()[0].pid, holder.pid());
 }
 
-fn many_tasks_get_it_one_after_another() {
+fn many_tasks_get_the_lock_one_after_another() {
     let scratch = Scratch::new();
     let lock = open(&scratch);
     let inside = Arc::new(std::sync::atomic::AtomicBool::new(false));

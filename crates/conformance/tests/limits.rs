@@ -1,4 +1,4 @@
-//! Every request ends by its limit, whatever others do to the path meanwhile.
+//! Every request ends by its limit, whatever others do to the path during the wait.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use holdlock::{CancelToken, Error, FileLock, LockOptions, Request};
 use holdlock_conformance::{Scratch, queue, skipped, sys, watchdog};
 
-/// Far more than any of the limits here, and far less than what was seen without them (30 s).
+/// Far more than any of the limits here, and far less than the waits that were seen without limits
+/// (30 s).
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 #[test]
@@ -75,13 +76,16 @@ fn a_path_that_others_keep_changing_does_not_prolong_a_wait() {
         std::thread::scope(|scope| {
             scope.spawn(|| meddle(&path, &stop));
             scope.spawn(|| {
-                // Never held for longer than a moment, so that only the path is in the way.
+                // Held only for a moment at a time, so that only the path is in the way.
                 let lock = FileLock::open(&path).expect("opens");
                 while !stop.load(Ordering::Relaxed) {
                     drop(lock.try_lock());
                 }
             });
-            let lock = LockOptions::new().mode(0o600).open(&path).expect("opens");
+            let lock = LockOptions::new()
+                .permissions(0o600)
+                .open(&path)
+                .expect("opens");
             for _ in 0..300 {
                 let began = Instant::now();
                 let timed = lock.try_lock_for(Duration::from_millis(3));
@@ -102,7 +106,7 @@ fn a_path_that_others_keep_changing_does_not_prolong_a_wait() {
     }
 }
 
-/// As a cache directory that is removed and made anew.
+/// Like a cache directory that is removed and created again.
 #[test]
 fn a_directory_that_others_remove_is_made_again() {
     let _dog = watchdog::watch(60);

@@ -1,5 +1,5 @@
-//! The same promises where no signal can be used: every real-time signal of
-//! this test program has somebody else's handler.
+//! The same promises without signals: every real-time signal of this test program has a handler of
+//! other code.
 
 use std::ops::ControlFlow;
 use std::sync::{Once, mpsc};
@@ -33,7 +33,7 @@ fn a_deadline_is_kept_and_the_late_thread_gives_the_lock_back() {
     let error = lock.try_lock_for(timeout).expect_err("held");
     assert!(matches!(error, Error::TimedOut(_)), "{error}");
     assert!((timeout..Duration::from_secs(10)).contains(&started.elapsed()));
-    // The thread still queues for us; it must not keep what it gets.
+    // The thread still queues for us; it must not keep the lock.
     queue::wait_for(&path, std::process::id());
     holder.must("release");
     let mut other = Actor::holding(ACTOR, &path);
@@ -101,7 +101,7 @@ fn signals_of_the_host_are_reported_where_a_request_asks_again_and_again() {
     let (mut holder, mut first) = (fair(&path), fair(&path));
     holder.must("lock");
     first.must_block("lock", &path);
-    // The place at the head is taken, and nothing could end a wait in the queue for it.
+    // The place at the head is taken, and nothing could end a wait for it in the queue.
     let options = LockOptions::new().fair(true);
     let lock = options.open(&path).expect("opens");
     let (tell, told) = mpsc::channel();

@@ -1,5 +1,5 @@
-//! The same promises where the kernel grants no timers: this test program may have no
-//! pending signals of its own.
+//! The same promises without timers: this test program may have no pending signals of its own, so
+//! the kernel grants it no timer.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use holdlock::{Error, FileLock};
 use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
-/// What the documentation of `wait_signal` says.
+/// The number in the documentation of `wait_signal`.
 const MOST_THREADS: usize = 16;
 
 /// The tests count the threads of this process, so they run one after the other.
@@ -67,7 +67,7 @@ fn waits_that_time_out_leave_one_thread_which_the_next_wait_takes_over() {
         times_out(&other, 1);
     }
     assert_eq!((helper_threads(), descriptors()), (1, open));
-    // Its place in the queue is before that of somebody who comes now.
+    // Its place in the queue is before that of a request that comes now.
     queue::wait_for(&path, std::process::id());
     let mut late = Actor::start(ACTOR, &path);
     late.must_block("lock", &path);
@@ -125,7 +125,7 @@ fn threads_and_descriptors_are_bounded_and_requests_beyond_them_are_served() {
         times_out(lock, 1);
     }
     assert_eq!(helper_threads(), MOST_THREADS);
-    // The files, which are open from the first request on, and one more for each thread.
+    // The files, which are open since the first request, and one more for each thread.
     assert!(descriptors() <= before + LOCKS + MOST_THREADS);
     let (lock, holder) = (&locks[LOCKS - 1], &mut holders[LOCKS - 1]);
     std::thread::scope(|scope| {
@@ -163,7 +163,7 @@ fn a_thread_that_is_left_in_the_queue_is_no_wait_of_its_process() {
         let _held = held.lock().expect("free in a moment");
         queue::wait_for(&b, runs_on.pid());
         let lock = FileLock::open(&a).expect("opens");
-        // Long enough for the deadlock watcher to look, and to make sure.
+        // Long enough for the deadlock watcher to read twice.
         match lock.try_lock_for(Duration::from_secs(3)) {
             Err(Error::TimedOut(_)) => 0,
             Err(Error::Deadlock { .. }) => 1,

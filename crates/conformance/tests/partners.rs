@@ -8,13 +8,13 @@ use std::time::Duration;
 use holdlock::FileLock;
 use holdlock_conformance::{Actor, Scratch, has, queue, skipped, watchdog};
 
-/// A partner answers `ready` at once; at the order `lock` it blocks until it has
-/// the lock and answers `ok`; at `release` it gives the lock back.
+/// A partner answers `ready` at once. At the order `lock` it blocks until it has the lock, and
+/// answers `ok`; at `release` it releases the lock.
 fn both_ways(path: &Path, start: impl Fn() -> Actor) {
     let _dog = watchdog::watch(60);
     let lock = FileLock::open(path).expect("opens");
 
-    // They hold: we see it, say who it is, time out, and get the lock after them.
+    // The partner holds the lock: we see it, name it, time out, and acquire the lock after it.
     let mut partner = start();
     partner.must("lock");
     let error = lock.try_lock().expect_err("they hold it");
@@ -32,18 +32,18 @@ fn both_ways(path: &Path, start: impl Fn() -> Actor) {
         waiter.join().expect("no panic").expect("locked");
     });
 
-    // We hold: they block until we release.
+    // We hold the lock: the partner blocks until we release it.
     let guard = lock.lock().expect("locked");
     partner.must_block("lock", path);
     drop(guard);
     assert_eq!(partner.answer(), "ok");
 
-    // They are killed: the lock is ours.
+    // The partner is killed: we acquire the lock.
     partner.kill();
     drop(lock.try_lock().expect("free"));
 }
 
-/// flock(1) on a descriptor of a shell, which thereby is the holder.
+/// flock(1) on a descriptor of a shell, which is then the holder.
 const SHELL: &str = r#"
 exec 9<"$1"
 echo ready
@@ -96,7 +96,7 @@ fn flock_1_on_a_descriptor() {
     let scratch = Scratch::new();
     let path = scratch.lock();
     std::fs::write(&path, "").expect("written");
-    // flock(1) takes the lock for the shell: the taker is gone, the shell keeps it.
+    // flock(1) takes the lock for the shell: the taker has ended, and the shell keeps the lock.
     let _dog = watchdog::watch(60);
     let lock = FileLock::open(&path).expect("opens");
     let mut command = Command::new("sh");
@@ -141,8 +141,7 @@ fn python_fcntl_flock() {
     });
 }
 
-/// Runs the class of the document that this project began with, from the
-/// document itself.
+/// Runs the class of the document with which this project began, from the document itself.
 const SEED: &str = r#"
 import sys
 text = open(sys.argv[1], encoding="utf-8").read()

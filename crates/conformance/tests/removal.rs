@@ -8,7 +8,7 @@ use holdlock_conformance::{Actor, Scratch, queue, skipped, sys, watchdog};
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
 #[test]
-fn a_file_removed_while_nobody_is_inside_is_made_anew() {
+fn a_file_removed_while_the_lock_is_free_is_created_again() {
     let scratch = Scratch::new();
     let path = scratch.lock();
     let lock = FileLock::open(&path).expect("opens");
@@ -39,7 +39,7 @@ fn a_waiter_starts_over_when_the_holder_removed_the_file() {
 }
 
 #[test]
-fn a_file_renamed_away_or_replaced_is_not_the_lock_any_more() {
+fn a_renamed_or_replaced_file_is_no_longer_the_lock() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -94,7 +94,7 @@ fn a_change_of_directory_does_not_change_the_lock() {
 }
 
 #[test]
-fn a_stranger_who_removes_the_file_while_it_is_held_is_seen_by_both_sides() {
+fn both_sides_notice_a_stranger_that_removes_the_file_of_a_held_lock() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -104,7 +104,7 @@ fn a_stranger_who_removes_the_file_while_it_is_held_is_seen_by_both_sides() {
     // The holder's side.
     assert_eq!(holder.ask("current"), "false");
 
-    // The newcomer's side: it opens, but it neither creates a file nor gets the lock.
+    // The newcomer's side: it opens the lock, but neither creates a file nor acquires the lock.
     let pid = format!("pid {}", holder.pid());
     let lock = FileLock::open(&path).expect("opens");
     for result in [
@@ -125,7 +125,7 @@ fn a_stranger_who_removes_the_file_while_it_is_held_is_seen_by_both_sides() {
 }
 
 #[test]
-fn who_knew_the_removed_file_still_waits_for_its_holder() {
+fn a_process_that_has_the_removed_file_open_still_waits_for_its_holder() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -237,7 +237,7 @@ fn a_request_waits_a_moment_for_the_holder_of_a_removed_file() {
 }
 
 #[test]
-fn deletion_on_release_leaves_no_file_and_spares_a_strangers() {
+fn deletion_on_release_leaves_no_file_and_spares_a_file_of_others() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -251,7 +251,7 @@ fn deletion_on_release_leaves_no_file_and_spares_a_strangers() {
         guard.release().expect("released");
         assert!(!path.exists());
     }
-    // A shared holder deletes only when it is the last.
+    // A shared holder deletes the file only if it is the last holder.
     let mut other = Actor::start(ACTOR, &path);
     other.must("lock-shared");
     lock.lock_shared()
@@ -265,7 +265,7 @@ fn deletion_on_release_leaves_no_file_and_spares_a_strangers() {
         .release()
         .expect("released");
     assert!(!path.exists());
-    // What replaced our file is not ours to delete.
+    // A file that replaced ours is not deleted.
     let guard = lock.lock().expect("locked");
     std::fs::remove_file(&path).expect("removed");
     std::fs::write(&path, "theirs").expect("written");
@@ -274,7 +274,7 @@ fn deletion_on_release_leaves_no_file_and_spares_a_strangers() {
 }
 
 #[test]
-fn what_was_not_made_to_be_a_lock_file_is_not_deleted_on_release() {
+fn deletion_on_release_refuses_what_was_not_made_to_be_a_lock_file() {
     let scratch = Scratch::new();
     std::fs::create_dir(scratch.path("d")).expect("made");
     std::fs::write(scratch.path("data"), "precious").expect("written");
@@ -283,7 +283,7 @@ fn what_was_not_made_to_be_a_lock_file_is_not_deleted_on_release() {
         let error = options.open(scratch.path(name)).expect_err("refused");
         assert!(error.to_string().contains(reason), "{error}");
         assert!(scratch.path(name).exists());
-        // As a lock that stays it is welcome.
+        // Without deletion on release it can be a lock.
         drop(
             FileLock::open(scratch.path(name))
                 .expect("opens")
@@ -322,7 +322,7 @@ fn the_search_for_a_removed_files_holder_is_cheap() {
         std::fs::remove_file(&path).expect("removed");
         drop(lock.lock().expect("locked"));
     }
-    // About 50 us each; a scan of all processes for each would be far beyond.
+    // About 50 us each; a scan of all processes for each would take far longer.
     let spent = sys::thread_cpu() - before;
     assert!(spent < Duration::from_secs(2), "{spent:?}");
     queue::eventually("the file is there", || path.exists());

@@ -36,15 +36,16 @@ fn a_deadline_is_met_while_the_caller_blocks_our_signal_and_sigalrm() {
     let scratch = Scratch::new();
     let _holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
+    keeps_deadlines(&lock);
     let signal = holdlock::wait_signal().expect("a signal");
     sys::block(libc::SIGALRM);
-    // All of them, so that there is none which is not blocked.
+    // All of them, so that no signal is left unblocked.
     sys::block_real_time_signals();
     keeps_deadlines(&lock);
     assert_eq!(holdlock::wait_signal(), Some(signal));
     assert!(sys::is_blocked(libc::SIGALRM));
     assert!(sys::is_blocked(signal), "the caller's mask was changed");
-    // The same in the queue of this process's threads.
+    // The same in the queue of the threads of this process.
     let lock = FileLock::open(scratch.path("other.lock")).expect("opens");
     let _held = lock.lock().expect("locked");
     std::thread::scope(|scope| {
@@ -72,14 +73,14 @@ fn signals_that_the_program_reads_are_left_to_it() {
     }
 }
 
-/// When the limit of the wait under the storm has passed, in nanoseconds of the monotonic clock.
+/// The limit of the wait under the storm, in nanoseconds of the monotonic clock.
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
-/// How often the storm's handler ran after the limit.
+/// How often the handler of the storm ran after the limit.
 static AFTER_LIMIT: AtomicU64 = AtomicU64::new(0);
 static STORM: OnceLock<sys::ThreadTimer> = OnceLock::new();
 
-/// Takes 2 ms, and comes back 50 µs later: time for the thread to get back into its wait, or a part
-/// of the way out of it.
+/// Takes 2 ms, and runs again 50 µs later: in that time the thread gets back into its wait, or a
+/// part of the way out of it.
 extern "C" fn storm(_signal: libc::c_int) {
     let began = sys::monotonic();
     let limit = LIMIT.load(Ordering::SeqCst);
@@ -105,7 +106,7 @@ fn a_deadline_is_met_though_the_thread_is_nearly_always_in_a_signal_handler() {
     let lock = FileLock::open(scratch.lock()).expect("opens");
     let timer = *STORM.get_or_init(|| sys::ThreadTimer::new(libc::SIGUSR2));
     for others_wait in [false, true] {
-        // With SA_RESTART: after this handler the wait goes on.
+        // With SA_RESTART: after this handler the wait continues.
         sys::install_with(libc::SIGUSR2, libc::SA_RESTART, others_wait, storm);
         for _ in 0..3 {
             AFTER_LIMIT.store(0, Ordering::SeqCst);
@@ -117,8 +118,9 @@ fn a_deadline_is_met_though_the_thread_is_nearly_always_in_a_signal_handler() {
             LIMIT.store(u64::MAX, Ordering::SeqCst);
             assert!(matches!(error, Error::TimedOut(_)), "{error}");
             let handlers = AFTER_LIMIT.load(Ordering::SeqCst);
-            // Measured: two to twenty, until the thread is out of the library. Where a signal of
-            // ours is lost that arrives together with that one, or in its handler: two hundred.
+            // Measured: two to twenty, until the thread is out of the library. Two hundred if a
+            // signal of the library is lost because it arrives together with the storm's, or in its
+            // handler.
             assert!(handlers < 60, "{handlers} handlers ran after the limit");
             println!("{handlers} handlers ran after the limit");
         }
@@ -144,7 +146,7 @@ fn a_limit_is_kept_after_a_callback_that_lost_our_signal_and_waited_itself() {
                     tell.send(sys::thread_id()).expect("heard");
                 } else {
                     asked += 1;
-                    // Somebody takes our signal, so that the inner wait uses another one.
+                    // Other code takes our signal, so the inner wait uses another one.
                     let signal = holdlock::wait_signal().expect("a signal");
                     sys::count_signals(signal, libc::SA_RESTART);
                     keeps_deadlines(&inner);
@@ -169,7 +171,7 @@ fn a_limit_is_kept_after_a_callback_that_lost_our_signal_and_waited_itself() {
 }
 
 #[test]
-fn a_deadline_is_met_after_somebody_took_our_signal() {
+fn a_deadline_is_met_after_other_code_took_our_signal() {
     let _alone = alone();
     let _dog = watchdog::watch(30);
     let scratch = Scratch::new();
@@ -241,7 +243,7 @@ fn signals_of_the_host_are_no_error_and_are_reported() {
             queue::wait_for(&path, std::process::id());
             holder.must("release");
             let interruptions = waiter.join().expect("no panic");
-            // One that comes between two calls interrupts nothing.
+            // A signal that arrives between two calls interrupts nothing.
             assert!(interruptions > 50, "{interruptions}");
         });
     }
@@ -321,7 +323,7 @@ fn a_signal_handler_may_cancel_even_the_thread_it_runs_in() {
     let path = scratch.lock();
     let _holder = Actor::holding(ACTOR, &path);
     let token = TOKEN.get_or_init(CancelToken::new);
-    // With SA_RESTART, as most programs install theirs: the call goes on after it.
+    // With SA_RESTART, as in most programs: the call continues after the handler.
     sys::install(libc::SIGUSR2, libc::SA_RESTART, cancel);
     let lock = FileLock::open(&path).expect("opens");
     let (tell, told) = mpsc::channel();
@@ -357,7 +359,7 @@ fn no_signal_is_left_over_to_interrupt_the_caller() {
                 .timeout(Duration::from_millis(2))
                 .cancel(&token);
             assert!(lock.acquire(request).is_err());
-            // nanosleep tells of an interruption by returning early.
+            // nanosleep returns early if a signal interrupts it.
             let slept = sys::sleep(Duration::from_millis(3));
             assert!(slept, "a late signal interrupted the caller");
         });

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use holdlock::{Error, FileLock, Request, Waiting, inspect};
+use holdlock::{Error, FileLock, LockOptions, Request, Waiting, inspect};
 use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
@@ -25,8 +25,8 @@ fn a_deadline_is_kept() {
         let error = lock.try_lock_for(timeout).expect_err("held");
         assert!(matches!(error, Error::TimedOut(_)), "{error}");
     };
-    // The bench measures how little it is. Here the machine may be busy, and the kernel delays each
-    // lock call while somebody reads /proc/locks: both concern a sleep and a try as well.
+    // The bench measures the exact delay. Here the machine may be busy, and the kernel delays each
+    // lock call while another process reads /proc/locks. Both affect a sleep and a try as well.
     let sleeps = || {
         std::thread::sleep(timeout);
         assert!(lock.try_lock().is_err());
@@ -45,8 +45,8 @@ fn very_short_deadlines_are_never_lost() {
     let scratch = Scratch::new();
     let _holder = Actor::holding(ACTOR, &scratch.lock());
     let lock = FileLock::open(scratch.lock()).expect("opens");
-    // Some go off just before the system call is entered. One that is lost then goes off again
-    // after ten milliseconds.
+    // Some timers expire just before the system call begins. If that signal is lost, the timer
+    // expires again after ten milliseconds.
     let mut late: Vec<Duration> = (0..4000)
         .map(|_| {
             let timeout = Duration::from_nanos(fastrand::u64(1..20_000));
@@ -56,7 +56,7 @@ fn very_short_deadlines_are_never_lost() {
         })
         .collect();
     late.sort();
-    // Where they are lost, half of them are.
+    // If signals are lost, half of them are.
     assert!(late[3000] < Duration::from_millis(5), "{:?}", late[3000]);
 }
 
@@ -67,6 +67,23 @@ fn a_deadline_that_has_passed_still_gives_a_free_lock() {
     drop(lock.try_lock_until(Instant::now()).expect("free"));
     drop(lock.try_lock_for(Duration::ZERO).expect("free"));
     drop(lock.try_lock_for(Duration::MAX).expect("free"));
+}
+
+#[test]
+fn a_request_with_a_limit_times_out_also_where_it_is_zero() {
+    let scratch = Scratch::new();
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
+    for options in [LockOptions::new(), LockOptions::new().fair(true)] {
+        let lock = options.open(scratch.lock()).expect("opens");
+        for limit in [Duration::ZERO, Duration::from_nanos(1)] {
+            let error = lock.try_lock_for(limit).expect_err("held");
+            assert!(matches!(error, Error::TimedOut(_)), "{error}");
+        }
+        let error = lock.try_lock_until(Instant::now()).expect_err("held");
+        assert!(matches!(error, Error::TimedOut(_)), "{error}");
+        let error = lock.try_lock().expect_err("held");
+        assert!(matches!(error, Error::WouldBlock(_)), "{error}");
+    }
 }
 
 #[test]
@@ -143,13 +160,15 @@ fn timed_waiters_of_a_stopped_holder_time_out_and_name_it() {
 }
 
 #[test]
-fn a_waiter_that_was_stopped_at_its_limit_ends_when_it_goes_on() {
+fn a_waiter_that_was_stopped_at_its_limit_ends_when_it_continues() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
     let mut holder = Actor::holding(ACTOR, &path);
     let mut waiter = Actor::start(ACTOR, &path);
-    waiter.must_block("for 300", &path);
+    waiter.tell("for 300");
+    // It waits by now, or on a slow machine not yet, or not any longer: it always ends.
+    std::thread::sleep(Duration::from_millis(100));
     sys::kill(waiter.pid(), libc::SIGSTOP);
     std::thread::sleep(Duration::from_millis(400));
     sys::kill(waiter.pid(), libc::SIGCONT);
@@ -167,7 +186,7 @@ fn fifty_waiting_processes_are_served_in_order() {
     let mut holder = Actor::holding(ACTOR, &path);
     let mut waiters: Vec<Actor> = (0..50).map(|_| Actor::start(ACTOR, &path)).collect();
     for (number, waiter) in waiters.iter_mut().enumerate() {
-        // Those with a deadline queue like those without.
+        // Requests with a deadline queue like requests without.
         let order = if number % 2 == 0 {
             "lock"
         } else {
@@ -176,7 +195,8 @@ fn fifty_waiting_processes_are_served_in_order() {
         waiter.must_block(order, &path);
     }
     holder.must("release");
-    // One that was passed does not answer, since the other keeps the lock: the watchdog ends that.
+    // A process that was passed does not answer, because the other keeps the lock; then the
+    // watchdog ends the test.
     for waiter in &mut waiters {
         assert_eq!(waiter.answer(), "ok");
         waiter.must("release");
@@ -196,7 +216,7 @@ fn a_waiter_costs_no_processor_time() {
     let error = lock.try_lock_for(two_seconds).expect_err("held");
     let cost = sys::thread_cpu() - before;
     assert!(error.conflict().expect("a conflict").waited() >= two_seconds);
-    // Looking for the holders afterwards is in it.
+    // This includes the search for the holders afterwards.
     assert!(cost < Duration::from_millis(1), "{cost:?}");
 }
 
@@ -219,7 +239,7 @@ fn a_thread_that_waits_for_another_thread_costs_no_processor_time() {
 }
 
 #[test]
-fn the_callback_is_told_of_the_wait_once_and_may_end_it() {
+fn the_callback_hears_of_the_wait_once_and_may_end_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let mut holder = Actor::start(ACTOR, &scratch.lock());

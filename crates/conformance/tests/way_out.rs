@@ -1,7 +1,7 @@
-//! A wait ends with `Error::Deadlock` only where nobody in its cycle has a way out, and then always.
+//! A wait ends with `Error::Deadlock` if, and only if, no member of its cycle has a way out.
 //!
-//! Each member of a program has one lock and wants that of the next; what they are is written as
-//! in `cycles/plan.rs`.
+//! Each member of a program has one lock and waits for the lock of the next member. The members are
+//! written as in `cycles/plan.rs`.
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -110,7 +110,7 @@ fn a_parent_that_waits_for_another_child_has_a_way_out() {
 }
 
 #[test]
-fn a_cycle_of_threads_and_processes_is_noticed_whoever_they_are() {
+fn a_cycle_of_threads_and_processes_is_noticed_whatever_its_members() {
     is_stuck(&[
         &["Thread", "Thread"],
         &["Sharing", "Sharing"],
@@ -129,7 +129,7 @@ fn a_cycle_through_parents_that_wait_is_noticed() {
     }
 }
 
-/// One thread works for a while with the lock, by its own object; another one wants it.
+/// One thread works for a while with the lock, by its own object; another thread waits for it.
 #[test]
 fn two_objects_on_one_path_are_no_cycle() {
     let _dog = watchdog::watch(60);
@@ -189,7 +189,7 @@ fn a_lock_of_the_standard_library_on_the_same_path_is_no_cycle() {
                 file.unlock().expect("unlocks");
             };
             let want = move || lock.lock().map(drop).expect("no cycle");
-            // In both roles: the thread that locked waits, or releases.
+            // In both roles: the thread that took the lock waits, or releases it.
             if name == "one" {
                 scope.spawn(release);
                 scope.spawn(want);
@@ -204,8 +204,8 @@ fn a_lock_of_the_standard_library_on_the_same_path_is_no_cycle() {
     });
 }
 
-/// Shared requests do not wait for shared holders, but for an exclusive request in the queue before
-/// them, which may give up.
+/// Shared requests do not wait for shared holders. They wait for an exclusive request in the queue
+/// before them, which may give up.
 #[test]
 fn a_shared_request_behind_one_with_a_limit_is_no_cycle() {
     let _dog = watchdog::watch(60);
@@ -246,7 +246,7 @@ fn random_programs_that_go_on_get_no_error() {
 }
 
 #[test]
-fn random_programs_that_are_stuck_get_one() {
+fn random_programs_that_are_stuck_get_an_error() {
     let _dog = watchdog::watch(600);
     let tally = run::many(CYCLES, false, 40, fastrand::u64(..1 << 40), 10);
     assert_eq!((tally.programs, tally.failures), (40, vec![]));

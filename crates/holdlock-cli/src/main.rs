@@ -27,7 +27,6 @@ mod wait;
 mod who;
 
 use std::ffi::OsString;
-use std::io::Write;
 
 use exit::Outcome;
 
@@ -65,8 +64,6 @@ fn print_path((lock, names): (OsString, lockdir::Names)) -> Outcome {
         .into_os_string()
         .into_vec();
     line.push(b'\n');
-    std::io::stdout()
-        .write_all(&line)
-        .map_err(exit::Failure::output)?;
+    show::output::print_bytes(&line)?;
     Ok(exit::SUCCESS)
 }

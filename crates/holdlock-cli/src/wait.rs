@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::{self, Names};
+use crate::show::output::print;
 use crate::who::{self, Patience, View};
 use crate::{namesakes, show};
 
@@ -33,7 +34,7 @@ pub(crate) fn wait(settings: Settings) -> Outcome {
     let waited = who::until_free(&mut views, settings.patience).map_err(not_seen)?;
     let held: Vec<&View> = views.iter().filter(|view| !view.is_free()).collect();
     if settings.json {
-        who::print(&document(&views, waited, held.is_empty()))?;
+        print(&document(&views, waited, held.is_empty()))?;
     } else if !settings.quiet {
         for view in &held {
             exit::warn(&who::still_held(view, waited));

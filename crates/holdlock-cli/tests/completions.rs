@@ -96,8 +96,11 @@ fn at_the_prompt_names_paths_signals_and_commands_are_completed() {
     let place = Place::new();
     assert_eq!(place.run(["run", "nightly", "true"]).code(), 0);
     std::fs::create_dir(place.join("sources")).unwrap();
-    let program = std::path::Path::new(env!("CARGO_BIN_EXE_holdlock"));
-    let path = format!("PATH={}:$PATH", program.parent().unwrap().display());
+    // Beside the program there may be others whose names begin with its own.
+    std::fs::create_dir(place.join("bin")).unwrap();
+    let program = env!("CARGO_BIN_EXE_holdlock");
+    std::os::unix::fs::symlink(program, place.join("bin/holdlock")).unwrap();
+    let path = format!("PATH={}:$PATH", place.join("bin").display());
     let script = |shell| format!("{path}\nPS1='ready> '\nsource <(holdlock completions {shell})\n");
     std::fs::write(place.join("bashrc"), script("bash")).unwrap();
     let zshrc = "autoload -Uz compinit; compinit -u -D\n".to_owned() + &script("zsh");

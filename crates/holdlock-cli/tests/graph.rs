@@ -1,4 +1,4 @@
-//! `holdlock graph`: who keeps whom waiting.
+//! `holdlock graph`: which process waits for which.
 
 mod support;
 
@@ -36,7 +36,7 @@ fn document(finished: &Finished) -> Value {
 }
 
 #[test]
-fn a_chain_begins_with_who_waits_for_nothing() {
+fn a_chain_begins_with_the_process_that_waits_for_nothing() {
     let place = Place::new();
     if !has("python3") {
         return;
@@ -79,7 +79,7 @@ fn a_cycle_is_marked_and_is_1() {
     assert_eq!(finished.code(), 1, "{finished:?}");
     let text = finished.text();
     assert!(
-        text.starts_with("deadlock 1: none of these can ever go on\n"),
+        text.starts_with("deadlock 1: none of these can make progress\n"),
         "{text}"
     );
     assert!(text.matches("[deadlock 1]").count() >= 2, "{text}");
@@ -195,7 +195,7 @@ fn a_wait_for_the_end_of_a_process_is_part_of_a_cycle() {
 }
 
 #[test]
-fn what_nobody_waits_for_is_left_out_unless_asked_for() {
+fn locks_without_waiters_are_left_out_unless_asked_for() {
     let place = Place::new();
     let idle = place.hold(&["./idle"]);
     let _busy = place.hold(&["./busy"]);

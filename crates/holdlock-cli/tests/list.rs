@@ -315,6 +315,17 @@ fn what_does_not_exist_is_an_error() {
 }
 
 #[test]
+fn the_short_help_fits_on_a_screen() {
+    let place = Place::new();
+    for subcommand in ["list", "graph", "doctor", "report", "demo", "top"] {
+        let [short, long] = ["-h", "--help"].map(|option| place.run([subcommand, option]));
+        let (short, long) = (short.text().lines(), long.text().lines().count());
+        let fits = short.clone().all(|line| line.chars().count() <= 92);
+        assert!(fits && short.count() <= 26 && long > 30, "{subcommand}");
+    }
+}
+
+#[test]
 fn a_name_is_that_of_a_lock_also_after_its_file_was_removed() {
     let place = Place::new();
     let holder = place.hold(&["nightly"]);
@@ -325,6 +336,12 @@ fn a_name_is_that_of_a_lock_also_after_its_file_was_removed() {
     std::fs::remove_file(place.locks().join("nightly.lock")).unwrap();
     assert_eq!(place.run(words).text(), expected);
     assert_eq!(place.run(["list", "-n", "./nightly"]).text(), "");
+    let shared = place.run(["list", "--system", "no-lock-of-this-name"]);
+    assert_eq!(shared.code(), 66);
+    assert!(
+        !shared.stderr.contains(place.locks().to_str().unwrap()),
+        "{shared:?}"
+    );
 }
 
 #[test]
@@ -343,7 +360,9 @@ fn on_80_columns(place: &Place, words: &str) -> Vec<String> {
     let mut terminal = support::terminal::Terminal::start(place, &script);
     let seen = terminal.read_until("done");
     let lines = seen.lines().map(|line| line.trim_end().to_owned());
-    lines.filter(|line| !line.is_empty()).collect()
+    // What could not be seen is reported there, too.
+    let is_list = |line: &String| !line.is_empty() && !line.starts_with("holdlock: ");
+    lines.filter(is_list).collect()
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn the_document_has_the_same_numbers() {
 }
 
 #[test]
-fn foreign_and_torn_lines_are_named_and_the_rest_counts() {
+fn foreign_and_torn_lines_are_reported_and_the_rest_counts() {
     let place = Place::new();
     let mut bytes = log().into_bytes();
     bytes.extend(b"\nnot json\n{\"level\":\"info\"}\n\xff\xfe\n[]\n{\"version\":1}\n");
@@ -102,7 +102,7 @@ fn foreign_and_torn_lines_are_named_and_the_rest_counts() {
 }
 
 #[test]
-fn an_empty_log_is_said_and_a_missing_one_is_66() {
+fn an_empty_log_is_reported_and_a_missing_one_is_66() {
     let place = Place::new();
     std::fs::write(place.join("empty"), "").unwrap();
     let finished = place.run(["report", "empty"]);

@@ -110,9 +110,12 @@ fn what_is_only_possible_is_a_warning_and_the_wait_goes_on() {
         let finished = running.finish();
         assert_eq!(finished.text(), "outer ends\nran\n", "{finished:?}");
         let said = std::fs::read_to_string(place.join("said")).unwrap();
-        // On a slow machine there are lines of progress, too.
-        let warnings = said.matches("may be a deadlock").count();
-        assert_eq!(warnings, usize::from(quiet.is_empty()), "{said}");
+        // On a slow machine the wait is long enough to be reported as well.
+        let warnings = said
+            .lines()
+            .filter(|line| line.contains("may be a deadlock"));
+        assert_eq!(warnings.count(), usize::from(quiet.is_empty()), "{said}");
+        assert!(quiet.is_empty() || said.is_empty(), "{said}");
     }
 }
 

@@ -165,9 +165,9 @@ pub(crate) struct Conflict {
 }
 
 enum Who {
-    Others(Box<holdlock::Conflict>),
+    Others(holdlock::Conflict),
     /// Somebody has removed the lock file while they hold it.
-    OfRemoved(Box<holdlock::Conflict>),
+    OfRemoved(holdlock::Conflict),
     /// This process, in a way that only we know.
     Ourselves(&'static str),
 }

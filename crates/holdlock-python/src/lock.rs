@@ -611,7 +611,7 @@ impl Made {
             .fair(self.shared.is_fair())
             .create_parents(true);
         if let Ok(mode) = u32::try_from(self.mode) {
-            options = options.mode(mode);
+            options = options.permissions(mode);
         }
         // As open() says it.
         if self.name.is_empty() {

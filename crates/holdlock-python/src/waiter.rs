@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use holdlock::{Acquire, FileLock, Mode, OwnedGuard};
+use holdlock::{FileLock, LockFuture, Mode, OwnedGuard};
 use pyo3::prelude::*;
 
 use crate::asker::{Asker, Task};
@@ -30,7 +30,7 @@ pub(crate) struct Waiter {
     bell: Arc<Bell>,
     ear: Ear,
     /// None when it is over.
-    request: Mutex<Option<Pin<Box<Acquire>>>>,
+    request: Mutex<Option<Pin<Box<LockFuture>>>>,
     generation: u32,
 }
 
@@ -78,7 +78,7 @@ impl Waiter {
         })
     }
 
-    fn request(&self) -> MutexGuard<'_, Option<Pin<Box<Acquire>>>> {
+    fn request(&self) -> MutexGuard<'_, Option<Pin<Box<LockFuture>>>> {
         self.request.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,16 +1,18 @@
-//! Ending a wait from elsewhere.
+//! Ending waits from another thread or from a signal handler.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use crate::sys::{bell::Bell, fork};
+use crate::sys::fork;
+use crate::sys::notify::{Notifier, Registration};
 
 /// Ends waits for locks from another thread or from a signal handler.
 ///
-/// A token is a flag that can only be set. Give clones of one token to as many
-/// requests as should end together; after [`cancel`](CancelToken::cancel) every
-/// wait with it, present or future, ends with [`Error::Cancelled`](crate::Error::Cancelled).
-/// A request that needs no wait succeeds all the same.
+/// A token is a flag that can only be set. Give one token to all requests that should end together:
+/// after [`cancel`](CancelToken::cancel) every wait with it, present or future, ends with
+/// [`Error::Cancelled`](crate::Error::Cancelled). A request that does not have to wait still succeeds.
+/// Clones are the same token.
 ///
 /// ```
 /// use holdlock::{CancelToken, Error, FileLock, Request};
@@ -34,7 +36,7 @@ use crate::sys::{bell::Bell, fork};
 /// ```
 #[derive(Clone)]
 pub struct CancelToken {
-    bell: Arc<Bell>,
+    notifier: Arc<Notifier>,
 }
 
 impl CancelToken {
@@ -43,25 +45,65 @@ impl CancelToken {
         // Now, because the first call is not allowed in a signal handler.
         fork::generation();
         CancelToken {
-            bell: Arc::default(),
+            notifier: Arc::default(),
         }
     }
 
     /// Ends the waits that use this token. Never blocks.
     ///
-    /// May be called from a signal handler, also one that was installed with
-    /// SA_RESTART: it takes no lock, allocates nothing and keeps errno.
+    /// A signal handler may call this, also one that was installed with SA_RESTART: it takes no mutex,
+    /// allocates nothing and keeps errno.
     pub fn cancel(&self) {
-        self.bell.ring();
+        self.notifier.set();
     }
 
     /// Whether [`cancel`](CancelToken::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
-        self.bell.rung()
+        self.notifier.is_set()
     }
 
-    pub(crate) fn bell(&self) -> &Bell {
-        &self.bell
+    /// Lets [`cancel`](CancelToken::cancel) write to a descriptor, for programs that wait by poll(2):
+    /// 8 bytes, the number 1, as eventfd(2) and pipes take them. This lasts until the result is
+    /// dropped. A token that is cancelled already writes at once.
+    ///
+    /// The descriptor should be non-blocking, since `cancel` would block on a full pipe. Errors of the
+    /// write are ignored.
+    ///
+    /// ```
+    /// use holdlock::CancelToken;
+    /// use std::io::Read;
+    /// use std::os::fd::AsFd;
+    ///
+    /// let token = CancelToken::new();
+    /// let (mut reader, writer) = std::io::pipe()?;
+    /// let _notice = token.write_to(writer.as_fd());
+    /// token.cancel();
+    /// let mut written = [0; 8];
+    /// reader.read_exact(&mut written)?; // or poll(2), beside other descriptors
+    /// assert_eq!(u64::from_ne_bytes(written), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn write_to<'t>(&'t self, descriptor: BorrowedFd<'t>) -> CancelNotice<'t> {
+        CancelNotice(self.notifier.register_descriptor(descriptor))
+    }
+
+    /// Cancels `other`, too, while the result lives.
+    pub(crate) fn forward_to<'t>(&'t self, other: &'t CancelToken) -> CancelNotice<'t> {
+        CancelNotice(self.notifier.register_notifier(&other.notifier))
+    }
+
+    pub(crate) fn notifier(&self) -> &Notifier {
+        &self.notifier
+    }
+}
+
+/// While it lives, cancelling a token writes to a descriptor; made by [`CancelToken::write_to`].
+#[must_use = "nothing is written after it is dropped"]
+pub struct CancelNotice<'t>(#[expect(dead_code, reason = "kept for its drop")] Registration<'t>);
+
+impl fmt::Debug for CancelNotice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelNotice").finish_non_exhaustive()
     }
 }
 

@@ -1,48 +1,54 @@
-//! What can go wrong, with who and what to do about it.
+//! What can go wrong, who is in the way, and what to do about it.
 
 use std::fmt;
+use std::fs::TryLockError;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Mode;
 use crate::inspect::{self, Deadlock, PATH_LENGTH, Place, Process, printable};
-use crate::sys::file::{self, Identity};
 use crate::sys::fork::ForkCell;
+use crate::sys::identity::{self, Identity};
+use crate::sys::{Refusal, file};
 
-/// Why a lock was not taken, or not given back.
+/// Why a lock was not acquired, or not released.
 ///
 /// Each message names the path, what was attempted, who is in the way as far as
 /// /proc tells, and what can be done.
 #[non_exhaustive]
 pub enum Error {
-    /// A request that was not to wait found the lock held.
-    WouldBlock(Box<Conflict>),
+    /// The lock is held, and the request was not to wait ([`Request::try_once`](crate::Request::try_once)).
+    WouldBlock(Conflict),
     /// The lock was still held at the deadline.
-    TimedOut(Box<Conflict>),
-    /// The lock file was removed while a process holds the lock on it. To create
-    /// a new one would let two in, so nothing was created.
-    RemovedWhileHeld(Box<Conflict>),
+    TimedOut(Conflict),
+    /// The lock file was removed while a process holds the lock on it. A new file would let a second
+    /// process in, so none was created.
+    RemovedWhileHeld(Conflict),
     /// The wait was ended by a [`CancelToken`](crate::CancelToken) or by a request's callback.
+    #[non_exhaustive]
     Cancelled {
         /// The lock file.
         path: PathBuf,
         /// How long the request had waited.
         waited: Duration,
     },
-    /// The wait could never end: the calling thread holds the lock itself, by a
-    /// guard that cannot leave the thread; or the holder waits, by way of other locks
-    /// and processes, for what this thread holds.
+    /// The wait could never end: the calling thread itself holds the lock, by a guard that cannot
+    /// leave the thread; or the holder waits, by way of other locks and processes, for a lock that
+    /// this thread holds.
+    #[non_exhaustive]
     Deadlock {
         /// The lock file.
         path: PathBuf,
         /// The mode that was asked for.
         mode: Mode,
-        /// Who waits for whom. None: the thread for itself.
-        cycle: Option<Box<Deadlock>>,
+        /// The cycle of waits. None: the thread waits for itself.
+        cycle: Option<Deadlock>,
     },
     /// The lock file cannot be opened or created.
+    #[non_exhaustive]
     Open {
         /// The lock file.
         path: PathBuf,
@@ -50,6 +56,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The file system does not support this kind of lock.
+    #[non_exhaustive]
     Unsupported {
         /// The lock file.
         path: PathBuf,
@@ -59,6 +66,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Any other failure of a system call.
+    #[non_exhaustive]
     System {
         /// The lock file.
         path: PathBuf,
@@ -69,15 +77,18 @@ pub enum Error {
     },
 }
 
-/// A lock that somebody else has.
-pub struct Conflict {
+/// A lock that another process or thread holds.
+pub struct Conflict(Box<Known>);
+
+/// What is known of a conflict.
+struct Known {
     path: PathBuf,
     mode: Mode,
     waited: Duration,
     identity: Option<Identity>,
-    /// Those that were known when the error was made.
-    known: Option<Vec<Process>>,
-    /// Those that were found later. In a child of fork they are looked for anew.
+    /// The holders, if they were known when the error was made.
+    holders: Option<Vec<Process>>,
+    /// The holders that were found later. A child of fork looks for them anew.
     found: ForkCell<Vec<Process>>,
 }
 
@@ -88,50 +99,48 @@ impl Conflict {
         waited: Duration,
         identity: Option<Identity>,
     ) -> Conflict {
-        Conflict {
+        Conflict(Box::new(Known {
             path: path.to_owned(),
             mode,
             waited,
             identity,
-            known: None,
+            holders: None,
             found: ForkCell::new(),
-        }
+        }))
     }
 
-    pub(crate) fn with_holders(self, holders: Vec<Process>) -> Conflict {
-        Conflict {
-            known: Some(holders),
-            ..self
-        }
+    pub(crate) fn with_holders(mut self, holders: Vec<Process>) -> Conflict {
+        self.0.holders = Some(holders);
+        self
     }
 
     /// The lock file.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// The mode that was asked for.
     pub fn mode(&self) -> Mode {
-        self.mode
+        self.0.mode
     }
 
     /// How long the request had waited.
     pub fn waited(&self) -> Duration {
-        self.waited
+        self.0.waited
     }
 
-    /// Who holds the lock, as far as /proc shows it.
+    /// The processes that hold the lock, as far as /proc shows them.
     ///
-    /// They are looked for at the first call of this method (or when the error is
-    /// printed), so that the error itself comes in time: it may be somebody else
-    /// by then, or nobody. Reading /proc/locks takes about 0.1 ms, but some
-    /// milliseconds when nobody has read it for a while.
+    /// The first call of this method, or printing the error, looks for them, so that the error
+    /// itself is not late. By then another process may hold the lock, or none. Reading /proc/locks
+    /// takes about 0.1 ms, or some milliseconds if no process has read it for a while.
     pub fn holders(&self) -> &[Process] {
-        if let Some(known) = &self.known {
-            return known;
+        let known = &self.0;
+        if let Some(holders) = &known.holders {
+            return holders;
         }
-        self.found.get_or_make(|| {
-            let place = self.identity.map(|identity| place(&self.path, identity));
+        known.found.get_or_make(|| {
+            let place = known.identity.map(|identity| place(&known.path, identity));
             place
                 .and_then(|place| inspect::holders(place).ok())
                 .unwrap_or_default()
@@ -142,16 +151,16 @@ impl Conflict {
 impl fmt::Debug for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conflict")
-            .field("path", &self.path)
-            .field("mode", &self.mode)
-            .field("waited", &self.waited)
+            .field("path", &self.path())
+            .field("mode", &self.mode())
+            .field("waited", &self.waited())
             .field("holders", &self.holders())
             .finish_non_exhaustive()
     }
 }
 
 impl Error {
-    /// Whether somebody else holds the lock: asking again later may succeed.
+    /// Whether another process or thread holds the lock: a later request may succeed.
     pub fn is_conflict(&self) -> bool {
         self.conflict().is_some()
     }
@@ -171,7 +180,7 @@ impl Error {
         match self {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
-            | Error::RemovedWhileHeld(conflict) => &conflict.path,
+            | Error::RemovedWhileHeld(conflict) => conflict.path(),
             Error::Cancelled { path, .. }
             | Error::Deadlock { path, .. }
             | Error::Open { path, .. }
@@ -180,7 +189,22 @@ impl Error {
         }
     }
 
-    /// Sorts a failed lock call.
+    /// What the operating system said, where that is the reason.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match self {
+            Error::Open { source, .. }
+            | Error::Unsupported { source, .. }
+            | Error::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The operating system's number of the error (errno), where there is one.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.io_error().and_then(io::Error::raw_os_error)
+    }
+
+    /// The error for a lock call that failed.
     pub(crate) fn from_lock_call(
         path: &Path,
         operation: &'static str,
@@ -188,8 +212,8 @@ impl Error {
         file_system: impl FnOnce() -> String,
     ) -> Error {
         let path = path.to_owned();
-        match source.raw_os_error() {
-            Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::ENOLCK) => Error::Unsupported {
+        match Refusal::of(&source) {
+            Some(Refusal::Unsupported) => Error::Unsupported {
                 path,
                 file_system: file_system(),
                 source,
@@ -203,49 +227,72 @@ impl Error {
     }
 }
 
-/// The file of a conflict, as the kernel's lock table names it. Where stat(2) has other
-/// numbers than the table, the path shows the way, if the file is still there.
+/// The file of a conflict, as the kernel's lock table names it. On file systems where stat(2) and
+/// the table have different numbers, the path leads to the file, if it is still there.
 fn place(path: &Path, identity: Identity) -> Place {
-    let there = file::open_for_name(path).ok();
-    let same = there.filter(|file| file::identity_of(file.as_fd()).is_ok_and(|i| i == identity));
+    let there = file::pin(path, true).ok();
+    let same = there.filter(|file| identity::of(file.as_fd()).is_ok_and(|i| i == identity));
     same.and_then(|file| Place::of_open(file.as_fd()).ok())
         .unwrap_or_else(|| identity.into())
 }
 
-/// What can be done about a file that does not open.
+/// What the user can do about a file that does not open.
 fn remedy(error: &io::Error) -> &'static str {
-    match error.raw_os_error() {
-        Some(libc::ELOOP) => {
-            "the last component is a symbolic link, which is not followed unless \
-             LockOptions::follow_symlinks asks for it"
+    match Refusal::of(error) {
+        Some(Refusal::SymbolicLink) => {
+            "the last component is a symbolic link, which only LockOptions::follow_symlinks follows"
         }
-        Some(libc::ENOENT) => {
-            "its directory is missing; create it, or ask for it with LockOptions::create_parents"
+        Some(Refusal::Missing) => "create its directory, or use LockOptions::create_parents",
+        Some(Refusal::NotADirectory) => "a part of the path is not a directory",
+        Some(Refusal::IsADirectory) => "the path ends in a slash, but there is no such directory",
+        Some(Refusal::NoPermission) => {
+            "to open it needs permission to read or write the file, to create it permission to \
+             write its directory"
         }
-        Some(libc::ENOTDIR) => "a part of the path is not a directory",
-        Some(libc::EISDIR) => "the path ends in a slash, but there is no such directory",
-        Some(libc::EACCES | libc::EPERM) => {
-            "opening needs permission to read or write the file, creating it permission to write \
-             its directory"
+        Some(Refusal::ProcessHasTooManyFiles) => {
+            "this process has too many files open: close some, or raise RLIMIT_NOFILE (ulimit -n)"
         }
-        Some(libc::EMFILE) => {
-            "this process has too many files open; close some or raise RLIMIT_NOFILE (ulimit -n)"
+        Some(Refusal::SystemHasTooManyFiles) => {
+            "the whole system has too many files open: close some, or raise fs.file-max"
         }
-        Some(libc::ENFILE) => "the whole system has too many files open (fs.file-max)",
-        Some(libc::ENOSPC | libc::EDQUOT) => {
-            "there is no room for a new file; free some, or use a lock file that exists"
+        Some(Refusal::NoSpace) => {
+            "there is no room for a new file: free some, or use a lock file that exists"
         }
-        Some(libc::EROFS) => {
-            "the file system is read-only and the file does not exist; use a writable directory"
+        Some(Refusal::ReadOnly) => {
+            "the file does not exist and cannot be created there: use a writable directory"
         }
-        Some(libc::ENXIO) => "a socket cannot be a lock file",
-        Some(libc::ENAMETOOLONG) => "use a shorter name",
+        Some(Refusal::Running) => "a program that runs cannot be written: use another file",
+        Some(Refusal::Socket) => "a socket cannot be a lock file",
+        Some(Refusal::NameTooLong) => "use a shorter name",
         _ => "check the path and its permissions",
     }
 }
 
-/// The path in front, shortened if it is very long; `{:#}` leaves it out, for callers that name
-/// the file themselves. What others have named, files and commands, is
+/// The system's words for an error, without its number.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+/// A duration as people say it: `50 ms`, `1.5 s`, `12 s`, `2 min 5 s`.
+fn spoken(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let tenths = (duration.as_millis() + 50) / 100;
+    match duration.as_millis() {
+        0 => "0 s".to_owned(),
+        millis @ 1..1000 => format!("{millis} ms"),
+        1000..10_000 if tenths.is_multiple_of(10) => format!("{} s", tenths / 10),
+        1000..10_000 => format!("{}.{} s", tenths / 10, tenths % 10),
+        10_000..60_000 => format!("{seconds} s"),
+        _ => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}
+
+/// Begins with the path, shortened if it is very long; `{:#}` leaves the path out, for callers that
+/// name the file themselves. Names that others have chosen, of files and commands, are
 /// [printable](inspect::printable()).
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -254,20 +301,23 @@ impl fmt::Display for Error {
         }
         match self {
             Error::WouldBlock(conflict) => {
-                write!(f, "the {} lock is not free", conflict.mode)?;
-                by(f, conflict.holders())
+                f.write_str("already locked")?;
+                by(f, " by ", conflict.holders())
             }
             Error::TimedOut(conflict) => {
-                write!(f, "no {} lock after {:.3?}", conflict.mode, conflict.waited)?;
-                by(f, conflict.holders())
+                let (waited, mode) = (spoken(conflict.waited()), conflict.mode());
+                write!(f, "timed out after {waited} waiting for the {mode} lock")?;
+                by(f, "; held by ", conflict.holders())
             }
             Error::RemovedWhileHeld(conflict) => {
-                f.write_str("the lock file was removed while it is held")?;
-                by(f, conflict.holders())?;
-                f.write_str("; wait until that has ended, and let nobody remove lock files")
+                f.write_str("the lock file was removed while the lock is held")?;
+                by(f, " by ", conflict.holders())?;
+                f.write_str(
+                    "; wait until that process has released it, and do not delete lock files",
+                )
             }
             Error::Cancelled { waited, .. } => {
-                write!(f, "the wait for the lock was cancelled after {waited:.3?}")
+                write!(f, "the wait was cancelled after {}", spoken(*waited))
             }
             Error::Deadlock {
                 mode,
@@ -275,43 +325,43 @@ impl fmt::Display for Error {
                 ..
             } => write!(
                 f,
-                "waiting for the {mode} lock would be a deadlock: {cycle}. Take locks in the same \
-                 order everywhere"
+                "waiting for the {mode} lock would be a deadlock: {cycle}; acquire locks in the \
+                 same order everywhere"
             ),
             Error::Deadlock {
                 mode, cycle: None, ..
             } => write!(
                 f,
-                "this thread holds the lock, or waits for it, and asks for it again ({mode}); it would \
-                 wait for itself for ever. Release the first guard, or pass it on"
+                "this thread already holds the lock, or waits for it, and a second request ({mode}) \
+                 would wait for ever; release the first guard, or pass it on"
             ),
-            // What is not of the kernel says itself what to do.
-            Error::Open { source, .. } if source.raw_os_error().is_none() => {
+            // An error that is not the operating system's says itself what to do.
+            Error::Open { source, .. } if Refusal::of(source).is_none() => {
                 write!(f, "cannot open the lock file: {source}")
             }
-            Error::Open { source, .. } => write!(
-                f,
-                "cannot open the lock file: {source} ({})",
-                remedy(source)
-            ),
+            Error::Open { source, .. } => {
+                let (reason, remedy) = (reason(source), remedy(source));
+                write!(f, "cannot open the lock file: {reason}; {remedy}")
+            }
             Error::Unsupported {
                 file_system,
                 source,
                 ..
             } => write!(
                 f,
-                "this file system ({}) does not support such locks: {source}; put the lock file \
-                 on a local file system, or enable locking in the mount options",
-                printable(file_system)
+                "the file system ({}) does not support such locks: {}; put the lock file on a local \
+                 file system, or enable locking in the mount options",
+                printable(file_system),
+                reason(source)
             ),
             Error::System {
                 operation, source, ..
             } => {
-                write!(f, "{operation} failed: {source}")?;
-                match source.raw_os_error() {
-                    Some(libc::EBADF) => f.write_str(
-                        " (this kind of lock needs the file open for writing, as on NFS and for \
-                         an exclusive OFD lock; permission to write it is missing)",
+                write!(f, "{operation} failed: {}", reason(source))?;
+                match Refusal::of(source) {
+                    Some(Refusal::BadDescriptor) => f.write_str(
+                        "; this kind of lock needs the file open for writing, as on NFS and for an \
+                         exclusive OFD lock: allow this process to write it",
                     ),
                     _ => Ok(()),
                 }
@@ -337,11 +387,11 @@ impl fmt::Debug for Error {
     }
 }
 
-/// `, held by pid 12 (make) of root and 2 more`
-fn by(f: &mut fmt::Formatter<'_>, holders: &[Process]) -> fmt::Result {
+/// `; held by pid 12 (make) of root and 2 more`, or nothing where no holder is known.
+fn by(f: &mut fmt::Formatter<'_>, begin: &str, holders: &[Process]) -> fmt::Result {
     const NAMED: usize = 3;
     for (position, holder) in holders.iter().take(NAMED).enumerate() {
-        f.write_str(if position == 0 { "; held by " } else { ", " })?;
+        f.write_str(if position == 0 { begin } else { ", " })?;
         write!(f, "{holder}")?;
         if holder.pid == std::process::id() {
             f.write_str(" (this process)")?;
@@ -353,18 +403,21 @@ fn by(f: &mut fmt::Formatter<'_>, holders: &[Process]) -> fmt::Result {
     }
 }
 
+/// The message has the operating system's error already, so that [`source`](std::error::Error::source)
+/// tells only what is behind that one, and nothing is printed twice.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Open { source, .. }
-            | Error::Unsupported { source, .. }
-            | Error::System { source, .. } => Some(source),
-            _ => None,
-        }
+        self.io_error().and_then(std::error::Error::source)
     }
 }
 
-/// For functions that return [`io::Result`]: the kind stays, the message too.
+/// Nothing in an error can be left half changed by a panic.
+impl UnwindSafe for Error {}
+impl RefUnwindSafe for Error {}
+
+/// For functions that return [`io::Result`]: the kind stays, and so does the message. What an
+/// [`io::Error`] with a message cannot have is the operating system's number: that is
+/// [`Error::raw_os_error`], after `error.get_ref()` and `downcast_ref::<holdlock::Error>()`.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
@@ -380,9 +433,46 @@ impl From<Error> for io::Error {
     }
 }
 
+/// For programs that match on what [`File::try_lock`](std::fs::File::try_lock) returns.
+impl From<Error> for TryLockError {
+    fn from(error: Error) -> TryLockError {
+        match error {
+            Error::WouldBlock(_) => TryLockError::WouldBlock,
+            other => TryLockError::Error(other.into()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::FileLock;
+
+    #[test]
+    fn durations_are_as_people_say_them() {
+        let said = |millis| spoken(Duration::from_millis(millis));
+        assert_eq!(said(0), "0 s");
+        assert_eq!(said(50), "50 ms");
+        assert_eq!(said(1003), "1 s");
+        assert_eq!(said(1549), "1.5 s");
+        assert_eq!(said(9999), "10 s");
+        assert_eq!(said(12_900), "12 s");
+        assert_eq!(said(125_000), "2 min 5 s");
+    }
+
+    #[test]
+    fn the_system_s_words_stand_in_the_message_once_and_without_a_number() {
+        let missing = std::env::temp_dir().join("no-such-directory/a.lock");
+        let error = FileLock::open(missing).expect_err("no directory");
+        let said = error.to_string();
+        assert!(
+            said.contains("No such file") && !said.contains("os error"),
+            "{said}"
+        );
+        assert!(std::error::Error::source(&error).is_none());
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn unwrap_shows_the_message_with_the_holders() {

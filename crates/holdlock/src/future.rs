@@ -2,7 +2,7 @@
 //!
 //! A lock that is free is taken when the future is first polled. Otherwise a thread of our own
 //! sleeps in the kernel's queue for it, so that the wait has its place there and nobody
-//! polls a lock; it wakes the task when it has an answer. Who drops the future cancels the wait.
+//! polls a lock; it wakes the task when it has an answer. Dropping the future cancels the wait.
 
 use std::fmt;
 use std::future::Future;
@@ -14,27 +14,23 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::sys::{fork, signal};
-use crate::{CancelToken, Error, FileLock, Mode, OwnedGuard, Request};
+use crate::{CancelToken, Error, FileLock, Limit, OwnedGuard, Request};
 
 type Taken = Result<OwnedGuard, Error>;
 
 /// A request for a lock that is waited for by `.await`; made by
-/// [`FileLock::lock_async`] and [`FileLock::lock_shared_async`].
+/// [`FileLock::lock_async`], [`FileLock::lock_shared_async`] and [`FileLock::acquire_async`].
 ///
-/// Nothing happens before it is polled. When it is dropped, the wait is cancelled; a lock that
-/// comes at that very moment is given back at once. In a child of fork it is ready with
+/// Nothing happens before it is polled. When it is dropped, the wait is cancelled; a lock that is
+/// acquired at that very moment is released at once. In a child of fork it is ready with
 /// [`Error::System`], since the wait is the parent's.
 #[must_use = "futures do nothing unless awaited"]
-pub struct Acquire {
+pub struct LockFuture {
     state: State,
 }
 
 enum State {
-    New {
-        lock: Arc<FileLock>,
-        mode: Mode,
-        timeout: Option<Duration>,
-    },
+    New { lock: FileLock, request: Request },
     Waiting(Waiting),
     Over,
 }
@@ -54,31 +50,27 @@ enum Answer {
     Abandoned,
 }
 
-impl Acquire {
-    pub(crate) fn new(lock: Arc<FileLock>, mode: Mode) -> Acquire {
-        Acquire {
-            state: State::New {
-                lock,
-                mode,
-                timeout: None,
-            },
+impl LockFuture {
+    pub(crate) fn new(lock: FileLock, request: Request) -> LockFuture {
+        LockFuture {
+            state: State::New { lock, request },
         }
     }
 
-    /// Wait at most so long, from the first poll on: [`Error::TimedOut`]. Without effect once
+    /// Wait for at most `limit`, from the first poll on: [`Error::TimedOut`]. Without effect once
     /// the wait has begun.
-    pub fn timeout(mut self, limit: Duration) -> Acquire {
-        if let State::New { timeout, .. } = &mut self.state {
-            *timeout = Some(limit);
+    pub fn timeout(self, limit: Duration) -> LockFuture {
+        match self.state {
+            State::New { lock, request } => LockFuture::new(lock, request.timeout(limit)),
+            state => LockFuture { state },
         }
-        self
     }
 
-    /// Ends the wait, as a [`CancelToken`] does, and lets it be seen through: the future is ready
-    /// soon, with [`Error::Cancelled`] or with the lock if that came first, and from then on
-    /// nobody waits any more. Dropping the future ends the wait, too, but returns while the
-    /// waiting thread may still be on its way out of the kernel's queue. Without effect before
-    /// the first poll.
+    /// Ends the wait, as a [`CancelToken`] does: the future is ready soon, with
+    /// [`Error::Cancelled`], or with the lock if that was acquired first. After that no thread is
+    /// left in the kernel's queue. Dropping the future ends the wait, too, but returns while the
+    /// waiting thread may still be on its way out of the queue. Without effect before the first
+    /// poll.
     ///
     /// ```
     /// # use holdlock::{Error, FileLock};
@@ -106,7 +98,7 @@ impl Acquire {
     }
 }
 
-impl Future for Acquire {
+impl Future for LockFuture {
     type Output = Taken;
 
     /// # Panics
@@ -114,11 +106,7 @@ impl Future for Acquire {
     /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Taken> {
         match std::mem::replace(&mut self.state, State::Over) {
-            State::New {
-                lock,
-                mode,
-                timeout,
-            } => match begin(lock, mode, timeout, context.waker()) {
+            State::New { lock, request } => match begin(lock, request, context.waker()) {
                 Ok(waiting) => {
                     self.state = State::Waiting(waiting);
                     Poll::Pending
@@ -132,25 +120,30 @@ impl Future for Acquire {
                     Poll::Pending
                 }
             },
-            State::Over => panic!("an Acquire was polled after it was ready"),
+            State::Over => panic!("a LockFuture was polled after it was ready"),
         }
     }
 }
 
 /// Takes the lock if it is free, or else has a thread wait for it.
-fn begin(
-    lock: Arc<FileLock>,
-    mode: Mode,
-    timeout: Option<Duration>,
-    waker: &Waker,
-) -> Result<Waiting, Box<Taken>> {
-    let deadline = timeout.map(|timeout| Instant::now().checked_add(timeout));
-    match lock.acquire_owned(Request::new(mode).try_once()) {
+fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting, Box<Taken>> {
+    request.stays_in_thread = false;
+    if matches!(request.limit(), Limit::Never | Limit::For(Duration::ZERO)) {
+        return Err(Box::new(lock.acquire_owned(request)));
+    }
+    let began = Instant::now();
+    match lock.acquire_owned(Request::new(request.mode()).try_once()) {
         // A removed file that is held may be one which its holder deletes on release: that is
         // waited for, too.
-        Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_))
-            if timeout != Some(Duration::ZERO) => {}
+        Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_)) => {}
         answer => return Err(Box::new(answer)),
+    }
+    if let Limit::For(time) = request.limit() {
+        // The clock runs from the first poll on. An instant past its end is for ever.
+        request = began.checked_add(time).map_or_else(
+            || request.clone().forever(),
+            |deadline| request.clone().deadline(deadline),
+        );
     }
     let waiting = Waiting {
         answer: Arc::new(Mutex::new(Answer::Pending(waker.clone()))),
@@ -163,11 +156,9 @@ fn begin(
     // Not by the name of a helper: what the tasks of this process hold, they may release
     // while one of them waits here, so that this is no wait of the whole process.
     let wait = move || {
-        let request = Request::new(mode).cancel(&token);
-        let request = match deadline.flatten() {
-            Some(deadline) => request.deadline(deadline),
-            None => request,
-        };
+        let theirs = request.token().cloned();
+        let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&token));
+        let request = request.cancel(&token).notice_deadlocks(false);
         deliver(&answer, lock.acquire_owned(request));
     };
     // The host's signals are none of its business, and would cost it its place in the queue.
@@ -250,13 +241,13 @@ fn locked(answer: &Mutex<Answer>) -> MutexGuard<'_, Answer> {
     answer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl fmt::Debug for Acquire {
+impl fmt::Debug for LockFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::New { .. } => "new",
             State::Waiting(_) => "waiting",
             State::Over => "over",
         };
-        f.debug_struct("Acquire").field("state", &state).finish()
+        f.debug_struct("LockFuture").field("state", &state).finish()
     }
 }

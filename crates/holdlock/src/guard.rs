@@ -1,23 +1,25 @@
 //! Guards: proof of holding the lock.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
-use crate::acquire::Inside;
+use crate::acquire::ReopenOnDrop;
 use crate::acquire::open::LockFile;
 use crate::acquire::release;
 use crate::gate::Occupant;
 use crate::lock::FileLock;
-use crate::sys::file::Patience;
+use crate::request::{OnWait, Terms};
+use crate::sys::file_lock::Blocking;
 use crate::sys::fork;
 use crate::{Error, Mode, Request};
 
-/// Holds the lock until dropped. Stays in the thread that took it:
+/// Holds the lock until dropped. Stays in the thread that acquired it:
 ///
 /// ```compile_fail
 /// # let lock = holdlock::FileLock::open("a.lock")?;
@@ -41,22 +43,21 @@ pub struct Guard<'a> {
 /// As [`Guard`], but may move to another thread and outlive the reference to its lock.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct OwnedGuard {
-    held: Held<Arc<FileLock>>,
+    held: Held<FileLock>,
 }
 
 /// What an upgrade did between the shared and the exclusive lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuity {
-    /// The lock was held all the time: nobody can have held it exclusively in between.
+    /// The lock was held all the time: no other process or thread held it exclusively in between.
     Kept,
-    /// The lock was given up in between. Whatever was read under the shared lock
-    /// may have changed.
+    /// The lock was released in between. What the caller read under the shared lock may have changed.
     Lost,
 }
 
 impl<'a> Guard<'a> {
-    pub(crate) fn acquire(lock: &'a FileLock, request: Request<'_>) -> Result<Guard<'a>, Error> {
-        Held::acquire(lock, request, Occupant::this_thread()).map(Guard::new)
+    pub(crate) fn acquire(lock: &'a FileLock, terms: Terms<'_>) -> Result<Guard<'a>, Error> {
+        Held::acquire(lock, terms, Occupant::this_thread()).map(Guard::new)
     }
 
     fn new(held: Held<&'a FileLock>) -> Guard<'a> {
@@ -68,43 +69,47 @@ impl<'a> Guard<'a> {
 }
 
 impl OwnedGuard {
-    pub(crate) fn acquire(lock: Arc<FileLock>, request: Request<'_>) -> Result<OwnedGuard, Error> {
-        let owner = if request.stays_in_thread {
+    pub(crate) fn acquire(
+        lock: FileLock,
+        terms: Terms<'_>,
+        stays_in_thread: bool,
+    ) -> Result<OwnedGuard, Error> {
+        let owner = if stays_in_thread {
             Occupant::this_thread()
         } else {
             Occupant::ANY
         };
-        Held::acquire(lock, request, owner).map(OwnedGuard::new)
+        Held::acquire(lock, terms, owner).map(OwnedGuard::new)
     }
 
-    fn new(held: Held<Arc<FileLock>>) -> OwnedGuard {
+    fn new(held: Held<FileLock>) -> OwnedGuard {
         OwnedGuard { held }
     }
 }
 
-/// The methods of both guards, which differ in how they hold on to their lock.
+/// The methods of both guards, which differ in how they refer to their lock.
 macro_rules! guard_methods {
     ($guard:ty, $name:literal) => {
         impl $guard {
-            /// Releases the lock, and tells what went wrong, which dropping does not.
+            /// Releases the lock and reports errors, which dropping the guard does not.
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file could not be deleted, as
-            /// [`delete_on_release`](crate::LockOptions::delete_on_release) asks,
-            /// or not be unlocked. The lock is released in any case.
+            /// [`Error::System`] when the file could not be unlocked, or not be deleted as
+            /// [`delete_on_release`](crate::LockOptions::delete_on_release) asks. The lock is
+            /// released in any case.
             pub fn release(self) -> Result<(), Error> {
                 self.held.release()
             }
 
             /// Gives the lock to the processes that this one will start: returns a descriptor that
-            /// carries it, which children of fork inherit and which stays open in programs that
-            /// are executed.
+            /// carries the lock, which children of fork inherit and which stays open in programs
+            /// that are executed.
             ///
             /// The lock is held until every process that has the descriptor has closed it or has
-            /// ended, or until one of them unlocks it with flock(2). Nothing looks whether the lock
-            /// file stays at its path, and nothing deletes it. For this process's [`FileLock`] it is
-            /// another's lock from now on.
+            /// ended, or until one of them unlocks it with flock(2). Nothing checks that the lock
+            /// file stays at its path, and nothing deletes it. To this process's [`FileLock`] the
+            /// lock is another process's from now on.
             ///
             /// A program that locks and then becomes a daemon hands the lock over first, and keeps
             /// the descriptor for as long as it lives:
@@ -124,7 +129,7 @@ macro_rules! guard_methods {
             /// # Errors
             ///
             /// [`Error::System`] when no descriptor is left (fcntl(2), F_DUPFD), or when this
-            /// process does not hold the lock: in a child of fork, and where other code has closed
+            /// process does not hold the lock: in a child of fork, and when other code has closed
             /// the descriptor. The lock is released then.
             pub fn hand_over(self) -> Result<OwnedFd, Error> {
                 self.held.hand_over()
@@ -137,15 +142,22 @@ macro_rules! guard_methods {
 
             /// The absolute path of the lock file.
             pub fn path(&self) -> &Path {
-                self.held.lock.path()
+                Borrow::<FileLock>::borrow(&self.held.lock).path()
             }
 
-            /// Whether this guard still excludes everybody who meets at the path.
+            /// The lock file, for reading, and with
+            /// [`LockOptions::writable`](crate::LockOptions::writable) for writing, while the lock
+            /// is held. Its position is shared by all who use the same [`FileLock`].
+            pub fn file(&self) -> &File {
+                self.held.file.file()
+            }
+
+            /// Whether this guard still excludes every process that uses the path.
             ///
-            /// False when somebody has removed, renamed or replaced the lock file while the guard
-            /// holds it: others may now lock another file at that path, which no file lock can
-            /// prevent. False when other code of this process has closed the guard's descriptor,
-            /// and with that released the lock. False in a child of fork, which owns nothing.
+            /// False when the lock file was removed, renamed or replaced while the guard holds the
+            /// lock: other processes may now lock another file at that path, which no file lock can
+            /// prevent. False when other code of this process has closed the guard's descriptor, and
+            /// with that released the lock. False in a child of fork, which owns nothing.
             ///
             /// # Errors
             ///
@@ -154,23 +166,22 @@ macro_rules! guard_methods {
                 self.held.is_current()
             }
 
-            /// Turns an exclusive lock into a shared one. Nobody can hold it
-            /// exclusively in between: on Linux the conversion of a held lock to
-            /// shared is atomic, on local file systems. A shared lock stays as it is.
+            /// Converts an exclusive lock into a shared one. No other process can hold it exclusively
+            /// in between: Linux converts a held lock to shared atomically, on local file systems. A
+            /// shared lock stays as it is.
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file system does not convert atomically and
-            /// somebody else came first (NFS). The lock is lost then.
+            /// [`Error::System`] when the file system does not convert atomically (NFS) and another
+            /// process acquired the lock in between. The lock is lost then.
             pub fn downgrade(self) -> Result<Self, Error> {
                 self.held.downgrade().map(Self::new)
             }
 
-            /// Turns a shared lock into an exclusive one, which is **not atomic**:
-            /// when others share the lock it has to be given up and waited for anew.
-            /// The result says whether that happened. Two holders who upgrade at the
-            /// same time both get through, one after the other, and the second one
-            /// sees [`Continuity::Lost`].
+            /// Converts a shared lock into an exclusive one, which is **not atomic**: if other holders
+            /// share the lock, the caller's share is released, and the caller waits for the exclusive
+            /// lock. The result says whether that happened. Two holders that upgrade at the same time
+            /// both succeed, one after the other, and the second one sees [`Continuity::Lost`].
             ///
             /// `limits` gives the time limit, the token and the callback of the wait;
             /// its mode does not matter. An exclusive lock stays as it is.
@@ -178,19 +189,19 @@ macro_rules! guard_methods {
             /// # Errors
             ///
             /// Those of [`FileLock::acquire`]. The lock is lost then.
-            pub fn upgrade_not_atomic(
+            pub fn upgrade_not_atomic<W: OnWait>(
                 self,
-                limits: Request<'_>,
+                mut limits: Request<W>,
             ) -> Result<(Self, Continuity), Error> {
-                let (held, continuity) = self.held.upgrade(limits)?;
+                let (held, continuity) = self.held.upgrade(limits.terms())?;
                 Ok((Self::new(held), continuity))
             }
         }
 
-        /// The descriptor that carries the lock, which is close-on-exec. To unlock or to
-        /// close it behind the guard's back breaks the guard's promise. In a child of fork it is
-        /// a placeholder that can neither be read nor written nor locked (EBADF); for a child
-        /// that is to keep the lock see `hand_over`.
+        /// The descriptor that carries the lock, which is close-on-exec. Code that unlocks or closes
+        /// it releases the lock without the guard's knowledge. In a child of fork the descriptor is a
+        /// placeholder that can neither be read nor written nor locked (EBADF); `hand_over` is for a
+        /// child that is to keep the lock.
         impl AsFd for $guard {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.held.file.as_fd()
@@ -216,20 +227,20 @@ guard_methods!(OwnedGuard, "OwnedGuard");
 const NO_PROCESS: u32 = 0;
 
 /// What both guards are made of. Releases when dropped.
-struct Held<L: Deref<Target = FileLock> + Clone> {
+struct Held<L: Borrow<FileLock> + Clone> {
     lock: L,
     file: Arc<LockFile>,
     mode: Mode,
     owner: Occupant,
-    /// The process that took it.
+    /// The process that acquired the lock.
     generation: u32,
 }
 
-impl<L: Deref<Target = FileLock> + Clone> Held<L> {
-    fn acquire(lock: L, request: Request<'_>, owner: Occupant) -> Result<Held<L>, Error> {
+impl<L: Borrow<FileLock> + Clone> Held<L> {
+    fn acquire(lock: L, terms: Terms<'_>, owner: Occupant) -> Result<Held<L>, Error> {
         let generation = fork::generation();
-        let mode = request.mode;
-        let file = lock.take(request, owner)?;
+        let mode = terms.mode;
+        let file = lock.borrow().take(terms, owner)?;
         Ok(Held {
             lock,
             file,
@@ -253,8 +264,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         if !self.is_ours() {
             return Ok(());
         }
-        self.lock
-            .leave(self.lock.gate(), &self.file, self.mode, self.owner)
+        let lock = self.lock.borrow();
+        lock.leave(lock.gate(), &self.file, self.mode, self.owner)
     }
 
     fn into_parts(mut self) -> Parts<L> {
@@ -272,7 +283,8 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
     }
 
     fn hand_over(self) -> Result<OwnedFd, Error> {
-        let failed = |error| self.lock.system("handing the lock over", error);
+        let lock: &FileLock = self.lock.borrow();
+        let failed = |error| lock.system("handing the lock over", error);
         if !self.is_ours() {
             return Err(failed(io::Error::other(
                 "this is a child of fork, and the lock is its parent's",
@@ -281,24 +293,25 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         if !self.file.is_ours() {
             return Err(failed(release::closed_by_others()));
         }
-        let family = self.lock.options.family;
-        if self.mode == Mode::Shared && !self.lock.gate().unshare(self.owner) {
+        let family = lock.options().family;
+        if self.mode == Mode::Shared && !lock.gate().unshare(self.owner) {
             // Other threads share this description and will unlock it: take another one.
             let own = self.file.open_again().map_err(failed)?;
-            own.lock(family, Mode::Shared, Patience::Never)
+            own.lock(family, Mode::Shared, Blocking::No)
                 .map_err(failed)?;
             return own.hand_over().map_err(failed);
         }
         let held = self.into_parts();
-        let gate = held.lock.gate();
-        let _inside = Inside { gate };
+        let lock: &FileLock = held.lock.borrow();
+        let gate = lock.gate();
+        let _inside = ReopenOnDrop { gate };
         let copy = held.file.hand_over();
         if copy.is_err() {
             let _ = held.file.unlock(family);
         }
         // Closed without being unlocked: the copy has the lock now.
         gate.set_file(None);
-        copy.map_err(|error| held.lock.system("handing the lock over", error))
+        copy.map_err(|error| lock.system("handing the lock over", error))
     }
 
     fn is_current(&self) -> Result<bool, Error> {
@@ -307,7 +320,7 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
         }
         self.file
             .check_intact()
-            .map_err(|error| self.lock.system("looking at the path", error))
+            .map_err(|error| self.lock.borrow().system("looking at the path", error))
     }
 
     fn downgrade(self) -> Result<Held<L>, Error> {
@@ -315,22 +328,23 @@ impl<L: Deref<Target = FileLock> + Clone> Held<L> {
             return Ok(self);
         }
         let held = self.into_parts();
-        held.lock.to_shared(&held.file, held.owner)?;
+        held.lock.borrow().to_shared(&held.file, held.owner)?;
         Ok(held.whole(Mode::Shared))
     }
 
-    fn upgrade(self, limits: Request<'_>) -> Result<(Held<L>, Continuity), Error> {
+    fn upgrade(self, limits: Terms<'_>) -> Result<(Held<L>, Continuity), Error> {
         if self.mode == Mode::Exclusive || !self.is_ours() {
             return Ok((self, Continuity::Kept));
         }
         let mut held = self.into_parts();
-        let (file, continuity) = held.lock.to_exclusive(&held.file, held.owner, limits)?;
+        let lock: &FileLock = held.lock.borrow();
+        let (file, continuity) = lock.to_exclusive(&held.file, held.owner, limits)?;
         held.file = file;
         Ok((held.whole(Mode::Exclusive), continuity))
     }
 }
 
-/// A [`Held`] taken apart: dropping it releases nothing.
+/// The parts of a [`Held`]: dropping them releases nothing.
 struct Parts<L> {
     lock: L,
     file: Arc<LockFile>,
@@ -338,7 +352,7 @@ struct Parts<L> {
     generation: u32,
 }
 
-impl<L: Deref<Target = FileLock> + Clone> Parts<L> {
+impl<L: Borrow<FileLock> + Clone> Parts<L> {
     fn whole(self, mode: Mode) -> Held<L> {
         Held {
             lock: self.lock,
@@ -350,7 +364,7 @@ impl<L: Deref<Target = FileLock> + Clone> Parts<L> {
     }
 }
 
-impl<L: Deref<Target = FileLock> + Clone> Drop for Held<L> {
+impl<L: Borrow<FileLock> + Clone> Drop for Held<L> {
     fn drop(&mut self) {
         let _ = self.leave();
     }

@@ -2,30 +2,32 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::acquire::TryOpen;
-use crate::acquire::open::LockName;
-use crate::deadlock::watcher::Watch;
+use crate::acquire::lock_name::LockName;
+use crate::deadlock::watcher::WatchedWait;
 use crate::gate::{Gate, registry};
 use crate::inspect::{self, Place, Process};
+use crate::request::OnWait;
+use crate::sys::file;
 use crate::sys::fork::ForkCell;
 use crate::wait::callback::Key;
 use crate::wait::{Awaited, Watched};
-use crate::{Acquire, Error, Guard, LockOptions, Mode, OwnedGuard, Request};
+use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Request};
 
 /// A lock that processes share by the path of a file.
 ///
 /// Opening takes no lock. A `FileLock` is meant to be made once and used often:
-/// it keeps its file open, which makes the next acquisition cheaper. It is
-/// `Send` and `Sync`; share it between threads by reference or in an [`Arc`].
-/// Threads that use one `FileLock` exclude each other just as processes do.
+/// it keeps its file open, which makes the next acquisition cheaper. It is `Send` and `Sync`; share
+/// it between threads by reference, in a `static`, or by clones, which are the same lock and cost no
+/// more than those of an [`Arc`]. Threads that use one `FileLock` exclude each other just as
+/// processes do.
 ///
-/// The file is never written and never truncated. Its content, if it has any, is
-/// nobody's business here.
+/// The library never writes or truncates the file, and does not read it.
 ///
 /// ```
 /// use holdlock::FileLock;
@@ -38,9 +40,19 @@ use crate::{Acquire, Error, Guard, LockOptions, Mode, OwnedGuard, Request};
 /// # std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Clone)]
+#[doc(alias = "flock")]
+#[doc(alias = "lockf")]
+#[doc(alias = "LockFileEx")]
+#[doc(alias = "RwLock")]
 pub struct FileLock {
-    pub(crate) name: Arc<LockName>,
-    pub(crate) options: LockOptions,
+    shared: Arc<Shared>,
+}
+
+/// What the clones of a `FileLock` share.
+struct Shared {
+    name: Arc<LockName>,
+    options: LockOptions,
     gate: ForkCell<Arc<Gate>>,
 }
 
@@ -48,18 +60,17 @@ impl FileLock {
     /// Opens the lock file at `path` with the default [`LockOptions`], and
     /// creates it, empty, when it is missing.
     ///
-    /// The path is made absolute, so a later change of the working directory
-    /// does not change the lock. A symbolic link at its last component is
-    /// refused, a FIFO or device does not hang, a directory can be a lock. An
-    /// existing file is opened for reading only (or for writing only, where
-    /// reading is denied).
+    /// The path is made absolute, so a later change of the working directory does not change the
+    /// lock. A symbolic link at the last component is refused, and a directory can be a lock. To open
+    /// a FIFO or a device never blocks. An existing file is opened for reading only (or for writing
+    /// only, if reading is denied).
     ///
     /// # Errors
     ///
     /// [`Error::Open`] when the file can neither be opened nor created.
     ///
-    /// Blocks only on a network file system whose server is gone. Where another process has a
-    /// lease on the file (fcntl(2), F_SETLEASE), the first request waits until it is given back.
+    /// Blocks only on a network file system whose server is gone. If another process has a lease on
+    /// the file (fcntl(2), F_SETLEASE), the first request waits until that process has given it up.
     pub fn open(path: impl AsRef<Path>) -> Result<FileLock, Error> {
         FileLock::open_with(LockOptions::new(), path.as_ref())
     }
@@ -69,13 +80,34 @@ impl FileLock {
             path: path.to_owned(),
             source,
         })?;
+        FileLock::new(options, name)
+    }
+
+    pub(crate) fn open_file(options: LockOptions, file: BorrowedFd<'_>) -> Result<FileLock, Error> {
+        let name = LockName::of_open(file).map_err(|source| Error::Open {
+            path: file::descriptor_path(file),
+            source,
+        })?;
+        let lock = FileLock::new(options, name)?;
+        if lock.options().delete_on_release {
+            return Err(lock.cannot_open(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a file that is locked by its descriptor is not deleted on release; open its path",
+            )));
+        }
+        Ok(lock)
+    }
+
+    fn new(options: LockOptions, name: LockName) -> Result<FileLock, Error> {
         let lock = FileLock {
-            name: Arc::new(name),
-            options,
-            gate: ForkCell::new(),
+            shared: Arc::new(Shared {
+                name: Arc::new(name),
+                options,
+                gate: ForkCell::new(),
+            }),
         };
-        // What is wrong with the path should be known now. To wait for a holder of a removed file,
-        // or for a lease, is left to the requests, which have their limits.
+        // The caller learns now what is wrong with the path. The requests, which have time limits,
+        // wait for the holder of a removed file and for leases.
         if let TryOpen::File(file) = lock.try_open().map_err(|e| lock.cannot_open(e))? {
             lock.gate().set_file(Some(Arc::new(lock.if_fit(file)?)));
         }
@@ -84,13 +116,13 @@ impl FileLock {
 
     /// The absolute path of the lock file.
     pub fn path(&self) -> &Path {
-        &self.name.path
+        &self.name().path
     }
 
-    /// Takes the lock exclusively; waits for as long as it takes.
+    /// Acquires the exclusive lock; waits for as long as it takes.
     ///
-    /// The waiting thread sleeps in flock(2), in the kernel's queue, which serves
-    /// first come, first served.
+    /// The waiting thread sleeps in flock(2), in the kernel's queue, which wakes waiters in their
+    /// order.
     ///
     /// # Errors
     ///
@@ -105,7 +137,7 @@ impl FileLock {
         self.acquire(Request::exclusive())
     }
 
-    /// Takes the lock exclusively if it is free now.
+    /// Acquires the exclusive lock if it is free now.
     ///
     /// # Errors
     ///
@@ -114,7 +146,7 @@ impl FileLock {
         self.acquire(Request::exclusive().try_once())
     }
 
-    /// Takes the lock exclusively; waits at most `timeout`.
+    /// Acquires the exclusive lock; waits for at most `timeout`.
     ///
     /// The wait does not poll: the thread sleeps in flock(2) and keeps its place
     /// in the queue until a timer interrupts it at the deadline, within about 0.1 ms.
@@ -126,7 +158,7 @@ impl FileLock {
         self.acquire(Request::exclusive().timeout(timeout))
     }
 
-    /// Takes the lock exclusively; waits until `deadline` at most. See
+    /// Acquires the exclusive lock; waits until `deadline` at most. See
     /// [`try_lock_for`](FileLock::try_lock_for).
     pub fn try_lock_until(&self, deadline: Instant) -> Result<Guard<'_>, Error> {
         self.acquire(Request::exclusive().deadline(deadline))
@@ -134,8 +166,8 @@ impl FileLock {
 
     /// As [`lock`](FileLock::lock), but shared with other shared holders.
     ///
-    /// A thread that has a shared guard may take another one. Shared requests can
-    /// pass an exclusive one that waits in the kernel's queue.
+    /// A thread that has a shared guard may acquire another one. Shared requests pass an exclusive
+    /// one that waits, unless the lock is [fair](LockOptions::fair).
     pub fn lock_shared(&self) -> Result<Guard<'_>, Error> {
         self.acquire(Request::shared())
     }
@@ -155,42 +187,73 @@ impl FileLock {
         self.acquire(Request::shared().deadline(deadline))
     }
 
-    /// The general form of all the above: takes the lock as the request says.
+    /// The general form of all the above: acquires the lock as the request says.
     ///
     /// # Errors
     ///
     /// [`Error::Cancelled`] besides those of [`lock`](FileLock::lock),
     /// [`try_lock`](FileLock::try_lock) and [`try_lock_for`](FileLock::try_lock_for).
-    pub fn acquire(&self, request: Request<'_>) -> Result<Guard<'_>, Error> {
-        Guard::acquire(self, request)
+    pub fn acquire<W: OnWait>(&self, mut request: Request<W>) -> Result<Guard<'_>, Error> {
+        Guard::acquire(self, request.terms())
     }
 
     /// As [`lock`](FileLock::lock), with a guard that may move to another thread
     /// and outlive the reference. Because of that, a second request by the same
     /// thread is no certain deadlock, and waits.
-    pub fn lock_owned(self: &Arc<Self>) -> Result<OwnedGuard, Error> {
+    pub fn lock_owned(&self) -> Result<OwnedGuard, Error> {
         self.acquire_owned(Request::exclusive())
+    }
+
+    /// As [`try_lock`](FileLock::try_lock), with a guard that may move to another thread.
+    pub fn try_lock_owned(&self) -> Result<OwnedGuard, Error> {
+        self.acquire_owned(Request::exclusive().try_once())
+    }
+
+    /// As [`try_lock_for`](FileLock::try_lock_for), with a guard that may move to another thread.
+    pub fn try_lock_owned_for(&self, timeout: Duration) -> Result<OwnedGuard, Error> {
+        self.acquire_owned(Request::exclusive().timeout(timeout))
+    }
+
+    /// As [`lock_shared`](FileLock::lock_shared), with a guard that may move to another thread.
+    pub fn lock_shared_owned(&self) -> Result<OwnedGuard, Error> {
+        self.acquire_owned(Request::shared())
+    }
+
+    /// As [`try_lock_shared`](FileLock::try_lock_shared), with a guard that may move to another
+    /// thread.
+    pub fn try_lock_shared_owned(&self) -> Result<OwnedGuard, Error> {
+        self.acquire_owned(Request::shared().try_once())
+    }
+
+    /// As [`try_lock_shared_for`](FileLock::try_lock_shared_for), with a guard that may move to
+    /// another thread.
+    pub fn try_lock_shared_owned_for(&self, timeout: Duration) -> Result<OwnedGuard, Error> {
+        self.acquire_owned(Request::shared().timeout(timeout))
     }
 
     /// As [`acquire`](FileLock::acquire), with a guard that may move to another
     /// thread and outlive the reference.
-    pub fn acquire_owned(self: &Arc<Self>, request: Request<'_>) -> Result<OwnedGuard, Error> {
-        OwnedGuard::acquire(self.clone(), request)
+    pub fn acquire_owned<W: OnWait>(&self, mut request: Request<W>) -> Result<OwnedGuard, Error> {
+        let stays = request.stays_in_thread;
+        OwnedGuard::acquire(self.clone(), request.terms(), stays)
     }
 
-    /// Takes the lock exclusively, in asynchronous code: `.await` it, under whatever runtime.
+    /// Acquires the exclusive lock in asynchronous code: `.await` it, under whatever runtime.
     ///
-    /// A lock that is free is taken at the first poll, by the system calls of
-    /// [`try_lock`](FileLock::try_lock). Otherwise a thread is started that sleeps in the kernel's
-    /// queue and then wakes the task; one thread for each wait, with a small stack. Dropping the
-    /// future, as timeouts and `select!` do, cancels the wait: the lock is not taken later.
+    /// The first poll acquires a lock that is free, by the system calls of
+    /// [`try_lock`](FileLock::try_lock). If the lock is held, the poll starts a thread that sleeps in
+    /// the kernel's queue and then wakes the task: one thread for each wait, with a small stack.
+    /// Dropping the future, as timeouts and `select!` do, cancels the wait: the lock is not acquired
+    /// later.
+    ///
+    /// Deadlocks of tasks are not noticed: a task that holds the lock and awaits it again waits for
+    /// ever, unless a time limit ends the wait.
     ///
     /// ```
     /// use holdlock::FileLock;
-    /// use std::sync::Arc;
     /// use std::time::Duration;
     ///
-    /// async fn rebuild(lock: Arc<FileLock>) -> Result<(), holdlock::Error> {
+    /// async fn rebuild(lock: &FileLock) -> Result<(), holdlock::Error> {
     ///     let guard = lock.lock_async().timeout(Duration::from_secs(5)).await?;
     ///     // ... nobody else is here, also across further awaits
     ///     guard.release()
@@ -200,30 +263,36 @@ impl FileLock {
     /// # Errors
     ///
     /// Those of [`lock`](FileLock::lock); [`Error::TimedOut`] where a
-    /// [`timeout`](Acquire::timeout) was given; [`Error::System`] when no thread can be started.
-    pub fn lock_async(self: &Arc<Self>) -> Acquire {
-        Acquire::new(self.clone(), Mode::Exclusive)
+    /// [`timeout`](LockFuture::timeout) was given; [`Error::System`] when no thread can be started.
+    pub fn lock_async(&self) -> LockFuture {
+        self.acquire_async(Request::exclusive())
     }
 
     /// As [`lock_async`](FileLock::lock_async), but shared with other shared holders.
-    pub fn lock_shared_async(self: &Arc<Self>) -> Acquire {
-        Acquire::new(self.clone(), Mode::Shared)
+    pub fn lock_shared_async(&self) -> LockFuture {
+        self.acquire_async(Request::shared())
     }
 
-    /// The processes that hold a lock on the lock file now, of whichever family,
-    /// as far as /proc shows them.
+    /// As [`acquire`](FileLock::acquire), in asynchronous code. What the request says of threads and
+    /// deadlocks ([`stays_in_thread`](Request::stays_in_thread),
+    /// [`notice_deadlocks`](Request::notice_deadlocks)) has no effect.
+    pub fn acquire_async(&self, request: Request) -> LockFuture {
+        LockFuture::new(self.clone(), request)
+    }
+
+    /// The processes that hold a lock of either family on the lock file now, as far as /proc shows
+    /// them.
     ///
-    /// About 0.2 ms, or some milliseconds when nobody on the host has read
-    /// /proc/locks for a while: the kernel then lets all lock calls under way
-    /// finish first. Where it does not name a holder (OFD locks, or an inherited
-    /// one) all processes are looked at.
+    /// Takes about 0.2 ms, or some milliseconds if no process on the host has read /proc/locks for a
+    /// while: the kernel then lets all lock calls under way finish first. If /proc/locks does not
+    /// name a holder (of OFD and inherited locks), this looks at all processes.
     pub fn holders(&self) -> io::Result<Vec<Process>> {
         self.place().map_or(Ok(Vec::new()), inspect::holders)
     }
 
-    /// The processes that wait for a lock on the lock file now, in the order of
-    /// /proc/locks. Threads that wait for another thread of their own process are
-    /// not among them, nor are those that wait for an OFD lock.
+    /// The processes that wait for a lock on the lock file now, in the order of /proc/locks. Threads
+    /// that wait for another thread of their own process are not among them, nor are those that wait
+    /// for an OFD lock.
     pub fn waiters(&self) -> io::Result<Vec<Process>> {
         self.place().map_or(Ok(Vec::new()), inspect::waiters)
     }
@@ -235,11 +304,19 @@ impl FileLock {
         }
     }
 
-    /// This process's gate; after a fork, a fresh one without a file.
+    pub(crate) fn name(&self) -> &Arc<LockName> {
+        &self.shared.name
+    }
+
+    pub(crate) fn options(&self) -> &LockOptions {
+        &self.shared.options
+    }
+
+    /// This process's gate. A child of fork has a new one, without a file.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
-        self.gate.get_or_make(|| {
-            let gate = Arc::new(Gate::new(self.options.fair));
-            registry::add(self.options.family, &gate);
+        self.shared.gate.get_or_make(|| {
+            let gate = Arc::new(Gate::new(self.options().fair));
+            registry::add(self.options().family, &gate);
             gate
         })
     }
@@ -247,21 +324,31 @@ impl FileLock {
 
 impl Awaited for FileLock {
     fn key(&self) -> Key {
-        Key::new(self.gate(), self.options.family)
+        Key::new(self.gate(), self.options().family)
+    }
+
+    fn may_use_signals(&self) -> bool {
+        !self.options().without_signals
     }
 
     fn watch(&self, mode: Mode, began: Instant) -> Box<dyn Watched> {
         let gate = self.gate().clone();
-        let family = self.options.family;
-        Box::new(Watch::begin(gate, self.name.clone(), family, mode, began))
+        let family = self.options().family;
+        Box::new(WatchedWait::begin(
+            gate,
+            self.name().clone(),
+            family,
+            mode,
+            began,
+        ))
     }
 }
 
 impl fmt::Debug for FileLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileLock")
-            .field("path", &self.name.path)
-            .field("options", &self.options)
+            .field("path", &self.name().path)
+            .field("options", self.options())
             .finish_non_exhaustive()
     }
 }

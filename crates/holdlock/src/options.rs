@@ -1,13 +1,19 @@
 //! How a lock file is opened, created and locked.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::{Error, FileLock};
 
-/// Whether others may hold the lock at the same time.
+/// Whether several processes may hold the lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
 pub enum Mode {
-    /// One holder, nobody else.
+    /// One holder and no other.
     Exclusive,
     /// Any number of shared holders, no exclusive one.
     Shared,
@@ -24,16 +30,21 @@ impl std::fmt::Display for Mode {
 
 /// Which of the kernel's two families of locks to use. They do not see each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
 #[non_exhaustive]
 pub enum Family {
-    /// flock(2) on the whole file: what flock(1), Python's `fcntl.flock`,
-    /// `std::fs::File::lock`, systemd and most lock libraries use.
+    /// flock(2) on the whole file, as flock(1), Python's `fcntl.flock`, `std::fs::File::lock`,
+    /// systemd and most lock libraries use it.
     #[default]
     Flock,
-    /// Open file description locks of fcntl(2), on the whole file: what
-    /// excludes the users of POSIX record locks (apt, Java, s6, SQLite).
+    /// Open file description locks of fcntl(2), on the whole file. They exclude the users of POSIX
+    /// record locks (apt, Java, s6, SQLite).
     ///
-    /// An exclusive one needs permission to write the file, a shared one to read it.
+    /// An exclusive lock needs permission to write the file, a shared one to read it.
     Ofd,
 }
 
@@ -46,7 +57,7 @@ pub enum Family {
 /// use holdlock::LockOptions;
 /// # let dir = std::env::temp_dir().join(format!("holdlock-doc-options-{}", std::process::id()));
 /// let lock = LockOptions::new()
-///     .mode(0o660)
+///     .permissions(0o660)
 ///     .create_parents(true)
 ///     .open(dir.join("cache/index.lock"))?;
 /// # drop(lock); std::fs::remove_dir_all(&dir)?;
@@ -55,11 +66,14 @@ pub enum Family {
 #[derive(Clone, Debug, Default)]
 pub struct LockOptions {
     pub(crate) family: Family,
-    pub(crate) mode: Option<u32>,
+    pub(crate) permissions: Option<u32>,
     pub(crate) create_parents: bool,
     pub(crate) follow_symlinks: bool,
     pub(crate) delete_on_release: bool,
     pub(crate) fair: bool,
+    pub(crate) writable: bool,
+    /// Not `signals`: the default is false.
+    pub(crate) without_signals: bool,
 }
 
 impl LockOptions {
@@ -74,14 +88,13 @@ impl LockOptions {
         self
     }
 
-    /// Permissions of a lock file which this program creates, exactly so,
-    /// whatever the umask. An existing file keeps its own. Default: `0666 & !umask`.
+    /// Create a missing lock file with exactly these permissions, whatever the umask. An existing
+    /// file keeps its own. Default: `0666 & !umask`.
     ///
-    /// The file gets them before anybody else can see it, where the file system
-    /// has unnamed files (O_TMPFILE; all the usual local ones); elsewhere it is
-    /// closed to others for a moment.
-    pub fn mode(mut self, mode: u32) -> Self {
-        self.mode = Some(mode & 0o7777);
+    /// On file systems with unnamed files (O_TMPFILE; all the usual local ones) the file has the
+    /// permissions when it appears; elsewhere it is closed to other users for a moment.
+    pub fn permissions(mut self, mode: u32) -> Self {
+        self.permissions = Some(mode & 0o7777);
         self
     }
 
@@ -91,9 +104,9 @@ impl LockOptions {
         self
     }
 
-    /// Follow a symbolic link at the last component of the path. Default: no,
-    /// because in a shared directory anybody may have put it there.
-    /// Links among the parent directories are always followed.
+    /// Follow a symbolic link at the last component of the path. Default: no, because in a shared
+    /// directory any user may have put it there. Links among the parent directories are always
+    /// followed.
     pub fn follow_symlinks(mut self, follow: bool) -> Self {
         self.follow_symlinks = follow;
         self
@@ -101,16 +114,15 @@ impl LockOptions {
 
     /// Remove the lock file at each release. Default: no.
     ///
-    /// The name goes before the lock does, and whoever gets a lock on a removed
-    /// file starts over, so this is as safe as leaving the file. It makes each
-    /// acquisition dearer. Other programs that use the file have to check, as
-    /// we do, that the file they locked is still the one at the path; flock(1)
-    /// does not. An acquisition that has to create the file first looks in
-    /// /proc/locks, which can take some milliseconds.
+    /// The holder removes the file first and unlocks it then, and an acquirer whose file is no longer
+    /// at the path starts over, so this is as safe as leaving the file. Each acquisition costs more,
+    /// and some milliseconds where it has to create the file, because it first looks in /proc/locks
+    /// for a holder of a removed one. Other programs that use the file have to check, as this library
+    /// does, that the file which they locked is still at the path; flock(1) does not.
     ///
-    /// A shared lock removes the file only when it is the last one. Where symbolic links are
-    /// followed, the file goes and the link stays. A directory, or a file that has content when it
-    /// is opened, is refused ([`Error::Open`]): it was not made to be a lock file.
+    /// Of several shared holders the last one removes the file. If symbolic links are followed, the
+    /// file is removed and the link stays. A directory, or a file that has content when it is opened,
+    /// is refused ([`Error::Open`]): it was not made to be a lock file.
     pub fn delete_on_release(mut self, delete: bool) -> Self {
         self.delete_on_release = delete;
         self
@@ -119,23 +131,77 @@ impl LockOptions {
     /// Serve requests in the order in which they come. Default: no.
     ///
     /// The kernel wakes waiters in their order, but does not hand the lock over: a process that
-    /// releases it and at once asks again is quicker than the one that wakes up, and a shared
-    /// request passes an exclusive one that waits. A fair request first queues for the place at the
-    /// head, and only who stands there asks for the lock: nobody passes those who
-    /// wait, but for one who comes at the very moment in which the place changes hands. So also a
-    /// writer comes to its turn while readers come and go.
+    /// releases the lock and at once asks for it again is quicker than the waiter that wakes up, and
+    /// a shared request passes an exclusive one that waits. A fair request first queues for the place
+    /// at the head of a queue, and only the request at the head asks for the lock. No fair request
+    /// passes a waiter, except one that arrives while the place at the head changes hands. Writers
+    /// therefore make progress too while readers come and go.
     ///
-    /// It concerns those who ask for it: other programs can pass. Each acquisition costs two more
-    /// system calls, and each change from one process to the next a wake-up; without
-    /// waiters the same process is as quick as ever. [`FileLock::try_lock`] gives way to
-    /// those who wait, and takes up to a millisecond for it. A thread that has a shared lock may take another one, before its turn.
+    /// Only requests of locks with this option queue: other programs can pass them. Each acquisition
+    /// costs two more system calls, and each change from one process to the next a wake-up; a
+    /// process without waiters is as quick as ever. [`FileLock::try_lock`] lets the waiters go first, for
+    /// which it takes up to a millisecond. A thread that has a shared lock may acquire another one
+    /// before its turn.
     ///
-    /// The place at the head is a lock of fcntl(2) (OFD) on two bytes far behind the end of the
-    /// file, for which the file has to be writable. Only for [`Family::Flock`], and not
-    /// on file systems where that is a lock of fcntl(2) as well (NFS, CIFS): [`Error::Unsupported`].
+    /// The place at the head is an OFD lock of fcntl(2) on two bytes far behind the end of the file,
+    /// for which the file has to be writable. Only for [`Family::Flock`], and not on file systems
+    /// where flock(2) is a lock of fcntl(2) as well (NFS, CIFS): [`Error::Unsupported`].
     pub fn fair(mut self, fair: bool) -> Self {
         self.fair = fair;
         self
+    }
+
+    /// Open the lock file for reading and writing, so that it can be the data that the lock
+    /// protects: [`Guard::file`](crate::Guard::file). Default: no.
+    ///
+    /// Opening fails where writing is denied ([`Error::Open`]). The library itself writes nothing.
+    ///
+    /// ```
+    /// use holdlock::LockOptions;
+    /// use std::io::{Read, Seek, Write};
+    /// # let path = std::env::temp_dir().join(format!("holdlock-doc-writable-{}", std::process::id()));
+    /// let counter = LockOptions::new().writable(true).open(&path)?;
+    /// let guard = counter.lock()?;
+    /// let mut file = guard.file();
+    /// let mut text = String::new();
+    /// file.rewind()?; // the position is where the last holder in this process left it
+    /// file.read_to_string(&mut text)?;
+    /// let next = text.trim().parse::<u64>().unwrap_or(0) + 1;
+    /// file.rewind()?;
+    /// file.set_len(0)?;
+    /// writeln!(file, "{next}")?;
+    /// # drop(guard); std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn writable(mut self, writable: bool) -> Self {
+        self.writable = writable;
+        self
+    }
+
+    /// Use a real-time signal to end waits ([`wait_signal`](crate::wait_signal)). Default: yes.
+    ///
+    /// With `false` no handler is installed and no signal sent for this lock. Waits with a time limit
+    /// or a token then have a helper thread in the kernel's queue, at most 16 in a process; requests
+    /// beyond that look for the lock every 10 ms, as do fair ones, and threads that wait for
+    /// another thread of the process see a cancellation within 10 ms. Deadlocks are not noticed,
+    /// except that of a thread with itself.
+    pub fn signals(mut self, signals: bool) -> Self {
+        self.without_signals = !signals;
+        self
+    }
+
+    /// A lock on a file that the caller has open, whatever its path, if it has one: on an inherited
+    /// descriptor, a temporary file without a name, memory (memfd_create(2)).
+    ///
+    /// The file is opened anew by way of /proc, so that the lock is none of the caller's descriptor,
+    /// which may be closed. Nothing is created, and to rename or remove the file changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`] when /proc is not mounted, the file's permissions do not allow to open it, or
+    /// the lock is to be [deleted on release](LockOptions::delete_on_release).
+    pub fn open_file(&self, file: impl AsFd) -> Result<FileLock, Error> {
+        FileLock::open_file(self.clone(), file.as_fd())
     }
 
     /// Opens the lock file at `path`, and creates it when it is missing. Takes

@@ -8,7 +8,9 @@ use crate::{CancelToken, Mode};
 
 /// One request for a lock: the mode, how long to wait, and what may end the wait.
 ///
-/// This is the general form beneath `lock`, `try_lock` and their relatives.
+/// This is the general form beneath `lock`, `try_lock` and their relatives. `W` is the type of the
+/// callback that [`on_wait`](Request::on_wait) sets. A request without one can be cloned, kept, and
+/// sent to another thread.
 ///
 /// ```
 /// use holdlock::{FileLock, Request};
@@ -19,17 +21,59 @@ use crate::{CancelToken, Mode};
 /// # drop(guard); std::fs::remove_file(&path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Request<'a> {
-    pub(crate) mode: Mode,
-    pub(crate) limit: Limit,
-    pub(crate) cancel: Option<&'a CancelToken>,
-    pub(crate) on_wait: Option<OnWait<'a>>,
+#[derive(Clone)]
+#[must_use = "a request does nothing before it is passed to `acquire`"]
+pub struct Request<W = NoCallback> {
+    mode: Mode,
+    limit: Limit,
+    cancel: Option<CancelToken>,
     notice_deadlocks: Option<bool>,
     pub(crate) stays_in_thread: bool,
+    on_wait: W,
 }
 
-/// The callback of [`Request::on_wait`].
-pub(crate) type OnWait<'a> = &'a mut dyn FnMut(Waiting) -> ControlFlow<()>;
+/// What a request may have as its callback: a closure, or [`NoCallback`].
+pub trait OnWait: sealed::Sealed {}
+
+impl<W: FnMut(Waiting) -> ControlFlow<()>> OnWait for W {}
+impl OnWait for NoCallback {}
+
+/// A request without a callback.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCallback;
+
+/// A callback while a request uses it.
+pub(crate) type Callback<'r> = &'r mut dyn FnMut(Waiting) -> ControlFlow<()>;
+
+mod sealed {
+    use super::{Callback, ControlFlow, NoCallback, Waiting};
+
+    pub trait Sealed {
+        fn callback(&mut self) -> Option<Callback<'_>>;
+    }
+
+    impl<W: FnMut(Waiting) -> ControlFlow<()>> Sealed for W {
+        fn callback(&mut self) -> Option<Callback<'_>> {
+            Some(self)
+        }
+    }
+
+    impl Sealed for NoCallback {
+        fn callback(&mut self) -> Option<Callback<'_>> {
+            None
+        }
+    }
+}
+
+/// A request, as those read it that serve it.
+pub(crate) struct Terms<'r> {
+    pub(crate) mode: Mode,
+    pub(crate) limit: Limit,
+    pub(crate) cancel: Option<&'r CancelToken>,
+    pub(crate) on_wait: Option<Callback<'r>>,
+    /// Whether nothing but the lock ends the wait. Such a wait is watched for deadlocks.
+    pub(crate) may_wait_for_ever: bool,
+}
 
 /// How long a request may wait: [`Request::limit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,29 +99,31 @@ pub enum Waiting {
     Interrupted,
 }
 
-impl<'a> Request<'a> {
+impl Request {
     /// A request that waits until it acquires the lock.
-    pub fn new(mode: Mode) -> Request<'a> {
+    pub fn new(mode: Mode) -> Request {
         Request {
             mode,
             limit: Limit::Forever,
             cancel: None,
-            on_wait: None,
             notice_deadlocks: None,
             stays_in_thread: false,
+            on_wait: NoCallback,
         }
     }
 
     /// [`Request::new`] with [`Mode::Exclusive`].
-    pub fn exclusive() -> Request<'a> {
+    pub fn exclusive() -> Request {
         Request::new(Mode::Exclusive)
     }
 
     /// [`Request::new`] with [`Mode::Shared`].
-    pub fn shared() -> Request<'a> {
+    pub fn shared() -> Request {
         Request::new(Mode::Shared)
     }
+}
 
+impl<W: OnWait> Request<W> {
     /// Do not wait: if the lock is not free, fail with
     /// [`Error::WouldBlock`](crate::Error::WouldBlock).
     pub fn try_once(mut self) -> Self {
@@ -85,27 +131,29 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Wait for at most `timeout`, counted from the moment the request is made. Zero means
-    /// [`try_once`](Request::try_once).
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.limit = if timeout.is_zero() {
-            Limit::Never
-        } else {
-            Limit::For(timeout)
-        };
+    /// Wait for as long as it takes, as a new request does.
+    pub fn forever(mut self) -> Self {
+        self.limit = Limit::Forever;
         self
     }
 
-    /// Wait until `deadline` at most. A request whose deadline has passed still acquires a free
-    /// lock.
+    /// Wait for at most `timeout`, counted from the moment at which the lock is found not to be
+    /// free. After that: [`Error::TimedOut`](crate::Error::TimedOut), also where `timeout` is zero.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limit = Limit::For(timeout);
+        self
+    }
+
+    /// Wait until `deadline` at most; after that: [`Error::TimedOut`](crate::Error::TimedOut). A
+    /// request whose deadline has passed still acquires a free lock.
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.limit = Limit::Until(deadline);
         self
     }
 
     /// End the wait with [`Error::Cancelled`](crate::Error::Cancelled) when `token` is cancelled.
-    pub fn cancel(mut self, token: &'a CancelToken) -> Self {
-        self.cancel = Some(token);
+    pub fn cancel(mut self, token: &CancelToken) -> Self {
+        self.cancel = Some(token.clone());
         self
     }
 
@@ -121,9 +169,31 @@ impl<'a> Request<'a> {
     /// request keeps running; it is checked when the callback returns. A request of the callback for
     /// the same lock fails at once with [`Error::Deadlock`](crate::Error::Deadlock): the thread
     /// cannot continue with the first request before the second one ends.
-    pub fn on_wait(mut self, callback: OnWait<'a>) -> Self {
-        self.on_wait = Some(callback);
-        self
+    ///
+    /// ```
+    /// use holdlock::{FileLock, Request};
+    /// use std::ops::ControlFlow;
+    /// # let path = std::env::temp_dir().join(format!("holdlock-doc-on-wait-{}", std::process::id()));
+    /// let lock = FileLock::open(&path)?;
+    /// let guard = lock.acquire(Request::exclusive().on_wait(|event| {
+    ///     eprintln!("waiting: {event:?}");
+    ///     ControlFlow::Continue(())
+    /// }))?;
+    /// # drop(guard); std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_wait<C>(self, callback: C) -> Request<C>
+    where
+        C: FnMut(Waiting) -> ControlFlow<()>,
+    {
+        Request {
+            mode: self.mode,
+            limit: self.limit,
+            cancel: self.cancel,
+            notice_deadlocks: self.notice_deadlocks,
+            stays_in_thread: self.stays_in_thread,
+            on_wait: callback,
+        }
     }
 
     /// Promises that the thread that makes this request also releases the
@@ -153,7 +223,8 @@ impl<'a> Request<'a> {
     /// ends some seconds after the last one. It looks at a wait after 0.5 seconds, after 10.5 and
     /// then every minute, and a few more times if there may be a deadlock. Each look reads the fdinfo
     /// of this process and its ancestors, and /proc/locks only if one of them holds another lock.
-    /// The thread's name tells other processes that the wait has no limit.
+    /// A note in memory (memfd_create(2), one descriptor) tells other processes that the wait has no
+    /// limit.
     pub fn notice_deadlocks(mut self, notice: bool) -> Self {
         self.notice_deadlocks = Some(notice);
         self
@@ -170,18 +241,25 @@ impl<'a> Request<'a> {
     }
 
     /// The token that may end the wait.
-    pub fn token(&self) -> Option<&'a CancelToken> {
-        self.cancel
+    pub fn token(&self) -> Option<&CancelToken> {
+        self.cancel.as_ref()
     }
 
-    /// Whether nothing but the lock ends the wait. Such a wait is watched for deadlocks.
-    pub(crate) fn may_wait_for_ever(&self) -> bool {
-        let ends = || self.cancel.is_some() || self.on_wait.is_some();
-        self.limit == Limit::Forever && self.notice_deadlocks.unwrap_or_else(|| !ends())
+    pub(crate) fn terms(&mut self) -> Terms<'_> {
+        let on_wait = self.on_wait.callback();
+        let ends = self.cancel.is_some() || on_wait.is_some();
+        Terms {
+            mode: self.mode,
+            limit: self.limit,
+            cancel: self.cancel.as_ref(),
+            may_wait_for_ever: self.limit == Limit::Forever
+                && self.notice_deadlocks.unwrap_or(!ends),
+            on_wait,
+        }
     }
 }
 
-impl fmt::Debug for Request<'_> {
+impl<W> fmt::Debug for Request<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("mode", &self.mode)

@@ -1,6 +1,5 @@
-//! `cargo xtask mutants`: takes each mechanism out, in a copy of the tree, and
-//! sees whether the test that guards it notices. A test which passes whatever
-//! the code does guards nothing.
+//! `cargo xtask mutants`: takes each mechanism out, in a copy of the tree, and checks that the test
+//! that guards it fails. A test that passes whatever the code does guards nothing.
 
 mod list;
 
@@ -13,12 +12,12 @@ use list::MUTANTS;
 /// A mechanism, how to take it out, and the test that must fail then.
 struct Mutant {
     name: &'static str,
-    /// Below crates/holdlock/src.
+    /// The source file, below crates/holdlock/src.
     file: &'static str,
     with: &'static str,
     without: &'static str,
-    /// A test target of crates/conformance, or after `command/` of crates/holdlock-cli, or
-    /// `library` for the tests inside of it; and a part of the test's name.
+    /// A test target and a part of the test's name. The target is one of crates/conformance, after
+    /// `command/` one of crates/holdlock-cli, or `library` for the unit tests of the library.
     test: (&'static str, &'static str),
 }
 
@@ -49,7 +48,7 @@ pub(crate) fn mutants(only: Option<&str>) -> Done {
     }
 }
 
-/// What git knows, so that neither builds nor scratch files are copied.
+/// Copies the files that git knows: no builds and no scratch files.
 fn copy_tree(tree: &Path) -> Done {
     let failed = |error: std::io::Error| format!("copying the tree: {error}");
     if tree.exists() {
@@ -118,6 +117,46 @@ mod tests {
             let path = root().join("crates/holdlock/src").join(mutant.file);
             let text = std::fs::read_to_string(&path).expect(mutant.file);
             assert_eq!(text.matches(mutant.with).count(), 1, "{}", mutant.name);
+        }
+    }
+
+    /// The files of a test target, as one text.
+    fn sources(target: &str) -> String {
+        let (tests, name) = match target.split_once('/') {
+            Some((_, name)) => ("crates/holdlock-cli/tests", name),
+            None => ("crates/conformance/tests", target),
+        };
+        let directory = root().join(tests);
+        if target == "library" {
+            return MUTANTS
+                .iter()
+                .map(|mutant| file(&root().join("crates/holdlock/src").join(mutant.file)))
+                .collect();
+        }
+        let single = directory.join(name).with_extension("rs");
+        if single.is_file() {
+            return file(&single);
+        }
+        let files = std::fs::read_dir(directory.join(name)).expect(target);
+        files
+            .map(|entry| file(&entry.expect("an entry").path()))
+            .collect()
+    }
+
+    fn file(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    #[test]
+    fn every_mutant_names_a_test_that_exists() {
+        for mutant in MUTANTS {
+            let (target, test) = mutant.test;
+            // `names::` stands for all tests of that module.
+            let name = test.rsplit("::").next().unwrap_or(test);
+            let text = sources(target);
+            let mut functions = text.split("fn ").skip(1).map(|rest| rest.split('(').next());
+            let is_there = functions.any(|function| function.is_some_and(|f| f.contains(name)));
+            assert!(is_there, "{}: {target} {test}", mutant.name);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{BUILDERS, environment, install, wheel};
 use crate::dist::target_directory;
 use crate::run::{Done, run};
 
-/// Directories, and what pip installs there; without a version the newest.
+/// The directories, and the package for each: the newest release unless a version is given.
 const PEERS: [(&str, &str); 4] = [
     ("filelock", "filelock"),
     ("filelock-3.20.3", "filelock==3.20.3"),
@@ -15,7 +15,7 @@ const PEERS: [(&str, &str); 4] = [
     ("fasteners", "fasteners"),
 ];
 
-/// Builds and installs them all; returns the directory above. Needs PyPI.
+/// Builds and installs all of them, and returns the directory above. Needs PyPI.
 pub(crate) fn peers() -> Done<PathBuf> {
     let python = environment(&BUILDERS)?;
     let place = target_directory().join("python-peers");

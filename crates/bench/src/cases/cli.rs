@@ -1,6 +1,5 @@
-//! The commands that run a command under a lock, as whole processes: how long they
-//! take, what they ask of the kernel, what they keep in memory while they wait, and
-//! how soon the command starts when the lock comes.
+//! Commands that run a command under a lock, as whole processes: their time, their system calls,
+//! their memory while they wait, and the time until the command starts after the lock is released.
 
 mod calls;
 pub(super) mod subjects;
@@ -16,7 +15,7 @@ use subjects::{Kind, Subject, Subjects};
 
 const NOTHING: &str = "/bin/true";
 
-/// What is measured of one subject.
+/// The measurements of one subject.
 #[derive(Default)]
 struct Figures {
     whole: Samples,
@@ -59,7 +58,7 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
     Ok(report)
 }
 
-/// Everything that takes time, interleaved.
+/// All measurements of time, interleaved.
 fn take_turns(bench: &Bench, list: &[Subject], figures: &mut [Figures]) -> Outcome<()> {
     let rounds = bench.pick(1000, 150);
     for round in 0..=rounds {
@@ -67,7 +66,7 @@ fn take_turns(bench: &Bench, list: &[Subject], figures: &mut [Figures]) -> Outco
             let mut command = subject.around([NOTHING]);
             let micros =
                 once(&mut command).map_err(|error| format!("{}: {error}", subject.name))?;
-            // Once before the first round, to have everything in memory.
+            // Once before the first round, so that everything is in memory.
             if round > 0 {
                 figures.whole.push(micros);
             }
@@ -79,7 +78,7 @@ fn take_turns(bench: &Bench, list: &[Subject], figures: &mut [Figures]) -> Outco
             if subject.kind == Kind::Floor {
                 continue;
             }
-            // To look at the memory disturbs: not in the rounds that count for time.
+            // Reading the memory disturbs, so the rounds that count for time do not do it.
             let looked = round < 5;
             let waited = waiting::wait(&mut holder, subject, looked)
                 .map_err(|error| format!("{}: {error}", subject.name))?;

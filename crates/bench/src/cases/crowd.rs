@@ -1,4 +1,4 @@
-//! Many processes that hold as many locks as they are told.
+//! Many processes that hold a given number of locks.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::worker::{Job, Worker};
 
 pub(crate) const JOB: &str = "crowd";
 
-/// Beside two pipes for each process, or a file for each lock.
+/// Descriptors in addition to two pipes for each process, or a file for each lock.
 const SOME_DESCRIPTORS: usize = 256;
 
-/// They end when this is dropped.
+/// The processes. They end when this is dropped.
 pub(super) struct Crowd {
     workers: Vec<Worker>,
     dir: PathBuf,
@@ -34,12 +34,12 @@ impl Crowd {
         Ok(Crowd { workers, dir })
     }
 
-    /// One that is held whatever their number.
+    /// A lock that is held whatever the number is.
     pub(super) fn first_lock(&self) -> PathBuf {
         lock_file(&self.dir.join("0"), 0)
     }
 
-    /// So many locks in all, spread evenly.
+    /// Holds this many locks in all, spread evenly over the processes.
     pub(super) fn hold(&mut self, locks: usize) -> Outcome<()> {
         let processes = self.workers.len();
         let count = |number: usize| locks / processes + usize::from(number < locks % processes);
@@ -71,7 +71,7 @@ fn lock_file(files: &Path, number: usize) -> PathBuf {
     files.with_extension(format!("{number}.lock"))
 }
 
-/// Numbers come: how many locks to hold from now on.
+/// A process of the crowd. Each line that it reads is the number of locks to hold from now on.
 pub(crate) fn job(job: &Job) -> Outcome<()> {
     let mut held: Vec<File> = Vec::new();
     while let Some(count) = job.hear()? {

@@ -1,4 +1,4 @@
-//! How late a wait ends that runs into its deadline.
+//! How late a wait ends after its deadline.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! From the release in one process until another one has the lock.
+//! The time from the release in one process until another process has the lock.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
     };
     let mut apart = pairs(bench, "apart", *there)?;
     let mut together = pairs(bench, "together", *here)?;
-    // Waking a process on another CPU takes longer than on the same one. Where the scheduler
-    // puts them would decide more than the peer does.
+    // Waking a process on another CPU takes longer than on the same one. The choice of the
+    // scheduler would decide more than the peer does.
     let pinned = sys::pin(*here)?;
     for round in 0..bench.pick(400, 40) {
         for pair in apart

@@ -1,4 +1,4 @@
-//! What it costs to see that a locked file is still the one at its path.
+//! The cost of checking that a locked file is still the one at its path.
 
 use std::ffi::CString;
 use std::fs::File;

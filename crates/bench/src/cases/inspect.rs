@@ -1,5 +1,5 @@
-//! Who holds what, asked on a host with many processes and many locks: whole processes
-//! beside lslocks, and the library's call.
+//! Listing holders on a host with many processes and many locks: whole processes beside lslocks,
+//! and the library's call.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use crate::{Bench, Outcome};
 
 const PROCESSES: usize = 500;
 
-/// How many locks there are, and the goals' names then.
+/// The numbers of locks, and the names of the goals for each.
 const SCALES: [Scale; 3] = [
     Scale {
         locks: 10,
@@ -39,12 +39,12 @@ struct Scale {
     list: &'static str,
 }
 
-/// What is asked.
+/// A way to list holders.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     /// A process that does nothing.
     Floor,
-    /// What the kernel alone takes.
+    /// Reading the kernel's table alone.
     Kernel,
     Lslocks,
     Who,
@@ -56,11 +56,11 @@ enum Kind {
 struct Subject {
     name: &'static str,
     kind: Kind,
-    /// The program and its words; none for the call.
+    /// The program and its arguments. Empty for the library's call.
     words: Vec<PathBuf>,
 }
 
-/// The command lines of ours: the words after `holdlock`; PATH is the lock file's.
+/// Our command lines: the words after `holdlock`. PATH is the path of the lock file.
 const OURS: [(&str, Kind, &[&str]); 2] = [
     ("holdlock who PATH", Kind::Who, &["who", "PATH"]),
     ("holdlock list", Kind::List, &["list"]),
@@ -147,7 +147,7 @@ fn knows(holdlock: &Path, subcommand: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// Milliseconds of each. One round goes before, unmeasured.
+/// Milliseconds of each. The first round is not measured.
 fn take_turns(
     subjects: &[Subject],
     path: &Path,

@@ -9,16 +9,16 @@ use crate::Outcome;
 
 /// The first read of /proc/locks after this long waits for a grace period of RCU.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
-/// And one that comes so soon after another one does not.
+/// A read that follows another one within this time does not wait.
 const OFTEN: Duration = Duration::from_millis(2);
 
-/// The first page of /proc/locks: all of a long table would take a processor.
+/// Reads the first page of /proc/locks. Reading all of a long table would keep a processor busy.
 pub(super) fn peek() {
     let mut page = [0; 4096];
     let _ = File::open("/proc/locks").and_then(|mut file| file.read(&mut page));
 }
 
-/// While another thread looks at /proc/locks all the time.
+/// Runs the measurement while another thread reads /proc/locks all the time.
 pub(super) fn warm<T>(work: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     let end = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The first acquisition, for which the lock file has to be created, while others hold many locks.
+//! The first acquisition, which creates the lock file, while other processes hold many locks.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::{Bench, Outcome};
 const PEERS: [Peer; 4] = [Peer::Raw, Peer::Std, Peer::FdLock, Peer::Holdlock];
 const LOCKS: [usize; 5] = [0, 100, 1000, 5000, 10_000];
 
-/// Who holds the other locks, which are on files of another directory.
+/// The holders of the other locks, which are on files of another directory.
 const CROWDS: [(usize, &str); 2] = [(1, "1 process"), (500, "500 processes")];
 
 pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
@@ -64,7 +64,7 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
     Ok(report)
 }
 
-/// Milliseconds of each peer. One round goes before, unmeasured.
+/// Milliseconds of each peer. The first round is not measured.
 fn take_turns(path: &Path, rounds: u32, pause: Duration) -> Outcome<Vec<Samples>> {
     let mut samples = vec![Samples::default(); PEERS.len()];
     for round in 0..=rounds {

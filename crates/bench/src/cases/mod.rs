@@ -1,4 +1,4 @@
-//! What is measured.
+//! The measurements.
 
 mod cli;
 mod crowd;
@@ -28,7 +28,7 @@ pub(crate) struct Case {
     pub(crate) run: fn(&Bench) -> Outcome<Report>,
 }
 
-/// All of them, in the order of a full run.
+/// All cases, in the order of a full run.
 pub(crate) const ALL: &[Case] = &[
     case("cycle", cycle::run),
     case("identity", identity::run),
@@ -40,7 +40,7 @@ pub(crate) const ALL: &[Case] = &[
     case("deadline", deadline::run),
     case("cli", cli::run),
     case("python", python::run),
-    // The last two: to read /proc/locks slows other lock calls down for a while.
+    // Near the end: reading /proc/locks slows other lock calls down for a while.
     case("inspect", inspect::run),
     case("missing", missing::run),
 ];
@@ -51,7 +51,7 @@ const fn case(name: &'static str, run: fn(&Bench) -> Outcome<Report>) -> Case {
 
 type JobMain = fn(&Job) -> Outcome<()>;
 
-/// What workers can do.
+/// The jobs of workers.
 pub(crate) const JOBS: &[(&str, JobMain)] = &[
     (HOLD, hold),
     (handoff::JOB, handoff::job),

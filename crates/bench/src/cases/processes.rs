@@ -7,7 +7,7 @@ use super::threads::{report, rounds};
 use crate::crew::{self, Tally, Task};
 use crate::peers::Peer;
 use crate::report::Report;
-use crate::sys::SharedBoard;
+use crate::sys;
 use crate::worker::{Job, Worker};
 use crate::{Bench, Outcome};
 
@@ -35,7 +35,7 @@ fn once(
     task: Task,
     time: Duration,
 ) -> Outcome<(Vec<Tally>, Duration)> {
-    let board = SharedBoard::create(board_path)?;
+    let board = sys::create_board(board_path)?;
     let board_name = board_path.to_str().ok_or("a directory that is not UTF-8")?;
     let stay = task.stay.as_nanos().to_string();
     let watch = task.watch.to_string();
@@ -72,7 +72,7 @@ fn parse(line: &str) -> Outcome<Tally> {
 }
 
 pub(crate) fn job(job: &Job) -> Outcome<()> {
-    let board = SharedBoard::open(&job.more::<PathBuf>(0)?)?;
+    let board = sys::open_board(&job.more::<PathBuf>(0)?)?;
     let task = Task {
         stay: Duration::from_nanos(job.more(1)?),
         watch: job.more(2)?,
@@ -82,7 +82,7 @@ pub(crate) fn job(job: &Job) -> Outcome<()> {
     if job.hear()?.is_none() {
         return Ok(());
     }
-    for tally in crew::work(locks, &board, task, || Ok(()))? {
+    for tally in crew::work(locks, board, task, || Ok(()))? {
         let wait = tally.longest_wait.as_nanos();
         job.tell(format_args!("{} {wait}", tally.acquired))?;
     }

@@ -1,5 +1,5 @@
-//! The Python module beside the packages that Python programs use, each in processes of
-//! its own which take turns.
+//! The Python module beside the packages that Python programs use. Each has processes of its own,
+//! which take turns.
 
 mod peer;
 
@@ -14,16 +14,16 @@ use crate::{Bench, Outcome, asleep, sys};
 use peer::{Kind, PACKAGES, Package};
 
 const WAITERS: u32 = 100;
-/// By now all of them have begun to wait.
+/// The time after which all of them have begun to wait.
 const GATHERED: Duration = Duration::from_millis(1500);
 /// The longest of the intervals at which peers poll.
 const LONGEST_INTERVAL: u64 = 250;
 
-/// A package, its two processes, and what was measured.
+/// A package, its two processes, and its measurements.
 struct Peer<'a> {
     package: &'a Package,
     name: String,
-    /// On a processor each, where there are two.
+    /// Each on a processor of its own, if there are two.
     sides: [Worker; 2],
     cycle: Samples,
     new: Samples,
@@ -95,7 +95,7 @@ fn ask(worker: &mut Worker, line: &str) -> Outcome<String> {
     worker.hear()
 }
 
-/// Acquired and released, nobody else there.
+/// Acquire and release without contention.
 fn in_one_process(bench: &Bench, peers: &mut [Peer<'_>]) -> Outcome<()> {
     const COUNT: u32 = 200;
     for round in 0..=bench.pick(100, 25) {
@@ -116,7 +116,7 @@ fn in_one_process(bench: &Bench, peers: &mut [Peer<'_>]) -> Outcome<()> {
     Ok(())
 }
 
-/// From the release in one process until the other one has the lock.
+/// The time from the release in one process until the other process has the lock.
 fn handoffs(bench: &Bench, peers: &mut [Peer<'_>]) -> Outcome<()> {
     for round in 0..bench.pick(60, 12) {
         for peer in &mut *peers {
@@ -164,7 +164,7 @@ fn hammering(bench: &Bench, peers: &mut [Peer<'_>]) -> Outcome<()> {
     Ok(())
 }
 
-/// What many processes use while they wait, in hundredths of one processor.
+/// The processor time of many waiting processes, in hundredths of one processor.
 fn waiting(bench: &Bench, peers: &mut [Peer<'_>]) -> Outcome<()> {
     let time = Duration::from_millis(bench.pick(2000, 1000));
     for _ in 0..bench.pick(2, 1) {
@@ -186,7 +186,7 @@ fn waiting(bench: &Bench, peers: &mut [Peer<'_>]) -> Outcome<()> {
     Ok(())
 }
 
-/// Nanoseconds on a processor of all these processes; they are all alive.
+/// Nanoseconds of processor time of all these processes, which are still alive.
 fn cpu_time(pids: &str) -> Outcome<u64> {
     let mut sum = 0;
     for pid in pids.split(' ') {

@@ -11,11 +11,11 @@ use crate::stats::{Samples, fairness};
 use crate::{Bench, Outcome};
 
 const THREADS: usize = 8;
-/// How long acquisitions are counted, and waits are watched, in one round.
+/// In one round, how long acquisitions are counted and how long waits are measured.
 const COUNT: Duration = Duration::from_millis(500);
 const WATCH: Duration = Duration::from_millis(300);
 
-/// What competes, here and in the case `processes`.
+/// The contenders, here and in the case `processes`.
 pub(crate) const PEERS: &[(&str, Peer)] = &[
     ("raw flock, a descriptor per thread", Peer::Raw),
     (
@@ -29,8 +29,8 @@ pub(crate) const PEERS: &[(&str, Peer)] = &[
     ("holdlock, one FileLock per process", Peer::HoldlockShared),
 ];
 
-/// How long a thread stays inside: as short as can be, and longer than a system
-/// call takes, so that the file could have been removed meanwhile.
+/// How long a thread holds the lock: as short as possible, and longer than a system call takes, so
+/// that the file could have been removed in the meantime.
 pub(crate) const STAYS: &[(&str, Duration)] = &[
     ("", Duration::ZERO),
     (", 1 µs inside", Duration::from_micros(1)),
@@ -82,7 +82,7 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
     Ok(report)
 }
 
-/// All contenders in turn, some times; scores in the order of [`STAYS`] and [`PEERS`].
+/// Runs all contenders in turn, several times. Scores are in the order of [`STAYS`] and [`PEERS`].
 pub(crate) fn rounds(
     bench: &Bench,
     mut once: impl FnMut(Peer, Task, Duration) -> Outcome<(Vec<Tally>, Duration)>,

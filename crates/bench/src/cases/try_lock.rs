@@ -19,7 +19,7 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
     let holder = held_elsewhere(&path)?;
     let subject = |peer: &Peer| -> Outcome<Subject<'_>> {
         let mut lock = peer.open(&path)?;
-        let once = move || match lock.attempt()? {
+        let once = move || match lock.try_exclusive(&mut || ())? {
             false => Ok(()),
             true => Err("got a lock that another process holds".into()),
         };

@@ -1,4 +1,4 @@
-//! CPU time of many waiters.
+//! Processor time of many waiters.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -19,7 +19,7 @@ pub(crate) const THREADS_JOB: &str = "waiting-threads";
 pub(crate) const SINGLE_JOB: &str = "waiting";
 
 const WAITERS: usize = 100;
-/// Polling waiters sleep elsewhere; by now they do.
+/// The time after which polling waiters surely sleep. /proc/locks does not show them.
 const POLLERS_SETTLE: Duration = Duration::from_millis(200);
 
 /// One way of waiting.
@@ -113,7 +113,7 @@ fn report(ways: &[Way], samples: &[[Samples; 2]]) -> Report {
     report
 }
 
-/// The lock, held by this process until dropped.
+/// Holds the lock in this process until dropped.
 fn hold(path: &Path) -> Outcome<File> {
     let file = File::create_new(path)?;
     flock(&file, FlockOperation::LockExclusive)?;
@@ -138,7 +138,7 @@ fn by_threads(path: &Path, way: &Way, time: Duration) -> Outcome<[f64; 2]> {
     };
     let middle = Instant::now();
     let before = cpu_time(&mut worker)?;
-    // Where the deadline ends the wait, look before it.
+    // If the deadline ends the wait, measure before it.
     let end = if way.expires { time * 9 / 10 } else { time };
     std::thread::sleep(end.saturating_sub(start.elapsed()));
     let asleep = cpu_time(&mut worker)? - before;
@@ -182,7 +182,7 @@ pub(crate) fn threads_job(job: &Job) -> Outcome<()> {
                     Ok(false) => drop(expired.fetch_add(1, Ordering::Relaxed)),
                     Err(error) => eprintln!("holdlock-bench: a waiter: {error}"),
                 }
-                // Before any of them ends: the end of a thread is no part of a wait.
+                // Before any of the threads ends: the end of a thread is not part of a wait.
                 if left.fetch_sub(1, Ordering::AcqRel) == 1 {
                     cpu_time.store(sys::cpu_time(), Ordering::Relaxed);
                 }
@@ -202,7 +202,7 @@ pub(crate) fn threads_job(job: &Job) -> Outcome<()> {
     })
 }
 
-/// Whether the lock came before the deadline.
+/// Whether the lock was acquired before the deadline.
 fn wait(lock: &mut dyn Lock) -> std::io::Result<bool> {
     match lock.exclusive(&mut || {}) {
         Ok(()) => Ok(true),

@@ -6,27 +6,28 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use holdlock_test_support::peers::{Lock, Section};
 use rustix::fs::{FlockOperation, fcntl_getfl, flock, fstat, lstat};
 use rustix::io::Errno;
 
-use super::Lock;
 use crate::sys::{libc_flock, libc_lstat};
 
 pub(super) struct Raw(pub(super) File);
 
 impl Lock for Raw {
-    fn exclusive(&mut self, section: &mut dyn FnMut()) -> io::Result<()> {
+    fn exclusive(&mut self, section: Section<'_>) -> io::Result<()> {
         flock(&self.0, FlockOperation::LockExclusive)?;
         section();
         Ok(flock(&self.0, FlockOperation::Unlock)?)
     }
 
-    fn attempt(&mut self) -> io::Result<bool> {
+    fn try_exclusive(&mut self, section: Section<'_>) -> io::Result<bool> {
         match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => flock(&self.0, FlockOperation::Unlock)?,
+            Ok(()) => section(),
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
+        flock(&self.0, FlockOperation::Unlock)?;
         Ok(true)
     }
 }
@@ -59,19 +60,20 @@ impl RawChecked {
 }
 
 impl Lock for RawChecked {
-    fn exclusive(&mut self, section: &mut dyn FnMut()) -> io::Result<()> {
+    fn exclusive(&mut self, section: Section<'_>) -> io::Result<()> {
         flock(&self.file, FlockOperation::LockExclusive)?;
         self.check()?;
         section();
         Ok(flock(&self.file, FlockOperation::Unlock)?)
     }
 
-    fn attempt(&mut self) -> io::Result<bool> {
+    fn try_exclusive(&mut self, section: Section<'_>) -> io::Result<bool> {
         match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => self.check()?,
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
+        section();
         flock(&self.file, FlockOperation::Unlock)?;
         Ok(true)
     }
@@ -88,7 +90,7 @@ impl RawSure {
 }
 
 impl Lock for RawSure {
-    fn exclusive(&mut self, section: &mut dyn FnMut()) -> io::Result<()> {
+    fn exclusive(&mut self, section: Section<'_>) -> io::Result<()> {
         self.is_the_file()?;
         flock(&self.0.file, FlockOperation::LockExclusive)?;
         self.0.check()?;
@@ -97,13 +99,14 @@ impl Lock for RawSure {
         Ok(flock(&self.0.file, FlockOperation::Unlock)?)
     }
 
-    fn attempt(&mut self) -> io::Result<bool> {
+    fn try_exclusive(&mut self, section: Section<'_>) -> io::Result<bool> {
         self.is_the_file()?;
         match flock(&self.0.file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => self.0.check()?,
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
+        section();
         self.is_the_file()?;
         flock(&self.0.file, FlockOperation::Unlock)?;
         Ok(true)
@@ -113,7 +116,7 @@ impl Lock for RawSure {
 pub(super) struct LibcChecked(pub(super) RawChecked);
 
 impl Lock for LibcChecked {
-    fn exclusive(&mut self, section: &mut dyn FnMut()) -> io::Result<()> {
+    fn exclusive(&mut self, section: Section<'_>) -> io::Result<()> {
         let RawChecked {
             file,
             path,
@@ -127,7 +130,7 @@ impl Lock for LibcChecked {
         libc_flock(file, libc::LOCK_UN)
     }
 
-    fn attempt(&mut self) -> io::Result<bool> {
-        self.0.attempt()
+    fn try_exclusive(&mut self, section: Section<'_>) -> io::Result<bool> {
+        self.0.try_exclusive(section)
     }
 }

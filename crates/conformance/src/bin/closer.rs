@@ -1,5 +1,5 @@
 //! Scenes in which other code of the process closes the descriptor of a lock file, each in a
-//! process of its own: `closer SCENE LOCK`. Exits with 0 when the scene went as promised.
+//! process of its own: `closer SCENE LOCK`. Exits with 0 if the scene went as promised.
 
 use std::fs::File;
 use std::io::Write;
@@ -41,7 +41,8 @@ fn stranger(path: &Path) -> File {
     File::create(path.with_extension("log")).expect("created")
 }
 
-/// Whether an exclusive lock is held on the file at `path`, asked by flock(2) on another open file.
+/// Whether an exclusive lock is held on the file at `path`, according to flock(2) on another open
+/// file.
 fn is_locked(path: &Path) -> bool {
     let file = File::open(path).expect("opens");
     sys::flock(&file, libc::LOCK_EX | libc::LOCK_NB).is_err()
@@ -51,7 +52,7 @@ fn number_of(lock: &FileLock) -> i32 {
     lock.lock().expect("locked").as_fd().as_raw_fd()
 }
 
-/// What python-daemon and `os.closerange` do, and then a log file gets the number.
+/// Closes descriptors as python-daemon and `os.closerange` do; then a log file gets the number.
 fn closed_while_free(path: &Path) {
     let lock = FileLock::open(path).expect("opens");
     let number = number_of(&lock);
@@ -83,7 +84,7 @@ fn closed_while_held(path: &Path) {
     assert!(shown.contains("held: false"), "{shown}");
     let error = guard.release().expect_err("it is lost").to_string();
     assert!(error.contains("closed the descriptor"), "{error}");
-    // The stranger's own lock is the stranger's.
+    // The stranger keeps its own lock.
     assert!(
         is_locked(&path.with_extension("log")),
         "a stranger was unlocked"
@@ -167,7 +168,7 @@ fn take_all_signals() {
     }
 }
 
-/// Puts the stranger's file over all that has the lock file open, but for this one.
+/// Puts the stranger's file over all descriptors of the lock file except this one.
 fn cover_all_but(holder: &File, path: &Path, log: &File) {
     let path = std::fs::canonicalize(path).expect("there");
     for number in 3..100 {
@@ -197,7 +198,8 @@ fn closed_while_a_helper_waits(path: &Path) {
     assert!(!is_locked(&path.with_extension("log")));
 }
 
-/// The helper's request ends before. The stranger locks its own file by the helper's number.
+/// The request of the helper thread ends first. Then the stranger locks its own file by the
+/// helper's number.
 fn closed_while_an_abandoned_helper_waits(path: &Path) {
     take_all_signals();
     let lock = FileLock::open(path).expect("opens");
@@ -241,7 +243,7 @@ fn closed_and_interrupted(path: &Path) {
         queue::wait_for(path, std::process::id());
         let log = stranger(path);
         sys::cover(number, &log);
-        // Somebody else has the stranger's file: a request for it would not come back.
+        // Another process holds the stranger's file, so a request for that file would never return.
         let busy = File::open(path.with_extension("log")).expect("opens");
         sys::flock(&busy, libc::LOCK_EX).expect("free");
         sys::kill_thread(thread, libc::SIGUSR1);
@@ -258,7 +260,7 @@ fn closed_and_interrupted(path: &Path) {
     });
 }
 
-/// The next thread would get the kernel's lock from this one without asking the kernel.
+/// The next thread would take over the kernel's lock from this one without asking the kernel.
 fn closed_before_passing_on(path: &Path) {
     let lock = FileLock::open(path).expect("opens");
     let (tell, told) = mpsc::channel();
@@ -292,7 +294,7 @@ fn closed_before_converting(path: &Path) {
     assert!(!is_locked(&path.with_extension("log")));
 }
 
-/// The number is still the stranger's, and open.
+/// The number still belongs to the stranger, and is open.
 fn write_by(number: i32) {
     let link = std::fs::read_link(format!("/proc/self/fd/{number}")).expect("open");
     let name = link.to_str().expect("text");
@@ -319,7 +321,7 @@ fn closed_and_the_same_file_opened(path: &Path) {
     assert!(!is_locked(path));
 }
 
-/// The number goes to a file of the host's on the same inode, with a lock of its own.
+/// The number goes to another open file of the program on the same inode, with a lock of its own.
 fn closed_and_locked_by_std(path: &Path) {
     let lost = FileLock::open(path).expect("opens");
     let guard = lost.lock().expect("locked");
@@ -371,7 +373,7 @@ fn closed_while_waiting_and_opened(path: &Path) {
     holder.wait().expect("ends");
 }
 
-/// The lowest descriptor that is the lock file.
+/// The lowest descriptor of the lock file.
 fn number_of_lock(path: &Path) -> i32 {
     let link = |number: &i32| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
     let path = std::fs::canonicalize(path).expect("there");
@@ -381,7 +383,7 @@ fn number_of_lock(path: &Path) -> i32 {
         .expect("open")
 }
 
-/// A guard that has lost its lock is no reason to refuse its thread the lock by another object.
+/// A guard that has lost its lock does not keep its thread from taking the lock by another object.
 fn closed_and_asked_for_again(path: &Path) {
     let lost = FileLock::open(path).expect("opens");
     let lost_guard = lost.lock().expect("locked");

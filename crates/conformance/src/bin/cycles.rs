@@ -2,7 +2,7 @@
 //! those that are stuck must.
 //!
 //! `cycles goes-on COUNT [SEED [AT-ONCE]]`, `cycles stuck COUNT [SEED [AT-ONCE]]`; `cycles one KIND
-//! SEED` plays a single one. The other words are for the processes that it starts.
+//! SEED` plays a single program. The program itself uses the other words, for its processes.
 
 use std::path::Path;
 use std::process::ExitCode;

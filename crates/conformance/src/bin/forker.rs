@@ -1,5 +1,5 @@
 //! Scenes with fork(2), each in a process of its own with a single thread:
-//! `forker SCENE LOCK`. Exits with 0 when the scene went as promised.
+//! `forker SCENE LOCK`. Exits with 0 if the scene went as promised.
 
 use std::fs::File;
 use std::future::Future;
@@ -43,7 +43,7 @@ fn main() {
     }
 }
 
-/// Whether the lock is free, asked by a lock of its own.
+/// Whether the lock is free, according to a lock object of its own.
 fn is_free(path: &Path) -> bool {
     FileLock::open(path).expect("opens").try_lock().is_ok()
 }
@@ -64,7 +64,7 @@ fn released(path: &Path) {
     let lock = FileLock::open(path).expect("opens");
     let guard = lock.lock().expect("locked");
     let child = fork(|| {
-        // Not owned here: nothing to release, nothing to complain of.
+        // The child does not own it: there is nothing to release, and no error.
         let current = guard.is_current().expect("no error");
         i32::from(current || guard.release().is_err() || is_free(path))
     });
@@ -149,7 +149,7 @@ fn shared(path: &Path) {
     assert!(!is_free(path));
 }
 
-/// The timer of the parent's thread is not the child's.
+/// The child does not have the timer of its parent's thread.
 fn child_waits(path: &Path) {
     let short = Duration::from_millis(20);
     let lock = FileLock::open(path).expect("opens");
@@ -172,7 +172,7 @@ fn child_waits(path: &Path) {
     assert_eq!(child.wait(), 0);
 }
 
-/// In a child the guard's descriptor is no file that the child opens.
+/// In a child the number of the guard's descriptor is not given to a file that the child opens.
 fn placeholder(path: &Path) {
     let lock = LockOptions::new().fair(true).open(path).expect("opens");
     let guard = lock.lock().expect("locked");
@@ -199,7 +199,7 @@ fn placeholder(path: &Path) {
     assert!(!is_free(path));
 }
 
-/// Where the placeholder needs a descriptor and there is none, a lock's own serves.
+/// If no descriptor is left for the placeholder, the descriptor of a lock is used.
 fn no_descriptor_left(path: &Path) {
     let second = path.with_extension("second");
     let lock = FileLock::open(path).expect("opens");
@@ -274,9 +274,9 @@ fn hand_over_fails(path: &Path) {
     );
 }
 
-/// Threads fork all the time, with a mutex taken around each fork that the opening threads want as
-/// well. No child keeps a lock, nobody hangs, and nobody sees an error. (A child may have a file open
-/// that its parent was closing during the fork, and will not lock any more.)
+/// Threads fork all the time. Each fork takes a mutex that the opening threads want as well. No
+/// child keeps a lock, no thread hangs, and no thread gets an error. (A child may have a file open
+/// that its parent was closing during the fork and does not lock again.)
 fn storm(path: &Path) {
     sys::take_a_mutex_at_fork();
     let directory = path.with_extension("d");
@@ -302,10 +302,11 @@ fn storm(path: &Path) {
                 while running() {
                     let open = || match kind {
                         0 => FileLock::open(&path),
-                        1 => LockOptions::new().mode(0o600).open(&path),
+                        1 => LockOptions::new().permissions(0o600).open(&path),
                         _ => LockOptions::new().delete_on_release(true).open(&path),
                     };
-                    // Every other time with the mutex: then a fork that has begun cannot go on.
+                    // Every other time with the mutex, so that a fork that has begun cannot
+                    // continue.
                     let lock = sys::while_forks_wait(open).expect("opens");
                     drop(open().expect("opens"));
                     let guard = lock.lock().expect("locked");
@@ -363,7 +364,7 @@ fn slow_look(path: &Path) {
     std::thread::scope(|scope| {
         scope.spawn(|| error.to_string());
         sys::sleep(Duration::from_millis(100));
-        let child = fork(|| i32::from(!error.to_string().contains("held by pid")));
+        let child = fork(|| i32::from(!error.to_string().contains("locked by pid")));
         assert_eq!(child.wait(), 0);
     });
 }

@@ -1,4 +1,4 @@
-//! A process that takes and releases one lock, as its standard input says.
+//! A process that acquires and releases one lock, as its standard input says.
 //!
 //! Orders: `lock`, `lock-shared`, `try`, `try-shared`, `for MS`, `release`,
 //! `current`, `remove` (the lock file), `spawn` (a child that runs on and knows

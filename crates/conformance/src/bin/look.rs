@@ -1,4 +1,4 @@
-//! `look PATH`: what the library sees of the locks there, in words. Without a path: of all.
+//! `look PATH`: the locks there in words, as the library sees them. Without a path: all locks.
 
 use holdlock::inspect;
 use holdlock_conformance::told;

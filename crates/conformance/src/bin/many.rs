@@ -1,4 +1,4 @@
-//! A process that takes several locks, as its standard input says.
+//! A process that acquires several locks, as its standard input says.
 //!
 //! Arguments: paths, or `ofd` first. Orders: `lock N` (the path's number, from 0), `blind N`
 //! (without looking for deadlocks), `elsewhere N` (held by another thread), `release N`.
@@ -18,7 +18,7 @@ fn main() {
         Family::Flock
     };
     let open = |path: &String| LockOptions::new().family(family).open(path).expect("opens");
-    // Threads borrow them until the process ends.
+    // Threads borrow the locks until the process ends.
     let locks: &'static [FileLock] = paths.iter().map(open).collect::<Vec<_>>().leak();
     let mut held: Vec<Option<Guard<'_>>> = locks.iter().map(|_| None).collect();
     say("ready");
@@ -53,11 +53,7 @@ fn main() {
     }
 }
 
-fn take(
-    lock: &'static FileLock,
-    request: Request<'_>,
-    held: &mut Option<Guard<'static>>,
-) -> String {
+fn take(lock: &'static FileLock, request: Request, held: &mut Option<Guard<'static>>) -> String {
     match lock.acquire(request) {
         Ok(guard) => {
             *held = Some(guard);

@@ -1,17 +1,28 @@
-//! A program that reads the signal SIGRTMIN + 10 by signalfd(2), and waits for a lock meanwhile.
+//! A program that reads the signal SIGRTMIN + 10 by signalfd(2) while it waits for a lock.
 //!
-//! Arguments: the lock file, which somebody holds, and `first` or `late`: whether it blocks the
-//! signal before it uses the library or after. Says how many of the signals came that it sent to
-//! itself during the wait, and `kept` or `took` for what the library did with the signal.
+//! Arguments: the lock file, which another process holds, and `first` or `late`: whether the
+//! program blocks the signal before it uses the library or after. It sends itself signals during
+//! the wait and prints how many arrived, and `kept` or `took`: whether the library left the signal
+//! alone.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use holdlock::{CancelToken, FileLock, Request};
 use holdlock_conformance::{queue, sys};
 
 const SENT: u32 = 20;
+
+/// The first wait with a time limit installs the handler.
+fn wait_a_moment(path: &Path) {
+    let (ours, other) = (FileLock::open(path), FileLock::open(path));
+    let (ours, other) = (ours.expect("opens"), other.expect("opens"));
+    let _held = ours.lock_owned().expect("free");
+    let waited = other.try_lock_for(Duration::from_millis(1));
+    assert!(waited.is_err());
+}
 
 fn main() {
     sys::die_with_parent();
@@ -19,6 +30,7 @@ fn main() {
     let path = PathBuf::from(arguments.next().expect("a path"));
     let signal = libc::SIGRTMIN() + 10;
     if arguments.next().is_some_and(|when| when == "late") {
+        wait_a_moment(&path.with_extension("before"));
         assert_eq!(holdlock::wait_signal(), Some(signal));
     }
     let mut reader = sys::SignalReader::new(signal);

@@ -1,16 +1,16 @@
-//! A process that locks by bare system calls, on the files it is given, and knows nothing of
-//! the library until it is told to `look`.
+//! A process that locks the given files by bare system calls, and does not use the library before
+//! the order `look`.
 //!
 //! Orders name a file by its number, from 0: `flock N MODE`, `ofd N MODE [START LENGTH]`,
 //! `posix N MODE [START LENGTH]`, with a MODE of `ex`, `sh` or `un`; `lease N`; `close N`;
-//! `many N COUNT START`, so many POSIX locks on every other byte; `beside N COUNT`, exclusive flocks
-//! on so many new files in its directory; `apart N COUNT`, each in a new directory. Answer: `ok`.
+//! `many N COUNT START`: COUNT POSIX locks on every other byte; `beside N COUNT`: exclusive flocks
+//! on COUNT new files in its directory; `apart N COUNT`: each in a new directory. Answer: `ok`.
 //!
-//! `keep` starts a child that inherits all descriptors, and answers its pid; `queue N
-//! COUNT` so many children, which wait for an exclusive flock one after the other, and
-//! answers their pids; `zombie N` one that takes an exclusive flock and ends, and whose end
-//! nobody asks about. `thread` starts a thread that does nothing; `leave` ends the first one and
-//! lets others live. `look N`, `try N` and `holders N` ask the library.
+//! `keep` starts a child that inherits all descriptors, and answers its pid. `queue N COUNT` starts
+//! COUNT children that wait for an exclusive flock one after the other, and answers their pids.
+//! `zombie N` starts a child that takes an exclusive flock and ends, and does not reap it. `thread`
+//! starts a thread that does nothing; `leave` ends the first thread and no other. `look N`, `try N`
+//! and `holders N` ask the library.
 
 use std::fs::File;
 use std::io::{BufRead, Write};
@@ -20,7 +20,7 @@ use holdlock::{FileLock, inspect};
 use holdlock_conformance::{sys, told};
 
 fn main() {
-    // Two that wait for each other would else do so for ever.
+    // Two processes that wait for each other would otherwise wait for ever.
     sys::die_with_parent();
     let paths: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let open = |path: &PathBuf| Some(open(path));
@@ -122,7 +122,7 @@ fn kind(mode: &str) -> i32 {
     }
 }
 
-/// A new file near a path, or in a new directory there, under an exclusive flock.
+/// Makes a new file near a path, or in a new directory there, and takes an exclusive flock on it.
 fn locked_near(path: &Path, number: u64, apart: bool) -> File {
     let mut near = path.with_file_name(format!("{}-{number}", std::process::id()));
     if apart {
@@ -134,7 +134,7 @@ fn locked_near(path: &Path, number: u64, apart: bool) -> File {
     file
 }
 
-/// Each sleeps in the kernel's queue before the next one comes.
+/// Each child sleeps in the kernel's queue before the next one starts.
 fn queue(path: &Path, count: u64) -> String {
     let mut pids = Vec::new();
     for _ in 0..count {
@@ -150,7 +150,7 @@ fn queue(path: &Path, count: u64) -> String {
     pids.join(" ")
 }
 
-/// Whoever asked may be gone by now.
+/// The process that asked may have ended by now.
 fn say(answer: &str) {
     let mut out = std::io::stdout();
     let _ = writeln!(out, "{answer}").and_then(|()| out.flush());

@@ -1,4 +1,5 @@
-//! What one member does: takes its own lock, says so, is told to go on, and takes the other.
+//! One member: it takes its own lock, reports that, waits for the order to continue, and takes the
+//! other lock.
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
@@ -19,23 +20,23 @@ pub type Outcome = Result<(), Failed>;
 /// Why there is no lock.
 #[derive(Debug)]
 pub enum Failed {
-    /// It ended its wait itself, as was planned.
+    /// The member ended its wait itself, as planned.
     GaveUp,
-    /// The library says that it would never have ended.
+    /// The library says that the wait would never end.
     Deadlock(String),
     /// Something else, which is wrong.
     Other(String),
 }
 
-/// What the program and its member tell each other.
+/// The messages between the program and its member.
 pub trait Talk {
     /// The lock is held.
     fn held(&mut self);
-    /// Waits until all others hold theirs.
+    /// Waits until all other members hold their locks.
     fn go(&mut self);
 }
 
-/// The member's part, with these locks; those of Sharing are in common with others.
+/// Plays the member with these locks. Members of the kind Sharing share them with others.
 pub fn play(
     member: Member,
     own: &Arc<FileLock>,
@@ -57,7 +58,7 @@ pub fn play(
     }
 }
 
-/// Holds the lock in the way the member does, while it wants the other one.
+/// Holds the lock in the way of this member, while it waits for the other lock.
 fn hold(
     member: Member,
     own: &Arc<FileLock>,
@@ -213,10 +214,10 @@ fn parent(member: Member, own: Guard<'_>, wants: &Path) -> Outcome {
     }
 }
 
-/// How a child ends whose wait was ended.
+/// The exit status of a child whose wait was ended.
 const DEADLOCK: i32 = 3;
 
-/// The child: wants one lock, and has none.
+/// The child: waits for one lock, and has none.
 pub fn waiter(wants: &Path) -> i32 {
     sys::die_with_parent();
     match FileLock::open(wants).and_then(|lock| lock.lock().map(drop)) {
@@ -257,7 +258,7 @@ fn alarm() {
     sys::alarm(OUT_AFTER);
 }
 
-/// A member that is a process talks by its standard input and output.
+/// A member that is a process uses its standard input and output.
 pub struct Pipes;
 
 impl Talk for Pipes {
@@ -275,7 +276,7 @@ fn say(what: &str) {
     let _ = writeln!(out, "{what}").and_then(|()| out.flush());
 }
 
-/// A member that is a process: says how it ended.
+/// The whole life of a member that is a process. The last line says how its wait ended.
 pub fn process(member: Member, own: &Path, wants: &Path) {
     sys::die_with_parent();
     let open = |path: &Path| FileLock::open(path).map(Arc::new).map_err(failed);
@@ -283,7 +284,7 @@ pub fn process(member: Member, own: &Path, wants: &Path) {
     say(&told(&outcome));
 }
 
-/// As a line.
+/// The outcome as a line.
 pub fn told(outcome: &Outcome) -> String {
     match outcome {
         Ok(()) => "ok".into(),

@@ -1,18 +1,18 @@
-//! Which members a program has.
+//! The members of a program.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// When a way out is taken, from the moment on at which the member begins to wait.
+/// The time from the beginning of the wait until a member takes its way out.
 pub const OUT_AFTER: Duration = Duration::from_millis(2500);
 
-/// What waits.
+/// The kind of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A thread of the program itself, with `FileLock`s of its own.
     Thread,
-    /// The same, with `FileLock`s which it has in common with other threads.
+    /// The same, with `FileLock`s that it shares with other threads.
     Sharing,
     /// A process with one thread.
     Process,
@@ -20,7 +20,7 @@ pub enum Kind {
     Bare,
     /// flock(1), with a command that waits by flock(1).
     Flock,
-    /// A process that has the lock, and a child which wants the other one.
+    /// A process that has the lock, and a child that waits for the other lock.
     Parent,
     /// The same, with a further child.
     Parents,
@@ -41,9 +41,9 @@ pub enum WayOut {
     Guard,
     /// Another thread gets the guard and drops it.
     Owned,
-    /// The lock is not this library's, and another thread releases it.
+    /// The lock was not taken through this library, and another thread releases it.
     Std,
-    /// The parent waits for another child than the one that waits for the lock.
+    /// The parent waits for another child, not for the one that waits for the lock.
     Child,
 }
 
@@ -74,7 +74,7 @@ impl Kind {
         matches!(self, Kind::Thread | Kind::Sharing)
     }
 
-    /// Whether it waits by this library.
+    /// Whether it waits through this library.
     fn looks(self) -> bool {
         !matches!(self, Kind::Bare | Kind::Flock)
     }
@@ -92,10 +92,10 @@ impl Kind {
     }
 }
 
-/// One member: has the lock of its number, wants the next one's.
+/// One member. It has the lock of its number and waits for the lock of the next member.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Why it does not wait for ever.
     pub way_out: Option<WayOut>,
@@ -106,12 +106,12 @@ pub struct Member {
 pub struct Plan {
     /// In the order of the cycle.
     pub members: Vec<Member>,
-    /// In which order they begin to wait, and how long after the one before.
+    /// The order in which they begin to wait, and the pause before each.
     pub order: Vec<(usize, Duration)>,
 }
 
 impl Plan {
-    /// These members, which begin to wait in this order, one soon after the other.
+    /// These members. They begin to wait in this order, one soon after the other.
     pub fn of(words: &[&str]) -> Plan {
         let members = words.iter().map(|word| word.parse().expect("a member"));
         let soon = Duration::from_millis(10);
@@ -121,7 +121,7 @@ impl Plan {
         }
     }
 
-    /// Draws one. `has_flock`: whether flock(1) may be part of it.
+    /// Draws a plan. `has_flock`: whether flock(1) may be a member.
     pub fn draw(seed: u64, goes_on: bool, has_flock: bool) -> Plan {
         let mut random = fastrand::Rng::with_seed(seed);
         loop {

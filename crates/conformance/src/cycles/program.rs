@@ -1,4 +1,4 @@
-//! All members of one program.
+//! One program with all its members.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use super::member::{self, Talk};
 use super::plan::{Kind, Member, OUT_AFTER, Plan};
 use crate::sys;
 
-/// Longer than any program of these takes, also on a busy machine.
+/// Longer than any of these programs takes, also on a busy machine.
 const HANGS: Duration = Duration::from_secs(100);
 
-/// What came of a program.
+/// The result of a program.
 #[derive(Debug)]
 pub struct Report {
-    /// What each member said at its end.
+    /// The last line of each member.
     pub said: Vec<String>,
     /// From the moment when the cycle was closed to the first `Error::Deadlock`.
     pub noticed: Option<Duration>,
@@ -29,7 +29,8 @@ pub struct Report {
 /// One line of a member.
 type Line = (usize, String);
 
-/// Plays the program in this directory. `cycles` is that bin. An error says how far it came.
+/// Plays the program in this directory. `cycles` is the path of that bin. The error says how far
+/// the program got.
 pub fn play(cycles: &Path, plan: &Plan, directory: &Path) -> Result<Report, String> {
     let count = plan.members.len();
     let path = |number: usize| directory.join(format!("{number}.lock"));
@@ -177,7 +178,7 @@ fn process(
     Go::Process(child, stdin)
 }
 
-/// flock(1) has the one lock and runs a shell, whose only child wants the other.
+/// flock(1) has one lock and runs a shell, whose only child waits for the other lock.
 fn flock(member: Member, [own, wants]: &[PathBuf; 2]) -> Command {
     let limit = match member.way_out {
         Some(_) => format!("-w {}", OUT_AFTER.as_secs_f64()),
@@ -191,7 +192,7 @@ fn flock(member: Member, [own, wants]: &[PathBuf; 2]) -> Command {
     command
 }
 
-/// The part of the process of one program: prints what came of it, and returns whether that is right.
+/// The process of one program: prints the result, and returns whether it is right.
 pub fn main(seed: u64, goes_on: bool, has_flock: bool) -> bool {
     sys::die_with_parent();
     let plan = Plan::draw(seed, goes_on, has_flock);
@@ -210,7 +211,7 @@ pub fn main(seed: u64, goes_on: bool, has_flock: bool) -> bool {
     wrong.is_none()
 }
 
-/// What is wrong with what came of a program.
+/// What is wrong with the result of a program.
 pub fn wrong_with(report: &Report, goes_on: bool) -> Option<String> {
     let is_wrong = |line: &&String| line.starts_with("wrong");
     if let Some(line) = report.said.iter().find(is_wrong) {

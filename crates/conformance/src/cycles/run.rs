@@ -1,4 +1,4 @@
-//! Many programs side by side: they sleep nearly all the time.
+//! Runs many programs side by side. They sleep nearly all the time.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use crate::sys;
 
-/// What came of many programs.
+/// The results of many programs.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// How many were played.
+    /// The number of programs.
     pub programs: u64,
-    /// What those said that went wrong.
+    /// The messages of those that went wrong.
     pub failures: Vec<String>,
-    /// After how many milliseconds deadlocks were noticed.
+    /// The milliseconds after which deadlocks were noticed.
     pub noticed: Vec<u64>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Plays so many programs, this many at once. `program` is this one's bin.
+/// Plays `count` programs, `at_once` side by side. `program` is the path of the bin `cycles`.
 pub fn many(program: &str, goes_on: bool, count: u64, first_seed: u64, at_once: usize) -> Tally {
     let began = Instant::now();
     let next = AtomicU64::new(0);
@@ -46,7 +46,7 @@ pub fn many(program: &str, goes_on: bool, count: u64, first_seed: u64, at_once: 
                         .expect("a program starts");
                     let group = child.id();
                     let output = child.wait_with_output().expect("it ends");
-                    // What hangs is not to be left behind.
+                    // Leaves no hanging process behind.
                     sys::kill_group(group, libc::SIGKILL);
                     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
                     let mut tally = tally.lock().expect("no panic");

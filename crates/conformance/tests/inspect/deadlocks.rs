@@ -7,7 +7,7 @@ use holdlock_conformance::{Actor, Scratch, has, queue, watchdog};
 
 use crate::tools::{Orphan, STRANGER, stranger};
 
-/// The cycles that one of these is part of. Other tests have theirs.
+/// The cycles with one of these processes. Other tests have cycles of their own.
 fn cycles_of(pids: &[u32]) -> Vec<Deadlock> {
     let cycles = inspect::host().expect("looks").deadlocks().into_iter();
     let is_part = |cycle: &Deadlock| {
@@ -17,8 +17,8 @@ fn cycles_of(pids: &[u32]) -> Vec<Deadlock> {
     cycles.filter(is_part).collect()
 }
 
-/// The only cycle of these. Looked for more than once: a table that is read in pieces may
-/// miss a lock when others are released meanwhile.
+/// The only cycle of these processes. Searches more than once: a table that is read in pieces may
+/// miss a lock if others are released at the same time.
 #[track_caller]
 fn the_cycle_of(pids: &[u32]) -> Deadlock {
     let mut cycles = Vec::new();
@@ -37,7 +37,7 @@ fn no_cycle_of(pids: &[u32]) {
     }
 }
 
-/// Who waits in a cycle, from the smallest number on.
+/// The waiters of a cycle, from the smallest pid on.
 fn waiters(cycle: &Deadlock) -> Vec<u32> {
     let mut pids: Vec<u32> = cycle.steps.iter().map(|step| step.waiter.pid).collect();
     let smallest = (0..pids.len()).min_by_key(|at| pids[*at]).expect("a step");
@@ -112,7 +112,7 @@ fn three_processes_in_a_cycle_and_one_behind_it() {
 }
 
 #[test]
-fn who_waits_behind_a_deadlock_with_a_lock_of_its_own_is_no_part_of_it() {
+fn a_waiter_behind_a_deadlock_with_a_lock_of_its_own_is_not_part_of_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let paths = ["a", "b", "c"].map(|name| scratch.path(name));
@@ -132,8 +132,8 @@ fn who_waits_behind_a_deadlock_with_a_lock_of_its_own_is_no_part_of_it() {
     no_cycle_of(&[behind.pid(), last.pid()]);
 }
 
-/// Two commands, each under one lock, want the lock of the other one. Which have the
-/// first lock, their supervisors, does not depend on whether the commands inherit it.
+/// Two commands, each under one lock, wait for the lock of the other command. Their supervisors
+/// hold these locks, whether or not the commands inherit them.
 #[test]
 fn a_cycle_through_supervisors_that_wait_for_their_commands() {
     if !has("flock") {
@@ -177,7 +177,7 @@ fn a_free_holder_of_a_shared_lock_does_not_open_a_cycle() {
     let mut pair = [stranger(&[&a, &b]), stranger(&[&a, &b])];
     let mut free = stranger(&[&a, &b]);
     let pids = pair.each_ref().map(Actor::pid);
-    // The free one is first in the table, and last.
+    // The free process is first in the table, and then last.
     free.must("flock 0 sh");
     pair[0].must("flock 0 sh");
     pair[1].must("flock 1 ex");
@@ -199,7 +199,7 @@ fn a_request_that_only_the_free_one_keeps_waiting_is_no_cycle() {
     let mut pair = [stranger(&[&a, &b]), stranger(&[&a, &b])];
     let mut free = stranger(&[&a, &b]);
     let pids = pair.each_ref().map(Actor::pid);
-    // The second waits for other bytes of a than the first has.
+    // The second process waits for other bytes of a than the first one has.
     pair[0].must("posix 0 ex 0 10");
     free.must("posix 0 ex 10 10");
     pair[1].must("flock 1 ex");
@@ -244,7 +244,7 @@ fn an_heir_that_waits_for_a_free_process_makes_no_certain_cycle() {
     free.must("flock 2 ex");
     pair[0].must("flock 0 ex");
     pair[1].must("flock 1 ex");
-    // It has inherited the lock on a, and goes on once c is released.
+    // It has inherited the lock on a, and continues when c is released.
     pair[0].ask("queue 2 1");
     pair[0].must_block("flock 1 ex", &paths[1]);
     pair[1].must_block("flock 0 ex", &paths[0]);
@@ -256,7 +256,7 @@ fn an_heir_that_waits_for_a_free_process_makes_no_certain_cycle() {
 }
 
 #[test]
-fn another_thread_may_release_so_that_cycle_is_only_possible() {
+fn another_thread_may_release_so_the_cycle_is_only_possible() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (a, b) = (scratch.path("a"), scratch.path("b"));
@@ -317,7 +317,7 @@ fn locks_of_two_families_make_no_cycle() {
     let mut free = stranger(&[&a, &b]);
     let pids = pair.each_ref().map(Actor::pid);
     pair[0].must("flock 0 ex");
-    // The second has b by fcntl(2), which the first does not wait for.
+    // The second process has b by fcntl(2), for which the first one does not wait.
     pair[1].must("posix 1 ex");
     free.must("flock 1 ex");
     pair[0].must_block("flock 1 ex", &b);

@@ -1,4 +1,4 @@
-//! Every kind of lock, by every kind of program: what it is, and who has it.
+//! Every kind of lock by every kind of program: its kind and its holder.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use holdlock_conformance::{Actor, Scratch, has, queue, skipped, sys, watchdog};
 
 use crate::tools::{ACTOR, one_file, one_holder, stranger};
 
-/// How far the start that /proc tells in ticks may be from the clock's time.
+/// How far the start in /proc, which is in ticks, may be from the time of the clock.
 const CLOCKS: Duration = Duration::from_secs(2);
 
-/// One lock is there, and all about its holder is right.
+/// Checks that there is one lock, and every detail of its holder.
 #[track_caller]
 fn is_seen(path: &Path, holder: &Actor, kind: Kind, mode: Mode, range: Range) {
     let file = one_file(path);
@@ -193,7 +193,7 @@ fn open_file_description_locks_of_two_processes_are_told_apart() {
         holders[0].process.pid
     };
     assert_eq!((by(0), by(10)), (first.pid(), second.pid()));
-    // Two that are just alike have one holder each.
+    // Two equal locks have one holder each.
     first.must("ofd 0 un");
     second.must("ofd 0 un");
     first.must("ofd 0 sh");
@@ -224,7 +224,7 @@ class Hold {
 }
 "#;
 
-/// Whether a Java is here that runs a program from its source.
+/// Whether there is a Java that runs a program from its source.
 fn has_java() -> bool {
     if !has("java") {
         return false;
@@ -294,7 +294,7 @@ fn both_families_on_one_file_are_noticed() {
         assert_eq!(file.holders().len(), 2);
         second.must(leave);
     }
-    // Both of fcntl(2): they do exclude each other.
+    // Both are of fcntl(2), and do exclude each other.
     first.must("flock 0 un");
     first.must("ofd 0 ex 0 1");
     second.must("posix 0 ex 1 1");
@@ -302,7 +302,7 @@ fn both_families_on_one_file_are_noticed() {
 }
 
 #[test]
-fn nobodys_file_has_no_locks() {
+fn an_unlocked_file_has_no_locks() {
     let scratch = Scratch::new();
     let path = scratch.lock();
     fs::write(&path, "").expect("written");

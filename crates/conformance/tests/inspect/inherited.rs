@@ -1,4 +1,4 @@
-//! The kernel names the process that took a lock; who has it may be another one.
+//! The kernel names the process that took a lock; another process may hold it.
 
 use std::fs;
 use std::path::Path;
@@ -86,7 +86,7 @@ fn another_process_with_the_number_of_a_dead_taker_is_no_holder() {
         }
         let file = one_file(&path);
         assert_eq!(holder_pids(&file), [child.0]);
-        // Nor when it has a lock there: it is another one.
+        // Nor if it has a lock on the file, which is another lock.
         namesake.must("posix 0 sh");
         let file = one_file(&path);
         let flock = file
@@ -101,7 +101,7 @@ fn another_process_with_the_number_of_a_dead_taker_is_no_holder() {
     skipped("other processes were quicker to take the number");
 }
 
-/// Takes the lock and sends the descriptor to its child, which was there before.
+/// Takes the lock and sends the descriptor to its child, which was started before.
 const PASS_ON: &str = r#"
 import fcntl, os, socket, sys
 ours, theirs = socket.socketpair(socket.AF_UNIX)
@@ -125,7 +125,7 @@ for order in sys.stdin:
 "#;
 
 #[test]
-fn who_was_sent_the_descriptor_is_a_holder() {
+fn a_process_that_was_sent_the_descriptor_is_a_holder() {
     if !has("python3") {
         return;
     }
@@ -136,7 +136,7 @@ fn who_was_sent_the_descriptor_is_a_holder() {
     let mut command = Command::new("python3");
     command.args(["-c", PASS_ON]).arg(&path);
     let mut taker = Actor::from_command(command);
-    // As long as the taker has it as well, it is who is asked first, and all that is looked at.
+    // While the taker has it as well, only the taker is examined.
     assert_eq!(holder_pids(&one_file(&path)).first(), Some(&taker.pid()));
     let child: u32 = taker.ask("close").parse().expect("a pid");
     let file = one_file(&path);

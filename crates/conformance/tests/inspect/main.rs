@@ -1,4 +1,4 @@
-//! Who holds a lock and who waits for it, told of real processes of all kinds.
+//! The holders and waiters of locks, for real processes of all kinds.
 
 mod deadlocks;
 mod holders;

@@ -1,4 +1,4 @@
-//! Paths and process names may be anything.
+//! Paths and process names may have any bytes.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,7 @@ use holdlock_conformance::{Actor, Scratch, watchdog};
 use crate::tools::{STRANGER, holder_pids, one_file, one_holder, stranger};
 
 #[test]
-fn strange_paths_are_told_as_they_are() {
+fn strange_paths_are_reported_exactly() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let deep: PathBuf = std::iter::repeat_n("d".repeat(200), 15).collect();
@@ -48,7 +48,7 @@ fn strange_paths_are_told_as_they_are() {
 }
 
 #[test]
-fn what_a_process_calls_itself_is_one_printable_line() {
+fn the_title_of_a_process_is_one_printable_line() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (path, program) = (scratch.lock(), scratch.path("a) S\n\x1b[31mred"));
@@ -67,12 +67,13 @@ fn what_a_process_calls_itself_is_one_printable_line() {
     assert!(name.contains("red") && name.ends_with('…'), "{name:?}");
     assert!(name.chars().count() <= 121, "{name:?}");
     assert!(!process.to_string().contains(char::is_control));
-    // Its name does not disturb what stands behind it in /proc/PID/stat.
+    // Its name does not disturb the fields behind it in /proc/PID/stat.
     assert_eq!(process.parent, Some(std::process::id()));
     assert!(process.started.is_some() && process.state.is_some());
 }
 
-/// A title, a line, a turn of direction, a byte that is no text, C1, no width, a tag.
+/// Characters for: a title, a new line, another direction, a byte that is not UTF-8, C1, no width,
+/// a tag.
 const ODD: &[u8] =
     b"\x1b]0;p\x07\nheld by nobody\xe2\x80\xae\xff\xc2\x9b\xe2\x80\x8b\xf3\xa0\x81\x81\x7f";
 const SHOWN: &str = r"\u{1b}]0;p\u{7}\nheld by nobody\u{202e}\xff\u{9b}\u{200b}\u{e0041}\u{7f}";
@@ -91,7 +92,7 @@ fn messages_are_one_printable_line_whatever_the_file_is_called() {
     let path = scratch.path("").join("a").display().to_string() + SHOWN;
     assert!(message.starts_with(&format!("{path}: ")), "{message}");
     assert!(
-        message.contains(&format!("held by pid {} ", holder.pid())),
+        message.contains(&format!("locked by pid {} ", holder.pid())),
         "{message}"
     );
     assert_eq!(format!("{path}: {conflict:#}"), message, "without the path");
@@ -115,7 +116,7 @@ fn messages_are_one_printable_line_whatever_the_file_is_called() {
             "{text}"
         );
     }
-    // A path that nobody can read at a glance is shortened, without losing its end.
+    // A path that is too long to read is shortened, and keeps its end.
     let deep = format!("/{}/end.lock", "missing/".repeat(100));
     let missing = FileLock::open(&deep).expect_err("no directory").to_string();
     assert!(

@@ -1,4 +1,4 @@
-//! Across the border of a pid namespace, as that of a container.
+//! Across the border of a PID namespace, such as that of a container.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ fn inside() -> Command {
 }
 
 #[test]
-fn from_inside_what_is_held_outside_is_told_to_be_unseen() {
+fn from_inside_what_is_held_outside_is_shown_as_unseen() {
     if !can(&INSIDE) {
         return;
     }
@@ -26,7 +26,7 @@ fn from_inside_what_is_held_outside_is_told_to_be_unseen() {
     holder.must("flock 0 ex");
     let seen = said(inside().arg(LOOK).arg(&path));
     assert_eq!(seen, ["unseen OtherNamespaces"]);
-    // Outside there is nothing that is not seen.
+    // Outside nothing is unseen.
     if !in_container() {
         assert_eq!(crate::tools::look(&path).unseen, []);
     }
@@ -93,7 +93,8 @@ fn from_inside_a_lock_taken_outside_and_inherited_is_seen() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    // flock(1) takes the lock for the shell and ends; what the shell becomes has the descriptor.
+    // flock(1) takes the lock for the shell and ends; the program that the shell becomes has the
+    // descriptor.
     let script = r#"exec 9> "$1"; flock 9; path=$1; shift; exec "$@" "$path""#;
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(&path);
@@ -106,7 +107,7 @@ fn from_inside_a_lock_taken_outside_and_inherited_is_seen() {
     );
     let file = format!("file {path:?} | ");
     assert!(seen.starts_with(&file), "{seen}");
-    // From outside, both are seen who have it.
+    // From outside both processes that have it are seen.
     let file = one_file(&path);
     assert!(file.locks[0].is_inherited());
     assert!(holder_pids(&file).contains(&holder.pid()), "unshare itself");
@@ -121,7 +122,7 @@ fn from_inside_the_holder_of_a_removed_file_is_found_although_its_taker_has_ende
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
-    // flock(1) takes the lock for the shell and ends: in there, the kernel lists it no more.
+    // flock(1) takes the lock for the shell and ends: inside, the kernel no longer lists the lock.
     let script = r#"exec 9> "$1"; flock 9; rm "$1"; "$2" "$1" 9>&-; exit"#;
     let mut command = inside();
     command.args(["sh", "-c", script, "sh"]).arg(&path);

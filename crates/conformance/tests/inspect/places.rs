@@ -1,5 +1,5 @@
-//! Which file it is: removed, renamed, linked, mounted twice, or on a file system where stat(2)
-//! tells other numbers than the kernel's lock table.
+//! Finding the file: removed, renamed, linked, mounted twice, or on a file system where stat(2) has
+//! other numbers than the kernel's lock table.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ fn a_removed_file_and_the_new_one_at_its_path_are_both_shown() {
 }
 
 #[test]
-fn a_removed_file_is_found_among_many_that_are_there() {
+fn a_removed_file_is_found_among_many_existing_files() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -113,8 +113,8 @@ fn two_names_of_a_file_are_one_lock() {
     assert!(!file.removed, "{file:?}");
 }
 
-/// A stranger in a mount namespace of its own, after these commands; `$1` is the directory.
-/// None where that is not allowed.
+/// A stranger in a mount namespace of its own, after these commands; `$1` is the directory. `None`
+/// if that is not allowed.
 fn apart(directory: &Path, prepare: &str, files: &[&Path]) -> Option<Actor> {
     if !can(&["unshare", "--mount"]) {
         return None;
@@ -148,7 +148,7 @@ fn look_beside(process: &Actor, path: &Path) -> Vec<String> {
     said(&mut command)
 }
 
-/// The file of which a process is the holder, among all of the host.
+/// The file that a process holds, among all files of the host.
 fn file_of(pid: u32) -> LockedFile {
     let mut found = None;
     queue::eventually("the lock is seen", || {
@@ -190,7 +190,7 @@ fn a_bind_mount_is_the_same_file() {
     assert_eq!(holder_pids(&file), [beside.pid()]);
     assert!(file.elsewhere, "that path is not one of ours");
     assert_eq!(file.path.as_deref(), Some(&*other));
-    // Where one of our own namespace has it open, too, that is told instead.
+    // If a process of our own namespace has it open, too, its path is shown instead.
     beside.must("flock 0 sh");
     holder.must("flock 0 sh");
     let file = one_file(&path);
@@ -199,7 +199,7 @@ fn a_bind_mount_is_the_same_file() {
 }
 
 #[test]
-fn a_file_of_another_mount_namespace_is_told_to_be_elsewhere() {
+fn a_file_of_another_mount_namespace_is_shown_as_elsewhere() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -220,7 +220,7 @@ fn a_file_of_another_mount_namespace_is_told_to_be_elsewhere() {
     assert_eq!(one_holder(&seen).process.pid, ours.pid());
 }
 
-/// Where stat(2) and /proc/locks disagree, by all ways to ask.
+/// Asks in all ways for a holder whose file has other numbers in stat(2) than in /proc/locks.
 fn is_found_all_the_same(mut holder: Actor, path: &Path) {
     let pid = holder.pid();
     for (order, kind) in [
@@ -264,7 +264,7 @@ fn is_found_all_the_same(mut holder: Actor, path: &Path) {
 #[test]
 fn a_holder_on_an_overlay_is_found() {
     let _dog = watchdog::watch(60);
-    // An overlay's upper directory cannot be on an overlay.
+    // The upper directory of an overlay cannot be on an overlay.
     let scratch = Scratch::in_memory();
     let path = scratch.path("all/a.lock");
     for directory in ["lower", "upper", "work", "all"] {

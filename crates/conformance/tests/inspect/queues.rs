@@ -1,4 +1,4 @@
-//! Who waits, and in which order they will be served.
+//! The waiters, in the order in which they will be served.
 
 use holdlock::Mode;
 use holdlock::inspect::{Kind, Range};
@@ -7,7 +7,7 @@ use holdlock_conformance::{Actor, Scratch, queue, watchdog};
 use crate::tools::{ACTOR, one_file, stranger, turns};
 
 #[test]
-fn exclusive_waiters_come_in_their_order() {
+fn exclusive_waiters_are_shown_in_their_order() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -26,7 +26,7 @@ fn exclusive_waiters_come_in_their_order() {
         assert_eq!(what, (Kind::Flock, Mode::Exclusive, Range::WHOLE));
     }
     assert_eq!(file.locks.len(), 1);
-    // And so they are served.
+    // They are served in this order.
     drop(holder);
     for waiter in &mut waiters {
         assert_eq!(waiter.answer(), "ok");
@@ -63,7 +63,7 @@ fn shared_waiters_have_one_turn() {
     let modes: Vec<Mode> = file.waiters.iter().map(|waiter| waiter.mode).collect();
     use Mode::{Exclusive as E, Shared as S};
     assert_eq!(modes, [S, S, S, E, E]);
-    // The kernel does what was foretold.
+    // The kernel serves them as predicted.
     holder.must("flock 0 un");
     for number in [0, 1, 3] {
         assert_eq!(waiters[number].answer(), "ok");
@@ -87,7 +87,7 @@ fn record_locks_queue_for_their_bytes() {
     let mut found = turns(&file);
     found.sort_by_key(|(_, turn)| *turn);
     assert_eq!(found.len(), 3);
-    // The last waits for one of the others, too.
+    // The last one also waits for one of the others.
     assert_eq!(found[2], (both.pid(), 2));
     let of = |pid: u32| {
         let waiter = file.waiters.iter().find(|waiter| {
@@ -109,7 +109,7 @@ fn record_locks_queue_for_their_bytes() {
 }
 
 #[test]
-fn waiters_whom_the_kernel_does_not_name_are_found_by_what_they_ask_for() {
+fn waiters_that_the_kernel_does_not_name_are_found_by_their_requests() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -141,7 +141,7 @@ fn waiters_whom_the_kernel_does_not_name_are_found_by_what_they_ask_for() {
 }
 
 #[test]
-fn a_waiter_of_another_file_is_not_taken_for_one_of_this() {
+fn a_waiter_of_another_file_is_not_shown() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let (one, two) = (scratch.path("one"), scratch.path("two"));

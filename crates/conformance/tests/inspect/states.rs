@@ -1,4 +1,4 @@
-//! Holders that are stopped, dead, or gone before they were looked at.
+//! Holders that are stopped, dead, or that end before they are examined.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use holdlock_conformance::{Scratch, queue, sys, watchdog};
 use crate::tools::{look, one_file, one_holder, stranger};
 
 #[test]
-fn a_stopped_holder_is_told_to_be_stopped() {
+fn a_stopped_holder_is_shown_as_stopped() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -43,7 +43,7 @@ fn a_zombie_holds_nothing() {
         Process::of(zombie).is_some_and(|process| process.state == Some(State::Zombie))
     });
     assert_eq!(look(&path).files, []);
-    // And what it had is free for others.
+    // Its lock is free for others.
     parent.must("flock 0 ex");
     assert_eq!(one_holder(&one_file(&path)).process.pid, parent.pid());
 }
@@ -75,7 +75,7 @@ fn come_and_go(path: &Path, end: &AtomicBool) {
             let file = options.write(true).create(true).truncate(false).open(path);
             let taken = file.and_then(|file| {
                 sys::flock(&file, libc::LOCK_EX)?;
-                // Long enough to be seen now and then.
+                // Long enough to be seen sometimes.
                 sys::sleep(Duration::from_millis(1));
                 Ok(())
             });
@@ -86,7 +86,7 @@ fn come_and_go(path: &Path, end: &AtomicBool) {
 }
 
 #[test]
-fn processes_that_vanish_meanwhile_are_no_trouble() {
+fn processes_that_vanish_during_the_search_cause_no_error() {
     let _dog = watchdog::watch(120);
     let scratch = Scratch::new();
     let paths = ["one", "two"].map(|name| scratch.path(name));
@@ -99,7 +99,7 @@ fn processes_that_vanish_meanwhile_are_no_trouble() {
         }
         let (mut seen, mut rounds) = (0, 0);
         let began = Instant::now();
-        // A busy machine comes not so far.
+        // A busy machine does not get that far.
         let enough = |rounds| rounds >= 150 || began.elapsed() > Duration::from_secs(20);
         while !enough(rounds) || seen == 0 {
             rounds += 1;

@@ -1,4 +1,4 @@
-//! What these tests have in common.
+//! Helpers of these tests.
 
 use std::path::Path;
 use std::process::Command;
@@ -43,7 +43,7 @@ pub(crate) fn holder_pids(file: &LockedFile) -> Vec<u32> {
     holders.iter().map(|holder| holder.pid).collect()
 }
 
-/// Those that wait, with their turns.
+/// The processes that wait, with their turns.
 pub(crate) fn turns(file: &LockedFile) -> Vec<(u32, u32)> {
     let turn = |waiter: &inspect::Waiter| {
         let process = waiter.process.as_ref().expect("a process");
@@ -52,7 +52,7 @@ pub(crate) fn turns(file: &LockedFile) -> Vec<(u32, u32)> {
     file.waiters.iter().map(turn).collect()
 }
 
-/// What `look`, started by this command, says.
+/// The lines of `look`, which this command starts.
 pub(crate) fn said(command: &mut Command) -> Vec<String> {
     let output = command.output().expect("look runs");
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -61,7 +61,7 @@ pub(crate) fn said(command: &mut Command) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Whether `words` can be run here, such as `unshare --mount`; says so when not.
+/// Whether `words`, such as `unshare --mount`, can run here. Prints a line `SKIPPED` if not.
 pub(crate) fn can(words: &[&str]) -> bool {
     let works = Command::new(words[0])
         .args(&words[1..])
@@ -74,11 +74,11 @@ pub(crate) fn can(words: &[&str]) -> bool {
     works
 }
 
-/// A process that is nobody's child any more: killed when the test ends.
+/// A process that is not a child of the test. Killed when the test ends.
 pub(crate) struct Orphan(pub(crate) u32);
 
 impl Orphan {
-    /// A child which keeps all descriptors of a stranger.
+    /// A child that keeps all descriptors of a stranger.
     pub(crate) fn kept_by(stranger: &mut Actor) -> Orphan {
         Orphan(stranger.ask("keep").parse().expect("a pid"))
     }

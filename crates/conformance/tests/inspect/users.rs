@@ -1,4 +1,4 @@
-//! What one user sees of another one's locks.
+//! What one user sees of the locks of another user.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use crate::tools::{LOOK, Orphan, said, stranger};
 
 const NOBODY: u32 = 65534;
 
-/// `look` as a user without privileges. None for who is not root.
+/// `look` as a user without privileges. `None` if the test does not run as root.
 fn as_nobody(scratch: &Scratch) -> Option<Command> {
     if !sys::is_root() {
         skipped("only root can become another user");
@@ -56,7 +56,7 @@ fn another_users_flock_is_seen_with_its_process() {
     );
     let waits = format!("waits flock exclusive 0-EOF turn=1 by {}", waiter.pid());
     assert!(seen.contains(&waits), "{seen:?}");
-    // Its descriptors are its own; nothing that matters is unseen for that.
+    // Its descriptors cannot be read, but nothing that matters is unseen because of that.
     assert_eq!(seen[0], "file ?");
     assert!(
         !seen.iter().any(|line| line.starts_with("unseen Proc")),
@@ -65,7 +65,7 @@ fn another_users_flock_is_seen_with_its_process() {
 }
 
 #[test]
-fn another_users_lock_without_a_name_is_told_to_be_unseen() {
+fn another_users_lock_without_a_name_is_shown_as_unseen() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let path = scratch.lock();
@@ -85,7 +85,7 @@ fn another_users_lock_without_a_name_is_told_to_be_unseen() {
             .any(|line| line.starts_with("unseen Processes("))
     };
     assert!(unseen(&seen), "{seen:?}");
-    // The same for who waits for it.
+    // The same for its waiters.
     let mut waiter = stranger(&[&path]);
     waiter.tell("ofd 0 ex");
     queue::eventually("it queues", || queue::length(&path) == 1);
@@ -98,7 +98,7 @@ fn another_users_lock_without_a_name_is_told_to_be_unseen() {
 }
 
 #[test]
-fn another_users_child_that_has_inherited_is_told_to_be_unseen() {
+fn another_users_child_that_has_inherited_is_shown_as_unseen() {
     if in_container() {
         return skipped("in a container, locks whose taker has ended are not listed");
     }

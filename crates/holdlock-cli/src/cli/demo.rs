@@ -13,6 +13,18 @@ use crate::exit::Failure;
 use crate::show::number::within;
 use crate::show::svg;
 
+const BRIEF: super::Brief = super::Brief {
+    common: &["workers", "max-sleep", "lock", "svg"],
+    after: "\
+Exit codes: 0 as expected; 1 sections overlapped with the lock; 64 to 73 trouble.
+
+Examples:
+  holdlock demo                       first without the lock, then with it
+  holdlock demo --lock on ./x.lock    in two terminals: they take turns
+
+`holdlock demo --help` tells more.",
+};
+
 const AFTER: &str = "\
 Each worker is a process. It runs a critical section R times: it prints +[n],
 sleeps, prints -[n], and sleeps as long again, still under the lock. Without a lock
@@ -80,8 +92,8 @@ pub(super) fn command() -> Command {
                 .default_value("both")
                 .value_parser(PossibleValuesParser::new(["on", "off", "both"]))
                 .hide_possible_values(true)
-                .help("Run with the lock (`on`), without (`off`), or first without, then with"),
-            svg::option("Write a picture of the timelines to FILE (`-`: standard output, alone)"),
+                .help("Run with (`on`), without (`off`), or `both`"),
+            svg::option("Also write a picture to FILE (`-`: only that, to stdout)"),
             Arg::new("json")
                 .short('J')
                 .long("json")
@@ -90,13 +102,13 @@ pub(super) fn command() -> Command {
             Arg::new("LOCK")
                 .default_value("demo")
                 .value_parser(value_parser!(OsString))
-                .help("A name for a file in your lock directory, or a path (with a slash)"),
+                .help("A name, or a path (anything with a slash)"),
         ])
 }
 
 /// Parses the words after `demo`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
-    let mut matches = super::matches(command(), words)?;
+    let mut matches = super::matches_with(command(), &BRIEF, words)?;
     let halves = match matches.remove_one::<String>("lock").as_deref() {
         Some("off") => vec![false],
         Some("on") => vec![true],

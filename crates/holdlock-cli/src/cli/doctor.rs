@@ -9,18 +9,36 @@ use crate::doctor::Settings;
 use crate::duration;
 use crate::exit::Failure;
 
+const BRIEF: super::Brief = super::Brief {
+    common: &["json", "timeout"],
+    after: "\
+Creates, writes and locks no lock file; tries locks on a temporary file beside it.
+
+Exit codes: 0 locks work, perhaps with warnings; 1 locks would not be safe here;
+64 wrong usage; 71 the operating system refused something.
+
+Examples:
+  holdlock doctor backup       of the lock of `holdlock run backup`
+  holdlock doctor /srv/data/   of any lock file in this directory
+
+`holdlock doctor --help` tells more.",
+};
+
 const AFTER: &str = "\
-Looks at the file system and how it is mounted, at the lock file and its directory,
-at who else can come to them, at containers and temp cleaners. Then two processes
+Looks at the file system and its mount, at the lock file and its directory, at the
+users that can take the lock, at containers and temp cleaners. Then two processes
 try, on a temporary file in the same directory, whether locks exclude, are shared,
-released, and freed by kill -9, and whether a removed lock file is noticed.
+released, and freed by kill -9, and whether the removal of a lock file is noticed.
 
 The lock file is never created, written or locked, and need not exist. The
 temporary file (.holdlock-doctor-*) is removed again. A file system that does not
-answer is a finding too, and nothing waits for it longer than --timeout.
+answer within --timeout is a finding, too.
 
-Levels: ok; note, good to know; warning, locks work, with a limit that may matter;
-unsafe, locks do not work, or do not exclude whom they should.
+Levels:
+  ok       as it should be
+  note     good to know
+  warning  locks work, with a limit that may matter
+  unsafe   locks do not work, or do not exclude all processes that they should
 
 --json prints one document.
   version, path, safe (whether nothing is unsafe)
@@ -34,30 +52,31 @@ Exit codes:
   71  the operating system refused something
 
 Examples:
-  holdlock doctor backup             of the lock that `holdlock run backup` takes
+  holdlock doctor backup             of the lock of `holdlock run backup`
   holdlock doctor /srv/data/x.lock   of a lock file
   holdlock doctor /srv/data/         of any lock file in this directory
   holdlock doctor --json /mnt/nfs/ | jq '.findings[] | select(.level != \"ok\")'";
 
-/// Long for a server across the world, short for who waits for an answer.
+/// Long for a distant server, and short for a user who waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn command() -> Command {
     Command::new("doctor")
         .bin_name("holdlock doctor")
-        .about("Would locks work here? Look, try, and say what to do about it")
+        .about("Check whether locks work at a place, and say what to do")
         .after_help(AFTER)
         .args([
             Arg::new("json")
                 .long("json")
                 .action(ArgAction::SetTrue)
+                .short('J')
                 .help("Print one JSON document instead of lines"),
             Arg::new("timeout")
                 .long("timeout")
                 .value_name("DURATION")
                 .allow_hyphen_values(true)
                 .value_parser(longer_than_nothing)
-                .help("Give the file system this long for each step [default: 5s]"),
+                .help("Give the file system DURATION for each step [default: 5s]"),
             Arg::new("LOCK")
                 .required(true)
                 .value_hint(ValueHint::AnyPath)
@@ -68,14 +87,14 @@ pub(super) fn command() -> Command {
 
 fn longer_than_nothing(text: &str) -> Result<Duration, String> {
     match duration::parse(text)? {
-        Duration::ZERO => Err("a file system needs some time".into()),
+        Duration::ZERO => Err("must be longer than 0".into()),
         some => Ok(some),
     }
 }
 
 /// Parses the words after `doctor`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
-    let mut matches = super::matches(command(), words)?;
+    let mut matches = super::matches_with(command(), &BRIEF, words)?;
     Ok(Settings {
         lock: matches.remove_one("LOCK").expect("clap requires it"),
         json: matches.get_flag("json"),

@@ -9,25 +9,39 @@ use crate::graph::{Form, Settings};
 use crate::show::json::PROCESS_FIELDS;
 use crate::show::svg;
 
-const AFTER: &str = "\
-Each process that waits for nothing itself stands at the left, below it the
-locks it holds, and below those who waits for them, in their order, with the locks
-these hold in turn. Deadlocks come first: processes that wait for one another in a
-cycle, so that none can ever go on. A deadlock is `possible` where a process with
-several threads might release by one thread what it waits for with another.
+const BRIEF: super::Brief = super::Brief {
+    common: &["all", "svg", "json"],
+    after: "\
+LOCK is a name such as `backup`, or a path, which is anything with a slash.
 
-Without LOCK all locks of the host are looked at. Those for which nobody waits are
-left out, unless --all or LOCK names them. Only root sees everything; what
-could not be seen is told on standard error.
+Exit codes: 0 no deadlock; 1 a deadlock; 64 wrong usage; 71, 73 trouble.
+
+Examples:
+  holdlock graph                   all waits of the host
+  holdlock graph --svg locks.svg   as a picture
+
+`holdlock graph --help` tells more.",
+};
+
+const AFTER: &str = "\
+Prints trees. A process that waits for nothing stands at the left; below it are the
+locks it holds; below each lock its waiters in their order, with the locks that these
+hold. Deadlocks come first: processes that wait for one another in a cycle and cannot
+make progress. A deadlock is `possible` if a process with several threads might
+release by one thread what another thread waits for.
+
+LOCK is a name such as `backup`, or a path, which is anything with a slash. Without
+LOCK, all locks of the host are shown that have waiters. Only root sees everything;
+what could not be seen is reported on standard error.
 
 --json prints one document:
   version, unseen[] (sentences)
   nodes[]: id, type: process (process),
-    file (path, removed, place: device, inode), or unseen, who cannot be seen
+    file (path, removed, place: device, inode), unseen (a process that is hidden)
   edges[]: from, to (ids), deadlock (index, or null), type:
     waits (process to file): mode, kind, range, turn
     holds (file to process): mode, kind, range
-    ends (process to process, for whose end it waits)
+    ends (process to process: waits for its end)
   deadlocks[]: certain, steps[]: waiter, file, holder (ids), kind, mode
   process: PROCESS_FIELDS
 
@@ -36,35 +50,36 @@ Exit codes:
    1  a deadlock
   64  wrong usage
   71  the operating system refused something
-  73  the picture cannot be written; the lock directory is somebody else's
+  73  the picture cannot be written; the lock directory is another user's
 
 Examples:
-  holdlock graph                       who keeps whom waiting
-  holdlock graph backup                and all that has to do with this lock
+  holdlock graph                       all waits of the host
+  holdlock graph backup                all that is connected with this lock
   holdlock graph --svg locks.svg       as a picture
   holdlock graph --dot | dot -Tpng     by graphviz
-  holdlock graph >/dev/null || alarm   is anything stuck for ever?";
+  holdlock graph >/dev/null || alarm   is there a deadlock?";
 
 pub(super) fn command() -> Command {
     Command::new("graph")
         .bin_name("holdlock graph")
-        .about("Who keeps whom waiting, and where they wait in a cycle")
+        .about("Show which process waits for which, and deadlocks")
         .after_help(AFTER.replace("PROCESS_FIELDS", PROCESS_FIELDS))
         .args([
             Arg::new("LOCK")
                 .num_args(0..)
                 .value_hint(ValueHint::AnyPath)
                 .value_parser(value_parser!(OsString))
-                .help("Only what is connected with these: names, or paths"),
+                .help("Only what is connected with these locks: names or paths"),
             Arg::new("all")
                 .short('a')
                 .long("all")
                 .action(ArgAction::SetTrue)
-                .help("Also locks for which nobody waits"),
+                .help("Also locks without waiters"),
+            super::system(),
             Arg::new("dot")
                 .long("dot")
                 .action(ArgAction::SetTrue)
-                .help("Print it for graphviz"),
+                .help("Print the graph for graphviz"),
             svg::option("Write a picture to FILE (`-`: standard output)"),
             Arg::new("json")
                 .short('J')
@@ -77,7 +92,7 @@ pub(super) fn command() -> Command {
 
 /// Parses the words after `graph`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
-    let mut matches = super::matches(command(), words)?;
+    let mut matches = super::matches_with(command(), &BRIEF, words)?;
     let form = if let Some(file) = matches.remove_one("svg") {
         Form::Svg(file)
     } else if matches.get_flag("dot") {
@@ -89,6 +104,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     };
     let locks = matches.remove_many("LOCK");
     Ok(Settings {
+        names: super::names(&matches),
         locks: locks.into_iter().flatten().collect(),
         all: matches.get_flag("all"),
         form,

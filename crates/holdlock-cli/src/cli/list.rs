@@ -10,6 +10,22 @@ use crate::list::{Column, Filter, Form, Settings};
 use crate::show::json::PROCESS_FIELDS;
 use crate::show::number;
 
+const BRIEF: super::Brief = super::Brief {
+    common: &["pid", "user", "waiting", "output", "json"],
+    after: "\
+LOCK is a name such as `backup`, or a path, which is anything with a slash.
+
+Exit codes: 0 done, also when there are no locks; 64 wrong usage; 66 no file at the
+path of a LOCK; 71 the operating system refused something.
+
+Examples:
+  holdlock list                   all locks of the host
+  holdlock list /var/lib/dpkg     on that file, or below that directory
+  holdlock list --waiting         only where a request waits
+
+`holdlock list --help` tells more.",
+};
+
 const AFTER: &str = "\
 Prints one line for each lock that is held, whatever program holds it, and below it
 one for each request that waits, in the order in which they will be served. A
@@ -44,9 +60,9 @@ Columns for -o, in any order and separated by commas:
   cgroup     its control group
 `-` means unknown, or not applicable.
 
-On a terminal, lines are no wider than it is: columns with the same value in each
-line are left out, paths lose their middle, and the last column is cut. Elsewhere,
-and with -o, no column is left out.
+On a terminal that is too narrow, columns with the same value in each line are left
+out, then others; paths lose their middle, and the last column is cut. With -o no
+column is left out; elsewhere nothing is.
 
 Only root sees everything. What could not be seen is reported on standard error.
 
@@ -85,7 +101,7 @@ pub(super) fn command() -> Command {
 }
 
 /// Which locks.
-fn filters() -> [Arg; 5] {
+fn filters() -> [Arg; 6] {
     [
         Arg::new("LOCK")
             .num_args(0..)
@@ -119,6 +135,7 @@ fn filters() -> [Arg; 5] {
             .long("waiting")
             .action(ArgAction::SetTrue)
             .help("Only files with a request that waits"),
+        super::system(),
     ]
 }
 
@@ -156,7 +173,7 @@ fn form() -> [Arg; 4] {
 
 /// Parses the words after `list`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
-    let mut matches = super::matches(command(), words)?;
+    let mut matches = super::matches_with(command(), &BRIEF, words)?;
     let chosen: Vec<String> = all(&mut matches, "output");
     let form = if matches.get_flag("json") {
         Form::Json
@@ -178,6 +195,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     };
     Ok(Settings {
         filter: Filter {
+            names: super::names(&matches),
             locks: all(&mut matches, "LOCK"),
             pids: all(&mut matches, "pid"),
             users: all(&mut matches, "user"),

@@ -15,14 +15,13 @@ pub(crate) mod wait;
 pub(crate) mod who;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::Names;
-use crate::show::text;
+use crate::show::{output, text};
 
 const ABOUT: &str = "Run commands one at a time under a lock, and see which process holds it.";
 
@@ -151,10 +150,8 @@ fn answer(error: clap::Error) -> Failure {
 
 /// Prints the help that was asked for, and ends the program with success.
 fn print(text: &str) -> Failure {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => Failure::new(exit::SUCCESS, ""),
-        Err(error) => Failure::output(error),
-    }
+    let failure = output::print(text).err();
+    failure.unwrap_or_else(|| Failure::new(exit::SUCCESS, ""))
 }
 
 /// A usage error that clap's rules cannot express, with clap's usage line.

@@ -8,6 +8,20 @@ use crate::exit::Failure;
 use crate::report::{self, Form, Settings};
 use crate::show::svg;
 
+const BRIEF: super::Brief = super::Brief {
+    common: &["since", "svg", "json"],
+    after: "\
+WHEN is a time (2026-11-23T08:00:00Z), a day, or a duration before now (2h, 7d).
+
+Exit codes: 0 done; 64 wrong usage; 66 FILE cannot be read; 71, 73 trouble.
+
+Examples:
+  holdlock run --log /var/log/locks.json backup -- rsync -a /srv /mnt
+  holdlock report --since 1d /var/log/locks.json
+
+`holdlock report --help` tells more.",
+};
+
 const AFTER: &str = "\
 Prints for each lock: the runs that held it, the conflicts (runs that gave up because
 the lock was not free), how long the runs waited and held the lock, and the command
@@ -50,17 +64,13 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .conflicts_with("svg")
                 .help("Print one JSON document instead of the table"),
-            svg::option(
-                "Write a picture of holds and waits to FILE (`-`: standard output) instead",
-            ),
+            svg::option("Write a picture to FILE (`-`: standard output) instead"),
             Arg::new("since")
                 .long("since")
                 .value_name("WHEN")
                 .allow_hyphen_values(true)
                 .value_parser(report::since)
-                .help(
-                    "Only runs that began at WHEN or later: a time, a day, a duration before now",
-                ),
+                .help("Only runs that began at WHEN or later"),
             Arg::new("FILE")
                 .required(true)
                 .value_hint(ValueHint::FilePath)
@@ -71,7 +81,7 @@ pub(super) fn command() -> Command {
 
 /// Parses the words after `report`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
-    let mut matches = super::matches(command(), words)?;
+    let mut matches = super::matches_with(command(), &BRIEF, words)?;
     Ok(Settings {
         file: matches.remove_one("FILE").expect("clap requires it"),
         since: matches.remove_one("since"),

@@ -8,6 +8,18 @@ use clap::{Arg, ArgAction, Command, value_parser};
 use crate::exit::Failure;
 use crate::top::{SHORTEST, Settings};
 
+const BRIEF: super::Brief = super::Brief {
+    common: &["interval", "once"],
+    after: "\
+Keys: Enter queue, g graph, k signal, / filter, w waits, < > sort, Space pause, + - pace,
+? all keys, q quit.
+
+Exit codes: 0 quit; 64 wrong usage, or no terminal; 71 the operating system refused
+something.
+
+`holdlock top --help` tells more.",
+};
+
 const AFTER: &str = "\
 Shows all locks of the host, whatever program holds them; those with most waiters come
 first. `>` before a time: top has seen the wait for this long. The kernel does not
@@ -60,7 +72,7 @@ pub(super) fn command() -> Command {
                 .value_name("COLUMNSxROWS")
                 .requires("once")
                 .value_parser(size)
-                .help("Size of the picture of --once [default: that of the terminal, or 80x24]"),
+                .help("Size for --once [default: that of the terminal, or 80x24]"),
             // For the pictures of the documentation.
             Arg::new("press")
                 .long("press")
@@ -74,7 +86,7 @@ pub(super) fn command() -> Command {
 
 /// Parses the words after `top`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
-    let mut matches = super::matches(command(), words)?;
+    let mut matches = super::matches_with(command(), &BRIEF, words)?;
     Ok(Settings {
         interval: matches
             .remove_one("interval")

@@ -4,8 +4,8 @@
 //! a descriptor in append mode, so those of different processes never mix. The
 //! clock is the host's monotonic one, which all processes read alike.
 //!
-//! Demos hold a shared lock on the journal while they use it; whoever gets it
-//! exclusively is alone and may clear or remove it.
+//! Demos hold a shared lock on the journal while they use it; a demo that acquires it exclusively is
+//! alone and may clear or remove it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -102,7 +102,7 @@ impl Journal {
     }
 }
 
-/// All events so far. A line that makes no sense was cut off by a full disk.
+/// All events so far. A line that cannot be read was cut off by a full disk.
 pub(super) fn read(path: &Path) -> io::Result<Vec<Event>> {
     Ok(fs::read_to_string(path)?
         .lines()
@@ -116,13 +116,13 @@ pub(super) fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Does the process exist? One of another user does, too.
+/// Whether the process exists, also if it is another user's.
 pub(super) fn is_alive(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
 }
 
-/// Clears what demos left behind that were killed.
+/// Clears what killed demos have left.
 pub(super) fn clear_if_unused(journal: &FileLock) -> Result<(), Failure> {
     alone(journal, |path| {
         OpenOptions::new()

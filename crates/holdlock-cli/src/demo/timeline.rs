@@ -24,7 +24,7 @@ impl Canvas {
     }
 }
 
-/// What a cell shows. Overlaps go first: they are what one looks for.
+/// What a cell shows. Overlaps take precedence: readers look for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
     Overlap,
@@ -43,7 +43,7 @@ impl Cell {
         Cell::Idle,
     ];
 
-    /// The shapes differ so much that they do without colour.
+    /// The shapes can be told apart without colour.
     fn glyph(self, unicode: bool) -> char {
         match (self, unicode) {
             (Cell::Overlap, true) => '╳',
@@ -59,12 +59,12 @@ impl Cell {
         }
     }
 
-    fn colour(self) -> &'static str {
+    fn manner(self) -> &'static str {
         match self {
-            Cell::Overlap => "\x1b[1;97;41m",
-            Cell::Section | Cell::Holding => "\x1b[32m",
-            Cell::Waiting => "\x1b[33m",
-            Cell::Idle => "\x1b[2m",
+            Cell::Overlap => "1;97;41",
+            Cell::Section | Cell::Holding => "32",
+            Cell::Waiting => "33",
+            Cell::Idle => "2",
         }
     }
 
@@ -169,11 +169,7 @@ fn painted(cells: &[Cell], canvas: &Canvas) -> String {
         .chunk_by(|a, b| a == b)
         .map(|run| {
             let glyphs: String = run.iter().map(|cell| cell.glyph(canvas.unicode)).collect();
-            if canvas.colour {
-                format!("{}{glyphs}\x1b[0m", run[0].colour())
-            } else {
-                glyphs
-            }
+            terminal::painted(&glyphs, run[0].manner(), canvas.colour)
         })
         .collect()
 }

@@ -11,7 +11,7 @@ pub(super) struct Section {
     pub(super) run: u32,
     pub(super) worker: u32,
     pub(super) time: Range<u64>,
-    /// False: somebody was still inside when the half was judged.
+    /// False: the worker was still inside when the half was judged.
     pub(super) finished: bool,
     pub(super) overlapped: bool,
 }
@@ -36,7 +36,7 @@ pub(super) struct Lane {
 /// A half of the demo, judged.
 pub(super) struct Half {
     pub(super) locked: bool,
-    /// The demo that this half is of; the others only met it.
+    /// The demo of this half; other demos may have run at the same time.
     pub(super) run: u32,
     pub(super) time: Range<u64>,
     pub(super) events: Vec<Event>,
@@ -166,7 +166,7 @@ pub(super) fn judge(
     half
 }
 
-/// Touching is not meeting: one may enter in the instant in which another leaves.
+/// Ranges that only touch do not overlap: a worker may enter at the moment when another leaves.
 pub(super) fn meets(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
@@ -178,8 +178,8 @@ struct Span {
 }
 
 /// One worker's events as spans. What is unfinished lasts until `now` where the
-/// worker still lives. Where it does not, nobody knows how long it lasted, and
-/// the kernel released its lock: such a span is not counted.
+/// worker still lives. If the worker has ended, the kernel has released its lock, and the length
+/// of the span is unknown: it is not counted.
 fn spans(events: &[Event], now: Option<u64>) -> Vec<Span> {
     let mut spans = Vec::new();
     let mut open: Option<(u64, Doing)> = None;

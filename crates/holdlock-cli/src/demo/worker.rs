@@ -19,7 +19,7 @@ use crate::show::output::print;
 /// The hidden subcommand by which the demo starts its workers.
 pub(crate) const WORKER: &str = "__demo-worker";
 
-/// What a worker is told.
+/// The orders of a worker.
 pub(super) struct Orders {
     pub(super) run: u32,
     pub(super) number: u32,
@@ -100,8 +100,8 @@ struct Worker {
 }
 
 impl Worker {
-    /// In and out, and as long again before anything else: with the lock, those
-    /// who come after it must not appear during that second sleep either.
+    /// Enters, sleeps, leaves, and sleeps as long again: with the lock, no other worker may enter
+    /// during that second sleep either.
     fn critical_section(&mut self) -> Result<(), Failure> {
         let nanos = self.random.u64(0..=self.orders.max_sleep.as_nanos() as u64);
         let sleep = Duration::from_nanos(nanos);
@@ -140,9 +140,8 @@ fn wait_for_start() -> bool {
     io::stdin().read_exact(&mut [0]).is_ok()
 }
 
-/// Nobody wants to see the lines of a worker whose demo was killed: a thread
-/// waits for the end of standard input, which comes with the demo's death. The
-/// kernel releases the lock.
+/// Ends this worker with its demo, also if that is killed: a thread waits for the end of standard
+/// input. The kernel releases the lock.
 fn end_with_parent() {
     thread::spawn(|| {
         let _ = io::stdin().read(&mut [0]);

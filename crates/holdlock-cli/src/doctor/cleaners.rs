@@ -1,5 +1,5 @@
-//! Programs that remove files which nobody has used for a while. To them, a lock file
-//! that is held for days looks like that: locking changes no time stamp.
+//! Programs that remove files that have not been used for a while. A lock file that is held for
+//! days looks unused, because locking changes no time stamp.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -41,7 +41,7 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
     findings
 }
 
-/// As the cleaners meet it: they follow no links.
+/// The path without links, which cleaners do not follow.
 fn real_path(place: &Place) -> PathBuf {
     let directory = fs::canonicalize(&place.directory).unwrap_or_else(|_| place.directory.clone());
     let path = place.path.as_deref().unwrap_or(Path::new("file.lock"));
@@ -71,7 +71,7 @@ fn systemd(rules: &[Rule], path: &Path) -> Option<Finding> {
         }
         Fate::Removed(rule) => {
             let found = format!(
-                "`systemd-tmpfiles --remove` removes it whoever holds it, by the rule for {}",
+                "`systemd-tmpfiles --remove` removes it, also while it is held, by the rule for {}",
                 rule.path
             );
             Some(Finding::warning("cleaner", found).remedy("give it a name that no rule removes"))
@@ -118,7 +118,7 @@ fn rules() -> Vec<Rule> {
                 .or_insert_with(|| entry.path());
         }
     }
-    // A link to /dev/null is how rules are switched off; it reads as none.
+    // A link to /dev/null switches rules off; it has no lines.
     let texts = files.values().filter_map(|file| fs::read(file).ok());
     texts
         .flat_map(|text| tmpfiles::parse(&String::from_utf8_lossy(&text)))

@@ -1,4 +1,4 @@
-//! In a container: who outside of it shares the lock, and who does not.
+//! In a container: which processes outside of it share the lock, and which do not.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(super) fn look(place: &Place) -> Option<Finding> {
     Some(if same {
         let found = format!(
             "this is a container ({why}), and the path is in its own file system: \
-             no process of the host or of another container meets it there"
+             no process of the host or of another container can lock it there"
         );
         Finding::note("container", found).remedy(
             "where such processes take part, mount a directory of the host into each container \
@@ -32,8 +32,8 @@ pub(super) fn look(place: &Place) -> Option<Finding> {
         )
     } else {
         let found = format!(
-            "this is a container ({why}), and {} is a mount of its own: whoever else has this very \
-             {} file system mounted shares the lock; holders outside have no names here",
+            "this is a container ({why}), and {} is a mount of its own: all that have this {} file \
+             system mounted share the lock; holders outside have no names here",
             here.point.display(),
             here.kind
         );
@@ -41,7 +41,7 @@ pub(super) fn look(place: &Place) -> Option<Finding> {
     })
 }
 
-/// What tells that this is a container.
+/// The sign that this is a container.
 fn signs() -> Option<&'static str> {
     if Path::new("/.dockerenv").exists() {
         return Some("/.dockerenv");

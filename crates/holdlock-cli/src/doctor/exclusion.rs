@@ -1,4 +1,4 @@
-//! Two processes try, on a file of ours, whether locks do here what locks are for.
+//! Two processes try, on a file of ours, whether locks exclude here.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::partner::Partner;
 use super::temporary::Temporary;
 use crate::sys::range::Kind::{Exclusive, Shared, Unlock};
 
-/// So long a server may take to notice that a holder is dead.
+/// How long a server may take to notice that a holder is dead.
 const DEATH: Duration = Duration::from_secs(2);
 
 /// What two processes saw of one family.
@@ -41,7 +41,7 @@ fn rules_kept(temporary: &Temporary, family: Family) -> Result<(), String> {
     let mut first = Partner::start(&temporary.path, family)?;
     let mut second = Partner::start(&temporary.path, family)?;
     if !first.does(Exclusive)? {
-        return broken("a lock that nobody holds is refused");
+        return broken("a free lock is refused");
     }
     if second.does(Exclusive)? {
         return broken("two processes had an exclusive lock at the same time");
@@ -59,20 +59,20 @@ fn rules_kept(temporary: &Temporary, family: Family) -> Result<(), String> {
     }
     second.does(Unlock)?;
     if second.does(Exclusive)? {
-        return broken("an exclusive lock was had while another process shared it");
+        return broken("an exclusive lock was acquired while another process shared it");
     }
     first.does(Unlock)?;
     if !first.does(Exclusive)? {
-        return broken("a lock that nobody holds any more is refused");
+        return broken("a lock that was released by all is refused");
     }
     first.kill();
-    if !comes_free(&mut second)? {
+    if !becomes_free(&mut second)? {
         return broken("the lock of a process that was killed is not freed");
     }
     Ok(())
 }
 
-fn comes_free(partner: &mut Partner) -> Result<bool, String> {
+fn becomes_free(partner: &mut Partner) -> Result<bool, String> {
     let deadline = Instant::now() + DEATH;
     while !partner.does(Exclusive)? {
         if Instant::now() > deadline {
@@ -83,17 +83,17 @@ fn comes_free(partner: &mut Partner) -> Result<bool, String> {
     Ok(true)
 }
 
-/// The families do not see each other, except where a server makes one of both.
+/// Whether the families exclude each other, as some servers make them.
 pub(super) fn interference(temporary: &Temporary) -> Option<Finding> {
     let seen = || -> Result<bool, String> {
         let mut flock = Partner::start(&temporary.path, Family::Flock)?;
         let mut ofd = Partner::start(&temporary.path, Family::Ofd)?;
         Ok(flock.does(Exclusive)? && !ofd.does(Exclusive)?)
     };
-    // Where one of them does not work that has been said already.
+    // If one of them does not work, another finding says so.
     seen().unwrap_or(false).then(|| {
         let found = "flock and fcntl locks exclude each other here, as on NFS: a program that \
-                     takes both on one file locks itself out";
+                     takes both on one file blocks itself";
         Finding::note("families", found)
     })
 }

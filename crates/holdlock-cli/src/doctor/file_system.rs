@@ -15,7 +15,7 @@ mod table;
 
 use table::{NFS, Verdict, judge};
 
-/// The finding that tells the type.
+/// The finding about the type.
 pub(super) const ID: &str = "file-system";
 /// The finding of a mount that cannot be written.
 pub(super) const READ_ONLY: &str = "read-only";
@@ -24,7 +24,7 @@ pub(super) const READ_ONLY: &str = "read-only";
 pub(super) fn mount_of(path: &Path) -> Option<Mount> {
     let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::MNT_ID).ok()?;
     let mounts = mounts::read().ok()?;
-    // Kernels before 5.8 do not tell the number.
+    // Kernels before 5.8 do not have the number.
     if StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID) {
         mounts::by_id(&mounts, found.stx_mnt_id).cloned()
     } else {

@@ -1,4 +1,4 @@
-//! What the doctor has to say: one finding for each thing it looked at.
+//! One finding for each thing that was looked at or tried.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ pub(crate) enum Level {
     Note,
     /// Locks work, with a limit that may matter.
     Warning,
-    /// Locks do not work, or do not exclude whom they should.
+    /// Locks do not work, or do not exclude all processes that they should.
     Unsafe,
 }
 
@@ -85,7 +85,7 @@ impl Finding {
         })
     }
 
-    /// None where it is not what [`to_json`](Finding::to_json) has made.
+    /// None if it does not come from [`to_json`](Finding::to_json).
     pub(super) fn from_json(value: &Value) -> Option<Finding> {
         Some(Finding {
             id: value["id"].as_str()?.to_owned(),

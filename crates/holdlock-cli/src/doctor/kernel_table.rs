@@ -1,5 +1,5 @@
-//! Does the kernel's table of locks name files as stat(2) does? Whoever looks for the
-//! holders of a lock in /proc/locks compares the two.
+//! Does the kernel's table of locks name files as stat(2) does? Programs that look for holders in
+//! /proc/locks compare the two.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,8 +16,8 @@ pub(super) fn look(temporary: &Temporary) -> Option<Finding> {
     let table = table?;
     (stat != table).then(|| {
         let found = format!(
-            "the kernel's table calls a file {table} which stat calls {stat} (device:inode, as \
-             on btrfs or overlays): tools that compare them do not find who holds a lock"
+            "the kernel's table calls a file {table} that stat calls {stat} (device:inode, as on \
+             btrfs or overlays): tools that compare them do not find the holders of a lock"
         );
         Finding::note("kernel-table", found)
     })

@@ -1,8 +1,8 @@
 //! `holdlock doctor`: would locks work here?
 //!
-//! Whatever touches the path may hang for ever, where a server does not answer.
-//! So this process touches nothing: it starts a worker (this program again) which
-//! looks and tells, and goes on without it when it falls silent.
+//! A process that touches the path may hang for ever if a server does not answer. So this process
+//! does not: it starts a worker (this program again), which looks and reports, and goes on without
+//! a worker that does not answer.
 
 mod cleaners;
 mod container;
@@ -59,7 +59,7 @@ pub(crate) fn doctor(settings: Settings) -> Outcome {
         print(&text::title(&patient.path))?;
     }
     run_worker::examine(&patient, settings.timeout, |finding| {
-        // At once: the next thing to be looked at may be the one that hangs.
+        // Printed at once: the next step may hang.
         if !settings.json {
             print(&text::finding(&finding, &paint))?;
         }
@@ -78,12 +78,12 @@ pub(crate) fn doctor(settings: Settings) -> Outcome {
     })
 }
 
-/// A hidden subcommand's words, which only holdlock itself gives.
-fn not_for_people(word: &str) -> Failure {
+/// A usage error of a hidden subcommand.
+fn internal(word: &str) -> Failure {
     Failure::usage(format!("{word} is what `holdlock doctor` starts by itself"))
 }
 
-/// Another process of this program, wherever the program's file has gone.
+/// This program again, also if its file was moved or removed.
 fn myself() -> std::process::Command {
     std::process::Command::new("/proc/self/exe")
 }

@@ -96,7 +96,7 @@ fn plain(word: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The mount of this number, as statx(2) tells it.
+/// The mount with this number of statx(2).
 pub(super) fn by_id(mounts: &[Mount], id: u64) -> Option<&Mount> {
     mounts.iter().find(|mount| mount.id == id)
 }

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use holdlock::Family;
 
 use super::family;
-use super::{myself, not_for_people};
+use super::{internal, myself};
 use crate::exit::{self, Failure, Outcome, reason};
 use crate::show::output::print;
 use crate::sys::range::{self, Kind};
@@ -26,7 +26,7 @@ const KINDS: [(Kind, &str); 3] = [
 
 /// Reads an order and writes the answer, until the orders end.
 pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
-    let misused = || not_for_people(PARTNER);
+    let misused = || internal(PARTNER);
     let path = words.next().ok_or_else(misused)?;
     let family = words.next().ok_or_else(misused)?;
     let family = family

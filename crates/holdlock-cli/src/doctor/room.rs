@@ -25,6 +25,6 @@ pub(super) fn look(place: &Place) -> Option<Finding> {
         return Some(Finding::note("room", found));
     }
     let found = format!("the file system has no free {lacking} for this user");
-    let remedy = "make room, or create the lock file while there is some; a lock itself needs none";
+    let remedy = "make room, or create the lock file while there is room; a lock itself needs none";
     Some(Finding::warning("room", found).remedy(remedy))
 }

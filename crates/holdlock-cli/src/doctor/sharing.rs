@@ -1,4 +1,4 @@
-//! Who else on this host can come to the lock, and who can take its file away.
+//! Which other users of this host can take the lock, and which can remove its file.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -30,7 +30,7 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
             "chmod +t {}, or choose a directory that only its users can write to",
             place.directory.display()
         );
-        // A group is often there to share; whoever is in it is trusted with the files.
+        // A group often exists for sharing: its members are trusted with the files.
         findings.push(if mode & 0o002 != 0 {
             Finding::warning("removal", found).remedy(remedy)
         } else {
@@ -50,16 +50,16 @@ fn who(place: &Place) -> Finding {
     }
     let Some(file) = place.file.as_ref().filter(|file| file.is_file()) else {
         let found = if directory & 0o002 != 0 {
-            "every user can create the lock file and share the lock, unless the first one's umask \
-             forbids"
+            "every user can create the lock file and take the lock, unless the umask of its \
+             creator forbids that"
         } else {
-            "the lock file will be shared with those whom its creator's umask lets read it"
+            "the umask of the lock file's creator decides which users can take the lock"
         };
         return Finding::ok("users", found);
     };
     let (mode, owner) = (file.mode(), file.uid());
     if mode & 0o006 != 0 && directory & 0o001 != 0 {
-        let found = "every user of this host can take the lock, and hold it as long as they like";
+        let found = "every user of this host can take the lock, and hold it for any time";
         return Finding::ok("users", found);
     }
     let found = match mode & 0o060 {
@@ -71,5 +71,5 @@ fn who(place: &Place) -> Finding {
     };
     let mode = mode & 0o7777;
     Finding::note("users", format!("{found} (mode {mode:04o})"))
-        .remedy("where others are to share it: chmod a+r, or chgrp and chmod g+r")
+        .remedy("to share it with other users: chmod a+r, or chgrp and chmod g+r")
 }

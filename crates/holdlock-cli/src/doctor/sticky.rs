@@ -1,4 +1,4 @@
-//! Directories like /tmp, where everybody may create and the kernel mistrusts it:
+//! Directories like /tmp, where every user may create files, and what the kernel refuses there:
 //! fs.protected_regular and fs.protected_symlinks.
 
 use std::fs;
@@ -29,31 +29,30 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
         );
     }
     if setting("protected_symlinks") == 0 && mode & 0o002 != 0 {
-        let found = "fs.protected_symlinks is 0: programs that follow links can be led elsewhere \
-                     from here by any user; holdlock does not follow them";
+        let found = "fs.protected_symlinks is 0: any user can lead programs that follow links \
+                     elsewhere; holdlock does not follow them";
         findings.push(Finding::note("protected-symlinks", found));
     }
     findings
 }
 
-/// Names in such a directory belong to who comes first.
+/// A name in such a directory belongs to the first user who takes it.
 fn shared(place: &Place) -> Finding {
     let me = rustix::process::geteuid().as_raw();
     match place.file.as_ref().map(MetadataExt::uid) {
         Some(owner) if owner != me => {
             let found = format!(
-                "the lock file belongs to user {owner}, who can remove it at any time, also while \
-                 it is held"
+                "the lock file belongs to user {owner}, and that user can remove it at any time, also \
+                 while it is held"
             );
             Finding::note("sticky", found)
-                .remedy("use a directory of your own where that user is no partner of yours")
+                .remedy("use a directory of your own, unless you share the lock with that user")
         }
         _ => {
-            let found = "everybody can create files here: another user can have the lock file's \
+            let found = "every user can create files here: another user can have the lock file's \
                          name first";
-            Finding::note("sticky", found).remedy(
-                "use a directory of your own; a bare name instead of a path stands for a file in one",
-            )
+            Finding::note("sticky", found)
+                .remedy("use a directory of your own, or a name instead of a path: names have one")
         }
     }
 }

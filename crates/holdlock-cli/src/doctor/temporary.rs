@@ -12,7 +12,7 @@ use rustix::process::{Signal, getpid, kill_current_process_group};
 
 use crate::sys::groups::own_group;
 
-/// A name that nobody has, and that says whose it is.
+/// A name that no file has, and that shows where the file comes from.
 pub(super) fn fresh_name() -> String {
     // The seed of the standard library's hash tables comes from the kernel.
     let mut random = fastrand::Rng::with_seed(RandomState::new().build_hasher().finish());
@@ -45,7 +45,7 @@ impl Temporary {
             .open(&self.path)
     }
 
-    /// Removes whatever there is of it. True when nothing is left for certain.
+    /// Removes the file under both names. True if nothing is left for certain.
     pub(super) fn remove(&self) -> bool {
         let gone = |path| match fs::remove_file(path) {
             Ok(()) => true,
@@ -56,13 +56,13 @@ impl Temporary {
         gone(&self.path) & gone(&self.renamed)
     }
 
-    /// Ends the process and its partners, from whichever thread, and leaves nothing.
+    /// Ends the process and its partners, from any thread, and leaves no file.
     pub(super) fn remove_and_exit(&self, code: u8) -> ! {
-        // Never given back: nobody creates it between its removal and the end.
+        // Never released: nothing is created between the removal and the end.
         let _turn = turn();
         self.remove();
-        // A partner that hangs would not notice. The group is ours, unless somebody has called
-        // the hidden subcommand by hand.
+        // A partner that hangs would not notice. The group is ours, unless the hidden subcommand was
+        // called by hand.
         if own_group() == getpid().as_raw_pid() {
             let _ = kill_current_process_group(Signal::KILL);
         }
@@ -70,7 +70,7 @@ impl Temporary {
     }
 }
 
-/// Who may create or end.
+/// The turn to create the file, or to end the process.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

@@ -11,7 +11,7 @@ const LEVEL: usize = 7;
 /// Room for nearly every identifier.
 const ID: usize = 18;
 
-/// The colours of levels, where there is somebody to see them.
+/// The colours of levels, on a terminal.
 pub(super) struct Paint(bool);
 
 impl Paint {
@@ -26,11 +26,7 @@ impl Paint {
             Level::Warning => "33",
             Level::Unsafe => "31",
         };
-        if self.0 {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        terminal::painted(text, code, self.0)
     }
 }
 
@@ -53,7 +49,7 @@ pub(super) fn finding(finding: &Finding, paint: &Paint) -> String {
     text
 }
 
-/// The one line that is read when the others are not.
+/// The last line, which sums up the others.
 pub(super) fn verdict(findings: &[Finding], paint: &Paint) -> String {
     let count = |level| findings.iter().filter(|found| found.level == level).count();
     let (bad, warnings) = (count(Level::Unsafe), count(Level::Warning));

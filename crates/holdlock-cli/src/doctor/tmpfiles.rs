@@ -12,14 +12,14 @@ use crate::sys::fnmatch;
 #[derive(Debug, PartialEq)]
 pub(super) struct Rule {
     kind: u8,
-    /// At boot only (`!`), when nobody holds anything.
+    /// At boot only (`!`), when no lock is held.
     at_boot: bool,
     pub(super) path: String,
     /// None: never.
     pub(super) age: Option<String>,
 }
 
-/// What becomes of a file.
+/// What the cleaner does with a file.
 #[derive(Debug, PartialEq)]
 pub(super) enum Fate<'a> {
     Kept,
@@ -78,7 +78,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Puts in what `%` stands for; what we do not know may be anything.
+/// Replaces `%` specifiers; an unknown one may stand for anything.
 fn plain(path: &str) -> String {
     let mut plain = String::new();
     let mut rest = path.chars();

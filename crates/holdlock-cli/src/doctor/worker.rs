@@ -14,8 +14,8 @@ use super::finding::{Finding, Level};
 use super::place::{self, Place};
 use super::temporary::Temporary;
 use super::{
-    cleaners, container, exclusion, file_system, identity, inspect, kernel_table, lock_file,
-    not_for_people, room, sharing, sticky,
+    cleaners, container, exclusion, file_system, identity, inspect, internal, kernel_table,
+    lock_file, room, sharing, sticky,
 };
 use crate::exit::{self, Failure, Outcome, reason};
 use crate::show::output::print;
@@ -29,7 +29,7 @@ pub(super) const SWEEP: &str = "sweep";
 
 /// The whole life of a worker.
 pub(crate) fn work(mut words: impl Iterator<Item = OsString>) -> Outcome {
-    let misused = || not_for_people(WORKER);
+    let misused = || internal(WORKER);
     let path = words.next().ok_or_else(misused)?;
     let is_name = words.next().ok_or_else(misused)? == "name";
     let name = words.next().ok_or_else(misused)?;

@@ -1,13 +1,13 @@
 //! Which node goes into which column, and in which order, so that few lines cross.
 //!
 //! The way of Sugiyama, Tagawa and Toda: edges that close a cycle are turned round; each node goes
-//! as far to the right as those it waits for allow; an edge over several columns gets
+//! as far to the right as the nodes it waits for allow; an edge over several columns gets
 //! a place of its own in each of them; and each column is ordered by where its neighbours are.
 
 /// A place in a column: a node, or a bend of a long edge.
 pub(super) type Spot = usize;
 
-/// Columns of spots. Those below the number of nodes are nodes.
+/// Columns of spots. A spot below the number of nodes is a node.
 pub(super) struct Layers {
     /// From left to right, each from top to bottom.
     pub(super) columns: Vec<Vec<Spot>>,
@@ -21,7 +21,7 @@ pub(super) struct Layers {
 /// How often the columns are ordered, there and back.
 const SWEEPS: usize = 12;
 
-/// Lays out a graph of so many nodes, which is small enough to be looked at.
+/// Lays out a graph with this number of nodes.
 pub(super) fn layers(nodes: usize, edges: &[(usize, usize)]) -> Layers {
     let turned = cycle_closers(nodes, edges);
     let straight: Vec<(usize, usize)> = edges
@@ -94,7 +94,7 @@ fn cycle_closers(nodes: usize, edges: &[(usize, usize)]) -> Vec<bool> {
     closers
 }
 
-/// Those that wait for nothing are at the right.
+/// Nodes that wait for nothing are at the right.
 fn columns_of(nodes: usize, edges: &[(usize, usize)]) -> Vec<usize> {
     let mut height = vec![0; nodes];
     let mut waits_for = vec![0; nodes];
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_to_the_left_of_what_it_waits_for() {
+    fn a_waiter_is_to_the_left_of_what_it_waits_for() {
         let edges = [(0, 1), (1, 2), (3, 1), (0, 2)];
         let layers = layers(4, &edges);
         for (from, to) in edges {
@@ -249,7 +249,7 @@ mod tests {
     fn crossings_are_found_and_taken_out() {
         assert_eq!(inversions(&[2, 1, 0], 3), 3);
         assert_eq!(inversions(&[0, 1, 1, 2], 3), 0);
-        // Four who wait for four others, in the opposite order.
+        // Four nodes wait for four others, in the opposite order.
         let edges = [(0, 7), (1, 6), (2, 5), (3, 4)];
         let layers = layers(8, &edges);
         let mut right = vec![Vec::new(); layers.spots];

@@ -16,7 +16,7 @@ pub(super) struct Layout {
     pub(super) height: f64,
 }
 
-/// Puts each spot as near to its neighbours as the heights of those above and below allow.
+/// Puts each spot as near to its neighbours as the spots above and below allow.
 pub(super) fn layout(layers: &Layers, height: impl Fn(Spot) -> f64) -> Layout {
     let mut x = vec![0.0; layers.spots];
     let mut y = vec![0.0; layers.spots];
@@ -58,8 +58,8 @@ pub(super) fn layout(layers: &Layers, height: impl Fn(Spot) -> f64) -> Layout {
     }
 }
 
-/// Of all places that keep order and distance: halfway between those which one gets
-/// by pushing downwards and by pushing upwards.
+/// Keeps order and distance, and moves each spot halfway between the results of pushing downwards
+/// and of pushing upwards.
 fn settle(column: &[Spot], neighbours: &[Vec<Spot>], y: &mut [f64], height: &impl Fn(Spot) -> f64) {
     let wish = |spot: Spot, y: &[f64]| {
         let beside = &neighbours[spot];

@@ -1,4 +1,4 @@
-//! `holdlock graph`: who keeps whom waiting.
+//! `holdlock graph`: which process waits for which.
 
 mod dot;
 mod json;
@@ -14,16 +14,18 @@ use std::path::PathBuf;
 use holdlock::inspect;
 
 use crate::exit::{self, Outcome};
+use crate::lockdir::{self, Names};
+use crate::show;
 use crate::show::output::print;
 use crate::show::spot::{self, Spot};
 use crate::show::svg::Target;
-use crate::{lockdir, show};
 use model::Graph;
 
 /// What is asked for.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) locks: Vec<OsString>,
+    pub(crate) names: Names,
     pub(crate) all: bool,
     pub(crate) form: Form,
 }
@@ -38,12 +40,12 @@ pub(crate) enum Form {
     Svg(PathBuf),
 }
 
-/// Looks at the locks and draws who waits for whom.
+/// Looks at the locks and draws which process waits for which.
 pub(crate) fn graph(settings: Settings) -> Outcome {
     let spots = settings
         .locks
         .iter()
-        .map(|lock| Spot::of(&lockdir::locate(lock)?.trusted()?))
+        .map(|lock| Spot::of(&lockdir::locate_among(lock, settings.names)?.trusted()?))
         .collect::<Result<Vec<_>, _>>()?;
     let mut snapshot =
         inspect::host().map_err(|error| show::proc_failure("cannot look at the locks", error))?;

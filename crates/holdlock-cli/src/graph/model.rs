@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use holdlock::Mode;
 use holdlock::inspect::{self, Deadlock, Kind, LockedFile, Place, Process, Range, Snapshot};
 
-/// Who keeps whom waiting.
+/// Which process waits for which.
 #[derive(Default)]
 pub(super) struct Graph<'s> {
     pub(super) nodes: Vec<Node<'s>>,
@@ -13,7 +13,7 @@ pub(super) struct Graph<'s> {
     pub(super) cycles: Vec<Cycle>,
 }
 
-/// Who or what is part of it.
+/// A process or a file.
 #[derive(Clone, Copy)]
 pub(super) enum Node<'s> {
     Process(&'s Process),
@@ -22,7 +22,7 @@ pub(super) enum Node<'s> {
     Unseen,
 }
 
-/// From who waits to what is waited for.
+/// From a waiter to what it waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Edge {
     pub(super) from: usize,
@@ -55,7 +55,7 @@ pub(super) struct Cycle {
     pub(super) steps: Vec<Step>,
 }
 
-/// One wait in a cycle; the numbers are those of nodes.
+/// One wait in a cycle, as numbers of nodes.
 pub(super) struct Step {
     pub(super) waiter: usize,
     pub(super) file: usize,
@@ -177,7 +177,7 @@ impl<'s> Builder<'s> {
         }
     }
 
-    /// Who keeps a lock for the sake of a process that waits goes on when that one has ended.
+    /// A process that holds a lock and waits for a child to end goes on when the child has ended.
     fn add_families(&mut self) {
         let mut waiters = Vec::new();
         let mut holders = HashSet::new();
@@ -201,7 +201,7 @@ impl<'s> Builder<'s> {
         }
     }
 
-    /// That one waits for the end of the other.
+    /// Adds that one process waits for the end of the other.
     fn end(&mut self, from: usize, to: usize) {
         if self.ends.insert((from, to)) {
             self.edge(from, to, Relation::Ends);

@@ -1,5 +1,4 @@
-//! The graph as an SVG picture, readable on light and on dark ground: who waits at the
-//! left, whom they wait for at the right.
+//! The graph as an SVG picture: waiters at the left, holders at the right.
 
 use std::fmt::Write;
 
@@ -79,7 +78,7 @@ pub(super) fn draw(graph: &Graph<'_>) -> String {
     .document()
 }
 
-/// One of several edges between the same two: locks on several parts of a file.
+/// One of several edges between the same two nodes, as for locks on several parts of a file.
 fn once(all: &[Edge]) -> Vec<&Edge> {
     let mut seen = std::collections::HashSet::new();
     all.iter()
@@ -169,7 +168,7 @@ fn line(body: &mut String, labels: &mut String, edge: &Edge, way: &[usize], plac
     } else {
         -1.0
     };
-    // Two who have to do with each other both ways: beside each other, not on one another.
+    // Lines in both directions between two boxes: beside each other.
     let aside = if side < 0.0 { BOX_HEIGHT / 4.0 } else { 0.0 };
     let point = |spot: usize, shift: f64| {
         let y = TOP + places.y[spot] + aside;

@@ -1,4 +1,4 @@
-//! The graph as a tree: below each process what it holds, below that who waits for it.
+//! The graph as a tree: below each process the locks it holds, below each lock its waiters.
 
 use super::model::{Cycle, Graph, Node, Relation, Request};
 use crate::show::{terminal, text};
@@ -8,7 +8,7 @@ use holdlock::inspect::Range;
 pub(super) struct Ink {
     pub(super) unicode: bool,
     pub(super) colour: bool,
-    /// Of a command line so many characters, where it goes to a terminal.
+    /// How many characters of a command line are shown on a terminal.
     pub(super) command: Option<usize>,
 }
 
@@ -17,20 +17,16 @@ impl Ink {
         Ink {
             unicode: terminal::has_unicode(),
             colour: terminal::has_colour(),
-            // What else is on a line takes about so much.
+            // The rest of a line takes about this much.
             command: terminal::width().map(|width| width.saturating_sub(64).max(24)),
         }
     }
 
     fn alarm(&self, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[1;31m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        terminal::painted(text, "1;31", self.colour)
     }
 
-    /// In front of a line, and of those below it.
+    /// What stands before a line, and before the lines below it.
     fn branch(&self, is_last: bool) -> (&'static str, &'static str) {
         match (self.unicode, is_last) {
             (true, false) => ("├─ ", "│  "),
@@ -41,7 +37,7 @@ impl Ink {
     }
 }
 
-/// Deeper than this nobody reads.
+/// Deeper levels cannot be read.
 const DEEPEST: usize = 60;
 
 /// Deadlocks, then all the rest.
@@ -86,10 +82,10 @@ fn title(cycle: &Cycle, number: usize) -> String {
 fn deadlock(graph: &Graph<'_>, cycle: &Cycle, number: usize, ink: &Ink) -> String {
     let title = ink.alarm(&title(cycle, number));
     let fate = if cycle.certain {
-        "none of these can ever go on"
+        "none of these can make progress"
     } else {
-        "none of these goes on, unless one has a way out that cannot be seen: another thread, \
-         a time limit, a process that has inherited its lock"
+        "none of these can make progress, unless one has a way out that cannot be seen: another \
+         thread, a time limit, a process that has inherited its lock"
     };
     let mut text = format!("{title}: {fate}\n");
     for (at, step) in cycle.steps.iter().enumerate() {
@@ -105,7 +101,7 @@ fn deadlock(graph: &Graph<'_>, cycle: &Cycle, number: usize, ink: &Ink) -> Strin
     text
 }
 
-/// The numbers of the edges that lead to a node, those of waiters in their order.
+/// The numbers of the edges that lead to a node; waiters are in their order.
 fn below(graph: &Graph<'_>) -> Vec<Vec<usize>> {
     let mut below = vec![Vec::new(); graph.nodes.len()];
     for (number, edge) in graph.edges.iter().enumerate() {
@@ -130,8 +126,8 @@ fn holders(graph: &Graph<'_>) -> Vec<Vec<usize>> {
     holders
 }
 
-/// Where to begin: with those that wait for nothing; then, as cycles have no such, with those in
-/// a cycle; whoever else keeps others waiting is below one of them, but for what cannot be seen.
+/// Where the trees begin: with the processes that wait for nothing; then with the members of
+/// cycles. All others are below one of these, unless a wait between them cannot be seen.
 fn roots(graph: &Graph<'_>, below: &[Vec<usize>]) -> Vec<usize> {
     let mut waits = vec![false; graph.nodes.len()];
     for edge in &graph.edges {
@@ -152,7 +148,7 @@ struct Tree<'g> {
     ink: &'g Ink,
     /// The edges that lead to a node: what is drawn below it.
     below: Vec<Vec<usize>>,
-    /// Who keeps a lock on a file.
+    /// The holders of a file's locks.
     holders: Vec<Vec<usize>>,
     shown: Vec<bool>,
     text: String,
@@ -172,14 +168,14 @@ impl Tree<'_> {
         }
     }
 
-    /// Who only keeps locks that are drawn already is named there.
+    /// False if all below this node is drawn already: the node is named there.
     fn has_news(&self, root: usize) -> bool {
         let mut below = self.below[root].iter();
         let is_new = |number: &usize| !self.shown[self.graph.edges[*number].from];
         !self.shown[root] && (self.below[root].is_empty() || below.any(is_new))
     }
 
-    /// The others who keep the locks on a file.
+    /// The other holders of a file's locks.
     fn together(&self, file: usize, with: usize) -> String {
         let mut pids = Vec::new();
         for holder in self.holders[file].iter().filter(|node| **node != with) {

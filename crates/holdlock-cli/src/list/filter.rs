@@ -7,15 +7,16 @@ use std::path::Path;
 use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range, Waiter};
 
 use crate::exit::{Failure, NO_INPUT, reason};
-use crate::lockdir;
+use crate::lockdir::{self, Names};
 use crate::show::spot::{self, Spot};
 use crate::show::text;
 
 /// What is wanted: a lock has to fit each of the lists that are not empty, by any of its items.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Filter {
     /// Names or paths.
     pub(crate) locks: Vec<OsString>,
+    pub(crate) names: Names,
     pub(crate) pids: Vec<u32>,
     pub(crate) users: Vec<String>,
     pub(crate) kinds: Vec<String>,
@@ -36,7 +37,7 @@ impl Filter {
     /// Finds out which files the names and paths stand for, and whether the users exist.
     pub(super) fn prepared(self) -> Result<Prepared, Failure> {
         self.users.iter().try_for_each(|user| known(user))?;
-        let spots = self.locks.iter().map(spot);
+        let spots = self.locks.iter().map(|lock| spot(lock, self.names));
         Ok(Prepared {
             spots: spots.collect::<Result<_, _>>()?,
             pids: self.pids,
@@ -48,10 +49,10 @@ impl Filter {
 }
 
 /// `.` and `..` cannot be names, so they are the directories.
-fn spot(lock: &OsString) -> Result<Spot, Failure> {
+fn spot(lock: &OsString, names: Names) -> Result<Spot, Failure> {
     match lock.to_str() {
         Some("." | "..") => Spot::of(Path::new(lock)),
-        _ => Spot::of(&lockdir::locate(lock)?.trusted()?),
+        _ => Spot::of(&lockdir::locate_among(lock, names)?.trusted()?),
     }
 }
 
@@ -124,7 +125,7 @@ impl Prepared {
         self.wants_kind(waiter.kind) && (anybody || wanted)
     }
 
-    /// Whether a process is one of those asked for.
+    /// Whether a process is a wanted one.
     pub(super) fn wants(&self, process: &Process) -> bool {
         let is = |user: &String| {
             process.user.as_ref() == Some(user)

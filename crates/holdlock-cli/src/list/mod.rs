@@ -29,7 +29,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) enum Form {
     Table {
-        /// None: the usual ones, as far as the terminal has room for them.
+        /// None: the usual columns, as far as the terminal has room for them.
         columns: Option<Vec<Column>>,
         headings: bool,
     },

@@ -5,7 +5,7 @@ use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range, Snapshot, Waiter
 
 use super::filter::{Prepared, is_in_the_way};
 
-/// A lock with the file it is on, and whom the line names.
+/// A lock or a request, its file, and the process that the line names.
 pub(super) struct Row<'s> {
     pub(super) file: &'s LockedFile,
     pub(super) what: What<'s>,
@@ -13,14 +13,14 @@ pub(super) struct Row<'s> {
     pub(super) descriptor: Option<u32>,
 }
 
-/// What the process has to do with the file.
+/// Whether the process holds a lock or waits.
 #[derive(Clone, Copy)]
 pub(super) enum What<'s> {
     Holds(&'s Lock),
     Waits(&'s Waiter),
 }
 
-/// The lines that are wanted, those of a file together.
+/// The wanted lines. The lines of a file follow each other.
 pub(super) fn rows<'s>(snapshot: &'s Snapshot, filter: &Prepared) -> Vec<Row<'s>> {
     let mut rows = Vec::new();
     for file in snapshot.files.iter().filter(|file| filter.wants_file(file)) {
@@ -37,7 +37,7 @@ pub(super) fn rows<'s>(snapshot: &'s Snapshot, filter: &Prepared) -> Vec<Row<'s>
     rows
 }
 
-/// Of several processes that keep a lock the one that is asked for, or who took it.
+/// The line of a lock. Of several holders it names the wanted one, or else the taker.
 fn held<'s>(file: &'s LockedFile, lock: &'s Lock, filter: &Prepared) -> Row<'s> {
     let asked_for = lock.holders.iter().find(|one| filter.wants(&one.process));
     let holder = asked_for.or(lock.holders.first());
@@ -71,8 +71,8 @@ impl Row<'_> {
         }
     }
 
-    /// The process whose lock this request waits for; one that waits only behind other requests
-    /// is told who keeps those.
+    /// The process whose lock this request waits for. For a request that waits only behind other
+    /// requests, the process for which those wait.
     pub(super) fn blocker(&self) -> Option<u32> {
         let What::Waits(waiter) = self.what else {
             return None;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::clock::{self, Time};
 
-/// Longer than anything that was ever measured; times stay numbers that can be added.
+/// Longer than any real run, and short enough for sums not to overflow.
 const LONGEST_S: f64 = 1e9;
 
 /// How a run ended, as the log has it.
@@ -25,7 +25,7 @@ pub(super) struct Entry {
     pub(super) locks: Vec<String>,
     pub(super) shared: bool,
     pub(super) waited: i64,
-    /// None where the lock never came.
+    /// None if the run did not acquire the lock.
     pub(super) held: Option<i64>,
     pub(super) command: Vec<String>,
     pub(super) pid: u64,
@@ -43,13 +43,13 @@ impl Entry {
         self.acquired() + self.held.unwrap_or(0)
     }
 
-    /// Somebody else had the lock, and this run did not get it.
+    /// Another process held the lock, and this run did not acquire it.
     pub(super) fn gave_up(&self) -> bool {
         ["conflict", "timeout", "deadlock"].contains(&self.outcome)
     }
 }
 
-/// Reads a line, or says why it is none of ours.
+/// Reads a line, or says why it is not from `holdlock run --log`.
 pub(super) fn parse(line: &[u8]) -> Result<Entry, String> {
     let value: Value = serde_json::from_slice(line).map_err(|_| "it is not JSON".to_owned())?;
     match value.get("version").and_then(Value::as_u64) {
@@ -84,7 +84,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Entry, String> {
         waited: nanoseconds(value.get("waited_s")).ok_or_else(|| wrong("waited_s"))?,
         held,
         command: list("command").ok_or_else(|| wrong("command"))?,
-        // Told, never reckoned with.
+        // Shown only.
         pid: value.get("pid").and_then(Value::as_u64).unwrap_or(0),
         outcome: outcome.ok_or_else(|| wrong("outcome"))?,
     })
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_are_told_why_not() {
+    fn other_lines_are_refused_with_a_reason() {
         for (from, to, reason) in [
             ("{", "", "not JSON"),
             ("\"version\":1,", "", "not from"),

@@ -1,4 +1,4 @@
-//! `holdlock report`: what the lines of `holdlock run --log` come to.
+//! `holdlock report`: sums up the lines of `holdlock run --log`.
 //!
 //! A log is read to its end whatever is in it: a line that is not ours is reported and left out,
 //! since logs are read most when something has gone wrong.
@@ -52,7 +52,7 @@ struct Log {
     foreign: Vec<(u64, String)>,
 }
 
-/// Reads the log and shows what its runs come to.
+/// Reads the log and shows the sums.
 pub(crate) fn report(settings: Settings) -> Outcome {
     let name = if settings.file == "-" {
         "standard input".to_owned()

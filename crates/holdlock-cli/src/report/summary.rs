@@ -10,7 +10,7 @@ pub(super) struct Lock<'a> {
     /// In the order of their begin.
     pub(super) entries: Vec<&'a Entry>,
     pub(super) waited: Spread,
-    /// None where nobody ever got it.
+    /// None if no run acquired it.
     pub(super) held: Option<Spread>,
 }
 
@@ -29,7 +29,7 @@ impl Lock<'_> {
         held.count()
     }
 
-    /// The runs that gave up because somebody else had it.
+    /// The runs that gave up because another process held the lock.
     pub(super) fn conflicts(&self) -> usize {
         self.entries.iter().filter(|entry| entry.gave_up()).count()
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_consists_of_what_was_measured() {
+    fn a_spread_has_only_measured_times() {
         let spread = |times: &[i64]| Spread::of(times.to_vec());
         let of = |median, p95, longest| {
             Some(Spread {

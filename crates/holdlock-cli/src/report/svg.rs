@@ -28,10 +28,10 @@ const WAITING: f64 = 26.0;
 const FOOT: f64 = 40.0;
 const LEGEND: f64 = 44.0;
 
-/// Of a path, this much is shown.
+/// How many characters of a path are shown.
 const NAME: usize = 48;
 
-/// A lock that comes at once takes some microseconds: that is no wait.
+/// Acquiring a free lock takes some microseconds, which is no wait.
 const SHORTEST_WAIT: i64 = SECOND / 1000;
 
 const STYLE: &str = "\
@@ -156,7 +156,7 @@ fn holds(body: &mut String, lock: &Lock<'_>, scale: &Scale, y: f64) {
         }
         *full = to.max(*full);
         let class = if entry.shared { "shared" } else { "exclusive" };
-        // A gap tells two holds in a row apart where there is room for one.
+        // A gap separates two holds in a row if there is room.
         let width = if to - from > 4.0 {
             to - from - 0.5
         } else {
@@ -182,7 +182,7 @@ fn waiting(lock: &Lock<'_>, scale: &Scale) -> Vec<u32> {
     let mut steps: Vec<(Time, bool)> = waits
         .flat_map(|entry| [(entry.start, true), (entry.acquired(), false)])
         .collect();
-    // Who leaves at a moment is gone when another comes at the same moment.
+    // Of two steps at the same moment, the end of a wait comes first.
     steps.sort_unstable();
     let mut most = vec![0; PLOT];
     let (mut count, mut reached) = (0, 0);
@@ -215,7 +215,7 @@ fn area(body: &mut String, counts: &[u32], most: f64, y: f64) {
     );
 }
 
-/// A cross where somebody gave up.
+/// A cross for each run that gave up.
 fn conflicts(body: &mut String, lock: &Lock<'_>, scale: &Scale, y: f64) {
     let mut places: Vec<usize> = lock
         .entries

@@ -8,10 +8,10 @@ use crate::show::terminal;
 use crate::show::text::{count, printable};
 use crate::show::width::head;
 
-/// Commands are cut to so many characters.
+/// Commands are cut to this many characters.
 const COMMAND: usize = 48;
 
-/// The columns, and above them what three of them tell.
+/// The columns, and the headings of groups above them.
 const GROUPS: [&str; 10] = ["", "", "", "waited", "", "", "held", "", "", ""];
 const HEADS: [&str; 10] = [
     "lock",

@@ -59,7 +59,6 @@ impl Watch {
             over: Condvar::new(),
         });
         let theirs = Arc::clone(&shared);
-        // By this name the library knows that it is no thread which could release anything.
         let thread = thread::Builder::new()
             .name("holdlock-show".to_owned())
             .stack_size(256 * 1024);
@@ -91,6 +90,8 @@ impl Shared {
 }
 
 fn watch(subject: &Subject, shared: &Shared) {
+    // It releases no lock.
+    let _helper = inspect::helper_thread();
     let us = std::process::id();
     for _ in 0..FIRST_LOOKS {
         if let Some(holder) = inherited(us, &subject.lock, subject.mode) {

@@ -32,8 +32,8 @@ pub(crate) fn process(process: &Process) -> Value {
     })
 }
 
-/// The processes shown so far: one may have thousands of locks, and its control group is read for
-/// each document, not for each lock.
+/// The processes shown so far. A process may have thousands of locks, and its control group is
+/// read once for each document.
 #[derive(Default)]
 struct Processes(HashMap<u32, Value>);
 
@@ -110,7 +110,7 @@ pub(crate) fn place(place: Place) -> Value {
     })
 }
 
-/// First and last byte; null is the end of the file, wherever that may come to be.
+/// First and last byte; null is the end of the file, wherever that is.
 pub(crate) fn range(range: Range) -> Value {
     json!({"start": range.start, "end": range.end})
 }
@@ -130,9 +130,8 @@ pub(crate) fn line(value: &Value) -> String {
     safe(&value.to_string())
 }
 
-/// JSON carries every character, and a terminal may be what it is shown by: characters that are
-/// not printable are written by their numbers, which stand for the very same text. They are in
-/// strings only, for all else is ASCII.
+/// JSON may be shown on a terminal, so characters that are not printable are written by their
+/// numbers, which stand for the same text. They are in strings only: all else is ASCII.
 fn safe(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     let (mut utf8, mut utf16) = ([0; 4], [0; 2]);

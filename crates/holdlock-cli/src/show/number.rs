@@ -16,7 +16,7 @@ pub(crate) fn within(text: &str, range: RangeInclusive<u32>) -> Result<u32, Stri
 
 /// The number of a process.
 pub(crate) fn pid(text: &str) -> Result<u32, String> {
-    // Some systems allow more than four million, and none allows more than this.
+    // No system has larger numbers.
     within(text, 1..=i32::MAX as u32).map_err(|_| "give the number of a process".into())
 }
 

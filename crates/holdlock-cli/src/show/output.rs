@@ -10,7 +10,7 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// The same with bytes that need not be a text.
-fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout
         .write_all(bytes)

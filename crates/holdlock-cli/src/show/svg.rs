@@ -124,7 +124,7 @@ pub(crate) fn escaped(text: &str) -> String {
         match c {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),
-            // Not for the sake of tags: `]]>` must not stand in a text.
+            // `]]>` must not stand in a text.
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             c => safe.push(c),

@@ -2,7 +2,7 @@
 
 use super::width::{cells, head};
 
-/// A table, drawn when all of it is known.
+/// A table. It is drawn when all rows are known.
 #[derive(Default)]
 pub(crate) struct Table {
     columns: Vec<Column>,
@@ -14,7 +14,7 @@ struct Column {
     side: Side,
 }
 
-/// To which side the cells of a column are pushed.
+/// The side at which the cells of a column are aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Left,
@@ -24,7 +24,7 @@ pub(crate) enum Side {
 
 const GAP: &str = "  ";
 
-/// The last column keeps so much, however narrow the terminal: that one has to wrap then.
+/// The last column keeps this much. A narrower terminal has to wrap.
 const LEAST: usize = 12;
 
 impl Table {

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 
-/// How many columns the terminal has. None where standard output is no terminal, or one
-/// that does not tell.
+/// How many columns the terminal has. None if standard output is not a terminal, or if the
+/// terminal does not know.
 pub(crate) fn width() -> Option<usize> {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {
@@ -19,6 +19,15 @@ pub(crate) fn has_colour() -> bool {
     std::io::stdout().is_terminal()
         && set("NO_COLOR").is_none()
         && set("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// A text in a manner of the terminal (`1;31` is bold and red), if colour is wanted.
+pub(crate) fn painted(text: &str, manner: &str, colour: bool) -> String {
+    if colour {
+        format!("\x1b[{manner}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// Whether the locale's character set has more than ASCII.

@@ -13,7 +13,7 @@ use super::width::head;
 /// counted.
 pub(crate) const NONE: &str = "-";
 
-/// Whoever named a file or a command must not command the terminal: see the library's filter.
+/// Names of files and commands without control characters: see the library's filter.
 pub(crate) fn printable(text: &str) -> String {
     inspect::printable(text).to_string()
 }

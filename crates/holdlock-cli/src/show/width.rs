@@ -18,7 +18,7 @@ pub(crate) fn head(text: &str, most: usize) -> String {
     }
 }
 
-/// The end of a text, in at most this many cells: of a path, the end tells most.
+/// The end of a text, in at most this many cells. For paths, whose end matters most.
 pub(crate) fn tail(text: &str, most: usize) -> String {
     if cells(text) <= most {
         return text.to_owned();

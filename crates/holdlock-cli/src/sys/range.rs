@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
+use holdlock::inspect::Range;
 use rustix::fs::FlockOperation;
 
 use super::{check, slim};
@@ -45,9 +46,6 @@ pub(crate) fn lock(
     check(unsafe { libc::fcntl(fd, command, &range) }).map(drop)
 }
 
-/// Where the bytes begin by which fair requests of flock(2) queue.
-const QUEUE: i64 = 0x4000_0000_0000_0000;
-
 /// Whether a process holds a lock of fcntl(2) on the file, which flock(2) does not see. One
 /// system call; false also where that cannot be asked.
 pub(crate) fn is_locked(fd: BorrowedFd<'_>) -> bool {
@@ -55,7 +53,8 @@ pub(crate) fn is_locked(fd: BorrowedFd<'_>) -> bool {
     let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
     range.l_type = libc::F_WRLCK as libc::c_short;
     range.l_whence = libc::SEEK_SET as libc::c_short;
-    range.l_len = QUEUE;
+    // Up to the bytes by which fair requests of flock(2) queue.
+    range.l_len = Range::QUEUE.start as i64;
     // SAFETY: an open descriptor and a valid range that outlives the call, which fills it in.
     let asked = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &mut range) };
     asked == 0 && i32::from(range.l_type) != libc::F_UNLCK

@@ -1,4 +1,4 @@
-//! What is on the screen and what the keys do to it; nothing here knows a terminal.
+//! What is on the screen, and what the keys do. Nothing here knows a terminal.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) enum Then {
 }
 
 pub(super) struct App {
-    /// The last one is seen; Esc leads to the one before.
+    /// The last view is shown; Esc leads to the view before it.
     pub(super) views: Vec<View>,
     pub(super) choice: Choice,
     /// The filter is being typed.
@@ -39,18 +39,18 @@ pub(super) struct App {
     pub(super) paused: bool,
     /// The question before a signal, while it is open.
     pub(super) question: Option<Question>,
-    /// What has come of the last key, until the next one.
+    /// The result of the last key, until the next one.
     pub(super) notice: Option<String>,
     pub(super) interval: Duration,
-    /// The chosen file: it stays so wherever it goes in the list.
+    /// The chosen file. It stays chosen when its row changes.
     pub(super) selected: Option<Place>,
-    /// Where it was in the list, for when it is gone.
+    /// Its row in the list, for the time when it is gone.
     pub(super) row: usize,
     /// The first row of the list that is on the screen.
     pub(super) first: usize,
     /// The same of the lines of every other view.
     pub(super) line: usize,
-    /// How many rows there are, and how many fit: told by who draws.
+    /// How many rows there are, and how many fit. The drawing code sets them.
     pub(super) lines: usize,
     pub(super) page: usize,
 }
@@ -84,7 +84,7 @@ impl App {
         self.views.last().copied().unwrap_or(View::List)
     }
 
-    /// Finds the chosen file again after a look; the one in its row, if it is gone.
+    /// Finds the chosen file again after a look. If it is gone, the file in its row is chosen.
     pub(super) fn settle(&mut self, host: &Host) {
         let files = chosen(host, &self.choice);
         let kept = files

@@ -56,7 +56,7 @@ impl Keys {
     }
 }
 
-/// How many bytes the first key takes, and the key if it is one of ours. None: incomplete.
+/// How many bytes the first key takes, and the key if it is a known one. None: incomplete.
 fn first(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
     let key = match *bytes.first()? {
         ESC => return sequence(bytes),

@@ -1,4 +1,4 @@
-//! `holdlock top`: who holds locks and who waits for them, live.
+//! `holdlock top`: holders and waiters, live.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! | `draw/` | one file for each view, into a grid of cells |
 //! | `screen` | from the grid to what a terminal is sent |
 //! | `terminal`, `keys` | the terminal: taking it, waiting for keys and signals, giving it back |
-//! | `text` | foreign text made harmless and cut to size |
+//! | `text` | foreign text made harmless |
 
 mod app;
 mod draw;
@@ -40,7 +40,7 @@ use terminal::{Event, Terminal};
 /// The shortest time between two looks.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(100);
 
-/// For so long the rest of an arrow key may be on its way after its Esc.
+/// After Esc, the rest of an arrow key may take this long.
 const REST_OF_KEY: Duration = Duration::from_millis(50);
 
 /// What the command line asks for.
@@ -59,7 +59,7 @@ pub(crate) fn top(settings: Settings) -> Outcome {
     let terminal = Terminal::open()?;
     let trouble = |error| Failure::system("the terminal failed", error);
     let mut top = Top::new(settings.interval, terminal);
-    // Who is not allowed to look at all should not see an empty list.
+    // A user who may not look at all should not see an empty list.
     if let Some(message) = &top.source.host().trouble {
         return Err(Failure::new(exit::OS_ERROR, message.clone()));
     }
@@ -126,7 +126,7 @@ impl Top {
         }
     }
 
-    /// Until somebody quits. Returns the signal that did, if one did.
+    /// Runs until the user quits. Returns the signal that ended it, if one did.
     fn run(&mut self) -> std::io::Result<Option<i32>> {
         self.draw()?;
         loop {
@@ -143,7 +143,7 @@ impl Top {
                 }
                 Event::Nothing => Then::Draw,
                 Event::Signal(libc::SIGTSTP) => Then::Suspend,
-                // Continued after a stop that we were not asked about.
+                // Continued after a stop by SIGSTOP.
                 Event::Signal(libc::SIGCONT) => {
                     self.terminal.take()?;
                     Then::Repaint
@@ -203,7 +203,7 @@ impl Top {
         }
     }
 
-    /// Writes what has changed; what a signal interrupted is written anew next time.
+    /// Writes what has changed. After an interruption by a signal, all is written next time.
     fn draw(&mut self) -> std::io::Result<()> {
         let mut picture = Screen::blank(self.terminal.size());
         draw::draw(&mut picture, &mut self.app, self.source.host(), self.theme);

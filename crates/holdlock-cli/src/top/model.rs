@@ -30,13 +30,13 @@ pub(super) struct File {
     pub(super) waiters: Vec<Wait>,
 }
 
-/// A lock and those who keep it.
+/// A lock and its holders.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Held {
     pub(super) kind: Kind,
     pub(super) mode: Mode,
     pub(super) range: String,
-    /// Who took it, where that is none of the keepers.
+    /// The taker, if it is not among the holders.
     pub(super) inherited_from: Option<u32>,
     pub(super) keepers: Vec<Who>,
 }
@@ -70,7 +70,7 @@ pub(super) struct Cycle {
     pub(super) steps: Vec<Step>,
 }
 
-/// Who waits, for which file, and who keeps that.
+/// A waiter, its file, and the holder.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Step {
     pub(super) waiter: Who,
@@ -99,7 +99,7 @@ impl File {
         self.waiters.iter().map(|wait| wait.since).min()
     }
 
-    /// The first of those who keep a lock, and how many more there are.
+    /// The first holder, and how many more there are.
     pub(super) fn holder(&self) -> Option<(&Who, usize)> {
         let mut all = self.locks.iter().flat_map(|lock| &lock.keepers);
         let first = all.next()?;
@@ -107,7 +107,7 @@ impl File {
         Some((first, more.iter().filter(|pid| **pid != first.pid).count()))
     }
 
-    /// Kind and mode of the first lock, or where none is held, of the first request.
+    /// Kind and mode of the first lock; if no lock is held, of the first request.
     pub(super) fn kind(&self) -> String {
         let held = self.locks.first().map(|lock| (lock.kind, lock.mode));
         let wanted = self.waiters.first().map(|wait| (wait.kind, wait.mode));

@@ -1,7 +1,7 @@
 //! The question before a signal is sent to a holder: which signal, and whether.
 //!
-//! As with `holdlock who --signal`, the holder is held on to by a pidfd from the moment of the
-//! question, so that the signal cannot reach another process with the same number.
+//! As in `holdlock who --signal`, a pidfd stands for the holder from the moment of the question on,
+//! so that the signal cannot reach another process with the same number.
 
 use std::os::fd::OwnedFd;
 
@@ -47,7 +47,7 @@ pub(super) enum Answer {
 impl Question {
     /// Asks whether to send a signal to the first holder of a file, or says why not.
     pub(super) fn about(host: &Host, place: Place) -> Result<Question, String> {
-        let file = host.file(place).ok_or("the lock is not held any more")?;
+        let file = host.file(place).ok_or("the lock is free")?;
         let (who, _) = file.holder().ok_or("the holder cannot be seen")?;
         let us = std::process::id();
         if !inspect::is_proc_ours() {
@@ -116,8 +116,8 @@ impl Question {
         }
     }
 
-    /// Sends the signal, if the process still holds the lock. The host has been looked at after
-    /// the answer. Returns what has come of it.
+    /// Sends the signal if the process still holds the lock; the caller looks at the host after
+    /// the answer. Returns the result in words.
     pub(super) fn send(&self, host: &Host) -> String {
         let Stage::Sure(signal) = self.stage else {
             return "nothing sent".into();
@@ -128,7 +128,7 @@ impl Question {
             keepers.any(|who| who.pid == pid)
         });
         if !holds {
-            return format!("{pid} does not hold the lock any more: nothing sent");
+            return format!("{pid} has released the lock: nothing sent");
         }
         let name = signal_name(signal);
         match pidfd_send_signal(&self.handle, signal) {

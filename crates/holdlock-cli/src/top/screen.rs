@@ -12,7 +12,7 @@ use crate::show::width::cells;
 /// What the terminal shows, as far as we know.
 pub(super) struct Screen {
     shown: Buffer,
-    /// Nothing is known: after a change of its size, or when somebody else wrote to it.
+    /// What it shows is unknown: its size has changed, or another program has written to it.
     unknown: bool,
     ascii: bool,
 }

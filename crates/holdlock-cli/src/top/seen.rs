@@ -1,8 +1,8 @@
-//! How long each wait is known to last.
+//! For how long each wait has been seen.
 //!
-//! The kernel does not tell when a wait began. So the first look that saw a process in a
-//! queue counts. Who got the lock and queued again between two looks is taken for one
-//! who waited all the time.
+//! The kernel does not record when a wait began, so a wait begins with the first look that sees
+//! the process in the queue. If a process acquires the lock and queues again between two looks, the
+//! two waits count as one.
 
 use std::collections::HashMap;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Taking the terminal over, and giving it back as it was: whatever ends us.
+//! Takes the terminal, and gives it back as it was, however this program ends.
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -13,17 +13,17 @@ use rustix::termios::{self, OptionalActions, Termios};
 use crate::exit::Failure;
 use crate::sys::signal_fd::SignalFd;
 
-/// How the terminal was; also for the panic hook, which knows nothing else.
+/// How the terminal was. The panic hook needs it, too.
 static BEFORE: OnceLock<Termios> = OnceLock::new();
 
-/// Whether we have it. Giving it back twice would move the cursor onto what was written since.
+/// Whether we have the terminal. Giving it back twice would move the cursor onto newer text.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The other screen, without a cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[0m\x1b[?25h\x1b[?1049l";
 
-/// A terminal in our hands. Dropping it gives it back.
+/// The terminal while we have it. Dropping it gives the terminal back.
 pub(super) struct Terminal {
     signals: SignalFd,
 }
@@ -147,7 +147,7 @@ impl Terminal {
             }
             match some(rest) {
                 Ok(written) => rest = &rest[written..],
-                // The terminal is gone. Who waits next is told how.
+                // The terminal is gone. The next wait returns how.
                 Err(Errno::IO) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
@@ -167,7 +167,7 @@ pub(super) fn size() -> Option<(u16, u16)> {
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// So much a terminal takes at once when it takes anything.
+/// A terminal that takes anything takes this many bytes.
 const PIECE: usize = 256;
 
 fn some(bytes: &[u8]) -> rustix::io::Result<usize> {
@@ -178,8 +178,8 @@ fn some(bytes: &[u8]) -> rustix::io::Result<usize> {
     }
 }
 
-/// The screen and the settings from before. Nobody is left to tell when that fails, and a
-/// terminal that takes nothing must not keep us.
+/// Restores the screen and the settings. Failures are ignored, since there is no place to report
+/// them; a terminal that takes nothing must not block us.
 fn give_back() {
     if !TAKEN.swap(false, Ordering::Relaxed) {
         return;

@@ -32,7 +32,7 @@ fn who(pid: u32, command: &str) -> Who {
     }
 }
 
-/// A file with one holder, and waiters who are seen for so many seconds.
+/// A file with one holder, and waiters that have been seen for these numbers of seconds.
 fn file(inode: u64, path: &str, holder: u32, waiters: &[(u32, u64)], now: Instant) -> File {
     let wait = |(turn, (pid, seconds)): (usize, &(u32, u64))| Wait {
         kind: Kind::Flock,
@@ -172,7 +172,7 @@ fn the_chosen_file_stays_chosen_when_the_order_changes() {
     host.files[0] = file(1, "/srv/quiet.lock", 11, &more, host.now);
     app.settle(&host);
     assert_eq!((app.selected, app.row), (Some(place(3)), 2));
-    // Its lock is released: whoever is now in its row.
+    // Its lock is released: the file that is in its row now.
     host.files.pop();
     app.settle(&host);
     assert_eq!((app.selected, app.row), (Some(place(2)), 1));
@@ -211,7 +211,7 @@ fn enter_shows_the_queue_and_esc_leads_back() {
 }
 
 #[test]
-fn a_queue_that_is_gone_is_told_to_be() {
+fn a_queue_that_is_gone_is_reported() {
     let mut host = host();
     let mut app = started(&host);
     app.press(Key::Enter, &host);
@@ -219,7 +219,7 @@ fn a_queue_that_is_gone_is_told_to_be() {
     app.settle(&host);
     let text = picture(&mut app, &host, (80, 24));
     assert!(
-        text.contains("Nobody has a lock on this file any more"),
+        text.contains("No process has a lock on this file now"),
         "{text}"
     );
 }
@@ -268,7 +268,7 @@ fn the_graph_shows_chains_and_cycles() {
     // What the list leaves out is not here either.
     app.choice.text = "quiet".into();
     let text = picture(&mut app, &host, (80, 40));
-    assert!(text.contains("Nobody waits for anybody."), "{text}");
+    assert!(text.contains("No process waits for another."), "{text}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Text that may come from anybody, made fit for a place in a row.
+//! Foreign text made harmless, ages, and ASCII in place of other characters.
 
 use std::ffi::OsStr;
 use std::time::Duration;

@@ -9,7 +9,6 @@ mod view;
 mod wait;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::time::Duration;
 
 use holdlock::inspect::Process;
@@ -24,6 +23,7 @@ pub(crate) use wait::{Patience, until_free};
 
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::{self, Names};
+use crate::show::output::print;
 use crate::{namesakes, show};
 use send::{Consent, send};
 use view::Answer;
@@ -152,10 +152,4 @@ fn merge(document: &mut Value, more: Value) {
     if let (Value::Object(document), Value::Object(more)) = (document, more) {
         document.extend(more);
     }
-}
-
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(Failure::output)
 }

@@ -69,7 +69,7 @@ fn a_worker_that_is_killed_is_an_error_and_leaves_no_file() {
 }
 
 #[test]
-fn a_reader_who_goes_away_leaves_no_file_either() {
+fn output_without_a_reader_leaves_no_file() {
     let place = Place::new();
     for _ in 0..ROUNDS / 4 {
         let script = "exec \"$HOLDLOCK\" doctor ./x.lock | head -n 1";

@@ -165,7 +165,7 @@ fn a_missing_directory_is_a_finding_with_a_remedy() {
 }
 
 #[test]
-fn what_is_no_plain_file_is_said() {
+fn a_lock_file_that_is_no_plain_file_is_reported() {
     let place = Place::new();
     symlink("there", place.join("link")).unwrap();
     let (code, findings) = examine(&place, &["./link"]);
@@ -326,7 +326,7 @@ fn a_terminal_gets_colours_unless_it_wants_none() {
 }
 
 #[test]
-fn who_holds_it_and_how_is_told() {
+fn holders_are_named() {
     let place = Place::new();
     let path = place.join("x.lock");
     let open = |family| {

@@ -4,54 +4,35 @@
 //! Nothing here sleeps in the hope that something has happened meanwhile: it asks
 //! again and again whether it has, until the deadline, and says what it waited for.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
+pub(crate) use holdlock_test_support::wait_for;
+use holdlock_test_support::watchdog::Watchdog;
+use holdlock_test_support::{DEADLINE, Scratch, queue};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 pub(crate) mod peers;
 mod signals;
 pub(crate) mod terminal;
 
-/// Far more than anything here takes on a busy machine: who needs longer hangs.
-const DEADLINE: Duration = Duration::from_secs(120);
-
-/// Asks until the answer is something.
-pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// A directory of one test, removed at its end.
-pub(crate) struct Place(PathBuf);
+pub(crate) struct Place(Scratch);
 
 impl Place {
     pub(crate) fn new() -> Place {
         signals::heed();
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("holdlock-cli-{}-{number}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Place(path)
+        Place(Scratch::below(Path::new(env!("CARGO_TARGET_TMPDIR"))))
     }
 
     pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.0.join(name)
+        self.0.directory().join(name)
     }
 
     /// The lock directory of the commands of this place.
@@ -76,7 +57,7 @@ impl Place {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
-            .current_dir(&self.0)
+            .current_dir(self.0.directory())
             .env("HOLDLOCK_DIR", self.locks())
             .env("HOLDLOCK", env!("CARGO_BIN_EXE_holdlock"))
             .env("LC_ALL", "C")
@@ -101,12 +82,6 @@ impl Place {
         let mut holder = Running::start_with_stdin(command);
         holder.expect_line("held");
         holder
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -172,7 +147,7 @@ impl Running {
 
     /// Reads its next line.
     pub(crate) fn read_line(&mut self) -> String {
-        let killer = Killer::after_deadline(self.pid());
+        let killer = killer(self.pid());
         let mut read = String::new();
         self.stdout.read_line(&mut read).unwrap();
         drop(killer);
@@ -185,13 +160,7 @@ impl Running {
 
     /// Waits until it stands in the kernel's queue for a lock.
     pub(crate) fn expect_waiting(&self) {
-        let pid = self.pid().to_string();
-        wait_for("a process to queue for the lock", || {
-            let locks = std::fs::read_to_string("/proc/locks").unwrap();
-            let waits =
-                |line: &str| line.contains("->") && line.split_whitespace().any(|word| word == pid);
-            locks.lines().any(waits).then_some(())
-        });
+        queue::wait_for_any(self.pid());
     }
 
     /// Writes to its standard input.
@@ -208,7 +177,7 @@ impl Running {
     /// Waits for its end and for all that it wrote.
     pub(crate) fn finish(mut self) -> Finished {
         self.let_go();
-        let killer = Killer::after_deadline(self.pid());
+        let killer = killer(self.pid());
         let mut errors = self.child.stderr.take().unwrap();
         let errors = thread::spawn(move || {
             let mut text = String::new();
@@ -239,19 +208,11 @@ impl Drop for Running {
 }
 
 /// Kills a process that hangs, so that the test that waits for it fails.
-struct Killer(Option<std::sync::mpsc::Sender<()>>);
-
-impl Killer {
-    fn after_deadline(pid: u32) -> Killer {
-        let (alive, done) = std::sync::mpsc::channel::<()>();
-        thread::spawn(move || {
-            if done.recv_timeout(DEADLINE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-                eprintln!("process {pid} hangs and is killed");
-                kill_group(pid);
-            }
-        });
-        Killer(Some(alive))
-    }
+fn killer(pid: u32) -> Watchdog {
+    Watchdog::after(DEADLINE, move || {
+        eprintln!("process {pid} hangs and is killed");
+        kill_group(pid);
+    })
 }
 
 fn kill_group(leader: u32) {

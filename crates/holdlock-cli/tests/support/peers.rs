@@ -1,24 +1,12 @@
 //! Other programs that take locks.
 
 use std::ffi::OsStr;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
-use super::{Place, Running};
+pub(crate) use holdlock_test_support::{has, in_container, skipped};
 
-/// Whether a program is there; says so where it is not.
-pub(crate) fn has(program: &str) -> bool {
-    let found = Command::new(program)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .is_ok();
-    if !found {
-        skipped(&format!("{program} is not installed"));
-    }
-    found
-}
+use super::{Place, Running};
 
 /// The interpreter of `python3` itself, which starts ten times as fast as a script that looks for it.
 pub(crate) fn interpreter() -> Option<&'static str> {
@@ -34,13 +22,6 @@ pub(crate) fn interpreter() -> Option<&'static str> {
     PYTHON.get_or_init(look).as_deref()
 }
 
-/// Whether this is a PID namespace of its own, as in a container. There the kernel lists no lock
-/// whose taker has ended, or is outside.
-pub(crate) fn in_container() -> bool {
-    // The number of the first one is part of the kernel's interface (PROC_PID_INIT_INO).
-    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != "pid:[4026531836]")
-}
-
 /// What runs its arguments in a PID namespace of their own, as in a container.
 pub(crate) fn container(place: &Place) -> Option<Command> {
     let new = ["--pid", "--fork", "--mount-proc", "--kill-child"];
@@ -52,13 +33,6 @@ pub(crate) fn container(place: &Place) -> Option<Command> {
     let mut command = place.command("unshare");
     command.args(new);
     Some(command)
-}
-
-/// What could not be tested here.
-pub(crate) fn skipped(why: &str) {
-    // Past libtest's capture, so that it is seen in a run that passes.
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
 }
 
 /// Takes a lock of a kind, says `held`, and lets go by an unlock when it reads `unlock`; else it

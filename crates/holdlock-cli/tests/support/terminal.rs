@@ -8,12 +8,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use holdlock_test_support::DEADLINE;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::{DEADLINE, Place};
+use super::Place;
 
 /// Ctrl-C, as the keyboard sends it.
 pub(crate) const INTERRUPT: &str = "\x03";

@@ -1,65 +1,67 @@
 //! From an exclusive lock to a shared one, and back.
 //!
-//! On Linux, flock(2) converts a held lock to shared atomically. To exclusive, it gives the shared
-//! lock up first.
+//! On Linux, flock(2) converts an exclusive lock to a shared one atomically. In the other direction
+//! it gives the shared lock up first.
 
 use std::sync::Arc;
 
-use super::Inside;
+use super::ReopenOnDrop;
 use super::open::LockFile;
 use super::release::closed_by_others;
 use crate::gate::Occupant;
-use crate::sys::file::Patience;
+use crate::request::Terms;
+use crate::sys::file_lock::Blocking;
 use crate::wait::Wait;
-use crate::{Continuity, Error, FileLock, Mode, Request};
+use crate::{Continuity, Error, FileLock, Mode};
 
 impl FileLock {
-    /// Turns the exclusive lock on `file` into a shared one of `owner`. After an error the lock is
-    /// lost.
-    pub(crate) fn to_shared(&self, file: &Arc<LockFile>, owner: Occupant) -> Result<(), Error> {
+    /// Turns the exclusive lock on `file` into a shared lock of `occupant`. After an error the lock
+    /// is lost.
+    pub(crate) fn to_shared(&self, file: &Arc<LockFile>, occupant: Occupant) -> Result<(), Error> {
         let gate = self.gate();
-        let inside = Inside { gate };
-        let family = self.options.family;
+        let reopen = ReopenOnDrop { gate };
+        let family = self.options().family;
         let converted = if file.is_ours() {
-            let locked = file.lock(family, Mode::Shared, Patience::Never);
+            let locked = file.lock(family, Mode::Shared, Blocking::No);
             locked.inspect_err(|_| drop(file.unlock(family)))
         } else {
             gate.set_file(None);
             Err(closed_by_others())
         };
         converted.map_err(|error| self.system("downgrading", error))?;
-        inside.stay();
-        gate.share(owner);
+        reopen.disarm();
+        gate.share(occupant);
         Ok(())
     }
 
-    /// Turns the shared lock of `owner` into an exclusive one. Returns the file that is locked then,
-    /// and whether the lock was given up in between. After an error the lock is lost.
+    /// Turns the shared lock of `occupant` into an exclusive one. Returns the file that is locked
+    /// afterwards, and whether the lock was given up in between. After an error the lock is lost.
     pub(crate) fn to_exclusive(
         &self,
         file: &Arc<LockFile>,
-        owner: Occupant,
-        mut limits: Request<'_>,
+        occupant: Occupant,
+        mut limits: Terms<'_>,
     ) -> Result<(Arc<LockFile>, Continuity), Error> {
         limits.mode = Mode::Exclusive;
         let gate = self.gate();
-        if !gate.unshare(owner) {
-            // Other threads share the lock with us.
-            self.leave(gate, file, Mode::Shared, owner)?;
-            return Ok((self.take(limits, owner)?, Continuity::Lost));
+        if !gate.unshare(occupant) {
+            // Other threads share the lock with this one.
+            self.leave(gate, file, Mode::Shared, occupant)?;
+            return Ok((self.take(limits, occupant)?, Continuity::Lost));
         }
-        let inside = Inside { gate };
-        let family = self.options.family;
-        if file.lock(family, Mode::Exclusive, Patience::Never).is_ok() {
-            inside.stay();
+        let reopen = ReopenOnDrop { gate };
+        let family = self.options().family;
+        if file.lock(family, Mode::Exclusive, Blocking::No).is_ok() {
+            reopen.disarm();
             return Ok((file.clone(), Continuity::Kept));
         }
-        // flock(2) has given the shared lock up then, OFD has not: be sure of it.
+        // Now flock(2) has given the shared lock up, and an OFD lock is still held: unlock in both
+        // cases.
         let _ = file.unlock(family);
-        let mut wait = Wait::new(&mut limits, self);
+        let mut wait = Wait::new(limits, self);
         let locked = self.lock_in_kernel(gate, Some(file.clone()), Mode::Exclusive, &mut wait);
-        let locked = wait.settle(locked, |file| drop(file.unlock(family)))?;
-        inside.stay();
+        let locked = wait.resume_callback_panic(locked, |file| drop(file.unlock(family)))?;
+        reopen.disarm();
         Ok((locked, Continuity::Lost))
     }
 }

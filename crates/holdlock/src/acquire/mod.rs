@@ -1,56 +1,47 @@
-//! From a request to a held lock: past the gate, through the kernel's queue, and
-//! on the file that is at the path.
+//! From a request to a held lock: passes the gate, waits in the kernel's queue, and checks that the
+//! locked file is still at the path.
 
-mod aside;
 mod convert;
+pub(crate) mod create;
+mod errors;
+mod head_watcher;
+pub(crate) mod lock_name;
 pub(crate) mod open;
+mod open_or_create;
 mod orphan;
 pub(crate) mod release;
 mod turn;
 
-use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use self::open::{Leased, LockFile, Opened};
+use self::errors::lock_call;
+use self::open::{LockFile, Opened, Writing};
+pub(crate) use self::open_or_create::TryOpen;
 use self::turn::Turn;
-use crate::gate::{Alone, Entry, Gate, Occupant, Passed, registry};
-use crate::inspect::Place;
+use crate::gate::{Alone, EntryTerms, Gate, Occupant, Passed, registry};
 use crate::lock::FileLock;
-use crate::sys::file::{self, Access, Identity, Patience};
+use crate::request::Terms;
+use crate::sys::file_lock::Blocking;
+use crate::sys::{Refusal, file_system};
 use crate::wait::helper_thread;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
-use crate::{Conflict, Error, Family, Mode, Request};
-
-/// How often, and for how long each time, a request waits for the holder of a
-/// removed lock file before it refuses. Who deletes on release holds a removed
-/// file for a moment, and then each of those who queued for it does. Only one
-/// process that is found there every time holds it for good.
-const ORPHAN_LOOKS: u32 = 5;
-/// The same for a holder that is at work: on a busy machine it may have to wait for a processor
-/// between the removal and the release.
-const ORPHAN_LOOKS_AT_WORK: u32 = 50;
-const ORPHAN_WAIT: Duration = Duration::from_millis(200);
-/// A request without a limit ends after so many attempts to open or create the file, and so much
-/// time: then something else is wrong than that others create and remove it meanwhile.
-const OPEN_ATTEMPTS: u32 = 1000;
-const OPEN_TIME: Duration = Duration::from_secs(10);
+use crate::{Error, Mode};
 
 impl FileLock {
-    /// Takes the lock for `owner`. Returns the locked file.
+    /// Takes the lock for `occupant`. Returns the locked file.
     #[inline]
     pub(crate) fn take(
         &self,
-        mut request: Request<'_>,
-        owner: Occupant,
+        terms: Terms<'_>,
+        occupant: Occupant,
     ) -> Result<Arc<LockFile>, Error> {
-        let mode = request.mode;
-        let mut wait = Wait::new(&mut request, self);
+        let mode = terms.mode;
+        let mut wait = Wait::new(terms, self);
         let gate = self.gate();
-        let taken = self.pass_gate(gate, mode, owner, &mut wait);
-        wait.settle(taken, |file| drop(self.leave(gate, &file, mode, owner)))
+        let taken = self.pass_gate(gate, mode, occupant, &mut wait);
+        wait.resume_callback_panic(taken, |file| drop(self.leave(gate, &file, mode, occupant)))
     }
 
     #[inline]
@@ -58,14 +49,18 @@ impl FileLock {
         &self,
         gate: &Gate,
         mode: Mode,
-        owner: Occupant,
+        occupant: Occupant,
         wait: &mut Wait<'_>,
     ) -> Result<Arc<LockFile>, Error> {
         let mut join = true;
         loop {
-            let entry = Entry { mode, owner, join };
+            let terms = EntryTerms {
+                mode,
+                occupant,
+                join,
+            };
             let passed = gate
-                .enter(entry, wait, |file| {
+                .enter(terms, wait, |file| {
                     drop(self.unlock(gate, file, Mode::Exclusive))
                 })
                 .map_err(|stop| {
@@ -73,62 +68,62 @@ impl FileLock {
                     self.stopped(stop, mode, wait, identity)
                 })?;
             match passed {
-                Passed::Alone(alone) => return self.take_alone(gate, alone, mode, owner, wait),
+                Passed::Alone(alone) => return self.take_alone(gate, alone, mode, occupant, wait),
                 Passed::Joined(joined) => {
                     if !joined.check || joined.file.is_intact() && self.may_join(&joined.file, mode)
                     {
                         return Ok(joined.file);
                     }
-                    // The others hold a file that is no longer at the path, or have lost it, or
-                    // have to let somebody in first: wait until they are out.
-                    let _ = self.leave(gate, &joined.file, mode, owner);
+                    // The holders' file is no longer at the path, or their descriptor was closed,
+                    // or another request comes first. Wait until the holders are gone.
+                    let _ = self.leave(gate, &joined.file, mode, occupant);
                     join = false;
                 }
             }
         }
     }
 
-    /// Whether nobody waits who would be passed: where the order counts, threads that hold the
-    /// lock together are not to keep others out, one relieving the other.
+    /// Whether this thread may join the holders of `file` without passing a waiter. Fair requests
+    /// that join one after the other would otherwise keep the waiters out.
     fn may_join(&self, file: &LockFile, mode: Mode) -> bool {
-        !self.options.fair || turn::nobody_stays(file, mode)
+        !self.options().fair || turn::head_is_free(file, mode)
     }
 
-    /// The part of a thread that has passed the gate alone.
+    /// Continues a thread that has passed the gate alone.
     #[inline]
     fn take_alone(
         &self,
         gate: &Gate,
         alone: Alone,
         mode: Mode,
-        owner: Occupant,
+        occupant: Occupant,
         wait: &mut Wait<'_>,
     ) -> Result<Arc<LockFile>, Error> {
-        // Whatever goes wrong: nobody is inside then.
-        let inside = Inside { gate };
+        // After any error below no thread is inside.
+        let reopen = ReopenOnDrop { gate };
         if alone.kept
             && let Some(file) = &alone.file
         {
-            // The holder before may have removed the file or closed its descriptor, and with that
-            // lost the lock, however short it was inside.
+            // The holder before this thread may have removed the file or closed its descriptor, and
+            // so may have lost the lock, however short it was inside.
             if mode == Mode::Exclusive && file.is_intact() {
-                inside.stay();
+                reopen.disarm();
                 return Ok(file.clone());
             }
             if file.is_ours() {
-                let _ = file.unlock(self.options.family);
+                let _ = file.unlock(self.options().family);
             }
         }
         let file = self.lock_in_kernel(gate, alone.file, mode, wait)?;
-        gate.taken();
-        inside.stay();
+        gate.kernel_lock_taken();
+        reopen.disarm();
         if mode == Mode::Shared {
-            gate.share(owner);
+            gate.share(occupant);
         }
         Ok(file)
     }
 
-    /// Takes the kernel's lock, on the file that is at the path once it is taken.
+    /// Takes the kernel's lock on a file, and checks afterwards that this file is at the path.
     #[inline]
     pub(crate) fn lock_in_kernel(
         &self,
@@ -142,81 +137,82 @@ impl FileLock {
             let file = match next.take() {
                 Some(file) => file,
                 None => {
-                    let file = Arc::new(self.open_file(mode, wait)?);
+                    let file = Arc::new(self.open_or_create(mode, wait)?);
                     gate.set_file(Some(file.clone()));
                     file
                 }
             };
-            match self.lock_this(gate, file, mode, wait)? {
+            match self.lock_file(gate, file, mode, wait)? {
                 Locked::Yes(file) if file.is_current() => return Ok(file),
-                // Somebody removed, renamed or replaced it before we had the lock. Unlock before
-                // closing: a child may have inherited the description.
-                Locked::Yes(file) => drop(file.unlock(self.options.family)),
-                Locked::Again(file) => {
+                // Another process removed, renamed or replaced the file before this request got the
+                // lock. Unlock before closing, because a child may have inherited the open file
+                // description.
+                Locked::Yes(file) => drop(file.unlock(self.options().family)),
+                Locked::Retry(file) => {
                     next = Some(file);
                     continue;
                 }
                 Locked::Closed => {}
             }
             gate.set_file(None);
-            wait.again()
+            wait.before_retry()
                 .map_err(|stop| self.stopped(stop, mode, wait, None))?;
         }
     }
 
     #[inline]
-    fn lock_this(
+    fn lock_file(
         &self,
         gate: &Gate,
         file: Arc<LockFile>,
         mode: Mode,
         wait: &mut Wait<'_>,
     ) -> Result<Locked, Error> {
-        let family = self.options.family;
+        let family = self.options().family;
         let failed = |source: io::Error| {
-            Error::from_lock_call(&self.name.path, lock_call(mode), source, || {
-                file::file_system(file.as_fd())
+            Error::from_lock_call(&self.name().path, lock_call(mode), source, || {
+                file_system::name_of(file.as_fd())
             })
         };
         let identity = file.identity();
         let stopped = |stop, wait: &Wait<'_>| self.stopped(stop, mode, wait, Some(identity));
-        // Kept until the lock is ours, or the request ends.
-        let mut turn = match self.turn(gate, &file, mode, wait) {
+        // The turn lasts until the request has the lock or ends.
+        let mut turn = match self.wait_for_turn(gate, &file, mode, wait) {
             Ok(turn) => turn,
             Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait)),
             Err(KernelError::Io(_)) if !file.is_ours() => return Ok(Locked::Closed),
             Err(KernelError::Io(error)) => return Err(self.system("queueing for the lock", error)),
         };
-        match file.lock(family, mode, Patience::Never) {
+        match file.lock(family, mode, Blocking::No) {
             Ok(()) => return Ok(Locked::Yes(file)),
             Err(_) if !file.is_ours() => return Ok(Locked::Closed),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                return Ok(Locked::Again(file));
+                return Ok(Locked::Retry(file));
             }
-            Err(error) if error.raw_os_error() == Some(libc::EBADF) && !file.writable => {
-                // NFS wants an exclusive lock's file open for writing.
-                let again = match open::open_existing(&self.name, true) {
+            Err(error) if Refusal::of(&error) == Some(Refusal::BadDescriptor) && !file.writable => {
+                // NFS wants an exclusive lock's file to be open for writing.
+                let again = match open::open_existing(self.name(), Writing::IfAllowed) {
                     Ok(Opened::File(again)) if again.writable => Arc::new(again),
                     _ => return Err(failed(error)),
                 };
                 gate.set_file(Some(again.clone()));
-                return Ok(Locked::Again(again));
+                return Ok(Locked::Retry(again));
             }
             Err(error) => return Err(failed(error)),
         }
         if !wait.may_sleep() {
-            return Err(stopped(Stop::Busy, wait));
+            return Err(stopped(wait.stop_at_once(), wait));
         }
         if registry::held_by_this_thread(identity, family, mode, gate) {
             return Err(stopped(Stop::Deadlock, wait));
         }
         wait.begin().map_err(|stop| stopped(stop, wait))?;
         if let Some(turn) = &mut turn {
-            turn.stay();
+            turn.watch_head();
         }
-        let sleep = || file.lock(family, mode, Patience::Sleep);
-        let locked = match wait.kernel(None, sleep) {
+        let sleep = || file.lock(family, mode, Blocking::Yes);
+        let locked = match wait.sleep_in_kernel(None, sleep) {
             Ok(KernelWait::Locked) => Ok(file.clone()),
             Ok(KernelWait::NoSignals | KernelWait::Capped) => {
                 helper_thread::lock(&file, family, mode, wait).inspect(|locked| {
@@ -226,8 +222,8 @@ impl FileLock {
             Err(error) => Err(error),
         };
         match locked {
-            // Of a descriptor that was closed meanwhile the kernel says that it is locked, and it is
-            // not.
+            // If the descriptor was closed during the call, the kernel reports success although the
+            // lock is gone.
             Ok(locked) if !locked.is_ours() => Ok(Locked::Closed),
             Ok(locked) => Ok(Locked::Yes(locked)),
             Err(KernelError::Stop(stop)) => Err(stopped(stop, wait)),
@@ -236,276 +232,45 @@ impl FileLock {
         }
     }
 
-    /// Where the order counts: waits for the place at the head of the queue.
-    fn turn(
+    /// For fair requests: waits until this request is at the head of the queue.
+    fn wait_for_turn(
         &self,
         gate: &Gate,
         file: &Arc<LockFile>,
         mode: Mode,
         wait: &mut Wait<'_>,
     ) -> Result<Option<Turn>, KernelError> {
-        if !self.options.fair {
+        if !self.options().fair {
             return Ok(None);
         }
-        let family = self.options.family;
-        Turn::come(file, mode, wait, |mode| {
+        let family = self.options().family;
+        Turn::acquire(file, mode, wait, |mode| {
             registry::held_by_this_thread(file.identity(), family, mode, gate)
         })
     }
-
-    /// Opens the lock file, or creates it after making sure that nobody holds
-    /// the lock on a removed file of that name.
-    fn open_file(&self, mode: Mode, wait: &mut Wait<'_>) -> Result<LockFile, Error> {
-        let began = Instant::now();
-        let mut attempts = 0;
-        let mut looks = 0;
-        let mut last = None;
-        loop {
-            match self.try_open().map_err(|error| self.cannot_open(error))? {
-                TryOpen::File(file) => return self.if_fit(file),
-                TryOpen::Raced => {}
-                TryOpen::Leased(leased) => {
-                    if let Some(file) = self.outwait_lease(&leased, mode, wait)? {
-                        return self.if_fit(file);
-                    }
-                }
-                TryOpen::Orphan(orphan) => {
-                    let who = Some((orphan.holder.pid, orphan.place));
-                    looks = if who == last { looks + 1 } else { 0 };
-                    last = who;
-                    let patience = if orphan.may_be_late() {
-                        ORPHAN_LOOKS_AT_WORK
-                    } else {
-                        ORPHAN_LOOKS
-                    };
-                    if looks >= patience || !self.outwaits(&orphan, mode, wait)? {
-                        return Err(self.refused(orphan, mode, wait));
-                    }
-                }
-            }
-            wait.again()
-                .map_err(|stop| self.stopped(stop, mode, wait, None))?;
-            attempts += 1;
-            if attempts >= OPEN_ATTEMPTS && began.elapsed() > OPEN_TIME {
-                return Err(self.cannot_open(io::Error::other(
-                    "it is created and removed again and again by others",
-                )));
-            }
-        }
-    }
-
-    /// Waits until another process has given its lease on the file back. None: look again.
-    fn outwait_lease(
-        &self,
-        leased: &Leased,
-        mode: Mode,
-        wait: &mut Wait<'_>,
-    ) -> Result<Option<LockFile>, Error> {
-        let opened = Cell::new(None);
-        let waited = wait.begin().map_err(KernelError::Stop).and_then(|()| {
-            wait.kernel(None, || {
-                opened.set(Some(leased.open(&self.name)?));
-                Ok(())
-            })
-        });
-        match waited {
-            Ok(KernelWait::Locked) => return Ok(opened.take()),
-            Err(KernelError::Stop(stop)) => {
-                return Err(self.stopped(stop, mode, wait, leased.identity()));
-            }
-            // Signals cannot be used, or /proc is missing: look now and then.
-            Ok(KernelWait::NoSignals | KernelWait::Capped) | Err(KernelError::Io(_)) => {}
-        }
-        wait.nap()
-            .map_err(|stop| self.stopped(stop, mode, wait, leased.identity()))?;
-        Ok(None)
-    }
-
-    /// The file, if locks on it can be as they are asked for.
-    pub(crate) fn if_fit(&self, file: LockFile) -> Result<LockFile, Error> {
-        if self.options.delete_on_release {
-            release::may_be_deleted(&file).map_err(|error| self.cannot_open(error))?;
-        }
-        let unfit = self
-            .options
-            .fair
-            .then(|| turn::unfit(&file, self.options.family));
-        match unfit.flatten() {
-            None => Ok(file),
-            Some(error) if error.kind() == io::ErrorKind::Unsupported => Err(Error::Unsupported {
-                path: self.name.path.clone(),
-                file_system: file::file_system(file.as_fd()),
-                source: error,
-            }),
-            Some(error) => Err(self.cannot_open(error)),
-        }
-    }
-
-    /// One attempt to open or create the lock file. Never waits.
-    pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
-        // A shared OFD lock needs reading only, but one descriptor serves for both modes.
-        let writable = self.options.family == Family::Ofd || self.options.fair;
-        match open::open_existing(&self.name, writable)? {
-            Opened::File(file) => return Ok(TryOpen::File(file)),
-            Opened::Leased(leased) => return Ok(TryOpen::Leased(leased)),
-            Opened::Missing => {}
-        }
-        if let Some(orphan) = orphan::find(&self.name.path, self.options.family) {
-            return Ok(TryOpen::Orphan(orphan));
-        }
-        match open::create(&self.name, &self.options, writable) {
-            Ok(file) => Ok(TryOpen::File(file)),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::AlreadyExists | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Ok(TryOpen::Raced)
-            }
-            // Somebody removed the directory that was created just now.
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound && self.options.create_parents =>
-            {
-                Ok(TryOpen::Raced)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Waits in the kernel's queue of the removed file, for a short while. False
-    /// when the request's own time is over.
-    fn outwaits(
-        &self,
-        orphan: &orphan::Orphan,
-        mode: Mode,
-        wait: &mut Wait<'_>,
-    ) -> Result<bool, Error> {
-        let until = Instant::now() + ORPHAN_WAIT;
-        let family = self.options.family;
-        let access = match family {
-            Family::Flock => Access::Read,
-            Family::Ofd => Access::ReadWrite,
-        };
-        let is_it = |fd: BorrowedFd<'_>| Place::of_open(fd).is_ok_and(|it| it == orphan.place);
-        let waited = match wait.begin() {
-            Err(stop) => Err(KernelError::Stop(stop)),
-            Ok(()) => match open::open_removed(&self.name, &orphan.door, access, is_it) {
-                // The holder has closed it, or opened something else by that number: look again.
-                Ok(None) => return Ok(true),
-                // Exclusive, also for a shared request: until nobody at all holds the removed file.
-                Ok(Some(door)) => wait.kernel(Some(until), || {
-                    file::lock(door.as_fd(), family, Mode::Exclusive, Patience::Sleep)
-                }),
-                Err(error) => Err(KernelError::Io(error)),
-            },
-        };
-        match waited {
-            Ok(KernelWait::Locked | KernelWait::Capped) => Ok(true),
-            Err(KernelError::Stop(Stop::Cancelled)) => {
-                Err(self.stopped(Stop::Cancelled, mode, wait, None))
-            }
-            Err(KernelError::Stop(_)) => Ok(false),
-            // The file cannot be opened (any more), or signals cannot be used: look now and then.
-            Ok(KernelWait::NoSignals) | Err(KernelError::Io(_)) => {
-                while Instant::now() < until
-                    && orphan::find(&self.name.path, family).is_some()
-                    && wait.nap().is_ok()
-                {}
-                Ok(wait.check().is_ok())
-            }
-        }
-    }
-
-    fn refused(&self, orphan: orphan::Orphan, mode: Mode, wait: &Wait<'_>) -> Error {
-        let conflict = Conflict::new(&self.name.path, mode, wait.waited(), None);
-        Error::RemovedWhileHeld(Box::new(conflict.with_holders(vec![orphan.holder])))
-    }
-
-    pub(crate) fn stopped(
-        &self,
-        stop: Stop,
-        mode: Mode,
-        wait: &Wait<'_>,
-        identity: Option<Identity>,
-    ) -> Error {
-        let path = &self.name.path;
-        let waited = wait.waited();
-        match stop {
-            Stop::Busy => Error::WouldBlock(Box::new(Conflict::new(path, mode, waited, identity))),
-            Stop::TimedOut => {
-                Error::TimedOut(Box::new(Conflict::new(path, mode, waited, identity)))
-            }
-            Stop::Cancelled => Error::Cancelled {
-                path: path.clone(),
-                waited,
-            },
-            Stop::Deadlock => Error::Deadlock {
-                path: path.clone(),
-                mode,
-                cycle: None,
-            },
-            Stop::Cycle => Error::Deadlock {
-                path: path.clone(),
-                mode,
-                cycle: wait.cycle().map(Box::new),
-            },
-        }
-    }
-
-    pub(crate) fn cannot_open(&self, source: io::Error) -> Error {
-        Error::Open {
-            path: self.name.path.clone(),
-            source,
-        }
-    }
-
-    pub(crate) fn system(&self, operation: &'static str, source: io::Error) -> Error {
-        Error::System {
-            path: self.name.path.clone(),
-            operation,
-            source,
-        }
-    }
 }
 
-fn lock_call(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Exclusive => "locking (exclusive)",
-        Mode::Shared => "locking (shared)",
-    }
-}
-
-/// What a lock call came to.
+/// The result of a lock call.
 enum Locked {
     Yes(Arc<LockFile>),
-    /// Not yet: try this file, which may be open for writing now.
-    Again(Arc<LockFile>),
-    /// Other code of this process has closed the descriptor.
+    /// Not locked yet: try this file, which may now be open for writing.
+    Retry(Arc<LockFile>),
+    /// Other code in this process has closed the descriptor.
     Closed,
 }
 
-/// What an attempt to open the lock file came to.
-pub(crate) enum TryOpen {
-    File(LockFile),
-    /// Another process was quicker at creating or removing it.
-    Raced,
-    Leased(Leased),
-    Orphan(orphan::Orphan),
-}
-
-/// Opens the gate again when dropped, unless told to [`stay`](Inside::stay).
-pub(crate) struct Inside<'g> {
+/// Opens the gate when dropped, unless [`disarm`](ReopenOnDrop::disarm) was called.
+pub(crate) struct ReopenOnDrop<'g> {
     pub(crate) gate: &'g Gate,
 }
 
-impl Inside<'_> {
-    pub(crate) fn stay(self) {
+impl ReopenOnDrop<'_> {
+    pub(crate) fn disarm(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for ReopenOnDrop<'_> {
     fn drop(&mut self) {
         self.gate.open();
     }

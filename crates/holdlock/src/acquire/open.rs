@@ -1,42 +1,17 @@
-//! Opening lock files: what is created, what is refused, what is never done.
+//! Lock files, and opening those that exist.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::sys::file::{self, Access, Identity, Patience};
+use super::lock_name::LockName;
+use crate::sys::Refusal;
+use crate::sys::file::{self, Access};
+use crate::sys::file_lock::{self, Blocking};
+use crate::sys::identity::{self, Identity};
 use crate::sys::lock_fd::LockFd;
-use crate::{Family, LockOptions, Mode};
-
-/// Where processes meet: the path, made absolute once, so that a later chdir(2)
-/// does not make it another lock.
-#[derive(Debug)]
-pub(crate) struct LockName {
-    pub(crate) path: PathBuf,
-    c_path: CString,
-    follow: bool,
-}
-
-impl LockName {
-    pub(crate) fn new(path: &Path, follow: bool) -> io::Result<LockName> {
-        let path = std::path::absolute(path)?;
-        let c_path = CString::new(path.as_os_str().as_bytes())?;
-        Ok(LockName {
-            path,
-            c_path,
-            follow,
-        })
-    }
-
-    /// The inode which the path names now.
-    #[inline]
-    pub(crate) fn identity(&self) -> io::Result<Identity> {
-        file::identity_at(&self.c_path, self.follow)
-    }
-}
+use crate::{Family, Mode};
 
 /// An open lock file.
 pub(crate) struct LockFile {
@@ -46,81 +21,89 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    /// Enters what `open` opens as a lock file of this name.
-    fn open(
+    /// Opens a lock file of this name by `open`, and registers its descriptor.
+    pub(super) fn open(
         name: &Arc<LockName>,
         writable: bool,
         open: impl FnOnce() -> io::Result<std::fs::File>,
     ) -> io::Result<LockFile> {
+        let fd = LockFd::open(open)?;
+        if !name.is_expected(fd.identity) {
+            return Err(Refusal::BadDescriptor.into());
+        }
         Ok(LockFile {
-            fd: LockFd::open(open)?,
+            fd,
             name: name.clone(),
             writable,
         })
     }
 
-    /// Which inode was opened.
+    pub(crate) fn file(&self) -> &std::fs::File {
+        self.fd.file()
+    }
+
+    /// The inode that was opened.
     pub(crate) fn identity(&self) -> Identity {
         self.fd.identity
     }
 
-    /// Whether the descriptor is still this file. It is not when other code of this process has
-    /// closed it; the number may be another file's by now. False in a child of fork.
+    /// Whether the descriptor is still open on this file. It is not if other code in this process
+    /// has closed it; another file may now have its number. False in a child of fork.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.fd.is_ours()
     }
 
-    /// Locks the file, or converts its lock, if the descriptor is still ours. If not, fails with
-    /// EBADF and does not touch the file that has the number now.
+    /// Locks the file, or converts its lock, if [`is_ours`](LockFile::is_ours). Otherwise fails
+    /// with EBADF, and does not touch the file that has the number now.
     #[inline]
-    pub(crate) fn lock(&self, family: Family, mode: Mode, patience: Patience) -> io::Result<()> {
+    pub(crate) fn lock(&self, family: Family, mode: Mode, blocking: Blocking) -> io::Result<()> {
         self.check_ours()?;
-        file::lock(self.as_fd(), family, mode, patience)
+        file_lock::lock(self.as_fd(), family, mode, blocking)
     }
 
-    /// Unlocks the file if the descriptor is still ours. If not, its lock is gone already.
+    /// Unlocks the file if [`is_ours`](LockFile::is_ours). Otherwise the lock is gone already.
     pub(crate) fn unlock(&self, family: Family) -> io::Result<()> {
         if !self.is_ours() {
             return Ok(());
         }
-        file::unlock(self.as_fd(), family)
+        file_lock::unlock(self.as_fd(), family)
     }
 
-    /// Takes the place at the head of the queue of fair requests, under the conditions of
-    /// [`lock`](LockFile::lock).
-    pub(crate) fn lock_head(&self, mode: Mode, patience: Patience) -> io::Result<()> {
+    /// Takes the head of the queue of fair requests. Checks the descriptor as
+    /// [`lock`](LockFile::lock) does.
+    pub(crate) fn lock_head(&self, mode: Mode, blocking: Blocking) -> io::Result<()> {
         self.check_ours()?;
-        file::lock_head(self.as_fd(), mode, patience)
+        file_lock::lock_head(self.as_fd(), mode, blocking)
     }
 
-    /// Leaves the place at the head of the queue, under the conditions of
-    /// [`unlock`](LockFile::unlock).
+    /// Leaves the head of the queue of fair requests. Checks the descriptor as
+    /// [`unlock`](LockFile::unlock) does.
     pub(crate) fn unlock_head(&self) -> io::Result<()> {
         if !self.is_ours() {
             return Ok(());
         }
-        file::unlock_head(self.as_fd())
+        file_lock::unlock_head(self.as_fd())
     }
 
     fn check_ours(&self) -> io::Result<()> {
         if self.is_ours() {
             Ok(())
         } else {
-            Err(io::Error::from_raw_os_error(libc::EBADF))
+            Err(Refusal::BadDescriptor.into())
         }
     }
 
-    /// Another descriptor of this lock, for children of fork and for programs that are executed. This
-    /// one is to be closed then, not unlocked.
+    /// Makes another descriptor of this lock, for children of fork and for programs that are
+    /// executed. The caller has to close this file afterwards, and must not unlock it.
     pub(crate) fn hand_over(&self) -> io::Result<OwnedFd> {
         let copy = file::inheritable_copy(self.as_fd())?;
         self.fd.give_away()?;
         Ok(copy)
     }
 
-    /// Whether the path still names this file. While it is open its inode
-    /// number is not given to another file, so one look at the path is enough.
+    /// Whether the path still names this file. One look at the path is enough: while the file is
+    /// open, its inode number is not given to another file.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         self.name
@@ -128,22 +111,23 @@ impl LockFile {
             .is_ok_and(|there| there == self.identity())
     }
 
-    /// [`is_ours`](LockFile::is_ours) and [`is_current`](LockFile::is_current): a lock that was
-    /// taken on the descriptor still excludes everybody who meets at the path.
+    /// Whether the descriptor is still [ours](LockFile::is_ours) and the file still
+    /// [at the path](LockFile::is_current). If so, a lock that was taken on the descriptor still
+    /// excludes all processes that use the path.
     #[inline]
     pub(crate) fn is_intact(&self) -> bool {
         self.is_ours() && self.is_current()
     }
 
-    /// As [`is_intact`](LockFile::is_intact), for a caller who wants to know why the path cannot
-    /// be looked at, unless it is that the file is missing.
+    /// As [`is_intact`](LockFile::is_intact), but fails if the path cannot be looked at. A missing
+    /// file is not an error, but `false`.
     pub(crate) fn check_intact(&self) -> io::Result<bool> {
         match self.name.identity() {
             Ok(there) => Ok(there == self.identity() && self.is_ours()),
             Err(error)
                 if matches!(
-                    error.raw_os_error(),
-                    Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP)
+                    Refusal::of(&error),
+                    Some(Refusal::Missing | Refusal::NotADirectory | Refusal::SymbolicLink)
                 ) =>
             {
                 Ok(false)
@@ -152,8 +136,8 @@ impl LockFile {
         }
     }
 
-    /// The same inode with a description of its own, for a thread that may come
-    /// too late with a lock on it.
+    /// Opens the same inode with an open file description of its own, for a helper thread: it may
+    /// get the lock after its request has ended.
     pub(crate) fn open_again(&self) -> io::Result<LockFile> {
         let access = if self.writable {
             Access::ReadWrite
@@ -172,17 +156,27 @@ impl AsFd for LockFile {
     }
 }
 
-/// What opening came to.
+/// Whether a lock file is opened for writing as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writing {
+    No,
+    /// The lock may need it.
+    IfAllowed,
+    /// The caller wants to write.
+    Needed,
+}
+
+/// The result of opening a file.
 pub(crate) enum Opened {
     File(LockFile),
-    /// There is no such file; whoever wants one must create it.
+    /// There is no such file: the caller has to create it.
     Missing,
-    /// Another process has a lease on the file: opening it means to wait.
+    /// Another process has a lease on the file: opening the file waits for it.
     Leased(Leased),
 }
 
-/// A regular file on which another process has a lease (fcntl(2), F_SETLEASE). The kernel has
-/// asked that process to give it back, and takes it after fs.lease-break-time (45 s).
+/// A regular file on which another process has a lease (fcntl(2), F_SETLEASE). The kernel has asked
+/// that process to give the lease back, and breaks it after fs.lease-break-time (45 s).
 pub(crate) struct Leased {
     pinned: std::fs::File,
     access: Access,
@@ -190,10 +184,10 @@ pub(crate) struct Leased {
 
 impl Leased {
     pub(crate) fn identity(&self) -> Option<Identity> {
-        file::identity_of(self.pinned.as_fd()).ok()
+        identity::of(self.pinned.as_fd()).ok()
     }
 
-    /// Opens the file, and waits until the lease is gone or a signal handler ran.
+    /// Opens the file. Waits until the lease is gone or a signal handler has run.
     pub(crate) fn open(&self, name: &Arc<LockName>) -> io::Result<LockFile> {
         LockFile::open(name, self.access != Access::Read, || {
             file::open_leased(self.pinned.as_fd(), self.access)
@@ -203,28 +197,32 @@ impl Leased {
 
 /// Opens a lock file that exists.
 ///
-/// flock(2) is content with a file open for reading, and that disturbs nobody:
-/// opening for writing would end other programs' read leases, wake those who
-/// watch for writers (udev rescans a block device) and fail on a running
-/// program. `writable` asks for writing too, where the lock needs it; if that is
-/// denied, reading has to do.
-pub(crate) fn open_existing(name: &Arc<LockName>, writable: bool) -> io::Result<Opened> {
-    let attempts: &[Access] = if writable {
-        &[Access::ReadWrite, Access::Read]
-    } else {
-        &[Access::Read, Access::Write]
+/// Opens it for reading where possible, because that is enough for flock(2) and disturbs no other
+/// program. Opening for writing would break other programs' read leases, wake programs that watch
+/// for writers (udev rescans a block device), and fail for a program that is running. If the lock
+/// needs writing and writing is denied, this opens the file for reading.
+pub(crate) fn open_existing(name: &Arc<LockName>, writing: Writing) -> io::Result<Opened> {
+    let attempts: &[Access] = match writing {
+        Writing::No => &[Access::Read, Access::Write],
+        Writing::IfAllowed => &[Access::ReadWrite, Access::Read],
+        Writing::Needed => &[Access::ReadWrite],
     };
     let mut first_error = None;
     for &access in attempts {
         let opened = LockFile::open(name, access != Access::Read, || {
-            file::open(&name.path, access, name.follow)
+            file::open(&name.open_path(), access, name.follow)
         });
         match opened {
             Ok(file) => return Ok(Opened::File(file)),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ENOENT) => return Ok(Opened::Missing),
-                Some(libc::EWOULDBLOCK) => return leased(name, access, error),
-                Some(libc::EACCES | libc::EPERM | libc::EROFS | libc::EISDIR | libc::ETXTBSY) => {
+            Err(error) => match Refusal::of(&error) {
+                Some(Refusal::Missing) => return Ok(Opened::Missing),
+                Some(Refusal::WouldBlock) => return leased(name, access, error),
+                Some(
+                    Refusal::NoPermission
+                    | Refusal::ReadOnly
+                    | Refusal::IsADirectory
+                    | Refusal::Running,
+                ) => {
                     first_error.get_or_insert(error);
                 }
                 _ => return Err(error),
@@ -234,10 +232,12 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writable: bool) -> io::Result<
     Err(first_error.unwrap_or_else(|| io::ErrorKind::PermissionDenied.into()))
 }
 
-/// The file that was not opened at once. `error` where that is for another reason than a lease.
+/// The answer when a file could not be opened without waiting: the lease, or `error` if that has
+/// another cause.
 fn leased(name: &LockName, access: Access, error: io::Error) -> io::Result<Opened> {
-    // The path may name a FIFO by now: what is waited for is what this descriptor holds on to.
-    let pinned = match file::pin(&name.path, name.follow) {
+    // By now the path may name a FIFO. Therefore look at the pinned file, and wait for that one
+    // only.
+    let pinned = match file::pin(&name.open_path(), name.follow) {
         Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(Opened::Missing),
         other => other?,
     };
@@ -248,18 +248,19 @@ fn leased(name: &LockName, access: Access, error: io::Error) -> io::Result<Opene
     }
 }
 
-/// The removed file that a process holds open by this entry of /proc/PID/fd, for reading or for
-/// writing as well; None when something else is there by now.
+/// Opens the removed file that a process has open at this entry of /proc/PID/fd, for reading or for
+/// writing as well. None if the entry is another file by now.
 ///
-/// The entry is another process's, which may put anything there at any time, a device or a FIFO.
-/// So it is looked at without opening it for anything, and what was looked at is what is opened.
+/// The other process can replace the entry at any time, for instance by a device or a FIFO.
+/// Therefore this pins the file without opening it, looks at the pinned file, and then opens that
+/// one.
 pub(crate) fn open_removed(
     name: &Arc<LockName>,
-    door: &Path,
+    descriptor_path: &Path,
     access: Access,
     is_it: impl FnOnce(BorrowedFd<'_>) -> bool,
 ) -> io::Result<Option<LockFile>> {
-    let pinned = file::pin(door, true)?;
+    let pinned = file::pin(descriptor_path, true)?;
     let metadata = pinned.metadata()?;
     if !(metadata.is_file() || metadata.is_dir()) || !is_it(pinned.as_fd()) {
         return Ok(None);
@@ -268,75 +269,4 @@ pub(crate) fn open_removed(
         file::open_again(pinned.as_fd(), access)
     })
     .map(Some)
-}
-
-/// Creates the lock file. `AlreadyExists`: somebody else was first, open that one.
-pub(crate) fn create(
-    name: &Arc<LockName>,
-    options: &LockOptions,
-    writable: bool,
-) -> io::Result<LockFile> {
-    let path = final_path(name)?;
-    let result = create_at(name, &path, options, writable);
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && options.create_parents => {
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent).map_err(|error| not_a_directory(parent, error))?;
-            }
-            create_at(name, &path, options, writable)
-        }
-        other => other,
-    }
-}
-
-/// What `AlreadyExists` means of a directory: another process has removed what was there a moment
-/// before (`NotFound`), or it is no directory.
-fn not_a_directory(path: &Path, error: io::Error) -> io::Error {
-    if error.kind() != io::ErrorKind::AlreadyExists {
-        return error;
-    }
-    let in_the_way = |path: &Path| std::fs::symlink_metadata(path).is_ok() && !path.is_dir();
-    if path.ancestors().any(in_the_way) {
-        io::Error::from_raw_os_error(libc::ENOTDIR)
-    } else {
-        io::Error::from_raw_os_error(libc::ENOENT)
-    }
-}
-
-fn create_at(
-    name: &Arc<LockName>,
-    path: &Path,
-    options: &LockOptions,
-    writable: bool,
-) -> io::Result<LockFile> {
-    match options.mode {
-        None => {
-            let access = if writable {
-                Access::ReadWrite
-            } else {
-                Access::Read
-            };
-            LockFile::open(name, writable, || file::create_new(path, access, 0o666))
-        }
-        Some(mode) => LockFile::open(name, true, || file::create_with_mode(path, mode)),
-    }
-}
-
-/// Where the name leads when symbolic links at its end are to be followed: there a missing file
-/// is created, and from there it is removed.
-pub(crate) fn final_path(name: &LockName) -> io::Result<PathBuf> {
-    let mut path = name.path.clone();
-    if !name.follow {
-        return Ok(path);
-    }
-    for _ in 0..40 {
-        match std::fs::read_link(&path) {
-            Ok(target) => {
-                let parent = path.parent().unwrap_or(Path::new("/"));
-                path = parent.join(target);
-            }
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(io::Error::from_raw_os_error(libc::ELOOP))
 }

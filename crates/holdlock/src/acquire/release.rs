@@ -1,13 +1,15 @@
-//! From a held lock back to a free one; deletion on release.
+//! From a held lock back to a free one, and deletion on release.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::acquire::open::{self, LockFile};
+use crate::acquire::create;
+use crate::acquire::open::LockFile;
 use crate::gate::{Gate, Occupant};
 use crate::lock::FileLock;
-use crate::sys::file::{self, Patience};
+use crate::sys::file_lock::{self, Blocking};
+use crate::sys::identity::{self, Content};
 use crate::{Error, Mode};
 
 impl FileLock {
@@ -18,32 +20,33 @@ impl FileLock {
         gate: &Gate,
         file: &Arc<LockFile>,
         mode: Mode,
-        owner: Occupant,
+        occupant: Occupant,
     ) -> Result<(), Error> {
         match mode {
             Mode::Exclusive => gate.leave_exclusive(|| self.unlock(gate, file, mode)),
-            Mode::Shared => gate.leave_shared(owner, || self.unlock(gate, file, mode)),
+            Mode::Shared => gate.leave_shared(occupant, || self.unlock(gate, file, mode)),
         }
     }
 
-    /// Gives the kernel's lock back, and deletes the file first where asked for.
-    /// Only for who is alone inside.
+    /// Gives the kernel's lock back, and deletes the file first if the options ask for it. Only a
+    /// thread that is alone inside may call this.
     #[inline]
     pub(crate) fn unlock(&self, gate: &Gate, file: &LockFile, mode: Mode) -> Result<(), Error> {
         if !file.is_ours() {
-            // Nothing is left to unlock, and what has the number now is not ours to touch.
+            // Nothing is left to unlock, and the number may now be another file's: do not touch
+            // that file.
             gate.set_file(None);
             return Err(self.system("unlocking", closed_by_others()));
         }
         let mut deleted = Ok(());
-        if self.options.delete_on_release {
+        if self.options().delete_on_release {
             deleted = self.delete(file, mode);
-            // A removed file is of no further use.
+            // A removed file is not used again.
             gate.set_file(None);
         }
-        let unlocked = file::unlock(file.as_fd(), self.options.family);
+        let unlocked = file_lock::unlock(file.as_fd(), self.options().family);
         if unlocked.is_err() {
-            // Closing the last descriptor unlocks as well.
+            // Closing the last descriptor unlocks the file as well.
             gate.set_file(None);
         }
         unlocked
@@ -51,14 +54,14 @@ impl FileLock {
             .and(deleted)
     }
 
-    /// Removes the lock file while we still hold its lock: who waits for it will
-    /// find that it is not at the path any more, and start over.
+    /// Removes the lock file while this process still holds its lock. A waiter then finds that its
+    /// file is no longer at the path, and starts over.
     fn delete(&self, file: &LockFile, mode: Mode) -> Result<(), Error> {
         if mode == Mode::Shared {
-            // Others may share the lock; only the last one removes the file. A failed conversion
-            // gives the shared lock up, which is what we are about to do anyway.
-            let family = self.options.family;
-            match file.lock(family, Mode::Exclusive, Patience::Never) {
+            // Others may share the lock, and only the last holder removes the file. A failed
+            // conversion gives the shared lock up; the caller is about to do that anyway.
+            let family = self.options().family;
+            match file.lock(family, Mode::Exclusive, Blocking::No) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(self.system("locking before deletion", error)),
@@ -67,7 +70,7 @@ impl FileLock {
         if !file.is_current() {
             return Ok(()); // what is at the path is not ours to remove
         }
-        match open::final_path(&self.name).and_then(std::fs::remove_file) {
+        match create::final_path(self.name()).and_then(std::fs::remove_file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(self.system("deleting the lock file", error))
             }
@@ -76,7 +79,7 @@ impl FileLock {
     }
 }
 
-/// What a release finds whose descriptor is gone.
+/// The error of a release whose descriptor was closed by other code.
 pub(crate) fn closed_by_others() -> io::Error {
     io::Error::new(
         io::ErrorKind::NotFound,
@@ -85,17 +88,17 @@ pub(crate) fn closed_by_others() -> io::Error {
     )
 }
 
-/// Only an empty regular file may be deleted on release: anything else was not made to be a lock
-/// file.
+/// Refuses deletion on release for anything but an empty regular file: other files were not made to
+/// be lock files.
 pub(crate) fn may_be_deleted(file: &LockFile) -> io::Result<()> {
     let refused = |what: &str| {
         let message =
             format!("{what} is not deleted on release; name a file of its own for the lock");
         Err(io::Error::new(io::ErrorKind::InvalidInput, message))
     };
-    match file::content_of(file.as_fd())? {
-        file::Content::Empty => Ok(()),
-        file::Content::Data => refused("a file that has content"),
-        file::Content::NotAFile => refused("what is not a regular file"),
+    match identity::content_of(file.as_fd())? {
+        Content::Empty => Ok(()),
+        Content::Data => refused("a file that has content"),
+        Content::NotAFile => refused("what is not a regular file"),
     }
 }

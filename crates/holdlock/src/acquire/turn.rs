@@ -1,61 +1,66 @@
-//! Who is served next when the order counts: fair requests queue for the place at the head first,
-//! and only who stands there asks for the lock.
+//! The queue of fair requests: each request waits until it is at the head, and only then asks for
+//! the lock.
 //!
-//! The kernel serves those who queue for the place in their order. Whoever stands at the head
-//! keeps the place while it waits for the lock, so that nobody asks for it at the same time, and
-//! leaves it once it has the lock. The place is a lock of fcntl(2), of which flock(2) and its
-//! users see nothing; for those of fcntl(2), see `aside`.
+//! The head of the queue is a lock of fcntl(2) on some bytes of the file (see `bytes.rs`). The
+//! kernel gives it to the waiting requests in the order of their arrival. A request at the head
+//! keeps these bytes while it waits for the lock, so that no other fair request asks for the lock
+//! at the same time. It leaves the head when it has the lock. Programs that use flock(2) do not
+//! notice locks of fcntl(2). For programs that use fcntl(2) see `head_watcher`.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::acquire::aside::Staying;
+use crate::acquire::head_watcher::HeadWatch;
 use crate::acquire::open::LockFile;
-use crate::sys::file::{self, Patience};
+use crate::sys::file_lock::Blocking;
+use crate::sys::file_system;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{Family, Mode};
 
-/// The place at the head of the queue, left when dropped.
+/// A request's turn: it is at the head of the queue until this is dropped.
 pub(crate) struct Turn {
     file: Arc<LockFile>,
-    staying: Option<Staying>,
+    watch: Option<HeadWatch>,
 }
 
 impl Turn {
-    /// Waits for the place; `held` is whether this thread has a lock on the file that excludes
-    /// such a one. None: it need not wait for its turn.
-    pub(crate) fn come(
+    /// Waits until the request is at the head of the queue. None: the request need not wait for its
+    /// turn.
+    ///
+    /// `held` tells whether this thread already has a lock on the file that excludes the given
+    /// mode.
+    pub(crate) fn acquire(
         file: &Arc<LockFile>,
         mode: Mode,
         wait: &mut Wait<'_>,
         held: impl Fn(Mode) -> bool,
     ) -> Result<Option<Turn>, KernelError> {
-        let ask = |patience| file.lock_head(mode, patience);
+        let ask = |blocking| file.lock_head(mode, blocking);
         let turn = || {
             Ok(Some(Turn {
                 file: file.clone(),
-                staying: None,
+                watch: None,
             }))
         };
         let mut looks = 0;
         loop {
-            match ask(Patience::Never) {
+            match ask(Blocking::No) {
                 Ok(()) => return turn(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(KernelError::Io(error)),
             }
-            // Who stands at the head may be waiting for this thread's shared lock.
+            // The request at the head may wait for this thread's shared lock.
             if mode == Mode::Shared && held(Mode::Exclusive) && !held(Mode::Shared) {
                 return Ok(None);
             }
             if !wait.may_sleep() {
                 if looks == LOOKS {
-                    return Err(KernelError::Stop(Stop::Busy));
+                    return Err(KernelError::Stop(wait.stop_at_once()));
                 }
-                step_aside(looks);
+                pause_between_looks(looks);
                 looks += 1;
                 continue;
             }
@@ -63,47 +68,48 @@ impl Turn {
                 return Err(KernelError::Stop(Stop::Deadlock));
             }
             wait.begin().map_err(KernelError::Stop)?;
-            match wait.kernel(None, || ask(Patience::Sleep))? {
+            match wait.sleep_in_kernel(None, || ask(Blocking::Yes))? {
                 KernelWait::Locked => return turn(),
-                // The order is lost where signals cannot end a wait in the queue.
+                // Without signals nothing could end a wait in the queue: ask again and again, and
+                // lose the order.
                 KernelWait::NoSignals | KernelWait::Capped => {
-                    wait.nap().map_err(KernelError::Stop)?;
+                    wait.sleep_briefly().map_err(KernelError::Stop)?;
                 }
             }
         }
     }
-}
 
-impl Turn {
-    /// The lock is not free, so that the request stays at the head for a while: as long as it is
-    /// in nobody's way.
-    pub(crate) fn stay(&mut self) {
-        self.staying = Some(Staying::begin(&self.file));
+    /// The request has to wait at the head for the lock: registers it with the watcher, which makes
+    /// it give way to a program that it blocks.
+    pub(crate) fn watch_head(&mut self) {
+        self.watch = Some(HeadWatch::begin(&self.file));
     }
 }
 
-/// Whether nobody stays at the head. For threads that are inside: none of their `FileLock` is
-/// there then.
-pub(crate) fn nobody_stays(file: &LockFile, mode: Mode) -> bool {
+/// Whether no request waits at the head. For threads that are inside: then no thread of the same
+/// `FileLock` is at the head.
+pub(crate) fn head_is_free(file: &LockFile, mode: Mode) -> bool {
     for looks in 0..LOOKS {
-        match file.lock_head(mode, Patience::Never) {
+        match file.lock_head(mode, Blocking::No) {
             Ok(()) => return file.unlock_head().is_ok(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => step_aside(looks),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => pause_between_looks(looks),
             Err(_) => {}
         }
     }
     false
 }
 
-/// How often a request that is not to wait looks whether the place at the head is free. Who only
-/// passes through it is gone in a moment, and no reason to turn back; who stays there, waits.
+/// How often a request that must not wait looks whether the head is free. A request that only
+/// passes through the head leaves at once: do not fail because of it. A request that stays there
+/// waits for the lock.
 const LOOKS: u32 = 40;
-/// So many of these looks follow at once, for the usual moment; the others are for one which is
-/// kept from running just then: a millisecond in all.
-const AT_ONCE: u32 = 30;
+/// The first looks follow each other without a sleep, because most requests leave within that time.
+/// The later looks are for a request that gets no processor just then. All looks take about a
+/// millisecond.
+const QUICK_LOOKS: u32 = 30;
 
-fn step_aside(looks: u32) {
-    if looks < AT_ONCE {
+fn pause_between_looks(looks: u32) {
+    if looks < QUICK_LOOKS {
         std::thread::yield_now();
     } else {
         std::thread::sleep(Duration::from_micros(100));
@@ -112,15 +118,15 @@ fn step_aside(looks: u32) {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.staying = None;
-        // Nothing can be wrong with a lock that is held; if it were, the next close gives it back.
+        self.watch = None;
+        // Unlocking a held lock does not fail. If it did, the next close would unlock it.
         let _ = self.file.unlock_head();
     }
 }
 
-/// Why there can be no fair locks on this file.
-pub(crate) fn unfit(file: &LockFile, family: Family) -> Option<io::Error> {
-    let file_system = || file::file_system(file.as_fd());
+/// Why fair locks are not possible on this file. None: they are possible.
+pub(crate) fn why_not_fair(file: &LockFile, family: Family) -> Option<io::Error> {
+    let file_system = || file_system::name_of(file.as_fd());
     let (kind, why) = if family != Family::Flock {
         (
             io::ErrorKind::InvalidInput,
@@ -134,7 +140,7 @@ pub(crate) fn unfit(file: &LockFile, family: Family) -> Option<io::Error> {
     } else if ["nfs", "cifs", "smb2", "9p", "afs"].contains(&file_system().as_str()) {
         (
             io::ErrorKind::Unsupported,
-            "a fair lock needs both flock(2) and fcntl(2), which are one there",
+            "a fair lock needs flock(2) and fcntl(2) to be separate, and there they are the same",
         )
     } else {
         return None;

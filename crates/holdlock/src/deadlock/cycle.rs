@@ -1,12 +1,13 @@
-//! Whether a wait of this process can never end, because it closes a cycle.
+//! Finds out whether a wait of this process can never end because it is part of a cycle.
 //!
-//! Of other processes /proc tells who waits for whom. Of this one more is known: which thread is
-//! inside which gate, by a guard that cannot leave the thread, and which of their waits have no
-//! limit. Only those are looked at here: a thread whose wait has a limit goes on by itself.
+//! /proc shows which process waits for which. About its own threads this process knows more: which
+//! thread is inside which gate by a guard that cannot move to another thread, and which waits have
+//! no limit. Only these guards and waits are considered here, because a thread whose wait has a
+//! limit continues by itself.
 //!
-//! A look takes time, and a busy host changes meanwhile. What is said for certain depends only on
-//! waits that lasted: those of other processes slept from before the second look until after it,
-//! and the caller looks whether those of ours are still there.
+//! A look takes time, and a busy host changes meanwhile. Therefore a cycle is certain only if all
+//! its waits lasted: those of other processes slept from before the second look until after it, and
+//! the caller checks that the waits of this process are still there.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd};
@@ -17,22 +18,23 @@ use crate::deadlock::watcher::Record;
 use crate::gate::Inside;
 use crate::gate::registry;
 use crate::inspect::{self, Asleep, Deadlock, Graph, Heirs, Kind, OurWait, Ours, Place, Process};
+use crate::sys::published::WaitNote;
 
-/// What a look at a wait has found.
+/// The result of a look at a wait.
 pub(crate) enum Found {
     Nothing,
-    /// A cycle, but somebody in it may have a way out.
+    /// There is a cycle, but a member of it may have a way out.
     Possible,
-    /// A cycle in which another wait is to give way.
-    Anothers,
-    /// A cycle that lasts for as long as these waits do.
+    /// There is a cycle, but another wait is its victim.
+    OtherVictim,
+    /// There is a cycle, which lasts as long as these waits. This wait is its victim.
     Certain(Deadlock, Vec<Arc<Record>>),
 }
 
-/// A wait that is looked at, and whether another one of its cycle had its time to give way.
+/// A wait to look at, and whether the victim of its cycle has had its time to end.
 pub(crate) type Due = (Arc<Record>, bool);
 
-/// Looks for cycles through those waits of `all` that are `due`.
+/// Looks for cycles through the waits in `due`, which are some of `all`.
 pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
     let records = one_of_a_thread(all);
     let mut found: Vec<Found> = due.iter().map(|_| Found::Nothing).collect();
@@ -41,24 +43,24 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
     };
     let threads = Graph::of_threads(&ours);
     let mut left = Vec::new();
-    for (at, (record, suspicion)) in due.iter().enumerate() {
+    for (at, (record, victim_is_late)) in due.iter().enumerate() {
         let Some(number) = records.iter().position(|other| Arc::ptr_eq(other, record)) else {
             continue;
         };
         match threads.cycle(number) {
-            Some(cycle) if gives_way(record, &cycle, &records, *suspicion) => {
+            Some(cycle) if is_victim(record, &cycle, &records, *victim_is_late) => {
                 let (ours, _) = threads.depends_on(number);
-                found[at] = Found::Certain(cycle, chosen(&records, &ours));
+                found[at] = Found::Certain(cycle, records_of(&records, &ours));
             }
-            Some(_) => found[at] = Found::Anothers,
-            None => left.push((at, number, *suspicion)),
+            Some(_) => found[at] = Found::OtherVictim,
+            None => left.push((at, number, *victim_is_late)),
         }
     }
-    let places = concerned(&ours);
+    let places = kept_files(&ours);
     if !places.is_empty() {
         among_processes(&ours, &records, &places, &left, &mut found);
     }
-    // Which wait a timer of the host's ends, and whether it will, is not known.
+    // The program may have a timer, and it is not known whether that ends a wait, and which one.
     if found.iter().any(|one| matches!(one, Found::Certain(..))) && inspect::we_have_a_timer() {
         for one in &mut found {
             if matches!(one, Found::Certain(..)) {
@@ -69,9 +71,9 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
     found
 }
 
-/// What to call the helper thread, so that other processes know that our wait has no limit: if that
-/// is so of all that we do. True if the wait is still there now.
-pub(crate) fn mark(all: &[Arc<Record>]) -> Option<String> {
+/// The note by which other processes know that this wait has no limit. None if this process does
+/// anything else than this one wait. If the caller still finds the wait afterwards, the note is true.
+pub(crate) fn wait_without_limit(all: &[Arc<Record>]) -> Option<WaitNote> {
     let us = std::process::id();
     let [only] = all else {
         return None;
@@ -79,23 +81,23 @@ pub(crate) fn mark(all: &[Arc<Record>]) -> Option<String> {
     if !inspect::is_proc_ours() {
         return None;
     }
-    let is_all = only.task.number() == us && inspect::has_one_thread(us);
-    let mark = inspect::mark(us).filter(|_| is_all)?;
-    (!inspect::we_have_a_timer()).then_some(mark)
+    let is_all = only.thread_id.number() == us && inspect::has_one_thread(us);
+    let note = inspect::wait_without_limit(us).filter(|_| is_all)?;
+    (!inspect::we_have_a_timer()).then_some(note)
 }
 
-/// The waits of those threads that have just one. In another one's callback a thread may do
-/// anything.
+/// The waits of the threads that have exactly one. A thread with two waits is in the callback of
+/// one of them, where it may do anything.
 fn one_of_a_thread(all: &[Arc<Record>]) -> Vec<Arc<Record>> {
     let mut waits = HashMap::new();
     for record in all {
-        *waits.entry(record.thread).or_insert(0) += 1;
+        *waits.entry(record.occupant).or_insert(0) += 1;
     }
-    let single = all.iter().filter(|record| waits[&record.thread] == 1);
+    let single = all.iter().filter(|record| waits[&record.occupant] == 1);
     single.cloned().collect()
 }
 
-/// What is known of these waits without a look at /proc/locks.
+/// What is known of these waits without /proc/locks.
 fn ours(records: &[Arc<Record>]) -> Option<Ours> {
     if !inspect::is_proc_ours() {
         return None;
@@ -113,13 +115,13 @@ fn ours(records: &[Arc<Record>]) -> Option<Ours> {
 fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
     let file = record.gate.file().filter(|file| file.is_ours())?;
     let inside = record.gate.inside();
-    let at_gate = if inside.owners().contains(&record.thread) {
+    let at_gate = if inside.occupants().contains(&record.occupant) {
         None
     } else {
-        // A shared request does not wait for shared holders, but for somebody in the queue before it.
+        // A shared request waits for a request before it in the queue, not for the shared holders.
         let shares = record.mode == Mode::Shared && matches!(inside, Inside::Sharing(_));
         let numbers = 0..records.len();
-        let is_inside = |number: &usize| inside.owners().contains(&records[*number].thread);
+        let is_inside = |number: &usize| inside.occupants().contains(&records[*number].occupant);
         Some(
             numbers
                 .filter(|number| !shares && is_inside(number))
@@ -127,7 +129,7 @@ fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
         )
     };
     Some(OurWait {
-        thread: record.task.number(),
+        thread: record.thread_id.number(),
         place: Place::of_open(file.as_fd()).ok()?,
         path: record.name.path.clone(),
         kind: Kind::from(record.family),
@@ -137,14 +139,14 @@ fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
     })
 }
 
-/// Which threads that wait have a lock by a guard. One that is inside the gate for which it waits has
-/// none yet.
+/// Which of the waiting threads hold locks by guards, by descriptor. A thread inside the gate for
+/// which it waits does not hold that lock yet.
 fn keeps(records: &[Arc<Record>]) -> HashMap<u32, Vec<usize>> {
     let mut keeps: HashMap<u32, Vec<usize>> = HashMap::new();
     for gate in registry::all() {
         let inside = gate.inside();
         for (number, record) in records.iter().enumerate() {
-            if inside.owners().contains(&record.thread)
+            if inside.occupants().contains(&record.occupant)
                 && !Arc::ptr_eq(&record.gate, &gate)
                 && let Some(file) = gate.file()
                 && file.is_ours()
@@ -157,9 +159,9 @@ fn keeps(records: &[Arc<Record>]) -> HashMap<u32, Vec<usize>> {
     keeps
 }
 
-/// The files of locks that are kept for as long as one of our threads waits. Most programs have
-/// none: then nobody can be waiting for them.
-fn concerned(ours: &Ours) -> HashSet<Place> {
+/// The files of the locks that are held as long as one of these threads waits. Most programs hold
+/// no such lock: then no other process can be waiting for them.
+fn kept_files(ours: &Ours) -> HashSet<Place> {
     let us = ours.process.pid;
     let mut places = HashSet::new();
     let mut add = |pid: u32| {
@@ -180,7 +182,8 @@ fn concerned(ours: &Ours) -> HashSet<Place> {
     places
 }
 
-/// Cycles through other processes, or through locks that threads have by several descriptors.
+/// Looks for cycles through other processes, or through locks that threads hold by several
+/// descriptors.
 fn among_processes(
     ours: &Ours,
     records: &[Arc<Record>],
@@ -201,13 +204,14 @@ fn among_processes(
     if due.is_empty() {
         return;
     }
-    // Who has inherited a lock is looked for, among all processes, only once all else is certain.
+    // Searching all processes for inherited locks is expensive: it comes last, when everything else
+    // is certain.
     let heirs = Heirs::not_searched(snapshot.clone());
     let first = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
-    due.retain(|(at, number, suspicion)| match first.cycle(*number) {
-        Some(cycle) if gives_way(&records[*number], &cycle, records, *suspicion) => true,
+    due.retain(|(at, number, victim_is_late)| match first.cycle(*number) {
+        Some(cycle) if is_victim(&records[*number], &cycle, records, *victim_is_late) => true,
         Some(_) => {
-            found[*at] = Found::Anothers;
+            found[*at] = Found::OtherVictim;
             false
         }
         None => false,
@@ -235,7 +239,7 @@ fn among_processes(
                 .is_some_and(|before| Asleep::of(*pid).as_ref() == Some(before))
         };
         if others.iter().all(has_slept) {
-            found[at] = Found::Certain(cycle, chosen(records, &ours));
+            found[at] = Found::Certain(cycle, records_of(records, &ours));
         }
     }
 }
@@ -244,19 +248,25 @@ fn numbers(due: &[(usize, usize, bool)]) -> Vec<usize> {
     due.iter().map(|(_, number, _)| *number).collect()
 }
 
-fn chosen(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {
+fn records_of(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {
     let chosen = numbers.iter().map(|number| records[*number].clone());
     chosen.collect()
 }
 
-/// Whether this wait is the one of the cycle that gives way: the latest of the process that was
-/// started last; or of ours, if that one had its time and has not.
-fn gives_way(record: &Record, cycle: &Deadlock, records: &[Arc<Record>], suspicion: bool) -> bool {
+/// Whether this wait is the victim, which ends so that the other members of the cycle can go on.
+/// The victim is the latest wait of the process that was started last. If that process had its time
+/// and did not end its wait, it is the latest wait of this process.
+fn is_victim(
+    record: &Record,
+    cycle: &Deadlock,
+    records: &[Arc<Record>],
+    victim_is_late: bool,
+) -> bool {
     let us = std::process::id();
     let age = |pid: u32| (inspect::start_time(pid), pid);
     let youngest = cycle.steps.iter().map(|step| age(step.waiter.pid)).max();
     let is_step = |other: &&Arc<Record>| {
-        let thread = Some(other.task.number());
+        let thread = Some(other.thread_id.number());
         let mut steps = cycle.steps.iter();
         steps.any(|step| step.waiter.pid == us && step.thread == thread)
     };
@@ -265,5 +275,5 @@ fn gives_way(record: &Record, cycle: &Deadlock, records: &[Arc<Record>], suspici
         .filter(is_step)
         .map(|member| member.began)
         .max();
-    (suspicion || youngest == Some(age(us))) && latest == Some(record.began)
+    (victim_is_late || youngest == Some(age(us))) && latest == Some(record.began)
 }

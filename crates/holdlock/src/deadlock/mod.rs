@@ -1,9 +1,9 @@
-//! Waits that can never end: who looks for them, and how they are told from others.
+//! Finds waits of this process that can never end.
 //!
-//! * `watcher`: a helper thread that looks at waits which last.
-//! * `cycle`: what it looks for, with what this process knows of its own threads.
+//! * `watcher`: a helper thread that looks at long waits.
+//! * `cycle`: looks for a cycle, with what this process knows of its own threads.
 //!
-//! What /proc tells of other processes is in `inspect`.
+//! `inspect` finds out about other processes from /proc.
 
 mod cycle;
 pub(crate) mod watcher;

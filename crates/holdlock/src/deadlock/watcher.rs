@@ -1,71 +1,72 @@
 //! A helper thread that looks for deadlocks among the waits of this process.
 //!
 //! Every wait that only the lock can end registers here, which costs a mutex and an allocation.
-//! Nearly every wait is over before the thread looks at it for the first time ([`FIRST_LOOK`]). The
-//! first wait starts the thread; the thread ends after some time without waits. `cycle` has what it
-//! looks for.
+//! Nearly every wait ends before the thread first looks at it ([`FIRST_LOOK`]). The first wait
+//! starts the thread, and the thread ends after some time without waits. `cycle` decides what is a
+//! deadlock.
 
-use std::fs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::acquire::open::LockName;
+use crate::acquire::lock_name::LockName;
 use crate::deadlock::cycle::{self, Due, Found};
 use crate::gate::{Gate, Occupant};
-use crate::inspect::{Deadlock, HELPER};
+use crate::inspect::Deadlock;
 use crate::sys::fork::{self, ForkCell};
-use crate::sys::interrupt::{self, ThreadId};
-use crate::sys::signal;
+use crate::sys::published::{self, WaitNote};
+use crate::sys::thread::ThreadId;
+use crate::sys::{interrupt, signal};
 use crate::wait::Watched;
 use crate::{Family, Mode};
 
 /// When a wait is looked at for the first time.
 pub(crate) const FIRST_LOOK: Duration = Duration::from_millis(500);
-/// Who closes a cycle sees it at the first look; later ones are for cycles that somebody else has
-/// closed: one after this time, all others ...
-const OFTEN: Duration = Duration::from_secs(10);
-const LOOKS_OFTEN: usize = 1;
-/// ... after this.
-const SELDOM: Duration = Duration::from_secs(60);
-/// When two members of a cycle look at it, the one that was started last gives way. The
-/// others look again after this time, and give way if it has not.
-const SUSPICION: Duration = Duration::from_secs(1);
-/// So many looks follow one another after that time where a cycle is not certain: of the others some
-/// may not sleep yet, or not have told that their waits have no limit.
-const LOOKS_SOON: usize = 4;
-/// How long the thread stays without anything to look after.
-const IDLE: u32 = 10;
+/// The pause after the first look. The member that closes a cycle finds it at its first look, so
+/// later looks are only for cycles that another process closes.
+const EARLY_PAUSE: Duration = Duration::from_secs(10);
+/// How many pauses have this length.
+const EARLY_LOOKS: usize = 1;
+/// The pause after each later look.
+const LATE_PAUSE: Duration = Duration::from_secs(60);
+/// The time that the victim of a cycle has to end its wait. If it has not, the other members look
+/// again after this time, and end theirs.
+const VICTIM_TIME: Duration = Duration::from_secs(1);
+/// How many looks follow after VICTIM_TIME while a cycle is not certain. Some members may not sleep
+/// yet, or may not have shown yet that their waits have no limit.
+const QUICK_LOOKS: usize = 4;
+/// After how many pauses without a wait the thread ends.
+const MAX_IDLE_ROUNDS: u32 = 10;
 
-/// A wait that the thread looks after, until this is dropped.
-pub(crate) struct Watch {
+/// The registration of a wait with the thread. It lasts until this is dropped.
+pub(crate) struct WatchedWait {
     record: Arc<Record>,
 }
 
-/// What is known of a wait.
+/// What the thread knows of a wait.
 pub(crate) struct Record {
     pub(crate) gate: Arc<Gate>,
     pub(crate) name: Arc<LockName>,
     pub(crate) family: Family,
     pub(crate) mode: Mode,
-    /// The thread that waits; its guard, if it comes to that, may leave it.
-    pub(crate) thread: Occupant,
-    pub(crate) task: ThreadId,
+    /// The waiting thread. It is the thread even for a guard that can move to another thread later.
+    pub(crate) occupant: Occupant,
+    pub(crate) thread_id: ThreadId,
     pub(crate) began: Instant,
     generation: u32,
     verdict: OnceLock<Deadlock>,
     over: Mutex<bool>,
 }
 
-struct Entry {
+struct ListedWait {
     record: Arc<Record>,
     look_at: Instant,
     looks: usize,
-    suspicion: bool,
+    victim_is_late: bool,
 }
 
 #[derive(Default)]
 struct State {
-    entries: Vec<Entry>,
+    entries: Vec<ListedWait>,
     running: bool,
     sleeps_until: Option<Instant>,
 }
@@ -78,21 +79,21 @@ struct Shared {
 
 static SHARED: ForkCell<Shared> = ForkCell::new();
 
-impl Watch {
+impl WatchedWait {
     pub(crate) fn begin(
         gate: Arc<Gate>,
         name: Arc<LockName>,
         family: Family,
         mode: Mode,
         began: Instant,
-    ) -> Watch {
+    ) -> WatchedWait {
         let record = Arc::new(Record {
             gate,
             name,
             family,
             mode,
-            thread: Occupant::this_thread(),
-            task: interrupt::thread_id(),
+            occupant: Occupant::this_thread(),
+            thread_id: ThreadId::current(),
             began,
             generation: fork::generation(),
             verdict: OnceLock::new(),
@@ -101,36 +102,36 @@ impl Watch {
         let shared = SHARED.get_or_make(Shared::default);
         let look_at = began + FIRST_LOOK;
         let mut state = shared.lock();
-        state.entries.push(Entry {
+        state.entries.push(ListedWait {
             record: record.clone(),
             look_at,
             looks: 0,
-            suspicion: false,
+            victim_is_late: false,
         });
         if !state.running {
-            // Without a thread to be had, cycles are not noticed.
+            // If no thread can be started, cycles are not found.
             state.running = start();
         } else if state.sleeps_until.is_some_and(|until| until > look_at) {
             shared.changed.notify_one();
         }
         drop(state);
-        Watch { record }
+        WatchedWait { record }
     }
 }
 
-impl Watched for Watch {
+impl Watched for WatchedWait {
     fn verdict(&self) -> Option<&Deadlock> {
         self.record.verdict.get()
     }
 }
 
-impl Drop for Watch {
+impl Drop for WatchedWait {
     fn drop(&mut self) {
-        // After this, no signal is sent any more ...
+        // After this no signal is sent ...
         *self.record.over() = true;
         if self.verdict().is_some() {
-            // ... and one that is on its way arrives when this system call returns.
-            interrupt::thread_id();
+            // ... and a signal that is on its way arrives before this system call returns.
+            ThreadId::current();
         }
         if self.record.generation != fork::generation() {
             return;
@@ -168,11 +169,11 @@ impl Shared {
     }
 }
 
-/// Starts the thread, which takes no signals from the host's threads.
+/// Starts the thread, which blocks all signals: the program's own threads get them.
 fn start() -> bool {
     signal::with_all_blocked(|| {
         std::thread::Builder::new()
-            .name(format!("{HELPER}watch"))
+            .name("holdlock-watch".to_owned())
             .stack_size(256 * 1024)
             .spawn(run)
             .is_ok()
@@ -180,6 +181,7 @@ fn start() -> bool {
 }
 
 fn run() {
+    let _helper = published::Helper::enter();
     let shared = SHARED.get_or_make(Shared::default);
     let mut idle = 0;
     let mut state = shared.lock();
@@ -197,8 +199,9 @@ fn run() {
         } else {
             0
         };
-        if idle > IDLE {
+        if idle > MAX_IDLE_ROUNDS {
             state.running = false;
+            published::set_wait(WaitNote::Unknown);
             return;
         }
         let until = next.unwrap_or(now + FIRST_LOOK);
@@ -211,29 +214,26 @@ fn run() {
     }
 }
 
-/// Looks at the waits whose time it is, the latest first: of two that were closed by
-/// their own process's threads, that one gives way.
+/// Looks at the waits that are due, the latest first: of two waits of this process in one cycle,
+/// the latest is the victim.
 fn look(shared: &Shared, now: Instant) {
     let state = shared.lock();
     let all: Vec<Arc<Record>> = state.entries.iter().map(|e| e.record.clone()).collect();
     let due = state.entries.iter().filter(|entry| entry.look_at <= now);
     let mut due: Vec<Due> = due
-        .map(|entry| (entry.record.clone(), entry.suspicion))
+        .map(|entry| (entry.record.clone(), entry.victim_is_late))
         .collect();
     drop(state);
     due.sort_by_key(|(record, _)| std::cmp::Reverse(record.began));
-    if let Some(mark) = cycle::mark(&all)
-        && shared.has_all(&all)
-    {
-        // The name of this thread; without it others have their doubts.
-        let _ = fs::write("/proc/thread-self/comm", mark);
-    }
+    // Other processes need this to be certain of a deadlock that this wait is part of.
+    let wait = cycle::wait_without_limit(&all).filter(|_| shared.has_all(&all));
+    published::set_wait(wait.unwrap_or(WaitNote::MayEnd));
     let found = cycle::search(&all, &due);
     for ((record, _), found) in due.into_iter().zip(found) {
         let next = match found {
             Found::Nothing => Next::Later,
             Found::Possible => Next::Soon,
-            Found::Anothers => Next::Suspicion,
+            Found::OtherVictim => Next::VictimIsLate,
             Found::Certain(cycle, members) if shared.has_all(&members) => {
                 end(&record, cycle);
                 Next::Later
@@ -248,48 +248,49 @@ fn look(shared: &Shared, now: Instant) {
     }
 }
 
-/// When a wait is looked at again.
+/// When to look at a wait again.
 enum Next {
     Later,
-    /// There may be a cycle, and what makes it uncertain may pass.
+    /// There may be a cycle, and it may become certain soon.
     Soon,
-    Suspicion,
+    /// Another wait of the cycle is the victim: give it time to end.
+    VictimIsLate,
 }
 
-impl Entry {
+impl ListedWait {
     fn look_again(&mut self, next: Next) {
         let pause = match next {
-            Next::Suspicion => SUSPICION,
-            Next::Soon if self.looks < LOOKS_SOON => SUSPICION,
-            Next::Soon => OFTEN,
-            _ if self.looks < LOOKS_OFTEN => OFTEN,
-            _ => SELDOM,
+            Next::VictimIsLate => VICTIM_TIME,
+            Next::Soon if self.looks < QUICK_LOOKS => VICTIM_TIME,
+            Next::Soon => EARLY_PAUSE,
+            _ if self.looks < EARLY_LOOKS => EARLY_PAUSE,
+            _ => LATE_PAUSE,
         };
-        self.suspicion = match next {
+        self.victim_is_late = match next {
             Next::Later => false,
-            Next::Soon => self.suspicion,
-            Next::Suspicion => true,
+            Next::Soon => self.victim_is_late,
+            Next::VictimIsLate => true,
         };
         self.looks += 1;
         self.look_at = Instant::now() + pause;
     }
 }
 
-/// Gets the thread out of its wait.
+/// Ends the wait of a thread.
 fn end(record: &Record, cycle: Deadlock) {
     const TRIES: u32 = 1000;
     let _ = record.verdict.set(cycle);
     let Some(signal) = signal::ours() else {
         return;
     };
-    // Again and again: a signal that comes just before the call is entered is lost.
+    // Repeatedly: a signal that comes just before the thread enters its system call is lost.
     for _ in 0..TRIES {
         {
             let over = record.over();
             if *over {
                 return;
             }
-            interrupt::nudge(record.task, signal);
+            interrupt::signal_thread(record.thread_id, signal);
         }
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -3,20 +3,20 @@
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
-use super::queue::{ASLEEP, INSIDE, INSIDE_KEPT, JOINED, Line, Wake};
+use super::queue::{ASLEEP, INSIDE, INSIDE_KEPT, JOINED, Lists, Wake};
 use super::{ALONE, AWAKE, Gate, KEPT, Occupant, QUEUE_BITS, QUEUED, SHARED};
 use crate::Mode;
 use crate::sys::{clock, futex};
 
 impl Gate {
-    /// An exclusive holder leaves. `unlock` gives the kernel's lock back, unless
-    /// it is kept for the next thread.
+    /// An exclusive holder leaves. `unlock` gives the kernel's lock back, unless the lock is kept
+    /// for the next thread.
     #[inline]
     pub(crate) fn leave_exclusive<E>(
         &self,
         unlock: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.word.load(Ordering::Relaxed) & QUEUED != 0 && self.keep() {
+        if self.word.load(Ordering::Relaxed) & QUEUED != 0 && self.keep_for_next() {
             return Ok(());
         }
         let result = unlock();
@@ -24,16 +24,18 @@ impl Gate {
         result
     }
 
-    /// Leaves the kernel's lock to the next thread. False when it must go back.
-    fn keep(&self) -> bool {
+    /// Keeps the kernel's lock for the next thread. False if the kernel's lock has to be given
+    /// back.
+    fn keep_for_next(&self) -> bool {
         let now = clock::nanoseconds();
         if self.fair || !self.handover.may_keep(now) {
             return false;
         }
-        let owner = self.alone.load(Ordering::Relaxed);
+        let occupant = self.alone.load(Ordering::Relaxed);
         self.alone.store(0, Ordering::Relaxed);
         if now < self.passing_until.load(Ordering::Relaxed) {
-            // The first sleeper is on its way: whoever is quicker may have it.
+            // The first sleeper is about to try. The gate opens for it and for running threads
+            // alike.
             let word = self.word.load(Ordering::Relaxed);
             if word & QUEUE_BITS == QUEUED | AWAKE {
                 let open = word & !ALONE | KEPT;
@@ -45,44 +47,45 @@ impl Gate {
                 }
             }
         }
-        let mut line = self.line();
-        let exclusive = |line: &Line| {
-            line.queue
+        let mut lists = self.lists();
+        let exclusive = |lists: &Lists| {
+            lists
+                .queue
                 .front()
-                .is_some_and(|first| first.entry.mode == Mode::Exclusive)
+                .is_some_and(|first| first.terms.mode == Mode::Exclusive)
         };
-        if !exclusive(&line) {
-            self.alone.store(owner, Ordering::Relaxed);
+        if !exclusive(&lists) {
+            self.alone.store(occupant, Ordering::Relaxed);
             return false;
         }
-        let wake = self.open_to(&mut line, true);
-        drop(line);
-        wake.go();
+        let wake = self.leave_to_next(&mut lists, true);
+        drop(lists);
+        wake.send();
         true
     }
 
-    /// A shared holder leaves; the last one gives the kernel's lock back by `unlock`.
+    /// A shared holder leaves. The last one gives the kernel's lock back by `unlock`.
     pub(crate) fn leave_shared<E>(
         &self,
-        owner: Occupant,
+        occupant: Occupant,
         unlock: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut line = self.line();
-        if let Some(mine) = line.sharers.iter().position(|other| *other == owner) {
-            line.sharers.swap_remove(mine);
+        let mut lists = self.lists();
+        if let Some(mine) = lists.sharers.iter().position(|other| *other == occupant) {
+            lists.sharers.swap_remove(mine);
         }
-        if !line.sharers.is_empty() {
+        if !lists.sharers.is_empty() {
             return Ok(());
         }
-        self.swap_inside(SHARED, ALONE);
-        self.alone.store(owner.thread, Ordering::Relaxed);
-        drop(line);
+        self.replace_bit(SHARED, ALONE);
+        self.alone.store(occupant.thread, Ordering::Relaxed);
+        drop(lists);
         let result = unlock();
         self.open();
         result
     }
 
-    /// Who was alone inside is out, and the kernel's lock with it.
+    /// The thread that was alone inside leaves, and has given the kernel's lock back.
     #[inline]
     pub(crate) fn open(&self) {
         self.alone.store(0, Ordering::Relaxed);
@@ -90,73 +93,75 @@ impl Gate {
             .word
             .compare_exchange(ALONE, 0, Ordering::Release, Ordering::Relaxed);
         if left.is_err() {
-            let mut line = self.line();
-            let wake = self.open_to(&mut line, false);
-            drop(line);
-            wake.go();
+            let mut lists = self.lists();
+            let wake = self.leave_to_next(&mut lists, false);
+            drop(lists);
+            wake.send();
         }
     }
 
-    /// Who is alone inside leaves: the first sleeper gets the gate, or is told to try.
-    fn open_to(&self, line: &mut Line, kept: bool) -> Wake {
+    /// The thread that is alone inside leaves: hands the gate to the first sleeper, or opens the
+    /// gate and tells the first sleeper to try.
+    fn leave_to_next(&self, lists: &mut Lists, kept: bool) -> Wake {
         let passing = clock::nanoseconds() < self.passing_until.load(Ordering::Relaxed);
-        if !passing && let Some(first) = line.queue.pop_front() {
-            // ALONE stays set: it is the sleeper's now.
+        if !passing && let Some(first) = lists.queue.pop_front() {
+            // ALONE stays set: from now on it stands for the sleeper.
             self.alone
-                .store(first.entry.owner.thread, Ordering::Relaxed);
+                .store(first.terms.occupant.thread, Ordering::Relaxed);
             let inside = if kept { INSIDE_KEPT } else { INSIDE };
-            let before = first.word.swap(inside, Ordering::AcqRel);
-            self.queue_moved(line);
+            let before = first.state.swap(inside, Ordering::AcqRel);
+            self.queue_moved(lists);
             return Wake((before == ASLEEP).then_some(first));
         }
         let open = if kept { KEPT } else { 0 };
-        self.swap_inside(ALONE, open);
-        self.call_first(line)
+        self.replace_bit(ALONE, open);
+        self.wake_first(lists)
     }
 
-    /// Who is alone inside and has the kernel's shared lock lets the other
-    /// shared requests at the head of the queue in as well.
-    pub(crate) fn share(&self, owner: Occupant) {
-        let mut line = self.line();
-        line.sharers.clear();
-        line.sharers.push(owner);
+    /// The thread that is alone inside has the kernel's shared lock: lets the other shared requests
+    /// at the front of the queue in.
+    pub(crate) fn share(&self, occupant: Occupant) {
+        let mut lists = self.lists();
+        lists.sharers.clear();
+        lists.sharers.push(occupant);
         self.alone.store(0, Ordering::Relaxed);
-        self.swap_inside(ALONE, SHARED);
-        self.admit(line);
+        self.replace_bit(ALONE, SHARED);
+        self.admit(lists);
     }
 
-    /// Lets the shared requests at the head of the queue in, beside those inside.
-    pub(super) fn admit(&self, mut line: MutexGuard<'_, Line>) {
+    /// Lets the shared requests at the front of the queue join the shared holders.
+    pub(super) fn admit(&self, mut lists: MutexGuard<'_, Lists>) {
         let mut joined = Vec::new();
-        while line.queue.front().is_some_and(|first| first.entry.joins())
-            && let Some(first) = line.queue.pop_front()
+        while lists.queue.front().is_some_and(|first| first.terms.joins())
+            && let Some(first) = lists.queue.pop_front()
         {
-            line.sharers.push(first.entry.owner);
-            first.word.store(JOINED, Ordering::Release);
+            lists.sharers.push(first.terms.occupant);
+            first.state.store(JOINED, Ordering::Release);
             joined.push(first);
         }
         if !joined.is_empty() {
-            self.queue_moved(&line);
+            self.queue_moved(&lists);
         }
-        drop(line);
+        drop(lists);
         for sleeper in joined {
-            futex::wake(&sleeper.word);
+            futex::wake(&sleeper.state);
         }
     }
 
-    /// A single shared holder becomes alone inside. False when there are others.
-    pub(crate) fn unshare(&self, owner: Occupant) -> bool {
-        let line = self.line();
-        if line.sharers.len() != 1 {
+    /// Makes a single shared holder the thread that is alone inside. False if there are other
+    /// shared holders.
+    pub(crate) fn unshare(&self, occupant: Occupant) -> bool {
+        let lists = self.lists();
+        if lists.sharers.len() != 1 {
             return false;
         }
-        self.swap_inside(SHARED, ALONE);
-        self.alone.store(owner.thread, Ordering::Relaxed);
-        drop(line);
+        self.replace_bit(SHARED, ALONE);
+        self.alone.store(occupant.thread, Ordering::Relaxed);
+        drop(lists);
         true
     }
 
-    fn swap_inside(&self, from: u32, to: u32) {
+    fn replace_bit(&self, from: u32, to: u32) {
         let _ = self
             .word
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {

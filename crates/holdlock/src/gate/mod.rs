@@ -1,43 +1,43 @@
-//! Threads of this process: the queue in front of the kernel's.
+//! The gate: orders the threads of this process before the kernel is asked.
 //!
-//! All threads that use one [`FileLock`](crate::FileLock) share one open file
-//! description, and the kernel does not tell them apart: it would let them all
-//! in. So a thread first passes this gate, and only the thread that has passed
-//! deals with the kernel.
+//! All threads that use one [`FileLock`](crate::FileLock) share one open file description. The
+//! kernel does not tell these threads apart: it would give the lock to all of them. Therefore a
+//! thread first passes this gate, and only a thread that has passed it asks the kernel. A thread is
+//! *inside* from the moment when it passes the gate until it releases the lock.
 //!
-//! * Sleepers are served first come, first served.
-//! * A *running* thread may pass them, as in every fast mutex, because waking a
-//!   sleeper takes longer than most critical sections; but for at most
-//!   `queue::PASSING` since a sleeper last got in. Who holds the lock for longer than
-//!   that hands it to the first sleeper directly.
-//! * While exclusive requests of this process wait, the kernel's lock is *kept*
-//!   from one to the next: `handover::KEEPING` times in a row, or for `handover::KEEPING_TIME`,
-//!   whichever is longer. Other processes are excluded all that time, as they
-//!   must be; then they get their chance.
+//! * Sleeping threads are served in the order of their arrival.
+//! * A *running* thread may pass sleeping ones, as in every fast mutex, because waking a thread
+//!   takes longer than most critical sections. This is allowed for at most `queue::PASSING_TIME`
+//!   after a sleeping thread last got in. A holder that keeps the lock for longer hands it directly
+//!   to the first sleeping thread.
+//! * While exclusive requests of this process wait, the kernel's lock is *kept*: each thread hands
+//!   it to the next one without unlocking the file. This happens at most
+//!   `handover::MAX_KEPT_IN_ROW` times in a row or for `handover::KEEP_TIME`, whichever is longer.
+//!   Other processes are excluded during this time. After it they get their chance.
 //!
 //! # The word
 //!
 //! | bit | meaning | changed by |
 //! |---|---|---|
-//! | ALONE | one thread is inside: an exclusive holder, or one that deals with the kernel | set by who enters; cleared by who leaves |
-//! | SHARED | the shared holders of `Line::sharers` are inside | under the mutex |
-//! | KEPT | nobody is inside, but the kernel's exclusive lock is held | with ALONE |
-//! | QUEUED | `Line::queue` is not empty | under the mutex |
-//! | AWAKE | the first sleeper was told to try and is on its way | under the mutex |
+//! | ALONE | one thread is inside: an exclusive holder, or a thread that deals with the kernel | set by the thread that enters, cleared by the thread that leaves |
+//! | SHARED | the shared holders in `Lists::sharers` are inside | under the mutex |
+//! | KEPT | no thread is inside, but the kernel's exclusive lock is held | together with ALONE |
+//! | QUEUED | `Lists::queue` is not empty | under the mutex |
+//! | AWAKE | the first sleeper was told to try and is about to | under the mutex |
 //! | FIRST_SHARES | the first sleeper asks for a shared lock | under the mutex |
 //!
-//! While ALONE or SHARED is set the word changes only under the mutex or by who
-//! is inside. Nobody can fall asleep unseen: a sleeper sets QUEUED in the very
-//! operation that sees ALONE or SHARED still set, and who leaves without the
-//! mutex does so by a compare-and-swap from a word without QUEUED, or with AWAKE.
+//! While ALONE or SHARED is set, only a thread that holds the mutex or is inside changes the word.
+//! No sleeper is overlooked: a sleeper sets QUEUED in the same atomic operation that sees ALONE or
+//! SHARED still set. A thread that leaves without the mutex uses a compare-and-swap from a word
+//! without QUEUED, or with AWAKE.
 //!
 //! | file | what is in it |
 //! |---|---|
-//! | here | the word, and going in without waiting |
-//! | `queue` | going in after waiting |
-//! | `exit` | leaving, and turning an exclusive stay into a shared one and back |
-//! | `handover` | how long the kernel's lock is kept |
-//! | `occupant` | the number by which a thread or an owned guard is inside |
+//! | here | the word, and entering without waiting |
+//! | `queue` | entering after waiting |
+//! | `exit` | leaving, and converting from exclusive to shared and back |
+//! | `handover` | for how long the kernel's lock is kept |
+//! | `occupant` | the number that stands for a thread inside |
 //! | `registry` | all gates of this process |
 
 mod exit;
@@ -56,7 +56,7 @@ use crate::wait::{Stop, Wait};
 use handover::Handover;
 pub(crate) use occupant::Occupant;
 use occupant::thread_number;
-use queue::Line;
+use queue::Lists;
 
 const ALONE: u32 = 1;
 const SHARED: u32 = 1 << 1;
@@ -67,16 +67,16 @@ const FIRST_SHARES: u32 = 1 << 5;
 const OCCUPIED: u32 = ALONE | SHARED;
 const QUEUE_BITS: u32 = QUEUED | AWAKE | FIRST_SHARES;
 
-/// How a thread wants to go in.
+/// How a thread enters the gate.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct EntryTerms {
     pub(crate) mode: Mode,
-    pub(crate) owner: Occupant,
-    /// Whether it may join other shared holders, or must be alone first.
+    pub(crate) occupant: Occupant,
+    /// Whether the thread may join shared holders, or has to be alone first.
     pub(crate) join: bool,
 }
 
-impl Entry {
+impl EntryTerms {
     fn joins(self) -> bool {
         self.join && self.mode == Mode::Shared
     }
@@ -84,29 +84,29 @@ impl Entry {
 
 /// How a thread passed the gate.
 pub(crate) enum Passed {
-    /// It is alone inside and must see to the kernel's lock.
+    /// The thread is alone inside and has to take the kernel's lock.
     Alone(Alone),
-    /// It is a further shared holder of a lock that is held already.
+    /// The thread is one more shared holder of a lock that is already held.
     Joined(Joined),
 }
 
-/// What a thread finds that passed the gate alone.
+/// The answer to a thread that entered alone.
 pub(crate) struct Alone {
     pub(crate) file: Option<Arc<LockFile>>,
-    /// The kernel's exclusive lock on this file was kept.
+    /// The kernel's exclusive lock on this file was kept for this thread.
     pub(crate) kept: bool,
 }
 
-/// What a thread finds that joined others.
+/// The answer to a thread that joined shared holders.
 pub(crate) struct Joined {
     pub(crate) file: Arc<LockFile>,
-    /// It has to be checked that the file is still the one at the path.
+    /// The thread has to check that the file is still the one at the path.
     pub(crate) check: bool,
 }
 
-/// Who is inside a gate.
+/// The threads inside a gate.
 pub(crate) enum Inside {
-    Nobody,
+    Empty,
     /// A holder, or a thread that deals with the kernel and may be waiting there.
     Alone(Option<Occupant>),
     /// Shared holders.
@@ -114,11 +114,11 @@ pub(crate) enum Inside {
 }
 
 impl Inside {
-    pub(crate) fn owners(&self) -> &[Occupant] {
+    pub(crate) fn occupants(&self) -> &[Occupant] {
         match self {
-            Inside::Nobody => &[],
-            Inside::Alone(owner) => owner.as_slice(),
-            Inside::Sharing(owners) => owners,
+            Inside::Empty => &[],
+            Inside::Alone(occupant) => occupant.as_slice(),
+            Inside::Sharing(occupants) => occupants,
         }
     }
 }
@@ -126,15 +126,16 @@ impl Inside {
 /// The gate of one `FileLock` in one process.
 pub(crate) struct Gate {
     word: AtomicU32,
-    /// The thread that is alone inside, 0 when there is none or it is not known.
+    /// The thread that is alone inside; 0 if there is no such thread, if it has not said so yet, or
+    /// if its guard can move to another thread.
     alone: AtomicU64,
     /// Until when running threads may pass sleeping ones, in nanoseconds.
     passing_until: AtomicU64,
-    /// The open lock file. Only who is alone inside replaces it.
+    /// The open lock file. Only a thread that is alone inside replaces it.
     file: Mutex<Option<Arc<LockFile>>>,
     handover: Handover,
-    line: Mutex<Line>,
-    /// Nobody passes those who sleep, and the kernel's lock is kept for nobody.
+    lists: Mutex<Lists>,
+    /// No running thread passes sleeping ones, and the kernel's lock is never kept.
     fair: bool,
 }
 
@@ -147,7 +148,7 @@ impl Gate {
             passing_until: AtomicU64::new(0),
             file: Mutex::default(),
             handover: Handover::default(),
-            line: Mutex::default(),
+            lists: Mutex::default(),
         }
     }
 
@@ -159,16 +160,17 @@ impl Gate {
             .clone()
     }
 
-    /// Sets the file that later passers find. Only for who is alone inside.
+    /// Sets the file for the threads that enter later. Only a thread that is alone inside may call
+    /// this.
     pub(crate) fn set_file(&self, file: Option<Arc<LockFile>>) {
-        let mut place = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = std::mem::replace(&mut *place, file);
-        drop(place);
-        drop(old); // may close it: not under the mutex
+        let mut current = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, file);
+        drop(current);
+        drop(old); // this may close it, so not under the mutex
     }
 
-    /// Whether the calling thread is inside with a guard that cannot leave it,
-    /// in a mode that excludes `mode`.
+    /// Whether the calling thread is inside by a guard that cannot move to another thread, in a
+    /// mode that excludes `mode`.
     pub(crate) fn held_by_this_thread(&self, mode: Mode) -> bool {
         let me = thread_number();
         let word = self.word.load(Ordering::Acquire);
@@ -177,65 +179,70 @@ impl Gate {
         }
         word & SHARED != 0
             && mode == Mode::Exclusive
-            && self.line().sharers.iter().any(|owner| owner.thread == me)
+            && self
+                .lists()
+                .sharers
+                .iter()
+                .any(|occupant| occupant.thread == me)
     }
 
-    /// Who is inside now. Guards that can leave their thread are left out.
+    /// The threads inside now. Guards that can move to another thread are left out.
     pub(crate) fn inside(&self) -> Inside {
-        let bound = |owner: &Occupant| *owner != Occupant::ANY;
+        let bound = |occupant: &Occupant| *occupant != Occupant::ANY;
         let word = self.word.load(Ordering::Acquire);
         if word & ALONE != 0 {
             let thread = self.alone.load(Ordering::Relaxed);
             return Inside::Alone(Some(Occupant { thread }).filter(bound));
         }
         if word & SHARED == 0 {
-            return Inside::Nobody;
+            return Inside::Empty;
         }
-        Inside::Sharing(self.line().sharers.iter().copied().filter(bound).collect())
+        Inside::Sharing(self.lists().sharers.iter().copied().filter(bound).collect())
     }
 
-    /// Waits for this process's other threads, and goes in.
+    /// Waits for the other threads of this process, and enters.
     ///
-    /// `unlock` gives the kernel's lock back; it is called in the rare case that
-    /// the lock was kept for us and we do not want it any more.
+    /// `unlock` gives the kernel's lock back. It is called in the rare case that the lock was kept
+    /// for this thread and this thread's request has ended.
     #[inline]
     pub(crate) fn enter(
         &self,
-        entry: Entry,
+        terms: EntryTerms,
         wait: &mut Wait<'_>,
         unlock: impl FnOnce(&LockFile),
     ) -> Result<Passed, Stop> {
-        match self.walk_in(entry.owner) {
+        match self.enter_if_open(terms.occupant) {
             Some(alone) => Ok(Passed::Alone(alone)),
-            None => self.enter_slowly(entry, wait, unlock),
+            None => self.enter_slowly(terms, wait, unlock),
         }
     }
 
-    /// Goes in alone, if nobody is inside. Where sleepers are queued the gate is
-    /// open only as long as they may be passed.
+    /// Enters alone if no thread is inside. When sleepers are queued, the gate is open only while
+    /// running threads may pass them.
     #[inline]
-    fn walk_in(&self, owner: Occupant) -> Option<Alone> {
+    fn enter_if_open(&self, occupant: Occupant) -> Option<Alone> {
         let word = self.word.load(Ordering::Relaxed);
-        (word & OCCUPIED == 0 && self.occupy(word, owner)).then(|| self.inherit(word & KEPT != 0))
+        (word & OCCUPIED == 0 && self.occupy(word, occupant))
+            .then(|| self.entered_alone(word & KEPT != 0))
     }
 
-    /// Sets ALONE in an open gate, whose word is `word`.
+    /// Sets ALONE in an open gate whose word is `word`.
     #[inline]
-    fn occupy(&self, word: u32, owner: Occupant) -> bool {
+    fn occupy(&self, word: u32, occupant: Occupant) -> bool {
         let inside = (word | ALONE) & !KEPT;
         let done = self
             .word
             .compare_exchange(word, inside, Ordering::Acquire, Ordering::Relaxed);
         if done.is_ok() {
-            self.alone.store(owner.thread, Ordering::Relaxed);
+            self.alone.store(occupant.thread, Ordering::Relaxed);
         }
         done.is_ok()
     }
 
-    /// What who has just become alone inside finds.
+    /// Makes the answer for a thread that has just entered alone.
     #[inline]
-    fn inherit(&self, kept: bool) -> Alone {
-        self.handover.pass_on(kept);
+    fn entered_alone(&self, kept: bool) -> Alone {
+        self.handover.entered(kept);
         Alone {
             kept,
             file: self.file(),
@@ -244,8 +251,8 @@ impl Gate {
 
     /// The thread that is alone inside has taken the kernel's lock.
     #[inline]
-    pub(crate) fn taken(&self) {
+    pub(crate) fn kernel_lock_taken(&self) {
         self.handover
-            .taken(self.word.load(Ordering::Relaxed) & QUEUED != 0);
+            .kernel_lock_taken(self.word.load(Ordering::Relaxed) & QUEUED != 0);
     }
 }

@@ -1,12 +1,12 @@
-//! Who is inside, as far as a deadlock can be told from it.
+//! Identifies a thread inside the gate, for the search for deadlocks.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Who is inside, as far as a deadlock can be told from it.
+/// Identifies a thread inside the gate, for the search for deadlocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Occupant {
-    /// The thread, for guards that cannot leave it. 0 for those that can.
+    /// The thread, for a guard that cannot move to another thread. 0 for a guard that can.
     pub(super) thread: u64,
 }
 
@@ -18,11 +18,11 @@ impl Occupant {
         }
     }
 
-    /// Whoever has the guard.
+    /// A guard that can move: it may be in any thread.
     pub(crate) const ANY: Occupant = Occupant { thread: 0 };
 }
 
-/// A small number of this thread, never 0 and never reused.
+/// The number of this thread within the process; never 0, never reused.
 pub(super) fn thread_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local! {

@@ -1,4 +1,4 @@
-//! The queue of the threads that have to wait at the gate.
+//! The queue of the threads that wait at the gate.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,111 +6,116 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    AWAKE, Alone, Entry, FIRST_SHARES, Gate, Joined, KEPT, OCCUPIED, Occupant, Passed, QUEUE_BITS,
-    QUEUED, SHARED, thread_number,
+    AWAKE, Alone, EntryTerms, FIRST_SHARES, Gate, Joined, KEPT, OCCUPIED, Occupant, Passed,
+    QUEUE_BITS, QUEUED, SHARED, thread_number,
 };
 use crate::Mode;
 use crate::acquire::open::LockFile;
 use crate::sys::{clock, futex};
 use crate::wait::{Stop, Wait};
 
-/// How long running threads may pass sleeping ones.
-const PASSING: Duration = Duration::from_micros(200);
-/// How often a thread looks whether the gate is open before it sleeps.
+/// For how long running threads may pass sleeping ones.
+const PASSING_TIME: Duration = Duration::from_micros(200);
+/// How often a woken thread checks whether the gate is open before it sleeps again.
 const SPINS: u32 = 60;
 
-/// Who waits, and who shares; behind the gate's mutex.
+/// The waiting threads and the shared holders, protected by the gate's mutex.
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct Lists {
     pub(super) queue: VecDeque<Arc<Sleeper>>,
     pub(super) sharers: Vec<Occupant>,
 }
 
-/// A thread in the queue. `word` tells how it fares; it changes under the mutex.
+/// A thread in the queue. `state` is one of the constants below; it changes only under the mutex.
 pub(super) struct Sleeper {
-    pub(super) word: AtomicU32,
-    pub(super) entry: Entry,
+    pub(super) state: AtomicU32,
+    pub(super) terms: EntryTerms,
 }
 
-/// Sleep on.
+/// The thread has to sleep on.
 pub(super) const ASLEEP: u32 = 0;
-/// You are first: go in when the gate is open.
+/// The thread is the first one: it enters when the gate is open.
 const TRY: u32 = 1;
-/// You are inside, alone.
+/// The thread is inside, alone.
 pub(super) const INSIDE: u32 = 2;
-/// You are inside, alone, and the kernel's lock was kept for you.
+/// The thread is inside, alone, and the kernel's lock was kept for it.
 pub(super) const INSIDE_KEPT: u32 = 3;
-/// You are inside, as one more shared holder.
+/// The thread is inside, as one more shared holder.
 pub(super) const JOINED: u32 = 4;
 
-/// A wake-up, made after the mutex is free so that the woken need not wait for it.
+/// A wake-up that is sent after the mutex is unlocked, so that the woken thread need not wait for
+/// the mutex.
 #[must_use]
 pub(super) struct Wake(pub(super) Option<Arc<Sleeper>>);
 
 impl Wake {
-    pub(super) fn go(self) {
+    pub(super) fn send(self) {
         if let Some(sleeper) = self.0 {
-            futex::wake(&sleeper.word);
+            futex::wake(&sleeper.state);
         }
     }
 }
 
 impl Gate {
-    pub(super) fn line(&self) -> MutexGuard<'_, Line> {
-        // Nothing in here panics; and if it did, every state is a consistent one.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lists(&self) -> MutexGuard<'_, Lists> {
+        // The code that runs under the mutex does not panic. If it did, the state would still be
+        // consistent.
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[cold]
     pub(super) fn enter_slowly(
         &self,
-        entry: Entry,
+        terms: EntryTerms,
         wait: &mut Wait<'_>,
         unlock: impl FnOnce(&LockFile),
     ) -> Result<Passed, Stop> {
-        if let Some(passed) = self.join_or_refuse(entry, wait)? {
+        if let Some(passed) = self.join_or_stop(terms, wait)? {
             return Ok(passed);
         }
-        // The caller's callback may run here, so outside of the mutex and before queueing.
+        // This may run the caller's callback: it comes before the mutex is locked and before the
+        // thread is queued.
         wait.begin()?;
         let sleeper = Arc::new(Sleeper {
-            word: AtomicU32::new(ASLEEP),
-            entry,
+            state: AtomicU32::new(ASLEEP),
+            terms,
         });
-        let mut line = self.line();
-        if let Some(joined) = self.join(&mut line, entry) {
+        let mut lists = self.lists();
+        if let Some(joined) = self.join(&mut lists, terms) {
             return Ok(Passed::Joined(joined));
         }
-        line.queue.push_back(sleeper.clone());
-        // Whoever is inside must know of us before it leaves: then it may keep the lock for us.
-        if let Some(alone) = self.stand_in_line(&mut line, &sleeper, TRY) {
+        lists.queue.push_back(sleeper.clone());
+        // The thread inside has to see this request before it leaves, so that it can keep the
+        // kernel's lock for this thread.
+        if let Some(alone) = self.enter_or_announce(&mut lists, &sleeper, TRY) {
             return Ok(Passed::Alone(alone));
         }
-        drop(line);
+        drop(lists);
         self.sleep(&sleeper, wait)
-            .inspect_err(|_| self.tidy(unlock))
+            .inspect_err(|_| self.release_kept_lock(unlock))
     }
 
-    /// Everything short of queueing.
-    fn join_or_refuse(&self, entry: Entry, wait: &Wait<'_>) -> Result<Option<Passed>, Stop> {
+    /// Joins the shared holders if possible. Otherwise fails if the request may not wait.
+    fn join_or_stop(&self, terms: EntryTerms, wait: &Wait<'_>) -> Result<Option<Passed>, Stop> {
         if self.word.load(Ordering::Relaxed) & SHARED != 0 {
-            let mut line = self.line();
-            if let Some(joined) = self.join(&mut line, entry) {
+            let mut lists = self.lists();
+            if let Some(joined) = self.join(&mut lists, terms) {
                 return Ok(Some(Passed::Joined(joined)));
             }
         }
         if !wait.may_sleep() {
-            return Err(Stop::Busy);
+            return Err(wait.stop_at_once());
         }
-        if self.deadlocks(entry) {
+        if self.deadlocks(terms) {
             return Err(Stop::Deadlock);
         }
         Ok(None)
     }
 
-    fn deadlocks(&self, entry: Entry) -> bool {
-        // A guard that can move may be released elsewhere; whoever asks, it is no deadlock.
-        let mode = if entry.joins() {
+    fn deadlocks(&self, terms: EntryTerms) -> bool {
+        // A guard that can move to another thread may be released there. Therefore such a guard is
+        // no deadlock, whichever thread asks.
+        let mode = if terms.joins() {
             Mode::Shared
         } else {
             Mode::Exclusive
@@ -119,56 +124,59 @@ impl Gate {
     }
 
     /// Becomes one more shared holder, if that is possible.
-    fn join(&self, line: &mut Line, entry: Entry) -> Option<Joined> {
-        if !entry.joins() || self.word.load(Ordering::Relaxed) & SHARED == 0 {
+    fn join(&self, lists: &mut Lists, terms: EntryTerms) -> Option<Joined> {
+        if !terms.joins() || self.word.load(Ordering::Relaxed) & SHARED == 0 {
             return None;
         }
-        // A second share of one thread must not queue behind a request that waits for the first.
+        // A thread's second shared lock must not queue behind a request that waits for the thread's
+        // first one.
         let me = thread_number();
-        let has_one = line.sharers.iter().any(|other| other.thread == me);
-        if !has_one && !line.queue.is_empty() {
+        let has_one = lists.sharers.iter().any(|other| other.thread == me);
+        if !has_one && !lists.queue.is_empty() {
             return None;
         }
-        line.sharers.push(entry.owner);
+        lists.sharers.push(terms.occupant);
         self.joined(!has_one)
     }
 
-    /// The file is there: it is set before the first holder shares it.
+    /// The file is always there: it is set before the first holder shares it.
     fn joined(&self, check: bool) -> Option<Joined> {
         let file = self.file()?;
         Some(Joined { file, check })
     }
 
-    /// Makes sure that whoever leaves sees to the queue. `sleeper`, if it is the
-    /// first, goes in when they have left already, or else fares as `first_fares`.
-    fn stand_in_line(
+    /// Ensures that the thread inside sees the queue when it leaves.
+    ///
+    /// If `sleeper` is the first in the queue and no thread is inside by now, `sleeper` enters. If
+    /// it is the first and a thread is inside, its state becomes `first_state`.
+    fn enter_or_announce(
         &self,
-        line: &mut Line,
+        lists: &mut Lists,
         sleeper: &Arc<Sleeper>,
-        first_fares: u32,
+        first_state: u32,
     ) -> Option<Alone> {
-        let is_first = line
+        let is_first = lists
             .queue
             .front()
             .is_some_and(|first| Arc::ptr_eq(first, sleeper));
         if !is_first {
-            return None; // there is a queue, and they know
+            return None; // QUEUED is set already
         }
-        sleeper.word.store(first_fares, Ordering::Release);
+        sleeper.state.store(first_state, Ordering::Release);
         let mut bits = QUEUED;
-        if first_fares == TRY {
+        if first_state == TRY {
             bits |= AWAKE;
         }
-        if sleeper.entry.mode == Mode::Shared {
+        if sleeper.terms.mode == Mode::Shared {
             bits |= FIRST_SHARES;
         }
         loop {
             let word = self.word.load(Ordering::Relaxed);
             if word & OCCUPIED == 0 {
-                if self.occupy(word, sleeper.entry.owner) {
-                    line.queue.pop_front();
-                    self.queue_moved(line);
-                    return Some(self.inherit(word & KEPT != 0));
+                if self.occupy(word, sleeper.terms.occupant) {
+                    lists.queue.pop_front();
+                    self.queue_moved(lists);
+                    return Some(self.entered_alone(word & KEPT != 0));
                 }
                 continue;
             }
@@ -182,30 +190,30 @@ impl Gate {
         }
     }
 
-    /// Sets the bits that tell of the queue after somebody left it, and gives
-    /// running threads their time again.
-    pub(super) fn queue_moved(&self, line: &Line) {
+    /// Updates the queue's bits after a sleeper left the queue, and lets running threads pass again
+    /// for a while.
+    pub(super) fn queue_moved(&self, lists: &Lists) {
         if !self.fair {
             self.passing_until.store(
-                clock::nanoseconds() + PASSING.as_nanos() as u64,
+                clock::nanoseconds() + PASSING_TIME.as_nanos() as u64,
                 Ordering::Relaxed,
             );
         }
-        self.show_queue(line);
+        self.publish_queue(lists);
     }
 
-    fn show_queue(&self, line: &Line) {
+    fn publish_queue(&self, lists: &Lists) {
         let mut bits = 0;
-        if let Some(first) = line.queue.front() {
+        if let Some(first) = lists.queue.front() {
             bits |= QUEUED;
-            if first.entry.mode == Mode::Shared {
+            if first.terms.mode == Mode::Shared {
                 bits |= FIRST_SHARES;
             }
-            if first.word.load(Ordering::Relaxed) == TRY {
+            if first.state.load(Ordering::Relaxed) == TRY {
                 bits |= AWAKE;
             }
         }
-        // The closure always answers, so this cannot fail.
+        // The closure always returns a value, so this cannot fail.
         let _ = self
             .word
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |word| {
@@ -215,41 +223,42 @@ impl Gate {
 
     fn sleep(&self, sleeper: &Arc<Sleeper>, wait: &mut Wait<'_>) -> Result<Passed, Stop> {
         loop {
-            let stopped = wait.thread(&sleeper.word, ASLEEP).err();
+            let stopped = wait.sleep_on_word(&sleeper.state, ASLEEP).err();
             let mut spins = 0;
-            while sleeper.word.load(Ordering::Acquire) == TRY
+            while sleeper.state.load(Ordering::Acquire) == TRY
                 && self.word.load(Ordering::Relaxed) & OCCUPIED != 0
                 && spins < SPINS
             {
                 spins += 1;
                 pause();
             }
-            let mut line = self.line();
-            match sleeper.word.load(Ordering::Acquire) {
-                INSIDE => return Ok(Passed::Alone(self.inherit(false))),
-                INSIDE_KEPT => return Ok(Passed::Alone(self.inherit(true))),
+            let mut lists = self.lists();
+            match sleeper.state.load(Ordering::Acquire) {
+                INSIDE => return Ok(Passed::Alone(self.entered_alone(false))),
+                INSIDE_KEPT => return Ok(Passed::Alone(self.entered_alone(true))),
                 JOINED => {
                     if let Some(joined) = self.joined(true) {
                         return Ok(Passed::Joined(joined));
                     }
                 }
                 _ if stopped.is_none() => {
-                    if let Some(alone) = self.stand_in_line(&mut line, sleeper, ASLEEP) {
+                    if let Some(alone) = self.enter_or_announce(&mut lists, sleeper, ASLEEP) {
                         return Ok(Passed::Alone(alone));
                     }
                 }
                 _ => {}
             }
             if let Some(stop) = stopped {
-                line.queue.retain(|other| !Arc::ptr_eq(other, sleeper));
-                self.show_queue(&line);
-                // What we were told, or kept others from, is now for the next one.
+                lists.queue.retain(|other| !Arc::ptr_eq(other, sleeper));
+                self.publish_queue(&lists);
+                // The wake-up that this thread got, or the shared requests behind it, now concern
+                // the next sleeper.
                 if self.word.load(Ordering::Acquire) & SHARED != 0 {
-                    self.admit(line);
+                    self.admit(lists);
                 } else {
-                    let wake = self.call_first(&line);
-                    drop(line);
-                    wake.go();
+                    let wake = self.wake_first(&lists);
+                    drop(lists);
+                    wake.send();
                 }
                 return Err(stop);
             }
@@ -257,24 +266,24 @@ impl Gate {
     }
 
     /// Tells the first sleeper to try, if the gate is open.
-    pub(super) fn call_first(&self, line: &Line) -> Wake {
+    pub(super) fn wake_first(&self, lists: &Lists) -> Wake {
         if self.word.load(Ordering::Acquire) & OCCUPIED != 0 {
-            return Wake(None); // who is inside does it when leaving
+            return Wake(None); // the thread inside does it when it leaves
         }
-        let Some(first) = line.queue.front() else {
+        let Some(first) = lists.queue.front() else {
             return Wake(None);
         };
-        if first.word.load(Ordering::Relaxed) != ASLEEP {
+        if first.state.load(Ordering::Relaxed) != ASLEEP {
             return Wake(None);
         }
-        first.word.store(TRY, Ordering::Release);
-        self.show_queue(line);
+        first.state.store(TRY, Ordering::Release);
+        self.publish_queue(lists);
         Wake(Some(first.clone()))
     }
 
-    /// After a sleeper gave up: if the kernel's lock was kept for it and nobody
-    /// else is there to take it, it goes back.
-    fn tidy(&self, unlock: impl FnOnce(&LockFile)) {
+    /// Called after a request at the gate has ended. If the kernel's lock was kept for that request
+    /// and no other thread is there to take the lock, gives the lock back.
+    fn release_kept_lock(&self, unlock: impl FnOnce(&LockFile)) {
         if self.word.load(Ordering::Acquire) != KEPT || !self.occupy(KEPT, Occupant::ANY) {
             return;
         }

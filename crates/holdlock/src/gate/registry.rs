@@ -1,29 +1,30 @@
-//! The gates of this process: does the waiting thread hold the lock itself, through another
-//! `FileLock` on the same file? And which thread holds what, for the search for deadlocks.
+//! All gates of this process. They answer two questions: Does the waiting thread itself hold the
+//! lock, through another `FileLock` on the same file? Which thread holds which lock, for the search
+//! for deadlocks?
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::gate::Gate;
-use crate::sys::file::Identity;
 use crate::sys::fork::ForkCell;
+use crate::sys::identity::Identity;
 use crate::{Family, Mode};
 
 type Gates = Vec<(Family, Weak<Gate>)>;
 
 static GATES: ForkCell<Mutex<Gates>> = ForkCell::new();
 
-/// Enters the gate of a new `FileLock`.
+/// Registers the gate of a new `FileLock`.
 pub(crate) fn add(family: Family, gate: &Arc<Gate>) {
     let mut gates = gates().lock().unwrap_or_else(PoisonError::into_inner);
-    // The dead are swept out when the list is about to grow, so that adding stays cheap.
+    // Gates that are gone are removed when the list is about to grow: adding stays cheap.
     if gates.len() == gates.capacity() {
         gates.retain(|(_, gate)| gate.strong_count() > 0);
     }
     gates.push((family, Arc::downgrade(gate)));
 }
 
-/// Whether the calling thread has a guard that cannot leave it, on the same file
-/// and in a mode that excludes `mode`. Only asked before a wait.
+/// Whether the calling thread has a guard that cannot move to another thread, on the same file and
+/// in a mode that excludes `mode`. Called only before a wait.
 pub(crate) fn held_by_this_thread(
     file: Identity,
     family: Family,

@@ -1,92 +1,80 @@
-//! What is certain of processes that wait, as far as /proc tells.
+//! Tells, from /proc, what is certain about a waiting process.
 //!
-//! A process goes on by itself where another of its threads runs, where its wait has a limit,
-//! or where what it waits for is not only what we think. Each function here says yes only
-//! where /proc shows that this is not so. What /proc does not show, such as an alarm(2) without a
-//! handler, is listed in docs/promises.md.
+//! A waiting process has a way out if another of its threads runs, if its wait has a limit, or if
+//! it waits for more than one thing. Each function here answers yes only if /proc shows that there
+//! is no such way out. docs/promises.md lists what /proc does not show, for example an alarm(2)
+//! without a handler.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-use super::proc::ancestors::{self, HELPER, Stat};
+use super::proc::ancestors::{self, Stat};
 use super::proc::place::field;
-use super::proc::proc_file;
+use super::proc::{descriptors, proc_file};
+use crate::sys::published::{self, Published, WaitNote};
 use crate::sys::signal;
 
-/// Whether all that a process does, one thread does: what it waits for, it waits for
-/// with everything it holds.
+/// Whether one thread does everything that the process does. While this thread waits, the process
+/// cannot release anything that it holds. Helper threads that the process has published do not
+/// count: they hold and release nothing.
 pub(crate) fn has_one_thread(pid: u32) -> bool {
-    other_threads(pid).is_some_and(|names| names.iter().all(|name| is_helper(name)))
-}
-
-/// The names of the threads of a process but the first one. None where that has ended, or where they
-/// cannot be told.
-fn other_threads(pid: u32) -> Option<Vec<String>> {
-    // When a thread ends while the kernel lists them, it may pass over one that lives on.
-    let (count, names) = list_threads(pid)?;
-    let status = proc_file::read_text(format!("/proc/{pid}/status")).ok()?;
-    let is_all = field(&status, "Threads:") == Some(count);
-    let is_same = list_threads(pid)?.1 == names;
-    (is_all && is_same && !ancestors::is_zombie(pid)).then_some(names)
-}
-
-/// How many there are, and the names of all but the first.
-fn list_threads(pid: u32) -> Option<(usize, Vec<String>)> {
-    let first = pid.to_string();
-    let mut count = 0;
-    let mut names = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let task = task.ok()?;
-        count += 1;
-        if task.file_name() != *first {
-            let name = proc_file::read_text(task.path().join("comm")).ok()?;
-            names.push(name.trim_end().to_owned());
-        }
-    }
-    Some((count, names))
-}
-
-/// The threads of ours that release nothing. `holdlock-waiter` is none of them: it stands for
-/// a thread whose wait has a limit.
-fn is_helper(name: &str) -> bool {
-    let Some(what) = name.strip_prefix(HELPER) else {
+    let Some(others) = other_threads(pid) else {
         return false;
     };
-    ["watch", "show", "aside"].contains(&what) || what.starts_with("look-") || is_mark(what)
+    if others.is_empty() {
+        return true;
+    }
+    let helpers = published(pid).helpers;
+    others.iter().all(|thread| helpers.contains(thread))
 }
 
-/// What a process calls its watching thread to tell others that the wait of its one thread has no
-/// limit: true for as long as that thread has not run since, and nobody has to take it back.
+/// What the process has published about itself.
+fn published(pid: u32) -> Published {
+    let descriptors = descriptors::list(pid).into_iter().flatten();
+    published::read(pid, descriptors.map(|(_, link)| link)).unwrap_or_default()
+}
+
+/// The threads of a process, without the first thread. `None` if the process has ended, or if the
+/// list may be incomplete.
+fn other_threads(pid: u32) -> Option<Vec<u32>> {
+    // The kernel may skip a living thread if another thread ends while it lists them.
+    let threads = list_threads(pid)?;
+    let status = proc_file::read_text(format!("/proc/{pid}/status")).ok()?;
+    let is_all = field(&status, "Threads:") == Some(threads.len());
+    let is_same = list_threads(pid)? == threads;
+    let others = threads.into_iter().filter(|thread| *thread != pid);
+    (is_all && is_same && !ancestors::is_zombie(pid)).then(|| others.collect())
+}
+
+fn list_threads(pid: u32) -> Option<Vec<u32>> {
+    let mut threads = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        threads.push(task.ok()?.file_name().to_str()?.parse().ok()?);
+    }
+    Some(threads)
+}
+
+/// What this process publishes while its first thread sleeps in a wait that only the lock ends: how
+/// often that thread has left the processor. The note is valid only as long as the thread sleeps, so
+/// the process does not have to take it back.
 ///
-/// None where the thread is not asleep.
-pub(crate) fn mark(pid: u32) -> Option<String> {
-    let asleep = Asleep::of(pid)?;
-    Some(format!("{HELPER}{:06x}", asleep.switches & MARK_BITS))
+/// `None` if the thread is not asleep.
+pub(crate) fn wait_without_limit(pid: u32) -> Option<WaitNote> {
+    let Asleep { switches, .. } = Asleep::of(pid)?;
+    Some(WaitNote::NoLimit { switches })
 }
 
-/// A name has 15 bytes.
-const MARK_BITS: u64 = 0xff_ffff;
-
-fn is_mark(what: &str) -> bool {
-    what.len() == 6 && what.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// Whether nothing ends the wait of this process, which has one thread, but what it waits for.
+/// Whether only the lock ends the wait of this process, which has one thread.
 pub(crate) fn has_no_limit(pid: u32) -> bool {
-    let names = other_threads(pid).unwrap_or_default();
-    let mut watching = names.iter().filter(|name| {
-        let what = name.strip_prefix(HELPER).unwrap_or_default();
-        what == "watch" || is_mark(what)
-    });
-    match watching.next() {
-        // It uses this library, and knows more than we see.
-        Some(name) => mark(pid).is_some_and(|mark| mark == *name),
-        None => no_timer(pid),
+    match published(pid).wait {
+        WaitNote::Unknown => no_timer(pid),
+        // The process uses this library, and knows more about its wait than /proc shows.
+        known => wait_without_limit(pid) == Some(known),
     }
 }
 
-/// Whether a process has no timer that we know of. An armed one cannot be told from one that
-/// is not.
+/// Whether /proc shows no timer of the process. /proc does not show whether a timer is armed, so
+/// every timer counts.
 fn no_timer(pid: u32) -> bool {
     let timers = proc_file::read(format!("/proc/{pid}/timers"));
     timers.is_ok_and(|timers| timers.is_empty()) && !catches(pid, libc::SIGALRM)
@@ -99,7 +87,7 @@ fn catches(pid: u32, signal: i32) -> bool {
     caught.is_none_or(|caught| caught & (1 << (signal - 1)) != 0)
 }
 
-/// Whether this process has a timer of which this library knows nothing: it may end a
+/// Whether this process has a timer that does not belong to this library. Such a timer may end a
 /// wait, or the process.
 pub(crate) fn we_have_a_timer() -> bool {
     if crate::sys::process::has_alarm() {
@@ -113,27 +101,29 @@ pub(crate) fn we_have_a_timer() -> bool {
     signals.any(|line| ours.as_ref().is_none_or(|ours| !line.starts_with(ours)))
 }
 
-/// Those ancestors of a process, the nearest first, that certainly cannot go on before it ends:
-/// each has one thread, no limit, and waits for the one below it and nothing else.
+/// The ancestors of a process that certainly cannot continue before it ends, the nearest first.
+/// Each of them has one thread, waits without a limit for the ancestor below it (the first one for
+/// the process), and waits for nothing else.
 pub fn bound_ancestors(pid: u32) -> Vec<u32> {
-    line(pid, is_bound)
+    bound_chain(pid, is_bound)
 }
 
-/// The same, with those that have a limit but end this process with their command.
+/// Like [`bound_ancestors`], and also ancestors whose wait has a limit, if they end this process at
+/// that limit.
 pub(super) fn bound_or_deadly_ancestors(pid: u32) -> Vec<u32> {
     let group = Stat::of(pid).map(|stat| stat.group);
-    // --max-hold gives the command a group of its own, and ends that.
+    // `holdlock run --max-hold` puts its command into a process group, and ends that group.
     let ends_together = |command| group == Some(command);
-    line(pid, |parent, child| {
+    bound_chain(pid, |parent, child| {
         is_bound_if(parent, child, ends_together)
     })
 }
 
-fn line(pid: u32, is_bound: impl Fn(u32, u32) -> bool) -> Vec<u32> {
+fn bound_chain(pid: u32, is_bound: impl Fn(u32, u32) -> bool) -> Vec<u32> {
     let mut found = Vec::new();
     let mut below = pid;
     if !has_one_thread(pid) {
-        // Another thread may end it.
+        // Another thread may end the process.
         return found;
     }
     while let Some(stat) = Stat::of(below)
@@ -150,27 +140,29 @@ fn is_bound(parent: u32, child: u32) -> bool {
     is_bound_if(parent, child, |_| false)
 }
 
-/// `ends_together`: whether a limit that `holdlock run` has for this child does not matter.
+/// Whether `parent` certainly waits until `child` ends. `ends_together` says whether a time limit
+/// of `holdlock run` for this child does not matter, because the limit also ends the process in
+/// question.
 fn is_bound_if(parent: u32, child: u32, ends_together: impl Fn(u32) -> bool) -> bool {
     let before = Asleep::of(parent);
     let Some(asleep) = &before else {
         return false;
     };
-    // Compilers add to the names of functions: do_sigtimedwait.isra.0.
+    // Compilers append to the names of functions: do_sigtimedwait.isra.0.
     let call = asleep.place.split('.').next().unwrap_or_default();
     let is_only = children(parent).is_some_and(|children| children == [child]);
     let waits = if call == "do_wait" {
         (is_only || names_its_child(parent, child)) && no_timer(parent)
     } else {
         let matters = || has_max_hold(&words(parent)) && !ends_together(child);
-        call == "do_sigtimedwait" && is_only && supervises(parent) && !matters()
+        call == "do_sigtimedwait" && is_only && is_holdlock_run(parent) && !matters()
     };
-    // As it was when we began: it may have waited for something else in between.
+    // The parent must have slept since we began: otherwise it may have waited for something else.
     waits && has_one_thread(parent) && Asleep::of(parent) == before
 }
 
-/// Whether it is `holdlock run`, which waits for its command and nothing else.
-fn supervises(pid: u32) -> bool {
+/// Whether the process is `holdlock run`, which waits only for its command.
+fn is_holdlock_run(pid: u32) -> bool {
     let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let name = program.file_name().map(OsStrExt::as_bytes).unwrap_or(b"");
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
@@ -182,18 +174,20 @@ fn words(pid: u32) -> Vec<Vec<u8>> {
     line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
 }
 
-/// The words of the command that it runs count as well: then it is not so certain any more.
+/// Whether the command line may contain `--max-hold`. This also looks at the words of the command
+/// that `holdlock run` starts: a match there only makes the answer less certain.
 fn has_max_hold(words: &[Vec<u8>]) -> bool {
     words.iter().any(|word| word.starts_with(b"--max"))
 }
 
-/// Whether its wait(2) is for this child. Who has several may wait for any of them.
+/// Whether the wait(2) of `parent` names this child. A parent of several children may wait for any
+/// of them.
 fn names_its_child(parent: u32, child: u32) -> bool {
     const P_PID: u64 = libc::P_PID as u64;
     let status = proc_file::read_text(format!("/proc/{parent}/status")).unwrap_or_default();
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     if numbers.is_none_or(|numbers| numbers.split_whitespace().count() != 1) {
-        // Its numbers of processes are not ours.
+        // The parent is in another PID namespace: its process numbers differ from ours.
         return false;
     }
     let call = proc_file::read_text(format!("/proc/{parent}/syscall")).unwrap_or_default();
@@ -208,7 +202,7 @@ fn names_its_child(parent: u32, child: u32) -> bool {
     }
 }
 
-/// The children of a process that have not ended. None where that cannot be told.
+/// The children of a process that have not ended. `None` if the list may be incomplete.
 fn children(pid: u32) -> Option<Vec<u32>> {
     let read = || {
         let mut children = Vec::new();
@@ -218,7 +212,7 @@ fn children(pid: u32) -> Option<Vec<u32>> {
         }
         children.into_iter().collect::<Result<Vec<u32>, _>>().ok()
     };
-    // The kernel may pass over one when another one ends meanwhile.
+    // The kernel may skip a child if another child ends while it lists them.
     let (mut children, again) = (read()?, read()?);
     if children != again {
         return None;
@@ -240,8 +234,9 @@ pub(crate) fn timekeepers(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Whether a process which we may not look at could have inherited a descriptor of `holder`:
-/// one that is younger and descends from it, or would if its parents were alive.
+/// Whether the process `hidden`, which we may not look at, may have inherited a descriptor from
+/// `holder`: it is younger, and it descends from the holder or may have done so before its parents
+/// ended.
 pub(crate) fn may_be_heir(hidden: u32, holder: u32) -> bool {
     const KTHREADD: u32 = 2;
     let (Some(one), Some(other)) = (Stat::of(hidden), Stat::of(holder)) else {
@@ -254,8 +249,8 @@ pub(crate) fn may_be_heir(hidden: u32, holder: u32) -> bool {
     group(hidden) == group(holder) || ancestors::ancestors(hidden).contains(&holder)
 }
 
-/// Where a thread sleeps, and how often it has left the processor before: where both are the
-/// same later, it has slept all the time.
+/// Where a thread sleeps, and how often it has left the processor. A thread for which both are
+/// equal later has slept all the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asleep {
     place: String,
@@ -263,9 +258,11 @@ pub(crate) struct Asleep {
 }
 
 impl Asleep {
-    /// Of the first thread of a process. None where it runs, or that cannot be seen.
+    /// Describes the first thread of a process. `None` if the thread runs, or if the caller may not
+    /// see where it sleeps.
     pub(crate) fn of(pid: u32) -> Option<Asleep> {
-        // In this order: it is off the processor now, and the count includes that.
+        // The order matters: `wchan` shows that the thread is off the processor, and the count that
+        // is read after it includes this.
         let place = proc_file::read_text(format!("/proc/{pid}/wchan")).ok()?;
         let status = proc_file::read_text(format!("/proc/{pid}/task/{pid}/status")).ok()?;
         let asleep = !place.is_empty() && place != "0";
@@ -280,29 +277,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn helpers_are_known_by_their_whole_names() {
-        for name in [
-            "holdlock-watch",
-            "holdlock-show",
-            "holdlock-aside",
-            "holdlock-look-2",
-            "holdlock-00a1f9",
-        ] {
-            assert!(is_helper(name), "{name}");
-        }
-        for name in [
-            "holdlock",
-            "holdlock-waiter",
-            "holdlock-worker",
-            "main",
-            "00a1f9",
-        ] {
-            assert!(!is_helper(name), "{name}");
-        }
+    fn only_a_published_thread_is_a_helper() {
+        use crate::sys::thread::ThreadId;
+        use std::sync::mpsc;
+        let us = std::process::id();
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let helper = std::thread::spawn(move || {
+            let _helper = published::Helper::enter();
+            tell.send(ThreadId::current().number()).expect("heard");
+            let _ = ended.recv();
+        });
+        let number = told.recv().expect("the thread has begun");
+        let helpers = published(us).helpers;
+        assert!(helpers.contains(&number));
+        assert!(!helpers.contains(&ThreadId::current().number()));
+        assert!(other_threads(us).expect("ours").contains(&number));
+        drop(end);
+        helper.join().expect("no panic");
+        assert!(!published(us).helpers.contains(&number));
     }
 
     #[test]
-    fn we_run() {
+    fn a_running_process_with_two_threads_is_not_asleep() {
         assert_eq!(Asleep::of(u32::MAX), None);
         assert!(
             !has_one_thread(std::process::id()),

@@ -1,8 +1,9 @@
-//! Who waits for whom: processes that wait for one another in a cycle.
+//! Deadlocks: processes that wait for one another in a cycle.
 //!
-//! `graph` finds them. A cycle is certain where nobody in it has a way out: no other thread, no
-//! limit, nobody who has inherited a lock and may release it, no parent that may be waiting for
-//! another child. One that exists only because such a way out is left out of account is possible.
+//! `graph` finds the cycles. A cycle is certain if no process in it has a way out. A way out is
+//! another thread, a time limit, a process that has inherited a lock and may release it, or a
+//! parent that may be waiting for another child. A cycle in which a process may have a way out is
+//! only possible.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,42 +15,52 @@ use super::proc::{descriptors, file, survey};
 use super::{Holder, Kind, LockedFile, Place, Process, Snapshot, certain};
 use crate::Mode;
 
-/// Processes that wait for one another in a cycle: none can go on before another one does.
+/// Processes that wait for one another in a cycle: each of them needs another one to continue
+/// first.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Deadlock {
-    /// Each is kept waiting by the next, and the last by the first.
+    /// The waits of the cycle. Each waiter waits for the waiter of the next step, and the last one
+    /// for the first.
     pub steps: Vec<Step>,
-    /// False when one of them may have a way out: another thread, a limit of its wait, a process
-    /// that has inherited its lock, or another child that it waits for.
+    /// False if one of the processes may have a way out: another thread, a time limit, a process
+    /// that has inherited its lock, or another child for which it waits.
     pub certain: bool,
 }
 
 /// One wait in a cycle.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Step {
-    /// The thread that waits, where it is one of this process and known.
+    /// The waiting thread, if it belongs to this process and is known.
     pub thread: Option<u32>,
-    /// Who waits.
+    /// The waiting process.
     pub waiter: Process,
-    /// For a lock on which file.
+    /// The file on which the waiter requests a lock.
     pub place: Place,
-    /// The path of that file, as far as it is known.
+    /// The path of that file, if it is known.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::inspect::serialize::path")
+    )]
     pub path: Option<PathBuf>,
-    /// Which kind of lock is asked for.
+    /// The kind of the requested lock.
     pub kind: Kind,
-    /// In which mode.
+    /// The mode of the requested lock.
     pub mode: Mode,
-    /// Who keeps that lock: the next waiter, or the process for which that one runs and
-    /// which waits for its end.
+    /// The process that holds the lock in the way: the next waiter, or a process that waits for the
+    /// end of the next waiter.
     pub holder: Process,
 }
 
 impl Snapshot {
-    /// The cycles of processes that wait for one another. Looks at the threads, the limits and the
-    /// ancestors of those that hold a lock and wait for another one; and where there seems to be
-    /// a cycle, at all processes, for one that has inherited a lock and may release it.
+    /// The cycles of processes that wait for one another.
+    ///
+    /// Looks at the threads, the time limits and the ancestors of the processes that hold a lock
+    /// and wait for another one. If there may be a cycle, also looks at all processes, for one that
+    /// has inherited a lock of the cycle and may release it.
     pub fn deadlocks(&self) -> Vec<Deadlock> {
         let mut covered = HashSet::new();
         if Graph::of_possible(self, None)
@@ -66,16 +77,16 @@ impl Snapshot {
     }
 }
 
-/// A snapshot with everybody who keeps a lock for which somebody waits, also those who have
-/// inherited it from a taker that still has it.
+/// A snapshot that contains all holders of the locks for which a request waits, including the
+/// processes that have inherited such a lock from a taker that still has it.
 pub(crate) struct Heirs {
     pub(crate) snapshot: Snapshot,
-    /// Holders of which it is not known to whom they have left their locks.
+    /// The holders whose locks another process may have inherited unseen.
     unknown: HashSet<u32>,
 }
 
 impl Heirs {
-    /// As if nobody had inherited anything.
+    /// Assumes that no process has inherited a lock.
     pub(crate) fn not_searched(snapshot: Snapshot) -> Heirs {
         Heirs {
             snapshot,
@@ -83,7 +94,7 @@ impl Heirs {
         }
     }
 
-    /// Of the files for which somebody waits.
+    /// Searches for the heirs of locks on files with waiting requests.
     pub(crate) fn of_contended(snapshot: &Snapshot) -> Heirs {
         Heirs::of(snapshot, |file| !file.waiters.is_empty())
     }
@@ -97,7 +108,7 @@ impl Heirs {
         for holder in locks.flat_map(|lock| &lock.holders) {
             let pid = holder.process.pid;
             let may_be_heir = |hidden: &u32| certain::may_be_heir(*hidden, pid);
-            // Without the link nobody could look for copies.
+            // The search for copies of a descriptor needs the link of the descriptor.
             let link = holder
                 .descriptor
                 .and_then(|number| descriptors::link(pid, number));
@@ -113,15 +124,15 @@ impl Heirs {
     }
 }
 
-/// The waits of this process, about which more is known than /proc tells.
+/// The waits of this process. The library knows more about them than /proc shows.
 pub(crate) struct Ours {
     pub(crate) process: Process,
-    /// Whether one thread does all that the process does.
+    /// Whether one thread does everything that the process does.
     pub(crate) alone: bool,
-    /// The waits which nothing ends but the lock, one of a thread.
+    /// The waits that only the lock ends, at most one for each thread.
     pub(crate) waits: Vec<OurWait>,
-    /// By descriptor: the waits of those threads that have its lock by a guard which
-    /// cannot leave them.
+    /// By descriptor: the waits of the threads that hold its lock by a guard which cannot leave its
+    /// thread.
     pub(crate) keeps: HashMap<u32, Vec<usize>>,
 }
 
@@ -133,13 +144,14 @@ pub(crate) struct OurWait {
     pub(crate) kind: Kind,
     pub(crate) mode: Mode,
     pub(crate) descriptor: Option<u32>,
-    /// For a thread that waits for other threads: the waits of those that have to go first.
+    /// If the thread waits for other threads at the gate: the waits of the threads that must leave
+    /// first.
     pub(crate) at_gate: Option<Vec<usize>>,
 }
 
-/// An ancestor, or the process itself, which keeps a lock that is in the way of such a request
-/// of process `pid`, if the request can never succeed because of that: all who keep that lock are
-/// [bound](super::bound_ancestors) to wait for the end of the process.
+/// The process or ancestor because of which a request of process `pid` can never succeed: it holds
+/// a lock that excludes the request, and all holders of that lock are the process itself or are
+/// [bound](super::bound_ancestors) to wait for its end. `None` if there is no such holder.
 pub fn kept_by_bound(pid: u32, place: Place, kind: Kind, mode: Mode) -> Option<u32> {
     let mut bound = certain::bound_or_deadly_ancestors(pid);
     bound.push(pid);
@@ -167,7 +179,7 @@ pub fn kept_by_bound(pid: u32, place: Place, kind: Kind, mode: Mode) -> Option<u
     kept.then_some(first)
 }
 
-/// `pid 3 (make) waits for b.lock, kept by pid 4 (make), which waits for a.lock, kept by pid 3`
+/// `pid 3 (make) waits for b.lock, held by pid 4 (make), which waits for a.lock, held by pid 3`
 impl fmt::Display for Deadlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.steps.iter().enumerate() {

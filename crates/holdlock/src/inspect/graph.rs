@@ -1,12 +1,12 @@
-//! The waits of a snapshot that may be part of a cycle, and which of them are stuck.
+//! The graph of the waiting requests of a snapshot, and which of them are stuck.
 //!
-//! A request waits for every lock that excludes it, and a lock stays until *all* who
-//! keep it are gone or one of them releases it. So a request is stuck when one of those locks
-//! is kept only by processes that are stuck; and a process is stuck when it waits for a stuck
-//! request, or for the end of a process that does. We begin with all of them stuck and
-//! free whoever has a way out, until nobody is left to free. What remains can never go on.
+//! A request waits for every lock that excludes it. A lock stays until one of its holders releases
+//! it, or until *all* holders have ended. So a request is stuck if all holders of one of those
+//! locks are stuck. A process is stuck if its request is stuck, or if it waits for the end of such
+//! a process. The graph begins with all requests stuck, and frees those with a way out until there
+//! are no more of them. The remaining requests can never succeed.
 
-use std::collections::hash_map::Entry;
+use std::collections::hash_map;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 
@@ -15,20 +15,22 @@ use super::proc::ancestors;
 use super::{Holder, Kind, Lock, LockedFile, Place, Process, Range, Snapshot, Waiter, certain};
 use crate::Mode;
 
-/// Those waits of a snapshot that may be part of a cycle. Ours come first, by their numbers.
+/// The requests of a snapshot that may be part of a cycle. The requests of this process come first;
+/// their positions are those in [`Ours::waits`].
 pub(crate) struct Graph<'s> {
-    waits: Vec<Wait<'s>>,
-    /// By which waits a holder is kept from releasing.
-    kept_by: HashMap<u32, Vec<usize>>,
+    waits: Vec<WaitingRequest<'s>>,
+    /// By holder (its pid): the requests that keep it from releasing its locks.
+    waits_by_holder: HashMap<u32, Vec<usize>>,
     stuck: Vec<bool>,
     ours: Option<&'s Ours>,
-    /// Whether it is known to whom our process may have left its locks.
-    we_are_known: bool,
-    /// Where it is only to be seen what is possible, one holder that is stuck is enough.
+    /// Whether the library knows which processes may have inherited locks from this process.
+    our_heirs_are_known: bool,
+    /// Whether all holders of a lock must be stuck, so that every cycle is certain. In a graph of
+    /// possible cycles one stuck holder is enough.
     certain: bool,
 }
 
-struct Wait<'s> {
+struct WaitingRequest<'s> {
     process: &'s Process,
     thread: Option<u32>,
     place: Place,
@@ -38,36 +40,41 @@ struct Wait<'s> {
     range: Range,
     descriptor: Option<u32>,
     locks: &'s [Lock],
-    /// For a thread that waits for other threads: the waits of those inside.
+    /// If the thread waits for other threads at the gate: the requests of the threads that must
+    /// leave first.
     at_gate: Option<&'s [usize]>,
     /// The ancestors that wait for the end of the process.
     ancestors: Vec<u32>,
 }
 
-/// A lock that is in the way of a request: who keeps it, and by which waits each of them is kept.
+/// A lock in the way of a request: its holders, each with the requests that keep it from releasing
+/// the lock.
 type Obstacle<'g, 's> = Vec<(&'s Process, &'g [usize])>;
 
-/// A wait, and the holder that keeps it waiting.
+/// An edge of the graph: a request, and a holder for which it waits.
 #[derive(Clone, Copy)]
-struct Link<'s> {
+struct Edge<'s> {
     wait: usize,
     holder: &'s Process,
 }
 
 impl<'s> Graph<'s> {
-    /// What would be so if nobody had a way out that is not seen in the table.
+    /// Assumes that no process has a way out other than those that the lock table shows.
     pub(crate) fn of_possible(snapshot: &'s Snapshot, ours: Option<&'s Ours>) -> Graph<'s> {
         let holders = holders_of_contended(snapshot);
-        let mut family = Family::default();
+        let mut ancestors = WaitingAncestors::default();
         let mut graph = Graph::new(ours, false);
         graph.add_ours(&snapshot.files, &holders);
-        graph.add_others(snapshot, &holders, |process| Some(family.waiting(process)));
-        graph.free_who_has_a_way_out();
+        graph.add_others(snapshot, &holders, |process| {
+            Some(ancestors.waiting(process))
+        });
+        graph.free_waits_with_a_way_out();
         graph
     }
 
-    /// What is so for certain: nobody in it has a way out. Looks only at those of whom it can depend
-    /// whether these waits of ours are stuck, or else at all.
+    /// Contains only what is certain: no process of a cycle has a way out. Looks only at the
+    /// processes on which it may depend whether the requests `numbers` of this process are stuck;
+    /// without `ours`, at those of all requests.
     pub(crate) fn of_certain(
         heirs: &'s Heirs,
         ours: Option<&'s Ours>,
@@ -101,25 +108,26 @@ impl<'s> Graph<'s> {
         let mut graph = Graph::new(ours, true);
         graph.add_ours(&heirs.snapshot.files, &holders);
         graph.add_others(&heirs.snapshot, &holders, &mut bound);
-        graph.free_who_has_a_way_out();
+        graph.free_waits_with_a_way_out();
         graph
     }
 
-    /// Only the threads of this process that wait for one another, which needs no look elsewhere.
+    /// Contains only the threads of this process that wait for one another. Reads nothing from
+    /// /proc.
     pub(crate) fn of_threads(ours: &'s Ours) -> Graph<'s> {
         let mut graph = Graph::new(Some(ours), true);
         graph.add_ours(&[], &HashSet::new());
-        graph.free_who_has_a_way_out();
+        graph.free_waits_with_a_way_out();
         graph
     }
 
     fn new(ours: Option<&'s Ours>, certain: bool) -> Graph<'s> {
         Graph {
             waits: Vec::new(),
-            kept_by: HashMap::new(),
+            waits_by_holder: HashMap::new(),
             stuck: Vec::new(),
             ours,
-            we_are_known: false,
+            our_heirs_are_known: false,
             certain,
         }
     }
@@ -129,7 +137,7 @@ impl<'s> Graph<'s> {
             return;
         };
         let us = ours.process.pid;
-        self.we_are_known = holders.contains(&us);
+        self.our_heirs_are_known = holders.contains(&us);
         // Another thread may end the process.
         let ancestors = match ours.alone {
             true if holders.is_empty() => Vec::new(),
@@ -140,7 +148,7 @@ impl<'s> Graph<'s> {
         for wait in &ours.waits {
             let file = files.iter().find(|file| file.place == wait.place);
             self.add(
-                Wait {
+                WaitingRequest {
                     process: &ours.process,
                     thread: Some(wait.thread),
                     place: wait.place,
@@ -158,7 +166,8 @@ impl<'s> Graph<'s> {
         }
     }
 
-    /// Adds the waits of others, as far as `ancestors` lets them be part of it.
+    /// Adds the requests of other processes. `ancestors` returns the ancestors that wait for the
+    /// end of a process, or `None` if the process has a way out.
     fn add_others(
         &mut self,
         snapshot: &'s Snapshot,
@@ -179,23 +188,29 @@ impl<'s> Graph<'s> {
                 };
                 let is_part = |pid: &u32| holders.contains(pid);
                 if is_part(&process.pid) || ancestors.iter().any(is_part) {
-                    self.add(Wait::of_other(file, request, process, ancestors), holders);
+                    self.add(
+                        WaitingRequest::of_other(file, request, process, ancestors),
+                        holders,
+                    );
                 }
             }
         }
     }
 
-    fn add(&mut self, wait: Wait<'s>, holders: &HashSet<u32>) {
+    fn add(&mut self, wait: WaitingRequest<'s>, holders: &HashSet<u32>) {
         let number = self.waits.len();
         let kept = wait.ancestors.iter().chain([&wait.process.pid]);
         for holder in kept.filter(|pid| holders.contains(pid)) {
-            self.kept_by.entry(*holder).or_default().push(number);
+            self.waits_by_holder
+                .entry(*holder)
+                .or_default()
+                .push(number);
         }
         self.waits.push(wait);
         self.stuck.push(true);
     }
 
-    fn free_who_has_a_way_out(&mut self) {
+    fn free_waits_with_a_way_out(&mut self) {
         loop {
             let free: Vec<usize> = (0..self.waits.len())
                 .filter(|wait| self.stuck[*wait] && self.obstacles(*wait).is_empty())
@@ -209,7 +224,8 @@ impl<'s> Graph<'s> {
         }
     }
 
-    /// What is in the way of a request and stays there until a wait ends that is stuck.
+    /// The locks (or the threads at the gate) in the way of a request that stay until a stuck
+    /// request succeeds.
     fn obstacles<'g>(&'g self, number: usize) -> Vec<Obstacle<'g, 's>> {
         let wait = &self.waits[number];
         if let Some(threads) = wait.at_gate {
@@ -217,15 +233,15 @@ impl<'s> Graph<'s> {
             let alone = |other: &'s usize| vec![(wait.process, std::slice::from_ref(other))];
             return threads.map(alone).collect();
         }
-        let locks = wait.locks.iter().filter(|lock| wait.is_kept_by(lock));
+        let locks = wait.locks.iter().filter(|lock| wait.is_excluded_by(lock));
         let obstacle = |lock: &'s Lock| {
             let holders = lock.holders.iter();
-            let kept = holders.map(|holder| (&holder.process, self.keepers(holder)));
+            let kept = holders.map(|holder| (&holder.process, self.waits_of(holder)));
             kept.collect::<Obstacle<'g, 's>>()
         };
-        let is_stuck = |(_, keepers): &(&Process, &[usize])| {
-            let mut keepers = keepers.iter();
-            keepers.any(|wait| self.stuck[*wait])
+        let is_stuck = |(_, requests): &(&Process, &[usize])| {
+            let mut requests = requests.iter();
+            requests.any(|wait| self.stuck[*wait])
         };
         let mut all: Vec<Obstacle<'g, 's>> = locks.map(obstacle).collect();
         all.retain(|holders| {
@@ -239,50 +255,51 @@ impl<'s> Graph<'s> {
         all
     }
 
-    /// The waits by which a holder is kept from releasing a lock.
-    fn keepers(&self, holder: &Holder) -> &[usize] {
+    /// The requests that keep a holder from releasing its locks.
+    fn waits_of(&self, holder: &Holder) -> &[usize] {
         let ours = self.ours;
         let waits = match ours.filter(|ours| ours.process.pid == holder.process.pid) {
-            // Another thread may release what no thread that waits has by a guard.
+            // Another thread may release any lock, except one that a waiting thread holds by a
+            // guard.
             Some(ours) if !ours.alone => {
-                let descriptor = holder.descriptor.filter(|_| self.we_are_known);
+                let descriptor = holder.descriptor.filter(|_| self.our_heirs_are_known);
                 descriptor.and_then(|number| ours.keeps.get(&number))
             }
-            _ => self.kept_by.get(&holder.process.pid),
+            _ => self.waits_by_holder.get(&holder.process.pid),
         };
         waits.map_or(&[], Vec::as_slice)
     }
 
-    /// The cycles of those waits that are in none yet.
+    /// The cycles of the requests that are not part of a cycle in `covered` yet.
     pub(super) fn cycles(&self, covered: &mut HashSet<(u32, Place)>) -> Vec<Deadlock> {
         let key = |wait: usize| (self.waits[wait].process.pid, self.waits[wait].place);
         let mut found = Vec::new();
         for start in 0..self.waits.len() {
             if !covered.contains(&key(start))
-                && let Some(cycle) = self.links(start)
+                && let Some(cycle) = self.shortest_cycle(start)
             {
-                covered.extend(cycle.iter().map(|link| key(link.wait)));
+                covered.extend(cycle.iter().map(|edge| key(edge.wait)));
                 found.push(self.deadlock(&cycle));
             }
         }
         found
     }
 
-    /// The shortest cycle through this wait.
+    /// The shortest cycle through this request.
     pub(crate) fn cycle(&self, start: usize) -> Option<Deadlock> {
-        Some(self.deadlock(&self.links(start)?))
+        Some(self.deadlock(&self.shortest_cycle(start)?))
     }
 
-    fn links(&self, start: usize) -> Option<Vec<Link<'s>>> {
-        let mut came: HashMap<usize, Link<'s>> = HashMap::new();
+    fn shortest_cycle(&self, start: usize) -> Option<Vec<Edge<'s>>> {
+        let mut reached_by: HashMap<usize, Edge<'s>> = HashMap::new();
         let mut next = VecDeque::from([start]);
         while let Some(wait) = next.pop_front() {
-            for (link, after) in self.links_from(wait) {
+            for (edge, after) in self.edges_from(wait) {
                 if after == start {
-                    return Some(way(&came, link, start));
+                    return Some(path_to(&reached_by, edge, start));
                 }
-                if let Entry::Vacant(place) = came.entry(after) {
-                    place.insert(link);
+                if let hash_map::Entry::Vacant(place) = reached_by.entry(after) {
+                    place.insert(edge);
                     next.push_back(after);
                 }
             }
@@ -290,21 +307,21 @@ impl<'s> Graph<'s> {
         None
     }
 
-    /// From a wait to those for which it waits.
-    fn links_from(&self, wait: usize) -> Vec<(Link<'s>, usize)> {
+    /// The edges from a request to the stuck requests for which it waits.
+    fn edges_from(&self, wait: usize) -> Vec<(Edge<'s>, usize)> {
         if !self.stuck[wait] {
             return Vec::new();
         }
         let kept = self.obstacles(wait).into_iter().flatten();
-        let links = kept.flat_map(|(holder, keepers)| {
-            let stuck = keepers.iter().filter(|after| self.stuck[**after]);
-            stuck.map(move |after| (Link { wait, holder }, *after))
+        let edges = kept.flat_map(|(holder, requests)| {
+            let stuck = requests.iter().filter(|after| self.stuck[**after]);
+            stuck.map(move |after| (Edge { wait, holder }, *after))
         });
-        links.collect()
+        edges.collect()
     }
 
-    /// All the waits on which it depends whether this one is stuck: the numbers of those of
-    /// ours, and the processes of the others.
+    /// The requests on which it depends whether the request `start` is stuck: the numbers of those
+    /// of this process, and the pids of the other processes with their ancestors.
     pub(crate) fn depends_on(&self, start: usize) -> (Vec<usize>, HashSet<u32>) {
         let found = self.reached_from(vec![start]);
         let us = self.ours.map(|ours| ours.process.pid);
@@ -322,15 +339,15 @@ impl<'s> Graph<'s> {
         let mut found: HashSet<usize> = starts.iter().copied().collect();
         let mut next = starts;
         while let Some(wait) = next.pop() {
-            let after = self.links_from(wait).into_iter().map(|(_, after)| after);
+            let after = self.edges_from(wait).into_iter().map(|(_, after)| after);
             next.extend(after.filter(|after| found.insert(*after)));
         }
         found
     }
 
-    fn deadlock(&self, cycle: &[Link<'s>]) -> Deadlock {
-        let step = |link: &Link<'s>| {
-            let wait = &self.waits[link.wait];
+    fn deadlock(&self, cycle: &[Edge<'s>]) -> Deadlock {
+        let step = |edge: &Edge<'s>| {
+            let wait = &self.waits[edge.wait];
             Step {
                 thread: wait.thread,
                 waiter: wait.process.clone(),
@@ -338,7 +355,7 @@ impl<'s> Graph<'s> {
                 path: wait.path.cloned(),
                 kind: wait.kind,
                 mode: wait.mode,
-                holder: link.holder.clone(),
+                holder: edge.holder.clone(),
             }
         };
         Deadlock {
@@ -348,14 +365,14 @@ impl<'s> Graph<'s> {
     }
 }
 
-impl<'s> Wait<'s> {
+impl<'s> WaitingRequest<'s> {
     fn of_other(
         file: &'s LockedFile,
         request: &'s Waiter,
         process: &'s Process,
         ancestors: Vec<u32>,
-    ) -> Wait<'s> {
-        Wait {
+    ) -> WaitingRequest<'s> {
+        WaitingRequest {
             process,
             thread: None,
             place: file.place,
@@ -370,10 +387,11 @@ impl<'s> Wait<'s> {
         }
     }
 
-    /// Whether a lock keeps this request waiting.
-    fn is_kept_by(&self, lock: &Lock) -> bool {
+    /// Whether the lock makes this request wait.
+    fn is_excluded_by(&self, lock: &Lock) -> bool {
         let shared = lock.mode == Mode::Shared && self.mode == Mode::Shared;
-        // A lock of one's own does not, if it is the process's (POSIX) or the open file's.
+        // A process does not wait for its own POSIX lock, nor an open file for its own flock or OFD
+        // lock.
         let own = lock.holders.iter().any(|holder| {
             holder.process.pid == self.process.pid
                 && (lock.kind == Kind::Posix && self.kind == Kind::Posix
@@ -383,20 +401,24 @@ impl<'s> Wait<'s> {
     }
 }
 
-/// The links from the start to the last one, which leads back to it.
-fn way<'s>(came: &HashMap<usize, Link<'s>>, last: Link<'s>, start: usize) -> Vec<Link<'s>> {
-    let mut way = vec![last];
+/// The edges from the start to the last one, which leads back to the start.
+fn path_to<'s>(
+    reached_by: &HashMap<usize, Edge<'s>>,
+    last: Edge<'s>,
+    start: usize,
+) -> Vec<Edge<'s>> {
+    let mut path = vec![last];
     let mut at = last.wait;
     while at != start {
-        let link = came[&at];
-        way.push(link);
-        at = link.wait;
+        let edge = reached_by[&at];
+        path.push(edge);
+        at = edge.wait;
     }
-    way.reverse();
-    way
+    path.reverse();
+    path
 }
 
-/// Everybody who keeps a lock on a file for which somebody waits.
+/// The holders of locks on files with waiting requests.
 fn holders_of_contended(snapshot: &Snapshot) -> HashSet<u32> {
     let contended = snapshot
         .files
@@ -409,13 +431,13 @@ fn holders_of_contended(snapshot: &Snapshot) -> HashSet<u32> {
         .collect()
 }
 
-/// Ancestors that seem to wait, looked up once for all children of one process.
+/// Looks up the ancestors that seem to wait, once for all children of a process.
 #[derive(Default)]
-struct Family {
+struct WaitingAncestors {
     waiting: HashMap<u32, Vec<u32>>,
 }
 
-impl Family {
+impl WaitingAncestors {
     fn waiting(&mut self, process: &Process) -> Vec<u32> {
         let Some(parent) = process.parent else {
             return Vec::new();

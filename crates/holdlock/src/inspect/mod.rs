@@ -1,4 +1,4 @@
-//! Who holds which lock and who waits for it, of every process of the host.
+//! Shows the locks of the host: which processes hold them, and which processes wait for them.
 //!
 //! ```
 //! use holdlock::{FileLock, inspect};
@@ -10,7 +10,8 @@
 //! for file in inspect::file(&path)?.files {
 //!     for lock in file.locks {
 //!         for holder in lock.holders {
-//!             println!("{} {}: {}", lock.mode, lock.kind, holder.process); // exclusive flock: pid 4711 (…) of ann
+//!             // exclusive flock: pid 4711 (make all) of ann
+//!             println!("{} {}: {}", lock.mode, lock.kind, holder.process);
 //!         }
 //!     }
 //!     for waiter in file.waiters {
@@ -21,162 +22,195 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # What is looked at
+//! # What this module reads
 //!
-//! * **/proc/locks** names the process that *took* each lock, in which order requests
-//!   wait, and the file by device and inode number. When nobody has read it for some
-//!   milliseconds the kernel first lets all lock calls under way finish, which takes
-//!   some milliseconds more (an RCU grace period); otherwise 0.02 ms for few locks,
-//!   20 ms for ten thousand.
-//! * **/proc/PID/fdinfo** of the takers, for the descriptor, the path, and whether
-//!   they still have the lock. Where one has not (it is gone, and a child has inherited
-//!   the descriptor), or where the kernel names none (OFD locks): of all processes. Removed files
-//!   are looked for in a thousand descriptors at most, the likely ones first.
-//! * **/proc/PID/task/TID/syscall** and `mem`, only where a request for an OFD lock waits.
+//! * **/proc/locks** shows, for each lock, the process that *took* it, the requests that wait for
+//!   it in their order, and the file by its device and inode number. A read takes 0.02 ms for a few
+//!   locks and 20 ms for ten thousand. If no process has read the file for some milliseconds, the
+//!   kernel first lets all running lock calls finish (an RCU grace period), which takes some
+//!   milliseconds more.
+//! * **/proc/PID/fdinfo** of the takers shows the descriptor and the path of the file, and whether
+//!   the taker still has the lock. If a taker does not (it has ended, and a child has inherited the
+//!   descriptor), or if the kernel names no taker (OFD locks), this module reads fdinfo of all
+//!   processes. The search for the holders of a removed file reads a limited number of descriptors,
+//!   the likely ones first, and may miss a holder on a crowded host.
+//! * **/proc/PID/task/TID/syscall** and `mem` show the waiting requests for OFD locks. This module
+//!   reads them only if there is such a request.
 //!
-//! Nothing is locked, opened for reading or changed. Processes that vanish meanwhile are left
-//! out. What may not be seen is told in [`Snapshot::unseen`]: the descriptors of other
-//! users' processes, unless root asks; locks that were taken in another pid namespace.
+//! This module takes no lock, changes nothing, and does not open lock files for reading. It leaves
+//! out processes that end while it looks. [`Snapshot::unseen`] says what is hidden from the caller:
+//! the descriptors of other users' processes, unless the caller is root, and locks that were taken
+//! in another PID namespace.
+//!
+//! # Serialisation
+//!
+//! With the feature `serde`, which is off by default, the types of this module, [`Mode`] and
+//! [`Family`](crate::Family) implement `serde::Serialize`. Fields keep their names. Values of
+//! enumerations are words in lower case, such as `"exclusive"`. In a path, bytes that are not UTF-8
+//! become U+FFFD, so that such a path does not make the serialisation fail. [`Process::started`]
+//! has serde's form of a `SystemTime`, and is null for a time before 1970.
 
 mod certain;
 mod deadlock;
 mod graph;
 mod printable;
 mod proc;
+#[cfg(feature = "serde")]
+mod serialize;
 mod watch;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use crate::bytes::Range;
 pub use certain::bound_ancestors;
 pub use deadlock::{Deadlock, Step, kept_by_bound};
 pub use printable::{Printable, printable};
 pub use proc::ancestors::{ancestors, start_time, waiting_ancestors};
 pub use proc::place::Place;
 pub use proc::process::{Process, State, is_proc_ours};
-pub use proc::table::{Kind, Range};
+pub use proc::table::Kind;
 pub use watch::Watch;
 
-pub(crate) use certain::{Asleep, has_one_thread, mark, we_have_a_timer};
+pub(crate) use certain::{Asleep, has_one_thread, wait_without_limit, we_have_a_timer};
 pub(crate) use deadlock::{Heirs, OurWait, Ours};
 pub(crate) use graph::Graph;
 pub(crate) use printable::PATH_LENGTH;
-pub(crate) use proc::ancestors::{HELPER, is_at_work};
+pub(crate) use proc::ancestors::is_at_work;
 pub(crate) use proc::file::{contended, holders, turn_is_in_the_way, waiters};
 pub(crate) use proc::removed::first as removed;
 
 use crate::Mode;
 use crate::sys::process::is_root;
+use crate::sys::published::Helper;
 use proc::{descriptors, file, survey};
 
-/// The locks of some files, at about one moment.
+/// The locks of one or more files, at about one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The files on which somebody has a lock or waits for one.
+    /// The files on which a process holds a lock or waits for one.
     pub files: Vec<LockedFile>,
-    /// What could not be seen.
+    /// What the caller may not see.
     pub unseen: Vec<Unseen>,
 }
 
-/// A file with locks on it.
+/// A file with locks or waiting requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LockedFile {
-    /// Which file it is for the kernel.
+    /// The kernel's identification of the file.
     pub place: Place,
-    /// Where it is, as one of the holders has opened it. None where no holder's
-    /// descriptors may be looked at.
+    /// The path by which one of the holders has opened the file. `None` if the caller may not look
+    /// at the descriptors of any holder.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::inspect::serialize::path")
+    )]
     pub path: Option<PathBuf>,
-    /// It was removed since: whoever opens the path now gets another file.
+    /// The file was removed while it was open: a process that opens the path now gets another file.
     pub removed: bool,
-    /// The path is one in another mount namespace, such as a container's.
+    /// The path belongs to another mount namespace, for example a container's.
     pub elsewhere: bool,
-    /// Where the path is not known: a place where the file system is mounted.
+    /// If the path is unknown: a directory on which the file system is mounted.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::inspect::serialize::path")
+    )]
     pub mount_point: Option<PathBuf>,
-    /// The locks that are held.
+    /// The locks that processes hold.
     pub locks: Vec<Lock>,
-    /// The requests that wait, in the order in which they will be served.
+    /// The waiting requests, in the order in which the kernel serves them.
     pub waiters: Vec<Waiter>,
 }
 
-/// A lock that is held.
+/// A lock that one or more processes hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Lock {
-    /// Which kind.
+    /// The kind of the lock.
     pub kind: Kind,
     /// Exclusive or shared.
     pub mode: Mode,
-    /// Which part of the file; always the whole for flock(2).
+    /// The locked bytes; flock(2) always locks the whole file.
     pub range: Range,
-    /// The process that took it, where the kernel tells. It need not be a holder any more.
+    /// The process that took the lock, if the kernel names it. This process may have ended or may
+    /// have passed the lock on, so it is not always a holder.
     pub taker: Option<u32>,
-    /// The living processes that keep it: the taker, or those who have inherited the open
-    /// file. None of them are known where [`Snapshot::unseen`] says why.
+    /// The processes that hold the lock: the taker, or processes that have inherited the open file.
+    /// Empty if the caller may not see them; then [`Snapshot::unseen`] gives the reason.
     pub holders: Vec<Holder>,
 }
 
 impl Lock {
-    /// Whether the process that took the lock has ended, or has passed the lock on: others keep it.
+    /// Whether only other processes than the taker hold the lock: the taker has ended, or has
+    /// passed the lock on.
     pub fn is_inherited(&self) -> bool {
         let mut holders = self.holders.iter();
         self.others_took_it() || self.taker.is_some() && holders.all(|it| self.was_passed_to(it))
     }
 
-    /// Whether this holder has not taken the lock itself: it has inherited the open file, or the
-    /// file was handed to it, perhaps without its doing. False where nobody can tell.
+    /// Whether another process took the lock, and this holder got it with the open file: it
+    /// inherited the file, or received it, perhaps without knowing of the lock. False if the kernel
+    /// does not name the taker.
     pub fn was_passed_to(&self, holder: &Holder) -> bool {
         self.others_took_it() || self.taker.is_some_and(|taker| taker != holder.process.pid)
     }
 
-    /// Of flock(2), the kernel names every taker in our PID namespace that has not ended. (Of OFD
-    /// locks it never names any, and in the first PID namespace also those that have ended.)
+    /// Whether a missing taker means that the taker is not among the holders. For flock(2) the
+    /// kernel names every taker in our PID namespace that has not ended. (In the first PID
+    /// namespace it also names takers that have ended. It never names the taker of an OFD lock.)
     fn others_took_it(&self) -> bool {
         self.taker.is_none() && self.kind == Kind::Flock
     }
 }
 
-/// A process that keeps a lock.
+/// A process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Holder {
-    /// Who.
+    /// The process.
     pub process: Process,
-    /// The descriptor by which it has the file open. None where we may not look: then the
-    /// process is the one which the kernel says took the lock.
+    /// The descriptor of the locked file in that process. `None` if the caller may not look at its
+    /// descriptors; then the process is the taker that the kernel names.
     pub descriptor: Option<u32>,
 }
 
-/// A request that waits.
+/// A request that waits for a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Waiter {
-    /// Which kind of lock it wants.
+    /// The kind of the requested lock.
     pub kind: Kind,
     /// Exclusive or shared.
     pub mode: Mode,
-    /// Which part of the file.
+    /// The requested bytes.
     pub range: Range,
-    /// When it is served: those of turn 1 once the present locks are released, those of turn
-    /// 2 after them. Several shared requests may have one turn.
+    /// When the kernel serves the request: turn 1 after the release of the present locks, turn 2
+    /// after the release of the locks of turn 1, and so on. Several shared requests may have the
+    /// same turn.
     pub turn: u32,
-    /// Who. None where that could not be seen.
+    /// The waiting process. `None` if the caller may not see it.
     pub process: Option<Process>,
-    /// The descriptor, where it is known.
+    /// The descriptor of the file in that process, if it is known.
     pub descriptor: Option<u32>,
 }
 
 impl LockedFile {
-    /// The kinds of lock that are held here although they do not exclude each other:
-    /// flock(2) and fcntl(2) at the same time, which is hardly what anybody wanted.
+    /// Whether processes hold locks here that do not exclude each other: of flock(2) and of
+    /// fcntl(2) at the same time. This is most likely a mistake.
     pub fn mixes_families(&self) -> bool {
         let held = |kind: Kind| self.locks.iter().any(|lock| lock.kind == kind);
         held(Kind::Flock) && (held(Kind::Ofd) || held(Kind::Posix))
     }
 
-    /// Everybody who keeps a lock on the file, each once.
+    /// The processes that hold a lock on the file, each one once.
     pub fn holders(&self) -> Vec<&Process> {
         let mut found: Vec<&Process> = Vec::new();
         for holder in self.locks.iter().flat_map(|lock| &lock.holders) {
@@ -188,15 +222,21 @@ impl LockedFile {
     }
 }
 
-/// Something that could not be seen.
+/// A gap in a [`Snapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Unseen {
-    /// So many processes belong to others, and one of them may keep a lock that
-    /// is shown without a holder, or wait for one. Root sees them.
+    /// The number of processes that the caller may not look at. Root may look at processes of
+    /// other users, unless a container or a security module forbids it. One of these processes may
+    /// hold a lock that has no holder in the snapshot, or may wait for a lock.
     Processes(usize),
-    /// We are in a pid namespace of our own, such as a container's: the kernel does not show
-    /// locks that were taken outside of it.
+    /// The caller is in its own PID namespace, for example in a container: the kernel hides locks
+    /// that were taken outside of this namespace.
     OtherNamespaces,
 }
 
@@ -205,73 +245,94 @@ impl fmt::Display for Unseen {
         match self {
             Unseen::Processes(number) if is_root() => write!(
                 f,
-                "{number} {} could not be looked at, although you are root: a container or a \
+                "{number} {} could not be looked at although this is root: a container or a \
                  security module forbids it",
                 if *number == 1 { "process" } else { "processes" }
             ),
-            Unseen::Processes(1) => {
-                f.write_str("1 process of another user could not be looked at; root would see it")
-            }
+            Unseen::Processes(1) => f.write_str(
+                "1 process of another user could not be looked at: permission denied; \
+                 run as root to see its locks",
+            ),
             Unseen::Processes(number) => write!(
                 f,
-                "{number} processes of other users could not be looked at; root would see them"
+                "{number} processes of other users could not be looked at: permission denied; \
+                 run as root to see their locks"
             ),
             Unseen::OtherNamespaces => f.write_str(
-                "this is a pid namespace of its own (a container?): locks that were taken \
-                 outside of it are not shown; ask on the host",
+                "locks that were taken outside of this pid namespace (a container?) are not shown: \
+                 the kernel hides them; look on the host",
             ),
         }
     }
 }
 
-/// The locks on the file at `path`, and on removed files of that name which a living
-/// process still holds. Symbolic links are followed.
+/// The locks on the file at `path`, and on removed files that were at `path` and that a process
+/// still has locked. Follows symbolic links.
 ///
-/// No files when nobody has a lock there. 0.2 ms where the kernel names the holders; see the
-/// [module](self) for when it takes longer.
+/// The snapshot contains no files if no process has a lock there. The call takes 0.2 ms if the
+/// kernel names the holders; the [module](self) says when it takes longer.
 ///
 /// # Errors
 ///
-/// When /proc/locks cannot be read, or the file cannot be reached for another reason than
-/// that it does not exist.
+/// If /proc/locks cannot be read, or if the file cannot be reached for another reason than that it
+/// does not exist.
 pub fn file(path: impl AsRef<Path>) -> io::Result<Snapshot> {
     file::look(path.as_ref())
 }
 
-/// A lock that a process has open.
+/// A lock on a file that a process has open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct OpenLock {
-    /// By which descriptor.
+    /// The descriptor of the file.
     pub descriptor: u32,
-    /// On which file.
+    /// The kernel's identification of the file.
     pub place: Place,
-    /// Which kind.
+    /// The kind of the lock.
     pub kind: Kind,
     /// Exclusive or shared.
     pub mode: Mode,
-    /// Which part of the file.
+    /// The locked bytes.
     pub range: Range,
 }
 
-/// The locks that a process keeps, whoever took them. Without /proc/locks, so that it disturbs
-/// nobody; 0.1 ms for a process with ten files open.
+/// The locks that a process holds, whichever process took them. Takes 0.1 ms for a process with ten
+/// open files. Does not read /proc/locks, and so delays no lock calls of other processes.
 ///
 /// # Errors
 ///
-/// When there is no such process, or it is another user's.
+/// If the process does not exist, or if it belongs to another user.
 pub fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
     descriptors::locks_of(pid)
 }
 
-/// All locks of the host, by file, as far as they can be seen.
+/// All locks of the host that the caller may see, by file.
 ///
-/// Looks at the descriptors of every process that holds a lock, and at all processes where
-/// the kernel does not name a holder.
+/// Looks at the descriptors of every process that the kernel names as a taker, and at the
+/// descriptors of all processes if a lock has no such taker.
 ///
 /// # Errors
 ///
-/// When /proc/locks cannot be read.
+/// If /proc/locks cannot be read.
 pub fn host() -> io::Result<Snapshot> {
     survey::host()
+}
+/// Declares that the calling thread neither holds nor releases locks, until the result is dropped, for
+/// programs with a thread that only shows or logs something. Other processes, and this library, can
+/// only be certain of a deadlock if no other thread of a waiting process could end it.
+///
+/// The declaration is in memory that other processes of the user can read (memfd_create(2)).
+pub fn helper_thread() -> HelperThread {
+    HelperThread(Helper::enter())
+}
+
+/// A declaration made by [`helper_thread`]. Drop it in the same thread.
+#[must_use = "the declaration ends when it is dropped"]
+pub struct HelperThread(#[expect(dead_code, reason = "kept for its drop")] Helper);
+
+impl fmt::Debug for HelperThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HelperThread").finish_non_exhaustive()
+    }
 }

@@ -1,26 +1,27 @@
-//! Names as they may be printed.
+//! Makes names printable.
 //!
-//! Anybody may choose the bytes of a file name or a command line, and root reads them at a
-//! terminal. A message has to stay one line, must not command the terminal, and has to read in
-//! its own direction. So everything that is printed for people goes through this one filter.
+//! Any user can choose the bytes of a file name or of a command line, and root may read them in a
+//! terminal. A message must stay on one line, must not send commands to the terminal, and must keep
+//! its direction of writing. This filter guarantees that, so everything that is printed for people
+//! passes through it.
 
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 
-/// Shows a file name, a command line or another text of unknown origin for people.
+/// Shows a file name, a command line or another text of unknown origin to people.
 ///
-/// Printable characters stay as they are, also letters of other scripts, spaces and
-/// backslashes. Everything else is written as Rust writes it in a string: `\n`, `\t`, `\r`,
-/// `\u{1b}`, and `\xff` for a byte that is not UTF-8. "Everything else" is what moves the cursor
-/// or commands a terminal (C0, DEL, C1), breaks a line, turns the direction of writing, is
-/// invisible (zero-width, tags, variation selectors, fillers), or has no known glyph.
+/// Printable characters stay unchanged: letters of all scripts, spaces and backslashes too. All
+/// other characters appear as escapes in the form of a Rust string: `\n`, `\t`, `\r`, `\u{1b}`, and
+/// `\xff` for a byte that is not UTF-8. These are the characters that move the cursor or command a
+/// terminal (C0, DEL, C1), break a line, change the direction of writing, are invisible (zero-width
+/// characters, tags, variation selectors, fillers), or have no known glyph.
 ///
-/// A precision shortens the text in the middle to that many characters, the ellipsis included;
-/// an escape is left out whole.
+/// A precision limits the number of characters. In a longer text, an ellipsis takes the place of
+/// the middle, and counts too. An escape is shown completely or not at all.
 ///
-/// Text that was shown once is printable, and is shown the same again. The text cannot be read
-/// back: a backslash may be the name's own.
+/// Applying the function to its own output changes nothing. The original text cannot be restored
+/// from the output, because a backslash may be part of the name.
 ///
 /// ```
 /// use holdlock::inspect::printable;
@@ -33,27 +34,27 @@ pub fn printable<T: AsRef<OsStr> + ?Sized>(text: &T) -> Printable<'_> {
     Printable(text.as_ref().as_bytes())
 }
 
-/// So much of a path is shown in a sentence: longer ones are of no use to a reader.
+/// The number of characters of a path that a message shows. More would not help the reader.
 pub(crate) const PATH_LENGTH: usize = 200;
 
-/// A text as people may see it; see [`printable()`].
+/// Displays a text in printable form; see [`printable()`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Printable<'t>(&'t [u8]);
 
 impl Printable<'_> {
-    /// Whether nothing of it is escaped.
+    /// Whether the text appears unchanged, without an escape.
     pub fn is_plain(self) -> bool {
         self.ascii().is_some() || self.pieces().all(|piece| matches!(piece, Piece::Plain(_)))
     }
 
-    /// The text, where it is plain for certain: nearly always, and told at once.
+    /// The text, if it is printable ASCII. Nearly every text is, and this check is quick.
     fn ascii(&self) -> Option<&str> {
         let is_plain = self.0.iter().all(|byte| matches!(byte, b' '..=b'~'));
         std::str::from_utf8(self.0).ok().filter(|_| is_plain)
     }
 
-    /// The begin, cut behind so many characters.
-    pub(super) fn begin(self, most: usize) -> String {
+    /// The first `most` characters; an ellipsis marks a cut.
+    pub(super) fn prefix(self, most: usize) -> String {
         if let Some(text) = self.ascii().filter(|text| text.len() <= most) {
             return text.to_owned();
         }
@@ -65,7 +66,7 @@ impl Printable<'_> {
                 short.push('…');
                 break;
             }
-            // A String takes everything.
+            // Writing to a String cannot fail.
             let _ = write!(short, "{piece}");
         }
         short
@@ -89,7 +90,7 @@ impl fmt::Display for Printable<'_> {
         if all <= most {
             return self.pieces().try_for_each(|piece| piece.fmt(f));
         }
-        // The end of a path tells more than its begin.
+        // The end of a path says more than its beginning.
         let head = most.saturating_sub(1) / 3;
         let tail = most.saturating_sub(1) - head;
         let (mut at, mut left_out) = (0, false);
@@ -106,7 +107,7 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// What is printed or left out as a whole.
+/// A character, an escape or a byte: shown completely or not at all.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Piece {
     Plain(char),
@@ -146,9 +147,9 @@ impl fmt::Display for Piece {
     }
 }
 
-/// The standard library knows the characters with a glyph: those which `Debug` of a string does
-/// not escape, as long as they are no quotes. It escapes a combining mark, too, unless a letter
-/// precedes it.
+/// Uses what the standard library knows about glyphs: `Debug` of a string escapes the characters
+/// without a glyph. It also escapes quotes, which are ASCII, and a combining mark without a letter
+/// before it.
 fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return matches!(c, ' '..='~');
@@ -159,8 +160,9 @@ fn is_printable(c: char) -> bool {
     !is_invisible(c) && pair.is_ok_and(|pair| pair.escape_debug().eq(pair.chars()))
 }
 
-/// Those that count as letters or marks, and show nothing: Default_Ignorable_Code_Point of
-/// Unicode, but for the format characters, which have no glyph anyway.
+/// Whether the character counts as a letter or a mark but shows nothing. These are the characters
+/// with Unicode's property Default_Ignorable_Code_Point, without the format characters, which have
+/// no glyph and are escaped anyway.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_all_scripts_stay() {
+    fn names_of_all_scripts_are_unchanged() {
         for name in [
             r#"plain 'name' "quoted" \ $(x) <a>&"#,
             "schlüssel",
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_commands_turns_or_hides() {
+    fn characters_that_command_turn_or_hide_are_escaped() {
         let ranges = [
             '\0'..='\u{1f}',
             '\u{7f}'..='\u{a0}',
@@ -223,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_told() {
+    fn bytes_that_are_not_utf8_are_escaped() {
         let name = OsStr::from_bytes(b"a\xff\xc2\n\xe2\x80");
         assert_eq!(printable(name).to_string(), r"a\xff\xc2\n\xe2\x80");
         assert!(!printable(name).is_plain());
     }
 
     #[test]
-    fn long_names_lose_their_middle() {
+    fn long_names_are_shortened_in_their_middle() {
         let name = format!("/begin/{}/end.lock", "x".repeat(300));
         let short = format!("{:.40}", printable(&name));
         assert!(short.starts_with("/begin/xx") && short.ends_with("xx/end.lock"));
@@ -245,10 +247,10 @@ mod tests {
     }
 
     #[test]
-    fn a_begin_is_cut_between_escapes() {
-        assert_eq!(printable("make all").begin(8), "make all");
-        assert_eq!(printable("make all").begin(7), "make al…");
-        assert_eq!(printable("a\x1bb").begin(6), "a…");
-        assert_eq!(printable("a\x1bb").begin(7), "a\\u{1b}…");
+    fn a_prefix_ends_between_escapes() {
+        assert_eq!(printable("make all").prefix(8), "make all");
+        assert_eq!(printable("make all").prefix(7), "make al…");
+        assert_eq!(printable("a\x1bb").prefix(6), "a…");
+        assert_eq!(printable("a\x1bb").prefix(7), "a\\u{1b}…");
     }
 }

@@ -1,48 +1,36 @@
-//! The operating system: the only unsafe code and the only direct system calls.
+//! The operating system: what the rest of the library needs from it. This folder has the only
+//! unsafe code.
 //!
-//! Everything above this folder is safe code. Each file here is one facility of
-//! the kernel behind a safe interface:
+//! The code outside this folder is safe and does not know system calls or errnos. Each system is
+//! one folder with the modules of this table. Today there is one: `linux`.
 //!
-//! | file | facility |
+//! | module | what it promises |
 //! |---|---|
-//! | `file` | flock(2), OFD locks of fcntl(2), stat(2), open(2) |
-//! | `interrupt` | ending a blocked system call at a deadline or on request |
-//! | `bell` | telling threads that are blocked so to stop |
-//! | `signal` | the one signal that `interrupt` uses |
-//! | `masks` | which signals the threads of this process block |
-//! | `call` | blocking calls that the signal ends for certain |
-//! | `futex` | sleeping until another thread changes a word |
+//! | `file` | opens and creates lock files: never hangs on a FIFO or device, follows a symbolic link only if asked to, leaves nothing open in programs that are executed |
+//! | `file_lock` | locks, converts and unlocks a file. `WouldBlock` is a conflict. `Interrupted` means that a signal handler has run. A sleeping call keeps its position in the kernel's queue |
+//! | `identity` | the identity and the type of a file, by path or by descriptor |
+//! | `file_system` | the name of a file's file system, and whether its lock table has other numbers than stat(2) |
+//! | `pin` | keeps a file without having it open for reading or writing |
+//! | `lock_fd` | descriptors that no child of fork keeps; whether a descriptor is still the file that was opened |
+//! | `fork` | notices fork without a system call |
+//! | `call`, `interrupt` | end a blocked call of a thread at a deadline or when notified, for certain, and leave no signal behind |
+//! | `notify` | ends the waits of many threads, even from a signal handler |
+//! | `signal` | the one signal that `interrupt` uses, never one that the program uses |
+//! | `thread` | the kernel's number of a thread |
+//! | `futex` | sleeps until another thread changes a word |
 //! | `clock` | the monotonic clock |
-//! | `process` | whether a process exists; whether ours has an alarm(2) |
-//! | `fork` | noticing fork(2) without a system call |
-//! | `lock_fd` | descriptors that no child of fork(2) keeps |
+//! | `process` | whether a process exists, and whether this process has an alarm |
+//! | `lock_request` | reads the lock call in which another process is blocked |
+//! | `refusal` | sorts the system's errors into kinds |
+//!
+//! A function that fails returns an [`io::Error`](std::io::Error), which keeps the system's error
+//! number for the user. Code that has to tell errors apart uses [`Refusal::of`].
 
-#![allow(unsafe_code)]
+mod linux;
+mod refusal;
 
-#[cfg(not(target_os = "linux"))]
-compile_error!(
-    "holdlock supports Linux only for now: its waits are built on flock(2), POSIX timers with \
-     SIGEV_THREAD_ID and futexes. On other systems use std::fs::File::lock meanwhile."
-);
-
-pub(crate) mod bell;
-pub(crate) mod call;
-pub(crate) mod clock;
-pub(crate) mod file;
-pub(crate) mod fork;
-pub(crate) mod futex;
-pub(crate) mod interrupt;
-pub(crate) mod lock_fd;
-mod masks;
-pub(crate) mod process;
-pub(crate) mod signal;
-
-/// Turns the -1 of a system call into the error it stands for.
-#[inline]
-fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {
-    if result == -1 {
-        Err(std::io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
-}
+pub(crate) use linux::{
+    call, clock, file, file_lock, file_system, fork, futex, identity, interrupt, lock_fd,
+    lock_request, notify, pin, process, published, signal, thread,
+};
+pub(crate) use refusal::Refusal;

@@ -1,22 +1,22 @@
-//! Callbacks of waiting requests, and the locks that they must not wait for.
+//! Callbacks of waiting requests, and the locks for which they must not wait.
 //!
-//! A thread that runs the callback of a request continues with that request only when the callback
-//! returns. If the callback asks for the same lock, its request queues behind the first one and would
-//! wait for ever.
+//! A thread that runs the callback of a request continues with that request only after the callback
+//! has returned. If the callback asks for the same lock, its request queues behind the first one
+//! and would wait for ever.
 
 use std::cell::RefCell;
 
 use crate::Family;
 use crate::gate::Gate;
-use crate::sys::file::Identity;
 use crate::sys::fork;
+use crate::sys::identity::Identity;
 
 thread_local! {
-    /// The locks for whose requests callbacks are running in this thread, the innermost last.
+    /// The locks of the requests whose callbacks this thread is running, the innermost last.
     static WAITS: RefCell<Vec<Key>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What two requests for the same lock have in common.
+/// Identifies the lock that a request is for.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Key {
     /// The address of the gate.
@@ -51,13 +51,13 @@ pub(crate) fn while_awaited<T>(key: Key, callback: impl FnOnce() -> T) -> T {
             let _ = WAITS.try_with(|waits| waits.borrow_mut().pop());
         }
     }
-    // A thread that is ending cannot note it any more; a second request hangs then.
+    // Fails in a thread that is ending. Then a second request for the lock hangs.
     let noted = WAITS.try_with(|waits| waits.borrow_mut().push(key));
     let _forget = noted.is_ok().then_some(Forget);
     callback()
 }
 
-/// Whether this runs in the callback of a request that waits for the same lock.
+/// Whether this thread is in the callback of a request that waits for the same lock.
 pub(crate) fn is_awaited(key: impl FnOnce() -> Key) -> bool {
     let is_there = |waits: &RefCell<Vec<Key>>| {
         let waits = waits.borrow();

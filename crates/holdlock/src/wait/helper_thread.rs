@@ -1,55 +1,56 @@
-//! Waiting where signals cannot be used: a thread of our own blocks in the kernel's queue.
+//! Waiting where signals cannot be used: a helper thread blocks in the kernel's queue.
 //!
-//! Nothing gets such a thread out of the queue before it has the lock. When its request ends
-//! early, the thread stays, and
+//! Nothing can get such a thread out of the queue before it has the lock. If its request ends
+//! early, the thread stays in the queue. Then:
 //!
-//! * the next request of this process for the same lock takes it over, with its place in the
-//!   queue;
-//! * if it gets the lock while no request wants it, it gives the lock back at once, and ends.
+//! * The next request of this process for the same lock takes the thread over, and so its position
+//!   in the queue.
+//! * If the thread gets the lock while no request wants it, it gives the lock back at once and
+//!   ends.
 //!
-//! There are at most [`MOST`] of these threads in a process. Requests for which none is left ask
-//! again and again, without a place in the queue. Each thread waits on a description of its own,
-//! so that a lock which comes too late is nobody's but the thread's.
+//! A process has at most [`MAX_THREADS`] of these threads. A request that gets none polls, without
+//! a position in the queue. Each thread waits on an open file description of its own, so that a
+//! lock which comes too late belongs to that thread only.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::acquire::open::LockFile;
-use crate::sys::file::Patience;
+use crate::sys::file_lock::Blocking;
 use crate::sys::fork::ForkCell;
 use crate::sys::{futex, signal};
 use crate::wait::{KernelError, Wait};
 use crate::{Family, Mode};
 
 /// How many threads wait at most, with or without a request.
-const MOST: usize = 16;
+const MAX_THREADS: usize = 16;
 
 /// A request waits for this thread.
 const WANTED: u32 = 0;
-/// The request has ended; another one may take the thread over.
+/// The request has ended, and another request may take the thread over.
 const ABANDONED: u32 = 1;
-/// The thread is out of the queue, and leaves what came of it to its request, if it has one.
-const OVER: u32 = 2;
+/// The thread has left the queue. If it has a request, the result is for that request.
+const DONE: u32 = 2;
 
 /// One thread in the kernel's queue.
-struct Waiter {
+struct HelperThread {
     file: Arc<LockFile>,
     family: Family,
     mode: Mode,
-    word: AtomicU32,
+    state: AtomicU32,
     result: Mutex<io::Result<()>>,
 }
 
-/// Those that are in the queue.
-static WAITERS: ForkCell<Mutex<Vec<Arc<Waiter>>>> = ForkCell::new();
+/// The threads in the queue.
+static THREADS: ForkCell<Mutex<Vec<Arc<HelperThread>>>> = ForkCell::new();
 
-fn waiters() -> MutexGuard<'static, Vec<Arc<Waiter>>> {
-    let waiters = WAITERS.get_or_make(Mutex::default);
-    waiters.lock().unwrap_or_else(PoisonError::into_inner)
+fn threads() -> MutexGuard<'static, Vec<Arc<HelperThread>>> {
+    let threads = THREADS.get_or_make(Mutex::default);
+    threads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Locks the file, mostly through another description, which is returned.
+/// Locks the file, mostly through another open file description. Returns the file that is locked.
 pub(crate) fn lock(
     file: &Arc<LockFile>,
     family: Family,
@@ -57,18 +58,19 @@ pub(crate) fn lock(
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
     loop {
-        let Some(waiter) = Waiter::for_request(file, family, mode) else {
+        let Some(thread) = HelperThread::for_request(file, family, mode) else {
             return poll(file, family, mode, wait);
         };
-        match waiter.wait(wait) {
-            // Other code of this process has closed its descriptor; the request's own may be open.
-            Err(KernelError::Io(_)) if !waiter.file.is_ours() => {}
+        match thread.wait(wait) {
+            // Other code in this process has closed the thread's descriptor. The request's own may
+            // still be open.
+            Err(KernelError::Io(_)) if !thread.file.is_ours() => {}
             other => return other,
         }
     }
 }
 
-/// Asks again and again.
+/// Tries to lock the file again and again.
 fn poll(
     file: &Arc<LockFile>,
     family: Family,
@@ -76,69 +78,70 @@ fn poll(
     wait: &mut Wait<'_>,
 ) -> Result<Arc<LockFile>, KernelError> {
     loop {
-        match file.lock(family, mode, Patience::Never) {
+        match file.lock(family, mode, Blocking::No) {
             Ok(()) => return Ok(file.clone()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(KernelError::Io(error)),
         }
-        wait.nap().map_err(KernelError::Stop)?;
+        wait.sleep_briefly().map_err(KernelError::Stop)?;
     }
 }
 
-impl Waiter {
-    /// An abandoned one that waits for this very lock, or else a new one. None: there are too
-    /// many, or no thread or descriptor is to be had.
-    fn for_request(file: &Arc<LockFile>, family: Family, mode: Mode) -> Option<Arc<Waiter>> {
-        let mut waiters = waiters();
-        let of_this_lock = waiters.iter().filter(|waiter| {
-            waiter.file.is_ours()
-                && waiter.file.identity() == file.identity()
-                && (waiter.family, waiter.mode) == (family, mode)
+impl HelperThread {
+    /// Takes over an abandoned thread that waits for the same lock, or starts a thread. None: there
+    /// are too many, or no thread or descriptor can be made.
+    fn for_request(file: &Arc<LockFile>, family: Family, mode: Mode) -> Option<Arc<HelperThread>> {
+        let mut threads = threads();
+        let of_this_lock = threads.iter().filter(|thread| {
+            thread.file.is_ours()
+                && thread.file.identity() == file.identity()
+                && (thread.family, thread.mode) == (family, mode)
         });
-        for waiter in of_this_lock {
-            let word = &waiter.word;
+        for thread in of_this_lock {
+            let state = &thread.state;
             let took =
-                word.compare_exchange(ABANDONED, WANTED, Ordering::AcqRel, Ordering::Acquire);
+                state.compare_exchange(ABANDONED, WANTED, Ordering::AcqRel, Ordering::Acquire);
             if took.is_ok() {
-                return Some(waiter.clone());
+                return Some(thread.clone());
             }
         }
-        if waiters.len() >= MOST {
+        if threads.len() >= MAX_THREADS {
             return None;
         }
-        let waiter = Arc::new(Waiter {
+        let thread = Arc::new(HelperThread {
             file: Arc::new(file.open_again().ok()?),
             family,
             mode,
-            word: AtomicU32::new(WANTED),
+            state: AtomicU32::new(WANTED),
             result: Mutex::new(Ok(())),
         });
-        let its_own = waiter.clone();
-        // Not by the name of a helper: a thread whose request has ended still waits, and the process
-        // does not, so that this is no wait of the whole process. The host's signals are none of
-        // its business.
-        let thread = signal::with_all_blocked(|| {
+        let its_own = thread.clone();
+        // The name must not begin like those of the other helper threads. A thread without a
+        // request still waits, although its process does not: inspection must not take this for a
+        // wait of the process. The thread blocks all signals, so that the program's own threads get
+        // them.
+        let spawned = signal::with_all_blocked(|| {
             std::thread::Builder::new()
                 .name("waiter-holdlock".to_owned())
                 .stack_size(64 * 1024)
                 .spawn(move || its_own.run())
         });
-        thread.ok()?;
-        waiters.push(waiter.clone());
-        Some(waiter)
+        spawned.ok()?;
+        threads.push(thread.clone());
+        Some(thread)
     }
 
-    /// The request's part.
+    /// Waits for the thread, on behalf of the request.
     fn wait(&self, wait: &mut Wait<'_>) -> Result<Arc<LockFile>, KernelError> {
-        if let Err(stop) = wait.thread(&self.word, WANTED) {
-            let word = &self.word;
+        if let Err(stop) = wait.sleep_on_word(&self.state, WANTED) {
+            let state = &self.state;
             let left =
-                word.compare_exchange(WANTED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
+                state.compare_exchange(WANTED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
             if left.is_ok() {
                 return Err(KernelError::Stop(stop));
             }
-            // It has the lock after all.
+            // The thread was quicker: it has a result.
         }
         let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *result, Ok(()))
@@ -146,21 +149,21 @@ impl Waiter {
             .map_err(KernelError::Io)
     }
 
-    /// The thread's part.
-    fn run(self: Arc<Waiter>) {
+    /// The thread's code.
+    fn run(self: Arc<HelperThread>) {
         let result = loop {
-            match self.file.lock(self.family, self.mode, Patience::Sleep) {
+            match self.file.lock(self.family, self.mode, Blocking::Yes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = result;
-        // First, so that no request takes it over from now on.
-        waiters().retain(|other| !Arc::ptr_eq(other, &self));
-        if self.word.swap(OVER, Ordering::AcqRel) == WANTED {
-            futex::wake(&self.word);
+        // This comes first, so that no request takes the thread over from now on.
+        threads().retain(|other| !Arc::ptr_eq(other, &self));
+        if self.state.swap(DONE, Ordering::AcqRel) == WANTED {
+            futex::wake(&self.state);
         } else {
-            // Before the description is closed: a child may have inherited it.
+            // Unlock before the description is closed, because a child may have inherited it.
             let _ = self.file.unlock(self.family);
         }
     }

@@ -1,4 +1,4 @@
-//! Waiting for a lock, until it is acquired or the request ends.
+//! Waiting for a lock until it is acquired or the request ends.
 
 pub(crate) mod callback;
 pub(crate) mod helper_thread;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::inspect::Deadlock;
-use crate::request::{Limit, OnWait, Request, Waiting};
+use crate::request::{Callback, Limit, Terms, Waiting};
 use crate::sys::call::Listening;
 use crate::sys::futex::{self, Slept};
 use crate::sys::interrupt::Interrupt;
@@ -20,87 +20,97 @@ use callback::Key;
 /// Why a wait ended without the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// There was to be no wait.
+    /// The request may not wait.
     Busy,
     TimedOut,
     Cancelled,
-    /// This thread waits for itself.
+    /// This thread waits for a lock that it holds itself.
     Deadlock,
-    /// The wait closes a cycle.
+    /// The wait is part of a cycle.
     Cycle,
 }
 
 /// The lock that a request waits for.
 pub(crate) trait Awaited {
-    /// Tells whether another request is for the same lock.
+    /// Identifies the lock, to find other requests for it.
     fn key(&self) -> Key;
 
-    /// Registers a wait that only the lock can end with the deadlock watcher, until the result is
-    /// dropped.
+    /// Whether a signal may end the wait.
+    fn may_use_signals(&self) -> bool;
+
+    /// Registers a wait that only the lock can end with the deadlock watcher. The registration
+    /// lasts until the result is dropped.
     fn watch(&self, mode: Mode, began: Instant) -> Box<dyn Watched>;
 }
 
-/// A wait that the deadlock watcher looks at.
+/// A wait that is registered with the deadlock watcher.
 pub(crate) trait Watched {
-    /// The deadlock that the wait is part of, once that is known.
+    /// The deadlock that this wait is part of, once the watcher has found it.
     fn verdict(&self) -> Option<&Deadlock>;
 }
 
-/// A request on its way. Costs nothing until it has to wait.
+/// The wait of one request. Costs nothing until the request has to wait.
 pub(crate) struct Wait<'r> {
     limit: Limit,
+    /// How a request that may not wait ends.
+    stop_at_once: Stop,
     cancel: Option<&'r CancelToken>,
-    on_wait: Option<OnWait<'r>>,
+    on_wait: Option<Callback<'r>>,
     mode: Mode,
     lock: &'r dyn Awaited,
     notice_deadlocks: bool,
     begun: Option<Begun<'r>>,
-    /// Attempts of a request that is not to wait.
+    /// Attempts so far of a request that may not wait.
     attempts: u32,
-    /// What the callback panicked with.
+    /// The panic of the callback.
     panic: Option<Box<dyn Any + Send>>,
 }
 
 struct Begun<'r> {
     at: Instant,
     deadline: Option<Instant>,
-    /// The caller knows that the wait has begun.
-    told: bool,
-    /// Before the interrupt: that sees to it that no signal is left over.
+    /// The callback was told that the wait has begun.
+    reported: bool,
+    /// Declared before `interrupt` so that it is dropped first: dropping the interrupt makes sure
+    /// that no signal of the watcher is left over.
     watch: Option<Box<dyn Watched>>,
     /// None: nothing can end the wait early, or signals cannot be used.
     interrupt: Option<Interrupt<'r>>,
 }
 
-/// What a blocking call in the kernel came to.
+/// How a blocking lock call ended.
 pub(crate) enum KernelWait {
     Locked,
-    /// Signals cannot be used in this process; the caller finds another way.
+    /// Signals cannot be used in this process; the caller has to wait in another way.
     NoSignals,
-    /// The cap given to `kernel` has passed, the request's own limit has not.
+    /// The `cap` of `sleep_in_kernel` has passed, but not the request's own limit.
     Capped,
 }
 
-/// Why a kernel wait failed.
+/// Why a blocking lock call failed.
 pub(crate) enum KernelError {
     Stop(Stop),
     Io(std::io::Error),
 }
 
 impl<'r> Wait<'r> {
-    pub(crate) fn new(request: &'r mut Request<'_>, lock: &'r dyn Awaited) -> Wait<'r> {
-        let notice_deadlocks = request.may_wait_for_ever();
+    pub(crate) fn new<'t: 'r>(terms: Terms<'t>, lock: &'r dyn Awaited) -> Wait<'r> {
+        let (limit, stop_at_once) = match terms.limit {
+            Limit::For(Duration::ZERO) => (Limit::Never, Stop::TimedOut),
+            limit => (limit, Stop::Busy),
+        };
         Wait {
-            limit: request.limit,
-            cancel: request.cancel,
-            // Not `as_deref_mut`, which would not shorten the life of what the callback borrows.
-            on_wait: match &mut request.on_wait {
-                Some(callback) => Some(&mut **callback),
+            limit,
+            stop_at_once,
+            cancel: terms.cancel,
+            // A coercion: it shortens the lifetime of what the callback borrows.
+            on_wait: match terms.on_wait {
+                Some(callback) => Some(callback as Callback<'r>),
                 None => None,
             },
-            mode: request.mode,
+            mode: terms.mode,
             lock,
-            notice_deadlocks,
+            notice_deadlocks: terms.may_wait_for_ever,
             begun: None,
             attempts: 0,
             panic: None,
@@ -111,20 +121,25 @@ impl<'r> Wait<'r> {
         self.limit != Limit::Never
     }
 
-    /// Time spent waiting.
+    /// How a request that may not sleep ends.
+    pub(crate) fn stop_at_once(&self) -> Stop {
+        self.stop_at_once
+    }
+
+    /// The time spent waiting.
     pub(crate) fn waited(&self) -> Duration {
         self.begun
             .as_ref()
             .map_or(Duration::ZERO, |begun| begun.at.elapsed())
     }
 
-    /// The lock is not free: starts the clock and tells the caller, once.
+    /// The lock is not free: starts the clock and tells the callback. Later calls do neither.
     pub(crate) fn begin(&mut self) -> Result<(), Stop> {
         if callback::is_awaited(|| self.lock.key()) && self.limit != Limit::Never {
             return Err(Stop::Deadlock);
         }
         if self.start_clock()? {
-            self.tell(Waiting::Began)?;
+            self.call_back(Waiting::Began)?;
             if self.deadline().is_some() || self.cancel.is_some() {
                 self.prepare();
             }
@@ -132,15 +147,15 @@ impl<'r> Wait<'r> {
         self.check()
     }
 
-    /// An attempt has failed because of what others did to the path meanwhile, and the next one
-    /// follows at once. The caller is told nothing, but the request's limit holds.
-    pub(crate) fn again(&mut self) -> Result<(), Stop> {
+    /// An attempt has failed because other processes changed the path, and the next attempt follows
+    /// at once. Checks the request's limit, and does not tell the callback.
+    pub(crate) fn before_retry(&mut self) -> Result<(), Stop> {
         if !self.may_sleep() {
             self.attempts += 1;
-            return if self.attempts < ATTEMPTS {
+            return if self.attempts < MAX_ATTEMPTS {
                 Ok(())
             } else {
-                Err(Stop::Busy)
+                Err(self.stop_at_once)
             };
         }
         if self.begun.is_none() {
@@ -149,18 +164,18 @@ impl<'r> Wait<'r> {
         self.check()
     }
 
-    /// Whether the caller is to be told now that the wait has begun.
+    /// Starts the clock. Whether the callback has to be told now that the wait has begun.
     fn start_clock(&mut self) -> Result<bool, Stop> {
         if self.limit == Limit::Never {
-            return Err(Stop::Busy);
+            return Err(self.stop_at_once);
         }
         let mut begun = match self.begun.take() {
             Some(begun) => begun,
             None => self.begun_now(),
         };
-        let told = std::mem::replace(&mut begun.told, true);
+        let reported = std::mem::replace(&mut begun.reported, true);
         self.begun = Some(begun);
-        Ok(!told)
+        Ok(!reported)
     }
 
     fn begun_now(&self) -> Begun<'r> {
@@ -169,28 +184,29 @@ impl<'r> Wait<'r> {
             at,
             deadline: match self.limit {
                 Limit::Never => Some(at),
-                // An instant past the clock's end is for ever.
+                // An instant that the clock cannot represent means no deadline.
                 Limit::For(duration) => at.checked_add(duration),
                 Limit::Until(deadline) => Some(deadline),
                 Limit::Forever => None,
             },
-            told: false,
+            reported: false,
             interrupt: None,
             watch: None,
         }
     }
 
-    /// Registers a wait that may last for ever with the deadlock watcher.
+    /// Registers a wait without a limit with the deadlock watcher.
     fn watch(&mut self) {
         if let Some(begun) = &mut self.begun
             && self.notice_deadlocks
+            && self.lock.may_use_signals()
             && begun.watch.is_none()
         {
             begun.watch = Some(self.lock.watch(self.mode, begun.at));
         }
     }
 
-    /// The cycle for which the wait was ended.
+    /// The cycle because of which the wait was ended.
     pub(crate) fn cycle(&self) -> Option<Deadlock> {
         let watch = self.begun.as_ref()?.watch.as_ref()?;
         watch.verdict().cloned()
@@ -200,20 +216,21 @@ impl<'r> Wait<'r> {
         let cancel = self.cancel;
         if let Some(begun) = &mut self.begun
             && begun.interrupt.is_none()
+            && self.lock.may_use_signals()
         {
-            begun.interrupt = Interrupt::prepare(cancel.map(CancelToken::bell));
+            begun.interrupt = Interrupt::prepare(cancel.map(CancelToken::notifier));
         }
     }
 
-    fn tell(&mut self, what: Waiting) -> Result<(), Stop> {
+    fn call_back(&mut self, what: Waiting) -> Result<(), Stop> {
         let Some(callback) = &mut self.on_wait else {
             return Ok(());
         };
-        // A panic must not leave the queue with a place that nobody stands in: it ends the wait
-        // like a Break, and goes on when all is tidied up.
+        // A panic must not leave an entry in a queue. Therefore it ends the wait as a Break does,
+        // and is resumed after the queues are cleaned up.
         let key = self.lock.key();
-        let told = AssertUnwindSafe(|| callback::while_awaited(key, || callback(what)));
-        match std::panic::catch_unwind(told) {
+        let reported = AssertUnwindSafe(|| callback::while_awaited(key, || callback(what)));
+        match std::panic::catch_unwind(reported) {
             Ok(ControlFlow::Continue(())) => Ok(()),
             Ok(ControlFlow::Break(())) => Err(Stop::Cancelled),
             Err(panic) => {
@@ -223,9 +240,9 @@ impl<'r> Wait<'r> {
         }
     }
 
-    /// If the callback panicked, calls `release` for a lock that came all the same, and goes on
-    /// with the panic.
-    pub(crate) fn settle<T>(
+    /// Resumes the panic of the callback, if there was one. Before that it releases a lock that the
+    /// request has got nevertheless.
+    pub(crate) fn resume_callback_panic<T>(
         &mut self,
         result: Result<T, Error>,
         release: impl FnOnce(T),
@@ -239,7 +256,7 @@ impl<'r> Wait<'r> {
         }
     }
 
-    /// Whether the wait has to end now.
+    /// Checks whether the wait has to end now.
     pub(crate) fn check(&self) -> Result<(), Stop> {
         if self.cancel.is_some_and(CancelToken::is_cancelled) {
             return Err(Stop::Cancelled);
@@ -265,7 +282,7 @@ impl<'r> Wait<'r> {
         self.begun.as_ref().and_then(|b| b.interrupt.as_ref())
     }
 
-    /// False where the kernel does not let the timer be set.
+    /// False if the kernel refuses to set the timer.
     fn set_timer(&self, until: Option<Instant>) -> bool {
         match (self.interrupt(), until) {
             (None, _) => true,
@@ -277,14 +294,14 @@ impl<'r> Wait<'r> {
         }
     }
 
-    /// Whether something may end the wait early but signals cannot be used for it.
+    /// Whether something may end the wait early although signals cannot be used.
     fn lacks_signals(&self) -> bool {
         (self.deadline().is_some() || self.cancel.is_some()) && self.interrupt().is_none()
     }
 
-    /// Sleeps in the kernel's queue by the system call `sleep`, until that succeeds, the request
-    /// ends or `cap` has passed. Call after [`begin`](Wait::begin).
-    pub(crate) fn kernel(
+    /// Sleeps in the kernel's queue by the system call `sleep` until the call succeeds, the request
+    /// ends or `cap` has passed. Call this after [`begin`](Wait::begin).
+    pub(crate) fn sleep_in_kernel(
         &mut self,
         cap: Option<Instant>,
         sleep: impl Fn() -> std::io::Result<()>,
@@ -298,18 +315,18 @@ impl<'r> Wait<'r> {
         }
         let listening = Listening::begin();
         loop {
-            // Each time, also the next two: the callback may have changed what it depends on.
+            // In each round, because the callback may have changed the signals and the timer.
             if self.lacks_signals() || cap.is_some() && self.interrupt().is_none() {
                 return Ok(KernelWait::NoSignals);
             }
-            listening.anew();
+            listening.reset();
             if !self.set_timer(until) {
                 if let Some(begun) = &mut self.begun {
                     begun.interrupt = None;
                 }
                 return Ok(KernelWait::NoSignals);
             }
-            // After both: a signal that came before them told of what is seen here.
+            // After the reset and the timer: if a signal came before them, its cause is found here.
             self.check().map_err(KernelError::Stop)?;
             if cap.is_some_and(|cap| Instant::now() >= cap) {
                 return Ok(KernelWait::Capped);
@@ -317,76 +334,77 @@ impl<'r> Wait<'r> {
             match sleep() {
                 Ok(()) => return Ok(KernelWait::Locked),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
-                    // At once back into the queue: that mostly keeps the place.
-                    self.tell_if_not_ours().map_err(KernelError::Stop)?;
+                    // Go back into the queue at once: mostly the request then keeps its position.
+                    self.after_interruption().map_err(KernelError::Stop)?;
                 }
                 Err(error) => return Err(KernelError::Io(error)),
             }
         }
     }
 
-    /// Sleeps until `word` is not `asleep` any more or the request ends. Call
-    /// after [`begin`](Wait::begin).
-    pub(crate) fn thread(&mut self, word: &AtomicU32, asleep: u32) -> Result<(), Stop> {
+    /// Sleeps until `word` differs from `asleep` or the request ends. Call this after
+    /// [`begin`](Wait::begin).
+    pub(crate) fn sleep_on_word(&mut self, word: &AtomicU32, asleep: u32) -> Result<(), Stop> {
         self.watch();
         let listening = Listening::begin();
         while word.load(Ordering::Acquire) == asleep {
-            listening.anew();
+            listening.reset();
             self.set_timer(self.deadline());
             self.check()?;
             let left = self.left();
             let slice = if self.lacks_signals() && self.cancel.is_some() {
-                // Nobody can wake us for a cancellation: look again now and then.
-                Some(left.map_or(BLIND, |left| left.min(BLIND)))
+                // A cancellation cannot wake this thread: check for it from time to time.
+                Some(left.map_or(POLL_INTERVAL, |left| left.min(POLL_INTERVAL)))
             } else {
                 left
             };
             let slept = futex::wait(word, asleep, slice);
             if slept == Slept::Interrupted && word.load(Ordering::Acquire) == asleep {
-                self.tell_if_not_ours()?;
+                self.after_interruption()?;
             }
         }
         Ok(())
     }
 
-    /// A short sleep, where there is no better way to wait.
-    pub(crate) fn nap(&mut self) -> Result<(), Stop> {
+    /// Sleeps for a short time, where there is no better way to wait.
+    pub(crate) fn sleep_briefly(&mut self) -> Result<(), Stop> {
         self.check()?;
         let nobody_wakes = AtomicU32::new(0);
         let left = self.left();
-        let slice = left.map_or(BLIND, |left| left.min(BLIND));
+        let slice = left.map_or(POLL_INTERVAL, |left| left.min(POLL_INTERVAL));
         if futex::wait(&nobody_wakes, 0, Some(slice)) == Slept::Interrupted {
-            self.tell_if_not_ours()?;
+            self.after_interruption()?;
         }
         Ok(())
     }
 
-    /// The time to the deadline.
+    /// The time left until the deadline.
     fn left(&self) -> Option<Duration> {
         self.deadline()
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// After an interruption: the request's end, or else a signal of the host's.
-    fn tell_if_not_ours(&mut self) -> Result<(), Stop> {
+    /// Called after a signal. Fails if the request has to end; otherwise it was a signal of the
+    /// program, and the callback is told.
+    fn after_interruption(&mut self) -> Result<(), Stop> {
         self.check()?;
         if self.on_wait.is_none() {
             return Ok(());
         }
-        // The callback may wait for another lock, with the same timer, or take our signal for
-        // itself. So this wait gives both up, and prepares anew.
+        // The callback may wait for another lock with the same timer, or change the handling of the
+        // signal. Therefore this wait gives both up for the time of the call.
         let interrupt = self.begun.as_mut().and_then(|begun| begun.interrupt.take());
         let was_prepared = interrupt.is_some();
         drop(interrupt);
-        let told = self.tell(Waiting::Interrupted);
+        let reported = self.call_back(Waiting::Interrupted);
         if was_prepared {
             self.prepare();
         }
-        told
+        reported
     }
 }
 
-/// How often a request that is not to wait tries again when others change the path meanwhile.
-const ATTEMPTS: u32 = 100;
-/// How often a cancellation is looked for where no signal can tell of it.
-const BLIND: Duration = Duration::from_millis(10);
+/// How often a request that may not wait tries again when other processes change the path.
+const MAX_ATTEMPTS: u32 = 100;
+/// How often a wait without signals checks whether it has to end.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! System calls, counted by strace: those of the whole tree, /bin/true's included.
+//! System calls of the whole process tree, including /bin/true, counted by strace.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use super::subjects::{self, Subject};
 use crate::{Bench, Outcome};
 
-/// strace, if it may trace here.
+/// strace, if this process may trace others.
 pub(super) fn strace() -> Result<PathBuf, &'static str> {
     let strace = subjects::program("strace").ok_or("there is no strace in PATH")?;
     let mut trial = Command::new(&strace);
@@ -18,7 +18,7 @@ pub(super) fn strace() -> Result<PathBuf, &'static str> {
     }
 }
 
-/// How many one run takes.
+/// The number of system calls of one run.
 pub(super) fn count(strace: &Path, subject: &Subject, bench: &Bench) -> Outcome<f64> {
     let table = bench.dir.join("strace");
     let traced = subject.around([super::NOTHING]);
@@ -30,8 +30,8 @@ pub(super) fn count(strace: &Path, subject: &Subject, bench: &Bench) -> Outcome<
     total(&text).ok_or_else(|| "strace has counted nothing".into())
 }
 
-/// `100.00    0.000842           7       115         3 total`; without the errors
-/// where there were none, and without the time where it was too short.
+/// `100.00    0.000842           7       115         3 total`. The column of errors is missing if
+/// there are none, and the time if it was too short.
 fn total(table: &str) -> Option<f64> {
     let line = table.lines().find(|line| line.ends_with(" total"))?;
     line.split_whitespace().nth(3)?.parse().ok()

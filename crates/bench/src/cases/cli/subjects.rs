@@ -1,4 +1,4 @@
-//! The commands that can be had on this machine.
+//! The commands that this machine has.
 
 use std::ffi::OsString;
 use std::os::unix::fs::symlink;
@@ -7,15 +7,15 @@ use std::process::{Command, Stdio};
 
 use crate::{Bench, Outcome};
 
-/// What the goals compare.
+/// The subjects that the goals compare.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Kind {
     /// The command alone, without a lock.
     Floor,
-    /// That of util-linux.
+    /// flock of util-linux.
     Flock,
     Run,
-    /// Ours, through a link of that name.
+    /// holdlock, through a link with the name flock.
     OurFlock,
     Other,
 }
@@ -26,7 +26,7 @@ pub(super) struct Subject {
     pub(super) kind: Kind,
     /// The lock file; each subject has its own.
     pub(super) lock: PathBuf,
-    /// The program and its words, those before the command.
+    /// The program and its arguments in front of the command.
     words: Vec<OsString>,
 }
 
@@ -178,19 +178,19 @@ pub(in crate::cases) fn built_command() -> Option<PathBuf> {
     [dist, other].into_iter().find(|path| path.is_file())
 }
 
-/// The name of the directory a build is in tells its profile.
+/// The profile of a build, which is the name of its directory.
 fn profile(path: &Path) -> Option<String> {
     let dir = path.parent()?.file_name()?;
     Some(dir.to_string_lossy().into_owned())
 }
 
-/// Whether the program calls itself by this word.
+/// Whether the version of the program has this word.
 fn says(program: &Path, word: &str) -> bool {
     let output = Command::new(program).arg("--version").output();
     output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(word))
 }
 
-/// A program along PATH.
+/// A program that is found in PATH.
 pub(in crate::cases) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut candidates = std::env::split_paths(&path).map(|dir| dir.join(name));

@@ -1,4 +1,4 @@
-//! One that waits: what it keeps in memory, and how soon its command starts.
+//! A waiting command: its memory, and the time until its command starts.
 
 use std::fs::{File, read_to_string};
 use std::io::Read;
@@ -14,17 +14,18 @@ use crate::{Bench, Outcome, asleep, sys};
 
 pub(crate) const JOB: &str = "hold-and-release";
 
-/// Another process that holds the lock of whichever subject it is told. A command
-/// that looks whether who started it has the lock must not find us.
+/// Another process that holds the lock of the subject that it is told. It is another process
+/// because a command may check whether its ancestors hold the lock.
 pub(super) fn holder(bench: &Bench) -> Outcome<Worker> {
     Worker::start(JOB, Peer::Raw, &bench.dir, &[])
 }
 
-/// A lock file's path comes, then the word to release it; back goes the time of that.
+/// The process of the holder. It reads the path of a lock file, then the order to release the lock,
+/// and answers the time of the release.
 pub(crate) fn job(job: &Job) -> Outcome<()> {
     while let Some(lock) = job.hear()? {
         let held = open(Path::new(&lock))?;
-        // Of both kinds: some of the commands use fcntl(2).
+        // Both kinds of locks: some of the commands use fcntl(2).
         flock(&held, FlockOperation::LockExclusive)?;
         fcntl_lock(&held, FlockOperation::LockExclusive)?;
         job.tell("held")?;
@@ -43,15 +44,15 @@ fn open(lock: &Path) -> std::io::Result<File> {
     options.open(lock)
 }
 
-/// What one wait has shown.
+/// The measurements of one wait.
 pub(super) struct Waited {
     /// From the release until the first byte of the command.
     pub(super) handoff_us: f64,
-    /// Resident and proportional set size in kB, where asked for.
+    /// Resident and proportional set size in kB, if asked for.
     pub(super) memory: Option<[f64; 2]>,
 }
 
-/// Killed where something fails half-way.
+/// A process that is killed if a measurement fails half-way.
 struct Killed(Child);
 
 impl Drop for Killed {

@@ -8,10 +8,10 @@ use crate::worker::Worker;
 
 const PROGRAM: &str = include_str!("worker.py");
 
-/// What the goals compare.
+/// The peers that the goals compare.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Kind {
-    /// flock(2) as Python's standard library has it.
+    /// flock(2) of Python's standard library.
     Raw,
     Holdlock,
     /// The newest release.
@@ -50,7 +50,7 @@ impl Package {
         matches!(self.kind, Kind::Raw | Kind::Holdlock)
     }
 
-    /// A process which has it, and a lock on that path.
+    /// Starts a process that has imported the package and opened a lock on that path.
     pub(super) fn start(&self, packages: &Path, lock: &Path) -> Outcome<Worker> {
         let mut command = self.python(packages);
         command.args(["-c", PROGRAM, self.module]).arg(lock);

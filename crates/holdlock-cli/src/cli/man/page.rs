@@ -89,7 +89,7 @@ fn paragraphs(help: &str) -> impl Iterator<Item = &str> {
     help.split("\n\n").filter(|text| !text.trim().is_empty())
 }
 
-/// The options section alone; arguments are told as the help tells them.
+/// The section of options alone; arguments are as in the help.
 fn options(command: Command) -> String {
     let command = command.mut_args(|arg| {
         let hidden = arg.is_positional() || arg.is_hide_set();

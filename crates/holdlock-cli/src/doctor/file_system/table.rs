@@ -1,6 +1,6 @@
 //! What is known about locks on each type of file system.
 //!
-//! *Unsafe* is what certainly does not exclude somebody with whom the files are shared
+//! *Unsafe* is what certainly does not exclude a process with which the files are shared
 //! by design. Where that depends on what cannot be seen from here it is a warning, and
 //! where locks are as good as on a disk but different, a note.
 

@@ -1,4 +1,4 @@
-//! Who waits for whom: first the cycles, then each queue with what hangs on it.
+//! Which process waits for which: first the cycles, then each queue and the queues behind it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
         places.any(|place| shown.iter().any(|file| file.place == place))
     };
     for cycle in host.cycles.iter().filter(is_shown) {
-        lines.extend(circle(cycle, theme));
+        lines.extend(cycle_rows(cycle, theme));
         lines.push(plain(""));
     }
     let contended = || host.files.iter().filter(|file| !file.waiters.is_empty());
@@ -56,16 +56,16 @@ pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
         }
     }
     if tree.lines.is_empty() {
-        tree.lines.push(plain("Nobody waits for anybody."));
+        tree.lines.push(plain("No process waits for another."));
     }
     tree.lines
 }
 
-fn circle(cycle: &Cycle, theme: Theme) -> Vec<Row> {
+fn cycle_rows(cycle: &Cycle, theme: Theme) -> Vec<Row> {
     let title = if cycle.certain {
-        "Deadlock: these wait for one another, for ever"
+        "Deadlock: these wait for one another and cannot make progress"
     } else {
-        "Perhaps a deadlock: these wait for one another, but one has other threads"
+        "Possible deadlock: these wait for one another, but one has other threads"
     };
     let mut lines = vec![vec![(title.to_owned(), theme.alarm())]];
     let following = cycle.steps.iter().cycle().skip(1);
@@ -73,7 +73,7 @@ fn circle(cycle: &Cycle, theme: Theme) -> Vec<Row> {
         lines.push(plain(format!("  {}", name(&step.waiter))));
         lines.push(plain(format!("    waits for {}", step.path)));
         lines.push(plain(format!("    held by {}", name(&step.holder))));
-        // The next wait is one for the sake of this holder.
+        // The next waiter is a process for whose end this holder waits.
         let next = next.waiter.pid;
         if next != step.holder.pid {
             lines.push(plain(format!("    which waits for the end of {next}")));
@@ -95,17 +95,16 @@ struct Tree<'h> {
     theme: Theme,
     /// The queues for what each process holds.
     kept_by: HashMap<u32, Vec<&'h File>>,
-    /// Each queue is told once: a cycle would have no end.
+    /// Each queue is drawn once: a cycle would have no end.
     seen: HashSet<Place>,
     lines: Vec<Row>,
 }
 
-/// Deeper chains are cut off: nobody could read them in a line.
+/// Deeper chains are cut off: their lines cannot be read.
 const DEEPEST: usize = 60;
 
 impl Tree<'_> {
-    /// A file with who waits for it; `lead` is what stands before its line, `below` before
-    /// those that follow.
+    /// A file and its waiters; `lead` stands before its line, `below` before the lines that follow.
     fn file(&mut self, file: &File, lead: &str, below: &str) {
         let mut row = plain(format!("{lead}{}", file.path));
         if !self.seen.insert(file.place) {
@@ -115,7 +114,7 @@ impl Tree<'_> {
         }
         let holders: Vec<String> = keepers(file).map(name).collect();
         let holders = if holders.is_empty() {
-            "somebody who cannot be seen".to_owned()
+            "a process that cannot be seen".to_owned()
         } else {
             holders.join(", ")
         };
@@ -129,7 +128,7 @@ impl Tree<'_> {
                 ("├─ ", "│  ")
             };
             let who = wait.who.as_ref();
-            let text = who.map_or_else(|| "somebody who cannot be seen".to_owned(), name);
+            let text = who.map_or_else(|| "a process that cannot be seen".to_owned(), name);
             let since = waited(wait.since, self.host);
             self.lines.push(vec![
                 (format!("{below}{branch}"), Style::new()),

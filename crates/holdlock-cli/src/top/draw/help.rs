@@ -10,7 +10,7 @@ const KEYS: [(&str, &str); 16] = [
         "Enter",
         "the queue: the holders, and the waiters in their order",
     ),
-    ("g", "who waits for whom, and deadlocks"),
+    ("g", "which process waits for which, and deadlocks"),
     (
         "k",
         "send a signal to the holder; asks which one, and whether",

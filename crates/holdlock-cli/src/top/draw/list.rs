@@ -21,7 +21,7 @@ const USER: usize = 8;
 pub(super) fn draw(buffer: &mut Buffer, body: Rect, app: &mut App, host: &Host, theme: Theme) {
     let files = chosen(host, &app.choice);
     let room = usize::from(body.width);
-    // The chosen one in full below the list, where there is room.
+    // The chosen file in full below the list, if there is room.
     let details = u16::from(body.height >= 8) * 2;
     let rows = body.height.saturating_sub(1 + details);
     app.page = usize::from(rows);
@@ -55,9 +55,9 @@ fn visible(first: usize, row: usize, page: usize, length: usize) -> usize {
 
 fn nothing(app: &App, host: &Host) -> &'static str {
     if host.files.is_empty() {
-        "Nobody holds a lock, as far as can be seen."
+        "No process holds a lock, as far as can be seen."
     } else if app.choice.text.is_empty() {
-        "Nobody waits. w: show all locks."
+        "No process waits. w: show all locks."
     } else {
         "No lock has this text. Esc: show all locks."
     }
@@ -107,7 +107,7 @@ impl Widths {
     }
 }
 
-/// Cells with a blank between them, except for those without a width.
+/// The cells that have a width, with a blank between them.
 fn joined(cells: &[(String, usize)]) -> String {
     let shown = cells.iter().filter(|(_, width)| *width > 0);
     let shown: Vec<&str> = shown.map(|(cell, _)| cell.as_str()).collect();

@@ -1,4 +1,4 @@
-//! One file: who holds its locks, and who waits in which order.
+//! One file: the holders of its locks, and the waiters in their order.
 
 use holdlock::inspect::Place;
 
@@ -9,7 +9,7 @@ use crate::top::model::{Held, Host, Wait, Who, kind_and_mode};
 pub(super) fn lines(host: &Host, place: Place, room: usize, theme: Theme) -> Vec<Row> {
     let Some(file) = host.file(place) else {
         return vec![plain(
-            "Nobody has a lock on this file any more, and nobody waits for one.",
+            "No process has a lock on this file now, and none waits for one.",
         )];
     };
     let mut lines = vec![
@@ -20,13 +20,13 @@ pub(super) fn lines(host: &Host, place: Place, room: usize, theme: Theme) -> Vec
     ];
     lines.extend(file.locks.iter().flat_map(|lock| holders(lock, host)));
     if file.locks.is_empty() {
-        lines.push(plain("  nobody: the next one is about to get it"));
+        lines.push(plain("  no process: the next waiter is about to get it"));
     }
     lines.push(plain(""));
     lines.push(vec![(titles("WAITS", "WAITS FOR"), theme.columns())]);
     lines.extend(file.waiters.iter().map(|wait| waiter(wait, host, theme)));
     if file.waiters.is_empty() {
-        lines.push(plain("  nobody"));
+        lines.push(plain("  no process"));
     }
     lines.extend(host.unseen.iter().flat_map(|text| [plain(""), plain(text)]));
     lines
@@ -54,19 +54,19 @@ fn holders(lock: &Held, host: &Host) -> Vec<Row> {
     let name = kind_and_mode(lock.kind, lock.mode);
     let mut lines: Vec<Row> = Vec::new();
     for (number, who) in lock.keepers.iter().enumerate() {
-        // All keep the same lock: those who inherited it, or were left with it.
+        // All hold the same lock; the others have inherited it.
         let first = if number == 0 { "" } else { "also" };
         let runs = started(who.started, host);
         lines.push(plain(person(first, &name, who, &runs)));
     }
     if lock.keepers.is_empty() {
         lines.push(plain(format!(
-            "      {name}  by somebody who cannot be seen"
+            "      {name}  by a process that cannot be seen"
         )));
     }
     if let Some(taker) = lock.inherited_from {
         lines.push(plain(format!(
-            "      inherited: pid {taker} took it, and has ended or passed it on"
+            "      inherited: pid {taker} acquired it, and has ended or passed it on"
         )));
     }
     if !lock.range.is_empty() {

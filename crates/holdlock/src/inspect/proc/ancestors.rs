@@ -1,4 +1,4 @@
-//! Who started whom, and who waits for whom to end, from /proc/PID/stat.
+//! Finds the ancestors of a process, and which of them wait for its end, from /proc/PID/stat.
 
 use std::collections::HashSet;
 use std::fs;
@@ -21,11 +21,14 @@ pub fn ancestors(pid: u32) -> Vec<u32> {
     line
 }
 
-/// Those ancestors of a process that seem to wait for its end: programs that hold locks
-/// for the sake of a command (holdlock, flock), by their names, but for a `holdlock run` that has only
-/// adopted the process and waits for another one; others when all from there down are asleep in a
-/// wait for a child or a signal, whichever that is. For showing;
-/// [`bound_ancestors`](crate::inspect::bound_ancestors) has those of which it is certain.
+/// The ancestors of a process that seem to wait for its end, the nearest first. Use them only to
+/// show them: [`bound_ancestors`](crate::inspect::bound_ancestors) returns those that certainly
+/// wait.
+///
+/// * A program that holds a lock while its command runs (holdlock, flock), recognised by its name.
+///   A `holdlock run` that has only adopted the process, and waits for another one, does not count.
+/// * Another ancestor, if this ancestor and all processes below it are asleep in a wait for a child
+///   or for a signal, whichever child or signal that is.
 pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let mut seen = HashSet::from([pid]);
@@ -50,8 +53,9 @@ pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
     found
 }
 
-/// `holdlock run` gets the orphans of its job for children. It shows by a pidfd if there is one
-/// process only for which it waits.
+/// Whether `holdlock run` waits for other processes and not for this child. It becomes the parent
+/// of the orphans of its job, and waits only for the processes of which it has a pidfd, if it has
+/// any.
 fn waits_for_others_only(supervisor: u32, child: u32) -> bool {
     let Ok(descriptors) = fs::read_dir(format!("/proc/{supervisor}/fd")) else {
         return false;
@@ -63,7 +67,7 @@ fn waits_for_others_only(supervisor: u32, child: u32) -> bool {
     let awaited = |entry: fs::DirEntry| {
         let number = entry.file_name();
         let info = format!("/proc/{supervisor}/fdinfo/{}", number.to_string_lossy());
-        // -1 once it has ended.
+        // -1 if the process has ended.
         field::<i64>(&proc_file::read_text(info).ok()?, "Pid:")
     };
     let descriptors = descriptors.flatten().filter(is_pidfd);
@@ -76,15 +80,12 @@ fn is_in_wait(pid: u32) -> bool {
     ["do_wait", "sigsuspend"].contains(&place.trim())
 }
 
-/// How the threads of this library call themselves.
-pub(crate) const HELPER: &str = "holdlock-";
-
-/// Whether the process has ended, and only its number is left.
+/// Whether the process has ended, and only its number remains.
 pub(crate) fn is_zombie(pid: u32) -> bool {
     Stat::of(pid).is_some_and(|stat| ["Z", "X"].contains(&stat.state.as_str()))
 }
 
-/// Whether a thread of the process runs, would run if a processor were free, or waits for a disk.
+/// Whether a thread of the process runs, waits for a processor, or waits for a disk.
 pub(crate) fn is_at_work(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let mut tasks = tasks.into_iter().flatten().flatten();
@@ -94,12 +95,12 @@ pub(crate) fn is_at_work(pid: u32) -> bool {
     })
 }
 
-/// When the process was started, in clock ticks since the host was.
+/// When the process was started, in clock ticks since the host was started.
 pub fn start_time(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start)
 }
 
-/// What /proc/PID/stat tells.
+/// The fields of /proc/PID/stat.
 pub(crate) struct Stat {
     pub(crate) name: String,
     state: String,
@@ -114,7 +115,7 @@ impl Stat {
     }
 }
 
-/// `1 (name) S 0 …`; the name may have spaces, parentheses and any bytes.
+/// Parses `1 (name) S 0 …`. The name may contain spaces, parentheses and any bytes.
 fn parse(stat: &[u8]) -> Option<Stat> {
     let begin = stat.iter().position(|byte| *byte == b'(')? + 1;
     let end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_may_be_odd() {
+    fn a_name_may_contain_spaces_parentheses_and_any_bytes() {
         let stat = b"7 (a) b\xff (c) S 5 7 7 0 -1 4 1 2 3 4 5 6 7 8 9 10 11 12 777 0\n";
         let stat = parse(stat).unwrap();
         assert_eq!(stat.name, "a) b\u{fffd} (c");
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn we_have_ancestors() {
+    fn the_nearest_ancestor_is_the_parent() {
         let parent = std::os::unix::process::parent_id();
         assert_eq!(ancestors(std::process::id()).first(), Some(&parent));
         assert!(start_time(std::process::id()).is_some());

@@ -1,6 +1,6 @@
-//! Who waits for an OFD lock: the kernel's lock table says -1, so the system calls
-//! that threads are blocked in are looked at (/proc/PID/task/TID/syscall, which takes
-//! the right to trace that process).
+//! Finds the processes that wait for an OFD lock. The kernel's lock table has -1 in place of their
+//! numbers, so this module looks at the system calls in which threads are blocked
+//! (/proc/PID/task/TID/syscall). That takes the permission to trace the process.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,11 +10,11 @@ use super::descriptors::is_alive;
 use super::mounts::Mounts;
 use super::place::{Place, field};
 use super::process;
-use super::table::Range;
 use crate::Mode;
-use crate::sys::file;
+use crate::bytes::Range;
+use crate::sys::lock_request;
 
-/// A thread in fcntl(F_OFD_SETLKW).
+/// A thread that is blocked in fcntl(F_OFD_SETLKW).
 #[derive(Clone, Debug)]
 pub(crate) struct Blocked {
     pub(crate) pid: u32,
@@ -24,7 +24,7 @@ pub(crate) struct Blocked {
     pub(crate) range: Range,
 }
 
-/// All of them that can be seen, and how many processes could not be looked at.
+/// All such threads that the caller can see, and the number of processes that it may not look at.
 pub(crate) fn look() -> (Vec<Blocked>, usize) {
     let mut found = Vec::new();
     let mut denied = 0;
@@ -55,7 +55,7 @@ fn of(pid: u32) -> io::Result<Vec<Blocked>> {
     Ok(found)
 }
 
-/// `72 0x3 0x26 0x7ffd… …`: the number of the call and its arguments.
+/// Parses `72 0x3 0x26 0x7ffd… …`: the number of the system call, and its arguments.
 fn request(pid: u32, call: &str) -> Option<Blocked> {
     let mut words = call.split_ascii_whitespace();
     let number = words.next()?.parse().ok()?;
@@ -64,14 +64,14 @@ fn request(pid: u32, call: &str) -> Option<Blocked> {
         u64::from_str_radix(digits, 16).ok()
     };
     let (descriptor, command, at) = (argument()?, argument()?, argument()?);
-    if !file::is_blocking_ofd_lock(number, command) {
+    if !lock_request::is_blocking_ofd_lock(number, command) {
         return None;
     }
     let descriptor = u32::try_from(descriptor).ok()?;
-    let mut request = [0; file::LOCK_REQUEST_SIZE];
+    let mut request = [0; lock_request::LOCK_REQUEST_SIZE];
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
     memory.read_exact_at(&mut request, at).ok()?;
-    let (mode, start, length) = file::read_lock_request(&request)?;
+    let (mode, start, length) = lock_request::read_lock_request(&request)?;
     Some(Blocked {
         pid,
         descriptor,
@@ -84,7 +84,7 @@ fn request(pid: u32, call: &str) -> Option<Blocked> {
     })
 }
 
-/// The file of a descriptor, without asking the file system, which might not answer.
+/// The file of a descriptor. Does not ask the file system, which might not answer.
 fn place(pid: u32, descriptor: u32) -> Option<Place> {
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).ok()?;
     let (major, minor) = Mounts::of(pid).device(field(&info, "mnt_id:")?)?;

@@ -1,4 +1,4 @@
-//! The locked files that may be the removed one a search is for, and how much it may yet look at.
+//! Keeps the candidates of a search for a removed file, and the budget of the search.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -7,36 +7,37 @@ use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use super::place::Place;
-use crate::sys::file;
+use crate::sys::{file, file_system};
 
-/// For fewer candidates, listing a directory takes longer than looking at each of them.
+/// With this many candidates or fewer, listing a directory takes longer than looking at each of
+/// them.
 const MANY: usize = 8;
-/// A directory is listed no further where it has so many names for each candidate.
+/// Stop listing a directory after this many names for each candidate.
 const NAMES_EACH: usize = 16;
-/// What listing a directory takes, and how many names take as long as one descriptor.
-const LISTING: usize = 4;
-const NAMES: usize = 16;
+/// The cost of opening a directory, and how many of its names cost as much as one descriptor.
+const COST_OF_LISTING: usize = 4;
+const NAMES_PER_UNIT: usize = 16;
 
-/// Files of one device.
+/// The locked files on one device that may be the removed file.
 pub(crate) struct Candidates {
     device: (u32, u32),
     places: HashSet<Place>,
-    /// Directories in which a locked file was seen, and how many.
+    /// The directories in which a locked file was seen, each with the number of such files.
     directories: HashMap<PathBuf, u32>,
-    effort: usize,
+    budget: usize,
 }
 
 impl Candidates {
     pub(crate) fn new(
         first: Place,
         places: impl Iterator<Item = Place>,
-        effort: usize,
+        budget: usize,
     ) -> Candidates {
         Candidates {
             device: first.device(),
             places: places.collect(),
             directories: HashMap::new(),
-            effort,
+            budget,
         }
     }
 
@@ -48,33 +49,34 @@ impl Candidates {
         self.places.len() > MANY
     }
 
-    /// None is left, or nothing more may be looked at.
+    /// Whether the search is over: no candidate is left, or the budget is spent.
     pub(crate) fn is_over(&self) -> bool {
-        self.places.is_empty() || self.effort == 0
+        self.places.is_empty() || self.budget == 0
     }
 
-    pub(crate) fn allow(&mut self, effort: usize) {
-        self.effort = effort;
+    pub(crate) fn set_budget(&mut self, budget: usize) {
+        self.budget = budget;
     }
 
-    pub(crate) fn spend(&mut self, effort: usize) {
-        self.effort = self.effort.saturating_sub(effort);
+    pub(crate) fn spend(&mut self, budget: usize) {
+        self.budget = self.budget.saturating_sub(budget);
     }
 
-    /// It need not be looked for any more. Whether it was one of them.
-    pub(crate) fn clear(&mut self, place: Place) -> bool {
+    /// Removes a candidate. Returns whether it was one.
+    pub(crate) fn rule_out(&mut self, place: Place) -> bool {
         self.places.remove(&place)
     }
 
-    /// Whether none of these is left. What is cleared, this forgets.
-    pub(crate) fn are_cleared(&self, places: &mut Vec<Place>) -> bool {
+    /// Whether none of `places` is a candidate any longer. Removes from the end of `places` what is
+    /// not.
+    pub(crate) fn are_ruled_out(&self, places: &mut Vec<Place>) -> bool {
         while places.pop_if(|last| !self.contain(*last)).is_some() {}
         places.is_empty()
     }
 
-    /// A locked file has this name, as the process sees it. Where the second one is, there may be
-    /// many more.
-    pub(crate) fn seen(&mut self, place: Place, pid: u32, name: &Path) {
+    /// Notes the path of a locked file that was not removed, as the process sees it. When a
+    /// directory has a second such file, lists it: it may contain many more of the candidates.
+    pub(crate) fn note_name(&mut self, place: Place, pid: u32, name: &Path) {
         let Some(directory) = name.parent().filter(|_| place.device() == self.device) else {
             return;
         };
@@ -82,19 +84,19 @@ impl Candidates {
         *seen += 1;
         if *seen == 2 && self.are_many() {
             let below_its_root = directory.strip_prefix("/").unwrap_or(directory);
-            self.clear_named(&Path::new(&format!("/proc/{pid}/root")).join(below_its_root));
+            self.rule_out_named(&Path::new(&format!("/proc/{pid}/root")).join(below_its_root));
         }
     }
 
-    /// Clears those that have a name in this directory: they are not removed. (While a file is
-    /// open its number is not given to another one.)
-    pub(crate) fn clear_named(&mut self, directory: &Path) {
-        self.spend(LISTING);
-        let Ok(opened) = file::open_for_name(directory) else {
+    /// Rules out the candidates that have a name in this directory: they are not removed. (The file
+    /// system gives the inode number of an open file to no other file.)
+    pub(crate) fn rule_out_named(&mut self, directory: &Path) {
+        self.spend(COST_OF_LISTING);
+        let Ok(opened) = file::pin(directory, true) else {
             return;
         };
-        // A listing must have the numbers that the kernel's lock table has.
-        let is_fit = !file::hides_its_device(opened.as_fd())
+        // The inode numbers of the listing must be those of the kernel's lock table.
+        let is_fit = !file_system::hides_its_device(opened.as_fd())
             && Place::of_open(opened.as_fd()).is_ok_and(|place| place.device() == self.device);
         if !is_fit {
             return;
@@ -104,7 +106,7 @@ impl Candidates {
         let names = names.into_iter().flatten().flatten();
         let (major, minor) = self.device;
         let mut listed = 0;
-        for name in names.take(most.min(NAMES * self.effort)) {
+        for name in names.take(most.min(NAMES_PER_UNIT * self.budget)) {
             listed += 1;
             self.places.remove(&Place {
                 major,
@@ -115,6 +117,6 @@ impl Candidates {
                 break;
             }
         }
-        self.spend(listed / NAMES);
+        self.spend(listed / NAMES_PER_UNIT);
     }
 }

@@ -1,5 +1,5 @@
-//! The locks that processes have open, from /proc/PID/fdinfo: who can release them,
-//! whoever took them.
+//! Finds the locks on the open files of processes, from /proc/PID/fdinfo. These processes can
+//! release the locks, whichever process took them.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -10,93 +10,93 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::table::{self, Entry};
+use super::table::{self, TableEntry};
 use super::{ancestors, parallel, proc_file, process};
 use crate::inspect::OpenLock;
 use crate::sys::process::exists;
 
-/// A lock on a file that a process has open.
+/// A lock on a file that a process has open by a descriptor.
 #[derive(Clone, Debug)]
-pub(crate) struct Open {
+pub(crate) struct DescriptorLock {
     pub(crate) descriptor: u32,
-    pub(crate) entry: Entry,
-    /// What /proc says the descriptor is a link to.
+    pub(crate) entry: TableEntry,
+    /// The path to which the descriptor links in /proc.
     link: Arc<Path>,
 }
 
-/// What came of looking at a process.
+/// The result of a look at a process.
 #[derive(Clone, Debug)]
-pub(crate) enum Look {
-    /// Its locks; all of them, unless only some were looked for.
-    Seen(Vec<Open>),
-    /// It belongs to somebody else.
+pub(crate) enum ScanResult {
+    /// The locks of the process. All of them, unless the look was for certain locks only.
+    Seen(Vec<DescriptorLock>),
+    /// The process belongs to another user, or is hidden.
     Denied,
     /// There is no such process, or it is a zombie.
     Gone,
 }
 
-/// The processes looked at so far.
+/// The results of the looks at processes so far.
 #[derive(Default)]
 pub(crate) struct Descriptors {
-    known: HashMap<u32, Look>,
-    /// Those of which not all is known.
-    partly: HashSet<u32>,
-    everybody: bool,
+    known: HashMap<u32, ScanResult>,
+    /// The processes of which some locks may be unknown.
+    partly_known: HashSet<u32>,
+    all_processes: bool,
     our_mounts: Option<Option<PathBuf>>,
     elsewhere: HashMap<u32, bool>,
 }
 
 impl Descriptors {
-    pub(crate) fn of(&mut self, pid: u32) -> &Look {
-        self.known.entry(pid).or_insert_with(|| look(pid, &[]))
+    pub(crate) fn of(&mut self, pid: u32) -> &ScanResult {
+        self.known.entry(pid).or_insert_with(|| scan(pid, &[]))
     }
 
-    /// Looks for these locks, which these processes are said to have taken; at each no further
-    /// when all of its are found.
-    pub(crate) fn look_for(&mut self, mut takers: Vec<(u32, Vec<&Entry>)>) {
+    /// Looks for certain locks at the processes that took them. Stops at a process when all of its
+    /// wanted locks are found.
+    pub(crate) fn look_for(&mut self, mut takers: Vec<(u32, Vec<&TableEntry>)>) {
         takers.retain(|(pid, _)| !self.known.contains_key(pid));
-        let looks = parallel::ask(&takers, |(pid, wanted)| look(*pid, wanted));
+        let looks = parallel::map(&takers, |(pid, wanted)| scan(*pid, wanted));
         for ((pid, _), look) in takers.iter().zip(looks) {
             self.known.insert(*pid, look);
-            self.partly.insert(*pid);
+            self.partly_known.insert(*pid);
         }
     }
 
-    /// Looks at all processes. Some hundred microseconds for ten of them.
-    pub(crate) fn look_at_everybody(&mut self) {
-        if !std::mem::replace(&mut self.everybody, true) {
-            for pid in self.partly.drain() {
+    /// Looks at all processes. Takes some hundred microseconds for ten of them.
+    pub(crate) fn scan_all_processes(&mut self) {
+        if !std::mem::replace(&mut self.all_processes, true) {
+            for pid in self.partly_known.drain() {
                 self.known.remove(&pid);
             }
             let mut pids: Vec<u32> = process::pids().collect();
             pids.retain(|pid| !self.known.contains_key(pid));
-            let looks = parallel::ask(&pids, |pid| look(*pid, &[]));
+            let looks = parallel::map(&pids, |pid| scan(*pid, &[]));
             self.known.extend(pids.into_iter().zip(looks));
         }
     }
 
-    /// Looks at all processes for copies of descriptors: of those that /proc says are such links.
-    /// Copies have the same one, wherever they are.
+    /// Looks at all processes for copies of descriptors: descriptors with one of these links in
+    /// /proc. All copies of a descriptor have the same link.
     pub(crate) fn look_for_copies(&mut self, links: &HashSet<PathBuf>) {
         let pids: Vec<u32> = process::pids().collect();
-        let looks = parallel::ask(&pids, |pid| seen(*pid, copies(*pid, links)));
+        let looks = parallel::map(&pids, |pid| scan_result(*pid, copies(*pid, links)));
         self.known.extend(pids.into_iter().zip(looks));
     }
 
-    /// The processes that we may not look at, of those looked at.
+    /// The processes that the caller may not look at, of those looked at.
     pub(crate) fn denied(&self) -> Vec<u32> {
         let known = self.known.iter();
-        let denied = known.filter(|(_, look)| matches!(look, Look::Denied));
+        let denied = known.filter(|(_, look)| matches!(look, ScanResult::Denied));
         denied.map(|(pid, _)| *pid).collect()
     }
 
-    /// Everything seen so far, in the order of the process numbers.
-    pub(crate) fn seen(&self) -> Vec<(u32, &Open)> {
-        let mut all: Vec<(u32, &Open)> = self
+    /// All locks found so far, in the order of the pids.
+    pub(crate) fn all_locks(&self) -> Vec<(u32, &DescriptorLock)> {
+        let mut all: Vec<(u32, &DescriptorLock)> = self
             .known
             .iter()
             .filter_map(|(pid, look)| match look {
-                Look::Seen(open) => Some((*pid, open)),
+                ScanResult::Seen(open) => Some((*pid, open)),
                 _ => None,
             })
             .flat_map(|(pid, open)| open.iter().map(move |open| (pid, open)))
@@ -106,12 +106,13 @@ impl Descriptors {
     }
 }
 
-/// The numbers of a process's descriptors, the lowest first, and the way to each. They are read
-/// as they are asked for.
-pub(crate) fn doors(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
+/// The descriptors of a process, each with its link in /proc. The iterator reads the directory as
+/// it goes.
+pub(crate) fn list(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
     let of = |thread: u32| fs::read_dir(format!("/proc/{thread}/fd")).map(Iterator::peekable);
     let mut files = of(pid);
-    // Of a first thread that has ended root alone may look, and sees nothing.
+    // If the first thread of a process has ended, only root may look at its directory, which is
+    // empty.
     let has_ended = match &mut files {
         Ok(files) => files.peek().is_none(),
         Err(_) => ancestors::is_zombie(pid),
@@ -126,8 +127,8 @@ pub(crate) fn doors(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>
     Ok(files?.flatten().filter_map(number))
 }
 
-/// What is in a process's directory for one descriptor (`fd`) or about it (`fdinfo`).
-pub(crate) fn door(pid: u32, directory: &str, descriptor: u32) -> PathBuf {
+/// The path of an entry for one descriptor in a directory of the process: in `fd` or `fdinfo`.
+pub(crate) fn path_in_proc(pid: u32, directory: &str, descriptor: u32) -> PathBuf {
     let of = |thread: u32| PathBuf::from(format!("/proc/{thread}/{directory}/{descriptor}"));
     let first = of(pid);
     if fs::symlink_metadata(&first).is_ok() {
@@ -136,27 +137,27 @@ pub(crate) fn door(pid: u32, directory: &str, descriptor: u32) -> PathBuf {
     another_thread(pid).map_or(first, of)
 }
 
-/// A thread that goes on although the first one of its process has ended: then /proc
-/// tells of the first that it has nothing open any more.
+/// A thread of the process other than the first one. If the first thread has ended, /proc shows for
+/// it no open files, although the process continues.
 fn another_thread(pid: u32) -> Option<u32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
     let mut numbers = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
     numbers.find(|number| *number != pid)
 }
 
-fn look(pid: u32, wanted: &[&Entry]) -> Look {
-    seen(pid, locks(pid, wanted))
+fn scan(pid: u32, wanted: &[&TableEntry]) -> ScanResult {
+    scan_result(pid, locks(pid, wanted))
 }
 
-fn seen(pid: u32, locks: io::Result<Vec<Open>>) -> Look {
+fn scan_result(pid: u32, locks: io::Result<Vec<DescriptorLock>>) -> ScanResult {
     match locks {
-        Ok(open) => Look::Seen(open),
-        // A zombie holds nothing, whosever it is.
-        Err(_) if has_ended(pid) => Look::Gone,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Look::Denied,
-        // /proc may be mounted so that it hides the processes of others (hidepid).
-        Err(_) if exists(pid) => Look::Denied,
-        Err(_) => Look::Gone,
+        Ok(open) => ScanResult::Seen(open),
+        // A zombie holds nothing, whether or not the caller may look at it.
+        Err(_) if has_ended(pid) => ScanResult::Gone,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => ScanResult::Denied,
+        // /proc may be mounted with hidepid, which hides processes of other users.
+        Err(_) if exists(pid) => ScanResult::Denied,
+        Err(_) => ScanResult::Gone,
     }
 }
 
@@ -164,7 +165,7 @@ fn has_ended(pid: u32) -> bool {
     ancestors::is_zombie(pid) && another_thread(pid).is_none()
 }
 
-/// Whether it is still a process that can hold anything.
+/// Whether the process can still hold a lock.
 pub(crate) fn is_alive(pid: u32) -> bool {
     exists(pid) && !has_ended(pid)
 }
@@ -179,49 +180,51 @@ pub(crate) fn is_denied(pid: u32) -> bool {
     }
 }
 
-/// Where most programs have their lock files open: to try these numbers takes less than to list
-/// the directory.
+/// Most programs have their lock files open at these numbers. Trying them takes less time than
+/// listing the directory.
 pub(crate) const USUAL: std::ops::Range<u32> = 3..10;
 
-/// The locks of a process, up to the last of those wanted, or all of them.
-fn locks(pid: u32, wanted: &[&Entry]) -> io::Result<Vec<Open>> {
+/// The locks of a process: all of them, or the locks up to the last of those wanted.
+fn locks(pid: u32, wanted: &[&TableEntry]) -> io::Result<Vec<DescriptorLock>> {
     if !wanted.is_empty() {
-        let (found, complete) = search(pid, usual_doors(pid), wanted)?;
+        let (found, complete) = search(pid, usual_descriptors(pid), wanted)?;
         if complete {
             return Ok(found);
         }
     }
-    // The highest first: what a process locks it mostly has opened itself, and last.
-    let mut doors: Vec<(u32, PathBuf)> = doors(pid)?.collect();
-    doors.reverse();
-    let (mut found, _) = search(pid, doors, wanted)?;
+    // The highest numbers come first: a process mostly opens its lock files itself, after the files
+    // that it has inherited.
+    let mut fd_links: Vec<(u32, PathBuf)> = list(pid)?.collect();
+    fd_links.reverse();
+    let (mut found, _) = search(pid, fd_links, wanted)?;
     found.reverse();
     Ok(found)
 }
 
-pub(crate) fn usual_doors(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
+pub(crate) fn usual_descriptors(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
     USUAL.map(move |number| (number, PathBuf::from(format!("/proc/{pid}/fd/{number}"))))
 }
 
-/// The locks behind these doors, and whether all that were wanted are among them: then it ends.
+/// The locks of these descriptors. Stops when all wanted locks are found, and returns whether they
+/// are.
 fn search(
     pid: u32,
-    doors: impl IntoIterator<Item = (u32, PathBuf)>,
-    wanted: &[&Entry],
-) -> io::Result<(Vec<Open>, bool)> {
+    fd_links: impl IntoIterator<Item = (u32, PathBuf)>,
+    wanted: &[&TableEntry],
+) -> io::Result<(Vec<DescriptorLock>, bool)> {
     let mut missing = wanted.to_vec();
     let mut found = Vec::new();
-    for (descriptor, door) in doors {
-        // To read a link takes a quarter of the time that fdinfo takes.
-        let link = match fs::read_link(door) {
+    for (descriptor, fd_link) in fd_links {
+        // Reading a link takes a quarter of the time of reading fdinfo.
+        let link = match fs::read_link(fd_link) {
             Ok(link) if can_be_locked(&link) => link,
-            // Root without CAP_SYS_PTRACE may list descriptors, but not look what they are.
+            // Root without CAP_SYS_PTRACE may list the descriptors, but not read their links.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             _ => continue,
         };
         for open in locks_by(pid, descriptor, &link.into()) {
-            // One of them: it may have the same lock twice, by two descriptors.
-            let is_it = |wanted: &&Entry| open.entry.is_same_lock(wanted);
+            // Counts one: the process may have the same lock twice, by two descriptors.
+            let is_it = |wanted: &&TableEntry| open.entry.is_same_lock(wanted);
             if let Some(at) = missing.iter().position(is_it) {
                 missing.swap_remove(at);
             }
@@ -234,23 +237,24 @@ fn search(
     Ok((found, false))
 }
 
-/// The locks of a process on what it has open by one of these links.
-fn copies(pid: u32, wanted: &HashSet<PathBuf>) -> io::Result<Vec<Open>> {
-    let links = doors(pid)?.filter_map(|(number, door)| Some((number, fs::read_link(door).ok()?)));
+/// The locks of a process on the descriptors with one of these links.
+fn copies(pid: u32, wanted: &HashSet<PathBuf>) -> io::Result<Vec<DescriptorLock>> {
+    let links =
+        list(pid)?.filter_map(|(number, fd_link)| Some((number, fs::read_link(fd_link).ok()?)));
     let locks = links
         .filter(|(_, link)| wanted.contains(link))
         .flat_map(|(descriptor, link)| locks_by(pid, descriptor, &link.into()));
     Ok(locks.collect())
 }
 
-/// What /proc says that a descriptor of a process is a link to.
+/// The path to which a descriptor links in /proc.
 pub(crate) fn link(pid: u32, descriptor: u32) -> Option<PathBuf> {
-    fs::read_link(door(pid, "fd", descriptor)).ok()
+    fs::read_link(path_in_proc(pid, "fd", descriptor)).ok()
 }
 
-/// The locks of a process, in the public form.
+/// The locks of a process, as a public type.
 pub(crate) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
-    let public = |open: Open| OpenLock {
+    let public = |open: DescriptorLock| OpenLock {
         descriptor: open.descriptor,
         place: open.entry.place,
         kind: open.entry.kind,
@@ -262,16 +266,16 @@ pub(crate) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
     Ok(locks.map(public).collect())
 }
 
-/// The locks on what a descriptor has open.
-pub(crate) fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open> {
+/// The locks on the open file of a descriptor.
+pub(crate) fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<DescriptorLock> {
     let info = proc_file::read_text(format!("/proc/{pid}/fdinfo/{descriptor}"));
-    let info = info.or_else(|_| proc_file::read_text(door(pid, "fdinfo", descriptor)));
+    let info = info.or_else(|_| proc_file::read_text(path_in_proc(pid, "fdinfo", descriptor)));
     let info = info.unwrap_or_default();
     let entries = info
         .lines()
         .filter_map(|line| table::parse(line.strip_prefix("lock:")?));
     entries
-        .map(|entry| Open {
+        .map(|entry| DescriptorLock {
             descriptor,
             entry,
             link: link.clone(),
@@ -279,37 +283,38 @@ pub(crate) fn locks_by(pid: u32, descriptor: u32, link: &Arc<Path>) -> Vec<Open>
         .collect()
 }
 
-/// Sockets, pipes and what else has no path are left out.
+/// Whether the link is a path. Sockets and pipes, for example, have no path.
 pub(crate) fn can_be_locked(link: &Path) -> bool {
     let link = link.as_os_str().as_bytes();
     link.starts_with(b"/") || link.starts_with(b"(unreachable)")
 }
 
-/// The path before it was removed, if it was: a file that is there may be called so.
+/// The path of the file before it was removed. A file that was not removed may have such a name
+/// too.
 pub(crate) fn deleted(link: &Path) -> Option<&Path> {
     let was = link.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
     Some(Path::new(OsStr::from_bytes(was)))
 }
 
-/// Whether what is open there was removed.
-pub(crate) fn has_no_name(door: &Path) -> bool {
-    fs::metadata(door).is_ok_and(|metadata| metadata.nlink() == 0)
+/// Whether the open file was removed: it has no name left.
+pub(crate) fn has_no_name(fd_link: &Path) -> bool {
+    fs::metadata(fd_link).is_ok_and(|metadata| metadata.nlink() == 0)
 }
 
-/// Where a file is that a process has open.
+/// Where the open file of a process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Whereabouts {
+pub(crate) struct Location {
     pub(crate) path: PathBuf,
     pub(crate) removed: bool,
-    /// The path is one of another mount namespace than ours.
+    /// The path belongs to another mount namespace than ours.
     pub(crate) elsewhere: bool,
 }
 
 impl Descriptors {
-    pub(crate) fn whereabouts(&mut self, pid: u32, open: &Open) -> Whereabouts {
-        let has_no_name = |_: &&Path| has_no_name(&door(pid, "fd", open.descriptor));
+    pub(crate) fn location(&mut self, pid: u32, open: &DescriptorLock) -> Location {
+        let has_no_name = |_: &&Path| has_no_name(&path_in_proc(pid, "fd", open.descriptor));
         let was = deleted(&open.link).filter(has_no_name);
-        Whereabouts {
+        Location {
             removed: was.is_some(),
             path: was.unwrap_or(&open.link).to_owned(),
             elsewhere: self.is_elsewhere(pid),

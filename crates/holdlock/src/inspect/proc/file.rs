@@ -1,4 +1,4 @@
-//! The locks on one file.
+//! Finds the locks on one file.
 
 use std::collections::HashSet;
 use std::io;
@@ -6,22 +6,23 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::locks_file::{self, Source, Table};
+use super::locks_file::{self, LocksReader, Table};
 use super::place::Place;
 use super::removed;
 use super::survey::{Survey, in_other_namespace};
-use super::table::{Entry, Kind, Range};
+use super::table::{Kind, TableEntry};
+use crate::bytes::Range;
 use crate::inspect::{LockedFile, Process, Snapshot};
 use crate::sys::file;
 
-/// How often a table that changes all the time is read to be sure that a lock is not in
-/// it: as often as this, and for as long as this.
-const READS: u32 = 6;
-const READING: Duration = Duration::from_millis(50);
+/// When to stop reading a table that changes all the time, and to accept that it may lack a lock:
+/// after this many reads and after this time.
+const MIN_READS: u32 = 6;
+const MIN_TIME: Duration = Duration::from_millis(50);
 
-/// The file at a path, and removed ones which were there.
+/// The locks on the file at a path, and on removed files that were at this path.
 pub(crate) fn look(path: &Path) -> io::Result<Snapshot> {
-    let place = match file::open_for_name(path) {
+    let place = match file::pin(path, true) {
         Ok(file) => Some(Place::of_open(file.as_fd())?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
@@ -40,31 +41,31 @@ pub(crate) fn look(path: &Path) -> io::Result<Snapshot> {
     Ok(snapshot)
 }
 
-fn at(entries: Vec<Entry>, place: Option<Place>) -> Snapshot {
+fn at(entries: Vec<TableEntry>, place: Option<Place>) -> Snapshot {
     let mut survey = Survey::default();
-    survey.take(entries);
+    survey.add(entries);
     if survey.may_be_shared() && in_other_namespace() {
-        survey.take_unlisted(|entry| Some(entry.place) == place);
+        survey.add_unlisted(|entry| Some(entry.place) == place);
     }
     survey.finish()
 }
 
-/// Reads the table, and again where a lock on `place` may have been missed: until it is found, or
-/// the table is twice the same.
-fn read(wanted: impl Fn(&Entry) -> bool, place: Option<Place>) -> io::Result<Table> {
-    let is_it = |entry: &Entry| Some(entry.place) == place && entry.is_held();
+/// Reads the table. If it may lack a lock on `place`, reads it again until such a lock is found, or
+/// until two reads give the same table.
+fn read(wanted: impl Fn(&TableEntry) -> bool, place: Option<Place>) -> io::Result<Table> {
+    let is_it = |entry: &TableEntry| Some(entry.place) == place && entry.is_held();
     let has_it = |table: &Table| table.entries.iter().any(is_it);
     let began = Instant::now();
-    let mut source = Source::open()?;
-    let mut table = source.read(&wanted)?;
-    if has_it(&table) && !table.again || !source.has_more(&table)? {
+    let mut reader = LocksReader::open()?;
+    let mut table = reader.read(&wanted)?;
+    if has_it(&table) && !table.worth_rereading || !reader.has_more(&table)? {
         return Ok(table);
     }
     for reads in 2.. {
-        let before = table.text;
-        table = source.read_with_care(&wanted)?;
-        let in_vain = reads >= READS && began.elapsed() > READING;
-        if has_it(&table) || table.text == before || in_vain {
+        let before = table.hash;
+        table = reader.read_with_care(&wanted)?;
+        let in_vain = reads >= MIN_READS && began.elapsed() > MIN_TIME;
+        if has_it(&table) || table.hash == before || in_vain {
             break;
         }
     }
@@ -99,7 +100,7 @@ pub(crate) fn waiters(place: Place) -> io::Result<Vec<Process>> {
         .collect())
 }
 
-/// The files for which somebody waits, if one of `kept` is among them.
+/// The files with waiting requests. `None` if no file of `kept` is among them.
 pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
     let entries = locks_file::read(|_| true)?.entries;
     let waiting = entries.iter().filter(|entry| !entry.is_held());
@@ -109,7 +110,7 @@ pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
     }
     let mut survey = Survey::default();
     let entries = entries.into_iter();
-    survey.take(
+    survey.add(
         entries
             .filter(|entry| contended.contains(&entry.place))
             .collect(),
@@ -117,19 +118,15 @@ pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
     Ok(Some(survey.finish()))
 }
 
-/// Whether somebody waits for the bytes that stand for the head of the queue of fair requests for
-/// this file, and is no fair request.
+/// Whether another request than a fair one waits for the bytes of the queue: the bytes that fair
+/// requests for this file lock while they are at the head of their queue.
 pub(crate) fn turn_is_in_the_way(place: Place) -> bool {
-    let head = Range {
-        start: file::HEAD,
-        end: Some(file::HEAD + 1),
-    };
-    let waits_for_it = |entry: &Entry| {
+    let waits_for_it = |entry: &TableEntry| {
         entry.place == place
             && !entry.is_held()
             && entry.kind.meets(Kind::Ofd)
             && !entry.is_for_a_turn()
-            && entry.range.overlaps(head)
+            && entry.range.overlaps(Range::QUEUE)
     };
     locks_file::read(waits_for_it).is_ok_and(|table| !table.entries.is_empty())
 }

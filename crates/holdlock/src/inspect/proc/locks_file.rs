@@ -1,88 +1,91 @@
-//! Reading /proc/locks, so that nothing is missed that was there all the time.
+//! Reads /proc/locks, so that the result contains every lock that exists during the whole read.
 //!
-//! The kernel fills a buffer of one page, lock by lock, each with all that wait for it, and goes
-//! on at the *number* of the next lock with the next read. If a lock before that was released
-//! meanwhile, the next one has that number no more, and is passed over. That can befall each lock
-//! at which a read happens to begin; but most of all the one with a long queue, because there a
-//! read ends: it does not fit behind the others. (Each waiter is indented by one more than the one
-//! before it, so some forty of them take a page, two thousand two megabytes.) Measured, with
-//! others busy on other files: missed every other time and more.
+//! The kernel fills a buffer of one page, lock by lock, each lock with all its waiters. The next
+//! read continues at the *number* of the next lock. If an earlier lock was released in between, all
+//! later locks have moved up by one number, and the read skips a lock. A read may skip any lock at
+//! which it happens to begin. But most often it skips the lock with a long queue, because that lock
+//! does not fit into the buffer behind the others, so a read ends there. (The kernel indents each
+//! waiter by one space more than the waiter before it. So about forty waiters fill a page, and two
+//! thousand waiters take two megabytes.) Measured while other processes are busy with other files:
+//! at least every second read skips that lock.
 //!
-//! * A *seek* goes over all of the table without letting go of it, begins anew each time
-//!   that the buffer has to grow, and leaves it large enough for the longest queue.
-//! * A seek to a place well behind what was read tells whether there is more.
-//! * Where a read ends early, the next one begins some locks further back (a seek, too), so that it
-//!   comes past the one that did not fit, whatever was released meanwhile.
+//! * A *seek* walks over the whole table without releasing the kernel's lock on it. It starts again
+//!   each time that the buffer must grow, and leaves a buffer that is large enough for the longest
+//!   queue.
+//! * A seek to a position well behind the last byte tells whether there is more.
+//! * If a read ends early, the next read begins some locks further back, which is a seek too. So it
+//!   includes the lock that did not fit, whatever was released meanwhile.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-use super::table::{self, Entry};
+use super::table::{self, TableEntry};
 
-/// Those entries of /proc/locks that are wanted, and whether they came in one piece.
+/// The wanted entries of /proc/locks, and how reliable they are.
 pub(crate) struct Table {
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<TableEntry>,
     lines: usize,
-    /// The text was too long for one read: a lock may have been missed, because another one was
+    /// The text was too long for one read. The table may lack a lock, because another lock was
     /// released between two reads.
-    pub(crate) torn: bool,
-    /// A careful read has a buffer in which it will fit better: a long queue may have been
-    /// told of twice.
-    pub(crate) again: bool,
-    /// A number for the whole text: two reads with the same number have most likely seen a table that
-    /// did not change meanwhile, and so missed nothing.
-    pub(crate) text: u64,
+    pub(crate) in_pieces: bool,
+    /// Another careful read is likely to be better, because the text fits into its buffer. This
+    /// table may contain a long queue twice.
+    pub(crate) worth_rereading: bool,
+    /// A hash of the whole text. If two reads give the same hash, the table most likely did not
+    /// change between them, so neither of them lacks a lock.
+    pub(crate) hash: u64,
 }
 
-/// The wanted part of the table.
-pub(crate) fn read(mut wanted: impl FnMut(&Entry) -> bool) -> io::Result<Table> {
-    let mut source = Source::open()?;
-    let table = source.read(&mut wanted)?;
-    if !source.has_more(&table)? {
+/// Reads the wanted part of the table.
+pub(crate) fn read(mut wanted: impl FnMut(&TableEntry) -> bool) -> io::Result<Table> {
+    let mut reader = LocksReader::open()?;
+    let table = reader.read(&mut wanted)?;
+    if !reader.has_more(&table)? {
         return Ok(table);
     }
-    let table = source.read_with_care(&mut wanted)?;
-    if table.again {
-        return source.read_with_care(wanted);
+    let table = reader.read_with_care(&mut wanted)?;
+    if table.worth_rereading {
+        return reader.read_with_care(wanted);
     }
     Ok(table)
 }
 
-/// /proc/locks.
+/// Reads /proc/locks, more than once if needed.
 ///
-/// When nobody has read it for some milliseconds, the kernel first lets all lock calls under way
-/// finish, which takes some milliseconds more.
-pub(crate) struct Source {
+/// If no process has read the file for some milliseconds, the kernel first lets all running lock
+/// calls finish, which takes some milliseconds more.
+pub(crate) struct LocksReader {
     file: File,
     buffer: Vec<u8>,
-    /// Where the last read ended: the next one goes on there at a lock, and elsewhere
-    /// begins with whatever is at that byte.
+    /// Where the last read ended. A read at this position begins with a whole lock; a read at
+    /// another position begins in the middle of a line.
     reached: u64,
-    /// How many lines may yet be read. The kernel takes as long for a short one as for a long one.
+    /// How many more lines may be read. A limit of lines limits the time: the kernel takes as long
+    /// for a short line as for a long one.
     left: usize,
 }
 
 const BEYOND: SeekFrom = SeekFrom::Start(1 << 40);
-/// What the kernel gives at once where no lock has a long queue.
+/// What the kernel returns at once if no lock has a long queue.
 const ONE_PAGE: usize = 4096;
 const SMALLEST_READ: usize = 32 * 1024;
 const LARGEST_READ: usize = 16 * 1024 * 1024;
-/// More than the longest line that waits for nothing.
+/// Longer than the line of any lock. (The line of a waiter may be longer.)
 const LINE: usize = 256;
-/// How far back to begin: some fifteen locks; or two, where more would leave no room for
-/// the one that did not fit.
+/// How many bytes to go back: about fifteen locks, or two if fifteen would leave no room for the
+/// lock that did not fit.
 const STEPS_BACK: [usize; 2] = [1024, 128];
 
-impl Source {
-    pub(crate) fn open() -> io::Result<Source> {
-        Source::with_limit(usize::MAX)
+impl LocksReader {
+    pub(crate) fn open() -> io::Result<LocksReader> {
+        LocksReader::with_limit(usize::MAX)
     }
 
-    /// One that reads no more than about so many lines: a table that is longer ends there.
-    pub(crate) fn with_limit(lines: usize) -> io::Result<Source> {
-        Ok(Source {
+    /// Stops after about `lines` lines, even if the table is longer.
+    pub(crate) fn with_limit(lines: usize) -> io::Result<LocksReader> {
+        Ok(LocksReader {
             file: File::open("/proc/locks")?,
             buffer: vec![0; SMALLEST_READ],
             reached: 0,
@@ -90,39 +93,40 @@ impl Source {
         })
     }
 
-    /// Whether the limit leaves room for reading this table again, with care: twice, that is.
+    /// Whether the limit allows another careful read of this table, which may read it twice.
     pub(crate) fn affords_again(&self, table: &Table) -> bool {
         self.left / 2 >= table.lines
     }
 
-    /// Reads the table once. What is found is so, but something may be missed.
-    pub(crate) fn read(&mut self, wanted: impl FnMut(&Entry) -> bool) -> io::Result<Table> {
-        self.go_over(wanted, false)
+    /// Reads the table once. All entries are right, but some may be missing.
+    pub(crate) fn read(&mut self, wanted: impl FnMut(&TableEntry) -> bool) -> io::Result<Table> {
+        self.read_all(wanted, false)
     }
 
-    /// Whether there is more than was just read: for one whole piece that can be told.
+    /// Whether the table has more than the last read returned. A table that came in pieces may lack
+    /// a lock in any case, and counts as having more.
     pub(crate) fn has_more(&mut self, table: &Table) -> io::Result<bool> {
-        Ok(table.torn || self.read_from(self.reached + STEPS_BACK[0] as u64)? > 0)
+        Ok(table.in_pieces || self.read_from(self.reached + STEPS_BACK[0] as u64)? > 0)
     }
 
-    /// Reads the table with a buffer large enough for the longest queue, and with a look back
-    /// wherever one may not have fitted.
+    /// Reads the table with a buffer that is large enough for the longest queue. Goes back wherever
+    /// a lock may not have fitted into the buffer.
     pub(crate) fn read_with_care(
         &mut self,
-        wanted: impl FnMut(&Entry) -> bool,
+        wanted: impl FnMut(&TableEntry) -> bool,
     ) -> io::Result<Table> {
-        self.settle()?;
-        self.go_over(wanted, true)
+        self.grow_kernel_buffer()?;
+        self.read_all(wanted, true)
     }
 
-    /// Lets the kernel make its buffer large enough for the longest queue.
-    fn settle(&mut self) -> io::Result<()> {
+    /// Makes the kernel's buffer large enough for the longest queue.
+    fn grow_kernel_buffer(&mut self) -> io::Result<()> {
         self.file.seek(BEYOND).map(drop)
     }
 
-    fn go_over(
+    fn read_all(
         &mut self,
-        wanted: impl FnMut(&Entry) -> bool,
+        wanted: impl FnMut(&TableEntry) -> bool,
         with_care: bool,
     ) -> io::Result<Table> {
         let mut text = Text::new(wanted);
@@ -132,9 +136,9 @@ impl Source {
             let length = self.read_from(text.position)?;
             if length > 0 {
                 if goes_on {
-                    text.take(&self.buffer[..length]);
+                    text.append(&self.buffer[..length]);
                 } else {
-                    text.take_some(text.position, &self.buffer[..length]);
+                    text.append_from(text.position, &self.buffer[..length]);
                 }
                 pieces += 1;
                 longest = longest.max(length);
@@ -149,15 +153,16 @@ impl Source {
             }
         }
         self.left -= text.lines.min(self.left);
-        // The next time, all in one piece where the kernel's buffer has it.
+        // Make room for the whole text, so that the next read returns it at once if the kernel's
+        // buffer allows.
         let room = text.length + text.length / 4;
         self.buffer
             .resize(room.clamp(SMALLEST_READ, LARGEST_READ), 0);
         Ok(Table {
             lines: text.lines,
-            torn: pieces > 1,
-            again: pieces > 1 && longest > ONE_PAGE,
-            text: text.hash.finish(),
+            in_pieces: pieces > 1,
+            worth_rereading: pieces > 1 && longest > ONE_PAGE,
+            hash: text.hash.finish(),
             entries: text.entries,
         })
     }
@@ -168,13 +173,15 @@ impl Source {
         Ok(length)
     }
 
-    /// Whether the kernel's buffer, which is a power of two, had room for another line.
+    /// Whether another line would have fitted into the kernel's buffer, whose size is a power of
+    /// two.
     fn ends_early(&self, length: usize) -> bool {
         length < self.buffer.len() && length.next_power_of_two() - length > LINE
     }
 
-    /// Reads again from a little before the place reached. Whether there was more behind it.
-    fn look_back<W: FnMut(&Entry) -> bool>(&mut self, text: &mut Text<W>) -> io::Result<bool> {
+    /// Reads again from a position a little before the end of the last read. Returns whether there
+    /// was more text.
+    fn look_back<W: FnMut(&TableEntry) -> bool>(&mut self, text: &mut Text<W>) -> io::Result<bool> {
         for step in STEPS_BACK {
             let known = text.last(step);
             let from = text.position - known.len() as u64;
@@ -182,12 +189,12 @@ impl Source {
             let piece = &self.buffer[..length];
             if let Some(more) = piece.strip_prefix(known) {
                 if !more.is_empty() {
-                    text.take(&self.buffer[known.len()..length]);
+                    text.append(&self.buffer[known.len()..length]);
                     return Ok(true);
                 }
             } else if length > known.len() + LINE {
-                // Others have come and gone. What is told of twice is left out later.
-                text.take_some(from, &self.buffer[..length]);
+                // The table has changed. The caller drops repeated entries later.
+                text.append_from(from, &self.buffer[..length]);
                 return Ok(true);
             }
         }
@@ -195,23 +202,23 @@ impl Source {
     }
 }
 
-/// What was read so far.
+/// The text that was read so far.
 struct Text<W> {
     wanted: W,
-    entries: Vec<Entry>,
+    entries: Vec<TableEntry>,
     position: u64,
-    /// The last bytes of it.
+    /// The last bytes of the text.
     tail: Vec<u8>,
-    /// The begin of a line whose end has not come yet.
+    /// The beginning of a line whose end was not read yet.
     line: Vec<u8>,
-    /// The lock for which the next ones wait was not read.
-    headless: bool,
+    /// Whether to skip waiters, because the lock for which they wait was not read.
+    skipping_waiters: bool,
     length: usize,
     lines: usize,
     hash: DefaultHasher,
 }
 
-impl<W: FnMut(&Entry) -> bool> Text<W> {
+impl<W: FnMut(&TableEntry) -> bool> Text<W> {
     fn new(wanted: W) -> Text<W> {
         Text {
             wanted,
@@ -219,14 +226,14 @@ impl<W: FnMut(&Entry) -> bool> Text<W> {
             position: 0,
             tail: Vec::new(),
             line: Vec::new(),
-            headless: false,
+            skipping_waiters: false,
             length: 0,
             lines: 0,
             hash: DefaultHasher::new(),
         }
     }
 
-    fn take(&mut self, piece: &[u8]) {
+    fn append(&mut self, piece: &[u8]) {
         self.position += piece.len() as u64;
         self.length += piece.len();
         self.hash.write(piece);
@@ -240,8 +247,8 @@ impl<W: FnMut(&Entry) -> bool> Text<W> {
                 self.lines += 1;
                 let entry = std::str::from_utf8(&self.line).ok().and_then(table::parse);
                 self.line.clear();
-                self.headless &= entry.as_ref().is_none_or(|entry| !entry.is_held());
-                let whole = entry.filter(|_| !self.headless);
+                self.skipping_waiters &= entry.as_ref().is_none_or(|entry| !entry.is_held());
+                let whole = entry.filter(|_| !self.skipping_waiters);
                 self.entries.extend(whole.filter(&mut self.wanted));
             }
         }
@@ -251,14 +258,14 @@ impl<W: FnMut(&Entry) -> bool> Text<W> {
         &self.tail[self.tail.len().saturating_sub(step)..]
     }
 
-    /// Goes on at another place, in the middle of a line.
-    fn take_some(&mut self, from: u64, piece: &[u8]) {
+    /// Continues at another position, in the middle of a line.
+    fn append_from(&mut self, from: u64, piece: &[u8]) {
         let line = piece.iter().position(|byte| *byte == b'\n');
         let whole = line.map_or(piece.len(), |end| end + 1);
         self.position = from + whole as u64;
         self.tail.clear();
         self.line.clear();
-        self.headless = true;
-        self.take(&piece[whole..]);
+        self.skipping_waiters = true;
+        self.append(&piece[whole..]);
     }
 }

@@ -1,22 +1,22 @@
-//! What /proc tells of locks and of the processes that have them.
+//! What /proc shows about locks and about the processes that hold them.
 //!
-//! | file | what is in it |
+//! | file | what it does |
 //! |---|---|
-//! | `ancestors` | the parents of a process, and whether they wait for it |
-//! | `blocked` | the lock calls in which threads sleep, from their registers and memory |
-//! | `candidates` | the locked files that may be a removed one |
-//! | `descriptors` | the locks that a process has open, from fdinfo |
-//! | `file` | one lock file: holders and waiters |
-//! | `locks_file` | reading /proc/locks, which changes meanwhile |
-//! | `mounts` | mountinfo |
-//! | `parallel` | asking about many processes by several threads |
-//! | `place` | device and inode, as the kernel's table has them |
-//! | `proc_file` | reading a file of /proc |
-//! | `process` | a process: command, user, state, start |
-//! | `removed` | holders of removed lock files |
-//! | `survey` | from lines of the table to files with holders and waiters |
-//! | `table` | the format of a line |
-//! | `whole_table` | the lock table of the whole host |
+//! | `ancestors` | finds the ancestors of a process, and whether they wait for it |
+//! | `blocked` | finds the threads that wait in a lock call, from their registers and memory |
+//! | `candidates` | keeps the locked files that may be a removed file |
+//! | `descriptors` | finds the locks on the open files of a process, from fdinfo |
+//! | `file` | finds the holders and waiters of one lock file |
+//! | `locks_file` | reads /proc/locks, which changes meanwhile |
+//! | `mounts` | reads mountinfo |
+//! | `parallel` | looks at many processes with several threads |
+//! | `place` | finds device and inode as they are in the kernel's lock table |
+//! | `proc_file` | reads a file of /proc |
+//! | `process` | describes a process: command, user, state, start |
+//! | `removed` | finds the holders of removed lock files |
+//! | `survey` | makes files with holders and waiters out of entries of the lock table |
+//! | `table` | parses an entry of the lock table |
+//! | `whole_table` | reads the lock table of the whole host |
 
 pub(crate) mod ancestors;
 pub(crate) mod blocked;

@@ -1,4 +1,4 @@
-//! Devices and mount points, from /proc/PID/mountinfo.
+//! Reads devices and mount points from /proc/PID/mountinfo.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,7 +17,7 @@ impl Mounts {
         Mounts(fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default())
     }
 
-    /// Major and minor number of what is mounted there.
+    /// The major and minor device number of a mount.
     pub(crate) fn device(&self, mount_id: u32) -> Option<(u32, u32)> {
         self.lines().find_map(|mut fields| {
             (number(fields.next()?)? == mount_id).then_some(())?;
@@ -25,7 +25,7 @@ impl Mounts {
         })
     }
 
-    /// Where a device is mounted; the first of several places.
+    /// The first directory on which a device is mounted.
     pub(crate) fn point_of(&self, device: (u32, u32)) -> Option<PathBuf> {
         self.lines().find_map(|mut fields| {
             (device_of(fields.nth(2)?)? == device).then_some(())?;
@@ -49,7 +49,8 @@ fn device_of(field: &[u8]) -> Option<(u32, u32)> {
     Some((number(numbers.next()?)?, number(numbers.next()?)?))
 }
 
-/// Space, tab, newline and backslash are written as `\040` and so on.
+/// Decodes a field: mountinfo has `\040` for a space, and such escapes for tab, newline and
+/// backslash.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -77,16 +78,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn odd_mount_points_are_unescaped() {
+    fn escapes_in_mount_points_are_decoded() {
         assert_eq!(unescaped(br"/mnt/a\040b\134c"), b"/mnt/a b\\c");
         assert_eq!(unescaped(br"/mnt/\9"), br"/mnt/\9");
         assert_eq!(unescaped(br"/mnt/\"), br"/mnt/\");
     }
 
     #[test]
-    fn the_root_is_mounted() {
+    fn the_mount_point_of_proc_is_found() {
         let proc = fs::metadata("/proc/self/mountinfo").expect("/proc is there");
-        let device = crate::sys::file::device_numbers(std::os::unix::fs::MetadataExt::dev(&proc));
+        let device =
+            crate::sys::identity::device_numbers(std::os::unix::fs::MetadataExt::dev(&proc));
         assert_eq!(
             Mounts::ours().point_of(device),
             Some(PathBuf::from("/proc"))

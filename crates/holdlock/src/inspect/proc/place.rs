@@ -1,4 +1,4 @@
-//! Which file a line of /proc/locks speaks of.
+//! Identifies a file as /proc/locks does.
 
 use std::fmt;
 use std::fs;
@@ -7,43 +7,45 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use super::mounts::Mounts;
-use crate::sys::file::{self, Identity};
+use crate::sys::identity::{self, Identity};
+use crate::sys::{file, file_system};
 
-/// A file, as the kernel's lock table names it: device and inode number.
+/// The identification of a file in the kernel's lock table: device and inode number.
 ///
-/// On most file systems that is what stat(2) says. On btrfs and overlayfs stat
-/// tells other numbers; [`Place::of`] finds the kernel's.
+/// On most file systems stat(2) returns the same numbers. On btrfs and overlayfs it returns others;
+/// [`Place::of`] finds those of the lock table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Place {
-    /// Major number of the device.
+    /// The major number of the device.
     pub major: u32,
-    /// Minor number of the device.
+    /// The minor number of the device.
     pub minor: u32,
-    /// Inode number.
+    /// The inode number.
     pub inode: u64,
 }
 
 impl Place {
-    /// The place of the file at `path`, symbolic links followed. The file is not
-    /// opened for reading or writing: neither its permissions nor a FIFO matter.
+    /// Identifies the file at `path`. Follows symbolic links. Does not open the file for reading or
+    /// writing, so the file's permissions do not matter, and a FIFO does not block.
     ///
     /// # Errors
     ///
-    /// When there is no such file, or a directory above may not be searched.
+    /// If there is no such file, or if a directory in the path may not be searched.
     pub fn of(path: impl AsRef<Path>) -> io::Result<Place> {
-        Place::of_open(file::open_for_name(path.as_ref())?.as_fd())
+        Place::of_open(file::pin(path.as_ref(), true)?.as_fd())
     }
 
     pub(crate) fn of_open(fd: BorrowedFd<'_>) -> io::Result<Place> {
-        let identity = file::identity_of(fd)?;
-        if !file::hides_its_device(fd) {
+        let identity = identity::of(fd)?;
+        if !file_system::hides_its_device(fd) {
             return Ok(Place::from(identity));
         }
         let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
         let inode = field(&text, "ino:").unwrap_or(identity.inode);
         let mount: Option<u32> = field(&text, "mnt_id:");
         let device = mount.and_then(|mount| Mounts::ours().device(mount));
-        let (major, minor) = device.unwrap_or(file::device_numbers(identity.device));
+        let (major, minor) = device.unwrap_or(identity::device_numbers(identity.device));
         Ok(Place {
             major,
             minor,
@@ -56,7 +58,7 @@ impl Place {
     }
 }
 
-/// The value after `name` in a text of lines like fdinfo's and status's.
+/// The value after `name` in a text with one value in a line, such as fdinfo or status.
 pub(crate) fn field<T: std::str::FromStr>(text: &str, name: &str) -> Option<T> {
     text.lines()
         .find_map(|line| line.strip_prefix(name))?
@@ -66,10 +68,10 @@ pub(crate) fn field<T: std::str::FromStr>(text: &str, name: &str) -> Option<T> {
         .ok()
 }
 
-/// Right where stat(2) tells what the kernel's lock table does.
+/// Correct for a file system on which stat(2) returns the numbers of the lock table.
 impl From<Identity> for Place {
     fn from(identity: Identity) -> Place {
-        let (major, minor) = file::device_numbers(identity.device);
+        let (major, minor) = identity::device_numbers(identity.device);
         Place {
             major,
             minor,
@@ -78,7 +80,7 @@ impl From<Identity> for Place {
     }
 }
 
-/// As /proc/locks prints it: `fe:00:1234`.
+/// The form of /proc/locks: `fe:00:1234`.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02x}:{:02x}:{}", self.major, self.minor, self.inode)

@@ -1,4 +1,4 @@
-//! Processes: what they run, for whom, since when, and how they fare.
+//! Describes processes: command, user, start and state.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -16,25 +16,30 @@ use crate::sys::process::exists;
 
 /// A process that holds a lock or waits for it.
 ///
-/// What could not be read is None: the process may have ended meanwhile, or
-/// /proc is mounted with hidepid.
+/// A field is `None` if the library could not read it: the process has ended meanwhile, or /proc is
+/// mounted with the option hidepid.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Process {
-    /// Its number, in our own pid namespace.
+    /// The number of the process in our own PID namespace.
     pub pid: u32,
-    /// Its command line, shortened and [printable](crate::inspect::printable()); for a kernel
-    /// thread or a zombie its name.
+    /// The command line, shortened and [printable](crate::inspect::printable()). For a kernel
+    /// thread or a zombie: its name.
     pub command: Option<String>,
-    /// The name of its (effective) user, printable, or `uid N` where the user has none.
+    /// The name of the process's (effective) user, printable. `uid N` for a user without a name.
     pub user: Option<String>,
-    /// The number of its (effective) user.
+    /// The number of the process's (effective) user.
     pub uid: Option<u32>,
-    /// When it was started. Since when it has a lock the kernel does not tell.
+    /// When the process was started. The kernel does not record when a process acquired a lock.
+    #[cfg_attr(
+        feature = "serde",
+        serde(serialize_with = "crate::inspect::serialize::time")
+    )]
     pub started: Option<SystemTime>,
-    /// What it is doing.
+    /// What the process is doing.
     pub state: Option<State>,
-    /// The process that started it, or that took it over.
+    /// The parent: the process that started this one, or that adopted it.
     pub parent: Option<u32>,
 }
 
@@ -42,21 +47,27 @@ const KTHREADD: u32 = 2;
 
 /// What a process is doing, from /proc/PID/status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
 #[non_exhaustive]
 pub enum State {
-    /// It runs, or could.
+    /// The process runs, or is ready to run.
     Running,
-    /// It waits for something.
+    /// The process waits for an event.
     Sleeping,
-    /// It waits for a disk or a server, and no signal ends that.
+    /// The process waits for a disk or a server. A signal does not end this wait.
     Uninterruptible,
-    /// It was stopped by a signal, and keeps its locks until it goes on.
+    /// A signal has stopped the process. It keeps its locks while it is stopped.
     Stopped,
-    /// A debugger has stopped it.
+    /// A debugger has stopped the process.
     Traced,
-    /// It has ended, and its parent does not know yet. It holds nothing any more.
+    /// The process has ended, but its parent has not collected its exit status yet. It holds
+    /// nothing.
     Zombie,
-    /// Something else.
+    /// Another state.
     Other,
 }
 
@@ -89,14 +100,14 @@ impl fmt::Display for State {
 }
 
 impl Process {
-    /// Looks the process up. None when there is no such process (any more).
+    /// Looks up a process. `None` if there is no process with this number.
     pub fn of(pid: u32) -> Option<Process> {
-        Directory::default().look_up(pid)
+        ProcessCache::default().look_up(pid)
     }
 
-    /// Whether it is a thread of the kernel.
+    /// Whether the process is a kernel thread.
     pub(crate) fn is_of_the_kernel(&self) -> bool {
-        // All descend from kthreadd.
+        // Kernel threads are children of kthreadd.
         self.pid == KTHREADD
             || self.parent == Some(KTHREADD) && self.uid == Some(0) && {
                 let program = fs::read_link(format!("/proc/{}/exe", self.pid));
@@ -104,7 +115,7 @@ impl Process {
             }
     }
 
-    /// The control group it is in, such as `/system.slice/cron.service`, printable.
+    /// The control group of the process, for example `/system.slice/cron.service`, printable.
     pub fn cgroup(&self) -> Option<String> {
         let text = proc_file::read_text(format!("/proc/{}/cgroup", self.pid)).ok()?;
         let line = text.lines().rev().find_map(|line| {
@@ -115,14 +126,14 @@ impl Process {
         line.map(|line| printable(line).to_string())
     }
 
-    /// The container it runs in, as the first twelve digits of the number that
-    /// docker, podman and containerd give it, where its control group tells.
+    /// The container of the process: the first twelve digits of the number that docker, podman or
+    /// containerd gives it. `None` if the control group does not contain such a number.
     pub fn container(&self) -> Option<String> {
         container_in(&self.cgroup()?)
     }
 }
 
-/// A number of 64 hexadecimal digits.
+/// Finds a number of 64 hexadecimal digits.
 fn container_in(cgroup: &str) -> Option<String> {
     cgroup
         .split(|c: char| !c.is_ascii_hexdigit())
@@ -147,38 +158,38 @@ impl fmt::Display for Process {
     }
 }
 
-/// Looks processes up, and reads once what is the same for all of them.
+/// Looks up processes. Reads the facts that are the same for all of them only once.
 #[derive(Default)]
-pub(crate) struct Directory {
-    host: OnceCell<Host>,
+pub(crate) struct ProcessCache {
+    facts: OnceCell<HostFacts>,
     known: HashMap<u32, Option<Process>>,
 }
 
-impl Directory {
+impl ProcessCache {
     pub(crate) fn look_up(&mut self, pid: u32) -> Option<Process> {
-        let host = self.host.get_or_init(Host::read);
+        let facts = self.facts.get_or_init(HostFacts::read);
         let known = self.known.entry(pid);
-        known.or_insert_with(|| host.process(pid)).clone()
+        known.or_insert_with(|| facts.process(pid)).clone()
     }
 
-    /// Looks many up at once, for when they are asked for.
+    /// Looks up many processes at once, in advance.
     pub(crate) fn prepare(&mut self, mut pids: Vec<u32>) {
         pids.retain(|pid| !self.known.contains_key(pid));
-        let host = self.host.get_or_init(Host::read);
-        let processes = parallel::ask(&pids, |pid| host.process(*pid));
+        let facts = self.facts.get_or_init(HostFacts::read);
+        let processes = parallel::map(&pids, |pid| facts.process(*pid));
         self.known.extend(pids.into_iter().zip(processes));
     }
 }
 
-/// What is the same for all processes.
-struct Host {
+/// The facts that are the same for all processes.
+struct HostFacts {
     users: HashMap<u32, String>,
     booted: Option<SystemTime>,
 }
 
-impl Host {
-    fn read() -> Host {
-        Host {
+impl HostFacts {
+    fn read() -> HostFacts {
+        HostFacts {
             users: users(),
             booted: boot_time(),
         }
@@ -186,7 +197,7 @@ impl Host {
 
     fn process(&self, pid: u32) -> Option<Process> {
         let Ok(status) = proc_file::read_text(format!("/proc/{pid}/status")) else {
-            // Hidden from us, or gone.
+            // The process is hidden from the caller, or has ended.
             return exists(pid).then(|| unknown(pid));
         };
         let state = status.lines().find_map(|line| line.strip_prefix("State:"));
@@ -234,7 +245,7 @@ fn boot_time() -> Option<SystemTime> {
     SystemTime::now().checked_sub(Duration::try_from_secs_f64(uptime).ok()?)
 }
 
-/// How many characters of a command line are kept.
+/// The number of characters of a command line that are kept.
 const COMMAND_LENGTH: usize = 120;
 
 fn command(pid: u32) -> Option<String> {
@@ -244,15 +255,15 @@ fn command(pid: u32) -> Option<String> {
         let name = proc_file::read(format!("/proc/{pid}/comm")).ok()?;
         name.strip_suffix(b"\n").unwrap_or(&name).to_vec()
     } else {
-        // What is cut off need not be looked at.
+        // Do not examine bytes that would be cut off anyway.
         let words = &words[..words.len().min(4 * COMMAND_LENGTH + 4)];
         let space = |byte: &u8| if *byte == 0 { b' ' } else { *byte };
         words.iter().map(space).collect()
     };
-    Some(printable(OsStr::from_bytes(&text)).begin(COMMAND_LENGTH))
+    Some(printable(OsStr::from_bytes(&text)).prefix(COMMAND_LENGTH))
 }
 
-/// From /etc/passwd alone: a static program has no other name service.
+/// The users in /etc/passwd. A static program has no other name service.
 fn users() -> HashMap<u32, String> {
     let passwd = fs::read("/etc/passwd").unwrap_or_default();
     let passwd = String::from_utf8_lossy(&passwd);
@@ -269,15 +280,15 @@ fn users() -> HashMap<u32, String> {
     users
 }
 
-/// Whether /proc knows processes by the numbers that system calls of this process take. It does not
-/// where it is missing, or where it is that of another PID namespace: `unshare --pid` without
-/// `--mount-proc`, or a sandbox that shows the host's.
+/// Whether /proc shows processes by the numbers that system calls of this process use. It does not
+/// if it is missing, or if it belongs to another PID namespace: in `unshare --pid` without
+/// `--mount-proc`, or in a sandbox that shows the host's /proc.
 pub fn is_proc_ours() -> bool {
     let us = std::process::id().to_string();
     fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == us.as_str())
 }
 
-/// All processes of this pid namespace, as far as they are not hidden.
+/// The processes of this PID namespace that the caller can see.
 pub(crate) fn pids() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")
         .into_iter()
@@ -297,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn we_are_known() {
+    fn this_process_is_described() {
         let us = Process::of(std::process::id()).expect("we run");
         assert_eq!(us.parent, Some(std::os::unix::process::parent_id()));
         let started = us.started.expect("we were started");

@@ -1,19 +1,21 @@
-//! Removed files on which somebody still holds a lock.
+//! Searches for removed files on which a process still holds a lock.
 //!
-//! The kernel's lock table has the number of a locked file, and the process that took the lock.
-//! Whether that file was removed, and what it was called, only the descriptors of a process tell
-//! that has it open. So every locked file of the same device is a candidate until the search
-//! has seen that it is another one:
+//! The kernel's lock table has the inode number of a locked file, and the process that took the
+//! lock. Only the descriptors of a process that has the file open show whether the file was
+//! removed, and what its path was. So every locked file on the same device is a candidate until the
+//! search finds that it is another file:
 //!
-//! 1. It has a name in a directory. Listing one clears many candidates at once.
-//! 2. Its taker has it open by another name.
-//! 3. Where the taker does not have it (any more), or the kernel does not name it, another process
-//!    does. The search begins at those that were started at about the same time as the taker: the
-//!    shell that ran flock(1), the child that has inherited the descriptor. Where it is not named,
-//!    at those that were started last.
+//! 1. The candidate has a name in a directory. Listing a directory rules out many candidates at
+//!    once.
+//! 2. The taker of the lock has the file open under another name.
+//! 3. If the taker does not have the file open, or if the kernel does not name the taker, another
+//!    process has the file open. The search begins with the processes that were started at about
+//!    the same time as the taker: the shell that ran flock(1), or the child that has inherited the
+//!    descriptor. If the taker is unknown, the search begins with the processes that were started
+//!    last.
 //!
-//! What others lock must not make this slow. The search ends when its effort is spent, and on a
-//! crowded host may have missed what it was looking for.
+//! The locks of other programs must not make this search slow. The search ends when its budget is
+//! spent. So on a crowded host it may miss the file.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -26,37 +28,39 @@ use super::candidates::Candidates;
 use super::descriptors::{self, USUAL};
 use super::place::Place;
 use super::survey::{self, Survey};
-use super::table::{Entry, Kind};
+use super::table::{Kind, TableEntry};
 use super::{process, whole_table};
 use crate::inspect::Snapshot;
-use crate::sys::file::Identity;
+use crate::sys::identity::Identity;
 use crate::sys::process::exists;
 
-/// How many lines of the lock table a search reads: 2 ms.
+/// How many lines of the lock table a search reads. They take 2 ms.
 const LINES: usize = 2400;
-/// How many descriptors it looks at, at 4 to 5 µs each; other steps count as so many of them.
-const EFFORT: usize = 1000;
-/// The same once it looks at all processes: what is missed then may be anywhere.
-const EVERYBODY: usize = 4000;
-const INFO: usize = 2;
-const PROCESS: usize = 2;
+/// How many descriptors a search looks at. Each takes 4 to 5 µs. Other steps cost as much as
+/// several descriptors.
+const BUDGET: usize = 1000;
+/// The budget of the search among all processes. A file that this search misses may be anywhere.
+const BUDGET_FOR_ALL_PROCESSES: usize = 4000;
+const COST_OF_FDINFO: usize = 2;
+const COST_OF_PROCESS: usize = 2;
 
-/// A lock on a removed file, at a process that has the file open.
-pub(crate) struct Found {
+/// A removed file, and a process that has it open and holds a lock on it.
+pub(crate) struct RemovedFile {
     pub(crate) pid: u32,
     pub(crate) place: Place,
-    /// The way to the file: /proc/PID/fd/N.
-    pub(crate) door: PathBuf,
+    /// The link to the file: /proc/PID/fd/N.
+    pub(crate) fd_link: PathBuf,
 }
 
-/// A removed file that was at `path` and on which a living process holds a lock that meets `kind`,
-/// as far as /proc shows it.
-pub(crate) fn first(path: &Path, kind: Kind) -> io::Result<Option<Found>> {
+/// Finds a removed file that was at `path` and on which a process holds a lock that can exclude
+/// locks of `kind`. The search is limited, and depends on what /proc shows to the caller.
+pub(crate) fn first(path: &Path, kind: Kind) -> io::Result<Option<RemovedFile>> {
     let Some(device) = device_above(path) else {
         return Ok(None);
     };
-    let wanted =
-        |entry: &Entry| entry.is_held() && entry.place.device() == device && entry.kind.meets(kind);
+    let wanted = |entry: &TableEntry| {
+        entry.is_held() && entry.place.device() == device && entry.kind.meets(kind)
+    };
     let entries = whole_table::read_the_first(LINES, wanted)?;
     let listed = search(path, entries, wanted, 1).pop();
     if listed.is_none() && survey::in_other_namespace() {
@@ -65,41 +69,47 @@ pub(crate) fn first(path: &Path, kind: Kind) -> io::Result<Option<Found>> {
     Ok(listed)
 }
 
-/// In a PID namespace, as in a container, the kernel's table leaves out what was taken outside of
-/// it, or by a process that has ended: a shell's lock that flock(1) took. Their descriptors tell.
-fn unlisted(path: &Path, wanted: impl Fn(&Entry) -> bool) -> Option<Found> {
-    let former = Former::of(path)?;
+/// Finds a lock that the kernel's table does not list. In a PID namespace, for example in a
+/// container, the table omits locks that were taken outside of the namespace, and locks whose taker
+/// has ended, such as a shell's lock that flock(1) took. The descriptors show these locks.
+fn unlisted(path: &Path, wanted: impl Fn(&TableEntry) -> bool) -> Option<RemovedFile> {
+    let former = FormerPath::of(path)?;
     let mut pids: Vec<u32> = process::pids().collect();
     nearest_first(&mut pids, &mut [process::newest().unwrap_or(0)]);
-    let mut effort = EFFORT;
+    let mut budget = BUDGET;
     for pid in pids {
-        effort = effort.checked_sub(PROCESS)?;
-        for (number, door) in descriptors::doors(pid).into_iter().flatten() {
-            effort = effort.checked_sub(1)?;
-            let link = fs::read_link(&door).unwrap_or_default();
+        budget = budget.checked_sub(COST_OF_PROCESS)?;
+        for (number, fd_link) in descriptors::list(pid).into_iter().flatten() {
+            budget = budget.checked_sub(1)?;
+            let link = fs::read_link(&fd_link).unwrap_or_default();
             let is_it = descriptors::deleted(&link).is_some_and(|was| former.is(pid, was));
-            if !is_it || !descriptors::has_no_name(&door) {
+            if !is_it || !descriptors::has_no_name(&fd_link) {
                 continue;
             }
             let mut locks = descriptors::locks_by(pid, number, &link.into()).into_iter();
             if let Some(open) = locks.find(|open| wanted(&open.entry)) {
                 let place = open.entry.place;
-                return Some(Found { pid, place, door });
+                return Some(RemovedFile {
+                    pid,
+                    place,
+                    fd_link,
+                });
             }
         }
     }
     None
 }
 
-/// All of them among the files of these entries, which are of the same device.
-pub(crate) fn among(path: &Path, on_device: Vec<Entry>) -> Snapshot {
-    let wanted = |entry: &Entry| entry.is_held() && entry.kind != Kind::Lease;
+/// Finds all removed files that were at `path`, among the files of these entries, which are all on
+/// the same device.
+pub(crate) fn among(path: &Path, on_device: Vec<TableEntry>) -> Snapshot {
+    let wanted = |entry: &TableEntry| entry.is_held() && entry.kind != Kind::Lease;
     let held = on_device.iter().filter(|entry| wanted(entry)).cloned();
     let found = search(path, held.collect(), wanted, usize::MAX);
     let places: HashSet<Place> = found.into_iter().map(|found| found.place).collect();
     let mut survey = Survey::default();
     let of_found = on_device.into_iter();
-    survey.take(
+    survey.add(
         of_found
             .filter(|entry| places.contains(&entry.place) && entry.kind != Kind::Lease)
             .collect(),
@@ -109,44 +119,45 @@ pub(crate) fn among(path: &Path, on_device: Vec<Entry>) -> Snapshot {
 
 fn search(
     path: &Path,
-    mut held: Vec<Entry>,
-    wanted: impl Fn(&Entry) -> bool,
+    mut held: Vec<TableEntry>,
+    wanted: impl Fn(&TableEntry) -> bool,
     most: usize,
-) -> Vec<Found> {
-    // Who stands at the head of a queue does so on a file on which others hold the lock.
+) -> Vec<RemovedFile> {
+    // A request at the head of a queue has its entry on a file on which another process holds the
+    // lock.
     held.retain(|entry| !entry.is_for_a_turn());
     let Some(first) = held.first() else {
         return Vec::new();
     };
-    let Some(former) = Former::of(path) else {
+    let Some(former) = FormerPath::of(path) else {
         return Vec::new();
     };
     let mut search = Search {
         former,
         wanted,
-        candidates: Candidates::new(first.place, held.iter().map(|entry| entry.place), EFFORT),
+        candidates: Candidates::new(first.place, held.iter().map(|entry| entry.place), BUDGET),
         found: Vec::new(),
         most,
     };
-    search.go_on(path, held);
+    search.run(path, held);
     search.found
 }
 
 /// The path of a removed file.
-struct Former<'p> {
+struct FormerPath<'p> {
     name: &'p OsStr,
     directory: Identity,
 }
 
-impl Former<'_> {
-    fn of(path: &Path) -> Option<Former<'_>> {
+impl FormerPath<'_> {
+    fn of(path: &Path) -> Option<FormerPath<'_>> {
         let directory = directory(path)?;
         let name = path.file_name()?;
-        Some(Former { name, directory })
+        Some(FormerPath { name, directory })
     }
 
-    /// Whether this is that path, as the process sees it, which may have other mounts and another
-    /// root.
+    /// Whether `was` is that path. `was` is a path as the process sees it, and the process may have
+    /// other mounts and another root.
     fn is(&self, pid: u32, was: &Path) -> bool {
         if was.file_name() != Some(self.name) {
             return false;
@@ -158,47 +169,47 @@ impl Former<'_> {
 }
 
 struct Search<'p, W> {
-    former: Former<'p>,
+    former: FormerPath<'p>,
     wanted: W,
     candidates: Candidates,
-    found: Vec<Found>,
-    /// How many to find.
+    found: Vec<RemovedFile>,
+    /// How many files to find.
     most: usize,
 }
 
-/// What came of looking at a process.
+/// How a look at a process has ended.
 #[derive(PartialEq)]
-enum Seen {
-    /// All that was asked about, or all of its descriptors.
-    All,
-    /// It belongs to somebody else.
+enum ScanEnd {
+    /// The look is complete: the process has no more descriptors, or there is nothing left to find.
+    Complete,
+    /// The process belongs to another user.
     Denied,
     Gone,
 }
 
-impl<W: Fn(&Entry) -> bool> Search<'_, W> {
-    fn go_on(&mut self, path: &Path, held: Vec<Entry>) {
-        let mut lost = self.ask_takers(held);
-        if lost.iter().any(|entry| entry.pid.is_some_and(exists)) {
-            // Most often they were released meanwhile, or are taken again and again.
-            lost = self.ask_takers(still_there(lost));
+impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
+    fn run(&mut self, path: &Path, held: Vec<TableEntry>) {
+        let mut unlocated = self.search_takers(held);
+        if unlocated.iter().any(|entry| entry.pid.is_some_and(exists)) {
+            // Most often these locks were released meanwhile, or their takers release and take them
+            // again and again.
+            unlocated = self.search_takers(still_held(unlocated));
         }
-        if lost.is_empty() {
+        if unlocated.is_empty() {
             return;
         }
         if let Some(directory) = parent(path) {
-            self.candidates.clear_named(directory);
+            self.candidates.rule_out_named(directory);
         }
-        self.ask_everybody(&lost);
+        self.search_all_processes(&unlocated);
     }
 
     fn is_over(&self) -> bool {
         self.found.len() >= self.most || self.candidates.is_over()
     }
 
-    /// Looks at the takers of these locks. Returns the locks of which it does not know where
-    /// they are.
-    fn ask_takers(&mut self, mut held: Vec<Entry>) -> Vec<Entry> {
+    /// Looks at the takers of these locks. Returns the locks that it did not find there.
+    fn search_takers(&mut self, mut held: Vec<TableEntry>) -> Vec<TableEntry> {
         let mut takers: HashMap<u32, Vec<Place>> = HashMap::new();
         for entry in &held {
             if let Some(pid) = entry.pid {
@@ -206,16 +217,18 @@ impl<W: Fn(&Entry) -> bool> Search<'_, W> {
             }
         }
         let mut takers: Vec<(u32, Vec<Place>)> = takers.into_iter().collect();
-        // Those with few locks first, and of them the latest.
+        // Takers with few locks come first; of takers with equally many locks, the youngest comes
+        // first.
         takers.sort_by_key(|(pid, places)| (places.len(), std::cmp::Reverse(*pid)));
         for (pid, mut places) in takers {
             if self.is_over() {
                 return Vec::new();
             }
-            if exists(pid) && self.look_at(pid, &mut places) == Seen::Denied {
-                // The kernel's word is all there is.
+            if exists(pid) && self.look_at(pid, &mut places) == ScanEnd::Denied {
+                // The caller may not look at this process, so the kernel's entry is the only
+                // evidence.
                 for place in places {
-                    self.candidates.clear(place);
+                    self.candidates.rule_out(place);
                 }
             }
         }
@@ -223,63 +236,67 @@ impl<W: Fn(&Entry) -> bool> Search<'_, W> {
         held
     }
 
-    /// Looks at all processes, those first that are most likely to have one of these locks.
-    fn ask_everybody(&mut self, lost: &[Entry]) {
+    /// Looks at all processes. The processes that are most likely to have one of these locks come
+    /// first.
+    fn search_all_processes(&mut self, unlocated: &[TableEntry]) {
         let mut pids: Vec<u32> = process::pids().collect();
-        self.candidates.allow(EVERYBODY);
+        self.candidates.set_budget(BUDGET_FOR_ALL_PROCESSES);
         let newest = process::newest().unwrap_or(0);
-        let mut hints: Vec<u32> = lost.iter().map(|it| it.pid.unwrap_or(newest)).collect();
+        let mut hints: Vec<u32> = unlocated
+            .iter()
+            .map(|it| it.pid.unwrap_or(newest))
+            .collect();
         nearest_first(&mut pids, &mut hints);
-        let mut places: Vec<Place> = lost.iter().map(|entry| entry.place).collect();
+        let mut places: Vec<Place> = unlocated.iter().map(|entry| entry.place).collect();
         for pid in pids {
-            if self.is_over() || self.candidates.are_cleared(&mut places) {
+            if self.is_over() || self.candidates.are_ruled_out(&mut places) {
                 return;
             }
             self.look_at(pid, &mut places);
         }
     }
 
-    /// Looks at the descriptors of a process, until all is known of these files.
-    fn look_at(&mut self, pid: u32, places: &mut Vec<Place>) -> Seen {
-        // To try the usual numbers takes less than to list the directory.
-        for (number, door) in descriptors::usual_doors(pid) {
-            if self.is_over() || self.candidates.are_cleared(places) {
-                return Seen::All;
+    /// Looks at the descriptors of a process, until all of `places` are found or ruled out.
+    fn look_at(&mut self, pid: u32, places: &mut Vec<Place>) -> ScanEnd {
+        // Trying the usual numbers takes less time than listing the directory.
+        for (number, fd_link) in descriptors::usual_descriptors(pid) {
+            if self.is_over() || self.candidates.are_ruled_out(places) {
+                return ScanEnd::Complete;
             }
-            match fs::read_link(door) {
+            match fs::read_link(fd_link) {
                 Ok(link) => self.examine(pid, number, &link),
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     self.candidates.spend(1);
-                    return Seen::Denied;
+                    return ScanEnd::Denied;
                 }
                 Err(_) => self.candidates.spend(1),
             }
         }
-        self.candidates.spend(PROCESS);
-        let doors = match descriptors::doors(pid) {
-            Ok(doors) => doors,
-            Err(_) if exists(pid) => return Seen::Denied,
-            Err(_) => return Seen::Gone,
+        self.candidates.spend(COST_OF_PROCESS);
+        let fd_links = match descriptors::list(pid) {
+            Ok(fd_links) => fd_links,
+            Err(_) if exists(pid) => return ScanEnd::Denied,
+            Err(_) => return ScanEnd::Gone,
         };
-        for (number, door) in doors.filter(|(number, _)| !USUAL.contains(number)) {
-            if self.is_over() || self.candidates.are_cleared(places) {
+        for (number, fd_link) in fd_links.filter(|(number, _)| !USUAL.contains(number)) {
+            if self.is_over() || self.candidates.are_ruled_out(places) {
                 break;
             }
-            match fs::read_link(door) {
+            match fs::read_link(fd_link) {
                 Ok(link) => self.examine(pid, number, &link),
                 Err(_) => self.candidates.spend(1),
             }
         }
-        Seen::All
+        ScanEnd::Complete
     }
 
-    /// Looks at what a descriptor is a link to.
+    /// Looks at the file to which a descriptor links.
     fn examine(&mut self, pid: u32, number: u32, link: &Path) {
         self.candidates.spend(1);
         if !descriptors::can_be_locked(link) || is_a_device(link) {
             return;
         }
-        self.candidates.spend(INFO);
+        self.candidates.spend(COST_OF_FDINFO);
         let deleted = descriptors::deleted(link);
         for open in descriptors::locks_by(pid, number, &link.into()) {
             let place = open.entry.place;
@@ -287,42 +304,48 @@ impl<W: Fn(&Entry) -> bool> Search<'_, W> {
                 continue;
             }
             if deleted.is_none() {
-                // Also one that the table was too long for: others may be near it.
-                self.candidates.seen(place, pid, link);
+                // The file may be one that was not read from the long table. It still counts:
+                // candidates may be in the same directory.
+                self.candidates.note_name(place, pid, link);
             }
-            if !self.candidates.clear(place) {
+            if !self.candidates.rule_out(place) {
                 continue;
             }
-            let door = descriptors::door(pid, "fd", number);
+            let fd_link = descriptors::path_in_proc(pid, "fd", number);
             let is_it = deleted.is_some_and(|was| self.former.is(pid, was));
-            if is_it && descriptors::has_no_name(&door) {
-                self.found.push(Found { pid, place, door });
+            if is_it && descriptors::has_no_name(&fd_link) {
+                self.found.push(RemovedFile {
+                    pid,
+                    place,
+                    fd_link,
+                });
             }
         }
     }
 }
 
-/// Those locks that are (again) held.
-fn still_there(entries: Vec<Entry>) -> Vec<Entry> {
-    let entries: HashSet<Entry> = entries.into_iter().collect();
+/// The locks that are still held, or held again.
+fn still_held(entries: Vec<TableEntry>) -> Vec<TableEntry> {
+    let entries: HashSet<TableEntry> = entries.into_iter().collect();
     let there = whole_table::read_the_first(LINES, |entry| entries.contains(entry));
     there.unwrap_or_default()
 }
 
-/// Sorts process numbers by how far they are from the nearest of the other ones.
+/// Sorts pids by their distance to the nearest of `hints`.
 fn nearest_first(pids: &mut [u32], hints: &mut [u32]) {
     hints.sort_unstable();
     pids.sort_by_key(|pid| distance(hints, *pid));
 }
 
-/// How far a process's number is from the nearest of these, which are sorted.
+/// The distance of a pid to the nearest of `hints`, which are sorted.
 fn distance(hints: &[u32], pid: u32) -> u32 {
     let at = hints.partition_point(|hint| *hint < pid);
     let around = hints[at.saturating_sub(1)..].iter().take(2);
     around.map(|hint| hint.abs_diff(pid)).min().unwrap_or(0)
 }
 
-/// Nearly every process has some of these open, and nobody removes them.
+/// Whether the link leads to a device that nearly every process has open and that no process
+/// removes.
 fn is_a_device(link: &Path) -> bool {
     link == Path::new("/dev/null") || link.starts_with("/dev/pts")
 }
@@ -335,7 +358,7 @@ fn directory(path: &Path) -> Option<Identity> {
     })
 }
 
-/// The device of a path's directory, as /proc/locks has it.
+/// The device of the directory of a path, as in /proc/locks.
 pub(crate) fn device_above(path: &Path) -> Option<(u32, u32)> {
     Some(Place::of(parent(path)?).ok()?.device())
 }

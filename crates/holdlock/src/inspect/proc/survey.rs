@@ -1,31 +1,33 @@
-//! From lines of /proc/locks to files with holders and waiters.
+//! Makes files with holders and waiters out of entries of the kernel's lock table.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::io;
 
 use super::blocked::{self, Blocked};
-use super::descriptors::{self, Descriptors, Look, Open, Whereabouts, is_denied};
+use super::descriptors::{self, DescriptorLock, Descriptors, Location, ScanResult, is_denied};
 use super::mounts::Mounts;
 use super::place::Place;
-use super::process::Directory;
-use super::table::{Entry, Kind, Range};
+use super::process::ProcessCache;
+use super::table::{Kind, TableEntry};
 use super::whole_table;
+use crate::bytes::Range;
 use crate::inspect::{Holder, Lock, LockedFile, Mode, Snapshot, Unseen, Waiter};
 use crate::sys::process::exists;
 
-/// All locks.
+/// The locks of the whole host.
 pub(crate) fn host() -> io::Result<Snapshot> {
     let mut survey = Survey::default();
-    survey.take(whole_table::read(|_| true)?);
+    survey.add(whole_table::read(|_| true)?);
     if in_other_namespace() {
-        survey.take_unlisted(|_| true);
+        survey.add_unlisted(|_| true);
     }
     Ok(survey.finish())
 }
 
-/// The same, with those who have inherited a lock on one of these files although its taker
-/// still has it: nobody has looked for them before. And the processes that may not be looked at.
+/// Adds to a snapshot the processes that have inherited a lock on one of these files from a taker
+/// that still has it. The snapshot lacks them, because a survey does not search for them. Also
+/// returns the processes that the caller may not look at.
 pub(crate) fn with_all_holders(
     snapshot: &Snapshot,
     wanted: impl Fn(&LockedFile) -> bool,
@@ -42,7 +44,7 @@ pub(crate) fn with_all_holders(
         .look_for_copies(&holders.filter_map(link).collect());
     for file in whole.files.iter_mut().filter(|file| wanted(file)) {
         for lock in &mut file.locks {
-            let entry = Entry {
+            let entry = TableEntry {
                 kind: lock.kind,
                 mode: lock.mode,
                 turn: 0,
@@ -50,7 +52,7 @@ pub(crate) fn with_all_holders(
                 place: file.place,
                 range: lock.range,
             };
-            // The owners of OFD locks were found among all processes.
+            // The survey has found all holders of an OFD lock among all processes.
             if lock.taker.is_some() {
                 survey.add_holders(lock, &entry);
             }
@@ -60,49 +62,52 @@ pub(crate) fn with_all_holders(
     (whole, hidden)
 }
 
-/// What is being put together.
+/// Collects entries, and finds their holders and waiters.
 #[derive(Default)]
 pub(crate) struct Survey {
-    entries: Vec<Entry>,
+    entries: Vec<TableEntry>,
     pub(crate) descriptors: Descriptors,
-    directory: Directory,
+    processes: ProcessCache,
     mounts: Option<Mounts>,
     blocked: Option<Vec<Blocked>>,
-    untraced: usize,
-    /// Something was looked for among all processes.
+    untraceable: usize,
+    /// Whether the survey has looked at all processes.
     searched: bool,
 }
 
 impl Survey {
-    pub(crate) fn take(&mut self, entries: Vec<Entry>) {
+    pub(crate) fn add(&mut self, entries: Vec<TableEntry>) {
         self.entries.extend(entries);
     }
 
-    /// Whether none of these locks excludes another flock(2), on their one file.
+    /// Whether another process may hold a flock(2) lock on the file too: there is no exclusive one
+    /// among these entries, which are all of one file.
     pub(crate) fn may_be_shared(&self) -> bool {
-        let excludes = |entry: &Entry| {
+        let excludes = |entry: &TableEntry| {
             entry.is_held() && entry.kind == Kind::Flock && entry.mode == Mode::Exclusive
         };
         !self.entries.iter().any(excludes)
     }
 
-    /// Adds the locks of processes we see which /proc/locks does not list, because
-    /// they were taken in another PID namespace, or by a process that has ended: for both the kernel
-    /// has no number here. (OFD locks have none anywhere, and are listed.)
-    pub(crate) fn take_unlisted(&mut self, wanted: impl Fn(&Entry) -> bool) {
-        self.descriptors.look_at_everybody();
+    /// Adds the locks that are visible in the descriptors of processes, but not listed in
+    /// /proc/locks. The kernel does not list a lock for which it has no pid here: the taker is in
+    /// another PID namespace, or has ended. (It lists OFD locks, although they have no pid
+    /// anywhere.)
+    pub(crate) fn add_unlisted(&mut self, wanted: impl Fn(&TableEntry) -> bool) {
+        self.descriptors.scan_all_processes();
         self.searched = true;
         let listed: HashSet<(Place, Kind, Mode)> = {
-            // A taker that has ended since was listed with its locks, and is named no more.
-            let ended = |entry: &&Entry| entry.pid.is_some_and(|pid| !exists(pid));
+            // A taker that was listed and has ended since has no pid in fdinfo. Its locks are
+            // listed already.
+            let ended = |entry: &&TableEntry| entry.pid.is_some_and(|pid| !exists(pid));
             let ended = self.entries.iter().filter(ended);
             ended
                 .map(|entry| (entry.place, entry.kind, entry.mode))
                 .collect()
         };
-        let mut known: HashSet<Entry> = HashSet::new();
-        let mut found: Vec<Entry> = Vec::new();
-        for (_, open) in self.descriptors.seen() {
+        let mut known: HashSet<TableEntry> = HashSet::new();
+        let mut found: Vec<TableEntry> = Vec::new();
+        for (_, open) in self.descriptors.all_locks() {
             let entry = &open.entry;
             let is_unlisted = entry.pid.is_none() && entry.kind != Kind::Ofd;
             let is_new = is_unlisted
@@ -117,12 +122,12 @@ impl Survey {
 
     pub(crate) fn finish(mut self) -> Snapshot {
         let mut files = whole_table::by_file(std::mem::take(&mut self.entries));
-        self.look_at_holders(&mut files);
+        self.scan_takers(&mut files);
         let all = files.iter().flat_map(|(_, entries)| entries);
         let pids: HashSet<u32> = all.filter_map(|entry| entry.pid).collect();
-        self.directory.prepare(pids.into_iter().collect());
-        let mut open: HashMap<Place, Vec<(u32, Open)>> = HashMap::new();
-        for (pid, lock) in self.descriptors.seen() {
+        self.processes.prepare(pids.into_iter().collect());
+        let mut open: HashMap<Place, Vec<(u32, DescriptorLock)>> = HashMap::new();
+        for (pid, lock) in self.descriptors.all_locks() {
             let here = open.entry(lock.entry.place).or_default();
             here.push((pid, lock.clone()));
         }
@@ -137,12 +142,12 @@ impl Survey {
         Snapshot { files, unseen }
     }
 
-    /// Looks at the takers of locks, and where one is not its holder, at everybody.
-    fn look_at_holders(&mut self, files: &mut Vec<(Place, Vec<Entry>)>) {
+    /// Looks at the takers of the locks. If a taker does not have its lock, looks at all processes.
+    fn scan_takers(&mut self, files: &mut Vec<(Place, Vec<TableEntry>)>) {
         if self.searched {
             return;
         }
-        let mut takers: HashMap<u32, Vec<&Entry>> = HashMap::new();
+        let mut takers: HashMap<u32, Vec<&TableEntry>> = HashMap::new();
         for entry in files.iter().flat_map(|(_, entries)| entries) {
             if let Some(pid) = entry.pid.filter(|_| entry.is_held()) {
                 takers.entry(pid).or_default().push(entry);
@@ -150,44 +155,49 @@ impl Survey {
         }
         self.descriptors.look_for(takers.into_iter().collect());
         let all = files.iter().flat_map(|(_, entries)| entries);
-        let unclear: HashSet<Entry> = all
+        let unclear: HashSet<TableEntry> = all
             .filter(|entry| self.is_unclear(entry))
             .cloned()
             .collect();
         if unclear.is_empty() {
             return;
         }
-        // Most often they were released meanwhile: a second look costs less than a search.
+        // Most of these locks were released meanwhile. A second read costs less than a search.
         let there = whole_table::read(|entry| unclear.contains(entry));
-        let there: HashSet<Entry> =
+        let there: HashSet<TableEntry> =
             there.map_or_else(|_| unclear.clone(), |entries| entries.into_iter().collect());
         for (_, entries) in &mut *files {
             entries.retain(|entry| there.contains(entry) || !unclear.contains(entry));
         }
-        files.retain(|(_, entries)| entries.iter().any(Entry::is_held));
+        files.retain(|(_, entries)| entries.iter().any(TableEntry::is_held));
         if !there.is_empty() {
-            self.descriptors.look_at_everybody();
+            self.descriptors.scan_all_processes();
             self.searched = true;
         }
     }
 
-    /// Whether a lock is not seen to be held by who took it.
-    fn is_unclear(&mut self, entry: &Entry) -> bool {
+    /// Whether the holder of a lock is unknown: the taker does not have the lock open.
+    fn is_unclear(&mut self, entry: &TableEntry) -> bool {
         let has_it = match entry.pid.map(|pid| self.descriptors.of(pid)) {
-            Some(Look::Seen(open)) => open.iter().any(|open| open.entry.is_same_lock(entry)),
-            // The kernel's word is all there is.
-            Some(Look::Denied) => true,
-            Some(Look::Gone) | None => false,
+            Some(ScanResult::Seen(open)) => open.iter().any(|open| open.entry.is_same_lock(entry)),
+            // The caller may not look at this process, so the kernel's entry is the only evidence.
+            Some(ScanResult::Denied) => true,
+            Some(ScanResult::Gone) | None => false,
         };
-        // A lease of a process that is gone cannot be.
+        // A lease ends with its process.
         entry.is_held() && !has_it && entry.kind != Kind::Lease
     }
 
-    fn file(&mut self, place: Place, entries: &[Entry], open: Vec<(u32, Open)>) -> LockedFile {
-        let whereabouts = self.whereabouts(&open);
+    fn file(
+        &mut self,
+        place: Place,
+        entries: &[TableEntry],
+        open: Vec<(u32, DescriptorLock)>,
+    ) -> LockedFile {
+        let location = self.location(&open);
         let locks = self.locks(entries, open);
-        let (path, removed, elsewhere) = match whereabouts {
-            Some(Whereabouts {
+        let (path, removed, elsewhere) = match location {
+            Some(Location {
                 path,
                 removed,
                 elsewhere,
@@ -212,11 +222,11 @@ impl Survey {
         }
     }
 
-    /// Where the file is: best as somebody in our own mount namespace sees it.
-    fn whereabouts(&mut self, open: &[(u32, Open)]) -> Option<Whereabouts> {
+    /// The path of the file. Prefers a path in our own mount namespace.
+    fn location(&mut self, open: &[(u32, DescriptorLock)]) -> Option<Location> {
         let mut first = None;
         for (pid, open) in open {
-            let found = self.descriptors.whereabouts(*pid, open);
+            let found = self.descriptors.location(*pid, open);
             if !found.elsewhere {
                 return Some(found);
             }
@@ -225,31 +235,32 @@ impl Survey {
         first
     }
 
-    fn locks(&mut self, entries: &[Entry], open: Vec<(u32, Open)>) -> Vec<Lock> {
-        let held: Vec<&Entry> = entries.iter().filter(|entry| entry.is_held()).collect();
-        let mut alike: HashMap<&Entry, Alike> = HashMap::new();
+    fn locks(&mut self, entries: &[TableEntry], open: Vec<(u32, DescriptorLock)>) -> Vec<Lock> {
+        let held: Vec<&TableEntry> = entries.iter().filter(|entry| entry.is_held()).collect();
+        let mut identical: HashMap<&TableEntry, IdenticalLocks> = HashMap::new();
         for entry in &held {
-            alike.entry(*entry).or_default().lines += 1;
+            identical.entry(*entry).or_default().unassigned += 1;
         }
         for (pid, lock) in open {
-            if let Some(alike) = alike.get_mut(&lock.entry) {
-                alike.open.push_back((pid, lock));
+            if let Some(identical) = identical.get_mut(&lock.entry) {
+                identical.open.push_back((pid, lock));
             }
         }
         let mut locks = Vec::with_capacity(held.len());
         for entry in held {
-            let Some(alike) = alike.get_mut(entry) else {
+            let Some(identical) = identical.get_mut(entry) else {
                 continue;
             };
-            let first = !std::mem::replace(&mut alike.begun, true);
-            let mine = alike.take();
+            let first = !std::mem::replace(&mut identical.is_first_shown, true);
+            let mine = identical.take();
             let denied = entry
                 .pid
-                .is_none_or(|pid| matches!(self.descriptors.of(pid), Look::Denied));
-            // Two alike may be one process's by two descriptors, but not if they exclude each other.
+                .is_none_or(|pid| matches!(self.descriptors.of(pid), ScanResult::Denied));
+            // One process may have two identical shared locks by two descriptors. Exclusive locks
+            // exclude each other, so there is only one.
             let may_be_two = denied && entry.mode == Mode::Shared;
             if mine.is_empty() && !first && !may_be_two {
-                // The table moved between two reads, and told of one lock twice.
+                // The table moved between two reads, which therefore list this lock twice.
                 continue;
             }
             locks.push(self.lock(entry, mine));
@@ -257,14 +268,14 @@ impl Survey {
         locks
     }
 
-    fn lock(&mut self, entry: &Entry, open: Vec<(u32, Open)>) -> Lock {
+    fn lock(&mut self, entry: &TableEntry, open: Vec<(u32, DescriptorLock)>) -> Lock {
         let mut holders: Vec<Holder> = Vec::new();
         for (pid, open) in open {
-            // Copies of a descriptor are one holder's.
+            // A process with several copies of the descriptor is one holder.
             if holders.iter().any(|holder| holder.process.pid == pid) {
                 continue;
             }
-            if let Some(process) = self.directory.look_up(pid) {
+            if let Some(process) = self.processes.look_up(pid) {
                 holders.push(Holder {
                     process,
                     descriptor: Some(open.descriptor),
@@ -273,9 +284,9 @@ impl Survey {
         }
         if holders.is_empty()
             && let Some(pid) = entry.pid
-            && let Some(process) = self.directory.look_up(pid)
-            // The kernel's own threads hold locks for the clients of an NFS server, without descriptors.
-            && (matches!(self.descriptors.of(pid), Look::Denied)
+            && let Some(process) = self.processes.look_up(pid)
+            // Kernel threads hold locks for the clients of an NFS server, without a descriptor.
+            && (matches!(self.descriptors.of(pid), ScanResult::Denied)
                 || entry.kind == Kind::Lease
                 || process.is_of_the_kernel())
         {
@@ -294,16 +305,16 @@ impl Survey {
         }
     }
 
-    fn add_holders(&mut self, lock: &mut Lock, entry: &Entry) {
-        let seen = self.descriptors.seen().into_iter();
-        let have_it: Vec<(u32, u32)> = seen
+    fn add_holders(&mut self, lock: &mut Lock, entry: &TableEntry) {
+        let all = self.descriptors.all_locks().into_iter();
+        let have_it: Vec<(u32, u32)> = all
             .filter(|(_, open)| open.entry.is_same_lock(entry))
             .map(|(pid, open)| (pid, open.descriptor))
             .collect();
         for (pid, descriptor) in have_it {
             let mut holders = lock.holders.iter();
             if holders.all(|holder| holder.process.pid != pid)
-                && let Some(process) = self.directory.look_up(pid)
+                && let Some(process) = self.processes.look_up(pid)
             {
                 lock.holders.push(Holder {
                     process,
@@ -313,10 +324,11 @@ impl Survey {
         }
     }
 
-    fn waiters(&mut self, place: Place, entries: &[Entry]) -> Vec<Waiter> {
-        let mut waiting: Vec<&Entry> = entries.iter().filter(|entry| !entry.is_held()).collect();
-        // Those of one turn in the order in which the kernel wakes them; fair requests that have
-        // not come to the head behind those for the lock itself.
+    fn waiters(&mut self, place: Place, entries: &[TableEntry]) -> Vec<Waiter> {
+        let mut waiting: Vec<&TableEntry> =
+            entries.iter().filter(|entry| !entry.is_held()).collect();
+        // Requests of the same turn stay in the order in which the kernel wakes them. Fair requests
+        // that still wait for their turn come after the requests for the lock itself.
         waiting.sort_by_key(|entry| (entry.is_for_a_turn(), entry.turn));
         let at_the_lock = waiting.iter().filter(|entry| !entry.is_for_a_turn());
         let turns = at_the_lock.map(|entry| entry.turn).max().unwrap_or(0);
@@ -331,7 +343,7 @@ impl Survey {
             .map(|entry| {
                 let (pid, descriptor) = match entry.pid {
                     Some(pid) => (Some(pid), None),
-                    None => match one_of(&mut blocked, entry) {
+                    None => match take_matching(&mut blocked, entry) {
                         Some(blocked) => (Some(blocked.pid), Some(blocked.descriptor)),
                         None => (None, None),
                     },
@@ -341,7 +353,7 @@ impl Survey {
                     mode: entry.mode,
                     range: entry.range,
                     turn: entry.turn,
-                    process: pid.and_then(|pid| self.directory.look_up(pid)),
+                    process: pid.and_then(|pid| self.processes.look_up(pid)),
                     descriptor,
                 };
                 if entry.is_for_a_turn() {
@@ -360,10 +372,10 @@ impl Survey {
     }
 
     fn blocked_at(&mut self, place: Place) -> Vec<Blocked> {
-        let untraced = &mut self.untraced;
+        let untraceable = &mut self.untraceable;
         let all = self.blocked.get_or_insert_with(|| {
             let (found, denied) = blocked::look();
-            *untraced = denied;
+            *untraceable = denied;
             found
         });
         let here = all.iter().filter(|blocked| blocked.place == place);
@@ -383,7 +395,7 @@ impl Survey {
         } else {
             0
         };
-        let untraced = if is_missing { self.untraced } else { 0 };
+        let untraced = if is_missing { self.untraceable } else { 0 };
         match denied.max(untraced) {
             0 => {}
             number => unseen.push(Unseen::Processes(number)),
@@ -395,35 +407,40 @@ impl Survey {
     }
 }
 
-/// Locks that are just like one another: the kernel does not say which descriptor has which.
+/// Identical locks of a file, and the descriptors that may have them. The kernel does not say which
+/// descriptor has which of these locks.
 #[derive(Default)]
-struct Alike {
-    /// How many there still are.
-    lines: usize,
-    open: VecDeque<(u32, Open)>,
-    begun: bool,
+struct IdenticalLocks {
+    /// How many of these locks have no descriptors yet.
+    unassigned: usize,
+    open: VecDeque<(u32, DescriptorLock)>,
+    is_first_shown: bool,
 }
 
-impl Alike {
-    /// The descriptors that have the next one. When more follow, only one; the last has the rest.
-    fn take(&mut self) -> Vec<(u32, Open)> {
-        self.lines -= 1;
-        let count = if self.lines > 0 { 1 } else { self.open.len() };
+impl IdenticalLocks {
+    /// The descriptors of the next lock: one descriptor, and for the last lock all that remain.
+    fn take(&mut self) -> Vec<(u32, DescriptorLock)> {
+        self.unassigned -= 1;
+        let count = if self.unassigned > 0 {
+            1
+        } else {
+            self.open.len()
+        };
         self.open.drain(..count.min(self.open.len())).collect()
     }
 }
 
-/// Somebody who asks for just this.
-fn one_of(blocked: &mut Vec<Blocked>, entry: &Entry) -> Option<Blocked> {
+/// Removes and returns a request of this mode and range.
+fn take_matching(blocked: &mut Vec<Blocked>, entry: &TableEntry) -> Option<Blocked> {
     let at = blocked
         .iter()
         .position(|blocked| blocked.mode == entry.mode && blocked.range == entry.range)?;
     Some(blocked.remove(at))
 }
 
-/// Whether there are processes outside of our pid namespace.
+/// Whether there may be processes outside of our PID namespace.
 pub(crate) fn in_other_namespace() -> bool {
-    // The number of the first one is part of the kernel's interface (PROC_PID_INIT_INO).
+    // The inode of the first PID namespace is part of the kernel's interface (PROC_PID_INIT_INO).
     const FIRST: &str = "pid:[4026531836]";
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != FIRST)
 }

@@ -1,28 +1,33 @@
-//! The lines of the kernel's lock table, and of the `lock:` entries in fdinfo.
+//! Parses the lines of the kernel's lock table, and the `lock:` lines in fdinfo.
 
 use std::fmt;
 
 use super::place::Place;
-use crate::sys::file;
+use crate::bytes::Range;
 use crate::{Family, Mode};
 
-/// Which kind of lock it is.
+/// The kind of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
 #[non_exhaustive]
 pub enum Kind {
-    /// flock(2).
+    /// A lock of flock(2).
     Flock,
     /// An open file description lock of fcntl(2).
     Ofd,
-    /// A POSIX record lock of fcntl(2), which belongs to a process.
+    /// A POSIX record lock of fcntl(2). It belongs to a process.
     Posix,
-    /// A lease (F_SETLEASE) or delegation: not a lock, but who opens the file waits for it.
+    /// A lease (F_SETLEASE) or a delegation. It is not a lock, but opening the file waits for it.
     Lease,
 }
 
 impl Kind {
-    /// Whether locks of this kind and of `other` exclude each other. flock(2) and
-    /// fcntl(2) do not see one another.
+    /// Whether locks of this kind can exclude locks of the `other` kind. Locks of flock(2) and
+    /// locks of fcntl(2) ignore each other.
     pub fn meets(self, other: Kind) -> bool {
         use Kind::{Lease, Ofd, Posix};
         match self {
@@ -53,70 +58,50 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The bytes that a lock covers, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Range {
-    /// The first byte.
-    pub start: u64,
-    /// The last byte; None is the end of the file, wherever that may come to be.
-    pub end: Option<u64>,
-}
-
-impl Range {
-    /// The whole file.
-    pub const WHOLE: Range = Range {
-        start: 0,
-        end: None,
-    };
-
-    /// Whether there is a byte in both.
-    pub fn overlaps(self, other: Range) -> bool {
-        self.start <= other.end.unwrap_or(u64::MAX) && other.start <= self.end.unwrap_or(u64::MAX)
-    }
-}
-
-/// One lock, or one request that waits.
+/// An entry of the kernel's lock table: a lock, or a request that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Entry {
+pub(crate) struct TableEntry {
     pub(crate) kind: Kind,
     pub(crate) mode: Mode,
-    /// 0 for a lock that is held. Requests of turn 1 get theirs when the lock they wait for is
-    /// released, those of turn 2 after them, and so on.
+    /// 0 for a lock. For a request: 1 if the kernel serves it after the release of the lock for
+    /// which it waits, 2 if the kernel serves it after the requests of turn 1, and so on.
     pub(crate) turn: u32,
-    /// Who took it. None where the kernel says -1 (OFD) or 0 (another pid namespace).
+    /// The process that took the lock, or that waits. `None` if the kernel has -1 (OFD) or 0
+    /// (another PID namespace).
     pub(crate) pid: Option<u32>,
     pub(crate) place: Place,
     pub(crate) range: Range,
 }
 
-impl Entry {
+impl TableEntry {
     pub(crate) fn is_held(&self) -> bool {
         self.turn == 0
     }
 
-    /// Whether it stands for the place at the head of the queue of fair requests, or for the queue
-    /// behind it, and not for a lock that anybody wants for its own sake.
+    /// Whether this entry belongs to the queue of fair requests, and not to a lock that a program
+    /// wants for itself: it is the place at the head of the queue, or a request that waits for this
+    /// place.
     pub(crate) fn is_for_a_turn(&self) -> bool {
-        self.kind == Kind::Ofd && self.range.start == file::HEAD
+        self.kind == Kind::Ofd && self.range.start == Range::QUEUE.start
     }
 
-    /// What the fair request behind such an entry is for.
+    /// The mode of the fair request to which such an entry belongs.
     pub(crate) fn wanted_mode(&self) -> Mode {
         match self.range.end {
-            Some(file::HEAD) => Mode::Shared,
+            Some(end) if end == Range::QUEUE.start => Mode::Shared,
             _ => Mode::Exclusive,
         }
     }
 
-    /// Whether this is the same lock, though told of in another place.
-    pub(crate) fn is_same_lock(&self, other: &Entry) -> bool {
+    /// Whether both entries describe the same lock. They may come from different files of /proc.
+    pub(crate) fn is_same_lock(&self, other: &TableEntry) -> bool {
         self == other
     }
 }
 
-/// `1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`; a waiter has `->` before the
-/// kind, and in front of that one more space for each turn. None for what is no such line.
-pub(crate) fn parse(line: &str) -> Option<Entry> {
+/// Parses `1: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`. A waiter has `->` before the kind, and
+/// before that one space more for each turn. `None` if the line is no entry.
+pub(crate) fn parse(line: &str) -> Option<TableEntry> {
     let (_, rest) = line.split_once(':')?;
     let spaces = rest.len() - rest.trim_ascii_start().len();
     let mut words = rest.split_ascii_whitespace().peekable();
@@ -131,7 +116,7 @@ pub(crate) fn parse(line: &str) -> Option<Entry> {
     let mode = match words.nth(1)? {
         "WRITE" => Mode::Exclusive,
         "READ" => Mode::Shared,
-        // A lease that is being given back.
+        // A lease that its holder is giving back.
         "UNLCK" if kind == Kind::Lease => Mode::Shared,
         _ => return None,
     };
@@ -142,7 +127,7 @@ pub(crate) fn parse(line: &str) -> Option<Entry> {
         "EOF" => None,
         number => Some(number.parse().ok()?),
     };
-    Some(Entry {
+    Some(TableEntry {
         kind,
         mode,
         turn: if waiting {
@@ -170,11 +155,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_holder_and_its_waiters() {
+    fn the_indentation_of_a_waiter_is_its_turn() {
         let holder = parse("1: FLOCK  ADVISORY  WRITE 1234 fe:0a:5678 0 EOF\n").unwrap();
         assert_eq!(
             holder,
-            Entry {
+            TableEntry {
                 kind: Kind::Flock,
                 mode: Mode::Exclusive,
                 turn: 0,
@@ -194,13 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_the_kernel_does_not_tell() {
+    fn an_ofd_lock_has_no_pid() {
         let ofd = parse("2: OFDLCK ADVISORY  WRITE -1 00:21:7 0 EOF").unwrap();
         assert_eq!((ofd.kind, ofd.pid), (Kind::Ofd, None));
     }
 
     #[test]
-    fn ranges() {
+    fn ranges_end_at_a_byte_or_at_the_end_of_the_file() {
         let range = |line: &str| parse(line).map(|entry| entry.range);
         let ten = range("2: POSIX  ADVISORY  READ 5 00:21:7 10 19").unwrap();
         let rest = range("2: POSIX  ADVISORY  READ 5 00:21:7 20 EOF").unwrap();
@@ -210,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn leases() {
+    fn leases_have_a_kind_of_their_own() {
         let lease = parse("3: LEASE  ACTIVE    READ  77 fe:00:1 0 EOF").unwrap();
         assert_eq!((lease.kind, lease.pid), (Kind::Lease, Some(77)));
         let breaking = parse("3: LEASE  BREAKING  UNLCK 77 fe:00:1 0 EOF").unwrap();
@@ -218,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_are_passed_over() {
+    fn malformed_lines_are_ignored() {
         for line in [
             "",
             "x",

@@ -1,56 +1,60 @@
-//! The lock table of the whole host: large, and told by the kernel in pieces between which it
-//! changes.
+//! Reads the lock table of the whole host. The table is large: the kernel returns it in pieces, and
+//! may change it between two of them.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use super::locks_file::{Source, Table};
+use super::locks_file::{LocksReader, Table};
 use super::place::Place;
-use super::table::Entry;
+use super::table::TableEntry;
 
-/// How often a table that comes in pieces is read.
+/// How often to read a table that comes in pieces.
 const READS: u32 = 3;
 
-/// What is wanted of the whole table. While others lock and release, a read in pieces misses some
-/// files: those that another read has are added. What was released by then is noticed later.
-pub(crate) fn read(wanted: impl Fn(&Entry) -> bool) -> io::Result<Vec<Entry>> {
-    let mut source = Source::open()?;
-    let table = source.read(&wanted)?;
-    if source.has_more(&table)? {
-        return complete(source, table, wanted);
+/// The wanted entries of the whole table.
+///
+/// A read in pieces misses some files while other processes lock and release. Further reads add the
+/// files that the first one missed. The result may contain locks that were released meanwhile; the
+/// callers check that.
+pub(crate) fn read(wanted: impl Fn(&TableEntry) -> bool) -> io::Result<Vec<TableEntry>> {
+    let mut reader = LocksReader::open()?;
+    let table = reader.read(&wanted)?;
+    if reader.has_more(&table)? {
+        return complete(reader, table, wanted);
     }
     Ok(table.entries)
 }
 
-/// The same of about the first so many lines: what that takes does not grow with what others
-/// lock. A table of less than half as many is read as carefully as by [`read`].
+/// Like [`read`], but reads only about the first `lines` lines, so that the locks of other
+/// processes do not make it slower. Reads a table of less than half as many lines as carefully as
+/// [`read`].
 pub(crate) fn read_the_first(
     lines: usize,
-    wanted: impl Fn(&Entry) -> bool,
-) -> io::Result<Vec<Entry>> {
-    let mut source = Source::with_limit(lines)?;
-    let table = source.read(&wanted)?;
-    if source.has_more(&table)? {
-        return complete(source, table, wanted);
+    wanted: impl Fn(&TableEntry) -> bool,
+) -> io::Result<Vec<TableEntry>> {
+    let mut reader = LocksReader::with_limit(lines)?;
+    let table = reader.read(&wanted)?;
+    if reader.has_more(&table)? {
+        return complete(reader, table, wanted);
     }
     Ok(table.entries)
 }
 
 fn complete(
-    mut source: Source,
+    mut reader: LocksReader,
     mut table: Table,
-    wanted: impl Fn(&Entry) -> bool,
-) -> io::Result<Vec<Entry>> {
+    wanted: impl Fn(&TableEntry) -> bool,
+) -> io::Result<Vec<TableEntry>> {
     let mut entries = std::mem::take(&mut table.entries);
     for _ in 1..READS {
-        if !source.affords_again(&table) {
+        if !reader.affords_again(&table) {
             break;
         }
         let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
-        let is_new = |entry: &Entry| wanted(entry) && !known.contains(&entry.place);
-        let mut more = source.read_with_care(is_new)?;
+        let is_new = |entry: &TableEntry| wanted(entry) && !known.contains(&entry.place);
+        let mut more = reader.read_with_care(is_new)?;
         entries.append(&mut more.entries);
-        if std::mem::replace(&mut table, more).text == table.text {
+        if std::mem::replace(&mut table, more).hash == table.hash {
             break;
         }
     }
@@ -58,8 +62,8 @@ fn complete(
 }
 
 /// The entries of each file, in the order of the table.
-pub(crate) fn by_file(entries: Vec<Entry>) -> Vec<(Place, Vec<Entry>)> {
-    let mut files: Vec<(Place, Vec<Entry>)> = Vec::new();
+pub(crate) fn by_file(entries: Vec<TableEntry>) -> Vec<(Place, Vec<TableEntry>)> {
+    let mut files: Vec<(Place, Vec<TableEntry>)> = Vec::new();
     let mut index: HashMap<Place, usize> = HashMap::new();
     for entry in entries {
         let at = *index.entry(entry.place).or_insert_with(|| {
@@ -69,23 +73,23 @@ pub(crate) fn by_file(entries: Vec<Entry>) -> Vec<(Place, Vec<Entry>)> {
         files[at].1.push(entry);
     }
     for (_, entries) in &mut files {
-        forget_repeated_queues(entries);
-        // Who stands at the head waits for the lock itself.
+        drop_repeated_queues(entries);
+        // The request at the head of the queue of fair requests waits for the lock itself.
         entries.retain(|entry| !(entry.is_held() && entry.is_for_a_turn()));
     }
     files.retain(|(_, entries)| !entries.is_empty());
     files
 }
 
-/// A table in pieces may tell of a lock twice, with all that wait for it: of its queues the
-/// last is kept. (Two locks may well be alike, of one process by two descriptors; but who waits
-/// for such a pair waits at one of them.)
-fn forget_repeated_queues(entries: &mut Vec<Entry>) {
+/// Removes repeated queues. A table in pieces may list a lock twice, each time with all its
+/// waiters. Keeps the last queue of such a lock. (One process may really have two identical locks
+/// by two descriptors, but a request waits in the queue of only one of them.)
+fn drop_repeated_queues(entries: &mut Vec<TableEntry>) {
     if !entries.iter().any(|entry| !entry.is_held()) {
         return;
     }
-    let mut queues: Vec<(Entry, Vec<Entry>)> = Vec::new();
-    let mut latest: HashMap<Entry, usize> = HashMap::new();
+    let mut queues: Vec<(TableEntry, Vec<TableEntry>)> = Vec::new();
+    let mut latest: HashMap<TableEntry, usize> = HashMap::new();
     for entry in entries.drain(..) {
         if entry.is_held() {
             queues.push((entry, Vec::new()));
@@ -106,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_that_is_told_twice_counts_once() {
+    fn a_queue_that_was_read_twice_counts_once() {
         let lines = [
             "1: FLOCK  ADVISORY  WRITE 10 fe:01:100 0 EOF",
             "1: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
@@ -114,11 +118,11 @@ mod tests {
             "2: -> FLOCK  ADVISORY  WRITE 11 fe:01:100 0 EOF",
             "2:  -> FLOCK  ADVISORY  WRITE 12 fe:01:100 0 EOF",
         ];
-        let mut entries: Vec<Entry> = lines
+        let mut entries: Vec<TableEntry> = lines
             .iter()
             .filter_map(|line| crate::inspect::proc::table::parse(line))
             .collect();
-        forget_repeated_queues(&mut entries);
+        drop_repeated_queues(&mut entries);
         let turns: Vec<(u32, u32)> = entries
             .iter()
             .filter_map(|entry| Some((entry.turn, entry.pid?)))

@@ -1,0 +1,60 @@
+//! The errors of a request for the lock.
+
+use std::io;
+
+use crate::sys::identity::Identity;
+use crate::wait::{Stop, Wait};
+use crate::{Conflict, Error, FileLock, Mode};
+
+impl FileLock {
+    pub(crate) fn stopped(
+        &self,
+        stop: Stop,
+        mode: Mode,
+        wait: &Wait<'_>,
+        identity: Option<Identity>,
+    ) -> Error {
+        let path = &self.name().path;
+        let waited = wait.waited();
+        match stop {
+            Stop::Busy => Error::WouldBlock(Conflict::new(path, mode, waited, identity)),
+            Stop::TimedOut => Error::TimedOut(Conflict::new(path, mode, waited, identity)),
+            Stop::Cancelled => Error::Cancelled {
+                path: path.clone(),
+                waited,
+            },
+            Stop::Deadlock => Error::Deadlock {
+                path: path.clone(),
+                mode,
+                cycle: None,
+            },
+            Stop::Cycle => Error::Deadlock {
+                path: path.clone(),
+                mode,
+                cycle: wait.cycle(),
+            },
+        }
+    }
+
+    pub(crate) fn cannot_open(&self, source: io::Error) -> Error {
+        Error::Open {
+            path: self.name().path.clone(),
+            source,
+        }
+    }
+
+    pub(crate) fn system(&self, operation: &'static str, source: io::Error) -> Error {
+        Error::System {
+            path: self.name().path.clone(),
+            operation,
+            source,
+        }
+    }
+}
+
+pub(super) fn lock_call(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Exclusive => "locking (exclusive)",
+        Mode::Shared => "locking (shared)",
+    }
+}

@@ -1,0 +1,224 @@
+//! From a name to an open lock file: repeats the attempt until it succeeds or the request ends.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use super::create::create;
+use super::open::{self, Leased, LockFile, Opened, Writing};
+use super::orphan::{self, Orphan};
+use super::{release, turn};
+use crate::inspect::Place;
+use crate::sys::file::Access;
+use crate::sys::file_lock::{self, Blocking};
+use crate::sys::{Refusal, file_system};
+use crate::wait::{KernelError, KernelWait, Stop, Wait};
+use crate::{Conflict, Error, Family, FileLock, Mode};
+
+/// How often a request waits for the holder of a removed lock file before it gives up. A process
+/// that deletes on release holds the removed file for a moment, and then so does each process that
+/// was queued for it. Only a process that is found there every time really holds the lock.
+const ORPHAN_LOOKS: u32 = 5;
+/// The same for a holder that is running: on a busy machine it may wait for a processor between the
+/// removal and the release.
+const ORPHAN_LOOKS_AT_WORK: u32 = 50;
+/// For how long each of these waits lasts at most.
+const ORPHAN_WAIT: Duration = Duration::from_millis(200);
+/// A request without a limit gives up after this number of attempts and this time. Then the cause
+/// is not that other processes create and remove the file.
+const OPEN_ATTEMPTS: u32 = 1000;
+const OPEN_TIME: Duration = Duration::from_secs(10);
+
+impl FileLock {
+    /// Opens the lock file, or creates it after making sure that no process holds the lock on a
+    /// removed file of that name.
+    pub(super) fn open_or_create(
+        &self,
+        mode: Mode,
+        wait: &mut Wait<'_>,
+    ) -> Result<LockFile, Error> {
+        let began = Instant::now();
+        let mut attempts = 0;
+        let mut looks = 0;
+        let mut last = None;
+        loop {
+            match self.try_open().map_err(|error| self.cannot_open(error))? {
+                TryOpen::File(file) => return self.if_fit(file),
+                TryOpen::Raced => {}
+                TryOpen::Leased(leased) => {
+                    if let Some(file) = self.wait_for_lease(&leased, mode, wait)? {
+                        return self.if_fit(file);
+                    }
+                }
+                TryOpen::Orphan(orphan) => {
+                    let holder = Some((orphan.holder.pid, orphan.place));
+                    looks = if holder == last { looks + 1 } else { 0 };
+                    last = holder;
+                    let max_looks = if orphan.may_be_late() {
+                        ORPHAN_LOOKS_AT_WORK
+                    } else {
+                        ORPHAN_LOOKS
+                    };
+                    if looks >= max_looks || !self.wait_for_orphan(&orphan, mode, wait)? {
+                        return Err(self.removed_while_held(orphan, mode, wait));
+                    }
+                }
+            }
+            wait.before_retry()
+                .map_err(|stop| self.stopped(stop, mode, wait, None))?;
+            attempts += 1;
+            if attempts >= OPEN_ATTEMPTS && began.elapsed() > OPEN_TIME {
+                return Err(self.cannot_open(io::Error::other(
+                    "other programs create and remove it again and again; find out which, and stop them",
+                )));
+            }
+        }
+    }
+
+    /// Waits until another process has given its lease on the file back. None: try to open again.
+    fn wait_for_lease(
+        &self,
+        leased: &Leased,
+        mode: Mode,
+        wait: &mut Wait<'_>,
+    ) -> Result<Option<LockFile>, Error> {
+        let opened = Cell::new(None);
+        let waited = wait.begin().map_err(KernelError::Stop).and_then(|()| {
+            wait.sleep_in_kernel(None, || {
+                opened.set(Some(leased.open(self.name())?));
+                Ok(())
+            })
+        });
+        match waited {
+            Ok(KernelWait::Locked) => return Ok(opened.take()),
+            Err(KernelError::Stop(stop)) => {
+                return Err(self.stopped(stop, mode, wait, leased.identity()));
+            }
+            // Signals cannot be used, or /proc is missing: try again after a short sleep.
+            Ok(KernelWait::NoSignals | KernelWait::Capped) | Err(KernelError::Io(_)) => {}
+        }
+        wait.sleep_briefly()
+            .map_err(|stop| self.stopped(stop, mode, wait, leased.identity()))?;
+        Ok(None)
+    }
+
+    /// Returns the file if the requested kind of lock is possible on it.
+    pub(crate) fn if_fit(&self, file: LockFile) -> Result<LockFile, Error> {
+        if self.options().delete_on_release {
+            release::may_be_deleted(&file).map_err(|error| self.cannot_open(error))?;
+        }
+        let unfit = self
+            .options()
+            .fair
+            .then(|| turn::why_not_fair(&file, self.options().family));
+        match unfit.flatten() {
+            None => Ok(file),
+            Some(error) if error.kind() == io::ErrorKind::Unsupported => Err(Error::Unsupported {
+                path: self.name().path.clone(),
+                file_system: file_system::name_of(file.as_fd()),
+                source: error,
+            }),
+            Some(error) => Err(self.cannot_open(error)),
+        }
+    }
+
+    /// Tries once to open or create the lock file. Never waits.
+    pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
+        // A shared OFD lock only needs reading, but one descriptor serves both modes.
+        let writing = if self.options().writable {
+            Writing::Needed
+        } else if self.options().family == Family::Ofd || self.options().fair {
+            Writing::IfAllowed
+        } else {
+            Writing::No
+        };
+        match open::open_existing(self.name(), writing)? {
+            Opened::File(file) => return Ok(TryOpen::File(file)),
+            Opened::Leased(leased) => return Ok(TryOpen::Leased(leased)),
+            Opened::Missing if self.name().is_pinned() => return Err(Refusal::Missing.into()),
+            Opened::Missing => {}
+        }
+        if let Some(orphan) = orphan::find(&self.name().path, self.options().family) {
+            return Ok(TryOpen::Orphan(orphan));
+        }
+        match create(self.name(), self.options(), writing != Writing::No) {
+            Ok(file) => Ok(TryOpen::File(file)),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(TryOpen::Raced)
+            }
+            // Another process removed the directory that was just created.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && self.options().create_parents =>
+            {
+                Ok(TryOpen::Raced)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits in the kernel's queue of the removed file for a short time. False if the request's own
+    /// time is over.
+    fn wait_for_orphan(
+        &self,
+        orphan: &Orphan,
+        mode: Mode,
+        wait: &mut Wait<'_>,
+    ) -> Result<bool, Error> {
+        let until = Instant::now() + ORPHAN_WAIT;
+        let family = self.options().family;
+        let access = match family {
+            Family::Flock => Access::Read,
+            Family::Ofd => Access::ReadWrite,
+        };
+        let is_it = |fd: BorrowedFd<'_>| Place::of_open(fd).is_ok_and(|it| it == orphan.place);
+        let waited = match wait.begin() {
+            Err(stop) => Err(KernelError::Stop(stop)),
+            Ok(()) => match open::open_removed(self.name(), &orphan.descriptor_path, access, is_it)
+            {
+                // The holder has closed the file, or the number is another file's: look again.
+                Ok(None) => return Ok(true),
+                // Exclusive also for a shared request: wait until no process holds the removed
+                // file.
+                Ok(Some(removed)) => wait.sleep_in_kernel(Some(until), || {
+                    file_lock::lock(removed.as_fd(), family, Mode::Exclusive, Blocking::Yes)
+                }),
+                Err(error) => Err(KernelError::Io(error)),
+            },
+        };
+        match waited {
+            Ok(KernelWait::Locked | KernelWait::Capped) => Ok(true),
+            Err(KernelError::Stop(Stop::Cancelled)) => {
+                Err(self.stopped(Stop::Cancelled, mode, wait, None))
+            }
+            Err(KernelError::Stop(_)) => Ok(false),
+            // The file cannot be opened, or signals cannot be used: look again from time to time.
+            Ok(KernelWait::NoSignals) | Err(KernelError::Io(_)) => {
+                while Instant::now() < until
+                    && orphan::find(&self.name().path, family).is_some()
+                    && wait.sleep_briefly().is_ok()
+                {}
+                Ok(wait.check().is_ok())
+            }
+        }
+    }
+
+    fn removed_while_held(&self, orphan: Orphan, mode: Mode, wait: &Wait<'_>) -> Error {
+        let conflict = Conflict::new(&self.name().path, mode, wait.waited(), None);
+        Error::RemovedWhileHeld(conflict.with_holders(vec![orphan.holder]))
+    }
+}
+
+/// The result of one attempt to open the lock file.
+pub(crate) enum TryOpen {
+    File(LockFile),
+    /// Another process created or removed the file at the same time.
+    Raced,
+    Leased(Leased),
+    Orphan(Orphan),
+}

@@ -1,0 +1,192 @@
+//! Closes the parent's lock files in a child of fork(2), for the reasons given in `lock_fd`.
+//!
+//! The code here runs between fork and exec: it only makes calls that are allowed there, and does
+//! not allocate.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use super::identity::{self, Identity};
+use super::lock_fd::{FILLING, LOST, MARK, OPENING, blocks};
+
+/// Closes the parent's lock files. Runs in the child before fork returns there.
+pub(super) fn close_lock_files() {
+    // First close the marked descriptors that are not in the table, while the table still shows
+    // which are.
+    if OPENING.swap(0, Ordering::SeqCst) > 0 {
+        close_unregistered();
+    }
+    let mut placeholder = Placeholder(None);
+    for block in blocks() {
+        for slot in &block.slots {
+            let entry = slot.number.swap(0, Ordering::SeqCst);
+            if entry != 0 && entry != FILLING && entry != LOST {
+                let number = (entry - 1) as libc::c_int;
+                let identity = Identity {
+                    device: slot.device.load(Ordering::SeqCst),
+                    inode: slot.inode.load(Ordering::SeqCst),
+                };
+                if identity::of_number(number) == Some(identity) && has_mark(number) {
+                    placeholder.cover(number);
+                }
+            }
+        }
+        block.used.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Replaces a lock file in a child: an open file that cannot be read, written or locked.
+struct Placeholder(Option<libc::c_int>);
+
+impl Placeholder {
+    /// Closes a lock file of the parent, and puts the placeholder on its number.
+    fn cover(&mut self, number: libc::c_int) {
+        if self.0.is_none() {
+            // If no descriptor is free, the one that is closed here makes room.
+            self.0 = open_nothing().or_else(|| {
+                close(number);
+                open_nothing()
+            });
+        }
+        match self.0 {
+            Some(nothing) if nothing == number => {}
+            Some(nothing) => {
+                // SAFETY: dup3 takes no pointers. The table and the inode prove that the number was
+                // a lock file's at the moment of the fork, and only handlers of pthread_atfork have
+                // run since then. The number's owner in this process, of an older generation, only
+                // uses it to refer to the placeholder.
+                unsafe { libc::dup3(nothing, number, libc::O_CLOEXEC) };
+            }
+            None => close(number),
+        }
+    }
+}
+
+fn open_nothing() -> Option<libc::c_int> {
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    // SAFETY: a NUL-terminated string. open(2) is allowed between fork and exec.
+    let nothing = unsafe { libc::open(c"/".as_ptr(), flags) };
+    (nothing >= 0).then_some(nothing)
+}
+
+fn close(number: libc::c_int) {
+    // SAFETY: as for dup3 above, or a marked descriptor, see `close_unregistered`.
+    unsafe { libc::close(number) };
+}
+
+/// Closes the lock files that other threads of the parent had opened and not yet registered. They
+/// have no owner in this process.
+fn close_unregistered() {
+    each_descriptor(|number| {
+        if !is_registered(number) && is_marked(number) {
+            close(number);
+        }
+    });
+}
+
+fn is_registered(number: libc::c_int) -> bool {
+    let entry = number as u64 + 1;
+    blocks().any(|block| {
+        let mut slots = block.slots.iter();
+        slots.any(|slot| slot.number.load(Ordering::SeqCst) == entry)
+    })
+}
+
+/// Whether `LockFd::open` opened this descriptor. Terminals, sockets and pipes are excluded,
+/// because other code may set O_ASYNC on them.
+fn is_marked(number: libc::c_int) -> bool {
+    // SAFETY: fcntl with F_GETFD takes no pointers.
+    let on_exec = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    on_exec >= 0
+        && on_exec & libc::FD_CLOEXEC != 0
+        && has_mark(number)
+        && identity::is_storage(number)
+}
+
+fn has_mark(number: libc::c_int) -> bool {
+    // SAFETY: fcntl with F_GETFL takes no pointers.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFL) };
+    flags >= 0 && flags & MARK != 0
+}
+
+/// Calls `look` with the number of each open descriptor.
+fn each_descriptor(mut look: impl FnMut(libc::c_int)) {
+    let flags = libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: a NUL-terminated string. open(2) is allowed between fork and exec.
+    let list = unsafe { libc::open(c"/proc/self/fd".as_ptr(), flags) };
+    if list < 0 {
+        // Try all numbers if /proc is missing or no descriptor is free.
+        (0..limit()).for_each(look);
+        return;
+    }
+    // SAFETY: the descriptor was opened just now and has no other owner.
+    let list = unsafe { OwnedFd::from_raw_fd(list) };
+    let mut names = [0_u8; 4096];
+    loop {
+        // SAFETY: an open directory, and a buffer of the given length.
+        let filled = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                list.as_raw_fd(),
+                names.as_mut_ptr(),
+                names.len(),
+            )
+        };
+        let Some(names) = usize::try_from(filled).ok().and_then(|n| names.get(..n)) else {
+            return;
+        };
+        if names.is_empty() {
+            return;
+        }
+        numbers_of(names, &mut look);
+    }
+}
+
+/// Calls `look` with the numbers among the names of a `struct linux_dirent64` list.
+fn numbers_of(mut entries: &[u8], look: &mut impl FnMut(libc::c_int)) {
+    // d_ino, d_off, d_reclen (2 bytes), d_type (1 byte), then the name up to a NUL.
+    const LENGTH: usize = 16;
+    const NAME: usize = 19;
+    while let Some(&[low, high]) = entries.get(LENGTH..LENGTH + 2) {
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let (Some(entry), Some(rest)) = (entries.get(NAME..length), entries.get(length..)) else {
+            return;
+        };
+        let digits = entry.iter().take_while(|byte| **byte != 0);
+        let number = digits.copied().try_fold(0, |number: libc::c_int, digit| {
+            let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+            number.checked_mul(10)?.checked_add(digit.into())
+        });
+        if let Some(number) = number {
+            look(number);
+        }
+        entries = rest;
+    }
+}
+
+/// The highest possible number of a descriptor, plus one; at most a million.
+fn limit() -> libc::c_int {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: valid memory for the answer.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    libc::c_int::try_from(limit.rlim_cur.min(1 << 20)).unwrap_or(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn every_open_descriptor_is_found() {
+        let file = File::open("/dev/null").expect("opens");
+        let mut found = Vec::new();
+        each_descriptor(|number| found.push(number));
+        assert!(found.contains(&file.as_raw_fd()), "{found:?}");
+        assert!(!is_marked(file.as_raw_fd()));
+    }
+}

@@ -1,0 +1,287 @@
+//! Descriptors of lock files: no child of fork(2) keeps them, and this code never touches a
+//! descriptor number that has become another file's.
+//!
+//! # No child keeps them
+//!
+//! A child's copy of a locked descriptor keeps the lock alive after the parent's death, and an
+//! unlock through the copy unlocks the parent's lock. Therefore every descriptor is registered in a
+//! table, and in the child a handler of pthread_atfork goes through the table (see
+//! `close_in_child`). It replaces each descriptor by a placeholder: a guard that was copied into
+//! the child still refers to the number, which must not become the number of another file.
+//!
+//! Another thread may fork between open(2) and the registration: then the child has a descriptor
+//! that is not in its table. Neither thread can wait for the other one, because the handlers of the
+//! program may hold a mutex that the opening thread needs. Therefore a lock file is opened between
+//! two changes of a counter, [`OPENING`], and with a mark. Every copy of the descriptor has the
+//! mark from the beginning. The mark is O_ASYNC, which has no effect on regular files, directories
+//! and block devices, and which other code does not set on them. A child that finds the counter
+//! above zero goes through all its descriptors and closes those with the mark.
+//!
+//! This misses no descriptor: the kernel copies the table of open files before it copies the
+//! memory. If the copied table has the descriptor, then the counter was raised before the memory
+//! was copied. If the copied memory shows the counter lowered again, then it also shows the
+//! registration, which came before. It does so although fork copies memory page by page: another
+//! thread cannot write to a page that was copied until all pages are copied.
+//!
+//! # Another file's number is never touched
+//!
+//! Programs close descriptors that they do not know (close_range, daemons, a shell's `exec 3>&-`),
+//! and the number may become another file's. Therefore a number is checked before it is locked,
+//! unlocked, closed or replaced. The same inode proves nothing: the number may be the same lock
+//! file, opened by other code, or a new file that got the number of a removed inode. Two things
+//! prove that a descriptor is still ours:
+//!
+//! * The mark: other code does not open files with it.
+//! * The table: when a number is registered for a new lock file, the kernel has just given the
+//!   number out. If the table has an older entry with that number, the descriptor of that entry was
+//!   closed.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use super::identity::{self, Identity};
+use super::{file, fork};
+
+/// How many threads are opening a lock file now.
+pub(super) static OPENING: AtomicU32 = AtomicU32::new(0);
+
+/// The flag by which a child recognises a lock file that is not in its table.
+pub(super) const MARK: libc::c_int = libc::O_ASYNC;
+
+const SLOTS_OF_A_BLOCK: usize = 42;
+
+/// A part of the table of lock file descriptors.
+pub(super) struct Block {
+    pub(super) slots: [Slot; SLOTS_OF_A_BLOCK],
+    pub(super) used: AtomicUsize,
+    next: AtomicPtr<Block>,
+}
+
+/// One descriptor in the table. The inode is written before the number and read after it.
+pub(super) struct Slot {
+    /// The descriptor's number + 1; 0 while the slot is free, [`FILLING`] while it is being filled
+    /// in, [`LOST`] if the number was given to a lock file that was opened later.
+    pub(super) number: AtomicU64,
+    pub(super) device: AtomicU64,
+    pub(super) inode: AtomicU64,
+}
+
+pub(super) const FILLING: u64 = u64::MAX;
+pub(super) const LOST: u64 = u64::MAX - 1;
+
+impl Slot {
+    const fn free() -> Slot {
+        Slot {
+            number: AtomicU64::new(0),
+            device: AtomicU64::new(0),
+            inode: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Block {
+    const fn new() -> Block {
+        Block {
+            slots: [const { Slot::free() }; SLOTS_OF_A_BLOCK],
+            used: AtomicUsize::new(0),
+            next: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
+    fn next(&self) -> Option<&'static Block> {
+        // SAFETY: a linked block is never freed.
+        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The next block; makes one if there is none. Not a OnceLock: if another thread were filling
+    /// that in during a fork, the child would wait for that thread.
+    fn next_or_new(&self) -> &'static Block {
+        if let Some(next) = self.next() {
+            return next;
+        }
+        let fresh = Box::into_raw(Box::new(Block::new()));
+        let linked = self.next.compare_exchange(
+            std::ptr::null_mut(),
+            fresh,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        match linked {
+            // SAFETY: linked just now, and never freed.
+            Ok(_) => unsafe { &*fresh },
+            Err(theirs) => {
+                // SAFETY: no other thread has seen `fresh`; `theirs` is linked and never freed.
+                unsafe {
+                    drop(Box::from_raw(fresh));
+                    &*theirs
+                }
+            }
+        }
+    }
+
+    fn take_slot(&'static self) -> Option<&'static Slot> {
+        if self.used.load(Ordering::Relaxed) >= SLOTS_OF_A_BLOCK {
+            return None;
+        }
+        let taken = self.slots.iter().find(|slot| {
+            slot.number
+                .compare_exchange(0, FILLING, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+        })?;
+        self.used.fetch_add(1, Ordering::Relaxed);
+        Some(taken)
+    }
+}
+
+static TABLE: Block = Block::new();
+
+/// The time between open(2) and the registration in the table.
+struct Opening {
+    generation: u32,
+}
+
+impl Opening {
+    fn begin() -> Opening {
+        let generation = fork::generation();
+        OPENING.fetch_add(1, Ordering::SeqCst);
+        Opening { generation }
+    }
+
+    /// Whether this is the process that began: a signal handler may have forked since.
+    fn is_here(&self) -> bool {
+        self.generation == fork::generation()
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if self.is_here() {
+            OPENING.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A descriptor of a lock file. It belongs to the process that opened it and to none of its
+/// children.
+pub(crate) struct LockFd {
+    fd: Option<File>,
+    pub(crate) identity: Identity,
+    generation: u32,
+    slot: &'static Slot,
+    block: &'static Block,
+    /// The flags with which the file was opened, without those that can change.
+    flags: libc::c_int,
+    /// The open file description was given to other processes and has lost its mark.
+    given_away: AtomicBool,
+}
+
+impl LockFd {
+    /// Opens a file by `open`, and registers the descriptor in the table. `open` has to set the
+    /// [mark](MARK), as the functions of `file` do.
+    ///
+    /// Fails with `Interrupted` in a child that a signal handler has forked during this call.
+    pub(crate) fn open(open: impl FnOnce() -> io::Result<File>) -> io::Result<LockFd> {
+        let opening = Opening::begin();
+        let fd = open()?;
+        let identity = identity::of(fd.as_fd())?;
+        let flags = file::lasting_flags(fd.as_fd());
+        let (block, slot) = register(&fd, identity);
+        let opened = LockFd {
+            fd: Some(fd),
+            identity,
+            generation: opening.generation,
+            slot,
+            block,
+            flags,
+            given_away: AtomicBool::new(false),
+        };
+        if opening.is_here() {
+            Ok(opened)
+        } else {
+            Err(io::ErrorKind::Interrupted.into())
+        }
+    }
+
+    /// Whether the descriptor is still the one that was opened. False in a child of fork.
+    #[inline]
+    pub(crate) fn is_ours(&self) -> bool {
+        let Some(fd) = &self.fd else {
+            return false;
+        };
+        let entry = fd.as_raw_fd() as u64 + 1;
+        self.slot.number.load(Ordering::SeqCst) == entry
+            && self.generation == fork::generation()
+            && if self.given_away.load(Ordering::Relaxed) {
+                identity::of(fd.as_fd()).is_ok_and(|now| now == self.identity)
+            } else {
+                file::lasting_flags(fd.as_fd()) == self.flags
+            }
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        self.fd.as_ref().expect("taken out by drop alone")
+    }
+
+    /// Takes the mark off the open file description, so that other processes can keep copies of it.
+    pub(crate) fn give_away(&self) -> io::Result<()> {
+        self.given_away.store(true, Ordering::Relaxed);
+        file::take_mark_off(self.as_fd())
+    }
+}
+
+fn register(fd: &File, identity: Identity) -> (&'static Block, &'static Slot) {
+    let entry = fd.as_raw_fd() as u64 + 1;
+    for block in blocks() {
+        for slot in &block.slots {
+            // The LockFd of this slot notices that it has lost its descriptor, and frees the slot
+            // when it is dropped.
+            if slot.number.load(Ordering::SeqCst) == entry {
+                let _ =
+                    slot.number
+                        .compare_exchange(entry, LOST, Ordering::SeqCst, Ordering::Relaxed);
+            }
+        }
+    }
+    let mut block: &'static Block = &TABLE;
+    loop {
+        if let Some(slot) = block.take_slot() {
+            slot.device.store(identity.device, Ordering::SeqCst);
+            slot.inode.store(identity.inode, Ordering::SeqCst);
+            slot.number.store(entry, Ordering::SeqCst);
+            return (block, slot);
+        }
+        block = block.next_or_new();
+    }
+}
+
+pub(super) fn blocks() -> impl Iterator<Item = &'static Block> {
+    std::iter::successors(Some(&TABLE), |block| block.next())
+}
+
+impl AsFd for LockFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file().as_fd()
+    }
+}
+
+impl Drop for LockFd {
+    fn drop(&mut self) {
+        let is_ours = self.is_ours();
+        let fd = self.fd.take();
+        if is_ours {
+            drop(fd);
+        } else if let Some(fd) = fd {
+            // The number is another file's. In a child it is the placeholder's, which has to stay
+            // as long as a guard may refer to it.
+            let _ = fd.into_raw_fd();
+        }
+        if self.generation == fork::generation() {
+            // Free the slot after closing, so that no child keeps a copy. If the number is another
+            // file's by now, a child notices that by the missing mark.
+            self.slot.number.store(0, Ordering::SeqCst);
+            self.block.used.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

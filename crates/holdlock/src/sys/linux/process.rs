@@ -1,0 +1,32 @@
+//! Questions about processes.
+
+/// Whether a process with this number exists, even if /proc does not show it.
+pub(crate) fn exists(pid: u32) -> bool {
+    let Ok(pid) = libc::pid_t::try_from(pid) else {
+        return false;
+    };
+    // SAFETY: signal 0 only checks and sends nothing; no pointers.
+    let sent = unsafe { libc::kill(pid, 0) };
+    sent == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+/// Whether this process has root's user number.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether this process has a timer of alarm(2) or setitimer(2) that will send SIGALRM.
+pub(crate) fn has_alarm() -> bool {
+    let none = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    let mut timer = libc::itimerval {
+        it_interval: none,
+        it_value: none,
+    };
+    // SAFETY: valid memory for the answer.
+    let got = unsafe { libc::getitimer(libc::ITIMER_REAL, &mut timer) };
+    got == 0 && (timer.it_value.tv_sec != 0 || timer.it_value.tv_usec != 0)
+}

@@ -1,0 +1,234 @@
+//! A note of this process that other processes may read: a file in memory (memfd_create(2)) that the
+//! process keeps open.
+//!
+//! The note has the threads of the process that only help this library, and whether the wait of its
+//! main thread has a limit. Others need both to be certain of a deadlock; they find the note among the
+//! descriptors of the process, which its user and root may read.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0–3 | the version, 1 |
+//! | 4–7 | the process's number, as the process sees it: a child of fork inherits the descriptor, but not the note |
+//! | 8–15 | the wait of the main thread: 0: nothing is known; 1: it may have a limit; otherwise it has none, and the number is how often the thread had left the processor before, plus 2 |
+//! | 16–143 | 32 numbers of helper threads; 0: free |
+//!
+//! Numbers are of the machine's byte order.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, FromRawFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::fork::ForkCell;
+use super::thread::ThreadId;
+use super::{check, file};
+
+const VERSION: u32 = 1;
+const HELPERS: usize = 32;
+const SIZE: usize = size_of::<Note>();
+
+/// The link in /proc/PID/fd of a descriptor of a note.
+const LINK: &str = "/memfd:holdlock-note (deleted)";
+
+#[repr(C)]
+struct Note {
+    version: AtomicU32,
+    process: AtomicU32,
+    wait: AtomicU64,
+    helpers: [AtomicU32; HELPERS],
+}
+
+/// None where the system gives no memory or no descriptor for it: others are then less certain.
+static NOTE: ForkCell<Option<&'static Note>> = ForkCell::new();
+
+fn note() -> Option<&'static Note> {
+    *NOTE.get_or_make(|| publish().ok())
+}
+
+fn publish() -> io::Result<&'static Note> {
+    // SAFETY: a NUL-terminated string.
+    let number =
+        check(unsafe { libc::memfd_create(c"holdlock-note".as_ptr(), libc::MFD_CLOEXEC) })?;
+    // SAFETY: made just now, and nobody else's.
+    let file = unsafe { File::from_raw_fd(number) };
+    file.set_len(SIZE as u64)?;
+    // SAFETY: a shared mapping of a file of this size, at an address of the kernel's choice.
+    let page = unsafe {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        libc::mmap(
+            std::ptr::null_mut(),
+            SIZE,
+            access,
+            libc::MAP_SHARED,
+            number,
+            0,
+        )
+    };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping made above. A child must not write to its parent's note.
+    check(unsafe { libc::madvise(page, SIZE, libc::MADV_DONTFORK) })?;
+    // SAFETY: the mapping is never unmapped, is zeroed, aligned to a page, and as large as a Note, of
+    // which all fields are atomics. In a child, where it is not mapped, the ForkCell does not give it out.
+    let note = unsafe { &*page.cast::<Note>() };
+    note.process.store(std::process::id(), Ordering::Relaxed);
+    note.version.store(VERSION, Ordering::Release);
+    // Stays open for as long as the process lives: others look for the descriptor. Nothing is ever
+    // written or closed by its number, so that it does no harm when other code closes it.
+    std::mem::forget(file);
+    Ok(note)
+}
+
+/// While it lives, the note has the thread that made it as a helper: it neither holds nor releases
+/// locks of its own.
+pub(crate) struct Helper {
+    place: Option<&'static AtomicU32>,
+    thread: ThreadId,
+}
+
+impl Helper {
+    pub(crate) fn enter() -> Helper {
+        let thread = ThreadId::current();
+        let number = thread.number();
+        let free = |place: &&AtomicU32| {
+            place
+                .compare_exchange(0, number, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+        };
+        Helper {
+            place: note().and_then(|note| note.helpers.iter().find(free)),
+            thread,
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // Not in a child of fork, whose memory this is not; there is no helper there either.
+        if let Some(place) = self.place
+            && ThreadId::current() == self.thread
+        {
+            place.store(0, Ordering::SeqCst);
+        }
+    }
+}
+
+/// What is known of the wait of a process's main thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WaitNote {
+    /// Nobody looks at its waits.
+    #[default]
+    Unknown,
+    /// A limit or something else may end it.
+    MayEnd,
+    /// Nothing but the lock ends it, if the thread has left the processor just so often.
+    NoLimit { switches: u64 },
+}
+
+impl WaitNote {
+    fn number(self) -> u64 {
+        match self {
+            WaitNote::Unknown => 0,
+            WaitNote::MayEnd => 1,
+            WaitNote::NoLimit { switches } => switches.saturating_add(2),
+        }
+    }
+
+    fn of(number: u64) -> WaitNote {
+        match number {
+            0 => WaitNote::Unknown,
+            1 => WaitNote::MayEnd,
+            more => WaitNote::NoLimit { switches: more - 2 },
+        }
+    }
+}
+
+/// Publishes what is known of the wait of the main thread.
+pub(crate) fn set_wait(wait: WaitNote) {
+    if let Some(note) = note() {
+        note.wait.store(wait.number(), Ordering::SeqCst);
+    }
+}
+
+/// What a process has published.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// The numbers of its helper threads.
+    pub(crate) helpers: Vec<u32>,
+    /// The wait of its main thread.
+    pub(crate) wait: WaitNote,
+}
+
+/// What a process says of itself, by the entries of its /proc/PID/fd. None where it does not use this
+/// library, has not waited yet, or may not be looked at. With two copies of the library in one process,
+/// what both say counts.
+pub(crate) fn read(
+    pid: u32,
+    descriptors: impl Iterator<Item = impl AsRef<Path>>,
+) -> Option<Published> {
+    let mut found: Option<Published> = None;
+    for entry in descriptors {
+        let is_note = std::fs::read_link(&entry).is_ok_and(|link| link == Path::new(LINK));
+        if let Some(one) = is_note.then(|| read_one(pid, entry.as_ref())).flatten() {
+            let all = found.get_or_insert_default();
+            all.helpers.extend(one.helpers);
+            if one.wait != WaitNote::Unknown {
+                all.wait = one.wait;
+            }
+        }
+    }
+    found
+}
+
+fn read_one(pid: u32, entry: &Path) -> Option<Published> {
+    let mut bytes = [0; SIZE];
+    // By way of O_PATH: whatever is there now, to open it does nothing unless it is a regular file.
+    let pinned = file::pin(entry, true).ok()?;
+    pinned.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let opened = File::open(file::descriptor_path(pinned.as_fd())).ok()?;
+    opened.read_exact_at(&mut bytes, 0).ok()?;
+    let four = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    if four(0)? != VERSION || four(4)? != pid {
+        return None;
+    }
+    let wait = u64::from_ne_bytes(bytes.get(8..16)?.try_into().ok()?);
+    let helpers = (0..HELPERS).filter_map(|index| four(16 + 4 * index));
+    Some(Published {
+        helpers: helpers.filter(|number| *number != 0).collect(),
+        wait: WaitNote::of(wait),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours() -> Option<Published> {
+        let entries = std::fs::read_dir("/proc/self/fd").expect("readable");
+        let entries = entries.flatten().map(|entry| entry.path());
+        read(std::process::id(), entries)
+    }
+
+    #[test]
+    fn what_is_published_is_read() {
+        let helper = Helper::enter();
+        let number = ThreadId::current().number();
+        assert!(ours().expect("a note").helpers.contains(&number));
+        for wait in [
+            WaitNote::NoLimit { switches: 7 },
+            WaitNote::MayEnd,
+            WaitNote::Unknown,
+        ] {
+            set_wait(wait);
+            assert_eq!(ours().expect("a note").wait, wait);
+        }
+        drop(helper);
+        assert!(!ours().expect("a note").helpers.contains(&number));
+        // A child of fork has the descriptor, and is another process.
+        let entries = std::fs::read_dir("/proc/self/fd").expect("readable");
+        assert_eq!(read(1, entries.flatten().map(|entry| entry.path())), None);
+    }
+}

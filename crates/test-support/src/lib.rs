@@ -1,0 +1,20 @@
+//! What the tests and measurements of holdlock have in common.
+//!
+//! Tests use real processes and wait for events, never for time to pass. [`LineProcess`] is a
+//! process that answers lines, [`queue`] sees which processes sleep in the kernel's queue,
+//! [`eventually`] waits for an event, and [`watchdog`] ends a test that hangs.
+
+mod eventually;
+mod line_process;
+pub mod peers;
+pub mod queue;
+mod scratch;
+pub mod shared;
+pub mod signal;
+mod skip;
+pub mod watchdog;
+
+pub use eventually::{DEADLINE, eventually, wait_for};
+pub use line_process::LineProcess;
+pub use scratch::Scratch;
+pub use skip::{has, in_container, skipped};

@@ -1,0 +1,29 @@
+//! What this machine can test.
+
+use std::io::Write;
+
+/// Whether a program is installed. Prints a line `SKIPPED` if it is not.
+pub fn has(program: &str) -> bool {
+    let found = std::process::Command::new("sh")
+        .args(["-c", r#"command -v "$0" > /dev/null"#, program])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !found {
+        skipped(&format!("{program} is not installed"));
+    }
+    found
+}
+
+/// Whether this process is in a PID namespace of its own, as in a container. There the kernel does
+/// not list a lock whose taker has ended or is outside.
+pub fn in_container() -> bool {
+    // The number of the first one is part of the kernel's interface (PROC_PID_INIT_INO).
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != "pid:[4026531836]")
+}
+
+/// Prints why a test, or a part of one, does not run here.
+pub fn skipped(reason: &str) {
+    // Not by eprintln!, which libtest captures: a run that passes shows the line as well.
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+}
