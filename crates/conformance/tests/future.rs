@@ -52,7 +52,7 @@ fn waiting_threads() -> usize {
     names
         .filter(|name| {
             name.as_ref()
-                .is_ok_and(|name| name.starts_with("async-holdlock"))
+                .is_ok_and(|name| name.starts_with("holdlock-async"))
         })
         .count()
 }

@@ -34,7 +34,7 @@ def waiting_threads() -> int:
                 names.append(comm.read())
         except OSError:
             pass
-    return sum(name.startswith("async-holdlock") for name in names)
+    return sum(name.startswith("holdlock-async") for name in names)
 
 
 def nobody_is_there(path) -> bool:

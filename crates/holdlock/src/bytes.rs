@@ -8,9 +8,9 @@
 //! | 2^62 and 2^62 + 1 | the place at the head of the queue of fair requests | OFD, exclusive |
 //!
 //! flock(2) knows no bytes: a lock of [`Family::Flock`](crate::Family::Flock) is one of the whole
-//! file and does not meet those of fcntl(2). The queue's bytes are far behind the end of every file,
-//! so that programs which lock parts of their data with fcntl(2) do not meet them either. Such a
-//! program meets them where it locks the whole file.
+//! file and does not meet those of fcntl(2). The queue's bytes are far behind the end of every
+//! file, so that programs which lock parts of their data with fcntl(2) do not meet them either.
+//! Such a program meets them where it locks the whole file.
 
 use crate::Mode;
 

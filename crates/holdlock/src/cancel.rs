@@ -11,8 +11,8 @@ use crate::sys::notify::{Notifier, Registration};
 ///
 /// A token is a flag that can only be set. Give one token to all requests that should end together:
 /// after [`cancel`](CancelToken::cancel) every wait with it, present or future, ends with
-/// [`Error::Cancelled`](crate::Error::Cancelled). A request that does not have to wait still succeeds.
-/// Clones are the same token.
+/// [`Error::Cancelled`](crate::Error::Cancelled). A request that does not have to wait still
+/// succeeds. Clones are the same token.
 ///
 /// ```
 /// use holdlock::{CancelToken, Error, FileLock, Request};
@@ -51,8 +51,8 @@ impl CancelToken {
 
     /// Ends the waits that use this token. Never blocks.
     ///
-    /// A signal handler may call this, also one that was installed with SA_RESTART: it takes no mutex,
-    /// allocates nothing and keeps errno.
+    /// A signal handler may call this, also one that was installed with SA_RESTART: it takes no
+    /// mutex, allocates nothing and keeps errno.
     pub fn cancel(&self) {
         self.notifier.set();
     }
@@ -62,12 +62,12 @@ impl CancelToken {
         self.notifier.is_set()
     }
 
-    /// Lets [`cancel`](CancelToken::cancel) write to a descriptor, for programs that wait by poll(2):
-    /// 8 bytes, the number 1, as eventfd(2) and pipes take them. This lasts until the result is
-    /// dropped. A token that is cancelled already writes at once.
+    /// Lets [`cancel`](CancelToken::cancel) write to a descriptor, for programs that wait by
+    /// poll(2): 8 bytes, the number 1, as eventfd(2) and pipes take them. This lasts until the
+    /// result is dropped. A token that is cancelled already writes at once.
     ///
-    /// The descriptor should be non-blocking, since `cancel` would block on a full pipe. Errors of the
-    /// write are ignored.
+    /// The descriptor should be non-blocking, since `cancel` would block on a full pipe. Errors of
+    /// the write are ignored.
     ///
     /// ```
     /// use holdlock::CancelToken;

@@ -16,16 +16,17 @@ use crate::sys::{Refusal, file};
 
 /// Why a lock was not acquired, or not released.
 ///
-/// Each message names the path, what was attempted, who is in the way as far as
+/// Each message names the path, what was attempted, the holders as far as
 /// /proc tells, and what can be done.
 #[non_exhaustive]
 pub enum Error {
-    /// The lock is held, and the request was not to wait ([`Request::try_once`](crate::Request::try_once)).
+    /// The lock is held, and the request was not to wait
+    /// ([`Request::try_once`](crate::Request::try_once)).
     WouldBlock(Conflict),
     /// The lock was still held at the deadline.
     TimedOut(Conflict),
-    /// The lock file was removed while a process holds the lock on it. A new file would let a second
-    /// process in, so none was created.
+    /// The lock file was removed while a process holds the lock on it. A new file would let a
+    /// second process in, so none was created.
     RemovedWhileHeld(Conflict),
     /// The wait was ended by a [`CancelToken`](crate::CancelToken) or by a request's callback.
     #[non_exhaustive]
@@ -403,8 +404,9 @@ fn by(f: &mut fmt::Formatter<'_>, begin: &str, holders: &[Process]) -> fmt::Resu
     }
 }
 
-/// The message has the operating system's error already, so that [`source`](std::error::Error::source)
-/// tells only what is behind that one, and nothing is printed twice.
+/// The message has the operating system's error already, so that
+/// [`source`](std::error::Error::source) tells only what is behind that one, and nothing is printed
+/// twice.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.io_error().and_then(std::error::Error::source)

@@ -1,8 +1,8 @@
 //! Waiting for a lock in asynchronous code, under whatever runtime.
 //!
-//! A lock that is free is taken when the future is first polled. Otherwise a thread of our own
-//! sleeps in the kernel's queue for it, so that the wait has its place there and nobody
-//! polls a lock; it wakes the task when it has an answer. Dropping the future cancels the wait.
+//! The first poll acquires a lock that is free. If the lock is held, a thread of this library sleeps
+//! in the kernel's queue, where the wait keeps its place, and wakes the task when it has an answer.
+//! No thread polls. Dropping the future cancels the wait.
 
 use std::fmt;
 use std::future::Future;
@@ -46,7 +46,7 @@ struct Waiting {
 enum Answer {
     Pending(Waker),
     Ready(Box<Taken>),
-    /// Nobody wants it any more.
+    /// The future was dropped, or has returned the answer.
     Abandoned,
 }
 
@@ -125,7 +125,7 @@ impl Future for LockFuture {
     }
 }
 
-/// Takes the lock if it is free, or else has a thread wait for it.
+/// Acquires the lock if it is free; otherwise starts a thread that waits for it.
 fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting, Box<Taken>> {
     request.stays_in_thread = false;
     if matches!(request.limit(), Limit::Never | Limit::For(Duration::ZERO)) {
@@ -133,8 +133,8 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
     }
     let began = Instant::now();
     match lock.acquire_owned(Request::new(request.mode()).try_once()) {
-        // A removed file that is held may be one which its holder deletes on release: that is
-        // waited for, too.
+        // The holder of a removed file may be about to release it, after a deletion on release:
+        // the thread waits for that, too.
         Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_)) => {}
         answer => return Err(Box::new(answer)),
     }
@@ -153,18 +153,18 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
     };
     let (answer, token) = (waiting.answer.clone(), waiting.token.clone());
     let path = lock.path().to_owned();
-    // Not by the name of a helper: what the tasks of this process hold, they may release
-    // while one of them waits here, so that this is no wait of the whole process.
+    // Not published as a helper thread: while one task waits here, others may release what they
+    // hold, so that the process has a way out.
     let wait = move || {
         let theirs = request.token().cloned();
         let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&token));
         let request = request.cancel(&token).notice_deadlocks(false);
         deliver(&answer, lock.acquire_owned(request));
     };
-    // The host's signals are none of its business, and would cost it its place in the queue.
+    // The program's other threads get its signals, which would cost this one its place in the queue.
     let thread = signal::with_all_blocked(|| {
         std::thread::Builder::new()
-            .name("async-holdlock".to_owned())
+            .name("holdlock-async".to_owned())
             .stack_size(128 * 1024)
             .spawn(wait)
     });
@@ -195,8 +195,8 @@ fn deliver(answer: &Mutex<Answer>, taken: Taken) {
 }
 
 impl Waiting {
-    /// Whether this is a child of fork, which does not have the thread that waits. That one may have
-    /// locked the mutex when the child was made.
+    /// Whether this is a child of fork, which does not have the thread that waits. That one may
+    /// have locked the mutex when the child was made.
     fn is_of_the_parent(&self) -> bool {
         self.generation != fork::generation()
     }

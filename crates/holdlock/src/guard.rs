@@ -51,7 +51,8 @@ pub struct OwnedGuard {
 pub enum Continuity {
     /// The lock was held all the time: no other process or thread held it exclusively in between.
     Kept,
-    /// The lock was released in between. What the caller read under the shared lock may have changed.
+    /// The lock was released in between. What the caller read under the shared lock may have
+    /// changed.
     Lost,
 }
 
@@ -156,8 +157,8 @@ macro_rules! guard_methods {
             ///
             /// False when the lock file was removed, renamed or replaced while the guard holds the
             /// lock: other processes may now lock another file at that path, which no file lock can
-            /// prevent. False when other code of this process has closed the guard's descriptor, and
-            /// with that released the lock. False in a child of fork, which owns nothing.
+            /// prevent. False when other code of this process has closed the guard's descriptor,
+            /// and with that released the lock. False in a child of fork, which owns nothing.
             ///
             /// # Errors
             ///
@@ -166,9 +167,9 @@ macro_rules! guard_methods {
                 self.held.is_current()
             }
 
-            /// Converts an exclusive lock into a shared one. No other process can hold it exclusively
-            /// in between: Linux converts a held lock to shared atomically, on local file systems. A
-            /// shared lock stays as it is.
+            /// Converts an exclusive lock into a shared one. No other process can hold it
+            /// exclusively in between: Linux converts a held lock to shared atomically, on local
+            /// file systems. A shared lock stays as it is.
             ///
             /// # Errors
             ///
@@ -178,10 +179,11 @@ macro_rules! guard_methods {
                 self.held.downgrade().map(Self::new)
             }
 
-            /// Converts a shared lock into an exclusive one, which is **not atomic**: if other holders
-            /// share the lock, the caller's share is released, and the caller waits for the exclusive
-            /// lock. The result says whether that happened. Two holders that upgrade at the same time
-            /// both succeed, one after the other, and the second one sees [`Continuity::Lost`].
+            /// Converts a shared lock into an exclusive one, which is **not atomic**: if other
+            /// holders share the lock, the caller's share is released, and the caller waits for the
+            /// exclusive lock. The result says whether that happened. Two holders that upgrade at
+            /// the same time both succeed, one after the other, and the second one sees
+            /// [`Continuity::Lost`].
             ///
             /// `limits` gives the time limit, the token and the callback of the wait;
             /// its mode does not matter. An exclusive lock stays as it is.
@@ -198,10 +200,10 @@ macro_rules! guard_methods {
             }
         }
 
-        /// The descriptor that carries the lock, which is close-on-exec. Code that unlocks or closes
-        /// it releases the lock without the guard's knowledge. In a child of fork the descriptor is a
-        /// placeholder that can neither be read nor written nor locked (EBADF); `hand_over` is for a
-        /// child that is to keep the lock.
+        /// The descriptor that carries the lock, which is close-on-exec. Code that unlocks or
+        /// closes it releases the lock without the guard's knowledge. In a child of fork the
+        /// descriptor is a placeholder that can neither be read nor written nor locked (EBADF);
+        /// `hand_over` is for a child that is to keep the lock.
         impl AsFd for $guard {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.held.file.as_fd()

@@ -1,9 +1,9 @@
 //! File locks for the critical sections of processes.
 //!
-//! Processes that must not do a thing at the same time agree on the path of a *lock file*. Each opens a
-//! [`FileLock`] on it, acquires the lock before the critical section and releases it after. The
-//! kernel keeps the lock (flock(2)) and frees it when its holder ends, however it ends: a lock is
-//! never stale, and nothing has to be cleaned up.
+//! Processes that must not do a thing at the same time agree on the path of a *lock file*. Each
+//! opens a [`FileLock`] on it, acquires the lock before the critical section and releases it after.
+//! The kernel keeps the lock (flock(2)) and frees it when its holder ends, however it ends: a lock
+//! is never stale, and nothing has to be cleaned up.
 //!
 //! ```
 //! use holdlock::{Error, FileLock};
@@ -40,9 +40,10 @@
 //!
 //! * `let _ = lock.lock()?;` releases the lock at once, because `_` binds nothing. No lint can see
 //!   it. Write `let _guard = lock.lock()?;`.
-//! * A lock is never poisoned, unlike a [`Mutex`](std::sync::Mutex). A guard that is dropped by a panic
-//!   releases the lock, and so does the kernel when a process is killed. Whether the protected data is
-//!   whole then is for the next holder to see: write a new file and rename it, or use a database.
+//! * A lock is never poisoned, unlike a [`Mutex`](std::sync::Mutex). A guard that is dropped by a
+//!   panic releases the lock, and so does the kernel when a process is killed. Whether the
+//!   protected data is whole then is for the next holder to see: write a new file and rename it, or
+//!   use a database.
 //!
 //! # The model
 //!
@@ -56,27 +57,27 @@
 //! | [`LockFuture`] | a request that is awaited |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
-//! Shared and exclusive requests with [`LockOptions::fair`] are a reader/writer lock that starves neither
-//! readers nor writers.
+//! Shared and exclusive requests with [`LockOptions::fair`] are a reader/writer lock that starves
+//! neither readers nor writers.
 //!
 //! # What is promised
 //!
 //! * **Exclusion** between processes, and between threads, also those that use one `FileLock`.
 //!   Users of plain flock(2), such as flock(1), are excluded, too.
-//! * **The lock file may be removed** by a holder, or while nobody holds the lock: an acquirer whose
-//!   file is no longer at the path starts over. Nobody can stop a program that removes the file of
-//!   a lock *while another process holds it*, but the library notices: [`Guard::is_current`] tells
-//!   the holder, and the next process, which would create the file anew, fails with
-//!   [`Error::RemovedWhileHeld`].
+//! * **The lock file may be removed** by a holder, or while nobody holds the lock: an acquirer
+//!   whose file is no longer at the path starts over. Nobody can stop a program that removes the
+//!   file of a lock *while another process holds it*, but the library notices:
+//!   [`Guard::is_current`] tells the holder, and the next process, which would create the file
+//!   anew, fails with [`Error::RemovedWhileHeld`].
 //! * **Bounded waits do not poll.** The thread sleeps in the kernel's queue. A timer or a
 //!   [`CancelToken`] ends the system call by a signal, see [`wait_signal`].
 //! * **Fork and exec.** A child owns nothing: it does not hold the lock and cannot release it by
 //!   accident. Descriptors are close-on-exec.
 //! * **Nothing is overwritten.** The library never writes or truncates lock files, and does not
 //!   follow a symbolic link at the last component of the path.
-//! * **Deadlocks end.** A wait without limit fails with [`Error::Deadlock`] if it is part of a cycle
-//!   of processes or threads, each waiting for a lock of the next. The error shows the cycle, and the
-//!   other members go on. A cycle of which one member may have a way out is no error.
+//! * **Deadlocks end.** A wait without limit fails with [`Error::Deadlock`] if it is part of a
+//!   cycle of processes or threads, each waiting for a lock of the next. The error shows the cycle,
+//!   and the other members go on. A cycle of which one member may have a way out is no error.
 //! * **You can see who.** Errors name the file, the holders and the remedy; [`inspect`] shows
 //!   every lock of the host, with the waiters in their order.
 //!
@@ -143,23 +144,24 @@ pub use options::{Family, LockOptions, Mode};
 #[cfg(target_os = "linux")]
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
 
-/// The real-time signal that ends waits at their deadline or when they are cancelled; None as long as
-/// no wait has needed one, and where other code has taken it. Changes nothing.
+/// The real-time signal that ends waits at their deadline or when they are cancelled; None as long
+/// as no wait has needed one, and where other code has taken it. Changes nothing.
 ///
-/// The library uses SIGRTMIN + 10 (44) unless that is taken. Its handler ends the system call in which
-/// the thread waits, and does nothing else. The first contended wait that has a time limit or a token
-/// installs the handler, without SA_RESTART.
+/// The library uses SIGRTMIN + 10 (44) unless that is taken. Its handler ends the system call in
+/// which the thread waits, and does nothing else. The first contended wait that has a time limit or
+/// a token installs the handler, without SA_RESTART.
 ///
 /// A signal is taken when it has another handler or is ignored, when it is pending, or when a
 /// thread blocks it, as programs do that read their signals with signalfd(2) or sigwait(2). (A
 /// thread that blocks most real-time signals says nothing about a single one.) Before each further
-/// wait the library checks that the signal still has its handler and that the waiting thread does not
-/// block it; if other code has taken the signal since, the library uses another free one.
+/// wait the library checks that the signal still has its handler and that the waiting thread does
+/// not block it; if other code has taken the signal since, the library uses another free one.
 ///
-/// If each signal is blocked by some thread, the waiting thread unblocks one for the time of the wait.
-/// The signal also ends a wait that closes a cycle ([`Request::notice_deadlocks`]), if the thread does
-/// not block it. When every real-time signal has another handler, or the kernel grants no timer,
-/// helper threads wait instead: at most 16, and requests beyond that ask again every 10 ms.
+/// If each signal is blocked by some thread, the waiting thread unblocks one for the time of the
+/// wait. The signal also ends a wait that closes a cycle ([`Request::notice_deadlocks`]), if the
+/// thread does not block it. When every real-time signal has another handler, or the kernel grants
+/// no timer, helper threads wait instead: at most 16, and requests beyond that ask again every 10
+/// ms.
 #[cfg(target_os = "linux")]
 pub fn wait_signal() -> Option<i32> {
     sys::signal::in_use()

@@ -21,11 +21,10 @@ use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Request};
 
 /// A lock that processes share by the path of a file.
 ///
-/// Opening takes no lock. A `FileLock` is meant to be made once and used often:
-/// it keeps its file open, which makes the next acquisition cheaper. It is `Send` and `Sync`; share
-/// it between threads by reference, in a `static`, or by clones, which are the same lock and cost no
-/// more than those of an [`Arc`]. Threads that use one `FileLock` exclude each other just as
-/// processes do.
+/// Opening takes no lock. A `FileLock` is meant to be made once and used often: it keeps its file
+/// open, which makes the next acquisition cheaper. It is `Send` and `Sync`; share it between
+/// threads by reference, in a `static`, or by clones, which are the same lock and cost no more than
+/// those of an [`Arc`]. Threads that use one `FileLock` exclude each other just as processes do.
 ///
 /// The library never writes or truncates the file, and does not read it.
 ///
@@ -61,9 +60,9 @@ impl FileLock {
     /// creates it, empty, when it is missing.
     ///
     /// The path is made absolute, so a later change of the working directory does not change the
-    /// lock. A symbolic link at the last component is refused, and a directory can be a lock. To open
-    /// a FIFO or a device never blocks. An existing file is opened for reading only (or for writing
-    /// only, if reading is denied).
+    /// lock. A symbolic link at the last component is refused, and a directory can be a lock. To
+    /// open a FIFO or a device never blocks. An existing file is opened for reading only (or for
+    /// writing only, if reading is denied).
     ///
     /// # Errors
     ///
@@ -241,10 +240,10 @@ impl FileLock {
     /// Acquires the exclusive lock in asynchronous code: `.await` it, under whatever runtime.
     ///
     /// The first poll acquires a lock that is free, by the system calls of
-    /// [`try_lock`](FileLock::try_lock). If the lock is held, the poll starts a thread that sleeps in
-    /// the kernel's queue and then wakes the task: one thread for each wait, with a small stack.
-    /// Dropping the future, as timeouts and `select!` do, cancels the wait: the lock is not acquired
-    /// later.
+    /// [`try_lock`](FileLock::try_lock). If the lock is held, the poll starts a thread that sleeps
+    /// in the kernel's queue and then wakes the task: one thread for each wait, with a small stack.
+    /// Dropping the future, as timeouts and `select!` do, cancels the wait: the lock is not
+    /// acquired later.
     ///
     /// Deadlocks of tasks are not noticed: a task that holds the lock and awaits it again waits for
     /// ever, unless a time limit ends the wait.
@@ -273,8 +272,8 @@ impl FileLock {
         self.acquire_async(Request::shared())
     }
 
-    /// As [`acquire`](FileLock::acquire), in asynchronous code. What the request says of threads and
-    /// deadlocks ([`stays_in_thread`](Request::stays_in_thread),
+    /// As [`acquire`](FileLock::acquire), in asynchronous code. What the request says of threads
+    /// and deadlocks ([`stays_in_thread`](Request::stays_in_thread),
     /// [`notice_deadlocks`](Request::notice_deadlocks)) has no effect.
     pub fn acquire_async(&self, request: Request) -> LockFuture {
         LockFuture::new(self.clone(), request)
@@ -283,16 +282,16 @@ impl FileLock {
     /// The processes that hold a lock of either family on the lock file now, as far as /proc shows
     /// them.
     ///
-    /// Takes about 0.2 ms, or some milliseconds if no process on the host has read /proc/locks for a
-    /// while: the kernel then lets all lock calls under way finish first. If /proc/locks does not
+    /// Takes about 0.2 ms, or some milliseconds if no process on the host has read /proc/locks for
+    /// a while: the kernel then lets all lock calls under way finish first. If /proc/locks does not
     /// name a holder (of OFD and inherited locks), this looks at all processes.
     pub fn holders(&self) -> io::Result<Vec<Process>> {
         self.place().map_or(Ok(Vec::new()), inspect::holders)
     }
 
-    /// The processes that wait for a lock on the lock file now, in the order of /proc/locks. Threads
-    /// that wait for another thread of their own process are not among them, nor are those that wait
-    /// for an OFD lock.
+    /// The processes that wait for a lock on the lock file now, in the order of /proc/locks.
+    /// Threads that wait for another thread of their own process are not among them, nor are those
+    /// that wait for an OFD lock.
     pub fn waiters(&self) -> io::Result<Vec<Process>> {
         self.place().map_or(Ok(Vec::new()), inspect::waiters)
     }

@@ -114,15 +114,16 @@ impl LockOptions {
 
     /// Remove the lock file at each release. Default: no.
     ///
-    /// The holder removes the file first and unlocks it then, and an acquirer whose file is no longer
-    /// at the path starts over, so this is as safe as leaving the file. Each acquisition costs more,
-    /// and some milliseconds where it has to create the file, because it first looks in /proc/locks
-    /// for a holder of a removed one. Other programs that use the file have to check, as this library
-    /// does, that the file which they locked is still at the path; flock(1) does not.
+    /// The holder removes the file first and unlocks it then, and an acquirer whose file is no
+    /// longer at the path starts over, so this is as safe as leaving the file. Each acquisition
+    /// costs more, and some milliseconds where it has to create the file, because it first looks in
+    /// /proc/locks for a holder of a removed one. Other programs that use the file have to check,
+    /// as this library does, that the file which they locked is still at the path; flock(1) does
+    /// not.
     ///
     /// Of several shared holders the last one removes the file. If symbolic links are followed, the
-    /// file is removed and the link stays. A directory, or a file that has content when it is opened,
-    /// is refused ([`Error::Open`]): it was not made to be a lock file.
+    /// file is removed and the link stays. A directory, or a file that has content when it is
+    /// opened, is refused ([`Error::Open`]): it was not made to be a lock file.
     pub fn delete_on_release(mut self, delete: bool) -> Self {
         self.delete_on_release = delete;
         self
@@ -131,21 +132,21 @@ impl LockOptions {
     /// Serve requests in the order in which they come. Default: no.
     ///
     /// The kernel wakes waiters in their order, but does not hand the lock over: a process that
-    /// releases the lock and at once asks for it again is quicker than the waiter that wakes up, and
-    /// a shared request passes an exclusive one that waits. A fair request first queues for the place
-    /// at the head of a queue, and only the request at the head asks for the lock. No fair request
-    /// passes a waiter, except one that arrives while the place at the head changes hands. Writers
-    /// therefore make progress too while readers come and go.
+    /// releases the lock and at once asks for it again is quicker than the waiter that wakes up,
+    /// and a shared request passes an exclusive one that waits. A fair request first queues for the
+    /// place at the head of a queue, and only the request at the head asks for the lock. No fair
+    /// request passes a waiter, except one that arrives while the place at the head changes hands.
+    /// Writers therefore make progress too while readers come and go.
     ///
-    /// Only requests of locks with this option queue: other programs can pass them. Each acquisition
-    /// costs two more system calls, and each change from one process to the next a wake-up; a
-    /// process without waiters is as quick as ever. [`FileLock::try_lock`] lets the waiters go first, for
-    /// which it takes up to a millisecond. A thread that has a shared lock may acquire another one
-    /// before its turn.
+    /// Only requests of locks with this option queue: other programs can pass them. Each
+    /// acquisition costs two more system calls, and each change from one process to the next a
+    /// wake-up; a process without waiters is as quick as ever. [`FileLock::try_lock`] lets the
+    /// waiters go first, for which it takes up to a millisecond. A thread that has a shared lock
+    /// may acquire another one before its turn.
     ///
-    /// The place at the head is an OFD lock of fcntl(2) on two bytes far behind the end of the file,
-    /// for which the file has to be writable. Only for [`Family::Flock`], and not on file systems
-    /// where flock(2) is a lock of fcntl(2) as well (NFS, CIFS): [`Error::Unsupported`].
+    /// The place at the head is an OFD lock of fcntl(2) on two bytes far behind the end of the
+    /// file, for which the file has to be writable. Only for [`Family::Flock`], and not on file
+    /// systems where flock(2) is a lock of fcntl(2) as well (NFS, CIFS): [`Error::Unsupported`].
     pub fn fair(mut self, fair: bool) -> Self {
         self.fair = fair;
         self
@@ -180,11 +181,11 @@ impl LockOptions {
 
     /// Use a real-time signal to end waits ([`wait_signal`](crate::wait_signal)). Default: yes.
     ///
-    /// With `false` no handler is installed and no signal sent for this lock. Waits with a time limit
-    /// or a token then have a helper thread in the kernel's queue, at most 16 in a process; requests
-    /// beyond that look for the lock every 10 ms, as do fair ones, and threads that wait for
-    /// another thread of the process see a cancellation within 10 ms. Deadlocks are not noticed,
-    /// except that of a thread with itself.
+    /// With `false` no handler is installed and no signal sent for this lock. Waits with a time
+    /// limit or a token then have a helper thread in the kernel's queue, at most 16 in a process;
+    /// requests beyond that look for the lock every 10 ms, as do fair ones, and threads that wait
+    /// for another thread of the process see a cancellation within 10 ms. Deadlocks are not
+    /// noticed, except that of a thread with itself.
     pub fn signals(mut self, signals: bool) -> Self {
         self.without_signals = !signals;
         self
@@ -193,13 +194,14 @@ impl LockOptions {
     /// A lock on a file that the caller has open, whatever its path, if it has one: on an inherited
     /// descriptor, a temporary file without a name, memory (memfd_create(2)).
     ///
-    /// The file is opened anew by way of /proc, so that the lock is none of the caller's descriptor,
-    /// which may be closed. Nothing is created, and to rename or remove the file changes nothing.
+    /// The file is opened anew by way of /proc, so that the lock does not belong to the
+    /// caller's descriptor, which may be closed. Nothing is created, and to rename or remove the file
+    /// changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Open`] when /proc is not mounted, the file's permissions do not allow to open it, or
-    /// the lock is to be [deleted on release](LockOptions::delete_on_release).
+    /// [`Error::Open`] when /proc is not mounted, the file's permissions do not allow to open it,
+    /// or the lock is to be [deleted on release](LockOptions::delete_on_release).
     pub fn open_file(&self, file: impl AsFd) -> Result<FileLock, Error> {
         FileLock::open_file(self.clone(), file.as_fd())
     }

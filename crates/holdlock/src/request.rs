@@ -88,7 +88,7 @@ pub enum Limit {
     Forever,
 }
 
-/// What a request's callback is told.
+/// What a request's callback learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Waiting {
@@ -166,8 +166,8 @@ impl<W: OnWait> Request<W> {
     /// SA_RESTART does not interrupt the wait, so the callback is not called for it.
     ///
     /// The callback may acquire other locks, and wait for them. Meanwhile the time limit of this
-    /// request keeps running; it is checked when the callback returns. A request of the callback for
-    /// the same lock fails at once with [`Error::Deadlock`](crate::Error::Deadlock): the thread
+    /// request keeps running; it is checked when the callback returns. A request of the callback
+    /// for the same lock fails at once with [`Error::Deadlock`](crate::Error::Deadlock): the thread
     /// cannot continue with the first request before the second one ends.
     ///
     /// ```
@@ -219,12 +219,12 @@ impl<W: OnWait> Request<W> {
     /// because it ends by itself; only a thread that waits for a lock of its own gets `Deadlock`
     /// at once.
     ///
-    /// A helper thread looks for deadlocks. The first such wait of a process starts the thread, which
-    /// ends some seconds after the last one. It looks at a wait after 0.5 seconds, after 10.5 and
-    /// then every minute, and a few more times if there may be a deadlock. Each look reads the fdinfo
-    /// of this process and its ancestors, and /proc/locks only if one of them holds another lock.
-    /// A note in memory (memfd_create(2), one descriptor) tells other processes that the wait has no
-    /// limit.
+    /// A helper thread looks for deadlocks. The first such wait of a process starts the thread,
+    /// which ends some seconds after the last one. It looks at a wait after 0.5 seconds, after 10.5
+    /// and then every minute, and a few more times if there may be a deadlock. Each look reads the
+    /// fdinfo of this process and its ancestors, and /proc/locks only if one of them holds another
+    /// lock. A note in memory (memfd_create(2), one descriptor) tells other processes that the wait
+    /// has no limit.
     pub fn notice_deadlocks(mut self, notice: bool) -> Self {
         self.notice_deadlocks = Some(notice);
         self

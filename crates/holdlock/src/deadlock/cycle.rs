@@ -72,7 +72,8 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
 }
 
 /// The note by which other processes know that this wait has no limit. None if this process does
-/// anything else than this one wait. If the caller still finds the wait afterwards, the note is true.
+/// anything else than this one wait. If the caller still finds the wait afterwards, the note is
+/// true.
 pub(crate) fn wait_without_limit(all: &[Arc<Record>]) -> Option<WaitNote> {
     let us = std::process::id();
     let [only] = all else {

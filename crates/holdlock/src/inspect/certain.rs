@@ -55,8 +55,8 @@ fn list_threads(pid: u32) -> Option<Vec<u32>> {
 }
 
 /// What this process publishes while its first thread sleeps in a wait that only the lock ends: how
-/// often that thread has left the processor. The note is valid only as long as the thread sleeps, so
-/// the process does not have to take it back.
+/// often that thread has left the processor. The note is valid only as long as the thread sleeps,
+/// so the process does not have to take it back.
 ///
 /// `None` if the thread is not asleep.
 pub(crate) fn wait_without_limit(pid: u32) -> Option<WaitNote> {

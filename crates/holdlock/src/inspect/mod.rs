@@ -318,9 +318,9 @@ pub fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
 pub fn host() -> io::Result<Snapshot> {
     survey::host()
 }
-/// Declares that the calling thread neither holds nor releases locks, until the result is dropped, for
-/// programs with a thread that only shows or logs something. Other processes, and this library, can
-/// only be certain of a deadlock if no other thread of a waiting process could end it.
+/// Declares that the calling thread neither holds nor releases locks, until the result is dropped,
+/// for programs with a thread that only shows or logs something. Other processes, and this library,
+/// can only be certain of a deadlock if no other thread of a waiting process could end it.
 ///
 /// The declaration is in memory that other processes of the user can read (memfd_create(2)).
 pub fn helper_thread() -> HelperThread {

@@ -1,9 +1,9 @@
-//! A note of this process that other processes may read: a file in memory (memfd_create(2)) that the
-//! process keeps open.
+//! A note of this process that other processes may read: a file in memory (memfd_create(2)) that
+//! the process keeps open.
 //!
 //! The note has the threads of the process that only help this library, and whether the wait of its
-//! main thread has a limit. Others need both to be certain of a deadlock; they find the note among the
-//! descriptors of the process, which its user and root may read.
+//! main thread has a limit. Others need both to be certain of a deadlock; they find the note among
+//! the descriptors of the process, which its user and root may read.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -71,8 +71,9 @@ fn publish() -> io::Result<&'static Note> {
     }
     // SAFETY: the mapping made above. A child must not write to its parent's note.
     check(unsafe { libc::madvise(page, SIZE, libc::MADV_DONTFORK) })?;
-    // SAFETY: the mapping is never unmapped, is zeroed, aligned to a page, and as large as a Note, of
-    // which all fields are atomics. In a child, where it is not mapped, the ForkCell does not give it out.
+    // SAFETY: the mapping is never unmapped, is zeroed, aligned to a page, and as large as a Note,
+    // of which all fields are atomics. In a child, where it is not mapped, the ForkCell does not
+    // give it out.
     let note = unsafe { &*page.cast::<Note>() };
     note.process.store(std::process::id(), Ordering::Relaxed);
     note.version.store(VERSION, Ordering::Release);
@@ -162,9 +163,9 @@ pub(crate) struct Published {
     pub(crate) wait: WaitNote,
 }
 
-/// What a process says of itself, by the entries of its /proc/PID/fd. None where it does not use this
-/// library, has not waited yet, or may not be looked at. With two copies of the library in one process,
-/// what both say counts.
+/// What a process says of itself, by the entries of its /proc/PID/fd. None where it does not use
+/// this library, has not waited yet, or may not be looked at. With two copies of the library in one
+/// process, what both say counts.
 pub(crate) fn read(
     pid: u32,
     descriptors: impl Iterator<Item = impl AsRef<Path>>,
