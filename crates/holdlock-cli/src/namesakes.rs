@@ -34,7 +34,7 @@ pub(crate) fn warn(lock: &OsStr, location: &Location) {
                 "note: another lock of the same name is held: {}, by {}; names are each user's \
                  own, --system NAME is for all users",
                 text::path(&path),
-                text::process(&holder),
+                text::process_cut(&holder, None),
             ));
         }
     }

@@ -372,8 +372,14 @@ fn errors_are_in_words() {
     );
     assert!(timed_out.stderr.contains(&said), "{timed_out:?}");
     let refused = place.run(["run", "-n", "L", "true"]);
-    let said = format!("L.lock: already locked; held by pid {} ", holder.pid());
-    assert!(refused.stderr.contains(&said), "{refused:?}");
+    let said = format!(
+        "L.lock: already locked; held by pid {} (sh -c ",
+        holder.pid()
+    );
+    assert!(
+        refused.stderr.contains(&said),
+        "the job is named: {refused:?}"
+    );
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn a_signal_is_not_sent_by_a_number_that_is_somebody_elses_in_here() {
 const OWN_PROC: &[&str] = &["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 #[test]
-fn a_holder_outside_of_the_pid_namespace_is_not_taken_for_nobody() {
+fn a_lock_held_outside_the_pid_namespace_is_not_said_to_be_free() {
     for mode in [&["L"][..], &["-s", "L"]] {
         let place = Place::new();
         let holder = place.hold(mode);

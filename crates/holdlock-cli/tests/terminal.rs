@@ -234,7 +234,7 @@ fn nothing_is_shown_where_that_is_asked_for() {
 }
 
 #[test]
-fn what_is_no_terminal_gets_whole_lines() {
+fn whole_lines_are_written_where_there_is_no_terminal() {
     let place = Place::new();
     let _holder = place.hold(&["L"]);
     // It says it after half a second, and again after a minute.

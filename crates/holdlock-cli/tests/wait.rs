@@ -67,7 +67,7 @@ fn a_wait_that_runs_out_is_75_and_names_the_holder() {
 }
 
 #[test]
-fn what_is_free_is_0_at_once_and_nothing_is_created() {
+fn a_free_lock_is_0_at_once_and_nothing_is_created() {
     let place = Place::new();
     assert_eq!(place.run(["wait", "L", "./missing"]).code(), 0);
     assert!(!place.locks().exists() && !place.join("missing").exists());

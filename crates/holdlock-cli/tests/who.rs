@@ -103,7 +103,7 @@ fn holder_and_waiters_are_named_in_the_order_of_the_queue() {
 }
 
 #[test]
-fn who_keeps_the_lock_of_a_taker_that_has_ended_is_named() {
+fn the_holder_of_a_lock_whose_taker_has_ended_is_named() {
     let place = Place::new();
     let script = "exec 9<&0; sh -c 'echo $$; read line <&9' & exit 0";
     let words = ["run", "--exec", "L", "--", "sh", "-c", script];
@@ -118,7 +118,7 @@ fn who_keeps_the_lock_of_a_taker_that_has_ended_is_named() {
 }
 
 #[test]
-fn who_keeps_a_lock_that_the_kernel_does_not_list_in_a_container_is_named() {
+fn a_holder_that_the_kernel_does_not_list_in_a_container_is_named() {
     let place = Place::new();
     let Some(mut command) = container(&place) else {
         return;
@@ -202,7 +202,7 @@ fn a_lease_is_shown_and_is_no_lock() {
 }
 
 #[test]
-fn the_document_says_who_and_whether() {
+fn the_document_names_holder_and_waiter() {
     let place = Place::new();
     let holder = place.hold(&["-s", "L"]);
     let waiter = Running::start(place.holdlock(["run", "L", "true"]));

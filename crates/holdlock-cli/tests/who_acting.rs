@@ -1,4 +1,4 @@
-//! `holdlock who` that waits until a lock is free, or sends a signal to who holds it.
+//! `holdlock who` that waits until a lock is free, or sends a signal to its holders.
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::terminal::Terminal;
 use support::{Place, Running, wait_for};
 
 #[test]
-fn a_wait_ends_with_the_release_and_is_in_nobodys_way() {
+fn a_wait_ends_with_the_release_and_is_in_no_queue() {
     if !has("python3") {
         return;
     }
@@ -104,7 +104,7 @@ fn without_a_terminal_a_signal_needs_a_yes() {
 }
 
 #[test]
-fn the_signal_reaches_who_holds_and_not_who_waits() {
+fn a_signal_reaches_holders_and_no_waiters() {
     let place = Place::new();
     let holder = place.hold(&["L"]);
     let waiter = Running::start(place.holdlock(["run", "L", "echo", "ran"]));
@@ -148,7 +148,7 @@ fn on_a_terminal_it_asks_before_it_sends() {
 }
 
 #[test]
-fn who_has_let_go_meanwhile_is_not_signalled() {
+fn a_process_that_has_released_meanwhile_gets_no_signal() {
     if !has("python3") {
         return;
     }
@@ -169,7 +169,7 @@ fn who_has_let_go_meanwhile_is_not_signalled() {
 }
 
 #[test]
-fn what_has_started_us_is_not_signalled() {
+fn our_ancestors_get_no_signal() {
     let place = Place::new();
     let script = "\"$HOLDLOCK\" who --signal KILL --yes L; echo $?";
     let finished = place.run(["run", "L", "sh", "-c", script]);

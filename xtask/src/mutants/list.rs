@@ -841,7 +841,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "inspect/mod.rs",
         with: "self.taker.is_none() && self.kind == Kind::Flock",
         without: "false",
-        test: ("command/who", "who_keeps_a_lock_that"),
+        test: ("command/who", "a_holder_that_the_kernel_does_not_list"),
     },
     Mutant {
         name: "inspection: the kernel's own device and inode number",
@@ -909,7 +909,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inspection: what could not be examined is reported",
         file: "inspect/proc/survey.rs",
-        with: "let denied = if self.searched {",
+        with: "let denied = if self.searched && is_missing {",
         without: "let denied = if false {",
         test: ("inspect", "users::another_users_lock"),
     },

@@ -18,7 +18,7 @@ pub(super) fn command() -> Command {
         .about("Be flock(1) of util-linux, for scripts that call it")
         .override_usage("holdlock flock [OPTIONS] FILE COMMAND [ARG]...")
         .disable_help_flag(true)
-        .help_template("{about}\n\n{usage-heading} {usage}\n\n{after-help}")
+        .help_template("{about}\n\n{usage-heading} {usage}{after-help}")
         .after_help(help)
         .args([
             Arg::new("FILE")

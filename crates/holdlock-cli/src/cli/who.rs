@@ -1,6 +1,6 @@
 //! `holdlock who`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
@@ -92,14 +92,16 @@ pub(super) fn command() -> Command {
         .override_usage("holdlock who [OPTIONS] LOCK")
         .after_help(AFTER.replace("PROCESS_FIELDS", PROCESS_FIELDS))
         .args([
-            // The second word is for `--wait 5 LOCK`: see `parse`.
             Arg::new("LOCK")
                 .required(true)
-                .num_args(1..=2)
                 .value_hint(ValueHint::AnyPath)
                 .value_parser(value_parser!(OsString))
-                .value_name("LOCK")
                 .help("A name, or a path (anything with a slash)"),
+            // For `--wait 5 LOCK`: see `parse`.
+            Arg::new("second")
+                .hide(true)
+                .value_hint(ValueHint::AnyPath)
+                .value_parser(value_parser!(OsString)),
             super::system(),
             flag("all", "Show all waiting processes, also on a terminal").short('a'),
             flag("quiet", "Print nothing, only set the exit code").short('q'),
@@ -143,11 +145,11 @@ fn patience(text: &str) -> Result<Patience, String> {
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
     let words: Vec<OsString> = words.collect();
     let mut matches = super::matches_with(command(), &BRIEF, words.iter().cloned())?;
-    let mut locks: Vec<OsString> = matches.remove_many("LOCK").into_iter().flatten().collect();
+    let mut lock: OsString = matches.remove_one("LOCK").expect("clap requires it");
     let mut wait = matches.remove_one("wait");
-    if locks.len() == 2 {
-        wait = Some(limit_before(&locks, wait, &words)?);
-        locks.remove(0);
+    if let Some(second) = matches.remove_one::<OsString>("second") {
+        wait = Some(limit_before(&lock, &second, wait, &words)?);
+        lock = second;
     }
     let form = match (matches.get_flag("quiet"), matches.get_flag("json")) {
         (true, _) => Form::Nothing,
@@ -155,7 +157,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         _ => Form::Text,
     };
     Ok(Settings {
-        lock: locks.remove(0),
+        lock,
         names: super::names(&matches),
         form,
         all: matches.get_flag("all"),
@@ -167,17 +169,18 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
 
 /// Of `--wait 5 LOCK`, the 5. (Of `--wait 5` alone, it is the name of a lock.)
 fn limit_before(
-    locks: &[OsString],
+    first: &OsStr,
+    second: &OsStr,
     wait: Option<Patience>,
     words: &[OsString],
 ) -> Result<Patience, Failure> {
     let mut pairs = words.windows(2);
-    let follows = pairs.any(|pair| pair[0] == "--wait" && pair[1] == locks[0]);
-    let limit = locks[0].to_str().map(duration::parse);
+    let follows = pairs.any(|pair| pair[0] == "--wait" && pair[1] == first);
+    let limit = first.to_str().map(duration::parse);
     match limit {
         Some(Ok(limit)) if follows && wait == Some(Patience::Endless) => Ok(Patience::For(limit)),
         _ => {
-            let lock = text::path(&locks[1]);
+            let lock = text::path(second);
             let message = format!(
                 "only one LOCK can be given, and {lock} is a second one; \
                  `holdlock wait` takes several"

@@ -40,7 +40,8 @@ fn by(conflict: &Conflict) -> String {
             false => String::new(),
         };
     }
-    let names: Vec<String> = holders.iter().take(NAMED).map(text::process).collect();
+    let names = holders.iter().take(NAMED);
+    let names: Vec<String> = names.map(|one| text::process_cut(one, None)).collect();
     let more = match holders.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),

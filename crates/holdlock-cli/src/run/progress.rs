@@ -52,7 +52,9 @@ impl Seen {
         let is_us = |waiter: &Waiter| waiter.process.as_ref().is_some_and(|p| p.pid == us);
         let place = file.waiters.iter().position(is_us);
         Seen {
-            holder: first.map(|holder| text::process(holder)).or_else(outside),
+            holder: first
+                .map(|holder| text::process_cut(holder, None))
+                .or_else(outside),
             started: first.and_then(|holder| holder.started),
             more: holders.len().saturating_sub(1),
             queue: place.map(|place| (place + 1, file.waiters.len())),

@@ -54,7 +54,7 @@ pub(super) fn waited(view: &View, waited: Duration) -> String {
 /// `PATH: still held after 3 s, by pid 7 (make) of ann`
 pub(crate) fn still_held(view: &View, waited: Duration) -> String {
     let holders = view.holders();
-    let names = holders.iter().map(|holder| text::process(holder));
+    let names = holders.iter().map(|holder| text::process_cut(holder, None));
     let names = names.collect::<Vec<_>>().join(" and by ");
     let by = match view.answer {
         Answer::HeldOutside => ", by a process outside this PID namespace",

@@ -170,6 +170,16 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     exists(pid) && !has_ended(pid)
 }
 
+/// Whether we still may not look at the process. A refusal may have come only because it was ending.
+pub(crate) fn is_denied(pid: u32) -> bool {
+    match fs::read_link(format!("/proc/{pid}/cwd")) {
+        Ok(_) => false,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => exists(pid),
+        // With hidepid, the whole directory is hidden.
+        Err(_) => exists(pid) && ancestors::start_time(pid).is_none(),
+    }
+}
+
 /// Most programs have their lock files open at these numbers. Trying them takes less time than
 /// listing the directory.
 pub(crate) const USUAL: std::ops::Range<u32> = 3..10;

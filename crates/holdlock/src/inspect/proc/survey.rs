@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 
 use super::blocked::{self, Blocked};
-use super::descriptors::{self, DescriptorLock, Descriptors, Location, ScanResult, is_alive};
+use super::descriptors::{self, DescriptorLock, Descriptors, Location, ScanResult, is_denied};
 use super::mounts::Mounts;
 use super::place::Place;
 use super::process::ProcessCache;
@@ -131,17 +131,15 @@ impl Survey {
             let here = open.entry(lock.entry.place).or_default();
             here.push((pid, lock.clone()));
         }
-        let files = files
+        let files: Vec<LockedFile> = files
             .into_iter()
             .map(|(place, entries)| {
                 let open = open.remove(&place).unwrap_or_default();
                 self.file(place, &entries, open)
             })
             .collect();
-        Snapshot {
-            files,
-            unseen: self.unseen(),
-        }
+        let unseen = self.unseen(&files);
+        Snapshot { files, unseen }
     }
 
     /// Looks at the takers of the locks. If a taker does not have its lock, looks at all processes.
@@ -384,15 +382,21 @@ impl Survey {
         here.cloned().collect()
     }
 
-    fn unseen(&self) -> Vec<Unseen> {
+    fn unseen(&self, files: &[LockedFile]) -> Vec<Unseen> {
         let mut unseen = Vec::new();
-        let denied = if self.searched {
+        // Where every process is shown, nothing is missing because of those.
+        let is_missing = files.iter().any(|file| {
+            file.locks.iter().any(|lock| lock.holders.is_empty())
+                || file.waiters.iter().any(|waiter| waiter.process.is_none())
+        });
+        let denied = if self.searched && is_missing {
             let denied = self.descriptors.denied().into_iter();
-            denied.filter(|pid| is_alive(*pid)).count()
+            denied.filter(|pid| is_denied(*pid)).count()
         } else {
             0
         };
-        match denied.max(self.untraceable) {
+        let untraced = if is_missing { self.untraceable } else { 0 };
+        match denied.max(untraced) {
             0 => {}
             number => unseen.push(Unseen::Processes(number)),
         }
