@@ -37,7 +37,7 @@ pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Vec<Lock>
     let names = &settings.locks;
     let mut options = LockOptions::new().fair(settings.fair);
     if settings.names == Names::System {
-        options = options.permissions(lockdir::FOR_ALL);
+        options = options.permissions(lockdir::MODE_FOR_ALL);
     }
     let locations = names
         .iter()

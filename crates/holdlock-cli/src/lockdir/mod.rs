@@ -12,16 +12,17 @@
 //! place then is no way out: jobs that start while the name is taken would not exclude the jobs
 //! from before and after. So the directory of another user is refused, with the remedy. That costs
 //! the user the locks by name, never their exclusion.
-//!
-//! Names for all users (`--system`) are in a directory of root's, in which only root can make or
-//! remove files. So a name that root has used once is safe from all other users.
+
+mod system;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+pub(crate) use system::MODE as MODE_FOR_ALL;
 
 use crate::exit::{self, CANNOT_CREATE, Failure, reason};
 use crate::show::text;
@@ -31,12 +32,6 @@ const VARIABLE: &str = "HOLDLOCK_DIR";
 
 /// Root's lock directory.
 const ROOTS: &str = "/run/holdlock";
-
-/// The directory of the names for all users.
-const SYSTEM: &str = "/run/holdlock-system";
-
-/// The mode of files in it: every user can open them, which is enough for flock(2).
-pub(crate) const FOR_ALL: u32 = 0o644;
 
 const REMOVE: &str = "have its owner or root remove it";
 
@@ -88,7 +83,7 @@ impl Location {
         match (&self.directory, self.names) {
             (None, _) => Ok(()),
             (Some(directory), Names::Own) => prepare(directory),
-            (Some(directory), Names::System) => prepare_for_all(directory, &self.path),
+            (Some(directory), Names::System) => system::prepare(directory, &self.path),
         }
     }
 
@@ -100,7 +95,7 @@ impl Location {
         {
             match self.names {
                 Names::Own => accept(directory, &found)?,
-                Names::System => accept_for_all(directory, &found)?,
+                Names::System => system::accept(directory, &found)?,
             }
         }
         Ok(self.path)
@@ -130,7 +125,7 @@ pub(crate) fn locate_among(lock: &OsStr, names: Names) -> Result<Location, Failu
     let name = file_name(lock)?;
     let directory = match names {
         Names::Own => directory()?,
-        Names::System => SYSTEM.into(),
+        Names::System => system::DIRECTORY.into(),
     };
     Ok(Location {
         path: directory.join(name),
@@ -210,61 +205,6 @@ fn default_directory(uid: u32, look: impl Fn(&Path) -> Option<Metadata>) -> Path
 /// Whether it is a directory in which every user can make files, and remove only their own.
 pub(crate) fn is_for_everybody(found: Metadata) -> bool {
     found.is_dir() && found.mode() & 0o1002 == 0o1002
-}
-
-/// Makes the directory of the names for all users, where we are root, or says what root has to do.
-fn prepare_for_all(directory: &Path, file: &Path) -> Result<(), Failure> {
-    let is_root = rustix::process::geteuid().is_root();
-    if is_root {
-        match DirBuilder::new().mode(0o755).create(directory) {
-            // The mode was subject to the umask.
-            Ok(()) => fs::set_permissions(directory, fs::Permissions::from_mode(0o755)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-        }
-        .map_err(|error| {
-            let (directory, why) = (text::path(directory), reason(&error));
-            let message = format!("cannot create the lock directory {directory}: {why}");
-            Failure::new(CANNOT_CREATE, message)
-        })?;
-    }
-    let found = fs::symlink_metadata(directory);
-    if let Ok(found) = &found {
-        accept_for_all(directory, found)?;
-    }
-    if !is_root && (found.is_err() || fs::symlink_metadata(file).is_err()) {
-        let name = file.file_stem().unwrap_or_default();
-        return Err(Failure::new(
-            CANNOT_CREATE,
-            format!(
-                "no lock named {name} is shared by all users: {} is missing; only root can create \
-                 it, with: holdlock run --system {name} true",
-                text::path(file),
-                name = text::path(name),
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses a directory of names for all users in which others than root could change something.
-fn accept_for_all(directory: &Path, found: &Metadata) -> Result<(), Failure> {
-    let why = if !found.is_dir() {
-        "it is not a directory".to_owned()
-    } else if found.uid() != 0 {
-        format!("it belongs to user {}, not to root", found.uid())
-    } else if found.mode() & 0o022 != 0 {
-        "others than root can write to it".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Failure::new(
-        CANNOT_CREATE,
-        format!(
-            "refusing the lock directory {}: {why}; have root remove it",
-            text::path(directory)
-        ),
-    ))
 }
 
 /// Creates the lock directory, or makes sure that the one which exists is ours:
