@@ -14,6 +14,7 @@ pub(crate) enum Event {
     Acquired,
     Waiting,
     Timeout,
+    Cancelled,
     Release,
     Released,
 }
@@ -66,6 +67,7 @@ pub(crate) fn say(lock: &Bound<'_, PyAny>, event: Event) {
         Event::Acquired => "ACQUIRED",
         Event::Waiting => "WAITING",
         Event::Timeout => "TIMEOUT",
+        Event::Cancelled => "CANCELLED",
         Event::Release => "RELEASE",
         Event::Released => "RELEASED",
     };

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-    from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from ._types import AsyncOptions, ThreadLocal
 
 __all__ = ["AsyncAcquireReturnProxy", "BaseAsyncFileLock"]
 
@@ -58,7 +58,10 @@ class BaseAsyncFileLock(BaseFileLock):
     another have an object each.
     """
 
-    _thread_local_default = False
+    _defaults = _options.ASYNC_DEFAULTS
+    _loop: AbstractEventLoop | None = None
+    _run_in_executor = True
+    _executor: Executor | None = None
 
     def __init__(
         self,
@@ -66,41 +69,11 @@ class BaseAsyncFileLock(BaseFileLock):
         timeout: float = -1,
         mode: int = _options.UNSET_MODE,
         thread_local: ThreadLocal = False,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
-        loop: AbstractEventLoop | None = None,
-        run_in_executor: bool = True,
-        executor: Executor | None = None,
+        **options: Unpack[AsyncOptions],
     ) -> None:
-        if thread_local and run_in_executor:
-            raise ValueError("run_in_executor is not supported when thread_local is True")
-        super().__init__(
-            lock_file,
-            timeout,
-            mode,
-            thread_local,
-            blocking=blocking,
-            is_singleton=is_singleton,
-            poll_interval=poll_interval,
-            lifetime=lifetime,
-            context_error_policy=context_error_policy,
-            close_error_policy=close_error_policy,
-            fallback_to_soft=fallback_to_soft,
-            preserve_lock_file=preserve_lock_file,
-            on_acquired=on_acquired,
-        )
-        self._loop = loop
-        self._run_in_executor = run_in_executor
-        self._executor = executor
-        #: A task is inside one of the hooks.
+        check_options(bool(thread_local), options)
+        super().__init__(lock_file, timeout, mode, thread_local, **options)  # type: ignore[misc]
+        #: Whether a task is inside one of the hooks.
         self._busy = False
 
     @property
@@ -240,14 +213,6 @@ class BaseAsyncFileLock(BaseFileLock):
         if not inspect.iscoroutinefunction(self._release):
             BaseFileLock.release(self, force=True)
 
-    def _differing(self, options: dict[str, Any]) -> list[str]:
-        differing = super()._differing(options)
-        for name, default in (("loop", None), ("run_in_executor", True), ("executor", None)):
-            ours, theirs = getattr(self, name), options.get(name, default)
-            if ours is not theirs:
-                differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
-        return differing
-
     async def lock(self) -> Self:  # type: ignore[override]
         """Takes the lock; while it is held already, does nothing. Returns the lock."""
         if not self.is_locked:
@@ -293,3 +258,9 @@ class BaseAsyncFileLock(BaseFileLock):
         traceback: TracebackType | None,
     ) -> NoReturn:
         raise NotImplementedError("a lock for asynchronous code is held by `async with`")
+
+
+def check_options(thread_local: bool, options: AsyncOptions) -> None:
+    """Refuses options that contradict one another."""
+    if thread_local and options.get("run_in_executor", True):
+        raise ValueError("run_in_executor is not supported when thread_local is True")

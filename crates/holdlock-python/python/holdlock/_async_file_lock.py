@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
-from . import _async_library, _async_wait, _log, _options
-from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
+from . import _async_library, _async_wait, _log, _native, _options
+from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock, check_options
 from ._file_lock import FileLock, WindowsFileLock
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from concurrent.futures import Executor
-
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from ._native import CancelToken
-    from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from ._types import AsyncNativeOptions, ThreadLocal
 
 __all__ = ["AsyncFileLock", "AsyncUnixFileLock", "AsyncWindowsFileLock"]
 
@@ -52,50 +49,18 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
     as :class:`FileLock` does; loop and executor are not pickled.
     """
 
+    _defaults = _options.ASYNC_NATIVE_DEFAULTS
+
     def __init__(
         self,
         lock_file: str | os.PathLike[str],
         timeout: float = -1,
         mode: int = _options.UNSET_MODE,
         thread_local: ThreadLocal = False,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
-        shared: bool = False,
-        fair: bool = False,
-        loop: AbstractEventLoop | None = None,
-        run_in_executor: bool = True,
-        executor: Executor | None = None,
+        **options: Unpack[AsyncNativeOptions],
     ) -> None:
-        if thread_local is True and run_in_executor:
-            raise ValueError("run_in_executor is not supported when thread_local is True")
-        FileLock.__init__(
-            self,
-            lock_file,
-            timeout,
-            mode,
-            thread_local,
-            blocking=blocking,
-            is_singleton=is_singleton,
-            poll_interval=poll_interval,
-            context_error_policy=context_error_policy,
-            close_error_policy=close_error_policy,
-            fallback_to_soft=fallback_to_soft,
-            preserve_lock_file=preserve_lock_file,
-            on_acquired=on_acquired,
-            shared=shared,
-            fair=fair,
-        )
-        self._loop = loop
-        self._run_in_executor = run_in_executor
-        self._executor = executor
+        check_options(thread_local is True, options)
+        _native.NativeLock.__init__(self, lock_file, timeout, mode, thread_local, **options)  # type: ignore[misc]
 
     async def acquire(  # type: ignore[override]
         self,
@@ -122,13 +87,12 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         ``cancel_check``); :class:`Deadlock`, a RuntimeError, when this task has the lock by
         another object and would wait for ever; OSError when the file cannot be opened or locked.
         """
-        stored = (self._timeout_setting, self._blocking_setting, self._poll_interval_setting)
-        limit, pause = _options.request(timeout, poll_interval, None, blocking, stored)
+        limit, pause = _options.request(timeout, poll_interval, None, blocking, self._settings)
         record = _async_wait.current()
         task = None if self.is_thread_local() else record
         if not self.is_locked:
             _log.debug(_log.ATTEMPT, self, self.lock_file)
-        taken = self._take_at_once(shared, limit != 0, task)
+        taken = _native.try_acquire(self, shared, limit != 0, task)
         if taken is None:
             if limit < 0:
                 _async_wait.refuse_deadlock(self, record)
@@ -151,7 +115,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         return AsyncAcquireReturnProxy(self)
 
     async def _call_hook_of(self, task: _async_wait.TaskRecord | None) -> None:
-        hook, descriptor = self._on_acquired, self._lend(task)
+        hook, descriptor = self._on_acquired, _native.lend(self, task)
         assert hook is not None
         try:
             if self._run_in_executor:
@@ -160,8 +124,10 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
                 hook(descriptor)
         except BaseException:
             # Once: another task may have come in meanwhile.
-            self._leave(False, task)
+            _native.release(self, False, task)
             raise
+        if _native.held(self, task) is None:
+            raise RuntimeError(f"on_acquired has released lock '{_native.printable(self.lock_file)}'")
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
         """Gives the lock back, if it was acquired as often as it was released, or by ``force``.
@@ -172,25 +138,19 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         last = self.is_locked and (force or self.lock_counter == 1)
         if last:
             _log.debug(_log.RELEASE, self, self.lock_file)
-        self._leave(force, task)
+        _native.release(self, force, task)
         if last:
             _log.debug(_log.RELEASED, self, self.lock_file)
 
     def hand_over(self) -> int:
         """Gives the lock to the processes that this one will start: see :meth:`FileLock.hand_over`."""
-        return self._hand_over(None if self.is_thread_local() else _async_wait.current())
+        return _native.hand_over(self, None if self.is_thread_local() else _async_wait.current())
 
     # The bases' order has the blocking ones first.
     lock = BaseAsyncFileLock.lock
     unlock = BaseAsyncFileLock.unlock
     __enter__ = BaseAsyncFileLock.__enter__
     __exit__ = BaseAsyncFileLock.__exit__
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        restore, (kind, path, given), state = FileLock.__reduce__(self)
-        if not self._run_in_executor:
-            given["run_in_executor"] = False
-        return restore, (kind, path, given), state
 
 
 AsyncFileLock = AsyncUnixFileLock

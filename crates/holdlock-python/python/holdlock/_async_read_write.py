@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, AsyncIterator, Dict, Generic, Optional, TypeVar
 
-from . import _async_wait
+from . import _async_wait, _native
 from ._async_wait import TaskRecord
+from ._errors import Cancelled
 from ._read_write_base import ReadWriteBase
 
 if TYPE_CHECKING:
@@ -141,13 +142,16 @@ class AsyncReadWriteLock(ReadWriteBase):
         limit = self._request(timeout, blocking)
         task = self._task()
         lock = self._lock
-        held = lock._held(task)
+        held = _native.held(lock, task)
         if held is not None:
             self._refuse_other_mode(held, shared, "task")
-        if lock._take_at_once(shared, limit != 0, task) is None:
+        if _native.try_acquire(lock, shared, limit != 0, task) is None:
             if limit < 0:
                 _async_wait.refuse_deadlock(lock, task)
-            await _async_wait.take(lock, shared, limit, task=task)
+            try:
+                await _async_wait.take(lock, shared, limit, task=task, cancel=self._closing)
+            except Cancelled as error:
+                raise self._explain(error) from None
         _async_wait.note(lock, task)
         self._levels[task] = self._levels.get(task, 0) + 1
         if self._closed:
@@ -171,7 +175,7 @@ class AsyncReadWriteLock(ReadWriteBase):
     async def close(self) -> None:
         """Gives back what all tasks hold by this object, which cannot be used any more."""
         if not self._inherited():
-            self._closed = True
+            self._close()
             for task, levels in list(self._levels.items()):
                 self._give_back(task, levels)
 
@@ -180,7 +184,7 @@ class AsyncReadWriteLock(ReadWriteBase):
         if not self._levels[task]:
             del self._levels[task]
         for _ in range(levels):
-            self._lock._leave(False, task)
+            _native.release(self._lock, False, task)
 
     def __del__(self) -> None:
         if "_levels" in self.__dict__ and not self._inherited():

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from . import _async_library
 from ._errors import Cancelled, Deadlock
-from ._native import CancelToken, NativeLock, Task, printable
+from ._native import CancelToken, NativeLock, Task, printable, queue, was_taken_by
 
 __all__ = ["TaskRecord", "current", "take"]
 
@@ -57,7 +57,7 @@ async def take(
     when nobody waits any more: a task that is cancelled has left the queue when it hears of it,
     and given back a lock that came at the same time.
     """
-    waiter = lock._queue(shared, limit, task, cancel)
+    waiter = queue(lock, shared, limit, task, cancel)
     try:
         while True:
             outcome = waiter.look()
@@ -97,7 +97,7 @@ def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
     for other in list(task.taken.values()):
         if (
             other is not lock
-            and other._was_taken_by(task)
+            and was_taken_by(other, task)
             and os.path.realpath(other._absolute_path) == path
         ):
             raise Deadlock(

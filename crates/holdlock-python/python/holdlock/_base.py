@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from _thread import RLock, _local, get_ident
 from abc import abstractmethod
 
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, TypeVar
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-    from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from ._types import CloseErrorPolicy, ContextErrorPolicy, Options, ThreadLocal
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -83,7 +82,7 @@ class BaseFileLock(metaclass=FileLockMeta):
     """The root of all lock classes; see the module's description for how to derive from it."""
 
     _lifetime_supported = False
-    _thread_local_default = True
+    _defaults = _options.DEFAULTS
     _is_singleton = False
     _context_error_policy: ContextErrorPolicy = "chain"
     _close_error_policy: CloseErrorPolicy = "default"
@@ -97,30 +96,22 @@ class BaseFileLock(metaclass=FileLockMeta):
         timeout: float = -1,
         mode: int = _options.UNSET_MODE,
         thread_local: ThreadLocal = True,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
+        **options: Unpack[Options],
     ) -> None:
+        _options.keep(self, options)
         self._pid = os.getpid()
         self._gate = RLock()
         self._thread_local = thread_local
-        self._is_singleton = is_singleton
-        self._context_error_policy = context_error_policy
-        self._close_error_policy = close_error_policy
-        self._fallback_to_soft = fallback_to_soft
-        self._preserve_lock_file = preserve_lock_file
-        self._on_acquired = on_acquired
         self._inherited = False
         kind = _ThreadLocalContext if thread_local is True else FileLockContext
-        path = os.fspath(lock_file)
-        self._context = kind(path, timeout, mode, blocking, poll_interval, lifetime)
+        self._context = kind(
+            os.fspath(lock_file),
+            timeout,
+            mode,
+            options.get("blocking", True),
+            options.get("poll_interval", 0.05),
+            options.get("lifetime"),
+        )
 
     # Acquiring
 
@@ -154,7 +145,7 @@ class BaseFileLock(metaclass=FileLockMeta):
             )
         context = self._context
         if poll_intervall is not None:
-            warnings.warn(_options.SPELLING, DeprecationWarning, stacklevel=2)
+            _options.warn(_options.SPELLING, DeprecationWarning)
             poll_interval = poll_intervall
         may_wait = _options.blocking(context.blocking if blocking is None else blocking)
         pause = context.poll_interval if poll_interval is None else _options.interval(poll_interval)
@@ -447,9 +438,7 @@ class BaseFileLock(metaclass=FileLockMeta):
     @lifetime.setter
     def lifetime(self, value: float | None) -> None:
         kind = type(self)
-        self._context.lifetime = _options.lifetime(
-            value, kind._lifetime_supported, kind.__name__, 2
-        )
+        self._context.lifetime = _options.lifetime(value, kind._lifetime_supported, kind.__name__)
 
     @property
     def mode(self) -> int:
@@ -502,16 +491,10 @@ class BaseFileLock(metaclass=FileLockMeta):
             return self._context.mode
         return self._thread_local if name == "thread_local" else getattr(self, name)
 
-    def _differing(self, options: dict[str, Any]) -> list[str]:
-        """What a subclass has to say of its own options when a singleton is asked for again."""
-        return []
-
 
 def _settable_timeout(value: Any) -> float:
     if isinstance(value, (str, bytes, bytearray)):
-        warnings.warn(
-            "a timeout is a number; strings will be refused", DeprecationWarning, stacklevel=3
-        )
+        _options.warn("a timeout is a number; strings will be refused", DeprecationWarning)
         return float(value)
     return _options.seconds("timeout", value)
 

@@ -67,6 +67,8 @@ class FileLock(NativeLock, BaseFileLock):
     another process, arrives as a free one with the same path and options.
     """
 
+    _defaults = _options.NATIVE_DEFAULTS
+
     if not TYPE_CHECKING:  # called without a detour through Python code
         __del__ = NativeLock._finalize
 
@@ -87,29 +89,29 @@ class FileLock(NativeLock, BaseFileLock):
     @property
     def timeout(self) -> float:
         """How many seconds to wait if nothing else is said; negative: for ever."""
-        return self._timeout_setting
+        return self._settings[0]
 
     @timeout.setter
     def timeout(self, value: float | str) -> None:
-        self._timeout_setting = _settable_timeout(value)
+        self._set(timeout=_settable_timeout(value))
 
     @property
     def blocking(self) -> bool:
         """Whether to wait at all if nothing else is said."""
-        return self._blocking_setting
+        return self._settings[1]
 
     @blocking.setter
     def blocking(self, value: bool) -> None:
-        self._blocking_setting = _options.blocking(value)
+        self._set(blocking=_options.blocking(value))
 
     @property
     def poll_interval(self) -> float:
         """How many seconds lie between two calls of a ``cancel_check``. The lock is not polled."""
-        return self._poll_interval_setting
+        return self._settings[2]
 
     @poll_interval.setter
     def poll_interval(self, value: float) -> None:
-        self._poll_interval_setting = _options.interval(value)
+        self._set(poll_interval=_options.interval(value))
 
     @property
     def lifetime(self) -> None:
@@ -118,52 +120,29 @@ class FileLock(NativeLock, BaseFileLock):
 
     @lifetime.setter
     def lifetime(self, value: float | None) -> None:
-        _options.lifetime(value, False, type(self).__name__, 2)
+        _options.lifetime(value, False, type(self).__name__)
 
     def _option(self, name: str) -> Any:
         if name == "mode":
             return self._mode_setting
         return self._thread_local_setting if name == "thread_local" else getattr(self, name)
 
-    def _differing(self, options: dict[str, Any]) -> list[str]:
-        differing = super()._differing(options)
-        for name, ours in (("shared", self.shared), ("fair", self.fair)):
-            theirs = options.get(name, False)
-            if ours != theirs:
-                differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
-        return differing
-
     def __reduce__(self) -> tuple[Any, ...]:
-        defaults = {
-            **_options.DEFAULTS,
-            "thread_local": self._thread_local_default,
-            "shared": False,
-            "fair": False,
-        }
-        options = {name: self._option(name) for name in defaults}
-        given = {name: value for name, value in options.items() if value != defaults[name]}
+        given = {}
+        for name, default in type(self)._defaults.items():
+            if name not in _NOT_PICKLED and self._option(name) != default:
+                given[name] = self._option(name)
         return _restore, (type(self), self._absolute_path, given), self._extra_state()
 
     def _extra_state(self) -> dict[str, Any] | None:
-        """What else is in the object, of a subclass."""
-        own = {name: value for name, value in self.__dict__.items() if name not in _OURS}
+        """The attributes of the object that a subclass has added."""
+        options = type(self)._defaults
+        own = {name: value for name, value in self.__dict__.items() if name[1:] not in options}
         return own or None
 
 
-#: Attributes that the constructors set.
-_OURS = frozenset(
-    [
-        "_is_singleton",
-        "_context_error_policy",
-        "_close_error_policy",
-        "_fallback_to_soft",
-        "_preserve_lock_file",
-        "_on_acquired",
-        "_loop",
-        "_run_in_executor",
-        "_executor",
-    ]
-)
+#: Options that belong to one process.
+_NOT_PICKLED = ("loop", "executor")
 
 
 def _restore(kind: type[FileLock], path: str, options: dict[str, Any]) -> FileLock:

@@ -1,4 +1,4 @@
-"""How locks are made: options are looked at first, and singletons are found again."""
+"""How locks are made: options are checked first, and singletons are found again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from . import _options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from inspect import Signature
     from typing import Any
     from weakref import WeakValueDictionary
 
@@ -21,13 +22,13 @@ _CLOSE_POLICIES = ("default", "raise", "suppress")
 class FileLockMeta(ABCMeta):
     """The class of lock classes.
 
-    A wrong option is found here, before there is an object whose finalizer could stumble over it.
+    It refuses wrong options before there is an object whose finalizer could fail because of them.
     """
 
-    #: Whether locks of this class may be taken away at an age.
+    #: Whether locks of this class may have a ``lifetime``.
     _lifetime_supported: bool
-    #: What the constructor's ``thread_local`` is if nothing is said.
-    _thread_local_default: bool
+    #: The options of this class, with their defaults.
+    _defaults: dict[str, Any]
     _singletons: WeakValueDictionary[str, Any]
 
     if not TYPE_CHECKING:
@@ -47,7 +48,13 @@ class FileLockMeta(ABCMeta):
                 if options.get("is_singleton"):
                     return _singleton(cls, lock_file, options)
                 _check_mode(cls, options)
+                if not _takes_all_options(cls):
+                    options = _accepted(cls, options)
             return ABCMeta.__call__(cls, lock_file, **options)
+
+        @property
+        def __signature__(cls):
+            return _signature(cls)
 
     @property
     def _instances(cls) -> WeakValueDictionary[str, Any]:
@@ -73,7 +80,7 @@ def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
         elif name == "thread_local":
             options[name] = _options.thread_local(value)
         elif name == "lifetime":
-            options[name] = _options.lifetime(value, cls._lifetime_supported, cls.__name__, 4)
+            options[name] = _options.lifetime(value, cls._lifetime_supported, cls.__name__)
         elif name == "context_error_policy":
             _options.one_of(name, value, _CONTEXT_POLICIES)
         elif name == "close_error_policy":
@@ -83,6 +90,50 @@ def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
 def _check_mode(cls: FileLockMeta, options: dict[str, Any]) -> None:
     if "mode" in options:
         _options.mode(options["mode"], cls.__name__)
+
+
+def _takes_all_options(cls: FileLockMeta) -> bool:
+    """Whether the constructor is one of this package's, and not a subclass's own."""
+    definer = next(kind for kind in cls.__mro__ if "__init__" in kind.__dict__)
+    return definer.__module__.partition(".")[0] == "holdlock"
+
+
+def _constructor(cls: FileLockMeta) -> Signature:
+    """The signature of a subclass's own constructor, without ``self``."""
+    import inspect
+
+    signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+    return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def _accepted(cls: FileLockMeta, options: dict[str, Any]) -> dict[str, Any]:
+    """The options without those that a subclass does not take and that have their default value.
+
+    A subclass may have a narrower constructor than its base, and is then still made like one.
+    """
+    parameters = _constructor(cls).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return options
+
+    def is_left_out(name: str) -> bool:
+        defaults = cls._defaults
+        return name not in parameters and name in defaults and _same(name, defaults[name], options[name])
+
+    return {name: value for name, value in options.items() if not is_left_out(name)}
+
+
+def _signature(cls: FileLockMeta) -> Signature:
+    """What ``inspect.signature`` and ``help`` show: each option with its default."""
+    from inspect import Parameter, Signature
+
+    if not _takes_all_options(cls):
+        return _constructor(cls)
+    parameters = [Parameter("lock_file", Parameter.POSITIONAL_OR_KEYWORD)]
+    for name, default in cls._defaults.items():
+        positional = name in _POSITIONAL
+        kind = Parameter.POSITIONAL_OR_KEYWORD if positional else Parameter.KEYWORD_ONLY
+        parameters.append(Parameter(name, kind, default=default))
+    return Signature(parameters)
 
 
 _making = RLock()
@@ -97,25 +148,44 @@ def _singleton(cls: FileLockMeta, lock_file: Any, options: dict[str, Any]) -> An
         there = singletons.get(key)
         if there is None:
             _check_mode(cls, options)
+            if not _takes_all_options(cls):
+                options = _accepted(cls, options)
             there = singletons[key] = ABCMeta.__call__(cls, lock_file, **options)
             return there
+    _refuse_unknown(cls, options)
     differing = []
-    for name, default in _options.DEFAULTS.items():
-        if name == "thread_local":
-            default = cls._thread_local_default
+    for name, default in cls._defaults.items():
         ours, theirs = there._option(name), options.get(name, default)
-        same = ours is theirs if name == "on_acquired" else ours == theirs
-        if name == "timeout":
-            same = same or (_for_ever(ours) and _for_ever(theirs)) or (ours != ours and theirs != theirs)
-        if not same:
+        if not _same(name, ours, theirs):
             differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
-    differing += there._differing(options)
     if differing:
         raise ValueError(
             "Singleton lock instances cannot be initialized with differing arguments\n"
             "Non-matching arguments: " + "".join(differing)
         )
     return there
+
+
+def _refuse_unknown(cls: FileLockMeta, options: dict[str, Any]) -> None:
+    """A constructor refuses an unknown option by itself, but is not called for a known singleton."""
+    unknown = [name for name in options if name not in cls._defaults]
+    if unknown and _takes_all_options(cls):
+        raise _options.unknown(cls, unknown[0])
+    if unknown:
+        parameters = _constructor(cls).parameters
+        takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+        for name in unknown:
+            if name not in parameters and not takes_any:
+                raise _options.unknown(cls, name)
+
+
+def _same(name: str, one: Any, other: Any) -> bool:
+    """Whether two values of an option mean the same."""
+    if name in ("on_acquired", "loop", "executor"):
+        return one is other
+    if name == "timeout":
+        return one == other or (_for_ever(one) and _for_ever(other)) or (one != one and other != other)
+    return bool(one == other)
 
 
 def _for_ever(timeout: float) -> bool:

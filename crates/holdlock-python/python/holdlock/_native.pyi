@@ -1,10 +1,10 @@
 from os import PathLike
 from types import GenericAlias, TracebackType
-from typing import Any, Callable, Generic, List, Optional, TypeVar, Union
+from typing import Any, Callable, Generic, List, Optional, Tuple, TypeVar, Union
 
-from typing_extensions import Self, final
+from typing_extensions import Self, Unpack, final
 
-from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+from ._types import NativeOptions, ThreadLocal
 
 __version__: str
 
@@ -87,18 +87,7 @@ class NativeLock:
         timeout: float = -1,
         mode: int = -1,
         thread_local: ThreadLocal = True,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: Optional[float] = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Optional[Callable[[int], None]] = None,
-        shared: bool = False,
-        fair: bool = False,
+        **options: Unpack[NativeOptions],
     ) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -139,22 +128,6 @@ class NativeLock:
     def is_thread_local(self) -> bool: ...
     def holders(self) -> List[Process]: ...
     def waiters(self) -> List[Process]: ...
-    def _take_at_once(
-        self, shared: Optional[bool], may_wait: bool, task: Optional[Task]
-    ) -> Optional[bool]: ...
-    def _queue(
-        self,
-        shared: Optional[bool],
-        limit: float,
-        task: Optional[Task],
-        cancel: Optional[CancelToken],
-    ) -> Waiter: ...
-    def _leave(self, force: bool, task: Optional[Task]) -> None: ...
-    def _hand_over(self, task: Optional[Task]) -> int: ...
-    def _leave_all(self) -> None: ...
-    def _held(self, task: Optional[Task]) -> Optional[bool]: ...
-    def _was_taken_by(self, task: Task) -> bool: ...
-    def _lend(self, task: Optional[Task]) -> int: ...
     def _finalize(self) -> None: ...
     @property
     def _absolute_path(self) -> str: ...
@@ -162,6 +135,51 @@ class NativeLock:
     def _mode_setting(self) -> int: ...
     @property
     def _thread_local_setting(self) -> ThreadLocal: ...
-    _timeout_setting: float
-    _blocking_setting: bool
-    _poll_interval_setting: float
+    @property
+    def _settings(self) -> Tuple[float, bool, float]: ...
+    def _set(
+        self,
+        *,
+        timeout: Optional[float] = None,
+        blocking: Optional[bool] = None,
+        poll_interval: Optional[float] = None,
+    ) -> None: ...
+
+class ReadWriteScope:
+    def __new__(
+        cls,
+        owner: Any,
+        lock: NativeLock,
+        shared: bool,
+        timeout: Optional[float],
+        blocking: Optional[bool],
+        /,
+    ) -> Self: ...
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc_value: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None: ...
+
+def acquire_until_closed(
+    lock: NativeLock, shared: bool, limit: float, closing: CancelToken, /
+) -> None: ...
+def try_acquire(
+    lock: NativeLock, shared: Optional[bool], may_wait: bool, task: Optional[Task], /
+) -> Optional[bool]: ...
+def queue(
+    lock: NativeLock,
+    shared: Optional[bool],
+    limit: float,
+    task: Optional[Task],
+    cancel: Optional[CancelToken],
+    /,
+) -> Waiter: ...
+def release(lock: NativeLock, force: bool, task: Optional[Task], /) -> None: ...
+def release_all(lock: NativeLock, /) -> None: ...
+def hand_over(lock: NativeLock, task: Optional[Task], /) -> int: ...
+def held(lock: NativeLock, task: Optional[Task], /) -> Optional[bool]: ...
+def was_taken_by(lock: NativeLock, task: Task, /) -> bool: ...
+def lend(lock: NativeLock, task: Optional[Task], /) -> int: ...

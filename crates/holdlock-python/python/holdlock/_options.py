@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Mapping, Optional
 
     from ._types import ThreadLocal
 
 #: No mode was given: the umask decides.
 UNSET_MODE = -1
 
-#: Every option, with its default.
+#: The options of every lock, with their defaults. Their types are in ``_types``.
 DEFAULTS: dict[str, Any] = {
     "timeout": -1,
     "mode": UNSET_MODE,
@@ -30,6 +31,48 @@ DEFAULTS: dict[str, Any] = {
     "preserve_lock_file": False,
     "on_acquired": None,
 }
+#: The same of locks that the kernel keeps.
+NATIVE_DEFAULTS: dict[str, Any] = {**DEFAULTS, "shared": False, "fair": False}
+#: The same of locks for asynchronous code.
+ASYNC_DEFAULTS: dict[str, Any] = {
+    **DEFAULTS,
+    "thread_local": False,
+    "loop": None,
+    "run_in_executor": True,
+    "executor": None,
+}
+#: The same of locks for asynchronous code that the kernel keeps.
+ASYNC_NATIVE_DEFAULTS: dict[str, Any] = {**NATIVE_DEFAULTS, **ASYNC_DEFAULTS}
+
+#: The options that a constructor keeps in its own way, and not in an attribute ``_NAME``.
+_KEPT_ELSEWHERE = frozenset(["blocking", "poll_interval", "lifetime", "shared", "fair"])
+
+
+def keep(lock: Any, options: Mapping[str, object]) -> None:
+    """Stores the options of a new lock that differ from their defaults, as attributes ``_NAME``.
+
+    The lock classes have the defaults as class attributes.
+    """
+    defaults = type(lock)._defaults
+    for name, value in options.items():
+        if name not in defaults:
+            raise unknown(type(lock), name)
+        if name not in _KEPT_ELSEWHERE and value is not defaults[name]:
+            setattr(lock, "_" + name, value)
+
+
+def unknown(owner: type, name: str) -> TypeError:
+    """The error for an option that does not exist."""
+    return TypeError(f"{owner.__name__}() got an unexpected keyword argument {name!r}")
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warns the caller of this package, wherever in the package the warning is made."""
+    level = 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("holdlock."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def canonical(path: Any) -> str:
@@ -93,7 +136,7 @@ def request(
 ) -> tuple[float, float]:
     """The limit and the interval of one request, from its arguments and the lock's settings."""
     if poll_intervall is not None:
-        warnings.warn(SPELLING, DeprecationWarning, stacklevel=2)
+        warn(SPELLING, DeprecationWarning)
         poll_interval = poll_intervall
     waits = blocking(stored[1] if may_wait is None else may_wait)
     pause = stored[2] if poll_interval is None else interval(poll_interval)
@@ -113,7 +156,7 @@ def mode(value: Any, owner: str) -> int:
     return value
 
 
-def lifetime(value: Any, supported: bool, owner: str, stacklevel: int) -> Optional[float]:
+def lifetime(value: Any, supported: bool, owner: str) -> Optional[float]:
     """The age at which a lock may be taken away, where such a thing exists."""
     if value is None:
         return None
@@ -122,10 +165,10 @@ def lifetime(value: Any, supported: bool, owner: str, stacklevel: int) -> Option
         raise ValueError(f"lifetime must be finite and non-negative, not {value!r}")
     if supported:
         return number
-    warnings.warn(
-        f"lifetime is ignored for {owner}: the kernel's lock cannot be broken by age, and ends "
-        "with its holder anyway",
-        stacklevel=stacklevel + 1,
+    warn(
+        f"lifetime is ignored for {owner}: the kernel releases the lock when its holder ends, and "
+        "never because of its age",
+        UserWarning,
     )
     return None
 

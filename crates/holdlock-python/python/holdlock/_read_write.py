@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Iterator, Optional
+from contextlib import ContextDecorator
+from typing import TYPE_CHECKING, Optional, Tuple
 
-from ._native import AcquireReturnProxy
+from ._native import (
+    AcquireReturnProxy,
+    ReadWriteScope,
+    acquire_until_closed,
+    held,
+    release_all,
+)
 from ._read_write_base import ReadWriteBase
 
 if TYPE_CHECKING:
     import os
 
     from typing_extensions import Self
+
+    from ._native import CancelToken
 
 __all__ = ["ReadWriteLock"]
 
@@ -62,27 +70,17 @@ class ReadWriteLock(ReadWriteBase):
         """The lock object of this path. ValueError if it was made with other options."""
         return cls(lock_file, timeout, blocking=blocking)
 
-    @contextmanager
     def read_lock(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
-    ) -> Iterator[None]:
+    ) -> ReadWriteContext:
         """For a ``with`` statement: :meth:`acquire_read`, and :meth:`release` at its end."""
-        self.acquire_read(timeout, blocking=blocking)
-        try:
-            yield
-        finally:
-            self.release()
+        return ReadWriteContext(self, self._lock, True, timeout, blocking)
 
-    @contextmanager
     def write_lock(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
-    ) -> Iterator[None]:
+    ) -> ReadWriteContext:
         """For a ``with`` statement: :meth:`acquire_write`, and :meth:`release` at its end."""
-        self.acquire_write(timeout, blocking=blocking)
-        try:
-            yield
-        finally:
-            self.release()
+        return ReadWriteContext(self, self._lock, False, timeout, blocking)
 
     def acquire_read(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
@@ -104,26 +102,48 @@ class ReadWriteLock(ReadWriteBase):
     def _acquire(
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
     ) -> AcquireReturnProxy[Self]:
-        limit = self._request(timeout, blocking)
-        held = self._lock._held(None)
-        if held is not None:
-            self._refuse_other_mode(held, shared, "thread")
-        self._lock.acquire(limit, shared=shared)
+        limit, closing = self._admit(shared, timeout, blocking)
+        try:
+            acquire_until_closed(self._lock, shared, limit, closing)
+        except Exception as error:
+            raise self._explain(error) from None
         return AcquireReturnProxy(self)
 
-    def release(self, *, force: bool = False) -> None:
-        """Gives the lock back, if this thread acquired it as often as it released it, or by ``force``.
+    def _admit(
+        self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
+    ) -> Tuple[float, CancelToken]:
+        """How long this thread may wait for the lock, and what ends the wait if it is closed."""
+        limit = self._request(timeout, blocking)
+        held_shared = held(self._lock, None)
+        if held_shared is not None:
+            self._refuse_other_mode(held_shared, shared, "thread")
+        return limit, self._closing
 
-        RuntimeError if this thread does not hold it, unless by ``force``.
+    def release(self, *, force: bool = False) -> None:
+        """Releases the lock, if this thread acquired it as often as it released it.
+
+        With ``force``, releases it at once, and what ended threads hold by this object. Raises
+        RuntimeError if this thread does not hold the lock, unless with ``force``.
         """
         if self._inherited():
             return
-        if self._lock._held(None) is None and not force:
+        if held(self._lock, None) is None and not force:
             self._refuse_release("thread")
         self._lock.release(force)
 
     def close(self) -> None:
-        """Gives back what all threads hold by this object, which cannot be used any more."""
+        """Releases what all threads hold by this object, and ends their waits.
+
+        The object cannot be used any more: requests raise RuntimeError, those that wait too.
+        """
         if not self._inherited():
-            self._closed = True
-            self._lock._leave_all()
+            self._close()
+            release_all(self._lock)
+
+
+class ReadWriteContext(ReadWriteScope, ContextDecorator):
+    """What :meth:`ReadWriteLock.read_lock` and :meth:`~ReadWriteLock.write_lock` return.
+
+    It acquires the lock when the ``with`` statement begins, and can be used again. It also
+    decorates functions.
+    """

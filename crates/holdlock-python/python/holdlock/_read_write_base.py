@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 from weakref import WeakValueDictionary
 
 from . import _meta, _options
+from ._errors import Cancelled
 from ._file_lock import FileLock
-from ._native import printable
+from ._native import CancelToken, printable
 from ._soft._kernel import is_local
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
         self._is_singleton = is_singleton
         self._pid = os.getpid()
         self._closed = False
+        #: Ends the waits when the lock is closed.
+        self._closing = CancelToken()
         self._lock = FileLock(lock_file, fair=_may_be_fair(os.path.abspath(lock_file)))
 
     def holders(self) -> List[Process]:
@@ -85,11 +88,22 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
         return self._lock.holders()
 
     def _request(self, timeout: Optional[float], blocking: Optional[bool]) -> float:
-        """How long to wait, of a lock that can be used."""
+        """How long a request may wait. Raises RuntimeError if the lock was closed."""
         if self._closed:
-            raise RuntimeError(f"lock '{printable(self.lock_file)}' was closed")
+            raise self._closed_error()
         may_wait = _options.blocking(self.blocking if blocking is None else blocking)
         return _options.limit(self.timeout if timeout is None else timeout, may_wait)
+
+    def _closed_error(self) -> RuntimeError:
+        return RuntimeError(f"lock '{printable(self.lock_file)}' was closed")
+
+    def _explain(self, error: Exception) -> Exception:
+        """The error of a request, or another one if the lock was closed meanwhile."""
+        return self._closed_error() if self._closed and isinstance(error, Cancelled) else error
+
+    def _close(self) -> None:
+        self._closed = True
+        self._closing.cancel()
 
     def _refuse_other_mode(self, held: bool, wanted: bool, who: str) -> None:
         if held != wanted:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 from .. import _async_library, _options
 from .._async_base import BaseAsyncFileLock
 from . import _kernel
-from ._lock import SoftFileLock, check_options
+from ._lock import SoftFileLock
 from ._watch import Watch
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from concurrent.futures import Executor
+    from typing_extensions import Unpack
 
-    from .._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from .._types import AsyncOptions, ThreadLocal
 
 __all__ = ["AsyncSoftFileLock"]
 
@@ -36,45 +35,21 @@ class AsyncSoftFileLock(SoftFileLock, BaseAsyncFileLock):
     (True, True)
     """
 
-    def __init__(
-        self,
-        lock_file: str | os.PathLike[str],
-        timeout: float = -1,
-        mode: int = _options.UNSET_MODE,
-        thread_local: ThreadLocal = False,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
-        loop: AbstractEventLoop | None = None,
-        run_in_executor: bool = True,
-        executor: Executor | None = None,
-    ) -> None:
-        check_options(preserve_lock_file, on_acquired, lifetime)
-        self._markers = {}
-        BaseAsyncFileLock.__init__(
+    if TYPE_CHECKING:  # the defaults differ from those of SoftFileLock
+
+        def __init__(
             self,
-            lock_file,
-            timeout,
-            mode,
-            thread_local,
-            blocking=blocking,
-            is_singleton=is_singleton,
-            poll_interval=poll_interval,
-            lifetime=lifetime,
-            context_error_policy=context_error_policy,
-            close_error_policy=close_error_policy,
-            fallback_to_soft=fallback_to_soft,
-            loop=loop,
-            run_in_executor=run_in_executor,
-            executor=executor,
-        )
+            lock_file: str | os.PathLike[str],
+            timeout: float = -1,
+            mode: int = _options.UNSET_MODE,
+            thread_local: ThreadLocal = False,
+            **options: Unpack[AsyncOptions],
+        ) -> None: ...
+
+    else:
+
+        def __init__(self, lock_file, timeout=-1, mode=_options.UNSET_MODE, thread_local=False, **options):
+            super().__init__(lock_file, timeout, mode, thread_local, **options)
 
     def _may_block(self) -> bool:
         return not _kernel.is_local(os.path.dirname(self.lock_file) or ".")

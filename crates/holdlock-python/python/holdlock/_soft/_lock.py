@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import warnings
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 from .. import _options
 from .._base import BaseFileLock
@@ -18,7 +17,9 @@ from ._publish import identity_of, publish, read, withdraw
 from ._reclaim import reclaim
 
 if TYPE_CHECKING:
-    from .._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from typing_extensions import Unpack
+
+    from .._types import Options, ThreadLocal
 
 __all__ = ["SoftFileLock"]
 
@@ -56,33 +57,12 @@ class SoftFileLock(BaseFileLock):
         timeout: float = -1,
         mode: int = _options.UNSET_MODE,
         thread_local: ThreadLocal = True,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        check_options(preserve_lock_file, on_acquired, lifetime)
+        _check_options(options)
         #: By descriptor, where its marker is (the working directory may change) and which file.
         self._markers: dict[int, tuple[str, tuple[int, int] | None]] = {}
-        super().__init__(
-            lock_file,
-            timeout,
-            mode,
-            thread_local,
-            blocking=blocking,
-            is_singleton=is_singleton,
-            poll_interval=poll_interval,
-            lifetime=lifetime,
-            context_error_policy=context_error_policy,
-            close_error_policy=close_error_policy,
-            fallback_to_soft=fallback_to_soft,
-        )
+        super().__init__(lock_file, timeout, mode, thread_local, **options)
 
     @property
     def pid(self) -> int | None:
@@ -174,20 +154,17 @@ class SoftFileLock(BaseFileLock):
         )
 
 
-def check_options(
-    preserve_lock_file: bool, on_acquired: Callable[[int], None] | None, lifetime: float | None
-) -> None:
+def _check_options(options: Options) -> None:
     """Refuses what a marker cannot do; warns of what it will not do."""
-    if preserve_lock_file:
+    if options.get("preserve_lock_file"):
         raise ValueError("preserve_lock_file: a soft lock is released by removing its file")
-    if on_acquired is not None:
+    if options.get("on_acquired") is not None:
         raise ValueError("on_acquired: the descriptor of a soft lock's marker is not lent")
-    if lifetime is not None:
-        warnings.warn(
-            "SoftFileLock ignores lifetime: no lock is taken from a living holder, and a dead "
-            "one's is free at once",
+    if options.get("lifetime") is not None:
+        _options.warn(
+            "SoftFileLock ignores lifetime: a living holder keeps its lock, and the lock of a dead "
+            "holder is free at once",
             SoftFileLockLifetimeWarning,
-            stacklevel=4,
         )
 
 
