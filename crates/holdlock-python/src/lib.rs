@@ -15,6 +15,7 @@
 //! | `waiter.rs`, `wakeup.rs` | the wait of a task, and how its loop is woken |
 //! | `requester.rs`, `thread.rs` | the thread or task that makes a request |
 //! | `read_write.rs` | the `with` statement of a read/write lock |
+//! | `marker.rs` | the marker file of a soft lock |
 //! | `fork.rs` | what a child of fork knows |
 //! | `cancel.rs`, `proxy.rs`, `process.rs` | the small classes |
 //! | `error.rs` | the Python exception for each failure |
@@ -29,6 +30,7 @@ mod fork;
 mod hold;
 mod lock;
 mod log;
+mod marker;
 mod open;
 mod process;
 mod proxy;
@@ -56,6 +58,8 @@ mod native {
     use crate::error::{Conflict, printable};
     #[pymodule_export]
     use crate::lock::NativeLock;
+    #[pymodule_export]
+    use crate::marker::{Marker, keep_markers, publish_marker};
     #[pymodule_export]
     use crate::process::Process;
     #[pymodule_export]

@@ -13,7 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Generic, NoReturn, TypeVar
 
 from . import _async_library, _log, _options
-from ._base import BaseFileLock, FileLockContext
+from ._base import BaseFileLock
+from ._context import FileLockContext
 from ._errors import Cancelled
 from ._native import printable
 
@@ -111,7 +112,7 @@ class BaseAsyncFileLock(BaseFileLock):
         self._after_fork()
         if self._inherited:
             raise RuntimeError(
-                f"lock '{printable(self.lock_file)}' was held when this process was forked off; "
+                f"lock '{printable(self.lock_file)}' was held when this process was forked; "
                 "make a new lock in the child"
             )
         context = self._context
@@ -204,9 +205,6 @@ class BaseAsyncFileLock(BaseFileLock):
         """The bookkeeping of a release that a coroutine has done."""
         if context.lock_file_fd is None:
             context.lock_counter = 0
-            noted, context.noted_in = context.noted_in, None
-            if noted is not None and noted.get(context.path) == (os.getpid(), id(self)):
-                del noted[context.path]
 
     def _release_at_end(self) -> None:
         """Without a loop: when the object is collected, or the process ends."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import _options
-from ._base import BaseFileLock, _settable_timeout
+from ._attributes import settable_timeout
+from ._base import BaseFileLock
 from ._native import NativeLock
 
 TYPE_CHECKING = False
@@ -93,7 +94,7 @@ class FileLock(NativeLock, BaseFileLock):
 
     @timeout.setter
     def timeout(self, value: float | str) -> None:
-        self._set(timeout=_settable_timeout(value))
+        self._set(timeout=settable_timeout(value))
 
     @property
     def blocking(self) -> bool:
@@ -128,25 +129,13 @@ class FileLock(NativeLock, BaseFileLock):
         return self._thread_local_setting if name == "thread_local" else getattr(self, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        given = {}
-        for name, default in type(self)._defaults.items():
-            if name not in _NOT_PICKLED and self._option(name) != default:
-                given[name] = self._option(name)
-        return _restore, (type(self), self._absolute_path, given), self._extra_state()
+        return _options.restore, _options.arguments(self), self._extra_state()
 
     def _extra_state(self) -> dict[str, Any] | None:
         """The attributes of the object that a subclass has added."""
         options = type(self)._defaults
         own = {name: value for name, value in self.__dict__.items() if name[1:] not in options}
         return own or None
-
-
-#: Options that belong to one process.
-_NOT_PICKLED = ("loop", "executor")
-
-
-def _restore(kind: type[FileLock], path: str, options: dict[str, Any]) -> FileLock:
-    return kind(path, **options)
 
 
 UnixFileLock = FileLock

@@ -9,7 +9,7 @@ import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping, Optional
+    from typing import Any, Callable, Mapping, Optional
 
     from ._types import ThreadLocal
 
@@ -59,6 +59,21 @@ def keep(lock: Any, options: Mapping[str, object]) -> None:
             raise unknown(type(lock), name)
         if name not in _KEPT_ELSEWHERE and value is not defaults[name]:
             setattr(lock, "_" + name, value)
+
+
+def arguments(lock: Any) -> tuple[type, str, dict[str, Any]]:
+    """What :func:`restore` needs to make a lock like this one, which is not held."""
+    given = {}
+    for name, default in type(lock)._defaults.items():
+        # A loop and an executor belong to one process.
+        if name not in ("loop", "executor") and lock._option(name) != default:
+            given[name] = lock._option(name)
+    return type(lock), lock._absolute_path, given
+
+
+def restore(kind: Callable[..., Any], path: str, options: dict[str, Any]) -> Any:
+    """Makes a lock that was pickled."""
+    return kind(path, **options)
 
 
 def unknown(owner: type, name: str) -> TypeError:

@@ -52,8 +52,8 @@ class AsyncSoftFileLock(SoftFileLock, BaseAsyncFileLock):
             super().__init__(lock_file, timeout, mode, thread_local, **options)
 
     def _may_block(self) -> bool:
-        return not _kernel.is_local(os.path.dirname(self.lock_file) or ".")
+        return not _kernel.is_local(os.path.dirname(self._absolute_path))
 
     async def _pause_task(self, seconds: float, interval: float) -> None:
-        with Watch(self.lock_file, interval) as watch:
+        with Watch(self._absolute_path, interval) as watch:
             await _async_library.readable(watch.descriptors, min(seconds, watch.longest))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _options
 from .._base import BaseFileLock
+from .._context import FileLockContext
 from .._errors import SoftFileLockLifetimeWarning, Timeout
+from .._native import Marker
 from . import _watch
 from ._marker import Owner, decode
 from ._owner import is_this_process
-from ._publish import identity_of, publish, read, withdraw
+from ._publish import publish, read
 from ._reclaim import reclaim
 
 if TYPE_CHECKING:
@@ -22,6 +24,26 @@ if TYPE_CHECKING:
     from .._types import Options, ThreadLocal
 
 __all__ = ["SoftFileLock"]
+
+#: Attributes that the constructors set, besides the options.
+_STATE = frozenset(
+    ["_absolute_path", "_busy", "_contexts", "_gate", "_inherited", "_make_context", "_pid"]
+)
+
+
+class _Context(FileLockContext):
+    """The marker is what is held, and its descriptor follows from it."""
+
+    marker: Marker | None = None
+
+    @property
+    def lock_file_fd(self) -> int | None:
+        return None if self.marker is None else self.marker.fileno()
+
+    @lock_file_fd.setter
+    def lock_file_fd(self, value: int | None) -> None:
+        assert value is None, "a marker's descriptor comes with the marker"
+        self.marker = None
 
 
 class SoftFileLock(BaseFileLock):
@@ -50,6 +72,12 @@ class SoftFileLock(BaseFileLock):
     """
 
     _lifetime_supported = True
+    _context_class = _Context
+
+    if TYPE_CHECKING:
+
+        @property
+        def _context(self) -> _Context: ...
 
     def __init__(
         self,
@@ -60,8 +88,8 @@ class SoftFileLock(BaseFileLock):
         **options: Unpack[Options],
     ) -> None:
         _check_options(options)
-        #: By descriptor, where its marker is (the working directory may change) and which file.
-        self._markers: dict[int, tuple[str, tuple[int, int] | None]] = {}
+        # Not abspath: that takes ".." out of a path without asking whether it crosses a symlink.
+        self._absolute_path = os.path.join(os.getcwd(), os.fspath(lock_file))
         super().__init__(lock_file, timeout, mode, thread_local, **options)
 
     @property
@@ -93,55 +121,58 @@ class SoftFileLock(BaseFileLock):
         >>> lock.acquire().lock.release()
         """
         try:
-            os.unlink(self.lock_file)
+            os.unlink(self._path())
         except FileNotFoundError:
             pass
 
     def _owner(self) -> Owner | None:
         try:
-            descriptor, text = read(self.lock_file)
+            descriptor, text = read(self._path())
         except OSError:
             return None
         os.close(descriptor)
         return decode(text)
 
     def _acquire(self) -> None:
-        path = _absolute(self.lock_file)
+        path = self._path()
         exact = self.has_explicit_mode
         mode = self.mode if exact else 0o666
         if _is_taken(path):
-            descriptor = reclaim(path, mode, exact=exact)
+            marker = reclaim(path, mode, exact=exact)
         else:
             try:
-                descriptor = publish(path, mode, exact=exact)
+                marker = publish(path, mode, exact=exact)
             except FileNotFoundError:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                descriptor = publish(path, mode, exact=exact)
-        if descriptor is not None:
-            self._markers[descriptor] = path, identity_of(descriptor)
-            self._context.lock_file_fd = descriptor
+                marker = publish(path, mode, exact=exact)
+        self._context.marker = marker
 
     def _release(self) -> None:
-        descriptor = self._context.lock_file_fd
-        if descriptor is None:
-            return
-        path, identity = self._markers.pop(descriptor)
-        try:
-            if identity is not None:
-                withdraw(path, descriptor, identity)
-        finally:
-            self._context.lock_file_fd = None
+        marker = self._context.marker
+        if marker is not None:
+            marker.withdraw()
+            self._context.marker = None
 
-    def _forget_inherited(self) -> None:
-        # Not closed: a child may have closed them all already, and use the numbers for others.
-        self._markers = {}
+    def _path(self) -> str:
+        """The lock file, wherever the working directory is now."""
+        if not self.lock_file:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.lock_file)
+        return self._absolute_path
+
+    def _real_path(self) -> str:
+        return os.path.realpath(self._absolute_path)
 
     def _pause(self, seconds: float, interval: float) -> None:
-        _watch.wait(self.lock_file, seconds, interval)
+        _watch.wait(self._absolute_path, seconds, interval)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = {"_" + name for name in type(self)._defaults}.union(_STATE)
+        added = {name: value for name, value in self.__dict__.items() if name not in known}
+        return _options.restore, _options.arguments(self), added or None
 
     def _timeout(self) -> Timeout:
         try:
-            descriptor, text = read(self.lock_file)
+            descriptor, text = read(self._path())
         except FileNotFoundError:
             return Timeout(self.lock_file)  # it went away just now
         except OSError as error:
@@ -166,13 +197,6 @@ def _check_options(options: Options) -> None:
             "holder is free at once",
             SoftFileLockLifetimeWarning,
         )
-
-
-def _absolute(path: str) -> str:
-    if not path:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    # Not abspath: that takes ".." out of a path without asking whether it crosses a symlink.
-    return os.path.join(os.getcwd(), path)
 
 
 def _is_taken(path: str) -> bool:

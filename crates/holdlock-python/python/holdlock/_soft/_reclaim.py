@@ -21,6 +21,7 @@ import os
 import re
 import time
 
+from .._native import Marker
 from . import _kernel
 from ._marker import RELEASED, Owner, decode
 from ._owner import is_dead
@@ -32,7 +33,7 @@ _ATTEMPTS = 2000
 _REFUSALS = (errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP)
 
 
-def reclaim(path: str, mode: int, *, exact: bool) -> int | None:
+def reclaim(path: str, mode: int, *, exact: bool) -> Marker | None:
     """Takes the lock from an owner who is provably dead, or who has said that it is free.
 
     None when it is held, or when nothing proves the contrary. Age proves nothing, nor does a file
@@ -66,14 +67,14 @@ def _is_free(text: bytes, path: str) -> bool:
     return owner is not None and is_dead(owner, os.path.dirname(path) or ".")
 
 
-def _is_at(path: str, descriptor: int) -> bool:
+def _is_at(path: str, descriptor: int | None) -> bool:
     try:
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+        return descriptor is not None and os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except OSError:
         return False
 
 
-def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> int | None:
+def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> Marker | None:
     aside = f"{path}.break.{os.getpid()}.{os.urandom(16).hex()}"
     ours = publish(aside, mode, exact=exact, lock=path)
     if ours is None:
@@ -94,28 +95,26 @@ def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> int | None:
     return ours if taken else None
 
 
-def _put_back(path: str, aside: str, ours: int) -> None:
+def _put_back(path: str, aside: str, ours: Marker) -> None:
     """Exchanges until what lies aside is our own marker again."""
     for _ in range(_ATTEMPTS):
-        if _is_at(aside, ours):
+        if _is_at(aside, ours.fileno()):
             return
         _kernel.exchange(aside, path)
-        if _is_at(aside, ours):
+        if _is_at(aside, ours.fileno()):
             return
         time.sleep(0.0005)
 
 
-def _discard(path: str, aside: str, ours: int) -> None:
-    """Gives up: our marker disappears from wherever it is, and a stranger's goes back."""
-    try:
-        if os.path.lexists(aside) and not _is_at(aside, ours):
-            _put_back(path, aside, ours)
-        # Failing that, ours stays at the path and keeps it taken: a holder's marker lies aside.
-        for name in (aside, path):
-            if _is_at(name, ours) and (name == aside or not os.path.lexists(aside)):
-                os.unlink(name)
-    finally:
-        os.close(ours)
+def _discard(path: str, aside: str, ours: Marker) -> None:
+    """Gives up: our marker disappears from wherever it is, and another holder's goes back."""
+    if os.path.lexists(aside) and not _is_at(aside, ours.fileno()):
+        _put_back(path, aside, ours)
+    if _is_at(aside, ours.fileno()) or not os.path.lexists(aside):
+        ours.withdraw()
+    else:
+        # Ours stays at the path and keeps it taken: a holder's marker lies aside.
+        ours.leave()
 
 
 def _stranded(path: str, breaker: Owner | None) -> bool:
