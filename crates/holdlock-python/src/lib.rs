@@ -59,6 +59,8 @@ mod native {
     #[pymodule_export]
     use crate::lock::NativeLock;
     #[pymodule_export]
+    use crate::log::log_as_filelock;
+    #[pymodule_export]
     use crate::marker::{Marker, keep_markers, publish_marker};
     #[pymodule_export]
     use crate::process::Process;

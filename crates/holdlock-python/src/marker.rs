@@ -235,11 +235,8 @@ impl Aside {
         let number = u64::from_ne_bytes(random);
         name.extend(format!(".new.{}.{number:016x}", std::process::id()).into_bytes());
         let path = PathBuf::from(OsString::from_vec(name));
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file: OwnedFd = rustix::fs::open(&path, flags, mode)?;
         Ok(Aside {
             file: file.into(),

@@ -27,8 +27,8 @@ pub(crate) struct Waiter {
     /// The number of this wait for the lock and the token.
     number: u64,
     token: Option<(Py<CancelToken>, u64)>,
-    wakeup: Arc<Wakeup>,
-    watched: Watched,
+    /// The pipe that wakes the loop; None: it was closed.
+    pipe: Mutex<Option<(Arc<Wakeup>, Watched)>>,
     /// None: it has ended.
     request: Mutex<Option<Pin<Box<Acquire>>>>,
     generation: u32,
@@ -73,8 +73,7 @@ impl Waiter {
             task: wish.task.map(Bound::unbind),
             number,
             token,
-            wakeup,
-            watched,
+            pipe: Mutex::new(Some((wakeup, watched))),
             request: Mutex::new(Some(Box::pin(request))),
             generation: fork::generation(),
         })
@@ -86,10 +85,14 @@ impl Waiter {
 
     /// The result of the request. None: it has none yet, or the result was taken before.
     fn answer(&self) -> Option<Result<OwnedGuard, holdlock::Error>> {
-        self.watched.reset(&self.wakeup);
+        let waker = {
+            let pipe = self.pipe();
+            let (wakeup, watched) = pipe.as_ref()?;
+            watched.reset(wakeup);
+            Waker::from(wakeup.clone())
+        };
         let mut place = self.request();
         let request = place.as_mut()?;
-        let waker = Waker::from(self.wakeup.clone());
         match request.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(answer) => {
                 *place = None;
@@ -97,6 +100,22 @@ impl Waiter {
             }
             Poll::Pending => None,
         }
+    }
+
+    fn pipe(&self) -> MutexGuard<'_, Option<(Arc<Wakeup>, Watched)>> {
+        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the wait for the lock and the token too, and closes the descriptors.
+    fn end(&self) {
+        self.abandon();
+        if let Ok(core) = self.lock.get().core() {
+            core.shared.end_task_wait(self.number);
+        }
+        if let Some((token, number)) = &self.token {
+            token.get().forget(*number);
+        }
+        self.pipe().take();
     }
 
     fn abandon(&self) {
@@ -111,9 +130,11 @@ impl Waiter {
 
 #[pymethods]
 impl Waiter {
-    /// The descriptor.
+    /// The descriptor; -1 after `close`.
     fn fileno(&self) -> i32 {
-        self.watched.descriptor()
+        let pipe = self.pipe();
+        pipe.as_ref()
+            .map_or(-1, |(_, watched)| watched.descriptor())
     }
 
     /// True: the task has acquired the lock; False: it has joined a task that holds it; None: not
@@ -153,20 +174,14 @@ impl Waiter {
         self.request().is_none()
     }
 
-    /// Leaves the queue without waiting for that.
+    /// Leaves the queue without waiting for that, and closes the descriptor.
     fn close(&self) {
-        self.abandon();
+        self.end();
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.abandon();
-        if let Ok(core) = self.lock.get().core() {
-            core.shared.end_task_wait(self.number);
-        }
-        if let Some((token, number)) = &self.token {
-            token.get().forget(*number);
-        }
+        self.end();
     }
 }

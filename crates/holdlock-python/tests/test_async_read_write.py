@@ -248,3 +248,27 @@ def test_it_pickles_and_has_what_the_constructor_was_given(path):
     assert type(copy) is AsyncReadWriteLock and (copy.timeout, copy.blocking) == (2, False)
     with pytest.raises(RuntimeError, match="inside a task"):
         lock.acquire_read().send(None)
+
+
+def test_close_ends_the_waits_of_other_tasks(path, holder, loop):
+    other = holder(path)
+
+    async def main():
+        lock = AsyncReadWriteLock(path)
+
+        async def wait(acquire):
+            with pytest.raises(RuntimeError, match="was closed"):
+                await acquire()
+
+        async def close():
+            await loop.sleep(0.05)
+            await lock.close()
+
+        await loop.all_of(
+            lambda: wait(lock.acquire_read), lambda: wait(lock.acquire_write), close
+        )
+
+    loop.run(main)
+    other.tell()
+    other.expect("released")
+    until(lambda: nobody_is_there(path))

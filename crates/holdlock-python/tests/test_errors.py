@@ -33,6 +33,7 @@ def test_a_timeout_can_be_pickled_with_its_holders(path, holder):
     other.stop()
     assert type(copy) is Timeout and copy.lock_file == path
     assert f"pid {other.pid} (" in str(copy)
+    assert [holder.pid for holder in copy.holders] == [other.pid]
     assert repr(copy) == f"Timeout('{path}')"
     assert str(pickle.loads(pickle.dumps(Cancelled("x")))) == str(Cancelled("x"))
 
@@ -86,6 +87,7 @@ def test_a_symbolic_link_is_refused(tmp_path):
     with pytest.raises(OSError) as caught:
         FileLock(link).acquire()
     assert (caught.value.errno, caught.value.filename) == (errno.ELOOP, str(link))
+    assert "symbolic link" in str(caught.value) and "LockOptions" not in str(caught.value)
     link.unlink()
     link.symlink_to(tmp_path / "nowhere")
     with pytest.raises(OSError) as caught:

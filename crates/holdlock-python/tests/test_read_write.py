@@ -154,6 +154,69 @@ def test_close_gives_back_what_all_threads_hold(path):
     lock.close()
 
 
+def test_close_ends_the_waits_of_other_threads(path, holder):
+    other = holder(path)
+    lock = ReadWriteLock(path)
+    outcomes = []
+
+    def wait(acquire):
+        try:
+            acquire()
+        except RuntimeError as error:
+            outcomes.append(str(error))
+
+    threads = [
+        threading.Thread(target=wait, args=[acquire])
+        for acquire in (lock.acquire_read, lock.acquire_write, lock.read_lock().__enter__)
+    ]
+    for thread in threads:
+        thread.start()
+    until(lambda: sum(one.pid == os.getpid() for one in FileLock(path).waiters()) > 0)
+    lock.close()
+    for thread in threads:
+        thread.join(60)
+    assert len(outcomes) == 3 and all("was closed" in outcome for outcome in outcomes)
+    other.tell()
+    other.expect("released")
+    assert is_free(path)
+
+
+def test_a_deadlock_is_noticed_although_close_could_end_it(tmp_path):
+    one, two = alone(tmp_path / "1"), alone(tmp_path / "2")
+    both, errors = threading.Barrier(2), []
+
+    def want(own, other):
+        with own.write_lock():
+            both.wait()
+            try:
+                with other.write_lock():
+                    pass
+            except RuntimeError as error:
+                errors.append(str(error))
+
+    threads = [threading.Thread(target=want, args=pair) for pair in ((one, two), (two, one))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 1 and errors[0].startswith("Deadlock")
+
+
+def test_a_context_can_be_used_again_and_decorates(path):
+    lock = ReadWriteLock(path)
+    writing = lock.write_lock()
+
+    @writing
+    def work():
+        return repr(lock)
+
+    for _ in range(2):
+        with writing:
+            assert "held for writing" in repr(lock)
+    assert "held for writing" in work()
+    assert "not held" in repr(lock) and is_free(path)
+
+
 def test_who_would_wait_for_itself_is_told(path):
     with ReadWriteLock(path).read_lock():
         with pytest.raises(RuntimeError):

@@ -12,10 +12,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Callable, Generic, NoReturn, TypeVar
 
-from . import _async_library, _log, _options
+from . import _async_library, _async_wait, _log, _options
 from ._base import BaseFileLock
 from ._context import FileLockContext
-from ._errors import Cancelled
+from ._errors import Cancelled, Deadlock
 from ._native import printable
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class BaseAsyncFileLock(BaseFileLock):
         super().__init__(lock_file, timeout, mode, thread_local, **options)  # type: ignore[misc]
         #: Whether a task is inside one of the hooks.
         self._busy = False
+        #: The number of the task that has acquired the lock last.
+        self._taker = 0
 
     @property
     def loop(self) -> AbstractEventLoop | None:
@@ -121,19 +123,36 @@ class BaseAsyncFileLock(BaseFileLock):
         limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
         end = math.inf if limit < 0 else time.monotonic() + limit
         path = self.lock_file
+        task = _async_wait.current()
         while not await self._try(context):
             if not may_wait:
                 _log.debug(_log.FAILED, self, path)
                 raise self._timeout()
             if cancel_check is not None and cancel_check():
+                _log.debug(_log.CANCELLED, self, path)
                 raise Cancelled(self.lock_file)
+            if end == math.inf and task is not None:
+                self._refuse_own_lock_of(task)
             left = end - time.monotonic()
             if left <= 0:
                 _log.debug(_log.TIMEOUT, self, path)
                 raise self._timeout()
             _log.debug(_log.WAITING, self, path)
             await self._pause_task(left if cancel_check is None else min(left, pause), pause)
+        if task is not None and context.lock_counter == 1:
+            self._taker = task.number
+            task.taken_in_python[self._real_path()] = self
         return AsyncAcquireReturnProxy(self)
+
+    def _refuse_own_lock_of(self, task: _async_wait.TaskRecord) -> None:
+        """Raises Deadlock if the task holds the lock by another object."""
+        other = task.taken_in_python.get(self._real_path())
+        if other is None or other is self or other._taker != task.number or not other.is_locked:
+            return
+        raise Deadlock(
+            f"Deadlock: lock '{printable(self.lock_file)}' is already held by this task, by "
+            "another lock object; use one object, or is_singleton=True, to acquire it again"
+        )
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
         """Gives the lock back, if it was acquired as often as it was released, or by ``force``."""
@@ -175,6 +194,8 @@ class BaseAsyncFileLock(BaseFileLock):
             raise
         finally:
             self._busy = False
+        #: The number of the task that has acquired the lock last.
+        self._taker = 0
 
     async def _try_once(self, context: FileLockContext) -> bool:
         if not inspect.iscoroutinefunction(self._acquire):

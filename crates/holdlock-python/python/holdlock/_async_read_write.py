@@ -191,6 +191,9 @@ class AsyncReadWriteLock(ReadWriteBase):
             for task, levels in list(self._levels.items()):
                 self._give_back(task, levels)
 
+    def _requester(self) -> Optional[TaskRecord]:
+        return _async_wait.current()
+
     def _task(self) -> TaskRecord:
         task = _async_wait.current()
         if task is None:

@@ -25,6 +25,8 @@ class TaskRecord(Task):
     def __init__(self) -> None:
         #: The locks that the task took last, by their paths; it may have released them.
         self.taken: WeakValueDictionary[str, NativeLock] = WeakValueDictionary()
+        #: The same of locks that are written in Python.
+        self.taken_in_python: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 _records: "WeakKeyDictionary[Any, TaskRecord]" = WeakKeyDictionary()
@@ -71,13 +73,15 @@ async def take(
                 [waiter.fileno()], math.inf if cancel_check is None else max(pause, 0.001)
             )
     except GeneratorExit:  # the loop is gone
-        waiter.close()
         raise
     except BaseException:
         waiter.cancel()
         while not waiter.is_over():
             await _async_library.readable_at_last(waiter.fileno())
         raise
+    finally:
+        # An exception that is kept would keep the descriptors open.
+        waiter.close()
 
 
 def note(lock: NativeLock, task: TaskRecord) -> None:
@@ -86,10 +90,10 @@ def note(lock: NativeLock, task: TaskRecord) -> None:
 
 
 def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
-    """Raises Deadlock when the task that is about to wait for ever holds the lock itself.
+    """Raises Deadlock if the task that is about to wait for ever holds the lock itself.
 
-    Also when it holds it shared and asks for that again: then a writer is in between, who waits
-    for the task.
+    So it does if the task holds the lock shared and asks for that again: the task then waits for a
+    writer, which waits for the task.
     """
     if task is None:
         return

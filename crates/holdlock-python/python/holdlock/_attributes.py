@@ -129,6 +129,10 @@ class LockAttributes:
         """Whether each thread holds the lock by itself."""
         return self._thread_local is True
 
+    def __repr__(self) -> str:
+        held = "held" if self.is_locked else "not held"
+        return f"<{type(self).__name__} {self.lock_file!r}, {held}>"
+
     def _option(self, name: str) -> Any:
         """The value of an option as the constructor takes it."""
         if name == "mode":

@@ -12,6 +12,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from . import _log
+
 __all__ = ["install_as_filelock", "uninstall_as_filelock"]
 
 #: The release of ``filelock`` whose interface is served; what ``filelock.__version__`` says.
@@ -129,6 +131,7 @@ def install_as_filelock() -> None:
             f"filelock was imported already, from {origin}: call holdlock.install_as_filelock() "
             "before anything imports it"
         )
+    _log.log_as("filelock")
     here = set(dir(import_module("holdlock")))
     wanted = {*_ELSEWHERE, *(name for names in _MODULES.values() for name in names)}
     every = tuple(sorted(wanted & here))
@@ -150,4 +153,5 @@ def uninstall_as_filelock() -> None:
     """
     for name in [name for name, module in sys.modules.items() if isinstance(module, _Standin)]:
         del sys.modules[name]
+    _log.log_as("holdlock")
 

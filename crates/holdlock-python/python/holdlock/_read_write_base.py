@@ -16,15 +16,17 @@ from weakref import WeakValueDictionary
 from . import _meta, _options
 from ._errors import Cancelled
 from ._file_lock import FileLock
-from ._native import CancelToken, printable
+from ._native import CancelToken, held, printable
 from ._soft._kernel import is_local
 
 if TYPE_CHECKING:
     from typing import List, Type, Union
 
-    from ._native import Process
+    from ._native import Process, Task
 
 __all__ = ["ReadWriteBase"]
+
+_HOW = {True: "held for reading", False: "held for writing", None: "not held"}
 
 _singletons: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
@@ -93,6 +95,14 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
             raise self._closed_error()
         may_wait = _options.blocking(self.blocking if blocking is None else blocking)
         return _options.limit(self.timeout if timeout is None else timeout, may_wait)
+
+    def __repr__(self) -> str:
+        what = "closed" if self._closed else _HOW[held(self._lock, self._requester())]
+        return f"<{type(self).__name__} {self.lock_file!r}, {what}>"
+
+    def _requester(self) -> Optional[Task]:
+        """The task that uses the lock; None: the calling thread."""
+        return None
 
     def _closed_error(self) -> RuntimeError:
         return RuntimeError(f"lock '{printable(self.lock_file)}' was closed")

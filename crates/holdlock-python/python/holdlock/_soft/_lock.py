@@ -27,7 +27,16 @@ __all__ = ["SoftFileLock"]
 
 #: Attributes that the constructors set, besides the options.
 _STATE = frozenset(
-    ["_absolute_path", "_busy", "_contexts", "_gate", "_inherited", "_make_context", "_pid"]
+    [
+        "_absolute_path",
+        "_busy",
+        "_contexts",
+        "_gate",
+        "_inherited",
+        "_make_context",
+        "_pid",
+        "_taker",
+    ]
 )
 
 
