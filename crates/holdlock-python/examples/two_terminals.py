@@ -6,7 +6,7 @@ Three processes go into a section and out of it, three times each, and say so: `
     python two_terminals.py
     python two_terminals.py --without
 
-With the lock each ``+`` is followed by the ``-`` of the same worker, and nobody in the other
+With the lock each ``+`` is followed by the ``-`` of the same worker, and no worker in the other
 terminal is inside meanwhile. Without it they run into one another.
 """
 

@@ -156,7 +156,7 @@ impl Core {
                 Err(Failure::ReleasedByHook.raise(py, self.name()))
             };
         };
-        // Once: another thread that holds it too may have come in meanwhile.
+        // Once: another thread may have joined meanwhile.
         if let Err(failure) = self.shared.release(false, Requester::Thread) {
             let release = failure.raise(py, self.name());
             release.value(py).setattr("__context__", error.value(py))?;

@@ -1,4 +1,4 @@
-//! Which Python exception stands for which error.
+//! The Python exception for each failure.
 
 use std::ffi::OsStr;
 use std::io;
@@ -131,7 +131,7 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
     }
 }
 
-/// What others have named, as it may be printed: see the library's `inspect::printable`.
+/// A name that this process has not chosen, made safe to print: see `inspect::printable`.
 #[pyfunction]
 #[pyo3(signature = (text, /))]
 pub(crate) fn printable(text: &Bound<'_, PyAny>) -> PyResult<String> {
@@ -182,7 +182,7 @@ where
         .call1(arguments)
 }
 
-/// Who was in the way. Looked up when first asked for.
+/// The holders that were in the way. They are looked up when they are first asked for.
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct Conflict {
     who: Who,
@@ -190,9 +190,9 @@ pub(crate) struct Conflict {
 
 enum Who {
     Others(Box<holdlock::Conflict>),
-    /// Somebody has removed the lock file while they hold it.
+    /// The lock file was removed while they hold it.
     OfRemoved(Box<holdlock::Conflict>),
-    /// This process, in a way that only we know.
+    /// This process, in the way that the text says.
     Ourselves(&'static str),
 }
 
@@ -220,12 +220,12 @@ impl Conflict {
 
 #[pymethods]
 impl Conflict {
-    /// The processes that have the lock.
+    /// The holders.
     fn holders(&self, py: Python<'_>) -> Vec<Process> {
         self.found(py).into_iter().map(Process::from).collect()
     }
 
-    /// The holders in words; None where none is known.
+    /// The holders in words; None: none is known.
     fn description(&self, py: Python<'_>) -> Option<String> {
         const NAMED: usize = 3;
         let holders = self.found(py);

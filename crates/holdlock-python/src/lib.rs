@@ -10,7 +10,7 @@
 //! | `acquire.rs` | takes a thread's request from the first attempt to the held lock |
 //! | `wait.rs` | the wait of a thread |
 //! | `shared.rs` | one object as its threads share it: each step under the mutex |
-//! | `state.rs`, `hold.rs` | what one object knows: who holds it, and how often |
+//! | `state.rs`, `hold.rs` | the holds and waits of one object |
 //! | `tasks.rs` | what asynchronous code asks of a lock |
 //! | `waiter.rs`, `wakeup.rs` | the wait of a task, and how its loop is woken |
 //! | `requester.rs`, `thread.rs` | the thread or task that makes a request |

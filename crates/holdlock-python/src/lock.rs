@@ -222,7 +222,7 @@ impl NativeLock {
     ///
     /// Children made by os.fork() inherit the descriptor; subprocess.Popen(pass_fds=[descriptor])
     /// passes it on. The lock is released when every process that has the descriptor has closed it
-    /// or has ended. This object does not hold the lock any more.
+    /// or has ended. This object then does not hold the lock.
     ///
     /// Raises RuntimeError if the object does not hold the lock, and OSError if the process has too
     /// many open files.

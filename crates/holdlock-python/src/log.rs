@@ -49,9 +49,11 @@ pub(crate) fn is_wanted(py: Python<'_>) -> bool {
     }
 }
 
+/// A logger, and the answers that it has cached by level.
+type Logger = (Py<PyAny>, Option<Py<PyDict>>);
+
 fn logger_wants_it(py: Python<'_>) -> PyResult<bool> {
-    static LOGGERS: [PyOnceLock<(Py<PyAny>, Option<Py<PyDict>>)>; 2] =
-        [PyOnceLock::new(), PyOnceLock::new()];
+    static LOGGERS: [PyOnceLock<Logger>; 2] = [PyOnceLock::new(), PyOnceLock::new()];
     let as_filelock = AS_FILELOCK.load(Ordering::Relaxed);
     let (logger, answers) = LOGGERS[usize::from(as_filelock)].get_or_try_init(py, || {
         let name = if as_filelock { "filelock" } else { "holdlock" };

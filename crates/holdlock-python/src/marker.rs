@@ -132,8 +132,8 @@ fn identity(stat: Stat) -> (u64, u64) {
 
 static KEEP: AtomicBool = AtomicBool::new(false);
 
-/// The process ends: from now on, dropping a marker leaves its file. What threads hold that are
-/// still inside is free when the process has ended, and not before.
+/// The process is ending: from now on, dropping a marker leaves its file. A lock that a running
+/// thread holds is then free when the process has ended, and not before.
 #[pyfunction]
 pub(crate) fn keep_markers() {
     KEEP.store(true, Ordering::Relaxed);

@@ -92,7 +92,7 @@ pub(crate) fn acquire_until_closed(
             },
             cancel_check: None,
             cancel: Some(closing.clone()),
-            // Nobody closes a lock to end a deadlock.
+            // Closing the lock is not a way out of a deadlock.
             notice_deadlocks: true,
         })
     })?;

@@ -31,7 +31,7 @@ impl Wakeup {
     /// Makes the descriptor readable. Never blocks: the pipe has at most one byte in it.
     pub(crate) fn send(&self) {
         if !self.sent.swap(true, Ordering::AcqRel) {
-            // The write can fail only if nobody watches any more.
+            // The write can fail only if the other end is closed.
             let _ = (&self.writer).write(&[0]);
         }
     }

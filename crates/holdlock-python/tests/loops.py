@@ -77,7 +77,7 @@ class Loop:
     async def cancelled_after(
         self, seconds: float, function: Callable[[], Awaitable[Any]]
     ) -> bool:
-        """Runs it, and cancels it after so long; whether it was cancelled in the middle."""
+        """Runs it, and cancels it after this time. True: it was cancelled before its end."""
         if self.name.startswith("anyio"):
             anyio = import_module("anyio")
             with anyio.move_on_after(seconds) as scope:

@@ -13,7 +13,7 @@ SCRIPT = '''
 import fcntl, importlib, os, sys
 package = importlib.import_module(sys.argv[1])
 lock = getattr(package, sys.argv[3])(sys.argv[2], thread_local=False)
-# Who is inside says so by a lock of the kernel, which cannot be left behind.
+# A process that is inside holds a lock of the kernel, which cannot be left behind.
 witness = os.open(os.path.dirname(sys.argv[2]), os.O_RDONLY)
 for line in sys.stdin:
     word, *rest = line.split()

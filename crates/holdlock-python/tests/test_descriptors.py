@@ -1,4 +1,4 @@
-"""What the process does with its file descriptors: others close them, or none is left."""
+"""Other code closes a lock's descriptor; or the process has no descriptors left."""
 
 import asyncio
 import errno
@@ -23,7 +23,7 @@ lock = FileLock(path)
 with lock:
     pass
 close_all()
-files = [open(log, "a") for _ in range(30)]  # one of them gets the number of the lock's descriptor
+files = [open(log, "a") for _ in range(30)]  # one file gets the number of the lock's descriptor
 try:
     with lock:
         print("held")
@@ -63,7 +63,7 @@ def test_a_lock_whose_descriptor_was_closed_still_excludes(path, tmp_path, child
     other.expect("held")
     with pytest.raises(Timeout):
         FileLock(path).acquire(timeout=0)
-    with open(log) as file:  # which nobody has locked
+    with open(log) as file:  # nothing has locked it
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fcntl.flock(file, fcntl.LOCK_UN)
     other.tell()

@@ -1,4 +1,4 @@
-"""What goes wrong, and what is said then."""
+"""The errors, and their messages."""
 
 import errno
 import os
@@ -126,7 +126,7 @@ def test_missing_permission_is_said():
         os.chmod(directory, 0o555)
 
         def as_nobody():
-            if os.getuid() == 0:  # whom nothing is forbidden
+            if os.getuid() == 0:  # root may do everything
                 os.setuid(65534)
             with pytest.raises(PermissionError) as caught:
                 FileLock(f"{directory}/x.lock").acquire()
@@ -163,7 +163,7 @@ def test_a_path_is_a_path(wrong):
         FileLock(wrong)
 
 
-def test_the_mode_is_for_whom_creates_the_file(tmp_path):
+def test_the_process_that_creates_the_file_sets_its_mode(tmp_path):
     for mode in (0o600, 0o660, 0o777):
         path = tmp_path / f"{mode:o}.lock"
         with FileLock(path, mode=mode):
@@ -218,7 +218,7 @@ def test_a_cycle_of_threads_is_a_deadlock(tmp_path):
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01, -1])
-def test_a_removed_lock_file_lets_nobody_in_twice(path, timeout):
+def test_a_removed_lock_file_never_has_two_holders(path, timeout):
     lock = FileLock(path)
     with lock:
         os.unlink(path)

@@ -24,7 +24,7 @@ for _ in sys.stdin:
 """
 
 
-def test_who_has_just_released_does_not_pass_who_waits(path, child):
+def test_a_holder_that_has_just_released_does_not_pass_a_waiter(path, child):
     lock = FileLock(path, fair=True)
     other = child(WAITS, path)
     for _ in range(20):
@@ -54,7 +54,7 @@ def test_a_shared_request_does_not_pass_an_exclusive_one(path, child, holder):
     late.acquire(timeout=10)
 
 
-def test_a_task_does_not_pass_who_waits(path, child):
+def test_a_task_does_not_pass_a_waiter(path, child):
     async def main():
         lock = AsyncFileLock(path, fair=True)
         other = child(WAITS, path)

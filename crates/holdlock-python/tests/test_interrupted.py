@@ -1,4 +1,4 @@
-"""Exceptions of signal handlers, such as KeyboardInterrupt, strike at any place, and no lock is lost."""
+"""Exceptions of signal handlers, such as KeyboardInterrupt, strike anywhere; no lock is lost."""
 
 import subprocess
 import sys

@@ -217,7 +217,7 @@ def test_a_context_can_be_used_again_and_decorates(path):
     assert "not held" in repr(lock) and is_free(path)
 
 
-def test_who_would_wait_for_itself_is_told(path):
+def test_a_thread_that_would_wait_for_itself_gets_an_error(path):
     with ReadWriteLock(path).read_lock():
         with pytest.raises(RuntimeError):
             alone(path).acquire_write()
@@ -247,7 +247,7 @@ def test_a_writer_that_waits_goes_before_readers_that_come_later(path, child):
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_stream_of_readers_does_not_starve_a_writer(path, together):
-    """Somebody reads at every moment, by an object of its own or by the same."""
+    """At every moment a thread reads, by an object of its own or by a shared one."""
     done = threading.Event()
     reading = []
     one = alone(path)
@@ -288,13 +288,13 @@ for _ in range(20000):
         failed += 1
     else:
         lock.release()
-# One that is kept from running in the very middle is taken for one that waits.
+# A reader that is preempted while it acquires the lock looks like a waiter.
 print("ok" if failed < 200 else f"failed {failed} times")
 """
 
 
 def test_readers_that_only_try_do_not_disturb_one_another(path, child):
-    """The moment in which one of them comes in is no reason for another to turn back."""
+    """A reader that is just acquiring the lock does not make another one fail."""
     readers = [child(TRIER, path) for _ in range(3)]
     for reader in readers:
         reader.expect("ready")
@@ -363,7 +363,7 @@ def test_the_lock_of_a_killed_process_is_free(path, child):
     holder.expect("held")
     waiter = child(HOLDER, path, "write")
     until(lambda: FileLock(path).waiters())
-    os.kill(waiter.pid, signal.SIGKILL)  # in the door
+    os.kill(waiter.pid, signal.SIGKILL)  # while it waits
     os.kill(holder.pid, signal.SIGKILL)
     with ReadWriteLock(path).read_lock(timeout=60):
         pass

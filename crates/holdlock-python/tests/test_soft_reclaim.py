@@ -1,4 +1,4 @@
-"""A soft lock is taken from an owner who is provably dead, and from nobody else."""
+"""A soft lock is taken over from a provably dead owner, and from no other."""
 
 from __future__ import annotations
 

@@ -69,11 +69,11 @@ else:
 """
 
 
-@pytest.mark.parametrize("who, stays", [("thread", "True"), ("main", "False")])
+@pytest.mark.parametrize("holder, stays", [("thread", "True"), ("main", "False")])
 def test_a_daemon_thread_keeps_its_lock_until_the_process_has_ended(
-    path: Path, who: str, stays: str
+    path: Path, holder: str, stays: str
 ) -> None:
-    program = [sys.executable, "-c", AT_EXIT, str(path), who]
+    program = [sys.executable, "-c", AT_EXIT, str(path), holder]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, stays, "")
     SoftFileLock(path).acquire(timeout=0).lock.release()

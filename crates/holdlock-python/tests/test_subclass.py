@@ -45,7 +45,7 @@ def test_a_narrower_constructor_works(path):
 
 
 class Marker(BaseFileLock):
-    """A lock written in Python: whoever creates the file has it."""
+    """A lock written in Python: the process that creates the file holds it."""
 
     def _acquire(self):
         try:

@@ -32,7 +32,7 @@ class Terminal:
         while True:
             try:
                 text += os.read(self.screen, 4096)
-            except OSError:  # nobody is on the other side, and all is read
+            except OSError:  # the other side is closed, and all is read
                 os.close(self.screen)
                 return text.decode().split()
 

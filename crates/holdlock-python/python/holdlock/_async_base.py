@@ -1,7 +1,7 @@
-"""``BaseAsyncFileLock``: what locks for asynchronous code have in common.
+"""``BaseAsyncFileLock``: the base of lock classes for asynchronous code.
 
-A derived class supplies ``_acquire()`` and ``_release()`` as one of :class:`BaseFileLock` does;
-they may be coroutines. While a task waits for the lock, others run.
+A derived class supplies ``_acquire()`` and ``_release()`` as for :class:`BaseFileLock`; they may be
+coroutines. While a task waits for the lock, other tasks run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Lock = TypeVar("Lock", bound="BaseAsyncFileLock")
 
 
 class AsyncAcquireReturnProxy(Generic[Lock]):
-    """What ``await lock.acquire()`` returns: releases the lock at the end of an ``async with``."""
+    """The result of ``await lock.acquire()``: ``async with`` releases the lock at its end."""
 
     def __init__(self, lock: Lock) -> None:
         self.lock = lock
@@ -52,11 +52,11 @@ class AsyncAcquireReturnProxy(Generic[Lock]):
 
 
 class BaseAsyncFileLock(BaseFileLock):
-    """The root of the lock classes for asynchronous code.
+    """The base of the lock classes for asynchronous code.
 
-    The lock belongs to the object: every task that acquires the same object while it is held
-    comes in too, and the last one to release it gives it back. Tasks that are to exclude one
-    another have an object each.
+    The lock belongs to the object: a task that acquires an object that is held does not wait, and
+    the lock is released when the last of them releases it. Tasks that are to exclude one another
+    use an object each.
     """
 
     _defaults = _options.ASYNC_DEFAULTS
@@ -81,7 +81,7 @@ class BaseAsyncFileLock(BaseFileLock):
 
     @property
     def loop(self) -> AbstractEventLoop | None:
-        """Kept for compatibility: a lock is used by whatever loop awaits it."""
+        """Kept for compatibility: any loop can use the lock."""
         return self._loop
 
     @property
@@ -91,7 +91,7 @@ class BaseAsyncFileLock(BaseFileLock):
 
     @property
     def executor(self) -> Executor | None:
-        """Whose threads those are; None for the loop's own."""
+        """The executor of those threads; None: the loop's own."""
         return self._executor
 
     @executor.setter
@@ -106,10 +106,10 @@ class BaseAsyncFileLock(BaseFileLock):
         blocking: bool | None = None,
         cancel_check: Callable[[], bool] | None = None,
     ) -> AsyncAcquireReturnProxy[Self]:
-        """Takes the lock, and waits for it if need be, while other tasks run.
+        """Acquires the lock, and waits until it is free, while other tasks run.
 
-        Raises :class:`Timeout` when the time is over. A task that is cancelled meanwhile leaves
-        no lock behind.
+        Raises :class:`Timeout` if the lock is not acquired in time. A task that is cancelled
+        meanwhile does not hold the lock.
         """
         self._after_fork()
         if self._inherited:
@@ -155,7 +155,7 @@ class BaseAsyncFileLock(BaseFileLock):
         )
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
-        """Gives the lock back, if it was acquired as often as it was released, or by ``force``."""
+        """Releases the lock, if it was acquired as often as it was released, or with ``force``."""
         self._after_fork()
         context = self._context
         if context.lock_file_fd is None:
@@ -174,7 +174,7 @@ class BaseAsyncFileLock(BaseFileLock):
         _log.debug(_log.RELEASED, self, self.lock_file)
 
     async def _try(self, context: FileLockContext) -> bool:
-        """One attempt; tasks that share the object take turns."""
+        """One attempt. Tasks that share the object make theirs one after the other."""
         while self._busy:
             await _async_library.sleep(0.001)
         if context.lock_file_fd is not None:
@@ -188,7 +188,7 @@ class BaseAsyncFileLock(BaseFileLock):
                 _log.debug(_log.ACQUIRED, self, self.lock_file)
             return taken
         except BaseException:
-            # Cancelled while another thread took the lock, most likely.
+            # Most likely the task was cancelled while another thread acquired the lock.
             if context.lock_file_fd is not None:
                 BaseFileLock.release(self, force=True)
             raise
@@ -209,43 +209,43 @@ class BaseAsyncFileLock(BaseFileLock):
         return True
 
     async def _call(self, hook: Callable[[], Any]) -> Any:
-        """Calls what a derived class wrote, where it may block in another thread."""
+        """Calls a hook of a derived class; in another thread, if it may block."""
         if self._run_in_executor and self._may_block():
             return await _async_library.in_thread(hook, self._executor)
         return hook()
 
     def _may_block(self) -> bool:
-        """Whether the hooks wait for something else than the lock; a derived class may know."""
+        """Whether the hooks may block the loop; a derived class may know."""
         return True
 
     async def _pause_task(self, seconds: float, interval: float) -> None:
-        """Sleeps at most so long before the next attempt; see :meth:`BaseFileLock._pause`."""
+        """Sleeps before the next attempt, as :meth:`BaseFileLock._pause` does."""
         await _async_library.sleep(min(seconds, interval))
 
     def _give_back_if_released(self, context: FileLockContext) -> None:
-        """The bookkeeping of a release that a coroutine has done."""
+        """Notes a release that a coroutine has done."""
         if context.lock_file_fd is None:
             context.lock_counter = 0
 
     def _release_at_end(self) -> None:
-        """Without a loop: when the object is collected, or the process ends."""
+        """Releases the lock without a loop: the object is collected, or the process ends."""
         if not inspect.iscoroutinefunction(self._release):
             BaseFileLock.release(self, force=True)
 
     async def lock(self) -> Self:  # type: ignore[override]
-        """Takes the lock; while it is held already, does nothing. Returns the lock."""
+        """Acquires the lock, unless this object holds it already. Returns the object."""
         if not self.is_locked:
             await self.acquire()
         return self
 
     async def unlock(self) -> None:  # type: ignore[override]
-        """Gives the lock back, however often it was acquired; if it is free, does nothing."""
+        """Releases the lock, however often it was acquired. Does nothing if it is not held."""
         await self.release(force=True)
 
     def __call__(self, function: Function) -> Function:
-        """As a decorator of an asynchronous function: the lock is held until it is done.
+        """Decorates an asynchronous function: the lock is held until the function is done.
 
-        Of an asynchronous generator until it is exhausted or closed.
+        It is held until an asynchronous generator is exhausted or closed.
         """
         from ._decorate import wrap_async
 

@@ -49,7 +49,7 @@ class LockAttributes:
 
     @property
     def timeout(self) -> float:
-        """How many seconds to wait if nothing else is said; negative: for ever."""
+        """How many seconds a request waits by default; negative: without a limit."""
         return self._context.timeout
 
     @timeout.setter
@@ -58,7 +58,7 @@ class LockAttributes:
 
     @property
     def blocking(self) -> bool:
-        """Whether to wait at all if nothing else is said."""
+        """Whether a request waits at all by default."""
         return self._context.blocking
 
     @blocking.setter
@@ -67,7 +67,7 @@ class LockAttributes:
 
     @property
     def poll_interval(self) -> float:
-        """How many seconds lie between two looks, where somebody has to look."""
+        """How many seconds lie between two attempts, where no event ends the wait."""
         return self._context.poll_interval
 
     @poll_interval.setter
@@ -76,7 +76,7 @@ class LockAttributes:
 
     @property
     def lifetime(self) -> float | None:
-        """The age at which a waiter may take the lock away; only soft locks have one."""
+        """Kept for compatibility; only soft locks have one, and ignore it."""
         return self._context.lifetime
 
     @lifetime.setter
@@ -86,7 +86,7 @@ class LockAttributes:
 
     @property
     def mode(self) -> int:
-        """The permissions that were asked for; 0o644 where none were, and the umask decides."""
+        """The permissions that were asked for; 0o644 if none were and the umask decides."""
         mode = self._context.mode
         return 0o644 if mode == _options.UNSET_MODE else mode
 
@@ -102,12 +102,12 @@ class LockAttributes:
 
     @property
     def context_error_policy(self) -> ContextErrorPolicy:
-        """What is raised when the body of a ``with`` and the release both fail."""
+        """What is raised if the body of a ``with`` statement and the release both fail."""
         return self._context_error_policy
 
     @property
     def close_error_policy(self) -> CloseErrorPolicy:
-        """What becomes of a failure to close the descriptor, where it is closed."""
+        """Kept for compatibility: what to do if closing the descriptor fails."""
         return self._close_error_policy
 
     @property
@@ -122,11 +122,11 @@ class LockAttributes:
 
     @property
     def on_acquired(self) -> Callable[[int], None] | None:
-        """What is called with the descriptor when the lock was taken."""
+        """The function that is called with a descriptor after each acquisition."""
         return self._on_acquired
 
     def is_thread_local(self) -> bool:
-        """Whether each thread holds the lock by itself."""
+        """Whether each thread holds the lock for itself."""
         return self._thread_local is True
 
     def __repr__(self) -> str:

@@ -1,8 +1,8 @@
-"""``BaseFileLock``: what all locks have in common, and all of it for those written in Python.
+"""``BaseFileLock``: the base of all lock classes, and the logic of those written in Python.
 
-A lock written in Python supplies ``_acquire()``, which makes one attempt and, if that succeeds,
-stores a descriptor in ``self._context.lock_file_fd``; and ``_release()``, which gives the lock
-back and stores None there. Everything else is here: reentrancy, time limits, threads, forks,
+A lock that is written in Python supplies ``_acquire()``, which makes one attempt and, if that
+succeeds, stores a descriptor in ``self._context.lock_file_fd``; and ``_release()``, which releases
+the lock and stores None there. Everything else is here: reentrancy, time limits, threads, forks,
 singletons, decorators. :class:`FileLock` does the same in native code, without polling.
 """
 
@@ -48,7 +48,7 @@ _live: Any = None
 
 
 class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
-    """The root of all lock classes; see the module's description for how to derive from it."""
+    """The base of all lock classes; the module's docstring says how to derive from it."""
 
     _context_class = FileLockContext
 
@@ -93,7 +93,7 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
 
     @abstractmethod
     def _release(self) -> None:
-        """Gives the lock back; ``self._context.lock_file_fd`` is None then."""
+        """Releases the lock; ``self._context.lock_file_fd`` is None then."""
 
     def acquire(
         self,
@@ -104,10 +104,10 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
         blocking: bool | None = None,
         cancel_check: Callable[[], bool] | None = None,
     ) -> AcquireReturnProxy[Self]:
-        """Takes the lock, and waits for it if need be.
+        """Acquires the lock, and waits until it is free.
 
-        What is returned can be used in a ``with`` statement, or ignored. See
-        :meth:`FileLock.acquire`; this one tries again every ``poll_interval`` seconds.
+        The result may be used in a ``with`` statement. The arguments are those of
+        :meth:`FileLock.acquire`; this method tries again every ``poll_interval`` seconds.
         """
         self._after_fork()
         if self._inherited:
@@ -128,7 +128,7 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
         return AcquireReturnProxy(self)
 
     def _attempt_told(self, context: FileLockContext) -> bool:
-        """One attempt, of which the debug log hears."""
+        """One attempt, which is logged."""
         held = context.lock_file_fd is not None
         if not held:
             _log.debug(_log.ATTEMPT, self, context.lock_file)
@@ -138,7 +138,7 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
         return taken
 
     def _attempt(self, context: FileLockContext) -> bool:
-        """One attempt, in which the threads that share the lock take turns."""
+        """One attempt. Threads that share the lock make theirs one after the other."""
         if self._thread_local is True:
             return self._attempt_alone(context)
         with self._gate:
@@ -230,11 +230,11 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
         return os.path.realpath(self.lock_file)
 
     def _pause(self, seconds: float, interval: float) -> None:
-        """Sleeps at most so long before the next attempt; a subclass may know what to wait for."""
+        """Sleeps before the next attempt; a subclass may wait for an event instead."""
         time.sleep(min(seconds, interval))
 
     def _timeout(self) -> Timeout:
-        """What is raised when the time is over; a subclass may know the holder."""
+        """The error of a request that has run out of time; a subclass may know the holder."""
         return Timeout(self.lock_file)
 
     def _note(self, context: FileLockContext) -> None:
@@ -251,9 +251,10 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
     # Releasing
 
     def release(self, force: bool = False) -> None:
-        """Gives the lock back, if it was acquired as often as it was released, or by ``force``.
+        """Releases the lock, if it was acquired as often as it was released.
 
-        Of a lock that is not held: nothing.
+        With ``force``, releases it at once, together with what ended threads hold by this object.
+        Does nothing if the lock is not held.
         """
         self._after_fork()
         if force:
@@ -345,7 +346,7 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
             raise
 
     def _failed_release(self, body: BaseException | None, release: BaseException) -> None:
-        """Raises both errors where the policy asks for it."""
+        """Raises both errors, if the policy asks for it."""
         if body is None or self._context_error_policy == "chain":
             return
         import builtins
@@ -354,9 +355,9 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
         raise group("the body and the release both failed", [body, release]) from None
 
     def __call__(self, function: Function) -> Function:
-        """As a decorator: the lock is held while the function runs.
+        """Decorates a function: the lock is held while the function runs.
 
-        Of a generator until it is exhausted or closed, of an async function until it is done.
+        It is held until a generator is exhausted or closed, and until an async function is done.
         """
         from ._decorate import wrap
 
@@ -365,13 +366,13 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
     # The plain interface
 
     def lock(self) -> Self:
-        """Takes the lock; while it is held already, does nothing. Returns the lock."""
+        """Acquires the lock, unless this object holds it already. Returns the object."""
         if not self.is_locked:
             self.acquire()
         return self
 
     def unlock(self) -> None:
-        """Gives the lock back, however often it was acquired; if it is free, does nothing."""
+        """Releases the lock, however often it was acquired. Does nothing if it is not held."""
         self.release(force=True)
 
     @property

@@ -1,4 +1,4 @@
-"""What a lock that is written in Python knows of its holds: a context for each thread, or one for all.
+"""What a lock that is written in Python knows of its holds, by thread.
 
 An exception of a signal handler, such as KeyboardInterrupt, can strike between any two steps of
 Python code. So whether a lock is held follows from one attribute, ``lock_file_fd``; what is noted

@@ -1,7 +1,7 @@
 """The debug log of locks: the messages of ``filelock``, by the logger ``holdlock``.
 
 Under :func:`holdlock.install_as_filelock` it is the logger ``filelock``, which programs configure.
-``logging`` is not imported for this: in a program that has not imported it, nobody listens.
+``logging`` is not imported for this: a program that has not imported it does not listen.
 """
 
 from __future__ import annotations

@@ -36,9 +36,8 @@ class FileLockMeta(ABCMeta):
         def __call__(cls, lock_file, *args, **options):
             if args:
                 if len(args) > len(_POSITIONAL):
-                    raise TypeError(
-                        f"{cls.__name__}() takes at most {1 + len(_POSITIONAL)} positional arguments"
-                    )
+                    most = 1 + len(_POSITIONAL)
+                    raise TypeError(f"{cls.__name__}() takes at most {most} positional arguments")
                 for name, value in zip(_POSITIONAL, args):
                     if name in options:
                         raise TypeError(f"{cls.__name__}() got {name!r} twice")
@@ -117,7 +116,9 @@ def _accepted(cls: FileLockMeta, options: dict[str, Any]) -> dict[str, Any]:
 
     def is_left_out(name: str) -> bool:
         defaults = cls._defaults
-        return name not in parameters and name in defaults and _same(name, defaults[name], options[name])
+        if name in parameters or name not in defaults:
+            return False
+        return _same(name, defaults[name], options[name])
 
     return {name: value for name, value in options.items() if not is_left_out(name)}
 
@@ -167,7 +168,7 @@ def _singleton(cls: FileLockMeta, lock_file: Any, options: dict[str, Any]) -> An
 
 
 def _refuse_unknown(cls: FileLockMeta, options: dict[str, Any]) -> None:
-    """A constructor refuses an unknown option by itself, but is not called for a known singleton."""
+    """Refuses what the constructor would refuse, if it were called for a known singleton."""
     unknown = [name for name in options if name not in cls._defaults]
     if unknown and _takes_all_options(cls):
         raise _options.unknown(cls, unknown[0])
@@ -184,7 +185,8 @@ def _same(name: str, one: Any, other: Any) -> bool:
     if name in ("on_acquired", "loop", "executor"):
         return one is other
     if name == "timeout":
-        return one == other or (_for_ever(one) and _for_ever(other)) or (one != one and other != other)
+        both_nan = one != one and other != other
+        return one == other or (_for_ever(one) and _for_ever(other)) or both_nan
     return bool(one == other)
 
 
@@ -195,7 +197,7 @@ def _for_ever(timeout: float) -> bool:
 def _after_fork_in_child() -> None:
     global _making
     _making = RLock()
-    # A child has singletons of its own: what the parent holds could not be acquired there.
+    # A child makes its own singletons: it could not acquire what the parent holds by the old ones.
     for cls in _classes:
         del cls._singletons
     _classes.clear()

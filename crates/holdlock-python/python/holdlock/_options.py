@@ -1,4 +1,4 @@
-"""The options of locks, and what is wrong with a value that is none."""
+"""The options of locks, their defaults, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ._types import ThreadLocal
 
-#: No mode was given: the umask decides.
+#: The mode that means: the umask decides.
 UNSET_MODE = -1
 
 #: The options of every lock, with their defaults. Their types are in ``_types``.
@@ -91,14 +91,14 @@ def warn(message: str, category: type[Warning]) -> None:
 
 
 def canonical(path: Any) -> str:
-    """One name for a lock file, however it is written. A symbolic link is not its target."""
+    """One name for a lock file, however its path is written. Links to the file are other names."""
     whole: str = os.path.abspath(os.fspath(path))
     directory, name = os.path.split(whole)
     return os.path.join(os.path.realpath(directory), name)
 
 
 def seconds(name: str, value: Any) -> float:
-    """A number of seconds as a float; strings and booleans are none."""
+    """A number of seconds as a float. Raises TypeError for strings and booleans."""
     if type(value) is float:
         return value
     if isinstance(value, (bool, str, bytes, bytearray)) or not hasattr(value, "__float__"):
@@ -109,19 +109,19 @@ def seconds(name: str, value: Any) -> float:
         raise ValueError(f"{name} is too large to be a number of seconds: {value!r}") from None
     except ValueError:  # Decimal's signalling NaN
         return math.nan
-    # Too small a negative number to be one as a float is still one.
+    # A negative number that is too small for a float is still negative.
     return -5e-324 if number == 0 and value < 0 else number
 
 
 def blocking(value: Any) -> bool:
-    """Exactly True or False: "no" would be taken for yes."""
+    """True or False, and nothing else: the text "no" would mean True."""
     if not isinstance(value, bool):
         raise TypeError(f"blocking must be a bool, not {type(value).__name__}")
     return value
 
 
 def interval(value: Any) -> float:
-    """An interval between two looks."""
+    """A poll interval."""
     number = seconds("poll_interval", value)
     if not 0 <= number < math.inf:
         raise ValueError(f"poll_interval must be finite and non-negative, not {value!r}")
@@ -133,7 +133,7 @@ def interval(value: Any) -> float:
 
 
 def limit(timeout: Any, may_wait: bool) -> float:
-    """How long to wait: -1.0 for ever, 0.0 not at all."""
+    """How many seconds to wait. -1.0: without a limit; 0.0: not at all."""
     number = seconds("timeout", timeout)
     if not may_wait:
         return 0.0
@@ -142,7 +142,7 @@ def limit(timeout: Any, may_wait: bool) -> float:
     return -1.0 if number < 0 or number == math.inf else number
 
 
-#: What is said to who writes it as an older filelock did.
+#: The warning for a spelling of older releases of filelock.
 SPELLING = "use poll_interval instead of poll_intervall"
 
 
@@ -159,7 +159,7 @@ def request(
 
 
 def mode(value: Any, owner: str) -> int:
-    """Permission bits which let the owner use the file."""
+    """Permission bits that let the owner read and write."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"mode must be an int, not {type(value).__name__}")
     if value == UNSET_MODE:
@@ -172,7 +172,7 @@ def mode(value: Any, owner: str) -> int:
 
 
 def lifetime(value: Any, supported: bool, owner: str) -> Optional[float]:
-    """The age at which a lock may be taken away, where such a thing exists."""
+    """The lifetime; None, with a warning, for locks that have none."""
     if value is None:
         return None
     number = value if type(value) is int else seconds("lifetime", value)
@@ -189,7 +189,7 @@ def lifetime(value: Any, supported: bool, owner: str) -> Optional[float]:
 
 
 def one_of(name: str, value: Any, values: tuple[str, ...]) -> Any:
-    """One of some words."""
+    """One of these words."""
     if value not in values:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, values))}, got {value!r}")
     return value

@@ -30,26 +30,27 @@ class ReadWriteLock(ReadWriteBase):
     >>> import os, tempfile
     >>> lock = ReadWriteLock(os.path.join(tempfile.mkdtemp(), "index.lock"), timeout=5)
     >>> with lock.read_lock():
-    ...     print("others may read, too")
-    others may read, too
+    ...     print("other readers may be here too")
+    other readers may be here too
     >>> with lock.write_lock():
-    ...     print("nobody else is here")
-    nobody else is here
+    ...     print("no other reader or writer is here")
+    no other reader or writer is here
 
-    It excludes processes, and the threads of one process, each of which holds for itself. Who
-    waits sleeps in the kernel's queue, without polling. Writers and readers are served in the
-    order of coming, or nearly: a reader who comes while a writer waits, waits behind it, so
-    neither waits for ever while others come and go. (Readers pass on network file systems, and
-    where they may not write to the file.)
-    A plain :class:`FileLock` on the same path takes part: as a writer, or with ``shared=True`` as
-    a reader, but it does not wait behind waiting writers. ``filelock``'s class of this name does
-    not: its lock is SQLite's.
+    It excludes processes, and the threads of one process, each of which holds the lock for itself.
+    A waiting thread sleeps in the kernel's queue, without polling. Requests are served nearly in
+    the order in which they come: a reader that comes while a writer waits queues behind it, so that
+    neither readers nor writers wait for ever. (On network file systems, and if a reader may not
+    write to the file, readers can pass a waiting writer.)
 
-    A thread may acquire again what it holds, in the same mode, and then releases it as often. It
-    cannot change the mode while it holds: RuntimeError. The same path gives the same object again,
-    unless ``is_singleton=False``. The file is created when the lock is first acquired, with the
-    missing directories, and is never written to. The lock ends with the process that holds it. A
-    child made by fork does not hold what its parent holds. It pickles to its path and options.
+    A :class:`FileLock` on the same path excludes these locks too: it is a writer, or with
+    ``shared=True`` a reader, which does not queue behind waiting writers. ``filelock``'s class of
+    this name is another lock, of SQLite, and does not exclude them.
+
+    A thread may acquire the lock again in the same mode, and then releases it as often. To change
+    the mode of a held lock raises RuntimeError. The same path gives the same object again, unless
+    ``is_singleton=False``. The first request creates the file, and missing directories; the file is
+    never written to. The lock is released when its process ends. A child made by fork does not hold
+    the locks of its parent. A pickled lock has its path and options, and is not held.
     """
 
     if TYPE_CHECKING:
@@ -85,18 +86,21 @@ class ReadWriteLock(ReadWriteBase):
     def acquire_read(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> AcquireReturnProxy[Self]:
-        """Takes the lock together with other readers, and waits for it if need be.
+        """Acquires the lock together with other readers, and waits until it is free.
 
-        ``timeout`` in seconds, negative: for ever; None: as the lock was made. ``blocking=False``:
-        do not wait. Raises :class:`Timeout`; RuntimeError if this thread has it for writing, or
-        would wait for itself, or the lock was closed; OSError.
+        timeout: wait at most this many seconds. Negative: no limit. None: as the lock was made.
+        blocking: False: do not wait.
+
+        Raises :class:`Timeout` if the lock is not acquired in time. Raises RuntimeError if this
+        thread holds the lock for writing, if the wait would never end, or if the lock was closed.
+        Raises OSError if the file cannot be opened or locked.
         """
         return self._acquire(True, timeout, blocking)
 
     def acquire_write(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> AcquireReturnProxy[Self]:
-        """Takes the lock alone; otherwise as :meth:`acquire_read`."""
+        """Acquires the lock for this thread alone; otherwise as :meth:`acquire_read`."""
         return self._acquire(False, timeout, blocking)
 
     def _acquire(
@@ -134,7 +138,7 @@ class ReadWriteLock(ReadWriteBase):
     def close(self) -> None:
         """Releases what all threads hold by this object, and ends their waits.
 
-        The object cannot be used any more: requests raise RuntimeError, those that wait too.
+        Later requests, and those that wait, raise RuntimeError.
         """
         if not self._inherited():
             self._close()

@@ -22,9 +22,9 @@ __all__ = ["AsyncSoftFileLock"]
 class AsyncSoftFileLock(SoftFileLock, BaseAsyncFileLock):
     """A :class:`SoftFileLock` for asynchronous code, under asyncio or trio.
 
-    A task that waits costs no thread: the loop watches for the marker's removal and the owner's
-    death. Only where the marker is on a network's file system, which can keep a call waiting, are
-    the calls made in another thread (``executor``, unless ``run_in_executor`` is False).
+    A waiting task costs no thread: the loop watches for the marker's removal and the owner's death.
+    If the marker is on a network file system, where a call can block, the calls are made in another
+    thread (of ``executor``, unless ``run_in_executor`` is False).
 
     >>> import asyncio, os, tempfile
     >>> async def main():
@@ -48,7 +48,9 @@ class AsyncSoftFileLock(SoftFileLock, BaseAsyncFileLock):
 
     else:
 
-        def __init__(self, lock_file, timeout=-1, mode=_options.UNSET_MODE, thread_local=False, **options):
+        def __init__(
+            self, lock_file, timeout=-1, mode=_options.UNSET_MODE, thread_local=False, **options
+        ):
             super().__init__(lock_file, timeout, mode, thread_local, **options)
 
     def _may_block(self) -> bool:

@@ -45,7 +45,7 @@ class _Context(FileLockContext):
 
     marker: Marker | None = None
 
-    @property
+    @property  # pyright: ignore[reportIncompatibleVariableOverride]
     def lock_file_fd(self) -> int | None:
         return None if self.marker is None else self.marker.fileno()
 
@@ -56,20 +56,21 @@ class _Context(FileLockContext):
 
 
 class SoftFileLock(BaseFileLock):
-    """A lock which needs nothing of the file system but that creating a file can fail.
+    """A lock for file systems that cannot lock: it is held while a marker file exists.
 
-    It is held while a marker file exists, which names its owner; processes that use ``filelock``'s
-    class of the same name respect it, and theirs are respected. Prefer :class:`FileLock` wherever
-    the file system can lock: the kernel frees that one when its holder dies, and hands it from
-    waiter to waiter in the order of their coming.
+    The marker names its owner. This class and ``filelock``'s class of the same name respect each
+    other's markers. Prefer :class:`FileLock` wherever the file system can lock: the kernel releases
+    that lock when its holder dies, and hands it from waiter to waiter in their order.
 
-    A marker which was left behind is taken over when its owner is *provably* dead: when it ran on
-    this host, and no process has its number and its start. Never by age: ``lifetime`` is accepted
-    for the sake of programs that pass it, and ignored with a warning. A marker that names no owner
-    (an older ``filelock``'s, or somebody's own file) stays until :meth:`break_lock`.
+    A marker that was left behind is taken over if its owner is *provably* dead: it ran on this
+    host, and no process has its number and its start time. A marker is never taken over because of
+    its age: ``lifetime`` is accepted for programs that pass it, and ignored with a warning. If a
+    marker names no owner (an older ``filelock``'s, or a user's own file), it stays until
+    :meth:`break_lock`.
 
-    A wait ends with the marker's removal or its owner's death: the kernel reports both, nothing is
-    polled on a local file system. On others it looks every ``poll_interval`` seconds besides.
+    A wait ends when the marker is removed or its owner dies. The kernel reports both, so that
+    nothing is polled on a local file system; on others, a waiter also looks every ``poll_interval``
+    seconds. A relative path means the working directory in which the object was made.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "job.lock")
@@ -103,7 +104,7 @@ class SoftFileLock(BaseFileLock):
 
     @property
     def pid(self) -> int | None:
-        """The process that the marker names; None if there is no marker, or one without a name."""
+        """The process that the marker names; None if there is no marker, or it names no owner."""
         owner = self._owner()
         return None if owner is None else owner.pid
 
@@ -114,14 +115,14 @@ class SoftFileLock(BaseFileLock):
         return owner is not None and is_this_process(owner)
 
     def break_lock(self) -> None:
-        """Removes whatever marker is there, also a living holder's, which will not notice.
+        """Removes the marker, even that of a living holder, which does not notice.
 
-        For an operator who knows that the holder is gone, where this package cannot know it. Does
-        nothing when there is no marker.
+        Call it only if you know that the holder is gone, where this package cannot know it. Does
+        nothing if there is no marker.
 
         >>> import os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "job.lock")
-        >>> open(path, "w").close()  # a marker that names nobody
+        >>> open(path, "w").close()  # a marker that names no owner
         >>> lock = SoftFileLock(path, timeout=0)
         >>> lock.acquire()  # doctest: +ELLIPSIS
         Traceback (most recent call last):
@@ -190,16 +191,16 @@ class SoftFileLock(BaseFileLock):
         owner = decode(text)
         return Timeout(
             self.lock_file,
-            "a marker that names no owner; break_lock() removes it" if owner is None else str(owner),
+            str(owner) if owner else "a marker that names no owner; break_lock() removes it",
         )
 
 
 def _check_options(options: Options) -> None:
-    """Refuses what a marker cannot do; warns of what it will not do."""
+    """Refuses options that a marker cannot serve, and warns of one that has no effect."""
     if options.get("preserve_lock_file"):
-        raise ValueError("preserve_lock_file: a soft lock is released by removing its file")
+        raise ValueError("preserve_lock_file: releasing a soft lock removes its file")
     if options.get("on_acquired") is not None:
-        raise ValueError("on_acquired: the descriptor of a soft lock's marker is not lent")
+        raise ValueError("on_acquired: a soft lock does not lend the descriptor of its marker")
     if options.get("lifetime") is not None:
         _options.warn(
             "SoftFileLock ignores lifetime: a living holder keeps its lock, and the lock of a dead "
@@ -209,19 +210,20 @@ def _check_options(options: Options) -> None:
 
 
 def _is_taken(path: str) -> bool:
-    """Whether something is at the path; an error if it can never become a marker."""
+    """Whether something is at the path. Raises OSError if it can never become a marker."""
     try:
         there = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False  # for the creation to succeed, or to find what is wrong
+        return False  # the creation succeeds, or finds what is wrong
     kind = stat.S_IFMT(there.st_mode)
     if kind == stat.S_IFLNK:
-        raise OSError(errno.ELOOP, "A symlink is not followed to a lock's marker", path)
+        raise OSError(errno.ELOOP, "Is a symbolic link, which cannot be a lock's marker", path)
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if kind != stat.S_IFREG:
-        raise FileExistsError(errno.EEXIST, "A special file is not a lock's marker", path)
-    # Some network file systems say mtime 0 and mode 0 of a file they know nothing of yet.
+        what = "Is a special file, which cannot be a lock's marker"
+        raise FileExistsError(errno.EEXIST, what, path)
+    # Some network file systems report mtime 0 and mode 0 for a new file.
     if there.st_mtime and not there.st_mode & stat.S_IWUSR:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     return True

@@ -25,7 +25,7 @@ def publish(path: str, mode: int, *, exact: bool, lock: str | None = None) -> Ma
 
 
 def read(path: str) -> tuple[int, bytes]:
-    """A descriptor of what is at ``path``, and its beginning. FileNotFoundError when nothing is.
+    """A descriptor of the file at ``path``, and its first bytes. FileNotFoundError: there is none.
 
     The descriptor keeps the file's inode number from meaning another file.
     """
@@ -33,7 +33,8 @@ def read(path: str) -> tuple[int, bytes]:
     descriptor = os.open(path, flags)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FileExistsError(errno.EEXIST, "Not a lock's marker but a special file", path)
+            what = "Is a special file, which cannot be a lock's marker"
+            raise FileExistsError(errno.EEXIST, what, path)
         return descriptor, os.read(descriptor, LONGEST + 1)
     except BaseException:
         os.close(descriptor)

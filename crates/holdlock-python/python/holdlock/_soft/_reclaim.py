@@ -1,14 +1,14 @@
-"""A dead owner's marker becomes ours, without a moment in which the path is free.
+"""Taking over a dead owner's marker, without a moment in which the path is free.
 
 Two processes can find the same owner dead. If each removed the marker and put its own there, the
-slower one would remove the quicker one's. So the marker is never removed: it is exchanged for ours
-in one step (renameat2), and only then looked at. If what came out is not what was judged, it goes
-back the same way. Between processes of ours a flock on the judged file keeps even that from
-happening; with those of ``filelock``, which does the same under the same names, it may, and each
-puts back what it took.
+slower process would remove the quicker one's marker. Therefore a process exchanges the marker for
+its own in one step (renameat2), and looks afterwards which file it has got. If that is not the
+marker that it has judged, it exchanges the two again. Processes with this package exclude one
+another by a flock on the judged file, so that this happens only with processes of ``filelock``,
+which work in the same way and with the same names.
 
-The names matter when a reclaimer dies in the middle: the marker of a living holder may then lie
-aside, under ``NAME.break.PID.…`` with the PID of the dead one, whose own marker is at the path.
+If a process dies in the middle of this, the marker of a living holder may lie aside: under
+``NAME.break.PID.…`` with the PID of the dead process, whose own marker is at the path.
 :func:`_stranded` looks for it.
 """
 
@@ -27,17 +27,17 @@ from ._marker import RELEASED, Owner, decode
 from ._owner import is_dead
 from ._publish import publish, read
 
-#: How often a wrong exchange is undone; each time somebody else was quicker by a few system calls.
+#: How often a wrong exchange is undone. Each time another process was quicker.
 _ATTEMPTS = 2000
 
 _REFUSALS = (errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP)
 
 
 def reclaim(path: str, mode: int, *, exact: bool) -> Marker | None:
-    """Takes the lock from an owner who is provably dead, or who has said that it is free.
+    """Takes the lock over from an owner that is provably dead, or that has released it.
 
-    None when it is held, or when nothing proves the contrary. Age proves nothing, nor does a file
-    which names no owner: it may be an older filelock's marker, or no marker at all.
+    None: it is held, or nothing proves the contrary. Age proves nothing; nor does a file that names
+    no owner, which may be an older filelock's marker, or no marker at all.
     """
     try:
         judged, text = read(path)
@@ -50,9 +50,9 @@ def reclaim(path: str, mode: int, *, exact: bool) -> Marker | None:
         try:
             fcntl.flock(judged, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return None  # another process is at it
+            return None  # another process is taking it over
         except OSError:
-            pass  # no flock here; the exchange alone is safe, only slower in a crowd
+            pass  # no flock here; the exchange alone is safe, but slower
         if not _is_at(path, judged) or _stranded(path, owner):
             return None
         return _exchange(path, judged, mode, exact=exact)
@@ -86,7 +86,7 @@ def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> Marker | Non
             os.unlink(aside)
             taken = True
     except OSError as error:
-        # Nothing there any more; or a file system which cannot exchange (NFS): the marker stays.
+        # The marker is gone; or the file system cannot exchange (NFS), and the marker stays.
         if error.errno not in _REFUSALS:
             raise
     finally:
@@ -118,7 +118,7 @@ def _discard(path: str, aside: str, ours: Marker) -> None:
 
 
 def _stranded(path: str, breaker: Owner | None) -> bool:
-    """Whether a dead reclaimer left a living holder's marker aside; removes what it left else."""
+    """Whether a living holder's marker lies aside. Removes what a dead process has left there."""
     if breaker is None:
         return False
     directory, name = os.path.split(path)
