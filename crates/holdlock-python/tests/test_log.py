@@ -67,7 +67,7 @@ def test_a_cancelled_wait_is_not_logged_as_a_timeout(path, said, holder):
     with SoftFileLock(path + "2"):
         soft = SoftFileLock(path + "2")
         with pytest.raises(Timeout):
-            soft.acquire(cancel_check=lambda: True)
+            soft.acquire(timeout=60, cancel_check=lambda: True)
         assert said(soft, path + "2")[-1] == "Cancelled the wait for lock"
 
 

@@ -45,12 +45,14 @@ class _Context(FileLockContext):
 
     marker: Marker | None = None
 
-    @property  # pyright: ignore[reportIncompatibleVariableOverride]
+    @property
     def lock_file_fd(self) -> int | None:
         return None if self.marker is None else self.marker.fileno()
 
     @lock_file_fd.setter
-    def lock_file_fd(self, value: int | None) -> None:
+    def lock_file_fd(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, value: int | None
+    ) -> None:
         assert value is None, "a marker's descriptor comes with the marker"
         self.marker = None
 
