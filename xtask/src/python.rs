@@ -17,7 +17,14 @@ const BUILDERS: [&str; 2] = ["maturin>=1.9.4,<2", "pip"];
 /// What tests it. pyright is a program for Node.js, which comes as a package, too.
 const TESTERS: [&str; 3] = ["pytest", "mypy", "pyright[nodejs]"];
 /// What it is tested with. A test that misses one of them says so and is skipped.
-const PARTNERS: [&str; 4] = ["anyio", "python-daemon", "trio", "uvloop"];
+const PARTNERS: [&str; 6] = [
+    "anyio",
+    "eventlet",
+    "gevent",
+    "python-daemon",
+    "trio",
+    "uvloop",
+];
 
 /// Builds the wheel, installs it, and runs its tests and type checks.
 pub(crate) fn test(out: &mut dyn Write) -> Done<Outcome> {

@@ -72,7 +72,7 @@ mod native {
     use crate::requester::Task;
     #[pymodule_export]
     use crate::tasks::{
-        hand_over, held, lend, queue, release, release_all, try_acquire, was_taken_by,
+        counter, hand_over, held, lend, queue, release, release_all, try_acquire, was_taken_by,
     };
     #[pymodule_export]
     use crate::waiter::Waiter;

@@ -112,6 +112,17 @@ pub(crate) fn held(
     Ok(held.map(|mode| mode == Mode::Shared))
 }
 
+/// How many times the lock was acquired and not yet released.
+#[pyfunction]
+#[pyo3(signature = (lock, task, /))]
+pub(crate) fn counter(
+    lock: &Bound<'_, NativeLock>,
+    task: Option<Bound<'_, Task>>,
+) -> PyResult<usize> {
+    let core = lock.get().core()?;
+    Ok(core.shared.counter(Requester::of(task.as_ref())))
+}
+
 /// Whether the lock is held, and this task has acquired it.
 #[pyfunction]
 #[pyo3(signature = (lock, task, /))]

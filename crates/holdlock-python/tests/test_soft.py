@@ -257,7 +257,7 @@ assert lock.is_lock_held_by_us and os.path.exists(sys.argv[1])
 def test_what_can_never_be_a_marker_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(OSError, match="symlink") as raised:
+    with pytest.raises(OSError, match="symbolic link") as raised:
         SoftFileLock(tmp_path / "link").acquire()
     assert raised.value.filename == str(tmp_path / "link")
     with pytest.raises(FileExistsError):

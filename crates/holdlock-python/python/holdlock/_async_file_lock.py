@@ -12,7 +12,7 @@ from ._file_lock import FileLock, WindowsFileLock
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from ._native import CancelToken
+    from ._native import CancelToken, Task
     from ._types import AsyncNativeOptions, ThreadLocal
 
 __all__ = ["AsyncFileLock", "AsyncUnixFileLock", "AsyncWindowsFileLock"]
@@ -150,6 +150,9 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
     def hand_over(self) -> int:
         """Gives the lock to processes that this process starts: see :meth:`FileLock.hand_over`."""
         return _native.hand_over(self, None if self.is_thread_local() else _async_wait.current())
+
+    def _requester(self) -> Task | None:
+        return None if self.is_thread_local() else _async_wait.current()
 
     # FileLock comes first among the bases, and its methods block.
     lock = BaseAsyncFileLock.lock

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._native import Task
+
 __all__ = ["BaseFileLock", "FileLock", "UnixFileLock", "WindowsFileLock"]
 
 
@@ -89,6 +91,12 @@ class FileLock(NativeLock, BaseFileLock):
 
     def _release(self) -> None:
         raise NotImplementedError("this lock is released in native code")
+
+    def _requester(self) -> Task | None:
+        """The greenlet that uses the lock, in programs with greenlets; None: the thread."""
+        from ._greenlets import current
+
+        return current()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

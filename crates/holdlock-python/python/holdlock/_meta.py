@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from abc import ABCMeta
 from _thread import RLock
 
@@ -34,6 +35,8 @@ class FileLockMeta(ABCMeta):
     if not TYPE_CHECKING:
 
         def __call__(cls, lock_file, *args, **options):
+            if "greenlet" in sys.modules:
+                _adapt_to_greenlets()
             if args:
                 if len(args) > len(_POSITIONAL):
                     most = 1 + len(_POSITIONAL)
@@ -66,6 +69,23 @@ class FileLockMeta(ABCMeta):
             cls._singletons = found
             _classes.append(cls)
         return found
+
+
+#: Whether the program uses greenlets as threads; see ``_greenlets``.
+_adapted = False
+
+
+def uses_greenlets() -> bool:
+    """Whether locks belong to greenlets in this program."""
+    return _adapted
+
+
+def _adapt_to_greenlets() -> None:
+    global _adapted
+    if not _adapted:
+        from . import _file_lock, _greenlets
+
+        _adapted = _greenlets.adapt(_file_lock.FileLock)
 
 
 def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ContextDecorator
 from typing import TYPE_CHECKING, Optional, Tuple
 
+from ._meta import uses_greenlets
 from ._native import (
     AcquireReturnProxy,
     ReadWriteScope,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._native import CancelToken
+    from ._native import CancelToken, NativeLock, Task
 
 __all__ = ["ReadWriteLock"]
 
@@ -75,13 +76,15 @@ class ReadWriteLock(ReadWriteBase):
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> ReadWriteContext:
         """For a ``with`` statement: :meth:`acquire_read`, and :meth:`release` at its end."""
-        return ReadWriteContext(self, self._lock, True, timeout, blocking)
+        kind = GreenletContext if uses_greenlets() else ReadWriteContext
+        return kind(self, self._lock, True, timeout, blocking)
 
     def write_lock(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> ReadWriteContext:
         """For a ``with`` statement: :meth:`acquire_write`, and :meth:`release` at its end."""
-        return ReadWriteContext(self, self._lock, False, timeout, blocking)
+        kind = GreenletContext if uses_greenlets() else ReadWriteContext
+        return kind(self, self._lock, False, timeout, blocking)
 
     def acquire_read(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
@@ -108,17 +111,29 @@ class ReadWriteLock(ReadWriteBase):
     ) -> AcquireReturnProxy[Self]:
         limit, closing = self._admit(shared, timeout, blocking)
         try:
-            acquire_until_closed(self._lock, shared, limit, closing)
+            if uses_greenlets():
+                from . import _greenlets
+
+                _greenlets.acquire_until_closed(self._lock, shared, limit, closing)
+            else:
+                acquire_until_closed(self._lock, shared, limit, closing)
         except Exception as error:
             raise self._explain(error) from None
         return AcquireReturnProxy(self)
+
+    def _requester(self) -> Optional[Task]:
+        if uses_greenlets():
+            from ._greenlets import current
+
+            return current()
+        return None
 
     def _admit(
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
     ) -> Tuple[float, CancelToken]:
         """How long this thread may wait for the lock, and what ends the wait if it is closed."""
         limit = self._request(timeout, blocking)
-        held_shared = held(self._lock, None)
+        held_shared = held(self._lock, self._requester())
         if held_shared is not None:
             self._refuse_other_mode(held_shared, shared, "thread")
         return limit, self._closing
@@ -131,7 +146,7 @@ class ReadWriteLock(ReadWriteBase):
         """
         if self._inherited():
             return
-        if held(self._lock, None) is None and not force:
+        if held(self._lock, self._requester()) is None and not force:
             self._refuse_release("thread")
         self._lock.release(force)
 
@@ -151,3 +166,24 @@ class ReadWriteContext(ReadWriteScope, ContextDecorator):
     It acquires the lock when the ``with`` statement begins, and can be used again. It also
     decorates functions.
     """
+
+
+class GreenletContext(ReadWriteContext):
+    """The same for greenlets, whose waits run Python code."""
+
+    def __init__(
+        self,
+        owner: ReadWriteLock,
+        lock: NativeLock,
+        shared: bool,
+        timeout: Optional[float],
+        blocking: Optional[bool],
+    ) -> None:
+        self._owner = owner
+        self._request = shared, timeout, blocking
+
+    def __enter__(self) -> None:
+        self._owner._acquire(*self._request)
+
+    def __exit__(self, *exception: object) -> None:
+        self._owner.release()

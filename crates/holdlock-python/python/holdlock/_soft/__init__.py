@@ -15,7 +15,7 @@ does not release the lock when its holder dies, and the next process has to prov
 ``_watch``
     sleeping until the marker is removed or its owner dies
 ``_kernel``
-    three system calls that Python lacks
+    system calls that Python lacks
 """
 
 from __future__ import annotations

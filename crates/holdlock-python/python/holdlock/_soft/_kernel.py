@@ -1,4 +1,4 @@
-"""Three system calls that Python lacks: renameat2, inotify, and the type of a file system.
+"""System calls that Python lacks: renameat2, inotify, and the type of a file system; and poll.
 
 ctypes is loaded on the first contention, and not on import: loading it takes longer than locking
 and unlocking.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
-from typing import Any
+from typing import Any, Sequence
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -84,6 +84,18 @@ def is_local(directory: str) -> bool:
         return False
     kind = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ulong)).contents.value
     return (kind & 0xFFFFFFFF) in _LOCAL
+
+
+def readable(descriptors: Sequence[int], seconds: float) -> bool:
+    """Waits until one of the descriptors is readable, at most for this time."""
+    import select
+
+    if not hasattr(select, "poll"):  # eventlet removes it
+        return bool(select.select(descriptors, [], [], seconds)[0])
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def inotify(path: str) -> int:

@@ -12,9 +12,8 @@ owners:
 from __future__ import annotations
 
 import os
-import select
 
-from ._kernel import is_local
+from ._kernel import is_local, readable
 from ._marker import Owner
 
 #: The inode numbers of the first PID and the first time namespace (linux/proc_ns.h).
@@ -103,9 +102,7 @@ def _may_run(owner: Owner) -> bool:
         return _answers(owner.pid) and _same_start(owner)
     try:
         # Readable once every thread has ended; kill(2) would still find the zombie.
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        return not poll.poll(0) and _same_start(owner)
+        return not readable([handle], 0) and _same_start(owner)
     finally:
         os.close(handle)
 

@@ -10,7 +10,6 @@ system, at the caller's interval on any other.
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 
@@ -94,10 +93,7 @@ def wait(path: str, seconds: float, interval: float) -> None:
         if seconds < 0.001:
             time.sleep(max(seconds, 0))  # poll(2) counts in milliseconds
             return
-        poll = select.poll()
-        for descriptor in watch.descriptors:
-            poll.register(descriptor, select.POLLIN)
-        poll.poll(seconds * 1000)
+        _kernel.readable(watch.descriptors, seconds)
 
 
 def _owner_handle(path: str) -> tuple[int | None, bool]:
@@ -116,9 +112,7 @@ def _owner_handle(path: str) -> tuple[int | None, bool]:
         return None, True
     except (OSError, AttributeError):
         return None, False
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    if poll.poll(0):
+    if _kernel.readable([handle], 0):
         os.close(handle)
         return None, True
     return handle, False
