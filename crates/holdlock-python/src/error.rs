@@ -121,9 +121,13 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
             make(py, "Deadlock", (what,)).map(PyErr::from_value)
         }
         Error::RemovedWhileHeld(conflict) => timeout(py, name, Who::OfRemoved(conflict)),
-        Error::Open { ref source, .. }
-        | Error::Unsupported { ref source, .. }
-        | Error::System { ref source, .. } => {
+        Error::Unsupported { ref source, .. } => {
+            let number = source.raw_os_error().unwrap_or(libc::ENOTSUP);
+            let message = without_number(&format!("{error:#}"), number);
+            let arguments = (number, message, name);
+            make(py, "UnsupportedFileSystem", arguments).map(PyErr::from_value)
+        }
+        Error::Open { ref source, .. } | Error::System { ref source, .. } => {
             // Python's exceptions add the path themselves.
             Ok(system_error(source, &format!("{error:#}"), name))
         }
@@ -167,9 +171,12 @@ fn system_error(source: &io::Error, message: &str, name: &OsStr) -> PyErr {
         let message = "Is a symbolic link, which cannot be a lock file";
         return os_error(number, message, name);
     }
-    // The exception shows the number by itself.
-    let message = message.replace(&format!(" (os error {number})"), "");
-    os_error(number, &message, name)
+    os_error(number, &without_number(message, number), name)
+}
+
+/// A message without the number of the error, which the exception shows by itself.
+fn without_number(message: &str, number: i32) -> String {
+    message.replace(&format!(" (os error {number})"), "")
 }
 
 /// An exception of the package's own.

@@ -4,6 +4,8 @@ import errno
 import os
 import pickle
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 
@@ -106,6 +108,29 @@ def test_a_directory_is_refused(tmp_path):
     with pytest.raises(IsADirectoryError) as caught:
         FileLock(tmp_path).acquire()
     assert caught.value.filename == str(tmp_path)
+
+
+UNSUPPORTED = """
+import errno, sys
+from holdlock import FileLock, Timeout
+try:
+    FileLock(sys.argv[1]).acquire()
+except NotImplementedError as error:
+    assert isinstance(error, OSError) and not isinstance(error, Timeout)
+    assert (error.errno, error.filename) == (errno.ENOLCK, sys.argv[1]), error
+    assert "os error" not in str(error)
+    print(error)
+"""
+
+
+def test_a_file_system_that_cannot_lock_is_an_error_that_filelocks_users_expect(path):
+    inject = ["strace", "-f", "-o", "/dev/null", "-e", "inject=flock:error=ENOLCK"]
+    program = [*inject, sys.executable, "-c", UNSUPPORTED, path]
+    try:
+        ended = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    except FileNotFoundError:
+        pytest.skip("needs strace")
+    assert ended.returncode == 0 and path in ended.stdout, ended.stderr
 
 
 def test_missing_directories_are_made(tmp_path):

@@ -79,5 +79,9 @@ class Deadlock(RuntimeError):
     """The wait would never end: the holder waits for this thread, or is this thread itself."""
 
 
+class UnsupportedFileSystem(OSError, NotImplementedError):
+    """The file system cannot lock. ``filelock``'s users expect a ``NotImplementedError``."""
+
+
 class SoftFileLockLifetimeWarning(FutureWarning):
     """A soft lock was made with a ``lifetime``, which this package ignores."""
