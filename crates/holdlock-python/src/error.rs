@@ -60,7 +60,7 @@ impl Failure {
             Failure::Raised(error) => Ok(error),
             Failure::Library(error) => library_raised(py, error, name),
             Failure::Cancelled => make(py, "Cancelled", (name,)).map(PyErr::from_value),
-            Failure::HeldHere(how) => timeout(py, name, Who::Ourselves(how)),
+            Failure::HeldHere(how) => timeout(py, name, Holders::Ourselves(how)),
             Failure::Inherited => runtime(format!(
                 "lock '{shown}' was held when this process was forked; make a new lock in the child"
             )),
@@ -97,16 +97,16 @@ impl Failure {
     }
 }
 
-fn timeout(py: Python<'_>, name: &OsStr, who: Who) -> PyResult<PyErr> {
+fn timeout(py: Python<'_>, name: &OsStr, holders: Holders) -> PyResult<PyErr> {
     let timeout = make(py, "Timeout", (name,))?;
-    timeout.setattr("_conflict", Conflict { who })?;
+    timeout.setattr("_conflict", Conflict { holders })?;
     Ok(PyErr::from_value(timeout))
 }
 
 fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr> {
     match error {
         Error::TimedOut(conflict) | Error::WouldBlock(conflict) => {
-            timeout(py, name, Who::Others(conflict))
+            timeout(py, name, Holders::Others(conflict))
         }
         Error::Cancelled { .. } => make(py, "Cancelled", (name,)).map(PyErr::from_value),
         Error::Deadlock { ref cycle, .. } => {
@@ -120,7 +120,7 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
             };
             make(py, "Deadlock", (what,)).map(PyErr::from_value)
         }
-        Error::RemovedWhileHeld(conflict) => timeout(py, name, Who::OfRemoved(conflict)),
+        Error::RemovedWhileHeld(conflict) => timeout(py, name, Holders::OfRemoved(conflict)),
         Error::Unsupported { ref source, .. } => {
             let number = source.raw_os_error().unwrap_or(libc::ENOTSUP);
             let message = without_number(&format!("{error:#}"), number);
@@ -192,10 +192,10 @@ where
 /// The holders that were in the way. They are looked up when they are first asked for.
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct Conflict {
-    who: Who,
+    holders: Holders,
 }
 
-enum Who {
+enum Holders {
     Others(Box<holdlock::Conflict>),
     /// The lock file was removed while they hold it.
     OfRemoved(Box<holdlock::Conflict>),
@@ -205,22 +205,22 @@ enum Who {
 
 impl Conflict {
     fn found(&self, py: Python<'_>) -> Vec<holdlock::Process> {
-        py.detach(|| match &self.who {
-            Who::Others(conflict) | Who::OfRemoved(conflict) => conflict.holders().to_vec(),
-            Who::Ourselves(_) => holdlock::Process::of(std::process::id())
+        py.detach(|| match &self.holders {
+            Holders::Others(conflict) | Holders::OfRemoved(conflict) => conflict.holders().to_vec(),
+            Holders::Ourselves(_) => holdlock::Process::of(std::process::id())
                 .into_iter()
                 .collect(),
         })
     }
 
     fn in_words(&self, holder: &holdlock::Process) -> String {
-        match self.who {
-            Who::Ourselves(how) => format!("{holder} ({how})"),
-            Who::OfRemoved(_) => format!("{holder} (the lock file was removed meanwhile)"),
-            Who::Others(_) if holder.pid == std::process::id() => {
+        match self.holders {
+            Holders::Ourselves(how) => format!("{holder} ({how})"),
+            Holders::OfRemoved(_) => format!("{holder} (the lock file was removed meanwhile)"),
+            Holders::Others(_) if holder.pid == std::process::id() => {
                 format!("{holder} (this process)")
             }
-            Who::Others(_) => holder.to_string(),
+            Holders::Others(_) => holder.to_string(),
         }
     }
 }
@@ -235,11 +235,11 @@ impl Conflict {
     /// The holders in words; None: none is known.
     fn description(&self, py: Python<'_>) -> Option<String> {
         const NAMED: usize = 3;
-        let holders = self.found(py);
-        let named = holders.iter().take(NAMED);
+        let found = self.found(py);
+        let named = found.iter().take(NAMED);
         let mut words: Vec<String> = named.map(|holder| self.in_words(holder)).collect();
-        if holders.len() > NAMED {
-            words.push(format!("and {} more", holders.len() - NAMED));
+        if found.len() > NAMED {
+            words.push(format!("and {} more", found.len() - NAMED));
         }
         (!words.is_empty()).then(|| words.join(", "))
     }

@@ -89,7 +89,7 @@ try:
 except ImportError as error:
     print(error)
 """)
-    assert output.count("from a holder which is alive; docs/python-filelock.md") == 2
+    assert output.count("from a living holder; docs/python-filelock.md") == 2
     assert "StrictSoftFileLock" in output
 
 

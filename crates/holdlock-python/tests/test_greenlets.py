@@ -1,5 +1,6 @@
 """gevent and eventlet: greenlets exclude one another, and a wait lets the others run."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -34,10 +35,16 @@ def ended(greenlet):
 LIBRARIES = pytest.mark.parametrize("library", ["gevent", "eventlet"])
 
 
+def skip_without(library):
+    # Not imported here: it changes the process.
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"needs {library}")
+
+
 @pytest.fixture
 def run(library):
     """Runs a program under the library, in a process of its own."""
-    pytest.importorskip(library)
+    skip_without(library)
     head = GEVENT if library == "gevent" else EVENTLET
 
     def run(program, *arguments):
@@ -148,7 +155,7 @@ print("acquired", flush=True)
 
 @LIBRARIES
 def test_a_wait_lets_other_greenlets_run(path, child, holder, library):
-    pytest.importorskip(library)
+    skip_without(library)
     other = holder(path)
     program = child((GEVENT if library == "gevent" else EVENTLET) + WAIT, path)
     program.expect("waits")

@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from _thread import RLock, get_ident
-from _weakref import ref
 from abc import abstractmethod
 from functools import partial
 
@@ -29,6 +28,7 @@ from ._attributes import LockAttributes
 from ._errors import Cancelled, Deadlock, Timeout
 from ._meta import FileLockMeta
 from ._native import AcquireReturnProxy, keep_markers, printable
+from ._uses import LockUses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ __all__ = ["BaseFileLock"]
 _live: Any = None
 
 
-class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
+class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
     """The base of all lock classes; the module's docstring says how to derive from it."""
 
     _context_class = FileLockContext
@@ -217,8 +217,7 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
 
     def _refuse_own_lock(self) -> None:
         """Raises Deadlock if this thread holds the lock by another object."""
-        noted = this_thread.taken.get(self._real_path())
-        other = None if noted is None else noted()
+        other = this_thread.taken.get(self._real_path())
         if other is not None and other is not self and other.is_locked:
             raise Deadlock(
                 f"Deadlock: lock '{printable(self.lock_file)}' is already held by this "
@@ -239,7 +238,7 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
 
     def _note(self, context: FileLockContext) -> None:
         global _live
-        this_thread.taken[self._real_path()] = ref(self)
+        this_thread.taken[self._real_path()] = self
         if _live is None:
             import atexit
             from weakref import WeakSet
@@ -326,59 +325,6 @@ class BaseFileLock(LockAttributes, metaclass=FileLockMeta):
                 self._release_at_end()
             except Exception:  # a finalizer cannot raise
                 pass
-
-    # As a context, as a decorator
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self.release()
-        except Exception as error:
-            self._failed_release(exc_value, error)
-            raise
-
-    def _failed_release(self, body: BaseException | None, release: BaseException) -> None:
-        """Raises both errors, if the policy asks for it."""
-        if body is None or self._context_error_policy == "chain":
-            return
-        import builtins
-
-        group: Any = getattr(builtins, "BaseExceptionGroup")  # from Python 3.11 on
-        raise group("the body and the release both failed", [body, release]) from None
-
-    def __call__(self, function: Function) -> Function:
-        """Decorates a function: the lock is held while the function runs.
-
-        It is held until a generator is exhausted or closed, and until an async function is done.
-        """
-        from ._decorate import wrap
-
-        return wrap(self, function)
-
-    # The plain interface
-
-    def lock(self) -> Self:
-        """Acquires the lock, unless this object holds it already. Returns the object."""
-        if not self.is_locked:
-            self.acquire()
-        return self
-
-    def unlock(self) -> None:
-        """Releases the lock, however often it was acquired. Does nothing if it is not held."""
-        self.release(force=True)
-
-    @property
-    def locked(self) -> bool:
-        """Whether this object holds the lock: :attr:`is_locked` by another name."""
-        return self.is_locked
 
 
 def _release_all() -> None:

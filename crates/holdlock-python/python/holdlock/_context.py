@@ -14,6 +14,7 @@ from _weakref import ref
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator
+    from weakref import WeakValueDictionary
 
 
 class FileLockContext:
@@ -66,8 +67,16 @@ class _ThisThread(_local):
         self.thread = _Thread()
         #: The contexts whose locks this thread releases for ended threads, by lock.
         self.stand_ins: dict[int, FileLockContext] = {}
-        #: The locks that this thread has acquired last, by path. It may have released them.
-        self.taken: dict[str, ref[Any]] = {}
+        self._taken: WeakValueDictionary[str, Any] | None = None
+
+    @property
+    def taken(self) -> WeakValueDictionary[str, Any]:
+        """The locks that this thread has acquired last, by path. It may have released them."""
+        if self._taken is None:
+            from weakref import WeakValueDictionary
+
+            self._taken = WeakValueDictionary()
+        return self._taken
 
 
 this_thread = _ThisThread()
@@ -101,7 +110,8 @@ class ThreadContexts(SharedContext):
 
     def current(self) -> FileLockContext:
         stand_in = this_thread.stand_ins.get(id(self))
-        if stand_in is not None:
+        # It counts only while it holds the lock, even if an exception has left it here.
+        if stand_in is not None and stand_in.lock_file_fd is not None:
             return stand_in
         thread = this_thread.thread
         known = self._contexts.get(thread.number)
@@ -122,7 +132,7 @@ class ThreadContexts(SharedContext):
                 try:
                     yield context
                 finally:
-                    del this_thread.stand_ins[id(self)]
+                    this_thread.stand_ins.pop(id(self), None)
 
     def every(self) -> list[FileLockContext]:
         return [context for _, context in list(self._contexts.values())]

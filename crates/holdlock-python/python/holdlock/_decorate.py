@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
     from ._async_base import BaseAsyncFileLock
-    from ._base import BaseFileLock
+    from ._uses import LockUses
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def wrap(lock: BaseFileLock, function: Function) -> Function:
+def wrap(lock: LockUses, function: Function) -> Function:
     """The function, with the lock held while it runs.
 
     The call of a generator function or of an asynchronous function returns at once; the lock is
