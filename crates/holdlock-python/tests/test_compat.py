@@ -116,7 +116,7 @@ holdlock.uninstall_as_filelock()  # nothing to do
 holdlock.install_as_filelock()
 import filelock as ours
 holdlock.uninstall_as_filelock()
-import filelock, filelock._api
+import filelock, filelock.asyncio
 assert filelock is not ours
 assert filelock.FileLock is not holdlock.FileLock
 holdlock.uninstall_as_filelock()

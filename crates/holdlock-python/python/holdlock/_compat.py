@@ -17,27 +17,36 @@ from . import _log
 __all__ = ["install_as_filelock", "uninstall_as_filelock"]
 
 #: The release of ``filelock`` whose interface is served; what ``filelock.__version__`` says.
-INTERFACE = "4.2.12"
+INTERFACE = "4.3.1"
 
 _BY_AGE = "it lets a process take a lock from a living holder"
 _BY_DIRECTORY = "its protocol works among filelock's own processes only"
+_INTERNAL = "it belongs to the inside of filelock's locks"
+_STRICT = "it belongs to StrictSoftFileLock"
 _DOCS = "docs/python-filelock.md says what to use instead"
 
 #: The public names of ``filelock`` that are not here, and why.
 ABSENT = {
+    "AcquireWait": _INTERNAL,
     "AsyncAcquireSoftReadWriteReturnProxy": _BY_AGE,
     "AsyncSoftFileLease": _BY_AGE,
     "AsyncSoftReadWriteLock": _BY_AGE,
     "AsyncStrictSoftFileLock": _BY_DIRECTORY,
     "CompromiseReason": _BY_AGE,
+    "FileLockContext": _INTERNAL,
+    "InFlight": _INTERNAL,
+    "LeaseClaim": _BY_AGE,
     "LeaseCompromise": _BY_AGE,
+    "LeaseHeartbeat": _BY_AGE,
     "LeaseSettingsMismatch": _BY_AGE,
     "MarkerSoftFileLock": "filelock's own SoftFileLock removes its marker as invalid",
     "OwnerMode": "it belongs to MarkerSoftFileLock",
     "OwnerRecord": "it belongs to MarkerSoftFileLock",
+    "ReleasePendingError": _STRICT,
     "SoftFileLease": _BY_AGE,
-    "SoftFileLockProtocolError": "it belongs to StrictSoftFileLock",
+    "SoftFileLockProtocolError": _STRICT,
     "SoftReadWriteLock": _BY_AGE,
+    "StrictRelease": _STRICT,
     "StrictSoftFileClaim": _BY_DIRECTORY,
     "StrictSoftFileClaimState": _BY_DIRECTORY,
     "StrictSoftFileLock": _BY_DIRECTORY,
