@@ -46,7 +46,7 @@ _RUN = {
 
 
 class Loop:
-    """One of the libraries, and what tests need of it."""
+    """One of the libraries, with the functions that tests need."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class Loop:
             await asyncio.sleep(seconds)
 
     async def all_of(self, *functions: Callable[[], Awaitable[Any]]) -> None:
-        """Runs them as tasks of their own, to their ends."""
+        """Runs each in a task of its own, until all have ended."""
         if self.name.startswith("anyio"):
             async with import_module("anyio").create_task_group() as group:
                 for function in functions:

@@ -1,4 +1,4 @@
-"""Native locks in asynchronous code: what waits, what does not, and what a cancellation leaves."""
+"""Native locks in asynchronous code: waits, cancellations, and the ends of loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages which import ``filelock`` get this one, after :func:`holdlock.install_as_filelock`."""
+"""After :func:`holdlock.install_as_filelock`, packages that import ``filelock`` get this one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from from_pypi import NEWEST, directory, environment
 
 
 def run(program: str, *arguments: str, where: Path | None = None) -> str:
-    """What a Python program prints, in a process of its own."""
+    """The output of a Python program that runs in a process of its own."""
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         stdout=subprocess.PIPE,
@@ -30,7 +30,7 @@ def the_real_one() -> Path:
 
 @pytest.fixture
 def users() -> Path:
-    """Packages which use filelock."""
+    """Packages that use filelock."""
     return directory("virtualenv", "tldextract", "cachecontrol[filecache]", dependencies=True)
 
 

@@ -1,4 +1,4 @@
-"""The examples in the documentation, and what is outside of the classes."""
+"""The examples in the documentation, the names of the module, and ``python -m holdlock``."""
 
 import doctest
 import importlib

@@ -119,7 +119,7 @@ def test_other_threads_run_during_an_attempt(queued):
 
 
 def test_a_request_that_does_not_wait_makes_one_attempt(queued, path):
-    """An attempt pauses some times, to tell a waiter from a request that is only passing."""
+    """An attempt pauses a few times, to tell a waiter from a request that is only passing."""
     of_task = AsyncFileLock(path, fair=True, timeout=0)
 
     def pauses(attempt):

@@ -1,4 +1,4 @@
-"""on_acquired, and what is raised when it or a release fails."""
+"""on_acquired: its calls, and its failures."""
 
 import asyncio
 import os

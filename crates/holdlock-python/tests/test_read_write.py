@@ -1,4 +1,4 @@
-"""Many readers or one writer: between processes, threads, and in which order."""
+"""Many readers or one writer, among processes and threads; and the order of requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def alone(path, **options):
 
 
 def in_thread(function):
-    """What the function returns, or raises, in another thread."""
+    """The result of the function in another thread, or its error."""
     outcome = []
 
     def run():

@@ -143,7 +143,7 @@ _until: dict[int, float] = {}
 
 
 def until(process: SoftProcess) -> float:
-    """A while from the first call."""
+    """Half a second after the first call."""
     return _until.setdefault(process.process.pid, time.monotonic() + 0.5)
 
 

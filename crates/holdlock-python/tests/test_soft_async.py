@@ -124,7 +124,7 @@ def test_a_cancelled_wait_leaves_no_lock(path: Path) -> None:
 
 
 class _Slow(AsyncSoftFileLock):
-    """As on a network file system that takes its time."""
+    """A file system that is slow, as a network file system can be."""
 
     started = threading.Event()
     proceed = threading.Event()

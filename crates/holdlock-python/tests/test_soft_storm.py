@@ -1,4 +1,4 @@
-"""However processes are killed and stopped, no two of them have a soft lock at once."""
+"""Processes are killed and stopped at random; no two of them hold a soft lock at once."""
 
 from __future__ import annotations
 
