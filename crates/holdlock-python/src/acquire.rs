@@ -8,9 +8,10 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 
 use crate::cancel::CancelToken;
+use crate::core::Core;
 use crate::error::Failure;
 use crate::hold::Settings;
-use crate::lock::{Core, NativeLock};
+use crate::lock::NativeLock;
 use crate::log::{self, Event};
 use crate::requester::Requester;
 use crate::shared::Attempt;

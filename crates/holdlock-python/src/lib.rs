@@ -6,6 +6,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `lock.rs` | the class, as Python code sees it |
+//! | `core.rs` | what one object consists of |
 //! | `open.rs` | opens the lock file |
 //! | `acquire.rs` | takes a thread's request from the first attempt to the held lock |
 //! | `wait.rs` | the wait of a thread |
@@ -25,6 +26,7 @@
 
 mod acquire;
 mod cancel;
+mod core;
 mod error;
 mod fork;
 mod hold;

@@ -1,8 +1,7 @@
 //! The class of locks that the kernel keeps, as Python code sees it.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::IntoRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use holdlock::{FileLock, Mode};
@@ -11,6 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::acquire::Call;
 use crate::cancel::CancelToken;
+use crate::core::Core;
 use crate::error::Failure;
 use crate::hold::{Settings, Threads};
 use crate::process::Process;
@@ -24,18 +24,6 @@ use crate::thread;
 pub(crate) struct NativeLock {
     /// Set by `__init__`.
     core: OnceLock<Core>,
-}
-
-/// What the constructor was told, and the state.
-pub(crate) struct Core {
-    /// The lock file as the caller has named it.
-    name: OsString,
-    path: PathBuf,
-    /// -1: the umask decides.
-    mode: i32,
-    /// Whether the object has a function `on_acquired`.
-    hook: bool,
-    pub(crate) shared: Shared,
 }
 
 pub(crate) fn mode_of(shared: bool) -> Mode {
@@ -100,14 +88,8 @@ impl NativeLock {
             let given = options.get_item("on_acquired")?;
             hook = given.is_some_and(|hook| !hook.is_none());
         }
-        let path = std::path::absolute(&name).unwrap_or_else(|_| PathBuf::from(&name));
-        let core = Core {
-            name,
-            path,
-            mode,
-            hook,
-            shared: Shared::new(threads, settings, mode_of(shared), fair),
-        };
+        let shared = Shared::new(threads, settings, mode_of(shared), fair);
+        let core = Core::new(name, mode, hook, shared);
         // A second call changes nothing: a holder keeps the lock.
         let _ = slf.get().core.set(core);
         Ok(())
@@ -140,7 +122,7 @@ impl NativeLock {
         let Err(failure) = core.release(slf, false) else {
             return Ok(());
         };
-        let error = failure.raise(slf.py(), &core.name);
+        let error = failure.raise(slf.py(), core.name());
         slf.call_method1("_failed_release", (body, error.value(slf.py())))?;
         Err(error)
     }
@@ -214,7 +196,7 @@ impl NativeLock {
     fn release(slf: &Bound<'_, Self>, force: bool) -> PyResult<()> {
         let core = slf.get().core()?;
         core.release(slf, force)
-            .map_err(|failure| failure.raise(slf.py(), &core.name))
+            .map_err(|failure| failure.raise(slf.py(), core.name()))
     }
 
     /// Gives the lock to processes that this process starts, and returns a descriptor that carries
@@ -251,7 +233,7 @@ impl NativeLock {
     /// The path, as it was given.
     #[getter]
     fn lock_file(&self) -> PyResult<&OsStr> {
-        Ok(&self.core()?.name)
+        Ok(self.core()?.name())
     }
 
     /// Whether `with` acquires the lock together with other shared holders.
@@ -269,14 +251,14 @@ impl NativeLock {
     /// The permissions that were asked for; 0o644 if none were and the umask decides.
     #[getter]
     fn mode(&self) -> PyResult<i32> {
-        let mode = self.core()?.mode;
+        let mode = self.core()?.mode_setting();
         Ok(if mode < 0 { 0o644 } else { mode })
     }
 
     /// Whether permissions were asked for.
     #[getter]
     fn has_explicit_mode(&self) -> PyResult<bool> {
-        Ok(self.core()?.mode >= 0)
+        Ok(self.core()?.mode_setting() >= 0)
     }
 
     /// Whether each thread holds the lock for itself.
@@ -305,12 +287,12 @@ impl NativeLock {
 
     #[getter]
     fn _absolute_path(&self) -> PyResult<&OsStr> {
-        Ok(self.core()?.path.as_os_str())
+        Ok(self.core()?.path().as_os_str())
     }
 
     #[getter]
     fn _mode_setting(&self) -> PyResult<i32> {
-        Ok(self.core()?.mode)
+        Ok(self.core()?.mode_setting())
     }
 
     #[getter]
@@ -354,33 +336,5 @@ impl NativeLock {
         self.core
             .get()
             .ok_or_else(|| Python::attach(|py| Failure::NoInit.raise(py, OsStr::new(""))))
-    }
-}
-
-impl Core {
-    /// The lock file as the caller has named it.
-    pub(crate) fn name(&self) -> &OsStr {
-        &self.name
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The permissions, if they were asked for.
-    pub(crate) fn explicit_mode(&self) -> Option<u32> {
-        u32::try_from(self.mode).ok()
-    }
-
-    pub(crate) fn has_hook(&self) -> bool {
-        self.hook
-    }
-
-    /// See [`NativeLock::hand_over`].
-    pub(crate) fn hand_over(&self, py: Python<'_>, requester: Requester<'_>) -> PyResult<i32> {
-        self.shared
-            .hand_over(requester)
-            .map(IntoRawFd::into_raw_fd)
-            .map_err(|failure| failure.raise(py, &self.name))
     }
 }

@@ -7,8 +7,8 @@ use holdlock::{FileLock, LockOptions};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::core::Core;
 use crate::error::{self, Failure};
-use crate::lock::Core;
 use crate::process::Process;
 
 impl Core {

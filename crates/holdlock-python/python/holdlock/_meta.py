@@ -31,6 +31,8 @@ class FileLockMeta(ABCMeta):
     #: The options of this class, with their defaults.
     _defaults: dict[str, Any]
     _singletons: WeakValueDictionary[str, Any]
+    #: See :func:`_takes_all_options`.
+    _is_plain: bool
 
     if not TYPE_CHECKING:
 
@@ -113,8 +115,11 @@ def _check_mode(cls: FileLockMeta, options: dict[str, Any]) -> None:
 
 def _takes_all_options(cls: FileLockMeta) -> bool:
     """Whether the constructor is one of this package's, and not a subclass's own."""
-    definer = next(kind for kind in cls.__mro__ if "__init__" in kind.__dict__)
-    return definer.__module__.partition(".")[0] == "holdlock"
+    known: bool | None = cls.__dict__.get("_is_plain")
+    if known is None:
+        definer = next(kind for kind in cls.__mro__ if "__init__" in kind.__dict__)
+        known = cls._is_plain = definer.__module__.partition(".")[0] == "holdlock"
+    return known
 
 
 def _constructor(cls: FileLockMeta) -> Signature:
