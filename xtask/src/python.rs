@@ -17,7 +17,14 @@ const BUILDERS: [&str; 2] = ["maturin>=1.9.4,<2", "pip"];
 /// The packages that test it. pyright is a program for Node.js, which PyPI has as a package.
 const TESTERS: [&str; 3] = ["pytest", "mypy", "pyright[nodejs]"];
 /// Packages that some tests use. Without them these tests are skipped and say so.
-const PARTNERS: [&str; 3] = ["anyio", "trio", "uvloop"];
+const PARTNERS: [&str; 6] = [
+    "anyio",
+    "eventlet",
+    "gevent",
+    "python-daemon",
+    "trio",
+    "uvloop",
+];
 
 /// Builds the wheel, installs it, and runs its tests and type checks.
 pub(crate) fn test(out: &mut dyn Write) -> Done<Outcome> {

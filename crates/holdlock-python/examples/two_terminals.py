@@ -1,13 +1,13 @@
-"""What a lock is for, to be seen with one's own eyes.
+"""Shows what a lock is for.
 
-Three processes go into a section and out of it, three times each, and say so: ``+[2]`` when worker
-2 goes in, ``-[2]`` when it goes out. Run this in two terminals at once:
+Three processes enter a section and leave it, three times each. Worker 2 prints ``+[2]`` when it
+enters, and ``-[2]`` when it leaves. Run this in two terminals at once:
 
     python two_terminals.py
     python two_terminals.py --without
 
-With the lock each ``+`` is followed by the ``-`` of the same worker, and nobody in the other
-terminal is inside meanwhile. Without it they run into one another.
+With the lock each ``+`` is followed by the ``-`` of the same worker, and no worker in the other
+terminal is inside meanwhile. Without the lock several workers are inside at once.
 """
 
 from __future__ import annotations

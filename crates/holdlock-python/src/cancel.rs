@@ -4,30 +4,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
-use crate::bell::Bell;
+use crate::wakeup::Wakeup;
 
-/// How one that waits is told that there is something to look at.
+/// A way to make a waiting thread or task look at its request again.
 #[derive(Clone)]
-pub(crate) enum Call {
-    /// A thread, in the kernel.
+pub(crate) enum Alert {
+    /// For a thread in the kernel's queue.
     Token(holdlock::CancelToken),
-    /// A task, whose loop watches a descriptor.
-    Bell(Arc<Bell>),
+    /// For a task whose loop watches a descriptor.
+    Wakeup(Arc<Wakeup>),
 }
 
-impl Call {
-    pub(crate) fn ring(&self) {
+impl Alert {
+    pub(crate) fn send(&self) {
         match self {
-            Call::Token(token) => token.cancel(),
-            Call::Bell(bell) => bell.ring(),
+            Alert::Token(token) => token.cancel(),
+            Alert::Wakeup(wakeup) => wakeup.send(),
         }
     }
 }
 
 /// Ends waits for locks from another thread or from a signal handler.
 ///
-/// A flag that can only be set: every wait with it, present or future, ends with `Cancelled`.
-/// A lock that is free is taken all the same.
+/// The token is a flag that can only be set. Setting it ends every wait that uses the token, now
+/// and later, with `Cancelled`. A request with a cancelled token still acquires a free lock.
 ///
 /// >>> token = CancelToken()
 /// >>> token.cancelled
@@ -44,8 +44,8 @@ pub(crate) struct CancelToken {
 #[derive(Default)]
 struct State {
     cancelled: bool,
-    /// One for each wait, numbered: a wait can be ended by others, too.
-    waits: Vec<(u64, Call)>,
+    /// The waits that use the token, by number.
+    waits: Vec<(u64, Alert)>,
     last: u64,
 }
 
@@ -54,11 +54,12 @@ impl CancelToken {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a wait told when this is cancelled. The number is for [`forget`](Self::forget).
-    pub(crate) fn pass_on_to(&self, wait: &Call) -> u64 {
+    /// Alerts this wait when the token is cancelled. Returns a number for
+    /// [`forget`](Self::forget).
+    pub(crate) fn add(&self, wait: &Alert) -> u64 {
         let mut state = self.state();
         if state.cancelled {
-            wait.ring();
+            wait.send();
         }
         state.last += 1;
         let number = state.last;
@@ -66,7 +67,7 @@ impl CancelToken {
         number
     }
 
-    /// That wait is over.
+    /// The wait with this number has ended.
     pub(crate) fn forget(&self, number: u64) {
         self.state().waits.retain(|(other, _)| *other != number);
     }
@@ -88,7 +89,7 @@ impl CancelToken {
         let mut state = self.state();
         state.cancelled = true;
         for (_, wait) in state.waits.drain(..) {
-            wait.ring();
+            wait.send();
         }
     }
 

@@ -1,4 +1,4 @@
-//! Which Python exception stands for which error.
+//! The Python exception for each failure.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,27 +9,38 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::process::Process;
-use crate::state::Trouble;
 
-/// Why there is no lock.
+/// Why a request failed.
 pub(crate) enum Failure {
-    Trouble(Trouble),
-    /// By a token, or by `cancel_check`.
+    Library(Error),
+    /// A token or `cancel_check` has ended the wait.
     Cancelled,
-    /// By this process, in the way that is said, at the end of the time limit.
+    /// This process holds the lock, in the way that the text says.
     HeldHere(&'static str),
+    /// The object was held when this process was forked.
+    Inherited,
+    /// The requester holds the lock shared, and asks for it exclusively.
+    Upgrade,
+    /// A signal handler asks for the lock that its own thread waits for.
+    Nested,
+    /// Another thread holds the object.
+    NotOurs,
+    /// The requester does not hold what it wants to hand over.
+    NotHeld,
+    /// `thread_local='mutex'` together with shared mode.
+    SharedMutex,
+    /// `on_acquired` has released the lock.
+    ReleasedByHook,
+    /// `__init__` was not called.
+    NoInit,
+    /// The time limit is not a number.
+    Nan,
     Raised(PyErr),
-}
-
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Failure {
-        Failure::Trouble(trouble)
-    }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Trouble(Trouble::Library(error))
+        Failure::Library(error)
     }
 }
 
@@ -42,59 +53,60 @@ impl From<PyErr> for Failure {
 impl Failure {
     /// As an exception. `name` is the lock file as the caller has named it.
     pub(crate) fn raise(self, py: Python<'_>, name: &OsStr) -> PyErr {
+        let shown = inspect::printable(name);
+        let runtime = |what: String| Ok(PyRuntimeError::new_err(what));
+        let deadlock = |what: String| make(py, "Deadlock", (what,)).map(PyErr::from_value);
         let raised = match self {
             Failure::Raised(error) => Ok(error),
+            Failure::Library(error) => library_raised(py, error, name),
             Failure::Cancelled => make(py, "Cancelled", (name,)).map(PyErr::from_value),
-            Failure::HeldHere(how) => timeout(py, name, Who::Ourselves(how)),
-            Failure::Trouble(trouble) => trouble_raised(py, trouble, name),
+            Failure::HeldHere(how) => timeout(py, name, Holders::Ourselves(how)),
+            Failure::Inherited => runtime(format!(
+                "lock '{shown}' was held when this process was forked; make a new lock in the child"
+            )),
+            Failure::Upgrade => deadlock(format!(
+                "Deadlock: this thread holds lock '{shown}' shared and asks for it exclusively; \
+                 release it first"
+            )),
+            Failure::Nested => deadlock(format!(
+                "Deadlock: a signal handler acquires lock '{shown}', for which its own thread waits"
+            )),
+            Failure::NotOurs => runtime(format!("lock '{shown}' is held by another thread")),
+            Failure::NotHeld => runtime(format!(
+                "cannot hand over lock '{shown}': it is not held; acquire it first"
+            )),
+            Failure::ReleasedByHook => runtime(format!("on_acquired has released lock '{shown}'")),
+            Failure::SharedMutex => Ok(PyValueError::new_err(
+                "thread_local='mutex' excludes threads from one another, and shared=True does not; \
+                 use one of them",
+            )),
+            Failure::NoInit => runtime("the lock's __init__ was not called".to_owned()),
+            Failure::Nan => Ok(PyValueError::new_err(
+                "timeout must be a number of seconds, not nan",
+            )),
         };
         raised.unwrap_or_else(|error| error)
     }
-}
 
-fn timeout(py: Python<'_>, name: &OsStr, who: Who) -> PyResult<PyErr> {
-    let timeout = make(py, "Timeout", (name,))?;
-    timeout.setattr("_conflict", Conflict { who })?;
-    Ok(PyErr::from_value(timeout))
-}
-
-fn trouble_raised(py: Python<'_>, trouble: Trouble, name: &OsStr) -> PyResult<PyErr> {
-    let shown = inspect::printable(name);
-    let deadlock = |what: String| make(py, "Deadlock", (what,)).map(PyErr::from_value);
-    match trouble {
-        Trouble::Library(error) => library_raised(py, error, name),
-        Trouble::Inherited => Ok(PyRuntimeError::new_err(format!(
-            "lock '{shown}' was held when this process was forked off; make a new lock in the child"
-        ))),
-        Trouble::Upgrade => deadlock(format!(
-            "Deadlock: lock '{shown}' is held shared and asked for exclusively; release it first"
-        )),
-        Trouble::Nested => deadlock(format!(
-            "Deadlock: lock '{shown}' is acquired again by a signal handler of the thread that \
-             waits for it"
-        )),
-        Trouble::NotOurs => Ok(PyRuntimeError::new_err(format!(
-            "lock '{shown}' is held by another thread"
-        ))),
-        Trouble::NotHeld => Ok(PyRuntimeError::new_err(format!(
-            "lock '{shown}' is not held, and cannot be handed over"
-        ))),
-        Trouble::SharedMutex => Ok(PyValueError::new_err(
-            "thread_local='mutex' keeps threads apart that shared=True lets in together",
-        )),
-        Trouble::Nan => Ok(PyValueError::new_err(
-            "timeout must be a number of seconds, not nan",
-        )),
-        Trouble::Unmade => Ok(PyRuntimeError::new_err(
-            "the lock was not initialised: __init__() of the base class was not called",
-        )),
+    /// Whether this is the package's exception for a wait that was cancelled.
+    pub(crate) fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
+        let class = py
+            .import("holdlock._errors")
+            .and_then(|module| module.getattr("Cancelled"));
+        class.is_ok_and(|class| error.is_instance(py, &class))
     }
+}
+
+fn timeout(py: Python<'_>, name: &OsStr, holders: Holders) -> PyResult<PyErr> {
+    let timeout = make(py, "Timeout", (name,))?;
+    timeout.setattr("_conflict", Conflict { holders })?;
+    Ok(PyErr::from_value(timeout))
 }
 
 fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr> {
     match error {
         Error::TimedOut(conflict) | Error::WouldBlock(conflict) => {
-            timeout(py, name, Who::Others(conflict))
+            timeout(py, name, Holders::Others(conflict))
         }
         Error::Cancelled { .. } => make(py, "Cancelled", (name,)).map(PyErr::from_value),
         Error::Deadlock { ref cycle, .. } => {
@@ -108,18 +120,22 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
             };
             make(py, "Deadlock", (what,)).map(PyErr::from_value)
         }
-        Error::RemovedWhileHeld(conflict) => timeout(py, name, Who::OfRemoved(conflict)),
-        Error::Open { ref source, .. }
-        | Error::Unsupported { ref source, .. }
-        | Error::System { ref source, .. } => {
-            // Without the path: Python's exceptions add that themselves.
+        Error::RemovedWhileHeld(conflict) => timeout(py, name, Holders::OfRemoved(conflict)),
+        Error::Unsupported { ref source, .. } => {
+            let number = source.raw_os_error().unwrap_or(libc::ENOTSUP);
+            let message = without_number(&format!("{error:#}"), number);
+            let arguments = (number, message, name);
+            make(py, "UnsupportedFileSystem", arguments).map(PyErr::from_value)
+        }
+        Error::Open { ref source, .. } | Error::System { ref source, .. } => {
+            // Python's exceptions add the path themselves.
             Ok(system_error(source, &format!("{error:#}"), name))
         }
         error => Ok(PyOSError::new_err(error.to_string())),
     }
 }
 
-/// What others have named, as it may be printed: see the library's `inspect::printable`.
+/// A name that this process has not chosen, made safe to print: see `inspect::printable`.
 #[pyfunction]
 #[pyo3(signature = (text, /))]
 pub(crate) fn printable(text: &Bound<'_, PyAny>) -> PyResult<String> {
@@ -135,17 +151,32 @@ pub(crate) fn os_error(number: i32, message: &str, name: &OsStr) -> PyErr {
     PyOSError::new_err((number, message.to_owned(), name.to_owned()))
 }
 
+/// For a system call that is not the library's.
+pub(crate) fn io_error(error: &io::Error, name: &OsStr) -> PyErr {
+    system_error(error, &error.to_string(), name)
+}
+
 fn system_error(source: &io::Error, message: &str, name: &OsStr) -> PyErr {
     let number = match (source.raw_os_error(), source.kind()) {
         (Some(number), _) => number,
         // A path with a zero byte in it.
         (None, io::ErrorKind::InvalidInput) => return PyValueError::new_err(message.to_owned()),
-        // What the library refuses by itself, for a fair lock.
+        // The library itself refuses some files for fair locks.
         (None, io::ErrorKind::PermissionDenied) => libc::EACCES,
         (None, io::ErrorKind::Unsupported) => libc::ENOTSUP,
         (None, _) => libc::EIO,
     };
-    os_error(number, message, name)
+    if number == libc::ELOOP {
+        // The library advises an option that Python code does not have.
+        let message = "Is a symbolic link, which cannot be a lock file";
+        return os_error(number, message, name);
+    }
+    os_error(number, &without_number(message, number), name)
+}
+
+/// A message without the number of the error, which the exception shows by itself.
+fn without_number(message: &str, number: i32) -> String {
+    message.replace(&format!(" (os error {number})"), "")
 }
 
 /// An exception of the package's own.
@@ -158,57 +189,57 @@ where
         .call1(arguments)
 }
 
-/// Who was in the way. Looked up when first asked for.
+/// The holders that were in the way. They are looked up when they are first asked for.
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct Conflict {
-    who: Who,
+    holders: Holders,
 }
 
-enum Who {
+enum Holders {
     Others(holdlock::Conflict),
-    /// Somebody has removed the lock file while they hold it.
+    /// The lock file was removed while they hold it.
     OfRemoved(holdlock::Conflict),
-    /// This process, in a way that only we know.
+    /// This process, in the way that the text says.
     Ourselves(&'static str),
 }
 
 impl Conflict {
     fn found(&self, py: Python<'_>) -> Vec<holdlock::Process> {
-        py.detach(|| match &self.who {
-            Who::Others(conflict) | Who::OfRemoved(conflict) => conflict.holders().to_vec(),
-            Who::Ourselves(_) => holdlock::Process::of(std::process::id())
+        py.detach(|| match &self.holders {
+            Holders::Others(conflict) | Holders::OfRemoved(conflict) => conflict.holders().to_vec(),
+            Holders::Ourselves(_) => holdlock::Process::of(std::process::id())
                 .into_iter()
                 .collect(),
         })
     }
 
     fn in_words(&self, holder: &holdlock::Process) -> String {
-        match self.who {
-            Who::Ourselves(how) => format!("{holder} ({how})"),
-            Who::OfRemoved(_) => format!("{holder} (the lock file was removed meanwhile)"),
-            Who::Others(_) if holder.pid == std::process::id() => {
+        match self.holders {
+            Holders::Ourselves(how) => format!("{holder} ({how})"),
+            Holders::OfRemoved(_) => format!("{holder} (the lock file was removed meanwhile)"),
+            Holders::Others(_) if holder.pid == std::process::id() => {
                 format!("{holder} (this process)")
             }
-            Who::Others(_) => holder.to_string(),
+            Holders::Others(_) => holder.to_string(),
         }
     }
 }
 
 #[pymethods]
 impl Conflict {
-    /// The processes that have the lock.
+    /// The holders.
     fn holders(&self, py: Python<'_>) -> Vec<Process> {
         self.found(py).into_iter().map(Process::from).collect()
     }
 
-    /// The holders in words; None where none is known.
+    /// The holders in words; None: none is known.
     fn description(&self, py: Python<'_>) -> Option<String> {
         const NAMED: usize = 3;
-        let holders = self.found(py);
-        let named = holders.iter().take(NAMED);
+        let found = self.found(py);
+        let named = found.iter().take(NAMED);
         let mut words: Vec<String> = named.map(|holder| self.in_words(holder)).collect();
-        if holders.len() > NAMED {
-            words.push(format!("and {} more", holders.len() - NAMED));
+        if found.len() > NAMED {
+            words.push(format!("and {} more", found.len() - NAMED));
         }
         (!words.is_empty()).then(|| words.join(", "))
     }

@@ -1,14 +1,14 @@
 //! Noticing that this process is a child.
 //!
-//! The library sees to it that a child neither keeps nor releases what its parent holds; here it
-//! is about what the objects say of themselves.
+//! The library makes sure that a child neither keeps nor releases the locks of its parent. This
+//! file lets the objects in the child know that they are not held.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// Grows in each child.
+/// One more in each child.
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 
 /// A number that differs between a process and its children.
@@ -17,10 +17,10 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// From now on, children know that they are children.
+/// Registers a hook that changes the number in each child.
 ///
-/// By Python's own hook: it runs while no other thread is inside the interpreter, so that no
-/// mutex of ours is locked at that moment by a thread that the child does not have.
+/// Python's own hook runs while no other thread runs Python code. So no thread that the child does
+/// not have has one of this module's mutexes locked at that moment.
 pub(crate) fn notice_forks(py: Python<'_>) -> PyResult<()> {
     let hook = pyo3::wrap_pyfunction!(after_fork_in_child, py)?;
     let arguments = PyDict::new(py);

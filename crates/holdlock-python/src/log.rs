@@ -1,5 +1,7 @@
 //! The debug log, which is written where a program has switched it on. See `_log.py`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -7,19 +9,30 @@ use pyo3::types::PyDict;
 
 const DEBUG: i32 = 10;
 
-/// What there is to say; the names of the messages in `_log.py`.
+/// Whether the logger is that of `filelock`.
+static AS_FILELOCK: AtomicBool = AtomicBool::new(false);
+
+/// Chooses the logger: `filelock`, or else `holdlock`.
+#[pyfunction]
+#[pyo3(signature = (flag, /))]
+pub(crate) fn log_as_filelock(flag: bool) {
+    AS_FILELOCK.store(flag, Ordering::Relaxed);
+}
+
+/// The events that are logged, by the names of their messages in `_log.py`.
 #[derive(Clone, Copy)]
 pub(crate) enum Event {
     Attempt,
     Acquired,
     Waiting,
     Timeout,
+    Cancelled,
     Release,
     Released,
 }
 
-/// Whether anybody listens. Asked at each acquisition, so it looks where the logger keeps its
-/// own answer, and calls it only if that is not there.
+/// Whether a program listens. This is asked at each acquisition, so it looks at the answer that the
+/// logger has cached, and calls the logger only if there is none.
 #[inline]
 pub(crate) fn is_wanted(py: Python<'_>) -> bool {
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -36,12 +49,15 @@ pub(crate) fn is_wanted(py: Python<'_>) -> bool {
     }
 }
 
+/// A logger, and the answers that it has cached by level.
+type Logger = (Py<PyAny>, Option<Py<PyDict>>);
+
 fn logger_wants_it(py: Python<'_>) -> PyResult<bool> {
-    static LOGGER: PyOnceLock<(Py<PyAny>, Option<Py<PyDict>>)> = PyOnceLock::new();
-    let (logger, answers) = LOGGER.get_or_try_init(py, || {
-        let logger = py
-            .import("logging")?
-            .call_method1("getLogger", ("filelock",))?;
+    static LOGGERS: [PyOnceLock<Logger>; 2] = [PyOnceLock::new(), PyOnceLock::new()];
+    let as_filelock = AS_FILELOCK.load(Ordering::Relaxed);
+    let (logger, answers) = LOGGERS[usize::from(as_filelock)].get_or_try_init(py, || {
+        let name = if as_filelock { "filelock" } else { "holdlock" };
+        let logger = py.import("logging")?.call_method1("getLogger", (name,))?;
         let answers = logger.getattr("_cache").ok();
         let answers = answers.and_then(|answers| answers.cast_into::<PyDict>().ok());
         Ok::<_, PyErr>((logger.unbind(), answers.map(Bound::unbind)))
@@ -55,7 +71,7 @@ fn logger_wants_it(py: Python<'_>) -> PyResult<bool> {
     answer.is_truthy()
 }
 
-/// Says it, if anybody listens.
+/// Logs the event, if a program listens.
 pub(crate) fn say(lock: &Bound<'_, PyAny>, event: Event) {
     let py = lock.py();
     if !is_wanted(py) {
@@ -66,6 +82,7 @@ pub(crate) fn say(lock: &Bound<'_, PyAny>, event: Event) {
         Event::Acquired => "ACQUIRED",
         Event::Waiting => "WAITING",
         Event::Timeout => "TIMEOUT",
+        Event::Cancelled => "CANCELLED",
         Event::Release => "RELEASE",
         Event::Released => "RELEASED",
     };
@@ -74,6 +91,6 @@ pub(crate) fn say(lock: &Bound<'_, PyAny>, event: Event) {
         let path = lock.getattr("lock_file")?;
         log.call_method1("debug", (log.getattr(name)?, lock, path))
     };
-    // A log that cannot be written changes nothing.
+    // An error of the log is not an error of the lock.
     let _ = said();
 }

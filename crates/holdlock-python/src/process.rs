@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use holdlock::inspect;
 use pyo3::prelude::*;
 
-/// A process that holds a lock or waits for it. What could not be read is None.
+/// A process that holds a lock or waits for it. An attribute is None if it could not be read.
 #[pyclass(frozen, eq, get_all, module = "holdlock", from_py_object)]
 #[derive(Clone, PartialEq)]
 pub(crate) struct Process {

@@ -1,9 +1,9 @@
-//! What `acquire` returns.
+//! The result of `acquire`.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
-/// The lock, acquired already: leaving a `with` statement on it releases the lock once.
+/// A lock that is acquired. A `with` statement on it releases the lock once at its end.
 #[pyclass(frozen, module = "holdlock")]
 pub(crate) struct AcquireReturnProxy {
     /// The lock.
@@ -25,7 +25,7 @@ impl AcquireReturnProxy {
     #[pyo3(signature = (*exception))]
     fn __exit__(&self, py: Python<'_>, exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         let lock = self.lock.bind(py);
-        // A read/write lock is no context itself.
+        // A read/write lock has no `__exit__`.
         match lock.getattr_opt("__exit__")? {
             Some(exit) => exit.call1(exception.clone()).map(drop),
             None => lock.call_method0("release").map(drop),

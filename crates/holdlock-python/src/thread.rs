@@ -1,4 +1,4 @@
-//! Which thread this is, and whether it still lives.
+//! The identity of the calling thread, and whether a thread is still running.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ thread_local! {
     static ALIVE: RefCell<Weak<()>> = const { RefCell::new(Weak::new()) };
 }
 
-/// A number for this thread that no other ever gets, unlike the system's.
+/// A number for this thread. No other thread ever gets it, unlike the system's number.
 #[inline]
 pub(crate) fn number() -> u64 {
     let number = NUMBER.get();
@@ -23,25 +23,25 @@ pub(crate) fn number() -> u64 {
     NUMBER.get()
 }
 
-/// A number that nobody else ever gets.
+/// A number that no thread, task or wait has had before.
 pub(crate) fn fresh_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Goes with this thread.
+/// A reference that dies with this thread.
 pub(crate) fn alive() -> Weak<()> {
     ALIVE.with_borrow(Weak::clone)
 }
 
-/// Kept by Python for the life of the thread: until before another thread's `join()` returns,
-/// while the end of the system's thread comes later.
+/// Python keeps it until the thread ends: it is gone before `join()` returns in another thread. The
+/// system's thread may end later.
 #[pyclass(frozen)]
 struct Presence {
     _alive: Arc<()>,
 }
 
-/// Before this thread acquires something: has its end noticed.
+/// Makes the end of this thread noticeable, before it acquires a lock.
 #[inline]
 pub(crate) fn enter(py: Python<'_>) -> PyResult<()> {
     if ALIVE.with_borrow(|alive| alive.strong_count() > 0) {

@@ -1,4 +1,4 @@
-//! The way of a request that has to wait: without the interpreter's lock, in the kernel's queue.
+//! The wait of a thread: in the kernel's queue, and without the interpreter's lock.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -7,37 +7,39 @@ use std::time::{Duration, Instant};
 use holdlock::{Error, FileLock, Mode, OwnedGuard, Request, Waiting};
 use pyo3::prelude::*;
 
-use crate::cancel::{Call, CancelToken};
+use crate::cancel::{Alert, CancelToken};
 use crate::error::Failure;
-use crate::state::Shared;
+use crate::hold::Threads;
+use crate::shared::Shared;
 
-/// How long a request waits, and who may end it.
+/// How long a request waits, and what may end the wait.
 pub(crate) struct Terms<'py> {
     pub(crate) mode: Mode,
-    /// None: for ever.
+    /// None: without a limit.
     pub(crate) limit: Option<Duration>,
     pub(crate) cancel: Option<Bound<'py, CancelToken>>,
-    /// Called now and then; True ends the wait.
+    /// Called every `poll_interval`; True ends the wait.
     pub(crate) cancel_check: Option<Bound<'py, PyAny>>,
-    /// How often it is called.
     pub(crate) poll_interval: Duration,
+    /// Whether to end the wait with Deadlock if it is part of one.
+    pub(crate) notice_deadlocks: bool,
 }
 
-/// A `cancel_check` is not called more often than this, whatever is asked for.
+/// A `cancel_check` is not called more often than this, whatever `poll_interval` is.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 const OTHER_OBJECT: &str = "this thread, by another lock object";
 
-/// What one stay in the queue came to.
+/// How one stay in the queue ended.
 enum Stay {
     Taken(OwnedGuard),
-    /// Another thread has taken the lock, for us too if they hold it together; or the time until
-    /// the next look has passed.
+    /// Another thread has acquired the lock, which this one may join; or it is time to call
+    /// `cancel_check`.
     LookAgain,
     Over(Failure),
 }
 
-/// Waits until this thread has the lock, or the request ends. True: taken anew.
+/// Waits until this thread has the lock, or the request ends. False: it has joined a holder.
 pub(crate) fn wait(
     py: Python<'_>,
     shared: &Shared,
@@ -47,7 +49,7 @@ pub(crate) fn wait(
     let began = Instant::now();
     let deadline = terms.limit.and_then(|limit| began.checked_add(limit));
     loop {
-        // What a handler has noted before the wait would not end it.
+        // A signal that came before the wait would not end it.
         py.check_signals()?;
         let token = holdlock::CancelToken::new();
         if shared.begin_wait(terms.mode, &token)? {
@@ -56,7 +58,7 @@ pub(crate) fn wait(
         let number = terms
             .cancel
             .as_ref()
-            .map(|cancel| cancel.get().pass_on_to(&Call::Token(token.clone())));
+            .map(|cancel| cancel.get().add(&Alert::Token(token.clone())));
         let stay = stay(py, shared, lock, terms, deadline, &token);
         if let (Some(cancel), Some(number)) = (&terms.cancel, number) {
             cancel.get().forget(number);
@@ -90,11 +92,11 @@ fn stay(
             Some(deadline.map_or(look, |deadline| deadline.min(look)))
         }
     };
-    let together = shared.is_held_together();
-    // A token costs a signal to get the thread out of the kernel, and is seldom needed.
+    let together = shared.threads == Threads::Together;
+    // To end a wait by a token takes a signal, and few waits need a token.
     let cancellable = terms.cancel.is_some() || together;
-    let looked_after = terms.limit.is_none() && terms.cancel.is_none();
     let mode = terms.mode;
+    let notice_deadlocks = terms.notice_deadlocks;
     let mut raised = None;
     let taken = py.detach(|| {
         let mut on_wait = |event| match event {
@@ -109,8 +111,9 @@ fn stay(
         };
         let mut request = Request::new(mode)
             .on_wait(&mut on_wait)
-            // The callback is for signals, and a token of ours for what only threads do to each other.
-            .notice_deadlocks(looked_after);
+            // The callback and the token do not end a wait that would otherwise never end, unless
+            // the token is the caller's.
+            .notice_deadlocks(notice_deadlocks);
         if !together {
             request = request.stays_in_thread();
         }
@@ -122,7 +125,7 @@ fn stay(
         }
         lock.acquire_owned(request)
     });
-    // A lock that came at the same time is given back.
+    // If the lock was acquired at the same time, dropping the guard releases it.
     if let Some(raised) = raised {
         return Stay::Over(raised.into());
     }
@@ -145,7 +148,8 @@ fn failed(py: Python<'_>, error: Error, terms: &Terms<'_>, deadline: Option<Inst
             Ok(false) if over(deadline) => Stay::Over(error.into()),
             Ok(false) => Stay::LookAgain,
         },
-        // This thread holds the lock by another object: only a signal handler could release it.
+        // This thread holds the lock by another object, so that only a signal handler could release
+        // it meanwhile.
         Error::Deadlock { cycle: None, .. } if deadline.is_some() => {
             match sleep(py, terms, deadline) {
                 Err(failure) => Stay::Over(failure),
@@ -163,7 +167,7 @@ fn asked_to_end(terms: &Terms<'_>) -> PyResult<bool> {
     }
 }
 
-/// Lets the time pass.
+/// Sleeps until the deadline, or until the request is cancelled.
 fn sleep(py: Python<'_>, terms: &Terms<'_>, deadline: Option<Instant>) -> Result<(), Failure> {
     let sleep = py.import("time")?.getattr("sleep")?;
     while let Some(left) = deadline.and_then(|at| at.checked_duration_since(Instant::now())) {

@@ -1,4 +1,4 @@
-//! The wait of a task: in the kernel's queue, by a thread of the library's, while the loop runs.
+//! The wait of a task: a thread of the library waits in the kernel's queue while the loop runs.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,48 +9,50 @@ use std::time::Duration;
 use holdlock::{FileLock, LockFuture, Mode, OwnedGuard};
 use pyo3::prelude::*;
 
-use crate::asker::{Asker, Task};
-use crate::bell::{Bell, Ear, bell};
-use crate::cancel::{Call, CancelToken};
-use crate::error::Failure;
+use crate::cancel::{Alert, CancelToken};
+use crate::error::{self, Failure};
 use crate::lock::NativeLock;
+use crate::requester::{Requester, Task};
+use crate::wakeup::{self, Wakeup, Watched};
 use crate::{fork, thread};
 
-/// A request that waits. Its descriptor becomes readable when there is something to look at.
+/// A request that waits. Its descriptor becomes readable when the task has to look at it.
 ///
-/// Whoever drops it gives up the place in the queue, or the lock if that has come.
+/// Dropping it gives up the place in the queue, and releases the lock if that was acquired.
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct Waiter {
     lock: Py<NativeLock>,
     mode: Mode,
     task: Option<Py<Task>>,
-    /// By which the lock and the token know this wait.
+    /// The number of this wait for the lock and the token.
     number: u64,
     token: Option<(Py<CancelToken>, u64)>,
-    bell: Arc<Bell>,
-    ear: Ear,
-    /// None when it is over.
+    /// The pipe that wakes the loop; None: it was closed.
+    pipe: Mutex<Option<(Arc<Wakeup>, Watched)>>,
+    /// None: it has ended.
     request: Mutex<Option<Pin<Box<LockFuture>>>>,
     generation: u32,
 }
 
-/// Who asks, and for what.
+/// What a task asks for.
 pub(crate) struct Wish<'py> {
     pub(crate) mode: Mode,
-    /// None: for ever.
+    /// None: without a limit.
     pub(crate) limit: Option<Duration>,
     pub(crate) task: Option<Bound<'py, Task>>,
     pub(crate) cancel: Option<Bound<'py, CancelToken>>,
 }
 
 impl Waiter {
-    /// Nothing is asked of the kernel before the first [`look`](Self::look).
+    /// The request begins with the first [`look`](Self::look).
     pub(crate) fn new(
         lock: &Bound<'_, NativeLock>,
         opened: &Arc<FileLock>,
         wish: Wish<'_>,
     ) -> PyResult<Waiter> {
-        let (bell, ear) = bell()?;
+        let core = lock.get().core()?;
+        let (wakeup, watched) =
+            wakeup::pair().map_err(|source| error::io_error(&source, core.name()))?;
         let mut request = match wish.mode {
             Mode::Exclusive => opened.lock_async(),
             Mode::Shared => opened.lock_shared_async(),
@@ -58,21 +60,20 @@ impl Waiter {
         if let Some(limit) = wish.limit {
             request = request.timeout(limit);
         }
-        let call = Call::Bell(bell.clone());
+        let alert = Alert::Wakeup(wakeup.clone());
         let token = wish.cancel.map(|cancel| {
-            let number = cancel.get().pass_on_to(&call);
+            let number = cancel.get().add(&alert);
             (cancel.unbind(), number)
         });
         let number = thread::fresh_number();
-        lock.get().made()?.shared.begin_task_wait(number, call);
+        core.shared.begin_task_wait(number, alert);
         Ok(Waiter {
             lock: lock.clone().unbind(),
             mode: wish.mode,
             task: wish.task.map(Bound::unbind),
             number,
             token,
-            bell,
-            ear,
+            pipe: Mutex::new(Some((wakeup, watched))),
             request: Mutex::new(Some(Box::pin(request))),
             generation: fork::generation(),
         })
@@ -82,12 +83,16 @@ impl Waiter {
         self.request.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the request has come to. None: nothing yet, or it is over.
+    /// The result of the request. None: it has none yet, or the result was taken before.
     fn answer(&self) -> Option<Result<OwnedGuard, holdlock::Error>> {
-        self.ear.hear(&self.bell);
+        let waker = {
+            let pipe = self.pipe();
+            let (wakeup, watched) = pipe.as_ref()?;
+            watched.reset(wakeup);
+            Waker::from(wakeup.clone())
+        };
         let mut place = self.request();
         let request = place.as_mut()?;
-        let waker = Waker::from(self.bell.clone());
         match request.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(answer) => {
                 *place = None;
@@ -97,10 +102,27 @@ impl Waiter {
         }
     }
 
+    fn pipe(&self) -> MutexGuard<'_, Option<(Arc<Wakeup>, Watched)>> {
+        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the wait for the lock and the token too, and closes the descriptors.
+    fn end(&self) {
+        self.abandon();
+        if let Ok(core) = self.lock.get().core() {
+            core.shared.end_task_wait(self.number);
+        }
+        if let Some((token, number)) = &self.token {
+            token.get().forget(*number);
+        }
+        self.pipe().take();
+    }
+
     fn abandon(&self) {
         let request = self.request().take();
         if self.generation != fork::generation() {
-            // The thread that waits is the parent's; it may have been forked off in the middle.
+            // The waiting thread is in the parent, which may have forked while the thread had a
+            // mutex locked.
             std::mem::forget(request);
         }
     }
@@ -108,66 +130,58 @@ impl Waiter {
 
 #[pymethods]
 impl Waiter {
-    /// The descriptor.
+    /// The descriptor; -1 after `close`.
     fn fileno(&self) -> i32 {
-        self.ear.descriptor()
+        let pipe = self.pipe();
+        pipe.as_ref()
+            .map_or(-1, |(_, watched)| watched.descriptor())
     }
 
-    /// True: the lock is taken; False: joined a task that has it; None: not yet. Raises what went
-    /// wrong.
+    /// True: the task has acquired the lock; False: it has joined a task that holds it; None: not
+    /// yet. Raises the error if the request has failed.
     fn look(&self, py: Python<'_>) -> PyResult<Option<bool>> {
-        let made = self.lock.get().made()?;
-        let failed = |failure: Failure| failure.raise(py, made.name());
-        let asker = self
+        let core = self.lock.get().core()?;
+        let failed = |failure: Failure| failure.raise(py, core.name());
+        let requester = self
             .task
             .as_ref()
-            .map_or(Asker::Thread, |task| Asker::Task(task.get()));
+            .map_or(Requester::Thread, |task| Requester::Task(task.get()));
         let answer = self.answer();
-        if made
-            .shared
-            .join(self.mode, asker)
-            .map_err(|trouble| failed(trouble.into()))?
-        {
+        if core.shared.join(self.mode, requester).map_err(failed)? {
             self.abandon();
             return Ok(Some(false));
         }
         match answer {
             None => Ok(None),
             Some(Ok(guard)) => {
-                made.shared.commit(guard, self.mode, asker);
+                core.shared.commit(guard, self.mode, requester);
                 Ok(Some(true))
             }
             Some(Err(error)) => Err(failed(error.into())),
         }
     }
 
-    /// Leaves the queue. Nobody waits any more as soon as it [`is_over`](Self::is_over).
+    /// Leaves the queue. The wait has ended when it [`is_over`](Self::is_over).
     fn cancel(&self) {
         if let Some(request) = self.request().as_ref() {
             request.cancel();
         }
     }
 
-    /// Whether nobody waits any more. A lock that came is given back.
+    /// Whether the wait has ended. Releases the lock if it was acquired meanwhile.
     fn is_over(&self) -> bool {
         drop(self.answer());
         self.request().is_none()
     }
 
-    /// Leaves the queue, without a look back.
+    /// Leaves the queue without waiting for that, and closes the descriptor.
     fn close(&self) {
-        self.abandon();
+        self.end();
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        self.abandon();
-        if let Ok(made) = self.lock.get().made() {
-            made.shared.end_task_wait(self.number);
-        }
-        if let Some((token, number)) = &self.token {
-            token.get().forget(*number);
-        }
+        self.end();
     }
 }

@@ -1,4 +1,4 @@
-"""What the tests share: lock files of their own, other processes, and a watchdog."""
+"""Shared by the tests: lock files, other processes, and a watchdog."""
 
 import faulthandler
 import os
@@ -21,7 +21,7 @@ PATIENCE = 120
 
 @pytest.fixture(autouse=True)
 def watchdog():
-    """Ends a run that hangs, and says where."""
+    """Ends a run that hangs, and shows where."""
     faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
@@ -33,7 +33,7 @@ def path(tmp_path):
 
 
 class Child:
-    """Another process, which runs a script and says line by line how far it has come."""
+    """Another process, which runs a script and reports its progress by lines."""
 
     def __init__(self, script, *arguments):
         self.process = subprocess.Popen(
@@ -64,7 +64,7 @@ class Child:
 
 @pytest.fixture
 def child():
-    """Starts other processes, which end with the test."""
+    """Starts other processes; they end with the test."""
     children = []
 
     def start(script, *arguments):
@@ -91,7 +91,7 @@ sys.stdin.readline()
 
 @pytest.fixture
 def holder(child):
-    """Another process that holds the lock until it is told something."""
+    """Another process that holds the lock until the test tells it to release it."""
 
     def start(path, *arguments):
         started = child(HOLDER, path, *arguments)

@@ -13,7 +13,7 @@ import pytest
 
 #: The release of ``filelock`` whose interface is served, and the last one whose soft locks have
 #: empty markers among those that are still in wide use.
-NEWEST = "filelock==4.2.12"
+NEWEST = "filelock==4.3.1"
 EMPTY_MARKERS = "filelock==3.20.3"
 
 

@@ -46,7 +46,7 @@ _RUN = {
 
 
 class Loop:
-    """One of the libraries, and what tests need of it."""
+    """One of the libraries, with the functions that tests need."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class Loop:
             await asyncio.sleep(seconds)
 
     async def all_of(self, *functions: Callable[[], Awaitable[Any]]) -> None:
-        """Runs them as tasks of their own, to their ends."""
+        """Runs each in a task of its own, until all have ended."""
         if self.name.startswith("anyio"):
             async with import_module("anyio").create_task_group() as group:
                 for function in functions:
@@ -77,7 +77,7 @@ class Loop:
     async def cancelled_after(
         self, seconds: float, function: Callable[[], Awaitable[Any]]
     ) -> bool:
-        """Runs it, and cancels it after so long; whether it was cancelled in the middle."""
+        """Runs it, and cancels it after this time. True: it was cancelled before its end."""
         if self.name.startswith("anyio"):
             anyio = import_module("anyio")
             with anyio.move_on_after(seconds) as scope:

@@ -1,4 +1,4 @@
-"""Another process which does one soft lock operation at a time as it is told."""
+"""Another process, which does one soft lock operation at a time, on command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCRIPT = '''
 import fcntl, importlib, os, sys
 package = importlib.import_module(sys.argv[1])
 lock = getattr(package, sys.argv[3])(sys.argv[2], thread_local=False)
-# Who is inside says so by a lock of the kernel, which cannot be left behind.
+# A process that is inside holds a lock of the kernel, which cannot be left behind.
 witness = os.open(os.path.dirname(sys.argv[2]), os.O_RDONLY)
 for line in sys.stdin:
     word, *rest = line.split()
@@ -56,13 +56,13 @@ class SoftProcess:
         )
 
     def tell(self, *words: object) -> None:
-        """Says what to do; :meth:`answer` waits for it."""
+        """Sends a command; :meth:`answer` waits for its result."""
         assert self.process.stdin is not None
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
 
     def answer(self) -> str:
-        """What came of it."""
+        """The result of the last command."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
@@ -72,12 +72,12 @@ class SoftProcess:
         return self.answer()
 
     def release(self) -> None:
-        """Releases what was acquired."""
+        """Releases the lock."""
         self.tell("release")
         assert self.answer() == "ok"
 
     def die(self) -> str:
-        """Is killed, and buried; returns what it had still said."""
+        """Kills the process and reaps it; returns its last output."""
         assert self.process.stdout is not None
         self.process.kill()
         said = self.process.stdout.read()

@@ -1,4 +1,4 @@
-"""Native locks in asynchronous code: what waits, what does not, and what a cancellation leaves."""
+"""Native locks in asynchronous code: waits, cancellations, and the ends of loops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from holdlock import AsyncFileLock, CancelToken, Cancelled, Deadlock, FileLock, 
 
 
 def threads() -> int:
-    """Of the whole process, not only Python's."""
+    """The number of threads of the process, not only of Python's."""
     return len(os.listdir("/proc/self/task"))
 
 
@@ -37,8 +37,8 @@ def waiting_threads() -> int:
     return sum(name.startswith("holdlock-async") for name in names)
 
 
-def nobody_is_there(path) -> bool:
-    """Neither holder nor waiter, as the kernel tells."""
+def is_unused(path) -> bool:
+    """Whether the kernel knows neither a holder nor a waiter."""
     inode = f":{os.stat(path).st_ino} "
     with open("/proc/locks") as locks:
         return not [line for line in locks if inode in line]
@@ -148,7 +148,7 @@ def test_tasks_hold_one_object_together(path, holder, loop):
 
     loop.run(main)
     until(lambda: waiting_threads() == 0)
-    assert nobody_is_there(path)
+    assert is_unused(path)
 
 
 def test_the_loop_runs_while_a_task_waits_and_is_woken_by_the_release(path, holder, loop):
@@ -213,7 +213,7 @@ def test_a_timeout_comes_in_time_and_names_the_holder(path, holder, loop):
         for terms in ({"timeout": 0}, {"blocking": False}, {"blocking": False, "timeout": 9}):
             with pytest.raises(Timeout):
                 await AsyncFileLock(path).acquire(**terms)
-        assert waiting_threads() == 0
+        until(lambda: waiting_threads() == 0)  # the system ends a thread a moment later
 
     loop.run(main)
 
@@ -231,11 +231,11 @@ def test_a_cancelled_wait_leaves_nothing_behind(path, holder, loop):
     loop.run(main)
     other.tell()
     other.expect("released")
-    assert nobody_is_there(path)
+    assert is_unused(path)
 
 
 def test_a_storm_of_cancellations_leaves_nothing_behind(path, loop):
-    """The lock goes from hand to hand while those who wait for it are cancelled at any moment."""
+    """Tasks pass the lock on while other waiting tasks are cancelled at any moment."""
     turns = 0
     chance = random.Random(1)
 
@@ -255,7 +255,7 @@ def test_a_storm_of_cancellations_leaves_nothing_behind(path, loop):
 
     async def main():
         await loop.all_of(*[work] * 12)
-        assert nobody_is_there(path)
+        assert is_unused(path)
 
     loop.run(main)
     assert turns > 0
@@ -264,7 +264,7 @@ def test_a_storm_of_cancellations_leaves_nothing_behind(path, loop):
 
 
 def test_a_lock_that_comes_at_the_moment_of_the_cancellation_is_given_back(path):
-    """The wait is over and nobody has told the task yet when it is cancelled."""
+    """The task is cancelled after its wait has ended, and before it knows that."""
 
     async def main():
         one, two = AsyncFileLock(path), AsyncFileLock(path)
@@ -273,12 +273,12 @@ def test_a_lock_that_comes_at_the_moment_of_the_cancellation_is_given_back(path)
             wait = asyncio.ensure_future(two.acquire())
             await asyncio.sleep(0.001)
             await one.release()
-            time.sleep(0.001)  # not the loop's: the lock comes while the loop does not look
+            time.sleep(0.001)  # the loop stands still while the lock is acquired
             wait.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await wait
             assert not two.is_locked
-            assert nobody_is_there(path)
+            assert is_unused(path)
 
     asyncio.run(main())
 
@@ -336,7 +336,7 @@ def test_a_check_and_a_token_end_a_wait(path, holder, loop):
     assert len(calls) == 3
 
 
-def test_who_would_wait_for_itself_is_told(path, loop):
+def test_a_task_that_would_wait_for_itself_gets_an_error(path, loop):
     async def main():
         one, two = AsyncFileLock(path), AsyncFileLock(path)
         async with one:
@@ -365,7 +365,7 @@ def test_who_would_wait_for_itself_is_told(path, loop):
     loop.run(main)
 
 
-def test_a_lock_that_the_task_has_not_any_more_is_no_deadlock(path, loop):
+def test_a_lock_that_the_task_has_lost_is_no_deadlock(path, loop):
     async def main():
         one, two = AsyncFileLock(path), AsyncFileLock(path)
 
@@ -418,7 +418,7 @@ def test_shared_locks(path, loop):
         assert one.lock_counter == 0
 
     loop.run(main)
-    assert nobody_is_there(path)
+    assert is_unused(path)
 
 
 def test_a_hook_hears_of_each_acquisition_and_can_undo_it(path, loop):
@@ -438,7 +438,7 @@ def test_a_hook_hears_of_each_acquisition_and_can_undo_it(path, loop):
             assert len(heard) == 2
         with pytest.raises(KeyError):
             await lock.acquire()
-        assert not lock.is_locked and nobody_is_there(path)
+        assert not lock.is_locked and is_unused(path)
         async with lock:
             pass
 
@@ -449,7 +449,7 @@ def test_a_hook_hears_of_each_acquisition_and_can_undo_it(path, loop):
     assert [thread is here for _, thread in heard] == [False, True, False, False]
 
 
-def test_a_hook_that_fails_takes_the_lock_from_nobody_else(path):
+def test_a_hook_that_fails_leaves_the_holds_of_other_tasks(path):
     may_fail = threading.Event()
 
     def fail(descriptor):
@@ -468,7 +468,7 @@ def test_a_hook_that_fails_takes_the_lock_from_nobody_else(path):
         with pytest.raises(Timeout):
             FileLock(path).acquire(timeout=0)
         await lock.release()
-        assert nobody_is_there(path)
+        assert is_unused(path)
 
     asyncio.run(main())
 
@@ -522,7 +522,7 @@ def test_another_loop_may_release(path):
     asyncio.run(_acquire(lock))
     assert lock.is_locked
     asyncio.run(_release(lock))
-    assert nobody_is_there(path)
+    assert is_unused(path)
 
 
 async def _acquire(lock):
@@ -547,7 +547,7 @@ def test_a_loop_that_is_closed_while_a_task_waits_gives_up_the_place(path, holde
     until(lambda: waiting_threads() == 0)
     other.tell()
     other.expect("released")
-    assert nobody_is_there(path)
+    assert is_unused(path)
 
 
 def test_a_lock_that_is_forgotten_is_released(path):

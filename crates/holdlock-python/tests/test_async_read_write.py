@@ -8,7 +8,7 @@ import pickle
 import pytest
 from conftest import run_forked, until
 from loops import loop  # noqa: F401
-from test_async import nobody_is_there, waiting_threads
+from test_async import is_unused, waiting_threads
 from test_read_write import HOLDER, alone
 
 from holdlock import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock, FileLock, Timeout
@@ -41,7 +41,7 @@ def test_tasks_read_together_and_write_alone(path, loop):
     loop.run(main)
     assert max(most) > 1
     until(lambda: waiting_threads() == 0)
-    assert nobody_is_there(path)
+    assert is_unused(path)
 
 
 def test_processes_take_part(path, child, loop):
@@ -63,7 +63,7 @@ def test_processes_take_part(path, child, loop):
                 alone(path).acquire_write(timeout=0)
 
     loop.run(main)
-    assert nobody_is_there(path)
+    assert is_unused(path)
 
 
 def test_what_is_held_can_be_acquired_again_in_the_same_mode(path, loop):
@@ -75,7 +75,7 @@ def test_what_is_held_can_be_acquired_again_in_the_same_mode(path, loop):
         async with lock.write_lock(), lock.write_lock():
             with pytest.raises(RuntimeError, match="downgrade not allowed"):
                 await lock.acquire_read()
-        assert nobody_is_there(path)
+        assert is_unused(path)
         with pytest.raises(RuntimeError, match="does not hold"):
             await lock.release()
         await lock.release(force=True)
@@ -83,7 +83,7 @@ def test_what_is_held_can_be_acquired_again_in_the_same_mode(path, loop):
         assert type(proxy) is AsyncAcquireReadWriteReturnProxy and proxy.lock is lock
         await lock.acquire_write()
         await lock.release(force=True)
-        assert nobody_is_there(path)
+        assert is_unused(path)
 
     loop.run(main)
 
@@ -173,7 +173,7 @@ def test_a_cancelled_wait_leaves_nothing_behind(path, child, loop):
     loop.run(main)
     writer.tell()
     writer.expect("released")
-    assert nobody_is_there(path)
+    assert is_unused(path)
 
 
 def test_objects_of_one_path_share_what_the_tasks_hold(path, loop):
@@ -193,7 +193,7 @@ def test_objects_of_one_path_share_what_the_tasks_hold(path, loop):
         with pytest.raises(Timeout):
             FileLock(path).acquire(timeout=0)
         await one.close()
-        assert nobody_is_there(path)
+        assert is_unused(path)
         other = AsyncReadWriteLock(path, is_singleton=False)
         async with AsyncReadWriteLock(path).read_lock():
             with pytest.raises(RuntimeError):
@@ -248,3 +248,27 @@ def test_it_pickles_and_has_what_the_constructor_was_given(path):
     assert type(copy) is AsyncReadWriteLock and (copy.timeout, copy.blocking) == (2, False)
     with pytest.raises(RuntimeError, match="inside a task"):
         lock.acquire_read().send(None)
+
+
+def test_close_ends_the_waits_of_other_tasks(path, holder, loop):
+    other = holder(path)
+
+    async def main():
+        lock = AsyncReadWriteLock(path)
+
+        async def wait(acquire):
+            with pytest.raises(RuntimeError, match="was closed"):
+                await acquire()
+
+        async def close():
+            await loop.sleep(0.05)
+            await lock.close()
+
+        await loop.all_of(
+            lambda: wait(lock.acquire_read), lambda: wait(lock.acquire_write), close
+        )
+
+    loop.run(main)
+    other.tell()
+    other.expect("released")
+    until(lambda: is_unused(path))

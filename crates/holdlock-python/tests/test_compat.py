@@ -1,4 +1,4 @@
-"""Packages which import ``filelock`` get this one, after :func:`holdlock.install_as_filelock`."""
+"""After :func:`holdlock.install_as_filelock`, packages that import ``filelock`` get this one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from from_pypi import NEWEST, directory, environment
 
 
 def run(program: str, *arguments: str, where: Path | None = None) -> str:
-    """What a Python program prints, in a process of its own."""
+    """The output of a Python program that runs in a process of its own."""
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         stdout=subprocess.PIPE,
@@ -30,7 +30,7 @@ def the_real_one() -> Path:
 
 @pytest.fixture
 def users() -> Path:
-    """Packages which use filelock."""
+    """Packages that use filelock."""
     return directory("virtualenv", "tldextract", "cachecontrol[filecache]", dependencies=True)
 
 
@@ -89,7 +89,7 @@ try:
 except ImportError as error:
     print(error)
 """)
-    assert output.count("from a holder which is alive; docs/python-filelock.md") == 2
+    assert output.count("from a living holder; docs/python-filelock.md") == 2
     assert "StrictSoftFileLock" in output
 
 
@@ -116,7 +116,7 @@ holdlock.uninstall_as_filelock()  # nothing to do
 holdlock.install_as_filelock()
 import filelock as ours
 holdlock.uninstall_as_filelock()
-import filelock, filelock._api
+import filelock, filelock.asyncio
 assert filelock is not ours
 assert filelock.FileLock is not holdlock.FileLock
 holdlock.uninstall_as_filelock()

@@ -1,4 +1,4 @@
-"""The table in docs/python-filelock.md says of every public name of filelock what is true."""
+"""The tables in docs/python-filelock.md are complete and true."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ print(json.dumps({
 
 
 def table(heading: str) -> dict[str, str]:
-    """What one of the page's tables says of each name."""
+    """The names in one of the page's tables, with its word for each."""
     section = PAGE.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
     return dict(re.findall(r"^\| `(\w+)` \| (same|better|absent) \|", section, re.MULTILINE))
 

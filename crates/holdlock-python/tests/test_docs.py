@@ -1,7 +1,8 @@
-"""The examples in the documentation, and what is outside of the classes."""
+"""The examples in the documentation, the names of the module, and ``python -m holdlock``."""
 
 import doctest
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
@@ -39,6 +40,23 @@ def test_all_names_are_there():
     with pytest.raises(AttributeError):
         holdlock.nothing
     assert holdlock.__version__.count(".") == 2
+
+
+def test_type_checkers_refuse_names_that_are_not_there():
+    pytest.importorskip("mypy")
+    program = "import holdlock; holdlock.SoftFileLock; holdlock.NoSuch"
+    check = [sys.executable, "-m", "mypy", "--cache-dir", os.devnull, "-c", program]
+    checked = subprocess.run(check, capture_output=True, text=True)
+    assert checked.stdout.count("error:") == 1 and "NoSuch" in checked.stdout
+
+
+def test_objects_say_what_they_are(path):
+    lock = holdlock.FileLock(path)
+    assert repr(lock) == f"<FileLock '{path}', not held>"
+    with lock:
+        assert repr(lock) == f"<FileLock '{path}', held>"
+    assert repr(holdlock.AsyncSoftFileLock(path)) == f"<AsyncSoftFileLock '{path}', not held>"
+    assert repr(holdlock.ReadWriteLock(path)) == f"<ReadWriteLock '{path}', not held>"
 
 
 def test_a_descriptor_can_be_locked(path, holder):

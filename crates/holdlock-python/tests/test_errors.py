@@ -1,9 +1,11 @@
-"""What goes wrong, and what is said then."""
+"""The errors, and their messages."""
 
 import errno
 import os
 import pickle
 import stat
+import subprocess
+import sys
 import tempfile
 import threading
 
@@ -33,6 +35,7 @@ def test_a_timeout_can_be_pickled_with_its_holders(path, holder):
     other.stop()
     assert type(copy) is Timeout and copy.lock_file == path
     assert f"pid {other.pid} (" in str(copy)
+    assert [holder.pid for holder in copy.holders] == [other.pid]
     assert repr(copy) == f"Timeout('{path}')"
     assert str(pickle.loads(pickle.dumps(Cancelled("x")))) == str(Cancelled("x"))
 
@@ -86,6 +89,7 @@ def test_a_symbolic_link_is_refused(tmp_path):
     with pytest.raises(OSError) as caught:
         FileLock(link).acquire()
     assert (caught.value.errno, caught.value.filename) == (errno.ELOOP, str(link))
+    assert "symbolic link" in str(caught.value) and "LockOptions" not in str(caught.value)
     link.unlink()
     link.symlink_to(tmp_path / "nowhere")
     with pytest.raises(OSError) as caught:
@@ -106,6 +110,29 @@ def test_a_directory_is_refused(tmp_path):
     assert caught.value.filename == str(tmp_path)
 
 
+UNSUPPORTED = """
+import errno, sys
+from holdlock import FileLock, Timeout
+try:
+    FileLock(sys.argv[1]).acquire()
+except NotImplementedError as error:
+    assert isinstance(error, OSError) and not isinstance(error, Timeout)
+    assert (error.errno, error.filename) == (errno.ENOLCK, sys.argv[1]), error
+    assert "os error" not in str(error)
+    print(error)
+"""
+
+
+def test_a_file_system_that_cannot_lock_is_an_error_that_filelocks_users_expect(path):
+    inject = ["strace", "-f", "-o", "/dev/null", "-e", "inject=flock:error=ENOLCK"]
+    program = [*inject, sys.executable, "-c", UNSUPPORTED, path]
+    try:
+        ended = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    except FileNotFoundError:
+        pytest.skip("needs strace")
+    assert ended.returncode == 0 and path in ended.stdout, ended.stderr
+
+
 def test_missing_directories_are_made(tmp_path):
     deep = tmp_path / "a" / "b" / "c.lock"
     with FileLock(deep):
@@ -124,7 +151,7 @@ def test_missing_permission_is_said():
         os.chmod(directory, 0o555)
 
         def as_nobody():
-            if os.getuid() == 0:  # whom nothing is forbidden
+            if os.getuid() == 0:  # root may do everything
                 os.setuid(65534)
             with pytest.raises(PermissionError) as caught:
                 FileLock(f"{directory}/x.lock").acquire()
@@ -161,7 +188,7 @@ def test_a_path_is_a_path(wrong):
         FileLock(wrong)
 
 
-def test_the_mode_is_for_whom_creates_the_file(tmp_path):
+def test_the_process_that_creates_the_file_sets_its_mode(tmp_path):
     for mode in (0o600, 0o660, 0o777):
         path = tmp_path / f"{mode:o}.lock"
         with FileLock(path, mode=mode):
@@ -216,7 +243,7 @@ def test_a_cycle_of_threads_is_a_deadlock(tmp_path):
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01, -1])
-def test_a_removed_lock_file_lets_nobody_in_twice(path, timeout):
+def test_a_removed_lock_file_never_has_two_holders(path, timeout):
     lock = FileLock(path)
     with lock:
         os.unlink(path)

@@ -2,6 +2,10 @@
 
 import asyncio
 import pickle
+import resource
+import sys
+import threading
+import time
 
 import pytest
 
@@ -20,7 +24,7 @@ for _ in sys.stdin:
 """
 
 
-def test_who_has_just_released_does_not_pass_who_waits(path, child):
+def test_a_holder_that_has_just_released_does_not_pass_a_waiter(path, child):
     lock = FileLock(path, fair=True)
     other = child(WAITS, path)
     for _ in range(20):
@@ -50,7 +54,7 @@ def test_a_shared_request_does_not_pass_an_exclusive_one(path, child, holder):
     late.acquire(timeout=10)
 
 
-def test_a_task_does_not_pass_who_waits(path, child):
+def test_a_task_does_not_pass_a_waiter(path, child):
     async def main():
         lock = AsyncFileLock(path, fair=True)
         other = child(WAITS, path)
@@ -66,6 +70,69 @@ def test_a_task_does_not_pass_who_waits(path, child):
             other.expect("out")
 
     asyncio.run(main())
+
+
+@pytest.fixture
+def queued(path, holder, child):
+    """A fair lock that is held, and for which another process waits at the head of the queue."""
+    holder(path)
+    waiter = child(WAITS, path)
+    waiter.tell()
+    until(lambda: waits(path, waiter.pid))
+    return FileLock(path, fair=True, timeout=0)
+
+
+def fails(lock):
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    return False
+
+
+def test_other_threads_run_during_an_attempt(queued):
+    turns, done = [], threading.Event()
+
+    def count():
+        while not done.is_set():
+            turns.append(1)
+            time.sleep(0.0001)
+
+    counter = threading.Thread(target=count)
+    counter.start()
+    before = sys.getswitchinterval()
+    # From now on a thread runs only when another one gives up the interpreter's lock.
+    sys.setswitchinterval(1000)
+    try:
+        time.sleep(0.05)
+        for _ in range(1000):
+            seen = len(turns)
+            assert fails(queued)
+            moved = len(turns) != seen
+            if moved:
+                break
+    finally:
+        sys.setswitchinterval(before)
+        done.set()
+        counter.join()
+    assert moved
+
+
+def test_a_request_that_does_not_wait_makes_one_attempt(queued, path):
+    """An attempt pauses a few times, to tell a waiter from a request that is only passing."""
+    of_task = AsyncFileLock(path, fair=True, timeout=0)
+
+    def pauses(attempt):
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        with pytest.raises(Timeout):
+            attempt()
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before
+
+    counts = [
+        (pauses(queued.acquire), pauses(lambda: of_task.acquire().send(None))) for _ in range(100)
+    ]
+    thread, task = map(sum, zip(*counts))
+    assert task > 0 and thread < 1.5 * task, counts
 
 
 def test_it_is_an_option_like_the_others(path):

@@ -1,10 +1,11 @@
-"""on_acquired, and what is raised when it or a release fails."""
+"""on_acquired: its calls, and its failures."""
 
+import asyncio
 import os
 
 import pytest
 
-from holdlock import FileLock, Timeout
+from holdlock import AsyncFileLock, FileLock, Timeout
 
 
 def test_the_hook_is_called_once_for_each_acquisition(path):
@@ -64,3 +65,20 @@ def test_the_hook_is_called_after_a_wait(path, holder):
     other.tell()
     with lock:
         assert len(seen) == 1
+
+
+def test_a_hook_that_releases_is_an_error_and_not_a_lock(path):
+    lock = FileLock(path, on_acquired=lambda fd: lock.release())
+    with pytest.raises(RuntimeError, match="on_acquired has released"):
+        lock.acquire()
+    with pytest.raises(RuntimeError, match="on_acquired has released"), lock:
+        raise AssertionError("inside, and not held")
+    assert not lock.is_locked
+    def release(fd):
+        with pytest.raises(StopIteration):  # it ends without a wait
+            of_task.release().send(None)
+
+    of_task = AsyncFileLock(path, run_in_executor=False, on_acquired=release)
+    with pytest.raises(RuntimeError, match="on_acquired has released"):
+        asyncio.run(of_task.acquire())
+    FileLock(path).acquire(timeout=0)

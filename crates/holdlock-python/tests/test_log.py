@@ -1,4 +1,4 @@
-"""The debug log has filelock's messages, and costs nothing where nobody listens."""
+"""The debug log has filelock's messages, and costs nothing if no program listens."""
 
 import logging
 import subprocess
@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from holdlock import FileLock, SoftFileLock, Timeout
+import holdlock
+from holdlock import CancelToken, FileLock, SoftFileLock, Timeout
 
 KINDS = pytest.mark.parametrize("kind", [FileLock, SoftFileLock])
 
@@ -14,13 +15,13 @@ KINDS = pytest.mark.parametrize("kind", [FileLock, SoftFileLock])
 @pytest.fixture
 def said(caplog):
     """What was logged for a lock, without its name and path."""
-    caplog.set_level(logging.DEBUG, logger="filelock")
+    caplog.set_level(logging.DEBUG, logger="holdlock")
 
     def messages(lock, path):
         return [
             record.getMessage().replace(f" {id(lock)}", "").replace(f" on {path}", "")
             for record in caplog.records
-            if record.name == "filelock" and str(id(lock)) in record.getMessage()
+            if record.name == "holdlock" and str(id(lock)) in record.getMessage()
         ]
 
     return messages
@@ -55,13 +56,41 @@ def test_a_wait(kind, path, said, child):
     assert heard[-1] == "Timeout on acquiring lock"
 
 
+def test_a_cancelled_wait_is_not_logged_as_a_timeout(path, said, holder):
+    holder(path)
+    token = CancelToken()
+    token.cancel()
+    lock = FileLock(path)
+    with pytest.raises(Timeout):
+        lock.acquire(cancel=token)
+    assert said(lock, path)[-1] == "Cancelled the wait for lock"
+    with SoftFileLock(path + "2"):
+        soft = SoftFileLock(path + "2")
+        with pytest.raises(Timeout):
+            soft.acquire(timeout=60, cancel_check=lambda: True)
+        assert said(soft, path + "2")[-1] == "Cancelled the wait for lock"
+
+
+@KINDS
+def test_in_place_of_filelock_it_logs_as_filelock(kind, path, caplog):
+    caplog.set_level(logging.DEBUG)
+    holdlock.install_as_filelock()
+    try:
+        with kind(path):
+            pass
+        names = {record.name for record in caplog.records}
+    finally:
+        holdlock.uninstall_as_filelock()
+    assert names == {"filelock"}
+
+
 def test_a_level_that_changes_is_noticed(path, said):
     lock = FileLock(path)
-    logging.getLogger("filelock").setLevel(logging.INFO)
+    logging.getLogger("holdlock").setLevel(logging.INFO)
     with lock:
         pass
     assert said(lock, path) == []
-    logging.getLogger("filelock").setLevel(logging.DEBUG)
+    logging.getLogger("holdlock").setLevel(logging.DEBUG)
     with lock:
         pass
     assert len(said(lock, path)) == 4

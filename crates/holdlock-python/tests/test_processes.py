@@ -121,7 +121,7 @@ def test_a_held_lock_arrives_unheld(path):
 
 
 class Named(FileLock):
-    """Has something of its own."""
+    """A lock with an attribute of its own."""
 
     name = "none"
 
@@ -215,6 +215,6 @@ for file in files:
 
 
 def test_a_descriptor_that_was_closed_with_others_is_not_locked(path, tmp_path):
-    """As python-daemon does, and other programs that close what they inherited."""
+    """python-daemon and other programs close the descriptors that they have inherited."""
     arguments = [sys.executable, "-c", CLOSES_ALL, path, tmp_path / "log"]
     subprocess.run(arguments, check=True, timeout=60)

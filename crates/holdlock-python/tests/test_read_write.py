@@ -1,4 +1,4 @@
-"""Many readers or one writer: between processes, threads, and in which order."""
+"""Many readers or one writer, among processes and threads; and the order of requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def alone(path, **options):
 
 
 def in_thread(function):
-    """What the function returns, or raises, in another thread."""
+    """The result of the function in another thread, or its error."""
     outcome = []
 
     def run():
@@ -154,7 +154,70 @@ def test_close_gives_back_what_all_threads_hold(path):
     lock.close()
 
 
-def test_who_would_wait_for_itself_is_told(path):
+def test_close_ends_the_waits_of_other_threads(path, holder):
+    other = holder(path)
+    lock = ReadWriteLock(path)
+    outcomes = []
+
+    def wait(acquire):
+        try:
+            acquire()
+        except RuntimeError as error:
+            outcomes.append(str(error))
+
+    threads = [
+        threading.Thread(target=wait, args=[acquire])
+        for acquire in (lock.acquire_read, lock.acquire_write, lock.read_lock().__enter__)
+    ]
+    for thread in threads:
+        thread.start()
+    until(lambda: sum(one.pid == os.getpid() for one in FileLock(path).waiters()) > 0)
+    lock.close()
+    for thread in threads:
+        thread.join(60)
+    assert len(outcomes) == 3 and all("was closed" in outcome for outcome in outcomes)
+    other.tell()
+    other.expect("released")
+    assert is_free(path)
+
+
+def test_a_deadlock_is_noticed_although_close_could_end_it(tmp_path):
+    one, two = alone(tmp_path / "1"), alone(tmp_path / "2")
+    both, errors = threading.Barrier(2), []
+
+    def want(own, other):
+        with own.write_lock():
+            both.wait()
+            try:
+                with other.write_lock():
+                    pass
+            except RuntimeError as error:
+                errors.append(str(error))
+
+    threads = [threading.Thread(target=want, args=pair) for pair in ((one, two), (two, one))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 1 and errors[0].startswith("Deadlock")
+
+
+def test_a_context_can_be_used_again_and_decorates(path):
+    lock = ReadWriteLock(path)
+    writing = lock.write_lock()
+
+    @writing
+    def work():
+        return repr(lock)
+
+    for _ in range(2):
+        with writing:
+            assert "held for writing" in repr(lock)
+    assert "held for writing" in work()
+    assert "not held" in repr(lock) and is_free(path)
+
+
+def test_a_thread_that_would_wait_for_itself_gets_an_error(path):
     with ReadWriteLock(path).read_lock():
         with pytest.raises(RuntimeError):
             alone(path).acquire_write()
@@ -184,7 +247,7 @@ def test_a_writer_that_waits_goes_before_readers_that_come_later(path, child):
 
 @pytest.mark.parametrize("together", [False, True])
 def test_a_stream_of_readers_does_not_starve_a_writer(path, together):
-    """Somebody reads at every moment, by an object of its own or by the same."""
+    """At every moment a thread reads, by an object of its own or by a shared one."""
     done = threading.Event()
     reading = []
     one = alone(path)
@@ -225,13 +288,13 @@ for _ in range(20000):
         failed += 1
     else:
         lock.release()
-# One that is kept from running in the very middle is taken for one that waits.
+# A reader that is preempted while it acquires the lock looks like a waiter.
 print("ok" if failed < 200 else f"failed {failed} times")
 """
 
 
 def test_readers_that_only_try_do_not_disturb_one_another(path, child):
-    """The moment in which one of them comes in is no reason for another to turn back."""
+    """A reader that is just acquiring the lock does not make another one fail."""
     readers = [child(TRIER, path) for _ in range(3)]
     for reader in readers:
         reader.expect("ready")
@@ -300,7 +363,7 @@ def test_the_lock_of_a_killed_process_is_free(path, child):
     holder.expect("held")
     waiter = child(HOLDER, path, "write")
     until(lambda: FileLock(path).waiters())
-    os.kill(waiter.pid, signal.SIGKILL)  # in the door
+    os.kill(waiter.pid, signal.SIGKILL)  # while it waits
     os.kill(holder.pid, signal.SIGKILL)
     with ReadWriteLock(path).read_lock(timeout=60):
         pass

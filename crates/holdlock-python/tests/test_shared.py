@@ -31,7 +31,7 @@ def test_the_call_decides_against_the_setting(path, holder):
 def test_what_is_held_shared_does_not_turn_exclusive(path):
     lock = FileLock(path, shared=True)
     with lock, lock:
-        with pytest.raises(RuntimeError, match="held shared"):
+        with pytest.raises(RuntimeError, match="shared and asks for it exclusively"):
             lock.acquire(shared=False)
         assert lock.lock_counter == 2
 

@@ -17,7 +17,6 @@ from soft_process import SoftProcess
 
 import holdlock
 from holdlock import SoftFileLock, Timeout, _soft
-from holdlock._soft import _publish
 
 
 @pytest.fixture
@@ -144,21 +143,39 @@ _until: dict[int, float] = {}
 
 
 def until(process: SoftProcess) -> float:
-    """A while from the first call."""
+    """Half a second after the first call."""
     return _until.setdefault(process.process.pid, time.monotonic() + 0.5)
 
 
-def test_without_nameless_files_a_marker_still_appears_whole(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_publish, "_nameless", lambda path, mode: None)
-    with SoftFileLock(path) as lock:
-        assert lock.is_lock_held_by_us
-        assert [entry.name for entry in path.parent.iterdir()] == ["job.lock"]
-        with pytest.raises(Timeout):
-            SoftFileLock(path, timeout=0).acquire()
-        assert [entry.name for entry in path.parent.iterdir()] == ["job.lock"]
-    assert list(path.parent.iterdir()) == []
+WITHOUT_PROC = """
+import os, sys
+from holdlock import SoftFileLock, Timeout
+path, directory = sys.argv[1], os.path.dirname(sys.argv[1])
+assert os.listdir("/proc") == []
+with SoftFileLock(path) as lock:
+    assert lock.is_lock_held_by_us
+    assert os.listdir(directory) == ["job.lock"]
+    try:
+        SoftFileLock(path, timeout=0).acquire()
+    except Timeout:
+        assert os.listdir(directory) == ["job.lock"]
+    else:
+        raise AssertionError("two holders")
+assert os.listdir(directory) == []
+"""
+
+
+def test_a_file_that_cannot_be_named_later_has_another_name_first(path: Path) -> None:
+    """Without /proc a nameless file cannot get a name."""
+    hidden = 'mount -t tmpfs none /proc && exec "$@"'
+    words = ["unshare", "-m", "sh", "-c", hidden, "sh"]
+    try:
+        possible = subprocess.run([*words, "true"], stderr=subprocess.PIPE).returncode == 0
+    except FileNotFoundError:
+        possible = False
+    if not possible:
+        pytest.skip("needs root and unshare, to hide /proc")
+    subprocess.run([*words, sys.executable, "-c", WITHOUT_PROC, path], check=True)
 
 
 def test_nobody_else_may_write_a_marker(path: Path) -> None:
@@ -240,7 +257,7 @@ assert lock.is_lock_held_by_us and os.path.exists(sys.argv[1])
 def test_what_can_never_be_a_marker_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(OSError, match="symlink") as raised:
+    with pytest.raises(OSError, match="symbolic link") as raised:
         SoftFileLock(tmp_path / "link").acquire()
     assert raised.value.filename == str(tmp_path / "link")
     with pytest.raises(FileExistsError):

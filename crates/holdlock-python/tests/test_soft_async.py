@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loops import loop  # noqa: F401
 from soft_process import SoftProcess
 
 import holdlock
-from holdlock import AsyncSoftFileLock, BaseAsyncFileLock, SoftFileLock, Timeout
+from holdlock import AsyncSoftFileLock, BaseAsyncFileLock, Deadlock, SoftFileLock, Timeout
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_a_cancelled_wait_leaves_no_lock(path: Path) -> None:
 
 
 class _Slow(AsyncSoftFileLock):
-    """As on a network file system that takes its time."""
+    """A file system that is slow, as a network file system can be."""
 
     started = threading.Event()
     proceed = threading.Event()
@@ -227,3 +228,30 @@ def test_what_it_refuses(path: Path) -> None:
     lock: holdlock.BaseFileLock = AsyncSoftFileLock(path)
     with pytest.raises(NotImplementedError), lock:
         pass
+
+
+def test_a_task_that_would_wait_for_itself_is_told(path: Path, loop: Any) -> None:
+    async def main():
+        one, two = AsyncSoftFileLock(path), AsyncSoftFileLock(path)
+        async with one:
+            with pytest.raises(Deadlock):
+                await two.acquire()
+            with pytest.raises(Timeout):
+                await two.acquire(timeout=0.01)
+
+            async def wait():
+                async with two:
+                    pass
+
+            async def release():
+                await loop.sleep(0.01)
+                await one.release()
+
+            # Another task may well wait: this one goes on meanwhile.
+            await loop.all_of(wait, release)
+        async with two:
+            pass
+        async with one:
+            pass
+
+    loop.run(main)

@@ -1,4 +1,4 @@
-"""A soft lock is taken from an owner who is provably dead, and from nobody else."""
+"""A soft lock is taken over from a provably dead owner, and from no other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def dead() -> Owner:
-    """The owner that a process was which has ended."""
+    """The owner record of a process that has ended."""
     program = "import os; from holdlock._soft import _owner; print(*_owner.this_process())"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     pid, host, start = output.stdout.decode().split()
@@ -32,7 +32,7 @@ def dead() -> Owner:
 
 
 def held(path: Path) -> bool:
-    """Whether the lock cannot be had, and its marker stays what it is."""
+    """Whether the lock cannot be acquired, and its marker stays unchanged."""
     before = path.read_bytes()
     try:
         SoftFileLock(path, timeout=0).acquire().lock.release()
@@ -119,7 +119,7 @@ def test_not_from_another_host(path: Path, dead: Owner) -> None:
 def test_not_from_a_process_that_a_container_calls_by_that_number(
     path: Path, dead: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An older filelock in a container with this host's name wrote the number it has in there."""
+    """An older filelock in a container with this host's name wrote its number in the container."""
     monkeypatch.setattr(_owner, "_innermost_number", lambda pid: dead.pid)
     path.write_bytes(encode(dead._replace(start=None)))
     assert held(path)
@@ -141,7 +141,7 @@ def test_break_lock_frees_what_proves_nothing(path: Path) -> None:
 
 
 def test_one_of_many_takes_over(path: Path) -> None:
-    """Owners die again and again, and there is never more than one in their place."""
+    """Owners die again and again, and never more than one process takes over."""
     processes = [SoftProcess(path) for _ in range(5)]
     for process in processes:
         process.tell("hammer", 100)
@@ -160,7 +160,7 @@ def test_one_of_many_takes_over(path: Path) -> None:
 def test_a_reclaimer_that_died_in_the_middle_leaves_the_lock_to_its_holder(
     path: Path, dead: Owner
 ) -> None:
-    """It had taken a living holder's marker for the dead one it had judged: that lies aside."""
+    """The dead process had exchanged a living holder's marker, which now lies aside."""
     with SoftProcess(path) as holder:
         assert holder.acquire() == "ok"
         aside = path.with_name(f"job.lock.break.{dead.pid}.{'0a' * 16}")

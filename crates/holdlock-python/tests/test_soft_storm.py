@@ -1,4 +1,4 @@
-"""However processes are killed and stopped, no two of them have a soft lock at once."""
+"""Processes are killed and stopped at random; no two of them hold a soft lock at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_storm(tmp_path: Path, packages: list[str]) -> None:
     while time.monotonic() < end:
         time.sleep(random.uniform(0, 0.1))
         number = random.randrange(len(workers))
-        # A filelock that is killed before it has written its marker leaves one that names nobody.
+        # A filelock process that is killed before it has written its marker leaves an empty one.
         if packages[number] == "filelock" or random.random() < 0.3:
             workers[number].process.send_signal(signal.SIGSTOP)
             time.sleep(random.uniform(0, 0.05))

@@ -1,4 +1,4 @@
-"""A soft lock where the system refuses something: an error that says so, and nothing left behind."""
+"""The system refuses something: a soft lock raises an error and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_directory_that_may_not_be_written() -> None:
         path = f"{directory}/job.lock"
 
         def as_nobody() -> None:
-            if os.geteuid() == 0:  # who may write everywhere
+            if os.geteuid() == 0:  # root may write everywhere
                 os.setuid(65534)
             with pytest.raises(PermissionError) as raised:
                 SoftFileLock(path).acquire()

@@ -1,4 +1,4 @@
-"""Classes derived from ours."""
+"""Subclasses of this package's classes."""
 
 import os
 
@@ -8,7 +8,7 @@ from holdlock import BaseFileLock, FileLock, Timeout
 
 
 class Mine(FileLock):
-    """Sees what is done to it, and has an argument of its own."""
+    """Records the calls of its methods, and has an argument of its own."""
 
     def __init__(self, lock_file, timeout=-1, thread_local=True, tag=None, **options):
         super().__init__(lock_file, timeout=timeout, thread_local=thread_local, **options)
@@ -45,7 +45,7 @@ def test_a_narrower_constructor_works(path):
 
 
 class Marker(BaseFileLock):
-    """A lock written in Python: whoever creates the file has it."""
+    """A lock written in Python: the process that creates the file holds it."""
 
     def _acquire(self):
         try:

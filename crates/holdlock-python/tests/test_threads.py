@@ -1,4 +1,4 @@
-"""What the threads of a process are to one object."""
+"""The threads of a process, and one object."""
 
 import threading
 
@@ -9,7 +9,7 @@ from holdlock import FileLock, Timeout
 
 
 def in_thread(function):
-    """What the function returns, or raises, in another thread."""
+    """The result of the function in another thread, or its error."""
     outcome = []
 
     def run():

@@ -1,4 +1,4 @@
-"""The experiment from which all this began: six workers in two terminals share one order."""
+"""The example with two terminals: one worker of six is inside at a time."""
 
 import os
 import pty
@@ -12,7 +12,7 @@ EXPERIMENT = Path(__file__).resolve().parents[1] / "examples" / "two_terminals.p
 
 
 class Terminal:
-    """A session of its own on a pseudo-terminal, in which the experiment runs."""
+    """A session on a pseudo-terminal, in which the example runs."""
 
     def __init__(self, *arguments):
         self.screen, theirs = pty.openpty()
@@ -26,13 +26,13 @@ class Terminal:
         os.close(theirs)
 
     def shows(self):
-        """The lines on the screen when the experiment is over."""
+        """The lines on the screen when the example has ended."""
         assert self.process.wait(timeout=120) == 0
         text = b""
         while True:
             try:
                 text += os.read(self.screen, 4096)
-            except OSError:  # nobody is on the other side, and all is read
+            except OSError:  # the other side is closed, and all is read
                 os.close(self.screen)
                 return text.decode().split()
 

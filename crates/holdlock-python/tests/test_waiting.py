@@ -1,4 +1,4 @@
-"""What a wait costs, and how it ends."""
+"""The cost of a wait, and its ends."""
 
 import asyncio
 import os
@@ -88,7 +88,7 @@ def test_a_handled_signal_does_not_end_a_wait(path, holder):
         signal.signal(signal.SIGALRM, before)
 
 
-def test_a_handler_that_asks_for_the_same_lock_is_told(path, holder):
+def test_a_handler_that_asks_for_the_same_lock_gets_an_error(path, holder):
     other = holder(path)
     lock = FileLock(path)
     said = []
@@ -133,7 +133,7 @@ def test_another_thread_cancels_a_wait(path, holder, timeout):
         lock.acquire(cancel=token)
     other.tell()
     other.expect("released")
-    lock.acquire(timeout=0, cancel=token)  # what is free is taken
+    lock.acquire(timeout=0, cancel=token)  # a free lock is acquired
     assert lock.is_locked
 
 
@@ -211,7 +211,7 @@ def test_tasks_with_objects_of_their_own_are_no_deadlock(path):
     asyncio.run(both())
 
 
-def test_what_any_thread_may_release_is_no_deadlock(tmp_path):
+def test_a_lock_that_any_thread_may_release_is_no_deadlock(tmp_path):
     """Each of two threads has a lock and wants the other's; a third one releases."""
     locks = [FileLock(tmp_path / name, thread_local=False) for name in "ab"]
     both, errors = threading.Barrier(3), []

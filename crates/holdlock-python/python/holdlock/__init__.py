@@ -3,13 +3,13 @@
 >>> import tempfile
 >>> from holdlock import FileLock, Timeout
 >>> with FileLock(tempfile.mkdtemp() + "/index.lock", timeout=5):
-...     print("nobody else is here")
-nobody else is here
+...     print("no other process is here")
+no other process is here
 
-:class:`FileLock` is the lock. :class:`Timeout` is what it raises when others hold the lock for
-too long. :class:`AsyncFileLock` is for asyncio, trio and anyio; :class:`ReadWriteLock` and
-:class:`AsyncReadWriteLock` let readers in together; :class:`SoftFileLock` is for file systems that
-cannot lock. The module can stand in for ``filelock``: the names are the same.
+:class:`FileLock` is the lock. It raises :class:`Timeout` if it cannot acquire the lock in time.
+:class:`AsyncFileLock` is for asyncio, trio and anyio. :class:`ReadWriteLock` and
+:class:`AsyncReadWriteLock` let readers share the lock. :class:`SoftFileLock` is for file systems
+that cannot lock. The module can replace ``filelock``: the names are the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 #: Whether the kernel has flock(2).
 has_fcntl: bool = True
 
-#: Names that are seldom used, or cost time to import: where they are.
+#: The modules of names that are seldom used, or take time to import.
 _LAZY: dict[str, str] = {
     "AsyncAcquireReadWriteReturnProxy": "._async_read_write",
     "AsyncAcquireReturnProxy": "._async_base",
@@ -54,7 +54,7 @@ _LAZY: dict[str, str] = {
 }
 
 
-def __getattr__(name: str) -> object:
+def _get(name: str) -> object:
     where = _LAZY.get(name)
     if name == "asyncio":
         from importlib import import_module
@@ -68,6 +68,10 @@ def __getattr__(name: str) -> object:
 
     value = globals()[name] = getattr(import_module(where, __name__), name)
     return value
+
+
+if not TYPE_CHECKING:  # or else type checkers would accept any name
+    __getattr__ = _get
 
 
 def __dir__() -> list[str]:

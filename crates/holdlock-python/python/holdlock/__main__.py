@@ -1,4 +1,4 @@
-"""``python -m holdlock``: passes its arguments to the command ``holdlock``, if that is there."""
+"""``python -m holdlock``: runs the command ``holdlock`` with the same arguments."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 import sys
 
 HELP = """\
-This is the Python module. The command `holdlock`, which runs other commands under a lock and
-shows who holds which, is a program of its own; it is not on PATH here. To get it, in a copy of
-https://github.com/holdlock/holdlock:
+This is the Python module. The command `holdlock` runs other commands under a lock and shows the
+holders of locks. It is another program, and is not on PATH. Install it from a clone of this
+repository:
 
     cargo xtask install ~/.local
 """
 
 
 def find() -> str | None:
-    """Where the command is. The module's own entry point would not be it."""
+    """The path of the command; None: it is not on PATH."""
     for directory in os.get_exec_path():
         path = os.path.join(directory, "holdlock")
         if os.path.isfile(path) and os.access(path, os.X_OK):

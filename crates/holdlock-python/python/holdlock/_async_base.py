@@ -1,7 +1,7 @@
-"""``BaseAsyncFileLock``: what locks for asynchronous code have in common.
+"""``BaseAsyncFileLock``: the base of lock classes for asynchronous code.
 
-A derived class supplies ``_acquire()`` and ``_release()`` as one of :class:`BaseFileLock` does;
-they may be coroutines. While a task waits for the lock, others run.
+A derived class supplies ``_acquire()`` and ``_release()`` as for :class:`BaseFileLock`; they may be
+coroutines. While a task waits for the lock, other tasks run.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Callable, Generic, NoReturn, TypeVar
 
-from . import _async_library, _log, _options
-from ._base import BaseFileLock, FileLockContext
-from ._errors import Cancelled
+from . import _async_library, _async_wait, _log, _options
+from ._base import BaseFileLock
+from ._context import FileLockContext
+from ._errors import Cancelled, Deadlock
 from ._native import printable
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-    from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from ._types import AsyncOptions, ThreadLocal
 
 __all__ = ["AsyncAcquireReturnProxy", "BaseAsyncFileLock"]
 
@@ -33,7 +34,7 @@ Lock = TypeVar("Lock", bound="BaseAsyncFileLock")
 
 
 class AsyncAcquireReturnProxy(Generic[Lock]):
-    """What ``await lock.acquire()`` returns: releases the lock at the end of an ``async with``."""
+    """The result of ``await lock.acquire()``: ``async with`` releases the lock at its end."""
 
     def __init__(self, lock: Lock) -> None:
         self.lock = lock
@@ -51,14 +52,17 @@ class AsyncAcquireReturnProxy(Generic[Lock]):
 
 
 class BaseAsyncFileLock(BaseFileLock):
-    """The root of the lock classes for asynchronous code.
+    """The base of the lock classes for asynchronous code.
 
-    The lock belongs to the object: every task that acquires the same object while it is held
-    comes in too, and the last one to release it gives it back. Tasks that are to exclude one
-    another have an object each.
+    The lock belongs to the object: a task that acquires an object that is held does not wait, and
+    the lock is released when the last of them releases it. Tasks that are to exclude one another
+    use an object each.
     """
 
-    _thread_local_default = False
+    _defaults = _options.ASYNC_DEFAULTS
+    _loop: AbstractEventLoop | None = None
+    _run_in_executor = True
+    _executor: Executor | None = None
 
     def __init__(
         self,
@@ -66,46 +70,18 @@ class BaseAsyncFileLock(BaseFileLock):
         timeout: float = -1,
         mode: int = _options.UNSET_MODE,
         thread_local: ThreadLocal = False,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
-        loop: AbstractEventLoop | None = None,
-        run_in_executor: bool = True,
-        executor: Executor | None = None,
+        **options: Unpack[AsyncOptions],
     ) -> None:
-        if thread_local and run_in_executor:
-            raise ValueError("run_in_executor is not supported when thread_local is True")
-        super().__init__(
-            lock_file,
-            timeout,
-            mode,
-            thread_local,
-            blocking=blocking,
-            is_singleton=is_singleton,
-            poll_interval=poll_interval,
-            lifetime=lifetime,
-            context_error_policy=context_error_policy,
-            close_error_policy=close_error_policy,
-            fallback_to_soft=fallback_to_soft,
-            preserve_lock_file=preserve_lock_file,
-            on_acquired=on_acquired,
-        )
-        self._loop = loop
-        self._run_in_executor = run_in_executor
-        self._executor = executor
-        #: A task is inside one of the hooks.
+        check_options(bool(thread_local), options)
+        super().__init__(lock_file, timeout, mode, thread_local, **options)  # type: ignore[misc]
+        #: Whether a task is inside one of the hooks.
         self._busy = False
+        #: The number of the task that has acquired the lock last.
+        self._taker = 0
 
     @property
     def loop(self) -> AbstractEventLoop | None:
-        """Kept for compatibility: a lock is used by whatever loop awaits it."""
+        """Kept for compatibility: any loop can use the lock."""
         return self._loop
 
     @property
@@ -115,7 +91,7 @@ class BaseAsyncFileLock(BaseFileLock):
 
     @property
     def executor(self) -> Executor | None:
-        """Whose threads those are; None for the loop's own."""
+        """The executor of those threads; None: the loop's own."""
         return self._executor
 
     @executor.setter
@@ -130,15 +106,15 @@ class BaseAsyncFileLock(BaseFileLock):
         blocking: bool | None = None,
         cancel_check: Callable[[], bool] | None = None,
     ) -> AsyncAcquireReturnProxy[Self]:
-        """Takes the lock, and waits for it if need be, while other tasks run.
+        """Acquires the lock, and waits until it is free, while other tasks run.
 
-        Raises :class:`Timeout` when the time is over. A task that is cancelled meanwhile leaves
-        no lock behind.
+        Raises :class:`Timeout` if the lock is not acquired in time. A task that is cancelled
+        meanwhile does not hold the lock.
         """
         self._after_fork()
         if self._inherited:
             raise RuntimeError(
-                f"lock '{printable(self.lock_file)}' was held when this process was forked off; "
+                f"lock '{printable(self.lock_file)}' was held when this process was forked; "
                 "make a new lock in the child"
             )
         context = self._context
@@ -147,22 +123,39 @@ class BaseAsyncFileLock(BaseFileLock):
         limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
         end = math.inf if limit < 0 else time.monotonic() + limit
         path = self.lock_file
+        task = _async_wait.current()
         while not await self._try(context):
             if not may_wait:
                 _log.debug(_log.FAILED, self, path)
                 raise self._timeout()
             if cancel_check is not None and cancel_check():
+                _log.debug(_log.CANCELLED, self, path)
                 raise Cancelled(self.lock_file)
+            if end == math.inf and task is not None:
+                self._refuse_own_lock_of(task)
             left = end - time.monotonic()
             if left <= 0:
                 _log.debug(_log.TIMEOUT, self, path)
                 raise self._timeout()
             _log.debug(_log.WAITING, self, path)
             await self._pause_task(left if cancel_check is None else min(left, pause), pause)
+        if task is not None and context.lock_counter == 1:
+            self._taker = task.number
+            task.taken_in_python[self._real_path()] = self
         return AsyncAcquireReturnProxy(self)
 
+    def _refuse_own_lock_of(self, task: _async_wait.TaskRecord) -> None:
+        """Raises Deadlock if the task holds the lock by another object."""
+        other = task.taken_in_python.get(self._real_path())
+        if other is None or other is self or other._taker != task.number or not other.is_locked:
+            return
+        raise Deadlock(
+            f"Deadlock: lock '{printable(self.lock_file)}' is already held by this task, by "
+            "another lock object; use one object, or is_singleton=True, to acquire it again"
+        )
+
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
-        """Gives the lock back, if it was acquired as often as it was released, or by ``force``."""
+        """Releases the lock, if it was acquired as often as it was released, or with ``force``."""
         self._after_fork()
         context = self._context
         if context.lock_file_fd is None:
@@ -181,7 +174,7 @@ class BaseAsyncFileLock(BaseFileLock):
         _log.debug(_log.RELEASED, self, self.lock_file)
 
     async def _try(self, context: FileLockContext) -> bool:
-        """One attempt; tasks that share the object take turns."""
+        """One attempt. Tasks that share the object make theirs one after the other."""
         while self._busy:
             await _async_library.sleep(0.001)
         if context.lock_file_fd is not None:
@@ -195,12 +188,14 @@ class BaseAsyncFileLock(BaseFileLock):
                 _log.debug(_log.ACQUIRED, self, self.lock_file)
             return taken
         except BaseException:
-            # Cancelled while another thread took the lock, most likely.
+            # Most likely the task was cancelled while another thread acquired the lock.
             if context.lock_file_fd is not None:
                 BaseFileLock.release(self, force=True)
             raise
         finally:
             self._busy = False
+        #: The number of the task that has acquired the lock last.
+        self._taker = 0
 
     async def _try_once(self, context: FileLockContext) -> bool:
         if not inspect.iscoroutinefunction(self._acquire):
@@ -214,54 +209,43 @@ class BaseAsyncFileLock(BaseFileLock):
         return True
 
     async def _call(self, hook: Callable[[], Any]) -> Any:
-        """Calls what a derived class wrote, where it may block in another thread."""
+        """Calls a hook of a derived class; in another thread, if it may block."""
         if self._run_in_executor and self._may_block():
             return await _async_library.in_thread(hook, self._executor)
         return hook()
 
     def _may_block(self) -> bool:
-        """Whether the hooks wait for something else than the lock; a derived class may know."""
+        """Whether the hooks may block the loop; a derived class may know."""
         return True
 
     async def _pause_task(self, seconds: float, interval: float) -> None:
-        """Sleeps at most so long before the next attempt; see :meth:`BaseFileLock._pause`."""
+        """Sleeps before the next attempt, as :meth:`BaseFileLock._pause` does."""
         await _async_library.sleep(min(seconds, interval))
 
     def _give_back_if_released(self, context: FileLockContext) -> None:
-        """The bookkeeping of a release that a coroutine has done."""
+        """Notes a release that a coroutine has done."""
         if context.lock_file_fd is None:
             context.lock_counter = 0
-            noted, context.noted_in = context.noted_in, None
-            if noted is not None and noted.get(context.path) == (os.getpid(), id(self)):
-                del noted[context.path]
 
     def _release_at_end(self) -> None:
-        """Without a loop: when the object is collected, or the process ends."""
+        """Releases the lock without a loop: the object is collected, or the process ends."""
         if not inspect.iscoroutinefunction(self._release):
             BaseFileLock.release(self, force=True)
 
-    def _differing(self, options: dict[str, Any]) -> list[str]:
-        differing = super()._differing(options)
-        for name, default in (("loop", None), ("run_in_executor", True), ("executor", None)):
-            ours, theirs = getattr(self, name), options.get(name, default)
-            if ours is not theirs:
-                differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
-        return differing
-
     async def lock(self) -> Self:  # type: ignore[override]
-        """Takes the lock; while it is held already, does nothing. Returns the lock."""
+        """Acquires the lock, unless this object holds it already. Returns the object."""
         if not self.is_locked:
             await self.acquire()
         return self
 
     async def unlock(self) -> None:  # type: ignore[override]
-        """Gives the lock back, however often it was acquired; if it is free, does nothing."""
+        """Releases the lock, however often it was acquired. Does nothing if it is not held."""
         await self.release(force=True)
 
     def __call__(self, function: Function) -> Function:
-        """As a decorator of an asynchronous function: the lock is held until it is done.
+        """Decorates an asynchronous function: the lock is held until the function is done.
 
-        Of an asynchronous generator until it is exhausted or closed.
+        It is held until an asynchronous generator is exhausted or closed.
         """
         from ._decorate import wrap_async
 
@@ -293,3 +277,9 @@ class BaseAsyncFileLock(BaseFileLock):
         traceback: TracebackType | None,
     ) -> NoReturn:
         raise NotImplementedError("a lock for asynchronous code is held by `async with`")
+
+
+def check_options(thread_local: bool, options: AsyncOptions) -> None:
+    """Refuses options that contradict one another."""
+    if thread_local and options.get("run_in_executor", True):
+        raise ValueError("run_in_executor is not supported when thread_local is True")

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
-from . import _async_library, _async_wait, _log, _options
-from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
+from . import _async_library, _async_wait, _log, _native, _options
+from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock, check_options
 from ._file_lock import FileLock, WindowsFileLock
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from concurrent.futures import Executor
+    from typing_extensions import Self, Unpack
 
-    from typing_extensions import Self
-
-    from ._native import CancelToken
-    from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from ._native import CancelToken, Task
+    from ._types import AsyncNativeOptions, ThreadLocal
 
 __all__ = ["AsyncFileLock", "AsyncUnixFileLock", "AsyncWindowsFileLock"]
 
@@ -28,29 +25,32 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
     >>> path = os.path.join(tempfile.mkdtemp(), "index.lock")
     >>> async def main():
     ...     async with AsyncFileLock(path, timeout=5) as lock:
-    ...         return lock.is_locked  # nobody else is here, on the whole machine
+    ...         return lock.is_locked  # no other process on this machine is in here
     >>> asyncio.run(main())
     True
 
-    A free lock is taken at once, without a detour. A task that has to wait lets the others run; a
-    small thread of the library's own, which is none of Python's and none of the executor's, waits
-    for it in the kernel's queue, and the loop is woken by a pipe. So a waiting task costs a thread
-    of 128 KiB of stack and three descriptors, and no processor time. Only calls to a file system
-    that does not answer keep the loop waiting.
+    A free lock is acquired at once. A task that has to wait lets the other tasks run: a small
+    thread waits for it in the kernel's queue, and wakes the loop by a pipe. The thread is neither
+    one of Python's nor one of the executor's. So a waiting task costs a thread with 128 KiB of
+    stack, three descriptors, and no processor time. Only calls to a file system that does not
+    answer stop the loop.
 
-    A task that is cancelled, at whatever moment, leaves no lock behind and no place in the queue:
-    ``acquire`` ends when both are gone.
+    A task may be cancelled at any moment. When its ``acquire`` ends, the task has left the queue
+    and does not hold the lock.
 
-    The lock belongs to the object: every task that acquires the same object while it is held comes
-    in too, and it is released when all of them have released it, in whatever task, thread or loop.
-    Tasks that are to exclude one another have an object each, or share one that is made with
-    ``thread_local="mutex"``. ``thread_local=True`` (which needs ``run_in_executor=False``) gives
-    each thread with a loop its own hold.
+    The lock belongs to the object: a task that acquires an object that is held does not wait, and
+    the lock is released when all of them have released it, in whatever task, thread or loop. Tasks
+    that are to exclude one another use an object each, or share one that is made with
+    ``thread_local="mutex"``. With ``thread_local=True`` (which needs ``run_in_executor=False``)
+    each thread that runs a loop holds the lock for itself.
 
-    ``loop`` is kept for compatibility; ``executor`` and ``run_in_executor`` say where
-    ``on_acquired`` is called. In a child made by fork, and pickled for another process, it behaves
-    as :class:`FileLock` does; loop and executor are not pickled.
+    The options are those of :class:`FileLock`, and ``loop``, which has no effect, ``executor`` and
+    ``run_in_executor``, which say where ``on_acquired`` is called. In a child made by fork, and
+    pickled for another process, the lock behaves as a :class:`FileLock`; loop and executor are not
+    pickled.
     """
+
+    _defaults = _options.ASYNC_NATIVE_DEFAULTS
 
     def __init__(
         self,
@@ -58,44 +58,11 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         timeout: float = -1,
         mode: int = _options.UNSET_MODE,
         thread_local: ThreadLocal = False,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
-        shared: bool = False,
-        fair: bool = False,
-        loop: AbstractEventLoop | None = None,
-        run_in_executor: bool = True,
-        executor: Executor | None = None,
+        **options: Unpack[AsyncNativeOptions],
     ) -> None:
-        if thread_local is True and run_in_executor:
-            raise ValueError("run_in_executor is not supported when thread_local is True")
-        FileLock.__init__(
-            self,
-            lock_file,
-            timeout,
-            mode,
-            thread_local,
-            blocking=blocking,
-            is_singleton=is_singleton,
-            poll_interval=poll_interval,
-            context_error_policy=context_error_policy,
-            close_error_policy=close_error_policy,
-            fallback_to_soft=fallback_to_soft,
-            preserve_lock_file=preserve_lock_file,
-            on_acquired=on_acquired,
-            shared=shared,
-            fair=fair,
-        )
-        self._loop = loop
-        self._run_in_executor = run_in_executor
-        self._executor = executor
+        check_options(thread_local is True, options)
+        init = _native.NativeLock.__init__
+        init(self, lock_file, timeout, mode, thread_local, **options)  # type: ignore[misc]
 
     async def acquire(  # type: ignore[override]
         self,
@@ -107,28 +74,29 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         shared: bool | None = None,
         cancel: CancelToken | None = None,
     ) -> AsyncAcquireReturnProxy[Self]:
-        """Takes the lock, and waits for it if need be, while other tasks run.
+        """Acquires the lock, and waits until it is free, while other tasks run.
 
-        What is returned can be used in an ``async with`` statement, or ignored.
+        The result may be used in an ``async with`` statement, which releases the lock at its end.
 
-        timeout: seconds to wait at most; negative or inf: for ever; 0: not at all; None: as the
-            lock's :attr:`timeout` says.
+        timeout: wait at most this many seconds. Negative or inf: no limit. 0: do not wait.
+            None: the lock's own :attr:`timeout`.
         blocking: False: do not wait.
-        cancel_check: called every ``poll_interval`` seconds of the wait; True ends it.
-        shared: together with other shared holders; None: as the lock was made.
+        cancel_check: a function that is called every ``poll_interval`` seconds of the wait; the
+            wait ends when it returns True.
+        shared: True: acquire together with other shared holders. None: as the lock was made.
         cancel: a :class:`CancelToken` by which another thread can end the wait.
 
-        Raises :class:`Timeout` (:class:`Cancelled`, when the wait was ended by ``cancel`` or
-        ``cancel_check``); :class:`Deadlock`, a RuntimeError, when this task has the lock by
-        another object and would wait for ever; OSError when the file cannot be opened or locked.
+        Raises :class:`Timeout` if the lock is not acquired in time, and its subclass
+        :class:`Cancelled` if the wait was cancelled. Raises :class:`Deadlock`, a RuntimeError, if
+        this task holds the lock by another object and would wait for ever. Raises OSError if the
+        file cannot be opened or locked.
         """
-        stored = (self._timeout_setting, self._blocking_setting, self._poll_interval_setting)
-        limit, pause = _options.request(timeout, poll_interval, None, blocking, stored)
+        limit, pause = _options.request(timeout, poll_interval, None, blocking, self._settings)
         record = _async_wait.current()
         task = None if self.is_thread_local() else record
         if not self.is_locked:
             _log.debug(_log.ATTEMPT, self, self.lock_file)
-        taken = self._take_at_once(shared, limit != 0, task)
+        taken = _native.try_acquire(self, shared, limit != 0, task)
         if taken is None:
             if limit < 0:
                 _async_wait.refuse_deadlock(self, record)
@@ -151,7 +119,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         return AsyncAcquireReturnProxy(self)
 
     async def _call_hook_of(self, task: _async_wait.TaskRecord | None) -> None:
-        hook, descriptor = self._on_acquired, self._lend(task)
+        hook, descriptor = self._on_acquired, _native.lend(self, task)
         assert hook is not None
         try:
             if self._run_in_executor:
@@ -159,38 +127,38 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             else:
                 hook(descriptor)
         except BaseException:
-            # Once: another task may have come in meanwhile.
-            self._leave(False, task)
+            # Once: another task may have joined meanwhile.
+            _native.release(self, False, task)
             raise
+        if _native.held(self, task) is None:
+            shown = _native.printable(self.lock_file)
+            raise RuntimeError(f"on_acquired has released lock '{shown}'")
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
-        """Gives the lock back, if it was acquired as often as it was released, or by ``force``.
+        """Releases the lock, if it was acquired as often as it was released, or with ``force``.
 
-        Does not wait. Of a lock that is not held: nothing.
+        Does not wait. Does nothing if the lock is not held.
         """
         task = None if self.is_thread_local() else _async_wait.current()
         last = self.is_locked and (force or self.lock_counter == 1)
         if last:
             _log.debug(_log.RELEASE, self, self.lock_file)
-        self._leave(force, task)
+        _native.release(self, force, task)
         if last:
             _log.debug(_log.RELEASED, self, self.lock_file)
 
     def hand_over(self) -> int:
-        """Gives the lock to the processes that this one will start: see :meth:`FileLock.hand_over`."""
-        return self._hand_over(None if self.is_thread_local() else _async_wait.current())
+        """Gives the lock to processes that this process starts: see :meth:`FileLock.hand_over`."""
+        return _native.hand_over(self, None if self.is_thread_local() else _async_wait.current())
 
-    # The bases' order has the blocking ones first.
+    def _requester(self) -> Task | None:
+        return None if self.is_thread_local() else _async_wait.current()
+
+    # FileLock comes first among the bases, and its methods block.
     lock = BaseAsyncFileLock.lock
     unlock = BaseAsyncFileLock.unlock
     __enter__ = BaseAsyncFileLock.__enter__
     __exit__ = BaseAsyncFileLock.__exit__
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        restore, (kind, path, given), state = FileLock.__reduce__(self)
-        if not self._run_in_executor:
-            given["run_in_executor"] = False
-        return restore, (kind, path, given), state
 
 
 AsyncFileLock = AsyncUnixFileLock

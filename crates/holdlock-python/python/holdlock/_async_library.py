@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def _trio() -> Any:
-    """trio, if the current task is one of its."""
+    """trio, if it runs the current task."""
     trio = sys.modules.get("trio")
     if trio is None:
         return None
@@ -29,7 +29,7 @@ def _trio() -> Any:
 
 
 async def sleep(seconds: float) -> None:
-    """Lets other tasks run for so long."""
+    """Lets other tasks run for this time."""
     trio = _trio()
     if trio is not None:
         await trio.sleep(seconds)
@@ -40,7 +40,7 @@ async def sleep(seconds: float) -> None:
 
 
 def current_task() -> Any:
-    """The task that runs; None outside of one."""
+    """The current task; None outside of a task."""
     trio = _trio()
     if trio is not None:
         return trio.lowlevel.current_task()
@@ -52,7 +52,7 @@ def current_task() -> Any:
 
 
 async def readable(descriptors: Sequence[int], seconds: float) -> None:
-    """Sleeps until one of the descriptors is readable, or for so long."""
+    """Sleeps until one of the descriptors is readable, at most for this time."""
     trio = _trio()
     if trio is not None and len(descriptors) == 1:
         with trio.move_on_after(seconds):
@@ -87,7 +87,7 @@ async def readable(descriptors: Sequence[int], seconds: float) -> None:
             watched.append(descriptor)
         await asyncio.wait([happened], timeout=None if seconds == math.inf else seconds)
     finally:
-        # The child of a fork has the same epoll object: the parent would not hear any more.
+        # A child of fork shares the epoll object: removing the reader would make the parent deaf.
         if process == os.getpid():
             for descriptor in watched:
                 loop.remove_reader(descriptor)
@@ -109,10 +109,10 @@ async def readable_at_last(descriptor: int) -> None:
 
 
 async def in_thread(function: Callable[[], T], executor: Executor | None) -> T:
-    """Calls the function in another thread, and ends only when it has ended.
+    """Calls the function in another thread, and ends when the function has ended.
 
-    Also a cancelled task waits for it, and has its cancellation raised afterwards: by then the
-    function's effects are there to be undone.
+    A cancelled task waits for that too, and is cancelled afterwards, so that the caller can undo
+    what the function has done.
     """
     trio = _trio()
     if trio is not None:

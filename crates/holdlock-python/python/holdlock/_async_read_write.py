@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, AsyncIterator, Dict, Generic, Optional, TypeVar
 
-from . import _async_wait
+from . import _async_wait, _native
 from ._async_wait import TaskRecord
+from ._errors import Cancelled
 from ._read_write_base import ReadWriteBase
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Lock = TypeVar("Lock", bound="AsyncReadWriteLock")
 
 
 class AsyncAcquireReadWriteReturnProxy(Generic[Lock]):
-    """What ``await lock.acquire_read()`` returns: releases at the end of an ``async with``."""
+    """The result of ``await lock.acquire_read()``: ``async with`` releases the lock at its end."""
 
     def __init__(self, lock: Lock) -> None:
         self.lock = lock
@@ -41,7 +42,7 @@ class AsyncAcquireReadWriteReturnProxy(Generic[Lock]):
 
 
 class _OfPath(ReadWriteBase):
-    """The lock behind all objects that were made for one path; each task holds for itself."""
+    """The lock behind all objects of one path. Each task holds it for itself."""
 
 
 class AsyncReadWriteLock(ReadWriteBase):
@@ -51,18 +52,18 @@ class AsyncReadWriteLock(ReadWriteBase):
     >>> async def main():
     ...     lock = AsyncReadWriteLock(os.path.join(tempfile.mkdtemp(), "index.lock"), timeout=5)
     ...     async with lock.read_lock():
-    ...         print("other tasks and processes may read, too")
+    ...         print("other readers may be here too")
     ...     async with lock.write_lock():
-    ...         print("nobody else is here")
+    ...         print("no other reader or writer is here")
     >>> asyncio.run(main())
-    other tasks and processes may read, too
-    nobody else is here
+    other readers may be here too
+    no other reader or writer is here
 
-    Each task holds for itself: tasks exclude one another as processes do, may acquire again what
-    they hold in the same mode, and cannot change the mode while they hold. A task that waits or is
-    cancelled costs what it costs with :class:`AsyncFileLock`. Objects of one path share what the
-    tasks hold, unless ``is_singleton=False``; what a task acquired by one object, it releases by
-    the same. ``loop`` and ``executor`` are kept for compatibility.
+    Each task holds the lock for itself: tasks exclude one another as processes do. A task may
+    acquire the lock again in the same mode, and cannot change the mode of a lock that it holds.
+    Waits and cancellations are those of :class:`AsyncFileLock`. Objects of one path share the holds
+    of the tasks, unless ``is_singleton=False``; a task releases the lock by the object by which it
+    has acquired it. ``loop`` and ``executor`` have no effect.
     """
 
     _may_be_singleton = False
@@ -88,7 +89,7 @@ class AsyncReadWriteLock(ReadWriteBase):
 
     @property
     def loop(self) -> AbstractEventLoop | None:
-        """Kept for compatibility: a lock is used by whatever loop awaits it."""
+        """Kept for compatibility: any loop can use the lock."""
         return self._loop
 
     @property
@@ -121,9 +122,9 @@ class AsyncReadWriteLock(ReadWriteBase):
     async def acquire_read(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> AsyncAcquireReadWriteReturnProxy[Self]:
-        """Takes the lock together with other readers, and waits for it if need be.
+        """Acquires the lock together with other readers, and waits until it is free.
 
-        As :meth:`ReadWriteLock.acquire_read`, for the task instead of the thread.
+        This is :meth:`ReadWriteLock.acquire_read` for the task instead of the thread.
         """
         await self._acquire(True, timeout, blocking)
         return AsyncAcquireReadWriteReturnProxy(self)
@@ -131,7 +132,7 @@ class AsyncReadWriteLock(ReadWriteBase):
     async def acquire_write(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> AsyncAcquireReadWriteReturnProxy[Self]:
-        """Takes the lock alone; otherwise as :meth:`acquire_read`."""
+        """Acquires the lock for this task alone; otherwise as :meth:`acquire_read`."""
         await self._acquire(False, timeout, blocking)
         return AsyncAcquireReadWriteReturnProxy(self)
 
@@ -141,13 +142,16 @@ class AsyncReadWriteLock(ReadWriteBase):
         limit = self._request(timeout, blocking)
         task = self._task()
         lock = self._lock
-        held = lock._held(task)
+        held = _native.held(lock, task)
         if held is not None:
             self._refuse_other_mode(held, shared, "task")
-        if lock._take_at_once(shared, limit != 0, task) is None:
+        if _native.try_acquire(lock, shared, limit != 0, task) is None:
             if limit < 0:
                 _async_wait.refuse_deadlock(lock, task)
-            await _async_wait.take(lock, shared, limit, task=task)
+            try:
+                await _async_wait.take(lock, shared, limit, task=task, cancel=self._closing)
+            except Cancelled as error:
+                raise self._explain(error) from None
         _async_wait.note(lock, task)
         self._levels[task] = self._levels.get(task, 0) + 1
         if self._closed:
@@ -155,9 +159,10 @@ class AsyncReadWriteLock(ReadWriteBase):
             self._request(timeout, blocking)
 
     async def release(self, *, force: bool = False) -> None:
-        """Gives the lock back, if this task acquired it as often as it released it, or by ``force``.
+        """Releases the lock, if this task acquired it as often as it released it.
 
-        RuntimeError if this task does not hold it by this object, unless by ``force``.
+        With ``force``, releases it at once. Raises RuntimeError if this task does not hold the lock
+        by this object, unless with ``force``.
         """
         if self._inherited():
             return
@@ -169,9 +174,12 @@ class AsyncReadWriteLock(ReadWriteBase):
             self._refuse_release("task")
 
     async def close(self) -> None:
-        """Gives back what all tasks hold by this object, which cannot be used any more."""
+        """Releases what all tasks hold by this object, and ends their waits.
+
+        Later requests, and those that wait, raise RuntimeError.
+        """
         if not self._inherited():
-            self._closed = True
+            self._close()
             for task, levels in list(self._levels.items()):
                 self._give_back(task, levels)
 
@@ -180,12 +188,15 @@ class AsyncReadWriteLock(ReadWriteBase):
         if not self._levels[task]:
             del self._levels[task]
         for _ in range(levels):
-            self._lock._leave(False, task)
+            _native.release(self._lock, False, task)
 
     def __del__(self) -> None:
         if "_levels" in self.__dict__ and not self._inherited():
             for task, levels in list(self._levels.items()):
                 self._give_back(task, levels)
+
+    def _requester(self) -> Optional[TaskRecord]:
+        return _async_wait.current()
 
     def _task(self) -> TaskRecord:
         task = _async_wait.current()

@@ -1,8 +1,8 @@
-"""How a task takes a native lock: at once, or by a thread of the library's that waits for it.
+"""How a task waits for a native lock.
 
-That thread is in the kernel's queue and knows nothing of Python. It makes a descriptor readable,
-which the loop watches, so a task that waits costs neither a poll nor one of the threads of the
-loop's executor.
+A thread of the library waits in the kernel's queue; it does not run Python code. When it has the
+lock, it makes a descriptor readable that the loop watches. So a waiting task needs neither polling
+nor a thread of the loop's executor.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from . import _async_library
 from ._errors import Cancelled, Deadlock
-from ._native import CancelToken, NativeLock, Task, printable
+from ._native import CancelToken, NativeLock, Task, printable, queue, was_taken_by
 
 __all__ = ["TaskRecord", "current", "take"]
 
 
 class TaskRecord(Task):
-    """What is known of a task that uses locks; it goes with the task."""
+    """What is known of a task that uses locks. It lives as long as the task."""
 
     def __init__(self) -> None:
-        #: The locks that the task took last, by their paths; it may have released them.
+        #: The locks that the task has acquired last, by path. It may have released them.
         self.taken: WeakValueDictionary[str, NativeLock] = WeakValueDictionary()
+        #: The same of locks that are written in Python.
+        self.taken_in_python: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 _records: "WeakKeyDictionary[Any, TaskRecord]" = WeakKeyDictionary()
@@ -51,13 +53,13 @@ async def take(
     cancel_check: Optional[Callable[[], bool]] = None,
     cancel: Optional[CancelToken] = None,
 ) -> bool:
-    """Waits for a lock that was not free, for ``limit`` seconds or (negative) for ever.
+    """Waits for a lock that was not free, for ``limit`` seconds or (negative) without a limit.
 
-    True: taken anew. False: another task that shares the object has taken it meanwhile. Ends only
-    when nobody waits any more: a task that is cancelled has left the queue when it hears of it,
-    and given back a lock that came at the same time.
+    True: the task has acquired the lock. False: it has joined another task that shares the object.
+    When a cancelled task ends here, its thread has left the queue, and a lock that was acquired at
+    the same time is released.
     """
-    waiter = lock._queue(shared, limit, task, cancel)
+    waiter = queue(lock, shared, limit, task, cancel)
     try:
         while True:
             outcome = waiter.look()
@@ -71,25 +73,27 @@ async def take(
                 [waiter.fileno()], math.inf if cancel_check is None else max(pause, 0.001)
             )
     except GeneratorExit:  # the loop is gone
-        waiter.close()
         raise
     except BaseException:
         waiter.cancel()
         while not waiter.is_over():
             await _async_library.readable_at_last(waiter.fileno())
         raise
+    finally:
+        # An exception that is kept would keep the descriptors open.
+        waiter.close()
 
 
 def note(lock: NativeLock, task: TaskRecord) -> None:
-    """The task has taken the lock."""
+    """Notes that the task has acquired the lock."""
     task.taken[lock._absolute_path] = lock
 
 
 def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
-    """Raises Deadlock when the task that is about to wait for ever holds the lock itself.
+    """Raises Deadlock if the task that is about to wait for ever holds the lock itself.
 
-    Also when it holds it shared and asks for that again: then a writer is in between, who waits
-    for the task.
+    So it does if the task holds the lock shared and asks for that again: the task then waits for a
+    writer, which waits for the task.
     """
     if task is None:
         return
@@ -97,7 +101,7 @@ def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
     for other in list(task.taken.values()):
         if (
             other is not lock
-            and other._was_taken_by(task)
+            and was_taken_by(other, task)
             and os.path.realpath(other._absolute_path) == path
         ):
             raise Deadlock(

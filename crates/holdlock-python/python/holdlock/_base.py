@@ -1,95 +1,59 @@
-"""``BaseFileLock``: what all locks have in common, and all of it for those written in Python.
+"""``BaseFileLock``: the base of all lock classes, and the logic of those written in Python.
 
-A lock written in Python supplies ``_acquire()``, which makes one attempt and, if that succeeds,
-stores a descriptor in ``self._context.lock_file_fd``; and ``_release()``, which gives the lock
-back and stores None there. Everything else is here: reentrancy, time limits, threads, forks,
+A lock that is written in Python supplies ``_acquire()``, which makes one attempt and, if that
+succeeds, stores a descriptor in ``self._context.lock_file_fd``; and ``_release()``, which releases
+the lock and stores None there. Everything else is here: reentrancy, time limits, threads, forks,
 singletons, decorators. :class:`FileLock` does the same in native code, without polling.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
-import warnings
-from _thread import RLock, _local, get_ident
+from _thread import RLock, get_ident
 from abc import abstractmethod
+from functools import partial
 
 from . import _log, _options
+from ._context import (
+    FileLockContext,
+    SharedContext,
+    ThreadContexts,
+    begin_wait,
+    end_wait,
+    this_thread,
+)
+from ._attributes import LockAttributes
 from ._errors import Cancelled, Deadlock, Timeout
 from ._meta import FileLockMeta
-from ._native import AcquireReturnProxy, printable
+from ._native import AcquireReturnProxy, keep_markers, printable
+from ._uses import LockUses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, TypeVar
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-    from ._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from ._types import CloseErrorPolicy, ContextErrorPolicy, Options, ThreadLocal
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
 __all__ = ["BaseFileLock"]
 
 
-class FileLockContext:
-    """What is known of a lock in one thread, or in all if they share it."""
-
-    def __init__(
-        self,
-        lock_file: str,
-        timeout: float,
-        mode: int,
-        blocking: bool,
-        poll_interval: float,
-        lifetime: float | None,
-    ) -> None:
-        self.lock_file = lock_file
-        self.timeout = timeout
-        self.mode = mode
-        self.blocking = blocking
-        self.poll_interval = poll_interval
-        self.lifetime = lifetime
-        #: Not None while the lock is held.
-        self.lock_file_fd: int | None = None
-        #: How many times it was acquired and not yet released.
-        self.lock_counter = 0
-        #: The thread that holds it.
-        self.owner = 0
-        #: Who waits for it, to notice a signal handler that would wait for its own thread.
-        self.acquiring: set[int] = set()
-        #: Where the holding thread noted that it holds this path.
-        self.noted_in: dict[str, tuple[int, int]] | None = None
-        self.path = ""
-
-
-class _ThreadLocalContext(FileLockContext, _local):
-    """Made anew, with the same arguments, in each thread that looks at it."""
-
-
-class _Held(_local):
-    """The paths that this thread holds: by which lock, in which process."""
-
-    def __init__(self) -> None:
-        self.paths: dict[str, tuple[int, int]] = {}
-
-
-_held = _Held()
 _live: Any = None
 
 
-class BaseFileLock(metaclass=FileLockMeta):
-    """The root of all lock classes; see the module's description for how to derive from it."""
+class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
+    """The base of all lock classes; the module's docstring says how to derive from it."""
+
+    _context_class = FileLockContext
 
     _lifetime_supported = False
-    _thread_local_default = True
-    _is_singleton = False
-    _context_error_policy: ContextErrorPolicy = "chain"
-    _close_error_policy: CloseErrorPolicy = "default"
-    _fallback_to_soft = True
-    _preserve_lock_file = False
-    _on_acquired: Callable[[int], None] | None = None
+    _defaults = _options.DEFAULTS
 
     def __init__(
         self,
@@ -97,30 +61,29 @@ class BaseFileLock(metaclass=FileLockMeta):
         timeout: float = -1,
         mode: int = _options.UNSET_MODE,
         thread_local: ThreadLocal = True,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
+        **options: Unpack[Options],
     ) -> None:
+        _options.keep(self, options)
         self._pid = os.getpid()
         self._gate = RLock()
         self._thread_local = thread_local
-        self._is_singleton = is_singleton
-        self._context_error_policy = context_error_policy
-        self._close_error_policy = close_error_policy
-        self._fallback_to_soft = fallback_to_soft
-        self._preserve_lock_file = preserve_lock_file
-        self._on_acquired = on_acquired
         self._inherited = False
-        kind = _ThreadLocalContext if thread_local is True else FileLockContext
-        path = os.fspath(lock_file)
-        self._context = kind(path, timeout, mode, blocking, poll_interval, lifetime)
+        self._make_context = partial(
+            self._context_class,
+            os.fspath(lock_file),
+            timeout,
+            mode,
+            options.get("blocking", True),
+            options.get("poll_interval", 0.05),
+            options.get("lifetime"),
+        )
+        kind = ThreadContexts if thread_local is True else SharedContext
+        self._contexts = kind(self._make_context)
+
+    @property
+    def _context(self) -> FileLockContext:
+        """What is known of the lock in this thread."""
+        return self._contexts.current()
 
     # Acquiring
 
@@ -130,7 +93,7 @@ class BaseFileLock(metaclass=FileLockMeta):
 
     @abstractmethod
     def _release(self) -> None:
-        """Gives the lock back; ``self._context.lock_file_fd`` is None then."""
+        """Releases the lock; ``self._context.lock_file_fd`` is None then."""
 
     def acquire(
         self,
@@ -141,20 +104,20 @@ class BaseFileLock(metaclass=FileLockMeta):
         blocking: bool | None = None,
         cancel_check: Callable[[], bool] | None = None,
     ) -> AcquireReturnProxy[Self]:
-        """Takes the lock, and waits for it if need be.
+        """Acquires the lock, and waits until it is free.
 
-        What is returned can be used in a ``with`` statement, or ignored. See
-        :meth:`FileLock.acquire`; this one tries again every ``poll_interval`` seconds.
+        The result may be used in a ``with`` statement. The arguments are those of
+        :meth:`FileLock.acquire`; this method tries again every ``poll_interval`` seconds.
         """
         self._after_fork()
         if self._inherited:
             raise RuntimeError(
-                f"lock '{printable(self.lock_file)}' was held when this process was forked off; "
+                f"lock '{printable(self.lock_file)}' was held when this process was forked; "
                 "make a new lock in the child"
             )
         context = self._context
         if poll_intervall is not None:
-            warnings.warn(_options.SPELLING, DeprecationWarning, stacklevel=2)
+            _options.warn(_options.SPELLING, DeprecationWarning)
             poll_interval = poll_intervall
         may_wait = _options.blocking(context.blocking if blocking is None else blocking)
         pause = context.poll_interval if poll_interval is None else _options.interval(poll_interval)
@@ -165,7 +128,7 @@ class BaseFileLock(metaclass=FileLockMeta):
         return AcquireReturnProxy(self)
 
     def _attempt_told(self, context: FileLockContext) -> bool:
-        """One attempt, of which the debug log hears."""
+        """One attempt, which is logged."""
         held = context.lock_file_fd is not None
         if not held:
             _log.debug(_log.ATTEMPT, self, context.lock_file)
@@ -175,7 +138,7 @@ class BaseFileLock(metaclass=FileLockMeta):
         return taken
 
     def _attempt(self, context: FileLockContext) -> bool:
-        """One attempt, in which the threads that share the lock take turns."""
+        """One attempt. Threads that share the lock make theirs one after the other."""
         if self._thread_local is True:
             return self._attempt_alone(context)
         with self._gate:
@@ -186,16 +149,15 @@ class BaseFileLock(metaclass=FileLockMeta):
         if context.lock_file_fd is None:
             try:
                 self._acquire()
+                if context.lock_file_fd is None:
+                    return False
+                context.lock_counter = 1
+                context.owner = me
+                self._note(context)
             except BaseException:
                 if context.lock_file_fd is not None:
                     self._release()
                 raise
-            if context.lock_file_fd is None:
-                return False
-            context.lock_counter = 0
-            context.owner = me
-            self._note(context)
-            context.lock_counter = 1
             if self._on_acquired is not None:
                 self._call_hook(context)
             return True
@@ -211,6 +173,8 @@ class BaseFileLock(metaclass=FileLockMeta):
         except BaseException:
             self._give_back(context)
             raise
+        if context.lock_file_fd is None:
+            raise RuntimeError(f"on_acquired has released lock '{printable(self.lock_file)}'")
 
     def _wait(
         self,
@@ -221,26 +185,23 @@ class BaseFileLock(metaclass=FileLockMeta):
         may_wait: bool,
         cancel_check: Callable[[], bool] | None,
     ) -> None:
-        me = get_ident()
-        if me in context.acquiring:
-            raise Deadlock(
-                f"Deadlock: lock '{printable(self.lock_file)}' is acquired again by a signal "
-                "handler of the thread that waits for it"
-            )
         if limit < 0:
-            holder = _held.paths.get(os.path.realpath(self.lock_file))
-            if holder is not None and holder[0] == os.getpid() and holder[1] != id(self):
-                raise Deadlock(
-                    f"Deadlock: lock '{printable(self.lock_file)}' is already held by this "
-                    "thread, by another lock object; use one object, or is_singleton=True, to acquire it again"
-                )
-        context.acquiring.add(me)
+            self._refuse_own_lock()
+        wait = None
         try:
+            # The name keeps it alive: it ends with this frame.
+            wait = begin_wait(context)
+            if wait is None:
+                raise Deadlock(
+                    f"Deadlock: a signal handler acquires lock '{printable(self.lock_file)}', for "
+                    "which its own thread waits"
+                )
             while True:
                 if not may_wait:
                     _log.debug(_log.FAILED, self, context.lock_file)
                     raise self._timeout()
                 if cancel_check is not None and cancel_check():
+                    _log.debug(_log.CANCELLED, self, context.lock_file)
                     raise Cancelled(self.lock_file)
                 left = began + limit - time.monotonic() if limit >= 0 else 1e9
                 if limit >= 0 and left <= 0:
@@ -251,21 +212,33 @@ class BaseFileLock(metaclass=FileLockMeta):
                 if self._attempt_told(context):
                     return
         finally:
-            context.acquiring.discard(me)
+            if wait is not None:
+                end_wait(context)
+
+    def _refuse_own_lock(self) -> None:
+        """Raises Deadlock if this thread holds the lock by another object."""
+        other = this_thread.taken.get(self._real_path())
+        if other is not None and other is not self and other.is_locked:
+            raise Deadlock(
+                f"Deadlock: lock '{printable(self.lock_file)}' is already held by this "
+                "thread, by another lock object; use one object, or is_singleton=True, to acquire "
+                "it again"
+            )
+
+    def _real_path(self) -> str:
+        return os.path.realpath(self.lock_file)
 
     def _pause(self, seconds: float, interval: float) -> None:
-        """Sleeps at most so long before the next attempt; a subclass may know what to wait for."""
+        """Sleeps before the next attempt; a subclass may wait for an event instead."""
         time.sleep(min(seconds, interval))
 
     def _timeout(self) -> Timeout:
-        """What is raised when the time is over; a subclass may know the holder."""
+        """The error of a request that has run out of time; a subclass may know the holder."""
         return Timeout(self.lock_file)
 
     def _note(self, context: FileLockContext) -> None:
         global _live
-        context.path = os.path.realpath(context.lock_file)
-        context.noted_in = _held.paths
-        _held.paths[context.path] = (os.getpid(), id(self))
+        this_thread.taken[self._real_path()] = self
         if _live is None:
             import atexit
             from weakref import WeakSet
@@ -277,11 +250,14 @@ class BaseFileLock(metaclass=FileLockMeta):
     # Releasing
 
     def release(self, force: bool = False) -> None:
-        """Gives the lock back, if it was acquired as often as it was released, or by ``force``.
+        """Releases the lock, if it was acquired as often as it was released.
 
-        Of a lock that is not held: nothing.
+        With ``force``, releases it at once, together with what ended threads hold by this object.
+        Does nothing if the lock is not held.
         """
         self._after_fork()
+        if force:
+            self._release_ended()
         context = self._context
         if context.lock_file_fd is None:
             return
@@ -309,217 +285,54 @@ class BaseFileLock(metaclass=FileLockMeta):
         finally:
             if context.lock_file_fd is None:
                 context.lock_counter = 0
-                noted, context.noted_in = context.noted_in, None
-                if noted is not None and noted.get(context.path) == (os.getpid(), id(self)):
-                    del noted[context.path]
+
+    def _release_ended(self) -> None:
+        """Releases what threads hold that have ended."""
+        for context in self._contexts.ended():
+            try:
+                self._give_back(context)
+            except Exception:  # as for a hold that its own thread has lost
+                pass
 
     def _after_fork(self) -> None:
         """In a child of fork: forgets what the parent has."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._gate = RLock()
-            context = self._context
-            self._inherited = self._inherited or context.lock_file_fd is not None
-            self._forget_inherited()
-            context.lock_file_fd = None
-            context.lock_counter = 0
-            context.acquiring = set()
-            context.noted_in = None
-
-    def _forget_inherited(self) -> None:
-        """In a child, before the descriptor of the parent's hold is forgotten."""
+            held = [one for one in self._contexts.every() if one.lock_file_fd is not None]
+            self._inherited = self._inherited or bool(held)
+            settings = self._context
+            self._contexts = type(self._contexts)(self._make_context)
+            fresh = self._context
+            fresh.timeout, fresh.blocking = settings.timeout, settings.blocking
+            fresh.poll_interval, fresh.lifetime = settings.poll_interval, settings.lifetime
 
     def _release_at_end(self) -> None:
-        """When the object is collected, or the process ends."""
+        """Releases the lock when the object is collected, or the process ends."""
         self.release(force=True)
+
+    def _is_held_by_another_thread(self) -> bool:
+        """Whether a thread that is still running holds what the threads share."""
+        owner = self._context.owner
+        return owner != get_ident() and owner in sys._current_frames()
 
     def __del__(self) -> None:
-        if "_context" in self.__dict__ and self._pid == os.getpid():
+        # While the interpreter ends, modules may be gone already; the process releases the lock.
+        if "_contexts" not in self.__dict__ or sys is None or sys.is_finalizing():
+            return
+        if self._pid == os.getpid():
             try:
                 self._release_at_end()
-            except Exception:  # nobody is there to be told
+            except Exception:  # a finalizer cannot raise
                 pass
-
-    # As a context, as a decorator
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self.release()
-        except Exception as error:
-            self._failed_release(exc_value, error)
-            raise
-
-    def _failed_release(self, body: BaseException | None, release: BaseException) -> None:
-        """Raises both errors where the policy asks for it."""
-        if body is None or self._context_error_policy == "chain":
-            return
-        import builtins
-
-        group: Any = getattr(builtins, "BaseExceptionGroup")  # from Python 3.11 on
-        raise group("the body and the release both failed", [body, release]) from None
-
-    def __call__(self, function: Function) -> Function:
-        """As a decorator: the lock is held while the function runs.
-
-        Of a generator until it is exhausted or closed, of an async function until it is done.
-        """
-        from ._decorate import wrap
-
-        return wrap(self, function)
-
-    # The plain interface
-
-    def lock(self) -> Self:
-        """Takes the lock; while it is held already, does nothing. Returns the lock."""
-        if not self.is_locked:
-            self.acquire()
-        return self
-
-    def unlock(self) -> None:
-        """Gives the lock back, however often it was acquired; if it is free, does nothing."""
-        self.release(force=True)
-
-    @property
-    def locked(self) -> bool:
-        """Whether this object holds the lock: :attr:`is_locked` by another name."""
-        return self.is_locked
-
-    # What is known of it
-
-    @property
-    def is_locked(self) -> bool:
-        """Whether this object holds the lock (in this thread, unless threads share it)."""
-        self._after_fork()
-        return self._context.lock_file_fd is not None
-
-    @property
-    def lock_file(self) -> str:
-        """The path, as it was given."""
-        return self._context.lock_file
-
-    @property
-    def lock_counter(self) -> int:
-        """How many times the lock was acquired and not yet released."""
-        self._after_fork()
-        return self._context.lock_counter
-
-    @property
-    def timeout(self) -> float:
-        """How many seconds to wait if nothing else is said; negative: for ever."""
-        return self._context.timeout
-
-    @timeout.setter
-    def timeout(self, value: float | str) -> None:
-        self._context.timeout = _settable_timeout(value)
-
-    @property
-    def blocking(self) -> bool:
-        """Whether to wait at all if nothing else is said."""
-        return self._context.blocking
-
-    @blocking.setter
-    def blocking(self, value: bool) -> None:
-        self._context.blocking = _options.blocking(value)
-
-    @property
-    def poll_interval(self) -> float:
-        """How many seconds lie between two looks, where somebody has to look."""
-        return self._context.poll_interval
-
-    @poll_interval.setter
-    def poll_interval(self, value: float) -> None:
-        self._context.poll_interval = _options.interval(value)
-
-    @property
-    def lifetime(self) -> float | None:
-        """The age at which a waiter may take the lock away; only soft locks have one."""
-        return self._context.lifetime
-
-    @lifetime.setter
-    def lifetime(self, value: float | None) -> None:
-        kind = type(self)
-        self._context.lifetime = _options.lifetime(
-            value, kind._lifetime_supported, kind.__name__, 2
-        )
-
-    @property
-    def mode(self) -> int:
-        """The permissions that were asked for; 0o644 where none were, and the umask decides."""
-        mode = self._context.mode
-        return 0o644 if mode == _options.UNSET_MODE else mode
-
-    @property
-    def has_explicit_mode(self) -> bool:
-        """Whether permissions were asked for."""
-        return self._context.mode != _options.UNSET_MODE
-
-    @property
-    def is_singleton(self) -> bool:
-        """Whether the same path gives the same object again."""
-        return self._is_singleton
-
-    @property
-    def context_error_policy(self) -> ContextErrorPolicy:
-        """What is raised when the body of a ``with`` and the release both fail."""
-        return self._context_error_policy
-
-    @property
-    def close_error_policy(self) -> CloseErrorPolicy:
-        """What becomes of a failure to close the descriptor, where it is closed."""
-        return self._close_error_policy
-
-    @property
-    def fallback_to_soft(self) -> bool:
-        """Kept for compatibility; a native lock never turns into a soft one."""
-        return self._fallback_to_soft
-
-    @property
-    def preserve_lock_file(self) -> bool:
-        """Kept for compatibility; the file of a native lock always stays."""
-        return self._preserve_lock_file
-
-    @property
-    def on_acquired(self) -> Callable[[int], None] | None:
-        """What is called with the descriptor when the lock was taken."""
-        return self._on_acquired
-
-    def is_thread_local(self) -> bool:
-        """Whether each thread holds the lock by itself."""
-        return self._thread_local is True
-
-    def _option(self, name: str) -> Any:
-        """The value of an option as the constructor takes it."""
-        if name == "mode":
-            return self._context.mode
-        return self._thread_local if name == "thread_local" else getattr(self, name)
-
-    def _differing(self, options: dict[str, Any]) -> list[str]:
-        """What a subclass has to say of its own options when a singleton is asked for again."""
-        return []
-
-
-def _settable_timeout(value: Any) -> float:
-    if isinstance(value, (str, bytes, bytearray)):
-        warnings.warn(
-            "a timeout is a number; strings will be refused", DeprecationWarning, stacklevel=3
-        )
-        return float(value)
-    return _options.seconds("timeout", value)
 
 
 def _release_all() -> None:
-    """At exit."""
+    """At exit. A daemon thread that still runs keeps what it holds until the process has ended."""
     for lock in list(_live):
         try:
-            lock._release_at_end()
-        except Exception:  # the next one still has to be released
+            if not lock._is_held_by_another_thread():
+                lock._release_at_end()
+        except Exception:  # the next lock still has to be released
             pass
+    keep_markers()

@@ -1,7 +1,7 @@
-"""``filelock`` for packages which import it: what is there under that name, and what is not.
+"""``filelock`` for packages that import it: the names that this package serves, and the others.
 
 :func:`install_as_filelock` puts a module named ``filelock`` in ``sys.modules`` whose names are
-this package's. Nothing is copied: a name is looked up here when it is asked for.
+this package's. The module looks each name up here when a program asks for it.
 """
 
 from __future__ import annotations
@@ -12,36 +12,47 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from . import _log
+
 __all__ = ["install_as_filelock", "uninstall_as_filelock"]
 
 #: The release of ``filelock`` whose interface is served; what ``filelock.__version__`` says.
-INTERFACE = "4.2.12"
+INTERFACE = "4.3.1"
 
-_BY_AGE = "it lets a process take a lock from a holder which is alive"
-_BY_DIRECTORY = "its protocol means something among filelock's own processes only"
+_BY_AGE = "it lets a process take a lock from a living holder"
+_BY_DIRECTORY = "its protocol works among filelock's own processes only"
+_INTERNAL = "it belongs to the inside of filelock's locks"
+_STRICT = "it belongs to StrictSoftFileLock"
 _DOCS = "docs/python-filelock.md says what to use instead"
 
-#: The public names of ``filelock`` which are not here, and why.
+#: The public names of ``filelock`` that are not here, and why.
 ABSENT = {
+    "AcquireWait": _INTERNAL,
     "AsyncAcquireSoftReadWriteReturnProxy": _BY_AGE,
     "AsyncSoftFileLease": _BY_AGE,
     "AsyncSoftReadWriteLock": _BY_AGE,
     "AsyncStrictSoftFileLock": _BY_DIRECTORY,
     "CompromiseReason": _BY_AGE,
+    "FileLockContext": _INTERNAL,
+    "InFlight": _INTERNAL,
+    "LeaseClaim": _BY_AGE,
     "LeaseCompromise": _BY_AGE,
+    "LeaseHeartbeat": _BY_AGE,
     "LeaseSettingsMismatch": _BY_AGE,
-    "MarkerSoftFileLock": "filelock's own SoftFileLock takes its marker for rubbish and removes it",
+    "MarkerSoftFileLock": "filelock's own SoftFileLock removes its marker as invalid",
     "OwnerMode": "it belongs to MarkerSoftFileLock",
     "OwnerRecord": "it belongs to MarkerSoftFileLock",
+    "ReleasePendingError": _STRICT,
     "SoftFileLease": _BY_AGE,
-    "SoftFileLockProtocolError": "it belongs to StrictSoftFileLock",
+    "SoftFileLockProtocolError": _STRICT,
     "SoftReadWriteLock": _BY_AGE,
+    "StrictRelease": _STRICT,
     "StrictSoftFileClaim": _BY_DIRECTORY,
     "StrictSoftFileClaimState": _BY_DIRECTORY,
     "StrictSoftFileLock": _BY_DIRECTORY,
 }
 
-#: The modules inside ``filelock`` from which other packages import, and what they find there.
+#: The modules inside ``filelock`` from which other packages import, and their names.
 _MODULES = {
     "_api": ("AcquireReturnProxy", "BaseFileLock"),
     "_async_read_write": ("AsyncAcquireReadWriteReturnProxy", "AsyncReadWriteLock"),
@@ -62,12 +73,12 @@ _MODULES = {
     "version": (),
 }
 
-#: The names of ``filelock`` which are in none of those modules.
+#: The names of ``filelock`` that are in none of those modules.
 _ELSEWHERE = ("CloseErrorPolicy", "ContextErrorPolicy", "FileLock", "LockOptions", "__version__")
 
 
 def missing(module: str, name: str) -> AttributeError:
-    """The error for a name that a module does not have: with the reason, if it is one of ABSENT.
+    """The error for a name that a module does not have, with the reason if it is in ABSENT.
 
     >>> missing("holdlock", "SoftFileLease").args[0].partition(":")[0]
     "module 'holdlock' has no attribute 'SoftFileLease'"
@@ -75,7 +86,9 @@ def missing(module: str, name: str) -> AttributeError:
     message = f"module {module!r} has no attribute {name!r}"
     if name in ABSENT:
         message += f": {ABSENT[name]}; {_DOCS}"
-    return AttributeError(message, name=name) if sys.version_info >= (3, 10) else AttributeError(message)
+    if sys.version_info >= (3, 10):
+        return AttributeError(message, name=name)
+    return AttributeError(message)
 
 
 class _Standin(ModuleType):
@@ -84,7 +97,7 @@ class _Standin(ModuleType):
     def __init__(self, name: str, names: tuple[str, ...]) -> None:
         super().__init__(name, "Served by holdlock; see holdlock.install_as_filelock.")
         self._names = names
-        # Code that asks importlib whether filelock is there wants a specification.
+        # importlib.util.find_spec asks for it.
         self.__spec__ = ModuleSpec(name, None, is_package=name == "filelock")
         self.__path__ = []
 
@@ -104,10 +117,10 @@ class _Standin(ModuleType):
 def install_as_filelock() -> None:
     """Makes ``import filelock`` give this package, in this process, from now on.
 
-    Call it first thing in the program: what has imported the real package already keeps it, and
-    two packages would then lock the same files without knowing of one another's threads. So it
-    raises RuntimeError where the real one has been imported. Calling it twice is fine. A process
-    started by ``multiprocessing``'s spawn or forkserver has to call it too.
+    Call it before anything imports the real package. A module that has imported the real package
+    keeps it, and the two packages would lock the same files without knowing of each other's
+    threads; therefore RuntimeError is raised if the real package was imported. A second call does
+    nothing. A process that ``multiprocessing`` starts by spawn or forkserver has to call it too.
 
     >>> install_as_filelock()
     >>> import filelock
@@ -126,9 +139,10 @@ def install_as_filelock() -> None:
     if real:
         origin = getattr(there, "__file__", None) or "an unknown place"
         raise RuntimeError(
-            f"filelock was imported already, from {origin}: call holdlock.install_as_filelock() "
+            f"filelock was imported already, from {origin}; call holdlock.install_as_filelock() "
             "before anything imports it"
         )
+    _log.log_as("filelock")
     here = set(dir(import_module("holdlock")))
     wanted = {*_ELSEWHERE, *(name for names in _MODULES.values() for name in names)}
     every = tuple(sorted(wanted & here))
@@ -144,10 +158,11 @@ def install_as_filelock() -> None:
 
 
 def uninstall_as_filelock() -> None:
-    """Ends what :func:`install_as_filelock` began; what has been imported meanwhile stays ours.
+    """Undoes :func:`install_as_filelock`. Modules that have imported the stand-in keep it.
 
-    Does nothing where the stand-in is not installed.
+    Does nothing if the stand-in is not installed.
     """
     for name in [name for name, module in sys.modules.items() if isinstance(module, _Standin)]:
         del sys.modules[name]
+    _log.log_as("holdlock")
 

@@ -1,4 +1,4 @@
-"""A lock as a decorator: it is held for as long as the function runs."""
+"""A lock as a decorator: the lock is held while the function runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
     from ._async_base import BaseAsyncFileLock
-    from ._base import BaseFileLock
+    from ._uses import LockUses
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def wrap(lock: BaseFileLock, function: Function) -> Function:
-    """The function, with the lock held while it runs: to its end also if it is a generator or
-    is asynchronous, which runs on after it has returned."""
+def wrap(lock: LockUses, function: Function) -> Function:
+    """The function, with the lock held while it runs.
+
+    The call of a generator function or of an asynchronous function returns at once; the lock is
+    held until the generator or the coroutine ends.
+    """
     if inspect.isasyncgenfunction(function):
 
         @wraps(function)
@@ -59,7 +62,7 @@ def wrap(lock: BaseFileLock, function: Function) -> Function:
 
 
 def wrap_async(lock: BaseAsyncFileLock, function: Function) -> Function:
-    """The asynchronous function, with a lock held for which one has to await."""
+    """The asynchronous function, with an asynchronous lock held while it runs."""
     if inspect.isasyncgenfunction(function):
 
         @wraps(function)
@@ -83,4 +86,4 @@ def wrap_async(lock: BaseAsyncFileLock, function: Function) -> Function:
 
         return run  # type: ignore[return-value]
 
-    raise TypeError("a lock for asynchronous code can decorate asynchronous functions only")
+    raise TypeError("a lock for asynchronous code decorates asynchronous functions only")

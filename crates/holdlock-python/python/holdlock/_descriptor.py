@@ -1,4 +1,4 @@
-"""The kernel's lock on a descriptor which the caller has opened."""
+"""The kernel's lock on a descriptor that the caller has opened."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["lock_descriptor", "unlock_descriptor"]
 def lock_descriptor(fd: int, *, blocking: bool = True, poll_interval: float = 0.05) -> bool:
     """Locks the open file exclusively, as a :class:`FileLock` on its path would.
 
-    True when it is locked; False when somebody else has it and ``blocking`` is False. Waits in
-    the kernel: ``poll_interval`` is looked at, but there is nothing to poll. Raises ``OSError``.
+    True: it is locked; False: another holder has it, and ``blocking`` is False. The wait is the
+    kernel's, so ``poll_interval`` is checked and has no effect. Raises ``OSError``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryFile() as file:
@@ -34,7 +34,10 @@ def lock_descriptor(fd: int, *, blocking: bool = True, poll_interval: float = 0.
 
 
 def unlock_descriptor(fd: int) -> None:
-    """Unlocks what :func:`lock_descriptor` locked. The descriptor stays open. Raises ``OSError``."""
+    """Unlocks a file that :func:`lock_descriptor` has locked. The descriptor stays open.
+
+    Raises ``OSError``.
+    """
     import fcntl
 
     fcntl.flock(fd, fcntl.LOCK_UN)

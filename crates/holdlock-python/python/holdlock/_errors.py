@@ -1,4 +1,4 @@
-"""What can go wrong, besides the usual ``OSError``."""
+"""The exceptions of this package, besides the usual ``OSError``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Cancelled", "Deadlock", "SoftFileLockLifetimeWarning", "Timeout"]
 
 
 class Timeout(TimeoutError):
-    """The lock was held by somebody else for longer than the caller would wait.
+    """The lock was not acquired in time, because another process, thread or task holds it.
 
-    The message names the holders. They are looked up when it is printed, pickled, or asked for
-    by :attr:`holders`, so that the exception itself comes in time.
+    The message names the holders. They are looked up when the exception is printed, pickled, or
+    asked for its :attr:`holders`, so that the exception itself is raised in time.
 
     >>> error = Timeout("/run/backup.lock")
     >>> error.lock_file, error.filename
@@ -35,6 +35,7 @@ class Timeout(TimeoutError):
         self._lock_file = lock_file
         self._holder = holder
         self._conflict: Optional[Conflict] = None
+        self._holders: Optional[List[Process]] = None
 
     @property
     def lock_file(self) -> str:
@@ -43,8 +44,10 @@ class Timeout(TimeoutError):
 
     @property
     def holders(self) -> List[Process]:
-        """The processes that have the lock, as far as they can be seen."""
-        return [] if self._conflict is None else self._conflict.holders()
+        """The processes that hold the lock, as far as this process can see them."""
+        if self._holders is None:
+            self._holders = [] if self._conflict is None else self._conflict.holders()
+        return self._holders
 
     @property
     def holder(self) -> Optional[str]:
@@ -62,19 +65,23 @@ class Timeout(TimeoutError):
         return f"{type(self).__name__}({self._lock_file!r})"
 
     def __reduce__(self) -> Tuple[Type[Timeout], Tuple[str], Dict[str, Any]]:
-        state = dict(self.__dict__, _holder=self.holder, _conflict=None)
+        state = dict(self.__dict__, _holders=self.holders, _holder=self.holder, _conflict=None)
         return type(self), (self._lock_file,), state
 
 
 class Cancelled(Timeout):
-    """The wait was ended by a :class:`CancelToken` or by ``cancel_check``."""
+    """A :class:`CancelToken` or ``cancel_check`` has ended the wait."""
 
     _what = "could not be acquired: the wait was cancelled"
 
 
 class Deadlock(RuntimeError):
-    """The wait could never end: this thread, or a cycle of processes, waits for itself."""
+    """The wait would never end: the holder waits for this thread, or is this thread itself."""
+
+
+class UnsupportedFileSystem(OSError, NotImplementedError):
+    """The file system cannot lock. ``filelock``'s users expect a ``NotImplementedError``."""
 
 
 class SoftFileLockLifetimeWarning(FutureWarning):
-    """A soft lock with a lifetime can be taken from a holder that is still alive."""
+    """A soft lock was made with a ``lifetime``, which this package ignores."""

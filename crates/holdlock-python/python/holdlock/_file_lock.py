@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from . import _options
-from ._base import BaseFileLock, _settable_timeout
+from ._attributes import settable_timeout
+from ._base import BaseFileLock
 from ._native import NativeLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ._native import Task
 
 __all__ = ["BaseFileLock", "FileLock", "UnixFileLock", "WindowsFileLock"]
 
@@ -24,14 +27,14 @@ class FileLock(NativeLock, BaseFileLock):
     >>> path = os.path.join(tempfile.mkdtemp(), "backup.lock")
     >>> lock = FileLock(path)
     >>> with lock:
-    ...     print(lock.locked)  # nobody else is here, on the whole machine
+    ...     print(lock.locked)  # no other process on this machine is in here
     True
     >>> lock.locked
     False
 
-    Who asks while another process, or another thread, holds the lock waits: in the kernel's
-    queue, without polling and without the interpreter's lock. With a ``timeout`` in seconds it
-    raises :class:`Timeout` in the end, which says who the holder is:
+    A request waits while another process or thread holds the lock: in the kernel's queue, without
+    polling and without the interpreter's lock. With a ``timeout`` in seconds it raises
+    :class:`Timeout` in the end, which names the holder:
 
     >>> with lock, open(path) as other:
     ...     try:
@@ -40,34 +43,47 @@ class FileLock(NativeLock, BaseFileLock):
     ...         print(error.lock_file == path, error.holders[0].pid == os.getpid())
     True True
 
-    The kernel releases the lock when its holder ends, however it ends; the file stays, and is
-    never written to. The same object may be acquired again by its holder, and is then released
-    as often. The path is made absolute when the object is made; the file is created, and with it
-    missing directories, when the lock is first acquired, and stays open until the object goes.
+    The kernel releases the lock when its holder ends, however it ends. The file stays, and is
+    never written to. The holder may acquire the same object again, and then releases it as often.
+    A relative path means the working directory in which the object was made. The first request
+    creates the file, and missing directories; the file stays open until the object is collected.
 
-    ``thread_local`` says what the threads of this process are to one object:
+    The options, besides ``lock_file``:
 
-    * ``True``: each holds, and waits, for itself, and has its own ``timeout`` and so on.
-    * ``False``: they hold it together; any of them may release it. Another thread that acquires
-      it while it is held does not wait.
-    * ``"mutex"``: one of them holds it, the others wait. :attr:`locked` tells all of them. Not
-      together with ``shared``.
+    * ``timeout``: how many seconds a request waits. Negative (the default): without a limit. 0: not
+      at all. Each of ``timeout``, ``blocking`` and ``poll_interval`` is also a property, and an
+      argument of :meth:`acquire`.
+    * ``mode``: the permissions of a new file, whatever the umask is.
+    * ``thread_local``: how the threads of this process use one object. ``True`` (the default): each
+      thread holds the lock, and waits for it, by itself, with its own ``timeout`` and so on.
+      ``False``: they hold the lock together, and any of them may release it; a thread that
+      acquires a held object does not wait. ``"mutex"``: one of them holds the lock, the others
+      wait, and :attr:`locked` tells all of them; not together with ``shared``.
+    * ``blocking``: False: do not wait.
+    * ``is_singleton``: True: the same path gives the same object again.
+    * ``poll_interval``: the seconds between two calls of a ``cancel_check``.
+    * ``context_error_policy``: what is raised if the body of a ``with`` statement and the release
+      both fail. ``"chain"`` (the default): the error of the release, with the other one as its
+      context. ``"group"``: both in an exception group.
+    * ``on_acquired``: a function that is called with a descriptor of the file after each
+      acquisition. If it raises, the lock is released.
+    * ``shared``: True: any number of processes can hold the lock at once, but not together with
+      an exclusive holder.
+    * ``fair``: True: requests are served in the order in which they come. By default a request
+      that comes just when the lock is released can be quicker than a waiter that is woken, and a
+      shared request can pass an exclusive one that waits. The order holds among fair requests. It
+      costs two more system calls, and needs a file that can be written to, on a local file system.
+    * ``lifetime``, ``close_error_policy``, ``fallback_to_soft``, ``preserve_lock_file``: accepted
+      for the sake of ``filelock``'s users, and without effect.
 
-    ``shared=True`` makes a lock that any number of processes can hold at once, but none together
-    with one that is exclusive.
-
-    ``fair=True`` serves requests in the order in which they come. Otherwise whoever asks just
-    when the lock becomes free can be quicker than the one that is woken: most of all who has
-    released it and asks again, and who asks for a shared lock while an exclusive request waits.
-    It concerns those who ask for it, costs two more system calls, and needs a file that can be
-    written to, on a local file system.
-
-    In a child process made by fork the lock is not held, and nothing there can release it; if it
-    was held when the child was made, it cannot be acquired there. A lock that is pickled, for
+    A child made by fork does not hold the lock and cannot release it. If the lock was held when the
+    child was made, the child cannot acquire it by this object either. A lock that is pickled, for
     another process, arrives as a free one with the same path and options.
     """
 
-    if not TYPE_CHECKING:  # called without a detour through Python code
+    _defaults = _options.NATIVE_DEFAULTS
+
+    if not TYPE_CHECKING:  # native, so that it works while the interpreter ends
         __del__ = NativeLock._finalize
 
     def _acquire(self) -> None:
@@ -76,9 +92,15 @@ class FileLock(NativeLock, BaseFileLock):
     def _release(self) -> None:
         raise NotImplementedError("this lock is released in native code")
 
+    def _requester(self) -> Task | None:
+        """The greenlet that uses the lock, in programs with greenlets; None: the thread."""
+        from ._greenlets import current
+
+        return current()
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # The native ways into and out of a `with` do not call methods that a subclass has changed.
+        # The native __enter__ and __exit__ do not call methods that a subclass has overridden.
         if cls.acquire is not NativeLock.acquire and cls.__enter__ is NativeLock.__enter__:
             cls.__enter__ = BaseFileLock.__enter__  # type: ignore[assignment, method-assign]
         if cls.release is not NativeLock.release and cls.__exit__ is NativeLock.__exit__:
@@ -86,88 +108,53 @@ class FileLock(NativeLock, BaseFileLock):
 
     @property
     def timeout(self) -> float:
-        """How many seconds to wait if nothing else is said; negative: for ever."""
-        return self._timeout_setting
+        """How many seconds a request waits by default; negative: without a limit."""
+        return self._settings[0]
 
     @timeout.setter
     def timeout(self, value: float | str) -> None:
-        self._timeout_setting = _settable_timeout(value)
+        self._set(timeout=settable_timeout(value))
 
     @property
     def blocking(self) -> bool:
-        """Whether to wait at all if nothing else is said."""
-        return self._blocking_setting
+        """Whether a request waits at all by default."""
+        return self._settings[1]
 
     @blocking.setter
     def blocking(self, value: bool) -> None:
-        self._blocking_setting = _options.blocking(value)
+        self._set(blocking=_options.blocking(value))
 
     @property
     def poll_interval(self) -> float:
         """How many seconds lie between two calls of a ``cancel_check``. The lock is not polled."""
-        return self._poll_interval_setting
+        return self._settings[2]
 
     @poll_interval.setter
     def poll_interval(self, value: float) -> None:
-        self._poll_interval_setting = _options.interval(value)
+        self._set(poll_interval=_options.interval(value))
 
     @property
     def lifetime(self) -> None:
-        """None: the kernel's lock cannot be broken by age, and ends with its holder."""
+        """None: the kernel releases the lock when its holder ends, and never because of its age."""
         return None
 
     @lifetime.setter
     def lifetime(self, value: float | None) -> None:
-        _options.lifetime(value, False, type(self).__name__, 2)
+        _options.lifetime(value, False, type(self).__name__)
 
     def _option(self, name: str) -> Any:
         if name == "mode":
             return self._mode_setting
         return self._thread_local_setting if name == "thread_local" else getattr(self, name)
 
-    def _differing(self, options: dict[str, Any]) -> list[str]:
-        differing = super()._differing(options)
-        for name, ours in (("shared", self.shared), ("fair", self.fair)):
-            theirs = options.get(name, False)
-            if ours != theirs:
-                differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
-        return differing
-
     def __reduce__(self) -> tuple[Any, ...]:
-        defaults = {
-            **_options.DEFAULTS,
-            "thread_local": self._thread_local_default,
-            "shared": False,
-            "fair": False,
-        }
-        options = {name: self._option(name) for name in defaults}
-        given = {name: value for name, value in options.items() if value != defaults[name]}
-        return _restore, (type(self), self._absolute_path, given), self._extra_state()
+        return _options.restore, _options.arguments(self), self._extra_state()
 
     def _extra_state(self) -> dict[str, Any] | None:
-        """What else is in the object, of a subclass."""
-        own = {name: value for name, value in self.__dict__.items() if name not in _OURS}
+        """The attributes of the object that a subclass has added."""
+        options = type(self)._defaults
+        own = {name: value for name, value in self.__dict__.items() if name[1:] not in options}
         return own or None
-
-
-#: Attributes that the constructors set.
-_OURS = frozenset(
-    [
-        "_is_singleton",
-        "_context_error_policy",
-        "_close_error_policy",
-        "_fallback_to_soft",
-        "_preserve_lock_file",
-        "_on_acquired",
-        "_loop",
-        "_run_in_executor",
-        "_executor",
-    ]
-)
-
-
-def _restore(kind: type[FileLock], path: str, options: dict[str, Any]) -> FileLock:
-    return kind(path, **options)
 
 
 UnixFileLock = FileLock

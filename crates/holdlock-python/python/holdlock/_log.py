@@ -1,17 +1,32 @@
-"""The debug log of locks: the messages and the logger of ``filelock``, which programs switch on.
+"""The debug log of locks: the messages of ``filelock``, by the logger ``holdlock``.
 
-Where nobody has imported ``logging``, nobody listens, and it is not imported for this.
+Under :func:`holdlock.install_as_filelock` it is the logger ``filelock``, which programs configure.
+``logging`` is not imported for this: a program that has not imported it does not listen.
 """
 
 from __future__ import annotations
 
 import sys
 
+from ._native import log_as_filelock
+
 _DEBUG = 10
+
+#: The name of the logger.
+name = "holdlock"
+
+
+def log_as(logger: str) -> None:
+    """Changes the name of the logger, here and in native code."""
+    global name
+    name = logger
+    log_as_filelock(logger == "filelock")
+
 
 ATTEMPT = "Attempting to acquire lock %s on %s"
 ACQUIRED = "Lock %s acquired on %s"
 FAILED = "Failed to immediately acquire lock %s on %s"
+CANCELLED = "Cancelled the wait for lock %s on %s"
 TIMEOUT = "Timeout on acquiring lock %s on %s"
 WAITING = "Lock %s not acquired on %s, waiting for it ..."
 RELEASE = "Attempting to release lock %s on %s"
@@ -19,9 +34,9 @@ RELEASED = "Lock %s released on %s"
 
 
 def debug(message: str, lock: object, path: str) -> None:
-    """Logs one of the messages above, if anybody listens."""
+    """Logs one of the messages above, if a program listens."""
     logging = sys.modules.get("logging")
     if logging is not None:
-        logger = logging.getLogger("filelock")
+        logger = logging.getLogger(name)
         if logger.isEnabledFor(_DEBUG):
             logger.debug(message, id(lock), path)

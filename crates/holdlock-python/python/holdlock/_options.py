@@ -1,21 +1,22 @@
-"""The options of locks, and what is wrong with a value that is none."""
+"""The options of locks, their defaults, and the checks of their values."""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 import warnings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Optional
+    from typing import Any, Callable, Mapping, Optional
 
     from ._types import ThreadLocal
 
-#: No mode was given: the umask decides.
+#: The mode that means: the umask decides.
 UNSET_MODE = -1
 
-#: Every option, with its default.
+#: The options of every lock, with their defaults. Their types are in ``_types``.
 DEFAULTS: dict[str, Any] = {
     "timeout": -1,
     "mode": UNSET_MODE,
@@ -30,17 +31,74 @@ DEFAULTS: dict[str, Any] = {
     "preserve_lock_file": False,
     "on_acquired": None,
 }
+#: The same of locks that the kernel keeps.
+NATIVE_DEFAULTS: dict[str, Any] = {**DEFAULTS, "shared": False, "fair": False}
+#: The same of locks for asynchronous code.
+ASYNC_DEFAULTS: dict[str, Any] = {
+    **DEFAULTS,
+    "thread_local": False,
+    "loop": None,
+    "run_in_executor": True,
+    "executor": None,
+}
+#: The same of locks for asynchronous code that the kernel keeps.
+ASYNC_NATIVE_DEFAULTS: dict[str, Any] = {**NATIVE_DEFAULTS, **ASYNC_DEFAULTS}
+
+#: The options that a constructor keeps in its own way, and not in an attribute ``_NAME``.
+_KEPT_ELSEWHERE = frozenset(["blocking", "poll_interval", "lifetime", "shared", "fair"])
+
+
+def keep(lock: Any, options: Mapping[str, object]) -> None:
+    """Stores the options of a new lock that differ from their defaults, as attributes ``_NAME``.
+
+    The lock classes have the defaults as class attributes.
+    """
+    defaults = type(lock)._defaults
+    for name, value in options.items():
+        if name not in defaults:
+            raise unknown(type(lock), name)
+        if name not in _KEPT_ELSEWHERE and value is not defaults[name]:
+            setattr(lock, "_" + name, value)
+
+
+def arguments(lock: Any) -> tuple[type, str, dict[str, Any]]:
+    """What :func:`restore` needs to make a lock like this one, which is not held."""
+    given = {}
+    for name, default in type(lock)._defaults.items():
+        # A loop and an executor belong to one process.
+        if name not in ("loop", "executor") and lock._option(name) != default:
+            given[name] = lock._option(name)
+    return type(lock), lock._absolute_path, given
+
+
+def restore(kind: Callable[..., Any], path: str, options: dict[str, Any]) -> Any:
+    """Makes a lock that was pickled."""
+    return kind(path, **options)
+
+
+def unknown(owner: type, name: str) -> TypeError:
+    """The error for an option that does not exist."""
+    return TypeError(f"{owner.__name__}() got an unexpected keyword argument {name!r}")
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warns the caller of this package, wherever in the package the warning is made."""
+    level = 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("holdlock."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def canonical(path: Any) -> str:
-    """One name for a lock file, however it is written. A symbolic link is not its target."""
+    """One name for a lock file, however its path is written. Links to the file are other names."""
     whole: str = os.path.abspath(os.fspath(path))
     directory, name = os.path.split(whole)
     return os.path.join(os.path.realpath(directory), name)
 
 
 def seconds(name: str, value: Any) -> float:
-    """A number of seconds as a float; strings and booleans are none."""
+    """A number of seconds as a float. Raises TypeError for strings and booleans."""
     if type(value) is float:
         return value
     if isinstance(value, (bool, str, bytes, bytearray)) or not hasattr(value, "__float__"):
@@ -51,19 +109,19 @@ def seconds(name: str, value: Any) -> float:
         raise ValueError(f"{name} is too large to be a number of seconds: {value!r}") from None
     except ValueError:  # Decimal's signalling NaN
         return math.nan
-    # Too small a negative number to be one as a float is still one.
+    # A negative number that is too small for a float is still negative.
     return -5e-324 if number == 0 and value < 0 else number
 
 
 def blocking(value: Any) -> bool:
-    """Exactly True or False: "no" would be taken for yes."""
+    """True or False, and nothing else: the text "no" would mean True."""
     if not isinstance(value, bool):
         raise TypeError(f"blocking must be a bool, not {type(value).__name__}")
     return value
 
 
 def interval(value: Any) -> float:
-    """An interval between two looks."""
+    """A poll interval."""
     number = seconds("poll_interval", value)
     if not 0 <= number < math.inf:
         raise ValueError(f"poll_interval must be finite and non-negative, not {value!r}")
@@ -75,7 +133,7 @@ def interval(value: Any) -> float:
 
 
 def limit(timeout: Any, may_wait: bool) -> float:
-    """How long to wait: -1.0 for ever, 0.0 not at all."""
+    """How many seconds to wait. -1.0: without a limit; 0.0: not at all."""
     number = seconds("timeout", timeout)
     if not may_wait:
         return 0.0
@@ -84,7 +142,7 @@ def limit(timeout: Any, may_wait: bool) -> float:
     return -1.0 if number < 0 or number == math.inf else number
 
 
-#: What is said to who writes it as an older filelock did.
+#: The warning for a spelling of older releases of filelock.
 SPELLING = "use poll_interval instead of poll_intervall"
 
 
@@ -93,7 +151,7 @@ def request(
 ) -> tuple[float, float]:
     """The limit and the interval of one request, from its arguments and the lock's settings."""
     if poll_intervall is not None:
-        warnings.warn(SPELLING, DeprecationWarning, stacklevel=2)
+        warn(SPELLING, DeprecationWarning)
         poll_interval = poll_intervall
     waits = blocking(stored[1] if may_wait is None else may_wait)
     pause = stored[2] if poll_interval is None else interval(poll_interval)
@@ -101,7 +159,7 @@ def request(
 
 
 def mode(value: Any, owner: str) -> int:
-    """Permission bits which let the owner use the file."""
+    """Permission bits that let the owner read and write."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"mode must be an int, not {type(value).__name__}")
     if value == UNSET_MODE:
@@ -113,8 +171,8 @@ def mode(value: Any, owner: str) -> int:
     return value
 
 
-def lifetime(value: Any, supported: bool, owner: str, stacklevel: int) -> Optional[float]:
-    """The age at which a lock may be taken away, where such a thing exists."""
+def lifetime(value: Any, supported: bool, owner: str) -> Optional[float]:
+    """The lifetime; None, with a warning, for locks that have none."""
     if value is None:
         return None
     number = value if type(value) is int else seconds("lifetime", value)
@@ -122,16 +180,16 @@ def lifetime(value: Any, supported: bool, owner: str, stacklevel: int) -> Option
         raise ValueError(f"lifetime must be finite and non-negative, not {value!r}")
     if supported:
         return number
-    warnings.warn(
-        f"lifetime is ignored for {owner}: the kernel's lock cannot be broken by age, and ends "
-        "with its holder anyway",
-        stacklevel=stacklevel + 1,
+    warn(
+        f"lifetime is ignored for {owner}: the kernel releases the lock when its holder ends, and "
+        "never because of its age",
+        UserWarning,
     )
     return None
 
 
 def one_of(name: str, value: Any, values: tuple[str, ...]) -> Any:
-    """One of some words."""
+    """One of these words."""
     if value not in values:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, values))}, got {value!r}")
     return value

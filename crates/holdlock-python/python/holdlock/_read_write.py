@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Iterator, Optional
+from contextlib import ContextDecorator
+from typing import TYPE_CHECKING, Optional, Tuple
 
-from ._native import AcquireReturnProxy
+from ._meta import uses_greenlets
+from ._native import (
+    AcquireReturnProxy,
+    ReadWriteScope,
+    acquire_until_closed,
+    held,
+    release_all,
+)
 from ._read_write_base import ReadWriteBase
 
 if TYPE_CHECKING:
     import os
 
     from typing_extensions import Self
+
+    from ._native import CancelToken, NativeLock, Task
 
 __all__ = ["ReadWriteLock"]
 
@@ -22,26 +31,27 @@ class ReadWriteLock(ReadWriteBase):
     >>> import os, tempfile
     >>> lock = ReadWriteLock(os.path.join(tempfile.mkdtemp(), "index.lock"), timeout=5)
     >>> with lock.read_lock():
-    ...     print("others may read, too")
-    others may read, too
+    ...     print("other readers may be here too")
+    other readers may be here too
     >>> with lock.write_lock():
-    ...     print("nobody else is here")
-    nobody else is here
+    ...     print("no other reader or writer is here")
+    no other reader or writer is here
 
-    It excludes processes, and the threads of one process, each of which holds for itself. Who
-    waits sleeps in the kernel's queue, without polling. Writers and readers are served in the
-    order of coming, or nearly: a reader who comes while a writer waits, waits behind it, so
-    neither waits for ever while others come and go. (Readers pass on network file systems, and
-    where they may not write to the file.)
-    A plain :class:`FileLock` on the same path takes part: as a writer, or with ``shared=True`` as
-    a reader, but it does not wait behind waiting writers. ``filelock``'s class of this name does
-    not: its lock is SQLite's.
+    It excludes processes, and the threads of one process, each of which holds the lock for itself.
+    A waiting thread sleeps in the kernel's queue, without polling. Requests are served nearly in
+    the order in which they come: a reader that comes while a writer waits queues behind it, so that
+    neither readers nor writers wait for ever. (On network file systems, and if a reader may not
+    write to the file, readers can pass a waiting writer.)
 
-    A thread may acquire again what it holds, in the same mode, and then releases it as often. It
-    cannot change the mode while it holds: RuntimeError. The same path gives the same object again,
-    unless ``is_singleton=False``. The file is created when the lock is first acquired, with the
-    missing directories, and is never written to. The lock ends with the process that holds it. A
-    child made by fork does not hold what its parent holds. It pickles to its path and options.
+    A :class:`FileLock` on the same path excludes these locks too: it is a writer, or with
+    ``shared=True`` a reader, which does not queue behind waiting writers. ``filelock``'s class of
+    this name is another lock, of SQLite, and does not exclude them.
+
+    A thread may acquire the lock again in the same mode, and then releases it as often. To change
+    the mode of a held lock raises RuntimeError. The same path gives the same object again, unless
+    ``is_singleton=False``. The first request creates the file, and missing directories; the file is
+    never written to. The lock is released when its process ends. A child made by fork does not hold
+    the locks of its parent. A pickled lock has its path and options, and is not held.
     """
 
     if TYPE_CHECKING:
@@ -62,68 +72,118 @@ class ReadWriteLock(ReadWriteBase):
         """The lock object of this path. ValueError if it was made with other options."""
         return cls(lock_file, timeout, blocking=blocking)
 
-    @contextmanager
     def read_lock(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
-    ) -> Iterator[None]:
+    ) -> ReadWriteContext:
         """For a ``with`` statement: :meth:`acquire_read`, and :meth:`release` at its end."""
-        self.acquire_read(timeout, blocking=blocking)
-        try:
-            yield
-        finally:
-            self.release()
+        kind = GreenletContext if uses_greenlets() else ReadWriteContext
+        return kind(self, self._lock, True, timeout, blocking)
 
-    @contextmanager
     def write_lock(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
-    ) -> Iterator[None]:
+    ) -> ReadWriteContext:
         """For a ``with`` statement: :meth:`acquire_write`, and :meth:`release` at its end."""
-        self.acquire_write(timeout, blocking=blocking)
-        try:
-            yield
-        finally:
-            self.release()
+        kind = GreenletContext if uses_greenlets() else ReadWriteContext
+        return kind(self, self._lock, False, timeout, blocking)
 
     def acquire_read(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> AcquireReturnProxy[Self]:
-        """Takes the lock together with other readers, and waits for it if need be.
+        """Acquires the lock together with other readers, and waits until it is free.
 
-        ``timeout`` in seconds, negative: for ever; None: as the lock was made. ``blocking=False``:
-        do not wait. Raises :class:`Timeout`; RuntimeError if this thread has it for writing, or
-        would wait for itself, or the lock was closed; OSError.
+        timeout: wait at most this many seconds. Negative: no limit. None: as the lock was made.
+        blocking: False: do not wait.
+
+        Raises :class:`Timeout` if the lock is not acquired in time. Raises RuntimeError if this
+        thread holds the lock for writing, if the wait would never end, or if the lock was closed.
+        Raises OSError if the file cannot be opened or locked.
         """
         return self._acquire(True, timeout, blocking)
 
     def acquire_write(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> AcquireReturnProxy[Self]:
-        """Takes the lock alone; otherwise as :meth:`acquire_read`."""
+        """Acquires the lock for this thread alone; otherwise as :meth:`acquire_read`."""
         return self._acquire(False, timeout, blocking)
 
     def _acquire(
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
     ) -> AcquireReturnProxy[Self]:
-        limit = self._request(timeout, blocking)
-        held = self._lock._held(None)
-        if held is not None:
-            self._refuse_other_mode(held, shared, "thread")
-        self._lock.acquire(limit, shared=shared)
+        limit, closing = self._admit(shared, timeout, blocking)
+        try:
+            if uses_greenlets():
+                from . import _greenlets
+
+                _greenlets.acquire_until_closed(self._lock, shared, limit, closing)
+            else:
+                acquire_until_closed(self._lock, shared, limit, closing)
+        except Exception as error:
+            raise self._explain(error) from None
         return AcquireReturnProxy(self)
 
-    def release(self, *, force: bool = False) -> None:
-        """Gives the lock back, if this thread acquired it as often as it released it, or by ``force``.
+    def _requester(self) -> Optional[Task]:
+        if uses_greenlets():
+            from ._greenlets import current
 
-        RuntimeError if this thread does not hold it, unless by ``force``.
+            return current()
+        return None
+
+    def _admit(
+        self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
+    ) -> Tuple[float, CancelToken]:
+        """How long this thread may wait for the lock, and what ends the wait if it is closed."""
+        limit = self._request(timeout, blocking)
+        held_shared = held(self._lock, self._requester())
+        if held_shared is not None:
+            self._refuse_other_mode(held_shared, shared, "thread")
+        return limit, self._closing
+
+    def release(self, *, force: bool = False) -> None:
+        """Releases the lock, if this thread acquired it as often as it released it.
+
+        With ``force``, releases it at once, and what ended threads hold by this object. Raises
+        RuntimeError if this thread does not hold the lock, unless with ``force``.
         """
         if self._inherited():
             return
-        if self._lock._held(None) is None and not force:
+        if held(self._lock, self._requester()) is None and not force:
             self._refuse_release("thread")
         self._lock.release(force)
 
     def close(self) -> None:
-        """Gives back what all threads hold by this object, which cannot be used any more."""
+        """Releases what all threads hold by this object, and ends their waits.
+
+        Later requests, and those that wait, raise RuntimeError.
+        """
         if not self._inherited():
-            self._closed = True
-            self._lock._leave_all()
+            self._close()
+            release_all(self._lock)
+
+
+class ReadWriteContext(ReadWriteScope, ContextDecorator):
+    """What :meth:`ReadWriteLock.read_lock` and :meth:`~ReadWriteLock.write_lock` return.
+
+    It acquires the lock when the ``with`` statement begins, and can be used again. It also
+    decorates functions.
+    """
+
+
+class GreenletContext(ReadWriteContext):
+    """The same for greenlets, whose waits run Python code."""
+
+    def __init__(
+        self,
+        owner: ReadWriteLock,
+        lock: NativeLock,
+        shared: bool,
+        timeout: Optional[float],
+        blocking: Optional[bool],
+    ) -> None:
+        self._owner = owner
+        self._request = shared, timeout, blocking
+
+    def __enter__(self) -> None:
+        self._owner._acquire(*self._request)
+
+    def __exit__(self, *exception: object) -> None:
+        self._owner.release()

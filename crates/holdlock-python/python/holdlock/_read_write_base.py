@@ -1,9 +1,9 @@
-"""What the two read/write locks have in common: the kernel's lock, taken in the order of coming.
+"""The base of the two read/write locks: the kernel's lock, with requests served in their order.
 
 The lock is flock(2) on the file, shared for readers and exclusive for writers. The kernel lets new
-readers pass a writer that waits, so writers could wait for ever: these locks are fair ones, which
-queue for their turn first. Where there can be no fair locks (on a file system of other machines, or
-where the file cannot be written to) it is the kernel's order.
+readers pass a waiting writer, so that writers could wait for ever. Therefore these locks are fair:
+requests queue for their turn first. On a network file system, and for a file that cannot be written
+to, fair locks are not possible, and the kernel's order applies.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ from typing import TYPE_CHECKING, Any, Optional, Tuple
 from weakref import WeakValueDictionary
 
 from . import _meta, _options
+from ._errors import Cancelled
 from ._file_lock import FileLock
-from ._native import printable
+from ._native import CancelToken, held, printable
 from ._soft._kernel import is_local
 
 if TYPE_CHECKING:
     from typing import List, Type, Union
 
-    from ._native import Process
+    from ._native import Process, Task
 
 __all__ = ["ReadWriteBase"]
+
+_HOW = {True: "held for reading", False: "held for writing", None: "not held"}
 
 _singletons: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
 
 class _ReadWriteMeta(type):
-    """Looks at the options first, and finds singletons again."""
+    """Checks the options first, and finds singletons again."""
 
     if not TYPE_CHECKING:
 
@@ -39,7 +42,7 @@ class _ReadWriteMeta(type):
             options = dict(options, timeout=timeout, blocking=blocking, is_singleton=is_singleton)
             if not (is_singleton and cls._may_be_singleton):
                 return type.__call__(cls, lock_file, **options)
-            # A child of fork has singletons of its own.
+            # A child of fork makes its own singletons.
             key = (os.getpid(), cls, _options.canonical(lock_file))
             with _meta._making:
                 there = _singletons.get(key)
@@ -60,7 +63,7 @@ def _for_ever(timeout: float) -> bool:
 
 
 class ReadWriteBase(metaclass=_ReadWriteMeta):
-    """The path, what a request does if nothing else is said, and the lock."""
+    """The path, the settings of requests, and the lock."""
 
     _may_be_singleton = True
 
@@ -78,34 +81,56 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
         self._is_singleton = is_singleton
         self._pid = os.getpid()
         self._closed = False
+        #: Ends the waits when the lock is closed.
+        self._closing = CancelToken()
         self._lock = FileLock(lock_file, fair=_may_be_fair(os.path.abspath(lock_file)))
 
     def holders(self) -> List[Process]:
-        """The processes that hold the lock now, or are next, as far as they can be seen."""
+        """The processes that hold the lock or are next, as far as this process can see them."""
         return self._lock.holders()
 
     def _request(self, timeout: Optional[float], blocking: Optional[bool]) -> float:
-        """How long to wait, of a lock that can be used."""
+        """How long a request may wait. Raises RuntimeError if the lock was closed."""
         if self._closed:
-            raise RuntimeError(f"lock '{printable(self.lock_file)}' was closed")
+            raise self._closed_error()
         may_wait = _options.blocking(self.blocking if blocking is None else blocking)
         return _options.limit(self.timeout if timeout is None else timeout, may_wait)
 
-    def _refuse_other_mode(self, held: bool, wanted: bool, who: str) -> None:
+    def __repr__(self) -> str:
+        what = "closed" if self._closed else _HOW[held(self._lock, self._requester())]
+        return f"<{type(self).__name__} {self.lock_file!r}, {what}>"
+
+    def _requester(self) -> Optional[Task]:
+        """The task that uses the lock; None: the calling thread."""
+        return None
+
+    def _closed_error(self) -> RuntimeError:
+        return RuntimeError(f"lock '{printable(self.lock_file)}' was closed")
+
+    def _explain(self, error: Exception) -> Exception:
+        """The error of a request, or another one if the lock was closed meanwhile."""
+        return self._closed_error() if self._closed and isinstance(error, Cancelled) else error
+
+    def _close(self) -> None:
+        self._closed = True
+        self._closing.cancel()
+
+    def _refuse_other_mode(self, held: bool, wanted: bool, requester: str) -> None:
         if held != wanted:
             what, change = ("write", "upgrade") if held else ("read", "downgrade")
             raise RuntimeError(
-                f"Cannot acquire the {what} lock '{printable(self.lock_file)}': this {who} has it "
-                f"for {'reading' if held else 'writing'} already ({change} not allowed)"
+                f"Cannot acquire the {what} lock '{printable(self.lock_file)}': this {requester} "
+                f"holds it for {'reading' if held else 'writing'} already ({change} not allowed)"
             )
 
-    def _refuse_release(self, who: str) -> None:
+    def _refuse_release(self, requester: str) -> None:
         raise RuntimeError(
-            f"Cannot release the lock '{printable(self.lock_file)}', which this {who} does not hold"
+            f"Cannot release the lock '{printable(self.lock_file)}', which this {requester} does not "
+            "hold"
         )
 
     def _inherited(self) -> bool:
-        """Whether a fork has made this process since."""
+        """Whether this process is a child, made by fork after the lock."""
         return self._pid != os.getpid()
 
     def __reduce__(self) -> Tuple[Any, ...]:

@@ -1,24 +1,25 @@
-"""The types of options."""
+"""The types of options. Each option is declared here once; its default is in ``_options``."""
 
 from __future__ import annotations
 
-from typing import Callable, Literal, Optional, TypedDict, Union
+from typing import TYPE_CHECKING, Callable, Literal, Optional, TypedDict, Union
 
-#: What is raised when the body of a ``with`` and the release both fail: the release's error
-#: with the body's as its context, or both in a group.
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import Executor
+
+#: What is raised if the body of a ``with`` statement and the release both fail: the error of the
+#: release with the body's error as its context, or both in an exception group.
 ContextErrorPolicy = Literal["chain", "group"]
-#: What becomes of a failure to close a descriptor that is not needed any more.
+#: What to do if closing a file descriptor fails.
 CloseErrorPolicy = Literal["default", "raise", "suppress"]
-#: What the threads of a process are to one object; see :class:`FileLock`.
+#: How the threads of a process use one lock object; see :class:`FileLock`.
 ThreadLocal = Union[bool, Literal["mutex"]]
 
 
-class LockOptions(TypedDict, total=False):
-    """The keyword arguments of a lock."""
+class Options(TypedDict, total=False):
+    """The options of every lock that can only be passed by name."""
 
-    timeout: float
-    mode: int
-    thread_local: ThreadLocal
     blocking: bool
     is_singleton: bool
     poll_interval: float
@@ -28,3 +29,30 @@ class LockOptions(TypedDict, total=False):
     fallback_to_soft: bool
     preserve_lock_file: bool
     on_acquired: Optional[Callable[[int], None]]
+
+
+class LockOptions(Options, total=False):
+    """The options of every lock, for programs that keep them in a dictionary."""
+
+    timeout: float
+    mode: int
+    thread_local: ThreadLocal
+
+
+class NativeOptions(Options, total=False):
+    """The options of :class:`FileLock` that can only be passed by name."""
+
+    shared: bool
+    fair: bool
+
+
+class AsyncOptions(Options, total=False):
+    """The options of asynchronous locks that can only be passed by name."""
+
+    loop: Optional[AbstractEventLoop]
+    run_in_executor: bool
+    executor: Optional[Executor]
+
+
+class AsyncNativeOptions(NativeOptions, AsyncOptions, total=False):
+    """The options of :class:`AsyncFileLock` that can only be passed by name."""

@@ -1,4 +1,4 @@
-"""A pytest plugin: ``filelock`` is holdlock from here on, and each test's outcome is written down."""
+"""A pytest plugin: replaces ``filelock`` by holdlock, and records the outcome of each test."""
 
 from __future__ import annotations
 

@@ -1,21 +1,21 @@
-"""Soft locks: a marker file which is there while the lock is held.
+"""Soft locks: a marker file exists while the lock is held.
 
-The kernel knows nothing of such a lock, so it needs no file system that can lock; and it does not
-free it when its holder dies, so that has to be proved by whoever wants it next. ``_lock`` is the
-class; below it:
+The kernel does not know of such a lock. So the file system need not be able to lock; but the kernel
+does not release the lock when its holder dies, and the next process has to prove that death.
+``_lock`` has the class; below it:
 
 ``_marker``
-    what is in a marker, as the ``filelock`` package writes it
+    the text of a marker, in the format of the ``filelock`` package
 ``_owner``
-    who this process is in a marker, and whether a recorded owner is provably dead
+    what a marker records of this process, and whether a recorded owner is provably dead
 ``_publish``
-    a marker appears whole or not at all, and only its own holder removes it
+    publishing a marker, by the native class ``Marker``, and reading one
 ``_reclaim``
-    a dead owner's marker becomes ours, without a moment in which the path is free
+    taking over a dead owner's marker, without a moment in which the path is free
 ``_watch``
-    sleeping until the marker goes away or its owner dies
+    sleeping until the marker is removed or its owner dies
 ``_kernel``
-    three system calls which Python lacks
+    system calls that Python lacks
 """
 
 from __future__ import annotations

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING
 
 from .. import _async_library, _options
 from .._async_base import BaseAsyncFileLock
 from . import _kernel
-from ._lock import SoftFileLock, check_options
+from ._lock import SoftFileLock
 from ._watch import Watch
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-    from concurrent.futures import Executor
+    from typing_extensions import Unpack
 
-    from .._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from .._types import AsyncOptions, ThreadLocal
 
 __all__ = ["AsyncSoftFileLock"]
 
@@ -23,9 +22,9 @@ __all__ = ["AsyncSoftFileLock"]
 class AsyncSoftFileLock(SoftFileLock, BaseAsyncFileLock):
     """A :class:`SoftFileLock` for asynchronous code, under asyncio or trio.
 
-    A task that waits costs no thread: the loop watches for the marker's removal and the owner's
-    death. Only where the marker is on a network's file system, which can keep a call waiting, are
-    the calls made in another thread (``executor``, unless ``run_in_executor`` is False).
+    A waiting task costs no thread: the loop watches for the marker's removal and the owner's death.
+    If the marker is on a network file system, where a call can block, the calls are made in another
+    thread (of ``executor``, unless ``run_in_executor`` is False).
 
     >>> import asyncio, os, tempfile
     >>> async def main():
@@ -36,49 +35,27 @@ class AsyncSoftFileLock(SoftFileLock, BaseAsyncFileLock):
     (True, True)
     """
 
-    def __init__(
-        self,
-        lock_file: str | os.PathLike[str],
-        timeout: float = -1,
-        mode: int = _options.UNSET_MODE,
-        thread_local: ThreadLocal = False,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
-        loop: AbstractEventLoop | None = None,
-        run_in_executor: bool = True,
-        executor: Executor | None = None,
-    ) -> None:
-        check_options(preserve_lock_file, on_acquired, lifetime)
-        self._markers = {}
-        BaseAsyncFileLock.__init__(
+    if TYPE_CHECKING:  # the defaults differ from those of SoftFileLock
+
+        def __init__(
             self,
-            lock_file,
-            timeout,
-            mode,
-            thread_local,
-            blocking=blocking,
-            is_singleton=is_singleton,
-            poll_interval=poll_interval,
-            lifetime=lifetime,
-            context_error_policy=context_error_policy,
-            close_error_policy=close_error_policy,
-            fallback_to_soft=fallback_to_soft,
-            loop=loop,
-            run_in_executor=run_in_executor,
-            executor=executor,
-        )
+            lock_file: str | os.PathLike[str],
+            timeout: float = -1,
+            mode: int = _options.UNSET_MODE,
+            thread_local: ThreadLocal = False,
+            **options: Unpack[AsyncOptions],
+        ) -> None: ...
+
+    else:
+
+        def __init__(
+            self, lock_file, timeout=-1, mode=_options.UNSET_MODE, thread_local=False, **options
+        ):
+            super().__init__(lock_file, timeout, mode, thread_local, **options)
 
     def _may_block(self) -> bool:
-        return not _kernel.is_local(os.path.dirname(self.lock_file) or ".")
+        return not _kernel.is_local(os.path.dirname(self._absolute_path))
 
     async def _pause_task(self, seconds: float, interval: float) -> None:
-        with Watch(self.lock_file, interval) as watch:
+        with Watch(self._absolute_path, interval) as watch:
             await _async_library.readable(watch.descriptors, min(seconds, watch.longest))

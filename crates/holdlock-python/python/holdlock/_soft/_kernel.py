@@ -1,7 +1,7 @@
-"""Three system calls which Python lacks: renameat2, inotify, and the type of a file system.
+"""System calls that Python lacks: renameat2, inotify, and the type of a file system; and poll.
 
-Loading ctypes takes longer than a lock and an unlock together, so it happens on the first
-contention and not on import.
+ctypes is loaded on the first contention, and not on import: loading it takes longer than locking
+and unlocking.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
-from typing import Any
+from typing import Any, Sequence
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -20,7 +20,7 @@ _IN_DELETE_SELF = 0x400
 _IN_CLOSE_WRITE = 0x008
 _IN_DONT_FOLLOW = 0x02000000
 
-#: File systems whose every change is made by this kernel, which therefore sees and reports it.
+#: File systems on which this kernel makes, and therefore reports, every change.
 #: (From statfs(2): ext2/3/4, XFS, Btrfs, tmpfs, ramfs, overlayfs, F2FS, ZFS, bcachefs.)
 _LOCAL = frozenset(
     [
@@ -59,7 +59,7 @@ def _call(name: str, *arguments: object) -> int:
 
 
 def exchange(one: str, other: str) -> None:
-    """Swap what two names stand for, in one step: renameat2(2) with RENAME_EXCHANGE."""
+    """Exchanges two files in one step: renameat2(2) with RENAME_EXCHANGE."""
     import ctypes
 
     _call(
@@ -73,7 +73,7 @@ def exchange(one: str, other: str) -> None:
 
 
 def is_local(directory: str) -> bool:
-    """Whether nobody but this kernel changes the files of this directory's file system."""
+    """Whether only this kernel changes the files of this directory's file system."""
     import ctypes
 
     # struct statfs begins with the type, a word; 256 bytes are more than any Linux fills.
@@ -86,8 +86,20 @@ def is_local(directory: str) -> bool:
     return (kind & 0xFFFFFFFF) in _LOCAL
 
 
+def readable(descriptors: Sequence[int], seconds: float) -> bool:
+    """Waits until one of the descriptors is readable, at most for this time."""
+    import select
+
+    if not hasattr(select, "poll"):  # eventlet removes it
+        return bool(select.select(descriptors, [], [], seconds)[0])
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 def inotify(path: str) -> int:
-    """A descriptor which becomes readable when the file at ``path`` is unlinked or moved."""
+    """A descriptor that becomes readable when the file at ``path`` is unlinked or moved."""
     descriptor = _call("inotify_init1", os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         mask = _IN_ATTRIB | _IN_MOVE_SELF | _IN_DELETE_SELF | _IN_CLOSE_WRITE | _IN_DONT_FOLLOW

@@ -5,39 +5,74 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import warnings
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any
 
 from .. import _options
 from .._base import BaseFileLock
+from .._context import FileLockContext
 from .._errors import SoftFileLockLifetimeWarning, Timeout
+from .._native import Marker
 from . import _watch
 from ._marker import Owner, decode
 from ._owner import is_this_process
-from ._publish import identity_of, publish, read, withdraw
+from ._publish import publish, read
 from ._reclaim import reclaim
 
 if TYPE_CHECKING:
-    from .._types import CloseErrorPolicy, ContextErrorPolicy, ThreadLocal
+    from typing_extensions import Unpack
+
+    from .._types import Options, ThreadLocal
 
 __all__ = ["SoftFileLock"]
 
+#: Attributes that the constructors set, besides the options.
+_STATE = frozenset(
+    [
+        "_absolute_path",
+        "_busy",
+        "_contexts",
+        "_gate",
+        "_inherited",
+        "_make_context",
+        "_pid",
+        "_taker",
+    ]
+)
+
+
+class _Context(FileLockContext):
+    """The marker is what is held, and its descriptor follows from it."""
+
+    marker: Marker | None = None
+
+    @property
+    def lock_file_fd(self) -> int | None:
+        return None if self.marker is None else self.marker.fileno()
+
+    @lock_file_fd.setter
+    def lock_file_fd(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, value: int | None
+    ) -> None:
+        assert value is None, "a marker's descriptor comes with the marker"
+        self.marker = None
+
 
 class SoftFileLock(BaseFileLock):
-    """A lock which needs nothing of the file system but that creating a file can fail.
+    """A lock for file systems that cannot lock: it is held while a marker file exists.
 
-    It is held while a marker file exists, which names its owner; processes that use ``filelock``'s
-    class of the same name respect it, and theirs are respected. Prefer :class:`FileLock` wherever
-    the file system can lock: the kernel frees that one when its holder dies, and hands it from
-    waiter to waiter in the order of their coming.
+    The marker names its owner. This class and ``filelock``'s class of the same name respect each
+    other's markers. Prefer :class:`FileLock` wherever the file system can lock: the kernel releases
+    that lock when its holder dies, and hands it from waiter to waiter in their order.
 
-    A marker which was left behind is taken over when its owner is *provably* dead: when it ran on
-    this host, and no process has its number and its start. Never by age: ``lifetime`` is accepted
-    for the sake of programs that pass it, and ignored with a warning. A marker that names no owner
-    (an older ``filelock``'s, or somebody's own file) stays until :meth:`break_lock`.
+    A marker that was left behind is taken over if its owner is *provably* dead: it ran on this
+    host, and no process has its number and its start time. A marker is never taken over because of
+    its age: ``lifetime`` is accepted for programs that pass it, and ignored with a warning. If a
+    marker names no owner (an older ``filelock``'s, or a user's own file), it stays until
+    :meth:`break_lock`.
 
-    A wait ends with the marker's removal or its owner's death: the kernel reports both, nothing is
-    polled on a local file system. On others it looks every ``poll_interval`` seconds besides.
+    A wait ends when the marker is removed or its owner dies. The kernel reports both, so that
+    nothing is polled on a local file system; on others, a waiter also looks every ``poll_interval``
+    seconds. A relative path means the working directory in which the object was made.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "job.lock")
@@ -49,6 +84,12 @@ class SoftFileLock(BaseFileLock):
     """
 
     _lifetime_supported = True
+    _context_class = _Context
+
+    if TYPE_CHECKING:
+
+        @property
+        def _context(self) -> _Context: ...
 
     def __init__(
         self,
@@ -56,37 +97,16 @@ class SoftFileLock(BaseFileLock):
         timeout: float = -1,
         mode: int = _options.UNSET_MODE,
         thread_local: ThreadLocal = True,
-        *,
-        blocking: bool = True,
-        is_singleton: bool = False,
-        poll_interval: float = 0.05,
-        lifetime: float | None = None,
-        context_error_policy: ContextErrorPolicy = "chain",
-        close_error_policy: CloseErrorPolicy = "default",
-        fallback_to_soft: bool = True,
-        preserve_lock_file: bool = False,
-        on_acquired: Callable[[int], None] | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        check_options(preserve_lock_file, on_acquired, lifetime)
-        #: By descriptor, where its marker is (the working directory may change) and which file.
-        self._markers: dict[int, tuple[str, tuple[int, int] | None]] = {}
-        super().__init__(
-            lock_file,
-            timeout,
-            mode,
-            thread_local,
-            blocking=blocking,
-            is_singleton=is_singleton,
-            poll_interval=poll_interval,
-            lifetime=lifetime,
-            context_error_policy=context_error_policy,
-            close_error_policy=close_error_policy,
-            fallback_to_soft=fallback_to_soft,
-        )
+        _check_options(options)
+        # Not abspath: that takes ".." out of a path without asking whether it crosses a symlink.
+        self._absolute_path = os.path.join(os.getcwd(), os.fspath(lock_file))
+        super().__init__(lock_file, timeout, mode, thread_local, **options)
 
     @property
     def pid(self) -> int | None:
-        """The process that the marker names; None if there is no marker, or one without a name."""
+        """The process that the marker names; None if there is no marker, or it names no owner."""
         owner = self._owner()
         return None if owner is None else owner.pid
 
@@ -97,14 +117,14 @@ class SoftFileLock(BaseFileLock):
         return owner is not None and is_this_process(owner)
 
     def break_lock(self) -> None:
-        """Removes whatever marker is there, also a living holder's, which will not notice.
+        """Removes the marker, even that of a living holder, which does not notice.
 
-        For an operator who knows that the holder is gone, where this package cannot know it. Does
-        nothing when there is no marker.
+        Call it only if you know that the holder is gone, where this package cannot know it. Does
+        nothing if there is no marker.
 
         >>> import os, tempfile
         >>> path = os.path.join(tempfile.mkdtemp(), "job.lock")
-        >>> open(path, "w").close()  # a marker that names nobody
+        >>> open(path, "w").close()  # a marker that names no owner
         >>> lock = SoftFileLock(path, timeout=0)
         >>> lock.acquire()  # doctest: +ELLIPSIS
         Traceback (most recent call last):
@@ -113,55 +133,58 @@ class SoftFileLock(BaseFileLock):
         >>> lock.acquire().lock.release()
         """
         try:
-            os.unlink(self.lock_file)
+            os.unlink(self._path())
         except FileNotFoundError:
             pass
 
     def _owner(self) -> Owner | None:
         try:
-            descriptor, text = read(self.lock_file)
+            descriptor, text = read(self._path())
         except OSError:
             return None
         os.close(descriptor)
         return decode(text)
 
     def _acquire(self) -> None:
-        path = _absolute(self.lock_file)
+        path = self._path()
         exact = self.has_explicit_mode
         mode = self.mode if exact else 0o666
         if _is_taken(path):
-            descriptor = reclaim(path, mode, exact=exact)
+            marker = reclaim(path, mode, exact=exact)
         else:
             try:
-                descriptor = publish(path, mode, exact=exact)
+                marker = publish(path, mode, exact=exact)
             except FileNotFoundError:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                descriptor = publish(path, mode, exact=exact)
-        if descriptor is not None:
-            self._markers[descriptor] = path, identity_of(descriptor)
-            self._context.lock_file_fd = descriptor
+                marker = publish(path, mode, exact=exact)
+        self._context.marker = marker
 
     def _release(self) -> None:
-        descriptor = self._context.lock_file_fd
-        if descriptor is None:
-            return
-        path, identity = self._markers.pop(descriptor)
-        try:
-            if identity is not None:
-                withdraw(path, descriptor, identity)
-        finally:
-            self._context.lock_file_fd = None
+        marker = self._context.marker
+        if marker is not None:
+            marker.withdraw()
+            self._context.marker = None
 
-    def _forget_inherited(self) -> None:
-        # Not closed: a child may have closed them all already, and use the numbers for others.
-        self._markers = {}
+    def _path(self) -> str:
+        """The lock file, wherever the working directory is now."""
+        if not self.lock_file:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.lock_file)
+        return self._absolute_path
+
+    def _real_path(self) -> str:
+        return os.path.realpath(self._absolute_path)
 
     def _pause(self, seconds: float, interval: float) -> None:
-        _watch.wait(self.lock_file, seconds, interval)
+        _watch.wait(self._absolute_path, seconds, interval)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        known = {"_" + name for name in type(self)._defaults}.union(_STATE)
+        added = {name: value for name, value in self.__dict__.items() if name not in known}
+        return _options.restore, _options.arguments(self), added or None
 
     def _timeout(self) -> Timeout:
         try:
-            descriptor, text = read(self.lock_file)
+            descriptor, text = read(self._path())
         except FileNotFoundError:
             return Timeout(self.lock_file)  # it went away just now
         except OSError as error:
@@ -170,48 +193,39 @@ class SoftFileLock(BaseFileLock):
         owner = decode(text)
         return Timeout(
             self.lock_file,
-            "a marker that names no owner; break_lock() removes it" if owner is None else str(owner),
+            str(owner) if owner else "a marker that names no owner; break_lock() removes it",
         )
 
 
-def check_options(
-    preserve_lock_file: bool, on_acquired: Callable[[int], None] | None, lifetime: float | None
-) -> None:
-    """Refuses what a marker cannot do; warns of what it will not do."""
-    if preserve_lock_file:
-        raise ValueError("preserve_lock_file: a soft lock is released by removing its file")
-    if on_acquired is not None:
-        raise ValueError("on_acquired: the descriptor of a soft lock's marker is not lent")
-    if lifetime is not None:
-        warnings.warn(
-            "SoftFileLock ignores lifetime: no lock is taken from a living holder, and a dead "
-            "one's is free at once",
+def _check_options(options: Options) -> None:
+    """Refuses options that a marker cannot serve, and warns of one that has no effect."""
+    if options.get("preserve_lock_file"):
+        raise ValueError("preserve_lock_file: releasing a soft lock removes its file")
+    if options.get("on_acquired") is not None:
+        raise ValueError("on_acquired: a soft lock does not lend the descriptor of its marker")
+    if options.get("lifetime") is not None:
+        _options.warn(
+            "SoftFileLock ignores lifetime: a living holder keeps its lock, and the lock of a dead "
+            "holder is free at once",
             SoftFileLockLifetimeWarning,
-            stacklevel=4,
         )
-
-
-def _absolute(path: str) -> str:
-    if not path:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    # Not abspath: that takes ".." out of a path without asking whether it crosses a symlink.
-    return os.path.join(os.getcwd(), path)
 
 
 def _is_taken(path: str) -> bool:
-    """Whether something is at the path; an error if it can never become a marker."""
+    """Whether something is at the path. Raises OSError if it can never become a marker."""
     try:
         there = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return False  # for the creation to succeed, or to find what is wrong
+        return False  # the creation succeeds, or finds what is wrong
     kind = stat.S_IFMT(there.st_mode)
     if kind == stat.S_IFLNK:
-        raise OSError(errno.ELOOP, "A symlink is not followed to a lock's marker", path)
+        raise OSError(errno.ELOOP, "Is a symbolic link, which cannot be a lock's marker", path)
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if kind != stat.S_IFREG:
-        raise FileExistsError(errno.EEXIST, "A special file is not a lock's marker", path)
-    # Some network file systems say mtime 0 and mode 0 of a file they know nothing of yet.
+        what = "Is a special file, which cannot be a lock's marker"
+        raise FileExistsError(errno.EEXIST, what, path)
+    # Some network file systems report mtime 0 and mode 0 for a new file.
     if there.st_mtime and not there.st_mode & stat.S_IWUSR:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     return True

@@ -1,19 +1,19 @@
-"""What is written in a marker.
+"""The text of a marker.
 
-Releases of ``filelock`` since 3.22 write their process id, their host's name and, the newer ones, a
-start token, each on a line of its own; releases before 3.22 leave the marker empty. Other
-classes of that package put their own records at the same path, and a :class:`SoftFileLock` has to
-leave them alone, so they are recognised here too.
+Releases of ``filelock`` since 3.22 write the process id, the host's name and (newer releases) a
+start token, each on a line of its own. Releases before 3.22 leave the marker empty. Other classes
+of that package put their own records at the same path; a :class:`SoftFileLock` recognises them, and
+leaves them alone.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-#: No marker is longer; whatever is, is somebody's file and not a marker.
+#: A longer file is not a marker.
 LONGEST = 1024
 
-#: The text with which a holder gives up a marker that is not at the lock's path at that moment.
+#: The text of a marker that its holder could not remove, because another process had moved it.
 RELEASED = "filelock/released\n"
 
 _SECOND_FORMAT = "filelock/2"
@@ -21,11 +21,11 @@ _PID_MAX = 2**31 - 1
 
 
 class Owner(NamedTuple):
-    """Who wrote a marker."""
+    """The process that wrote a marker."""
 
     pid: int
     host: str
-    #: When that process started, in a form no other process of that host ever has.
+    #: The start token: see ``_owner``.
     start: int | None = None
 
     def __str__(self) -> str:
@@ -45,9 +45,9 @@ def encode(owner: Owner) -> bytes:
 
 
 def decode(text: bytes) -> Owner | None:
-    r"""The owner named in a marker, or None when it names nobody.
+    r"""The owner that a marker names; None: it names no owner.
 
-    A last line without its end was cut short: half a number names another process.
+    A last line without its end was cut short: half a number would be another process.
 
     >>> decode(b"42\nbuild-1\n7\n")
     Owner(pid=42, host='build-1', start=7)
@@ -76,15 +76,15 @@ def _second_format(lines: list[str]) -> Owner | None:
     for line in lines:
         name, _, value = line.partition("=")
         fields[name] = value
-    # Another mode is an agreement this version does not know, and not ours to end.
+    # This version does not know the meaning of another mode.
     if fields.get("mode") not in ("exclusive", "lease"):
         return None
     return _owner(fields.get("pid", ""), fields.get("host", ""), fields.get("start"))
 
 
 def _owner(pid: str, host: str, start: str | None) -> Owner | None:
-    # A host is named in printable ASCII; the sentinel of filelock's strict locks has a NUL there,
-    # precisely so that it names nobody.
+    # The name of a host is printable ASCII. The marker of filelock's strict locks has a NUL there,
+    # so that it names no owner.
     if not host or any(not "!" <= char <= "~" for char in host):
         return None
     number, token = _number(pid), None if start is None else _number(start)

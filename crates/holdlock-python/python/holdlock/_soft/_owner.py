@@ -1,20 +1,19 @@
-"""Who this process is in a marker, and whether a recorded owner is provably dead.
+"""What a marker records of this process, and whether a recorded owner is provably dead.
 
-The two names which a marker records are the ones ``filelock`` records, so that each package finds
-the other's owners:
+A marker records the same two names as ``filelock``'s, so that each package finds the other's
+owners:
 
 * the host's name, with ``?pidns-…`` after it outside the first PID namespace: the numbers of two
   containers mean different processes even where the containers share a name;
-* the start token, ``boot id << 64 | start time``: a number which is used again after its process's
-  death, or after a reboot, comes with another token.
+* the start token, ``boot id << 64 | start time``: another process that later has the same number
+  has another token.
 """
 
 from __future__ import annotations
 
 import os
-import select
 
-from ._kernel import is_local
+from ._kernel import is_local, readable
 from ._marker import Owner
 
 #: The inode numbers of the first PID and the first time namespace (linux/proc_ns.h).
@@ -25,7 +24,7 @@ _LOW = (1 << 64) - 1
 
 
 def this_process() -> Owner:
-    """The owner which a marker of this process names."""
+    """The owner that a marker of this process names."""
     global _own_start
     pid = os.getpid()
     if _own_start is None or _own_start[0] != pid:
@@ -36,8 +35,8 @@ def this_process() -> Owner:
 def host() -> str:
     """This host's name, as markers have it.
 
-    Whatever is not printable ASCII, and ``?`` itself, is written ``?xx`` in hexadecimal. (filelock
-    shortens names of over 253 characters; Linux has none.)
+    A character that is not printable ASCII, and ``?`` itself, is written ``?xx`` in hexadecimal.
+    (filelock shortens names of over 253 characters; Linux has no such names.)
     """
     raw = os.fsencode(os.uname().nodename)
     name = "".join(
@@ -50,9 +49,9 @@ def host() -> str:
 
 
 def start_token(pid: int) -> int | None:
-    """The start token of a process which this one can see, None where there is none to compare.
+    """The start token of a process; None if this process cannot see a comparable one.
 
-    A time namespace shifts the start times its members read, so they are not compared there.
+    A time namespace shifts the start times that its members read, so they are not compared there.
     """
     if _namespace("time") not in (None, _FIRST_TIME_NAMESPACE):
         return None
@@ -68,23 +67,23 @@ def start_token(pid: int) -> int | None:
 
 
 def is_this_process(owner: Owner) -> bool:
-    """Whether a marker with this owner is one of this process."""
+    """Whether this owner is this process."""
     if owner.pid != os.getpid() or owner.host != host():
         return False
     return owner.start is None or owner.start == start_token(owner.pid)
 
 
 def is_dead(owner: Owner, directory: str) -> bool:
-    """Whether this owner is provably dead. False means alive, or that nothing here can tell.
+    """Whether this owner is provably dead. False: it is alive, or nothing here can tell.
 
-    ``directory`` is where the marker is: what it proves depends on who else can write there.
+    ``directory`` has the marker. On a network file system, another machine may have written it.
     """
     if owner.host != host():
-        return False  # there is nothing to be seen of another host's processes from here
+        return False  # this host cannot see the processes of another
     boot = _boot_id()
     recorded_boot = 0 if owner.start is None else owner.start >> 64
     if boot and recorded_boot and recorded_boot != boot:
-        # Written before the last boot, or by another machine which was given the same name.
+        # Written before the last boot, or by another machine with the same name.
         return is_local(directory)
     if _may_run(owner):
         return False
@@ -99,13 +98,11 @@ def _may_run(owner: Owner) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, AttributeError):
-        # No pidfd here (Linux before 5.3, a filter of system calls): ask with a signal that is none.
+        # No pidfd here (Linux before 5.3, or a filter of system calls): ask with signal 0.
         return _answers(owner.pid) and _same_start(owner)
     try:
         # Readable once every thread has ended; kill(2) would still find the zombie.
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        return not poll.poll(0) and _same_start(owner)
+        return not readable([handle], 0) and _same_start(owner)
     finally:
         os.close(handle)
 
@@ -116,7 +113,7 @@ def _answers(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # it is another user's
+        pass  # another user's
     return True
 
 
@@ -125,16 +122,16 @@ def _same_start(owner: Owner, pid: int | None = None) -> bool:
     now = start_token(owner.pid if pid is None else pid)
     if owner.start is None or now is None:
         return True
-    # Either side may have been unable to read the boot id, which leaves the start time.
+    # If one side could not read the boot id, compare only the start times.
     if 0 in (now >> 64, owner.start >> 64):
         return now & _LOW == owner.start & _LOW
     return now == owner.start
 
 
 def _may_run_in_a_container(owner: Owner) -> bool:
-    """Whether a process which its own PID namespace calls by the recorded number may be the owner."""
+    """Whether a process with the recorded number in its own PID namespace may be the owner."""
     try:
-        os.stat("/proc/1")  # missing when /proc hides other users' processes: then nothing is proved
+        os.stat("/proc/1")  # missing if /proc hides other users' processes: nothing is proved then
         numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return True

@@ -1,14 +1,14 @@
-"""A dead owner's marker becomes ours, without a moment in which the path is free.
+"""Taking over a dead owner's marker, without a moment in which the path is free.
 
 Two processes can find the same owner dead. If each removed the marker and put its own there, the
-slower one would remove the quicker one's. So the marker is never removed: it is exchanged for ours
-in one step (renameat2), and only then looked at. If what came out is not what was judged, it goes
-back the same way. Between processes of ours a flock on the judged file keeps even that from
-happening; with those of ``filelock``, which does the same under the same names, it may, and each
-puts back what it took.
+slower process would remove the quicker one's marker. Therefore a process exchanges the marker for
+its own in one step (renameat2), and looks afterwards which file it has got. If that is not the
+marker that it has judged, it exchanges the two again. Processes with this package exclude one
+another by a flock on the judged file, so that this happens only with processes of ``filelock``,
+which work in the same way and with the same names.
 
-The names matter when a reclaimer dies in the middle: the marker of a living holder may then lie
-aside, under ``NAME.break.PID.…`` with the PID of the dead one, whose own marker is at the path.
+If a process dies in the middle of this, the marker of a living holder may lie aside: under
+``NAME.break.PID.…`` with the PID of the dead process, whose own marker is at the path.
 :func:`_stranded` looks for it.
 """
 
@@ -21,22 +21,23 @@ import os
 import re
 import time
 
+from .._native import Marker
 from . import _kernel
 from ._marker import RELEASED, Owner, decode
 from ._owner import is_dead
 from ._publish import publish, read
 
-#: How often a wrong exchange is undone; each time somebody else was quicker by a few system calls.
+#: How often a wrong exchange is undone. Each time another process was quicker.
 _ATTEMPTS = 2000
 
 _REFUSALS = (errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP)
 
 
-def reclaim(path: str, mode: int, *, exact: bool) -> int | None:
-    """Takes the lock from an owner who is provably dead, or who has said that it is free.
+def reclaim(path: str, mode: int, *, exact: bool) -> Marker | None:
+    """Takes the lock over from an owner that is provably dead, or that has released it.
 
-    None when it is held, or when nothing proves the contrary. Age proves nothing, nor does a file
-    which names no owner: it may be an older filelock's marker, or no marker at all.
+    None: it is held, or nothing proves the contrary. Age proves nothing; nor does a file that names
+    no owner, which may be an older filelock's marker, or no marker at all.
     """
     try:
         judged, text = read(path)
@@ -49,9 +50,9 @@ def reclaim(path: str, mode: int, *, exact: bool) -> int | None:
         try:
             fcntl.flock(judged, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return None  # another process is at it
+            return None  # another process is taking it over
         except OSError:
-            pass  # no flock here; the exchange alone is safe, only slower in a crowd
+            pass  # no flock here; the exchange alone is safe, but slower
         if not _is_at(path, judged) or _stranded(path, owner):
             return None
         return _exchange(path, judged, mode, exact=exact)
@@ -66,14 +67,14 @@ def _is_free(text: bytes, path: str) -> bool:
     return owner is not None and is_dead(owner, os.path.dirname(path) or ".")
 
 
-def _is_at(path: str, descriptor: int) -> bool:
+def _is_at(path: str, descriptor: int | None) -> bool:
     try:
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+        return descriptor is not None and os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except OSError:
         return False
 
 
-def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> int | None:
+def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> Marker | None:
     aside = f"{path}.break.{os.getpid()}.{os.urandom(16).hex()}"
     ours = publish(aside, mode, exact=exact, lock=path)
     if ours is None:
@@ -85,7 +86,7 @@ def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> int | None:
             os.unlink(aside)
             taken = True
     except OSError as error:
-        # Nothing there any more; or a file system which cannot exchange (NFS): the marker stays.
+        # The marker is gone; or the file system cannot exchange (NFS), and the marker stays.
         if error.errno not in _REFUSALS:
             raise
     finally:
@@ -94,32 +95,30 @@ def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> int | None:
     return ours if taken else None
 
 
-def _put_back(path: str, aside: str, ours: int) -> None:
+def _put_back(path: str, aside: str, ours: Marker) -> None:
     """Exchanges until what lies aside is our own marker again."""
     for _ in range(_ATTEMPTS):
-        if _is_at(aside, ours):
+        if _is_at(aside, ours.fileno()):
             return
         _kernel.exchange(aside, path)
-        if _is_at(aside, ours):
+        if _is_at(aside, ours.fileno()):
             return
         time.sleep(0.0005)
 
 
-def _discard(path: str, aside: str, ours: int) -> None:
-    """Gives up: our marker disappears from wherever it is, and a stranger's goes back."""
-    try:
-        if os.path.lexists(aside) and not _is_at(aside, ours):
-            _put_back(path, aside, ours)
-        # Failing that, ours stays at the path and keeps it taken: a holder's marker lies aside.
-        for name in (aside, path):
-            if _is_at(name, ours) and (name == aside or not os.path.lexists(aside)):
-                os.unlink(name)
-    finally:
-        os.close(ours)
+def _discard(path: str, aside: str, ours: Marker) -> None:
+    """Gives up: our marker disappears from wherever it is, and another holder's goes back."""
+    if os.path.lexists(aside) and not _is_at(aside, ours.fileno()):
+        _put_back(path, aside, ours)
+    if _is_at(aside, ours.fileno()) or not os.path.lexists(aside):
+        ours.withdraw()
+    else:
+        # Ours stays at the path and keeps it taken: a holder's marker lies aside.
+        ours.leave()
 
 
 def _stranded(path: str, breaker: Owner | None) -> bool:
-    """Whether a dead reclaimer left a living holder's marker aside; removes what it left else."""
+    """Whether a living holder's marker lies aside. Removes what a dead process has left there."""
     if breaker is None:
         return False
     directory, name = os.path.split(path)

@@ -1,16 +1,15 @@
 """Sleeping until the marker goes away or its owner dies.
 
-Two events end a soft lock: its marker's removal, of which inotify(7) tells, and its owner's death,
-of which a pidfd tells. So a waiter sleeps in poll(2) on both, and wakes within microseconds instead
-of asking every 50 ms. What neither reports (a change made through another machine's mount, an
-owner in another container) is seen by looking again: every :data:`PATIENCE` seconds on a local file
+Two events end a soft lock: inotify(7) reports the marker's removal, and a pidfd reports the owner's
+death. A waiter sleeps in poll(2) on both, and wakes within microseconds instead of looking every 50
+ms. Neither reports a change that another machine makes, nor the death of an owner in another
+container; the waiter sees these by looking again: every :data:`PATIENCE` seconds on a local file
 system, at the caller's interval on any other.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import threading
 import time
 
@@ -19,10 +18,10 @@ from ._marker import decode
 from ._owner import host
 from ._publish import read
 
-#: How long nobody looks where an event is sure to come.
+#: The longest sleep in seconds where an event is sure to come.
 PATIENCE = 1.0
 
-#: A user has 128 inotify instances for all processes; this many of them are ours, others poll.
+#: A user has 128 inotify instances for all processes. This process uses so many; other waits poll.
 _INSTANCES = threading.BoundedSemaphore(8)
 
 
@@ -35,11 +34,11 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 class Watch:
-    """What tells of a marker's end, as long as it is used in a ``with`` statement.
+    """Watches for a marker's end, during a ``with`` statement.
 
-    ``descriptors`` become readable when something happened; ``longest`` is for how many seconds
-    to rely on that: 0 when the marker is gone already. ``interval`` is how often to look where no
-    event comes.
+    ``descriptors`` become readable when something has happened. ``longest`` is how many seconds to
+    rely on that; 0: the marker is gone already. ``interval`` is how often to look where no event
+    comes.
     """
 
     def __init__(self, path: str, interval: float) -> None:
@@ -85,7 +84,7 @@ class Watch:
 
 
 def wait(path: str, seconds: float, interval: float) -> None:
-    """Sleeps until the marker at ``path`` may be gone, at most so many seconds.
+    """Sleeps until the marker at ``path`` may be gone, at most this many seconds.
 
     Returns at once if it is gone already.
     """
@@ -94,16 +93,13 @@ def wait(path: str, seconds: float, interval: float) -> None:
         if seconds < 0.001:
             time.sleep(max(seconds, 0))  # poll(2) counts in milliseconds
             return
-        poll = select.poll()
-        for descriptor in watch.descriptors:
-            poll.register(descriptor, select.POLLIN)
-        poll.poll(seconds * 1000)
+        _kernel.readable(watch.descriptors, seconds)
 
 
 def _owner_handle(path: str) -> tuple[int | None, bool]:
     """A pidfd of the living owner, where there can be one; and whether the owner is gone.
 
-    An owner who is gone while the marker is still there announces nothing any more.
+    The kernel does not report an owner that is gone already.
     """
     try:
         descriptor, text = read(path)
@@ -116,9 +112,7 @@ def _owner_handle(path: str) -> tuple[int | None, bool]:
         return None, True
     except (OSError, AttributeError):
         return None, False
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    if poll.poll(0):
+    if _kernel.readable([handle], 0):
         os.close(handle)
         return None, True
     return handle, False

@@ -1,4 +1,4 @@
-//! Who asks for a lock: a thread, or a task of asynchronous code.
+//! The thread or the task that makes a request.
 
 use std::sync::{Arc, Weak};
 
@@ -6,43 +6,45 @@ use pyo3::prelude::*;
 
 use crate::thread;
 
-/// Who asks.
+/// What makes a request, and then holds the lock.
 #[derive(Clone, Copy)]
-pub(crate) enum Asker<'a> {
+pub(crate) enum Requester<'a> {
     /// The calling thread.
     Thread,
+    /// A task of asynchronous code.
     Task(&'a Task),
 }
 
-impl<'a> Asker<'a> {
-    pub(crate) fn of(task: Option<&'a Bound<'_, Task>>) -> Asker<'a> {
-        task.map_or(Asker::Thread, |task| Asker::Task(task.get()))
+impl<'a> Requester<'a> {
+    /// The task; None: the calling thread.
+    pub(crate) fn of(task: Option<&'a Bound<'_, Task>>) -> Requester<'a> {
+        task.map_or(Requester::Thread, |task| Requester::Task(task.get()))
     }
 
     #[inline]
     pub(crate) fn is_task(self) -> bool {
-        matches!(self, Asker::Task(_))
+        matches!(self, Requester::Task(_))
     }
 
     /// A number that no other thread or task ever gets.
     #[inline]
     pub(crate) fn number(self) -> u64 {
         match self {
-            Asker::Thread => thread::number(),
-            Asker::Task(task) => task.number,
+            Requester::Thread => thread::number(),
+            Requester::Task(task) => task.number,
         }
     }
 
-    /// Goes with the thread or the task.
+    /// A reference that dies with the thread or the task.
     pub(crate) fn alive(self) -> Weak<()> {
         match self {
-            Asker::Thread => thread::alive(),
-            Asker::Task(task) => Arc::downgrade(&task.alive),
+            Requester::Thread => thread::alive(),
+            Requester::Task(task) => Arc::downgrade(&task.alive),
         }
     }
 }
 
-/// A task of an asynchronous program, as far as locks care. Kept for as long as the task.
+/// What locks need to know of a task. Python code keeps it for as long as the task.
 #[pyclass(frozen, subclass, module = "holdlock._native")]
 pub(crate) struct Task {
     number: u64,

@@ -1,0 +1,154 @@
+"""What a lock that is written in Python knows of its holds, by thread.
+
+An exception of a signal handler, such as KeyboardInterrupt, can strike between any two steps of
+Python code. So whether a lock is held follows from one attribute, ``lock_file_fd``; what is noted
+besides may be out of date, and is checked against it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from _thread import _local, get_ident
+from _weakref import ref
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterator
+    from weakref import WeakValueDictionary
+
+
+class FileLockContext:
+    """What is known of a lock in one thread, or in all threads if they share it."""
+
+    def __init__(
+        self,
+        lock_file: str,
+        timeout: float,
+        mode: int,
+        blocking: bool,
+        poll_interval: float,
+        lifetime: float | None,
+    ) -> None:
+        self.lock_file = lock_file
+        self.timeout = timeout
+        self.mode = mode
+        self.blocking = blocking
+        self.poll_interval = poll_interval
+        self.lifetime = lifetime
+        #: Not None while the lock is held.
+        self.lock_file_fd: int | None = None
+        #: How many times the lock was acquired and not yet released.
+        self.lock_counter = 0
+        #: The thread that holds the lock.
+        self.owner = 0
+        #: The waits for the lock by thread, to notice a signal handler that would wait for its own
+        #: thread. A wait is alive as long as its frame.
+        self.waits: dict[int, ref[Wait]] = {}
+
+
+class Wait:
+    """One wait of a thread."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Thread:
+    """A living thread. The thread refers to it, and nothing else does."""
+
+    __slots__ = ("__weakref__", "number")
+    numbers = itertools.count(1)
+
+    def __init__(self) -> None:
+        self.number = next(_Thread.numbers)
+
+
+class _ThisThread(_local):
+    def __init__(self) -> None:
+        self.thread = _Thread()
+        #: The contexts whose locks this thread releases for ended threads, by lock.
+        self.stand_ins: dict[int, FileLockContext] = {}
+        self._taken: WeakValueDictionary[str, Any] | None = None
+
+    @property
+    def taken(self) -> WeakValueDictionary[str, Any]:
+        """The locks that this thread has acquired last, by path. It may have released them."""
+        if self._taken is None:
+            from weakref import WeakValueDictionary
+
+            self._taken = WeakValueDictionary()
+        return self._taken
+
+
+this_thread = _ThisThread()
+
+
+class SharedContext:
+    """One context for all threads."""
+
+    def __init__(self, make: Callable[[], FileLockContext]) -> None:
+        self._context = make()
+
+    def current(self) -> FileLockContext:
+        """The context of the calling thread."""
+        return self._context
+
+    def ended(self) -> Iterator[FileLockContext]:
+        """The contexts of threads that have ended and still hold the lock."""
+        return iter(())
+
+    def every(self) -> list[FileLockContext]:
+        """All contexts."""
+        return [self._context]
+
+
+class ThreadContexts(SharedContext):
+    """A context for each thread. Those of ended threads stay while they hold the lock."""
+
+    def __init__(self, make: Callable[[], FileLockContext]) -> None:
+        self._make = make
+        self._contexts: dict[int, tuple[ref[_Thread], FileLockContext]] = {}
+
+    def current(self) -> FileLockContext:
+        stand_in = this_thread.stand_ins.get(id(self))
+        # It counts only while it holds the lock, even if an exception has left it here.
+        if stand_in is not None and stand_in.lock_file_fd is not None:
+            return stand_in
+        thread = this_thread.thread
+        known = self._contexts.get(thread.number)
+        if known is None:
+            self._forget_ended()
+            known = self._contexts.setdefault(thread.number, (ref(thread), self._make()))
+        return known[1]
+
+    def _forget_ended(self) -> None:
+        for number, (thread, context) in list(self._contexts.items()):
+            if thread() is None and context.lock_file_fd is None:
+                self._contexts.pop(number, None)
+
+    def ended(self) -> Iterator[FileLockContext]:
+        for thread, context in list(self._contexts.values()):
+            if thread() is None and context.lock_file_fd is not None:
+                this_thread.stand_ins[id(self)] = context
+                try:
+                    yield context
+                finally:
+                    this_thread.stand_ins.pop(id(self), None)
+
+    def every(self) -> list[FileLockContext]:
+        return [context for _, context in list(self._contexts.values())]
+
+
+def begin_wait(context: FileLockContext) -> Wait | None:
+    """Notes that this thread waits; None if it does so already, beneath a signal handler."""
+    me = get_ident()
+    known = context.waits.get(me)
+    if known is not None and known() is not None:
+        return None
+    wait = Wait()
+    context.waits[me] = ref(wait)
+    return wait
+
+
+def end_wait(context: FileLockContext) -> None:
+    """Ends what :func:`begin_wait` began."""
+    context.waits.pop(get_ident(), None)

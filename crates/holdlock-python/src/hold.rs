@@ -1,0 +1,78 @@
+//! How one object is held: by one thread, by one task, or by all threads of the process.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Weak;
+
+use holdlock::{Mode, OwnedGuard};
+
+/// How the threads of the process use one object.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// Each thread holds the lock for itself.
+    Apart,
+    /// The threads hold the lock together; each of them may release it.
+    Together,
+    /// One thread holds the lock, the others wait.
+    Exclude,
+}
+
+/// What a request does unless its arguments say otherwise.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) timeout: f64,
+    pub(crate) blocking: bool,
+    pub(crate) poll_interval: f64,
+}
+
+impl Settings {
+    /// Whether a request with these settings may wait at all.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.blocking && self.timeout != 0.0
+    }
+}
+
+/// One thread's, one task's or all threads' use of the object. It stays there while the lock is
+/// not held, for the settings.
+pub(crate) struct Hold {
+    /// The number of the thread or task; 0: all threads.
+    pub(crate) whose: u64,
+    /// Dead when the thread or task has ended.
+    pub(crate) alive: Weak<()>,
+    pub(crate) settings: Settings,
+    /// How often the lock was acquired and not yet released. 0: it is not held.
+    pub(crate) counter: usize,
+    pub(crate) mode: Mode,
+    pub(crate) guard: Option<OwnedGuard>,
+    /// A writable descriptor of the lock file, for the hook.
+    pub(crate) lent: Option<File>,
+    /// The number of the thread or task that acquired the lock.
+    pub(crate) taker: u64,
+}
+
+impl Hold {
+    /// Ends the hold. The lock is released when the guard is dropped.
+    pub(crate) fn give_up(&mut self) -> Option<OwnedGuard> {
+        self.counter = 0;
+        self.lent = None;
+        self.guard.take()
+    }
+
+    /// A descriptor of the locked file that can be written to, if possible: the lock's own can only
+    /// be read. Closing it does not unlock. -1: the lock is not held.
+    pub(crate) fn lend(&mut self) -> i32 {
+        let Some(guard) = &self.guard else {
+            return -1;
+        };
+        let own = guard.as_fd().as_raw_fd();
+        self.lent = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(PathBuf::from(format!("/proc/self/fd/{own}")))
+            .ok();
+        self.lent.as_ref().map_or(own, AsRawFd::as_raw_fd)
+    }
+}

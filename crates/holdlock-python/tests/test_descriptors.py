@@ -1,0 +1,122 @@
+"""Other code closes a lock's descriptor; or the process has no descriptors left."""
+
+import asyncio
+import errno
+import fcntl
+import os
+import resource
+
+import pytest
+from conftest import run_forked
+
+from holdlock import AsyncFileLock, FileLock, Timeout
+
+CLOSED = """
+import os, sys
+from holdlock import FileLock
+
+def close_all():
+    HOW
+
+path, log = sys.argv[1:3]
+lock = FileLock(path)
+with lock:
+    pass
+close_all()
+files = [open(log, "a") for _ in range(30)]  # one file gets the number of the lock's descriptor
+try:
+    with lock:
+        print("held")
+        sys.stdin.readline()
+        # And while the lock is held: then it is lost, and the release says so.
+        for file in files:
+            file.close()
+        close_all()
+        files = [open(log, "a") for _ in range(30)]
+except OSError as error:
+    assert error.filename == path and "closed the descriptor" in str(error), error
+else:
+    raise AssertionError("the lock was lost silently")
+for file in files:
+    file.write("still open\\n")
+    file.close()
+with lock:
+    print("done")
+"""
+
+WAYS = {
+    "closerange": "os.closerange(3, 1024)",
+    "python-daemon": """
+    import daemon
+    streams = dict(stdin=sys.stdin, stdout=sys.stdout, stderr=sys.stderr)
+    daemon.DaemonContext(detach_process=False, working_directory="/", **streams).open()
+    """,
+}
+
+
+@pytest.mark.parametrize("how", sorted(WAYS))
+def test_a_lock_whose_descriptor_was_closed_still_excludes(path, tmp_path, child, how):
+    if how == "python-daemon":
+        pytest.importorskip("daemon")
+    log = tmp_path / "log"
+    other = child(CLOSED.replace("HOW", WAYS[how].strip()), path, str(log))
+    other.expect("held")
+    with pytest.raises(Timeout):
+        FileLock(path).acquire(timeout=0)
+    with open(log) as file:  # nothing has locked it
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_UN)
+    other.tell()
+    other.expect("done")
+    assert other.ended() == 0
+    assert log.read_text() == "still open\n" * 30
+
+
+def test_an_error_for_want_of_descriptors_says_so(path, holder):
+    holder(path)
+
+    async def main():
+        waits = [asyncio.ensure_future(AsyncFileLock(path).acquire()) for _ in range(20)]
+        await asyncio.sleep(0.5)
+        errors = [wait.exception() for wait in waits if wait.done()]
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        assert errors
+        for error in errors:
+            assert type(error) is OSError and error.errno == errno.EMFILE
+            assert error.filename == path and "os error" not in str(error)
+            assert "Too many open files" in str(error)
+
+    def with_few_descriptors():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        filling = []
+        try:
+            while True:
+                filling.append(os.dup(0))
+        except OSError:
+            pass
+        for descriptor in filling[-20:]:
+            os.close(descriptor)
+        asyncio.run(main())
+
+    assert run_forked(with_few_descriptors) == ""
+
+
+def test_a_failed_wait_that_is_kept_keeps_no_descriptor(path, holder):
+    holder(path)
+
+    async def main():
+        locks = [AsyncFileLock(path, timeout=0.001) for _ in range(8)]
+        kept = []
+        for lock in locks:
+            with pytest.raises(Timeout):
+                await lock.acquire(timeout=0)  # opens the file
+        before = len(os.listdir("/proc/self/fd"))
+        for lock in locks:
+            with pytest.raises(Timeout) as caught:
+                await lock.acquire()
+            kept.append(caught.value)
+        assert len(os.listdir("/proc/self/fd")) - before < len(locks)
+
+    asyncio.run(main())

@@ -1,0 +1,171 @@
+"""gevent and eventlet: greenlets exclude one another, and a wait lets the others run."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+from conftest import until, waits
+
+from holdlock import FileLock, Timeout
+
+GEVENT = """
+import gevent.monkey
+gevent.monkey.patch_all()
+import gevent
+spawn, sleep, wait, kill = gevent.spawn, gevent.sleep, gevent.joinall, gevent.Greenlet.kill
+ended = gevent.Greenlet.ready
+"""
+
+EVENTLET = """
+import warnings
+warnings.simplefilter("ignore")
+import eventlet
+eventlet.monkey_patch()
+spawn, sleep, kill = eventlet.spawn, eventlet.sleep, eventlet.kill
+
+def wait(greenlets):
+    for one in greenlets:
+        one.wait()
+
+def ended(greenlet):
+    return greenlet.dead
+"""
+
+LIBRARIES = pytest.mark.parametrize("library", ["gevent", "eventlet"])
+
+
+def skip_without(library):
+    # Not imported here: it changes the process.
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"needs {library}")
+
+
+@pytest.fixture
+def run(library):
+    """Runs a program under the library, in a process of its own."""
+    skip_without(library)
+    head = GEVENT if library == "gevent" else EVENTLET
+
+    def run(program, *arguments):
+        words = [sys.executable, "-c", head + program, *arguments]
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    return run
+
+
+EXCLUDE = """
+import sys
+import holdlock
+path, kind, share = sys.argv[1:]
+if kind == "ReadWriteLock":
+    class Writer(holdlock.ReadWriteLock):
+        def __enter__(self):
+            self.contexts = getattr(self, "contexts", [])
+            self.contexts.append(self.write_lock())
+            self.contexts[-1].__enter__()
+        def __exit__(self, *exception):
+            self.contexts.pop().__exit__(*exception)
+    make = lambda: Writer(path, is_singleton=False)
+else:
+    make = lambda: getattr(holdlock, kind)(path)
+one = make()
+inside, most, turns, free_turns = 0, 0, 0, 0
+
+def work():
+    global inside, most, turns
+    lock = one if share == "one object" else make()
+    for _ in range(10):
+        with lock:
+            with lock:
+                assert ("held for writing" if kind == "ReadWriteLock" else ", held") in repr(lock)
+            inside += 1
+            most = max(most, inside)
+            sleep(0.001)
+            inside -= 1
+            turns += 1
+        sleep(0)
+
+def free():
+    global free_turns
+    while turns < 40:
+        free_turns += 1
+        sleep(0.001)
+
+wait([spawn(work) for _ in range(4)] + [spawn(free)])
+assert (most, turns) == (1, 40), (most, turns)
+assert free_turns > 5, "the waits have stopped the hub"
+assert "not held" in repr(one)
+"""
+
+
+@LIBRARIES
+@pytest.mark.parametrize("kind", ["FileLock", "SoftFileLock", "ReadWriteLock"])
+@pytest.mark.parametrize("share", ["one object", "an object each"])
+def test_greenlets_exclude_one_another(path, run, kind, share):
+    run(EXCLUDE, path, kind, share)
+
+
+WAIT = """
+import sys, time
+from holdlock import CancelToken, Cancelled, Deadlock, FileLock, Timeout
+lock = FileLock(sys.argv[1])
+turns = 0
+
+def count():
+    global turns
+    while True:
+        turns += 1
+        sleep(0.001)
+
+counter = spawn(count)
+sleep(0)
+for terms in ({"timeout": 0.5}, {"cancel_check": lambda: turns > before + 5}, {"timeout": 0}):
+    before = turns
+    try:
+        lock.acquire(**terms)
+    except Timeout as error:
+        assert isinstance(error, Cancelled) or error.holders
+    else:
+        raise AssertionError("another process holds it")
+    assert turns > before or terms == {"timeout": 0}, "the wait has stopped the hub"
+killed = spawn(lock.acquire)
+sleep(0.1)
+assert len(lock.waiters()) == 1
+kill(killed)
+while not ended(killed):
+    sleep(0.001)
+while lock.waiters():
+    sleep(0.001)
+print("waits", flush=True)
+lock.acquire()
+assert lock.is_locked
+other = FileLock(sys.argv[1])
+try:
+    other.acquire()
+except Deadlock:
+    pass
+else:
+    raise AssertionError("the greenlet holds it")
+print("acquired", flush=True)
+"""
+
+
+@LIBRARIES
+def test_a_wait_lets_other_greenlets_run(path, child, holder, library):
+    skip_without(library)
+    other = holder(path)
+    program = child((GEVENT if library == "gevent" else EVENTLET) + WAIT, path)
+    program.expect("waits")
+    until(lambda: waits(path, program.pid))
+    other.tell()
+    program.expect("acquired")
+    assert program.ended() == 0
+
+
+def test_a_program_without_greenlets_is_not_changed(path):
+    assert FileLock.acquire is not None and FileLock.__enter__.__qualname__.startswith("NativeLock")
+    with FileLock(path), pytest.raises(Timeout):
+        FileLock(path).acquire(timeout=0)

@@ -1,0 +1,81 @@
+"""Exceptions of signal handlers, such as KeyboardInterrupt, strike anywhere; no lock is lost."""
+
+import subprocess
+import sys
+
+import pytest
+
+STORM = """
+import random, signal, sys
+import holdlock
+
+class Struck(BaseException):
+    pass
+
+def strike(number, frame):
+    raise Struck
+
+def use(kind, path):
+    if kind == "soft":
+        with holdlock.SoftFileLock(path, timeout=5):
+            pass
+    elif kind == "soft, shared by threads":
+        with holdlock.SoftFileLock(path, timeout=5, thread_local=False):
+            pass
+    elif kind == "soft, one object":
+        with lasting:
+            pass
+    elif kind == "read":
+        with holdlock.ReadWriteLock(path, timeout=5).read_lock():
+            pass
+    elif kind == "write":
+        with holdlock.ReadWriteLock(path, timeout=5).write_lock():
+            pass
+    elif kind == "native":
+        with holdlock.FileLock(path, timeout=5):
+            pass
+
+kind, path, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+lasting = holdlock.SoftFileLock(path, timeout=5)
+keeper = holdlock.ReadWriteLock(path, timeout=5) if kind in ("read", "write") else None
+signal.signal(signal.SIGALRM, strike)
+struck = stuck = 0
+for _ in range(rounds):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.000001, 0.0004))
+        try:
+            for _ in range(30):  # a finalizer may swallow the exception
+                use(kind, path)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Struck:
+        struck += 1
+    if kind == "soft, one object" and lasting.is_locked:
+        lasting.release()  # it is held, and known to be held
+    try:
+        if kind in ("native", "read", "write"):
+            holdlock.FileLock(path).acquire(timeout=0).lock.release()
+        else:
+            holdlock.SoftFileLock(path).acquire(timeout=0).lock.release()
+    except (holdlock.Timeout, RuntimeError) as error:
+        stuck += 1
+        if stuck == 1:
+            print(repr(error), str(error), file=sys.stderr)
+        if "soft" in kind:
+            holdlock.SoftFileLock(path).break_lock()
+        else:
+            keeper.release(force=True)
+print(struck, stuck)
+"""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["soft", "soft, shared by threads", "soft, one object", "read", "write", "native"],
+)
+def test_no_lock_is_lost(path, kind):
+    storm = [sys.executable, "-c", STORM, kind, path, "800"]
+    ended = subprocess.run(storm, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    struck, stuck = map(int, ended.stdout.split())
+    assert struck > 400 and stuck == 0, ended.stderr
