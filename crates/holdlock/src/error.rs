@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Mode;
-use crate::inspect::{self, Deadlock, PATH_LENGTH, Place, Process, printable};
+use crate::inspect::{self, Deadlock, FileId, PATH_LENGTH, Process, printable};
 use crate::sys::fork::ForkCell;
 use crate::sys::identity::{self, Identity};
 use crate::sys::{Refusal, file};
@@ -141,9 +141,11 @@ impl Conflict {
             return holders;
         }
         known.found.get_or_make(|| {
-            let place = known.identity.map(|identity| place(&known.path, identity));
-            place
-                .and_then(|place| inspect::holders(place).ok())
+            let file_id = known
+                .identity
+                .map(|identity| file_id(&known.path, identity));
+            file_id
+                .and_then(|file_id| inspect::holders(file_id).ok())
                 .unwrap_or_default()
         })
     }
@@ -230,10 +232,10 @@ impl Error {
 
 /// The file of a conflict, as the kernel's lock table names it. On file systems where stat(2) and
 /// the table have different numbers, the path leads to the file, if it is still there.
-fn place(path: &Path, identity: Identity) -> Place {
+fn file_id(path: &Path, identity: Identity) -> FileId {
     let there = file::pin(path, true).ok();
     let same = there.filter(|file| identity::of(file.as_fd()).is_ok_and(|i| i == identity));
-    same.and_then(|file| Place::of_open(file.as_fd()).ok())
+    same.and_then(|file| FileId::of_open(file.as_fd()).ok())
         .unwrap_or_else(|| identity.into())
 }
 

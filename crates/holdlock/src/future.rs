@@ -179,15 +179,15 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
 }
 
 fn deliver(answer: &Mutex<Answer>, taken: Taken) {
-    let mut place = locked(answer);
-    match std::mem::replace(&mut *place, Answer::Abandoned) {
+    let mut file_id = locked(answer);
+    match std::mem::replace(&mut *file_id, Answer::Abandoned) {
         Answer::Pending(waker) => {
-            *place = Answer::Ready(Box::new(taken));
-            drop(place);
+            *file_id = Answer::Ready(Box::new(taken));
+            drop(file_id);
             waker.wake();
         }
         Answer::Abandoned | Answer::Ready(_) => {
-            drop(place);
+            drop(file_id);
             // Releases the lock.
             drop(taken);
         }

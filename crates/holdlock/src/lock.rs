@@ -11,7 +11,7 @@ use crate::acquire::TryOpen;
 use crate::acquire::lock_name::LockName;
 use crate::deadlock::watcher::WatchedWait;
 use crate::gate::{Gate, registry};
-use crate::inspect::{self, Place, Process};
+use crate::inspect::{self, FileId, Process};
 use crate::request::OnWait;
 use crate::sys::file;
 use crate::sys::fork::ForkCell;
@@ -286,20 +286,20 @@ impl FileLock {
     /// a while: the kernel then lets all lock calls under way finish first. If /proc/locks does not
     /// name a holder (of OFD and inherited locks), this looks at all processes.
     pub fn holders(&self) -> io::Result<Vec<Process>> {
-        self.place().map_or(Ok(Vec::new()), inspect::holders)
+        self.file_id().map_or(Ok(Vec::new()), inspect::holders)
     }
 
     /// The processes that wait for a lock on the lock file now, in the order of /proc/locks.
     /// Threads that wait for another thread of their own process are not among them, nor are those
     /// that wait for an OFD lock.
     pub fn waiters(&self) -> io::Result<Vec<Process>> {
-        self.place().map_or(Ok(Vec::new()), inspect::waiters)
+        self.file_id().map_or(Ok(Vec::new()), inspect::waiters)
     }
 
-    fn place(&self) -> Option<Place> {
-        match Place::of(self.path()) {
-            Ok(place) => Some(place),
-            Err(_) => Place::of_open(self.gate().file()?.as_fd()).ok(),
+    fn file_id(&self) -> Option<FileId> {
+        match FileId::of(self.path()) {
+            Ok(file_id) => Some(file_id),
+            Err(_) => FileId::of_open(self.gate().file()?.as_fd()).ok(),
         }
     }
 

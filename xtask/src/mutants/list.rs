@@ -202,7 +202,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a wait that closes a cycle is noticed",
         file: "deadlock/cycle.rs",
-        with: "    if !places.is_empty() {\n",
+        with: "    if !file_ids.is_empty() {\n",
         without: "    if false {\n",
         test: ("deadlock", "closes_a_cycle"),
     },
@@ -797,8 +797,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a removed file's holder: only files with a name are left out",
         file: "inspect/proc/candidates.rs",
-        with: "            self.places.remove(&Place {\n                major,\n                minor,\n                inode: name.ino(),\n            });",
-        without: "            self.places.retain(|place| place.inode == name.ino() && (major, minor) == place.device());",
+        with: "            self.file_ids.remove(&FileId {\n                major,\n                minor,\n                inode: name.ino(),\n            });",
+        without: "            self.file_ids.retain(|file_id| file_id.inode == name.ino() && (major, minor) == file_id.device());",
         test: ("crowded", "the_holder_is_found"),
     },
     Mutant {
@@ -845,7 +845,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "inspection: the kernel's own device and inode number",
-        file: "inspect/proc/place.rs",
+        file: "inspect/proc/file_id.rs",
         with: "if !file_system::hides_its_device(fd) {",
         without: "if true {",
         test: ("inspect", "places::a_holder_on_an_overlay"),
@@ -902,8 +902,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inspection: a request belongs to its file",
         file: "inspect/proc/survey.rs",
-        with: "all.iter().filter(|blocked| blocked.place == place)",
-        without: "all.iter().filter(|blocked| blocked.place == place || true)",
+        with: "all.iter().filter(|blocked| blocked.file_id == file_id)",
+        without: "all.iter().filter(|blocked| blocked.file_id == file_id || true)",
         test: ("inspect", "queues::a_waiter_of_another"),
     },
     Mutant {
@@ -916,7 +916,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "inspection: a lock taken outside of the pid namespace is found",
         file: "inspect/proc/file.rs",
-        with: "        survey.add_unlisted(|entry| Some(entry.place) == place);",
+        with: "        survey.add_unlisted(|entry| Some(entry.file_id) == file_id);",
         without: "",
         test: ("inspect", "namespaces::from_inside_a_lock"),
     },

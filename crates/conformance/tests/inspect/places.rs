@@ -30,7 +30,7 @@ fn a_removed_file_and_the_new_one_at_its_path_are_both_shown() {
         new.must(order);
         let files = look(&path).files;
         assert_eq!(files.len(), 2, "{files:#?}");
-        assert_ne!(files[0].place, files[1].place);
+        assert_ne!(files[0].file_id, files[1].file_id);
         for (file, removed, holder) in [(&files[0], false, &new), (&files[1], true, &old)] {
             assert_eq!(file.removed, removed, "{order}");
             assert_eq!(file.path.as_deref(), Some(&*path));
@@ -103,7 +103,7 @@ fn two_names_of_a_file_are_one_lock() {
     let file = one_file(&path);
     for other in [&link, &soft] {
         let other = one_file(other);
-        assert_eq!(other.place, file.place);
+        assert_eq!(other.file_id, file.file_id);
         assert_eq!(other.path, file.path, "the one by which it was opened");
         assert_eq!(holder_pids(&other), [holder.pid()]);
     }

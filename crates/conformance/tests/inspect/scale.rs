@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdlock::FileLock;
-use holdlock::inspect::{self, LockedFile, Place, Watch};
+use holdlock::inspect::{self, FileId, HostWatch, LockedFile};
 use holdlock_conformance::{Actor, Scratch, in_container, queue, skipped, sys, watchdog};
 
 use crate::tools::{LOOK, holder_pids, look, one_file, stranger, turns};
@@ -59,7 +59,7 @@ fn two_thousand_waiters_are_shown_in_their_order() {
     let snapshot = timed("inspect::host with them", inspect::host);
     let deadlocks = timed("deadlocks of them", || snapshot.expect("looks").deadlocks());
     let of_theirs =
-        |cycle: &inspect::Deadlock| cycle.steps.iter().any(|step| step.place == file.place);
+        |cycle: &inspect::Deadlock| cycle.steps.iter().any(|step| step.file_id == file.file_id);
     assert!(!deadlocks.iter().any(of_theirs));
 }
 
@@ -76,9 +76,9 @@ fn a_long_queue_is_found_while_other_locks_come_and_go() {
     holder.must("flock 0 ex");
     let mut forks = stranger(&[&path]);
     forks.ask(format!("queue 0 {WAITERS}"));
-    let place = Place::of(&path).expect("there");
+    let file_id = FileId::of(&path).expect("there");
     let length = |files: &[LockedFile]| {
-        let found = files.iter().find(|file| file.place == place);
+        let found = files.iter().find(|file| file.file_id == file_id);
         found.map_or(0, |file| file.waiters.len())
     };
     let done = AtomicBool::new(false);
@@ -97,7 +97,7 @@ fn a_long_queue_is_found_while_other_locks_come_and_go() {
         // For one file: always. For the host, in one reading: nearly always.
         let one: Vec<usize> = (0..LOOKS).map(|_| length(&look(&path).files)).collect();
         let all = (0..LOOKS).map(|_| {
-            let mut watch = Watch::new();
+            let mut watch = HostWatch::new();
             watch.look_at_all().expect("readable");
             length(&watch.snapshot().files)
         });
@@ -143,7 +143,12 @@ fn ten_thousand_locks_are_all_shown() {
         assert_eq!(holders, HashSet::from([vec![holder.pid()]]));
     }
     let snapshot = timed("inspect::host with them", inspect::host).expect("looks");
-    assert!(snapshot.files.iter().any(|other| other.place == file.place));
+    assert!(
+        snapshot
+            .files
+            .iter()
+            .any(|other| other.file_id == file.file_id)
+    );
     timed("deadlocks of them", || snapshot.deadlocks());
 }
 

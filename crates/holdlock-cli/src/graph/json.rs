@@ -43,7 +43,7 @@ fn node(id: usize, node: &Node<'_>) -> Value {
             "type": "file",
             "path": file.path.as_deref().map(show::json::path),
             "removed": file.removed,
-            "place": show::json::place(file.place),
+            "place": show::json::file_id(file.file_id),
         }),
         Node::Unseen => json!({ "id": id, "type": "unseen" }),
     }

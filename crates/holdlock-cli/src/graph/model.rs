@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use holdlock::Mode;
-use holdlock::inspect::{self, Deadlock, Kind, LockedFile, Place, Process, Range, Snapshot};
+use holdlock::inspect::{self, Deadlock, FileId, Kind, LockedFile, Process, Range, Snapshot};
 
 /// Which process waits for which.
 #[derive(Default)]
@@ -143,14 +143,14 @@ impl<'s> Graph<'s> {
 struct Builder<'s> {
     graph: Graph<'s>,
     processes: HashMap<u32, usize>,
-    files: HashMap<Place, usize>,
+    files: HashMap<FileId, usize>,
     ends: HashSet<(usize, usize)>,
 }
 
 impl<'s> Builder<'s> {
     fn add(&mut self, file: &'s LockedFile) {
-        let place = self.node(Node::File(file));
-        self.files.insert(file.place, place);
+        let file_id = self.node(Node::File(file));
+        self.files.insert(file.file_id, file_id);
         for lock in &file.locks {
             let request = Request {
                 kind: lock.kind,
@@ -159,7 +159,7 @@ impl<'s> Builder<'s> {
             };
             for holder in &lock.holders {
                 let holder = self.process(&holder.process);
-                self.edge(place, holder, Relation::Holds(request));
+                self.edge(file_id, holder, Relation::Holds(request));
             }
         }
         for waiter in &file.waiters {
@@ -173,7 +173,7 @@ impl<'s> Builder<'s> {
                 range: waiter.range,
             };
             let turn = waiter.turn;
-            self.edge(from, place, Relation::Waits { request, turn });
+            self.edge(from, file_id, Relation::Waits { request, turn });
         }
     }
 
@@ -240,7 +240,7 @@ impl<'s> Builder<'s> {
             let (Some(waiter), Some(holder)) = (known(&step.waiter), known(&step.holder)) else {
                 return;
             };
-            let Some(file) = self.files.get(&step.place).copied() else {
+            let Some(file) = self.files.get(&step.file_id).copied() else {
                 return;
             };
             let (kind, mode) = (step.kind, step.mode);

@@ -146,8 +146,11 @@ impl Column {
             Blocker => shown(row.blocker()),
             Container => shown(process.and_then(|process| process.container())),
             Cgroup => shown(process.and_then(|process| process.cgroup())),
-            Device => format!("{:02x}:{:02x}", row.file.place.major, row.file.place.minor),
-            Inode => row.file.place.inode.to_string(),
+            Device => format!(
+                "{:02x}:{:02x}",
+                row.file.file_id.major, row.file.file_id.minor
+            ),
+            Inode => row.file.file_id.inode.to_string(),
             Size => shown(size(row)),
             Path => text::file(row.file),
             Command => process.map_or_else(none, text::command),

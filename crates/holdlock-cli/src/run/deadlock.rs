@@ -1,6 +1,6 @@
 //! Whether a wait of `run` can never end: an ancestor holds the lock, or the wait is part of a cycle.
 
-use holdlock::inspect::{self, Deadlock, Kind, Place};
+use holdlock::inspect::{self, Deadlock, FileId, Kind};
 use holdlock::{FileLock, Mode};
 
 use crate::show::text;
@@ -16,8 +16,8 @@ pub(super) fn inherited(us: u32, lock: &FileLock, mode: Mode) -> Option<u32> {
         return None;
     }
     // The file may have been replaced meanwhile, and the ancestors asleep by now.
-    let place = Place::of(lock.path()).ok()?;
-    inspect::kept_by_bound(us, place, Kind::Flock, mode)
+    let file_id = FileId::of(lock.path()).ok()?;
+    inspect::kept_by_bound(us, file_id, Kind::Flock, mode)
 }
 
 /// A cycle which our wait is part of, certain or not.

@@ -7,7 +7,7 @@
 use std::fs;
 
 use holdlock::FileLock;
-use holdlock::inspect::{self, Kind, Place};
+use holdlock::inspect::{self, FileId, Kind};
 
 use crate::sys::descriptors::close_inherited;
 
@@ -18,11 +18,11 @@ pub(super) fn let_go(lock: &FileLock) {
     if !inspect::is_proc_ours() {
         return;
     }
-    let (Ok(place), Ok(open)) = (Place::of(lock.path()), inspect::locks_of(us)) else {
+    let (Ok(file_id), Ok(open)) = (FileId::of(lock.path()), inspect::locks_of(us)) else {
         return;
     };
     for lock in open {
-        let inherited = lock.kind == Kind::Flock && lock.place == place;
+        let inherited = lock.kind == Kind::Flock && lock.file_id == file_id;
         if inherited && taker(lock.descriptor).is_some_and(|taker| taker != us) {
             close_inherited(lock.descriptor.cast_signed());
         }

@@ -5,7 +5,7 @@
 //! held until that open file is unlocked, which only the process that took it does. It must be an
 //! ancestor that waits for us, so that it does not unlock before we end.
 
-use holdlock::inspect::{self, Kind, Place};
+use holdlock::inspect::{self, FileId, Kind};
 use holdlock::{FileLock, Mode};
 
 use super::inherited::taker;
@@ -16,14 +16,14 @@ pub(super) fn is_held_by_us(lock: &FileLock) -> bool {
     if !inspect::is_proc_ours() {
         return false;
     }
-    let (Ok(place), Ok(open)) = (Place::of(lock.path()), inspect::locks_of(us)) else {
+    let (Ok(file_id), Ok(open)) = (FileId::of(lock.path()), inspect::locks_of(us)) else {
         return false;
     };
     let waiting = inspect::waiting_ancestors(us);
     open.iter().any(|lock| {
         lock.kind == Kind::Flock
             && lock.mode == Mode::Exclusive
-            && lock.place == place
+            && lock.file_id == file_id
             && taker(lock.descriptor).is_some_and(|taker| waiting.contains(&taker))
     })
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use holdlock::Guard;
-use holdlock::inspect::{self, Kind, Place, Process, State};
+use holdlock::inspect::{self, FileId, Kind, Process, State};
 use libc::c_int;
 use rustix::process::Pid;
 
@@ -28,34 +28,35 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// The locks of the job.
-struct Locks(Vec<(Place, PathBuf)>);
+struct Locks(Vec<(FileId, PathBuf)>);
 
 impl Locks {
     fn of(guards: &[Guard<'_>]) -> Locks {
         let open = inspect::locks_of(std::process::id()).unwrap_or_default();
-        let place = |guard: &Guard<'_>| {
+        let file_id = |guard: &Guard<'_>| {
             let number = guard.as_fd().as_raw_fd().unsigned_abs();
             let lock = open.iter().find(|lock| lock.descriptor == number)?;
-            Some((lock.place, guard.path().to_owned()))
+            Some((lock.file_id, guard.path().to_owned()))
         };
-        Locks(guards.iter().filter_map(place).collect())
+        Locks(guards.iter().filter_map(file_id).collect())
     }
 
     fn are_open_in(&self, pid: u32) -> bool {
         let open = inspect::locks_of(pid).unwrap_or_default();
-        let has = |place: Place| {
-            let is_it = |lock: &inspect::OpenLock| lock.kind == Kind::Flock && lock.place == place;
+        let has = |file_id: FileId| {
+            let is_it =
+                |lock: &inspect::OpenLock| lock.kind == Kind::Flock && lock.file_id == file_id;
             open.iter().any(is_it)
         };
-        !self.0.is_empty() && self.0.iter().all(|(place, _)| has(*place))
+        !self.0.is_empty() && self.0.iter().all(|(file_id, _)| has(*file_id))
     }
 
     /// The processes that wait for one of them, and do nothing else meanwhile. They are not at work.
     fn waiters(&self) -> Vec<u32> {
         let mut found = Vec::new();
-        for (place, path) in &self.0 {
+        for (file_id, path) in &self.0 {
             let files = inspect::file(path).unwrap_or_default().files;
-            let here = files.into_iter().filter(|file| file.place == *place);
+            let here = files.into_iter().filter(|file| file.file_id == *file_id);
             let waiters = here.flat_map(|file| file.waiters);
             found.extend(waiters.filter_map(|waiter| Some(waiter.process?.pid)));
         }

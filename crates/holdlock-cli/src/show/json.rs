@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use holdlock::inspect::{
-    Holder, Lock, LockedFile, Place, Process, Range, Unseen, Waiter, printable,
+    FileId, Holder, Lock, LockedFile, Process, Range, Unseen, Waiter, printable,
 };
 use serde_json::{Value, json};
 
@@ -90,7 +90,7 @@ fn file(file: &LockedFile, processes: &mut Processes) -> Value {
         "removed": file.removed,
         "elsewhere": file.elsewhere,
         "mount_point": file.mount_point.as_deref().map(path),
-        "place": place(file.place),
+        "place": file_id(file.file_id),
         "mixes_families": file.mixes_families(),
         "waiters": waiters.collect::<Value>(),
         "locks": locks,
@@ -103,10 +103,10 @@ pub(crate) fn unseen(unseen: &[Unseen]) -> Value {
 }
 
 /// `{"device": "fe:00", "inode": 12}`
-pub(crate) fn place(place: Place) -> Value {
+pub(crate) fn file_id(file_id: FileId) -> Value {
     json!({
-        "device": format!("{:02x}:{:02x}", place.major, place.minor),
-        "inode": place.inode,
+        "device": format!("{:02x}:{:02x}", file_id.major, file_id.minor),
+        "inode": file_id.inode,
     })
 }
 

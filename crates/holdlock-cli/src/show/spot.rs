@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
-use holdlock::inspect::{LockedFile, Place};
+use holdlock::inspect::{FileId, LockedFile};
 
 use super::text;
 use crate::exit::{Failure, reason};
@@ -15,7 +15,7 @@ use crate::exit::{Failure, reason};
 #[derive(Debug)]
 pub(crate) struct Spot {
     path: PathBuf,
-    place: Option<Place>,
+    file_id: Option<FileId>,
     /// Why the place is unknown.
     trouble: Option<io::Error>,
 }
@@ -28,13 +28,13 @@ impl Spot {
             let (path, error) = (text::path(path), reason(&error));
             Failure::usage(format!("{path}: {error}"))
         })?;
-        let (place, trouble) = match Place::of(path) {
-            Ok(place) => (Some(place), None),
+        let (file_id, trouble) = match FileId::of(path) {
+            Ok(file_id) => (Some(file_id), None),
             Err(error) => (None, Some(error)),
         };
         Ok(Spot {
             path: whole,
-            place,
+            file_id,
             trouble,
         })
     }
@@ -51,31 +51,31 @@ impl Spot {
     /// Whether the file is this one, was at this path, or is below it.
     pub(crate) fn has(&self, file: &LockedFile) -> bool {
         let below = |path: &PathBuf| !file.elsewhere && path.starts_with(&self.path);
-        self.place == Some(file.place) || file.path.as_ref().is_some_and(below)
+        self.file_id == Some(file.file_id) || file.path.as_ref().is_some_and(below)
     }
 }
 
 /// Gives a path to files whose holders' descriptors we may not see: to each that is one of these
 /// spots, or that is in a directory which is.
 pub(crate) fn name(files: &mut [LockedFile], spots: &[Spot]) {
-    let mut nameless: HashMap<Place, &mut LockedFile> = files
+    let mut nameless: HashMap<FileId, &mut LockedFile> = files
         .iter_mut()
         .filter(|file| file.path.is_none())
-        .map(|file| (file.place, file))
+        .map(|file| (file.file_id, file))
         .collect();
     for spot in spots {
-        if let Some(file) = spot.place.and_then(|place| nameless.remove(&place)) {
+        if let Some(file) = spot.file_id.and_then(|file_id| nameless.remove(&file_id)) {
             file.path = Some(spot.path.clone());
         }
         if nameless.is_empty() {
             return;
         }
-        let inodes: HashSet<u64> = nameless.keys().map(|place| place.inode).collect();
+        let inodes: HashSet<u64> = nameless.keys().map(|file_id| file_id.inode).collect();
         // Only a directory has entries.
         let entries = fs::read_dir(&spot.path).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| inodes.contains(&entry.ino())) {
-            let place = Place::of(entry.path()).ok();
-            if let Some(file) = place.and_then(|place| nameless.remove(&place)) {
+            let file_id = FileId::of(entry.path()).ok();
+            if let Some(file) = file_id.and_then(|file_id| nameless.remove(&file_id)) {
                 file.path = Some(entry.path());
             }
         }

@@ -37,7 +37,7 @@ pub(crate) fn file(file: &LockedFile) -> String {
             format!("{}{mark}", path(known))
         }
         (None, Some(point)) => format!("{}/…", path(point).trim_end_matches('/')),
-        (None, None) => format!("file {}", file.place),
+        (None, None) => format!("file {}", file.file_id),
     }
 }
 

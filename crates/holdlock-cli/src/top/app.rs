@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdlock::inspect::Place;
+use holdlock::inspect::FileId;
 
 use super::keys::Key;
 use super::model::Host;
@@ -13,7 +13,7 @@ use super::sort::{Choice, Column, chosen};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum View {
     List,
-    Queue(Place),
+    Queue(FileId),
     Graph,
     Help,
 }
@@ -43,7 +43,7 @@ pub(super) struct App {
     pub(super) notice: Option<String>,
     pub(super) interval: Duration,
     /// The chosen file. It stays chosen when its row changes.
-    pub(super) selected: Option<Place>,
+    pub(super) selected: Option<FileId>,
     /// Its row in the list, for the time when it is gone.
     pub(super) row: usize,
     /// The first row of the list that is on the screen.
@@ -89,9 +89,9 @@ impl App {
         let files = chosen(host, &self.choice);
         let kept = files
             .iter()
-            .position(|file| Some(file.place) == self.selected);
+            .position(|file| Some(file.file_id) == self.selected);
         self.row = kept.unwrap_or(self.row).min(files.len().saturating_sub(1));
-        self.selected = files.get(self.row).map(|file| file.place);
+        self.selected = files.get(self.row).map(|file| file.file_id);
     }
 
     pub(super) fn press(&mut self, key: Key, host: &Host) -> Then {
@@ -129,14 +129,14 @@ impl App {
 
     /// Asks whether to send a signal to the holder of the file that is chosen or shown.
     fn ask(&mut self, host: &Host) {
-        let place = match self.view() {
+        let file_id = match self.view() {
             View::List => self.selected,
-            View::Queue(place) => Some(place),
+            View::Queue(file_id) => Some(file_id),
             View::Graph | View::Help => None,
         };
-        let question = place
+        let question = file_id
             .ok_or_else(|| "choose a lock in the list first".to_owned())
-            .and_then(|place| Question::about(host, place));
+            .and_then(|file_id| Question::about(host, file_id));
         match question {
             Ok(question) => self.question = Some(question),
             Err(why) => self.notice = Some(why),
@@ -169,14 +169,14 @@ impl App {
             Key::Char('<' | ',') => self.sort_by(self.choice.column.next(false)),
             Key::Char('>' | '.') => self.sort_by(self.choice.column.next(true)),
             Key::Enter => {
-                if let Some(place) = self.selected {
-                    self.open(View::Queue(place));
+                if let Some(file_id) = self.selected {
+                    self.open(View::Queue(file_id));
                 }
             }
             _ => {
                 let files = chosen(host, &self.choice);
                 self.row = self.moved(key, self.row, files.len().saturating_sub(1));
-                self.selected = files.get(self.row).map(|file| file.place);
+                self.selected = files.get(self.row).map(|file| file.file_id);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use holdlock::Mode;
-use holdlock::inspect::{self, Deadlock, Kind, LockedFile, Place, Process, Range, Snapshot};
+use holdlock::inspect::{self, Deadlock, FileId, Kind, LockedFile, Process, Range, Snapshot};
 
 use super::seen::Seen;
 use super::text::clean;
@@ -24,7 +24,7 @@ pub(super) struct Host {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct File {
-    pub(super) place: Place,
+    pub(super) file_id: FileId,
     pub(super) path: String,
     pub(super) locks: Vec<Held>,
     pub(super) waiters: Vec<Wait>,
@@ -74,7 +74,7 @@ pub(super) struct Cycle {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Step {
     pub(super) waiter: Who,
-    pub(super) place: Place,
+    pub(super) file_id: FileId,
     pub(super) path: String,
     pub(super) holder: Who,
 }
@@ -88,8 +88,8 @@ impl Host {
         self.files.iter().map(|file| file.waiters.len()).sum()
     }
 
-    pub(super) fn file(&self, place: Place) -> Option<&File> {
-        self.files.iter().find(|file| file.place == place)
+    pub(super) fn file(&self, file_id: FileId) -> Option<&File> {
+        self.files.iter().find(|file| file.file_id == file_id)
     }
 }
 
@@ -128,7 +128,7 @@ pub(super) fn kind_and_mode(kind: Kind, mode: Mode) -> String {
 
 pub(super) fn files(snapshot: &Snapshot, seen: &Seen, now: Instant) -> Vec<File> {
     let file = |file: &LockedFile| File {
-        place: file.place,
+        file_id: file.file_id,
         path: path(file),
         locks: file.locks.iter().map(held).collect(),
         waiters: waiters(file, seen, now),
@@ -143,10 +143,10 @@ pub(super) fn unseen(snapshot: &Snapshot) -> Vec<String> {
 pub(super) fn cycle(deadlock: &Deadlock) -> Cycle {
     let steps = deadlock.steps.iter().map(|step| {
         let path = step.path.as_ref();
-        let path = path.map_or_else(|| format!("file {}", step.place), clean);
+        let path = path.map_or_else(|| format!("file {}", step.file_id), clean);
         Step {
             waiter: who(&step.waiter),
-            place: step.place,
+            file_id: step.file_id,
             path,
             holder: who(&step.holder),
         }
@@ -160,8 +160,8 @@ pub(super) fn cycle(deadlock: &Deadlock) -> Cycle {
 fn path(file: &LockedFile) -> String {
     let mut path = match (&file.path, &file.mount_point) {
         (Some(path), _) => clean(path),
-        (None, Some(mount)) => format!("inode {} in {}", file.place.inode, clean(mount)),
-        (None, None) => format!("file {}", file.place),
+        (None, Some(mount)) => format!("inode {} in {}", file.file_id.inode, clean(mount)),
+        (None, None) => format!("file {}", file.file_id),
     };
     if file.elsewhere {
         path.push_str(" [container]");
@@ -199,7 +199,7 @@ fn waiters(file: &LockedFile, seen: &Seen, now: Instant) -> Vec<Wait> {
         since: waiter
             .process
             .as_ref()
-            .and_then(|process| seen.since(process.pid, file.place))
+            .and_then(|process| seen.since(process.pid, file.file_id))
             .unwrap_or(now),
     };
     file.waiters.iter().map(wait).collect()

@@ -5,7 +5,7 @@
 
 use std::os::fd::OwnedFd;
 
-use holdlock::inspect::{self, Place, Process};
+use holdlock::inspect::{self, FileId, Process};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::keys::Key;
@@ -22,7 +22,7 @@ const LONGEST: usize = 12;
 
 /// A question that is open.
 pub(super) struct Question {
-    place: Place,
+    file_id: FileId,
     pub(super) who: Who,
     handle: OwnedFd,
     stage: Stage,
@@ -46,8 +46,8 @@ pub(super) enum Answer {
 
 impl Question {
     /// Asks whether to send a signal to the first holder of a file, or says why not.
-    pub(super) fn about(host: &Host, place: Place) -> Result<Question, String> {
-        let file = host.file(place).ok_or("the lock is free")?;
+    pub(super) fn about(host: &Host, file_id: FileId) -> Result<Question, String> {
+        let file = host.file(file_id).ok_or("the lock is free")?;
         let (who, _) = file.holder().ok_or("the holder cannot be seen")?;
         let us = std::process::id();
         if !inspect::is_proc_ours() {
@@ -61,7 +61,7 @@ impl Question {
         process.started = who.started;
         let (_, handle) = identified(&process).ok_or_else(gone)?;
         Ok(Question {
-            place,
+            file_id,
             who: who.clone(),
             handle,
             stage: Stage::Which(String::new()),
@@ -123,7 +123,7 @@ impl Question {
             return "nothing sent".into();
         };
         let pid = self.who.pid;
-        let holds = host.file(self.place).is_some_and(|file| {
+        let holds = host.file(self.file_id).is_some_and(|file| {
             let mut keepers = file.locks.iter().flat_map(|lock| &lock.keepers);
             keepers.any(|who| who.pid == pid)
         });

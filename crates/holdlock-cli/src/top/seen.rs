@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use holdlock::inspect::{Place, Snapshot};
+use holdlock::inspect::{FileId, Snapshot};
 
 #[derive(Default)]
-pub(super) struct Seen(HashMap<(u32, Place), Instant>);
+pub(super) struct Seen(HashMap<(u32, FileId), Instant>);
 
 impl Seen {
     pub(super) fn update(&mut self, snapshot: &Snapshot, now: Instant) {
@@ -19,20 +19,20 @@ impl Seen {
                 let process = waiter.process.as_ref()?;
                 Some(process.pid)
             });
-            pids.map(|pid| (pid, file.place))
+            pids.map(|pid| (pid, file.file_id))
         });
         self.keep(waits, now);
     }
 
-    fn keep(&mut self, waits: impl Iterator<Item = (u32, Place)>, now: Instant) {
+    fn keep(&mut self, waits: impl Iterator<Item = (u32, FileId)>, now: Instant) {
         let before = std::mem::take(&mut self.0);
         self.0 = waits
             .map(|wait| (wait, before.get(&wait).copied().unwrap_or(now)))
             .collect();
     }
 
-    pub(super) fn since(&self, pid: u32, place: Place) -> Option<Instant> {
-        self.0.get(&(pid, place)).copied()
+    pub(super) fn since(&self, pid: u32, file_id: FileId) -> Option<Instant> {
+        self.0.get(&(pid, file_id)).copied()
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn a_wait_lasts_while_it_is_seen() {
-        let place = |inode| Place {
+        let file_id = |inode| FileId {
             major: 0,
             minor: 1,
             inode,
@@ -51,11 +51,11 @@ mod tests {
         let first = Instant::now();
         let later = first + Duration::from_secs(5);
         let mut seen = Seen::default();
-        seen.keep([(7, place(1))].into_iter(), first);
-        seen.keep([(7, place(1)), (7, place(2))].into_iter(), later);
-        assert_eq!(seen.since(7, place(1)), Some(first));
-        assert_eq!(seen.since(7, place(2)), Some(later));
+        seen.keep([(7, file_id(1))].into_iter(), first);
+        seen.keep([(7, file_id(1)), (7, file_id(2))].into_iter(), later);
+        assert_eq!(seen.since(7, file_id(1)), Some(first));
+        assert_eq!(seen.since(7, file_id(2)), Some(later));
         seen.keep([].into_iter(), later);
-        assert_eq!(seen.since(7, place(1)), None);
+        assert_eq!(seen.since(7, file_id(1)), None);
     }
 }

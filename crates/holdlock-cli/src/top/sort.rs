@@ -68,7 +68,7 @@ pub(super) fn chosen<'h>(host: &'h Host, choice: &Choice) -> Vec<&'h File> {
         // Equals keep their places from look to look.
         order
             .then_with(|| a.path.cmp(&b.path))
-            .then_with(|| a.place.cmp(&b.place))
+            .then_with(|| a.file_id.cmp(&b.file_id))
     });
     files
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use holdlock::inspect::Watch;
+use holdlock::inspect::HostWatch;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::model::{self, Host};
@@ -15,7 +15,7 @@ use crate::show::proc_failure;
 const REST: u32 = 150;
 
 pub(super) struct Source {
-    watch: Watch,
+    watch: HostWatch,
     seen: Seen,
     /// When to look at everything again.
     next_all: Instant,
@@ -27,7 +27,7 @@ impl Source {
         let now = Instant::now();
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Source {
-            watch: Watch::new(),
+            watch: HostWatch::new(),
             seen: Seen::default(),
             next_all: now,
             host: Host {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use holdlock::Mode;
-use holdlock::inspect::{Kind, Place};
+use holdlock::inspect::{FileId, Kind};
 
 use super::app::{App, Then, View};
 use super::draw::{Theme, draw};
@@ -13,8 +13,8 @@ use super::screen::{Screen, as_text};
 use super::sort::{Column, chosen};
 use super::text::clean;
 
-fn place(inode: u64) -> Place {
-    Place {
+fn file_id(inode: u64) -> FileId {
+    FileId {
         major: 8,
         minor: 1,
         inode,
@@ -43,7 +43,7 @@ fn file(inode: u64, path: &str, holder: u32, waiters: &[(u32, u64)], now: Instan
         since: now.checked_sub(Duration::from_secs(*seconds)).unwrap(),
     };
     File {
-        place: place(inode),
+        file_id: file_id(inode),
         path: clean(path),
         locks: vec![Held {
             kind: Kind::Flock,
@@ -94,7 +94,7 @@ fn press(app: &mut App, host: &Host, keys: &str) {
 
 fn order(app: &App, host: &Host) -> Vec<u64> {
     let files = chosen(host, &app.choice);
-    files.iter().map(|file| file.place.inode).collect()
+    files.iter().map(|file| file.file_id.inode).collect()
 }
 
 #[test]
@@ -167,15 +167,15 @@ fn the_chosen_file_stays_chosen_when_the_order_changes() {
     let mut host = host();
     let mut app = started(&host);
     app.press(Key::Down, &host);
-    assert_eq!(app.selected, Some(place(3)));
+    assert_eq!(app.selected, Some(file_id(3)));
     let more: Vec<(u32, u64)> = (30..40).map(|pid| (pid, 1)).collect();
     host.files[0] = file(1, "/srv/quiet.lock", 11, &more, host.now);
     app.settle(&host);
-    assert_eq!((app.selected, app.row), (Some(place(3)), 2));
+    assert_eq!((app.selected, app.row), (Some(file_id(3)), 2));
     // Its lock is released: the file that is in its row now.
     host.files.pop();
     app.settle(&host);
-    assert_eq!((app.selected, app.row), (Some(place(2)), 1));
+    assert_eq!((app.selected, app.row), (Some(file_id(2)), 1));
     host.files.clear();
     app.settle(&host);
     assert_eq!((app.selected, app.row), (None, 0));
@@ -201,7 +201,7 @@ fn enter_shows_the_queue_and_esc_leads_back() {
     press(&mut app, &host, "g?g");
     assert_eq!(
         app.views,
-        [View::List, View::Queue(place(2)), View::Help, View::Graph]
+        [View::List, View::Queue(file_id(2)), View::Help, View::Graph]
     );
     for _ in 0..3 {
         assert_eq!(app.press(Key::Esc, &host), Then::Draw);
@@ -246,13 +246,13 @@ fn the_graph_shows_chains_and_cycles() {
         steps: vec![
             Step {
                 waiter: who(21, "a"),
-                place: place(2),
+                file_id: file_id(2),
                 path: "/srv/two.lock".into(),
                 holder: who(12, "b"),
             },
             Step {
                 waiter: who(12, "b"),
-                place: place(4),
+                file_id: file_id(4),
                 path: "/srv/next.lock".into(),
                 holder: who(21, "a"),
             },
@@ -339,7 +339,7 @@ fn every_view_fits_every_size() {
     picture(&mut app, &host, (80, 24));
     let text = picture(&mut app, &host, (80, 10));
     let row = chosen(&host, &app.choice)[app.row].clone();
-    assert_eq!(Some(row.place), app.selected);
+    assert_eq!(Some(row.file_id), app.selected);
     assert_eq!(text.lines().count(), 10);
 }
 

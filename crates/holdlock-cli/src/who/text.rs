@@ -32,7 +32,7 @@ pub(super) fn report(view: &View, all: bool) -> String {
     for file in view.removed() {
         answer += &format!(
             "{path}: a removed file of this name (inode {}): {}\n{}",
-            file.place.inode,
+            file.file_id.inode,
             summary(file),
             details(file, most)
         );
@@ -98,7 +98,7 @@ fn details(file: &LockedFile, most: usize) -> String {
     let notes: Vec<String> = left_out
         .into_iter()
         .chain(notes)
-        .chain(place(file))
+        .chain(file_id(file))
         .collect();
     let lines = table.lines().map(str::to_owned).chain(notes);
     lines.map(|line| format!("{INDENT}{line}\n")).collect()
@@ -180,13 +180,13 @@ fn table(lines: &[Line<'_>]) -> Table {
             text::notable(state)
         }
     };
-    let places: Vec<Option<String>> = lines
+    let file_ids: Vec<Option<String>> = lines
         .iter()
         .map(|line| surroundings(line.process.as_ref()?))
         .collect();
     let ranges = lines.iter().any(|line| line.range != Range::WHOLE);
     let states = lines.iter().any(|line| state(line).is_some());
-    let has_places = places.iter().any(Option::is_some);
+    let has_places = file_ids.iter().any(Option::is_some);
     let mut table = Table::default();
     for (heading, side, shown) in [
         ("", Side::Left, true),
@@ -205,7 +205,7 @@ fn table(lines: &[Line<'_>]) -> Table {
         }
     }
     let none = || NONE.to_owned();
-    for (line, place) in lines.iter().zip(places) {
+    for (line, file_id) in lines.iter().zip(file_ids) {
         let process = line.process.as_deref();
         let mut row = vec![
             line.role.clone(),
@@ -216,7 +216,7 @@ fn table(lines: &[Line<'_>]) -> Table {
         ];
         row.extend(ranges.then(|| text::range(line.range)));
         row.extend(states.then(|| state(line).map_or_else(none, |state| state.to_string())));
-        row.extend(has_places.then(|| place.unwrap_or_else(none)));
+        row.extend(has_places.then(|| file_id.unwrap_or_else(none)));
         row.push(text::ago(process.and_then(|process| process.started)));
         row.push(process.map_or_else(|| "(cannot be seen)".into(), text::command));
         table.row(row);
@@ -264,7 +264,7 @@ fn inherited(lock: &Lock) -> Option<String> {
 }
 
 /// The file as others see it.
-fn place(file: &LockedFile) -> Option<String> {
+fn file_id(file: &LockedFile) -> Option<String> {
     let path = file.path.as_deref().filter(|_| file.elsewhere)?;
     Some(format!(
         "opened as {}, in another mount namespace",

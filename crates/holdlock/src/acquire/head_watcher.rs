@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::acquire::open::LockFile;
-use crate::inspect::{self, Place};
+use crate::inspect::{self, FileId};
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::{published, signal};
 
@@ -127,7 +127,7 @@ fn look(now: Instant) {
         due.map(|entry| entry.file.clone()).collect()
     };
     for file in due {
-        let is_in_the_way = Place::of_open(file.as_fd()).is_ok_and(inspect::turn_is_in_the_way);
+        let is_in_the_way = FileId::of_open(file.as_fd()).is_ok_and(inspect::turn_is_in_the_way);
         let mut state = state();
         let is_it = |entry: &ListedRequest| Arc::ptr_eq(&entry.file, &file);
         let Some(at) = state.entries.iter().position(is_it) else {

@@ -9,7 +9,7 @@ use super::create::create;
 use super::open::{self, Leased, LockFile, Opened, Writing};
 use super::orphan::{self, Orphan};
 use super::{release, turn};
-use crate::inspect::Place;
+use crate::inspect::FileId;
 use crate::sys::file::Access;
 use crate::sys::file_lock::{self, Blocking};
 use crate::sys::{Refusal, file_system};
@@ -52,7 +52,7 @@ impl FileLock {
                     }
                 }
                 TryOpen::Orphan(orphan) => {
-                    let holder = Some((orphan.holder.pid, orphan.place));
+                    let holder = Some((orphan.holder.pid, orphan.file_id));
                     looks = if holder == last { looks + 1 } else { 0 };
                     last = holder;
                     let max_looks = if orphan.may_be_late() {
@@ -176,7 +176,7 @@ impl FileLock {
             Family::Flock => Access::Read,
             Family::Ofd => Access::ReadWrite,
         };
-        let is_it = |fd: BorrowedFd<'_>| Place::of_open(fd).is_ok_and(|it| it == orphan.place);
+        let is_it = |fd: BorrowedFd<'_>| FileId::of_open(fd).is_ok_and(|it| it == orphan.file_id);
         let waited = match wait.begin() {
             Err(stop) => Err(KernelError::Stop(stop)),
             Ok(()) => match open::open_removed(self.name(), &orphan.descriptor_path, access, is_it)

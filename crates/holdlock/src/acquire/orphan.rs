@@ -8,12 +8,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::Family;
-use crate::inspect::{self, Place, Process};
+use crate::inspect::{self, FileId, Process};
 
 /// A living process that holds a deleted lock file.
 pub(crate) struct Orphan {
     pub(crate) holder: Process,
-    pub(crate) place: Place,
+    pub(crate) file_id: FileId,
     /// The path by which the deleted file can be opened: /proc/PID/fd/N.
     pub(crate) descriptor_path: PathBuf,
 }
@@ -35,7 +35,7 @@ pub(crate) fn find(path: &Path, family: Family) -> Option<Orphan> {
     let found = inspect::removed(path, family.into()).ok()??;
     Some(Orphan {
         holder: Process::of(found.pid)?,
-        place: found.place,
+        file_id: found.file_id,
         descriptor_path: found.fd_link,
     })
 }

@@ -17,7 +17,7 @@ use crate::Mode;
 use crate::deadlock::watcher::Record;
 use crate::gate::Inside;
 use crate::gate::registry;
-use crate::inspect::{self, Asleep, Deadlock, Graph, Heirs, Kind, OurWait, Ours, Place, Process};
+use crate::inspect::{self, Asleep, Deadlock, FileId, Graph, Heirs, Kind, OurWait, Ours, Process};
 use crate::sys::published::WaitNote;
 
 /// The result of a look at a wait.
@@ -56,9 +56,9 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
             None => left.push((at, number, *victim_is_late)),
         }
     }
-    let places = kept_files(&ours);
-    if !places.is_empty() {
-        among_processes(&ours, &records, &places, &left, &mut found);
+    let file_ids = kept_files(&ours);
+    if !file_ids.is_empty() {
+        among_processes(&ours, &records, &file_ids, &left, &mut found);
     }
     // The program may have a timer, and it is not known whether that ends a wait, and which one.
     if found.iter().any(|one| matches!(one, Found::Certain(..))) && inspect::we_have_a_timer() {
@@ -131,7 +131,7 @@ fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
     };
     Some(OurWait {
         thread: record.thread_id.number(),
-        place: Place::of_open(file.as_fd()).ok()?,
+        file_id: FileId::of_open(file.as_fd()).ok()?,
         path: record.name.path.clone(),
         kind: Kind::from(record.family),
         mode: record.mode,
@@ -162,15 +162,15 @@ fn keeps(records: &[Arc<Record>]) -> HashMap<u32, Vec<usize>> {
 
 /// The files of the locks that are held as long as one of these threads waits. Most programs hold
 /// no such lock: then no other process can be waiting for them.
-fn kept_files(ours: &Ours) -> HashSet<Place> {
+fn kept_files(ours: &Ours) -> HashSet<FileId> {
     let us = ours.process.pid;
-    let mut places = HashSet::new();
+    let mut file_ids = HashSet::new();
     let mut add = |pid: u32| {
         let locks = inspect::locks_of(pid).unwrap_or_default();
         let kept = locks
             .into_iter()
             .filter(|lock| pid != us || ours.alone || ours.keeps.contains_key(&lock.descriptor));
-        places.extend(kept.map(|lock| lock.place));
+        file_ids.extend(kept.map(|lock| lock.file_id));
     };
     if ours.alone {
         inspect::waiting_ancestors(us)
@@ -180,7 +180,7 @@ fn kept_files(ours: &Ours) -> HashSet<Place> {
     if ours.alone || !ours.keeps.is_empty() {
         add(us);
     }
-    places
+    file_ids
 }
 
 /// Looks for cycles through other processes, or through locks that threads hold by several
@@ -188,11 +188,11 @@ fn kept_files(ours: &Ours) -> HashSet<Place> {
 fn among_processes(
     ours: &Ours,
     records: &[Arc<Record>],
-    places: &HashSet<Place>,
+    file_ids: &HashSet<FileId>,
     due: &[(usize, usize, bool)],
     found: &mut [Found],
 ) {
-    let look = || inspect::contended(places).ok().flatten();
+    let look = || inspect::contended(file_ids).ok().flatten();
     let Some(snapshot) = look() else {
         return;
     };

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use super::proc::ancestors::{self, Stat};
-use super::proc::place::field;
+use super::proc::file_id::field;
 use super::proc::{descriptors, proc_file};
 use crate::sys::published::{self, Published, WaitNote};
 use crate::sys::signal;
@@ -149,7 +149,7 @@ fn is_bound_if(parent: u32, child: u32, ends_together: impl Fn(u32) -> bool) -> 
         return false;
     };
     // Compilers append to the names of functions: do_sigtimedwait.isra.0.
-    let call = asleep.place.split('.').next().unwrap_or_default();
+    let call = asleep.file_id.split('.').next().unwrap_or_default();
     let is_only = children(parent).is_some_and(|children| children == [child]);
     let waits = if call == "do_wait" {
         (is_only || names_its_child(parent, child)) && no_timer(parent)
@@ -253,7 +253,7 @@ pub(crate) fn may_be_heir(hidden: u32, holder: u32) -> bool {
 /// equal later has slept all the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asleep {
-    place: String,
+    file_id: String,
     switches: u64,
 }
 
@@ -263,12 +263,12 @@ impl Asleep {
     pub(crate) fn of(pid: u32) -> Option<Asleep> {
         // The order matters: `wchan` shows that the thread is off the processor, and the count that
         // is read after it includes this.
-        let place = proc_file::read_text(format!("/proc/{pid}/wchan")).ok()?;
+        let file_id = proc_file::read_text(format!("/proc/{pid}/wchan")).ok()?;
         let status = proc_file::read_text(format!("/proc/{pid}/task/{pid}/status")).ok()?;
-        let asleep = !place.is_empty() && place != "0";
+        let asleep = !file_id.is_empty() && file_id != "0";
         let count = |name| field::<u64>(&status, name);
         let switches = count("voluntary_ctxt_switches:")? + count("nonvoluntary_ctxt_switches:")?;
-        asleep.then_some(Asleep { place, switches })
+        asleep.then_some(Asleep { file_id, switches })
     }
 }
 

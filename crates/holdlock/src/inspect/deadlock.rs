@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use super::graph::Graph;
 use super::printable::{PATH_LENGTH, printable};
 use super::proc::{descriptors, file, survey};
-use super::{Holder, Kind, LockedFile, Place, Process, Snapshot, certain};
+use super::{FileId, Holder, Kind, LockedFile, Process, Snapshot, certain};
 use crate::Mode;
 
 /// Processes that wait for one another in a cycle: each of them needs another one to continue
@@ -39,7 +39,7 @@ pub struct Step {
     /// The waiting process.
     pub waiter: Process,
     /// The file on which the waiter requests a lock.
-    pub place: Place,
+    pub file_id: FileId,
     /// The path of that file, if it is known.
     #[cfg_attr(
         feature = "serde",
@@ -139,7 +139,7 @@ pub(crate) struct Ours {
 /// A wait of a thread of this process.
 pub(crate) struct OurWait {
     pub(crate) thread: u32,
-    pub(crate) place: Place,
+    pub(crate) file_id: FileId,
     pub(crate) path: PathBuf,
     pub(crate) kind: Kind,
     pub(crate) mode: Mode,
@@ -152,7 +152,7 @@ pub(crate) struct OurWait {
 /// The process or ancestor because of which a request of process `pid` can never succeed: it holds
 /// a lock that excludes the request, and all holders of that lock are the process itself or are
 /// [bound](super::bound_ancestors) to wait for its end. `None` if there is no such holder.
-pub fn kept_by_bound(pid: u32, place: Place, kind: Kind, mode: Mode) -> Option<u32> {
+pub fn kept_by_bound(pid: u32, file_id: FileId, kind: Kind, mode: Mode) -> Option<u32> {
     let mut bound = certain::bound_or_deadly_ancestors(pid);
     bound.push(pid);
     if !certain::has_one_thread(pid) {
@@ -164,10 +164,10 @@ pub fn kept_by_bound(pid: u32, place: Place, kind: Kind, mode: Mode) -> Option<u
     let keeps = |pid: &&u32| {
         let locks = super::locks_of(**pid).unwrap_or_default();
         let mut locks = locks.iter();
-        locks.any(|lock| lock.place == place && excludes(lock.kind, lock.mode))
+        locks.any(|lock| lock.file_id == file_id && excludes(lock.kind, lock.mode))
     };
     let first = *bound.iter().find(keeps)?;
-    let heirs = Heirs::of(&file::at_place(place).ok()?, |_| true);
+    let heirs = Heirs::of(&file::at_place(file_id).ok()?, |_| true);
     let files = heirs.snapshot.files.iter();
     let locks = files.flat_map(|file| &file.locks);
     let mut locks = locks.filter(|lock| excludes(lock.kind, lock.mode));
@@ -202,7 +202,7 @@ impl fmt::Display for Deadlock {
             f.write_str(" waits for ")?;
             match &step.path {
                 Some(path) => write!(f, "{:.PATH_LENGTH$}", printable(path))?,
-                None => write!(f, "the file {}", step.place)?,
+                None => write!(f, "the file {}", step.file_id)?,
             }
             f.write_str(", held by ")?;
             if number + 1 == self.steps.len() && step.holder.pid == self.steps[0].waiter.pid {

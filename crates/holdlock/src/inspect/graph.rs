@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use super::deadlock::{Deadlock, Heirs, Ours, Step};
 use super::proc::ancestors;
-use super::{Holder, Kind, Lock, LockedFile, Place, Process, Range, Snapshot, Waiter, certain};
+use super::{FileId, Holder, Kind, Lock, LockedFile, Process, Range, Snapshot, Waiter, certain};
 use crate::Mode;
 
 /// The requests of a snapshot that may be part of a cycle. The requests of this process come first;
@@ -33,7 +33,7 @@ pub(crate) struct Graph<'s> {
 struct WaitingRequest<'s> {
     process: &'s Process,
     thread: Option<u32>,
-    place: Place,
+    file_id: FileId,
     path: Option<&'s PathBuf>,
     kind: Kind,
     mode: Mode,
@@ -146,12 +146,12 @@ impl<'s> Graph<'s> {
             false => Vec::new(),
         };
         for wait in &ours.waits {
-            let file = files.iter().find(|file| file.place == wait.place);
+            let file = files.iter().find(|file| file.file_id == wait.file_id);
             self.add(
                 WaitingRequest {
                     process: &ours.process,
                     thread: Some(wait.thread),
-                    place: wait.place,
+                    file_id: wait.file_id,
                     path: Some(&wait.path),
                     kind: wait.kind,
                     mode: wait.mode,
@@ -271,8 +271,8 @@ impl<'s> Graph<'s> {
     }
 
     /// The cycles of the requests that are not part of a cycle in `covered` yet.
-    pub(super) fn cycles(&self, covered: &mut HashSet<(u32, Place)>) -> Vec<Deadlock> {
-        let key = |wait: usize| (self.waits[wait].process.pid, self.waits[wait].place);
+    pub(super) fn cycles(&self, covered: &mut HashSet<(u32, FileId)>) -> Vec<Deadlock> {
+        let key = |wait: usize| (self.waits[wait].process.pid, self.waits[wait].file_id);
         let mut found = Vec::new();
         for start in 0..self.waits.len() {
             if !covered.contains(&key(start))
@@ -298,8 +298,8 @@ impl<'s> Graph<'s> {
                 if after == start {
                     return Some(path_to(&reached_by, edge, start));
                 }
-                if let hash_map::Entry::Vacant(place) = reached_by.entry(after) {
-                    place.insert(edge);
+                if let hash_map::Entry::Vacant(file_id) = reached_by.entry(after) {
+                    file_id.insert(edge);
                     next.push_back(after);
                 }
             }
@@ -351,7 +351,7 @@ impl<'s> Graph<'s> {
             Step {
                 thread: wait.thread,
                 waiter: wait.process.clone(),
-                place: wait.place,
+                file_id: wait.file_id,
                 path: wait.path.cloned(),
                 kind: wait.kind,
                 mode: wait.mode,
@@ -375,7 +375,7 @@ impl<'s> WaitingRequest<'s> {
         WaitingRequest {
             process,
             thread: None,
-            place: file.place,
+            file_id: file.file_id,
             path: file.path.as_ref(),
             kind: request.kind,
             mode: request.mode,

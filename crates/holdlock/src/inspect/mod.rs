@@ -68,10 +68,10 @@ pub use certain::bound_ancestors;
 pub use deadlock::{Deadlock, Step, kept_by_bound};
 pub use printable::{Printable, printable};
 pub use proc::ancestors::{ancestors, start_time, waiting_ancestors};
-pub use proc::place::Place;
+pub use proc::file_id::FileId;
 pub use proc::process::{Process, State, is_proc_ours};
 pub use proc::table::Kind;
-pub use watch::Watch;
+pub use watch::HostWatch;
 
 pub(crate) use certain::{Asleep, has_one_thread, wait_without_limit, we_have_a_timer};
 pub(crate) use deadlock::{Heirs, OurWait, Ours};
@@ -103,7 +103,7 @@ pub struct Snapshot {
 #[non_exhaustive]
 pub struct LockedFile {
     /// The kernel's identification of the file.
-    pub place: Place,
+    pub file_id: FileId,
     /// The path by which one of the holders has opened the file. `None` if the caller may not look
     /// at the descriptors of any holder.
     #[cfg_attr(
@@ -288,7 +288,7 @@ pub struct OpenLock {
     /// The descriptor of the file.
     pub descriptor: u32,
     /// The kernel's identification of the file.
-    pub place: Place,
+    pub file_id: FileId,
     /// The kind of the lock.
     pub kind: Kind,
     /// Exclusive or shared.

@@ -28,7 +28,7 @@ mod tests {
 
     use serde_json::{Value, json, to_value};
 
-    use crate::inspect::{self, Deadlock, Kind, Place, Process, State, Step, Unseen};
+    use crate::inspect::{self, Deadlock, FileId, Kind, Process, State, Step, Unseen};
     use crate::{Family, FileLock, Mode};
 
     /// The JSON of the one file that has a lock at `path`.
@@ -49,7 +49,7 @@ mod tests {
         let file = locked_file(&path);
         assert_eq!(file["path"], json!(path));
         assert_eq!(file["removed"], json!(false));
-        assert!(file["place"]["inode"].is_u64() && file["waiters"] == json!([]));
+        assert!(file["file_id"]["inode"].is_u64() && file["waiters"] == json!([]));
         let lock = &file["locks"][0];
         assert_eq!(lock["kind"], json!("flock"));
         assert_eq!(lock["mode"], json!("exclusive"));
@@ -79,7 +79,7 @@ mod tests {
             steps: vec![Step {
                 thread: None,
                 waiter: process.clone(),
-                place: Place {
+                file_id: FileId {
                     major: 8,
                     minor: 1,
                     inode: 7,
@@ -94,7 +94,7 @@ mod tests {
         let value = to_value(&deadlock).expect("a deadlock can be serialised");
         let step = &value["steps"][0];
         assert_eq!(step["path"], json!("/a\u{fffd}"));
-        assert_eq!(step["place"], json!({"major": 8, "minor": 1, "inode": 7}));
+        assert_eq!(step["file_id"], json!({"major": 8, "minor": 1, "inode": 7}));
         assert_eq!(
             (&step["kind"], &step["mode"]),
             (&json!("ofd"), &json!("shared"))

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
+use super::proc::file_id::FileId;
 use super::proc::locks_file;
-use super::proc::place::Place;
 use super::proc::survey::{Survey, in_other_namespace};
 use super::proc::table::TableEntry;
 use super::{LockedFile, Snapshot};
@@ -12,23 +12,23 @@ use super::{LockedFile, Snapshot};
 /// The locks of the host, kept from one look to the next.
 ///
 /// Most of the cost of [`host`](super::host) comes from the descriptors of the processes that hold
-/// locks, and most locks are the same as a second ago. [`look`](Watch::look) reads /proc/locks, and
+/// locks, and most locks are the same as a second ago. [`look`](HostWatch::look) reads /proc/locks, and
 /// looks only at the files whose entries have changed. With 1 000 unchanged locks of 500 processes
 /// that takes 2 ms of processor time instead of 80.
 ///
-/// Some changes do not show in /proc/locks. Only [`look_at_all`](Watch::look_at_all) notices them:
+/// Some changes do not show in /proc/locks. Only [`look_at_all`](HostWatch::look_at_all) notices them:
 /// an open file that was passed to another process, a changed name, the state of a process, and in
 /// a PID namespace other than the host's the locks that the kernel does not list.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct HostWatch {
     snapshot: Snapshot,
-    entries: HashMap<Place, Vec<TableEntry>>,
+    entries: HashMap<FileId, Vec<TableEntry>>,
 }
 
-impl Watch {
+impl HostWatch {
     /// Creates a watch that has not looked yet: its snapshot is empty.
-    pub fn new() -> Watch {
-        Watch::default()
+    pub fn new() -> HostWatch {
+        HostWatch::default()
     }
 
     /// The result of the last look.
@@ -50,34 +50,35 @@ impl Watch {
         // holder among all processes. A second read filters out most such locks, and takes
         // only a millisecond.
         let (mut order, mut entries) = by_file(locks_file::read(|_| true)?.entries);
-        let lasts = |place: &Place| seen.contains_key(place) || self.entries.contains_key(place);
+        let lasts =
+            |file_id: &FileId| seen.contains_key(file_id) || self.entries.contains_key(file_id);
         order.retain(lasts);
-        entries.retain(|place, _| lasts(place));
+        entries.retain(|file_id, _| lasts(file_id));
         let changed: Vec<TableEntry> = order
             .iter()
-            .filter(|place| self.entries.get(place) != entries.get(place))
-            .flat_map(|place| entries[place].iter().cloned())
+            .filter(|file_id| self.entries.get(file_id) != entries.get(file_id))
+            .flat_map(|file_id| entries[file_id].iter().cloned())
             .collect();
-        let mut gone: HashSet<Place> = self.entries.keys().copied().collect();
-        gone.retain(|place| !entries.contains_key(place));
+        let mut gone: HashSet<FileId> = self.entries.keys().copied().collect();
+        gone.retain(|file_id| !entries.contains_key(file_id));
         if changed.is_empty() && gone.is_empty() {
             return Ok(false);
         }
         let mut survey = Survey::default();
         survey.add(changed);
-        let mut fresh: HashMap<Place, LockedFile> = HashMap::new();
+        let mut fresh: HashMap<FileId, LockedFile> = HashMap::new();
         for file in survey.finish().files {
-            fresh.insert(file.place, file);
+            fresh.insert(file.file_id, file);
         }
         self.snapshot
             .files
-            .retain(|file| !gone.contains(&file.place));
+            .retain(|file| !gone.contains(&file.file_id));
         for file in &mut self.snapshot.files {
-            if let Some(new) = fresh.remove(&file.place) {
+            if let Some(new) = fresh.remove(&file.file_id) {
                 *file = new;
             }
         }
-        let new = order.iter().filter_map(|place| fresh.remove(place));
+        let new = order.iter().filter_map(|file_id| fresh.remove(file_id));
         self.snapshot.files.extend(new);
         self.entries = entries;
         Ok(true)
@@ -104,12 +105,12 @@ impl Watch {
 }
 
 /// The entries of each file, and the files in the order of the table.
-fn by_file(entries: Vec<TableEntry>) -> (Vec<Place>, HashMap<Place, Vec<TableEntry>>) {
+fn by_file(entries: Vec<TableEntry>) -> (Vec<FileId>, HashMap<FileId, Vec<TableEntry>>) {
     let mut order = Vec::new();
-    let mut files: HashMap<Place, Vec<TableEntry>> = HashMap::new();
+    let mut files: HashMap<FileId, Vec<TableEntry>> = HashMap::new();
     for entry in entries {
-        let here = files.entry(entry.place).or_insert_with(|| {
-            order.push(entry.place);
+        let here = files.entry(entry.file_id).or_insert_with(|| {
+            order.push(entry.file_id);
             Vec::new()
         });
         here.push(entry);
@@ -126,9 +127,9 @@ mod tests {
     fn look_notices_an_acquisition_and_a_release() {
         let path = std::env::temp_dir().join(format!("holdlock-unit-watch-{}", std::process::id()));
         let lock = FileLock::open(&path).unwrap();
-        let mut watch = Watch::new();
+        let mut watch = HostWatch::new();
         watch.look_at_all().unwrap();
-        let has_it = |watch: &Watch| {
+        let has_it = |watch: &HostWatch| {
             let mut files = watch.snapshot().files.iter();
             files.any(|file| file.path.as_deref() == Some(&*path) && file.holders().len() == 1)
         };

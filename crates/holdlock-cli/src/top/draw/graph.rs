@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use holdlock::inspect::Place;
+use holdlock::inspect::FileId;
 use ratatui_core::style::Style;
 
 use super::{Row, Theme, plain, waited};
@@ -15,8 +15,8 @@ pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
     let mut lines = Vec::new();
     let shown = chosen(host, choice);
     let is_shown = |cycle: &&Cycle| {
-        let mut places = cycle.steps.iter().map(|step| step.place);
-        places.any(|place| shown.iter().any(|file| file.place == place))
+        let mut file_ids = cycle.steps.iter().map(|step| step.file_id);
+        file_ids.any(|file_id| shown.iter().any(|file| file.file_id == file_id))
     };
     for cycle in host.cycles.iter().filter(is_shown) {
         lines.extend(cycle_rows(cycle, theme));
@@ -51,7 +51,7 @@ pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
         tree.file(file, "", "");
     }
     for file in shown() {
-        if !tree.seen.contains(&file.place) {
+        if !tree.seen.contains(&file.file_id) {
             tree.file(file, "", "");
         }
     }
@@ -96,7 +96,7 @@ struct Tree<'h> {
     /// The queues for what each process holds.
     kept_by: HashMap<u32, Vec<&'h File>>,
     /// Each queue is drawn once: a cycle would have no end.
-    seen: HashSet<Place>,
+    seen: HashSet<FileId>,
     lines: Vec<Row>,
 }
 
@@ -107,7 +107,7 @@ impl Tree<'_> {
     /// A file and its waiters; `lead` stands before its line, `below` before the lines that follow.
     fn file(&mut self, file: &File, lead: &str, below: &str) {
         let mut row = plain(format!("{lead}{}", file.path));
-        if !self.seen.insert(file.place) {
+        if !self.seen.insert(file.file_id) {
             row.push((" (see above)".into(), Style::new()));
             self.lines.push(row);
             return;

@@ -1,20 +1,20 @@
 //! One file: the holders of its locks, and the waiters in their order.
 
-use holdlock::inspect::Place;
+use holdlock::inspect::FileId;
 
 use super::{Row, Theme, plain, started, waited};
 use crate::show::width::{left, right, tail};
 use crate::top::model::{Held, Host, Wait, Who, kind_and_mode};
 
-pub(super) fn lines(host: &Host, place: Place, room: usize, theme: Theme) -> Vec<Row> {
-    let Some(file) = host.file(place) else {
+pub(super) fn lines(host: &Host, file_id: FileId, room: usize, theme: Theme) -> Vec<Row> {
+    let Some(file) = host.file(file_id) else {
         return vec![plain(
             "No process has a lock on this file now, and none waits for one.",
         )];
     };
     let mut lines = vec![
         vec![(tail(&file.path, room), theme.title())],
-        plain(format!("file {place}")),
+        plain(format!("file {file_id}")),
         plain(""),
         vec![(titles("HELD", "RUNS FOR"), theme.columns())],
     ];

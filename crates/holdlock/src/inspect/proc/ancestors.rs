@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 
-use super::place::field;
+use super::file_id::field;
 use super::proc_file;
 
 /// The ancestors of a process, the nearest first.
@@ -76,8 +76,8 @@ fn waits_for_others_only(supervisor: u32, child: u32) -> bool {
 }
 
 fn is_in_wait(pid: u32) -> bool {
-    let place = proc_file::read_text(format!("/proc/{pid}/wchan")).unwrap_or_default();
-    ["do_wait", "sigsuspend"].contains(&place.trim())
+    let file_id = proc_file::read_text(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    ["do_wait", "sigsuspend"].contains(&file_id.trim())
 }
 
 /// Whether the process has ended, and only its number remains.

@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::descriptors::is_alive;
+use super::file_id::{FileId, field};
 use super::mounts::Mounts;
-use super::place::{Place, field};
 use super::process;
 use crate::Mode;
 use crate::bytes::Range;
@@ -19,7 +19,7 @@ use crate::sys::lock_request;
 pub(crate) struct Blocked {
     pub(crate) pid: u32,
     pub(crate) descriptor: u32,
-    pub(crate) place: Place,
+    pub(crate) file_id: FileId,
     pub(crate) mode: Mode,
     pub(crate) range: Range,
 }
@@ -75,7 +75,7 @@ fn request(pid: u32, call: &str) -> Option<Blocked> {
     Some(Blocked {
         pid,
         descriptor,
-        place: place(pid, descriptor)?,
+        file_id: file_id(pid, descriptor)?,
         mode,
         range: Range {
             start,
@@ -85,10 +85,10 @@ fn request(pid: u32, call: &str) -> Option<Blocked> {
 }
 
 /// The file of a descriptor. Does not ask the file system, which might not answer.
-fn place(pid: u32, descriptor: u32) -> Option<Place> {
+fn file_id(pid: u32, descriptor: u32) -> Option<FileId> {
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).ok()?;
     let (major, minor) = Mounts::of(pid).device(field(&info, "mnt_id:")?)?;
-    Some(Place {
+    Some(FileId {
         major,
         minor,
         inode: field(&info, "ino:")?,

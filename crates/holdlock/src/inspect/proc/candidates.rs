@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
-use super::place::Place;
+use super::file_id::FileId;
 use crate::sys::{file, file_system};
 
 /// With this many candidates or fewer, listing a directory takes longer than looking at each of
@@ -21,7 +21,7 @@ const NAMES_PER_UNIT: usize = 16;
 /// The locked files on one device that may be the removed file.
 pub(crate) struct Candidates {
     device: (u32, u32),
-    places: HashSet<Place>,
+    file_ids: HashSet<FileId>,
     /// The directories in which a locked file was seen, each with the number of such files.
     directories: HashMap<PathBuf, u32>,
     budget: usize,
@@ -29,29 +29,29 @@ pub(crate) struct Candidates {
 
 impl Candidates {
     pub(crate) fn new(
-        first: Place,
-        places: impl Iterator<Item = Place>,
+        first: FileId,
+        file_ids: impl Iterator<Item = FileId>,
         budget: usize,
     ) -> Candidates {
         Candidates {
             device: first.device(),
-            places: places.collect(),
+            file_ids: file_ids.collect(),
             directories: HashMap::new(),
             budget,
         }
     }
 
-    pub(crate) fn contain(&self, place: Place) -> bool {
-        self.places.contains(&place)
+    pub(crate) fn contain(&self, file_id: FileId) -> bool {
+        self.file_ids.contains(&file_id)
     }
 
     pub(crate) fn are_many(&self) -> bool {
-        self.places.len() > MANY
+        self.file_ids.len() > MANY
     }
 
     /// Whether the search is over: no candidate is left, or the budget is spent.
     pub(crate) fn is_over(&self) -> bool {
-        self.places.is_empty() || self.budget == 0
+        self.file_ids.is_empty() || self.budget == 0
     }
 
     pub(crate) fn set_budget(&mut self, budget: usize) {
@@ -63,21 +63,21 @@ impl Candidates {
     }
 
     /// Removes a candidate. Returns whether it was one.
-    pub(crate) fn rule_out(&mut self, place: Place) -> bool {
-        self.places.remove(&place)
+    pub(crate) fn rule_out(&mut self, file_id: FileId) -> bool {
+        self.file_ids.remove(&file_id)
     }
 
     /// Whether none of `places` is a candidate any longer. Removes from the end of `places` what is
     /// not.
-    pub(crate) fn are_ruled_out(&self, places: &mut Vec<Place>) -> bool {
-        while places.pop_if(|last| !self.contain(*last)).is_some() {}
-        places.is_empty()
+    pub(crate) fn are_ruled_out(&self, file_ids: &mut Vec<FileId>) -> bool {
+        while file_ids.pop_if(|last| !self.contain(*last)).is_some() {}
+        file_ids.is_empty()
     }
 
     /// Notes the path of a locked file that was not removed, as the process sees it. When a
     /// directory has a second such file, lists it: it may contain many more of the candidates.
-    pub(crate) fn note_name(&mut self, place: Place, pid: u32, name: &Path) {
-        let Some(directory) = name.parent().filter(|_| place.device() == self.device) else {
+    pub(crate) fn note_name(&mut self, file_id: FileId, pid: u32, name: &Path) {
+        let Some(directory) = name.parent().filter(|_| file_id.device() == self.device) else {
             return;
         };
         let seen = self.directories.entry(directory.to_owned()).or_default();
@@ -97,23 +97,23 @@ impl Candidates {
         };
         // The inode numbers of the listing must be those of the kernel's lock table.
         let is_fit = !file_system::hides_its_device(opened.as_fd())
-            && Place::of_open(opened.as_fd()).is_ok_and(|place| place.device() == self.device);
+            && FileId::of_open(opened.as_fd()).is_ok_and(|file_id| file_id.device() == self.device);
         if !is_fit {
             return;
         }
-        let most = NAMES_EACH * self.places.len().max(MANY);
+        let most = NAMES_EACH * self.file_ids.len().max(MANY);
         let names = fs::read_dir(format!("/proc/thread-self/fd/{}", opened.as_raw_fd()));
         let names = names.into_iter().flatten().flatten();
         let (major, minor) = self.device;
         let mut listed = 0;
         for name in names.take(most.min(NAMES_PER_UNIT * self.budget)) {
             listed += 1;
-            self.places.remove(&Place {
+            self.file_ids.remove(&FileId {
                 major,
                 minor,
                 inode: name.ino(),
             });
-            if self.places.is_empty() {
+            if self.file_ids.is_empty() {
                 break;
             }
         }

@@ -256,7 +256,7 @@ pub(crate) fn link(pid: u32, descriptor: u32) -> Option<PathBuf> {
 pub(crate) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
     let public = |open: DescriptorLock| OpenLock {
         descriptor: open.descriptor,
-        place: open.entry.place,
+        file_id: open.entry.file_id,
         kind: open.entry.kind,
         mode: open.entry.mode,
         range: open.entry.range,

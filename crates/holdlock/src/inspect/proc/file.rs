@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::file_id::FileId;
 use super::locks_file::{self, LocksReader, Table};
-use super::place::Place;
 use super::removed;
 use super::survey::{Survey, in_other_namespace};
 use super::table::{Kind, TableEntry};
@@ -22,38 +22,38 @@ const MIN_TIME: Duration = Duration::from_millis(50);
 
 /// The locks on the file at a path, and on removed files that were at this path.
 pub(crate) fn look(path: &Path) -> io::Result<Snapshot> {
-    let place = match file::pin(path, true) {
-        Ok(file) => Some(Place::of_open(file.as_fd())?),
+    let file_id = match file::pin(path, true) {
+        Ok(file) => Some(FileId::of_open(file.as_fd())?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
     let device = removed::device_above(path);
     let table = read(
-        |entry| Some(entry.place) == place || device == Some(entry.place.device()),
-        place,
+        |entry| Some(entry.file_id) == file_id || device == Some(entry.file_id.device()),
+        file_id,
     )?;
     let (here, on_device) = table
         .entries
         .into_iter()
-        .partition(|entry| Some(entry.place) == place);
-    let mut snapshot = at(here, place);
+        .partition(|entry| Some(entry.file_id) == file_id);
+    let mut snapshot = at(here, file_id);
     snapshot.files.extend(removed::among(path, on_device).files);
     Ok(snapshot)
 }
 
-fn at(entries: Vec<TableEntry>, place: Option<Place>) -> Snapshot {
+fn at(entries: Vec<TableEntry>, file_id: Option<FileId>) -> Snapshot {
     let mut survey = Survey::default();
     survey.add(entries);
     if survey.may_be_shared() && in_other_namespace() {
-        survey.add_unlisted(|entry| Some(entry.place) == place);
+        survey.add_unlisted(|entry| Some(entry.file_id) == file_id);
     }
     survey.finish()
 }
 
 /// Reads the table. If it may lack a lock on `place`, reads it again until such a lock is found, or
 /// until two reads give the same table.
-fn read(wanted: impl Fn(&TableEntry) -> bool, place: Option<Place>) -> io::Result<Table> {
-    let is_it = |entry: &TableEntry| Some(entry.place) == place && entry.is_held();
+fn read(wanted: impl Fn(&TableEntry) -> bool, file_id: Option<FileId>) -> io::Result<Table> {
+    let is_it = |entry: &TableEntry| Some(entry.file_id) == file_id && entry.is_held();
     let has_it = |table: &Table| table.entries.iter().any(is_it);
     let began = Instant::now();
     let mut reader = LocksReader::open()?;
@@ -73,26 +73,26 @@ fn read(wanted: impl Fn(&TableEntry) -> bool, place: Option<Place>) -> io::Resul
 }
 
 /// The locks on this file.
-pub(crate) fn at_place(place: Place) -> io::Result<Snapshot> {
-    let table = read(|entry| entry.place == place, Some(place))?;
-    Ok(at(table.entries, Some(place)))
+pub(crate) fn at_place(file_id: FileId) -> io::Result<Snapshot> {
+    let table = read(|entry| entry.file_id == file_id, Some(file_id))?;
+    Ok(at(table.entries, Some(file_id)))
 }
 
-fn file_at(place: Place) -> io::Result<Option<LockedFile>> {
-    Ok(at_place(place)?.files.pop())
+fn file_at(file_id: FileId) -> io::Result<Option<LockedFile>> {
+    Ok(at_place(file_id)?.files.pop())
 }
 
 /// The processes that hold a lock on this file, of whichever kind.
-pub(crate) fn holders(place: Place) -> io::Result<Vec<Process>> {
-    let file = file_at(place)?;
+pub(crate) fn holders(file_id: FileId) -> io::Result<Vec<Process>> {
+    let file = file_at(file_id)?;
     Ok(file.map_or_else(Vec::new, |file| {
         file.holders().into_iter().cloned().collect()
     }))
 }
 
 /// The processes that wait for a lock on this file, in the order of the queue.
-pub(crate) fn waiters(place: Place) -> io::Result<Vec<Process>> {
-    let file = file_at(place)?;
+pub(crate) fn waiters(file_id: FileId) -> io::Result<Vec<Process>> {
+    let file = file_at(file_id)?;
     let waiters = file.map_or_else(Vec::new, |file| file.waiters);
     Ok(waiters
         .into_iter()
@@ -101,10 +101,10 @@ pub(crate) fn waiters(place: Place) -> io::Result<Vec<Process>> {
 }
 
 /// The files with waiting requests. `None` if no file of `kept` is among them.
-pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
+pub(crate) fn contended(kept: &HashSet<FileId>) -> io::Result<Option<Snapshot>> {
     let entries = locks_file::read(|_| true)?.entries;
     let waiting = entries.iter().filter(|entry| !entry.is_held());
-    let contended: HashSet<Place> = waiting.map(|entry| entry.place).collect();
+    let contended: HashSet<FileId> = waiting.map(|entry| entry.file_id).collect();
     if contended.is_disjoint(kept) {
         return Ok(None);
     }
@@ -112,7 +112,7 @@ pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
     let entries = entries.into_iter();
     survey.add(
         entries
-            .filter(|entry| contended.contains(&entry.place))
+            .filter(|entry| contended.contains(&entry.file_id))
             .collect(),
     );
     Ok(Some(survey.finish()))
@@ -120,9 +120,9 @@ pub(crate) fn contended(kept: &HashSet<Place>) -> io::Result<Option<Snapshot>> {
 
 /// Whether another request than a fair one waits for the bytes of the queue: the bytes that fair
 /// requests for this file lock while they are at the head of their queue.
-pub(crate) fn turn_is_in_the_way(place: Place) -> bool {
+pub(crate) fn turn_is_in_the_way(file_id: FileId) -> bool {
     let waits_for_it = |entry: &TableEntry| {
-        entry.place == place
+        entry.file_id == file_id
             && !entry.is_held()
             && entry.kind.meets(Kind::Ofd)
             && !entry.is_for_a_turn()

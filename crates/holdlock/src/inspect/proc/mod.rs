@@ -10,7 +10,7 @@
 //! | `locks_file` | reads /proc/locks, which changes meanwhile |
 //! | `mounts` | reads mountinfo |
 //! | `parallel` | looks at many processes with several threads |
-//! | `place` | finds device and inode as they are in the kernel's lock table |
+//! | `file_id` | finds device and inode as they are in the kernel's lock table |
 //! | `proc_file` | reads a file of /proc |
 //! | `process` | describes a process: command, user, state, start |
 //! | `removed` | finds the holders of removed lock files |
@@ -23,10 +23,10 @@ pub(crate) mod blocked;
 pub(crate) mod candidates;
 pub(crate) mod descriptors;
 pub(crate) mod file;
+pub(crate) mod file_id;
 pub(crate) mod locks_file;
 pub(crate) mod mounts;
 pub(crate) mod parallel;
-pub(crate) mod place;
 pub(crate) mod proc_file;
 pub(crate) mod process;
 pub(crate) mod removed;

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
-use super::place::field;
+use super::file_id::field;
 use super::{parallel, proc_file};
 use crate::inspect::printable;
 use crate::sys::clock;

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use super::candidates::Candidates;
 use super::descriptors::{self, USUAL};
-use super::place::Place;
+use super::file_id::FileId;
 use super::survey::{self, Survey};
 use super::table::{Kind, TableEntry};
 use super::{process, whole_table};
@@ -47,7 +47,7 @@ const COST_OF_PROCESS: usize = 2;
 /// A removed file, and a process that has it open and holds a lock on it.
 pub(crate) struct RemovedFile {
     pub(crate) pid: u32,
-    pub(crate) place: Place,
+    pub(crate) file_id: FileId,
     /// The link to the file: /proc/PID/fd/N.
     pub(crate) fd_link: PathBuf,
 }
@@ -59,7 +59,7 @@ pub(crate) fn first(path: &Path, kind: Kind) -> io::Result<Option<RemovedFile>> 
         return Ok(None);
     };
     let wanted = |entry: &TableEntry| {
-        entry.is_held() && entry.place.device() == device && entry.kind.meets(kind)
+        entry.is_held() && entry.file_id.device() == device && entry.kind.meets(kind)
     };
     let entries = whole_table::read_the_first(LINES, wanted)?;
     let listed = search(path, entries, wanted, 1).pop();
@@ -88,10 +88,10 @@ fn unlisted(path: &Path, wanted: impl Fn(&TableEntry) -> bool) -> Option<Removed
             }
             let mut locks = descriptors::locks_by(pid, number, &link.into()).into_iter();
             if let Some(open) = locks.find(|open| wanted(&open.entry)) {
-                let place = open.entry.place;
+                let file_id = open.entry.file_id;
                 return Some(RemovedFile {
                     pid,
-                    place,
+                    file_id,
                     fd_link,
                 });
             }
@@ -106,12 +106,12 @@ pub(crate) fn among(path: &Path, on_device: Vec<TableEntry>) -> Snapshot {
     let wanted = |entry: &TableEntry| entry.is_held() && entry.kind != Kind::Lease;
     let held = on_device.iter().filter(|entry| wanted(entry)).cloned();
     let found = search(path, held.collect(), wanted, usize::MAX);
-    let places: HashSet<Place> = found.into_iter().map(|found| found.place).collect();
+    let file_ids: HashSet<FileId> = found.into_iter().map(|found| found.file_id).collect();
     let mut survey = Survey::default();
     let of_found = on_device.into_iter();
     survey.add(
         of_found
-            .filter(|entry| places.contains(&entry.place) && entry.kind != Kind::Lease)
+            .filter(|entry| file_ids.contains(&entry.file_id) && entry.kind != Kind::Lease)
             .collect(),
     );
     survey.finish()
@@ -135,7 +135,11 @@ fn search(
     let mut search = Search {
         former,
         wanted,
-        candidates: Candidates::new(first.place, held.iter().map(|entry| entry.place), BUDGET),
+        candidates: Candidates::new(
+            first.file_id,
+            held.iter().map(|entry| entry.file_id),
+            BUDGET,
+        ),
         found: Vec::new(),
         most,
     };
@@ -210,29 +214,29 @@ impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
 
     /// Looks at the takers of these locks. Returns the locks that it did not find there.
     fn search_takers(&mut self, mut held: Vec<TableEntry>) -> Vec<TableEntry> {
-        let mut takers: HashMap<u32, Vec<Place>> = HashMap::new();
+        let mut takers: HashMap<u32, Vec<FileId>> = HashMap::new();
         for entry in &held {
             if let Some(pid) = entry.pid {
-                takers.entry(pid).or_default().push(entry.place);
+                takers.entry(pid).or_default().push(entry.file_id);
             }
         }
-        let mut takers: Vec<(u32, Vec<Place>)> = takers.into_iter().collect();
+        let mut takers: Vec<(u32, Vec<FileId>)> = takers.into_iter().collect();
         // Takers with few locks come first; of takers with equally many locks, the youngest comes
         // first.
-        takers.sort_by_key(|(pid, places)| (places.len(), std::cmp::Reverse(*pid)));
-        for (pid, mut places) in takers {
+        takers.sort_by_key(|(pid, file_ids)| (file_ids.len(), std::cmp::Reverse(*pid)));
+        for (pid, mut file_ids) in takers {
             if self.is_over() {
                 return Vec::new();
             }
-            if exists(pid) && self.look_at(pid, &mut places) == ScanEnd::Denied {
+            if exists(pid) && self.look_at(pid, &mut file_ids) == ScanEnd::Denied {
                 // The caller may not look at this process, so the kernel's entry is the only
                 // evidence.
-                for place in places {
-                    self.candidates.rule_out(place);
+                for file_id in file_ids {
+                    self.candidates.rule_out(file_id);
                 }
             }
         }
-        held.retain(|entry| self.candidates.contain(entry.place));
+        held.retain(|entry| self.candidates.contain(entry.file_id));
         held
     }
 
@@ -247,20 +251,20 @@ impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
             .map(|it| it.pid.unwrap_or(newest))
             .collect();
         nearest_first(&mut pids, &mut hints);
-        let mut places: Vec<Place> = unlocated.iter().map(|entry| entry.place).collect();
+        let mut file_ids: Vec<FileId> = unlocated.iter().map(|entry| entry.file_id).collect();
         for pid in pids {
-            if self.is_over() || self.candidates.are_ruled_out(&mut places) {
+            if self.is_over() || self.candidates.are_ruled_out(&mut file_ids) {
                 return;
             }
-            self.look_at(pid, &mut places);
+            self.look_at(pid, &mut file_ids);
         }
     }
 
     /// Looks at the descriptors of a process, until all of `places` are found or ruled out.
-    fn look_at(&mut self, pid: u32, places: &mut Vec<Place>) -> ScanEnd {
+    fn look_at(&mut self, pid: u32, file_ids: &mut Vec<FileId>) -> ScanEnd {
         // Trying the usual numbers takes less time than listing the directory.
         for (number, fd_link) in descriptors::usual_descriptors(pid) {
-            if self.is_over() || self.candidates.are_ruled_out(places) {
+            if self.is_over() || self.candidates.are_ruled_out(file_ids) {
                 return ScanEnd::Complete;
             }
             match fs::read_link(fd_link) {
@@ -279,7 +283,7 @@ impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
             Err(_) => return ScanEnd::Gone,
         };
         for (number, fd_link) in fd_links.filter(|(number, _)| !USUAL.contains(number)) {
-            if self.is_over() || self.candidates.are_ruled_out(places) {
+            if self.is_over() || self.candidates.are_ruled_out(file_ids) {
                 break;
             }
             match fs::read_link(fd_link) {
@@ -299,16 +303,16 @@ impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
         self.candidates.spend(COST_OF_FDINFO);
         let deleted = descriptors::deleted(link);
         for open in descriptors::locks_by(pid, number, &link.into()) {
-            let place = open.entry.place;
+            let file_id = open.entry.file_id;
             if !(self.wanted)(&open.entry) {
                 continue;
             }
             if deleted.is_none() {
                 // The file may be one that was not read from the long table. It still counts:
                 // candidates may be in the same directory.
-                self.candidates.note_name(place, pid, link);
+                self.candidates.note_name(file_id, pid, link);
             }
-            if !self.candidates.rule_out(place) {
+            if !self.candidates.rule_out(file_id) {
                 continue;
             }
             let fd_link = descriptors::path_in_proc(pid, "fd", number);
@@ -316,7 +320,7 @@ impl<W: Fn(&TableEntry) -> bool> Search<'_, W> {
             if is_it && descriptors::has_no_name(&fd_link) {
                 self.found.push(RemovedFile {
                     pid,
-                    place,
+                    file_id,
                     fd_link,
                 });
             }
@@ -360,7 +364,7 @@ fn directory(path: &Path) -> Option<Identity> {
 
 /// The device of the directory of a path, as in /proc/locks.
 pub(crate) fn device_above(path: &Path) -> Option<(u32, u32)> {
-    Some(Place::of(parent(path)?).ok()?.device())
+    Some(FileId::of(parent(path)?).ok()?.device())
 }
 
 fn parent(path: &Path) -> Option<&Path> {

@@ -6,8 +6,8 @@ use std::io;
 
 use super::blocked::{self, Blocked};
 use super::descriptors::{self, DescriptorLock, Descriptors, Location, ScanResult, is_denied};
+use super::file_id::FileId;
 use super::mounts::Mounts;
-use super::place::Place;
 use super::process::ProcessCache;
 use super::table::{Kind, TableEntry};
 use super::whole_table;
@@ -49,7 +49,7 @@ pub(crate) fn with_all_holders(
                 mode: lock.mode,
                 turn: 0,
                 pid: lock.taker,
-                place: file.place,
+                file_id: file.file_id,
                 range: lock.range,
             };
             // The survey has found all holders of an OFD lock among all processes.
@@ -96,13 +96,13 @@ impl Survey {
     pub(crate) fn add_unlisted(&mut self, wanted: impl Fn(&TableEntry) -> bool) {
         self.descriptors.scan_all_processes();
         self.searched = true;
-        let listed: HashSet<(Place, Kind, Mode)> = {
+        let listed: HashSet<(FileId, Kind, Mode)> = {
             // A taker that was listed and has ended since has no pid in fdinfo. Its locks are
             // listed already.
             let ended = |entry: &&TableEntry| entry.pid.is_some_and(|pid| !exists(pid));
             let ended = self.entries.iter().filter(ended);
             ended
-                .map(|entry| (entry.place, entry.kind, entry.mode))
+                .map(|entry| (entry.file_id, entry.kind, entry.mode))
                 .collect()
         };
         let mut known: HashSet<TableEntry> = HashSet::new();
@@ -112,7 +112,7 @@ impl Survey {
             let is_unlisted = entry.pid.is_none() && entry.kind != Kind::Ofd;
             let is_new = is_unlisted
                 && wanted(entry)
-                && !listed.contains(&(entry.place, entry.kind, entry.mode));
+                && !listed.contains(&(entry.file_id, entry.kind, entry.mode));
             if is_new && known.insert(entry.clone()) {
                 found.push(entry.clone());
             }
@@ -126,16 +126,16 @@ impl Survey {
         let all = files.iter().flat_map(|(_, entries)| entries);
         let pids: HashSet<u32> = all.filter_map(|entry| entry.pid).collect();
         self.processes.prepare(pids.into_iter().collect());
-        let mut open: HashMap<Place, Vec<(u32, DescriptorLock)>> = HashMap::new();
+        let mut open: HashMap<FileId, Vec<(u32, DescriptorLock)>> = HashMap::new();
         for (pid, lock) in self.descriptors.all_locks() {
-            let here = open.entry(lock.entry.place).or_default();
+            let here = open.entry(lock.entry.file_id).or_default();
             here.push((pid, lock.clone()));
         }
         let files: Vec<LockedFile> = files
             .into_iter()
-            .map(|(place, entries)| {
-                let open = open.remove(&place).unwrap_or_default();
-                self.file(place, &entries, open)
+            .map(|(file_id, entries)| {
+                let open = open.remove(&file_id).unwrap_or_default();
+                self.file(file_id, &entries, open)
             })
             .collect();
         let unseen = self.unseen(&files);
@@ -143,7 +143,7 @@ impl Survey {
     }
 
     /// Looks at the takers of the locks. If a taker does not have its lock, looks at all processes.
-    fn scan_takers(&mut self, files: &mut Vec<(Place, Vec<TableEntry>)>) {
+    fn scan_takers(&mut self, files: &mut Vec<(FileId, Vec<TableEntry>)>) {
         if self.searched {
             return;
         }
@@ -190,7 +190,7 @@ impl Survey {
 
     fn file(
         &mut self,
-        place: Place,
+        file_id: FileId,
         entries: &[TableEntry],
         open: Vec<(u32, DescriptorLock)>,
     ) -> LockedFile {
@@ -208,17 +208,17 @@ impl Survey {
             Some(_) => None,
             None => {
                 let mounts = self.mounts.get_or_insert_with(Mounts::ours);
-                mounts.point_of(place.device())
+                mounts.point_of(file_id.device())
             }
         };
         LockedFile {
-            place,
+            file_id,
             path,
             removed,
             elsewhere,
             mount_point,
             locks,
-            waiters: self.waiters(place, entries),
+            waiters: self.waiters(file_id, entries),
         }
     }
 
@@ -324,7 +324,7 @@ impl Survey {
         }
     }
 
-    fn waiters(&mut self, place: Place, entries: &[TableEntry]) -> Vec<Waiter> {
+    fn waiters(&mut self, file_id: FileId, entries: &[TableEntry]) -> Vec<Waiter> {
         let mut waiting: Vec<&TableEntry> =
             entries.iter().filter(|entry| !entry.is_held()).collect();
         // Requests of the same turn stay in the order in which the kernel wakes them. Fair requests
@@ -334,7 +334,7 @@ impl Survey {
         let turns = at_the_lock.map(|entry| entry.turn).max().unwrap_or(0);
         let unnamed = waiting.iter().any(|entry| entry.pid.is_none());
         let mut blocked = if unnamed {
-            self.blocked_at(place)
+            self.blocked_at(file_id)
         } else {
             Vec::new()
         };
@@ -371,14 +371,14 @@ impl Survey {
             .collect()
     }
 
-    fn blocked_at(&mut self, place: Place) -> Vec<Blocked> {
+    fn blocked_at(&mut self, file_id: FileId) -> Vec<Blocked> {
         let untraceable = &mut self.untraceable;
         let all = self.blocked.get_or_insert_with(|| {
             let (found, denied) = blocked::look();
             *untraceable = denied;
             found
         });
-        let here = all.iter().filter(|blocked| blocked.place == place);
+        let here = all.iter().filter(|blocked| blocked.file_id == file_id);
         here.cloned().collect()
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::place::Place;
+use super::file_id::FileId;
 use crate::bytes::Range;
 use crate::{Family, Mode};
 
@@ -69,7 +69,7 @@ pub(crate) struct TableEntry {
     /// The process that took the lock, or that waits. `None` if the kernel has -1 (OFD) or 0
     /// (another PID namespace).
     pub(crate) pid: Option<u32>,
-    pub(crate) place: Place,
+    pub(crate) file_id: FileId,
     pub(crate) range: Range,
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn parse(line: &str) -> Option<TableEntry> {
         _ => return None,
     };
     let pid = words.next()?.parse::<i64>().ok()?;
-    let place = place(words.next()?)?;
+    let file_id = file_id(words.next()?)?;
     let start = words.next()?.parse().ok()?;
     let end = match words.next()? {
         "EOF" => None,
@@ -136,14 +136,14 @@ pub(crate) fn parse(line: &str) -> Option<TableEntry> {
             0
         },
         pid: u32::try_from(pid).ok().filter(|pid| *pid != 0),
-        place,
+        file_id,
         range: Range { start, end },
     })
 }
 
-fn place(word: &str) -> Option<Place> {
+fn file_id(word: &str) -> Option<FileId> {
     let mut numbers = word.split(':');
-    Some(Place {
+    Some(FileId {
         major: u32::from_str_radix(numbers.next()?, 16).ok()?,
         minor: u32::from_str_radix(numbers.next()?, 16).ok()?,
         inode: numbers.next()?.parse().ok()?,
@@ -164,7 +164,7 @@ mod tests {
                 mode: Mode::Exclusive,
                 turn: 0,
                 pid: Some(1234),
-                place: Place {
+                file_id: FileId {
                     major: 0xfe,
                     minor: 10,
                     inode: 5678

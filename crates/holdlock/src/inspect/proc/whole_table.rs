@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
+use super::file_id::FileId;
 use super::locks_file::{LocksReader, Table};
-use super::place::Place;
 use super::table::TableEntry;
 use crate::Mode;
 
@@ -51,8 +51,8 @@ fn complete(
         if !reader.affords_again(&table) {
             break;
         }
-        let known: HashSet<Place> = entries.iter().map(|entry| entry.place).collect();
-        let is_new = |entry: &TableEntry| wanted(entry) && !known.contains(&entry.place);
+        let known: HashSet<FileId> = entries.iter().map(|entry| entry.file_id).collect();
+        let is_new = |entry: &TableEntry| wanted(entry) && !known.contains(&entry.file_id);
         let mut more = reader.read_with_care(is_new)?;
         entries.append(&mut more.entries);
         if std::mem::replace(&mut table, more).hash == table.hash {
@@ -63,12 +63,12 @@ fn complete(
 }
 
 /// The entries of each file, in the order of the table.
-pub(crate) fn by_file(entries: Vec<TableEntry>) -> Vec<(Place, Vec<TableEntry>)> {
-    let mut files: Vec<(Place, Vec<TableEntry>)> = Vec::new();
-    let mut index: HashMap<Place, usize> = HashMap::new();
+pub(crate) fn by_file(entries: Vec<TableEntry>) -> Vec<(FileId, Vec<TableEntry>)> {
+    let mut files: Vec<(FileId, Vec<TableEntry>)> = Vec::new();
+    let mut index: HashMap<FileId, usize> = HashMap::new();
     for entry in entries {
-        let at = *index.entry(entry.place).or_insert_with(|| {
-            files.push((entry.place, Vec::new()));
+        let at = *index.entry(entry.file_id).or_insert_with(|| {
+            files.push((entry.file_id, Vec::new()));
             files.len() - 1
         });
         files[at].1.push(entry);

@@ -86,7 +86,7 @@ fn publish() -> io::Result<&'static Note> {
 /// While it lives, the note has the thread that made it as a helper: it neither holds nor releases
 /// locks of its own.
 pub(crate) struct Helper {
-    place: Option<&'static AtomicU32>,
+    slot: Option<&'static AtomicU32>,
     thread: ThreadId,
 }
 
@@ -94,13 +94,12 @@ impl Helper {
     pub(crate) fn enter() -> Helper {
         let thread = ThreadId::current();
         let number = thread.number();
-        let free = |place: &&AtomicU32| {
-            place
-                .compare_exchange(0, number, Ordering::SeqCst, Ordering::Relaxed)
+        let free = |slot: &&AtomicU32| {
+            slot.compare_exchange(0, number, Ordering::SeqCst, Ordering::Relaxed)
                 .is_ok()
         };
         Helper {
-            place: note().and_then(|note| note.helpers.iter().find(free)),
+            slot: note().and_then(|note| note.helpers.iter().find(free)),
             thread,
         }
     }
@@ -109,10 +108,10 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         // Not in a child of fork, whose memory this is not; there is no helper there either.
-        if let Some(place) = self.place
+        if let Some(slot) = self.slot
             && ThreadId::current() == self.thread
         {
-            place.store(0, Ordering::SeqCst);
+            slot.store(0, Ordering::SeqCst);
         }
     }
 }

@@ -13,10 +13,10 @@ use crate::sys::{file, file_system};
 /// The identification of a file in the kernel's lock table: device and inode number.
 ///
 /// On most file systems stat(2) returns the same numbers. On btrfs and overlayfs it returns others;
-/// [`Place::of`] finds those of the lock table.
+/// [`FileId::of`] finds those of the lock table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Place {
+pub struct FileId {
     /// The major number of the device.
     pub major: u32,
     /// The minor number of the device.
@@ -25,28 +25,28 @@ pub struct Place {
     pub inode: u64,
 }
 
-impl Place {
+impl FileId {
     /// Identifies the file at `path`. Follows symbolic links. Does not open the file for reading or
     /// writing, so the file's permissions do not matter, and a FIFO does not block.
     ///
     /// # Errors
     ///
     /// If there is no such file, or if a directory in the path may not be searched.
-    pub fn of(path: impl AsRef<Path>) -> io::Result<Place> {
-        Place::of_open(file::pin(path.as_ref(), true)?.as_fd())
+    pub fn of(path: impl AsRef<Path>) -> io::Result<FileId> {
+        FileId::of_open(file::pin(path.as_ref(), true)?.as_fd())
     }
 
-    pub(crate) fn of_open(fd: BorrowedFd<'_>) -> io::Result<Place> {
+    pub(crate) fn of_open(fd: BorrowedFd<'_>) -> io::Result<FileId> {
         let identity = identity::of(fd)?;
         if !file_system::hides_its_device(fd) {
-            return Ok(Place::from(identity));
+            return Ok(FileId::from(identity));
         }
         let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()))?;
         let inode = field(&text, "ino:").unwrap_or(identity.inode);
         let mount: Option<u32> = field(&text, "mnt_id:");
         let device = mount.and_then(|mount| Mounts::ours().device(mount));
         let (major, minor) = device.unwrap_or(identity::device_numbers(identity.device));
-        Ok(Place {
+        Ok(FileId {
             major,
             minor,
             inode,
@@ -69,10 +69,10 @@ pub(crate) fn field<T: std::str::FromStr>(text: &str, name: &str) -> Option<T> {
 }
 
 /// Correct for a file system on which stat(2) returns the numbers of the lock table.
-impl From<Identity> for Place {
-    fn from(identity: Identity) -> Place {
+impl From<Identity> for FileId {
+    fn from(identity: Identity) -> FileId {
         let (major, minor) = identity::device_numbers(identity.device);
-        Place {
+        FileId {
             major,
             minor,
             inode: identity.inode,
@@ -81,7 +81,7 @@ impl From<Identity> for Place {
 }
 
 /// The form of /proc/locks: `fe:00:1234`.
-impl fmt::Display for Place {
+impl fmt::Display for FileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:02x}:{:02x}:{}", self.major, self.minor, self.inode)
     }
