@@ -87,6 +87,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn prose_ends_at_column_100() {
+        let is_table_or_code = |comment: &str| {
+            let text = comment.trim_start_matches(['/', '!']);
+            text.starts_with(" |") || text.starts_with(" #") || text.starts_with("     ")
+        };
+        for file in files("*.rs").into_iter().chain(files("*.md")) {
+            let is_source = file.extension().is_some_and(|is| is == "rs");
+            let mut in_code = false;
+            for (number, line) in read(&file).lines().enumerate() {
+                let prose = if is_source {
+                    let comment = line.trim_start();
+                    comment.starts_with("//") && !is_table_or_code(comment)
+                } else {
+                    in_code ^= line.starts_with("```");
+                    !in_code && !line.starts_with('|') && !line.contains("](")
+                };
+                let is_long = line.chars().count() > 100 && line.split_whitespace().count() > 8;
+                let shown = file.display();
+                assert!(!(prose && is_long), "{shown}:{}: {line}", number + 1);
+            }
+        }
+    }
+
     /// The heading as a link spells it.
     fn anchor(heading: &str) -> String {
         let words = heading.trim_start_matches('#').trim().to_lowercase();

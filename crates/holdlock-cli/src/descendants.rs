@@ -52,8 +52,8 @@ pub(crate) fn children(of: Pid) -> io::Result<Vec<Pid>> {
     let mut found = Ok(Vec::new());
     for _ in 0..TRIES {
         found = list_children(of);
-        // The children of a thread that has ended meanwhile are another thread's now, which may have
-        // been looked at before.
+        // The children of a thread that has ended meanwhile are another thread's now, which may
+        // have been looked at before.
         if !found.as_ref().is_err_and(is_gone) {
             break;
         }

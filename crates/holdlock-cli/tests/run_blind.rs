@@ -1,4 +1,5 @@
-//! `holdlock run` and `who` where /proc cannot be read, or has the numbers of another PID namespace.
+//! `holdlock run` and `who` where /proc cannot be read, or has the numbers of another PID
+//! namespace.
 
 mod support;
 

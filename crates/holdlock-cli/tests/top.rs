@@ -379,8 +379,8 @@ fn a_thousand_locks_cost_little() {
     terminal.resize(SIZE.0, SIZE.1);
     terminal.press("\n");
     expect(&mut terminal, SIZE, &["every 1s"]);
-    // Its first look reads of each lock whose it is; the next ones only what is new. Other programs'
-    // locks are new all the time.
+    // Its first look reads of each lock whose it is; the next ones only what is new. Other
+    // programs' locks are new all the time.
     let counts = || {
         let trace = fs::read_to_string(place.join("trace")).unwrap();
         let looks = trace.matches("\"/proc/locks\"").count();

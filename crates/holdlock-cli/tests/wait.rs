@@ -11,7 +11,8 @@ fn a_wait_for_several_locks_ends_when_all_are_free() {
     let (one, other) = (place.hold(&["A"]), place.hold(&["B"]));
     let waiting = Running::start(place.holdlock(["wait", "A", "B", "free"]));
     let pid = waiting.pid();
-    // The end of a holder wakes it: it has looked again and sleeps when it waits for the other only.
+    // The end of a holder wakes it: it has looked again and sleeps when it waits for the other
+    // only.
     wait_for("it to watch both holders", || {
         (pidfds(pid) == 2).then_some(())
     });

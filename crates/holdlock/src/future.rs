@@ -1,8 +1,8 @@
 //! Waiting for a lock in asynchronous code, under whatever runtime.
 //!
-//! The first poll acquires a lock that is free. If the lock is held, a thread of this library sleeps
-//! in the kernel's queue, where the wait keeps its place, and wakes the task when it has an answer.
-//! No thread polls. Dropping the future cancels the wait.
+//! The first poll acquires a lock that is free. If the lock is held, a thread of this library
+//! sleeps in the kernel's queue, where the wait keeps its place, and wakes the task when it has an
+//! answer. No thread polls. Dropping the future cancels the wait.
 
 use std::fmt;
 use std::future::Future;
@@ -161,7 +161,8 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
         let request = request.cancel(&token).notice_deadlocks(false);
         deliver(&answer, lock.acquire_owned(request));
     };
-    // The program's other threads get its signals, which would cost this one its place in the queue.
+    // The program's other threads get its signals, which would cost this one its place in the
+    // queue.
     let thread = signal::with_all_blocked(|| {
         std::thread::Builder::new()
             .name("holdlock-async".to_owned())

@@ -194,8 +194,8 @@ impl LockOptions {
     /// A lock on a file that the caller has open, whatever its path, if it has one: on an inherited
     /// descriptor, a temporary file without a name, memory (memfd_create(2)).
     ///
-    /// The file is opened anew by way of /proc, so that the lock does not belong to the
-    /// caller's descriptor, which may be closed. Nothing is created, and to rename or remove the file
+    /// The file is opened anew by way of /proc, so that the lock does not belong to the caller's
+    /// descriptor, which may be closed. Nothing is created, and to rename or remove the file
     /// changes nothing.
     ///
     /// # Errors

@@ -117,8 +117,8 @@ fn matches_with(
     })
 }
 
-/// Parses, or makes clap's answer ours: help on stdout, errors as our messages. Of an option that is
-/// given twice the last one counts, so that a script can overrule what its caller has set.
+/// Parses, or makes clap's answer ours: help on stdout, errors as our messages. Of an option that
+/// is given twice the last one counts, so that a script can overrule what its caller has set.
 fn matches(command: Command, words: impl Iterator<Item = OsString>) -> Result<ArgMatches, Failure> {
     parse(command, words.collect()).map_err(answer)
 }

@@ -4,8 +4,8 @@
 //! a descriptor in append mode, so those of different processes never mix. The
 //! clock is the host's monotonic one, which all processes read alike.
 //!
-//! Demos hold a shared lock on the journal while they use it; a demo that acquires it exclusively is
-//! alone and may clear or remove it.
+//! Demos hold a shared lock on the journal while they use it; a demo that acquires it exclusively
+//! is alone and may clear or remove it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

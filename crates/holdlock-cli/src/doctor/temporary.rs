@@ -61,8 +61,8 @@ impl Temporary {
         // Never released: nothing is created between the removal and the end.
         let _turn = turn();
         self.remove();
-        // A partner that hangs would not notice. The group is ours, unless the hidden subcommand was
-        // called by hand.
+        // A partner that hangs would not notice. The group is ours, unless the hidden subcommand
+        // was called by hand.
         if own_group() == getpid().as_raw_pid() {
             let _ = kill_current_process_group(Signal::KILL);
         }

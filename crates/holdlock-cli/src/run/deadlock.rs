@@ -1,4 +1,5 @@
-//! Whether a wait of `run` can never end: an ancestor holds the lock, or the wait is part of a cycle.
+//! Whether a wait of `run` can never end: an ancestor holds the lock, or the wait is part of a
+//! cycle.
 
 use holdlock::inspect::{self, Deadlock, FileId, Kind};
 use holdlock::{FileLock, Mode};

@@ -1,12 +1,12 @@
 //! Ending everything that the command has started: TERM, and after a while KILL until nothing is
 //! left.
 //!
-//! One pass of KILL is not enough: a process that forks between our look and our signal is
-//! outlived by its child. That child is ours as soon as its parent is dead, and heads the list of
-//! the next pass. So passes follow each other without a pause for as long as each finds a process
-//! that the one before did not know. A pass takes microseconds for each process of the job, whatever
-//! else runs on the host; a process that forks all the time is hit within a few passes. The lock is
-//! held meanwhile, so that nothing depends on how long it takes.
+//! One pass of KILL is not enough: a process that forks between our look and our signal is outlived
+//! by its child. That child is ours as soon as its parent is dead, and heads the list of the next
+//! pass. So passes follow each other without a pause for as long as each finds a process that the
+//! one before did not know. A pass takes microseconds for each process of the job, whatever else
+//! runs on the host; a process that forks all the time is hit within a few passes. The lock is held
+//! meanwhile, so that nothing depends on how long it takes.
 
 use std::time::{Duration, Instant};
 

@@ -29,7 +29,8 @@ pub(super) fn let_go(lock: &FileLock) {
     }
 }
 
-/// The process that took the lock behind this descriptor of ours: `lock: 1: FLOCK ADVISORY WRITE 4711 …`.
+/// The process that took the lock behind this descriptor of ours: `lock: 1: FLOCK ADVISORY WRITE
+/// 4711 …`.
 pub(super) fn taker(descriptor: u32) -> Option<u32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
     let mut locks = info.lines().filter_map(|line| line.strip_prefix("lock:"));

@@ -81,8 +81,8 @@ impl Job {
             .unwrap_or_else(|| self.command.into_iter().collect())
     }
 
-    /// Sends a signal to a descendant, and to no other process: its number may belong to another one
-    /// by now, so it is pinned first, and then checked.
+    /// Sends a signal to a descendant, and to no other process: its number may belong to another
+    /// one by now, so it is pinned first, and then checked.
     pub(super) fn send(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
         let sent = if Some(pid) == self.command {
             kill_process(pid, signal)

@@ -56,7 +56,8 @@ pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Vec<Lock>
         });
     }
     if locks.len() > 1 {
-        // A file that was removed just now is created anew, and its place in the order is not known.
+        // A file that was removed just now is created anew, and its place in the order is not
+        // known.
         locks.sort_by_cached_key(|lock| identity(&lock.file));
         locks.dedup_by_key(|lock| identity(&lock.file).ok_or_else(|| lock.file.path().to_owned()));
     }

@@ -8,9 +8,9 @@
 //! us or to our whole group: then the command gets it twice.
 //!
 //! The command has inherited the lock. When it ends by itself, the lock is released for every
-//! process, whatever the command leaves running. When a signal ends it, the processes that it leaves
-//! may be in the middle of their work, and keep the lock; we stay only for those that have not
-//! inherited it.
+//! process, whatever the command leaves running. When a signal ends it, the processes that it
+//! leaves may be in the middle of their work, and keep the lock; we stay only for those that have
+//! not inherited it.
 
 use std::io;
 use std::os::fd::OwnedFd;

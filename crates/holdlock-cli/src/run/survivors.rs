@@ -2,8 +2,8 @@
 //!
 //! Most of them have inherited the lock and keep it by themselves. A program that has closed the
 //! descriptor, as Python's `subprocess` does for its children, does not: holdlock has to hold the
-//! lock until that program has ended. A process that has left the session as well is a daemon, which
-//! is meant to outlive the process that started it.
+//! lock until that program has ended. A process that has left the session as well is a daemon,
+//! which is meant to outlive the process that started it.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
@@ -51,7 +51,8 @@ impl Locks {
         !self.0.is_empty() && self.0.iter().all(|(file_id, _)| has(*file_id))
     }
 
-    /// The processes that wait for one of them, and do nothing else meanwhile. They are not at work.
+    /// The processes that wait for one of them, and do nothing else meanwhile. They are not at
+    /// work.
     fn waiters(&self) -> Vec<u32> {
         let mut found = Vec::new();
         for (file_id, path) in &self.0 {
@@ -170,8 +171,8 @@ impl Rest {
             .collect()
     }
 
-    /// Looks at all descendants. `command` may have led a session of its own. None where they cannot
-    /// be seen.
+    /// Looks at all descendants. `command` may have led a session of its own. None where they
+    /// cannot be seen.
     fn look(&self, job: &Job, command: Pid) -> Option<Survivors> {
         let mut found = Survivors::default();
         let sessions = [session_of(None), Some(command.as_raw_pid())];
@@ -203,8 +204,8 @@ fn has_ended(process: &Process) -> bool {
     process.state == Some(State::Zombie) && threads().is_ok_and(|number| number == 1)
 }
 
-/// Whether a process does nothing beside what its one thread does. Threads of this library that wait
-/// or look for it do not count.
+/// Whether a process does nothing beside what its one thread does. Threads of this library that
+/// wait or look for it do not count.
 fn has_one_thread(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let others = tasks.into_iter().flatten().flatten().filter(|task| {

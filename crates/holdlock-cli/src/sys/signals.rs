@@ -1,7 +1,7 @@
 //! Signals as a queue to read from, instead of handlers.
 //!
-//! They are blocked and fetched with sigtimedwait(2), which also shows the sender of each. There are
-//! no handlers, so exec has nothing to reset; the child gets the mask that holdlock was started
+//! They are blocked and fetched with sigtimedwait(2), which also shows the sender of each. There
+//! are no handlers, so exec has nothing to reset; the child gets the mask that holdlock was started
 //! with.
 #![allow(unsafe_code)]
 

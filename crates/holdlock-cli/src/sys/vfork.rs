@@ -68,8 +68,8 @@ struct Order<'a> {
 ///
 /// # Safety
 ///
-/// `prepare` shares our memory with this thread, which stands still: it must only make system calls,
-/// and change nothing that is not the child's own.
+/// `prepare` shares our memory with this thread, which stands still: it must only make system
+/// calls, and change nothing that is not the child's own.
 pub(crate) unsafe fn spawn(
     argv: &Argv<'_>,
     with_pidfd: bool,

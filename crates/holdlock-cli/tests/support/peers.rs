@@ -8,7 +8,8 @@ pub(crate) use holdlock_test_support::{has, in_container, skipped};
 
 use super::{Place, Running};
 
-/// The interpreter of `python3` itself, which starts ten times as fast as a script that looks for it.
+/// The interpreter of `python3` itself, which starts ten times as fast as a script that looks for
+/// it.
 pub(crate) fn interpreter() -> Option<&'static str> {
     static PYTHON: OnceLock<Option<String>> = OnceLock::new();
     let look = || {

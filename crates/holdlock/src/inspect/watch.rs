@@ -12,13 +12,13 @@ use super::{LockedFile, Snapshot};
 /// The locks of the host, kept from one look to the next.
 ///
 /// Most of the cost of [`host`](super::host) comes from the descriptors of the processes that hold
-/// locks, and most locks are the same as a second ago. [`look`](HostWatch::look) reads /proc/locks, and
-/// looks only at the files whose entries have changed. With 1 000 unchanged locks of 500 processes
-/// that takes 2 ms of processor time instead of 80.
+/// locks, and most locks are the same as a second ago. [`look`](HostWatch::look) reads /proc/locks,
+/// and looks only at the files whose entries have changed. With 1 000 unchanged locks of 500
+/// processes that takes 2 ms of processor time instead of 80.
 ///
-/// Some changes do not show in /proc/locks. Only [`look_at_all`](HostWatch::look_at_all) notices them:
-/// an open file that was passed to another process, a changed name, the state of a process, and in
-/// a PID namespace other than the host's the locks that the kernel does not list.
+/// Some changes do not show in /proc/locks. Only [`look_at_all`](HostWatch::look_at_all) notices
+/// them: an open file that was passed to another process, a changed name, the state of a process,
+/// and in a PID namespace other than the host's the locks that the kernel does not list.
 #[derive(Debug, Default)]
 pub struct HostWatch {
     snapshot: Snapshot,

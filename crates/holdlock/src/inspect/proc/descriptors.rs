@@ -170,7 +170,8 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     exists(pid) && !has_ended(pid)
 }
 
-/// Whether we still may not look at the process. A refusal may have come only because it was ending.
+/// Whether we still may not look at the process. A refusal may have come only because it was
+/// ending.
 pub(crate) fn is_denied(pid: u32) -> bool {
     match fs::read_link(format!("/proc/{pid}/cwd")) {
         Ok(_) => false,

@@ -82,8 +82,8 @@ pub(crate) fn by_file(entries: Vec<TableEntry>) -> Vec<(FileId, Vec<TableEntry>)
     files
 }
 
-/// Removes repeated locks and queues. A table in pieces may list a lock twice, each time with all its
-/// waiters.
+/// Removes repeated locks and queues. A table in pieces may list a lock twice, each time with all
+/// its waiters.
 ///
 /// * Of identical exclusive locks only one can exist: keeps the one with the last queue.
 /// * One process may really have two identical shared locks by two descriptors, but a request waits
