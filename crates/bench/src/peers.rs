@@ -100,9 +100,7 @@ impl Peer {
             }),
             Peer::Fs4 => Box::new(Fs4(open(path)?)),
             Peer::FdLock => Box::new(FdLock::new(open(path)?)),
-            Peer::Holdlock | Peer::HoldlockShared => {
-                Box::new(Holdlock(Arc::new(FileLock::open(path)?)))
-            }
+            Peer::Holdlock | Peer::HoldlockShared => Box::new(Holdlock(FileLock::open(path)?)),
             Peer::HoldlockFor { millis } => Box::new(HoldlockFor {
                 lock: FileLock::open(path)?,
                 limit: Duration::from_millis(millis),
@@ -119,7 +117,7 @@ impl Peer {
         if self != Peer::HoldlockShared {
             return (0..threads).map(|_| self.open(path)).collect();
         }
-        let lock = Arc::new(FileLock::open(path)?);
+        let lock = FileLock::open(path)?;
         let one = |_| Box::new(Holdlock(lock.clone())) as Box<dyn Lock>;
         Ok((0..threads).map(one).collect())
     }

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdlock::{Error, FileLock, LockOptions, Request};
@@ -156,7 +155,7 @@ pub fn work(removal: Removal, shared: bool, fair: bool, threads: u32, directory:
     let common = loop {
         // Others create and remove the file, so opening it may take several attempts.
         match open() {
-            Ok(lock) => break Arc::new(lock),
+            Ok(lock) => break lock,
             Err(_) => witness.note(),
         }
     };

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Once, mpsc};
+use std::sync::{Once, mpsc};
 use std::thread;
 
 use holdlock::{Error, FileLock, LockOptions, Request, Waiting};
@@ -10,14 +10,14 @@ use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
-fn open(path: &Path, fair: bool) -> Arc<FileLock> {
-    Arc::new(LockOptions::new().fair(fair).open(path).expect("opens"))
+fn open(path: &Path, fair: bool) -> FileLock {
+    LockOptions::new().fair(fair).open(path).expect("opens")
 }
 
 /// Waits for `lock`, which is held. When `asleep` sees that the thread sleeps, a signal makes the
 /// callback call `ask`; then `release` is called. Returns the result of `ask`.
 fn ask_in_callback<T: Send>(
-    lock: &Arc<FileLock>,
+    lock: &FileLock,
     owned: bool,
     asleep: impl Fn(i32),
     release: impl FnOnce(),
@@ -53,7 +53,7 @@ fn ask_in_callback<T: Send>(
     })
 }
 
-fn is_told(lock: &Arc<FileLock>) -> bool {
+fn is_told(lock: &FileLock) -> bool {
     let told = |request: Result<_, Error>| matches!(request, Err(Error::Deadlock { .. }));
     assert!(matches!(lock.try_lock(), Err(Error::WouldBlock(_))));
     told(lock.lock().map(drop))

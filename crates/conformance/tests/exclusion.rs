@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use holdlock::{Error, FileLock, Mode, Request};
 use holdlock_conformance::peers::Peer;
@@ -251,7 +251,7 @@ fn a_second_request_of_the_same_thread_is_an_error_and_no_hang() {
 fn an_owned_guard_that_stays_is_known_to_be_this_threads() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
-    let lock = Arc::new(FileLock::open(scratch.lock()).expect("opens"));
+    let lock = FileLock::open(scratch.lock()).expect("opens");
     let ours = || Request::exclusive().stays_in_thread();
     let held = lock.acquire_owned(ours()).expect("free");
     assert!(matches!(
@@ -280,7 +280,7 @@ fn an_owned_guard_that_stays_is_known_to_be_this_threads() {
 fn an_owned_guard_moves_and_its_thread_may_wait_for_it() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
-    let lock = Arc::new(FileLock::open(scratch.lock()).expect("opens"));
+    let lock = FileLock::open(scratch.lock()).expect("opens");
     let guard = lock.lock_owned().expect("locked");
     let (sender, receiver) = std::sync::mpsc::channel();
     let pid = std::process::id();

@@ -40,8 +40,8 @@ fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(&waker()))
 }
 
-fn open(scratch: &Scratch) -> Arc<FileLock> {
-    Arc::new(FileLock::open(scratch.lock()).expect("opens"))
+fn open(scratch: &Scratch) -> FileLock {
+    FileLock::open(scratch.lock()).expect("opens")
 }
 
 fn waiting_threads() -> usize {

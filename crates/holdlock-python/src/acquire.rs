@@ -1,6 +1,5 @@
 //! The way of a thread's request: one attempt, and then the wait.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use holdlock::{FileLock, Mode};
@@ -128,7 +127,7 @@ impl Core {
             notice_deadlocks: call.notice_deadlocks && limit.is_none(),
         };
         log::say(slf.as_any(), Event::Waiting);
-        let lock: Arc<FileLock> = self.opened(slf.py())?;
+        let lock: FileLock = self.opened(slf.py())?;
         wait::wait(slf.py(), &self.shared, &lock, &terms)
     }
 

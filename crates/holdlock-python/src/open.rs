@@ -1,7 +1,6 @@
 //! Opening the lock file, when it is first needed.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use holdlock::{FileLock, LockOptions};
 use pyo3::exceptions::PyValueError;
@@ -13,7 +12,7 @@ use crate::process::Process;
 
 impl Core {
     /// The lock. It is opened by the first request, and stays open.
-    pub(crate) fn opened(&self, py: Python<'_>) -> Result<Arc<FileLock>, Failure> {
+    pub(crate) fn opened(&self, py: Python<'_>) -> Result<FileLock, Failure> {
         if let Some(lock) = self.shared.opened() {
             return Ok(lock);
         }

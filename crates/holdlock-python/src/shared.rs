@@ -3,7 +3,7 @@
 //! The mutex is never locked while a thread sleeps or while Python code runs.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use holdlock::{FileLock, Mode, OwnedGuard, Request};
 use pyo3::prelude::*;
@@ -62,13 +62,13 @@ impl Shared {
     }
 
     /// The opened lock; None before the first request.
-    pub(crate) fn opened(&self) -> Option<Arc<FileLock>> {
+    pub(crate) fn opened(&self) -> Option<FileLock> {
         self.state().lock.clone()
     }
 
     /// Keeps an opened lock, unless another thread was quicker.
-    pub(crate) fn keep(&self, lock: FileLock) -> Arc<FileLock> {
-        self.state().lock.get_or_insert(Arc::new(lock)).clone()
+    pub(crate) fn keep(&self, lock: FileLock) -> FileLock {
+        self.state().lock.get_or_insert(lock).clone()
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -272,7 +272,7 @@ impl Shared {
 }
 
 #[inline]
-fn try_once(lock: &Arc<FileLock>, mode: Mode, stays: bool) -> Result<OwnedGuard, holdlock::Error> {
+fn try_once(lock: &FileLock, mode: Mode, stays: bool) -> Result<OwnedGuard, holdlock::Error> {
     let mut request = Request::new(mode).try_once();
     if stays {
         request = request.stays_in_thread();

@@ -1,7 +1,6 @@
 //! The wait of a thread: in the kernel's queue, and without the interpreter's lock.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use holdlock::{Error, FileLock, Mode, OwnedGuard, Request, Waiting};
@@ -43,7 +42,7 @@ enum Stay {
 pub(crate) fn wait(
     py: Python<'_>,
     shared: &Shared,
-    lock: &Arc<FileLock>,
+    lock: &FileLock,
     terms: &Terms<'_>,
 ) -> Result<bool, Failure> {
     let began = Instant::now();
@@ -80,7 +79,7 @@ pub(crate) fn wait(
 fn stay(
     py: Python<'_>,
     shared: &Shared,
-    lock: &Arc<FileLock>,
+    lock: &FileLock,
     terms: &Terms<'_>,
     deadline: Option<Instant>,
     token: &holdlock::CancelToken,

@@ -47,7 +47,7 @@ impl Waiter {
     /// The request begins with the first [`look`](Self::look).
     pub(crate) fn new(
         lock: &Bound<'_, NativeLock>,
-        opened: &Arc<FileLock>,
+        opened: &FileLock,
         wish: Wish<'_>,
     ) -> PyResult<Waiter> {
         let core = lock.get().core()?;

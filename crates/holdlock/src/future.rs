@@ -76,7 +76,7 @@ impl LockFuture {
     /// # use holdlock::{Error, FileLock};
     /// # use std::{future::Future, pin::pin, sync::Arc, task::{Context, Poll, Waker}};
     /// # let path = std::env::temp_dir().join(format!("holdlock-doc-end-{}", std::process::id()));
-    /// # let lock = Arc::new(FileLock::open(&path)?);
+    /// # let lock = FileLock::open(&path)?;
     /// # let mut context = Context::from_waker(Waker::noop());
     /// let held = lock.lock()?;
     /// let mut wait = pin!(lock.lock_async());

@@ -6,7 +6,6 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -153,7 +152,7 @@ fn shared(path: &Path) {
 fn child_waits(path: &Path) {
     let short = Duration::from_millis(20);
     let lock = FileLock::open(path).expect("opens");
-    let other = Arc::new(FileLock::open(path).expect("opens"));
+    let other = FileLock::open(path).expect("opens");
     let _held = other.lock_owned().expect("locked");
     assert!(matches!(lock.try_lock_for(short), Err(Error::TimedOut(_))));
     let child = fork(|| {
@@ -227,7 +226,7 @@ fn no_descriptor_left(path: &Path) {
 fn handed_over(path: &Path, shared: bool) {
     let (mut hears, mut tells) = std::io::pipe().expect("a pipe");
     let parent = fork(|| {
-        let lock = Arc::new(FileLock::open(path).expect("opens"));
+        let lock = FileLock::open(path).expect("opens");
         let handed = if shared {
             // One of two sharers of the same description; the other one unlocks.
             let stays = lock.acquire_owned(Request::shared()).expect("locked");
@@ -370,7 +369,7 @@ fn slow_look(path: &Path) {
 }
 
 fn future_of_the_parent(path: &Path) {
-    let lock = Arc::new(FileLock::open(path).expect("opens"));
+    let lock = FileLock::open(path).expect("opens");
     let guard = lock.lock().expect("free");
     let mut context = Context::from_waker(Waker::noop());
     let mut wait = Box::pin(lock.lock_async());

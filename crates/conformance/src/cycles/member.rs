@@ -6,7 +6,6 @@ use std::io::{self, BufRead, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::thread;
 
 use holdlock::{CancelToken, Error, FileLock, Guard, Request, Waiting};
@@ -37,12 +36,7 @@ pub trait Talk {
 }
 
 /// Plays the member with these locks. Members of the kind Sharing share them with others.
-pub fn play(
-    member: Member,
-    own: &Arc<FileLock>,
-    wants: &Arc<FileLock>,
-    talk: &mut dyn Talk,
-) -> Outcome {
+pub fn play(member: Member, own: &FileLock, wants: &FileLock, talk: &mut dyn Talk) -> Outcome {
     match member.kind {
         Kind::Thread | Kind::Sharing | Kind::Process => {
             hold(member, own, talk, || want(member, wants))
@@ -61,7 +55,7 @@ pub fn play(
 /// Holds the lock in the way of this member, while it waits for the other lock.
 fn hold(
     member: Member,
-    own: &Arc<FileLock>,
+    own: &FileLock,
     talk: &mut dyn Talk,
     want: impl FnOnce() -> Outcome,
 ) -> Outcome {
@@ -279,7 +273,7 @@ fn say(what: &str) {
 /// The whole life of a member that is a process. The last line says how its wait ended.
 pub fn process(member: Member, own: &Path, wants: &Path) {
     sys::die_with_parent();
-    let open = |path: &Path| FileLock::open(path).map(Arc::new).map_err(failed);
+    let open = |path: &Path| FileLock::open(path).map_err(failed);
     let outcome = open(own).and_then(|own| play(member, &own, &open(wants)?, &mut Pipes));
     say(&told(&outcome));
 }

@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,8 +33,8 @@ type Line = (usize, String);
 pub fn play(cycles: &Path, plan: &Plan, directory: &Path) -> Result<Report, String> {
     let count = plan.members.len();
     let path = |number: usize| directory.join(format!("{number}.lock"));
-    let open = |number: usize| FileLock::open(path(number)).map(Arc::new);
-    let common: Vec<Arc<FileLock>> = (0..count)
+    let open = |number: usize| FileLock::open(path(number));
+    let common: Vec<FileLock> = (0..count)
         .map(open)
         .collect::<Result<_, _>>()
         .map_err(|error| error.to_string())?;
@@ -133,7 +132,7 @@ impl Talk for Channels {
     }
 }
 
-fn thread(member: Member, number: usize, locks: [Arc<FileLock>; 2], lines: Sender<Line>) -> Go {
+fn thread(member: Member, number: usize, locks: [FileLock; 2], lines: Sender<Line>) -> Go {
     let (sender, go) = mpsc::channel();
     thread::spawn(move || {
         let mut talk = Channels {

@@ -27,7 +27,7 @@ const NFS: rustix::fs::FsWord = 0x6969;
 /// A lock, and the name by which the user called it.
 pub(super) struct Lock {
     pub(super) name: OsString,
-    pub(super) file: Arc<FileLock>,
+    pub(super) file: FileLock,
 }
 
 /// Opens the lock files, creating missing ones. Several are put into the order of their device and

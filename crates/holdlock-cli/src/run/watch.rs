@@ -40,7 +40,7 @@ struct State {
 
 /// The wait that is watched.
 pub(super) struct Subject {
-    pub(super) lock: Arc<FileLock>,
+    pub(super) lock: FileLock,
     pub(super) mode: Mode,
     pub(super) began: Instant,
     /// Ends the wait.

@@ -1,14 +1,13 @@
 //! holdlock.
 
 use std::io;
-use std::sync::Arc;
 
 use holdlock::{Error, FileLock, Guard};
 
 use super::{Lock, Section, SharedLock};
 
 /// A lock, which several threads may share.
-pub struct Holdlock(pub Arc<FileLock>);
+pub struct Holdlock(pub FileLock);
 
 fn run_if(tried: Result<Guard<'_>, Error>, section: Section<'_>) -> io::Result<bool> {
     match tried {

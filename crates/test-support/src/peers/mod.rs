@@ -8,7 +8,6 @@ mod by_std;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 pub use by_fd_lock::FdLock;
 pub use by_fs4::Fs4;
@@ -102,7 +101,7 @@ impl Peer {
     pub fn open(self, path: &Path) -> io::Result<Box<dyn SharedLock>> {
         let ours = |family| -> io::Result<Box<dyn SharedLock>> {
             let lock = LockOptions::new().family(family).open(path)?;
-            Ok(Box::new(Holdlock(Arc::new(lock))))
+            Ok(Box::new(Holdlock(lock)))
         };
         Ok(match self {
             Peer::Holdlock => ours(Family::Flock)?,
