@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
 use std::time::Instant;
 
 use holdlock::inspect::{self, Kind};
@@ -52,7 +51,7 @@ pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Vec<Lock>
         }
         locks.push(Lock {
             name: name.clone(),
-            file: Arc::new(options.open(&location.path)?),
+            file: options.open(&location.path)?,
         });
     }
     if locks.len() > 1 {
@@ -144,7 +143,7 @@ fn take_one<'l>(
         if what == Waiting::Began {
             inherited::let_go(&lock.file);
             let subject = Subject {
-                lock: Arc::clone(&lock.file),
+                lock: lock.file.clone(),
                 mode: settings.mode,
                 began,
                 token: token.clone(),
