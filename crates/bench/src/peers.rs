@@ -5,7 +5,6 @@ mod limited;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use by_hand::{LibcChecked, Raw, RawChecked, RawSure};
