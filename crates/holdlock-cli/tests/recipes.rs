@@ -135,7 +135,10 @@ impl Host {
     }
 
     fn prepare(&self, command: &mut Command) {
-        let path = format!("{}:/usr/bin:/bin", self.place.join("bin").display());
+        let path = format!(
+            "{}:/usr/bin:/bin:/usr/sbin:/sbin",
+            self.place.join("bin").display()
+        );
         command
             .env("PATH", path)
             .env("PLACE", self.place.join(""))
