@@ -80,6 +80,11 @@ fn an_alarm_is_a_way_out() {
 }
 
 #[test]
+fn a_callback_of_another_process_is_a_way_out() {
+    goes_on(&[&["Process/Callback", "Process"]]);
+}
+
+#[test]
 fn a_child_that_has_inherited_the_lock_is_a_way_out() {
     goes_on(&[&["Process/Heir", "Process"], &["Bare/Heir", "Thread"]]);
 }

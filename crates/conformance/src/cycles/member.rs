@@ -145,15 +145,32 @@ fn want(member: Member, wants: &FileLock) -> Outcome {
         }
         Some(WayOut::Alarm) => {
             alarm();
-            let mut end = |event| match event {
-                Waiting::Interrupted => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            };
-            let request = Request::exclusive().on_wait(&mut end);
-            wants.acquire(request).map(drop).map_err(failed)
+            until_interrupted(wants)
+        }
+        Some(WayOut::Callback) => {
+            sys::count_signals(libc::SIGUSR1, 0);
+            let us = std::process::id();
+            let child = sys::fork(|| {
+                thread::sleep(OUT_AFTER);
+                sys::kill(us, libc::SIGUSR1);
+                0
+            });
+            let outcome = until_interrupted(wants);
+            child.wait();
+            outcome
         }
         _ => wants.lock().map(drop).map_err(failed),
     }
+}
+
+/// Waits until a signal comes.
+fn until_interrupted(wants: &FileLock) -> Outcome {
+    let mut end = |event| match event {
+        Waiting::Interrupted => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    let request = Request::exclusive().on_wait(&mut end);
+    wants.acquire(request).map(drop).map_err(failed)
 }
 
 fn bare(member: Member, wants: &Path) -> Outcome {

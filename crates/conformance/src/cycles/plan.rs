@@ -35,6 +35,8 @@ pub enum WayOut {
     Token,
     /// An alarm(2) whose handler ends the wait.
     Alarm,
+    /// A callback that ends the wait when a signal comes.
+    Callback,
     /// A child has inherited the lock and releases it.
     Heir,
     /// Another thread has the lock by a guard, and releases it.
@@ -57,10 +59,11 @@ const KINDS: [Kind; 7] = [
     Kind::Parents,
 ];
 
-const WAYS: [WayOut; 8] = [
+const WAYS: [WayOut; 9] = [
     WayOut::Limit,
     WayOut::Token,
     WayOut::Alarm,
+    WayOut::Callback,
     WayOut::Heir,
     WayOut::Guard,
     WayOut::Owned,

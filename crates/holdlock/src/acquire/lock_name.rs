@@ -68,6 +68,15 @@ impl LockName {
         pinned.is_none_or(|pin| pin.identity == opened)
     }
 
+    /// Whether `other` names the same lock: what one finds at its path, the other finds, too.
+    pub(super) fn is_same(&self, other: &LockName) -> bool {
+        match (&self.pinned, &other.pinned) {
+            (Some(ours), Some(theirs)) => ours.identity == theirs.identity,
+            (None, None) => (&self.c_path, self.follow) == (&other.c_path, other.follow),
+            _ => false,
+        }
+    }
+
     /// The inode that the path names now.
     #[inline]
     pub(crate) fn identity(&self) -> io::Result<Identity> {

@@ -136,6 +136,15 @@ impl LockFile {
         }
     }
 
+    /// Whether a request for `other` can use this file instead: the same inode, of the same name
+    /// and open in the same way.
+    pub(crate) fn can_stand_for(&self, other: &LockFile) -> bool {
+        self.is_ours()
+            && self.identity() == other.identity()
+            && self.writable == other.writable
+            && self.name.is_same(&other.name)
+    }
+
     /// Opens the same inode with an open file description of its own, for a helper thread: it may
     /// get the lock after its request has ended.
     pub(crate) fn open_again(&self) -> io::Result<LockFile> {

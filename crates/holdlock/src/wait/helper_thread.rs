@@ -94,9 +94,7 @@ impl HelperThread {
     fn for_request(file: &Arc<LockFile>, family: Family, mode: Mode) -> Option<Arc<HelperThread>> {
         let mut threads = threads();
         let of_this_lock = threads.iter().filter(|thread| {
-            thread.file.is_ours()
-                && thread.file.identity() == file.identity()
-                && (thread.family, thread.mode) == (family, mode)
+            thread.file.can_stand_for(file) && (thread.family, thread.mode) == (family, mode)
         });
         for thread in of_this_lock {
             let state = &thread.state;

@@ -14,6 +14,7 @@ use crate::request::{Callback, Limit, Terms, Waiting};
 use crate::sys::call::Listening;
 use crate::sys::futex::{self, Slept};
 use crate::sys::interrupt::Interrupt;
+use crate::sys::published::{self, WaitNote};
 use crate::{CancelToken, Error, Mode};
 use callback::Key;
 
@@ -203,6 +204,9 @@ impl<'r> Wait<'r> {
             && begun.watch.is_none()
         {
             begun.watch = Some(self.lock.watch(self.mode, begun.at));
+        } else if self.on_wait.is_some() && !self.notice_deadlocks {
+            // /proc does not show to other processes that the callback may end the wait.
+            published::set_wait(WaitNote::MayEnd);
         }
     }
 
