@@ -160,6 +160,9 @@ mod tests {
             }
             assert!(manifest.with_file_name("README.md").is_file());
         }
-        assert_eq!(published, 2, "holdlock and holdlock-cli");
+        assert_eq!(
+            published, 3,
+            "holdlock, holdlock-cli, and what their tests share"
+        );
     }
 }

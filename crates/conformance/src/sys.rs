@@ -257,6 +257,28 @@ pub fn monotonic() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// Sets or clears O_NONBLOCK; returns whether it was set.
+pub fn set_nonblocking(fd: &impl AsRawFd, on: bool) -> bool {
+    // SAFETY: fcntl with these commands takes no pointers.
+    unsafe {
+        let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
+        let other = flags & !libc::O_NONBLOCK;
+        let wanted = if on { other | libc::O_NONBLOCK } else { other };
+        libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, wanted);
+        flags & libc::O_NONBLOCK != 0
+    }
+}
+
+/// Calls `inside` while SIGPIPE ends the process, which Rust's runtime otherwise prevents.
+pub fn with_default_sigpipe<T>(inside: impl FnOnce() -> T) -> T {
+    // SAFETY: two dispositions without code of ours.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    let result = inside();
+    // SAFETY: the disposition that there was.
+    unsafe { libc::signal(libc::SIGPIPE, before) };
+    result
+}
+
 /// Sets the umask, returns the old one.
 pub fn umask(mask: u32) -> u32 {
     // SAFETY: takes no pointers.

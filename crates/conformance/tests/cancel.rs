@@ -1,11 +1,13 @@
 //! Cancellation is prompt, and never leaves or loses a lock.
 
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Error, FileLock, Request};
-use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
@@ -196,4 +198,51 @@ fn timeouts_that_race_releases_never_lose_or_double_a_lock() {
         over.store(true, Ordering::SeqCst);
         step.wait();
     });
+}
+
+#[test]
+fn a_descriptor_is_written_to_only_where_that_neither_blocks_nor_kills() {
+    let _dog = watchdog::watch(60);
+    // A full pipe.
+    let (reader, mut full) = std::io::pipe().expect("a pipe");
+    let flags = sys::set_nonblocking(&full, true);
+    while full.write(&[0; 4096]).is_ok() {}
+    sys::set_nonblocking(&full, flags);
+    let token = CancelToken::new();
+    let _to_full = token.write_to(full.into());
+    // A pipe without a reader.
+    let (gone, alone) = std::io::pipe().expect("a pipe");
+    drop(gone);
+    let _to_alone = token.write_to(alone.into());
+    // One that has room, and another waiter behind them.
+    let (mut ready, writer) = std::io::pipe().expect("a pipe");
+    let _to_ready = token.write_to(writer.into());
+    let scratch = Scratch::new();
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    std::thread::scope(|scope| {
+        let request = Request::exclusive().cancel(&token);
+        let waiter = scope.spawn(|| lock.acquire(request).map(drop));
+        queue::wait_for(&scratch.lock(), std::process::id());
+        sys::with_default_sigpipe(|| token.cancel());
+        let ended = waiter.join().expect("no panic");
+        assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");
+    });
+    let mut written = [0; 8];
+    ready.read_exact(&mut written).expect("written");
+    assert_eq!(u64::from_ne_bytes(written), 1);
+    drop(reader);
+}
+
+#[test]
+fn a_forgotten_notice_writes_to_no_other_file() {
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    let number = writer.as_raw_fd();
+    let token = CancelToken::new();
+    std::mem::forget(token.write_to(writer.into()));
+    let scratch = Scratch::new();
+    let theirs = std::fs::File::create(scratch.path("theirs")).expect("created");
+    assert_ne!(theirs.as_raw_fd(), number);
+    token.cancel();
+    assert_eq!(theirs.metadata().expect("open").len(), 0);
 }

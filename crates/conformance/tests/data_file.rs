@@ -106,6 +106,17 @@ fn a_strangers_file_that_got_the_number_of_the_pinned_one_is_not_locked() {
     );
 }
 
+#[test]
+fn a_pipe_is_refused_and_its_reader_sees_the_end() {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let options = LockOptions::new().writable(true);
+    let refused = options.open_file(&writer);
+    assert!(matches!(refused, Err(Error::Open { .. })), "{refused:?}");
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("the end");
+}
+
 static STATIC: LazyLock<FileLock> = LazyLock::new(|| {
     let name = format!("holdlock-static-{}", std::process::id());
     FileLock::open(std::env::temp_dir().join(name)).expect("opens")

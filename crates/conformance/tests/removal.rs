@@ -327,3 +327,21 @@ fn the_search_for_a_removed_files_holder_is_cheap() {
     assert!(spent < Duration::from_secs(2), "{spent:?}");
     queue::eventually("the file is there", || path.exists());
 }
+
+#[test]
+fn a_short_request_beside_holders_that_delete_on_release_times_out() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut holder = Actor::holding(ACTOR, &scratch.lock());
+    std::fs::remove_file(scratch.lock()).expect("removed");
+    // As a holder is seen that is about to release the lock.
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    for limit in [Duration::ZERO, Duration::from_millis(1)] {
+        let error = lock.try_lock_for(limit).expect_err("held");
+        assert!(matches!(error, Error::TimedOut(_)), "{error}");
+        let holders = error.conflict().expect("a conflict").holders();
+        assert_eq!(holders[0].pid, holder.pid());
+        assert!(!scratch.lock().exists(), "nothing is created");
+    }
+    holder.must("release");
+}

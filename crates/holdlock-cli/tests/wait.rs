@@ -78,3 +78,24 @@ fn a_free_lock_is_0_at_once_and_nothing_is_created() {
     std::fs::write(place.join("file"), "").unwrap();
     assert_eq!(place.run(["wait", "./file/below"]).code(), 71);
 }
+
+#[test]
+fn a_wait_of_the_job_that_holds_the_lock_is_an_error() {
+    let place = Place::new();
+    for waiting in ["wait L", "who --wait L"] {
+        let inner = format!("\"$HOLDLOCK\" {waiting}");
+        let script = format!("\"$HOLDLOCK\" run L -- sh -c '{inner}; echo $?'");
+        let finished = Running::start(place.shell(&script)).finish();
+        assert_eq!(finished.text().lines().last(), Some("65"), "{finished:?}");
+        assert!(
+            finished
+                .stderr
+                .contains("L.lock: waiting would be a deadlock"),
+            "{finished:?}"
+        );
+    }
+    // With a limit, the limit ends it.
+    let script = "\"$HOLDLOCK\" run L -- sh -c '\"$HOLDLOCK\" wait -w 50ms L; echo $?'";
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.text(), "75\n", "{finished:?}");
+}

@@ -1,7 +1,7 @@
 //! Ending waits from another thread or from a signal handler.
 
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::sys::fork;
@@ -66,30 +66,36 @@ impl CancelToken {
     /// poll(2): 8 bytes, the number 1, as eventfd(2) and pipes take them. This lasts until the
     /// result is dropped. A token that is cancelled already writes at once.
     ///
-    /// The descriptor should be non-blocking, since `cancel` would block on a full pipe. Errors of
-    /// the write are ignored.
+    /// `cancel` writes nothing where the write would block (a full pipe has been written to already)
+    /// or fail (a pipe without a reader). Each call of `cancel` writes. In a child of fork `cancel`
+    /// does not write to what the parent registered.
     ///
     /// ```
     /// use holdlock::CancelToken;
     /// use std::io::Read;
-    /// use std::os::fd::AsFd;
     ///
     /// let token = CancelToken::new();
     /// let (mut reader, writer) = std::io::pipe()?;
-    /// let _notice = token.write_to(writer.as_fd());
+    /// let _notice = token.write_to(writer.into());
     /// token.cancel();
     /// let mut written = [0; 8];
     /// reader.read_exact(&mut written)?; // or poll(2), beside other descriptors
     /// assert_eq!(u64::from_ne_bytes(written), 1);
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn write_to<'t>(&'t self, descriptor: BorrowedFd<'t>) -> CancelNotice<'t> {
-        CancelNotice(self.notifier.register_descriptor(descriptor))
+    pub fn write_to(&self, descriptor: OwnedFd) -> CancelNotice<'_> {
+        CancelNotice {
+            _registration: self.notifier.register_descriptor(descriptor.as_fd()),
+            _descriptor: Some(descriptor),
+        }
     }
 
     /// Cancels `other`, too, while the result lives.
     pub(crate) fn forward_to<'t>(&'t self, other: &'t CancelToken) -> CancelNotice<'t> {
-        CancelNotice(self.notifier.register_notifier(&other.notifier))
+        CancelNotice {
+            _registration: self.notifier.register_notifier(&other.notifier),
+            _descriptor: None,
+        }
     }
 
     pub(crate) fn notifier(&self) -> &Notifier {
@@ -99,7 +105,13 @@ impl CancelToken {
 
 /// While it lives, cancelling a token writes to a descriptor; made by [`CancelToken::write_to`].
 #[must_use = "nothing is written after it is dropped"]
-pub struct CancelNotice<'t>(#[expect(dead_code, reason = "kept for its drop")] Registration<'t>);
+pub struct CancelNotice<'t> {
+    /// Ends before the descriptor is closed.
+    _registration: Registration<'t>,
+    /// Owned, so that the number is no other file's while it is registered, even if the notice is
+    /// forgotten.
+    _descriptor: Option<OwnedFd>,
+}
 
 impl fmt::Debug for CancelNotice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

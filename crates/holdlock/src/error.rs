@@ -247,7 +247,9 @@ fn remedy(error: &io::Error) -> &'static str {
         }
         Some(Refusal::Missing) => "create its directory, or use LockOptions::create_parents",
         Some(Refusal::NotADirectory) => "a part of the path is not a directory",
-        Some(Refusal::IsADirectory) => "the path ends in a slash, but there is no such directory",
+        Some(Refusal::IsADirectory) => {
+            "a directory cannot be opened for writing, and a path that ends in a slash is not created"
+        }
         Some(Refusal::NoPermission) => {
             "to open it needs permission to read or write the file, to create it permission to \
              write its directory"
@@ -265,7 +267,7 @@ fn remedy(error: &io::Error) -> &'static str {
             "the file does not exist and cannot be created there: use a writable directory"
         }
         Some(Refusal::Running) => "a program that runs cannot be written: use another file",
-        Some(Refusal::Socket) => "a socket cannot be a lock file",
+        Some(Refusal::Socket) => "a socket or an event descriptor cannot be a lock file",
         Some(Refusal::NameTooLong) => "use a shorter name",
         _ => "check the path and its permissions",
     }

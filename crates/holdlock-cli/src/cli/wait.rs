@@ -24,6 +24,7 @@ take the lock before you act: to have it yourself use `holdlock run`.
 Exit codes:
    0  no process holds any of the locks
   64  wrong usage
+  65  the job that this command is part of holds a lock: the wait would never end
   71  it cannot be found out whether a lock is held
   73  the lock directory belongs to another user
   75  a process still holds one of them after DURATION

@@ -74,6 +74,7 @@ Exit codes:
    1  it is free, also when there is no such file
    2  unknown: it cannot be found out, or a process outside this PID namespace holds it
   64  wrong usage
+  65  with --wait: the job that this command is part of holds it
   71  the operating system refused something else
   73  the lock directory belongs to another user
   75  with --wait: a process still holds it after DURATION

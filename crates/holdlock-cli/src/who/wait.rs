@@ -9,11 +9,14 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use holdlock::Mode;
+use holdlock::inspect;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::view::View;
-use crate::exit::Failure;
+use crate::exit::{DEADLOCK, Failure};
+use crate::show::text;
 
 /// The time to the second look; from look to look it doubles.
 const FIRST: Duration = Duration::from_millis(20);
@@ -38,6 +41,9 @@ pub(crate) fn until_free(views: &mut [View], patience: Patience) -> Result<Durat
     let begin = Instant::now();
     let mut pause = FIRST;
     while !views.iter().all(View::is_free) {
+        if patience == Patience::Endless {
+            views.iter().try_for_each(not_held_by_our_own_job)?;
+        }
         let rest = match patience {
             Patience::Endless => Duration::MAX,
             Patience::For(limit) => limit.saturating_sub(begin.elapsed()),
@@ -50,6 +56,27 @@ pub(crate) fn until_free(views: &mut [View], patience: Patience) -> Result<Durat
         views.iter_mut().try_for_each(View::look)?;
     }
     Ok(begin.elapsed())
+}
+
+/// The lock may be held by the job that waits for our end: then it never becomes free.
+fn not_held_by_our_own_job(view: &View) -> Result<(), Failure> {
+    let us = std::process::id();
+    let Some(file) = view.current().filter(|_| inspect::is_proc_ours()) else {
+        return Ok(());
+    };
+    let mut kinds = view.locks().map(|lock| lock.kind);
+    let by = kinds.find_map(|kind| inspect::kept_by_bound(us, file.file_id, kind, Mode::Exclusive));
+    match by {
+        None => Ok(()),
+        Some(_) => Err(Failure::new(
+            DEADLOCK,
+            format!(
+                "{}: waiting would be a deadlock: the job that this command is part of holds the \
+                 lock until this command has ended",
+                text::path(&view.path)
+            ),
+        )),
+    }
 }
 
 /// Sleeps for `pause`, or until one of the holders has ended.
@@ -69,7 +96,7 @@ fn sleep(views: &[View], pause: Duration) {
 
 /// Descriptors that become readable when a holder has ended: its locks are released by then.
 fn ends(views: &[View]) -> Vec<OwnedFd> {
-    if !holdlock::inspect::is_proc_ours() {
+    if !inspect::is_proc_ours() {
         return Vec::new();
     }
     let holders = views.iter().flat_map(View::holders).take(WATCHED);

@@ -5,11 +5,21 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use crate::sys::file;
 use crate::sys::identity::{self, Identity};
 use crate::sys::pin::Pin;
+use crate::sys::{Refusal, file};
+
+/// Why a file that the caller has open cannot be opened anew.
+pub(super) fn not_reachable() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        "the file cannot be reached by its descriptor: /proc is not mounted, or other code in this \
+         process has closed the descriptor",
+    )
+}
 
 /// The name of a lock, on which all processes that use the lock agree: a path that is made absolute
 /// once. A later chdir(2) therefore does not change which lock it names.
@@ -37,8 +47,18 @@ impl LockName {
 
     /// The name of a file that is already open. Needs /proc.
     pub(crate) fn of_open(fd: BorrowedFd<'_>) -> io::Result<LockName> {
-        let pin = Pin::of_open(fd)?;
+        let pin = Pin::of_open(fd).map_err(|error| match Refusal::of(&error) {
+            Some(Refusal::Missing) => not_reachable(),
+            _ => error,
+        })?;
         let descriptor = file::descriptor_path(pin.as_fd());
+        // A pipe that is opened anew has one more end, which its other users would notice.
+        if std::fs::metadata(&descriptor)?.file_type().is_fifo() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a pipe cannot be locked by its descriptor; use a regular file",
+            ));
+        }
         Ok(LockName {
             path: std::fs::read_link(&descriptor)?,
             c_path: CString::new(descriptor.as_os_str().as_bytes())?,

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::lock_name::LockName;
+use super::lock_name::{LockName, not_reachable};
 use crate::sys::Refusal;
 use crate::sys::file::{self, Access};
 use crate::sys::file_lock::{self, Blocking};
@@ -29,7 +29,7 @@ impl LockFile {
     ) -> io::Result<LockFile> {
         let fd = LockFd::open(open)?;
         if !name.is_expected(fd.identity) {
-            return Err(Refusal::BadDescriptor.into());
+            return Err(not_reachable());
         }
         Ok(LockFile {
             fd,

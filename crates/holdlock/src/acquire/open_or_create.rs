@@ -6,13 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::create::create;
+use super::lock_name::not_reachable;
 use super::open::{self, Leased, LockFile, Opened, Writing};
 use super::orphan::{self, Orphan};
 use super::{release, turn};
 use crate::inspect::FileId;
 use crate::sys::file::Access;
 use crate::sys::file_lock::{self, Blocking};
-use crate::sys::{Refusal, file_system};
+use crate::sys::file_system;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{Conflict, Error, Family, FileLock, Mode};
 
@@ -25,6 +26,8 @@ const ORPHAN_LOOKS: u32 = 5;
 const ORPHAN_LOOKS_AT_WORK: u32 = 50;
 /// For how long each of these waits lasts at most.
 const ORPHAN_WAIT: Duration = Duration::from_millis(200);
+/// How long a holder that deletes on release usually holds the removed file.
+const DELETION_MOMENT: Duration = Duration::from_millis(20);
 /// A request without a limit gives up after this number of attempts and this time. Then the cause
 /// is not that other processes create and remove the file.
 const OPEN_ATTEMPTS: u32 = 1000;
@@ -41,7 +44,7 @@ impl FileLock {
         let began = Instant::now();
         let mut attempts = 0;
         let mut looks = 0;
-        let mut last = None;
+        let (mut last, mut first_seen) = (None, began);
         loop {
             match self.try_open().map_err(|error| self.cannot_open(error))? {
                 TryOpen::File(file) => return self.if_fit(file),
@@ -53,15 +56,29 @@ impl FileLock {
                 }
                 TryOpen::Orphan(orphan) => {
                     let holder = Some((orphan.holder.pid, orphan.file_id));
-                    looks = if holder == last { looks + 1 } else { 0 };
+                    if holder == last {
+                        looks += 1;
+                    } else {
+                        (looks, first_seen) = (0, Instant::now());
+                    }
                     last = holder;
                     let max_looks = if orphan.may_be_late() {
                         ORPHAN_LOOKS_AT_WORK
                     } else {
                         ORPHAN_LOOKS
                     };
-                    if looks >= max_looks || !self.wait_for_orphan(&orphan, mode, wait)? {
+                    if looks >= max_looks {
                         return Err(self.removed_while_held(orphan, mode, wait));
+                    }
+                    if let Err(stop) = self.wait_for_orphan(&orphan, mode, wait)? {
+                        // A holder that deletes on release is seen for a moment. A request whose
+                        // time ends in this moment has just timed out.
+                        let is_moment = first_seen.elapsed() < DELETION_MOMENT;
+                        return Err(if stop == Stop::TimedOut && is_moment {
+                            self.timed_out(orphan, mode, wait)
+                        } else {
+                            self.removed_while_held(orphan, mode, wait)
+                        });
                     }
                 }
             }
@@ -136,7 +153,7 @@ impl FileLock {
         match open::open_existing(self.name(), writing)? {
             Opened::File(file) => return Ok(TryOpen::File(file)),
             Opened::Leased(leased) => return Ok(TryOpen::Leased(leased)),
-            Opened::Missing if self.name().is_pinned() => return Err(Refusal::Missing.into()),
+            Opened::Missing if self.name().is_pinned() => return Err(not_reachable()),
             Opened::Missing => {}
         }
         if let Some(orphan) = orphan::find(&self.name().path, self.options().family) {
@@ -162,14 +179,14 @@ impl FileLock {
         }
     }
 
-    /// Waits in the kernel's queue of the removed file for a short time. False if the request's own
-    /// time is over.
+    /// Waits in the kernel's queue of the removed file for a short time. An inner error if the
+    /// request's own time is over.
     fn wait_for_orphan(
         &self,
         orphan: &Orphan,
         mode: Mode,
         wait: &mut Wait<'_>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Result<(), Stop>, Error> {
         let until = Instant::now() + ORPHAN_WAIT;
         let family = self.options().family;
         let access = match family {
@@ -182,7 +199,7 @@ impl FileLock {
             Ok(()) => match open::open_removed(self.name(), &orphan.descriptor_path, access, is_it)
             {
                 // The holder has closed the file, or the number is another file's: look again.
-                Ok(None) => return Ok(true),
+                Ok(None) => return Ok(Ok(())),
                 // Exclusive also for a shared request: wait until no process holds the removed
                 // file.
                 Ok(Some(removed)) => wait.sleep_in_kernel(Some(until), || {
@@ -192,20 +209,25 @@ impl FileLock {
             },
         };
         match waited {
-            Ok(KernelWait::Locked | KernelWait::Capped) => Ok(true),
+            Ok(KernelWait::Locked | KernelWait::Capped) => Ok(Ok(())),
             Err(KernelError::Stop(Stop::Cancelled)) => {
                 Err(self.stopped(Stop::Cancelled, mode, wait, None))
             }
-            Err(KernelError::Stop(_)) => Ok(false),
+            Err(KernelError::Stop(stop)) => Ok(Err(stop)),
             // The file cannot be opened, or signals cannot be used: look again from time to time.
             Ok(KernelWait::NoSignals) | Err(KernelError::Io(_)) => {
                 while Instant::now() < until
                     && orphan::find(&self.name().path, family).is_some()
                     && wait.sleep_briefly().is_ok()
                 {}
-                Ok(wait.check().is_ok())
+                Ok(wait.check())
             }
         }
+    }
+
+    fn timed_out(&self, orphan: Orphan, mode: Mode, wait: &Wait<'_>) -> Error {
+        let conflict = Conflict::new(&self.name().path, mode, wait.waited(), None);
+        Error::TimedOut(conflict.with_holders(vec![orphan.holder]))
     }
 
     fn removed_while_held(&self, orphan: Orphan, mode: Mode, wait: &Wait<'_>) -> Error {

@@ -96,7 +96,9 @@ impl Notifier {
 
     /// Registers a descriptor. Setting the flag writes 8 bytes to it, the number 1. If the flag is
     /// already set, this writes them at once.
-    pub(crate) fn register_descriptor<'t>(&'t self, fd: BorrowedFd<'t>) -> Registration<'t> {
+    ///
+    /// The caller keeps the descriptor open for as long as the registration may last.
+    pub(crate) fn register_descriptor(&self, fd: BorrowedFd<'_>) -> Registration<'_> {
         self.enter_now(fd.as_raw_fd(), TO_DESCRIPTOR, std::ptr::null_mut())
     }
 
@@ -202,19 +204,27 @@ impl Slot {
     }
 }
 
-/// Async-signal-safe; preserves errno, as a signal handler has to.
+/// Writes where that neither blocks nor fails. Async-signal-safe, and keeps errno as a signal handler
+/// must.
 fn write_one(descriptor: libc::c_int) {
     let one = 1_u64;
-    // SAFETY: 8 bytes that live through the call. The registration borrows the descriptor, so it is
-    // open. errno is valid in every thread. If the pipe or counter is full, it has been written to
-    // already.
+    let mut ready = libc::pollfd {
+        fd: descriptor,
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: a pollfd and 8 bytes that live through the calls; the registration keeps the
+    // descriptor open; errno is valid in every thread. Both calls are allowed in signal handlers. A
+    // pipe without a reader has POLLERR, so that no SIGPIPE comes of it.
     unsafe {
         let errno = *libc::__errno_location();
-        libc::write(
-            descriptor,
-            std::ptr::from_ref(&one).cast(),
-            size_of::<u64>(),
-        );
+        if libc::poll(&mut ready, 1, 0) == 1 && ready.revents == libc::POLLOUT {
+            libc::write(
+                descriptor,
+                std::ptr::from_ref(&one).cast(),
+                size_of::<u64>(),
+            );
+        }
         *libc::__errno_location() = errno;
     }
 }
