@@ -66,9 +66,9 @@ impl CancelToken {
     /// poll(2): 8 bytes, the number 1, as eventfd(2) and pipes take them. This lasts until the
     /// result is dropped. A token that is cancelled already writes at once.
     ///
-    /// `cancel` writes nothing where the write would block (a full pipe has been written to already)
-    /// or fail (a pipe without a reader). Each call of `cancel` writes. In a child of fork `cancel`
-    /// does not write to what the parent registered.
+    /// `cancel` writes nothing where the write would block (a full pipe has been written to
+    /// already) or fail (a pipe without a reader). Each call of `cancel` writes. In a child of fork
+    /// `cancel` does not write to what the parent registered.
     ///
     /// ```
     /// use holdlock::CancelToken;
