@@ -204,8 +204,8 @@ impl Slot {
     }
 }
 
-/// Writes where that neither blocks nor fails. Async-signal-safe, and keeps errno as a signal handler
-/// must.
+/// Writes where that neither blocks nor fails. Async-signal-safe, and keeps errno as a signal
+/// handler must.
 fn write_one(descriptor: libc::c_int) {
     let one = 1_u64;
     let mut ready = libc::pollfd {
