@@ -28,8 +28,12 @@ pub(crate) fn dist() -> Done<PathBuf> {
 
 /// Builds the command, and the Python module if it is measured; then measures.
 pub(crate) fn bench(arguments: &[String]) -> Done {
-    let program = dist()?;
     let mut bench = cargo(&["run", "--release", "--package", "holdlock-bench", "--"]);
+    if arguments.iter().any(|word| word == "--help" || word == "-h") {
+        bench.arg("--help");
+        return run(bench);
+    }
+    let program = dist()?;
     bench.arg("--holdlock").arg(program).args(arguments);
     let named = arguments.iter().any(|word| word == "python");
     if named || arguments.iter().all(|word| word.starts_with('-')) {
