@@ -29,7 +29,10 @@ pub(crate) fn dist() -> Done<PathBuf> {
 /// Builds the command, and the Python module if it is measured; then measures.
 pub(crate) fn bench(arguments: &[String]) -> Done {
     let mut bench = cargo(&["run", "--release", "--package", "holdlock-bench", "--"]);
-    if arguments.iter().any(|word| word == "--help" || word == "-h") {
+    if arguments
+        .iter()
+        .any(|word| word == "--help" || word == "-h")
+    {
         bench.arg("--help");
         return run(bench);
     }
