@@ -119,6 +119,8 @@ pub mod inspect;
 #[cfg(target_os = "linux")]
 mod lock;
 #[cfg(target_os = "linux")]
+mod mode;
+#[cfg(target_os = "linux")]
 mod options;
 #[cfg(target_os = "linux")]
 mod request;
@@ -140,7 +142,9 @@ pub use inspect::{Deadlock, Process};
 #[cfg(target_os = "linux")]
 pub use lock::FileLock;
 #[cfg(target_os = "linux")]
-pub use options::{Family, LockOptions, Mode};
+pub use mode::{Family, Mode};
+#[cfg(target_os = "linux")]
+pub use options::LockOptions;
 #[cfg(target_os = "linux")]
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
 
