@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -16,11 +16,10 @@ use crate::run::Done;
 use crate::{dist, python, rust};
 
 const USAGE: &str = "\
-usage: cargo xtask soak N [--at-once K] [--all | ARGUMENT...]
+usage: cargo xtask soak N [--all | ARGUMENT...]
   Run the Rust tests N times beside two busy loops for each processor, and N times pinned to one
   processor; with --all also the Python module's tests; with other arguments only the tests that
-  `cargo test` chooses by them. With --at-once, run K passes side by side, which is quicker and a
-  heavier load. Keep the output of each pass with a failed test in target/soak.";
+  `cargo test` chooses by them. Keep the output of each pass with a failed test in target/soak.";
 
 /// The reason why the machine is slow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,10 +48,6 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
     let (passes, chosen) = arguments.split_first().ok_or(USAGE)?;
     let number = |word: &String| word.parse::<NonZero<u32>>().map_err(|_| USAGE);
     let passes = number(passes)?.get();
-    let (at_once, chosen) = match chosen {
-        [option, count, rest @ ..] if option == "--at-once" => (number(count)?.get(), rest),
-        _ => (1, chosen),
-    };
     let all = chosen == ["--all"];
     let mut chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
     if all || chosen.is_empty() {
@@ -70,23 +65,12 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
     let _ = fs::remove_dir_all(&place);
     fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     let mut tally = Tally::new();
-    for first in (1..=passes).step_by(at_once as usize) {
-        let numbers = first..=passes.min(first + at_once - 1);
+    for number in 1..=passes {
         for kind in Kind::ALL {
+            let name = format!("{} {number} of {passes}", kind.name());
+            let log = place.join(format!("{}-{number}.log", kind.name()));
             let _trouble = Trouble::begin(kind)?;
-            let failed = std::thread::scope(|scope| {
-                let passes = numbers.clone().map(|number| {
-                    let name = format!("{} {number} of {passes}", kind.name());
-                    let log = place.join(format!("{}-{number}.log", kind.name()));
-                    let tests = &tests;
-                    scope.spawn(move || tests.pass(&name, &log))
-                });
-                let passes: Vec<_> = passes.collect();
-                let ended = passes.into_iter().map(|pass| pass.join());
-                let failed = ended.map(|failed| failed.map_err(|_| "a pass panicked")?);
-                failed.collect::<Done<Vec<Vec<String>>>>()
-            })?;
-            for name in failed.into_iter().flatten() {
+            for name in tests.pass(&name, &log)? {
                 tally.entry(name).or_default()[kind as usize] += 1;
             }
         }
@@ -110,9 +94,6 @@ impl Tests<'_> {
         let mut file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let mut outcome = rust::test(&self.chosen, &self.dist, &mut file)?;
         if let Some(python) = &self.python {
-            // These tests share a directory, so passes side by side take turns.
-            static TURN: Mutex<()> = Mutex::new(());
-            let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
             outcome.add(python::run_tests(python, &mut file)?);
         }
         if outcome.passed == 0 {

@@ -89,6 +89,8 @@
 //!   signals cannot be used, up to 16 helper threads.
 //! * While a wait without limit lasts, and some seconds longer: a helper thread that looks for
 //!   deadlocks ([`Request::notice_deadlocks`]). The same for fair requests ([`LockOptions::fair`]).
+//!   From the first such wait on: one descriptor of a note in memory (memfd_create(2)), which tells
+//!   other processes about the waits of this one.
 //!
 //! Linux only, for now.
 
