@@ -1,4 +1,4 @@
-//! What can go wrong, who is in the way, and what to do about it.
+//! What can go wrong, which processes are in the way, and what to do about it.
 
 use std::fmt;
 use std::fs::TryLockError;

@@ -333,7 +333,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("deadlock", "closes_a_cycle"),
     },
     Mutant {
-        name: "the waiting thread is told of the cycle",
+        name: "the waiting thread learns of the cycle",
         file: "deadlock/watcher.rs",
         with: "const TRIES: u32 = 1000;",
         without: "const TRIES: u32 = 0;",

@@ -389,7 +389,7 @@ impl<'r> Wait<'r> {
     }
 
     /// Called after a signal. Fails if the request has to end; otherwise it was a signal of the
-    /// program, and the callback is told.
+    /// program, and the callback is called.
     fn after_interruption(&mut self) -> Result<(), Stop> {
         self.check()?;
         if self.on_wait.is_none() {
