@@ -77,8 +77,8 @@ def test_an_error_for_want_of_descriptors_says_so(path, holder):
 
     async def main():
         waits = [asyncio.ensure_future(AsyncFileLock(path).acquire()) for _ in range(20)]
-        await asyncio.sleep(0.5)
-        errors = [wait.exception() for wait in waits if wait.done()]
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        errors = [wait.exception() for wait in done]
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
