@@ -55,6 +55,7 @@
 //! | [`Mode`] | exclusive, or shared with other shared holders |
 //! | [`Request`] | the mode, how long to wait, and what may end the wait |
 //! | [`LockFuture`] | a request that is awaited |
+//! | [`Semaphore`] | a lock with N slots: at most N holders, each with the number of its slot |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
 //! Shared and exclusive requests with [`LockOptions::fair`] are a reader/writer lock that starves
@@ -127,6 +128,8 @@ mod options;
 #[cfg(target_os = "linux")]
 mod request;
 #[cfg(target_os = "linux")]
+mod semaphore;
+#[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
 mod wait;
@@ -149,6 +152,8 @@ pub use mode::{Family, Mode};
 pub use options::LockOptions;
 #[cfg(target_os = "linux")]
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
+#[cfg(target_os = "linux")]
+pub use semaphore::{OwnedSemaphoreGuard, Semaphore, SemaphoreGuard};
 
 /// The real-time signal that ends waits at their deadline or when they are cancelled; None as long
 /// as no wait has needed one, and where other code has taken it. Changes nothing.

@@ -160,6 +160,12 @@ impl Gate {
             .clone()
     }
 
+    /// Takes the file out, for an acquisition that does not share it.
+    pub(crate) fn take_file(&self) -> Option<Arc<LockFile>> {
+        let mut current = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        current.take()
+    }
+
     /// Sets the file for the threads that enter later. Only a thread that is alone inside may call
     /// this.
     pub(crate) fn set_file(&self, file: Option<Arc<LockFile>>) {

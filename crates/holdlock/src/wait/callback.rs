@@ -28,10 +28,14 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(gate: &Gate, family: Family) -> Key {
+        Key::of(gate, family, gate.file().map(|file| file.identity()))
+    }
+
+    pub(crate) fn of(gate: &Gate, family: Family, file: Option<Identity>) -> Key {
         Key {
             gate: std::ptr::from_ref(gate).addr(),
             family,
-            file: gate.file().map(|file| file.identity()),
+            file,
             generation: fork::generation(),
         }
     }
