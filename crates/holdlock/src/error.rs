@@ -66,6 +66,26 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The lock file cannot have a [record](crate::LockOptions::record): it has other content, or
+    /// the record cannot be read or written. Nothing was overwritten, and the lock is not held.
+    #[non_exhaustive]
+    Record {
+        /// The lock file.
+        path: PathBuf,
+        /// What is in the way.
+        source: io::Error,
+    },
+    /// A [`TokenGate`](crate::TokenGate) has let a later holder of the lock pass: the caller does
+    /// not hold the lock any more, and must not write.
+    #[non_exhaustive]
+    StaleToken {
+        /// The file of the gate.
+        path: PathBuf,
+        /// The token of the caller.
+        token: u64,
+        /// The highest token that has passed.
+        newest: u64,
+    },
     /// Any other failure of a system call.
     #[non_exhaustive]
     System {
@@ -188,6 +208,8 @@ impl Error {
             | Error::Deadlock { path, .. }
             | Error::Open { path, .. }
             | Error::Unsupported { path, .. }
+            | Error::Record { path, .. }
+            | Error::StaleToken { path, .. }
             | Error::System { path, .. } => path,
         }
     }
@@ -197,6 +219,7 @@ impl Error {
         match self {
             Error::Open { source, .. }
             | Error::Unsupported { source, .. }
+            | Error::Record { source, .. }
             | Error::System { source, .. } => Some(source),
             _ => None,
         }
@@ -359,6 +382,18 @@ impl fmt::Display for Error {
                 printable(file_system),
                 reason(source)
             ),
+            Error::Record { source, .. } => {
+                write!(f, "cannot keep a record in the lock file: {}", reason(source))?;
+                match Refusal::of(source) {
+                    Some(Refusal::NoSpace) => f.write_str("; free some space"),
+                    _ => Ok(()),
+                }
+            }
+            Error::StaleToken { token, newest, .. } => write!(
+                f,
+                "token {token} is too old: a later holder of the lock has come with token \
+                 {newest}; do not write, and acquire the lock again"
+            ),
             Error::System {
                 operation, source, ..
             } => {
@@ -386,6 +421,8 @@ impl fmt::Debug for Error {
             Error::Deadlock { .. } => "Deadlock",
             Error::Open { .. } => "Open",
             Error::Unsupported { .. } => "Unsupported",
+            Error::Record { .. } => "Record",
+            Error::StaleToken { .. } => "StaleToken",
             Error::System { .. } => "System",
         };
         write!(f, "{variant}({self})")
@@ -433,7 +470,10 @@ impl From<Error> for io::Error {
             Error::Cancelled { .. } => io::ErrorKind::Other,
             Error::Deadlock { .. } => io::ErrorKind::Deadlock,
             Error::Unsupported { .. } => io::ErrorKind::Unsupported,
-            Error::Open { source, .. } | Error::System { source, .. } => source.kind(),
+            Error::Open { source, .. }
+            | Error::Record { source, .. }
+            | Error::System { source, .. } => source.kind(),
+            Error::StaleToken { .. } => io::ErrorKind::PermissionDenied,
         };
         io::Error::new(kind, error)
     }

@@ -76,6 +76,7 @@ pub use watch::HostWatch;
 pub(crate) use certain::{Asleep, has_one_thread, wait_without_limit, we_have_a_timer};
 pub(crate) use deadlock::{Heirs, OurWait, Ours};
 pub(crate) use graph::Graph;
+pub(crate) use proc::boot::boot_id;
 pub(crate) use printable::PATH_LENGTH;
 pub(crate) use proc::ancestors::is_at_work;
 pub(crate) use proc::file::{contended, holders, turn_is_in_the_way, waiters};
