@@ -323,7 +323,7 @@ impl FileLock {
 
 impl Awaited for FileLock {
     fn key(&self) -> Key {
-        Key::new(self.gate(), self.options().family)
+        self.gate().key(self.options().family)
     }
 
     fn may_use_signals(&self) -> bool {

@@ -321,7 +321,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a shared request does not wait for shared holders",
         file: "deadlock/cycle.rs",
-        with: "let shares = record.mode == Mode::Shared",
+        with: "let shares = facts.mode == Mode::Shared",
         without: "let shares = false && record.mode == Mode::Shared",
         test: ("way_out", "a_shared_request"),
     },

@@ -44,11 +44,12 @@
 //!
 //! # Serialisation
 //!
-//! With the feature `serde`, which is off by default, the types of this module, [`Mode`] and
-//! [`Family`](crate::Family) implement `serde::Serialize`. Fields keep their names. Values of
-//! enumerations are words in lower case, such as `"exclusive"`. In a path, bytes that are not UTF-8
-//! become U+FFFD, so that such a path does not make the serialisation fail. [`Process::started`]
-//! has serde's form of a `SystemTime`, and is null for a time before 1970.
+//! With the feature `serde`, which is off by default, the types of this module,
+//! [`Mode`](crate::Mode) and [`Family`](crate::Family) implement `serde::Serialize`. Fields keep
+//! their names. Values of enumerations are words in lower case, such as `"exclusive"`. In a path,
+//! bytes that are not UTF-8 become U+FFFD, so that such a path does not make the serialisation
+//! fail. [`Process::started`] has serde's form of a `SystemTime`, and is null for a time before
+//! 1970.
 
 mod certain;
 mod deadlock;
