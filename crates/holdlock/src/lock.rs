@@ -100,7 +100,8 @@ impl FileLock {
         Ok(lock)
     }
 
-    fn new(options: LockOptions, name: LockName) -> Result<FileLock, Error> {
+    fn new(options: LockOptions, mut name: LockName) -> Result<FileLock, Error> {
+        name.is_written = options.record;
         let lock = FileLock {
             shared: Arc::new(Shared {
                 name: Arc::new(name),
@@ -365,7 +366,7 @@ impl FileLock {
 
 impl Awaited for FileLock {
     fn key(&self) -> Key {
-        Key::new(self.gate(), self.options().family)
+        self.gate().key(self.options().family)
     }
 
     fn may_use_signals(&self) -> bool {

@@ -33,11 +33,7 @@ use crate::{Error, Mode};
 impl FileLock {
     /// Takes the lock for `occupant`, and writes its record if it has one.
     #[inline]
-    pub(crate) fn take(
-        &self,
-        terms: Terms<'_>,
-        occupant: Occupant,
-    ) -> Result<Taken, Error> {
+    pub(crate) fn take(&self, terms: Terms<'_>, occupant: Occupant) -> Result<Taken, Error> {
         let (mode, note) = (terms.mode, terms.note);
         let mut wait = Wait::new(terms, self);
         let gate = self.gate();

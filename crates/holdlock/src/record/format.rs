@@ -50,7 +50,10 @@ pub(super) fn lines_of_this_process() -> Vec<u8> {
         inspect::start_time(pid).map(|ticks| ticks.to_string()),
     );
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    line("host", host.ok().map(|host| cut(host.trim_end(), LONGEST_NAME)));
+    line(
+        "host",
+        host.ok().map(|host| cut(host.trim_end(), LONGEST_NAME)),
+    );
     let process = Process::of(pid);
     let (user, command) = process.map_or((None, None), |us| (us.user, us.command));
     line("user", user.map(|user| cut(&user, LONGEST_USER)));

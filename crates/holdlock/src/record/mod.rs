@@ -136,10 +136,15 @@ impl Record {
             let number = holder.descriptor?;
             Some(format!("/proc/{}/fd/{number}", holder.process.pid).into())
         });
-        let path = file.path.iter().filter(|_| !file.removed && !file.elsewhere);
+        let path = file
+            .path
+            .iter()
+            .filter(|_| !file.removed && !file.elsewhere);
         let places = descriptor.take(1).chain(path.cloned());
         let mut places: Vec<std::path::PathBuf> = places.collect();
-        let record = places.drain(..).find_map(|place| Record::read(place).ok()?)?;
+        let record = places
+            .drain(..)
+            .find_map(|place| Record::read(place).ok()?)?;
         let holders = file.holders();
         record
             .agrees_with(holders.iter().map(|holder| holder.pid))

@@ -63,11 +63,7 @@ impl Recorder {
     /// This process has acquired the exclusive lock: writes that.
     pub(crate) fn acquired(&mut self, file: &LockFile, note: Option<&str>) -> io::Result<Entry> {
         // A lock that was kept for the next thread has never been free: its record is ours.
-        let abandoned = if self.is_held {
-            None
-        } else {
-            self.look(file)?
-        };
+        let abandoned = if self.is_held { None } else { self.look(file)? };
         self.token = wall_clock().max(self.token + 1);
         self.since = Some(Moment::now());
         self.note = note.map(str::to_owned);

@@ -18,7 +18,6 @@ use super::crc32::crc32;
 /// The size of each text in bytes.
 pub(super) const SIZE: usize = 1024;
 
-
 /// The bytes of a text. Because of its alignment it lies in one page of memory, and the kernel
 /// copies it into one page of the file: a process that is killed writes all of it or nothing.
 #[derive(Clone)]
