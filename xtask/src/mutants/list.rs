@@ -125,8 +125,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fair: requests queue for the head first",
         file: "acquire/mod.rs",
-        with: "if !self.options().fair {",
-        without: "if !self.options().fair || true {",
+        with: "if !self.options().fair || wait.had_its_turn() {",
+        without: "if true {",
         test: ("fair", "has_just_released"),
     },
     Mutant {

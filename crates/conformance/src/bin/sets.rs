@@ -1,9 +1,9 @@
 //! A process that acquires random sets of locks, again and again.
 //!
-//! Arguments: a directory, the number of locks in it, a seed, what to do: `times N` or `for MS`,
-//! and options: `fair` locks, `hold=MICROSECONDS` inside. It begins when its standard input has a line, and ends with
-//! the answer `ACQUISITIONS LONGEST-WAIT-IN-MICROSECONDS`. Each lock has a witness, which sees
-//! overlaps.
+//! Arguments: a directory, the number of locks in it, a seed, what to do (`times N` or `for MS`),
+//! and options: `fair` locks, `hold=MICROSECONDS` inside. It begins when its standard input has a
+//! line, and ends with the answer `ACQUISITIONS LONGEST-WAIT-IN-MICROSECONDS`. Each lock has a
+//! witness, which sees overlaps.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
