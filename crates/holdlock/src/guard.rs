@@ -16,6 +16,7 @@ use crate::gate::Occupant;
 use crate::lock::FileLock;
 use crate::record::{Entry, RecordState, Taken};
 use crate::request::{OnWait, Terms};
+use crate::set::sealed;
 use crate::sys::file_lock::Blocking;
 use crate::sys::fork;
 use crate::{Error, Mode, Record, Request, Run};
@@ -243,6 +244,12 @@ macro_rules! guard_methods {
             ) -> Result<(Self, Continuity), Error> {
                 let (held, continuity) = self.held.upgrade(limits.terms())?;
                 Ok((Self::new(held), continuity))
+            }
+        }
+
+        impl sealed::Held for $guard {
+            fn release(self) -> Result<(), Error> {
+                self.held.release()
             }
         }
 

@@ -53,12 +53,14 @@
 //! | [`FileLock`] | path and options; cheap, kept open, shared by threads |
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
+//! | [`LockSet`], [`SetGuard`] | several locks that are acquired together, or not at all |
 //! | [`Request`] | the mode, how long to wait, and what may end the wait |
 //! | [`LockFuture`] | a request that is awaited |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
-//! Shared and exclusive requests with [`LockOptions::fair`] are a reader/writer lock that starves
-//! neither readers nor writers.
+//! Readers that ask for the shared lock and writers that ask for the exclusive lock have a
+//! reader/writer lock, which other libraries have as a type of its own. With [`LockOptions::fair`]
+//! it starves neither readers nor writers.
 //!
 //! # What is promised
 //!
@@ -132,6 +134,8 @@ mod record;
 #[cfg(target_os = "linux")]
 mod request;
 #[cfg(target_os = "linux")]
+mod set;
+#[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
 mod wait;
@@ -156,6 +160,8 @@ pub use options::LockOptions;
 pub use record::{Moment, Passed, Record, RecordState, Run, TokenGate};
 #[cfg(target_os = "linux")]
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
+#[cfg(target_os = "linux")]
+pub use set::{LockSet, Member, SetGuard};
 
 /// The real-time signal that ends waits at their deadline or when they are cancelled; None as long
 /// as no wait has needed one, and where other code has taken it. Changes nothing.

@@ -30,6 +30,9 @@ use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Record, Req
 /// The library never writes or truncates the file, and does not read it, unless
 /// [`LockOptions::record`] asks for a record.
 ///
+/// It is also a reader/writer lock: readers call [`lock_shared`](FileLock::lock_shared), writers
+/// call [`lock`](FileLock::lock). With [`LockOptions::fair`] neither side starves.
+///
 /// ```
 /// use holdlock::FileLock;
 /// # let path = std::env::temp_dir().join(format!("holdlock-doc-lock-{}", std::process::id()));

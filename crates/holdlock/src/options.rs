@@ -94,7 +94,9 @@ impl LockOptions {
     /// and a shared request passes an exclusive one that waits. A fair request first queues for the
     /// place at the head of a queue, and only the request at the head asks for the lock. No fair
     /// request passes a waiter, except one that arrives while the place at the head changes hands.
-    /// Writers therefore make progress too while readers come and go.
+    /// Writers therefore make progress too while readers come and go: shared and exclusive requests
+    /// with this option are a reader/writer lock. A [`LockSet`](crate::LockSet) waits for its turn
+    /// at the member for which it sleeps.
     ///
     /// Only requests of locks with this option queue: other programs can pass them. Each
     /// acquisition costs two more system calls, and each change from one process to the next a

@@ -64,8 +64,8 @@ nor does a program that runs with other rights than its caller (set-uid).
 and daemons included, and KILL after --kill-after until nothing is left; also when
 the job was stopped (Ctrl-Z).
 
-Several locks are acquired in an order of their own, the same for every process, so
-that no cycle of waits comes about; -w is for all of them together.
+Several locks are acquired all or none. While holdlock waits for one of them it holds
+none of the others, so that no cycle of waits comes about. -w is for all together.
 
 A command that is started under a lock and waits for the same lock would wait for
 ever: that ends with 65, also when it runs in the background. Detach a job that is to
