@@ -193,7 +193,7 @@ struct Waits<'r> {
 }
 
 impl Waits<'_> {
-    fn for_an_attempt(&self, mode: Mode) -> Terms<'static> {
+    fn for_an_attempt(&self, mode: Mode) -> Terms<'_> {
         Terms {
             mode,
             limit: if self.may_wait() {
@@ -205,6 +205,7 @@ impl Waits<'_> {
             on_wait: None,
             may_wait_for_ever: false,
             had_its_turn: self.began.is_some(),
+            note: self.terms.note,
         }
     }
 
@@ -274,6 +275,7 @@ impl Waits<'_> {
             on_wait: told.as_mut().map(|told| told as _),
             may_wait_for_ever: self.terms.may_wait_for_ever,
             had_its_turn: false,
+            note: self.terms.note,
         };
         take(&member.lock, terms).map_err(|error| error.after(began.elapsed()))
     }
