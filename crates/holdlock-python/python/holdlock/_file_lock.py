@@ -46,7 +46,8 @@ class FileLock(NativeLock, BaseFileLock):
     The kernel releases the lock when its holder ends, however it ends. The file stays, and is
     never written to. The holder may acquire the same object again, and then releases it as often.
     A relative path means the working directory in which the object was made. The first request
-    creates the file, and missing directories; the file stays open until the object is collected.
+    creates the file, and missing directories. A released lock has no file open, unless it is
+    released more than ten times a second.
 
     The options, besides ``lock_file``:
 
