@@ -78,11 +78,7 @@ impl Semaphore {
         wait: &mut Wait<'_>,
     ) -> Result<Slot, Error> {
         loop {
-            let kept = self.lock.gate().take_file().filter(|file| file.is_intact());
-            let file = match kept {
-                Some(file) => file,
-                None => Arc::new(self.lock.open_or_create(Mode::Exclusive, wait)?),
-            };
+            let file = Arc::new(self.lock.open_or_create(Mode::Exclusive, wait)?);
             awaited.file.set(Some(file.identity()));
             match self.lock_slot(&file, wait) {
                 Ok(acquired) if file.is_intact() => {
@@ -266,7 +262,11 @@ struct AwaitedSlot<'s> {
 
 impl Awaited for AwaitedSlot<'_> {
     fn key(&self) -> Key {
-        Key::of(self.lock.gate(), Family::Flock, self.file.get())
+        Key::new(
+            std::ptr::from_ref(&**self.lock.gate()).addr(),
+            Family::Flock,
+            self.file.get(),
+        )
     }
 
     fn may_use_signals(&self) -> bool {

@@ -23,7 +23,7 @@ use crate::bytes::Range;
 use crate::sys::call::Listening;
 use crate::sys::file_lock::Blocking;
 use crate::sys::interrupt::{Address, Reachable};
-use crate::sys::{fork, futex, signal};
+use crate::sys::{fork, futex, thread};
 use crate::wait::{Awaited, KernelError, Stop, Wait};
 use crate::{FileLock, Mode};
 
@@ -119,6 +119,15 @@ impl Common {
         set.is_ok()
     }
 
+    /// Wakes the request if this is the first result. Returns whether it is.
+    fn announce(&self, result: u32) -> bool {
+        let is_first = self.set(result);
+        if is_first {
+            futex::wake(&self.result);
+        }
+        is_first
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Vec<Option<Address>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,8 +138,7 @@ impl Common {
         let sleep = || file.lock_bytes(Mode::Exclusive, range, Blocking::Yes);
         match self.sleep_until_over(slot, sleep) {
             None => {}
-            Some(Ok(())) if self.set(slot) => {
-                futex::wake(&self.result);
+            Some(Ok(())) if self.announce(slot) => {
                 drop(file);
                 self.end_others(&self.one_left);
                 self.take_turn();
@@ -140,9 +148,7 @@ impl Common {
             // Another thread was quicker, or the request has ended.
             Some(Ok(())) => drop(file.unlock_bytes(range)),
             Some(Err(_)) => {
-                if self.set(FAILED) {
-                    futex::wake(&self.result);
-                }
+                self.announce(FAILED);
             }
         }
         drop(file);
@@ -216,14 +222,15 @@ impl Crew {
         });
         let start = |slot| {
             let (common, file) = (common.clone(), file.clone());
-            let thread = Builder::new()
+            let builder = Builder::new()
                 .name("holdlock-slot".to_owned())
                 .stack_size(64 * 1024);
-            thread.spawn(move || common.wait_for(slot, file)).is_ok()
+            builder.spawn(move || common.wait_for(slot, file)).is_ok()
         };
         // The program's own threads get its signals.
-        let missing =
-            signal::with_all_blocked(|| (0..slots).find(|slot| !start(*slot)).map(|at| slots - at));
+        let missing = thread::with_signals_blocked(|| {
+            (0..slots).find(|slot| !start(*slot)).map(|at| slots - at)
+        });
         if let Some(missing) = missing {
             common.set(FAILED);
             (0..missing).for_each(|_| common.leave());
@@ -263,15 +270,12 @@ impl Crew {
         self.common.take_turn()
     }
 
-    /// Whether no thread is left that may lock something.
-    pub(super) fn has_ended(&self) -> bool {
-        self.common.ended.load(Ordering::Acquire) != 0
-    }
-
-    /// Waits until no such thread is left: not for long, because they are being interrupted.
+    /// Waits until no thread is left that may lock something: not for long, because the threads are
+    /// being interrupted.
     pub(super) fn wait_for_end(&self) {
-        while self.is_here() && !self.has_ended() {
-            futex::wait(&self.common.ended, 0, None);
+        let ended = &self.common.ended;
+        while self.is_here() && ended.load(Ordering::Acquire) == 0 {
+            futex::wait(ended, 0, None);
         }
     }
 }

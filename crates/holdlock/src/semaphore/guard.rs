@@ -114,6 +114,7 @@ macro_rules! guard_methods {
         /// [`Guard`](crate::Guard#impl-AsFd-for-Guard%3C'_%3E).
         impl AsFd for $guard {
             fn as_fd(&self) -> BorrowedFd<'_> {
+                self.slot.wait_for_crew();
                 self.slot.file.as_fd()
             }
         }
@@ -186,12 +187,7 @@ impl Slot {
         if !self.file.is_ours() {
             return Err(lock.system("giving a slot back", closed_by_others()));
         }
-        unlock_all(&self.file).map_err(|error| lock.system("giving a slot back", error))?;
-        if self.crew.as_ref().is_none_or(Crew::has_ended) {
-            // For the next acquisition of this process.
-            lock.gate().set_file(Some(self.file.clone()));
-        }
-        Ok(())
+        unlock_all(&self.file).map_err(|error| lock.system("giving a slot back", error))
     }
 
     fn hand_over(mut self) -> Result<OwnedFd, Error> {
@@ -206,10 +202,7 @@ impl Slot {
         if !self.file.is_ours() {
             return failed(&self, closed_by_others());
         }
-        if let Some(crew) = &self.crew {
-            // The children must not get what these threads may have locked for a moment.
-            crew.wait_for_end();
-        }
+        self.wait_for_crew();
         match self.file.hand_over() {
             Ok(copy) => {
                 // Closed without being unlocked: the copy has the slot now.
@@ -218,6 +211,14 @@ impl Slot {
                 Ok(copy)
             }
             Err(error) => failed(&self, error),
+        }
+    }
+
+    /// The open file description goes to a child: it must not get what the threads may have locked
+    /// for a moment.
+    fn wait_for_crew(&self) {
+        if let Some(crew) = &self.crew {
+            crew.wait_for_end();
         }
     }
 

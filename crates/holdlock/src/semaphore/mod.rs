@@ -70,8 +70,7 @@ use crate::{Error, Family, FileLock, LockFuture, LockOptions, Request};
 #[doc(alias = "sem_open")]
 #[doc(alias = "sem")]
 pub struct Semaphore {
-    /// Opens the file. Its gate only keeps an open file for the next acquisition: no thread enters
-    /// it.
+    /// Opens the file. No thread enters its gate.
     lock: FileLock,
     slots: u32,
 }
@@ -102,6 +101,8 @@ impl Semaphore {
             "a semaphore cannot use another family of locks than flock(2)".to_owned()
         } else if options.delete_on_release {
             "the file of a semaphore is not deleted on release".to_owned()
+        } else if options.record {
+            "the file of a semaphore has no record".to_owned()
         } else {
             // Its requests queue, for which the file is opened as that of a fair lock is.
             options.fair = true;

@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 
 use crate::Family;
-use crate::gate::Gate;
 use crate::sys::fork;
 use crate::sys::identity::Identity;
 
@@ -27,13 +26,9 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn new(gate: &Gate, family: Family) -> Key {
-        Key::of(gate, family, gate.file().map(|file| file.identity()))
-    }
-
-    pub(crate) fn of(gate: &Gate, family: Family, file: Option<Identity>) -> Key {
+    pub(crate) fn new(gate: usize, family: Family, file: Option<Identity>) -> Key {
         Key {
-            gate: std::ptr::from_ref(gate).addr(),
+            gate,
             family,
             file,
             generation: fork::generation(),

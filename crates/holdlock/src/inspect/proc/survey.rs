@@ -12,7 +12,8 @@ use super::process::ProcessCache;
 use super::slot_users::SlotUsers;
 use super::table::{Kind, TableEntry};
 use super::whole_table;
-use crate::inspect::{Holder, Lock, LockedFile, Mode, Snapshot, Unseen, Waiter};
+use crate::Mode;
+use crate::inspect::snapshot::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter};
 use crate::sys::process::exists;
 
 /// The locks of the whole host.
