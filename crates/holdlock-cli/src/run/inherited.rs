@@ -5,20 +5,20 @@
 //! work, and needs no protection; but if that holdlock is killed, it would wait for itself.
 
 use std::fs;
+use std::path::Path;
 
-use holdlock::FileLock;
 use holdlock::inspect::{self, FileId, Kind};
 
 use crate::sys::descriptors::close_inherited;
 
 /// Closes our inherited copies of this lock. Not one that this process took itself, before it
 /// became us by exec (`run --exec`): that wait is refused.
-pub(super) fn let_go(lock: &FileLock) {
+pub(super) fn let_go(path: &Path) {
     let us = std::process::id();
     if !inspect::is_proc_ours() {
         return;
     }
-    let (Ok(file_id), Ok(open)) = (FileId::of(lock.path()), inspect::locks_of(us)) else {
+    let (Ok(file_id), Ok(open)) = (FileId::of(path), inspect::locks_of(us)) else {
         return;
     };
     for lock in open {

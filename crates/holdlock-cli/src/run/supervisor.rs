@@ -16,11 +16,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use holdlock::Guard;
 use libc::c_int;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
 use super::ending::Ending;
+use super::held::Held;
 use super::job::Job;
 use super::survivors::Rest;
 use super::terminal::is_in_front;
@@ -92,7 +92,7 @@ pub(super) struct Ended {
 pub(super) fn supervise(
     duties: Duties,
     quiet: bool,
-    guards: &[Guard<'_>],
+    held: &[Held<'_>],
     start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
 ) -> Result<Ended, Failure> {
     // Before the command is started, so that no signal of it, and not its end, can be missed.
@@ -109,7 +109,7 @@ pub(super) fn supervise(
     let mut supervisor = Supervisor {
         tree: duties.tree,
         quiet,
-        guards,
+        held,
         signals,
         job,
         command: command.pid,
@@ -132,7 +132,7 @@ pub(super) fn supervise(
 struct Supervisor<'a> {
     tree: bool,
     quiet: bool,
-    guards: &'a [Guard<'a>],
+    held: &'a [Held<'a>],
     signals: Blocked,
     job: Job,
     command: Pid,
@@ -220,7 +220,7 @@ impl Supervisor<'_> {
         if waits_for_all {
             return None;
         }
-        let rest = self.rest.get_or_insert_with(|| Rest::new(self.guards));
+        let rest = self.rest.get_or_insert_with(|| Rest::new(self.held));
         let is_over = rest.keeps_the_lock(&self.job, self.command, end, self.quiet);
         is_over.then_some(end)
     }
