@@ -478,7 +478,8 @@ impl fmt::Debug for Error {
     }
 }
 
-/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing where no holder is known.
+/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing where no
+/// holder is known.
 fn by(f: &mut fmt::Formatter<'_>, begin: &str, conflict: &Conflict) -> fmt::Result {
     const NAMED: usize = 3;
     let (holders, record) = (conflict.holders(), conflict.record());
