@@ -39,7 +39,7 @@ pub use guard::SetGuard;
 ///
 /// The price is that a set has no place in several queues at once: a set of many locks can be
 /// passed again and again by requests for a few of them, also if the locks are
-/// [fair](crate::LockOptions::fair). It acquires them when all are free at one moment, or nearly so.
+/// [fair](crate::LockOptions::fair). It acquires them when all are free at one moment, or nearly.
 ///
 /// # One file by several names
 ///
