@@ -76,7 +76,10 @@
 //! * **Fork and exec.** A child owns nothing: it does not hold the lock and cannot release it by
 //!   accident. Descriptors are close-on-exec.
 //! * **Nothing is overwritten.** The library never writes or truncates lock files, and does not
-//!   follow a symbolic link at the last component of the path.
+//!   follow a symbolic link at the last component of the path. With [`LockOptions::record`] it
+//!   writes into a file that is empty or has its record, and refuses any other file.
+//! * **Tokens, and who died**, with [`LockOptions::record`]: [`Guard::token`] rises with each
+//!   exclusive acquisition, and [`Guard::abandoned`] says that the last holder died.
 //! * **Deadlocks end.** A wait without limit fails with [`Error::Deadlock`] if it is part of a
 //!   cycle of processes or threads, each waiting for a lock of the next. The error shows the cycle,
 //!   and the other members go on. A cycle of which one member may have a way out is no error.
@@ -127,6 +130,8 @@ mod mode;
 #[cfg(target_os = "linux")]
 mod options;
 #[cfg(target_os = "linux")]
+mod record;
+#[cfg(target_os = "linux")]
 mod request;
 #[cfg(target_os = "linux")]
 mod set;
@@ -151,6 +156,8 @@ pub use lock::FileLock;
 pub use mode::{Family, Mode};
 #[cfg(target_os = "linux")]
 pub use options::LockOptions;
+#[cfg(target_os = "linux")]
+pub use record::{Moment, Passed, Record, RecordState, Run, TokenGate};
 #[cfg(target_os = "linux")]
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
 #[cfg(target_os = "linux")]

@@ -29,6 +29,7 @@ pub struct LockOptions {
     pub(crate) delete_on_release: bool,
     pub(crate) fair: bool,
     pub(crate) writable: bool,
+    pub(crate) record: bool,
     /// Not `signals`: the default is false.
     pub(crate) without_signals: bool,
 }
@@ -135,6 +136,44 @@ impl LockOptions {
     /// ```
     pub fn writable(mut self, writable: bool) -> Self {
         self.writable = writable;
+        self
+    }
+
+    /// Keep a record in the lock file: a token that rises with each exclusive acquisition
+    /// ([`Guard::token`](crate::Guard::token)), who has the lock, since when and why
+    /// ([`Record`](crate::Record)), and whether the last holder died
+    /// ([`Guard::abandoned`](crate::Guard::abandoned)). Default: no.
+    ///
+    /// The file is opened for reading and writing. Each exclusive acquisition and its release write
+    /// 1024 bytes of readable text at the beginning of the file, while the lock is held; nothing is
+    /// synced to the disk. Shared requests write nothing. All processes that use the lock should
+    /// use the option: for those that do not, the record still tells of the last one that did.
+    ///
+    /// # Errors
+    ///
+    /// Opening fails with [`Error::Record`] if the file has other content or is not a regular file,
+    /// and with [`Error::Open`] if it cannot be written. Requests fail with [`Error::Record`], and
+    /// hold nothing, if the content has changed since, or if the record cannot be written.
+    ///
+    /// The record is not for files that are [deleted on release](LockOptions::delete_on_release),
+    /// because it would be lost with the file, and not for those that
+    /// [the caller writes](LockOptions::writable).
+    ///
+    /// ```
+    /// use holdlock::LockOptions;
+    /// # let path = std::env::temp_dir().join(format!("holdlock-doc-record-{}", std::process::id()));
+    /// let lock = LockOptions::new().record(true).open(&path)?;
+    /// let first = lock.lock()?.token();
+    /// let guard = lock.lock()?;
+    /// assert!(guard.token() > first);
+    /// if let Some(last) = guard.abandoned() {
+    ///     eprintln!("{last} has died; cleaning up what it left");
+    /// }
+    /// # drop(guard); std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record(mut self, record: bool) -> Self {
+        self.record = record;
         self
     }
 

@@ -321,7 +321,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a shared request does not wait for shared holders",
         file: "deadlock/cycle.rs",
-        with: "let shares = record.mode == Mode::Shared",
+        with: "let shares = facts.mode == Mode::Shared",
         without: "let shares = false && record.mode == Mode::Shared",
         test: ("way_out", "a_shared_request"),
     },
@@ -838,7 +838,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "inspection: in a container, a lock without a taker was passed on",
-        file: "inspect/mod.rs",
+        file: "inspect/snapshot.rs",
         with: "self.taker.is_none() && self.kind == Kind::Flock",
         without: "false",
         test: ("command/who", "a_holder_that_the_kernel_does_not_list"),
@@ -943,7 +943,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "inspection: heirs are searched for when a cycle was found",
-        file: "inspect/deadlock.rs",
+        file: "inspect/mod.rs",
         with: "let heirs = Heirs::of_contended(self);",
         without: "let heirs = Heirs::not_searched(self.clone());",
         test: ("inspect", "deadlocks::a_descriptor_that"),

@@ -49,9 +49,10 @@ pub(crate) mod registry;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Mode;
 use crate::acquire::open::LockFile;
+use crate::wait::callback::Key;
 use crate::wait::{Stop, Wait};
+use crate::{Family, Mode};
 
 use handover::Handover;
 pub(crate) use occupant::Occupant;
@@ -158,6 +159,12 @@ impl Gate {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Identifies the lock of this gate for the callbacks of requests that wait.
+    pub(crate) fn key(&self, family: Family) -> Key {
+        let address = std::ptr::from_ref(self).addr();
+        Key::new(address, family, self.file().map(|file| file.identity()))
     }
 
     /// Sets the file for the threads that enter later. Only a thread that is alone inside may call
