@@ -991,6 +991,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("sets", "no_longer_one_file"),
     },
     Mutant {
+        name: "a set writes its records when it has all its locks",
+        file: "acquire/mod.rs",
+        with: "        if records_later {",
+        without: "        if false {",
+        test: ("sets", "a_holder_that_died"),
+    },
+    Mutant {
         name: "a set that has had its turn passes the queues of its other members",
         file: "set/acquire.rs",
         with: "had_its_turn: self.began.is_some(),",

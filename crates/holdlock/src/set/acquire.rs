@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::sealed::Held;
 use super::{Member, SetGuard};
 use crate::request::{Limit, Terms, Waiting};
 use crate::sys::identity::Identity;
@@ -30,7 +31,7 @@ enum Obstacle {
 const MAX_RESTARTS: u32 = 100;
 
 /// Acquires all members by `take`, or none.
-pub(super) fn all<'s, G>(
+pub(super) fn all<'s, G: Held>(
     members: &'s [Member],
     terms: Terms<'_>,
     take: impl Fn(&'s FileLock, Terms<'_>) -> Result<G, Error>,
@@ -54,7 +55,7 @@ pub(super) fn all<'s, G>(
             }
         };
         let obstacle = match tried.and_then(|()| round.attempt_all(&waits, &take)) {
-            Ok(()) => return Ok(round.finish()),
+            Ok(()) => return round.finish(waits.terms.note),
             Err(obstacle) => obstacle,
         };
         drop(round); // before the wait
@@ -82,7 +83,7 @@ struct Round<'s, G> {
     of_member: Vec<Option<usize>>,
 }
 
-impl<'s, G> Round<'s, G> {
+impl<'s, G: Held> Round<'s, G> {
     fn new(members: &'s [Member]) -> Round<'s, G> {
         Round {
             members,
@@ -155,9 +156,14 @@ impl<'s, G> Round<'s, G> {
         Ok(true)
     }
 
-    fn finish(self) -> SetGuard<G> {
+    /// All members are held. The records are written only now: a set that gives a lock back has not
+    /// done its work, and must not be taken for the holder that saw what the last one left.
+    fn finish(mut self, note: Option<&str>) -> Result<SetGuard<G>, Error> {
+        for guard in &mut self.guards {
+            guard.record(note)?;
+        }
         let of_member = self.of_member.into_iter().flatten().collect();
-        SetGuard::new(self.guards, of_member)
+        Ok(SetGuard::new(self.guards, of_member))
     }
 }
 
@@ -204,6 +210,8 @@ impl Waits<'_> {
             cancel: None,
             on_wait: None,
             may_wait_for_ever: false,
+            note: None,
+            records_later: true,
             had_its_turn: self.began.is_some(),
         }
     }
@@ -273,6 +281,8 @@ impl Waits<'_> {
             cancel: self.terms.cancel,
             on_wait: told.as_mut().map(|told| told as _),
             may_wait_for_ever: self.terms.may_wait_for_ever,
+            note: None,
+            records_later: true,
             had_its_turn: false,
         };
         take(&member.lock, terms).map_err(|error| error.after(began.elapsed()))
