@@ -124,7 +124,7 @@ fn a_holder_of_one_lock_that_wants_the_other_is_served_and_not_a_deadlock() {
 fn eight_processes_with_overlapping_sets_make_progress() {
     let _dog = watchdog::watch(300);
     const LOCKS: u64 = 12;
-    const TIMES: u64 = 100;
+    const TIMES: u64 = 200;
     let times = [false, true].map(|fair| {
         let scratch = Scratch::new();
         let mut crowd: Vec<Actor> = (0..8)
@@ -158,7 +158,7 @@ fn eight_processes_with_overlapping_sets_make_progress() {
         took
     });
     // Measured: two or three times as long.
-    assert!(times[1] < times[0] * 60, "fair locks are slow: {times:?}");
+    assert!(times[1] < times[0] * 20, "fair locks are slow: {times:?}");
 }
 
 #[test]

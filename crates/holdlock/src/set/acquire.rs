@@ -6,7 +6,7 @@ use super::sealed::Held;
 use super::{Member, SetGuard};
 use crate::request::{Limit, Terms, Waiting};
 use crate::sys::identity::Identity;
-use crate::{CancelToken, Error, FileLock, Mode};
+use crate::{Error, FileLock, Mode};
 
 /// What a round begins with.
 enum Begin {
@@ -65,10 +65,10 @@ pub(super) fn all<'s, G: Held>(
                 Begin::With(number)
             }
             Obstacle::NotFirst(number) => Begin::WaitFor(number),
-            Obstacle::Busy(number, error) => {
-                waits.may_go_on(error)?;
+            Obstacle::Busy(number, error) if waits.may_wait() && error.is_conflict() => {
                 Begin::WaitFor(number)
             }
+            Obstacle::Busy(_, error) => return Err(error),
         };
     }
 }
@@ -220,37 +220,15 @@ impl Waits<'_> {
         !matches!(self.terms.limit, Limit::Never | Limit::For(Duration::ZERO))
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// How long a wait that begins now may take: one time limit is for all waits.
+    fn limit(&self, began: Instant) -> Limit {
         match self.terms.limit {
             // An instant that the clock cannot represent means no deadline.
-            Limit::For(limit) => self.began?.checked_add(limit),
-            Limit::Until(deadline) => Some(deadline),
-            Limit::Never | Limit::Forever => None,
-        }
-    }
-
-    /// A member was not free. Fails with the request's own error if the request has to end.
-    fn may_go_on(&mut self, error: Error) -> Result<(), Error> {
-        if !self.may_wait() || !error.is_conflict() {
-            return Err(error);
-        }
-        let Some(began) = self.began else {
-            // The wait itself checks its limits.
-            self.began = Some(Instant::now());
-            return Ok(());
-        };
-        // Also if the member is free again by now: a request must end although there is always
-        // another member that is not free.
-        let waited = began.elapsed();
-        if self.terms.cancel.is_some_and(CancelToken::is_cancelled) {
-            return Err(Error::Cancelled {
-                path: error.path().to_owned(),
-                waited,
-            });
-        }
-        match self.deadline() {
-            Some(deadline) if Instant::now() >= deadline => Err(error.timed_out().after(waited)),
-            _ => Ok(()),
+            Limit::For(limit) if self.may_wait() => {
+                let deadline = began.checked_add(limit);
+                deadline.map_or(Limit::Forever, Limit::Until)
+            }
+            limit => limit,
         }
     }
 
@@ -262,7 +240,7 @@ impl Waits<'_> {
         take: &impl Fn(&'s FileLock, Terms<'_>) -> Result<G, Error>,
     ) -> Result<G, Error> {
         let began = *self.began.get_or_insert_with(Instant::now);
-        let limit = self.deadline().map_or(Limit::Forever, Limit::Until);
+        let limit = self.limit(began);
         let reported = &mut self.reported;
         let mut told = self.terms.on_wait.as_mut().map(|callback| {
             |event| {
