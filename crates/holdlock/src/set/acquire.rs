@@ -214,7 +214,6 @@ impl Waits<'_> {
             note: None,
             records_later: true,
             had_its_turn: self.began.is_some(),
-            note: self.terms.note,
         }
     }
 
@@ -264,7 +263,6 @@ impl Waits<'_> {
             note: None,
             records_later: true,
             had_its_turn: false,
-            note: self.terms.note,
         };
         take(&member.lock, terms).map_err(|error| error.after(began.elapsed()))
     }
