@@ -252,6 +252,10 @@ macro_rules! guard_methods {
             fn release(self) -> Result<(), Error> {
                 self.held.release()
             }
+
+            fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
+                self.held.record(note)
+            }
         }
 
         /// The descriptor that carries the lock, which is close-on-exec. Code that unlocks or
@@ -306,6 +310,12 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
             generation,
             entry,
         })
+    }
+
+    fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
+        let lock = self.lock.borrow();
+        self.entry = lock.record_begin(&self.file, self.mode, note)?;
+        Ok(())
     }
 
     fn is_ours(&self) -> bool {

@@ -1000,16 +1000,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a set has one time limit for all waits",
         file: "set/acquire.rs",
-        with: "self.began?.checked_add(limit)",
-        without: "Instant::now().checked_add(limit)",
+        with: "let deadline = began.checked_add(limit);",
+        without: "let deadline = Instant::now().checked_add(limit);",
         test: ("sets", "one_time_limit"),
-    },
-    Mutant {
-        name: "a set checks its limit although it never sleeps for long",
-        file: "set/acquire.rs",
-        with: "Some(deadline) if Instant::now() >= deadline",
-        without: "Some(_) if false",
-        test: ("sets", "never_sleeps_long"),
     },
     Mutant {
         name: "a set knows its own lock by another name",
@@ -1031,6 +1024,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         with: "member.lock.name().identity().ok() != Some(file)",
         without: "false",
         test: ("sets", "no_longer_one_file"),
+    },
+    Mutant {
+        name: "a set writes its records when it has all its locks",
+        file: "acquire/mod.rs",
+        with: "        if records_later {",
+        without: "        if false {",
+        test: ("sets", "a_holder_that_died"),
     },
     Mutant {
         name: "a set that has had its turn passes the queues of its other members",

@@ -39,7 +39,7 @@ pub use guard::SetGuard;
 ///
 /// The price is that a set has no place in several queues at once: a set of many locks can be
 /// passed again and again by requests for a few of them, also if the locks are
-/// [fair](crate::LockOptions::fair). It acquires them when all are free at one moment, or nearly so.
+/// [fair](crate::LockOptions::fair). It acquires them when all are free at one moment, or nearly.
 ///
 /// # One file by several names
 ///
@@ -197,5 +197,7 @@ pub(crate) mod sealed {
     /// What the guards of a set can do.
     pub trait Held {
         fn release(self) -> Result<(), Error>;
+        /// Writes the record of the acquisition, if the lock has one.
+        fn record(&mut self, note: Option<&str>) -> Result<(), Error>;
     }
 }
