@@ -105,6 +105,25 @@ macro_rules! guard_methods {
                 self.held.release()
             }
 
+            /// Releases the lock as if this holder had not come: if the last holder died
+            /// ([`abandoned`](Self::abandoned)), the next guard is told of that, too. For a holder
+            /// that does not clean up what the last one left.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`release`](Self::release), and [`Error::Record`] when the record cannot be
+            /// written. The lock is released in any case.
+            pub fn release_abandoned(self) -> Result<(), Error> {
+                let left = match self.abandoned().filter(|_| self.held.is_ours()) {
+                    Some(last) => {
+                        let lock: &FileLock = self.held.lock.borrow();
+                        lock.record_abandoned(&self.held.file, last)
+                    }
+                    None => Ok(()),
+                };
+                self.release().and(left)
+            }
+
             /// Gives the lock to the processes that this one will start: returns a descriptor that
             /// carries the lock, which children of fork inherit and which stays open in programs
             /// that are executed.
