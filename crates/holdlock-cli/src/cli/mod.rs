@@ -11,6 +11,7 @@ pub(crate) mod path;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod top;
+pub(crate) mod torture;
 pub(crate) mod wait;
 pub(crate) mod who;
 
@@ -56,6 +57,7 @@ fn tree() -> Command {
         .subcommand(top::command())
         .subcommand(graph::command())
         .subcommand(doctor::command())
+        .subcommand(torture::command())
         .subcommand(report::command())
         .subcommand(demo::command())
         .subcommand(path::command())
