@@ -208,6 +208,11 @@ fn a_reentrant_run_goes_on_at_once_under_the_lock_of_its_own_job() {
         );
         assert_eq!(finished.stderr, "");
     }
+    // --exec turns the process that took the lock into the inner one.
+    let script =
+        r#""$HOLDLOCK" run --exec L "$HOLDLOCK" run --reentrant L sh -c 'exit 3'; echo $?"#;
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.text(), "3\n", "{finished:?}");
     // The lock is that of the outer one: it goes on to hold it.
     let script = r#"
         "$HOLDLOCK" run L sh -c '

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::sys::{fork, signal};
+use crate::sys::{fork, thread};
 use crate::{CancelToken, Error, FileLock, Limit, OwnedGuard, Request};
 
 type Taken = Result<OwnedGuard, Error>;
@@ -132,7 +132,9 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
         return Err(Box::new(lock.acquire_owned(request)));
     }
     let began = Instant::now();
-    match lock.acquire_owned(Request::new(request.mode()).try_once()) {
+    let mut first = Request::new(request.mode()).try_once();
+    first.note = request.note.clone();
+    match lock.acquire_owned(first) {
         // The holder of a removed file may be about to release it, after a deletion on release:
         // the thread waits for that, too.
         Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_)) => {}
@@ -163,7 +165,7 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
     };
     // The program's other threads get its signals, which would cost this one its place in the
     // queue.
-    let thread = signal::with_all_blocked(|| {
+    let thread = thread::with_signals_blocked(|| {
         std::thread::Builder::new()
             .name("holdlock-async".to_owned())
             .stack_size(128 * 1024)

@@ -29,6 +29,7 @@ pub struct LockOptions {
     pub(crate) delete_on_release: bool,
     pub(crate) fair: bool,
     pub(crate) writable: bool,
+    pub(crate) record: bool,
     /// Not `signals`: the default is false.
     pub(crate) without_signals: bool,
 }
@@ -93,7 +94,9 @@ impl LockOptions {
     /// and a shared request passes an exclusive one that waits. A fair request first queues for the
     /// place at the head of a queue, and only the request at the head asks for the lock. No fair
     /// request passes a waiter, except one that arrives while the place at the head changes hands.
-    /// Writers therefore make progress too while readers come and go.
+    /// Writers therefore make progress too while readers come and go: shared and exclusive requests
+    /// with this option are a reader/writer lock. A [`LockSet`](crate::LockSet) waits for its turn
+    /// at the member for which it sleeps.
     ///
     /// Only requests of locks with this option queue: other programs can pass them. Each
     /// acquisition costs two more system calls, and each change from one process to the next a
@@ -122,7 +125,7 @@ impl LockOptions {
     /// let guard = counter.lock()?;
     /// let mut file = guard.file();
     /// let mut text = String::new();
-    /// file.rewind()?; // the position is where the last holder in this process left it
+    /// file.rewind()?; // the last holder in this process may have moved the position
     /// file.read_to_string(&mut text)?;
     /// let next = text.trim().parse::<u64>().unwrap_or(0) + 1;
     /// file.rewind()?;
@@ -133,6 +136,44 @@ impl LockOptions {
     /// ```
     pub fn writable(mut self, writable: bool) -> Self {
         self.writable = writable;
+        self
+    }
+
+    /// Keep a record in the lock file: a token that rises with each exclusive acquisition
+    /// ([`Guard::token`](crate::Guard::token)), who has the lock, since when and why
+    /// ([`Record`](crate::Record)), and whether the last holder died
+    /// ([`Guard::abandoned`](crate::Guard::abandoned)). Default: no.
+    ///
+    /// The file is opened for reading and writing. Each exclusive acquisition and its release write
+    /// 1024 bytes of readable text at the beginning of the file, while the lock is held; nothing is
+    /// synced to the disk. Shared requests write nothing. All processes that use the lock should
+    /// use the option: for those that do not, the record still tells of the last one that did.
+    ///
+    /// # Errors
+    ///
+    /// Opening fails with [`Error::Record`] if the file has other content or is not a regular file,
+    /// and with [`Error::Open`] if it cannot be written. Requests fail with [`Error::Record`], and
+    /// hold nothing, if the content has changed since, or if the record cannot be written.
+    ///
+    /// The record is not for files that are [deleted on release](LockOptions::delete_on_release),
+    /// because it would be lost with the file, and not for those that
+    /// [the caller writes](LockOptions::writable).
+    ///
+    /// ```
+    /// use holdlock::LockOptions;
+    /// # let path = std::env::temp_dir().join(format!("holdlock-doc-record-{}", std::process::id()));
+    /// let lock = LockOptions::new().record(true).open(&path)?;
+    /// let first = lock.lock()?.token();
+    /// let guard = lock.lock()?;
+    /// assert!(guard.token() > first);
+    /// if let Some(last) = guard.abandoned() {
+    ///     eprintln!("{last} has died; cleaning up what it left");
+    /// }
+    /// # drop(guard); std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record(mut self, record: bool) -> Self {
+        self.record = record;
         self
     }
 
@@ -153,7 +194,7 @@ impl LockOptions {
     ///
     /// The file is opened anew by way of /proc, so that the lock does not belong to the caller's
     /// descriptor, which may be closed. Nothing is created, and to rename or remove the file
-    /// changes nothing.
+    /// changes nothing. Such a lock keeps the file open, also while it is free.
     ///
     /// # Errors
     ///

@@ -40,10 +40,11 @@ pub(super) fn prepare(directory: &Path, file: &Path) -> Result<(), Failure> {
         return Err(Failure::new(
             CANNOT_CREATE,
             format!(
-                "no lock named {name} is shared by all users: {} is missing; only root can create \
-                 it, with: holdlock run --system {name} true",
+                "no lock named {} is shared by all users: {} is missing; only root can create it, \
+                 with: holdlock run --system {} true",
+                text::path(name),
                 text::path(file),
-                name = text::path(name),
+                text::shell_word(name),
             ),
         ));
     }

@@ -4,7 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::duration;
-use crate::show::calendar::{date, days};
+use crate::show::calendar::{self, date, days};
 
 /// Nanoseconds since 1970, enough until 2262.
 pub(super) type Time = i64;
@@ -33,8 +33,7 @@ pub(super) fn parse(text: &str) -> Option<Time> {
         }
     };
     let known = (1970..=2200).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
+        && calendar::exists(year, month, day)
         // A leap second counts as the one that follows it.
         && (hour < 24 && minute < 60 && second <= 60);
     if !known || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -124,7 +123,7 @@ mod tests {
         assert_eq!(since("2026-11-23T01:00:00+01:00"), Ok(time));
         let (hour, day) = (since("1h").unwrap(), since("1d").unwrap());
         assert!((hour - day - 23 * 3600 * SECOND).abs() < 60 * SECOND);
-        for text in ["", "yesterday", "2026-13-01", "-1h"] {
+        for text in ["", "yesterday", "2026-13-01", "2026-02-30", "-1h"] {
             assert!(since(text).is_err(), "{text}");
         }
     }

@@ -23,6 +23,16 @@ pub(crate) fn path(path: &(impl AsRef<OsStr> + ?Sized)) -> String {
     inspect::printable(path).to_string()
 }
 
+/// An argument as a user can type it into a shell: in quotes if the shell would read it otherwise.
+pub(crate) fn shell_word(word: &(impl AsRef<OsStr> + ?Sized)) -> String {
+    let word = path(word);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,@%+=".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        return word;
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// Where a locked file is, as far as that is known: its path, in another mount namespace
 /// (`elsewhere`) or not; `/mnt/…` where only the file system is known; or its numbers.
 pub(crate) fn file(file: &LockedFile) -> String {
@@ -99,6 +109,14 @@ pub(crate) fn count(number: usize, one: &str, more: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shell_reads_a_quoted_word_as_it_was() {
+        assert_eq!(shell_word("a-b.c"), "a-b.c");
+        assert_eq!(shell_word("a b$(x)"), "'a b$(x)'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+    }
 
     #[test]
     fn ranges_say_where_they_end() {

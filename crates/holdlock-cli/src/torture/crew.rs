@@ -85,6 +85,7 @@ impl Crew {
     fn spawn(&self, kind: &str, first: usize, count: usize) -> Result<Child, Failure> {
         use std::os::unix::process::CommandExt;
         let orders = Orders {
+            supervisor: std::process::id(),
             board: self.number,
             first,
             count,

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use super::board::{Board, now};
 use super::fault::Fault;
@@ -38,6 +38,8 @@ const INTERRUPT: i32 = libc::SIGUSR1;
 
 /// What a worker is told.
 pub(super) struct Orders {
+    /// The pid of the supervisor.
+    pub(super) supervisor: u32,
     /// The number of the board's descriptor.
     pub(super) board: u32,
     /// Its first participant, and how many it has.
@@ -50,8 +52,9 @@ pub(super) struct Orders {
 
 impl Orders {
     /// In the order in which `parse` takes them.
-    pub(super) fn words(&self) -> [OsString; 6] {
+    pub(super) fn words(&self) -> [OsString; 7] {
         [
+            self.supervisor.to_string().into(),
             self.board.to_string().into(),
             self.first.to_string().into(),
             self.count.to_string().into(),
@@ -63,6 +66,7 @@ impl Orders {
 
     fn parse(words: &mut impl Iterator<Item = OsString>) -> Option<Orders> {
         Some(Orders {
+            supervisor: value(words.next())?,
             board: value(words.next())?,
             first: value(words.next())?,
             count: value(words.next())?,
@@ -94,6 +98,10 @@ pub(crate) fn work(mut words: impl Iterator<Item = OsString>) -> Outcome {
     let orders = Orders::parse(&mut words).ok_or_else(misused)?;
     let failed = |error| Failure::system("a worker cannot start", error);
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| failed(error.into()))?;
+    // The supervisor may have ended before.
+    if getppid().is_none_or(|parent| parent.as_raw_pid() as u32 != orders.supervisor) {
+        return Ok(exit::SUCCESS);
+    }
     let board = Board::inherited(orders.board).map_err(failed)?;
     thread::interrupt_by(INTERRUPT).map_err(failed)?;
     if what == FCNTL {
