@@ -107,6 +107,17 @@ fn holders_that_remove_rename_or_replace_the_file_never_let_two_in() {
     must_hold("removal", 8_000);
 }
 
+#[test]
+fn tokens_rise_and_deaths_are_told_while_holders_are_killed() {
+    let report = must_hold("record", 20_000);
+    assert!(report["kills"].as_u64().unwrap() > 0, "{report:#}");
+}
+
+#[test]
+fn sets_of_locks_are_held_as_a_whole_while_holders_are_killed() {
+    must_hold("set", 20_000);
+}
+
 /// tmpfs is the one of the other tests.
 #[test]
 fn locks_work_on_the_file_system_of_the_build() {
@@ -198,6 +209,21 @@ fn a_program_that_inherits_the_lock_file_is_found() {
 fn a_limit_that_is_not_kept_is_found() {
     must_be_found("late", "exclusive", &["overdue"]);
     must_be_found("hasty", "exclusive", &["early"]);
+}
+
+#[test]
+fn a_token_that_does_not_rise_is_found() {
+    must_be_found("token", "record", &["token"]);
+}
+
+#[test]
+fn a_death_that_is_not_told_is_found() {
+    must_be_found("forget", "record", &["abandoned"]);
+}
+
+#[test]
+fn half_a_set_is_found() {
+    must_be_found("half", "set", &["half-set", "overlap"]);
 }
 
 #[test]

@@ -34,6 +34,7 @@ Examples:
   holdlock who backup                            show its holder, and the waiting processes
   holdlock top                                   show all locks of the host, live
   holdlock doctor /srv/data/                     check whether locks work there
+  holdlock torture /srv/data/                    try to break locks there
 
 `holdlock SUBCOMMAND --help` has the details and the exit codes.";
 

@@ -41,6 +41,8 @@ MODES, each on a lock file of its own:
   ofd         locks of open file descriptions, beside users of fcntl(2)
   removal     holders remove, rename or replace the lock file
   deletion    holders delete the lock file on release
+  record      holders leave a record in the lock file
+  set         requests for some of six locks at once
 
 Findings, of which the first one ends the run:
   overlap      two holders at the same time
@@ -53,6 +55,9 @@ Findings, of which the first one ends the run:
   inherited    a program inherited the lock file's descriptor
   conversion   a conversion lost the lock and did not say so
   failed       a request failed
+  token        a token is not higher than the one before
+  abandoned    the death of a holder was not told, or invented
+  half-set     a set was acquired without one of its locks
 
 After a finding the last events of all workers are in a file, whose name is printed.
 The same seed makes the same choices; the kernel still decides which thread runs when.

@@ -14,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::event::Event;
 use super::finding::{Finding, Kind};
+use super::mark::PARTS;
 use super::mode::Mode;
 use crate::sys::shared_memory::{map, shareable};
 
@@ -53,14 +54,19 @@ shareable! {
 shareable! {
     /// The words of one mode.
     ModeWords {
-        /// Counted in exclusive sections by a load and a store: an overlap loses counts.
-        counter: AtomicU64,
+        /// The data of the sections: counted in exclusive ones by a load and a store, so that an
+        /// overlap loses counts.
+        counters: [AtomicU64; PARTS],
         /// How often a participant entered.
         entries: AtomicU64,
         /// How often a participant entered exclusively.
         exclusive_entries: AtomicU64,
+        /// The highest token that a holder got.
+        last_token: AtomicU64,
+        /// The token of the holder that is in its section. Not 0 when another one enters: it died.
+        token_inside: AtomicU64,
         /// So that the words of two modes are not in one cache line.
-        padding: [AtomicU64; 13],
+        padding: [AtomicU64; 4],
     }
 }
 
@@ -79,7 +85,9 @@ shareable! {
         until: AtomicU64,
         /// Entries, refusals, timeouts and cancelled requests of each mode.
         outcomes: [[AtomicU64; 4]; MODES],
-        /// Its share of each mode's `counter`.
+        /// The token that it has released last.
+        released_token: AtomicU64,
+        /// Its share of each mode's `counters`.
         counted: [AtomicU64; MODES],
         longest_wait: [AtomicU64; MODES],
         waits: [[AtomicU64; LENGTHS]; MODES],

@@ -31,10 +31,16 @@ pub(crate) enum Fault {
     Hasty,
     /// Lets programs inherit the lock file.
     Inherit,
+    /// Gives a token that is too low.
+    Token,
+    /// Does not tell that the last holder died.
+    Forget,
+    /// Releases one lock of a set.
+    Half,
 }
 
 impl Fault {
-    pub(crate) const ALL: [(Fault, &str); 14] = [
+    pub(crate) const ALL: [(Fault, &str); 17] = [
         (Fault::Skip, "skip"),
         (Fault::Unmarked, "unmarked"),
         (Fault::Early, "early"),
@@ -49,6 +55,9 @@ impl Fault {
         (Fault::Late, "late"),
         (Fault::Hasty, "hasty"),
         (Fault::Inherit, "inherit"),
+        (Fault::Token, "token"),
+        (Fault::Forget, "forget"),
+        (Fault::Half, "half"),
     ];
 
     pub(crate) fn named(name: &str) -> Option<Fault> {

@@ -26,10 +26,16 @@ pub(super) enum Kind {
     Conversion,
     /// A request failed although nothing was wrong.
     Failed,
+    /// A token was not higher than the one before.
+    Token,
+    /// A holder was not told that the one before had died, or was told so although it had not.
+    Abandoned,
+    /// A set was acquired without one of its locks.
+    HalfSet,
 }
 
 impl Kind {
-    const ALL: [(Kind, &str, &str); 10] = [
+    const ALL: [(Kind, &str, &str); 13] = [
         (Kind::Overlap, "overlap", "two holders at the same time"),
         (
             Kind::LostUpdate,
@@ -60,6 +66,21 @@ impl Kind {
             "a conversion lost the lock and did not say so",
         ),
         (Kind::Failed, "failed", "a request failed"),
+        (
+            Kind::Token,
+            "token",
+            "a token is not higher than the one before",
+        ),
+        (
+            Kind::Abandoned,
+            "abandoned",
+            "the death of a holder was not told, or invented",
+        ),
+        (
+            Kind::HalfSet,
+            "half-set",
+            "a set was acquired without one of its locks",
+        ),
     ];
 
     pub(super) fn at(index: u64) -> Option<Kind> {

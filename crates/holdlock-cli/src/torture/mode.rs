@@ -20,16 +20,22 @@ pub(crate) enum Mode {
     Removal,
     /// Holders delete the lock file when they release the lock.
     Deletion,
+    /// Holders leave a record in the lock file.
+    Record,
+    /// Some of several locks at once.
+    Set,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 6] = [
+    pub(crate) const ALL: [Mode; 8] = [
         Mode::Exclusive,
         Mode::Shared,
         Mode::Fair,
         Mode::Ofd,
         Mode::Removal,
         Mode::Deletion,
+        Mode::Record,
+        Mode::Set,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -40,6 +46,8 @@ impl Mode {
             Mode::Ofd => "ofd",
             Mode::Removal => "removal",
             Mode::Deletion => "deletion",
+            Mode::Record => "record",
+            Mode::Set => "set",
         }
     }
 
@@ -57,7 +65,7 @@ impl Mode {
 
     /// Whether some requests are shared.
     pub(super) fn shares(self) -> bool {
-        self != Mode::Exclusive && self != Mode::Removal
+        !matches!(self, Mode::Exclusive | Mode::Removal)
     }
 
     /// Whether shared locks become exclusive and exclusive ones shared.
@@ -85,17 +93,36 @@ impl Mode {
         }
     }
 
-    /// The lock file of this mode.
+    /// The lock file of this mode; of a mode with several, the first one.
     pub(super) fn lock_file(self, directory: &Path) -> PathBuf {
-        directory.join(format!("{}.lock", self.name()))
+        self.member_file(directory, 0)
     }
 
-    /// Opens the lock of this mode.
-    pub(super) fn open(self, directory: &Path) -> Result<FileLock, Error> {
+    /// All lock files of this mode.
+    pub(super) fn lock_files(self, directory: &Path) -> Vec<PathBuf> {
+        let count = if self == Mode::Set { SET } else { 1 };
+        (0..count)
+            .map(|member| self.member_file(directory, member))
+            .collect()
+    }
+
+    pub(super) fn member_file(self, directory: &Path, member: usize) -> PathBuf {
+        directory.join(match self {
+            Mode::Set => format!("set-{member}.lock"),
+            _ => format!("{}.lock", self.name()),
+        })
+    }
+
+    /// Opens a lock of this mode; `member` is 0 if there is only one.
+    pub(super) fn open(self, directory: &Path, member: usize) -> Result<FileLock, Error> {
         LockOptions::new()
             .family(self.family())
             .fair(self == Mode::Fair)
             .delete_on_release(self == Mode::Deletion)
-            .open(self.lock_file(directory))
+            .record(self == Mode::Record)
+            .open(self.member_file(directory, member))
     }
 }
+
+/// How many locks there are to make sets of.
+pub(super) const SET: usize = 6;

@@ -80,7 +80,10 @@ impl Place {
     }
 
     fn try_once(&self, mode: Mode) -> Result<(), Error> {
-        mode.open(&self.directory)?.try_lock()?.release()
+        let members = 0..mode.lock_files(&self.directory).len();
+        members
+            .map(|member| mode.open(&self.directory, member)?.try_lock()?.release())
+            .collect()
     }
 }
 

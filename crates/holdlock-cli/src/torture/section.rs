@@ -6,13 +6,13 @@
 //! their participant is dead: the kernel frees the lock of a process that was killed, and a
 //! successor may enter before the supervisor has noticed the death.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::board::{Board, Doing, Outcome, Participant, now};
 use super::event::{Event, What};
 use super::finding::{Finding, Kind};
 use super::kernel;
-use super::mark::{Inside, Mark, OUTSIDE};
+use super::mark::{Inside, Mark, OUTSIDE, PARTS};
 use super::mode::Mode;
 
 /// A participant, as it sees itself.
@@ -29,6 +29,7 @@ pub(super) struct Me {
 impl Me {
     pub(super) fn new(board: &'static Board, id: usize, pid: u32, thread: i32) -> Me {
         let words = &board.participants[id];
+        words.released_token.store(0, Ordering::SeqCst);
         words.pid.store(pid.into(), Ordering::SeqCst);
         words.thread.store(thread as u64, Ordering::SeqCst);
         Me {
@@ -67,7 +68,7 @@ impl Me {
         self.words().until.store(until, Ordering::SeqCst);
         let what = match inside {
             Inside::Shared => What::AskShared,
-            Inside::Exclusive => What::Ask,
+            _ => What::Ask,
         };
         self.note(what, mode, limit.unwrap_or(0));
         self.doing(Doing::Waiting, mode);
@@ -107,7 +108,7 @@ impl Me {
             me: *self,
             mode,
             inside,
-            counter: self.board.mode(mode).counter.load(Ordering::SeqCst),
+            before: self.board.mode(mode).counters.each_ref().map(get),
         };
         section.mark(inside);
         self.doing(Doing::Inside, mode);
@@ -143,8 +144,8 @@ pub(super) struct Section {
     me: Me,
     mode: Mode,
     inside: Inside,
-    /// The mode's counter when the section began.
-    counter: u64,
+    /// The mode's counters when the section began.
+    before: [u64; PARTS],
 }
 
 impl Section {
@@ -158,12 +159,12 @@ impl Section {
         };
         let words = me.board.mode(*mode);
         words.entries.fetch_add(1, Ordering::SeqCst);
+        if inside.is_exclusive() {
+            words.exclusive_entries.fetch_add(1, Ordering::SeqCst);
+        }
         let what = match inside {
             Inside::Shared => What::EnterShared,
-            Inside::Exclusive => {
-                words.exclusive_entries.fetch_add(1, Ordering::SeqCst);
-                What::Enter
-            }
+            _ => What::Enter,
         };
         me.board.marks[me.id].store(mark.word(), Ordering::SeqCst);
         me.note(what, *mode, 0);
@@ -172,7 +173,7 @@ impl Section {
                 continue;
             };
             if id != me.id && mark.excludes(other) && is_alive(me.board, id, other) {
-                let text = format!("{:?} beside {:?}", mark.inside, other.inside).to_lowercase();
+                let text = format!("{} beside {}", mark.inside, other.inside);
                 me.find(Kind::Overlap, *mode, Some(id), text);
             }
         }
@@ -189,37 +190,38 @@ impl Section {
             incarnation: self.me.incarnation,
         };
         self.me.board.marks[self.me.id].store(mark.word(), Ordering::SeqCst);
-        self.counter += 1;
+        self.before[0] += 1;
     }
 
     /// The end of the section, before the lock is released.
     pub(super) fn leave(self) {
-        if self.inside == Inside::Exclusive {
-            self.count();
-        } else {
-            self.check();
-        }
+        self.count();
         let me = self.me;
         me.note(What::Leave, self.mode, 0);
         me.board.marks[me.id].store(OUTSIDE, Ordering::SeqCst);
         me.doing(Doing::Releasing, self.mode);
     }
 
-    /// Whether the counter is still the one of the beginning.
-    fn check(&self) {
-        let now = self.me.board.mode(self.mode).counter.load(Ordering::SeqCst);
-        if now != self.counter {
-            let text = format!("the counter was {} and is {now}", self.counter);
-            self.me.find(Kind::LostUpdate, self.mode, None, text);
+    /// Whether the data is as it was at the beginning; then counts in what the holder may write.
+    fn count(&self) {
+        let words = self.me.board.mode(self.mode);
+        let counted = &self.me.words().counted[self.mode.index()];
+        for (part, may_write) in self.inside.parts() {
+            let (before, now) = (self.before[part], get(&words.counters[part]));
+            if now != before {
+                let text = format!("the counter was {before} and is {now}");
+                self.me.find(Kind::LostUpdate, self.mode, None, text);
+            }
+            if may_write {
+                words.counters[part].store(before + 1, Ordering::SeqCst);
+                Participant::add(counted, 1);
+            }
         }
     }
+}
 
-    fn count(&self) {
-        self.check();
-        let counter = &self.me.board.mode(self.mode).counter;
-        counter.store(self.counter + 1, Ordering::SeqCst);
-        Participant::add(&self.me.words().counted[self.mode.index()], 1);
-    }
+fn get(word: &AtomicU64) -> u64 {
+    word.load(Ordering::SeqCst)
 }
 
 /// Whether the participant with this mark can still be inside. The supervisor raises the

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::board::{Board, LENGTHS, Outcome, now};
+use super::crew::THREADS_EACH;
 use super::finding::{Finding, Kind};
 use super::mode::Mode;
 
@@ -33,10 +34,11 @@ impl Tally {
         self.0.iter().map(|counts| counts.sections).sum()
     }
 
-    /// A finding if counts are missing that no killed process explains. A kill may come between
-    /// the counter and the count of its participant.
+    /// A finding if counts are missing that no killed process explains. A thread may be
+    /// killed between the counter and the count of its participant.
     pub(super) fn lost_counts(&self, kills: u64) -> Option<Finding> {
-        let lost = |counts: &&Counts| counts.counter.abs_diff(counts.counted) > kills;
+        let may_miss = kills * THREADS_EACH as u64;
+        let lost = |counts: &&Counts| counts.counter.abs_diff(counts.counted) > may_miss;
         let counts = self.0.iter().find(lost)?;
         Some(Finding {
             kind: Kind::LostUpdate,
@@ -76,7 +78,7 @@ impl Counts {
             cancelled: outcome(Outcome::Cancelled),
             longest: Duration::from_nanos(longest.unwrap_or(0)),
             waits,
-            counter: get(&board.mode(mode).counter),
+            counter: board.mode(mode).counters.iter().map(get).sum(),
             counted: all().map(|words| get(&words.counted[index])).sum(),
         }
     }

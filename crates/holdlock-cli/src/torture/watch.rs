@@ -253,29 +253,29 @@ fn is_at_work(board: &Board, pids: &[u32]) -> bool {
     pids.iter().any(|pid| kernel::is_at_work(*pid, &threads))
 }
 
-/// Asks the kernel for the lock of a mode, without waiting, and calls `with_lock` with it.
-fn probe(mode: Mode, directory: &Path, with_lock: impl FnOnce()) -> Option<Probe> {
-    let path = mode.lock_file(directory);
-    let file = match File::options().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            with_lock();
-            return Some(Probe::Free);
-        }
-        Err(_) => return None,
-    };
+/// Asks the kernel for all locks of a mode, without waiting, and calls `with_locks` with them. None:
+/// they cannot be asked for.
+fn probe(mode: Mode, directory: &Path, with_locks: impl FnOnce()) -> Option<Probe> {
     let operation = FlockOperation::NonBlockingLockExclusive;
-    let locked = match mode.family() {
-        Family::Flock => flock(&file, operation),
-        // This process has no other lock on the file that the close could release.
-        _ => fcntl_lock(&file, operation),
-    };
-    match locked {
-        Ok(()) => {
-            with_lock();
-            Some(Probe::Free)
+    let mut held = Vec::new();
+    for path in mode.lock_files(directory) {
+        let file = match File::options().read(true).write(true).open(path) {
+            Ok(file) => file,
+            // Nobody has a file that is not there.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(_) => return None,
+        };
+        let locked = match mode.family() {
+            Family::Flock => flock(&file, operation),
+            // This process has no other lock on the file that the close could release.
+            _ => fcntl_lock(&file, operation),
+        };
+        match locked {
+            Ok(()) => held.push(file),
+            Err(Errno::AGAIN | Errno::ACCESS) => return Some(Probe::Held),
+            Err(_) => return None,
         }
-        Err(Errno::AGAIN | Errno::ACCESS) => Some(Probe::Held),
-        Err(_) => None,
     }
+    with_locks();
+    Some(Probe::Free)
 }

@@ -49,6 +49,8 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) -> bool {
         Fault::Hasty => hasty(taker, mode),
         Fault::Inherit => inherited(taker, mode),
         Fault::Starve => starve(taker, mode),
+        // In the rounds of their modes.
+        Fault::Token | Fault::Forget | Fault::Half => return false,
     }
     true
 }
@@ -59,6 +61,7 @@ fn suits(fault: Fault, mode: Mode) -> bool {
         Fault::Share | Fault::Downgrade | Fault::Upgrade => mode == Mode::Shared,
         Fault::Starve => mode == Mode::Fair,
         Fault::Keep | Fault::Fork | Fault::Inherit => mode == Mode::Exclusive,
+        Fault::Token | Fault::Forget | Fault::Half => false,
         _ => true,
     }
 }
@@ -73,7 +76,7 @@ fn without_the_lock(taker: &mut Taker, mode: Mode) {
 
 /// Only the data of the section shows it.
 fn unmarked(taker: &mut Taker, mode: Mode) {
-    let counter = &taker.me.board.mode(mode).counter;
+    let counter = &taker.me.board.mode(mode).counters[0];
     let before = counter.load(Ordering::SeqCst);
     taker.linger();
     counter.store(before + 1, Ordering::SeqCst);

@@ -16,7 +16,7 @@ pub(in crate::torture) fn round(taker: &mut Taker, mode: Mode, file: &File) {
     taker.me.ask(inside, mode, None);
     let operation = match inside {
         Inside::Shared => FlockOperation::LockShared,
-        Inside::Exclusive => FlockOperation::LockExclusive,
+        _ => FlockOperation::LockExclusive,
     };
     if let Err(error) = uninterrupted(|| fcntl_lock(file, operation)) {
         let text = format!("fcntl(2): {error}");

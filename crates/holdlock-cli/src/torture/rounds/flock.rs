@@ -36,7 +36,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
 fn operation(inside: Inside) -> FlockOperation {
     match inside {
         Inside::Shared => FlockOperation::LockShared,
-        Inside::Exclusive => FlockOperation::LockExclusive,
+        _ => FlockOperation::LockExclusive,
     }
 }
 

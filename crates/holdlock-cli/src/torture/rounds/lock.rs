@@ -27,7 +27,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
     let converts = mode.converts() && taker.random.u32(..8) == 0;
     match (converts, inside) {
         (true, Inside::Exclusive) => convert::to_shared(taker, mode, section, guard),
-        (true, Inside::Shared) => convert::to_exclusive(taker, mode, section, guard),
+        (true, _) => convert::to_exclusive(taker, mode, section, guard),
         (false, _) => {
             section.leave();
             if mode == Mode::Removal {
@@ -48,12 +48,24 @@ pub(super) fn ask<'l>(
 ) -> Option<Guard<'l>> {
     let request = match inside {
         Inside::Shared => Request::shared(),
-        Inside::Exclusive => Request::exclusive(),
+        _ => Request::exclusive(),
     };
+    ask_by(taker, mode, inside, limit, |limit| {
+        lock.acquire(limit.apply(request))
+    })
+}
+
+/// The same by any request.
+pub(super) fn ask_by<G>(
+    taker: &mut Taker,
+    mode: Mode,
+    inside: Inside,
+    limit: &Limit,
+    request: impl FnOnce(&Limit) -> Result<G, Error>,
+) -> Option<G> {
     taker.me.ask(inside, mode, limit.nanos());
     let stopped = taker.me.board.stopped_until_now();
-    let answer = limited(taker, limit, |limit| lock.acquire(limit.apply(request)));
-    match answer {
+    match limited(taker, limit, request) {
         Ok(guard) => Some(guard),
         Err(error) => {
             ended(taker, mode, limit, stopped, &error);
@@ -122,7 +134,12 @@ fn is_being_released(taker: &Taker, mode: Mode) -> bool {
 }
 
 pub(super) fn release(taker: &mut Taker, mode: Mode, guard: Guard<'_>) {
-    if let Err(error) = guard.release() {
+    released(taker, mode, guard.release());
+}
+
+/// A release has ended.
+pub(super) fn released(taker: &mut Taker, mode: Mode, result: Result<(), Error>) {
+    if let Err(error) = result {
         let text = format!("releasing: {error}");
         taker.me.find(Kind::Failed, mode, None, text);
     }

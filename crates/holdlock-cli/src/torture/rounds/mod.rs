@@ -9,8 +9,12 @@ mod fcntl;
 mod flock;
 mod limit;
 mod lock;
+mod record;
+mod set;
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fastrand::Rng;
@@ -37,22 +41,17 @@ pub(super) struct Taker {
     pub(super) fault: Option<Fault>,
 }
 
-/// The open locks, by mode.
+/// The open locks, by mode and by their number in the mode.
 #[derive(Default)]
-pub(super) struct Locks(Mutex<[Option<FileLock>; Mode::ALL.len()]>);
+pub(super) struct Locks(Mutex<HashMap<(usize, usize), FileLock>>);
 
 impl Locks {
-    fn get(
-        &self,
-        mode: Mode,
-        open: impl FnOnce() -> Result<FileLock, Error>,
-    ) -> Result<FileLock, Error> {
+    fn get(&self, directory: &Path, mode: Mode, member: usize) -> Result<FileLock, Error> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = &mut locks[mode.index()];
-        if let Some(lock) = place {
-            return Ok(lock.clone());
-        }
-        Ok(place.insert(open()?).clone())
+        Ok(match locks.entry((mode.index(), member)) {
+            Entry::Occupied(lock) => lock.get().clone(),
+            Entry::Vacant(place) => place.insert(mode.open(directory, member)?).clone(),
+        })
     }
 }
 
@@ -61,8 +60,10 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
     if taker.fault.is_some() && faults::round(taker, mode) {
         return;
     }
-    match taker.random.u32(..16) {
-        0 if mode.has_flock_partners() => flock::round(taker, mode),
+    match mode {
+        Mode::Record => record::round(taker, mode),
+        Mode::Set => set::round(taker, mode),
+        _ if mode.has_flock_partners() && taker.random.u32(..16) == 0 => flock::round(taker, mode),
         _ => lock::round(taker, mode),
     }
 }
@@ -73,8 +74,13 @@ pub(super) use fcntl::round as fcntl_round;
 impl Taker {
     /// The lock of a mode. None: it cannot be opened, which is a finding.
     fn lock(&self, mode: Mode) -> Option<FileLock> {
+        self.member(mode, 0)
+    }
+
+    /// The same of a mode with several locks.
+    fn member(&self, mode: Mode, member: usize) -> Option<FileLock> {
         let locks = self.common.as_deref().unwrap_or(&self.own);
-        let lock = locks.get(mode, || mode.open(&self.directory));
+        let lock = locks.get(&self.directory, mode, member);
         let failed = |error: &Error| self.me.find(Kind::Failed, mode, None, error.to_string());
         lock.inspect_err(failed).ok()
     }
