@@ -148,7 +148,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "acquire/release.rs",
         with: "            deleted = self.delete(file, mode);",
         without: "            let _ = file_lock::unlock(file.as_fd(), self.options().family);\n            deleted = self.delete(file, mode);",
-        test: ("exclusion", "deletion_on_release_by_everybody"),
+        test: ("command/torture", "deletion_on_release_by_everybody"),
     },
     Mutant {
         name: "only the last shared holder deletes",
