@@ -19,7 +19,7 @@ use crate::sys::file_lock::Blocking;
 use crate::sys::fork;
 use crate::{Error, Mode, Request};
 
-/// Holds the lock until dropped. Stays in the thread that acquired it:
+/// Holds the lock until it is dropped. A guard stays in the thread that acquired it:
 ///
 /// ```compile_fail
 /// # let lock = holdlock::FileLock::open("a.lock")?;
@@ -30,23 +30,22 @@ use crate::{Error, Mode, Request};
 /// # Ok::<(), holdlock::Error>(())
 /// ```
 ///
-/// Dropping releases the lock and ignores errors; [`release`](Guard::release)
-/// reports them. In a child of fork(2) the guard holds nothing, and dropping it
-/// there does nothing.
+/// Dropping the guard releases the lock and ignores errors; [`release`](Guard::release) reports
+/// them. In a child of fork(2) the guard holds nothing, and dropping it there does nothing.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard<'a> {
     held: Held<&'a FileLock>,
-    /// A MutexGuard is what we are: not Send, but Sync.
+    /// Makes the guard Sync but not Send, like a MutexGuard.
     stays: PhantomData<MutexGuard<'static, ()>>,
 }
 
-/// As [`Guard`], but may move to another thread and outlive the reference to its lock.
+/// Like [`Guard`], but may move to another thread and outlive the reference to its lock.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct OwnedGuard {
     held: Held<FileLock>,
 }
 
-/// What an upgrade did between the shared and the exclusive lock.
+/// Whether an upgrade kept the lock between the shared and the exclusive mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuity {
     /// The lock was held all the time: no other process or thread held it exclusively in between.
@@ -96,24 +95,24 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file could not be unlocked, or not be deleted as
+            /// [`Error::System`] if the file could not be unlocked, or could not be deleted as
             /// [`delete_on_release`](crate::LockOptions::delete_on_release) asks. The lock is
             /// released in any case.
             pub fn release(self) -> Result<(), Error> {
                 self.held.release()
             }
 
-            /// Gives the lock to the processes that this one will start: returns a descriptor that
-            /// carries the lock, which children of fork inherit and which stays open in programs
-            /// that are executed.
+            /// Gives the lock to the processes that this process will start: returns a descriptor
+            /// that holds the lock. Children of fork inherit it, and it stays open in executed
+            /// programs.
             ///
             /// The lock is held until every process that has the descriptor has closed it or has
             /// ended, or until one of them unlocks it with flock(2). Nothing checks that the lock
-            /// file stays at its path, and nothing deletes it. To this process's [`FileLock`] the
-            /// lock is another process's from now on.
+            /// file stays at its path, and nothing deletes it. For the [`FileLock`] of this
+            /// process, the lock is then held by another process.
             ///
-            /// A program that locks and then becomes a daemon hands the lock over first, and keeps
-            /// the descriptor for as long as it lives:
+            /// A program that acquires a lock and then becomes a daemon hands the lock over first,
+            /// and keeps the descriptor open until it ends:
             ///
             /// ```
             /// use holdlock::FileLock;
@@ -129,9 +128,9 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when no descriptor is left (fcntl(2), F_DUPFD), or when this
-            /// process does not hold the lock: in a child of fork, and when other code has closed
-            /// the descriptor. The lock is released then.
+            /// [`Error::System`] if no descriptor is free (fcntl(2), F_DUPFD), or if this process
+            /// does not hold the lock: in a child of fork, or after other code has closed the
+            /// descriptor. The lock is then released.
             pub fn hand_over(self) -> Result<OwnedFd, Error> {
                 self.held.hand_over()
             }
@@ -148,21 +147,21 @@ macro_rules! guard_methods {
 
             /// The lock file, for reading, and with
             /// [`LockOptions::writable`](crate::LockOptions::writable) for writing, while the lock
-            /// is held. Its position is shared by all who use the same [`FileLock`].
+            /// is held. All users of the same [`FileLock`] share its position.
             pub fn file(&self) -> &File {
                 self.held.file.file()
             }
 
             /// Whether this guard still excludes every process that uses the path.
             ///
-            /// False when the lock file was removed, renamed or replaced while the guard holds the
+            /// False if the lock file was removed, renamed or replaced while the guard holds the
             /// lock: other processes may now lock another file at that path, which no file lock can
-            /// prevent. False when other code of this process has closed the guard's descriptor,
-            /// and with that released the lock. False in a child of fork, which owns nothing.
+            /// prevent. False if other code of this process has closed the guard's descriptor,
+            /// which releases the lock. False in a child of fork, which owns nothing.
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the path cannot be examined.
+            /// [`Error::System`] if the path cannot be examined.
             pub fn is_current(&self) -> Result<bool, Error> {
                 self.held.is_current()
             }
@@ -173,8 +172,8 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file system does not convert atomically (NFS) and another
-            /// process acquired the lock in between. The lock is lost then.
+            /// [`Error::System`] if the file system does not convert atomically (NFS) and another
+            /// process acquired the lock in between. The lock is then lost.
             pub fn downgrade(self) -> Result<Self, Error> {
                 self.held.downgrade().map(Self::new)
             }
@@ -190,7 +189,7 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// Those of [`FileLock::acquire`]. The lock is lost then.
+            /// Those of [`FileLock::acquire`]. The lock is then lost.
             pub fn upgrade_not_atomic<W: OnWait>(
                 self,
                 mut limits: Request<W>,
@@ -200,10 +199,10 @@ macro_rules! guard_methods {
             }
         }
 
-        /// The descriptor that carries the lock, which is close-on-exec. Code that unlocks or
-        /// closes it releases the lock without the guard's knowledge. In a child of fork the
-        /// descriptor is a placeholder that can neither be read nor written nor locked (EBADF);
-        /// `hand_over` is for a child that is to keep the lock.
+        /// The descriptor that holds the lock, which is close-on-exec. Code that unlocks or closes
+        /// it releases the lock, and the guard does not notice at once. In a child of fork the
+        /// descriptor is a placeholder that cannot be read, written or locked (EBADF); use
+        /// `hand_over` if the child has to keep the lock.
         impl AsFd for $guard {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.held.file.as_fd()
@@ -228,7 +227,7 @@ guard_methods!(OwnedGuard, "OwnedGuard");
 /// The generation of no process: a [`Held`] with it releases nothing when dropped.
 const NO_PROCESS: u32 = 0;
 
-/// What both guards are made of. Releases when dropped.
+/// The common part of both guards. Releases the lock when dropped.
 struct Held<L: Borrow<FileLock> + Clone> {
     lock: L,
     file: Arc<LockFile>,
