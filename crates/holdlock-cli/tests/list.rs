@@ -245,7 +245,7 @@ fn filters_leave_out_the_rest() {
 }
 
 #[test]
-fn locks_of_others_have_a_path_where_it_was_asked_for() {
+fn a_path_that_was_asked_for_is_shown_for_locks_of_other_users() {
     if !rustix::process::geteuid().is_root() || !has("setpriv") {
         return skipped("to be another user needs root and setpriv");
     }
@@ -409,7 +409,7 @@ fn on_80_columns_no_line_wraps_and_path_and_job_can_be_read() {
 }
 
 #[test]
-fn on_a_terminal_lines_are_as_wide_as_it_is() {
+fn on_a_terminal_no_line_is_wider_than_the_terminal() {
     let place = Place::new();
     let _holder = place.hold(&["./x"]);
     let script = "stty cols 30; \"$HOLDLOCK\" list -o pid,state,command ./; echo done";

@@ -329,7 +329,7 @@ fn the_question_is_answered_both_ways() {
 }
 
 #[test]
-fn readers_and_writers_and_those_of_two_locks_hold_what_they_need() {
+fn readers_share_writers_exclude_and_two_locks_are_held_at_once() {
     let host = Host::new();
     let script = host.block("Readers and a writer, and two locks at once", "sh");
     host.must(&script);

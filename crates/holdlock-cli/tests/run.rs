@@ -147,7 +147,7 @@ fn help_and_version_are_on_stdout() {
 }
 
 #[test]
-fn a_conflict_is_75_or_what_was_asked_for() {
+fn a_conflict_is_exit_code_75_or_that_of_the_option() {
     let place = Place::new();
     let holder = place.hold(&["L"]);
     let file = place.locks().join("L.lock");

@@ -84,7 +84,7 @@ fn a_time_limit_ends_the_command_and_no_stranger() {
 }
 
 #[test]
-fn a_signal_is_not_sent_by_a_number_that_is_somebody_elses_in_here() {
+fn a_signal_never_goes_to_another_process_with_the_same_number() {
     let place = Place::new();
     let script = r#"
         "$HOLDLOCK" run L sh -c 'echo >held; until test -e stop; do sleep 0.02; done' &

@@ -147,7 +147,7 @@ fn never_two_jobs_after(end: &End, what: &str, script: &[&str]) {
         std::fs::write(place.join("stop"), "").unwrap();
         let finished = first.finish();
         wait_for("the worker to end", || is_gone(worker).then_some(()));
-        if finished.stderr.contains("goes on") {
+        if finished.stderr.contains("continue") {
             assert!(finished.stderr.contains("pid "), "{what}: {finished:?}");
         }
     }

@@ -176,7 +176,7 @@ fn what_was_there_before_holdlock_is_left_alone() {
         let pid = Pid::from_raw(before.try_into().unwrap()).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
         assert_eq!(
-            (finished.code(), finished.stderr.contains("goes on")),
+            (finished.code(), finished.stderr.contains("continue")),
             (code, false)
         );
     }

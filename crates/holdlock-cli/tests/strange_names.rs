@@ -98,7 +98,7 @@ fn crowd(place: &Place, path: &PathBuf) -> (Running, Running) {
 }
 
 #[test]
-fn what_is_told_of_locks_is_text_whatever_their_names_are() {
+fn output_is_printable_text_whatever_the_names_are() {
     let place = Place::new();
     let path = strange(&place, 0);
     let (holder, waiter) = crowd(&place, &path);

@@ -108,7 +108,7 @@ fn a_holder_and_its_queue_are_shown() {
     expect(
         &mut terminal,
         SIZE,
-        &["No process has a lock on this file now"],
+        &["No process holds a lock on this file"],
     );
     terminal.press(ESC);
     expect(&mut terminal, SIZE, &["No lock has this text"]);
@@ -293,7 +293,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_goes_on() {
 }
 
 #[test]
-fn without_a_terminal_it_says_what_to_do() {
+fn without_a_terminal_top_says_what_to_do() {
     let place = Place::new();
     let finished = place.run(["top"]);
     assert_eq!(finished.code(), 64);

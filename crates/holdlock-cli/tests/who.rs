@@ -45,7 +45,7 @@ fn a_held_lock_is_0_and_a_free_or_missing_one_is_1() {
 }
 
 #[test]
-fn wrong_usage_is_64_and_what_cannot_be_found_out_is_2() {
+fn wrong_usage_is_64_and_an_unknown_state_is_2() {
     let place = Place::new();
     std::fs::write(place.join("file"), "").unwrap();
     for (words, code) in [

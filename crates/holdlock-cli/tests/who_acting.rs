@@ -126,7 +126,7 @@ fn a_signal_reaches_holders_and_no_waiters() {
 }
 
 #[test]
-fn on_a_terminal_it_asks_before_it_sends() {
+fn on_a_terminal_who_asks_before_it_sends_a_signal() {
     let place = Place::new();
     let holder = place.hold(&["L"]);
     for (answer, sent) in [("n\n", false), ("\n", false), ("y\n", true)] {
