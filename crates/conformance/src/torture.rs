@@ -178,7 +178,7 @@ pub fn work(removal: Removal, shared: bool, fair: bool, threads: u32, directory:
     });
 }
 
-/// A refusal that comes earlier refuses to wait longer, and is not a false alarm.
+/// An earlier refusal only means that the request does not wait longer; it is not a false alarm.
 const GRACE: Duration = Duration::from_millis(900);
 
 fn section(lock: &FileLock, witness: Witness, removal: Removal, shared: bool, path: &Path) {

@@ -1,4 +1,4 @@
-//! Lock files of every kind: which are opened, created, refused, left alone.
+//! Lock files of every kind: which files are opened, created, refused, or left alone.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
