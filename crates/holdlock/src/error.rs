@@ -8,11 +8,11 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::Mode;
 use crate::inspect::{self, Deadlock, FileId, PATH_LENGTH, Process, printable};
 use crate::sys::fork::ForkCell;
 use crate::sys::identity::{self, Identity};
 use crate::sys::{Refusal, file};
+use crate::{Mode, Record};
 
 /// Why a lock was not acquired, or not released.
 ///
@@ -66,6 +66,26 @@ pub enum Error {
         /// The error of the operating system.
         source: io::Error,
     },
+    /// The lock file cannot have a [record](crate::LockOptions::record): it has other content, or
+    /// the record cannot be read or written. Nothing was overwritten, and the lock is not held.
+    #[non_exhaustive]
+    Record {
+        /// The lock file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A [`TokenGate`](crate::TokenGate) has already admitted a later holder of the lock: the
+    /// caller no longer holds the lock, and must not write.
+    #[non_exhaustive]
+    StaleToken {
+        /// The file of the gate.
+        path: PathBuf,
+        /// The token of the caller.
+        token: u64,
+        /// The highest admitted token.
+        newest: u64,
+    },
     /// Any other failure of a system call.
     #[non_exhaustive]
     System {
@@ -91,6 +111,7 @@ struct Known {
     holders: Option<Vec<Process>>,
     /// The holders that were found later. A child of fork looks for them anew.
     found: ForkCell<Vec<Process>>,
+    record: ForkCell<Option<Record>>,
 }
 
 impl Conflict {
@@ -107,7 +128,13 @@ impl Conflict {
             identity,
             holders: None,
             found: ForkCell::new(),
+            record: ForkCell::new(),
         }))
+    }
+
+    fn after(mut self, waited: Duration) -> Conflict {
+        self.0.waited = waited;
+        self
     }
 
     pub(crate) fn with_holders(mut self, holders: Vec<Process>) -> Conflict {
@@ -150,6 +177,21 @@ impl Conflict {
                 .unwrap_or_default()
         })
     }
+
+    /// The record of the holder, if the lock file has one ([`LockOptions::record`]) and it agrees
+    /// with the kernel: it says since when the lock is held, and why.
+    ///
+    /// The first call, or printing the error, reads the file.
+    ///
+    /// [`LockOptions::record`]: crate::LockOptions::record
+    pub fn record(&self) -> Option<&Record> {
+        let record = self.0.record.get_or_make(|| {
+            let record = Record::read(self.path()).ok()??;
+            let holders = self.holders().iter().map(|holder| holder.pid);
+            record.agrees_with(holders).then_some(record)
+        });
+        record.as_ref()
+    }
 }
 
 impl fmt::Debug for Conflict {
@@ -189,6 +231,8 @@ impl Error {
             | Error::Deadlock { path, .. }
             | Error::Open { path, .. }
             | Error::Unsupported { path, .. }
+            | Error::Record { path, .. }
+            | Error::StaleToken { path, .. }
             | Error::System { path, .. } => path,
         }
     }
@@ -198,6 +242,7 @@ impl Error {
         match self {
             Error::Open { source, .. }
             | Error::Unsupported { source, .. }
+            | Error::Record { source, .. }
             | Error::System { source, .. } => Some(source),
             _ => None,
         }
@@ -206,6 +251,25 @@ impl Error {
     /// The operating system's number of the error (errno), if there is one.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.io_error().and_then(io::Error::raw_os_error)
+    }
+
+    /// The same error of a request that has waited for this time in all.
+    pub(crate) fn after(self, waited: Duration) -> Error {
+        match self {
+            Error::WouldBlock(conflict) => Error::WouldBlock(conflict.after(waited)),
+            Error::TimedOut(conflict) => Error::TimedOut(conflict.after(waited)),
+            Error::RemovedWhileHeld(conflict) => Error::RemovedWhileHeld(conflict.after(waited)),
+            Error::Cancelled { path, .. } => Error::Cancelled { path, waited },
+            other => other,
+        }
+    }
+
+    /// The error of a request whose time ended when the lock was not free.
+    pub(crate) fn timed_out(self) -> Error {
+        match self {
+            Error::WouldBlock(conflict) => Error::TimedOut(conflict),
+            other => other,
+        }
     }
 
     /// The error for a lock call that failed.
@@ -285,7 +349,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// A duration for people: `50 ms`, `1.5 s`, `12 s`, `2 min 5 s`.
+/// A duration for people: `50 ms`, `1.5 s`, `12 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`.
 fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let tenths = (duration.as_millis() + 50) / 100;
@@ -295,7 +359,11 @@ fn spoken(duration: Duration) -> String {
         1000..10_000 if tenths.is_multiple_of(10) => format!("{} s", tenths / 10),
         1000..10_000 => format!("{}.{} s", tenths / 10, tenths % 10),
         10_000..60_000 => format!("{seconds} s"),
-        _ => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => match seconds / 60 {
+            minutes @ ..60 => format!("{minutes} min {} s", seconds % 60),
+            minutes @ 60..1440 => format!("{} h {} min", minutes / 60, minutes % 60),
+            minutes => format!("{} d {} h", minutes / 1440, minutes / 60 % 24),
+        },
     }
 }
 
@@ -309,16 +377,16 @@ impl fmt::Display for Error {
         match self {
             Error::WouldBlock(conflict) => {
                 f.write_str("already locked")?;
-                by(f, " by ", conflict.holders())
+                by(f, " by ", conflict)
             }
             Error::TimedOut(conflict) => {
                 let (waited, mode) = (spoken(conflict.waited()), conflict.mode());
                 write!(f, "timed out after {waited} waiting for the {mode} lock")?;
-                by(f, "; held by ", conflict.holders())
+                by(f, "; held by ", conflict)
             }
             Error::RemovedWhileHeld(conflict) => {
                 f.write_str("the lock file was removed while the lock is held")?;
-                by(f, " by ", conflict.holders())?;
+                by(f, " by ", conflict)?;
                 f.write_str(
                     "; wait until that process has released it, and do not delete lock files",
                 )
@@ -361,6 +429,22 @@ impl fmt::Display for Error {
                 printable(file_system),
                 reason(source)
             ),
+            Error::Record { source, .. } => {
+                write!(
+                    f,
+                    "cannot keep a record in the lock file: {}",
+                    reason(source)
+                )?;
+                match Refusal::of(source) {
+                    Some(Refusal::NoSpace) => f.write_str("; free some space"),
+                    _ => Ok(()),
+                }
+            }
+            Error::StaleToken { token, newest, .. } => write!(
+                f,
+                "token {token} is too old: a later holder of the lock has come with token \
+                 {newest}; do not write, and acquire the lock again"
+            ),
             Error::System {
                 operation, source, ..
             } => {
@@ -388,20 +472,32 @@ impl fmt::Debug for Error {
             Error::Deadlock { .. } => "Deadlock",
             Error::Open { .. } => "Open",
             Error::Unsupported { .. } => "Unsupported",
+            Error::Record { .. } => "Record",
+            Error::StaleToken { .. } => "StaleToken",
             Error::System { .. } => "System",
         };
         write!(f, "{variant}({self})")
     }
 }
 
-/// `; held by pid 12 (make) of root and 2 more`, or nothing if no holder is known.
-fn by(f: &mut fmt::Formatter<'_>, begin: &str, holders: &[Process]) -> fmt::Result {
+/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing if no holder
+/// is known.
+fn by(f: &mut fmt::Formatter<'_>, begin: &str, conflict: &Conflict) -> fmt::Result {
     const NAMED: usize = 3;
+    let (holders, record) = (conflict.holders(), conflict.record());
     for (position, holder) in holders.iter().take(NAMED).enumerate() {
         f.write_str(if position == 0 { begin } else { ", " })?;
         write!(f, "{holder}")?;
         if holder.pid == std::process::id() {
             f.write_str(" (this process)")?;
+        }
+        if let Some(record) = record.filter(|record| record.pid == holder.pid) {
+            if let Some(age) = record.since.age() {
+                write!(f, " for {}", spoken(age))?;
+            }
+            if let Some(note) = &record.note {
+                write!(f, ": {}", printable(note))?;
+            }
         }
     }
     match holders.len().saturating_sub(NAMED) {
@@ -434,7 +530,10 @@ impl From<Error> for io::Error {
             Error::Cancelled { .. } => io::ErrorKind::Other,
             Error::Deadlock { .. } => io::ErrorKind::Deadlock,
             Error::Unsupported { .. } => io::ErrorKind::Unsupported,
-            Error::Open { source, .. } | Error::System { source, .. } => source.kind(),
+            Error::Open { source, .. }
+            | Error::Record { source, .. }
+            | Error::System { source, .. } => source.kind(),
+            Error::StaleToken { .. } => io::ErrorKind::PermissionDenied,
         };
         io::Error::new(kind, error)
     }
@@ -465,6 +564,8 @@ mod tests {
         assert_eq!(said(9999), "10 s");
         assert_eq!(said(12_900), "12 s");
         assert_eq!(said(125_000), "2 min 5 s");
+        assert_eq!(said(12_000_000), "3 h 20 min");
+        assert_eq!(said(353_000_000), "4 d 2 h");
     }
 
     #[test]

@@ -132,7 +132,9 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
         return Err(Box::new(lock.acquire_owned(request)));
     }
     let began = Instant::now();
-    match lock.acquire_owned(Request::new(request.mode()).try_once()) {
+    let mut first = Request::new(request.mode()).try_once();
+    first.note = request.note.clone();
+    match lock.acquire_owned(first) {
         // The holder of a removed file may be about to release it, after a deletion on release:
         // the thread waits for that, too.
         Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_)) => {}

@@ -14,10 +14,12 @@ use crate::acquire::open::LockFile;
 use crate::acquire::release;
 use crate::gate::Occupant;
 use crate::lock::FileLock;
+use crate::record::{Entry, RecordState, Taken};
 use crate::request::{OnWait, Terms};
+use crate::set::sealed;
 use crate::sys::file_lock::Blocking;
 use crate::sys::fork;
-use crate::{Error, Mode, Request};
+use crate::{Error, Mode, Record, Request, Run};
 
 /// Holds the lock until it is dropped. A guard stays in the thread that acquired it:
 ///
@@ -135,6 +137,51 @@ macro_rules! guard_methods {
                 self.held.hand_over()
             }
 
+            /// The token of this acquisition, if the lock has a
+            /// [record](crate::LockOptions::record): a number that is higher than that of every
+            /// earlier exclusive acquisition of the lock, by whatever process. A resource that
+            /// refuses lower tokens than the highest it has seen is safe from a holder that has lost
+            /// the lock without its knowledge: [`TokenGate`](crate::TokenGate).
+            ///
+            /// None for a shared lock, and in a child of fork.
+            ///
+            /// The token rises through crashes and reboots. Where the record was lost, because the
+            /// lock file was removed, truncated or restored, or the power failed before the kernel
+            /// had written it to the disk, the token rises if the wall clock has not been set back.
+            pub fn token(&self) -> Option<u64> {
+                let entry = self.held.entry.as_ref()?;
+                self.held.is_ours().then_some(entry.token)
+            }
+
+            /// The record of the last holder, if it did not release the lock: it died, or lost the
+            /// lock without its knowledge. What it was doing may be half done.
+            ///
+            /// The first guard after that gets it, and no later one: what has to be cleaned up is
+            /// to be cleaned up before this guard is released. None if the lock has no
+            /// [record](crate::LockOptions::record), for shared guards, and after the holder had
+            /// handed the lock over. A power failure can lose the record of a release, so that the
+            /// last holder before it seems to have died.
+            #[doc(alias = "poison")]
+            #[doc(alias = "EOWNERDEAD")]
+            pub fn abandoned(&self) -> Option<&Record> {
+                self.held.entry.as_ref()?.abandoned.as_deref()
+            }
+
+            /// Records a command that is run while the lock is held: at its begin, and at its end
+            /// with its exit code. Does nothing without a [record](crate::LockOptions::record), in a
+            /// child of fork, or for a shared lock.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Record`] when the record cannot be written.
+            pub fn record_run(&self, run: Run) -> Result<(), Error> {
+                if self.held.entry.is_none() || !self.held.is_ours() {
+                    return Ok(());
+                }
+                let lock: &FileLock = self.held.lock.borrow();
+                lock.record_run(&self.held.file, run)
+            }
+
             /// Exclusive or shared.
             pub fn mode(&self) -> Mode {
                 self.held.mode
@@ -199,6 +246,12 @@ macro_rules! guard_methods {
             }
         }
 
+        impl sealed::Held for $guard {
+            fn release(self) -> Result<(), Error> {
+                self.held.release()
+            }
+        }
+
         /// The descriptor that holds the lock, which is close-on-exec. Code that unlocks or closes
         /// it releases the lock, and the guard does not notice at once. In a child of fork the
         /// descriptor is a placeholder that cannot be read, written or locked (EBADF); use
@@ -235,19 +288,21 @@ struct Held<L: Borrow<FileLock> + Clone> {
     owner: Occupant,
     /// The process that acquired the lock.
     generation: u32,
+    entry: Option<Entry>,
 }
 
 impl<L: Borrow<FileLock> + Clone> Held<L> {
     fn acquire(lock: L, terms: Terms<'_>, owner: Occupant) -> Result<Held<L>, Error> {
         let generation = fork::generation();
         let mode = terms.mode;
-        let file = lock.borrow().take(terms, owner)?;
+        let Taken { file, entry } = lock.borrow().take(terms, owner)?;
         Ok(Held {
             lock,
             file,
             mode,
             owner,
             generation,
+            entry,
         })
     }
 
@@ -306,6 +361,7 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         let lock: &FileLock = held.lock.borrow();
         let gate = lock.gate();
         let _inside = ReopenOnDrop { gate };
+        let _ = lock.record_end(&held.file, RecordState::HandedOver);
         let copy = held.file.hand_over();
         if copy.is_err() {
             let _ = held.file.unlock(family);
@@ -330,7 +386,7 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         }
         let held = self.into_parts();
         held.lock.borrow().to_shared(&held.file, held.owner)?;
-        Ok(held.whole(Mode::Shared))
+        Ok(held.whole(Mode::Shared, None))
     }
 
     fn upgrade(self, limits: Terms<'_>) -> Result<(Held<L>, Continuity), Error> {
@@ -339,9 +395,9 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         }
         let mut held = self.into_parts();
         let lock: &FileLock = held.lock.borrow();
-        let (file, continuity) = lock.to_exclusive(&held.file, held.owner, limits)?;
-        held.file = file;
-        Ok((held.whole(Mode::Exclusive), continuity))
+        let (taken, continuity) = lock.to_exclusive(&held.file, held.owner, limits)?;
+        held.file = taken.file;
+        Ok((held.whole(Mode::Exclusive, taken.entry), continuity))
     }
 }
 
@@ -354,13 +410,14 @@ struct Parts<L> {
 }
 
 impl<L: Borrow<FileLock> + Clone> Parts<L> {
-    fn whole(self, mode: Mode) -> Held<L> {
+    fn whole(self, mode: Mode, entry: Option<Entry>) -> Held<L> {
         Held {
             lock: self.lock,
             file: self.file,
             mode,
             owner: self.owner,
             generation: self.generation,
+            entry,
         }
     }
 }

@@ -53,12 +53,14 @@
 //! | [`FileLock`] | path and options; cheap, stays open, shared by threads |
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
+//! | [`LockSet`], [`SetGuard`] | several locks that are acquired together, or not at all |
 //! | [`Request`] | the mode, how long to wait, and what may end the wait |
 //! | [`LockFuture`] | a request that is awaited |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
-//! Shared and exclusive requests with [`LockOptions::fair`] are a reader/writer lock that starves
-//! neither readers nor writers.
+//! Readers that ask for the shared lock and writers that ask for the exclusive lock have a
+//! reader/writer lock, which other libraries have as a type of its own. With [`LockOptions::fair`]
+//! it starves neither readers nor writers.
 //!
 //! # What is promised
 //!
@@ -74,7 +76,10 @@
 //! * **Fork and exec.** A child owns nothing: it does not hold the lock and cannot release it by
 //!   accident. Descriptors are close-on-exec.
 //! * **Nothing is overwritten.** The library never writes or truncates lock files, and does not
-//!   follow a symbolic link at the last component of the path.
+//!   follow a symbolic link at the last component of the path. With [`LockOptions::record`] it
+//!   writes into a file that is empty or has its record, and refuses any other file.
+//! * **Tokens, and who died**, with [`LockOptions::record`]: [`Guard::token`] rises with each
+//!   exclusive acquisition, and [`Guard::abandoned`] says that the last holder died.
 //! * **Deadlocks end.** A wait without limit fails with [`Error::Deadlock`] if it is part of a
 //!   cycle of processes or threads, each waiting for a lock of the next. The error shows the cycle,
 //!   and the other members continue. A cycle is not an error if one member may have a way out.
@@ -125,7 +130,11 @@ mod mode;
 #[cfg(target_os = "linux")]
 mod options;
 #[cfg(target_os = "linux")]
+mod record;
+#[cfg(target_os = "linux")]
 mod request;
+#[cfg(target_os = "linux")]
+mod set;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
@@ -148,7 +157,11 @@ pub use mode::{Family, Mode};
 #[cfg(target_os = "linux")]
 pub use options::LockOptions;
 #[cfg(target_os = "linux")]
+pub use record::{Moment, Passed, Record, RecordState, Run, TokenGate};
+#[cfg(target_os = "linux")]
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
+#[cfg(target_os = "linux")]
+pub use set::{LockSet, Member, SetGuard};
 
 /// The real-time signal that ends waits at their deadline or when they are cancelled. None if no
 /// wait has needed a signal yet, or if other code has taken it. This function changes nothing.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::acquire::TryOpen;
@@ -12,12 +12,13 @@ use crate::acquire::lock_name::LockName;
 use crate::deadlock::watcher::WatchedWait;
 use crate::gate::{Gate, registry};
 use crate::inspect::{self, FileId, Process};
+use crate::record::Recorder;
 use crate::request::OnWait;
 use crate::sys::file;
 use crate::sys::fork::ForkCell;
 use crate::wait::callback::Key;
 use crate::wait::{Awaited, Watched};
-use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Request};
+use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Record, Request};
 
 /// A lock that processes share by the path of a file.
 ///
@@ -26,7 +27,11 @@ use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Request};
 /// threads by reference, in a `static`, or by clones, which are the same lock and cost no more than
 /// those of an [`Arc`]. Threads that use one `FileLock` exclude each other just as processes do.
 ///
-/// The library never writes or truncates the file, and does not read it.
+/// The library never writes or truncates the file, and does not read it, unless
+/// [`LockOptions::record`] asks for a record.
+///
+/// It is also a reader/writer lock: readers call [`lock_shared`](FileLock::lock_shared), writers
+/// call [`lock`](FileLock::lock). With [`LockOptions::fair`] neither side starves.
 ///
 /// ```
 /// use holdlock::FileLock;
@@ -53,6 +58,7 @@ struct Shared {
     name: Arc<LockName>,
     options: LockOptions,
     gate: ForkCell<Arc<Gate>>,
+    recorder: ForkCell<Mutex<Recorder>>,
 }
 
 impl FileLock {
@@ -97,20 +103,37 @@ impl FileLock {
         Ok(lock)
     }
 
-    fn new(options: LockOptions, name: LockName) -> Result<FileLock, Error> {
+    fn new(options: LockOptions, mut name: LockName) -> Result<FileLock, Error> {
+        name.is_written = options.record;
         let lock = FileLock {
             shared: Arc::new(Shared {
                 name: Arc::new(name),
                 options,
                 gate: ForkCell::new(),
+                recorder: ForkCell::new(),
             }),
         };
+        lock.check_options()?;
         // The caller learns now what is wrong with the path. The requests, which have time limits,
         // wait for the holder of a removed file and for leases.
         if let TryOpen::File(file) = lock.try_open().map_err(|e| lock.cannot_open(e))? {
             lock.gate().set_file(Some(Arc::new(lock.if_fit(file)?)));
         }
         Ok(lock)
+    }
+
+    fn check_options(&self) -> Result<(), Error> {
+        let options = self.options();
+        let why = if !options.record {
+            return Ok(());
+        } else if options.delete_on_release {
+            "a record would be lost with a file that is deleted on release; choose one of the two"
+        } else if options.writable {
+            "a file that the caller writes cannot have a record; choose one of the two"
+        } else {
+            return Ok(());
+        };
+        Err(self.cannot_open(io::Error::new(io::ErrorKind::InvalidInput, why)))
     }
 
     /// The absolute path of the lock file.
@@ -296,6 +319,23 @@ impl FileLock {
         self.file_id().map_or(Ok(Vec::new()), inspect::waiters)
     }
 
+    /// The record in the lock file, whether or not this lock was opened with
+    /// [`LockOptions::record`]. None if the file has no record that this version understands.
+    ///
+    /// Takes no lock: unless the caller holds it, the record may be out of date when this returns.
+    /// It may say that a lock is held whose holder has died; [`holders`](FileLock::holders) asks
+    /// the kernel.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn record(&self) -> io::Result<Option<Record>> {
+        match self.gate().file().filter(|file| file.is_intact()) {
+            Some(file) => Record::read_from(file.file()),
+            None => Record::read(self.path()),
+        }
+    }
+
     fn file_id(&self) -> Option<FileId> {
         match FileId::of(self.path()) {
             Ok(file_id) => Some(file_id),
@@ -309,6 +349,12 @@ impl FileLock {
 
     pub(crate) fn options(&self) -> &LockOptions {
         &self.shared.options
+    }
+
+    /// What this process knows of the record. A child of fork begins anew.
+    pub(crate) fn recorder_cell(&self) -> &Mutex<Recorder> {
+        let recorder = || Mutex::new(Recorder::new());
+        self.shared.recorder.get_or_make(recorder)
     }
 
     /// This process's gate. A child of fork has a new one, without a file.

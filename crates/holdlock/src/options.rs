@@ -29,6 +29,7 @@ pub struct LockOptions {
     pub(crate) delete_on_release: bool,
     pub(crate) fair: bool,
     pub(crate) writable: bool,
+    pub(crate) record: bool,
     /// Not `signals`: the default is false.
     pub(crate) without_signals: bool,
 }
@@ -93,7 +94,9 @@ impl LockOptions {
     /// and a shared request passes a waiting exclusive request. A fair request first queues for the
     /// place at the head of a queue, and only the request at the head asks for the lock. No fair
     /// request passes a waiter, except one that arrives while the place at the head changes hands.
-    /// Writers therefore make progress while readers come and go.
+    /// Writers therefore make progress while readers come and go: shared and exclusive requests
+    /// with this option are a reader/writer lock. A [`LockSet`](crate::LockSet) waits for its turn
+    /// at the member for which it sleeps.
     ///
     /// Only requests of locks with this option queue: other programs can pass them. Each
     /// acquisition costs two more system calls, and each change from one process to the next costs
@@ -132,6 +135,45 @@ impl LockOptions {
     /// ```
     pub fn writable(mut self, writable: bool) -> Self {
         self.writable = writable;
+        self
+    }
+
+    /// Keep a record in the lock file: a token that rises with each exclusive acquisition
+    /// ([`Guard::token`](crate::Guard::token)), the holder, the time of the acquisition and a note
+    /// ([`Record`](crate::Record)), and whether the last holder died
+    /// ([`Guard::abandoned`](crate::Guard::abandoned)). Default: no.
+    ///
+    /// The file is opened for reading and writing. Each exclusive acquisition and its release write
+    /// 1024 bytes of readable text at the beginning of the file, while the lock is held; nothing is
+    /// synced to the disk. Shared requests write nothing. All processes that use the lock should
+    /// use the option: while a process without it holds the lock, the record describes the last
+    /// holder that used it.
+    ///
+    /// # Errors
+    ///
+    /// Opening fails with [`Error::Record`] if the file has other content or is not a regular file,
+    /// and with [`Error::Open`] if it cannot be written. Requests fail with [`Error::Record`], and
+    /// hold nothing, if the content has changed since, or if the record cannot be written.
+    ///
+    /// Do not combine the option with [deletion on release](LockOptions::delete_on_release),
+    /// because the record would be lost with the file, nor with a file that [the caller
+    /// writes](LockOptions::writable).
+    ///
+    /// ```
+    /// use holdlock::LockOptions;
+    /// # let path = std::env::temp_dir().join(format!("holdlock-doc-record-{}", std::process::id()));
+    /// let lock = LockOptions::new().record(true).open(&path)?;
+    /// let first = lock.lock()?.token();
+    /// let guard = lock.lock()?;
+    /// assert!(guard.token() > first);
+    /// if let Some(last) = guard.abandoned() {
+    ///     eprintln!("{last} has died; cleaning up what it left");
+    /// }
+    /// # drop(guard); std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record(mut self, record: bool) -> Self {
+        self.record = record;
         self
     }
 

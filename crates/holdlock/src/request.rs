@@ -29,6 +29,7 @@ pub struct Request<W = NoCallback> {
     cancel: Option<CancelToken>,
     notice_deadlocks: Option<bool>,
     pub(crate) stays_in_thread: bool,
+    pub(crate) note: Option<Box<str>>,
     on_wait: W,
 }
 
@@ -73,6 +74,10 @@ pub(crate) struct Terms<'r> {
     pub(crate) on_wait: Option<Callback<'r>>,
     /// Whether only the lock ends the wait. Such a wait is watched for deadlocks.
     pub(crate) may_wait_for_ever: bool,
+    /// For the record.
+    pub(crate) note: Option<&'r str>,
+    /// Whether a fair request may pass those that wait: it has waited for its turn elsewhere.
+    pub(crate) had_its_turn: bool,
 }
 
 /// How long a request may wait: [`Request::limit`].
@@ -97,6 +102,9 @@ pub enum Waiting {
     /// A signal handler has run in the waiting thread; sometimes it is the handler of this library.
     /// A host such as Python can now run the handlers that it has deferred.
     Interrupted,
+    /// A [`LockSet`](crate::LockSet) is about to sleep for its member with this number. Told each
+    /// time before the set sleeps, the first time after `Began`.
+    For(usize),
 }
 
 impl Request {
@@ -108,6 +116,7 @@ impl Request {
             cancel: None,
             notice_deadlocks: None,
             stays_in_thread: false,
+            note: None,
             on_wait: NoCallback,
         }
     }
@@ -193,6 +202,7 @@ impl<W: OnWait> Request<W> {
             cancel: self.cancel,
             notice_deadlocks: self.notice_deadlocks,
             stays_in_thread: self.stays_in_thread,
+            note: self.note,
             on_wait: callback,
         }
     }
@@ -230,6 +240,17 @@ impl<W: OnWait> Request<W> {
         self
     }
 
+    /// Write this into the lock's record ([`LockOptions::record`](crate::LockOptions::record)): why
+    /// the lock is held. `holdlock who` and the errors of others show it.
+    ///
+    /// About 200 bytes are kept. Control characters become escapes
+    /// ([`printable`](crate::inspect::printable())). Without effect for a shared request, or if the
+    /// lock has no record.
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into().into_boxed_str());
+        self
+    }
+
     /// Exclusive or shared.
     pub fn mode(&self) -> Mode {
         self.mode
@@ -245,6 +266,12 @@ impl<W: OnWait> Request<W> {
         self.cancel.as_ref()
     }
 
+    /// The same request for the exclusive lock.
+    pub(crate) fn exclusively(mut self) -> Self {
+        self.mode = Mode::Exclusive;
+        self
+    }
+
     pub(crate) fn terms(&mut self) -> Terms<'_> {
         let on_wait = self.on_wait.callback();
         let ends = self.cancel.is_some() || on_wait.is_some();
@@ -254,7 +281,9 @@ impl<W: OnWait> Request<W> {
             cancel: self.cancel.as_ref(),
             may_wait_for_ever: self.limit == Limit::Forever
                 && self.notice_deadlocks.unwrap_or(!ends),
+            had_its_turn: false,
             on_wait,
+            note: self.note.as_deref(),
         }
     }
 }
