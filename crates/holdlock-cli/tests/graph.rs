@@ -6,7 +6,7 @@ use serde_json::Value;
 use support::peers::has;
 use support::{Finished, Place, Running, wait_for};
 
-/// Takes the one lock, says so, and when told takes the other one.
+/// Acquires one lock, reports that, and acquires the other lock on order.
 const TWO: &str = r#"
 import fcntl, sys, threading
 own, other = open(sys.argv[1], 'w'), open(sys.argv[2], 'w')
@@ -263,7 +263,7 @@ fn a_wait_of_the_command_is_shown_below_its_lock() {
     let text = finished.text();
     let begin = format!("pid {} ", culprit.pid());
     assert!(text.starts_with(&begin), "{text}");
-    let outer = format!("─ pid {} ", outer.pid());
+    let outer = format!(" pid {} ", outer.pid());
     let waits = |line: &str| line.contains(&outer) && line.ends_with(" waits for its end");
     assert!(text.lines().any(waits), "{text}");
     // Processes that inherited a lock are shown only if a search has found them.

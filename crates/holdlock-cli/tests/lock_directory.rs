@@ -114,7 +114,7 @@ fn a_relative_lock_directory_is_wrong_usage() {
     assert_eq!(Running::start(command).finish().code(), 64);
 }
 
-/// A host of our own, as far as /run goes, with two users and everything that they can make there.
+/// A test host with its own /run, with two users and everything that they can create there.
 fn host(place: &Place, script: &str) -> Option<Finished> {
     const HOST: &str = r#"
         set -e
@@ -191,7 +191,7 @@ fn a_users_name_that_others_have_taken_is_refused_with_the_remedy() {
 
 #[test]
 fn a_cron_job_and_a_session_of_one_user_exclude_each_other() {
-    // The session has all that a login gives, also the directories; the cron job has nothing.
+    // The session has the environment and the directories of a login; the cron job has nothing.
     let script = r#"
         mkdir -p -m 755 /run/user && mkdir -m 700 /run/user/$ANN /run/home
         chown $ANN /run/user/$ANN /run/home
@@ -327,9 +327,9 @@ fn a_name_that_looks_like_a_file_here_is_warned_of() {
         ("nightly", false),
         ("./ledger", false),
     ] {
-        let here = format!("not the file in this directory; for the file write ./{name}\n");
+        let finished = place.run(["run", name, "true"]);
         assert_eq!(finished.code(), 0);
-        let here = format!("not a file in this directory, which is ./{name}\n");
+        let here = format!("not the file in this directory; for the file write ./{name}\n");
         assert_eq!(finished.stderr.contains(&here), warned, "{finished:?}");
         assert_eq!(finished.stderr.is_empty(), !warned, "{finished:?}");
     }

@@ -1,4 +1,4 @@
-//! Signals: who gets them, and with which ones the command starts.
+//! Signals: the processes that get them, and the signal settings with which the command starts.
 
 mod support;
 

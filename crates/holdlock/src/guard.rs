@@ -194,7 +194,8 @@ macro_rules! guard_methods {
 
             /// The lock file, for reading, and with
             /// [`LockOptions::writable`](crate::LockOptions::writable) for writing, while the lock
-            /// is held. All users of the same [`FileLock`] share its position.
+            /// is held. Its position is at the start or where the last holder that used the same
+            /// [`FileLock`] left it: seek first.
             pub fn file(&self) -> &File {
                 self.held.file.file()
             }

@@ -50,7 +50,7 @@
 //! | word | meaning |
 //! |---|---|
 //! | lock file | the file on which the kernel keeps the lock; the processes agree on its path |
-//! | [`FileLock`] | path and options; cheap, stays open, shared by threads |
+//! | [`FileLock`] | path and options; cheap, made once, shared by threads |
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
 //! | [`LockSet`], [`SetGuard`] | several locks that are acquired together, or not at all |
@@ -88,14 +88,18 @@
 //!
 //! # The resources that the library uses
 //!
-//! * One descriptor for each open `FileLock`, and a handler for fork (pthread_atfork(3)).
+//! * One descriptor for each `FileLock` that is held, awaited or in constant use ([`FileLock`] says
+//!   what that means), and a handler for fork (pthread_atfork(3)).
+//! * While a lock is in constant use, and about a second longer: a helper thread that closes its
+//!   file afterwards.
 //! * In contended waits with a time limit or a token: one POSIX timer for each thread, and one
 //!   real-time signal for the process ([`wait_signal`]; [`LockOptions::signals`] forbids it). Where
 //!   signals cannot be used, up to 16 helper threads.
 //! * During a wait without limit, and some seconds longer: a helper thread that looks for deadlocks
 //!   ([`Request::notice_deadlocks`]). Fair requests have such a helper thread, too
-//!   ([`LockOptions::fair`]). From the first such wait on: one descriptor of a note in memory
-//!   (memfd_create(2)), which tells other processes about the waits of this process.
+//!   ([`LockOptions::fair`]). From the first helper thread on: one descriptor of a note in memory
+//!   (memfd_create(2)), which tells other processes about the waits and the helper threads of this
+//!   process.
 //!
 //! Linux only, for now.
 

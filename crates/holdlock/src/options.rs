@@ -124,7 +124,7 @@ impl LockOptions {
     /// let guard = counter.lock()?;
     /// let mut file = guard.file();
     /// let mut text = String::new();
-    /// file.rewind()?; // the position is where the last holder in this process left it
+    /// file.rewind()?; // the last holder in this process may have moved the position
     /// file.read_to_string(&mut text)?;
     /// let next = text.trim().parse::<u64>().unwrap_or(0) + 1;
     /// file.rewind()?;
@@ -194,7 +194,7 @@ impl LockOptions {
     ///
     /// The file is opened anew through /proc, so the lock does not belong to the caller's
     /// descriptor, which may be closed. Nothing is created. Renaming or removing the file does not
-    /// affect the lock.
+    /// affect the lock. Such a lock keeps the file open, also while it is free.
     ///
     /// # Errors
     ///

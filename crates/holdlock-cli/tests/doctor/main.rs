@@ -21,7 +21,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// What was found, from the document.
+/// The findings of the document.
 struct Findings(Value);
 
 impl Findings {
@@ -56,7 +56,7 @@ fn examine(place: &Place, words: &[&str]) -> (i32, Findings) {
     (finished.code(), Findings::of(&finished))
 }
 
-/// Names in a directory that are the doctor's.
+/// The doctor's files in a directory.
 fn left_in(directory: &Path) -> Vec<String> {
     let names = std::fs::read_dir(directory).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -273,7 +273,7 @@ fn what_another_user_may_not_is_found_by_that_user() {
     assert_eq!(there.0["safe"], true);
 }
 
-/// Locks that exclude nobody, by a library before the C library's.
+/// Locks that exclude no process, by a library that replaces flock(2) of the C library.
 #[test]
 fn locks_that_do_nothing_are_found_out() {
     let place = Place::new();

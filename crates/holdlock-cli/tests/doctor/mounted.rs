@@ -39,7 +39,7 @@ fn a_read_only_mount_takes_no_new_lock_file() {
     };
     assert_eq!(code, 1);
     findings.expect("read-only", "unsafe", "none can be created");
-    // One verdict: nothing else is said of a lock file that cannot be.
+    // One finding only: no other finding applies to a lock file that cannot exist.
     for id in ["file-system", "lock-file", "users", "cleaner", "create"] {
         assert_eq!(findings.level(id), None, "{id}");
     }

@@ -163,9 +163,10 @@ impl<'s, G> Round<'s, G> {
 
 impl Member {
     /// The file that is open for this lock: the locked one, if the lock is held. Another one may be
-    /// at the path by now.
+    /// at the path by now. If the lock has no file open: the file at the path.
     fn identity(&self) -> Option<Identity> {
-        self.lock.gate().file().map(|file| file.identity())
+        let open = self.lock.gate().file().map(|file| file.identity());
+        open.or_else(|| self.lock.name().identity().ok())
     }
 }
 
@@ -193,7 +194,7 @@ struct Waits<'r> {
 }
 
 impl Waits<'_> {
-    fn for_an_attempt(&self, mode: Mode) -> Terms<'static> {
+    fn for_an_attempt(&self, mode: Mode) -> Terms<'_> {
         Terms {
             mode,
             limit: if self.may_wait() {
@@ -205,6 +206,7 @@ impl Waits<'_> {
             on_wait: None,
             may_wait_for_ever: false,
             had_its_turn: self.began.is_some(),
+            note: self.terms.note,
         }
     }
 
@@ -274,6 +276,7 @@ impl Waits<'_> {
             on_wait: told.as_mut().map(|told| told as _),
             may_wait_for_ever: self.terms.may_wait_for_ever,
             had_its_turn: false,
+            note: self.terms.note,
         };
         take(&member.lock, terms).map_err(|error| error.after(began.elapsed()))
     }
