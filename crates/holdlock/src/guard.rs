@@ -140,27 +140,27 @@ macro_rules! guard_methods {
             /// The token of this acquisition, if the lock has a
             /// [record](crate::LockOptions::record): a number that is higher than that of every
             /// earlier exclusive acquisition of the lock, by whatever process. A resource that
-            /// refuses lower tokens than the highest it has seen is safe from a holder that has lost
-            /// the lock without its knowledge: [`TokenGate`](crate::TokenGate).
+            /// refuses tokens below the highest token so far is safe from a holder that has lost
+            /// the lock without noticing: [`TokenGate`](crate::TokenGate).
             ///
             /// None for a shared lock, and in a child of fork.
             ///
-            /// The token rises through crashes and reboots. Where the record was lost, because the
-            /// lock file was removed, truncated or restored, or the power failed before the kernel
-            /// had written it to the disk, the token rises if the wall clock has not been set back.
+            /// The token rises across crashes and reboots. The record is lost if the lock file is
+            /// removed, truncated or restored, or if the power fails before the kernel has written
+            /// the file to the disk. Then the token still rises if the wall clock has not been set
+            /// back.
             pub fn token(&self) -> Option<u64> {
                 let entry = self.held.entry.as_ref()?;
                 self.held.is_ours().then_some(entry.token)
             }
 
-            /// The record of the last holder, if it did not release the lock: it died, or lost the
-            /// lock without its knowledge. What it was doing may be half done.
+            /// The record of the last holder, if that holder did not release the lock: it died, or
+            /// lost the lock without noticing. Its work may be half done.
             ///
-            /// The first guard after that gets it, and no later one: what has to be cleaned up is
-            /// to be cleaned up before this guard is released. None if the lock has no
-            /// [record](crate::LockOptions::record), for shared guards, and after the holder had
-            /// handed the lock over. A power failure can lose the record of a release, so that the
-            /// last holder before it seems to have died.
+            /// Only the first guard after that holder gets the record: clean up before you release
+            /// this guard. None if the lock has no [record](crate::LockOptions::record), for shared
+            /// guards, and after the holder had handed the lock over. A power failure can lose the
+            /// record of a release, so that the last holder before it seems to have died.
             #[doc(alias = "poison")]
             #[doc(alias = "EOWNERDEAD")]
             pub fn abandoned(&self) -> Option<&Record> {

@@ -783,8 +783,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an upgrade says that the lock was lost",
         file: "acquire/convert.rs",
-        with: "        Ok((locked, Continuity::Lost))",
-        without: "        Ok((locked, Continuity::Kept))",
+        with: "        Ok((taken, Continuity::Lost))",
+        without: "        Ok((taken, Continuity::Kept))",
         test: ("convert", "an_upgrade_that_had_to_wait"),
     },
     Mutant {

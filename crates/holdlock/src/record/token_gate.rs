@@ -10,8 +10,8 @@ use crate::{Error, FileLock, LockOptions, OwnedGuard, Request};
 const KIND: &str = "holdlock token gate ";
 const FIRST_LINE: &[u8] = b"holdlock token gate 1\n";
 
-/// The other side of [`Guard::token`](crate::Guard::token): lets a writer pass to a resource only if
-/// no writer with a later token has passed.
+/// The counterpart of [`Guard::token`](crate::Guard::token): lets a writer pass to a resource only
+/// if no writer with a later token has passed.
 ///
 /// A lock alone cannot stop a holder that was suspended, or that has lost the lock without
 /// noticing: the holder may continue to write while another process holds the lock. A token gate at
