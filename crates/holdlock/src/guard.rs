@@ -167,13 +167,13 @@ macro_rules! guard_methods {
                 self.held.entry.as_ref()?.abandoned.as_deref()
             }
 
-            /// Records a command that is run while the lock is held: at its begin, and at its end
-            /// with its exit code. Does nothing without a [record](crate::LockOptions::record), in a
-            /// child of fork, or for a shared lock.
+            /// Records a command that runs while the lock is held: its beginning, its end and its
+            /// exit code. Does nothing without a [record](crate::LockOptions::record), in a child
+            /// of fork, or for a shared lock.
             ///
             /// # Errors
             ///
-            /// [`Error::Record`] when the record cannot be written.
+            /// [`Error::Record`] if the record cannot be written.
             pub fn record_run(&self, run: Run) -> Result<(), Error> {
                 if self.held.entry.is_none() || !self.held.is_ours() {
                     return Ok(());
