@@ -316,7 +316,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "future.rs",
         with: "let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&token));",
         without: "",
-        test: ("future", "all_of_it"),
+        test: ("future", "futures_wait_are_cancelled_and_time_out"),
     },
     Mutant {
         name: "a token is a way out",
@@ -491,7 +491,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "future.rs",
         with: "            self.token.cancel();",
         without: "",
-        test: ("future", "all_of_it"),
+        test: ("future", "futures_wait_are_cancelled_and_time_out"),
     },
     Mutant {
         name: "a lock file without read permission is opened for writing",
