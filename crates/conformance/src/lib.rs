@@ -15,6 +15,13 @@ pub mod witness;
 pub use actor::Actor;
 pub use holdlock_test_support::{Scratch, has, in_container, peers, queue, skipped, watchdog};
 
+/// Uses the lock so often that it keeps its file open for a while, about a second.
+pub fn hot(lock: &holdlock::FileLock) {
+    for _ in 0..40 {
+        drop(lock.lock().expect("free"));
+    }
+}
+
 /// The code of the pages for users of the library, compiled as documentation tests.
 #[cfg(doctest)]
 mod pages {

@@ -132,6 +132,11 @@ impl Conflict {
         }))
     }
 
+    fn after(mut self, waited: Duration) -> Conflict {
+        self.0.waited = waited;
+        self
+    }
+
     pub(crate) fn with_holders(mut self, holders: Vec<Process>) -> Conflict {
         self.0.holders = Some(holders);
         self
@@ -245,6 +250,25 @@ impl Error {
     /// The operating system's number of the error (errno), where there is one.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.io_error().and_then(io::Error::raw_os_error)
+    }
+
+    /// The same error of a request that has waited for this time in all.
+    pub(crate) fn after(self, waited: Duration) -> Error {
+        match self {
+            Error::WouldBlock(conflict) => Error::WouldBlock(conflict.after(waited)),
+            Error::TimedOut(conflict) => Error::TimedOut(conflict.after(waited)),
+            Error::RemovedWhileHeld(conflict) => Error::RemovedWhileHeld(conflict.after(waited)),
+            Error::Cancelled { path, .. } => Error::Cancelled { path, waited },
+            other => other,
+        }
+    }
+
+    /// The error of a request whose time ended when the lock was not free.
+    pub(crate) fn timed_out(self) -> Error {
+        match self {
+            Error::WouldBlock(conflict) => Error::TimedOut(conflict),
+            other => other,
+        }
     }
 
     /// The error for a lock call that failed.
@@ -454,7 +478,8 @@ impl fmt::Debug for Error {
     }
 }
 
-/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing where no holder is known.
+/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing where no
+/// holder is known.
 fn by(f: &mut fmt::Formatter<'_>, begin: &str, conflict: &Conflict) -> fmt::Result {
     const NAMED: usize = 3;
     let (holders, record) = (conflict.holders(), conflict.record());

@@ -16,6 +16,7 @@ use crate::gate::Occupant;
 use crate::lock::FileLock;
 use crate::record::{Entry, RecordState, Taken};
 use crate::request::{OnWait, Terms};
+use crate::set::sealed;
 use crate::sys::file_lock::Blocking;
 use crate::sys::fork;
 use crate::{Error, Mode, Record, Request, Run};
@@ -213,7 +214,8 @@ macro_rules! guard_methods {
 
             /// The lock file, for reading, and with
             /// [`LockOptions::writable`](crate::LockOptions::writable) for writing, while the lock
-            /// is held. Its position is shared by all who use the same [`FileLock`].
+            /// is held. Its position is at the start or where the last holder that used the same
+            /// [`FileLock`] left it: seek first.
             pub fn file(&self) -> &File {
                 self.held.file.file()
             }
@@ -262,6 +264,16 @@ macro_rules! guard_methods {
             ) -> Result<(Self, Continuity), Error> {
                 let (held, continuity) = self.held.upgrade(limits.terms())?;
                 Ok((Self::new(held), continuity))
+            }
+        }
+
+        impl sealed::Held for $guard {
+            fn release(self) -> Result<(), Error> {
+                self.held.release()
+            }
+
+            fn give_back(self) {
+                let _ = self.release_abandoned();
             }
         }
 

@@ -50,15 +50,17 @@
 //! | word | meaning |
 //! |---|---|
 //! | lock file | the file whose inode carries the kernel's lock; its path is where processes meet |
-//! | [`FileLock`] | path and options; cheap, kept open, shared by threads |
+//! | [`FileLock`] | path and options; cheap, made once, shared by threads |
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
+//! | [`LockSet`], [`SetGuard`] | several locks that are acquired together, or not at all |
 //! | [`Request`] | the mode, how long to wait, and what may end the wait |
 //! | [`LockFuture`] | a request that is awaited |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
-//! Shared and exclusive requests with [`LockOptions::fair`] are a reader/writer lock that starves
-//! neither readers nor writers.
+//! Readers that ask for the shared lock and writers that ask for the exclusive lock have a
+//! reader/writer lock, which other libraries have as a type of its own. With [`LockOptions::fair`]
+//! it starves neither readers nor writers.
 //!
 //! # What is promised
 //!
@@ -86,14 +88,17 @@
 //!
 //! # What is used
 //!
-//! * One descriptor for each open `FileLock`, and a handler for fork (pthread_atfork(3)).
+//! * One descriptor for each `FileLock` that is held, awaited or in constant use ([`FileLock`] says
+//!   what that means), and a handler for fork (pthread_atfork(3)).
+//! * While a lock is in constant use, and about a second longer: a helper thread that closes its
+//!   file afterwards.
 //! * In contended waits with a time limit or a token: one POSIX timer for each thread, and one
 //!   real-time signal for the process ([`wait_signal`]; [`LockOptions::signals`] forbids it). Where
 //!   signals cannot be used, up to 16 helper threads.
 //! * While a wait without limit lasts, and some seconds longer: a helper thread that looks for
 //!   deadlocks ([`Request::notice_deadlocks`]). The same for fair requests ([`LockOptions::fair`]).
-//!   From the first such wait on: one descriptor of a note in memory (memfd_create(2)), which tells
-//!   other processes about the waits of this one.
+//!   From the first helper thread on: one descriptor of a note in memory (memfd_create(2)), which
+//!   tells other processes about the waits and the helper threads of this one.
 //!
 //! Linux only, for now.
 
@@ -132,6 +137,8 @@ mod record;
 #[cfg(target_os = "linux")]
 mod request;
 #[cfg(target_os = "linux")]
+mod set;
+#[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
 mod wait;
@@ -156,6 +163,8 @@ pub use options::LockOptions;
 pub use record::{Moment, Passed, Record, RecordState, Run, TokenGate};
 #[cfg(target_os = "linux")]
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
+#[cfg(target_os = "linux")]
+pub use set::{LockSet, Member, SetGuard};
 
 /// The real-time signal that ends waits at their deadline or when they are cancelled; None as long
 /// as no wait has needed one, and where other code has taken it. Changes nothing.

@@ -22,13 +22,27 @@ use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Record, Req
 
 /// A lock that processes share by the path of a file.
 ///
-/// Opening takes no lock. A `FileLock` is meant to be made once and used often: it keeps its file
-/// open, which makes the next acquisition cheaper. It is `Send` and `Sync`; share it between
-/// threads by reference, in a `static`, or by clones, which are the same lock and cost no more than
-/// those of an [`Arc`]. Threads that use one `FileLock` exclude each other just as processes do.
+/// Opening takes no lock. A `FileLock` is meant to be made once and used often. It is `Send` and
+/// `Sync`; share it between threads by reference, in a `static`, or by clones, which are the same
+/// lock and cost no more than those of an [`Arc`]. Threads that use one `FileLock` exclude each
+/// other just as processes do.
+///
+/// A free lock has no file open, so that thousands of them take no descriptors and none keeps a
+/// file system from being unmounted. One exception makes frequent use cheap: a lock that is
+/// released more than ten times a second keeps its file open until it has been unused for about a
+/// second, when a helper thread closes it; at most 64 locks of a process do. Each acquisition that
+/// opens the file does so by the path: a program that gives up the right to open it, as by
+/// setuid(2), locks a file that it has opened before ([`LockOptions::open_file`]).
+///
+/// As whenever a file is closed, the kernel then frees the POSIX locks (fcntl(2), F_SETLK) that
+/// this process itself has on it. So do not use a file with such locks, like an SQLite database, as
+/// the lock file of a process that opens it otherwise, too.
 ///
 /// The library never writes or truncates the file, and does not read it, unless
 /// [`LockOptions::record`] asks for a record.
+///
+/// It is also a reader/writer lock: readers call [`lock_shared`](FileLock::lock_shared), writers
+/// call [`lock`](FileLock::lock). With [`LockOptions::fair`] neither side starves.
 ///
 /// ```
 /// use holdlock::FileLock;
@@ -65,7 +79,7 @@ impl FileLock {
     /// The path is made absolute, so a later change of the working directory does not change the
     /// lock. A symbolic link at the last component is refused, and a directory can be a lock. To
     /// open a FIFO or a device never blocks. An existing file is opened for reading only (or for
-    /// writing only, if reading is denied).
+    /// writing only, if reading is denied). It is closed again, until the first request.
     ///
     /// # Errors
     ///
@@ -112,9 +126,13 @@ impl FileLock {
         };
         lock.check_options()?;
         // The caller learns now what is wrong with the path. The requests, which have time limits,
-        // wait for the holder of a removed file and for leases.
+        // wait for the holder of a removed file and for leases. Until the first of them the lock is
+        // idle, and so has no file open.
         if let TryOpen::File(file) = lock.try_open().map_err(|e| lock.cannot_open(e))? {
-            lock.gate().set_file(Some(Arc::new(lock.if_fit(file)?)));
+            let file = lock.if_fit(file)?;
+            if lock.name().is_pinned() {
+                lock.gate().set_file(Some(Arc::new(file)));
+            }
         }
         Ok(lock)
     }
@@ -357,7 +375,7 @@ impl FileLock {
     /// This process's gate. A child of fork has a new one, without a file.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.shared.gate.get_or_make(|| {
-            let gate = Arc::new(Gate::new(self.options().fair));
+            let gate = Gate::new(self.options().fair, self.name().is_pinned());
             registry::add(self.options().family, &gate);
             gate
         })

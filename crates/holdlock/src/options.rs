@@ -94,7 +94,9 @@ impl LockOptions {
     /// and a shared request passes an exclusive one that waits. A fair request first queues for the
     /// place at the head of a queue, and only the request at the head asks for the lock. No fair
     /// request passes a waiter, except one that arrives while the place at the head changes hands.
-    /// Writers therefore make progress too while readers come and go.
+    /// Writers therefore make progress too while readers come and go: shared and exclusive requests
+    /// with this option are a reader/writer lock. A [`LockSet`](crate::LockSet) waits for its turn
+    /// at the member for which it sleeps.
     ///
     /// Only requests of locks with this option queue: other programs can pass them. Each
     /// acquisition costs two more system calls, and each change from one process to the next a
@@ -123,7 +125,7 @@ impl LockOptions {
     /// let guard = counter.lock()?;
     /// let mut file = guard.file();
     /// let mut text = String::new();
-    /// file.rewind()?; // the position is where the last holder in this process left it
+    /// file.rewind()?; // the last holder in this process may have moved the position
     /// file.read_to_string(&mut text)?;
     /// let next = text.trim().parse::<u64>().unwrap_or(0) + 1;
     /// file.rewind()?;
@@ -192,7 +194,7 @@ impl LockOptions {
     ///
     /// The file is opened anew by way of /proc, so that the lock does not belong to the caller's
     /// descriptor, which may be closed. Nothing is created, and to rename or remove the file
-    /// changes nothing.
+    /// changes nothing. Such a lock keeps the file open, also while it is free.
     ///
     /// # Errors
     ///

@@ -76,6 +76,8 @@ pub(crate) struct Terms<'r> {
     pub(crate) may_wait_for_ever: bool,
     /// For the record.
     pub(crate) note: Option<&'r str>,
+    /// Whether a fair request may pass those that wait: it has waited for its turn elsewhere.
+    pub(crate) had_its_turn: bool,
 }
 
 /// How long a request may wait: [`Request::limit`].
@@ -100,6 +102,9 @@ pub enum Waiting {
     /// A signal handler has run in the waiting thread; at times it is one of this library. A host
     /// such as Python can now run the handlers that it has deferred.
     Interrupted,
+    /// A [`LockSet`](crate::LockSet) is about to sleep for its member with this number. Told each
+    /// time before the set sleeps, the first time after `Began`.
+    For(usize),
 }
 
 impl Request {
@@ -276,6 +281,7 @@ impl<W: OnWait> Request<W> {
             cancel: self.cancel.as_ref(),
             may_wait_for_ever: self.limit == Limit::Forever
                 && self.notice_deadlocks.unwrap_or(!ends),
+            had_its_turn: false,
             on_wait,
             note: self.note.as_deref(),
         }

@@ -28,13 +28,13 @@ const ABOUT: &str = "Run commands one at a time under a lock, and see which proc
 const AFTER: &str = "\
 Examples:
   holdlock demo                                  see what a lock is for
-  holdlock run backup -- rsync -a /srv /mnt      at most one backup at a time
+  holdlock run backup -- rsync -a /srv /mnt      run at most one backup at a time
   holdlock run -n nightly -- ./job.sh            give up if it is running already
-  holdlock who backup                            its holder, and the waiting processes
-  holdlock top                                   all locks of the host, live
-  holdlock doctor /srv/data/                     would locks work there?
+  holdlock who backup                            show its holder, and the waiting processes
+  holdlock top                                   show all locks of the host, live
+  holdlock doctor /srv/data/                     check whether locks work there
 
-`holdlock SUBCOMMAND --help` tells more, exit codes included.";
+`holdlock SUBCOMMAND --help` has the details and the exit codes.";
 
 /// `holdlock` without a subcommand that is known: help, version, or a usage error.
 pub(crate) fn top_level(words: impl Iterator<Item = OsString>) -> Outcome {
@@ -69,7 +69,7 @@ fn system() -> Arg {
     Arg::new("system")
         .long("system")
         .action(ArgAction::SetTrue)
-        .help("Names are those that all users share, not your own")
+        .help("Use the names that all users share, not your own")
 }
 
 fn names(matches: &ArgMatches) -> Names {

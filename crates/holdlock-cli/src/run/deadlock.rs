@@ -1,7 +1,9 @@
 //! Whether a wait of `run` can never end: an ancestor holds the lock, or the wait is part of a
 //! cycle.
 
-use holdlock::inspect::{self, Deadlock, FileId, Kind};
+use std::path::Path;
+
+use holdlock::inspect::{self, Deadlock, FileId, Kind, LockedFile};
 use holdlock::{FileLock, Mode};
 
 use crate::show::text;
@@ -47,16 +49,17 @@ pub(super) fn warning(cycle: &Deadlock, lock: &FileLock) -> String {
     format!("warning: {path}: {what}: {cycle}; still waiting")
 }
 
-/// The message about a wait that could never have ended.
-pub(super) fn message(Ancestor(pid): Ancestor, lock: &FileLock) -> String {
-    let holders = lock.holders().unwrap_or_default();
-    let found = holders.iter().find(|holder| holder.pid == pid);
+/// The message about a wait for the lock on this file that could never have ended.
+pub(super) fn message(Ancestor(pid): Ancestor, path: &Path) -> String {
+    let snapshot = inspect::file(path).unwrap_or_default();
+    let mut holders = snapshot.files.iter().flat_map(LockedFile::holders);
+    let found = holders.find(|holder| holder.pid == pid);
     let name = found.map_or_else(|| format!("pid {pid}"), ToString::to_string);
     let what = if pid == std::process::id() {
         "this very process has inherited the lock from what started it".to_owned()
     } else {
         format!("the lock is held by {name}, which is waiting for this very command to end")
     };
-    let path = text::path(lock.path());
+    let path = text::path(path);
     format!("{path}: waiting would be a deadlock: {what}")
 }

@@ -181,7 +181,7 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
     if end.releases() {
         // By an unlock, not by closing: processes that the command has left in the background have
         // the lock open as well.
-        for guard in guards {
+        for guard in guards.into_iter().rev() {
             if let Err(error) = guard.release() {
                 exit::warn(&error.to_string());
             }

@@ -70,7 +70,10 @@ pub(super) fn is_hidden(snapshot: &Snapshot) -> bool {
 /// Where and when a wait is shown.
 pub(super) struct Display {
     manner: Manner,
+    /// What is waited for now.
     lock: String,
+    /// All locks of the run.
+    all: String,
     began: Instant,
     next: Instant,
     shown: bool,
@@ -85,7 +88,7 @@ enum Manner {
 }
 
 impl Display {
-    pub(super) fn new(settings: &Settings, lock: &OsStr, began: Instant) -> Display {
+    pub(super) fn new(settings: &Settings, began: Instant) -> Display {
         let in_place = io::stderr().is_terminal()
             && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
         let manner = match settings.progress {
@@ -100,12 +103,23 @@ impl Display {
         };
         Display {
             manner,
-            lock: short(lock),
+            lock: String::new(),
+            all: settings
+                .locks
+                .iter()
+                .map(|lock| short(lock))
+                .collect::<Vec<_>>()
+                .join(", "),
             began,
             next: began + first,
             shown: false,
             quiet: settings.quiet,
         }
+    }
+
+    /// The wait is for this lock from now on.
+    pub(super) fn turn_to(&mut self, lock: &OsStr) {
+        self.lock = short(lock);
     }
 
     /// Whether a line will be shown so soon that the holders are needed now.
@@ -160,7 +174,7 @@ impl Display {
             Manner::InPlace if self.shown => write("\r\x1b[K"),
             Manner::Lines if self.shown && acquired => {
                 let waited = rounded(self.began.elapsed());
-                exit::warn(&format!("acquired {} after {waited}", self.lock));
+                exit::warn(&format!("acquired {} after {waited}", self.all));
             }
             _ => {}
         }

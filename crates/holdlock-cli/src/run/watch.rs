@@ -6,6 +6,7 @@
 //! The holders are in /proc/locks, whose readers hold up all lock calls of the host for a moment:
 //! it is read only shortly before the holders are shown, and then more and more rarely.
 
+use std::ffi::OsString;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,25 +35,33 @@ struct Shared {
 
 struct State {
     over: bool,
+    subject: Subject,
+    /// How often the subject has changed.
+    turns: u64,
     deadlock: Option<Ancestor>,
     display: Display,
 }
 
 /// The wait that is watched.
+#[derive(Clone)]
 pub(super) struct Subject {
     pub(super) lock: FileLock,
+    /// What the user calls the lock.
+    pub(super) name: OsString,
     pub(super) mode: Mode,
-    pub(super) began: Instant,
     /// Ends the wait.
     pub(super) token: CancelToken,
 }
 
 impl Watch {
     /// Begins to watch. Where no thread can be started, the wait goes on without.
-    pub(super) fn start(subject: Subject, display: Display) -> Watch {
+    pub(super) fn start(subject: Subject, mut display: Display) -> Watch {
+        display.turn_to(&subject.name);
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 over: false,
+                subject,
+                turns: 0,
                 deadlock: None,
                 display,
             }),
@@ -63,8 +72,17 @@ impl Watch {
             .name("holdlock-show".to_owned())
             .stack_size(256 * 1024);
         // Signals are for the thread that waits now and supervises the command then.
-        let _ = signals::without_any(|| thread.spawn(move || watch(&subject, &theirs)));
+        let _ = signals::without_any(|| thread.spawn(move || watch(&theirs)));
         Watch(shared)
+    }
+
+    /// The request waits for another lock of its set now.
+    pub(super) fn turn_to(&self, subject: Subject) {
+        let mut state = self.0.lock();
+        state.display.turn_to(&subject.name);
+        state.subject = subject;
+        state.turns += 1;
+        self.0.over.notify_all();
     }
 
     /// The wait is over. After this the thread reports nothing; it may be in the middle of reading,
@@ -83,31 +101,49 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_up(&self, subject: &Subject, why: Ancestor) {
-        self.lock().deadlock = Some(why);
-        subject.token.cancel();
+    /// Ends the wait, if it is still the same one.
+    fn give_up(&self, turns: u64, why: Ancestor) {
+        let mut state = self.lock();
+        if state.turns == turns && !state.over {
+            state.over = true;
+            state.deadlock = Some(why);
+            state.subject.token.cancel();
+        }
     }
 }
 
-fn watch(subject: &Subject, shared: &Shared) {
+fn watch(shared: &Shared) {
     // It releases no lock.
     let _helper = inspect::helper_thread();
+    loop {
+        let state = shared.lock();
+        if state.over {
+            return;
+        }
+        let (subject, turns) = (state.subject.clone(), state.turns);
+        drop(state);
+        watch_one(&subject, turns, shared);
+    }
+}
+
+/// Watches until the wait is over, or has become one for another lock.
+fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
     let us = std::process::id();
     for _ in 0..FIRST_LOOKS {
         if let Some(holder) = inherited(us, &subject.lock, subject.mode) {
-            return shared.give_up(subject, Ancestor(holder));
+            return shared.give_up(turns, Ancestor(holder));
         }
         thread::sleep(BETWEEN_FIRST_LOOKS);
     }
     let mut seen = Seen::default();
     let mut pause = SECOND_LOOK;
     let mut warned = false;
-    let mut look_at = subject.began.max(Instant::now()) + FIRST_LOOK;
+    let mut look_at = Instant::now() + FIRST_LOOK;
     loop {
         let mut state = shared.lock();
         loop {
             let now = Instant::now();
-            if state.over {
+            if state.over || state.turns != turns {
                 return;
             }
             if now >= look_at {
@@ -131,7 +167,7 @@ fn watch(subject: &Subject, shared: &Shared) {
         // by now may be the very lock that we waited for.
         let holder = inherited(us, &subject.lock, subject.mode);
         if let Some(holder) = holder.filter(|holder| *holder != us) {
-            return shared.give_up(subject, Ancestor(holder));
+            return shared.give_up(turns, Ancestor(holder));
         }
         if shows && let Ok(snapshot) = inspect::file(subject.lock.path()) {
             seen = Seen::of(&snapshot, us);

@@ -46,7 +46,8 @@ class FileLock(NativeLock, BaseFileLock):
     The kernel releases the lock when its holder ends, however it ends. The file stays, and is
     never written to. The holder may acquire the same object again, and then releases it as often.
     A relative path means the working directory in which the object was made. The first request
-    creates the file, and missing directories; the file stays open until the object is collected.
+    creates the file, and missing directories. A released lock has no file open, unless it is
+    released more than ten times a second.
 
     The options, besides ``lock_file``:
 
@@ -73,6 +74,14 @@ class FileLock(NativeLock, BaseFileLock):
       that comes just when the lock is released can be quicker than a waiter that is woken, and a
       shared request can pass an exclusive one that waits. The order holds among fair requests. It
       costs two more system calls, and needs a file that can be written to, on a local file system.
+    * ``fallback``: what to make on a file system that has no locks (flock fails with ENOSYS or
+      EOPNOTSUPP). ``"error"`` (the default): this lock; its requests raise an OSError that is also
+      a NotImplementedError. ``"soft"``: a :class:`SoftFileLock` in its place. A soft lock promises
+      less: it excludes only programs that use soft locks on this path; the marker of a dead owner
+      on another host stays; and an empty file that a failed native request has left at the path
+      counts as a marker until it is removed. So let all programs of a path use the same fallback.
+      Not for subclasses, and not together with ``shared``, ``fair``, ``on_acquired`` or
+      ``preserve_lock_file``.
     * ``lifetime``, ``close_error_policy``, ``fallback_to_soft``, ``preserve_lock_file``: accepted
       for the sake of ``filelock``'s users, and without effect.
 
@@ -145,6 +154,8 @@ class FileLock(NativeLock, BaseFileLock):
     def _option(self, name: str) -> Any:
         if name == "mode":
             return self._mode_setting
+        if name == "fallback":
+            return "error"  # or else this would be a SoftFileLock
         return self._thread_local_setting if name == "thread_local" else getattr(self, name)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _POSITIONAL = ("timeout", "mode", "thread_local")
 _CONTEXT_POLICIES = ("chain", "group")
 _CLOSE_POLICIES = ("default", "raise", "suppress")
+_FALLBACKS = ("error", "soft")
 
 
 class FileLockMeta(ABCMeta):
@@ -49,6 +50,10 @@ class FileLockMeta(ABCMeta):
                     options[name] = value
             if options:
                 _check(cls, options)
+                if "fallback" in options and "fallback" in cls._defaults:
+                    from ._fallback import lock_for
+
+                    return lock_for(cls, lock_file, options)
                 if options.get("is_singleton"):
                     return _singleton(cls, lock_file, options)
                 _check_mode(cls, options)
@@ -106,6 +111,8 @@ def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
             _options.one_of(name, value, _CONTEXT_POLICIES)
         elif name == "close_error_policy":
             _options.one_of(name, value, _CLOSE_POLICIES)
+        elif name == "fallback":
+            _options.one_of(name, value, _FALLBACKS)
 
 
 def _check_mode(cls: FileLockMeta, options: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "on_acquired": None,
 }
 #: The same of locks that the kernel keeps.
-NATIVE_DEFAULTS: dict[str, Any] = {**DEFAULTS, "shared": False, "fair": False}
+NATIVE_DEFAULTS: dict[str, Any] = {**DEFAULTS, "shared": False, "fair": False, "fallback": "error"}
 #: The same of locks for asynchronous code.
 ASYNC_DEFAULTS: dict[str, Any] = {
     **DEFAULTS,

@@ -242,7 +242,7 @@ impl FileLock {
         mode: Mode,
         wait: &mut Wait<'_>,
     ) -> Result<Option<Turn>, KernelError> {
-        if !self.options().fair {
+        if !self.options().fair || wait.had_its_turn() {
             return Ok(None);
         }
         let family = self.options().family;
