@@ -28,6 +28,9 @@ mod pages {
     #[doc = include_str!("../../../docs/from-other-crates.md")]
     struct FromOtherCrates;
 
+    #[doc = include_str!("../../../docs/record.md")]
+    struct Record;
+
     #[doc = include_str!("../../holdlock/README.md")]
     struct FirstSteps;
 }

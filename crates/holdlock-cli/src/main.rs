@@ -1,8 +1,7 @@
 //! The command `holdlock`.
 //!
-//! This file only chooses the subcommand. `run` is the one that scripts call
-//! thousands of times, so it is recognised before any parser is built and only
-//! its own part of the parser is.
+//! This file only chooses the subcommand. Scripts call `run` thousands of times, so it is
+//! recognised before a parser is built, and only the parser of `run` is built.
 
 #![cfg_attr(not(test), no_main)]
 
@@ -31,7 +30,7 @@ use std::ffi::OsString;
 
 use exit::Outcome;
 
-/// The program: does what the words after its name ask for, and returns the exit code. Called by
+/// The program: runs the subcommand that its words name, and returns the exit code. Called by
 /// `sys::start`.
 #[cfg_attr(test, allow(dead_code))]
 fn program(mut words: impl Iterator<Item = OsString>) -> u8 {

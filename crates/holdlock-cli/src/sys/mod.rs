@@ -7,7 +7,7 @@
 //! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
 //! | `descriptors` | the descriptors that children inherit |
-//! | `wake` | continuing ourselves after a stop |
+//! | `wake` | continuing this process after a stop |
 //! | `fnmatch` | patterns for paths, fnmatch(3) |
 //! | `groups` | process groups and sessions, getsid(2), getpgrp(2), tcgetpgrp(3) |
 //! | `pipe` | writing without being killed by SIGPIPE |
@@ -43,7 +43,7 @@ pub(crate) mod wake;
 
 use std::io;
 
-/// Turns the -1 of a system call into the error it stands for.
+/// Turns the -1 of a system call into its error.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 {
         Err(io::Error::last_os_error())
