@@ -143,7 +143,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             )
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
-        """Releases the lock, if it was acquired as often as it was released, or with ``force``.
+        """Undoes one acquisition, or with ``force`` all. The lock is released after the last.
 
         Does not wait. Does nothing if the lock is not held.
         """

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::acquire::open::LockFile;
 use crate::inspect::{self, FileId};
 use crate::sys::fork::{self, ForkCell};
-use crate::sys::{published, signal};
+use crate::sys::{published, thread};
 
 /// When a request at the head is looked at for the first time. Most requests have the lock before
 /// that.
@@ -85,7 +85,7 @@ impl Drop for HeadWatch {
 
 /// Starts the thread, which blocks all signals: the program's own threads get them.
 fn start() -> bool {
-    signal::with_all_blocked(|| {
+    thread::with_signals_blocked(|| {
         std::thread::Builder::new()
             .name("holdlock-head".to_owned())
             .stack_size(128 * 1024)

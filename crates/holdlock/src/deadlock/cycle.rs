@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use crate::Mode;
-use crate::deadlock::watcher::Record;
+use crate::deadlock::wait_facts::WaitFacts;
 use crate::gate::Inside;
 use crate::gate::registry;
 use crate::inspect::{self, Asleep, Deadlock, FileId, Graph, Heirs, Kind, OurWait, Ours, Process};
@@ -28,29 +28,29 @@ pub(crate) enum Found {
     /// There is a cycle, but another wait is its victim.
     OtherVictim,
     /// There is a cycle, which lasts as long as these waits. This wait is its victim.
-    Certain(Deadlock, Vec<Arc<Record>>),
+    Certain(Deadlock, Vec<Arc<WaitFacts>>),
 }
 
 /// A wait to look at, and whether the victim of its cycle has had its time to end.
-pub(crate) type Due = (Arc<Record>, bool);
+pub(crate) type Due = (Arc<WaitFacts>, bool);
 
 /// Looks for cycles through the waits in `due`, which are some of `all`.
-pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
-    let records = one_of_a_thread(all);
+pub(crate) fn search(all: &[Arc<WaitFacts>], due: &[Due]) -> Vec<Found> {
+    let known = one_of_a_thread(all);
     let mut found: Vec<Found> = due.iter().map(|_| Found::Nothing).collect();
-    let Some(ours) = ours(&records) else {
+    let Some(ours) = ours(&known) else {
         return found;
     };
     let threads = Graph::of_threads(&ours);
     let mut left = Vec::new();
-    for (at, (record, victim_is_late)) in due.iter().enumerate() {
-        let Some(number) = records.iter().position(|other| Arc::ptr_eq(other, record)) else {
+    for (at, (facts, victim_is_late)) in due.iter().enumerate() {
+        let Some(number) = known.iter().position(|other| Arc::ptr_eq(other, facts)) else {
             continue;
         };
         match threads.cycle(number) {
-            Some(cycle) if is_victim(record, &cycle, &records, *victim_is_late) => {
+            Some(cycle) if is_victim(facts, &cycle, &known, *victim_is_late) => {
                 let (ours, _) = threads.depends_on(number);
-                found[at] = Found::Certain(cycle, records_of(&records, &ours));
+                found[at] = Found::Certain(cycle, facts_of(&known, &ours));
             }
             Some(_) => found[at] = Found::OtherVictim,
             None => left.push((at, number, *victim_is_late)),
@@ -58,7 +58,7 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
     }
     let file_ids = kept_files(&ours);
     if !file_ids.is_empty() {
-        among_processes(&ours, &records, &file_ids, &left, &mut found);
+        among_processes(&ours, &known, &file_ids, &left, &mut found);
     }
     // The program may have a timer, and it is not known whether that ends a wait, and which one.
     if found.iter().any(|one| matches!(one, Found::Certain(..))) && inspect::we_have_a_timer() {
@@ -74,7 +74,7 @@ pub(crate) fn search(all: &[Arc<Record>], due: &[Due]) -> Vec<Found> {
 /// The note by which other processes know that this wait has no limit. None if this process does
 /// anything else than this one wait. If the caller still finds the wait afterwards, the note is
 /// true.
-pub(crate) fn wait_without_limit(all: &[Arc<Record>]) -> Option<WaitNote> {
+pub(crate) fn wait_without_limit(all: &[Arc<WaitFacts>]) -> Option<WaitNote> {
     let us = std::process::id();
     let [only] = all else {
         return None;
@@ -89,40 +89,40 @@ pub(crate) fn wait_without_limit(all: &[Arc<Record>]) -> Option<WaitNote> {
 
 /// The waits of the threads that have exactly one. A thread with two waits is in the callback of
 /// one of them, where it may do anything.
-fn one_of_a_thread(all: &[Arc<Record>]) -> Vec<Arc<Record>> {
+fn one_of_a_thread(all: &[Arc<WaitFacts>]) -> Vec<Arc<WaitFacts>> {
     let mut waits = HashMap::new();
-    for record in all {
-        *waits.entry(record.occupant).or_insert(0) += 1;
+    for facts in all {
+        *waits.entry(facts.occupant).or_insert(0) += 1;
     }
-    let single = all.iter().filter(|record| waits[&record.occupant] == 1);
+    let single = all.iter().filter(|facts| waits[&facts.occupant] == 1);
     single.cloned().collect()
 }
 
 /// What is known of these waits without /proc/locks.
-fn ours(records: &[Arc<Record>]) -> Option<Ours> {
+fn ours(known: &[Arc<WaitFacts>]) -> Option<Ours> {
     if !inspect::is_proc_ours() {
         return None;
     }
     let us = std::process::id();
-    let waits = records.iter().map(|record| our_wait(record, records));
+    let waits = known.iter().map(|facts| our_wait(facts, known));
     Some(Ours {
         process: Process::of(us)?,
         alone: inspect::has_one_thread(us),
         waits: waits.collect::<Option<Vec<OurWait>>>()?,
-        keeps: keeps(records),
+        keeps: keeps(known),
     })
 }
 
-fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
-    let file = record.gate.file().filter(|file| file.is_ours())?;
-    let inside = record.gate.inside();
-    let at_gate = if inside.occupants().contains(&record.occupant) {
+fn our_wait(facts: &WaitFacts, known: &[Arc<WaitFacts>]) -> Option<OurWait> {
+    let file = facts.gate.file().filter(|file| file.is_ours())?;
+    let inside = facts.gate.inside();
+    let at_gate = if inside.occupants().contains(&facts.occupant) {
         None
     } else {
         // A shared request waits for a request before it in the queue, not for the shared holders.
-        let shares = record.mode == Mode::Shared && matches!(inside, Inside::Sharing(_));
-        let numbers = 0..records.len();
-        let is_inside = |number: &usize| inside.occupants().contains(&records[*number].occupant);
+        let shares = facts.mode == Mode::Shared && matches!(inside, Inside::Sharing(_));
+        let numbers = 0..known.len();
+        let is_inside = |number: &usize| inside.occupants().contains(&known[*number].occupant);
         Some(
             numbers
                 .filter(|number| !shares && is_inside(number))
@@ -130,11 +130,11 @@ fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
         )
     };
     Some(OurWait {
-        thread: record.thread_id.number(),
+        thread: facts.thread_id.number(),
         file_id: FileId::of_open(file.as_fd()).ok()?,
-        path: record.name.path.clone(),
-        kind: Kind::from(record.family),
-        mode: record.mode,
+        path: facts.name.path.clone(),
+        kind: Kind::from(facts.family),
+        mode: facts.mode,
         descriptor: u32::try_from(file.as_fd().as_raw_fd()).ok(),
         at_gate,
     })
@@ -142,13 +142,13 @@ fn our_wait(record: &Record, records: &[Arc<Record>]) -> Option<OurWait> {
 
 /// Which of the waiting threads hold locks by guards, by descriptor. A thread inside the gate for
 /// which it waits does not hold that lock yet.
-fn keeps(records: &[Arc<Record>]) -> HashMap<u32, Vec<usize>> {
+fn keeps(known: &[Arc<WaitFacts>]) -> HashMap<u32, Vec<usize>> {
     let mut keeps: HashMap<u32, Vec<usize>> = HashMap::new();
     for gate in registry::all() {
         let inside = gate.inside();
-        for (number, record) in records.iter().enumerate() {
-            if inside.occupants().contains(&record.occupant)
-                && !Arc::ptr_eq(&record.gate, &gate)
+        for (number, facts) in known.iter().enumerate() {
+            if inside.occupants().contains(&facts.occupant)
+                && !Arc::ptr_eq(&facts.gate, &gate)
                 && let Some(file) = gate.file()
                 && file.is_ours()
                 && let Ok(descriptor) = u32::try_from(file.as_fd().as_raw_fd())
@@ -187,7 +187,7 @@ fn kept_files(ours: &Ours) -> HashSet<FileId> {
 /// descriptors.
 fn among_processes(
     ours: &Ours,
-    records: &[Arc<Record>],
+    known: &[Arc<WaitFacts>],
     file_ids: &HashSet<FileId>,
     due: &[(usize, usize, bool)],
     found: &mut [Found],
@@ -210,7 +210,7 @@ fn among_processes(
     let heirs = Heirs::not_searched(snapshot.clone());
     let first = Graph::of_certain(&heirs, Some(ours), &numbers(&due));
     due.retain(|(at, number, victim_is_late)| match first.cycle(*number) {
-        Some(cycle) if is_victim(&records[*number], &cycle, records, *victim_is_late) => true,
+        Some(cycle) if is_victim(&known[*number], &cycle, known, *victim_is_late) => true,
         Some(_) => {
             found[*at] = Found::OtherVictim;
             false
@@ -240,7 +240,7 @@ fn among_processes(
                 .is_some_and(|before| Asleep::of(*pid).as_ref() == Some(before))
         };
         if others.iter().all(has_slept) {
-            found[at] = Found::Certain(cycle, records_of(records, &ours));
+            found[at] = Found::Certain(cycle, facts_of(known, &ours));
         }
     }
 }
@@ -249,8 +249,8 @@ fn numbers(due: &[(usize, usize, bool)]) -> Vec<usize> {
     due.iter().map(|(_, number, _)| *number).collect()
 }
 
-fn records_of(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {
-    let chosen = numbers.iter().map(|number| records[*number].clone());
+fn facts_of(known: &[Arc<WaitFacts>], numbers: &[usize]) -> Vec<Arc<WaitFacts>> {
+    let chosen = numbers.iter().map(|number| known[*number].clone());
     chosen.collect()
 }
 
@@ -258,23 +258,23 @@ fn records_of(records: &[Arc<Record>], numbers: &[usize]) -> Vec<Arc<Record>> {
 /// The victim is the latest wait of the process that was started last. If that process had its time
 /// and did not end its wait, it is the latest wait of this process.
 fn is_victim(
-    record: &Record,
+    facts: &WaitFacts,
     cycle: &Deadlock,
-    records: &[Arc<Record>],
+    known: &[Arc<WaitFacts>],
     victim_is_late: bool,
 ) -> bool {
     let us = std::process::id();
     let age = |pid: u32| (inspect::start_time(pid), pid);
     let youngest = cycle.steps.iter().map(|step| age(step.waiter.pid)).max();
-    let is_step = |other: &&Arc<Record>| {
+    let is_step = |other: &&Arc<WaitFacts>| {
         let thread = Some(other.thread_id.number());
         let mut steps = cycle.steps.iter();
         steps.any(|step| step.waiter.pid == us && step.thread == thread)
     };
-    let latest = records
+    let latest = known
         .iter()
         .filter(is_step)
         .map(|member| member.began)
         .max();
-    (victim_is_late || youngest == Some(age(us))) && latest == Some(record.began)
+    (victim_is_late || youngest == Some(age(us))) && latest == Some(facts.began)
 }

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::acquire::lock_name::LockName;
 use crate::deadlock::cycle::{self, Due, Found};
+use crate::deadlock::wait_facts::WaitFacts;
 use crate::gate::{Gate, Occupant};
 use crate::inspect::Deadlock;
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::published::{self, WaitNote};
-use crate::sys::thread::ThreadId;
+use crate::sys::thread::{self, ThreadId};
 use crate::sys::{interrupt, signal};
 use crate::wait::Watched;
 use crate::{Family, Mode};
@@ -39,26 +40,11 @@ const MAX_IDLE_ROUNDS: u32 = 10;
 
 /// The registration of a wait with the thread. It lasts until this is dropped.
 pub(crate) struct WatchedWait {
-    record: Arc<Record>,
-}
-
-/// What the thread knows of a wait.
-pub(crate) struct Record {
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) name: Arc<LockName>,
-    pub(crate) family: Family,
-    pub(crate) mode: Mode,
-    /// The waiting thread. It is the thread even for a guard that can move to another thread later.
-    pub(crate) occupant: Occupant,
-    pub(crate) thread_id: ThreadId,
-    pub(crate) began: Instant,
-    generation: u32,
-    verdict: OnceLock<Deadlock>,
-    over: Mutex<bool>,
+    facts: Arc<WaitFacts>,
 }
 
 struct ListedWait {
-    record: Arc<Record>,
+    facts: Arc<WaitFacts>,
     look_at: Instant,
     looks: usize,
     victim_is_late: bool,
@@ -87,7 +73,7 @@ impl WatchedWait {
         mode: Mode,
         began: Instant,
     ) -> WatchedWait {
-        let record = Arc::new(Record {
+        let facts = Arc::new(WaitFacts {
             gate,
             name,
             family,
@@ -103,7 +89,7 @@ impl WatchedWait {
         let look_at = began + FIRST_LOOK;
         let mut state = shared.lock();
         state.entries.push(ListedWait {
-            record: record.clone(),
+            facts: facts.clone(),
             look_at,
             looks: 0,
             victim_is_late: false,
@@ -115,41 +101,35 @@ impl WatchedWait {
             shared.changed.notify_one();
         }
         drop(state);
-        WatchedWait { record }
+        WatchedWait { facts }
     }
 }
 
 impl Watched for WatchedWait {
     fn verdict(&self) -> Option<&Deadlock> {
-        self.record.verdict.get()
+        self.facts.verdict.get()
     }
 }
 
 impl Drop for WatchedWait {
     fn drop(&mut self) {
         // After this no signal is sent ...
-        *self.record.over() = true;
+        *self.facts.over() = true;
         if self.verdict().is_some() {
             // ... and a signal that is on its way arrives before this system call returns.
             ThreadId::current();
         }
-        if self.record.generation != fork::generation() {
+        if self.facts.generation != fork::generation() {
             return;
         }
         let mut state = SHARED.get_or_make(Shared::default).lock();
         let entries = &mut state.entries;
         if let Some(at) = entries
             .iter()
-            .position(|entry| Arc::ptr_eq(&entry.record, &self.record))
+            .position(|entry| Arc::ptr_eq(&entry.facts, &self.facts))
         {
             entries.swap_remove(at);
         }
-    }
-}
-
-impl Record {
-    fn over(&self) -> MutexGuard<'_, bool> {
-        self.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,19 +139,19 @@ impl Shared {
     }
 
     /// Whether all these waits still last.
-    fn has_all(&self, records: &[Arc<Record>]) -> bool {
+    fn has_all(&self, known: &[Arc<WaitFacts>]) -> bool {
         let state = self.lock();
-        let is_there = |record: &Arc<Record>| {
+        let is_there = |facts: &Arc<WaitFacts>| {
             let mut entries = state.entries.iter();
-            entries.any(|entry| Arc::ptr_eq(&entry.record, record))
+            entries.any(|entry| Arc::ptr_eq(&entry.facts, facts))
         };
-        records.iter().all(is_there)
+        known.iter().all(is_there)
     }
 }
 
 /// Starts the thread, which blocks all signals: the program's own threads get them.
 fn start() -> bool {
-    signal::with_all_blocked(|| {
+    thread::with_signals_blocked(|| {
         std::thread::Builder::new()
             .name("holdlock-watch".to_owned())
             .stack_size(256 * 1024)
@@ -218,31 +198,31 @@ fn run() {
 /// the latest is the victim.
 fn look(shared: &Shared, now: Instant) {
     let state = shared.lock();
-    let all: Vec<Arc<Record>> = state.entries.iter().map(|e| e.record.clone()).collect();
+    let all: Vec<Arc<WaitFacts>> = state.entries.iter().map(|e| e.facts.clone()).collect();
     let due = state.entries.iter().filter(|entry| entry.look_at <= now);
     let mut due: Vec<Due> = due
-        .map(|entry| (entry.record.clone(), entry.victim_is_late))
+        .map(|entry| (entry.facts.clone(), entry.victim_is_late))
         .collect();
     drop(state);
-    due.sort_by_key(|(record, _)| std::cmp::Reverse(record.began));
+    due.sort_by_key(|(facts, _)| std::cmp::Reverse(facts.began));
     // Other processes need this to be certain of a deadlock that this wait is part of.
     let wait = cycle::wait_without_limit(&all).filter(|_| shared.has_all(&all));
     published::set_wait(wait.unwrap_or(WaitNote::MayEnd));
     let found = cycle::search(&all, &due);
-    for ((record, _), found) in due.into_iter().zip(found) {
+    for ((facts, _), found) in due.into_iter().zip(found) {
         let next = match found {
             Found::Nothing => Next::Later,
             Found::Possible => Next::Soon,
             Found::OtherVictim => Next::VictimIsLate,
             Found::Certain(cycle, members) if shared.has_all(&members) => {
-                end(&record, cycle);
+                end(&facts, cycle);
                 Next::Later
             }
             Found::Certain(..) => Next::Soon,
         };
         let mut state = shared.lock();
         let mut entries = state.entries.iter_mut();
-        if let Some(entry) = entries.find(|entry| Arc::ptr_eq(&entry.record, &record)) {
+        if let Some(entry) = entries.find(|entry| Arc::ptr_eq(&entry.facts, &facts)) {
             entry.look_again(next);
         }
     }
@@ -277,20 +257,20 @@ impl ListedWait {
 }
 
 /// Ends the wait of a thread.
-fn end(record: &Record, cycle: Deadlock) {
+fn end(facts: &WaitFacts, cycle: Deadlock) {
     const TRIES: u32 = 1000;
-    let _ = record.verdict.set(cycle);
+    let _ = facts.verdict.set(cycle);
     let Some(signal) = signal::ours() else {
         return;
     };
     // Repeatedly: a signal that comes just before the thread enters its system call is lost.
     for _ in 0..TRIES {
         {
-            let over = record.over();
+            let over = facts.over();
             if *over {
                 return;
             }
-            interrupt::signal_thread(record.thread_id, signal);
+            interrupt::signal_thread(facts.thread_id, signal);
         }
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -10,10 +10,16 @@ use std::collections::hash_map;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 
-use super::deadlock::{Deadlock, Heirs, Ours, Step};
+use super::certain;
+use super::deadlock::{Deadlock, Ours, Step};
+use super::heirs::Heirs;
 use super::proc::ancestors;
-use super::{FileId, Holder, Kind, Lock, LockedFile, Process, Range, Snapshot, Waiter, certain};
+use super::proc::file_id::FileId;
+use super::proc::process::Process;
+use super::proc::table::Kind;
+use super::snapshot::{Holder, Lock, LockedFile, Snapshot, Waiter};
 use crate::Mode;
+use crate::bytes::Range;
 
 /// The requests of a snapshot that may be part of a cycle. The requests of this process come first;
 /// their positions are those in [`Ours::waits`].

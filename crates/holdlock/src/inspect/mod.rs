@@ -44,227 +44,53 @@
 //!
 //! # Serialisation
 //!
-//! With the feature `serde`, which is off by default, the types of this module, [`Mode`] and
-//! [`Family`](crate::Family) implement `serde::Serialize`. Fields keep their names. Values of
-//! enumerations are words in lower case, such as `"exclusive"`. In a path, bytes that are not UTF-8
-//! become U+FFFD, so that such a path does not make the serialisation fail. [`Process::started`]
-//! has serde's form of a `SystemTime`, and is null for a time before 1970.
+//! With the feature `serde`, which is off by default, the types of this module,
+//! [`Mode`](crate::Mode) and [`Family`](crate::Family) implement `serde::Serialize`. Fields keep
+//! their names. Values of enumerations are words in lower case, such as `"exclusive"`. In a path,
+//! bytes that are not UTF-8 become U+FFFD, so that such a path does not make the serialisation
+//! fail. [`Process::started`] has serde's form of a `SystemTime`, and is null for a time before
+//! 1970.
 
 mod certain;
 mod deadlock;
 mod graph;
+mod heirs;
 mod printable;
 mod proc;
 #[cfg(feature = "serde")]
 mod serialize;
+mod snapshot;
 mod watch;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use crate::bytes::Range;
 pub use certain::bound_ancestors;
-pub use deadlock::{Deadlock, Step, kept_by_bound};
+pub use deadlock::{Deadlock, Step};
+pub use heirs::kept_by_bound;
 pub use printable::{Printable, printable};
 pub use proc::ancestors::{ancestors, start_time, waiting_ancestors};
 pub use proc::file_id::FileId;
 pub use proc::process::{Process, State, is_proc_ours};
 pub use proc::table::Kind;
+pub use snapshot::{Holder, Lock, LockedFile, OpenLock, Snapshot, Unseen, Waiter};
 pub use watch::HostWatch;
 
 pub(crate) use certain::{Asleep, has_one_thread, wait_without_limit, we_have_a_timer};
-pub(crate) use deadlock::{Heirs, OurWait, Ours};
+pub(crate) use deadlock::{OurWait, Ours};
 pub(crate) use graph::Graph;
+pub(crate) use heirs::Heirs;
 pub(crate) use printable::PATH_LENGTH;
 pub(crate) use proc::ancestors::is_at_work;
+pub(crate) use proc::boot::boot_id;
 pub(crate) use proc::file::{contended, holders, turn_is_in_the_way, waiters};
 pub(crate) use proc::removed::first as removed;
 
-use crate::Mode;
-use crate::sys::process::is_root;
 use crate::sys::published::Helper;
 use proc::{descriptors, file, survey};
-
-/// The locks of one or more files, at about one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Snapshot {
-    /// The files on which a process holds a lock or waits for one.
-    pub files: Vec<LockedFile>,
-    /// What the caller may not see.
-    pub unseen: Vec<Unseen>,
-}
-
-/// A file with locks or waiting requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct LockedFile {
-    /// The kernel's identification of the file.
-    pub file_id: FileId,
-    /// The path by which one of the holders has opened the file. `None` if the caller may not look
-    /// at the descriptors of any holder.
-    #[cfg_attr(
-        feature = "serde",
-        serde(serialize_with = "crate::inspect::serialize::path")
-    )]
-    pub path: Option<PathBuf>,
-    /// The file was removed while it was open: a process that opens the path now gets another file.
-    pub removed: bool,
-    /// The path belongs to another mount namespace, for example a container's.
-    pub elsewhere: bool,
-    /// If the path is unknown: a directory on which the file system is mounted.
-    #[cfg_attr(
-        feature = "serde",
-        serde(serialize_with = "crate::inspect::serialize::path")
-    )]
-    pub mount_point: Option<PathBuf>,
-    /// The locks that processes hold.
-    pub locks: Vec<Lock>,
-    /// The waiting requests, in the order in which the kernel serves them.
-    pub waiters: Vec<Waiter>,
-}
-
-/// A lock that one or more processes hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Lock {
-    /// The kind of the lock.
-    pub kind: Kind,
-    /// Exclusive or shared.
-    pub mode: Mode,
-    /// The locked bytes; flock(2) always locks the whole file.
-    pub range: Range,
-    /// The process that took the lock, if the kernel names it. This process may have ended or may
-    /// have passed the lock on, so it is not always a holder.
-    pub taker: Option<u32>,
-    /// The processes that hold the lock: the taker, or processes that have inherited the open file.
-    /// Empty if the caller may not see them; then [`Snapshot::unseen`] gives the reason.
-    pub holders: Vec<Holder>,
-}
-
-impl Lock {
-    /// Whether only other processes than the taker hold the lock: the taker has ended, or has
-    /// passed the lock on.
-    pub fn is_inherited(&self) -> bool {
-        let mut holders = self.holders.iter();
-        self.others_took_it() || self.taker.is_some() && holders.all(|it| self.was_passed_to(it))
-    }
-
-    /// Whether another process took the lock, and this holder got it with the open file: it
-    /// inherited the file, or received it, perhaps without knowing of the lock. False if the kernel
-    /// does not name the taker.
-    pub fn was_passed_to(&self, holder: &Holder) -> bool {
-        self.others_took_it() || self.taker.is_some_and(|taker| taker != holder.process.pid)
-    }
-
-    /// Whether a missing taker means that the taker is not among the holders. For flock(2) the
-    /// kernel names every taker in our PID namespace that has not ended. (In the first PID
-    /// namespace it also names takers that have ended. It never names the taker of an OFD lock.)
-    fn others_took_it(&self) -> bool {
-        self.taker.is_none() && self.kind == Kind::Flock
-    }
-}
-
-/// A process that holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Holder {
-    /// The process.
-    pub process: Process,
-    /// The descriptor of the locked file in that process. `None` if the caller may not look at its
-    /// descriptors; then the process is the taker that the kernel names.
-    pub descriptor: Option<u32>,
-}
-
-/// A request that waits for a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct Waiter {
-    /// The kind of the requested lock.
-    pub kind: Kind,
-    /// Exclusive or shared.
-    pub mode: Mode,
-    /// The requested bytes.
-    pub range: Range,
-    /// When the kernel serves the request: turn 1 after the release of the present locks, turn 2
-    /// after the release of the locks of turn 1, and so on. Several shared requests may have the
-    /// same turn.
-    pub turn: u32,
-    /// The waiting process. `None` if the caller may not see it.
-    pub process: Option<Process>,
-    /// The descriptor of the file in that process, if it is known.
-    pub descriptor: Option<u32>,
-}
-
-impl LockedFile {
-    /// Whether processes hold locks here that do not exclude each other: of flock(2) and of
-    /// fcntl(2) at the same time. This is most likely a mistake.
-    pub fn mixes_families(&self) -> bool {
-        let held = |kind: Kind| self.locks.iter().any(|lock| lock.kind == kind);
-        held(Kind::Flock) && (held(Kind::Ofd) || held(Kind::Posix))
-    }
-
-    /// The processes that hold a lock on the file, each one once.
-    pub fn holders(&self) -> Vec<&Process> {
-        let mut found: Vec<&Process> = Vec::new();
-        for holder in self.locks.iter().flat_map(|lock| &lock.holders) {
-            if !found.iter().any(|other| other.pid == holder.process.pid) {
-                found.push(&holder.process);
-            }
-        }
-        found
-    }
-}
-
-/// A gap in a [`Snapshot`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize),
-    serde(rename_all = "snake_case")
-)]
-#[non_exhaustive]
-pub enum Unseen {
-    /// The number of processes that the caller may not look at. Root may look at processes of
-    /// other users, unless a container or a security module forbids it. One of these processes may
-    /// hold a lock that has no holder in the snapshot, or may wait for a lock.
-    Processes(usize),
-    /// The caller is in its own PID namespace, for example in a container: the kernel hides locks
-    /// that were taken outside of this namespace.
-    OtherNamespaces,
-}
-
-impl fmt::Display for Unseen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unseen::Processes(number) if is_root() => write!(
-                f,
-                "{number} {} could not be looked at although this is root: a container or a \
-                 security module forbids it",
-                if *number == 1 { "process" } else { "processes" }
-            ),
-            Unseen::Processes(1) => f.write_str(
-                "1 process of another user could not be looked at: permission denied; \
-                 run as root to see its locks",
-            ),
-            Unseen::Processes(number) => write!(
-                f,
-                "{number} processes of other users could not be looked at: permission denied; \
-                 run as root to see their locks"
-            ),
-            Unseen::OtherNamespaces => f.write_str(
-                "locks that were taken outside of this pid namespace (a container?) are not shown: \
-                 the kernel hides them; look on the host",
-            ),
-        }
-    }
-}
 
 /// The locks on the file at `path`, and on removed files that were at `path` and that a process
 /// still has locked. Follows symbolic links.
@@ -278,23 +104,6 @@ impl fmt::Display for Unseen {
 /// does not exist.
 pub fn file(path: impl AsRef<Path>) -> io::Result<Snapshot> {
     file::look(path.as_ref())
-}
-
-/// A lock on a file that a process has open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[non_exhaustive]
-pub struct OpenLock {
-    /// The descriptor of the file.
-    pub descriptor: u32,
-    /// The kernel's identification of the file.
-    pub file_id: FileId,
-    /// The kind of the lock.
-    pub kind: Kind,
-    /// Exclusive or shared.
-    pub mode: Mode,
-    /// The locked bytes.
-    pub range: Range,
 }
 
 /// The locks that a process holds, whichever process took them. Takes 0.1 ms for a process with ten
@@ -318,6 +127,29 @@ pub fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
 pub fn host() -> io::Result<Snapshot> {
     survey::host()
 }
+
+impl Snapshot {
+    /// The cycles of processes that wait for one another.
+    ///
+    /// Looks at the threads, the time limits and the ancestors of the processes that hold a lock
+    /// and wait for another one. If there may be a cycle, also looks at all processes, for one that
+    /// has inherited a lock of the cycle and may release it.
+    pub fn deadlocks(&self) -> Vec<Deadlock> {
+        let mut covered = HashSet::new();
+        if Graph::of_possible(self, None)
+            .cycles(&mut covered)
+            .is_empty()
+        {
+            return Vec::new();
+        }
+        covered.clear();
+        let heirs = Heirs::of_contended(self);
+        let mut found = Graph::of_certain(&heirs, None, &[]).cycles(&mut covered);
+        found.extend(Graph::of_possible(&heirs.snapshot, None).cycles(&mut covered));
+        found
+    }
+}
+
 /// Declares that the calling thread neither holds nor releases locks, until the result is dropped,
 /// for programs with a thread that only shows or logs something. Other processes, and this library,
 /// can only be certain of a deadlock if no other thread of a waiting process could end it.

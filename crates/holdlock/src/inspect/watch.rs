@@ -7,7 +7,7 @@ use super::proc::file_id::FileId;
 use super::proc::locks_file;
 use super::proc::survey::{Survey, in_other_namespace};
 use super::proc::table::TableEntry;
-use super::{LockedFile, Snapshot};
+use super::snapshot::{LockedFile, Snapshot};
 
 /// The locks of the host, kept from one look to the next.
 ///

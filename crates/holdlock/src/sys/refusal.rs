@@ -1,9 +1,5 @@
 //! The kinds of system errors that the library tells apart.
 
-use std::io;
-
-use super::linux::errno;
-
 /// Why the operating system refused a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -39,40 +35,4 @@ pub(crate) enum Refusal {
     NameTooLong,
     /// Any other error.
     Other,
-}
-
-impl Refusal {
-    /// The kind of an error. None for an error that does not come from the operating system.
-    pub(crate) fn of(error: &io::Error) -> Option<Refusal> {
-        error.raw_os_error().map(errno::refusal)
-    }
-}
-
-/// The error by which the operating system reports this refusal.
-impl From<Refusal> for io::Error {
-    fn from(refusal: Refusal) -> io::Error {
-        match errno::number(refusal) {
-            Some(number) => io::Error::from_raw_os_error(number),
-            None => io::ErrorKind::Other.into(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_is_found_again_in_its_error() {
-        for refusal in [
-            Refusal::Missing,
-            Refusal::NotADirectory,
-            Refusal::SymbolicLink,
-            Refusal::WouldBlock,
-            Refusal::BadDescriptor,
-        ] {
-            assert_eq!(Refusal::of(&refusal.into()), Some(refusal));
-        }
-        assert_eq!(Refusal::of(&io::Error::other("ours")), None);
-    }
 }

@@ -7,7 +7,6 @@
 use std::cell::RefCell;
 
 use crate::Family;
-use crate::gate::Gate;
 use crate::sys::fork;
 use crate::sys::identity::Identity;
 
@@ -27,11 +26,11 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn new(gate: &Gate, family: Family) -> Key {
+    pub(crate) fn new(gate: usize, family: Family, file: Option<Identity>) -> Key {
         Key {
-            gate: std::ptr::from_ref(gate).addr(),
+            gate,
             family,
-            file: gate.file().map(|file| file.identity()),
+            file,
             generation: fork::generation(),
         }
     }

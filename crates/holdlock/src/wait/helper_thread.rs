@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::acquire::open::LockFile;
 use crate::sys::file_lock::Blocking;
 use crate::sys::fork::ForkCell;
-use crate::sys::{futex, signal};
+use crate::sys::{futex, thread};
 use crate::wait::{KernelError, Wait};
 use crate::{Family, Mode};
 
@@ -119,7 +119,7 @@ impl HelperThread {
         // request still waits, although its process does not: inspection must not take this for a
         // wait of the process. The thread blocks all signals, so that the program's own threads get
         // them.
-        let spawned = signal::with_all_blocked(|| {
+        let spawned = thread::with_signals_blocked(|| {
             std::thread::Builder::new()
                 .name("waiter-holdlock".to_owned())
                 .stack_size(64 * 1024)

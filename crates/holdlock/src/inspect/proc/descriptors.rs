@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::table::{self, TableEntry};
 use super::{ancestors, parallel, proc_file, process};
-use crate::inspect::OpenLock;
+use crate::inspect::snapshot::OpenLock;
 use crate::sys::process::exists;
 
 /// A lock on a file that a process has open by a descriptor.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::file_id::FileId;
 use super::locks_file::{self, LocksReader, Table};
+use super::process::Process;
 use super::removed;
 use super::survey::{Survey, in_other_namespace};
 use super::table::{Kind, TableEntry};
 use crate::bytes::Range;
-use crate::inspect::{LockedFile, Process, Snapshot};
+use crate::inspect::snapshot::{LockedFile, Snapshot};
 use crate::sys::file;
 
 /// When to stop reading a table that changes all the time, and to accept that it may lack a lock:

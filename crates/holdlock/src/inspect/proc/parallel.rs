@@ -2,9 +2,8 @@
 
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-use crate::sys::{published, signal};
+use crate::sys::{published, thread};
 
 /// Below this number of processes, looking at all of them takes less time than starting a thread.
 const MANY: usize = 64;
@@ -18,7 +17,7 @@ pub(crate) fn map<Q: Sync, A: Send>(items: &[Q], answer: impl Fn(&Q) -> A + Sync
     if items.len() < MANY {
         return items.iter().map(answer).collect();
     }
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
     let work = || {
         let mut results = Vec::new();
@@ -31,9 +30,9 @@ pub(crate) fn map<Q: Sync, A: Send>(items: &[Q], answer: impl Fn(&Q) -> A + Sync
             results.push((first, portion.collect::<Vec<A>>()));
         }
     };
-    thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let start = |number: usize| {
-            let helper = thread::Builder::new().name(format!("holdlock-look-{number}"));
+            let helper = std::thread::Builder::new().name(format!("holdlock-look-{number}"));
             // If a thread cannot be started, the other threads do its work.
             let work = || {
                 let _helper = published::Helper::enter();
@@ -42,7 +41,7 @@ pub(crate) fn map<Q: Sync, A: Send>(items: &[Q], answer: impl Fn(&Q) -> A + Sync
             helper.spawn_scoped(scope, work).ok()
         };
         // Signals of the program must go to its own threads.
-        let helpers: Vec<_> = signal::with_all_blocked(|| {
+        let helpers: Vec<_> = thread::with_signals_blocked(|| {
             let numbers = 1..cpus.min(THREADS);
             numbers.filter_map(start).collect()
         });

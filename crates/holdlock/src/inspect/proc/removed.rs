@@ -30,7 +30,7 @@ use super::file_id::FileId;
 use super::survey::{self, Survey};
 use super::table::{Kind, TableEntry};
 use super::{process, whole_table};
-use crate::inspect::Snapshot;
+use crate::inspect::snapshot::Snapshot;
 use crate::sys::identity::Identity;
 use crate::sys::process::exists;
 

@@ -11,8 +11,9 @@ use super::mounts::Mounts;
 use super::process::ProcessCache;
 use super::table::{Kind, TableEntry};
 use super::whole_table;
+use crate::Mode;
 use crate::bytes::Range;
-use crate::inspect::{Holder, Lock, LockedFile, Mode, Snapshot, Unseen, Waiter};
+use crate::inspect::snapshot::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter};
 use crate::sys::process::exists;
 
 /// The locks of the whole host.

@@ -23,7 +23,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
-use super::signal;
+use super::thread;
 
 /// What the handler has to know about its thread. Only that thread uses it. The fields are atomics
 /// because the handler interrupts the thread's own code.
@@ -100,7 +100,7 @@ pub(super) unsafe fn blocking(number: libc::c_long, arguments: [usize; 4]) -> io
         compiler_fence(Ordering::SeqCst);
         let deferred = call.deferred.swap(0, Ordering::Relaxed);
         if deferred != 0 {
-            signal::unblock(deferred as libc::c_int);
+            thread::unblock(deferred as libc::c_int);
         }
         result
     })
@@ -204,7 +204,7 @@ pub(super) unsafe fn interrupted(
             return;
         }
         // SAFETY: takes no arguments.
-        if !signal::send(unsafe { libc::gettid() }, signal) {
+        if !thread::send(unsafe { libc::gettid() }, signal) {
             return;
         }
         call.deferred.store(signal as u32, Ordering::Relaxed);

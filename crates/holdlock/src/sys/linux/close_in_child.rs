@@ -6,8 +6,8 @@
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
+use super::descriptor_table::{FILLING, LOST, MARK, OPENING, blocks};
 use super::identity::{self, Identity};
-use super::lock_fd::{FILLING, LOST, MARK, OPENING, blocks};
 
 /// Closes the parent's lock files. Runs in the child before fork returns there.
 pub(super) fn close_lock_files() {

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::check;
-use super::lock_fd::MARK;
+use super::descriptor_table::MARK;
 
 /// How a lock file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,15 +7,17 @@
 //! | `identity` | stat(2) |
 //! | `file_system` | fstatfs(2) |
 //! | `pin` | O_PATH of open(2) |
-//! | `lock_fd` | the table of descriptors, and the check whether one is still ours |
+//! | `descriptor_table` | the table of lock file descriptors |
+//! | `lock_fd` | the check whether a descriptor is still ours |
 //! | `close_in_child` | dup3(2) and close(2) of lock files in a child of fork(2) |
 //! | `fork` | MADV_WIPEONFORK of madvise(2), pthread_atfork(3) |
 //! | `call` | blocking system calls that a signal ends for certain |
-//! | `interrupt` | timer_create(2) with SIGEV_THREAD_ID |
-//! | `notify` | tgkill(2) and timer_settime(2) for many threads |
-//! | `signal` | sigaction(2), pthread_sigmask(3) |
+//! | `timer` | timer_create(2) with SIGEV_THREAD_ID |
+//! | `interrupt` | ends a system call by that timer |
+//! | `notify` | the same for many threads at once |
+//! | `signal` | sigaction(2) |
 //! | `masks` | the signals that the threads of this process block, from /proc |
-//! | `thread` | gettid(2) |
+//! | `thread` | gettid(2), tgkill(2), pthread_sigmask(3) |
 //! | `futex` | futex(2) |
 //! | `clock` | clock_gettime(2) |
 //! | `process` | kill(2) with signal 0, getitimer(2) |
@@ -27,7 +29,8 @@
 pub(crate) mod call;
 pub(crate) mod clock;
 mod close_in_child;
-pub(super) mod errno;
+mod descriptor_table;
+mod errno;
 pub(crate) mod file;
 pub(crate) mod file_lock;
 pub(crate) mod file_system;
@@ -44,6 +47,7 @@ pub(crate) mod process;
 pub(crate) mod published;
 pub(crate) mod signal;
 pub(crate) mod thread;
+mod timer;
 
 /// Turns the -1 of a failed system call into an error.
 #[inline]

@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use super::fork;
-use super::interrupt::interrupt_thread;
 use super::thread::ThreadId;
+use super::timer::interrupt_thread;
 
 /// The inside of a cancel token: a flag that can only be set, and the targets to notify of that.
 ///

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::fork::ForkCell;
 use super::masks::{self, Mask};
+use super::thread::{block, unblock};
 use super::{call, check};
 
 /// The signal in use, 0 before the first contended wait.
@@ -173,58 +174,4 @@ extern "C" fn on_signal(
 ) {
     // SAFETY: this is the handler, and the kernel made these arguments.
     unsafe { call::interrupted(signal, info, context) };
-}
-
-/// Sends our signal to a thread of this process, if that thread exists. False if the kernel has no
-/// room for another pending signal. Async-signal-safe; preserves errno, as a signal handler has to.
-pub(super) fn send(thread: libc::pid_t, signal: libc::c_int) -> bool {
-    // SAFETY: __errno_location is valid in every thread. getpid and tgkill take no pointers. tgkill
-    // reaches only threads of this process, which have our handler for the signal.
-    unsafe {
-        let errno = *libc::__errno_location();
-        let sent = libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal);
-        *libc::__errno_location() = errno;
-        sent == 0
-    }
-}
-
-/// Unblocks `signal` in this thread. Returns the thread's previous mask if it contained the signal.
-pub(super) fn unblock(signal: libc::c_int) -> Option<Mask> {
-    change_mask(libc::SIG_UNBLOCK, signal)
-}
-
-fn block(signal: libc::c_int) {
-    change_mask(libc::SIG_BLOCK, signal);
-}
-
-/// Changes the mask. Returns the previous mask if it contained `signal`.
-fn change_mask(how: libc::c_int, signal: libc::c_int) -> Option<Mask> {
-    // SAFETY: signal sets are plain data, and sigemptyset initialises them before use.
-    let (before, was_in_it) = unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        let mut before: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        libc::sigaddset(&mut set, signal);
-        libc::pthread_sigmask(how, &set, &mut before);
-        (before, libc::sigismember(&before, signal) == 1)
-    };
-    was_in_it.then(|| Mask::of(&before))
-}
-
-/// Calls `inside` while this thread blocks all signals: a thread that is started there blocks them
-/// from its beginning.
-pub(crate) fn with_all_blocked<T>(inside: impl FnOnce() -> T) -> T {
-    // SAFETY: signal sets are plain data, filled before use. The mask is that of this thread, and
-    // is restored below.
-    let before = unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        let mut before: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        before
-    };
-    let result = inside();
-    // SAFETY: the first call filled this set.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
-    result
 }
