@@ -184,6 +184,33 @@ fn the_next_holder_is_told_that_the_last_one_died() {
 }
 
 #[test]
+fn a_holder_that_cleans_nothing_up_leaves_the_news_to_the_next_one() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut doomed = actor(&scratch.lock());
+    doomed.must("note half done");
+    let pid = doomed.pid();
+    doomed.kill();
+    let lock = open(&scratch.lock());
+    let mut last = 0;
+    for _ in 0..3 {
+        let guard = lock.lock().expect("free");
+        let abandoned = guard.abandoned().expect("it died").clone();
+        assert_eq!(abandoned.pid, pid);
+        assert_eq!(abandoned.note.as_deref(), Some("half done"));
+        let token = guard.token().expect("a token");
+        assert!(token > last, "{token} after {last}");
+        last = token;
+        guard.release_abandoned().expect("released");
+    }
+    drop(lock.lock().expect("free"));
+    let guard = lock.lock().expect("free");
+    assert_eq!(guard.abandoned(), None);
+    guard.release_abandoned().expect("as a release");
+    assert_eq!(record(&scratch.lock()).state, RecordState::Released);
+}
+
+#[test]
 fn conversions_keep_the_record_true() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();

@@ -14,6 +14,8 @@ pub(crate) const SUCCESS: u8 = 0;
 pub(crate) const OVERLAP: u8 = 1;
 /// `doctor`: locks would not be safe there.
 pub(crate) const NOT_SAFE: u8 = 1;
+/// `torture`: a lock did not do what is promised.
+pub(crate) const FOUND: u8 = 1;
 /// `graph`: processes wait for one another and cannot make progress.
 pub(crate) const STUCK: u8 = 1;
 /// Wrong usage (`EX_USAGE`).

@@ -22,6 +22,7 @@ mod say;
 mod show;
 mod sys;
 mod top;
+mod torture;
 mod wait;
 mod who;
 
@@ -40,6 +41,7 @@ fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
         Some("path") => cli::path::parse(words).and_then(print_path),
         Some("report") => cli::report::parse(words).and_then(report::report),
         Some("doctor") => cli::doctor::parse(words).and_then(doctor::doctor),
+        Some("torture") => cli::torture::parse(words).and_then(torture::torture),
         Some("top") => cli::top::parse(words).and_then(top::top),
         Some("who") => cli::who::parse(words).and_then(who::who),
         Some("wait") => cli::wait::parse(words).and_then(wait::wait),
@@ -48,6 +50,7 @@ fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),
         Some(demo::WORKER) => demo::worker::work(words),
+        Some(torture::WORKER) => torture::worker::work(words),
         Some(doctor::WORKER) => doctor::worker::work(words),
         Some(doctor::PARTNER) => doctor::partner::obey(words),
         _ => cli::top_level(first.into_iter().chain(words)),

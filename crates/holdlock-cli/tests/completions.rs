@@ -219,6 +219,7 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
         "holdlock-path",
         "holdlock-doctor",
         "holdlock-top",
+        "holdlock-torture",
         "holdlock-who",
         "holdlock-list",
         "holdlock-graph",

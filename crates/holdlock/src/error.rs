@@ -264,14 +264,6 @@ impl Error {
         }
     }
 
-    /// The error of a request whose time ended when the lock was not free.
-    pub(crate) fn timed_out(self) -> Error {
-        match self {
-            Error::WouldBlock(conflict) => Error::TimedOut(conflict),
-            other => other,
-        }
-    }
-
     /// The error for a lock call that failed.
     pub(crate) fn from_lock_call(
         path: &Path,

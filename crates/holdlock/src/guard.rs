@@ -104,6 +104,25 @@ macro_rules! guard_methods {
                 self.held.release()
             }
 
+            /// Releases the lock as if this holder had not come: if the last holder died
+            /// ([`abandoned`](Self::abandoned)), the next guard is told of that, too. For a holder
+            /// that does not clean up what the last one left.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`release`](Self::release), and [`Error::Record`] when the record cannot be
+            /// written. The lock is released in any case.
+            pub fn release_abandoned(self) -> Result<(), Error> {
+                let left = match self.abandoned().filter(|_| self.held.is_ours()) {
+                    Some(last) => {
+                        let lock: &FileLock = self.held.lock.borrow();
+                        lock.record_abandoned(&self.held.file, last)
+                    }
+                    None => Ok(()),
+                };
+                self.release().and(left)
+            }
+
             /// Gives the lock to the processes that this process will start: returns a descriptor
             /// that holds the lock. Children of fork inherit it, and it stays open in executed
             /// programs.
@@ -251,6 +270,10 @@ macro_rules! guard_methods {
             fn release(self) -> Result<(), Error> {
                 self.held.release()
             }
+
+            fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
+                self.held.record(note)
+            }
         }
 
         /// The descriptor that holds the lock, which is close-on-exec. Code that unlocks or closes
@@ -305,6 +328,12 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
             generation,
             entry,
         })
+    }
+
+    fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
+        let lock = self.lock.borrow();
+        self.entry = lock.record_begin(&self.file, self.mode, note)?;
+        Ok(())
     }
 
     fn is_ours(&self) -> bool {

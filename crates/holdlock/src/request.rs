@@ -76,6 +76,8 @@ pub(crate) struct Terms<'r> {
     pub(crate) may_wait_for_ever: bool,
     /// For the record.
     pub(crate) note: Option<&'r str>,
+    /// The caller writes the record itself, when it has all that it needs.
+    pub(crate) records_later: bool,
     /// Whether a fair request may pass those that wait: it has waited for its turn elsewhere.
     pub(crate) had_its_turn: bool,
 }
@@ -281,6 +283,7 @@ impl<W: OnWait> Request<W> {
             cancel: self.cancel.as_ref(),
             may_wait_for_ever: self.limit == Limit::Forever
                 && self.notice_deadlocks.unwrap_or(!ends),
+            records_later: false,
             had_its_turn: false,
             on_wait,
             note: self.note.as_deref(),

@@ -78,6 +78,11 @@ pub(crate) fn doctor(settings: Settings) -> Outcome {
     })
 }
 
+/// The type of the file system that a path is on: `ext4`.
+pub(crate) fn file_system_of(path: &std::path::Path) -> Option<String> {
+    file_system::mount_of(path).map(|mount| mount.kind)
+}
+
 /// A usage error of a hidden subcommand.
 fn internal(word: &str) -> Failure {
     Failure::usage(format!(

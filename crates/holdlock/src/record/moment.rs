@@ -27,7 +27,10 @@ impl Moment {
     /// This moment.
     pub fn now() -> Moment {
         Moment {
-            wall: wall_clock(),
+            // A clock that shows a time before 1970 counts as 0.
+            wall: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_micros() as u64),
             since_boot: clock::boot_microseconds(),
             boot: boot_id(),
         }
@@ -36,6 +39,11 @@ impl Moment {
     /// The time of the wall clock.
     pub fn time(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(self.wall)
+    }
+
+    /// What the wall clock showed, in microseconds since 1970.
+    pub(super) fn wall_clock(&self) -> u64 {
+        self.wall
     }
 
     /// How long ago this moment was: by the clock of the boot if it was after the last boot,
@@ -104,12 +112,6 @@ impl Moment {
             boot: u64::from_str_radix(boot, 16).ok()?,
         })
     }
-}
-
-/// Microseconds since 1970. A clock that shows an earlier time counts as 0.
-pub(super) fn wall_clock() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_micros() as u64)
 }
 
 fn number(digits: &str) -> Option<u64> {

@@ -102,6 +102,10 @@ mod tests {
         fn release(self) -> Result<(), Error> {
             Ok(())
         }
+
+        fn record(&mut self, _: Option<&str>) -> Result<(), Error> {
+            Ok(())
+        }
     }
 
     #[test]
