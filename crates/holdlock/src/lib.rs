@@ -78,8 +78,8 @@
 //!   accident. Descriptors are close-on-exec.
 //! * **Nothing is overwritten.** The library never writes or truncates lock files, and does not
 //!   follow a symbolic link at the last component of the path. With [`LockOptions::record`] it
-//!   writes into a file that is empty or has its record, and refuses any other file.
-//! * **Tokens, and who died**, with [`LockOptions::record`]: [`Guard::token`] rises with each
+//!   writes only to a file that is empty or has its record, and refuses any other file.
+//! * **Tokens and dead holders**, with [`LockOptions::record`]: [`Guard::token`] rises with each
 //!   exclusive acquisition, and [`Guard::abandoned`] says that the last holder died.
 //! * **Deadlocks end.** A wait without limit fails with [`Error::Deadlock`] if it is part of a
 //!   cycle of processes or threads, each waiting for a lock of the next. The error shows the cycle,
