@@ -245,6 +245,14 @@ impl<W: OnWait> Request<W> {
         self.cancel.as_ref()
     }
 
+    /// Calls the callback that [`on_wait`](Request::on_wait) has set. Without one, the wait goes on.
+    /// This is for other kinds of locks that serve requests.
+    pub fn tell(&mut self, event: Waiting) -> ControlFlow<()> {
+        self.on_wait
+            .callback()
+            .map_or(ControlFlow::Continue(()), |call| call(event))
+    }
+
     pub(crate) fn terms(&mut self) -> Terms<'_> {
         let on_wait = self.on_wait.callback();
         let ends = self.cancel.is_some() || on_wait.is_some();
