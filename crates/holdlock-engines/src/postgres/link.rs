@@ -98,7 +98,11 @@ impl Link {
         async move {
             let answer = client.simple_query(&statements);
             let Ok(answer) = tokio::time::timeout(limit, answer).await else {
-                return Err(Failure::Silent(limit));
+                // After a pause of this process the time is over before anything was read.
+                return Err(match tokio::time::timeout(REASON, why_ended(ended)).await {
+                    Ok(why) => Failure::Gone(why),
+                    Err(_) => Failure::Silent(limit),
+                });
             };
             answered.set(number);
             match answer {

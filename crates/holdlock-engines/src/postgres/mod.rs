@@ -90,7 +90,8 @@ impl Postgres {
             ticket = queue.wait(attempt).await.map_err(failed)?;
         }
         let sent = BootTime::now();
-        let answer = accepted.link.query(granted(ticket, accepted.version), STATEMENT);
+        let granted = granted(&comment, ticket, accepted.version);
+        let answer = accepted.link.query(granted, STATEMENT);
         let rows = answer.await.map_err(failed)?;
         let token = rows.last().and_then(|row| row.first()?.as_deref());
         let token = token.and_then(|token| token.parse().ok());
@@ -123,10 +124,10 @@ impl Postgres {
 }
 
 /// Gives the ticket back, and asks for the token.
-fn granted(ticket: Option<String>, version: u32) -> String {
-    let mut text = String::new();
+fn granted(comment: &str, ticket: Option<String>, version: u32) -> String {
+    let mut text = comment.to_owned();
     if version >= 14 {
-        text.push_str("SET idle_session_timeout = 0; ");
+        text.push_str(" SET idle_session_timeout = 0; ");
     }
     if let Some(ticket) = ticket {
         text.push_str(&format!("SELECT pg_advisory_unlock({ticket}); "));

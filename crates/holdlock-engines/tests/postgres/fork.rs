@@ -59,10 +59,12 @@ fn a_child_does_not_keep_the_lock_of_a_parent_that_is_killed() {
     let Some(server) = server::shared() else { return };
     let url = server.url(&name("orphan"));
     let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut writer = Some(writer);
     let parent = in_child(|| {
         let guard = open(&url).expect("a lock").lock().expect("free");
         let grandchild = in_child(|| {
             // Lives until the test ends.
+            drop(writer.take());
             let mut byte = [0];
             let _ = std::io::Read::read(&mut &reader, &mut byte);
             true

@@ -33,8 +33,7 @@ fn pgbouncer_is_refused() {
         return;
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = port.local_addr().expect("an address").port();
+    let port = server::free_port();
     let config = directory.path().join("pgbouncer.ini");
     let users = directory.path().join("users");
     std::fs::write(&users, "\"boss\" \"\"\n").expect("written");
@@ -87,8 +86,7 @@ fn a_standby_is_refused_and_another_host_is_tried() {
 
 #[test]
 fn where_nothing_listens_the_error_says_so_at_once() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = port.local_addr().expect("an address").port();
+    let port = server::free_port();
     let url = format!("postgres://127.0.0.1:{port}/app?sslmode=disable#n");
     let error = open(&url).expect("a lock").lock().expect_err("nothing there");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");

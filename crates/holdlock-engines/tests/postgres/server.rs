@@ -1,10 +1,11 @@
 //! Servers of PostgreSQL on ports of their own, which end with the test program.
 
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
 use holdlock_test_support::wait_for;
@@ -15,8 +16,10 @@ use holdlock_test_support::skipped;
 pub struct Server {
     directory: PathBuf,
     port: u16,
-    /// Reads from a pipe until its end.
-    cleaner: Child,
+    /// The shell reads from a pipe until its end.
+    cleaner: Option<ChildStdin>,
+    /// It ends when the shell has ended.
+    cleaned: ChildStdout,
 }
 
 /// The server of all tests that do not disturb it. None, with a line SKIPPED, if there is no
@@ -89,11 +92,12 @@ fn template() -> &'static Path {
         certificate(&data);
         // The cleaners of servers do not know it.
         let pid = std::process::id();
-        let script = format!("while kill -0 {pid}; do sleep 1; done; rm -rf '{}'", place.display());
+        let place = place.display();
+        let script = format!("(while kill -0 {pid}; do sleep 1; done; rm -rf '{place}') 2> /dev/null &");
         let mut cleaner = Command::new("sh");
         cleaner.args(["-c", &script]).process_group(0);
         let quiet = cleaner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        drop(quiet.spawn().expect("a shell"));
+        quiet.status().expect("a shell");
         data
     })
 }
@@ -126,7 +130,8 @@ fn fresh_directory() -> PathBuf {
     directory
 }
 
-fn free_port() -> u16 {
+/// A port at which nothing listens.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
@@ -149,11 +154,16 @@ impl Server {
         let before = std::fs::read_to_string(&config).expect("readable");
         std::fs::write(&config, before + &settings).expect("written");
         if settings.contains("hot_standby") {
-            std::fs::write(data.join("standby.signal"), "").expect("written");
+            let signal = data.join("standby.signal");
+            std::fs::write(&signal, "").expect("written");
+            if let Some((user, group)) = other_user() {
+                chown(&signal, Some(user), Some(group)).expect("given away");
+            }
         }
+        // Not a child of ours: a watchdog kills those.
         let stop = format!(
-            "cat > /dev/null; kill -CONT $(cat '{0}/data/postmaster.pid' | head -n 1); \
-             '{1}/pg_ctl' -D '{0}/data' -m immediate stop; rm -rf '{0}'",
+            "exec 3<&0; (cat <&3; kill -CONT $(head -n 1 '{0}/data/postmaster.pid'); \
+             '{1}/pg_ctl' -D '{0}/data' -m immediate stop; rm -rf '{0}') 2> /dev/null &",
             directory.display(),
             tools().expect("looked for before").display()
         );
@@ -161,19 +171,21 @@ impl Server {
         if let Some((user, group)) = other_user() {
             cleaner.uid(user).gid(group);
         }
-        let cleaner = cleaner
+        let mut cleaner = cleaner
             .args(["-c", &stop])
             .process_group(0)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("a shell");
+        // Before the shell is waited for, which would close them.
         let server = Server {
             directory,
             port,
-            cleaner,
+            cleaner: cleaner.stdin.take(),
+            cleaned: cleaner.stdout.take().expect("a pipe"),
         };
+        cleaner.wait().expect("ended");
         server.ctl(&["start"]);
         server
     }
@@ -256,7 +268,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.cleaner.stdin.take());
-        let _ = self.cleaner.wait();
+        drop(self.cleaner.take());
+        let _ = self.cleaned.read_to_end(&mut Vec::new());
     }
 }
