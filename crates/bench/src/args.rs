@@ -11,6 +11,7 @@ holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR]
 Cases (all of them when none is named):
   cycle      uncontended lock and unlock, file kept open
   identity   ways to check that a locked file is still the one at its path
+  record     what LockOptions::record costs
   try        a failed try
   handoff    from the release in one process until another process has the lock
   threads    8 threads of one process

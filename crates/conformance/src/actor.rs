@@ -1,4 +1,4 @@
-//! Processes that do lock operations one at a time, as they are told.
+//! Processes that do lock operations one at a time, on the order of a test.
 
 use std::fmt;
 use std::path::Path;
@@ -16,7 +16,7 @@ impl Actor {
         Actor::start_with(program, path, &[])
     }
 
-    /// The same with options: `ofd`, `delete`, `fair`, `follow`.
+    /// The same with options: `ofd`, `delete`, `fair`, `record`, `follow`.
     pub fn start_with(program: &str, path: &Path, options: &[&str]) -> Actor {
         let mut command = Command::new(program);
         command.arg(path).args(options);

@@ -66,7 +66,9 @@ fn waits_that_time_out_leave_one_thread_which_the_next_wait_takes_over() {
         times_out(&lock, 1);
         times_out(&other, 1);
     }
-    assert_eq!((helper_threads(), descriptors()), (1, open));
+    assert_eq!(helper_threads(), 1);
+    // Both locks are in constant use now, and a note tells of the thread that closes their files.
+    assert!(descriptors() <= open + 3, "{} after {open}", descriptors());
     // Its place in the queue is before that of a request that comes now.
     queue::wait_for(&path, std::process::id());
     let mut late = Actor::start(ACTOR, &path);

@@ -63,7 +63,7 @@ fn the_order_is_that_of_the_files_and_not_of_the_words() {
         let both = ["run", "--lock", words[0], "--lock", words[1], "echo", "ran"];
         let waiter = Running::start(place.holdlock(both));
         waiter.expect_waiting();
-        // Who waits for the first has not taken the second.
+        // A run that waits for the first lock has not acquired the second.
         assert_eq!(place.run(["run", "-n", second, "true"]).code(), 0);
         holder.finish();
         assert_eq!(waiter.finish().text(), "ran\n");
@@ -117,4 +117,54 @@ fn quiet_gives_up_without_a_word() {
     let _holder = place.hold(&["L"]);
     let finished = place.run(["run", "-q", "-n", "L", "true"]);
     assert_eq!((finished.code(), finished.stderr.as_str()), (75, ""));
+}
+
+/// The progress line names the lock that is busy at that time, and other processes can acquire the
+/// free lock.
+#[test]
+fn a_wait_names_the_lock_that_is_in_the_way() {
+    let place = Place::new();
+    let one = place.hold(&["A"]);
+    let run = "\"$HOLDLOCK\" run --progress always --lock A --lock B -- echo ran 2> said";
+    let waiter = Running::start(place.shell(run));
+    let said = || std::fs::read_to_string(place.join("said")).unwrap_or_default();
+    let is_said = |text: &str| {
+        support::wait_for(text, || said().contains(text).then_some(()));
+    };
+    is_said(" for A; held by pid");
+    let two = place.hold(&["B"]);
+    one.finish();
+    // Each line comes later than the one before: the first one after half a second, the second one
+    // after a minute. So ask the kernel.
+    let path = place.locks().join("B.lock");
+    support::wait_for("the wait for B", || {
+        let snapshot = holdlock::inspect::file(&path).ok()?;
+        let waits = snapshot.files.iter().any(|file| !file.waiters.is_empty());
+        waits.then_some(())
+    });
+    assert_eq!(place.run(["run", "-n", "A", "true"]).code(), 0);
+    two.finish();
+    assert_eq!(waiter.finish().text(), "ran\n");
+    is_said("acquired A, B after");
+}
+
+#[test]
+fn giving_up_names_the_lock_that_is_in_the_way_and_its_holder() {
+    let place = Place::new();
+    for busy in ["A", "B"] {
+        let holder = place.hold(&[busy]);
+        for patience in [&["-n"][..], &["-w", "100ms"]] {
+            let mut words = vec!["run"];
+            words.extend(patience);
+            words.extend(["--lock", "A", "--lock", "B", "true"]);
+            let finished = place.run(words);
+            assert_eq!(finished.code(), 75);
+            let named = finished.stderr.contains(&format!("/{busy}.lock: "));
+            assert!(
+                named && finished.stderr.contains("held by pid"),
+                "{finished:?}"
+            );
+        }
+        holder.finish();
+    }
 }

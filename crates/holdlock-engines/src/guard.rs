@@ -33,6 +33,7 @@ pub struct EngineGuard {
     /// Clones of what the handle has, for use in a child.
     mode: Mode,
     token: Option<u64>,
+    ttl: Duration,
     lost: LostSignal,
 }
 
@@ -42,6 +43,7 @@ impl EngineGuard {
             lock,
             mode: handle.held.mode,
             token: handle.held.token,
+            ttl: handle.held.ttl,
             lost: handle.held.lost.clone(),
             handle: Inherited::new(handle),
         }
@@ -78,6 +80,11 @@ impl EngineGuard {
         held.map_or(BootTime::from_nanos(0), Held::deadline)
     }
 
+    /// How long after the last contact the engine frees the lock. The deadline is a little earlier.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// Asks the engine, by one round trip, whether the lock is held and was held all the time.
     ///
     /// Blocks until the engine answers, at most until the connection counts as dead.
@@ -86,8 +93,13 @@ impl EngineGuard {
     ///
     /// [`Error::Lost`]; [`Loss::is_definite`] tells whether the engine has said so.
     pub fn check(&self) -> Result<(), Error> {
+        self.check_within(self.ttl.saturating_mul(2))
+    }
+
+    /// As [`check`](EngineGuard::check), but blocks for at most `limit`.
+    pub fn check_within(&self, limit: Duration) -> Result<(), Error> {
         let (tell, answer) = oneshot::channel();
-        self.ask(Command::Check(tell), answer, ANSWER)
+        self.ask(Command::Check(tell), answer, limit)
     }
 
     /// Tells when the lock is lost.
@@ -156,7 +168,7 @@ impl EngineGuard {
 }
 
 fn no_answer() -> Loss {
-    Loss::unsure("the helper thread does not answer")
+    Loss::unsure("the engine did not answer in time")
 }
 
 impl Drop for EngineGuard {

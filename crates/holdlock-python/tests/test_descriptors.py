@@ -5,6 +5,8 @@ import errno
 import fcntl
 import os
 import resource
+import subprocess
+import sys
 
 import pytest
 from conftest import run_forked
@@ -44,6 +46,19 @@ with lock:
     print("done")
 """
 
+IDLE = """
+import os, resource, sys
+from holdlock import FileLock
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+locks = [FileLock(os.path.join(sys.argv[1], f"{number}.lock")) for number in range(5000)]
+for lock in locks:
+    with lock:
+        pass
+links = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")[:-1]]
+assert not [link for link in links if link.startswith(sys.argv[1])], links
+"""
+
 WAYS = {
     "closerange": "os.closerange(3, 1024)",
     "python-daemon": """
@@ -52,6 +67,10 @@ WAYS = {
     daemon.DaemonContext(detach_process=False, working_directory="/", **streams).open()
     """,
 }
+
+
+def test_thousands_of_released_locks_take_no_descriptors(tmp_path):
+    subprocess.run([sys.executable, "-c", IDLE, tmp_path], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("how", sorted(WAYS))
@@ -72,7 +91,7 @@ def test_a_lock_whose_descriptor_was_closed_still_excludes(path, tmp_path, child
     assert log.read_text() == "still open\n" * 30
 
 
-def test_an_error_for_want_of_descriptors_says_so(path, holder):
+def test_the_error_says_that_no_descriptor_is_free(path, holder):
     holder(path)
 
     async def main():

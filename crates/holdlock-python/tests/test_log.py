@@ -28,7 +28,7 @@ def said(caplog):
 
 
 @KINDS
-def test_a_section(kind, path, said):
+def test_a_section_is_logged(kind, path, said):
     lock = kind(path)
     with lock, lock:
         pass
@@ -41,7 +41,7 @@ def test_a_section(kind, path, said):
 
 
 @KINDS
-def test_a_wait(kind, path, said, child):
+def test_a_wait_is_logged(kind, path, said, child):
     holder = child(
         f"import sys, holdlock; lock = holdlock.{kind.__name__}({path!r}); lock.acquire();"
         "print('held'); sys.stdin.readline()"
@@ -96,7 +96,7 @@ def test_a_level_that_changes_is_noticed(path, said):
     assert len(said(lock, path)) == 4
 
 
-def test_logging_is_not_imported_for_it(path):
+def test_the_package_does_not_import_logging(path):
     program = """
 import sys
 from holdlock import FileLock

@@ -1,4 +1,4 @@
-//! What can go wrong, which processes are in the way, and what to do about it.
+//! The errors: what failed, which processes hold the lock, and what to do.
 
 use std::fmt;
 use std::fs::TryLockError;
@@ -8,25 +8,25 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::Mode;
 use crate::inspect::{self, Deadlock, FileId, PATH_LENGTH, Process, printable};
 use crate::sys::fork::ForkCell;
 use crate::sys::identity::{self, Identity};
 use crate::sys::{Refusal, file};
+use crate::{Mode, Record};
 
 /// Why a lock was not acquired, or not released.
 ///
-/// Each message names the path, what was attempted, the holders as far as
-/// /proc tells, and what can be done.
+/// Each message names the path, the attempt, the holders as far as /proc shows them, and the
+/// remedy.
 #[non_exhaustive]
 pub enum Error {
-    /// The lock is held, and the request was not to wait
+    /// Another process or thread holds the lock, and the request does not wait
     /// ([`Request::try_once`](crate::Request::try_once)).
     WouldBlock(Conflict),
     /// The lock was still held at the deadline.
     TimedOut(Conflict),
     /// The lock file was removed while a process holds the lock on it. A new file would let a
-    /// second process in, so none was created.
+    /// second process in, so the request has not created one.
     RemovedWhileHeld(Conflict),
     /// The wait was ended by a [`CancelToken`](crate::CancelToken) or by a request's callback.
     #[non_exhaustive]
@@ -36,9 +36,9 @@ pub enum Error {
         /// How long the request had waited.
         waited: Duration,
     },
-    /// The wait could never end: the calling thread itself holds the lock, by a guard that cannot
-    /// leave the thread; or the holder waits, by way of other locks and processes, for a lock that
-    /// this thread holds.
+    /// The wait could never end. Either the calling thread itself holds the lock, by a guard that
+    /// cannot leave the thread; or the holder waits, through other locks and processes, for a lock
+    /// that this thread holds.
     #[non_exhaustive]
     Deadlock {
         /// The lock file.
@@ -53,7 +53,7 @@ pub enum Error {
     Open {
         /// The lock file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file system does not support this kind of lock.
@@ -63,17 +63,37 @@ pub enum Error {
         path: PathBuf,
         /// The file system's name.
         file_system: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
+    },
+    /// The lock file cannot have a [record](crate::LockOptions::record): it has other content, or
+    /// the record cannot be read or written. Nothing was overwritten, and the lock is not held.
+    #[non_exhaustive]
+    Record {
+        /// The lock file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// A [`TokenGate`](crate::TokenGate) has already admitted a later holder of the lock: the
+    /// caller no longer holds the lock, and must not write.
+    #[non_exhaustive]
+    StaleToken {
+        /// The file of the gate.
+        path: PathBuf,
+        /// The token of the caller.
+        token: u64,
+        /// The highest admitted token.
+        newest: u64,
     },
     /// Any other failure of a system call.
     #[non_exhaustive]
     System {
         /// The lock file.
         path: PathBuf,
-        /// What was attempted.
+        /// The operation that failed.
         operation: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -81,7 +101,7 @@ pub enum Error {
 /// A lock that another process or thread holds.
 pub struct Conflict(Box<Known>);
 
-/// What is known of a conflict.
+/// The facts about a conflict.
 struct Known {
     path: PathBuf,
     mode: Mode,
@@ -91,6 +111,7 @@ struct Known {
     holders: Option<Vec<Process>>,
     /// The holders that were found later. A child of fork looks for them anew.
     found: ForkCell<Vec<Process>>,
+    record: ForkCell<Option<Record>>,
 }
 
 impl Conflict {
@@ -107,7 +128,13 @@ impl Conflict {
             identity,
             holders: None,
             found: ForkCell::new(),
+            record: ForkCell::new(),
         }))
+    }
+
+    fn after(mut self, waited: Duration) -> Conflict {
+        self.0.waited = waited;
+        self
     }
 
     pub(crate) fn with_holders(mut self, holders: Vec<Process>) -> Conflict {
@@ -132,9 +159,10 @@ impl Conflict {
 
     /// The processes that hold the lock, as far as /proc shows them.
     ///
-    /// The first call of this method, or printing the error, looks for them, so that the error
-    /// itself is not late. By then another process may hold the lock, or none. Reading /proc/locks
-    /// takes about 0.1 ms, or some milliseconds if no process has read it for a while.
+    /// The first call of this method looks for the holders, and so does printing the error; making
+    /// the error does not, so that it is not late. By then another process may hold the lock, or
+    /// the lock may be free. Reading /proc/locks takes about 0.1 ms, or some milliseconds if no
+    /// process has read it for a while.
     pub fn holders(&self) -> &[Process] {
         let known = &self.0;
         if let Some(holders) = &known.holders {
@@ -148,6 +176,21 @@ impl Conflict {
                 .and_then(|file_id| inspect::holders(file_id).ok())
                 .unwrap_or_default()
         })
+    }
+
+    /// The record of the holder, if the lock file has one ([`LockOptions::record`]) and it agrees
+    /// with the kernel: it says since when the lock is held, and why.
+    ///
+    /// The first call, or printing the error, reads the file.
+    ///
+    /// [`LockOptions::record`]: crate::LockOptions::record
+    pub fn record(&self) -> Option<&Record> {
+        let record = self.0.record.get_or_make(|| {
+            let record = Record::read(self.path()).ok()??;
+            let holders = self.holders().iter().map(|holder| holder.pid);
+            record.agrees_with(holders).then_some(record)
+        });
+        record.as_ref()
     }
 }
 
@@ -168,7 +211,7 @@ impl Error {
         self.conflict().is_some()
     }
 
-    /// What is known of the conflict, if this is one.
+    /// The conflict, if this error is one.
     pub fn conflict(&self) -> Option<&Conflict> {
         match self {
             Error::WouldBlock(conflict)
@@ -188,23 +231,37 @@ impl Error {
             | Error::Deadlock { path, .. }
             | Error::Open { path, .. }
             | Error::Unsupported { path, .. }
+            | Error::Record { path, .. }
+            | Error::StaleToken { path, .. }
             | Error::System { path, .. } => path,
         }
     }
 
-    /// What the operating system said, where that is the reason.
+    /// The error of the operating system, if there is one.
     pub fn io_error(&self) -> Option<&io::Error> {
         match self {
             Error::Open { source, .. }
             | Error::Unsupported { source, .. }
+            | Error::Record { source, .. }
             | Error::System { source, .. } => Some(source),
             _ => None,
         }
     }
 
-    /// The operating system's number of the error (errno), where there is one.
+    /// The operating system's number of the error (errno), if there is one.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.io_error().and_then(io::Error::raw_os_error)
+    }
+
+    /// The same error of a request that has waited for this time in all.
+    pub(crate) fn after(self, waited: Duration) -> Error {
+        match self {
+            Error::WouldBlock(conflict) => Error::WouldBlock(conflict.after(waited)),
+            Error::TimedOut(conflict) => Error::TimedOut(conflict.after(waited)),
+            Error::RemovedWhileHeld(conflict) => Error::RemovedWhileHeld(conflict.after(waited)),
+            Error::Cancelled { path, .. } => Error::Cancelled { path, waited },
+            other => other,
+        }
     }
 
     /// The error for a lock call that failed.
@@ -239,7 +296,7 @@ fn file_id(path: &Path, identity: Identity) -> FileId {
         .unwrap_or_else(|| identity.into())
 }
 
-/// What the user can do about a file that does not open.
+/// The remedy for a file that cannot be opened.
 fn remedy(error: &io::Error) -> &'static str {
     match Refusal::of(error) {
         Some(Refusal::SymbolicLink) => {
@@ -251,8 +308,8 @@ fn remedy(error: &io::Error) -> &'static str {
             "a directory cannot be opened for writing, and a path that ends in a slash is not created"
         }
         Some(Refusal::NoPermission) => {
-            "to open it needs permission to read or write the file, to create it permission to \
-             write its directory"
+            "opening it needs permission to read or write the file, creating it permission to write \
+             its directory"
         }
         Some(Refusal::ProcessHasTooManyFiles) => {
             "this process has too many files open: close some, or raise RLIMIT_NOFILE (ulimit -n)"
@@ -261,19 +318,21 @@ fn remedy(error: &io::Error) -> &'static str {
             "the whole system has too many files open: close some, or raise fs.file-max"
         }
         Some(Refusal::NoSpace) => {
-            "there is no room for a new file: free some, or use a lock file that exists"
+            "there is no space for a new file: free some space, or use an existing lock file"
         }
         Some(Refusal::ReadOnly) => {
             "the file does not exist and cannot be created there: use a writable directory"
         }
-        Some(Refusal::Running) => "a program that runs cannot be written: use another file",
+        Some(Refusal::Running) => {
+            "the file is a running program, which cannot be written: use another file"
+        }
         Some(Refusal::Socket) => "a socket or an event descriptor cannot be a lock file",
         Some(Refusal::NameTooLong) => "use a shorter name",
         _ => "check the path and its permissions",
     }
 }
 
-/// The system's words for an error, without its number.
+/// The system's text of an error, without its number.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" (os error ") {
@@ -282,7 +341,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// A duration as people say it: `50 ms`, `1.5 s`, `12 s`, `2 min 5 s`.
+/// A duration for people: `50 ms`, `1.5 s`, `12 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`.
 fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let tenths = (duration.as_millis() + 50) / 100;
@@ -292,13 +351,16 @@ fn spoken(duration: Duration) -> String {
         1000..10_000 if tenths.is_multiple_of(10) => format!("{} s", tenths / 10),
         1000..10_000 => format!("{}.{} s", tenths / 10, tenths % 10),
         10_000..60_000 => format!("{seconds} s"),
-        _ => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => match seconds / 60 {
+            minutes @ ..60 => format!("{minutes} min {} s", seconds % 60),
+            minutes @ 60..1440 => format!("{} h {} min", minutes / 60, minutes % 60),
+            minutes => format!("{} d {} h", minutes / 1440, minutes / 60 % 24),
+        },
     }
 }
 
 /// Begins with the path, shortened if it is very long; `{:#}` leaves the path out, for callers that
-/// name the file themselves. Names that others have chosen, of files and commands, are
-/// [printable](inspect::printable()).
+/// name the file themselves. Names of files and commands are [printable](inspect::printable()).
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !f.alternate() {
@@ -307,16 +369,16 @@ impl fmt::Display for Error {
         match self {
             Error::WouldBlock(conflict) => {
                 f.write_str("already locked")?;
-                by(f, " by ", conflict.holders())
+                by(f, " by ", conflict)
             }
             Error::TimedOut(conflict) => {
                 let (waited, mode) = (spoken(conflict.waited()), conflict.mode());
                 write!(f, "timed out after {waited} waiting for the {mode} lock")?;
-                by(f, "; held by ", conflict.holders())
+                by(f, "; held by ", conflict)
             }
             Error::RemovedWhileHeld(conflict) => {
                 f.write_str("the lock file was removed while the lock is held")?;
-                by(f, " by ", conflict.holders())?;
+                by(f, " by ", conflict)?;
                 f.write_str(
                     "; wait until that process has released it, and do not delete lock files",
                 )
@@ -340,7 +402,7 @@ impl fmt::Display for Error {
                 "this thread already holds the lock, or waits for it, and a second request ({mode}) \
                  would wait for ever; release the first guard, or pass it on"
             ),
-            // An error that is not the operating system's says itself what to do.
+            // If the error is not from the operating system, its own text says what to do.
             Error::Open { source, .. } if Refusal::of(source).is_none() => {
                 write!(f, "cannot open the lock file: {source}")
             }
@@ -354,10 +416,26 @@ impl fmt::Display for Error {
                 ..
             } => write!(
                 f,
-                "the file system ({}) does not support such locks: {}; put the lock file on a local \
-                 file system, or enable locking in the mount options",
+                "the file system ({}) does not support this kind of lock: {}; put the lock file on a \
+                 local file system, or enable locking in the mount options",
                 printable(file_system),
                 reason(source)
+            ),
+            Error::Record { source, .. } => {
+                write!(
+                    f,
+                    "cannot keep a record in the lock file: {}",
+                    reason(source)
+                )?;
+                match Refusal::of(source) {
+                    Some(Refusal::NoSpace) => f.write_str("; free some space"),
+                    _ => Ok(()),
+                }
+            }
+            Error::StaleToken { token, newest, .. } => write!(
+                f,
+                "token {token} is too old: a later holder of the lock has come with token \
+                 {newest}; do not write, and acquire the lock again"
             ),
             Error::System {
                 operation, source, ..
@@ -386,20 +464,32 @@ impl fmt::Debug for Error {
             Error::Deadlock { .. } => "Deadlock",
             Error::Open { .. } => "Open",
             Error::Unsupported { .. } => "Unsupported",
+            Error::Record { .. } => "Record",
+            Error::StaleToken { .. } => "StaleToken",
             Error::System { .. } => "System",
         };
         write!(f, "{variant}({self})")
     }
 }
 
-/// `; held by pid 12 (make) of root and 2 more`, or nothing where no holder is known.
-fn by(f: &mut fmt::Formatter<'_>, begin: &str, holders: &[Process]) -> fmt::Result {
+/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing if no holder
+/// is known.
+fn by(f: &mut fmt::Formatter<'_>, begin: &str, conflict: &Conflict) -> fmt::Result {
     const NAMED: usize = 3;
+    let (holders, record) = (conflict.holders(), conflict.record());
     for (position, holder) in holders.iter().take(NAMED).enumerate() {
         f.write_str(if position == 0 { begin } else { ", " })?;
         write!(f, "{holder}")?;
         if holder.pid == std::process::id() {
             f.write_str(" (this process)")?;
+        }
+        if let Some(record) = record.filter(|record| record.pid == holder.pid) {
+            if let Some(age) = record.since.age() {
+                write!(f, " for {}", spoken(age))?;
+            }
+            if let Some(note) = &record.note {
+                write!(f, ": {}", printable(note))?;
+            }
         }
     }
     match holders.len().saturating_sub(NAMED) {
@@ -408,16 +498,15 @@ fn by(f: &mut fmt::Formatter<'_>, begin: &str, holders: &[Process]) -> fmt::Resu
     }
 }
 
-/// The message has the operating system's error already, so that
-/// [`source`](std::error::Error::source) tells only what is behind that one, and nothing is printed
-/// twice.
+/// The message already has the operating system's error, so [`source`](std::error::Error::source)
+/// returns only the source of that error, and nothing is printed twice.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.io_error().and_then(std::error::Error::source)
     }
 }
 
-/// Nothing in an error can be left half changed by a panic.
+/// A panic cannot leave an error half changed.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
@@ -433,7 +522,10 @@ impl From<Error> for io::Error {
             Error::Cancelled { .. } => io::ErrorKind::Other,
             Error::Deadlock { .. } => io::ErrorKind::Deadlock,
             Error::Unsupported { .. } => io::ErrorKind::Unsupported,
-            Error::Open { source, .. } | Error::System { source, .. } => source.kind(),
+            Error::Open { source, .. }
+            | Error::Record { source, .. }
+            | Error::System { source, .. } => source.kind(),
+            Error::StaleToken { .. } => io::ErrorKind::PermissionDenied,
         };
         io::Error::new(kind, error)
     }
@@ -464,6 +556,8 @@ mod tests {
         assert_eq!(said(9999), "10 s");
         assert_eq!(said(12_900), "12 s");
         assert_eq!(said(125_000), "2 min 5 s");
+        assert_eq!(said(12_000_000), "3 h 20 min");
+        assert_eq!(said(353_000_000), "4 d 2 h");
     }
 
     #[test]

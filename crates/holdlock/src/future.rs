@@ -1,4 +1,4 @@
-//! Waiting for a lock in asynchronous code, under whatever runtime.
+//! Waits for a lock in asynchronous code, under every runtime.
 //!
 //! The first poll acquires a lock that is free. If the lock is held, a thread of this library
 //! sleeps in the kernel's queue, where the wait keeps its place, and wakes the task when it has an
@@ -18,12 +18,12 @@ use crate::{CancelToken, Error, FileLock, Limit, OwnedGuard, Request};
 
 type Taken = Result<OwnedGuard, Error>;
 
-/// A request for a lock that is waited for by `.await`; made by
-/// [`FileLock::lock_async`], [`FileLock::lock_shared_async`] and [`FileLock::acquire_async`].
+/// A request for a lock, to be awaited; made by [`FileLock::lock_async`],
+/// [`FileLock::lock_shared_async`] and [`FileLock::acquire_async`].
 ///
-/// Nothing happens before it is polled. When it is dropped, the wait is cancelled; a lock that is
+/// Nothing happens before the future is polled. Dropping it cancels the wait; a lock that is
 /// acquired at that very moment is released at once. In a child of fork it is ready with
-/// [`Error::System`], since the wait is the parent's.
+/// [`Error::System`], because the wait belongs to the parent.
 #[must_use = "futures do nothing unless awaited"]
 pub struct LockFuture {
     state: State,
@@ -103,7 +103,7 @@ impl Future for LockFuture {
 
     /// # Panics
     ///
-    /// When polled again after it was ready.
+    /// If it is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Taken> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::New { lock, request } => match begin(lock, request, context.waker()) {
@@ -132,7 +132,9 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
         return Err(Box::new(lock.acquire_owned(request)));
     }
     let began = Instant::now();
-    match lock.acquire_owned(Request::new(request.mode()).try_once()) {
+    let mut first = Request::new(request.mode()).try_once();
+    first.note = request.note.clone();
+    match lock.acquire_owned(first) {
         // The holder of a removed file may be about to release it, after a deletion on release:
         // the thread waits for that, too.
         Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_)) => {}

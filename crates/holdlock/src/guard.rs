@@ -14,12 +14,14 @@ use crate::acquire::open::LockFile;
 use crate::acquire::release;
 use crate::gate::Occupant;
 use crate::lock::FileLock;
+use crate::record::{Entry, RecordState, Taken};
 use crate::request::{OnWait, Terms};
+use crate::set::sealed;
 use crate::sys::file_lock::Blocking;
 use crate::sys::fork;
-use crate::{Error, Mode, Request};
+use crate::{Error, Mode, Record, Request, Run};
 
-/// Holds the lock until dropped. Stays in the thread that acquired it:
+/// Holds the lock until it is dropped. A guard stays in the thread that acquired it:
 ///
 /// ```compile_fail
 /// # let lock = holdlock::FileLock::open("a.lock")?;
@@ -30,23 +32,22 @@ use crate::{Error, Mode, Request};
 /// # Ok::<(), holdlock::Error>(())
 /// ```
 ///
-/// Dropping releases the lock and ignores errors; [`release`](Guard::release)
-/// reports them. In a child of fork(2) the guard holds nothing, and dropping it
-/// there does nothing.
+/// Dropping the guard releases the lock and ignores errors; [`release`](Guard::release) reports
+/// them. In a child of fork(2) the guard holds nothing, and dropping it there does nothing.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard<'a> {
     held: Held<&'a FileLock>,
-    /// A MutexGuard is what we are: not Send, but Sync.
+    /// Makes the guard Sync but not Send, like a MutexGuard.
     stays: PhantomData<MutexGuard<'static, ()>>,
 }
 
-/// As [`Guard`], but may move to another thread and outlive the reference to its lock.
+/// Like [`Guard`], but may move to another thread and outlive the reference to its lock.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct OwnedGuard {
     held: Held<FileLock>,
 }
 
-/// What an upgrade did between the shared and the exclusive lock.
+/// Whether an upgrade kept the lock between the shared and the exclusive mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuity {
     /// The lock was held all the time: no other process or thread held it exclusively in between.
@@ -96,24 +97,43 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file could not be unlocked, or not be deleted as
+            /// [`Error::System`] if the file could not be unlocked, or could not be deleted as
             /// [`delete_on_release`](crate::LockOptions::delete_on_release) asks. The lock is
             /// released in any case.
             pub fn release(self) -> Result<(), Error> {
                 self.held.release()
             }
 
-            /// Gives the lock to the processes that this one will start: returns a descriptor that
-            /// carries the lock, which children of fork inherit and which stays open in programs
-            /// that are executed.
+            /// Releases the lock as if this holder had not come: if the last holder died
+            /// ([`abandoned`](Self::abandoned)), the next guard is told of that, too. For a holder
+            /// that does not clean up what the last one left.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`release`](Self::release), and [`Error::Record`] when the record cannot be
+            /// written. The lock is released in any case.
+            pub fn release_abandoned(self) -> Result<(), Error> {
+                let left = match self.abandoned().filter(|_| self.held.is_ours()) {
+                    Some(last) => {
+                        let lock: &FileLock = self.held.lock.borrow();
+                        lock.record_abandoned(&self.held.file, last)
+                    }
+                    None => Ok(()),
+                };
+                self.release().and(left)
+            }
+
+            /// Gives the lock to the processes that this process will start: returns a descriptor
+            /// that holds the lock. Children of fork inherit it, and it stays open in executed
+            /// programs.
             ///
             /// The lock is held until every process that has the descriptor has closed it or has
             /// ended, or until one of them unlocks it with flock(2). Nothing checks that the lock
-            /// file stays at its path, and nothing deletes it. To this process's [`FileLock`] the
-            /// lock is another process's from now on.
+            /// file stays at its path, and nothing deletes it. For the [`FileLock`] of this
+            /// process, the lock is then held by another process.
             ///
-            /// A program that locks and then becomes a daemon hands the lock over first, and keeps
-            /// the descriptor for as long as it lives:
+            /// A program that acquires a lock and then becomes a daemon hands the lock over first,
+            /// and keeps the descriptor open until it ends:
             ///
             /// ```
             /// use holdlock::FileLock;
@@ -129,11 +149,56 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when no descriptor is left (fcntl(2), F_DUPFD), or when this
-            /// process does not hold the lock: in a child of fork, and when other code has closed
-            /// the descriptor. The lock is released then.
+            /// [`Error::System`] if no descriptor is free (fcntl(2), F_DUPFD), or if this process
+            /// does not hold the lock: in a child of fork, or after other code has closed the
+            /// descriptor. The lock is then released.
             pub fn hand_over(self) -> Result<OwnedFd, Error> {
                 self.held.hand_over()
+            }
+
+            /// The token of this acquisition, if the lock has a
+            /// [record](crate::LockOptions::record): a number that is higher than that of every
+            /// earlier exclusive acquisition of the lock, by whatever process. A resource that
+            /// refuses tokens below the highest token so far is safe from a holder that has lost
+            /// the lock without noticing: [`TokenGate`](crate::TokenGate).
+            ///
+            /// None for a shared lock, and in a child of fork.
+            ///
+            /// The token rises across crashes and reboots. The record is lost if the lock file is
+            /// removed, truncated or restored, or if the power fails before the kernel has written
+            /// the file to the disk. Then the token still rises if the wall clock has not been set
+            /// back.
+            pub fn token(&self) -> Option<u64> {
+                let entry = self.held.entry.as_ref()?;
+                self.held.is_ours().then_some(entry.token)
+            }
+
+            /// The record of the last holder, if that holder did not release the lock: it died, or
+            /// lost the lock without noticing. Its work may be half done.
+            ///
+            /// Only the first guard after that holder gets the record: clean up before you release
+            /// this guard. None if the lock has no [record](crate::LockOptions::record), for shared
+            /// guards, and after the holder had handed the lock over. A power failure can lose the
+            /// record of a release, so that the last holder before it seems to have died.
+            #[doc(alias = "poison")]
+            #[doc(alias = "EOWNERDEAD")]
+            pub fn abandoned(&self) -> Option<&Record> {
+                self.held.entry.as_ref()?.abandoned.as_deref()
+            }
+
+            /// Records a command that runs while the lock is held: its beginning, its end and its
+            /// exit code. Does nothing without a [record](crate::LockOptions::record), in a child
+            /// of fork, or for a shared lock.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::Record`] if the record cannot be written.
+            pub fn record_run(&self, run: Run) -> Result<(), Error> {
+                if self.held.entry.is_none() || !self.held.is_ours() {
+                    return Ok(());
+                }
+                let lock: &FileLock = self.held.lock.borrow();
+                lock.record_run(&self.held.file, run)
             }
 
             /// Exclusive or shared.
@@ -148,21 +213,22 @@ macro_rules! guard_methods {
 
             /// The lock file, for reading, and with
             /// [`LockOptions::writable`](crate::LockOptions::writable) for writing, while the lock
-            /// is held. Its position is shared by all who use the same [`FileLock`].
+            /// is held. Its position is at the start or where the last holder that used the same
+            /// [`FileLock`] left it: seek first.
             pub fn file(&self) -> &File {
                 self.held.file.file()
             }
 
             /// Whether this guard still excludes every process that uses the path.
             ///
-            /// False when the lock file was removed, renamed or replaced while the guard holds the
+            /// False if the lock file was removed, renamed or replaced while the guard holds the
             /// lock: other processes may now lock another file at that path, which no file lock can
-            /// prevent. False when other code of this process has closed the guard's descriptor,
-            /// and with that released the lock. False in a child of fork, which owns nothing.
+            /// prevent. False if other code of this process has closed the guard's descriptor,
+            /// which releases the lock. False in a child of fork, which owns nothing.
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the path cannot be examined.
+            /// [`Error::System`] if the path cannot be examined.
             pub fn is_current(&self) -> Result<bool, Error> {
                 self.held.is_current()
             }
@@ -173,8 +239,8 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file system does not convert atomically (NFS) and another
-            /// process acquired the lock in between. The lock is lost then.
+            /// [`Error::System`] if the file system does not convert atomically (NFS) and another
+            /// process acquired the lock in between. The lock is then lost.
             pub fn downgrade(self) -> Result<Self, Error> {
                 self.held.downgrade().map(Self::new)
             }
@@ -190,7 +256,7 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// Those of [`FileLock::acquire`]. The lock is lost then.
+            /// Those of [`FileLock::acquire`]. The lock is then lost.
             pub fn upgrade_not_atomic<W: OnWait>(
                 self,
                 mut limits: Request<W>,
@@ -200,10 +266,20 @@ macro_rules! guard_methods {
             }
         }
 
-        /// The descriptor that carries the lock, which is close-on-exec. Code that unlocks or
-        /// closes it releases the lock without the guard's knowledge. In a child of fork the
-        /// descriptor is a placeholder that can neither be read nor written nor locked (EBADF);
-        /// `hand_over` is for a child that is to keep the lock.
+        impl sealed::Held for $guard {
+            fn release(self) -> Result<(), Error> {
+                self.held.release()
+            }
+
+            fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
+                self.held.record(note)
+            }
+        }
+
+        /// The descriptor that holds the lock, which is close-on-exec. Code that unlocks or closes
+        /// it releases the lock, and the guard does not notice at once. In a child of fork the
+        /// descriptor is a placeholder that cannot be read, written or locked (EBADF); use
+        /// `hand_over` if the child has to keep the lock.
         impl AsFd for $guard {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.held.file.as_fd()
@@ -228,7 +304,7 @@ guard_methods!(OwnedGuard, "OwnedGuard");
 /// The generation of no process: a [`Held`] with it releases nothing when dropped.
 const NO_PROCESS: u32 = 0;
 
-/// What both guards are made of. Releases when dropped.
+/// The common part of both guards. Releases the lock when dropped.
 struct Held<L: Borrow<FileLock> + Clone> {
     lock: L,
     file: Arc<LockFile>,
@@ -236,20 +312,28 @@ struct Held<L: Borrow<FileLock> + Clone> {
     owner: Occupant,
     /// The process that acquired the lock.
     generation: u32,
+    entry: Option<Entry>,
 }
 
 impl<L: Borrow<FileLock> + Clone> Held<L> {
     fn acquire(lock: L, terms: Terms<'_>, owner: Occupant) -> Result<Held<L>, Error> {
         let generation = fork::generation();
         let mode = terms.mode;
-        let file = lock.borrow().take(terms, owner)?;
+        let Taken { file, entry } = lock.borrow().take(terms, owner)?;
         Ok(Held {
             lock,
             file,
             mode,
             owner,
             generation,
+            entry,
         })
+    }
+
+    fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
+        let lock = self.lock.borrow();
+        self.entry = lock.record_begin(&self.file, self.mode, note)?;
+        Ok(())
     }
 
     fn is_ours(&self) -> bool {
@@ -307,6 +391,7 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         let lock: &FileLock = held.lock.borrow();
         let gate = lock.gate();
         let _inside = ReopenOnDrop { gate };
+        let _ = lock.record_end(&held.file, RecordState::HandedOver);
         let copy = held.file.hand_over();
         if copy.is_err() {
             let _ = held.file.unlock(family);
@@ -331,7 +416,7 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         }
         let held = self.into_parts();
         held.lock.borrow().to_shared(&held.file, held.owner)?;
-        Ok(held.whole(Mode::Shared))
+        Ok(held.whole(Mode::Shared, None))
     }
 
     fn upgrade(self, limits: Terms<'_>) -> Result<(Held<L>, Continuity), Error> {
@@ -340,9 +425,9 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         }
         let mut held = self.into_parts();
         let lock: &FileLock = held.lock.borrow();
-        let (file, continuity) = lock.to_exclusive(&held.file, held.owner, limits)?;
-        held.file = file;
-        Ok((held.whole(Mode::Exclusive), continuity))
+        let (taken, continuity) = lock.to_exclusive(&held.file, held.owner, limits)?;
+        held.file = taken.file;
+        Ok((held.whole(Mode::Exclusive, taken.entry), continuity))
     }
 }
 
@@ -355,13 +440,14 @@ struct Parts<L> {
 }
 
 impl<L: Borrow<FileLock> + Clone> Parts<L> {
-    fn whole(self, mode: Mode) -> Held<L> {
+    fn whole(self, mode: Mode, entry: Option<Entry>) -> Held<L> {
         Held {
             lock: self.lock,
             file: self.file,
             mode,
             owner: self.owner,
             generation: self.generation,
+            entry,
         }
     }
 }

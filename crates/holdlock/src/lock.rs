@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::acquire::TryOpen;
@@ -12,21 +12,37 @@ use crate::acquire::lock_name::LockName;
 use crate::deadlock::watcher::WatchedWait;
 use crate::gate::{Gate, registry};
 use crate::inspect::{self, FileId, Process};
+use crate::record::Recorder;
 use crate::request::OnWait;
 use crate::sys::file;
 use crate::sys::fork::ForkCell;
 use crate::wait::callback::Key;
 use crate::wait::{Awaited, Watched};
-use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Request};
+use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Record, Request};
 
 /// A lock that processes share by the path of a file.
 ///
-/// Opening takes no lock. A `FileLock` is meant to be made once and used often: it keeps its file
-/// open, which makes the next acquisition cheaper. It is `Send` and `Sync`; share it between
-/// threads by reference, in a `static`, or by clones, which are the same lock and cost no more than
-/// those of an [`Arc`]. Threads that use one `FileLock` exclude each other just as processes do.
+/// Opening takes no lock. A `FileLock` is meant to be made once and used often. It is `Send` and
+/// `Sync`; share it between threads by reference, in a `static`, or by clones, which are the same
+/// lock and cost no more than those of an [`Arc`]. Threads that use one `FileLock` exclude each
+/// other just as processes do.
 ///
-/// The library never writes or truncates the file, and does not read it.
+/// A free lock has no file open, so that thousands of them take no descriptors and none keeps a
+/// file system from being unmounted. One exception makes frequent use cheap: a lock that is
+/// released more than ten times a second keeps its file open until it has been unused for about a
+/// second, when a helper thread closes it; at most 64 locks of a process do. Each acquisition that
+/// opens the file does so by the path: a program that gives up the right to open it, as by
+/// setuid(2), locks a file that it has opened before ([`LockOptions::open_file`]).
+///
+/// As whenever a file is closed, the kernel then frees the POSIX locks (fcntl(2), F_SETLK) that
+/// this process itself has on it. So do not use a file with such locks, like an SQLite database, as
+/// the lock file of a process that opens it otherwise, too.
+///
+/// The library never writes or truncates the file, and does not read it, unless
+/// [`LockOptions::record`] asks for a record.
+///
+/// It is also a reader/writer lock: readers call [`lock_shared`](FileLock::lock_shared), writers
+/// call [`lock`](FileLock::lock). With [`LockOptions::fair`] neither side starves.
 ///
 /// ```
 /// use holdlock::FileLock;
@@ -53,6 +69,7 @@ struct Shared {
     name: Arc<LockName>,
     options: LockOptions,
     gate: ForkCell<Arc<Gate>>,
+    recorder: ForkCell<Mutex<Recorder>>,
 }
 
 impl FileLock {
@@ -62,7 +79,7 @@ impl FileLock {
     /// The path is made absolute, so a later change of the working directory does not change the
     /// lock. A symbolic link at the last component is refused, and a directory can be a lock. To
     /// open a FIFO or a device never blocks. An existing file is opened for reading only (or for
-    /// writing only, if reading is denied).
+    /// writing only, if reading is denied). It is closed again, until the first request.
     ///
     /// # Errors
     ///
@@ -97,20 +114,41 @@ impl FileLock {
         Ok(lock)
     }
 
-    fn new(options: LockOptions, name: LockName) -> Result<FileLock, Error> {
+    fn new(options: LockOptions, mut name: LockName) -> Result<FileLock, Error> {
+        name.is_written = options.record;
         let lock = FileLock {
             shared: Arc::new(Shared {
                 name: Arc::new(name),
                 options,
                 gate: ForkCell::new(),
+                recorder: ForkCell::new(),
             }),
         };
+        lock.check_options()?;
         // The caller learns now what is wrong with the path. The requests, which have time limits,
-        // wait for the holder of a removed file and for leases.
+        // wait for the holder of a removed file and for leases. Until the first of them the lock is
+        // idle, and so has no file open.
         if let TryOpen::File(file) = lock.try_open().map_err(|e| lock.cannot_open(e))? {
-            lock.gate().set_file(Some(Arc::new(lock.if_fit(file)?)));
+            let file = lock.if_fit(file)?;
+            if lock.name().is_pinned() {
+                lock.gate().set_file(Some(Arc::new(file)));
+            }
         }
         Ok(lock)
+    }
+
+    fn check_options(&self) -> Result<(), Error> {
+        let options = self.options();
+        let why = if !options.record {
+            return Ok(());
+        } else if options.delete_on_release {
+            "a record would be lost with a file that is deleted on release; choose one of the two"
+        } else if options.writable {
+            "a file that the caller writes cannot have a record; choose one of the two"
+        } else {
+            return Ok(());
+        };
+        Err(self.cannot_open(io::Error::new(io::ErrorKind::InvalidInput, why)))
     }
 
     /// The absolute path of the lock file.
@@ -296,6 +334,23 @@ impl FileLock {
         self.file_id().map_or(Ok(Vec::new()), inspect::waiters)
     }
 
+    /// The record in the lock file, whether or not this lock was opened with
+    /// [`LockOptions::record`]. None if the file has no record that this version understands.
+    ///
+    /// Takes no lock: unless the caller holds it, the record may be out of date when this returns.
+    /// It may say that a lock is held whose holder has died; [`holders`](FileLock::holders) asks
+    /// the kernel.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn record(&self) -> io::Result<Option<Record>> {
+        match self.gate().file().filter(|file| file.is_intact()) {
+            Some(file) => Record::read_from(file.file()),
+            None => Record::read(self.path()),
+        }
+    }
+
     fn file_id(&self) -> Option<FileId> {
         match FileId::of(self.path()) {
             Ok(file_id) => Some(file_id),
@@ -311,10 +366,16 @@ impl FileLock {
         &self.shared.options
     }
 
+    /// What this process knows of the record. A child of fork begins anew.
+    pub(crate) fn recorder_cell(&self) -> &Mutex<Recorder> {
+        let recorder = || Mutex::new(Recorder::new());
+        self.shared.recorder.get_or_make(recorder)
+    }
+
     /// This process's gate. A child of fork has a new one, without a file.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.shared.gate.get_or_make(|| {
-            let gate = Arc::new(Gate::new(self.options().fair));
+            let gate = Gate::new(self.options().fair, self.name().is_pinned());
             registry::add(self.options().family, &gate);
             gate
         })

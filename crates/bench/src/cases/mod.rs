@@ -11,6 +11,7 @@ mod kernel_table;
 mod missing;
 mod processes;
 mod python;
+mod record;
 mod threads;
 mod try_lock;
 mod waiters;
@@ -32,6 +33,7 @@ pub(crate) struct Case {
 pub(crate) const ALL: &[Case] = &[
     case("cycle", cycle::run),
     case("identity", identity::run),
+    case("record", record::run),
     case("try", try_lock::run),
     case("handoff", handoff::run),
     case("threads", threads::run),

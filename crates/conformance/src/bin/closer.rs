@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use holdlock::{FileLock, LockOptions, Request};
-use holdlock_conformance::{queue, sys};
+use holdlock_conformance::{hot, queue, sys};
 
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
@@ -48,7 +48,9 @@ fn is_locked(path: &Path) -> bool {
     sys::flock(&file, libc::LOCK_EX | libc::LOCK_NB).is_err()
 }
 
+/// The descriptor of a free lock, which keeps its file open for a while.
 fn number_of(lock: &FileLock) -> i32 {
+    hot(lock);
     lock.lock().expect("locked").as_fd().as_raw_fd()
 }
 
@@ -104,7 +106,6 @@ fn closed_before_the_drop(path: &Path) {
 /// The descriptor is closed while a thread sleeps in flock(2) on it, which then returns success.
 fn closed_while_waiting(path: &Path) {
     let lock = FileLock::open(path).expect("opens");
-    let number = number_of(&lock);
     let holder = File::open(path).expect("opens");
     sys::flock(&holder, libc::LOCK_EX).expect("locked");
     std::thread::scope(|scope| {
@@ -114,7 +115,7 @@ fn closed_while_waiting(path: &Path) {
             drop(guard);
         });
         queue::wait_for(path, std::process::id());
-        sys::cover(number, &stranger(path));
+        cover_all_but(&[holder.as_raw_fd()], path, &stranger(path));
         sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
         waiter.join().expect("no panic");
     });
@@ -124,7 +125,6 @@ fn closed_while_waiting(path: &Path) {
 fn closed_while_waiting_for_its_turn(path: &Path) {
     let open = || LockOptions::new().fair(true).open(path).expect("opens");
     let (first, second) = (open(), open());
-    let number = number_of(&second);
     let holder = File::open(path).expect("opens");
     sys::flock(&holder, libc::LOCK_EX).expect("locked");
     let (tell, told) = mpsc::channel();
@@ -137,6 +137,7 @@ fn closed_while_waiting_for_its_turn(path: &Path) {
             let _ = end.recv();
         });
         queue::wait_for(path, std::process::id());
+        let before = numbers_of(path);
         scope.spawn(|| {
             let _guard = second.lock().expect("locked");
             is_second_inside.store(true, Ordering::SeqCst);
@@ -145,7 +146,7 @@ fn closed_while_waiting_for_its_turn(path: &Path) {
         queue::eventually("the second one waits for its turn", || {
             queue::length(path) == 2
         });
-        sys::cover(number, &stranger(path));
+        cover_all_but(&before, path, &stranger(path));
         sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
         told.recv().expect("the first one is inside");
         let is_inside = || is_second_inside.load(Ordering::SeqCst);
@@ -168,12 +169,19 @@ fn take_all_signals() {
     }
 }
 
-/// Puts the stranger's file over all descriptors of the lock file except this one.
-fn cover_all_but(holder: &File, path: &Path, log: &File) {
+/// All descriptors of the lock file.
+fn numbers_of(path: &Path) -> Vec<i32> {
     let path = std::fs::canonicalize(path).expect("there");
-    for number in 3..100 {
-        let link = std::fs::read_link(format!("/proc/self/fd/{number}"));
-        if number != holder.as_raw_fd() && link.is_ok_and(|link| link == path) {
+    let link = |number: &i32| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
+    (3..100)
+        .filter(|number| link(number).as_ref() == Some(&path))
+        .collect()
+}
+
+/// Puts the stranger's file over all descriptors of the lock file except these.
+fn cover_all_but(these: &[i32], path: &Path, log: &File) {
+    for number in numbers_of(path) {
+        if !these.contains(&number) {
             sys::cover(number, log);
         }
     }
@@ -191,7 +199,7 @@ fn closed_while_a_helper_waits(path: &Path) {
             drop(guard);
         });
         queue::wait_for(path, std::process::id());
-        cover_all_but(&holder, path, &stranger(path));
+        cover_all_but(&[holder.as_raw_fd()], path, &stranger(path));
         sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
         waiter.join().expect("no panic");
     });
@@ -209,7 +217,7 @@ fn closed_while_an_abandoned_helper_waits(path: &Path) {
         .expect_err("held");
     queue::wait_for(path, std::process::id());
     let log = stranger(path);
-    cover_all_but(&holder, path, &log);
+    cover_all_but(&[holder.as_raw_fd()], path, &log);
     sys::flock(&log, libc::LOCK_EX).expect("free");
     sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
     queue::eventually("the helper ends", || {
@@ -228,7 +236,6 @@ fn closed_while_an_abandoned_helper_waits(path: &Path) {
 fn closed_and_interrupted(path: &Path) {
     sys::count_signals(libc::SIGUSR1, 0);
     let lock = FileLock::open(path).expect("opens");
-    let number = number_of(&lock);
     let holder = File::open(path).expect("opens");
     sys::flock(&holder, libc::LOCK_EX).expect("locked");
     let (tell, told) = mpsc::channel();
@@ -241,8 +248,7 @@ fn closed_and_interrupted(path: &Path) {
         });
         let thread = told.recv().expect("began");
         queue::wait_for(path, std::process::id());
-        let log = stranger(path);
-        sys::cover(number, &log);
+        cover_all_but(&[holder.as_raw_fd()], path, &stranger(path));
         // Another process holds the stranger's file, so a request for that file would never return.
         let busy = File::open(path.with_extension("log")).expect("opens");
         sys::flock(&busy, libc::LOCK_EX).expect("free");
@@ -362,7 +368,7 @@ fn closed_while_waiting_and_opened(path: &Path) {
         });
         queue::wait_for(path, std::process::id());
         let input = holder.stdin.take().expect("piped").into_raw_fd();
-        let ours = number_of_lock(path);
+        let ours = numbers_of(path)[0];
         sys::cover(ours, &File::open("/dev/null").expect("opens"));
         sys::close(ours);
         let other = FileLock::open(path).expect("opens");
@@ -371,16 +377,6 @@ fn closed_while_waiting_and_opened(path: &Path) {
         drop(other);
     });
     holder.wait().expect("ends");
-}
-
-/// The lowest descriptor of the lock file.
-fn number_of_lock(path: &Path) -> i32 {
-    let link = |number: &i32| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
-    let path = std::fs::canonicalize(path).expect("there");
-    let mut numbers = 3..100;
-    numbers
-        .find(|number| link(number).as_ref() == Some(&path))
-        .expect("open")
 }
 
 /// A guard that has lost its lock does not keep its thread from taking the lock by another object.

@@ -2,14 +2,15 @@
 //!
 //! Orders: `lock`, `lock-shared`, `try`, `try-shared`, `for MS`, `release`,
 //! `current`, `remove` (the lock file), `spawn` (a child that runs on and knows
-//! nothing of the lock), `exit` (without releasing). Answers: `ok`, or the
-//! error's kind and message.
+//! nothing of the lock), `exit` (without releasing), `note TEXT` (acquires with
+//! it), `token`, `abandoned` (the pid, or 0). Answers: `ok`, what was asked for,
+//! or the error's kind and message.
 
 use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use holdlock::{Error, Family, FileLock, Guard, LockOptions};
+use holdlock::{Error, Family, FileLock, Guard, LockOptions, Request};
 use holdlock_conformance::sys;
 
 fn main() {
@@ -21,6 +22,7 @@ fn main() {
             Some("ofd") => options.family(Family::Ofd),
             Some("delete") => options.delete_on_release(true),
             Some("fair") => options.fair(true),
+            Some("record") => options.record(true),
             Some("follow") => options.follow_symlinks(true),
             Some("fds=3") => limited(options, 3),
             Some("fds=4") => limited(options, 4),
@@ -52,6 +54,7 @@ fn obey<'l>(order: &str, lock: &'l FileLock, held: &mut Option<Guard<'l>>) -> St
         "lock-shared" => lock.lock_shared(),
         "try" => lock.try_lock(),
         "try-shared" => lock.try_lock_shared(),
+        "note" => lock.acquire(Request::exclusive().note(operand)),
         "for" => lock.try_lock_for(Duration::from_millis(operand.parse().expect("a number"))),
         _ => return act(order, lock, held).unwrap_or_else(|error| format!("{error:?}")),
     };
@@ -73,6 +76,14 @@ fn act<'l>(order: &str, lock: &'l FileLock, held: &mut Option<Guard<'l>>) -> Res
                 .expect("a guard")
                 .is_current()
                 .map(|is| is.to_string());
+        }
+        "token" => {
+            let token = held.as_ref().expect("a guard").token();
+            return Ok(token.unwrap_or(0).to_string());
+        }
+        "abandoned" => {
+            let last = held.as_ref().expect("a guard").abandoned();
+            return Ok(last.map_or(0, |last| last.pid).to_string());
         }
         "remove" => std::fs::remove_file(lock.path()).expect("removed"),
         "spawn" => {

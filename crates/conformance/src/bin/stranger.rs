@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
-use holdlock::{FileLock, inspect};
+use holdlock::{FileLock, LockOptions, inspect};
 use holdlock_conformance::{sys, told};
 
 fn main() {
@@ -101,7 +101,8 @@ fn obey(words: &[&str], paths: &[PathBuf], files: &mut Vec<Option<File>>) -> Str
                 .map_or_else(|error| error.to_string(), |_| "ok".into());
         }
         "holders" => {
-            let lock = FileLock::open(&paths[which]).expect("opens");
+            // A lock on the path would close the file, and so end the POSIX locks of this process.
+            let lock = LockOptions::new().open_file(file()).expect("opens");
             let holders = lock.holders().expect("looks");
             let pids: Vec<String> = holders
                 .iter()

@@ -16,7 +16,7 @@ prompt. The shells look for completions in:
   zsh   _holdlock, in a directory of $fpath
   fish  ~/.config/fish/completions/holdlock.fish
 
-Exit codes: 0 printed, 64 no such shell, 71 cannot write.
+Exit codes: 0 printed, 64 unknown shell, 71 cannot write.
 
 Examples:
   source <(holdlock completions bash)   for this shell only

@@ -20,24 +20,25 @@ Exit codes: 0 as expected; 1 sections overlapped with the lock; 64 to 73 trouble
 
 Examples:
   holdlock demo                       first without the lock, then with it
-  holdlock demo --lock on ./x.lock    in two terminals: they take turns
+  holdlock demo --lock on ./x.lock    run it in two terminals: they take turns
 
-`holdlock demo --help` tells more.",
+`holdlock demo --help` has the details.",
 };
 
 const AFTER: &str = "\
 Each worker is a process. It runs a critical section R times: it prints +[n],
 sleeps, prints -[n], and sleeps as long again, still under the lock. Without a lock
-the sections of different workers overlap; with it they must not.
+the sections of different workers overlap; with the lock they must not.
 
 Two demos on the same LOCK at the same time, in two terminals, take turns; the
 verdict and the timeline of each cover both.
 
---svg writes a picture, beside what is printed. With `--svg -` the picture alone is
+--svg writes a picture in addition to the text. With `--svg -` only the picture is
 printed.
 
---json prints one document. Times are in nanoseconds (`_ns`) since the beginning of
-their half; `begin_monotonic_ns` is that beginning on the host's monotonic clock.
+--json prints one document. A half is the part with or without the lock. Times are in
+nanoseconds (`_ns`) since the beginning of their half; `begin_monotonic_ns` is that
+beginning on the host's monotonic clock.
   version, lock, run (process id), workers, rounds, max_sleep_ns, ok
   halves[]: lock (\"off\" or \"on\"), begin_monotonic_ns, end_ns, ok,
     count (critical sections), overlapped (how many of them overlapped another),
@@ -46,7 +47,7 @@ their half; `begin_monotonic_ns` is that beginning on the host's monotonic clock
                 \"release\")
 
 Exit codes:
-   0  as expected, also when sections overlapped without the lock
+   0  as expected, also if sections overlapped without the lock
    1  sections overlapped with the lock
   64  wrong usage
   66  the lock file cannot be opened
@@ -55,8 +56,8 @@ Exit codes:
 
 Examples:
   holdlock demo                       first without the lock, then with it
-  holdlock demo --max-sleep 20ms      the same within a second
-  holdlock demo --lock on ./x.lock    in two terminals: they take turns
+  holdlock demo --max-sleep 20ms      the same, but faster
+  holdlock demo --lock on ./x.lock    run it in two terminals: they take turns
   holdlock demo --svg demo.svg        draw a picture, too";
 
 pub(super) fn command() -> Command {
@@ -78,7 +79,7 @@ pub(super) fn command() -> Command {
                 .default_value("3")
                 .allow_hyphen_values(true)
                 .value_parser(|text: &str| within(text, 1..=1000))
-                .help("Run this many critical sections in each, 1 to 1000"),
+                .help("Run this many critical sections in each process, 1 to 1000"),
             Arg::new("max-sleep")
                 .long("max-sleep")
                 .value_name("DURATION")
@@ -92,7 +93,7 @@ pub(super) fn command() -> Command {
                 .default_value("both")
                 .value_parser(PossibleValuesParser::new(["on", "off", "both"]))
                 .hide_possible_values(true)
-                .help("Run with (`on`), without (`off`), or `both`"),
+                .help("Use the lock: `on`, `off` or `both`"),
             svg::option("Also write a picture to FILE (`-`: only that, to stdout)"),
             Arg::new("json")
                 .short('J')

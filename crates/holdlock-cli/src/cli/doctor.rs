@@ -18,21 +18,21 @@ Exit codes: 0 locks work, perhaps with warnings; 1 locks would not be safe here;
 64 wrong usage; 71 the operating system refused something.
 
 Examples:
-  holdlock doctor backup       of the lock of `holdlock run backup`
-  holdlock doctor /srv/data/   of any lock file in this directory
+  holdlock doctor backup       check the lock of `holdlock run backup`
+  holdlock doctor /srv/data/   check any lock file in this directory
 
-`holdlock doctor --help` tells more.",
+`holdlock doctor --help` has the details.",
 };
 
 const AFTER: &str = "\
 Looks at the file system and its mount, at the lock file and its directory, at the
-users that can take the lock, at containers and temp cleaners. Then two processes
-try, on a temporary file in the same directory, whether locks exclude, are shared,
+users that can acquire the lock, at containers and temp cleaners. Then two processes
+try locks on a temporary file in the same directory: whether they exclude, are shared,
 released, and freed by kill -9, and whether the removal of a lock file is noticed.
 
-The lock file is never created, written or locked, and need not exist. The
-temporary file (.holdlock-doctor-*) is removed again. A file system that does not
-answer within --timeout is a finding, too.
+The lock file is never created, written or locked, and may be missing. The
+temporary file (.holdlock-doctor-*) is removed again. If the file system does not
+answer within --timeout, that is a finding, too.
 
 Levels:
   ok       as it should be
@@ -41,20 +41,20 @@ Levels:
   unsafe   locks do not work, or do not exclude all processes that they should
 
 --json prints one document.
-  version, path, safe (whether nothing is unsafe)
+  version, path, safe (true if no finding is `unsafe`)
   findings[]: id (the same in every version), level, found (a sentence),
-    remedy (null where there is nothing to do)
+    remedy (null if there is nothing to do)
 
 Exit codes:
    0  locks work, perhaps with warnings
-   1  locks would not be safe here; also when the directory does not exist
+   1  locks would not be safe here, or the directory does not exist
   64  wrong usage
   71  the operating system refused something
 
 Examples:
-  holdlock doctor backup             of the lock of `holdlock run backup`
-  holdlock doctor /srv/data/x.lock   of a lock file
-  holdlock doctor /srv/data/         of any lock file in this directory
+  holdlock doctor backup             check the lock of `holdlock run backup`
+  holdlock doctor /srv/data/x.lock   check a lock file
+  holdlock doctor /srv/data/         check any lock file in this directory
   holdlock doctor --json /mnt/nfs/ | jq '.findings[] | select(.level != \"ok\")'";
 
 /// Long for a distant server, and short for a user who waits.
@@ -63,7 +63,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) fn command() -> Command {
     Command::new("doctor")
         .bin_name("holdlock doctor")
-        .about("Check whether locks work at a place, and say what to do")
+        .about("Check whether locks work in a directory, and say what to do")
         .after_help(AFTER)
         .args([
             Arg::new("json")

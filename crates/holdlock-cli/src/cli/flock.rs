@@ -15,7 +15,7 @@ pub(super) fn command() -> Command {
         .replace("Options:", "Options of flock(1):");
     Command::new("flock")
         .bin_name("holdlock flock")
-        .about("Be flock(1) of util-linux, for scripts that call it")
+        .about("Work as flock(1) of util-linux, for scripts that call it")
         .override_usage("holdlock flock [OPTIONS] FILE COMMAND [ARG]...")
         .disable_help_flag(true)
         .help_template("{about}\n\n{usage-heading} {usage}{after-help}")

@@ -18,21 +18,21 @@ Exit codes: 0 no deadlock; 1 a deadlock; 64 wrong usage; 71, 73 trouble.
 
 Examples:
   holdlock graph                   all waits of the host
-  holdlock graph --svg locks.svg   as a picture
+  holdlock graph --svg locks.svg   write a picture
 
-`holdlock graph --help` tells more.",
+`holdlock graph --help` has the details.",
 };
 
 const AFTER: &str = "\
-Prints trees. A process that waits for nothing stands at the left; below it are the
-locks it holds; below each lock its waiters in their order, with the locks that these
-hold. Deadlocks come first: processes that wait for one another in a cycle and cannot
-make progress. A deadlock is `possible` if a process with several threads might
-release by one thread what another thread waits for.
+Prints trees. A process that does not wait is at the left; below it are the locks that
+it holds; below each lock are its waiters in the order of service, with the locks that
+they hold. Deadlocks come first: processes that wait for one another in a cycle and
+cannot make progress. A deadlock is only `possible` if a process in the cycle has
+several threads, because one of them might release the lock.
 
 LOCK is a name such as `backup`, or a path, which is anything with a slash. Without
-LOCK, all locks of the host are shown that have waiters. Only root sees everything;
-what could not be seen is reported on standard error.
+LOCK, all locks of the host that have waiters are shown. Only root sees everything;
+standard error reports what could not be seen.
 
 --json prints one document:
   version, unseen[] (sentences)
@@ -41,7 +41,7 @@ what could not be seen is reported on standard error.
   edges[]: from, to (ids), deadlock (index, or null), type:
     waits (process to file): mode, kind, range, turn
     holds (file to process): mode, kind, range
-    ends (process to process: waits for its end)
+    ends (process to process: the first waits for the end of the second)
   deadlocks[]: certain, steps[]: waiter, file, holder (ids), kind, mode
   process: PROCESS_FIELDS
 
@@ -55,9 +55,9 @@ Exit codes:
 Examples:
   holdlock graph                       all waits of the host
   holdlock graph backup                all that is connected with this lock
-  holdlock graph --svg locks.svg       as a picture
-  holdlock graph --dot | dot -Tpng     by graphviz
-  holdlock graph >/dev/null || alarm   is there a deadlock?";
+  holdlock graph --svg locks.svg       write a picture
+  holdlock graph --dot | dot -Tpng     draw it by graphviz
+  holdlock graph >/dev/null || alarm   act on a deadlock";
 
 pub(super) fn command() -> Command {
     Command::new("graph")
@@ -69,12 +69,12 @@ pub(super) fn command() -> Command {
                 .num_args(0..)
                 .value_hint(ValueHint::AnyPath)
                 .value_parser(value_parser!(OsString))
-                .help("Only what is connected with these locks: names or paths"),
+                .help("Show only what is connected with these locks (names or paths)"),
             Arg::new("all")
                 .short('a')
                 .long("all")
                 .action(ArgAction::SetTrue)
-                .help("Also locks without waiters"),
+                .help("Show also locks without waiters"),
             super::system(),
             Arg::new("dot")
                 .long("dot")

@@ -20,16 +20,16 @@ path of a LOCK; 71 the operating system refused something.
 
 Examples:
   holdlock list                   all locks of the host
-  holdlock list /var/lib/dpkg     on that file, or below that directory
-  holdlock list --waiting         only where a request waits
+  holdlock list /var/lib/dpkg     only locks below this directory
+  holdlock list --waiting         only files with waiters
 
-`holdlock list --help` tells more.",
+`holdlock list --help` has the details.",
 };
 
 const AFTER: &str = "\
 Prints one line for each lock that is held, whatever program holds it, and below it
-one for each request that waits, in the order in which they will be served. A
-command line is that of the job, not of the `holdlock run` or flock(1) around it.
+one for each request that waits, in the order of service. A command line is that of
+the job, not of the `holdlock run` or flock(1) around it.
 
 LOCK is a name such as `backup`, for a file in your lock directory, or a path, which
 is anything with a slash.
@@ -37,43 +37,44 @@ is anything with a slash.
 Columns for -o, in any order and separated by commas:
   pid        the process that holds the lock, or that waits for it
   user, uid  its user
-  state      `held`; `waits N`: served after those with a lower N
+  state      `held`, or `waits N`: requests with a lower N are served first
   mode       exclusive or shared
   kind       flock, ofd, posix; or lease, which is no lock
   range      the bytes that are locked; `all` is the whole file
-  start      the first of them
-  end        the last; EOF is the end of the file, wherever that is
-  started    for how long the process runs; the kernel does not record when a lock
-             was acquired
-  path       with `(removed)`; or `(elsewhere)` in another mount namespace, such as a
-             container's; or the mount point and dots, if only that is known
+  start      the first of these bytes
+  end        the last of them; EOF is the end of the file, however long it is
+  started    how long the process has been running; the kernel does not record when a
+             lock was acquired
+  path       followed by `(removed)`, or by `(elsewhere)` for a file in another mount
+             namespace, such as a container's; the mount point and dots, if only the
+             mount point is known
   command    what the process runs
   process    its state, such as sleeping or stopped
   fd         the descriptor by which it has the file open
   taker      the process that acquired the lock, which may have ended since
-  holders    all processes that hold the lock; some have inherited the open file
+  holders    all processes that hold the lock; some may have inherited the open file
   blocker    the first process whose lock a request waits for
   size       of the file, in bytes
   device     major and minor number, as /proc/locks has it
   inode      of the file
-  container  in which the process runs, where its control group tells
-  cgroup     its control group
+  container  in which the process runs, if its control group names one
+  cgroup     the control group of the process
 `-` means unknown, or not applicable.
 
-On a terminal that is too narrow, columns with the same value in each line are left
-out, then others; paths lose their middle, and the last column is cut. With -o no
-column is left out; elsewhere nothing is.
+If the terminal is too narrow, `list` leaves out columns with the same value in each
+line, then other columns; it shortens paths in their middle and cuts the last column.
+With -o it leaves out no column. Output to a file or pipe is complete.
 
-Only root sees everything. What could not be seen is reported on standard error.
+Only root sees everything; standard error reports what could not be seen.
 
 --json prints one document:
   version, unseen[] (sentences)
-  files[]: path, removed (another file is at the path, or none), elsewhere (in
+  files[]: path, removed (another file is at the path, or no file), elsewhere (in
     another mount namespace), mount_point, place: device, inode;
     mixes_families (flock and fcntl, which do not exclude each other)
   files[].locks[]: kind, mode, range: start, end; taker, inherited,
     holders[]: descriptor, process,
-    inherited (did not acquire the lock itself)
+    inherited (the process did not acquire the lock itself)
   files[].waiters[]: kind, mode, range, turn, descriptor, process
   process: PROCESS_FIELDS
 
@@ -85,9 +86,9 @@ Exit codes:
 
 Examples:
   holdlock list                             all locks of the host
-  holdlock list backup                      of this lock
-  holdlock list /var/lib/dpkg               on that file, or below that directory
-  holdlock list --waiting                   only where a request waits
+  holdlock list backup                      only this lock
+  holdlock list /var/lib/dpkg               only locks below this directory
+  holdlock list --waiting                   only files with waiters
   holdlock list -n -o pid,path --user ann   for a script
   holdlock list --json | jq '.files[].path'   for a program";
 
@@ -107,20 +108,20 @@ fn filters() -> [Arg; 6] {
             .num_args(0..)
             .value_hint(ValueHint::AnyPath)
             .value_parser(value_parser!(OsString))
-            .help("Only this lock: a name, or a path; or all below this directory"),
+            .help("Show only this lock (a name or a path), or all locks below this directory"),
         Arg::new("pid")
             .short('p')
             .long("pid")
             .value_name("PID")
             .action(ArgAction::Append)
             .value_parser(number::pid)
-            .help("Only what this process holds or waits for; may be repeated"),
+            .help("Show only what this process holds or waits for; may be repeated"),
         Arg::new("user")
             .long("user")
             .value_name("USER")
             .action(ArgAction::Append)
             .value_hint(ValueHint::Username)
-            .help("Only of this user, by name or number; may be repeated"),
+            .help("Show only locks of this user (name or number); may be repeated"),
         Arg::new("kind")
             .long("kind")
             .visible_alias("family")
@@ -130,11 +131,11 @@ fn filters() -> [Arg; 6] {
                 "flock", "ofd", "posix", "lease",
             ]))
             .hide_possible_values(true)
-            .help("Only flock, ofd, posix or lease; may be repeated"),
+            .help("Show only this kind: flock, ofd, posix or lease; may be repeated"),
         Arg::new("waiting")
             .long("waiting")
             .action(ArgAction::SetTrue)
-            .help("Only files with a request that waits"),
+            .help("Show only files with waiters"),
         super::system(),
     ]
 }

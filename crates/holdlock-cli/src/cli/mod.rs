@@ -11,6 +11,7 @@ pub(crate) mod path;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod top;
+pub(crate) mod torture;
 pub(crate) mod wait;
 pub(crate) mod who;
 
@@ -28,13 +29,14 @@ const ABOUT: &str = "Run commands one at a time under a lock, and see which proc
 const AFTER: &str = "\
 Examples:
   holdlock demo                                  see what a lock is for
-  holdlock run backup -- rsync -a /srv /mnt      at most one backup at a time
+  holdlock run backup -- rsync -a /srv /mnt      run at most one backup at a time
   holdlock run -n nightly -- ./job.sh            give up if it is running already
-  holdlock who backup                            its holder, and the waiting processes
-  holdlock top                                   all locks of the host, live
-  holdlock doctor /srv/data/                     would locks work there?
+  holdlock who backup                            show its holder, and the waiting processes
+  holdlock top                                   show all locks of the host, live
+  holdlock doctor /srv/data/                     check whether locks work there
+  holdlock torture /srv/data/                    try to break locks there
 
-`holdlock SUBCOMMAND --help` tells more, exit codes included.";
+`holdlock SUBCOMMAND --help` has the details and the exit codes.";
 
 /// `holdlock` without a subcommand that is known: help, version, or a usage error.
 pub(crate) fn top_level(words: impl Iterator<Item = OsString>) -> Outcome {
@@ -56,6 +58,7 @@ fn tree() -> Command {
         .subcommand(top::command())
         .subcommand(graph::command())
         .subcommand(doctor::command())
+        .subcommand(torture::command())
         .subcommand(report::command())
         .subcommand(demo::command())
         .subcommand(path::command())
@@ -69,7 +72,7 @@ fn system() -> Arg {
     Arg::new("system")
         .long("system")
         .action(ArgAction::SetTrue)
-        .help("Names are those that all users share, not your own")
+        .help("Use the names that all users share, not your own")
 }
 
 fn names(matches: &ArgMatches) -> Names {

@@ -9,28 +9,28 @@ use crate::lockdir::Names;
 
 const AFTER: &str = "\
 Names stand for files in a lock directory that is the same for every session,
-service and cron job of a user, whatever is in their environment:
-  $HOLDLOCK_DIR            where it is set
-  /run/holdlock            for root; no other user can make it
-  /run/lock/holdlock-UID   for other users, UID being the user's number
-  /tmp/holdlock-UID        where that is missing, and /run/lock is not open to all
+service and cron job of a user, whatever their environment is:
+  $HOLDLOCK_DIR            if it is set
+  /run/holdlock            for root; no other user can create it
+  /run/lock/holdlock-UID   for another user; UID is the user's number
+  /tmp/holdlock-UID        if that is missing and not every user can write to /run/lock
   /run/holdlock-system     with --system: names that all users share
 
-In /run/lock and /tmp another user can make the directory of your name first. Such a
-directory is refused: have root remove it, or set HOLDLOCK_DIR to a local directory
-of your own, the same in every session, service and cron job. To be first after each
-boot, root writes to /etc/tmpfiles.d/holdlock.conf, for each user:
+In /run/lock and /tmp another user can create your directory first. holdlock refuses
+such a directory: have root remove it, or set HOLDLOCK_DIR to a local directory of your
+own, the same in every session, service and cron job. To create your directory at each
+boot, root writes a line for each user to /etc/tmpfiles.d/holdlock.conf:
   d /run/lock/holdlock-1000 0700 ann ann -
 
-Only root makes names with --system, by using them once; then every user can.
+Only root can create a name of --system, by using it once; then every user can lock it.
 
-Exit codes: 0 printed, 64 no such name is possible, 73 the lock directory belongs to
+Exit codes: 0 printed, 64 the name is not allowed, 73 the lock directory belongs to
 another user.";
 
 pub(super) fn command() -> Command {
     Command::new("path")
         .bin_name("holdlock path")
-        .about("Print the path of a lock, creating nothing")
+        .about("Print the path of a lock, without creating it")
         .after_help(AFTER)
         .arg(super::system())
         .arg(

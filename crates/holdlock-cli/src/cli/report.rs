@@ -19,7 +19,7 @@ Examples:
   holdlock run --log /var/log/locks.json backup -- rsync -a /srv /mnt
   holdlock report --since 1d /var/log/locks.json
 
-`holdlock report --help` tells more.",
+`holdlock report --help` has the details.",
 };
 
 const AFTER: &str = "\
@@ -27,14 +27,14 @@ Prints for each lock: the runs that held it, the conflicts (runs that gave up be
 the lock was not free), how long the runs waited and held the lock, and the command
 that held it longest. p95: 95 of 100 runs took no longer than this.
 
-A line that `holdlock run --log` has not written is reported on standard error and
-left out. A run under several locks counts for each of them.
+`report` leaves out a line that is not from `holdlock run --log`, and says so on
+standard error. A run under several locks counts for each of them.
 
 WHEN is a time (2026-11-23T08:00:00Z), a day (2026-11-23, UTC), or a duration before
 now (2h, 7d).
 
 --json prints one document. Times are in seconds (`_s`).
-  version, lines (the runs that count), left_out[]: line, reason
+  version, lines (the number of runs in the report), left_out[]: line, reason
   locks[]: lock, runs, conflicts, outcomes (how many of each), waited_s, held_s:
     median, p95, longest; longest: command, pid, held_s
 
@@ -47,10 +47,10 @@ Exit codes:
 
 Examples:
   holdlock run --log /var/log/locks.json backup -- rsync -a /srv /mnt
-  holdlock report /var/log/locks.json                   the table
-  holdlock report --since 1d /var/log/locks.json        of the last day
+  holdlock report /var/log/locks.json                   all runs
+  holdlock report --since 1d /var/log/locks.json        runs of the last day
   holdlock report --svg locks.svg /var/log/locks.json   a picture over time
-  grep nightly locks.json | holdlock report -           of some lines only";
+  grep nightly locks.json | holdlock report -           only some lines";
 
 pub(super) fn command() -> Command {
     Command::new("report")
@@ -64,13 +64,13 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .conflicts_with("svg")
                 .help("Print one JSON document instead of the table"),
-            svg::option("Write a picture to FILE (`-`: standard output) instead"),
+            svg::option("Write a picture to FILE (`-`: standard output) instead of the table"),
             Arg::new("since")
                 .long("since")
                 .value_name("WHEN")
                 .allow_hyphen_values(true)
                 .value_parser(report::since)
-                .help("Only runs that began at WHEN or later"),
+                .help("Report only runs that began at WHEN or later"),
             Arg::new("FILE")
                 .required(true)
                 .value_hint(ValueHint::FilePath)

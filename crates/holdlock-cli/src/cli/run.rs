@@ -20,8 +20,8 @@ const TEMPLATE: &str = "\
 
 Arguments:
   LOCK     A name such as `backup`, for a file in your lock directory (`holdlock
-           path backup` prints it); or a path, which is anything with a slash.
-           The file is created when missing, never written and never removed
+           path backup` prints its path); or a path, which is anything with a
+           slash. A missing file is created. It is never written or removed
   COMMAND  The command and its arguments. Options of holdlock go before LOCK
 
 Options:
@@ -42,52 +42,52 @@ Examples:
   holdlock run --skip nightly -- ./job.sh     cron: not while it is still running
   holdlock run -w 30s ./x.lock -- make        wait for half a minute at most
 
-`holdlock run --help` tells more, with all options.",
+`holdlock run --help` has all options and the details.",
 };
 
 const AFTER: &str = "\
 DURATION is in seconds (5, 0.5) or has units: 500ms, 90s, 2m, 1h30m, 1d.
 
-The lock is held until COMMAND has ended by itself, and no longer: processes that it
-leaves in the background do not keep the lock, unless --tree or --exec says so. When a
-signal has ended COMMAND, or holdlock itself (KILL), the rest of the job may be in the
-middle of its work. It has inherited the lock and keeps it until it has ended. holdlock
-names it, and stays for processes that have not inherited the lock (see --close).
+If COMMAND ends by itself, holdlock releases the lock. Processes that COMMAND leaves in
+the background do not keep the lock, except with --tree or --exec. If a signal ends
+COMMAND or holdlock, the rest of the job may be in the middle of its work: its processes
+have inherited the lock and keep it until they end. holdlock names these processes, and
+stays for processes of the job that have not inherited the lock (see --close).
 
-Signals: INT, TERM, HUP, QUIT, USR1, USR2, CONT, TSTP and WINCH that a process sends
-to holdlock are passed on to COMMAND; signals of the terminal (Ctrl-C, Ctrl-Z) reach
-it anyway. With --tree a second TERM ends everything that COMMAND has started. When
-holdlock is killed (KILL), COMMAND gets TERM; the processes that it has started do not,
-nor does a program that runs with other rights than its caller (set-uid).
+Signals: holdlock passes INT, TERM, HUP, QUIT, USR1, USR2, CONT, TSTP and WINCH that a
+process sends to it on to COMMAND; signals of the terminal (Ctrl-C, Ctrl-Z) reach
+COMMAND directly. With --tree a second TERM ends everything that COMMAND has started.
+If KILL ends holdlock, COMMAND gets TERM. The processes that COMMAND has started do not
+get it, nor does a COMMAND that runs with other rights than its caller (set-uid).
 
---max-hold sends TERM to COMMAND and everything that it has started, background
-and daemons included, and KILL after --kill-after until nothing is left; also when
-the job was stopped (Ctrl-Z).
+--max-hold sends TERM to COMMAND and to everything that it has started, including
+background processes and daemons. After --kill-after it sends KILL until no process is
+left. The limit also applies to a stopped job (Ctrl-Z).
 
-Several locks are acquired in an order of their own, the same for every process, so
-that no cycle of waits comes about; -w is for all of them together.
+With several --lock, holdlock acquires all locks or no lock. While it waits for one of
+them it holds no other, so that no deadlock arises. -w limits the wait for all locks.
 
-A command that is started under a lock and waits for the same lock would wait for
-ever: that ends with 65, also when it runs in the background. Detach a job that is to
-run later (setsid -f). With --reentrant it runs at once instead, where it has inherited
-the exclusive lock from the holdlock that waits for it; the lock then ends with the
-outer COMMAND.
+If COMMAND, or a process in its background, starts `holdlock run` for the same lock, the
+inner run would wait for ever: it ends with 65. To run a job after COMMAND, detach it
+(setsid -f). With --reentrant the inner run starts at once, if it has inherited the
+exclusive lock from an outer holdlock that waits for it; the lock is released when the
+outer COMMAND ends.
 
-Progress: on a terminal, one line from half a second on, with the holder and the place
-in the queue. Elsewhere lines after 5 seconds, 1 minute, 2, 4, 8 minutes and so on, and
-a last one when the lock was acquired; with --progress always the first one after half
-a second. --progress never or -q: none.
+Progress: a terminal shows one line after half a second, with the holder and the place
+in the queue. A file or pipe gets lines after 5 seconds, 1 minute, 2, 4, 8 minutes and
+so on, and a last line when the lock is acquired; with --progress always the first line
+comes after half a second. With --progress never or -q there is no line.
 
 Exit codes:
-  the exit code of COMMAND, or 128+n when signal n ended it (of INT and QUIT
-  holdlock dies as well, so that Ctrl-C ends a script); else
+  the exit code of COMMAND, or 128+n if signal n ended it (if INT or QUIT ended it,
+  holdlock dies of the same signal, so that Ctrl-C ends a script); else
    64  wrong usage
    65  waiting would be a deadlock: the process that started this command holds the
        lock, or holdlock commands wait for each other's locks in a cycle
    66  the lock file cannot be opened
    71  the operating system refused something
    73  the lock file or the log cannot be created
-   75  another process holds the lock (-n), still holds it (-w); see -E, --skip
+   75  another process holds the lock (-n), or still holds it (-w); see -E, --skip
   124  COMMAND held the lock longer than --max-hold and was ended
   126  COMMAND cannot be executed
   127  COMMAND is not found
@@ -98,7 +98,7 @@ Examples:
   holdlock run -n nightly -- ./job.sh         give up at once while it is running
   holdlock run -w 30s -E 0 ./x.lock -- make   wait half a minute; giving up is fine
   holdlock run -s data -- ./report            together with other readers
-  holdlock run --max-hold 1h sync -- ./sync   a hung one does not block the next
+  holdlock run --max-hold 1h sync -- ./sync   end a job that hangs
   holdlock run --lock a --lock b -- ./move    both, or none
   holdlock run --system disk -- ./check       a name that all users share";
 
@@ -138,7 +138,7 @@ fn acquiring() -> [Arg; 9] {
         .short('s'),
         flag(
             "fair",
-            "Queue behind all earlier requests with --fair: no reader passes a writer",
+            "Queue behind all earlier --fair requests; no reader passes a waiting writer",
         ),
         flag(
             "no-wait",
@@ -168,11 +168,11 @@ fn acquiring() -> [Arg; 9] {
             .value_name("LOCK")
             .action(ArgAction::Append)
             .value_parser(value_parser!(OsString))
-            .help("Acquire this lock; may be repeated. All further words are COMMAND then"),
+            .help("Acquire this lock, too; may be repeated. All other words are then COMMAND"),
         super::system(),
         flag(
             "reentrant",
-            "Run at once if this job holds the lock already, by what started it",
+            "Run at once under the lock of an outer `holdlock run` that waits for this job",
         )
         .conflicts_with_all(["exec", "shared"]),
     ]
@@ -183,12 +183,12 @@ fn keeping() -> [Arg; 5] {
     [
         duration(
             "max-hold",
-            "End COMMAND and all it has started once it has held the lock for DURATION",
+            "End COMMAND and all that it has started after DURATION under the lock",
         )
         .value_parser(longer_than_nothing),
         duration(
             "kill-after",
-            "End them with KILL at DURATION after TERM [default: 10s]",
+            "Send KILL this long after TERM [default: 10s]",
         )
         .requires("ending"),
         flag(
@@ -202,7 +202,7 @@ fn keeping() -> [Arg; 5] {
         .short('o'),
         flag(
             "exec",
-            "Become COMMAND, which then holds the lock itself, with all that inherit it",
+            "Become COMMAND, which then holds the lock itself, as with flock -F",
         )
         .conflicts_with_all(["max-hold", "tree", "close", "log"]),
     ]
@@ -211,7 +211,7 @@ fn keeping() -> [Arg; 5] {
 /// The messages and the log.
 fn telling() -> [Arg; 3] {
     [
-        flag("quiet", "Say nothing about waiting and giving up").short('q'),
+        flag("quiet", "Print nothing about waiting and giving up").short('q'),
         Arg::new("progress")
             .long("progress")
             .value_name("WHEN")

@@ -17,24 +17,24 @@ Keys: Enter queue, g graph, k signal, / filter, w waits, < > sort, Space pause, 
 Exit codes: 0 quit; 64 wrong usage, or no terminal; 71 the operating system refused
 something.
 
-`holdlock top --help` tells more.",
+`holdlock top --help` has the details.",
 };
 
 const AFTER: &str = "\
-Shows all locks of the host, whatever program holds them; those with most waiters come
-first. `>` before a time: top has seen the wait for this long. The kernel does not
-record when a wait began.
+Shows all locks of the host, whatever program holds them. The locks with most waiters
+come first. The time of a wait is how long top has seen it, so it is a lower bound: the
+kernel does not record when a wait began.
 
 Keys:
   Up Down PgUp PgDn Home End   choose a lock
   Enter    the queue of the chosen file: the holders, and the waiters in their order
-  g        who waits for whom, and deadlocks, of the locks in the list
-  k        send a signal to the holder; asks which one, and whether
+  g        which process waits for which, and deadlocks, for the locks in the list
+  k        send a signal to the holder; asks which signal, then whether to send it
   Esc      back; from the list: quit
-  < >      sort by the column before or after; r: the other way round
+  < >      sort by the column before or after; r: reverse the order
   /        show only locks with this text in path, command, user or pid
   w        show only locks with waiters
-  Space    pause; again: go on
+  Space    pause, or continue
   + -      refresh more or less often (also d)
   ?        these keys
   q        quit (also Ctrl-C)
@@ -45,10 +45,10 @@ Exit codes:
   71  the operating system refused something
 
 Examples:
-  holdlock top                         look
-  holdlock top -i 5s                   on a slow line
+  holdlock top                         look at all locks
+  holdlock top -i 5s                   look less often
   sudo holdlock top                    see the locks of all users by path
-  holdlock top --once --size 120x40    one picture, as text";
+  holdlock top --once --size 120x40    print one picture as text";
 
 pub(super) fn command() -> Command {
     Command::new("top")
@@ -62,11 +62,11 @@ pub(super) fn command() -> Command {
                 .value_name("DURATION")
                 .default_value("1s")
                 .value_parser(interval)
-                .help("Look this often, 100ms or longer"),
+                .help("Look again after each DURATION, 100ms or longer"),
             Arg::new("once")
                 .long("once")
                 .action(ArgAction::SetTrue)
-                .help("Print one picture as text, and end"),
+                .help("Print one picture as text, and exit"),
             Arg::new("size")
                 .long("size")
                 .value_name("COLUMNSxROWS")

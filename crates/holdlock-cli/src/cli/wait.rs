@@ -13,9 +13,9 @@ const AFTER: &str = "\
 LOCK is a name such as `backup`, for a file in your lock directory, or a path, which
 is anything with a slash. DURATION is in seconds (5, 0.5) or has units: 500ms, 2m, 1h30m.
 
-The wait takes no lock and is in no process's way. It notices the end of a holder at
-once; a release by a process that goes on, up to a second later. Another process may
-take the lock before you act: to have it yourself use `holdlock run`.
+`wait` does not queue for the locks. It notices the end of a holder at once, and a
+release by a process that continues up to a second later. Another process may acquire
+the lock before you act: to hold the lock yourself, use `holdlock run`.
 
 --json prints one document at the end:
   version, free, waited_s
@@ -25,19 +25,19 @@ Exit codes:
    0  no process holds any of the locks
   64  wrong usage
   65  the job that this command is part of holds a lock: the wait would never end
-  71  it cannot be found out whether a lock is held
+  71  it is unknown whether a lock is held
   73  the lock directory belongs to another user
   75  a process still holds one of them after DURATION
 
 Examples:
-  holdlock wait backup && systemctl stop nas   when the backup is over
-  holdlock wait -w 5m backup nightly           both free, within 5 minutes
+  holdlock wait backup && systemctl stop nas   after the backup
+  holdlock wait -w 5m backup nightly           until both are free
   holdlock wait -w 0 backup                    is it free now?";
 
 pub(super) fn command() -> Command {
     Command::new("wait")
         .bin_name("holdlock wait")
-        .about("Wait until locks are free, taking none")
+        .about("Wait until locks are free, without acquiring them")
         .after_help(AFTER)
         .args([
             Arg::new("LOCK")

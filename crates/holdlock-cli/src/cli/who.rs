@@ -21,40 +21,42 @@ Examples:
   holdlock who --wait=5m backup              wait until it is free, at most 5 minutes
   holdlock who --signal TERM --wait backup   end its holder
 
-`holdlock who --help` tells more.",
+`holdlock who --help` has the details.",
 };
 
 const AFTER: &str = "\
 LOCK is a name such as `backup`, for a file in your lock directory, or a path, which
 is anything with a slash. Processes of every program are shown, whether they use
-flock(2) or fcntl(2). `who` locks, opens and creates nothing.
+flock(2) or fcntl(2). `who` does not create, open or lock the file, except in a
+container (see below).
 
-`holds` is the process that took the lock; `job` lines below it are the processes that
-a holder which is `holdlock run` has started and that still run. Processes that wait
-are shown in the order of service: `waits 1` is served once the present locks are
-released, `waits 2` after that. PROCESS STARTED is the start of the process; the kernel
-does not record when a lock was acquired. A file that was removed while a process holds
-a lock on it is shown below the file that is at the path now. A lease is shown, but is
-no lock: a file with only a lease is free.
+A `holds` line is the process that acquired the lock. If that is `holdlock run` or
+flock(1), the `job` lines below it are the processes that it has started and that still
+run. Waiters are in the order of service: `waits 1` acquires the lock when the present
+holders release it, `waits 2` after that. PROCESS STARTED is the start of the process;
+the kernel does not record when a lock was acquired. If the lock file was removed while
+a process held the lock, that file is shown below the file that is at the path now. A
+lease is shown, but is not a lock: a file with only a lease is free.
 
-Only root sees everything. What could not be seen is reported on standard error. In a
-PID namespace of its own (a container), the kernel hides locks that were acquired
-outside; where that matters, `who` tries the lock for a moment, and exits with 2 if it
-is held outside.
+Only root sees everything; standard error reports what could not be seen. In a container
+(a PID namespace), the kernel hides locks that were acquired outside. If `who` sees no
+holder there, it tries the lock for some microseconds, and exits with 2 if a process
+outside holds it.
 
---wait takes no lock and is in no process's way. It notices the end of a holder at
-once, and a release by looking again, after 20 ms at first and each second in a long
-wait. Another process may take the lock before you act: to have it yourself use
-`holdlock run`. `holdlock wait` does the same for several locks.
+--wait does not queue for the lock. It notices the end of a holder at once. To notice a
+release by a process that continues, it looks again, first after 20 ms, in a long wait
+every second. Another process may acquire the lock before you act: to hold the lock
+yourself, use `holdlock run`. `holdlock wait` does the same for several locks.
 
-A holder that did not take the lock itself is marked `inherited`: a process that did
-started it, or handed the open file to it; every user who can open the file can do so.
+A line `inherited` is a holder that did not acquire the lock itself: a process that did
+has started it, or has handed the open file to it. Every user who can open the lock file
+can hand it to another process.
 
---signal names the processes and asks on the terminal. Just before sending, it checks
-that each is still the process that was shown and still holds a lock. It sends nothing
-to processes that wait, to this command, or to the processes that started it. With
---yes and -q or --json, which show nothing, it skips holders that only inherited the
-lock of a path (other users cannot open the files of names).
+--signal names the holders and asks on the terminal. Just before it sends the signal, it
+checks that each is still the process that was shown and still holds the lock. It sends
+nothing to waiters, to this command, or to the processes that started this command. With
+--yes and -q or --json, which show no process first, it skips holders that only
+inherited the lock, unless the lock is a name (other users cannot open its file).
 
 --json prints one document, at the end of the wait if there is one:
   version, path, exists, held, waited_s (null without --wait),
@@ -63,19 +65,19 @@ lock of a path (other users cannot open the files of names).
     another mount namespace), mount_point, place: device, inode;
     mixes_families (flock and fcntl, which do not exclude each other)
   files[].locks[]: kind, mode, range: start, end (null is the end of the file);
-    taker, inherited (other processes than the taker keep it), holders[]: descriptor,
-    process, inherited (did not take the lock itself)
+    taker, inherited (other processes than the taker hold it), holders[]: descriptor,
+    process, inherited (did not acquire the lock itself)
   files[].waiters[]: kind, mode, range, turn, descriptor, process
-  jobs[]: holder (pid), processes[]: those that it has started and that still run
+  jobs[]: holder (pid), processes[] (started by the holder, and still running)
   process: PROCESS_FIELDS
 
 Exit codes:
    0  a process holds the lock; with --wait: it became free
    1  it is free, also when there is no such file
-   2  unknown: it cannot be found out, or a process outside this PID namespace holds it
+   2  unknown: not all could be seen, or a process outside this PID namespace holds it
   64  wrong usage
   65  with --wait: the job that this command is part of holds it
-  71  the operating system refused something else
+  71  the operating system refused something
   73  the lock directory belongs to another user
   75  with --wait: a process still holds it after DURATION
 
@@ -89,7 +91,7 @@ Examples:
 pub(super) fn command() -> Command {
     Command::new("who")
         .bin_name("holdlock who")
-        .about("Show who holds a lock and who waits for it")
+        .about("Show the processes that hold a lock or wait for it")
         .override_usage("holdlock who [OPTIONS] LOCK")
         .after_help(AFTER.replace("PROCESS_FIELDS", PROCESS_FIELDS))
         .args([

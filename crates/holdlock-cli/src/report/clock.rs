@@ -4,7 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::duration;
-use crate::show::calendar::{date, days};
+use crate::show::calendar::{self, date, days};
 
 /// Nanoseconds since 1970, enough until 2262.
 pub(super) type Time = i64;
@@ -33,8 +33,7 @@ pub(super) fn parse(text: &str) -> Option<Time> {
         }
     };
     let known = (1970..=2200).contains(&year)
-        && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
+        && calendar::exists(year, month, day)
         // A leap second counts as the one that follows it.
         && (hour < 24 && minute < 60 && second <= 60);
     if !known || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -45,7 +44,7 @@ pub(super) fn parse(text: &str) -> Option<Time> {
     Some(seconds * SECOND + nanos)
 }
 
-/// What `--since` means now: a time as in [`parse`], the beginning of a day (UTC), or a duration
+/// The time of `--since`: a time as in [`parse`], the beginning of a day (UTC), or a duration
 /// before now.
 pub(crate) fn since(text: &str) -> Result<Time, String> {
     if let Some(time) = parse(text).or_else(|| parse(&format!("{text}T00:00:00Z"))) {
@@ -56,7 +55,7 @@ pub(crate) fn since(text: &str) -> Result<Time, String> {
     })?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default().saturating_sub(before);
-    i64::try_from(now.as_nanos()).map_err(|_| "this is too far away".into())
+    i64::try_from(now.as_nanos()).map_err(|_| "the time is too far away".into())
 }
 
 /// Exactly N numbers, of digits only.
@@ -84,7 +83,7 @@ pub(super) fn day_name(time: Time) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// The time of day, as fine as steps of this length need it.
+/// The time of day, as precise as steps of this length need it.
 pub(super) fn of_day(time: Time, step: i64) -> String {
     let nanos = time.rem_euclid(DAY * SECOND);
     let seconds = nanos / SECOND;
@@ -124,7 +123,7 @@ mod tests {
         assert_eq!(since("2026-11-23T01:00:00+01:00"), Ok(time));
         let (hour, day) = (since("1h").unwrap(), since("1d").unwrap());
         assert!((hour - day - 23 * 3600 * SECOND).abs() < 60 * SECOND);
-        for text in ["", "yesterday", "2026-13-01", "-1h"] {
+        for text in ["", "yesterday", "2026-13-01", "2026-02-30", "-1h"] {
             assert!(since(text).is_err(), "{text}");
         }
     }

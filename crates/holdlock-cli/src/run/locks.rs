@@ -1,15 +1,14 @@
-//! Acquiring the locks: one, or several in an order that cannot deadlock.
+//! Opening and acquiring the locks: one, or several at once.
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
 use holdlock::inspect::{self, Kind};
-use holdlock::{CancelToken, FileLock, Guard, LockOptions, Request, Waiting};
+use holdlock::{CancelToken, FileLock, Guard, LockOptions, LockSet, Request, Waiting};
 
-use super::deadlock::{self, Ancestor};
+use super::deadlock;
 use super::inherited;
 use super::progress::Display;
 use super::reentrant;
@@ -24,15 +23,20 @@ use crate::sys::range;
 const NFS: rustix::fs::FsWord = 0x6969;
 
 /// A lock, and the name by which the user called it.
-pub(super) struct Lock {
-    pub(super) name: OsString,
-    pub(super) file: FileLock,
+struct Lock {
+    name: OsString,
+    file: FileLock,
 }
 
-/// Opens the lock files, creating missing ones. Several are put into the order of their device and
-/// inode numbers: processes that acquire locks in the same order wait in no cycle. One file by two
-/// names is acquired once. A lock that this job holds already is left out with --reentrant.
-pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Vec<Lock>, Failure> {
+/// The locks of a run.
+pub(super) struct Locks {
+    list: Vec<Lock>,
+    set: LockSet,
+}
+
+/// Opens the lock files, and creates missing ones. With --reentrant, a lock that this job already
+/// holds is left out.
+pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Locks, Failure> {
     let names = &settings.locks;
     let mut options = LockOptions::new().fair(settings.fair);
     if settings.names == Names::System {
@@ -42,114 +46,56 @@ pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Vec<Lock>
         .iter()
         .map(|name| lockdir::locate_among(name, settings.names))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut locks = Vec::with_capacity(locations.len());
+    let mut list = Vec::with_capacity(locations.len());
     for (name, location) in names.iter().zip(locations) {
+        if course.locks.contains(&location.path) {
+            continue;
+        }
         course.locks.push(location.path.clone());
         location.prepare()?;
         if !settings.quiet {
             namesakes::warn(name, &location);
         }
-        locks.push(Lock {
+        list.push(Lock {
             name: name.clone(),
             file: options.open(&location.path)?,
         });
     }
-    if locks.len() > 1 {
-        // A file that was removed just now is created anew, and its place in the order is not
-        // known.
-        locks.sort_by_cached_key(|lock| identity(&lock.file));
-        locks.dedup_by_key(|lock| identity(&lock.file).ok_or_else(|| lock.file.path().to_owned()));
-    }
-    course.locks.clear();
-    course
-        .locks
-        .extend(locks.iter().map(|lock| lock.file.path().to_owned()));
     if settings.reentrant {
-        locks.retain(|lock| !reentrant::is_held_by_us(&lock.file));
+        list.retain(|lock| !reentrant::is_held_by_us(&lock.file));
     }
-    Ok(locks)
+    let set = list.iter().map(|lock| (&lock.file, settings.mode));
+    let set = set.collect();
+    Ok(Locks { list, set })
 }
 
-fn identity(lock: &FileLock) -> Option<(u64, u64)> {
-    let metadata = std::fs::symlink_metadata(lock.path()).ok()?;
-    Some((metadata.dev(), metadata.ino()))
-}
-
-/// Acquires all of them, or no lock, within one time limit.
+/// Acquires all of them, or no lock, within one time limit, and has the wait watched if there is
+/// one.
 pub(super) fn take<'l>(
-    locks: &'l [Lock],
+    locks: &'l Locks,
     settings: &Settings,
     course: &mut Course,
 ) -> Result<Vec<Guard<'l>>, Failure> {
     let began = Instant::now();
-    let deadline = match settings.patience {
-        Patience::For(limit) if !limit.is_zero() => began.checked_add(limit),
-        _ => None,
-    };
-    let mut guards = Vec::with_capacity(locks.len());
-    for lock in locks {
-        let taken = take_one(lock, settings, began, deadline);
-        course.waited = began.elapsed();
-        let guard = taken.map_err(|stopped| match stopped {
-            Stopped::Error(error) => course.not_taken(&error, settings),
-            Stopped::Deadlock(ancestor) => {
-                course.outcome = "deadlock";
-                Failure::new(DEADLOCK, deadlock::message(ancestor, &lock.file))
-            }
-        })?;
-        if !settings.quiet {
-            warn_of_other_family(&guard, lock);
-        }
-        guards.push(guard);
-    }
-    Ok(guards)
-}
-
-/// Warns where a process holds the file by fcntl(2), which does not exclude us: hardly what anybody
-/// wanted.
-fn warn_of_other_family(guard: &Guard<'_>, lock: &Lock) {
-    // Over NFS flock(2) is a lock of fcntl(2) on the server: there they do exclude each other.
-    let is_nfs = || rustix::fs::fstatfs(guard).is_ok_and(|fs| fs.f_type == NFS);
-    if !range::is_locked(guard.as_fd()) || is_nfs() {
-        return;
-    }
-    let snapshot = inspect::file(lock.file.path()).unwrap_or_default();
-    let locks = snapshot.files.iter().flat_map(|file| &file.locks);
-    let mut others = locks.filter(|lock| lock.kind.meets(Kind::Ofd));
-    let holder = others.find_map(|lock| lock.holders.first());
-    let by = holder.map_or_else(String::new, |holder| format!(" by {}", holder.process));
-    exit::warn(&format!(
-        "warning: {} is at the same time locked through fcntl(2){by}, which does not exclude \
-         flock(2): both go on",
-        lock.file.path().display()
-    ));
-}
-
-enum Stopped {
-    Error(holdlock::Error),
-    Deadlock(Ancestor),
-}
-
-/// Acquires one lock, and has the wait watched if there is one.
-fn take_one<'l>(
-    lock: &'l Lock,
-    settings: &Settings,
-    began: Instant,
-    deadline: Option<Instant>,
-) -> Result<Guard<'l>, Stopped> {
     let token = CancelToken::new();
-    let mut watched = None;
+    let mut watch: Option<Watch> = None;
+    let mut let_go = vec![false; locks.list.len()];
     let mut on_wait = |what| {
-        if what == Waiting::Began {
-            inherited::let_go(&lock.file);
+        if let Waiting::For(number) = what {
+            let lock = &locks.list[number];
+            if !std::mem::replace(&mut let_go[number], true) {
+                inherited::let_go(&lock.file);
+            }
             let subject = Subject {
                 lock: lock.file.clone(),
+                name: lock.name.clone(),
                 mode: settings.mode,
-                began,
                 token: token.clone(),
             };
-            let display = Display::new(settings, &lock.name, began);
-            watched = Some(Watch::start(subject, display));
+            match &watch {
+                Some(watch) => watch.turn_to(subject),
+                None => watch = Some(Watch::start(subject, Display::new(settings, began))),
+            }
         }
         ControlFlow::Continue(())
     };
@@ -157,15 +103,44 @@ fn take_one<'l>(
         .cancel(&token)
         .on_wait(&mut on_wait)
         .notice_deadlocks(true);
-    let request = match (&settings.patience, deadline) {
-        (_, Some(deadline)) => request.deadline(deadline),
-        (Patience::Endless, None) => request,
-        _ => request.try_once(),
+    let request = match settings.patience {
+        Patience::Endless => request,
+        Patience::For(limit) if !limit.is_zero() => request.timeout(limit),
+        Patience::For(_) | Patience::None => request.try_once(),
     };
-    let taken = lock.file.acquire(request);
-    let ancestor = watched.and_then(|watch| watch.end(taken.is_ok()));
-    taken.map_err(|error| match (error, ancestor) {
-        (holdlock::Error::Cancelled { .. }, Some(ancestor)) => Stopped::Deadlock(ancestor),
-        (error, _) => Stopped::Error(error),
-    })
+    let taken = locks.set.acquire(request);
+    course.waited = began.elapsed();
+    let ancestor = watch.and_then(|watch| watch.end(taken.is_ok()));
+    let guard = taken.map_err(|error| match (&error, ancestor) {
+        (holdlock::Error::Cancelled { .. }, Some(ancestor)) => {
+            course.outcome = "deadlock";
+            Failure::new(DEADLOCK, deadlock::message(ancestor, error.path()))
+        }
+        _ => course.not_taken(&error, settings),
+    })?;
+    let guards = guard.into_guards();
+    if !settings.quiet {
+        guards.iter().for_each(warn_of_other_family);
+    }
+    Ok(guards)
+}
+
+/// Warns if a process has locked the file by fcntl(2), which does not exclude this holdlock:
+/// probably nobody wants that.
+fn warn_of_other_family(guard: &Guard<'_>) {
+    // Over NFS flock(2) is a lock of fcntl(2) on the server: there they do exclude each other.
+    let is_nfs = || rustix::fs::fstatfs(guard).is_ok_and(|fs| fs.f_type == NFS);
+    if !range::is_locked(guard.as_fd()) || is_nfs() {
+        return;
+    }
+    let snapshot = inspect::file(guard.path()).unwrap_or_default();
+    let locks = snapshot.files.iter().flat_map(|file| &file.locks);
+    let mut others = locks.filter(|lock| lock.kind.meets(Kind::Ofd));
+    let holder = others.find_map(|lock| lock.holders.first());
+    let by = holder.map_or_else(String::new, |holder| format!(" by {}", holder.process));
+    exit::warn(&format!(
+        "warning: {} is also locked through fcntl(2){by}, which does not exclude flock(2): \
+         let all programs use the same kind of lock",
+        guard.path().display()
+    ));
 }

@@ -1,16 +1,18 @@
 //! `--reentrant`: whether this job holds the lock already.
 //!
-//! The proof is in the descriptors that we have inherited: /proc/self/fdinfo shows that one of them
-//! is the open file by which the exclusive lock is held. So no other job can hold it, and it stays
-//! held until that open file is unlocked, which only the process that took it does. It must be an
-//! ancestor that waits for us, so that it does not unlock before we end.
+//! The proof is in the inherited descriptors: /proc/self/fdinfo shows that one of them is the open
+//! file that holds the exclusive lock. Then no other job can hold the lock, and the lock stays held
+//! until that open file is unlocked. Only the process that acquired it unlocks it, and that process
+//! must not do so before we end: it is an ancestor that waits for us, or it is this process, which
+//! has become this holdlock by `run --exec`.
 
 use holdlock::inspect::{self, FileId, Kind};
 use holdlock::{FileLock, Mode};
 
 use super::inherited::taker;
 
-/// Whether an ancestor holds this lock exclusively for the job that we belong to.
+/// Whether an ancestor or this process holds this lock exclusively for the job of which this
+/// process is a part.
 pub(super) fn is_held_by_us(lock: &FileLock) -> bool {
     let us = std::process::id();
     if !inspect::is_proc_ours() {
@@ -24,6 +26,6 @@ pub(super) fn is_held_by_us(lock: &FileLock) -> bool {
         lock.kind == Kind::Flock
             && lock.mode == Mode::Exclusive
             && lock.file_id == file_id
-            && taker(lock.descriptor).is_some_and(|taker| waiting.contains(&taker))
+            && taker(lock.descriptor).is_some_and(|taker| taker == us || waiting.contains(&taker))
     })
 }

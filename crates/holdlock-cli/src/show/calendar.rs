@@ -13,6 +13,11 @@ pub(crate) fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year * 365 + year / 4 - year / 100 + day_of_year - 719_468
 }
 
+/// Whether the calendar has this date.
+pub(crate) fn exists(year: i64, month: i64, day: i64) -> bool {
+    (1..=12).contains(&month) && date(days(year, month, day)) == (year, month, day)
+}
+
 /// Year, month and day: the way back from [`days`].
 pub(crate) fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
@@ -37,6 +42,8 @@ mod tests {
     fn every_day_of_four_hundred_years_goes_there_and_back() {
         assert_eq!((days(1970, 1, 1), date(0)), (0, (1970, 1, 1)));
         assert_eq!(date(11_016), (2000, 2, 29));
+        assert!(exists(2000, 2, 29) && !exists(2026, 2, 29) && !exists(2026, 4, 31));
+        assert!(!exists(2026, 13, 1) && !exists(2026, 1, 0));
         for number in 0..146_097 {
             let (year, month, day) = date(number);
             assert_eq!(days(year, month, day), number);

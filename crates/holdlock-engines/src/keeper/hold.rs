@@ -34,6 +34,7 @@ pub(crate) struct Handle {
 pub(crate) struct Held {
     pub(crate) mode: Mode,
     pub(crate) token: Option<u64>,
+    pub(crate) ttl: Duration,
     pub(crate) lost: LostSignal,
     /// In nanoseconds of [`BootTime`]; 0 when the lock is definitely lost.
     deadline: AtomicU64,
@@ -62,6 +63,7 @@ pub(crate) fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Result<Ha
     let held = Arc::new(Held {
         mode,
         token: session.token(),
+        ttl: session.ttl(),
         lost: LostSignal::new().map_err(failed)?,
         deadline: AtomicU64::new(0),
     });

@@ -22,6 +22,7 @@ pub(crate) struct Terms {
     deadline: Option<Instant>,
     cancel: Option<CancelToken>,
     command: Option<String>,
+    note: Option<String>,
     asked: Instant,
 }
 
@@ -41,6 +42,7 @@ impl Terms {
             deadline,
             cancel: request.token().cloned(),
             command,
+            note: request.noted().map(str::to_owned),
             asked,
         }
     }
@@ -77,7 +79,10 @@ async fn serve(
     // A request whose deadline has passed still acquires a free lock.
     let expired = terms.deadline.is_some_and(|at| at <= terms.asked);
     let attempt = Attempt {
-        us: Member::of_this_process(terms.mode, terms.command.clone()),
+        us: Member {
+            note: terms.note.clone(),
+            ..Member::of_this_process(terms.mode, terms.command.clone())
+        },
         waits: terms.waits && !expired,
         deadline: terms.deadline.filter(|_| !expired),
         progress: progress.clone(),

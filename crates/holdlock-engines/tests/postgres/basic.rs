@@ -79,7 +79,8 @@ fn a_holder_shows_itself_with_its_token() {
     let Some(server) = server::shared() else { return };
     let lock = open(&server.url(&name("shows"))).expect("a lock");
     let lock = lock.command("./nightly */ --now '/*");
-    let guard = lock.lock().expect("free");
+    let request = Request::exclusive().note("the nightly import");
+    let guard = lock.acquire(request).expect("free");
     let holder = wait_for("the record with the token", || {
         let mut members = lock.members().expect("answers");
         let holder = members.holders.pop().expect("one");
@@ -87,6 +88,7 @@ fn a_holder_shows_itself_with_its_token() {
     });
     assert_eq!(holder.token, guard.token());
     assert_eq!(holder.command.as_deref(), Some("./nightly */ --now '/*"));
+    assert_eq!(holder.note.as_deref(), Some("the nightly import"));
     assert_eq!(holder.pid, Some(std::process::id()));
     assert!(holder.since.is_some() && holder.login.is_some() && holder.session.is_some());
 }

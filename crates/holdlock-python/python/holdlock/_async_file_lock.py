@@ -135,7 +135,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             raise RuntimeError(f"on_acquired has released lock '{shown}'")
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
-        """Releases the lock, if it was acquired as often as it was released, or with ``force``.
+        """Undoes one acquisition, or with ``force`` all. The lock is released after the last.
 
         Does not wait. Does nothing if the lock is not held.
         """

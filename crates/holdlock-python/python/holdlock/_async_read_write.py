@@ -42,7 +42,7 @@ class AsyncAcquireReadWriteReturnProxy(Generic[Lock]):
 
 
 class _OfPath(ReadWriteBase):
-    """The lock behind all objects of one path. Each task holds it for itself."""
+    """The lock behind all objects of one path. Each task holds it by itself."""
 
 
 class AsyncReadWriteLock(ReadWriteBase):
@@ -59,7 +59,7 @@ class AsyncReadWriteLock(ReadWriteBase):
     other readers may be here too
     no other reader or writer is here
 
-    Each task holds the lock for itself: tasks exclude one another as processes do. A task may
+    Each task holds the lock by itself: tasks exclude one another as processes do. A task may
     acquire the lock again in the same mode, and cannot change the mode of a lock that it holds.
     Waits and cancellations are those of :class:`AsyncFileLock`. Objects of one path share the holds
     of the tasks, unless ``is_singleton=False``; a task releases the lock by the object by which it
@@ -159,9 +159,9 @@ class AsyncReadWriteLock(ReadWriteBase):
             self._request(timeout, blocking)
 
     async def release(self, *, force: bool = False) -> None:
-        """Releases the lock, if this task acquired it as often as it released it.
+        """Undoes one acquisition. The lock is released when this task has undone all of them.
 
-        With ``force``, releases it at once. Raises RuntimeError if this task does not hold the lock
+        With ``force``, releases the lock at once. Raises RuntimeError if this task does not hold the lock
         by this object, unless with ``force``.
         """
         if self._inherited():
@@ -174,9 +174,9 @@ class AsyncReadWriteLock(ReadWriteBase):
             self._refuse_release("task")
 
     async def close(self) -> None:
-        """Releases what all tasks hold by this object, and ends their waits.
+        """Releases the locks that all tasks hold by this object, and ends their waits.
 
-        Later requests, and those that wait, raise RuntimeError.
+        Later requests, and waiting requests, raise RuntimeError.
         """
         if not self._inherited():
             self._close()

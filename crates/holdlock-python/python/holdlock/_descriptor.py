@@ -8,8 +8,8 @@ __all__ = ["lock_descriptor", "unlock_descriptor"]
 def lock_descriptor(fd: int, *, blocking: bool = True, poll_interval: float = 0.05) -> bool:
     """Locks the open file exclusively, as a :class:`FileLock` on its path would.
 
-    True: it is locked; False: another holder has it, and ``blocking`` is False. The wait is the
-    kernel's, so ``poll_interval`` is checked and has no effect. Raises ``OSError``.
+    True: it is locked; False: another holder has the lock, and ``blocking`` is False. The wait is
+    in the kernel, so ``poll_interval`` is checked but has no effect. Raises ``OSError``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryFile() as file:

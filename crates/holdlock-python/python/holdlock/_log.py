@@ -1,7 +1,7 @@
-"""The debug log of locks: the messages of ``filelock``, by the logger ``holdlock``.
+"""The debug log of locks: the messages of ``filelock``, written by the logger ``holdlock``.
 
 Under :func:`holdlock.install_as_filelock` it is the logger ``filelock``, which programs configure.
-``logging`` is not imported for this: a program that has not imported it does not listen.
+This module does not import ``logging``: a program that has not imported it reads no log.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RELEASED = "Lock %s released on %s"
 
 
 def debug(message: str, lock: object, path: str) -> None:
-    """Logs one of the messages above, if a program listens."""
+    """Logs one of the messages above, if the program uses ``logging``."""
     logging = sys.modules.get("logging")
     if logging is not None:
         logger = logging.getLogger(name)

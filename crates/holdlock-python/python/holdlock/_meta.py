@@ -1,4 +1,4 @@
-"""How locks are made: options are checked first, and singletons are found again."""
+"""Makes locks: checks the options first, and finds singletons again."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _POSITIONAL = ("timeout", "mode", "thread_local")
 _CONTEXT_POLICIES = ("chain", "group")
 _CLOSE_POLICIES = ("default", "raise", "suppress")
+_FALLBACKS = ("error", "soft")
 
 
 class FileLockMeta(ABCMeta):
@@ -49,6 +50,10 @@ class FileLockMeta(ABCMeta):
                     options[name] = value
             if options:
                 _check(cls, options)
+                if "fallback" in options and "fallback" in cls._defaults:
+                    from ._fallback import lock_for
+
+                    return lock_for(cls, lock_file, options)
                 if options.get("is_singleton"):
                     return _singleton(cls, lock_file, options)
                 _check_mode(cls, options)
@@ -106,6 +111,8 @@ def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
             _options.one_of(name, value, _CONTEXT_POLICIES)
         elif name == "close_error_policy":
             _options.one_of(name, value, _CLOSE_POLICIES)
+        elif name == "fallback":
+            _options.one_of(name, value, _FALLBACKS)
 
 
 def _check_mode(cls: FileLockMeta, options: dict[str, Any]) -> None:
@@ -133,7 +140,7 @@ def _constructor(cls: FileLockMeta) -> Signature:
 def _accepted(cls: FileLockMeta, options: dict[str, Any]) -> dict[str, Any]:
     """The options without those that a subclass does not take and that have their default value.
 
-    A subclass may have a narrower constructor than its base, and is then still made like one.
+    A subclass may have a constructor with fewer options than its base.
     """
     parameters = _constructor(cls).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -149,7 +156,7 @@ def _accepted(cls: FileLockMeta, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signature(cls: FileLockMeta) -> Signature:
-    """What ``inspect.signature`` and ``help`` show: each option with its default."""
+    """The signature for ``inspect.signature`` and ``help``: each option with its default."""
     from inspect import Parameter, Signature
 
     if not _takes_all_options(cls):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ContextErrorPolicy = Literal["chain", "group"]
 #: What to do if closing a file descriptor fails.
 CloseErrorPolicy = Literal["default", "raise", "suppress"]
+#: What a lock becomes on a file system that has no locks; see :class:`FileLock`.
+Fallback = Literal["error", "soft"]
 #: How the threads of a process use one lock object; see :class:`FileLock`.
 ThreadLocal = Union[bool, Literal["mutex"]]
 
@@ -44,6 +46,7 @@ class NativeOptions(Options, total=False):
 
     shared: bool
     fair: bool
+    fallback: Fallback
 
 
 class AsyncOptions(Options, total=False):

@@ -9,6 +9,7 @@ use super::ReopenOnDrop;
 use super::open::LockFile;
 use super::release::closed_by_others;
 use crate::gate::Occupant;
+use crate::record::{RecordState, Taken};
 use crate::request::Terms;
 use crate::sys::file_lock::Blocking;
 use crate::wait::Wait;
@@ -22,10 +23,13 @@ impl FileLock {
         let reopen = ReopenOnDrop { gate };
         let family = self.options().family;
         let converted = if file.is_ours() {
+            // A reader that dies leaves nothing half done.
+            let _ = self.record_end(file, RecordState::Released);
             let locked = file.lock(family, Mode::Shared, Blocking::No);
             locked.inspect_err(|_| drop(file.unlock(family)))
         } else {
             gate.set_file(None);
+            self.record_lost();
             Err(closed_by_others())
         };
         converted.map_err(|error| self.system("downgrading", error))?;
@@ -41,8 +45,9 @@ impl FileLock {
         file: &Arc<LockFile>,
         occupant: Occupant,
         mut limits: Terms<'_>,
-    ) -> Result<(Arc<LockFile>, Continuity), Error> {
+    ) -> Result<(Taken, Continuity), Error> {
         limits.mode = Mode::Exclusive;
+        let note = limits.note;
         let gate = self.gate();
         if !gate.unshare(occupant) {
             // Other threads share the lock with this one.
@@ -53,7 +58,8 @@ impl FileLock {
         let family = self.options().family;
         if file.lock(family, Mode::Exclusive, Blocking::No).is_ok() {
             reopen.disarm();
-            return Ok((file.clone(), Continuity::Kept));
+            let taken = self.record_taken(gate, file.clone(), Mode::Exclusive, occupant, note)?;
+            return Ok((taken, Continuity::Kept));
         }
         // Now flock(2) has given the shared lock up, and an OFD lock is still held: unlock in both
         // cases.
@@ -62,6 +68,7 @@ impl FileLock {
         let locked = self.lock_in_kernel(gate, Some(file.clone()), Mode::Exclusive, &mut wait);
         let locked = wait.resume_callback_panic(locked, |file| drop(file.unlock(family)))?;
         reopen.disarm();
-        Ok((locked, Continuity::Lost))
+        let taken = self.record_taken(gate, locked, Mode::Exclusive, occupant, note)?;
+        Ok((taken, Continuity::Lost))
     }
 }

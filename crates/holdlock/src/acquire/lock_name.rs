@@ -29,6 +29,8 @@ pub(crate) struct LockName {
     pub(crate) path: PathBuf,
     c_path: CString,
     pub(super) follow: bool,
+    /// The library writes the file at each acquisition.
+    pub(crate) is_written: bool,
     /// The one file that this name stands for, whatever is at the path.
     pinned: Option<Pin>,
 }
@@ -41,6 +43,7 @@ impl LockName {
             path,
             c_path,
             follow,
+            is_written: false,
             pinned: None,
         })
     }
@@ -63,6 +66,7 @@ impl LockName {
             path: std::fs::read_link(&descriptor)?,
             c_path: CString::new(descriptor.as_os_str().as_bytes())?,
             follow: true,
+            is_written: false,
             pinned: Some(pin),
         })
     }
@@ -100,6 +104,10 @@ impl LockName {
     /// The inode that the path names now.
     #[inline]
     pub(crate) fn identity(&self) -> io::Result<Identity> {
-        identity::at(&self.c_path, self.follow)
+        if self.is_written {
+            identity::at_without_times(&self.c_path, self.follow)
+        } else {
+            identity::at(&self.c_path, self.follow)
+        }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) use self::open_or_create::TryOpen;
 use self::turn::Turn;
 use crate::gate::{Alone, EntryTerms, Gate, Occupant, Passed, registry};
 use crate::lock::FileLock;
+use crate::record::{RecordState, Taken};
 use crate::request::Terms;
 use crate::sys::file_lock::Blocking;
 use crate::sys::{Refusal, file_system};
@@ -30,18 +31,20 @@ use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{Error, Mode};
 
 impl FileLock {
-    /// Takes the lock for `occupant`. Returns the locked file.
+    /// Takes the lock for `occupant`, and writes its record if it has one.
     #[inline]
-    pub(crate) fn take(
-        &self,
-        terms: Terms<'_>,
-        occupant: Occupant,
-    ) -> Result<Arc<LockFile>, Error> {
-        let mode = terms.mode;
+    pub(crate) fn take(&self, terms: Terms<'_>, occupant: Occupant) -> Result<Taken, Error> {
+        let (mode, note, records_later) = (terms.mode, terms.note, terms.records_later);
         let mut wait = Wait::new(terms, self);
         let gate = self.gate();
         let taken = self.pass_gate(gate, mode, occupant, &mut wait);
-        wait.resume_callback_panic(taken, |file| drop(self.leave(gate, &file, mode, occupant)))
+        let taken =
+            wait.resume_callback_panic(taken, |file| drop(self.leave(gate, &file, mode, occupant)));
+        let file = taken?;
+        if records_later {
+            return Ok(Taken { file, entry: None });
+        }
+        self.record_taken(gate, file, mode, occupant, note)
     }
 
     #[inline]
@@ -111,7 +114,10 @@ impl FileLock {
                 return Ok(file.clone());
             }
             if file.is_ours() {
+                let _ = self.record_end(file, RecordState::Released);
                 let _ = file.unlock(self.options().family);
+            } else {
+                self.record_lost();
             }
         }
         let file = self.lock_in_kernel(gate, alone.file, mode, wait)?;
@@ -240,7 +246,7 @@ impl FileLock {
         mode: Mode,
         wait: &mut Wait<'_>,
     ) -> Result<Option<Turn>, KernelError> {
-        if !self.options().fair {
+        if !self.options().fair || wait.had_its_turn() {
             return Ok(None);
         }
         let family = self.options().family;

@@ -11,6 +11,7 @@ use super::open::{self, Leased, LockFile, Opened, Writing};
 use super::orphan::{self, Orphan};
 use super::{release, turn};
 use crate::inspect::FileId;
+use crate::record;
 use crate::sys::file::Access;
 use crate::sys::file_lock::{self, Blocking};
 use crate::sys::file_system;
@@ -125,6 +126,9 @@ impl FileLock {
         if self.options().delete_on_release {
             release::may_be_deleted(&file).map_err(|error| self.cannot_open(error))?;
         }
+        if self.options().record {
+            record::check(&file).map_err(|error| self.cannot_record(error))?;
+        }
         let unfit = self
             .options()
             .fair
@@ -143,7 +147,7 @@ impl FileLock {
     /// Tries once to open or create the lock file. Never waits.
     pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
         // A shared OFD lock only needs reading, but one descriptor serves both modes.
-        let writing = if self.options().writable {
+        let writing = if self.options().writable || self.options().record {
             Writing::Needed
         } else if self.options().family == Family::Ofd || self.options().fair {
             Writing::IfAllowed

@@ -8,6 +8,7 @@ use crate::acquire::create;
 use crate::acquire::open::LockFile;
 use crate::gate::{Gate, Occupant};
 use crate::lock::FileLock;
+use crate::record::RecordState;
 use crate::sys::file_lock::{self, Blocking};
 use crate::sys::identity::{self, Content};
 use crate::{Error, Mode};
@@ -28,16 +29,21 @@ impl FileLock {
         }
     }
 
-    /// Gives the kernel's lock back, and deletes the file first if the options ask for it. Only a
-    /// thread that is alone inside may call this.
+    /// Gives the kernel's lock back. Before that, writes the record or deletes the file, if the
+    /// options ask for it. Only a thread that is alone inside may call this.
     #[inline]
     pub(crate) fn unlock(&self, gate: &Gate, file: &LockFile, mode: Mode) -> Result<(), Error> {
         if !file.is_ours() {
             // Nothing is left to unlock, and the number may now be another file's: do not touch
             // that file.
             gate.set_file(None);
+            self.record_lost();
             return Err(self.system("unlocking", closed_by_others()));
         }
+        let recorded = match mode {
+            Mode::Exclusive => self.record_end(file, RecordState::Released),
+            Mode::Shared => Ok(()),
+        };
         let mut deleted = Ok(());
         if self.options().delete_on_release {
             deleted = self.delete(file, mode);
@@ -51,6 +57,7 @@ impl FileLock {
         }
         unlocked
             .map_err(|error| self.system("unlocking", error))
+            .and(recorded)
             .and(deleted)
     }
 

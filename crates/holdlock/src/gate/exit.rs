@@ -88,6 +88,7 @@ impl Gate {
     /// The thread that was alone inside leaves, and has given the kernel's lock back.
     #[inline]
     pub(crate) fn open(&self) {
+        self.rest();
         self.alone.store(0, Ordering::Relaxed);
         let left = self
             .word

@@ -37,17 +37,19 @@
 //! | `queue` | entering after waiting |
 //! | `exit` | leaving, and converting from exclusive to shared and back |
 //! | `handover` | for how long the kernel's lock is kept |
+//! | `idle` | when a free lock keeps its file open |
 //! | `occupant` | the number that stands for a thread inside |
 //! | `registry` | all gates of this process |
 
 mod exit;
 mod handover;
+mod idle;
 mod occupant;
 mod queue;
 pub(crate) mod registry;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::acquire::open::LockFile;
 use crate::wait::callback::Key;
@@ -55,6 +57,7 @@ use crate::wait::{Stop, Wait};
 use crate::{Family, Mode};
 
 use handover::Handover;
+use idle::Idle;
 pub(crate) use occupant::Occupant;
 use occupant::thread_number;
 use queue::Lists;
@@ -132,25 +135,34 @@ pub(crate) struct Gate {
     alone: AtomicU64,
     /// Until when running threads may pass sleeping ones, in nanoseconds.
     passing_until: AtomicU64,
-    /// The open lock file. Only a thread that is alone inside replaces it.
+    /// The open lock file. Only a thread that is alone inside replaces it. `idle` closes it when no
+    /// thread is inside.
     file: Mutex<Option<Arc<LockFile>>>,
     handover: Handover,
+    idle: Idle,
     lists: Mutex<Lists>,
     /// No running thread passes sleeping ones, and the kernel's lock is never kept.
     fair: bool,
+    /// The file stays open while the lock is free.
+    file_stays: bool,
+    /// The gate itself, for lists of gates.
+    me: Weak<Gate>,
 }
 
 impl Gate {
-    pub(crate) fn new(fair: bool) -> Gate {
-        Gate {
+    pub(crate) fn new(fair: bool, file_stays: bool) -> Arc<Gate> {
+        Arc::new_cyclic(|me| Gate {
             fair,
+            file_stays,
+            me: me.clone(),
             word: AtomicU32::new(0),
             alone: AtomicU64::new(0),
             passing_until: AtomicU64::new(0),
             file: Mutex::default(),
             handover: Handover::default(),
+            idle: Idle::default(),
             lists: Mutex::default(),
-        }
+        })
     }
 
     /// The lock file, if one is open.

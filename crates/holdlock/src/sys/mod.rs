@@ -18,7 +18,7 @@
 //! | `signal` | the one signal that `interrupt` uses, never one that the program uses |
 //! | `thread` | the kernel's number of a thread |
 //! | `futex` | sleeps until another thread changes a word |
-//! | `clock` | the monotonic clock |
+//! | `clock` | the monotonic clock and that of the boot |
 //! | `process` | whether a process exists, and whether this process has an alarm |
 //! | `lock_request` | reads the lock call in which another process is blocked |
 //! | `refusal` | sorts the system's errors into kinds |

@@ -60,6 +60,7 @@ pub(crate) struct Wait<'r> {
     mode: Mode,
     lock: &'r dyn Awaited,
     notice_deadlocks: bool,
+    had_its_turn: bool,
     begun: Option<Begun<'r>>,
     /// Attempts so far of a request that may not wait.
     attempts: u32,
@@ -112,6 +113,7 @@ impl<'r> Wait<'r> {
             mode: terms.mode,
             lock,
             notice_deadlocks: terms.may_wait_for_ever,
+            had_its_turn: terms.had_its_turn,
             begun: None,
             attempts: 0,
             panic: None,
@@ -120,6 +122,11 @@ impl<'r> Wait<'r> {
 
     pub(crate) fn may_sleep(&self) -> bool {
         self.limit != Limit::Never
+    }
+
+    /// Whether a fair request may pass those that wait.
+    pub(crate) fn had_its_turn(&self) -> bool {
+        self.had_its_turn
     }
 
     /// How a request that may not sleep ends.

@@ -1,0 +1,235 @@
+//! Writes the record while this process holds the exclusive lock.
+//!
+//! An acquisition reads the last record and writes its own, and a release writes the state: each
+//! time the whole text by one call. If a process is killed before the first write, the record does
+//! not show that it held the lock. If it is killed between the two writes, the record shows the
+//! lock as held.
+//!
+//! # The token
+//!
+//! A token is one more than the last one, or the wall clock in microseconds if that is more. Tokens
+//! therefore rise while the last record can be read, whatever the clock shows. If the last record
+//! is lost, they still rise if the clock has not been set back. A record is lost if the file is
+//! removed, truncated (`9>file` in a shell does that) or restored from an old copy, or if the power
+//! fails before the kernel has written the file to the disk. fdatasync(2) would only help against
+//! the last of these, and takes milliseconds.
+//!
+//! Tokens stay below 2^53 until the year 2255: programs that have all numbers as floating point
+//! (JavaScript, awk) read them exactly.
+
+use std::io;
+
+use super::format;
+use super::sealed::{Content, Found, Text};
+use super::{Entry, Moment, Record, RecordState, Run};
+use crate::acquire::open::LockFile;
+use crate::acquire::release::closed_by_others;
+
+/// What this process knows of the record, and the text that it wrote last.
+pub(crate) struct Recorder {
+    text: Text,
+    /// The lines that seldom change, if they are in the text.
+    begin: Option<Part>,
+    /// All lines before that with the state.
+    acquired: Part,
+    /// The lines about this process; empty before the first use.
+    process: Vec<u8>,
+    /// Of the last record that this process wrote or read.
+    token: u64,
+    since: Option<Moment>,
+    note: Option<Box<str>>,
+    last_run: Option<Run>,
+    last_success: Option<Moment>,
+    /// The text in the file says that this process holds the lock, and it does.
+    is_held: bool,
+}
+
+/// The first part of the text.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    length: usize,
+    checksum: u32,
+}
+
+impl Part {
+    /// All of the text, of which this part is the beginning.
+    fn extended(self, text: &Text) -> Part {
+        let length = text.length();
+        Part {
+            length,
+            checksum: text.checksum_of(self.length..length, self.checksum),
+        }
+    }
+}
+
+impl Recorder {
+    pub(crate) fn new() -> Recorder {
+        Recorder {
+            text: Text::new(),
+            begin: None,
+            acquired: Part::default(),
+            process: Vec::new(),
+            token: 0,
+            since: None,
+            note: None,
+            last_run: None,
+            last_success: None,
+            is_held: false,
+        }
+    }
+
+    /// This process has acquired the exclusive lock: writes that.
+    pub(crate) fn acquired(&mut self, file: &LockFile, note: Option<&str>) -> io::Result<Entry> {
+        // A lock that was kept for the next thread has never been free: its record is ours.
+        let abandoned = if self.is_held { None } else { self.look(file)? };
+        let since = Moment::now();
+        self.token = since.wall_clock().max(self.token + 1);
+        self.since = Some(since);
+        if self.note.as_deref() != note {
+            self.note = note.map(Box::from);
+            self.begin = None;
+        }
+        self.is_held = false;
+        self.write(file, RecordState::Held)?;
+        self.is_held = true;
+        Ok(Entry {
+            token: self.token,
+            abandoned: abandoned.map(Box::new),
+        })
+    }
+
+    /// Reads the record of the last holder, and returns it if that holder has not released the
+    /// lock.
+    fn look(&mut self, file: &LockFile) -> io::Result<Option<Record>> {
+        let found = Found::read(file.file())?;
+        if self.text.is(&found) {
+            return Ok(None); // the last holder was this process, which has released the lock
+        }
+        let last = understood(&found)?;
+        if last.is_none() && !file.is_ours() {
+            // The number may be another file's, and that file may be empty.
+            return Err(closed_by_others());
+        }
+        self.begin = None;
+        self.last_run = last.as_ref().and_then(|last| last.last_run);
+        self.last_success = last.as_ref().and_then(|last| last.last_success);
+        let token = last.as_ref().map_or(0, |last| last.token);
+        self.token = self.token.max(token);
+        Ok(last.filter(|last| last.state == RecordState::Held))
+    }
+
+    /// This process gives the exclusive lock up: writes that, if the record still says the
+    /// opposite. The caller has made sure that the descriptor is ours.
+    pub(crate) fn ends(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
+        if std::mem::take(&mut self.is_held) {
+            self.write_state(file, state)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// This process has lost the lock, and may not write.
+    pub(crate) fn lost(&mut self) {
+        self.is_held = false;
+    }
+
+    /// Records a command that runs, or has run, under the lock.
+    pub(crate) fn run(&mut self, file: &LockFile, run: Run) -> io::Result<()> {
+        self.begin = None;
+        self.last_run = Some(run);
+        if run.ended.is_some() && run.exit == Some(0) {
+            self.last_success = Some(run.began);
+        }
+        if self.is_held {
+            self.write(file, RecordState::Held)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes the record of the last holder again, with the present token: the next holder is told
+    /// of it as this one was.
+    pub(crate) fn leave_abandoned(&mut self, file: &LockFile, last: &Record) -> io::Result<()> {
+        let ours = std::mem::replace(&mut self.process, format::lines_of(last));
+        self.since = Some(last.since);
+        self.note = last.note.as_deref().map(Box::from);
+        self.begin = None;
+        let written = self.write(file, RecordState::Held);
+        *self = Recorder {
+            process: ours,
+            token: self.token,
+            ..Recorder::new()
+        };
+        written
+    }
+
+    fn write(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
+        let begin = match self.begin {
+            Some(begin) => begin,
+            None => self.write_begin(),
+        };
+        self.text.truncate(begin.length);
+        let since = self.since.unwrap_or_else(Moment::now);
+        format::acquired(&mut self.text, self.token, since);
+        self.acquired = begin.extended(&self.text);
+        self.write_state(file, state)
+    }
+
+    fn write_begin(&mut self) -> Part {
+        if self.process.is_empty() {
+            self.process = format::lines_of_this_process();
+        }
+        format::begin(
+            &mut self.text,
+            &self.process,
+            self.note.as_deref(),
+            self.last_run,
+            self.last_success,
+        );
+        *self.begin.insert(Part::default().extended(&self.text))
+    }
+
+    fn write_state(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
+        self.text.truncate(self.acquired.length);
+        self.text.push(format::state_line(state));
+        let all = self.acquired.extended(&self.text);
+        self.text.seal(all.checksum);
+        self.text.write(file.file())
+    }
+}
+
+/// The record that was found. None where there is none yet, or where it was torn.
+fn understood(found: &Found) -> io::Result<Option<Record>> {
+    let refused = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    match found.content(format::KIND) {
+        Content::Nothing | Content::Damaged => Ok(None),
+        Content::Lines(lines) => match format::parse(lines) {
+            Some(record) => Ok(Some(record)),
+            None => refused(
+                "it has a record with lines that holdlock does not write; remove the file while \
+                 nobody uses the lock"
+                    .to_owned(),
+            ),
+        },
+        Content::Newer(version) => refused(format!(
+            "it has a record of format {version}, and this version of holdlock knows format 1; \
+             update it"
+        )),
+        Content::Foreign => refused(
+            "it has content that is not a record of holdlock, and is left as it is; name a file of \
+             its own for the lock, or do without the record"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Whether the file can have a record: it is a regular file that is empty or has one.
+pub(crate) fn check(file: &LockFile) -> io::Result<()> {
+    if !file.file().metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "only a regular file can have a record; name a file of its own for the lock",
+        ));
+    }
+    understood(&Found::read(file.file())?).map(drop)
+}

@@ -1,0 +1,198 @@
+//! A text of fixed size that people can read, with a checksum at its end.
+//!
+//! ```text
+//! holdlock record 1
+//! ...
+//! token: 1764128853123456
+//! ...
+//! checksum: 1a2b3c4d
+//! ```
+//!
+//! The checksum is the CRC-32 of all bytes before its line. Spaces and a line feed fill the rest.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::crc32::crc32;
+
+/// The size of each text in bytes.
+pub(super) const SIZE: usize = 1024;
+
+/// The bytes of a text. Because of its alignment it lies in one page of memory, and the kernel
+/// copies it into one page of the file: a process that is killed writes all of it or nothing.
+#[derive(Clone)]
+#[repr(align(1024))]
+struct Bytes([u8; SIZE]);
+
+/// A text that is being written.
+#[derive(Clone)]
+pub(super) struct Text {
+    bytes: Bytes,
+    length: usize,
+}
+
+impl Text {
+    pub(super) fn new() -> Text {
+        Text {
+            bytes: Bytes([0; SIZE]),
+            length: 0,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes.0[..self.length]).expect("text")
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Forgets all but the first `length` bytes.
+    pub(super) fn truncate(&mut self, length: usize) {
+        self.length = length;
+    }
+
+    /// Adds bytes. Those which find no room are left out: the lines have a limited length, so that
+    /// this does not happen.
+    #[inline]
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        let room = SIZE - self.length;
+        debug_assert!(bytes.len() <= room, "the text is too long");
+        let bytes = &bytes[..bytes.len().min(room)];
+        self.bytes.0[self.length..][..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    /// Adds a number of at least `width` digits.
+    pub(super) fn push_number(&mut self, number: u64, width: usize) {
+        let mut digits = [b'0'; 20];
+        let mut at = digits.len();
+        let mut rest = number;
+        while rest > 0 || digits.len() - at < width {
+            at -= 1;
+            digits[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        self.push(&digits[at..]);
+    }
+
+    pub(super) fn checksum_of(&self, range: std::ops::Range<usize>, before: u32) -> u32 {
+        crc32(before, &self.bytes.0[range])
+    }
+
+    /// Adds the line with the checksum and fills the rest.
+    pub(super) fn seal(&mut self, checksum: u32) {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        self.push(b"checksum: ");
+        let mut digits = [0; 8];
+        for (at, digit) in digits.iter_mut().enumerate() {
+            *digit = HEX[(checksum >> (28 - 4 * at)) as usize & 0xf];
+        }
+        self.push(&digits);
+        self.push(b"\n");
+        self.bytes.0[self.length..].fill(b' ');
+        self.bytes.0[SIZE - 1] = b'\n';
+    }
+
+    pub(super) fn is(&self, found: &Found) -> bool {
+        found.length == SIZE && found.bytes[..SIZE] == self.bytes.0
+    }
+
+    /// Writes the text into a file, by one call.
+    pub(super) fn write(&self, file: &File) -> io::Result<()> {
+        loop {
+            match file.write_at(&self.bytes.0, 0) {
+                Ok(SIZE) => return Ok(()),
+                Ok(_) => return Err(io::ErrorKind::StorageFull.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// What is in a file: its first bytes, and one byte more than a text has if the file is longer.
+pub(super) struct Found {
+    bytes: [u8; SIZE + 1],
+    length: usize,
+}
+
+/// What the content of a file is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Content<'f> {
+    /// Nothing, or the NUL bytes that a power failure can leave in a file that was just written.
+    Nothing,
+    /// The lines of a text, without the checksum.
+    Lines(&'f str),
+    /// It begins as a text and is not whole: it was torn, cut off or changed.
+    Damaged,
+    /// A text of this later version of the format.
+    Newer(u64),
+    /// Something else.
+    Foreign,
+}
+
+impl Found {
+    pub(super) fn read(file: &File) -> io::Result<Found> {
+        let mut bytes = [0; SIZE + 1];
+        loop {
+            match file.read_at(&mut bytes, 0) {
+                Ok(length) => return Ok(Found { bytes, length }),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What this is, where texts begin with a line of `kind` and the version 1.
+    pub(super) fn content(&self, kind: &str) -> Content<'_> {
+        let bytes = &self.bytes[..self.length];
+        if bytes.len() <= SIZE && bytes.iter().all(|byte| *byte == 0) {
+            return Content::Nothing;
+        }
+        let Some(after) = bytes.strip_prefix(kind.as_bytes()) else {
+            return Content::Foreign;
+        };
+        let version = after.split(|byte| *byte == b'\n').next();
+        let version = version.and_then(|version| std::str::from_utf8(version).ok());
+        match version.and_then(|version| version.parse().ok()) {
+            Some(1) if bytes.len() > SIZE => Content::Foreign,
+            Some(1) => lines(bytes).map_or(Content::Damaged, Content::Lines),
+            Some(newer @ 2..) => Content::Newer(newer),
+            _ => Content::Damaged,
+        }
+    }
+}
+
+/// The lines of a whole text.
+fn lines(bytes: &[u8]) -> Option<&str> {
+    if bytes.len() != SIZE {
+        return None;
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (lines, checksum) = text.rsplit_once("\nchecksum: ")?;
+    let covered = &text[..=lines.len()];
+    let checksum = u32::from_str_radix(checksum.trim_ascii_end(), 16).ok()?;
+    (crc32(0, covered.as_bytes()) == checksum).then_some(lines)
+}
+
+/// The value of the first line with this key.
+pub(super) fn value<'l>(lines: &'l str, key: &str) -> Option<&'l str> {
+    lines
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+}
+
+/// A text of others as the value of a line: printable, on one line, and not too long.
+pub(super) fn cut(text: &str, longest: usize) -> String {
+    let mut text = crate::inspect::printable(text).to_string();
+    if text.len() > longest {
+        let room = 0..=longest.saturating_sub('…'.len_utf8());
+        let cut = room.rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(cut.unwrap_or(0));
+        text.push('…');
+    }
+    text
+}
