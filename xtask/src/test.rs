@@ -165,8 +165,8 @@ mod tests {
             assert!(manifest.with_file_name("README.md").is_file());
         }
         assert_eq!(
-            published, 3,
-            "holdlock, holdlock-cli, and what their tests share"
+            published, 4,
+            "holdlock, holdlock-cli, holdlock-engines, and what their tests share"
         );
     }
 }
