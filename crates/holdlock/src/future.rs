@@ -1,4 +1,4 @@
-//! Waiting for a lock in asynchronous code, under whatever runtime.
+//! Waits for a lock in asynchronous code, under every runtime.
 //!
 //! The first poll acquires a lock that is free. If the lock is held, a thread of this library
 //! sleeps in the kernel's queue, where the wait keeps its place, and wakes the task when it has an
@@ -37,13 +37,13 @@ impl Source<OwnedGuard> for FileLock {
     }
 }
 
-/// A request for a lock that is waited for by `.await`; made by [`FileLock::lock_async`],
+/// A request for a lock, to be awaited; made by [`FileLock::lock_async`],
 /// [`FileLock::lock_shared_async`] and [`FileLock::acquire_async`], and for a slot by
 /// [`Semaphore::lock_async`](crate::Semaphore::lock_async).
 ///
-/// Nothing happens before it is polled. When it is dropped, the wait is cancelled; a lock that is
+/// Nothing happens before the future is polled. Dropping it cancels the wait; a lock that is
 /// acquired at that very moment is released at once. In a child of fork it is ready with
-/// [`Error::System`], since the wait is the parent's.
+/// [`Error::System`], because the wait belongs to the parent.
 #[must_use = "futures do nothing unless awaited"]
 pub struct LockFuture<G = OwnedGuard> {
     state: State<G>,
@@ -133,7 +133,7 @@ impl<G: Send + 'static> Future for LockFuture<G> {
 
     /// # Panics
     ///
-    /// When polled again after it was ready.
+    /// If it is polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Taken<G>> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::New { lock, request } => match begin(lock, request, context.waker()) {

@@ -35,13 +35,17 @@ impl FileLock {
     /// Takes the lock for `occupant`, and writes its record if it has one.
     #[inline]
     pub(crate) fn take(&self, terms: Terms<'_>, occupant: Occupant) -> Result<Taken, Error> {
-        let (mode, note) = (terms.mode, terms.note);
+        let (mode, note, records_later) = (terms.mode, terms.note, terms.records_later);
         let mut wait = Wait::new(terms, self);
         let gate = self.gate();
         let taken = self.pass_gate(gate, mode, occupant, &mut wait);
         let taken =
             wait.resume_callback_panic(taken, |file| drop(self.leave(gate, &file, mode, occupant)));
-        self.record_taken(gate, taken?, mode, occupant, note)
+        let file = taken?;
+        if records_later {
+            return Ok(Taken { file, entry: None });
+        }
+        self.record_taken(gate, file, mode, occupant, note)
     }
 
     #[inline]
