@@ -6,6 +6,8 @@
 //! |---|---|---|
 //! | all | the lock, with [`Family::Ofd`](crate::Family::Ofd) | OFD |
 //! | 2^62 and 2^62 + 1 | the place at the head of the queue of fair requests | OFD, exclusive |
+//! | 2^62 + 2^22 | a reader of an upgradeable lock; an upgrade keeps all readers out | OFD, shared; exclusive |
+//! | 2^62 + 2^22 + 2 | the right to upgrade | OFD, exclusive |
 //!
 //! flock(2) knows no bytes: a lock of [`Family::Flock`](crate::Family::Flock) is one of the whole
 //! file and does not meet those of fcntl(2). The queue's bytes are far behind the end of every
@@ -38,6 +40,19 @@ impl Range {
         end: Some((1 << 62) + 1),
     };
 
+    /// What each shared holder of an [upgradeable](crate::LockOptions::upgradeable) lock shares,
+    /// and what an upgrade locks for itself.
+    pub(crate) const READERS: Range = Range::byte(UPGRADE);
+
+    /// The right to upgrade.
+    pub(crate) const RIGHT: Range = Range::byte(UPGRADE + 2);
+
+    /// All bytes that a holder of an upgradeable lock has locked.
+    pub(crate) const UPGRADE: Range = Range {
+        start: UPGRADE,
+        end: Some(UPGRADE + 2),
+    };
+
     /// Whether there is a byte in both.
     pub fn overlaps(self, other: Range) -> bool {
         self.start <= other.end.unwrap_or(u64::MAX) && other.start <= self.end.unwrap_or(u64::MAX)
@@ -56,4 +71,13 @@ impl Range {
             Mode::Exclusive => Range::QUEUE,
         }
     }
+
+    const fn byte(at: u64) -> Range {
+        Range {
+            start: at,
+            end: Some(at),
+        }
+    }
 }
+
+const UPGRADE: u64 = (1 << 62) + (1 << 22);

@@ -28,6 +28,10 @@ pub enum Error {
     /// The lock file was removed while a process holds the lock on it. A new file would let a
     /// second process in, so none was created.
     RemovedWhileHeld(Conflict),
+    /// An [upgrade](crate::UpgradeableGuard::upgrade) would not have been atomic, and the lock is
+    /// lost: a program that knows nothing of upgrades shared it. flock(2) then gives the shared
+    /// lock up before it grants the exclusive one. Acquire the exclusive lock, and read anew.
+    NotAtomic(Conflict),
     /// The wait was ended by a [`CancelToken`](crate::CancelToken) or by a request's callback.
     #[non_exhaustive]
     Cancelled {
@@ -215,7 +219,8 @@ impl Error {
         match self {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
-            | Error::RemovedWhileHeld(conflict) => Some(conflict),
+            | Error::RemovedWhileHeld(conflict)
+            | Error::NotAtomic(conflict) => Some(conflict),
             _ => None,
         }
     }
@@ -225,7 +230,8 @@ impl Error {
         match self {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
-            | Error::RemovedWhileHeld(conflict) => conflict.path(),
+            | Error::RemovedWhileHeld(conflict)
+            | Error::NotAtomic(conflict) => conflict.path(),
             Error::Cancelled { path, .. }
             | Error::Deadlock { path, .. }
             | Error::Open { path, .. }
@@ -374,6 +380,14 @@ impl fmt::Display for Error {
                 write!(f, "timed out after {waited} waiting for the {mode} lock")?;
                 by(f, "; held by ", conflict)
             }
+            Error::NotAtomic(conflict) => {
+                f.write_str(
+                    "the upgrade would not be atomic, because a program that knows nothing of \
+                     upgrades shares the lock",
+                )?;
+                by(f, "; held by ", conflict)?;
+                f.write_str("; the lock is released: acquire the exclusive lock, and read anew")
+            }
             Error::RemovedWhileHeld(conflict) => {
                 f.write_str("the lock file was removed while the lock is held")?;
                 by(f, " by ", conflict)?;
@@ -458,6 +472,7 @@ impl fmt::Debug for Error {
             Error::WouldBlock(_) => "WouldBlock",
             Error::TimedOut(_) => "TimedOut",
             Error::RemovedWhileHeld(_) => "RemovedWhileHeld",
+            Error::NotAtomic(_) => "NotAtomic",
             Error::Cancelled { .. } => "Cancelled",
             Error::Deadlock { .. } => "Deadlock",
             Error::Open { .. } => "Open",
@@ -470,7 +485,8 @@ impl fmt::Debug for Error {
     }
 }
 
-/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing where no holder is known.
+/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing where no
+/// holder is known.
 fn by(f: &mut fmt::Formatter<'_>, begin: &str, conflict: &Conflict) -> fmt::Result {
     const NAMED: usize = 3;
     let (holders, record) = (conflict.holders(), conflict.record());
@@ -514,7 +530,9 @@ impl RefUnwindSafe for Error {}
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
-            Error::WouldBlock(_) | Error::RemovedWhileHeld(_) => io::ErrorKind::WouldBlock,
+            Error::WouldBlock(_) | Error::RemovedWhileHeld(_) | Error::NotAtomic(_) => {
+                io::ErrorKind::WouldBlock
+            }
             Error::TimedOut(_) => io::ErrorKind::TimedOut,
             // Not Interrupted: generic code would try that again.
             Error::Cancelled { .. } => io::ErrorKind::Other,

@@ -141,8 +141,8 @@ macro_rules! guard_methods {
             /// The token of this acquisition, if the lock has a
             /// [record](crate::LockOptions::record): a number that is higher than that of every
             /// earlier exclusive acquisition of the lock, by whatever process. A resource that
-            /// refuses lower tokens than the highest it has seen is safe from a holder that has lost
-            /// the lock without its knowledge: [`TokenGate`](crate::TokenGate).
+            /// refuses lower tokens than the highest it has seen is safe from a holder that has
+            /// lost the lock without its knowledge: [`TokenGate`](crate::TokenGate).
             ///
             /// None for a shared lock, and in a child of fork.
             ///
@@ -169,8 +169,8 @@ macro_rules! guard_methods {
             }
 
             /// Records a command that is run while the lock is held: at its begin, and at its end
-            /// with its exit code. Does nothing without a [record](crate::LockOptions::record), in a
-            /// child of fork, or for a shared lock.
+            /// with its exit code. Does nothing without a [record](crate::LockOptions::record), in
+            /// a child of fork, or for a shared lock.
             ///
             /// # Errors
             ///
@@ -231,7 +231,7 @@ macro_rules! guard_methods {
             /// holders share the lock, the caller's share is released, and the caller waits for the
             /// exclusive lock. The result says whether that happened. Two holders that upgrade at
             /// the same time both succeed, one after the other, and the second one sees
-            /// [`Continuity::Lost`].
+            /// [`Continuity::Lost`]. [`FileLock::lock_upgradeable`] has an upgrade that is atomic.
             ///
             /// `limits` gives the time limit, the token and the callback of the wait;
             /// its mode does not matter. An exclusive lock stays as it is.
@@ -365,7 +365,8 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         if self.mode == Mode::Shared && !lock.gate().unshare(self.owner) {
             // Other threads share this description and will unlock it: take another one.
             let own = self.file.open_again().map_err(failed)?;
-            own.lock(family, Mode::Shared, Blocking::No)
+            lock.share_at_once(&own)
+                .and_then(|()| own.lock(family, Mode::Shared, Blocking::No))
                 .map_err(failed)?;
             return own.hand_over().map_err(failed);
         }

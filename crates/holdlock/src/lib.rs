@@ -52,6 +52,7 @@
 //! | lock file | the file whose inode carries the kernel's lock; its path is where processes meet |
 //! | [`FileLock`] | path and options; cheap, made once, shared by threads |
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
+//! | [`UpgradeableGuard`] | a shared lock with the right to become exclusive, atomically |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
 //! | [`LockSet`], [`SetGuard`] | several locks that are acquired together, or not at all |
 //! | [`Request`] | the mode, how long to wait, and what may end the wait |
@@ -141,6 +142,8 @@ mod set;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
+mod upgrade;
+#[cfg(target_os = "linux")]
 mod wait;
 
 #[cfg(target_os = "linux")]
@@ -165,6 +168,8 @@ pub use record::{Moment, Passed, Record, RecordState, Run, TokenGate};
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
 #[cfg(target_os = "linux")]
 pub use set::{LockSet, Member, SetGuard};
+#[cfg(target_os = "linux")]
+pub use upgrade::{OwnedUpgradeableGuard, UpgradeableGuard};
 
 /// The real-time signal that ends waits at their deadline or when they are cancelled; None as long
 /// as no wait has needed one, and where other code has taken it. Changes nothing.

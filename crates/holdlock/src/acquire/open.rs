@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::lock_name::{LockName, not_reachable};
+use crate::bytes::Range;
 use crate::sys::Refusal;
 use crate::sys::file::{self, Access};
 use crate::sys::file_lock::{self, Blocking};
@@ -84,6 +85,26 @@ impl LockFile {
             return Ok(());
         }
         file_lock::unlock_head(self.as_fd())
+    }
+
+    /// Locks some bytes, which `bytes` gives a meaning. Checks the descriptor as
+    /// [`lock`](LockFile::lock) does.
+    pub(crate) fn lock_bytes(
+        &self,
+        mode: Mode,
+        range: Range,
+        blocking: Blocking,
+    ) -> io::Result<()> {
+        self.check_ours()?;
+        file_lock::lock_bytes(self.as_fd(), mode, range, blocking)
+    }
+
+    /// Unlocks some bytes. Checks the descriptor as [`unlock`](LockFile::unlock) does.
+    pub(crate) fn unlock_bytes(&self, range: Range) -> io::Result<()> {
+        if !self.is_ours() {
+            return Ok(());
+        }
+        file_lock::unlock_bytes(self.as_fd(), range)
     }
 
     fn check_ours(&self) -> io::Result<()> {

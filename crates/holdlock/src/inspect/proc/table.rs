@@ -78,17 +78,21 @@ impl TableEntry {
         self.turn == 0
     }
 
-    /// Whether this entry belongs to the queue of fair requests, and not to a lock that a program
-    /// wants for itself: it is the place at the head of the queue, or a request that waits for this
-    /// place.
+    /// Whether this entry only belongs to a lock of flock(2), and is no lock that a program wants
+    /// for itself: it is the place at the head of the queue of fair requests, or a byte of an
+    /// upgradeable lock, or a request that waits for one of them.
     pub(crate) fn is_for_a_turn(&self) -> bool {
-        self.kind == Kind::Ofd && self.range.start == Range::QUEUE.start
+        let bytes = [Range::QUEUE.start, Range::READERS.start, Range::RIGHT.start];
+        self.kind == Kind::Ofd && bytes.contains(&self.range.start)
     }
 
-    /// The mode of the fair request to which such an entry belongs.
+    /// The mode of the request to which such an entry belongs. A request for the right to upgrade
+    /// will share the lock.
     pub(crate) fn wanted_mode(&self) -> Mode {
-        match self.range.end {
-            Some(end) if end == Range::QUEUE.start => Mode::Shared,
+        match self.range {
+            Range::RIGHT => Mode::Shared,
+            Range::READERS => self.mode,
+            Range { start, end } if end == Some(start) => Mode::Shared,
             _ => Mode::Exclusive,
         }
     }

@@ -41,33 +41,33 @@ pub(crate) fn lock(
             // SAFETY: the same.
             check(unsafe { libc::flock(number, operation | libc::LOCK_NB) }).map(drop)
         }
-        Family::Ofd => {
-            let kind = match mode {
-                Mode::Exclusive => libc::F_WRLCK,
-                Mode::Shared => libc::F_RDLCK,
-            };
-            lock_bytes(fd, kind, Range::WHOLE, blocking)
-        }
+        Family::Ofd => lock_bytes(fd, mode, Range::WHOLE, blocking),
     }
 }
 
 /// Takes the head of the queue of fair requests. This is an OFD lock, which does not interfere with
 /// the lock of flock(2).
 pub(crate) fn lock_head(fd: BorrowedFd<'_>, mode: Mode, blocking: Blocking) -> io::Result<()> {
-    lock_bytes(fd, libc::F_WRLCK, Range::head_of_queue(mode), blocking)
+    lock_bytes(fd, Mode::Exclusive, Range::head_of_queue(mode), blocking)
 }
 
 /// Leaves the head of the queue, so that the next request gets there.
 pub(crate) fn unlock_head(fd: BorrowedFd<'_>) -> io::Result<()> {
-    ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, Range::QUEUE)
+    unlock_bytes(fd, Range::QUEUE)
 }
 
-fn lock_bytes(
+/// Locks some bytes of the file. This is an OFD lock, which does not interfere with the lock of
+/// flock(2).
+pub(crate) fn lock_bytes(
     fd: BorrowedFd<'_>,
-    kind: libc::c_int,
+    mode: Mode,
     range: Range,
     blocking: Blocking,
 ) -> io::Result<()> {
+    let kind = match mode {
+        Mode::Exclusive => libc::F_WRLCK,
+        Mode::Shared => libc::F_RDLCK,
+    };
     let command = match blocking {
         Blocking::No => libc::F_OFD_SETLK,
         Blocking::Yes => libc::F_OFD_SETLKW,
@@ -79,6 +79,11 @@ fn lock_bytes(
     })
 }
 
+/// Unlocks some bytes of the file.
+pub(crate) fn unlock_bytes(fd: BorrowedFd<'_>, range: Range) -> io::Result<()> {
+    ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, range)
+}
+
 /// Gives the lock back.
 #[inline]
 pub(crate) fn unlock(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
@@ -86,7 +91,7 @@ pub(crate) fn unlock(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
         let result = match family {
             // SAFETY: as in `lock`.
             Family::Flock => check(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_UN) }).map(drop),
-            Family::Ofd => ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, Range::WHOLE),
+            Family::Ofd => unlock_bytes(fd, Range::WHOLE),
         };
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
