@@ -58,7 +58,7 @@ fn waiting_threads() -> usize {
 }
 
 #[test]
-fn all_of_it() {
+fn futures_wait_are_cancelled_and_time_out() {
     // One after another, because the tests count the threads of this process.
     let _dog = watchdog::watch(120);
     a_free_lock_takes_no_thread();

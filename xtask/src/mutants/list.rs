@@ -148,7 +148,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "acquire/release.rs",
         with: "            deleted = self.delete(file, mode);",
         without: "            let _ = file_lock::unlock(file.as_fd(), self.options().family);\n            deleted = self.delete(file, mode);",
-        test: ("exclusion", "deletion_on_release_by_everybody"),
+        test: ("command/torture", "deletion_on_release_by_everybody"),
     },
     Mutant {
         name: "only the last shared holder deletes",
@@ -209,8 +209,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fair: threads that share do not pass a waiter",
         file: "acquire/mod.rs",
-        with: "!self.options().fair || turn::at_once(file, mode).is_some()",
-        without: "true || turn::at_once(file, mode).is_some()",
+        with: "!self.options().fair || turn::after_looks(file, mode).is_some()",
+        without: "true || turn::after_looks(file, mode).is_some()",
         test: ("fair", "threads_that_share_one_lock"),
     },
     Mutant {
@@ -316,7 +316,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "future.rs",
         with: "let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&token));",
         without: "",
-        test: ("future", "all_of_it"),
+        test: ("future", "futures_wait_are_cancelled_and_time_out"),
     },
     Mutant {
         name: "a token is a way out",
@@ -491,7 +491,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "future.rs",
         with: "            self.token.cancel();",
         without: "",
-        test: ("future", "all_of_it"),
+        test: ("future", "futures_wait_are_cancelled_and_time_out"),
     },
     Mutant {
         name: "a lock file without read permission is opened for writing",
@@ -783,8 +783,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an upgrade says that the lock was lost",
         file: "acquire/convert.rs",
-        with: "        Ok((locked, Continuity::Lost))",
-        without: "        Ok((locked, Continuity::Kept))",
+        with: "        Ok((taken, Continuity::Lost))",
+        without: "        Ok((taken, Continuity::Kept))",
         test: ("convert", "an_upgrade_that_had_to_wait"),
     },
     Mutant {
@@ -1040,6 +1040,83 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("sets", "eight_processes"),
     },
     Mutant {
+        name: "record: the token rises although the clock was set back",
+        file: "record/recorder.rs",
+        with: "since.wall_clock().max(self.token + 1)",
+        without: "since.wall_clock()",
+        test: ("record", "whatever_the_clock"),
+    },
+    Mutant {
+        name: "record: the token rises although the record was lost",
+        file: "record/recorder.rs",
+        with: "since.wall_clock().max(self.token + 1)",
+        without: "self.token + 1",
+        test: ("record", "where_the_record_is_lost"),
+    },
+    Mutant {
+        name: "record: the last record is read",
+        file: "record/recorder.rs",
+        with: "        if self.text.is(&found) {",
+        without: "        if self.token > 0 {",
+        test: ("record", "a_token_rises_with_each"),
+    },
+    Mutant {
+        name: "record: a release is written",
+        file: "acquire/release.rs",
+        with: "Mode::Exclusive => self.record_end(file, RecordState::Released),",
+        without: "Mode::Exclusive => Ok(()),",
+        test: ("record", "told_that_the_last_one_died"),
+    },
+    Mutant {
+        name: "record: a release is written before the unlock",
+        file: "record/sealed.rs",
+        with: "match file.write_at(&self.bytes.0, 0) {",
+        without: "match file.write_at(&self.bytes.0[..500], 0).and(Ok(SIZE)) {",
+        test: ("record", "killed_at_any_call"),
+    },
+    Mutant {
+        name: "record: other content is refused",
+        file: "record/sealed.rs",
+        with: "            return Content::Foreign;",
+        without: "            return Content::Nothing;",
+        test: ("record", "foreign_content"),
+    },
+    Mutant {
+        name: "record: believed only of a holder",
+        file: "record/mod.rs",
+        with: "            && holders.any(|pid| pid == self.pid)\n",
+        without: "",
+        test: ("record", "agrees_with_the_kernel"),
+    },
+    Mutant {
+        name: "record: believed only of the process that was started then",
+        file: "record/mod.rs",
+        with: "            && inspect::start_time(self.pid) == self.start_time",
+        without: "",
+        test: ("record", "agrees_with_the_kernel"),
+    },
+    Mutant {
+        name: "record: a downgrade is a release",
+        file: "acquire/convert.rs",
+        with: "            let _ = self.record_end(file, RecordState::Released);\n",
+        without: "",
+        test: ("record", "conversions"),
+    },
+    Mutant {
+        name: "record: a child of fork writes nothing",
+        file: "guard.rs",
+        with: "if self.held.entry.is_none() || !self.held.is_ours() {",
+        without: "if self.held.entry.is_none() {",
+        test: ("record", "a_child_of_fork"),
+    },
+    Mutant {
+        name: "token gate: an older token is refused",
+        file: "record/token_gate.rs",
+        with: "        if token < newest {",
+        without: "        if false {",
+        test: ("token_gate", "is_refused"),
+    },
+    Mutant {
         name: "upgrade: readers lock their byte",
         file: "upgrade/claim.rs",
         with: "        if !self.has_bytes(mode) || self.is_upgrading() {",
@@ -1077,8 +1154,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "upgrade: fair readers do not pass an upgrade",
         file: "upgrade/acquire.rs",
-        with: "let _turn = fair.then(|| turn::at_once(file, mode));",
-        without: "let _ = fair.then(|| turn::at_once(file, mode));",
+        with: "let _turn = fair.then(|| turn::after_looks(file, mode));",
+        without: "let _ = fair.then(|| turn::after_looks(file, mode));",
         test: ("upgrade", "readers_that_come"),
     },
     Mutant {

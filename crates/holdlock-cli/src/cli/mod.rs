@@ -11,6 +11,7 @@ pub(crate) mod path;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod top;
+pub(crate) mod torture;
 pub(crate) mod wait;
 pub(crate) mod who;
 
@@ -33,6 +34,7 @@ Examples:
   holdlock who backup                            show its holder, and the waiting processes
   holdlock top                                   show all locks of the host, live
   holdlock doctor /srv/data/                     check whether locks work there
+  holdlock torture /srv/data/                    try to break locks there
 
 `holdlock SUBCOMMAND --help` has the details and the exit codes.";
 
@@ -56,6 +58,7 @@ fn tree() -> Command {
         .subcommand(top::command())
         .subcommand(graph::command())
         .subcommand(doctor::command())
+        .subcommand(torture::command())
         .subcommand(report::command())
         .subcommand(demo::command())
         .subcommand(path::command())

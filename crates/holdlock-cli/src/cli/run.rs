@@ -64,9 +64,8 @@ get it, nor does a COMMAND that runs with other rights than its caller (set-uid)
 background processes and daemons. After --kill-after it sends KILL until no process is
 left. The limit also applies to a stopped job (Ctrl-Z).
 
-With several --lock, holdlock acquires all of them or none. While it waits for one of
-them it holds none of the others, so that no deadlock arises. -w limits the wait for
-all locks together.
+With several --lock, holdlock acquires all locks or no lock. While it waits for one of
+them it holds no other, so that no deadlock arises. -w limits the wait for all locks.
 
 If COMMAND, or a process in its background, starts `holdlock run` for the same lock, the
 inner run would wait for ever: it ends with 65. To run a job after COMMAND, detach it

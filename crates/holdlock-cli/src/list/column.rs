@@ -9,7 +9,7 @@ use crate::show::table::Side;
 use crate::show::text::{self, NONE};
 use crate::show::time::span;
 
-/// What can be shown of a lock.
+/// The facts about a lock that can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Column {
     Pid,
@@ -44,7 +44,7 @@ impl Column {
         Holders, Blocker, Container, Cgroup, Device, Inode, Size, Path, Command,
     ];
 
-    /// The columns without -o. The longest is the last one, where it may be cut.
+    /// The columns without -o. The longest column is the last, where it may be cut.
     pub(crate) const USUAL: [Column; 9] =
         [Pid, User, State, Mode, Kind, Range, Started, Path, Command];
 
@@ -119,7 +119,7 @@ impl Column {
         }
     }
 
-    /// The cell of a row. What is costly to know is read here.
+    /// The cell of a row. Facts that are costly to find are read only here.
     pub(super) fn of(self, row: &Row<'_>) -> String {
         let range = row.range();
         let process = row.process;
@@ -194,7 +194,8 @@ fn holders(row: &Row<'_>) -> String {
     }
 }
 
-/// By the descriptor, which is the file itself, also if it was removed or is in a container.
+/// The size of the file, found by the descriptor: it works also if the file was removed or is in a
+/// container.
 fn size(row: &Row<'_>) -> Option<u64> {
     let (pid, descriptor) = (row.process?.pid, row.descriptor?);
     let link = format!("/proc/{pid}/fd/{descriptor}");

@@ -11,7 +11,7 @@ use crate::show::time::rounded;
 /// A holder whose lock the kernel does not show.
 pub(super) const OUTSIDE: &str = "a process outside this PID namespace";
 
-/// How many holders are named.
+/// The number of holders that a message names.
 const NAMED: usize = 3;
 
 /// `/srv/x.lock: already locked; held by pid 12 (make) of root`
@@ -36,7 +36,7 @@ fn by(conflict: &Conflict) -> String {
     if holders.is_empty() {
         return match is_outside(conflict) {
             true => format!("; held by {OUTSIDE}"),
-            // It may have been released meanwhile.
+            // The lock may have been released meanwhile.
             false => String::new(),
         };
     }
@@ -49,7 +49,7 @@ fn by(conflict: &Conflict) -> String {
     format!("; held by {}{more}", names.join(", "))
 }
 
-/// Whether the kernel does not show the lock to us.
+/// Whether the kernel hides the lock from us.
 fn is_outside(conflict: &Conflict) -> bool {
     let snapshot = inspect::file(conflict.path()).unwrap_or_default();
     snapshot.files.is_empty() && is_hidden(&snapshot)

@@ -8,22 +8,22 @@ use holdlock::{FileLock, Mode};
 
 use crate::show::text;
 
-/// The process that holds the lock and waits for our end; or ourselves.
+/// The process that holds the lock and waits for the end of this process; or this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ancestor(pub(super) u32);
 
-/// The ancestor that keeps us out and certainly waits for us. Or ourselves: the program that became
-/// us by exec may have held the lock and left it open.
+/// The ancestor that holds the lock and certainly waits for this process. It may be this process
+/// itself: the program that became holdlock by exec may have held the lock and left it open.
 pub(super) fn inherited(us: u32, lock: &FileLock, mode: Mode) -> Option<u32> {
     if !inspect::is_proc_ours() {
         return None;
     }
-    // The file may have been replaced meanwhile, and the ancestors asleep by now.
+    // Look again: the file may have been replaced meanwhile, or an ancestor may have fallen asleep.
     let file_id = FileId::of(lock.path()).ok()?;
     inspect::kept_by_bound(us, file_id, Kind::Flock, mode)
 }
 
-/// A cycle which our wait is part of, certain or not.
+/// A cycle of which our wait is a part, certain or only possible.
 pub(super) fn cycle_of(us: u32) -> Option<Deadlock> {
     if !inspect::is_proc_ours() {
         return None;
@@ -56,9 +56,9 @@ pub(super) fn message(Ancestor(pid): Ancestor, path: &Path) -> String {
     let found = holders.find(|holder| holder.pid == pid);
     let name = found.map_or_else(|| format!("pid {pid}"), ToString::to_string);
     let what = if pid == std::process::id() {
-        "this very process has inherited the lock from what started it".to_owned()
+        "this process has inherited the lock from the process that started it".to_owned()
     } else {
-        format!("the lock is held by {name}, which is waiting for this very command to end")
+        format!("the lock is held by {name}, which waits for this command to end")
     };
     let path = text::path(path);
     format!("{path}: waiting would be a deadlock: {what}")

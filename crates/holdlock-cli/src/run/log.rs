@@ -16,7 +16,7 @@ use crate::show::json;
 use crate::show::text::path as show;
 use crate::show::time::utc;
 
-/// Where the lines go.
+/// The destination of the lines.
 pub(super) enum Log {
     File(File),
     StandardError,

@@ -46,7 +46,7 @@ pub(crate) struct Settings {
     /// Say nothing about waiting and giving up.
     pub(crate) quiet: bool,
     pub(crate) progress: Progress,
-    /// How the command is kept.
+    /// What holdlock does while the command runs.
     pub(crate) keep: Keep,
     /// The command does not inherit the lock.
     pub(crate) close: bool,
@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// How long to wait for the lock.
+/// The limit of the wait for the lock.
 pub(crate) enum Patience {
     /// Until it is acquired.
     Endless,
@@ -77,16 +77,16 @@ pub(crate) enum Progress {
     Never,
 }
 
-/// What becomes of us while the command runs.
+/// What holdlock does while the command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// We wait for its end.
+    /// It waits for the end of the command.
     Supervised(Duties),
-    /// We become the command; the lock ends with it and with all that inherit it.
+    /// It becomes the command; the lock ends with the command and all processes that inherit it.
     Replaced,
 }
 
-/// What has happened in a run, for the log.
+/// The events of a run, for the log.
 struct Course {
     locks: Vec<PathBuf>,
     /// The processes because of which the lock was not acquired.
@@ -94,12 +94,13 @@ struct Course {
     waited: Duration,
     held: Option<Duration>,
     outcome: &'static str,
-    /// A signal that ended the command and is to end us.
+    /// The signal that ended the command and has to end holdlock, too.
     dies_of: Option<u8>,
 }
 
 impl Course {
-    /// Why the lock was not acquired, with the exit code and the message asked for.
+    /// The failure of a run that has not acquired the lock: the exit code and the message that the
+    /// options ask for.
     fn not_taken(&mut self, error: &holdlock::Error, settings: &Settings) -> Failure {
         let failure = match error.conflict() {
             Some(_) if settings.quiet => Failure::new(settings.conflict, ""),
@@ -130,7 +131,7 @@ pub(crate) fn run(settings: Settings) -> Outcome {
     let outcome = match &settings.log {
         None => attempt(&settings, &mut course),
         Some(file) => {
-            // Before anything else: a log that cannot be written should be known in time.
+            // First of all, so that a log that cannot be written is an error before anything runs.
             let log = Log::open(file)?;
             let began = std::time::SystemTime::now();
             let outcome = attempt(&settings, &mut course);
@@ -179,15 +180,16 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
 
     let end = ended.end;
     if end.releases() {
-        // By an unlock, not by closing: processes that the command has left in the background have
-        // the lock open as well.
+        // By an unlock, not by closing, because processes that the command has left in the
+        // background also have the lock open.
         for guard in guards.into_iter().rev() {
             if let Err(error) = guard.release() {
                 exit::warn(&error.to_string());
             }
         }
     } else {
-        // Closed when we end, not unlocked: the processes that are still at work keep it.
+        // Closed at the end of holdlock, not unlocked, so that the processes that are still at work
+        // keep the lock.
         std::mem::forget(guards);
     }
     drop(ended);

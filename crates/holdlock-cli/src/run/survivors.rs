@@ -51,8 +51,8 @@ impl Locks {
         !self.0.is_empty() && self.0.iter().all(|(file_id, _)| has(*file_id))
     }
 
-    /// The processes that wait for one of them, and do nothing else meanwhile. They are not at
-    /// work.
+    /// The processes that wait for one of these locks, and do nothing else meanwhile. They are not
+    /// at work.
     fn waiters(&self) -> Vec<u32> {
         let mut found = Vec::new();
         for (file_id, path) in &self.0 {
@@ -72,18 +72,18 @@ pub(super) struct Rest {
     since: Instant,
     look_in: Duration,
     told: bool,
-    /// The processes that the look before found to have ended.
+    /// The processes that had ended by the previous look.
     ended: Vec<u32>,
 }
 
 /// The processes that are left at one moment.
 #[derive(Default)]
 struct Survivors {
-    /// Have all the locks open.
+    /// Processes that have all locks open.
     keepers: Vec<Process>,
-    /// Have not, and are at work.
+    /// Processes at work that do not have all locks open.
     others: Vec<Process>,
-    /// Had ended when they were looked at, or were gone.
+    /// Processes that had ended by this look.
     ended: Vec<u32>,
 }
 
@@ -98,12 +98,13 @@ impl Rest {
         }
     }
 
-    /// When to look again.
+    /// The time until the next look.
     pub(super) fn pause(&self) -> Duration {
         self.look_in
     }
 
-    /// Whether no process needs us to keep the lock. Reports which do, and which keep it.
+    /// Whether no process needs holdlock to keep the lock. Reports which processes need it, and
+    /// which keep the lock themselves.
     pub(super) fn keeps_the_lock(
         &mut self,
         job: &Job,
@@ -124,7 +125,7 @@ impl Rest {
             return false;
         };
         // A process that has ended since the list was made may have left a child that is not in the
-        // list: it became ours after that.
+        // list, because it became our child later.
         let is_settled = left.ended.iter().all(|pid| self.ended.contains(pid));
         self.ended.clone_from(&left.ended);
         if !is_settled {
@@ -140,11 +141,10 @@ impl Rest {
             return false;
         }
         let what = if is_over {
-            format!("goes on and keeps the lock: {}", names(&left.keepers))
+            format!("continue and keep the lock: {}", names(&left.keepers))
         } else {
             format!(
-                "goes on without having inherited the lock, which holdlock keeps until the end \
-                 of {}",
+                "continue without the lock; holdlock keeps it until these have ended: {}",
                 names(&left.others)
             )
         };
@@ -154,13 +154,13 @@ impl Rest {
                 _ => "the command ended after a signal".to_owned(),
             };
             // In the background, a terminal may stop a process that writes.
-            without_ttou(|| exit::warn(&format!("{how}; what it has started {what}")));
+            without_ttou(|| exit::warn(&format!("{how}; processes that it started {what}")));
         }
         self.told = true;
         is_over
     }
 
-    /// The processes whose end we wait for.
+    /// The processes for whose end holdlock waits.
     pub(super) fn at_work(&self, job: &Job, command: Pid) -> Vec<Pid> {
         let Some(left) = self.look(job, command) else {
             return job.receivers();
@@ -171,8 +171,8 @@ impl Rest {
             .collect()
     }
 
-    /// Looks at all descendants. `command` may have led a session of its own. None where they
-    /// cannot be seen.
+    /// Looks at all descendants. `command` may have led a session of its own. None if they cannot
+    /// be seen.
     fn look(&self, job: &Job, command: Pid) -> Option<Survivors> {
         let mut found = Survivors::default();
         let sessions = [session_of(None), Some(command.as_raw_pid())];
@@ -198,14 +198,15 @@ impl Rest {
     }
 }
 
-/// A process whose first thread has ended may go on with others.
+/// Whether the process has ended. A process whose first thread has ended may continue with other
+/// threads.
 fn has_ended(process: &Process) -> bool {
     let threads = || fs::read_dir(format!("/proc/{}/task", process.pid)).map(Iterator::count);
     process.state == Some(State::Zombie) && threads().is_ok_and(|number| number == 1)
 }
 
-/// Whether a process does nothing beside what its one thread does. Threads of this library that
-/// wait or look for it do not count.
+/// Whether a process has only one thread. Threads of this library that wait or look for it do not
+/// count.
 fn has_one_thread(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let others = tasks.into_iter().flatten().flatten().filter(|task| {

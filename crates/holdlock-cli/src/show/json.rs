@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::time::utc;
 
-/// What a `process` is in the documents' schema, for the help.
+/// The fields of a `process` in the documents, for the help.
 pub(crate) const PROCESS_FIELDS: &str = "\
 pid, command, user, uid, started (RFC 3339; the process, not the lock),
     state (running, sleeping, uninterruptible, stopped, traced, zombie, other),
@@ -32,8 +32,8 @@ pub(crate) fn process(process: &Process) -> Value {
     })
 }
 
-/// The processes shown so far. A process may have thousands of locks, and its control group is
-/// read once for each document.
+/// The processes shown so far: a process may have thousands of locks, but its control group is read
+/// only once for each document.
 #[derive(Default)]
 struct Processes(HashMap<u32, Value>);
 
@@ -110,7 +110,7 @@ pub(crate) fn file_id(file_id: FileId) -> Value {
     })
 }
 
-/// First and last byte; null is the end of the file, wherever that is.
+/// First and last byte; null is the end of the file, however long it is.
 pub(crate) fn range(range: Range) -> Value {
     json!({"start": range.start, "end": range.end})
 }
@@ -130,8 +130,8 @@ pub(crate) fn line(value: &Value) -> String {
     safe(&value.to_string())
 }
 
-/// JSON may be shown on a terminal, so characters that are not printable are written by their
-/// numbers, which stand for the same text. They are in strings only: all else is ASCII.
+/// Writes unprintable characters by their numbers, because JSON may be shown on a terminal; the
+/// numbers mean the same text. Only strings contain them: the rest is ASCII.
 fn safe(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     let (mut utf8, mut utf16) = ([0; 4], [0; 2]);
@@ -140,7 +140,7 @@ fn safe(json: &str) -> String {
             safe.push(c);
         } else {
             for unit in c.encode_utf16(&mut utf16) {
-                // A String takes everything.
+                // Writing to a String cannot fail.
                 let _ = write!(safe, "\\u{unit:04x}");
             }
         }

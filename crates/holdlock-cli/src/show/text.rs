@@ -9,8 +9,7 @@ use super::job;
 use super::time;
 use super::width::head;
 
-/// What stands where nothing is known or nothing applies, so that the columns of a table can be
-/// counted.
+/// The cell of a table without a value, so that programs can count the columns.
 pub(crate) const NONE: &str = "-";
 
 /// Names of files and commands without control characters: see the library's filter.
@@ -33,8 +32,8 @@ pub(crate) fn shell_word(word: &(impl AsRef<OsStr> + ?Sized)) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// Where a locked file is, as far as that is known: its path, in another mount namespace
-/// (`elsewhere`) or not; `/mnt/…` where only the file system is known; or its numbers.
+/// The name of a locked file, as far as it is known: its path, perhaps in another mount namespace
+/// (`elsewhere`); `/mnt/…` if only the file system is known; or its numbers.
 pub(crate) fn file(file: &LockedFile) -> String {
     match (&file.path, &file.mount_point) {
         (Some(known), _) => {
@@ -68,7 +67,7 @@ pub(crate) fn ago(started: Option<SystemTime>) -> String {
     )
 }
 
-/// What a process runs: the job, and not the wrapper that runs it under a lock.
+/// The command of a process: the job, and not the wrapper that runs it under a lock.
 pub(crate) fn command(process: &Process) -> String {
     let job = job::of(process);
     job.map_or_else(|| NONE.into(), |job| printable(&job))
@@ -95,7 +94,7 @@ pub(crate) fn process_cut(one: &Process, most: Option<usize>) -> String {
     process(&short)
 }
 
-/// A state in which a process does not go on by itself.
+/// A state in which a process does not continue by itself.
 pub(crate) fn notable(state: Option<State>) -> Option<State> {
     use State::{Stopped, Traced, Uninterruptible, Zombie};
     state.filter(|state| matches!(state, Stopped | Traced | Uninterruptible | Zombie))

@@ -1,4 +1,5 @@
-//! The command of `holdlock run`: as a child that does not outlive us, or in our place.
+//! The command of `holdlock run`: a child that gets SIGTERM when this process ends, or a command
+//! that replaces this process.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -11,11 +12,11 @@ use super::descriptors::keep_over_exec;
 use super::signals::Blocked;
 use super::vfork::{self, Argv, Child, Failed};
 
-/// What the child is to have besides the standard descriptors.
+/// The descriptors and signals of the child.
 pub(crate) struct Manner<'a> {
     /// Descriptors that it inherits: close-on-exec in this process only.
     pub(crate) inherits: &'a [BorrowedFd<'a>],
-    /// The signals as they were before we blocked some: the child gets them so.
+    /// The signals as they were before this process blocked some; the child gets them back.
     pub(crate) signals: &'a Blocked,
 }
 
@@ -49,7 +50,7 @@ pub(crate) fn spawn(
     child.map_err(|(Failed::Clone(error) | Failed::Exec(error))| error)
 }
 
-/// Becomes the command. Returns only where that fails.
+/// Becomes the command. Returns only if that fails.
 pub(crate) fn exec(program: &OsStr, arguments: &[OsString]) -> io::Error {
     let words = match words(program, arguments) {
         Ok(words) => words,
@@ -64,7 +65,7 @@ pub(crate) fn exec(program: &OsStr, arguments: &[OsString]) -> io::Error {
     error
 }
 
-/// Fails where a word has a NUL byte, which no command line can have.
+/// Fails if a word has a NUL byte, which a command line cannot contain.
 fn words(program: &OsStr, arguments: &[OsString]) -> io::Result<Vec<CString>> {
     let words = std::iter::once(program).chain(arguments.iter().map(OsString::as_os_str));
     let words = words.map(|word| CString::new(word.as_bytes()));

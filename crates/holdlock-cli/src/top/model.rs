@@ -1,4 +1,4 @@
-//! What is shown: the library's snapshot, put into words once for each look.
+//! The data of the views: the library's snapshot, put into words once for each look.
 
 use std::time::{Instant, SystemTime};
 
@@ -48,7 +48,7 @@ pub(super) struct Wait {
     pub(super) range: String,
     pub(super) turn: u32,
     pub(super) who: Option<Who>,
-    /// Seen waiting since then.
+    /// The time since which `top` has seen the process wait.
     pub(super) since: Instant,
 }
 
@@ -94,12 +94,12 @@ impl Host {
 }
 
 impl File {
-    /// Since when the longest wait is seen.
+    /// The time since which `top` has seen the longest wait.
     pub(super) fn longest(&self) -> Option<Instant> {
         self.waiters.iter().map(|wait| wait.since).min()
     }
 
-    /// The first holder, and how many more there are.
+    /// The first holder, and the number of other holders.
     pub(super) fn holder(&self) -> Option<(&Who, usize)> {
         let mut all = self.locks.iter().flat_map(|lock| &lock.keepers);
         let first = all.next()?;

@@ -16,10 +16,10 @@ use crate::show::time::rounded;
 
 const INDENT: &str = "  ";
 
-/// How many waiting processes, and how many of a job, are shown on a terminal.
+/// The number of waiters, and of processes of a job, that a terminal shows.
 const FEW: usize = 10;
 
-/// The whole answer. On a terminal, long lists are cut short unless `all` is asked for.
+/// The whole answer. On a terminal, long lists are shortened unless the user asks for all.
 pub(super) fn report(view: &View, all: bool) -> String {
     let short = !all && std::io::stdout().is_terminal();
     let most = if short { FEW } else { usize::MAX };
@@ -40,7 +40,7 @@ pub(super) fn report(view: &View, all: bool) -> String {
     answer
 }
 
-/// How a wait has ended.
+/// The result of a wait.
 pub(super) fn waited(view: &View, waited: Duration) -> String {
     if view.is_free() {
         let path = text::path(&view.path);
@@ -113,7 +113,7 @@ struct Line<'f> {
     range: Range,
 }
 
-/// The lines of a file, and what to say about those that are left out.
+/// The lines of a file, and the notes about lines that are left out.
 fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
     let mut lines = Vec::new();
     let mut left_out = Vec::new();
@@ -168,10 +168,10 @@ fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
     (lines, left_out)
 }
 
-/// Columns that are the same in all lines, and as is usual, are left out.
+/// Leaves out columns that have the usual value in all lines.
 fn table(lines: &[Line<'_>]) -> Table {
     let has_jobs = lines.iter().any(|line| line.mode.is_none());
-    // Of a process at work the state says something; of others only an unusual one.
+    // The state matters for the processes of a job; for other processes only an unusual state does.
     let state = |line: &Line<'_>| {
         let state = line.process.as_ref().and_then(|process| process.state);
         if has_jobs {
@@ -234,7 +234,7 @@ fn surroundings(process: &Process) -> Option<String> {
     unit.ends_with(".service").then(|| text::printable(unit))
 }
 
-/// A note about a lock that its taker no longer has.
+/// A note about a lock that its taker no longer holds.
 fn inherited(lock: &Lock) -> Option<String> {
     if !lock.is_inherited() {
         return None;
@@ -263,7 +263,7 @@ fn inherited(lock: &Lock) -> Option<String> {
     })
 }
 
-/// The file as others see it.
+/// A note about a file that has its path in another mount namespace.
 fn file_id(file: &LockedFile) -> Option<String> {
     let path = file.path.as_deref().filter(|_| file.elsewhere)?;
     Some(format!(

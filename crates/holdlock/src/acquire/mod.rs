@@ -20,6 +20,7 @@ use self::errors::lock_call;
 use self::open::{LockFile, Opened, Writing};
 pub(crate) use self::open_or_create::TryOpen;
 use self::turn::Turn;
+use crate::bytes::Range;
 use crate::gate::{Alone, EntryTerms, Gate, Occupant, Passed, registry};
 use crate::lock::FileLock;
 use crate::record::{RecordState, Taken};
@@ -90,7 +91,7 @@ impl FileLock {
     /// Whether this thread may join the holders of `file` without passing a waiter. Fair requests
     /// that join one after the other would otherwise keep the waiters out.
     fn may_join(&self, file: &Arc<LockFile>, mode: Mode) -> bool {
-        !self.options().fair || turn::at_once(file, mode).is_some()
+        !self.options().fair || turn::after_looks(file, mode).is_some()
     }
 
     /// Continues a thread that has passed the gate alone.
@@ -267,7 +268,7 @@ impl FileLock {
             return Ok(None);
         }
         let family = self.options().family;
-        Turn::acquire(file, mode, wait, |mode| {
+        Turn::acquire(file, Range::head_of_queue(mode), mode, wait, |mode| {
             registry::held_by_this_thread(file.identity(), family, mode, gate)
         })
     }

@@ -71,22 +71,6 @@ impl LockFile {
         file_lock::unlock(self.as_fd(), family)
     }
 
-    /// Takes the head of the queue of fair requests. Checks the descriptor as
-    /// [`lock`](LockFile::lock) does.
-    pub(crate) fn lock_head(&self, mode: Mode, blocking: Blocking) -> io::Result<()> {
-        self.check_ours()?;
-        file_lock::lock_head(self.as_fd(), mode, blocking)
-    }
-
-    /// Leaves the head of the queue of fair requests. Checks the descriptor as
-    /// [`unlock`](LockFile::unlock) does.
-    pub(crate) fn unlock_head(&self) -> io::Result<()> {
-        if !self.is_ours() {
-            return Ok(());
-        }
-        file_lock::unlock_head(self.as_fd())
-    }
-
     /// Locks some bytes, which `bytes` gives a meaning. Checks the descriptor as
     /// [`lock`](LockFile::lock) does.
     pub(crate) fn lock_bytes(
@@ -105,6 +89,22 @@ impl LockFile {
             return Ok(());
         }
         file_lock::unlock_bytes(self.as_fd(), range)
+    }
+
+    /// Where a lock begins that others have on some of these bytes.
+    pub(crate) fn locked_by_others(&self, range: Range) -> io::Result<Option<u64>> {
+        self.check_ours()?;
+        file_lock::locked_by_others(self.as_fd(), range)
+    }
+
+    /// Takes the place at the head of the queue.
+    pub(crate) fn lock_head(&self, place: Range, blocking: Blocking) -> io::Result<()> {
+        self.lock_bytes(Mode::Exclusive, place, blocking)
+    }
+
+    /// Leaves the head of the queue, so that the next request gets there.
+    pub(crate) fn unlock_head(&self) -> io::Result<()> {
+        self.unlock_bytes(Range::QUEUE)
     }
 
     fn check_ours(&self) -> io::Result<()> {

@@ -80,6 +80,15 @@ impl FileLock {
         }
     }
 
+    /// Leaves the record of the last holder, which died, to the next one.
+    pub(crate) fn record_abandoned(&self, file: &LockFile, last: &Record) -> Result<(), Error> {
+        if !file.is_ours() {
+            return Ok(());
+        }
+        let left = self.recorder().leave_abandoned(file, last);
+        left.map_err(|error| self.cannot_record(error))
+    }
+
     /// Records a command that is run by the holder.
     pub(crate) fn record_run(&self, file: &LockFile, run: Run) -> Result<(), Error> {
         if !self.options().record || !file.is_ours() {

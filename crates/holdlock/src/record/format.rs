@@ -2,8 +2,6 @@
 //!
 //! ```text
 //! holdlock record 1
-//! token: 1764128853123456
-//! since: 2026-11-26T03:47:33.123456Z 8812.123456 3f2504e04f8941d3
 //! pid: 4711
 //! started: 881100
 //! host: build-7
@@ -14,9 +12,13 @@
 //! run ended: ...
 //! run exit: 0
 //! success began: ...
+//! token: 1764128853123456
+//! since: 2026-11-26T03:47:33.123456Z 8812.123456 3f2504e04f8941d3
 //! state: held
 //! checksum: 1a2b3c4d
 //! ```
+//!
+//! What changes each time is at the end, so that the checksum of the other lines is kept.
 //!
 //! Readers of version 1 skip lines that they do not know, and accept any order.
 
@@ -39,55 +41,69 @@ const LONGEST_USER: usize = 32;
 /// The lines about this process, which are the same in each of its records.
 pub(super) fn lines_of_this_process() -> Vec<u8> {
     let pid = std::process::id();
-    let mut lines = format!("pid: {pid}\n");
-    let mut line = |key: &str, value: Option<String>| {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            lines.push_str(&format!("{key}: {value}\n"));
-        }
-    };
-    line(
-        "started",
-        inspect::start_time(pid).map(|ticks| ticks.to_string()),
-    );
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
-    line(
-        "host",
-        host.ok().map(|host| cut(host.trim_end(), LONGEST_NAME)),
-    );
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let process = Process::of(pid);
     let (user, command) = process.map_or((None, None), |us| (us.user, us.command));
-    line("user", user.map(|user| cut(&user, LONGEST_USER)));
-    line(
-        "command",
-        command.map(|command| cut(&command, LONGEST_COMMAND)),
-    );
+    lines(
+        pid,
+        inspect::start_time(pid),
+        host.as_deref().map(str::trim_end),
+        user.as_deref(),
+        command.as_deref(),
+    )
+}
+
+/// The lines about the process of this record.
+pub(super) fn lines_of(record: &Record) -> Vec<u8> {
+    lines(
+        record.pid,
+        record.start_time,
+        record.host.as_deref(),
+        record.user.as_deref(),
+        record.command.as_deref(),
+    )
+}
+
+fn lines(
+    pid: u32,
+    start_time: Option<u64>,
+    host: Option<&str>,
+    user: Option<&str>,
+    command: Option<&str>,
+) -> Vec<u8> {
+    let mut lines = format!("pid: {pid}\n");
+    if let Some(ticks) = start_time {
+        lines.push_str(&format!("started: {ticks}\n"));
+    }
+    for (key, value, longest) in [
+        ("host", host, LONGEST_NAME),
+        ("user", user, LONGEST_USER),
+        ("command", command, LONGEST_COMMAND),
+    ] {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            lines.push_str(&format!("{key}: {}\n", cut(value, longest)));
+        }
+    }
     lines.into_bytes()
 }
 
-/// What changes from one record of a process to the next.
-pub(super) struct Acquisition<'n> {
-    pub(super) token: u64,
-    pub(super) since: Moment,
-    pub(super) note: Option<&'n str>,
-    pub(super) last_run: Option<Run>,
-    pub(super) last_success: Option<Moment>,
-}
-
-/// Writes all lines but the last two, which [`end`] writes.
-pub(super) fn begin(text: &mut Text, acquisition: &Acquisition<'_>, process: &[u8]) {
+/// Writes the lines that seldom change from one record of a process to the next.
+pub(super) fn begin(
+    text: &mut Text,
+    process: &[u8],
+    note: Option<&str>,
+    last_run: Option<Run>,
+    last_success: Option<Moment>,
+) {
     text.truncate(0);
     text.push(FIRST_LINE);
-    text.push(b"token: ");
-    text.push_number(acquisition.token, 1);
-    text.push(b"\n");
-    push_moment(text, b"since: ", Some(acquisition.since));
     text.push(process);
-    if let Some(note) = acquisition.note {
+    if let Some(note) = note {
         text.push(b"note: ");
         text.push(cut(note, LONGEST_NOTE).as_bytes());
         text.push(b"\n");
     }
-    if let Some(run) = acquisition.last_run {
+    if let Some(run) = last_run {
         push_moment(text, b"run began: ", Some(run.began));
         push_moment(text, b"run ended: ", run.ended);
         if let Some(exit) = run.exit {
@@ -96,7 +112,15 @@ pub(super) fn begin(text: &mut Text, acquisition: &Acquisition<'_>, process: &[u
             text.push(b"\n");
         }
     }
-    push_moment(text, b"success began: ", acquisition.last_success);
+    push_moment(text, b"success began: ", last_success);
+}
+
+/// Writes the lines that change each time.
+pub(super) fn acquired(text: &mut Text, token: u64, since: Moment) {
+    text.push(b"token: ");
+    text.push_number(token, 1);
+    text.push(b"\n");
+    push_moment(text, b"since: ", Some(since));
 }
 
 fn push_moment(text: &mut Text, key: &[u8], moment: Option<Moment>) {

@@ -1,4 +1,4 @@
-//! When something happened, by two clocks.
+//! A moment, by two clocks.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use crate::sys::clock;
 
 const SECOND: u64 = 1_000_000;
 
-/// When something happened, by the wall clock and by the clock of the boot.
+/// A moment, by the wall clock and by the clock of the boot.
 ///
 /// A program can set the wall clock. The clock of the boot (CLOCK_BOOTTIME) only goes forward, and
 /// begins anew with each boot.
@@ -27,19 +27,28 @@ impl Moment {
     /// This moment.
     pub fn now() -> Moment {
         Moment {
-            wall: wall_clock(),
+            // A clock that shows a time before 1970 counts as 0.
+            wall: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_micros() as u64),
             since_boot: clock::boot_microseconds(),
             boot: boot_id(),
         }
     }
 
-    /// What the wall clock showed.
+    /// The time of the wall clock.
     pub fn time(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(self.wall)
     }
 
-    /// How long ago this was: by the clock of the boot if it was since the last boot, otherwise by
-    /// the wall clock. None if that would be in the future, because the wall clock was set back.
+    /// What the wall clock showed, in microseconds since 1970.
+    pub(super) fn wall_clock(&self) -> u64 {
+        self.wall
+    }
+
+    /// How long ago this moment was: by the clock of the boot if it was after the last boot,
+    /// otherwise by the wall clock. None if it would be in the future, because the wall clock was
+    /// set back.
     pub fn age(&self) -> Option<Duration> {
         self.age_at(&Moment::now())
     }
@@ -53,7 +62,7 @@ impl Moment {
         microseconds.map(Duration::from_micros)
     }
 
-    /// Whether it was since the last boot of this machine.
+    /// Whether this moment was after the last boot of this machine.
     pub fn is_of_this_boot(&self) -> bool {
         self.is_of_boot(boot_id())
     }
@@ -103,12 +112,6 @@ impl Moment {
             boot: u64::from_str_radix(boot, 16).ok()?,
         })
     }
-}
-
-/// Microseconds since 1970. A clock that shows an earlier time counts as 0.
-pub(super) fn wall_clock() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_micros() as u64)
 }
 
 fn number(digits: &str) -> Option<u64> {

@@ -1,25 +1,25 @@
 //! Writes the record while this process holds the exclusive lock.
 //!
 //! An acquisition reads the last record and writes its own, and a release writes the state: each
-//! time the whole text by one call. A process that is killed before the first write has not held
-//! the lock as far as the record tells; one that is killed between the two has left it held.
+//! time the whole text by one call. If a process is killed before the first write, the record does
+//! not show that it held the lock. If it is killed between the two writes, the record shows the
+//! lock as held.
 //!
 //! # The token
 //!
-//! A token is one more than the last one, or the wall clock in microseconds if that is more. It
-//! therefore rises as long as the last record can be read, whatever the clock shows; and where the
-//! last record is lost, it still rises if the clock has not been set back. A record is lost when
-//! the file is removed, truncated (`9>file` in a shell does that), restored from an old copy, or
-//! when the power fails before the kernel has written the file to the disk. fdatasync(2) would only
-//! help against the last of these, and takes milliseconds.
+//! A token is one more than the last one, or the wall clock in microseconds if that is more. Tokens
+//! therefore rise while the last record can be read, whatever the clock shows. If the last record
+//! is lost, they still rise if the clock has not been set back. A record is lost if the file is
+//! removed, truncated (`9>file` in a shell does that) or restored from an old copy, or if the power
+//! fails before the kernel has written the file to the disk. fdatasync(2) would only help against
+//! the last of these, and takes milliseconds.
 //!
 //! Tokens stay below 2^53 until the year 2255: programs that have all numbers as floating point
 //! (JavaScript, awk) read them exactly.
 
 use std::io;
 
-use super::format::{self, Acquisition};
-use super::moment::wall_clock;
+use super::format;
 use super::sealed::{Content, Found, Text};
 use super::{Entry, Moment, Record, RecordState, Run};
 use crate::acquire::open::LockFile;
@@ -28,28 +28,46 @@ use crate::acquire::release::closed_by_others;
 /// What this process knows of the record, and the text that it wrote last.
 pub(crate) struct Recorder {
     text: Text,
-    /// Where the line with the state begins in the text.
-    state_at: usize,
-    /// The checksum of all before it.
-    before_state: u32,
+    /// The lines that seldom change, if they are in the text.
+    begin: Option<Part>,
+    /// All lines before that with the state.
+    acquired: Part,
     /// The lines about this process; empty before the first use.
     process: Vec<u8>,
     /// Of the last record that this process wrote or read.
     token: u64,
     since: Option<Moment>,
-    note: Option<String>,
+    note: Option<Box<str>>,
     last_run: Option<Run>,
     last_success: Option<Moment>,
     /// The text in the file says that this process holds the lock, and it does.
     is_held: bool,
 }
 
+/// The first part of the text.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    length: usize,
+    checksum: u32,
+}
+
+impl Part {
+    /// All of the text, of which this part is the beginning.
+    fn extended(self, text: &Text) -> Part {
+        let length = text.length();
+        Part {
+            length,
+            checksum: text.checksum_of(self.length..length, self.checksum),
+        }
+    }
+}
+
 impl Recorder {
     pub(crate) fn new() -> Recorder {
         Recorder {
             text: Text::new(),
-            state_at: 0,
-            before_state: 0,
+            begin: None,
+            acquired: Part::default(),
             process: Vec::new(),
             token: 0,
             since: None,
@@ -64,11 +82,12 @@ impl Recorder {
     pub(crate) fn acquired(&mut self, file: &LockFile, note: Option<&str>) -> io::Result<Entry> {
         // A lock that was kept for the next thread has never been free: its record is ours.
         let abandoned = if self.is_held { None } else { self.look(file)? };
-        self.token = wall_clock().max(self.token + 1);
-        self.since = Some(Moment::now());
-        self.note = note.map(str::to_owned);
-        if self.process.is_empty() {
-            self.process = format::lines_of_this_process();
+        let since = Moment::now();
+        self.token = since.wall_clock().max(self.token + 1);
+        self.since = Some(since);
+        if self.note.as_deref() != note {
+            self.note = note.map(Box::from);
+            self.begin = None;
         }
         self.is_held = false;
         self.write(file, RecordState::Held)?;
@@ -91,6 +110,7 @@ impl Recorder {
             // The number may be another file's, and that file may be empty.
             return Err(closed_by_others());
         }
+        self.begin = None;
         self.last_run = last.as_ref().and_then(|last| last.last_run);
         self.last_success = last.as_ref().and_then(|last| last.last_success);
         let token = last.as_ref().map_or(0, |last| last.token);
@@ -115,6 +135,7 @@ impl Recorder {
 
     /// Records a command that runs, or has run, under the lock.
     pub(crate) fn run(&mut self, file: &LockFile, run: Run) -> io::Result<()> {
+        self.begin = None;
         self.last_run = Some(run);
         if run.ended.is_some() && run.exit == Some(0) {
             self.last_success = Some(run.began);
@@ -126,26 +147,53 @@ impl Recorder {
         }
     }
 
-    fn write(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
-        let acquisition = Acquisition {
+    /// Writes the record of the last holder again, with the present token: the next holder is told
+    /// of it as this one was.
+    pub(crate) fn leave_abandoned(&mut self, file: &LockFile, last: &Record) -> io::Result<()> {
+        let ours = std::mem::replace(&mut self.process, format::lines_of(last));
+        self.since = Some(last.since);
+        self.note = last.note.as_deref().map(Box::from);
+        self.begin = None;
+        let written = self.write(file, RecordState::Held);
+        *self = Recorder {
+            process: ours,
             token: self.token,
-            since: self.since.unwrap_or_else(Moment::now),
-            note: self.note.as_deref(),
-            last_run: self.last_run,
-            last_success: self.last_success,
+            ..Recorder::new()
         };
-        format::begin(&mut self.text, &acquisition, &self.process);
-        self.state_at = self.text.length();
-        self.before_state = self.text.checksum_of(0..self.state_at, 0);
+        written
+    }
+
+    fn write(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
+        let begin = match self.begin {
+            Some(begin) => begin,
+            None => self.write_begin(),
+        };
+        self.text.truncate(begin.length);
+        let since = self.since.unwrap_or_else(Moment::now);
+        format::acquired(&mut self.text, self.token, since);
+        self.acquired = begin.extended(&self.text);
         self.write_state(file, state)
     }
 
+    fn write_begin(&mut self) -> Part {
+        if self.process.is_empty() {
+            self.process = format::lines_of_this_process();
+        }
+        format::begin(
+            &mut self.text,
+            &self.process,
+            self.note.as_deref(),
+            self.last_run,
+            self.last_success,
+        );
+        *self.begin.insert(Part::default().extended(&self.text))
+    }
+
     fn write_state(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
-        self.text.truncate(self.state_at);
+        self.text.truncate(self.acquired.length);
         self.text.push(format::state_line(state));
-        let state = self.state_at..self.text.length();
-        let checksum = self.text.checksum_of(state, self.before_state);
-        self.text.seal(checksum);
+        let all = self.acquired.extended(&self.text);
+        self.text.seal(all.checksum);
         self.text.write(file.file())
     }
 }

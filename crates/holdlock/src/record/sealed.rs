@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! holdlock record 1
+//! ...
 //! token: 1764128853123456
 //! ...
 //! checksum: 1a2b3c4d
@@ -55,6 +56,7 @@ impl Text {
 
     /// Adds bytes. Those which find no room are left out: the lines have a limited length, so that
     /// this does not happen.
+    #[inline]
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let room = SIZE - self.length;
         debug_assert!(bytes.len() <= room, "the text is too long");

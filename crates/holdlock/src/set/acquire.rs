@@ -8,7 +8,7 @@ use crate::request::{Limit, Terms, Waiting};
 use crate::sys::identity::Identity;
 use crate::{Error, FileLock, Mode};
 
-/// What a round begins with.
+/// The beginning of a round.
 enum Begin {
     /// With the first member in the order.
     Anywhere,
@@ -27,7 +27,7 @@ enum Obstacle {
     NotFirst(usize),
 }
 
-/// How often the files may turn out to be other ones before a member counts as busy.
+/// How often a member's file may turn out to be another one before the member counts as busy.
 const MAX_RESTARTS: u32 = 100;
 
 /// Acquires all members by `take`, or none.
@@ -77,7 +77,7 @@ pub(super) fn all<'s, G: Held>(
 struct Round<'s, G> {
     members: &'s [Member],
     guards: Vec<G>,
-    /// For each guard the member that it is of.
+    /// For each guard its member.
     owners: Vec<usize>,
     /// For each member the number of its guard.
     of_member: Vec<Option<usize>>,

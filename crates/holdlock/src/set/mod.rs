@@ -33,13 +33,13 @@ pub use guard::SetGuard;
 /// The set tries its members one after the other, in the order of their device and inode numbers.
 /// If one of them is not free, the set releases what it has acquired, waits for that one while it
 /// holds no other, and then tries the rest. The locks therefore need no common order: sets cannot
-/// deadlock with one another, and a set that sleeps keeps no other process out. The time limit, the
-/// token and the callback of the request are for all members together. An error is that of the
-/// member that was in the way: its [path](Error::path) and its [holders](crate::Conflict::holders).
+/// deadlock with one another, and a sleeping set keeps no other process out. The time limit, the
+/// token and the callback of the request apply to all members together. An error is that of the
+/// member that was not free: its [path](Error::path) and its [holders](crate::Conflict::holders).
 ///
-/// The price is that a set has no place in several queues at once: a set of many locks can be
-/// passed again and again by requests for a few of them, also if the locks are
-/// [fair](crate::LockOptions::fair). It acquires them when all are free at one moment, or nearly.
+/// The price is that a set has no place in several queues at once: requests for a few of its locks
+/// can pass a set of many locks repeatedly, even if the locks are [fair](crate::LockOptions::fair).
+/// The set acquires the locks when all of them are free at nearly one moment.
 ///
 /// # One file by several names
 ///
@@ -96,7 +96,7 @@ impl Member {
 }
 
 impl LockSet {
-    /// A set of these locks. Acquires nothing. A set without members is acquired at once.
+    /// Makes a set of these locks, and acquires no lock. A set without members is acquired at once.
     ///
     /// ```
     /// use holdlock::{FileLock, LockSet};
@@ -123,8 +123,8 @@ impl LockSet {
     ///
     /// # Errors
     ///
-    /// Those of [`FileLock::lock`], for one of the members. No lock of the set is held then.
-    /// [`Error::Deadlock`] also when this thread holds one of the locks already by another guard.
+    /// Those of [`FileLock::lock`], for one of the members; then no lock of the set is held.
+    /// [`Error::Deadlock`] also if this thread already holds one of the locks by another guard.
     pub fn lock(&self) -> Result<SetGuard<Guard<'_>>, Error> {
         self.acquire(Request::exclusive())
     }
@@ -133,7 +133,7 @@ impl LockSet {
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] for the first member that is not; besides those of
+    /// [`Error::WouldBlock`] for the first member that is not free; besides those of
     /// [`lock`](LockSet::lock).
     pub fn try_lock(&self) -> Result<SetGuard<Guard<'_>>, Error> {
         self.acquire(Request::exclusive().try_once())
@@ -143,7 +143,7 @@ impl LockSet {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] for the member that was in the way last; besides those of
+    /// [`Error::TimedOut`] for the member for which the set waited last; besides those of
     /// [`lock`](LockSet::lock).
     pub fn try_lock_for(&self, timeout: Duration) -> Result<SetGuard<Guard<'_>>, Error> {
         self.acquire(Request::exclusive().timeout(timeout))
