@@ -133,13 +133,8 @@ impl<G: Send + 'static> Future for LockFuture<G> {
 
     /// # Panics
     ///
-<<<<<<< HEAD
     /// If it is polled again after it was ready.
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Taken> {
-=======
-    /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Taken<G>> {
->>>>>>> slots
         match std::mem::replace(&mut self.state, State::Over) {
             State::New { lock, request } => match begin(lock, request, context.waker()) {
                 Ok(waiting) => {

@@ -94,7 +94,10 @@ fn actor() {
                 Ok(()) => "released".to_owned(),
                 Err(error) => format!("{error:?}"),
             },
-            ("valid", _) => guard.as_ref().is_some_and(EngineGuard::is_valid).to_string(),
+            ("valid", _) => guard
+                .as_ref()
+                .is_some_and(EngineGuard::is_valid)
+                .to_string(),
             ("check", _) => format!("{:?}", guard.as_ref().expect("a guard").check()),
             ("churn", arguments) => crate::churn::churn(&lock, arguments),
             (other, _) => panic!("no order: {other}"),

@@ -37,7 +37,9 @@ impl Proxy {
         let shared = fault.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
+                    continue;
+                };
                 let back = (server.try_clone(), client.try_clone());
                 let (fault, other) = (shared.clone(), shared.clone());
                 std::thread::spawn(move || pump(client, server, &fault, false));
@@ -72,7 +74,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: boo
                 to.write_all(std::slice::from_ref(byte))
             })
         } else if is(Fault::Garbage) && of_server {
-            bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = byte.wrapping_mul(31) ^ at as u8);
+            bytes
+                .iter_mut()
+                .enumerate()
+                .for_each(|(at, byte)| *byte = byte.wrapping_mul(31) ^ at as u8);
             to.write_all(bytes)
         } else if is(Fault::Cut) && of_server {
             let _ = to.write_all(&bytes[..length / 2]);

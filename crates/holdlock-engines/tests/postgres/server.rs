@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
-use holdlock_test_support::wait_for;
 use holdlock_test_support::skipped;
+use holdlock_test_support::wait_for;
 
 /// A server. When it is dropped, or the test program ends however it ends, a shell stops the server
 /// and removes its files.
@@ -42,11 +42,15 @@ pub fn own(settings: &str) -> Option<Server> {
 fn tools() -> Option<&'static Path> {
     static TOOLS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {
-        let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+        let debian = std::fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten();
         let debian = debian.flatten().map(|version| version.path().join("bin"));
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
-        debian.chain(path).find(|place| place.join("initdb").is_file())
+        debian
+            .chain(path)
+            .find(|place| place.join("initdb").is_file())
     };
     TOOLS.get_or_init(find).as_deref()
 }
@@ -56,7 +60,11 @@ fn tool(name: &str) -> Command {
     if let Some((user, group)) = other_user() {
         command.uid(user).gid(group);
     }
-    command.current_dir("/").env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+    command
+        .current_dir("/")
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("LC_ALL", "C");
     command.stdin(Stdio::null());
     command
 }
@@ -84,7 +92,10 @@ fn template() -> &'static Path {
         let place = fresh_directory();
         let data = place.join("data");
         let mut initdb = tool("initdb");
-        initdb.arg("-D").arg(&data).args(["-U", "boss", "-A", "trust", "-N", "-E", "UTF8"]);
+        initdb
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "boss", "-A", "trust", "-N", "-E", "UTF8"]);
         run(&mut initdb);
         let access = "local all all trust\nhost all secretive all scram-sha-256\n\
                       host all all all trust\n";
@@ -93,10 +104,14 @@ fn template() -> &'static Path {
         // The cleaners of servers do not know it.
         let pid = std::process::id();
         let place = place.display();
-        let script = format!("(while kill -0 {pid}; do sleep 1; done; rm -rf '{place}') 2> /dev/null &");
+        let script =
+            format!("(while kill -0 {pid}; do sleep 1; done; rm -rf '{place}') 2> /dev/null &");
         let mut cleaner = Command::new("sh");
         cleaner.args(["-c", &script]).process_group(0);
-        let quiet = cleaner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let quiet = cleaner
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         quiet.status().expect("a shell");
         data
     })
@@ -105,11 +120,25 @@ fn template() -> &'static Path {
 /// For `localhost`, by the authority `ca.pem`.
 fn certificate(data: &Path) {
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
         .args(["-nodes", "-days", "30", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"])
-        .arg("-keyout").arg(data.join("server.key"))
-        .arg("-out").arg(data.join("server.crt"))
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ])
+        .arg("-keyout")
+        .arg(data.join("server.key"))
+        .arg("-out")
+        .arg(data.join("server.crt"))
         .stderr(Stdio::null())
         .status();
     if made.is_ok_and(|status| status.success())
@@ -122,7 +151,9 @@ fn certificate(data: &Path) {
 }
 
 fn fresh_directory() -> PathBuf {
-    let directory = tempfile::Builder::new().prefix("holdlock-postgres-").tempdir();
+    let directory = tempfile::Builder::new()
+        .prefix("holdlock-postgres-")
+        .tempdir();
     let directory = directory.expect("a directory").keep();
     if let Some((user, group)) = other_user() {
         chown(&directory, Some(user), Some(group)).expect("given away");
@@ -144,7 +175,11 @@ impl Server {
         copy.arg("-a").arg(template()).arg(&data);
         run(&mut copy);
         let port = free_port();
-        let tls = if data.join("server.key").is_file() { "on" } else { "off" };
+        let tls = if data.join("server.key").is_file() {
+            "on"
+        } else {
+            "off"
+        };
         let settings = format!(
             "port = {port}\nlisten_addresses = '127.0.0.1'\nssl = {tls}\nfsync = off\n\
              unix_socket_directories = '{}'\nmax_connections = 80\nautovacuum = off\n{settings}",
@@ -192,7 +227,12 @@ impl Server {
 
     fn ctl(&self, arguments: &[&str]) {
         let mut pg_ctl = tool("pg_ctl");
-        pg_ctl.arg("-D").arg(self.data()).arg("-w").arg("-l").arg(self.log());
+        pg_ctl
+            .arg("-D")
+            .arg(self.data())
+            .arg("-w")
+            .arg("-l")
+            .arg(self.log());
         run(pg_ctl.args(arguments));
     }
 
@@ -228,7 +268,11 @@ impl Server {
     /// Sends a signal to the server and all of its processes.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pids = self.sql("SELECT pid FROM pg_stat_activity");
-        let pids = pids.lines().chain([&*self.postmaster()]).map(str::to_owned).collect::<Vec<_>>();
+        let pids = pids
+            .lines()
+            .chain([&*self.postmaster()])
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
         self.signal_all(&pids, signal);
     }
 
@@ -247,7 +291,9 @@ impl Server {
     /// Asks the server, by psql and its socket.
     pub fn sql(&self, statement: &str) -> String {
         let mut psql = tool("psql");
-        psql.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string(), "-U", "boss"]);
+        psql.arg("-h")
+            .arg(&self.directory)
+            .args(["-p", &self.port.to_string(), "-U", "boss"]);
         psql.args(["-d", "postgres", "-X", "-At", "-c", statement]);
         run(&mut psql).trim().to_owned()
     }
