@@ -118,6 +118,11 @@ fn sets_of_locks_are_held_as_a_whole_while_holders_are_killed() {
     must_hold("set", 20_000);
 }
 
+#[test]
+fn no_slot_is_held_twice_and_slots_exclude_the_whole_file() {
+    must_hold("slots", 20_000);
+}
+
 /// tmpfs is the one of the other tests.
 #[test]
 fn locks_work_on_the_file_system_of_the_build() {
@@ -219,6 +224,11 @@ fn a_token_that_does_not_rise_is_found() {
 #[test]
 fn a_death_that_is_not_told_is_found() {
     must_be_found("forget", "record", &["abandoned"]);
+}
+
+#[test]
+fn a_slot_that_is_held_twice_is_found() {
+    must_be_found("slot", "slots", &["overlap", "lost-update"]);
 }
 
 #[test]

@@ -80,6 +80,9 @@ impl Place {
     }
 
     fn try_once(&self, mode: Mode) -> Result<(), Error> {
+        if mode == Mode::Slots {
+            Mode::open_slots(&self.directory)?.try_lock()?.release()?;
+        }
         let mut members = 0..mode.lock_files(&self.directory).len();
         members.try_for_each(|member| mode.open(&self.directory, member)?.try_lock()?.release())
     }
