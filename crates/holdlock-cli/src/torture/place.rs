@@ -80,10 +80,8 @@ impl Place {
     }
 
     fn try_once(&self, mode: Mode) -> Result<(), Error> {
-        let members = 0..mode.lock_files(&self.directory).len();
-        members
-            .map(|member| mode.open(&self.directory, member)?.try_lock()?.release())
-            .collect()
+        let mut members = 0..mode.lock_files(&self.directory).len();
+        members.try_for_each(|member| mode.open(&self.directory, member)?.try_lock()?.release())
     }
 }
 
