@@ -101,7 +101,7 @@ pub(super) fn command() -> Command {
         .args(form())
 }
 
-/// Which locks.
+/// The options that choose locks.
 fn filters() -> [Arg; 6] {
     [
         Arg::new("LOCK")
@@ -140,7 +140,7 @@ fn filters() -> [Arg; 6] {
     ]
 }
 
-/// How they are shown.
+/// The options for the form of the list.
 fn form() -> [Arg; 4] {
     [
         Arg::new("output")
