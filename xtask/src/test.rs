@@ -78,7 +78,12 @@ mod tests {
                 .collect();
             assert!(names.len() > 5, "{document}");
             for name in names {
-                let sources = ["", "crates/holdlock/src", "crates/holdlock-cli/src"];
+                let sources = [
+                    "",
+                    "crates/holdlock/src",
+                    "crates/holdlock-cli/src",
+                    "crates/holdlock-engines/src",
+                ];
                 let places = sources.map(|at| root().join(at).join(name));
                 assert!(
                     places.iter().any(|path| path.is_file()),
@@ -165,8 +170,8 @@ mod tests {
             assert!(manifest.with_file_name("README.md").is_file());
         }
         assert_eq!(
-            published, 3,
-            "holdlock, holdlock-cli, and what their tests share"
+            published, 4,
+            "holdlock, holdlock-cli, holdlock-engines, and what their tests share"
         );
     }
 }

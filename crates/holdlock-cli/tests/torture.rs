@@ -99,12 +99,12 @@ fn open_file_description_locks_exclude_users_of_fcntl() {
 
 #[test]
 fn deletion_on_release_by_everybody_never_lets_two_in() {
-    must_hold("deletion", 6_000);
+    must_hold("deletion", 20_000);
 }
 
 #[test]
 fn holders_that_remove_rename_or_replace_the_file_never_let_two_in() {
-    must_hold("removal", 8_000);
+    must_hold("removal", 20_000);
 }
 
 #[test]

@@ -56,6 +56,7 @@
 //! | [`LockSet`], [`SetGuard`] | several locks that are acquired together, or not at all |
 //! | [`Request`] | the mode, how long to wait, and what may end the wait |
 //! | [`LockFuture`] | a request that is awaited |
+//! | [`Semaphore`] | a lock with N slots: at most N holders, each with the number of its slot |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
 //! Readers that ask for the shared lock and writers that ask for the exclusive lock have a
@@ -138,6 +139,8 @@ mod record;
 #[cfg(target_os = "linux")]
 mod request;
 #[cfg(target_os = "linux")]
+mod semaphore;
+#[cfg(target_os = "linux")]
 mod set;
 #[cfg(target_os = "linux")]
 mod sys;
@@ -164,6 +167,8 @@ pub use options::LockOptions;
 pub use record::{Moment, Passed, Record, RecordState, Run, TokenGate};
 #[cfg(target_os = "linux")]
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
+#[cfg(target_os = "linux")]
+pub use semaphore::{OwnedSemaphoreGuard, Semaphore, SemaphoreGuard};
 #[cfg(target_os = "linux")]
 pub use set::{LockSet, Member, SetGuard};
 

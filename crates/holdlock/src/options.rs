@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::{Error, Family, FileLock};
+use crate::{Error, Family, FileLock, Semaphore};
 
 /// Options for opening a [`FileLock`], in the manner of [`std::fs::OpenOptions`].
 ///
@@ -208,5 +208,15 @@ impl LockOptions {
     /// [`FileLock::open`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileLock, Error> {
         FileLock::open_with(self.clone(), path.as_ref())
+    }
+
+    /// Opens the lock file at `path` for a semaphore with this number of slots, and creates it when
+    /// it is missing. Takes no slot. See [`Semaphore::open`].
+    ///
+    /// Requests for a slot are always [fair](LockOptions::fair). With another
+    /// [family](LockOptions::family) or [deletion](LockOptions::delete_on_release) the file is not
+    /// opened: [`Error::Open`].
+    pub fn open_semaphore(&self, path: impl AsRef<Path>, slots: u32) -> Result<Semaphore, Error> {
+        Semaphore::open_with(self.clone(), path.as_ref(), slots)
     }
 }

@@ -268,6 +268,19 @@ impl<W: OnWait> Request<W> {
         self.cancel.as_ref()
     }
 
+    /// What [`note`](Request::note) has set.
+    pub fn noted(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Calls the callback that [`on_wait`](Request::on_wait) has set. Without one, the wait goes on.
+    /// This is for other kinds of locks that serve requests.
+    pub fn tell(&mut self, event: Waiting) -> ControlFlow<()> {
+        self.on_wait
+            .callback()
+            .map_or(ControlFlow::Continue(()), |call| call(event))
+    }
+
     /// The same request for the exclusive lock.
     pub(crate) fn exclusively(mut self) -> Self {
         self.mode = Mode::Exclusive;

@@ -242,7 +242,7 @@ fn slept(look: &Look, time: Duration) -> bool {
         .is_some_and(|(since, _)| since.elapsed() >= time)
 }
 
-/// Whether a thread of the workers, none of those that are known, may be about to do something, as one that
+/// Whether a thread of the workers that is not known may be about to do something, as one that
 /// waits on behalf of a participant.
 fn is_at_work(board: &Board, pids: &[u32]) -> bool {
     let participants = board.participants.iter();
@@ -253,8 +253,8 @@ fn is_at_work(board: &Board, pids: &[u32]) -> bool {
     pids.iter().any(|pid| kernel::is_at_work(*pid, &threads))
 }
 
-/// Asks the kernel for all locks of a mode, without waiting, and calls `with_locks` with them. None:
-/// they cannot be asked for.
+/// Asks the kernel for all locks of a mode, without waiting, and calls `with_locks` with them.
+/// None: that cannot be asked.
 fn probe(mode: Mode, directory: &Path, with_locks: impl FnOnce()) -> Option<Probe> {
     let operation = FlockOperation::NonBlockingLockExclusive;
     let mut held = Vec::new();

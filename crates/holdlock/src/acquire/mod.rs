@@ -10,7 +10,7 @@ pub(crate) mod open;
 mod open_or_create;
 mod orphan;
 pub(crate) mod release;
-mod turn;
+pub(crate) mod turn;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,6 +20,7 @@ use self::errors::lock_call;
 use self::open::{LockFile, Opened, Writing};
 pub(crate) use self::open_or_create::TryOpen;
 use self::turn::Turn;
+use crate::bytes::Range;
 use crate::gate::{Alone, EntryTerms, Gate, Occupant, Passed, registry};
 use crate::lock::FileLock;
 use crate::record::{RecordState, Taken};
@@ -250,7 +251,7 @@ impl FileLock {
             return Ok(None);
         }
         let family = self.options().family;
-        Turn::acquire(file, mode, wait, |mode| {
+        Turn::acquire(file, Range::head_of_queue(mode), mode, wait, |mode| {
             registry::held_by_this_thread(file.identity(), family, mode, gate)
         })
     }

@@ -37,7 +37,7 @@ const OPEN_TIME: Duration = Duration::from_secs(10);
 impl FileLock {
     /// Opens the lock file, or creates it after making sure that no process holds the lock on a
     /// removed file of that name.
-    pub(super) fn open_or_create(
+    pub(crate) fn open_or_create(
         &self,
         mode: Mode,
         wait: &mut Wait<'_>,
