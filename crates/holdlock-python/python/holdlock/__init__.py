@@ -8,16 +8,32 @@ no other process is here
 
 :class:`FileLock` is the lock. It raises :class:`Timeout` if it cannot acquire the lock in time.
 :class:`AsyncFileLock` is for asyncio, trio and anyio. :class:`ReadWriteLock` and
-:class:`AsyncReadWriteLock` let readers share the lock. :class:`SoftFileLock` is for file systems
+:class:`AsyncReadWriteLock` let readers share the lock. :class:`Semaphore` and
+:class:`AsyncSemaphore` are for several holders at a time. :class:`SoftFileLock` is for file systems
 that cannot lock. The module can replace ``filelock``: the names are the same.
 """
 
 from __future__ import annotations
 
 from ._descriptor import lock_descriptor, unlock_descriptor
-from ._errors import Cancelled, Deadlock, SoftFileLockLifetimeWarning, Timeout
+from ._errors import (
+    Cancelled,
+    Deadlock,
+    DifferentSlots,
+    SoftFileLockLifetimeWarning,
+    StaleToken,
+    Timeout,
+)
 from ._file_lock import BaseFileLock, FileLock, UnixFileLock, WindowsFileLock
-from ._native import AcquireReturnProxy, CancelToken, Process, __version__
+from ._native import (
+    AcquireReturnProxy,
+    CancelToken,
+    Process,
+    Record,
+    TokenGate,
+    __version__,
+    record,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +41,10 @@ if TYPE_CHECKING:
     from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
     from ._async_file_lock import AsyncFileLock, AsyncUnixFileLock, AsyncWindowsFileLock
     from ._async_read_write import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock
+    from ._async_semaphore import AsyncSemaphore
     from ._compat import install_as_filelock, uninstall_as_filelock
     from ._read_write import ReadWriteLock
+    from ._semaphore import Semaphore
     from ._soft._async_lock import AsyncSoftFileLock
     from ._soft._lock import SoftFileLock
     from ._types import CloseErrorPolicy, ContextErrorPolicy, LockOptions
@@ -40,6 +58,7 @@ _LAZY: dict[str, str] = {
     "AsyncAcquireReturnProxy": "._async_base",
     "AsyncFileLock": "._async_file_lock",
     "AsyncReadWriteLock": "._async_read_write",
+    "AsyncSemaphore": "._async_semaphore",
     "AsyncSoftFileLock": "._soft._async_lock",
     "AsyncUnixFileLock": "._async_file_lock",
     "AsyncWindowsFileLock": "._async_file_lock",
@@ -48,6 +67,7 @@ _LAZY: dict[str, str] = {
     "ContextErrorPolicy": "._types",
     "LockOptions": "._types",
     "ReadWriteLock": "._read_write",
+    "Semaphore": "._semaphore",
     "SoftFileLock": "._soft._lock",
     "install_as_filelock": "._compat",
     "uninstall_as_filelock": "._compat",
@@ -84,6 +104,7 @@ __all__ = [
     "AsyncAcquireReturnProxy",
     "AsyncFileLock",
     "AsyncReadWriteLock",
+    "AsyncSemaphore",
     "AsyncSoftFileLock",
     "AsyncUnixFileLock",
     "AsyncWindowsFileLock",
@@ -94,13 +115,18 @@ __all__ = [
     "CloseErrorPolicy",
     "ContextErrorPolicy",
     "Deadlock",
+    "DifferentSlots",
     "FileLock",
     "LockOptions",
     "Process",
     "ReadWriteLock",
+    "Record",
+    "Semaphore",
     "SoftFileLock",
     "SoftFileLockLifetimeWarning",
+    "StaleToken",
     "Timeout",
+    "TokenGate",
     "UnixFileLock",
     "WindowsFileLock",
     "__version__",
@@ -108,6 +134,7 @@ __all__ = [
     "has_fcntl",
     "install_as_filelock",
     "lock_descriptor",
+    "record",
     "uninstall_as_filelock",
     "unlock_descriptor",
 ]
