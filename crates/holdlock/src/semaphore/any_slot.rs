@@ -30,8 +30,8 @@ use crate::{FileLock, Mode};
 /// A slot, and the threads by which it was acquired if they may not have ended yet.
 pub(super) type Acquired = (u32, Option<Crew>);
 
-/// Locks one of the slots for the request that is at the head of the queue by `turn`. `is_own` tells
-/// whether it would wait for its own thread.
+/// Locks one of the slots for the request that is at the head of the queue by `turn`. `is_own`
+/// tells whether it would wait for its own thread.
 pub(super) fn lock(
     lock: &FileLock,
     file: &Arc<LockFile>,
