@@ -8,6 +8,8 @@
 //! | 2^62 to 2^62 + 2 | the place at the head of the queue of fair requests and of requests for a slot | OFD, exclusive |
 //! | 2^62 + 2^20 + N | a user of the semaphore with N slots holds a slot, or waits for one at the head of the queue | OFD, shared |
 //! | 2^62 + 2^21 + K | slot K of the semaphore | OFD, exclusive |
+//! | 2^62 + 2^22 | a reader of an upgradeable lock; an upgrade keeps all readers out | OFD, shared; exclusive |
+//! | 2^62 + 2^22 + 2 | the right to upgrade | OFD, exclusive |
 //!
 //! flock(2) knows no bytes: a lock of [`Family::Flock`](crate::Family::Flock) is one of the whole
 //! file and does not meet those of fcntl(2). The bytes from 2^62 on are far behind the end of every
@@ -59,6 +61,19 @@ impl Range {
     pub(crate) const SEMAPHORE: Range = Range {
         start: FIRST_COUNT,
         end: Range::SLOTS.end,
+    };
+
+    /// What each shared holder of an [upgradeable](crate::LockOptions::upgradeable) lock shares,
+    /// and what an upgrade locks for itself.
+    pub(crate) const READERS: Range = Range::byte(UPGRADE);
+
+    /// The right to upgrade.
+    pub(crate) const RIGHT: Range = Range::byte(UPGRADE + 2);
+
+    /// All bytes that a holder of an upgradeable lock has locked.
+    pub(crate) const UPGRADE: Range = Range {
+        start: UPGRADE,
+        end: Some(UPGRADE + 2),
     };
 
     /// Whether there is a byte in both.
@@ -119,3 +134,4 @@ pub(crate) const MAX_SLOTS: u32 = 256;
 
 const FIRST_COUNT: u64 = (1 << 62) + (1 << 20);
 const FIRST_SLOT: u64 = (1 << 62) + (1 << 21);
+const UPGRADE: u64 = (1 << 62) + (1 << 22);

@@ -28,6 +28,10 @@ pub enum Error {
     /// The lock file was removed while a process holds the lock on it. A new file would let a
     /// second process in, so the request has not created one.
     RemovedWhileHeld(Conflict),
+    /// An [upgrade](crate::UpgradeableGuard::upgrade) would not have been atomic, and the lock is
+    /// lost: a program that knows nothing of upgrades shared it. flock(2) then gives the shared
+    /// lock up before it grants the exclusive one. Acquire the exclusive lock, and read anew.
+    NotAtomic(Conflict),
     /// Others use the [`Semaphore`](crate::Semaphore) with another number of slots. When none of
     /// them holds a slot, a request may succeed.
     #[non_exhaustive]
@@ -241,6 +245,7 @@ impl Error {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
             | Error::RemovedWhileHeld(conflict)
+            | Error::NotAtomic(conflict)
             | Error::DifferentSlots { conflict, .. } => Some(conflict),
             _ => None,
         }
@@ -252,6 +257,7 @@ impl Error {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
             | Error::RemovedWhileHeld(conflict)
+            | Error::NotAtomic(conflict)
             | Error::DifferentSlots { conflict, .. } => conflict.path(),
             Error::Cancelled { path, .. }
             | Error::Deadlock { path, .. }
@@ -419,6 +425,14 @@ impl fmt::Display for Error {
                 }
                 by(f, "; held by ", conflict)
             }
+            Error::NotAtomic(conflict) => {
+                f.write_str(
+                    "the upgrade would not be atomic, because a program that knows nothing of \
+                     upgrades shares the lock",
+                )?;
+                by(f, "; held by ", conflict)?;
+                f.write_str("; the lock is released: acquire the exclusive lock, and read anew")
+            }
             Error::DifferentSlots {
                 conflict,
                 slots,
@@ -515,6 +529,7 @@ impl fmt::Debug for Error {
             Error::WouldBlock(_) => "WouldBlock",
             Error::TimedOut(_) => "TimedOut",
             Error::RemovedWhileHeld(_) => "RemovedWhileHeld",
+            Error::NotAtomic(_) => "NotAtomic",
             Error::DifferentSlots { .. } => "DifferentSlots",
             Error::Cancelled { .. } => "Cancelled",
             Error::Deadlock { .. } => "Deadlock",
@@ -572,7 +587,9 @@ impl RefUnwindSafe for Error {}
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
-            Error::WouldBlock(_) | Error::RemovedWhileHeld(_) => io::ErrorKind::WouldBlock,
+            Error::WouldBlock(_) | Error::RemovedWhileHeld(_) | Error::NotAtomic(_) => {
+                io::ErrorKind::WouldBlock
+            }
             Error::TimedOut(_) => io::ErrorKind::TimedOut,
             // Not WouldBlock: to try again at once is of no use.
             Error::DifferentSlots { .. } => io::ErrorKind::ResourceBusy,

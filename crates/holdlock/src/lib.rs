@@ -52,6 +52,7 @@
 //! | lock file | the file on which the kernel keeps the lock; the processes agree on its path |
 //! | [`FileLock`] | path and options; cheap, made once, shared by threads |
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
+//! | [`UpgradeableGuard`] | a shared lock with the right to become exclusive, atomically |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
 //! | [`LockSet`], [`SetGuard`] | several locks that are acquired together, or not at all |
 //! | [`Request`] | the mode, how long to wait, and what may end the wait |
@@ -145,6 +146,8 @@ mod set;
 #[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
+mod upgrade;
+#[cfg(target_os = "linux")]
 mod wait;
 
 #[cfg(target_os = "linux")]
@@ -171,6 +174,8 @@ pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
 pub use semaphore::{OwnedSemaphoreGuard, Semaphore, SemaphoreGuard};
 #[cfg(target_os = "linux")]
 pub use set::{LockSet, Member, SetGuard};
+#[cfg(target_os = "linux")]
+pub use upgrade::{OwnedUpgradeableGuard, UpgradeableGuard};
 
 /// The real-time signal that ends waits at their deadline or when they are cancelled. None if no
 /// wait has needed a signal yet, or if other code has taken it. This function changes nothing.

@@ -30,11 +30,17 @@ pub struct LockOptions {
     pub(crate) fair: bool,
     pub(crate) writable: bool,
     pub(crate) record: bool,
+    pub(crate) upgradeable: bool,
     /// Not `signals`: the default is false.
     pub(crate) without_signals: bool,
 }
 
 impl LockOptions {
+    /// Whether the lock consists of more than the lock of flock(2): of OFD locks on some bytes.
+    pub(crate) fn locks_bytes(&self) -> bool {
+        self.fair || self.upgradeable
+    }
+
     /// The defaults.
     pub fn new() -> LockOptions {
         LockOptions::default()
@@ -135,6 +141,25 @@ impl LockOptions {
     /// ```
     pub fn writable(mut self, writable: bool) -> Self {
         self.writable = writable;
+        self
+    }
+
+    /// Of the shared holders, let one at a time have the right to upgrade:
+    /// [`FileLock::lock_upgradeable`]. Default: no.
+    ///
+    /// The upgrade to the exclusive lock is atomic: from the first moment of the shared lock to the
+    /// last one of the exclusive lock no other process or thread holds the lock exclusively. It
+    /// waits for nobody but the readers, and passes writers that wait. All processes that read
+    /// under the lock should use the option. A reader that does not, such as `flock -s`, makes an
+    /// upgrade fail with [`Error::NotAtomic`](crate::Error::NotAtomic); writers need not know of
+    /// it.
+    ///
+    /// Each shared acquisition costs two more system calls. They lock bytes far behind the end of
+    /// the file with OFD locks, for which the file has to be writable. Only for [`Family::Flock`],
+    /// and not where flock(2) is a lock of fcntl(2) as well: [`Error::Unsupported`]. New readers
+    /// can pass an upgrade that waits, unless the lock is also [fair](LockOptions::fair).
+    pub fn upgradeable(mut self, upgradeable: bool) -> Self {
+        self.upgradeable = upgradeable;
         self
     }
 

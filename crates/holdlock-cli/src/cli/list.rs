@@ -103,7 +103,7 @@ pub(super) fn command() -> Command {
         .args(form())
 }
 
-/// Which locks.
+/// The options that choose locks.
 fn filters() -> [Arg; 6] {
     [
         Arg::new("LOCK")
@@ -142,7 +142,7 @@ fn filters() -> [Arg; 6] {
     ]
 }
 
-/// How they are shown.
+/// The options for the form of the list.
 fn form() -> [Arg; 4] {
     [
         Arg::new("output")

@@ -118,7 +118,7 @@ pub(super) fn command() -> Command {
                 .multiple(true),
         )
         .args(telling())
-        // One list for LOCK and COMMAND: clap does not look at the words after its first, so that
+        // One list for LOCK and COMMAND: clap does not examine the words after the first one, so
         // COMMAND keeps its options.
         .arg(
             Arg::new("words")
@@ -129,7 +129,7 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// Which locks, how, and how long to wait.
+/// The options for the locks and the wait.
 fn acquiring() -> [Arg; 10] {
     [
         flag(
@@ -186,7 +186,7 @@ fn acquiring() -> [Arg; 10] {
     ]
 }
 
-/// What becomes of the command, and of the lock while it runs.
+/// The options for the command, and for the lock while the command runs.
 fn keeping() -> [Arg; 5] {
     [
         duration(
@@ -216,7 +216,7 @@ fn keeping() -> [Arg; 5] {
     ]
 }
 
-/// The messages and the log.
+/// The options for messages and the log.
 fn telling() -> [Arg; 3] {
     [
         flag("quiet", "Print nothing about waiting and giving up").short('q'),

@@ -171,7 +171,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     })
 }
 
-/// Of `--wait 5 LOCK`, the 5. (Of `--wait 5` alone, it is the name of a lock.)
+/// The limit 5 of `--wait 5 LOCK`. (In `--wait 5` alone, 5 is the name of a lock.)
 fn limit_before(
     first: &OsStr,
     second: &OsStr,

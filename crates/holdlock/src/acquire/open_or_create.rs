@@ -131,8 +131,8 @@ impl FileLock {
         }
         let unfit = self
             .options()
-            .fair
-            .then(|| turn::why_not_fair(&file, self.options().family));
+            .locks_bytes()
+            .then(|| turn::why_no_bytes(&file, self.options().family));
         match unfit.flatten() {
             None => Ok(file),
             Some(error) if error.kind() == io::ErrorKind::Unsupported => Err(Error::Unsupported {
@@ -149,7 +149,7 @@ impl FileLock {
         // A shared OFD lock only needs reading, but one descriptor serves both modes.
         let writing = if self.options().writable || self.options().record {
             Writing::Needed
-        } else if self.options().family == Family::Ofd || self.options().fair {
+        } else if self.options().family == Family::Ofd || self.options().locks_bytes() {
             Writing::IfAllowed
         } else {
             Writing::No

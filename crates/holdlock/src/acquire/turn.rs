@@ -102,17 +102,22 @@ impl Turn {
     }
 }
 
-/// Whether no request waits at the head. For threads that are inside: then no thread of the same
-/// `FileLock` is at the head.
-pub(crate) fn head_is_free(file: &LockFile, mode: Mode) -> bool {
+/// The turn, if no request waits at the head. For threads that are inside: then no thread of the
+/// same `FileLock` is at the head.
+pub(crate) fn after_looks(file: &Arc<LockFile>, mode: Mode) -> Option<Turn> {
     for looks in 0..LOOKS {
         match file.lock_head(Range::head_of_queue(mode), Blocking::No) {
-            Ok(()) => return file.unlock_head().is_ok(),
+            Ok(()) => {
+                return Some(Turn {
+                    file: file.clone(),
+                    watch: None,
+                });
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => pause_between_looks(looks),
             Err(_) => {}
         }
     }
-    false
+    None
 }
 
 /// How often a request that must not wait looks whether the head is free. A request that only
@@ -140,24 +145,24 @@ impl Drop for Turn {
     }
 }
 
-/// Why fair locks are not possible on this file. None: they are possible.
-pub(crate) fn why_not_fair(file: &LockFile, family: Family) -> Option<io::Error> {
+/// Why fair and upgradeable locks are not possible on this file. None: they are possible.
+pub(crate) fn why_no_bytes(file: &LockFile, family: Family) -> Option<io::Error> {
     let file_system = || file_system::name_of(file.as_fd());
     let (kind, why) = if family != Family::Flock {
         (
             io::ErrorKind::InvalidInput,
-            "only a lock of flock(2) can be fair",
+            "only a lock of flock(2) can be fair or upgradeable",
         )
     } else if !file.writable {
         (
             io::ErrorKind::PermissionDenied,
-            "the file of a fair lock or of a semaphore has to be writable",
+            "the file of a fair or upgradeable lock or of a semaphore has to be writable",
         )
     } else if ["nfs", "cifs", "smb2", "9p", "afs"].contains(&file_system().as_str()) {
         (
             io::ErrorKind::Unsupported,
-            "a fair lock or a semaphore needs flock(2) and fcntl(2) to be separate, and there they are \
-             the same",
+            "a fair or upgradeable lock and a semaphore need flock(2) and fcntl(2) to be separate, and \
+             there they are the same",
         )
     } else {
         return None;

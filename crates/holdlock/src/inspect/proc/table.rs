@@ -78,11 +78,12 @@ impl TableEntry {
         self.turn == 0
     }
 
-    /// Whether this entry belongs to the queue of requests, and not to a lock that a program
-    /// wants for itself: it is the place at the head of the queue, or a request that waits for this
-    /// place.
+    /// Whether this entry only belongs to a lock, and is no lock that a program wants for itself: it
+    /// is the place at the head of the queue of requests, or a byte of an upgradeable lock, or a
+    /// request that waits for one of them.
     pub(crate) fn is_for_a_turn(&self) -> bool {
-        self.kind == Kind::Ofd && self.range.start == Range::QUEUE.start
+        let bytes = [Range::QUEUE.start, Range::READERS.start, Range::RIGHT.start];
+        self.kind == Kind::Ofd && bytes.contains(&self.range.start)
     }
 
     /// Whether this is a slot of a semaphore, or a request for one by the request at the head of
@@ -105,11 +106,12 @@ impl TableEntry {
             return (Kind::Ofd, Mode::Exclusive, Range::SLOTS);
         }
         if self.is_for_a_turn() {
-            let is_shared = self.range == Range::head_of_queue(Mode::Shared);
-            let mode = if is_shared {
-                Mode::Shared
-            } else {
-                Mode::Exclusive
+            let mode = match self.range {
+                // It will share the lock.
+                Range::RIGHT => Mode::Shared,
+                Range::READERS => self.mode,
+                range if range == Range::head_of_queue(Mode::Shared) => Mode::Shared,
+                _ => Mode::Exclusive,
             };
             return (Kind::Flock, mode, Range::WHOLE);
         }
