@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use holdlock_test_support::{Scratch, skipped, watchdog};
 use rustix::process::Signal;
 use serde_json::Value;
+use support::terminal::{INTERRUPT, Terminal};
 use support::{Finished, Place, Running, wait_for};
 
 /// One at a time: each run keeps the whole machine busy.
@@ -255,6 +256,18 @@ fn a_signal_ends_the_run_with_its_report_and_leaves_nothing() {
     assert_eq!(finished.code(), 0, "{finished:?}");
     assert!(finished.text().ends_with("Nothing found\n"), "{finished:?}");
     assert_eq!(fs::read_dir(memory.directory()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_terminal_shows_progress_and_ctrl_c_ends_with_the_report() {
+    let place = Place::new();
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let script = "\"$HOLDLOCK\" torture --for 10m --modes exclusive .; echo status $?";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("of 10 min");
+    terminal.press(INTERRUPT);
+    terminal.expect("Nothing found");
+    terminal.expect("status 0");
 }
 
 #[test]

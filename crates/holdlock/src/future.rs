@@ -39,7 +39,8 @@ impl Source<OwnedGuard> for FileLock {
 
 /// A request for a lock, to be awaited; made by [`FileLock::lock_async`],
 /// [`FileLock::lock_shared_async`] and [`FileLock::acquire_async`], and for a slot by
-/// [`Semaphore::lock_async`](crate::Semaphore::lock_async).
+/// [`Semaphore::lock_async`](crate::Semaphore::lock_async), for several locks by
+/// [`LockSet::lock_async`](crate::LockSet::lock_async).
 ///
 /// Nothing happens before the future is polled. Dropping it cancels the wait; a lock that is
 /// acquired at that very moment is released at once. In a child of fork it is ready with

@@ -259,7 +259,10 @@ impl Crew {
         }
         self.common.end_others(&self.common.ended);
         match slept {
-            Err(stop) if result == OVER => Err(KernelError::Stop(stop)),
+            Err(stop) if result == OVER => {
+                drop(self.take_turn());
+                Err(KernelError::Stop(stop))
+            }
             _ => Ok(None),
         }
     }
@@ -269,7 +272,8 @@ impl Crew {
     }
 
     fn take_turn(&self) -> Option<Turn> {
-        self.common.take_turn()
+        // A child of fork might wait for the mutex for ever.
+        self.is_here().then(|| self.common.take_turn()).flatten()
     }
 
     /// Waits until no thread is left that may lock something: not for long, because the threads are

@@ -25,10 +25,12 @@ mod acquire;
 mod claim;
 mod guard;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::future::Source;
 use crate::request::OnWait;
-use crate::{Error, FileLock, Request};
+use crate::{Error, FileLock, LockFuture, Request};
 
 pub(crate) use claim::Claim;
 pub use guard::{OwnedUpgradeableGuard, UpgradeableGuard};
@@ -105,5 +107,24 @@ impl FileLock {
     ) -> Result<OwnedUpgradeableGuard, Error> {
         let stays = request.stays_in_thread;
         OwnedUpgradeableGuard::acquire(self, request.terms(), stays)
+    }
+
+    /// As [`acquire_upgradeable`](FileLock::acquire_upgradeable), in asynchronous code; see
+    /// [`lock_async`](FileLock::lock_async). An upgrade may wait in the thread that asks for it.
+    pub fn acquire_upgradeable_async(&self, request: Request) -> LockFuture<OwnedUpgradeableGuard> {
+        LockFuture::new(Upgrading(self.clone()), request)
+    }
+}
+
+/// A lock whose requests want the right to upgrade.
+struct Upgrading(FileLock);
+
+impl Source<OwnedUpgradeableGuard> for Upgrading {
+    fn acquire_owned(&self, request: Request) -> Result<OwnedUpgradeableGuard, Error> {
+        self.0.acquire_upgradeable_owned(request)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 }
