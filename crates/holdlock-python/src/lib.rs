@@ -17,6 +17,7 @@
 //! | `requester.rs`, `thread.rs` | the thread or task that makes a request |
 //! | `read_write.rs` | the `with` statement of a read/write lock |
 //! | `semaphore.rs`, `slots.rs` | semaphores, and the slots that are held |
+//! | `lock_set.rs` | several locks at once |
 //! | `record.rs`, `token_gate.rs` | the record in a lock file, and the use of its tokens |
 //! | `blocking.rs`, `pending.rs` | the waits for these, of a thread and of a task |
 //! | `marker.rs` | the marker file of a soft lock |
@@ -35,6 +36,7 @@ mod error;
 mod fork;
 mod hold;
 mod lock;
+mod lock_set;
 mod log;
 mod marker;
 mod open;
@@ -69,6 +71,8 @@ mod native {
     use crate::error::{Conflict, printable};
     #[pymodule_export]
     use crate::lock::NativeLock;
+    #[pymodule_export]
+    use crate::lock_set::NativeLockSet;
     #[pymodule_export]
     use crate::log::log_as_filelock;
     #[pymodule_export]

@@ -9,8 +9,9 @@ no other process is here
 :class:`FileLock` is the lock. It raises :class:`Timeout` if it cannot acquire the lock in time.
 :class:`AsyncFileLock` is for asyncio, trio and anyio. :class:`ReadWriteLock` and
 :class:`AsyncReadWriteLock` let readers share the lock. :class:`Semaphore` and
-:class:`AsyncSemaphore` are for several holders at a time. :class:`SoftFileLock` is for file systems
-that cannot lock. The module can replace ``filelock``: the names are the same.
+:class:`AsyncSemaphore` are for several holders at a time, :class:`LockSet` and
+:class:`AsyncLockSet` for several locks. :class:`SoftFileLock` is for file systems that cannot lock.
+The module can replace ``filelock``: the names are the same.
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
     from . import asyncio
     from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
     from ._async_file_lock import AsyncFileLock, AsyncUnixFileLock, AsyncWindowsFileLock
+    from ._async_lock_set import AsyncLockSet
     from ._async_read_write import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock
     from ._async_semaphore import AsyncSemaphore
     from ._compat import install_as_filelock, uninstall_as_filelock
+    from ._lock_set import LockSet
     from ._read_write import ReadWriteLock
     from ._semaphore import Semaphore
     from ._soft._async_lock import AsyncSoftFileLock
@@ -57,6 +60,7 @@ _LAZY: dict[str, str] = {
     "AsyncAcquireReadWriteReturnProxy": "._async_read_write",
     "AsyncAcquireReturnProxy": "._async_base",
     "AsyncFileLock": "._async_file_lock",
+    "AsyncLockSet": "._async_lock_set",
     "AsyncReadWriteLock": "._async_read_write",
     "AsyncSemaphore": "._async_semaphore",
     "AsyncSoftFileLock": "._soft._async_lock",
@@ -66,6 +70,7 @@ _LAZY: dict[str, str] = {
     "CloseErrorPolicy": "._types",
     "ContextErrorPolicy": "._types",
     "LockOptions": "._types",
+    "LockSet": "._lock_set",
     "ReadWriteLock": "._read_write",
     "Semaphore": "._semaphore",
     "SoftFileLock": "._soft._lock",
@@ -103,6 +108,7 @@ __all__ = [
     "AsyncAcquireReadWriteReturnProxy",
     "AsyncAcquireReturnProxy",
     "AsyncFileLock",
+    "AsyncLockSet",
     "AsyncReadWriteLock",
     "AsyncSemaphore",
     "AsyncSoftFileLock",
@@ -118,6 +124,7 @@ __all__ = [
     "DifferentSlots",
     "FileLock",
     "LockOptions",
+    "LockSet",
     "Process",
     "ReadWriteLock",
     "Record",
