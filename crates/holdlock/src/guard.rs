@@ -159,9 +159,9 @@ macro_rules! guard_methods {
 
             /// The token of this acquisition, if the lock has a
             /// [record](crate::LockOptions::record): a number that is higher than that of every
-            /// earlier exclusive acquisition of the lock, by whatever process. A resource that
-            /// refuses lower tokens than the highest it has seen is safe from a holder that has lost
-            /// the lock without its knowledge: [`TokenGate`](crate::TokenGate).
+            /// earlier exclusive acquisition of the lock, by whatever process. A holder may lose the
+            /// lock without its knowledge. A resource that refuses lower tokens than the highest it
+            /// has seen is safe from such a holder: [`TokenGate`](crate::TokenGate).
             ///
             /// None for a shared lock, and in a child of fork.
             ///

@@ -8,6 +8,7 @@ mod inherited;
 mod job;
 mod locks;
 mod log;
+mod memory;
 mod progress;
 mod reentrant;
 mod supervisor;
@@ -15,7 +16,7 @@ mod survivors;
 mod terminal;
 mod watch;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -28,8 +29,9 @@ use crate::lockdir::Names;
 use crate::sys::run_child::Manner;
 use crate::sys::signals;
 use log::{Log, Record};
+pub(crate) use memory::{IfAbandoned, Interval, Memory};
 pub(crate) use supervisor::Duties;
-use supervisor::End;
+use supervisor::{End, Ended};
 
 /// The settings of the command line.
 pub(crate) struct Settings {
@@ -51,6 +53,7 @@ pub(crate) struct Settings {
     /// The command does not inherit the lock.
     pub(crate) close: bool,
     pub(crate) log: Option<OsString>,
+    pub(crate) memory: Memory,
     pub(crate) locks: Vec<OsString>,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
@@ -96,6 +99,8 @@ struct Course {
     outcome: &'static str,
     /// A signal that ended the command and is to end us.
     dies_of: Option<u8>,
+    /// The lock was not acquired because its file cannot have a record.
+    cannot_record: bool,
 }
 
 impl Course {
@@ -114,6 +119,7 @@ impl Course {
         {
             self.holders = conflict.holders().to_vec();
         }
+        self.cannot_record = matches!(error, holdlock::Error::Record { .. });
         self.outcome = match error {
             holdlock::Error::TimedOut(_) => "timeout",
             holdlock::Error::Deadlock { .. } => "deadlock",
@@ -155,29 +161,113 @@ pub(crate) fn run(settings: Settings) -> Outcome {
 }
 
 fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
-    let locks = locks::open(settings, course)?;
-    let guards = locks::take(&locks, settings, course)?;
+    let locks = locks::open(settings, course, true)?;
+    if memory::is_recent(&course.locks[0], settings) {
+        course.outcome = "skipped";
+        return Ok(exit::SUCCESS);
+    }
+    let without_record;
+    let guards = match locks::take(&locks, settings, course) {
+        // The file is not a lock file but somebody's data, or there is no room for a record.
+        Err(_) if course.cannot_record && memory::is_optional(settings) => {
+            course.locks.clear();
+            without_record = locks::open(settings, course, false)?;
+            locks::take(&without_record, settings, course)?
+        }
+        taken => taken?,
+    };
+    let is_abandoned = memory::is_abandoned(&guards);
+    // Another run may have succeeded while this one waited. (If the holder after that run died, its
+    // work has to be done again.)
+    if !is_abandoned && memory::is_recent(&course.locks[0], settings) {
+        memory::give_back(guards);
+        course.outcome = "skipped";
+        return Ok(exit::SUCCESS);
+    }
+    if is_abandoned {
+        return after_abandonment(guards, settings, course);
+    }
+    run_under(guards, settings, course)
+}
+
+/// The last holder died: does what --if-abandoned says.
+fn after_abandonment(guards: Vec<Guard<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
+    if !settings.quiet {
+        memory::warn(&guards);
+    }
+    let why = match &settings.memory.if_abandoned {
+        None | Some(IfAbandoned::Run) => return run_under(guards, settings, course),
+        Some(IfAbandoned::Fail) => {
+            "nothing was run; clean up, and run once with --if-abandoned run".to_owned()
+        }
+        Some(IfAbandoned::Clean(command)) => {
+            memory::tell(&guards);
+            let words = ["-c".into(), command.clone()];
+            let ended = hold(&guards, settings, "sh".as_ref(), &words)?;
+            match ended.end {
+                End::Exited(exit::SUCCESS) => return run_under(guards, settings, course),
+                end if end.releases() => {
+                    format!(
+                        "cleaning up failed with exit code {}; nothing was run",
+                        end.code()
+                    )
+                }
+                end => {
+                    // What is left of it keeps the lock, and the next holder is told of us.
+                    let failure = memory::refuse(&guards, "cleaning up was ended by a signal");
+                    std::mem::forget(guards);
+                    course.outcome = "abandoned";
+                    return Err(Failure {
+                        code: end.code(),
+                        ..failure
+                    });
+                }
+            }
+        }
+    };
+    let failure = memory::refuse(&guards, &why);
+    memory::give_back(guards);
+    course.outcome = "abandoned";
+    Err(failure)
+}
+
+/// Runs a command while the locks are held.
+fn hold(
+    guards: &[Guard<'_>],
+    settings: &Settings,
+    program: &OsStr,
+    arguments: &[OsString],
+) -> Result<Ended, Failure> {
     let duties = match settings.keep {
         Keep::Supervised(duties) => duties,
-        Keep::Replaced => return Err(replaced(guards, settings)),
+        // Of a command that cleans up before we become the other one.
+        Keep::Replaced => Duties::default(),
     };
-
-    let began = Instant::now();
     let inherits: Vec<BorrowedFd<'_>> = if settings.close {
         Vec::new()
     } else {
         guards.iter().map(Guard::as_fd).collect()
     };
-    let ended = supervisor::supervise(duties, settings.quiet, &guards, |signals| {
+    supervisor::supervise(duties, settings.quiet, guards, |signals| {
         let manner = Manner {
             inherits: &inherits,
             signals,
         };
-        command::start(&settings.program, &settings.arguments, &manner)
-    })?;
+        command::start(program, arguments, &manner)
+    })
+}
+
+fn run_under(guards: Vec<Guard<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
+    let run = memory::begin(&guards);
+    if settings.keep == Keep::Replaced {
+        return Err(replaced(guards, settings));
+    }
+    let began = Instant::now();
+    let ended = hold(&guards, settings, &settings.program, &settings.arguments)?;
     course.held = Some(began.elapsed());
 
     let end = ended.end;
+    memory::end(&guards, run, end);
     if end.releases() {
         // By an unlock, not by closing: processes that the command has left in the background have
         // the lock open as well.
@@ -186,23 +276,25 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
                 exit::warn(&error.to_string());
             }
         }
-    } else {
+    } else if end.is_complete() {
         // Closed when we end, not unlocked: the processes that are still at work keep it.
+        std::mem::forget(guards.into_iter().map(Guard::hand_over).collect::<Vec<_>>());
+    } else {
+        // The same; and the record says to the next holder that this one died.
         std::mem::forget(guards);
     }
     drop(ended);
-    let (outcome, code) = match end {
-        End::Exited(code) | End::AfterSignal(code) => ("ran", code),
-        End::Signal(number) => ("signal", 128 + number),
-        End::HeldTooLong => ("held-too-long", exit::HELD_TOO_LONG),
+    course.outcome = match end {
+        End::Exited(_) | End::AfterSignal(_) => "ran",
+        End::Signal(_) => "signal",
+        End::HeldTooLong => "held-too-long",
     };
-    course.outcome = outcome;
     if let End::Signal(number) = end
         && [libc::SIGINT, libc::SIGQUIT].contains(&number.into())
     {
         course.dies_of = Some(number);
     }
-    Ok(code)
+    Ok(end.code())
 }
 
 /// Hands the locks to the command and becomes it. Returns why that failed.
@@ -223,6 +315,7 @@ impl Course {
             held: None,
             outcome: "error",
             dies_of: None,
+            cannot_record: false,
         }
     }
 }

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use holdlock::Record;
 use holdlock::inspect::{
     FileId, Holder, Lock, LockedFile, Process, Range, Unseen, Waiter, printable,
 };
 use serde_json::{Value, json};
 
+use super::held;
 use super::time::utc;
 
 /// What a `process` is in the documents' schema, for the help.
@@ -94,6 +96,7 @@ fn file(file: &LockedFile, processes: &mut Processes) -> Value {
         "mixes_families": file.mixes_families(),
         "waiters": waiters.collect::<Value>(),
         "locks": locks,
+        "record": Record::of(file).as_ref().map(held::json),
     })
 }
 

@@ -7,6 +7,7 @@
 //! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
 //! | `descriptors` | the descriptors that children inherit |
+//! | `environment` | the environment that the command inherits |
 //! | `wake` | continuing ourselves after a stop |
 //! | `fnmatch` | patterns for paths, fnmatch(3) |
 //! | `groups` | process groups and sessions, getsid(2), getpgrp(2), tcgetpgrp(3) |
@@ -23,6 +24,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod descriptors;
+pub(crate) mod environment;
 pub(crate) mod flock_child;
 pub(crate) mod fnmatch;
 pub(crate) mod groups;
