@@ -21,8 +21,8 @@ pub(crate) fn words(record: &Record) -> String {
 
 /// What the fields of a `record` are, for the help.
 pub(crate) const FIELDS: &str = "\
-token, pid, since (RFC 3339), note; null where the lock has no
-    record, or where the record does not agree with the kernel";
+token, pid, since (RFC 3339), note; null if the file has no record, or if
+    the record does not agree with the kernel";
 
 pub(crate) fn json(record: &Record) -> Value {
     json!({
