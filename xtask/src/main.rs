@@ -1,5 +1,5 @@
-//! The project's own tasks: `cargo xtask test`, `soak`, `bench`, `dist`, `install`, `mutants`,
-//! `screenshots`.
+//! The project's own tasks: `cargo xtask test`, `soak`, `torture`, `bench`, `dist`, `install`,
+//! `mutants`, `wheels`, `screenshots`.
 
 mod dist;
 mod install;
@@ -11,6 +11,8 @@ mod rust;
 mod screenshots;
 mod soak;
 mod test;
+mod torture;
+mod wheels;
 
 use std::process::ExitCode;
 
@@ -26,11 +28,16 @@ Tasks:
                  Run the Rust tests N times beside two busy loops for each processor, and N times
                  pinned to one processor; say which test failed how often. --all: the Python
                  module's tests, too; ARG...: only the tests that `cargo test ARG...` runs
+  torture [ARG]...
+                 Try to break locks in a hundred million sections, with a thousand kills at least,
+                 in memory and on the file system of the build; ARG...: those of `holdlock torture`
   bench [ARG]... Measure against the peers, side by side in one run (--help tells more)
   dist           Build the command as it is meant to be installed: static and small
   install [--flock] [PREFIX]
                  That build with its manual pages and completions, under PREFIX [/usr/local],
                  below DESTDIR where that is set; --flock: also as PREFIX/bin/flock
+  wheels         Build the wheels for each Linux platform, and the source distribution, in
+                 target/upload; try what can run here (needs PyPI and `rustup target add`)
   screenshots    Make the pictures of docs/top.md anew, with real processes (needs unshare)
   mutants [NAME] Take each mechanism out in turn and see that a test notices
 ";
@@ -43,10 +50,12 @@ fn main() -> ExitCode {
         "test" => test::test(),
         "python" => test::python(),
         "soak" => soak::soak(&arguments),
+        "torture" => torture::torture(&arguments),
         "bench" => dist::bench(&arguments),
         "dist" => dist::dist().map(|program| println!("{}", program.display())),
         "install" => install::install(&arguments),
         "mutants" => mutants::mutants(arguments.first().map(String::as_str)),
+        "wheels" => wheels::wheels(),
         "screenshots" => screenshots::screenshots(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

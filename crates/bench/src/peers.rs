@@ -1,4 +1,4 @@
-//! The ways of locking that are compared, behind one interface.
+//! The compared ways of locking, behind one interface.
 
 mod by_hand;
 mod limited;
@@ -18,7 +18,7 @@ use limited::{HoldlockFor, StdPoll};
 pub(crate) enum Peer {
     /// flock(2) by hand.
     Raw,
-    /// flock(2) and lstat(2) by hand: locks, and checks that it is the right file.
+    /// flock(2) and lstat(2) by hand: locks, and checks that the file is still at its path.
     RawChecked,
     /// The same, and fcntl(2) with F_GETFL before the lock and before the unlock: also checks that
     /// the descriptor still belongs to the file.

@@ -50,7 +50,7 @@ impl Worker {
         self.0.hear()?.ok_or_else(|| "a worker ended early".into())
     }
 
-    /// Waits for this line, which says that the worker has come so far.
+    /// Waits for this line, by which the worker reports a step.
     pub(crate) fn expect(&mut self, line: &str) -> Outcome<()> {
         let heard = self.hear()?;
         if heard == line {

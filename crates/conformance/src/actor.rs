@@ -1,4 +1,4 @@
-//! Processes that do lock operations one at a time, as they are told.
+//! Processes that do lock operations one at a time, on the order of a test.
 
 use std::fmt;
 use std::path::Path;

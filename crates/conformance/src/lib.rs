@@ -3,13 +3,13 @@
 //! Tests use real processes and wait for events, never for time to pass. An [`Actor`] is a process
 //! that does one lock operation at a time, as the test tells it, and [`queue::wait_for`] sees in
 //! /proc/locks that it sleeps in the kernel's queue. [`watchdog`] ends a test that hangs and names
-//! it. [`torture`] is exclusion under load, with a [`witness`] that sees every overlap.
+//! it. Exclusion under load is tried by `holdlock torture`, with the tests of the command. A
+//! [`witness`] sees overlaps in a smaller trial.
 
 pub mod actor;
 pub mod cycles;
 pub mod sys;
 pub mod told;
-pub mod torture;
 pub mod witness;
 
 pub use actor::Actor;

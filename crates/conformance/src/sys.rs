@@ -26,7 +26,7 @@ pub fn fork(child: impl FnOnce() -> i32) -> Child {
             unsafe { libc::_exit(status.unwrap_or(101)) }
         }
         pid => {
-            // What the child drops must not be dropped here too.
+            // The child drops these values; this process must not drop them, too.
             std::mem::forget(child);
             Child(pid)
         }
@@ -328,8 +328,8 @@ pub fn fcntl_lock(file: &File, command: i32, kind: i32, bytes: (u64, u64)) -> io
     }
 }
 
-/// Closes every descriptor from `first` on, whatever code owns it, as programs do to close what
-/// they inherited.
+/// Closes every descriptor from `first` on, whatever code owns it, as programs do that close
+/// inherited descriptors.
 pub fn close_all_from(first: i32) {
     // SAFETY: takes no pointers. The callers show what becomes of the owners.
     unsafe { libc::close_range(first as u32, u32::MAX, 0) };

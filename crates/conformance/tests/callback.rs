@@ -1,4 +1,4 @@
-//! Callbacks of waiting requests that ask for locks themselves.
+//! Callbacks of waiting requests that request locks themselves.
 
 use std::ops::ControlFlow;
 use std::path::Path;

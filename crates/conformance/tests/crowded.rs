@@ -1,5 +1,5 @@
-//! A missing lock file on a host where others hold many locks: the search for a living holder of
-//! a removed one finds it, and ends soon.
+//! A missing lock file on a host where other processes hold many locks: the search for a living
+//! holder of a removed file finds the holder, and ends soon.
 
 use std::fs;
 use std::path::Path;

@@ -1,97 +1,14 @@
 //! Two exclusive guards of one lock never overlap.
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use holdlock::{Error, FileLock, Mode, Request};
 use holdlock_conformance::peers::Peer;
-use holdlock_conformance::torture::{Removal, Trial};
 use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
-
-fn trial(scratch: &Scratch, removal: Removal, acquisitions: u64) -> Trial {
-    Trial {
-        program: PathBuf::from(env!("CARGO_BIN_EXE_torture")),
-        directory: scratch.path(""),
-        processes: 8,
-        threads: 4,
-        acquisitions,
-        // A busy machine does not get that far.
-        at_most: std::time::Duration::from_secs(60),
-        removal,
-        kill: false,
-        shared: false,
-        fair: false,
-    }
-}
-
-#[track_caller]
-fn must_hold(trial: Trial) {
-    // One at a time: each trial keeps the whole machine busy.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let _dog = watchdog::watch(150);
-    let verdict = trial.run();
-    println!("{verdict:?}");
-    assert_eq!(verdict.overlaps, 0, "{verdict:?}");
-    assert_eq!(verdict.errors, 0, "{verdict:?}");
-    assert!(verdict.acquisitions > 0, "{verdict:?}");
-}
-
-#[test]
-fn processes_and_threads_exclude_each_other_while_some_are_killed() {
-    let scratch = Scratch::in_memory();
-    let mut trial = trial(&scratch, Removal::Never, 200_000);
-    trial.kill = true;
-    must_hold(trial);
-}
-
-#[test]
-fn shared_and_exclusive_sections_exclude_each_other() {
-    let scratch = Scratch::in_memory();
-    let mut trial = trial(&scratch, Removal::Never, 100_000);
-    trial.shared = true;
-    must_hold(trial);
-}
-
-#[test]
-fn fair_sections_exclude_each_other_while_some_are_killed() {
-    let scratch = Scratch::in_memory();
-    let mut trial = trial(&scratch, Removal::Never, 20_000);
-    (trial.fair, trial.kill) = (true, true);
-    must_hold(trial);
-}
-
-#[test]
-fn deletion_on_release_by_everybody_never_lets_two_in() {
-    let scratch = Scratch::in_memory();
-    must_hold(trial(&scratch, Removal::OnRelease, 20_000));
-}
-
-#[test]
-fn deletion_on_release_of_shared_locks_never_lets_two_in() {
-    let scratch = Scratch::in_memory();
-    let mut trial = trial(&scratch, Removal::OnRelease, 5_000);
-    trial.shared = true;
-    must_hold(trial);
-}
-
-#[test]
-fn holders_that_remove_rename_or_replace_the_file_never_let_two_in() {
-    let scratch = Scratch::in_memory();
-    must_hold(trial(&scratch, Removal::Adversary, 15_000));
-}
-
-#[test]
-fn holders_that_remove_the_file_and_are_killed_never_let_two_in() {
-    let scratch = Scratch::in_memory();
-    let mut trial = trial(&scratch, Removal::Adversary, 5_000);
-    trial.kill = true;
-    must_hold(trial);
-}
 
 #[test]
 fn every_peer_excludes_between_processes_and_shares_where_asked() {

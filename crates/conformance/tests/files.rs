@@ -1,4 +1,4 @@
-//! Lock files of every kind: which are opened, created, refused, left alone.
+//! Lock files of every kind: which files are opened, created, refused, or left alone.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -427,7 +427,7 @@ fn on_a_full_disk_existing_files_are_locked_and_new_ones_are_a_clear_error() {
     };
     assert_eq!(said[..3], ["ready", "ok", "ok"], "{said:?}");
     assert!(said[3].starts_with("Open"), "{said:?}");
-    assert!(said[3].contains("no room"), "{said:?}");
+    assert!(said[3].contains("there is no space"), "{said:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Every request ends by its limit, whatever others do to the path during the wait.
+//! Every request ends by its limit, whatever other processes do to the path during the wait.
 
 use std::fs::File;
 use std::path::Path;

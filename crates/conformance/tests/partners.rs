@@ -1,4 +1,4 @@
-//! With plain users of flock(2), both ways: we exclude them and they exclude us.
+//! holdlock and plain users of flock(2) exclude each other.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

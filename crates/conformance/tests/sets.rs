@@ -124,7 +124,7 @@ fn a_holder_of_one_lock_that_wants_the_other_is_served_and_not_a_deadlock() {
 fn eight_processes_with_overlapping_sets_make_progress() {
     let _dog = watchdog::watch(300);
     const LOCKS: u64 = 12;
-    const TIMES: u64 = 100;
+    const TIMES: u64 = 200;
     let times = [false, true].map(|fair| {
         let scratch = Scratch::new();
         let mut crowd: Vec<Actor> = (0..8)
@@ -158,7 +158,7 @@ fn eight_processes_with_overlapping_sets_make_progress() {
         took
     });
     // Measured: two or three times as long.
-    assert!(times[1] < times[0] * 60, "fair locks are slow: {times:?}");
+    assert!(times[1] < times[0] * 20, "fair locks are slow: {times:?}");
 }
 
 #[test]
@@ -470,6 +470,37 @@ fn a_set_that_closes_a_cycle_by_another_lock_is_a_deadlock() {
             Err(error) => assert!(matches!(error, Error::Deadlock { .. }), "{error}"),
         }
     });
+}
+
+/// A set that gives a lock back has not seen what the last holder left.
+#[test]
+fn only_a_set_that_has_all_its_locks_hears_of_a_holder_that_died() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let options = LockOptions::new().record(true);
+    let locks = ["a", "b"].map(|name| options.open(scratch.path(name)).expect("opens"));
+    let set = LockSet::new(&locks);
+    for busy in 0..2 {
+        let mut died = Actor::start_with(ACTOR, locks[1 - busy].path(), &["record"]);
+        died.must("lock");
+        died.kill();
+        let mut other = Actor::start_with(ACTOR, locks[busy].path(), &["record"]);
+        other.must("lock");
+        assert!(set.try_lock().is_err(), "one is held");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let guard = set
+                    .acquire(Request::exclusive().note("moves"))
+                    .expect("acquired");
+                let abandoned = |member: usize| guard[member].abandoned().is_some();
+                assert_eq!((abandoned(1 - busy), abandoned(busy)), (true, false));
+                assert!(guard[0].token().is_some() && guard[1].token().is_some());
+            });
+            queue::wait_for(locks[busy].path(), std::process::id());
+            other.must("release");
+            waiting.join().expect("no panic");
+        });
+    }
 }
 
 #[test]

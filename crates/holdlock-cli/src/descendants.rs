@@ -6,11 +6,11 @@ use std::io;
 use holdlock::inspect;
 use rustix::process::Pid;
 
-/// All living descendants, and zombies; parents before their children. A process that is started
-/// meanwhile may be missing. `without` these children.
+/// All living descendants and zombies, except the children in `without`; parents before their
+/// children. A process that is started meanwhile may be missing.
 ///
-/// None where they cannot be listed: /proc is not mounted, or is that of another PID namespace, or
-/// there is no descriptor left to read it with.
+/// None if they cannot be listed: /proc is not mounted, or belongs to another PID namespace, or no
+/// descriptor is free to read it.
 pub(crate) fn of(pid: Pid, without: &[Pid]) -> Option<Vec<Pid>> {
     if !inspect::is_proc_ours() {
         return None;
@@ -38,7 +38,7 @@ pub(crate) fn of(pid: Pid, without: &[Pid]) -> Option<Vec<Pid>> {
     Some(found)
 }
 
-/// The process, or the file, is not there.
+/// Whether the error says that the process or the file does not exist.
 fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -52,8 +52,8 @@ pub(crate) fn children(of: Pid) -> io::Result<Vec<Pid>> {
     let mut found = Ok(Vec::new());
     for _ in 0..TRIES {
         found = list_children(of);
-        // The children of a thread that has ended meanwhile are another thread's now, which may
-        // have been looked at before.
+        // The children of a thread that has ended meanwhile now belong to another thread, which may
+        // have been read before.
         if !found.as_ref().is_err_and(is_gone) {
             break;
         }

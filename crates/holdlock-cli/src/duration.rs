@@ -1,7 +1,7 @@
 //! Durations as people type them: `5`, `0.5`, `500ms`, `2m`, `1h30m`, `1d`.
 //!
-//! Whole numbers all the way: a deadline should not depend on how a binary
-//! fraction rounds.
+//! All computations use whole numbers, because a deadline must not depend on the rounding of a
+//! binary fraction.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const UNITS: [(&str, u64); 5] = [
     ("ms", 1_000_000),
 ];
 
-/// A hundred years. Longer is a slip of the finger, and would overflow clocks.
+/// A hundred years. A longer duration is a typing error, and would overflow clocks.
 const LONGEST: u128 = 100 * 365 * 86_400_000_000_000;
 
 /// Parses a duration. The error is a phrase for the user.
@@ -79,7 +79,7 @@ fn scaled(number: &str, unit: u64) -> Option<u128> {
             .saturating_add(u128::from(digit - b'0') * u128::from(unit));
     }
     let mut weight = u128::from(unit);
-    // Past 20 digits every further one is below a nanosecond, even of a day.
+    // After 20 digits, every further digit is below a nanosecond, even with the unit day.
     let scale = 10u128.pow(20);
     weight *= scale;
     let mut parts = 0u128;

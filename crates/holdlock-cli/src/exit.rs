@@ -1,7 +1,7 @@
 //! Exit codes, and the failures that lead to them.
 //!
-//! The numbers are those of `sysexits.h` where it has one, so that scripts can
-//! tell failures of the lock from the command's own small numbers.
+//! The numbers are those of `sysexits.h`, if it has one, so that scripts can distinguish failures
+//! of the lock from the small exit codes of the command.
 
 use std::io;
 
@@ -14,9 +14,11 @@ pub(crate) const SUCCESS: u8 = 0;
 pub(crate) const OVERLAP: u8 = 1;
 /// `doctor`: locks would not be safe there.
 pub(crate) const NOT_SAFE: u8 = 1;
-/// `graph`: processes wait for one another and can never go on.
+/// `torture`: a lock did not do what is promised.
+pub(crate) const FOUND: u8 = 1;
+/// `graph`: processes wait for one another and cannot make progress.
 pub(crate) const STUCK: u8 = 1;
-/// The command line makes no sense (`EX_USAGE`).
+/// Wrong usage (`EX_USAGE`).
 pub(crate) const USAGE: u8 = 64;
 /// Waiting would have been a deadlock (`EX_DATAERR`, as flock(1) has it for lock errors).
 pub(crate) const DEADLOCK: u8 = 65;
@@ -37,10 +39,10 @@ pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// The command does not exist, as shells have it.
 pub(crate) const NOT_FOUND: u8 = 127;
 
-/// The reader of standard output has closed it: 128 + SIGPIPE, as of other programs in a pipeline.
+/// The reader of standard output has closed it: 128 + SIGPIPE, like other programs in a pipeline.
 pub(crate) const NO_READER: u8 = 128 + 13;
 
-/// An error of the operating system in its words, without the number that Rust adds.
+/// The text of an error of the operating system, without the number that Rust adds.
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let number = error.raw_os_error();
@@ -49,7 +51,7 @@ pub(crate) fn reason(error: &io::Error) -> String {
     words.unwrap_or(text)
 }
 
-/// What a subcommand ends with: an exit code, or a failure that has one.
+/// The end of a subcommand: an exit code, or a failure that has one.
 pub(crate) type Outcome = Result<u8, Failure>;
 
 /// Why a subcommand gives up.
@@ -80,7 +82,8 @@ impl Failure {
         Failure::new(OS_ERROR, format!("{what}: {}", reason(&error.into())))
     }
 
-    /// Standard output cannot be written. Where its reader has gone, as `head` does, it is silent.
+    /// Standard output cannot be written. There is no message if the reader has ended, as `head`
+    /// does.
     pub(crate) fn output(error: io::Error) -> Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Failure::new(NO_READER, "");
@@ -111,15 +114,15 @@ fn code_of(error: &holdlock::Error) -> u8 {
     }
 }
 
-/// The library's message, except for a remedy which only a programmer could take.
+/// The library's message, without a remedy that only a programmer can use.
 fn message_of(error: &holdlock::Error) -> String {
     use rustix::io::Errno;
     let holdlock::Error::Open { path, source, .. } = error else {
         return in_words(error);
     };
     let remedy = match Errno::from_io_error(source) {
-        Some(Errno::NOENT) => "; its directory is missing",
-        Some(Errno::LOOP) => "; symbolic links are not followed, give the path it stands for",
+        Some(Errno::NOENT) => "; create its directory",
+        Some(Errno::LOOP) => "; symbolic links are not followed; give the path of the file itself",
         _ => "",
     };
     format!(

@@ -1,8 +1,7 @@
 //! The command `holdlock`.
 //!
-//! This file only chooses the subcommand. `run` is the one that scripts call
-//! thousands of times, so it is recognised before any parser is built and only
-//! its own part of the parser is.
+//! This file only chooses the subcommand. Scripts call `run` thousands of times, so it is
+//! recognised before a parser is built, and only the parser of `run` is built.
 
 #![cfg_attr(not(test), no_main)]
 
@@ -23,6 +22,7 @@ mod say;
 mod show;
 mod sys;
 mod top;
+mod torture;
 mod wait;
 mod who;
 
@@ -30,7 +30,7 @@ use std::ffi::OsString;
 
 use exit::Outcome;
 
-/// The program: does what the words after its name ask for, and returns the exit code. Called by
+/// The program: runs the subcommand that its words name, and returns the exit code. Called by
 /// `sys::start`.
 #[cfg_attr(test, allow(dead_code))]
 fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
@@ -41,6 +41,7 @@ fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
         Some("path") => cli::path::parse(words).and_then(print_path),
         Some("report") => cli::report::parse(words).and_then(report::report),
         Some("doctor") => cli::doctor::parse(words).and_then(doctor::doctor),
+        Some("torture") => cli::torture::parse(words).and_then(torture::torture),
         Some("top") => cli::top::parse(words).and_then(top::top),
         Some("who") => cli::who::parse(words).and_then(who::who),
         Some("wait") => cli::wait::parse(words).and_then(wait::wait),
@@ -49,6 +50,7 @@ fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),
         Some(demo::WORKER) => demo::worker::work(words),
+        Some(torture::WORKER) => torture::worker::work(words),
         Some(doctor::WORKER) => doctor::worker::work(words),
         Some(doctor::PARTNER) => doctor::partner::obey(words),
         _ => cli::top_level(first.into_iter().chain(words)),

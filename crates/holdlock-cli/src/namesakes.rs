@@ -1,5 +1,5 @@
-//! Warnings about a name that may be meant otherwise: as a file of that name in this directory, or
-//! as another user's lock.
+//! Warns about a name that the user may have meant as a file of this directory, or as the lock of
+//! another user.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,15 +13,15 @@ use crate::exit;
 use crate::lockdir::{self, Location};
 use crate::show::text;
 
-/// Warns on standard error where the name may be meant otherwise.
+/// Warns on standard error if the user may have meant something else.
 pub(crate) fn warn(lock: &OsStr, location: &Location) {
     if !location.is_name() {
         return;
     }
     if looks_like_a_file(lock) {
         exit::warn(&format!(
-            "warning: {lock} is the name of a lock, {}, and not a file in this directory, \
-             which is ./{lock}",
+            "warning: {lock} is the name of the lock {}, not the file in this directory; for the \
+             file write ./{lock}",
             text::path(&location.path),
             lock = text::path(lock),
         ));
@@ -31,8 +31,8 @@ pub(crate) fn warn(lock: &OsStr, location: &Location) {
     if looks && !location.is_for_all() {
         for (path, holder) in held_by_users(location.path.file_name().unwrap_or_default()) {
             exit::warn(&format!(
-                "note: another lock of the same name is held: {}, by {}; names are each user's \
-                 own, --system NAME is for all users",
+                "note: another user's lock of the same name is held: {}, by {}; each user has names \
+                 of their own; for one lock of all users, use --system",
                 text::path(&path),
                 text::process_cut(&holder, None),
             ));
@@ -40,14 +40,14 @@ pub(crate) fn warn(lock: &OsStr, location: &Location) {
     }
 }
 
-/// Whether it is likely that a file was meant. Programs are often run under a lock of their own
-/// name, and directories do not matter.
+/// Whether the user probably meant a file. Programs do not count, because they often run under a
+/// lock of their own name; directories do not count either.
 fn looks_like_a_file(lock: &OsStr) -> bool {
     let is_one = |found: fs::Metadata| found.is_file() && found.permissions().mode() & 0o111 == 0;
     lock.as_bytes().ends_with(b".lock") || fs::symlink_metadata(lock).is_ok_and(is_one)
 }
 
-/// The locks with this file name that users hold, and a holder of each.
+/// The locks of this name that other users hold, and a holder of each.
 fn held_by_users(name: &OsStr) -> Vec<(PathBuf, Process)> {
     let mut parents = vec![Path::new("/run/lock")];
     let found = fs::symlink_metadata("/run/lock");

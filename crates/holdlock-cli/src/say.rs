@@ -20,8 +20,8 @@ pub(crate) fn report(outcome: Outcome) -> u8 {
     failure.code
 }
 
-/// Writes a message of one line, printable whatever is in it. Where that fails, it cannot be
-/// reported either.
+/// Writes a message as one printable line, whatever characters it contains. A failure of that
+/// cannot be reported.
 pub(crate) fn warn(message: &str) {
     let line = format!("holdlock: {}\n", printable(message.trim_end()));
     let _ = io::stderr().write_all(line.as_bytes());

@@ -47,7 +47,7 @@ pub(crate) fn wait(settings: Settings) -> Outcome {
     })
 }
 
-/// `who` has an exit code of its own for a lock that cannot be looked at.
+/// Changes the exit code, because `who` has another one for a lock that cannot be examined.
 fn not_seen(failure: Failure) -> Failure {
     match failure.code {
         who::UNKNOWN => Failure {

@@ -1,4 +1,4 @@
-//! `holdlock completions` and the manual pages, tried with the programs that read them.
+//! `holdlock completions` and the manual pages, tested with the programs that read them.
 
 mod support;
 
@@ -8,7 +8,7 @@ use support::{Place, Running};
 
 const NOTHING: [&str; 0] = [];
 
-/// What bash offers for the last of these words.
+/// The words that bash offers for the last of these words.
 fn offered(place: &Place, words: &[&str]) -> Vec<String> {
     let script = r#"
         source <("$HOLDLOCK" completions bash) || exit 1
@@ -83,7 +83,7 @@ fn bash_offers_what_can_follow() {
     assert!(offered(&place, &["completions", ""]).contains(&"fish".to_owned()));
 }
 
-/// What stands at the prompt of a shell at a terminal after Tab.
+/// The text at the prompt of a shell at a terminal after Tab.
 fn expect_at_prompt(place: &Place, shell: &str, typed: &str, completed: &str) {
     let mut terminal = Terminal::start(place, &format!("TERM=dumb {shell}"));
     terminal.expect("ready> ");
@@ -96,7 +96,7 @@ fn at_the_prompt_names_paths_signals_and_commands_are_completed() {
     let place = Place::new();
     assert_eq!(place.run(["run", "nightly", "true"]).code(), 0);
     std::fs::create_dir(place.join("sources")).unwrap();
-    // Beside the program there may be others whose names begin with its own.
+    // The directory of the program may have other programs whose names begin with its name.
     std::fs::create_dir(place.join("bin")).unwrap();
     let program = env!("CARGO_BIN_EXE_holdlock");
     std::os::unix::fs::symlink(program, place.join("bin/holdlock")).unwrap();
@@ -219,6 +219,7 @@ fn manual_pages_have_no_mistakes_and_tell_the_exit_codes() {
         "holdlock-path",
         "holdlock-doctor",
         "holdlock-top",
+        "holdlock-torture",
         "holdlock-who",
         "holdlock-list",
         "holdlock-graph",

@@ -1,5 +1,5 @@
-//! `holdlock demo`: disorder without the lock, order with it, and a verdict that
-//! would notice if it were not so.
+//! `holdlock demo`: sections overlap without the lock, not with it, and the verdict notices a
+//! failure.
 
 mod support;
 
@@ -63,7 +63,7 @@ fn find_journal(place: &Place) -> Option<PathBuf> {
         .find(|path| path.extension().is_some_and(|end| end == "journal"))
 }
 
-/// Waits until the journal has events that satisfy.
+/// Waits until the journal has the wanted events.
 fn expect_events(
     place: &Place,
     what: &str,
@@ -187,7 +187,7 @@ fn a_picture_on_standard_output_is_alone_there() {
 #[test]
 fn two_demos_on_one_lock_share_one_order_and_one_verdict() {
     let place = Place::new();
-    // Nobody starts before both are there.
+    // No demo starts before both are there.
     let holder = place.hold(&["demo"]);
     let words = [
         "demo",
@@ -232,7 +232,7 @@ fn an_overlap_in_spite_of_the_lock_is_exit_status_1() {
     let holder = place.hold(&["demo"]);
     let demo = Running::start(place.holdlock(["demo", "--lock", "on", "--max-sleep", "2ms"]));
     expect_events(&place, "a worker", |events| !events.is_empty());
-    // An intruder who lives (it is this test), entered long ago, and never left.
+    // An intruder that lives (this test), entered long ago, and has not left.
     let intruder = std::process::id();
     let mut file = fs::OpenOptions::new()
         .append(true)

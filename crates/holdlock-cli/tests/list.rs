@@ -78,8 +78,8 @@ fn whatever_lslocks_shows_is_shown() {
     }
 }
 
-/// What lslocks tells. It misses some while others come and go, and fails where a lock's file is
-/// just being closed (`failed to parse '<none>:0'`).
+/// The locks that lslocks shows. It misses some while other locks are acquired and released, and
+/// fails if the file of a lock is just being closed (`failed to parse '<none>:0'`).
 fn lslocks(place: &Place) -> Option<Vec<Value>> {
     let columns = "PID,TYPE,MODE,START,END,INODE,PATH,COMMAND,BLOCKER";
     let mut lslocks = place.command("lslocks");
@@ -89,7 +89,7 @@ fn lslocks(place: &Place) -> Option<Vec<Value>> {
     told["locks"].as_array().cloned()
 }
 
-/// Where lslocks knows only the mount point it says `/mnt/...`.
+/// If lslocks knows only the mount point, it prints `/mnt/...`.
 fn is_as_good(file: &Value, theirs: &Value) -> bool {
     let Some(theirs) = theirs.as_str() else {
         return true;
@@ -105,7 +105,7 @@ fn is_as_good(file: &Value, theirs: &Value) -> bool {
     }
 }
 
-/// Whether our document has a lock or a request which lslocks tells of.
+/// Whether our document has a lock or a request that lslocks shows.
 fn has_as_well(ours: &Value, theirs: &Value) -> bool {
     let mode = theirs["mode"].as_str().unwrap();
     let waits = mode.ends_with('*');
@@ -114,7 +114,7 @@ fn has_as_well(ours: &Value, theirs: &Value) -> bool {
         "OFDLCK" => "ofd".to_owned(),
         other => other.to_lowercase(),
     };
-    // To lslocks, 0 is the end of the file.
+    // For lslocks, 0 is the end of the file.
     let end = theirs["end"].as_u64().filter(|end| *end != 0);
     let range = json!({"start": theirs["start"], "end": end});
     let pid = theirs["pid"].as_i64().filter(|pid| *pid > 0);
@@ -245,7 +245,7 @@ fn filters_leave_out_the_rest() {
 }
 
 #[test]
-fn locks_of_others_have_a_path_where_it_was_asked_for() {
+fn a_path_that_was_asked_for_is_shown_for_locks_of_other_users() {
     if !rustix::process::geteuid().is_root() || !has("setpriv") {
         return skipped("to be another user needs root and setpriv");
     }
@@ -347,7 +347,7 @@ fn a_name_is_that_of_a_lock_also_after_its_file_was_removed() {
 #[test]
 fn the_command_is_the_job_and_not_its_wrapper() {
     let place = Place::new();
-    // So long that the library's snapshot does not have all of it.
+    // Longer than the command line in the library's snapshot.
     let log = format!("--log=/dev/../dev/{}null", "./".repeat(80));
     let _holder = place.hold(&["-w", "5", &log, "./x"]);
     let command = || place.run(["list", "-n", "-o", "command", "./x"]);
@@ -360,7 +360,7 @@ fn on_80_columns(place: &Place, words: &str) -> Vec<String> {
     let mut terminal = support::terminal::Terminal::start(place, &script);
     let seen = terminal.read_until("done");
     let lines = seen.lines().map(|line| line.trim_end().to_owned());
-    // What could not be seen is reported there, too.
+    // The command also reports there what it could not see.
     let is_list = |line: &String| !line.is_empty() && !line.starts_with("holdlock: ");
     lines.filter(is_list).collect()
 }
@@ -399,7 +399,7 @@ fn on_80_columns_no_line_wraps_and_path_and_job_can_be_read() {
     ] {
         assert!(all.contains(part), "{part}: {all}");
     }
-    // Both lines have it, and it says nothing.
+    // Both lines have the same value, so the column is left out.
     assert!(!all.contains("RANGE"), "{all}");
     let chosen = on_80_columns(&place, "-o pid,range,kind,path").join("\n");
     assert!(
@@ -409,7 +409,7 @@ fn on_80_columns_no_line_wraps_and_path_and_job_can_be_read() {
 }
 
 #[test]
-fn on_a_terminal_lines_are_as_wide_as_it_is() {
+fn on_a_terminal_no_line_is_wider_than_the_terminal() {
     let place = Place::new();
     let _holder = place.hold(&["./x"]);
     let script = "stty cols 30; \"$HOLDLOCK\" list -o pid,state,command ./; echo done";

@@ -114,7 +114,7 @@ fn a_relative_lock_directory_is_wrong_usage() {
     assert_eq!(Running::start(command).finish().code(), 64);
 }
 
-/// A host of our own, as far as /run goes, with two users and everything that they can make there.
+/// A test host with its own /run, with two users and everything that they can create there.
 fn host(place: &Place, script: &str) -> Option<Finished> {
     const HOST: &str = r#"
         set -e
@@ -191,7 +191,7 @@ fn a_users_name_that_others_have_taken_is_refused_with_the_remedy() {
 
 #[test]
 fn a_cron_job_and_a_session_of_one_user_exclude_each_other() {
-    // The session has all that a login gives, also the directories; the cron job has nothing.
+    // The session has the environment and the directories of a login; the cron job has nothing.
     let script = r#"
         mkdir -p -m 755 /run/user && mkdir -m 700 /run/user/$ANN /run/home
         chown $ANN /run/user/$ANN /run/home
@@ -211,7 +211,7 @@ fn a_cron_job_and_a_session_of_one_user_exclude_each_other() {
 }
 
 #[test]
-fn an_older_version_and_this_one_do_not_both_go_on_in_silence() {
+fn a_lock_directory_of_an_older_version_is_warned_of() {
     let script = "mkdir -m 700 /run/lock/holdlock; $H run job echo ran";
     let Some(finished) = host(&Place::new(), script) else {
         return;
@@ -262,7 +262,8 @@ fn root_is_told_of_the_lock_of_the_same_name_that_a_user_holds() {
         return;
     };
     let text = finished.text();
-    let told = "another lock of the same name is held: /run/lock/holdlock-65531/job.lock, by pid ";
+    let told =
+        "another user's lock of the same name is held: /run/lock/holdlock-65531/job.lock, by pid ";
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 7, "{finished:?}");
     assert!(
@@ -309,7 +310,8 @@ fn names_for_all_users_are_one_lock_and_only_root_makes_them() {
     assert_eq!(finished.text(), said, "{}", finished.stderr);
     let remedy = "only root can create it, with: holdlock run --system job true";
     assert!(finished.stderr.contains(remedy), "{}", finished.stderr);
-    let refused = "refusing the lock directory /run/holdlock-system: others than root can write";
+    let refused =
+        "refusing the lock directory /run/holdlock-system: users other than root can write";
     assert!(finished.stderr.contains(refused), "{}", finished.stderr);
 }
 
@@ -327,7 +329,7 @@ fn a_name_that_looks_like_a_file_here_is_warned_of() {
     ] {
         let finished = place.run(["run", name, "true"]);
         assert_eq!(finished.code(), 0);
-        let here = format!("not a file in this directory, which is ./{name}\n");
+        let here = format!("not the file in this directory; for the file write ./{name}\n");
         assert_eq!(finished.stderr.contains(&here), warned, "{finished:?}");
         assert_eq!(finished.stderr.is_empty(), !warned, "{finished:?}");
     }

@@ -22,6 +22,7 @@ fn output_without_a_reader_ends_silently() {
         &["graph", "--svg", "-"],
         &["demo", "--rounds", "1", "--max-sleep", "1ms"],
         &["top", "--once"],
+        &["torture", "--modes", "exclusive", "--for", "100ms"],
         &["completions", "bash"],
         &["--help"],
         &["run", "--help"],

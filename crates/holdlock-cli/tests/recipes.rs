@@ -30,7 +30,7 @@ const BLOCKS: [(&str, &str, usize); 12] = [
     ("logrotate", "text", 1),
 ];
 
-/// Notes in `$PLACE/ran` what runs and under which locks, and when two programs run at once.
+/// Notes in `$PLACE/ran` each program with its locks, and whether two programs run at once.
 const PROGRAM: &str = r#"#!/bin/sh
 mkdir "$PLACE/inside" || echo "two at once" >> "$PLACE/ran"
 locks=$("$HOLDLOCK" list -n -o path "$PLACE" | sort -u | sed 's:.*/::')
@@ -161,7 +161,7 @@ impl Host {
         assert_eq!(finished.code(), 0, "{script}: {}", finished.stderr);
     }
 
-    /// What ran since the last call, sorted.
+    /// The programs that ran since the last call, sorted.
     #[track_caller]
     fn expect_ran(&self, expected: &[&str]) {
         let file = self.place.join("ran");
@@ -239,7 +239,7 @@ fn systemd_accepts_the_units_and_their_commands_hold_the_lock() {
         "nightly-report under nightly.lock",
         "worker under worker.lock",
     ]);
-    // What RestartPreventExitStatus= relies on.
+    // RestartPreventExitStatus= relies on this exit code.
     let _holder = host.place.hold(&["worker"]);
     assert_eq!(host.shell(&commands[1]).code(), 75);
 
@@ -329,7 +329,7 @@ fn the_question_is_answered_both_ways() {
 }
 
 #[test]
-fn readers_and_writers_and_those_of_two_locks_hold_what_they_need() {
+fn readers_share_writers_exclude_and_two_locks_are_held_at_once() {
     let host = Host::new();
     let script = host.block("Readers and a writer, and two locks at once", "sh");
     host.must(&script);

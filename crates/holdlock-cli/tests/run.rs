@@ -1,4 +1,4 @@
-//! `holdlock run`: what it runs, what it answers, whom it keeps out.
+//! `holdlock run`: the command, the exit codes, and exclusion.
 
 mod support;
 
@@ -147,7 +147,7 @@ fn help_and_version_are_on_stdout() {
 }
 
 #[test]
-fn a_conflict_is_75_or_what_was_asked_for() {
+fn a_conflict_is_exit_code_75_or_that_of_the_option() {
     let place = Place::new();
     let holder = place.hold(&["L"]);
     let file = place.locks().join("L.lock");
@@ -343,7 +343,7 @@ fn the_short_help_fits_on_a_screen_and_the_long_one_has_all() {
         }
         assert!(long.text().contains("--system") && !short.text().contains("--system"));
     }
-    // After the LOCK it is the command's.
+    // After LOCK, the option belongs to the command.
     assert_eq!(place.run(["run", "L", "echo", "-h"]).text(), "-h\n");
 }
 
@@ -398,7 +398,8 @@ fn the_help_lists_every_subcommand() {
 #[test]
 fn standard_streams_that_are_closed_are_no_lock_files() {
     let place = Place::new();
-    // Else the lock would be at 0, 1 or 2, and the command would read from it or write to it.
+    // Otherwise the lock would have the number 0, 1 or 2, and the command would read or write the
+    // file.
     let script = r#"
         "$HOLDLOCK" run L sh -c 'for fd in 0 1; do
             test /proc/$$/fd/$fd -ef /dev/null && echo $fd >&2; done' <&- >&-

@@ -8,7 +8,7 @@ use std::process::Command;
 use support::peers::skipped;
 use support::{Finished, Place, Running};
 
-/// What runs its arguments where /proc is not mounted.
+/// A command that runs its arguments without a mounted /proc.
 const NO_PROC: &[&str] = &[
     "unshare",
     "--mount",
@@ -17,10 +17,10 @@ const NO_PROC: &[&str] = &[
     "umount -l /proc && exec \"$@\"",
     "sh",
 ];
-/// What runs its arguments in a PID namespace of their own, with the host's /proc.
+/// A command that runs its arguments in a PID namespace of their own, with the host's /proc.
 const FOREIGN_PROC: &[&str] = &["unshare", "--pid", "--fork", "--kill-child"];
 
-/// `sh -c script` in such a place; None where it cannot be made.
+/// `sh -c script` in such an environment; None if it cannot be made.
 fn blind(place: &Place, wrapper: &[&str], script: &str) -> Option<Command> {
     let mut tried = Command::new(wrapper[0]);
     let tried = tried.args(&wrapper[1..]).arg("true").output();
@@ -33,7 +33,7 @@ fn blind(place: &Place, wrapper: &[&str], script: &str) -> Option<Command> {
     Some(command)
 }
 
-/// What came of the script without /proc, and with that of another namespace.
+/// The results of the script without /proc, and with the /proc of another namespace.
 fn in_both(script: &str) -> Vec<(Place, Finished)> {
     let run = |wrapper| {
         let place = Place::new();
@@ -84,7 +84,7 @@ fn a_time_limit_ends_the_command_and_no_stranger() {
 }
 
 #[test]
-fn a_signal_is_not_sent_by_a_number_that_is_somebody_elses_in_here() {
+fn a_signal_never_goes_to_another_process_with_the_same_number() {
     let place = Place::new();
     let script = r#"
         "$HOLDLOCK" run L sh -c 'echo >held; until test -e stop; do sleep 0.02; done' &
@@ -103,7 +103,8 @@ fn a_signal_is_not_sent_by_a_number_that_is_somebody_elses_in_here() {
     assert!(said.contains("another PID namespace"), "{said}");
 }
 
-/// What runs its arguments in a PID namespace of their own, with a /proc of that one.
+/// A command that runs its arguments in a PID namespace of their own, with the /proc of that
+/// namespace.
 const OWN_PROC: &[&str] = &["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 #[test]

@@ -17,7 +17,8 @@ fn a_nested_run_is_refused_at_once() {
         assert_eq!((finished.code(), finished.text()), (65, ""), "{script}");
         assert!(begin.elapsed() < Duration::from_secs(20));
         assert!(finished.stderr.contains("deadlock"), "{finished:?}");
-        // With --exec both are so: which is seen first depends on whether the shell waits already.
+        // With --exec both are true; which one is seen first depends on whether the shell already
+        // waits.
         let inherited = script == exec && finished.stderr.contains("has inherited");
         let named = finished.stderr.contains("held by pid");
         assert!(named || inherited, "{finished:?}");
@@ -57,7 +58,7 @@ fn nesting_that_cannot_deadlock_is_allowed() {
 fn an_ancestor_that_does_not_wait_for_us_is_no_deadlock() {
     let place = Place::new();
     assert_eq!(place.run(["run", "L", "true"]).code(), 0);
-    // We hold it ourselves, and wait in no wait(2): we could release it at any time.
+    // This test holds the lock and is not in wait(2): it could release the lock at any time.
     let lock = holdlock::FileLock::open(place.locks().join("L.lock")).expect("opens");
     let held = lock.lock().expect("locked");
     // Long enough for both looks, when the wait begins and a moment later.
@@ -103,7 +104,7 @@ fn what_is_only_possible_is_a_warning_and_the_wait_goes_on() {
                 said.contains("may be a deadlock").then_some(())
             });
         } else {
-            // For as long as the first one took at the least.
+            // At least as long as the first one took.
             std::thread::sleep(Duration::from_millis(1500));
         }
         running.let_go();
@@ -119,13 +120,13 @@ fn what_is_only_possible_is_a_warning_and_the_wait_goes_on() {
     }
 }
 
-/// A program that is called so is not the one we know.
+/// A program with that name may be another program.
 #[test]
 fn a_name_proves_nothing() {
     let place = Place::new();
     for name in ["flock", "holdlock"] {
         let strange = place.join(name);
-        // Has the lock, starts a command and does not wait for it.
+        // It holds the lock, starts a command and does not wait for it.
         let script = "#!/bin/sh\nexec 9>>locks/L.lock; \"$HOLDLOCK\" flock 9; \"$@\" 9>&- & \
                       sleep 1.5; echo outer ends; exec 9>&-; wait\n";
         std::fs::write(&strange, script).unwrap();
@@ -213,7 +214,7 @@ fn a_reentrant_run_goes_on_at_once_under_the_lock_of_its_own_job() {
         r#""$HOLDLOCK" run --exec L "$HOLDLOCK" run --reentrant L sh -c 'exit 3'; echo $?"#;
     let finished = Running::start(place.shell(script)).finish();
     assert_eq!(finished.text(), "3\n", "{finished:?}");
-    // The lock is that of the outer one: it goes on to hold it.
+    // The lock belongs to the outer run, which continues to hold it.
     let script = r#"
         "$HOLDLOCK" run L sh -c '
             "$HOLDLOCK" run --reentrant --lock L --lock M true
@@ -242,7 +243,7 @@ fn a_reentrant_run_proves_that_its_job_holds_the_lock() {
     let finished = place.run(["run", "--reentrant", "-n", "L", "true"]);
     assert_eq!(finished.code(), 75, "{finished:?}");
     holder.finish();
-    // Replaced meanwhile, the file of the name is another one, which is not held.
+    // The file was replaced meanwhile: the new file at the path is not locked.
     let script = r#"
         "$HOLDLOCK" run L sh -c 'rm locks/L.lock; : >locks/L.lock
             "$HOLDLOCK" run --reentrant L sh -c "setsid -w \"\$HOLDLOCK\" run -n L true"; echo $?'

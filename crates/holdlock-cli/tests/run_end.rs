@@ -1,15 +1,14 @@
-//! `holdlock run`: however a job ends, and whatever it leaves at work, no second job is inside.
+//! `holdlock run`: however a job ends, and whatever it leaves at work, no second job runs.
 //!
-//! A job is a script that starts a worker. The worker holds a witness, a file that only one can
-//! lock, for as long as it works. A second job takes the lock and looks whether the witness is
-//! free.
+//! A job is a script that starts a worker. The worker locks a witness file while it works. A second
+//! job acquires the lock and checks whether the witness file is free.
 
 mod support;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Place, Running, is_gone, peers, wait_for};
 
-/// Works until it is told to stop, or its directory is removed.
+/// Works until it gets an order to stop, or until its directory is removed.
 const WORKER: &str = "
 import fcntl, os, signal, sys, time
 if 'stubborn' in sys.argv:
@@ -23,7 +22,7 @@ while os.path.exists('witness') and not os.path.exists('stop'):
     time.sleep(0.01)
 ";
 
-/// A script, which says its number and starts `$WORK`; and how it does that.
+/// A script that prints its process number and starts `$WORK`, and the way it does that.
 const SCRIPTS: [(&str, &str); 5] = [
     ("a child", "$WORK; exit 3"),
     ("a background process", "$WORK & wait; exit 3"),
@@ -44,13 +43,13 @@ struct End {
     options: &'static [&'static str],
     /// By --max-hold.
     limited: bool,
-    /// Ends it; gets holdlock and the number of the script.
+    /// Ends the job; the arguments are holdlock and the process number of the script.
     act: fn(&Running, Pid),
     /// The script does not wait for its child first, as a shell does after INT.
     is_at_once: bool,
     /// The worker is gone after it, although it ignores TERM.
     of_all: bool,
-    /// holdlock cannot see to anything any more.
+    /// holdlock has ended and cannot act.
     kills_us: bool,
 }
 
@@ -59,7 +58,7 @@ fn wait_for_the_end_of(script: Pid) {
     wait_for("the script to end", || is_gone(pid).then_some(()));
 }
 
-/// A job whose worker works. With a time limit the machine may be too slow for it: again.
+/// A job whose worker works. If the machine is too slow for the time limit, tries again.
 fn job_under(end: &End, place: &Place, script: &[&str]) -> (Running, Pid, u64) {
     let stubborn = if end.of_all { " stubborn" } else { "" };
     let work = format!(
@@ -115,7 +114,7 @@ fn never_two_jobs_after(end: &End, what: &str, script: &[&str]) {
         wait_for_the_end_of(script);
     }
 
-    // Whoever comes, and whoever has waited for a while.
+    // A job that starts now, and a job that has already waited.
     let second = |patience: &str| {
         let witness = ["-n", "-E", "99", "./witness", "--", "true"];
         let words = [
@@ -147,7 +146,7 @@ fn never_two_jobs_after(end: &End, what: &str, script: &[&str]) {
         std::fs::write(place.join("stop"), "").unwrap();
         let finished = first.finish();
         wait_for("the worker to end", || is_gone(worker).then_some(()));
-        if finished.stderr.contains("goes on") {
+        if finished.stderr.contains("continue") {
             assert!(finished.stderr.contains("pid "), "{what}: {finished:?}");
         }
     }

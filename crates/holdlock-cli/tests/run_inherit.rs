@@ -1,4 +1,5 @@
-//! `holdlock run`: the command inherits the lock, and what that means for what it leaves behind.
+//! `holdlock run`: the command inherits the lock, with the consequences for processes that it
+//! leaves behind.
 
 mod support;
 
@@ -116,7 +117,7 @@ fn an_end_after_a_signal_releases_only_what_nobody_has() {
 }
 
 #[test]
-fn who_keeps_the_lock_after_a_signal_is_said_and_shown() {
+fn the_processes_that_keep_the_lock_after_a_signal_are_named() {
     let place = Place::new();
     let script = "echo $$; sleep 1000 >/dev/null 2>&1 & echo $!; wait";
     let mut running = Running::start(place.holdlock(["run", "L", "sh", "-c", script]));
@@ -132,7 +133,7 @@ fn who_keeps_the_lock_after_a_signal_is_said_and_shown() {
     kill(script, Signal::TERM);
     let finished = running.finish();
     assert_eq!(finished.code(), 143);
-    let says = format!("keeps the lock: pid {} (sleep 1000)", left.0);
+    let says = format!("keep the lock: pid {} (", left.0);
     assert!(
         finished.stderr.contains("SIGTERM") && finished.stderr.contains(&says),
         "{finished:?}"
@@ -148,7 +149,7 @@ fn a_signal_that_leaves_nobody_frees_the_lock_without_a_word() {
     let script = "sleep 1000 & echo $$; wait";
     let mut running = Running::start(place.holdlock(["run", "L", "sh", "-c", script]));
     running.read_line();
-    // As the terminal does it: all that is in the group.
+    // Like a terminal: to all processes of the group.
     let group = Pid::from_raw(running.pid().try_into().unwrap()).unwrap();
     rustix::process::kill_process_group(group, Signal::TERM).unwrap();
     let finished = running.finish();
@@ -189,7 +190,7 @@ fn a_job_may_belong_to_a_session_from_outside_of_its_container() {
         r#"
         job='sleep 1000 & echo $! >left; kill -TERM $$'
         "$HOLDLOCK" run --close L sh -c "$job" 2>said &
-        until grep -q "keeps until the end of pid .*sleep" said; do
+        until grep -q "keeps it until these have ended: pid .*sleep" said; do
             kill -0 $! || exit
             sleep 0.02
         done
@@ -222,7 +223,7 @@ fn a_daemon_that_has_closed_everything_is_not_waited_for() {
 #[test]
 fn what_is_to_run_later_waits_for_its_turn() {
     let place = Place::new();
-    // Detached by the time it asks for the lock, and it waits by the time the command ends.
+    // It is detached before it requests the lock, and it waits before the command ends.
     let later = "until test -e go; do sleep 0.02; done; exec \"$HOLDLOCK\" run --progress always L \
                  -- echo later 2>wait";
     let script = "setsid -f sh -c \"$LATER\"; touch go; until grep -q holdlock: wait; do sleep 0.02; \
@@ -260,7 +261,7 @@ fn what_waits_for_its_turn_is_not_at_work() {
     );
 }
 
-/// Waits, and leaves a child at work that is one process after the other, each for a moment.
+/// Waits, and leaves work that a chain of short-lived processes does.
 const CHAIN: &str = "
 import os, signal
 if os.fork():
@@ -286,7 +287,7 @@ fn who_is_a_new_process_all_the_time_is_at_work() {
     assert_eq!(running.finish().code(), 143);
 }
 
-/// Waits, and leaves a child that takes the lock itself for a moment, and works all the time.
+/// Waits, and leaves a child that works all the time and acquires the lock itself for a moment.
 const BUSY_WAITER: &str = "
 import fcntl, os, signal, sys, threading, time
 if os.fork():
@@ -303,7 +304,7 @@ os._exit(0)
 ";
 
 #[test]
-fn who_waits_for_its_turn_and_does_something_else_is_at_work() {
+fn a_waiter_that_does_something_else_is_at_work() {
     let Some(python) = peers::interpreter() else {
         return peers::skipped("python3 is not installed");
     };

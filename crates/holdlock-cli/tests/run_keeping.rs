@@ -1,4 +1,4 @@
-//! `holdlock run`: how long the command may hold the lock, and what holds it.
+//! `holdlock run`: the limits of holding the lock, and the processes that hold it.
 
 mod support;
 
@@ -47,7 +47,7 @@ fn who_ignores_term_is_killed() {
 #[test]
 fn the_whole_group_goes_before_the_lock_does() {
     let place = Place::new();
-    // The command obeys TERM, what it has started does not.
+    // The command obeys TERM; the process that it has started does not.
     let script = "(trap '' TERM; while :; do sleep 0.02; done) >/dev/null 2>&1 & echo $!; wait";
     let mut running = Running::start(place.holdlock([
         "run",
@@ -74,7 +74,7 @@ fn a_stopped_command_is_ended_as_well() {
     assert_eq!(finished.code(), 124);
 }
 
-/// Ignores TERM and lives on in its child, again and again.
+/// Ignores TERM, and repeatedly forks and ends, so that its child continues.
 const CHAIN: &str = "
 import os, signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -114,7 +114,7 @@ fn a_chain_of_forks_does_not_outrun_the_end() {
     running.signal(Signal::TERM);
     check(running, 143);
     for options in [&["--tree"][..], &[]] {
-        // On a slow machine it has not started by the time.
+        // On a slow machine it may not have started by then.
         let running = ["1s", "4s", "16s"].into_iter().find_map(|limit| {
             let limits = ["--max-hold", limit, "--kill-after=100ms"];
             let running = start(&[&limits, options].concat());
@@ -176,7 +176,7 @@ fn what_was_there_before_holdlock_is_left_alone() {
         let pid = Pid::from_raw(before.try_into().unwrap()).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
         assert_eq!(
-            (finished.code(), finished.stderr.contains("goes on")),
+            (finished.code(), finished.stderr.contains("continue")),
             (code, false)
         );
     }

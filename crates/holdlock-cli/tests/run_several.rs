@@ -63,7 +63,7 @@ fn the_order_is_that_of_the_files_and_not_of_the_words() {
         let both = ["run", "--lock", words[0], "--lock", words[1], "echo", "ran"];
         let waiter = Running::start(place.holdlock(both));
         waiter.expect_waiting();
-        // Who waits for the first has not taken the second.
+        // A run that waits for the first lock has not acquired the second.
         assert_eq!(place.run(["run", "-n", second, "true"]).code(), 0);
         holder.finish();
         assert_eq!(waiter.finish().text(), "ran\n");
@@ -119,8 +119,8 @@ fn quiet_gives_up_without_a_word() {
     assert_eq!((finished.code(), finished.stderr.as_str()), (75, ""));
 }
 
-/// Whichever lock is busy at a time is the one that is named, and no other process has to wait for
-/// the free one.
+/// The progress line names the lock that is busy at that time, and other processes can acquire the
+/// free lock.
 #[test]
 fn a_wait_names_the_lock_that_is_in_the_way() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! Signals: who gets them, and with which ones the command starts.
+//! Signals: the processes that get them, and the signal settings with which the command starts.
 
 mod support;
 
@@ -75,7 +75,7 @@ fn a_command_without_a_trap_dies_of_the_forwarded_signal() {
 }
 
 #[test]
-fn holdlock_dies_of_what_ended_the_command_from_the_keyboard() {
+fn holdlock_dies_of_the_keyboard_signal_that_ended_the_command() {
     let place = Place::new();
     for signal in [Signal::INT, Signal::QUIT] {
         let script = format!("kill -{} $$", signal.as_raw());

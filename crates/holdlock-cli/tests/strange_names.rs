@@ -1,5 +1,5 @@
-//! File names and commands that would command a terminal, turn what is beside them, or end the
-//! quotes they stand in, through every subcommand and format.
+//! File names and commands that would control a terminal, reverse the text beside them, or end the
+//! quotes around them, in every subcommand and format.
 
 mod support;
 
@@ -31,14 +31,14 @@ fn words(words: &[&str], path: &PathBuf) -> Vec<OsString> {
     filled.collect()
 }
 
-/// Whether a terminal shows it and does nothing else.
+/// Whether a terminal only shows the text.
 fn is_harmless(c: char) -> bool {
     let is_hidden = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}' | '\u{e0000}'..='\u{e007f}');
     !c.is_control() && !is_hidden
 }
 
-/// Nothing but printable lines, none of which the name has written.
+/// Checks that all lines are printable, and that the name has not made a line.
 fn assert_harmless(what: &dyn std::fmt::Debug, text: &[u8]) {
     let text = std::str::from_utf8(text).unwrap_or_else(|error| panic!("{what:?}: {error}"));
     let bad = text.chars().find(|c| *c != '\n' && !is_harmless(*c));
@@ -49,7 +49,7 @@ fn assert_harmless(what: &dyn std::fmt::Debug, text: &[u8]) {
     assert_eq!(forged, None, "{what:?}: {text:?}");
 }
 
-/// Runs it, and looks at all it says.
+/// Runs the command, and checks all of its output.
 fn said(place: &Place, words: &[OsString], code: i32) -> Finished {
     let finished = place.run(words);
     assert_eq!(finished.code(), code, "{words:?}: {finished:?}");
@@ -81,7 +81,7 @@ fn xml_text(xml: &[u8]) -> Option<String> {
     String::from_utf8(parsed.stdout).ok()
 }
 
-/// One who holds the lock of a strange file by a strange command, and one who waits for it.
+/// A holder of the lock of a strange file by a strange command, and a waiter.
 fn crowd(place: &Place, path: &PathBuf) -> (Running, Running) {
     let mut command = place.holdlock(["run"]);
     command
@@ -98,7 +98,7 @@ fn crowd(place: &Place, path: &PathBuf) -> (Running, Running) {
 }
 
 #[test]
-fn what_is_told_of_locks_is_text_whatever_their_names_are() {
+fn output_is_printable_text_whatever_the_names_are() {
     let place = Place::new();
     let path = strange(&place, 0);
     let (holder, waiter) = crowd(&place, &path);
@@ -131,7 +131,7 @@ fn what_is_told_of_locks_is_text_whatever_their_names_are() {
     ] {
         said(&place, &with_path(words), code);
     }
-    // What else there is on the host may be a deadlock, or too slow for the doctor.
+    // Other locks of the host may be in a deadlock, or the machine too slow for the doctor.
     for words in [
         &["graph", "--all"][..],
         &["graph", "--all", "--dot"],

@@ -1,4 +1,4 @@
-//! At a terminal: job control, and the line that tells about a wait.
+//! At a terminal: job control, and the progress line of a wait.
 
 mod support;
 
@@ -50,7 +50,7 @@ fn a_time_limit_ends_a_job_that_was_stopped() {
     let job = "sh -c \"echo ready; exec sleep 1000\"; :";
     // On a slow machine the time is over before the key is pressed.
     for limit in ["1s", "4s", "16s"] {
-        // The shell waits for no job meanwhile, and so continues none.
+        // The shell does not wait for a job meanwhile, so it does not continue one.
         let script = format!(
             "\"$HOLDLOCK\" run --max-hold {limit} L -- sh -c '{job}'; \
              echo stopped $?; read line; wait %1; echo status $?"
@@ -89,7 +89,7 @@ fn a_pager_beside_a_command_with_a_time_limit_has_the_terminal() {
 #[test]
 fn what_the_terminal_sends_is_not_passed_on() {
     let place = Place::new();
-    // A command that has left the terminal: what it gets comes from holdlock.
+    // The command has left the terminal, so its signals come from holdlock.
     let script = "trap : INT; \"$HOLDLOCK\" run L -- setsid sh -c 'trap \"echo got INT\" INT; \
                   trap \"echo got USR1; exit 5\" USR1; echo holder $PPID.; \
                   while :; do sleep 0.02; done'; echo status $?";
@@ -199,7 +199,7 @@ fn a_wait_in_the_background_keeps_silent() {
         "\"$HOLDLOCK\" run L -- echo ran & sleep 1; echo slept; fg",
     );
     terminal.expect("slept");
-    // In the foreground it speaks.
+    // In the foreground it reports progress.
     terminal.expect("waiting");
     holder.finish();
     terminal.expect("ran");
@@ -237,7 +237,7 @@ fn nothing_is_shown_where_that_is_asked_for() {
 fn whole_lines_are_written_where_there_is_no_terminal() {
     let place = Place::new();
     let _holder = place.hold(&["L"]);
-    // It says it after half a second, and again after a minute.
+    // It reports the wait after half a second, and again after a minute.
     let finished = place.run(["run", "--progress", "always", "-w", "3s", "L", "true"]);
     let mut lines = finished.stderr.lines();
     let line = lines.next().unwrap();
@@ -264,7 +264,7 @@ fn a_wait_that_was_reported_elsewhere_ends_with_a_last_line() {
     let last = waiter.read_line();
     assert!(last.starts_with("holdlock: acquired L after "), "{last}");
     waiter.expect_line("ran");
-    // Nothing is said about a wait that nothing was said about before.
+    // If there was no line during the wait, there is no line at its end.
     let holder = place.hold(&["L"]);
     let waiter = support::Running::start(place.holdlock(["run", "L", "echo", "ran"]));
     waiter.expect_waiting();

@@ -18,7 +18,7 @@ fn parser(columns: u16, rows: u16) -> vt100::Parser {
     vt100::Parser::new(size(rows), size(columns), 0)
 }
 
-/// What a person sees in a window of that size. Each complete picture begins with a clear screen.
+/// The content of a window of that size. Each complete picture begins with a clear screen.
 fn picture(seen: &str, (columns, rows): (u16, u16)) -> String {
     let last = seen.rfind("\x1b[2J").unwrap_or(0);
     let mut parser = parser(columns, rows);
@@ -57,7 +57,7 @@ fn start(place: &Place, before: &str, after: &str) -> Terminal {
     terminal
 }
 
-/// What the paths of all locks of this place have in common, and no others.
+/// The part that only the paths of the locks of this place have in common.
 fn name_of(place: &Place) -> String {
     let directory = place.locks();
     let name = directory.parent().and_then(std::path::Path::file_name);
@@ -99,7 +99,7 @@ fn a_holder_and_its_queue_are_shown() {
     let last = format!("s {} true", second.pid());
     let tree = expect(&mut terminal, SIZE, &["`- >", &last]);
     assert!(tree.contains(", held by "), "{tree}");
-    // It goes on: the holder lets go, and all of it is gone.
+    // It continues: the holder releases the lock, and the list no longer shows it.
     terminal.press(ESC);
     expect(&mut terminal, SIZE, &["HELD"]);
     for one in [holder, first, second] {
@@ -108,7 +108,7 @@ fn a_holder_and_its_queue_are_shown() {
     expect(
         &mut terminal,
         SIZE,
-        &["No process has a lock on this file now"],
+        &["No process holds a lock on this file"],
     );
     terminal.press(ESC);
     expect(&mut terminal, SIZE, &["No lock has this text"]);
@@ -124,7 +124,7 @@ fn k_sends_a_signal_to_the_holder_after_a_question() {
     let mut terminal = start(&place, "", "");
     filter(&mut terminal, &place);
     expect(&mut terminal, SIZE, &["/locks/L.lock", &pid]);
-    // Any other key than y is no.
+    // Any key but y means no.
     terminal.press(&format!("kkill{ENTER}"));
     expect(
         &mut terminal,
@@ -293,7 +293,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_goes_on() {
 }
 
 #[test]
-fn without_a_terminal_it_says_what_to_do() {
+fn without_a_terminal_top_says_what_to_do() {
     let place = Place::new();
     let finished = place.run(["top"]);
     assert_eq!(finished.code(), 64);
@@ -379,8 +379,8 @@ fn a_thousand_locks_cost_little() {
     terminal.resize(SIZE.0, SIZE.1);
     terminal.press("\n");
     expect(&mut terminal, SIZE, &["every 1s"]);
-    // Its first look reads of each lock whose it is; the next ones only what is new. Other
-    // programs' locks are new all the time.
+    // The first look reads the processes of each lock; later looks only those of new locks. Other
+    // programs make new locks all the time.
     let counts = || {
         let trace = fs::read_to_string(place.join("trace")).unwrap();
         let looks = trace.matches("\"/proc/locks\"").count();
@@ -388,11 +388,11 @@ fn a_thousand_locks_cost_little() {
         (looks, pids.iter().map(of_ours).sum::<usize>())
     };
     assert!(counts().1 >= 1000, "{:?}", counts());
-    // At times top looks at everything afresh, on a slow machine perhaps just now.
+    // Sometimes top looks at everything again; on a slow machine that may be now.
     let mut fewest = usize::MAX;
     for _ in 0..5 {
         let before = counts();
-        // Meanwhile, what it writes has to be read.
+        // Meanwhile, the test has to read its output.
         let after = terminal.wait_until("some looks", |_| {
             Some(counts()).filter(|(looks, _)| *looks >= before.0 + 3)
         });

@@ -1,4 +1,4 @@
-//! `holdlock wait`: waits until locks are free, and takes none.
+//! `holdlock wait`: waits until locks are free, and does not acquire them.
 
 mod support;
 
@@ -11,8 +11,8 @@ fn a_wait_for_several_locks_ends_when_all_are_free() {
     let (one, other) = (place.hold(&["A"]), place.hold(&["B"]));
     let waiting = Running::start(place.holdlock(["wait", "A", "B", "free"]));
     let pid = waiting.pid();
-    // The end of a holder wakes it: it has looked again and sleeps when it waits for the other
-    // only.
+    // The end of a holder wakes it. It has looked again, and sleeps, when it waits only for the
+    // other.
     wait_for("it to watch both holders", || {
         (pidfds(pid) == 2).then_some(())
     });
@@ -27,7 +27,7 @@ fn a_wait_for_several_locks_ends_when_all_are_free() {
     assert_eq!((finished.text(), finished.stderr.as_str()), ("", ""));
 }
 
-/// How many processes it watches.
+/// The number of processes that it watches.
 fn pidfds(pid: u32) -> usize {
     let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
         return 0;

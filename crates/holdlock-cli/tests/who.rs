@@ -1,4 +1,4 @@
-//! `holdlock who`: who holds a lock and who waits for it.
+//! `holdlock who`: the holders and the waiters of a lock.
 
 mod support;
 
@@ -8,7 +8,7 @@ use support::peers::{container, has, python, skipped};
 use support::terminal::Terminal;
 use support::{Place, Running, is_gone, wait_for};
 
-/// The words of the line that begins so.
+/// The words of the line that begins with this text.
 fn words(text: &str, start: &str) -> Vec<String> {
     let line = text
         .lines()
@@ -45,7 +45,7 @@ fn a_held_lock_is_0_and_a_free_or_missing_one_is_1() {
 }
 
 #[test]
-fn wrong_usage_is_64_and_what_cannot_be_found_out_is_2() {
+fn wrong_usage_is_64_and_an_unknown_state_is_2() {
     let place = Place::new();
     std::fs::write(place.join("file"), "").unwrap();
     for (words, code) in [
@@ -165,7 +165,7 @@ fn a_removed_file_that_is_still_held_stands_beside_the_new_one() {
 }
 
 #[test]
-fn locks_that_do_not_see_each_other_are_warned_of() {
+fn locks_that_do_not_exclude_each_other_are_warned_of() {
     if !has("python3") {
         return;
     }
@@ -173,7 +173,7 @@ fn locks_that_do_not_see_each_other_are_warned_of() {
     let _posix = python(&place, "posix", "x");
     let one = place.run(["who", "./x"]);
     assert_eq!(one.code(), 0);
-    assert!(!one.stderr.contains("do not see each other"), "{one:?}");
+    assert!(!one.stderr.contains("do not exclude each other"), "{one:?}");
     assert!(
         one.text().contains("10-EOF") || one.text().contains("5-14"),
         "{}",
@@ -181,7 +181,10 @@ fn locks_that_do_not_see_each_other_are_warned_of() {
     );
     let _flock = python(&place, "flock", "x");
     let both = place.run(["who", "./x"]);
-    assert!(both.stderr.contains("do not see each other"), "{both:?}");
+    assert!(
+        both.stderr.contains("do not exclude each other"),
+        "{both:?}"
+    );
     assert!(both.text().contains("exclusive posix") && both.text().contains("exclusive flock"));
 }
 

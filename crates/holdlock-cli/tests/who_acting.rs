@@ -32,7 +32,7 @@ fn a_wait_ends_with_the_release_and_is_in_no_queue() {
 #[test]
 fn a_wait_notices_the_end_of_the_holder_at_once() {
     let place = Place::new();
-    // On a busy machine "at once" takes its time, but not always so long.
+    // On a busy machine even an immediate reaction takes time, but not in every round.
     let quickest = (0..5)
         .map(|_| {
             let holder = place.hold(&["L"]);
@@ -48,9 +48,9 @@ fn a_wait_notices_the_end_of_the_holder_at_once() {
     assert!(quickest.is_some(), "it waited for the next look each time");
 }
 
-/// Waits until a second passes between two looks of a process, and one is just over.
+/// Waits until a process looks once a second, and has just looked.
 fn after_a_look(pid: u32) {
-    // Each sleep in between is a voluntary change to another process.
+    // Each sleep between two looks is a voluntary context switch.
     let sleeps = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status.lines().find(|line| line.starts_with("voluntary"));
@@ -126,7 +126,7 @@ fn a_signal_reaches_holders_and_no_waiters() {
 }
 
 #[test]
-fn on_a_terminal_it_asks_before_it_sends() {
+fn on_a_terminal_who_asks_before_it_sends_a_signal() {
     let place = Place::new();
     let holder = place.hold(&["L"]);
     for (answer, sent) in [("n\n", false), ("\n", false), ("y\n", true)] {
@@ -159,7 +159,7 @@ fn a_process_that_has_released_meanwhile_gets_no_signal() {
     terminal.expect("[y/N]");
     holder.say("unlock\n");
     holder.expect_line("unlocked");
-    // Somebody else has it by now, who was not asked about.
+    // Another process holds the lock now, about which the user was not asked.
     let other = python(&place, "flock", "x");
     terminal.press("y\n");
     terminal.expect("no longer holds the lock: nothing sent to it");
@@ -181,8 +181,8 @@ fn our_ancestors_get_no_signal() {
     );
 }
 
-/// Takes the lock, hands the descriptor to another process, and ends; that one says so, and keeps
-/// it until its standard input ends.
+/// Acquires the lock, hands the descriptor to another process, and ends. The other process reports
+/// that, and keeps the lock until its standard input ends.
 const HANDED_OVER: &str = r#"
 import fcntl, os, socket, sys
 ours, theirs = socket.socketpair()
@@ -197,7 +197,7 @@ print('held', flush=True)
 sys.stdin.read()
 "#;
 
-/// A process that has a lock which it did not take.
+/// A process that holds a lock which it did not acquire itself.
 fn was_handed(place: &Place, path: &str) -> Running {
     let mut command = place.command("python3");
     command.args(["-c", HANDED_OVER, path]);
@@ -238,7 +238,7 @@ fn a_process_that_was_handed_a_lock_is_signalled_only_where_it_was_shown() {
     }
     let place = Place::new();
     let victim = was_handed(&place, "x");
-    // Nothing is shown before: nobody has agreed to that one.
+    // No process is shown before, so the user has not agreed to this one.
     for form in ["-q", "--json"] {
         let asked = place.run(["who", form, "--signal", "KILL", "--yes", "./x"]);
         assert_eq!(asked.code(), 0, "{asked:?}");
@@ -249,7 +249,7 @@ fn a_process_that_was_handed_a_lock_is_signalled_only_where_it_was_shown() {
             assert_eq!(document["signalled"], serde_json::json!([]));
         }
     }
-    // The question tells what it is.
+    // The question says that it only inherited the lock.
     let script = "\"$HOLDLOCK\" who --signal KILL ./x; echo code $?";
     let mut terminal = Terminal::start(&place, script);
     terminal.expect("send KILL to pid ");
@@ -271,7 +271,7 @@ fn what_a_job_has_left_behind_is_signalled_by_its_name_without_being_shown() {
     if !has("python3") {
         return;
     }
-    // Nobody else can open the file, and so nobody can have handed it to a stranger.
+    // No other user can open the file, so no other user can have handed it to this process.
     let place = Place::new();
     place.run(["run", "L", "true"]);
     let left = was_handed(&place, "locks/L.lock");

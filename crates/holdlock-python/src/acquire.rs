@@ -1,4 +1,4 @@
-//! The way of a thread's request: one attempt, and then the wait.
+//! The steps of a thread's request: one attempt, and then the wait.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::requester::Requester;
 use crate::shared::Attempt;
 use crate::wait::{self, Terms};
 
-/// What one call of `acquire` asks for.
+/// The arguments of one call of `acquire`.
 pub(crate) struct Call<'py> {
     pub(crate) settings: Settings,
     pub(crate) cancel_check: Option<Bound<'py, PyAny>>,
@@ -26,7 +26,7 @@ pub(crate) struct Call<'py> {
 }
 
 impl Core {
-    /// Acquires the lock, and tells the debug log.
+    /// Acquires the lock, and writes to the debug log.
     #[inline]
     pub(crate) fn acquire<'py>(
         &self,
@@ -95,7 +95,7 @@ impl Core {
             Some(Attempt::Again) => Ok(false),
             Some(Attempt::Taken) => Ok(true),
             Some(Attempt::Busy(busy)) => self.wait(slf, mode, call, busy),
-            // It was opened above, and stays so.
+            // It was opened above, and stays open.
             None => Err(Failure::NoInit),
         }
     }
@@ -116,7 +116,7 @@ impl Core {
             return Err(Failure::Nan);
         }
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
-        // Negative, infinite, and longer than a Duration: for ever.
+        // Negative, infinite, or too long for a Duration: no limit.
         let limit = seconds(call.settings.timeout);
         let terms = Terms {
             mode: mode.unwrap_or(self.shared.mode),
@@ -131,7 +131,7 @@ impl Core {
         wait::wait(slf.py(), &self.shared, &lock, &terms)
     }
 
-    /// Releases the lock, and tells the debug log.
+    /// Releases the lock, and writes to the debug log.
     #[inline]
     pub(crate) fn release(&self, slf: &Bound<'_, NativeLock>, force: bool) -> Result<(), Failure> {
         let is_last = |count| count == 1 || (force && count > 0);
@@ -156,7 +156,7 @@ impl Core {
                 Err(Failure::ReleasedByHook.raise(py, self.name()))
             };
         };
-        // Once: another thread may have joined meanwhile.
+        // Only once, because another thread may have joined meanwhile.
         if let Err(failure) = self.shared.release(false, Requester::Thread) {
             let release = failure.raise(py, self.name());
             release.value(py).setattr("__context__", error.value(py))?;

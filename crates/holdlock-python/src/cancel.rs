@@ -1,4 +1,4 @@
-//! Ending waits from another thread.
+//! The token that ends waits from another thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! What one lock object consists of: the constructor's arguments, and the state.
+//! The parts of one lock object: the arguments of the constructor, and the state.
 //!
 //! `open.rs` and `acquire.rs` have the larger methods.
 
@@ -23,7 +23,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// A relative path means the working directory of now.
+    /// A relative path means the working directory at this moment.
     pub(crate) fn new(name: OsString, mode: i32, hook: bool, shared: Shared) -> Core {
         let path = std::path::absolute(&name).unwrap_or_else(|_| PathBuf::from(&name));
         Core {
@@ -58,7 +58,7 @@ impl Core {
         self.hook
     }
 
-    /// Gives the lock to processes that this process starts, and returns a descriptor that carries
+    /// Gives the lock to processes that this process starts, and returns a descriptor that holds
     /// it.
     pub(crate) fn hand_over(&self, py: Python<'_>, requester: Requester<'_>) -> PyResult<i32> {
         self.shared

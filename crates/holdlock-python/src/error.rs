@@ -19,13 +19,13 @@ pub(crate) enum Failure {
     HeldHere(&'static str),
     /// The object was held when this process was forked.
     Inherited,
-    /// The requester holds the lock shared, and asks for it exclusively.
+    /// The requester holds the lock shared, and requests it exclusively.
     Upgrade,
-    /// A signal handler asks for the lock that its own thread waits for.
+    /// A signal handler requests the lock for which its own thread waits.
     Nested,
     /// Another thread holds the object.
     NotOurs,
-    /// The requester does not hold what it wants to hand over.
+    /// The requester does not hold the lock that it wants to hand over.
     NotHeld,
     /// `thread_local='mutex'` together with shared mode.
     SharedMutex,
@@ -75,7 +75,9 @@ impl Failure {
             Failure::NotHeld => runtime(format!(
                 "cannot hand over lock '{shown}': it is not held; acquire it first"
             )),
-            Failure::ReleasedByHook => runtime(format!("on_acquired has released lock '{shown}'")),
+            Failure::ReleasedByHook => runtime(format!(
+                "on_acquired has released lock '{shown}', and an acquire of it is still running"
+            )),
             Failure::SharedMutex => Ok(PyValueError::new_err(
                 "thread_local='mutex' excludes threads from one another, and shared=True does not; \
                  use one of them",
@@ -135,23 +137,23 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
     }
 }
 
-/// A name that this process has not chosen, made safe to print: see `inspect::printable`.
+/// Makes a name from another process safe to print: see `inspect::printable`.
 #[pyfunction]
 #[pyo3(signature = (text, /))]
 pub(crate) fn printable(text: &Bound<'_, PyAny>) -> PyResult<String> {
-    // A path has bytes that are no text; anything else is shown as Python does.
+    // A path may have bytes that are not text; any other object is shown as in Python.
     Ok(match text.extract::<PathBuf>() {
         Ok(path) => inspect::printable(&path).to_string(),
         Err(_) => inspect::printable(&text.str()?.to_string_lossy().into_owned()).to_string(),
     })
 }
 
-/// By its number, Python picks the class: PermissionError and so on.
+/// Python chooses the class by the number of the error: PermissionError and so on.
 pub(crate) fn os_error(number: i32, message: &str, name: &OsStr) -> PyErr {
     PyOSError::new_err((number, message.to_owned(), name.to_owned()))
 }
 
-/// For a system call that is not the library's.
+/// The exception for a system call outside of the library.
 pub(crate) fn io_error(error: &io::Error, name: &OsStr) -> PyErr {
     system_error(error, &error.to_string(), name)
 }
@@ -167,7 +169,7 @@ fn system_error(source: &io::Error, message: &str, name: &OsStr) -> PyErr {
         (None, _) => libc::EIO,
     };
     if number == libc::ELOOP {
-        // The library advises an option that Python code does not have.
+        // The library recommends an option that Python code does not have.
         let message = "Is a symbolic link, which cannot be a lock file";
         return os_error(number, message, name);
     }
@@ -189,7 +191,7 @@ where
         .call1(arguments)
 }
 
-/// The holders that were in the way. They are looked up when they are first asked for.
+/// The holders of the lock. They are looked up when they are first needed.
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct Conflict {
     holders: Holders,
@@ -232,7 +234,7 @@ impl Conflict {
         self.found(py).into_iter().map(Process::from).collect()
     }
 
-    /// The holders in words; None: none is known.
+    /// The holders in words; None: no holder is known.
     fn description(&self, py: Python<'_>) -> Option<String> {
         const NAMED: usize = 3;
         let found = self.found(py);

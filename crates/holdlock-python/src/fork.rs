@@ -1,4 +1,4 @@
-//! Noticing that this process is a child.
+//! Notices that this process is a child of fork.
 //!
 //! The library makes sure that a child neither keeps nor releases the locks of its parent. This
 //! file lets the objects in the child know that they are not held.
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// One more in each child.
+/// A number that each child increases by one.
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 
 /// A number that differs between a process and its children.
@@ -19,8 +19,8 @@ pub(crate) fn generation() -> u32 {
 
 /// Registers a hook that changes the number in each child.
 ///
-/// Python's own hook runs while no other thread runs Python code. So no thread that the child does
-/// not have has one of this module's mutexes locked at that moment.
+/// Python's own hook runs while no other thread runs Python code. Therefore no thread that is
+/// missing in the child has locked a mutex of this module at that moment.
 pub(crate) fn notice_forks(py: Python<'_>) -> PyResult<()> {
     let hook = pyo3::wrap_pyfunction!(after_fork_in_child, py)?;
     let arguments = PyDict::new(py);

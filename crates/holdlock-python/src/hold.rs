@@ -1,4 +1,4 @@
-//! How one object is held: by one thread, by one task, or by all threads of the process.
+//! The holds of one object: by one thread, by one task, or by all threads of the process.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,7 +11,7 @@ use holdlock::{Mode, OwnedGuard};
 /// How the threads of the process use one object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {
-    /// Each thread holds the lock for itself.
+    /// Each thread holds the lock by itself.
     Apart,
     /// The threads hold the lock together; each of them may release it.
     Together,
@@ -19,7 +19,7 @@ pub(crate) enum Threads {
     Exclude,
 }
 
-/// What a request does unless its arguments say otherwise.
+/// The default settings of a request.
 #[derive(Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) timeout: f64,
@@ -28,14 +28,14 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Whether a request with these settings may wait at all.
+    /// Whether a request with these settings may wait.
     pub(crate) fn may_wait(&self) -> bool {
         self.blocking && self.timeout != 0.0
     }
 }
 
-/// One thread's, one task's or all threads' use of the object. It stays there while the lock is
-/// not held, for the settings.
+/// The use of the object by one thread, by one task or by all threads. It keeps the settings while
+/// the lock is not held.
 pub(crate) struct Hold {
     /// The number of the thread or task; 0: all threads.
     pub(crate) whose: u64,

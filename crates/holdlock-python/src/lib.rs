@@ -6,18 +6,18 @@
 //! | file | what it does |
 //! |---|---|
 //! | `lock.rs` | the class, as Python code sees it |
-//! | `core.rs` | what one object consists of |
+//! | `core.rs` | the parts of one object |
 //! | `open.rs` | opens the lock file |
 //! | `acquire.rs` | takes a thread's request from the first attempt to the held lock |
 //! | `wait.rs` | the wait of a thread |
 //! | `shared.rs` | one object as its threads share it: each step under the mutex |
 //! | `state.rs`, `hold.rs` | the holds and waits of one object |
-//! | `tasks.rs` | what asynchronous code asks of a lock |
+//! | `tasks.rs` | the functions for asynchronous code |
 //! | `waiter.rs`, `wakeup.rs` | the wait of a task, and how its loop is woken |
 //! | `requester.rs`, `thread.rs` | the thread or task that makes a request |
 //! | `read_write.rs` | the `with` statement of a read/write lock |
 //! | `marker.rs` | the marker file of a soft lock |
-//! | `fork.rs` | what a child of fork knows |
+//! | `fork.rs` | notices that this process is a child of fork |
 //! | `cancel.rs`, `proxy.rs`, `process.rs` | the small classes |
 //! | `error.rs` | the Python exception for each failure |
 //! | `log.rs` | the debug log |

@@ -44,7 +44,7 @@ impl NativeLock {
         }
     }
 
-    /// The options that are not named here are kept by Python code, see `_options.keep`.
+    /// Python code keeps the options that are not named here, see `_options.keep`.
     #[pyo3(signature = (
         lock_file, timeout=-1.0, mode=-1, thread_local=None, *, blocking=true, poll_interval=0.05,
         shared=false, fair=false, **options
@@ -188,10 +188,10 @@ impl NativeLock {
         Ok(AcquireReturnProxy::new(slf.clone().into_any().unbind()))
     }
 
-    /// Releases the lock, if it was acquired as often as it was released.
+    /// Undoes one acquisition. The lock is released when all acquisitions are undone.
     ///
-    /// With `force`, releases it at once, together with what ended threads hold by this object.
-    /// Does nothing if the lock is not held.
+    /// With `force`, releases the lock at once, and what ended threads hold by this object. Does
+    /// nothing if the lock is not held.
     #[pyo3(signature = (force=false))]
     fn release(slf: &Bound<'_, Self>, force: bool) -> PyResult<()> {
         let core = slf.get().core()?;
@@ -199,7 +199,7 @@ impl NativeLock {
             .map_err(|failure| failure.raise(slf.py(), core.name()))
     }
 
-    /// Gives the lock to processes that this process starts, and returns a descriptor that carries
+    /// Gives the lock to processes that this process starts, and returns a descriptor that holds
     /// it.
     ///
     /// Children made by os.fork() inherit the descriptor; subprocess.Popen(pass_fds=[descriptor])
@@ -242,7 +242,7 @@ impl NativeLock {
         Ok(self.core()?.shared.mode == Mode::Shared)
     }
 
-    /// Whether requests are served in the order in which they come.
+    /// Whether requests are served in the order in which they arrive.
     #[getter]
     fn fair(&self) -> PyResult<bool> {
         Ok(self.core()?.shared.fair)
@@ -261,7 +261,7 @@ impl NativeLock {
         Ok(self.core()?.mode_setting() >= 0)
     }
 
-    /// Whether each thread holds the lock for itself.
+    /// Whether each thread holds the lock by itself.
     fn is_thread_local(&self) -> PyResult<bool> {
         Ok(self.core()?.shared.threads == Threads::Apart)
     }
@@ -272,7 +272,7 @@ impl NativeLock {
         slf.get().core()?.look(slf.py(), FileLock::holders)
     }
 
-    /// The processes that wait for the lock now, in the order in which they came.
+    /// The processes that wait for the lock now, in the order in which they arrived.
     fn waiters(slf: &Bound<'_, Self>) -> PyResult<Vec<Process>> {
         slf.get().core()?.look(slf.py(), FileLock::waiters)
     }
@@ -311,7 +311,7 @@ impl NativeLock {
         Ok((settings.timeout, settings.blocking, settings.poll_interval))
     }
 
-    /// Changes those of the settings that are given.
+    /// Changes the settings that are given.
     #[pyo3(signature = (*, timeout=None, blocking=None, poll_interval=None))]
     fn _set(
         &self,

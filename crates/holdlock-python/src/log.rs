@@ -1,4 +1,4 @@
-//! The debug log, which is written where a program has switched it on. See `_log.py`.
+//! The debug log, which is written if a program has switched it on. See `_log.py`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,8 +31,8 @@ pub(crate) enum Event {
     Released,
 }
 
-/// Whether a program listens. This is asked at each acquisition, so it looks at the answer that the
-/// logger has cached, and calls the logger only if there is none.
+/// Whether the program has switched the log on. Each acquisition asks this, so this function reads
+/// the answer that the logger has cached, and calls the logger only if there is none.
 #[inline]
 pub(crate) fn is_wanted(py: Python<'_>) -> bool {
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -71,7 +71,7 @@ fn logger_wants_it(py: Python<'_>) -> PyResult<bool> {
     answer.is_truthy()
 }
 
-/// Logs the event, if a program listens.
+/// Logs the event, if the program has switched the log on.
 pub(crate) fn say(lock: &Bound<'_, PyAny>, event: Event) {
     let py = lock.py();
     if !is_wanted(py) {

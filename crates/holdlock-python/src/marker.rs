@@ -1,13 +1,14 @@
 //! The marker file of a soft lock: it appears whole or not at all, and only its holder removes it.
 //!
-//! A process that creates a marker by its name and writes it afterwards shows an empty file for a
-//! moment, and for ever if it dies in that moment. So the file is filled while it has no name
-//! (O_TMPFILE), and then named by linkat(2), which fails if the name is taken. Where a file system
-//! cannot do that (NFS), the file has another name until then.
+//! If a process creates a marker by its name and then writes it, other processes see an empty file
+//! for a moment, and for ever if the process dies in that moment. Therefore the file is written
+//! while it has no name (O_TMPFILE), and then gets its name by linkat(2), which fails if the name
+//! is taken. If a file system cannot do that (NFS), the file first has another name.
 //!
-//! This is native so that it cannot be torn apart by an exception of a signal handler, such as
-//! KeyboardInterrupt, which strikes between any two steps of Python code. The object holds the
-//! lock: if it is lost on its way to the lock's state, dropping it removes the marker.
+//! This is native, so that an exception of a signal handler, such as KeyboardInterrupt, cannot
+//! interrupt it; such an exception can arrive between any two steps of Python code. The object
+//! holds the lock: if it gets lost before it is in the lock's state, dropping it removes the
+//! marker.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -28,7 +29,7 @@ use crate::{error, fork};
 /// The text that frees a marker which its holder cannot remove. See `_soft/_marker.py`.
 const RELEASED: &[u8] = b"filelock/released\n";
 
-/// A process that can write to a marker can have it taken over, so only the owner may write.
+/// A process that can write to a marker can make others take it over, so only the owner may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// A published marker. Dropping it removes the file.
@@ -42,7 +43,8 @@ pub(crate) struct Marker {
 struct Published {
     file: File,
     identity: (u64, u64),
-    /// Where the marker may be: at the lock's path, or beside it during a take-over.
+    /// The paths at which the marker may be: the lock's path, or a path beside it during a
+    /// take-over.
     paths: Vec<PathBuf>,
 }
 
@@ -54,7 +56,7 @@ impl Marker {
         published.as_ref().map(|it| it.file.as_raw_fd())
     }
 
-    /// Removes the marker, if it is still there. Whatever else is at the path stays.
+    /// Removes the marker, if it is still there. Another file at the path stays.
     fn withdraw(&self, py: Python<'_>) -> PyResult<()> {
         let published = self.published().take();
         let Some(published) = published else {
@@ -139,9 +141,10 @@ pub(crate) fn keep_markers() {
     KEEP.store(true, Ordering::Relaxed);
 }
 
-/// Puts a marker with this text at `path`; None if something is there already.
+/// Puts a marker with this text at `path`; None if a file is already there.
 ///
-/// `exact`: the mode is not to be changed by the umask. `lock`: the lock's path, if `path` is not.
+/// `exact`: the umask does not change the mode. `lock`: the path of the lock, if `path` is another
+/// one.
 #[pyfunction]
 #[pyo3(signature = (path, mode, exact, text, lock=None, /))]
 pub(crate) fn publish_marker(
@@ -174,7 +177,7 @@ pub(crate) fn publish_marker(
             match link_nameless(&file, &path) {
                 Ok(()) => return marker(file).map(Some),
                 Err(Errno::EXIST) => return Ok(None),
-                // No /proc, or no links on this file system: then the other way fails, too.
+                // No /proc, or no links on this file system: the other method then fails, too.
                 Err(Errno::NOENT | Errno::XDEV | Errno::PERM) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -190,7 +193,7 @@ pub(crate) fn publish_marker(
     .map_err(|error| error::io_error(&error, name.as_os_str()))
 }
 
-/// A new file without a name in the directory of `path`; None where such files do not exist.
+/// A new file without a name in the directory of `path`; None if the file system has no such files.
 fn nameless(path: &Path, mode: Mode) -> io::Result<Option<File>> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -221,7 +224,7 @@ fn fill(file: &File, mode: Mode, exact: bool, text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A new file under another name, which goes away with this.
+/// A new file under another name; dropping this removes the file.
 struct Aside {
     file: File,
     path: PathBuf,

@@ -1,4 +1,4 @@
-//! Opening the lock file, when it is first needed.
+//! Opens the lock file when it is first needed.
 
 use std::path::Path;
 

@@ -19,7 +19,7 @@ pub(crate) struct Process {
     uid: Option<u32>,
     /// When it was started, in seconds since 1970.
     started: Option<f64>,
-    /// What it is doing: "running", "sleeping", "stopped" and so on.
+    /// Its state: "running", "sleeping", "stopped" and so on.
     state: Option<String>,
     /// The process that started it.
     parent: Option<u32>,

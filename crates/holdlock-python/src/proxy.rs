@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
-/// A lock that is acquired. A `with` statement on it releases the lock once at its end.
+/// An acquired lock. A `with` statement on it releases the lock once at its end.
 #[pyclass(frozen, module = "holdlock")]
 pub(crate) struct AcquireReturnProxy {
     /// The lock.

@@ -1,8 +1,8 @@
 //! The `with` statement of a `ReadWriteLock`.
 //!
-//! It is native so that no Python code runs between the moment at which the lock is acquired and
-//! the beginning of the block: an exception from a signal handler, such as KeyboardInterrupt, could
-//! strike there, and leave the lock held without a `with` statement that releases it.
+//! It is native, so that no Python code runs between the acquisition of the lock and the beginning
+//! of the block: an exception of a signal handler, such as KeyboardInterrupt, could arrive there,
+//! and leave the lock held without a `with` statement that releases it.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -63,7 +63,8 @@ impl ReadWriteScope {
         let lock = self.lock.bind(py);
         let core = lock.get().core()?;
         if core.shared.counter(Requester::Thread) == 0 {
-            // The block has released the lock, or this is a child of fork: the method tells.
+            // The block has released the lock, or this is a child of fork: the method raises the
+            // error.
             return self.owner.bind(py).call_method0("release").map(drop);
         }
         core.release(lock, false)

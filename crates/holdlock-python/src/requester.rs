@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::thread;
 
-/// What makes a request, and then holds the lock.
+/// The thread or the task that makes a request and then holds the lock.
 #[derive(Clone, Copy)]
 pub(crate) enum Requester<'a> {
     /// The calling thread.
@@ -26,7 +26,7 @@ impl<'a> Requester<'a> {
         matches!(self, Requester::Task(_))
     }
 
-    /// A number that no other thread or task ever gets.
+    /// A number that no other thread or task gets, ever.
     #[inline]
     pub(crate) fn number(self) -> u64 {
         match self {
@@ -44,7 +44,7 @@ impl<'a> Requester<'a> {
     }
 }
 
-/// What locks need to know of a task. Python code keeps it for as long as the task.
+/// The facts about a task that locks need. Python code keeps them as long as the task lives.
 #[pyclass(frozen, subclass, module = "holdlock._native")]
 pub(crate) struct Task {
     number: u64,

@@ -19,14 +19,14 @@ pub(crate) struct Shared {
     pub(crate) threads: Threads,
     /// The mode of a request that does not say one.
     pub(crate) mode: Mode,
-    /// Whether requests are served in the order in which they come.
+    /// Whether requests are served in the order in which they arrive.
     pub(crate) fair: bool,
     state: Mutex<State>,
 }
 
-/// How an attempt ended that does not wait.
+/// The result of an attempt that does not wait.
 pub(crate) enum Attempt {
-    /// The requester held the lock already.
+    /// The requester already held the lock.
     Again,
     Taken,
     /// Another process, thread or task holds the lock: the error for a request that does not wait.
@@ -151,9 +151,10 @@ impl Shared {
         }
     }
 
-    /// Whether the requester's thread also releases the lock. Any thread may release what all hold
-    /// together, and another task of the same thread what a task holds. But tasks of one thread are
-    /// not to pass other requests where the order counts, as one thread may that asks twice.
+    /// Whether the requester's thread also releases the lock. If all threads hold the lock
+    /// together, each of them may release it; another task of the same thread may release the lock
+    /// of a task. However, if the order counts, tasks of one thread must not pass other requests,
+    /// as a thread that asks twice may.
     fn stays_in_thread(&self, requester: Requester<'_>) -> bool {
         if requester.is_task() {
             !self.fair
@@ -199,7 +200,8 @@ impl Shared {
         self.state().forget_wait(number);
     }
 
-    /// Acquires once more what the requester holds already. False: it does not.
+    /// Acquires once more a lock that the requester already holds. False: the requester does not
+    /// hold it.
     pub(crate) fn join(&self, mode: Mode, requester: Requester<'_>) -> Result<bool, Failure> {
         let joined = self.state().join(mode, requester)?;
         Ok(matches!(joined, Join::Joined))
@@ -210,7 +212,7 @@ impl Shared {
         self.state().commit(guard, mode, requester);
     }
 
-    /// Releases the lock, if this is the last release that is due or with `force`.
+    /// Releases the lock if this is its last release, or with `force`.
     #[inline]
     pub(crate) fn release(&self, force: bool, requester: Requester<'_>) -> Result<(), Failure> {
         let mut state = self.state();
@@ -239,7 +241,8 @@ impl Shared {
         Ok(result?)
     }
 
-    /// Gives the lock, however often it was acquired, to the processes that this one will start.
+    /// Gives the lock, however often it was acquired, to the processes that this process will
+    /// start.
     pub(crate) fn hand_over(&self, requester: Requester<'_>) -> Result<OwnedFd, Failure> {
         let mut state = self.state();
         if state.inherited {

@@ -1,4 +1,4 @@
-//! What one object knows, behind its mutex: the holds, and the waits.
+//! The state of one object, behind its mutex: the holds and the waits.
 
 use holdlock::{FileLock, Mode, OwnedGuard};
 
@@ -23,13 +23,13 @@ pub(crate) struct State {
     pub(crate) waiting: Vec<(u64, Alert)>,
 }
 
-/// How the holds of the object answer a request.
+/// The answer of the object's holds to a request.
 pub(crate) enum Join {
-    /// The requester holds the lock already; its counter was increased.
+    /// The requester already holds the lock; its counter was increased.
     Joined,
     /// Another thread or task holds the object, and excludes the requester.
     Excluded,
-    /// The object is not held: the kernel has to be asked.
+    /// The object is not held: the request goes to the kernel.
     Free,
 }
 
@@ -84,7 +84,7 @@ impl State {
         &mut self.holds[position]
     }
 
-    /// Acquires once more what the requester holds already.
+    /// Acquires once more a lock that the requester already holds.
     #[inline]
     pub(crate) fn join(&mut self, mode: Mode, requester: Requester<'_>) -> Result<Join, Failure> {
         if self.inherited {

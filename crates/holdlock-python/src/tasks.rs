@@ -1,5 +1,4 @@
-//! What asynchronous code asks of a lock, for a task or (where `task` is None) for the calling
-//! thread.
+//! The functions for asynchronous code, for a task or (if `task` is None) for the calling thread.
 
 use std::time::Duration;
 

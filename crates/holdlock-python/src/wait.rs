@@ -11,7 +11,7 @@ use crate::error::Failure;
 use crate::hold::Threads;
 use crate::shared::Shared;
 
-/// How long a request waits, and what may end the wait.
+/// The limit of a wait, and what else may end it.
 pub(crate) struct Terms<'py> {
     pub(crate) mode: Mode,
     /// None: without a limit.
@@ -29,7 +29,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 const OTHER_OBJECT: &str = "this thread, by another lock object";
 
-/// How one stay in the queue ended.
+/// The end of one stay in the queue.
 enum Stay {
     Taken(OwnedGuard),
     /// Another thread has acquired the lock, which this one may join; or it is time to call
@@ -48,7 +48,7 @@ pub(crate) fn wait(
     let began = Instant::now();
     let deadline = terms.limit.and_then(|limit| began.checked_add(limit));
     loop {
-        // A signal that came before the wait would not end it.
+        // A signal that arrived before the wait does not end the wait.
         py.check_signals()?;
         let token = holdlock::CancelToken::new();
         if shared.begin_wait(terms.mode, &token)? {
@@ -92,7 +92,7 @@ fn stay(
         }
     };
     let together = shared.threads == Threads::Together;
-    // To end a wait by a token takes a signal, and few waits need a token.
+    // A token ends a wait by a signal, and few waits need a token.
     let cancellable = terms.cancel.is_some() || together;
     let mode = terms.mode;
     let notice_deadlocks = terms.notice_deadlocks;

@@ -29,12 +29,12 @@ pub(crate) struct Waiter {
     token: Option<(Py<CancelToken>, u64)>,
     /// The pipe that wakes the loop; None: it was closed.
     pipe: Mutex<Option<(Arc<Wakeup>, Watched)>>,
-    /// None: it has ended.
+    /// None: the wait has ended.
     request: Mutex<Option<Pin<Box<LockFuture>>>>,
     generation: u32,
 }
 
-/// What a task asks for.
+/// The request of a task.
 pub(crate) struct Wish<'py> {
     pub(crate) mode: Mode,
     /// None: without a limit.

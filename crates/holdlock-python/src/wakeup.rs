@@ -1,4 +1,4 @@
-//! Waking an event loop from any thread, without the interpreter.
+//! Wakes an event loop from any thread, without the interpreter.
 //!
 //! The loop watches a pipe. A thread that writes to the pipe needs neither the interpreter's lock
 //! nor a Python thread state, so it can do so even while the interpreter is ending.

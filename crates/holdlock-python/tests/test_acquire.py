@@ -22,7 +22,7 @@ def test_acquire_returns_a_proxy_that_releases_once(path):
     assert not lock.is_locked
 
 
-def test_what_is_acquired_twice_is_released_twice(path):
+def test_a_lock_acquired_twice_is_held_until_the_second_release(path):
     lock = FileLock(path)
     with lock:
         with lock.acquire():
@@ -55,7 +55,7 @@ def test_a_held_lock_is_a_timeout(path, holder, options):
     assert (lock.is_locked, lock.lock_counter) == (False, 0)
 
 
-def test_the_call_decides_against_the_setting(path, holder):
+def test_an_argument_of_acquire_overrides_the_setting(path, holder):
     other = holder(path)
     with pytest.raises(Timeout):
         FileLock(path, timeout=-1).acquire(timeout=0)
@@ -67,7 +67,7 @@ def test_the_call_decides_against_the_setting(path, holder):
 
 
 @pytest.mark.parametrize("endless", [-1, -5, -0.1, math.inf, 1e300])
-def test_negative_and_infinite_is_for_ever(path, holder, endless):
+def test_negative_and_infinite_timeouts_have_no_limit(path, holder, endless):
     other = holder(path)
     other.tell()
     with FileLock(path).acquire(timeout=endless):
@@ -83,7 +83,7 @@ def test_numbers_of_all_kinds_are_seconds(path, number):
 
 
 @pytest.mark.parametrize("wrong", [True, "1", None, [1]])
-def test_what_is_no_number_is_a_type_error(path, wrong):
+def test_a_timeout_that_is_not_a_number_is_a_type_error(path, wrong):
     with pytest.raises(TypeError, match="timeout must be a number of seconds"):
         FileLock(path, timeout=wrong)
     if wrong is not None:
@@ -125,7 +125,7 @@ def test_a_mode_lets_the_owner_read_and_write(path, wrong, error):
         FileLock(path, mode=wrong)
 
 
-def test_other_wrong_options(path):
+def test_wrong_values_of_options_are_refused(path):
     with pytest.raises(ValueError, match="context_error_policy"):
         FileLock(path, context_error_policy="both")
     with pytest.raises(ValueError, match="close_error_policy"):
@@ -157,7 +157,7 @@ def test_settings_can_be_read_and_set(path):
     assert lock.fallback_to_soft and not lock.preserve_lock_file and lock.on_acquired is None
 
 
-def test_a_lifetime_is_ignored_loudly(path):
+def test_a_lifetime_is_ignored_with_a_warning(path):
     with pytest.warns(UserWarning, match="lifetime is ignored"):
         lock = FileLock(path, lifetime=3)
     assert lock.lifetime is None
@@ -166,14 +166,14 @@ def test_a_lifetime_is_ignored_loudly(path):
     assert lock.lifetime is None
 
 
-def test_nothing_else_warns(path):
+def test_no_other_option_warns(path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with FileLock(Path(path), timeout=1, mode=0o644, thread_local=False):
             pass
 
 
-def test_the_path_is_told_as_it_was_given(tmp_path, monkeypatch):
+def test_lock_file_is_the_path_as_it_was_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lock = FileLock("here.lock")
     assert lock.lock_file == "here.lock"
@@ -190,7 +190,7 @@ def test_the_classes_are_related():
         BaseFileLock("x")
 
 
-def test_a_lock_that_goes_is_released(path):
+def test_a_collected_lock_is_released(path):
     lock = FileLock(path)
     lock.acquire()
     del lock

@@ -44,7 +44,7 @@ def is_unused(path) -> bool:
         return not [line for line in locks if inode in line]
 
 
-def test_it_is_held_in_the_block(path, loop):
+def test_the_lock_is_held_in_the_block(path, loop):
     async def main():
         lock = AsyncFileLock(path)
         before = threads()
@@ -315,7 +315,7 @@ def test_wait_for_gives_up_in_time(path, holder):
     asyncio.run(main())
 
 
-def test_a_check_and_a_token_end_a_wait(path, holder, loop):
+def test_cancel_check_and_a_token_end_a_wait(path, holder, loop):
     holder(path)
     calls = []
 
@@ -421,7 +421,7 @@ def test_shared_locks(path, loop):
     assert is_unused(path)
 
 
-def test_a_hook_hears_of_each_acquisition_and_can_undo_it(path, loop):
+def test_the_hook_is_called_for_each_acquisition_and_can_undo_it(path, loop):
     heard = []
 
     def note(descriptor):
@@ -496,7 +496,7 @@ def test_several_loops_in_several_threads(path):
     assert count == 600
 
 
-def test_each_thread_for_itself(path):
+def test_each_thread_holds_the_lock_by_itself(path):
     lock = AsyncFileLock(path, thread_local=True, run_in_executor=False)
     assert lock.is_thread_local()
 
@@ -550,7 +550,7 @@ def test_a_loop_that_is_closed_while_a_task_waits_gives_up_the_place(path, holde
     assert is_unused(path)
 
 
-def test_a_lock_that_is_forgotten_is_released(path):
+def test_a_collected_lock_is_released(path):
     async def main():
         await AsyncFileLock(path).acquire()
 
@@ -665,7 +665,7 @@ def test_one_object_for_each_path(path):
     asyncio.run(main())
 
 
-def test_it_arrives_unheld_in_another_process(path):
+def test_a_pickled_lock_arrives_unheld(path):
     lock = AsyncFileLock(
         path, timeout=3, thread_local=True, run_in_executor=False, shared=True, mode=0o600
     )
@@ -678,7 +678,7 @@ def test_it_arrives_unheld_in_another_process(path):
     assert not plain.is_thread_local() and plain.run_in_executor
 
 
-def test_as_a_decorator(path, loop):
+def test_a_decorated_function_holds_the_lock(path, loop):
     lock = AsyncFileLock(path)
 
     @lock
@@ -709,7 +709,7 @@ class Failing(AsyncFileLock):
         raise OSError("the release")
 
 
-def test_when_the_block_and_the_release_fail(path):
+def test_errors_of_the_block_and_of_the_release_are_both_reported(path):
     async def main():
         with pytest.raises(OSError, match="the release") as caught:
             async with Failing(path):
@@ -724,7 +724,7 @@ def test_when_the_block_and_the_release_fail(path):
     asyncio.run(main())
 
 
-def test_what_it_refuses(path):
+def test_wrong_uses_are_refused(path):
     with pytest.raises(ValueError, match="run_in_executor is not supported when thread_local"):
         AsyncFileLock(path, thread_local=True)
     lock = AsyncFileLock(path)
@@ -745,7 +745,7 @@ def test_what_it_refuses(path):
     asyncio.run(main())
 
 
-def test_what_it_is(path):
+def test_the_classes_are_related(path):
     lock = AsyncFileLock(path, timeout=2, poll_interval=1)
     assert isinstance(lock, FileLock) and isinstance(lock, holdlock.BaseAsyncFileLock)
     assert holdlock.AsyncFileLock is holdlock.AsyncUnixFileLock

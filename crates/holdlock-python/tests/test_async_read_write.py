@@ -44,7 +44,7 @@ def test_tasks_read_together_and_write_alone(path, loop):
     assert is_unused(path)
 
 
-def test_processes_take_part(path, child, loop):
+def test_tasks_exclude_other_processes(path, child, loop):
     writer = child(HOLDER, path, "write")
     writer.expect("held")
 
@@ -66,7 +66,7 @@ def test_processes_take_part(path, child, loop):
     assert is_unused(path)
 
 
-def test_what_is_held_can_be_acquired_again_in_the_same_mode(path, loop):
+def test_a_held_lock_can_be_acquired_again_in_the_same_mode(path, loop):
     async def main():
         lock = AsyncReadWriteLock(path)
         async with lock.read_lock(), lock.read_lock():
@@ -76,7 +76,7 @@ def test_what_is_held_can_be_acquired_again_in_the_same_mode(path, loop):
             with pytest.raises(RuntimeError, match="downgrade not allowed"):
                 await lock.acquire_read()
         assert is_unused(path)
-        with pytest.raises(RuntimeError, match="does not hold"):
+        with pytest.raises(RuntimeError, match="not held by this task"):
             await lock.release()
         await lock.release(force=True)
         proxy = await lock.acquire_write()
@@ -141,7 +141,7 @@ def test_a_task_that_reads_lets_no_other_past_a_waiting_writer(path, child, loop
     loop.run(main)
 
 
-def test_a_reader_that_would_wait_behind_a_writer_for_itself_is_told(path, child, loop):
+def test_a_reader_that_would_wait_behind_a_writer_for_itself_gets_an_error(path, child, loop):
     async def main():
         one, two = AsyncReadWriteLock(path), AsyncReadWriteLock(path, is_singleton=False)
         async with one.read_lock():
@@ -210,7 +210,7 @@ def test_objects_of_one_path_share_what_the_tasks_hold(path, loop):
     assert kept.timeout == -1
 
 
-def test_a_lock_that_is_forgotten_is_released(path):
+def test_a_collected_lock_is_released(path):
     async def main():
         lock = AsyncReadWriteLock(path)
         await lock.acquire_write()
@@ -241,12 +241,12 @@ def test_a_child_owns_nothing_and_cannot_release(path):
     asyncio.run(main())
 
 
-def test_it_pickles_and_has_what_the_constructor_was_given(path):
+def test_a_pickled_lock_keeps_the_arguments_of_the_constructor(path):
     lock = AsyncReadWriteLock(path, timeout=2, blocking=False)
     assert (lock.loop, lock.executor, lock.timeout, lock.lock_file) == (None, None, 2, path)
     copy = pickle.loads(pickle.dumps(lock))
     assert type(copy) is AsyncReadWriteLock and (copy.timeout, copy.blocking) == (2, False)
-    with pytest.raises(RuntimeError, match="inside a task"):
+    with pytest.raises(RuntimeError, match="inside an asyncio task"):
         lock.acquire_read().send(None)
 
 

@@ -34,7 +34,7 @@ def users() -> Path:
     return directory("virtualenv", "tldextract", "cachecontrol[filecache]", dependencies=True)
 
 
-def test_import_filelock_is_ours() -> None:
+def test_import_filelock_gives_holdlock() -> None:
     run("""
 import holdlock
 holdlock.install_as_filelock()
@@ -93,7 +93,7 @@ except ImportError as error:
     assert "StrictSoftFileLock" in output
 
 
-def test_after_the_real_one_was_imported_it_refuses(the_real_one: Path) -> None:
+def test_install_fails_after_filelock_was_imported(the_real_one: Path) -> None:
     output = run(
         """
 import filelock, holdlock
@@ -108,7 +108,7 @@ assert filelock.FileLock is not holdlock.FileLock
     assert "filelock was imported already, from /" in output
 
 
-def test_uninstall_brings_the_real_one_back(the_real_one: Path) -> None:
+def test_uninstall_restores_filelock(the_real_one: Path) -> None:
     run(
         """
 import holdlock

@@ -51,7 +51,7 @@ def test_every_parameter_and_member_is_in_its_table(theirs: dict[str, list[str]]
     assert sorted(table("What a lock does")) == theirs["members"]
 
 
-def test_what_is_said_to_be_here_is_here_and_what_is_absent_is_not() -> None:
+def test_names_exist_exactly_as_the_table_says() -> None:
     said = table("Every public name")
     wrong = [name for name, what in said.items() if hasattr(holdlock, name) == (what == "absent")]
     assert not wrong

@@ -91,7 +91,7 @@ def test_a_lock_whose_descriptor_was_closed_still_excludes(path, tmp_path, child
     assert log.read_text() == "still open\n" * 30
 
 
-def test_an_error_for_want_of_descriptors_says_so(path, holder):
+def test_the_error_says_that_no_descriptor_is_free(path, holder):
     holder(path)
 
     async def main():

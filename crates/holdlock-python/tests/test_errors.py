@@ -67,7 +67,7 @@ def test_messages_are_text_whatever_the_file_is_called(tmp_path, holder):
         assert text.isprintable(), text
 
 
-def test_holders_and_waiters_are_told(path, holder, child):
+def test_holders_and_waiters_are_listed(path, holder, child):
     lock = FileLock(path)
     assert (lock.holders(), lock.waiters()) == ([], [])
     other = holder(path)
@@ -146,7 +146,7 @@ def test_a_file_in_the_way_is_said(tmp_path):
     assert caught.value.errno in (errno.ENOTDIR, errno.EEXIST)
 
 
-def test_missing_permission_is_said():
+def test_the_error_names_missing_permission():
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o555)
 
@@ -161,7 +161,7 @@ def test_missing_permission_is_said():
         os.chmod(directory, 0o755)
 
 
-def test_what_belongs_to_another_user_in_a_sticky_directory_can_be_locked():
+def test_another_users_file_in_a_sticky_directory_can_be_locked():
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o1777)
         path = f"{directory}/x.lock"

@@ -135,7 +135,7 @@ def test_a_request_that_does_not_wait_makes_one_attempt(queued, path):
     assert task > 0 and thread < 1.5 * task, counts
 
 
-def test_it_is_an_option_like_the_others(path):
+def test_fair_is_an_option_like_the_others(path):
     lock = FileLock(path, fair=True, is_singleton=True)
     assert lock.fair and not FileLock(path).fair
     assert FileLock(path, fair=True, is_singleton=True) is lock

@@ -73,7 +73,7 @@ print(struck, stuck)
     "kind",
     ["soft", "soft, shared by threads", "soft, one object", "read", "write", "native"],
 )
-def test_no_lock_is_lost(path, kind):
+def test_an_interrupt_at_any_step_loses_no_lock(path, kind):
     storm = [sys.executable, "-c", STORM, kind, path, "800"]
     ended = subprocess.run(storm, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr

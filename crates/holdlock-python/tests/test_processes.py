@@ -126,7 +126,7 @@ class Named(FileLock):
     name = "none"
 
 
-def test_a_subclass_keeps_its_own_when_pickled(path):
+def test_a_pickled_subclass_keeps_its_attributes(path):
     lock = Named(path)
     lock.name = "Anna"
     copy = pickle.loads(pickle.dumps(lock))

@@ -111,7 +111,7 @@ def test_threads_exclude_one_another_on_one_object(path):
     assert is_free(path)
 
 
-def test_what_is_held_can_be_acquired_again_in_the_same_mode(path):
+def test_a_held_lock_can_be_acquired_again_in_the_same_mode(path):
     lock = ReadWriteLock(path)
     with lock.read_lock(), lock.acquire_read():
         with pytest.raises(RuntimeError, match="upgrade not allowed"):
@@ -124,7 +124,7 @@ def test_what_is_held_can_be_acquired_again_in_the_same_mode(path):
             alone(path).acquire_read(timeout=0)
         lock.acquire_write()
     assert is_free(path)
-    with pytest.raises(RuntimeError, match="does not hold"):
+    with pytest.raises(RuntimeError, match="not held by this thread"):
         lock.release()
     lock.release(force=True)
     lock.acquire_read()
@@ -336,7 +336,7 @@ def test_a_link_and_a_directory_are_refused(path, tmp_path):
         ReadWriteLock(tmp_path).acquire_read()
 
 
-def test_what_a_request_does_if_nothing_is_said(path):
+def test_the_default_settings_of_a_request(path):
     with alone(path).write_lock():
         for lock in (alone(path, timeout=0.01), alone(path, blocking=False)):
             with pytest.raises(Timeout):
@@ -351,7 +351,7 @@ def test_what_a_request_does_if_nothing_is_said(path):
     "options, error",
     [({"timeout": "1"}, TypeError), ({"timeout": True}, TypeError), ({"blocking": 1}, TypeError)],
 )
-def test_what_it_refuses(path, options, error):
+def test_wrong_options_are_refused(path, options, error):
     with pytest.raises(error):
         ReadWriteLock(path, **options)
     with pytest.raises(error):
@@ -409,7 +409,7 @@ def test_a_lock_can_be_passed_to_a_process(path, method):
     assert found == {(worker.pid, path, 120) for worker in workers}
 
 
-def test_it_pickles(path):
+def test_a_lock_can_be_pickled(path):
     lock = ReadWriteLock(path, timeout=2)
     assert pickle.loads(pickle.dumps(lock)) is lock
     copy = pickle.loads(pickle.dumps(alone(path, blocking=False)))

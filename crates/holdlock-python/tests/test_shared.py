@@ -22,7 +22,7 @@ def test_an_exclusive_holder_excludes_shared_ones(path, holder):
         FileLock(path, shared=True).acquire(timeout=0)
 
 
-def test_the_call_decides_against_the_setting(path, holder):
+def test_an_argument_of_acquire_overrides_the_setting(path, holder):
     holder(path, "shared")
     with pytest.raises(Timeout):
         FileLock(path, shared=True).acquire(timeout=0, shared=False)

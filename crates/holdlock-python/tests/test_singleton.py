@@ -72,6 +72,6 @@ def test_other_options_are_refused_by_name(path, options):
     assert FileLock(path, is_singleton=True, timeout=-1.0) is lock
 
 
-def test_all_that_wait_for_ever_are_the_same(path):
+def test_all_unlimited_timeouts_are_the_same_option(path):
     lock = FileLock(path, timeout=float("inf"), is_singleton=True)
     assert FileLock(path, timeout=-3, is_singleton=True) is lock

@@ -267,7 +267,7 @@ def test_what_can_never_be_a_marker_is_an_error_at_once(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_reentrant_and_released_as_often(path: Path) -> None:
+def test_the_lock_is_reentrant(path: Path) -> None:
     lock = SoftFileLock(path)
     with lock, lock:
         assert lock.lock_counter == 2

@@ -155,7 +155,7 @@ def test_a_task_cancelled_while_a_thread_takes_the_lock_leaves_no_lock(path: Pat
     asyncio.run(main())
 
 
-def test_coroutines_as_hooks(path: Path) -> None:
+def test_a_hook_may_be_a_coroutine_function(path: Path) -> None:
     class Counted(BaseAsyncFileLock):
         taken = given = 0
 
@@ -198,7 +198,7 @@ lock.myself = lock
     assert not path.exists()
 
 
-def test_under_trio(path: Path) -> None:
+def test_the_lock_works_under_trio(path: Path) -> None:
     trio: Any = pytest.importorskip("trio")
 
     async def main() -> None:
@@ -222,7 +222,7 @@ def test_under_trio(path: Path) -> None:
         trio.run(main)
 
 
-def test_what_it_refuses(path: Path) -> None:
+def test_wrong_uses_are_refused(path: Path) -> None:
     with pytest.raises(ValueError, match="run_in_executor is not supported when thread_local"):
         AsyncSoftFileLock(path, thread_local=True, run_in_executor=True)
     lock: holdlock.BaseFileLock = AsyncSoftFileLock(path)
@@ -230,7 +230,7 @@ def test_what_it_refuses(path: Path) -> None:
         pass
 
 
-def test_a_task_that_would_wait_for_itself_is_told(path: Path, loop: Any) -> None:
+def test_a_task_that_would_wait_for_itself_gets_an_error(path: Path, loop: Any) -> None:
     async def main():
         one, two = AsyncSoftFileLock(path), AsyncSoftFileLock(path)
         async with one:

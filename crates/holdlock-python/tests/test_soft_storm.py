@@ -22,7 +22,7 @@ def worker(path: Path, package: str) -> SoftProcess:
 
 
 @pytest.mark.parametrize("packages", [["holdlock"] * 5, ["holdlock", "filelock"] * 2])
-def test_a_storm(tmp_path: Path, packages: list[str]) -> None:
+def test_one_holder_at_a_time_in_a_storm(tmp_path: Path, packages: list[str]) -> None:
     path = tmp_path / "job.lock"
     workers = [worker(path, package) for package in packages]
     end = time.monotonic() + SECONDS

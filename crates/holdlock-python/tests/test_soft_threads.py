@@ -97,7 +97,7 @@ def test_an_object_that_outlives_its_module_ends_silently(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [SoftFileLock, AsyncSoftFileLock])
-def test_it_arrives_unheld_in_another_process(path: Path, kind: type[SoftFileLock]) -> None:
+def test_a_pickled_lock_arrives_unheld(path: Path, kind: type[SoftFileLock]) -> None:
     lock = kind(path, timeout=3, mode=0o600, blocking=False)
     if kind is SoftFileLock:
         lock.acquire()

@@ -74,7 +74,7 @@ def test_together_they_hold_one_lock(path):
     FileLock(path).acquire(timeout=0)
 
 
-def test_together_who_waits_joins_the_one_who_gets_it(path, holder):
+def test_together_a_waiter_joins_the_thread_that_acquires(path, holder):
     other = holder(path)
     lock = FileLock(path, thread_local=False)
     threads = [threading.Thread(target=lock.acquire, daemon=True) for _ in range(3)]

@@ -1,4 +1,4 @@
-//! Ending waits from another thread or from a signal handler.
+//! Tokens that end waits from another thread or from a signal handler.
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -66,9 +66,9 @@ impl CancelToken {
     /// poll(2): 8 bytes, the number 1, as eventfd(2) and pipes take them. This lasts until the
     /// result is dropped. A token that is cancelled already writes at once.
     ///
-    /// `cancel` writes nothing where the write would block (a full pipe has been written to
-    /// already) or fail (a pipe without a reader). Each call of `cancel` writes. In a child of fork
-    /// `cancel` does not write to what the parent registered.
+    /// Each call of `cancel` writes, unless the write would block (a full pipe already has data to
+    /// read) or fail (a pipe without a reader). In a child of fork `cancel` does not write to
+    /// descriptors that the parent registered.
     ///
     /// ```
     /// use holdlock::CancelToken;
@@ -103,12 +103,13 @@ impl CancelToken {
     }
 }
 
-/// While it lives, cancelling a token writes to a descriptor; made by [`CancelToken::write_to`].
+/// A registration made by [`CancelToken::write_to`]: until it is dropped, cancelling the token
+/// writes to the descriptor.
 #[must_use = "nothing is written after it is dropped"]
 pub struct CancelNotice<'t> {
     /// Ends before the descriptor is closed.
     _registration: Registration<'t>,
-    /// Owned, so that the number is no other file's while it is registered, even if the notice is
+    /// Owned, so that no other file gets the number while it is registered, even if the notice is
     /// forgotten.
     _descriptor: Option<OwnedFd>,
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, which processes are in the way, and what to do about it.
+//! The errors: what failed, which processes hold the lock, and what to do.
 
 use std::fmt;
 use std::fs::TryLockError;
@@ -16,18 +16,33 @@ use crate::{Mode, Record};
 
 /// Why a lock was not acquired, or not released.
 ///
-/// Each message names the path, what was attempted, the holders as far as
-/// /proc tells, and what can be done.
+/// Each message names the path, the attempt, the holders as far as /proc shows them, and the
+/// remedy.
 #[non_exhaustive]
 pub enum Error {
-    /// The lock is held, and the request was not to wait
+    /// Another process or thread holds the lock, and the request does not wait
     /// ([`Request::try_once`](crate::Request::try_once)).
     WouldBlock(Conflict),
     /// The lock was still held at the deadline.
     TimedOut(Conflict),
     /// The lock file was removed while a process holds the lock on it. A new file would let a
-    /// second process in, so none was created.
+    /// second process in, so the request has not created one.
     RemovedWhileHeld(Conflict),
+    /// An [upgrade](crate::UpgradeableGuard::upgrade) would not have been atomic, and the lock is
+    /// lost: a program that knows nothing of upgrades shared it. flock(2) then gives the shared
+    /// lock up before it grants the exclusive one. Acquire the exclusive lock, and read anew.
+    NotAtomic(Conflict),
+    /// Others use the [`Semaphore`](crate::Semaphore) with another number of slots. When none of
+    /// them holds a slot, a request may succeed.
+    #[non_exhaustive]
+    DifferentSlots {
+        /// The users with the other number.
+        conflict: Conflict,
+        /// The number of slots of this request.
+        slots: u32,
+        /// The number of slots of the others.
+        in_use: u32,
+    },
     /// The wait was ended by a [`CancelToken`](crate::CancelToken) or by a request's callback.
     #[non_exhaustive]
     Cancelled {
@@ -36,9 +51,9 @@ pub enum Error {
         /// How long the request had waited.
         waited: Duration,
     },
-    /// The wait could never end: the calling thread itself holds the lock, by a guard that cannot
-    /// leave the thread; or the holder waits, by way of other locks and processes, for a lock that
-    /// this thread holds.
+    /// The wait could never end. Either the calling thread itself holds the lock, by a guard that
+    /// cannot leave the thread; or the holder waits, through other locks and processes, for a lock
+    /// that this thread holds.
     #[non_exhaustive]
     Deadlock {
         /// The lock file.
@@ -53,7 +68,7 @@ pub enum Error {
     Open {
         /// The lock file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file system does not support this kind of lock.
@@ -63,7 +78,7 @@ pub enum Error {
         path: PathBuf,
         /// The file system's name.
         file_system: String,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The lock file cannot have a [record](crate::LockOptions::record): it has other content, or
@@ -72,18 +87,18 @@ pub enum Error {
     Record {
         /// The lock file.
         path: PathBuf,
-        /// What is in the way.
+        /// The reason.
         source: io::Error,
     },
-    /// A [`TokenGate`](crate::TokenGate) has let a later holder of the lock pass: the caller does
-    /// not hold the lock any more, and must not write.
+    /// A [`TokenGate`](crate::TokenGate) has already admitted a later holder of the lock: the
+    /// caller no longer holds the lock, and must not write.
     #[non_exhaustive]
     StaleToken {
         /// The file of the gate.
         path: PathBuf,
         /// The token of the caller.
         token: u64,
-        /// The highest token that has passed.
+        /// The highest admitted token.
         newest: u64,
     },
     /// Any other failure of a system call.
@@ -91,9 +106,9 @@ pub enum Error {
     System {
         /// The lock file.
         path: PathBuf,
-        /// What was attempted.
+        /// The operation that failed.
         operation: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -101,12 +116,13 @@ pub enum Error {
 /// A lock that another process or thread holds.
 pub struct Conflict(Box<Known>);
 
-/// What is known of a conflict.
+/// The facts about a conflict.
 struct Known {
     path: PathBuf,
     mode: Mode,
     waited: Duration,
     identity: Option<Identity>,
+    slots: Option<u32>,
     /// The holders, if they were known when the error was made.
     holders: Option<Vec<Process>>,
     /// The holders that were found later. A child of fork looks for them anew.
@@ -126,6 +142,7 @@ impl Conflict {
             mode,
             waited,
             identity,
+            slots: None,
             holders: None,
             found: ForkCell::new(),
             record: ForkCell::new(),
@@ -142,9 +159,20 @@ impl Conflict {
         self
     }
 
+    /// All slots are taken.
+    pub(crate) fn about_slots(mut self, slots: u32) -> Conflict {
+        self.0.slots = Some(slots);
+        self
+    }
+
     /// The lock file.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// The number of slots, if all slots of a [`Semaphore`](crate::Semaphore) are taken.
+    pub fn slots(&self) -> Option<u32> {
+        self.0.slots
     }
 
     /// The mode that was asked for.
@@ -159,9 +187,10 @@ impl Conflict {
 
     /// The processes that hold the lock, as far as /proc shows them.
     ///
-    /// The first call of this method, or printing the error, looks for them, so that the error
-    /// itself is not late. By then another process may hold the lock, or none. Reading /proc/locks
-    /// takes about 0.1 ms, or some milliseconds if no process has read it for a while.
+    /// The first call of this method looks for the holders, and so does printing the error; making
+    /// the error does not, so that it is not late. By then another process may hold the lock, or
+    /// the lock may be free. Reading /proc/locks takes about 0.1 ms, or some milliseconds if no
+    /// process has read it for a while.
     pub fn holders(&self) -> &[Process] {
         let known = &self.0;
         if let Some(holders) = &known.holders {
@@ -210,12 +239,14 @@ impl Error {
         self.conflict().is_some()
     }
 
-    /// What is known of the conflict, if this is one.
+    /// The conflict, if this error is one.
     pub fn conflict(&self) -> Option<&Conflict> {
         match self {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
-            | Error::RemovedWhileHeld(conflict) => Some(conflict),
+            | Error::RemovedWhileHeld(conflict)
+            | Error::NotAtomic(conflict)
+            | Error::DifferentSlots { conflict, .. } => Some(conflict),
             _ => None,
         }
     }
@@ -225,7 +256,9 @@ impl Error {
         match self {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
-            | Error::RemovedWhileHeld(conflict) => conflict.path(),
+            | Error::RemovedWhileHeld(conflict)
+            | Error::NotAtomic(conflict)
+            | Error::DifferentSlots { conflict, .. } => conflict.path(),
             Error::Cancelled { path, .. }
             | Error::Deadlock { path, .. }
             | Error::Open { path, .. }
@@ -236,7 +269,7 @@ impl Error {
         }
     }
 
-    /// What the operating system said, where that is the reason.
+    /// The error of the operating system, if there is one.
     pub fn io_error(&self) -> Option<&io::Error> {
         match self {
             Error::Open { source, .. }
@@ -247,7 +280,7 @@ impl Error {
         }
     }
 
-    /// The operating system's number of the error (errno), where there is one.
+    /// The operating system's number of the error (errno), if there is one.
     pub fn raw_os_error(&self) -> Option<i32> {
         self.io_error().and_then(io::Error::raw_os_error)
     }
@@ -259,14 +292,6 @@ impl Error {
             Error::TimedOut(conflict) => Error::TimedOut(conflict.after(waited)),
             Error::RemovedWhileHeld(conflict) => Error::RemovedWhileHeld(conflict.after(waited)),
             Error::Cancelled { path, .. } => Error::Cancelled { path, waited },
-            other => other,
-        }
-    }
-
-    /// The error of a request whose time ended when the lock was not free.
-    pub(crate) fn timed_out(self) -> Error {
-        match self {
-            Error::WouldBlock(conflict) => Error::TimedOut(conflict),
             other => other,
         }
     }
@@ -303,7 +328,7 @@ fn file_id(path: &Path, identity: Identity) -> FileId {
         .unwrap_or_else(|| identity.into())
 }
 
-/// What the user can do about a file that does not open.
+/// The remedy for a file that cannot be opened.
 fn remedy(error: &io::Error) -> &'static str {
     match Refusal::of(error) {
         Some(Refusal::SymbolicLink) => {
@@ -315,8 +340,8 @@ fn remedy(error: &io::Error) -> &'static str {
             "a directory cannot be opened for writing, and a path that ends in a slash is not created"
         }
         Some(Refusal::NoPermission) => {
-            "to open it needs permission to read or write the file, to create it permission to \
-             write its directory"
+            "opening it needs permission to read or write the file, creating it permission to write \
+             its directory"
         }
         Some(Refusal::ProcessHasTooManyFiles) => {
             "this process has too many files open: close some, or raise RLIMIT_NOFILE (ulimit -n)"
@@ -325,19 +350,21 @@ fn remedy(error: &io::Error) -> &'static str {
             "the whole system has too many files open: close some, or raise fs.file-max"
         }
         Some(Refusal::NoSpace) => {
-            "there is no room for a new file: free some, or use a lock file that exists"
+            "there is no space for a new file: free some space, or use an existing lock file"
         }
         Some(Refusal::ReadOnly) => {
             "the file does not exist and cannot be created there: use a writable directory"
         }
-        Some(Refusal::Running) => "a program that runs cannot be written: use another file",
+        Some(Refusal::Running) => {
+            "the file is a running program, which cannot be written: use another file"
+        }
         Some(Refusal::Socket) => "a socket or an event descriptor cannot be a lock file",
         Some(Refusal::NameTooLong) => "use a shorter name",
         _ => "check the path and its permissions",
     }
 }
 
-/// The system's words for an error, without its number.
+/// The system's text of an error, without its number.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     match text.rsplit_once(" (os error ") {
@@ -346,7 +373,7 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// A duration as people say it: `50 ms`, `1.5 s`, `12 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`.
+/// A duration for people: `50 ms`, `1.5 s`, `12 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`.
 fn spoken(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let tenths = (duration.as_millis() + 50) / 100;
@@ -365,8 +392,7 @@ fn spoken(duration: Duration) -> String {
 }
 
 /// Begins with the path, shortened if it is very long; `{:#}` leaves the path out, for callers that
-/// name the file themselves. Names that others have chosen, of files and commands, are
-/// [printable](inspect::printable()).
+/// name the file themselves. Names of files and commands are [printable](inspect::printable()).
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !f.alternate() {
@@ -374,13 +400,50 @@ impl fmt::Display for Error {
         }
         match self {
             Error::WouldBlock(conflict) => {
-                f.write_str("already locked")?;
-                by(f, " by ", conflict)
+                let begin = match conflict.slots() {
+                    None => {
+                        f.write_str("already locked")?;
+                        " by "
+                    }
+                    Some(1) => {
+                        f.write_str("the only slot is taken")?;
+                        "; held by "
+                    }
+                    Some(slots) => {
+                        write!(f, "all {slots} slots are taken")?;
+                        "; held by "
+                    }
+                };
+                by(f, begin, conflict)
             }
             Error::TimedOut(conflict) => {
-                let (waited, mode) = (spoken(conflict.waited()), conflict.mode());
-                write!(f, "timed out after {waited} waiting for the {mode} lock")?;
+                write!(f, "timed out after {}", spoken(conflict.waited()))?;
+                match conflict.slots() {
+                    None => write!(f, " waiting for the {} lock", conflict.mode())?,
+                    Some(1) => f.write_str(" waiting for the only slot")?,
+                    Some(slots) => write!(f, " waiting for one of {slots} slots")?,
+                }
                 by(f, "; held by ", conflict)
+            }
+            Error::NotAtomic(conflict) => {
+                f.write_str(
+                    "the upgrade would not be atomic, because a program that knows nothing of \
+                     upgrades shares the lock",
+                )?;
+                by(f, "; held by ", conflict)?;
+                f.write_str("; the lock is released: acquire the exclusive lock, and read anew")
+            }
+            Error::DifferentSlots {
+                conflict,
+                slots,
+                in_use,
+            } => {
+                write!(
+                    f,
+                    "cannot use {slots} slots: the file is in use with {in_use}"
+                )?;
+                by(f, ", by ", conflict)?;
+                f.write_str("; use the same number everywhere, or wait until nobody holds a slot")
             }
             Error::RemovedWhileHeld(conflict) => {
                 f.write_str("the lock file was removed while the lock is held")?;
@@ -408,7 +471,7 @@ impl fmt::Display for Error {
                 "this thread already holds the lock, or waits for it, and a second request ({mode}) \
                  would wait for ever; release the first guard, or pass it on"
             ),
-            // An error that is not the operating system's says itself what to do.
+            // If the error is not from the operating system, its own text says what to do.
             Error::Open { source, .. } if Refusal::of(source).is_none() => {
                 write!(f, "cannot open the lock file: {source}")
             }
@@ -422,8 +485,8 @@ impl fmt::Display for Error {
                 ..
             } => write!(
                 f,
-                "the file system ({}) does not support such locks: {}; put the lock file on a local \
-                 file system, or enable locking in the mount options",
+                "the file system ({}) does not support this kind of lock: {}; put the lock file on a \
+                 local file system, or enable locking in the mount options",
                 printable(file_system),
                 reason(source)
             ),
@@ -466,6 +529,8 @@ impl fmt::Debug for Error {
             Error::WouldBlock(_) => "WouldBlock",
             Error::TimedOut(_) => "TimedOut",
             Error::RemovedWhileHeld(_) => "RemovedWhileHeld",
+            Error::NotAtomic(_) => "NotAtomic",
+            Error::DifferentSlots { .. } => "DifferentSlots",
             Error::Cancelled { .. } => "Cancelled",
             Error::Deadlock { .. } => "Deadlock",
             Error::Open { .. } => "Open",
@@ -478,8 +543,8 @@ impl fmt::Debug for Error {
     }
 }
 
-/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing where no
-/// holder is known.
+/// `; held by pid 12 (make) of root for 5 min 2 s: the note, and 2 more`, or nothing if no holder
+/// is known.
 fn by(f: &mut fmt::Formatter<'_>, begin: &str, conflict: &Conflict) -> fmt::Result {
     const NAMED: usize = 3;
     let (holders, record) = (conflict.holders(), conflict.record());
@@ -504,16 +569,15 @@ fn by(f: &mut fmt::Formatter<'_>, begin: &str, conflict: &Conflict) -> fmt::Resu
     }
 }
 
-/// The message has the operating system's error already, so that
-/// [`source`](std::error::Error::source) tells only what is behind that one, and nothing is printed
-/// twice.
+/// The message already has the operating system's error, so [`source`](std::error::Error::source)
+/// returns only the source of that error, and nothing is printed twice.
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.io_error().and_then(std::error::Error::source)
     }
 }
 
-/// Nothing in an error can be left half changed by a panic.
+/// A panic cannot leave an error half changed.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
@@ -523,8 +587,12 @@ impl RefUnwindSafe for Error {}
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
-            Error::WouldBlock(_) | Error::RemovedWhileHeld(_) => io::ErrorKind::WouldBlock,
+            Error::WouldBlock(_) | Error::RemovedWhileHeld(_) | Error::NotAtomic(_) => {
+                io::ErrorKind::WouldBlock
+            }
             Error::TimedOut(_) => io::ErrorKind::TimedOut,
+            // Not WouldBlock: to try again at once is of no use.
+            Error::DifferentSlots { .. } => io::ErrorKind::ResourceBusy,
             // Not Interrupted: generic code would try that again.
             Error::Cancelled { .. } => io::ErrorKind::Other,
             Error::Deadlock { .. } => io::ErrorKind::Deadlock,

@@ -21,7 +21,7 @@ use crate::sys::file_lock::Blocking;
 use crate::sys::fork;
 use crate::{Error, Mode, Record, Request, Run};
 
-/// Holds the lock until dropped. Stays in the thread that acquired it:
+/// Holds the lock until it is dropped. A guard stays in the thread that acquired it:
 ///
 /// ```compile_fail
 /// # let lock = holdlock::FileLock::open("a.lock")?;
@@ -32,23 +32,22 @@ use crate::{Error, Mode, Record, Request, Run};
 /// # Ok::<(), holdlock::Error>(())
 /// ```
 ///
-/// Dropping releases the lock and ignores errors; [`release`](Guard::release)
-/// reports them. In a child of fork(2) the guard holds nothing, and dropping it
-/// there does nothing.
+/// Dropping the guard releases the lock and ignores errors; [`release`](Guard::release) reports
+/// them. In a child of fork(2) the guard holds nothing, and dropping it there does nothing.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard<'a> {
     held: Held<&'a FileLock>,
-    /// A MutexGuard is what we are: not Send, but Sync.
+    /// Makes the guard Sync but not Send, like a MutexGuard.
     stays: PhantomData<MutexGuard<'static, ()>>,
 }
 
-/// As [`Guard`], but may move to another thread and outlive the reference to its lock.
+/// Like [`Guard`], but may move to another thread and outlive the reference to its lock.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct OwnedGuard {
     held: Held<FileLock>,
 }
 
-/// What an upgrade did between the shared and the exclusive lock.
+/// Whether an upgrade kept the lock between the shared and the exclusive mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuity {
     /// The lock was held all the time: no other process or thread held it exclusively in between.
@@ -98,7 +97,7 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file could not be unlocked, or not be deleted as
+            /// [`Error::System`] if the file could not be unlocked, or could not be deleted as
             /// [`delete_on_release`](crate::LockOptions::delete_on_release) asks. The lock is
             /// released in any case.
             pub fn release(self) -> Result<(), Error> {
@@ -124,17 +123,17 @@ macro_rules! guard_methods {
                 self.release().and(left)
             }
 
-            /// Gives the lock to the processes that this one will start: returns a descriptor that
-            /// carries the lock, which children of fork inherit and which stays open in programs
-            /// that are executed.
+            /// Gives the lock to the processes that this process will start: returns a descriptor
+            /// that holds the lock. Children of fork inherit it, and it stays open in executed
+            /// programs.
             ///
             /// The lock is held until every process that has the descriptor has closed it or has
             /// ended, or until one of them unlocks it with flock(2). Nothing checks that the lock
-            /// file stays at its path, and nothing deletes it. To this process's [`FileLock`] the
-            /// lock is another process's from now on.
+            /// file stays at its path, and nothing deletes it. For the [`FileLock`] of this
+            /// process, the lock is then held by another process.
             ///
-            /// A program that locks and then becomes a daemon hands the lock over first, and keeps
-            /// the descriptor for as long as it lives:
+            /// A program that acquires a lock and then becomes a daemon hands the lock over first,
+            /// and keeps the descriptor open until it ends:
             ///
             /// ```
             /// use holdlock::FileLock;
@@ -150,50 +149,50 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when no descriptor is left (fcntl(2), F_DUPFD), or when this
-            /// process does not hold the lock: in a child of fork, and when other code has closed
-            /// the descriptor. The lock is released then.
+            /// [`Error::System`] if no descriptor is free (fcntl(2), F_DUPFD), or if this process
+            /// does not hold the lock: in a child of fork, or after other code has closed the
+            /// descriptor. The lock is then released.
             pub fn hand_over(self) -> Result<OwnedFd, Error> {
                 self.held.hand_over()
             }
 
             /// The token of this acquisition, if the lock has a
             /// [record](crate::LockOptions::record): a number that is higher than that of every
-            /// earlier exclusive acquisition of the lock, by whatever process. A holder may lose the
-            /// lock without its knowledge. A resource that refuses lower tokens than the highest it
-            /// has seen is safe from such a holder: [`TokenGate`](crate::TokenGate).
+            /// earlier exclusive acquisition of the lock, by whatever process. A resource that
+            /// refuses tokens below the highest token so far is safe from a holder that has lost
+            /// the lock without noticing: [`TokenGate`](crate::TokenGate).
             ///
             /// None for a shared lock, and in a child of fork.
             ///
-            /// The token rises through crashes and reboots. Where the record was lost, because the
-            /// lock file was removed, truncated or restored, or the power failed before the kernel
-            /// had written it to the disk, the token rises if the wall clock has not been set back.
+            /// The token rises across crashes and reboots. The record is lost if the lock file is
+            /// removed, truncated or restored, or if the power fails before the kernel has written
+            /// the file to the disk. Then the token still rises if the wall clock has not been set
+            /// back.
             pub fn token(&self) -> Option<u64> {
                 let entry = self.held.entry.as_ref()?;
                 self.held.is_ours().then_some(entry.token)
             }
 
-            /// The record of the last holder, if it did not release the lock: it died, or lost the
-            /// lock without its knowledge. What it was doing may be half done.
+            /// The record of the last holder, if that holder did not release the lock: it died, or
+            /// lost the lock without noticing. Its work may be half done.
             ///
-            /// The first guard after that gets it, and no later one: what has to be cleaned up is
-            /// to be cleaned up before this guard is released. None if the lock has no
-            /// [record](crate::LockOptions::record), for shared guards, and after the holder had
-            /// handed the lock over. A power failure can lose the record of a release, so that the
-            /// last holder before it seems to have died.
+            /// Only the first guard after that holder gets the record: clean up before you release
+            /// this guard. None if the lock has no [record](crate::LockOptions::record), for shared
+            /// guards, and after the holder had handed the lock over. A power failure can lose the
+            /// record of a release, so that the last holder before it seems to have died.
             #[doc(alias = "poison")]
             #[doc(alias = "EOWNERDEAD")]
             pub fn abandoned(&self) -> Option<&Record> {
                 self.held.entry.as_ref()?.abandoned.as_deref()
             }
 
-            /// Records a command that is run while the lock is held: at its begin, and at its end
-            /// with its exit code. Does nothing without a [record](crate::LockOptions::record), in a
-            /// child of fork, or for a shared lock.
+            /// Records a command that runs while the lock is held: its beginning, its end and its
+            /// exit code. Does nothing without a [record](crate::LockOptions::record), in a child
+            /// of fork, or for a shared lock.
             ///
             /// # Errors
             ///
-            /// [`Error::Record`] when the record cannot be written.
+            /// [`Error::Record`] if the record cannot be written.
             pub fn record_run(&self, run: Run) -> Result<(), Error> {
                 if self.held.entry.is_none() || !self.held.is_ours() {
                     return Ok(());
@@ -222,14 +221,14 @@ macro_rules! guard_methods {
 
             /// Whether this guard still excludes every process that uses the path.
             ///
-            /// False when the lock file was removed, renamed or replaced while the guard holds the
+            /// False if the lock file was removed, renamed or replaced while the guard holds the
             /// lock: other processes may now lock another file at that path, which no file lock can
-            /// prevent. False when other code of this process has closed the guard's descriptor,
-            /// and with that released the lock. False in a child of fork, which owns nothing.
+            /// prevent. False if other code of this process has closed the guard's descriptor,
+            /// which releases the lock. False in a child of fork, which owns nothing.
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the path cannot be examined.
+            /// [`Error::System`] if the path cannot be examined.
             pub fn is_current(&self) -> Result<bool, Error> {
                 self.held.is_current()
             }
@@ -240,8 +239,8 @@ macro_rules! guard_methods {
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when the file system does not convert atomically (NFS) and another
-            /// process acquired the lock in between. The lock is lost then.
+            /// [`Error::System`] if the file system does not convert atomically (NFS) and another
+            /// process acquired the lock in between. The lock is then lost.
             pub fn downgrade(self) -> Result<Self, Error> {
                 self.held.downgrade().map(Self::new)
             }
@@ -250,14 +249,14 @@ macro_rules! guard_methods {
             /// holders share the lock, the caller's share is released, and the caller waits for the
             /// exclusive lock. The result says whether that happened. Two holders that upgrade at
             /// the same time both succeed, one after the other, and the second one sees
-            /// [`Continuity::Lost`].
+            /// [`Continuity::Lost`]. [`FileLock::lock_upgradeable`] has an upgrade that is atomic.
             ///
             /// `limits` gives the time limit, the token and the callback of the wait;
             /// its mode does not matter. An exclusive lock stays as it is.
             ///
             /// # Errors
             ///
-            /// Those of [`FileLock::acquire`]. The lock is lost then.
+            /// Those of [`FileLock::acquire`]. The lock is then lost.
             pub fn upgrade_not_atomic<W: OnWait>(
                 self,
                 mut limits: Request<W>,
@@ -272,15 +271,15 @@ macro_rules! guard_methods {
                 self.held.release()
             }
 
-            fn give_back(self) {
-                let _ = self.release_abandoned();
+            fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
+                self.held.record(note)
             }
         }
 
-        /// The descriptor that carries the lock, which is close-on-exec. Code that unlocks or
-        /// closes it releases the lock without the guard's knowledge. In a child of fork the
-        /// descriptor is a placeholder that can neither be read nor written nor locked (EBADF);
-        /// `hand_over` is for a child that is to keep the lock.
+        /// The descriptor that holds the lock, which is close-on-exec. Code that unlocks or closes
+        /// it releases the lock, and the guard does not notice at once. In a child of fork the
+        /// descriptor is a placeholder that cannot be read, written or locked (EBADF); use
+        /// `hand_over` if the child has to keep the lock.
         impl AsFd for $guard {
             fn as_fd(&self) -> BorrowedFd<'_> {
                 self.held.file.as_fd()
@@ -305,7 +304,7 @@ guard_methods!(OwnedGuard, "OwnedGuard");
 /// The generation of no process: a [`Held`] with it releases nothing when dropped.
 const NO_PROCESS: u32 = 0;
 
-/// What both guards are made of. Releases when dropped.
+/// The common part of both guards. Releases the lock when dropped.
 struct Held<L: Borrow<FileLock> + Clone> {
     lock: L,
     file: Arc<LockFile>,
@@ -329,6 +328,12 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
             generation,
             entry,
         })
+    }
+
+    fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
+        let lock = self.lock.borrow();
+        self.entry = lock.record_begin(&self.file, self.mode, note)?;
+        Ok(())
     }
 
     fn is_ours(&self) -> bool {
@@ -378,7 +383,8 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         if self.mode == Mode::Shared && !lock.gate().unshare(self.owner) {
             // Other threads share this description and will unlock it: take another one.
             let own = self.file.open_again().map_err(failed)?;
-            own.lock(family, Mode::Shared, Blocking::No)
+            lock.share_at_once(&own)
+                .and_then(|()| own.lock(family, Mode::Shared, Blocking::No))
                 .map_err(failed)?;
             return own.hand_over().map_err(failed);
         }

@@ -1,4 +1,4 @@
-//! The modes of a lock, and the two families of locks that the kernel has.
+//! The modes of a lock, and the kernel's two families of locks.
 
 /// Whether several processes may hold the lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -8,9 +8,9 @@
     serde(rename_all = "lowercase")
 )]
 pub enum Mode {
-    /// One holder and no other.
+    /// Exactly one holder.
     Exclusive,
-    /// Any number of shared holders, no exclusive one.
+    /// Any number of shared holders, and no exclusive holder.
     Shared,
 }
 
@@ -23,7 +23,7 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// Which of the kernel's two families of locks to use. They do not see each other.
+/// The kernel's two families of locks. Locks of different families do not exclude each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",

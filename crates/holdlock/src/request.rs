@@ -1,4 +1,4 @@
-//! What a caller asks for: the mode of the lock, how long to wait, and what may end the wait.
+//! Requests: the mode of the lock, the limit of the wait, and what may end the wait.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::{CancelToken, Mode};
 
-/// One request for a lock: the mode, how long to wait, and what may end the wait.
+/// One request for a lock: the mode, the limit of the wait, and what may end the wait.
 ///
 /// This is the general form beneath `lock`, `try_lock` and their relatives. `W` is the type of the
 /// callback that [`on_wait`](Request::on_wait) sets. A request without one can be cloned, kept, and
@@ -33,7 +33,7 @@ pub struct Request<W = NoCallback> {
     on_wait: W,
 }
 
-/// What a request may have as its callback: a closure, or [`NoCallback`].
+/// The callback of a request: a closure, or [`NoCallback`].
 pub trait OnWait: sealed::Sealed {}
 
 impl<W: FnMut(Waiting) -> ControlFlow<()>> OnWait for W {}
@@ -66,16 +66,18 @@ mod sealed {
     }
 }
 
-/// A request, as those read it that serve it.
+/// The parts of a request, for the code that serves it.
 pub(crate) struct Terms<'r> {
     pub(crate) mode: Mode,
     pub(crate) limit: Limit,
     pub(crate) cancel: Option<&'r CancelToken>,
     pub(crate) on_wait: Option<Callback<'r>>,
-    /// Whether nothing but the lock ends the wait. Such a wait is watched for deadlocks.
+    /// Whether only the lock ends the wait. Such a wait is watched for deadlocks.
     pub(crate) may_wait_for_ever: bool,
     /// For the record.
     pub(crate) note: Option<&'r str>,
+    /// The caller writes the record itself, when it has all that it needs.
+    pub(crate) records_later: bool,
     /// Whether a fair request may pass those that wait: it has waited for its turn elsewhere.
     pub(crate) had_its_turn: bool,
 }
@@ -89,18 +91,18 @@ pub enum Limit {
     For(Duration),
     /// Until this instant.
     Until(Instant),
-    /// For as long as it takes.
+    /// Without a limit.
     Forever,
 }
 
-/// What a request's callback learns.
+/// The reason for a call of a request's callback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Waiting {
-    /// The lock is not free, and the thread is about to sleep. Told once per request.
+    /// The lock is not free, and the thread is about to sleep. Once per request.
     Began,
-    /// A signal handler has run in the waiting thread; at times it is one of this library. A host
-    /// such as Python can now run the handlers that it has deferred.
+    /// A signal handler has run in the waiting thread; sometimes it is the handler of this library.
+    /// A host such as Python can now run the handlers that it has deferred.
     Interrupted,
     /// A [`LockSet`](crate::LockSet) is about to sleep for its member with this number. Told each
     /// time before the set sleeps, the first time after `Began`.
@@ -140,14 +142,15 @@ impl<W: OnWait> Request<W> {
         self
     }
 
-    /// Wait for as long as it takes, as a new request does.
+    /// Wait without a limit, as a new request does.
     pub fn forever(mut self) -> Self {
         self.limit = Limit::Forever;
         self
     }
 
-    /// Wait for at most `timeout`, counted from the moment at which the lock is found not to be
-    /// free. After that: [`Error::TimedOut`](crate::Error::TimedOut), also where `timeout` is zero.
+    /// Wait for at most `timeout`, counted from the moment at which the request finds that the lock
+    /// is not free. After that: [`Error::TimedOut`](crate::Error::TimedOut), also if `timeout` is
+    /// zero.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.limit = Limit::For(timeout);
         self
@@ -207,7 +210,7 @@ impl<W: OnWait> Request<W> {
     }
 
     /// Promises that the thread that makes this request also releases the
-    /// [`OwnedGuard`](crate::OwnedGuard), as is always the case for a [`Guard`](crate::Guard).
+    /// [`OwnedGuard`](crate::OwnedGuard), as is always true for a [`Guard`](crate::Guard).
     ///
     /// A second request of this thread that would wait for the lock then fails with
     /// [`Error::Deadlock`](crate::Error::Deadlock), and deadlocks between threads are noticed. This
@@ -220,21 +223,20 @@ impl<W: OnWait> Request<W> {
     }
 
     /// Whether to end the wait with [`Error::Deadlock`](crate::Error::Deadlock) if it is part of a
-    /// deadlock: a cycle of processes or threads that wait for one another and of which none has
-    /// a way out.
+    /// deadlock: a cycle of processes or threads that wait for one another, without a way out for
+    /// any of them.
     ///
     /// Deadlocks are noticed by default in waits that only the lock can end. A request with a token
-    /// or a callback has to ask for it with `true`, which says that neither of them is meant to end
-    /// a wait that would otherwise never end. A request with a time limit never fails this way,
-    /// because it ends by itself; only a thread that waits for a lock of its own gets `Deadlock`
-    /// at once.
+    /// or a callback has to ask for it with `true`, which says that the token and the callback are
+    /// not meant to end a deadlock. A request with a time limit never fails this way, because it
+    /// ends by itself; only a thread that waits for a lock of its own gets `Deadlock` at once.
     ///
     /// A helper thread looks for deadlocks. The first such wait of a process starts the thread,
     /// which ends some seconds after the last one. It looks at a wait after 0.5 seconds, after 10.5
-    /// and then every minute, and a few more times if there may be a deadlock. Each look reads the
-    /// fdinfo of this process and its ancestors, and /proc/locks only if one of them holds another
-    /// lock. A note in memory (memfd_create(2), one descriptor) tells other processes that the wait
-    /// has no limit.
+    /// seconds and then every minute, and a few more times if there may be a deadlock. Each look
+    /// reads the fdinfo of this process and its ancestors, and /proc/locks only if one of them
+    /// holds another lock. A note in memory (memfd_create(2), one descriptor) tells other processes
+    /// that the wait has no limit.
     pub fn notice_deadlocks(mut self, notice: bool) -> Self {
         self.notice_deadlocks = Some(notice);
         self
@@ -266,6 +268,19 @@ impl<W: OnWait> Request<W> {
         self.cancel.as_ref()
     }
 
+    /// What [`note`](Request::note) has set.
+    pub fn noted(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Calls the callback that [`on_wait`](Request::on_wait) has set. Without one, the wait goes
+    /// on. This is for other kinds of locks that serve requests.
+    pub fn tell(&mut self, event: Waiting) -> ControlFlow<()> {
+        self.on_wait
+            .callback()
+            .map_or(ControlFlow::Continue(()), |call| call(event))
+    }
+
     /// The same request for the exclusive lock.
     pub(crate) fn exclusively(mut self) -> Self {
         self.mode = Mode::Exclusive;
@@ -281,6 +296,7 @@ impl<W: OnWait> Request<W> {
             cancel: self.cancel.as_ref(),
             may_wait_for_ever: self.limit == Limit::Forever
                 && self.notice_deadlocks.unwrap_or(!ends),
+            records_later: false,
             had_its_turn: false,
             on_wait,
             note: self.note.as_deref(),

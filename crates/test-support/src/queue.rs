@@ -1,6 +1,6 @@
 //! The kernel's queue of a lock, as /proc/locks shows it.
 //!
-//! This is other code than the library's own, so that neither vouches for itself.
+//! This code is independent of the library, so a fault of the library does not hide itself.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

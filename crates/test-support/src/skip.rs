@@ -1,4 +1,4 @@
-//! What this machine can test.
+//! The abilities of this machine that tests need.
 
 use std::io::Write;
 

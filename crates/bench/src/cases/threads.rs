@@ -11,7 +11,7 @@ use crate::stats::{Samples, fairness};
 use crate::{Bench, Outcome};
 
 const THREADS: usize = 8;
-/// In one round, how long acquisitions are counted and how long waits are measured.
+/// The times in one round for counting acquisitions and for measuring waits.
 const COUNT: Duration = Duration::from_millis(500);
 const WATCH: Duration = Duration::from_millis(300);
 

@@ -13,7 +13,7 @@ use holdlock::{CancelToken, Error, FileLock, Guard, Request, Waiting};
 use super::plan::{Kind, Member, OUT_AFTER, WayOut};
 use crate::sys;
 
-/// How its wait ended.
+/// The end of its wait.
 pub type Outcome = Result<(), Failed>;
 
 /// Why there is no lock.
@@ -185,7 +185,7 @@ fn bare(member: Member, wants: &Path) -> Outcome {
     }
 }
 
-/// One child waits for the lock. What the parent does meanwhile is the question.
+/// One child waits for the lock. The plan says what the parent does meanwhile.
 fn parent(member: Member, own: Guard<'_>, wants: &Path) -> Outcome {
     let us = std::env::current_exe().map_err(other)?;
     let mut waiter = Command::new(us);

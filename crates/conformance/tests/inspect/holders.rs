@@ -11,7 +11,7 @@ use holdlock_conformance::{Actor, Scratch, has, queue, skipped, sys, watchdog};
 
 use crate::tools::{ACTOR, one_file, one_holder, stranger};
 
-/// How far the start in /proc, which is in ticks, may be from the time of the clock.
+/// The largest difference between the start in /proc, which is in ticks, and the time of the clock.
 const CLOCKS: Duration = Duration::from_secs(2);
 
 /// Checks that there is one lock, and every detail of its holder.

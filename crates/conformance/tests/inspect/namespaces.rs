@@ -1,4 +1,4 @@
-//! Across the border of a PID namespace, such as that of a container.
+//! Inspection from inside and outside of a PID namespace, such as that of a container.
 
 use std::process::Command;
 

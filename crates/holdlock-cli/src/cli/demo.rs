@@ -93,7 +93,7 @@ pub(super) fn command() -> Command {
                 .default_value("both")
                 .value_parser(PossibleValuesParser::new(["on", "off", "both"]))
                 .hide_possible_values(true)
-                .help("Run with the lock (`on`), without it (`off`), or `both`"),
+                .help("Use the lock: `on`, `off` or `both`"),
             svg::option("Also write a picture to FILE (`-`: only that, to stdout)"),
             Arg::new("json")
                 .short('J')

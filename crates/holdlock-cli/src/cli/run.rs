@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
-use holdlock::Mode;
+use holdlock::{Mode, Semaphore};
 
 use crate::duration;
 use crate::exit::{CONFLICT, Failure, SUCCESS};
@@ -75,9 +75,8 @@ holder. In this case holdlock warns, or does what --if-abandoned says. The optio
 --at-most-every 1h skips the run, with exit code 0, if the last run that succeeded began
 less than an hour ago. A clock that was set back does not block the run.
 
-With several --lock, holdlock acquires all of them or none. While it waits for one of
-them it holds none of the others, so that no deadlock arises. -w limits the wait for
-all locks together.
+With several --lock, holdlock acquires all locks or no lock. While it waits for one of
+them it holds no other, so that no deadlock arises. -w limits the wait for all locks.
 
 If COMMAND, or a process in its background, starts `holdlock run` for the same lock, the
 inner run would wait for ever: it ends with 65. To run a job after COMMAND, detach it
@@ -114,6 +113,7 @@ Examples:
   holdlock run --at-most-every 1h poll -- ./poll   once an hour at most
   holdlock run --max-hold 1h sync -- ./sync   end a job that hangs
   holdlock run --lock a --lock b -- ./move    both, or none
+  holdlock run --slots 4 gpu -- ./train       four at a time; HOLDLOCK_SLOT is 0 to 3
   holdlock run --system disk -- ./check       a name that all users share";
 
 pub(super) fn command() -> Command {
@@ -132,7 +132,7 @@ pub(super) fn command() -> Command {
         )
         .args(remembering())
         .args(telling())
-        // One list for LOCK and COMMAND: clap does not look at the words after its first, so that
+        // One list for LOCK and COMMAND: clap does not examine the words after the first one, so
         // COMMAND keeps its options.
         .arg(
             Arg::new("words")
@@ -143,8 +143,8 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// Which locks, how, and how long to wait.
-fn acquiring() -> [Arg; 9] {
+/// The options for the locks and the wait.
+fn acquiring() -> [Arg; 10] {
     [
         flag(
             "shared",
@@ -155,6 +155,13 @@ fn acquiring() -> [Arg; 9] {
             "fair",
             "Queue behind all earlier --fair requests; no reader passes a waiting writer",
         ),
+        Arg::new("slots")
+            .long("slots")
+            .value_name("N")
+            .allow_hyphen_values(true)
+            .value_parser(slots)
+            .conflicts_with_all(["shared", "lock", "reentrant"])
+            .help("Let N holders in at a time; COMMAND finds its slot in HOLDLOCK_SLOT"),
         flag(
             "no-wait",
             "Give up at once if another process holds the lock",
@@ -193,7 +200,7 @@ fn acquiring() -> [Arg; 9] {
     ]
 }
 
-/// What becomes of the command, and of the lock while it runs.
+/// The options for the command, and for the lock while the command runs.
 fn keeping() -> [Arg; 5] {
     [
         duration(
@@ -230,27 +237,27 @@ fn remembering() -> [Arg; 3] {
             .long("note")
             .value_name("TEXT")
             .value_parser(value_parser!(String))
-            .conflicts_with("shared")
+            .conflicts_with_all(["shared", "slots"])
             .help("Why the lock is held, for `holdlock who` and for those that wait"),
         Arg::new("if-abandoned")
             .long("if-abandoned")
             .value_name("ACTION")
             .value_parser(value_parser!(OsString))
-            .conflicts_with("shared")
+            .conflicts_with_all(["shared", "slots"])
             .help("If the last holder died: run, fail, or a command of sh that cleans up first"),
         Arg::new("at-most-every")
             .long("at-most-every")
             .value_name("DURATION[,always]")
             .allow_hyphen_values(true)
             .value_parser(interval)
-            .conflicts_with_all(["shared", "lock", "exec", "reentrant"])
+            .conflicts_with_all(["shared", "slots", "lock", "exec", "reentrant"])
             .help(
                 "Skip if the last run that succeeded (always: or failed) began less than that ago",
             ),
     ]
 }
 
-/// The messages and the log.
+/// The options for messages and the log.
 fn telling() -> [Arg; 3] {
     [
         flag("quiet", "Print nothing about waiting and giving up").short('q'),
@@ -287,6 +294,13 @@ fn duration(name: &'static str, help: &'static str) -> Arg {
 fn exit_code(text: &str) -> Result<u8, String> {
     let code = text.parse();
     code.map_err(|_| "an exit code is a number from 0 to 255".into())
+}
+
+fn slots(text: &str) -> Result<u32, String> {
+    let most = Semaphore::MAX_SLOTS;
+    let number = text.parse().ok();
+    let number = number.filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("a lock has 1 to {most} slots"))
 }
 
 fn longer_than_nothing(text: &str) -> Result<Duration, String> {
@@ -348,6 +362,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         },
         names: super::names(&matches),
         fair: matches.get_flag("fair"),
+        slots: matches.remove_one("slots"),
         reentrant: matches.get_flag("reentrant"),
         patience,
         conflict: matches.remove_one("conflict").unwrap_or(conflict),

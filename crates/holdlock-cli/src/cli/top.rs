@@ -22,8 +22,8 @@ something.
 
 const AFTER: &str = "\
 Shows all locks of the host, whatever program holds them. The locks with most waiters
-come first. A time after `>` or `≥` is how long top has seen the wait: the kernel does
-not record when a wait began.
+come first. The time of a wait is how long top has seen it, so it is a lower bound: the
+kernel does not record when a wait began.
 
 Keys:
   Up Down PgUp PgDn Home End   choose a lock

@@ -26,7 +26,7 @@ pub(super) enum Step {
     Enter,
     /// Leaves it; still holds the lock.
     Leave,
-    /// Has released, or is about to.
+    /// Has released the lock, or is about to.
     Release,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Event {
     pub(super) worker: u32,
     /// The worker's process id.
     pub(super) pid: u32,
-    /// Does this half work with the lock?
+    /// Whether this half works with the lock.
     pub(super) locked: bool,
     pub(super) step: Step,
 }
@@ -116,13 +116,13 @@ pub(super) fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Whether the process exists, also if it is another user's.
+/// Whether the process exists, also if it belongs to another user.
 pub(super) fn is_alive(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
 }
 
-/// Clears what killed demos have left.
+/// Removes the events that killed demos have left.
 pub(super) fn clear_if_unused(journal: &FileLock) -> Result<(), Failure> {
     alone(journal, |path| {
         OpenOptions::new()
@@ -133,7 +133,7 @@ pub(super) fn clear_if_unused(journal: &FileLock) -> Result<(), Failure> {
     })
 }
 
-/// Removes the journal when this was its last demo.
+/// Removes the journal if no other demo uses it.
 pub(super) fn remove_if_unused(journal: &FileLock) -> Result<(), Failure> {
     alone(journal, |path| fs::remove_file(path))
 }

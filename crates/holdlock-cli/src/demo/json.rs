@@ -1,7 +1,7 @@
 //! The demo's result as one JSON document; `holdlock demo --help` lists the fields.
 //!
-//! Times count from the begin of their half: nanoseconds since the host's boot
-//! would soon be more than the numbers of many JSON readers can hold.
+//! Times count from the beginning of their half: nanoseconds since the host's boot soon exceed the
+//! numbers of many JSON readers.
 
 use std::path::Path;
 
@@ -67,7 +67,7 @@ fn list(items: impl Iterator<Item = Value>) -> Value {
     items.collect()
 }
 
-/// Negative where another demo began before ours.
+/// Negative if another demo began before ours.
 fn since(begin: u64, time: u64) -> i64 {
     time as i64 - begin as i64
 }

@@ -42,7 +42,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Whether standard output gets the text, and not a document or a picture.
+    /// Whether standard output gets text, and not a document or a picture.
     fn is_told(&self) -> bool {
         !self.json && self.svg.as_deref() != Some(Path::new("-"))
     }
@@ -56,7 +56,7 @@ pub(crate) fn demo(settings: Settings) -> Outcome {
         Some(path) => Some(Target::create(path)?),
         None => None,
     };
-    // The journal's name comes from the lock file, so that must exist.
+    // The journal's name comes from the lock file, so the lock file must exist.
     drop(FileLock::open(&location.path)?);
     let journal = journal_path(&location.path)?;
     let lease = FileLock::open(&journal)?;
@@ -107,7 +107,8 @@ fn play(settings: &Settings, lock: &Path, journal: &Path, locked: bool) -> Resul
     let mut team = Team::start(settings, lock, journal, locked)?;
     team.go();
     team.finish()?;
-    // The end is taken before the journal is read: what is open then was open at the end.
+    // The end is taken before the journal is read: a section that is open in the journal was open
+    // at that time.
     let end = journal::now();
     let events = journal::read(journal)
         .map_err(|error| Failure::system("cannot read the journal of the demo", error))?;
@@ -120,8 +121,8 @@ fn play(settings: &Settings, lock: &Path, journal: &Path, locked: bool) -> Resul
     ))
 }
 
-/// The workers of one half. The standard input of each is a pipe from here: a byte starts the
-/// worker, and the pipe's end stops it, which comes with our death at the latest.
+/// The workers of one half. The standard input of each is a pipe from this process: a byte starts
+/// the worker, and the end of the pipe stops it, at the latest when this process dies.
 struct Team {
     workers: Vec<(Child, ChildStdin)>,
 }
@@ -168,7 +169,7 @@ impl Team {
     /// Starts all of them at (nearly) the same moment.
     fn go(&mut self) {
         for (_, stdin) in &mut self.workers {
-            // A worker that has ended says so by its exit status.
+            // The exit status shows that a worker has ended.
             let _ = stdin.write_all(b"!");
         }
     }

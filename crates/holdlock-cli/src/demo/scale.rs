@@ -1,4 +1,4 @@
-//! The time axis: where its marks are and how they are called.
+//! The time axis: the positions and the names of its marks.
 
 /// Round steps for marks, in nanoseconds, at least `smallest` long.
 pub(super) fn step(smallest: u64) -> u64 {

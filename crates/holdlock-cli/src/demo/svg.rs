@@ -1,6 +1,6 @@
-//! The timelines as an SVG picture, readable on light and on dark ground.
+//! The timelines as an SVG picture, readable on a light and on a dark background.
 //!
-//! Both halves have one scale: that order takes longer is part of the truth.
+//! Both halves have one scale, to show that the half with the lock takes longer.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ const STYLE: &str = "\
 .section, .holding { fill: #35b5a5 } .frame { stroke: #ff7b72 }
 }";
 
-/// A hatch, so that the picture does without colour.
+/// A hatch, so that the picture is readable without colour.
 const OVERLAP: &str = r##"<pattern id="overlap" width="8" height="8" patternUnits="userSpaceOnUse"><rect width="8" height="8" fill="#e5383b"/><path d="M0 0L8 8M8 0L0 8" stroke="#ffffff" stroke-width="1.4"/></pattern>"##;
 
 /// Draws the halves below each other.

@@ -6,7 +6,7 @@ use super::scale;
 use super::verdict::{Doing, Half, Lane, meets};
 use crate::show::terminal;
 
-/// What the picture is drawn on.
+/// The size and the abilities of the output.
 pub(super) struct Canvas {
     pub(super) width: usize,
     pub(super) unicode: bool,
@@ -14,7 +14,7 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// What standard output can show.
+    /// The canvas of standard output.
     pub(super) fn of_terminal() -> Canvas {
         Canvas {
             width: terminal::width().unwrap_or(80),
@@ -24,7 +24,7 @@ impl Canvas {
     }
 }
 
-/// What a cell shows. Overlaps take precedence: readers look for them.
+/// The content of a cell. Overlaps take precedence, because readers look for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
     Overlap,
@@ -83,7 +83,7 @@ impl Cell {
 pub(super) fn draw(half: &Half, canvas: &Canvas) -> String {
     let labels: Vec<String> = half.lanes.iter().map(|lane| label(half, lane)).collect();
     let margin = labels.iter().map(String::len).max().unwrap_or(0) + 2;
-    // Narrower than this nothing could be seen; such a terminal has to wrap.
+    // A narrower picture would show nothing; such a terminal has to wrap.
     let columns = canvas.width.saturating_sub(margin + 1).max(20);
     let mut text = String::new();
     for (lane, label) in half.lanes.iter().zip(&labels) {
@@ -103,8 +103,8 @@ fn label(half: &Half, lane: &Lane) -> String {
     }
 }
 
-/// A worker's cells. A cell shows what took most of its time, but an overlap
-/// shows however short it was, and each section somewhere.
+/// A worker's cells. A cell shows the activity that took most of its time. An overlap is shown
+/// however short it was, and each section is shown at least once.
 fn row(half: &Half, lane: &Lane, columns: usize) -> Vec<Cell> {
     let edge = |column: usize| {
         let length = u128::from(half.time.end - half.time.start);
@@ -134,7 +134,7 @@ fn cell(half: &Half, spans: &[(Range<u64>, Doing)], time: &Range<u64>) -> Cell {
             if is_overlapped(half, &part) {
                 return Cell::Overlap;
             }
-            // Its middle is somewhere, however short it is.
+            // The cell of its middle shows it, however short it is.
             if time.contains(&(span.start + (span.end - span.start) / 2)) {
                 return Cell::Section;
             }

@@ -1,4 +1,4 @@
-//! From events to sections, overlaps and what each worker did when.
+//! Turns events into sections, overlaps and the activities of each worker.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,12 +16,12 @@ pub(super) struct Section {
     pub(super) overlapped: bool,
 }
 
-/// What a worker did during a span of time. Idle is what remains.
+/// The activity of a worker during a span of time. The rest of the time it is idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     Waiting,
     InSection,
-    /// Has the lock, but is outside of the critical section.
+    /// Holds the lock, but is outside of the critical section.
     Holding,
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Half {
     pub(super) events: Vec<Event>,
     pub(super) lanes: Vec<Lane>,
     pub(super) sections: Vec<Section>,
-    /// Where two or more were inside at once.
+    /// The times at which two or more workers were inside.
     pub(super) overlaps: Vec<Range<u64>>,
 }
 
@@ -54,7 +54,7 @@ impl Half {
             .count()
     }
 
-    /// Overlap without the lock is what the demo is there to show.
+    /// Whether the half went as expected: an overlap without the lock is what the demo shows.
     pub(super) fn is_ok(&self) -> bool {
         !self.locked || self.overlapped() == 0
     }
@@ -177,9 +177,9 @@ struct Span {
     finished: bool,
 }
 
-/// One worker's events as spans. What is unfinished lasts until `now` where the
-/// worker still lives. If the worker has ended, the kernel has released its lock, and the length
-/// of the span is unknown: it is not counted.
+/// One worker's events as spans. An unfinished span lasts until `now` if the worker still lives. If
+/// the worker has ended, the kernel has released its lock, and the length of the span is unknown:
+/// it is not counted.
 fn spans(events: &[Event], now: Option<u64>) -> Vec<Span> {
     let mut spans = Vec::new();
     let mut open: Option<(u64, Doing)> = None;
@@ -211,8 +211,8 @@ fn spans(events: &[Event], now: Option<u64>) -> Vec<Span> {
     spans
 }
 
-/// Marks those of the sections, sorted by their start, that overlap another: one
-/// that started earlier and was not over, or the next one that starts.
+/// Marks the sections that overlap another one: an earlier one that is not over, or the next one.
+/// The sections are sorted by their start.
 fn mark_overlapped(sections: &mut [Section]) {
     let mut latest_end = 0;
     for index in 0..sections.len() {
@@ -223,7 +223,7 @@ fn mark_overlapped(sections: &mut [Section]) {
     }
 }
 
-/// The times at which two or more sections, sorted by their start, run.
+/// The times at which two or more sections run. The sections are sorted by their start.
 fn overlaps(sections: &[Section]) -> Vec<Range<u64>> {
     let mut found: Vec<Range<u64>> = Vec::new();
     let mut latest_end = 0;

@@ -63,7 +63,9 @@ impl Orders {
 /// The whole life of a worker.
 pub(crate) fn work(words: impl Iterator<Item = OsString>) -> Outcome {
     let orders = Orders::parse(words).ok_or_else(|| {
-        Failure::usage(format!("{WORKER} is what `holdlock demo` starts by itself"))
+        Failure::usage(format!(
+            "{WORKER} is for `holdlock demo` itself, which starts it"
+        ))
     })?;
     let lock = FileLock::open(&orders.lock)?;
     let journal = Journal::open(&orders.journal)
@@ -135,13 +137,13 @@ impl Worker {
     }
 }
 
-/// Waits for the byte from the demo; its end instead means that the demo is gone.
+/// Waits for the byte from the demo; the end of the pipe means that the demo has ended.
 fn wait_for_start() -> bool {
     io::stdin().read_exact(&mut [0]).is_ok()
 }
 
-/// Ends this worker with its demo, also if that is killed: a thread waits for the end of standard
-/// input. The kernel releases the lock.
+/// Ends this worker when its demo ends, also if the demo is killed: a thread waits for the end of
+/// standard input. The kernel then releases the lock.
 fn end_with_parent() {
     thread::spawn(|| {
         let _ = io::stdin().read(&mut [0]);

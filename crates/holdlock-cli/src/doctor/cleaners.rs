@@ -10,7 +10,7 @@ use super::finding::Finding;
 use super::place::Place;
 use super::tmpfiles::{self, Fate, Rule};
 
-/// A file in an earlier one hides those of the same name in later ones.
+/// The directories of rules. A file in an earlier one hides files of the same name in later ones.
 const RULES: [&str; 4] = [
     "/etc/tmpfiles.d",
     "/run/tmpfiles.d",
@@ -18,8 +18,8 @@ const RULES: [&str; 4] = [
     "/usr/lib/tmpfiles.d",
 ];
 
-/// Cleaners that cron starts: the script, its configuration, and where they clean
-/// when neither names a directory.
+/// Cleaners that cron starts: the script, its configuration, and the directory that is cleaned if
+/// neither names one.
 const SCRIPTS: [(&str, &str, &str); 2] = [
     ("/etc/cron.daily/tmpreaper", "/etc/tmpreaper.conf", "/tmp"),
     (
@@ -35,7 +35,7 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
     let mut findings: Vec<Finding> = systemd(&rules, &path).into_iter().collect();
     findings.extend(scripts(&path));
     if findings.is_empty() {
-        let found = "no temp cleaner that is known here reaches the lock file";
+        let found = "no known temp cleaner removes the lock file";
         findings.push(Finding::ok("cleaner", found));
     }
     findings
@@ -62,9 +62,9 @@ fn systemd(rules: &[Rule], path: &Path) -> Option<Finding> {
         Fate::Aged(rule) => {
             let age = rule.age.as_deref().unwrap_or_default();
             let found = format!(
-                "systemd-tmpfiles removes what is unused for {age} in {}; before systemd 254 \
-                 also a file that is locked, from 254 on not while a flock is held (an OFD lock \
-                 does not help)",
+                "systemd-tmpfiles removes files that are unused for {age} in {}; before systemd \
+                 254 also a locked file, since 254 not while a flock is held (an OFD lock does \
+                 not help)",
                 rule.path
             );
             Some(Finding::warning("cleaner", found).remedy(remedy(path)))
@@ -92,7 +92,7 @@ fn scripts(path: &Path) -> Option<Finding> {
     Some(Finding::warning("cleaner", found).remedy("keep it in /run/lock or /var/lib"))
 }
 
-/// Does a line that is no comment name a directory above the file?
+/// Whether a line that is not a comment names a directory above the file.
 fn names_directory_of(text: &str, path: &Path) -> bool {
     let lines = text
         .lines()

@@ -27,13 +27,14 @@ pub(super) fn look(place: &Place) -> Option<Finding> {
              no process of the host or of another container can lock it there"
         );
         Finding::note("container", found).remedy(
-            "where such processes take part, mount a directory of the host into each container \
+            "if such processes need the lock, mount a directory of the host into each container \
              and lock a file there",
         )
     } else {
         let found = format!(
-            "this is a container ({why}), and {} is a mount of its own: all that have this {} file \
-             system mounted share the lock; holders outside have no names here",
+            "this is a container ({why}), and {} is a mount of its own: the lock works \
+             between all processes that use this {} file system; holders outside cannot be named \
+             here",
             here.point.display(),
             here.kind
         );

@@ -1,4 +1,4 @@
-//! Two processes try, on a file of ours, whether locks exclude here.
+//! Two processes try locks on a temporary file.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,17 +31,17 @@ pub(super) fn try_out(temporary: &Temporary, family: Family) -> Finding {
         }
         // Only a program that asks for OFD locks needs them.
         Err(broken) => Finding::warning(&id, format!("{name} locks: {broken}"))
-            .remedy("use flock, as holdlock does if nothing else is asked for"),
+            .remedy("use flock, which is the default of holdlock"),
     }
 }
 
-/// Goes through the rules; the error is the first that is broken.
+/// Tries each rule; the error names the first broken one.
 fn rules_kept(temporary: &Temporary, family: Family) -> Result<(), String> {
     let broken = |what: &str| Err(what.to_owned());
     let mut first = Partner::start(&temporary.path, family)?;
     let mut second = Partner::start(&temporary.path, family)?;
     if !first.does(Exclusive)? {
-        return broken("a free lock is refused");
+        return broken("a free lock cannot be acquired");
     }
     if second.does(Exclusive)? {
         return broken("two processes had an exclusive lock at the same time");
@@ -51,7 +51,7 @@ fn rules_kept(temporary: &Temporary, family: Family) -> Result<(), String> {
     }
     first.does(Unlock)?;
     if !second.does(Exclusive)? {
-        return broken("a lock that was released is still refused");
+        return broken("a released lock cannot be acquired");
     }
     second.does(Unlock)?;
     if !first.does(Shared)? || !second.does(Shared)? {
@@ -63,11 +63,11 @@ fn rules_kept(temporary: &Temporary, family: Family) -> Result<(), String> {
     }
     first.does(Unlock)?;
     if !first.does(Exclusive)? {
-        return broken("a lock that was released by all is refused");
+        return broken("a lock cannot be acquired after all holders have released it");
     }
     first.kill();
     if !becomes_free(&mut second)? {
-        return broken("the lock of a process that was killed is not freed");
+        return broken("the lock of a killed process stays held");
     }
     Ok(())
 }

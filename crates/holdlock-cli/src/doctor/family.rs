@@ -4,7 +4,7 @@ use holdlock::Family;
 
 pub(super) const FAMILIES: [Family; 2] = [Family::Flock, Family::Ofd];
 
-/// The name in findings' identifiers and in what a partner is told.
+/// The name in the identifiers of findings and in the orders to a partner.
 pub(super) fn name(family: Family) -> &'static str {
     match family {
         Family::Flock => "flock",

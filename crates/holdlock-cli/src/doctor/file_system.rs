@@ -46,8 +46,8 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
     let mut findings = findings(own.as_ref().unwrap_or(&directory), place.file.is_some());
     if let Some(own) = own {
         let found = format!(
-            "the lock file is a mount of its own ({}); the trials below are made in its directory, \
-             which is {}",
+            "the lock file is a mount of its own ({}); the trials below use its directory, which \
+             is on {}",
             own.kind, directory.kind
         );
         findings.push(
@@ -58,7 +58,7 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
     findings
 }
 
-/// The same for a path that must not be touched, as far as its name tells.
+/// The same for a path that must not be touched: only its name decides.
 pub(super) fn look_by_name(path: &Path) -> Vec<Finding> {
     let mounts = mounts::read().unwrap_or_default();
     // Whether there is a lock file is unknown.
@@ -70,7 +70,7 @@ fn findings(mount: &Mount, exists: bool) -> Vec<Finding> {
     let (kind, point) = (&mount.kind, mount.point.display());
     if mount.has("ro") && !exists {
         let found = format!(
-            "{kind} on {point} is mounted read-only: no lock file can be created, and there is none"
+            "{kind} on {point} is mounted read-only: there is no lock file, and none can be created"
         );
         let finding = Finding::not_safe(READ_ONLY, found)
             .remedy("mount it for writing, or choose another directory");
@@ -82,11 +82,11 @@ fn findings(mount: &Mount, exists: bool) -> Vec<Finding> {
     let mut findings = vec![main];
     if mount.has("ro") {
         let found =
-            format!("{point} is mounted read-only; the lock file can be locked all the same");
+            format!("{point} is mounted read-only; the lock file can be locked nevertheless");
         findings.push(Finding::note(READ_ONLY, found));
     }
     if NFS.contains(&kind.as_str()) && mount.has("soft") {
-        let found = "mounted soft: when the server is slow, calls fail with an input/output error";
+        let found = "the mount option soft is set: if the server is slow, calls fail with an input/output error";
         findings.push(Finding::warning("soft-mount", found).remedy("mount it hard"));
     }
     findings.extend((kind == "overlay").then(|| overlay::layers(mount)));

@@ -1,5 +1,5 @@
-//! Can holders and waiters see that the lock file was removed, replaced or renamed? For that,
-//! inode numbers have to stay the same and to differ between files.
+//! Whether holders and waiters can see that the lock file was removed, replaced or renamed. For
+//! that, the inode number of a file must not change, and two files must not have the same number.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -31,7 +31,7 @@ pub(super) fn try_out(temporary: &Temporary) -> Vec<Finding> {
     }
 }
 
-/// What is wrong, if anything.
+/// The first fault, if there is one.
 fn seen(temporary: &Temporary) -> io::Result<Option<String>> {
     let held = File::open(&temporary.path)?;
     let again = File::open(&temporary.path)?;
@@ -40,8 +40,8 @@ fn seen(temporary: &Temporary) -> io::Result<Option<String>> {
     let by_path = || fs::symlink_metadata(&temporary.path).map(|found| identity(&found));
     if first != identity(&again.metadata()?) || first != by_path()? {
         return Ok(Some(
-            "inode numbers are not stable: one file has several, so a lock file would always seem \
-             to have been replaced"
+            "inode numbers are not stable: one file has several, so every lock file looks as if it \
+             had been replaced"
                 .into(),
         ));
     }
@@ -53,7 +53,7 @@ fn seen(temporary: &Temporary) -> io::Result<Option<String>> {
     }
     if identity(&fs::symlink_metadata(&temporary.renamed)?) != first {
         return Ok(Some(
-            "a file gets another inode number by being renamed".into(),
+            "a file gets another inode number when it is renamed".into(),
         ));
     }
     fs::remove_file(&temporary.renamed)?;

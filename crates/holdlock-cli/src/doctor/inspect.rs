@@ -1,4 +1,4 @@
-//! The holders at this moment: also those of a removed file of the same path, and those of the
+//! The holders at this moment, including those of a removed file of the same path, and those of the
 //! other family of locks, which does not exclude ours.
 
 use std::path::Path;
@@ -51,7 +51,7 @@ fn findings(path: &Path, file: &LockedFile) -> Vec<Finding> {
         let text = format!(
             "the file is locked through fcntl(2) by {holders}, which flock(2) does not exclude"
         );
-        let remedy = "let all programs use the same of the two, or choose another lock file";
+        let remedy = "let all programs use the same kind of lock, or choose another lock file";
         found.push(Finding::warning("other-family", text).remedy(remedy));
     }
     found

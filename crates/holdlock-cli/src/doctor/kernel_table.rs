@@ -1,5 +1,5 @@
-//! Does the kernel's table of locks name files as stat(2) does? Programs that look for holders in
-//! /proc/locks compare the two.
+//! Whether /proc/locks has the same device and inode numbers as stat(2). Programs that look for
+//! holders in /proc/locks compare the two.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,14 +16,15 @@ pub(super) fn look(temporary: &Temporary) -> Option<Finding> {
     let table = table?;
     (stat != table).then(|| {
         let found = format!(
-            "the kernel's table calls a file {table} that stat calls {stat} (device:inode, as on \
-             btrfs or overlays): tools that compare them do not find the holders of a lock"
+            "/proc/locks has the number {table} for a file for which stat(2) has {stat} \
+             (device:inode, as on btrfs or overlays): tools that compare them do not find the \
+             holders of a lock"
         );
         Finding::note("kernel-table", found)
     })
 }
 
-/// What stat(2) says, and what the table.
+/// The numbers that stat(2) reports, and those of the table.
 fn names(temporary: &Temporary) -> io::Result<(String, Option<String>)> {
     let file = File::open(&temporary.path)?;
     flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
@@ -38,7 +39,7 @@ fn names(temporary: &Temporary) -> io::Result<(String, Option<String>)> {
     Ok((stat, name_in(&told)))
 }
 
-/// Of `lock:\t1: FLOCK  ADVISORY  WRITE 4711 fe:00:4711 0 EOF` the last but two. On NFS,
+/// The third word from the end of `lock:\t1: FLOCK ADVISORY WRITE 4711 fe:00:4711 0 EOF`. On NFS,
 /// and elsewhere, there may be no such line.
 fn name_in(told: &str) -> Option<String> {
     let line = told.lines().find_map(|line| line.strip_prefix("lock:"))?;

@@ -1,4 +1,4 @@
-//! What is at the lock's path. It is looked at and never changed.
+//! The file at the lock's path. It is examined and never changed.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -40,7 +40,7 @@ fn kind(path: &Path, file: &Metadata) -> Finding {
     } else if kind.is_fifo() {
         special("a FIFO", "other programs hang when they open it")
     } else if kind.is_char_device() || kind.is_block_device() {
-        special("a device", "opening one can set it to work")
+        special("a device", "opening a device can start an action")
     } else if kind.is_socket() {
         Finding::not_safe("lock-file", "it is a socket, which cannot be opened")
             .remedy("remove it, or choose another name")
@@ -60,7 +60,7 @@ fn symbolic_link(path: &Path) -> Finding {
         }
         Err(error) => {
             let error = reason(&error);
-            let found = format!("it is a symbolic link that leads nowhere ({target}: {error})");
+            let found = format!("it is a broken symbolic link ({target}: {error})");
             Finding::not_safe("lock-file", found).remedy("remove it, or name another file")
         }
     }
@@ -71,7 +71,7 @@ fn special(what: &str, why: &str) -> Finding {
     Finding::warning("lock-file", found).remedy("use a regular file that has no other use")
 }
 
-/// As a request for the lock would open it, except that nothing is created.
+/// Opens the file as a request for the lock does, but creates nothing.
 fn opened(path: &Path) -> Finding {
     let careful =
         rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
@@ -128,8 +128,8 @@ fn attributes(place: &Place) -> Vec<Finding> {
         let remedy = format!("chattr -i {}", place.directory.display());
         findings.push(Finding::not_safe("immutable", found).remedy(remedy));
     } else if directory.contains(StatxAttributes::APPEND) {
-        let found = "the directory is append-only: files created there cannot be removed, not even \
-                     the temporary one of this command";
+        let found = "the directory is append-only: files in it cannot be removed, not even the \
+                     temporary file of this command";
         findings.push(Finding::note("append-only", found));
     }
     let file = place
@@ -141,7 +141,7 @@ fn attributes(place: &Place) -> Vec<Finding> {
         .is_some_and(|file| file.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND))
     {
         let found = "the lock file is immutable or append-only: programs that open it for writing \
-                     cannot lock it, others can";
+                     cannot lock it, other programs can";
         findings.push(Finding::note("immutable", found));
     }
     findings

@@ -1,8 +1,8 @@
 //! `holdlock doctor`: would locks work here?
 //!
-//! A process that touches the path may hang for ever if a server does not answer. So this process
-//! does not: it starts a worker (this program again), which looks and reports, and goes on without
-//! a worker that does not answer.
+//! A process that touches the path may hang for ever if a server does not answer. Therefore this
+//! process does not touch it: it starts a worker (this program again), which looks and reports, and
+//! continues without a worker that does not answer.
 
 mod cleaners;
 mod container;
@@ -78,9 +78,16 @@ pub(crate) fn doctor(settings: Settings) -> Outcome {
     })
 }
 
+/// The type of the file system that a path is on: `ext4`.
+pub(crate) fn file_system_of(path: &std::path::Path) -> Option<String> {
+    file_system::mount_of(path).map(|mount| mount.kind)
+}
+
 /// A usage error of a hidden subcommand.
 fn internal(word: &str) -> Failure {
-    Failure::usage(format!("{word} is what `holdlock doctor` starts by itself"))
+    Failure::usage(format!(
+        "{word} is for `holdlock doctor` itself, which starts it"
+    ))
 }
 
 /// This program again, also if its file was moved or removed.

@@ -12,10 +12,10 @@ pub(super) struct Mount {
     pub(super) id: u64,
     /// `major:minor`, as the kernel knows the file system.
     pub(super) device: String,
-    /// What of the file system is mounted here.
+    /// The directory of the file system that is mounted here.
     pub(super) root: PathBuf,
     pub(super) point: PathBuf,
-    /// Of this mount, and of the file system: `ro` can be in either.
+    /// The options of this mount, and those of the file system: `ro` can be in either.
     options: Vec<String>,
     /// `ext4`, `nfs4`, `fuse.sshfs`.
     pub(super) kind: String,
@@ -23,7 +23,7 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// Is the option set, with or without a value?
+    /// Whether the option is set, with or without a value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.options.iter().any(|option| {
             let rest = option.strip_prefix(name);
@@ -101,8 +101,8 @@ pub(super) fn by_id(mounts: &[Mount], id: u64) -> Option<&Mount> {
     mounts.iter().find(|mount| mount.id == id)
 }
 
-/// The mount that a path is on by its name alone, which touches nothing. Later mounts
-/// cover earlier ones; symbolic links are not seen.
+/// Finds the mount of a path by its name alone, without touching the path. Later mounts cover
+/// earlier ones; symbolic links are not followed.
 pub(super) fn by_name<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount> {
     let above = mounts.iter().filter(|mount| path.starts_with(&mount.point));
     above.max_by_key(|mount| mount.point.components().count())

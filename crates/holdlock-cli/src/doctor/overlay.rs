@@ -17,7 +17,7 @@ pub(super) fn layers(mount: &Mount) -> Finding {
             .to_owned(),
     };
     Finding::note("overlay", found).remedy(
-        "where such processes (other containers) take part, lock a file in a volume that all of \
-         them have mounted",
+        "if such processes (other containers) need the lock, lock a file in a volume that all of \
+         them mount",
     )
 }

@@ -1,4 +1,4 @@
-//! A process that locks and unlocks as it is told. Locks are tried between two of them.
+//! A process that locks and unlocks on order. Locks are tried between two such partners.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -76,8 +76,11 @@ impl Partner {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| format!("no process can be started: {}", reason(&error)))?;
-        let stdout = child.stdout.take().ok_or("a process has no output")?;
+            .map_err(|error| format!("cannot start a process: {}", reason(&error)))?;
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or("a process of the trial has no output")?;
         Ok(Partner {
             orders: child.stdin.take(),
             answers: BufReader::new(stdout),
@@ -85,12 +88,12 @@ impl Partner {
         })
     }
 
-    /// Orders it to lock or unlock. False: another process has the lock.
+    /// Orders the partner to lock or unlock. False: another process has the lock.
     pub(super) fn does(&mut self, kind: Kind) -> Result<bool, String> {
         let word = KINDS[kind as usize].1;
         let gone = |error: io::Error| {
             let error = reason(&error);
-            format!("the process that was to lock has ended: {error}")
+            format!("a process of the trial has ended: {error}")
         };
         if let Some(orders) = &mut self.orders {
             writeln!(orders, "{word}").map_err(gone)?;
@@ -100,7 +103,7 @@ impl Partner {
         match answer.trim_end() {
             "yes" => Ok(true),
             "no" => Ok(false),
-            "" => Err("the process that was to lock could not open the file".to_owned()),
+            "" => Err("a process of the trial could not open the file".to_owned()),
             other => Err(other.strip_prefix("error ").unwrap_or(other).to_owned()),
         }
     }

@@ -9,7 +9,7 @@ use super::finding::Finding;
 use crate::exit::reason;
 use crate::lockdir;
 
-/// A directory that exists, and the lock file as far as it does.
+/// A directory that exists, and the lock file if it exists.
 pub(super) struct Place {
     /// The directory of the lock file, in which locks are tried.
     pub(super) directory: PathBuf,
@@ -50,7 +50,7 @@ pub(super) fn find(path: &Path, is_name: bool) -> Result<Place, Finding> {
     }
 }
 
-/// The place of a file that need not exist.
+/// The place of a file that may be missing.
 fn parent(path: &Path, is_name: bool) -> Result<Place, Finding> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let (directory, to_be_made) = match fs::metadata(directory) {

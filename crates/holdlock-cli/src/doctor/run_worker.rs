@@ -1,7 +1,7 @@
-//! Starts the worker, passes on its findings, and goes on without it when it does not answer.
+//! Starts the worker, passes on its findings, and continues without it if it does not answer.
 //!
-//! A worker that hangs in the kernel may survive SIGKILL. It is left behind then: of what is ours
-//! or our caller's it has only the other end of the pipe.
+//! A worker that hangs in the kernel may survive SIGKILL. The doctor then leaves it behind: the
+//! worker has no file of ours or of our caller open, except the other end of the pipe.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -28,7 +28,7 @@ const SWEEPING: Duration = Duration::from_secs(1);
 /// How long a worker may take to end.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Where locks are to work.
+/// The place to be examined.
 pub(super) struct Patient {
     /// Absolute.
     pub(super) path: PathBuf,
@@ -36,7 +36,7 @@ pub(super) struct Patient {
     pub(super) is_name: bool,
 }
 
-/// What a worker writes, a line each.
+/// The lines that a worker writes.
 enum Word {
     /// The next thing that it looks at.
     Step(String),
@@ -62,7 +62,7 @@ pub(super) fn examine(
     timeout: Duration,
     mut hand_on: impl FnMut(Finding) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    // A worker that hangs would keep open what our caller has left open, perhaps a lock.
+    // Otherwise a worker that hangs would keep the files of our caller open, perhaps a lock.
     descriptors::keep_from_children();
     let name = temporary::fresh_name();
     let mut worker = Worker::start(patient, &[&name])?;
@@ -93,14 +93,14 @@ pub(super) fn examine(
             Err(RecvTimeoutError::Disconnected) => {
                 worker.end();
                 sweep(patient, &name, timeout.min(SWEEPING));
-                let message = format!("the examination ended early, while {step}");
+                let message = format!("the worker of the examination ended early, while {step}");
                 return Err(Failure::new(exit::OS_ERROR, message));
             }
         }
     }
 }
 
-/// Removes what a killed worker has left. True if nothing is left for certain.
+/// Removes the files that a killed worker has left. True if certainly no file is left.
 fn sweep(patient: &Patient, name: &str, patience: Duration) -> bool {
     let Ok(sweeper) = Worker::start(patient, &[name, SWEEP]) else {
         return false;
@@ -183,8 +183,8 @@ impl Worker {
         worked || fields[0] == "R"
     }
 
-    /// Lets the worker clean up and end, as far as it can; then kills it and its partners. Does
-    /// not wait for a worker that survives.
+    /// Gives the worker time to clean up and end, then kills it and its partners. Does not wait for
+    /// a worker that survives.
     fn end(&mut self) {
         drop(self.child.stdin.take());
         if self.ends_soon() {
@@ -209,7 +209,7 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Also if we give up because our output has no reader: the worker cleans up first.
+    /// The worker cleans up first, also if we give up because our output has no reader.
     fn drop(&mut self) {
         self.end();
     }

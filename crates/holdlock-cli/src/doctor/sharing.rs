@@ -1,4 +1,4 @@
-//! Which other users of this host can take the lock, and which can remove its file.
+//! Which other users of this host can acquire the lock, and which can remove its file.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -8,7 +8,7 @@ use super::place::Place;
 const STICKY: u32 = 0o1000;
 
 pub(super) fn look(place: &Place) -> Vec<Finding> {
-    // The lock directory will be this user's alone, whatever it is made in.
+    // The lock directory will belong to this user alone, whatever directory it is in.
     if place.to_be_made.is_some() {
         return Vec::new();
     }
@@ -27,7 +27,7 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
             mode & 0o7777
         );
         let remedy = format!(
-            "chmod +t {}, or choose a directory that only its users can write to",
+            "chmod +t {}, or choose a directory to which only the lock's users can write",
             place.directory.display()
         );
         // A group often exists for sharing: its members are trusted with the files.
@@ -50,22 +50,22 @@ fn who(place: &Place) -> Finding {
     }
     let Some(file) = place.file.as_ref().filter(|file| file.is_file()) else {
         let found = if directory & 0o002 != 0 {
-            "every user can create the lock file and take the lock, unless the umask of its \
+            "every user can create the lock file and acquire the lock, unless the umask of its \
              creator forbids that"
         } else {
-            "the umask of the lock file's creator decides which users can take the lock"
+            "the umask of the lock file's creator decides which users can acquire the lock"
         };
         return Finding::ok("users", found);
     };
     let (mode, owner) = (file.mode(), file.uid());
     if mode & 0o006 != 0 && directory & 0o001 != 0 {
-        let found = "every user of this host can take the lock, and hold it for any time";
+        let found = "every user of this host can acquire the lock, and hold it without limit";
         return Finding::ok("users", found);
     }
     let found = match mode & 0o060 {
-        0 => format!("only user {owner} and root can take the lock"),
+        0 => format!("only user {owner} and root can acquire the lock"),
         _ => format!(
-            "only user {owner}, group {} and root can take the lock",
+            "only user {owner}, group {} and root can acquire the lock",
             file.gid()
         ),
     };

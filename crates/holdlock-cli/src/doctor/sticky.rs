@@ -25,18 +25,18 @@ pub(super) fn look(place: &Place) -> Vec<Finding> {
         );
         findings.push(
             Finding::note("protected-regular", found)
-                .remedy("use a directory which only the lock's users can write to"),
+                .remedy("use a directory to which only the lock's users can write"),
         );
     }
     if setting("protected_symlinks") == 0 && mode & 0o002 != 0 {
-        let found = "fs.protected_symlinks is 0: any user can lead programs that follow links \
-                     elsewhere; holdlock does not follow them";
+        let found = "fs.protected_symlinks is 0: any user can put a symbolic link here that leads \
+                     other programs to another file; holdlock does not follow it";
         findings.push(Finding::note("protected-symlinks", found));
     }
     findings
 }
 
-/// A name in such a directory belongs to the first user who takes it.
+/// A name in such a directory belongs to the first user who creates a file of that name.
 fn shared(place: &Place) -> Finding {
     let me = rustix::process::geteuid().as_raw();
     match place.file.as_ref().map(MetadataExt::uid) {
@@ -49,10 +49,11 @@ fn shared(place: &Place) -> Finding {
                 .remedy("use a directory of your own, unless you share the lock with that user")
         }
         _ => {
-            let found = "every user can create files here: another user can have the lock file's \
-                         name first";
-            Finding::note("sticky", found)
-                .remedy("use a directory of your own, or a name instead of a path: names have one")
+            let found = "every user can create files here: another user can create the lock file \
+                         first";
+            Finding::note("sticky", found).remedy(
+                "use a directory of your own, or a name (names have a directory of their own)",
+            )
         }
     }
 }

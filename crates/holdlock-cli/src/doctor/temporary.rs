@@ -1,4 +1,4 @@
-//! The file on which locks are tried: fresh, in the same directory, and removed again.
+//! The temporary file on which locks are tried: new, in the same directory, and removed again.
 
 use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions};
@@ -12,7 +12,7 @@ use rustix::process::{Signal, getpid, kill_current_process_group};
 
 use crate::sys::groups::own_group;
 
-/// A name that no file has, and that shows where the file comes from.
+/// A name that no other file has, and that shows which program created the file.
 pub(super) fn fresh_name() -> String {
     // The seed of the standard library's hash tables comes from the kernel.
     let mut random = fastrand::Rng::with_seed(RandomState::new().build_hasher().finish());
@@ -34,7 +34,7 @@ impl Temporary {
         }
     }
 
-    /// Creates it; never takes one that is there.
+    /// Creates the file; never uses an existing one.
     pub(super) fn create(&self) -> io::Result<File> {
         let _turn = turn();
         OpenOptions::new()
@@ -45,20 +45,20 @@ impl Temporary {
             .open(&self.path)
     }
 
-    /// Removes the file under both names. True if nothing is left for certain.
+    /// Removes the file under both names. True if certainly no file is left.
     pub(super) fn remove(&self) -> bool {
         let gone = |path| match fs::remove_file(path) {
             Ok(()) => true,
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        // Both, whatever comes of the first; and in the order in which it is renamed, or it
-        // could slip through between the two.
+        // Both, even if the first fails; and in the order of the rename: a rename between the two
+        // removals must not save the file.
         gone(&self.path) & gone(&self.renamed)
     }
 
     /// Ends the process and its partners, from any thread, and leaves no file.
     pub(super) fn remove_and_exit(&self, code: u8) -> ! {
-        // Never released: nothing is created between the removal and the end.
+        // Never released, so that no file is created between the removal and the end.
         let _turn = turn();
         self.remove();
         // A partner that hangs would not notice. The group is ours, unless the hidden subcommand

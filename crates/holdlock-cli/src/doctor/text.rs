@@ -49,7 +49,7 @@ pub(super) fn finding(finding: &Finding, paint: &Paint) -> String {
     text
 }
 
-/// The last line, which sums up the others.
+/// The last line, a summary of the others.
 pub(super) fn verdict(findings: &[Finding], paint: &Paint) -> String {
     let count = |level| findings.iter().filter(|found| found.level == level).count();
     let (bad, warnings) = (count(Level::Unsafe), count(Level::Warning));

@@ -1,7 +1,7 @@
 //! tmpfiles.d(5): which rule of systemd's cleaner reaches a path.
 //!
-//! A directory's age goes for what is below it, down to a path that has a rule of its
-//! own: the cleaner stops there. So the rule nearest to the file decides.
+//! The age of a directory applies to the files below it, except below a path that has a rule of its
+//! own. Therefore the rule nearest to the file decides.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::sys::fnmatch;
 #[derive(Debug, PartialEq)]
 pub(super) struct Rule {
     kind: u8,
-    /// At boot only (`!`), when no lock is held.
+    /// The rule applies only at boot (`!`), when no lock is held.
     at_boot: bool,
     pub(super) path: String,
-    /// None: never.
+    /// None: files are never removed by age.
     pub(super) age: Option<String>,
 }
 
@@ -47,7 +47,7 @@ fn rule(line: &str) -> Option<Rule> {
     Some(Rule {
         kind: *kind.as_bytes().first()?,
         at_boot: kind.contains('!'),
-        // Without its slash at the end, which says nothing.
+        // A slash at the end has no meaning.
         path: match path.trim_end_matches('/') {
             "" => "/".to_owned(),
             path => path.to_owned(),
@@ -58,7 +58,7 @@ fn rule(line: &str) -> Option<Rule> {
     })
 }
 
-/// Separated by blanks; quotes keep blanks.
+/// Splits a line at blanks; quotes protect blanks.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -99,7 +99,7 @@ fn plain(path: &str) -> String {
 }
 
 impl Rule {
-    /// Does it name this path? Lines that only ever name one path are no patterns.
+    /// Whether the rule names this path. Lines that can only name one path are not patterns.
     fn names(&self, path: &Path) -> bool {
         let path = path.as_os_str().as_bytes();
         let pattern = self.path.as_bytes();
@@ -110,7 +110,7 @@ impl Rule {
         }
     }
 
-    /// Does its age go for what is in the directory?
+    /// Whether the rule's age applies to the files in the directory.
     fn ages(&self) -> bool {
         self.age.is_some() && b"dDevqQCxX".contains(&self.kind)
     }

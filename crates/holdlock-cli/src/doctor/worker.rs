@@ -1,6 +1,6 @@
 //! The process that touches the path, and may hang: it reports each finding at once.
 //!
-//! Before each look it says what it will look at, so that its last line tells what hung.
+//! Before each step it says what it will look at, so its last line names the step that hung.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -54,8 +54,8 @@ pub(crate) fn work(mut words: impl Iterator<Item = OsString>) -> Outcome {
     say_done()
 }
 
-/// What can be known by looking. False if nothing can be tried, as on a read-only mount without
-/// the lock file: one finding says all then.
+/// What can be known by looking. False if nothing can be tried, as on a read-only mount without the
+/// lock file; one finding is then enough.
 fn look(place: &Place) -> Result<bool, Failure> {
     step("looking at the mount")?;
     let mount = file_system::look(place);
@@ -71,10 +71,10 @@ fn look(place: &Place) -> Result<bool, Failure> {
     tell(lock_file::look(place))?;
     step("looking for its holders")?;
     tell(inspect::look(place))?;
-    step("looking for users that can take the lock")?;
+    step("looking for users that can acquire the lock")?;
     tell(sharing::look(place))?;
     tell(sticky::look(place))?;
-    step("looking for room")?;
+    step("looking for free space")?;
     tell(room::look(place))?;
     step("reading the rules of temp cleaners")?;
     tell(cleaners::look(place))?;
@@ -117,9 +117,9 @@ fn not_created(place: &Place, error: &io::Error) -> Finding {
     let directory = place.directory.display();
     let found = format!("no file can be created in {directory}: {}", reason(error));
     if place.file.is_some() {
-        let found = format!("{found}; so nothing was tried");
+        let found = format!("{found}; locks were not tried");
         return Finding::new(Level::Warning, "create", found)
-            .remedy("try again as a user who can create files there");
+            .remedy("try again as a user that can create files there");
     }
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -127,7 +127,7 @@ fn not_created(place: &Place, error: &io::Error) -> Finding {
              choose another directory"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "make room, or choose another directory"
+            "free some space, or choose another directory"
         }
         _ => "choose another directory",
     };

@@ -1,4 +1,4 @@
-//! The command.
+//! Runs the command of flock(1).
 
 use std::ffi::CStr;
 use std::io;
@@ -10,7 +10,7 @@ use super::status;
 use crate::sys::flock_child::{self, Ended, default_sigchld};
 use crate::sys::vfork::{Argv, Failed};
 
-/// Runs the command, or becomes it. It inherits `lock` unless that is to be closed.
+/// Runs the command, or becomes it. The command inherits `lock` unless `lock` is to be closed.
 pub(super) fn run(
     words: &[&'static CStr],
     options: &Options,

@@ -1,4 +1,4 @@
-//! The options there are.
+//! The options of flock(1).
 
 use super::getopt::{Long, Short};
 
@@ -39,7 +39,7 @@ const fn short(letter: u8, argument: bool, value: Flag) -> Short<Flag> {
     }
 }
 
-/// In util-linux's order, in which messages list them.
+/// In the order of util-linux, in which messages list them.
 pub(super) static LONGS: [Long<Flag>; 17] = [
     long("shared", false, Flag::Shared),
     long("exclusive", false, Flag::Exclusive),

@@ -1,11 +1,11 @@
-//! The words of a command line, as getopt_long(3) takes them apart.
+//! Splits a command line into options and words, as getopt_long(3) does.
 //!
 //! Options end at the first word that is not an option (the `+` of getopt). Messages are
 //! glibc's, which begin with the name as the program was called.
 
 use std::ffi::CStr;
 
-/// A long option: its name, whether it takes an argument, what it stands for.
+/// A long option: its name, whether it takes an argument, its meaning.
 pub(super) struct Long<T: 'static> {
     pub(super) name: &'static str,
     pub(super) argument: bool,
@@ -19,7 +19,7 @@ pub(super) struct Short<T: 'static> {
     pub(super) value: T,
 }
 
-/// A walk along the words.
+/// The words, and the position in them.
 pub(super) struct Words<'t, T: 'static> {
     words: &'t [&'static CStr],
     longs: &'static [Long<T>],
@@ -30,7 +30,7 @@ pub(super) struct Words<'t, T: 'static> {
     cluster: &'static [u8],
 }
 
-/// Why an option is none: glibc's message.
+/// The message of glibc about an invalid option.
 pub(super) struct Misuse(pub(super) Vec<u8>);
 
 type Item<T> = (T, Option<&'static [u8]>);
@@ -51,13 +51,13 @@ impl<'t, T: Copy + PartialEq> Words<'t, T> {
         }
     }
 
-    /// The whole word where an option is expected, None inside a cluster or at the end.
+    /// The whole word if an option is expected; None inside a cluster or at the end.
     pub(super) fn peek(&self) -> Option<&'static [u8]> {
         let word = self.words.get(self.next)?;
         self.cluster.is_empty().then(|| word.to_bytes())
     }
 
-    /// What no option was.
+    /// The words after the options.
     pub(super) fn rest(&self) -> &'t [&'static CStr] {
         &self.words[self.next.min(self.words.len())..]
     }
@@ -129,7 +129,7 @@ impl<'t, T: Copy + PartialEq> Words<'t, T> {
         Ok((option.value, argument))
     }
 
-    /// By its name, or by a beginning which only options of one meaning have.
+    /// Finds an option by its name, or by a beginning that only options of one meaning have.
     fn find(&self, name: &[u8], word: &[u8]) -> Result<&'static Long<T>, Misuse> {
         let longs = self.longs;
         if let Some(exact) = longs.iter().find(|long| long.name.as_bytes() == name) {

@@ -1,4 +1,4 @@
-//! What -h and -V print.
+//! The texts of -h and -V.
 
 pub(crate) const HELP: &str = "
 Usage:
@@ -32,7 +32,7 @@ Options:
 For more details see flock(1).
 ";
 
-/// A script that looks for a version of util-linux finds the one whose behaviour this is.
+/// For scripts that look for a version of util-linux: the version whose behaviour this is.
 pub(super) const VERSION: &str = concat!(
     "flock from util-linux 2.43 (as provided by holdlock ",
     env!("CARGO_PKG_VERSION"),

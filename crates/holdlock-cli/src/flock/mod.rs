@@ -1,20 +1,20 @@
 //! flock(1) of util-linux, behind the same program.
 //!
-//! Scripts call it by the thousand and read its messages, so everything they
-//! can see is as there: texts, streams, exit codes, descriptor numbers. It
-//! opens the lock file itself instead of using the library, which refuses
-//! symbolic links and hides the descriptor that a command here inherits.
+//! Thousands of scripts call flock(1) and read its messages, so everything that they can see is the
+//! same: texts, streams, exit codes, descriptor numbers. This program opens the lock file itself
+//! instead of using the library, which refuses symbolic links and hides the descriptor that a
+//! command inherits here.
 //!
 //! | file | idea |
 //! |---|---|
-//! | `getopt` | the words of a command line, as getopt_long(3) takes them apart |
-//! | `flags` | the options there are |
-//! | `options` | what the words mean |
+//! | `getopt` | the command line as options and words, as getopt_long(3) splits it |
+//! | `flags` | the options |
+//! | `options` | the meaning of the words |
 //! | `number`, `seconds` | numbers, as strtol(3) and strtold(3) read them |
 //! | `open` | the lock file |
 //! | `take` | the lock |
 //! | `command` | the command |
-//! | `say` | the two output streams, and how the program ends |
+//! | `say` | the two output streams, and the end of the program |
 
 mod command;
 mod flags;
@@ -43,8 +43,7 @@ mod status {
     pub(super) const CANNOT_CREATE: u8 = 73;
 }
 
-/// How many words to leave out so that flock's own name is the first. None: the program is not
-/// called as flock.
+/// The number of words before flock's own name. None: the program is not called as flock.
 pub(crate) fn words_before(name: Option<&CStr>, first: Option<&CStr>) -> Option<usize> {
     let name = name?.to_bytes();
     let file = name.rsplit(|&byte| byte == b'/').next().unwrap_or(name);

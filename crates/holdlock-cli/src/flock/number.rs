@@ -4,11 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Bad {
     Text,
-    /// A number, but one that its type does not hold.
+    /// A number outside the range of its type.
     Range,
 }
 
-/// isspace(3) of the C locale, which strtol skips in front.
+/// Skips leading blanks as strtol(3) does: isspace(3) of the C locale.
 pub(super) fn skip_space(text: &[u8]) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let from = text.iter().position(|b| !blank(b)).unwrap_or(text.len());
@@ -53,7 +53,7 @@ pub(super) fn size(text: &[u8]) -> Result<i64, Bad> {
         suffix => (&b""[..], suffix),
     };
     let unit = unit(suffix)?;
-    // A fraction of one byte does not exist, and has no name.
+    // One byte has no fraction.
     if unit == 1 && rest.first() == Some(&b'.') {
         return Err(Bad::Text);
     }
@@ -75,7 +75,7 @@ fn unit(suffix: &[u8]) -> Result<u128, Bad> {
     Ok(base.pow(power as u32 + 1))
 }
 
-/// So much of a unit, rounded down. More than twelve digits cannot be seen.
+/// A fraction of a unit, rounded down. Digits after the twelfth do not change the result.
 fn part(fraction: &[u8], unit: u128) -> u128 {
     let digits = &fraction[..fraction.len().min(12)];
     let value = digits
@@ -85,7 +85,7 @@ fn part(fraction: &[u8], unit: u128) -> u128 {
         + unit % 1000 * value / 10_u128.pow(digits.len() as u32)
 }
 
-/// At least one digit and nothing else; None where 64 bits do not hold them.
+/// Reads at least one digit and nothing else; None if 64 bits are too few for the number.
 fn digits_of(digits: &[u8], radix: u32) -> Result<Option<u64>, Bad> {
     if digits.is_empty() {
         return Err(Bad::Text);

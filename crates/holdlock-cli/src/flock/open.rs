@@ -1,7 +1,7 @@
-//! The lock file.
+//! Opens the lock file.
 //!
-//! It is opened for reading only, which is enough for flock(2), so that files
-//! that may not be written can be locks; never truncated, never removed.
+//! It is opened for reading only, which is enough for flock(2), so that read-only files can be
+//! locks. It is never truncated and never removed.
 
 use std::ffi::CStr;
 use std::io;
@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use super::say::Stop;
 use super::status;
 
-/// A descriptor to lock, and where it comes from.
+/// A descriptor to lock, and its origin.
 pub(super) struct Opened {
-    /// Stays open to the end: the command inherits it under this number.
+    /// Stays open until the end: the command inherits it under this number.
     pub(super) fd: RawFd,
     pub(super) file: Option<&'static CStr>,
     writable: bool,
@@ -31,10 +31,10 @@ impl Opened {
         }
     }
 
-    /// After `refusal` of a lock: opens the file again, for reading and writing. Where the kernel
-    /// makes an fcntl lock of flock(2), as for NFSv4, an exclusive one needs that.
+    /// After `refusal` of a lock: opens the file again, for reading and writing. If the kernel
+    /// turns flock(2) into an fcntl lock, as for NFSv4, an exclusive lock needs that.
     ///
-    /// Returns why it stays refused, or None for another attempt.
+    /// Returns the reason if the lock stays refused, or None for another attempt.
     pub(super) fn reopen_for_writing(&mut self, refusal: Errno) -> Result<Option<Errno>, Stop> {
         let Some(file) = self.file.filter(|_| !self.writable) else {
             return Ok(Some(refusal));
@@ -42,7 +42,7 @@ impl Opened {
         if let Err(reason) = rustix::fs::access(file, Access::READ_OK | Access::WRITE_OK) {
             return Ok(Some(reason));
         }
-        // Closed first, so that the command finds the number it would have found.
+        // Closed first, so that the new descriptor gets the same number for the command.
         crate::sys::flock_child::close(self.fd);
         let (fd, directory) = try_open(file, OFlags::RDWR).map_err(|e| cannot_open(file, e))?;
         self.fd = fd.into_raw_fd();
@@ -75,13 +75,15 @@ fn try_open(file: &CStr, access: OFlags) -> Result<(OwnedFd, bool), Errno> {
     }
 }
 
-/// Opens without waiting for a process at the other end of a FIFO, which may never come.
+/// Opens without waiting for a process at the other end of a FIFO, which may never open it.
 fn open_at_once(file: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mode = Mode::from_raw_mode(0o666);
     let fd = match rustix::fs::open(file, flags | OFlags::NONBLOCK, mode) {
-        // Another process has a lease on the file and is asked to give it up: that has an end.
+        // Another process has a lease on the file; the kernel asks it to give up the lease, which
+        // takes a limited time.
         Err(Errno::AGAIN) => return rustix::fs::open(file, flags, mode),
-        // A FIFO without a reader, for writing: opening it for both never waits.
+        // A FIFO without a reader, opened for writing: opening it for reading and writing never
+        // waits.
         Err(Errno::NXIO) if flags.contains(OFlags::WRONLY) => {
             let both = (flags - OFlags::WRONLY) | OFlags::RDWR;
             rustix::fs::open(file, both | OFlags::NONBLOCK, mode)?
@@ -92,7 +94,8 @@ fn open_at_once(file: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
     Ok(fd)
 }
 
-/// The command may read from the descriptor, and must find it as open(2) gives it.
+/// Removes O_NONBLOCK: the command may read from the descriptor, and must find it as open(2)
+/// returns it.
 fn wait_again(fd: &OwnedFd) -> Result<(), Errno> {
     rustix::fs::fcntl_setfl(fd, OFlags::empty())
 }

@@ -1,4 +1,4 @@
-//! What the words of the command line mean.
+//! The meaning of the words of the command line.
 
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt;
@@ -8,10 +8,10 @@ use super::getopt::{Misuse, Words};
 use super::say::{NAME, Say, Stop, shown};
 use super::{help, number, seconds, status};
 
-/// A command line that makes sense.
+/// A valid command line.
 pub(super) struct Options {
     pub(super) operation: Operation,
-    /// What is locked of the file: with flock(2) when None, else a range of an OFD lock.
+    /// The range of an OFD lock. None: the whole file by flock(2).
     pub(super) range: Option<(i64, i64)>,
     pub(super) patience: Patience,
     pub(super) conflict_code: u8,
@@ -23,7 +23,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// OFD locks want a descriptor that may do what the lock is for.
+    /// Whether to open for writing: an exclusive OFD lock needs a writable descriptor.
     pub(super) fn open_for_writing(&self) -> bool {
         self.range.is_some() && self.operation == Operation::Exclusive
     }
@@ -36,12 +36,13 @@ pub(super) enum Operation {
     Unlock,
 }
 
-/// How long to wait.
+/// The limit of the wait.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Patience {
     Endless,
     None,
-    /// Seconds and microseconds, as text gave them: a time that no timer takes is an error later.
+    /// Seconds and microseconds, as in the text: a time that a timer does not accept is an error
+    /// later.
     Until(i64, i64),
 }
 
@@ -51,7 +52,7 @@ pub(super) enum Target {
     Descriptor(i32),
 }
 
-/// Reads the command line; it ends here for errors, help and version.
+/// Reads the command line. Errors, help and version end the program here.
 pub(super) fn parse(words: &[&'static CStr], say: &mut Say) -> Result<Options, Stop> {
     if words.len() < 2 {
         return Err(try_help(say, b"flock: not enough arguments\n"));
@@ -70,7 +71,7 @@ pub(super) fn parse(words: &[&'static CStr], say: &mut Say) -> Result<Options, S
     let mut given = Given::default();
     let mut words = Words::new(words, &LONGS, &SHORTS);
     loop {
-        // With --fd there is no file, and so `-c` stands where options do.
+        // With --fd there is no file, so `-c` stands among the options.
         if given.fd.is_some() && words.peek().is_some_and(is_command_option) {
             break;
         }
@@ -86,7 +87,7 @@ pub(super) fn parse(words: &[&'static CStr], say: &mut Say) -> Result<Options, S
     Ok(options)
 }
 
-/// What takes effect only together with the rest.
+/// The options that take effect only together with the other words.
 #[derive(Default)]
 struct Given {
     fd: Option<i32>,
@@ -145,7 +146,7 @@ impl Options {
         Ok(())
     }
 
-    /// Sees what the words after the options are: a file, a number, a command.
+    /// Interprets the words after the options: a file, a number, a command.
     fn settle(&mut self, given: &Given, words: &[&'static CStr]) -> Result<(), Stop> {
         if self.no_fork && self.close {
             return Err(Stop::saying(
@@ -154,9 +155,9 @@ impl Options {
             ));
         }
         self.patience = match given.timeout {
-            // No time at all is not to wait, for a timer of zero would be no timer.
+            // A time of zero means not to wait; a timer of zero would never fire.
             Some((0, 0)) => Patience::None,
-            // A time that is wrong is an error with -n, too.
+            // A wrong time is an error with -n, too.
             Some(time) if !given.no_wait || !is_time(time) => Patience::Until(time.0, time.1),
             None if !given.no_wait => Patience::Endless,
             _ => Patience::None,
@@ -186,12 +187,12 @@ impl Options {
     }
 }
 
-/// Whether a timer takes it.
+/// Whether a timer accepts the time.
 pub(super) fn is_time((seconds, micros): (i64, i64)) -> bool {
     seconds >= 0 && micros >= 0
 }
 
-/// `-c` is no option like others: it is one only here, as a whole word.
+/// Whether the word is `-c`, which is an option only here and only as a whole word.
 fn is_command_option(word: &[u8]) -> bool {
     word == b"-c" || word == b"--command"
 }

@@ -1,4 +1,4 @@
-//! The two output streams, and how the program ends.
+//! The two output streams, and the end of the program.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,10 +14,10 @@ use crate::sys::pipe::without_sigpipe;
 /// The name in every message.
 pub(super) const NAME: &str = "flock";
 
-/// The exit code where a stream cannot be written.
+/// The exit code if a stream cannot be written.
 const WRITE_ERROR: u8 = 1;
 
-/// The program ends here, perhaps with a message on standard error.
+/// An end of the program, perhaps with a message on standard error.
 pub(super) struct Stop {
     pub(super) code: u8,
     pub(super) message: Option<Vec<u8>>,
@@ -56,8 +56,8 @@ pub(super) fn line(message: &[u8]) -> String {
     format!("{NAME}: {}\n", shown(message))
 }
 
-/// Unlike flock(1)'s, messages do not command the terminal, whatever words they quote: what is not
-/// printable is escaped.
+/// Escapes unprintable characters. Unlike the messages of flock(1), these messages never control
+/// the terminal, whatever words they quote.
 pub(super) fn shown(text: &[u8]) -> Printable<'_> {
     printable(OsStr::from_bytes(text))
 }
@@ -75,10 +75,10 @@ impl Say {
         self.unwritten.extend_from_slice(text);
     }
 
-    /// Writes what was said so far, so that it stands before the command's output.
+    /// Writes the text so far, so that it is before the command's output.
     ///
-    /// A failure waits until the end of the program, where it has its exit code or SIGPIPE its
-    /// effect: the command runs all the same.
+    /// A failure does not stop the command. At the end of the program it gives the exit code, or
+    /// SIGPIPE takes effect.
     pub(super) fn flush(&mut self) {
         if !self.unwritten.is_empty() {
             let _ = without_sigpipe(|| self.write());
@@ -86,7 +86,8 @@ impl Say {
     }
 
     fn write(&mut self) -> Result<(), Errno> {
-        // SIGPIPE and all: not through std's lock and line buffer, which are set up for nothing.
+        // Written directly, so that SIGPIPE takes effect and std does not set up its lock and its
+        // line buffer.
         while !self.unwritten.is_empty() {
             match rustix::io::write(stdio::stdout(), &self.unwritten) {
                 Ok(written) => drop(self.unwritten.drain(..written)),
@@ -102,7 +103,7 @@ impl Say {
         self.unheard |= rustix::io::write(stdio::stderr(), line(message).as_bytes()).is_err();
     }
 
-    /// Printable lines that begin with something else than the short name.
+    /// Prints lines that are printable and do not begin with the short name.
     pub(super) fn warn_raw(&mut self, lines: &str) {
         self.unheard |= rustix::io::write(stdio::stderr(), lines.as_bytes()).is_err();
     }
@@ -112,8 +113,8 @@ impl Say {
         let _ = rustix::io::write(stdio::stderr(), line(message).as_bytes());
     }
 
-    /// The exit code, unless what was said cannot be written. For standard output, a closed one
-    /// and a reader that has gone are no errors: the output is not wanted.
+    /// The exit code, unless a text could not be written. If standard output is closed, or its
+    /// reader has ended, that is not an error: nobody wants the output.
     pub(super) fn finish(mut self, code: u8) -> u8 {
         match self.write() {
             Ok(()) | Err(Errno::BADF | Errno::PIPE) => {}

@@ -1,8 +1,7 @@
 //! Seconds, as strtold(3) reads them and a timeval holds them.
 //!
-//! Whatever a long double can be is a number here, infinity and not-a-number
-//! too: no timer takes those, which is another error than text that is no
-//! number.
+//! Every value of a long double is a number here, including infinity and not-a-number: a timer does
+//! not accept those, which is a different error from text that is not a number.
 
 use super::number::{Bad, skip_space};
 
@@ -10,7 +9,7 @@ use super::number::{Bad, skip_space};
 const LARGEST: i64 = 4932;
 const SMALLEST: i64 = -4951;
 
-/// What a conversion of a number outside its range gives there, and what no timer takes.
+/// The result of a conversion of a number outside the range; no timer accepts it.
 const NO_TIME: (i64, i64) = (i64::MIN, 0);
 
 /// Seconds and microseconds, both truncated towards zero.
@@ -36,7 +35,7 @@ fn is_word(byte: &u8) -> bool {
 }
 
 fn split(seconds: f64) -> (i64, i64) {
-    // 2^63 is the first that does not fit; not-a-number fits nowhere.
+    // 2^63 is the first number that does not fit; not-a-number never fits.
     if seconds.is_nan() || seconds.abs() >= 9_223_372_036_854_775_808.0 {
         return NO_TIME;
     }
@@ -46,7 +45,7 @@ fn split(seconds: f64) -> (i64, i64) {
 
 fn decimal(text: &[u8]) -> Result<f64, Bad> {
     let (mantissa, exponent) = at_letter(text, b'e')?;
-    // Rust's own reader takes names too, such as `infinity`, which were dealt with.
+    // Rust's own parser also accepts names such as `infinity`, which are handled above.
     if !mantissa.iter().all(|b| b.is_ascii_digit() || *b == b'.') {
         return Err(Bad::Text);
     }

@@ -1,4 +1,4 @@
-//! The lock.
+//! Acquires the lock.
 
 use std::io;
 use std::time::Instant;
@@ -17,7 +17,7 @@ pub(super) fn take(options: &Options, lock: &mut Opened, say: &mut Say) -> Resul
     check_patience(options.patience)?;
     let began = options.verbose.then(Instant::now);
     let mut attempt = first_attempt(options, lock)?;
-    // The free case costs one call. Only a wait needs a timer.
+    // A free lock costs one call. Only a wait needs a timer.
     if attempt == Err(Errno::AGAIN) && options.patience != Patience::None {
         attempt = wait(options, lock)?;
         if attempt == Err(Errno::INTR) {
@@ -41,7 +41,7 @@ pub(super) fn take(options: &Options, lock: &mut Opened, say: &mut Say) -> Resul
     Ok(())
 }
 
-/// One attempt without waiting; once more on a descriptor for writing where the lock wants that.
+/// One attempt without waiting; a second one on a writable descriptor if the lock needs it.
 fn first_attempt(options: &Options, lock: &mut Opened) -> Result<Result<(), Errno>, Stop> {
     loop {
         match call(options, lock, false) {
@@ -86,7 +86,7 @@ fn call(options: &Options, lock: &Opened, wait: bool) -> Result<(), Errno> {
     outcome.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-/// A time that no timer takes is an error even where the lock is free.
+/// A time that a timer does not accept is an error even if the lock is free.
 fn check_patience(patience: Patience) -> Result<(), Stop> {
     match patience {
         Patience::Until(seconds, micros) if !is_time((seconds, micros)) => {

@@ -50,7 +50,7 @@ pub(super) fn draw(graph: &Graph<'_>) -> String {
     dot
 }
 
-/// A label. Graphviz reads escapes and, as HTML does, entities in it.
+/// A label. Graphviz interprets escapes and, like HTML, entities in it.
 fn quoted(text: &str) -> String {
     let text = text::printable(text).replace('\\', "\\\\");
     let text = text.replace('"', "\\\"").replace('&', "&amp;");

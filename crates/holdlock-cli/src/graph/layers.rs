@@ -1,8 +1,8 @@
-//! Which node goes into which column, and in which order, so that few lines cross.
+//! Puts the nodes into columns and orders them there, so that few lines cross.
 //!
-//! The way of Sugiyama, Tagawa and Toda: edges that close a cycle are turned round; each node goes
-//! as far to the right as the nodes it waits for allow; an edge over several columns gets
-//! a place of its own in each of them; and each column is ordered by where its neighbours are.
+//! The method of Sugiyama, Tagawa and Toda: edges that close a cycle are reversed; each node goes
+//! as far to the right as the nodes for which it waits allow; an edge over several columns gets a
+//! spot in each of them; and each column is ordered by the positions of the neighbours.
 
 /// A place in a column: a node, or a bend of a long edge.
 pub(super) type Spot = usize;
@@ -11,7 +11,7 @@ pub(super) type Spot = usize;
 pub(super) struct Layers {
     /// From left to right, each from top to bottom.
     pub(super) columns: Vec<Vec<Spot>>,
-    /// For each edge the spots it goes through, from its begin to its end.
+    /// For each edge the spots through which it goes, from its beginning to its end.
     pub(super) ways: Vec<Vec<Spot>>,
     /// Pairs of spots in neighbouring columns with a line between them, the left one first.
     pub(super) lines: Vec<(Spot, Spot)>,
@@ -63,7 +63,7 @@ pub(super) fn layers(nodes: usize, edges: &[(usize, usize)]) -> Layers {
     }
 }
 
-/// Which edges lead back to a node from which one has come.
+/// The edges that close a cycle.
 fn cycle_closers(nodes: usize, edges: &[(usize, usize)]) -> Vec<bool> {
     let mut leaving = vec![Vec::new(); nodes];
     for (number, (from, _)) in edges.iter().enumerate() {
@@ -72,7 +72,7 @@ fn cycle_closers(nodes: usize, edges: &[(usize, usize)]) -> Vec<bool> {
     let mut closers = vec![false; edges.len()];
     let (mut entered, mut left) = (vec![false; nodes], vec![false; nodes]);
     for start in 0..nodes {
-        // With a stack of its own: chains may be long.
+        // Not recursive, because chains may be long.
         let mut path = vec![(start, 0)];
         while let Some((node, next)) = path.last_mut() {
             let at = *node;
@@ -94,7 +94,7 @@ fn cycle_closers(nodes: usize, edges: &[(usize, usize)]) -> Vec<bool> {
     closers
 }
 
-/// Nodes that wait for nothing are at the right.
+/// The column of each node. Nodes that do not wait are at the right.
 fn columns_of(nodes: usize, edges: &[(usize, usize)]) -> Vec<usize> {
     let mut height = vec![0; nodes];
     let mut waits_for = vec![0; nodes];
@@ -117,7 +117,7 @@ fn columns_of(nodes: usize, edges: &[(usize, usize)]) -> Vec<usize> {
     height.iter().map(|height| highest - height).collect()
 }
 
-/// The best order that was found.
+/// The best order among those tried.
 fn ordered(mut columns: Vec<Vec<Spot>>, lines: &[(Spot, Spot)], spots: usize) -> Vec<Vec<Spot>> {
     let (mut left, mut right) = (vec![Vec::new(); spots], vec![Vec::new(); spots]);
     for &(from, to) in lines {
@@ -156,7 +156,8 @@ fn places(column: &[Spot], spots: usize) -> Vec<usize> {
     places
 }
 
-/// Each spot goes to the middle of its neighbours; one without stays about where it is.
+/// Moves each spot to the middle of its neighbours; a spot without neighbours stays about where it
+/// is.
 fn arrange(column: &mut [Spot], places: &[usize], neighbours: &[Vec<Spot>]) {
     let mut wishes: Vec<(f64, Spot)> = column
         .iter()
@@ -178,7 +179,7 @@ fn arrange(column: &mut [Spot], places: &[usize], neighbours: &[Vec<Spot>]) {
     }
 }
 
-/// How many pairs of lines cross.
+/// The number of pairs of lines that cross.
 fn crossings(columns: &[Vec<Spot>], right: &[Vec<Spot>]) -> usize {
     columns
         .windows(2)
@@ -194,7 +195,7 @@ fn crossings(columns: &[Vec<Spot>], right: &[Vec<Spot>]) -> usize {
         .sum()
 }
 
-/// Pairs of which the first is the greater one, counted by a Fenwick tree.
+/// The number of pairs whose first number is greater than the second, counted by a Fenwick tree.
 fn inversions(numbers: &[usize], limit: usize) -> usize {
     let mut tree = vec![0usize; limit + 1];
     let mut count = 0;

@@ -1,8 +1,8 @@
-//! Where on the paper the nodes of the columns are.
+//! The positions of the nodes on the picture.
 
 use super::layers::{Layers, Spot};
 
-/// How far apart the middles of the columns are.
+/// The distance between the middles of two columns.
 pub(super) const COLUMN: f64 = 300.0;
 
 /// How often each column is pulled to its neighbours.

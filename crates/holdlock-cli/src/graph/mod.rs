@@ -21,7 +21,7 @@ use crate::show::spot::{self, Spot};
 use crate::show::svg::Target;
 use model::Graph;
 
-/// What is asked for.
+/// The options of the command line.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) locks: Vec<OsString>,
@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     pub(crate) form: Form,
 }
 
-/// How it is shown.
+/// The form of the answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Text,

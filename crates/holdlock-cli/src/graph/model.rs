@@ -1,4 +1,4 @@
-//! Processes and files as nodes, what they have to do with each other as edges.
+//! The graph: processes and files are nodes, waits and holds are edges.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,13 +22,13 @@ pub(super) enum Node<'s> {
     Unseen,
 }
 
-/// From a waiter to what it waits for.
+/// An edge from a waiter to the file or process for which it waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Edge {
     pub(super) from: usize,
     pub(super) to: usize,
     pub(super) relation: Relation,
-    /// The cycle it is part of.
+    /// The cycle of which the edge is a part.
     pub(super) cycle: Option<usize>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Edge {
 pub(super) enum Relation {
     /// From a process to the file for whose lock it waits.
     Waits { request: Request, turn: u32 },
-    /// From a file to the process that keeps a lock on it.
+    /// From a file to the process that holds a lock on it.
     Holds(Request),
     /// From a process to the one for whose end it waits.
     Ends,
@@ -47,6 +47,7 @@ pub(super) struct Request {
     pub(super) kind: Kind,
     pub(super) mode: Mode,
     pub(super) range: Range,
+    pub(super) slot: Option<u32>,
 }
 
 /// A deadlock.
@@ -78,7 +79,7 @@ impl<'s> Graph<'s> {
         builder.graph
     }
 
-    /// Leaves out what no line of edges connects with one of these files.
+    /// Leaves out nodes that no chain of edges connects with one of these files.
     pub(super) fn keep_connected(&mut self, named: impl Fn(&LockedFile) -> bool) {
         let mut neighbours = vec![Vec::new(); self.nodes.len()];
         for edge in &self.edges {
@@ -107,7 +108,7 @@ impl<'s> Graph<'s> {
         }
         let mut at = 0..;
         self.nodes.retain(|_| at.next().is_some_and(|at| kept[at]));
-        // A cycle is connected: of each all is kept, or nothing.
+        // A cycle is connected: all of its nodes are kept, or all are left out.
         let mut at = 0;
         let mut cycles = Vec::new();
         self.cycles.retain_mut(|cycle| {
@@ -129,7 +130,7 @@ impl<'s> Graph<'s> {
         });
     }
 
-    /// The cycles a node is part of, the first of them.
+    /// The first cycle of which a node is a part.
     pub(super) fn cycle_of(&self, node: usize) -> Option<usize> {
         let is_in = |cycle: &Cycle| {
             let mut steps = cycle.steps.iter();
@@ -156,6 +157,7 @@ impl<'s> Builder<'s> {
                 kind: lock.kind,
                 mode: lock.mode,
                 range: lock.range,
+                slot: lock.slot,
             };
             for holder in &lock.holders {
                 let holder = self.process(&holder.process);
@@ -171,13 +173,15 @@ impl<'s> Builder<'s> {
                 kind: waiter.kind,
                 mode: waiter.mode,
                 range: waiter.range,
+                slot: None,
             };
             let turn = waiter.turn;
             self.edge(from, file_id, Relation::Waits { request, turn });
         }
     }
 
-    /// A process that holds a lock and waits for a child to end goes on when the child has ended.
+    /// A process that holds a lock and waits for the end of a child continues when the child has
+    /// ended.
     fn add_families(&mut self) {
         let mut waiters = Vec::new();
         let mut holders = HashSet::new();
@@ -231,7 +235,8 @@ impl<'s> Builder<'s> {
         });
     }
 
-    /// Files without waiters are in no cycle, all others are part of the graph.
+    /// Marks the edges of a deadlock. Files without waiters are not in a cycle; all other files are
+    /// part of the graph.
     fn mark(&mut self, deadlock: &Deadlock) {
         let number = self.graph.cycles.len();
         let mut steps = Vec::new();

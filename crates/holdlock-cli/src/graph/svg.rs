@@ -16,7 +16,7 @@ const LEGEND: f64 = 56.0;
 const LEAST_WIDTH: f64 = 720.0;
 const BOX: f64 = 200.0;
 const BOX_HEIGHT: f64 = 42.0;
-/// What a node or a bend takes in its column.
+/// The height of a node or a bend in its column.
 const ROW: f64 = 58.0;
 const BEND: f64 = 20.0;
 /// How many letters fit into a box.
@@ -64,10 +64,10 @@ pub(super) fn draw(graph: &Graph<'_>) -> String {
     legend(&mut body, height - LEGEND / 2.0);
     let verdict = verdict(graph);
     let body = format!(
-        "<text class=\"title\" x=\"{MARGIN}\" y=\"36\">Who waits for whom</text>\n{verdict}\n{body}"
+        "<text class=\"title\" x=\"{MARGIN}\" y=\"36\">Which process waits for which</text>\n{verdict}\n{body}"
     );
     Picture {
-        title: "holdlock graph: who waits for whom",
+        title: "holdlock graph: which process waits for which",
         description: None,
         width,
         height,
@@ -168,7 +168,7 @@ fn line(body: &mut String, labels: &mut String, edge: &Edge, way: &[usize], plac
     } else {
         -1.0
     };
-    // Lines in both directions between two boxes: beside each other.
+    // Lines in both directions between two boxes are drawn beside each other.
     let aside = if side < 0.0 { BOX_HEIGHT / 4.0 } else { 0.0 };
     let point = |spot: usize, shift: f64| {
         let y = TOP + places.y[spot] + aside;
@@ -207,7 +207,7 @@ fn line(body: &mut String, labels: &mut String, edge: &Edge, way: &[usize], plac
         body,
         &format!(r#"<path class="{class}{cycle}" d="{path}" marker-end="url(#{tip})"/>"#),
     );
-    // Where a line meets its process: at a file all of them come together.
+    // Near the process of the line, because at a file all lines meet.
     let at_end = matches!(edge.relation, Relation::Holds(_));
     let ((x1, y1), (x2, y2)) = match (at_end, points.as_slice()) {
         (false, [one, two, ..]) => (*one, *two),

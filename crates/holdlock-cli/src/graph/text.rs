@@ -17,7 +17,7 @@ impl Ink {
         Ink {
             unicode: terminal::has_unicode(),
             colour: terminal::has_colour(),
-            // The rest of a line takes about this much.
+            // The rest of a line takes about this many characters.
             command: terminal::width().map(|width| width.saturating_sub(64).max(24)),
         }
     }
@@ -26,7 +26,7 @@ impl Ink {
         terminal::painted(text, "1;31", self.colour)
     }
 
-    /// What stands before a line, and before the lines below it.
+    /// The prefix of a line, and the prefix of the lines below it.
     fn branch(&self, is_last: bool) -> (&'static str, &'static str) {
         match (self.unicode, is_last) {
             (true, false) => ("├─ ", "│  "),
@@ -85,7 +85,7 @@ fn deadlock(graph: &Graph<'_>, cycle: &Cycle, number: usize, ink: &Ink) -> Strin
         "none of these can make progress"
     } else {
         "none of these can make progress, unless one has a way out that cannot be seen: another \
-         thread, a time limit, a process that has inherited its lock"
+         thread, a time limit, or a process that has inherited its lock"
     };
     let mut text = format!("{title}: {fate}\n");
     for (at, step) in cycle.steps.iter().enumerate() {
@@ -126,8 +126,8 @@ fn holders(graph: &Graph<'_>) -> Vec<Vec<usize>> {
     holders
 }
 
-/// Where the trees begin: with the processes that wait for nothing; then with the members of
-/// cycles. All others are below one of these, unless a wait between them cannot be seen.
+/// The roots of the trees: first the processes that do not wait, then the members of cycles. All
+/// other processes are below one of these, unless a wait between them cannot be seen.
 fn roots(graph: &Graph<'_>, below: &[Vec<usize>]) -> Vec<usize> {
     let mut waits = vec![false; graph.nodes.len()];
     for edge in &graph.edges {
@@ -155,7 +155,7 @@ struct Tree<'g> {
 }
 
 impl Tree<'_> {
-    /// The name, with a mark where it is part of a cycle.
+    /// The name, with a mark if the node is part of a cycle.
     fn name(&self, node: usize) -> String {
         let name = self.ink.name(self.graph, node);
         let is_file = matches!(self.graph.nodes[node], Node::File(_));
@@ -168,7 +168,7 @@ impl Tree<'_> {
         }
     }
 
-    /// False if all below this node is drawn already: the node is named there.
+    /// False if everything below this node is already drawn: the node is named there.
     fn has_news(&self, root: usize) -> bool {
         let mut below = self.below[root].iter();
         let is_new = |number: &usize| !self.shown[self.graph.edges[*number].from];
@@ -226,7 +226,7 @@ impl Tree<'_> {
                 Relation::Waits { request, turn } => {
                     format!("waits {turn}: {name}, {}", described(request))
                 }
-                Relation::Ends => format!("its end is waited for by {name}"),
+                Relation::Ends => format!("{name} waits for its end"),
             };
             let (branch, rest) = self.ink.branch(at == last);
             let (before, below) = (format!("{indent}{branch}"), format!("{indent}{rest}"));
@@ -237,8 +237,17 @@ impl Tree<'_> {
 
 /// `exclusive flock`, `shared posix of bytes 10-19`
 pub(super) fn described(request: Request) -> String {
-    let Request { kind, mode, range } = request;
+    let Request {
+        kind,
+        mode,
+        range,
+        slot,
+    } = request;
+    if let Some(slot) = slot {
+        return format!("slot {slot}");
+    }
     match range {
+        Range::SLOTS => "any slot".to_owned(),
         Range::WHOLE => format!("{mode} {kind}"),
         range => format!("{mode} {kind} of bytes {}", text::range(range)),
     }

@@ -9,7 +9,7 @@ use crate::show::table::Side;
 use crate::show::text::{self, NONE};
 use crate::show::time::span;
 
-/// What can be shown of a lock.
+/// The facts about a lock that can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Column {
     Pid,
@@ -19,6 +19,7 @@ pub(crate) enum Column {
     Mode,
     Kind,
     Range,
+    Slot,
     Start,
     End,
     Started,
@@ -41,12 +42,12 @@ pub(crate) enum Column {
 use Column::*;
 
 impl Column {
-    pub(crate) const ALL: [Column; 24] = [
-        Pid, User, Uid, State, Mode, Kind, Range, Start, End, Started, Held, Note, Process,
+    pub(crate) const ALL: [Column; 25] = [
+        Pid, User, Uid, State, Mode, Kind, Range, Slot, Start, End, Started, Held, Note, Process,
         Descriptor, Taker, Holders, Blocker, Container, Cgroup, Device, Inode, Size, Path, Command,
     ];
 
-    /// The columns without -o. The longest is the last one, where it may be cut.
+    /// The columns without -o. The longest column is the last, where it may be cut.
     pub(crate) const USUAL: [Column; 10] = [
         Pid, User, State, Mode, Kind, Range, Started, Held, Path, Command,
     ];
@@ -60,6 +61,7 @@ impl Column {
             Mode => "mode",
             Kind => "kind",
             Range => "range",
+            Slot => "slot",
             Start => "start",
             End => "end",
             Started => "started",
@@ -80,7 +82,7 @@ impl Column {
         }
     }
 
-    pub(crate) fn names() -> [&'static str; 24] {
+    pub(crate) fn names() -> [&'static str; 25] {
         Column::ALL.map(Column::name)
     }
 
@@ -98,6 +100,7 @@ impl Column {
             Mode => "MODE",
             Kind => "KIND",
             Range => "RANGE",
+            Slot => "SLOT",
             Start => "START",
             End => "END",
             // The process, and not the lock: the kernel does not record when it was acquired.
@@ -121,12 +124,14 @@ impl Column {
 
     pub(super) fn side(self) -> Side {
         match self {
-            Pid | Uid | Start | End | Descriptor | Taker | Blocker | Inode | Size => Side::Right,
+            Pid | Uid | Slot | Start | End | Descriptor | Taker | Blocker | Inode | Size => {
+                Side::Right
+            }
             _ => Side::Left,
         }
     }
 
-    /// The cell of a row. What is costly to know is read here.
+    /// The cell of a row. Facts that are costly to find are read only here.
     pub(super) fn of(self, row: &Row<'_>) -> String {
         let range = row.range();
         let process = row.process;
@@ -140,7 +145,14 @@ impl Column {
             },
             Mode => row.mode().to_string(),
             Kind => row.kind().to_string(),
-            Range => text::range(range),
+            Range => match row.what {
+                What::Holds(lock) => text::extent(lock),
+                What::Waits(waiter) => text::wanted(waiter),
+            },
+            Slot => shown(match row.what {
+                What::Holds(lock) => lock.slot,
+                What::Waits(_) => None,
+            }),
             Start => range.start.to_string(),
             End => range
                 .end
@@ -213,7 +225,8 @@ fn holders(row: &Row<'_>) -> String {
     }
 }
 
-/// By the descriptor, which is the file itself, also if it was removed or is in a container.
+/// The size of the file, found by the descriptor: it works also if the file was removed or is in a
+/// container.
 fn size(row: &Row<'_>) -> Option<u64> {
     let (pid, descriptor) = (row.process?.pid, row.descriptor?);
     let link = format!("/proc/{pid}/fd/{descriptor}");

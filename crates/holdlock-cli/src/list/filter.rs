@@ -1,4 +1,4 @@
-//! Which locks are wanted.
+//! The filter of `list`: which locks the user asked for.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::lockdir::{self, Names};
 use crate::show::spot::{self, Spot};
 use crate::show::text;
 
-/// What is wanted: a lock has to fit each of the lists that are not empty, by any of its items.
+/// The wanted locks: for each list that is not empty, a lock has to match one of its items.
 #[derive(Debug)]
 pub(crate) struct Filter {
     /// Names or paths.
@@ -23,7 +23,7 @@ pub(crate) struct Filter {
     pub(crate) waiting: bool,
 }
 
-/// A filter whose names and paths have been looked at.
+/// A filter whose names and paths have been resolved.
 #[derive(Debug, Default)]
 pub(super) struct Prepared {
     spots: Vec<Spot>,
@@ -34,7 +34,7 @@ pub(super) struct Prepared {
 }
 
 impl Filter {
-    /// Finds out which files the names and paths stand for, and whether the users exist.
+    /// Resolves the names and paths to files, and checks that the users exist.
     pub(super) fn prepared(self) -> Result<Prepared, Failure> {
         self.users.iter().try_for_each(|user| known(user))?;
         let spots = self.locks.iter().map(|lock| spot(lock, self.names));
@@ -71,12 +71,12 @@ fn known(user: &str) -> Result<(), Failure> {
 }
 
 impl Prepared {
-    /// Gives paths to files that have none, as far as the filter's names and paths tell.
+    /// Gives paths to files without one, if the filter's names and paths have them.
     pub(super) fn name(&self, files: &mut [LockedFile]) {
         spot::name(files, &self.spots);
     }
 
-    /// A path at which there is nothing is an error, unless a removed file of that path is locked.
+    /// A path without a file is an error, unless a removed file of that path is locked.
     pub(super) fn has_all(&self, files: &[LockedFile]) -> Result<(), Failure> {
         for spot in &self.spots {
             if let Some(error) = spot.trouble()
@@ -92,7 +92,8 @@ impl Prepared {
         Ok(())
     }
 
-    /// The file with only those locks and requests that are wanted. None if none is.
+    /// The file with only the wanted locks and requests. None if there are no such locks or
+    /// requests.
     pub(super) fn reduced(&self, file: &LockedFile) -> Option<LockedFile> {
         if !self.wants_file(file) {
             return None;
@@ -109,7 +110,7 @@ impl Prepared {
     }
 
     pub(super) fn wants_lock(&self, lock: &Lock) -> bool {
-        // A taker that has ended is not among the holders, and may yet be asked for.
+        // A taker that has ended is not among the holders, but the user may ask for its pid.
         let taken = lock.taker.is_some_and(|taker| self.pids.contains(&taker));
         let kept = lock
             .holders
@@ -125,7 +126,7 @@ impl Prepared {
         self.wants_kind(waiter.kind) && (anybody || wanted)
     }
 
-    /// Whether a process is a wanted one.
+    /// Whether the filter wants this process.
     pub(super) fn wants(&self, process: &Process) -> bool {
         let is = |user: &String| {
             process.user.as_ref() == Some(user)
@@ -140,10 +141,14 @@ impl Prepared {
     }
 }
 
-/// Whether a request of the one kind waits while a lock of the other is held.
+/// Whether the request has to wait while the lock is held.
 pub(super) fn is_in_the_way(lock: &Lock, waiter: &Waiter) -> bool {
     use holdlock::Mode::Shared;
     let together = lock.mode == Shared && waiter.mode == Shared;
     let same_bytes = Range::overlaps(lock.range, waiter.range);
+    if waiter.is_for_a_slot() && lock.kind == Kind::Flock {
+        // A holder of a slot, or of the exclusive lock.
+        return lock.slot.is_some() || lock.mode != Shared;
+    }
     lock.kind.meets(waiter.kind) && same_bytes && !together
 }

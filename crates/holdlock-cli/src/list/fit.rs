@@ -3,14 +3,14 @@
 use super::column::Column;
 use crate::show::width::{cells, middle};
 
-/// What a path and a command keep, where there is more to show than fits.
+/// The width to which a path and a command can be shortened.
 const PATH: usize = 24;
 const COMMAND: usize = 16;
 
-/// What lies between two columns.
+/// The space between two columns.
 const GAP: usize = 2;
 
-/// Columns that can go. The first ones say least.
+/// Columns that can be left out. The first ones say least.
 const OPTIONAL: [Column; 7] = [
     Column::Range,
     Column::Kind,
@@ -29,8 +29,8 @@ pub(super) struct Cells {
 }
 
 impl Cells {
-    /// Leaves out columns until the rest fits: first those that say the same in each line, then
-    /// those that can be missed.
+    /// Leaves out columns until the rest fits: first columns with the same value in each line, then
+    /// the optional ones.
     pub(super) fn leave_out(&mut self, width: usize) {
         let same = OPTIONAL.into_iter().filter(|column| self.is_same(*column));
         let same: Vec<Column> = same.collect();

@@ -18,18 +18,18 @@ use crate::show::{self, terminal};
 use fit::Cells;
 use row::Row;
 
-/// What is asked for.
+/// The options of the command line.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) filter: Filter,
     pub(crate) form: Form,
 }
 
-/// How it is shown.
+/// The form of the answer.
 #[derive(Debug)]
 pub(crate) enum Form {
     Table {
-        /// None: the usual columns, as far as the terminal has room for them.
+        /// None: the usual columns, or as many of them as fit on the terminal.
         columns: Option<Vec<Column>>,
         headings: bool,
     },

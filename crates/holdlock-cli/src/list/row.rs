@@ -37,7 +37,8 @@ pub(super) fn rows<'s>(snapshot: &'s Snapshot, filter: &Prepared) -> Vec<Row<'s>
     rows
 }
 
-/// The line of a lock. Of several holders it names the wanted one, or else the taker.
+/// The line of a lock. If there are several holders, it names the one that the filter wants, or
+/// else the taker.
 fn held<'s>(file: &'s LockedFile, lock: &'s Lock, filter: &Prepared) -> Row<'s> {
     let asked_for = lock.holders.iter().find(|one| filter.wants(&one.process));
     let holder = asked_for.or(lock.holders.first());
@@ -71,7 +72,7 @@ impl Row<'_> {
         }
     }
 
-    /// The process whose lock this request waits for. For a request that waits only behind other
+    /// The process for whose lock this request waits. If the request waits only behind other
     /// requests, the process for which those wait.
     pub(super) fn blocker(&self) -> Option<u32> {
         let What::Waits(waiter) = self.what else {

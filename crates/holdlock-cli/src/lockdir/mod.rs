@@ -21,20 +21,20 @@ use crate::show::text;
 /// No Linux file system has longer file names.
 const LONGEST_NAME: usize = 255;
 
-/// Whose a name is.
+/// The set of names to which a name belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// Those of the user that runs the command.
+    /// The names of the user that runs the command.
     Own,
-    /// Those of all users: `--system`.
+    /// The names that all users share: `--system`.
     System,
 }
 
-/// Where a LOCK is.
+/// The path of a LOCK.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Location {
     pub(crate) path: PathBuf,
-    /// The lock directory, where the LOCK is a name in it.
+    /// The lock directory, if the LOCK is a name.
     directory: Option<PathBuf>,
     names: Names,
 }
@@ -45,7 +45,7 @@ impl Location {
         self.directory.is_some()
     }
 
-    /// Whether it is one of the names for all users.
+    /// Whether the LOCK is one of the names for all users.
     pub(crate) fn is_for_all(&self) -> bool {
         self.names == Names::System
     }
@@ -56,8 +56,8 @@ impl Location {
         found.is_some_and(|found| found.is_ok_and(|found| found.mode() & 0o077 == 0))
     }
 
-    /// Makes the lock directory where the LOCK is a name in it. A path's
-    /// directory is the caller's own business.
+    /// Creates the lock directory if the LOCK is a name. The directory of a path is left to the
+    /// user.
     pub(crate) fn prepare(&self) -> Result<(), Failure> {
         match (&self.directory, self.names) {
             (None, _) => Ok(()),
@@ -66,8 +66,8 @@ impl Location {
         }
     }
 
-    /// The path, for callers that create nothing. A lock directory that another user has made is
-    /// refused: its files are no answer, and not to be opened.
+    /// The path, for callers that create nothing. Refuses a lock directory that another user has
+    /// made: its files do not say whether this user's lock is held, and must not be opened.
     pub(crate) fn trusted(self) -> Result<PathBuf, Failure> {
         if let Some(directory) = &self.directory
             && let Ok(found) = fs::symlink_metadata(directory)
@@ -81,7 +81,7 @@ impl Location {
     }
 }
 
-/// Finds the place of a LOCK, creating nothing.
+/// Finds the path of a LOCK, without creating it.
 pub(crate) fn locate(lock: &OsStr) -> Result<Location, Failure> {
     locate_among(lock, Names::Own)
 }
@@ -96,7 +96,8 @@ pub(crate) fn locate_among(lock: &OsStr, names: Names) -> Result<Location, Failu
                 names,
             }),
             Names::System => Err(Failure::usage(format!(
-                "{} is a path, and --system is for names; a path is the same for all users anyway",
+                "{} is a path, and --system is for names; leave out --system: a path is the same \
+                 for all users",
                 text::path(lock)
             ))),
         };
@@ -132,7 +133,7 @@ fn file_name(lock: &OsStr) -> Result<OsString, Failure> {
     name.push(".lock");
     if name.len() > LONGEST_NAME {
         return Err(Failure::usage(format!(
-            "the name of the lock has {} bytes; {} is the most a file name can carry",
+            "the name of the lock is too long: it has {} bytes; use at most {}",
             lock.len(),
             LONGEST_NAME - ".lock".len(),
         )));

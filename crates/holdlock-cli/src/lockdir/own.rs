@@ -1,16 +1,17 @@
 //! The lock directory of a user.
 //!
 //! It must be the same for a login shell, a cron job and a service of one user, now and later:
-//! otherwise two jobs of one name run at once. So the directory depends on the user's number and on
-//! the host, and on nothing else. Neither `$XDG_RUNTIME_DIR` nor /run/user/UID will do: they come
-//! and go with login sessions, and a cron job has no session. The home directory is missing for
-//! services, and may be on a server, encrypted until the user logs in, or another one after `sudo`.
+//! otherwise two jobs of one name run at once. Therefore the directory depends on the user's number
+//! and on the host, and on nothing else. `$XDG_RUNTIME_DIR` and /run/user/UID do not work: they
+//! exist only during login sessions, and a cron job has no session. The home directory is missing
+//! for services; it may be on a server, encrypted until the user logs in, or another directory
+//! after `sudo`.
 //!
-//! Root's directory is in /run, where only root can make anything. Other users have only
-//! directories in which every user can make files: another user may take the name first. To use
-//! another directory then is no way out: jobs that start while the name is taken would not exclude
-//! the jobs from before and after. So a directory that another user made is refused, and the
-//! message has the remedy. That costs the user the locks by name, never their exclusion.
+//! Root's directory is in /run, where only root can create files. Other users have only directories
+//! in which every user can create files: another user may create the directory first. Using another
+//! directory in that case does not help: jobs that start meanwhile would not exclude earlier and
+//! later jobs. Therefore holdlock refuses a directory that another user made, and the message has
+//! the remedy. The user then has no locks by name, but two jobs never run at once.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, Metadata};
@@ -46,8 +47,8 @@ pub(crate) fn directory() -> Result<PathBuf, Failure> {
             return Ok(chosen);
         }
         return Err(Failure::usage(format!(
-            "{VARIABLE} is {}, which is not an absolute path: \
-             the same name would be another lock in another directory",
+            "{VARIABLE} is {}, which is not an absolute path: the same name would be another lock \
+             in another working directory; set an absolute path",
             text::path(&chosen)
         )));
     }
@@ -62,8 +63,8 @@ fn default_directory(uid: u32, look: impl Fn(&Path) -> Option<Metadata>) -> Path
         return ROOTS.into();
     }
     let users = PathBuf::from(format!("/run/lock/holdlock-{uid}"));
-    // It may be there although the user could not make it now: root makes it at each boot; or it is
-    // from before an upgrade that has closed /run/lock, while its locks are held.
+    // The directory may exist although the user cannot create it now: root creates it at each boot,
+    // or it is older than an upgrade that has closed /run/lock, and its locks are still held.
     let is_users = |found: Metadata| found.is_dir() && found.uid() == uid;
     if look(&users).is_some_and(is_users)
         || look(Path::new("/run/lock")).is_some_and(is_for_everybody)
@@ -74,18 +75,17 @@ fn default_directory(uid: u32, look: impl Fn(&Path) -> Option<Metadata>) -> Path
     }
 }
 
-/// Whether it is a directory in which every user can make files, and remove only their own.
+/// Whether it is a directory in which every user can create files, and can remove only their own.
 pub(crate) fn is_for_everybody(found: Metadata) -> bool {
     found.is_dir() && found.mode() & 0o1002 == 0o1002
 }
 
-/// Creates the lock directory, or makes sure that the one which exists is ours:
-/// another user may have created a directory of that name first, and its owner
-/// could take our lock files away.
+/// Creates the lock directory, or checks that the existing one belongs to this user: another user
+/// may have created a directory of that name first, and could then remove our lock files.
 pub(crate) fn prepare(directory: &Path) -> Result<(), Failure> {
     let create = |directory| DirBuilder::new().mode(0o700).create(directory);
     let created = match create(directory) {
-        // An image of a container may be without /run.
+        // The image of a container may not have /run.
         Err(error) if error.kind() == io::ErrorKind::NotFound && directory == Path::new(ROOTS) => {
             let _ = DirBuilder::new().mode(0o755).create("/run");
             create(directory)
@@ -122,7 +122,7 @@ pub(crate) fn prepare(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a directory in which others could take our lock files away.
+/// Refuses a directory in which other users could remove our lock files.
 pub(super) fn accept(directory: &Path, found: &Metadata) -> Result<(), Failure> {
     let Some(Objection { why, remedy }) = objection(found) else {
         return Ok(());
@@ -136,8 +136,8 @@ pub(super) fn accept(directory: &Path, found: &Metadata) -> Result<(), Failure> 
     ))
 }
 
-/// Root's locks once were in a directory that every user could make first. A holdlock that has them
-/// there and this one do not exclude each other.
+/// Warns of a lock directory of an older version: root's locks were once in a directory that every
+/// user could create first. A holdlock of that version and this one do not exclude each other.
 fn warn_of_older_version() {
     const OLD: &str = "/run/lock/holdlock";
     let is_roots = |found: &Metadata| found.is_dir() && found.uid() == 0;
@@ -159,7 +159,7 @@ pub(crate) struct Objection {
     pub(crate) remedy: &'static str,
 }
 
-/// Why a file that is there is refused as the lock directory, if it is.
+/// The reason to refuse an existing file as the lock directory, if there is one.
 pub(crate) fn objection(found: &Metadata) -> Option<Objection> {
     let uid = rustix::process::geteuid().as_raw();
     let (why, remedy) = if found.is_symlink() {
@@ -175,7 +175,7 @@ pub(crate) fn objection(found: &Metadata) -> Option<Objection> {
     } else if found.mode() & 0o022 != 0 {
         (
             "other users can write to it".to_owned(),
-            "take that permission away (chmod go-w)",
+            "remove that permission (chmod go-w)",
         )
     } else {
         return None;
@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn the_directory_depends_on_user_and_host_only() {
-        // Where /run/lock is this, and the user's directory in it that.
+        // The lock directory, if /run/lock is like `run_lock` and the user's directory like
+        // `users`.
         let directory = |uid, run_lock: &str, users: &str| {
             let (run_lock, users) = (fs::metadata(run_lock).ok(), fs::metadata(users).ok());
             default_directory(uid, |path| {

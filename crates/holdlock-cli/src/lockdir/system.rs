@@ -1,5 +1,5 @@
-//! Names for all users (`--system`): files in a directory of root's, in which only root can make or
-//! remove files. So a name that root has used once is safe from all other users.
+//! Names for all users (`--system`): files in a directory of root, in which only root can create or
+//! remove files. Therefore no other user can remove a name that root has used once.
 
 use std::fs::{self, DirBuilder, Metadata};
 use std::io;
@@ -15,7 +15,8 @@ pub(super) const DIRECTORY: &str = "/run/holdlock-system";
 /// The mode of files in it: every user can open them, which is enough for flock(2).
 pub(crate) const MODE: u32 = 0o644;
 
-/// Makes the directory of the names for all users, where we are root, or says what root has to do.
+/// Creates the directory of the names for all users if we are root; otherwise the error says what
+/// root has to do.
 pub(super) fn prepare(directory: &Path, file: &Path) -> Result<(), Failure> {
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
@@ -51,14 +52,15 @@ pub(super) fn prepare(directory: &Path, file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a directory of names for all users in which others than root could change something.
+/// Refuses a directory of names for all users in which a user other than root could change
+/// something.
 pub(super) fn accept(directory: &Path, found: &Metadata) -> Result<(), Failure> {
     let why = if !found.is_dir() {
         "it is not a directory".to_owned()
     } else if found.uid() != 0 {
         format!("it belongs to user {}, not to root", found.uid())
     } else if found.mode() & 0o022 != 0 {
-        "others than root can write to it".to_owned()
+        "users other than root can write to it".to_owned()
     } else {
         return Ok(());
     };

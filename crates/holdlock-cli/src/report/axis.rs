@@ -3,7 +3,7 @@
 use super::clock::{self, SECOND, Time};
 
 const DAY: i64 = 86_400;
-/// Where longer steps are needed, multiples of this.
+/// Longer steps are multiples of this one.
 const LONGEST: i64 = 28 * DAY * SECOND;
 
 /// About eight marks between two times, and their names.

@@ -44,7 +44,7 @@ pub(super) fn parse(text: &str) -> Option<Time> {
     Some(seconds * SECOND + nanos)
 }
 
-/// What `--since` means now: a time as in [`parse`], the beginning of a day (UTC), or a duration
+/// The time of `--since`: a time as in [`parse`], the beginning of a day (UTC), or a duration
 /// before now.
 pub(crate) fn since(text: &str) -> Result<Time, String> {
     if let Some(time) = parse(text).or_else(|| parse(&format!("{text}T00:00:00Z"))) {
@@ -55,7 +55,7 @@ pub(crate) fn since(text: &str) -> Result<Time, String> {
     })?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default().saturating_sub(before);
-    i64::try_from(now.as_nanos()).map_err(|_| "this is too far away".into())
+    i64::try_from(now.as_nanos()).map_err(|_| "the time is too far away".into())
 }
 
 /// Exactly N numbers, of digits only.
@@ -83,7 +83,7 @@ pub(super) fn day_name(time: Time) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// The time of day, as fine as steps of this length need it.
+/// The time of day, as precise as steps of this length need it.
 pub(super) fn of_day(time: Time, step: i64) -> String {
     let nanos = time.rem_euclid(DAY * SECOND);
     let seconds = nanos / SECOND;

@@ -7,7 +7,7 @@ use super::clock::{self, Time};
 /// Longer than any real run, and short enough for sums not to overflow.
 const LONGEST_S: f64 = 1e9;
 
-/// How a run ended, as the log has it.
+/// The ends of a run, as in the log.
 pub(super) const OUTCOMES: [&str; 9] = [
     "ran",
     "conflict",
@@ -56,10 +56,10 @@ pub(super) fn parse(line: &[u8]) -> Result<Entry, String> {
     let value: Value = serde_json::from_slice(line).map_err(|_| "it is not JSON".to_owned())?;
     match value.get("version").and_then(Value::as_u64) {
         Some(1) => {}
-        Some(other) => return Err(format!("its version is {other}, known is 1")),
+        Some(other) => return Err(format!("its version is {other}; holdlock knows version 1")),
         None => return Err("it is not from `holdlock run --log`".to_owned()),
     }
-    let wrong = |field: &str| format!("its `{field}` is missing or makes no sense");
+    let wrong = |field: &str| format!("its `{field}` is missing or invalid");
     let text = |field: &str| value.get(field).and_then(Value::as_str);
     let list = |field: &str| {
         let items = value.get(field)?.as_array()?;

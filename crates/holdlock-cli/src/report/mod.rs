@@ -1,7 +1,7 @@
-//! `holdlock report`: sums up the lines of `holdlock run --log`.
+//! `holdlock report`: a summary of the lines of `holdlock run --log`.
 //!
-//! A log is read to its end whatever is in it: a line that is not ours is reported and left out,
-//! since logs are read most when something has gone wrong.
+//! It reads a log to the end, whatever is in it: it reports and leaves out a line that is not from
+//! holdlock, because people read logs when something has gone wrong.
 
 mod axis;
 mod clock;
@@ -24,7 +24,7 @@ use clock::Time;
 pub(crate) use clock::since;
 use entry::Entry;
 
-/// This many lines that are left out are reported one by one.
+/// The number of lines left out that are reported one by one.
 const NAMED: usize = 10;
 
 /// What the command line asks for.
@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     pub(crate) since: Option<Time>,
 }
 
-/// How the report is shown.
+/// The form of the report.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Table,
@@ -52,7 +52,7 @@ struct Log {
     foreign: Vec<(u64, String)>,
 }
 
-/// Reads the log and shows the sums.
+/// Reads the log and shows the summary.
 pub(crate) fn report(settings: Settings) -> Outcome {
     let name = if settings.file == "-" {
         "standard input".to_owned()
@@ -82,7 +82,7 @@ pub(crate) fn report(settings: Settings) -> Outcome {
 
 fn nothing(name: &str, since: Option<Time>) -> String {
     match since {
-        None => format!("{name}: no runs in it\n"),
+        None => format!("{name}: no runs\n"),
         Some(time) => format!("{name}: no runs since {} UTC\n", clock::full(time)),
     }
 }
@@ -95,7 +95,7 @@ fn read(file: &OsString) -> io::Result<Log> {
     }
 }
 
-/// Reads line by line, as bytes: even the encoding is not certain.
+/// Reads line by line, as bytes, because even the encoding is uncertain.
 fn lines(mut source: impl BufRead) -> io::Result<Log> {
     let mut log = Log {
         entries: Vec::new(),

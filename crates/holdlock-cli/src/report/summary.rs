@@ -1,4 +1,4 @@
-//! The runs of each lock, and what is typical and what is worst among them.
+//! The runs of each lock, with their typical and longest times.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use super::entry::Entry;
 /// All runs of one lock.
 pub(super) struct Lock<'a> {
     pub(super) path: &'a str,
-    /// In the order of their begin.
+    /// In the order of their beginnings.
     pub(super) entries: Vec<&'a Entry>,
     pub(super) waited: Spread,
     /// None if no run acquired it.
     pub(super) held: Option<Spread>,
 }
 
-/// Nanoseconds: the middle, the one below which 95 of 100 are, the longest.
+/// Nanoseconds: the median, the value that 95 of 100 runs do not exceed, and the longest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Spread {
     pub(super) median: i64,
@@ -44,7 +44,7 @@ impl Lock<'_> {
 impl Spread {
     fn of(mut times: Vec<i64>) -> Option<Spread> {
         times.sort_unstable();
-        // The nearest rank: always a time that was measured.
+        // The nearest rank, which is always a measured time.
         let rank = |percent: usize| (times.len() * percent).div_ceil(100).max(1) - 1;
         Some(Spread {
             median: *times.get(rank(50))?,

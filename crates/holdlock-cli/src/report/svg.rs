@@ -1,8 +1,7 @@
-//! Holds and waits over time as an SVG picture, readable on light and on dark ground.
+//! Holds and waits over time as an SVG picture, readable on a light and on a dark background.
 //!
-//! Each lock has two rows on one scale of time: when it was held, and how many were
-//! waiting for it. Nothing is drawn twice into one pixel, so that a log of a million
-//! runs is still a picture.
+//! Each lock has two rows on one scale of time: when it was held, and the number of waiters.
+//! Nothing is drawn twice into one pixel, so the picture of a million runs stays small.
 
 use std::fmt::Write;
 
@@ -28,10 +27,10 @@ const WAITING: f64 = 26.0;
 const FOOT: f64 = 40.0;
 const LEGEND: f64 = 44.0;
 
-/// How many characters of a path are shown.
+/// The number of characters that are shown of a path.
 const NAME: usize = 48;
 
-/// Acquiring a free lock takes some microseconds, which is no wait.
+/// Acquiring a free lock takes some microseconds, which is not a wait.
 const SHORTEST_WAIT: i64 = SECOND / 1000;
 
 const STYLE: &str = "\
@@ -79,7 +78,7 @@ pub(super) fn picture(entries: &[Entry], locks: &[Lock<'_>]) -> String {
     .document()
 }
 
-/// Where a time is on the paper.
+/// The scale from times to positions in the picture.
 struct Scale {
     from: Time,
     to: Time,
@@ -89,7 +88,7 @@ impl Scale {
     fn over(entries: &[Entry]) -> Scale {
         let from = entries.iter().map(|entry| entry.start).min().unwrap_or(0);
         let to = entries.iter().map(Entry::end).max().unwrap_or(0);
-        // At least a microsecond, so that a single instant has a place.
+        // At least a microsecond, so that a single instant has a position.
         Scale {
             from,
             to: to.max(from + 1000),
@@ -253,8 +252,8 @@ fn legend(body: &mut String, y: f64) {
     let mut x = RIGHT;
     for (class, meaning) in [
         ("exclusive", "held"),
-        ("shared", "shared (denser: by more)"),
-        ("waiting", "how many wait"),
+        ("shared", "shared (denser: more holders)"),
+        ("waiting", "waiters"),
     ] {
         add(
             body,

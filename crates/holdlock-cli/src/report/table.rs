@@ -86,7 +86,7 @@ pub(super) fn duration(nanos: i64) -> String {
     } else if nanos < SECOND {
         format!("{}ms", nanos / MILLI)
     } else if seconds < 60 {
-        // Cut, not rounded: nothing is shown as 60 seconds.
+        // Cut, not rounded, so that no time is shown as 60 seconds.
         format!("{}.{:02}s", seconds, nanos % SECOND / (10 * MILLI))
     } else if seconds < 3600 {
         format!("{}m{:02}s", seconds / 60, seconds % 60)

@@ -1,4 +1,4 @@
-//! Starting the command, and the exit code and message where it does not start.
+//! Starts the command; the exit code and the message if it does not start.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -20,9 +20,13 @@ pub(super) fn start(
     child.map_err(|error| not_started(program, &error))
 }
 
-/// Becomes the command; returns only why that failed.
-pub(super) fn become_it(program: &OsStr, arguments: &[OsString]) -> Failure {
-    not_started(program, &run_child::exec(program, arguments))
+/// Becomes the command. Returns only if that fails, with the reason.
+pub(super) fn become_it(
+    program: &OsStr,
+    arguments: &[OsString],
+    environment: &[(&str, Option<String>)],
+) -> Failure {
+    not_started(program, &run_child::exec(program, arguments, environment))
 }
 
 fn not_started(program: &OsStr, error: &io::Error) -> Failure {
@@ -40,7 +44,7 @@ fn not_started(program: &OsStr, error: &io::Error) -> Failure {
     Failure::new(code, format!("cannot run {shown}: {}{hint}", reason(error)))
 }
 
-/// What the user may have meant, where the program does not exist.
+/// What the user may have meant, if the program does not exist.
 fn hint(program: &OsStr) -> String {
     let text = program.to_string_lossy();
     if text.starts_with('-') {

@@ -11,20 +11,29 @@ use crate::show::{held, text};
 /// A holder whose lock the kernel does not show.
 pub(super) const OUTSIDE: &str = "a process outside this PID namespace";
 
-/// How many holders are named.
+/// The number of holders that a message names.
 const NAMED: usize = 3;
 
 /// `/srv/x.lock: already locked; held by pid 12 (make) of root`
 pub(super) fn message(error: &Error, conflict: &Conflict, patience: &Patience) -> String {
     let path = text::path(conflict.path());
     let what = match error {
-        Error::WouldBlock(_) => "already locked".to_owned(),
+        Error::WouldBlock(_) => match conflict.slots() {
+            None => "already locked".to_owned(),
+            Some(1) => "the only slot is taken".to_owned(),
+            Some(slots) => format!("all {slots} slots are taken"),
+        },
         Error::TimedOut(_) => {
             let limit = match patience {
                 Patience::For(limit) => *limit,
                 _ => conflict.waited(),
             };
-            format!("timed out after {}", rounded(limit))
+            let limit = rounded(limit);
+            match conflict.slots() {
+                None => format!("timed out after {limit}"),
+                Some(1) => format!("timed out after {limit} waiting for the only slot"),
+                Some(slots) => format!("timed out after {limit} waiting for one of {slots} slots"),
+            }
         }
         _ => return error.to_string(),
     };
@@ -36,7 +45,7 @@ fn by(conflict: &Conflict) -> String {
     if holders.is_empty() {
         return match is_outside(conflict) {
             true => format!("; held by {OUTSIDE}"),
-            // It may have been released meanwhile.
+            // The lock may have been released meanwhile.
             false => String::new(),
         };
     }
@@ -57,7 +66,7 @@ fn by(conflict: &Conflict) -> String {
     format!("; held by {}{more}", names.join(", "))
 }
 
-/// Whether the kernel does not show the lock to us.
+/// Whether the kernel hides the lock from us.
 fn is_outside(conflict: &Conflict) -> bool {
     let snapshot = inspect::file(conflict.path()).unwrap_or_default();
     snapshot.files.is_empty() && is_hidden(&snapshot)

@@ -3,27 +3,34 @@
 
 use std::path::Path;
 
+use holdlock::Mode;
 use holdlock::inspect::{self, Deadlock, FileId, Kind, LockedFile};
-use holdlock::{FileLock, Mode};
 
+use super::watch::What;
 use crate::show::text;
 
-/// The process that holds the lock and waits for our end; or ourselves.
+/// The process that holds the lock and waits for the end of this process; or this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ancestor(pub(super) u32);
 
-/// The ancestor that keeps us out and certainly waits for us. Or ourselves: the program that became
-/// us by exec may have held the lock and left it open.
-pub(super) fn inherited(us: u32, lock: &FileLock, mode: Mode) -> Option<u32> {
+/// The ancestor that holds the lock and certainly waits for this process. It may be this process
+/// itself: the program that became holdlock by exec may have held the lock and left it open.
+pub(super) fn inherited(us: u32, path: &Path, what: What) -> Option<u32> {
     if !inspect::is_proc_ours() {
         return None;
     }
-    // The file may have been replaced meanwhile, and the ancestors asleep by now.
-    let file_id = FileId::of(lock.path()).ok()?;
-    inspect::kept_by_bound(us, file_id, Kind::Flock, mode)
+    // Look again: the file may have been replaced meanwhile, or an ancestor may have fallen asleep.
+    let file_id = FileId::of(path).ok()?;
+    let kept = |mode| inspect::kept_by_bound(us, file_id, Kind::Flock, mode);
+    match what {
+        What::Lock(mode) => kept(mode),
+        What::Slot { of } => {
+            kept(Mode::Shared).or_else(|| inspect::slots_kept_by_bound(us, file_id, of))
+        }
+    }
 }
 
-/// A cycle which our wait is part of, certain or not.
+/// A cycle of which our wait is a part, certain or only possible.
 pub(super) fn cycle_of(us: u32) -> Option<Deadlock> {
     if !inspect::is_proc_ours() {
         return None;
@@ -39,8 +46,8 @@ pub(super) fn cycle_of(us: u32) -> Option<Deadlock> {
     cycles.into_iter().find(waits)
 }
 
-pub(super) fn warning(cycle: &Deadlock, lock: &FileLock) -> String {
-    let path = text::path(lock.path());
+pub(super) fn warning(cycle: &Deadlock, path: &Path) -> String {
+    let path = text::path(path);
     let what = if cycle.certain {
         "this wait is part of a deadlock and can only end by its time limit"
     } else {
@@ -56,9 +63,9 @@ pub(super) fn message(Ancestor(pid): Ancestor, path: &Path) -> String {
     let found = holders.find(|holder| holder.pid == pid);
     let name = found.map_or_else(|| format!("pid {pid}"), ToString::to_string);
     let what = if pid == std::process::id() {
-        "this very process has inherited the lock from what started it".to_owned()
+        "this process has inherited the lock from the process that started it".to_owned()
     } else {
-        format!("the lock is held by {name}, which is waiting for this very command to end")
+        format!("the lock is held by {name}, which waits for this command to end")
     };
     let path = text::path(path);
     format!("{path}: waiting would be a deadlock: {what}")

@@ -1,12 +1,12 @@
-//! Ending everything that the command has started: TERM, and after a while KILL until nothing is
-//! left.
+//! Ends everything that the command has started: by TERM, and after a while by KILL until no
+//! process is left.
 //!
-//! One pass of KILL is not enough: a process that forks between our look and our signal is outlived
-//! by its child. That child is ours as soon as its parent is dead, and heads the list of the next
-//! pass. So passes follow each other without a pause for as long as each finds a process that the
-//! one before did not know. A pass takes microseconds for each process of the job, whatever else
-//! runs on the host; a process that forks all the time is hit within a few passes. The lock is held
-//! meanwhile, so that nothing depends on how long it takes.
+//! One pass of KILL is not enough: a process may fork between our look and our signal, and its
+//! child survives. That child becomes our child as soon as its parent is dead, and is the first in
+//! the list of the next pass. Therefore passes follow each other without a pause while each finds a
+//! process that the previous pass did not know. A pass takes microseconds for each process of the
+//! job, whatever else runs on the host; a process that forks all the time ends within a few passes.
+//! The lock is held meanwhile, so nothing depends on how long that takes.
 
 use std::time::{Duration, Instant};
 
@@ -20,37 +20,38 @@ use crate::show::time::rounded;
 use crate::sys::signals::without_ttou;
 use crate::sys::wake::Wake;
 
-/// Between two passes of KILL that hit the same processes: they only need time to die.
+/// The shortest pause between two passes of KILL that found the same processes: they only need time
+/// to die.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// How far the ending has come.
+/// The state of the ending.
 pub(super) struct Ending {
     stage: Stage,
     kill_after: Duration,
     quiet: bool,
-    /// Ends a stop of ours in time.
+    /// Continues this process in time if it is stopped.
     wake: Option<Wake>,
 }
 
 enum Stage {
-    /// No end is asked for.
+    /// The job may run on.
     Free,
     /// TERM at this time.
     Limited { at: Instant, hold: Duration },
     /// KILL at this time; None: never.
     Asked(Option<Instant>),
-    /// KILL again and again.
+    /// KILL is being repeated.
     Killing { before: Vec<Pid>, pause: Duration },
 }
 
 impl Ending {
     /// With a limit, TERM is sent once that is over.
     pub(super) fn new(limit: Option<Duration>, kill_after: Duration, quiet: bool) -> Ending {
-        // A limit that no clock reaches does not count.
+        // A limit beyond the range of the clock is no limit.
         let limit = limit.and_then(|hold| Some((Instant::now().checked_add(hold)?, hold)));
         Ending {
-            // Without a timer, a limit that ends during a stop is looked at when we go on.
+            // Without a timer, a limit that ends during a stop takes effect when we continue.
             wake: limit.and_then(|(_, hold)| Wake::after(hold).ok()),
             stage: limit.map_or(Stage::Free, |(at, hold)| Stage::Limited { at, hold }),
             kill_after,
@@ -58,12 +59,12 @@ impl Ending {
         }
     }
 
-    /// Whether everything is to end.
+    /// Whether the end of the job has begun.
     pub(super) fn has_begun(&self) -> bool {
         matches!(self.stage, Stage::Asked(_) | Stage::Killing { .. })
     }
 
-    /// How long nothing needs to be done.
+    /// The time until the next step is due.
     pub(super) fn pause(&self) -> Option<Duration> {
         match self.stage {
             Stage::Free => None,
@@ -74,7 +75,7 @@ impl Ending {
         .map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// Takes the step that is due. Returns whether the limit has just been reached.
+    /// Takes the step that is due. Returns true if the limit has just been reached.
     pub(super) fn act(&mut self, job: &Job) -> bool {
         match &mut self.stage {
             Stage::Limited { at, hold } if Instant::now() >= *at => {
@@ -106,7 +107,7 @@ impl Ending {
             self.wake = Wake::after(self.kill_after).ok();
         }
         let members = job.receivers();
-        // A stopped process takes TERM only once it goes on.
+        // A stopped process takes TERM only when it continues.
         for signal in [Signal::TERM, Signal::CONT] {
             for pid in &members {
                 let _ = job.send(*pid, signal);
@@ -132,7 +133,7 @@ impl Ending {
                 let process = holdlock::inspect::Process::of(number(pid));
                 let name = process.map_or_else(|| format!("pid {pid}"), |found| found.to_string());
                 self.say(&format!(
-                    "may not end {name}: holding the lock until it has ended"
+                    "cannot end {name}: it belongs to another user; holding the lock until it has ended"
                 ));
             }
         }

@@ -1,24 +1,25 @@
-//! A lock that we have inherited and are about to wait for ourselves.
+//! A lock that this process has inherited and for which it is about to wait.
 //!
-//! What a command starts in the background to run later (`setsid -f holdlock run L -- later`) has
-//! inherited the lock of the `holdlock run` that started the command. While it waits it is not at
-//! work, and needs no protection; but if that holdlock is killed, it would wait for itself.
+//! A job that a command starts in the background to run later (`setsid -f holdlock run L -- later`)
+//! has inherited the lock of the `holdlock run` that started the command. While the job waits, it
+//! is not at work and does not need the lock; and if that outer holdlock is killed, the job would
+//! wait for itself.
 
 use std::fs;
+use std::path::Path;
 
-use holdlock::FileLock;
 use holdlock::inspect::{self, FileId, Kind};
 
 use crate::sys::descriptors::close_inherited;
 
-/// Closes our inherited copies of this lock. Not one that this process took itself, before it
-/// became us by exec (`run --exec`): that wait is refused.
-pub(super) fn let_go(lock: &FileLock) {
+/// Closes our inherited copies of this lock. It does not close a lock that this process acquired
+/// itself, before it became this holdlock by exec (`run --exec`): that wait is an error.
+pub(super) fn let_go(path: &Path) {
     let us = std::process::id();
     if !inspect::is_proc_ours() {
         return;
     }
-    let (Ok(file_id), Ok(open)) = (FileId::of(lock.path()), inspect::locks_of(us)) else {
+    let (Ok(file_id), Ok(open)) = (FileId::of(path), inspect::locks_of(us)) else {
         return;
     };
     for lock in open {
@@ -29,8 +30,7 @@ pub(super) fn let_go(lock: &FileLock) {
     }
 }
 
-/// The process that took the lock behind this descriptor of ours: `lock: 1: FLOCK ADVISORY WRITE
-/// 4711 …`.
+/// The process that acquired the lock of this descriptor: `lock: 1: FLOCK ADVISORY WRITE 4711 …`.
 pub(super) fn taker(descriptor: u32) -> Option<u32> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
     let mut locks = info.lines().filter_map(|line| line.strip_prefix("lock:"));

@@ -1,8 +1,8 @@
-//! Everything that the command has started and that still lives.
+//! The processes that the command has started and that still live.
 //!
-//! As "child subreaper" we become the parent of every descendant whose own parent ends. So a
-//! descendant is always found below us, however it was left behind (nohup, setsid, a double
-//! fork), and when wait(2) knows of no child, nothing is left.
+//! As a "child subreaper" holdlock becomes the parent of every descendant whose own parent ends.
+//! Therefore every descendant is below holdlock, however it was left behind (nohup, setsid, a
+//! double fork), and no process is left when wait(2) reports that there is no child.
 
 use holdlock::inspect;
 use rustix::io::Errno;
@@ -16,19 +16,19 @@ use crate::descendants::{self, children, descends_from};
 /// The descendants that this process has because of the command.
 pub(super) struct Job {
     us: Pid,
-    /// The command, until it is reaped: up to then no other process has its number.
+    /// The command, until it is reaped: until then no other process can have its number.
     command: Option<Pid>,
-    /// Children from before: a shell may have started something and become us by exec.
+    /// Earlier children: a shell may have started a process and then become holdlock by exec.
     strangers: Vec<Pid>,
 }
 
 impl Job {
-    /// To be called before the command is started. From now on we get the descendants whose
-    /// parents end.
+    /// Makes this process the parent of descendants whose parents end. To be called before the
+    /// command is started.
     ///
     /// # Errors
     ///
-    /// When the kernel does not let us.
+    /// If the kernel refuses it.
     pub(super) fn begin() -> (Job, Result<(), Errno>) {
         let us = getpid();
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -57,7 +57,7 @@ impl Job {
         self.strangers.retain(|stranger| *stranger != child);
     }
 
-    /// Whether nothing is left, after wait(2) has said whether there are children.
+    /// Whether no process is left; `no_children` is the answer of wait(2).
     pub(super) fn is_over(&self, no_children: bool) -> bool {
         let is_empty = |members: Vec<Pid>| members.is_empty();
         no_children || !self.strangers.is_empty() && self.members().is_some_and(is_empty)
@@ -66,8 +66,8 @@ impl Job {
     /// All living descendants, and zombies; parents before their children. A process that is
     /// started meanwhile may be missing.
     ///
-    /// None where they cannot be listed: /proc is not mounted, or is that of another PID namespace,
-    /// or there is no descriptor left to read it with.
+    /// None if they cannot be listed: /proc is not mounted, or is that of another PID namespace, or
+    /// no descriptor is free to read it.
     pub(super) fn members(&self) -> Option<Vec<Pid>> {
         if !inspect::is_proc_ours() {
             return None;
@@ -75,14 +75,14 @@ impl Job {
         descendants::of(self.us, &self.strangers)
     }
 
-    /// Those members to which signals can be sent: the command at least.
+    /// The members to which signals can be sent: at least the command.
     pub(super) fn receivers(&self) -> Vec<Pid> {
         self.members()
             .unwrap_or_else(|| self.command.into_iter().collect())
     }
 
-    /// Sends a signal to a descendant, and to no other process: its number may belong to another
-    /// one by now, so it is pinned first, and then checked.
+    /// Sends a signal to a descendant, and to no other process: because its number may belong to
+    /// another process by now, a pidfd is opened first, and then the process is checked.
     pub(super) fn send(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
         let sent = if Some(pid) == self.command {
             kill_process(pid, signal)
@@ -94,7 +94,7 @@ impl Job {
             }
             match pinned {
                 Ok(pinned) => pidfd_send_signal(&pinned, signal),
-                // Before Linux 5.3, or where a sandbox forbids it.
+                // There is no pidfd before Linux 5.3, or if a sandbox forbids it.
                 Err(_) => kill_process(pid, signal),
             }
         };

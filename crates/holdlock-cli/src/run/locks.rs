@@ -13,7 +13,7 @@ use super::inherited;
 use super::memory;
 use super::progress::Display;
 use super::reentrant;
-use super::watch::{Subject, Watch};
+use super::watch::{Subject, Watch, What};
 use super::{Course, Patience, Settings};
 use crate::exit::{self, DEADLOCK, Failure};
 use crate::lockdir::{self, Names};
@@ -35,8 +35,8 @@ pub(super) struct Locks {
     set: LockSet,
 }
 
-/// Opens the lock files, creating missing ones, and if asked for with their records. A lock that this job holds already is left out with
-/// --reentrant.
+/// Opens the lock files, and creates missing ones; with their records if asked for. With
+/// --reentrant, a lock that this job already holds is left out.
 pub(super) fn open(
     settings: &Settings,
     course: &mut Course,
@@ -93,12 +93,12 @@ pub(super) fn take<'l>(
         if let Waiting::For(number) = what {
             let lock = &locks.list[number];
             if !std::mem::replace(&mut let_go[number], true) {
-                inherited::let_go(&lock.file);
+                inherited::let_go(lock.file.path());
             }
             let subject = Subject {
-                lock: lock.file.clone(),
+                path: lock.file.path().to_owned(),
                 name: lock.name.clone(),
-                mode: settings.mode,
+                what: What::Lock(settings.mode),
                 token: token.clone(),
             };
             match &watch {
@@ -138,8 +138,8 @@ pub(super) fn take<'l>(
     Ok(guards)
 }
 
-/// Warns where a process holds the file by fcntl(2), which does not exclude us: hardly what anybody
-/// wanted.
+/// Warns if a process has locked the file by fcntl(2), which does not exclude this holdlock:
+/// probably nobody wants that.
 fn warn_of_other_family(guard: &Guard<'_>) {
     // Over NFS flock(2) is a lock of fcntl(2) on the server: there they do exclude each other.
     let is_nfs = || rustix::fs::fstatfs(guard).is_ok_and(|fs| fs.f_type == NFS);
@@ -152,8 +152,8 @@ fn warn_of_other_family(guard: &Guard<'_>) {
     let holder = others.find_map(|lock| lock.holders.first());
     let by = holder.map_or_else(String::new, |holder| format!(" by {}", holder.process));
     exit::warn(&format!(
-        "warning: {} is at the same time locked through fcntl(2){by}, which does not exclude \
-         flock(2): both go on",
+        "warning: {} is also locked through fcntl(2){by}, which does not exclude flock(2): \
+         let all programs use the same kind of lock",
         guard.path().display()
     ));
 }

@@ -1,7 +1,7 @@
 //! What the record of the lock adds to a run: tokens, the news that the last holder died, and the
 //! time of the last run.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use holdlock::{Error, FileLock, Guard, LockOptions, Mode, Moment, Record, Run};
 
 use super::Settings;
+use super::held::Held;
 use super::supervisor::End;
 use crate::exit::{self, ABANDONED, Failure};
 use crate::show::text;
 use crate::show::time::span;
-use crate::sys::environment;
 
 /// The token of the lock, if the command runs under one lock that has a record.
 const TOKEN: &str = "HOLDLOCK_TOKEN";
@@ -121,32 +121,30 @@ pub(super) fn is_recent(path: &Path, settings: &Settings) -> bool {
 }
 
 /// The lock was acquired: whether the last holder died.
-pub(super) fn is_abandoned(guards: &[Guard<'_>]) -> bool {
-    guards.iter().any(|guard| guard.abandoned().is_some())
+pub(super) fn is_abandoned(held: &[Held<'_>]) -> bool {
+    abandoned(held).next().is_some()
 }
 
 /// Warns of the holders that died.
-pub(super) fn warn(guards: &[Guard<'_>]) {
-    for (guard, last) in abandoned(guards) {
+pub(super) fn warn(held: &[Held<'_>]) {
+    for (path, last) in abandoned(held) {
         exit::warn(&format!(
             "warning: {}; what it did may be half done",
-            died(guard.path(), last)
+            died(path, last)
         ));
     }
 }
 
 /// The failure because of a holder that died.
-pub(super) fn refuse(guards: &[Guard<'_>], why: &str) -> Failure {
-    let died = abandoned(guards).map(|(guard, last)| died(guard.path(), last));
+pub(super) fn refuse(held: &[Held<'_>], why: &str) -> Failure {
+    let died = abandoned(held).map(|(path, last)| died(path, last));
     let died: Vec<String> = died.collect();
     Failure::new(ABANDONED, format!("{}; {why}", died.join("; ")))
 }
 
-fn abandoned<'g>(guards: &'g [Guard<'_>]) -> impl Iterator<Item = (&'g Guard<'g>, &'g Record)> {
-    guards.iter().filter_map(|guard| {
-        let guard: &Guard<'g> = guard;
-        Some((guard, guard.abandoned()?))
-    })
+fn abandoned<'h>(held: &'h [Held<'_>]) -> impl Iterator<Item = (&'h Path, &'h Record)> {
+    let locks = held.iter().filter_map(Held::lock);
+    locks.filter_map(|guard| Some((guard.path(), guard.abandoned()?)))
 }
 
 /// `PATH: pid 7 (make) of ann since 2026-11-26 03:47:33 UTC died without releasing the lock`
@@ -162,40 +160,35 @@ fn died(path: &Path, last: &Record) -> String {
 }
 
 /// Gives the locks back as if they had not been acquired.
-pub(super) fn give_back(guards: Vec<Guard<'_>>) {
-    for guard in guards.into_iter().rev() {
-        if let Err(error) = guard.release_abandoned() {
+pub(super) fn give_back(held: Vec<Held<'_>>) {
+    for one in held.into_iter().rev() {
+        if let Err(error) = one.give_back() {
             exit::warn(&error.to_string());
         }
     }
 }
 
-/// A command is about to be started: tells it the token, and whether the last holder died.
-pub(super) fn tell(guards: &[Guard<'_>]) {
-    let token = match guards {
-        [guard] => guard.token(),
+/// What a command is told: the token, and whether the last holder died.
+pub(super) fn environment(held: &[Held<'_>]) -> Vec<(&'static str, Option<String>)> {
+    // Without a lock of our own (--reentrant) those of the outer run stay.
+    if held.is_empty() {
+        return Vec::new();
+    }
+    let token = match held {
+        [one] => one.lock().and_then(Guard::token),
         _ => None,
     };
-    // Without a lock of our own (--reentrant) those of the outer run stay.
-    if !guards.is_empty() {
-        environment::set(
-            TOKEN,
-            token
-                .map(|token| token.to_string())
-                .as_deref()
-                .map(OsStr::new),
-        );
-        let is_abandoned = is_abandoned(guards).then(|| OsStr::new("1"));
-        environment::set(IS_ABANDONED, is_abandoned);
-    }
+    vec![
+        (TOKEN, token.map(|token| token.to_string())),
+        (IS_ABANDONED, is_abandoned(held).then(|| "1".to_owned())),
+    ]
 }
 
 /// The command is about to be started.
-pub(super) fn begin(guards: &[Guard<'_>]) -> Moment {
-    tell(guards);
+pub(super) fn begin(held: &[Held<'_>]) -> Moment {
     let began = Moment::now();
     record(
-        guards,
+        held,
         Run {
             began,
             ended: None,
@@ -206,9 +199,9 @@ pub(super) fn begin(guards: &[Guard<'_>]) -> Moment {
 }
 
 /// The command has ended.
-pub(super) fn end(guards: &[Guard<'_>], began: Moment, end: End) {
+pub(super) fn end(held: &[Held<'_>], began: Moment, end: End) {
     record(
-        guards,
+        held,
         Run {
             began,
             ended: Some(Moment::now()),
@@ -217,8 +210,8 @@ pub(super) fn end(guards: &[Guard<'_>], began: Moment, end: End) {
     );
 }
 
-fn record(guards: &[Guard<'_>], run: Run) {
-    for guard in guards {
+fn record(held: &[Held<'_>], run: Run) {
+    for guard in held.iter().filter_map(Held::lock) {
         if let Err(error) = guard.record_run(run) {
             exit::warn(&format!("warning: {error}"));
         }

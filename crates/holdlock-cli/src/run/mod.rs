@@ -4,6 +4,7 @@ mod command;
 mod conflict;
 mod deadlock;
 mod ending;
+mod held;
 mod inherited;
 mod job;
 mod locks;
@@ -11,6 +12,7 @@ mod log;
 mod memory;
 mod progress;
 mod reentrant;
+mod slots;
 mod supervisor;
 mod survivors;
 mod terminal;
@@ -21,13 +23,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use holdlock::Mode;
 use holdlock::inspect::Process;
-use holdlock::{Guard, Mode};
 
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::Names;
 use crate::sys::run_child::Manner;
 use crate::sys::signals;
+use held::Held;
 use log::{Log, Record};
 pub(crate) use memory::{IfAbandoned, Interval, Memory};
 pub(crate) use supervisor::Duties;
@@ -40,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) names: Names,
     /// In the order of arrival.
     pub(crate) fair: bool,
+    /// Acquire a slot of this many.
+    pub(crate) slots: Option<u32>,
     /// Run at once under a lock that this job holds already.
     pub(crate) reentrant: bool,
     pub(crate) patience: Patience,
@@ -48,7 +53,7 @@ pub(crate) struct Settings {
     /// Say nothing about waiting and giving up.
     pub(crate) quiet: bool,
     pub(crate) progress: Progress,
-    /// How the command is kept.
+    /// What holdlock does while the command runs.
     pub(crate) keep: Keep,
     /// The command does not inherit the lock.
     pub(crate) close: bool,
@@ -59,7 +64,7 @@ pub(crate) struct Settings {
     pub(crate) arguments: Vec<OsString>,
 }
 
-/// How long to wait for the lock.
+/// The limit of the wait for the lock.
 pub(crate) enum Patience {
     /// Until it is acquired.
     Endless,
@@ -80,33 +85,37 @@ pub(crate) enum Progress {
     Never,
 }
 
-/// What becomes of us while the command runs.
+/// What holdlock does while the command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// We wait for its end.
+    /// It waits for the end of the command.
     Supervised(Duties),
-    /// We become the command; the lock ends with it and with all that inherit it.
+    /// It becomes the command; the lock ends with the command and all processes that inherit it.
     Replaced,
 }
 
-/// What has happened in a run, for the log.
+/// The events of a run, for the log.
 struct Course {
     locks: Vec<PathBuf>,
     /// The processes because of which the lock was not acquired.
     holders: Vec<Process>,
     waited: Duration,
     held: Option<Duration>,
+    slot: Option<u32>,
     outcome: &'static str,
-    /// A signal that ended the command and is to end us.
+    /// The signal that ended the command and has to end holdlock, too.
     dies_of: Option<u8>,
     /// The lock was not acquired because its file cannot have a record.
     cannot_record: bool,
 }
 
 impl Course {
-    /// Why the lock was not acquired, with the exit code and the message asked for.
+    /// The failure of a run that has not acquired the lock: the exit code and the message that the
+    /// options ask for.
     fn not_taken(&mut self, error: &holdlock::Error, settings: &Settings) -> Failure {
         let failure = match error.conflict() {
+            // A mistake, and nothing to keep silent about.
+            _ if matches!(error, holdlock::Error::DifferentSlots { .. }) => Failure::from(error),
             Some(_) if settings.quiet => Failure::new(settings.conflict, ""),
             Some(conflict) => {
                 let message = conflict::message(error, conflict, &settings.patience);
@@ -136,7 +145,7 @@ pub(crate) fn run(settings: Settings) -> Outcome {
     let outcome = match &settings.log {
         None => attempt(&settings, &mut course),
         Some(file) => {
-            // Before anything else: a log that cannot be written should be known in time.
+            // First of all, so that a log that cannot be written is an error before anything runs.
             let log = Log::open(file)?;
             let began = std::time::SystemTime::now();
             let outcome = attempt(&settings, &mut course);
@@ -161,61 +170,65 @@ pub(crate) fn run(settings: Settings) -> Outcome {
 }
 
 fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
-    let locks = locks::open(settings, course, true)?;
-    if memory::is_recent(&course.locks[0], settings) {
-        course.outcome = "skipped";
-        return Ok(exit::SUCCESS);
-    }
-    let without_record;
-    let guards = match locks::take(&locks, settings, course) {
-        // The file is not a lock file but somebody's data, or there is no room for a record.
-        Err(_) if course.cannot_record && memory::is_optional(settings) => {
-            course.locks.clear();
-            without_record = locks::open(settings, course, false)?;
-            locks::take(&without_record, settings, course)?
+    let (locks, without_record);
+    let held: Vec<Held<'_>> = match settings.slots {
+        Some(slots) => vec![Held::Slot(slots::take(slots, settings, course)?)],
+        None => {
+            locks = locks::open(settings, course, true)?;
+            if memory::is_recent(&course.locks[0], settings) {
+                course.outcome = "skipped";
+                return Ok(exit::SUCCESS);
+            }
+            let guards = match locks::take(&locks, settings, course) {
+                // The file is not a lock file but data, or there is no room for a record.
+                Err(_) if course.cannot_record && memory::is_optional(settings) => {
+                    course.locks.clear();
+                    without_record = locks::open(settings, course, false)?;
+                    locks::take(&without_record, settings, course)?
+                }
+                taken => taken?,
+            };
+            guards.into_iter().map(Held::Lock).collect()
         }
-        taken => taken?,
     };
-    let is_abandoned = memory::is_abandoned(&guards);
+    course.slot = held.iter().find_map(Held::slot);
+    if memory::is_abandoned(&held) {
+        return after_abandonment(held, settings, course);
+    }
     // Another run may have succeeded while this one waited. (If the holder after that run died, its
     // work has to be done again.)
-    if !is_abandoned && memory::is_recent(&course.locks[0], settings) {
-        memory::give_back(guards);
+    if memory::is_recent(&course.locks[0], settings) {
+        memory::give_back(held);
         course.outcome = "skipped";
         return Ok(exit::SUCCESS);
     }
-    if is_abandoned {
-        return after_abandonment(guards, settings, course);
-    }
-    run_under(guards, settings, course)
+    run_under(held, settings, course)
 }
 
 /// The last holder died: does what --if-abandoned says.
-fn after_abandonment(guards: Vec<Guard<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
+fn after_abandonment(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
     if !settings.quiet {
-        memory::warn(&guards);
+        memory::warn(&held);
     }
     let why = match &settings.memory.if_abandoned {
-        None | Some(IfAbandoned::Run) => return run_under(guards, settings, course),
+        None | Some(IfAbandoned::Run) => return run_under(held, settings, course),
         Some(IfAbandoned::Fail) => {
             "nothing was run; clean up, and run once with --if-abandoned run".to_owned()
         }
         Some(IfAbandoned::Clean(command)) => {
-            memory::tell(&guards);
             let words = ["-c".into(), command.clone()];
-            let ended = hold(&guards, settings, "sh".as_ref(), &words)?;
+            let ended = hold(&held, settings, "sh".as_ref(), &words)?;
             match ended.end {
-                End::Exited(exit::SUCCESS) => return run_under(guards, settings, course),
+                End::Exited(exit::SUCCESS) => return run_under(held, settings, course),
                 end if end.releases() => {
-                    format!(
-                        "cleaning up failed with exit code {}; nothing was run",
-                        end.code()
-                    )
+                    let code = end.code();
+                    format!("cleaning up failed with exit code {code}; nothing was run")
                 }
                 end => {
-                    // What is left of it keeps the lock, and the next holder is told of us.
-                    let failure = memory::refuse(&guards, "cleaning up was ended by a signal");
-                    std::mem::forget(guards);
+                    // The processes that are left of it keep the lock, and the next holder is told
+                    // that this one died.
+                    let failure = memory::refuse(&held, "a signal ended cleaning up");
+                    std::mem::forget(held);
                     course.outcome = "abandoned";
                     return Err(Failure {
                         code: end.code(),
@@ -225,63 +238,75 @@ fn after_abandonment(guards: Vec<Guard<'_>>, settings: &Settings, course: &mut C
             }
         }
     };
-    let failure = memory::refuse(&guards, &why);
-    memory::give_back(guards);
+    let failure = memory::refuse(&held, &why);
+    memory::give_back(held);
     course.outcome = "abandoned";
     Err(failure)
 }
 
+/// The variables that a command gets.
+fn environment(held: &[Held<'_>]) -> Vec<(&'static str, Option<String>)> {
+    let slot = held.iter().find_map(Held::slot);
+    let slot = slot.map(|slot| ("HOLDLOCK_SLOT", Some(slot.to_string())));
+    slot.into_iter().chain(memory::environment(held)).collect()
+}
+
 /// Runs a command while the locks are held.
 fn hold(
-    guards: &[Guard<'_>],
+    held: &[Held<'_>],
     settings: &Settings,
     program: &OsStr,
     arguments: &[OsString],
 ) -> Result<Ended, Failure> {
     let duties = match settings.keep {
         Keep::Supervised(duties) => duties,
-        // Of a command that cleans up before we become the other one.
+        // For a command that cleans up before holdlock becomes the other one.
         Keep::Replaced => Duties::default(),
     };
     let inherits: Vec<BorrowedFd<'_>> = if settings.close {
         Vec::new()
     } else {
-        guards.iter().map(Guard::as_fd).collect()
+        held.iter().map(Held::as_fd).collect()
     };
-    supervisor::supervise(duties, settings.quiet, guards, |signals| {
+    let environment = environment(held);
+    supervisor::supervise(duties, settings.quiet, held, |signals| {
         let manner = Manner {
             inherits: &inherits,
+            environment: &environment,
             signals,
         };
         command::start(program, arguments, &manner)
     })
 }
 
-fn run_under(guards: Vec<Guard<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
-    let run = memory::begin(&guards);
+fn run_under(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
+    let run = memory::begin(&held);
     if settings.keep == Keep::Replaced {
-        return Err(replaced(guards, settings));
+        let environment = environment(&held);
+        return Err(replaced(held, settings, &environment));
     }
     let began = Instant::now();
-    let ended = hold(&guards, settings, &settings.program, &settings.arguments)?;
+    let ended = hold(&held, settings, &settings.program, &settings.arguments)?;
     course.held = Some(began.elapsed());
 
     let end = ended.end;
-    memory::end(&guards, run, end);
+    memory::end(&held, run, end);
     if end.releases() {
-        // By an unlock, not by closing: processes that the command has left in the background have
-        // the lock open as well.
-        for guard in guards.into_iter().rev() {
-            if let Err(error) = guard.release() {
+        // By an unlock, not by closing, because processes that the command has left in the
+        // background also have the lock open.
+        for one in held.into_iter().rev() {
+            if let Err(error) = one.release() {
                 exit::warn(&error.to_string());
             }
         }
     } else if end.is_complete() {
-        // Closed when we end, not unlocked: the processes that are still at work keep it.
-        std::mem::forget(guards.into_iter().map(Guard::hand_over).collect::<Vec<_>>());
+        // Closed at the end of holdlock, not unlocked, so that the processes that are still at work
+        // keep the lock.
+        let handed = held.into_iter().map(Held::hand_over);
+        std::mem::forget(handed.collect::<Vec<_>>());
     } else {
-        // The same; and the record says to the next holder that this one died.
-        std::mem::forget(guards);
+        // The same; and the record tells the next holder that this one died.
+        std::mem::forget(held);
     }
     drop(ended);
     course.outcome = match end {
@@ -298,10 +323,14 @@ fn run_under(guards: Vec<Guard<'_>>, settings: &Settings, course: &mut Course) -
 }
 
 /// Hands the locks to the command and becomes it. Returns why that failed.
-fn replaced(guards: Vec<Guard<'_>>, settings: &Settings) -> Failure {
-    let handed: Result<Vec<OwnedFd>, _> = guards.into_iter().map(Guard::hand_over).collect();
+fn replaced(
+    held: Vec<Held<'_>>,
+    settings: &Settings,
+    environment: &[(&str, Option<String>)],
+) -> Failure {
+    let handed: Result<Vec<OwnedFd>, _> = held.into_iter().map(Held::hand_over).collect();
     match handed {
-        Ok(_until_then) => command::become_it(&settings.program, &settings.arguments),
+        Ok(_until_then) => command::become_it(&settings.program, &settings.arguments, environment),
         Err(error) => Failure::from(&error),
     }
 }
@@ -313,6 +342,7 @@ impl Course {
             holders: Vec::new(),
             waited: Duration::ZERO,
             held: None,
+            slot: None,
             outcome: "error",
             dies_of: None,
             cannot_record: false,

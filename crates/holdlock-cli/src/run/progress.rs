@@ -1,8 +1,8 @@
-//! Reporting progress while a wait lasts.
+//! Reports progress during a wait.
 //!
-//! On a terminal: one line, soon, kept up to date in its place and removed when the wait is over.
-//! Elsewhere, such as in a log: a line when the wait has become long, further ones more and more
-//! rarely, and a last one when the lock was acquired. No colours.
+//! A terminal gets one line soon; the line is updated in its place and removed when the wait is
+//! over. A file or pipe, such as a log, gets a line when the wait has become long, further lines at
+//! growing distances, and a last line when the lock is acquired. There are no colours.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
@@ -26,17 +26,17 @@ const TICK: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What is known about the others at a lock.
+/// The holders and waiters of a lock, as far as they are known.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// Pid, command and user of the first holder, where they could be found.
+    /// Pid, command and user of the first holder, if they could be found.
     holder: Option<String>,
-    /// When that process was started. The kernel does not record when it acquired the lock.
+    /// The start of that process. The kernel does not record when it acquired the lock.
     started: Option<SystemTime>,
     /// For how long the first holder has the lock, and why, if the lock has a record.
     held: Option<String>,
     more: usize,
-    /// Our place, and how many wait.
+    /// Our place in the queue, and the number of waiters.
     queue: Option<(usize, usize)>,
 }
 
@@ -162,7 +162,7 @@ impl Display {
         Some(self.next)
     }
 
-    /// Says something in a line of its own.
+    /// Prints a text on a line of its own.
     pub(super) fn warn(&mut self, text: &str) {
         if self.quiet {
             return;
@@ -174,7 +174,7 @@ impl Display {
         exit::warn(&text.replace(char::is_control, "\u{fffd}"));
     }
 
-    /// The wait is over: the line on the terminal is removed; elsewhere the last line follows.
+    /// Ends the report: removes the line on a terminal, or prints the last line elsewhere.
     pub(super) fn end(&mut self, acquired: bool) {
         match self.manner {
             Manner::InPlace if self.shown => write("\r\x1b[K"),
@@ -206,12 +206,12 @@ impl Display {
                 text.push_str(&format!(" and {} more", seen.more));
             }
         }
-        // A path may have any characters; a line stays one.
+        // A path may contain any characters; the result must stay one line.
         inspect::printable(&text).to_string()
     }
 }
 
-/// Whether another job has the terminal now: a job in the background keeps silent.
+/// Whether another job has the terminal now: a job in the background prints nothing.
 fn in_background() -> bool {
     in_foreground(io::stderr()).is_some_and(|group| group != own_group())
 }
@@ -223,7 +223,7 @@ fn width() -> usize {
     if columns > 1 { columns - 1 } else { 79 }
 }
 
-/// The end of a long path: the holder should find room in the line.
+/// The end of a long path, so that the line has room for the holder.
 fn short(lock: &OsStr) -> String {
     const LENGTH: usize = 36;
     let lock = inspect::printable(lock).to_string();

@@ -1,17 +1,18 @@
 //! `--reentrant`: whether this job holds the lock already.
 //!
-//! The proof is in the descriptors that we have inherited: /proc/self/fdinfo shows that one of them
-//! is the open file by which the exclusive lock is held. So no other job can hold it, and it stays
-//! held until that open file is unlocked, which only the process that took it does. That process
-//! must not unlock before we end: it is an ancestor that waits for us, or it is this process, which
-//! `run --exec` has turned into us.
+//! The proof is in the inherited descriptors: /proc/self/fdinfo shows that one of them is the open
+//! file that holds the exclusive lock. Then no other job can hold the lock, and the lock stays held
+//! until that open file is unlocked. Only the process that acquired it unlocks it, and that process
+//! must not do so before we end: it is an ancestor that waits for us, or it is this process, which
+//! has become this holdlock by `run --exec`.
 
 use holdlock::inspect::{self, FileId, Kind};
 use holdlock::{FileLock, Mode};
 
 use super::inherited::taker;
 
-/// Whether an ancestor or this process holds this lock exclusively for the job that we belong to.
+/// Whether an ancestor or this process holds this lock exclusively for the job of which this
+/// process is a part.
 pub(super) fn is_held_by_us(lock: &FileLock) -> bool {
     let us = std::process::id();
     if !inspect::is_proc_ours() {

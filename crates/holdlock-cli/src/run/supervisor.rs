@@ -1,26 +1,26 @@
 //! While the command runs: its signals, its stops, its time limit, its end.
 //!
-//! The command stays in our process group, so that it, we and whatever else
-//! belongs to a shell's job (`holdlock run L -- make | less`) are one job to the
-//! terminal. What the terminal sends (Ctrl-C, Ctrl-Z, a change of its size) reaches
-//! the command from the kernel; we only survive it. A signal that a process sends to us alone is
-//! passed on. The kernel shows which is which. It does not show whether a process sent a signal to
-//! us or to our whole group: then the command gets it twice.
+//! The command stays in our process group, so for the terminal the command, holdlock and the rest
+//! of a shell's job (`holdlock run L -- make | less`) are one job. The kernel sends the signals of
+//! the terminal (Ctrl-C, Ctrl-Z, a change of its size) to the command as well; holdlock only
+//! survives them. holdlock passes on a signal that a process sends to it. The kernel shows whether
+//! a signal comes from the terminal or from a process. It does not show whether a process sent a
+//! signal to us or to our whole group: in the second case the command gets it twice.
 //!
-//! The command has inherited the lock. When it ends by itself, the lock is released for every
-//! process, whatever the command leaves running. When a signal ends it, the processes that it
-//! leaves may be in the middle of their work, and keep the lock; we stay only for those that have
-//! not inherited it.
+//! The command has inherited the lock. When the command ends by itself, the lock is released for
+//! every process, whatever the command leaves running. When a signal ends the command, the
+//! processes that it leaves may be in the middle of their work, and keep the lock; holdlock stays
+//! only for processes that have not inherited the lock.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use holdlock::Guard;
 use libc::c_int;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
 use super::ending::Ending;
+use super::held::Held;
 use super::job::Job;
 use super::survivors::Rest;
 use super::terminal::is_in_front;
@@ -47,18 +47,19 @@ const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIG
 /// A TERM within this time after another is the same request.
 const ONE_TERM: Duration = Duration::from_secs(1);
 
-/// What the supervisor is to do besides waiting.
+/// The tasks of the supervisor besides waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Duties {
-    /// How long the lock may be held.
+    /// The longest time for which the lock may be held.
     pub(crate) max_hold: Option<Duration>,
-    /// From TERM to KILL.
+    /// The time between TERM and KILL.
     pub(crate) kill_after: Duration,
     /// Wait for all descendants.
     pub(crate) tree: bool,
 }
 
-/// How often we look for the command's end where the kernel does not let us wait for signals.
+/// The pause between two looks for the command's end, if the kernel does not let us wait for
+/// signals.
 const WITHOUT_SIGNALS: Duration = Duration::from_millis(20);
 
 /// How the command ended.
@@ -98,7 +99,7 @@ impl End {
 /// A job that has ended.
 pub(super) struct Ended {
     pub(super) end: End,
-    /// To be kept for as long as the lock: see [`Supervisor::waits_for`].
+    /// Has to stay open as long as the lock is held: see [`Supervisor::waits_for`].
     _waits_for: Option<OwnedFd>,
 }
 
@@ -106,10 +107,10 @@ pub(super) struct Ended {
 pub(super) fn supervise(
     duties: Duties,
     quiet: bool,
-    guards: &[Guard<'_>],
+    held: &[Held<'_>],
     start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
 ) -> Result<Ended, Failure> {
-    // Before the command is started, so that no signal of it, and not its end, can be missed.
+    // Before the command is started, so that no signal and no end of the command is missed.
     let signals =
         Blocked::new(&PASSED_ON).map_err(|error| Failure::system("cannot catch signals", error))?;
     let (mut job, adopted) = Job::begin();
@@ -123,7 +124,7 @@ pub(super) fn supervise(
     let mut supervisor = Supervisor {
         tree: duties.tree,
         quiet,
-        guards,
+        held,
         signals,
         job,
         command: command.pid,
@@ -146,25 +147,25 @@ pub(super) fn supervise(
 struct Supervisor<'a> {
     tree: bool,
     quiet: bool,
-    guards: &'a [Guard<'a>],
+    held: &'a [Held<'a>],
     signals: Blocked,
     job: Job,
     command: Pid,
-    /// Shows others (`inspect::waiting_ancestors`) that we wait for this process only, and not for
-    /// all those that we have adopted. None when we do wait for all.
+    /// Shows other processes (`inspect::waiting_ancestors`) that holdlock waits for this process
+    /// only, and not for all processes that it has adopted. None if it waits for all of them.
     waits_for: Option<OwnedFd>,
-    /// Once it was reaped.
+    /// The status of the command, after it was reaped.
     status: Option<WaitStatus>,
     ending: Ending,
-    /// Its time was over before its end.
+    /// The time limit was over before the command ended.
     late: bool,
-    /// A signal to us has asked for its end.
+    /// A signal to holdlock has asked for the end of the command.
     asked: bool,
-    /// When it was first sent to us.
+    /// The time of the first TERM to holdlock.
     first_term: Option<Instant>,
     /// A TSTP came since the command last stopped.
     stop_asked: bool,
-    /// Once a signal has ended the command.
+    /// The processes that are left after a signal has ended the command.
     rest: Option<Rest>,
 }
 
@@ -172,7 +173,7 @@ impl Supervisor<'_> {
     fn stay(&mut self) -> io::Result<End> {
         loop {
             let arrived = self.signals.next(self.pause()).unwrap_or_else(|_| {
-                // Refused by a sandbox. To give up would free the lock of a job that goes on.
+                // A sandbox refuses it. Giving up would free the lock of a job that continues.
                 std::thread::sleep(WITHOUT_SIGNALS);
                 None
             });
@@ -181,7 +182,8 @@ impl Supervisor<'_> {
                 |numbers: &[c_int]| arrived.is_some_and(|a| numbers.contains(&a.number));
             self.stop_asked |= is_one_of(&[libc::SIGTSTP]);
             self.asked |= is_one_of(&ENDING);
-            // First, since a signal may come just after the end of the command.
+            // Before the children are reaped, because a signal may arrive just after the end of the
+            // command.
             let no_children = self.reap()?;
             if let Some(arrived) = arrived {
                 self.pass_on(arrived);
@@ -224,7 +226,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// The end, when everything has ended that we wait for.
+    /// The end, if all processes for which holdlock waits have ended.
     fn end(&mut self, status: WaitStatus, no_children: bool) -> Option<End> {
         let end = self.meaning(status);
         let waits_for_all = self.tree || self.ending.has_begun();
@@ -234,7 +236,7 @@ impl Supervisor<'_> {
         if waits_for_all {
             return None;
         }
-        let rest = self.rest.get_or_insert_with(|| Rest::new(self.guards));
+        let rest = self.rest.get_or_insert_with(|| Rest::new(self.held));
         let is_over = rest.keeps_the_lock(&self.job, self.command, end, self.quiet);
         is_over.then_some(end)
     }
@@ -248,10 +250,11 @@ impl Supervisor<'_> {
             return End::Signal(byte(number));
         }
         let code = status.exit_status().map_or(exit::OS_ERROR, byte);
-        // What shells, holdlock and Java's machine return when a signal has ended what they ran.
+        // Shells, holdlock and Java's virtual machine exit with these codes if a signal ended the
+        // program that they ran.
         let means_a_signal = (128 + 1..128 + 32).contains(&code);
-        // The signal that ended the command may have been sent to us as well, and not be fetched
-        // yet.
+        // The signal that ended the command may have been sent to holdlock as well, and may still
+        // be pending.
         if self.asked || means_a_signal || self.signals.is_pending(&ENDING) {
             End::AfterSignal(code)
         } else {
@@ -260,7 +263,7 @@ impl Supervisor<'_> {
     }
 
     fn pass_on(&mut self, arrived: Arrived) {
-        // The terminal sent it to our group, and the command is in it.
+        // The terminal sent it to our group, which includes the command.
         if arrived.from_kernel {
             return;
         }
@@ -272,8 +275,9 @@ impl Supervisor<'_> {
             return self.ending.begin(&self.job);
         }
         if self.status.is_none() {
-            // Cannot hit a stranger: its number stays taken until we reap it. Refused where it
-            // changed its user: nothing to be done.
+            // The signal cannot reach another process: the number stays in use until we reap the
+            // command. It fails if the command has changed its user; nothing can be done about
+            // that.
             let _ = kill_process(self.command, signal);
             return;
         }
@@ -286,8 +290,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Whether this TERM is a second request: it comes after the one that ended the command, or
-    /// after a while. timeout(1) sends two at once and means one.
+    /// Whether this TERM is a second request: it comes after the command has ended, or some time
+    /// after the first TERM. timeout(1) sends two at once and means one.
     fn is_second_term(&mut self) -> bool {
         let Some(first) = self.first_term else {
             self.first_term = Some(Instant::now());
@@ -296,10 +300,10 @@ impl Supervisor<'_> {
         self.status.is_some() || first.elapsed() >= ONE_TERM
     }
 
-    /// The command was stopped. When job control did that, or the command is in the foreground of a
-    /// terminal, we stop as well: the shell watches us. Elsewhere the sender of a bare SIGSTOP will
-    /// continue the command only, and not us. When the time is over meanwhile, `ending` continues
-    /// us.
+    /// The command was stopped. If job control stopped it, or if the command is in the foreground
+    /// of a terminal, holdlock stops as well, because the shell watches holdlock. Elsewhere the
+    /// sender of a SIGSTOP will continue only the command, and not holdlock. If the time limit ends
+    /// meanwhile, `ending` continues holdlock.
     fn stopped(&mut self, number: c_int) {
         let by_job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&number);
         let asked = std::mem::take(&mut self.stop_asked);

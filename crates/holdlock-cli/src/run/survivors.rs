@@ -10,11 +10,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use holdlock::Guard;
 use holdlock::inspect::{self, FileId, Kind, Process, State};
 use libc::c_int;
 use rustix::process::Pid;
 
+use super::held::Held;
 use super::job::Job;
 use super::supervisor::End;
 use crate::descendants::number;
@@ -27,35 +27,38 @@ const TIME_TO_DIE: Duration = Duration::from_millis(100);
 const SHORTEST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// The locks of the job.
-struct Locks(Vec<(FileId, PathBuf)>);
+/// The locks of the job, each with the slot if it is one of a semaphore.
+struct Locks(Vec<(FileId, PathBuf, Option<u32>)>);
 
 impl Locks {
-    fn of(guards: &[Guard<'_>]) -> Locks {
+    fn of(held: &[Held<'_>]) -> Locks {
         let open = inspect::locks_of(std::process::id()).unwrap_or_default();
-        let file_id = |guard: &Guard<'_>| {
+        let lock = |guard: &Held<'_>| {
             let number = guard.as_fd().as_raw_fd().unsigned_abs();
             let lock = open.iter().find(|lock| lock.descriptor == number)?;
-            Some((lock.file_id, guard.path().to_owned()))
+            Some((lock.file_id, guard.path().to_owned(), guard.slot()))
         };
-        Locks(guards.iter().filter_map(file_id).collect())
+        Locks(held.iter().filter_map(lock).collect())
     }
 
     fn are_open_in(&self, pid: u32) -> bool {
         let open = inspect::locks_of(pid).unwrap_or_default();
-        let has = |file_id: FileId| {
-            let is_it =
-                |lock: &inspect::OpenLock| lock.kind == Kind::Flock && lock.file_id == file_id;
+        let has = |file_id: FileId, slot: Option<u32>| {
+            let is_it = |lock: &inspect::OpenLock| match slot {
+                None => lock.kind == Kind::Flock && lock.file_id == file_id,
+                slot => lock.slot == slot && lock.file_id == file_id,
+            };
             open.iter().any(is_it)
         };
-        !self.0.is_empty() && self.0.iter().all(|(file_id, _)| has(*file_id))
+        let mut locks = self.0.iter();
+        !self.0.is_empty() && locks.all(|(file_id, _, slot)| has(*file_id, *slot))
     }
 
-    /// The processes that wait for one of them, and do nothing else meanwhile. They are not at
-    /// work.
+    /// The processes that wait for one of these locks, and do nothing else meanwhile. They are not
+    /// at work.
     fn waiters(&self) -> Vec<u32> {
         let mut found = Vec::new();
-        for (file_id, path) in &self.0 {
+        for (file_id, path, _) in &self.0 {
             let files = inspect::file(path).unwrap_or_default().files;
             let here = files.into_iter().filter(|file| file.file_id == *file_id);
             let waiters = here.flat_map(|file| file.waiters);
@@ -72,25 +75,25 @@ pub(super) struct Rest {
     since: Instant,
     look_in: Duration,
     told: bool,
-    /// The processes that the look before found to have ended.
+    /// The processes that had ended by the previous look.
     ended: Vec<u32>,
 }
 
 /// The processes that are left at one moment.
 #[derive(Default)]
 struct Survivors {
-    /// Have all the locks open.
+    /// Processes that have all locks open.
     keepers: Vec<Process>,
-    /// Have not, and are at work.
+    /// Processes at work that do not have all locks open.
     others: Vec<Process>,
-    /// Had ended when they were looked at, or were gone.
+    /// Processes that had ended by this look.
     ended: Vec<u32>,
 }
 
 impl Rest {
-    pub(super) fn new(guards: &[Guard<'_>]) -> Rest {
+    pub(super) fn new(held: &[Held<'_>]) -> Rest {
         Rest {
-            locks: Locks::of(guards),
+            locks: Locks::of(held),
             since: Instant::now(),
             look_in: SHORTEST_LOOK,
             told: false,
@@ -98,12 +101,13 @@ impl Rest {
         }
     }
 
-    /// When to look again.
+    /// The time until the next look.
     pub(super) fn pause(&self) -> Duration {
         self.look_in
     }
 
-    /// Whether no process needs us to keep the lock. Reports which do, and which keep it.
+    /// Whether no process needs holdlock to keep the lock. Reports which processes need it, and
+    /// which keep the lock themselves.
     pub(super) fn keeps_the_lock(
         &mut self,
         job: &Job,
@@ -124,7 +128,7 @@ impl Rest {
             return false;
         };
         // A process that has ended since the list was made may have left a child that is not in the
-        // list: it became ours after that.
+        // list, because it became our child later.
         let is_settled = left.ended.iter().all(|pid| self.ended.contains(pid));
         self.ended.clone_from(&left.ended);
         if !is_settled {
@@ -140,11 +144,10 @@ impl Rest {
             return false;
         }
         let what = if is_over {
-            format!("goes on and keeps the lock: {}", names(&left.keepers))
+            format!("continue and keep the lock: {}", names(&left.keepers))
         } else {
             format!(
-                "goes on without having inherited the lock, which holdlock keeps until the end \
-                 of {}",
+                "continue without the lock; holdlock keeps it until these have ended: {}",
                 names(&left.others)
             )
         };
@@ -154,13 +157,13 @@ impl Rest {
                 _ => "the command ended after a signal".to_owned(),
             };
             // In the background, a terminal may stop a process that writes.
-            without_ttou(|| exit::warn(&format!("{how}; what it has started {what}")));
+            without_ttou(|| exit::warn(&format!("{how}; processes that it started {what}")));
         }
         self.told = true;
         is_over
     }
 
-    /// The processes whose end we wait for.
+    /// The processes for whose end holdlock waits.
     pub(super) fn at_work(&self, job: &Job, command: Pid) -> Vec<Pid> {
         let Some(left) = self.look(job, command) else {
             return job.receivers();
@@ -171,8 +174,8 @@ impl Rest {
             .collect()
     }
 
-    /// Looks at all descendants. `command` may have led a session of its own. None where they
-    /// cannot be seen.
+    /// Looks at all descendants. `command` may have led a session of its own. None if they cannot
+    /// be seen.
     fn look(&self, job: &Job, command: Pid) -> Option<Survivors> {
         let mut found = Survivors::default();
         let sessions = [session_of(None), Some(command.as_raw_pid())];
@@ -198,14 +201,15 @@ impl Rest {
     }
 }
 
-/// A process whose first thread has ended may go on with others.
+/// Whether the process has ended. A process whose first thread has ended may continue with other
+/// threads.
 fn has_ended(process: &Process) -> bool {
     let threads = || fs::read_dir(format!("/proc/{}/task", process.pid)).map(Iterator::count);
     process.state == Some(State::Zombie) && threads().is_ok_and(|number| number == 1)
 }
 
-/// Whether a process does nothing beside what its one thread does. Threads of this library that
-/// wait or look for it do not count.
+/// Whether a process has only one thread. Threads of this library that wait or look for it do not
+/// count.
 fn has_one_thread(pid: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let others = tasks.into_iter().flatten().flatten().filter(|task| {

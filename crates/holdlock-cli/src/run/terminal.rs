@@ -6,8 +6,8 @@ use rustix::process::Pid;
 
 use crate::sys::groups::{in_foreground, own_group};
 
-/// Whether we have a terminal, with our process group in the foreground, or one that the command
-/// leads.
+/// Whether there is a terminal with our process group, or a group that the command leads, in the
+/// foreground.
 pub(super) fn is_in_front(command: Pid) -> bool {
     let terminal = File::options().read(true).write(true).open("/dev/tty");
     let group = terminal.ok().and_then(in_foreground);

@@ -1,24 +1,27 @@
 //! A thread beside a wait: it looks for an ancestor that waits for us, and reports progress.
 //!
-//! It is started only when a wait has begun, so that a free lock costs nothing of it. To find an
-//! ancestor among the holders takes their fdinfo only, and is done at once. The library's own
-//! watcher finds the other cycles; those of which it is not certain are reported here as a warning.
-//! The holders are in /proc/locks, whose readers hold up all lock calls of the host for a moment:
-//! it is read only shortly before the holders are shown, and then more and more rarely.
+//! The thread starts only when a wait has begun, so a free lock does not pay for it. It looks at
+//! once for an ancestor among the holders, which needs only the fdinfo of the ancestors. The
+//! library's own watcher finds the other cycles; this thread warns of cycles that are not certain.
+//! The holders are in /proc/locks, and each reading delays all lock calls of the host for a moment.
+//! Therefore the thread reads it only shortly before it shows the holders, and then less and less
+//! often.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use holdlock::inspect;
-use holdlock::{CancelToken, FileLock, Mode};
+use holdlock::{CancelToken, Mode};
 
 use super::deadlock::{Ancestor, cycle_of, inherited, warning};
 use super::progress::{Display, Seen};
 use crate::sys::signals;
 
-/// A thread of the library that has just been started has no name yet, and could be another one.
+/// The number of early looks: a thread that the library has just started has no name yet, and
+/// counts as a thread of the program.
 const FIRST_LOOKS: u32 = 3;
 const BETWEEN_FIRST_LOOKS: Duration = Duration::from_millis(5);
 const FIRST_LOOK: Duration = Duration::from_millis(300);
@@ -45,16 +48,23 @@ struct State {
 /// The wait that is watched.
 #[derive(Clone)]
 pub(super) struct Subject {
-    pub(super) lock: FileLock,
+    pub(super) path: PathBuf,
     /// What the user calls the lock.
     pub(super) name: OsString,
-    pub(super) mode: Mode,
+    pub(super) what: What,
     /// Ends the wait.
     pub(super) token: CancelToken,
 }
 
+/// What is waited for.
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    Lock(Mode),
+    Slot { of: u32 },
+}
+
 impl Watch {
-    /// Begins to watch. Where no thread can be started, the wait goes on without.
+    /// Begins to watch. If no thread can be started, the wait continues without it.
     pub(super) fn start(subject: Subject, mut display: Display) -> Watch {
         display.turn_to(&subject.name);
         let shared = Arc::new(Shared {
@@ -71,12 +81,12 @@ impl Watch {
         let thread = thread::Builder::new()
             .name("holdlock-show".to_owned())
             .stack_size(256 * 1024);
-        // Signals are for the thread that waits now and supervises the command then.
+        // Signals are for the thread that now waits and later supervises the command.
         let _ = signals::without_any(|| thread.spawn(move || watch(&theirs)));
         Watch(shared)
     }
 
-    /// The request waits for another lock of its set now.
+    /// The request now waits for another lock of its set.
     pub(super) fn turn_to(&self, subject: Subject) {
         let mut state = self.0.lock();
         state.display.turn_to(&subject.name);
@@ -85,8 +95,8 @@ impl Watch {
         self.0.over.notify_all();
     }
 
-    /// The wait is over. After this the thread reports nothing; it may be in the middle of reading,
-    /// and is not waited for.
+    /// Ends the watch. After this the thread reports nothing. The caller does not wait for it,
+    /// because it may be in the middle of a reading.
     pub(super) fn end(self, acquired: bool) -> Option<Ancestor> {
         let mut state = self.0.lock();
         state.over = true;
@@ -113,7 +123,7 @@ impl Shared {
 }
 
 fn watch(shared: &Shared) {
-    // It releases no lock.
+    // The thread releases no lock.
     let _helper = inspect::helper_thread();
     loop {
         let state = shared.lock();
@@ -126,11 +136,11 @@ fn watch(shared: &Shared) {
     }
 }
 
-/// Watches until the wait is over, or has become one for another lock.
+/// Watches until the wait is over, or until the request waits for another lock.
 fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
     let us = std::process::id();
     for _ in 0..FIRST_LOOKS {
-        if let Some(holder) = inherited(us, &subject.lock, subject.mode) {
+        if let Some(holder) = inherited(us, &subject.path, subject.what) {
             return shared.give_up(turns, Ancestor(holder));
         }
         thread::sleep(BETWEEN_FIRST_LOOKS);
@@ -163,16 +173,16 @@ fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
         let shows = state.display.shows_holders(Instant::now());
         drop(state);
 
-        // At the first look it may not have been asleep in its wait yet. And what we hold ourselves
-        // by now may be the very lock that we waited for.
-        let holder = inherited(us, &subject.lock, subject.mode);
+        // At the first look the ancestor may not have been asleep yet. And a lock that we hold now
+        // may be the lock for which we waited.
+        let holder = inherited(us, &subject.path, subject.what);
         if let Some(holder) = holder.filter(|holder| *holder != us) {
             return shared.give_up(turns, Ancestor(holder));
         }
-        if shows && let Ok(snapshot) = inspect::file(subject.lock.path()) {
+        if shows && let Ok(snapshot) = inspect::file(&subject.path) {
             seen = Seen::of(&snapshot, us);
         }
-        // The library comes first: it ends the wait where it is certain.
+        // The library comes first: it ends the wait if the cycle is certain.
         if !warned
             && pause > SECOND_LOOK
             && let Some(cycle) = cycle_of(us)
@@ -180,7 +190,7 @@ fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
             warned = true;
             let mut state = shared.lock();
             if !state.over {
-                state.display.warn(&warning(&cycle, &subject.lock));
+                state.display.warn(&warning(&cycle, &subject.path));
             }
         }
         look_at = Instant::now() + pause;

@@ -1,4 +1,4 @@
-//! The job that a wrapper runs: of `holdlock run nightly -- make` it is `make`.
+//! The job that a wrapper runs: for `holdlock run nightly -- make` it is `make`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -45,8 +45,8 @@ fn whole(pid: u32, command: &str) -> Option<String> {
     whole.starts_with(beginning).then_some(whole)
 }
 
-/// The command line that `holdlock run` and flock(1) run, or the whole command line where it is
-/// another program's.
+/// The command line that `holdlock run` or flock(1) runs; for another program, its whole command
+/// line.
 fn job(command: &str) -> &str {
     let mut job = command;
     while let Some(inner) = wrapped(job) {
@@ -55,7 +55,7 @@ fn job(command: &str) -> &str {
     job
 }
 
-/// A command line with its program's name alone: `/usr/bin/make all` is `make all`.
+/// A command line without the directory of its program: `/usr/bin/make all` becomes `make all`.
 pub(crate) fn brief(command: &str) -> &str {
     let end = command.find(' ').unwrap_or(command.len());
     match command[..end].rfind('/') {
@@ -96,7 +96,7 @@ fn below_flock(mut words: Words<'_>) -> Option<&str> {
     words.rest()
 }
 
-/// The words of a command line as it is shown: a blank inside of a word ends the word, too.
+/// The words of a shown command line: a blank inside a word also ends the word.
 struct Words<'c>(&'c str);
 
 impl<'c> Words<'c> {
@@ -106,7 +106,7 @@ impl<'c> Words<'c> {
         (!word.is_empty()).then_some(word)
     }
 
-    /// Passes over the next word if it is this one.
+    /// Skips the next word if it is this one.
     fn skip(&mut self, word: &str) -> bool {
         let mut after = Words(self.0);
         let is_next = after.next() == Some(word);
@@ -116,7 +116,7 @@ impl<'c> Words<'c> {
         is_next
     }
 
-    /// Passes over options and their values. Returns whether `--lock` was among them.
+    /// Skips options and their values. Returns whether `--lock` was among them.
     fn skip_options(&mut self, has_value: impl Fn(&str) -> bool) -> bool {
         let mut is_named = false;
         while self.0.starts_with('-') && !self.0.starts_with("-- ") {
@@ -127,7 +127,7 @@ impl<'c> Words<'c> {
             let value_follows = if option.starts_with("--") {
                 has_value(option)
             } else {
-                // Of `-nw5` the value is in the word, of `-nw 5` in the next one.
+                // The value of `-nw5` is in the same word, that of `-nw 5` in the next word.
                 let mut letters = option.char_indices().skip(1);
                 let valued = letters.find(|(_, letter)| has_value(&format!("-{letter}")));
                 valued.is_some_and(|(at, letter)| at + letter.len_utf8() == option.len())

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::held;
 use super::time::utc;
 
-/// What a `process` is in the documents' schema, for the help.
+/// The fields of a `process` in the documents, for the help.
 pub(crate) const PROCESS_FIELDS: &str = "\
 pid, command, user, uid, started (RFC 3339; the process, not the lock),
     state (running, sleeping, uninterruptible, stopped, traced, zombie, other),
@@ -34,8 +34,8 @@ pub(crate) fn process(process: &Process) -> Value {
     })
 }
 
-/// The processes shown so far. A process may have thousands of locks, and its control group is
-/// read once for each document.
+/// The processes shown so far: a process may have thousands of locks, but its control group is read
+/// only once for each document.
 #[derive(Default)]
 struct Processes(HashMap<u32, Value>);
 
@@ -60,6 +60,7 @@ fn waiter(waiter: &Waiter, processes: &mut Processes) -> Value {
         "mode": waiter.mode.to_string(),
         "range": range(waiter.range),
         "turn": waiter.turn,
+        "for_slot": waiter.is_for_a_slot(),
         "process": waiter.process.as_ref().map(|process| processes.get(process)),
         "descriptor": waiter.descriptor,
     })
@@ -81,6 +82,7 @@ fn file(file: &LockedFile, processes: &mut Processes) -> Value {
             "kind": lock.kind.to_string(),
             "mode": lock.mode.to_string(),
             "range": range(lock.range),
+            "slot": lock.slot,
             "taker": lock.taker,
             "inherited": lock.is_inherited(),
             "holders": holders.collect::<Value>(),
@@ -94,6 +96,7 @@ fn file(file: &LockedFile, processes: &mut Processes) -> Value {
         "mount_point": file.mount_point.as_deref().map(path),
         "place": file_id(file.file_id),
         "mixes_families": file.mixes_families(),
+        "slots": file.slots,
         "waiters": waiters.collect::<Value>(),
         "locks": locks,
         "record": Record::of(file).as_ref().map(held::json),
@@ -113,7 +116,7 @@ pub(crate) fn file_id(file_id: FileId) -> Value {
     })
 }
 
-/// First and last byte; null is the end of the file, wherever that is.
+/// First and last byte; null is the end of the file, however long it is.
 pub(crate) fn range(range: Range) -> Value {
     json!({"start": range.start, "end": range.end})
 }
@@ -133,8 +136,8 @@ pub(crate) fn line(value: &Value) -> String {
     safe(&value.to_string())
 }
 
-/// JSON may be shown on a terminal, so characters that are not printable are written by their
-/// numbers, which stand for the same text. They are in strings only: all else is ASCII.
+/// Writes unprintable characters by their numbers, because JSON may be shown on a terminal; the
+/// numbers mean the same text. Only strings contain them: the rest is ASCII.
 fn safe(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     let (mut utf8, mut utf16) = ([0; 4], [0; 2]);
@@ -143,7 +146,7 @@ fn safe(json: &str) -> String {
             safe.push(c);
         } else {
             for unit in c.encode_utf16(&mut utf16) {
-                // A String takes everything.
+                // Writing to a String cannot fail.
                 let _ = write!(safe, "\\u{unit:04x}");
             }
         }

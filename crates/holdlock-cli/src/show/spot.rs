@@ -1,4 +1,4 @@
-//! Which locked files a path of the command line stands for.
+//! The locked files to which a path of the command line refers.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -21,7 +21,7 @@ pub(crate) struct Spot {
 }
 
 impl Spot {
-    /// Looks at the path. If nothing is there, it may yet be the path of a removed file.
+    /// Looks at the path. If there is no file, it may still be the path of a removed file.
     pub(crate) fn of(path: &Path) -> Result<Spot, Failure> {
         let whole = path.canonicalize().or_else(|_| absolute(path));
         let whole = whole.map_err(|error| {
@@ -43,7 +43,7 @@ impl Spot {
         &self.path
     }
 
-    /// Why the file at the path could not be looked at, if it could not.
+    /// The error, if the file at the path could not be examined.
     pub(crate) fn trouble(&self) -> Option<&io::Error> {
         self.trouble.as_ref()
     }
@@ -55,8 +55,8 @@ impl Spot {
     }
 }
 
-/// Gives a path to files whose holders' descriptors we may not see: to each that is one of these
-/// spots, or that is in a directory which is.
+/// Gives a path to files whose holders' descriptors we may not see: to each file that is one of
+/// these spots, or that is in a directory among them.
 pub(crate) fn name(files: &mut [LockedFile], spots: &[Spot]) {
     let mut nameless: HashMap<FileId, &mut LockedFile> = files
         .iter_mut()

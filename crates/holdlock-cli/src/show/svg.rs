@@ -1,4 +1,5 @@
-//! SVG pictures: the option that asks for one, where it is written, and what all of them share.
+//! SVG pictures: the option `--svg`, the file to which a picture is written, and the parts that all
+//! pictures share.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -21,7 +22,7 @@ pub(crate) fn option(help: &'static str) -> Arg {
         .help(help)
 }
 
-/// Where a picture is written.
+/// The file to which a picture is written.
 pub(crate) enum Target {
     Stdout,
     File(File, PathBuf),
@@ -116,8 +117,8 @@ pub(crate) fn add(body: &mut String, element: &str) {
     let _ = writeln!(body, "{element}");
 }
 
-/// A text between tags or in an attribute's quotes. Control characters, which no XML can carry,
-/// are escaped as for people.
+/// A text between tags or in the quotes of an attribute. Control characters, which XML cannot
+/// contain, are escaped as for people.
 pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in printable(text).chars() {

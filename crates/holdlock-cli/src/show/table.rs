@@ -24,7 +24,7 @@ pub(crate) enum Side {
 
 const GAP: &str = "  ";
 
-/// The last column keeps this much. A narrower terminal has to wrap.
+/// The least width of the last column. A narrower terminal has to wrap.
 const LEAST: usize = 12;
 
 impl Table {
@@ -38,8 +38,8 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// One line for each row, and one in front with the headings. The last column is cut where
-    /// lines would be longer than `width`.
+    /// One line for each row, after a line with the headings. The last column is cut if lines would
+    /// be longer than `width`.
     pub(crate) fn draw(&self, headings: bool, width: Option<usize>) -> String {
         let wide: Vec<usize> = (0..self.columns.len())
             .map(|column| self.wide(column, headings))

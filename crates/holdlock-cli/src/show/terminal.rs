@@ -1,10 +1,10 @@
-//! What standard output can show.
+//! The abilities of standard output.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
 
-/// How many columns the terminal has. None if standard output is not a terminal, or if the
-/// terminal does not know.
+/// The number of columns of the terminal. None if standard output is not a terminal, or if the
+/// terminal does not know the number.
 pub(crate) fn width() -> Option<usize> {
     let stdout = std::io::stdout();
     if !stdout.is_terminal() {
@@ -21,7 +21,7 @@ pub(crate) fn has_colour() -> bool {
         && set("TERM").is_some_and(|term| term != "dumb")
 }
 
-/// A text in a manner of the terminal (`1;31` is bold and red), if colour is wanted.
+/// A text in a style of the terminal (`1;31` is bold and red), if colour is wanted.
 pub(crate) fn painted(text: &str, manner: &str, colour: bool) -> String {
     if colour {
         format!("\x1b[{manner}m{text}\x1b[0m")

@@ -3,14 +3,13 @@
 use std::ffi::OsStr;
 use std::time::SystemTime;
 
-use holdlock::inspect::{self, LockedFile, Process, Range, State};
+use holdlock::inspect::{self, Lock, LockedFile, Process, Range, State, Waiter};
 
 use super::job;
 use super::time;
 use super::width::head;
 
-/// What stands where nothing is known or nothing applies, so that the columns of a table can be
-/// counted.
+/// The cell of a table without a value, so that programs can count the columns.
 pub(crate) const NONE: &str = "-";
 
 /// Names of files and commands without control characters: see the library's filter.
@@ -33,8 +32,8 @@ pub(crate) fn shell_word(word: &(impl AsRef<OsStr> + ?Sized)) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-/// Where a locked file is, as far as that is known: its path, in another mount namespace
-/// (`elsewhere`) or not; `/mnt/…` where only the file system is known; or its numbers.
+/// The name of a locked file, as far as it is known: its path, perhaps in another mount namespace
+/// (`elsewhere`); `/mnt/…` if only the file system is known; or its numbers.
 pub(crate) fn file(file: &LockedFile) -> String {
     match (&file.path, &file.mount_point) {
         (Some(known), _) => {
@@ -60,6 +59,21 @@ pub(crate) fn range(range: Range) -> String {
     }
 }
 
+/// What a lock covers: `all`, `10-19`, `slot 2`.
+pub(crate) fn extent(lock: &Lock) -> String {
+    lock.slot
+        .map_or_else(|| range(lock.range), |slot| format!("slot {slot}"))
+}
+
+/// What a request is to cover: `all`, `10-19`, `any slot`.
+pub(crate) fn wanted(waiter: &Waiter) -> String {
+    if waiter.is_for_a_slot() {
+        "any slot".into()
+    } else {
+        range(waiter.range)
+    }
+}
+
 /// `3 min ago`
 pub(crate) fn ago(started: Option<SystemTime>) -> String {
     started.map_or_else(
@@ -68,7 +82,7 @@ pub(crate) fn ago(started: Option<SystemTime>) -> String {
     )
 }
 
-/// What a process runs: the job, and not the wrapper that runs it under a lock.
+/// The command of a process: the job, and not the wrapper that runs it under a lock.
 pub(crate) fn command(process: &Process) -> String {
     let job = job::of(process);
     job.map_or_else(|| NONE.into(), |job| printable(&job))
@@ -95,7 +109,7 @@ pub(crate) fn process_cut(one: &Process, most: Option<usize>) -> String {
     process(&short)
 }
 
-/// A state in which a process does not go on by itself.
+/// A state in which a process does not continue by itself.
 pub(crate) fn notable(state: Option<State>) -> Option<State> {
     use State::{Stopped, Traced, Uninterruptible, Zombie};
     state.filter(|state| matches!(state, Stopped | Traced | Uninterruptible | Zombie))

@@ -1,4 +1,4 @@
-//! How many cells of a terminal a text takes, and texts made to fit.
+//! The number of terminal cells that a text takes, and texts cut to fit.
 
 use unicode_width::UnicodeWidthStr;
 

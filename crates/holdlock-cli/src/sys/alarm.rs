@@ -1,10 +1,9 @@
-//! Ending a blocked system call after a time, without polling and without SIGALRM.
+//! Ends a blocked system call after a time, without polling and without SIGALRM.
 //!
-//! The caller may have blocked or ignored SIGALRM. A real-time signal
-//! of our own is unblocked and given a handler without SA_RESTART, so that the
-//! blocked call returns EINTR. It may arrive just before the call begins, so the timer sends it
-//! again, every millisecond and only *after* the deadline: an interrupted waiter may lose its place
-//! in the queue.
+//! The caller may have blocked or ignored SIGALRM. Therefore a real-time signal is unblocked and
+//! gets a handler without SA_RESTART, so that the blocked call returns EINTR. The signal may arrive
+//! just before the call begins, so the timer repeats it every millisecond, but only *after* the
+//! deadline: an interrupted waiter may lose its place in the queue.
 
 use std::io;
 use std::ptr;
@@ -16,8 +15,8 @@ const AGAIN_NS: libc::c_long = 1_000_000;
 
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// Sends the signal while it lives. When it is dropped, the signal is again as the caller of the
-/// program left it, which is how the command must find it.
+/// A timer that sends the signal. Dropping it restores the signal as the caller of the program left
+/// it, which is how the command must find it.
 pub(crate) struct Alarm {
     signal: libc::c_int,
     timer: libc::timer_t,

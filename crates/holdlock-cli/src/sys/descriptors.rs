@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 /// flock(1) made 200 popular, and programs that close unknown descriptors often stop at 256.
 const NUMBERS: [c_int; 6] = [347, 247, 147, 47, 27, 17];
 
-/// Marks every descriptor above 2 close-on-exec, also those that our parent left open. Where the
+/// Marks every descriptor above 2 close-on-exec, including those that our parent left open. If the
 /// kernel cannot do that (before 5.11), they stay as they are.
 pub(crate) fn keep_from_children() {
     // SAFETY: sets a flag that matters at exec(2) only; no descriptor is closed in this process.

@@ -41,7 +41,7 @@ pub(crate) fn wait(child: &Child) -> io::Result<Ended> {
     }
 }
 
-/// Gives SIGCHLD its default: were it ignored, no child could be waited for.
+/// Gives SIGCHLD its default: if it were ignored, wait(2) would not report a child.
 pub(crate) fn default_sigchld() {
     // SAFETY: no handler is installed, only a default.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };

@@ -4,10 +4,10 @@ use std::ptr;
 
 use rustix::io::Errno;
 
-/// Does `write` with SIGPIPE held back, and swallows the one it caused.
+/// Runs `write` with SIGPIPE blocked, and discards a SIGPIPE that it caused.
 ///
-/// Ignoring the signal for that time would do as well, but the mask costs the same and leaves
-/// the disposition alone, which the command inherits.
+/// Ignoring the signal for that time would also work, but the mask costs the same and does not
+/// change the signal's action, which the command inherits.
 pub(crate) fn without_sigpipe(write: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     // SAFETY: sets are plain data, made valid by sigemptyset before they are used.
     let (set, before) = unsafe {
@@ -27,7 +27,7 @@ pub(crate) fn without_sigpipe(write: impl FnOnce() -> Result<(), Errno>) -> Resu
     };
     // SAFETY: valid sets and a valid time; the mask is the one we found.
     unsafe {
-        // Blocked before us, a pending one may be the caller's own: leave it.
+        // If the caller had blocked it, a pending signal may be the caller's own: leave it.
         if broken && libc::sigismember(&before, libc::SIGPIPE) == 0 {
             libc::sigtimedwait(&set, ptr::null_mut(), &now);
         }

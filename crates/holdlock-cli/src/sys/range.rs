@@ -16,8 +16,8 @@ pub(crate) enum Kind {
     Unlock,
 }
 
-/// Locks or unlocks `length` bytes from `start` on; length 0 is up to the end of the file,
-/// wherever that will be.
+/// Locks or unlocks `length` bytes from `start` on; length 0 means up to the end of the file,
+/// however long it becomes.
 pub(crate) fn lock(
     fd: RawFd,
     kind: Kind,
@@ -46,8 +46,8 @@ pub(crate) fn lock(
     check(unsafe { libc::fcntl(fd, command, &range) }).map(drop)
 }
 
-/// Whether a process holds a lock of fcntl(2) on the file, which flock(2) does not see. One
-/// system call; false also where that cannot be asked.
+/// Whether a process holds a lock of fcntl(2) on the file, which flock(2) does not see. One system
+/// call; false also if the system call fails.
 pub(crate) fn is_locked(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: plain data for which all-zero is valid, with the pid 0 that is asked for.
     let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
@@ -60,7 +60,7 @@ pub(crate) fn is_locked(fd: BorrowedFd<'_>) -> bool {
     asked == 0 && i32::from(range.l_type) != libc::F_UNLCK
 }
 
-/// flock(2) on a number that may be no descriptor at all, which `rustix` cannot express.
+/// flock(2) on a number that may not be an open descriptor, which `rustix` cannot express.
 pub(crate) fn flock_now(fd: RawFd, kind: Kind) -> io::Result<()> {
     let operation = match kind {
         Kind::Exclusive => libc::LOCK_EX,

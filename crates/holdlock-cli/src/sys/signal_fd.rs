@@ -9,14 +9,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::check;
 use super::signals::is_ignored;
 
-/// Blocked signals of this thread, which come as something to read.
+/// Blocked signals of this thread, which arrive as data to read.
 pub(crate) struct SignalFd {
     fd: OwnedFd,
     before: libc::sigset_t,
 }
 
 impl SignalFd {
-    /// Blocks these. Those which are ignored, as after nohup(1), are left alone.
+    /// Blocks these signals. Ignored signals, as after nohup(1), are left alone.
     pub(crate) fn new(numbers: &[c_int]) -> io::Result<SignalFd> {
         // SAFETY: a sigset_t is plain data, set up by sigemptyset before use; the pointers are to
         // live values; the descriptor is new and only ours.
@@ -39,7 +39,7 @@ impl SignalFd {
         }
     }
 
-    /// One that has come, if any has.
+    /// A signal that has arrived, if there is one.
     pub(crate) fn next(&self) -> Option<c_int> {
         // SAFETY: signalfd_siginfo is plain data, and as long as is said.
         unsafe {

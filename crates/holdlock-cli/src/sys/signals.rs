@@ -1,8 +1,8 @@
 //! Signals as a queue to read from, instead of handlers.
 //!
-//! They are blocked and fetched with sigtimedwait(2), which also shows the sender of each. There
-//! are no handlers, so exec has nothing to reset; the child gets the mask that holdlock was started
-//! with.
+//! The signals are blocked and fetched with sigtimedwait(2), which also shows the sender of each.
+//! There are no handlers, so exec has nothing to reset; the child gets the signal mask with which
+//! holdlock was started.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -14,22 +14,23 @@ use std::time::Duration;
 pub(crate) struct Blocked {
     /// The mask from before.
     before: libc::sigset_t,
-    /// What is fetched.
+    /// The signals that are fetched.
     ours: libc::sigset_t,
-    /// SIGCHLD was ignored: then the kernel would throw exit statuses away.
+    /// SIGCHLD was ignored: the kernel would discard exit statuses.
     ignored_children: bool,
 }
 
-/// A signal that came.
+/// A signal that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Arrived {
     pub(crate) number: c_int,
-    /// By the kernel itself, as from the terminal or our own timer, and not sent by a process.
+    /// The kernel sent it, for the terminal or for our own timer; no process did.
     pub(crate) from_kernel: bool,
 }
 
 impl Blocked {
-    /// Blocks these and SIGCHLD. Ignored ones (nohup, a script's background job) stay ignored.
+    /// Blocks these signals and SIGCHLD. Ignored signals (nohup, a script's background job) stay
+    /// ignored.
     pub(crate) fn new(numbers: &[c_int]) -> io::Result<Blocked> {
         // SAFETY: a sigset_t is plain data, set up by sigemptyset before use; the pointers are to
         // live values of the right type, and no handler is installed.
@@ -69,7 +70,7 @@ impl Blocked {
         }
     }
 
-    /// Whether one of these has come and is still to be fetched.
+    /// Whether one of these signals has arrived and is not yet fetched.
     pub(crate) fn is_pending(&self, numbers: &[c_int]) -> bool {
         // SAFETY: plain system calls on a live value.
         unsafe {
@@ -117,8 +118,8 @@ pub(super) fn is_ignored(number: c_int) -> bool {
     }
 }
 
-/// Stops this process, or its whole group, by a signal of job control, so that the
-/// shell sees it stopped. Returns when it goes on; at once where no process could continue it (an
+/// Stops this process, or its whole group, by a signal of job control, so that the shell sees it
+/// stopped. Returns when the process continues; at once if no process could continue it (an
 /// orphaned group).
 pub(crate) fn stop(number: c_int, group: bool) {
     // SAFETY: plain system calls on live values.
@@ -133,8 +134,8 @@ pub(crate) fn stop(number: c_int, group: bool) {
     }
 }
 
-/// Ends this process by a signal with its default effect, and without a core of ours. Returns
-/// only where the signal does not end a process.
+/// Ends this process by a signal with its default effect, without a core dump. Returns only if the
+/// signal does not end a process.
 pub(crate) fn die_of(number: c_int) {
     // SAFETY: plain system calls on live values; there is no handler that could be lost.
     unsafe {
@@ -155,8 +156,8 @@ fn set_of(number: c_int) -> libc::sigset_t {
     }
 }
 
-/// Runs `act` with SIGTTOU blocked: in the background, changing the terminal would
-/// stop us otherwise.
+/// Runs `act` with SIGTTOU blocked: otherwise a change of the terminal would stop a process in the
+/// background.
 pub(crate) fn without_ttou<T>(act: impl FnOnce() -> T) -> T {
     with_blocked(&set_of(libc::SIGTTOU), act)
 }

@@ -1,9 +1,10 @@
-//! Where the program begins: in place of the standard library's start-up code.
+//! The start of the program, in place of the standard library's start-up code.
 //!
-//! That code opens /dev/null where 0, 1 or 2 is closed and ignores SIGPIPE. flock(1) hands its
-//! descriptors and signals on, so a script would notice: with standard output closed, `flock 1`
-//! must fail and a command's `echo` too. It also costs a dozen system calls. So the C library calls
-//! this `main`; the other subcommands get from it what they need of that code.
+//! The code of the standard library opens /dev/null if descriptor 0, 1 or 2 is closed, and ignores
+//! SIGPIPE. flock(1) passes its descriptors and signals on, so a script would notice: with standard
+//! output closed, `flock 1` must fail, and so must a command's `echo`. That code also costs a dozen
+//! system calls. Therefore the C library calls this `main`, which does the same for the other
+//! subcommands as far as they need it.
 
 use std::ffi::{CStr, OsStr, c_int};
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +31,7 @@ fn begin(words: Vec<&'static CStr>) -> c_int {
         unsafe { libc::_exit(flock::flock(words).into()) }
     }
     if !prepare() {
-        exit::warn("cannot open /dev/null in place of a standard stream that is closed");
+        exit::warn("cannot open /dev/null in place of a closed standard stream");
         return exit::OS_ERROR.into();
     }
     let words = words.iter().skip(1);
@@ -41,8 +42,8 @@ fn begin(words: Vec<&'static CStr>) -> c_int {
     std::process::exit(code.into())
 }
 
-/// Opens the standard descriptors that are closed, so that no other file gets their numbers; and
-/// makes a closed pipe an error instead of an end. Returns whether that is done.
+/// Opens the closed standard descriptors, so that no other file gets their numbers, and makes a
+/// write to a closed pipe an error instead of the end of the program. Returns whether that worked.
 fn prepare() -> bool {
     for fd in 0..=2 {
         // SAFETY: takes numbers and a string, and changes nothing that is open.

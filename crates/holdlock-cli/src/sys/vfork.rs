@@ -1,8 +1,8 @@
 //! A child that borrows our memory until it has become the command: CLONE_VM and CLONE_VFORK, as
 //! posix_spawn(3) makes it.
 //!
-//! `std::process::Command` does not do for either command. flock(1)'s child leaves SIGPIPE as it
-//! is, and hands files without `#!` to /bin/sh. The child of `run` asks for a signal at its
+//! `std::process::Command` does not fit either command. The child of flock(1) leaves SIGPIPE as it
+//! is, and passes files without `#!` to /bin/sh. The child of `run` asks for a signal at its
 //! parent's death, for which std makes a full copy by fork(3): that takes 60 µs of the 1900 µs of
 //! `holdlock run L -- /bin/true`, and runs the library's fork handler, which takes the descriptors
 //! of locks away in the child.
@@ -20,6 +20,8 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 pub(crate) struct Argv<'a> {
     /// At least one string, and a null pointer at the end.
     pointers: Vec<*const c_char>,
+    /// The same for the environment. Empty: that of this process.
+    environment: Vec<*const c_char>,
     _words: PhantomData<&'a CStr>,
 }
 
@@ -31,15 +33,35 @@ impl<'a> Argv<'a> {
         assert!(pointers.len() > 1);
         Argv {
             pointers,
+            environment: Vec::new(),
             _words: PhantomData,
         }
     }
 
-    /// Becomes the command, found along PATH, and run by the shell where it is a script that does
-    /// not say by which program: execvp(3). Returns only where that fails. It allocates nothing.
+    /// The program gets this environment. None at all: that of this process.
+    pub(crate) fn with_environment(
+        mut self,
+        variables: impl IntoIterator<Item = &'a CStr>,
+    ) -> Argv<'a> {
+        self.environment = variables.into_iter().map(CStr::as_ptr).collect();
+        if !self.environment.is_empty() {
+            self.environment.push(ptr::null());
+        }
+        self
+    }
+
+    /// Becomes the command by execvp(3): it searches PATH, and the shell runs a script without
+    /// `#!`. Returns only if that fails. It does not allocate.
     pub(crate) fn exec(&self) -> io::Error {
-        // SAFETY: an array of strings that ends in null, with one string at least.
-        unsafe { libc::execvp(self.pointers[0], self.pointers.as_ptr()) };
+        // SAFETY: arrays of strings that end in null, with one string at least.
+        unsafe {
+            if self.environment.is_empty() {
+                libc::execvp(self.pointers[0], self.pointers.as_ptr());
+            } else {
+                let environment = self.environment.as_ptr();
+                libc::execvpe(self.pointers[0], self.pointers.as_ptr(), environment);
+            }
+        }
         io::Error::last_os_error()
     }
 }
@@ -47,17 +69,17 @@ impl<'a> Argv<'a> {
 /// A child that has become the command.
 pub(crate) struct Child {
     pub(crate) pid: Pid,
-    /// Open from before its first moment on, where it was asked for and the kernel has such.
+    /// Open before the child runs, if the caller asked for it and the kernel supports it.
     pub(crate) pidfd: Option<OwnedFd>,
 }
 
-/// What could not be done.
+/// The step that failed.
 pub(crate) enum Failed {
     Clone(io::Error),
     Exec(io::Error),
 }
 
-/// What the child is to do, and where it leaves the error.
+/// The task of the child, and the place for its error.
 struct Order<'a> {
     prepare: &'a dyn Fn(),
     argv: &'a Argv<'a>,
@@ -68,8 +90,8 @@ struct Order<'a> {
 ///
 /// # Safety
 ///
-/// `prepare` shares our memory with this thread, which stands still: it must only make system
-/// calls, and change nothing that is not the child's own.
+/// `prepare` shares the memory of this thread, which stands still: it must only make system calls,
+/// and must not change anything that does not belong to the child.
 pub(crate) unsafe fn spawn(
     argv: &Argv<'_>,
     with_pidfd: bool,
@@ -95,7 +117,7 @@ pub(crate) unsafe fn spawn(
     let (mut pid, mut failed) = clone(if with_pidfd { libc::CLONE_PIDFD } else { 0 });
     let without = [Some(libc::EINVAL), Some(libc::EMFILE), Some(libc::ENFILE)];
     if pid == -1 && with_pidfd && without.contains(&failed.raw_os_error()) {
-        // A sandbox that does not know pidfds, or no descriptor is left for one.
+        // A sandbox does not know pidfds, or no descriptor is free for one.
         (pid, failed) = clone(0);
     }
     drop(stack);
@@ -134,7 +156,7 @@ struct Stack {
 }
 
 impl Stack {
-    /// Room for execvp(3): a path, and a second array of words for a shell.
+    /// A stack with room for execvp(3): a path, and a second array of words for a shell.
     fn new(words: usize) -> io::Result<Stack> {
         const PAGE: usize = 4096;
         let size = (64 * 1024 + words * 2 * size_of::<usize>()).next_multiple_of(PAGE);

@@ -1,4 +1,4 @@
-//! Going on at a given time, even when we are stopped.
+//! Continues this process at a given time if it is stopped.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -10,12 +10,12 @@ use super::check;
 /// The pause between repetitions.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A timer that sends this process SIGCONT, which ends a stop even where the signal is blocked or
+/// A timer that sends this process SIGCONT, which ends a stop even if the signal is blocked or
 /// ignored (measured on Linux 6.18).
 pub(crate) struct Wake(libc::timer_t);
 
 impl Wake {
-    /// Sends it after this time, and every second from then on.
+    /// Sends the signal after this time, and then every second.
     pub(crate) fn after(time: Duration) -> io::Result<Wake> {
         // SAFETY: plain data for which all-zero is valid.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };

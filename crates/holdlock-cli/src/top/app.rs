@@ -1,4 +1,4 @@
-//! What is on the screen, and what the keys do. Nothing here knows a terminal.
+//! The state of the screen, and the effects of the keys. This file does not know the terminal.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) enum View {
     Help,
 }
 
-/// What is to be done after a key, besides drawing.
+/// The action after a key, besides drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
     Draw,
@@ -31,7 +31,7 @@ pub(super) enum Then {
 }
 
 pub(super) struct App {
-    /// The last view is shown; Esc leads to the view before it.
+    /// The last view is shown; Esc goes back to the previous one.
     pub(super) views: Vec<View>,
     pub(super) choice: Choice,
     /// The filter is being typed.
@@ -44,13 +44,13 @@ pub(super) struct App {
     pub(super) interval: Duration,
     /// The chosen file. It stays chosen when its row changes.
     pub(super) selected: Option<FileId>,
-    /// Its row in the list, for the time when it is gone.
+    /// Its row in the list, for the case that the file is gone.
     pub(super) row: usize,
     /// The first row of the list that is on the screen.
     pub(super) first: usize,
-    /// The same of the lines of every other view.
+    /// The first line on the screen in every other view.
     pub(super) line: usize,
-    /// How many rows there are, and how many fit. The drawing code sets them.
+    /// The number of rows, and the number of rows that fit. The drawing code sets them.
     pub(super) lines: usize,
     pub(super) page: usize,
 }
@@ -58,7 +58,7 @@ pub(super) struct App {
 /// The steps of `+` and `-`.
 const INTERVALS: [u64; 9] = [100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000];
 
-/// Longer filters than any path that fits into a row.
+/// Longer than any path that fits into a row.
 const LONGEST_FILTER: usize = 100;
 
 impl App {
@@ -155,7 +155,7 @@ impl App {
         Then::Draw
     }
 
-    /// Sends the signal that was agreed to.
+    /// Sends the signal to which the user has agreed.
     pub(super) fn send(&mut self, host: &Host) {
         let question = self.question.take();
         self.notice = question.map(|question| question.send(host));

@@ -1,6 +1,6 @@
-//! From the bytes that a terminal sends to keys.
+//! Turns the bytes that a terminal sends into keys.
 
-/// A key, as far as this program knows any.
+/// The keys that this program knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Char(char),
@@ -19,7 +19,7 @@ pub(super) enum Key {
     Erase,
 }
 
-/// What was read and is no whole key yet.
+/// The bytes of a key that is not yet complete.
 #[derive(Default)]
 pub(super) struct Keys(Vec<u8>);
 
@@ -39,13 +39,13 @@ impl Keys {
         keys
     }
 
-    /// Whether more may belong to what has come: a lone Esc, or the beginning of an arrow
-    /// key on a slow line.
+    /// Whether more bytes may follow: after a lone Esc, or after the beginning of an arrow key on a
+    /// slow line.
     pub(super) fn is_incomplete(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// Nothing more has come: Esc was Esc.
+    /// No more bytes have arrived: a lone Esc is the key Esc.
     pub(super) fn complete(&mut self) -> Vec<Key> {
         let pending = std::mem::take(&mut self.0);
         if pending.first() == Some(&ESC) {
@@ -56,7 +56,7 @@ impl Keys {
     }
 }
 
-/// How many bytes the first key takes, and the key if it is a known one. None: incomplete.
+/// The length of the first key in bytes, and the key if it is known. None: incomplete.
 fn first(bytes: &[u8]) -> Option<(usize, Option<Key>)> {
     let key = match *bytes.first()? {
         ESC => return sequence(bytes),

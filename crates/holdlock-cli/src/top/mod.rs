@@ -2,14 +2,14 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `source`, `seen` | looks at the host, at a small price, and remembers since when each process waits |
-//! | `model` | what was seen, in words |
-//! | `app`, `sort` | which part of it is on the screen, and what the keys do to that |
+//! | `source`, `seen` | reads the locks of the host at a low cost, and remembers how long each process has waited |
+//! | `model` | the locks, put into words |
+//! | `app`, `sort` | the part that is on the screen, and the effects of the keys |
 //! | `question` | the question before a signal is sent to a holder |
 //! | `draw/` | one file for each view, into a grid of cells |
-//! | `screen` | from the grid to what a terminal is sent |
-//! | `terminal`, `keys` | the terminal: taking it, waiting for keys and signals, giving it back |
-//! | `text` | foreign text made harmless |
+//! | `screen` | sends the changes of the grid to the terminal |
+//! | `terminal`, `keys` | sets the terminal up, waits for keys and signals, and restores the terminal |
+//! | `text` | escapes text from other programs |
 
 mod app;
 mod draw;
@@ -59,7 +59,7 @@ pub(crate) fn top(settings: Settings) -> Outcome {
     let terminal = Terminal::open()?;
     let trouble = |error| Failure::system("the terminal failed", error);
     let mut top = Top::new(settings.interval, terminal);
-    // A user who may not look at all should not see an empty list.
+    // If the user may not read the locks at all, an error is better than an empty list.
     if let Some(message) = &top.source.host().trouble {
         return Err(Failure::new(exit::OS_ERROR, message.clone()));
     }
@@ -96,7 +96,7 @@ fn once(settings: &Settings) -> Outcome {
     Ok(exit::SUCCESS)
 }
 
-/// Everything that is alive while we run.
+/// The state of the running program.
 struct Top {
     source: Source,
     app: App,
@@ -183,7 +183,7 @@ impl Top {
         last
     }
 
-    /// How long to sleep if nothing happens.
+    /// The time to sleep if nothing happens.
     fn patience(&self) -> Duration {
         if self.keys.is_incomplete() {
             REST_OF_KEY
@@ -203,7 +203,7 @@ impl Top {
         }
     }
 
-    /// Writes what has changed. After an interruption by a signal, all is written next time.
+    /// Writes the changes. After an interruption by a signal, the next call writes everything.
     fn draw(&mut self) -> std::io::Result<()> {
         let mut picture = Screen::blank(self.terminal.size());
         draw::draw(&mut picture, &mut self.app, self.source.host(), self.theme);

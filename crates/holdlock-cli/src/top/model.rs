@@ -1,4 +1,4 @@
-//! What is shown: the library's snapshot, put into words once for each look.
+//! The data of the views: the library's snapshot, put into words once for each look.
 
 use std::time::{Instant, SystemTime};
 
@@ -51,7 +51,7 @@ pub(super) struct Wait {
     pub(super) range: String,
     pub(super) turn: u32,
     pub(super) who: Option<Who>,
-    /// Seen waiting since then.
+    /// The time since which `top` has seen the process wait.
     pub(super) since: Instant,
 }
 
@@ -97,12 +97,12 @@ impl Host {
 }
 
 impl File {
-    /// Since when the longest wait is seen.
+    /// The time since which `top` has seen the longest wait.
     pub(super) fn longest(&self) -> Option<Instant> {
         self.waiters.iter().map(|wait| wait.since).min()
     }
 
-    /// The first holder, and how many more there are.
+    /// The first holder, and the number of other holders.
     pub(super) fn holder(&self) -> Option<(&Who, usize)> {
         let mut all = self.locks.iter().flat_map(|lock| &lock.keepers);
         let first = all.next()?;
@@ -192,7 +192,10 @@ fn held(lock: &inspect::Lock, record: Option<&Record>) -> Held {
         held: record.map(|record| clean(&words(record))),
         kind: lock.kind,
         mode: lock.mode,
-        range: range(lock.range),
+        range: match lock.slot {
+            Some(slot) => format!("slot {slot}"),
+            None => range(lock.range),
+        },
         inherited_from: lock.taker.filter(|_| lock.is_inherited()),
         keepers: lock
             .holders
@@ -209,7 +212,11 @@ fn waiters(file: &LockedFile, seen: &Seen, now: Instant) -> Vec<Wait> {
     let wait = |waiter: &inspect::Waiter| Wait {
         kind: waiter.kind,
         mode: waiter.mode,
-        range: range(waiter.range),
+        range: if waiter.is_for_a_slot() {
+            "any slot".to_owned()
+        } else {
+            range(waiter.range)
+        },
         turn: waiter.turn,
         who: waiter.process.as_ref().map(who),
         since: waiter

@@ -1,7 +1,7 @@
-//! The question before a signal is sent to a holder: which signal, and whether.
+//! The questions before a signal is sent to a holder: which signal, and whether to send it.
 //!
-//! As in `holdlock who --signal`, a pidfd stands for the holder from the moment of the question on,
-//! so that the signal cannot reach another process with the same number.
+//! As in `holdlock who --signal`, a pidfd refers to the holder from the question on, so the signal
+//! cannot reach another process with the same number.
 
 use std::os::fd::OwnedFd;
 
@@ -29,7 +29,7 @@ pub(super) struct Question {
 }
 
 enum Stage {
-    /// Which signal: what is typed so far.
+    /// Which signal: the text typed so far.
     Which(String),
     /// Whether to send it.
     Sure(Signal),
@@ -45,7 +45,7 @@ pub(super) enum Answer {
 }
 
 impl Question {
-    /// Asks whether to send a signal to the first holder of a file, or says why not.
+    /// Opens the question for the first holder of a file, or returns why no signal can be sent.
     pub(super) fn about(host: &Host, file_id: FileId) -> Result<Question, String> {
         let file = host.file(file_id).ok_or("the lock is free")?;
         let (who, _) = file.holder().ok_or("the holder cannot be seen")?;

@@ -1,4 +1,5 @@
-//! From the grid of cells to the terminal: only what is different from what it shows.
+//! Sends the grid of cells to the terminal: only the cells that differ from what the terminal
+//! shows.
 
 use std::fmt::Write;
 
@@ -9,10 +10,11 @@ use ratatui_core::style::{Color, Modifier};
 use super::text::ascii;
 use crate::show::width::cells;
 
-/// What the terminal shows, as far as we know.
+/// The content of the terminal, as far as it is known.
 pub(super) struct Screen {
     shown: Buffer,
-    /// What it shows is unknown: its size has changed, or another program has written to it.
+    /// The content is unknown: the size has changed, or another program has written to the
+    /// terminal.
     unknown: bool,
     ascii: bool,
 }
@@ -36,7 +38,7 @@ impl Screen {
         self.unknown = true;
     }
 
-    /// What to send so that the terminal shows this. Nothing where it already does.
+    /// The bytes that make the terminal show this grid. Empty if it already does.
     pub(super) fn change(&mut self, mut next: Buffer) -> String {
         if self.ascii {
             to_ascii(&mut next);
@@ -59,7 +61,7 @@ impl Screen {
     }
 }
 
-/// Where the cursor is, and in which manner it writes.
+/// The position of the cursor, and the style in which it writes.
 #[derive(Default)]
 struct Pen {
     at: Option<(u16, u16)>,
@@ -81,7 +83,7 @@ impl Pen {
             out.push('m');
         }
         out.push_str(cell.symbol());
-        // Terminals differ in how wide they take some characters, not in these.
+        // Terminals disagree about the width of some characters, but not of these.
         self.at = cell.symbol().is_ascii().then_some((x + 1, y));
     }
 }

@@ -1,4 +1,4 @@
-//! Which files are shown, in which order.
+//! Chooses the files to show, and their order.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -23,7 +23,7 @@ const COLUMNS: [Column; 5] = [
 ];
 
 impl Column {
-    /// The one after it, or before it; the last is followed by the first.
+    /// The next or the previous column; the first follows the last.
     pub(super) fn next(self, forward: bool) -> Column {
         let at = COLUMNS.iter().position(|column| *column == self);
         let step = if forward { 1 } else { COLUMNS.len() - 1 };
@@ -65,7 +65,7 @@ pub(super) fn chosen<'h>(host: &'h Host, choice: &Choice) -> Vec<&'h File> {
         } else {
             order
         };
-        // Equals keep their places from look to look.
+        // Equal files keep their order from look to look.
         order
             .then_with(|| a.path.cmp(&b.path))
             .then_with(|| a.file_id.cmp(&b.file_id))
@@ -74,7 +74,7 @@ pub(super) fn chosen<'h>(host: &'h Host, choice: &Choice) -> Vec<&'h File> {
 }
 
 fn order(a: &File, b: &File, column: Column) -> Ordering {
-    // No wait at all comes after the shortest one.
+    // A file without a wait comes after the shortest wait.
     let longest = |file: &File| file.longest().map_or((true, None), |at| (false, Some(at)));
     let waiters = |file: &File| Reverse(file.waiters.len());
     let most = || waiters(a).cmp(&waiters(b));
@@ -95,7 +95,7 @@ fn holder(file: &File) -> (bool, &str, u32) {
     }
 }
 
-/// Whether a text, in lower case, is in what is known about a file.
+/// Whether a lower-case text occurs in the facts about a file.
 fn has(file: &File, text: &str) -> bool {
     let holders = file.locks.iter().flat_map(|lock| &lock.keepers);
     let waiters = file.waiters.iter().filter_map(|wait| wait.who.as_ref());

@@ -1,4 +1,4 @@
-//! Looking at the host, at a price that stays small.
+//! Reads the locks of the host, at a cost that stays low.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -46,7 +46,7 @@ impl Source {
         &self.host
     }
 
-    /// Looks. If that fails, what was seen last remains, with the reason.
+    /// Reads the locks. If that fails, the last result remains, with the reason of the failure.
     pub(super) fn look(&mut self) {
         let all = Instant::now() >= self.next_all;
         let before = processor_time();
@@ -85,8 +85,8 @@ impl Source {
     }
 }
 
-/// The processor time of this thread. The time on the clock would be far more: in most of it the
-/// kernel waits until lock calls under way have finished.
+/// The processor time of this thread. The elapsed time is much longer: most of it the kernel waits
+/// until running lock calls have finished.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.try_into().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Takes the terminal, and gives it back as it was, however this program ends.
+//! Sets the terminal up, and restores it, however this program ends.
 
 use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
@@ -13,10 +13,10 @@ use rustix::termios::{self, OptionalActions, Termios};
 use crate::exit::Failure;
 use crate::sys::signal_fd::SignalFd;
 
-/// How the terminal was. The panic hook needs it, too.
+/// The settings of the terminal before the program. The panic hook needs them, too.
 static BEFORE: OnceLock<Termios> = OnceLock::new();
 
-/// Whether we have the terminal. Giving it back twice would move the cursor onto newer text.
+/// Whether the terminal is set up. Restoring it twice would move the cursor onto newer text.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The other screen, without a cursor.
@@ -28,7 +28,7 @@ pub(super) struct Terminal {
     signals: SignalFd,
 }
 
-/// What made us wake up.
+/// The reason for the end of a sleep.
 pub(super) enum Event {
     Input(Vec<u8>),
     Signal(i32),
@@ -43,7 +43,7 @@ impl Terminal {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() || dumb {
             return Err(Failure::usage(
-                "top needs a terminal on standard input and output, and TERM to say which; \
+                "top needs a terminal on standard input and output, and its type in TERM; \
                  `holdlock list` prints the locks once, `holdlock top --once` a picture",
             ));
         }
@@ -72,7 +72,7 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// From the background this stops us until we are in front.
+    /// A process in the background is stopped here until it is in the foreground.
     pub(super) fn take(&self) -> io::Result<()> {
         TAKEN.store(true, Ordering::Relaxed);
         if let Some(before) = BEFORE.get() {
@@ -84,7 +84,7 @@ impl Terminal {
         Ok(())
     }
 
-    /// As a job that the shell can continue.
+    /// Stops this process as a job that the shell can continue.
     pub(super) fn suspend(&self) -> io::Result<()> {
         give_back();
         crate::sys::signals::stop(libc::SIGTSTP, true);
@@ -128,7 +128,7 @@ impl Terminal {
         }
     }
 
-    /// Writes it, unless a signal comes while the terminal takes nothing. Returns whether
+    /// Writes the text, unless a signal arrives while the terminal accepts nothing. Returns whether
     /// all was written.
     pub(super) fn write(&self, text: &str) -> io::Result<bool> {
         let mut rest = text.as_bytes();
@@ -147,7 +147,7 @@ impl Terminal {
             }
             match some(rest) {
                 Ok(written) => rest = &rest[written..],
-                // The terminal is gone. The next wait returns how.
+                // The terminal is gone. The next wait says how.
                 Err(Errno::IO) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
@@ -167,7 +167,7 @@ pub(super) fn size() -> Option<(u16, u16)> {
     (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
-/// A terminal that takes anything takes this many bytes.
+/// A terminal that accepts output accepts at least this many bytes.
 const PIECE: usize = 256;
 
 fn some(bytes: &[u8]) -> rustix::io::Result<usize> {
@@ -178,8 +178,8 @@ fn some(bytes: &[u8]) -> rustix::io::Result<usize> {
     }
 }
 
-/// Restores the screen and the settings. Failures are ignored, since there is no place to report
-/// them; a terminal that takes nothing must not block us.
+/// Restores the screen and the settings. Failures are ignored, because there is no way to report
+/// them; a terminal that accepts nothing must not block the program.
 fn give_back() {
     if !TAKEN.swap(false, Ordering::Relaxed) {
         return;

@@ -220,7 +220,7 @@ fn a_queue_that_is_gone_is_reported() {
     app.settle(&host);
     let text = picture(&mut app, &host, (80, 24));
     assert!(
-        text.contains("No process has a lock on this file now"),
+        text.contains("No process holds a lock on this file"),
         "{text}"
     );
 }

@@ -1,11 +1,11 @@
-//! Foreign text made harmless, ages, and ASCII in place of other characters.
+//! Escapes text from other programs, formats ages, and replaces characters by ASCII.
 
 use std::ffi::OsStr;
 use std::time::Duration;
 
 use holdlock::inspect;
 
-/// A process and a file may be called anything.
+/// Escapes a name: a process or a file may have any name.
 pub(super) fn clean(text: &(impl AsRef<OsStr> + ?Sized)) -> String {
     inspect::printable(text).to_string()
 }
@@ -22,7 +22,7 @@ pub(super) fn age(time: Duration) -> String {
     }
 }
 
-/// What stands for a character where a terminal shows ASCII only.
+/// The replacement of a character on a terminal that shows only ASCII.
 pub(super) fn ascii(symbol: &str) -> &str {
     match symbol {
         "…" | "~" => "~",

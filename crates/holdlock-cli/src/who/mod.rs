@@ -1,4 +1,4 @@
-//! `holdlock who`: who holds a lock and who waits for it.
+//! `holdlock who`: the holders and the waiters of a lock.
 
 mod job;
 mod probe;
@@ -32,10 +32,10 @@ use view::Answer;
 const HELD: u8 = 0;
 /// No process holds it.
 const FREE: u8 = 1;
-/// It cannot be found out, or not which process it is.
+/// It is unknown whether a process holds the lock, or which one.
 pub(crate) const UNKNOWN: u8 = 2;
 
-/// What is asked for.
+/// The options of the command line.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) lock: OsString,
@@ -48,7 +48,7 @@ pub(crate) struct Settings {
     pub(crate) yes: bool,
 }
 
-/// How the answer is given, besides the exit code.
+/// The form of the answer, besides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Text,
@@ -56,7 +56,7 @@ pub(crate) enum Form {
     Nothing,
 }
 
-/// Looks, shows, and does what else is asked for.
+/// Looks at the lock, shows it, waits and sends signals, as the options say.
 pub(crate) fn who(settings: Settings) -> Outcome {
     let location = lockdir::locate_among(&settings.lock, settings.names)?;
     let is_private = location.is_private();
@@ -107,12 +107,12 @@ pub(crate) fn who(settings: Settings) -> Outcome {
     }
 }
 
-/// What is not part of the answer and should not be overlooked.
+/// Warns of facts that are not part of the answer but matter.
 fn tell(view: &View) {
     if view.snapshot.files.iter().any(|file| file.mixes_families()) {
         exit::warn(&format!(
-            "{}: locked by flock(2) and by fcntl(2) at once, which do not see each other: \
-             these programs do not exclude one another",
+            "{}: some processes have locked it by flock(2), others by fcntl(2): they do not \
+             exclude each other; let all of them use the same kind of lock",
             show::text::path(&view.path)
         ));
     }

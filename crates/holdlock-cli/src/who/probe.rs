@@ -1,8 +1,8 @@
-//! Whether a file is locked, found out by a try: for the locks that /proc/locks does not show.
+//! Tries a lock, to learn whether a file is locked: for locks that /proc/locks does not show.
 //!
-//! A try that fails disturbs nobody. One that succeeds holds the lock for some microseconds, in
-//! which another try (`run -n`) would be refused; a shared try before it would only add to that.
-//! So it is done once, and only where the answer cannot be had otherwise.
+//! A try that fails disturbs no other process. A try that succeeds holds the lock for some
+//! microseconds, during which another try (`run -n`) fails; a shared try before it would only make
+//! that longer. Therefore there is only one try, and only if nothing else gives the answer.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -17,12 +17,12 @@ use crate::sys::range;
 
 /// Whether a process holds a lock on the file at `path`, of flock(2) or fcntl(2).
 pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
-    // To open a device can start something, as winding a tape.
+    // Opening a device can start an action, such as winding a tape.
     let found = std::fs::metadata(path)?.file_type();
     if !found.is_file() && !found.is_dir() {
         return Ok(false);
     }
-    // What has become a FIFO meanwhile, or has a lease on it, is not waited for.
+    // Does not wait if the file has become a FIFO meanwhile, or has a lease.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)

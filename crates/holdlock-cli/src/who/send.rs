@@ -1,12 +1,13 @@
 //! Sending a signal to the holders of a lock, and to no other process.
 //!
-//! A process number may belong to another process by the time a signal is sent. So each holder is
-//! pinned by a pidfd when it is shown, together with its start, and must still be a holder just
-//! before the signal is sent: while the pinned process lives, no other one can have its number.
+//! A process number may belong to another process by the time a signal is sent. Therefore a pidfd
+//! of each holder is opened when the holder is shown, and its start time is compared. Just before
+//! the signal is sent, it must still be a holder: while the process of the pidfd lives, no other
+//! process can have its number.
 //!
-//! Not every holder has taken the lock: a user who can open a lock file can take the lock and hand
-//! the descriptor to a process of another user, which then keeps it. Such a process gets a signal
-//! only where the user was shown that it only inherited the lock.
+//! Not every holder has acquired the lock itself: a user who can open a lock file can acquire the
+//! lock and hand the descriptor to a process of another user, which then keeps the lock. Such a
+//! process gets a signal only if the user has seen that it only inherited the lock.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Write};
@@ -29,7 +30,7 @@ pub(super) enum Consent {
     Asked,
     /// Signals to all holders.
     Given,
-    /// Signals to the holders that took the lock themselves, as no process was shown.
+    /// Signals to the holders that acquired the lock themselves, because no process was shown.
     ToTakers,
 }
 
@@ -96,9 +97,9 @@ fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
     for process in view.holders() {
         let inherited = view.only_inherited(process);
         let refused = if !is_proc_ours {
-            "has another number in here, since /proc is that of another PID namespace"
+            "has another number here, because /proc belongs to another PID namespace"
         } else if process.pid == us || family.contains(&process.pid) {
-            "has started this command"
+            "has started this command (or is this command)"
         } else if inherited && consent == Consent::ToTakers {
             "only inherited the lock, and was not shown"
         } else if let Some((pid, handle)) = identified(process) {
@@ -118,7 +119,8 @@ fn targets(view: &View, consent: Consent) -> Vec<Target<'_>> {
     targets
 }
 
-/// The process that was shown: the one with its number now was started at the same time.
+/// A pidfd of the process that was shown. None if the process that has its number now started at
+/// another time.
 pub(crate) fn identified(process: &Process) -> Option<(Pid, OwnedFd)> {
     let pid = Pid::from_raw(process.pid.try_into().ok()?)?;
     let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
@@ -134,7 +136,7 @@ fn is_same_start(before: SystemTime, now: SystemTime) -> bool {
     apart.is_ok_and(|apart| apart < Duration::from_millis(100))
 }
 
-/// Asks on the terminal, which is not where standard input and output need to be.
+/// Asks on the controlling terminal; standard input and output may be elsewhere.
 fn is_wanted(targets: &[Target<'_>], signal: Signal) -> Result<bool, Failure> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty");
     let Ok(mut terminal) = terminal else {
@@ -160,12 +162,12 @@ fn is_wanted(targets: &[Target<'_>], signal: Signal) -> Result<bool, Failure> {
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
-/// A process that is stopped gets most signals only when it goes on.
+/// A stopped process takes most signals only when it continues.
 fn delay(target: &Target<'_>, signal: Signal) -> &'static str {
     let stopped = target.process.state == Some(State::Stopped);
     let works = [Signal::KILL, Signal::CONT, Signal::STOP].contains(&signal);
     if stopped && !works {
-        "; it takes effect when the process goes on (CONT)"
+        "; it takes effect when the process continues (CONT)"
     } else {
         ""
     }

@@ -17,10 +17,10 @@ use crate::show::time::rounded;
 
 const INDENT: &str = "  ";
 
-/// How many waiting processes, and how many of a job, are shown on a terminal.
+/// The number of waiters, and of processes of a job, that a terminal shows.
 const FEW: usize = 10;
 
-/// The whole answer. On a terminal, long lists are cut short unless `all` is asked for.
+/// The whole answer. On a terminal, long lists are shortened unless the user asks for all.
 pub(super) fn report(view: &View, all: bool) -> String {
     let short = !all && std::io::stdout().is_terminal();
     let most = if short { FEW } else { usize::MAX };
@@ -41,7 +41,7 @@ pub(super) fn report(view: &View, all: bool) -> String {
     answer
 }
 
-/// How a wait has ended.
+/// The result of a wait.
 pub(super) fn waited(view: &View, waited: Duration) -> String {
     if view.is_free() {
         let path = text::path(&view.path);
@@ -69,7 +69,17 @@ pub(crate) fn still_held(view: &View, waited: Duration) -> String {
 /// `held, exclusive flock; 2 wait`
 fn summary(file: &LockedFile) -> String {
     let mut kinds: Vec<String> = Vec::new();
-    for lock in file.locks.iter().filter(|lock| lock.kind != Kind::Lease) {
+    let taken = file.locks.iter().filter(|lock| lock.slot.is_some()).count();
+    if let Some(slots) = file.slots
+        && taken > 0
+    {
+        kinds.push(format!(
+            "{taken} of {}",
+            text::count(slots as usize, "slot", "slots")
+        ));
+    }
+    let others = file.locks.iter().filter(|lock| lock.slot.is_none());
+    for lock in others.filter(|lock| lock.kind != Kind::Lease) {
         let kind = format!("{} {}", lock.mode, lock.kind);
         if !kinds.contains(&kind) {
             kinds.push(kind);
@@ -114,10 +124,11 @@ struct Line<'f> {
     process: Option<Cow<'f, Process>>,
     mode: Option<Mode>,
     kind: Option<Kind>,
-    range: Range,
+    /// What the lock covers.
+    extent: String,
 }
 
-/// The lines of a file, and what to say about those that are left out.
+/// The lines of a file, and the notes about lines that are left out.
 fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
     let mut lines = Vec::new();
     let mut left_out = Vec::new();
@@ -128,7 +139,7 @@ fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
             process,
             mode: Some(lock.mode),
             kind: Some(lock.kind),
-            range: lock.range,
+            extent: text::extent(lock),
         };
         if lock.holders.is_empty() {
             lines.push(line("holds", None));
@@ -154,7 +165,7 @@ fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
                 process: Some(Cow::Owned(process)),
                 mode: None,
                 kind: None,
-                range: Range::WHOLE,
+                extent: text::range(Range::WHOLE),
             }));
         }
     }
@@ -167,15 +178,15 @@ fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
         process: waiter.process.as_ref().map(Cow::Borrowed),
         mode: Some(waiter.mode),
         kind: Some(waiter.kind),
-        range: waiter.range,
+        extent: text::wanted(waiter),
     }));
     (lines, left_out)
 }
 
-/// Columns that are the same in all lines, and as is usual, are left out.
+/// Leaves out columns that have the usual value in all lines.
 fn table(lines: &[Line<'_>]) -> Table {
     let has_jobs = lines.iter().any(|line| line.mode.is_none());
-    // Of a process at work the state says something; of others only an unusual one.
+    // The state matters for the processes of a job; for other processes only an unusual state does.
     let state = |line: &Line<'_>| {
         let state = line.process.as_ref().and_then(|process| process.state);
         if has_jobs {
@@ -188,7 +199,8 @@ fn table(lines: &[Line<'_>]) -> Table {
         .iter()
         .map(|line| surroundings(line.process.as_ref()?))
         .collect();
-    let ranges = lines.iter().any(|line| line.range != Range::WHOLE);
+    let whole = text::range(Range::WHOLE);
+    let ranges = lines.iter().any(|line| line.extent != whole);
     let states = lines.iter().any(|line| state(line).is_some());
     let has_places = file_ids.iter().any(Option::is_some);
     let mut table = Table::default();
@@ -218,7 +230,7 @@ fn table(lines: &[Line<'_>]) -> Table {
             line.mode.map_or_else(none, |mode| mode.to_string()),
             line.kind.map_or_else(none, |kind| kind.to_string()),
         ];
-        row.extend(ranges.then(|| text::range(line.range)));
+        row.extend(ranges.then(|| line.extent.clone()));
         row.extend(states.then(|| state(line).map_or_else(none, |state| state.to_string())));
         row.extend(has_places.then(|| file_id.unwrap_or_else(none)));
         row.push(text::ago(process.and_then(|process| process.started)));
@@ -238,7 +250,7 @@ fn surroundings(process: &Process) -> Option<String> {
     unit.ends_with(".service").then(|| text::printable(unit))
 }
 
-/// A note about a lock that its taker no longer has.
+/// A note about a lock that its taker no longer holds.
 fn inherited(lock: &Lock) -> Option<String> {
     if !lock.is_inherited() {
         return None;
@@ -267,7 +279,7 @@ fn inherited(lock: &Lock) -> Option<String> {
     })
 }
 
-/// The file as others see it.
+/// A note about a file that has its path in another mount namespace.
 fn file_id(file: &LockedFile) -> Option<String> {
     let path = file.path.as_deref().filter(|_| file.elsewhere)?;
     Some(format!(

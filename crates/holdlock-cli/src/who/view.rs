@@ -1,4 +1,4 @@
-//! A lock as it is at one moment.
+//! The state of a lock at one moment.
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ impl View {
         Ok(view)
     }
 
-    /// Looks again.
+    /// Reads the state again.
     pub(crate) fn look(&mut self) -> Result<(), Failure> {
         self.snapshot = inspect::file(&self.path).map_err(|error| not_seen(&self.path, &error))?;
         self.exists = self.path.exists();
@@ -74,7 +74,7 @@ impl View {
             );
             Failure::new(UNKNOWN, format!("{}: {why}", text::path(&self.path)))
         })?;
-        // Nothing that matters is unseen by now.
+        // The try has shown what could not be seen.
         let unseen = &mut self.snapshot.unseen;
         unseen.retain(|what| is_locked || *what != Unseen::OtherNamespaces);
         Ok(if is_locked {
@@ -84,7 +84,7 @@ impl View {
         })
     }
 
-    /// The file that is at the path now, where it has locks.
+    /// The file that is at the path now, if it has locks.
     pub(super) fn current(&self) -> Option<&LockedFile> {
         self.snapshot.files.iter().find(|file| !file.removed)
     }
@@ -99,7 +99,7 @@ impl View {
         self.snapshot.files.iter().flat_map(|file| &file.locks)
     }
 
-    /// The processes that keep a lock, each once.
+    /// The processes that hold a lock, each once.
     pub(super) fn holders(&self) -> Vec<&Process> {
         let holders = self
             .locks()
@@ -128,7 +128,7 @@ impl View {
 /// The message about a lock that is held by a process that cannot be shown.
 pub(crate) fn outside(path: &Path) -> String {
     format!(
-        "{}: held by a process outside this PID namespace; ask on the host",
+        "{}: held by a process outside this PID namespace; run this command on the host",
         text::path(path)
     )
 }
@@ -140,7 +140,7 @@ fn not_seen(path: &Path, error: &std::io::Error) -> Failure {
     } else {
         format!(
             "cannot see the holders of {path}: /proc is not mounted here; mount it \
-             (mount -t proc proc /proc), or ask where it is mounted"
+             (mount -t proc proc /proc)"
         )
     };
     Failure::new(UNKNOWN, message)

@@ -1,9 +1,9 @@
-//! Waiting until locks are free without taking them.
+//! Waits until locks are free, without acquiring them.
 //!
-//! Nothing reports a release to a bystander: neither inotify nor poll(2) does, and a process that
-//! queues for the lock is in the way of others. So we look again, less and less often, because a
-//! look makes the kernel work (see the library's `inspect`). The end of a holder, which is how most
-//! locks are released, wakes us.
+//! The kernel does not report a release to a process outside of the queue: neither inotify nor
+//! poll(2) does, and a process in the queue delays others. Therefore `wait` looks again, less and
+//! less often, because each look costs the kernel work (see the library's `inspect`). The end of a
+//! holder, which releases most locks, wakes `wait` at once.
 
 use std::os::fd::OwnedFd;
 use std::thread;
@@ -18,25 +18,25 @@ use super::view::View;
 use crate::exit::{DEADLOCK, Failure};
 use crate::show::text;
 
-/// The time to the second look; from look to look it doubles.
+/// The time until the second look; it doubles after each look.
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Where holders end one after the other, we look this much more often.
+/// If holders end one after the other, the looks come at most this many times as often.
 const AT_MOST: u32 = 20;
 
-/// How many holders are watched. With more of them, the end of one hardly frees the lock.
+/// The number of holders whose end is watched. If there are more, the end of one hardly frees the
+/// lock.
 const WATCHED: usize = 64;
 
-/// How long to wait.
+/// The limit of the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
     Endless,
     For(Duration),
 }
 
-/// Looks until all of the locks are free in one look, or the time is over. Returns how long that
-/// took.
+/// Looks until all locks are free in one look, or the time is over. Returns how long that took.
 pub(crate) fn until_free(views: &mut [View], patience: Patience) -> Result<Duration, Failure> {
     let begin = Instant::now();
     let mut pause = FIRST;
@@ -58,7 +58,8 @@ pub(crate) fn until_free(views: &mut [View], patience: Patience) -> Result<Durat
     Ok(begin.elapsed())
 }
 
-/// The lock may be held by the job that waits for our end: then it never becomes free.
+/// Fails if the job that waits for the end of this command holds the lock: then the lock never
+/// becomes free.
 fn not_held_by_our_own_job(view: &View) -> Result<(), Failure> {
     let us = std::process::id();
     let Some(file) = view.current().filter(|_| inspect::is_proc_ours()) else {
@@ -89,7 +90,7 @@ fn sleep(views: &[View], pause: Duration) {
         .collect();
     thread::sleep(least);
     if let Ok(rest) = (pause - least).try_into() {
-        // Where it is interrupted or fails, the next look comes sooner.
+        // If the sleep is interrupted or fails, the next look comes sooner.
         let _ = poll(&mut fds, Some(&rest));
     }
 }

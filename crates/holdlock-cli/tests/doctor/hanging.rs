@@ -1,15 +1,14 @@
-//! A file system that does not answer: FUSE, with a program behind it that has better
-//! things to do.
+//! A file system that does not answer: FUSE with a program that does not serve requests.
 
 use std::time::{Duration, Instant};
 
 use crate::support::{Finished, Place, Running, wait_for};
 use crate::{Findings, skipped, workers_of};
 
-/// Whatever the machine does meanwhile: far less than for ever.
+/// Long enough for a busy machine, and still an end.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Says hello as the kernel wants it, and answers nothing else, ever.
+/// Answers the kernel's first request, and no other request.
 const SERVER: &str = r#"
 import os, struct
 while True:
@@ -24,10 +23,10 @@ while True:
 const MOUNT: &str = "exec 3<>/dev/fuse && mkdir -p m && mount -i -t fuse.sshfs \
                      -o fd=3,rootmode=40000,user_id=0,group_id=0 host:/srv m || exit 99";
 
-/// Mounts, and lets the doctor look; None where FUSE cannot be had.
+/// Mounts it, and runs the doctor; None if FUSE is not available.
 fn examine(place: &Place, server: &str) -> Option<Finished> {
     let mut command = place.command("unshare");
-    // The caller's lock on 9 must not stay with what is left behind.
+    // A process that is left behind must not keep the caller's lock on descriptor 9.
     let script = format!(
         "{MOUNT}; {server} exec 3>&- 9>held; \"$HOLDLOCK\" flock -n 9 || exit 98; \
          \"$HOLDLOCK\" doctor --json --timeout 300ms m/x.lock; code=$?; exec 9>&-; \
@@ -64,7 +63,8 @@ fn a_mount_whose_server_never_began_is_a_finding_and_no_hang() {
     }
 }
 
-/// The kernel lets nobody go whose request the server has read, not even by SIGKILL.
+/// If the server has read the request of a process, the kernel does not end that process, not even
+/// by SIGKILL.
 #[test]
 fn a_worker_that_cannot_be_killed_is_left_behind() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! Ended in the middle, at whatever moment: nothing stays behind.
+//! A doctor that ends at any moment leaves nothing behind.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{Place, Running, is_gone, wait_for};
 use crate::{left_in, skipped, workers_of};
 
-/// More than one examination takes, so that every step is met sooner or later.
+/// Longer than one examination, so that every step is interrupted sooner or later.
 const ROUNDS: u64 = 40;
 
 #[test]

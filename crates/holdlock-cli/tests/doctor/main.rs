@@ -21,7 +21,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// What was found, from the document.
+/// The findings of the document.
 struct Findings(Value);
 
 impl Findings {
@@ -56,7 +56,7 @@ fn examine(place: &Place, words: &[&str]) -> (i32, Findings) {
     (finished.code(), Findings::of(&finished))
 }
 
-/// Names in a directory that are the doctor's.
+/// The doctor's files in a directory.
 fn left_in(directory: &Path) -> Vec<String> {
     let names = std::fs::read_dir(directory).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -170,7 +170,7 @@ fn a_lock_file_that_is_no_plain_file_is_reported() {
     symlink("there", place.join("link")).unwrap();
     let (code, findings) = examine(&place, &["./link"]);
     assert_eq!(code, 1);
-    findings.expect("lock-file", "unsafe", "leads nowhere");
+    findings.expect("lock-file", "unsafe", "broken symbolic link");
     std::fs::write(place.join("there"), "").unwrap();
     let (code, findings) = examine(&place, &["./link"]);
     assert_eq!(code, 1);
@@ -199,7 +199,7 @@ fn a_directory_from_which_anybody_can_remove_is_a_warning() {
     findings.expect(
         "sticky",
         "note",
-        "another user can have the lock file's name first",
+        "another user can create the lock file first",
     );
 }
 
@@ -269,11 +269,11 @@ fn what_another_user_may_not_is_found_by_that_user() {
     closed.expect("create", "unsafe", "Permission denied");
     std::fs::write(directory.join("closed/there"), "").unwrap();
     let there = as_nobody(directory, "./closed/there");
-    there.expect("create", "warning", "nothing was tried");
+    there.expect("create", "warning", "locks were not tried");
     assert_eq!(there.0["safe"], true);
 }
 
-/// Locks that exclude nobody, by a library before the C library's.
+/// Locks that exclude no process, by a library that replaces flock(2) of the C library.
 #[test]
 fn locks_that_do_nothing_are_found_out() {
     let place = Place::new();

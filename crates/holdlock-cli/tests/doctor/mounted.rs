@@ -38,18 +38,18 @@ fn a_read_only_mount_takes_no_new_lock_file() {
         return;
     };
     assert_eq!(code, 1);
-    findings.expect("read-only", "unsafe", "no lock file can be created");
-    // One verdict: nothing else is said of a lock file that cannot be.
+    findings.expect("read-only", "unsafe", "none can be created");
+    // One finding only: no other finding applies to a lock file that cannot exist.
     for id in ["file-system", "lock-file", "users", "cleaner", "create"] {
         assert_eq!(findings.level(id), None, "{id}");
     }
     let (code, findings) = mounted(&place, script, "m/old.lock").unwrap();
     assert_eq!(code, 0);
-    findings.expect("read-only", "note", "can be locked all the same");
+    findings.expect("read-only", "note", "can be locked nevertheless");
 }
 
 #[test]
-fn memory_is_a_fine_place_and_a_full_one_is_noticed() {
+fn tmpfs_is_ok_and_a_full_one_is_noticed() {
     let place = Place::new();
     let script = "mount -t tmpfs -o nr_inodes=2 tmpfs m && touch m/old.lock";
     let Some((code, findings)) = mounted(&place, script, "m/new.lock") else {
@@ -69,7 +69,7 @@ fn memory_is_a_fine_place_and_a_full_one_is_noticed() {
 }
 
 #[test]
-fn an_overlay_tells_whom_it_does_not_exclude() {
+fn the_finding_of_an_overlay_names_what_it_does_not_exclude() {
     let place = Place::new();
     let script = "mount -t tmpfs tmpfs m && cd m && mkdir l u w o && touch l/x.lock && \
                   mount -t overlay -o lowerdir=l,upperdir=u,workdir=w overlay o";

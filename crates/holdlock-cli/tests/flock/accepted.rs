@@ -1,4 +1,4 @@
-//! Where this flock differs from the installed one of util-linux 2.38 on purpose.
+//! The intended differences between this flock and the installed one of util-linux 2.38.
 //!
 //! `docs/flock.md` has the same list.
 

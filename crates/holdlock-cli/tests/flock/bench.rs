@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Longer than anything here takes on a loaded machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(150);
 
-/// What stands in each fresh directory.
+/// The content of each fresh directory.
 const SET_UP: &str = "
 umask 022; : >file; mkdir dir; ln -s file link; ln -s new dangling; ln -s loop loop; mkfifo fifo
 : >readonly; chmod 444 readonly; : >noread; chmod 000 noread; : >notexec
@@ -20,12 +20,12 @@ printf 'echo script $0 $1\\n' >script; printf '#!/nonexistent\\n' >lost; chmod 7
 printf '#!/bin/sh\\necho shell \"$@\"\\n' >shell; chmod 755 shell; : >'a b'
 ";
 
-/// In front of every line: those who may do anything become somebody who may not.
+/// The beginning of every line: root becomes a user without privileges.
 const HELPERS: &str = "
 as_nobody() { if [ $(id -u) = 0 ]; then setpriv --reuid=65534 --clear-groups -- \"$@\"; else \"$@\"; fi; }
 ";
 
-/// What a line came to. Elapsed times and the directory are left out.
+/// The result of a line. Elapsed times and the directory are left out.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Ran {
     pub(crate) status: i32,
@@ -43,7 +43,7 @@ impl Bench {
         Bench::of(Path::new(env!("CARGO_BIN_EXE_holdlock")))
     }
 
-    /// This build of ours.
+    /// The flock of this build.
     pub(crate) fn of(program: &Path) -> Bench {
         let bench = Bench::new();
         // A copy, because the build directory may be closed to others. By another process: a
@@ -58,7 +58,7 @@ impl Bench {
         bench
     }
 
-    /// None where it is not installed.
+    /// None if it is not installed.
     pub(crate) fn util_linux() -> Option<Bench> {
         let installed = ["/usr/bin/flock", "/bin/flock"]
             .into_iter()
@@ -86,7 +86,7 @@ impl Bench {
         self.root.join("bin/flock")
     }
 
-    /// Runs a line in a fresh directory. Panics when it does not end.
+    /// Runs a line in a fresh directory. Panics if it does not end.
     pub(crate) fn run(&self, script: &str) -> Ran {
         let place = self.root.join("place");
         let _ = fs::remove_dir_all(&place);
@@ -136,7 +136,7 @@ impl Drop for Bench {
     }
 }
 
-/// Waits for the end, and ends the whole group when it does not come.
+/// Waits for the end, and ends the whole group if it does not end in time.
 pub(crate) fn end_of(mut child: Child, what: &str) -> ExitStatus {
     let group = rustix::process::Pid::from_child(&child);
     let (send, receive) = mpsc::channel();

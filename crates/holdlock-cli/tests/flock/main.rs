@@ -1,9 +1,8 @@
 //! flock(1) beside the installed flock of util-linux, command line by command line.
 //!
-//! Each command line is a line for the shell, run in a fresh directory with the
-//! same things in it (`bench.rs`). What differs on purpose is a row of
-//! `accepted.rs` with its reason; what the installed flock does not know yet
-//! stands in `newer.rs`.
+//! Each command line is a line for the shell, run in a fresh directory with the same content
+//! (`bench.rs`). An intended difference is a row of `accepted.rs` with its reason; features that
+//! the installed flock does not have yet are in `newer.rs`.
 
 mod accepted;
 mod bench;
@@ -17,7 +16,7 @@ use std::io::Write;
 
 use bench::{Bench, Ran};
 
-/// What the comparison promises to cover.
+/// The cases that the comparison has to cover.
 const AT_LEAST: usize = 150;
 
 #[test]
@@ -93,7 +92,7 @@ fn the_subcommand_is_the_same_program() {
     }
 }
 
-/// A line on standard error, which the test harness would keep for itself.
+/// Prints a line on the real standard error, which the test harness does not capture.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,4 +1,5 @@
-//! What a wait costs in memory. Times are for `cargo xtask bench`, which has the machine to itself.
+//! The memory of a wait. Times are measured by `cargo xtask bench`, which runs alone on the
+//! machine.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::{Bench, DEADLINE, end_of};
 
-/// Where the command is as it is installed: static and optimised. `cargo xtask test` builds it.
+/// The path of the command as it is installed: static and optimised. `cargo xtask test` builds it.
 const INSTALLED: &str = "HOLDLOCK_DIST";
 
 #[test]

@@ -1,4 +1,4 @@
-//! What util-linux learned after 2.38: OFD locks, byte ranges, a command with a descriptor.
+//! Features of util-linux after 2.38: OFD locks, byte ranges, a command with a descriptor.
 
 type Row = (&'static str, (i32, &'static str, &'static str));
 

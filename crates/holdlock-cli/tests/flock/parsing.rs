@@ -1,4 +1,4 @@
-//! Command lines about the reading of command lines.
+//! Command lines that test the parsing of command lines.
 
 pub(crate) const USAGE: &[&str] = &[
     "flock",

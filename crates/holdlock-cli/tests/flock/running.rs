@@ -1,4 +1,4 @@
-//! Command lines about files, descriptors, locks, commands and streams.
+//! Command lines that test files, descriptors, locks, commands and streams.
 
 pub(crate) const FILES: &[&str] = &[
     "flock new echo ran; ls -l new | cut -c1-10",

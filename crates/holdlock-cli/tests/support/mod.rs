@@ -1,8 +1,8 @@
 //! What the tests of the command have in common: the real program, in a directory
 //! of its own, with a deadline.
 //!
-//! Nothing here sleeps in the hope that something has happened meanwhile: it asks
-//! again and again whether it has, until the deadline, and says what it waited for.
+//! Nothing here sleeps for a fixed time: the functions check for an event until a deadline, and
+//! then name the event for which they waited.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
@@ -73,7 +73,7 @@ impl Place {
         Running::start(self.holdlock(words)).finish()
     }
 
-    /// Somebody who holds a lock, certainly by now, until told to let go.
+    /// A process that already holds a lock, until it gets the order to release it.
     pub(crate) fn hold(&self, words: &[&str]) -> Running {
         let mut command = self.holdlock(["run"]);
         command
@@ -85,7 +85,7 @@ impl Place {
     }
 }
 
-/// What came of a program.
+/// The result of a program.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
@@ -109,7 +109,7 @@ impl Finished {
     }
 }
 
-/// A program that runs; killed, with all that it started, where the test ends first.
+/// A running program. If the test ends first, the program and all that it started are killed.
 pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -119,7 +119,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(mut command: Command) -> Running {
-        // A group of its own: what hangs is killed with all that it started.
+        // A group of its own, so that a program that hangs is killed with all that it started.
         let mut child = command.process_group(0).spawn().unwrap();
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -158,7 +158,7 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits until it stands in the kernel's queue for a lock.
+    /// Waits until it is in the kernel's queue of a lock.
     pub(crate) fn expect_waiting(&self) {
         queue::wait_for_any(self.pid());
     }
@@ -174,7 +174,7 @@ impl Running {
         self.stdin = None;
     }
 
-    /// Waits for its end and for all that it wrote.
+    /// Waits for its end, and returns its output.
     pub(crate) fn finish(mut self) -> Finished {
         self.let_go();
         let killer = killer(self.pid());
@@ -199,7 +199,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Until it is reaped, nobody else can have its number.
+        // Until it is reaped, no other process can have its number.
         if !self.reaped {
             kill_group(self.pid());
             let _ = self.child.wait();
@@ -219,7 +219,7 @@ fn kill_group(leader: u32) {
     let _ = kill_process_group(Pid::from_raw(leader as i32).unwrap(), Signal::KILL);
 }
 
-/// Is the process gone, or only waiting to be reaped by whoever inherited it?
+/// Whether the process has ended, although its new parent may not have reaped it.
 pub(crate) fn is_gone(pid: u64) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")

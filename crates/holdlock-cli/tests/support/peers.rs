@@ -1,4 +1,4 @@
-//! Other programs that take locks.
+//! Other programs that acquire locks.
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -23,7 +23,7 @@ pub(crate) fn interpreter() -> Option<&'static str> {
     PYTHON.get_or_init(look).as_deref()
 }
 
-/// What runs its arguments in a PID namespace of their own, as in a container.
+/// A command that runs its arguments in a PID namespace of their own, as in a container.
 pub(crate) fn container(place: &Place) -> Option<Command> {
     let new = ["--pid", "--fork", "--mount-proc", "--kill-child"];
     let tried = Command::new("unshare").args(new).arg("true").output();
@@ -36,7 +36,7 @@ pub(crate) fn container(place: &Place) -> Option<Command> {
     Some(command)
 }
 
-/// Takes a lock of a kind, says `held`, and lets go by an unlock when it reads `unlock`; else it
+/// Acquires a lock of a kind and prints `held`. It unlocks when it reads `unlock`; otherwise it
 /// keeps the lock until its standard input ends.
 const LOCKER: &str = r#"
 import fcntl, struct, sys
@@ -57,7 +57,7 @@ for line in sys.stdin:
         print('unlocked', flush=True)
 "#;
 
-/// A python which holds a lock of this kind on a file, certainly by now.
+/// A Python program that already holds a lock of this kind on a file.
 pub(crate) fn python(place: &Place, kind: &str, path: impl AsRef<OsStr>) -> Running {
     let mut command = place.command("python3");
     command.args(["-c", LOCKER, kind]).arg(path);

@@ -1,10 +1,10 @@
-//! The signals that a shell makes background jobs ignore, which a program hands down to all that
-//! it starts.
+//! The signals that a shell makes background jobs ignore. Programs pass that on to all processes
+//! that they start.
 #![allow(unsafe_code, reason = "signal(2)")]
 
 use std::sync::Once;
 
-/// Gives them their default effects, in this process and so in all that it starts.
+/// Gives these signals their default effects, in this process and in all that it starts.
 pub(crate) fn heed() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -21,12 +21,12 @@ pub(crate) const INTERRUPT: &str = "\x03";
 /// Ctrl-Z.
 pub(crate) const SUSPEND: &str = "\x1a";
 
-/// The shell, and what a person in front of it sees.
+/// The shell, and the text on its screen.
 pub(crate) struct Terminal {
     keyboard: File,
     shell: Child,
     seen: String,
-    /// What was expected and came is before that.
+    /// The position behind the last text that was expected and found.
     read: usize,
 }
 
@@ -82,7 +82,7 @@ impl Terminal {
         tcsetwinsize(&self.keyboard, size).unwrap();
     }
 
-    /// Asks of all that was seen so far, until the answer is something.
+    /// Examines the whole text so far, until there is an answer.
     pub(crate) fn wait_until<T>(&mut self, what: &str, ask: impl Fn(&str) -> Option<T>) -> T {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -94,12 +94,12 @@ impl Terminal {
         }
     }
 
-    /// Waits until this can be read after what was read before.
+    /// Waits until this text appears after the text that was read before.
     pub(crate) fn expect(&mut self, text: &str) {
         self.read_until(text);
     }
 
-    /// The same; returns what stands before it.
+    /// The same; returns the text before it.
     pub(crate) fn read_until(&mut self, text: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -123,7 +123,7 @@ impl Terminal {
         std::mem::take(&mut self.seen)
     }
 
-    /// Reads what comes in a while. False when nothing can come any more.
+    /// Reads the text that arrives within a short time. False at the end of the text.
     fn look(&mut self) -> bool {
         let mut fds = [PollFd::from_borrowed_fd(
             self.keyboard.as_fd(),
@@ -140,7 +140,7 @@ impl Terminal {
                     .push_str(&String::from_utf8_lossy(&bytes[..length]));
                 true
             }
-            // EIO: nobody has the terminal open any more.
+            // EIO: no process has the terminal open.
             _ => false,
         }
     }
@@ -148,7 +148,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Whoever is still in the session gets HUP with the end of its leader.
+        // The end of the leader sends HUP to the processes that are still in the session.
         let _ = self.shell.kill();
         let _ = self.shell.wait();
     }

@@ -155,7 +155,7 @@ class BaseAsyncFileLock(BaseFileLock):
         )
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
-        """Releases the lock, if it was acquired as often as it was released, or with ``force``."""
+        """Undoes one acquisition, or with ``force`` all. The lock is released after the last."""
         self._after_fork()
         context = self._context
         if context.lock_file_fd is None:

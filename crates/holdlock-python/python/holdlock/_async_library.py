@@ -1,6 +1,6 @@
-"""Sleeping and waiting under the asynchronous library that runs the current task.
+"""Sleeps and waits under the asynchronous library that runs the current task.
 
-asyncio, and trio if it is loaded: nothing else is imported for it.
+The libraries are asyncio, and trio if it is loaded; this module does not import trio.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _trio() -> Any:
 
 
 async def sleep(seconds: float) -> None:
-    """Lets other tasks run for this time."""
+    """Sleeps for this time, and lets other tasks run."""
     trio = _trio()
     if trio is not None:
         await trio.sleep(seconds)
@@ -111,8 +111,8 @@ async def readable_at_last(descriptor: int) -> None:
 async def in_thread(function: Callable[[], T], executor: Executor | None) -> T:
     """Calls the function in another thread, and ends when the function has ended.
 
-    A cancelled task waits for that too, and is cancelled afterwards, so that the caller can undo
-    what the function has done.
+    A cancelled task also waits for that, and is cancelled afterwards, so that the caller can undo
+    the effects of the function.
     """
     trio = _trio()
     if trio is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, AsyncIterator, Dict, Generic, Optional, TypeVar
 
@@ -42,7 +43,7 @@ class AsyncAcquireReadWriteReturnProxy(Generic[Lock]):
 
 
 class _OfPath(ReadWriteBase):
-    """The lock behind all objects of one path. Each task holds it for itself."""
+    """The lock behind all objects of one path. Each task holds it by itself."""
 
 
 class AsyncReadWriteLock(ReadWriteBase):
@@ -59,7 +60,7 @@ class AsyncReadWriteLock(ReadWriteBase):
     other readers may be here too
     no other reader or writer is here
 
-    Each task holds the lock for itself: tasks exclude one another as processes do. A task may
+    Each task holds the lock by itself: tasks exclude one another as processes do. A task may
     acquire the lock again in the same mode, and cannot change the mode of a lock that it holds.
     Waits and cancellations are those of :class:`AsyncFileLock`. Objects of one path share the holds
     of the tasks, unless ``is_singleton=False``; a task releases the lock by the object by which it
@@ -159,9 +160,9 @@ class AsyncReadWriteLock(ReadWriteBase):
             self._request(timeout, blocking)
 
     async def release(self, *, force: bool = False) -> None:
-        """Releases the lock, if this task acquired it as often as it released it.
+        """Undoes one acquisition. The lock is released when this task has undone all of them.
 
-        With ``force``, releases it at once. Raises RuntimeError if this task does not hold the lock
+        With ``force``, releases the lock at once. Raises RuntimeError if this task does not hold the lock
         by this object, unless with ``force``.
         """
         if self._inherited():
@@ -174,9 +175,9 @@ class AsyncReadWriteLock(ReadWriteBase):
             self._refuse_release("task")
 
     async def close(self) -> None:
-        """Releases what all tasks hold by this object, and ends their waits.
+        """Releases the locks that all tasks hold by this object, and ends their waits.
 
-        Later requests, and those that wait, raise RuntimeError.
+        Later requests, and waiting requests, raise RuntimeError.
         """
         if not self._inherited():
             self._close()
@@ -191,7 +192,10 @@ class AsyncReadWriteLock(ReadWriteBase):
             _native.release(self._lock, False, task)
 
     def __del__(self) -> None:
-        if "_levels" in self.__dict__ and not self._inherited():
+        # While the interpreter ends, modules may be gone already; the process releases the lock.
+        if not self.__dict__.get("_levels") or sys is None or sys.is_finalizing():
+            return
+        if not self._inherited():
             for task, levels in list(self._levels.items()):
                 self._give_back(task, levels)
 
@@ -201,5 +205,5 @@ class AsyncReadWriteLock(ReadWriteBase):
     def _task(self) -> TaskRecord:
         task = _async_wait.current()
         if task is None:
-            raise RuntimeError("a lock for asynchronous code is used inside a task")
+            raise RuntimeError("no task runs: use this lock inside an asyncio task or a trio task")
         return task

@@ -1,8 +1,8 @@
-"""How a task waits for a native lock.
+"""Lets a task wait for a native lock.
 
-A thread of the library waits in the kernel's queue; it does not run Python code. When it has the
-lock, it makes a descriptor readable that the loop watches. So a waiting task needs neither polling
-nor a thread of the loop's executor.
+A thread of the library waits in the kernel's queue; it does not run Python code. When it has
+acquired the lock, it makes a descriptor readable that the loop watches. A waiting task therefore
+needs neither polling nor a thread of the loop's executor.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["TaskRecord", "current", "take"]
 
 
 class TaskRecord(Task):
-    """What is known of a task that uses locks. It lives as long as the task."""
+    """The locks of a task. The record lives as long as the task."""
 
     def __init__(self) -> None:
         #: The locks that the task has acquired last, by path. It may have released them.
@@ -92,8 +92,8 @@ def note(lock: NativeLock, task: TaskRecord) -> None:
 def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
     """Raises Deadlock if the task that is about to wait for ever holds the lock itself.
 
-    So it does if the task holds the lock shared and asks for that again: the task then waits for a
-    writer, which waits for the task.
+    This includes a task that holds the lock shared and requests it again: the task would wait for
+    a writer, which waits for the task.
     """
     if task is None:
         return

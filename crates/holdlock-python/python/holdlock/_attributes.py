@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LockAttributes:
-    """What can be asked of a lock. :class:`BaseFileLock` has the methods that change it."""
+    """The properties of a lock. :class:`BaseFileLock` has the methods that change its state."""
 
     if TYPE_CHECKING:
         _lifetime_supported: bool
@@ -43,13 +43,13 @@ class LockAttributes:
 
     @property
     def lock_counter(self) -> int:
-        """How many times the lock was acquired and not yet released."""
+        """The number of acquisitions that are not yet released."""
         self._after_fork()
         return self._context.lock_counter
 
     @property
     def timeout(self) -> float:
-        """How many seconds a request waits by default; negative: without a limit."""
+        """The default limit of a wait in seconds; negative: no limit."""
         return self._context.timeout
 
     @timeout.setter
@@ -58,7 +58,7 @@ class LockAttributes:
 
     @property
     def blocking(self) -> bool:
-        """Whether a request waits at all by default."""
+        """Whether a request waits by default."""
         return self._context.blocking
 
     @blocking.setter
@@ -67,7 +67,7 @@ class LockAttributes:
 
     @property
     def poll_interval(self) -> float:
-        """How many seconds lie between two attempts, where no event ends the wait."""
+        """The seconds between two attempts, if no event ends the wait."""
         return self._context.poll_interval
 
     @poll_interval.setter
@@ -142,6 +142,7 @@ class LockAttributes:
 
 def settable_timeout(value: Any) -> float:
     if isinstance(value, (str, bytes, bytearray)):
-        _options.warn("a timeout is a number; strings will be refused", DeprecationWarning)
+        message = "setting timeout from a string is deprecated; use a number"
+        _options.warn(message, DeprecationWarning)
         return float(value)
     return _options.seconds("timeout", value)

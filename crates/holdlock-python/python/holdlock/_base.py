@@ -82,18 +82,18 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
 
     @property
     def _context(self) -> FileLockContext:
-        """What is known of the lock in this thread."""
+        """The state of the lock in this thread."""
         return self._contexts.current()
 
     # Acquiring
 
     @abstractmethod
     def _acquire(self) -> None:
-        """One attempt; when it succeeds, ``self._context.lock_file_fd`` is not None."""
+        """Makes one attempt; if it succeeds, ``self._context.lock_file_fd`` is not None."""
 
     @abstractmethod
     def _release(self) -> None:
-        """Releases the lock; ``self._context.lock_file_fd`` is None then."""
+        """Releases the lock; after that, ``self._context.lock_file_fd`` is None."""
 
     def acquire(
         self,
@@ -128,7 +128,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
         return AcquireReturnProxy(self)
 
     def _attempt_told(self, context: FileLockContext) -> bool:
-        """One attempt, which is logged."""
+        """Makes one attempt, and logs it."""
         held = context.lock_file_fd is not None
         if not held:
             _log.debug(_log.ATTEMPT, self, context.lock_file)
@@ -138,7 +138,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
         return taken
 
     def _attempt(self, context: FileLockContext) -> bool:
-        """One attempt. Threads that share the lock make theirs one after the other."""
+        """Makes one attempt. Threads that share the lock make theirs one after the other."""
         if self._thread_local is True:
             return self._attempt_alone(context)
         with self._gate:
@@ -174,7 +174,10 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
             self._give_back(context)
             raise
         if context.lock_file_fd is None:
-            raise RuntimeError(f"on_acquired has released lock '{printable(self.lock_file)}'")
+            shown = printable(self.lock_file)
+            raise RuntimeError(
+                f"on_acquired has released lock '{shown}', and an acquire of it is still running"
+            )
 
     def _wait(
         self,
@@ -250,10 +253,10 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
     # Releasing
 
     def release(self, force: bool = False) -> None:
-        """Releases the lock, if it was acquired as often as it was released.
+        """Undoes one acquisition. The lock is released when all acquisitions are undone.
 
-        With ``force``, releases it at once, together with what ended threads hold by this object.
-        Does nothing if the lock is not held.
+        With ``force``, releases the lock at once, and the locks that ended threads hold by this
+        object. Does nothing if the lock is not held.
         """
         self._after_fork()
         if force:

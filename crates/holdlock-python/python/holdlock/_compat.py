@@ -1,4 +1,4 @@
-"""``filelock`` for packages that import it: the names that this package serves, and the others.
+"""``filelock`` for packages that import it: the names that this package has, and the absent ones.
 
 :func:`install_as_filelock` puts a module named ``filelock`` in ``sys.modules`` whose names are
 this package's. The module looks each name up here when a program asks for it.
@@ -16,7 +16,7 @@ from . import _log
 
 __all__ = ["install_as_filelock", "uninstall_as_filelock"]
 
-#: The release of ``filelock`` whose interface is served; what ``filelock.__version__`` says.
+#: The release of ``filelock`` whose interface this is: the value of ``filelock.__version__``.
 INTERFACE = "4.3.1"
 
 _BY_AGE = "it lets a process take a lock from a living holder"
@@ -117,10 +117,11 @@ class _Standin(ModuleType):
 def install_as_filelock() -> None:
     """Makes ``import filelock`` give this package, in this process, from now on.
 
-    Call it before anything imports the real package. A module that has imported the real package
-    keeps it, and the two packages would lock the same files without knowing of each other's
-    threads; therefore RuntimeError is raised if the real package was imported. A second call does
-    nothing. A process that ``multiprocessing`` starts by spawn or forkserver has to call it too.
+    Call it before any code imports the real package. A module that has imported the real package
+    keeps it, and the two packages would lock the same files without knowing about each other's
+    threads. Therefore the call raises RuntimeError if the real package was imported. A second call
+    does nothing. A process that ``multiprocessing`` starts by spawn or forkserver has to call it,
+    too.
 
     >>> install_as_filelock()
     >>> import filelock

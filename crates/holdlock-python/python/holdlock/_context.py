@@ -1,8 +1,8 @@
-"""What a lock that is written in Python knows of its holds, by thread.
+"""The state of a lock that is written in Python, by thread.
 
-An exception of a signal handler, such as KeyboardInterrupt, can strike between any two steps of
-Python code. So whether a lock is held follows from one attribute, ``lock_file_fd``; what is noted
-besides may be out of date, and is checked against it.
+An exception of a signal handler, such as KeyboardInterrupt, can arrive between any two steps of
+Python code. Therefore one attribute, ``lock_file_fd``, decides whether a lock is held; the other
+attributes may be out of date, and are checked against it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FileLockContext:
-    """What is known of a lock in one thread, or in all threads if they share it."""
+    """The state of a lock in one thread, or in all threads if they share it."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class FileLockContext:
         self.lifetime = lifetime
         #: Not None while the lock is held.
         self.lock_file_fd: int | None = None
-        #: How many times the lock was acquired and not yet released.
+        #: The number of acquisitions that are not yet released.
         self.lock_counter = 0
         #: The thread that holds the lock.
         self.owner = 0
@@ -53,7 +53,7 @@ class Wait:
 
 
 class _Thread:
-    """A living thread. The thread refers to it, and nothing else does."""
+    """The record of a living thread. Only the thread refers to it."""
 
     __slots__ = ("__weakref__", "number")
     numbers = itertools.count(1)
@@ -139,7 +139,7 @@ class ThreadContexts(SharedContext):
 
 
 def begin_wait(context: FileLockContext) -> Wait | None:
-    """Notes that this thread waits; None if it does so already, beneath a signal handler."""
+    """Notes that this thread waits; None if it already waits, and this is in a signal handler."""
     me = get_ident()
     known = context.waits.get(me)
     if known is not None and known() is not None:

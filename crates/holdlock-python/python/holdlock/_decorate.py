@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def wrap(lock: LockUses, function: Function) -> Function:
-    """The function, with the lock held while it runs.
+    """Returns the function with the lock held while it runs.
 
     The call of a generator function or of an asynchronous function returns at once; the lock is
     held until the generator or the coroutine ends.
@@ -62,7 +62,7 @@ def wrap(lock: LockUses, function: Function) -> Function:
 
 
 def wrap_async(lock: BaseAsyncFileLock, function: Function) -> Function:
-    """The asynchronous function, with an asynchronous lock held while it runs."""
+    """Returns the asynchronous function with an asynchronous lock held while it runs."""
     if inspect.isasyncgenfunction(function):
 
         @wraps(function)

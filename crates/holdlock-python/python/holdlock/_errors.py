@@ -18,8 +18,8 @@ __all__ = ["Cancelled", "Deadlock", "SoftFileLockLifetimeWarning", "Timeout"]
 class Timeout(TimeoutError):
     """The lock was not acquired in time, because another process, thread or task holds it.
 
-    The message names the holders. They are looked up when the exception is printed, pickled, or
-    asked for its :attr:`holders`, so that the exception itself is raised in time.
+    The message names the holders. The search for them runs when the exception is printed or
+    pickled, or when :attr:`holders` is read, so that the exception itself is raised in time.
 
     >>> error = Timeout("/run/backup.lock")
     >>> error.lock_file, error.filename
@@ -51,7 +51,7 @@ class Timeout(TimeoutError):
 
     @property
     def holder(self) -> Optional[str]:
-        """The holders in words; None where they are not known."""
+        """The holders in words; None if they are not known."""
         if self._holder is None and self._conflict is not None:
             self._holder = self._conflict.description()
         return self._holder
@@ -80,7 +80,7 @@ class Deadlock(RuntimeError):
 
 
 class UnsupportedFileSystem(OSError, NotImplementedError):
-    """The file system cannot lock. ``filelock``'s users expect a ``NotImplementedError``."""
+    """The file system cannot lock. Users of ``filelock`` expect a ``NotImplementedError``."""
 
 
 class SoftFileLockLifetimeWarning(FutureWarning):

@@ -33,8 +33,8 @@ class FileLock(NativeLock, BaseFileLock):
     False
 
     A request waits while another process or thread holds the lock: in the kernel's queue, without
-    polling and without the interpreter's lock. With a ``timeout`` in seconds it raises
-    :class:`Timeout` in the end, which names the holder:
+    polling and without the interpreter's lock. After ``timeout`` seconds it raises
+    :class:`Timeout`, which names the holder:
 
     >>> with lock, open(path) as other:
     ...     try:
@@ -44,22 +44,22 @@ class FileLock(NativeLock, BaseFileLock):
     True True
 
     The kernel releases the lock when its holder ends, however it ends. The file stays, and is
-    never written to. The holder may acquire the same object again, and then releases it as often.
-    A relative path means the working directory in which the object was made. The first request
-    creates the file, and missing directories. A released lock has no file open, unless it is
-    released more than ten times a second.
+    never written to. The holder may acquire the same object again; it has to release the object as
+    often. A relative path means the working directory in which the object was made. The first
+    request creates the file and missing directories. A released lock has no file open, unless it
+    is released more than ten times a second.
 
     The options, besides ``lock_file``:
 
-    * ``timeout``: how many seconds a request waits. Negative (the default): without a limit. 0: not
-      at all. Each of ``timeout``, ``blocking`` and ``poll_interval`` is also a property, and an
-      argument of :meth:`acquire`.
+    * ``timeout``: the limit of a wait in seconds. Negative (the default): no limit. 0: do not wait.
+      Each of ``timeout``, ``blocking`` and ``poll_interval`` is also a property, and an argument
+      of :meth:`acquire`.
     * ``mode``: the permissions of a new file, whatever the umask is.
     * ``thread_local``: how the threads of this process use one object. ``True`` (the default): each
       thread holds the lock, and waits for it, by itself, with its own ``timeout`` and so on.
-      ``False``: they hold the lock together, and any of them may release it; a thread that
+      ``False``: they hold the lock together, and each of them may release it; a thread that
       acquires a held object does not wait. ``"mutex"``: one of them holds the lock, the others
-      wait, and :attr:`locked` tells all of them; not together with ``shared``.
+      wait, and :attr:`locked` is True for all of them; not together with ``shared``.
     * ``blocking``: False: do not wait.
     * ``is_singleton``: True: the same path gives the same object again.
     * ``poll_interval``: the seconds between two calls of a ``cancel_check``.
@@ -70,24 +70,24 @@ class FileLock(NativeLock, BaseFileLock):
       acquisition. If it raises, the lock is released.
     * ``shared``: True: any number of processes can hold the lock at once, but not together with
       an exclusive holder.
-    * ``fair``: True: requests are served in the order in which they come. By default a request
-      that comes just when the lock is released can be quicker than a waiter that is woken, and a
-      shared request can pass an exclusive one that waits. The order holds among fair requests. It
-      costs two more system calls, and needs a file that can be written to, on a local file system.
-    * ``fallback``: what to make on a file system that has no locks (flock fails with ENOSYS or
-      EOPNOTSUPP). ``"error"`` (the default): this lock; its requests raise an OSError that is also
-      a NotImplementedError. ``"soft"``: a :class:`SoftFileLock` in its place. A soft lock promises
+    * ``fair``: True: requests are served in the order in which they arrive. By default a request
+      that arrives just when the lock is released can be quicker than a waiter that wakes up, and a
+      shared request can pass a waiting exclusive request. The order holds among fair requests. It
+      costs two more system calls, and needs a writable file on a local file system.
+    * ``fallback``: what to do on a file system that has no locks (flock fails with ENOSYS or
+      EOPNOTSUPP). ``"error"`` (the default): requests raise an OSError that is also a
+      NotImplementedError. ``"soft"``: make a :class:`SoftFileLock` instead. A soft lock promises
       less: it excludes only programs that use soft locks on this path; the marker of a dead owner
       on another host stays; and an empty file that a failed native request has left at the path
-      counts as a marker until it is removed. So let all programs of a path use the same fallback.
-      Not for subclasses, and not together with ``shared``, ``fair``, ``on_acquired`` or
+      counts as a marker until it is removed. Therefore let all programs of a path use the same
+      fallback. Not for subclasses, and not together with ``shared``, ``fair``, ``on_acquired`` or
       ``preserve_lock_file``.
     * ``lifetime``, ``close_error_policy``, ``fallback_to_soft``, ``preserve_lock_file``: accepted
-      for the sake of ``filelock``'s users, and without effect.
+      for compatibility with ``filelock``, and without effect.
 
     A child made by fork does not hold the lock and cannot release it. If the lock was held when the
-    child was made, the child cannot acquire it by this object either. A lock that is pickled, for
-    another process, arrives as a free one with the same path and options.
+    child was made, the child cannot acquire it by this object either. A pickled lock arrives in
+    another process as a free lock with the same path and options.
     """
 
     _defaults = _options.NATIVE_DEFAULTS
@@ -102,7 +102,7 @@ class FileLock(NativeLock, BaseFileLock):
         raise NotImplementedError("this lock is released in native code")
 
     def _requester(self) -> Task | None:
-        """The greenlet that uses the lock, in programs with greenlets; None: the thread."""
+        """The greenlet that uses the lock, in programs with greenlets; None: the thread does."""
         from ._greenlets import current
 
         return current()
@@ -117,7 +117,7 @@ class FileLock(NativeLock, BaseFileLock):
 
     @property
     def timeout(self) -> float:
-        """How many seconds a request waits by default; negative: without a limit."""
+        """The default limit of a wait in seconds; negative: no limit."""
         return self._settings[0]
 
     @timeout.setter
@@ -126,7 +126,7 @@ class FileLock(NativeLock, BaseFileLock):
 
     @property
     def blocking(self) -> bool:
-        """Whether a request waits at all by default."""
+        """Whether a request waits by default."""
         return self._settings[1]
 
     @blocking.setter
@@ -135,7 +135,7 @@ class FileLock(NativeLock, BaseFileLock):
 
     @property
     def poll_interval(self) -> float:
-        """How many seconds lie between two calls of a ``cancel_check``. The lock is not polled."""
+        """The seconds between two calls of a ``cancel_check``. The lock is not polled."""
         return self._settings[2]
 
     @poll_interval.setter

@@ -121,7 +121,7 @@ class _Green:
 
 
 def acquire_until_closed(lock: Any, shared: bool, limit: float, closing: CancelToken) -> None:
-    """As the native function, for a read/write lock."""
+    """Does the same as the native function, for a read/write lock."""
     lock.acquire(limit, shared=shared, cancel=closing)
     if closing.cancelled:
         # It was closed at the same time.
@@ -138,7 +138,7 @@ def _wait(
     cancel_check: Optional[Callable[[], bool]],
     cancel: Optional[CancelToken],
 ) -> bool:
-    """As :func:`_async_wait.take`: the other greenlets run meanwhile."""
+    """Waits like :func:`_async_wait.take`: the other greenlets run meanwhile."""
     waiter = _native.queue(lock, shared, limit, record, cancel)
     try:
         while True:
@@ -170,4 +170,6 @@ def _call_hook(lock: Any, record: TaskRecord) -> None:
         raise
     if _native.counter(lock, record) == 0:
         shown = _native.printable(lock.lock_file)
-        raise RuntimeError(f"on_acquired has released lock '{shown}'")
+        raise RuntimeError(
+            f"on_acquired has released lock '{shown}', and an acquire of it is still running"
+        )

@@ -1,7 +1,7 @@
-"""The debug log of locks: the messages of ``filelock``, by the logger ``holdlock``.
+"""The debug log of locks: the messages of ``filelock``, written by the logger ``holdlock``.
 
 Under :func:`holdlock.install_as_filelock` it is the logger ``filelock``, which programs configure.
-``logging`` is not imported for this: a program that has not imported it does not listen.
+This module does not import ``logging``: a program that has not imported it reads no log.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def log_as(logger: str) -> None:
 ATTEMPT = "Attempting to acquire lock %s on %s"
 ACQUIRED = "Lock %s acquired on %s"
 FAILED = "Failed to immediately acquire lock %s on %s"
-CANCELLED = "Cancelled the wait for lock %s on %s"
+CANCELLED = "Cancellation requested for lock %s on %s"
 TIMEOUT = "Timeout on acquiring lock %s on %s"
 WAITING = "Lock %s not acquired on %s, waiting for it ..."
 RELEASE = "Attempting to release lock %s on %s"
@@ -34,7 +34,7 @@ RELEASED = "Lock %s released on %s"
 
 
 def debug(message: str, lock: object, path: str) -> None:
-    """Logs one of the messages above, if a program listens."""
+    """Logs one of the messages above, if the program uses ``logging``."""
     logging = sys.modules.get("logging")
     if logging is not None:
         logger = logging.getLogger(name)

@@ -1,4 +1,4 @@
-"""How locks are made: options are checked first, and singletons are found again."""
+"""Makes locks: checks the options first, and finds singletons again."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _constructor(cls: FileLockMeta) -> Signature:
 def _accepted(cls: FileLockMeta, options: dict[str, Any]) -> dict[str, Any]:
     """The options without those that a subclass does not take and that have their default value.
 
-    A subclass may have a narrower constructor than its base, and is then still made like one.
+    A subclass may have a constructor with fewer options than its base.
     """
     parameters = _constructor(cls).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -156,7 +156,7 @@ def _accepted(cls: FileLockMeta, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _signature(cls: FileLockMeta) -> Signature:
-    """What ``inspect.signature`` and ``help`` show: each option with its default."""
+    """The signature for ``inspect.signature`` and ``help``: each option with its default."""
     from inspect import Parameter, Signature
 
     if not _takes_all_options(cls):

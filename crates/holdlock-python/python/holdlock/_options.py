@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ._types import ThreadLocal
 
-#: The mode that means: the umask decides.
+#: The mode for which the umask decides.
 UNSET_MODE = -1
 
 #: The options of every lock, with their defaults. Their types are in ``_types``.
@@ -31,9 +31,9 @@ DEFAULTS: dict[str, Any] = {
     "preserve_lock_file": False,
     "on_acquired": None,
 }
-#: The same of locks that the kernel keeps.
+#: The options of locks that the kernel keeps.
 NATIVE_DEFAULTS: dict[str, Any] = {**DEFAULTS, "shared": False, "fair": False, "fallback": "error"}
-#: The same of locks for asynchronous code.
+#: The options of locks for asynchronous code.
 ASYNC_DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
     "thread_local": False,
@@ -41,7 +41,7 @@ ASYNC_DEFAULTS: dict[str, Any] = {
     "run_in_executor": True,
     "executor": None,
 }
-#: The same of locks for asynchronous code that the kernel keeps.
+#: The options of locks for asynchronous code that the kernel keeps.
 ASYNC_NATIVE_DEFAULTS: dict[str, Any] = {**NATIVE_DEFAULTS, **ASYNC_DEFAULTS}
 
 #: The options that a constructor keeps in its own way, and not in an attribute ``_NAME``.
@@ -62,7 +62,7 @@ def keep(lock: Any, options: Mapping[str, object]) -> None:
 
 
 def arguments(lock: Any) -> tuple[type, str, dict[str, Any]]:
-    """What :func:`restore` needs to make a lock like this one, which is not held."""
+    """The arguments from which :func:`restore` makes a free lock like this one."""
     given = {}
     for name, default in type(lock)._defaults.items():
         # A loop and an executor belong to one process.
@@ -82,7 +82,7 @@ def unknown(owner: type, name: str) -> TypeError:
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warns the caller of this package, wherever in the package the warning is made."""
+    """Warns the caller of this package, at whatever depth of the package the warning is made."""
     level = 2
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("holdlock."):
@@ -114,7 +114,7 @@ def seconds(name: str, value: Any) -> float:
 
 
 def blocking(value: Any) -> bool:
-    """True or False, and nothing else: the text "no" would mean True."""
+    """Accepts True or False only, because the text "no" would mean True."""
     if not isinstance(value, bool):
         raise TypeError(f"blocking must be a bool, not {type(value).__name__}")
     return value
@@ -128,12 +128,14 @@ def interval(value: Any) -> float:
     from _thread import TIMEOUT_MAX
 
     if number > TIMEOUT_MAX:
-        raise ValueError(f"poll_interval must be at most {TIMEOUT_MAX} seconds, not {value!r}")
+        raise ValueError(
+            f"poll_interval must be at most threading.TIMEOUT_MAX ({TIMEOUT_MAX} s), not {value!r}"
+        )
     return number
 
 
 def limit(timeout: Any, may_wait: bool) -> float:
-    """How many seconds to wait. -1.0: without a limit; 0.0: not at all."""
+    """The limit of a wait in seconds. -1.0: no limit; 0.0: do not wait."""
     number = seconds("timeout", timeout)
     if not may_wait:
         return 0.0
@@ -167,7 +169,7 @@ def mode(value: Any, owner: str) -> int:
     if not 0 <= value <= 0o777:
         raise ValueError(f"mode={value:#o} must be within 0o000-0o777 for {owner}")
     if value & 0o600 != 0o600:
-        raise ValueError(f"mode={value:#o} must let the owner read and write for {owner}")
+        raise ValueError(f"mode={value:#o} must grant the owner read and write for {owner}")
     return value
 
 

@@ -37,18 +37,18 @@ class ReadWriteLock(ReadWriteBase):
     ...     print("no other reader or writer is here")
     no other reader or writer is here
 
-    It excludes processes, and the threads of one process, each of which holds the lock for itself.
-    A waiting thread sleeps in the kernel's queue, without polling. Requests are served nearly in
-    the order in which they come: a reader that comes while a writer waits queues behind it, so that
-    neither readers nor writers wait for ever. (On network file systems, and if a reader may not
+    It excludes processes, and the threads of one process: each thread holds the lock by itself. A
+    waiting thread sleeps in the kernel's queue, without polling. Requests are served nearly in the
+    order in which they arrive: a reader that arrives while a writer waits queues behind the writer,
+    so neither readers nor writers wait for ever. (On network file systems, and if a reader may not
     write to the file, readers can pass a waiting writer.)
 
-    A :class:`FileLock` on the same path excludes these locks too: it is a writer, or with
-    ``shared=True`` a reader, which does not queue behind waiting writers. ``filelock``'s class of
-    this name is another lock, of SQLite, and does not exclude them.
+    A :class:`FileLock` on the same path is a writer for these locks. With ``shared=True`` it is a
+    reader, which does not queue behind waiting writers. The class of this name in ``filelock`` is
+    another lock, of SQLite: it and these locks do not exclude each other.
 
-    A thread may acquire the lock again in the same mode, and then releases it as often. To change
-    the mode of a held lock raises RuntimeError. The same path gives the same object again, unless
+    A thread may acquire the lock again in the same mode; it has to release it as often. A change
+    of the mode of a held lock raises RuntimeError. The same path gives the same object again, unless
     ``is_singleton=False``. The first request creates the file, and missing directories; the file is
     never written to. The lock is released when its process ends. A child made by fork does not hold
     the locks of its parent. A pickled lock has its path and options, and is not held.
@@ -139,10 +139,10 @@ class ReadWriteLock(ReadWriteBase):
         return limit, self._closing
 
     def release(self, *, force: bool = False) -> None:
-        """Releases the lock, if this thread acquired it as often as it released it.
+        """Undoes one acquisition. The lock is released when this thread has undone all of them.
 
-        With ``force``, releases it at once, and what ended threads hold by this object. Raises
-        RuntimeError if this thread does not hold the lock, unless with ``force``.
+        With ``force``, releases the lock at once, and the locks that ended threads hold by this
+        object. Raises RuntimeError if this thread does not hold the lock, unless with ``force``.
         """
         if self._inherited():
             return
@@ -151,9 +151,9 @@ class ReadWriteLock(ReadWriteBase):
         self._lock.release(force)
 
     def close(self) -> None:
-        """Releases what all threads hold by this object, and ends their waits.
+        """Releases the locks that all threads hold by this object, and ends their waits.
 
-        Later requests, and those that wait, raise RuntimeError.
+        Later requests, and waiting requests, raise RuntimeError.
         """
         if not self._inherited():
             self._close()

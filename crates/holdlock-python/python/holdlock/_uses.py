@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LockUses:
-    """What :class:`BaseFileLock` makes of its methods ``acquire`` and ``release``."""
+    """The ways to use a lock that follow from its methods ``acquire`` and ``release``."""
 
     if TYPE_CHECKING:
         _context_error_policy: ContextErrorPolicy
@@ -53,7 +53,7 @@ class LockUses:
     def __call__(self, function: Function) -> Function:
         """Decorates a function: the lock is held while the function runs.
 
-        It is held until a generator is exhausted or closed, and until an async function is done.
+        The lock is held until a generator is exhausted or closed, or until an async function ends.
         """
         from ._decorate import wrap
 

@@ -36,20 +36,30 @@ impl FileLock {
         occupant: Occupant,
         note: Option<&str>,
     ) -> Result<Taken, Error> {
-        if mode == Mode::Shared || !self.options().record {
-            return Ok(Taken { file, entry: None });
-        }
-        let recorded = self.recorder().acquired(&file, note);
-        match recorded {
-            Ok(entry) => Ok(Taken {
-                file,
-                entry: Some(entry),
-            }),
+        match self.record_begin(&file, mode, note) {
+            Ok(entry) => Ok(Taken { file, entry }),
             Err(error) => {
                 let _ = self.leave(gate, &file, mode, occupant);
-                Err(self.cannot_record(error))
+                Err(error)
             }
         }
+    }
+
+    /// Records the acquisition of a lock that this process holds.
+    #[inline]
+    pub(crate) fn record_begin(
+        &self,
+        file: &LockFile,
+        mode: Mode,
+        note: Option<&str>,
+    ) -> Result<Option<Entry>, Error> {
+        if mode == Mode::Shared || !self.options().record {
+            return Ok(None);
+        }
+        let recorded = self.recorder().acquired(file, note);
+        recorded
+            .map(Some)
+            .map_err(|error| self.cannot_record(error))
     }
 
     /// Records that this process gives the exclusive lock up. The caller has made sure that the

@@ -1,6 +1,6 @@
-//! What a holder leaves in the lock file: who it is, since when it has the lock, and a token.
+//! The record of a holder in the lock file: the holder, the time of the acquisition, and a token.
 //!
-//! | file | what is in it |
+//! | file | contents |
 //! |---|---|
 //! | here | the record as users see it |
 //! | `moment` | times by two clocks |
@@ -34,12 +34,12 @@ pub use token_gate::{Passed, TokenGate};
 use crate::inspect::{self, LockedFile, printable};
 use crate::sys::file::{self, Access};
 
-/// What the last exclusive holder left in the lock file
+/// The record of the last exclusive holder in the lock file
 /// ([`LockOptions::record`](crate::LockOptions::record)).
 ///
-/// Texts were written by another process, perhaps by one of another user. They are
-/// [printable](inspect::printable()). A record proves nothing by itself: whoever may write the file
-/// may write any record. [`Record::of`] returns it only if it agrees with the kernel.
+/// Another process, perhaps of another user, has written the texts. They are
+/// [printable](inspect::printable()). A record proves nothing by itself: a process that may write
+/// the file may write any record. [`Record::of`] returns it only if it agrees with the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
@@ -59,19 +59,20 @@ pub struct Record {
     pub user: Option<String>,
     /// Its command line, perhaps shortened.
     pub command: Option<String>,
-    /// Why it has the lock ([`Request::note`](crate::Request::note)), perhaps shortened.
+    /// The reason why the process acquired the lock ([`Request::note`](crate::Request::note)),
+    /// perhaps shortened.
     pub note: Option<String>,
     /// The last command that was run under the lock.
     pub last_run: Option<Run>,
-    /// When the last command began that ended with exit code 0.
+    /// The beginning of the last command that ended with exit code 0.
     pub last_success: Option<Moment>,
 }
 
-/// What became of the acquisition that a [`Record`] is about.
+/// The state of the acquisition that a [`Record`] describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordState {
-    /// The lock is held; or its holder died while it had the lock.
+    /// The process holds the lock, or died while it held the lock.
     Held,
     /// The holder released the lock, or shares it now.
     Released,
@@ -129,8 +130,8 @@ impl Record {
         Ok(None)
     }
 
-    /// The record of a lock that is held now, if it agrees with the kernel: it says that the lock
-    /// is held, and one of the holders is the process that it names.
+    /// The record of a lock that is held now, if the record agrees with the kernel: the record says
+    /// that the lock is held, and the process that it names is one of the holders.
     ///
     /// Reads the file by the descriptor of a holder, or by its path.
     pub fn of(file: &LockedFile) -> Option<Record> {
@@ -164,8 +165,8 @@ impl Record {
     }
 }
 
-/// The process and since when it has or had the lock, with its note: `pid 4711 (make) of ann since
-/// 2026-11-26 03:47:33 UTC: migrating accounts`.
+/// The process, the time of its acquisition, and its note: `pid 4711 (make) of ann since 2026-11-26
+/// 03:47:33 UTC: migrating accounts`.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {}", self.pid)?;

@@ -1,4 +1,4 @@
-//! When something happened, by two clocks.
+//! A moment, by two clocks.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use crate::sys::clock;
 
 const SECOND: u64 = 1_000_000;
 
-/// When something happened, by the wall clock and by the clock of the boot.
+/// A moment, by the wall clock and by the clock of the boot.
 ///
 /// A program can set the wall clock. The clock of the boot (CLOCK_BOOTTIME) only goes forward, and
 /// begins anew with each boot.
@@ -36,7 +36,7 @@ impl Moment {
         }
     }
 
-    /// What the wall clock showed.
+    /// The time of the wall clock.
     pub fn time(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(self.wall)
     }
@@ -46,8 +46,9 @@ impl Moment {
         self.wall
     }
 
-    /// How long ago this was: by the clock of the boot if it was since the last boot, otherwise by
-    /// the wall clock. None if that would be in the future, because the wall clock was set back.
+    /// How long ago this moment was: by the clock of the boot if it was after the last boot,
+    /// otherwise by the wall clock. None if it would be in the future, because the wall clock was
+    /// set back.
     pub fn age(&self) -> Option<Duration> {
         self.age_at(&Moment::now())
     }
@@ -67,7 +68,7 @@ impl Moment {
         u128::from(passed) > time.as_micros()
     }
 
-    /// Whether it was since the last boot of this machine.
+    /// Whether this moment was after the last boot of this machine.
     pub fn is_of_this_boot(&self) -> bool {
         self.is_of_boot(boot_id())
     }

@@ -1,17 +1,18 @@
 //! Writes the record while this process holds the exclusive lock.
 //!
 //! An acquisition reads the last record and writes its own, and a release writes the state: each
-//! time the whole text by one call. A process that is killed before the first write has not held
-//! the lock as far as the record tells; one that is killed between the two has left it held.
+//! time the whole text by one call. If a process is killed before the first write, the record does
+//! not show that it held the lock. If it is killed between the two writes, the record shows the
+//! lock as held.
 //!
 //! # The token
 //!
-//! A token is one more than the last one, or the wall clock in microseconds if that is more. It
-//! therefore rises as long as the last record can be read, whatever the clock shows; and where the
-//! last record is lost, it still rises if the clock has not been set back. A record is lost when
-//! the file is removed, truncated (`9>file` in a shell does that), restored from an old copy, or
-//! when the power fails before the kernel has written the file to the disk. fdatasync(2) would only
-//! help against the last of these, and takes milliseconds.
+//! A token is one more than the last one, or the wall clock in microseconds if that is more. Tokens
+//! therefore rise while the last record can be read, whatever the clock shows. If the last record
+//! is lost, they still rise if the clock has not been set back. A record is lost if the file is
+//! removed, truncated (`9>file` in a shell does that) or restored from an old copy, or if the power
+//! fails before the kernel has written the file to the disk. fdatasync(2) would only help against
+//! the last of these, and takes milliseconds.
 //!
 //! Tokens stay below 2^53 until the year 2255: programs that have all numbers as floating point
 //! (JavaScript, awk) read them exactly.

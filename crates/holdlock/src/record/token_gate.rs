@@ -10,17 +10,18 @@ use crate::{Error, FileLock, LockOptions, OwnedGuard, Request};
 const KIND: &str = "holdlock token gate ";
 const FIRST_LINE: &[u8] = b"holdlock token gate 1\n";
 
-/// The other side of [`Guard::token`](crate::Guard::token): lets a writer pass to a resource only if
-/// no writer with a later token has passed.
+/// The counterpart of [`Guard::token`](crate::Guard::token): lets a writer pass to a resource only
+/// if no writer with a later token has passed.
 ///
-/// A lock alone cannot stop a holder that was suspended, or that has lost the lock without its
-/// knowledge: it may continue to write when another process holds the lock. A token gate at the
-/// resource refuses that write, because the later holder has a higher token. Every writer has to go
-/// through the gate.
+/// A lock alone cannot stop a holder that was suspended, or that has lost the lock without
+/// noticing: the holder may continue to write while another process holds the lock. A token gate at
+/// the resource refuses that write, because the later holder has a higher token. Every writer has
+/// to go through the gate.
 ///
 /// The gate is a file of its own. It keeps the highest token, and is locked while a writer is
-/// inside. A higher token is on the disk (fdatasync(2), some milliseconds) before the writer is let
-/// in. Databases do the same with a column: `UPDATE … SET value = ?, token = ? WHERE token <= ?`.
+/// inside. A higher token is on the disk (fdatasync(2), some milliseconds) before the writer may
+/// enter. Databases do the same with a column: `UPDATE … SET value = ?, token = ? WHERE token <=
+/// ?`.
 ///
 /// ```
 /// use holdlock::{Error, LockOptions, TokenGate};
@@ -50,7 +51,7 @@ pub struct TokenGate {
     lock: Arc<FileLock>,
 }
 
-/// Proof of being inside a [`TokenGate`]: no other writer is, until this is dropped.
+/// Proof of being inside a [`TokenGate`]: no other writer is inside until this is dropped.
 #[derive(Debug)]
 #[must_use = "the gate is left when this is dropped"]
 pub struct Passed {
@@ -58,13 +59,13 @@ pub struct Passed {
 }
 
 impl TokenGate {
-    /// Opens the gate at `path`, and creates it, empty, when it is missing: then it lets every token
-    /// pass.
+    /// Opens the gate at `path`. Creates an empty gate if it is missing; an empty gate lets every
+    /// token pass.
     ///
     /// # Errors
     ///
-    /// Those of [`FileLock::open`]. Content that is not a gate's is noticed by
-    /// [`pass`](TokenGate::pass), and left as it is.
+    /// Those of [`FileLock::open`]. If the file has other content, [`pass`](TokenGate::pass) fails
+    /// and leaves the content as it is.
     pub fn open(path: impl AsRef<Path>) -> Result<TokenGate, Error> {
         let lock = LockOptions::new().writable(true).open(path)?;
         Ok(TokenGate {
@@ -76,8 +77,8 @@ impl TokenGate {
     ///
     /// # Errors
     ///
-    /// [`Error::StaleToken`] if one has, [`Error::Record`] if the file is not a gate's or cannot be
-    /// written, and those of [`FileLock::lock`].
+    /// [`Error::StaleToken`] if a later token has passed, [`Error::Record`] if the file is not a
+    /// gate or cannot be written, and those of [`FileLock::lock`].
     pub fn pass(&self, token: u64) -> Result<Passed, Error> {
         self.pass_with(token, Request::exclusive())
     }

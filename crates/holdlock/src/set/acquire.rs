@@ -6,9 +6,9 @@ use super::sealed::Held;
 use super::{Member, SetGuard};
 use crate::request::{Limit, Terms, Waiting};
 use crate::sys::identity::Identity;
-use crate::{CancelToken, Error, FileLock, Mode};
+use crate::{Error, FileLock, Mode};
 
-/// What a round begins with.
+/// The beginning of a round.
 enum Begin {
     /// With the first member in the order.
     Anywhere,
@@ -27,7 +27,7 @@ enum Obstacle {
     NotFirst(usize),
 }
 
-/// How often the files may turn out to be other ones before a member counts as busy.
+/// How often a member's file may turn out to be another one before the member counts as busy.
 const MAX_RESTARTS: u32 = 100;
 
 /// Acquires all members by `take`, or none.
@@ -55,20 +55,20 @@ pub(super) fn all<'s, G: Held>(
             }
         };
         let obstacle = match tried.and_then(|()| round.attempt_all(&waits, &take)) {
-            Ok(()) => return Ok(round.finish()),
+            Ok(()) => return round.finish(waits.terms.note),
             Err(obstacle) => obstacle,
         };
-        round.give_back(); // before the wait
+        drop(round); // before the wait
         begin = match obstacle {
             Obstacle::NotFirst(number) if restarts < MAX_RESTARTS => {
                 restarts += 1;
                 Begin::With(number)
             }
             Obstacle::NotFirst(number) => Begin::WaitFor(number),
-            Obstacle::Busy(number, error) => {
-                waits.may_go_on(error)?;
+            Obstacle::Busy(number, error) if waits.may_wait() && error.is_conflict() => {
                 Begin::WaitFor(number)
             }
+            Obstacle::Busy(_, error) => return Err(error),
         };
     }
 }
@@ -77,13 +77,13 @@ pub(super) fn all<'s, G: Held>(
 struct Round<'s, G> {
     members: &'s [Member],
     guards: Vec<G>,
-    /// For each guard the member that it is of.
+    /// For each guard its member.
     owners: Vec<usize>,
     /// For each member the number of its guard.
     of_member: Vec<Option<usize>>,
 }
 
-impl<'s, G> Round<'s, G> {
+impl<'s, G: Held> Round<'s, G> {
     fn new(members: &'s [Member]) -> Round<'s, G> {
         Round {
             members,
@@ -156,20 +156,14 @@ impl<'s, G> Round<'s, G> {
         Ok(true)
     }
 
-    /// Releases all of them, the last one first. The news of a holder that died waits for a caller
-    /// that gets all locks.
-    fn give_back(mut self)
-    where
-        G: Held,
-    {
-        while let Some(guard) = self.guards.pop() {
-            guard.give_back();
+    /// All members are held. The records are written only now: a set that gives a lock back has not
+    /// done its work, and must not be taken for the holder that saw what the last one left.
+    fn finish(mut self, note: Option<&str>) -> Result<SetGuard<G>, Error> {
+        for guard in &mut self.guards {
+            guard.record(note)?;
         }
-    }
-
-    fn finish(self) -> SetGuard<G> {
         let of_member = self.of_member.into_iter().flatten().collect();
-        SetGuard::new(self.guards, of_member)
+        Ok(SetGuard::new(self.guards, of_member))
     }
 }
 
@@ -217,8 +211,9 @@ impl Waits<'_> {
             cancel: None,
             on_wait: None,
             may_wait_for_ever: false,
+            note: None,
+            records_later: true,
             had_its_turn: self.began.is_some(),
-            note: self.terms.note,
         }
     }
 
@@ -226,37 +221,15 @@ impl Waits<'_> {
         !matches!(self.terms.limit, Limit::Never | Limit::For(Duration::ZERO))
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// How long a wait that begins now may take: one time limit is for all waits.
+    fn limit(&self, began: Instant) -> Limit {
         match self.terms.limit {
             // An instant that the clock cannot represent means no deadline.
-            Limit::For(limit) => self.began?.checked_add(limit),
-            Limit::Until(deadline) => Some(deadline),
-            Limit::Never | Limit::Forever => None,
-        }
-    }
-
-    /// A member was not free. Fails with the request's own error if the request has to end.
-    fn may_go_on(&mut self, error: Error) -> Result<(), Error> {
-        if !self.may_wait() || !error.is_conflict() {
-            return Err(error);
-        }
-        let Some(began) = self.began else {
-            // The wait itself checks its limits.
-            self.began = Some(Instant::now());
-            return Ok(());
-        };
-        // Also if the member is free again by now: a request must end although there is always
-        // another member that is not free.
-        let waited = began.elapsed();
-        if self.terms.cancel.is_some_and(CancelToken::is_cancelled) {
-            return Err(Error::Cancelled {
-                path: error.path().to_owned(),
-                waited,
-            });
-        }
-        match self.deadline() {
-            Some(deadline) if Instant::now() >= deadline => Err(error.timed_out().after(waited)),
-            _ => Ok(()),
+            Limit::For(limit) if self.may_wait() => {
+                let deadline = began.checked_add(limit);
+                deadline.map_or(Limit::Forever, Limit::Until)
+            }
+            limit => limit,
         }
     }
 
@@ -268,7 +241,7 @@ impl Waits<'_> {
         take: &impl Fn(&'s FileLock, Terms<'_>) -> Result<G, Error>,
     ) -> Result<G, Error> {
         let began = *self.began.get_or_insert_with(Instant::now);
-        let limit = self.deadline().map_or(Limit::Forever, Limit::Until);
+        let limit = self.limit(began);
         let reported = &mut self.reported;
         let mut told = self.terms.on_wait.as_mut().map(|callback| {
             |event| {
@@ -287,8 +260,9 @@ impl Waits<'_> {
             cancel: self.terms.cancel,
             on_wait: told.as_mut().map(|told| told as _),
             may_wait_for_ever: self.terms.may_wait_for_ever,
+            note: None,
+            records_later: true,
             had_its_turn: false,
-            note: self.terms.note,
         };
         take(&member.lock, terms).map_err(|error| error.after(began.elapsed()))
     }

@@ -71,7 +71,7 @@ impl<G> Index<usize> for SetGuard<G> {
 
     /// # Panics
     ///
-    /// When the set has no member with this number; [`get`](SetGuard::get) does not panic.
+    /// If the set has no member with this number; [`get`](SetGuard::get) does not panic.
     fn index(&self, member: usize) -> &G {
         &self.guards[self.of_member[member]]
     }
@@ -103,7 +103,9 @@ mod tests {
             Ok(())
         }
 
-        fn give_back(self) {}
+        fn record(&mut self, _: Option<&str>) -> Result<(), Error> {
+            Ok(())
+        }
     }
 
     #[test]

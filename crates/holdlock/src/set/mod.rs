@@ -3,10 +3,12 @@
 mod acquire;
 mod guard;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::future::Source;
 use crate::request::{OnWait, Terms};
-use crate::{Error, FileLock, Guard, Mode, OwnedGuard, Request};
+use crate::{Error, FileLock, Guard, LockFuture, Mode, OwnedGuard, Request};
 
 pub use guard::SetGuard;
 
@@ -33,13 +35,13 @@ pub use guard::SetGuard;
 /// The set tries its members one after the other, in the order of their device and inode numbers.
 /// If one of them is not free, the set releases what it has acquired, waits for that one while it
 /// holds no other, and then tries the rest. The locks therefore need no common order: sets cannot
-/// deadlock with one another, and a set that sleeps keeps no other process out. The time limit, the
-/// token and the callback of the request are for all members together. An error is that of the
-/// member that was in the way: its [path](Error::path) and its [holders](crate::Conflict::holders).
+/// deadlock with one another, and a sleeping set keeps no other process out. The time limit, the
+/// token and the callback of the request apply to all members together. An error is that of the
+/// member that was not free: its [path](Error::path) and its [holders](crate::Conflict::holders).
 ///
-/// The price is that a set has no place in several queues at once: a set of many locks can be
-/// passed again and again by requests for a few of them, also if the locks are
-/// [fair](crate::LockOptions::fair). It acquires them when all are free at one moment, or nearly so.
+/// The price is that a set has no place in several queues at once: requests for a few of its locks
+/// can pass a set of many locks repeatedly, even if the locks are [fair](crate::LockOptions::fair).
+/// The set acquires the locks when all of them are free at nearly one moment.
 ///
 /// # One file by several names
 ///
@@ -96,7 +98,7 @@ impl Member {
 }
 
 impl LockSet {
-    /// A set of these locks. Acquires nothing. A set without members is acquired at once.
+    /// Makes a set of these locks, and acquires no lock. A set without members is acquired at once.
     ///
     /// ```
     /// use holdlock::{FileLock, LockSet};
@@ -123,8 +125,8 @@ impl LockSet {
     ///
     /// # Errors
     ///
-    /// Those of [`FileLock::lock`], for one of the members. No lock of the set is held then.
-    /// [`Error::Deadlock`] also when this thread holds one of the locks already by another guard.
+    /// Those of [`FileLock::lock`], for one of the members; then no lock of the set is held.
+    /// [`Error::Deadlock`] also if this thread already holds one of the locks by another guard.
     pub fn lock(&self) -> Result<SetGuard<Guard<'_>>, Error> {
         self.acquire(Request::exclusive())
     }
@@ -133,7 +135,7 @@ impl LockSet {
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] for the first member that is not; besides those of
+    /// [`Error::WouldBlock`] for the first member that is not free; besides those of
     /// [`lock`](LockSet::lock).
     pub fn try_lock(&self) -> Result<SetGuard<Guard<'_>>, Error> {
         self.acquire(Request::exclusive().try_once())
@@ -143,7 +145,7 @@ impl LockSet {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] for the member that was in the way last; besides those of
+    /// [`Error::TimedOut`] for the member for which the set waited last; besides those of
     /// [`lock`](LockSet::lock).
     pub fn try_lock_for(&self, timeout: Duration) -> Result<SetGuard<Guard<'_>>, Error> {
         self.acquire(Request::exclusive().timeout(timeout))
@@ -183,6 +185,30 @@ impl LockSet {
             |lock: &FileLock, terms: Terms<'_>| OwnedGuard::acquire(lock.clone(), terms, stays);
         acquire::all(&self.members, request.terms(), take)
     }
+
+    /// Acquires all members in asynchronous code, as [`FileLock::lock_async`] does one lock.
+    pub fn lock_async(&self) -> LockFuture<SetGuard<OwnedGuard>> {
+        self.acquire_async(Request::exclusive())
+    }
+
+    /// As [`acquire`](LockSet::acquire), in asynchronous code. What the request says of threads and
+    /// deadlocks has no effect.
+    pub fn acquire_async(&self, request: Request) -> LockFuture<SetGuard<OwnedGuard>> {
+        LockFuture::new(self.clone(), request)
+    }
+}
+
+impl Source<SetGuard<OwnedGuard>> for LockSet {
+    fn acquire_owned(&self, request: Request) -> Result<SetGuard<OwnedGuard>, Error> {
+        LockSet::acquire_owned(self, request)
+    }
+
+    /// The first member's, for the errors of the wait itself.
+    fn path(&self) -> &Path {
+        self.members
+            .first()
+            .map_or(Path::new(""), |member| member.lock.path())
+    }
 }
 
 impl<M: Into<Member>> FromIterator<M> for LockSet {
@@ -197,8 +223,7 @@ pub(crate) mod sealed {
     /// What the guards of a set can do.
     pub trait Held {
         fn release(self) -> Result<(), Error>;
-
-        /// Releases the lock as if it had not been acquired.
-        fn give_back(self);
+        /// Writes the record of the acquisition, if the lock has one.
+        fn record(&mut self, note: Option<&str>) -> Result<(), Error>;
     }
 }

@@ -15,7 +15,7 @@ pub use by_holdlock::Holdlock;
 pub use by_std::Std;
 use holdlock::{Family, LockOptions};
 
-/// What is done while the lock is held.
+/// The section that runs while the lock is held.
 pub type Section<'s> = &'s mut dyn FnMut();
 
 /// A lock file that one of the peers has opened.

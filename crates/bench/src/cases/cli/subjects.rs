@@ -31,7 +31,7 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// It, with a command to run.
+    /// The subject, with a command to run.
     pub(super) fn around<const N: usize>(&self, command: [&str; N]) -> Command {
         let mut words = self.words.iter().map(OsString::as_os_str);
         let mut tail = command.iter().map(std::ffi::OsStr::new);
@@ -42,7 +42,7 @@ impl Subject {
     }
 }
 
-/// Those that there are, and why the others are not.
+/// The subjects on this machine, and the reasons why the others are missing.
 pub(super) struct Subjects {
     pub(super) list: Vec<Subject>,
     pub(super) notes: Vec<String>,
@@ -145,7 +145,7 @@ impl Subjects {
                 words.push(lock.into());
                 words
             });
-            // A build that does not know it takes it for wrong usage.
+            // A build that does not know the option reports wrong usage.
             let known = self.list.last().is_some_and(|subject| {
                 let mut trial = subject.around([super::NOTHING]);
                 let quiet = trial.stdin(Stdio::null()).stdout(Stdio::null());
@@ -185,7 +185,7 @@ fn profile(path: &Path) -> Option<String> {
 }
 
 /// Whether the version of the program has this word.
-fn says(program: &Path, word: &str) -> bool {
+pub(in crate::cases) fn says(program: &Path, word: &str) -> bool {
     let output = Command::new(program).arg("--version").output();
     output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(word))
 }

@@ -1,12 +1,12 @@
-//! One manual page: the options by clap_mangen, everything else from the text of the
-//! help, so that neither can say what the other does not.
+//! One manual page: clap_mangen writes the options, and the text of the help is the rest, so the
+//! page and the help always say the same.
 
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-/// Headings of the help and what manual pages call them. What follows any other
-/// heading stays in the description.
+/// Headings of the help, and their names in manual pages. Text below any other heading stays in the
+/// description.
 const HEADINGS: [(&str, &str); 4] = [
     ("Arguments:", "ARGUMENTS"),
     ("Commands:", "COMMANDS"),
@@ -14,7 +14,7 @@ const HEADINGS: [(&str, &str); 4] = [
     ("Examples:", "EXAMPLES"),
 ];
 
-/// Told by the synopsis and by clap_mangen.
+/// Headings of text that the synopsis and clap_mangen already have.
 const ELSEWHERE: [&str; 2] = ["Usage:", "Options:"];
 
 /// The page `name`, in roff.
@@ -25,7 +25,7 @@ pub(super) fn page(name: &str, mut command: Command, see_also: &[&str]) -> Strin
     let mut description = Vec::new();
     let mut sections: Vec<(&str, Vec<&str>)> = Vec::new();
     for paragraph in paragraphs(&help) {
-        // The name section says it.
+        // The section NAME already has this line.
         if about.as_deref() == Some(paragraph) {
             continue;
         }
@@ -37,7 +37,7 @@ pub(super) fn page(name: &str, mut command: Command, see_also: &[&str]) -> Strin
             .find_map(|(start, title)| Some((*title, paragraph.strip_prefix(start)?)));
         match known {
             Some((title, text)) => {
-                // On the line of the heading it is text, below it what it is there.
+                // Text on the line of the heading is a paragraph; lines below it keep their form.
                 let text = text.strip_prefix('\n').unwrap_or(text.trim_start());
                 sections.push((title, text.lines().collect()))
             }
@@ -48,7 +48,7 @@ pub(super) fn page(name: &str, mut command: Command, see_also: &[&str]) -> Strin
     let mut roff = Roff::new();
     let source = format!("holdlock {}", env!("CARGO_PKG_VERSION"));
     let title = name.to_uppercase();
-    // No date: the same source makes the same page.
+    // No date, so that the same source makes the same page.
     roff.control("TH", [title.as_str(), "1", " ", &source, "User Commands"]);
     roff.control("SH", ["NAME"]);
     roff.text([roman(format!(
@@ -120,8 +120,8 @@ fn synopsis(roff: &mut Roff, usage: &str) {
     }
 }
 
-/// Text is filled. Of what is indented, that with two columns becomes a list; the rest
-/// stays as it is.
+/// Fills text. Indented lines with two columns become a list; other indented lines stay as they
+/// are.
 fn body(roff: &mut Roff, lines: &[&str]) {
     for block in lines.chunk_by(|one, two| indent(one) > 0 && indent(two) > 0) {
         let listed = block.iter().filter(|line| columns(line).is_some()).count();
@@ -168,7 +168,7 @@ fn indent(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
 
-/// `  64  wrong usage`: what stands before and after the first gap of two spaces.
+/// Splits ` 64 wrong usage` at the first gap of two spaces.
 fn columns(line: &str) -> Option<(&str, &str)> {
     let (tag, meaning) = line.trim_start().split_once("  ")?;
     let meaning = meaning.trim_start();

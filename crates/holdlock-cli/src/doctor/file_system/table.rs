@@ -1,8 +1,8 @@
 //! What is known about locks on each type of file system.
 //!
-//! *Unsafe* is what certainly does not exclude a process with which the files are shared
-//! by design. Where that depends on what cannot be seen from here it is a warning, and
-//! where locks are as good as on a disk but different, a note.
+//! The verdict is *unsafe* if locks certainly do not exclude some of the processes for which the
+//! file system shares its files. It is a warning if that depends on something that cannot be seen
+//! here, and a note if locks work as well as on a disk, but differently.
 
 use crate::doctor::finding::Level;
 use crate::doctor::mounts::Mount;
@@ -30,7 +30,7 @@ const CLUSTERS: [&str; 5] = [
     "fuse.ceph",
     "fuse.ceph-fuse",
 ];
-/// FUSE programs that bring files from elsewhere and leave locks to this machine.
+/// FUSE programs that show files of other machines; only this machine sees the locks.
 const NETWORK_FUSE: [&str; 14] = [
     "fuse.sshfs",
     "fuse.rclone",
@@ -67,7 +67,7 @@ pub(super) fn judge(mount: &Mount) -> Verdict {
     match kind {
         _ if DISKS.contains(&kind) => fine("locks are the kernel's own"),
         _ if MEMORY.contains(&kind) => fine(
-            "locks are the kernel's own; files are gone after a reboot, and nothing is lost by that",
+            "locks are the kernel's own; a reboot removes the lock file, but it ends the locks as well",
         ),
         _ if NFS.contains(&kind) => nfs(mount),
         "overlay" => fine("locks are the kernel's own, within this overlay"),
@@ -77,32 +77,32 @@ pub(super) fn judge(mount: &Mount) -> Verdict {
         "9p" | "drvfs" | "wslfs" => nine_p(mount),
         "virtiofs" | "vboxsf" | "prl_fs" | "vmhgfs" => warning(
             "shared with the host of this virtual machine; locks exclude within this machine, \
-             and need not reach the host or other guests",
+             but may not exclude the host or other guests",
             LOCAL_DIRECTORY,
         ),
         _ if CLUSTERS.contains(&kind) => note("locks are kept by the cluster, for all its clients"),
         _ if NETWORK_FUSE.contains(&kind) => bad(
-            "files from elsewhere, locks of this machine only: other machines are not excluded",
+            "the files are on other machines, but locks exclude on this machine only",
             ELSEWHERE,
         ),
         _ if kind.starts_with("fuse") => warning(
-            "what locks do is up to the FUSE program; other ways to the same files may bypass them",
-            "keep the lock file on a local file system, or ask that program's documentation",
+            "locks depend on the FUSE program; processes may reach the files without it",
+            "keep the lock file on a local file system, or read that program's documentation",
         ),
         "afs" | "coda" | "beegfs" | "orangefs" | "pvfs2" | "ncpfs" => warning(
             "a network file system; whether locks reach other machines depends on its settings",
             ELSEWHERE,
         ),
         "autofs" => warning(
-            "nothing is mounted there yet, it seems",
-            "mount it, and try again",
+            "nothing seems to be mounted there yet",
+            "mount the file system, and try again",
         ),
         _ if KERNEL.contains(&kind) => warning(
-            "files of the kernel, no place for lock files",
+            "a file system of the kernel, unsuitable for lock files",
             LOCAL_DIRECTORY,
         ),
         _ => warning(
-            "a type of file system of which nothing is known here; see what is tried below",
+            "holdlock does not know this type of file system; see the results of the trials below",
             "keep the lock file on a known local file system, if that is not enough",
         ),
     }
@@ -128,7 +128,7 @@ fn verdict(level: Level, why: &'static str, remedy: Option<&'static str>) -> Ver
     Verdict { level, why, remedy }
 }
 
-/// `nolock` shows as `local_lock=all` on newer kernels, which older ones do not have.
+/// Newer kernels show `nolock` as `local_lock=all`; older kernels do not have that option.
 fn nfs(mount: &Mount) -> Verdict {
     let version_4 = mount.kind == "nfs4"
         || mount
@@ -137,8 +137,8 @@ fn nfs(mount: &Mount) -> Verdict {
     match mount.value("local_lock") {
         Some("all" | "flock") => bad(
             "mounted with local_lock: flock excludes on this machine only, not the other clients",
-            "mount it with local_lock=none; or keep the lock file on a local file system where \
-             one machine is all there is",
+            "mount it with local_lock=none; or keep the lock file on a local file system, if only \
+             this machine uses it",
         ),
         Some("posix") => warning(
             "mounted with local_lock=posix: OFD locks exclude on this machine only, flock reaches \
@@ -147,16 +147,16 @@ fn nfs(mount: &Mount) -> Verdict {
         ),
         _ if mount.has("nolock") => bad(
             "mounted with nolock: locks exclude on this machine only, not the other clients",
-            "mount it without nolock; or keep the lock file on a local file system where one \
-             machine is all there is",
+            "mount it without nolock; or keep the lock file on a local file system, if only this \
+             machine uses it",
         ),
         _ if version_4 => note(
-            "locks are kept by the server, for all clients; an exclusive one needs a file that \
-             can be written, and a client that the server lost contact with loses its locks",
+            "the server keeps the locks, for all clients; an exclusive lock needs a writable file, \
+             and a client loses its locks if the server loses contact with it",
         ),
         _ => warning(
-            "locks are kept by the server's lock manager (NLM), which firewalls and crashes of \
-             clients are known to break",
+            "the server's lock manager (NLM) keeps the locks; firewalls and crashes of clients are \
+             known to break it",
             "mount it with vers=4.2, or keep the lock file on a local file system",
         ),
     }
@@ -170,9 +170,9 @@ fn smb(mount: &Mount) -> Verdict {
         );
     }
     warning(
-        "locks are kept by the server and are mandatory: others can neither read nor write what is \
-         locked; servers differ in how well they do it",
-        "lock an empty file that is used for nothing else, or keep it on a local file system",
+        "the server keeps the locks, and they are mandatory: other processes can neither read nor \
+         write a locked file; servers differ in how well they do it",
+        "lock an empty file that has no other use, or keep it on a local file system",
     )
 }
 

@@ -1,4 +1,5 @@
-//! Which process waits for which: first the cycles, then each queue and the queues behind it.
+//! The view that shows which process waits for which: first the cycles, then each queue and the
+//! queues behind it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,7 +43,7 @@ pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
         seen: HashSet::new(),
         lines,
     };
-    // What is at the head of a chain comes first; what is left over is in a cycle.
+    // Heads of chains come first; the remaining files are in a cycle.
     let shown = || {
         let files = shown.iter().copied();
         files.filter(|file| !file.waiters.is_empty())
@@ -93,7 +94,7 @@ fn keepers(file: &File) -> impl Iterator<Item = &Who> {
 struct Tree<'h> {
     host: &'h Host,
     theme: Theme,
-    /// The queues for what each process holds.
+    /// The queues for the locks that each process holds.
     kept_by: HashMap<u32, Vec<&'h File>>,
     /// Each queue is drawn once: a cycle would have no end.
     seen: HashSet<FileId>,
@@ -104,7 +105,8 @@ struct Tree<'h> {
 const DEEPEST: usize = 60;
 
 impl Tree<'_> {
-    /// A file and its waiters; `lead` stands before its line, `below` before the lines that follow.
+    /// A file and its waiters; `lead` is the prefix of its line, `below` the prefix of the lines
+    /// that follow.
     fn file(&mut self, file: &File, lead: &str, below: &str) {
         let mut row = plain(format!("{lead}{}", file.path));
         if !self.seen.insert(file.file_id) {
@@ -141,7 +143,7 @@ impl Tree<'_> {
         }
     }
 
-    /// The queues for what a waiter has itself.
+    /// The queues for the locks that a waiter holds itself.
     fn held_by(&mut self, who: &Who, below: &str) {
         if below.chars().count() > DEEPEST {
             return;

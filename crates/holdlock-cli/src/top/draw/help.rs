@@ -1,4 +1,4 @@
-//! What the keys do.
+//! The view that explains the keys.
 
 use super::{Row, Theme, plain};
 
@@ -13,17 +13,17 @@ const KEYS: [(&str, &str); 16] = [
     ("g", "which process waits for which, and deadlocks"),
     (
         "k",
-        "send a signal to the holder; asks which one, and whether",
+        "send a signal to the holder; asks which signal, and whether to send it",
     ),
-    ("Esc", "back; out of the filter; quit"),
+    ("Esc", "back; end the filter; quit"),
     ("< >", "sort by the column before or after"),
-    ("r", "sort the other way round"),
+    ("r", "reverse the order"),
     (
         "/",
-        "show only what has this text: path, command, user, pid",
+        "show only locks with this text in path, command, user or pid",
     ),
     ("w", "show only locks with waiters"),
-    ("Space", "pause, go on"),
+    ("Space", "pause, continue"),
     ("+ -", "look more often, less often"),
     ("d", "the next longer interval, then the shortest"),
     ("Ctrl-L", "draw everything again"),
@@ -31,12 +31,12 @@ const KEYS: [(&str, &str); 16] = [
 ];
 
 const NOTES: [&str; 6] = [
-    "LONGEST  for how long top has seen the longest wait. The kernel does not record",
+    "LONGEST  how long top has seen the longest wait. The kernel does not record",
     "         when a wait began.",
     "LOCK     flock, posix, ofd or lease; ex: exclusive, sh: shared.",
     "HELD     several processes may hold one lock: a child that inherits the open file",
     "         holds it, too. The lock is free when the last of them releases it.",
-    "Files of other users have no path, unless root looks.",
+    "Only root sees the paths of other users' files.",
 ];
 
 pub(super) fn lines(theme: Theme) -> Vec<Row> {

@@ -11,7 +11,7 @@ use crate::top::app::App;
 use crate::top::model::{File, Host};
 use crate::top::sort::{Column, chosen};
 
-/// Widths of the columns of which the width is fixed.
+/// The columns with a fixed width.
 const WAITERS: usize = 5;
 const LONGEST: usize = 8;
 const KIND: usize = 8;
@@ -55,7 +55,7 @@ fn visible(first: usize, row: usize, page: usize, length: usize) -> usize {
 
 fn nothing(app: &App, host: &Host) -> &'static str {
     if host.files.is_empty() {
-        "No process holds a lock, as far as can be seen."
+        "No lock can be seen."
     } else if app.choice.text.is_empty() {
         "No process waits. w: show all locks."
     } else {
@@ -73,7 +73,7 @@ struct Widths {
 }
 
 impl Widths {
-    /// Of a narrow screen, the holder's command and the path keep this much.
+    /// The least width of the holder's command and of the path on a narrow screen.
     const LEAST: usize = 24;
 
     fn of(room: usize) -> Widths {
@@ -166,7 +166,7 @@ fn row(file: &File, host: &Host, room: usize, theme: Theme) -> Row {
     vec![(numbers, style), (format!(" {rest}"), Style::new())]
 }
 
-/// Pid, user and command of the first holder, and how many more there are.
+/// Pid, user and command of the first holder, and the number of other holders.
 fn holder(file: &File, room: usize) -> (String, String, String) {
     let Some((who, more)) = file.holder() else {
         return ("?".into(), "?".into(), "unknown".into());
@@ -182,7 +182,7 @@ fn holder(file: &File, room: usize) -> (String, String, String) {
     (who.pid.to_string(), who.user.clone(), command)
 }
 
-/// Path and command of the chosen file; else what cannot be seen.
+/// Path and command of the chosen file; without one, what cannot be seen.
 fn in_full(file: Option<&File>, host: &Host, room: usize) -> [String; 2] {
     let path = file.map_or_else(String::new, |file| tail(&file.path, room));
     let below = match (host.unseen.first(), file.and_then(File::holder)) {

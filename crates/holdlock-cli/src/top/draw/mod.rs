@@ -1,4 +1,4 @@
-//! The pictures: each file draws one view into a grid of cells, of whatever size.
+//! The pictures: each file draws one view into a grid of cells of any size.
 
 mod graph;
 mod help;
@@ -17,7 +17,7 @@ use super::text::age;
 use crate::show::width::{cells, head};
 use crate::sys::local_time;
 
-/// How things look: with NO_COLOR without colours.
+/// The styles of the picture; without colours if NO_COLOR is set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Theme {
     pub(super) color: bool,
@@ -53,7 +53,7 @@ impl Theme {
     }
 }
 
-/// A row of text in parts, each in its own manner.
+/// A row of text in parts, each with its own style.
 type Row = Vec<(String, Style)>;
 
 fn plain(text: impl Into<String>) -> Row {
@@ -69,7 +69,7 @@ pub(super) fn draw(buffer: &mut Buffer, app: &mut App, host: &Host, theme: Theme
     header(buffer, app, host, theme);
     let body = Rect {
         y: area.y + 1,
-        // On a tiny screen the keys go first.
+        // On a tiny screen the line of keys is left out first.
         height: area
             .height
             .saturating_sub(if area.height > 4 { 2 } else { 1 }),
@@ -92,7 +92,7 @@ pub(super) fn draw(buffer: &mut Buffer, app: &mut App, host: &Host, theme: Theme
     }
 }
 
-/// Host, time, and how many there are of everything.
+/// Host, time, and the numbers of locks, waiters and deadlocks.
 fn header(buffer: &mut Buffer, app: &App, host: &Host, theme: Theme) {
     let (hour, minute, second) = local_time::of(host.at);
     let mut row = vec![
@@ -168,7 +168,7 @@ fn footer(buffer: &mut Buffer, app: &App, y: u16, theme: Theme) {
     put(buffer, y, &vec![(text, style)]);
 }
 
-/// As many lines as fit, from where one has scrolled to.
+/// As many lines as fit, from the scroll position on.
 fn scrolled(buffer: &mut Buffer, body: Rect, app: &mut App, lines: &[Row]) {
     app.page = usize::from(body.height);
     app.lines = lines.len();
@@ -178,7 +178,7 @@ fn scrolled(buffer: &mut Buffer, body: Rect, app: &mut App, lines: &[Row]) {
     }
 }
 
-/// One row; what does not fit is cut off, and that is shown.
+/// One row; a mark shows where it is cut off.
 fn put(buffer: &mut Buffer, y: u16, row: &Row) {
     if y >= buffer.area().height {
         return;
@@ -192,7 +192,7 @@ fn put(buffer: &mut Buffer, y: u16, row: &Row) {
     }
 }
 
-/// How long a wait is seen.
+/// How long a wait has been seen.
 fn waited(since: Instant, host: &Host) -> String {
     format!("≥{}", age(host.now.saturating_duration_since(since)))
 }

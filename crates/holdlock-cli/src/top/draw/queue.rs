@@ -9,7 +9,7 @@ use crate::top::model::{Held, Host, Wait, Who, kind_and_mode};
 pub(super) fn lines(host: &Host, file_id: FileId, room: usize, theme: Theme) -> Vec<Row> {
     let Some(file) = host.file(file_id) else {
         return vec![plain(
-            "No process has a lock on this file now, and none waits for one.",
+            "No process holds a lock on this file or waits for one now.",
         )];
     };
     let mut lines = vec![
@@ -20,7 +20,9 @@ pub(super) fn lines(host: &Host, file_id: FileId, room: usize, theme: Theme) -> 
     ];
     lines.extend(file.locks.iter().flat_map(|lock| holders(lock, host)));
     if file.locks.is_empty() {
-        lines.push(plain("  no process: the next waiter is about to get it"));
+        lines.push(plain(
+            "  no process: the next waiter is about to acquire it",
+        ));
     }
     lines.push(plain(""));
     lines.push(vec![(titles("WAITS", "WAITS FOR"), theme.columns())]);

@@ -1,7 +1,7 @@
 """Soft locks: a marker file exists while the lock is held.
 
-The kernel does not know of such a lock. So the file system need not be able to lock; but the kernel
-does not release the lock when its holder dies, and the next process has to prove that death.
+The kernel does not know of such a lock. Therefore it works on a file system that cannot lock, but
+the kernel does not release the lock when its holder dies: the next process has to prove that death.
 ``_lock`` has the class; below it:
 
 ``_marker``

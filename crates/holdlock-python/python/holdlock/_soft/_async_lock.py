@@ -23,8 +23,8 @@ class AsyncSoftFileLock(SoftFileLock, BaseAsyncFileLock):
     """A :class:`SoftFileLock` for asynchronous code, under asyncio or trio.
 
     A waiting task costs no thread: the loop watches for the marker's removal and the owner's death.
-    If the marker is on a network file system, where a call can block, the calls are made in another
-    thread (of ``executor``, unless ``run_in_executor`` is False).
+    On a network file system, where a call can block, another thread makes the calls (a thread of
+    ``executor``, unless ``run_in_executor`` is False).
 
     >>> import asyncio, os, tempfile
     >>> async def main():

@@ -41,7 +41,7 @@ _STATE = frozenset(
 
 
 class _Context(FileLockContext):
-    """The marker is what is held, and its descriptor follows from it."""
+    """The state of a soft lock: a held marker, which has the descriptor."""
 
     marker: Marker | None = None
 
@@ -70,9 +70,10 @@ class SoftFileLock(BaseFileLock):
     marker names no owner (an older ``filelock``'s, or a user's own file), it stays until
     :meth:`break_lock`.
 
-    A wait ends when the marker is removed or its owner dies. The kernel reports both, so that
-    nothing is polled on a local file system; on others, a waiter also looks every ``poll_interval``
-    seconds. A relative path means the working directory in which the object was made.
+    A wait ends when the marker is removed or its owner dies. The kernel reports both, so a waiter
+    does not poll on a local file system; on other file systems it also looks every
+    ``poll_interval`` seconds. A relative path means the working directory in which the object was
+    made.
 
     >>> import os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "job.lock")
@@ -119,7 +120,7 @@ class SoftFileLock(BaseFileLock):
     def break_lock(self) -> None:
         """Removes the marker, even that of a living holder, which does not notice.
 
-        Call it only if you know that the holder is gone, where this package cannot know it. Does
+        Call it only if you know that the holder has ended and this package cannot know it. Does
         nothing if there is no marker.
 
         >>> import os, tempfile
@@ -166,7 +167,7 @@ class SoftFileLock(BaseFileLock):
             self._context.marker = None
 
     def _path(self) -> str:
-        """The lock file, wherever the working directory is now."""
+        """The path of the lock file, whatever the working directory is now."""
         if not self.lock_file:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.lock_file)
         return self._absolute_path
@@ -191,10 +192,10 @@ class SoftFileLock(BaseFileLock):
             return Timeout(self.lock_file, f"a marker that cannot be read: {error.strerror}")
         os.close(descriptor)
         owner = decode(text)
-        return Timeout(
-            self.lock_file,
-            str(owner) if owner else "a marker that names no owner; break_lock() removes it",
-        )
+        if owner is None:
+            how = "an owner that recorded no PID; break_lock() removes its marker"
+            return Timeout(self.lock_file, how)
+        return Timeout(self.lock_file, str(owner))
 
 
 def _check_options(options: Options) -> None:
@@ -212,7 +213,7 @@ def _check_options(options: Options) -> None:
 
 
 def _is_taken(path: str) -> bool:
-    """Whether something is at the path. Raises OSError if it can never become a marker."""
+    """Whether a file is at the path. Raises OSError if it can never become a marker."""
     try:
         there = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -47,7 +47,7 @@ def encode(owner: Owner) -> bytes:
 def decode(text: bytes) -> Owner | None:
     r"""The owner that a marker names; None: it names no owner.
 
-    A last line without its end was cut short: half a number would be another process.
+    A last line without its end is incomplete: half of a number would name another process.
 
     >>> decode(b"42\nbuild-1\n7\n")
     Owner(pid=42, host='build-1', start=7)

@@ -1,4 +1,4 @@
-"""What a marker records of this process, and whether a recorded owner is provably dead.
+"""The facts that a marker records about its process, and whether a recorded owner is dead.
 
 A marker records the same two names as ``filelock``'s, so that each package finds the other's
 owners:
@@ -74,7 +74,7 @@ def is_this_process(owner: Owner) -> bool:
 
 
 def is_dead(owner: Owner, directory: str) -> bool:
-    """Whether this owner is provably dead. False: it is alive, or nothing here can tell.
+    """Whether this owner is provably dead. False: it is alive, or that is unknown.
 
     ``directory`` has the marker. On a network file system, another machine may have written it.
     """

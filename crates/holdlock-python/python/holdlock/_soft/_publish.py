@@ -1,4 +1,4 @@
-"""Publishing this process's marker, and reading whatever marker is there.
+"""Publishes the marker of this process, and reads an existing marker.
 
 The native class ``Marker`` is the published marker: it removes the file when it is withdrawn, or
 when the last reference to it goes.
@@ -16,7 +16,7 @@ from ._owner import this_process
 
 
 def publish(path: str, mode: int, *, exact: bool, lock: str | None = None) -> Marker | None:
-    """Puts this process's marker at ``path``; None if something is there already.
+    """Puts the marker of this process at ``path``; None if a file is already there.
 
     ``exact``: the mode was asked for, so that the umask does not change it. ``lock``: the lock's
     path, if ``path`` is not: errors name it, and the marker may be moved there.
@@ -27,7 +27,7 @@ def publish(path: str, mode: int, *, exact: bool, lock: str | None = None) -> Ma
 def read(path: str) -> tuple[int, bytes]:
     """A descriptor of the file at ``path``, and its first bytes. FileNotFoundError: there is none.
 
-    The descriptor keeps the file's inode number from meaning another file.
+    While the descriptor is open, no other file gets the inode number.
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags)

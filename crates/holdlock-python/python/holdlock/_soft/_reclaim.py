@@ -1,9 +1,9 @@
-"""Taking over a dead owner's marker, without a moment in which the path is free.
+"""Takes over the marker of a dead owner, without a moment in which the path is free.
 
 Two processes can find the same owner dead. If each removed the marker and put its own there, the
 slower process would remove the quicker one's marker. Therefore a process exchanges the marker for
-its own in one step (renameat2), and looks afterwards which file it has got. If that is not the
-marker that it has judged, it exchanges the two again. Processes with this package exclude one
+its own in one step (renameat2), and checks afterwards which file it has received. If that is not
+the marker that it has judged, it exchanges the two again. Processes with this package exclude one
 another by a flock on the judged file, so that this happens only with processes of ``filelock``,
 which work in the same way and with the same names.
 
@@ -36,8 +36,8 @@ _REFUSALS = (errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOT
 def reclaim(path: str, mode: int, *, exact: bool) -> Marker | None:
     """Takes the lock over from an owner that is provably dead, or that has released it.
 
-    None: it is held, or nothing proves the contrary. Age proves nothing; nor does a file that names
-    no owner, which may be an older filelock's marker, or no marker at all.
+    None: the lock is held, or nothing proves that it is free. Age proves nothing. A file that names
+    no owner proves nothing either: it may be a marker of an older filelock, or no marker at all.
     """
     try:
         judged, text = read(path)
@@ -96,7 +96,7 @@ def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> Marker | Non
 
 
 def _put_back(path: str, aside: str, ours: Marker) -> None:
-    """Exchanges until what lies aside is our own marker again."""
+    """Exchanges the two files until our own marker is the one that lies aside."""
     for _ in range(_ATTEMPTS):
         if _is_at(aside, ours.fileno()):
             return
@@ -107,7 +107,7 @@ def _put_back(path: str, aside: str, ours: Marker) -> None:
 
 
 def _discard(path: str, aside: str, ours: Marker) -> None:
-    """Gives up: our marker disappears from wherever it is, and another holder's goes back."""
+    """Gives up: removes our marker from either place, and puts another holder's marker back."""
     if os.path.lexists(aside) and not _is_at(aside, ours.fileno()):
         _put_back(path, aside, ours)
     if _is_at(aside, ours.fileno()) or not os.path.lexists(aside):
@@ -118,7 +118,7 @@ def _discard(path: str, aside: str, ours: Marker) -> None:
 
 
 def _stranded(path: str, breaker: Owner | None) -> bool:
-    """Whether a living holder's marker lies aside. Removes what a dead process has left there."""
+    """Whether a living holder's marker lies aside. Removes the markers of dead processes."""
     if breaker is None:
         return False
     directory, name = os.path.split(path)

@@ -1,4 +1,4 @@
-"""Sleeping until the marker goes away or its owner dies.
+"""Sleeps until the marker is removed or its owner dies.
 
 Two events end a soft lock: inotify(7) reports the marker's removal, and a pidfd reports the owner's
 death. A waiter sleeps in poll(2) on both, and wakes within microseconds instead of looking every 50
@@ -18,7 +18,7 @@ from ._marker import decode
 from ._owner import host
 from ._publish import read
 
-#: The longest sleep in seconds where an event is sure to come.
+#: The longest sleep in seconds if an event is certain to come.
 PATIENCE = 1.0
 
 #: A user has 128 inotify instances for all processes. This process uses so many; other waits poll.
@@ -36,9 +36,9 @@ os.register_at_fork(after_in_child=_after_fork)
 class Watch:
     """Watches for a marker's end, during a ``with`` statement.
 
-    ``descriptors`` become readable when something has happened. ``longest`` is how many seconds to
-    rely on that; 0: the marker is gone already. ``interval`` is how often to look where no event
-    comes.
+    ``descriptors`` become readable when an event has happened. ``longest`` is the longest sleep in
+    seconds that relies on the events; 0: the marker is already gone. ``interval`` is the time
+    between two looks if no event can come.
     """
 
     def __init__(self, path: str, interval: float) -> None:
@@ -97,9 +97,9 @@ def wait(path: str, seconds: float, interval: float) -> None:
 
 
 def _owner_handle(path: str) -> tuple[int | None, bool]:
-    """A pidfd of the living owner, where there can be one; and whether the owner is gone.
+    """A pidfd of the living owner, if there can be one; and whether the owner is gone.
 
-    The kernel does not report an owner that is gone already.
+    The kernel does not report an owner that is already gone.
     """
     try:
         descriptor, text = read(path)

@@ -31,7 +31,7 @@ pub(crate) fn at(path: &CStr, follow: bool) -> io::Result<Identity> {
     Ok(stat.into())
 }
 
-/// As [`at`], for a file that is written again and again. It does not ask for the times: since Linux
+/// As [`at`], for a file that is written repeatedly. It does not ask for the times: since Linux
 /// 6.13, a write that follows a look at the times takes a new time from the clock, which cost a
 /// microsecond on tmpfs and two on ext4.
 #[inline]

@@ -1,0 +1,98 @@
+//! Where the lock files of a run are: in a fresh directory, which is removed at the end.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use holdlock::Error;
+
+use super::fresh_seed;
+use super::mode::Mode;
+use crate::doctor;
+use crate::exit::{CANNOT_CREATE, Failure, NO_INPUT, OS_ERROR, reason};
+use crate::show::text;
+
+pub(super) struct Place {
+    /// Absolute.
+    pub(super) directory: PathBuf,
+    /// The directory that the user named.
+    pub(super) parent: PathBuf,
+    pub(super) file_system: Option<String>,
+}
+
+/// A mode that cannot be tried here, and why.
+pub(super) type LeftOut = (Mode, String);
+
+impl Place {
+    /// Creates the directory in `path`, or beside it if it is a file.
+    pub(super) fn create(path: &Path) -> Result<Place, Failure> {
+        // The watch of the waiters reads /proc, and must not take other processes for the workers.
+        let shown = fs::read_link("/proc/self").ok();
+        if shown.as_deref() != Some(Path::new(&std::process::id().to_string())) {
+            let why = "/proc is not that of this PID namespace; mount it: mount -t proc proc /proc";
+            return Err(Failure::new(
+                OS_ERROR,
+                format!("cannot watch the workers: {why}"),
+            ));
+        }
+        let failed = |error: io::Error| {
+            let code = match error.kind() {
+                io::ErrorKind::NotFound => NO_INPUT,
+                _ => CANNOT_CREATE,
+            };
+            let (path, why) = (text::path(path), reason(&error));
+            let remedy = "give a directory in which you can create files";
+            let message = format!("cannot create a directory in {path}: {why}; {remedy}");
+            Failure::new(code, message)
+        };
+        let mut parent = path.canonicalize().map_err(failed)?;
+        if !parent.is_dir() {
+            parent.pop();
+        }
+        let name = format!(".holdlock-torture-{:x}", fresh_seed());
+        let directory = parent.join(name);
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700).create(&directory).map_err(failed)?;
+        Ok(Place {
+            file_system: doctor::file_system_of(&directory),
+            directory,
+            parent,
+        })
+    }
+
+    /// Which of the modes work here at all, and why the others do not. An error if none does.
+    pub(super) fn modes(&self, wanted: &[Mode]) -> Result<(Vec<Mode>, Vec<LeftOut>), Failure> {
+        let mut modes = Vec::new();
+        let mut left_out = Vec::new();
+        let mut failure = None;
+        for &mode in wanted {
+            match self.try_once(mode) {
+                Ok(()) => modes.push(mode),
+                Err(error) => {
+                    left_out.push((mode, error.to_string()));
+                    failure = Some(error);
+                }
+            }
+        }
+        match failure {
+            Some(error) if modes.is_empty() => Err(error.into()),
+            _ => Ok((modes, left_out)),
+        }
+    }
+
+    fn try_once(&self, mode: Mode) -> Result<(), Error> {
+        if mode == Mode::Slots {
+            Mode::open_slots(&self.directory)?.try_lock()?.release()?;
+        }
+        let mut members = 0..mode.lock_files(&self.directory).len();
+        members.try_for_each(|member| mode.open(&self.directory, member)?.try_lock()?.release())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Where that fails, the directory says by its name where it comes from.
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}

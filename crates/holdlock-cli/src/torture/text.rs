@@ -1,0 +1,131 @@
+//! The report for people.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::Settings;
+use super::crew::THREADS_EACH;
+use super::finding::Finding;
+use super::supervisor::Report;
+use super::tally::Counts;
+use crate::show::table::{Side, Table};
+use crate::show::terminal::{has_colour, painted};
+use crate::show::text;
+use crate::show::time::rounded;
+
+pub(super) fn report(settings: &Settings, report: &Report, history: Option<&Path>) -> String {
+    let mut lines = format!(
+        "{} ({}), seed {}: {} processes of {THREADS_EACH} threads, {}\n",
+        text::path(&report.directory),
+        report
+            .file_system
+            .as_deref()
+            .unwrap_or("unknown file system"),
+        settings.seed,
+        report.processes,
+        rounded(report.took),
+    );
+    lines += &table(&report.tally.0);
+    for (mode, why) in &report.left_out {
+        lines += &format!(
+            "{} is not possible here: {}\n",
+            mode.name(),
+            text::printable(why)
+        );
+    }
+    let flock = match report.flock_runs {
+        Some(runs) => text::count(runs as usize, "run of flock(1)", "runs of flock(1)"),
+        None => "flock(1) is not installed".to_owned(),
+    };
+    lines += &format!(
+        "{} sections, {} a second; {}, {}, {flock}\n",
+        grouped(report.tally.sections()),
+        grouped(per_second(report)),
+        text::count(report.kills as usize, "kill", "kills"),
+        text::count(report.stops as usize, "stop", "stops"),
+    );
+    lines + &verdict(report.finding.as_ref(), history)
+}
+
+pub(super) fn per_second(report: &Report) -> u64 {
+    let seconds = report.took.as_secs_f64().max(0.001);
+    (report.tally.sections() as f64 / seconds) as u64
+}
+
+fn table(modes: &[Counts]) -> String {
+    let mut table = Table::default();
+    table.column("MODE", Side::Left);
+    for heading in [
+        "SECTIONS",
+        "REFUSED",
+        "TIMED OUT",
+        "CANCELLED",
+        "99 % WAIT UP TO",
+        "LONGEST WAIT",
+    ] {
+        table.column(heading, Side::Right);
+    }
+    for counts in modes {
+        table.row(vec![
+            counts.mode.name().to_owned(),
+            grouped(counts.sections),
+            grouped(counts.refused),
+            grouped(counts.timed_out),
+            grouped(counts.cancelled),
+            wait(counts.wait_of(0.99)),
+            wait(counts.longest),
+        ]);
+    }
+    table.draw(true, None)
+}
+
+/// `12 µs`, or as other times from a millisecond on.
+pub(super) fn wait(time: Duration) -> String {
+    if time < Duration::from_millis(1) {
+        format!("{} µs", time.as_micros())
+    } else {
+        rounded(time)
+    }
+}
+
+fn verdict(finding: Option<&Finding>, history: Option<&Path>) -> String {
+    let Some(finding) = finding else {
+        return painted("Nothing found", "32", has_colour()) + "\n";
+    };
+    let found = painted("FOUND", "1;31", has_colour());
+    let mut lines = format!(
+        "{found} in mode {}: {} ({})\n",
+        finding.mode.name(),
+        finding.kind.meaning(),
+        text::printable(&finding.text),
+    );
+    if let Some(path) = history {
+        lines += &format!("The last events of the workers: {}\n", text::path(path));
+    }
+    lines
+}
+
+/// `1 234 567`
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(' ');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_grouped() {
+        assert_eq!(grouped(7), "7");
+        assert_eq!(grouped(1234), "1 234");
+        assert_eq!(grouped(123_456_789), "123 456 789");
+    }
+}

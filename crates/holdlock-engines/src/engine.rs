@@ -1,0 +1,182 @@
+//! What an engine does for a lock. All of it runs in the helper thread.
+//!
+//! A new engine is a folder with its options and an implementation of [`Session`], a variant of
+//! [`Engine`], and a line in each `match` of this file.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdlock::Mode;
+use tokio::sync::oneshot;
+
+use crate::keeper::hold;
+use crate::postgres::Postgres;
+use crate::sys::clock::BootTime;
+use crate::url::{self, Url};
+use crate::{Error, Loss, Member, Members};
+
+/// The engine of a lock, and the lock there.
+#[derive(Clone, Debug)]
+pub(crate) enum Engine {
+    Postgres(Arc<Postgres>),
+}
+
+impl Engine {
+    pub(crate) fn open(url: &Url) -> Result<Engine, Error> {
+        match url.scheme.as_str() {
+            "postgres" | "postgresql" => Ok(Engine::Postgres(Arc::new(Postgres::new(url)?))),
+            _ => Err(url::wrong(
+                "no engine has this scheme",
+                "use postgres://host/database#name",
+            )),
+        }
+    }
+
+    /// The URL without user, password and options.
+    pub(crate) fn shown(&self) -> &str {
+        match self {
+            Engine::Postgres(postgres) => postgres.shown(),
+        }
+    }
+
+    /// What the user should change, although it works.
+    pub(crate) fn warnings(&self) -> &[String] {
+        match self {
+            Engine::Postgres(postgres) => postgres.warnings(),
+        }
+    }
+
+    pub(crate) async fn acquire(&self, attempt: &Attempt) -> Result<hold::Handle, Error> {
+        match self {
+            Engine::Postgres(postgres) => {
+                let session = postgres.clone().acquire(attempt).await?;
+                hold::begin(session, attempt.us.mode, self.shown())
+            }
+        }
+    }
+
+    pub(crate) async fn members(&self) -> Result<Members, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.clone().members().await,
+        }
+    }
+}
+
+/// A lock that is held, as the engine sees it.
+pub(crate) trait Session: 'static {
+    fn token(&self) -> Option<u64>;
+
+    /// How long after the last contact the engine frees the lock.
+    fn ttl(&self) -> Duration;
+
+    /// When the last message was sent that the engine has confirmed.
+    fn confirmed(&self) -> BootTime;
+
+    /// One round trip, which proves that the lock is held and that it was held all the time.
+    fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static;
+
+    /// Ready when the engine says by itself that the lock is gone.
+    fn over(&self) -> impl Future<Output = Loss>;
+
+    /// Gives the lock back. Fails with what is known if it was not ours any more. When the future
+    /// is dropped, the engine is left to find out by itself.
+    fn release(self) -> impl Future<Output = Result<(), Loss>>;
+}
+
+/// Why a renewal failed.
+pub(crate) enum Setback {
+    Lost(Loss),
+    /// The lock may be held all the same; try again.
+    Unclear(String),
+}
+
+/// One attempt to acquire the lock.
+pub(crate) struct Attempt {
+    /// What the others are told, with the mode.
+    pub(crate) us: Member,
+    /// Whether to wait for the lock.
+    pub(crate) waits: bool,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) progress: Rc<Progress>,
+}
+
+impl Attempt {
+    /// The time that is left, at most `most`.
+    pub(crate) fn left(&self, most: Duration) -> Duration {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        self.deadline
+            .map_or(most, |deadline| left(deadline).min(most))
+    }
+}
+
+/// What an attempt has learned, for the message if it is given up.
+#[derive(Default)]
+pub(crate) struct Progress {
+    stage: RefCell<Stage>,
+    began: RefCell<Option<oneshot::Sender<()>>>,
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Default)]
+pub(crate) enum Stage {
+    /// Nothing is known about the lock.
+    #[default]
+    Connecting,
+    /// The engine has forgotten its locks, and gives none before this moment.
+    Quarantine(Instant),
+    /// Others hold the lock, or are before us.
+    Waiting(Vec<Member>),
+}
+
+impl Progress {
+    pub(crate) fn new(began: oneshot::Sender<()>) -> Progress {
+        Progress {
+            stage: RefCell::default(),
+            began: RefCell::new(Some(began)),
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage.borrow().clone()
+    }
+
+    /// The request waits now. The first call tells the caller.
+    pub(crate) fn waits(&self, stage: Stage) {
+        self.stage.replace(stage);
+        if let Some(began) = self.began.take() {
+            let _ = began.send(());
+        }
+    }
+
+    /// As `waits`, for an attempt that ends instead of waiting.
+    pub(crate) fn learned(&self, stage: Stage) {
+        self.stage.replace(stage);
+    }
+}
+
+/// The error for an attempt that ends at this stage.
+pub(crate) fn conflict(
+    lock: &str,
+    mode: Mode,
+    waited: Duration,
+    stage: Stage,
+) -> Option<crate::Conflict> {
+    let (holders, restarted) = match stage {
+        Stage::Connecting => return None,
+        Stage::Quarantine(until) => (
+            Vec::new(),
+            Some(until.saturating_duration_since(Instant::now())),
+        ),
+        Stage::Waiting(holders) => (holders, None),
+    };
+    Some(crate::Conflict {
+        lock: lock.to_owned(),
+        mode,
+        waited,
+        holders,
+        restarted,
+    })
+}

@@ -1,0 +1,197 @@
+//! `EngineGuard`: the proof of holding a lock of an engine, for as long as it is one.
+
+use std::fmt;
+use std::time::Duration;
+
+use holdlock::Mode;
+use tokio::sync::oneshot;
+
+use crate::keeper::hold::{Command, Handle, Held};
+use crate::keeper::{self, serve};
+use crate::sys::fork::Inherited;
+use crate::{BootTime, EngineLock, Error, Loss, LostSignal};
+
+/// How long dropping a guard waits for the engine to confirm the release.
+const DROP: Duration = Duration::from_secs(1);
+/// How long the helper thread takes at most to answer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Holds a lock of an engine until it is dropped, or until it is lost.
+///
+/// Unlike the lock of a file, this one can be lost while the process runs: the engine is restarted,
+/// or the network fails. A program learns it by [`is_valid`](EngineGuard::is_valid) before each
+/// step, by [`lost`](EngineGuard::lost) at once, and for what it writes elsewhere by the
+/// [`token`](EngineGuard::token).
+///
+/// The guard may move to another thread. Dropping it releases the lock, waits up to a second for
+/// the engine to confirm that, and ignores errors; [`release`](EngineGuard::release) reports them.
+/// In a child of fork(2) the guard holds nothing, and dropping it there does nothing.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct EngineGuard {
+    lock: EngineLock,
+    handle: Inherited<Handle>,
+    /// Clones of what the handle has, for use in a child.
+    mode: Mode,
+    token: Option<u64>,
+    ttl: Duration,
+    lost: LostSignal,
+}
+
+impl EngineGuard {
+    pub(crate) fn new(lock: EngineLock, handle: Handle) -> EngineGuard {
+        EngineGuard {
+            lock,
+            mode: handle.held.mode,
+            token: handle.held.token,
+            ttl: handle.held.ttl,
+            lost: handle.held.lost.clone(),
+            handle: Inherited::new(handle),
+        }
+    }
+
+    /// The lock's URL, without user, password and options.
+    pub fn name(&self) -> &str {
+        self.lock.name()
+    }
+
+    /// Exclusive or shared.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// A number that is greater than those of all holders before. A store that refuses what comes
+    /// with a smaller number than it has seen is safe even from a holder that did not notice the
+    /// loss of its lock. None where the engine has no such number.
+    pub fn token(&self) -> Option<u64> {
+        self.token
+    }
+
+    /// Whether the lock is certainly held now: its deadline has not passed, and the engine has not
+    /// reported its loss. Reads a clock, and neither waits nor asks the engine.
+    pub fn is_valid(&self) -> bool {
+        self.held()
+            .is_some_and(|held| !held.deadline().has_passed())
+    }
+
+    /// Until when the lock is held for certain, whatever happens to the engine and the network. It
+    /// moves on with each renewal, about three times in the engine's time limit. Once the lock is
+    /// lost, the deadline is in the past.
+    pub fn deadline(&self) -> BootTime {
+        let held = self.held();
+        held.map_or(BootTime::from_nanos(0), Held::deadline)
+    }
+
+    /// How long after the last contact the engine frees the lock. The deadline is a little earlier.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Asks the engine, by one round trip, whether the lock is held and was held all the time.
+    ///
+    /// Blocks until the engine answers, at most until the connection counts as dead.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`]; [`Loss::is_definite`] tells whether the engine has said so.
+    pub fn check(&self) -> Result<(), Error> {
+        self.check_within(self.ttl.saturating_mul(2))
+    }
+
+    /// As [`check`](EngineGuard::check), but blocks for at most `limit`.
+    pub fn check_within(&self, limit: Duration) -> Result<(), Error> {
+        let (tell, answer) = oneshot::channel();
+        self.ask(Command::Check(tell), answer, limit)
+    }
+
+    /// Tells when the lock is lost.
+    pub fn lost(&self) -> &LostSignal {
+        &self.lost
+    }
+
+    /// Releases the lock.
+    ///
+    /// Blocks until the engine answers, for two seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] when the lock was not ours any more, or when the engine did not answer. It
+    /// frees the lock in that case, too, when it notices the end of the connection.
+    pub fn release(self) -> Result<(), Error> {
+        let (tell, answer) = oneshot::channel();
+        self.ask(Command::Release(tell), answer, ANSWER)
+    }
+
+    /// As [`release`](EngineGuard::release), in asynchronous code. The lock is also released if the
+    /// future is dropped.
+    pub async fn release_async(self) -> Result<(), Error> {
+        let (tell, answer) = oneshot::channel();
+        self.send(Command::Release(tell))?;
+        match answer.await {
+            Ok(result) => result.map_err(|loss| self.lost_error(loss)),
+            Err(_) => Err(self.lost_error(no_answer())),
+        }
+    }
+
+    fn held(&self) -> Option<&Held> {
+        self.handle.get().map(|handle| &*handle.held)
+    }
+
+    fn send(&self, command: Command) -> Result<(), Error> {
+        let Some(handle) = self.handle.get() else {
+            let loss = self.lost.loss();
+            return Err(self.lost_error(loss.unwrap_or_else(no_answer)));
+        };
+        let sent = handle.commands.send(command);
+        sent.map_err(|_| self.lost_error(no_answer()))
+    }
+
+    fn ask(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<Result<(), Loss>>,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        self.send(command)?;
+        if keeper::is_this_thread() {
+            // It would wait for itself.
+            return Ok(());
+        }
+        let result = serve::block_on(answer, limit).unwrap_or_else(|| Err(no_answer()));
+        result.map_err(|loss| self.lost_error(loss))
+    }
+
+    fn lost_error(&self, loss: Loss) -> Error {
+        Error::Lost {
+            lock: self.name().to_owned(),
+            loss,
+        }
+    }
+}
+
+fn no_answer() -> Loss {
+    Loss::unsure("the engine did not answer in time")
+}
+
+impl Drop for EngineGuard {
+    fn drop(&mut self) {
+        if self
+            .handle
+            .get()
+            .is_some_and(|handle| !handle.commands.is_closed())
+        {
+            let (tell, answer) = oneshot::channel();
+            let _ = self.ask(Command::Release(tell), answer, DROP);
+        }
+    }
+}
+
+impl fmt::Debug for EngineGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineGuard")
+            .field("name", &self.name())
+            .field("mode", &self.mode)
+            .field("token", &self.token)
+            .field("valid", &self.is_valid())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,251 @@
+//! Keeping one lock: renewing it, noticing its loss before the engine frees it, giving it back.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use holdlock::Mode;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use crate::engine::{Session, Setback};
+use crate::error::spoken;
+use crate::sys::clock::{BootTime, Timer};
+use crate::{Error, Loss, LostSignal};
+
+/// How late the helper thread may wake up and still be on time. If it is later, the process was
+/// stopped or the machine suspended: then the engine is asked before the lock counts as lost.
+const ON_TIME: Duration = Duration::from_millis(250);
+/// How long the engine may take to answer then.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long a release may take.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// A held lock, on the side of its guard.
+pub(crate) struct Handle {
+    pub(crate) held: Arc<Held>,
+    /// When all of its copies are dropped, the lock is released.
+    pub(crate) commands: UnboundedSender<Command>,
+}
+
+/// What the helper thread tells the guard.
+pub(crate) struct Held {
+    pub(crate) mode: Mode,
+    pub(crate) token: Option<u64>,
+    pub(crate) ttl: Duration,
+    pub(crate) lost: LostSignal,
+    /// In nanoseconds of [`BootTime`]; 0 when the lock is definitely lost.
+    deadline: AtomicU64,
+}
+
+impl Held {
+    /// Until when the lock is held for certain.
+    pub(crate) fn deadline(&self) -> BootTime {
+        BootTime::from_nanos(self.deadline.load(Ordering::Acquire))
+    }
+}
+
+/// What the guard asks for.
+pub(crate) enum Command {
+    Check(oneshot::Sender<Result<(), Loss>>),
+    Release(oneshot::Sender<Result<(), Loss>>),
+}
+
+/// Keeps the lock from now on.
+pub(crate) fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Result<Handle, Error> {
+    let failed = |error: std::io::Error| Error::Failed {
+        lock: lock.to_owned(),
+        operation: "opening a descriptor for the lock",
+        why: format!("{error}; raise the limit of open files"),
+    };
+    let held = Arc::new(Held {
+        mode,
+        token: session.token(),
+        ttl: session.ttl(),
+        lost: LostSignal::new().map_err(failed)?,
+        deadline: AtomicU64::new(0),
+    });
+    let timer = Timer::new().map_err(failed)?;
+    let (commands, queue) = unbounded_channel();
+    let mut keeping = Keeping::new(session.ttl(), held.clone());
+    keeping.confirm(session.confirmed());
+    tokio::task::spawn_local(keeping.keep(session, timer, queue));
+    Ok(Handle { held, commands })
+}
+
+type Renewal = Pin<Box<dyn Future<Output = Result<(), Setback>>>>;
+
+struct Keeping {
+    held: Arc<Held>,
+    ttl: Duration,
+    deadline: BootTime,
+    next: BootTime,
+    /// A renewal that was sent, and when.
+    renewal: Option<(BootTime, Renewal)>,
+    /// Those who want a renewal that begins from now on, and those who wait for the one under way.
+    asked: Vec<oneshot::Sender<Result<(), Loss>>>,
+    asking: Vec<oneshot::Sender<Result<(), Loss>>>,
+    /// Until when the engine may prove that the lock is held although the deadline has passed.
+    grace: Option<BootTime>,
+    fired: bool,
+    setback: Option<String>,
+}
+
+impl Keeping {
+    fn new(ttl: Duration, held: Arc<Held>) -> Keeping {
+        Keeping {
+            held,
+            ttl,
+            deadline: BootTime::now(),
+            next: BootTime::now(),
+            renewal: None,
+            asked: Vec::new(),
+            asking: Vec::new(),
+            grace: None,
+            fired: false,
+            setback: None,
+        }
+    }
+
+    /// The engine has answered a message that was sent at `sent`: it frees the lock a ttl later at
+    /// the earliest. The margin is for clocks that run at different rates.
+    fn confirm(&mut self, sent: BootTime) {
+        let margin = (self.ttl / 10).max(Duration::from_secs(1));
+        self.deadline = sent.plus(self.ttl.saturating_sub(margin));
+        self.next = sent.plus(self.ttl / 3);
+        self.grace = None;
+        self.fired = false;
+        self.setback = None;
+        let deadline = self.deadline.as_nanos();
+        self.held.deadline.store(deadline, Ordering::Release);
+    }
+
+    async fn keep<S: Session>(
+        mut self,
+        session: S,
+        timer: Timer,
+        mut queue: UnboundedReceiver<Command>,
+    ) {
+        let loss = loop {
+            let due = self.next.has_passed() || !self.asked.is_empty();
+            if self.renewal.is_none() && due {
+                self.asking.append(&mut self.asked);
+                self.renewal = Some((BootTime::now(), Box::pin(session.renew())));
+            }
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                loss = session.over() => break loss,
+                (sent, result) = answer(&mut self.renewal) => {
+                    self.renewal = None;
+                    match result {
+                        Ok(()) => self.confirm(sent),
+                        Err(Setback::Lost(loss)) => break loss,
+                        Err(Setback::Unclear(why)) => {
+                            self.next = BootTime::now().plus(self.ttl / 10);
+                            self.setback = Some(why);
+                        }
+                    }
+                    let result = match &self.setback {
+                        None => Ok(()),
+                        Some(why) => Err(Loss::unsure(why.clone())),
+                    };
+                    for waiting in self.asking.drain(..) {
+                        let _ = waiting.send(result.clone());
+                    }
+                }
+                command = queue.recv() => match command {
+                    Some(Command::Check(tell)) => self.asked.push(tell),
+                    Some(Command::Release(tell)) => {
+                        let _ = tell.send(self.release(session).await);
+                        return;
+                    }
+                    None => {
+                        let _ = self.release(session).await;
+                        return;
+                    }
+                },
+                result = timer.until(wake.unwrap_or_else(BootTime::now)), if wake.is_some() => {
+                    if let Err(error) = result {
+                        self.fire(Loss::unsure(format!("the timer failed: {error}")));
+                    }
+                    self.look_at_deadline();
+                }
+            }
+        };
+        self.renewal = None;
+        drop(session);
+        self.lose(&loss, &mut queue).await;
+    }
+
+    /// When there is something to do, if nothing happens.
+    fn wake(&self) -> Option<BootTime> {
+        let renewal = self.renewal.is_none().then_some(self.next);
+        let deadline = (!self.fired).then(|| self.grace.unwrap_or(self.deadline));
+        renewal.into_iter().chain(deadline).min()
+    }
+
+    fn look_at_deadline(&mut self) {
+        let then = self.grace.unwrap_or(self.deadline);
+        if self.fired || !then.has_passed() {
+            return;
+        }
+        if self.grace.is_none() && then.elapsed() > ON_TIME {
+            self.grace = Some(BootTime::now().plus(GRACE));
+            self.next = BootTime::now();
+            return;
+        }
+        let silent = spoken(self.ttl);
+        let why = match &self.setback {
+            Some(why) => why.clone(),
+            None => "the connection is silent".to_owned(),
+        };
+        self.fire(Loss::unsure(format!(
+            "{why}; the engine frees a lock of which it hears nothing for {silent}"
+        )));
+    }
+
+    fn fire(&mut self, loss: Loss) {
+        self.fired = true;
+        self.held.lost.fire(loss);
+    }
+
+    /// Answers those who ask, until the guard is dropped.
+    async fn lose(mut self, loss: &Loss, queue: &mut UnboundedReceiver<Command>) {
+        self.held.deadline.store(0, Ordering::Release);
+        self.fire(loss.clone());
+        for waiting in self.asking.drain(..).chain(self.asked.drain(..)) {
+            let _ = waiting.send(Err(loss.clone()));
+        }
+        while let Some(command) = queue.recv().await {
+            let (Command::Check(tell) | Command::Release(tell)) = command;
+            let _ = tell.send(Err(loss.clone()));
+        }
+    }
+
+    async fn release<S: Session>(self, session: S) -> Result<(), Loss> {
+        // A renewal under way has to end before the connection says anything else.
+        drop(self.renewal);
+        self.held.deadline.store(0, Ordering::Release);
+        match tokio::time::timeout(RELEASE, session.release()).await {
+            Ok(result) => result,
+            Err(_) => Err(Loss::unsure(format!(
+                "the engine did not answer the release within {}",
+                spoken(RELEASE)
+            ))),
+        }
+    }
+}
+
+/// The answer to the renewal; never ready without one.
+async fn answer(renewal: &mut Option<(BootTime, Renewal)>) -> (BootTime, Result<(), Setback>) {
+    match renewal {
+        Some((sent, future)) => {
+            let sent = *sent;
+            (sent, future.await)
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,183 @@
+//! One request, from the call to the answer, with all that may end it.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdlock::{CancelToken, Limit, Mode, OnWait, Request};
+use tokio::sync::oneshot;
+
+use super::hold::Handle;
+use crate::Error;
+use crate::engine::{Attempt, Engine, Progress, conflict};
+use crate::error::spoken;
+use crate::member::Member;
+use crate::sys::event::{Event, watch};
+
+/// A request, as the helper thread reads it.
+pub(crate) struct Terms {
+    mode: Mode,
+    waits: bool,
+    deadline: Option<Instant>,
+    cancel: Option<CancelToken>,
+    command: Option<String>,
+    note: Option<String>,
+    asked: Instant,
+}
+
+impl Terms {
+    /// The clock of the request runs from now on.
+    pub(crate) fn new<W: OnWait>(request: &Request<W>, command: Option<String>) -> Terms {
+        let asked = Instant::now();
+        let deadline = match request.limit() {
+            Limit::Never | Limit::Forever => None,
+            Limit::Until(deadline) => Some(deadline),
+            // An instant past the end of the clock is for ever.
+            Limit::For(time) => asked.checked_add(time),
+        };
+        Terms {
+            mode: request.mode(),
+            waits: request.limit() != Limit::Never,
+            deadline,
+            cancel: request.token().cloned(),
+            command,
+            note: request.noted().map(str::to_owned),
+            asked,
+        }
+    }
+
+    pub(crate) fn asked(&self) -> Instant {
+        self.asked
+    }
+}
+
+/// What the caller waits for.
+pub(crate) struct Answer {
+    /// Ready when the request begins to wait for the lock.
+    pub(crate) began: oneshot::Receiver<()>,
+    /// Dropping it withdraws the request.
+    pub(crate) answer: oneshot::Receiver<Result<Handle, Error>>,
+}
+
+/// Hands a request to the helper thread.
+pub(crate) fn request(engine: &Engine, terms: Terms) -> io::Result<Answer> {
+    let (tell_began, began) = oneshot::channel();
+    let (tell, answer) = oneshot::channel();
+    let engine = engine.clone();
+    super::run(move || serve(engine, terms, tell_began, tell))?;
+    Ok(Answer { began, answer })
+}
+
+async fn serve(
+    engine: Engine,
+    terms: Terms,
+    began: oneshot::Sender<()>,
+    mut tell: oneshot::Sender<Result<Handle, Error>>,
+) {
+    let progress = Rc::new(Progress::new(began));
+    // A request whose deadline has passed still acquires a free lock.
+    let expired = terms.deadline.is_some_and(|at| at <= terms.asked);
+    let attempt = Attempt {
+        us: Member {
+            note: terms.note.clone(),
+            ..Member::of_this_process(terms.mode, terms.command.clone())
+        },
+        waits: terms.waits && !expired,
+        deadline: terms.deadline.filter(|_| !expired),
+        progress: progress.clone(),
+    };
+    let result = tokio::select! {
+        biased;
+        // What the attempt has acquired or queued for is given back by its drop.
+        () = tell.closed() => return,
+        result = engine.acquire(&attempt) => result,
+        () = cancelled(terms.cancel.as_ref()) => Err(Error::Cancelled {
+            lock: engine.shown().to_owned(),
+            waited: terms.asked.elapsed(),
+        }),
+        () = passed(attempt.deadline) => Err(timed_out(&engine, &terms, &progress)),
+    };
+    let result = match result {
+        Err(Error::WouldBlock(conflict)) if expired => Err(Error::TimedOut(conflict)),
+        result => result,
+    };
+    // If nobody listens any more, the lock is released with the handle.
+    let _ = tell.send(result);
+}
+
+fn timed_out(engine: &Engine, terms: &Terms, progress: &Progress) -> Error {
+    let lock = engine.shown();
+    let waited = terms.asked.elapsed();
+    match conflict(lock, terms.mode, waited, progress.stage()) {
+        Some(conflict) => Error::TimedOut(conflict),
+        None => Error::Unreachable {
+            lock: lock.to_owned(),
+            why: format!(
+                "no answer within {}; check the address and the network, or wait longer",
+                spoken(waited)
+            ),
+        },
+    }
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn cancelled(token: Option<&CancelToken>) {
+    let Some(token) = token else {
+        return std::future::pending().await;
+    };
+    let watched = || -> io::Result<_> {
+        let event = Event::new()?;
+        let writer = rustix::io::fcntl_dupfd_cloexec(&event, 0)?;
+        Ok((watch(event.into())?, token.write_to(writer)))
+    };
+    match watched() {
+        Ok((event, _notice)) => {
+            let _ = event.readable().await;
+        }
+        // No descriptor is left.
+        Err(_) => {
+            while !token.is_cancelled() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+/// The error for a helper thread that cannot be started.
+pub(crate) fn no_thread(engine: &Engine, error: &io::Error) -> Error {
+    Error::Failed {
+        lock: engine.shown().to_owned(),
+        operation: "starting the helper thread",
+        why: format!("{error}; raise the limit of threads or of open files"),
+    }
+}
+
+/// Waits in the calling thread for an answer of the helper thread. None if it takes longer.
+pub(crate) fn block_on<T>(mut answer: oneshot::Receiver<T>, limit: Duration) -> Option<T> {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    let event = Arc::new(Event::new().ok()?);
+    let waker = Waker::from(event.clone());
+    let mut context = Context::from_waker(&waker);
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Poll::Ready(result) = Pin::new(&mut answer).poll(&mut context) {
+            return result.ok();
+        }
+        match event.wait(Some(deadline)) {
+            Ok(false) => return None,
+            Ok(true) => event.clear(),
+            // A signal handler has run.
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Getting a session that can keep a lock: connecting, logging in, and refusing what is unsafe.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::Postgres;
+use super::link::{Failure, Link, reason};
+use super::tls::{Check, Tls};
+use super::wire::{Stream, Wire};
+use crate::Error;
+use crate::error::spoken;
+use crate::sys::fork::ClosedInChild;
+use crate::url::Host;
+
+/// How often a server that is starting up is asked again.
+const STARTING_UP: Duration = Duration::from_millis(200);
+/// How long a statement may take that does not wait for a lock.
+pub(super) const STATEMENT: Duration = Duration::from_secs(5);
+
+/// Where one connection goes.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    address: Address,
+    ttl: Duration,
+}
+
+#[derive(Clone, Debug)]
+enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Target {
+    pub(super) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        match &self.address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                // The same limits as on the server's side.
+                let limits = Limits::of(self.ttl);
+                sockopt::set_socket_keepalive(&stream, true)?;
+                sockopt::set_tcp_keepidle(&stream, limits.idle)?;
+                sockopt::set_tcp_keepintvl(&stream, limits.interval)?;
+                sockopt::set_tcp_keepcnt(&stream, Limits::COUNT)?;
+                let millis = self.ttl.as_millis().try_into().unwrap_or(u32::MAX);
+                sockopt::set_tcp_user_timeout(&stream, millis)?;
+                let in_child = ClosedInChild::new(std::os::fd::AsFd::as_fd(&stream));
+                Ok(Box::new(Wire::new(stream, Some(in_child))))
+            }
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await?;
+                let in_child = ClosedInChild::new(std::os::fd::AsFd::as_fd(&stream));
+                Ok(Box::new(Wire::new(stream, Some(in_child))))
+            }
+        }
+    }
+}
+
+/// When TCP asks whether the other side is there. tcp_user_timeout has to be set as well: without
+/// it, a server that has sent an answer to a dead client was seen to wait for more than 40 s.
+struct Limits {
+    idle: Duration,
+    interval: Duration,
+}
+
+impl Limits {
+    const COUNT: u32 = 3;
+
+    /// Whole seconds: 5 and 2 for 10.
+    fn of(ttl: Duration) -> Limits {
+        let part = |part: u64| Duration::from_secs((ttl.as_secs() / part).max(1));
+        Limits {
+            idle: part(2),
+            interval: part(5),
+        }
+    }
+}
+
+/// A session that was accepted.
+pub(super) struct Accepted {
+    pub(super) link: Link,
+    /// The server gives no locks before this moment: it has forgotten its locks a moment ago.
+    pub(super) quarantine: Option<Instant>,
+    pub(super) version: u32,
+}
+
+/// Why a host was not used.
+enum Reject {
+    /// Another host may do.
+    Host(String),
+    /// Another host would not help.
+    Final(Error),
+}
+
+impl Postgres {
+    /// Connects to the first host that will do.
+    pub(super) async fn connect(&self) -> Result<Accepted, Error> {
+        let mut reasons = Vec::new();
+        let mut standby = None;
+        for host in &self.settings.hosts {
+            for address in addresses(host, self.settings.connect_timeout, &mut reasons).await {
+                let target = Target {
+                    address,
+                    ttl: self.settings.ttl,
+                };
+                match self.try_target(host, &target).await {
+                    Ok(accepted) => return Ok(accepted),
+                    Err(Reject::Final(error @ Error::Unsuitable { .. })) => standby = Some(error),
+                    Err(Reject::Final(error)) => return Err(error),
+                    Err(Reject::Host(why)) => reasons.push(format!("{host}: {why}")),
+                }
+            }
+        }
+        Err(standby.unwrap_or_else(|| self.unreachable(reasons.join("; "))))
+    }
+
+    async fn try_target(&self, host: &Host, target: &Target) -> Result<Accepted, Reject> {
+        let limit = self.settings.connect_timeout;
+        let began = Instant::now();
+        loop {
+            let attempt = tokio::time::timeout(limit, self.login(host, target)).await;
+            match attempt {
+                Err(_) => return Err(Reject::Host(format!("no answer within {}", spoken(limit)))),
+                // The server is starting up.
+                Ok(Err(Login::Later(why))) if began.elapsed() > limit => {
+                    return Err(Reject::Host(why));
+                }
+                Ok(Err(Login::Later(_))) => tokio::time::sleep(STARTING_UP).await,
+                Ok(Err(Login::Rejected(reject))) => return Err(reject),
+                Ok(Ok((link, version))) => return self.accept(host, link, version).await,
+            }
+        }
+    }
+
+    async fn login(&self, host: &Host, target: &Target) -> Result<(Link, u32), Login> {
+        let failed = |error: io::Error| Login::Rejected(Reject::Host(error.to_string()));
+        let stream = target.connect().await.map_err(failed)?;
+        let tls = self
+            .tls(host)
+            .map_err(|why| Login::Rejected(Reject::Final(self.bad_tls(why))))?;
+        let config = self.config(host);
+        let connected = config.connect_raw(stream, tls.clone()).await;
+        let (client, connection) = connected.map_err(|error| self.refused(host, &error))?;
+        let version = connection.parameter("server_version").unwrap_or_default();
+        let version = version.split(|c: char| !c.is_ascii_digit()).next();
+        let version = version
+            .and_then(|version| version.parse().ok())
+            .unwrap_or(0);
+        Ok((Link::new(client, connection, target.clone(), tls), version))
+    }
+
+    fn config(&self, host: &Host) -> Config {
+        let settings = &self.settings;
+        let mut config = Config::new();
+        config.user(&settings.user).dbname(&settings.database);
+        // The server cuts it to 63 bytes itself, and replaces what is not ASCII.
+        config.application_name(format!("holdlock:{}", settings.name));
+        if let Some(password) = settings.password(host) {
+            config.password(password.reveal());
+        }
+        if let Some(options) = &settings.options {
+            config.options(options);
+        }
+        config.ssl_mode(match settings.tls.check {
+            _ if host.is_directory() => SslMode::Disable,
+            Check::NoTls => SslMode::Disable,
+            Check::Nothing { required: false } => SslMode::Prefer,
+            _ => SslMode::Require,
+        });
+        config
+    }
+
+    fn tls(&self, host: &Host) -> Result<Tls, String> {
+        static UNUSED: &str = "localhost";
+        let config = self
+            .tls
+            .get_or_init(|| self.settings.tls.config())
+            .clone()?;
+        let name = if host.is_directory() {
+            UNUSED
+        } else {
+            &host.name
+        };
+        let server = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("{host} is no name that a certificate can have"))?;
+        Ok(Tls { config, server })
+    }
+
+    fn bad_tls(&self, why: String) -> Error {
+        Error::Unsuitable {
+            lock: self.shown().to_owned(),
+            why: format!("TLS cannot be set up: {why}"),
+        }
+    }
+
+    /// What a failed login means.
+    fn refused(&self, host: &Host, error: &tokio_postgres::Error) -> Login {
+        let why = reason(error);
+        let code = error.code().map(|code| code.code()).unwrap_or_default();
+        let lock = || self.shown().to_owned();
+        let kind = error.to_string();
+        let no_password = kind == "invalid configuration";
+        Login::Rejected(match code {
+            "57P03" => return Login::Later(why),
+            "3D000" => Reject::Final(Error::Unsuitable {
+                lock: lock(),
+                why: format!("{why}; create the database, or name another one in the URL"),
+            }),
+            _ if code.starts_with("28") || kind == "authentication error" || no_password => {
+                let user = holdlock::inspect::printable(&self.settings.user);
+                let remedy = match no_password {
+                    true => format!(
+                        "put the password into ~/.pgpass as *:*:*:{user}:PASSWORD, or into a file \
+                         that {} names",
+                        crate::secret::PASSWORD_FILE
+                    ),
+                    false => format!("check the user ({user}), the password and pg_hba.conf"),
+                };
+                let why = if no_password {
+                    "the server asks for a password".to_owned()
+                } else {
+                    why
+                };
+                Reject::Final(Error::Credentials {
+                    lock: lock(),
+                    why: format!("{host}: {why}; {remedy}"),
+                })
+            }
+            _ if kind == "error performing TLS handshake" => Reject::Final(Error::Credentials {
+                lock: lock(),
+                why: format!("{host}: {why}; check sslmode=, ca= and the host's name"),
+            }),
+            "53300" => Reject::Host(format!(
+                "{why}; raise max_connections, or end other sessions"
+            )),
+            _ => Reject::Host(why),
+        })
+    }
+
+    /// Sets the session up, and looks whether it can keep a lock.
+    async fn accept(&self, host: &Host, link: Link, version: u32) -> Result<Accepted, Reject> {
+        let unsuitable = |why: String| {
+            Reject::Final(Error::Unsuitable {
+                lock: self.shown().to_owned(),
+                why: format!("{host}: {why}"),
+            })
+        };
+        if version < 12 {
+            return Err(unsuitable(
+                "PostgreSQL before version 12 has no limit for dead connections \
+                 (tcp_user_timeout); update the server"
+                    .to_owned(),
+            ));
+        }
+        let failed = |failure: Failure| match failure {
+            Failure::Refused(_, why) => unsuitable(format!("setting up the session failed: {why}")),
+            other => Reject::Host(other.to_string()),
+        };
+        let ttl = self.settings.ttl;
+        let answer = link.query(setup(ttl, version), STATEMENT).await;
+        let rows = answer.map_err(failed)?;
+        let row = rows.last().cloned().unwrap_or_default();
+        let field = |index: usize| row.get(index).cloned().flatten();
+        let pid: Option<i32> = field(0).and_then(|pid| pid.parse().ok());
+        if !self.settings.pooler_is_for_sessions
+            && (pid.is_none() || pid != link.backend_pid().await)
+        {
+            return Err(unsuitable(
+                "this is a pooler, which may give the session of one client to another, and with \
+                 it the lock; connect to PostgreSQL's own port, or add pooler=session to the URL \
+                 if the pooler keeps a session for each client"
+                    .to_owned(),
+            ));
+        }
+        if field(1).as_deref() != Some("f") {
+            return Err(unsuitable(
+                "this is a standby, whose locks are not those of the primary; name the primary \
+                 in the URL, or all hosts: host1,host2"
+                    .to_owned(),
+            ));
+        }
+        let age = field(2)
+            .and_then(|age| age.parse::<f64>().ok())
+            .unwrap_or(0.0);
+        let age = Duration::try_from_secs_f64(age).unwrap_or_default();
+        let left = ttl.checked_sub(age).filter(|left| !left.is_zero());
+        Ok(Accepted {
+            link,
+            quarantine: left.map(|left| Instant::now() + left),
+            version,
+        })
+    }
+
+    pub(super) fn unreachable(&self, why: String) -> Error {
+        Error::Unreachable {
+            lock: self.shown().to_owned(),
+            why,
+        }
+    }
+}
+
+enum Login {
+    Later(String),
+    Rejected(Reject),
+}
+
+/// The certificates are read once.
+pub(super) type TlsConfig =
+    OnceLock<Result<std::sync::Arc<tokio_rustls::rustls::ClientConfig>, String>>;
+
+async fn addresses(host: &Host, limit: Duration, reasons: &mut Vec<String>) -> Vec<Address> {
+    let port = host.port.unwrap_or(5432);
+    if host.is_directory() {
+        let socket = Path::new(&host.name).join(format!(".s.PGSQL.{port}"));
+        return vec![Address::Unix(socket)];
+    }
+    let found = tokio::net::lookup_host((host.name.as_str(), port));
+    match tokio::time::timeout(limit, found).await {
+        Ok(Ok(found)) => found.map(Address::Tcp).collect(),
+        Ok(Err(error)) => {
+            reasons.push(format!("{host}: {error}"));
+            Vec::new()
+        }
+        Err(_) => {
+            reasons.push(format!("{host}: no answer from the name service"));
+            Vec::new()
+        }
+    }
+}
+
+/// The session's settings, all of which an ordinary user may change, and what the session is asked.
+///
+/// The server forgets its locks when it starts, and also when it restarts its processes after one
+/// of them has crashed. The statistics are reset then, so the younger of the two is its age.
+fn setup(ttl: Duration, version: u32) -> String {
+    let limits = Limits::of(ttl);
+    let mut settings = vec![
+        ("tcp_keepalives_idle", limits.idle.as_secs().to_string()),
+        (
+            "tcp_keepalives_interval",
+            limits.interval.as_secs().to_string(),
+        ),
+        ("tcp_keepalives_count", Limits::COUNT.to_string()),
+        ("tcp_user_timeout", format!("'{}s'", ttl.as_secs())),
+        ("statement_timeout", "0".to_owned()),
+        ("lock_timeout", "0".to_owned()),
+        ("idle_in_transaction_session_timeout", "0".to_owned()),
+        // The token is written to the log of the server.
+        ("default_transaction_read_only", "off".to_owned()),
+        (
+            "default_transaction_isolation",
+            "'read committed'".to_owned(),
+        ),
+        ("client_min_messages", "error".to_owned()),
+    ];
+    if version >= 14 {
+        // A client that is killed while it waits leaves the queue within this time.
+        settings.push(("client_connection_check_interval", "'1s'".to_owned()));
+        settings.push(("idle_session_timeout", "0".to_owned()));
+    }
+    if version >= 17 {
+        settings.push(("transaction_timeout", "0".to_owned()));
+    }
+    let mut text = String::new();
+    for (name, value) in settings {
+        text.push_str(&format!("SET {name} = {value}; "));
+    }
+    text + "SELECT set_config('synchronous_commit', 'on', false) \
+            WHERE current_setting('synchronous_commit') = 'off'; \
+            SELECT pg_backend_pid(), pg_is_in_recovery(), \
+            extract(epoch FROM clock_timestamp() - greatest(pg_postmaster_start_time(), \
+            (SELECT stats_reset FROM pg_stat_bgwriter)))"
+}

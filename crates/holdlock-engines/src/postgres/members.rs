@@ -1,0 +1,84 @@
+//! Who holds the lock and who waits, as the server shows it.
+
+use holdlock::Mode;
+
+use super::Postgres;
+use super::connect::STATEMENT;
+use super::key::Key;
+use super::link::Row;
+use crate::{Error, Member, Members};
+
+/// What begins and ends the comment with a record.
+const BEGIN: &str = "/* holdlock ";
+const END: &str = " */";
+
+/// The comment with which a session shows its record beside its statement.
+pub(super) fn comment(member: &Member, name: &str) -> String {
+    // The server shows the first 1023 bytes of a statement.
+    format!("{BEGIN}{}{END}", member.record(name, 900))
+}
+
+/// The rows of the lock and of the tickets, the holders first, then in the order of the tickets.
+pub(super) fn statement(key: Key) -> String {
+    format!(
+        "SELECT {} AS ticket, l.mode, l.granted, l.pid, a.usename, host(a.client_addr), a.query \
+         FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid WHERE {} \
+         ORDER BY l.granted DESC, ticket, to_jsonb(l)->>'waitstart'",
+        key.ticket_column(),
+        key.rows()
+    )
+}
+
+pub(super) fn read(rows: &[Row], key: Key) -> Members {
+    let mut members = Members::default();
+    let mut known: Vec<String> = Vec::new();
+    for row in rows {
+        let field = |index: usize| row.get(index).and_then(|field| field.as_deref());
+        let granted = field(2) == Some("t");
+        let is_ticket = key.has_tickets() && field(0) != Some("0");
+        // Somebody who waits for a ticket has one.
+        if is_ticket && !(granted && field(1) == Some("ExclusiveLock")) {
+            continue;
+        }
+        let pid = field(3).unwrap_or_default().to_owned();
+        if known.contains(&pid) {
+            continue;
+        }
+        let mut member = Member::unknown(match field(1) {
+            Some("ShareLock") => Mode::Shared,
+            _ => Mode::Exclusive,
+        });
+        let record = field(6).and_then(|query| query.strip_prefix(BEGIN));
+        let record = record.and_then(|rest| rest.split_once(END));
+        if let Some((record, _)) = record {
+            member.read_record(record);
+        }
+        member.login = login(field(4), field(5));
+        member.session = Some(pid.clone());
+        known.push(pid);
+        match granted && !is_ticket {
+            true => members.holders.push(member),
+            false => members.waiters.push(member),
+        }
+    }
+    members
+}
+
+fn login(user: Option<&str>, address: Option<&str>) -> Option<String> {
+    let user = user?;
+    Some(match address {
+        Some(address) => format!("{user}@{address}"),
+        None => user.to_owned(),
+    })
+}
+
+impl Postgres {
+    pub(crate) async fn members(&self) -> Result<Members, Error> {
+        let accepted = self.connect().await?;
+        let answer = accepted.link.query(statement(self.settings.key), STATEMENT);
+        let rows = answer
+            .await
+            .map_err(|f| self.failed("reading the holders", f))?;
+        Ok(read(&rows, self.settings.key))
+    }
+}

@@ -1,0 +1,94 @@
+//! A session that holds the lock: renewing, and giving it back.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Postgres;
+use super::link::{Failure, Link};
+use super::members::comment;
+use super::wait::suffix;
+use crate::engine::{Session, Setback};
+use crate::sys::clock::BootTime;
+use crate::{Loss, Member};
+
+pub(crate) struct PostgresSession {
+    postgres: Arc<Postgres>,
+    link: Link,
+    us: Member,
+    sent: BootTime,
+    /// As long as the session answers, it holds the lock. The comment shows others who it is.
+    heartbeat: String,
+}
+
+impl PostgresSession {
+    pub(super) fn new(
+        postgres: Arc<Postgres>,
+        link: Link,
+        mut us: Member,
+        token: Option<u64>,
+        sent: BootTime,
+    ) -> PostgresSession {
+        us.token = token;
+        us.since = Some(std::time::SystemTime::now());
+        let heartbeat = format!("{} SELECT 1", comment(&us, &postgres.settings.name));
+        PostgresSession {
+            postgres,
+            link,
+            us,
+            sent,
+            heartbeat,
+        }
+    }
+}
+
+impl Session for PostgresSession {
+    fn token(&self) -> Option<u64> {
+        self.us.token
+    }
+
+    fn ttl(&self) -> Duration {
+        self.postgres.settings.ttl
+    }
+
+    fn confirmed(&self) -> BootTime {
+        self.sent
+    }
+
+    fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static {
+        // No limit: TCP ends a connection that is silent for the ttl.
+        let answer = self
+            .link
+            .query(self.heartbeat.clone(), Duration::from_secs(3600));
+        async {
+            match answer.await {
+                Ok(_) => Ok(()),
+                Err(Failure::Gone(why)) => Err(Setback::Lost(ended(&why))),
+                Err(other) => Err(Setback::Unclear(other.to_string())),
+            }
+        }
+    }
+
+    async fn over(&self) -> Loss {
+        ended(&self.link.ended().await)
+    }
+
+    async fn release(self) -> Result<(), Loss> {
+        let key = self.postgres.settings.key.arguments();
+        let unlock = format!("SELECT pg_advisory_unlock{}({key})", suffix(self.us.mode));
+        match self.link.query(unlock, Duration::from_secs(3600)).await {
+            Ok(rows) => match rows.last().and_then(|row| row.first()?.as_deref()) {
+                Some("t") => Ok(()),
+                _ => Err(Loss::definite(
+                    "the server says that the session did not hold it",
+                )),
+            },
+            Err(Failure::Gone(why)) => Err(ended(&why)),
+            Err(other) => Err(Loss::unsure(other.to_string())),
+        }
+    }
+}
+
+fn ended(why: &str) -> Loss {
+    Loss::definite(format!("the connection ended: {why}"))
+}

@@ -1,0 +1,105 @@
+//! The clock of deadlines: CLOCK_BOOTTIME, which goes on while the machine is suspended.
+//! `std::time::Instant` stands still then, and would call a lock valid whose lease has ended.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
+
+use super::event;
+
+/// A moment on the clock CLOCK_BOOTTIME: the time since the machine was started, with the time in
+/// which it was suspended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootTime(Duration);
+
+impl BootTime {
+    /// Now.
+    pub fn now() -> BootTime {
+        let now = clock_gettime(ClockId::Boottime);
+        BootTime(Duration::new(now.tv_sec as u64, now.tv_nsec as u32))
+    }
+
+    /// How long it is until then; zero if the moment has passed.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_sub(BootTime::now().0)
+    }
+
+    /// Whether the moment has passed.
+    pub fn has_passed(self) -> bool {
+        self <= BootTime::now()
+    }
+
+    /// The time since the machine was started.
+    pub fn since_boot(self) -> Duration {
+        self.0
+    }
+
+    pub(crate) fn from_nanos(nanos: u64) -> BootTime {
+        BootTime(Duration::from_nanos(nanos))
+    }
+
+    pub(crate) fn as_nanos(self) -> u64 {
+        self.0.as_nanos().try_into().unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn plus(self, time: Duration) -> BootTime {
+        BootTime(self.0.saturating_add(time))
+    }
+
+    /// How long ago the moment was.
+    pub(crate) fn elapsed(self) -> Duration {
+        BootTime::now().0.saturating_sub(self.0)
+    }
+}
+
+impl fmt::Debug for BootTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BootTime({:?})", self.0)
+    }
+}
+
+/// A timer of CLOCK_BOOTTIME. It fires also right after the machine was suspended, which tokio's
+/// timers do not.
+pub(crate) struct Timer(AsyncFd<OwnedFd>);
+
+impl Timer {
+    pub(crate) fn new() -> io::Result<Timer> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;
+        Ok(Timer(event::watch(timer)?))
+    }
+
+    /// Sleeps until `then`. A new call replaces one that was dropped.
+    pub(crate) async fn until(&self, then: BootTime) -> io::Result<()> {
+        // Zero would disarm the timer.
+        let since_boot = then.0.max(Duration::from_nanos(1));
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let setting = Itimerspec {
+            it_interval: zero,
+            it_value: Timespec {
+                tv_sec: since_boot.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: since_boot.subsec_nanos().into(),
+            },
+        };
+        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::ABSTIME, &setting)?;
+        loop {
+            let mut ready = self.0.readable().await?;
+            let expired = ready.try_io(|timer| {
+                rustix::io::read(timer, &mut [0_u8; 8][..]).map_err(io::Error::from)
+            });
+            if let Ok(result) = expired {
+                return result.map(drop);
+            }
+        }
+    }
+}

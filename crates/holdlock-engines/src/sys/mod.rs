@@ -1,0 +1,8 @@
+//! What the operating system is asked for, and the only unsafe code.
+
+#![allow(unsafe_code)]
+
+pub(crate) mod clock;
+pub(crate) mod event;
+pub(crate) mod fork;
+pub(crate) mod thread;

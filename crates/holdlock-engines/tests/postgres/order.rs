@@ -1,0 +1,190 @@
+//! Waiters are served in their order, whatever happens to those before them.
+
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use holdlock::{Mode, Request};
+use holdlock_engines::{EngineLock, open};
+use holdlock_test_support::eventually;
+use holdlock_test_support::watchdog;
+use rustix::process::Signal;
+
+use crate::actor::Actor;
+use crate::{name, server};
+
+fn wait_for_waiters(lock: &EngineLock, number: usize) {
+    eventually(&format!("{number} wait"), || {
+        lock.members().expect("answers").waiters.len() == number
+    });
+}
+
+/// Lets requests of these modes wait behind a holder, one after the other, and returns the groups
+/// of those that were there at the same time.
+fn served(lock: &EngineLock, modes: &[Mode]) -> Vec<Vec<usize>> {
+    let holder = lock.lock().expect("free");
+    let (tell, told) = channel();
+    let mut releases = Vec::new();
+    for (number, &mode) in modes.iter().enumerate() {
+        let (release, released) = channel::<()>();
+        let (ours, tell) = (lock.clone(), tell.clone());
+        std::thread::spawn(move || {
+            let guard = ours.acquire(Request::new(mode)).expect("acquired");
+            tell.send(number).expect("listens");
+            let _ = released.recv();
+            guard.release().expect("ours");
+        });
+        releases.push(release);
+        wait_for_waiters(lock, number + 1);
+    }
+    holder.release().expect("ours");
+    let mut groups = Vec::new();
+    let mut left = modes.len();
+    while left > 0 {
+        let mut group = vec![told.recv().expect("one")];
+        // The members tell how many came together.
+        let mut holders = 0;
+        eventually("all who can are there", || {
+            let members = lock.members().expect("answers");
+            holders = members.holders.len();
+            let next_is_shared = members
+                .waiters
+                .first()
+                .is_some_and(|m| m.mode == Mode::Shared);
+            let shared = members.holders.iter().all(|m| m.mode == Mode::Shared);
+            holders > 0 && !(next_is_shared && shared)
+        });
+        while group.len() < holders {
+            group.push(told.recv().expect("another"));
+        }
+        group.sort_unstable();
+        for &number in &group {
+            releases[number].send(()).expect("listens");
+        }
+        left -= group.len();
+        groups.push(group);
+        eventually("they have left", || {
+            let members = lock.members().expect("answers");
+            members.waiters.len() + members.holders.len() <= left
+        });
+    }
+    groups
+}
+
+#[test]
+fn waiters_are_served_in_the_order_of_their_arrival() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("order");
+    let lock = open(&server.url(&name)).expect("a lock");
+    let groups = served(&lock, &[Mode::Exclusive; 5]);
+    assert_eq!(groups, [[0], [1], [2], [3], [4]]);
+    server.nothing_left(&name);
+}
+
+#[test]
+fn neither_readers_nor_writers_starve() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let (r, w) = (Mode::Shared, Mode::Exclusive);
+    let lock = open(&server.url(&name("starve"))).expect("a lock");
+    let groups = served(&lock, &[r, r, w, r, w, w, r]);
+    assert_eq!(
+        groups,
+        [vec![0, 1], vec![2], vec![3], vec![4], vec![5], vec![6]]
+    );
+}
+
+#[test]
+fn a_waiter_that_is_killed_or_gives_up_leaves_no_gap() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("gap");
+    let url = server.url(&name);
+    let lock = open(&url).expect("a lock");
+    let holder = lock.lock().expect("free");
+    let mut waiters: Vec<Actor> = (0..4)
+        .map(|number| {
+            let mut waiter = Actor::start(&url);
+            waiter.tell(if number == 2 { "for 700" } else { "lock" });
+            wait_for_waiters(&lock, number + 1);
+            waiter
+        })
+        .collect();
+    waiters.remove(1).kill();
+    assert!(waiters[1].answer().starts_with("TimedOut"));
+    // The server notices the death of a client that waits within a second.
+    wait_for_waiters(&lock, 2);
+    // Nobody passes those who wait.
+    assert!(lock.try_lock().is_err());
+    holder.release().expect("ours");
+    assert!(waiters[0].answer().starts_with("held"));
+    let members = lock.members().expect("answers");
+    assert_eq!(members.waiters.len(), 1);
+    assert_eq!(waiters[0].ask("release"), "released");
+    assert!(waiters[2].answer().starts_with("held"));
+}
+
+#[test]
+fn a_killed_holder_s_lock_goes_to_the_next_one() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url(&name("killed"));
+    let (mut holder, mut waiter) = (Actor::start(&url), Actor::start(&url));
+    let first = holder.ask("lock");
+    waiter.tell("lock");
+    wait_for_waiters(&open(&url).expect("a lock"), 1);
+    holder.kill();
+    let second = waiter.answer();
+    let token = |said: &str| said["held ".len()..].parse::<u64>().expect("a token");
+    assert!(token(&second) > token(&first));
+}
+
+#[test]
+fn a_stopped_waiter_does_not_keep_those_behind_it_and_long_waits_leave_nothing_in_the_log() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::own("") else {
+        return;
+    };
+    let url = server.url(&name("stopped"));
+    let lock = open(&url).expect("a lock");
+    let holder = lock.lock().expect("free");
+    let (mut stopped, mut next) = (Actor::start(&url), Actor::start(&url));
+    stopped.tell("lock");
+    wait_for_waiters(&lock, 1);
+    next.tell("lock");
+    wait_for_waiters(&lock, 2);
+    stopped.signal(Signal::STOP);
+    holder.release().expect("ours");
+    assert!(next.answer().starts_with("held"));
+    stopped.signal(Signal::CONT);
+    let said = stopped.answer();
+    assert!(
+        said.starts_with("Unreachable") && said.contains("idle-session"),
+        "{said}"
+    );
+    assert_eq!(next.ask("release"), "released");
+    let log = std::fs::read_to_string(server.log()).expect("a log");
+    let slices = log.lines().filter(|line| line.contains("ERROR")).count();
+    assert_eq!(slices, 0, "{log}");
+}
+
+#[test]
+fn a_lock_that_is_free_is_acquired_at_once_also_with_a_short_limit() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let lock = open(&server.url(&name("short"))).expect("a lock");
+    for _ in 0..5 {
+        let guard = lock.try_lock_for(Duration::ZERO).expect("free");
+        guard.release().expect("ours");
+    }
+}

@@ -1,0 +1,115 @@
+//! Servers that look like PostgreSQL and are no safe place for a lock.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use holdlock_engines::{Error, open};
+use holdlock_test_support::has;
+use holdlock_test_support::wait_for;
+use holdlock_test_support::watchdog;
+
+use crate::proxy::{Fault, Proxy};
+use crate::{name, server};
+
+#[test]
+fn a_pooler_is_refused_unless_the_user_says_that_it_keeps_sessions() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port());
+    proxy.fault(Fault::Pooler);
+    let url = server.url_at(proxy.port(), &name("pooler"));
+    let error = open(&url).expect("a lock").try_lock().expect_err("refused");
+    assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
+    assert!(error.to_string().contains("pooler=session"), "{error}");
+    let lock = open(&url.replace('?', "?pooler=session&")).expect("a lock");
+    lock.try_lock().expect("free").release().expect("ours");
+}
+
+#[test]
+fn pgbouncer_is_refused() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    if !has("pgbouncer") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let port = server::free_port();
+    let config = directory.path().join("pgbouncer.ini");
+    let users = directory.path().join("users");
+    std::fs::write(&users, "\"boss\" \"\"\n").expect("written");
+    let text = format!(
+        "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+         listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
+         pool_mode = transaction\nignore_startup_parameters = extra_float_digits\n",
+        server.port(),
+        users.display()
+    );
+    std::fs::write(&config, text).expect("written");
+    let mut pgbouncer = Command::new("pgbouncer");
+    if rustix::process::geteuid().is_root() {
+        use std::os::unix::process::CommandExt;
+        for path in [directory.path(), &config, &users] {
+            std::os::unix::fs::chown(path, Some(65534), Some(65534)).expect("given away");
+        }
+        pgbouncer.uid(65534).gid(65534);
+    }
+    let quiet = pgbouncer
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut pgbouncer = quiet.spawn().expect("starts");
+    let lock = open(&server.url_at(port, &name("pgbouncer"))).expect("a lock");
+    let error = wait_for("pgbouncer answers", || match lock.try_lock() {
+        Err(Error::Unreachable { .. }) => None,
+        Err(error) => Some(error),
+        Ok(_) => panic!("a lock of a session that others get"),
+    });
+    assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
+    assert!(error.to_string().contains("pooler"), "{error}");
+    pgbouncer.kill().expect("killed");
+    pgbouncer.wait().expect("ended");
+}
+
+#[test]
+fn a_standby_is_refused_and_another_host_is_tried() {
+    let _dog = watchdog::watch(90);
+    let Some(primary) = server::shared() else {
+        return;
+    };
+    let Some(standby) = server::own("hot_standby = on\n") else {
+        return;
+    };
+    let name = name("standby");
+    let lock = open(&standby.url(&name)).expect("a lock");
+    let error = lock
+        .try_lock_for(Duration::from_secs(60))
+        .expect_err("refused");
+    assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
+    assert!(error.to_string().contains("standby"), "{error}");
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), primary.port());
+    let both = primary
+        .url(&name)
+        .replace(&format!("127.0.0.1:{}", primary.port()), &hosts);
+    let guard = open(&both)
+        .expect("a lock")
+        .lock()
+        .expect("the primary has it");
+    assert!(guard.token().is_some());
+    guard.release().expect("ours");
+}
+
+#[test]
+fn where_nothing_listens_the_error_says_so_at_once() {
+    let port = server::free_port();
+    let url = format!("postgres://127.0.0.1:{port}/app?sslmode=disable#n");
+    let error = open(&url)
+        .expect("a lock")
+        .lock()
+        .expect_err("nothing there");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("refused"), "{error}");
+}
