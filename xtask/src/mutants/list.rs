@@ -1159,6 +1159,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("record", "foreign_content"),
     },
     Mutant {
+        name: "record: data that was written meanwhile stays",
+        file: "record/recorder.rs",
+        with: "if is_long && !self.is_ours(file)? {",
+        without: "if false {",
+        test: ("record", "while_it_is_held"),
+    },
+    Mutant {
         name: "record: believed only of a holder",
         file: "record/mod.rs",
         with: "            && holders.any(|pid| pid == self.pid)\n",
