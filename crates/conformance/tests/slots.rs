@@ -14,6 +14,7 @@ use holdlock_conformance::witness::Witness;
 use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_slot-actor");
+const STRANGER: &str = env!("CARGO_BIN_EXE_stranger");
 
 fn actor(path: &Path, slots: u32) -> Actor {
     actor_with(path, slots, &[])
@@ -600,6 +601,50 @@ fn a_thread_that_holds_a_slot_may_wait_for_another_one() {
         let two = semaphore.acquire(request).expect("the other one releases");
         assert_eq!((one.slot(), two.slot()), (1, 0));
     });
+}
+
+/// Each of two processes waits for what the other one has, but there is a second slot.
+#[test]
+fn a_cycle_through_a_slot_is_no_deadlock_while_another_holder_may_release() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holders = holders(&path, 2);
+    let other = format!("also {}", scratch.path("other.lock").display());
+    let mut waiter = actor(&path, 2);
+    waiter.must(&other);
+    must_wait_at_head(&mut waiter, "lock", &path, 2);
+    holders[0].tell(&other);
+    queue::wait_for(&scratch.path("other.lock"), holders[0].pid());
+    // Longer than it takes to look for deadlocks, a few times.
+    sys::sleep(Duration::from_millis(1800));
+    assert!(inspect::host().expect("readable").deadlocks().is_empty());
+    holders[1].must("release");
+    assert_eq!(slot_in(&waiter.answer()), 1);
+    waiter.must("release-also");
+    assert_eq!(holders[0].answer(), "ok");
+}
+
+/// As mail programs do, which lock by flock(2) and by fcntl(2).
+#[test]
+fn a_program_that_locks_the_whole_file_by_both_calls_is_not_kept_out_by_a_waiter() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut mail = Command::new(STRANGER);
+    mail.arg(&path);
+    let mut mail = Actor::from_command(mail);
+    mail.must("flock 0 ex");
+    let (mut first, mut second) = (actor(&path, 2), actor(&path, 2));
+    first.tell("lock");
+    queue::wait_for(&path, first.pid());
+    must_queue(&mut second, "lock");
+    mail.must("ofd 0 ex");
+    mail.must("ofd 0 un");
+    mail.must("flock 0 un");
+    let mut slots = [slot_in(&first.answer()), slot_in(&second.answer())];
+    slots.sort_unstable();
+    assert_eq!(slots, [0, 1]);
 }
 
 #[test]

@@ -21,6 +21,10 @@ pub(super) fn wheel(python: &Path) -> Done<PathBuf> {
 /// Lets maturin build the wheel, with this command among its scripts, as the only file of a
 /// directory. Returns its path.
 pub(crate) fn pack(mut build: Command, command: &Path, wheels: &Path) -> Done<PathBuf> {
+    // Another task could fill the same directory with a command for another platform.
+    let turn = package().join("pyproject.toml");
+    let turn = fs::File::open(turn).and_then(|file| file.lock().map(|()| file));
+    let _turn = turn.map_err(|error| format!("pyproject.toml: {error}"))?;
     let _ = fs::remove_dir_all(wheels);
     build.arg("--out").arg(wheels);
     // maturin packs the files of this directory into the wheel.

@@ -3,7 +3,8 @@
 //!
 //! Orders: `lock`, `try`, `for MS`, `release`, `current`, `remove` (the lock file), `fork` (a child
 //! that sleeps until it is killed), `bare-fork` (the same without the handlers of fork), `fds` (how
-//! many descriptors and threads the process has), `hand-over` (to a child that sleeps). Answers:
+//! many descriptors and threads the process has), `hand-over` (to a child that sleeps), `also PATH`
+//! (acquires the exclusive lock of another file, and keeps it), `release-also`. Answers:
 //! `ok`, `ok SLOT`, or the error's kind and message.
 //!
 //! `slot-actor worker DIRECTORY SLOTS` is a worker of a trial: it runs until it is killed.
@@ -34,8 +35,22 @@ fn main() {
     };
     say("ready");
     let mut held = None;
+    let mut also = None;
     for order in std::io::stdin().lock().lines().map_while(Result::ok) {
-        let answer = obey(&order, &semaphore, &mut held);
+        let answer =
+            match order.split_once(' ') {
+                Some(("also", path)) => FileLock::open(path)
+                    .and_then(|lock| lock.lock_owned())
+                    .map(|guard| {
+                        also = Some(guard);
+                        "ok".into()
+                    }),
+                _ if order == "release-also" => {
+                    drop(also.take());
+                    Ok("ok".into())
+                }
+                _ => obey(&order, &semaphore, &mut held),
+            };
         say(&answer.unwrap_or_else(|error| format!("{error:?}")));
     }
 }

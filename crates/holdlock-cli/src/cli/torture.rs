@@ -43,6 +43,7 @@ MODES, each on a lock file of its own:
   deletion    holders delete the lock file on release
   record      holders leave a record in the lock file
   set         requests for some of six locks at once
+  slots       a semaphore of three slots, beside requests for the whole file
 
 Findings (the first one ends the run):
   overlap      two holders at the same time

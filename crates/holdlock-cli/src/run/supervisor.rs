@@ -16,11 +16,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use holdlock::Guard;
 use libc::c_int;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
 use super::ending::Ending;
+use super::held::Held;
 use super::job::Job;
 use super::survivors::Rest;
 use super::terminal::is_in_front;
@@ -93,7 +93,7 @@ pub(super) struct Ended {
 pub(super) fn supervise(
     duties: Duties,
     quiet: bool,
-    guards: &[Guard<'_>],
+    held: &[Held<'_>],
     start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
 ) -> Result<Ended, Failure> {
     // Before the command is started, so that no signal and no end of the command is missed.
@@ -110,7 +110,7 @@ pub(super) fn supervise(
     let mut supervisor = Supervisor {
         tree: duties.tree,
         quiet,
-        guards,
+        held,
         signals,
         job,
         command: command.pid,
@@ -133,7 +133,7 @@ pub(super) fn supervise(
 struct Supervisor<'a> {
     tree: bool,
     quiet: bool,
-    guards: &'a [Guard<'a>],
+    held: &'a [Held<'a>],
     signals: Blocked,
     job: Job,
     command: Pid,
@@ -222,7 +222,7 @@ impl Supervisor<'_> {
         if waits_for_all {
             return None;
         }
-        let rest = self.rest.get_or_insert_with(|| Rest::new(self.guards));
+        let rest = self.rest.get_or_insert_with(|| Rest::new(self.held));
         let is_over = rest.keeps_the_lock(&self.job, self.command, end, self.quiet);
         is_over.then_some(end)
     }

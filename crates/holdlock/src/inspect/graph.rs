@@ -186,9 +186,7 @@ impl<'s> Graph<'s> {
                 let Some(process) = &request.process else {
                     continue;
                 };
-                // A request for a slot waits for any of its holders, and the graph knows only
-                // requests that wait for all: it has a way out as far as is known.
-                if us == Some(process.pid) || request.is_for_a_slot() {
+                if us == Some(process.pid) {
                     continue;
                 }
                 let Some(ancestors) = ancestors(process) else {

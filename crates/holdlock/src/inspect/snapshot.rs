@@ -218,4 +218,6 @@ pub struct OpenLock {
     pub mode: Mode,
     /// The locked bytes.
     pub range: Range,
+    /// The slot of a [`Semaphore`](crate::Semaphore), if the lock is one.
+    pub slot: Option<u32>,
 }

@@ -3,12 +3,12 @@
 //! 1. The request waits until it is at the head of the queue. Only the request at the head does
 //!    what follows.
 //! 2. It takes the shared lock of flock(2), which excludes the exclusive users of the file.
-//! 3. It makes sure that nobody uses another number of slots, and says which number it uses. No
-//!    other request can do that at the same time.
+//! 3. It checks that no holder uses another number of slots, and publishes the number that it uses.
+//!    No other request can do that at the same time.
 //! 4. It takes a free slot, or waits until one is free, and leaves the head.
 //! 5. It looks whether the locked file is still at the path, and starts over if it is not.
 //!
-//! A request that ends on the way gives back all that it has taken.
+//! A request that ends early gives back all locks that it has acquired.
 
 use std::cell::Cell;
 use std::io;

@@ -23,15 +23,15 @@ use crate::bytes::Range;
 use crate::sys::call::Listening;
 use crate::sys::file_lock::Blocking;
 use crate::sys::interrupt::{Address, Reachable};
-use crate::sys::{fork, futex, thread};
+use crate::sys::{fork, futex, published, thread};
 use crate::wait::{Awaited, KernelError, Stop, Wait};
 use crate::{FileLock, Mode};
 
 /// A slot, and the threads by which it was acquired if they may not have ended yet.
 pub(super) type Acquired = (u32, Option<Crew>);
 
-/// Locks one of the slots for the request that is at the head of the queue by `turn`. `is_own` tells
-/// whether it would wait for its own thread.
+/// Locks one of the slots for the request that is at the head of the queue by `turn`. `is_own`
+/// tells whether it would wait for its own thread.
 pub(super) fn lock(
     lock: &FileLock,
     file: &Arc<LockFile>,
@@ -134,6 +134,8 @@ impl Common {
 
     /// The code of the thread that waits for `slot`.
     fn wait_for(&self, slot: u32, file: Arc<LockFile>) {
+        // To the host this is one request, which the inspection does not take for several.
+        let _helper = published::Helper::enter();
         let range = Range::slot(slot);
         let sleep = || file.lock_bytes(Mode::Exclusive, range, Blocking::Yes);
         match self.sleep_until_over(slot, sleep) {
@@ -257,7 +259,10 @@ impl Crew {
         }
         self.common.end_others(&self.common.ended);
         match slept {
-            Err(stop) if result == OVER => Err(KernelError::Stop(stop)),
+            Err(stop) if result == OVER => {
+                drop(self.take_turn());
+                Err(KernelError::Stop(stop))
+            }
             _ => Ok(None),
         }
     }
@@ -267,7 +272,8 @@ impl Crew {
     }
 
     fn take_turn(&self) -> Option<Turn> {
-        self.common.take_turn()
+        // A child of fork might wait for the mutex for ever.
+        self.is_here().then(|| self.common.take_turn()).flatten()
     }
 
     /// Waits until no thread is left that may lock something: not for long, because the threads are

@@ -17,8 +17,8 @@ use crate::acquire::release::closed_by_others;
 use crate::gate::Occupant;
 use crate::sys::fork;
 
-/// Holds a slot of a [`Semaphore`] until dropped. Stays in the thread that acquired it, as a
-/// [`Guard`](crate::Guard) does.
+/// Holds a slot of a [`Semaphore`] until it is dropped. Stays in the thread that acquired it, like
+/// a [`Guard`](crate::Guard).
 ///
 /// Dropping gives the slot back and ignores errors; [`release`](SemaphoreGuard::release) reports
 /// them. In a child of fork(2) the guard holds nothing, and dropping it there does nothing.
@@ -71,18 +71,18 @@ macro_rules! guard_methods {
                 self.slot.give_back()
             }
 
-            /// Gives the slot to the processes that this one will start: returns a descriptor that
-            /// carries the slot, which children of fork inherit and which stays open in programs
-            /// that are executed. See [`Guard::hand_over`](crate::Guard::hand_over).
+            /// Gives the slot to the processes that this process will start: returns a descriptor
+            /// that holds the slot. Children of fork inherit it, and it stays open in executed
+            /// programs. See [`Guard::hand_over`](crate::Guard::hand_over).
             ///
             /// The slot is held until every process that has the descriptor has closed it or has
             /// ended.
             ///
             /// # Errors
             ///
-            /// [`Error::System`] when no descriptor is left (fcntl(2), F_DUPFD), or when this
-            /// process does not hold the slot: in a child of fork, and when other code has closed
-            /// the descriptor. The slot is given back then.
+            /// [`Error::System`] if no descriptor is free (fcntl(2), F_DUPFD), or if this process
+            /// does not hold the slot: in a child of fork, or after other code has closed the
+            /// descriptor. The slot is then given back.
             pub fn hand_over(self) -> Result<OwnedFd, Error> {
                 self.slot.hand_over()
             }
@@ -97,9 +97,9 @@ macro_rules! guard_methods {
                 self.slot.file.file()
             }
 
-            /// Whether no other holder can have the same slot. False when the lock file was
-            /// removed, renamed or replaced meanwhile, when other code of this process has closed
-            /// the descriptor, and in a child of fork. See
+            /// Whether no other holder can have the same slot. False if the lock file was removed,
+            /// renamed or replaced meanwhile, if other code of this process has closed the
+            /// descriptor, and in a child of fork. See
             /// [`Guard::is_current`](crate::Guard::is_current).
             ///
             /// # Errors
@@ -110,7 +110,7 @@ macro_rules! guard_methods {
             }
         }
 
-        /// The descriptor that carries the slot, which is close-on-exec. See
+        /// The descriptor that holds the slot, which is close-on-exec. See
         /// [`Guard`](crate::Guard#impl-AsFd-for-Guard%3C'_%3E).
         impl AsFd for $guard {
             fn as_fd(&self) -> BorrowedFd<'_> {

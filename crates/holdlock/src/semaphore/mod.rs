@@ -3,12 +3,12 @@
 //! A slot is a kernel lock on one byte of the lock file (see `bytes.rs`), so it is free again when
 //! its holder ends, however it ends. Each acquisition has an open file description of its own.
 //!
-//! | file | what is in it |
+//! | file | contents |
 //! |---|---|
 //! | here | the type, and its public methods |
-//! | `acquire` | the way of a request to a slot, on one page |
+//! | `acquire` | the steps of a request to a slot, on one page |
 //! | `any_slot` | waiting for all slots at once |
-//! | `guard` | the guards, and the way back |
+//! | `guard` | the guards, and the release |
 //! | `held` | which slots the threads of this process hold |
 
 mod acquire;
@@ -36,8 +36,8 @@ use crate::{Error, Family, FileLock, LockFuture, LockOptions, Request};
 /// which it can choose a port, a GPU or a directory: no two holders have the same number at a time.
 /// The kernel frees a slot when its holder ends, however it ends.
 ///
-/// Requests are served in the order in which they come, and nobody polls. A slot that becomes free
-/// wakes the first request in the queue at once. That request, and no other one, has a thread for
+/// Requests are served in the order in which they arrive, and waits do not poll. A slot that
+/// becomes free wakes the first request in the queue at once. Only that request has a thread for
 /// each slot while it waits, because Linux cannot wait for one of several locks.
 ///
 /// ```
@@ -52,20 +52,20 @@ use crate::{Error, Family, FileLock, LockFuture, LockOptions, Request};
 ///
 /// # With other users of the file
 ///
-/// * Holders of slots share the lock of flock(2) on the file. So an exclusive lock of flock(1), of
-///   flock(2) or of a [`FileLock`] and the slots exclude each other; shared locks and slots do not.
-///   Slots that come and go may keep an exclusive request waiting for long, unless that request is
-///   [fair](LockOptions::fair): then it has its turn in the same queue.
-/// * While anybody holds a slot, requests with another number of slots fail with
-///   [`Error::DifferentSlots`]. After that the next number counts.
+/// * Holders of slots share the lock of flock(2) on the file. Therefore the slots and an exclusive
+///   lock of flock(1), of flock(2) or of a [`FileLock`] exclude each other; shared locks and slots
+///   do not. An exclusive request may wait long while holders acquire and release slots, unless the
+///   request is [fair](LockOptions::fair): then it has its turn in the same queue.
+/// * While a slot is held, requests with another number of slots fail with
+///   [`Error::DifferentSlots`]. When all slots are free, the next request decides the number.
 /// * Programs that lock the *whole* file with fcntl(2) exclude the holders of slots, too.
 ///
 /// The file has to be writable, because the slots are OFD locks of fcntl(2). Nothing is written to
 /// it. On file systems where flock(2) is a lock of fcntl(2) as well (NFS, CIFS) there are no
 /// semaphores: [`Error::Unsupported`].
 ///
-/// Cycles of waits in which a slot has a part are not noticed as deadlocks, except that of a thread
-/// which itself holds all slots and asks for another one.
+/// Deadlock cycles that include a slot are not noticed, with one exception: a thread that holds all
+/// slots itself and requests another one.
 #[derive(Clone)]
 #[doc(alias = "sem_open")]
 #[doc(alias = "sem")]
@@ -80,12 +80,13 @@ impl Semaphore {
     pub const MAX_SLOTS: u32 = MAX_SLOTS;
 
     /// Opens the lock file at `path` for `slots` slots, with the default [`LockOptions`]. Creates
-    /// the file, empty, when it is missing. Takes no slot. See [`FileLock::open`].
+    /// an empty file if it is missing. Acquires no slot. See [`FileLock::open`].
     ///
     /// # Errors
     ///
-    /// [`Error::Open`] when the file can neither be opened nor created, cannot be written, or the
-    /// number is 0 or larger than [`MAX_SLOTS`](Semaphore::MAX_SLOTS); then nothing is created.
+    /// [`Error::Open`] if the file can neither be opened nor created, or cannot be written; or if
+    /// the number is 0 or larger than [`MAX_SLOTS`](Semaphore::MAX_SLOTS), and then no file is
+    /// created.
     pub fn open(path: impl AsRef<Path>, slots: u32) -> Result<Semaphore, Error> {
         Semaphore::open_with(LockOptions::new(), path.as_ref(), slots)
     }
@@ -144,7 +145,8 @@ impl Semaphore {
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] when it is not; besides those of [`lock`](Semaphore::lock).
+    /// [`Error::WouldBlock`] if no slot is free or another request is first; besides those of
+    /// [`lock`](Semaphore::lock).
     pub fn try_lock(&self) -> Result<SemaphoreGuard<'_>, Error> {
         self.acquire(Request::exclusive().try_once())
     }
@@ -177,8 +179,8 @@ impl Semaphore {
     }
 
     /// As [`lock`](Semaphore::lock), with a guard that may move to another thread and outlive the
-    /// reference. Because of that, a further request by the same thread is no certain deadlock, and
-    /// waits.
+    /// reference. Because of that, a further request of the same thread is not a certain deadlock,
+    /// and waits.
     pub fn lock_owned(&self) -> Result<OwnedSemaphoreGuard, Error> {
         self.acquire_owned(Request::exclusive())
     }
@@ -208,7 +210,7 @@ impl Semaphore {
             .map(OwnedSemaphoreGuard::new)
     }
 
-    /// Acquires a slot in asynchronous code: `.await` it, under whatever runtime. See
+    /// Acquires a slot in asynchronous code: `.await` it, under every runtime. See
     /// [`FileLock::lock_async`].
     pub fn lock_async(&self) -> LockFuture<OwnedSemaphoreGuard> {
         self.acquire_async(Request::exclusive())
@@ -226,8 +228,7 @@ impl Semaphore {
         self.lock.holders()
     }
 
-    /// The processes that wait for a slot now, in the order in which they will be served, as far as
-    /// /proc shows them.
+    /// The processes that wait for a slot now, in the order of service, as far as /proc shows them.
     pub fn waiters(&self) -> io::Result<Vec<Process>> {
         self.lock.waiters()
     }

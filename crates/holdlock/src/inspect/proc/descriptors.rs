@@ -269,6 +269,7 @@ pub(crate) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
         kind: open.entry.kind,
         mode: open.entry.mode,
         range: open.entry.range,
+        slot: open.entry.range.as_slot().filter(|_| open.entry.is_slot()),
     };
     let locks = locks(pid, &[])?.into_iter();
     let is_for_others =
