@@ -853,8 +853,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a downgrade keeps the lock",
         file: "acquire/convert.rs",
-        with: "let locked = file.lock(family, Mode::Shared, Blocking::No);",
-        without: "let _ = file.unlock(family);\n            let locked = file.lock(family, Mode::Shared, Blocking::No);",
+        with: "let locked = locked.and_then(|()| file.lock(family, Mode::Shared, Blocking::No));",
+        without: "let _ = file.unlock(family);\n            let locked = locked.and_then(|()| file.lock(family, Mode::Shared, Blocking::No));",
         test: ("convert", "no_writer_gets_in"),
     },
     Mutant {
