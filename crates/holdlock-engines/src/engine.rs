@@ -107,7 +107,8 @@ impl Attempt {
     /// The time that is left, at most `most`.
     pub(crate) fn left(&self, most: Duration) -> Duration {
         let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-        self.deadline.map_or(most, |deadline| left(deadline).min(most))
+        self.deadline
+            .map_or(most, |deadline| left(deadline).min(most))
     }
 }
 
@@ -157,7 +158,12 @@ impl Progress {
 }
 
 /// The error for an attempt that ends at this stage.
-pub(crate) fn conflict(lock: &str, mode: Mode, waited: Duration, stage: Stage) -> Option<crate::Conflict> {
+pub(crate) fn conflict(
+    lock: &str,
+    mode: Mode,
+    waited: Duration,
+    stage: Stage,
+) -> Option<crate::Conflict> {
     let (holders, restarted) = match stage {
         Stage::Connecting => return None,
         Stage::Quarantine(until) => (

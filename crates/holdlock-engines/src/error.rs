@@ -144,7 +144,10 @@ impl fmt::Display for Error {
             }
             Error::TimedOut(conflict) => {
                 let waited = spoken(conflict.waited);
-                let what = format!("timed out after {waited} waiting for the {} lock", conflict.mode);
+                let what = format!(
+                    "timed out after {waited} waiting for the {} lock",
+                    conflict.mode
+                );
                 match conflict.restarted {
                     Some(left) => restarted(f, &what, left),
                     None => {

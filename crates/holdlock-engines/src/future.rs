@@ -112,7 +112,9 @@ impl Pending {
             match answer {
                 Ok(Ok(handle)) => Ok(EngineGuard::new(lock.clone(), handle)),
                 Ok(Err(error)) => Err(error),
-                Err(_) => Err(failed("the helper thread has ended; this is a defect of holdlock")),
+                Err(_) => Err(failed(
+                    "the helper thread has ended; this is a defect of holdlock",
+                )),
             }
         })
     }

@@ -69,7 +69,8 @@ impl EngineGuard {
     /// Whether the lock is held now for certain: its deadline has not passed, and the engine has not
     /// said that it is gone. Reads a clock, and neither waits nor asks the engine.
     pub fn is_valid(&self) -> bool {
-        self.held().is_some_and(|held| !held.deadline().has_passed())
+        self.held()
+            .is_some_and(|held| !held.deadline().has_passed())
     }
 
     /// Until when the lock is held for certain, whatever happens to the engine and the network. It
@@ -173,7 +174,11 @@ fn no_answer() -> Loss {
 
 impl Drop for EngineGuard {
     fn drop(&mut self) {
-        if self.handle.get().is_some_and(|handle| !handle.commands.is_closed()) {
+        if self
+            .handle
+            .get()
+            .is_some_and(|handle| !handle.commands.is_closed())
+        {
             let (tell, answer) = oneshot::channel();
             let _ = self.ask(Command::Release(tell), answer, DROP);
         }

@@ -123,7 +123,9 @@ impl Member {
             let cut = |text: &String| text.chars().take(most).collect::<String>();
             text.as_ref().map(|text| Value::from(cut(text)))
         };
-        let since = self.since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+        let since = self
+            .since
+            .and_then(|since| since.duration_since(UNIX_EPOCH).ok());
         let fields = [
             ("v", Some(Value::from(1))),
             ("name", text(&Some(lock.to_owned()))),
@@ -194,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written_and_cannot_end_a_comment() {
-        let mut ours = Member::of_this_process(Mode::Shared, Some("a */ \u{1F512} \\/* \n b".into()));
+        let mut ours =
+            Member::of_this_process(Mode::Shared, Some("a */ \u{1F512} \\/* \n b".into()));
         ours.since = Some(UNIX_EPOCH + Duration::from_secs(1_795_000_000));
         ours.token = Some(u64::MAX);
         let record = ours.record("na/me", 900);

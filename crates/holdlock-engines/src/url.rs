@@ -218,7 +218,9 @@ mod tests {
         for _ in 0..20_000 {
             let mut text = String::from("postgres://");
             for _ in 0..12 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 text.push(alphabet[(state >> 33) as usize % alphabet.len()]);
             }
             let _ = Url::parse(&text);

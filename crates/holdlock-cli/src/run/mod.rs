@@ -4,6 +4,8 @@ mod command;
 mod conflict;
 mod deadlock;
 mod ending;
+#[cfg(feature = "engines")]
+mod engine;
 mod inherited;
 mod job;
 mod locks;
@@ -156,6 +158,10 @@ pub(crate) fn run(settings: Settings) -> Outcome {
 }
 
 fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
+    #[cfg(feature = "engines")]
+    if engine::is_meant(settings) {
+        return engine::run(settings, course);
+    }
     let locks = locks::open(settings, course)?;
     let guards = locks::take(&locks, settings, course)?;
     let duties = match settings.keep {
@@ -173,6 +179,7 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
         let manner = Manner {
             inherits: &inherits,
             signals,
+            when_we_end: libc::SIGTERM,
         };
         command::start(&settings.program, &settings.arguments, &manner)
     })?;
@@ -197,6 +204,7 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
         End::Exited(code) | End::AfterSignal(code) => ("ran", code),
         End::Signal(number) => ("signal", 128 + number),
         End::HeldTooLong => ("held-too-long", exit::HELD_TOO_LONG),
+        End::LockLost => ("lost", exit::LOST),
     };
     course.outcome = outcome;
     if let End::Signal(number) = end

@@ -62,6 +62,31 @@ impl Seen {
     }
 }
 
+#[cfg(feature = "engines")]
+impl Seen {
+    /// Of a lock that is kept elsewhere: the first holder, since when it holds the lock, how many
+    /// others do, and our place in the queue.
+    pub(super) fn elsewhere(
+        holder: Option<String>,
+        since: Option<SystemTime>,
+        more: usize,
+        queue: Option<(usize, usize)>,
+    ) -> Seen {
+        let holder = holder.map(
+            |holder| match since.and_then(|since| since.elapsed().ok()) {
+                Some(age) => format!("{holder} since {}", span(age)),
+                None => holder,
+            },
+        );
+        Seen {
+            holder,
+            started: None,
+            more,
+            queue,
+        }
+    }
+}
+
 /// Whether the kernel does not show all locks.
 pub(super) fn is_hidden(snapshot: &Snapshot) -> bool {
     snapshot.unseen.contains(&Unseen::OtherNamespaces)

@@ -44,7 +44,9 @@ where
 
 /// Whether the calling thread is the helper thread.
 pub(crate) fn is_this_thread() -> bool {
-    KEEPER.get().is_some_and(|keeper| keeper.thread == std::thread::current().id())
+    KEEPER
+        .get()
+        .is_some_and(|keeper| keeper.thread == std::thread::current().id())
 }
 
 /// Threads that call this at the same time may start two. Both work, and only one is found later;

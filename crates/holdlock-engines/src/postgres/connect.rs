@@ -144,13 +144,17 @@ impl Postgres {
     async fn login(&self, host: &Host, target: &Target) -> Result<(Link, u32), Login> {
         let failed = |error: io::Error| Login::Rejected(Reject::Host(error.to_string()));
         let stream = target.connect().await.map_err(failed)?;
-        let tls = self.tls(host).map_err(|why| Login::Rejected(Reject::Final(self.bad_tls(why))))?;
+        let tls = self
+            .tls(host)
+            .map_err(|why| Login::Rejected(Reject::Final(self.bad_tls(why))))?;
         let config = self.config(host);
         let connected = config.connect_raw(stream, tls.clone()).await;
         let (client, connection) = connected.map_err(|error| self.refused(host, &error))?;
         let version = connection.parameter("server_version").unwrap_or_default();
         let version = version.split(|c: char| !c.is_ascii_digit()).next();
-        let version = version.and_then(|version| version.parse().ok()).unwrap_or(0);
+        let version = version
+            .and_then(|version| version.parse().ok())
+            .unwrap_or(0);
         Ok((Link::new(client, connection, target.clone(), tls), version))
     }
 
@@ -177,8 +181,15 @@ impl Postgres {
 
     fn tls(&self, host: &Host) -> Result<Tls, String> {
         static UNUSED: &str = "localhost";
-        let config = self.tls.get_or_init(|| self.settings.tls.config()).clone()?;
-        let name = if host.is_directory() { UNUSED } else { &host.name };
+        let config = self
+            .tls
+            .get_or_init(|| self.settings.tls.config())
+            .clone()?;
+        let name = if host.is_directory() {
+            UNUSED
+        } else {
+            &host.name
+        };
         let server = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("{host} is no name that a certificate can have"))?;
         Ok(Tls { config, server })
@@ -214,7 +225,11 @@ impl Postgres {
                     ),
                     false => format!("check the user ({user}), the password and pg_hba.conf"),
                 };
-                let why = if no_password { "the server asks for a password".to_owned() } else { why };
+                let why = if no_password {
+                    "the server asks for a password".to_owned()
+                } else {
+                    why
+                };
                 Reject::Final(Error::Credentials {
                     lock: lock(),
                     why: format!("{host}: {why}; {remedy}"),
@@ -224,7 +239,9 @@ impl Postgres {
                 lock: lock(),
                 why: format!("{host}: {why}; check sslmode=, ca= and the host's name"),
             }),
-            "53300" => Reject::Host(format!("{why}; raise max_connections, or end other sessions")),
+            "53300" => Reject::Host(format!(
+                "{why}; raise max_connections, or end other sessions"
+            )),
             _ => Reject::Host(why),
         })
     }
@@ -254,7 +271,8 @@ impl Postgres {
         let row = rows.last().cloned().unwrap_or_default();
         let field = |index: usize| row.get(index).cloned().flatten();
         let pid: Option<i32> = field(0).and_then(|pid| pid.parse().ok());
-        if !self.settings.pooler_is_for_sessions && (pid.is_none() || pid != link.backend_pid().await)
+        if !self.settings.pooler_is_for_sessions
+            && (pid.is_none() || pid != link.backend_pid().await)
         {
             return Err(unsuitable(
                 "this is a pooler, which may give the session of one client to another, and with \
@@ -270,7 +288,9 @@ impl Postgres {
                     .to_owned(),
             ));
         }
-        let age = field(2).and_then(|age| age.parse::<f64>().ok()).unwrap_or(0.0);
+        let age = field(2)
+            .and_then(|age| age.parse::<f64>().ok())
+            .unwrap_or(0.0);
         let age = Duration::try_from_secs_f64(age).unwrap_or_default();
         let left = ttl.checked_sub(age).filter(|left| !left.is_zero());
         Ok(Accepted {
@@ -325,7 +345,10 @@ fn setup(ttl: Duration, version: u32) -> String {
     let limits = Limits::of(ttl);
     let mut settings = vec![
         ("tcp_keepalives_idle", limits.idle.as_secs().to_string()),
-        ("tcp_keepalives_interval", limits.interval.as_secs().to_string()),
+        (
+            "tcp_keepalives_interval",
+            limits.interval.as_secs().to_string(),
+        ),
         ("tcp_keepalives_count", Limits::COUNT.to_string()),
         ("tcp_user_timeout", format!("'{}s'", ttl.as_secs())),
         ("statement_timeout", "0".to_owned()),
@@ -333,7 +356,10 @@ fn setup(ttl: Duration, version: u32) -> String {
         ("idle_in_transaction_session_timeout", "0".to_owned()),
         // The token is written to the log of the server.
         ("default_transaction_read_only", "off".to_owned()),
-        ("default_transaction_isolation", "'read committed'".to_owned()),
+        (
+            "default_transaction_isolation",
+            "'read committed'".to_owned(),
+        ),
         ("client_min_messages", "error".to_owned()),
     ];
     if version >= 14 {

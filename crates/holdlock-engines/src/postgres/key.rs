@@ -80,9 +80,7 @@ impl Key {
     /// The rows of `pg_locks l` for the lock and its tickets.
     pub(super) fn rows(self) -> String {
         let (class, object, kind) = match self {
-            Key::Hashed(number) | Key::Number(number) => {
-                ((number >> 32) as u32, number as u32, 1)
-            }
+            Key::Hashed(number) | Key::Number(number) => ((number >> 32) as u32, number as u32, 1),
             Key::Pair(a, b) => (a as u32, b as u32, 2),
         };
         let object = match self {
@@ -138,7 +136,15 @@ mod tests {
     fn keys_are_numbers() {
         assert_eq!(Key::parse("-5").ok(), Some(Key::Number(-5)));
         assert_eq!(Key::parse("1,-2").ok(), Some(Key::Pair(1, -2)));
-        for text in ["", "a", "1,", "1,2,3", "3000000000,1", "9223372036854775808", "1; DROP"] {
+        for text in [
+            "",
+            "a",
+            "1,",
+            "1,2,3",
+            "3000000000,1",
+            "9223372036854775808",
+            "1; DROP",
+        ] {
             assert!(Key::parse(text).is_err(), "{text}");
         }
     }

@@ -161,8 +161,10 @@ fn rows(messages: Vec<SimpleQueryMessage>) -> Vec<Row> {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    let fields = |index| move |row: &tokio_postgres::SimpleQueryRow| {
-        row.try_get(index).ok().flatten().map(str::to_owned)
+    let fields = |index| {
+        move |row: &tokio_postgres::SimpleQueryRow| {
+            row.try_get(index).ok().flatten().map(str::to_owned)
+        }
     };
     rows.map(|row| (0..row.len()).map(|index| fields(index)(&row)).collect())
         .collect()

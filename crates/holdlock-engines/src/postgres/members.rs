@@ -76,7 +76,9 @@ impl Postgres {
     pub(crate) async fn members(&self) -> Result<Members, Error> {
         let accepted = self.connect().await?;
         let answer = accepted.link.query(statement(self.settings.key), STATEMENT);
-        let rows = answer.await.map_err(|f| self.failed("reading the holders", f))?;
+        let rows = answer
+            .await
+            .map_err(|f| self.failed("reading the holders", f))?;
         Ok(read(&rows, self.settings.key))
     }
 }

@@ -61,7 +61,10 @@ impl Postgres {
         let accepted = self.connect().await?;
         let would_block = |stage| {
             let conflict = conflict(self.shown(), attempt.us.mode, began.elapsed(), stage);
-            conflict.map_or_else(|| self.unreachable("no answer".to_owned()), Error::WouldBlock)
+            conflict.map_or_else(
+                || self.unreachable("no answer".to_owned()),
+                Error::WouldBlock,
+            )
         };
         if let Some(until) = accepted.quarantine {
             let stage = Stage::Quarantine(until);
@@ -95,7 +98,13 @@ impl Postgres {
         let rows = answer.await.map_err(failed)?;
         let token = rows.last().and_then(|row| row.first()?.as_deref());
         let token = token.and_then(|token| token.parse().ok());
-        Ok(PostgresSession::new(self, accepted.link, attempt.us.clone(), token, sent))
+        Ok(PostgresSession::new(
+            self,
+            accepted.link,
+            attempt.us.clone(),
+            token,
+            sent,
+        ))
     }
 
     /// The error for a statement that failed.
@@ -140,7 +149,9 @@ impl fmt::Display for Failure {
         match self {
             Failure::Gone(why) => write!(f, "the connection ended: {why}"),
             Failure::Refused(_, why) => f.write_str(why),
-            Failure::Silent(limit) => write!(f, "the server did not answer within {}", spoken(*limit)),
+            Failure::Silent(limit) => {
+                write!(f, "the server did not answer within {}", spoken(*limit))
+            }
         }
     }
 }

@@ -17,14 +17,16 @@ pub(super) fn password(
 ) -> Option<Secret> {
     let port = port.to_string();
     let wanted = [host, &port, database, user];
-    file.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let mut fields = fields(line).into_iter();
-        let matches = wanted.iter().all(|wanted| {
-            let field = fields.next();
-            field.is_some_and(|(field, quoted)| field == *wanted || (field == "*" && !quoted))
-        });
-        matches.then(|| fields.next().map(|(password, _)| Secret::new(password)))?
-    })
+    file.lines()
+        .filter(|line| !line.starts_with('#'))
+        .find_map(|line| {
+            let mut fields = fields(line).into_iter();
+            let matches = wanted.iter().all(|wanted| {
+                let field = fields.next();
+                field.is_some_and(|(field, quoted)| field == *wanted || (field == "*" && !quoted))
+            });
+            matches.then(|| fields.next().map(|(password, _)| Secret::new(password)))?
+        })
 }
 
 /// The fields of a line, and whether each contained a backslash.
@@ -64,7 +66,9 @@ pub(super) fn password_file(path: &Path) -> (Option<String>, Option<String>) {
 pub(super) fn service(file: &str, name: &str) -> Option<HashMap<String, String>> {
     let mut lines = file.lines().map(str::trim);
     lines.find(|line| {
-        let section = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let section = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'));
         section == Some(name)
     })?;
     let settings = lines

@@ -57,7 +57,9 @@ impl Session for PostgresSession {
 
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static {
         // No limit: TCP ends a connection that is silent for the ttl.
-        let answer = self.link.query(self.heartbeat.clone(), Duration::from_secs(3600));
+        let answer = self
+            .link
+            .query(self.heartbeat.clone(), Duration::from_secs(3600));
         async {
             match answer.await {
                 Ok(_) => Ok(()),
@@ -77,7 +79,9 @@ impl Session for PostgresSession {
         match self.link.query(unlock, Duration::from_secs(3600)).await {
             Ok(rows) => match rows.last().and_then(|row| row.first()?.as_deref()) {
                 Some("t") => Ok(()),
-                _ => Err(Loss::definite("the server says that the session did not hold it")),
+                _ => Err(Loss::definite(
+                    "the server says that the session did not hold it",
+                )),
             },
             Err(Failure::Gone(why)) => Err(ended(&why)),
             Err(other) => Err(Loss::unsure(other.to_string())),

@@ -73,7 +73,9 @@ impl Values {
             service: HashMap::new(),
         };
         for (key, value) in &url.options {
-            let known = OPTIONS.iter().find(|(ours, libpq, _)| key == ours || key == libpq);
+            let known = OPTIONS
+                .iter()
+                .find(|(ours, libpq, _)| key == ours || key == libpq);
             let Some((ours, ..)) = known else {
                 let known: Vec<&str> = OPTIONS.iter().map(|option| option.0).collect();
                 let key = holdlock::inspect::printable(key);
@@ -92,7 +94,11 @@ impl Values {
 
     fn get(&self, option: &str) -> Option<String> {
         let (_, libpq, variable) = OPTIONS.iter().find(|(ours, ..)| *ours == option)?;
-        let in_service = || self.service.get(option).or_else(|| self.service.get(*libpq));
+        let in_service = || {
+            self.service
+                .get(option)
+                .or_else(|| self.service.get(*libpq))
+        };
         let in_environment = || match variable.is_empty() {
             true => None,
             false => std::env::var(variable).ok(),
@@ -125,7 +131,10 @@ fn read_service(name: &str) -> Result<HashMap<String, String>, Error> {
         places::service(&file, name)
     });
     found.ok_or_else(|| {
-        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        let files: Vec<String> = files
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
         let name = holdlock::inspect::printable(name);
         wrong(
             &format!("there is no service {name}"),
@@ -140,13 +149,19 @@ impl Settings {
         let mut warnings = Vec::new();
         let user = url.user.clone().or_else(|| values.get("user"));
         let user = user.or_else(|| whoami::username().ok()).ok_or_else(|| {
-            wrong("the user has no name", "write it as in postgres://user@host/database#name")
+            wrong(
+                "the user has no name",
+                "write it as in postgres://user@host/database#name",
+            )
         })?;
         let database = Some(url.path.clone()).filter(|path| !path.is_empty());
         let database = database.or_else(|| values.get("dbname"));
         let database = database.unwrap_or_else(|| user.clone());
         if database.contains('\0') || user.contains('\0') {
-            return Err(wrong("the user or the database contains a NUL", "use other names"));
+            return Err(wrong(
+                "the user or the database contains a NUL",
+                "use other names",
+            ));
         }
         let hosts = hosts(url, &values)?;
         let password = password(url, &values, &mut warnings)?;
@@ -161,7 +176,11 @@ impl Settings {
                 ));
             }
         };
-        let key = values.url.get("key").map(|key| Key::parse(key)).transpose()?;
+        let key = values
+            .url
+            .get("key")
+            .map(|key| Key::parse(key))
+            .transpose()?;
         Ok(Settings {
             key: key.unwrap_or_else(|| Key::of_name(&url.name)),
             tls: tls(&values)?,
@@ -184,7 +203,11 @@ impl Settings {
     pub(super) fn password(&self, host: &Host) -> Option<Secret> {
         let from_file = || {
             // As libpq has it.
-            let name = if host.is_directory() { "localhost" } else { &host.name };
+            let name = if host.is_directory() {
+                "localhost"
+            } else {
+                &host.name
+            };
             let file = self.password_file.as_deref()?;
             let port = host.port.unwrap_or(PORT);
             places::password(file, name, port, &self.database, &self.user)
@@ -254,7 +277,11 @@ fn password(
         let path = PathBuf::from(path);
         let password = secret::from_file(&path).map_err(|error| {
             wrong(
-                &format!("{} names {}, which cannot be read: {error}", secret::PASSWORD_FILE, path.display()),
+                &format!(
+                    "{} names {}, which cannot be read: {error}",
+                    secret::PASSWORD_FILE,
+                    path.display()
+                ),
                 "correct the path, or let this user read the file",
             )
         })?;
@@ -293,7 +320,10 @@ fn tls(values: &Values) -> Result<TlsSettings, Error> {
     };
     let (cert, key) = (path("cert"), path("key_file"));
     if cert.is_some() != key.is_some() {
-        return Err(wrong("cert= and key_file= belong together", "give both, or neither"));
+        return Err(wrong(
+            "cert= and key_file= belong together",
+            "give both, or neither",
+        ));
     }
     Ok(TlsSettings {
         check,
@@ -312,7 +342,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_has_neither_password_nor_options() {
-        let settings = read("postgres://u:hidden@h:5432,h2:1/d?password=hidden&ttl=30#n").expect("ok");
+        let settings =
+            read("postgres://u:hidden@h:5432,h2:1/d?password=hidden&ttl=30#n").expect("ok");
         assert_eq!(settings.shown, "postgres://h,h2:1/d#n");
         assert_eq!(settings.ttl, Duration::from_secs(30));
         assert!(!format!("{settings:?}").contains("hidden"));

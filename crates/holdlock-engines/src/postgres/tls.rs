@@ -37,7 +37,9 @@ pub(super) struct TlsSettings {
 pub(super) enum Check {
     NoTls,
     /// TLS if the server has it, or always. Protects against those who only listen.
-    Nothing { required: bool },
+    Nothing {
+        required: bool,
+    },
     Chain,
     ChainAndName,
 }
@@ -85,7 +87,9 @@ impl TlsSettings {
         };
         let mut roots = RootCertStore::empty();
         match roots.add_parsable_certificates(certificates) {
-            (0, _) => Err("there is no certificate to check the server by; give ca=FILE".to_owned()),
+            (0, _) => {
+                Err("there is no certificate to check the server by; give ca=FILE".to_owned())
+            }
             _ => Ok(roots),
         }
     }

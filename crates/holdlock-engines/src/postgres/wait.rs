@@ -71,7 +71,9 @@ impl Queue<'_> {
                 }
             }
             if began.elapsed() > SLICE / 2 {
-                attempt.progress.learned(Stage::Waiting(self.holders().await?));
+                attempt
+                    .progress
+                    .learned(Stage::Waiting(self.holders().await?));
             }
         }
     }

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use holdlock::{Mode, Request, Waiting};
 use holdlock_engines::{Error, open};
-use holdlock_test_support::{eventually, wait_for};
 use holdlock_test_support::watchdog;
+use holdlock_test_support::{eventually, wait_for};
 use std::ops::ControlFlow;
 
 use crate::actor::Actor;
@@ -14,7 +14,9 @@ use crate::{name, server};
 #[test]
 fn exclusive_holders_exclude_each_other_and_tokens_rise() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("exclude");
     let mut other = Actor::start(&server.url(&name));
     let first: u64 = other.ask("lock")["held ".len()..].parse().expect("a token");
@@ -22,11 +24,19 @@ fn exclusive_holders_exclude_each_other_and_tokens_rise() {
 
     let lock = open(&server.url(&name)).expect("a lock");
     let error = lock.try_lock().expect_err("held");
-    let Error::WouldBlock(conflict) = &error else { panic!("{error:?}") };
+    let Error::WouldBlock(conflict) = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!(conflict.holders[0].pid, Some(other.pid()));
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     let said = error.to_string();
-    assert!(said.contains(&format!("already locked by pid {} (", other.pid())), "{said}");
+    assert!(
+        said.contains(&format!("already locked by pid {} (", other.pid())),
+        "{said}"
+    );
     assert!(said.contains(&format!("on {host}")), "{said}");
     assert!(said.starts_with("postgres://127.0.0.1:"), "{said}");
     assert!(lock.try_lock_shared().is_err());
@@ -45,7 +55,9 @@ fn exclusive_holders_exclude_each_other_and_tokens_rise() {
 #[test]
 fn a_dropped_guard_has_released_the_lock() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let lock = open(&server.url(&name("drop"))).expect("a lock");
     for _ in 0..10 {
         drop(lock.lock().expect("free"));
@@ -56,7 +68,9 @@ fn a_dropped_guard_has_released_the_lock() {
 #[test]
 fn shared_holders_are_there_together() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("shared");
     let mut other = Actor::start(&server.url(&name));
     assert!(other.ask("shared").starts_with("held"));
@@ -66,7 +80,12 @@ fn shared_holders_are_there_together() {
     // The record, which says who holds the lock, is there at once.
     let members = lock.members().expect("answers");
     assert_eq!(members.holders.len(), 2);
-    assert!(members.holders.iter().all(|holder| holder.mode == Mode::Shared));
+    assert!(
+        members
+            .holders
+            .iter()
+            .all(|holder| holder.mode == Mode::Shared)
+    );
     ours.release().expect("ours");
     assert!(lock.try_lock().is_err());
     assert_eq!(other.ask("release"), "released");
@@ -76,7 +95,9 @@ fn shared_holders_are_there_together() {
 #[test]
 fn a_holder_shows_itself_with_its_token() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let lock = open(&server.url(&name("shows"))).expect("a lock");
     let lock = lock.command("./nightly */ --now '/*");
     let request = Request::exclusive().note("the nightly import");
@@ -96,21 +117,36 @@ fn a_holder_shows_itself_with_its_token() {
 #[test]
 fn a_deadline_is_kept_and_the_error_names_the_holder() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("deadline");
     let mut other = Actor::start(&server.url(&name));
     assert!(other.ask("lock").starts_with("held"));
     let lock = open(&server.url(&name)).expect("a lock");
     let began = Instant::now();
-    let error = lock.try_lock_for(Duration::from_millis(1500)).expect_err("held");
+    let error = lock
+        .try_lock_for(Duration::from_millis(1500))
+        .expect_err("held");
     let took = began.elapsed();
-    let Error::TimedOut(conflict) = &error else { panic!("{error:?}") };
+    let Error::TimedOut(conflict) = &error else {
+        panic!("{error:?}")
+    };
     assert!(conflict.waited >= Duration::from_millis(1500));
     assert!(took >= Duration::from_millis(1500));
     let said = error.to_string();
-    assert!(said.contains("timed out after 1.5 s") || took > Duration::from_millis(1540), "{said}");
-    assert!(said.contains(&format!("held by pid {}", other.pid())), "{said}");
-    assert!(matches!(lock.try_lock_for(Duration::ZERO), Err(Error::TimedOut(_))));
+    assert!(
+        said.contains("timed out after 1.5 s") || took > Duration::from_millis(1540),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("held by pid {}", other.pid())),
+        "{said}"
+    );
+    assert!(matches!(
+        lock.try_lock_for(Duration::ZERO),
+        Err(Error::TimedOut(_))
+    ));
     drop(other);
     server.nothing_left(&name);
 }
@@ -118,7 +154,9 @@ fn a_deadline_is_kept_and_the_error_names_the_holder() {
 #[test]
 fn the_callback_hears_that_the_wait_begins_and_can_end_it() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("callback");
     let lock = open(&server.url(&name)).expect("a lock");
     let held = lock.lock().expect("free");
@@ -137,7 +175,9 @@ fn the_callback_hears_that_the_wait_begins_and_can_end_it() {
 #[test]
 fn a_key_excludes_programs_that_use_the_same_advisory_lock() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("key");
     for (key, arguments) in [("-4711", "-4711"), ("47,-11", "47, -11")] {
         let url = server.url(&name).replace("?", &format!("?key={key}&"));
@@ -161,7 +201,9 @@ fn a_key_excludes_programs_that_use_the_same_advisory_lock() {
 #[test]
 fn names_of_any_length_and_characters_are_different_locks() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let long = "ü/*\u{1F512}".repeat(100) + &name("long");
     let one = open(&server.url(&format!("{long}a"))).expect("a lock");
     let two = open(&server.url(&format!("{long}b"))).expect("a lock");

@@ -14,10 +14,16 @@ use crate::actor::Actor;
 use crate::{name, server};
 
 /// The actor's part: `DIRECTORY SEED MILLISECONDS`. Says how often it was inside.
-pub fn churn(lock: &EngineLock, arguments: &str) -> String {
+pub(crate) fn churn(lock: &EngineLock, arguments: &str) -> String {
     let mut arguments = arguments.split(' ');
     let directory = arguments.next().expect("a directory").to_owned();
-    let mut number = || arguments.next().expect("a number").parse::<u64>().expect("a number");
+    let mut number = || {
+        arguments
+            .next()
+            .expect("a number")
+            .parse::<u64>()
+            .expect("a number")
+    };
     let (seed, millis) = (number(), number());
     let end = Instant::now() + Duration::from_millis(millis);
     let threads = (0..2).map(|thread| {
@@ -32,17 +38,25 @@ pub fn churn(lock: &EngineLock, arguments: &str) -> String {
         })
     });
     let threads: Vec<_> = threads.collect();
-    let counts = threads.into_iter().map(|thread| thread.join().expect("no panic"));
+    let counts = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("no panic"));
     counts.sum::<u64>().to_string()
 }
 
 fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
 fn once(lock: &EngineLock, directory: &Path, state: &mut u64) -> bool {
-    let mode = if random(state) % 4 == 0 { Mode::Shared } else { Mode::Exclusive };
+    let mode = if random(state).is_multiple_of(4) {
+        Mode::Shared
+    } else {
+        Mode::Exclusive
+    };
     let request = match random(state) % 4 {
         0 => Request::new(mode).try_once(),
         1 => Request::new(mode).timeout(Duration::from_millis(random(state) % 40)),
@@ -54,7 +68,11 @@ fn once(lock: &EngineLock, directory: &Path, state: &mut u64) -> bool {
         Err(Error::Unreachable { .. }) => return false,
         Err(error) => panic!("{error:?}"),
     };
-    inside(&guard, directory, Duration::from_micros(random(state) % 2000));
+    inside(
+        &guard,
+        directory,
+        Duration::from_micros(random(state) % 2000),
+    );
     guard.release().expect("ours");
     true
 }
@@ -86,7 +104,9 @@ fn inside(guard: &EngineGuard, directory: &Path, stay: Duration) {
 #[test]
 fn no_two_are_inside_together_although_some_are_killed() {
     let _dog = watchdog::watch(90);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("churn");
     let directory = tempfile::tempdir().expect("a directory");
     for file in ["mark", "token"] {
@@ -94,7 +114,10 @@ fn no_two_are_inside_together_although_some_are_killed() {
     }
     let start = |seed: u64, millis: u64| {
         let mut actor = Actor::start(&server.url(&name));
-        actor.tell(&format!("churn {} {seed} {millis}", directory.path().display()));
+        actor.tell(&format!(
+            "churn {} {seed} {millis}",
+            directory.path().display()
+        ));
         actor
     };
     let mut steady: Vec<Actor> = (0..4).map(|seed| start(seed, 5000)).collect();

@@ -49,14 +49,18 @@ fn poll_for<F: Future>(future: F, limit: Duration) -> Option<F::Output> {
 
 /// Numbers that are the same in each run.
 fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
 #[test]
 fn cancels_and_deadlines_at_random_moments_leave_nothing_behind() {
     let _dog = watchdog::watch(90);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("random-end");
     let lock = open(&server.url(&name)).expect("a lock");
     let churn = |seed: u64| {
@@ -107,16 +111,24 @@ fn cancels_and_deadlines_at_random_moments_leave_nothing_behind() {
 #[test]
 fn a_silent_server_ends_no_request_late() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("silent");
     let proxy = Proxy::start(server.port());
     proxy.fault(Fault::Silence);
     let lock = open(&server.url_at(proxy.port(), &name)).expect("a lock");
     let began = Instant::now();
-    let error = lock.try_lock_for(Duration::from_millis(200)).expect_err("no answer");
+    let error = lock
+        .try_lock_for(Duration::from_millis(200))
+        .expect_err("no answer");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
     // The limit for a connection is five seconds.
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
     let token = CancelToken::new();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| lock.acquire(Request::exclusive().cancel(&token)));
@@ -125,13 +137,18 @@ fn a_silent_server_ends_no_request_late() {
         assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
     });
     let error = lock.try_lock().expect_err("no answer");
-    assert!(error.to_string().contains("no answer within 5 s"), "{error}");
+    assert!(
+        error.to_string().contains("no answer within 5 s"),
+        "{error}"
+    );
 }
 
 #[test]
 fn futures_need_no_runtime_and_withdraw_when_they_are_dropped() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("future");
     let lock = open(&server.url(&name)).expect("a lock");
     let guard = block_on(lock.lock_async()).expect("free");

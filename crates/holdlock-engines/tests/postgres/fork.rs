@@ -30,7 +30,9 @@ fn ended_well(pid: libc::pid_t) -> bool {
 #[test]
 fn a_child_holds_nothing_and_releases_nothing() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("fork");
     let lock = open(&server.url(&name)).expect("a lock");
     let guard = lock.lock().expect("free");
@@ -56,7 +58,9 @@ fn a_child_holds_nothing_and_releases_nothing() {
 #[test]
 fn a_child_does_not_keep_the_lock_of_a_parent_that_is_killed() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let url = server.url(&name("orphan"));
     let (reader, writer) = std::io::pipe().expect("a pipe");
     let mut writer = Some(writer);
@@ -75,6 +79,7 @@ fn a_child_does_not_keep_the_lock_of_a_parent_that_is_killed() {
     // The parent has ended without releasing, and the grandchild lives.
     assert!(ended_well(parent));
     let lock = open(&url).expect("a lock");
-    lock.try_lock_for(std::time::Duration::from_secs(20)).expect("free");
+    let guard = lock.try_lock_for(std::time::Duration::from_secs(20));
+    guard.expect("free").release().expect("ours");
     drop(writer);
 }

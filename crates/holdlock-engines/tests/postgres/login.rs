@@ -11,10 +11,17 @@ use crate::server;
 #[test]
 fn passwords_come_from_a_file_or_the_url_and_are_never_shown() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     server.sql("CREATE ROLE secretive LOGIN PASSWORD 'open sesame'");
-    let url = server.url(&crate::name("login")).replace("boss@", "secretive@");
-    let error = open(&url).expect("a lock").try_lock().expect_err("no password");
+    let url = server
+        .url(&crate::name("login"))
+        .replace("boss@", "secretive@");
+    let error = open(&url)
+        .expect("a lock")
+        .try_lock()
+        .expect_err("no password");
     assert!(matches!(error, Error::Credentials { .. }), "{error:?}");
     assert!(error.to_string().contains(".pgpass"), "{error}");
 
@@ -22,24 +29,38 @@ fn passwords_come_from_a_file_or_the_url_and_are_never_shown() {
     let lock = open(&wrong).expect("a lock");
     let error = lock.try_lock().expect_err("the wrong password");
     assert!(matches!(error, Error::Credentials { .. }), "{error:?}");
-    for shown in [format!("{error:?} {error}"), format!("{lock:?}"), lock.warnings().join("")] {
+    for shown in [
+        format!("{error:?} {error}"),
+        format!("{lock:?}"),
+        lock.warnings().join(""),
+    ] {
         assert!(!shown.contains("hidden"), "{shown}");
     }
     assert!(lock.warnings()[0].contains("password"));
 
     let right = url.replace("secretive@", "secretive:open%20sesame@");
-    let guard = open(&right).expect("a lock").lock().expect("the right password");
-    let shown = server.sql("SELECT string_agg(query || application_name, '') FROM pg_stat_activity");
+    let guard = open(&right)
+        .expect("a lock")
+        .lock()
+        .expect("the right password");
+    let shown =
+        server.sql("SELECT string_agg(query || application_name, '') FROM pg_stat_activity");
     assert!(!shown.contains("sesame"), "{shown}");
     guard.release().expect("ours");
 
     let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), format!("*:{}:*:secretive:open sesame\n", server.port()))
-        .expect("written");
+    std::fs::write(
+        file.path(),
+        format!("*:{}:*:secretive:open sesame\n", server.port()),
+    )
+    .expect("written");
     let passfile = url.replace('?', &format!("?passfile={}&", file.path().display()));
     let lock = open(&passfile).expect("a lock");
     assert!(lock.warnings().is_empty());
-    lock.lock().expect("the right password").release().expect("ours");
+    lock.lock()
+        .expect("the right password")
+        .release()
+        .expect("ours");
     std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o644)).expect("changed");
     let lock = open(&passfile).expect("a lock");
     assert!(lock.warnings()[0].contains("chmod 0600"));
@@ -49,17 +70,24 @@ fn passwords_come_from_a_file_or_the_url_and_are_never_shown() {
 #[test]
 fn a_database_that_is_missing_is_named() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let url = server.url("n").replace("/postgres?", "/nowhere?");
     let error = open(&url).expect("a lock").try_lock().expect_err("missing");
     assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
-    assert!(error.to_string().contains("\"nowhere\" does not exist"), "{error}");
+    assert!(
+        error.to_string().contains("\"nowhere\" does not exist"),
+        "{error}"
+    );
 }
 
 #[test]
 fn tls_checks_the_certificate_and_the_name() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let ca = server.data().join("server.crt");
     if !ca.is_file() {
         return skipped("openssl is not installed");
@@ -70,15 +98,24 @@ fn tls_checks_the_certificate_and_the_name() {
         open(&url).expect("a lock").try_lock()
     };
     let trusted = format!("sslmode=verify-full&ca={}", ca.display());
-    at("localhost", &trusted).expect("trusted").release().expect("ours");
+    at("localhost", &trusted)
+        .expect("trusted")
+        .release()
+        .expect("ours");
     let used = "SELECT count(*) FROM pg_stat_ssl WHERE ssl";
     {
         let _guard = at("127.0.0.1", "sslmode=prefer").expect("unchecked");
         assert_ne!(server.sql(used), "0");
     }
     let chain = trusted.replace("verify-full", "verify-ca");
-    at("127.0.0.1", &chain).expect("the name does not matter").release().expect("ours");
-    for (host, tls) in [("127.0.0.1", &*trusted), ("localhost", "sslmode=verify-full")] {
+    at("127.0.0.1", &chain)
+        .expect("the name does not matter")
+        .release()
+        .expect("ours");
+    for (host, tls) in [
+        ("127.0.0.1", &*trusted),
+        ("localhost", "sslmode=verify-full"),
+    ] {
         let error = at(host, tls).expect_err("not trusted");
         assert!(matches!(error, Error::Credentials { .. }), "{error:?}");
         assert!(error.to_string().contains("certificate"), "{error}");

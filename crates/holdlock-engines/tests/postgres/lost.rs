@@ -15,7 +15,10 @@ use crate::{name, server};
 
 fn is_readable(descriptor: impl AsFd) -> bool {
     let mut descriptors = [PollFd::new(&descriptor, PollFlags::IN)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     poll(&mut descriptors, Some(&now)).expect("works") > 0
 }
 
@@ -30,24 +33,33 @@ fn is_lost(result: Result<(), Error>) -> bool {
 #[test]
 fn a_terminated_session_is_noticed_at_once_in_every_way() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("terminated");
     let lock = open(&server.url(&name)).expect("a lock");
     let guard = lock.lock().expect("free");
     let (tell, told) = channel();
-    guard.lost().on_lost(move |loss| tell.send(loss.clone()).expect("listens"));
+    guard
+        .lost()
+        .on_lost(move |loss| tell.send(loss.clone()).expect("listens"));
     assert!(!is_readable(guard.lost()) && guard.lost().wait(Duration::ZERO).is_none());
     server.sql(&format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holdlock:{name}'"
     ));
     let loss = wait_for_loss(&guard);
-    assert!(loss.is_definite() && loss.why().contains("administrator"), "{loss}");
+    assert!(
+        loss.is_definite() && loss.why().contains("administrator"),
+        "{loss}"
+    );
     assert_eq!(told.recv().expect("called"), loss);
     assert!(is_readable(guard.lost()));
     assert!(!guard.is_valid() && guard.deadline().has_passed());
     assert!(is_lost(guard.check()));
     let (tell, told) = channel();
-    guard.lost().on_lost(move |_| tell.send(()).expect("listens"));
+    guard
+        .lost()
+        .on_lost(move |_| tell.send(()).expect("listens"));
     told.recv().expect("called although it comes late");
     // The lock is another's now, and releasing the old guard does not harm it.
     let next = lock.try_lock().expect("free");
@@ -58,25 +70,44 @@ fn a_terminated_session_is_noticed_at_once_in_every_way() {
 #[test]
 fn after_a_crash_of_the_server_nobody_acquires_before_the_old_holder_must_have_noticed() {
     let _dog = watchdog::watch(90);
-    let Some(server) = server::own("") else { return };
+    let Some(server) = server::own("") else {
+        return;
+    };
     let lock = open(&server.url(&name("crash"))).expect("a lock");
     let guard = lock.lock().expect("free");
     let waiter = {
         let lock = lock.clone();
         std::thread::spawn(move || lock.lock())
     };
-    eventually("it waits", || lock.members().expect("answers").waiters.len() == 1);
+    eventually("it waits", || {
+        lock.members().expect("answers").waiters.len() == 1
+    });
     server.crash();
     assert!(wait_for_loss(&guard).is_definite());
-    let error = waiter.join().expect("no panic").expect_err("the connection ended");
+    let error = waiter
+        .join()
+        .expect("no panic")
+        .expect_err("the connection ended");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
     let began = Instant::now();
     let error = lock.try_lock().expect_err("too early");
-    assert!(error.is_conflict() && error.to_string().contains("was started a moment ago"), "{error}");
-    let error = lock.try_lock_for(Duration::from_millis(500)).expect_err("too early");
-    assert!(matches!(&error, Error::TimedOut(conflict) if conflict.restarted.is_some()), "{error:?}");
+    assert!(
+        error.is_conflict() && error.to_string().contains("was started a moment ago"),
+        "{error}"
+    );
+    let error = lock
+        .try_lock_for(Duration::from_millis(500))
+        .expect_err("too early");
+    assert!(
+        matches!(&error, Error::TimedOut(conflict) if conflict.restarted.is_some()),
+        "{error:?}"
+    );
     let next = lock.lock().expect("later");
-    assert!(began.elapsed() > Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() > Duration::from_millis(500),
+        "{:?}",
+        began.elapsed()
+    );
     // The token has survived the crash.
     assert!(next.token() > guard.token());
     assert!(is_lost(guard.release()));
@@ -87,7 +118,10 @@ fn after_a_crash_of_the_server_nobody_acquires_before_the_old_holder_must_have_n
     server.signal_all(&[session.expect("a pid")], Signal::KILL);
     assert!(wait_for_loss(&next).is_definite());
     let error = eventually_other_than_unreachable(|| lock.try_lock().expect_err("too early"));
-    assert!(error.to_string().contains("was started a moment ago"), "{error}");
+    assert!(
+        error.to_string().contains("was started a moment ago"),
+        "{error}"
+    );
 }
 
 fn eventually_other_than_unreachable(mut ask: impl FnMut() -> Error) -> Error {
@@ -99,14 +133,19 @@ fn eventually_other_than_unreachable(mut ask: impl FnMut() -> Error) -> Error {
 #[test]
 fn a_server_that_stands_still_makes_the_lock_unsure_and_an_answer_makes_it_sure_again() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::own("") else { return };
+    let Some(server) = server::own("") else {
+        return;
+    };
     let lock = open(&server.url(&name("still"))).expect("a lock");
     let guard = lock.lock().expect("free");
     let sessions = lock.members().expect("answers").holders;
     let pid = sessions[0].session.clone().expect("a pid");
     server.signal_all(std::slice::from_ref(&pid), Signal::STOP);
     let loss = wait_for_loss(&guard);
-    assert!(!loss.is_definite() && loss.to_string().contains("may have been lost"), "{loss}");
+    assert!(
+        !loss.is_definite() && loss.to_string().contains("may have been lost"),
+        "{loss}"
+    );
     // The signal came at the deadline, and not after it.
     assert!(!guard.is_valid() && guard.deadline().has_passed());
     server.signal_all(&[pid], Signal::CONT);
@@ -118,7 +157,9 @@ fn a_server_that_stands_still_makes_the_lock_unsure_and_an_answer_makes_it_sure_
 #[test]
 fn a_cut_network_is_noticed_by_the_clock_alone() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("cut");
     let proxy = Proxy::start(server.port());
     let lock = open(&server.url_at(proxy.port(), &name)).expect("a lock");
@@ -134,16 +175,25 @@ fn a_cut_network_is_noticed_by_the_clock_alone() {
     let late = guard.deadline().since_boot() - deadline.since_boot();
     assert!(late < Duration::from_secs(2), "{late:?}");
     let error = guard.release().expect_err("no answer");
-    assert!(matches!(&error, Error::Lost { loss, .. } if !loss.is_definite()), "{error:?}");
+    assert!(
+        matches!(&error, Error::Lost { loss, .. } if !loss.is_definite()),
+        "{error:?}"
+    );
     proxy.fault(Fault::None);
     let other = open(&server.url(&name)).expect("a lock");
-    other.try_lock_for(Duration::from_secs(60)).expect("the server has freed it");
+    let guard = other.try_lock_for(Duration::from_secs(60));
+    guard
+        .expect("the server has freed it")
+        .release()
+        .expect("ours");
 }
 
 #[test]
 fn a_cancelled_heartbeat_does_not_lose_the_lock() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("hiccup");
     let lock = open(&server.url(&name)).expect("a lock");
     let guard = lock.lock().expect("free");
@@ -161,7 +211,9 @@ fn a_cancelled_heartbeat_does_not_lose_the_lock() {
 #[test]
 fn bad_networks_give_errors_and_no_lock() {
     let _dog = watchdog::watch(90);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("bad");
     let proxy = Proxy::start(server.port());
     let lock = open(&server.url_at(proxy.port(), &name)).expect("a lock");
@@ -173,7 +225,9 @@ fn bad_networks_give_errors_and_no_lock() {
     assert!(is_lost(guard.release()));
     for fault in [Fault::Garbage, Fault::Cut] {
         proxy.fault(fault);
-        let error = lock.try_lock_for(Duration::from_secs(20)).expect_err("no server");
+        let error = lock
+            .try_lock_for(Duration::from_secs(20))
+            .expect_err("no server");
         assert!(
             matches!(error, Error::Unreachable { .. } | Error::Credentials { .. }),
             "{fault:?}: {error:?}"
@@ -190,7 +244,9 @@ fn bad_networks_give_errors_and_no_lock() {
 #[test]
 fn a_holder_that_was_stopped_asks_before_it_gives_up() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let url = server.url(&name("paused"));
     let mut holder = crate::actor::Actor::start(&url);
     assert!(holder.ask("lock").starts_with("held"));

@@ -46,7 +46,10 @@ fn served(lock: &EngineLock, modes: &[Mode]) -> Vec<Vec<usize>> {
         eventually("all who can are there", || {
             let members = lock.members().expect("answers");
             holders = members.holders.len();
-            let next_is_shared = members.waiters.first().is_some_and(|m| m.mode == Mode::Shared);
+            let next_is_shared = members
+                .waiters
+                .first()
+                .is_some_and(|m| m.mode == Mode::Shared);
             let shared = members.holders.iter().all(|m| m.mode == Mode::Shared);
             holders > 0 && !(next_is_shared && shared)
         });
@@ -67,11 +70,12 @@ fn served(lock: &EngineLock, modes: &[Mode]) -> Vec<Vec<usize>> {
     groups
 }
 
-
 #[test]
 fn waiters_are_served_in_the_order_of_their_arrival() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("order");
     let lock = open(&server.url(&name)).expect("a lock");
     let groups = served(&lock, &[Mode::Exclusive; 5]);
@@ -82,17 +86,24 @@ fn waiters_are_served_in_the_order_of_their_arrival() {
 #[test]
 fn neither_readers_nor_writers_starve() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let (r, w) = (Mode::Shared, Mode::Exclusive);
     let lock = open(&server.url(&name("starve"))).expect("a lock");
     let groups = served(&lock, &[r, r, w, r, w, w, r]);
-    assert_eq!(groups, [vec![0, 1], vec![2], vec![3], vec![4], vec![5], vec![6]]);
+    assert_eq!(
+        groups,
+        [vec![0, 1], vec![2], vec![3], vec![4], vec![5], vec![6]]
+    );
 }
 
 #[test]
 fn a_waiter_that_is_killed_or_gives_up_leaves_no_gap() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let name = name("gap");
     let url = server.url(&name);
     let lock = open(&url).expect("a lock");
@@ -122,7 +133,9 @@ fn a_waiter_that_is_killed_or_gives_up_leaves_no_gap() {
 #[test]
 fn a_killed_holder_s_lock_goes_to_the_next_one() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let url = server.url(&name("killed"));
     let (mut holder, mut waiter) = (Actor::start(&url), Actor::start(&url));
     let first = holder.ask("lock");
@@ -137,7 +150,9 @@ fn a_killed_holder_s_lock_goes_to_the_next_one() {
 #[test]
 fn a_stopped_waiter_does_not_keep_those_behind_it_and_long_waits_leave_nothing_in_the_log() {
     let _dog = watchdog::watch(90);
-    let Some(server) = server::own("") else { return };
+    let Some(server) = server::own("") else {
+        return;
+    };
     let url = server.url(&name("stopped"));
     let lock = open(&url).expect("a lock");
     let holder = lock.lock().expect("free");
@@ -151,7 +166,10 @@ fn a_stopped_waiter_does_not_keep_those_behind_it_and_long_waits_leave_nothing_i
     assert!(next.answer().starts_with("held"));
     stopped.signal(Signal::CONT);
     let said = stopped.answer();
-    assert!(said.starts_with("Unreachable") && said.contains("idle-session"), "{said}");
+    assert!(
+        said.starts_with("Unreachable") && said.contains("idle-session"),
+        "{said}"
+    );
     assert_eq!(next.ask("release"), "released");
     let log = std::fs::read_to_string(server.log()).expect("a log");
     let slices = log.lines().filter(|line| line.contains("ERROR")).count();
@@ -161,7 +179,9 @@ fn a_stopped_waiter_does_not_keep_those_behind_it_and_long_waits_leave_nothing_i
 #[test]
 fn a_lock_that_is_free_is_acquired_at_once_also_with_a_short_limit() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let lock = open(&server.url(&name("short"))).expect("a lock");
     for _ in 0..5 {
         let guard = lock.try_lock_for(Duration::ZERO).expect("free");

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// What the proxy does with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Passes them on.
     None,
     /// Swallows those of both directions.
@@ -24,20 +24,22 @@ pub enum Fault {
     Pooler,
 }
 
-pub struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     fault: Arc<AtomicU8>,
 }
 
 impl Proxy {
-    pub fn start(server: u16) -> Proxy {
+    pub(crate) fn start(server: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let fault = Arc::new(AtomicU8::new(Fault::None as u8));
         let shared = fault.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
+                    continue;
+                };
                 let back = (server.try_clone(), client.try_clone());
                 let (fault, other) = (shared.clone(), shared.clone());
                 std::thread::spawn(move || pump(client, server, &fault, false));
@@ -49,11 +51,11 @@ impl Proxy {
         Proxy { port, fault }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn fault(&self, fault: Fault) {
+    pub(crate) fn fault(&self, fault: Fault) {
         self.fault.store(fault as u8, Ordering::SeqCst);
     }
 }
@@ -72,7 +74,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: boo
                 to.write_all(std::slice::from_ref(byte))
             })
         } else if is(Fault::Garbage) && of_server {
-            bytes.iter_mut().enumerate().for_each(|(at, byte)| *byte = byte.wrapping_mul(31) ^ at as u8);
+            bytes
+                .iter_mut()
+                .enumerate()
+                .for_each(|(at, byte)| *byte = byte.wrapping_mul(31) ^ at as u8);
             to.write_all(bytes)
         } else if is(Fault::Cut) && of_server {
             let _ = to.write_all(&bytes[..length / 2]);

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use holdlock_engines::{Error, open};
-use holdlock_test_support::wait_for;
 use holdlock_test_support::has;
+use holdlock_test_support::wait_for;
 use holdlock_test_support::watchdog;
 
 use crate::proxy::{Fault, Proxy};
@@ -14,7 +14,9 @@ use crate::{name, server};
 #[test]
 fn a_pooler_is_refused_unless_the_user_says_that_it_keeps_sessions() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     let proxy = Proxy::start(server.port());
     proxy.fault(Fault::Pooler);
     let url = server.url_at(proxy.port(), &name("pooler"));
@@ -28,7 +30,9 @@ fn a_pooler_is_refused_unless_the_user_says_that_it_keeps_sessions() {
 #[test]
 fn pgbouncer_is_refused() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else { return };
+    let Some(server) = server::shared() else {
+        return;
+    };
     if !has("pgbouncer") {
         return;
     }
@@ -53,7 +57,10 @@ fn pgbouncer_is_refused() {
         }
         pgbouncer.uid(65534).gid(65534);
     }
-    let quiet = pgbouncer.arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
+    let quiet = pgbouncer
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut pgbouncer = quiet.spawn().expect("starts");
     let lock = open(&server.url_at(port, &name("pgbouncer"))).expect("a lock");
     let error = wait_for("pgbouncer answers", || match lock.try_lock() {
@@ -70,16 +77,27 @@ fn pgbouncer_is_refused() {
 #[test]
 fn a_standby_is_refused_and_another_host_is_tried() {
     let _dog = watchdog::watch(90);
-    let Some(primary) = server::shared() else { return };
-    let Some(standby) = server::own("hot_standby = on\n") else { return };
+    let Some(primary) = server::shared() else {
+        return;
+    };
+    let Some(standby) = server::own("hot_standby = on\n") else {
+        return;
+    };
     let name = name("standby");
     let lock = open(&standby.url(&name)).expect("a lock");
-    let error = lock.try_lock_for(Duration::from_secs(60)).expect_err("refused");
+    let error = lock
+        .try_lock_for(Duration::from_secs(60))
+        .expect_err("refused");
     assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
     assert!(error.to_string().contains("standby"), "{error}");
     let hosts = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), primary.port());
-    let both = primary.url(&name).replace(&format!("127.0.0.1:{}", primary.port()), &hosts);
-    let guard = open(&both).expect("a lock").lock().expect("the primary has it");
+    let both = primary
+        .url(&name)
+        .replace(&format!("127.0.0.1:{}", primary.port()), &hosts);
+    let guard = open(&both)
+        .expect("a lock")
+        .lock()
+        .expect("the primary has it");
     assert!(guard.token().is_some());
     guard.release().expect("ours");
 }
@@ -88,7 +106,10 @@ fn a_standby_is_refused_and_another_host_is_tried() {
 fn where_nothing_listens_the_error_says_so_at_once() {
     let port = server::free_port();
     let url = format!("postgres://127.0.0.1:{port}/app?sslmode=disable#n");
-    let error = open(&url).expect("a lock").lock().expect_err("nothing there");
+    let error = open(&url)
+        .expect("a lock")
+        .lock()
+        .expect_err("nothing there");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
 }

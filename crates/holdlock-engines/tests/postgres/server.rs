@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
-use holdlock_test_support::wait_for;
 use holdlock_test_support::skipped;
+use holdlock_test_support::wait_for;
 
 /// A server. When it is dropped, or the test program ends however it ends, a shell stops the server
 /// and removes its files.
-pub struct Server {
+pub(crate) struct Server {
     directory: PathBuf,
     port: u16,
     /// The shell reads from a pipe until its end.
@@ -24,7 +24,7 @@ pub struct Server {
 
 /// The server of all tests that do not disturb it. None, with a line SKIPPED, if there is no
 /// PostgreSQL.
-pub fn shared() -> Option<&'static Server> {
+pub(crate) fn shared() -> Option<&'static Server> {
     static SHARED: OnceLock<Option<Server>> = OnceLock::new();
     let server = SHARED.get_or_init(|| tools().map(|_| Server::start("")));
     if server.is_none() {
@@ -34,7 +34,7 @@ pub fn shared() -> Option<&'static Server> {
 }
 
 /// A server of one test.
-pub fn own(settings: &str) -> Option<Server> {
+pub(crate) fn own(settings: &str) -> Option<Server> {
     shared().map(|_| Server::start(settings))
 }
 
@@ -42,11 +42,15 @@ pub fn own(settings: &str) -> Option<Server> {
 fn tools() -> Option<&'static Path> {
     static TOOLS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let find = || {
-        let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+        let debian = std::fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten();
         let debian = debian.flatten().map(|version| version.path().join("bin"));
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
-        debian.chain(path).find(|place| place.join("initdb").is_file())
+        debian
+            .chain(path)
+            .find(|place| place.join("initdb").is_file())
     };
     TOOLS.get_or_init(find).as_deref()
 }
@@ -56,7 +60,11 @@ fn tool(name: &str) -> Command {
     if let Some((user, group)) = other_user() {
         command.uid(user).gid(group);
     }
-    command.current_dir("/").env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+    command
+        .current_dir("/")
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("LC_ALL", "C");
     command.stdin(Stdio::null());
     command
 }
@@ -84,7 +92,10 @@ fn template() -> &'static Path {
         let place = fresh_directory();
         let data = place.join("data");
         let mut initdb = tool("initdb");
-        initdb.arg("-D").arg(&data).args(["-U", "boss", "-A", "trust", "-N", "-E", "UTF8"]);
+        initdb
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "boss", "-A", "trust", "-N", "-E", "UTF8"]);
         run(&mut initdb);
         let access = "local all all trust\nhost all secretive all scram-sha-256\n\
                       host all all all trust\n";
@@ -93,10 +104,14 @@ fn template() -> &'static Path {
         // The cleaners of servers do not know it.
         let pid = std::process::id();
         let place = place.display();
-        let script = format!("(while kill -0 {pid}; do sleep 1; done; rm -rf '{place}') 2> /dev/null &");
+        let script =
+            format!("(while kill -0 {pid}; do sleep 1; done; rm -rf '{place}') 2> /dev/null &");
         let mut cleaner = Command::new("sh");
         cleaner.args(["-c", &script]).process_group(0);
-        let quiet = cleaner.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let quiet = cleaner
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         quiet.status().expect("a shell");
         data
     })
@@ -105,11 +120,25 @@ fn template() -> &'static Path {
 /// For `localhost`, by the authority `ca.pem`.
 fn certificate(data: &Path) {
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
         .args(["-nodes", "-days", "30", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"])
-        .arg("-keyout").arg(data.join("server.key"))
-        .arg("-out").arg(data.join("server.crt"))
+        .args([
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ])
+        .arg("-keyout")
+        .arg(data.join("server.key"))
+        .arg("-out")
+        .arg(data.join("server.crt"))
         .stderr(Stdio::null())
         .status();
     if made.is_ok_and(|status| status.success())
@@ -122,7 +151,9 @@ fn certificate(data: &Path) {
 }
 
 fn fresh_directory() -> PathBuf {
-    let directory = tempfile::Builder::new().prefix("holdlock-postgres-").tempdir();
+    let directory = tempfile::Builder::new()
+        .prefix("holdlock-postgres-")
+        .tempdir();
     let directory = directory.expect("a directory").keep();
     if let Some((user, group)) = other_user() {
         chown(&directory, Some(user), Some(group)).expect("given away");
@@ -131,7 +162,7 @@ fn fresh_directory() -> PathBuf {
 }
 
 /// A port at which nothing listens.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
@@ -144,10 +175,14 @@ impl Server {
         copy.arg("-a").arg(template()).arg(&data);
         run(&mut copy);
         let port = free_port();
-        let tls = if data.join("server.key").is_file() { "on" } else { "off" };
+        let tls = if data.join("server.key").is_file() {
+            "on"
+        } else {
+            "off"
+        };
         let settings = format!(
             "port = {port}\nlisten_addresses = '127.0.0.1'\nssl = {tls}\nfsync = off\n\
-             unix_socket_directories = '{}'\nmax_connections = 80\nautovacuum = off\n{settings}",
+             unix_socket_directories = '{}'\nautovacuum = off\n{settings}",
             directory.display()
         );
         let config = data.join("postgresql.conf");
@@ -192,68 +227,66 @@ impl Server {
 
     fn ctl(&self, arguments: &[&str]) {
         let mut pg_ctl = tool("pg_ctl");
-        pg_ctl.arg("-D").arg(self.data()).arg("-w").arg("-l").arg(self.log());
-        run(pg_ctl.args(arguments));
+        pg_ctl
+            .arg("-D")
+            .arg(self.data())
+            .arg("-w")
+            .arg("-l")
+            .arg(self.log());
+        let done = pg_ctl.args(arguments).output().expect("starts");
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        assert!(done.status.success(), "{pg_ctl:?}: {log}");
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("log")
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// The URL of a lock, with a short time limit and without TLS.
-    pub fn url(&self, name: &str) -> String {
+    pub(crate) fn url(&self, name: &str) -> String {
         self.url_at(self.port, name)
     }
 
     /// The same through another port.
-    pub fn url_at(&self, port: u16, name: &str) -> String {
+    pub(crate) fn url_at(&self, port: u16, name: &str) -> String {
         let name = name.replace('%', "%25").replace('#', "%23");
         format!("postgres://boss@127.0.0.1:{port}/postgres?ttl=3&sslmode=disable#{name}")
     }
 
     /// Ends the server without a checkpoint, as a crash does, and starts it.
-    pub fn crash(&self) {
+    pub(crate) fn crash(&self) {
         self.ctl(&["-m", "immediate", "stop"]);
         self.ctl(&["start"]);
     }
 
-    /// Sends a signal to the server and all of its processes.
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pids = self.sql("SELECT pid FROM pg_stat_activity");
-        let pids = pids.lines().chain([&*self.postmaster()]).map(str::to_owned).collect::<Vec<_>>();
-        self.signal_all(&pids, signal);
-    }
-
-    pub fn signal_all(&self, pids: &[String], signal: rustix::process::Signal) {
+    /// Sends a signal to these processes of the server.
+    pub(crate) fn signal_all(&self, pids: &[String], signal: rustix::process::Signal) {
         for pid in pids {
             let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
             let _ = rustix::process::kill_process(pid.expect("a pid"), signal);
         }
     }
 
-    pub fn postmaster(&self) -> String {
-        let pid = std::fs::read_to_string(self.data().join("postmaster.pid"));
-        pid.expect("runs").lines().next().expect("a pid").to_owned()
-    }
-
     /// Asks the server, by psql and its socket.
-    pub fn sql(&self, statement: &str) -> String {
+    pub(crate) fn sql(&self, statement: &str) -> String {
         let mut psql = tool("psql");
-        psql.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string(), "-U", "boss"]);
+        psql.arg("-h")
+            .arg(&self.directory)
+            .args(["-p", &self.port.to_string(), "-U", "boss"]);
         psql.args(["-d", "postgres", "-X", "-At", "-c", statement]);
         run(&mut psql).trim().to_owned()
     }
 
     /// Waits until no session of this lock is left, and with that no advisory lock.
-    pub fn nothing_left(&self, name: &str) {
+    pub(crate) fn nothing_left(&self, name: &str) {
         let count = format!(
             "SELECT count(*), string_agg(query, ';') FROM pg_stat_activity \
              WHERE application_name = 'holdlock:{name}'"
