@@ -268,8 +268,9 @@ impl Leash for GuardLeash<'_> {
     }
 }
 
+/// From TERM to KILL. Half of the reserve is for renewals that are late.
 fn kill_after(guard: &EngineGuard) -> Duration {
-    KILL_AFTER.min(guard.ttl() / 3)
+    KILL_AFTER.min(guard.reserve() / 2)
 }
 
 /// Why the lock was not acquired, with the exit code and the message asked for.
