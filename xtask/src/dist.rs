@@ -8,7 +8,7 @@ use crate::run::{Done, cargo, root, run};
 
 /// Static and at a fixed address. A program that relocates itself writes to seven more pages at
 /// every start.
-const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
+pub(crate) const FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
 /// Builds the static command and returns its path.
 pub(crate) fn dist() -> Done<PathBuf> {
@@ -49,7 +49,8 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
     run(bench)
 }
 
-fn host() -> Done<String> {
+/// The target for which rustc builds by default.
+pub(crate) fn host() -> Done<String> {
     let rustc = std::env::var_os("RUSTC").unwrap_or("rustc".into());
     let output = Command::new(rustc)
         .arg("-vV")

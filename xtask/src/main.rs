@@ -1,5 +1,5 @@
 //! The project's own tasks: `cargo xtask test`, `soak`, `torture`, `bench`, `dist`, `install`,
-//! `mutants`, `screenshots`.
+//! `mutants`, `wheels`, `screenshots`.
 
 mod dist;
 mod install;
@@ -12,6 +12,7 @@ mod screenshots;
 mod soak;
 mod test;
 mod torture;
+mod wheels;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ Tasks:
   install [--flock] [PREFIX]
                  That build with its manual pages and completions, under PREFIX [/usr/local],
                  below DESTDIR where that is set; --flock: also as PREFIX/bin/flock
+  wheels         Build the wheels for each Linux platform, and the source distribution, in
+                 target/upload; try what can run here (needs PyPI and `rustup target add`)
   screenshots    Make the pictures of docs/top.md anew, with real processes (needs unshare)
   mutants [NAME] Take each mechanism out in turn and see that a test notices
 ";
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         "dist" => dist::dist().map(|program| println!("{}", program.display())),
         "install" => install::install(&arguments),
         "mutants" => mutants::mutants(arguments.first().map(String::as_str)),
+        "wheels" => wheels::wheels(),
         "screenshots" => screenshots::screenshots(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

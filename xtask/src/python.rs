@@ -1,12 +1,14 @@
 //! Builds the Python module, installs it in a virtual environment of its own, and tests it.
 
 mod peers;
+mod wheel;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(crate) use peers::peers;
+pub(crate) use wheel::{only_file, pack};
 
 use crate::dist::target_directory;
 use crate::outcome::{Outcome, listen, number_before};
@@ -17,12 +19,14 @@ const BUILDERS: [&str; 2] = ["maturin>=1.9.4,<2", "pip"];
 /// The packages that test it. pyright is a program for Node.js, which PyPI has as a package.
 const TESTERS: [&str; 3] = ["pytest", "mypy", "pyright[nodejs]"];
 /// Packages that some tests use. Without them these tests are skipped and say so.
-const PARTNERS: [&str; 6] = [
+const PARTNERS: [&str; 8] = [
     "anyio",
     "eventlet",
     "gevent",
+    "pipx",
     "python-daemon",
     "trio",
+    "uv",
     "uvloop",
 ];
 
@@ -73,7 +77,7 @@ fn install_ours(python: &Path) -> Done {
     let mut install = install(python);
     install
         .args(["--no-deps", "--force-reinstall"])
-        .arg(wheel(python)?);
+        .arg(wheel::wheel(python)?);
     run(install)
 }
 
@@ -82,7 +86,7 @@ fn package() -> PathBuf {
 }
 
 /// The interpreter of the virtual environment, with these tools; or the reason why there is none.
-fn environment(tools: &[&str]) -> Done<PathBuf> {
+pub(crate) fn environment(tools: &[&str]) -> Done<PathBuf> {
     let place = target_directory().join("python");
     let python = place.join("bin/python");
     let works = |program: &Path, arguments: &[&str]| {
@@ -116,23 +120,6 @@ fn install(python: &Path) -> Command {
     let mut install = module(python, &["pip", "install"]);
     install.args(quiet);
     install
-}
-
-/// Builds the wheel and returns its path.
-fn wheel(python: &Path) -> Done<PathBuf> {
-    let wheels = target_directory().join("wheels");
-    let _ = std::fs::remove_dir_all(&wheels);
-    let mut build = module(python, &["maturin", "build", "--quiet", "--locked"]);
-    build.args(["--profile", "wheel"]);
-    build.arg("--interpreter").arg(python);
-    build.arg("--out").arg(&wheels);
-    run(build)?;
-    let built = std::fs::read_dir(&wheels).map_err(|error| error.to_string())?;
-    built
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .next()
-        .ok_or_else(|| "maturin built no wheel".to_owned())
 }
 
 /// The tests, including the examples in the documentation.
@@ -203,7 +190,7 @@ fn pyright(python: &Path) -> Done<Outcome> {
 }
 
 /// `python -m …`
-fn module(python: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn module(python: &Path, arguments: &[&str]) -> Command {
     let mut command = command(python);
     command.arg("-m").args(arguments);
     command

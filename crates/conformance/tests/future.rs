@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use holdlock::{CancelToken, Error, FileLock, OwnedGuard, Request};
+use holdlock::{CancelToken, Error, FileLock, LockOptions, LockSet, OwnedGuard, Request};
 use holdlock_conformance::{Actor, Scratch, queue, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
@@ -230,4 +230,38 @@ fn many_tasks_get_the_lock_one_after_another() {
             std::thread::park();
         }
     }
+}
+
+/// The wait goes on behind the await; dropping the future ends it, and no member stays locked.
+#[test]
+fn a_set_and_the_right_to_upgrade_are_awaited() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let paths = ["a", "b"].map(|name| scratch.path(name));
+    let options = LockOptions::new().upgradeable(true);
+    let locks = paths
+        .each_ref()
+        .map(|path| options.open(path).expect("opens"));
+    let set = LockSet::new(&locks);
+    let mut other = Actor::start(ACTOR, &paths[1]);
+    other.must("lock");
+    let mut abandoned = set.lock_async();
+    assert!(poll_once(&mut abandoned).is_pending());
+    drop(abandoned);
+    let limit = Duration::from_millis(20);
+    let error = block_on(set.lock_async().timeout(limit)).expect_err("held");
+    assert_eq!(error.path(), paths[1]);
+    drop(locks[0].try_lock().expect("no set holds it"));
+    let mut pending = set.lock_async();
+    assert!(poll_once(&mut pending).is_pending());
+    let mut right = locks[1].acquire_upgradeable_async(Request::shared());
+    assert!(poll_once(&mut right).is_pending());
+    drop(right);
+    other.must("release");
+    let guard = block_on(pending).expect("acquired");
+    assert_eq!(guard[1].path(), paths[1]);
+    drop(guard);
+    let right = locks[1].acquire_upgradeable_async(Request::shared());
+    let mut guard = block_on(right).expect("acquired");
+    guard.upgrade(Request::exclusive()).expect("upgraded");
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
-use holdlock::{Error, FileLock, LockOptions, Mode, Moment, Record, RecordState, Request, Run};
+use holdlock::{
+    Error, FileLock, LockOptions, LockSet, Mode, Moment, Record, RecordState, Request, Run,
+};
 use holdlock_conformance::{Actor, Scratch, skipped, sys, watchdog};
 use holdlock_test_support::LineProcess;
 
@@ -208,6 +210,25 @@ fn a_holder_that_cleans_nothing_up_leaves_the_news_to_the_next_one() {
     assert_eq!(guard.abandoned(), None);
     guard.release_abandoned().expect("as a release");
     assert_eq!(record(&scratch.lock()).state, RecordState::Released);
+}
+
+#[test]
+fn a_set_that_gives_a_lock_back_leaves_the_news_to_the_next_one() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut doomed = actor(&scratch.lock());
+    doomed.must("lock");
+    doomed.kill();
+    let busy = scratch.path("busy.lock");
+    let mut holder = actor(&busy);
+    holder.must("lock");
+    let (lock, other) = (open(&scratch.lock()), open(&busy));
+    let set = LockSet::new([&lock, &other]);
+    assert!(set.try_lock().is_err());
+    holder.must("release");
+    let guard = set.lock().expect("free");
+    assert!(guard[0].abandoned().is_some());
+    assert!(guard[1].abandoned().is_none());
 }
 
 #[test]

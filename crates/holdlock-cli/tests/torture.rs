@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use holdlock_test_support::{Scratch, skipped, watchdog};
 use rustix::process::Signal;
 use serde_json::Value;
+use support::terminal::{INTERRUPT, Terminal};
 use support::{Finished, Place, Running, wait_for};
 
 /// One at a time: each run keeps the whole machine busy.
@@ -99,12 +100,12 @@ fn open_file_description_locks_exclude_users_of_fcntl() {
 
 #[test]
 fn deletion_on_release_by_everybody_never_lets_two_in() {
-    must_hold("deletion", 6_000);
+    must_hold("deletion", 20_000);
 }
 
 #[test]
 fn holders_that_remove_rename_or_replace_the_file_never_let_two_in() {
-    must_hold("removal", 8_000);
+    must_hold("removal", 20_000);
 }
 
 #[test]
@@ -116,6 +117,11 @@ fn tokens_rise_and_deaths_are_told_while_holders_are_killed() {
 #[test]
 fn sets_of_locks_are_held_as_a_whole_while_holders_are_killed() {
     must_hold("set", 20_000);
+}
+
+#[test]
+fn no_slot_is_held_twice_and_slots_exclude_the_whole_file() {
+    must_hold("slots", 20_000);
 }
 
 /// tmpfs is the one of the other tests.
@@ -222,6 +228,11 @@ fn a_death_that_is_not_told_is_found() {
 }
 
 #[test]
+fn a_slot_that_is_held_twice_is_found() {
+    must_be_found("slot", "slots", &["overlap", "lost-update"]);
+}
+
+#[test]
 fn half_a_set_is_found() {
     must_be_found("half", "set", &["half-set", "overlap"]);
 }
@@ -245,6 +256,18 @@ fn a_signal_ends_the_run_with_its_report_and_leaves_nothing() {
     assert_eq!(finished.code(), 0, "{finished:?}");
     assert!(finished.text().ends_with("Nothing found\n"), "{finished:?}");
     assert_eq!(fs::read_dir(memory.directory()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_terminal_shows_progress_and_ctrl_c_ends_with_the_report() {
+    let place = Place::new();
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let script = "\"$HOLDLOCK\" torture --for 10m --modes exclusive .; echo status $?";
+    let mut terminal = Terminal::start(&place, script);
+    terminal.expect("of 10 min");
+    terminal.press(INTERRUPT);
+    terminal.expect("Nothing found");
+    terminal.expect("status 0");
 }
 
 #[test]

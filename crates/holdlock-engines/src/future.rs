@@ -20,7 +20,7 @@ type Acquired = Result<EngineGuard, Error>;
 /// A request for a lock that is waited for by `.await`; made by [`EngineLock::lock_async`],
 /// [`EngineLock::lock_shared_async`] and [`EngineLock::acquire_async`].
 ///
-/// Nothing happens before it is polled. When it is dropped, the request is withdrawn; a lock that is
+/// Nothing happens before the future is polled. Dropping it withdraws the request; a lock that is
 /// acquired at that very moment is released at once. In a child of fork it is ready with
 /// [`Error::Failed`], since the wait is the parent's.
 #[must_use = "futures do nothing unless awaited"]

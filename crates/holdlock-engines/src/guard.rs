@@ -68,8 +68,8 @@ impl EngineGuard {
         self.token
     }
 
-    /// Whether the lock is held now for certain: its deadline has not passed, and the engine has not
-    /// said that it is gone. Reads a clock, and neither waits nor asks the engine.
+    /// Whether the lock is certainly held now: its deadline has not passed, and the engine has not
+    /// reported its loss. Reads a clock, and neither waits nor asks the engine.
     pub fn is_valid(&self) -> bool {
         self.held()
             .is_some_and(|held| !held.deadline().has_passed())

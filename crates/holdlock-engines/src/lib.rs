@@ -37,9 +37,9 @@
 //! | [`Member`] | a holder or a waiter, of whatever host |
 //!
 //! A guard is valid until its deadline. The deadline is a little before the moment at which the
-//! engine would free the lock of a host that it does not hear, so at most one holder believes in its
-//! lock. What no lock can prevent is that a process is stopped after it has looked at the clock and
-//! before it acts: for that there is the token.
+//! engine would free the lock of a host that it does not hear, so at most one holder believes in
+//! its lock. No lock can prevent that a process is stopped after it has checked the clock and
+//! before it acts: use the token for that case.
 //!
 //! # PostgreSQL
 //!
@@ -56,8 +56,8 @@
 //! | `user`, `host`, `port`, `dbname`, `service`, `passfile`, `options`, `connect_timeout` | as in libpq |
 //!
 //! The lock is an advisory lock of the session: the server frees it when the connection ends, and
-//! nothing has to be cleaned up. Waiters are served in their order. The transaction pool of a pooler
-//! and standbys are refused, because they break such locks silently.
+//! nothing has to be cleaned up. Waiters are served in their order. holdlock refuses poolers in
+//! transaction mode and standbys, because they break such locks silently.
 //!
 //! # What is used
 //!

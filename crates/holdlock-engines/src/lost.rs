@@ -63,8 +63,8 @@ type Callback = Box<dyn FnOnce(&Loss) + Send>;
 /// so.
 ///
 /// It fires at once when the engine ends the connection, and otherwise at the guard's
-/// [`deadline`](crate::EngineGuard::deadline): before the engine frees the lock. In that second case
-/// the lock may turn out to have been kept, which
+/// [`deadline`](crate::EngineGuard::deadline): before the engine frees the lock. In that second
+/// case the lock may turn out to have been kept, which
 /// [`EngineGuard::check`](crate::EngineGuard::check) tells.
 #[derive(Clone)]
 pub struct LostSignal(Arc<Shared>);

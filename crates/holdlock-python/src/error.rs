@@ -75,7 +75,9 @@ impl Failure {
             Failure::NotHeld => runtime(format!(
                 "cannot hand over lock '{shown}': it is not held; acquire it first"
             )),
-            Failure::ReleasedByHook => runtime(format!("on_acquired has released lock '{shown}'")),
+            Failure::ReleasedByHook => runtime(format!(
+                "on_acquired has released lock '{shown}', and an acquire of it is still running"
+            )),
             Failure::SharedMutex => Ok(PyValueError::new_err(
                 "thread_local='mutex' excludes threads from one another, and shared=True does not; \
                  use one of them",

@@ -1,4 +1,4 @@
-"""The examples in the documentation, the names of the module, and ``python -m holdlock``."""
+"""The examples in the documentation, and the names of the module."""
 
 import doctest
 import importlib
@@ -69,24 +69,3 @@ def test_a_descriptor_can_be_locked(path, holder):
         assert lock_descriptor(file.fileno(), blocking=False) is False
     with pytest.raises(OSError):
         lock_descriptor(file.fileno() if not file.closed else 999999)
-
-
-def run(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "holdlock", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_the_module_finds_the_command(tmp_path):
-    said = run(PATH=str(tmp_path))
-    assert said.returncode == 0 and "cargo xtask install" in said.stderr
-    assert run("status", PATH=str(tmp_path)).returncode == 127
-    command = tmp_path / "holdlock"
-    command.write_text('#!/bin/sh\necho "called with $*"\nexit 3\n')
-    command.chmod(0o755)
-    assert run(PATH=str(tmp_path)).stdout == f"{command}\n"
-    said = run("run", "-x", PATH=f"{tmp_path}:/bin:/usr/bin")
-    assert (said.returncode, said.stdout) == (3, "called with run -x\n")

@@ -1,5 +1,6 @@
 """The debug log has filelock's messages, and costs nothing if no program listens."""
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 import holdlock
-from holdlock import CancelToken, FileLock, SoftFileLock, Timeout
+from holdlock import AsyncFileLock, CancelToken, FileLock, SoftFileLock, Timeout
 
 KINDS = pytest.mark.parametrize("kind", [FileLock, SoftFileLock])
 
@@ -49,7 +50,7 @@ def test_a_wait_is_logged(kind, path, said, child):
     holder.expect("held")
     lock = kind(path)
     with pytest.raises(Timeout):
-        lock.acquire(timeout=0.01)
+        lock.acquire(timeout=0.5)  # long enough to wait at all, on a busy machine
     heard = said(lock, path)
     assert heard[0] == "Attempting to acquire lock"
     assert "Lock not acquired, waiting for it ..." in heard
@@ -63,12 +64,25 @@ def test_a_cancelled_wait_is_not_logged_as_a_timeout(path, said, holder):
     lock = FileLock(path)
     with pytest.raises(Timeout):
         lock.acquire(cancel=token)
-    assert said(lock, path)[-1] == "Cancelled the wait for lock"
+    assert said(lock, path)[-1] == "Cancellation requested for lock"
     with SoftFileLock(path + "2"):
         soft = SoftFileLock(path + "2")
         with pytest.raises(Timeout):
             soft.acquire(timeout=60, cancel_check=lambda: True)
-        assert said(soft, path + "2")[-1] == "Cancelled the wait for lock"
+        assert said(soft, path + "2")[-1] == "Cancellation requested for lock"
+
+
+def test_a_task_that_gives_up_says_why(path, said, holder):
+    holder(path)
+
+    async def give_up(**how):
+        lock = AsyncFileLock(path)
+        with pytest.raises(Timeout):
+            await lock.acquire(**how)
+        return said(lock, path)[-1]
+
+    assert asyncio.run(give_up(timeout=0.01)) == "Timeout on acquiring lock"
+    assert asyncio.run(give_up(cancel_check=lambda: True)) == "Cancellation requested for lock"
 
 
 @KINDS

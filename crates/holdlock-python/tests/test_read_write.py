@@ -124,7 +124,7 @@ def test_a_held_lock_can_be_acquired_again_in_the_same_mode(path):
             alone(path).acquire_read(timeout=0)
         lock.acquire_write()
     assert is_free(path)
-    with pytest.raises(RuntimeError, match="does not hold"):
+    with pytest.raises(RuntimeError, match="not held by this thread"):
         lock.release()
     lock.release(force=True)
     lock.acquire_read()

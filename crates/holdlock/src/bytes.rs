@@ -5,12 +5,18 @@
 //! | bytes | meaning | kind of lock |
 //! |---|---|---|
 //! | all | the lock, with [`Family::Ofd`](crate::Family::Ofd) | OFD |
-//! | 2^62 and 2^62 + 1 | the place at the head of the queue of fair requests | OFD, exclusive |
+//! | 2^62 to 2^62 + 2 | the place at the head of the queue of fair requests and of requests for a slot | OFD, exclusive |
+//! | 2^62 + 2^20 + N | a user of the semaphore with N slots holds a slot, or waits for one at the head of the queue | OFD, shared |
+//! | 2^62 + 2^21 + K | slot K of the semaphore | OFD, exclusive |
+//! | 2^62 + 2^22 | a reader of an upgradeable lock; an upgrade keeps all readers out | OFD, shared; exclusive |
+//! | 2^62 + 2^22 + 2 | the right to upgrade | OFD, exclusive |
 //!
 //! flock(2) knows no bytes: a lock of [`Family::Flock`](crate::Family::Flock) is one of the whole
-//! file and does not meet those of fcntl(2). The queue's bytes are far behind the end of every
+//! file and does not meet those of fcntl(2). The bytes from 2^62 on are far behind the end of every
 //! file, so that programs which lock parts of their data with fcntl(2) do not meet them either.
 //! Such a program meets them where it locks the whole file.
+//!
+//! The kernel merges adjacent locks of one kind and one open file. Therefore the ranges are apart.
 
 use crate::Mode;
 
@@ -32,10 +38,42 @@ impl Range {
     };
 
     /// The bytes by which fair requests queue
-    /// ([`LockOptions::fair`](crate::LockOptions::fair)).
+    /// ([`LockOptions::fair`](crate::LockOptions::fair)), and requests for a slot of a
+    /// [`Semaphore`](crate::Semaphore).
     pub const QUEUE: Range = Range {
         start: 1 << 62,
-        end: Some((1 << 62) + 1),
+        end: Some((1 << 62) + 2),
+    };
+
+    /// The slots of a [`Semaphore`](crate::Semaphore), one byte for each.
+    pub const SLOTS: Range = Range {
+        start: FIRST_SLOT,
+        end: Some(FIRST_SLOT + MAX_SLOTS as u64 - 1),
+    };
+
+    /// By which number of slots a file is used: the byte at position N for N slots.
+    pub(crate) const SLOT_COUNTS: Range = Range {
+        start: FIRST_COUNT,
+        end: Some(FIRST_COUNT + MAX_SLOTS as u64),
+    };
+
+    /// All bytes that the holder of a slot has locked.
+    pub(crate) const SEMAPHORE: Range = Range {
+        start: FIRST_COUNT,
+        end: Range::SLOTS.end,
+    };
+
+    /// What each shared holder of an [upgradeable](crate::LockOptions::upgradeable) lock shares,
+    /// and what an upgrade locks for itself.
+    pub(crate) const READERS: Range = Range::byte(UPGRADE);
+
+    /// The right to upgrade.
+    pub(crate) const RIGHT: Range = Range::byte(UPGRADE + 2);
+
+    /// All bytes that a holder of an upgradeable lock has locked.
+    pub(crate) const UPGRADE: Range = Range {
+        start: UPGRADE,
+        end: Some(UPGRADE + 2),
     };
 
     /// Whether there is a byte in both.
@@ -44,16 +82,56 @@ impl Range {
     }
 
     /// What a fair request of this mode locks to be at the head of the queue: the first byte for a
-    /// shared request, both for an exclusive one. All of them exclude each other, and /proc/locks
-    /// still shows which mode the request has.
-    pub(crate) fn head_of_queue(mode: Mode) -> Range {
+    /// shared request, the first two for an exclusive one. A request for a slot locks all three
+    /// bytes. All of them exclude each other, and /proc/locks still shows what is requested.
+    pub(crate) const fn head_of_queue(mode: Mode) -> Range {
         let start = Range::QUEUE.start;
         match mode {
             Mode::Shared => Range {
                 start,
                 end: Some(start),
             },
-            Mode::Exclusive => Range::QUEUE,
+            Mode::Exclusive => Range {
+                start,
+                end: Some(start + 1),
+            },
+        }
+    }
+
+    /// The byte of one slot.
+    pub(crate) fn slot(number: u32) -> Range {
+        Range::byte(FIRST_SLOT + u64::from(number))
+    }
+
+    /// The byte that stands for this number of slots.
+    pub(crate) fn slot_count(slots: u32) -> Range {
+        Range::byte(FIRST_COUNT + u64::from(slots))
+    }
+
+    /// The slot whose byte this is. A process that acquires two slots at the same time has both
+    /// bytes for a moment, until it has given one back: this is the first of them.
+    pub(crate) fn as_slot(self) -> Option<u32> {
+        let is_slot = self.start >= FIRST_SLOT && self.start <= Range::SLOTS.end?;
+        is_slot.then(|| (self.start - FIRST_SLOT) as u32)
+    }
+
+    /// The number of slots for which this byte stands.
+    pub(crate) fn as_slot_count(self) -> Option<u32> {
+        let is_count = self.start >= FIRST_COUNT && self.start <= Range::SLOT_COUNTS.end?;
+        is_count.then(|| (self.start - FIRST_COUNT) as u32)
+    }
+
+    const fn byte(at: u64) -> Range {
+        Range {
+            start: at,
+            end: Some(at),
         }
     }
 }
+
+/// The most slots that a [`Semaphore`](crate::Semaphore) can have.
+pub(crate) const MAX_SLOTS: u32 = 256;
+
+const FIRST_COUNT: u64 = (1 << 62) + (1 << 20);
+const FIRST_SLOT: u64 = (1 << 62) + (1 << 21);
+const UPGRADE: u64 = (1 << 62) + (1 << 22);

@@ -28,6 +28,21 @@ pub enum Error {
     /// The lock file was removed while a process holds the lock on it. A new file would let a
     /// second process in, so the request has not created one.
     RemovedWhileHeld(Conflict),
+    /// An [upgrade](crate::UpgradeableGuard::upgrade) would not have been atomic, and the lock is
+    /// lost: a program that knows nothing of upgrades shared it. flock(2) then gives the shared
+    /// lock up before it grants the exclusive one. Acquire the exclusive lock, and read anew.
+    NotAtomic(Conflict),
+    /// Others use the [`Semaphore`](crate::Semaphore) with another number of slots. When none of
+    /// them holds a slot, a request may succeed.
+    #[non_exhaustive]
+    DifferentSlots {
+        /// The users with the other number.
+        conflict: Conflict,
+        /// The number of slots of this request.
+        slots: u32,
+        /// The number of slots of the others.
+        in_use: u32,
+    },
     /// The wait was ended by a [`CancelToken`](crate::CancelToken) or by a request's callback.
     #[non_exhaustive]
     Cancelled {
@@ -107,6 +122,7 @@ struct Known {
     mode: Mode,
     waited: Duration,
     identity: Option<Identity>,
+    slots: Option<u32>,
     /// The holders, if they were known when the error was made.
     holders: Option<Vec<Process>>,
     /// The holders that were found later. A child of fork looks for them anew.
@@ -126,6 +142,7 @@ impl Conflict {
             mode,
             waited,
             identity,
+            slots: None,
             holders: None,
             found: ForkCell::new(),
             record: ForkCell::new(),
@@ -142,9 +159,20 @@ impl Conflict {
         self
     }
 
+    /// All slots are taken.
+    pub(crate) fn about_slots(mut self, slots: u32) -> Conflict {
+        self.0.slots = Some(slots);
+        self
+    }
+
     /// The lock file.
     pub fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// The number of slots, if all slots of a [`Semaphore`](crate::Semaphore) are taken.
+    pub fn slots(&self) -> Option<u32> {
+        self.0.slots
     }
 
     /// The mode that was asked for.
@@ -216,7 +244,9 @@ impl Error {
         match self {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
-            | Error::RemovedWhileHeld(conflict) => Some(conflict),
+            | Error::RemovedWhileHeld(conflict)
+            | Error::NotAtomic(conflict)
+            | Error::DifferentSlots { conflict, .. } => Some(conflict),
             _ => None,
         }
     }
@@ -226,7 +256,9 @@ impl Error {
         match self {
             Error::WouldBlock(conflict)
             | Error::TimedOut(conflict)
-            | Error::RemovedWhileHeld(conflict) => conflict.path(),
+            | Error::RemovedWhileHeld(conflict)
+            | Error::NotAtomic(conflict)
+            | Error::DifferentSlots { conflict, .. } => conflict.path(),
             Error::Cancelled { path, .. }
             | Error::Deadlock { path, .. }
             | Error::Open { path, .. }
@@ -368,13 +400,50 @@ impl fmt::Display for Error {
         }
         match self {
             Error::WouldBlock(conflict) => {
-                f.write_str("already locked")?;
-                by(f, " by ", conflict)
+                let begin = match conflict.slots() {
+                    None => {
+                        f.write_str("already locked")?;
+                        " by "
+                    }
+                    Some(1) => {
+                        f.write_str("the only slot is taken")?;
+                        "; held by "
+                    }
+                    Some(slots) => {
+                        write!(f, "all {slots} slots are taken")?;
+                        "; held by "
+                    }
+                };
+                by(f, begin, conflict)
             }
             Error::TimedOut(conflict) => {
-                let (waited, mode) = (spoken(conflict.waited()), conflict.mode());
-                write!(f, "timed out after {waited} waiting for the {mode} lock")?;
+                write!(f, "timed out after {}", spoken(conflict.waited()))?;
+                match conflict.slots() {
+                    None => write!(f, " waiting for the {} lock", conflict.mode())?,
+                    Some(1) => f.write_str(" waiting for the only slot")?,
+                    Some(slots) => write!(f, " waiting for one of {slots} slots")?,
+                }
                 by(f, "; held by ", conflict)
+            }
+            Error::NotAtomic(conflict) => {
+                f.write_str(
+                    "the upgrade would not be atomic, because a program that knows nothing of \
+                     upgrades shares the lock",
+                )?;
+                by(f, "; held by ", conflict)?;
+                f.write_str("; the lock is released: acquire the exclusive lock, and read anew")
+            }
+            Error::DifferentSlots {
+                conflict,
+                slots,
+                in_use,
+            } => {
+                write!(
+                    f,
+                    "cannot use {slots} slots: the file is in use with {in_use}"
+                )?;
+                by(f, ", by ", conflict)?;
+                f.write_str("; use the same number everywhere, or wait until nobody holds a slot")
             }
             Error::RemovedWhileHeld(conflict) => {
                 f.write_str("the lock file was removed while the lock is held")?;
@@ -460,6 +529,8 @@ impl fmt::Debug for Error {
             Error::WouldBlock(_) => "WouldBlock",
             Error::TimedOut(_) => "TimedOut",
             Error::RemovedWhileHeld(_) => "RemovedWhileHeld",
+            Error::NotAtomic(_) => "NotAtomic",
+            Error::DifferentSlots { .. } => "DifferentSlots",
             Error::Cancelled { .. } => "Cancelled",
             Error::Deadlock { .. } => "Deadlock",
             Error::Open { .. } => "Open",
@@ -516,8 +587,12 @@ impl RefUnwindSafe for Error {}
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         let kind = match &error {
-            Error::WouldBlock(_) | Error::RemovedWhileHeld(_) => io::ErrorKind::WouldBlock,
+            Error::WouldBlock(_) | Error::RemovedWhileHeld(_) | Error::NotAtomic(_) => {
+                io::ErrorKind::WouldBlock
+            }
             Error::TimedOut(_) => io::ErrorKind::TimedOut,
+            // Not WouldBlock: to try again at once is of no use.
+            Error::DifferentSlots { .. } => io::ErrorKind::ResourceBusy,
             // Not Interrupted: generic code would try that again.
             Error::Cancelled { .. } => io::ErrorKind::Other,
             Error::Deadlock { .. } => io::ErrorKind::Deadlock,

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -16,54 +16,85 @@ use std::time::{Duration, Instant};
 use crate::sys::{fork, thread};
 use crate::{CancelToken, Error, FileLock, Limit, OwnedGuard, Request};
 
-type Taken = Result<OwnedGuard, Error>;
+type Taken<G> = Result<G, Error>;
+
+/// What a future acquires from: a lock whose guards are `G`.
+pub(crate) trait Source<G>: Send + Sync {
+    /// Acquires the lock as the request says.
+    fn acquire_owned(&self, request: Request) -> Taken<G>;
+
+    /// The lock file.
+    fn path(&self) -> &Path;
+}
+
+impl Source<OwnedGuard> for FileLock {
+    fn acquire_owned(&self, request: Request) -> Taken<OwnedGuard> {
+        FileLock::acquire_owned(self, request)
+    }
+
+    fn path(&self) -> &Path {
+        FileLock::path(self)
+    }
+}
 
 /// A request for a lock, to be awaited; made by [`FileLock::lock_async`],
-/// [`FileLock::lock_shared_async`] and [`FileLock::acquire_async`].
+/// [`FileLock::lock_shared_async`] and [`FileLock::acquire_async`], and for a slot by
+/// [`Semaphore::lock_async`](crate::Semaphore::lock_async), for several locks by
+/// [`LockSet::lock_async`](crate::LockSet::lock_async).
 ///
 /// Nothing happens before the future is polled. Dropping it cancels the wait; a lock that is
 /// acquired at that very moment is released at once. In a child of fork it is ready with
 /// [`Error::System`], because the wait belongs to the parent.
 #[must_use = "futures do nothing unless awaited"]
-pub struct LockFuture {
-    state: State,
+pub struct LockFuture<G = OwnedGuard> {
+    state: State<G>,
 }
 
-enum State {
-    New { lock: FileLock, request: Request },
-    Waiting(Waiting),
+enum State<G> {
+    New {
+        lock: Box<dyn Source<G>>,
+        request: Request,
+    },
+    Waiting(Waiting<G>),
     Over,
 }
 
-struct Waiting {
-    answer: Arc<Mutex<Answer>>,
+struct Waiting<G> {
+    answer: Arc<Mutex<Answer<G>>>,
     token: CancelToken,
     path: PathBuf,
     generation: u32,
 }
 
 /// What passes between the task and the thread that waits.
-enum Answer {
+enum Answer<G> {
     Pending(Waker),
-    Ready(Box<Taken>),
+    Ready(Box<Taken<G>>),
     /// The future was dropped, or has returned the answer.
     Abandoned,
 }
 
-impl LockFuture {
-    pub(crate) fn new(lock: FileLock, request: Request) -> LockFuture {
+impl<G: Send + 'static> LockFuture<G> {
+    pub(crate) fn new(lock: impl Source<G> + 'static, request: Request) -> LockFuture<G> {
         LockFuture {
-            state: State::New { lock, request },
+            state: State::New {
+                lock: Box::new(lock),
+                request,
+            },
         }
     }
 
     /// Wait for at most `limit`, from the first poll on: [`Error::TimedOut`]. Without effect once
     /// the wait has begun.
-    pub fn timeout(self, limit: Duration) -> LockFuture {
-        match self.state {
-            State::New { lock, request } => LockFuture::new(lock, request.timeout(limit)),
-            state => LockFuture { state },
-        }
+    pub fn timeout(self, limit: Duration) -> LockFuture<G> {
+        let state = match self.state {
+            State::New { lock, request } => State::New {
+                lock,
+                request: request.timeout(limit),
+            },
+            state => state,
+        };
+        LockFuture { state }
     }
 
     /// Ends the wait, as a [`CancelToken`] does: the future is ready soon, with
@@ -98,13 +129,13 @@ impl LockFuture {
     }
 }
 
-impl Future for LockFuture {
-    type Output = Taken;
+impl<G: Send + 'static> Future for LockFuture<G> {
+    type Output = Taken<G>;
 
     /// # Panics
     ///
     /// If it is polled again after it was ready.
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Taken> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Taken<G>> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::New { lock, request } => match begin(lock, request, context.waker()) {
                 Ok(waiting) => {
@@ -126,7 +157,11 @@ impl Future for LockFuture {
 }
 
 /// Acquires the lock if it is free; otherwise starts a thread that waits for it.
-fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting, Box<Taken>> {
+fn begin<G: Send + 'static>(
+    lock: Box<dyn Source<G>>,
+    mut request: Request,
+    waker: &Waker,
+) -> Result<Waiting<G>, Box<Taken<G>>> {
     request.stays_in_thread = false;
     if matches!(request.limit(), Limit::Never | Limit::For(Duration::ZERO)) {
         return Err(Box::new(lock.acquire_owned(request)));
@@ -181,7 +216,7 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
     }
 }
 
-fn deliver(answer: &Mutex<Answer>, taken: Taken) {
+fn deliver<G>(answer: &Mutex<Answer<G>>, taken: Taken<G>) {
     let mut file_id = locked(answer);
     match std::mem::replace(&mut *file_id, Answer::Abandoned) {
         Answer::Pending(waker) => {
@@ -197,14 +232,14 @@ fn deliver(answer: &Mutex<Answer>, taken: Taken) {
     }
 }
 
-impl Waiting {
+impl<G> Waiting<G> {
     /// Whether this is a child of fork, which does not have the thread that waits. That one may
     /// have locked the mutex when the child was made.
     fn is_of_the_parent(&self) -> bool {
         self.generation != fork::generation()
     }
 
-    fn poll(&self, waker: &Waker) -> Option<Box<Taken>> {
+    fn poll(&self, waker: &Waker) -> Option<Box<Taken<G>>> {
         if self.is_of_the_parent() {
             let source = io::Error::other("this is a child of fork, and the wait is its parent's");
             return Some(Box::new(Err(Error::System {
@@ -226,7 +261,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl<G> Drop for Waiting<G> {
     fn drop(&mut self) {
         if self.is_of_the_parent() {
             return;
@@ -240,11 +275,11 @@ impl Drop for Waiting {
     }
 }
 
-fn locked(answer: &Mutex<Answer>) -> MutexGuard<'_, Answer> {
+fn locked<G>(answer: &Mutex<Answer<G>>) -> MutexGuard<'_, Answer<G>> {
     answer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl fmt::Debug for LockFuture {
+impl<G> fmt::Debug for LockFuture<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::New { .. } => "new",

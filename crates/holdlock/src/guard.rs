@@ -249,7 +249,7 @@ macro_rules! guard_methods {
             /// holders share the lock, the caller's share is released, and the caller waits for the
             /// exclusive lock. The result says whether that happened. Two holders that upgrade at
             /// the same time both succeed, one after the other, and the second one sees
-            /// [`Continuity::Lost`].
+            /// [`Continuity::Lost`]. [`FileLock::lock_upgradeable`] has an upgrade that is atomic.
             ///
             /// `limits` gives the time limit, the token and the callback of the wait;
             /// its mode does not matter. An exclusive lock stays as it is.
@@ -383,7 +383,8 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         if self.mode == Mode::Shared && !lock.gate().unshare(self.owner) {
             // Other threads share this description and will unlock it: take another one.
             let own = self.file.open_again().map_err(failed)?;
-            own.lock(family, Mode::Shared, Blocking::No)
+            lock.share_at_once(&own)
+                .and_then(|()| own.lock(family, Mode::Shared, Blocking::No))
                 .map_err(failed)?;
             return own.hand_over().map_err(failed);
         }

@@ -52,10 +52,12 @@
 //! | lock file | the file on which the kernel keeps the lock; the processes agree on its path |
 //! | [`FileLock`] | path and options; cheap, made once, shared by threads |
 //! | [`Guard`], [`OwnedGuard`] | proof of holding the lock; released when dropped |
+//! | [`UpgradeableGuard`] | a shared lock with the right to become exclusive, atomically |
 //! | [`Mode`] | exclusive, or shared with other shared holders |
 //! | [`LockSet`], [`SetGuard`] | several locks that are acquired together, or not at all |
 //! | [`Request`] | the mode, how long to wait, and what may end the wait |
 //! | [`LockFuture`] | a request that is awaited |
+//! | [`Semaphore`] | a lock with N slots: at most N holders, each with the number of its slot |
 //! | holder, waiter | a [`Process`] that has the lock, or queues for it |
 //!
 //! Readers that ask for the shared lock and writers that ask for the exclusive lock have a
@@ -77,8 +79,8 @@
 //!   accident. Descriptors are close-on-exec.
 //! * **Nothing is overwritten.** The library never writes or truncates lock files, and does not
 //!   follow a symbolic link at the last component of the path. With [`LockOptions::record`] it
-//!   writes into a file that is empty or has its record, and refuses any other file.
-//! * **Tokens, and who died**, with [`LockOptions::record`]: [`Guard::token`] rises with each
+//!   writes only to a file that is empty or has its record, and refuses any other file.
+//! * **Tokens and dead holders**, with [`LockOptions::record`]: [`Guard::token`] rises with each
 //!   exclusive acquisition, and [`Guard::abandoned`] says that the last holder died.
 //! * **Deadlocks end.** A wait without limit fails with [`Error::Deadlock`] if it is part of a
 //!   cycle of processes or threads, each waiting for a lock of the next. The error shows the cycle,
@@ -138,9 +140,13 @@ mod record;
 #[cfg(target_os = "linux")]
 mod request;
 #[cfg(target_os = "linux")]
+mod semaphore;
+#[cfg(target_os = "linux")]
 mod set;
 #[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
+mod upgrade;
 #[cfg(target_os = "linux")]
 mod wait;
 
@@ -165,7 +171,11 @@ pub use record::{Moment, Passed, Record, RecordState, Run, TokenGate};
 #[cfg(target_os = "linux")]
 pub use request::{Limit, NoCallback, OnWait, Request, Waiting};
 #[cfg(target_os = "linux")]
+pub use semaphore::{OwnedSemaphoreGuard, Semaphore, SemaphoreGuard};
+#[cfg(target_os = "linux")]
 pub use set::{LockSet, Member, SetGuard};
+#[cfg(target_os = "linux")]
+pub use upgrade::{OwnedUpgradeableGuard, UpgradeableGuard};
 
 /// The real-time signal that ends waits at their deadline or when they are cancelled. None if no
 /// wait has needed a signal yet, or if other code has taken it. This function changes nothing.

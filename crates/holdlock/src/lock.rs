@@ -70,6 +70,11 @@ struct Shared {
     options: LockOptions,
     gate: ForkCell<Arc<Gate>>,
     recorder: ForkCell<Mutex<Recorder>>,
+    /// The same lock for requests that want the right to upgrade. It has a gate and an open file of
+    /// its own, so that the kernel tells a thread that upgrades from those that only read.
+    upgrading: Option<FileLock>,
+    /// Whether this is such a lock.
+    is_upgrading: bool,
 }
 
 impl FileLock {
@@ -116,14 +121,21 @@ impl FileLock {
 
     fn new(options: LockOptions, mut name: LockName) -> Result<FileLock, Error> {
         name.is_written = options.record;
-        let lock = FileLock {
+        let name = Arc::new(name);
+        let made = |options, upgrading, is_upgrading| FileLock {
             shared: Arc::new(Shared {
-                name: Arc::new(name),
+                name: name.clone(),
                 options,
                 gate: ForkCell::new(),
                 recorder: ForkCell::new(),
+                upgrading,
+                is_upgrading,
             }),
         };
+        let upgrading = options
+            .upgradeable
+            .then(|| made(options.clone(), None, true));
+        let lock = made(options, upgrading, false);
         lock.check_options()?;
         // The caller learns now what is wrong with the path. The requests, which have time limits,
         // wait for the holder of a removed file and for leases. Until the first of them the lock is
@@ -372,10 +384,23 @@ impl FileLock {
         self.shared.recorder.get_or_make(recorder)
     }
 
+    /// The lock for requests that want the right to upgrade.
+    pub(crate) fn upgrading(&self) -> Option<&FileLock> {
+        self.shared.upgrading.as_ref()
+    }
+
+    /// Whether this is a lock for requests that want the right to upgrade.
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.shared.is_upgrading
+    }
+
     /// This process's gate. A child of fork has a new one, without a file.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.shared.gate.get_or_make(|| {
-            let gate = Gate::new(self.options().fair, self.name().is_pinned());
+            // The right to upgrade is not kept for the next thread: it would have to be shared
+            // again first.
+            let fair = self.options().fair || self.is_upgrading();
+            let gate = Gate::new(fair, self.name().is_pinned());
             registry::add(self.options().family, &gate);
             gate
         })

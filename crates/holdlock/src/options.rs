@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use crate::{Error, Family, FileLock};
+use crate::{Error, Family, FileLock, Semaphore};
 
 /// Options for opening a [`FileLock`], in the manner of [`std::fs::OpenOptions`].
 ///
@@ -30,11 +30,17 @@ pub struct LockOptions {
     pub(crate) fair: bool,
     pub(crate) writable: bool,
     pub(crate) record: bool,
+    pub(crate) upgradeable: bool,
     /// Not `signals`: the default is false.
     pub(crate) without_signals: bool,
 }
 
 impl LockOptions {
+    /// Whether the lock consists of more than the lock of flock(2): of OFD locks on some bytes.
+    pub(crate) fn locks_bytes(&self) -> bool {
+        self.fair || self.upgradeable
+    }
+
     /// The defaults.
     pub fn new() -> LockOptions {
         LockOptions::default()
@@ -138,6 +144,25 @@ impl LockOptions {
         self
     }
 
+    /// Of the shared holders, let one at a time have the right to upgrade:
+    /// [`FileLock::lock_upgradeable`]. Default: no.
+    ///
+    /// The upgrade to the exclusive lock is atomic: from the first moment of the shared lock to the
+    /// last one of the exclusive lock no other process or thread holds the lock exclusively. It
+    /// waits for nobody but the readers, and passes writers that wait. All processes that read
+    /// under the lock should use the option. A reader that does not, such as `flock -s`, makes an
+    /// upgrade fail with [`Error::NotAtomic`](crate::Error::NotAtomic); writers need not know of
+    /// it.
+    ///
+    /// Each shared acquisition costs two more system calls. They lock bytes far behind the end of
+    /// the file with OFD locks, for which the file has to be writable. Only for [`Family::Flock`],
+    /// and not where flock(2) is a lock of fcntl(2) as well: [`Error::Unsupported`]. New readers
+    /// can pass an upgrade that waits, unless the lock is also [fair](LockOptions::fair).
+    pub fn upgradeable(mut self, upgradeable: bool) -> Self {
+        self.upgradeable = upgradeable;
+        self
+    }
+
     /// Keep a record in the lock file: a token that rises with each exclusive acquisition
     /// ([`Guard::token`](crate::Guard::token)), the holder, the time of the acquisition and a note
     /// ([`Record`](crate::Record)), and whether the last holder died
@@ -208,5 +233,15 @@ impl LockOptions {
     /// [`FileLock::open`].
     pub fn open(&self, path: impl AsRef<Path>) -> Result<FileLock, Error> {
         FileLock::open_with(self.clone(), path.as_ref())
+    }
+
+    /// Opens the lock file at `path` for a semaphore with this number of slots, and creates it when
+    /// it is missing. Takes no slot. See [`Semaphore::open`].
+    ///
+    /// Requests for a slot are always [fair](LockOptions::fair). With another
+    /// [family](LockOptions::family) or [deletion](LockOptions::delete_on_release) the file is not
+    /// opened: [`Error::Open`].
+    pub fn open_semaphore(&self, path: impl AsRef<Path>, slots: u32) -> Result<Semaphore, Error> {
+        Semaphore::open_with(self.clone(), path.as_ref(), slots)
     }
 }

@@ -273,8 +273,8 @@ impl<W: OnWait> Request<W> {
         self.note.as_deref()
     }
 
-    /// Calls the callback that [`on_wait`](Request::on_wait) has set. Without one, the wait goes on.
-    /// This is for other kinds of locks that serve requests.
+    /// Calls the callback that [`on_wait`](Request::on_wait) has set. Without one, the wait goes
+    /// on. This is for other kinds of locks that serve requests.
     pub fn tell(&mut self, event: Waiting) -> ControlFlow<()> {
         self.on_wait
             .callback()

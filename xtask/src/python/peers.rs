@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::{BUILDERS, environment, install, wheel};
+use super::wheel::wheel;
+use super::{BUILDERS, environment, install};
 use crate::dist::target_directory;
 use crate::run::{Done, run};
 

@@ -12,6 +12,7 @@ mod missing;
 mod processes;
 mod python;
 mod record;
+mod slots;
 mod threads;
 mod try_lock;
 mod waiters;
@@ -34,6 +35,7 @@ pub(crate) const ALL: &[Case] = &[
     case("cycle", cycle::run),
     case("identity", identity::run),
     case("record", record::run),
+    case("slots", slots::run),
     case("try", try_lock::run),
     case("handoff", handoff::run),
     case("threads", threads::run),

@@ -1,6 +1,7 @@
 //! A process that acquires and releases one lock, as its standard input says.
 //!
-//! Orders: `lock`, `lock-shared`, `try`, `try-shared`, `for MS`, `release`,
+//! Orders: `lock`, `lock-shared`, `try`, `try-shared`, `lock-upgradeable`, `try-upgradeable`,
+//! `upgrade`, `try-upgrade`, `downgrade`, `for MS`, `release`,
 //! `current`, `remove` (the lock file), `spawn` (a child that runs on and knows
 //! nothing of the lock), `exit` (without releasing), `note TEXT` (acquires with
 //! it), `token`, `abandoned` (the pid, or 0). Answers: `ok`, what was asked for,
@@ -10,7 +11,7 @@ use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use holdlock::{Error, Family, FileLock, Guard, LockOptions, Request};
+use holdlock::{Error, Family, FileLock, Guard, LockOptions, Request, UpgradeableGuard};
 use holdlock_conformance::sys;
 
 fn main() {
@@ -23,6 +24,7 @@ fn main() {
             Some("delete") => options.delete_on_release(true),
             Some("fair") => options.fair(true),
             Some("record") => options.record(true),
+            Some("upgradeable") => options.upgradeable(true),
             Some("follow") => options.follow_symlinks(true),
             Some("fds=3") => limited(options, 3),
             Some("fds=4") => limited(options, 4),
@@ -34,11 +36,34 @@ fn main() {
         Err(error) => return say(&format!("{error:?}")),
     };
     say("ready");
-    let mut held = None;
+    let (mut held, mut right) = (None, None);
     for order in std::io::stdin().lock().lines().map_while(Result::ok) {
-        let answer = obey(&order, &lock, &mut held);
+        let answer = match upgrade(&order, &lock, &mut right) {
+            Some(answer) => answer.map_or_else(|error| format!("{error:?}"), |()| "ok".into()),
+            None => obey(&order, &lock, &mut held),
+        };
         say(&answer);
     }
+}
+
+/// Orders for a lock with the right to upgrade.
+fn upgrade<'l>(
+    order: &str,
+    lock: &'l FileLock,
+    right: &mut Option<UpgradeableGuard<'l>>,
+) -> Option<Result<(), Error>> {
+    let take = |request| lock.acquire_upgradeable(request);
+    Some(match (order, &mut *right) {
+        ("lock-upgradeable", _) => take(Request::shared()).map(|guard| *right = Some(guard)),
+        ("try-upgradeable", _) => {
+            take(Request::shared().try_once()).map(|guard| *right = Some(guard))
+        }
+        ("upgrade", Some(guard)) => guard.upgrade(Request::exclusive()),
+        ("try-upgrade", Some(guard)) => guard.upgrade(Request::exclusive().try_once()),
+        ("downgrade", Some(guard)) => guard.downgrade(),
+        ("release", Some(_)) => right.take().map_or(Ok(()), UpgradeableGuard::release),
+        _ => return None,
+    })
 }
 
 /// No more descriptors than this from now on.

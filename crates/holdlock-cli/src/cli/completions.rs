@@ -1,4 +1,4 @@
-//! `holdlock completions`: what shells complete, from the tree of the help.
+//! `holdlock completions`: the completions for shells, made from the definitions of the help.
 
 use std::ffi::OsString;
 
@@ -22,12 +22,13 @@ Examples:
   source <(holdlock completions bash)   for this shell only
   holdlock completions fish > ~/.config/fish/completions/holdlock.fish";
 
-/// Added to what clap makes: the names of locks, signals, and a command line within ours.
+/// Our additions to the scripts of clap: the names of locks, signals, and the command line of
+/// COMMAND.
 const BASH: &str = include_str!("completions.bash");
 const ZSH: &str = include_str!("completions.zsh");
 const FISH: &str = include_str!("completions.fish");
 
-/// The signals that a holder may be sent, the usual ones first.
+/// The signals for `--signal`, the usual ones first.
 const SIGNALS: &str = "TERM INT HUP KILL QUIT USR1 USR2 STOP CONT";
 
 pub(super) fn command() -> Command {
@@ -67,8 +68,8 @@ pub(crate) fn print(shell: Shell) -> Outcome {
     Ok(exit::SUCCESS)
 }
 
-/// One of our parts, with the options of `run` that take a value, and with the subcommands that
-/// take a LOCK and their options with values.
+/// Fills the placeholders in one of our additions: the options of `run` that take a value, and the
+/// subcommands that take a LOCK with their options that take a value.
 fn filled(part: &str, between: &str) -> String {
     part.replace("VALUED", &options_with_values().join(between))
         .replace("LOCKS", &with_locks().join(between))
@@ -76,7 +77,7 @@ fn filled(part: &str, between: &str) -> String {
         .replace("SIGNALS", SIGNALS)
 }
 
-/// Our part has to come before the last lines, which call the function.
+/// Inserts our addition before the last lines, which call the function.
 fn for_zsh(script: &str) -> String {
     let mut whole = String::new();
     let mut in_run = false;
@@ -102,7 +103,7 @@ fn for_zsh(script: &str) -> String {
         } else if in_run && line.contains(":words:") {
             whole += "'*::words:_holdlock_run' \\\n";
         } else if in_run && line.starts_with("'::LOCK:") {
-            // It is the first of these words.
+            // LOCK is the first of these words.
         } else if line.starts_with('\'') && is_lock("LOCK") {
             whole += &action("_holdlock_locks");
         } else if line.starts_with('\'') && is_lock("SIG") {
@@ -122,8 +123,8 @@ fn for_fish(script: &str) -> String {
     script.replace(run, before) + &filled(FISH, " ")
 }
 
-/// The tree as shells should see it: `run` parses one list of words, which is a LOCK and a command
-/// line for users.
+/// The definitions for shells: `run` parses one list of words, which for users is a LOCK and a
+/// command line.
 fn tree() -> Command {
     super::tree().mut_subcommand("run", |run| {
         let lock = Arg::new("LOCK").index(1).value_hint(ValueHint::AnyPath);

@@ -57,7 +57,7 @@ Examples:
   holdlock doctor /srv/data/         check any lock file in this directory
   holdlock doctor --json /mnt/nfs/ | jq '.findings[] | select(.level != \"ok\")'";
 
-/// Long for a distant server, and short for a user who waits.
+/// Enough for a distant server, and not too long for a waiting user.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn command() -> Command {

@@ -8,7 +8,7 @@ use clap::{Arg, Command, ValueHint, value_parser};
 use crate::flock::HELP;
 
 pub(super) fn command() -> Command {
-    // "Usage:" and "Options:" are clap's own headings, of which manual pages leave out the text.
+    // "Usage:" and "Options:" are clap's own headings; manual pages leave out the text below them.
     let help = HELP
         .trim()
         .replace("Usage:", "Forms:")

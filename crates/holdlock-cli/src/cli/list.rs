@@ -40,7 +40,8 @@ Columns for -o, in any order and separated by commas:
   state      `held`, or `waits N`: requests with a lower N are served first
   mode       exclusive or shared
   kind       flock, ofd, posix; or lease, which is no lock
-  range      the bytes that are locked; `all` is the whole file
+  range      the bytes that are locked; `all` is the whole file, `slot 2` a slot
+  slot       the number of the slot (run --slots)
   start      the first of these bytes
   end        the last of them; EOF is the end of the file, however long it is
   started    how long the process has been running; the kernel does not record when a
@@ -72,10 +73,11 @@ Only root sees everything; standard error reports what could not be seen.
   files[]: path, removed (another file is at the path, or no file), elsewhere (in
     another mount namespace), mount_point, place: device, inode;
     mixes_families (flock and fcntl, which do not exclude each other)
-  files[].locks[]: kind, mode, range: start, end; taker, inherited,
+  files[].slots (how many, or null); files[].locks[]: kind, mode, slot (or null),
+    range: start, end; taker, inherited,
     holders[]: descriptor, process,
     inherited (the process did not acquire the lock itself)
-  files[].waiters[]: kind, mode, range, turn, descriptor, process
+  files[].waiters[]: kind, mode, range, for_slot, turn, descriptor, process
   process: PROCESS_FIELDS
 
 Exit codes:
@@ -101,7 +103,7 @@ pub(super) fn command() -> Command {
         .args(form())
 }
 
-/// Which locks.
+/// The options that choose locks.
 fn filters() -> [Arg; 6] {
     [
         Arg::new("LOCK")
@@ -140,7 +142,7 @@ fn filters() -> [Arg; 6] {
     ]
 }
 
-/// How they are shown.
+/// The options for the form of the list.
 fn form() -> [Arg; 4] {
     [
         Arg::new("output")

@@ -38,7 +38,7 @@ Examples:
 
 `holdlock SUBCOMMAND --help` has the details and the exit codes.";
 
-/// `holdlock` without a subcommand that is known: help, version, or a usage error.
+/// `holdlock` without a known subcommand: help, version, or a usage error.
 pub(crate) fn top_level(words: impl Iterator<Item = OsString>) -> Outcome {
     // A known subcommand gets here only as `holdlock help run`, which clap prints.
     matches(tree(), words).map(|_| exit::SUCCESS)
@@ -83,7 +83,7 @@ fn names(matches: &ArgMatches) -> Names {
     }
 }
 
-/// A short help for `-h`, where `--help` fills more than a screen.
+/// A short help for `-h`, for subcommands whose `--help` fills more than a screen.
 struct Brief {
     /// The options that are in it.
     common: &'static [&'static str],
@@ -120,18 +120,19 @@ fn matches_with(
     })
 }
 
-/// Parses, or makes clap's answer ours: help on stdout, errors as our messages. Of an option that
-/// is given twice the last one counts, so that a script can overrule what its caller has set.
+/// Parses the words, and turns clap's answers into ours: help on stdout, errors as our messages. If
+/// an option is given twice, the last one counts, so that a script can override an option of its
+/// caller.
 fn matches(command: Command, words: impl Iterator<Item = OsString>) -> Result<ArgMatches, Failure> {
     parse(command, words.collect()).map_err(answer)
 }
 
 fn parse(command: Command, words: Vec<OsString>) -> Result<ArgMatches, clap::Error> {
     let mut command = command.args_override_self(true);
-    // clap skips the word in front, the program's name.
+    // clap skips the first word, the program's name.
     let words: Vec<OsString> = std::iter::once(OsString::new()).chain(words).collect();
     command.try_get_matches_from_mut(&words).map_err(|error| {
-        // The message quotes words, of which a line break must not make lines of ours.
+        // The message quotes words: a line break in a word must not begin a line of our message.
         let shown = words.iter().map(text::path);
         let again = command.try_get_matches_from_mut(shown);
         again.err().unwrap_or(error)

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
-use holdlock::Mode;
+use holdlock::{Mode, Semaphore};
 
 use crate::duration;
 use crate::exit::{CONFLICT, Failure, SUCCESS};
@@ -100,6 +100,7 @@ Examples:
   holdlock run -s data -- ./report            together with other readers
   holdlock run --max-hold 1h sync -- ./sync   end a job that hangs
   holdlock run --lock a --lock b -- ./move    both, or none
+  holdlock run --slots 4 gpu -- ./train       four at a time; HOLDLOCK_SLOT is 0 to 3
   holdlock run --system disk -- ./check       a name that all users share";
 
 pub(super) fn command() -> Command {
@@ -117,7 +118,7 @@ pub(super) fn command() -> Command {
                 .multiple(true),
         )
         .args(telling())
-        // One list for LOCK and COMMAND: clap does not look at the words after its first, so that
+        // One list for LOCK and COMMAND: clap does not examine the words after the first one, so
         // COMMAND keeps its options.
         .arg(
             Arg::new("words")
@@ -128,8 +129,8 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// Which locks, how, and how long to wait.
-fn acquiring() -> [Arg; 9] {
+/// The options for the locks and the wait.
+fn acquiring() -> [Arg; 10] {
     [
         flag(
             "shared",
@@ -140,6 +141,13 @@ fn acquiring() -> [Arg; 9] {
             "fair",
             "Queue behind all earlier --fair requests; no reader passes a waiting writer",
         ),
+        Arg::new("slots")
+            .long("slots")
+            .value_name("N")
+            .allow_hyphen_values(true)
+            .value_parser(slots)
+            .conflicts_with_all(["shared", "lock", "reentrant"])
+            .help("Let N holders in at a time; COMMAND finds its slot in HOLDLOCK_SLOT"),
         flag(
             "no-wait",
             "Give up at once if another process holds the lock",
@@ -178,7 +186,7 @@ fn acquiring() -> [Arg; 9] {
     ]
 }
 
-/// What becomes of the command, and of the lock while it runs.
+/// The options for the command, and for the lock while the command runs.
 fn keeping() -> [Arg; 5] {
     [
         duration(
@@ -208,7 +216,7 @@ fn keeping() -> [Arg; 5] {
     ]
 }
 
-/// The messages and the log.
+/// The options for messages and the log.
 fn telling() -> [Arg; 3] {
     [
         flag("quiet", "Print nothing about waiting and giving up").short('q'),
@@ -245,6 +253,13 @@ fn duration(name: &'static str, help: &'static str) -> Arg {
 fn exit_code(text: &str) -> Result<u8, String> {
     let code = text.parse();
     code.map_err(|_| "an exit code is a number from 0 to 255".into())
+}
+
+fn slots(text: &str) -> Result<u32, String> {
+    let most = Semaphore::MAX_SLOTS;
+    let number = text.parse().ok();
+    let number = number.filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("a lock has 1 to {most} slots"))
 }
 
 fn longer_than_nothing(text: &str) -> Result<Duration, String> {
@@ -294,6 +309,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         },
         names: super::names(&matches),
         fair: matches.get_flag("fair"),
+        slots: matches.remove_one("slots"),
         reentrant: matches.get_flag("reentrant"),
         patience,
         conflict: matches.remove_one("conflict").unwrap_or(conflict),

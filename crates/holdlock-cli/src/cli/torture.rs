@@ -16,23 +16,23 @@ use crate::torture::{Settings, fresh_seed};
 const BRIEF: super::Brief = super::Brief {
     common: &["for", "seed", "json", "svg"],
     after: "\
-Works in a new directory in PATH and removes it; touches no lock file of yours.
+Works in a new directory in PATH and removes it; does not touch your lock files.
 
-Exit codes: 0 nothing found; 1 a lock did not do what is promised; 64 to 73 trouble.
+Exit codes: 0 nothing found; 1 a lock broke a promise; 64 to 73 trouble.
 
 Examples:
-  holdlock torture                    here, for a minute
-  holdlock torture --for 10s /srv/    on the file system of /srv
+  holdlock torture                    test the current directory, for a minute
+  holdlock torture --for 10s /srv/    test the file system of /srv
 
-`holdlock torture --help` tells more.",
+`holdlock torture --help` has the details.",
 };
 
 const AFTER: &str = "\
-Workers take locks in a new directory in PATH (.holdlock-torture-*), which is removed
+Workers acquire locks in a new directory in PATH (.holdlock-torture-*), which is removed
 at the end. Each worker is a process with four threads. Some use the library of
 holdlock, some plain flock(2) or fcntl(2), some flock(1) if it is installed. They try,
 give up, are cancelled, get signals, fork and start programs. Workers are killed
-(KILL) and stopped (STOP). PATH may also be a file: its directory is meant then.
+(KILL) and stopped (STOP). If PATH is a file, its directory is used.
 
 MODES, each on a lock file of its own:
   exclusive   exclusive requests
@@ -43,8 +43,9 @@ MODES, each on a lock file of its own:
   deletion    holders delete the lock file on release
   record      holders leave a record in the lock file
   set         requests for some of six locks at once
+  slots       a semaphore of three slots, beside requests for the whole file
 
-Findings, of which the first one ends the run:
+Findings (the first one ends the run):
   overlap      two holders at the same time
   lost-update  the data of a section changed behind the holder's back
   lost-wakeup  a waiter sleeps although the lock is free
@@ -56,21 +57,21 @@ Findings, of which the first one ends the run:
   conversion   a conversion lost the lock and did not say so
   failed       a request failed
   token        a token is not higher than the one before
-  abandoned    the death of a holder was not told, or invented
+  abandoned    the death of a holder was not reported, or was reported wrongly
   half-set     a set was acquired without one of its locks
 
-After a finding the last events of all workers are in a file, whose name is printed.
-The same seed makes the same choices; the kernel still decides which thread runs when.
+After a finding, a file has the last events of all workers; its name is printed. The same
+seed makes the same choices, but the kernel decides when each thread runs.
 
---svg draws the waits of each mode, and after a finding what the workers did around
-it. With `--svg -` the picture alone is printed.
+--svg draws the waits of each mode, and after a finding the events around it. With
+`--svg -` only the picture is printed.
 
 --json prints one document.
   version, path, file_system, seed, processes, threads (of each), took_ms, sections,
   per_second, kills, stops, flock_runs (null: flock(1) is not installed)
   modes[]: mode, sections, refused, timed_out, cancelled, median_wait_us, p99_wait_us
     (both up to the next power of two nanoseconds), longest_wait_us
-  left_out[]: mode, why (it is not possible here)
+  left_out[]: mode, why (the reason why it is not possible here)
   found: null, or kind, mode, what, detail, participant, other, at_ms
   history: the file with the last events, or null
 
@@ -78,22 +79,22 @@ Ctrl-C ends the run early, with its report.
 
 Exit codes:
    0  nothing found
-   1  a lock did not do what is promised
+   1  a lock broke a promise
   64  wrong usage
   66  the directory does not exist
   71  the operating system refused something, or locks do not work at all
   73  the directory, the history or the picture cannot be created
 
 Examples:
-  holdlock torture                                 here, for a minute
-  holdlock torture --for 10s /srv/data             on the file system of /srv/data
-  holdlock torture --modes fair,ofd --seed 7       only these modes
-  holdlock torture --json | jq .found              for scripts";
+  holdlock torture                                 test the current directory, for a minute
+  holdlock torture --for 10s /srv/data             test the file system of /srv/data
+  holdlock torture --modes fair,ofd --seed 7       test only these modes
+  holdlock torture --json | jq .found              use it in a script";
 
 pub(super) fn command() -> Command {
     Command::new("torture")
         .bin_name("holdlock torture")
-        .about("Try hard to break locks at a place, and say whether that is possible")
+        .about("Try hard to break locks in a directory, and report what breaks")
         .after_help(AFTER)
         .args([
             Arg::new("for")
@@ -102,7 +103,7 @@ pub(super) fn command() -> Command {
                 .default_value("60s")
                 .allow_hyphen_values(true)
                 .value_parser(duration::parse)
-                .help("Go on for DURATION"),
+                .help("Run for DURATION"),
             Arg::new("sections")
                 .long("sections")
                 .value_name("N")
@@ -136,7 +137,7 @@ pub(super) fn command() -> Command {
                 .default_value(".")
                 .value_hint(ValueHint::AnyPath)
                 .value_parser(value_parser!(PathBuf))
-                .help("A directory on the file system that is meant"),
+                .help("A directory on the file system to be tested"),
         ])
 }
 

@@ -64,10 +64,11 @@ inherited the lock, unless the lock is a name (other users cannot open its file)
   files[]: path, removed (another file is at the path, or no file), elsewhere (in
     another mount namespace), mount_point, place: device, inode;
     mixes_families (flock and fcntl, which do not exclude each other)
-  files[].locks[]: kind, mode, range: start, end (null is the end of the file);
+  files[].slots (how many, or null)
+  files[].locks[]: kind, mode, slot (or null), range: start, end (null is the end of the file);
     taker, inherited (other processes than the taker hold it), holders[]: descriptor,
     process, inherited (did not acquire the lock itself)
-  files[].waiters[]: kind, mode, range, turn, descriptor, process
+  files[].waiters[]: kind, mode, range, for_slot, turn, descriptor, process
   jobs[]: holder (pid), processes[] (started by the holder, and still running)
   process: PROCESS_FIELDS
 
@@ -170,7 +171,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     })
 }
 
-/// Of `--wait 5 LOCK`, the 5. (Of `--wait 5` alone, it is the name of a lock.)
+/// The limit 5 of `--wait 5 LOCK`. (In `--wait 5` alone, 5 is the name of a lock.)
 fn limit_before(
     first: &OsStr,
     second: &OsStr,

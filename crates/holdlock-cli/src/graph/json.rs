@@ -61,10 +61,17 @@ fn edge(edge: &Edge) -> Value {
         "to": edge.to,
         "deadlock": edge.cycle,
     });
-    if let Some(Request { kind, mode, range }) = request {
+    if let Some(Request {
+        kind,
+        mode,
+        range,
+        slot,
+    }) = request
+    {
         value["kind"] = kind.to_string().into();
         value["mode"] = mode.to_string().into();
         value["range"] = show::json::range(range);
+        value["slot"] = slot.into();
     }
     if let Some(turn) = turn {
         value["turn"] = turn.into();

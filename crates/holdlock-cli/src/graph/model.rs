@@ -47,6 +47,7 @@ pub(super) struct Request {
     pub(super) kind: Kind,
     pub(super) mode: Mode,
     pub(super) range: Range,
+    pub(super) slot: Option<u32>,
 }
 
 /// A deadlock.
@@ -156,6 +157,7 @@ impl<'s> Builder<'s> {
                 kind: lock.kind,
                 mode: lock.mode,
                 range: lock.range,
+                slot: lock.slot,
             };
             for holder in &lock.holders {
                 let holder = self.process(&holder.process);
@@ -171,6 +173,7 @@ impl<'s> Builder<'s> {
                 kind: waiter.kind,
                 mode: waiter.mode,
                 range: waiter.range,
+                slot: None,
             };
             let turn = waiter.turn;
             self.edge(from, file_id, Relation::Waits { request, turn });

@@ -237,8 +237,17 @@ impl Tree<'_> {
 
 /// `exclusive flock`, `shared posix of bytes 10-19`
 pub(super) fn described(request: Request) -> String {
-    let Request { kind, mode, range } = request;
+    let Request {
+        kind,
+        mode,
+        range,
+        slot,
+    } = request;
+    if let Some(slot) = slot {
+        return format!("slot {slot}");
+    }
     match range {
+        Range::SLOTS => "any slot".to_owned(),
         Range::WHOLE => format!("{mode} {kind}"),
         range => format!("{mode} {kind} of bytes {}", text::range(range)),
     }

@@ -19,6 +19,7 @@ pub(crate) enum Column {
     Mode,
     Kind,
     Range,
+    Slot,
     Start,
     End,
     Started,
@@ -39,9 +40,9 @@ pub(crate) enum Column {
 use Column::*;
 
 impl Column {
-    pub(crate) const ALL: [Column; 22] = [
-        Pid, User, Uid, State, Mode, Kind, Range, Start, End, Started, Process, Descriptor, Taker,
-        Holders, Blocker, Container, Cgroup, Device, Inode, Size, Path, Command,
+    pub(crate) const ALL: [Column; 23] = [
+        Pid, User, Uid, State, Mode, Kind, Range, Slot, Start, End, Started, Process, Descriptor,
+        Taker, Holders, Blocker, Container, Cgroup, Device, Inode, Size, Path, Command,
     ];
 
     /// The columns without -o. The longest column is the last, where it may be cut.
@@ -57,6 +58,7 @@ impl Column {
             Mode => "mode",
             Kind => "kind",
             Range => "range",
+            Slot => "slot",
             Start => "start",
             End => "end",
             Started => "started",
@@ -75,7 +77,7 @@ impl Column {
         }
     }
 
-    pub(crate) fn names() -> [&'static str; 22] {
+    pub(crate) fn names() -> [&'static str; 23] {
         Column::ALL.map(Column::name)
     }
 
@@ -93,6 +95,7 @@ impl Column {
             Mode => "MODE",
             Kind => "KIND",
             Range => "RANGE",
+            Slot => "SLOT",
             Start => "START",
             End => "END",
             // The process, and not the lock: the kernel does not record when it was acquired.
@@ -114,7 +117,9 @@ impl Column {
 
     pub(super) fn side(self) -> Side {
         match self {
-            Pid | Uid | Start | End | Descriptor | Taker | Blocker | Inode | Size => Side::Right,
+            Pid | Uid | Slot | Start | End | Descriptor | Taker | Blocker | Inode | Size => {
+                Side::Right
+            }
             _ => Side::Left,
         }
     }
@@ -133,7 +138,14 @@ impl Column {
             },
             Mode => row.mode().to_string(),
             Kind => row.kind().to_string(),
-            Range => text::range(range),
+            Range => match row.what {
+                What::Holds(lock) => text::extent(lock),
+                What::Waits(waiter) => text::wanted(waiter),
+            },
+            Slot => shown(match row.what {
+                What::Holds(lock) => lock.slot,
+                What::Waits(_) => None,
+            }),
             Start => range.start.to_string(),
             End => range
                 .end

@@ -146,5 +146,9 @@ pub(super) fn is_in_the_way(lock: &Lock, waiter: &Waiter) -> bool {
     use holdlock::Mode::Shared;
     let together = lock.mode == Shared && waiter.mode == Shared;
     let same_bytes = Range::overlaps(lock.range, waiter.range);
+    if waiter.is_for_a_slot() && lock.kind == Kind::Flock {
+        // A holder of a slot, or of the exclusive lock.
+        return lock.slot.is_some() || lock.mode != Shared;
+    }
     lock.kind.meets(waiter.kind) && same_bytes && !together
 }

@@ -21,8 +21,12 @@ pub(super) fn start(
 }
 
 /// Becomes the command. Returns only if that fails, with the reason.
-pub(super) fn become_it(program: &OsStr, arguments: &[OsString]) -> Failure {
-    not_started(program, &run_child::exec(program, arguments))
+pub(super) fn become_it(
+    program: &OsStr,
+    arguments: &[OsString],
+    environment: &[(&str, String)],
+) -> Failure {
+    not_started(program, &run_child::exec(program, arguments, environment))
 }
 
 fn not_started(program: &OsStr, error: &io::Error) -> Failure {

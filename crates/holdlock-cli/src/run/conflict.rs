@@ -18,13 +18,22 @@ const NAMED: usize = 3;
 pub(super) fn message(error: &Error, conflict: &Conflict, patience: &Patience) -> String {
     let path = text::path(conflict.path());
     let what = match error {
-        Error::WouldBlock(_) => "already locked".to_owned(),
+        Error::WouldBlock(_) => match conflict.slots() {
+            None => "already locked".to_owned(),
+            Some(1) => "the only slot is taken".to_owned(),
+            Some(slots) => format!("all {slots} slots are taken"),
+        },
         Error::TimedOut(_) => {
             let limit = match patience {
                 Patience::For(limit) => *limit,
                 _ => conflict.waited(),
             };
-            format!("timed out after {}", rounded(limit))
+            let limit = rounded(limit);
+            match conflict.slots() {
+                None => format!("timed out after {limit}"),
+                Some(1) => format!("timed out after {limit} waiting for the only slot"),
+                Some(slots) => format!("timed out after {limit} waiting for one of {slots} slots"),
+            }
         }
         _ => return error.to_string(),
     };

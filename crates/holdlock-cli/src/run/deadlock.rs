@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use holdlock::Mode;
 use holdlock::inspect::{self, Deadlock, FileId, Kind, LockedFile};
-use holdlock::{FileLock, Mode};
 
+use super::watch::What;
 use crate::show::text;
 
 /// The process that holds the lock and waits for the end of this process; or this process.
@@ -14,13 +15,19 @@ pub(super) struct Ancestor(pub(super) u32);
 
 /// The ancestor that holds the lock and certainly waits for this process. It may be this process
 /// itself: the program that became holdlock by exec may have held the lock and left it open.
-pub(super) fn inherited(us: u32, lock: &FileLock, mode: Mode) -> Option<u32> {
+pub(super) fn inherited(us: u32, path: &Path, what: What) -> Option<u32> {
     if !inspect::is_proc_ours() {
         return None;
     }
     // Look again: the file may have been replaced meanwhile, or an ancestor may have fallen asleep.
-    let file_id = FileId::of(lock.path()).ok()?;
-    inspect::kept_by_bound(us, file_id, Kind::Flock, mode)
+    let file_id = FileId::of(path).ok()?;
+    let kept = |mode| inspect::kept_by_bound(us, file_id, Kind::Flock, mode);
+    match what {
+        What::Lock(mode) => kept(mode),
+        What::Slot { of } => {
+            kept(Mode::Shared).or_else(|| inspect::slots_kept_by_bound(us, file_id, of))
+        }
+    }
 }
 
 /// A cycle of which our wait is a part, certain or only possible.
@@ -39,8 +46,8 @@ pub(super) fn cycle_of(us: u32) -> Option<Deadlock> {
     cycles.into_iter().find(waits)
 }
 
-pub(super) fn warning(cycle: &Deadlock, lock: &FileLock) -> String {
-    let path = text::path(lock.path());
+pub(super) fn warning(cycle: &Deadlock, path: &Path) -> String {
+    let path = text::path(path);
     let what = if cycle.certain {
         "this wait is part of a deadlock and can only end by its time limit"
     } else {

@@ -20,7 +20,7 @@ use super::{Course, Keep, Patience, Settings};
 use crate::exit::{self, Failure, Outcome};
 use crate::show::time::rounded;
 use crate::sys::run_child::Manner;
-use crate::sys::{environment, signals};
+use crate::sys::signals;
 
 /// The longest time from TERM to KILL.
 const KILL_AFTER: Duration = Duration::from_secs(5);
@@ -57,6 +57,11 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
     if settings.reentrant {
         return Err(Failure::usage("--reentrant cannot be used with a URL"));
     }
+    if settings.slots.is_some() {
+        return Err(Failure::usage(
+            "--slots cannot be used with a URL: write ?slots=N in the URL",
+        ));
+    }
     let [url] = &settings.locks[..] else {
         return Err(Failure::usage(
             "a URL cannot be combined with other locks; run one holdlock inside the other",
@@ -77,8 +82,10 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
     let guard = taken.map_err(|error| not_taken(course, &error, settings))?;
 
     let token = guard.token().map(|token| token.to_string());
-    environment::set("HOLDLOCK_LOCK", lock.name());
-    environment::set("HOLDLOCK_TOKEN", token.as_deref().unwrap_or_default());
+    let environment = [
+        ("HOLDLOCK_LOCK", lock.name().to_owned()),
+        ("HOLDLOCK_TOKEN", token.unwrap_or_default()),
+    ];
     // The supervisor looks at the lock whenever a child of ours may have changed.
     guard.lost().on_lost(|_| {
         let _ = kill_process(getpid(), Signal::CHILD);
@@ -89,6 +96,7 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
         supervisor::supervise_on_leash(duties, settings.quiet, &[], Some(&leash), |signals| {
             let manner = Manner {
                 inherits: &[],
+                environment: &environment,
                 signals,
                 // The lock ends with us.
                 when_we_end: libc::SIGKILL,

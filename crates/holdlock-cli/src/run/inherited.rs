@@ -6,20 +6,20 @@
 //! wait for itself.
 
 use std::fs;
+use std::path::Path;
 
-use holdlock::FileLock;
 use holdlock::inspect::{self, FileId, Kind};
 
 use crate::sys::descriptors::close_inherited;
 
 /// Closes our inherited copies of this lock. It does not close a lock that this process acquired
 /// itself, before it became this holdlock by exec (`run --exec`): that wait is an error.
-pub(super) fn let_go(lock: &FileLock) {
+pub(super) fn let_go(path: &Path) {
     let us = std::process::id();
     if !inspect::is_proc_ours() {
         return;
     }
-    let (Ok(file_id), Ok(open)) = (FileId::of(lock.path()), inspect::locks_of(us)) else {
+    let (Ok(file_id), Ok(open)) = (FileId::of(path), inspect::locks_of(us)) else {
         return;
     };
     for lock in open {

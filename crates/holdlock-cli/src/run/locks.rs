@@ -12,7 +12,7 @@ use super::deadlock;
 use super::inherited;
 use super::progress::Display;
 use super::reentrant;
-use super::watch::{Subject, Watch};
+use super::watch::{Subject, Watch, What};
 use super::{Course, Patience, Settings};
 use crate::exit::{self, DEADLOCK, Failure};
 use crate::lockdir::{self, Names};
@@ -84,12 +84,12 @@ pub(super) fn take<'l>(
         if let Waiting::For(number) = what {
             let lock = &locks.list[number];
             if !std::mem::replace(&mut let_go[number], true) {
-                inherited::let_go(&lock.file);
+                inherited::let_go(lock.file.path());
             }
             let subject = Subject {
-                lock: lock.file.clone(),
+                path: lock.file.path().to_owned(),
                 name: lock.name.clone(),
-                mode: settings.mode,
+                what: What::Lock(settings.mode),
                 token: token.clone(),
             };
             match &watch {

@@ -77,18 +77,23 @@ impl Record<'_> {
         let (settings, course) = (self.settings, self.course);
         let locks = course.locks.iter().map(|path| text(path.as_os_str()));
         let words = std::iter::once(&settings.program).chain(&settings.arguments);
+        let slot = match course.slot {
+            Some(slot) => format!("\"slot\":{slot},"),
+            None => String::new(),
+        };
         let mode = match settings.mode {
             Mode::Exclusive => "exclusive",
             Mode::Shared => "shared",
         };
         format!(
             "{{\"version\":1,\"time\":\"{}\",\"locks\":{},\"mode\":\"{mode}\",\"waited_s\":{},\
-             \"held_s\":{},\"command\":{},\"pid\":{},\"exit\":{},\"outcome\":\"{}\",\
+             \"held_s\":{},{}\"command\":{},\"pid\":{},\"exit\":{},\"outcome\":\"{}\",\
              \"holders\":{}}}\n",
             utc(self.began),
             json::line(&Value::from_iter(locks)),
             seconds(course.waited),
             course.held.map_or("null".into(), seconds),
+            slot,
             json::line(&words.map(|word| text(OsString::as_os_str(word))).collect()),
             std::process::id(),
             self.exit,

@@ -6,12 +6,14 @@ mod deadlock;
 mod ending;
 #[cfg(feature = "engines")]
 mod engine;
+mod held;
 mod inherited;
 mod job;
 mod locks;
 mod log;
 mod progress;
 mod reentrant;
+mod slots;
 mod supervisor;
 mod survivors;
 mod terminal;
@@ -22,13 +24,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use holdlock::Mode;
 use holdlock::inspect::Process;
-use holdlock::{Guard, Mode};
 
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::Names;
 use crate::sys::run_child::Manner;
 use crate::sys::signals;
+use held::Held;
 use log::{Log, Record};
 pub(crate) use supervisor::Duties;
 use supervisor::End;
@@ -40,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) names: Names,
     /// In the order of arrival.
     pub(crate) fair: bool,
+    /// Acquire a slot of this many.
+    pub(crate) slots: Option<u32>,
     /// Run at once under a lock that this job holds already.
     pub(crate) reentrant: bool,
     pub(crate) patience: Patience,
@@ -95,6 +100,7 @@ struct Course {
     holders: Vec<Process>,
     waited: Duration,
     held: Option<Duration>,
+    slot: Option<u32>,
     outcome: &'static str,
     /// The signal that ended the command and has to end holdlock, too.
     dies_of: Option<u8>,
@@ -105,6 +111,8 @@ impl Course {
     /// options ask for.
     fn not_taken(&mut self, error: &holdlock::Error, settings: &Settings) -> Failure {
         let failure = match error.conflict() {
+            // A mistake, and nothing to keep silent about.
+            _ if matches!(error, holdlock::Error::DifferentSlots { .. }) => Failure::from(error),
             Some(_) if settings.quiet => Failure::new(settings.conflict, ""),
             Some(conflict) => {
                 let message = conflict::message(error, conflict, &settings.patience);
@@ -162,22 +170,33 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
     if engine::is_meant(settings) {
         return engine::run(settings, course);
     }
-    let locks = locks::open(settings, course)?;
-    let guards = locks::take(&locks, settings, course)?;
+    let locks;
+    let held: Vec<Held<'_>> = match settings.slots {
+        Some(slots) => vec![Held::Slot(slots::take(slots, settings, course)?)],
+        None => {
+            locks = locks::open(settings, course)?;
+            let guards = locks::take(&locks, settings, course)?;
+            guards.into_iter().map(Held::Lock).collect()
+        }
+    };
+    course.slot = held.iter().find_map(Held::slot);
+    let slot = course.slot.map(|slot| ("HOLDLOCK_SLOT", slot.to_string()));
+    let environment: Vec<(&str, String)> = slot.into_iter().collect();
     let duties = match settings.keep {
         Keep::Supervised(duties) => duties,
-        Keep::Replaced => return Err(replaced(guards, settings)),
+        Keep::Replaced => return Err(replaced(held, settings, &environment)),
     };
 
     let began = Instant::now();
     let inherits: Vec<BorrowedFd<'_>> = if settings.close {
         Vec::new()
     } else {
-        guards.iter().map(Guard::as_fd).collect()
+        held.iter().map(Held::as_fd).collect()
     };
-    let ended = supervisor::supervise(duties, settings.quiet, &guards, |signals| {
+    let ended = supervisor::supervise(duties, settings.quiet, &held, |signals| {
         let manner = Manner {
             inherits: &inherits,
+            environment: &environment,
             signals,
             when_we_end: libc::SIGTERM,
         };
@@ -189,15 +208,15 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
     if end.releases() {
         // By an unlock, not by closing, because processes that the command has left in the
         // background also have the lock open.
-        for guard in guards.into_iter().rev() {
-            if let Err(error) = guard.release() {
+        for one in held.into_iter().rev() {
+            if let Err(error) = one.release() {
                 exit::warn(&error.to_string());
             }
         }
     } else {
         // Closed at the end of holdlock, not unlocked, so that the processes that are still at work
         // keep the lock.
-        std::mem::forget(guards);
+        std::mem::forget(held);
     }
     drop(ended);
     let (outcome, code) = match end {
@@ -216,10 +235,10 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
 }
 
 /// Hands the locks to the command and becomes it. Returns why that failed.
-fn replaced(guards: Vec<Guard<'_>>, settings: &Settings) -> Failure {
-    let handed: Result<Vec<OwnedFd>, _> = guards.into_iter().map(Guard::hand_over).collect();
+fn replaced(held: Vec<Held<'_>>, settings: &Settings, environment: &[(&str, String)]) -> Failure {
+    let handed: Result<Vec<OwnedFd>, _> = held.into_iter().map(Held::hand_over).collect();
     match handed {
-        Ok(_until_then) => command::become_it(&settings.program, &settings.arguments),
+        Ok(_until_then) => command::become_it(&settings.program, &settings.arguments, environment),
         Err(error) => Failure::from(&error),
     }
 }
@@ -231,6 +250,7 @@ impl Course {
             holders: Vec::new(),
             waited: Duration::ZERO,
             held: None,
+            slot: None,
             outcome: "error",
             dies_of: None,
         }

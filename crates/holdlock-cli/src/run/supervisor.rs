@@ -16,11 +16,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use holdlock::Guard;
 use libc::c_int;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
 
 use super::ending::Ending;
+use super::held::Held;
 use super::job::Job;
 use super::survivors::Rest;
 use super::terminal::is_in_front;
@@ -108,17 +108,17 @@ pub(super) struct Ended {
 pub(super) fn supervise(
     duties: Duties,
     quiet: bool,
-    guards: &[Guard<'_>],
+    held: &[Held<'_>],
     start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
 ) -> Result<Ended, Failure> {
-    supervise_on_leash(duties, quiet, guards, None, start)
+    supervise_on_leash(duties, quiet, held, None, start)
 }
 
 /// As [`supervise`], and ends the command in time if its lock is lost.
 pub(super) fn supervise_on_leash(
     duties: Duties,
     quiet: bool,
-    guards: &[Guard<'_>],
+    held: &[Held<'_>],
     leash: Option<&dyn Leash>,
     start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
 ) -> Result<Ended, Failure> {
@@ -136,7 +136,7 @@ pub(super) fn supervise_on_leash(
     let mut supervisor = Supervisor {
         tree: duties.tree,
         quiet,
-        guards,
+        held,
         leash,
         lost: false,
         signals,
@@ -161,7 +161,7 @@ pub(super) fn supervise_on_leash(
 struct Supervisor<'a> {
     tree: bool,
     quiet: bool,
-    guards: &'a [Guard<'a>],
+    held: &'a [Held<'a>],
     leash: Option<&'a dyn Leash>,
     /// The lock was lost before the command's end.
     lost: bool,
@@ -272,7 +272,7 @@ impl Supervisor<'_> {
         if waits_for_all {
             return None;
         }
-        let rest = self.rest.get_or_insert_with(|| Rest::new(self.guards));
+        let rest = self.rest.get_or_insert_with(|| Rest::new(self.held));
         let is_over = rest.keeps_the_lock(&self.job, self.command, end, self.quiet);
         is_over.then_some(end)
     }

@@ -10,11 +10,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use holdlock::Guard;
 use holdlock::inspect::{self, FileId, Kind, Process, State};
 use libc::c_int;
 use rustix::process::Pid;
 
+use super::held::Held;
 use super::job::Job;
 use super::supervisor::End;
 use crate::descendants::number;
@@ -27,35 +27,38 @@ const TIME_TO_DIE: Duration = Duration::from_millis(100);
 const SHORTEST_LOOK: Duration = Duration::from_millis(5);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
-/// The locks of the job.
-struct Locks(Vec<(FileId, PathBuf)>);
+/// The locks of the job, each with the slot if it is one of a semaphore.
+struct Locks(Vec<(FileId, PathBuf, Option<u32>)>);
 
 impl Locks {
-    fn of(guards: &[Guard<'_>]) -> Locks {
+    fn of(held: &[Held<'_>]) -> Locks {
         let open = inspect::locks_of(std::process::id()).unwrap_or_default();
-        let file_id = |guard: &Guard<'_>| {
+        let lock = |guard: &Held<'_>| {
             let number = guard.as_fd().as_raw_fd().unsigned_abs();
             let lock = open.iter().find(|lock| lock.descriptor == number)?;
-            Some((lock.file_id, guard.path().to_owned()))
+            Some((lock.file_id, guard.path().to_owned(), guard.slot()))
         };
-        Locks(guards.iter().filter_map(file_id).collect())
+        Locks(held.iter().filter_map(lock).collect())
     }
 
     fn are_open_in(&self, pid: u32) -> bool {
         let open = inspect::locks_of(pid).unwrap_or_default();
-        let has = |file_id: FileId| {
-            let is_it =
-                |lock: &inspect::OpenLock| lock.kind == Kind::Flock && lock.file_id == file_id;
+        let has = |file_id: FileId, slot: Option<u32>| {
+            let is_it = |lock: &inspect::OpenLock| match slot {
+                None => lock.kind == Kind::Flock && lock.file_id == file_id,
+                slot => lock.slot == slot && lock.file_id == file_id,
+            };
             open.iter().any(is_it)
         };
-        !self.0.is_empty() && self.0.iter().all(|(file_id, _)| has(*file_id))
+        let mut locks = self.0.iter();
+        !self.0.is_empty() && locks.all(|(file_id, _, slot)| has(*file_id, *slot))
     }
 
     /// The processes that wait for one of these locks, and do nothing else meanwhile. They are not
     /// at work.
     fn waiters(&self) -> Vec<u32> {
         let mut found = Vec::new();
-        for (file_id, path) in &self.0 {
+        for (file_id, path, _) in &self.0 {
             let files = inspect::file(path).unwrap_or_default().files;
             let here = files.into_iter().filter(|file| file.file_id == *file_id);
             let waiters = here.flat_map(|file| file.waiters);
@@ -88,9 +91,9 @@ struct Survivors {
 }
 
 impl Rest {
-    pub(super) fn new(guards: &[Guard<'_>]) -> Rest {
+    pub(super) fn new(held: &[Held<'_>]) -> Rest {
         Rest {
-            locks: Locks::of(guards),
+            locks: Locks::of(held),
             since: Instant::now(),
             look_in: SHORTEST_LOOK,
             told: false,

@@ -8,12 +8,13 @@
 //! often.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use holdlock::inspect;
-use holdlock::{CancelToken, FileLock, Mode};
+use holdlock::{CancelToken, Mode};
 
 use super::deadlock::{Ancestor, cycle_of, inherited, warning};
 use super::progress::{Display, Seen};
@@ -47,12 +48,19 @@ struct State {
 /// The wait that is watched.
 #[derive(Clone)]
 pub(super) struct Subject {
-    pub(super) lock: FileLock,
+    pub(super) path: PathBuf,
     /// What the user calls the lock.
     pub(super) name: OsString,
-    pub(super) mode: Mode,
+    pub(super) what: What,
     /// Ends the wait.
     pub(super) token: CancelToken,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    Lock(Mode),
+    Slot { of: u32 },
 }
 
 impl Watch {
@@ -132,7 +140,7 @@ fn watch(shared: &Shared) {
 fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
     let us = std::process::id();
     for _ in 0..FIRST_LOOKS {
-        if let Some(holder) = inherited(us, &subject.lock, subject.mode) {
+        if let Some(holder) = inherited(us, &subject.path, subject.what) {
             return shared.give_up(turns, Ancestor(holder));
         }
         thread::sleep(BETWEEN_FIRST_LOOKS);
@@ -167,11 +175,11 @@ fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
 
         // At the first look the ancestor may not have been asleep yet. And a lock that we hold now
         // may be the lock for which we waited.
-        let holder = inherited(us, &subject.lock, subject.mode);
+        let holder = inherited(us, &subject.path, subject.what);
         if let Some(holder) = holder.filter(|holder| *holder != us) {
             return shared.give_up(turns, Ancestor(holder));
         }
-        if shows && let Ok(snapshot) = inspect::file(subject.lock.path()) {
+        if shows && let Ok(snapshot) = inspect::file(&subject.path) {
             seen = Seen::of(&snapshot, us);
         }
         // The library comes first: it ends the wait if the cycle is certain.
@@ -182,7 +190,7 @@ fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
             warned = true;
             let mut state = shared.lock();
             if !state.over {
-                state.display.warn(&warning(&cycle, &subject.lock));
+                state.display.warn(&warning(&cycle, &subject.path));
             }
         }
         look_at = Instant::now() + pause;

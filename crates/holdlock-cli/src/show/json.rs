@@ -58,6 +58,7 @@ fn waiter(waiter: &Waiter, processes: &mut Processes) -> Value {
         "mode": waiter.mode.to_string(),
         "range": range(waiter.range),
         "turn": waiter.turn,
+        "for_slot": waiter.is_for_a_slot(),
         "process": waiter.process.as_ref().map(|process| processes.get(process)),
         "descriptor": waiter.descriptor,
     })
@@ -79,6 +80,7 @@ fn file(file: &LockedFile, processes: &mut Processes) -> Value {
             "kind": lock.kind.to_string(),
             "mode": lock.mode.to_string(),
             "range": range(lock.range),
+            "slot": lock.slot,
             "taker": lock.taker,
             "inherited": lock.is_inherited(),
             "holders": holders.collect::<Value>(),
@@ -92,6 +94,7 @@ fn file(file: &LockedFile, processes: &mut Processes) -> Value {
         "mount_point": file.mount_point.as_deref().map(path),
         "place": file_id(file.file_id),
         "mixes_families": file.mixes_families(),
+        "slots": file.slots,
         "waiters": waiters.collect::<Value>(),
         "locks": locks,
     })

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::time::SystemTime;
 
-use holdlock::inspect::{self, LockedFile, Process, Range, State};
+use holdlock::inspect::{self, Lock, LockedFile, Process, Range, State, Waiter};
 
 use super::job;
 use super::time;
@@ -56,6 +56,21 @@ pub(crate) fn range(range: Range) -> String {
         _ if range == Range::WHOLE => "all".into(),
         Some(end) => format!("{}-{end}", range.start),
         None => format!("{}-EOF", range.start),
+    }
+}
+
+/// What a lock covers: `all`, `10-19`, `slot 2`.
+pub(crate) fn extent(lock: &Lock) -> String {
+    lock.slot
+        .map_or_else(|| range(lock.range), |slot| format!("slot {slot}"))
+}
+
+/// What a request is to cover: `all`, `10-19`, `any slot`.
+pub(crate) fn wanted(waiter: &Waiter) -> String {
+    if waiter.is_for_a_slot() {
+        "any slot".into()
+    } else {
+        range(waiter.range)
     }
 }
 

@@ -7,7 +7,6 @@
 //! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
 //! | `descriptors` | the descriptors that children inherit |
-//! | `environment` | variables for the command |
 //! | `wake` | continuing this process after a stop |
 //! | `fnmatch` | patterns for paths, fnmatch(3) |
 //! | `groups` | process groups and sessions, getsid(2), getpgrp(2), tcgetpgrp(3) |
@@ -26,8 +25,6 @@
 
 pub(crate) mod alarm;
 pub(crate) mod descriptors;
-#[cfg(feature = "engines")]
-pub(crate) mod environment;
 pub(crate) mod flock_child;
 pub(crate) mod fnmatch;
 pub(crate) mod groups;

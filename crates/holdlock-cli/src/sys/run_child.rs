@@ -4,7 +4,7 @@
 use std::ffi::{CString, OsStr, OsString, c_int};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::process::getpid;
 
@@ -16,6 +16,8 @@ use super::vfork::{self, Argv, Child, Failed};
 pub(crate) struct Manner<'a> {
     /// Descriptors that it inherits: close-on-exec in this process only.
     pub(crate) inherits: &'a [BorrowedFd<'a>],
+    /// Variables that it has besides our own, or instead of them.
+    pub(crate) environment: &'a [(&'a str, String)],
     /// The signals as they were before this process blocked some; the child gets them back.
     pub(crate) signals: &'a Blocked,
     /// The signal that the child gets when this thread ends.
@@ -29,7 +31,9 @@ pub(crate) fn spawn(
     manner: &Manner<'_>,
 ) -> io::Result<Child> {
     let words = words(program, arguments)?;
-    let argv = Argv::new(words.iter().map(CString::as_c_str));
+    let variables = variables(manner.environment)?;
+    let argv = Argv::new(words.iter().map(CString::as_c_str))
+        .with_environment(variables.iter().map(CString::as_c_str));
     let parent = getpid().as_raw_pid();
     let prepare = || {
         // SAFETY: system calls which change nothing but this process. Where one fails, the command
@@ -53,12 +57,18 @@ pub(crate) fn spawn(
 }
 
 /// Becomes the command. Returns only if that fails.
-pub(crate) fn exec(program: &OsStr, arguments: &[OsString]) -> io::Error {
-    let words = match words(program, arguments) {
-        Ok(words) => words,
+pub(crate) fn exec(
+    program: &OsStr,
+    arguments: &[OsString],
+    environment: &[(&str, String)],
+) -> io::Error {
+    let both = words(program, arguments).and_then(|words| Ok((words, variables(environment)?)));
+    let (words, variables) = match both {
+        Ok(both) => both,
         Err(error) => return error,
     };
-    let argv = Argv::new(words.iter().map(CString::as_c_str));
+    let argv = Argv::new(words.iter().map(CString::as_c_str))
+        .with_environment(variables.iter().map(CString::as_c_str));
     // SAFETY: SIGPIPE has no handler that could be lost.
     let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let error = argv.exec();
@@ -71,5 +81,23 @@ pub(crate) fn exec(program: &OsStr, arguments: &[OsString]) -> io::Error {
 fn words(program: &OsStr, arguments: &[OsString]) -> io::Result<Vec<CString>> {
     let words = std::iter::once(program).chain(arguments.iter().map(OsString::as_os_str));
     let words = words.map(|word| CString::new(word.as_bytes()));
+    Ok(words.collect::<Result<_, _>>()?)
+}
+
+/// Our environment with these variables, as `NAME=VALUE`. Empty: our own as it is.
+fn variables(set: &[(&str, String)]) -> io::Result<Vec<CString>> {
+    if set.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_kept = |name: &OsStr| set.iter().all(|(other, _)| name != *other);
+    let kept = std::env::vars_os().filter(|(name, _)| is_kept(name));
+    let set = set.iter().map(|(name, value)| (name.into(), value.into()));
+    let words = kept
+        .chain(set)
+        .map(|(mut word, value): (OsString, OsString)| {
+            word.push("=");
+            word.push(value);
+            CString::new(word.into_vec())
+        });
     Ok(words.collect::<Result<_, _>>()?)
 }

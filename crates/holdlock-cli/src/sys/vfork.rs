@@ -20,6 +20,8 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 pub(crate) struct Argv<'a> {
     /// At least one string, and a null pointer at the end.
     pointers: Vec<*const c_char>,
+    /// The same for the environment. Empty: that of this process.
+    environment: Vec<*const c_char>,
     _words: PhantomData<&'a CStr>,
 }
 
@@ -31,15 +33,35 @@ impl<'a> Argv<'a> {
         assert!(pointers.len() > 1);
         Argv {
             pointers,
+            environment: Vec::new(),
             _words: PhantomData,
         }
+    }
+
+    /// The program gets this environment. None at all: that of this process.
+    pub(crate) fn with_environment(
+        mut self,
+        variables: impl IntoIterator<Item = &'a CStr>,
+    ) -> Argv<'a> {
+        self.environment = variables.into_iter().map(CStr::as_ptr).collect();
+        if !self.environment.is_empty() {
+            self.environment.push(ptr::null());
+        }
+        self
     }
 
     /// Becomes the command by execvp(3): it searches PATH, and the shell runs a script without
     /// `#!`. Returns only if that fails. It does not allocate.
     pub(crate) fn exec(&self) -> io::Error {
-        // SAFETY: an array of strings that ends in null, with one string at least.
-        unsafe { libc::execvp(self.pointers[0], self.pointers.as_ptr()) };
+        // SAFETY: arrays of strings that end in null, with one string at least.
+        unsafe {
+            if self.environment.is_empty() {
+                libc::execvp(self.pointers[0], self.pointers.as_ptr());
+            } else {
+                let environment = self.environment.as_ptr();
+                libc::execvpe(self.pointers[0], self.pointers.as_ptr(), environment);
+            }
+        }
         io::Error::last_os_error()
     }
 }

@@ -176,7 +176,10 @@ fn held(lock: &inspect::Lock) -> Held {
     Held {
         kind: lock.kind,
         mode: lock.mode,
-        range: range(lock.range),
+        range: match lock.slot {
+            Some(slot) => format!("slot {slot}"),
+            None => range(lock.range),
+        },
         inherited_from: lock.taker.filter(|_| lock.is_inherited()),
         keepers: lock
             .holders
@@ -193,7 +196,11 @@ fn waiters(file: &LockedFile, seen: &Seen, now: Instant) -> Vec<Wait> {
     let wait = |waiter: &inspect::Waiter| Wait {
         kind: waiter.kind,
         mode: waiter.mode,
-        range: range(waiter.range),
+        range: if waiter.is_for_a_slot() {
+            "any slot".to_owned()
+        } else {
+            range(waiter.range)
+        },
         turn: waiter.turn,
         who: waiter.process.as_ref().map(who),
         since: waiter

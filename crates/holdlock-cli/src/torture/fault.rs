@@ -37,10 +37,12 @@ pub(crate) enum Fault {
     Forget,
     /// Releases one lock of a set.
     Half,
+    /// Tells the number of another slot.
+    Slot,
 }
 
 impl Fault {
-    pub(crate) const ALL: [(Fault, &str); 17] = [
+    pub(crate) const ALL: [(Fault, &str); 18] = [
         (Fault::Skip, "skip"),
         (Fault::Unmarked, "unmarked"),
         (Fault::Early, "early"),
@@ -58,6 +60,7 @@ impl Fault {
         (Fault::Token, "token"),
         (Fault::Forget, "forget"),
         (Fault::Half, "half"),
+        (Fault::Slot, "slot"),
     ];
 
     pub(crate) fn named(name: &str) -> Option<Fault> {

@@ -74,7 +74,7 @@ impl Kind {
         (
             Kind::Abandoned,
             "abandoned",
-            "the death of a holder was not told, or invented",
+            "the death of a holder was not reported, or was reported wrongly",
         ),
         (
             Kind::HalfSet,

@@ -1,7 +1,5 @@
 //! What a participant has locked while it is in its section, as one word of shared memory.
 
-use std::fmt;
-
 use super::mode::Mode;
 
 /// The part of a lock that a participant has.
@@ -9,15 +7,31 @@ use super::mode::Mode;
 pub(super) enum Inside {
     Exclusive,
     Shared,
-    /// Some of several locks.
+    /// Some of several locks, or of the slots of one.
     Members(Members),
 }
 
-/// The locks of a set, a bit each.
+/// The locks of a set, or the slots of a semaphore, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Members {
     pub(super) exclusive: u8,
     pub(super) shared: u8,
+}
+
+impl Members {
+    /// All of them, exclusively.
+    pub(super) const ALL: Members = Members {
+        exclusive: u8::MAX,
+        shared: 0,
+    };
+
+    /// One of them, exclusively.
+    pub(super) fn one(number: u32) -> Members {
+        Members {
+            exclusive: 1 << number,
+            shared: 0,
+        }
+    }
 }
 
 /// How many counters the data of a mode has, one for each part that can be locked alone.
@@ -58,17 +72,18 @@ impl Inside {
     }
 }
 
-impl fmt::Display for Inside {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Inside {
+    /// For people. `part` is the name of a part: `slot`.
+    pub(super) fn named(self, part: &str) -> String {
         match self {
-            Inside::Exclusive => f.write_str("exclusive"),
-            Inside::Shared => f.write_str("shared"),
+            Inside::Exclusive | Inside::Members(Members::ALL) => "exclusive".to_owned(),
+            Inside::Shared => "shared".to_owned(),
             Inside::Members(_) => {
-                f.write_str("locks")?;
-                for (part, exclusive) in self.parts() {
-                    write!(f, " {part}{}", if exclusive { "" } else { " (shared)" })?;
-                }
-                Ok(())
+                let parts = self.parts().map(|(number, exclusive)| {
+                    let mode = if exclusive { "" } else { " (shared)" };
+                    format!("{part} {number}{mode}")
+                });
+                parts.collect::<Vec<_>>().join(" and ")
             }
         }
     }
@@ -171,6 +186,7 @@ mod tests {
 
     #[test]
     fn a_set_is_named_by_its_locks() {
-        assert_eq!(members(0b101, 0b10).to_string(), "locks 0 1 (shared) 2");
+        let set = members(0b101, 0b10).named("lock");
+        assert_eq!(set, "lock 0 and lock 1 (shared) and lock 2");
     }
 }

@@ -33,9 +33,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::exit::{self, Outcome};
+use crate::exit::{self, Failure, Outcome};
 use crate::show::output::print;
 use crate::show::svg::Target;
+use crate::sys::signals::Blocked;
 use fault::Fault;
 use mode::Mode;
 pub(crate) use worker::WORKER;
@@ -59,9 +60,12 @@ pub(crate) fn torture(settings: Settings) -> Outcome {
         Some(path) => Some(Target::create(path)?),
         None => None,
     };
+    // From here on a signal ends the run, which then removes its directory.
+    let signals = Blocked::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])
+        .map_err(|error| Failure::system("cannot block signals", error))?;
     let place = place::Place::create(&settings.path)?;
     let (modes, left_out) = place.modes(&settings.modes)?;
-    let report = supervisor::run(&settings, &place, &modes, left_out)?;
+    let report = supervisor::run(&settings, signals, &place, &modes, left_out)?;
     let history = match &report.finding {
         Some(_) => Some(history::keep(&settings, &report)?),
         None => None,

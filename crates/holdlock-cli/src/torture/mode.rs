@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use holdlock::{Error, Family, FileLock, LockOptions};
+use holdlock::{Error, Family, FileLock, LockOptions, Semaphore};
 
 /// A way to use a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +24,12 @@ pub(crate) enum Mode {
     Record,
     /// Some of several locks at once.
     Set,
+    /// The slots of a semaphore, beside requests for the whole file.
+    Slots,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 8] = [
+    pub(crate) const ALL: [Mode; 9] = [
         Mode::Exclusive,
         Mode::Shared,
         Mode::Fair,
@@ -36,6 +38,7 @@ impl Mode {
         Mode::Deletion,
         Mode::Record,
         Mode::Set,
+        Mode::Slots,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -48,6 +51,7 @@ impl Mode {
             Mode::Deletion => "deletion",
             Mode::Record => "record",
             Mode::Set => "set",
+            Mode::Slots => "slots",
         }
     }
 
@@ -65,7 +69,20 @@ impl Mode {
 
     /// Whether some requests are shared.
     pub(super) fn shares(self) -> bool {
-        !matches!(self, Mode::Exclusive | Mode::Removal)
+        !matches!(self, Mode::Exclusive | Mode::Removal | Mode::Slots)
+    }
+
+    /// Whether requests are served in the order of their arrival.
+    pub(super) fn is_fair(self) -> bool {
+        matches!(self, Mode::Fair | Mode::Slots)
+    }
+
+    /// What can be locked alone in this mode.
+    pub(super) fn part_name(self) -> &'static str {
+        match self {
+            Mode::Slots => "slot",
+            _ => "lock",
+        }
     }
 
     /// Whether shared locks become exclusive and exclusive ones shared.
@@ -113,11 +130,16 @@ impl Mode {
         })
     }
 
+    /// Opens the semaphore of mode slots.
+    pub(super) fn open_slots(directory: &Path) -> Result<Semaphore, Error> {
+        Semaphore::open(Mode::Slots.lock_file(directory), SLOTS)
+    }
+
     /// Opens a lock of this mode; `member` is 0 if there is only one.
     pub(super) fn open(self, directory: &Path, member: usize) -> Result<FileLock, Error> {
         LockOptions::new()
             .family(self.family())
-            .fair(self == Mode::Fair)
+            .fair(self.is_fair())
             .delete_on_release(self == Mode::Deletion)
             .record(self == Mode::Record)
             .open(self.member_file(directory, member))
@@ -126,3 +148,6 @@ impl Mode {
 
 /// How many locks there are to make sets of.
 pub(super) const SET: usize = 6;
+
+/// How many slots the semaphore has.
+pub(super) const SLOTS: u32 = 3;

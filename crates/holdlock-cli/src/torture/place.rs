@@ -27,11 +27,13 @@ pub(super) type LeftOut = (Mode, String);
 impl Place {
     /// Creates the directory in `path`, or beside it if it is a file.
     pub(super) fn create(path: &Path) -> Result<Place, Failure> {
-        if !Path::new("/proc/self/stat").exists() {
-            let why = "/proc is not mounted; mount it: mount -t proc proc /proc";
+        // The watch of the waiters reads /proc, and must not take other processes for the workers.
+        let shown = fs::read_link("/proc/self").ok();
+        if shown.as_deref() != Some(Path::new(&std::process::id().to_string())) {
+            let why = "/proc is not that of this PID namespace; mount it: mount -t proc proc /proc";
             return Err(Failure::new(
                 OS_ERROR,
-                format!("cannot watch waiters: {why}"),
+                format!("cannot watch the workers: {why}"),
             ));
         }
         let failed = |error: io::Error| {
@@ -80,10 +82,11 @@ impl Place {
     }
 
     fn try_once(&self, mode: Mode) -> Result<(), Error> {
-        let members = 0..mode.lock_files(&self.directory).len();
-        members
-            .map(|member| mode.open(&self.directory, member)?.try_lock()?.release())
-            .collect()
+        if mode == Mode::Slots {
+            Mode::open_slots(&self.directory)?.try_lock()?.release()?;
+        }
+        let mut members = 0..mode.lock_files(&self.directory).len();
+        members.try_for_each(|member| mode.open(&self.directory, member)?.try_lock()?.release())
     }
 }
 

@@ -173,7 +173,8 @@ impl Section {
                 continue;
             };
             if id != me.id && mark.excludes(other) && is_alive(me.board, id, other) {
-                let text = format!("{} beside {}", mark.inside, other.inside);
+                let [own, theirs] = [mark, other].map(|mark| mark.inside.named(mode.part_name()));
+                let text = format!("{own} beside {theirs}");
                 me.find(Kind::Overlap, *mode, Some(id), text);
             }
         }

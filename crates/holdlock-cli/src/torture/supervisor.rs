@@ -42,15 +42,17 @@ pub(super) struct Report {
     pub(super) finding: Option<Finding>,
 }
 
+/// Runs until the time is over, something is found, or one of `signals` comes.
 pub(super) fn run(
     settings: &Settings,
+    signals: Blocked,
     place: &Place,
     modes: &[Mode],
     left_out: Vec<LeftOut>,
 ) -> Result<Report, Failure> {
     let failed = |error| Failure::system("cannot share memory between processes", error);
     let (board, file) = Board::create().map_err(failed)?;
-    let mut run = Run::start(settings, place, modes, board, &file)?;
+    let mut run = Run::start(settings, signals, place, modes, board, &file)?;
     run.main()?;
     let finding = board.finding();
     let tally = Tally::of(board, modes);
@@ -93,13 +95,12 @@ struct Run<'s> {
 impl<'s> Run<'s> {
     fn start(
         settings: &'s Settings,
+        signals: Blocked,
         place: &Place,
         modes: &[Mode],
         board: &'static Board,
         file: &File,
     ) -> Result<Run<'s>, Failure> {
-        let signals = Blocked::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])
-            .map_err(|error| Failure::system("cannot block signals", error))?;
         let cpus = available_parallelism().map_or(2, usize::from);
         let processes = (2 * cpus).clamp(4, (PARTICIPANTS - 2) / THREADS_EACH);
         let fcntl = modes.contains(&Mode::Ofd);

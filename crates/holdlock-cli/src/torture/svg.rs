@@ -129,7 +129,7 @@ fn waits(body: &mut String, modes: &[Counts], top: f64) -> f64 {
     add(
         body,
         &format!(
-            "<path class=\"longest\" d=\"M{x} {}v14\"/><text x=\"{}\" y=\"{y}\">longest wait</text>",
+            "<path class=\"longest\" d=\"M{x:.1} {}v14\"/><text x=\"{:.1}\" y=\"{y}\">longest wait</text>",
             y - 12.0,
             x + 10.0
         ),
@@ -205,8 +205,8 @@ fn legend(body: &mut String, class: &str, meaning: &str, x: f64, y: f64) -> f64 
     add(
         body,
         &format!(
-            "<rect class=\"{class}\" x=\"{x}\" y=\"{top}\" width=\"24\" height=\"14\" rx=\"2\"/>\n\
-             <text x=\"{}\" y=\"{y}\">{meaning}</text>",
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{top}\" width=\"24\" height=\"14\" rx=\"2\"/>\n\
+             <text x=\"{:.1}\" y=\"{y}\">{meaning}</text>",
             x + 32.0
         ),
     );

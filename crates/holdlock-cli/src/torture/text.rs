@@ -100,7 +100,7 @@ fn verdict(finding: Option<&Finding>, history: Option<&Path>) -> String {
         text::printable(&finding.text),
     );
     if let Some(path) = history {
-        lines += &format!("What the workers did last: {}\n", text::path(path));
+        lines += &format!("The last events of the workers: {}\n", text::path(path));
     }
     lines
 }

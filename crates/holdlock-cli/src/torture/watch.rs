@@ -36,6 +36,11 @@ const STUCK: Duration = Duration::from_secs(20);
 /// had asked but did not queue yet, with room for what threads may do before the kernel is asked.
 const PASSED: u64 = 300 + 4 * PARTICIPANTS as u64;
 
+/// The same for slots. While slots are free, the place at the head of the queue changes hands at
+/// each request, and each time a running request may be quicker than the one that is woken: up to
+/// some thousand in a row were seen.
+const PASSED_BY_SLOTS: u64 = 50_000;
+
 /// What was seen of a participant.
 #[derive(Clone, Copy)]
 struct Look {
@@ -85,7 +90,7 @@ impl Watch {
     /// disturbed; `others` that flock(1) may hold a lock, too.
     pub(super) fn look(&mut self, pids: &[u32], calm: bool, others: bool) {
         for id in 0..PARTICIPANTS {
-            self.look_at(id, calm);
+            self.look_at(id, pids, calm);
         }
         for mode in Mode::ALL {
             let entries = self.board.mode(mode).entries.load(Ordering::SeqCst);
@@ -97,7 +102,7 @@ impl Watch {
         }
     }
 
-    fn look_at(&mut self, id: usize, calm: bool) {
+    fn look_at(&mut self, id: usize, pids: &[u32], calm: bool) {
         let words = &self.board.participants[id];
         let doing = words.doing_now();
         let look = &mut self.looks[id];
@@ -115,7 +120,7 @@ impl Watch {
             return;
         };
         let waits = Doing::of(doing).0 == Doing::Waiting;
-        let fair = waits && mode == Mode::Fair;
+        let fair = waits && mode.is_fair();
         if !fair && look.since.elapsed() < LONG {
             return;
         }
@@ -129,7 +134,7 @@ impl Watch {
             });
         let look = *look;
         if fair {
-            self.starved(id, calm);
+            self.starved(mode, id, pids, calm);
         }
         let until = words.until.load(Ordering::SeqCst);
         let late = Duration::from_nanos(now().saturating_sub(until));
@@ -144,20 +149,29 @@ impl Watch {
     }
 
     /// A fair waiter that is asleep is in the queue: from then on no later request may pass.
-    /// Signals and stops make it queue again, so only the calm counts.
-    fn starved(&mut self, id: usize, calm: bool) {
-        let entries = self.board.mode(Mode::Fair).entries.load(Ordering::SeqCst);
-        let look = &mut self.looks[id];
-        if !calm {
-            look.entries = None;
-        } else if let Some(before) = look.entries {
-            let passed = entries - before;
-            if passed > PASSED && self.board.participants[id].doing_now() == look.doing {
-                let text = format!("{passed} others entered while it was in the queue");
-                self.find(Kind::Starved, Mode::Fair, id, text);
-            }
-        } else if look.asleep.is_some() {
-            look.entries = Some(entries);
+    /// Signals and stops make it queue again, so only the calm counts. A waiter that was served and
+    /// gets no processor, or whose helper thread gets none, is not passed in the queue.
+    fn starved(&mut self, mode: Mode, id: usize, pids: &[u32], calm: bool) {
+        let entries = self.board.mode(mode).entries.load(Ordering::SeqCst);
+        let look = self.looks[id];
+        let is_asleep = look.asleep.is_some();
+        self.looks[id].entries = look
+            .entries
+            .or(is_asleep.then_some(entries))
+            .filter(|_| calm);
+        let passed = entries - look.entries.unwrap_or(entries);
+        let most = match mode {
+            Mode::Slots => PASSED_BY_SLOTS,
+            _ => PASSED,
+        };
+        if passed > most
+            && calm
+            && is_asleep
+            && !is_at_work(self.board, pids)
+            && self.board.participants[id].doing_now() == look.doing
+        {
+            let text = format!("{passed} others entered while it was in the queue");
+            self.find(Kind::Starved, mode, id, text);
         }
     }
 
@@ -242,7 +256,7 @@ fn slept(look: &Look, time: Duration) -> bool {
         .is_some_and(|(since, _)| since.elapsed() >= time)
 }
 
-/// Whether a thread of the workers, none of those that are known, may be about to do something, as one that
+/// Whether a thread of the workers that is not known may be about to do something, as one that
 /// waits on behalf of a participant.
 fn is_at_work(board: &Board, pids: &[u32]) -> bool {
     let participants = board.participants.iter();
@@ -253,8 +267,8 @@ fn is_at_work(board: &Board, pids: &[u32]) -> bool {
     pids.iter().any(|pid| kernel::is_at_work(*pid, &threads))
 }
 
-/// Asks the kernel for all locks of a mode, without waiting, and calls `with_locks` with them. None:
-/// they cannot be asked for.
+/// Asks the kernel for all locks of a mode, without waiting, and calls `with_locks` with them.
+/// None: that cannot be asked.
 fn probe(mode: Mode, directory: &Path, with_locks: impl FnOnce()) -> Option<Probe> {
     let operation = FlockOperation::NonBlockingLockExclusive;
     let mut held = Vec::new();

@@ -85,7 +85,7 @@ fn value<T: FromStr>(word: Option<OsString>) -> Option<T> {
 pub(crate) fn work(mut words: impl Iterator<Item = OsString>) -> Outcome {
     let misused = || {
         Failure::usage(format!(
-            "{WORKER} is what `holdlock torture` starts by itself"
+            "{WORKER} is for `holdlock torture` itself, which starts it"
         ))
     };
     let what = words.next().ok_or_else(misused)?;

@@ -68,7 +68,17 @@ pub(crate) fn still_held(view: &View, waited: Duration) -> String {
 /// `held, exclusive flock; 2 wait`
 fn summary(file: &LockedFile) -> String {
     let mut kinds: Vec<String> = Vec::new();
-    for lock in file.locks.iter().filter(|lock| lock.kind != Kind::Lease) {
+    let taken = file.locks.iter().filter(|lock| lock.slot.is_some()).count();
+    if let Some(slots) = file.slots
+        && taken > 0
+    {
+        kinds.push(format!(
+            "{taken} of {}",
+            text::count(slots as usize, "slot", "slots")
+        ));
+    }
+    let others = file.locks.iter().filter(|lock| lock.slot.is_none());
+    for lock in others.filter(|lock| lock.kind != Kind::Lease) {
         let kind = format!("{} {}", lock.mode, lock.kind);
         if !kinds.contains(&kind) {
             kinds.push(kind);
@@ -110,7 +120,8 @@ struct Line<'f> {
     process: Option<Cow<'f, Process>>,
     mode: Option<Mode>,
     kind: Option<Kind>,
-    range: Range,
+    /// What the lock covers.
+    extent: String,
 }
 
 /// The lines of a file, and the notes about lines that are left out.
@@ -124,7 +135,7 @@ fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
             process,
             mode: Some(lock.mode),
             kind: Some(lock.kind),
-            range: lock.range,
+            extent: text::extent(lock),
         };
         if lock.holders.is_empty() {
             lines.push(line("holds", None));
@@ -150,7 +161,7 @@ fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
                 process: Some(Cow::Owned(process)),
                 mode: None,
                 kind: None,
-                range: Range::WHOLE,
+                extent: text::range(Range::WHOLE),
             }));
         }
     }
@@ -163,7 +174,7 @@ fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
         process: waiter.process.as_ref().map(Cow::Borrowed),
         mode: Some(waiter.mode),
         kind: Some(waiter.kind),
-        range: waiter.range,
+        extent: text::wanted(waiter),
     }));
     (lines, left_out)
 }
@@ -184,7 +195,8 @@ fn table(lines: &[Line<'_>]) -> Table {
         .iter()
         .map(|line| surroundings(line.process.as_ref()?))
         .collect();
-    let ranges = lines.iter().any(|line| line.range != Range::WHOLE);
+    let whole = text::range(Range::WHOLE);
+    let ranges = lines.iter().any(|line| line.extent != whole);
     let states = lines.iter().any(|line| state(line).is_some());
     let has_places = file_ids.iter().any(Option::is_some);
     let mut table = Table::default();
@@ -214,7 +226,7 @@ fn table(lines: &[Line<'_>]) -> Table {
             line.mode.map_or_else(none, |mode| mode.to_string()),
             line.kind.map_or_else(none, |kind| kind.to_string()),
         ];
-        row.extend(ranges.then(|| text::range(line.range)));
+        row.extend(ranges.then(|| line.extent.clone()));
         row.extend(states.then(|| state(line).map_or_else(none, |state| state.to_string())));
         row.extend(has_places.then(|| file_id.unwrap_or_else(none)));
         row.push(text::ago(process.and_then(|process| process.started)));

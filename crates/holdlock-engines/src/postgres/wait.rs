@@ -174,7 +174,8 @@ impl Queue<'_> {
     }
 
     /// Waits for the lock itself, at most for a slice: whether it was granted. The server may grant
-    /// it at the very end of the slice (307 of 2146 ends, measured), so the look at pg_locks decides.
+    /// it at the very end of the slice (307 of 2146 ends, measured), so the look at pg_locks
+    /// decides.
     async fn wait_for_lock(&self, attempt: &Attempt) -> Result<bool, Failure> {
         let slice = attempt.left(SLICE);
         let (shared, key) = (self.suffix(), self.key.arguments());

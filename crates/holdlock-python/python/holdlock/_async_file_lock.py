@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Callable
 
 from . import _async_library, _async_wait, _log, _native, _options
 from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock, check_options
+from ._errors import Cancelled, Timeout
 from ._file_lock import FileLock, WindowsFileLock
 
 if TYPE_CHECKING:
@@ -101,15 +102,20 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             if limit < 0:
                 _async_wait.refuse_deadlock(self, record)
             _log.debug(_log.WAITING, self, self.lock_file)
-            taken = await _async_wait.take(
-                self,
-                shared,
-                limit,
-                task=task,
-                pause=pause,
-                cancel_check=cancel_check,
-                cancel=cancel,
-            )
+            try:
+                taken = await _async_wait.take(
+                    self,
+                    shared,
+                    limit,
+                    task=task,
+                    pause=pause,
+                    cancel_check=cancel_check,
+                    cancel=cancel,
+                )
+            except Timeout as error:
+                end = _log.CANCELLED if isinstance(error, Cancelled) else _log.TIMEOUT
+                _log.debug(end, self, self.lock_file)
+                raise
         if taken:
             _log.debug(_log.ACQUIRED, self, self.lock_file)
             if record is not None:
@@ -132,7 +138,9 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             raise
         if _native.held(self, task) is None:
             shown = _native.printable(self.lock_file)
-            raise RuntimeError(f"on_acquired has released lock '{shown}'")
+            raise RuntimeError(
+                f"on_acquired has released lock '{shown}', and an acquire of it is still running"
+            )
 
     async def release(self, force: bool = False) -> None:  # type: ignore[override]
         """Undoes one acquisition, or with ``force`` all. The lock is released after the last.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, AsyncIterator, Dict, Generic, Optional, TypeVar
 
@@ -191,7 +192,10 @@ class AsyncReadWriteLock(ReadWriteBase):
             _native.release(self._lock, False, task)
 
     def __del__(self) -> None:
-        if "_levels" in self.__dict__ and not self._inherited():
+        # While the interpreter ends, modules may be gone already; the process releases the lock.
+        if not self.__dict__.get("_levels") or sys is None or sys.is_finalizing():
+            return
+        if not self._inherited():
             for task, levels in list(self._levels.items()):
                 self._give_back(task, levels)
 
@@ -201,5 +205,5 @@ class AsyncReadWriteLock(ReadWriteBase):
     def _task(self) -> TaskRecord:
         task = _async_wait.current()
         if task is None:
-            raise RuntimeError("a lock for asynchronous code is used inside a task")
+            raise RuntimeError("no task runs: use this lock inside an asyncio task or a trio task")
         return task

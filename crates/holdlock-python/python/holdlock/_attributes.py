@@ -142,6 +142,7 @@ class LockAttributes:
 
 def settable_timeout(value: Any) -> float:
     if isinstance(value, (str, bytes, bytearray)):
-        _options.warn("a timeout is a number; strings will be refused", DeprecationWarning)
+        message = "setting timeout from a string is deprecated; use a number"
+        _options.warn(message, DeprecationWarning)
         return float(value)
     return _options.seconds("timeout", value)

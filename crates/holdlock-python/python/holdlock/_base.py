@@ -174,7 +174,10 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
             self._give_back(context)
             raise
         if context.lock_file_fd is None:
-            raise RuntimeError(f"on_acquired has released lock '{printable(self.lock_file)}'")
+            shown = printable(self.lock_file)
+            raise RuntimeError(
+                f"on_acquired has released lock '{shown}', and an acquire of it is still running"
+            )
 
     def _wait(
         self,

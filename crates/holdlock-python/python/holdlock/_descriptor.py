@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _thread import TIMEOUT_MAX
+
 __all__ = ["lock_descriptor", "unlock_descriptor"]
 
 
@@ -19,16 +21,19 @@ def lock_descriptor(fd: int, *, blocking: bool = True, poll_interval: float = 0.
     """
     import fcntl
 
-    if not blocking:
+    from . import _options
+
+    if not _options.blocking(blocking):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
-    from . import _options
-
-    if _options.interval(poll_interval) == 0:
-        raise ValueError("poll_interval must be greater than 0, not 0")
+    if not 0 < _options.seconds("poll_interval", poll_interval) <= TIMEOUT_MAX:
+        raise ValueError(
+            "poll_interval must be greater than 0 and at most threading.TIMEOUT_MAX, "
+            f"not {poll_interval!r}"
+        )
     fcntl.flock(fd, fcntl.LOCK_EX)
     return True
 

@@ -170,4 +170,6 @@ def _call_hook(lock: Any, record: TaskRecord) -> None:
         raise
     if _native.counter(lock, record) == 0:
         shown = _native.printable(lock.lock_file)
-        raise RuntimeError(f"on_acquired has released lock '{shown}'")
+        raise RuntimeError(
+            f"on_acquired has released lock '{shown}', and an acquire of it is still running"
+        )

@@ -26,7 +26,7 @@ def log_as(logger: str) -> None:
 ATTEMPT = "Attempting to acquire lock %s on %s"
 ACQUIRED = "Lock %s acquired on %s"
 FAILED = "Failed to immediately acquire lock %s on %s"
-CANCELLED = "Cancelled the wait for lock %s on %s"
+CANCELLED = "Cancellation requested for lock %s on %s"
 TIMEOUT = "Timeout on acquiring lock %s on %s"
 WAITING = "Lock %s not acquired on %s, waiting for it ..."
 RELEASE = "Attempting to release lock %s on %s"

@@ -128,7 +128,9 @@ def interval(value: Any) -> float:
     from _thread import TIMEOUT_MAX
 
     if number > TIMEOUT_MAX:
-        raise ValueError(f"poll_interval must be at most {TIMEOUT_MAX} seconds, not {value!r}")
+        raise ValueError(
+            f"poll_interval must be at most threading.TIMEOUT_MAX ({TIMEOUT_MAX} s), not {value!r}"
+        )
     return number
 
 
@@ -167,7 +169,7 @@ def mode(value: Any, owner: str) -> int:
     if not 0 <= value <= 0o777:
         raise ValueError(f"mode={value:#o} must be within 0o000-0o777 for {owner}")
     if value & 0o600 != 0o600:
-        raise ValueError(f"mode={value:#o} must let the owner read and write for {owner}")
+        raise ValueError(f"mode={value:#o} must grant the owner read and write for {owner}")
     return value
 
 

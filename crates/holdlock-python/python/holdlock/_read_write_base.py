@@ -8,7 +8,6 @@ to, fair locks are not possible, and the kernel's order applies.
 
 from __future__ import annotations
 
-import math
 import os
 from typing import TYPE_CHECKING, Any, Optional, Tuple
 from weakref import WeakValueDictionary
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["ReadWriteBase"]
 
 _HOW = {True: "held for reading", False: "held for writing", None: "not held"}
+
+_KIND = {True: "read", False: "write"}
 
 _singletons: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
@@ -49,17 +50,13 @@ class _ReadWriteMeta(type):
                 if there is None:
                     there = _singletons[key] = type.__call__(cls, lock_file, **options)
                     return there
-            same = there.timeout == timeout or _for_ever(there.timeout) and _for_ever(timeout)
+            same = _meta._same("timeout", there.timeout, timeout)
             if not same or there.blocking != blocking:
                 raise ValueError(
-                    f"Singleton lock was made with timeout={there.timeout}, "
+                    f"Singleton lock created with timeout={there.timeout}, "
                     f"blocking={there.blocking}, not with timeout={timeout}, blocking={blocking}"
                 )
             return there
-
-
-def _for_ever(timeout: float) -> bool:
-    return timeout < 0 or timeout == math.inf
 
 
 class ReadWriteBase(metaclass=_ReadWriteMeta):
@@ -94,7 +91,10 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
         if self._closed:
             raise self._closed_error()
         may_wait = _options.blocking(self.blocking if blocking is None else blocking)
-        return _options.limit(self.timeout if timeout is None else timeout, may_wait)
+        limit = self.timeout if timeout is None else timeout
+        if may_wait and _options.seconds("timeout", limit) < 0 and limit != -1:
+            raise ValueError(f"timeout must be a non-negative number or -1, not {float(limit)}")
+        return _options.limit(limit, may_wait)
 
     def __repr__(self) -> str:
         what = "closed" if self._closed else _HOW[held(self._lock, self._requester())]
@@ -117,17 +117,15 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
 
     def _refuse_other_mode(self, held: bool, wanted: bool, requester: str) -> None:
         if held != wanted:
-            what, change = ("write", "upgrade") if held else ("read", "downgrade")
+            change = "upgrade" if held else "downgrade"
             raise RuntimeError(
-                f"Cannot acquire the {what} lock '{printable(self.lock_file)}': this {requester} "
-                f"holds it for {'reading' if held else 'writing'} already ({change} not allowed)"
+                f"Cannot acquire the {_KIND[wanted]} lock '{printable(self.lock_file)}': this "
+                f"{requester} is already holding a {_KIND[held]} lock ({change} not allowed)"
             )
 
     def _refuse_release(self, requester: str) -> None:
-        raise RuntimeError(
-            f"Cannot release the lock '{printable(self.lock_file)}', which this {requester} does not "
-            "hold"
-        )
+        shown = printable(self.lock_file)
+        raise RuntimeError(f"Cannot release the lock '{shown}': it is not held by this {requester}")
 
     def _inherited(self) -> bool:
         """Whether this process is a child, made by fork after the lock."""

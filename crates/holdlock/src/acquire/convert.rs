@@ -25,8 +25,10 @@ impl FileLock {
         let converted = if file.is_ours() {
             // A reader that dies leaves nothing half done.
             let _ = self.record_end(file, RecordState::Released);
-            let locked = file.lock(family, Mode::Shared, Blocking::No);
-            locked.inspect_err(|_| drop(file.unlock(family)))
+            // No upgrade keeps the readers out now: it would share the lock with us.
+            let locked = self.share_at_once(file);
+            let locked = locked.and_then(|()| file.lock(family, Mode::Shared, Blocking::No));
+            locked.inspect_err(|_| drop(self.unlock_in_kernel(file, Mode::Shared)))
         } else {
             gate.set_file(None);
             self.record_lost();
@@ -58,12 +60,13 @@ impl FileLock {
         let family = self.options().family;
         if file.lock(family, Mode::Exclusive, Blocking::No).is_ok() {
             reopen.disarm();
+            let _ = self.unlock_bytes(file, Mode::Shared);
             let taken = self.record_taken(gate, file.clone(), Mode::Exclusive, occupant, note)?;
             return Ok((taken, Continuity::Kept));
         }
         // Now flock(2) has given the shared lock up, and an OFD lock is still held: unlock in both
         // cases.
-        let _ = file.unlock(family);
+        let _ = self.unlock_in_kernel(file, Mode::Shared);
         let mut wait = Wait::new(limits, self);
         let locked = self.lock_in_kernel(gate, Some(file.clone()), Mode::Exclusive, &mut wait);
         let locked = wait.resume_callback_panic(locked, |file| drop(file.unlock(family)))?;

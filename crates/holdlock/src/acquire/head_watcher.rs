@@ -71,15 +71,29 @@ impl HeadWatch {
             generation: fork::generation(),
         }
     }
+
+    /// Ends the registration. Returns whether the thread has left the request at the head.
+    pub(crate) fn end(self) -> bool {
+        self.remove()
+    }
+
+    /// After this the thread does not unlock the request's bytes. Returns whether the request was
+    /// still registered.
+    fn remove(&self) -> bool {
+        if self.generation != fork::generation() {
+            return false;
+        }
+        let mut state = state();
+        let before = state.entries.len();
+        let is_other = |entry: &ListedRequest| !Arc::ptr_eq(&entry.file, &self.file);
+        state.entries.retain(is_other);
+        state.entries.len() < before
+    }
 }
 
 impl Drop for HeadWatch {
     fn drop(&mut self) {
-        if self.generation == fork::generation() {
-            // After this the thread does not unlock the request's bytes.
-            let is_other = |entry: &ListedRequest| !Arc::ptr_eq(&entry.file, &self.file);
-            state().entries.retain(is_other);
-        }
+        self.remove();
     }
 }
 

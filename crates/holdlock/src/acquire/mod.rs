@@ -10,7 +10,7 @@ pub(crate) mod open;
 mod open_or_create;
 mod orphan;
 pub(crate) mod release;
-mod turn;
+pub(crate) mod turn;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,12 +20,14 @@ use self::errors::lock_call;
 use self::open::{LockFile, Opened, Writing};
 pub(crate) use self::open_or_create::TryOpen;
 use self::turn::Turn;
+use crate::bytes::Range;
 use crate::gate::{Alone, EntryTerms, Gate, Occupant, Passed, registry};
 use crate::lock::FileLock;
 use crate::record::{RecordState, Taken};
 use crate::request::Terms;
 use crate::sys::file_lock::Blocking;
 use crate::sys::{Refusal, file_system};
+use crate::upgrade::Claim;
 use crate::wait::helper_thread;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{Error, Mode};
@@ -88,8 +90,8 @@ impl FileLock {
 
     /// Whether this thread may join the holders of `file` without passing a waiter. Fair requests
     /// that join one after the other would otherwise keep the waiters out.
-    fn may_join(&self, file: &LockFile, mode: Mode) -> bool {
-        !self.options().fair || turn::head_is_free(file, mode)
+    fn may_join(&self, file: &Arc<LockFile>, mode: Mode) -> bool {
+        !self.options().fair || turn::after_looks(file, mode).is_some()
     }
 
     /// Continues a thread that has passed the gate alone.
@@ -153,7 +155,7 @@ impl FileLock {
                 // Another process removed, renamed or replaced the file before this request got the
                 // lock. Unlock before closing, because a child may have inherited the open file
                 // description.
-                Locked::Yes(file) => drop(file.unlock(self.options().family)),
+                Locked::Yes(file) => drop(self.unlock_in_kernel(&file, mode)),
                 Locked::Retry(file) => {
                     next = Some(file);
                     continue;
@@ -182,15 +184,23 @@ impl FileLock {
         };
         let identity = file.identity();
         let stopped = |stop, wait: &Wait<'_>| self.stopped(stop, mode, wait, Some(identity));
-        // The turn lasts until the request has the lock or ends.
-        let mut turn = match self.wait_for_turn(gate, &file, mode, wait) {
-            Ok(turn) => turn,
+        let queued = self.claim_right(gate, &file, wait).and_then(|right| {
+            // The turn lasts until the request has the lock or ends.
+            let turn = self.wait_for_turn(gate, &file, mode, wait)?;
+            let share = self.claim_share(gate, &file, mode, wait)?;
+            Ok((right, turn, share))
+        });
+        let (right, mut turn, share) = match queued {
+            Ok(queued) => queued,
             Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait)),
             Err(KernelError::Io(_)) if !file.is_ours() => return Ok(Locked::Closed),
             Err(KernelError::Io(error)) => return Err(self.system("queueing for the lock", error)),
         };
         match file.lock(family, mode, Blocking::No) {
-            Ok(()) => return Ok(Locked::Yes(file)),
+            Ok(()) => {
+                Claim::keep([right, share]);
+                return Ok(Locked::Yes(file));
+            }
             Err(_) if !file.is_ours() => return Ok(Locked::Closed),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -220,6 +230,10 @@ impl FileLock {
         let sleep = || file.lock(family, mode, Blocking::Yes);
         let locked = match wait.sleep_in_kernel(None, sleep) {
             Ok(KernelWait::Locked) => Ok(file.clone()),
+            // The thread would lock another open file, and the right is on this one.
+            Ok(KernelWait::NoSignals | KernelWait::Capped) if right.is_some() => {
+                helper_thread::poll(&file, family, mode, wait)
+            }
             Ok(KernelWait::NoSignals | KernelWait::Capped) => {
                 helper_thread::lock(&file, family, mode, wait).inspect(|locked| {
                     gate.set_file(Some(locked.clone()));
@@ -231,7 +245,11 @@ impl FileLock {
             // If the descriptor was closed during the call, the kernel reports success although the
             // lock is gone.
             Ok(locked) if !locked.is_ours() => Ok(Locked::Closed),
-            Ok(locked) => Ok(Locked::Yes(locked)),
+            Ok(locked) => {
+                let share = share.map(|share| share.move_to(&locked));
+                Claim::keep([right, share]);
+                Ok(Locked::Yes(locked))
+            }
             Err(KernelError::Stop(stop)) => Err(stopped(stop, wait)),
             Err(KernelError::Io(_)) if !file.is_ours() => Ok(Locked::Closed),
             Err(KernelError::Io(error)) => Err(failed(error)),
@@ -250,7 +268,7 @@ impl FileLock {
             return Ok(None);
         }
         let family = self.options().family;
-        Turn::acquire(file, mode, wait, |mode| {
+        Turn::acquire(file, Range::head_of_queue(mode), mode, wait, |mode| {
             registry::held_by_this_thread(file.identity(), family, mode, gate)
         })
     }

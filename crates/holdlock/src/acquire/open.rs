@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::lock_name::{LockName, not_reachable};
+use crate::bytes::Range;
 use crate::sys::Refusal;
 use crate::sys::file::{self, Access};
 use crate::sys::file_lock::{self, Blocking};
@@ -70,20 +71,40 @@ impl LockFile {
         file_lock::unlock(self.as_fd(), family)
     }
 
-    /// Takes the head of the queue of fair requests. Checks the descriptor as
+    /// Locks some bytes, which `bytes` gives a meaning. Checks the descriptor as
     /// [`lock`](LockFile::lock) does.
-    pub(crate) fn lock_head(&self, mode: Mode, blocking: Blocking) -> io::Result<()> {
+    pub(crate) fn lock_bytes(
+        &self,
+        mode: Mode,
+        range: Range,
+        blocking: Blocking,
+    ) -> io::Result<()> {
         self.check_ours()?;
-        file_lock::lock_head(self.as_fd(), mode, blocking)
+        file_lock::lock_bytes(self.as_fd(), mode, range, blocking)
     }
 
-    /// Leaves the head of the queue of fair requests. Checks the descriptor as
-    /// [`unlock`](LockFile::unlock) does.
-    pub(crate) fn unlock_head(&self) -> io::Result<()> {
+    /// Unlocks some bytes. Checks the descriptor as [`unlock`](LockFile::unlock) does.
+    pub(crate) fn unlock_bytes(&self, range: Range) -> io::Result<()> {
         if !self.is_ours() {
             return Ok(());
         }
-        file_lock::unlock_head(self.as_fd())
+        file_lock::unlock_bytes(self.as_fd(), range)
+    }
+
+    /// Where a lock begins that others have on some of these bytes.
+    pub(crate) fn locked_by_others(&self, range: Range) -> io::Result<Option<u64>> {
+        self.check_ours()?;
+        file_lock::locked_by_others(self.as_fd(), range)
+    }
+
+    /// Takes the place at the head of the queue.
+    pub(crate) fn lock_head(&self, place: Range, blocking: Blocking) -> io::Result<()> {
+        self.lock_bytes(Mode::Exclusive, place, blocking)
+    }
+
+    /// Leaves the head of the queue, so that the next request gets there.
+    pub(crate) fn unlock_head(&self) -> io::Result<()> {
+        self.unlock_bytes(Range::QUEUE)
     }
 
     fn check_ours(&self) -> io::Result<()> {

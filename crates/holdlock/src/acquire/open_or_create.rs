@@ -37,7 +37,7 @@ const OPEN_TIME: Duration = Duration::from_secs(10);
 impl FileLock {
     /// Opens the lock file, or creates it after making sure that no process holds the lock on a
     /// removed file of that name.
-    pub(super) fn open_or_create(
+    pub(crate) fn open_or_create(
         &self,
         mode: Mode,
         wait: &mut Wait<'_>,
@@ -131,8 +131,8 @@ impl FileLock {
         }
         let unfit = self
             .options()
-            .fair
-            .then(|| turn::why_not_fair(&file, self.options().family));
+            .locks_bytes()
+            .then(|| turn::why_no_bytes(&file, self.options().family));
         match unfit.flatten() {
             None => Ok(file),
             Some(error) if error.kind() == io::ErrorKind::Unsupported => Err(Error::Unsupported {
@@ -149,7 +149,7 @@ impl FileLock {
         // A shared OFD lock only needs reading, but one descriptor serves both modes.
         let writing = if self.options().writable || self.options().record {
             Writing::Needed
-        } else if self.options().family == Family::Ofd || self.options().fair {
+        } else if self.options().family == Family::Ofd || self.options().locks_bytes() {
             Writing::IfAllowed
         } else {
             Writing::No

@@ -51,6 +51,7 @@ impl FileLock {
             gate.set_file(None);
         }
         let unlocked = file_lock::unlock(file.as_fd(), self.options().family);
+        let unlocked = unlocked.and(self.unlock_bytes(file, mode));
         if unlocked.is_err() {
             // Closing the last descriptor unlocks the file as well.
             gate.set_file(None);
@@ -59,6 +60,13 @@ impl FileLock {
             .map_err(|error| self.system("unlocking", error))
             .and(recorded)
             .and(deleted)
+    }
+
+    /// Unlocks the file, and then the bytes that an upgradeable lock has locked besides: while they
+    /// are locked, the lock may be held.
+    pub(crate) fn unlock_in_kernel(&self, file: &LockFile, mode: Mode) -> io::Result<()> {
+        let unlocked = file.unlock(self.options().family);
+        unlocked.and(self.unlock_bytes(file, mode))
     }
 
     /// Removes the lock file while this process still holds its lock. A waiter then finds that its

@@ -1,5 +1,5 @@
-//! The queue of fair requests: each request waits until it is at the head, and only then asks for
-//! the lock.
+//! The queue of fair requests and of requests for a slot: each request waits until it is at the
+//! head, and only then asks for the lock.
 //!
 //! The head of the queue is a lock of fcntl(2) on some bytes of the file (see `bytes.rs`). The
 //! kernel gives it to the waiting requests in the order of their arrival. A request at the head
@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::acquire::head_watcher::HeadWatch;
 use crate::acquire::open::LockFile;
+use crate::bytes::Range;
 use crate::sys::file_lock::Blocking;
 use crate::sys::file_system;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
@@ -26,18 +27,28 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// The turn if no request is at the head now.
+    pub(crate) fn at_once(file: &Arc<LockFile>, place: Range) -> Option<Turn> {
+        file.lock_head(place, Blocking::No).ok()?;
+        Some(Turn {
+            file: file.clone(),
+            watch: None,
+        })
+    }
+
     /// Waits until the request is at the head of the queue. None: the request need not wait for its
     /// turn.
     ///
-    /// `held` tells whether this thread already has a lock on the file that excludes the given
-    /// mode.
+    /// `place` is what the request locks to be at the head. `held` tells whether this thread
+    /// already has a lock on the file that excludes the given mode.
     pub(crate) fn acquire(
         file: &Arc<LockFile>,
+        place: Range,
         mode: Mode,
         wait: &mut Wait<'_>,
         held: impl Fn(Mode) -> bool,
     ) -> Result<Option<Turn>, KernelError> {
-        let ask = |blocking| file.lock_head(mode, blocking);
+        let ask = |blocking| file.lock_head(place, blocking);
         let turn = || {
             Ok(Some(Turn {
                 file: file.clone(),
@@ -84,19 +95,29 @@ impl Turn {
     pub(crate) fn watch_head(&mut self) {
         self.watch = Some(HeadWatch::begin(&self.file));
     }
+
+    /// Ends the registration. Returns whether the request is still at the head.
+    pub(crate) fn stop_watch(&mut self) -> bool {
+        self.watch.take().is_none_or(HeadWatch::end)
+    }
 }
 
-/// Whether no request waits at the head. For threads that are inside: then no thread of the same
-/// `FileLock` is at the head.
-pub(crate) fn head_is_free(file: &LockFile, mode: Mode) -> bool {
+/// The turn, if no request waits at the head. For threads that are inside: then no thread of the
+/// same `FileLock` is at the head.
+pub(crate) fn after_looks(file: &Arc<LockFile>, mode: Mode) -> Option<Turn> {
     for looks in 0..LOOKS {
-        match file.lock_head(mode, Blocking::No) {
-            Ok(()) => return file.unlock_head().is_ok(),
+        match file.lock_head(Range::head_of_queue(mode), Blocking::No) {
+            Ok(()) => {
+                return Some(Turn {
+                    file: file.clone(),
+                    watch: None,
+                });
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => pause_between_looks(looks),
             Err(_) => {}
         }
     }
-    false
+    None
 }
 
 /// How often a request that must not wait looks whether the head is free. A request that only
@@ -124,23 +145,24 @@ impl Drop for Turn {
     }
 }
 
-/// Why fair locks are not possible on this file. None: they are possible.
-pub(crate) fn why_not_fair(file: &LockFile, family: Family) -> Option<io::Error> {
+/// Why fair and upgradeable locks are not possible on this file. None: they are possible.
+pub(crate) fn why_no_bytes(file: &LockFile, family: Family) -> Option<io::Error> {
     let file_system = || file_system::name_of(file.as_fd());
     let (kind, why) = if family != Family::Flock {
         (
             io::ErrorKind::InvalidInput,
-            "only a lock of flock(2) can be fair",
+            "only a lock of flock(2) can be fair or upgradeable",
         )
     } else if !file.writable {
         (
             io::ErrorKind::PermissionDenied,
-            "the file of a fair lock has to be writable",
+            "the file of a fair or upgradeable lock or of a semaphore has to be writable",
         )
     } else if ["nfs", "cifs", "smb2", "9p", "afs"].contains(&file_system().as_str()) {
         (
             io::ErrorKind::Unsupported,
-            "a fair lock needs flock(2) and fcntl(2) to be separate, and there they are the same",
+            "a fair or upgradeable lock and a semaphore need flock(2) and fcntl(2) to be separate, and \
+             there they are the same",
         )
     } else {
         return None;

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::gate::Gate;
+use crate::semaphore::held;
 use crate::sys::fork::ForkCell;
 use crate::sys::identity::Identity;
 use crate::{Family, Mode};
@@ -31,6 +32,11 @@ pub(crate) fn held_by_this_thread(
     mode: Mode,
     except: &Gate,
 ) -> bool {
+    // Holders of slots share the lock of flock(2).
+    let shares = || family == Family::Flock && held::by_this_thread(file) > 0;
+    if mode == Mode::Exclusive && shares() {
+        return true;
+    }
     let gates: Vec<Arc<Gate>> = gates()
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

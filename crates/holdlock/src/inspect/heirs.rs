@@ -6,7 +6,7 @@ use super::certain;
 use super::proc::file_id::FileId;
 use super::proc::table::Kind;
 use super::proc::{descriptors, file, survey};
-use super::snapshot::{Holder, LockedFile, Snapshot};
+use super::snapshot::{Holder, Lock, LockedFile, Snapshot};
 use crate::Mode;
 
 /// A snapshot that contains all holders of the locks for which a request waits, including the
@@ -84,4 +84,36 @@ pub fn kept_by_bound(pid: u32, file_id: FileId, kind: Kind, mode: Mode) -> Optio
     };
     let kept = locks.any(|lock| !lock.holders.is_empty() && lock.holders.iter().all(is_bound));
     kept.then_some(first)
+}
+
+/// The same for a request for a slot of a [`Semaphore`](crate::Semaphore) with this number of slots:
+/// all of them are kept by such processes. Returns one of these.
+pub fn slots_kept_by_bound(pid: u32, file_id: FileId, slots: u32) -> Option<u32> {
+    let mut bound = certain::bound_or_deadly_ancestors(pid);
+    bound.push(pid);
+    if !certain::has_one_thread(pid) {
+        return None;
+    }
+    let slots_of = |pid: &u32| {
+        let locks = descriptors::locks_of(*pid).unwrap_or_default().into_iter();
+        let here = locks.filter(move |lock| lock.file_id == file_id);
+        here.filter_map(|lock| lock.slot).collect::<Vec<u32>>()
+    };
+    let kept: HashSet<u32> = bound.iter().flat_map(slots_of).collect();
+    if kept.len() < slots as usize {
+        return None;
+    }
+    let heirs = Heirs::of(&file::at_place(file_id).ok()?, |_| true);
+    let locks = heirs.snapshot.files.iter().flat_map(|file| &file.locks);
+    let is_bound = |holder: &Holder| {
+        let pid = holder.process.pid;
+        bound.contains(&pid) && !heirs.may_be_unknown_of(pid)
+    };
+    let is_kept = |lock: &&Lock| !lock.holders.is_empty() && lock.holders.iter().all(is_bound);
+    let kept: Vec<&Lock> = locks
+        .filter(|lock| lock.slot.is_some())
+        .filter(is_kept)
+        .collect();
+    let holder = kept.first()?.holders.first()?.process.pid;
+    (kept.len() >= slots as usize).then_some(holder)
 }

@@ -70,7 +70,7 @@ use std::path::Path;
 pub use crate::bytes::Range;
 pub use certain::bound_ancestors;
 pub use deadlock::{Deadlock, Step};
-pub use heirs::kept_by_bound;
+pub use heirs::{kept_by_bound, slots_kept_by_bound};
 pub use printable::{Printable, printable};
 pub use proc::ancestors::{ancestors, start_time, waiting_ancestors};
 pub use proc::file_id::FileId;

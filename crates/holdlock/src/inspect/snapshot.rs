@@ -45,6 +45,8 @@ pub struct LockedFile {
         serde(serialize_with = "crate::inspect::serialize::path")
     )]
     pub mount_point: Option<PathBuf>,
+    /// If processes use the file as a [`Semaphore`](crate::Semaphore): the number of its slots.
+    pub slots: Option<u32>,
     /// The locks that processes hold.
     pub locks: Vec<Lock>,
     /// The waiting requests, in the order in which the kernel serves them.
@@ -62,6 +64,9 @@ pub struct Lock {
     pub mode: Mode,
     /// The locked bytes; flock(2) always locks the whole file.
     pub range: Range,
+    /// The slot of a [`Semaphore`](crate::Semaphore) that belongs to this lock: each holder of a
+    /// slot shares the lock of flock(2).
+    pub slot: Option<u32>,
     /// The process that took the lock, if the kernel names it. This process may have ended or may
     /// have passed the lock on, so it is not always a holder.
     pub taker: Option<u32>,
@@ -124,6 +129,14 @@ pub struct Waiter {
     pub process: Option<Process>,
     /// The descriptor of the file in that process, if it is known.
     pub descriptor: Option<u32>,
+}
+
+impl Waiter {
+    /// Whether the request is for a slot of a [`Semaphore`](crate::Semaphore), whichever becomes
+    /// free first.
+    pub fn is_for_a_slot(&self) -> bool {
+        self.kind == Kind::Ofd && self.range == Range::SLOTS
+    }
 }
 
 impl LockedFile {
@@ -205,4 +218,6 @@ pub struct OpenLock {
     pub mode: Mode,
     /// The locked bytes.
     pub range: Range,
+    /// The slot of a [`Semaphore`](crate::Semaphore), if the lock is one.
+    pub slot: Option<u32>,
 }

@@ -3,10 +3,12 @@
 mod acquire;
 mod guard;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::future::Source;
 use crate::request::{OnWait, Terms};
-use crate::{Error, FileLock, Guard, Mode, OwnedGuard, Request};
+use crate::{Error, FileLock, Guard, LockFuture, Mode, OwnedGuard, Request};
 
 pub use guard::SetGuard;
 
@@ -182,6 +184,30 @@ impl LockSet {
         let take =
             |lock: &FileLock, terms: Terms<'_>| OwnedGuard::acquire(lock.clone(), terms, stays);
         acquire::all(&self.members, request.terms(), take)
+    }
+
+    /// Acquires all members in asynchronous code, as [`FileLock::lock_async`] does one lock.
+    pub fn lock_async(&self) -> LockFuture<SetGuard<OwnedGuard>> {
+        self.acquire_async(Request::exclusive())
+    }
+
+    /// As [`acquire`](LockSet::acquire), in asynchronous code. What the request says of threads and
+    /// deadlocks has no effect.
+    pub fn acquire_async(&self, request: Request) -> LockFuture<SetGuard<OwnedGuard>> {
+        LockFuture::new(self.clone(), request)
+    }
+}
+
+impl Source<SetGuard<OwnedGuard>> for LockSet {
+    fn acquire_owned(&self, request: Request) -> Result<SetGuard<OwnedGuard>, Error> {
+        LockSet::acquire_owned(self, request)
+    }
+
+    /// The first member's, for the errors of the wait itself.
+    fn path(&self) -> &Path {
+        self.members
+            .first()
+            .map_or(Path::new(""), |member| member.lock.path())
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn lock(
 }
 
 /// Tries to lock the file again and again.
-fn poll(
+pub(crate) fn poll(
     file: &Arc<LockFile>,
     family: Family,
     mode: Mode,

@@ -356,9 +356,20 @@ impl<'r> Wait<'r> {
     /// Sleeps until `word` differs from `asleep` or the request ends. Call this after
     /// [`begin`](Wait::begin).
     pub(crate) fn sleep_on_word(&mut self, word: &AtomicU32, asleep: u32) -> Result<(), Stop> {
+        self.sleep_on_word_while(word, asleep, || true)
+    }
+
+    /// As [`sleep_on_word`](Wait::sleep_on_word), but also ends, after the callback, if `lasts` is
+    /// false.
+    pub(crate) fn sleep_on_word_while(
+        &mut self,
+        word: &AtomicU32,
+        asleep: u32,
+        lasts: impl Fn() -> bool,
+    ) -> Result<(), Stop> {
         self.watch();
         let listening = Listening::begin();
-        while word.load(Ordering::Acquire) == asleep {
+        while word.load(Ordering::Acquire) == asleep && lasts() {
             listening.reset();
             self.set_timer(self.deadline());
             self.check()?;

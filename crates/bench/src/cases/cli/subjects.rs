@@ -185,7 +185,7 @@ fn profile(path: &Path) -> Option<String> {
 }
 
 /// Whether the version of the program has this word.
-fn says(program: &Path, word: &str) -> bool {
+pub(in crate::cases) fn says(program: &Path, word: &str) -> bool {
     let output = Command::new(program).arg("--version").output();
     output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(word))
 }

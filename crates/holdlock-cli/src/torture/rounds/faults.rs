@@ -50,7 +50,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) -> bool {
         Fault::Inherit => inherited(taker, mode),
         Fault::Starve => starve(taker, mode),
         // In the rounds of their modes.
-        Fault::Token | Fault::Forget | Fault::Half => return false,
+        Fault::Token | Fault::Forget | Fault::Half | Fault::Slot => return false,
     }
     true
 }
@@ -61,7 +61,7 @@ fn suits(fault: Fault, mode: Mode) -> bool {
         Fault::Share | Fault::Downgrade | Fault::Upgrade => mode == Mode::Shared,
         Fault::Starve => mode == Mode::Fair,
         Fault::Keep | Fault::Fork | Fault::Inherit => mode == Mode::Exclusive,
-        Fault::Token | Fault::Forget | Fault::Half => false,
+        Fault::Token | Fault::Forget | Fault::Half | Fault::Slot => false,
         _ => true,
     }
 }

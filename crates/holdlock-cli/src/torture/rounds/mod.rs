@@ -11,6 +11,7 @@ mod limit;
 mod lock;
 mod record;
 mod set;
+mod slots;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fastrand::Rng;
-use holdlock::{CancelToken, Error, FileLock};
+use holdlock::{CancelToken, Error, FileLock, Semaphore};
 
 use super::fault::Fault;
 use super::finding::Kind;
@@ -43,15 +44,29 @@ pub(super) struct Taker {
 
 /// The open locks, by mode and by their number in the mode.
 #[derive(Default)]
-pub(super) struct Locks(Mutex<HashMap<(usize, usize), FileLock>>);
+pub(super) struct Locks {
+    files: Mutex<HashMap<(usize, usize), FileLock>>,
+    semaphore: Mutex<Option<Semaphore>>,
+}
 
 impl Locks {
     fn get(&self, directory: &Path, mode: Mode, member: usize) -> Result<FileLock, Error> {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match locks.entry((mode.index(), member)) {
             Entry::Occupied(lock) => lock.get().clone(),
             Entry::Vacant(place) => place.insert(mode.open(directory, member)?).clone(),
         })
+    }
+
+    fn semaphore(&self, directory: &Path) -> Result<Semaphore, Error> {
+        let mut semaphore = self
+            .semaphore
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(semaphore) = &*semaphore {
+            return Ok(semaphore.clone());
+        }
+        Ok(semaphore.insert(Mode::open_slots(directory)?).clone())
     }
 }
 
@@ -63,6 +78,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
     match mode {
         Mode::Record => record::round(taker, mode),
         Mode::Set => set::round(taker, mode),
+        Mode::Slots => slots::round(taker, mode),
         _ if mode.has_flock_partners() && taker.random.u32(..16) == 0 => flock::round(taker, mode),
         _ => lock::round(taker, mode),
     }
@@ -83,6 +99,14 @@ impl Taker {
         let lock = locks.get(&self.directory, mode, member);
         let failed = |error: &Error| self.me.find(Kind::Failed, mode, None, error.to_string());
         lock.inspect_err(failed).ok()
+    }
+
+    /// The semaphore, in the same way.
+    fn semaphore(&self, mode: Mode) -> Option<Semaphore> {
+        let locks = self.common.as_deref().unwrap_or(&self.own);
+        let semaphore = locks.semaphore(&self.directory);
+        let failed = |error: &Error| self.me.find(Kind::Failed, mode, None, error.to_string());
+        semaphore.inspect_err(failed).ok()
     }
 
     fn inside(&mut self, mode: Mode) -> Inside {

@@ -68,7 +68,8 @@ fn check(taker: &Taker, mode: Mode, inside: Inside) {
         let path = mode.member_file(&taker.directory, member);
         let locked = File::open(path).is_ok_and(|file| flock(&file, operation).is_ok());
         if locked {
-            let text = format!("the kernel gave lock {member} of {inside} to another one");
+            let set = inside.named(mode.part_name());
+            let text = format!("the kernel gave lock {member} of {set} to another process");
             taker.me.find(Kind::HalfSet, mode, None, text);
         }
     }

@@ -192,10 +192,10 @@ class SoftFileLock(BaseFileLock):
             return Timeout(self.lock_file, f"a marker that cannot be read: {error.strerror}")
         os.close(descriptor)
         owner = decode(text)
-        return Timeout(
-            self.lock_file,
-            str(owner) if owner else "a marker that names no owner; break_lock() removes it",
-        )
+        if owner is None:
+            how = "an owner that recorded no PID; break_lock() removes its marker"
+            return Timeout(self.lock_file, how)
+        return Timeout(self.lock_file, str(owner))
 
 
 def _check_options(options: Options) -> None:

@@ -90,6 +90,14 @@ impl Descriptors {
         denied.map(|(pid, _)| *pid).collect()
     }
 
+    /// Whether one of the processes looked at so far has this lock.
+    pub(crate) fn have(&self, entry: &TableEntry) -> bool {
+        self.known.values().any(|look| match look {
+            ScanResult::Seen(open) => open.iter().any(|open| open.entry.is_same_lock(entry)),
+            _ => false,
+        })
+    }
+
     /// All locks found so far, in the order of the pids.
     pub(crate) fn all_locks(&self) -> Vec<(u32, &DescriptorLock)> {
         let mut all: Vec<(u32, &DescriptorLock)> = self
@@ -261,9 +269,12 @@ pub(crate) fn locks_of(pid: u32) -> io::Result<Vec<OpenLock>> {
         kind: open.entry.kind,
         mode: open.entry.mode,
         range: open.entry.range,
+        slot: open.entry.range.as_slot().filter(|_| open.entry.is_slot()),
     };
     let locks = locks(pid, &[])?.into_iter();
-    let locks = locks.filter(|open| !open.entry.is_for_a_turn());
+    let is_for_others =
+        |open: &DescriptorLock| open.entry.is_for_a_turn() || open.entry.slot_count().is_some();
+    let locks = locks.filter(|open| !is_for_others(open));
     Ok(locks.map(public).collect())
 }
 

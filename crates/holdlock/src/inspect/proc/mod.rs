@@ -15,6 +15,7 @@
 //! | `proc_file` | reads a file of /proc |
 //! | `process` | describes a process: command, user, state, start |
 //! | `removed` | finds the holders of removed lock files |
+//! | `slot_users` | makes one lock of the locks of a slot's holder |
 //! | `survey` | makes files with holders and waiters out of entries of the lock table |
 //! | `table` | parses an entry of the lock table |
 //! | `whole_table` | reads the lock table of the whole host |
@@ -32,6 +33,7 @@ pub(crate) mod parallel;
 pub(crate) mod proc_file;
 pub(crate) mod process;
 pub(crate) mod removed;
+mod slot_users;
 pub(crate) mod survey;
 pub(crate) mod table;
 pub(crate) mod whole_table;

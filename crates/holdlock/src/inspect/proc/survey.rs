@@ -9,10 +9,10 @@ use super::descriptors::{self, DescriptorLock, Descriptors, Location, ScanResult
 use super::file_id::FileId;
 use super::mounts::Mounts;
 use super::process::ProcessCache;
+use super::slot_users::SlotUsers;
 use super::table::{Kind, TableEntry};
 use super::whole_table;
 use crate::Mode;
-use crate::bytes::Range;
 use crate::inspect::snapshot::{Holder, Lock, LockedFile, Snapshot, Unseen, Waiter};
 use crate::sys::process::exists;
 
@@ -136,8 +136,9 @@ impl Survey {
             .into_iter()
             .map(|(file_id, entries)| {
                 let open = open.remove(&file_id).unwrap_or_default();
-                self.file(file_id, &entries, open)
+                self.file(file_id, entries, open)
             })
+            .filter(|file| !(file.locks.is_empty() && file.waiters.is_empty()))
             .collect();
         let unseen = self.unseen(&files);
         Snapshot { files, unseen }
@@ -185,18 +186,26 @@ impl Survey {
             Some(ScanResult::Denied) => true,
             Some(ScanResult::Gone) | None => false,
         };
+        // The kernel does not name the holder of a slot, but names it as a taker of the flock(2)
+        // lock that it shares.
+        let is_known =
+            || entry.slot_count().is_some() || entry.is_slot() && self.descriptors.have(entry);
         // A lease ends with its process.
-        entry.is_held() && !has_it && entry.kind != Kind::Lease
+        entry.is_held() && !has_it && entry.kind != Kind::Lease && !is_known()
     }
 
     fn file(
         &mut self,
         file_id: FileId,
-        entries: &[TableEntry],
+        mut entries: Vec<TableEntry>,
         open: Vec<(u32, DescriptorLock)>,
     ) -> LockedFile {
         let location = self.location(&open);
-        let locks = self.locks(entries, open);
+        let slots = entries.iter().find_map(TableEntry::slot_count);
+        entries.retain(|entry| entry.slot_count().is_none());
+        let users = SlotUsers::among(&open);
+        let mut locks = self.locks(&entries, open);
+        users.name_slots(&mut locks);
         let (path, removed, elsewhere) = match location {
             Some(Location {
                 path,
@@ -218,8 +227,9 @@ impl Survey {
             removed,
             elsewhere,
             mount_point,
+            slots,
             locks,
-            waiters: self.waiters(file_id, entries),
+            waiters: self.waiters(file_id, &entries),
         }
     }
 
@@ -301,6 +311,7 @@ impl Survey {
             kind: entry.kind,
             mode: entry.mode,
             range: entry.range,
+            slot: entry.range.as_slot().filter(|_| entry.is_slot()),
             taker: entry.pid,
             holders,
         }
@@ -331,6 +342,9 @@ impl Survey {
         // Requests of the same turn stay in the order in which the kernel wakes them. Fair requests
         // that still wait for their turn come after the requests for the lock itself.
         waiting.sort_by_key(|entry| (entry.is_for_a_turn(), entry.turn));
+        // The request at the head waits for each slot, and is one request.
+        let mut has_slot = false;
+        waiting.retain(|entry| !entry.is_slot() || !std::mem::replace(&mut has_slot, true));
         let at_the_lock = waiting.iter().filter(|entry| !entry.is_for_a_turn());
         let turns = at_the_lock.map(|entry| entry.turn).max().unwrap_or(0);
         let unnamed = waiting.iter().any(|entry| entry.pid.is_none());
@@ -349,24 +363,15 @@ impl Survey {
                         None => (None, None),
                     },
                 };
-                let waiter = Waiter {
-                    kind: entry.kind,
-                    mode: entry.mode,
-                    range: entry.range,
-                    turn: entry.turn,
+                let (kind, mode, range) = entry.wanted();
+                let turns_before = if entry.is_for_a_turn() { turns } else { 0 };
+                Waiter {
+                    kind,
+                    mode,
+                    range,
+                    turn: turns_before + entry.turn,
                     process: pid.and_then(|pid| self.processes.look_up(pid)),
                     descriptor,
-                };
-                if entry.is_for_a_turn() {
-                    Waiter {
-                        kind: Kind::Flock,
-                        mode: entry.wanted_mode(),
-                        range: Range::WHOLE,
-                        turn: turns + entry.turn,
-                        ..waiter
-                    }
-                } else {
-                    waiter
                 }
             })
             .collect()

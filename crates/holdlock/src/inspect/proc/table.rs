@@ -78,19 +78,44 @@ impl TableEntry {
         self.turn == 0
     }
 
-    /// Whether this entry belongs to the queue of fair requests, and not to a lock that a program
-    /// wants for itself: it is the place at the head of the queue, or a request that waits for this
-    /// place.
+    /// Whether this entry only belongs to a lock, and is no lock that a program wants for itself: it
+    /// is the place at the head of the queue of requests, or a byte of an upgradeable lock, or a
+    /// request that waits for one of them.
     pub(crate) fn is_for_a_turn(&self) -> bool {
-        self.kind == Kind::Ofd && self.range.start == Range::QUEUE.start
+        let bytes = [Range::QUEUE.start, Range::READERS.start, Range::RIGHT.start];
+        self.kind == Kind::Ofd && bytes.contains(&self.range.start)
     }
 
-    /// The mode of the fair request to which such an entry belongs.
-    pub(crate) fn wanted_mode(&self) -> Mode {
-        match self.range.end {
-            Some(end) if end == Range::QUEUE.start => Mode::Shared,
-            _ => Mode::Exclusive,
+    /// Whether this is a slot of a semaphore, or a request for one by the request at the head of
+    /// the queue.
+    pub(crate) fn is_slot(&self) -> bool {
+        self.kind == Kind::Ofd && self.range.as_slot().is_some()
+    }
+
+    /// The number of slots that a user of a semaphore makes known by this entry.
+    pub(crate) fn slot_count(&self) -> Option<u32> {
+        self.range
+            .as_slot_count()
+            .filter(|_| self.kind == Kind::Ofd)
+    }
+
+    /// What a process wants for itself by this request. Fair requests and requests for a slot wait
+    /// for other bytes first.
+    pub(crate) fn wanted(&self) -> (Kind, Mode, Range) {
+        if self.is_slot() || self.is_for_a_turn() && self.range == Range::QUEUE {
+            return (Kind::Ofd, Mode::Exclusive, Range::SLOTS);
         }
+        if self.is_for_a_turn() {
+            let mode = match self.range {
+                // It will share the lock.
+                Range::RIGHT => Mode::Shared,
+                Range::READERS => self.mode,
+                range if range == Range::head_of_queue(Mode::Shared) => Mode::Shared,
+                _ => Mode::Exclusive,
+            };
+            return (Kind::Flock, mode, Range::WHOLE);
+        }
+        (self.kind, self.mode, self.range)
     }
 
     /// Whether both entries describe the same lock. They may come from different files of /proc.

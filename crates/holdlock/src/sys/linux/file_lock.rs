@@ -41,42 +41,44 @@ pub(crate) fn lock(
             // SAFETY: the same.
             check(unsafe { libc::flock(number, operation | libc::LOCK_NB) }).map(drop)
         }
-        Family::Ofd => {
-            let kind = match mode {
-                Mode::Exclusive => libc::F_WRLCK,
-                Mode::Shared => libc::F_RDLCK,
-            };
-            lock_bytes(fd, kind, Range::WHOLE, blocking)
-        }
+        Family::Ofd => lock_bytes(fd, mode, Range::WHOLE, blocking),
     }
 }
 
-/// Takes the head of the queue of fair requests. This is an OFD lock, which does not interfere with
-/// the lock of flock(2).
-pub(crate) fn lock_head(fd: BorrowedFd<'_>, mode: Mode, blocking: Blocking) -> io::Result<()> {
-    lock_bytes(fd, libc::F_WRLCK, Range::head_of_queue(mode), blocking)
-}
-
-/// Leaves the head of the queue, so that the next request gets there.
-pub(crate) fn unlock_head(fd: BorrowedFd<'_>) -> io::Result<()> {
-    ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, Range::QUEUE)
-}
-
-fn lock_bytes(
+/// Locks some bytes of the file. This is an OFD lock, which does not interfere with the lock of
+/// flock(2).
+pub(crate) fn lock_bytes(
     fd: BorrowedFd<'_>,
-    kind: libc::c_int,
+    mode: Mode,
     range: Range,
     blocking: Blocking,
 ) -> io::Result<()> {
+    let kind = match mode {
+        Mode::Exclusive => libc::F_WRLCK,
+        Mode::Shared => libc::F_RDLCK,
+    };
     let command = match blocking {
         Blocking::No => libc::F_OFD_SETLK,
         Blocking::Yes => libc::F_OFD_SETLKW,
     };
-    ofd(fd, command, kind, range).map_err(|error| match error.raw_os_error() {
+    let locked = ofd(fd, command, kind, range).map(drop);
+    locked.map_err(|error| match error.raw_os_error() {
         // POSIX allows either error for a conflict; the rest of the library only knows EAGAIN.
         Some(libc::EACCES) => io::Error::from_raw_os_error(libc::EAGAIN),
         _ => error,
     })
+}
+
+/// Unlocks some bytes of the file.
+pub(crate) fn unlock_bytes(fd: BorrowedFd<'_>, range: Range) -> io::Result<()> {
+    ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, range).map(drop)
+}
+
+/// Where a lock of fcntl(2) begins that another open file or process has on some of these bytes.
+pub(crate) fn locked_by_others(fd: BorrowedFd<'_>, range: Range) -> io::Result<Option<u64>> {
+    let found = ofd(fd, libc::F_OFD_GETLK, libc::F_WRLCK, range)?;
+    let is_locked = i32::from(found.l_type) != libc::F_UNLCK;
+    Ok(is_locked.then_some(found.l_start as u64))
 }
 
 /// Gives the lock back.
@@ -86,7 +88,7 @@ pub(crate) fn unlock(fd: BorrowedFd<'_>, family: Family) -> io::Result<()> {
         let result = match family {
             // SAFETY: as in `lock`.
             Family::Flock => check(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_UN) }).map(drop),
-            Family::Ofd => ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, Range::WHOLE),
+            Family::Ofd => unlock_bytes(fd, Range::WHOLE),
         };
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -101,13 +103,13 @@ const FCNTL: libc::c_long = libc::SYS_fcntl;
 #[cfg(not(target_pointer_width = "64"))]
 const FCNTL: libc::c_long = libc::SYS_fcntl64;
 
-/// fcntl(2) with an OFD command.
+/// fcntl(2) with an OFD command. Returns the struct, in which the kernel answers F_OFD_GETLK.
 fn ofd(
     fd: BorrowedFd<'_>,
     command: libc::c_int,
     kind: libc::c_int,
     Range { start, end }: Range,
-) -> io::Result<()> {
+) -> io::Result<libc::flock64> {
     // SAFETY: `flock64` is plain data for which all-zero is valid. OFD commands require an l_pid of
     // 0.
     let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
@@ -118,11 +120,13 @@ fn ofd(
     range.l_len = end.map_or(0, |end| (end - start + 1) as i64);
     let number = fd.as_raw_fd();
     if command == libc::F_OFD_SETLKW {
-        let range = std::ptr::from_ref(&range) as usize;
+        let at = std::ptr::from_ref(&range) as usize;
         // SAFETY: `range` is a valid struct flock64 and lives through the call. Where there are two
         // calls, FCNTL is fcntl64.
-        return unsafe { call::blocking(FCNTL, [number as usize, command as usize, range, 0]) };
+        unsafe { call::blocking(FCNTL, [number as usize, command as usize, at, 0]) }?;
+    } else {
+        // SAFETY: the same.
+        check(unsafe { libc::fcntl(number, command, &mut range) })?;
     }
-    // SAFETY: the same.
-    check(unsafe { libc::fcntl(number, command, &range) }).map(drop)
+    Ok(range)
 }

@@ -1,0 +1,1 @@
+"""Stands in for filelock's build system while pip downloads its source distribution."""

@@ -1,0 +1,279 @@
+//! From a request to a slot.
+//!
+//! 1. The request waits until it is at the head of the queue. Only the request at the head does
+//!    what follows.
+//! 2. It takes the shared lock of flock(2), which excludes the exclusive users of the file.
+//! 3. It checks that no holder uses another number of slots, and publishes the number that it uses.
+//!    No other request can do that at the same time.
+//! 4. It takes a free slot, or waits until one is free, and leaves the head.
+//! 5. It looks whether the locked file is still at the path, and starts over if it is not.
+//!
+//! A request that ends early gives back all locks that it has acquired.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::any_slot::{self, Acquired};
+use super::guard::Slot;
+use super::{Semaphore, held};
+use crate::acquire::open::LockFile;
+use crate::acquire::turn::Turn;
+use crate::bytes::{MAX_SLOTS, Range};
+use crate::gate::{Occupant, registry};
+use crate::request::Terms;
+use crate::sys::file_lock::Blocking;
+use crate::sys::file_system;
+use crate::sys::identity::Identity;
+use crate::wait::callback::Key;
+use crate::wait::{Awaited, KernelError, KernelWait, Stop, Wait, Watched, helper_thread};
+use crate::{Conflict, Error, Family, FileLock, Mode};
+
+/// Why an attempt ended without a slot.
+enum Failed {
+    /// The file was replaced, its descriptor was closed by other code, or the request has given way
+    /// to a lock of the whole file.
+    StartOver,
+    Error(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Failed {
+        Failed::Error(error)
+    }
+}
+
+impl Semaphore {
+    /// Takes a slot for `occupant`.
+    pub(super) fn take(&self, terms: Terms<'_>, occupant: Occupant) -> Result<Slot, Error> {
+        if terms.mode == Mode::Shared {
+            return Err(self.lock.system(
+                "acquiring a slot",
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "a slot has one holder and cannot be shared; make an exclusive request",
+                ),
+            ));
+        }
+        let terms = Terms {
+            // The watcher knows of locks that one holder can release, not of N slots.
+            may_wait_for_ever: false,
+            ..terms
+        };
+        let awaited = AwaitedSlot {
+            lock: &self.lock,
+            file: Cell::new(None),
+        };
+        let mut wait = Wait::new(terms, &awaited);
+        let taken = self.take_from_a_file(&awaited, occupant, &mut wait);
+        wait.resume_callback_panic(taken, drop)
+    }
+
+    fn take_from_a_file(
+        &self,
+        awaited: &AwaitedSlot<'_>,
+        occupant: Occupant,
+        wait: &mut Wait<'_>,
+    ) -> Result<Slot, Error> {
+        loop {
+            let file = Arc::new(self.lock.open_or_create(Mode::Exclusive, wait)?);
+            awaited.file.set(Some(file.identity()));
+            match self.lock_slot(&file, wait) {
+                Ok(acquired) if file.is_intact() => {
+                    return Ok(Slot::new(self.clone(), file, acquired, occupant));
+                }
+                Ok(_) => drop(unlock_all(&file)),
+                Err(failed) => {
+                    let _ = unlock_all(&file);
+                    if let Failed::Error(error) = failed {
+                        return Err(error);
+                    }
+                }
+            }
+            wait.before_retry()
+                .map_err(|stop| self.lock.stopped(stop, Mode::Exclusive, wait, None))?;
+        }
+    }
+
+    /// The way to a slot, on one page. The caller unlocks everything if it fails.
+    fn lock_slot(&self, file: &Arc<LockFile>, wait: &mut Wait<'_>) -> Result<Acquired, Failed> {
+        let mut turn = self.wait_for_turn(file, wait)?;
+        self.share_with_flock(file, &mut turn, wait)?;
+        self.check_count(file, wait)?;
+        file.lock_bytes(Mode::Shared, Range::slot_count(self.slots), Blocking::No)
+            .map_err(|error| self.failed(file, wait, KernelError::Io(error)))?;
+        let own = || self.waits_for_itself(file);
+        any_slot::lock(&self.lock, file, self.slots, turn, wait, own).map_err(|error| match error {
+            KernelError::Stop(stop) => self.all_taken(file, wait, stop),
+            error => self.failed(file, wait, error),
+        })
+    }
+
+    /// Fails if others use another number of slots.
+    fn check_count(&self, file: &LockFile, wait: &Wait<'_>) -> Result<(), Failed> {
+        let ours = Range::slot_count(self.slots).start;
+        let all = Range::SLOT_COUNTS;
+        let below = Range {
+            start: all.start,
+            end: Some(ours - 1),
+        };
+        let above = Range {
+            start: ours + 1,
+            end: Some(all.start + u64::from(MAX_SLOTS)),
+        };
+        for others in [below, above] {
+            if others.end < Some(others.start) {
+                continue;
+            }
+            let found = file
+                .locked_by_others(others)
+                .map_err(|error| self.failed(file, wait, KernelError::Io(error)))?;
+            let found = found.map(|start| Range { start, end: None });
+            if let Some(in_use) = found.and_then(Range::as_slot_count) {
+                return Err(Failed::Error(Error::DifferentSlots {
+                    conflict: self.conflict(file, wait),
+                    slots: self.slots,
+                    in_use,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for_turn(&self, file: &Arc<LockFile>, wait: &mut Wait<'_>) -> Result<Turn, Failed> {
+        if let Some(turn) = Turn::at_once(file, Range::QUEUE) {
+            return Ok(turn);
+        }
+        // Tell a caller with another number now, and not only when it is at the head.
+        self.check_count(file, wait)?;
+        let own = |_| self.waits_for_itself(file);
+        match Turn::acquire(file, Range::QUEUE, Mode::Exclusive, wait, own) {
+            Ok(Some(turn)) => Ok(turn),
+            Ok(None) => Err(Failed::StartOver), // no request for a slot passes the queue
+            Err(KernelError::Stop(stop)) => {
+                // The request at the head waits for a slot, or for the end of an exclusive lock.
+                let is_shared = file.lock(Family::Flock, Mode::Shared, Blocking::No).is_ok();
+                Err(if is_shared {
+                    self.all_taken(file, wait, stop)
+                } else {
+                    self.failed(file, wait, KernelError::Stop(stop))
+                })
+            }
+            Err(error) => Err(self.failed(file, wait, error)),
+        }
+    }
+
+    fn share_with_flock(
+        &self,
+        file: &Arc<LockFile>,
+        turn: &mut Turn,
+        wait: &mut Wait<'_>,
+    ) -> Result<(), Failed> {
+        let (family, mode) = (Family::Flock, Mode::Shared);
+        let stopped = |stop, wait: &Wait<'_>| self.failed(file, wait, KernelError::Stop(stop));
+        match file.lock(family, mode, Blocking::No) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(self.failed(file, wait, KernelError::Io(error))),
+        }
+        if !wait.may_sleep() {
+            return Err(stopped(wait.stop_at_once(), wait));
+        }
+        if self.waits_for_itself(file) {
+            return Err(stopped(Stop::Deadlock, wait));
+        }
+        wait.begin().map_err(|stop| stopped(stop, wait))?;
+        turn.watch_head();
+        let slept = wait.sleep_in_kernel(None, || file.lock(family, mode, Blocking::Yes));
+        let locked = match slept {
+            Ok(KernelWait::Locked) => Ok(()),
+            Ok(KernelWait::NoSignals | KernelWait::Capped) => {
+                helper_thread::poll(file, family, mode, wait).map(drop)
+            }
+            Err(error) => Err(error),
+        };
+        let is_at_head = turn.stop_watch();
+        locked.map_err(|error| self.failed(file, wait, error))?;
+        if is_at_head {
+            Ok(())
+        } else {
+            Err(Failed::StartOver)
+        }
+    }
+
+    /// Whether the calling thread waits for what only it can release: it holds all slots, or the
+    /// exclusive lock.
+    fn waits_for_itself(&self, file: &LockFile) -> bool {
+        let gate = self.lock.gate();
+        held::by_this_thread(file.identity()) >= self.slots as usize
+            || registry::held_by_this_thread(file.identity(), Family::Flock, Mode::Shared, gate)
+    }
+
+    fn conflict(&self, file: &LockFile, wait: &Wait<'_>) -> Conflict {
+        let identity = Some(file.identity());
+        Conflict::new(self.path(), Mode::Exclusive, wait.waited(), identity)
+    }
+
+    /// The request ends while all slots are taken.
+    fn all_taken(&self, file: &LockFile, wait: &Wait<'_>, stop: Stop) -> Failed {
+        let conflict = || self.conflict(file, wait).about_slots(self.slots);
+        match stop {
+            Stop::Busy => Failed::Error(Error::WouldBlock(conflict())),
+            Stop::TimedOut => Failed::Error(Error::TimedOut(conflict())),
+            _ => self.failed(file, wait, KernelError::Stop(stop)),
+        }
+    }
+
+    fn failed(&self, file: &LockFile, wait: &Wait<'_>, error: KernelError) -> Failed {
+        match error {
+            KernelError::Stop(stop) => {
+                let identity = Some(file.identity());
+                Failed::Error(self.lock.stopped(stop, Mode::Exclusive, wait, identity))
+            }
+            KernelError::Io(error)
+                if error.kind() == io::ErrorKind::Interrupted || !file.is_ours() =>
+            {
+                Failed::StartOver
+            }
+            KernelError::Io(error) => Failed::Error(Error::from_lock_call(
+                self.path(),
+                "acquiring a slot",
+                error,
+                || file_system::name_of(file.as_fd()),
+            )),
+        }
+    }
+}
+
+/// Gives the slot back, and what belongs to it. First the slot, for which others wait.
+pub(super) fn unlock_all(file: &LockFile) -> io::Result<()> {
+    let slot = file.unlock_bytes(Range::SEMAPHORE);
+    file.unlock(Family::Flock).and(slot)
+}
+
+/// A slot, for the wait of a request.
+struct AwaitedSlot<'s> {
+    lock: &'s FileLock,
+    /// The file from which the request takes a slot.
+    file: Cell<Option<Identity>>,
+}
+
+impl Awaited for AwaitedSlot<'_> {
+    fn key(&self) -> Key {
+        Key::new(
+            std::ptr::from_ref(&**self.lock.gate()).addr(),
+            Family::Flock,
+            self.file.get(),
+        )
+    }
+
+    fn may_use_signals(&self) -> bool {
+        self.lock.may_use_signals()
+    }
+
+    fn watch(&self, mode: Mode, began: Instant) -> Box<dyn Watched> {
+        self.lock.watch(mode, began)
+    }
+}
