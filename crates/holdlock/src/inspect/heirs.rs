@@ -86,8 +86,8 @@ pub fn kept_by_bound(pid: u32, file_id: FileId, kind: Kind, mode: Mode) -> Optio
     kept.then_some(first)
 }
 
-/// The same for a request for a slot of a [`Semaphore`](crate::Semaphore) with this number of slots:
-/// all of them are kept by such processes. Returns one of these.
+/// The same for a request for a slot of a [`Semaphore`](crate::Semaphore) with this number of
+/// slots: all of them are kept by such processes. Returns one of these.
 pub fn slots_kept_by_bound(pid: u32, file_id: FileId, slots: u32) -> Option<u32> {
     let mut bound = certain::bound_or_deadly_ancestors(pid);
     bound.push(pid);
