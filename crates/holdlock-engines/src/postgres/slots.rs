@@ -1,8 +1,8 @@
 //! A lock that several may hold at the same time: one of N slots each.
 //!
-//! PostgreSQL cannot wait for one of several locks. The first waiter tries all slots, and listens to
-//! holders that release one (NOTIFY). It looks again every second, because a holder that is killed
-//! says nothing. It does not wait in a statement meanwhile, so it has no snapshot.
+//! PostgreSQL cannot wait for one of several locks. The first waiter tries all slots, and listens
+//! to holders that release one (NOTIFY). It looks again every second, because a holder that is
+//! killed says nothing. It does not wait in a statement meanwhile, so it has no snapshot.
 
 use std::time::Duration;
 
