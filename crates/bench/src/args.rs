@@ -12,6 +12,8 @@ Cases (all of them when none is named):
   cycle      uncontended lock and unlock, file kept open
   identity   ways to check that a locked file is still the one at its path
   record     what LockOptions::record costs
+  slots      a slot of four: the library against semaphores of Python's modules,
+             `holdlock run --slots` against GNU sem
   try        a failed try
   handoff    from the release in one process until another process has the lock
   threads    8 threads of one process

@@ -1,7 +1,7 @@
 //! The command of `holdlock run`: a child that gets SIGTERM when this process ends, or a command
 //! that replaces this process.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString, c_int};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,13 +16,15 @@ use super::vfork::{self, Argv, Child, Failed};
 pub(crate) struct Manner<'a> {
     /// Descriptors that it inherits: close-on-exec in this process only.
     pub(crate) inherits: &'a [BorrowedFd<'a>],
-    /// Variables that it has besides our own, or instead of them.
-    pub(crate) environment: &'a [(&'a str, String)],
+    /// Variables that it has besides our own, or instead of them. None: it does not have this one.
+    pub(crate) environment: &'a [(&'a str, Option<String>)],
     /// The signals as they were before this process blocked some; the child gets them back.
     pub(crate) signals: &'a Blocked,
+    /// The signal that the child gets when this thread ends.
+    pub(crate) when_we_end: c_int,
 }
 
-/// Starts the command as a child that gets SIGTERM when this thread ends.
+/// Starts the command as a child that gets a signal when this thread ends.
 pub(crate) fn spawn(
     program: &OsStr,
     arguments: &[OsString],
@@ -37,11 +39,11 @@ pub(crate) fn spawn(
         // SAFETY: system calls which change nothing but this process. Where one fails, the command
         // is no worse off than without it.
         unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            libc::prctl(libc::PR_SET_PDEATHSIG, manner.when_we_end);
             // A parent that ended before that line sends no signal. (0 is a parent outside of this
             // PID namespace: after `unshare --pid`, children are in a new one.)
             if ![parent, 0].contains(&libc::getppid()) {
-                libc::_exit(128 + libc::SIGTERM);
+                libc::_exit(128 + manner.when_we_end);
             }
             // We ignore it.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
@@ -58,7 +60,7 @@ pub(crate) fn spawn(
 pub(crate) fn exec(
     program: &OsStr,
     arguments: &[OsString],
-    environment: &[(&str, String)],
+    environment: &[(&str, Option<String>)],
 ) -> io::Error {
     let both = words(program, arguments).and_then(|words| Ok((words, variables(environment)?)));
     let (words, variables) = match both {
@@ -83,13 +85,15 @@ fn words(program: &OsStr, arguments: &[OsString]) -> io::Result<Vec<CString>> {
 }
 
 /// Our environment with these variables, as `NAME=VALUE`. Empty: our own as it is.
-fn variables(set: &[(&str, String)]) -> io::Result<Vec<CString>> {
+fn variables(set: &[(&str, Option<String>)]) -> io::Result<Vec<CString>> {
     if set.is_empty() {
         return Ok(Vec::new());
     }
     let is_kept = |name: &OsStr| set.iter().all(|(other, _)| name != *other);
     let kept = std::env::vars_os().filter(|(name, _)| is_kept(name));
-    let set = set.iter().map(|(name, value)| (name.into(), value.into()));
+    let set = set
+        .iter()
+        .filter_map(|(name, value)| Some((name.into(), value.as_ref()?.into())));
     let words = kept
         .chain(set)
         .map(|(mut word, value): (OsString, OsString)| {

@@ -177,6 +177,44 @@ fn a_stopped_waiter_does_not_keep_those_behind_it_and_long_waits_leave_nothing_i
 }
 
 #[test]
+fn slots_are_given_in_order_and_no_more_than_there_are() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url(&name("slots")).replace('?', "?slots=3&");
+    let lock = open(&url).expect("a lock");
+    let mut holders: Vec<Actor> = (0..3).map(|_| Actor::start(&url)).collect();
+    for holder in &mut holders {
+        assert!(holder.ask("try").starts_with("held"));
+    }
+    let error = lock.try_lock().expect_err("no slot");
+    assert_eq!(error.conflict().expect("a conflict").holders.len(), 3);
+    assert!(lock.lock_shared().is_err());
+    let mut waiters: Vec<Actor> = (1..=3)
+        .map(|number| {
+            let mut waiter = Actor::start(&url);
+            waiter.tell("lock");
+            wait_for_waiters(&lock, number);
+            waiter
+        })
+        .collect();
+    // By a release, and by a death.
+    assert_eq!(holders[1].ask("release"), "released");
+    assert!(waiters[0].answer().starts_with("held"));
+    wait_for_waiters(&lock, 2);
+    holders.remove(0).kill();
+    assert!(waiters[1].answer().starts_with("held"));
+    wait_for_waiters(&lock, 1);
+    assert_eq!(lock.members().expect("answers").holders.len(), 3);
+    assert_eq!(waiters[0].ask("release"), "released");
+    assert!(waiters[2].answer().starts_with("held"));
+    assert!(lock.try_lock().is_err());
+    assert_eq!(waiters[1].ask("release"), "released");
+    lock.try_lock().expect("a slot").release().expect("ours");
+}
+
+#[test]
 fn a_lock_that_is_free_is_acquired_at_once_also_with_a_short_limit() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {
