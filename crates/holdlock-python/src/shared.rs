@@ -184,6 +184,14 @@ impl Shared {
         }
     }
 
+    /// An exclusive request with the note of the lock.
+    pub(crate) fn noted(&self) -> Request {
+        match &self.note {
+            Some(note) => Request::exclusive().note(note),
+            None => Request::exclusive(),
+        }
+    }
+
     /// Whether the requester's thread also releases the lock. If all threads hold the lock
     /// together, each of them may release it; another task of the same thread may release the lock
     /// of a task. However, if the order counts, tasks of one thread must not pass other requests,

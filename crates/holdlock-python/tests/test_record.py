@@ -164,6 +164,13 @@ def test_tasks_have_tokens_and_learn_of_the_dead(path, recorded_holder):
             assert lock.token > token
             assert lock.abandoned.pid == holder.pid
             assert lock.record().note == "asynchronous"
+            waiting = AsyncFileLock(path, record=True, note="waited")
+            task = asyncio.ensure_future(waiting.acquire())
+            while not lock.waiters():
+                await asyncio.sleep(0.001)
+        await task
+        assert waiting.record().note == "waited" and waiting.token
+        await waiting.release()
 
     asyncio.run(main())
 

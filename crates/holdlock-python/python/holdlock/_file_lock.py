@@ -78,7 +78,8 @@ class FileLock(NativeLock, BaseFileLock):
       :attr:`token`, :attr:`abandoned` and :meth:`record`. The file has to be writable, and empty or
       with such a record; a file with other content is refused and stays as it is. An acquisition
       and a release cost one more system call each.
-    * ``note``: the reason that the record gives; also an argument of :meth:`acquire`.
+    * ``note``: the reason that the record gives. It is also an argument of :meth:`acquire`, but not
+      for asynchronous code and greenlets.
     * ``upgradeable``: True: of the shared holders, one at a time can have the right to upgrade:
       :meth:`acquire_upgradeable`. All readers have to use the option.
     * ``fallback``: what to do on a file system that has no locks (flock fails with ENOSYS or
