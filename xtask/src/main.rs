@@ -29,8 +29,8 @@ Tasks:
                  pinned to one processor; say which test failed how often. --all: the Python
                  module's tests, too; ARG...: only the tests that `cargo test ARG...` runs
   torture [ARG]...
-                 Try to break locks in a hundred million sections, with a thousand kills at least,
-                 in memory and on the file system of the build; ARG...: those of `holdlock torture`
+                 Try to break locks in a hundred million sections in memory, and in a million on the
+                 file system of the build; ARG...: those of `holdlock torture`
   bench [ARG]... Measure against the peers, side by side in one run (--help tells more)
   dist           Build the command as it is meant to be installed: static and small
   install [--flock] [PREFIX]

@@ -327,6 +327,34 @@ fn foreign_content_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn data_that_is_written_to_the_lock_file_while_it_is_held_is_left_as_it_is() {
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    for with_run in [false, true] {
+        fs::write(&path, "").expect("written");
+        let lock = open(&path);
+        let guard = lock.lock().expect("free");
+        let since = record(&path).since;
+        fs::write(&path, "data of the program\n").expect("written");
+        // Only a short section does not look.
+        while since.age() < Some(std::time::Duration::from_millis(2)) {
+            std::thread::yield_now();
+        }
+        if with_run {
+            let run = Run {
+                began: since,
+                ended: None,
+                exit: None,
+            };
+            guard.record_run(run).expect("nothing to do");
+        }
+        guard.release().expect("released");
+        let left = fs::read_to_string(&path).expect("read");
+        assert_eq!(left, "data of the program\n");
+    }
+}
+
+#[test]
 fn what_cannot_have_a_record_is_refused_when_it_is_opened() {
     let scratch = Scratch::new();
     let record = LockOptions::new().record(true);

@@ -24,6 +24,8 @@ pub(crate) const USAGE: u8 = 64;
 pub(crate) const DEADLOCK: u8 = 65;
 /// The lock file cannot be opened (`EX_NOINPUT`).
 pub(crate) const NO_INPUT: u8 = 66;
+/// The last holder of the lock died (`EX_UNAVAILABLE`).
+pub(crate) const ABANDONED: u8 = 69;
 /// The operating system refused something (`EX_OSERR`).
 pub(crate) const OS_ERROR: u8 = 71;
 /// The lock file or its directory cannot be created (`EX_CANTCREAT`).
@@ -107,7 +109,7 @@ fn code_of(error: &holdlock::Error) -> u8 {
     match error {
         _ if error.is_conflict() => CONFLICT,
         Error::Deadlock { .. } => DEADLOCK,
-        Error::Open { source, .. } => open_code(source),
+        Error::Open { source, .. } | Error::Record { source, .. } => open_code(source),
         _ => OS_ERROR,
     }
 }

@@ -184,7 +184,7 @@ fn columns_are_those_asked_for() {
     assert_eq!(head, ["PATH", "PID", "FD", "SIZE", "PROCESS"]);
     assert_eq!(
         (line[0], line[1], line[3]),
-        (path.as_str(), pid.as_str(), "0")
+        (path.as_str(), pid.as_str(), "1024")
     );
     let all = place.run(["list", "--output-all", "./x"]);
     let head = all.text().lines().next().unwrap();

@@ -32,14 +32,15 @@ impl Core {
         &self,
         slf: &Bound<'py, NativeLock>,
         mode: Option<Mode>,
+        note: Option<&str>,
         call: impl FnOnce() -> PyResult<Call<'py>>,
     ) -> PyResult<()> {
         let py = slf.py();
         if !log::is_wanted(py) || self.shared.counter(Requester::Thread) > 0 {
-            return self.acquire_untold(slf, mode, call);
+            return self.acquire_untold(slf, mode, note, call);
         }
         log::say(slf.as_any(), Event::Attempt);
-        let acquired = self.acquire_untold(slf, mode, call);
+        let acquired = self.acquire_untold(slf, mode, note, call);
         match &acquired {
             Ok(()) => log::say(slf.as_any(), Event::Acquired),
             Err(error) if Failure::is_cancelled(py, error) => {
@@ -58,21 +59,24 @@ impl Core {
         &self,
         slf: &Bound<'py, NativeLock>,
         mode: Option<Mode>,
+        note: Option<&str>,
         call: impl FnOnce() -> PyResult<Call<'py>>,
     ) -> PyResult<()> {
         let py = slf.py();
         let raise = |failure: Failure| failure.raise(py, self.name());
         let taken = match self
             .shared
-            .attempt(py, mode, Requester::Thread)
+            .attempt_for(py, mode, Requester::Thread, note)
             .map_err(raise)?
         {
             Some(Attempt::Again) => false,
             Some(Attempt::Taken) => true,
-            Some(Attempt::Busy(busy)) => self.wait(slf, mode, call()?, busy).map_err(raise)?,
+            Some(Attempt::Busy(busy)) => {
+                self.wait(slf, mode, note, call()?, busy).map_err(raise)?
+            }
             None => {
                 let call = call()?;
-                self.open_and_take(slf, mode, call).map_err(raise)?
+                self.open_and_take(slf, mode, note, call).map_err(raise)?
             }
         };
         if taken && self.has_hook() {
@@ -88,13 +92,17 @@ impl Core {
         &self,
         slf: &Bound<'py, NativeLock>,
         mode: Option<Mode>,
+        note: Option<&str>,
         call: Call<'py>,
     ) -> Result<bool, Failure> {
         self.opened(slf.py())?;
-        match self.shared.attempt(slf.py(), mode, Requester::Thread)? {
+        let attempt = self
+            .shared
+            .attempt_for(slf.py(), mode, Requester::Thread, note);
+        match attempt? {
             Some(Attempt::Again) => Ok(false),
             Some(Attempt::Taken) => Ok(true),
-            Some(Attempt::Busy(busy)) => self.wait(slf, mode, call, busy),
+            Some(Attempt::Busy(busy)) => self.wait(slf, mode, note, call, busy),
             // It was opened above, and stays open.
             None => Err(Failure::NoInit),
         }
@@ -106,6 +114,7 @@ impl Core {
         &self,
         slf: &Bound<'py, NativeLock>,
         mode: Option<Mode>,
+        note: Option<&str>,
         call: Call<'py>,
         busy: Failure,
     ) -> Result<bool, Failure> {
@@ -120,6 +129,7 @@ impl Core {
         let limit = seconds(call.settings.timeout);
         let terms = Terms {
             mode: mode.unwrap_or(self.shared.mode),
+            note: note.or(self.shared.note.as_deref()).map(str::to_owned),
             limit,
             cancel: call.cancel,
             cancel_check: call.cancel_check,

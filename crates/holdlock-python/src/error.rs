@@ -29,12 +29,16 @@ pub(crate) enum Failure {
     NotHeld,
     /// `thread_local='mutex'` together with shared mode.
     SharedMutex,
+    /// A note for a lock that has no record.
+    NoteWithoutRecord,
     /// `on_acquired` has released the lock.
     ReleasedByHook,
     /// `__init__` was not called.
     NoInit,
     /// The time limit is not a number.
     Nan,
+    /// The thread holds all slots of a semaphore, and requests another one.
+    HoldsAllSlots(u32),
     Raised(PyErr),
 }
 
@@ -71,6 +75,10 @@ impl Failure {
             Failure::Nested => deadlock(format!(
                 "Deadlock: a signal handler acquires lock '{shown}', for which its own thread waits"
             )),
+            Failure::HoldsAllSlots(slots) => deadlock(format!(
+                "Deadlock: this thread holds all {slots} slots of '{shown}', or the exclusive lock \
+                 on the file, and asks for a slot; release one first"
+            )),
             Failure::NotOurs => runtime(format!("lock '{shown}' is held by another thread")),
             Failure::NotHeld => runtime(format!(
                 "cannot hand over lock '{shown}': it is not held; acquire it first"
@@ -82,6 +90,9 @@ impl Failure {
                 "thread_local='mutex' excludes threads from one another, and shared=True does not; \
                  use one of them",
             )),
+            Failure::NoteWithoutRecord => Ok(PyValueError::new_err(format!(
+                "a note needs a record: make lock '{shown}' with record=True"
+            ))),
             Failure::NoInit => runtime("the lock's __init__ was not called".to_owned()),
             Failure::Nan => Ok(PyValueError::new_err(
                 "timeout must be a number of seconds, not nan",
@@ -108,7 +119,31 @@ fn timeout(py: Python<'_>, name: &OsStr, holders: Holders) -> PyResult<PyErr> {
 fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr> {
     match error {
         Error::TimedOut(conflict) | Error::WouldBlock(conflict) => {
-            timeout(py, name, Holders::Others(conflict))
+            let slots = conflict.slots();
+            let error = timeout(py, name, Holders::Others(conflict))?;
+            if let Some(slots) = slots {
+                let what = match slots {
+                    1 => "the only slot is taken".to_owned(),
+                    slots => format!("all {slots} slots are taken"),
+                };
+                let what = format!("could not be acquired: {what}");
+                error.value(py).setattr("_what", what)?;
+            }
+            Ok(error)
+        }
+        Error::DifferentSlots {
+            conflict,
+            slots,
+            in_use,
+            ..
+        } => {
+            let error = make(py, "DifferentSlots", (name, slots, in_use))?;
+            let holders = Holders::Others(conflict);
+            error.setattr("_conflict", Conflict { holders })?;
+            Ok(PyErr::from_value(error))
+        }
+        Error::StaleToken { token, newest, .. } => {
+            make(py, "StaleToken", (name, token, newest)).map(PyErr::from_value)
         }
         Error::Cancelled { .. } => make(py, "Cancelled", (name,)).map(PyErr::from_value),
         Error::Deadlock { ref cycle, .. } => {
@@ -129,7 +164,9 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
             let arguments = (number, message, name);
             make(py, "UnsupportedFileSystem", arguments).map(PyErr::from_value)
         }
-        Error::Open { ref source, .. } | Error::System { ref source, .. } => {
+        Error::Open { ref source, .. }
+        | Error::Record { ref source, .. }
+        | Error::System { ref source, .. } => {
             // Python's exceptions add the path themselves.
             Ok(system_error(source, &format!("{error:#}"), name))
         }
@@ -166,6 +203,8 @@ fn system_error(source: &io::Error, message: &str, name: &OsStr) -> PyErr {
         // The library itself refuses some files for fair locks.
         (None, io::ErrorKind::PermissionDenied) => libc::EACCES,
         (None, io::ErrorKind::Unsupported) => libc::ENOTSUP,
+        // The library itself refuses the content of a file for a record or a token gate.
+        (None, io::ErrorKind::InvalidData) => libc::EINVAL,
         (None, _) => libc::EIO,
     };
     if number == libc::ELOOP {

@@ -16,6 +16,10 @@
 //! | `waiter.rs`, `wakeup.rs` | the wait of a task, and how its loop is woken |
 //! | `requester.rs`, `thread.rs` | the thread or task that makes a request |
 //! | `read_write.rs` | the `with` statement of a read/write lock |
+//! | `semaphore.rs`, `slots.rs` | semaphores, and the slots that are held |
+//! | `lock_set.rs` | several locks at once |
+//! | `record.rs`, `token_gate.rs` | the record in a lock file, and the use of its tokens |
+//! | `blocking.rs`, `pending.rs` | the waits for these, of a thread and of a task |
 //! | `marker.rs` | the marker file of a soft lock |
 //! | `fork.rs` | notices that this process is a child of fork |
 //! | `cancel.rs`, `proxy.rs`, `process.rs` | the small classes |
@@ -25,23 +29,30 @@
 #![forbid(unsafe_code)]
 
 mod acquire;
+mod blocking;
 mod cancel;
 mod core;
 mod error;
 mod fork;
 mod hold;
 mod lock;
+mod lock_set;
 mod log;
 mod marker;
 mod open;
+mod pending;
 mod process;
 mod proxy;
 mod read_write;
+mod record;
 mod requester;
+mod semaphore;
 mod shared;
+mod slots;
 mod state;
 mod tasks;
 mod thread;
+mod token_gate;
 mod wait;
 mod waiter;
 mod wakeup;
@@ -61,9 +72,13 @@ mod native {
     #[pymodule_export]
     use crate::lock::NativeLock;
     #[pymodule_export]
+    use crate::lock_set::NativeLockSet;
+    #[pymodule_export]
     use crate::log::log_as_filelock;
     #[pymodule_export]
     use crate::marker::{Marker, keep_markers, publish_marker};
+    #[pymodule_export]
+    use crate::pending::Pending;
     #[pymodule_export]
     use crate::process::Process;
     #[pymodule_export]
@@ -71,17 +86,24 @@ mod native {
     #[pymodule_export]
     use crate::read_write::{ReadWriteScope, acquire_until_closed};
     #[pymodule_export]
+    use crate::record::{Record, abandoned_before, record, token_of};
+    #[pymodule_export]
     use crate::requester::Task;
+    #[pymodule_export]
+    use crate::semaphore::NativeSemaphore;
     #[pymodule_export]
     use crate::tasks::{
         counter, hand_over, held, lend, queue, release, release_all, try_acquire, was_taken_by,
     };
+    #[pymodule_export]
+    use crate::token_gate::{Inside, TokenGate};
     #[pymodule_export]
     use crate::waiter::Waiter;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("max_slots", holdlock::Semaphore::MAX_SLOTS)?;
         crate::fork::notice_forks(module.py())
     }
 }

@@ -47,11 +47,11 @@ impl NativeLock {
     /// Python code keeps the options that are not named here, see `_options.keep`.
     #[pyo3(signature = (
         lock_file, timeout=-1.0, mode=-1, thread_local=None, *, blocking=true, poll_interval=0.05,
-        shared=false, fair=false, **options
+        shared=false, fair=false, record=false, note=None, **options
     ))]
     #[expect(
         clippy::too_many_arguments,
-        reason = "the constructor of `filelock`, and two more"
+        reason = "the constructor of `filelock`, and some more"
     )]
     fn __init__(
         slf: &Bound<'_, Self>,
@@ -63,6 +63,8 @@ impl NativeLock {
         poll_interval: f64,
         shared: bool,
         fair: bool,
+        record: bool,
+        note: Option<String>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let py = slf.py();
@@ -88,7 +90,11 @@ impl NativeLock {
             let given = options.get_item("on_acquired")?;
             hook = given.is_some_and(|hook| !hook.is_none());
         }
-        let shared = Shared::new(threads, settings, mode_of(shared), fair);
+        if note.is_some() && !record {
+            return Err(Failure::NoteWithoutRecord.raise(py, &name));
+        }
+        let mut shared = Shared::new(threads, settings, mode_of(shared), fair);
+        (shared.record, shared.note) = (record, note);
         let core = Core::new(name, mode, hook, shared);
         // A second call changes nothing: a holder keeps the lock.
         let _ = slf.get().core.set(core);
@@ -99,7 +105,7 @@ impl NativeLock {
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
         thread::enter(slf.py())?;
         let core = slf.get().core()?;
-        core.acquire(slf, None, || {
+        core.acquire(slf, None, None, || {
             Ok(Call {
                 settings: core.shared.settings(),
                 cancel_check: None,
@@ -138,17 +144,18 @@ impl NativeLock {
     ///     ends when it returns True.
     /// shared: True: acquire together with other shared holders. None: as the lock was made.
     /// cancel: a CancelToken by which another thread can end the wait.
+    /// note: the reason, for the record of the lock. None: the lock's own `note`.
     ///
     /// Raises Timeout if the lock is not acquired in time, and its subclass Cancelled if the wait
     /// was cancelled. Raises Deadlock, a RuntimeError, if the wait would never end. Raises OSError
     /// if the file cannot be opened or locked.
     #[pyo3(signature = (
         timeout=None, poll_interval=None, *, poll_intervall=None, blocking=None,
-        cancel_check=None, shared=None, cancel=None
+        cancel_check=None, shared=None, cancel=None, note=None
     ))]
     #[expect(
         clippy::too_many_arguments,
-        reason = "the method of `filelock`, and two more"
+        reason = "the method of `filelock`, and some more"
     )]
     fn acquire<'py>(
         slf: &Bound<'py, Self>,
@@ -159,10 +166,14 @@ impl NativeLock {
         cancel_check: Option<Bound<'py, PyAny>>,
         shared: Option<bool>,
         cancel: Option<Bound<'py, CancelToken>>,
+        note: Option<String>,
     ) -> PyResult<AcquireReturnProxy> {
         let py = slf.py();
         thread::enter(py)?;
         let core = slf.get().core()?;
+        if note.is_some() && !core.shared.record {
+            return Err(Failure::NoteWithoutRecord.raise(py, core.name()));
+        }
         let mut settings = core.shared.settings();
         let asked = [timeout, poll_interval, poll_intervall, blocking];
         if asked.iter().any(Option::is_some) || settings.timeout.is_nan() {
@@ -177,7 +188,7 @@ impl NativeLock {
                 poll_interval,
             };
         }
-        core.acquire(slf, shared.map(mode_of), || {
+        core.acquire(slf, shared.map(mode_of), note.as_deref(), || {
             Ok(Call {
                 settings,
                 notice_deadlocks: cancel.is_none(),
@@ -246,6 +257,18 @@ impl NativeLock {
     #[getter]
     fn fair(&self) -> PyResult<bool> {
         Ok(self.core()?.shared.fair)
+    }
+
+    /// Whether the lock file has a record of the holder.
+    #[getter]
+    fn has_record(&self) -> PyResult<bool> {
+        Ok(self.core()?.shared.record)
+    }
+
+    /// The reason that the record gives if `acquire` does not give one.
+    #[getter]
+    fn note(&self) -> PyResult<Option<&str>> {
+        Ok(self.core()?.shared.note.as_deref())
     }
 
     /// The permissions that were asked for; 0o644 if none were and the umask decides.

@@ -1,5 +1,6 @@
 //! Opens the lock file when it is first needed.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use holdlock::{FileLock, LockOptions};
@@ -9,6 +10,27 @@ use pyo3::prelude::*;
 use crate::core::Core;
 use crate::error::{self, Failure};
 use crate::process::Process;
+
+/// Opens a lock file, unless its name is no name of a file.
+pub(crate) fn checked<T>(
+    name: &OsStr,
+    path: &Path,
+    open: impl FnOnce(&Path) -> Result<T, holdlock::Error>,
+) -> Result<T, Failure> {
+    if name.is_empty() {
+        let message = "No such file or directory";
+        return Err(error::os_error(libc::ENOENT, message, name).into());
+    }
+    if name.as_encoded_bytes().contains(&0) {
+        return Err(PyValueError::new_err("embedded null byte").into());
+    }
+    // The kernel would lock a directory, but a directory as a lock file is a mistake.
+    if std::fs::symlink_metadata(path).is_ok_and(|it| it.is_dir()) {
+        let message = "Is a directory, which cannot be a lock file";
+        return Err(error::os_error(libc::EISDIR, message, name).into());
+    }
+    Ok(open(path)?)
+}
 
 impl Core {
     /// The lock. It is opened by the first request, and stays open.
@@ -22,34 +44,14 @@ impl Core {
     }
 
     fn open(&self) -> Result<FileLock, Failure> {
-        let is_directory =
-            |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|it| it.is_dir());
         let mut options = LockOptions::new()
             .fair(self.shared.fair)
+            .record(self.shared.record)
             .create_parents(true);
         if let Some(mode) = self.explicit_mode() {
             options = options.permissions(mode);
         }
-        if self.name().is_empty() {
-            return Err(Failure::Raised(error::os_error(
-                libc::ENOENT,
-                "No such file or directory",
-                self.name(),
-            )));
-        }
-        if self.name().as_encoded_bytes().contains(&0) {
-            return Err(Failure::Raised(PyValueError::new_err("embedded null byte")));
-        }
-        let lock = options.open(self.path())?;
-        // The kernel would lock a directory, but a directory as a lock file is a mistake.
-        if is_directory(self.path()) {
-            return Err(Failure::Raised(error::os_error(
-                libc::EISDIR,
-                "Is a directory, which cannot be a lock file",
-                self.name(),
-            )));
-        }
-        Ok(lock)
+        checked(self.name(), self.path(), |path| options.open(path))
     }
 
     /// The holders or the waiters. A missing file has none.

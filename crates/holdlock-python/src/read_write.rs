@@ -84,7 +84,7 @@ pub(crate) fn acquire_until_closed(
     let py = lock.py();
     thread::enter(py)?;
     let core = lock.get().core()?;
-    core.acquire(lock, Some(mode_of(shared)), || {
+    core.acquire(lock, Some(mode_of(shared)), None, || {
         Ok(Call {
             settings: Settings {
                 timeout: limit,

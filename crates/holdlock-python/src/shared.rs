@@ -21,6 +21,10 @@ pub(crate) struct Shared {
     pub(crate) mode: Mode,
     /// Whether requests are served in the order in which they arrive.
     pub(crate) fair: bool,
+    /// Whether the lock file has a record of the holder.
+    pub(crate) record: bool,
+    /// The reason that the record gives if a request does not give one.
+    pub(crate) note: Option<String>,
     state: Mutex<State>,
 }
 
@@ -39,6 +43,8 @@ impl Shared {
             threads,
             mode,
             fair,
+            record: false,
+            note: None,
             state: Mutex::new(State {
                 generation: fork::generation(),
                 inherited: false,
@@ -101,6 +107,17 @@ impl Shared {
         hold.map(|hold| hold.mode)
     }
 
+    /// Looks at the guard of the requester, if it holds the lock.
+    pub(crate) fn with_guard<T>(
+        &self,
+        requester: Requester<'_>,
+        look: impl FnOnce(&OwnedGuard) -> Option<T>,
+    ) -> Option<T> {
+        let state = self.state();
+        let guard = state.hold(requester)?.guard.as_ref()?;
+        look(guard)
+    }
+
     /// Whether the lock is held, and this requester has acquired it.
     pub(crate) fn was_taken_by(&self, requester: Requester<'_>) -> bool {
         let state = self.state();
@@ -116,6 +133,19 @@ impl Shared {
         mode: Option<Mode>,
         requester: Requester<'_>,
     ) -> Result<Option<Attempt>, Failure> {
+        self.attempt_for(py, mode, requester, None)
+    }
+
+    /// The same, with a note for the record.
+    #[inline]
+    pub(crate) fn attempt_for(
+        &self,
+        py: Python<'_>,
+        mode: Option<Mode>,
+        requester: Requester<'_>,
+        note: Option<&str>,
+    ) -> Result<Option<Attempt>, Failure> {
+        let note = note.or(self.note.as_deref());
         let mode = mode.unwrap_or(self.mode);
         let mut state = self.state();
         match state.join(mode, requester)? {
@@ -132,18 +162,18 @@ impl Shared {
             // queue from one that waits there.
             let lock = lock.clone();
             drop(state);
-            let answer = py.detach(|| try_once(&lock, mode, stays));
+            let answer = py.detach(|| try_once(&lock, mode, stays, note));
             state = self.state();
             if answer.is_err() && matches!(state.join(mode, requester)?, Join::Joined) {
                 return Ok(Some(Attempt::Again));
             }
             answer
         } else {
-            try_once(lock, mode, stays)
+            try_once(lock, mode, stays, note)
         };
         match answer {
             Ok(guard) => {
-                state.commit(guard, mode, requester);
+                state.commit(Some(guard), mode, requester);
                 Ok(Some(Attempt::Taken))
             }
             Err(error) if error.is_conflict() => Ok(Some(Attempt::Busy(error.into()))),
@@ -187,7 +217,7 @@ impl Shared {
         let mut state = self.state();
         state.forget_wait(Requester::Thread.number());
         if let Some((guard, mode)) = guard {
-            state.commit(guard, mode, Requester::Thread);
+            state.commit(Some(guard), mode, Requester::Thread);
         }
     }
 
@@ -209,7 +239,12 @@ impl Shared {
 
     /// Keeps a lock for which a task has waited.
     pub(crate) fn commit(&self, guard: OwnedGuard, mode: Mode, requester: Requester<'_>) {
-        self.state().commit(guard, mode, requester);
+        self.state().commit(Some(guard), mode, requester);
+    }
+
+    /// Notes that the requester holds the lock by the guard of another object, on the same file.
+    pub(crate) fn commit_together(&self, mode: Mode, requester: Requester<'_>) {
+        self.state().commit(None, mode, requester);
     }
 
     /// Releases the lock if this is its last release, or with `force`.
@@ -275,8 +310,16 @@ impl Shared {
 }
 
 #[inline]
-fn try_once(lock: &FileLock, mode: Mode, stays: bool) -> Result<OwnedGuard, holdlock::Error> {
+fn try_once(
+    lock: &FileLock,
+    mode: Mode,
+    stays: bool,
+    note: Option<&str>,
+) -> Result<OwnedGuard, holdlock::Error> {
     let mut request = Request::new(mode).try_once();
+    if let Some(note) = note {
+        request = request.note(note);
+    }
     if stays {
         request = request.stays_in_thread();
     }

@@ -109,16 +109,21 @@ impl State {
         }
     }
 
-    /// Keeps a lock that was acquired for the requester.
+    /// Keeps a lock that was acquired for the requester. Without a guard, another object has it.
     #[inline]
-    pub(crate) fn commit(&mut self, guard: OwnedGuard, mode: Mode, requester: Requester<'_>) {
+    pub(crate) fn commit(
+        &mut self,
+        guard: Option<OwnedGuard>,
+        mode: Mode,
+        requester: Requester<'_>,
+    ) {
         let hold = self.hold_mut(requester);
         if hold.counter > 0 {
             // Two threads waited for a shared lock and both acquired it: they hold it together.
             hold.counter += 1;
             return;
         }
-        hold.guard = Some(guard);
+        hold.guard = guard;
         hold.counter = 1;
         hold.mode = mode;
         hold.taker = requester.number();

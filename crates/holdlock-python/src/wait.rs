@@ -14,6 +14,8 @@ use crate::shared::Shared;
 /// The limit of a wait, and what else may end it.
 pub(crate) struct Terms<'py> {
     pub(crate) mode: Mode,
+    /// For the record.
+    pub(crate) note: Option<String>,
     /// None: without a limit.
     pub(crate) limit: Option<Duration>,
     pub(crate) cancel: Option<Bound<'py, CancelToken>>,
@@ -94,7 +96,7 @@ fn stay(
     let together = shared.threads == Threads::Together;
     // A token ends a wait by a signal, and few waits need a token.
     let cancellable = terms.cancel.is_some() || together;
-    let mode = terms.mode;
+    let (mode, note) = (terms.mode, terms.note.as_deref());
     let notice_deadlocks = terms.notice_deadlocks;
     let mut raised = None;
     let taken = py.detach(|| {
@@ -115,6 +117,9 @@ fn stay(
             .notice_deadlocks(notice_deadlocks);
         if !together {
             request = request.stays_in_thread();
+        }
+        if let Some(note) = note {
+            request = request.note(note);
         }
         if let Some(until) = until {
             request = request.deadline(until);

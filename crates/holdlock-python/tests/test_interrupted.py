@@ -31,12 +31,20 @@ def use(kind, path):
     elif kind == "write":
         with holdlock.ReadWriteLock(path, timeout=5).write_lock():
             pass
+    elif kind == "semaphore":
+        with slots:
+            pass
+    elif kind == "set":
+        with both:
+            pass
     elif kind == "native":
         with holdlock.FileLock(path, timeout=5):
             pass
 
 kind, path, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 lasting = holdlock.SoftFileLock(path, timeout=5)
+slots = holdlock.Semaphore(path, 1, timeout=5)
+both = holdlock.LockSet([path, path + ".other"], timeout=5)
 keeper = holdlock.ReadWriteLock(path, timeout=5) if kind in ("read", "write") else None
 signal.signal(signal.SIGALRM, strike)
 struck = stuck = 0
@@ -53,7 +61,7 @@ for _ in range(rounds):
     if kind == "soft, one object" and lasting.is_locked:
         lasting.release()  # it is held, and known to be held
     try:
-        if kind in ("native", "read", "write"):
+        if "soft" not in kind:
             holdlock.FileLock(path).acquire(timeout=0).lock.release()
         else:
             holdlock.SoftFileLock(path).acquire(timeout=0).lock.release()
@@ -63,6 +71,10 @@ for _ in range(rounds):
             print(repr(error), str(error), file=sys.stderr)
         if "soft" in kind:
             holdlock.SoftFileLock(path).break_lock()
+        elif kind == "semaphore":
+            slots.release()
+        elif kind == "set":
+            both.release()
         else:
             keeper.release(force=True)
 print(struck, stuck)
@@ -71,7 +83,16 @@ print(struck, stuck)
 
 @pytest.mark.parametrize(
     "kind",
-    ["soft", "soft, shared by threads", "soft, one object", "read", "write", "native"],
+    [
+        "soft",
+        "soft, shared by threads",
+        "soft, one object",
+        "read",
+        "write",
+        "native",
+        "semaphore",
+        "set",
+    ],
 )
 def test_an_interrupt_at_any_step_loses_no_lock(path, kind):
     storm = [sys.executable, "-c", STORM, kind, path, "800"]

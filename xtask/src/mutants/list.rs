@@ -853,8 +853,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a downgrade keeps the lock",
         file: "acquire/convert.rs",
-        with: "let locked = file.lock(family, Mode::Shared, Blocking::No);",
-        without: "let _ = file.unlock(family);\n            let locked = file.lock(family, Mode::Shared, Blocking::No);",
+        with: "let locked = locked.and_then(|()| file.lock(family, Mode::Shared, Blocking::No));",
+        without: "let _ = file.unlock(family);\n            let locked = locked.and_then(|()| file.lock(family, Mode::Shared, Blocking::No));",
         test: ("convert", "no_writer_gets_in"),
     },
     Mutant {
@@ -1157,6 +1157,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         with: "            return Content::Foreign;",
         without: "            return Content::Nothing;",
         test: ("record", "foreign_content"),
+    },
+    Mutant {
+        name: "record: data that was written meanwhile stays",
+        file: "record/recorder.rs",
+        with: "if is_long && !self.is_ours(file)? {",
+        without: "if false {",
+        test: ("record", "while_it_is_held"),
     },
     Mutant {
         name: "record: believed only of a holder",

@@ -12,6 +12,7 @@ mod missing;
 mod processes;
 mod python;
 mod record;
+mod sets;
 mod slots;
 mod threads;
 mod try_lock;
@@ -36,6 +37,7 @@ pub(crate) const ALL: &[Case] = &[
     case("identity", identity::run),
     case("record", record::run),
     case("slots", slots::run),
+    case("sets", sets::run),
     case("try", try_lock::run),
     case("handoff", handoff::run),
     case("threads", threads::run),
@@ -62,6 +64,7 @@ pub(crate) const JOBS: &[(&str, JobMain)] = &[
     (cli::waiting::JOB, cli::waiting::job),
     (crowd::JOB, crowd::job),
     (processes::JOB, processes::job),
+    (sets::JOB, sets::job),
     (waiters::THREADS_JOB, waiters::threads_job),
     (waiters::SINGLE_JOB, waiters::single_job),
 ];

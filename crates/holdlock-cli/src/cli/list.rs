@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 
 use crate::exit::Failure;
 use crate::list::{Column, Filter, Form, Settings};
+use crate::show::held;
 use crate::show::json::PROCESS_FIELDS;
 use crate::show::number;
 
@@ -46,6 +47,8 @@ Columns for -o, in any order and separated by commas:
   end        the last of them; EOF is the end of the file, however long it is
   started    how long the process has been running; the kernel does not record when a
              lock was acquired
+  held       for how long the lock is held, if it has a record (`holdlock run`)
+  note       why it is held, from the record
   path       followed by `(removed)`, or by `(elsewhere)` for a file in another mount
              namespace, such as a container's; the mount point and dots, if only the
              mount point is known
@@ -72,13 +75,14 @@ Only root sees everything; standard error reports what could not be seen.
   version, unseen[] (sentences)
   files[]: path, removed (another file is at the path, or no file), elsewhere (in
     another mount namespace), mount_point, place: device, inode;
-    mixes_families (flock and fcntl, which do not exclude each other)
+    mixes_families (flock and fcntl, which do not exclude each other), record
   files[].slots (how many, or null); files[].locks[]: kind, mode, slot (or null),
     range: start, end; taker, inherited,
     holders[]: descriptor, process,
     inherited (the process did not acquire the lock itself)
   files[].waiters[]: kind, mode, range, for_slot, turn, descriptor, process
   process: PROCESS_FIELDS
+  record: RECORD_FIELDS
 
 Exit codes:
    0  done, also when there are no locks
@@ -98,7 +102,11 @@ pub(super) fn command() -> Command {
     Command::new("list")
         .bin_name("holdlock list")
         .about("List all locks of the host, their holders and waiters")
-        .after_help(AFTER.replace("PROCESS_FIELDS", PROCESS_FIELDS))
+        .after_help(
+            AFTER
+                .replace("PROCESS_FIELDS", PROCESS_FIELDS)
+                .replace("RECORD_FIELDS", held::FIELDS),
+        )
         .args(filters())
         .args(form())
 }

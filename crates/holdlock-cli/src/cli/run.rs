@@ -8,7 +8,7 @@ use holdlock::{Mode, Semaphore};
 
 use crate::duration;
 use crate::exit::{CONFLICT, Failure, SUCCESS};
-use crate::run::{Duties, Keep, Patience, Progress, Settings};
+use crate::run::{Duties, IfAbandoned, Interval, Keep, Memory, Patience, Progress, Settings};
 
 const USAGE: &str = "holdlock run [OPTIONS] LOCK [--] COMMAND [ARG]...
        holdlock run [OPTIONS] --lock LOCK [--lock LOCK]... [--] COMMAND [ARG]...";
@@ -21,7 +21,8 @@ const TEMPLATE: &str = "\
 Arguments:
   LOCK     A name such as `backup`, for a file in your lock directory (`holdlock
            path backup` prints its path); or a path, which is anything with a
-           slash. A missing file is created. It is never written or removed
+           slash. A missing file is created, and never removed. Only an empty file
+           gets a record (see below); other content is never written
   COMMAND  The command and its arguments. Options of holdlock go before LOCK
 
 Options:
@@ -64,6 +65,16 @@ get it, nor does a COMMAND that runs with other rights than its caller (set-uid)
 background processes and daemons. After --kill-after it sends KILL until no process is
 left. The limit also applies to a stopped job (Ctrl-Z).
 
+The record: a lock file that holdlock created or found empty says who has or had the
+lock, since when, and how the last run ended (`cat` shows it). If COMMAND runs under one
+lock, it gets HOLDLOCK_TOKEN, a number that is higher in each later run. It gets
+HOLDLOCK_ABANDONED=1 if the last holder died, or a signal ended the command of the last
+holder. In this case holdlock warns, or does what --if-abandoned says. The options
+--note, --if-abandoned and --at-most-every refuse a file that cannot have a record.
+
+--at-most-every 1h skips the run, with exit code 0, if the last run that succeeded began
+less than an hour ago. A clock that was set back does not block the run.
+
 With several --lock, holdlock acquires all locks or no lock. While it waits for one of
 them it holds no other, so that no deadlock arises. -w limits the wait for all locks.
 
@@ -84,7 +95,8 @@ Exit codes:
    64  wrong usage
    65  waiting would be a deadlock: the process that started this command holds the
        lock, or holdlock commands wait for each other's locks in a cycle
-   66  the lock file cannot be opened
+   66  the lock file cannot be opened, or cannot have the record that an option needs
+   69  the last holder died (--if-abandoned)
    71  the operating system refused something
    73  the lock file or the log cannot be created
    75  another process holds the lock (-n), or still holds it (-w); see -E, --skip
@@ -98,6 +110,7 @@ Examples:
   holdlock run -n nightly -- ./job.sh         give up at once while it is running
   holdlock run -w 30s -E 0 ./x.lock -- make   wait half a minute; giving up is fine
   holdlock run -s data -- ./report            together with other readers
+  holdlock run --at-most-every 1h poll -- ./poll   once an hour at most
   holdlock run --max-hold 1h sync -- ./sync   end a job that hangs
   holdlock run --lock a --lock b -- ./move    both, or none
   holdlock run --slots 4 gpu -- ./train       four at a time; HOLDLOCK_SLOT is 0 to 3
@@ -117,6 +130,7 @@ pub(super) fn command() -> Command {
                 .args(["max-hold", "tree"])
                 .multiple(true),
         )
+        .args(remembering())
         .args(telling())
         // One list for LOCK and COMMAND: clap does not examine the words after the first one, so
         // COMMAND keeps its options.
@@ -216,6 +230,33 @@ fn keeping() -> [Arg; 5] {
     ]
 }
 
+/// What the record of the lock is for.
+fn remembering() -> [Arg; 3] {
+    [
+        Arg::new("note")
+            .long("note")
+            .value_name("TEXT")
+            .value_parser(value_parser!(String))
+            .conflicts_with_all(["shared", "slots"])
+            .help("Why the lock is held, for `holdlock who` and for those that wait"),
+        Arg::new("if-abandoned")
+            .long("if-abandoned")
+            .value_name("ACTION")
+            .value_parser(value_parser!(OsString))
+            .conflicts_with_all(["shared", "slots"])
+            .help("If the last holder died: run, fail, or a command of sh that cleans up first"),
+        Arg::new("at-most-every")
+            .long("at-most-every")
+            .value_name("DURATION[,always]")
+            .allow_hyphen_values(true)
+            .value_parser(interval)
+            .conflicts_with_all(["shared", "slots", "lock", "exec", "reentrant"])
+            .help(
+                "Skip if the last run that succeeded (always: or failed) began less than that ago",
+            ),
+    ]
+}
+
 /// The options for messages and the log.
 fn telling() -> [Arg; 3] {
     [
@@ -269,6 +310,18 @@ fn longer_than_nothing(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn interval(text: &str) -> Result<Interval, String> {
+    let (time, always) = match text.split_once(',') {
+        None => (text, false),
+        Some((time, "always")) => (time, true),
+        Some(_) => return Err("after the comma only `always` is possible, as in 1h,always".into()),
+    };
+    match duration::parse(time)? {
+        Duration::ZERO => Err("an interval needs some time".into()),
+        time => Ok(Interval { time, always }),
+    }
+}
+
 /// The time from TERM to KILL without --kill-after.
 const KILL_AFTER: Duration = Duration::from_secs(10);
 
@@ -318,6 +371,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         keep: keep(&mut matches),
         close: matches.get_flag("close"),
         log: matches.remove_one("log"),
+        memory: memory(&mut matches),
         locks,
         program,
         arguments: words,
@@ -334,6 +388,19 @@ fn progress(matches: &mut ArgMatches) -> Progress {
         Some("always") => Progress::Always,
         Some("never") => Progress::Never,
         _ => Progress::Auto,
+    }
+}
+
+fn memory(matches: &mut ArgMatches) -> Memory {
+    let action = matches.remove_one::<OsString>("if-abandoned");
+    Memory {
+        note: matches.remove_one("note"),
+        if_abandoned: action.map(|action| match action.to_str() {
+            Some("run") => IfAbandoned::Run,
+            Some("fail") => IfAbandoned::Fail,
+            _ => IfAbandoned::Clean(action),
+        }),
+        at_most_every: matches.remove_one("at-most-every"),
     }
 }
 

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
 use crate::duration;
 use crate::exit::Failure;
+use crate::show::held;
 use crate::show::json::PROCESS_FIELDS;
 use crate::show::text;
 use crate::who::{self, Form, Patience, Settings};
@@ -63,7 +64,7 @@ inherited the lock, unless the lock is a name (other users cannot open its file)
   signalled[] (pids), unseen[] (sentences)
   files[]: path, removed (another file is at the path, or no file), elsewhere (in
     another mount namespace), mount_point, place: device, inode;
-    mixes_families (flock and fcntl, which do not exclude each other)
+    mixes_families (flock and fcntl, which do not exclude each other), record
   files[].slots (how many, or null)
   files[].locks[]: kind, mode, slot (or null), range: start, end (null is the end of the file);
     taker, inherited (other processes than the taker hold it), holders[]: descriptor,
@@ -71,6 +72,7 @@ inherited the lock, unless the lock is a name (other users cannot open its file)
   files[].waiters[]: kind, mode, range, for_slot, turn, descriptor, process
   jobs[]: holder (pid), processes[] (started by the holder, and still running)
   process: PROCESS_FIELDS
+  record: RECORD_FIELDS
 
 Exit codes:
    0  a process holds the lock; with --wait: it became free
@@ -94,7 +96,11 @@ pub(super) fn command() -> Command {
         .bin_name("holdlock who")
         .about("Show the processes that hold a lock or wait for it")
         .override_usage("holdlock who [OPTIONS] LOCK")
-        .after_help(AFTER.replace("PROCESS_FIELDS", PROCESS_FIELDS))
+        .after_help(
+            AFTER
+                .replace("PROCESS_FIELDS", PROCESS_FIELDS)
+                .replace("RECORD_FIELDS", held::FIELDS),
+        )
         .args([
             Arg::new("LOCK")
                 .required(true)

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use holdlock::inspect;
+use holdlock::{Record, inspect};
 
 use super::row::{Row, What};
 use crate::show::table::Side;
@@ -23,6 +23,8 @@ pub(crate) enum Column {
     Start,
     End,
     Started,
+    Held,
+    Note,
     Process,
     Descriptor,
     Taker,
@@ -40,14 +42,15 @@ pub(crate) enum Column {
 use Column::*;
 
 impl Column {
-    pub(crate) const ALL: [Column; 23] = [
-        Pid, User, Uid, State, Mode, Kind, Range, Slot, Start, End, Started, Process, Descriptor,
-        Taker, Holders, Blocker, Container, Cgroup, Device, Inode, Size, Path, Command,
+    pub(crate) const ALL: [Column; 25] = [
+        Pid, User, Uid, State, Mode, Kind, Range, Slot, Start, End, Started, Held, Note, Process,
+        Descriptor, Taker, Holders, Blocker, Container, Cgroup, Device, Inode, Size, Path, Command,
     ];
 
     /// The columns without -o. The longest column is the last, where it may be cut.
-    pub(crate) const USUAL: [Column; 9] =
-        [Pid, User, State, Mode, Kind, Range, Started, Path, Command];
+    pub(crate) const USUAL: [Column; 10] = [
+        Pid, User, State, Mode, Kind, Range, Started, Held, Path, Command,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -62,6 +65,8 @@ impl Column {
             Start => "start",
             End => "end",
             Started => "started",
+            Held => "held",
+            Note => "note",
             Process => "process",
             Descriptor => "fd",
             Taker => "taker",
@@ -77,7 +82,7 @@ impl Column {
         }
     }
 
-    pub(crate) fn names() -> [&'static str; 23] {
+    pub(crate) fn names() -> [&'static str; 25] {
         Column::ALL.map(Column::name)
     }
 
@@ -100,6 +105,8 @@ impl Column {
             End => "END",
             // The process, and not the lock: the kernel does not record when it was acquired.
             Started => "RUNS FOR",
+            Held => "HELD FOR",
+            Note => "NOTE",
             Process => "PROCESS",
             Descriptor => "FD",
             Taker => "TAKER",
@@ -151,6 +158,8 @@ impl Column {
                 .end
                 .map_or_else(|| "EOF".into(), |end| end.to_string()),
             Started => shown(process.and_then(age)),
+            Held => shown(record(row).and_then(|record| Some(span(record.since.age()?)))),
+            Note => shown(record(row).and_then(|record| record.note)),
             Process => shown(process.and_then(|process| process.state)),
             Descriptor => shown(row.descriptor),
             Taker => shown(taker(row)),
@@ -181,6 +190,16 @@ fn shown<T: ToString>(value: Option<T>) -> String {
 /// `3 min`
 fn age(process: &inspect::Process) -> Option<String> {
     Some(span(process.started?.elapsed().unwrap_or_default()))
+}
+
+/// The record of the lock, if it is that of the row's process.
+fn record(row: &Row<'_>) -> Option<Record> {
+    let What::Holds(lock) = row.what else {
+        return None;
+    };
+    let pid = row.process?.pid;
+    let is_its = |record: &Record| lock.mode == holdlock::Mode::Exclusive && record.pid == pid;
+    Record::of(row.file).filter(is_its)
 }
 
 fn taker(row: &Row<'_>) -> Option<u32> {

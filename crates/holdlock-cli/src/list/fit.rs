@@ -11,13 +11,14 @@ const COMMAND: usize = 16;
 const GAP: usize = 2;
 
 /// Columns that can be left out. The first ones say least.
-const OPTIONAL: [Column; 6] = [
+const OPTIONAL: [Column; 7] = [
     Column::Range,
     Column::Kind,
     Column::User,
     Column::Mode,
     Column::State,
     Column::Started,
+    Column::Held,
 ];
 
 /// The columns of the list with their cells.

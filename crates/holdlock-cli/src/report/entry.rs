@@ -8,13 +8,15 @@ use super::clock::{self, Time};
 const LONGEST_S: f64 = 1e9;
 
 /// The ends of a run, as in the log.
-pub(super) const OUTCOMES: [&str; 7] = [
+pub(super) const OUTCOMES: [&str; 9] = [
     "ran",
     "conflict",
     "timeout",
     "deadlock",
     "held-too-long",
     "signal",
+    "skipped",
+    "abandoned",
     "error",
 ];
 

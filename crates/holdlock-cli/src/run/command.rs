@@ -24,7 +24,7 @@ pub(super) fn start(
 pub(super) fn become_it(
     program: &OsStr,
     arguments: &[OsString],
-    environment: &[(&str, String)],
+    environment: &[(&str, Option<String>)],
 ) -> Failure {
     not_started(program, &run_child::exec(program, arguments, environment))
 }

@@ -5,8 +5,8 @@ use holdlock::{Conflict, Error};
 
 use super::Patience;
 use super::progress::is_hidden;
-use crate::show::text;
 use crate::show::time::rounded;
+use crate::show::{held, text};
 
 /// A holder whose lock the kernel does not show.
 pub(super) const OUTSIDE: &str = "a process outside this PID namespace";
@@ -50,7 +50,15 @@ fn by(conflict: &Conflict) -> String {
         };
     }
     let names = holders.iter().take(NAMED);
-    let names: Vec<String> = names.map(|one| text::process_cut(one, None)).collect();
+    let record = conflict.record();
+    let names = names.map(|one| {
+        let name = text::process_cut(one, None);
+        match record.filter(|record| record.pid == one.pid) {
+            Some(record) => format!("{name} {}", held::words(record)),
+            None => name,
+        }
+    });
+    let names: Vec<String> = names.collect();
     let more = match holders.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),

@@ -26,6 +26,22 @@ impl Held<'_> {
         }
     }
 
+    /// The guard of a lock, which may have a record.
+    pub(super) fn lock(&self) -> Option<&Guard<'_>> {
+        match self {
+            Held::Lock(guard) => Some(guard),
+            Held::Slot(_) => None,
+        }
+    }
+
+    /// Releases it as if it had not been acquired: the next holder learns that the one before died.
+    pub(super) fn give_back(self) -> Result<(), Error> {
+        match self {
+            Held::Lock(guard) => guard.release_abandoned(),
+            Held::Slot(guard) => guard.release(),
+        }
+    }
+
     pub(super) fn release(self) -> Result<(), Error> {
         match self {
             Held::Lock(guard) => guard.release(),

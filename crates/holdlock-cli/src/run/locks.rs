@@ -10,6 +10,7 @@ use holdlock::{CancelToken, FileLock, Guard, LockOptions, LockSet, Request, Wait
 
 use super::deadlock;
 use super::inherited;
+use super::memory;
 use super::progress::Display;
 use super::reentrant;
 use super::watch::{Subject, Watch, What};
@@ -34,9 +35,13 @@ pub(super) struct Locks {
     set: LockSet,
 }
 
-/// Opens the lock files, and creates missing ones. With --reentrant, a lock that this job already
-/// holds is left out.
-pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Locks, Failure> {
+/// Opens the lock files, and creates missing ones; with their records if asked for. With
+/// --reentrant, a lock that this job already holds is left out.
+pub(super) fn open(
+    settings: &Settings,
+    course: &mut Course,
+    with_record: bool,
+) -> Result<Locks, Failure> {
     let names = &settings.locks;
     let mut options = LockOptions::new().fair(settings.fair);
     if settings.names == Names::System {
@@ -58,7 +63,11 @@ pub(super) fn open(settings: &Settings, course: &mut Course) -> Result<Locks, Fa
         }
         list.push(Lock {
             name: name.clone(),
-            file: options.open(&location.path)?,
+            file: if with_record {
+                memory::open(&options, &location.path, settings)?
+            } else {
+                options.open(&location.path)?
+            },
         });
     }
     if settings.reentrant {
@@ -103,6 +112,10 @@ pub(super) fn take<'l>(
         .cancel(&token)
         .on_wait(&mut on_wait)
         .notice_deadlocks(true);
+    let request = match &settings.memory.note {
+        Some(note) => request.note(note),
+        None => request,
+    };
     let request = match settings.patience {
         Patience::Endless => request,
         Patience::For(limit) if !limit.is_zero() => request.timeout(limit),

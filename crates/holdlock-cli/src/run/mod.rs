@@ -9,6 +9,7 @@ mod inherited;
 mod job;
 mod locks;
 mod log;
+mod memory;
 mod progress;
 mod reentrant;
 mod slots;
@@ -17,7 +18,7 @@ mod survivors;
 mod terminal;
 mod watch;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -31,8 +32,9 @@ use crate::sys::run_child::Manner;
 use crate::sys::signals;
 use held::Held;
 use log::{Log, Record};
+pub(crate) use memory::{IfAbandoned, Interval, Memory};
 pub(crate) use supervisor::Duties;
-use supervisor::End;
+use supervisor::{End, Ended};
 
 /// The settings of the command line.
 pub(crate) struct Settings {
@@ -56,6 +58,7 @@ pub(crate) struct Settings {
     /// The command does not inherit the lock.
     pub(crate) close: bool,
     pub(crate) log: Option<OsString>,
+    pub(crate) memory: Memory,
     pub(crate) locks: Vec<OsString>,
     pub(crate) program: OsString,
     pub(crate) arguments: Vec<OsString>,
@@ -102,6 +105,8 @@ struct Course {
     outcome: &'static str,
     /// The signal that ended the command and has to end holdlock, too.
     dies_of: Option<u8>,
+    /// The lock was not acquired because its file cannot have a record.
+    cannot_record: bool,
 }
 
 impl Course {
@@ -123,6 +128,7 @@ impl Course {
         {
             self.holders = conflict.holders().to_vec();
         }
+        self.cannot_record = matches!(error, holdlock::Error::Record { .. });
         self.outcome = match error {
             holdlock::Error::TimedOut(_) => "timeout",
             holdlock::Error::Deadlock { .. } => "deadlock",
@@ -164,40 +170,127 @@ pub(crate) fn run(settings: Settings) -> Outcome {
 }
 
 fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
-    let locks;
+    let (locks, without_record);
     let held: Vec<Held<'_>> = match settings.slots {
         Some(slots) => vec![Held::Slot(slots::take(slots, settings, course)?)],
         None => {
-            locks = locks::open(settings, course)?;
-            let guards = locks::take(&locks, settings, course)?;
+            locks = locks::open(settings, course, true)?;
+            if memory::is_recent(&course.locks[0], settings) {
+                course.outcome = "skipped";
+                return Ok(exit::SUCCESS);
+            }
+            let guards = match locks::take(&locks, settings, course) {
+                // The file is not a lock file but data, or there is no room for a record.
+                Err(_) if course.cannot_record && memory::is_optional(settings) => {
+                    course.locks.clear();
+                    without_record = locks::open(settings, course, false)?;
+                    locks::take(&without_record, settings, course)?
+                }
+                taken => taken?,
+            };
             guards.into_iter().map(Held::Lock).collect()
         }
     };
     course.slot = held.iter().find_map(Held::slot);
-    let slot = course.slot.map(|slot| ("HOLDLOCK_SLOT", slot.to_string()));
-    let environment: Vec<(&str, String)> = slot.into_iter().collect();
+    if memory::is_abandoned(&held) {
+        return after_abandonment(held, settings, course);
+    }
+    // Another run may have succeeded while this one waited. (If the holder after that run died, its
+    // work has to be done again.)
+    if memory::is_recent(&course.locks[0], settings) {
+        memory::give_back(held);
+        course.outcome = "skipped";
+        return Ok(exit::SUCCESS);
+    }
+    run_under(held, settings, course)
+}
+
+/// The last holder died: does what --if-abandoned says.
+fn after_abandonment(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
+    if !settings.quiet {
+        memory::warn(&held);
+    }
+    let why = match &settings.memory.if_abandoned {
+        None | Some(IfAbandoned::Run) => return run_under(held, settings, course),
+        Some(IfAbandoned::Fail) => {
+            "nothing was run; clean up, and run once with --if-abandoned run".to_owned()
+        }
+        Some(IfAbandoned::Clean(command)) => {
+            let words = ["-c".into(), command.clone()];
+            let ended = hold(&held, settings, "sh".as_ref(), &words)?;
+            match ended.end {
+                End::Exited(exit::SUCCESS) => return run_under(held, settings, course),
+                end if end.releases() => {
+                    let code = end.code();
+                    format!("cleaning up failed with exit code {code}; nothing was run")
+                }
+                end => {
+                    // The processes that are left of it keep the lock, and the next holder is told
+                    // that this one died.
+                    let failure = memory::refuse(&held, "a signal ended cleaning up");
+                    std::mem::forget(held);
+                    course.outcome = "abandoned";
+                    return Err(Failure {
+                        code: end.code(),
+                        ..failure
+                    });
+                }
+            }
+        }
+    };
+    let failure = memory::refuse(&held, &why);
+    memory::give_back(held);
+    course.outcome = "abandoned";
+    Err(failure)
+}
+
+/// The variables that a command gets.
+fn environment(held: &[Held<'_>]) -> Vec<(&'static str, Option<String>)> {
+    let slot = held.iter().find_map(Held::slot);
+    let slot = slot.map(|slot| ("HOLDLOCK_SLOT", Some(slot.to_string())));
+    slot.into_iter().chain(memory::environment(held)).collect()
+}
+
+/// Runs a command while the locks are held.
+fn hold(
+    held: &[Held<'_>],
+    settings: &Settings,
+    program: &OsStr,
+    arguments: &[OsString],
+) -> Result<Ended, Failure> {
     let duties = match settings.keep {
         Keep::Supervised(duties) => duties,
-        Keep::Replaced => return Err(replaced(held, settings, &environment)),
+        // For a command that cleans up before holdlock becomes the other one.
+        Keep::Replaced => Duties::default(),
     };
-
-    let began = Instant::now();
     let inherits: Vec<BorrowedFd<'_>> = if settings.close {
         Vec::new()
     } else {
         held.iter().map(Held::as_fd).collect()
     };
-    let ended = supervisor::supervise(duties, settings.quiet, &held, |signals| {
+    let environment = environment(held);
+    supervisor::supervise(duties, settings.quiet, held, |signals| {
         let manner = Manner {
             inherits: &inherits,
             environment: &environment,
             signals,
         };
-        command::start(&settings.program, &settings.arguments, &manner)
-    })?;
+        command::start(program, arguments, &manner)
+    })
+}
+
+fn run_under(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
+    let run = memory::begin(&held);
+    if settings.keep == Keep::Replaced {
+        let environment = environment(&held);
+        return Err(replaced(held, settings, &environment));
+    }
+    let began = Instant::now();
+    let ended = hold(&held, settings, &settings.program, &settings.arguments)?;
     course.held = Some(began.elapsed());
 
     let end = ended.end;
+    memory::end(&held, run, end);
     if end.releases() {
         // By an unlock, not by closing, because processes that the command has left in the
         // background also have the lock open.
@@ -206,28 +299,35 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
                 exit::warn(&error.to_string());
             }
         }
-    } else {
+    } else if end.is_complete() {
         // Closed at the end of holdlock, not unlocked, so that the processes that are still at work
         // keep the lock.
+        let handed = held.into_iter().map(Held::hand_over);
+        std::mem::forget(handed.collect::<Vec<_>>());
+    } else {
+        // The same; and the record tells the next holder that this one died.
         std::mem::forget(held);
     }
     drop(ended);
-    let (outcome, code) = match end {
-        End::Exited(code) | End::AfterSignal(code) => ("ran", code),
-        End::Signal(number) => ("signal", 128 + number),
-        End::HeldTooLong => ("held-too-long", exit::HELD_TOO_LONG),
+    course.outcome = match end {
+        End::Exited(_) | End::AfterSignal(_) => "ran",
+        End::Signal(_) => "signal",
+        End::HeldTooLong => "held-too-long",
     };
-    course.outcome = outcome;
     if let End::Signal(number) = end
         && [libc::SIGINT, libc::SIGQUIT].contains(&number.into())
     {
         course.dies_of = Some(number);
     }
-    Ok(code)
+    Ok(end.code())
 }
 
 /// Hands the locks to the command and becomes it. Returns why that failed.
-fn replaced(held: Vec<Held<'_>>, settings: &Settings, environment: &[(&str, String)]) -> Failure {
+fn replaced(
+    held: Vec<Held<'_>>,
+    settings: &Settings,
+    environment: &[(&str, Option<String>)],
+) -> Failure {
     let handed: Result<Vec<OwnedFd>, _> = held.into_iter().map(Held::hand_over).collect();
     match handed {
         Ok(_until_then) => command::become_it(&settings.program, &settings.arguments, environment),
@@ -245,6 +345,7 @@ impl Course {
             slot: None,
             outcome: "error",
             dies_of: None,
+            cannot_record: false,
         }
     }
 }

@@ -8,13 +8,14 @@ use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};
 
+use holdlock::Record;
 use holdlock::inspect::{self, Snapshot, Unseen, Waiter};
 
 use super::conflict::OUTSIDE;
 use super::{Progress, Settings};
 use crate::exit;
-use crate::show::text;
 use crate::show::time::{rounded, span};
+use crate::show::{held, text};
 use crate::sys::groups::{in_foreground, own_group};
 
 /// A shorter wait is not reported.
@@ -32,6 +33,8 @@ pub(super) struct Seen {
     holder: Option<String>,
     /// The start of that process. The kernel does not record when it acquired the lock.
     started: Option<SystemTime>,
+    /// For how long the first holder has the lock, and why, if the lock has a record.
+    held: Option<String>,
     more: usize,
     /// Our place in the queue, and the number of waiters.
     queue: Option<(usize, usize)>,
@@ -49,6 +52,8 @@ impl Seen {
         };
         let holders = file.holders();
         let first = holders.first();
+        let record = Record::of(file);
+        let record = record.filter(|record| first.is_some_and(|first| first.pid == record.pid));
         let is_us = |waiter: &Waiter| waiter.process.as_ref().is_some_and(|p| p.pid == us);
         let place = file.waiters.iter().position(is_us);
         Seen {
@@ -56,6 +61,7 @@ impl Seen {
                 .map(|holder| text::process_cut(holder, None))
                 .or_else(outside),
             started: first.and_then(|holder| holder.started),
+            held: record.as_ref().map(held::words),
             more: holders.len().saturating_sub(1),
             queue: place.map(|place| (place + 1, file.waiters.len())),
         }
@@ -190,7 +196,9 @@ impl Display {
         }
         if let Some(holder) = &seen.holder {
             text.push_str(&format!("; held by {holder}"));
-            if let Some(started) = seen.started {
+            if let Some(held) = &seen.held {
+                text.push_str(&format!(" {held}"));
+            } else if let Some(started) = seen.started {
                 let age = started.elapsed().unwrap_or_default();
                 text.push_str(&format!(", started {} ago", span(age)));
             }

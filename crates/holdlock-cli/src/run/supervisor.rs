@@ -48,7 +48,7 @@ const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIG
 const ONE_TERM: Duration = Duration::from_secs(1);
 
 /// The tasks of the supervisor besides waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Duties {
     /// The longest time for which the lock may be held.
     pub(crate) max_hold: Option<Duration>,
@@ -79,6 +79,20 @@ impl End {
     /// Whether the lock is released now, even if processes still have it open.
     pub(super) fn releases(self) -> bool {
         matches!(self, End::Exited(_))
+    }
+
+    /// Whether the command itself ended its work, also if a signal had asked it to.
+    pub(super) fn is_complete(self) -> bool {
+        matches!(self, End::Exited(_) | End::AfterSignal(..=128))
+    }
+
+    /// The exit code that says so.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            End::Exited(code) | End::AfterSignal(code) => code,
+            End::Signal(number) => 128 + number,
+            End::HeldTooLong => exit::HELD_TOO_LONG,
+        }
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use holdlock::Record;
 use holdlock::inspect::{
     FileId, Holder, Lock, LockedFile, Process, Range, Unseen, Waiter, printable,
 };
 use serde_json::{Value, json};
 
+use super::held;
 use super::time::utc;
 
 /// The fields of a `process` in the documents, for the help.
@@ -97,6 +99,7 @@ fn file(file: &LockedFile, processes: &mut Processes) -> Value {
         "slots": file.slots,
         "waiters": waiters.collect::<Value>(),
         "locks": locks,
+        "record": Record::of(file).as_ref().map(held::json),
     })
 }
 

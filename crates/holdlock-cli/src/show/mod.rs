@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::exit::{Failure, OS_ERROR, reason};
 
 pub(crate) mod calendar;
+pub(crate) mod held;
 pub(crate) mod job;
 pub(crate) mod json;
 pub(crate) mod number;

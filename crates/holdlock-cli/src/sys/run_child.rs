@@ -16,8 +16,8 @@ use super::vfork::{self, Argv, Child, Failed};
 pub(crate) struct Manner<'a> {
     /// Descriptors that it inherits: close-on-exec in this process only.
     pub(crate) inherits: &'a [BorrowedFd<'a>],
-    /// Variables that it has besides our own, or instead of them.
-    pub(crate) environment: &'a [(&'a str, String)],
+    /// Variables that it has besides our own, or instead of them. None: it does not have this one.
+    pub(crate) environment: &'a [(&'a str, Option<String>)],
     /// The signals as they were before this process blocked some; the child gets them back.
     pub(crate) signals: &'a Blocked,
 }
@@ -58,7 +58,7 @@ pub(crate) fn spawn(
 pub(crate) fn exec(
     program: &OsStr,
     arguments: &[OsString],
-    environment: &[(&str, String)],
+    environment: &[(&str, Option<String>)],
 ) -> io::Error {
     let both = words(program, arguments).and_then(|words| Ok((words, variables(environment)?)));
     let (words, variables) = match both {
@@ -83,13 +83,15 @@ fn words(program: &OsStr, arguments: &[OsString]) -> io::Result<Vec<CString>> {
 }
 
 /// Our environment with these variables, as `NAME=VALUE`. Empty: our own as it is.
-fn variables(set: &[(&str, String)]) -> io::Result<Vec<CString>> {
+fn variables(set: &[(&str, Option<String>)]) -> io::Result<Vec<CString>> {
     if set.is_empty() {
         return Ok(Vec::new());
     }
     let is_kept = |name: &OsStr| set.iter().all(|(other, _)| name != *other);
     let kept = std::env::vars_os().filter(|(name, _)| is_kept(name));
-    let set = set.iter().map(|(name, value)| (name.into(), value.into()));
+    let set = set
+        .iter()
+        .filter_map(|(name, value)| Some((name.into(), value.as_ref()?.into())));
     let words = kept
         .chain(set)
         .map(|(mut word, value): (OsString, OsString)| {

@@ -2,11 +2,12 @@
 
 use std::time::{Instant, SystemTime};
 
-use holdlock::Mode;
 use holdlock::inspect::{self, Deadlock, FileId, Kind, LockedFile, Process, Range, Snapshot};
+use holdlock::{Mode, Record};
 
 use super::seen::Seen;
 use super::text::clean;
+use crate::show::held::words;
 use crate::show::job;
 
 /// All locks of the host at one moment.
@@ -39,6 +40,8 @@ pub(super) struct Held {
     /// The taker, if it is not among the holders.
     pub(super) inherited_from: Option<u32>,
     pub(super) keepers: Vec<Who>,
+    /// For how long it is held, and why: from its record.
+    pub(super) held: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -130,7 +133,7 @@ pub(super) fn files(snapshot: &Snapshot, seen: &Seen, now: Instant) -> Vec<File>
     let file = |file: &LockedFile| File {
         file_id: file.file_id,
         path: path(file),
-        locks: file.locks.iter().map(held).collect(),
+        locks: locks(file),
         waiters: waiters(file, seen, now),
     };
     snapshot.files.iter().map(file).collect()
@@ -172,8 +175,21 @@ fn path(file: &LockedFile) -> String {
     path
 }
 
-fn held(lock: &inspect::Lock) -> Held {
+fn locks(file: &LockedFile) -> Vec<Held> {
+    let record = Record::of(file);
+    let held = |lock: &inspect::Lock| {
+        let is_its = |record: &&Record| {
+            let mut holders = lock.holders.iter();
+            lock.mode == Mode::Exclusive && holders.any(|one| one.process.pid == record.pid)
+        };
+        held(lock, record.as_ref().filter(is_its))
+    };
+    file.locks.iter().map(held).collect()
+}
+
+fn held(lock: &inspect::Lock, record: Option<&Record>) -> Held {
     Held {
+        held: record.map(|record| clean(&words(record))),
         kind: lock.kind,
         mode: lock.mode,
         range: match lock.slot {

@@ -51,6 +51,7 @@ fn file(inode: u64, path: &str, holder: u32, waiters: &[(u32, u64)], now: Instan
             range: String::new(),
             inherited_from: None,
             keepers: vec![who(holder, &format!("/usr/bin/holder{holder} x"))],
+            held: None,
         }],
         waiters: waiters.iter().enumerate().map(wait).collect(),
     }

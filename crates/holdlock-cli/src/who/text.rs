@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use holdlock::Mode;
 use holdlock::inspect::{Kind, Lock, LockedFile, Process, Range};
+use holdlock::{Mode, Record};
 
 use super::job;
 use super::view::{Answer, View};
+use crate::show::held;
 use crate::show::table::{Side, Table};
 use crate::show::terminal;
 use crate::show::text::{self, NONE};
@@ -105,8 +106,11 @@ fn details(file: &LockedFile, most: usize) -> String {
         terminal::width().map(|width| width.saturating_sub(INDENT.len())),
     );
     let notes = file.locks.iter().filter_map(inherited);
+    let record = Record::of(file);
+    let held = record.map(|record| format!("pid {} holds it {}", record.pid, held::words(&record)));
     let notes: Vec<String> = left_out
         .into_iter()
+        .chain(held)
         .chain(notes)
         .chain(file_id(file))
         .collect();

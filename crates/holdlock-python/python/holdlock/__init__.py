@@ -8,25 +8,46 @@ no other process is here
 
 :class:`FileLock` is the lock. It raises :class:`Timeout` if it cannot acquire the lock in time.
 :class:`AsyncFileLock` is for asyncio, trio and anyio. :class:`ReadWriteLock` and
-:class:`AsyncReadWriteLock` let readers share the lock. :class:`SoftFileLock` is for file systems
-that cannot lock. The module can replace ``filelock``: the names are the same.
+:class:`AsyncReadWriteLock` let readers share the lock. :class:`Semaphore` and
+:class:`AsyncSemaphore` are for several holders at a time, :class:`LockSet` and
+:class:`AsyncLockSet` for several locks. :class:`SoftFileLock` is for file systems that cannot lock.
+The module can replace ``filelock``: the names are the same.
 """
 
 from __future__ import annotations
 
 from ._descriptor import lock_descriptor, unlock_descriptor
-from ._errors import Cancelled, Deadlock, SoftFileLockLifetimeWarning, Timeout
+from ._errors import (
+    Cancelled,
+    Deadlock,
+    DifferentSlots,
+    SoftFileLockLifetimeWarning,
+    StaleToken,
+    Timeout,
+)
 from ._file_lock import BaseFileLock, FileLock, UnixFileLock, WindowsFileLock
-from ._native import AcquireReturnProxy, CancelToken, Process, __version__
+from ._native import (
+    AcquireReturnProxy,
+    CancelToken,
+    Process,
+    Record,
+    TokenGate,
+    __version__,
+    record,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import asyncio
     from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
     from ._async_file_lock import AsyncFileLock, AsyncUnixFileLock, AsyncWindowsFileLock
+    from ._async_lock_set import AsyncLockSet
     from ._async_read_write import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock
+    from ._async_semaphore import AsyncSemaphore
     from ._compat import install_as_filelock, uninstall_as_filelock
+    from ._lock_set import LockSet
     from ._read_write import ReadWriteLock
+    from ._semaphore import Semaphore
     from ._soft._async_lock import AsyncSoftFileLock
     from ._soft._lock import SoftFileLock
     from ._types import CloseErrorPolicy, ContextErrorPolicy, LockOptions
@@ -39,7 +60,9 @@ _LAZY: dict[str, str] = {
     "AsyncAcquireReadWriteReturnProxy": "._async_read_write",
     "AsyncAcquireReturnProxy": "._async_base",
     "AsyncFileLock": "._async_file_lock",
+    "AsyncLockSet": "._async_lock_set",
     "AsyncReadWriteLock": "._async_read_write",
+    "AsyncSemaphore": "._async_semaphore",
     "AsyncSoftFileLock": "._soft._async_lock",
     "AsyncUnixFileLock": "._async_file_lock",
     "AsyncWindowsFileLock": "._async_file_lock",
@@ -47,7 +70,9 @@ _LAZY: dict[str, str] = {
     "CloseErrorPolicy": "._types",
     "ContextErrorPolicy": "._types",
     "LockOptions": "._types",
+    "LockSet": "._lock_set",
     "ReadWriteLock": "._read_write",
+    "Semaphore": "._semaphore",
     "SoftFileLock": "._soft._lock",
     "install_as_filelock": "._compat",
     "uninstall_as_filelock": "._compat",
@@ -83,7 +108,9 @@ __all__ = [
     "AsyncAcquireReadWriteReturnProxy",
     "AsyncAcquireReturnProxy",
     "AsyncFileLock",
+    "AsyncLockSet",
     "AsyncReadWriteLock",
+    "AsyncSemaphore",
     "AsyncSoftFileLock",
     "AsyncUnixFileLock",
     "AsyncWindowsFileLock",
@@ -94,13 +121,19 @@ __all__ = [
     "CloseErrorPolicy",
     "ContextErrorPolicy",
     "Deadlock",
+    "DifferentSlots",
     "FileLock",
     "LockOptions",
+    "LockSet",
     "Process",
     "ReadWriteLock",
+    "Record",
+    "Semaphore",
     "SoftFileLock",
     "SoftFileLockLifetimeWarning",
+    "StaleToken",
     "Timeout",
+    "TokenGate",
     "UnixFileLock",
     "WindowsFileLock",
     "__version__",
@@ -108,6 +141,7 @@ __all__ = [
     "has_fcntl",
     "install_as_filelock",
     "lock_descriptor",
+    "record",
     "uninstall_as_filelock",
     "unlock_descriptor",
 ]

@@ -12,10 +12,39 @@ if TYPE_CHECKING:
 
     from ._native import Conflict, Process
 
-__all__ = ["Cancelled", "Deadlock", "SoftFileLockLifetimeWarning", "Timeout"]
+__all__ = [
+    "Cancelled",
+    "Deadlock",
+    "DifferentSlots",
+    "SoftFileLockLifetimeWarning",
+    "StaleToken",
+    "Timeout",
+]
 
 
-class Timeout(TimeoutError):
+class WithHolders:
+    """An error because of the holders of a lock. They are looked up when they are first needed."""
+
+    _holder: Optional[str] = None
+    _conflict: Optional[Conflict] = None
+    _holders: Optional[List[Process]] = None
+
+    @property
+    def holders(self) -> List[Process]:
+        """The processes that hold the lock, as far as this process can see them."""
+        if self._holders is None:
+            self._holders = [] if self._conflict is None else self._conflict.holders()
+        return self._holders
+
+    @property
+    def holder(self) -> Optional[str]:
+        """The holders in words; None if they are not known."""
+        if self._holder is None and self._conflict is not None:
+            self._holder = self._conflict.description()
+        return self._holder
+
+
+class Timeout(TimeoutError, WithHolders):
     """The lock was not acquired in time, because another process, thread or task holds it.
 
     The message names the holders. The search for them runs when the exception is printed or
@@ -34,27 +63,11 @@ class Timeout(TimeoutError):
         super().__init__(errno.ETIMEDOUT, self._what, lock_file)
         self._lock_file = lock_file
         self._holder = holder
-        self._conflict: Optional[Conflict] = None
-        self._holders: Optional[List[Process]] = None
 
     @property
     def lock_file(self) -> str:
         """The path of the lock, as it was given."""
         return self._lock_file
-
-    @property
-    def holders(self) -> List[Process]:
-        """The processes that hold the lock, as far as this process can see them."""
-        if self._holders is None:
-            self._holders = [] if self._conflict is None else self._conflict.holders()
-        return self._holders
-
-    @property
-    def holder(self) -> Optional[str]:
-        """The holders in words; None if they are not known."""
-        if self._holder is None and self._conflict is not None:
-            self._holder = self._conflict.description()
-        return self._holder
 
     def __str__(self) -> str:
         message = f"The file lock '{printable(self._lock_file)}' {self._what}."
@@ -77,6 +90,59 @@ class Cancelled(Timeout):
 
 class Deadlock(RuntimeError):
     """The wait would never end: the holder waits for this thread, or is this thread itself."""
+
+
+class DifferentSlots(OSError, WithHolders):
+    """Others use the semaphore with another number of slots, and hold slots.
+
+    >>> error = DifferentSlots("/run/gpus", 4, 8)
+    >>> error.slots, error.in_use, error.filename, error.errno == errno.EBUSY
+    (4, 8, '/run/gpus', True)
+    """
+
+    def __init__(self, lock_file: str, slots: int, in_use: int) -> None:
+        what = f"cannot use {slots} slots: the file is in use with {in_use}"
+        super().__init__(errno.EBUSY, what, lock_file)
+        #: The path of the lock file, as it was given.
+        self.lock_file = lock_file
+        #: The number of slots of this request.
+        self.slots = slots
+        #: The number of slots of the others.
+        self.in_use = in_use
+
+    def __str__(self) -> str:
+        by = "" if self.holder is None else f", by {printable(self.holder)}"
+        return (
+            f"Cannot use '{printable(self.lock_file)}' with {self.slots} slots: it is in use with "
+            f"{self.in_use}{by}. Use the same number everywhere, or wait until no slot is held."
+        )
+
+    def __reduce__(self) -> Tuple[Type[DifferentSlots], Tuple[Any, ...], Dict[str, Any]]:
+        state = dict(self.__dict__, _holders=self.holders, _holder=self.holder, _conflict=None)
+        return type(self), (self.lock_file, self.slots, self.in_use), state
+
+
+class StaleToken(OSError):
+    """A :class:`TokenGate` has admitted a later holder of the lock: the caller must not write.
+
+    >>> error = StaleToken("/srv/data.gate", 4, 5)
+    >>> error.token, error.newest, error.filename, error.errno == errno.ESTALE
+    (4, 5, '/srv/data.gate', True)
+    """
+
+    def __init__(self, path: str, token: int, newest: int) -> None:
+        what = (
+            f"token {token} is too old: a later holder of the lock has come with token {newest}; "
+            "do not write, and acquire the lock again"
+        )
+        super().__init__(errno.ESTALE, what, path)
+        #: The token of the caller.
+        self.token = token
+        #: The highest token that was admitted.
+        self.newest = newest
+
+    def __reduce__(self) -> Tuple[Type[StaleToken], Tuple[Any, ...]]:
+        return type(self), (self.filename, self.token, self.newest)
 
 
 class UnsupportedFileSystem(OSError, NotImplementedError):

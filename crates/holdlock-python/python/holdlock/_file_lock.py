@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _options
+from . import _meta, _native, _options
 from ._attributes import settable_timeout
 from ._base import BaseFileLock
 from ._native import NativeLock
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._native import Task
+    from ._native import Record, Task
 
 __all__ = ["BaseFileLock", "FileLock", "UnixFileLock", "WindowsFileLock"]
 
@@ -44,7 +44,7 @@ class FileLock(NativeLock, BaseFileLock):
     True True
 
     The kernel releases the lock when its holder ends, however it ends. The file stays, and is
-    never written to. The holder may acquire the same object again; it has to release the object as
+    written to only with ``record=True``. The holder may acquire the same object again; it has to release the object as
     often. A relative path means the working directory in which the object was made. The first
     request creates the file and missing directories. A released lock has no file open, unless it
     is released more than ten times a second.
@@ -74,14 +74,19 @@ class FileLock(NativeLock, BaseFileLock):
       that arrives just when the lock is released can be quicker than a waiter that wakes up, and a
       shared request can pass a waiting exclusive request. The order holds among fair requests. It
       costs two more system calls, and needs a writable file on a local file system.
+    * ``record``: True: the lock file has a record of the last exclusive holder, from which come
+      :attr:`token`, :attr:`abandoned` and :meth:`record`. The file has to be writable, and empty or
+      with such a record; a file with other content is refused and stays as it is. An acquisition
+      and a release cost one more system call each.
+    * ``note``: the reason that the record gives; also an argument of :meth:`acquire`.
     * ``fallback``: what to do on a file system that has no locks (flock fails with ENOSYS or
       EOPNOTSUPP). ``"error"`` (the default): requests raise an OSError that is also a
       NotImplementedError. ``"soft"``: make a :class:`SoftFileLock` instead. A soft lock promises
       less: it excludes only programs that use soft locks on this path; the marker of a dead owner
       on another host stays; and an empty file that a failed native request has left at the path
       counts as a marker until it is removed. Therefore let all programs of a path use the same
-      fallback. Not for subclasses, and not together with ``shared``, ``fair``, ``on_acquired`` or
-      ``preserve_lock_file``.
+      fallback. Not for subclasses, and not together with ``shared``, ``fair``, ``record``,
+      ``on_acquired`` or ``preserve_lock_file``.
     * ``lifetime``, ``close_error_policy``, ``fallback_to_soft``, ``preserve_lock_file``: accepted
       for compatibility with ``filelock``, and without effect.
 
@@ -103,9 +108,37 @@ class FileLock(NativeLock, BaseFileLock):
 
     def _requester(self) -> Task | None:
         """The greenlet that uses the lock, in programs with greenlets; None: the thread does."""
+        if not _meta.uses_greenlets():
+            return None
         from ._greenlets import current
 
         return current()
+
+    @property
+    def token(self) -> int | None:
+        """The token of this acquisition, if the lock was made with ``record=True``.
+
+        It is higher than that of every earlier exclusive acquisition of the lock, by whatever
+        process, also across crashes and reboots. A :class:`TokenGate` refuses lower tokens. None if
+        the lock is not held, or held shared.
+        """
+        return _native.token_of(self, self._requester())
+
+    @property
+    def abandoned(self) -> Record | None:
+        """The record of the last holder, if that died without releasing the lock.
+
+        Its work may be half done. Only the first holder after it gets the record. None if the lock
+        is not held, or was not made with ``record=True``.
+        """
+        return _native.abandoned_before(self, self._requester())
+
+    def record(self) -> Record | None:
+        """The record in the lock file: the last exclusive holder, and whether it has released.
+
+        None: the file is missing or has no record. Does not acquire the lock.
+        """
+        return _native.record(self._absolute_path)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -154,6 +187,8 @@ class FileLock(NativeLock, BaseFileLock):
     def _option(self, name: str) -> Any:
         if name == "mode":
             return self._mode_setting
+        if name == "record":
+            return self.has_record
         if name == "fallback":
             return "error"  # or else this would be a SoftFileLock
         return self._thread_local_setting if name == "thread_local" else getattr(self, name)

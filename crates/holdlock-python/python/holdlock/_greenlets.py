@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 from weakref import WeakKeyDictionary
 
 from . import _async_wait, _log, _native, _options
@@ -18,6 +18,9 @@ from ._async_wait import TaskRecord
 from ._base import BaseFileLock
 from ._errors import Cancelled
 from ._native import AcquireReturnProxy, CancelToken
+
+if TYPE_CHECKING:
+    from ._native import Pending
 
 _records: WeakKeyDictionary[Any, TaskRecord] = WeakKeyDictionary()
 
@@ -76,6 +79,7 @@ class _Green:
         cancel_check: Optional[Callable[[], bool]] = None,
         shared: Optional[bool] = None,
         cancel: Optional[CancelToken] = None,
+        note: Optional[str] = None,
     ) -> AcquireReturnProxy[Any]:
         limit, pause = _options.request(
             timeout, poll_interval, poll_intervall, blocking, self._settings
@@ -160,6 +164,21 @@ def _wait(
         raise
     finally:
         waiter.close()
+
+
+def wait_for(pending: Pending) -> Any:
+    """Waits like :func:`_pending.wait_for`: the other greenlets run meanwhile."""
+    try:
+        while not pending.is_over():
+            _Green.select([pending.fileno()], [], [], None)
+        return pending.finish()
+    except BaseException:
+        pending.cancel()
+        while not pending.is_over():
+            _Green.select([pending.fileno()], [], [], None)
+        raise
+    finally:
+        pending.close()
 
 
 def _call_hook(lock: Any, record: TaskRecord) -> None:

@@ -38,8 +38,7 @@ class FileLockMeta(ABCMeta):
     if not TYPE_CHECKING:
 
         def __call__(cls, lock_file, *args, **options):
-            if "greenlet" in sys.modules:
-                _adapt_to_greenlets()
+            notice_greenlets()
             if args:
                 if len(args) > len(_POSITIONAL):
                     most = 1 + len(_POSITIONAL)
@@ -87,9 +86,10 @@ def uses_greenlets() -> bool:
     return _adapted
 
 
-def _adapt_to_greenlets() -> None:
+def notice_greenlets() -> None:
+    """Adapts the locks, if the program uses greenlets as threads."""
     global _adapted
-    if not _adapted:
+    if not _adapted and "greenlet" in sys.modules:
         from . import _file_lock, _greenlets
 
         _adapted = _greenlets.adapt(_file_lock.FileLock)

@@ -32,7 +32,14 @@ DEFAULTS: dict[str, Any] = {
     "on_acquired": None,
 }
 #: The options of locks that the kernel keeps.
-NATIVE_DEFAULTS: dict[str, Any] = {**DEFAULTS, "shared": False, "fair": False, "fallback": "error"}
+NATIVE_DEFAULTS: dict[str, Any] = {
+    **DEFAULTS,
+    "shared": False,
+    "fair": False,
+    "record": False,
+    "note": None,
+    "fallback": "error",
+}
 #: The options of locks for asynchronous code.
 ASYNC_DEFAULTS: dict[str, Any] = {
     **DEFAULTS,
@@ -45,7 +52,7 @@ ASYNC_DEFAULTS: dict[str, Any] = {
 ASYNC_NATIVE_DEFAULTS: dict[str, Any] = {**NATIVE_DEFAULTS, **ASYNC_DEFAULTS}
 
 #: The options that a constructor keeps in its own way, and not in an attribute ``_NAME``.
-_KEPT_ELSEWHERE = frozenset(["blocking", "poll_interval", "lifetime", "shared", "fair"])
+_KEPT_ELSEWHERE = frozenset(["blocking", "poll_interval", "lifetime", "shared", "fair", "record", "note"])
 
 
 def keep(lock: Any, options: Mapping[str, object]) -> None:

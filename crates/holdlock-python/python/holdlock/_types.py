@@ -46,6 +46,8 @@ class NativeOptions(Options, total=False):
 
     shared: bool
     fair: bool
+    record: bool
+    note: Optional[str]
     fallback: Fallback
 
 

@@ -56,7 +56,7 @@ RELEASES = [
         "4c5ee627c401f1863ac6a0de9a14a28d3bb5f8c730b45e2fd6e5dbc79cf34b9e",
         (3, 11),
         True,
-        """timeout = 30
+        """timeout = 120
 pythonpath = . tasks
 asyncio_default_fixture_loop_scope = session
 markers = requires_hard_links: needs os.link

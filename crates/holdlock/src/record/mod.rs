@@ -93,6 +93,9 @@ pub struct Run {
 }
 
 impl Record {
+    /// The size of each record in bytes.
+    pub const SIZE: u64 = sealed::SIZE as u64;
+
     /// Reads the record in the file at `path`. None if the file is missing, or has no record that
     /// this version understands.
     ///
@@ -108,7 +111,7 @@ impl Record {
             other => other?,
         };
         let found = pinned.metadata()?;
-        if !found.is_file() || found.len() != sealed::SIZE as u64 {
+        if !found.is_file() || found.len() != Record::SIZE {
             return Ok(None);
         }
         Record::read_from(&file::open_again(pinned.as_fd(), Access::Read)?)

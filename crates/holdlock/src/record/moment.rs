@@ -62,6 +62,12 @@ impl Moment {
         microseconds.map(Duration::from_micros)
     }
 
+    /// Whether more than this time has passed since, in the present boot.
+    pub(super) fn is_past(&self, time: Duration) -> bool {
+        let passed = clock::boot_microseconds().saturating_sub(self.since_boot);
+        u128::from(passed) > time.as_micros()
+    }
+
     /// Whether this moment was after the last boot of this machine.
     pub fn is_of_this_boot(&self) -> bool {
         self.is_of_boot(boot_id())

@@ -18,12 +18,17 @@
 //! (JavaScript, awk) read them exactly.
 
 use std::io;
+use std::time::Duration;
 
 use super::format;
 use super::sealed::{Content, Found, Text};
 use super::{Entry, Moment, Record, RecordState, Run};
 use crate::acquire::open::LockFile;
 use crate::acquire::release::closed_by_others;
+
+/// After this time a holder looks whether the file still has its record, before it writes again. To
+/// look after each short section would cost a third of what the record costs.
+const LONG: Duration = Duration::from_millis(1);
 
 /// What this process knows of the record, and the text that it wrote last.
 pub(crate) struct Recorder {
@@ -121,11 +126,20 @@ impl Recorder {
     /// This process gives the exclusive lock up: writes that, if the record still says the
     /// opposite. The caller has made sure that the descriptor is ours.
     pub(crate) fn ends(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
-        if std::mem::take(&mut self.is_held) {
-            self.write_state(file, state)
-        } else {
-            Ok(())
+        if !std::mem::take(&mut self.is_held) {
+            return Ok(());
         }
+        let is_long = self.since.is_some_and(|since| since.is_past(LONG));
+        if is_long && !self.is_ours(file)? {
+            return Ok(());
+        }
+        self.write_state(file, state)
+    }
+
+    /// Whether the file still has the text that this process wrote. If the lock file turns out to
+    /// be the data of the program that runs under the lock, that data must not be overwritten.
+    fn is_ours(&self, file: &LockFile) -> io::Result<bool> {
+        Ok(self.text.is(&Found::read(file.file())?))
     }
 
     /// This process has lost the lock, and may not write.
@@ -136,6 +150,7 @@ impl Recorder {
     /// Records a command that runs, or has run, under the lock.
     pub(crate) fn run(&mut self, file: &LockFile, run: Run) -> io::Result<()> {
         self.begin = None;
+        self.is_held = self.is_held && self.is_ours(file)?;
         self.last_run = Some(run);
         if run.ended.is_some() && run.exit == Some(0) {
             self.last_success = Some(run.began);

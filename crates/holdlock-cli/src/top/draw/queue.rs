@@ -66,6 +66,9 @@ fn holders(lock: &Held, host: &Host) -> Vec<Row> {
             "      {name}  by a process that cannot be seen"
         )));
     }
+    if let Some(held) = &lock.held {
+        lines.push(plain(format!("      held {held}")));
+    }
     if let Some(taker) = lock.inherited_from {
         lines.push(plain(format!(
             "      inherited: pid {taker} acquired it, and has ended or passed it on"

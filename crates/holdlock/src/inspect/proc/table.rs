@@ -78,8 +78,8 @@ impl TableEntry {
         self.turn == 0
     }
 
-    /// Whether this entry only belongs to a lock, and is no lock that a program wants for itself: it
-    /// is the place at the head of the queue of requests, or a byte of an upgradeable lock, or a
+    /// Whether this entry only belongs to a lock, and is no lock that a program wants for itself:
+    /// it is the place at the head of the queue of requests, or a byte of an upgradeable lock, or a
     /// request that waits for one of them.
     pub(crate) fn is_for_a_turn(&self) -> bool {
         let bytes = [Range::QUEUE.start, Range::READERS.start, Range::RIGHT.start];

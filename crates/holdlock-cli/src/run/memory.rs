@@ -1,0 +1,219 @@
+//! What the record of the lock adds to a run: tokens, the news that the last holder died, and the
+//! time of the last run.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use holdlock::{Error, FileLock, Guard, LockOptions, Mode, Moment, Record, Run};
+
+use super::Settings;
+use super::held::Held;
+use super::supervisor::End;
+use crate::exit::{self, ABANDONED, Failure};
+use crate::show::text;
+use crate::show::time::span;
+
+/// The token of the lock, if the command runs under one lock that has a record.
+const TOKEN: &str = "HOLDLOCK_TOKEN";
+/// 1 if the last holder died.
+const IS_ABANDONED: &str = "HOLDLOCK_ABANDONED";
+
+/// The settings that need a record.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// Why the lock is held.
+    pub(crate) note: Option<String>,
+    /// What to do if the last holder died. None: run, as with `IfAbandoned::Run`.
+    pub(crate) if_abandoned: Option<IfAbandoned>,
+    pub(crate) at_most_every: Option<Interval>,
+}
+
+/// What to do if the last holder died without releasing the lock.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum IfAbandoned {
+    Run,
+    Fail,
+    /// Run this command line of the shell first.
+    Clean(OsString),
+}
+
+/// How often the command may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interval {
+    pub(crate) time: Duration,
+    /// Runs that failed count, too.
+    pub(crate) always: bool,
+}
+
+impl Memory {
+    /// Whether the run makes no sense without a record.
+    fn is_needed(&self) -> bool {
+        self.note.is_some() || self.if_abandoned.is_some() || self.at_most_every.is_some()
+    }
+}
+
+/// Whether a run whose lock file cannot have a record may do without it.
+pub(super) fn is_optional(settings: &Settings) -> bool {
+    !settings.memory.is_needed()
+}
+
+/// Opens a lock: with a record where that touches nothing of the user's.
+pub(super) fn open(
+    options: &LockOptions,
+    path: &Path,
+    settings: &Settings,
+) -> Result<FileLock, Error> {
+    if settings.mode == Mode::Shared || is_optional(settings) && !may_have_record(path) {
+        return options.open(path);
+    }
+    match options.clone().record(true).open(path) {
+        Err(Error::Record { .. } | Error::Open { .. }) if is_optional(settings) => {
+            options.open(path)
+        }
+        opened => opened,
+    }
+}
+
+/// Whether the file is missing or empty, or has the size of a record. Other files are not opened
+/// for writing.
+fn may_have_record(path: &Path) -> bool {
+    match fs::symlink_metadata(path) {
+        Ok(found) => found.is_file() && [0, Record::SIZE].contains(&found.len()),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Whether the last run is so recent that this one is skipped. Then says so.
+///
+/// A record that is read without the lock may be out of date, but a success in it stays one.
+pub(super) fn is_recent(path: &Path, settings: &Settings) -> bool {
+    let Some(interval) = settings.memory.at_most_every else {
+        return false;
+    };
+    let record = Record::read(path).ok().flatten();
+    let last = record.and_then(|record| match interval.always {
+        true => record.last_run.map(|run| run.began),
+        false => record.last_success,
+    });
+    // A time in the future says nothing: the clock was set back.
+    let Some(age) = last.and_then(|last| last.age()) else {
+        return false;
+    };
+    if age >= interval.time {
+        return false;
+    }
+    if !settings.quiet {
+        let which = match interval.always {
+            true => "run",
+            false => "run that succeeded",
+        };
+        exit::warn(&format!(
+            "{}: skipped: the last {which} began {} ago, less than {}",
+            text::path(&settings.locks[0]),
+            span(age),
+            span(interval.time)
+        ));
+    }
+    true
+}
+
+/// The lock was acquired: whether the last holder died.
+pub(super) fn is_abandoned(held: &[Held<'_>]) -> bool {
+    abandoned(held).next().is_some()
+}
+
+/// Warns of the holders that died.
+pub(super) fn warn(held: &[Held<'_>]) {
+    for (path, last) in abandoned(held) {
+        exit::warn(&format!(
+            "warning: {}; what it did may be half done",
+            died(path, last)
+        ));
+    }
+}
+
+/// The failure because of a holder that died.
+pub(super) fn refuse(held: &[Held<'_>], why: &str) -> Failure {
+    let died = abandoned(held).map(|(path, last)| died(path, last));
+    let died: Vec<String> = died.collect();
+    Failure::new(ABANDONED, format!("{}; {why}", died.join("; ")))
+}
+
+fn abandoned<'h>(held: &'h [Held<'_>]) -> impl Iterator<Item = (&'h Path, &'h Record)> {
+    let locks = held.iter().filter_map(Held::lock);
+    locks.filter_map(|guard| Some((guard.path(), guard.abandoned()?)))
+}
+
+/// `PATH: pid 7 (make) of ann since 2026-11-26 03:47:33 UTC died without releasing the lock`
+fn died(path: &Path, last: &Record) -> String {
+    let of_last = |run: &Run| run.began.time() >= last.since.time();
+    let exit = last.last_run.filter(of_last).and_then(|run| run.exit);
+    let how = match exit {
+        Some(exit::HELD_TOO_LONG) => "ended its command, which held the lock too long".to_owned(),
+        Some(code @ 129..) => format!("lost its command by signal {}", code - 128),
+        _ => "died without releasing the lock".to_owned(),
+    };
+    format!("{}: the last holder, {last}, {how}", text::path(path))
+}
+
+/// Gives the locks back as if they had not been acquired.
+pub(super) fn give_back(held: Vec<Held<'_>>) {
+    for one in held.into_iter().rev() {
+        if let Err(error) = one.give_back() {
+            exit::warn(&error.to_string());
+        }
+    }
+}
+
+/// What a command is told: the token, and whether the last holder died.
+pub(super) fn environment(held: &[Held<'_>]) -> Vec<(&'static str, Option<String>)> {
+    // Without a lock of our own (--reentrant) those of the outer run stay.
+    if held.is_empty() {
+        return Vec::new();
+    }
+    let token = match held {
+        [one] => one.lock().and_then(Guard::token),
+        _ => None,
+    };
+    vec![
+        (TOKEN, token.map(|token| token.to_string())),
+        (IS_ABANDONED, is_abandoned(held).then(|| "1".to_owned())),
+    ]
+}
+
+/// The command is about to be started.
+pub(super) fn begin(held: &[Held<'_>]) -> Moment {
+    let began = Moment::now();
+    record(
+        held,
+        Run {
+            began,
+            ended: None,
+            exit: None,
+        },
+    );
+    began
+}
+
+/// The command has ended.
+pub(super) fn end(held: &[Held<'_>], began: Moment, end: End) {
+    record(
+        held,
+        Run {
+            began,
+            ended: Some(Moment::now()),
+            exit: Some(end.code()),
+        },
+    );
+}
+
+fn record(held: &[Held<'_>], run: Run) {
+    for guard in held.iter().filter_map(Held::lock) {
+        if let Err(error) = guard.record_run(run) {
+            exit::warn(&format!("warning: {error}"));
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! `holdlock run` with the record of the lock: tokens, holders that died, notes, intervals.
+
+mod support;
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Finished, Place, Running};
+
+/// Prints the token and the news.
+const PRINT: &str = "echo ${HOLDLOCK_TOKEN-none} ${HOLDLOCK_ABANDONED-none}";
+
+fn told(done: &Finished) -> (u64, &str) {
+    assert_eq!(done.code(), 0, "{done:?}");
+    let (token, abandoned) = done.text().trim_end().split_once(' ').unwrap();
+    (token.parse().unwrap_or(0), abandoned)
+}
+
+fn print(place: &Place, lock: &str) -> Finished {
+    place.run(["run", lock, "--", "sh", "-c", PRINT])
+}
+
+/// A run that was killed while it held the lock.
+fn kill_a_holder(place: &Place, options: &[&str]) -> u32 {
+    let holder = place.hold(options);
+    let pid = holder.pid();
+    holder.signal(Signal::KILL);
+    holder.finish();
+    pid
+}
+
+#[test]
+fn the_command_gets_a_token_that_rises() {
+    let place = Place::new();
+    let mut last = 0;
+    for lock in ["name", "name", "./path", "./path"] {
+        let done = print(&place, lock);
+        let (token, abandoned) = told(&done);
+        assert!(token > last, "{token} after {last}");
+        assert_eq!((abandoned, done.stderr.as_str()), ("none", ""));
+        last = token;
+    }
+    let exec = place.run(["run", "--exec", "name", "--", "sh", "-c", PRINT]);
+    assert!(told(&exec).0 > last);
+    let after = print(&place, "name");
+    assert_eq!(told(&after).1, "none");
+    // Of several locks, and of a lock without a record, there is no token: not that of the outer
+    // run either.
+    let script = format!("$HOLDLOCK run --lock a --lock b -- sh -c '{PRINT}'");
+    let done = place.run(["run", "name", "--", "sh", "-c", &script]);
+    assert_eq!(told(&done), (0, "none"));
+}
+
+#[test]
+fn a_file_with_data_is_never_written() {
+    let place = Place::new();
+    let data = place.join("data");
+    for content in ["precious\n".to_owned(), "x".repeat(1024), "x".repeat(5000)] {
+        fs::write(&data, &content).unwrap();
+        assert_eq!(told(&print(&place, "./data")), (0, "none"));
+        assert_eq!(fs::read_to_string(&data).unwrap(), content);
+        for option in ["--note=x", "--if-abandoned=run", "--at-most-every=1h"] {
+            let done = place.run(["run", option, "./data", "--", "echo", "ran"]);
+            assert_eq!((done.code(), done.text()), (66, ""), "{option}");
+            assert!(done.stderr.contains("not a record"), "{}", done.stderr);
+        }
+        assert_eq!(fs::read_to_string(&data).unwrap(), content);
+    }
+    // The command makes the lock file its data.
+    fs::remove_file(&data).unwrap();
+    let write = "echo of the command > data";
+    let done = place.run(["run", "./data", "--", "sh", "-c", write]);
+    assert_eq!((done.code(), done.stderr.as_str()), (0, ""));
+    assert_eq!(fs::read_to_string(&data).unwrap(), "of the command\n");
+    // Also while another run waits, which then goes on without a record.
+    fs::remove_file(&data).unwrap();
+    let mut first = place.hold(&["./data"]);
+    let words = ["run", "./data", "--", "sh", "-c", PRINT];
+    let waiter = Running::start(place.holdlock(words));
+    waiter.expect_waiting();
+    fs::write(&data, "of another program").unwrap();
+    first.let_go();
+    assert_eq!(first.finish().code(), 0);
+    assert_eq!(told(&waiter.finish()), (0, "none"));
+    assert_eq!(fs::read_to_string(&data).unwrap(), "of another program");
+}
+
+#[test]
+fn the_run_after_a_holder_that_died_is_told_once() {
+    let place = Place::new();
+    let pid = kill_a_holder(&place, &["--note", "half\x1bdone", "x"]);
+    let done = print(&place, "x");
+    assert_eq!(told(&done).1, "1");
+    assert!(
+        done.stderr
+            .contains(&format!("the last holder, pid {pid} ("))
+            && done.stderr.contains(r"half\u{1b}done")
+            && done.stderr.contains("died without releasing"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(told(&print(&place, "x")).1, "none");
+    kill_a_holder(&place, &["x"]);
+    let quiet = place.run(["run", "-q", "x", "--", "sh", "-c", PRINT]);
+    assert_eq!((told(&quiet).1, quiet.stderr.as_str()), ("1", ""));
+}
+
+#[test]
+fn a_command_that_a_signal_ended_counts_as_a_death_and_one_that_ended_itself_does_not() {
+    let place = Place::new();
+    let after = |script: &str| {
+        let words = ["run", "-q", "x", "--", "sh", "-c", script];
+        Running::start(place.holdlock(words)).finish();
+        print(&place, "x")
+    };
+    let done = after("kill -9 $$");
+    assert_eq!(told(&done).1, "1");
+    assert!(done.stderr.contains("by signal 9"), "{}", done.stderr);
+    assert_eq!(told(&after("exit 3")).1, "none");
+
+    // A service that was asked to end, and did.
+    let script = "trap 'exit 0' TERM; echo ready; while :; do read line; done";
+    let mut command = place.holdlock(["run", "x", "--", "sh", "-c", script]);
+    command.stdin(std::process::Stdio::piped());
+    let mut service = Running::start_with_stdin(command);
+    service.expect_line("ready");
+    service.signal(Signal::TERM);
+    service.say("\n");
+    assert_eq!(service.finish().code(), 0);
+    assert_eq!(told(&print(&place, "x")).1, "none");
+}
+
+#[test]
+fn what_follows_a_death_is_for_the_user_to_say() {
+    let place = Place::new();
+    kill_a_holder(&place, &["x"]);
+    let run = |action: &str| {
+        place.run([
+            "run",
+            "--if-abandoned",
+            action,
+            "x",
+            "--",
+            "sh",
+            "-c",
+            PRINT,
+        ])
+    };
+    // Each one is told, until one has cleaned up.
+    for action in ["fail", "fail", "echo no; exit 7", "fail"] {
+        let done = run(action);
+        assert_eq!(done.code(), 69, "{done:?}");
+        assert!(!done.text().contains("none"), "{done:?}");
+        assert!(done.stderr.contains("died without"), "{}", done.stderr);
+    }
+    let done = run("echo cleaned $HOLDLOCK_ABANDONED");
+    assert_eq!(done.code(), 0);
+    let lines: Vec<&str> = done.text().lines().collect();
+    assert_eq!(lines[0], "cleaned 1");
+    assert!(lines[1].ends_with(" 1"), "{lines:?}");
+    for action in ["fail", "echo cleaned"] {
+        assert_eq!(told(&run(action)).1, "none");
+    }
+    // A cleaner that a signal ends has cleaned nothing up.
+    kill_a_holder(&place, &["x"]);
+    assert_eq!(run("kill -9 $$").code(), 137);
+    assert_eq!(told(&run("run")).1, "1");
+}
+
+#[test]
+fn a_run_that_succeeded_within_the_interval_is_not_repeated() {
+    let place = Place::new();
+    let every = |interval: &str, script: &str| {
+        place.run([
+            "run",
+            "--at-most-every",
+            interval,
+            "x",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ])
+    };
+    assert_eq!(every("1h", "echo ran; exit 3").text(), "ran\n");
+    // A failed run counts only where it is asked for.
+    let done = every("1h,always", "echo ran");
+    assert_eq!((done.code(), done.text()), (0, ""));
+    assert_eq!(every("1h", "echo ran").text(), "ran\n");
+    let done = every("1h", "echo ran");
+    assert_eq!((done.code(), done.text()), (0, ""));
+    assert!(
+        done.stderr
+            .starts_with("x: skipped: the last run that succeeded began ")
+            || done
+                .stderr
+                .contains(": x: skipped: the last run that succeeded began "),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(done.stderr.lines().count(), 1);
+    let quiet = place.run(["run", "-q", "--at-most-every=1h", "x", "--", "echo", "ran"]);
+    let heard = (quiet.code(), quiet.text(), quiet.stderr.as_str());
+    assert_eq!(heard, (0, "", ""));
+    // A failure after it changes nothing, and an interval that is over neither.
+    assert_eq!(print(&place, "x").code(), 0);
+    place.run(["run", "x", "--", "false"]);
+    assert_eq!(every("1h", "echo ran").text(), "");
+    assert_eq!(every("1ms", "echo ran").text(), "ran\n");
+    // Another user of the lock is not in the way of a skip.
+    let holder = place.hold(&["x"]);
+    assert_eq!(every("1h", "echo ran").text(), "");
+    drop(holder);
+    for wrong in ["0", "-1", "1h,", "1h,never", "soon"] {
+        assert_eq!(every(wrong, "echo ran").code(), 64, "{wrong}");
+    }
+    for option in ["--shared", "--exec", "--reentrant"] {
+        let words = ["run", "--at-most-every=1h", option, "x", "--", "true"];
+        assert_eq!(place.run(words).code(), 64, "{option}");
+    }
+}
+
+#[test]
+fn a_run_that_waited_for_a_success_is_skipped() {
+    let place = Place::new();
+    let mut first = place.hold(&["x"]);
+    let words = ["run", "--at-most-every", "1h", "x", "--", "echo", "ran"];
+    let waiter = Running::start(place.holdlock(words));
+    waiter.expect_waiting();
+    first.let_go();
+    assert_eq!(first.finish().code(), 0);
+    let done = waiter.finish();
+    assert_eq!((done.code(), done.text()), (0, ""), "{done:?}");
+}
+
+#[test]
+fn a_time_in_the_future_blocks_nothing() {
+    let place = Place::new();
+    assert_eq!(print(&place, "./x").code(), 0);
+    let content = fs::read_to_string(place.join("x")).unwrap();
+    let line = |key: &str| {
+        let lines = content.lines().find_map(|line| line.strip_prefix(key));
+        lines.expect(key).to_owned()
+    };
+    let began = line("success began: ");
+    let words: Vec<&str> = began.split(' ').collect();
+    let (wall, since_boot, boot) = (words[0], words[1], words[2]);
+    let seconds: f64 = since_boot.parse().unwrap();
+    let later = format!("{:.6}", seconds + 9e6);
+    let other = "00000000000000ff";
+    for (success, skips) in [
+        // In this boot only its own clock counts.
+        (
+            format!("2199-01-01T00:00:00.000000Z {since_boot} {boot}"),
+            true,
+        ),
+        (format!("{wall} {later} {boot}"), false),
+        // In another boot only the wall clock.
+        (format!("{wall} {later} {other}"), true),
+        (
+            format!("2199-01-01T00:00:00.000000Z {since_boot} {other}"),
+            false,
+        ),
+    ] {
+        let (before, _) = content.split_once("checksum: ").unwrap();
+        let lines = before.replace(
+            &format!("success began: {began}"),
+            &format!("success began: {success}"),
+        );
+        let text = format!("{lines}checksum: {:08x}\n", crc32(&lines));
+        fs::write(place.join("x"), format!("{text:<1023}\n")).unwrap();
+        let done = place.run(["run", "--at-most-every=1h", "./x", "--", "echo", "ran"]);
+        let expected = if skips { "" } else { "ran\n" };
+        assert_eq!((done.code(), done.text()), (0, expected), "{success}");
+    }
+}
+
+fn crc32(text: &str) -> u32 {
+    !text.bytes().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
+            (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
+        })
+    })
+}
+
+#[test]
+fn the_note_and_the_time_are_shown_where_the_lock_is_held() {
+    let place = Place::new();
+    let holder = place.hold(&["--note", "migrating\x1b[2J accounts", "x"]);
+    let note = r"migrating\u{1b}[2J accounts";
+    let who = place.run(["who", "x"]);
+    let pid = holder.pid();
+    let line = format!("pid {pid} holds it for ");
+    assert!(
+        who.text().contains(&line) && who.text().contains(note),
+        "{who:?}"
+    );
+    let json = place.run(["who", "--json", "x"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let record = &json["files"][0]["record"];
+    assert_eq!(
+        (record["pid"].as_u64(), record["note"].as_str()),
+        (Some(pid.into()), Some(note))
+    );
+    assert!(
+        record["token"].as_u64() > Some(1_700_000_000_000_000),
+        "{record}"
+    );
+    let list = place.run(["list", "-n", "-o", "held,note", "x"]);
+    assert!(
+        list.text().contains(" s  ") && list.text().contains(note),
+        "{list:?}"
+    );
+    let conflict = place.run(["run", "-n", "x", "--", "true"]);
+    assert_eq!(conflict.code(), 75);
+    assert!(
+        conflict.stderr.contains(" for ") && conflict.stderr.contains(note),
+        "{}",
+        conflict.stderr
+    );
+    let words = ["run", "--progress=always", "-w", "1", "x", "--", "true"];
+    let waited = place.run(words);
+    let shown = waited.stderr.lines().next().unwrap_or_default();
+    assert!(
+        shown.contains(" for ") && shown.contains(note),
+        "{waited:?}"
+    );
+    drop(holder);
+    // Somebody else has it now: the record is not his.
+    let script = "exec 9>>locks/x.lock; flock -n 9 || exit; echo held; read line";
+    let mut stranger = Running::start_with_stdin(place.shell(script));
+    if stranger.read_line() == "held" {
+        let who = place.run(["who", "x"]);
+        assert!(!who.text().contains(note), "{who:?}");
+        assert_eq!(who.code(), 0);
+    }
+    kill_process(Pid::from_raw(stranger.pid() as i32).unwrap(), Signal::KILL).unwrap();
+}

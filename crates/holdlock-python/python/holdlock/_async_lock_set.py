@@ -1,0 +1,104 @@
+"""``AsyncLockSet``: several locks at once, all or none, for asynchronous code."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NoReturn, Optional
+
+from . import _async_wait
+from ._async_file_lock import AsyncFileLock
+from ._lock_set_base import LockSetBase, left
+from ._pending import wait_for
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._native import CancelToken, Task
+
+__all__ = ["AsyncHeldSet", "AsyncLockSet"]
+
+
+class AsyncLockSet(LockSetBase[AsyncFileLock]):
+    """A :class:`LockSet` for asynchronous code, under asyncio (with any loop), trio or anyio.
+
+    >>> import asyncio, os, tempfile
+    >>> place = tempfile.mkdtemp()
+    >>> async def main():
+    ...     paths = [os.path.join(place, name) for name in ("index", "data")]
+    ...     async with AsyncLockSet(paths, timeout=5) as locks:
+    ...         return [lock.locked for lock in locks.locks]
+    >>> asyncio.run(main())
+    [True, True]
+
+    The members are :class:`AsyncFileLock` objects, or paths. Tasks share the members as they share
+    those locks: by default, a task joins another one that holds the same object. A waiting task lets
+    the other tasks run, and may be cancelled; it then holds none of the locks.
+    """
+
+    _kind = AsyncFileLock
+
+    async def acquire(
+        self,
+        timeout: Optional[float] = None,
+        *,
+        blocking: Optional[bool] = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> AsyncHeldSet:
+        """Acquires all locks, and waits until they are free, while other tasks run.
+
+        The arguments and the errors are those of :meth:`LockSet.acquire`. The result may be used in
+        an ``async with`` statement.
+        """
+        limit = self._limit(timeout, blocking)
+        began, task = time.monotonic(), _async_wait.current()
+        while not self._try(limit != 0, task):
+            rest = left(limit, began, time.monotonic())
+            if await wait_for(self._queue(rest, task, cancel)):
+                break
+        return AsyncHeldSet(self)
+
+    async def release(self) -> None:
+        """Undoes one acquisition of the set. Does nothing if this task does not hold it."""
+        self._give_back(_async_wait.current())
+
+    def _requester(self) -> Optional[Task]:
+        return _async_wait.current()
+
+    async def __aenter__(self) -> Self:
+        await self.acquire()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.release()
+
+    def __enter__(self) -> NoReturn:
+        raise NotImplementedError("a set for asynchronous code is held by `async with`")
+
+    def __exit__(self, *exception: object) -> NoReturn:
+        raise NotImplementedError("a set for asynchronous code is held by `async with`")
+
+
+class AsyncHeldSet:
+    """The result of :meth:`AsyncLockSet.acquire`: ``async with`` releases the set at its end."""
+
+    def __init__(self, lock: AsyncLockSet) -> None:
+        #: The set.
+        self.lock = lock
+
+    async def __aenter__(self) -> AsyncLockSet:
+        return self.lock
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.lock.release()

@@ -1,0 +1,111 @@
+"""``AsyncSemaphore``: a lock with several slots, for asynchronous code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn, Optional
+
+from . import _async_wait
+from ._errors import Deadlock
+from ._native import printable
+from ._pending import wait_for
+from ._semaphore_base import SemaphoreBase
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._native import CancelToken, Task
+
+__all__ = ["AsyncSemaphore", "AsyncSlot"]
+
+
+class AsyncSemaphore(SemaphoreBase):
+    """A :class:`Semaphore` for asynchronous code, under asyncio (with any loop), trio or anyio.
+
+    >>> import asyncio, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "gpus")
+    >>> async def main():
+    ...     async with AsyncSemaphore(path, 4, timeout=60) as slot:
+    ...         return slot in range(4)  # at most three others are in here
+    >>> asyncio.run(main())
+    True
+
+    A free slot is acquired at once. A task that has to wait lets the other tasks run; it may be
+    cancelled at any moment, and has then left the queue and holds no slot when its ``acquire`` ends.
+    Each task holds its slots by itself. The options are those of :class:`Semaphore`.
+    """
+
+    async def acquire(
+        self,
+        timeout: Optional[float] = None,
+        *,
+        blocking: Optional[bool] = None,
+        cancel: Optional[CancelToken] = None,
+    ) -> AsyncSlot:
+        """Acquires a slot, and waits until one is free, while other tasks run.
+
+        The arguments and the errors are those of :meth:`Semaphore.acquire`. The result has the
+        number of the slot, and may be used in an ``async with`` statement.
+        """
+        limit = self._limit(timeout, blocking)
+        task = _async_wait.current()
+        slot = self._try(limit != 0, task)
+        if slot is None:
+            if limit < 0 and len(self._slots_of(task)) >= self.n:
+                raise Deadlock(
+                    f"Deadlock: this task holds all {self.n} slots of "
+                    f"'{printable(self.lock_file)}' and asks for another one; release one first"
+                )
+            slot = await wait_for(self._queue(limit, task, cancel))
+        return AsyncSlot(self, slot)
+
+    async def release(self, slot: Optional[int] = None) -> None:
+        """Gives back the slot that this task has acquired last; as :meth:`Semaphore.release`."""
+        self._give_back(slot, _async_wait.current())
+
+    def _requester(self) -> Optional[Task]:
+        return _async_wait.current()
+
+    async def __aenter__(self) -> int:
+        return (await self.acquire()).slot
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.release()
+
+    def __enter__(self) -> NoReturn:
+        raise NotImplementedError("a semaphore for asynchronous code is held by `async with`")
+
+    def __exit__(self, *exception: object) -> NoReturn:
+        raise NotImplementedError("a semaphore for asynchronous code is held by `async with`")
+
+
+class AsyncSlot:
+    """The result of :meth:`AsyncSemaphore.acquire`: ``async with`` gives the slot back."""
+
+    def __init__(self, semaphore: AsyncSemaphore, slot: int) -> None:
+        #: The semaphore.
+        self.semaphore = semaphore
+        #: The number of the slot.
+        self.slot = slot
+
+    async def release(self) -> None:
+        """Gives the slot back."""
+        await self.semaphore.release(self.slot)
+
+    async def __aenter__(self) -> int:
+        return self.slot
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.release()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.slot} of {self.semaphore.lock_file!r}>"

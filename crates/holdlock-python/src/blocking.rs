@@ -1,0 +1,104 @@
+//! The wait of a thread for a slot, for a set of locks or at a token gate: without the
+//! interpreter's lock.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use holdlock::{CancelToken as Token, Error, Request, Waiting};
+use pyo3::prelude::*;
+
+use crate::cancel::{Alert, CancelToken};
+use crate::error::Failure;
+
+/// What the library calls while it waits.
+pub(crate) type Callback<'w> = &'w mut (dyn FnMut(Waiting) -> ControlFlow<()> + Send);
+
+/// What ends a wait.
+pub(crate) struct Limits<'py> {
+    /// None: no limit.
+    deadline: Option<Instant>,
+    may_wait: bool,
+    pub(crate) cancel: Option<Bound<'py, CancelToken>>,
+}
+
+impl<'py> Limits<'py> {
+    /// At most `seconds` from now on; negative: without a limit; 0: without a wait.
+    pub(crate) fn new(seconds: f64, cancel: Option<Bound<'py, CancelToken>>) -> Limits<'py> {
+        // What a Duration or the clock cannot represent is without a limit, too.
+        let limit = Duration::try_from_secs_f64(seconds).ok();
+        Limits {
+            deadline: limit.and_then(|limit| Instant::now().checked_add(limit)),
+            may_wait: seconds != 0.0,
+            cancel,
+        }
+    }
+
+    pub(crate) fn may_wait(&self) -> bool {
+        self.may_wait
+    }
+
+    /// Whether the caller has cancelled the request.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        let cancel = self.cancel.as_ref();
+        cancel.is_some_and(|cancel| cancel.get().is_cancelled())
+    }
+
+    /// The request with these limits.
+    pub(crate) fn of<W: holdlock::OnWait>(&self, request: Request<W>) -> Request<W> {
+        match self.deadline {
+            _ if !self.may_wait => request.try_once(),
+            Some(deadline) => request.deadline(deadline),
+            None => request,
+        }
+    }
+}
+
+/// Makes a request for the calling thread. `token` ends the wait; None: only the caller's token
+/// does. `stays_in_thread` promises that this thread also releases. Python's handlers of signals run during the wait, and what they raise ends it.
+pub(crate) fn make<T: Send>(
+    py: Python<'_>,
+    limits: &Limits<'_>,
+    token: Option<&Token>,
+    stays_in_thread: bool,
+    take: impl FnOnce(Request<Callback<'_>>) -> Result<T, Error> + Send,
+) -> Result<T, Failure> {
+    py.check_signals()?;
+    let is_cancellable = token.is_some() || limits.cancel.is_some();
+    let token = token.cloned().unwrap_or_default();
+    let cancel = limits.cancel.as_ref().map(Bound::get);
+    let number = cancel.map(|cancel| cancel.add(&Alert::Token(token.clone())));
+    let notice_deadlocks = limits.deadline.is_none() && limits.cancel.is_none();
+    let request = limits.of(Request::exclusive());
+    let mut raised = None;
+    let taken = py.detach(|| {
+        let mut on_wait = |event| match event {
+            Waiting::Interrupted => Python::attach(|py| match py.check_signals() {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    raised = Some(error);
+                    ControlFlow::Break(())
+                }
+            }),
+            _ => ControlFlow::Continue(()),
+        };
+        let mut request = request
+            .on_wait(&mut on_wait as Callback<'_>)
+            .notice_deadlocks(notice_deadlocks);
+        if stays_in_thread {
+            request = request.stays_in_thread();
+        }
+        if is_cancellable {
+            // A token ends a wait by a signal, and few waits need a token.
+            request = request.cancel(&token);
+        }
+        take(request)
+    });
+    if let (Some(cancel), Some(number)) = (cancel, number) {
+        cancel.forget(number);
+    }
+    match raised {
+        // If the lock was acquired at the same time, dropping the guard releases it.
+        Some(raised) => Err(raised.into()),
+        None => taken.map_err(Failure::from),
+    }
+}

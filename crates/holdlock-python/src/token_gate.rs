@@ -1,0 +1,151 @@
+//! A resource that refuses older tokens.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use holdlock::Passed;
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+
+use crate::blocking::{self, Limits};
+use crate::cancel::CancelToken;
+use crate::error::Failure;
+use crate::open;
+
+/// Lets a writer pass to a resource only if no writer with a later token has passed.
+///
+/// A lock alone cannot stop a holder that was suspended, or that has lost the lock without noticing:
+/// it may go on to write while another process holds the lock. A gate at the resource refuses it,
+/// because the later holder has a higher `FileLock.token`. Every writer has to go through the gate.
+///
+/// >>> import os, tempfile
+/// >>> from holdlock import FileLock, StaleToken, TokenGate
+/// >>> place = tempfile.mkdtemp()
+/// >>> lock = FileLock(os.path.join(place, "job.lock"), record=True)
+/// >>> gate = TokenGate(os.path.join(place, "data.gate"))
+/// >>> with lock, gate.enter(lock.token):
+/// ...     print("write here")
+/// write here
+/// >>> with lock:
+/// ...     old = lock.token
+/// >>> with lock, gate.enter(lock.token):
+/// ...     pass
+/// >>> try:
+/// ...     gate.enter(old)
+/// ... except StaleToken as error:
+/// ...     print(error.token < error.newest)
+/// True
+///
+/// The gate is a file of its own, which keeps the highest token; the first use creates it. A higher
+/// token is on the disk before the writer may enter. The file is locked while a writer is inside.
+#[pyclass(frozen, module = "holdlock")]
+pub(crate) struct TokenGate {
+    name: OsString,
+    path: PathBuf,
+    opened: Mutex<Option<holdlock::TokenGate>>,
+}
+
+#[pymethods]
+impl TokenGate {
+    #[new]
+    fn new(path: PathBuf) -> TokenGate {
+        // A relative path means the working directory at this moment.
+        let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        TokenGate {
+            name: path.into(),
+            path: absolute,
+            opened: Mutex::new(None),
+        }
+    }
+
+    /// The path, as it was given.
+    #[getter]
+    fn path(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Enters, and waits until no other writer is inside. The result is left by `leave()`, or at
+    /// the end of a `with` statement on it.
+    ///
+    /// token: the `token` of the lock that the caller holds.
+    /// timeout: wait at most this many seconds. Negative: no limit. 0: do not wait.
+    /// blocking: False: do not wait.
+    /// cancel: a CancelToken by which another thread can end the wait.
+    ///
+    /// Raises StaleToken if a later token has passed, Timeout if another writer is inside for too
+    /// long, Deadlock if this thread is inside already, and OSError if the file is not a gate or
+    /// cannot be written; then its content stays as it is.
+    #[pyo3(signature = (token, timeout=None, *, blocking=None, cancel=None))]
+    fn enter(
+        slf: &Bound<'_, Self>,
+        token: u64,
+        timeout: Option<f64>,
+        blocking: Option<bool>,
+        cancel: Option<Bound<'_, CancelToken>>,
+    ) -> PyResult<Inside> {
+        let py = slf.py();
+        let this = slf.get();
+        let limit = py.import("holdlock._options")?.getattr("limit")?;
+        let limit: f64 = limit
+            .call1((timeout.unwrap_or(-1.0), blocking.unwrap_or(true)))?
+            .extract()?;
+        let raise = |failure: Failure| failure.raise(py, &this.name);
+        let gate = this.opened(py).map_err(raise)?;
+        let passed = blocking::make(py, &Limits::new(limit, cancel), None, true, |request| {
+            gate.pass_with(token, request)
+        })
+        .map_err(raise)?;
+        Ok(Inside {
+            passed: Mutex::new(Some(passed)),
+        })
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<TokenGate '{}'>", holdlock::inspect::printable(&self.name))
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (PathBuf,)) {
+        (slf.get_type(), (slf.get().path.clone(),))
+    }
+}
+
+impl TokenGate {
+    fn opened(&self, py: Python<'_>) -> Result<holdlock::TokenGate, Failure> {
+        let place = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = &*place() {
+            return Ok(gate.clone());
+        }
+        let open = |path: &Path| holdlock::TokenGate::open(path);
+        let opened = py.detach(|| open::checked(&self.name, &self.path, open))?;
+        Ok(place().get_or_insert(opened).clone())
+    }
+}
+
+/// Being inside a `TokenGate`.
+#[pyclass(frozen, module = "holdlock._native")]
+pub(crate) struct Inside {
+    passed: Mutex<Option<Passed>>,
+}
+
+#[pymethods]
+impl Inside {
+    /// Leaves the gate. Does nothing if it was left before.
+    fn leave(&self) {
+        let passed = self
+            .passed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(passed);
+    }
+
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, Self> {
+        slf.clone()
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, _exception: &Bound<'_, PyTuple>) {
+        self.leave();
+    }
+}
