@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) mode: Mode,
     /// Whether requests are served in the order in which they arrive.
     pub(crate) fair: bool,
+    /// Whether one of the shared holders can have the right to upgrade.
+    pub(crate) upgradeable: bool,
     /// Whether the lock file has a record of the holder.
     pub(crate) record: bool,
     /// The reason that the record gives if a request does not give one.
@@ -43,6 +45,7 @@ impl Shared {
             threads,
             mode,
             fair,
+            upgradeable: false,
             record: false,
             note: None,
             state: Mutex::new(State {

@@ -205,3 +205,12 @@ def run_in_thread(function):
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function).result()
+
+
+def test_a_timeout_says_for_how_long_and_why_the_lock_is_held(path, recorded_holder):
+    holder, _ = recorded_holder(path)
+    with pytest.raises(Timeout) as caught:
+        FileLock(path, record=True).acquire(timeout=0)
+    text = str(caught.value)
+    assert f"pid {holder.pid}" in text and " s: migrating accounts" in text
+    assert str(pickle.loads(pickle.dumps(caught.value))) == text
