@@ -34,7 +34,13 @@ impl Cells {
     pub(super) fn leave_out(&mut self, width: usize) {
         let same = OPTIONAL.into_iter().filter(|column| self.is_same(*column));
         let same: Vec<Column> = same.collect();
-        let missed = [Column::Started, Column::Range, Column::Kind, Column::User];
+        let missed = [
+            Column::Started,
+            Column::Range,
+            Column::Kind,
+            Column::Held,
+            Column::User,
+        ];
         for column in same.into_iter().chain(missed) {
             if self.least() > width {
                 self.remove(column);
@@ -99,7 +105,7 @@ impl Cells {
 mod tests {
     use super::*;
 
-    fn list(rows: &[[&str; 9]]) -> Cells {
+    fn list(rows: &[[&str; 10]]) -> Cells {
         Cells {
             columns: Column::USUAL.to_vec(),
             headings: true,
@@ -111,7 +117,7 @@ mod tests {
     }
 
     const PATH: &str = "/var/lib/some/rather/deep/directory/of/the/job/nightly.lock";
-    const ONE: [&str; 9] = [
+    const ONE: [&str; 10] = [
         "4711",
         "ann",
         "held",
@@ -119,16 +125,17 @@ mod tests {
         "flock",
         "all",
         "3 min",
+        "2 min",
         PATH,
         "make",
     ];
-    const TWO: [&str; 9] = [
-        "4712", "bob", "waits 1", "shared", "posix", "1-2", "1 h", PATH, "make",
+    const TWO: [&str; 10] = [
+        "4712", "bob", "waits 1", "shared", "posix", "1-2", "1 h", "-", PATH, "make",
     ];
 
     #[test]
     fn columns_that_say_nothing_go_first_and_only_where_there_is_no_room() {
-        let columns = |rows: &[[&str; 9]], width| {
+        let columns = |rows: &[[&str; 10]], width| {
             let mut cells = list(rows);
             cells.leave_out(width);
             assert!(width < 50 || cells.least() <= width);
