@@ -1,9 +1,15 @@
 """Exceptions of signal handlers, such as KeyboardInterrupt, strike anywhere; no lock is lost."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
+
+import holdlock
+from conftest import until, waits
 
 STORM = """
 import random, signal, sys
@@ -100,3 +106,38 @@ def test_an_interrupt_at_any_step_loses_no_lock(path, kind):
     assert ended.returncode == 0, ended.stderr
     struck, stuck = map(int, ended.stdout.split())
     assert struck > 400 and stuck == 0, ended.stderr
+
+
+class Struck(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["semaphore", "set", "upgradeable", "gate"])
+def test_an_exception_of_a_signal_handler_ends_a_wait_at_once(path, holder, kind):
+    if kind == "gate":
+        path += ".gate"
+    holder(path)
+    kinds = {
+        "semaphore": holdlock.Semaphore(path, 2).acquire,
+        "set": holdlock.LockSet([path, path + ".other"]).acquire,
+        "upgradeable": holdlock.FileLock(path, upgradeable=True).acquire_upgradeable,
+        "gate": lambda: holdlock.TokenGate(path).enter(1),
+    }
+
+    def strike(number, frame):
+        raise Struck
+
+    def send():
+        until(lambda: waits(path, os.getpid()))
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, strike)
+    thread = threading.Thread(target=send)
+    try:
+        thread.start()
+        with pytest.raises(Struck):
+            kinds[kind]()
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert not waits(path, os.getpid())

@@ -174,6 +174,56 @@ def test_a_thread_joins_another_one_that_shares_the_objects(paths):
     assert is_free(paths[0])
 
 
+def test_a_waiting_set_joins_a_thread_that_waited_before_it(paths, holder):
+    other = holder(paths[0])
+    first = FileLock(paths[0], thread_local=False)
+    leave = threading.Event()
+
+    def hold():
+        with first:
+            leave.wait(100)
+
+    def join():
+        with LockSet([first, paths[1]]):
+            leave.set()  # while the other thread still holds the lock
+
+    threads = [threading.Thread(target=hold), threading.Thread(target=join)]
+    threads[0].start()
+    until(first.waiters)
+    threads[1].start()
+    other.tell()
+    for thread in threads:
+        thread.join()
+    assert leave.is_set() and is_free(paths[0]) and is_free(paths[1])
+
+
+def test_a_waiting_set_joins_a_task_that_waited_before_it(paths, holder):
+    other = holder(paths[0])
+
+    async def main():
+        first, leave = AsyncFileLock(paths[0]), asyncio.Event()
+
+        async def hold():
+            async with first:
+                await asyncio.wait_for(leave.wait(), 100)
+
+        async def join():
+            async with AsyncLockSet([first, paths[1]]):
+                leave.set()
+
+        tasks = [asyncio.ensure_future(hold())]
+        while not first.waiters():
+            await asyncio.sleep(0.001)
+        tasks.append(asyncio.ensure_future(join()))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        other.tell()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert is_free(paths[0]) and is_free(paths[1])
+
+
 def test_a_set_waits_for_a_thread_that_excludes_the_others(paths):
     first = FileLock(paths[0], thread_local="mutex")
     locks = LockSet([first, paths[1]])
