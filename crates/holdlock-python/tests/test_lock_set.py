@@ -174,27 +174,38 @@ def test_a_thread_joins_another_one_that_shares_the_objects(paths):
     assert is_free(paths[0])
 
 
-def test_a_waiting_set_joins_a_thread_that_waited_before_it(paths, holder):
-    other = holder(paths[0])
+def test_a_waiting_set_joins_a_thread_that_shares_an_object_and_was_quicker(paths, holder):
+    other = holder(paths[1])
     first = FileLock(paths[0], thread_local=False)
-    leave = threading.Event()
+    locks = LockSet([first, paths[1]], timeout=100)
+    thread = threading.Thread(target=lambda: locks.acquire().lock.release())
+    thread.start()
+    until(FileLock(paths[1]).waiters)
+    with first:  # the waiting set does not hold it
+        other.tell()
+        thread.join()  # the set has joined this thread
+        assert first.lock_counter == 1
+    assert is_free(paths[0]) and is_free(paths[1])
 
-    def hold():
-        with first:
-            leave.wait(100)
 
-    def join():
-        with LockSet([first, paths[1]]):
-            leave.set()  # while the other thread still holds the lock
+def test_a_set_that_has_joined_a_thread_acquires_what_was_released_meanwhile(paths, holder):
+    other = holder(paths[1])
+    first = FileLock(paths[0], thread_local=False)
+    first.acquire()
+    held = []
 
-    threads = [threading.Thread(target=hold), threading.Thread(target=join)]
-    threads[0].start()
-    until(first.waiters)
-    threads[1].start()
+    def work():
+        with LockSet([first, paths[1]], timeout=100):
+            held.append((first.lock_counter, is_free(paths[0])))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until(FileLock(paths[1]).waiters)
+    first.release()
+    assert is_free(paths[0])  # the set holds nothing while it waits
     other.tell()
-    for thread in threads:
-        thread.join()
-    assert leave.is_set() and is_free(paths[0]) and is_free(paths[1])
+    thread.join()
+    assert held == [(1, False)]
 
 
 def test_a_waiting_set_joins_a_task_that_waited_before_it(paths, holder):
