@@ -10,8 +10,8 @@ use crate::run::{Done, cargo, run};
 /// All tests: those of optional features too. With the features it is still one build.
 pub(crate) const ALL: [&str; 3] = ["--workspace", "--features", FEATURES];
 
-/// The optional features of the library.
-pub(crate) const FEATURES: &str = "holdlock/serde";
+/// The optional features of the library and of the command.
+pub(crate) const FEATURES: &str = "holdlock/serde,holdlock-cli/engines";
 
 /// Builds the chosen tests without running them.
 pub(crate) fn build(chosen: &[&str]) -> Done {

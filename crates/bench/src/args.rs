@@ -14,6 +14,7 @@ Cases (all of them when none is named):
   record     what LockOptions::record costs
   slots      a slot of four: the library against semaphores of Python's modules,
              `holdlock run --slots` against GNU sem
+  sets       two locks at once and upgrades; 8 processes with overlapping sets
   try        a failed try
   handoff    from the release in one process until another process has the lock
   threads    8 threads of one process

@@ -618,7 +618,14 @@ fn a_cycle_through_a_slot_is_no_deadlock_while_another_holder_may_release() {
     queue::wait_for(&scratch.path("other.lock"), holders[0].pid());
     // Longer than it takes to look for deadlocks, a few times.
     sys::sleep(Duration::from_millis(1800));
-    assert!(inspect::host().expect("readable").deadlocks().is_empty());
+    // Other programs may have theirs.
+    let pids = [waiter.pid(), holders[0].pid()];
+    let cycles = inspect::host().expect("readable").deadlocks();
+    let mut waiters = cycles
+        .iter()
+        .flat_map(|cycle| &cycle.steps)
+        .map(|step| step.waiter.pid);
+    assert!(!waiters.any(|pid| pids.contains(&pid)), "{cycles:?}");
     holders[1].must("release");
     assert_eq!(slot_in(&waiter.answer()), 1);
     waiter.must("release-also");

@@ -24,14 +24,25 @@ pub(crate) const USAGE: u8 = 64;
 pub(crate) const DEADLOCK: u8 = 65;
 /// The lock file cannot be opened (`EX_NOINPUT`).
 pub(crate) const NO_INPUT: u8 = 66;
-/// The last holder of the lock died (`EX_UNAVAILABLE`).
-pub(crate) const ABANDONED: u8 = 69;
+/// The engine of a lock does not answer (`EX_UNAVAILABLE`).
+#[cfg(feature = "engines")]
+pub(crate) const UNREACHABLE: u8 = 69;
 /// The operating system refused something (`EX_OSERR`).
 pub(crate) const OS_ERROR: u8 = 71;
 /// The lock file or its directory cannot be created (`EX_CANTCREAT`).
 pub(crate) const CANNOT_CREATE: u8 = 73;
+/// The lock was lost while the command ran (`EX_IOERR`).
+pub(crate) const LOST: u8 = 74;
 /// Another process holds the lock (`EX_TEMPFAIL`: try again later).
 pub(crate) const CONFLICT: u8 = 75;
+/// The last holder of the lock died (`EX_PROTOCOL`).
+pub(crate) const ABANDONED: u8 = 76;
+/// The engine of a lock refuses the login (`EX_NOPERM`).
+#[cfg(feature = "engines")]
+pub(crate) const CREDENTIALS: u8 = 77;
+/// The engine is no safe place for a lock (`EX_CONFIG`).
+#[cfg(feature = "engines")]
+pub(crate) const UNSUITABLE: u8 = 78;
 /// The command held the lock too long and was ended, as timeout(1) has it.
 pub(crate) const HELD_TOO_LONG: u8 = 124;
 /// The command exists but cannot be executed, as shells have it.

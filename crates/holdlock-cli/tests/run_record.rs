@@ -149,7 +149,7 @@ fn what_follows_a_death_is_for_the_user_to_say() {
     // Each one is told, until one has cleaned up.
     for action in ["fail", "fail", "echo no; exit 7", "fail"] {
         let done = run(action);
-        assert_eq!(done.code(), 69, "{done:?}");
+        assert_eq!(done.code(), 76, "{done:?}");
         assert!(!done.text().contains("none"), "{done:?}");
         assert!(done.stderr.contains("died without"), "{}", done.stderr);
     }

@@ -9,6 +9,9 @@ use holdlock::inspect::printable;
 
 use crate::{Loss, Member};
 
+/// How many characters of a lock's name a message shows.
+const LENGTH: usize = 200;
+
 /// Why a lock was not acquired, or was lost.
 ///
 /// Each message begins with the lock's URL, without user, password and options.
@@ -128,7 +131,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !f.alternate() && !self.lock().is_empty() {
-            write!(f, "{}: ", self.lock())?;
+            write!(f, "{:.LENGTH$}: ", printable(self.lock()))?;
         }
         match self {
             Error::Url { why } => write!(f, "cannot use the URL of the lock: {why}"),

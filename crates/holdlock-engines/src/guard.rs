@@ -34,6 +34,7 @@ pub struct EngineGuard {
     mode: Mode,
     token: Option<u64>,
     ttl: Duration,
+    reserve: Duration,
     lost: LostSignal,
 }
 
@@ -44,6 +45,7 @@ impl EngineGuard {
             mode: handle.held.mode,
             token: handle.held.token,
             ttl: handle.held.ttl,
+            reserve: handle.held.reserve,
             lost: handle.held.lost.clone(),
             handle: Inherited::new(handle),
         }
@@ -84,6 +86,12 @@ impl EngineGuard {
     /// How long after the last contact the engine frees the lock. The deadline is a little earlier.
     pub fn ttl(&self) -> Duration {
         self.ttl
+    }
+
+    /// How much of the time until the deadline is left when a renewal is due. If less is left, a
+    /// renewal is late: a program that needs some time to stop begins to stop in this time.
+    pub fn reserve(&self) -> Duration {
+        self.reserve
     }
 
     /// Asks the engine, by one round trip, whether the lock is held and was held all the time.

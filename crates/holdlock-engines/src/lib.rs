@@ -49,6 +49,7 @@
 //! | option | meaning |
 //! |---|---|
 //! | `ttl` | after how many seconds without contact the server frees the lock (10) |
+//! | `slots` | how many may hold the lock at the same time, one slot each; the same in each process |
 //! | `key` | `key=N` or `key=A,B`: the advisory lock with this number, to exclude programs that use it |
 //! | `pooler` | `pooler=session`: the address is a pooler that gives each client a session of its own |
 //! | `sslmode`, `ca`, `cert`, `key_file` | TLS: `disable`, `prefer`, `require`, `verify-ca`, `verify-full`; PEM files (also by libpq's names: `sslrootcert`, `sslcert`, `sslkey`) |

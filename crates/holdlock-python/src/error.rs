@@ -142,6 +142,12 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
             error.setattr("_conflict", Conflict { holders })?;
             Ok(PyErr::from_value(error))
         }
+        Error::NotAtomic(conflict) => {
+            let error = make(py, "NotAtomic", (name,))?;
+            let holders = Holders::Others(conflict);
+            error.setattr("_conflict", Conflict { holders })?;
+            Ok(PyErr::from_value(error))
+        }
         Error::StaleToken { token, newest, .. } => {
             make(py, "StaleToken", (name, token, newest)).map(PyErr::from_value)
         }
@@ -258,12 +264,31 @@ impl Conflict {
         match self.holders {
             Holders::Ourselves(how) => format!("{holder} ({how})"),
             Holders::OfRemoved(_) => format!("{holder} (the lock file was removed meanwhile)"),
-            Holders::Others(_) if holder.pid == std::process::id() => {
-                format!("{holder} (this process)")
+            Holders::Others(ref conflict) => {
+                let record = conflict.record();
+                let record = record.filter(|record| record.pid == holder.pid);
+                let ours = holder.pid == std::process::id();
+                let ours = if ours { " (this process)" } else { "" };
+                format!("{holder}{ours}{}", record.map_or_else(String::new, since))
             }
-            Holders::Others(_) => holder.to_string(),
         }
     }
+}
+
+/// For how long the lock has been held, and why.
+fn since(record: &holdlock::Record) -> String {
+    let age = record.since.age().map(|age| age.as_secs());
+    let mut words = match age {
+        None => String::new(),
+        Some(seconds @ ..60) => format!(" for {seconds} s"),
+        Some(seconds @ 60..3600) => format!(" for {} min", seconds / 60),
+        Some(seconds @ 3600..86_400) => format!(" for {} h", seconds / 3600),
+        Some(seconds) => format!(" for {} d", seconds / 86_400),
+    };
+    if let Some(note) = &record.note {
+        words += &format!(": {}", inspect::printable(note));
+    }
+    words
 }
 
 #[pymethods]

@@ -18,6 +18,7 @@
 //! | `read_write.rs` | the `with` statement of a read/write lock |
 //! | `semaphore.rs`, `slots.rs` | semaphores, and the slots that are held |
 //! | `lock_set.rs` | several locks at once |
+//! | `upgrade.rs` | a shared lock with the right to become exclusive |
 //! | `record.rs`, `token_gate.rs` | the record in a lock file, and the use of its tokens |
 //! | `blocking.rs`, `pending.rs` | the waits for these, of a thread and of a task |
 //! | `marker.rs` | the marker file of a soft lock |
@@ -53,6 +54,7 @@ mod state;
 mod tasks;
 mod thread;
 mod token_gate;
+mod upgrade;
 mod wait;
 mod waiter;
 mod wakeup;
@@ -97,6 +99,8 @@ mod native {
     };
     #[pymodule_export]
     use crate::token_gate::{Inside, TokenGate};
+    #[pymodule_export]
+    use crate::upgrade::{UpgradeableGuard, acquire_upgradeable};
     #[pymodule_export]
     use crate::waiter::Waiter;
 

@@ -47,7 +47,8 @@ impl NativeLock {
     /// Python code keeps the options that are not named here, see `_options.keep`.
     #[pyo3(signature = (
         lock_file, timeout=-1.0, mode=-1, thread_local=None, *, blocking=true, poll_interval=0.05,
-        shared=false, fair=false, record=false, note=None, **options
+        shared=false, fair=false, record=false, note=None, upgradeable=false,
+        **options
     ))]
     #[expect(
         clippy::too_many_arguments,
@@ -65,6 +66,7 @@ impl NativeLock {
         fair: bool,
         record: bool,
         note: Option<String>,
+        upgradeable: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let py = slf.py();
@@ -95,6 +97,7 @@ impl NativeLock {
         }
         let mut shared = Shared::new(threads, settings, mode_of(shared), fair);
         (shared.record, shared.note) = (record, note);
+        shared.upgradeable = upgradeable;
         let core = Core::new(name, mode, hook, shared);
         // A second call changes nothing: a holder keeps the lock.
         let _ = slf.get().core.set(core);
@@ -257,6 +260,12 @@ impl NativeLock {
     #[getter]
     fn fair(&self) -> PyResult<bool> {
         Ok(self.core()?.shared.fair)
+    }
+
+    /// Whether one of the shared holders can have the right to upgrade.
+    #[getter]
+    fn upgradeable(&self) -> PyResult<bool> {
+        Ok(self.core()?.shared.upgradeable)
     }
 
     /// Whether the lock file has a record of the holder.

@@ -47,6 +47,7 @@ impl Core {
         let mut options = LockOptions::new()
             .fair(self.shared.fair)
             .record(self.shared.record)
+            .upgradeable(self.shared.upgradeable)
             .create_parents(true);
         if let Some(mode) = self.explicit_mode() {
             options = options.permissions(mode);

@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) mode: Mode,
     /// Whether requests are served in the order in which they arrive.
     pub(crate) fair: bool,
+    /// Whether one of the shared holders can have the right to upgrade.
+    pub(crate) upgradeable: bool,
     /// Whether the lock file has a record of the holder.
     pub(crate) record: bool,
     /// The reason that the record gives if a request does not give one.
@@ -43,6 +45,7 @@ impl Shared {
             threads,
             mode,
             fair,
+            upgradeable: false,
             record: false,
             note: None,
             state: Mutex::new(State {
@@ -178,6 +181,14 @@ impl Shared {
             }
             Err(error) if error.is_conflict() => Ok(Some(Attempt::Busy(error.into()))),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An exclusive request with the note of the lock.
+    pub(crate) fn noted(&self) -> Request {
+        match &self.note {
+            Some(note) => Request::exclusive().note(note),
+            None => Request::exclusive(),
         }
     }
 

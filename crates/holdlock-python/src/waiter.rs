@@ -54,7 +54,7 @@ impl Waiter {
         let (wakeup, watched) =
             wakeup::pair().map_err(|source| error::io_error(&source, core.name()))?;
         let mut request = match wish.mode {
-            Mode::Exclusive => opened.lock_async(),
+            Mode::Exclusive => opened.acquire_async(core.shared.noted()),
             Mode::Shared => opened.lock_shared_async(),
         };
         if let Some(limit) = wish.limit {

@@ -164,6 +164,13 @@ def test_tasks_have_tokens_and_learn_of_the_dead(path, recorded_holder):
             assert lock.token > token
             assert lock.abandoned.pid == holder.pid
             assert lock.record().note == "asynchronous"
+            waiting = AsyncFileLock(path, record=True, note="waited")
+            task = asyncio.ensure_future(waiting.acquire())
+            while not lock.waiters():
+                await asyncio.sleep(0.001)
+        await task
+        assert waiting.record().note == "waited" and waiting.token
+        await waiting.release()
 
     asyncio.run(main())
 
@@ -205,3 +212,12 @@ def run_in_thread(function):
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(function).result()
+
+
+def test_a_timeout_says_for_how_long_and_why_the_lock_is_held(path, recorded_holder):
+    holder, _ = recorded_holder(path)
+    with pytest.raises(Timeout) as caught:
+        FileLock(path, record=True).acquire(timeout=0)
+    text = str(caught.value)
+    assert f"pid {holder.pid}" in text and " s: migrating accounts" in text
+    assert str(pickle.loads(pickle.dumps(caught.value))) == text

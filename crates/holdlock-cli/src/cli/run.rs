@@ -96,7 +96,7 @@ Exit codes:
    65  waiting would be a deadlock: the process that started this command holds the
        lock, or holdlock commands wait for each other's locks in a cycle
    66  the lock file cannot be opened, or cannot have the record that an option needs
-   69  the last holder died (--if-abandoned)
+   76  the last holder died (--if-abandoned)
    71  the operating system refused something
    73  the lock file or the log cannot be created
    75  another process holds the lock (-n), or still holds it (-w); see -E, --skip

@@ -115,6 +115,20 @@ impl Ending {
         }
     }
 
+    /// Ends everything because the lock is lost. This is said in any case.
+    pub(super) fn begin_for_lost_lock(&mut self, job: &Job, why: &str, kill_after: Duration) {
+        without_ttou(|| {
+            exit::warn(&format!(
+                "{why}; ending the command and all that it has started"
+            ));
+        });
+        if !matches!(self.stage, Stage::Killing { .. }) {
+            self.kill_after = self.kill_after.min(kill_after);
+            self.wake = None;
+            self.begin(job);
+        }
+    }
+
     fn kill(&mut self, job: &Job) {
         let Stage::Killing { before, pause } = &mut self.stage else {
             return;

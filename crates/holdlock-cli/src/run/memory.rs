@@ -50,7 +50,7 @@ pub(crate) struct Interval {
 
 impl Memory {
     /// Whether the run makes no sense without a record.
-    fn is_needed(&self) -> bool {
+    pub(super) fn is_needed(&self) -> bool {
         self.note.is_some() || self.if_abandoned.is_some() || self.at_most_every.is_some()
     }
 }

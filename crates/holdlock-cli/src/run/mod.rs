@@ -4,6 +4,8 @@ mod command;
 mod conflict;
 mod deadlock;
 mod ending;
+#[cfg(feature = "engines")]
+mod engine;
 mod held;
 mod inherited;
 mod job;
@@ -170,6 +172,10 @@ pub(crate) fn run(settings: Settings) -> Outcome {
 }
 
 fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
+    #[cfg(feature = "engines")]
+    if engine::is_meant(settings) {
+        return engine::run(settings, course);
+    }
     let (locks, without_record);
     let held: Vec<Held<'_>> = match settings.slots {
         Some(slots) => vec![Held::Slot(slots::take(slots, settings, course)?)],
@@ -274,6 +280,7 @@ fn hold(
             inherits: &inherits,
             environment: &environment,
             signals,
+            when_we_end: libc::SIGTERM,
         };
         command::start(program, arguments, &manner)
     })
@@ -313,6 +320,7 @@ fn run_under(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> O
         End::Exited(_) | End::AfterSignal(_) => "ran",
         End::Signal(_) => "signal",
         End::HeldTooLong => "held-too-long",
+        End::LockLost => "lost",
     };
     if let End::Signal(number) = end
         && [libc::SIGINT, libc::SIGQUIT].contains(&number.into())

@@ -68,6 +68,27 @@ impl Seen {
     }
 }
 
+#[cfg(feature = "engines")]
+impl Seen {
+    /// Of a lock that is kept elsewhere: the first holder, since when it holds the lock, how many
+    /// others do, and our place in the queue.
+    pub(super) fn elsewhere(
+        holder: Option<String>,
+        since: Option<SystemTime>,
+        more: usize,
+        queue: Option<(usize, usize)>,
+    ) -> Seen {
+        let age = since.and_then(|since| since.elapsed().ok());
+        Seen {
+            holder,
+            started: None,
+            held: age.map(|age| format!("for {}", span(age))),
+            more,
+            queue,
+        }
+    }
+}
+
 /// Whether the kernel does not show all locks.
 pub(super) fn is_hidden(snapshot: &Snapshot) -> bool {
     snapshot.unseen.contains(&Unseen::OtherNamespaces)

@@ -73,6 +73,8 @@ pub(super) enum End {
     Signal(u8),
     /// Because its time was over.
     HeldTooLong,
+    /// Because its lock was lost.
+    LockLost,
 }
 
 impl End {
@@ -92,8 +94,22 @@ impl End {
             End::Exited(code) | End::AfterSignal(code) => code,
             End::Signal(number) => 128 + number,
             End::HeldTooLong => exit::HELD_TOO_LONG,
+            End::LockLost => exit::LOST,
         }
     }
+}
+
+/// A lock that can be lost while the command runs. The supervisor looks at it when a time is over
+/// and when a signal arrives, SIGCHLD for example.
+pub(super) trait Leash {
+    /// For how long the command may go on, if nothing changes.
+    fn left(&self) -> Duration;
+
+    /// Why it may not go on. None: it may, after all.
+    fn why_over(&self) -> Option<String>;
+
+    /// From TERM to KILL.
+    fn kill_after(&self) -> Duration;
 }
 
 /// A job that has ended.
@@ -110,11 +126,22 @@ pub(super) fn supervise(
     held: &[Held<'_>],
     start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
 ) -> Result<Ended, Failure> {
+    supervise_on_leash(duties, quiet, held, None, start)
+}
+
+/// As [`supervise`], and ends the command in time if its lock is lost.
+pub(super) fn supervise_on_leash(
+    duties: Duties,
+    quiet: bool,
+    held: &[Held<'_>],
+    leash: Option<&dyn Leash>,
+    start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
+) -> Result<Ended, Failure> {
     // Before the command is started, so that no signal and no end of the command is missed.
     let signals =
         Blocked::new(&PASSED_ON).map_err(|error| Failure::system("cannot catch signals", error))?;
     let (mut job, adopted) = Job::begin();
-    if duties.tree || duties.max_hold.is_some() {
+    if duties.tree || duties.max_hold.is_some() || leash.is_some() {
         adopted
             .map_err(|error| Failure::system("cannot adopt the command's descendants", error))?;
     }
@@ -125,6 +152,8 @@ pub(super) fn supervise(
         tree: duties.tree,
         quiet,
         held,
+        leash,
+        lost: false,
         signals,
         job,
         command: command.pid,
@@ -148,6 +177,9 @@ struct Supervisor<'a> {
     tree: bool,
     quiet: bool,
     held: &'a [Held<'a>],
+    leash: Option<&'a dyn Leash>,
+    /// The lock was lost before the command's end.
+    lost: bool,
     signals: Blocked,
     job: Job,
     command: Pid,
@@ -194,12 +226,31 @@ impl Supervisor<'_> {
                 return Ok(end);
             }
             self.late |= self.ending.act(&self.job);
+            self.look_at_lock();
+        }
+    }
+
+    fn look_at_lock(&mut self) {
+        let Some(leash) = self
+            .leash
+            .filter(|leash| !self.lost && leash.left().is_zero())
+        else {
+            return;
+        };
+        if let Some(why) = leash.why_over() {
+            self.lost = true;
+            let kill_after = leash.kill_after();
+            self.ending.begin_for_lost_lock(&self.job, &why, kill_after);
         }
     }
 
     fn pause(&self) -> Option<Duration> {
         let look = self.rest.as_ref().map(Rest::pause);
-        [self.ending.pause(), look].into_iter().flatten().min()
+        let leash = self.leash.filter(|_| !self.lost).map(Leash::left);
+        [self.ending.pause(), look, leash]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Collects the changes of our children, adopted ones included. Returns whether there are no
@@ -243,6 +294,9 @@ impl Supervisor<'_> {
 
     fn meaning(&self, status: WaitStatus) -> End {
         let byte = |number: i32| u8::try_from(number).unwrap_or(exit::OS_ERROR);
+        if self.lost {
+            return End::LockLost;
+        }
         if self.late {
             return End::HeldTooLong;
         }

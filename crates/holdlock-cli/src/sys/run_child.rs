@@ -1,7 +1,7 @@
 //! The command of `holdlock run`: a child that gets SIGTERM when this process ends, or a command
 //! that replaces this process.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString, c_int};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -20,9 +20,11 @@ pub(crate) struct Manner<'a> {
     pub(crate) environment: &'a [(&'a str, Option<String>)],
     /// The signals as they were before this process blocked some; the child gets them back.
     pub(crate) signals: &'a Blocked,
+    /// The signal that the child gets when this thread ends.
+    pub(crate) when_we_end: c_int,
 }
 
-/// Starts the command as a child that gets SIGTERM when this thread ends.
+/// Starts the command as a child that gets a signal when this thread ends.
 pub(crate) fn spawn(
     program: &OsStr,
     arguments: &[OsString],
@@ -37,11 +39,11 @@ pub(crate) fn spawn(
         // SAFETY: system calls which change nothing but this process. Where one fails, the command
         // is no worse off than without it.
         unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+            libc::prctl(libc::PR_SET_PDEATHSIG, manner.when_we_end);
             // A parent that ended before that line sends no signal. (0 is a parent outside of this
             // PID namespace: after `unshare --pid`, children are in a new one.)
             if ![parent, 0].contains(&libc::getppid()) {
-                libc::_exit(128 + libc::SIGTERM);
+                libc::_exit(128 + manner.when_we_end);
             }
             // We ignore it.
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);

@@ -23,6 +23,17 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long a release may take.
 const RELEASE: Duration = Duration::from_secs(2);
 
+/// How long a lock is valid after a confirmed message was sent. The margin is for clocks that run
+/// at different rates.
+fn valid(ttl: Duration) -> Duration {
+    ttl.saturating_sub((ttl / 10).max(Duration::from_secs(1)))
+}
+
+/// How long after a confirmed message the lock is renewed.
+fn renewed(ttl: Duration) -> Duration {
+    ttl / 3
+}
+
 /// A held lock, on the side of its guard.
 pub(crate) struct Handle {
     pub(crate) held: Arc<Held>,
@@ -35,6 +46,8 @@ pub(crate) struct Held {
     pub(crate) mode: Mode,
     pub(crate) token: Option<u64>,
     pub(crate) ttl: Duration,
+    /// How long the lock is valid after the moment at which it is renewed.
+    pub(crate) reserve: Duration,
     pub(crate) lost: LostSignal,
     /// In nanoseconds of [`BootTime`]; 0 when the lock is definitely lost.
     deadline: AtomicU64,
@@ -64,6 +77,7 @@ pub(crate) fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Result<Ha
         mode,
         token: session.token(),
         ttl: session.ttl(),
+        reserve: valid(session.ttl()).saturating_sub(renewed(session.ttl())),
         lost: LostSignal::new().map_err(failed)?,
         deadline: AtomicU64::new(0),
     });
@@ -71,6 +85,8 @@ pub(crate) fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Result<Ha
     let (commands, queue) = unbounded_channel();
     let mut keeping = Keeping::new(session.ttl(), held.clone());
     keeping.confirm(session.confirmed());
+    // The first renewal shows others the token.
+    keeping.next = BootTime::now();
     tokio::task::spawn_local(keeping.keep(session, timer, queue));
     Ok(Handle { held, commands })
 }
@@ -110,11 +126,10 @@ impl Keeping {
     }
 
     /// The engine has answered a message that was sent at `sent`: it frees the lock a ttl later at
-    /// the earliest. The margin is for clocks that run at different rates.
+    /// the earliest.
     fn confirm(&mut self, sent: BootTime) {
-        let margin = (self.ttl / 10).max(Duration::from_secs(1));
-        self.deadline = sent.plus(self.ttl.saturating_sub(margin));
-        self.next = sent.plus(self.ttl / 3);
+        self.deadline = sent.plus(valid(self.ttl));
+        self.next = sent.plus(renewed(self.ttl));
         self.grace = None;
         self.fired = false;
         self.setback = None;

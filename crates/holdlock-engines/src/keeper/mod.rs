@@ -49,8 +49,7 @@ pub(crate) fn is_this_thread() -> bool {
         .is_some_and(|keeper| keeper.thread == std::thread::current().id())
 }
 
-/// Threads that call this at the same time may start two. Both work, and only one is found later;
-/// the other one ends when its first tasks have ended.
+/// Threads that call this at the same time may start two. Both stay and work; later calls find one.
 fn start() -> io::Result<&'static Keeper> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -162,8 +162,9 @@ impl Postgres {
         let settings = &self.settings;
         let mut config = Config::new();
         config.user(&settings.user).dbname(&settings.database);
-        // The server cuts it to 63 bytes itself, and replaces what is not ASCII.
-        config.application_name(format!("holdlock:{}", settings.name));
+        // The server shows 63 bytes, replaces what is not ASCII, and refuses what is very long.
+        let name: String = settings.name.chars().take(63).collect();
+        config.application_name(format!("holdlock:{name}"));
         if let Some(password) = settings.password(host) {
             config.password(password.reveal());
         }

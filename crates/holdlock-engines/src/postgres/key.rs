@@ -1,7 +1,8 @@
 //! Which advisory locks stand for a lock: the lock itself, and the tickets of those who wait.
 //!
 //! A name becomes 40 bits of a hash. The other 24 bits of the advisory lock's number are 0 for the
-//! lock itself, and the ticket's number for a ticket. A number that the user has given with `key=`
+//! lock itself, and the ticket's number for a ticket. The greatest numbers are the slots of a lock
+//! that several may hold (`slots=`). A number that the user has given with `key=`
 //! leaves no room for tickets.
 
 use sha2::{Digest, Sha256};
@@ -9,7 +10,10 @@ use sha2::{Digest, Sha256};
 use crate::Error;
 use crate::url::wrong;
 
-const TICKETS: u32 = (1 << 24) - 1;
+/// The most slots.
+pub(super) const SLOTS: u32 = 1024;
+/// The last ticket; slots follow.
+pub(super) const TICKETS: u32 = (1 << 24) - 1 - SLOTS;
 
 /// The advisory locks of one lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,11 @@ pub(super) enum Key {
     Number(i64),
     /// Two numbers, as `pg_advisory_lock(A, B)` takes them.
     Pair(i32, i32),
+}
+
+/// The slot of this number, counted from 0: the arguments of the advisory lock functions.
+pub(super) fn slot(number: i64, slot: u32) -> String {
+    format!("'{}'::int8", number | i64::from(TICKETS + 1 + slot))
 }
 
 impl Key {
@@ -102,9 +111,9 @@ impl Key {
     /// The rows of tickets that are taken.
     pub(super) fn ticket_rows(self) -> String {
         format!(
-            "{} AND {} > 0 AND l.granted AND l.mode = 'ExclusiveLock'",
+            "{} AND {column} BETWEEN 1 AND {TICKETS} AND l.granted AND l.mode = 'ExclusiveLock'",
             self.rows(),
-            self.ticket_column()
+            column = self.ticket_column()
         )
     }
 }
@@ -126,7 +135,9 @@ mod tests {
     fn tickets_are_beside_the_lock_and_end() {
         let key = Key::Hashed(-1 << 24);
         assert_eq!(key.ticket(1).as_deref(), Some("'-16777215'::int8"));
-        assert_eq!(key.ticket(TICKETS).as_deref(), Some("'-1'::int8"));
+        assert_eq!(key.ticket(TICKETS).as_deref(), Some("'-1025'::int8"));
+        assert_eq!(slot(-1 << 24, 0), "'-1024'::int8");
+        assert_eq!(slot(-1 << 24, SLOTS - 1), "'-1'::int8");
         assert_eq!(key.ticket(0), None);
         assert_eq!(key.ticket(TICKETS + 1), None);
         assert_eq!(Key::Number(5).ticket(1), None);

@@ -5,13 +5,13 @@
 //! the end of the connection at once.
 
 use std::cell::Cell;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tokio_postgres::{CancelToken, Client, Connection, Error, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Error, SimpleQueryMessage};
 
 use super::connect::Target;
 use super::tls::Tls;
@@ -30,6 +30,8 @@ pub(super) struct Link {
     client: Rc<Client>,
     /// Why the connection has ended.
     ended: watch::Receiver<Option<String>>,
+    /// A NOTIFY has come.
+    notified: Rc<Notify>,
     task: AbortHandle,
     /// The numbers of the statements that were sent last and answered last.
     sent: Cell<u64>,
@@ -59,10 +61,17 @@ impl Link {
         tls: Tls,
     ) -> Link {
         let (tell, ended) = watch::channel(None);
+        let notified = Rc::new(Notify::new());
+        let notify = notified.clone();
         let task = tokio::task::spawn_local(async move {
-            let why = match connection.await {
-                Ok(()) => "the connection was closed".to_owned(),
-                Err(error) => reason(&error),
+            let mut connection = connection;
+            let why = loop {
+                match poll_fn(|context| connection.poll_message(context)).await {
+                    Some(Ok(AsyncMessage::Notification(_))) => notify.notify_one(),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break reason(&error),
+                    None => break "the connection was closed".to_owned(),
+                }
             };
             let _ = tell.send(Some(why));
         });
@@ -70,6 +79,7 @@ impl Link {
             cancel: client.cancel_token(),
             client: Rc::new(client),
             ended,
+            notified,
             task: task.abort_handle(),
             sent: Cell::new(0),
             answered: Rc::default(),
@@ -119,6 +129,11 @@ impl Link {
                 }),
             }
         }
+    }
+
+    /// Ready when a NOTIFY has come since the last call.
+    pub(super) async fn notified(&self) {
+        self.notified.notified().await;
     }
 
     /// Ready when the connection has ended, with the reason.

@@ -4,7 +4,7 @@ use holdlock::Mode;
 
 use super::Postgres;
 use super::connect::STATEMENT;
-use super::key::Key;
+use super::key::{Key, TICKETS};
 use super::link::Row;
 use crate::{Error, Member, Members};
 
@@ -35,7 +35,8 @@ pub(super) fn read(rows: &[Row], key: Key) -> Members {
     for row in rows {
         let field = |index: usize| row.get(index).and_then(|field| field.as_deref());
         let granted = field(2) == Some("t");
-        let is_ticket = key.has_tickets() && field(0) != Some("0");
+        let number = field(0).and_then(|number| number.parse().ok()).unwrap_or(0);
+        let is_ticket = key.has_tickets() && (1..=TICKETS).contains(&number);
         // Somebody who waits for a ticket has one.
         if is_ticket && !(granted && field(1) == Some("ExclusiveLock")) {
             continue;

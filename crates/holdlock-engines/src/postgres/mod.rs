@@ -12,6 +12,7 @@ mod members;
 mod places;
 mod session;
 mod settings;
+mod slots;
 mod tls;
 mod wait;
 mod wire;
@@ -19,6 +20,8 @@ mod wire;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
+
+use holdlock::Mode;
 
 use self::connect::{STATEMENT, TlsConfig};
 use self::link::Failure;
@@ -58,6 +61,14 @@ impl Postgres {
         attempt: &Attempt,
     ) -> Result<PostgresSession, Error> {
         let began = Instant::now();
+        if self.settings.slots.is_some() && attempt.us.mode == Mode::Shared {
+            return Err(Error::Failed {
+                lock: self.shown().to_owned(),
+                operation: "sharing a slot",
+                why: "a lock with slots has no shared mode; leave slots= out, or the mode"
+                    .to_owned(),
+            });
+        }
         let accepted = self.connect().await?;
         let would_block = |stage| {
             let conflict = conflict(self.shown(), attempt.us.mode, began.elapsed(), stage);
@@ -81,19 +92,22 @@ impl Postgres {
             key: self.settings.key,
             mode: attempt.us.mode,
             version: accepted.version,
+            slots: self.settings.slots,
             comment: &comment,
         };
-        let mut ticket = None;
-        if !queue.try_now().await.map_err(failed)? {
-            let stage = Stage::Waiting(queue.holders().await.map_err(failed)?);
-            if !attempt.waits {
-                return Err(would_block(stage));
+        let acquired = match queue.try_now().await.map_err(failed)? {
+            Some(acquired) => acquired,
+            None => {
+                let stage = Stage::Waiting(queue.holders().await.map_err(failed)?);
+                if !attempt.waits {
+                    return Err(would_block(stage));
+                }
+                attempt.progress.waits(stage);
+                queue.wait(attempt).await.map_err(failed)?
             }
-            attempt.progress.waits(stage);
-            ticket = queue.wait(attempt).await.map_err(failed)?;
-        }
+        };
         let sent = BootTime::now();
-        let granted = granted(&comment, ticket, accepted.version);
+        let granted = granted(&comment, acquired.ticket, accepted.version);
         let answer = accepted.link.query(granted, STATEMENT);
         let rows = answer.await.map_err(failed)?;
         let token = rows.last().and_then(|row| row.first()?.as_deref());
@@ -101,6 +115,7 @@ impl Postgres {
         Ok(PostgresSession::new(
             self,
             accepted.link,
+            acquired.lock,
             attempt.us.clone(),
             token,
             sent,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Postgres;
 use super::link::{Failure, Link};
 use super::members::comment;
+use super::slots::channel;
 use super::wait::suffix;
 use crate::engine::{Session, Setback};
 use crate::sys::clock::BootTime;
@@ -15,6 +16,8 @@ use crate::{Loss, Member};
 pub(crate) struct PostgresSession {
     postgres: Arc<Postgres>,
     link: Link,
+    /// The arguments of the advisory lock functions.
+    lock: String,
     us: Member,
     sent: BootTime,
     /// As long as the session answers, it holds the lock. The comment shows others who it is.
@@ -25,6 +28,7 @@ impl PostgresSession {
     pub(super) fn new(
         postgres: Arc<Postgres>,
         link: Link,
+        lock: String,
         mut us: Member,
         token: Option<u64>,
         sent: BootTime,
@@ -35,6 +39,7 @@ impl PostgresSession {
         PostgresSession {
             postgres,
             link,
+            lock,
             us,
             sent,
             heartbeat,
@@ -74,8 +79,14 @@ impl Session for PostgresSession {
     }
 
     async fn release(self) -> Result<(), Loss> {
-        let key = self.postgres.settings.key.arguments();
-        let unlock = format!("SELECT pg_advisory_unlock{}({key})", suffix(self.us.mode));
+        let settings = &self.postgres.settings;
+        let notify = match settings.slots {
+            Some(_) => format!("NOTIFY {}; ", channel(settings.key)),
+            None => String::new(),
+        };
+        let (shared, lock) = (suffix(self.us.mode), &self.lock);
+        // A NOTIFY is sent when the statements are done: the lock is free by then.
+        let unlock = format!("{notify}SELECT pg_advisory_unlock{shared}({lock})");
         match self.link.query(unlock, Duration::from_secs(3600)).await {
             Ok(rows) => match rows.last().and_then(|row| row.first()?.as_deref()) {
                 Some("t") => Ok(()),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::key::Key;
+use super::key::{Key, SLOTS};
 use super::places;
 use super::tls::{Check, TlsSettings};
 use crate::Error;
@@ -25,6 +25,8 @@ pub(super) struct Settings {
     pub(super) database: String,
     pub(super) name: String,
     pub(super) key: Key,
+    /// How many may hold the lock at the same time, if it has slots.
+    pub(super) slots: Option<u32>,
     pub(super) tls: TlsSettings,
     pub(super) ttl: Duration,
     pub(super) connect_timeout: Duration,
@@ -39,8 +41,9 @@ pub(super) struct Settings {
 }
 
 /// Our option, libpq's names for it, and its variable.
-const OPTIONS: [(&str, &str, &str); 17] = [
+const OPTIONS: [(&str, &str, &str); 18] = [
     ("ttl", "", ""),
+    ("slots", "", ""),
     ("key", "", ""),
     ("pooler", "", ""),
     ("sslmode", "", "PGSSLMODE"),
@@ -181,7 +184,15 @@ impl Settings {
             .get("key")
             .map(|key| Key::parse(key))
             .transpose()?;
+        let slots = slots(&values)?;
+        if slots.is_some() && key.is_some() {
+            return Err(wrong(
+                "slots= and key= exclude each other",
+                "give one of them",
+            ));
+        }
         Ok(Settings {
+            slots,
             key: key.unwrap_or_else(|| Key::of_name(&url.name)),
             tls: tls(&values)?,
             ttl: values.seconds("ttl", 3)?.unwrap_or(TTL),
@@ -257,6 +268,17 @@ fn hosts(url: &Url, values: &Values) -> Result<Vec<Host>, Error> {
         host.port = host.port.or(Some(PORT));
     }
     Ok(hosts)
+}
+
+fn slots(values: &Values) -> Result<Option<u32>, Error> {
+    match values.url.get("slots").map(|slots| slots.parse()) {
+        None => Ok(None),
+        Some(Ok(slots)) if (1..=SLOTS).contains(&slots) => Ok(Some(slots)),
+        Some(_) => Err(wrong(
+            "slots= is no number of slots",
+            &format!("write a number from 1 to {SLOTS}, the same in each process"),
+        )),
+    }
 }
 
 fn password(
@@ -354,7 +376,9 @@ mod tests {
     #[test]
     fn wrong_options_say_what_is_right() {
         for (options, part) in [
-            ("tll=3", "ttl, key"),
+            ("tll=3", "ttl, slots, key"),
+            ("slots=0", "from 1"),
+            ("slots=2&key=3", "exclude each other"),
             ("ttl=x", "seconds"),
             ("ttl=1", "from 3"),
             ("sslmode=yes", "verify-full"),

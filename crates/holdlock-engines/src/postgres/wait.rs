@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use holdlock::Mode;
 
 use super::connect::STATEMENT;
-use super::key::Key;
+use super::key::{Key, TICKETS};
 use super::link::{Failure, Link, Row};
 use super::members;
 use crate::Member;
@@ -33,13 +33,30 @@ pub(super) struct Queue<'a> {
     pub(super) key: Key,
     pub(super) mode: Mode,
     pub(super) version: u32,
+    /// How many may hold the lock, if it has slots.
+    pub(super) slots: Option<u32>,
     /// A comment with the record, which others see beside the statement.
     pub(super) comment: &'a str,
 }
 
+/// What a request has acquired, as arguments of the advisory lock functions.
+pub(super) struct Acquired {
+    pub(super) lock: String,
+    /// To be given back.
+    pub(super) ticket: Option<String>,
+}
+
 impl Queue<'_> {
-    /// Gets the lock if it is free and nobody waits.
-    pub(super) async fn try_now(&self) -> Result<bool, Failure> {
+    /// Acquires the lock if it is free and nobody waits.
+    pub(super) async fn try_now(&self) -> Result<Option<Acquired>, Failure> {
+        let lock = match self.slots {
+            Some(slots) => self.try_slot(slots, false).await?,
+            None => self.try_lock().await?.then(|| self.key.arguments()),
+        };
+        Ok(lock.map(|lock| Acquired { lock, ticket: None }))
+    }
+
+    async fn try_lock(&self) -> Result<bool, Failure> {
         let (shared, key) = (self.suffix(), self.key.arguments());
         let lock = format!("pg_try_advisory_lock{shared}({key})");
         let statement = match self.key.has_tickets() {
@@ -53,8 +70,8 @@ impl Queue<'_> {
         Ok(is_true(&rows))
     }
 
-    /// Gets the lock when it is this request's turn. Returns the ticket, which is to be given back.
-    pub(super) async fn wait(&self, attempt: &Attempt) -> Result<Option<String>, Failure> {
+    /// Acquires the lock when it is this request's turn.
+    pub(super) async fn wait(&self, attempt: &Attempt) -> Result<Acquired, Failure> {
         let mut ticket = self.take_ticket().await?;
         loop {
             let began = Instant::now();
@@ -65,8 +82,13 @@ impl Queue<'_> {
             match before.and_then(|before| self.key.ticket(before)) {
                 Some(before) => self.wait_behind(&before, attempt).await?,
                 None => {
-                    if self.wait_for_lock(attempt).await? {
-                        return Ok(ticket.take().and_then(|ticket| self.key.ticket(ticket)));
+                    let lock = match self.slots {
+                        Some(slots) => Some(self.wait_for_slot(slots).await?),
+                        None => (self.wait_for_lock(attempt).await?).then(|| self.key.arguments()),
+                    };
+                    if let Some(lock) = lock {
+                        let ticket = ticket.take().and_then(|ticket| self.key.ticket(ticket));
+                        return Ok(Acquired { lock, ticket });
                     }
                 }
             }
@@ -101,7 +123,7 @@ impl Queue<'_> {
             }
             // A number may be in use though no ticket shows it: somebody waits behind it.
             let statement = format!(
-                "{timeout}SELECT t.n, t.n <= 16777215 AND pg_try_advisory_lock('{number}'::int8 | t.n) \
+                "{timeout}SELECT t.n, t.n <= {TICKETS} AND pg_try_advisory_lock('{number}'::int8 | t.n) \
                  FROM (SELECT greatest(coalesce(max({column}), 0) + 1, {least}) AS n \
                  FROM pg_locks l WHERE {rows}) t",
                 column = self.key.ticket_column(),
@@ -171,7 +193,11 @@ impl Queue<'_> {
         Ok(is_true(&rows))
     }
 
-    async fn ask(&self, statement: String, limit: Duration) -> Result<Vec<Row>, Failure> {
+    pub(super) async fn ask(
+        &self,
+        statement: String,
+        limit: Duration,
+    ) -> Result<Vec<Row>, Failure> {
         let statement = format!("{} {statement}", self.comment);
         self.link.query(statement, limit).await
     }

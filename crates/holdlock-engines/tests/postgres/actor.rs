@@ -8,14 +8,14 @@ use holdlock_engines::{EngineGuard, Error, open};
 
 const URL: &str = "HOLDLOCK_TEST_ACTOR";
 
-pub struct Actor {
+pub(crate) struct Actor {
     child: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
 }
 
 impl Actor {
-    pub fn start(url: &str) -> Actor {
+    pub(crate) fn start(url: &str) -> Actor {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "actor::actor", "--ignored", "--nocapture"])
             .env(URL, url)
@@ -30,15 +30,15 @@ impl Actor {
         }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn tell(&mut self, order: &str) {
+    pub(crate) fn tell(&mut self, order: &str) {
         writeln!(self.to, "{order}").expect("listens");
     }
 
-    pub fn answer(&mut self) -> String {
+    pub(crate) fn answer(&mut self) -> String {
         loop {
             let mut line = String::new();
             let length = self.from.read_line(&mut line).expect("answers");
@@ -50,17 +50,17 @@ impl Actor {
         }
     }
 
-    pub fn ask(&mut self, order: &str) -> String {
+    pub(crate) fn ask(&mut self, order: &str) -> String {
         self.tell(order);
         self.answer()
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid() as i32).expect("a pid");
         rustix::process::kill_process(pid, signal).expect("sent");
     }
 
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
     }

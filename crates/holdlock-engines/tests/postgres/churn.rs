@@ -14,7 +14,7 @@ use crate::actor::Actor;
 use crate::{name, server};
 
 /// The actor's part: `DIRECTORY SEED MILLISECONDS`. Says how often it was inside.
-pub fn churn(lock: &EngineLock, arguments: &str) -> String {
+pub(crate) fn churn(lock: &EngineLock, arguments: &str) -> String {
     let mut arguments = arguments.split(' ');
     let directory = arguments.next().expect("a directory").to_owned();
     let mut number = || {
@@ -52,7 +52,7 @@ fn random(state: &mut u64) -> u64 {
 }
 
 fn once(lock: &EngineLock, directory: &Path, state: &mut u64) -> bool {
-    let mode = if random(state) % 4 == 0 {
+    let mode = if random(state).is_multiple_of(4) {
         Mode::Shared
     } else {
         Mode::Exclusive

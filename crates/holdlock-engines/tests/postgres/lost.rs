@@ -181,9 +181,11 @@ fn a_cut_network_is_noticed_by_the_clock_alone() {
     );
     proxy.fault(Fault::None);
     let other = open(&server.url(&name)).expect("a lock");
-    other
-        .try_lock_for(Duration::from_secs(60))
-        .expect("the server has freed it");
+    let guard = other.try_lock_for(Duration::from_secs(60));
+    guard
+        .expect("the server has freed it")
+        .release()
+        .expect("ours");
 }
 
 #[test]

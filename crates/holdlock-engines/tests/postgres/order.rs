@@ -84,6 +84,41 @@ fn waiters_are_served_in_the_order_of_their_arrival() {
 }
 
 #[test]
+fn waiters_keep_their_places_when_a_slice_of_their_wait_ends() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("places");
+    let url = server.url(&name);
+    let lock = open(&url).expect("a lock");
+    let holder = lock.lock().expect("free");
+    let mut waiters = Vec::new();
+    for number in 1..=2 {
+        let mut waiter = Actor::start(&url);
+        waiter.tell("lock");
+        wait_for_waiters(&lock, number);
+        // The slices of the two end at different times.
+        std::thread::sleep(Duration::from_millis(500));
+        waiters.push(waiter);
+    }
+    let first = format!(
+        "SELECT query_start FROM pg_stat_activity \
+         WHERE application_name = 'holdlock:{name}' AND query LIKE '%\"pid\":{},%'",
+        waiters[0].pid()
+    );
+    let began = server.sql(&first);
+    eventually("the first slice of the first waiter ends", || {
+        server.sql(&first) != began
+    });
+    holder.release().expect("ours");
+    assert!(waiters[0].answer().starts_with("held"));
+    wait_for_waiters(&lock, 1);
+    assert_eq!(waiters[0].ask("release"), "released");
+    assert!(waiters[1].answer().starts_with("held"));
+}
+
+#[test]
 fn neither_readers_nor_writers_starve() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {
@@ -174,6 +209,44 @@ fn a_stopped_waiter_does_not_keep_those_behind_it_and_long_waits_leave_nothing_i
     let log = std::fs::read_to_string(server.log()).expect("a log");
     let slices = log.lines().filter(|line| line.contains("ERROR")).count();
     assert_eq!(slices, 0, "{log}");
+}
+
+#[test]
+fn slots_are_given_in_order_and_no_more_than_there_are() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url(&name("slots")).replace('?', "?slots=3&");
+    let lock = open(&url).expect("a lock");
+    let mut holders: Vec<Actor> = (0..3).map(|_| Actor::start(&url)).collect();
+    for holder in &mut holders {
+        assert!(holder.ask("try").starts_with("held"));
+    }
+    let error = lock.try_lock().expect_err("no slot");
+    assert_eq!(error.conflict().expect("a conflict").holders.len(), 3);
+    assert!(lock.lock_shared().is_err());
+    let mut waiters: Vec<Actor> = (1..=3)
+        .map(|number| {
+            let mut waiter = Actor::start(&url);
+            waiter.tell("lock");
+            wait_for_waiters(&lock, number);
+            waiter
+        })
+        .collect();
+    // By a release, and by a death.
+    assert_eq!(holders[1].ask("release"), "released");
+    assert!(waiters[0].answer().starts_with("held"));
+    wait_for_waiters(&lock, 2);
+    holders.remove(0).kill();
+    assert!(waiters[1].answer().starts_with("held"));
+    wait_for_waiters(&lock, 1);
+    assert_eq!(lock.members().expect("answers").holders.len(), 3);
+    assert_eq!(waiters[0].ask("release"), "released");
+    assert!(waiters[2].answer().starts_with("held"));
+    assert!(lock.try_lock().is_err());
+    assert_eq!(waiters[1].ask("release"), "released");
+    lock.try_lock().expect("a slot").release().expect("ours");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// What the proxy does with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Passes them on.
     None,
     /// Swallows those of both directions.
@@ -24,13 +24,13 @@ pub enum Fault {
     Pooler,
 }
 
-pub struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     fault: Arc<AtomicU8>,
 }
 
 impl Proxy {
-    pub fn start(server: u16) -> Proxy {
+    pub(crate) fn start(server: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let fault = Arc::new(AtomicU8::new(Fault::None as u8));
@@ -51,11 +51,11 @@ impl Proxy {
         Proxy { port, fault }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn fault(&self, fault: Fault) {
+    pub(crate) fn fault(&self, fault: Fault) {
         self.fault.store(fault as u8, Ordering::SeqCst);
     }
 }

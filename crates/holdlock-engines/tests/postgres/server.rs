@@ -13,7 +13,7 @@ use holdlock_test_support::wait_for;
 
 /// A server. When it is dropped, or the test program ends however it ends, a shell stops the server
 /// and removes its files.
-pub struct Server {
+pub(crate) struct Server {
     directory: PathBuf,
     port: u16,
     /// The shell reads from a pipe until its end.
@@ -24,9 +24,9 @@ pub struct Server {
 
 /// The server of all tests that do not disturb it. None, with a line SKIPPED, if there is no
 /// PostgreSQL.
-pub fn shared() -> Option<&'static Server> {
+pub(crate) fn shared() -> Option<&'static Server> {
     static SHARED: OnceLock<Option<Server>> = OnceLock::new();
-    let server = SHARED.get_or_init(|| tools().map(|_| Server::start("")));
+    let server = SHARED.get_or_init(|| tools().map(|_| Server::start("").awake()));
     if server.is_none() {
         skipped("PostgreSQL (initdb, pg_ctl) is not installed");
     }
@@ -34,7 +34,7 @@ pub fn shared() -> Option<&'static Server> {
 }
 
 /// A server of one test.
-pub fn own(settings: &str) -> Option<Server> {
+pub(crate) fn own(settings: &str) -> Option<Server> {
     shared().map(|_| Server::start(settings))
 }
 
@@ -162,7 +162,7 @@ fn fresh_directory() -> PathBuf {
 }
 
 /// A port at which nothing listens.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
@@ -182,7 +182,7 @@ impl Server {
         };
         let settings = format!(
             "port = {port}\nlisten_addresses = '127.0.0.1'\nssl = {tls}\nfsync = off\n\
-             unix_socket_directories = '{}'\nmax_connections = 80\nautovacuum = off\n{settings}",
+             unix_socket_directories = '{}'\nautovacuum = off\n{settings}",
             directory.display()
         );
         let config = data.join("postgresql.conf");
@@ -225,6 +225,13 @@ impl Server {
         server
     }
 
+    /// Waits until the server gives locks, which takes a moment after its start.
+    fn awake(self) -> Server {
+        let lock = holdlock_engines::open(&self.url("first")).expect("a lock");
+        drop(lock.lock().expect("free"));
+        self
+    }
+
     fn ctl(&self, arguments: &[&str]) {
         let mut pg_ctl = tool("pg_ctl");
         pg_ctl
@@ -233,63 +240,50 @@ impl Server {
             .arg("-w")
             .arg("-l")
             .arg(self.log());
-        run(pg_ctl.args(arguments));
+        let done = pg_ctl.args(arguments).output().expect("starts");
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        assert!(done.status.success(), "{pg_ctl:?}: {log}");
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("log")
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// The URL of a lock, with a short time limit and without TLS.
-    pub fn url(&self, name: &str) -> String {
+    pub(crate) fn url(&self, name: &str) -> String {
         self.url_at(self.port, name)
     }
 
     /// The same through another port.
-    pub fn url_at(&self, port: u16, name: &str) -> String {
+    pub(crate) fn url_at(&self, port: u16, name: &str) -> String {
         let name = name.replace('%', "%25").replace('#', "%23");
         format!("postgres://boss@127.0.0.1:{port}/postgres?ttl=3&sslmode=disable#{name}")
     }
 
     /// Ends the server without a checkpoint, as a crash does, and starts it.
-    pub fn crash(&self) {
+    pub(crate) fn crash(&self) {
         self.ctl(&["-m", "immediate", "stop"]);
         self.ctl(&["start"]);
     }
 
-    /// Sends a signal to the server and all of its processes.
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        let pids = self.sql("SELECT pid FROM pg_stat_activity");
-        let pids = pids
-            .lines()
-            .chain([&*self.postmaster()])
-            .map(str::to_owned)
-            .collect::<Vec<_>>();
-        self.signal_all(&pids, signal);
-    }
-
-    pub fn signal_all(&self, pids: &[String], signal: rustix::process::Signal) {
+    /// Sends a signal to these processes of the server.
+    pub(crate) fn signal_all(&self, pids: &[String], signal: rustix::process::Signal) {
         for pid in pids {
             let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
             let _ = rustix::process::kill_process(pid.expect("a pid"), signal);
         }
     }
 
-    pub fn postmaster(&self) -> String {
-        let pid = std::fs::read_to_string(self.data().join("postmaster.pid"));
-        pid.expect("runs").lines().next().expect("a pid").to_owned()
-    }
-
     /// Asks the server, by psql and its socket.
-    pub fn sql(&self, statement: &str) -> String {
+    pub(crate) fn sql(&self, statement: &str) -> String {
         let mut psql = tool("psql");
         psql.arg("-h")
             .arg(&self.directory)
@@ -299,7 +293,7 @@ impl Server {
     }
 
     /// Waits until no session of this lock is left, and with that no advisory lock.
-    pub fn nothing_left(&self, name: &str) {
+    pub(crate) fn nothing_left(&self, name: &str) {
         let count = format!(
             "SELECT count(*), string_agg(query, ';') FROM pg_stat_activity \
              WHERE application_name = 'holdlock:{name}'"

@@ -16,6 +16,7 @@ __all__ = [
     "Cancelled",
     "Deadlock",
     "DifferentSlots",
+    "NotAtomic",
     "SoftFileLockLifetimeWarning",
     "StaleToken",
     "Timeout",
@@ -120,6 +121,25 @@ class DifferentSlots(OSError, WithHolders):
     def __reduce__(self) -> Tuple[Type[DifferentSlots], Tuple[Any, ...], Dict[str, Any]]:
         state = dict(self.__dict__, _holders=self.holders, _holder=self.holder, _conflict=None)
         return type(self), (self.lock_file, self.slots, self.in_use), state
+
+
+class NotAtomic(OSError, WithHolders):
+    """An upgrade would not have been atomic, and the lock is lost.
+
+    A program that does not use ``upgradeable=True`` shares the lock. Acquire the exclusive lock, and
+    read anew.
+    """
+
+    def __init__(self, lock_file: str) -> None:
+        what = (
+            "the upgrade would not be atomic, because a program that knows nothing of upgrades "
+            "shares the lock; the lock is released: acquire it exclusively, and read anew"
+        )
+        super().__init__(errno.EBUSY, what, lock_file)
+
+    def __reduce__(self) -> Tuple[Type[NotAtomic], Tuple[str], Dict[str, Any]]:
+        state = dict(self.__dict__, _holders=self.holders, _holder=self.holder, _conflict=None)
+        return type(self), (self.filename,), state
 
 
 class StaleToken(OSError):

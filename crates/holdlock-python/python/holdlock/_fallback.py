@@ -8,7 +8,7 @@ import os
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from . import _file_lock
+from . import _file_lock, _options
 
 if TYPE_CHECKING:
     from ._soft._lock import SoftFileLock
@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 _NEVER = (errno.ENOSYS, errno.EOPNOTSUPP)
 #: The options that a soft lock cannot serve. They are refused on every file system, so that a
 #: program which works on one of them works on all.
-_REFUSED = ("shared", "fair", "record", "note", "on_acquired", "preserve_lock_file")
+_REFUSED = (
+    "shared",
+    "fair",
+    "record",
+    "note",
+    "upgradeable",
+    "on_acquired",
+    "preserve_lock_file",
+)
 
 
 def lock_for(kind: Any, lock_file: Any, options: dict[str, Any]) -> Any:
@@ -31,7 +39,7 @@ def lock_for(kind: Any, lock_file: Any, options: dict[str, Any]) -> Any:
         raise ValueError(f"fallback='soft' and {refused[0]}: a soft lock cannot do that")
     if can_lock(lock_file):
         return kind(lock_file, **options)
-    ours = ("shared", "fair", "record", "note")
+    ours = _options.NATIVE_DEFAULTS.keys() - _options.DEFAULTS.keys()
     given = {name: value for name, value in options.items() if name not in ours}
     return soft(lock_file, **given)
 

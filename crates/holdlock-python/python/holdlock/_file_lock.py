@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ._native import Record, Task
+    from ._native import CancelToken, Record, Task, UpgradeableGuard
 
 __all__ = ["BaseFileLock", "FileLock", "UnixFileLock", "WindowsFileLock"]
 
@@ -78,7 +78,10 @@ class FileLock(NativeLock, BaseFileLock):
       :attr:`token`, :attr:`abandoned` and :meth:`record`. The file has to be writable, and empty or
       with such a record; a file with other content is refused and stays as it is. An acquisition
       and a release cost one more system call each.
-    * ``note``: the reason that the record gives; also an argument of :meth:`acquire`.
+    * ``note``: the reason that the record gives. It is also an argument of :meth:`acquire`, but not
+      for asynchronous code and greenlets.
+    * ``upgradeable``: True: of the shared holders, one at a time can have the right to upgrade:
+      :meth:`acquire_upgradeable`. All readers have to use the option.
     * ``fallback``: what to do on a file system that has no locks (flock fails with ENOSYS or
       EOPNOTSUPP). ``"error"`` (the default): requests raise an OSError that is also a
       NotImplementedError. ``"soft"``: make a :class:`SoftFileLock` instead. A soft lock promises
@@ -86,7 +89,7 @@ class FileLock(NativeLock, BaseFileLock):
       on another host stays; and an empty file that a failed native request has left at the path
       counts as a marker until it is removed. Therefore let all programs of a path use the same
       fallback. Not for subclasses, and not together with ``shared``, ``fair``, ``record``,
-      ``on_acquired`` or ``preserve_lock_file``.
+      ``upgradeable``, ``on_acquired`` or ``preserve_lock_file``.
     * ``lifetime``, ``close_error_policy``, ``fallback_to_soft``, ``preserve_lock_file``: accepted
       for compatibility with ``filelock``, and without effect.
 
@@ -139,6 +142,36 @@ class FileLock(NativeLock, BaseFileLock):
         None: the file is missing or has no record. Does not acquire the lock.
         """
         return _native.record(self._absolute_path)
+
+    def acquire_upgradeable(
+        self,
+        timeout: float | None = None,
+        *,
+        blocking: bool | None = None,
+        cancel: CancelToken | None = None,
+    ) -> UpgradeableGuard:
+        """Acquires the shared lock with the right to upgrade it, for ``upgradeable=True``.
+
+        One holder at a time has the right; others may share the lock meanwhile:
+
+        >>> import os, tempfile
+        >>> lock = FileLock(os.path.join(tempfile.mkdtemp(), "index.lock"), upgradeable=True)
+        >>> with lock.acquire_upgradeable(timeout=5) as reader:
+        ...     reader.upgrade()  # what was read before is still true
+        ...     print(reader.exclusive)
+        True
+
+        The result holds the lock, and not this object; it may be passed to other threads. The
+        arguments and errors are those of :meth:`acquire`. Not for asynchronous code and greenlets:
+        NotImplementedError.
+        """
+        if not self.upgradeable:
+            shown = _native.printable(self.lock_file)
+            raise ValueError(f"cannot upgrade lock '{shown}': make it with upgradeable=True")
+        if self._requester() is not None:
+            raise NotImplementedError("an upgrade would stop the loop: use another thread for it")
+        limit, _ = _options.request(timeout, None, None, blocking, self._settings)
+        return _native.acquire_upgradeable(self, limit, cancel)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -84,6 +84,8 @@ class _Green:
         limit, pause = _options.request(
             timeout, poll_interval, poll_intervall, blocking, self._settings
         )
+        if note is not None:
+            raise NotImplementedError("for greenlets, give the note when the lock is made")
         record = current()
         if _native.counter(self, record) == 0:
             _log.debug(_log.ATTEMPT, self, self.lock_file)

@@ -38,6 +38,7 @@ NATIVE_DEFAULTS: dict[str, Any] = {
     "fair": False,
     "record": False,
     "note": None,
+    "upgradeable": False,
     "fallback": "error",
 }
 #: The options of locks for asynchronous code.
@@ -52,7 +53,7 @@ ASYNC_DEFAULTS: dict[str, Any] = {
 ASYNC_NATIVE_DEFAULTS: dict[str, Any] = {**NATIVE_DEFAULTS, **ASYNC_DEFAULTS}
 
 #: The options that a constructor keeps in its own way, and not in an attribute ``_NAME``.
-_KEPT_ELSEWHERE = frozenset(["blocking", "poll_interval", "lifetime", "shared", "fair", "record", "note"])
+_KEPT_ELSEWHERE = frozenset(["blocking", "poll_interval", "lifetime", "shared", "fair", "record", "note", "upgradeable"])
 
 
 def keep(lock: Any, options: Mapping[str, object]) -> None:

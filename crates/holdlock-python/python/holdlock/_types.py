@@ -48,6 +48,7 @@ class NativeOptions(Options, total=False):
     fair: bool
     record: bool
     note: Optional[str]
+    upgradeable: bool
     fallback: Fallback
 
 

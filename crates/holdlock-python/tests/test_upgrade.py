@@ -1,0 +1,102 @@
+"""A shared lock with the right to become exclusive."""
+
+import asyncio
+import threading
+
+import pytest
+
+from conftest import until
+from holdlock import AsyncFileLock, CancelToken, Cancelled, FileLock, NotAtomic, Timeout
+
+READER = """
+import sys
+from holdlock import FileLock
+with FileLock(sys.argv[1], shared=True, upgradeable=sys.argv[2] == "knows"):
+    print("held")
+    sys.stdin.readline()
+print("released")
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def lock(path):
+    return FileLock(path, upgradeable=True)
+
+
+def test_an_upgrade_waits_for_the_readers_and_for_nobody_else(path, lock, child):
+    reader = child(READER, path, "knows")
+    reader.expect("held")
+    writer = FileLock(path, upgradeable=True)
+    with lock.acquire_upgradeable() as guard:
+        assert guard.exclusive is False
+        # A writer that waits does not get in between.
+        threads = [
+            threading.Thread(target=lambda: writer.acquire().lock.release()),
+            threading.Thread(target=guard.upgrade),
+        ]
+        threads[0].start()
+        until(lambda: writer.waiters())
+        threads[1].start()
+        until(lambda: guard.exclusive is None)  # a thread upgrades it
+        reader.tell()
+        reader.expect("released")
+        threads[1].join()
+        assert guard.exclusive is True
+        with pytest.raises(Timeout):
+            FileLock(path, shared=True).acquire(timeout=0)
+        guard.downgrade()
+        assert guard.exclusive is False
+    threads[0].join()
+    assert guard.exclusive is None and "released" in repr(guard)
+    guard.release()
+    with pytest.raises(RuntimeError, match="was released"):
+        guard.upgrade()
+
+
+def test_one_holder_at_a_time_has_the_right_and_others_may_read(path, lock):
+    with lock.acquire_upgradeable():
+        with pytest.raises(Timeout):
+            FileLock(path, upgradeable=True).acquire_upgradeable(timeout=0.01)
+        with FileLock(path, upgradeable=True, shared=True, timeout=0):
+            pass
+
+
+def test_after_a_timeout_the_lock_is_still_shared_and_has_the_right(path, lock, child):
+    reader = child(READER, path, "knows")
+    reader.expect("held")
+    with lock.acquire_upgradeable() as guard:
+        with pytest.raises(Timeout) as caught:
+            guard.upgrade(timeout=0.01)
+        assert caught.value.lock_file == path
+        token = CancelToken()
+        threading.Timer(0.01, token.cancel).start()
+        with pytest.raises(Cancelled):
+            guard.upgrade(cancel=token)
+        assert guard.exclusive is False
+        reader.tell()
+        reader.expect("released")
+        guard.upgrade(timeout=60)
+
+
+def test_a_reader_that_knows_nothing_of_upgrades_makes_the_upgrade_fail(path, lock, child):
+    reader = child(READER, path, "does not know")
+    reader.expect("held")
+    guard = lock.acquire_upgradeable()
+    with pytest.raises(NotAtomic) as caught:
+        guard.upgrade(timeout=0.2)
+    assert caught.value.filename == path and guard.exclusive is None
+    reader.tell()
+    reader.expect("released")
+    FileLock(path).acquire(timeout=0).lock.release()
+
+
+def test_it_needs_the_option_and_a_thread(path):
+    with pytest.raises(ValueError, match="upgradeable=True"):
+        FileLock(path).acquire_upgradeable()
+
+    async def main():
+        with pytest.raises(NotImplementedError):
+            AsyncFileLock(path, upgradeable=True).acquire_upgradeable()
+
+    asyncio.run(main())
