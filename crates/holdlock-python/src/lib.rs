@@ -78,6 +78,8 @@ mod native {
     };
     #[pymodule_export]
     use crate::waiter::Waiter;
+    #[pymodule_export]
+    use crate::wakeup::Wakeups;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

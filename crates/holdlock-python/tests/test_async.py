@@ -135,8 +135,9 @@ def test_tasks_hold_one_object_together(path, holder, loop):
 
     async def main():
         async def release():
-            while waiting_threads() < 3:
+            while waiting_threads() < 1:
                 await loop.sleep(0.001)
+            await loop.sleep(0.001)  # by now all three have begun to wait
             other.tell()
 
         await loop.all_of(lock.acquire, lock.acquire, lock.acquire, release)

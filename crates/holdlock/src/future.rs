@@ -1,22 +1,21 @@
 //! Waiting for a lock in asynchronous code, under whatever runtime.
 //!
-//! The first poll acquires a lock that is free. If the lock is held, a thread of this library
-//! sleeps in the kernel's queue, where the wait keeps its place, and wakes the task when it has an
-//! answer. No thread polls. Dropping the future cancels the wait.
+//! The first poll acquires a lock that is free. If the lock is held, the task queues, and a thread of
+//! this library, one for all tasks of the lock, sleeps in the kernel's queue for the first of them
+//! and wakes the task when there is an answer (see `tasks`). No thread polls. Dropping the future
+//! cancels the wait.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::sys::{fork, signal};
-use crate::{CancelToken, Error, FileLock, Limit, OwnedGuard, Request};
-
-type Taken = Result<OwnedGuard, Error>;
+use crate::sys::fork;
+use crate::tasks::{Taken, Task};
+use crate::{Error, FileLock, Limit, Request};
 
 /// A request for a lock that is waited for by `.await`; made by
 /// [`FileLock::lock_async`], [`FileLock::lock_shared_async`] and [`FileLock::acquire_async`].
@@ -36,18 +35,8 @@ enum State {
 }
 
 struct Waiting {
-    answer: Arc<Mutex<Answer>>,
-    token: CancelToken,
-    path: PathBuf,
+    task: Arc<Task>,
     generation: u32,
-}
-
-/// What passes between the task and the thread that waits.
-enum Answer {
-    Pending(Waker),
-    Ready(Box<Taken>),
-    /// The future was dropped, or has returned the answer.
-    Abandoned,
 }
 
 impl LockFuture {
@@ -67,9 +56,9 @@ impl LockFuture {
     }
 
     /// Ends the wait, as a [`CancelToken`] does: the future is ready soon, with
-    /// [`Error::Cancelled`], or with the lock if that was acquired first. After that no thread is
-    /// left in the kernel's queue. Dropping the future ends the wait, too, but returns while the
-    /// waiting thread may still be on its way out of the queue. Without effect before the first
+    /// [`Error::Cancelled`], or with the lock if that was acquired first. After that no thread waits
+    /// in the kernel's queue for this request. Dropping the future ends the wait, too, but returns
+    /// while the waiting thread may still be on its way out of the queue. Without effect before the first
     /// poll.
     ///
     /// ```
@@ -92,8 +81,10 @@ impl LockFuture {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel(&self) {
-        if let State::Waiting(waiting) = &self.state {
-            waiting.token.cancel();
+        if let State::Waiting(waiting) = &self.state
+            && !waiting.is_of_the_parent()
+        {
+            waiting.task.cancel();
         }
     }
 }
@@ -125,7 +116,7 @@ impl Future for LockFuture {
     }
 }
 
-/// Acquires the lock if it is free; otherwise starts a thread that waits for it.
+/// Acquires the lock if it is free; otherwise begins to wait for it.
 fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting, Box<Taken>> {
     request.stays_in_thread = false;
     if matches!(request.limit(), Limit::Never | Limit::For(Duration::ZERO)) {
@@ -134,7 +125,7 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
     let began = Instant::now();
     match lock.acquire_owned(Request::new(request.mode()).try_once()) {
         // The holder of a removed file may be about to release it, after a deletion on release:
-        // the thread waits for that, too.
+        // the wait is for that, too.
         Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_)) => {}
         answer => return Err(Box::new(answer)),
     }
@@ -145,59 +136,16 @@ fn begin(lock: FileLock, mut request: Request, waker: &Waker) -> Result<Waiting,
             |deadline| request.clone().deadline(deadline),
         );
     }
-    let waiting = Waiting {
-        answer: Arc::new(Mutex::new(Answer::Pending(waker.clone()))),
-        token: CancelToken::new(),
-        path: lock.path().to_owned(),
-        generation: fork::generation(),
-    };
-    let (answer, token) = (waiting.answer.clone(), waiting.token.clone());
-    let path = lock.path().to_owned();
-    // Not published as a helper thread: while one task waits here, others may release what they
-    // hold, so that the process has a way out.
-    let wait = move || {
-        let theirs = request.token().cloned();
-        let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&token));
-        let request = request.cancel(&token).notice_deadlocks(false);
-        deliver(&answer, lock.acquire_owned(request));
-    };
-    // The program's other threads get its signals, which would cost this one its place in the
-    // queue.
-    let thread = signal::with_all_blocked(|| {
-        std::thread::Builder::new()
-            .name("holdlock-async".to_owned())
-            .stack_size(128 * 1024)
-            .spawn(wait)
-    });
-    match thread {
-        Ok(_) => Ok(waiting),
-        Err(source) => Err(Box::new(Err(Error::System {
-            path,
-            operation: "starting a thread that waits for the lock",
-            source,
-        }))),
-    }
-}
-
-fn deliver(answer: &Mutex<Answer>, taken: Taken) {
-    let mut file_id = locked(answer);
-    match std::mem::replace(&mut *file_id, Answer::Abandoned) {
-        Answer::Pending(waker) => {
-            *file_id = Answer::Ready(Box::new(taken));
-            drop(file_id);
-            waker.wake();
-        }
-        Answer::Abandoned | Answer::Ready(_) => {
-            drop(file_id);
-            // Releases the lock.
-            drop(taken);
-        }
+    let generation = fork::generation();
+    match Task::begin(lock, request, began, waker) {
+        Ok(task) => Ok(Waiting { task, generation }),
+        Err(error) => Err(Box::new(Err(error))),
     }
 }
 
 impl Waiting {
-    /// Whether this is a child of fork, which does not have the thread that waits. That one may
-    /// have locked the mutex when the child was made.
+    /// Whether this is a child of fork, which has none of the threads that end the wait. One of
+    /// them may have locked a mutex when the child was made.
     fn is_of_the_parent(&self) -> bool {
         self.generation != fork::generation()
     }
@@ -205,41 +153,19 @@ impl Waiting {
     fn poll(&self, waker: &Waker) -> Option<Box<Taken>> {
         if self.is_of_the_parent() {
             let source = io::Error::other("this is a child of fork, and the wait is its parent's");
-            return Some(Box::new(Err(Error::System {
-                path: self.path.clone(),
-                operation: "waiting for the lock",
-                source,
-            })));
+            let error = self.task.lock().system("waiting for the lock", source);
+            return Some(Box::new(Err(error)));
         }
-        let mut answer = locked(&self.answer);
-        match std::mem::replace(&mut *answer, Answer::Abandoned) {
-            Answer::Ready(taken) => Some(taken),
-            Answer::Pending(mut known) => {
-                known.clone_from(waker);
-                *answer = Answer::Pending(known);
-                None
-            }
-            Answer::Abandoned => None,
-        }
+        self.task.poll(waker)
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if self.is_of_the_parent() {
-            return;
+        if !self.is_of_the_parent() {
+            self.task.abandon();
         }
-        let abandoned = std::mem::replace(&mut *locked(&self.answer), Answer::Abandoned);
-        if matches!(abandoned, Answer::Pending(_)) {
-            self.token.cancel();
-        }
-        // A lock that has come already is released here, outside of the mutex.
-        drop(abandoned);
     }
-}
-
-fn locked(answer: &Mutex<Answer>) -> MutexGuard<'_, Answer> {
-    answer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for LockFuture {
