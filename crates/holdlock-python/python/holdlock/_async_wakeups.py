@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ._async_library import running_trio
 from ._native import Wakeups
@@ -17,8 +18,9 @@ from ._native import Wakeups
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
-#: By loop; those of loops that have waiting tasks.
-_all: dict[Any, AsyncioWakeups | TrioWakeups] = {}
+#: Those of loops that have waiting tasks, by the identity of the loop. The loop and its waiting
+#: tasks keep them: a loop that is closed and forgotten can be collected, which ends the waits.
+_all: WeakValueDictionary[int, AsyncioWakeups | TrioWakeups] = WeakValueDictionary()
 
 
 def enter(lock_file: str) -> AsyncioWakeups | TrioWakeups:
@@ -31,12 +33,12 @@ def enter(lock_file: str) -> AsyncioWakeups | TrioWakeups:
         import asyncio
 
         loop = asyncio.get_running_loop()
-    wakeups = _all.get(loop)
+    wakeups = _all.get(id(loop))
     # A child of fork must not take the wake-ups of its parent.
     if wakeups is None or wakeups.process != os.getpid():
         native = Wakeups(lock_file)
         wakeups = AsyncioWakeups(loop, native) if trio is None else TrioWakeups(loop, native, trio)
-        _all[loop] = wakeups
+        _all[id(loop)] = wakeups
     wakeups.users += 1
     return wakeups
 
@@ -55,8 +57,8 @@ class _Wakeups:
         """The wait has ended. The last one closes the pipe."""
         self.users -= 1
         if self.users == 0:
-            if _all.get(self._loop) is self:
-                del _all[self._loop]
+            if _all.get(id(self._loop)) is self:
+                del _all[id(self._loop)]
             # In a child of fork the loop still watches what its parent watches.
             if self.process == os.getpid():
                 self._stop()
@@ -83,7 +85,10 @@ class AsyncioWakeups(_Wakeups):
                 happened.set_result(None)
 
     def _stop(self) -> None:
-        self._loop.remove_reader(self.native.fileno())
+        try:
+            self._loop.remove_reader(self.native.fileno())
+        except RuntimeError:
+            pass  # the loop is closed
 
     async def sleep(self, number: int, seconds: float) -> None:
         """Sleeps until this wait is woken, at most for this time."""
