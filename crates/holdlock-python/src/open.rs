@@ -16,8 +16,8 @@ use crate::process::Process;
 /// requests are served in their order.
 type Key = (PathBuf, i32, bool);
 
-/// The locks of asynchronous code. Objects with the same key share one, and so its thread. The mutex
-/// is locked only together with the interpreter, so that no child of fork finds it locked.
+/// The locks of asynchronous code. Objects with the same key share one, and so its thread. The
+/// mutex is locked only together with the interpreter, so that no child of fork finds it locked.
 static OF_TASKS: Mutex<BTreeMap<Key, Weak<FileLock>>> = Mutex::new(BTreeMap::new());
 
 impl Core {

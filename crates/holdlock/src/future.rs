@@ -1,9 +1,9 @@
 //! Waiting for a lock in asynchronous code, under whatever runtime.
 //!
-//! The first poll acquires a lock that is free. If the lock is held, the task queues, and a thread of
-//! this library, one for all tasks of the lock, sleeps in the kernel's queue for the first of them
-//! and wakes the task when there is an answer (see `tasks`). No thread polls. Dropping the future
-//! cancels the wait.
+//! The first poll acquires a lock that is free. If the lock is held, the task queues, and a thread
+//! of this library, one for all tasks of the lock, sleeps in the kernel's queue for the first of
+//! them and wakes the task when there is an answer (see `tasks`). No thread polls. Dropping the
+//! future cancels the wait.
 
 use std::fmt;
 use std::future::Future;
@@ -56,10 +56,10 @@ impl LockFuture {
     }
 
     /// Ends the wait, as a [`CancelToken`] does: the future is ready soon, with
-    /// [`Error::Cancelled`], or with the lock if that was acquired first. After that no thread waits
-    /// in the kernel's queue for this request. Dropping the future ends the wait, too, but returns
-    /// while the waiting thread may still be on its way out of the queue. Without effect before the first
-    /// poll.
+    /// [`Error::Cancelled`], or with the lock if that was acquired first. After that no thread
+    /// waits in the kernel's queue for this request. Dropping the future ends the wait, too, but
+    /// returns while the waiting thread may still be on its way out of the queue. Without effect
+    /// before the first poll.
     ///
     /// ```
     /// # use holdlock::{Error, FileLock};

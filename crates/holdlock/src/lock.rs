@@ -258,10 +258,10 @@ impl FileLock {
     /// [`try_lock`](FileLock::try_lock). If the lock is held, the task queues among the threads of
     /// the process, in the order of arrival. A thread sleeps in the kernel's queue for the first
     /// task, wakes it, and goes on with the next one. All tasks that wait for one `FileLock` and
-    /// its clones share this thread, which has a small stack, and a descriptor; separate `FileLock`s
-    /// on one path have one of each. One more thread of the process keeps the time limits and the
-    /// tokens of the tasks behind the first. Dropping the future, as timeouts and `select!` do,
-    /// cancels the wait: the lock is not acquired later.
+    /// its clones share this thread, which has a small stack, and a descriptor; separate
+    /// `FileLock`s on one path have one of each. One more thread of the process keeps the time
+    /// limits and the tokens of the tasks behind the first. Dropping the future, as timeouts and
+    /// `select!` do, cancels the wait: the lock is not acquired later.
     ///
     /// Deadlocks of tasks are not noticed: a task that holds the lock and awaits it again waits for
     /// ever, unless a time limit ends the wait.

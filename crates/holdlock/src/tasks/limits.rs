@@ -1,7 +1,8 @@
 //! The time limits and the tokens of queued tasks: one thread for all of the process.
 //!
 //! The thread sleeps until the earliest deadline. A token wakes it by a word in memory, because a
-//! signal handler may cancel a token. It lasts as long as there are such tasks, and a second longer.
+//! signal handler may cancel a token. It lasts as long as there are such tasks, and a second
+//! longer.
 
 use std::collections::BTreeMap;
 use std::io;

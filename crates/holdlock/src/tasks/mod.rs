@@ -1,13 +1,13 @@
 //! Requests of asynchronous code: how tasks queue, and the thread that serves them.
 //!
-//! A task that finds the lock held takes a place in the gate's queue, among the sleeping threads and
-//! in the order of arrival. One thread serves all tasks of one `FileLock`, its clones included: it
-//! waits for the turn of the first task, goes on with that task's request as if it had made it (so
-//! it also sleeps in the kernel's queue), delivers the result, and takes the next task. It ends when
-//! no task is left.
+//! A task that finds the lock held takes a place in the gate's queue, among the sleeping threads
+//! and in the order of arrival. One thread serves all tasks of one `FileLock`, its clones included:
+//! it waits for the turn of the first task, goes on with that task's request as if it had made it
+//! (so it also sleeps in the kernel's queue), delivers the result, and takes the next task. It ends
+//! when no task is left.
 //!
-//! Why one thread is enough: no task that is inside ever waits for the thread while the thread waits
-//! for another task.
+//! Why one thread is enough: no task that is inside ever waits for the thread while the thread
+//! waits for another task.
 //!
 //! * The gate serves its queue in order, and the thread takes the tasks in that order. So while the
 //!   thread waits for the turn of a task, no later task is inside.
@@ -22,8 +22,8 @@
 //!
 //! * As long as the thread has not begun to serve the task, the caller that ends the wait takes the
 //!   task out of both queues and delivers the result. For time limits and tokens that caller is a
-//!   thread of its own (see `limits`). If the gate has let the task in at that moment, the thread is
-//!   about to serve it, and ends its wait.
+//!   thread of its own (see `limits`). If the gate has let the task in at that moment, the thread
+//!   is about to serve it, and ends its wait.
 //! * Afterwards the thread's own wait has the time limit and the tokens.
 //! * A result for a task that was dropped is dropped: the lock is released at once.
 

@@ -112,8 +112,8 @@ impl Notifier {
         self.enter_now(0, TO_NOTIFIER, other)
     }
 
-    /// Registers a word, on which a thread sleeps by futex(2). Setting the flag changes the word and
-    /// wakes the thread; if the flag is already set, this does so at once.
+    /// Registers a word, on which a thread sleeps by futex(2). Setting the flag changes the word
+    /// and wakes the thread; if the flag is already set, this does so at once.
     pub(crate) fn register_word(
         self: &Arc<Notifier>,
         word: &'static AtomicU32,
