@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use holdlock::{CancelToken as Token, Error, LockSet, Mode, OwnedGuard, Request, SetGuard};
+use holdlock::{
+    CancelToken as Token, Error, FileLock, LockSet, Mode, OwnedGuard, Request, SetGuard,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple};
 
@@ -108,7 +110,7 @@ impl Members {
             let core = self.core(*number)?;
             let lock = core.opened(py);
             let lock = lock.map_err(|failure| failure.raise(py, core.name()))?;
-            Ok((lock, self.0[*number].1))
+            Ok((FileLock::clone(&lock), self.0[*number].1))
         };
         rest.iter().map(member).collect()
     }
