@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdlock::{FileLock, Mode};
+use holdlock::Mode;
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 
@@ -137,7 +137,7 @@ impl Core {
             notice_deadlocks: call.notice_deadlocks && limit.is_none(),
         };
         log::say(slf.as_any(), Event::Waiting);
-        let lock: FileLock = self.opened(slf.py())?;
+        let lock = self.opened(slf.py())?;
         wait::wait(slf.py(), &self.shared, &lock, &terms)
     }
 

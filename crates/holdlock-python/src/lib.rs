@@ -103,6 +103,8 @@ mod native {
     use crate::upgrade::{UpgradeableGuard, acquire_upgradeable};
     #[pymodule_export]
     use crate::waiter::Waiter;
+    #[pymodule_export]
+    use crate::wakeup::Wakeups;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,7 +1,9 @@
 //! Opens the lock file when it is first needed.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use holdlock::{FileLock, LockOptions};
 use pyo3::exceptions::PyValueError;
@@ -10,6 +12,7 @@ use pyo3::prelude::*;
 use crate::core::Core;
 use crate::error::{self, Failure};
 use crate::process::Process;
+use crate::shared::Shared;
 
 /// Opens a lock file, unless its name is no name of a file.
 pub(crate) fn checked<T>(
@@ -32,15 +35,57 @@ pub(crate) fn checked<T>(
     Ok(open(path)?)
 }
 
+/// All that makes a difference between two opened locks: the path, the permissions, and the options
+/// `fair`, `record` and `upgradeable`.
+type Key = (PathBuf, i32, [bool; 3]);
+
+/// The locks of asynchronous code. Objects with the same key share one, and so its thread. The
+/// mutex is locked only together with the interpreter, so that no child of fork finds it locked.
+static OF_TASKS: Mutex<BTreeMap<Key, Weak<FileLock>>> = Mutex::new(BTreeMap::new());
+
 impl Core {
-    /// The lock. It is opened by the first request, and stays open.
-    pub(crate) fn opened(&self, py: Python<'_>) -> Result<FileLock, Failure> {
+    /// The lock. It is opened by the first request.
+    pub(crate) fn opened(&self, py: Python<'_>) -> Result<Arc<FileLock>, Failure> {
         if let Some(lock) = self.shared.opened() {
             return Ok(lock);
         }
         // Opening can take long on a network file system.
         let opened = py.detach(|| self.open());
-        Ok(self.shared.keep(opened?))
+        Ok(self.shared.keep(Arc::new(opened?)))
+    }
+
+    /// As [`opened`](Core::opened). Objects on the same path and with the same options share one
+    /// lock.
+    pub(crate) fn opened_for_tasks(&self, py: Python<'_>) -> Result<Arc<FileLock>, Failure> {
+        if let Some(lock) = self.shared.opened() {
+            return Ok(lock);
+        }
+        let key = || {
+            let path = self.path().to_owned();
+            let Shared {
+                fair,
+                record,
+                upgradeable,
+                ..
+            } = self.shared;
+            (path, self.mode_setting(), [fair, record, upgradeable])
+        };
+        let known = || OF_TASKS.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = known().get(&key()).and_then(Weak::upgrade);
+        if let Some(lock) = there {
+            return Ok(self.shared.keep(lock));
+        }
+        let opened = py.detach(|| self.open())?;
+        let mut known = known();
+        // Another thread may have opened it meanwhile.
+        let there = known.get(&key()).and_then(Weak::upgrade);
+        let lock = there.unwrap_or_else(|| Arc::new(opened));
+        if known.len().is_power_of_two() {
+            known.retain(|_, lock| lock.strong_count() > 0);
+        }
+        known.insert(key(), Arc::downgrade(&lock));
+        drop(known);
+        Ok(self.shared.keep(lock))
     }
 
     fn open(&self) -> Result<FileLock, Failure> {

@@ -3,7 +3,7 @@
 //! The mutex is never locked while a thread sleeps or while Python code runs.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdlock::{FileLock, Mode, OwnedGuard, Request};
 use pyo3::prelude::*;
@@ -71,12 +71,12 @@ impl Shared {
     }
 
     /// The opened lock; None before the first request.
-    pub(crate) fn opened(&self) -> Option<FileLock> {
+    pub(crate) fn opened(&self) -> Option<Arc<FileLock>> {
         self.state().lock.clone()
     }
 
     /// Keeps an opened lock, unless another thread was quicker.
-    pub(crate) fn keep(&self, lock: FileLock) -> FileLock {
+    pub(crate) fn keep(&self, lock: Arc<FileLock>) -> Arc<FileLock> {
         self.state().lock.get_or_insert(lock).clone()
     }
 
@@ -159,7 +159,7 @@ impl Shared {
         let Some(lock) = &state.lock else {
             return Ok(None);
         };
-        let stays = self.stays_in_thread(requester);
+        let stays = self.stays_in_thread(mode, requester);
         let answer = if self.fair {
             // A fair attempt sleeps for moments, to tell a request that is only passing through the
             // queue from one that waits there.
@@ -194,11 +194,11 @@ impl Shared {
 
     /// Whether the requester's thread also releases the lock. If all threads hold the lock
     /// together, each of them may release it; another task of the same thread may release the lock
-    /// of a task. However, if the order counts, tasks of one thread must not pass other requests,
-    /// as a thread that asks twice may.
-    fn stays_in_thread(&self, requester: Requester<'_>) -> bool {
+    /// of a task. However, the tasks of one thread are not one shared holder: a thread that asks
+    /// twice passes other requests, and its file is not checked again.
+    fn stays_in_thread(&self, mode: Mode, requester: Requester<'_>) -> bool {
         if requester.is_task() {
-            !self.fair
+            !self.fair && mode == Mode::Exclusive
         } else {
             self.threads != Threads::Together
         }

@@ -1,5 +1,7 @@
 //! The state of one object, behind its mutex: the holds and the waits.
 
+use std::sync::Arc;
+
 use holdlock::{FileLock, Mode, OwnedGuard};
 
 use crate::cancel::Alert;
@@ -17,7 +19,7 @@ pub(crate) struct State {
     /// The mode of a request that does not say one.
     pub(crate) mode: Mode,
     /// The opened lock; None before the first request.
-    pub(crate) lock: Option<FileLock>,
+    pub(crate) lock: Option<Arc<FileLock>>,
     pub(crate) holds: Vec<Hold>,
     /// The waits by number, each with the way to make it look whether it can join a holder.
     pub(crate) waiting: Vec<(u64, Alert)>,

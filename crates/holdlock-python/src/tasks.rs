@@ -12,6 +12,7 @@ use crate::requester::{Requester, Task};
 use crate::shared::Attempt;
 use crate::thread;
 use crate::waiter::{Waiter, Wish};
+use crate::wakeup::Wakeups;
 
 /// Acquires the lock without waiting. True: it was not held before; False: the task held it
 /// already; None: it is not free, and the task may wait. Does not call the hook.
@@ -27,7 +28,7 @@ pub(crate) fn try_acquire(
     thread::enter(py)?;
     let core = lock.get().core()?;
     let raise = |failure: Failure| failure.raise(py, core.name());
-    core.opened(py).map_err(raise)?;
+    core.opened_for_tasks(py).map_err(raise)?;
     let requester = Requester::of(task.as_ref());
     match core
         .shared
@@ -41,26 +42,29 @@ pub(crate) fn try_acquire(
     }
 }
 
-/// A wait for the lock, of `limit` seconds; negative: without a limit.
+/// A wait for the lock, of `limit` seconds; negative: without a limit. `wakeups` is the pipe of the
+/// loop; without it the wait has a pipe of its own.
 #[pyfunction]
-#[pyo3(signature = (lock, shared, limit, task, cancel, /))]
+#[pyo3(signature = (lock, shared, limit, task, cancel, wakeups=None, /))]
 pub(crate) fn queue(
     lock: &Bound<'_, NativeLock>,
     shared: Option<bool>,
     limit: f64,
     task: Option<Bound<'_, Task>>,
     cancel: Option<Bound<'_, CancelToken>>,
+    wakeups: Option<Bound<'_, Wakeups>>,
 ) -> PyResult<Waiter> {
     let py = lock.py();
     let core = lock.get().core()?;
     let opened = core
-        .opened(py)
+        .opened_for_tasks(py)
         .map_err(|failure| failure.raise(py, core.name()))?;
     let wish = Wish {
         mode: shared.map_or(core.shared.mode, mode_of),
         limit: Duration::try_from_secs_f64(limit).ok(),
         task,
         cancel,
+        wakeups,
     };
     Waiter::new(lock, &opened, wish)
 }

@@ -1,8 +1,10 @@
-//! The wait of a task: a thread of the library waits in the kernel's queue while the loop runs.
+//! The wait of a task: a thread of the library waits in the kernel's queue while the loop runs. The
+//! tasks that wait for one lock share the thread, and those of one loop share the pipe that wakes
+//! the loop.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -13,10 +15,11 @@ use crate::cancel::{Alert, CancelToken};
 use crate::error::{self, Failure};
 use crate::lock::NativeLock;
 use crate::requester::{Requester, Task};
-use crate::wakeup::{self, Wakeup, Watched};
+use crate::wakeup::{Pipe, Wakeup, Wakeups};
 use crate::{fork, thread};
 
-/// A request that waits. Its descriptor becomes readable when the task has to look at it.
+/// A request that waits. When the task has to look at it, its number is among those that its
+/// [`Wakeups`] have woken, or its own descriptor becomes readable.
 ///
 /// Dropping it gives up the place in the queue, and releases the lock if that was acquired.
 #[pyclass(frozen, module = "holdlock._native")]
@@ -24,11 +27,13 @@ pub(crate) struct Waiter {
     lock: Py<NativeLock>,
     mode: Mode,
     task: Option<Py<Task>>,
-    /// The number of this wait for the lock and the token.
+    /// The number of this wait for the lock, the token and the pipe.
     number: u64,
     token: Option<(Py<CancelToken>, u64)>,
-    /// The pipe that wakes the loop; None: it was closed.
-    pipe: Mutex<Option<(Arc<Wakeup>, Watched)>>,
+    /// Wakes the loop; None: the wait is closed.
+    wakeup: Mutex<Option<Arc<Wakeup>>>,
+    /// The pipe is this wait's own.
+    own_pipe: Option<Weak<Pipe>>,
     /// None: the wait has ended.
     request: Mutex<Option<Pin<Box<LockFuture>>>>,
     generation: u32,
@@ -41,6 +46,8 @@ pub(crate) struct Wish<'py> {
     pub(crate) limit: Option<Duration>,
     pub(crate) task: Option<Bound<'py, Task>>,
     pub(crate) cancel: Option<Bound<'py, CancelToken>>,
+    /// The pipe of the loop; None: the wait has its own.
+    pub(crate) wakeups: Option<Bound<'py, Wakeups>>,
 }
 
 impl Waiter {
@@ -51,8 +58,14 @@ impl Waiter {
         wish: Wish<'_>,
     ) -> PyResult<Waiter> {
         let core = lock.get().core()?;
-        let (wakeup, watched) =
-            wakeup::pair().map_err(|source| error::io_error(&source, core.name()))?;
+        let number = thread::fresh_number();
+        let loops = wish.wakeups.and_then(|wakeups| wakeups.get().pipe());
+        let is_own = loops.is_none();
+        let pipe = loops
+            .map_or_else(Pipe::new, Ok)
+            .map_err(|source| error::io_error(&source, core.name()))?;
+        let own_pipe = is_own.then(|| Arc::downgrade(&pipe));
+        let wakeup = Wakeup::new(pipe, number);
         let mut request = match wish.mode {
             Mode::Exclusive => opened.acquire_async(core.shared.noted()),
             Mode::Shared => opened.lock_shared_async(),
@@ -65,7 +78,6 @@ impl Waiter {
             let number = cancel.get().add(&alert);
             (cancel.unbind(), number)
         });
-        let number = thread::fresh_number();
         core.shared.begin_task_wait(number, alert);
         Ok(Waiter {
             lock: lock.clone().unbind(),
@@ -73,7 +85,8 @@ impl Waiter {
             task: wish.task.map(Bound::unbind),
             number,
             token,
-            pipe: Mutex::new(Some((wakeup, watched))),
+            wakeup: Mutex::new(Some(wakeup)),
+            own_pipe,
             request: Mutex::new(Some(Box::pin(request))),
             generation: fork::generation(),
         })
@@ -86,10 +99,12 @@ impl Waiter {
     /// The result of the request. None: it has none yet, or the result was taken before.
     fn answer(&self) -> Option<Result<OwnedGuard, holdlock::Error>> {
         let waker = {
-            let pipe = self.pipe();
-            let (wakeup, watched) = pipe.as_ref()?;
-            watched.reset(wakeup);
-            Waker::from(wakeup.clone())
+            let wakeup = self.wakeup().clone()?;
+            if let Some(pipe) = self.own_pipe() {
+                pipe.take();
+            }
+            wakeup.rearm();
+            Waker::from(wakeup)
         };
         let mut place = self.request();
         let request = place.as_mut()?;
@@ -102,8 +117,12 @@ impl Waiter {
         }
     }
 
-    fn pipe(&self) -> MutexGuard<'_, Option<(Arc<Wakeup>, Watched)>> {
-        self.pipe.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wakeup(&self) -> MutexGuard<'_, Option<Arc<Wakeup>>> {
+        self.wakeup.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own_pipe(&self) -> Option<Arc<Pipe>> {
+        self.own_pipe.as_ref()?.upgrade()
     }
 
     /// Ends the wait for the lock and the token too, and closes the descriptors.
@@ -115,7 +134,7 @@ impl Waiter {
         if let Some((token, number)) = &self.token {
             token.get().forget(*number);
         }
-        self.pipe().take();
+        self.wakeup().take();
     }
 
     fn abandon(&self) {
@@ -130,11 +149,15 @@ impl Waiter {
 
 #[pymethods]
 impl Waiter {
-    /// The descriptor; -1 after `close`.
+    /// The wait's own descriptor; -1 after `close`, or if it uses the loop's.
     fn fileno(&self) -> i32 {
-        let pipe = self.pipe();
-        pipe.as_ref()
-            .map_or(-1, |(_, watched)| watched.descriptor())
+        self.own_pipe().map_or(-1, |pipe| pipe.descriptor())
+    }
+
+    /// The number of this wait, for its loop.
+    #[getter]
+    fn number(&self) -> u64 {
+        self.number
     }
 
     /// True: the task has acquired the lock; False: it has joined a task that holds it; None: not

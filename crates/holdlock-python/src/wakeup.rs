@@ -1,39 +1,91 @@
 //! Wakes an event loop from any thread, without the interpreter.
 //!
-//! The loop watches a pipe. A thread that writes to the pipe needs neither the interpreter's lock
-//! nor a Python thread state, so it can do so even while the interpreter is ending.
+//! The loop watches a pipe, which all waits of the loop share. A thread that writes to the pipe
+//! needs neither the interpreter's lock nor a Python thread state, so it can do so even while the
+//! interpreter is ending.
 
+use std::ffi::OsString;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 
-/// Wakes the loop.
-pub(crate) struct Wakeup {
-    sent: AtomicBool,
+use pyo3::prelude::*;
+
+use crate::{error, fork};
+
+/// The pipe, and the numbers of the waits that were woken.
+pub(crate) struct Pipe {
+    /// Not empty: there is one byte in the pipe.
+    woken: Mutex<Vec<u64>>,
+    reader: PipeReader,
     writer: PipeWriter,
 }
 
-/// The descriptor that the loop watches.
-pub(crate) struct Watched {
-    reader: PipeReader,
+impl Pipe {
+    /// A pipe whose two descriptors are not inherited.
+    pub(crate) fn new() -> io::Result<Arc<Pipe>> {
+        let (reader, writer) = io::pipe()?;
+        Ok(Arc::new(Pipe {
+            woken: Mutex::default(),
+            reader,
+            writer,
+        }))
+    }
+
+    fn woken(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The descriptor that the loop watches.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.reader.as_raw_fd()
+    }
+
+    /// The waits that were woken. The descriptor is no longer readable then.
+    pub(crate) fn take(&self) -> Vec<u64> {
+        let mut woken = self.woken();
+        if !woken.is_empty() {
+            // The byte is there, so this does not block.
+            let _ = (&self.reader).read(&mut [0]);
+        }
+        std::mem::take(&mut *woken)
+    }
+
+    fn wake(&self, number: u64) {
+        let mut woken = self.woken();
+        if woken.is_empty() {
+            // The pipe is empty, so this does not block.
+            let _ = (&self.writer).write(&[0]);
+        }
+        woken.push(number);
+    }
 }
 
-/// A pipe whose two descriptors are not inherited.
-pub(crate) fn pair() -> io::Result<(Arc<Wakeup>, Watched)> {
-    let (reader, writer) = io::pipe()?;
-    let sent = AtomicBool::new(false);
-    Ok((Arc::new(Wakeup { sent, writer }), Watched { reader }))
+/// Wakes one wait.
+pub(crate) struct Wakeup {
+    pipe: Arc<Pipe>,
+    number: u64,
+    sent: AtomicBool,
 }
 
 impl Wakeup {
-    /// Makes the descriptor readable. Never blocks: the pipe has at most one byte in it.
+    pub(crate) fn new(pipe: Arc<Pipe>, number: u64) -> Arc<Wakeup> {
+        let sent = AtomicBool::new(false);
+        Arc::new(Wakeup { pipe, number, sent })
+    }
+
+    /// Makes the descriptor readable, if this is the first call since [`rearm`](Wakeup::rearm).
     pub(crate) fn send(&self) {
         if !self.sent.swap(true, Ordering::AcqRel) {
-            // The write can fail only if the other end is closed.
-            let _ = (&self.writer).write(&[0]);
+            self.pipe.wake(self.number);
         }
+    }
+
+    /// The wait is about to look at its request: from now on there may be news again.
+    pub(crate) fn rearm(&self) {
+        self.sent.store(false, Ordering::Release);
     }
 }
 
@@ -47,18 +99,50 @@ impl Wake for Wakeup {
     }
 }
 
-impl Watched {
-    /// The descriptor.
-    pub(crate) fn descriptor(&self) -> RawFd {
-        self.reader.as_raw_fd()
+/// The pipe of an event loop.
+#[pyclass(frozen, module = "holdlock._native")]
+pub(crate) struct Wakeups {
+    /// None: it was closed.
+    pipe: Mutex<Option<Arc<Pipe>>>,
+    generation: u32,
+}
+
+impl Wakeups {
+    pub(crate) fn pipe(&self) -> Option<Arc<Pipe>> {
+        let pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        pipe.clone()
+    }
+}
+
+#[pymethods]
+impl Wakeups {
+    /// If there is no descriptor left, the error names `lock_file`.
+    #[new]
+    fn new(lock_file: OsString) -> PyResult<Wakeups> {
+        let pipe = Pipe::new().map_err(|source| error::io_error(&source, &lock_file))?;
+        Ok(Wakeups {
+            pipe: Mutex::new(Some(pipe)),
+            generation: fork::generation(),
+        })
     }
 
-    /// Makes the descriptor unreadable again, until the next [`Wakeup::send`].
-    pub(crate) fn reset(&self, wakeup: &Wakeup) {
-        if wakeup.sent.load(Ordering::Acquire) {
-            // A thread that has set the flag writes its byte now, if it has not yet.
-            let _ = (&self.reader).read(&mut [0]);
-            wakeup.sent.store(false, Ordering::Release);
+    /// The descriptor that becomes readable; -1 after `close`.
+    fn fileno(&self) -> i32 {
+        self.pipe().map_or(-1, |pipe| pipe.descriptor())
+    }
+
+    /// The numbers of the waits that were woken. The descriptor is no longer readable then.
+    fn take(&self) -> Vec<u64> {
+        // In a child of fork, a thread of the parent may have the mutex locked for ever.
+        if self.generation != fork::generation() {
+            return Vec::new();
         }
+        self.pipe().map_or_else(Vec::new, |pipe| pipe.take())
+    }
+
+    /// Closes the pipe, as soon as no wait uses it any more.
+    fn close(&self) {
+        let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(pipe.take());
     }
 }

@@ -135,8 +135,9 @@ def test_tasks_hold_one_object_together(path, holder, loop):
 
     async def main():
         async def release():
-            while waiting_threads() < 3:
+            while waiting_threads() < 1:
                 await loop.sleep(0.001)
+            await loop.sleep(0.001)  # by now all three have begun to wait
             other.tell()
 
         await loop.all_of(lock.acquire, lock.acquire, lock.acquire, release)
@@ -757,3 +758,63 @@ def test_the_classes_are_related(path):
     assert lock.timeout == 4
     assert holdlock.asyncio.AsyncFileLock is AsyncFileLock
     assert importlib.import_module("holdlock.asyncio") is holdlock.asyncio
+
+
+CROWD = """
+import asyncio, os, resource, sys
+from holdlock import AsyncFileLock
+
+def count(what):
+    return len(os.listdir(f"/proc/self/{what}"))
+
+async def main():
+    paths = [os.path.join(sys.argv[1], f"{number}.lock") for number in range(100)]
+    held = [AsyncFileLock(path) for path in paths]
+    for lock in held:
+        await lock.acquire()
+    before = count("task"), count("fd")
+
+    async def one(number):
+        async with AsyncFileLock(paths[number % 100], timeout=60):
+            await asyncio.sleep(0)
+
+    tasks = [asyncio.ensure_future(one(number)) for number in range(1000)]
+    for _ in range(3):  # all of them begin to wait
+        await asyncio.sleep(0)
+    more = count("task") - before[0], count("fd") - before[1]
+    assert more[0] <= 102 and more[1] <= 103, more
+    for lock in held:
+        await lock.release()
+    await asyncio.gather(*tasks)
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+asyncio.run(main())
+"""
+
+
+def test_a_thousand_tasks_on_a_hundred_locks_share_threads_and_descriptors(tmp_path):
+    subprocess.run([sys.executable, "-c", CROWD, str(tmp_path)], check=True, timeout=100)
+
+
+NO_DESCRIPTOR = """
+import asyncio, errno, os, resource, sys
+from holdlock import AsyncFileLock
+
+async def main():
+    held = AsyncFileLock(sys.argv[1])
+    await held.acquire()
+    number = os.open("/dev/null", os.O_RDONLY)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number + 1, number + 1))
+    try:
+        await AsyncFileLock(sys.argv[1]).acquire(timeout=30)
+    except OSError as error:
+        assert (error.errno, error.filename) == (errno.EMFILE, sys.argv[1]), repr(error)
+    else:
+        raise AssertionError("there was a descriptor left")
+
+asyncio.run(main())
+"""
+
+
+def test_a_wait_without_a_descriptor_says_so_and_names_the_file(path):
+    subprocess.run([sys.executable, "-c", NO_DESCRIPTOR, path], check=True, timeout=60)

@@ -91,7 +91,7 @@ def test_a_held_lock_can_be_acquired_again_in_the_same_mode(path, loop):
 def test_a_writer_that_waits_goes_before_readers_that_come_later(path, child, loop):
     first = child(HOLDER, path, "read")
     first.expect("held")
-    order = []
+    asked, order = [], []
 
     async def main():
         lock = AsyncReadWriteLock(path)
@@ -105,11 +105,12 @@ def test_a_writer_that_waits_goes_before_readers_that_come_later(path, child, lo
                 await loop.sleep(0.001)
             with pytest.raises(Timeout):
                 await lock.acquire_read(blocking=False)
+            asked.append("read")
             async with lock.read_lock():
                 order.append("read")
 
         async def release():
-            while waiting_threads() < 2:
+            while not asked:
                 await loop.sleep(0.001)
             order.append("release")
             first.tell()

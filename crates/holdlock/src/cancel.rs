@@ -98,7 +98,7 @@ impl CancelToken {
         }
     }
 
-    pub(crate) fn notifier(&self) -> &Notifier {
+    pub(crate) fn notifier(&self) -> &Arc<Notifier> {
         &self.notifier
     }
 }

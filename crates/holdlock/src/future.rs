@@ -1,22 +1,22 @@
 //! Waits for a lock in asynchronous code, under every runtime.
 //!
-//! The first poll acquires a lock that is free. If the lock is held, a thread of this library
-//! sleeps in the kernel's queue, where the wait keeps its place, and wakes the task when it has an
-//! answer. No thread polls. Dropping the future cancels the wait.
+//! The first poll acquires a lock that is free. If the lock is held, the task queues, and a thread
+//! of this library sleeps in the kernel's queue for it and wakes the task when there is an answer
+//! (see `tasks`). No thread polls. Dropping the future cancels the wait.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::sys::{fork, thread};
-use crate::{CancelToken, Error, FileLock, Limit, OwnedGuard, Request};
+use crate::sys::fork;
+use crate::tasks::{OwnThread, Task};
+use crate::{Error, FileLock, Limit, OwnedGuard, Request};
 
-type Taken<G> = Result<G, Error>;
+pub(crate) type Taken<G> = Result<G, Error>;
 
 /// What a future acquires from: a lock whose guards are `G`.
 pub(crate) trait Source<G>: Send + Sync {
@@ -25,6 +25,35 @@ pub(crate) trait Source<G>: Send + Sync {
 
     /// The lock file.
     fn path(&self) -> &Path;
+
+    /// Begins a wait for the lock, which was found held. Fails if no thread can be started.
+    fn begin(
+        self: Box<Self>,
+        request: Request,
+        began: Instant,
+        waker: &Waker,
+    ) -> io::Result<Box<dyn PendingWait<G>>>;
+}
+
+/// A wait that has begun.
+pub(crate) trait PendingWait<G>: Send + Sync {
+    /// The result. None: there is none yet, and `waker` is woken when there is.
+    fn poll(&self, waker: &Waker) -> Option<Box<Taken<G>>>;
+
+    /// Ends the wait: there is a result soon.
+    fn cancel(&self);
+
+    /// The future is dropped: ends the wait, and releases the lock if it was acquired.
+    fn abandon(&self);
+}
+
+/// The wait of a lock whose tasks do not queue: each wait has its own thread.
+pub(crate) fn by_own_thread<G: Send + 'static>(
+    lock: impl Source<G> + 'static,
+    request: Request,
+    waker: &Waker,
+) -> io::Result<Box<dyn PendingWait<G>>> {
+    Ok(Box::new(OwnThread::begin(lock, request, waker)?))
 }
 
 impl Source<OwnedGuard> for FileLock {
@@ -34,6 +63,15 @@ impl Source<OwnedGuard> for FileLock {
 
     fn path(&self) -> &Path {
         FileLock::path(self)
+    }
+
+    fn begin(
+        self: Box<Self>,
+        request: Request,
+        began: Instant,
+        waker: &Waker,
+    ) -> io::Result<Box<dyn PendingWait<OwnedGuard>>> {
+        Ok(Box::new(Task::begin(*self, request, began, waker)?))
     }
 }
 
@@ -60,18 +98,9 @@ enum State<G> {
 }
 
 struct Waiting<G> {
-    answer: Arc<Mutex<Answer<G>>>,
-    token: CancelToken,
+    wait: Box<dyn PendingWait<G>>,
     path: PathBuf,
     generation: u32,
-}
-
-/// What passes between the task and the thread that waits.
-enum Answer<G> {
-    Pending(Waker),
-    Ready(Box<Taken<G>>),
-    /// The future was dropped, or has returned the answer.
-    Abandoned,
 }
 
 impl<G: Send + 'static> LockFuture<G> {
@@ -123,8 +152,10 @@ impl<G: Send + 'static> LockFuture<G> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel(&self) {
-        if let State::Waiting(waiting) = &self.state {
-            waiting.token.cancel();
+        if let State::Waiting(waiting) = &self.state
+            && !waiting.is_of_the_parent()
+        {
+            waiting.wait.cancel();
         }
     }
 }
@@ -156,7 +187,7 @@ impl<G: Send + 'static> Future for LockFuture<G> {
     }
 }
 
-/// Acquires the lock if it is free; otherwise starts a thread that waits for it.
+/// Acquires the lock if it is free; otherwise begins to wait for it.
 fn begin<G: Send + 'static>(
     lock: Box<dyn Source<G>>,
     mut request: Request,
@@ -171,7 +202,7 @@ fn begin<G: Send + 'static>(
     first.note = request.note.clone();
     match lock.acquire_owned(first) {
         // The holder of a removed file may be about to release it, after a deletion on release:
-        // the thread waits for that, too.
+        // the wait is for that, too.
         Err(Error::WouldBlock(_) | Error::RemovedWhileHeld(_)) => {}
         answer => return Err(Box::new(answer)),
     }
@@ -182,32 +213,14 @@ fn begin<G: Send + 'static>(
             |deadline| request.clone().deadline(deadline),
         );
     }
-    let waiting = Waiting {
-        answer: Arc::new(Mutex::new(Answer::Pending(waker.clone()))),
-        token: CancelToken::new(),
-        path: lock.path().to_owned(),
-        generation: fork::generation(),
-    };
-    let (answer, token) = (waiting.answer.clone(), waiting.token.clone());
     let path = lock.path().to_owned();
-    // Not published as a helper thread: while one task waits here, others may release what they
-    // hold, so that the process has a way out.
-    let wait = move || {
-        let theirs = request.token().cloned();
-        let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&token));
-        let request = request.cancel(&token).notice_deadlocks(false);
-        deliver(&answer, lock.acquire_owned(request));
-    };
-    // The program's other threads get its signals, which would cost this one its place in the
-    // queue.
-    let thread = thread::with_signals_blocked(|| {
-        std::thread::Builder::new()
-            .name("holdlock-async".to_owned())
-            .stack_size(128 * 1024)
-            .spawn(wait)
-    });
-    match thread {
-        Ok(_) => Ok(waiting),
+    let generation = fork::generation();
+    match lock.begin(request, began, waker) {
+        Ok(wait) => Ok(Waiting {
+            wait,
+            path,
+            generation,
+        }),
         Err(source) => Err(Box::new(Err(Error::System {
             path,
             operation: "starting a thread that waits for the lock",
@@ -216,25 +229,9 @@ fn begin<G: Send + 'static>(
     }
 }
 
-fn deliver<G>(answer: &Mutex<Answer<G>>, taken: Taken<G>) {
-    let mut file_id = locked(answer);
-    match std::mem::replace(&mut *file_id, Answer::Abandoned) {
-        Answer::Pending(waker) => {
-            *file_id = Answer::Ready(Box::new(taken));
-            drop(file_id);
-            waker.wake();
-        }
-        Answer::Abandoned | Answer::Ready(_) => {
-            drop(file_id);
-            // Releases the lock.
-            drop(taken);
-        }
-    }
-}
-
 impl<G> Waiting<G> {
-    /// Whether this is a child of fork, which does not have the thread that waits. That one may
-    /// have locked the mutex when the child was made.
+    /// Whether this is a child of fork, which has none of the threads that end the wait. One of
+    /// them may have locked a mutex when the child was made.
     fn is_of_the_parent(&self) -> bool {
         self.generation != fork::generation()
     }
@@ -248,35 +245,16 @@ impl<G> Waiting<G> {
                 source,
             })));
         }
-        let mut answer = locked(&self.answer);
-        match std::mem::replace(&mut *answer, Answer::Abandoned) {
-            Answer::Ready(taken) => Some(taken),
-            Answer::Pending(mut known) => {
-                known.clone_from(waker);
-                *answer = Answer::Pending(known);
-                None
-            }
-            Answer::Abandoned => None,
-        }
+        self.wait.poll(waker)
     }
 }
 
 impl<G> Drop for Waiting<G> {
     fn drop(&mut self) {
-        if self.is_of_the_parent() {
-            return;
+        if !self.is_of_the_parent() {
+            self.wait.abandon();
         }
-        let abandoned = std::mem::replace(&mut *locked(&self.answer), Answer::Abandoned);
-        if matches!(abandoned, Answer::Pending(_)) {
-            self.token.cancel();
-        }
-        // A lock that has come already is released here, outside of the mutex.
-        drop(abandoned);
     }
-}
-
-fn locked<G>(answer: &Mutex<Answer<G>>) -> MutexGuard<'_, Answer<G>> {
-    answer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<G> fmt::Debug for LockFuture<G> {

@@ -8,11 +8,12 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
 
 use crate::acquire::ReopenOnDrop;
 use crate::acquire::open::LockFile;
 use crate::acquire::release;
-use crate::gate::Occupant;
+use crate::gate::{Occupant, Sleeper};
 use crate::lock::FileLock;
 use crate::record::{Entry, RecordState, Taken};
 use crate::request::{OnWait, Terms};
@@ -82,6 +83,26 @@ impl OwnedGuard {
             Occupant::ANY
         };
         Held::acquire(lock, terms, owner).map(OwnedGuard::new)
+    }
+
+    /// For a task that has a place in the gate's queue; see [`FileLock::take_queued`].
+    pub(crate) fn acquire_queued(
+        lock: &FileLock,
+        terms: Terms<'_>,
+        began: Instant,
+        place: &Arc<Sleeper>,
+    ) -> Result<Option<OwnedGuard>, Error> {
+        let mode = terms.mode;
+        let taken = lock.take_queued(terms, began, place)?;
+        let held = |Taken { file, entry }| Held {
+            lock: lock.clone(),
+            file,
+            mode,
+            owner: Occupant::ANY,
+            generation: fork::generation(),
+            entry,
+        };
+        Ok(taken.map(held).map(OwnedGuard::new))
     }
 
     fn new(held: Held<FileLock>) -> OwnedGuard {

@@ -92,6 +92,8 @@
 //!
 //! * One descriptor for each `FileLock` that is held, awaited or in constant use ([`FileLock`] says
 //!   what that means), and a handler for fork (pthread_atfork(3)).
+//! * While tasks of asynchronous code wait: a thread for each `FileLock` that they wait for
+//!   ([`FileLock::lock_async`]), and one for the time limits of all.
 //! * While a lock is in constant use, and about a second longer: a helper thread that closes its
 //!   file afterwards.
 //! * In contended waits with a time limit or a token: one POSIX timer for each thread, and one
@@ -145,6 +147,8 @@ mod semaphore;
 mod set;
 #[cfg(target_os = "linux")]
 mod sys;
+#[cfg(target_os = "linux")]
+mod tasks;
 #[cfg(target_os = "linux")]
 mod upgrade;
 #[cfg(target_os = "linux")]

@@ -290,10 +290,13 @@ impl FileLock {
     /// Acquires the exclusive lock in asynchronous code: `.await` it, under whatever runtime.
     ///
     /// The first poll acquires a lock that is free, by the system calls of
-    /// [`try_lock`](FileLock::try_lock). If the lock is held, the poll starts a thread that sleeps
-    /// in the kernel's queue and then wakes the task: one thread for each wait, with a small stack.
-    /// Dropping the future, as timeouts and `select!` do, cancels the wait: the lock is not
-    /// acquired later.
+    /// [`try_lock`](FileLock::try_lock). If the lock is held, the task queues among the threads of
+    /// the process, in the order of arrival. A thread sleeps in the kernel's queue for the first
+    /// task, wakes it, and goes on with the next one. All tasks that wait for one `FileLock` and
+    /// its clones share this thread, which has a small stack, and a descriptor; separate
+    /// `FileLock`s on one path have one of each. One more thread of the process keeps the time
+    /// limits and the tokens of the tasks behind the first. Dropping the future, as timeouts and
+    /// `select!` do, cancels the wait: the lock is not acquired later.
     ///
     /// Deadlocks of tasks are not noticed: a task that holds the lock and awaits it again waits for
     /// ever, unless a time limit ends the wait.

@@ -142,9 +142,9 @@ mod tests {
             cells.columns
         };
         assert_eq!(columns(&[ONE, ONE], 200), Column::USUAL);
-        let narrow = columns(&[ONE, ONE], 76);
+        let narrow = columns(&[ONE, ONE], 86);
         assert!(!narrow.contains(&Column::Range) && narrow.contains(&Column::Mode));
-        let mixed = columns(&[ONE, TWO], 76);
+        let mixed = columns(&[ONE, TWO], 86);
         assert!(!mixed.contains(&Column::Started) && mixed.contains(&Column::Mode));
     }
 

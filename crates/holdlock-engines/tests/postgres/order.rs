@@ -84,6 +84,41 @@ fn waiters_are_served_in_the_order_of_their_arrival() {
 }
 
 #[test]
+fn waiters_keep_their_places_when_a_slice_of_their_wait_ends() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("places");
+    let url = server.url(&name);
+    let lock = open(&url).expect("a lock");
+    let holder = lock.lock().expect("free");
+    let mut waiters = Vec::new();
+    for number in 1..=2 {
+        let mut waiter = Actor::start(&url);
+        waiter.tell("lock");
+        wait_for_waiters(&lock, number);
+        // The slices of the two end at different times.
+        std::thread::sleep(Duration::from_millis(500));
+        waiters.push(waiter);
+    }
+    let first = format!(
+        "SELECT query_start FROM pg_stat_activity \
+         WHERE application_name = 'holdlock:{name}' AND query LIKE '%\"pid\":{},%'",
+        waiters[0].pid()
+    );
+    let began = server.sql(&first);
+    eventually("the first slice of the first waiter ends", || {
+        server.sql(&first) != began
+    });
+    holder.release().expect("ours");
+    assert!(waiters[0].answer().starts_with("held"));
+    wait_for_waiters(&lock, 1);
+    assert_eq!(waiters[0].ask("release"), "released");
+    assert!(waiters[1].answer().starts_with("held"));
+}
+
+#[test]
 fn neither_readers_nor_writers_starve() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {

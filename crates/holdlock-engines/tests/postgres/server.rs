@@ -26,7 +26,7 @@ pub(crate) struct Server {
 /// PostgreSQL.
 pub(crate) fn shared() -> Option<&'static Server> {
     static SHARED: OnceLock<Option<Server>> = OnceLock::new();
-    let server = SHARED.get_or_init(|| tools().map(|_| Server::start("")));
+    let server = SHARED.get_or_init(|| tools().map(|_| Server::start("").awake()));
     if server.is_none() {
         skipped("PostgreSQL (initdb, pg_ctl) is not installed");
     }
@@ -223,6 +223,13 @@ impl Server {
         cleaner.wait().expect("ended");
         server.ctl(&["start"]);
         server
+    }
+
+    /// Waits until the server gives locks, which takes a moment after its start.
+    fn awake(self) -> Server {
+        let lock = holdlock_engines::open(&self.url("first")).expect("a lock");
+        drop(lock.lock().expect("free"));
+        self
     }
 
     fn ctl(&self, arguments: &[&str]) {

@@ -32,9 +32,10 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
 
     A free lock is acquired at once. A task that has to wait lets the other tasks run: a small
     thread waits for it in the kernel's queue, and wakes the loop by a pipe. The thread is neither
-    one of Python's nor one of the executor's. So a waiting task costs a thread with 128 KiB of
-    stack, three descriptors, and no processor time. Only calls to a file system that does not
-    answer stop the loop.
+    one of Python's nor one of the executor's. All tasks that wait for the same path with the same
+    options share a thread with 128 KiB of stack and a descriptor, all tasks of a loop share the
+    pipe, and the tasks of the process share a thread for their time limits. A waiting task takes
+    no processor time. Only calls to a file system that does not answer stop the loop.
 
     A task may be cancelled at any moment. When its ``acquire`` ends, the task has left the queue
     and does not hold the lock.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _trio() -> Any:
+def running_trio() -> Any:
     """trio, if it runs the current task."""
     trio = sys.modules.get("trio")
     if trio is None:
@@ -30,7 +30,7 @@ def _trio() -> Any:
 
 async def sleep(seconds: float) -> None:
     """Sleeps for this time, and lets other tasks run."""
-    trio = _trio()
+    trio = running_trio()
     if trio is not None:
         await trio.sleep(seconds)
         return
@@ -41,7 +41,7 @@ async def sleep(seconds: float) -> None:
 
 def current_task() -> Any:
     """The current task; None outside of a task."""
-    trio = _trio()
+    trio = running_trio()
     if trio is not None:
         return trio.lowlevel.current_task()
     asyncio = sys.modules.get("asyncio")
@@ -53,7 +53,7 @@ def current_task() -> Any:
 
 async def readable(descriptors: Sequence[int], seconds: float) -> None:
     """Sleeps until one of the descriptors is readable, at most for this time."""
-    trio = _trio()
+    trio = running_trio()
     if trio is not None and len(descriptors) == 1:
         with trio.move_on_after(seconds):
             await trio.lowlevel.wait_readable(descriptors[0])
@@ -93,28 +93,13 @@ async def readable(descriptors: Sequence[int], seconds: float) -> None:
                 loop.remove_reader(descriptor)
 
 
-async def readable_at_last(descriptor: int) -> None:
-    """Sleeps until the descriptor is readable, also in a task that has been cancelled."""
-    trio = _trio()
-    if trio is not None:
-        with trio.CancelScope(shield=True):
-            await trio.lowlevel.wait_readable(descriptor)
-        return
-    import asyncio
-
-    try:
-        await readable([descriptor], math.inf)
-    except asyncio.CancelledError:  # once more; the first one is still to be raised
-        pass
-
-
 async def in_thread(function: Callable[[], T], executor: Executor | None) -> T:
     """Calls the function in another thread, and ends when the function has ended.
 
     A cancelled task also waits for that, and is cancelled afterwards, so that the caller can undo
     the effects of the function.
     """
-    trio = _trio()
+    trio = running_trio()
     if trio is not None:
         result: T = await trio.to_thread.run_sync(function)
         return result

@@ -1,8 +1,9 @@
 """Lets a task wait for a native lock.
 
-A thread of the library waits in the kernel's queue; it does not run Python code. When it has
-acquired the lock, it makes a descriptor readable that the loop watches. A waiting task therefore
-needs neither polling nor a thread of the loop's executor.
+A thread of the library waits in the kernel's queue, one for all tasks that wait for the same path
+with the same options; it does not run Python code. When a task has the lock, the thread wakes the
+loop by a pipe, one for all tasks of the loop. So a waiting task needs neither polling nor a thread
+of the loop's executor nor a descriptor.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from typing import Any, Callable, Optional
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from . import _async_library
+from . import _async_library, _async_wakeups
 from ._errors import Cancelled, Deadlock
 from ._native import CancelToken, NativeLock, Task, printable, queue, was_taken_by
 
@@ -59,7 +60,12 @@ async def take(
     When a cancelled task ends here, its thread has left the queue, and a lock that was acquired at
     the same time is released.
     """
-    waiter = queue(lock, shared, limit, task, cancel)
+    wakeups = _async_wakeups.enter(lock.lock_file)
+    try:
+        waiter = queue(lock, shared, limit, task, cancel, wakeups.native)
+    except BaseException:
+        wakeups.leave()
+        raise
     try:
         while True:
             outcome = waiter.look()
@@ -69,19 +75,20 @@ async def take(
                 raise Cancelled(lock.lock_file)
             if cancel_check is not None and cancel_check():
                 raise Cancelled(lock.lock_file)
-            await _async_library.readable(
-                [waiter.fileno()], math.inf if cancel_check is None else max(pause, 0.001)
+            await wakeups.sleep(
+                waiter.number, math.inf if cancel_check is None else max(pause, 0.001)
             )
     except GeneratorExit:  # the loop is gone
         raise
     except BaseException:
         waiter.cancel()
         while not waiter.is_over():
-            await _async_library.readable_at_last(waiter.fileno())
+            await wakeups.sleep_at_last(waiter.number)
         raise
     finally:
         # An exception that is kept would keep the descriptors open.
         waiter.close()
+        wakeups.leave()
 
 
 def note(lock: NativeLock, task: TaskRecord) -> None:

@@ -15,13 +15,14 @@ pub(crate) mod turn;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use self::errors::lock_call;
 use self::open::{LockFile, Opened, Writing};
 pub(crate) use self::open_or_create::TryOpen;
 use self::turn::Turn;
 use crate::bytes::Range;
-use crate::gate::{Alone, EntryTerms, Gate, Occupant, Passed, registry};
+use crate::gate::{Alone, EntryTerms, Gate, Occupant, Passed, Sleeper, registry};
 use crate::lock::FileLock;
 use crate::record::{RecordState, Taken};
 use crate::request::Terms;
@@ -65,25 +66,71 @@ impl FileLock {
                 join,
             };
             let passed = gate
-                .enter(terms, wait, |file| {
-                    drop(self.unlock(gate, file, Mode::Exclusive))
-                })
-                .map_err(|stop| {
-                    let identity = gate.file().map(|file| file.identity());
-                    self.stopped(stop, mode, wait, identity)
-                })?;
-            match passed {
-                Passed::Alone(alone) => return self.take_alone(gate, alone, mode, occupant, wait),
-                Passed::Joined(joined) => {
-                    if !joined.check || joined.file.is_intact() && self.may_join(&joined.file, mode)
-                    {
-                        return Ok(joined.file);
-                    }
-                    // The holders' file is no longer at the path, or their descriptor was closed,
-                    // or another request comes first. Wait until the holders are gone.
-                    let _ = self.leave(gate, &joined.file, mode, occupant);
-                    join = false;
+                .enter(terms, wait, |file| self.give_back(gate, file))
+                .map_err(|stop| self.stopped_at_gate(gate, stop, mode, wait))?;
+            match self.go_inside(gate, passed, mode, occupant, wait)? {
+                Some(file) => return Ok(file),
+                None => join = false,
+            }
+        }
+    }
+
+    /// Takes the lock for a task that has a place in the gate's queue, and has waited since
+    /// `began`. None: the task has lost its place, has to queue anew, and must not join shared
+    /// holders then.
+    pub(crate) fn take_queued(
+        &self,
+        terms: Terms<'_>,
+        began: Instant,
+        place: &Arc<Sleeper>,
+    ) -> Result<Option<Taken>, Error> {
+        let (mode, note) = (terms.mode, terms.note);
+        let mut wait = Wait::new(terms, self).since(began);
+        let gate = self.gate();
+        let passed = gate
+            .enter_queued(place, &mut wait, |file| self.give_back(gate, file))
+            .map_err(|stop| self.stopped_at_gate(gate, stop, mode, &wait))?;
+        let file = self.go_inside(gate, passed, mode, Occupant::ANY, &mut wait)?;
+        let record = |file| self.record_taken(gate, file, mode, Occupant::ANY, note);
+        file.map(record).transpose()
+    }
+
+    /// Gives up the place of a task in the gate's queue. False if the task is inside by now.
+    pub(crate) fn withdraw(&self, place: &Arc<Sleeper>) -> bool {
+        let gate = self.gate();
+        gate.withdraw(place, |file| self.give_back(gate, file))
+    }
+
+    /// Gives the kernel's lock back that was kept for a request which has ended.
+    fn give_back(&self, gate: &Gate, file: &LockFile) {
+        drop(self.unlock(gate, file, Mode::Exclusive));
+    }
+
+    fn stopped_at_gate(&self, gate: &Gate, stop: Stop, mode: Mode, wait: &Wait<'_>) -> Error {
+        let identity = gate.file().map(|file| file.identity());
+        self.stopped(stop, mode, wait, identity)
+    }
+
+    /// Continues after the gate. None: the request joined shared holders and had to leave again.
+    #[inline]
+    fn go_inside(
+        &self,
+        gate: &Gate,
+        passed: Passed,
+        mode: Mode,
+        occupant: Occupant,
+        wait: &mut Wait<'_>,
+    ) -> Result<Option<Arc<LockFile>>, Error> {
+        match passed {
+            Passed::Alone(alone) => self.take_alone(gate, alone, mode, occupant, wait).map(Some),
+            Passed::Joined(joined) => {
+                if !joined.check || joined.file.is_intact() && self.may_join(&joined.file, mode) {
+                    return Ok(Some(joined.file));
                 }
+                // The holders' file is no longer at the path, or their descriptor was closed, or
+                // another request comes first. Wait until the holders are gone.
+                let _ = self.leave(gate, &joined.file, mode, occupant);
+                Ok(None)
             }
         }
     }

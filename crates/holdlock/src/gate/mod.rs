@@ -34,7 +34,7 @@
 //! | file | what is in it |
 //! |---|---|
 //! | here | the word, and entering without waiting |
-//! | `queue` | entering after waiting |
+//! | `queue` | entering after waiting: threads that sleep, and tasks |
 //! | `exit` | leaving, and converting from exclusive to shared and back |
 //! | `handover` | for how long the kernel's lock is kept |
 //! | `idle` | when a free lock keeps its file open |
@@ -52,6 +52,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::acquire::open::LockFile;
+use crate::tasks::TaskQueue;
 use crate::wait::callback::Key;
 use crate::wait::{Stop, Wait};
 use crate::{Family, Mode};
@@ -61,6 +62,7 @@ use idle::Idle;
 pub(crate) use occupant::Occupant;
 use occupant::thread_number;
 use queue::Lists;
+pub(crate) use queue::Sleeper;
 
 const ALONE: u32 = 1;
 const SHARED: u32 = 1 << 1;
@@ -141,6 +143,8 @@ pub(crate) struct Gate {
     handover: Handover,
     idle: Idle,
     lists: Mutex<Lists>,
+    /// The tasks of asynchronous code that have places in the queue.
+    pub(crate) tasks: TaskQueue,
     /// No running thread passes sleeping ones, and the kernel's lock is never kept.
     fair: bool,
     /// The file stays open while the lock is free.
@@ -162,6 +166,7 @@ impl Gate {
             handover: Handover::default(),
             idle: Idle::default(),
             lists: Mutex::default(),
+            tasks: TaskQueue::default(),
         })
     }
 

@@ -1,4 +1,7 @@
-//! The queue of the threads that wait at the gate.
+//! The queue at the gate: of threads that sleep, and of tasks of asynchronous code.
+//!
+//! A task has a place in the queue as a thread has. `tasks` has a thread that looks at the places
+//! of the tasks, one after another in the order of the queue.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,8 +9,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
-    AWAKE, Alone, EntryTerms, FIRST_SHARES, Gate, Joined, KEPT, OCCUPIED, Occupant, Passed,
-    QUEUE_BITS, QUEUED, SHARED, thread_number,
+    AWAKE, EntryTerms, FIRST_SHARES, Gate, Joined, KEPT, OCCUPIED, Occupant, Passed, QUEUE_BITS,
+    QUEUED, SHARED, thread_number,
 };
 use crate::Mode;
 use crate::acquire::open::LockFile;
@@ -26,8 +29,9 @@ pub(super) struct Lists {
     pub(super) sharers: Vec<Occupant>,
 }
 
-/// A thread in the queue. `state` is one of the constants below; it changes only under the mutex.
-pub(super) struct Sleeper {
+/// A place in the queue: of a thread, or of a task and the thread that serves it. `state` is one of
+/// the constants below; it changes only under the mutex.
+pub(crate) struct Sleeper {
     pub(super) state: AtomicU32,
     pub(super) terms: EntryTerms,
 }
@@ -87,12 +91,58 @@ impl Gate {
         lists.queue.push_back(sleeper.clone());
         // The thread inside has to see this request before it leaves, so that it can keep the
         // kernel's lock for this thread.
-        if let Some(alone) = self.enter_or_announce(&mut lists, &sleeper, TRY) {
-            return Ok(Passed::Alone(alone));
+        if let Some(kept) = self.enter_or_announce(&mut lists, &sleeper, TRY) {
+            return Ok(Passed::Alone(self.entered_alone(kept)));
         }
         drop(lists);
-        self.sleep(&sleeper, wait)
+        self.sleep(&sleeper, wait, None)
             .inspect_err(|_| self.release_kept_lock(unlock))
+    }
+
+    /// Takes a place in the queue for a task. Then some thread has to call
+    /// [`enter_queued`](Gate::enter_queued) soon, or [`withdraw`](Gate::withdraw): the gate may
+    /// open for this place, or the task may be inside already.
+    pub(crate) fn queue_up(&self, terms: EntryTerms) -> Arc<Sleeper> {
+        let sleeper = Arc::new(Sleeper {
+            state: AtomicU32::new(ASLEEP),
+            terms,
+        });
+        let mut lists = self.lists();
+        lists.queue.push_back(sleeper.clone());
+        // ASLEEP, because no thread is about to try for this place at once.
+        if let Some(kept) = self.enter_or_announce(&mut lists, &sleeper, ASLEEP) {
+            let inside = if kept { INSIDE_KEPT } else { INSIDE };
+            sleeper.state.store(inside, Ordering::Release);
+        } else if self.word.load(Ordering::Acquire) & SHARED != 0 {
+            self.admit(lists);
+        }
+        sleeper
+    }
+
+    /// Waits for the turn of a place that [`queue_up`](Gate::queue_up) made, and enters. After an
+    /// error the place is no longer in the queue. For `unlock` see [`enter`](Gate::enter).
+    pub(crate) fn enter_queued(
+        &self,
+        sleeper: &Arc<Sleeper>,
+        wait: &mut Wait<'_>,
+        unlock: impl FnOnce(&LockFile),
+    ) -> Result<Passed, Stop> {
+        let stopped = wait.begin().err();
+        self.sleep(sleeper, wait, stopped)
+            .inspect_err(|_| self.release_kept_lock(unlock))
+    }
+
+    /// Gives a place up that no thread waits for. False if its task is inside by now: then the task
+    /// has to [`enter`](Gate::enter_queued) and leave. For `unlock` see [`enter`](Gate::enter).
+    pub(crate) fn withdraw(&self, sleeper: &Arc<Sleeper>, unlock: impl FnOnce(&LockFile)) -> bool {
+        let lists = self.lists();
+        // Under the mutex no place gets in.
+        if ![ASLEEP, TRY].contains(&sleeper.state.load(Ordering::Acquire)) {
+            return false;
+        }
+        self.leave_queue(lists, sleeper);
+        self.release_kept_lock(unlock);
+        true
     }
 
     /// Joins the shared holders if possible. Otherwise fails if the request may not wait.
@@ -147,14 +197,15 @@ impl Gate {
 
     /// Ensures that the thread inside sees the queue when it leaves.
     ///
-    /// If `sleeper` is the first in the queue and no thread is inside by now, `sleeper` enters. If
-    /// it is the first and a thread is inside, its state becomes `first_state`.
+    /// If `sleeper` is the first in the queue and no thread is inside by now, `sleeper` enters; the
+    /// result then tells whether the kernel's lock was kept. If it is the first and a thread is
+    /// inside, its state becomes `first_state`.
     fn enter_or_announce(
         &self,
         lists: &mut Lists,
         sleeper: &Arc<Sleeper>,
         first_state: u32,
-    ) -> Option<Alone> {
+    ) -> Option<bool> {
         let is_first = lists
             .queue
             .front()
@@ -176,7 +227,7 @@ impl Gate {
                 if self.occupy(word, sleeper.terms.occupant) {
                     lists.queue.pop_front();
                     self.queue_moved(lists);
-                    return Some(self.entered_alone(word & KEPT != 0));
+                    return Some(word & KEPT != 0);
                 }
                 continue;
             }
@@ -221,9 +272,18 @@ impl Gate {
             });
     }
 
-    fn sleep(&self, sleeper: &Arc<Sleeper>, wait: &mut Wait<'_>) -> Result<Passed, Stop> {
+    /// Sleeps until the place is inside. `stopped` tells that the request has to end unless it is
+    /// inside already.
+    fn sleep(
+        &self,
+        sleeper: &Arc<Sleeper>,
+        wait: &mut Wait<'_>,
+        mut stopped: Option<Stop>,
+    ) -> Result<Passed, Stop> {
         loop {
-            let stopped = wait.sleep_on_word(&sleeper.state, ASLEEP).err();
+            if stopped.is_none() {
+                stopped = wait.sleep_on_word(&sleeper.state, ASLEEP).err();
+            }
             let mut spins = 0;
             while sleeper.state.load(Ordering::Acquire) == TRY
                 && self.word.load(Ordering::Relaxed) & OCCUPIED != 0
@@ -242,26 +302,30 @@ impl Gate {
                     }
                 }
                 _ if stopped.is_none() => {
-                    if let Some(alone) = self.enter_or_announce(&mut lists, sleeper, ASLEEP) {
-                        return Ok(Passed::Alone(alone));
+                    if let Some(kept) = self.enter_or_announce(&mut lists, sleeper, ASLEEP) {
+                        return Ok(Passed::Alone(self.entered_alone(kept)));
                     }
                 }
                 _ => {}
             }
             if let Some(stop) = stopped {
-                lists.queue.retain(|other| !Arc::ptr_eq(other, sleeper));
-                self.publish_queue(&lists);
-                // The wake-up that this thread got, or the shared requests behind it, now concern
-                // the next sleeper.
-                if self.word.load(Ordering::Acquire) & SHARED != 0 {
-                    self.admit(lists);
-                } else {
-                    let wake = self.wake_first(&lists);
-                    drop(lists);
-                    wake.send();
-                }
+                self.leave_queue(lists, sleeper);
                 return Err(stop);
             }
+        }
+    }
+
+    fn leave_queue(&self, mut lists: MutexGuard<'_, Lists>, sleeper: &Arc<Sleeper>) {
+        lists.queue.retain(|other| !Arc::ptr_eq(other, sleeper));
+        self.publish_queue(&lists);
+        // The wake-up that this place got, or the shared requests behind it, now concern the next
+        // one.
+        if self.word.load(Ordering::Acquire) & SHARED != 0 {
+            self.admit(lists);
+        } else {
+            let wake = self.wake_first(&lists);
+            drop(lists);
+            wake.send();
         }
     }
 

@@ -19,11 +19,12 @@ pub(crate) mod held;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub use self::guard::{OwnedSemaphoreGuard, SemaphoreGuard};
 use crate::bytes::MAX_SLOTS;
-use crate::future::Source;
+use crate::future::{PendingWait, Source, by_own_thread};
 use crate::gate::Occupant;
 use crate::inspect::Process;
 use crate::request::OnWait;
@@ -241,6 +242,15 @@ impl Source<OwnedSemaphoreGuard> for Semaphore {
 
     fn path(&self) -> &Path {
         Semaphore::path(self)
+    }
+
+    fn begin(
+        self: Box<Self>,
+        request: Request,
+        _began: Instant,
+        waker: &Waker,
+    ) -> io::Result<Box<dyn PendingWait<OwnedSemaphoreGuard>>> {
+        by_own_thread(*self, request, waker)
     }
 }
 

@@ -3,10 +3,12 @@
 mod acquire;
 mod guard;
 
+use std::io;
 use std::path::Path;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::future::Source;
+use crate::future::{PendingWait, Source, by_own_thread};
 use crate::request::{OnWait, Terms};
 use crate::{Error, FileLock, Guard, LockFuture, Mode, OwnedGuard, Request};
 
@@ -208,6 +210,15 @@ impl Source<SetGuard<OwnedGuard>> for LockSet {
         self.members
             .first()
             .map_or(Path::new(""), |member| member.lock.path())
+    }
+
+    fn begin(
+        self: Box<Self>,
+        request: Request,
+        _began: Instant,
+        waker: &Waker,
+    ) -> io::Result<Box<dyn PendingWait<SetGuard<OwnedGuard>>>> {
+        by_own_thread(*self, request, waker)
     }
 }
 

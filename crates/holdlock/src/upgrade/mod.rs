@@ -25,10 +25,12 @@ mod acquire;
 mod claim;
 mod guard;
 
+use std::io;
 use std::path::Path;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::future::Source;
+use crate::future::{PendingWait, Source, by_own_thread};
 use crate::request::OnWait;
 use crate::{Error, FileLock, LockFuture, Request};
 
@@ -126,5 +128,14 @@ impl Source<OwnedUpgradeableGuard> for Upgrading {
 
     fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    fn begin(
+        self: Box<Self>,
+        request: Request,
+        _began: Instant,
+        waker: &Waker,
+    ) -> io::Result<Box<dyn PendingWait<OwnedUpgradeableGuard>>> {
+        by_own_thread(*self, request, waker)
     }
 }

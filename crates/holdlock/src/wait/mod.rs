@@ -120,6 +120,12 @@ impl<'r> Wait<'r> {
         }
     }
 
+    /// Counts the time from `began` on: the request has waited elsewhere before.
+    pub(crate) fn since(mut self, began: Instant) -> Wait<'r> {
+        self.begun = Some(self.begun_at(began));
+        self
+    }
+
     pub(crate) fn may_sleep(&self) -> bool {
         self.limit != Limit::Never
     }
@@ -167,7 +173,7 @@ impl<'r> Wait<'r> {
             };
         }
         if self.begun.is_none() {
-            self.begun = Some(self.begun_now());
+            self.begun = Some(self.begun_at(Instant::now()));
         }
         self.check()
     }
@@ -179,15 +185,14 @@ impl<'r> Wait<'r> {
         }
         let mut begun = match self.begun.take() {
             Some(begun) => begun,
-            None => self.begun_now(),
+            None => self.begun_at(Instant::now()),
         };
         let reported = std::mem::replace(&mut begun.reported, true);
         self.begun = Some(begun);
         Ok(!reported)
     }
 
-    fn begun_now(&self) -> Begun<'r> {
-        let at = Instant::now();
+    fn begun_at(&self, at: Instant) -> Begun<'r> {
         Begun {
             at,
             deadline: match self.limit {
@@ -229,7 +234,7 @@ impl<'r> Wait<'r> {
             && begun.interrupt.is_none()
             && self.lock.may_use_signals()
         {
-            begun.interrupt = Interrupt::prepare(cancel.map(CancelToken::notifier));
+            begun.interrupt = Interrupt::prepare(cancel.map(|token| &**token.notifier()));
         }
     }
 

@@ -1,9 +1,11 @@
 //! Ends the waits of many threads at once, even from a signal handler.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use super::fork;
+use super::futex;
 use super::thread::ThreadId;
 use super::timer::interrupt_thread;
 
@@ -26,7 +28,7 @@ struct Slots {
     more: AtomicPtr<Slots>,
 }
 
-/// A target: a waiting thread, a descriptor, or another notifier.
+/// A target: a waiting thread, a descriptor, another notifier, or a word.
 ///
 /// `state` tells which thread may use the other fields:
 ///
@@ -39,17 +41,18 @@ struct Slots {
 struct Slot {
     state: AtomicU32,
     generation: AtomicU32,
-    /// A signal, which means a thread; or [`TO_DESCRIPTOR`] or [`TO_NOTIFIER`].
+    /// A signal, which means a thread; or [`TO_DESCRIPTOR`], [`TO_NOTIFIER`] or [`TO_WORD`].
     kind: AtomicI32,
     /// The number of the thread or of the descriptor.
     number: AtomicI32,
-    /// The thread's timer, or the notifier.
+    /// The thread's timer, the notifier, or the word.
     pointer: AtomicPtr<libc::c_void>,
 }
 
 /// These numbers are not numbers of signals.
 const TO_DESCRIPTOR: i32 = 0;
 const TO_NOTIFIER: i32 = -1;
+const TO_WORD: i32 = -2;
 
 const FREE: u32 = 0;
 const FILLING: u32 = 1;
@@ -107,6 +110,22 @@ impl Notifier {
     pub(crate) fn register_notifier<'t>(&'t self, other: &'t Notifier) -> Registration<'t> {
         let other = std::ptr::from_ref(other).cast_mut().cast();
         self.enter_now(0, TO_NOTIFIER, other)
+    }
+
+    /// Registers a word, on which a thread sleeps by futex(2). Setting the flag changes the word
+    /// and wakes the thread; if the flag is already set, this does so at once.
+    pub(crate) fn register_word(
+        self: &Arc<Notifier>,
+        word: &'static AtomicU32,
+    ) -> WordRegistration {
+        // SAFETY: the notifier, and with it all of its slots, stays where it is as long as the
+        // result has the Arc. The result drops the registration before the Arc.
+        let notifier: &'static Notifier = unsafe { &*Arc::as_ptr(self) };
+        let pointer = std::ptr::from_ref(word).cast_mut().cast();
+        WordRegistration {
+            _registration: notifier.enter_now(0, TO_WORD, pointer),
+            _notifier: self.clone(),
+        }
     }
 
     fn enter_now(&self, number: i32, kind: i32, pointer: *mut libc::c_void) -> Registration<'_> {
@@ -193,6 +212,8 @@ impl Slot {
                 // SAFETY: the notifier outlives its registration, and dropping the registration
                 // waits for this call.
                 TO_NOTIFIER => unsafe { &*pointer.cast::<Notifier>() }.set(),
+                // SAFETY: the word was registered as a reference that is valid for ever.
+                TO_WORD => change(unsafe { &*pointer.cast::<AtomicU32>() }),
                 signal => interrupt_thread(number, signal, pointer),
             }
         }
@@ -227,6 +248,24 @@ fn write_one(descriptor: libc::c_int) {
         }
         *libc::__errno_location() = errno;
     }
+}
+
+/// Changes the word and wakes the thread that sleeps on it. Async-signal-safe, and keeps errno as a
+/// signal handler must.
+fn change(word: &AtomicU32) {
+    // SAFETY: errno is valid in every thread.
+    let errno = unsafe { *libc::__errno_location() };
+    word.fetch_add(1, Ordering::SeqCst);
+    futex::wake(word);
+    // SAFETY: the same.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// The registration of a word, which keeps the notifier.
+pub(crate) struct WordRegistration {
+    /// Declared before the notifier so that it is dropped first.
+    _registration: Registration<'static>,
+    _notifier: Arc<Notifier>,
 }
 
 /// The registration of a target. Frees its slot when dropped.

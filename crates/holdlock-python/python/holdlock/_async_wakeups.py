@@ -1,0 +1,150 @@
+"""How the waiting tasks of a loop are woken: by one pipe, which they share.
+
+The pipe exists as long as a task of the loop waits for a lock. A task looks at its request before
+each sleep, without letting the loop run in between. So no wake-up is lost: one that comes before
+the look changes its result, and one that comes later finds the task asleep.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from ._async_library import running_trio
+from ._native import Wakeups
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future
+
+#: Those of loops that have waiting tasks, by the identity of the loop. The loop and its waiting
+#: tasks keep them: a loop that is closed and forgotten can be collected, which ends the waits.
+_all: WeakValueDictionary[int, AsyncioWakeups | TrioWakeups] = WeakValueDictionary()
+
+
+def enter(lock_file: str) -> AsyncioWakeups | TrioWakeups:
+    """The wake-ups of the running loop, until ``leave()``. An error names the lock file."""
+    trio = running_trio()
+    loop: Any
+    if trio is not None:
+        loop = trio.lowlevel.current_trio_token()
+    else:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+    wakeups = _all.get(id(loop))
+    # A child of fork must not take the wake-ups of its parent.
+    if wakeups is None or wakeups.process != os.getpid():
+        native = Wakeups(lock_file)
+        wakeups = AsyncioWakeups(loop, native) if trio is None else TrioWakeups(loop, native, trio)
+        _all[id(loop)] = wakeups
+    wakeups.users += 1
+    return wakeups
+
+
+class _Wakeups:
+    def __init__(self, loop: Any, native: Wakeups) -> None:
+        self.native = native
+        self.process = os.getpid()
+        #: How many tasks wait.
+        self.users = 0
+        self._loop = loop
+        #: What the sleeping tasks wait for, by the number of their wait.
+        self._sleeping: dict[int, Any] = {}
+
+    def leave(self) -> None:
+        """The wait has ended. The last one closes the pipe."""
+        self.users -= 1
+        if self.users == 0:
+            if _all.get(id(self._loop)) is self:
+                del _all[id(self._loop)]
+            # In a child of fork the loop still watches what its parent watches.
+            if self.process == os.getpid():
+                self._stop()
+            self.native.close()
+
+    def _stop(self) -> None:
+        """Stops watching the pipe."""
+        raise NotImplementedError
+
+
+class AsyncioWakeups(_Wakeups):
+    """The wake-ups of an asyncio loop."""
+
+    _loop: AbstractEventLoop
+
+    def __init__(self, loop: AbstractEventLoop, native: Wakeups) -> None:
+        super().__init__(loop, native)
+        loop.add_reader(native.fileno(), self._wake)
+
+    def _wake(self) -> None:
+        for number in self.native.take():
+            happened: Future[None] | None = self._sleeping.get(number)
+            if happened is not None and not happened.done():
+                happened.set_result(None)
+
+    def _stop(self) -> None:
+        try:
+            self._loop.remove_reader(self.native.fileno())
+        except RuntimeError:
+            pass  # the loop is closed
+
+    async def sleep(self, number: int, seconds: float) -> None:
+        """Sleeps until this wait is woken, at most for this time."""
+        import asyncio
+
+        happened = self._sleeping[number] = self._loop.create_future()
+        try:
+            await asyncio.wait([happened], timeout=None if seconds == math.inf else seconds)
+        finally:
+            del self._sleeping[number]
+
+    async def sleep_at_last(self, number: int) -> None:
+        """Sleeps until this wait is woken, also in a task that has been cancelled."""
+        import asyncio
+
+        try:
+            await self.sleep(number, math.inf)
+        except asyncio.CancelledError:  # once more; the first one is still to be raised
+            pass
+
+
+class TrioWakeups(_Wakeups):
+    """The wake-ups of a run of trio. A system task watches the pipe."""
+
+    def __init__(self, loop: Any, native: Wakeups, trio: Any) -> None:
+        super().__init__(loop, native)
+        self._trio = trio
+        trio.lowlevel.spawn_system_task(self._watch)
+
+    async def _watch(self) -> None:
+        try:
+            while self.native.fileno() >= 0:
+                await self._trio.lowlevel.wait_readable(self.native.fileno())
+                for number in self.native.take():
+                    happened = self._sleeping.get(number)
+                    if happened is not None:
+                        happened.set()
+        except self._trio.ClosedResourceError:
+            pass  # no task waits any more
+
+    def _stop(self) -> None:
+        try:
+            self._trio.lowlevel.notify_closing(self.native.fileno())
+        except RuntimeError:
+            pass  # the run is over
+
+    async def sleep(self, number: int, seconds: float) -> None:
+        """Sleeps until this wait is woken, at most for this time."""
+        happened = self._sleeping[number] = self._trio.Event()
+        try:
+            with self._trio.move_on_after(seconds):
+                await happened.wait()
+        finally:
+            del self._sleeping[number]
+
+    async def sleep_at_last(self, number: int) -> None:
+        """Sleeps until this wait is woken, also in a task that has been cancelled."""
+        with self._trio.CancelScope(shield=True):
+            await self.sleep(number, math.inf)

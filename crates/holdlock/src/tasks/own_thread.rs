@@ -1,0 +1,80 @@
+//! A wait with a thread of its own: for a slot, for several locks, and for the right to upgrade.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use super::Answer;
+use crate::future::{PendingWait, Source, Taken};
+use crate::sys::thread;
+use crate::{CancelToken, Request};
+
+/// A thread waits, and wakes the task.
+pub(crate) struct OwnThread<G> {
+    answer: Arc<Mutex<Answer<G>>>,
+    token: CancelToken,
+}
+
+impl<G: Send + 'static> OwnThread<G> {
+    /// Begins a wait for a lock that was found held.
+    pub(crate) fn begin(
+        lock: impl Source<G> + 'static,
+        request: Request,
+        waker: &Waker,
+    ) -> io::Result<OwnThread<G>> {
+        let wait = OwnThread {
+            answer: Arc::new(Mutex::new(Answer::Pending(waker.clone()))),
+            token: CancelToken::new(),
+        };
+        let (answer, token) = (wait.answer.clone(), wait.token.clone());
+        // Not published as a helper thread: while one task waits here, others may release what they
+        // hold, so that the process has a way out.
+        let run = move || {
+            let theirs = request.token().cloned();
+            let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&token));
+            let request = request.cancel(&token).notice_deadlocks(false);
+            deliver(&answer, lock.acquire_owned(request));
+        };
+        // The program's other threads get its signals, which would cost this one its place in the
+        // queue.
+        thread::with_signals_blocked(|| {
+            std::thread::Builder::new()
+                .name("holdlock-async".to_owned())
+                .stack_size(128 * 1024)
+                .spawn(run)
+        })?;
+        Ok(wait)
+    }
+}
+
+impl<G: Send> PendingWait<G> for OwnThread<G> {
+    fn poll(&self, waker: &Waker) -> Option<Box<Taken<G>>> {
+        locked(&self.answer).poll(waker)
+    }
+
+    fn cancel(&self) {
+        self.token.cancel();
+    }
+
+    fn abandon(&self) {
+        let abandoned = std::mem::replace(&mut *locked(&self.answer), Answer::Abandoned);
+        if matches!(abandoned, Answer::Pending(_)) {
+            self.token.cancel();
+        }
+        // A lock that has been acquired already is released here, outside of the mutex.
+        drop(abandoned);
+    }
+}
+
+fn deliver<G>(answer: &Mutex<Answer<G>>, taken: Taken<G>) {
+    let waker = match locked(answer).put(taken) {
+        Ok(waker) => waker,
+        // Releases the lock, outside of the mutex.
+        Err(taken) => return drop(taken),
+    };
+    waker.wake();
+}
+
+fn locked<G>(answer: &Mutex<Answer<G>>) -> MutexGuard<'_, Answer<G>> {
+    answer.lock().unwrap_or_else(PoisonError::into_inner)
+}
