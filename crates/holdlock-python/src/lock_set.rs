@@ -105,10 +105,19 @@ impl Members {
         failed
     }
 
-    fn set_of(&self, py: Python<'_>, rest: &[usize]) -> PyResult<LockSet> {
+    fn set_of(
+        &self,
+        py: Python<'_>,
+        rest: &[usize],
+        requester: Requester<'_>,
+    ) -> PyResult<LockSet> {
         let member = |number: &usize| {
             let core = self.core(*number)?;
-            let lock = core.opened(py);
+            let lock = if requester.is_task() {
+                core.opened_for_tasks(py)
+            } else {
+                core.opened(py)
+            };
             let lock = lock.map_err(|failure| failure.raise(py, core.name()))?;
             Ok((FileLock::clone(&lock), self.0[*number].1))
         };
@@ -150,7 +159,7 @@ impl Members {
         may_wait: bool,
     ) -> PyResult<Option<(Step, LockSet)>> {
         let step = self.join(py, requester)?;
-        let tried = self.set_of(py, &step.rest).and_then(|set| {
+        let tried = self.set_of(py, &step.rest, requester).and_then(|set| {
             let mut request = Request::exclusive().try_once();
             if !requester.is_task() && !self.any_together() {
                 request = request.stays_in_thread();
@@ -377,7 +386,7 @@ impl NativeLockSet {
         let requester = Requester::of(task.as_ref());
         let step = members.join(py, requester)?;
         members.leave(&step.joined, requester);
-        let set = members.set_of(py, &step.rest)?;
+        let set = members.set_of(py, &step.rest, requester)?;
         let token = Token::new();
         let request = Limits::new(limit, None).of(Request::exclusive().cancel(&token));
         let future = set.acquire_async(request);

@@ -28,7 +28,22 @@ async def wait_for(pending: Pending) -> Any:
     except BaseException:
         pending.cancel()
         while not pending.is_over():
-            await _async_library.readable_at_last(pending.fileno())
+            await _readable_at_last(pending.fileno())
         raise
     finally:
         pending.close()
+
+
+async def _readable_at_last(descriptor: int) -> None:
+    """Sleeps until the descriptor is readable, also in a task that has been cancelled."""
+    trio = _async_library.running_trio()
+    if trio is not None:
+        with trio.CancelScope(shield=True):
+            await trio.lowlevel.wait_readable(descriptor)
+        return
+    import asyncio
+
+    try:
+        await _async_library.readable([descriptor], math.inf)
+    except asyncio.CancelledError:  # once more; the first one is still to be raised
+        pass
