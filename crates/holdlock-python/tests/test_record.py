@@ -166,8 +166,9 @@ def test_tasks_have_tokens_and_learn_of_the_dead(path, recorded_holder):
             assert lock.record().note == "asynchronous"
             waiting = AsyncFileLock(path, record=True, note="waited")
             task = asyncio.ensure_future(waiting.acquire())
-            while not lock.waiters():
-                await asyncio.sleep(0.001)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not task.done()
         await task
         assert waiting.record().note == "waited" and waiting.token
         await waiting.release()
