@@ -258,7 +258,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "slots: a thread that holds all of them is told",
         file: "semaphore/acquire.rs",
-        with: "held::by_this_thread(file.identity()) >= self.slots as usize",
+        with: "held_slots::by_this_thread(file.identity()) >= self.slots as usize",
         without: "held::by_this_thread(file.identity()) > self.slots as usize",
         test: ("slots", "a_thread_that_holds_all_slots"),
     },
