@@ -259,7 +259,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "slots: a thread that holds all of them is told",
         file: "semaphore/acquire.rs",
         with: "held_slots::by_this_thread(file.identity()) >= self.slots as usize",
-        without: "held::by_this_thread(file.identity()) > self.slots as usize",
+        without: "held_slots::by_this_thread(file.identity()) > self.slots as usize",
         test: ("slots", "a_thread_that_holds_all_slots"),
     },
     Mutant {
