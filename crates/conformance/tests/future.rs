@@ -77,6 +77,7 @@ fn futures_wait_are_cancelled_and_time_out() {
     threads_and_tasks_are_served_in_their_order();
     a_shared_task_joins_holders_that_came_meanwhile();
     a_task_that_joined_holders_of_a_removed_file_queues_anew();
+    a_set_and_the_right_to_upgrade_are_awaited();
 }
 
 #[test]
@@ -250,9 +251,7 @@ fn many_tasks_get_the_lock_one_after_another() {
 }
 
 /// The wait goes on behind the await; dropping the future ends it, and no member stays locked.
-#[test]
 fn a_set_and_the_right_to_upgrade_are_awaited() {
-    let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
     let paths = ["a", "b"].map(|name| scratch.path(name));
     let options = LockOptions::new().upgradeable(true);

@@ -54,7 +54,8 @@ impl<'py> Limits<'py> {
 }
 
 /// Makes a request for the calling thread. `token` ends the wait; None: only the caller's token
-/// does. `stays_in_thread` promises that this thread also releases. Python's handlers of signals run during the wait, and what they raise ends it.
+/// does. `stays_in_thread` promises that this thread also releases. Python's handlers of signals
+/// run during the wait, and the exceptions that they raise end it.
 pub(crate) fn make<T: Send>(
     py: Python<'_>,
     limits: &Limits<'_>,

@@ -15,9 +15,10 @@ use crate::open;
 
 /// Lets a writer pass to a resource only if no writer with a later token has passed.
 ///
-/// A lock alone cannot stop a holder that was suspended, or that has lost the lock without noticing:
-/// it may go on to write while another process holds the lock. A gate at the resource refuses it,
-/// because the later holder has a higher `FileLock.token`. Every writer has to go through the gate.
+/// A lock alone cannot stop a holder that was suspended, or that has lost the lock without
+/// noticing: it may go on to write while another process holds the lock. A gate at the resource
+/// refuses it, because the later holder has a higher `FileLock.token`. Every writer has to go
+/// through the gate.
 ///
 /// >>> import os, tempfile
 /// >>> from holdlock import FileLock, StaleToken, TokenGate

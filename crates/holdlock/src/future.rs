@@ -126,7 +126,7 @@ impl<G: Send + 'static> LockFuture<G> {
         LockFuture { state }
     }
 
-    /// Ends the wait, as a [`CancelToken`] does: the future is ready soon, with
+    /// Ends the wait, as a [`CancelToken`](crate::CancelToken) does: the future is ready soon, with
     /// [`Error::Cancelled`], or with the lock if that was acquired first. After that no thread is
     /// left in the kernel's queue. Dropping the future ends the wait, too, but returns while the
     /// waiting thread may still be on its way out of the queue. Without effect before the first

@@ -16,6 +16,7 @@ use crate::record::Recorder;
 use crate::request::OnWait;
 use crate::sys::file;
 use crate::sys::fork::ForkCell;
+use crate::tasks::TaskQueue;
 use crate::wait::callback::Key;
 use crate::wait::{Awaited, Watched};
 use crate::{Error, Guard, LockFuture, LockOptions, Mode, OwnedGuard, Record, Request};
@@ -69,6 +70,7 @@ struct Shared {
     name: Arc<LockName>,
     options: LockOptions,
     gate: ForkCell<Arc<Gate>>,
+    tasks: ForkCell<TaskQueue>,
     recorder: ForkCell<Mutex<Recorder>>,
     /// The same lock for requests that want the right to upgrade. It has a gate and an open file of
     /// its own, so that the kernel tells a thread that upgrades from those that only read.
@@ -127,6 +129,7 @@ impl FileLock {
                 name: name.clone(),
                 options,
                 gate: ForkCell::new(),
+                tasks: ForkCell::new(),
                 recorder: ForkCell::new(),
                 upgrading,
                 is_upgrading,
@@ -395,6 +398,11 @@ impl FileLock {
     /// Whether this is a lock for requests that want the right to upgrade.
     pub(crate) fn is_upgrading(&self) -> bool {
         self.shared.is_upgrading
+    }
+
+    /// The tasks of this process that wait for the lock.
+    pub(crate) fn tasks(&self) -> &TaskQueue {
+        self.shared.tasks.get_or_make(TaskQueue::default)
     }
 
     /// This process's gate. A child of fork has a new one, without a file.

@@ -38,11 +38,13 @@
 //! | `exit` | leaving, and converting from exclusive to shared and back |
 //! | `handover` | for how long the kernel's lock is kept |
 //! | `idle` | when a free lock keeps its file open |
+//! | `held_slots` | the slots that threads of this process hold |
 //! | `occupant` | the number that stands for a thread inside |
 //! | `registry` | all gates of this process |
 
 mod exit;
 mod handover;
+pub(crate) mod held_slots;
 mod idle;
 mod occupant;
 mod queue;
@@ -52,7 +54,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::acquire::open::LockFile;
-use crate::tasks::TaskQueue;
 use crate::wait::callback::Key;
 use crate::wait::{Stop, Wait};
 use crate::{Family, Mode};
@@ -143,8 +144,6 @@ pub(crate) struct Gate {
     handover: Handover,
     idle: Idle,
     lists: Mutex<Lists>,
-    /// The tasks of asynchronous code that have places in the queue.
-    pub(crate) tasks: TaskQueue,
     /// No running thread passes sleeping ones, and the kernel's lock is never kept.
     fair: bool,
     /// The file stays open while the lock is free.
@@ -166,7 +165,6 @@ impl Gate {
             handover: Handover::default(),
             idle: Idle::default(),
             lists: Mutex::default(),
-            tasks: TaskQueue::default(),
         })
     }
 

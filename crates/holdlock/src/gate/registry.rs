@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::gate::Gate;
-use crate::semaphore::held;
+use crate::gate::held_slots;
 use crate::sys::fork::ForkCell;
 use crate::sys::identity::Identity;
 use crate::{Family, Mode};
@@ -33,7 +33,7 @@ pub(crate) fn held_by_this_thread(
     except: &Gate,
 ) -> bool {
     // Holders of slots share the lock of flock(2).
-    let shares = || family == Family::Flock && held::by_this_thread(file) > 0;
+    let shares = || family == Family::Flock && held_slots::by_this_thread(file) > 0;
     if mode == Mode::Exclusive && shares() {
         return true;
     }

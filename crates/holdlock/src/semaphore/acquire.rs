@@ -16,13 +16,13 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Semaphore;
 use super::any_slot::{self, Acquired};
 use super::guard::Slot;
-use super::{Semaphore, held};
 use crate::acquire::open::LockFile;
 use crate::acquire::turn::Turn;
 use crate::bytes::{MAX_SLOTS, Range};
-use crate::gate::{Occupant, registry};
+use crate::gate::{Occupant, held_slots, registry};
 use crate::request::Terms;
 use crate::sys::file_lock::Blocking;
 use crate::sys::file_system;
@@ -207,7 +207,7 @@ impl Semaphore {
     /// exclusive lock.
     fn waits_for_itself(&self, file: &LockFile) -> bool {
         let gate = self.lock.gate();
-        held::by_this_thread(file.identity()) >= self.slots as usize
+        held_slots::by_this_thread(file.identity()) >= self.slots as usize
             || registry::held_by_this_thread(file.identity(), Family::Flock, Mode::Shared, gate)
     }
 

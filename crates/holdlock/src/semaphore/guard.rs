@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
+use super::Semaphore;
 use super::acquire::unlock_all;
 use super::any_slot::{Acquired, Crew};
-use super::{Semaphore, held};
 use crate::Error;
 use crate::acquire::open::LockFile;
 use crate::acquire::release::closed_by_others;
-use crate::gate::Occupant;
+use crate::gate::{Occupant, held_slots};
 use crate::sys::fork;
 
 /// Holds a slot of a [`Semaphore`] until it is dropped. Stays in the thread that acquired it, like
@@ -156,7 +156,7 @@ impl Slot {
         (number, crew): Acquired,
         occupant: Occupant,
     ) -> Slot {
-        held::add(file.identity(), occupant);
+        held_slots::add(file.identity(), occupant);
         Slot {
             semaphore,
             file,
@@ -182,7 +182,7 @@ impl Slot {
             return Ok(());
         }
         self.generation = NO_PROCESS;
-        held::remove(self.file.identity(), self.occupant);
+        held_slots::remove(self.file.identity(), self.occupant);
         let lock = &self.semaphore.lock;
         if !self.file.is_ours() {
             return Err(lock.system("giving a slot back", closed_by_others()));
@@ -207,7 +207,7 @@ impl Slot {
             Ok(copy) => {
                 // Closed without being unlocked: the copy has the slot now.
                 self.generation = NO_PROCESS;
-                held::remove(self.file.identity(), self.occupant);
+                held_slots::remove(self.file.identity(), self.occupant);
                 Ok(copy)
             }
             Err(error) => failed(&self, error),

@@ -9,12 +9,10 @@
 //! | `acquire` | the steps of a request to a slot, on one page |
 //! | `any_slot` | waiting for all slots at once |
 //! | `guard` | the guards, and the release |
-//! | `held` | which slots the threads of this process hold |
 
 mod acquire;
 mod any_slot;
 mod guard;
-pub(crate) mod held;
 
 use std::fmt;
 use std::io;

@@ -155,7 +155,7 @@ impl Task {
             token: CancelToken::new(),
             answer: Mutex::new(Answer::Pending(waker.clone())),
         });
-        let mut list = task.lock.gate().tasks.lock();
+        let mut list = task.lock.tasks().lock();
         if list.served {
             // Other tasks come first: until then the thread does not watch this one's limits.
             limits::add(&task)?;
@@ -177,7 +177,7 @@ impl Task {
 
     /// Takes the task out of the queue, if the thread does not serve it yet.
     fn withdraw(self: &Arc<Self>) -> bool {
-        let mut list = self.lock.gate().tasks.lock();
+        let mut list = self.lock.tasks().lock();
         let mut queued = list.queued.iter();
         let Some(at) = queued.position(|queued| Arc::ptr_eq(&queued.task, self)) else {
             return false;
@@ -284,7 +284,7 @@ fn start(lock: &FileLock) -> io::Result<()> {
 }
 
 fn serve_all(lock: &FileLock) {
-    let tasks = &lock.gate().tasks;
+    let tasks = lock.tasks();
     while let Some(Queued { task, place }) = tasks.next() {
         limits::forget(&task);
         if !task.serve(&place) {
@@ -294,7 +294,7 @@ fn serve_all(lock: &FileLock) {
 }
 
 fn queue_again(task: &Arc<Task>) {
-    let mut list = task.lock.gate().tasks.lock();
+    let mut list = task.lock.tasks().lock();
     if task.token.is_cancelled() {
         drop(list);
         task.deliver(Err(task.stopped(Stop::Cancelled)));

@@ -6,7 +6,7 @@ use super::descriptors::DescriptorLock;
 use super::table::Kind;
 use crate::Mode;
 use crate::bytes::Range;
-use crate::inspect::Lock;
+use crate::inspect::snapshot::Lock;
 
 /// The descriptors of a file, of processes that use it as a semaphore.
 pub(super) struct SlotUsers {

@@ -17,14 +17,14 @@ fn held() -> MutexGuard<'static, Held> {
 }
 
 /// A slot was acquired.
-pub(super) fn add(file: Identity, occupant: Occupant) {
+pub(crate) fn add(file: Identity, occupant: Occupant) {
     if occupant != Occupant::ANY {
         held().push((file, occupant));
     }
 }
 
 /// The slot was given back.
-pub(super) fn remove(file: Identity, occupant: Occupant) {
+pub(crate) fn remove(file: Identity, occupant: Occupant) {
     if occupant != Occupant::ANY {
         let mut held = held();
         if let Some(at) = held.iter().position(|it| *it == (file, occupant)) {
