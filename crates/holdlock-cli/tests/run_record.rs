@@ -125,7 +125,7 @@ fn a_command_that_a_signal_ended_counts_as_a_death_and_one_that_ended_itself_doe
     let mut service = Running::start_with_stdin(command);
     service.expect_line("ready");
     service.signal(Signal::TERM);
-    service.say("\n");
+    service.let_go();
     assert_eq!(service.finish().code(), 0);
     assert_eq!(told(&print(&place, "x")).1, "none");
 }
