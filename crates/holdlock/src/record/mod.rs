@@ -23,7 +23,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) use enter::{Entry, Taken};
 pub use moment::Moment;
@@ -144,11 +144,9 @@ impl Record {
             .path
             .iter()
             .filter(|_| !file.removed && !file.elsewhere);
-        let places = descriptor.take(1).chain(path.cloned());
-        let mut places: Vec<std::path::PathBuf> = places.collect();
-        let record = places
-            .drain(..)
-            .find_map(|place| Record::read(place).ok()?)?;
+        // The path counts only if the caller may not look at the descriptor.
+        let mut places = descriptor.take(1).chain(path.cloned());
+        let record = places.find_map(|place: PathBuf| Record::read(place).ok())??;
         let holders = file.holders();
         record
             .agrees_with(holders.iter().map(|holder| holder.pid))
