@@ -362,7 +362,7 @@ fn a_dropped_task_passes_its_place_on() {
     let guard = block_on(&mut last).expect("the others are gone");
     drop(guard);
     drop(lock.try_lock_for(Duration::from_secs(20)).expect("free"));
-    // One that is dropped in the queue has no place any more: the next shared request gets in.
+    // A task that is dropped in the queue loses its place: the next shared request gets in.
     let shared = lock.lock_shared_owned().expect("free");
     let mut exclusive = lock.lock_async();
     let mut second = lock.lock_shared_async();

@@ -122,7 +122,7 @@ impl EngineGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] when the lock was not ours any more, or when the engine did not answer. It
+    /// [`Error::Lost`] when the lock was no longer ours, or when the engine did not answer. It
     /// frees the lock in that case, too, when it notices the end of the connection.
     pub fn release(self) -> Result<(), Error> {
         let (tell, answer) = oneshot::channel();

@@ -140,7 +140,7 @@ impl Wakeups {
         self.pipe().map_or_else(Vec::new, |pipe| pipe.take())
     }
 
-    /// Closes the pipe, as soon as no wait uses it any more.
+    /// Closes the pipe when the last wait has stopped using it.
     fn close(&self) {
         let mut pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
         drop(pipe.take());

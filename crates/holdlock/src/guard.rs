@@ -126,7 +126,7 @@ macro_rules! guard_methods {
             }
 
             /// Releases the lock as if this holder had not come: if the last holder died
-            /// ([`abandoned`](Self::abandoned)), the next guard is told of that, too. For a holder
+            /// ([`abandoned`](Self::abandoned)), the next guard learns of that, too. For a holder
             /// that does not clean up what the last one left.
             ///
             /// # Errors

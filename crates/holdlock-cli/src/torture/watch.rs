@@ -21,7 +21,7 @@ use super::mode::Mode;
 
 /// A wait of this length is looked at closely.
 const LONG: Duration = Duration::from_millis(150);
-/// For so long a waiter must sleep, and nothing happen at its lock.
+/// How long a waiter must sleep, while nothing happens at its lock.
 const STANDSTILL: Duration = Duration::from_millis(500);
 /// For so long a lock must be held that no participant has: a child of a killed worker may still
 /// have it for a moment.

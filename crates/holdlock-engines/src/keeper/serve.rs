@@ -102,7 +102,7 @@ async fn serve(
         Err(Error::WouldBlock(conflict)) if expired => Err(Error::TimedOut(conflict)),
         result => result,
     };
-    // If nobody listens any more, the lock is released with the handle.
+    // If nobody listens, the lock is released with the handle.
     let _ = tell.send(result);
 }
 

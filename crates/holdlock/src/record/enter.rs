@@ -73,7 +73,7 @@ impl FileLock {
         ended.map_err(|error| self.cannot_record(error))
     }
 
-    /// This process has lost the lock: it may not write the record any more.
+    /// This process has lost the lock: it must not write the record now.
     pub(crate) fn record_lost(&self) {
         if self.options().record {
             self.recorder().lost();

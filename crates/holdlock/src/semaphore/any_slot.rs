@@ -95,7 +95,7 @@ struct Common {
     running: AtomicU32,
     /// Becomes 1 when there is only one such thread left.
     one_left: AtomicU32,
-    /// Becomes 1 when there is none any more.
+    /// Becomes 1 when no thread is left.
     ended: AtomicU32,
     /// Ends together with the last thread.
     turn: Mutex<Option<Turn>>,
@@ -194,7 +194,7 @@ impl Common {
         }
     }
 
-    /// The thread locks nothing any more.
+    /// The thread has stopped locking.
     fn leave(&self) {
         let done = match self.running.fetch_sub(1, Ordering::AcqRel) {
             2 => &self.one_left,

@@ -100,7 +100,7 @@ impl<G> Answer<G> {
         }
     }
 
-    /// Keeps the result for the task that the waker wakes. Fails if there is no such task any more.
+    /// Keeps the result for the task that the waker wakes. Fails if that task has gone.
     fn put(&mut self, taken: TakenBy<G>) -> Result<Waker, TakenBy<G>> {
         match std::mem::replace(self, Answer::Abandoned) {
             Answer::Pending(waker) => {
