@@ -35,8 +35,8 @@ use crate::{Error, Family, FileLock, LockFuture, LockOptions, Request};
 /// which it can choose a port, a GPU or a directory: no two holders have the same number at a time.
 /// The kernel frees a slot when its holder ends, however it ends.
 ///
-/// While all slots are taken, requests are served in the order in which they arrive. While slots are
-/// free, a running request may pass one that is being woken. Waits do not poll. A slot that
+/// While all slots are taken, requests are served in the order in which they arrive. While slots
+/// are free, a running request may pass one that is being woken. Waits do not poll. A slot that
 /// becomes free wakes the first request in the queue at once. Only that request has a thread for
 /// each slot while it waits, because Linux cannot wait for one of several locks.
 ///
