@@ -16,6 +16,9 @@ const MOST_BYTES: u64 = 3_000_000;
 /// Uses the module.
 pub(super) const TRIAL: &str = include_str!("trial.py");
 
+/// Prints what an old glibc lacks.
+const SYMBOLS: &str = include_str!("symbols.py");
+
 impl Tools {
     /// Checks the platform and the size of a wheel, and tries it where it can run.
     pub(super) fn check(&self, wheel: &Path, target: &str, outcome: &mut Outcome) -> Done {
@@ -32,6 +35,11 @@ impl Tools {
             .iter()
             .any(|tag| audited.contains(&format!("\"{tag}\"")));
         count(outcome, keeps, &format!("auditwheel: {name}: {audited}"));
+        if target.ends_with("gnu") {
+            let mut look = Command::new(&self.python);
+            look.args(["-c", SYMBOLS]).arg(wheel);
+            expect(outcome, "", look, &format!("old glibc with {name}"))?;
+        }
         count(outcome, size < MOST_BYTES, &format!("size of {name}"));
         if host().as_deref() == Ok(target) {
             self.start_without_installing(wheel, &name, outcome)?;
