@@ -146,8 +146,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the file is deleted before the unlock",
         file: "acquire/release.rs",
-        with: "            deleted = self.delete(file, mode);",
-        without: "            let _ = file_lock::unlock(file.as_fd(), self.options().family);\n            deleted = self.delete(file, mode);",
+        with: "        let deleted = self.delete(file, mode);",
+        without: "        let _ = file_lock::unlock(file.as_fd(), self.options().family);\n        let deleted = self.delete(file, mode);",
         test: ("command/torture", "deletion_on_release_by_everybody"),
     },
     Mutant {
@@ -174,8 +174,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fair: the place at the head is kept until the lock is acquired",
         file: "acquire/mod.rs",
-        with: "        if let Some(turn) = &mut turn {\n            turn.watch_head();",
-        without: "        if turn.take().is_some() {",
+        with: "        if let Some(turn) = turn {\n            turn.watch_head();",
+        without: "        let _ = turn;\n        if places.as_mut().and_then(|places| places.turn.take()).is_some() {",
         test: ("fair", "has_just_released"),
     },
     Mutant {

@@ -58,8 +58,8 @@ impl Claim {
     }
 
     /// The bytes stay locked until they are unlocked with the file.
-    pub(crate) fn keep(claims: [Option<Claim>; 2]) {
-        claims.into_iter().flatten().for_each(std::mem::forget);
+    pub(crate) fn keep(claim: Option<Claim>) {
+        std::mem::forget(claim);
     }
 
     /// Locks the same bytes by another open file. Only for shared bytes, which cannot be refused
@@ -127,7 +127,8 @@ impl FileLock {
     }
 
     /// Whether a holder of this mode has locked bytes besides flock(2).
-    fn has_bytes(&self, mode: Mode) -> bool {
+    #[inline]
+    pub(crate) fn has_bytes(&self, mode: Mode) -> bool {
         self.options().upgradeable && (mode == Mode::Shared || self.is_upgrading())
     }
 
