@@ -1271,6 +1271,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("upgrade", "threads_upgrade"),
     },
     Mutant {
+        name: "upgrade: a kept claim does not keep the file open",
+        file: "upgrade/claim.rs",
+        with: "            claim.kept = true;",
+        without: "            std::mem::forget(claim);",
+        test: ("idle", "no_request_leaves"),
+    },
+    Mutant {
         name: "upgrade: a downgraded guard is a reader",
         file: "upgrade/claim.rs",
         with: "        if !self.options().upgradeable {",
