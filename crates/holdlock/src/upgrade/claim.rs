@@ -61,8 +61,8 @@ impl Claim {
 
     /// The bytes stay locked until they are unlocked with the file. The claims give up their shares
     /// of the open file, which is closed when the lock no longer needs it.
-    pub(crate) fn keep(claims: [Option<Claim>; 2]) {
-        for mut claim in claims.into_iter().flatten() {
+    pub(crate) fn keep(mut claims: [Option<Claim>; 2]) {
+        for claim in claims.iter_mut().flatten() {
             claim.kept = true;
         }
     }
