@@ -263,6 +263,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("slots", "a_thread_that_holds_all_slots"),
     },
     Mutant {
+        name: "slots: a try does not fail because of a request that passes",
+        file: "semaphore/acquire.rs",
+        with: "&& self.is_only_being_passed(file) => {}",
+        without: "&& false => {}",
+        test: ("slots_try", "a_request_that_passes"),
+    },
+    Mutant {
+        name: "slots: a try does not wait for an exclusive request",
+        file: "semaphore/acquire.rs",
+        with: "!wants_all && self.has_free_slot(file)",
+        without: "wants_all | self.has_free_slot(file)",
+        test: ("slots_try", "a_try_behind"),
+    },
+    Mutant {
         name: "slots: a slot that a thread gets too late is given back",
         file: "semaphore/any_slot.rs",
         with: "Some(Ok(())) => drop(file.unlock_bytes(range)),",
@@ -1269,6 +1283,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         with: "        if !self.has_bytes(mode) {",
         without: "        if true {",
         test: ("upgrade", "threads_upgrade"),
+    },
+    Mutant {
+        name: "upgrade: a kept claim does not keep the file open",
+        file: "upgrade/claim.rs",
+        with: "            claim.kept = true;",
+        without: "            std::mem::forget(claim.file.clone());\n            claim.kept = true;",
+        test: ("idle", "no_request_leaves"),
     },
     Mutant {
         name: "upgrade: a downgraded guard is a reader",
