@@ -77,7 +77,9 @@ mod lost;
 mod member;
 mod postgres;
 mod secret;
+mod stream;
 mod sys;
+mod tls;
 mod url;
 
 pub use error::{Conflict, Error};

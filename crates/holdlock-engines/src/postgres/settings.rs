@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::key::{Key, SLOTS};
 use super::places;
-use super::tls::{Check, TlsSettings};
 use crate::Error;
 use crate::secret::{self, Secret};
+use crate::tls::{Check, TlsSettings};
 use crate::url::{Host, Url, wrong};
 
 const PORT: u16 = 5432;
@@ -340,18 +340,7 @@ fn tls(values: &Values) -> Result<TlsSettings, Error> {
             ));
         }
     };
-    let (cert, key) = (path("cert"), path("key_file"));
-    if cert.is_some() != key.is_some() {
-        return Err(wrong(
-            "cert= and key_file= belong together",
-            "give both, or neither",
-        ));
-    }
-    Ok(TlsSettings {
-        check,
-        ca,
-        client: cert.zip(key),
-    })
+    TlsSettings::new(check, ca, path("cert"), path("key_file"))
 }
 
 #[cfg(test)]
