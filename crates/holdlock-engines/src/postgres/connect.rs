@@ -17,6 +17,7 @@ use super::link::{Failure, Link, reason};
 use super::tls::{Check, Tls};
 use super::wire::{Stream, Wire};
 use crate::Error;
+use crate::engine::Service;
 use crate::error::spoken;
 use crate::sys::fork::ClosedInChild;
 use crate::url::Host;

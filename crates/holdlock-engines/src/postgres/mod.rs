@@ -10,6 +10,7 @@ mod key;
 mod link;
 mod members;
 mod places;
+mod service;
 mod session;
 mod settings;
 mod slots;
@@ -29,7 +30,7 @@ use self::session::PostgresSession;
 use self::settings::Settings;
 use self::wait::Queue;
 use crate::Error;
-use crate::engine::{Attempt, Stage, conflict};
+use crate::engine::{Attempt, Service, Stage, conflict};
 use crate::error::spoken;
 use crate::sys::clock::BootTime;
 use crate::url::Url;
@@ -46,10 +47,6 @@ impl Postgres {
             settings: Settings::read(url)?,
             tls: TlsConfig::new(),
         })
-    }
-
-    pub(crate) fn shown(&self) -> &str {
-        &self.settings.shown
     }
 
     pub(crate) fn warnings(&self) -> &[String] {
