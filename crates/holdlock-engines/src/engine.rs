@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use holdlock::Mode;
 use tokio::sync::oneshot;
 
+use crate::etcd::Etcd;
 use crate::keeper::hold;
 use crate::postgres::Postgres;
 use crate::sys::clock::BootTime;
@@ -20,22 +21,24 @@ use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
 
 /// Whether an engine has this scheme, in small letters.
 pub(crate) fn is_scheme(scheme: &str) -> bool {
-    ["postgres", "postgresql"].contains(&scheme)
+    ["postgres", "postgresql", "etcd", "etcds"].contains(&scheme)
 }
 
 /// The engine of a lock, and the lock there.
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
     Postgres(Arc<Postgres>),
+    Etcd(Arc<Etcd>),
 }
 
 impl Engine {
     pub(crate) fn open(url: &Url) -> Result<Engine, Error> {
         match url.scheme.as_str() {
             "postgres" | "postgresql" => Ok(Engine::Postgres(Arc::new(Postgres::new(url)?))),
+            "etcd" | "etcds" => Ok(Engine::Etcd(Arc::new(Etcd::new(url)?))),
             _ => Err(url::wrong(
                 "no engine has this scheme",
-                "use postgres://host/database#name",
+                "use postgres://host/database#name or etcd://host#name",
             )),
         }
     }
@@ -44,6 +47,7 @@ impl Engine {
     pub(crate) fn shown(&self) -> &str {
         match self {
             Engine::Postgres(postgres) => Service::shown(&**postgres),
+            Engine::Etcd(etcd) => Service::shown(etcd),
         }
     }
 
@@ -51,6 +55,7 @@ impl Engine {
     pub(crate) fn warnings(&self) -> &[String] {
         match self {
             Engine::Postgres(postgres) => postgres.warnings(),
+            Engine::Etcd(etcd) => etcd.warnings(),
         }
     }
 
@@ -60,48 +65,59 @@ impl Engine {
                 let session = postgres.clone().acquire(attempt).await?;
                 hold::begin(session, attempt.us.mode, self.shown())
             }
+            Engine::Etcd(etcd) => {
+                let session = etcd.clone().acquire(attempt).await?;
+                hold::begin(session, attempt.us.mode, self.shown())
+            }
         }
     }
 
     pub(crate) async fn members(&self) -> Result<Members, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.members().await,
+            Engine::Etcd(etcd) => etcd.members().await,
         }
     }
 
     pub(crate) async fn list(&self) -> Result<Vec<Listed>, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.list().await,
+            Engine::Etcd(etcd) => etcd.list().await,
         }
     }
 
     pub(crate) async fn break_holder(&self, token: u64) -> Result<Option<Member>, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.break_holder(token).await,
+            Engine::Etcd(etcd) => etcd.break_holder(token).await,
         }
     }
 
     pub(crate) async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.diagnose().await,
+            Engine::Etcd(etcd) => etcd.diagnose().await,
         }
     }
 
     pub(crate) async fn init(&self) -> Result<String, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.init().await,
+            Engine::Etcd(etcd) => etcd.init().await,
         }
     }
 
     pub(crate) async fn last_run(&self) -> Result<History, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.last_run().await,
+            Engine::Etcd(etcd) => etcd.last_run().await,
         }
     }
 
     pub(crate) async fn record_run(&self, entry: &Entry) -> Result<History, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.record_run(entry).await,
+            Engine::Etcd(etcd) => etcd.record_run(entry).await,
         }
     }
 }
@@ -179,6 +195,10 @@ pub(crate) trait Session: 'static {
     /// When the last message was sent that the engine has confirmed.
     fn confirmed(&self) -> BootTime;
 
+    /// How long after the acquisition the first renewal is due, if it tells others something.
+    /// None: with the other renewals.
+    fn first_renewal(&self) -> Option<Duration>;
+
     /// One round trip, which proves that the lock is held and that it was held all the time.
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static;
 
@@ -221,6 +241,7 @@ impl Attempt {
 pub(crate) struct Progress {
     stage: RefCell<Stage>,
     began: RefCell<Option<oneshot::Sender<()>>>,
+    leaving: RefCell<Vec<oneshot::Receiver<()>>>,
 }
 
 /// How far an attempt has come.
@@ -240,6 +261,7 @@ impl Progress {
         Progress {
             stage: RefCell::default(),
             began: RefCell::new(Some(began)),
+            leaving: RefCell::default(),
         }
     }
 
@@ -252,6 +274,20 @@ impl Progress {
         self.stage.replace(stage);
         if let Some(began) = self.began.take() {
             let _ = began.send(());
+        }
+    }
+
+    /// Something in the engine is being given back, until the sender is dropped.
+    pub(crate) fn leaves(&self, left: oneshot::Receiver<()>) {
+        self.leaving.borrow_mut().push(left);
+    }
+
+    /// Ready when everything was given back. A process that ends before leaves it to the engine's
+    /// time limit.
+    pub(crate) async fn left(&self) {
+        let leaving = self.leaving.take();
+        for left in leaving {
+            let _ = left.await;
         }
     }
 

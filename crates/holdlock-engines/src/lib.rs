@@ -69,6 +69,7 @@
 
 mod engine;
 mod error;
+mod etcd;
 mod finding;
 mod future;
 mod guard;
