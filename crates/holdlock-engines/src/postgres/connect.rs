@@ -42,6 +42,11 @@ enum Address {
 
 impl Target {
     pub(super) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        self.connect_from().await.map(|(stream, _)| stream)
+    }
+
+    /// Also our own port, if it is TCP.
+    async fn connect_from(&self) -> io::Result<(Box<dyn Stream>, Option<u16>)> {
         match &self.address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -55,12 +60,13 @@ impl Target {
                 let millis = self.ttl.as_millis().try_into().unwrap_or(u32::MAX);
                 sockopt::set_tcp_user_timeout(&stream, millis)?;
                 let in_child = ClosedInChild::new(std::os::fd::AsFd::as_fd(&stream));
-                Ok(Box::new(Wire::new(stream, Some(in_child))))
+                let port = stream.local_addr().ok().map(|address| address.port());
+                Ok((Box::new(Wire::new(stream, Some(in_child))), port))
             }
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await?;
                 let in_child = ClosedInChild::new(std::os::fd::AsFd::as_fd(&stream));
-                Ok(Box::new(Wire::new(stream, Some(in_child))))
+                Ok((Box::new(Wire::new(stream, Some(in_child))), None))
             }
         }
     }
@@ -144,7 +150,7 @@ impl Postgres {
 
     async fn login(&self, host: &Host, target: &Target) -> Result<(Link, u32), Login> {
         let failed = |error: io::Error| Login::Rejected(Reject::Host(error.to_string()));
-        let stream = target.connect().await.map_err(failed)?;
+        let (stream, port) = target.connect_from().await.map_err(failed)?;
         let tls = self
             .tls(host)
             .map_err(|why| Login::Rejected(Reject::Final(self.bad_tls(why))))?;
@@ -156,7 +162,8 @@ impl Postgres {
         let version = version
             .and_then(|version| version.parse().ok())
             .unwrap_or(0);
-        Ok((Link::new(client, connection, target.clone(), tls), version))
+        let link = Link::new(client, connection, target.clone(), tls, port);
+        Ok((link, version))
     }
 
     fn config(&self, host: &Host) -> Config {

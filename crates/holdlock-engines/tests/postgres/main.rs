@@ -4,6 +4,7 @@
 
 mod actor;
 mod basic;
+mod beside;
 mod churn;
 mod ending;
 mod fork;
