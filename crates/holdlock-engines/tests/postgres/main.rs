@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod beside;
 #[path = "../common/mod.rs"]
 mod common;
 mod key;
