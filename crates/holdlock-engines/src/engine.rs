@@ -18,11 +18,6 @@ use crate::sys::clock::BootTime;
 use crate::url::{self, Url};
 use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
 
-/// Whether an engine has this scheme, in small letters.
-pub(crate) fn is_scheme(scheme: &str) -> bool {
-    ["postgres", "postgresql"].contains(&scheme)
-}
-
 /// The engine of a lock, and the lock there.
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
@@ -44,6 +39,13 @@ impl Engine {
     pub(crate) fn shown(&self) -> &str {
         match self {
             Engine::Postgres(postgres) => Service::shown(&**postgres),
+        }
+    }
+
+    /// One word for the engine, for scripts.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Engine::Postgres(_) => "postgres",
         }
     }
 
