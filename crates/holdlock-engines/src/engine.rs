@@ -51,6 +51,13 @@ impl Engine {
         }
     }
 
+    /// One word for the engine, for scripts.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Engine::Postgres(_) => "postgres",
+        }
+    }
+
     /// What the user should change, although it works.
     pub(crate) fn warnings(&self) -> &[String] {
         match self {

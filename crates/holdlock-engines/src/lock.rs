@@ -47,6 +47,11 @@ impl EngineLock {
         self.engine.shown()
     }
 
+    /// The engine, in one word: `postgres`.
+    pub fn kind(&self) -> &'static str {
+        self.engine.kind()
+    }
+
     /// What the user should change although it works, such as a password in the URL: sentences, to
     /// be shown once.
     pub fn warnings(&self) -> &[String] {
