@@ -55,6 +55,7 @@ impl Engine {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Engine::Postgres(_) => "postgres",
+            Engine::Etcd(_) => "etcd",
         }
     }
 
