@@ -1,6 +1,7 @@
 //! `EngineLock`: the name that processes of several hosts agree on.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -154,18 +155,32 @@ impl EngineLock {
     pub fn members(&self) -> Result<Members, Error> {
         /// The engine's own limits are shorter.
         const LIMIT: Duration = Duration::from_secs(60);
+        let answer = self.ask_members()?;
+        serve::block_on(answer, LIMIT).unwrap_or_else(|| Err(self.no_answer()))
+    }
+
+    /// As [`members`](EngineLock::members), in asynchronous code. The engine is asked at once.
+    pub fn members_async(&self) -> impl Future<Output = Result<Members, Error>> + Send + use<> {
+        let lock = self.clone();
+        let asked = self.ask_members();
+        async move { asked?.await.unwrap_or_else(|_| Err(lock.no_answer())) }
+    }
+
+    fn ask_members(&self) -> Result<oneshot::Receiver<Result<Members, Error>>, Error> {
         let (tell, answer) = oneshot::channel();
         let engine = self.engine.clone();
         let ask = move || async move {
             let _ = tell.send(engine.members().await);
         };
         keeper::run(ask).map_err(|error| serve::no_thread(&self.engine, &error))?;
-        serve::block_on(answer, LIMIT).unwrap_or_else(|| {
-            Err(Error::Unreachable {
-                lock: self.name().to_owned(),
-                why: "no answer; try again".to_owned(),
-            })
-        })
+        Ok(answer)
+    }
+
+    fn no_answer(&self) -> Error {
+        Error::Unreachable {
+            lock: self.name().to_owned(),
+            why: "no answer; try again".to_owned(),
+        }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
