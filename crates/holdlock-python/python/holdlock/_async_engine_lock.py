@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NoReturn, Optional, TypeVar
 from weakref import ref
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ._engine_types import EngineOptions
-    from ._native import CancelToken, Task
+    from ._native import CancelToken, Pending, Task
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -85,7 +86,7 @@ class AsyncEngineLock(EngineLockBase):
 
     async def check(self) -> None:
         """Asks the engine whether the lock is held; as :meth:`EngineLock.check`."""
-        await wait_for(self._checking(self._requester()))
+        await _ask(self._checking(self._requester()))
 
     @property
     def lost(self) -> AsyncLostSignal:
@@ -94,7 +95,7 @@ class AsyncEngineLock(EngineLockBase):
 
     async def members(self) -> Members:
         """The holders of the lock, and the waiters in their order, of all hosts."""
-        members: Members = await wait_for(self._asking_members())
+        members: Members = await _ask(self._asking_members())
         return members
 
     async def holders(self) -> List[Member]:
@@ -160,6 +161,16 @@ class AsyncEngineLock(EngineLockBase):
                     if task is not None:
                         self._owners[task.number] = ref(_async_library.current_task())
                     return
+
+
+async def _ask(pending: Pending) -> Any:
+    """The answer of the engine. A task that is cancelled does not wait for it."""
+    try:
+        while not pending.is_over():
+            await _async_library.readable([pending.fileno()], math.inf)
+        return pending.finish()
+    finally:
+        pending.close()
 
 
 class AcquiredEngineLock:

@@ -145,6 +145,9 @@ def _restore(kind: Any, url: str, options: Dict[str, Any]) -> Any:
 
 
 def _program() -> Optional[str]:
-    """The name of the script that runs; None: there is none."""
-    script = getattr(sys, "argv", [""])[:1]
-    return os.path.basename(script[0]) or None if script and script[0] != "-c" else None
+    """The name of the script or module that runs; None: there is none."""
+    script = (getattr(sys, "argv", None) or [""])[0]
+    directory, name = os.path.split(script)
+    if name == "__main__.py":
+        name = os.path.basename(directory)
+    return None if script == "-c" else name or None

@@ -63,9 +63,10 @@ impl Holds {
     fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.generation != fork::generation() {
-            // A child of fork does not hold what its parent holds.
+            // A child of fork does not hold what its parent holds. Dropping it could run code of
+            // callbacks, which must not find the mutex locked.
             state.generation = fork::generation();
-            state.holds.clear();
+            std::mem::forget(std::mem::take(&mut state.holds));
         }
         state
     }
