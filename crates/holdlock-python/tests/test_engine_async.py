@@ -154,6 +154,25 @@ def test_a_lost_lock_is_noticed(server, name, loop):
     loop.run(main)
 
 
+def test_the_loss_can_cancel_the_task(server, name):
+    async def work(lock):
+        async with lock:
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            lock.lost.add_callback(lambda error: loop.call_soon_threadsafe(task.cancel))
+            server.terminate(name)
+            await asyncio.sleep(600)
+
+    async def main():
+        lock = holdlock.open_async(server.url(name))
+        with pytest.raises(asyncio.CancelledError) as raised:
+            await asyncio.ensure_future(work(lock))
+        if hasattr(raised.value, "__notes__"):
+            assert raised.value.__notes__[0].startswith("LockLost: ")
+        assert not lock.is_locked
+
+    asyncio.run(main())
+
+
 def test_a_token_and_the_modes_work_as_in_threads(server, name):
     async def main():
         lock = holdlock.open_async(server.url(name), shared=True)

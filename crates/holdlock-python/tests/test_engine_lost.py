@@ -96,6 +96,16 @@ def test_the_signal_has_a_descriptor_and_callbacks(server, name):
         lost.add_callback(None)
 
 
+def test_a_callback_starts_programs_that_obey_signals(server, name):
+    heard = queue.Queue()
+    with pytest.raises(LockLost):
+        with holdlock.open(server.url(name)) as lock:
+            lock.lost.add_callback(lambda _: heard.put(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+            server.terminate(name)
+            assert heard.get(timeout=60) == signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            assert lock.lost.wait(60)
+
+
 def test_a_lock_that_is_released_calls_nobody(server, name):
     heard = []
     with holdlock.open(server.url(name)) as lock:

@@ -111,3 +111,31 @@ assert loaded == [], loaded
 
 def test_engines_are_loaded_by_the_first_url(path):
     subprocess.run([sys.executable, "-c", LAZY, path], check=True, timeout=60)
+
+
+MISSING = """
+import sys, types, holdlock, holdlock._native as native
+if hasattr(native, "NativeEngineLock"):
+    del native.NativeEngineLock
+other = sys.modules["holdlock_engines"] = types.ModuleType("holdlock_engines")
+if len(sys.argv) > 1:
+    other._native = types.SimpleNamespace(__version__=sys.argv[1])
+try:
+    holdlock.open("postgres://ann@db.example/app#nightly")
+except ImportError as error:
+    print(error)
+holdlock.LockLost, holdlock.EngineUnreachable  # programs can name them all the same
+"""
+
+
+def test_a_missing_package_or_another_version_is_named(path):
+    def said(*version):
+        ran = subprocess.run(
+            [sys.executable, "-c", MISSING, *version], capture_output=True, text=True, timeout=60
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    assert "pip install holdlock[engines]" in said()
+    ours = holdlock.__version__
+    assert f"holdlock {ours} cannot use holdlock-engines 9.9.9" in said("9.9.9")

@@ -78,15 +78,16 @@ class EngineLock(EngineLockBase, LockUses):
             no limit. 0: do not wait for the lock. None: the lock's own :attr:`timeout`.
         blocking: False: do not wait for the lock.
         shared: True: acquire together with other shared holders. None: as the lock was made.
-        cancel: a :class:`CancelToken` by which another thread can end the wait.
+        cancel: a :class:`CancelToken` by which another thread can end the request at every point. A
+            token that was cancelled before ends it as well.
         note: the reason, which others see. None: the lock's own :attr:`note`.
 
         Raises :class:`EngineTimeout`, a :class:`Timeout`, if the lock is not acquired in time, and
         :class:`Cancelled` if the wait was cancelled. Raises :class:`EngineUnreachable`, a
         ConnectionError, if the engine does not answer, :class:`LoginRefused`, a PermissionError, if
         it does not let the user in, and :class:`EngineUnsuitable` if it is not a safe place for a
-        lock. All are OSErrors. Raises :class:`Deadlock` if this thread holds the lock shared and
-        requests it exclusively.
+        lock. All are OSErrors. If this thread holds the lock already, raises :class:`LockLost` if
+        it is no longer valid, and :class:`Deadlock` for an exclusive request besides a shared lock.
         """
         limit = self._limit(timeout, blocking)
         with cancelled_by(cancel) as token:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
@@ -42,7 +43,15 @@ class LostSignalBase:
         already. A lock that is released before never calls it."""
         if not callable(function):
             raise TypeError(f"a callback must be callable, not {type(function).__name__}")
-        self._native.add_callback(function)
+        # Signals are blocked in the threads of the library, and the programs that the callback
+        # starts would inherit that.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+        def call(error: LockLost) -> None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            function(error)
+
+        self._native.add_callback(call)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {'set' if self.is_set() else 'not set'}>"

@@ -23,8 +23,8 @@ else:
             from holdlock_engines import _native as native
         except ImportError as error:
             raise ImportError(
-                "locks between hosts need the package holdlock-engines "
-                f"(pip install holdlock-engines): {error}",
+                "locks between hosts need the package holdlock-engines: "
+                f"pip install holdlock[engines] ({error})",
                 name="holdlock_engines",
             ) from None
         if native.__version__ != _native.__version__:
