@@ -13,7 +13,8 @@ import pytest
 import holdlock
 from conftest import run_forked, until
 from holdlock import CancelToken, Cancelled, Deadlock, Timeout
-from postgres import Server, name, server, shared  # noqa: F401  # fixtures
+from postgres import name, server  # noqa: F401  # fixtures
+from test_greenlets import LIBRARIES, run  # noqa: F401  # fixture
 
 HOLDER = """
 import sys, holdlock
@@ -311,9 +312,7 @@ def test_it_decorates_functions(server, name):
 
 
 GREEN = """
-import gevent.monkey
-gevent.monkey.patch_all()
-import gevent, sys, holdlock
+import sys, holdlock
 lock = holdlock.open(sys.argv[1])
 inside, most, ticks = set(), [], []
 def work(number):
@@ -322,30 +321,27 @@ def work(number):
         inside.add(number)
         most.append(len(inside))
         lock.check()
-        gevent.sleep(0.01)
+        sleep(0.01)
         inside.remove(number)
 def tick():
     while True:
         ticks.append(1)
-        gevent.sleep(0.001)
-ticking = gevent.spawn(tick)
-gevent.joinall([gevent.spawn(work, number) for number in range(5)], raise_error=True)
+        sleep(0.001)
+ticking = spawn(tick)
+wait([spawn(work, number) for number in range(5)])
 with lock:
     before = len(ticks)
-    waiter = gevent.spawn(lock.acquire)
+    waiter = spawn(lock.acquire)
     while not lock.waiters():
-        gevent.sleep(0.001)
-    waiter.kill()
+        sleep(0.001)
+    kill(waiter)
     assert len(ticks) > before
     assert not lock.lost.wait(0.01)
 print(len(most), max(most))
 """
 
 
-def test_a_greenlet_holds_the_lock_and_its_wait_lets_others_run(server, name):
-    pytest.importorskip("gevent")
-    ran = subprocess.run(
-        [sys.executable, "-c", GREEN, server.url(name)], capture_output=True, text=True, timeout=100
-    )
-    assert ran.stdout == "5 1\n", ran.stderr
+@LIBRARIES
+def test_a_greenlet_holds_the_lock_and_its_wait_lets_others_run(server, name, run):  # noqa: F811
+    assert run(GREEN, server.url(name)) == "5 1\n"
     server.nothing_left(name)

@@ -9,7 +9,7 @@ import holdlock
 from conftest import until
 from holdlock import CancelToken, Cancelled, Deadlock, LockLost, Timeout
 from loops import loop  # noqa: F401  # fixture
-from postgres import Server, name, server, shared  # noqa: F401  # fixtures
+from postgres import name, server  # noqa: F401  # fixtures
 
 
 async def eventually(happens, sleep=asyncio.sleep):

@@ -12,7 +12,7 @@ import pytest
 import holdlock
 from conftest import until
 from holdlock import LockLost
-from postgres import Server, name, server, shared  # noqa: F401  # fixtures
+from postgres import name, server  # noqa: F401  # fixtures
 
 
 def test_a_block_that_ends_without_the_lock_raises(server, name):

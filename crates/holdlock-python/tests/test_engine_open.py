@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import holdlock
-from postgres import Server, name, server, shared  # noqa: F401  # fixtures
+from postgres import Server, name, server  # noqa: F401  # fixtures
 
 URL = "postgres://ann@db.example/app#nightly"
 
