@@ -77,7 +77,8 @@ fn install_ours(python: &Path) -> Done {
     let mut install = install(python);
     install
         .args(["--no-deps", "--force-reinstall"])
-        .arg(wheel::wheel(python)?);
+        .arg(wheel::wheel(python)?)
+        .arg(wheel::engines_wheel(python)?);
     run(install)
 }
 
