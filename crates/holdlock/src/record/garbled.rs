@@ -29,7 +29,7 @@ fn broken_lines_are_refused_or_read_and_never_printed_as_they_are() {
         text.push(&lines[..lines.len().min(SIZE - 64)]);
         text.push(b"\n");
         text.seal(text.checksum_of(0..text.length(), 0));
-        let found = Found::of(&text.as_bytes()[..]);
+        let found = Found::of(text.as_bytes());
         let Content::Lines(lines) = found.content(format::KIND) else {
             return;
         };
