@@ -19,11 +19,6 @@ use crate::sys::clock::BootTime;
 use crate::url::{self, Url};
 use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
 
-/// Whether an engine has this scheme, in small letters.
-pub(crate) fn is_scheme(scheme: &str) -> bool {
-    ["postgres", "postgresql", "etcd", "etcds"].contains(&scheme)
-}
-
 /// The engine of a lock, and the lock there.
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
@@ -48,6 +43,14 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => Service::shown(&**postgres),
             Engine::Etcd(etcd) => Service::shown(etcd),
+        }
+    }
+
+    /// One word for the engine, for scripts.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Engine::Postgres(_) => "postgres",
+            Engine::Etcd(_) => "etcd",
         }
     }
 
