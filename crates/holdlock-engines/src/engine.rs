@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use holdlock::Mode;
 use tokio::sync::oneshot;
 
+use crate::etcd::Etcd;
 use crate::keeper::hold;
 use crate::postgres::Postgres;
 use crate::sys::clock::BootTime;
@@ -22,15 +23,17 @@ use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
     Postgres(Arc<Postgres>),
+    Etcd(Arc<Etcd>),
 }
 
 impl Engine {
     pub(crate) fn open(url: &Url) -> Result<Engine, Error> {
         match url.scheme.as_str() {
             "postgres" | "postgresql" => Ok(Engine::Postgres(Arc::new(Postgres::new(url)?))),
+            "etcd" | "etcds" => Ok(Engine::Etcd(Arc::new(Etcd::new(url)?))),
             _ => Err(url::wrong(
                 "no engine has this scheme",
-                "use postgres://host/database#name",
+                "use postgres://host/database#name or etcd://host#name",
             )),
         }
     }
@@ -39,6 +42,7 @@ impl Engine {
     pub(crate) fn shown(&self) -> &str {
         match self {
             Engine::Postgres(postgres) => Service::shown(&**postgres),
+            Engine::Etcd(etcd) => Service::shown(etcd),
         }
     }
 
@@ -46,6 +50,7 @@ impl Engine {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Engine::Postgres(_) => "postgres",
+            Engine::Etcd(_) => "etcd",
         }
     }
 
@@ -53,6 +58,7 @@ impl Engine {
     pub(crate) fn warnings(&self) -> &[String] {
         match self {
             Engine::Postgres(postgres) => postgres.warnings(),
+            Engine::Etcd(etcd) => etcd.warnings(),
         }
     }
 
@@ -62,48 +68,59 @@ impl Engine {
                 let session = postgres.clone().acquire(attempt).await?;
                 hold::begin(session, attempt.us.mode, self.shown())
             }
+            Engine::Etcd(etcd) => {
+                let session = etcd.clone().acquire(attempt).await?;
+                hold::begin(session, attempt.us.mode, self.shown())
+            }
         }
     }
 
     pub(crate) async fn members(&self) -> Result<Members, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.members().await,
+            Engine::Etcd(etcd) => etcd.members().await,
         }
     }
 
     pub(crate) async fn list(&self) -> Result<Vec<Listed>, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.list().await,
+            Engine::Etcd(etcd) => etcd.list().await,
         }
     }
 
     pub(crate) async fn break_holder(&self, token: u64) -> Result<Option<Member>, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.break_holder(token).await,
+            Engine::Etcd(etcd) => etcd.break_holder(token).await,
         }
     }
 
     pub(crate) async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.diagnose().await,
+            Engine::Etcd(etcd) => etcd.diagnose().await,
         }
     }
 
     pub(crate) async fn init(&self) -> Result<String, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.init().await,
+            Engine::Etcd(etcd) => etcd.init().await,
         }
     }
 
     pub(crate) async fn last_run(&self) -> Result<History, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.last_run().await,
+            Engine::Etcd(etcd) => etcd.last_run().await,
         }
     }
 
     pub(crate) async fn record_run(&self, entry: &Entry) -> Result<History, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.record_run(entry).await,
+            Engine::Etcd(etcd) => etcd.record_run(entry).await,
         }
     }
 }
@@ -181,6 +198,10 @@ pub(crate) trait Session: 'static {
     /// When the last message was sent that the engine has confirmed.
     fn confirmed(&self) -> BootTime;
 
+    /// How long after the acquisition the first renewal is due, if it tells others something.
+    /// None: with the other renewals.
+    fn first_renewal(&self) -> Option<Duration>;
+
     /// One round trip, which proves that the lock is held and that it was held all the time.
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static;
 
@@ -223,6 +244,7 @@ impl Attempt {
 pub(crate) struct Progress {
     stage: RefCell<Stage>,
     began: RefCell<Option<oneshot::Sender<()>>>,
+    leaving: RefCell<Vec<oneshot::Receiver<()>>>,
 }
 
 /// How far an attempt has come.
@@ -242,6 +264,7 @@ impl Progress {
         Progress {
             stage: RefCell::default(),
             began: RefCell::new(Some(began)),
+            leaving: RefCell::default(),
         }
     }
 
@@ -254,6 +277,20 @@ impl Progress {
         self.stage.replace(stage);
         if let Some(began) = self.began.take() {
             let _ = began.send(());
+        }
+    }
+
+    /// Something in the engine is being given back, until the sender is dropped.
+    pub(crate) fn leaves(&self, left: oneshot::Receiver<()>) {
+        self.leaving.borrow_mut().push(left);
+    }
+
+    /// Ready when everything was given back. A process that ends before leaves it to the engine's
+    /// time limit.
+    pub(crate) async fn left(&self) {
+        let leaving = self.leaving.take();
+        for left in leaving {
+            let _ = left.await;
         }
     }
 

@@ -69,6 +69,7 @@
 
 mod engine;
 mod error;
+mod etcd;
 mod finding;
 mod future;
 mod guard;
@@ -81,7 +82,9 @@ mod postgres;
 mod process;
 mod secret;
 mod server;
+mod stream;
 mod sys;
+mod tls;
 mod url;
 
 pub use error::{Conflict, Error};

@@ -35,7 +35,7 @@ impl Alert {
 /// >>> token.cancel()
 /// >>> token.cancelled
 /// True
-#[pyclass(frozen, module = "holdlock")]
+#[pyclass(frozen, weakref, module = "holdlock")]
 #[derive(Default)]
 pub(crate) struct CancelToken {
     state: Mutex<State>,

@@ -110,6 +110,7 @@ mod native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("max_slots", holdlock::Semaphore::MAX_SLOTS)?;
+        crate::thread::local(module.py())?;
         crate::fork::notice_forks(module.py())
     }
 }

@@ -104,7 +104,7 @@ impl OfEngine {
         let now = self.host.now;
         let members = &listed.members;
         let held = |holder: &Member| Held {
-            kind: self.engine.to_owned(),
+            kind: brief(self.engine),
             mode: holder.mode,
             range: String::new(),
             inherited_from: None,
@@ -112,7 +112,7 @@ impl OfEngine {
             held: words(holder),
         };
         let wait = |(waiter, turn): (&Member, u32)| Wait {
-            kind: self.engine.to_owned(),
+            kind: brief(self.engine),
             mode: waiter.mode,
             range: String::new(),
             turn,
@@ -128,6 +128,14 @@ impl OfEngine {
             locks: members.holders.iter().map(held).collect(),
             waiters: members.waiters.iter().zip(1..).map(wait).collect(),
         }
+    }
+}
+
+/// The engine in its narrow column.
+fn brief(engine: &str) -> String {
+    match engine {
+        "postgres" => "pg".to_owned(),
+        other => other.to_owned(),
     }
 }
 

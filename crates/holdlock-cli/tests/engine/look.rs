@@ -348,7 +348,7 @@ fn top_shows_the_locks_of_a_database() {
         let said = top("/#top\r\r");
         said.contains(&waiter.id().to_string()).then_some(said)
     });
-    assert!(queue.contains(&pid) && queue.contains("postgres ex"), "{queue}");
+    assert!(queue.contains(&pid) && queue.contains("pg ex"), "{queue}");
     assert!(queue.contains(&format!("token {token}: why")), "{queue}");
     let list = top("/#top\r");
     assert!(list.contains("/postgres#top"), "{list}");

@@ -6,7 +6,7 @@
 mod look;
 mod lost;
 mod names;
-#[path = "../../../holdlock-engines/tests/postgres/proxy.rs"]
+#[path = "../../../holdlock-engines/tests/support/proxy.rs"]
 #[allow(dead_code, reason = "used by the tests of the engines as well")]
 mod proxy;
 mod run;

@@ -6,8 +6,8 @@ use super::Postgres;
 use super::connect::Accepted;
 use super::runs;
 use super::service::field;
-use super::tls::Check;
 use crate::error::spoken;
+use crate::tls::Check;
 use crate::{Error, Finding, Level};
 
 /// Later versions remove killed waiters at once.

@@ -14,9 +14,9 @@ use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Error, SimpleQueryMessage};
 
 use super::connect::Target;
-use super::tls::Tls;
-use super::wire::Stream;
 use crate::error::one_line;
+use crate::stream::Stream;
+use crate::tls::Tls;
 
 /// How long cancelling a statement may take.
 const CANCEL: Duration = Duration::from_secs(2);

@@ -18,7 +18,6 @@ mod service;
 mod session;
 mod settings;
 mod slots;
-mod tls;
 mod wait;
 mod wire;
 
@@ -28,7 +27,7 @@ use std::time::Instant;
 
 use holdlock::Mode;
 
-use self::connect::{STATEMENT, TlsConfig};
+use self::connect::STATEMENT;
 use self::link::Failure;
 use self::session::PostgresSession;
 use self::settings::Settings;
@@ -37,19 +36,21 @@ use crate::Error;
 use crate::engine::{Attempt, Service, Stage, conflict};
 use crate::error::spoken;
 use crate::sys::clock::BootTime;
+use crate::tls::Certificates;
 use crate::url::Url;
 
 /// A lock in a database of PostgreSQL.
 pub(crate) struct Postgres {
     settings: Settings,
-    tls: TlsConfig,
+    certificates: Certificates,
 }
 
 impl Postgres {
     pub(crate) fn new(url: &Url) -> Result<Postgres, Error> {
+        let settings = Settings::read(url)?;
         Ok(Postgres {
-            settings: Settings::read(url)?,
-            tls: TlsConfig::new(),
+            certificates: Certificates::new(settings.tls.clone()),
+            settings,
         })
     }
 

@@ -7,8 +7,8 @@ use holdlock_engines::{Error, Finding, Level, Listed, Run, open, open_server};
 use holdlock_test_support::watchdog;
 use holdlock_test_support::{eventually, wait_for};
 
-use crate::actor::Actor;
-use crate::proxy::Proxy;
+use crate::support::actor::Actor;
+use crate::support::proxy::Proxy;
 use crate::{name, server};
 
 /// The URL of the database.

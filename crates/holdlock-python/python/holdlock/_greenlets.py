@@ -56,7 +56,7 @@ def current() -> TaskRecord:
     greenlet = import_module("greenlet").getcurrent()
     record = _records.get(greenlet)
     if record is None:
-        record = _records[greenlet] = TaskRecord()
+        record = _records[greenlet] = TaskRecord(greenlet)
     return record
 
 

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use holdlock::{Mode, Request};
 use holdlock_engines::{EngineGuard, EngineLock, Error};
-use holdlock_test_support::watchdog;
 
-use crate::actor::Actor;
-use crate::{name, server};
+use super::actor::Actor;
+use super::random;
 
 /// The actor's part: `DIRECTORY SEED MILLISECONDS`. Says how often it was inside.
-pub(crate) fn churn(lock: &EngineLock, arguments: &str) -> String {
+pub(super) fn churn(lock: &EngineLock, arguments: &str) -> String {
     let mut arguments = arguments.split(' ');
     let directory = arguments.next().expect("a directory").to_owned();
     let mut number = || {
@@ -42,13 +41,6 @@ pub(crate) fn churn(lock: &EngineLock, arguments: &str) -> String {
         .into_iter()
         .map(|thread| thread.join().expect("no panic"));
     counts.sum::<u64>().to_string()
-}
-
-fn random(state: &mut u64) -> u64 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    *state >> 33
 }
 
 fn once(lock: &EngineLock, directory: &Path, state: &mut u64) -> bool {
@@ -101,19 +93,14 @@ fn inside(guard: &EngineGuard, directory: &Path, stay: Duration) {
     std::thread::sleep(stay);
 }
 
-#[test]
-fn no_two_are_inside_together_although_some_are_killed() {
-    let _dog = watchdog::watch(90);
-    let Some(server) = server::shared() else {
-        return;
-    };
-    let name = name("churn");
+/// Lets processes and threads churn, and kills some of them.
+pub(crate) fn no_two_are_inside_together(url: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     for file in ["mark", "token"] {
         std::fs::write(directory.path().join(file), "").expect("written");
     }
     let start = |seed: u64, millis: u64| {
-        let mut actor = Actor::start(&server.url(&name));
+        let mut actor = Actor::start(url);
         actor.tell(&format!(
             "churn {} {seed} {millis}",
             directory.path().display()
@@ -131,5 +118,4 @@ fn no_two_are_inside_together_although_some_are_killed() {
         let inside: u64 = actor.answer().parse().expect("a number");
         assert!(inside > 0);
     }
-    server.nothing_left(&name);
 }

@@ -1,12 +1,9 @@
 //! TLS, by rustls: which certificates are trusted, and how strictly.
 
-use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use tokio_postgres::tls::TlsConnect;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
@@ -20,21 +17,23 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use super::wire::{Stream, Wire};
+use crate::Error as EngineError;
+use crate::stream::{Stream, Wire};
+use crate::url::wrong;
 
 /// What the user wants of TLS.
 #[derive(Clone, Debug)]
-pub(super) struct TlsSettings {
-    pub(super) check: Check,
+pub(crate) struct TlsSettings {
+    pub(crate) check: Check,
     /// The certificates to trust; the system's if there is none.
-    pub(super) ca: Option<PathBuf>,
+    ca: Option<PathBuf>,
     /// The certificate and the key of the client.
-    pub(super) client: Option<(PathBuf, PathBuf)>,
+    client: Option<(PathBuf, PathBuf)>,
 }
 
-/// What is checked of the server's certificate: libpq's `sslmode`.
+/// What is checked of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub(crate) enum Check {
     NoTls,
     /// TLS if the server has it, or always. Protects against those who only listen.
     Nothing {
@@ -45,8 +44,28 @@ pub(super) enum Check {
 }
 
 impl TlsSettings {
+    /// As the options `ca`, `cert` and `key_file` have it. `ca=system` is the default.
+    pub(crate) fn new(
+        check: Check,
+        ca: Option<PathBuf>,
+        cert: Option<PathBuf>,
+        key: Option<PathBuf>,
+    ) -> Result<TlsSettings, EngineError> {
+        if cert.is_some() != key.is_some() {
+            return Err(wrong(
+                "cert= and key_file= belong together",
+                "give both, or neither",
+            ));
+        }
+        Ok(TlsSettings {
+            check,
+            ca: ca.filter(|ca| ca.as_os_str() != "system"),
+            client: cert.zip(key),
+        })
+    }
+
     /// Reads the files.
-    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, String> {
+    fn config(&self) -> Result<Arc<ClientConfig>, String> {
         let provider = Arc::new(crypto::ring::default_provider());
         let chain = match self.check {
             Check::NoTls | Check::Nothing { .. } => None,
@@ -99,6 +118,32 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let failed = |error| format!("{}: {error}", path.display());
     let found = CertificateDer::pem_file_iter(path).map_err(failed)?;
     found.collect::<Result<_, _>>().map_err(failed)
+}
+
+/// The settings, with the certificates once they were needed: they are read once.
+pub(crate) struct Certificates {
+    pub(crate) settings: TlsSettings,
+    config: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
+
+impl Certificates {
+    pub(crate) fn new(settings: TlsSettings) -> Certificates {
+        Certificates {
+            settings,
+            config: OnceLock::new(),
+        }
+    }
+
+    /// TLS with the server of this name or address. The error names the file that is wrong.
+    pub(crate) fn tls(&self, server: &str) -> Result<Tls, String> {
+        let config = self.config.get_or_init(|| self.settings.config());
+        let name = ServerName::try_from(server.to_owned())
+            .map_err(|_| format!("{server} is no name that a certificate can have"))?;
+        Ok(Tls {
+            config: config.clone()?,
+            server: name,
+        })
+    }
 }
 
 /// Checks as much as the user has asked for.
@@ -156,23 +201,21 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// TLS with one server, for tokio-postgres.
+/// A stream with TLS.
+pub(crate) type Encrypted<S> = Wire<TlsStream<S>>;
+
+/// TLS with one server.
 #[derive(Clone)]
-pub(super) struct Tls {
-    pub(super) config: Arc<ClientConfig>,
-    pub(super) server: ServerName<'static>,
+pub(crate) struct Tls {
+    config: Arc<ClientConfig>,
+    server: ServerName<'static>,
 }
 
-impl<S: Stream + 'static> TlsConnect<S> for Tls {
-    type Stream = Wire<TlsStream<S>>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Stream>> + Send>>;
-
-    fn connect(self, stream: S) -> Self::Future {
-        Box::pin(async move {
-            let connector = TlsConnector::from(self.config);
-            let stream = connector.connect(self.server, stream).await?;
-            Ok(Wire::new(stream, None))
-        })
+impl Tls {
+    /// Shakes hands with the server. The caller limits the time.
+    pub(crate) async fn encrypt<S: Stream + 'static>(self, stream: S) -> io::Result<Encrypted<S>> {
+        let connector = TlsConnector::from(self.config);
+        let stream = connector.connect(self.server, stream).await?;
+        Ok(Wire::new(stream, None))
     }
 }
