@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::keeper::hold;
 use crate::postgres::Postgres;
+use crate::redis::Redis;
 use crate::sys::clock::BootTime;
 use crate::url::{self, Url};
 use crate::{Error, Loss, Member, Members};
@@ -22,15 +23,19 @@ use crate::{Error, Loss, Member, Members};
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
     Postgres(Arc<Postgres>),
+    Redis(Arc<Redis>),
 }
 
 impl Engine {
     pub(crate) fn open(url: &Url) -> Result<Engine, Error> {
         match url.scheme.as_str() {
             "postgres" | "postgresql" => Ok(Engine::Postgres(Arc::new(Postgres::new(url)?))),
+            "redis" | "rediss" | "valkey" | "valkeys" => {
+                Ok(Engine::Redis(Arc::new(Redis::new(url)?)))
+            }
             _ => Err(url::wrong(
                 "no engine has this scheme",
-                "use postgres://host/database#name",
+                "use postgres://host/database#name or redis://host#name",
             )),
         }
     }
@@ -39,6 +44,7 @@ impl Engine {
     pub(crate) fn shown(&self) -> &str {
         match self {
             Engine::Postgres(postgres) => postgres.shown(),
+            Engine::Redis(redis) => redis.shown(),
         }
     }
 
@@ -46,6 +52,7 @@ impl Engine {
     pub(crate) fn warnings(&self) -> &[String] {
         match self {
             Engine::Postgres(postgres) => postgres.warnings(),
+            Engine::Redis(redis) => redis.warnings(),
         }
     }
 
@@ -55,12 +62,17 @@ impl Engine {
                 let session = postgres.clone().acquire(attempt).await?;
                 hold::begin(session, attempt.us.mode, self.shown())
             }
+            Engine::Redis(redis) => {
+                let session = redis.clone().acquire(attempt).await?;
+                hold::begin(session, attempt.us.mode, self.shown())
+            }
         }
     }
 
     pub(crate) async fn members(&self) -> Result<Members, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.clone().members().await,
+            Engine::Redis(redis) => redis.clone().members().await,
         }
     }
 }
@@ -80,6 +92,11 @@ pub(crate) trait Session: 'static {
 
     /// Ready when the engine says by itself that the lock is gone.
     fn over(&self) -> impl Future<Output = Loss>;
+
+    /// Ready when the lock should be renewed at once.
+    fn nudged(&self) -> impl Future<Output = ()> {
+        std::future::pending()
+    }
 
     /// Gives the lock back. Fails with what is known if it was not ours any more. When the future
     /// is dropped, the engine is left to find out by itself.
@@ -117,6 +134,7 @@ impl Attempt {
 pub(crate) struct Progress {
     stage: RefCell<Stage>,
     began: RefCell<Option<oneshot::Sender<()>>>,
+    leaving: RefCell<Option<oneshot::Receiver<()>>>,
 }
 
 /// How far an attempt has come.
@@ -136,6 +154,7 @@ impl Progress {
         Progress {
             stage: RefCell::default(),
             began: RefCell::new(Some(began)),
+            leaving: RefCell::default(),
         }
     }
 
@@ -148,6 +167,20 @@ impl Progress {
         self.stage.replace(stage);
         if let Some(began) = self.began.take() {
             let _ = began.send(());
+        }
+    }
+
+    /// A request that is withdrawn has something to tell the engine; `told` ends when that is done.
+    pub(crate) fn leaves(&self, told: oneshot::Receiver<()>) {
+        self.leaving.replace(Some(told));
+    }
+
+    /// Waits until the engine knows that the request was withdrawn, at most for `limit`: the
+    /// program may end as soon as it has its answer.
+    pub(crate) async fn left(&self, limit: Duration) {
+        let leaving = self.leaving.take();
+        if let Some(told) = leaving {
+            let _ = tokio::time::timeout(limit, told).await;
         }
     }
 

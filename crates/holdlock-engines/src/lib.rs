@@ -76,6 +76,7 @@ mod lock;
 mod lost;
 mod member;
 mod postgres;
+mod redis;
 mod secret;
 mod stream;
 mod sys;

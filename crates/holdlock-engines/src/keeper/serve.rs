@@ -15,6 +15,9 @@ use crate::error::spoken;
 use crate::member::Member;
 use crate::sys::event::{Event, watch};
 
+/// How long the answer may wait for the engine to hear that the request was withdrawn.
+const LEAVING: Duration = Duration::from_millis(200);
+
 /// A request, as the helper thread reads it.
 pub(crate) struct Terms {
     mode: Mode,
@@ -98,6 +101,7 @@ async fn serve(
         }),
         () = passed(attempt.deadline) => Err(timed_out(&engine, &terms, &progress)),
     };
+    progress.left(LEAVING).await;
     let result = match result {
         Err(Error::WouldBlock(conflict)) if expired => Err(Error::TimedOut(conflict)),
         result => result,
