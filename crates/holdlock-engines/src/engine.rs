@@ -1,7 +1,7 @@
 //! What an engine does for a lock. All of it runs in the helper thread.
 //!
-//! A new engine is a folder with its options and an implementation of [`Session`], a variant of
-//! [`Engine`], and a line in each `match` of this file.
+//! A new engine is a folder with its options and implementations of [`Session`] and [`Service`], a
+//! variant of [`Engine`], and a line in each `match` of this file.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -17,7 +17,20 @@ use crate::postgres::Postgres;
 use crate::redis::Redis;
 use crate::sys::clock::BootTime;
 use crate::url::{self, Url};
-use crate::{Error, Loss, Member, Members};
+use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
+
+/// Whether an engine has this scheme, in small letters.
+pub(crate) fn is_scheme(scheme: &str) -> bool {
+    [
+        "postgres",
+        "postgresql",
+        "redis",
+        "rediss",
+        "valkey",
+        "valkeys",
+    ]
+    .contains(&scheme)
+}
 
 /// The engine of a lock, and the lock there.
 #[derive(Clone, Debug)]
@@ -43,8 +56,8 @@ impl Engine {
     /// The URL without user, password and options.
     pub(crate) fn shown(&self) -> &str {
         match self {
-            Engine::Postgres(postgres) => postgres.shown(),
-            Engine::Redis(redis) => redis.shown(),
+            Engine::Postgres(postgres) => Service::shown(&**postgres),
+            Engine::Redis(redis) => Service::shown(redis),
         }
     }
 
@@ -71,9 +84,114 @@ impl Engine {
 
     pub(crate) async fn members(&self) -> Result<Members, Error> {
         match self {
-            Engine::Postgres(postgres) => postgres.clone().members().await,
-            Engine::Redis(redis) => redis.clone().members().await,
+            Engine::Postgres(postgres) => postgres.members().await,
+            Engine::Redis(redis) => redis.members().await,
         }
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.list().await,
+            Engine::Redis(redis) => redis.list().await,
+        }
+    }
+
+    pub(crate) async fn break_holder(&self, token: u64) -> Result<Option<Member>, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.break_holder(token).await,
+            Engine::Redis(redis) => redis.break_holder(token).await,
+        }
+    }
+
+    pub(crate) async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.diagnose().await,
+            Engine::Redis(redis) => redis.diagnose().await,
+        }
+    }
+
+    pub(crate) async fn init(&self) -> Result<String, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.init().await,
+            Engine::Redis(redis) => redis.init().await,
+        }
+    }
+
+    pub(crate) async fn last_run(&self) -> Result<History, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.last_run().await,
+            Engine::Redis(redis) => redis.last_run().await,
+        }
+    }
+
+    pub(crate) async fn record_run(&self, entry: &Entry) -> Result<History, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.record_run(entry).await,
+            Engine::Redis(redis) => redis.record_run(entry).await,
+        }
+    }
+}
+
+/// What an engine tells and does beside keeping a lock. An engine that leaves something out says so
+/// to whoever asks for it.
+pub(crate) trait Service {
+    /// The URL without user, password and options.
+    fn shown(&self) -> &str;
+
+    /// The holders of the lock, and the waiters in their order.
+    async fn members(&self) -> Result<Members, Error>;
+
+    /// All locks that holdlock keeps at this place (the database, the server) and that are held or
+    /// waited for. The lock's name in the URL does not matter, and may be empty.
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        Err(unsupported(self.shown(), "listing the locks of the engine"))
+    }
+
+    /// Ends the session or the lease of the holder with this token, so that the lock is free, and
+    /// returns that holder. None if no holder has this token now. Another holder, with a newer
+    /// token, must not be hit whatever happens between looking and ending.
+    async fn break_holder(&self, _token: u64) -> Result<Option<Member>, Error> {
+        Err(unsupported(self.shown(), "ending a holder"))
+    }
+
+    /// Whether this is a safe place for locks. What the engine's own refusals say (a pooler, a
+    /// standby) is an error, as for a request for the lock. The name of the lock may be empty.
+    async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
+        Err(unsupported(self.shown(), "examining the engine"))
+    }
+
+    /// Makes what `last_run` and `record_run` need, and says what that is. Does no harm if it is
+    /// there already. The default is for engines that need nothing.
+    async fn init(&self) -> Result<String, Error> {
+        Ok("this engine needs nothing made".to_owned())
+    }
+
+    /// What the engine remembers of earlier holders of the lock.
+    async fn last_run(&self) -> Result<History, Error> {
+        Err(unsupported(self.shown(), "reading when the last run began"))
+    }
+
+    /// Remembers a run, in one step that no other holder can come between, and returns what was
+    /// remembered before. Fails with [`Error::Lost`] if a holder with a greater token has
+    /// remembered something.
+    async fn record_run(&self, _entry: &Entry) -> Result<History, Error> {
+        Err(unsupported(self.shown(), "recording a run"))
+    }
+}
+
+/// What a holder asks the engine to remember.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) token: Option<u64>,
+    pub(crate) holder: Member,
+    pub(crate) run: Run,
+}
+
+fn unsupported(lock: &str, operation: &'static str) -> Error {
+    Error::Failed {
+        lock: lock.to_owned(),
+        operation,
+        why: "this version of holdlock cannot do that with this engine".to_owned(),
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use holdlock::Mode;
 use tokio::sync::oneshot;
 
+use crate::engine::Entry;
 use crate::keeper::hold::{Command, Handle, Held};
 use crate::keeper::{self, serve};
 use crate::sys::fork::Inherited;
-use crate::{BootTime, EngineLock, Error, Loss, LostSignal};
+use crate::{BootTime, EngineLock, Error, History, Loss, LostSignal, Member, Run};
 
 /// How long dropping a guard waits for the engine to confirm the release.
 const DROP: Duration = Duration::from_secs(1);
@@ -138,6 +139,24 @@ impl EngineGuard {
             Ok(result) => result.map_err(|loss| self.lost_error(loss)),
             Err(_) => Err(self.lost_error(no_answer())),
         }
+    }
+
+    /// Tells the engine about the work under this lock, so that later holders learn when the last
+    /// run began and whether a holder died; returns what was remembered before. The engine uses its
+    /// own clock. The lock itself does not need it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] when a later holder has told the engine something: then nothing was changed.
+    /// [`Error::Unsuitable`] when the engine has no place to remember it
+    /// ([`EngineServer::init`](crate::EngineServer::init)). Those of [`EngineLock::lock`].
+    pub fn record_run(&self, run: Run) -> Result<History, Error> {
+        let holder = Member::of_this_process(self.mode, self.lock.command_text());
+        let token = self.token;
+        serve::ask(self.lock.engine(), move |engine| async move {
+            let entry = Entry { token, holder, run };
+            engine.record_run(&entry).await
+        })
     }
 
     fn held(&self) -> Option<&Held> {

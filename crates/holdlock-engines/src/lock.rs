@@ -4,14 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdlock::{OnWait, Request};
-use tokio::sync::oneshot;
-
 use crate::engine::Engine;
 use crate::future::{self, EngineFuture};
-use crate::keeper::{self, serve};
+use crate::keeper::serve;
 use crate::url::Url;
-use crate::{EngineGuard, Error, Members};
+use crate::{EngineGuard, Error, History, Member, Members};
+use holdlock::{OnWait, Request};
 
 /// A lock that processes of several hosts share by its name in an engine.
 ///
@@ -27,10 +25,14 @@ pub struct EngineLock {
 
 impl EngineLock {
     pub(crate) fn open(url: &str) -> Result<EngineLock, Error> {
-        Ok(EngineLock {
-            engine: Engine::open(&Url::parse(url)?)?,
+        Ok(EngineLock::at(Engine::open(&Url::parse(url)?)?))
+    }
+
+    pub(crate) fn at(engine: Engine) -> EngineLock {
+        EngineLock {
+            engine,
             command: None,
-        })
+        }
     }
 
     /// What others are told about this process ([`Member::command`](crate::Member::command)), in
@@ -152,20 +154,38 @@ impl EngineLock {
     ///
     /// Those of [`lock`](EngineLock::lock).
     pub fn members(&self) -> Result<Members, Error> {
-        /// The engine's own limits are shorter.
-        const LIMIT: Duration = Duration::from_secs(60);
-        let (tell, answer) = oneshot::channel();
-        let engine = self.engine.clone();
-        let ask = move || async move {
-            let _ = tell.send(engine.members().await);
-        };
-        keeper::run(ask).map_err(|error| serve::no_thread(&self.engine, &error))?;
-        serve::block_on(answer, LIMIT).unwrap_or_else(|| {
-            Err(Error::Unreachable {
-                lock: self.name().to_owned(),
-                why: "no answer; try again".to_owned(),
-            })
+        serve::ask(&self.engine, |engine| async move { engine.members().await })
+    }
+
+    /// Ends the session or the lease of the holder with this token, and returns what was known of
+    /// that holder. `None` if no holder has this token: then nothing was done. A holder with
+    /// another token is never hit, however late the call is.
+    ///
+    /// The holder learns at once that the lock is lost, and needs some time to stop its work. The
+    /// next holder may begin before that: only the token protects what both write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lock`](EngineLock::lock); [`Error::Credentials`] when the engine does not let
+    /// this user end the session.
+    pub fn break_holder(&self, token: u64) -> Result<Option<Member>, Error> {
+        serve::ask(&self.engine, move |engine| async move {
+            engine.break_holder(token).await
         })
+    }
+
+    /// What the engine remembers of earlier holders, as they have told it by
+    /// [`EngineGuard::record_run`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lock`](EngineLock::lock); [`Error::Unsuitable`] when the engine has no place to
+    /// remember it ([`EngineServer::init`](crate::EngineServer::init)).
+    pub fn last_run(&self) -> Result<History, Error> {
+        serve::ask(
+            &self.engine,
+            |engine| async move { engine.last_run().await },
+        )
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -1,5 +1,6 @@
 //! One request, from the call to the answer, with all that may end it.
 
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -163,9 +164,33 @@ pub(crate) fn no_thread(engine: &Engine, error: &io::Error) -> Error {
     }
 }
 
+/// Asks the engine something beside a request for the lock, and waits in the calling thread.
+pub(crate) fn ask<T, F>(
+    engine: &Engine,
+    task: impl FnOnce(Engine) -> F + Send + 'static,
+) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + 'static,
+{
+    /// The engine's own limits are shorter.
+    const LIMIT: Duration = Duration::from_secs(60);
+    let (tell, answer) = oneshot::channel();
+    let asked = engine.clone();
+    let job = move || async move {
+        let _ = tell.send(task(asked).await);
+    };
+    super::run(job).map_err(|error| no_thread(engine, &error))?;
+    block_on(answer, LIMIT).unwrap_or_else(|| {
+        Err(Error::Unreachable {
+            lock: engine.shown().to_owned(),
+            why: "no answer; try again".to_owned(),
+        })
+    })
+}
+
 /// Waits in the calling thread for an answer of the helper thread. None if it takes longer.
 pub(crate) fn block_on<T>(mut answer: oneshot::Receiver<T>, limit: Duration) -> Option<T> {
-    use std::future::Future;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 

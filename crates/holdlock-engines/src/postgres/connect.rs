@@ -11,6 +11,7 @@ use tokio_postgres::config::SslMode;
 use super::Postgres;
 use super::link::{Failure, Link, reason};
 use crate::Error;
+use crate::engine::Service;
 use crate::error::spoken;
 use crate::stream::{self, Limits, Stream};
 use crate::tls::{Check, Tls};

@@ -5,7 +5,7 @@ use holdlock::Mode;
 use super::Postgres;
 use super::connect::STATEMENT;
 use super::key::{Key, TICKETS};
-use super::link::Row;
+use super::link::{Link, Row};
 use crate::{Error, Member, Members};
 
 /// What begins and ends the comment with a record.
@@ -74,12 +74,11 @@ fn login(user: Option<&str>, address: Option<&str>) -> Option<String> {
 }
 
 impl Postgres {
-    pub(crate) async fn members(&self) -> Result<Members, Error> {
-        let accepted = self.connect().await?;
-        let answer = accepted.link.query(statement(self.settings.key), STATEMENT);
+    pub(super) async fn read_members(&self, link: &Link) -> Result<Members, Error> {
+        let answer = link.query(statement(self.settings.key), STATEMENT);
         let rows = answer
             .await
-            .map_err(|f| self.failed("reading the holders", f))?;
+            .map_err(|failure| self.failed("reading the holders", failure))?;
         Ok(read(&rows, self.settings.key))
     }
 }

@@ -10,6 +10,7 @@ mod key;
 mod link;
 mod members;
 mod places;
+mod service;
 mod session;
 mod settings;
 mod slots;
@@ -28,7 +29,7 @@ use self::session::PostgresSession;
 use self::settings::Settings;
 use self::wait::Queue;
 use crate::Error;
-use crate::engine::{Attempt, Stage, conflict};
+use crate::engine::{Attempt, Service, Stage, conflict};
 use crate::error::spoken;
 use crate::sys::clock::BootTime;
 use crate::tls::Certificates;
@@ -47,10 +48,6 @@ impl Postgres {
             certificates: Certificates::new(settings.tls.clone()),
             settings,
         })
-    }
-
-    pub(crate) fn shown(&self) -> &str {
-        &self.settings.shown
     }
 
     pub(crate) fn warnings(&self) -> &[String] {

@@ -295,18 +295,7 @@ fn password(
         ));
         return Ok(Some(password));
     }
-    if let Some(path) = std::env::var_os(secret::PASSWORD_FILE) {
-        let path = PathBuf::from(path);
-        let password = secret::from_file(&path).map_err(|error| {
-            wrong(
-                &format!(
-                    "{} names {}, which cannot be read: {error}",
-                    secret::PASSWORD_FILE,
-                    path.display()
-                ),
-                "correct the path, or let this user read the file",
-            )
-        })?;
+    if let Some(password) = secret::from_named_file()? {
         return Ok(Some(password));
     }
     // Also PGPASSWORD, and the service's.

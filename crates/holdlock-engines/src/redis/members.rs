@@ -1,6 +1,6 @@
 //! Who holds the lock and who waits, as the server knows it.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use holdlock::Mode;
 use redis::Value;
@@ -11,11 +11,6 @@ use super::connect::COMMAND;
 use crate::{Error, Member, Members};
 
 impl Redis {
-    pub(crate) async fn members(self: Arc<Redis>) -> Result<Members, Error> {
-        let client = Client::onlooker(self.clone());
-        self.look(&client).await
-    }
-
     /// By the connection of this client.
     pub(super) async fn look(&self, client: &Client) -> Result<Members, Error> {
         let answer = client.call("members", &[], COMMAND).await?;
@@ -26,13 +21,14 @@ impl Redis {
 fn read(value: Value) -> Option<Members> {
     let mut members = Members::default();
     let rows: Vec<(String, String, u64, u64, String)> = redis::from_redis_value(value).ok()?;
-    for (state, id, number, _left, record) in rows {
+    for (state, id, number, left, record) in rows {
         let mut member = Member::unknown(match id.starts_with('s') {
             true => Mode::Shared,
             false => Mode::Exclusive,
         });
         member.read_record(&record);
         member.session = Some(id);
+        member.rest = Some(Duration::from_millis(left));
         match state.as_str() {
             "holds" => {
                 member.token = Some(number);

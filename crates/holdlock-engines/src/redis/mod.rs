@@ -14,6 +14,7 @@ mod connect;
 mod link;
 mod members;
 mod place;
+mod service;
 mod session;
 mod settings;
 

@@ -118,15 +118,7 @@ fn password(url: &Url, warnings: &mut Vec<String>) -> Result<Option<Secret>, Err
         ));
         return Ok(Some(password.clone()));
     }
-    if let Some(path) = std::env::var_os(secret::PASSWORD_FILE) {
-        let path = PathBuf::from(path);
-        let password = secret::from_file(&path).map_err(|error| {
-            let (variable, path) = (secret::PASSWORD_FILE, path.display());
-            wrong(
-                &format!("{variable} names {path}, which cannot be read: {error}"),
-                "correct the path, or let this user read the file",
-            )
-        })?;
+    if let Some(password) = secret::from_named_file()? {
         return Ok(Some(password));
     }
     // The variable of redis-cli.

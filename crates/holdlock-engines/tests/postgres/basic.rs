@@ -8,7 +8,7 @@ use holdlock_test_support::watchdog;
 use holdlock_test_support::{eventually, wait_for};
 use std::ops::ControlFlow;
 
-use crate::actor::Actor;
+use crate::support::actor::Actor;
 use crate::{name, server};
 
 #[test]

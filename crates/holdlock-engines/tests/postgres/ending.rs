@@ -1,59 +1,17 @@
 //! A request can end at every moment, and leaves nothing behind.
 
 use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Request};
 use holdlock_engines::{Error, open};
 use holdlock_test_support::watchdog;
 
-use crate::proxy::{Fault, Proxy};
+use crate::support::ending::at_random_moments;
+use crate::support::futures::block_on;
+use crate::support::proxy::{Fault, Proxy};
 use crate::{name, server};
-
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Unpark>) {
-        self.0.unpark();
-    }
-}
-
-/// Polls a future in this thread, which has no runtime.
-fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
-
-/// Polls a future for this long, and drops it.
-fn poll_for<F: Future>(future: F, limit: Duration) -> Option<F::Output> {
-    let (mut future, began) = (Box::pin(future), Instant::now());
-    let mut context = Context::from_waker(Waker::noop());
-    while began.elapsed() < limit {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return Some(output);
-        }
-        std::thread::sleep(Duration::from_micros(100));
-    }
-    None
-}
-
-/// Numbers that are the same in each run.
-fn random(state: &mut u64) -> u64 {
-    *state = state
-        .wrapping_mul(6_364_136_223_846_793_005)
-        .wrapping_add(1_442_695_040_888_963_407);
-    *state >> 33
-}
 
 #[test]
 fn cancels_and_deadlines_at_random_moments_leave_nothing_behind() {
@@ -63,47 +21,7 @@ fn cancels_and_deadlines_at_random_moments_leave_nothing_behind() {
     };
     let name = name("random-end");
     let lock = open(&server.url(&name)).expect("a lock");
-    let churn = |seed: u64| {
-        let (lock, mut state) = (lock.clone(), seed);
-        std::thread::spawn(move || {
-            for _ in 0..25 {
-                let limit = Duration::from_micros(random(&mut state) % 30_000);
-                let token = CancelToken::new();
-                let request = match random(&mut state) % 2 {
-                    0 => Request::exclusive(),
-                    _ => Request::shared(),
-                };
-                let result = match random(&mut state) % 3 {
-                    0 => lock.acquire(request.timeout(limit)),
-                    1 => std::thread::scope(|scope| {
-                        scope.spawn(|| {
-                            std::thread::sleep(limit);
-                            token.cancel();
-                        });
-                        lock.acquire(request.cancel(&token))
-                    }),
-                    _ => match poll_for(lock.acquire_async(request), limit) {
-                        Some(result) => result,
-                        None => continue,
-                    },
-                };
-                match result {
-                    Ok(guard) => {
-                        std::thread::sleep(Duration::from_millis(random(&mut state) % 5));
-                        guard.release().expect("ours");
-                    }
-                    Err(
-                        Error::TimedOut(_) | Error::Cancelled { .. } | Error::Unreachable { .. },
-                    ) => {}
-                    Err(error) => panic!("{error:?}"),
-                }
-            }
-        })
-    };
-    let threads: Vec<_> = (0..6).map(churn).collect();
-    for thread in threads {
-        thread.join().expect("no panic");
-    }
+    at_random_moments(&lock);
     server.nothing_left(&name);
     lock.try_lock().expect("free").release().expect("ours");
 }

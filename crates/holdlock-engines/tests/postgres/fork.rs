@@ -1,31 +1,10 @@
 //! A child of fork does not hold the lock, and does not keep it for a parent that has ended.
 
-#![allow(unsafe_code, reason = "fork")]
-
 use holdlock_engines::{Error, open};
 use holdlock_test_support::watchdog;
 
+use crate::support::fork::{ended_well, in_child};
 use crate::{name, server};
-
-/// Runs `body` in a child, which exits with what it returns.
-fn in_child(body: impl FnOnce() -> bool) -> libc::pid_t {
-    // SAFETY: the child calls only code that is meant for children of fork.
-    match unsafe { libc::fork() } {
-        0 => {
-            let code = if body() { 0 } else { 1 };
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(code) }
-        }
-        pid => pid,
-    }
-}
-
-fn ended_well(pid: libc::pid_t) -> bool {
-    let mut status = 0;
-    // SAFETY: waits for a child of ours.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
-}
 
 #[test]
 fn a_child_holds_nothing_and_releases_nothing() {

@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-mod actor;
 mod basic;
 mod churn;
 mod ending;
@@ -10,9 +9,10 @@ mod fork;
 mod login;
 mod lost;
 mod order;
-mod proxy;
 mod refused;
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
 /// A name that no other test uses.
 fn name(of: &str) -> String {

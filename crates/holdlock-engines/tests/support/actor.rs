@@ -17,7 +17,12 @@ pub(crate) struct Actor {
 impl Actor {
     pub(crate) fn start(url: &str) -> Actor {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "actor::actor", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "support::actor::actor",
+                "--ignored",
+                "--nocapture",
+            ])
             .env(URL, url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -99,7 +104,7 @@ fn actor() {
                 .is_some_and(EngineGuard::is_valid)
                 .to_string(),
             ("check", _) => format!("{:?}", guard.as_ref().expect("a guard").check()),
-            ("churn", arguments) => crate::churn::churn(&lock, arguments),
+            ("churn", arguments) => super::churn::churn(&lock, arguments),
             (other, _) => panic!("no order: {other}"),
         };
         println!("@{said}");
