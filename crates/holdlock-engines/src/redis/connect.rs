@@ -140,7 +140,14 @@ impl Redis {
 
     /// What a failed login means.
     fn rejected(&self, host: &Host, failure: Failure) -> Reject {
+        let database = self.settings.database;
         match failure {
+            Failure::Refused(code, why) if code == "ERR" && database != 0 => {
+                Reject::Unsuitable(self.unsuitable(format!(
+                    "{host}: database {database} cannot be used: {why}; name another one in the \
+                     URL: redis://host/0#name"
+                )))
+            }
             Failure::Refused(code, why) => match self.refused(host, &code, &why, "logging in") {
                 Error::Unreachable { .. } => Reject::Host(format!("{code} {why}")),
                 error @ Error::Unsuitable { .. } => Reject::Unsuitable(error),

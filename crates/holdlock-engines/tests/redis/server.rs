@@ -41,6 +41,11 @@ pub(crate) fn own(settings: &[&str]) -> Option<Server> {
     Some(Server::start(settings))
 }
 
+/// A Sentinel, which watches nothing.
+pub(crate) fn sentinel() -> Option<Server> {
+    own(&["--sentinel"])
+}
+
 /// The names of the server and of its client.
 fn program() -> Option<(&'static str, &'static str)> {
     let known = [
@@ -91,6 +96,11 @@ impl Server {
     pub(crate) fn run(&self) {
         let mut command = Command::new(program().expect("looked for before").0);
         command.current_dir(&self.directory).process_group(0);
+        if self.settings.iter().any(|setting| setting == "--sentinel") {
+            let file = self.directory.join("sentinel.conf");
+            std::fs::write(&file, "").expect("written");
+            command.arg(file);
+        }
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args([
             "--daemonize",

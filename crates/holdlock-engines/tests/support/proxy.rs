@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     Silence,
     /// Passes them on one by one.
     Trickle,
+    /// Passes those of the server on a second later.
+    Late,
     /// Puts others in the place of the server's.
     Garbage,
     /// Ends the connection in the middle of a message of the server.
@@ -73,6 +75,9 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: boo
                 std::thread::sleep(Duration::from_micros(200));
                 to.write_all(std::slice::from_ref(byte))
             })
+        } else if is(Fault::Late) && of_server {
+            std::thread::sleep(Duration::from_secs(1));
+            to.write_all(bytes)
         } else if is(Fault::Garbage) && of_server {
             bytes
                 .iter_mut()
