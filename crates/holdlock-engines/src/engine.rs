@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use holdlock::Mode;
 use tokio::sync::oneshot;
 
+use crate::etcd::Etcd;
 use crate::keeper::hold;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
@@ -21,21 +22,24 @@ use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
 
 /// Whether an engine has this scheme, in small letters.
 pub(crate) fn is_scheme(scheme: &str) -> bool {
-    [
+    const SCHEMES: [&str; 8] = [
         "postgres",
         "postgresql",
+        "etcd",
+        "etcds",
         "redis",
         "rediss",
         "valkey",
         "valkeys",
-    ]
-    .contains(&scheme)
+    ];
+    SCHEMES.contains(&scheme)
 }
 
 /// The engine of a lock, and the lock there.
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
     Postgres(Arc<Postgres>),
+    Etcd(Arc<Etcd>),
     Redis(Arc<Redis>),
 }
 
@@ -43,12 +47,13 @@ impl Engine {
     pub(crate) fn open(url: &Url) -> Result<Engine, Error> {
         match url.scheme.as_str() {
             "postgres" | "postgresql" => Ok(Engine::Postgres(Arc::new(Postgres::new(url)?))),
+            "etcd" | "etcds" => Ok(Engine::Etcd(Arc::new(Etcd::new(url)?))),
             "redis" | "rediss" | "valkey" | "valkeys" => {
                 Ok(Engine::Redis(Arc::new(Redis::new(url)?)))
             }
             _ => Err(url::wrong(
                 "no engine has this scheme",
-                "use postgres://host/database#name or redis://host#name",
+                "use postgres://host/database#name, etcd://host#name or redis://host#name",
             )),
         }
     }
@@ -57,6 +62,7 @@ impl Engine {
     pub(crate) fn shown(&self) -> &str {
         match self {
             Engine::Postgres(postgres) => Service::shown(&**postgres),
+            Engine::Etcd(etcd) => Service::shown(etcd),
             Engine::Redis(redis) => Service::shown(redis),
         }
     }
@@ -65,6 +71,7 @@ impl Engine {
     pub(crate) fn warnings(&self) -> &[String] {
         match self {
             Engine::Postgres(postgres) => postgres.warnings(),
+            Engine::Etcd(etcd) => etcd.warnings(),
             Engine::Redis(redis) => redis.warnings(),
         }
     }
@@ -73,6 +80,10 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => {
                 let session = postgres.clone().acquire(attempt).await?;
+                hold::begin(session, attempt.us.mode, self.shown())
+            }
+            Engine::Etcd(etcd) => {
+                let session = etcd.clone().acquire(attempt).await?;
                 hold::begin(session, attempt.us.mode, self.shown())
             }
             Engine::Redis(redis) => {
@@ -85,6 +96,7 @@ impl Engine {
     pub(crate) async fn members(&self) -> Result<Members, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.members().await,
+            Engine::Etcd(etcd) => etcd.members().await,
             Engine::Redis(redis) => redis.members().await,
         }
     }
@@ -92,6 +104,7 @@ impl Engine {
     pub(crate) async fn list(&self) -> Result<Vec<Listed>, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.list().await,
+            Engine::Etcd(etcd) => etcd.list().await,
             Engine::Redis(redis) => redis.list().await,
         }
     }
@@ -99,6 +112,7 @@ impl Engine {
     pub(crate) async fn break_holder(&self, token: u64) -> Result<Option<Member>, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.break_holder(token).await,
+            Engine::Etcd(etcd) => etcd.break_holder(token).await,
             Engine::Redis(redis) => redis.break_holder(token).await,
         }
     }
@@ -106,6 +120,7 @@ impl Engine {
     pub(crate) async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.diagnose().await,
+            Engine::Etcd(etcd) => etcd.diagnose().await,
             Engine::Redis(redis) => redis.diagnose().await,
         }
     }
@@ -113,6 +128,7 @@ impl Engine {
     pub(crate) async fn init(&self) -> Result<String, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.init().await,
+            Engine::Etcd(etcd) => etcd.init().await,
             Engine::Redis(redis) => redis.init().await,
         }
     }
@@ -120,6 +136,7 @@ impl Engine {
     pub(crate) async fn last_run(&self) -> Result<History, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.last_run().await,
+            Engine::Etcd(etcd) => etcd.last_run().await,
             Engine::Redis(redis) => redis.last_run().await,
         }
     }
@@ -127,6 +144,7 @@ impl Engine {
     pub(crate) async fn record_run(&self, entry: &Entry) -> Result<History, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.record_run(entry).await,
+            Engine::Etcd(etcd) => etcd.record_run(entry).await,
             Engine::Redis(redis) => redis.record_run(entry).await,
         }
     }
@@ -205,6 +223,10 @@ pub(crate) trait Session: 'static {
     /// When the last message was sent that the engine has confirmed.
     fn confirmed(&self) -> BootTime;
 
+    /// How long after the acquisition the first renewal is due, if it tells others something.
+    /// None: with the other renewals.
+    fn first_renewal(&self) -> Option<Duration>;
+
     /// One round trip, which proves that the lock is held and that it was held all the time.
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static;
 
@@ -252,7 +274,7 @@ impl Attempt {
 pub(crate) struct Progress {
     stage: RefCell<Stage>,
     began: RefCell<Option<oneshot::Sender<()>>>,
-    leaving: RefCell<Option<oneshot::Receiver<()>>>,
+    leaving: RefCell<Vec<oneshot::Receiver<()>>>,
 }
 
 /// How far an attempt has come.
@@ -288,17 +310,17 @@ impl Progress {
         }
     }
 
-    /// A request that is withdrawn has something to tell the engine; `told` ends when that is done.
-    pub(crate) fn leaves(&self, told: oneshot::Receiver<()>) {
-        self.leaving.replace(Some(told));
+    /// Something in the engine is being given back, until the sender is dropped.
+    pub(crate) fn leaves(&self, left: oneshot::Receiver<()>) {
+        self.leaving.borrow_mut().push(left);
     }
 
-    /// Waits until the engine knows that the request was withdrawn, at most for `limit`: the
-    /// program may end as soon as it has its answer.
-    pub(crate) async fn left(&self, limit: Duration) {
+    /// Ready when everything was given back. A process that ends before leaves it to the engine's
+    /// time limit.
+    pub(crate) async fn left(&self) {
         let leaving = self.leaving.take();
-        if let Some(told) = leaving {
-            let _ = tokio::time::timeout(limit, told).await;
+        for left in leaving {
+            let _ = left.await;
         }
     }
 

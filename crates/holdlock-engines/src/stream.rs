@@ -36,6 +36,13 @@ impl<S> Wire<S> {
     }
 }
 
+impl Wire<TcpStream> {
+    /// Our own port.
+    pub(crate) fn local_port(&self) -> Option<u16> {
+        self.stream.local_addr().ok().map(|address| address.port())
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -16,8 +16,8 @@ use crate::error::spoken;
 use crate::member::Member;
 use crate::sys::event::{Event, watch};
 
-/// How long the answer may wait for the engine to hear that the request was withdrawn.
-const LEAVING: Duration = Duration::from_millis(200);
+/// How much later a request may end, so that it leaves nothing in the engine.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// A request, as the helper thread reads it.
 pub(crate) struct Terms {
@@ -102,7 +102,9 @@ async fn serve(
         }),
         () = passed(attempt.deadline) => Err(timed_out(&engine, &terms, &progress)),
     };
-    progress.left(LEAVING).await;
+    if result.is_err() {
+        let _ = tokio::time::timeout(LEAVE, progress.left()).await;
+    }
     let result = match result {
         Err(Error::WouldBlock(conflict)) if expired => Err(Error::TimedOut(conflict)),
         result => result,

@@ -37,10 +37,19 @@ enum Address {
 
 impl Target {
     pub(super) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        self.connect_from().await.map(|(stream, _)| stream)
+    }
+
+    /// Also our own port, if it is TCP.
+    async fn connect_from(&self) -> io::Result<(Box<dyn Stream>, Option<u16>)> {
         Ok(match &self.address {
             // The same limits as on the server's side.
-            Address::Tcp(address) => Box::new(stream::tcp(*address, self.ttl).await?),
-            Address::Unix(path) => Box::new(stream::unix(path).await?),
+            Address::Tcp(address) => {
+                let stream = stream::tcp(*address, self.ttl).await?;
+                let port = stream.local_port();
+                (Box::new(stream), port)
+            }
+            Address::Unix(path) => (Box::new(stream::unix(path).await?), None),
         })
     }
 }
@@ -103,7 +112,7 @@ impl Postgres {
 
     async fn login(&self, host: &Host, target: &Target) -> Result<(Link, u32), Login> {
         let failed = |error: io::Error| Login::Rejected(Reject::Host(error.to_string()));
-        let stream = target.connect().await.map_err(failed)?;
+        let (stream, port) = target.connect_from().await.map_err(failed)?;
         let tls = self
             .tls(host)
             .map_err(|why| Login::Rejected(Reject::Final(self.bad_tls(why))))?;
@@ -115,7 +124,8 @@ impl Postgres {
         let version = version
             .and_then(|version| version.parse().ok())
             .unwrap_or(0);
-        Ok((Link::new(client, connection, target.clone(), tls), version))
+        let link = Link::new(client, connection, target.clone(), tls, port);
+        Ok((link, version))
     }
 
     fn config(&self, host: &Host) -> Config {

@@ -40,6 +40,7 @@ pub(super) struct Link {
     target: Target,
     tls: Tls,
     cancel: CancelToken,
+    port: Option<u16>,
 }
 
 /// Why a statement failed.
@@ -59,6 +60,7 @@ impl Link {
         connection: Connection<S, T>,
         target: Target,
         tls: Tls,
+        port: Option<u16>,
     ) -> Link {
         let (tell, ended) = watch::channel(None);
         let notified = Rc::new(Notify::new());
@@ -85,7 +87,13 @@ impl Link {
             answered: Rc::default(),
             target,
             tls,
+            port,
         }
+    }
+
+    /// Our own port, if the connection is TCP.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.port
     }
 
     /// The process number that the server told at the login.

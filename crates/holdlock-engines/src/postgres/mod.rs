@@ -5,11 +5,15 @@
 //! The token is the number of a transaction that is written to the server's log, so it rises over
 //! crashes, too: without the message in the log, numbers were seen again after a crash.
 
+mod breaking;
 mod connect;
+mod diagnose;
 mod key;
 mod link;
+mod list;
 mod members;
 mod places;
+mod runs;
 mod service;
 mod session;
 mod settings;

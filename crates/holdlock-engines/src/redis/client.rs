@@ -4,21 +4,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdlock::Mode;
-use redis::{Cmd, Script, Value, cmd};
+use redis::{Value, cmd};
 use tokio::sync::Notify;
 
 use super::Redis;
 use super::connect::COMMAND;
 use super::link::{Failure, Link};
+use super::script::{self, Names};
 use crate::Error;
 use crate::url::Host;
-
-static SCRIPT: &str = include_str!("lock.lua");
-static HASH: LazyLock<String> = LazyLock::new(|| Script::new(SCRIPT).get_hash().to_owned());
 
 /// How often a cluster may send a request to another node.
 const REDIRECTIONS: u32 = 3;
@@ -42,7 +40,7 @@ pub(super) struct Client {
 
 struct Connected {
     link: Link,
-    keys: [String; 6],
+    names: Names,
 }
 
 /// What the script has answered.
@@ -120,7 +118,9 @@ impl Client {
             if what == "step" {
                 self.is_known.set(true);
             }
-            let failure = match self.ask(&connected, what, arguments, limit).await {
+            let Connected { link, names } = &*connected;
+            let call = (what, &*self.id);
+            let failure = match script::run(link, names, call, arguments, limit).await {
                 Ok(value) => return Ok(Answer { value, repeated }),
                 Err(failure) => failure,
             };
@@ -146,35 +146,6 @@ impl Client {
         }
     }
 
-    async fn ask(
-        &self,
-        connected: &Connected,
-        what: &str,
-        arguments: &[String],
-        limit: Duration,
-    ) -> Result<Value, Failure> {
-        let command = |call: &str, script: &str| {
-            let mut command = cmd(call);
-            command.arg(script).arg(connected.keys.len());
-            command.arg(&connected.keys);
-            self.add_arguments(&mut command, what, arguments);
-            command
-        };
-        let answer = connected.link.command(command("EVALSHA", &HASH), limit);
-        match answer.await {
-            Err(Failure::Refused(code, _)) if code == "NOSCRIPT" => {
-                let answer = connected.link.command(command("EVAL", SCRIPT), limit);
-                answer.await
-            }
-            answer => answer,
-        }
-    }
-
-    fn add_arguments(&self, command: &mut Cmd, what: &str, arguments: &[String]) {
-        command.arg(what).arg(&self.id).arg(self.channel(""));
-        command.arg(arguments);
-    }
-
     /// How many replicas have all that this client has written, at least `wanted` of them unless
     /// `limit` passes. It counts only what was written over the present connection.
     pub(super) async fn replicas(&self, wanted: u32, limit: Duration) -> Result<u32, Error> {
@@ -184,11 +155,6 @@ impl Client {
         let answer = connected.link.command(wait, limit + COMMAND).await;
         let answer = answer.map_err(|failure| self.failed("waiting for replicas", failure))?;
         Ok(redis::from_redis_value(answer).unwrap_or(0))
-    }
-
-    /// The channel on which a member is woken.
-    fn channel(&self, id: &str) -> String {
-        format!("{{holdlock:{}}}:wake:{id}", self.redis.settings.name)
     }
 
     async fn connected(&self) -> Result<Rc<Connected>, Error> {
@@ -210,11 +176,11 @@ impl Client {
         };
         let connected = Rc::new(Connected {
             link: accepted.link,
-            keys: keys(&self.redis.settings.name, accepted.in_cluster),
+            names: Names::new(&self.redis.settings.name, accepted.in_cluster),
         });
         self.host.replace(Some(accepted.host));
         if self.listens {
-            let channel = self.channel(&self.id);
+            let channel = connected.names.channel(&self.id);
             let heard = connected.link.subscribe(channel, COMMAND).await;
             heard.map_err(|failure| self.failed("subscribing to a channel", failure))?;
         }
@@ -246,23 +212,9 @@ fn operation(what: &str) -> &'static str {
         "step" => "acquiring the lock",
         "renew" => "renewing the lock",
         "leave" => "releasing the lock",
+        "break" => "ending a holder",
+        "last" => "reading when the last run began",
+        "record" => "recording a run",
         _ => "reading the holders",
     }
-}
-
-fn keys(name: &str, in_cluster: bool) -> [String; 6] {
-    let of_lock = |part: &str| format!("{{holdlock:{name}}}:{part}");
-    let server = match in_cluster {
-        // All keys of a call have to be at the same node.
-        true => of_lock("server"),
-        false => "holdlock:server".to_owned(),
-    };
-    [
-        of_lock("holders"),
-        of_lock("queue"),
-        of_lock("until"),
-        of_lock("records"),
-        of_lock("lock"),
-        server,
-    ]
 }

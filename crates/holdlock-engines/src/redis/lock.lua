@@ -7,14 +7,15 @@
 --   4  hash of their records
 --   5  hash: token (the last one), ticket (the next one), slots (how many may hold the lock)
 --   6  hash: server (which process of Redis the locks are from), since (from when on)
+--   7  hash: token, work, last (what holders have told about their runs)
 -- ARGV
 --   1  what to do
 --   2  the member: `x` for exclusive or `s` for shared, and random digits
 --   3  the beginning of the channels on which members are woken; the member follows
 --   4  further arguments
 
-local HOLDERS, QUEUE, UNTIL, RECORDS, LOCK, SERVER =
-    KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local HOLDERS, QUEUE, UNTIL, RECORDS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local LOCK, SERVER, RUN = KEYS[5], KEYS[6], KEYS[7]
 local what, id, channel = ARGV[1], ARGV[2], ARGV[3]
 local call = redis.call
 
@@ -209,30 +210,71 @@ local function leave()
     return held
 end
 
--- All members that the server believes in: state, id, token or ticket, ms left, record.
+-- State, id, token or ticket, ms left, record.
+local function row(state, member, number)
+    return {
+        state,
+        member,
+        tonumber(number),
+        (call('ZSCORE', UNTIL, member) or now) - now,
+        call('HGET', RECORDS, member) or '',
+    }
+end
+
+-- All members that the server believes in.
 local function members()
     local rows = {}
-    for _, key in ipairs({ HOLDERS, QUEUE }) do
+    for state, key in pairs({ holds = HOLDERS, waits = QUEUE }) do
         local found = call('ZRANGE', key, 0, -1, 'WITHSCORES')
         for position = 1, #found, 2 do
-            local member = found[position]
-            local left = (call('ZSCORE', UNTIL, member) or now) - now
-            if left > 0 then
-                rows[#rows + 1] = {
-                    key == HOLDERS and 'holds' or 'waits',
-                    member,
-                    tonumber(found[position + 1]),
-                    left,
-                    call('HGET', RECORDS, member) or '',
-                }
+            local this = row(state, found[position], found[position + 1])
+            if this[4] > 0 then
+                rows[#rows + 1] = this
             end
         end
     end
     return rows
 end
 
+-- Ends the holder with this token, and tells it. Its lease is waited for.
+local function break_holder(token)
+    local member = call('ZRANGEBYSCORE', HOLDERS, token, token)[1]
+    if not member then
+        return {}
+    end
+    local broken = row('holds', member, token)
+    call('ZREM', HOLDERS, member)
+    call('HDEL', RECORDS, member)
+    call('PUBLISH', channel .. member, 'broken')
+    return { broken }
+end
+
+-- How many ms ago the last run began that counts, or -1, and the record of a holder at work.
+local function last_run()
+    local known = call('HMGET', RUN, 'last', 'work')
+    return { known[1] and math.max(0, now - known[1]) or -1, known[2] or '' }
+end
+
+-- Remembers a run, and returns what was remembered before. `ago` is -1 for one that does not count.
+local function record_run(token, work, ago, keep_for)
+    local known = tonumber(call('HGET', RUN, 'token') or 0)
+    if known > token then
+        return {}
+    end
+    local before = last_run()
+    call('HSET', RUN, 'token', token, 'work', work)
+    if ago >= 0 then
+        call('HSET', RUN, 'last', now - ago)
+    end
+    -- A holder that has died is remembered for a month.
+    call('PEXPIRE', RUN, math.max(2592000000, keep_for, call('PTTL', RUN)))
+    return before
+end
+
 if what == 'members' then
     return members()
+elseif what == 'last' then
+    return last_run()
 end
 tidy()
 if what == 'step' then
@@ -241,5 +283,9 @@ elseif what == 'renew' then
     return renew(tonumber(ARGV[4]), ARGV[5])
 elseif what == 'leave' then
     return leave()
+elseif what == 'break' then
+    return break_holder(ARGV[4])
+elseif what == 'record' then
+    return record_run(tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]))
 end
 return redis.error_reply('ERR unknown call')

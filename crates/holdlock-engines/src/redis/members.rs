@@ -18,7 +18,8 @@ impl Redis {
     }
 }
 
-fn read(value: Value) -> Option<Members> {
+/// Reads the rows of members.
+pub(super) fn read(value: Value) -> Option<Members> {
     let mut members = Members::default();
     let rows: Vec<(String, String, u64, u64, String)> = redis::from_redis_value(value).ok()?;
     for (state, id, number, left, record) in rows {

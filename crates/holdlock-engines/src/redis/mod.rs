@@ -11,9 +11,12 @@
 
 mod client;
 mod connect;
+mod diagnose;
 mod link;
+mod list;
 mod members;
 mod place;
+mod script;
 mod service;
 mod session;
 mod settings;

@@ -13,6 +13,9 @@ use crate::{Error, Loss, Member};
 /// How long a release may take; the keeper has the same limit.
 const RELEASE: Duration = Duration::from_secs(2);
 
+/// How soon others see the record of a holder; until then, that of the waiter.
+const SHOWN: Duration = Duration::from_millis(100);
+
 pub(crate) struct RedisSession {
     client: Rc<Client>,
     token: u64,
@@ -51,6 +54,11 @@ impl Session for RedisSession {
 
     fn confirmed(&self) -> BootTime {
         self.sent
+    }
+
+    /// The record has the token, and since when.
+    fn first_renewal(&self) -> Option<Duration> {
+        Some(SHOWN)
     }
 
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static {

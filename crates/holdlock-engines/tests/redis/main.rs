@@ -2,18 +2,19 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-mod basic;
-mod churn;
+mod beside;
+#[path = "../common/mod.rs"]
+mod common;
 mod ending;
-mod fork;
+mod lease;
 mod login;
 mod lost;
-mod order;
 mod quarantine;
 mod refused;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
+mod waits;
 
 /// A name that no other test uses.
 fn name(of: &str) -> String {

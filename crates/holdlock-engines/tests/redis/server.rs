@@ -196,12 +196,18 @@ impl Server {
         format!("{{holdlock:{name}}}:{part}")
     }
 
-    /// Waits until nobody holds this lock or waits for it.
+    /// Waits until nobody holds this lock or waits for it, and looks whether its keys are gone.
     pub(crate) fn nothing_left(&self, name: &str) {
+        let lock = holdlock_engines::open(&self.url(name)).expect("a lock");
+        wait_for(&format!("nobody has {name}"), || {
+            let members = lock.members().expect("answers");
+            (members.holders.len() + members.waiters.len() == 0).then_some(())
+        });
+        // What the server does not believe in any more goes with the next call.
+        drop(lock.try_lock());
         for part in ["until", "holders", "queue", "records"] {
-            wait_for(&format!("{part} of {name} is empty"), || {
-                (self.cli(&["EXISTS", &self.key(name, part)]) == "0").then_some(())
-            });
+            let key = self.key(name, part);
+            assert_eq!(self.cli(&["EXISTS", &key]), "0", "{part} of {name}");
         }
     }
 }
