@@ -56,7 +56,7 @@ fn a_holder_is_ended_by_its_token_and_a_later_one_is_not() {
     let Some(server) = server::shared() else {
         return;
     };
-    // So that the holder would not renew the lock by itself.
+    // The holder renews the lock every twenty seconds.
     let url = server.url(&name("break")).replace("ttl=3", "ttl=60");
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");

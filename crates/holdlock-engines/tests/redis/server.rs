@@ -125,10 +125,12 @@ impl Server {
         });
     }
 
-    /// Waits until the server gives locks, which takes a moment after its start.
+    /// Waits until the server gives locks, which takes a moment after its start, and makes it older
+    /// than each time limit.
     pub(crate) fn awake(self) -> Server {
         let lock = holdlock_engines::open(&self.url("first")).expect("a lock");
         drop(lock.lock().expect("free"));
+        self.cli(&["HSET", "holdlock:server", "since", "0"]);
         self
     }
 
