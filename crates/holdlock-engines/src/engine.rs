@@ -20,21 +20,6 @@ use crate::sys::clock::BootTime;
 use crate::url::{self, Url};
 use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
 
-/// Whether an engine has this scheme, in small letters.
-pub(crate) fn is_scheme(scheme: &str) -> bool {
-    const SCHEMES: [&str; 8] = [
-        "postgres",
-        "postgresql",
-        "etcd",
-        "etcds",
-        "redis",
-        "rediss",
-        "valkey",
-        "valkeys",
-    ];
-    SCHEMES.contains(&scheme)
-}
-
 /// The engine of a lock, and the lock there.
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
@@ -64,6 +49,15 @@ impl Engine {
             Engine::Postgres(postgres) => Service::shown(&**postgres),
             Engine::Etcd(etcd) => Service::shown(etcd),
             Engine::Redis(redis) => Service::shown(redis),
+        }
+    }
+
+    /// One word for the engine, for scripts.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Engine::Postgres(_) => "postgres",
+            Engine::Etcd(_) => "etcd",
+            Engine::Redis(_) => "redis",
         }
     }
 

@@ -136,10 +136,3 @@ pub fn open(url: &str) -> Result<EngineLock, Error> {
 pub fn open_server(url: &str) -> Result<EngineServer, Error> {
     EngineServer::open(url)
 }
-
-/// Whether a text is the URL of a lock or of an engine: it begins with the name of an engine and
-/// `://`.
-pub fn is_url(text: &str) -> bool {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    scheme.is_some_and(|scheme| engine::is_scheme(&scheme.to_ascii_lowercase()))
-}

@@ -52,6 +52,11 @@ impl EngineServer {
         shown.split_once('#').map_or(shown, |(place, _)| place)
     }
 
+    /// The engine, in one word: `postgres`.
+    pub fn kind(&self) -> &'static str {
+        self.engine.kind()
+    }
+
     /// The lock's name behind `#`, if the URL has one.
     pub fn lock_name(&self) -> Option<&str> {
         Some(self.url.name.as_str()).filter(|name| !name.is_empty())
