@@ -1,5 +1,6 @@
 """A server of etcd for the tests, on ports of its own. It ends with the tests."""
 
+import atexit
 import os
 import shutil
 import socket
@@ -47,6 +48,10 @@ class Server:
         except OSError:
             return False
 
+    def stop(self):
+        self.cleaner.stdin.close()
+        self.cleaner.wait()
+
     def url(self, name, options=""):
         """The URL of a lock with a short time limit."""
         return f"etcd://127.0.0.1:{self.port}/tests?ttl=3{options}#{name}"
@@ -86,4 +91,5 @@ def server():
             pytest.skip(f"{program} is not installed")
     if not _shared:
         _shared.append(Server())
+        atexit.register(_shared[0].stop)
     return _shared[0]
