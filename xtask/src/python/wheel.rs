@@ -18,9 +18,11 @@ pub(super) fn wheel(python: &Path) -> Done<PathBuf> {
     pack(build, &command, &wheels)
 }
 
-/// Builds the wheel of the extra package for this host and returns its path.
+/// Builds the wheel of the extra package for tests on this host, and returns its path. It is not
+/// optimized: that would take minutes.
 pub(super) fn engines_wheel(python: &Path) -> Done<PathBuf> {
     let mut build = module(python, &["maturin", "build", "--quiet", "--locked"]);
+    build.args(["--profile", "dev"]);
     build.arg("--interpreter").arg(python);
     pack_engines(
         build,
