@@ -98,7 +98,7 @@ pub(super) fn begin(
     text.truncate(0);
     text.push(FIRST_LINE);
     text.push(process);
-    if let Some(note) = note {
+    if let Some(note) = note.filter(|note| !note.is_empty()) {
         text.push(b"note: ");
         text.push(cut(note, LONGEST_NOTE).as_bytes());
         text.push(b"\n");
@@ -141,7 +141,10 @@ pub(super) fn state_line(state: RecordState) -> &'static [u8] {
 
 /// Reads the lines. None if one that is needed is missing or wrong.
 pub(super) fn parse(lines: &str) -> Option<Record> {
-    let text = |key| value(lines, key).map(|text| inspect::printable(text).to_string());
+    let text = |key| {
+        let text = value(lines, key).filter(|text| !text.is_empty());
+        text.map(|text| inspect::printable(text).to_string())
+    };
     let moment = |key| value(lines, key).and_then(Moment::parse);
     let token: u64 = value(lines, "token")?.parse().ok()?;
     let began = moment("run began");
