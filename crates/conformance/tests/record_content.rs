@@ -163,10 +163,15 @@ fn a_record_is_believed_only_where_it_agrees_with_the_kernel() {
     stranger.must("lock");
     assert_eq!(record(&path).state, RecordState::Held);
     assert_eq!(of_lock(), None);
-    // A process of that number which was started at another time is not the holder.
-    let pid = stranger.pid();
-    for started in [0, 1] {
-        let known = holdlock::inspect::start_time(pid).expect("runs") + started;
+    // A living process that does not hold the lock is not the holder, nor is a process of the
+    // holder's number that was started at another time.
+    let forgeries = [
+        (std::process::id(), 0, false),
+        (stranger.pid(), 0, true),
+        (stranger.pid(), 1, false),
+    ];
+    for (pid, later, is_believed) in forgeries {
+        let known = holdlock::inspect::start_time(pid).expect("runs") + later;
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot");
         let boot = boot.replace('-', "");
         let forged = format!(
@@ -175,7 +180,7 @@ fn a_record_is_believed_only_where_it_agrees_with_the_kernel() {
             &boot[..16]
         );
         fs::write(&path, sealed(&forged)).expect("written");
-        assert_eq!(of_lock().is_some(), started == 0);
+        assert_eq!(of_lock().is_some(), is_believed, "{forged}");
     }
     stranger.must("release");
     assert_eq!(of_lock(), None);

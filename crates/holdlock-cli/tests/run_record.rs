@@ -385,7 +385,10 @@ fn a_note_in_any_encoding_is_shown_and_an_empty_one_is_none() {
     let place = Place::new();
     let script = "$HOLDLOCK run --note \"$(printf 'file-\\377.txt')\" ./x -- cat x";
     let done = Running::start(place.shell(script)).finish();
-    assert!(done.text().contains("\nnote: file-\u{fffd}.txt\n"), "{done:?}");
+    assert!(
+        done.text().contains("\nnote: file-\u{fffd}.txt\n"),
+        "{done:?}"
+    );
     let done = place.run(["run", "--note", "", "./x", "--", "cat", "x"]);
     assert_eq!(done.code(), 0, "{done:?}");
     assert!(!done.text().contains("\nnote:"), "{done:?}");

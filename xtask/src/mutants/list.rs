@@ -1272,9 +1272,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "record: a child of fork writes nothing",
-        file: "guard.rs",
-        with: "if self.held.entry.is_none() || !self.held.is_ours() {",
-        without: "if self.held.entry.is_none() {",
+        file: "record/enter.rs",
+        with: "        if !self.options().record || !file.is_ours() {",
+        without: "        if !self.options().record {",
         test: ("record", "a_child_of_fork"),
     },
     Mutant {

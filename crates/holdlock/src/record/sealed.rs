@@ -179,9 +179,7 @@ impl Found {
         match version {
             Some("1") if bytes.len() > SIZE => Content::Foreign,
             Some("1") => lines(bytes).map_or(Content::Damaged, Content::Lines),
-            Some(number) if is_number(number) => {
-                Content::Newer(number.parse().unwrap_or(u64::MAX))
-            }
+            Some(number) if is_number(number) => Content::Newer(number.parse().unwrap_or(u64::MAX)),
             _ => Content::Foreign,
         }
     }
