@@ -17,7 +17,12 @@ const PEERS: [(&str, &str); 4] = [
 ];
 
 /// Clients of the servers that keep locks between hosts.
-const CLIENTS: [&str; 4] = ["portalocker", "psycopg[binary]", "python-redis-lock", "redis"];
+const CLIENTS: [&str; 4] = [
+    "portalocker",
+    "psycopg[binary]",
+    "python-redis-lock",
+    "redis",
+];
 
 /// Builds and installs all of them, and returns the directory above. Needs PyPI.
 pub(crate) fn peers() -> Done<PathBuf> {
@@ -34,7 +39,10 @@ pub(crate) fn peers() -> Done<PathBuf> {
         run(fetch)?;
     }
     let mut fetch = install(&python);
-    fetch.arg("--target").arg(place.join("engines")).args(CLIENTS);
+    fetch
+        .arg("--target")
+        .arg(place.join("engines"))
+        .args(CLIENTS);
     run(fetch)?;
     Ok(place)
 }

@@ -49,7 +49,10 @@ pub(super) fn all(bench: &Bench, servers: &Servers) -> Vec<Peer> {
         peers.extend(ON_REDIS.map(|(package, shown)| python(package, shown, port.clone())));
     }
     if let Some(postgres) = &servers.postgres {
-        let place = format!("host=127.0.0.1 port={} user=boss dbname=postgres", postgres.port());
+        let place = format!(
+            "host=127.0.0.1 port={} user=boss dbname=postgres",
+            postgres.port()
+        );
         peers.push(python("psycopg", "pg_advisory_lock by psycopg", place));
     }
     peers

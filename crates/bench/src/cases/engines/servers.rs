@@ -48,7 +48,9 @@ impl Servers {
             ("etcd", etcd.map(|cluster| cluster.url(lock))),
             ("Redis", redis.map(|server| server.url(lock))),
         ];
-        let there = urls.into_iter().filter_map(|(name, url)| Some((name, url?)));
+        let there = urls
+            .into_iter()
+            .filter_map(|(name, url)| Some((name, url?)));
         there.collect()
     }
 }
