@@ -6,6 +6,7 @@ pub(crate) mod ending;
 pub(crate) mod fork;
 pub(crate) mod futures;
 pub(crate) mod order;
+pub(crate) mod place;
 pub(crate) mod proxy;
 
 /// Numbers that are the same in each run.
