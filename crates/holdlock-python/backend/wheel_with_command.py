@@ -63,10 +63,12 @@ def _command():
 
 
 def _copy_command(target):
-    shutil.copytree(_command() / "src", target / "src")
+    """Copies the command's crate. maturin has copied those that the module can be built with."""
+    source = _command()
+    shutil.copytree(source / "src", target / "src")
     for name in ("README.md", "LICENSE-MIT", "LICENSE-APACHE"):
-        shutil.copy(_command() / name, target)
+        shutil.copy(source / name, target)
     # Without the tests, and without the crate that they share.
-    manifest = (_command() / "Cargo.toml").read_text(encoding="utf-8")
+    manifest = (source / "Cargo.toml").read_text(encoding="utf-8")
     manifest = re.sub(r"(?ms)^\[dev-dependencies\].*?^(?=\[)", "", manifest)
     (target / "Cargo.toml").write_text(manifest, encoding="utf-8")

@@ -17,7 +17,8 @@ struct Mutant {
     with: &'static str,
     without: &'static str,
     /// A test target and a part of the test's name. The target is one of crates/conformance, after
-    /// `command/` one of crates/holdlock-cli, or `library` for the unit tests of the library.
+    /// `command/` one of crates/holdlock-cli, or `library` for the unit tests of the library, or
+    /// `model` for the models of crates/gate-model.
     test: (&'static str, &'static str),
 }
 
@@ -85,6 +86,7 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
     let (package, target) = match mutant.test.0.split_once('/') {
         Some((_, target)) => ("holdlock-cli", vec!["--test", target]),
         None if mutant.test.0 == "library" => ("holdlock", vec!["--lib"]),
+        None if mutant.test.0 == "model" => ("gate-model", vec!["--lib"]),
         None => ("holdlock-conformance", vec!["--test", mutant.test.0]),
     };
     let test = || {
@@ -133,6 +135,9 @@ mod tests {
                 .iter()
                 .map(|mutant| file(&root().join("crates/holdlock/src").join(mutant.file)))
                 .collect();
+        }
+        if target == "model" {
+            return file(&root().join("crates/gate-model/src/models.rs"));
         }
         let single = directory.join(name).with_extension("rs");
         if single.is_file() {

@@ -59,10 +59,10 @@ impl Claim {
         }
     }
 
-    /// The bytes stay locked until they are unlocked with the file. The claims give up their shares
-    /// of the open file, which is closed when the lock no longer needs it.
-    pub(crate) fn keep(mut claims: [Option<Claim>; 2]) {
-        for claim in claims.iter_mut().flatten() {
+    /// The bytes stay locked until they are unlocked with the file. The claim gives up its share of
+    /// the open file, which is closed when the lock no longer needs it.
+    pub(crate) fn keep(claim: Option<Claim>) {
+        if let Some(mut claim) = claim {
             claim.kept = true;
         }
     }
@@ -137,7 +137,8 @@ impl FileLock {
     }
 
     /// Whether a holder of this mode has locked bytes besides flock(2).
-    fn has_bytes(&self, mode: Mode) -> bool {
+    #[inline]
+    pub(crate) fn has_bytes(&self, mode: Mode) -> bool {
         self.options().upgradeable && (mode == Mode::Shared || self.is_upgrading())
     }
 
