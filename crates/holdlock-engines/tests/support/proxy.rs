@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+/// How much later.
+pub(crate) const LATE: Duration = Duration::from_millis(300);
+
 /// What the proxy does with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -16,7 +19,7 @@ pub(crate) enum Fault {
     Silence,
     /// Passes them on one by one.
     Trickle,
-    /// Passes those of the server on a second later.
+    /// Passes those of the server on a while later.
     Late,
     /// Puts others in the place of the server's.
     Garbage,
@@ -76,7 +79,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: boo
                 to.write_all(std::slice::from_ref(byte))
             })
         } else if is(Fault::Late) && of_server {
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::sleep(LATE);
             to.write_all(bytes)
         } else if is(Fault::Garbage) && of_server {
             bytes
