@@ -1,6 +1,7 @@
 //! `EngineGuard`: the proof of holding a lock of an engine, for as long as it is one.
 
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
 use holdlock::Mode;
@@ -31,6 +32,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 pub struct EngineGuard {
     lock: EngineLock,
     handle: Inherited<Handle>,
+    /// Whether dropping the guard waits for the engine.
+    waits: bool,
     /// Clones of what the handle has, for use in a child.
     mode: Mode,
     token: Option<u64>,
@@ -43,6 +46,7 @@ impl EngineGuard {
     pub(crate) fn new(lock: EngineLock, handle: Handle) -> EngineGuard {
         EngineGuard {
             lock,
+            waits: true,
             mode: handle.held.mode,
             token: handle.held.token,
             ttl: handle.held.ttl,
@@ -112,6 +116,19 @@ impl EngineGuard {
         self.ask(Command::Check(tell), answer, limit)
     }
 
+    /// As [`check`](EngineGuard::check), in asynchronous code. The engine is asked at once, and the
+    /// future does not borrow the guard.
+    pub fn check_async(&self) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let (tell, answer) = oneshot::channel();
+        let sent = self.send(Command::Check(tell));
+        let lock = self.name().to_owned();
+        async move {
+            sent?;
+            let result = answer.await.unwrap_or_else(|_| Err(no_answer()));
+            result.map_err(|loss| Error::Lost { lock, loss })
+        }
+    }
+
     /// Tells when the lock is lost.
     pub fn lost(&self) -> &LostSignal {
         &self.lost
@@ -159,6 +176,11 @@ impl EngineGuard {
         })
     }
 
+    /// Releases the lock without waiting for the engine: for destructors that must not block.
+    pub fn release_in_background(mut self) {
+        self.waits = false;
+    }
+
     fn held(&self) -> Option<&Held> {
         self.handle.get().map(|handle| &*handle.held)
     }
@@ -201,11 +223,8 @@ fn no_answer() -> Loss {
 
 impl Drop for EngineGuard {
     fn drop(&mut self) {
-        if self
-            .handle
-            .get()
-            .is_some_and(|handle| !handle.commands.is_closed())
-        {
+        let handle = self.handle.get().filter(|_| self.waits);
+        if handle.is_some_and(|handle| !handle.commands.is_closed()) {
             let (tell, answer) = oneshot::channel();
             let _ = self.ask(Command::Release(tell), answer, DROP);
         }

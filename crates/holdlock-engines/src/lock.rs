@@ -1,6 +1,7 @@
 //! `EngineLock`: the name that processes of several hosts agree on.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ impl EngineLock {
         self.engine.shown()
     }
 
-    /// The engine, in one word: `postgres`.
+    /// The engine, in one word: `postgres`, `etcd` or `redis`.
     pub fn kind(&self) -> &'static str {
         self.engine.kind()
     }
@@ -160,6 +161,13 @@ impl EngineLock {
     /// Those of [`lock`](EngineLock::lock).
     pub fn members(&self) -> Result<Members, Error> {
         serve::ask(&self.engine, |engine| async move { engine.members().await })
+    }
+
+    /// As [`members`](EngineLock::members), in asynchronous code. The engine is asked at once.
+    pub fn members_async(&self) -> impl Future<Output = Result<Members, Error>> + Send + use<> {
+        serve::ask_async(self.engine.clone(), |engine| async move {
+            engine.members().await
+        })
     }
 
     /// Ends the session or the lease of the holder with this token, and returns what was known of

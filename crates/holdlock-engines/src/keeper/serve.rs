@@ -177,18 +177,45 @@ where
 {
     /// The engine's own limits are shorter.
     const LIMIT: Duration = Duration::from_secs(60);
+    let answer = begin_to_ask(engine, task)?;
+    block_on(answer, LIMIT).unwrap_or_else(|| Err(no_answer(engine)))
+}
+
+/// As [`ask`], in asynchronous code. The engine is asked at once.
+pub(crate) fn ask_async<T, F>(
+    engine: Engine,
+    task: impl FnOnce(Engine) -> F + Send + 'static,
+) -> impl Future<Output = Result<T, Error>> + Send
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + 'static,
+{
+    let asked = begin_to_ask(&engine, task);
+    async move { asked?.await.unwrap_or_else(|_| Err(no_answer(&engine))) }
+}
+
+fn begin_to_ask<T, F>(
+    engine: &Engine,
+    task: impl FnOnce(Engine) -> F + Send + 'static,
+) -> Result<oneshot::Receiver<Result<T, Error>>, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + 'static,
+{
     let (tell, answer) = oneshot::channel();
     let asked = engine.clone();
     let job = move || async move {
         let _ = tell.send(task(asked).await);
     };
     super::run(job).map_err(|error| no_thread(engine, &error))?;
-    block_on(answer, LIMIT).unwrap_or_else(|| {
-        Err(Error::Unreachable {
-            lock: engine.shown().to_owned(),
-            why: "no answer; try again".to_owned(),
-        })
-    })
+    Ok(answer)
+}
+
+fn no_answer(engine: &Engine) -> Error {
+    Error::Unreachable {
+        lock: engine.shown().to_owned(),
+        why: "no answer; try again".to_owned(),
+    }
 }
 
 /// Waits in the calling thread for an answer of the helper thread. None if it takes longer.

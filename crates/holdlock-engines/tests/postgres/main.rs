@@ -8,6 +8,7 @@ mod common;
 mod key;
 mod login;
 mod lost;
+mod questions;
 mod refused;
 mod server;
 #[path = "../support/mod.rs"]
