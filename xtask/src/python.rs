@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(crate) use peers::peers;
-pub(crate) use wheel::{only_file, pack};
+pub(crate) use wheel::{only_file, pack, pack_engines};
 
 use crate::dist::target_directory;
 use crate::outcome::{Outcome, listen, number_before};
@@ -77,7 +77,8 @@ fn install_ours(python: &Path) -> Done {
     let mut install = install(python);
     install
         .args(["--no-deps", "--force-reinstall"])
-        .arg(wheel::wheel(python)?);
+        .arg(wheel::wheel(python)?)
+        .arg(wheel::engines_wheel(python)?);
     run(install)
 }
 

@@ -89,10 +89,11 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
         None if mutant.test.0 == "model" => ("gate-model", vec!["--lib"]),
         None => ("holdlock-conformance", vec!["--test", mutant.test.0]),
     };
-    let cargo = |verb: &str| {
+    let test = || {
         let mut command = Command::new("cargo");
         command
-            .args([verb, "--quiet", "--package", package])
+            .args(["test", "--quiet", "--package", package])
+            .args(&target)
             .current_dir(tree)
             .env("CARGO_TARGET_DIR", root().join("target/mutants/target"))
             .env("RUSTFLAGS", "-A warnings")
@@ -100,8 +101,8 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
             .stderr(Stdio::null());
         command
     };
-    let builds = cargo("build").arg("--tests").status();
-    let passes = cargo("test").args(target).arg(mutant.test.1).status();
+    let builds = test().arg("--no-run").status();
+    let passes = test().arg(mutant.test.1).status();
     write(&original)?;
     match (builds, passes) {
         (Ok(builds), Ok(passes)) if builds.success() => Ok(!passes.success()),

@@ -18,6 +18,28 @@ pub(super) fn wheel(python: &Path) -> Done<PathBuf> {
     pack(build, &command, &wheels)
 }
 
+/// Builds the wheel of the extra package for tests on this host, and returns its path. It is not
+/// optimized: that would take minutes.
+pub(super) fn engines_wheel(python: &Path) -> Done<PathBuf> {
+    let mut build = module(python, &["maturin", "build", "--quiet", "--locked"]);
+    build.args(["--profile", "dev"]);
+    build.arg("--interpreter").arg(python);
+    pack_engines(
+        build,
+        &target_directory().join("wheels-engines").join("host"),
+    )
+}
+
+/// Lets maturin build the wheel of the extra package with locks between hosts, as the only file of
+/// a directory. Returns its path.
+pub(crate) fn pack_engines(mut build: Command, wheels: &Path) -> Done<PathBuf> {
+    let _ = fs::remove_dir_all(wheels);
+    build.current_dir(package().join("engines"));
+    build.arg("--out").arg(wheels);
+    run(build)?;
+    only_file(wheels)
+}
+
 /// Lets maturin build the wheel, with this command among its scripts, as the only file of a
 /// directory. Returns its path.
 pub(crate) fn pack(mut build: Command, command: &Path, wheels: &Path) -> Done<PathBuf> {

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Tools, count, said};
@@ -19,13 +19,65 @@ pub(super) const TRIAL: &str = include_str!("trial.py");
 /// Prints what an old glibc lacks.
 const SYMBOLS: &str = include_str!("symbols.py");
 
+/// Asks an engine that is not there.
+const TRIAL_OF_ENGINES: &str = "import holdlock
+try: holdlock.open('postgres://ann@127.0.0.1:1/app#try').acquire(timeout=60)
+except holdlock.EngineUnreachable: print('works')";
+
 impl Tools {
     /// Checks the platform and the size of a wheel, and tries it where it can run.
     pub(super) fn check(&self, wheel: &Path, target: &str, outcome: &mut Outcome) -> Done {
+        let (name, tag) = self.audit(wheel, target, outcome)?;
+        if host().as_deref() == Ok(target) {
+            self.start_without_installing(wheel, &name, outcome)?;
+        }
+        match self.interpreter(target) {
+            Some(python) => {
+                let place = self.install(&[wheel], &tag)?;
+                let mut module = start(&python, None, &place)?;
+                module.args(["-c", TRIAL]);
+                let mut program = start(&python, Some(&place.join("bin/holdlock")), &place)?;
+                program.arg("run").arg(place.join("try.lock"));
+                program.args(["--", "echo", "works"]);
+                expect(outcome, "works\n", module, &format!("module of {name}"))?;
+                expect(outcome, "works\n", program, &format!("command of {name}"))?;
+            }
+            None => outcome.skipped.push(untried(&name, target)),
+        }
+        Ok(())
+    }
+
+    /// Checks the wheel of the extra package, and tries it beside ours where it can run.
+    pub(super) fn check_engines(
+        &self,
+        engines: &Path,
+        ours: &Path,
+        target: &str,
+        outcome: &mut Outcome,
+    ) -> Done {
+        let (name, tag) = self.audit(engines, target, outcome)?;
+        match self.interpreter(target) {
+            Some(python) => {
+                let place = self.install(&[ours, engines], &tag)?;
+                let mut module = start(&python, None, &place)?;
+                module.args(["-c", TRIAL_OF_ENGINES]);
+                expect(outcome, "works\n", module, &format!("module of {name}"))?;
+            }
+            None => outcome.skipped.push(untried(&name, target)),
+        }
+        Ok(())
+    }
+
+    /// Checks the platform and the size of a wheel. Returns its name, and its first tag.
+    fn audit(&self, wheel: &Path, target: &str, outcome: &mut Outcome) -> Done<(String, String)> {
         let name = wheel.file_name().unwrap_or_default().to_string_lossy();
         let size = fs::metadata(wheel).map_or(u64::MAX, |about| about.len());
         println!("{name}: {size} bytes");
         let mut audit = self.tool(&["auditwheel", "show"]);
+        if target.ends_with("musl") {
+            // Otherwise auditwheel takes this machine's libc.so for musl's.
+            audit.arg("--ldpaths").arg(&self.place);
+        }
         audit.arg(wheel);
         let audited = said(audit)?;
         println!("{}", audited.trim());
@@ -34,6 +86,9 @@ impl Tools {
         let keeps = tags
             .iter()
             .any(|tag| audited.contains(&format!("\"{tag}\"")));
+        // zig calls musl's library by this name, which every musl takes for its own and auditwheel
+        // does not know.
+        let keeps = keeps || audited.trim_end().ends_with("eliminated:\n\nlibc.so");
         count(outcome, keeps, &format!("auditwheel: {name}: {audited}"));
         if target.ends_with("gnu") {
             let mut look = Command::new(&self.python);
@@ -41,50 +96,18 @@ impl Tools {
             expect(outcome, "", look, &format!("old glibc with {name}"))?;
         }
         count(outcome, size < MOST_BYTES, &format!("size of {name}"));
-        if host().as_deref() == Ok(target) {
-            self.start_without_installing(wheel, &name, outcome)?;
-        }
-        match self.interpreter(target) {
-            Some(python) => self.try_it(&python, wheel, tags[0], &name, outcome)?,
-            None => outcome.skipped.push(format!(
-                "SKIPPED trying {name}: this machine does not run it; set {} to a command that \
-                 starts its Python",
-                variable(target)
-            )),
-        }
-        Ok(())
+        Ok((name.to_string(), tags[0].to_owned()))
     }
 
-    /// Installs the wheel in a directory, uses the module, and runs the command.
-    fn try_it(
-        &self,
-        python: &[OsString],
-        wheel: &Path,
-        tag: &str,
-        name: &str,
-        outcome: &mut Outcome,
-    ) -> Done {
+    /// Installs wheels in a directory, and returns its path.
+    fn install(&self, wheels: &[&Path], tag: &str) -> Done<PathBuf> {
         let place = target_directory().join("wheels").join("installed");
         let _ = fs::remove_dir_all(&place);
         let mut install = self.tool(&["pip", "install", "--quiet", "--no-deps", "--target"]);
         install.arg(&place).args(["--only-binary", ":all:"]);
-        install.args(["--platform", tag]).arg(wheel);
+        install.args(["--platform", tag]).args(wheels);
         run(install)?;
-        let (interpreter, starter) = python.split_last().ok_or("no words to start Python")?;
-        let start = |program: &OsStr| {
-            let words: Vec<&OsStr> = starter.iter().map(OsString::as_os_str).collect();
-            let words = [&words[..], &[program]].concat();
-            let mut command = Command::new(words[0]);
-            command.args(&words[1..]).env("PYTHONPATH", &place);
-            command
-        };
-        let mut module = start(interpreter);
-        module.args(["-c", TRIAL]);
-        let mut program = start(place.join("bin/holdlock").as_os_str());
-        program.arg("run").arg(place.join("try.lock"));
-        program.args(["--", "echo", "works"]);
-        expect(outcome, "works\n", module, &format!("module of {name}"))?;
-        expect(outcome, "works\n", program, &format!("command of {name}"))
+        Ok(place)
     }
 
     /// Starts the command in the ways that need no installation.
@@ -133,6 +156,25 @@ impl Tools {
         }
         (host().as_deref() == Ok(target)).then(|| vec![self.python.clone().into()])
     }
+}
+
+/// A program of an installed wheel; None: the interpreter.
+fn start(python: &[OsString], program: Option<&Path>, place: &Path) -> Done<Command> {
+    let (interpreter, starter) = python.split_last().ok_or("no words to start Python")?;
+    let program = program.map_or(interpreter.as_os_str(), Path::as_os_str);
+    let words: Vec<&OsStr> = starter.iter().map(OsString::as_os_str).collect();
+    let words = [&words[..], &[program]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).env("PYTHONPATH", place);
+    Ok(command)
+}
+
+fn untried(name: &str, target: &str) -> String {
+    format!(
+        "SKIPPED trying {name}: this machine does not run it; set {} to a command that starts its \
+         Python",
+        variable(target)
+    )
 }
 
 /// Counts whether the command prints just `text`.

@@ -4,6 +4,7 @@ mod cli;
 mod crowd;
 mod cycle;
 mod deadline;
+mod engines;
 mod fair;
 mod handoff;
 mod identity;
@@ -55,6 +56,9 @@ pub(crate) const ALL: &[Case] = &[
     case("missing", missing::run),
 ];
 
+/// Cases that run only if they are named: they need servers.
+pub(crate) const ON_DEMAND: &[Case] = &[case("engines", engines::run)];
+
 /// The cases that the word `more` stands for: what there is beside one exclusive holder.
 pub(crate) const MORE: [&str; 5] = ["record", "slots", "sets", "fair", "readers"];
 
@@ -70,6 +74,7 @@ pub(crate) const JOBS: &[(&str, JobMain)] = &[
     (handoff::JOB, handoff::job),
     (cli::waiting::JOB, cli::waiting::job),
     (crowd::JOB, crowd::job),
+    (engines::JOB, engines::job),
     (processes::JOB, processes::job),
     (sets::JOB, sets::job),
     (waiters::THREADS_JOB, waiters::threads_job),

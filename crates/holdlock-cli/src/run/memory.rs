@@ -1,9 +1,10 @@
 //! What the record of the lock adds to a run: tokens, the news that the last holder died, and the
 //! time of the last run.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -77,13 +78,23 @@ pub(super) fn open(
     }
 }
 
-/// Whether the file is missing or empty, or has the size of a record. Other files are not opened
-/// for writing.
+/// Whether the file is missing, or is empty and not for the command's output, or has the size of a
+/// record. Other files are not opened for writing.
 fn may_have_record(path: &Path) -> bool {
     match fs::symlink_metadata(path) {
-        Ok(found) => found.is_file() && [0, Record::SIZE].contains(&found.len()),
+        Ok(found) if found.len() == 0 => found.is_file() && !is_our_output(&found),
+        Ok(found) => found.is_file() && found.len() == Record::SIZE,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
+}
+
+/// Whether the command writes its output into this file: `holdlock run ./a -- date >a`.
+fn is_our_output(found: &fs::Metadata) -> bool {
+    let streams = [rustix::stdio::stdout(), rustix::stdio::stderr()];
+    streams.into_iter().any(|stream| {
+        rustix::fs::fstat(stream)
+            .is_ok_and(|stream| (stream.st_dev, stream.st_ino) == (found.dev(), found.ino()))
+    })
 }
 
 /// Whether the last run is so recent that this one is skipped. Then says so.
@@ -106,18 +117,23 @@ pub(super) fn is_recent(path: &Path, settings: &Settings) -> bool {
         return false;
     }
     if !settings.quiet {
-        let which = match interval.always {
-            true => "run",
-            false => "run that succeeded",
-        };
-        exit::warn(&format!(
-            "{}: skipped: the last {which} began {} ago, less than {}",
-            text::path(&settings.locks[0]),
-            span(age),
-            span(interval.time)
-        ));
+        exit::warn(&skipped(&settings.locks[0], interval, age));
     }
     true
+}
+
+/// The message about a run that is skipped.
+pub(super) fn skipped(lock: &OsStr, interval: Interval, age: Duration) -> String {
+    let which = match interval.always {
+        true => "run",
+        false => "run that succeeded",
+    };
+    format!(
+        "{}: skipped: the last {which} began {} ago, less than {}",
+        text::path(lock),
+        span(age),
+        span(interval.time)
+    )
 }
 
 /// The lock was acquired: whether the last holder died.

@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::crc32::crc32;
+use crate::sys::process;
 
 /// The size of each text in bytes.
 pub(super) const SIZE: usize = 1024;
@@ -43,6 +44,11 @@ impl Text {
     #[cfg(test)]
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes.0[..self.length]).expect("text")
+    }
+
+    #[cfg(test)]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes.0
     }
 
     pub(super) fn length(&self) -> usize {
@@ -113,6 +119,20 @@ impl Text {
     }
 }
 
+/// Fails if this process may not write a whole text: the kernel would end it by SIGXFSZ, or write
+/// only a part.
+pub(super) fn check_file_size_limit() -> io::Result<()> {
+    let limit = process::file_size_limit();
+    if limit >= SIZE as u64 {
+        return Ok(());
+    }
+    let why = format!(
+        "this process may write files of {limit} bytes at most, and a record has {SIZE}: raise \
+         RLIMIT_FSIZE (ulimit -f)"
+    );
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, why))
+}
+
 /// What is in a file: its first bytes, and one byte more than a text has if the file is longer.
 pub(super) struct Found {
     bytes: [u8; SIZE + 1],
@@ -135,6 +155,14 @@ pub(super) enum Content<'f> {
 }
 
 impl Found {
+    #[cfg(test)]
+    pub(super) fn of(content: &[u8]) -> Found {
+        let mut bytes = [0; SIZE + 1];
+        let length = content.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&content[..length]);
+        Found { bytes, length }
+    }
+
     pub(super) fn read(file: &File) -> io::Result<Found> {
         let mut bytes = [0; SIZE + 1];
         loop {
@@ -155,15 +183,24 @@ impl Found {
         let Some(after) = bytes.strip_prefix(kind.as_bytes()) else {
             return Content::Foreign;
         };
+        if after.is_empty() {
+            return Content::Damaged;
+        }
+        // A text of others may begin with the same words: only a number makes it one of ours.
         let version = after.split(|byte| *byte == b'\n').next();
         let version = version.and_then(|version| std::str::from_utf8(version).ok());
-        match version.and_then(|version| version.parse().ok()) {
-            Some(1) if bytes.len() > SIZE => Content::Foreign,
-            Some(1) => lines(bytes).map_or(Content::Damaged, Content::Lines),
-            Some(newer @ 2..) => Content::Newer(newer),
-            _ => Content::Damaged,
+        match version {
+            Some("1") if bytes.len() > SIZE => Content::Foreign,
+            Some("1") => lines(bytes).map_or(Content::Damaged, Content::Lines),
+            Some(number) if is_number(number) => Content::Newer(number.parse().unwrap_or(u64::MAX)),
+            _ => Content::Foreign,
         }
     }
+}
+
+/// Whether this can be the number of a version: without a sign, and without zeros in front.
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0') && !text.is_empty()
 }
 
 /// The lines of a whole text.
@@ -172,17 +209,29 @@ fn lines(bytes: &[u8]) -> Option<&str> {
         return None;
     }
     let text = std::str::from_utf8(bytes).ok()?;
-    let (lines, checksum) = text.rsplit_once("\nchecksum: ")?;
+    let (lines, last) = text.trim_ascii_end().rsplit_once('\n')?;
+    let checksum = u32::from_str_radix(last.strip_prefix("checksum: ")?, 16).ok()?;
     let covered = &text[..=lines.len()];
-    let checksum = u32::from_str_radix(checksum.trim_ascii_end(), 16).ok()?;
     (crc32(0, covered.as_bytes()) == checksum).then_some(lines)
 }
 
-/// The value of the first line with this key.
-pub(super) fn value<'l>(lines: &'l str, key: &str) -> Option<&'l str> {
-    lines
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+/// The lines of a text, as keys and values.
+pub(super) struct Values<'l>(Vec<(&'l str, &'l str)>);
+
+impl<'l> Values<'l> {
+    pub(super) fn of(lines: &'l str) -> Values<'l> {
+        let values = lines.split('\n').filter_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            Some((key, value.strip_prefix(' ')?))
+        });
+        Values(values.collect())
+    }
+
+    /// The value of the first line with this key.
+    pub(super) fn get(&self, key: &str) -> Option<&'l str> {
+        let first = self.0.iter().find(|(other, _)| *other == key);
+        first.map(|(_, value)| *value)
+    }
 }
 
 /// A text of others as the value of a line: printable, on one line, and not too long.
