@@ -38,7 +38,7 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
     }
     let program = dist()?;
     bench.arg("--holdlock").arg(program).args(arguments);
-    let named = arguments.iter().any(|word| word == "python");
+    let named = arguments.iter().any(|word| word.starts_with("python"));
     if named || arguments.iter().all(|word| word.starts_with('-')) {
         match python::peers() {
             Ok(packages) => drop(bench.arg("--python").arg(packages)),

@@ -46,6 +46,7 @@ pub(crate) const ALL: &[Case] = &[
     case("deadline", deadline::run),
     case("cli", cli::run),
     case("python", python::run),
+    case("python-many", python::many::run),
     // Near the end: reading /proc/locks slows other lock calls down for a while.
     case("inspect", inspect::run),
     case("missing", missing::run),
