@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from ._async_lock_set import AsyncLockSet
     from ._async_read_write import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock
     from ._async_semaphore import AsyncSemaphore
+    from ._async_token_gate import AsyncTokenGate
+    from ._async_upgrade import AsyncUpgradeableGuard
     from ._compat import install_as_filelock, uninstall_as_filelock
     from ._lock_set import LockSet
     from ._read_write import ReadWriteLock
@@ -66,7 +68,9 @@ _LAZY: dict[str, str] = {
     "AsyncReadWriteLock": "._async_read_write",
     "AsyncSemaphore": "._async_semaphore",
     "AsyncSoftFileLock": "._soft._async_lock",
+    "AsyncTokenGate": "._async_token_gate",
     "AsyncUnixFileLock": "._async_file_lock",
+    "AsyncUpgradeableGuard": "._async_upgrade",
     "AsyncWindowsFileLock": "._async_file_lock",
     "BaseAsyncFileLock": "._async_base",
     "CloseErrorPolicy": "._types",
@@ -114,7 +118,9 @@ __all__ = [
     "AsyncReadWriteLock",
     "AsyncSemaphore",
     "AsyncSoftFileLock",
+    "AsyncTokenGate",
     "AsyncUnixFileLock",
+    "AsyncUpgradeableGuard",
     "AsyncWindowsFileLock",
     "BaseAsyncFileLock",
     "BaseFileLock",
