@@ -16,6 +16,8 @@ pub(crate) enum Alert {
     Wakeup(Arc<Wakeup>),
     /// For a task whose request also has to end.
     Both(holdlock::CancelToken, Arc<Wakeup>),
+    /// For a wait in another native library.
+    Function(Arc<Py<PyAny>>),
 }
 
 impl Alert {
@@ -36,6 +38,11 @@ impl Alert {
                 token.cancel();
                 wakeup.send();
             }
+            Alert::Function(function) => Python::attach(|py| {
+                if let Err(error) = function.call0(py) {
+                    error.write_unraisable(py, Some(function.bind(py)));
+                }
+            }),
         }
     }
 }
@@ -113,6 +120,16 @@ impl CancelToken {
     #[getter]
     fn cancelled(&self) -> bool {
         self.is_cancelled()
+    }
+
+    /// Calls the function when the token is cancelled. It must not use this token. Returns a number
+    /// for `_forget`.
+    fn _add(&self, function: Py<PyAny>) -> u64 {
+        self.add(&Alert::Function(Arc::new(function)))
+    }
+
+    fn _forget(&self, number: u64) {
+        self.forget(number);
     }
 
     fn __repr__(&self) -> String {

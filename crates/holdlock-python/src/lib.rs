@@ -22,6 +22,7 @@
 //! | `record.rs`, `token_gate.rs` | the record in a lock file, and the use of its tokens |
 //! | `blocking.rs`, `pending.rs` | the waits for these, of a thread and of a task |
 //! | `in_thread.rs` | such a wait of a task for which the library has no future |
+//! | `engine/` | locks between hosts; only with the feature `engines` |
 //! | `marker.rs` | the marker file of a soft lock |
 //! | `fork.rs` | notices that this process is a child of fork |
 //! | `cancel.rs`, `proxy.rs`, `process.rs` | the small classes |
@@ -34,6 +35,8 @@ mod acquire;
 mod blocking;
 mod cancel;
 mod core;
+#[cfg(feature = "engines")]
+mod engine;
 mod error;
 mod fork;
 mod hold;
@@ -72,6 +75,9 @@ mod native {
 
     #[pymodule_export]
     use crate::cancel::CancelToken;
+    #[cfg(feature = "engines")]
+    #[pymodule_export]
+    use crate::engine::{NativeEngineLock, NativeLost};
     #[pymodule_export]
     use crate::error::{Conflict, printable};
     #[pymodule_export]

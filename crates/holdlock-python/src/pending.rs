@@ -1,5 +1,5 @@
-//! The wait of a task or of a greenlet for a slot or for a set of locks: the library waits in a
-//! thread of its own while the loop runs.
+//! The wait of a task or of a greenlet for a slot, for a set of locks or for an engine: the library
+//! waits in a thread of its own while the loop runs.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,17 +21,13 @@ trait Wait: Send {
     fn finish(self: Box<Self>, py: Python<'_>) -> PyResult<Option<Py<PyAny>>>;
 }
 
-struct WaitFor<A, F> {
+struct WaitFor<F: Future> {
     future: Pin<Box<F>>,
-    answer: Option<A>,
-    finish: Finish<A>,
+    answer: Option<F::Output>,
+    finish: Finish<F::Output>,
 }
 
-impl<A, F> Wait for WaitFor<A, F>
-where
-    A: Send + 'static,
-    F: Future<Output = A> + Send + 'static,
-{
+impl<F: Future<Output: Send> + Send> Wait for WaitFor<F> {
     fn is_over(&mut self, signal: &Signal) -> bool {
         if self.answer.is_none() {
             self.answer = signal.look(&mut self.future);
@@ -61,13 +57,25 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// A wait that has a pipe of its own.
+    #[cfg(feature = "engines")]
+    pub(crate) fn alone<F: Future<Output: Send> + Send + 'static>(
+        token: Token,
+        cancel: Option<Bound<'_, CancelToken>>,
+        future: F,
+        finish: impl FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> std::io::Result<Pending> {
+        let signal = Signal::new(None)?;
+        Ok(Pending::new(token, signal, cancel, future, finish))
+    }
+
     /// `future` is the request, which `token` ends. `finish` keeps what was acquired.
-    pub(crate) fn new<A: Send + 'static>(
+    pub(crate) fn new<F: Future<Output: Send> + Send + 'static>(
         token: Token,
         signal: Signal,
         cancel: Option<Bound<'_, CancelToken>>,
-        future: impl Future<Output = A> + Send + 'static,
-        finish: impl FnOnce(Python<'_>, A) -> PyResult<Py<PyAny>> + Send + 'static,
+        future: F,
+        finish: impl FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> Pending {
         let cancel = cancel.map(|cancel| {
             let number = cancel.get().add(&Alert::of(&signal, Some(&token)));

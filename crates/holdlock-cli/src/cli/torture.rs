@@ -102,7 +102,7 @@ pub(super) fn command() -> Command {
                 .value_name("DURATION")
                 .default_value("60s")
                 .allow_hyphen_values(true)
-                .value_parser(duration::parse)
+                .value_parser(time)
                 .help("Run for DURATION"),
             Arg::new("sections")
                 .long("sections")
@@ -139,6 +139,14 @@ pub(super) fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("A directory on the file system to be tested"),
         ])
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text)?;
+    if time.is_zero() {
+        return Err("give a time above 0: a run that tries nothing finds nothing".into());
+    }
+    Ok(time)
 }
 
 fn sections(text: &str) -> Result<u64, String> {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from ._native import CancelToken
     from ._types import AsyncOptions, ThreadLocal
 
 __all__ = ["AsyncAcquireReturnProxy", "BaseAsyncFileLock"]
@@ -102,6 +103,7 @@ class BaseAsyncFileLock(OnlyAsync, BaseFileLock):
         *,
         blocking: bool | None = None,
         cancel_check: Callable[[], bool] | None = None,
+        cancel: CancelToken | None = None,
     ) -> AsyncAcquireReturnProxy[Self]:
         """Acquires the lock, and waits until it is free, while other tasks run.
 
@@ -118,6 +120,7 @@ class BaseAsyncFileLock(OnlyAsync, BaseFileLock):
         may_wait = _options.blocking(context.blocking if blocking is None else blocking)
         pause = context.poll_interval if poll_interval is None else _options.interval(poll_interval)
         limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
+        cancel_check = _options.check_of(cancel_check, cancel)
         end = math.inf if limit < 0 else time.monotonic() + limit
         path = self.lock_file
         task = _async_wait.current()

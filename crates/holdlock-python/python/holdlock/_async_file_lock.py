@@ -155,7 +155,8 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         """
         task = None if self.is_thread_local() else _async_wait.current()
         last = self.is_locked and (force or self.lock_counter == 1)
-        if self._thread_local_setting == "mutex" and not (task and _native.was_taken_by(self, task)):
+        excludes = self._thread_local_setting == "mutex"
+        if excludes and task is not None and not _native.was_taken_by(self, task):
             # The task that has acquired it may have ended.
             _async_wait.note_ended()
         if last:
@@ -193,7 +194,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         return await _async_upgrade.acquire(self, limit, cancel)
 
     async def release_abandoned(self) -> None:  # type: ignore[override]
-        """Releases the lock, and leaves what was abandoned so: :meth:`FileLock.release_abandoned`."""
+        """As :meth:`FileLock.release_abandoned`."""
         task = None if self.is_thread_local() else _async_wait.current()
         _native.release_abandoned(self, task)
 

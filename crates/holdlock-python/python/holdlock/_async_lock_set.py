@@ -9,7 +9,7 @@ from . import _async_wait
 from ._async_block import OnlyAsync, ReleasedAtEnd
 from ._async_file_lock import AsyncFileLock
 from ._lock_set_base import LockSetBase, left
-from ._pending import wait_for
+from ._line import wait_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,8 +32,8 @@ class AsyncLockSet(ReleasedAtEnd, OnlyAsync, LockSetBase[AsyncFileLock]):
     [True, True]
 
     The members are :class:`AsyncFileLock` objects, or paths. Tasks share the members as they share
-    those locks: by default, a task joins another one that holds the same object. A waiting task lets
-    the other tasks run, and may be cancelled; it then holds none of the locks.
+    those locks: by default, a task joins another one that holds the same object. A waiting task
+    lets the other tasks run, and may be cancelled; it then holds none of the locks.
     """
 
     _kind = AsyncFileLock

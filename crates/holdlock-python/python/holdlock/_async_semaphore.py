@@ -8,7 +8,7 @@ from . import _async_wait
 from ._async_block import OnlyAsync, ReleasedAtEnd
 from ._errors import Deadlock
 from ._native import printable
-from ._pending import is_awaited, wait_for
+from ._line import is_awaited, wait_for
 from ._semaphore_base import SemaphoreBase, SlotBase
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class AsyncSemaphore(ReleasedAtEnd, OnlyAsync, SemaphoreBase):
     True
 
     A free slot is acquired at once. A task that has to wait lets the other tasks run; it may be
-    cancelled at any moment, and has then left the queue and holds no slot when its ``acquire`` ends.
-    Each task holds its slots by itself. The options are those of :class:`Semaphore`.
+    cancelled at any moment, and has then left the queue and holds no slot when its ``acquire``
+    ends. Each task holds its slots by itself. The options are those of :class:`Semaphore`.
     """
 
     async def acquire(

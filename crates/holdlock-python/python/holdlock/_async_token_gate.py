@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Hashable, Optional
 
 from . import _options
 from ._native import TokenGate
-from ._pending import is_awaited, wait_for
+from ._line import is_awaited, wait_for
 
 if TYPE_CHECKING:
     from types import TracebackType

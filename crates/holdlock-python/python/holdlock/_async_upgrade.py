@@ -8,7 +8,7 @@ from . import _options
 from ._async_block import ReleasedAtEnd
 from ._errors import Timeout
 from ._native import NativeLock, UpgradeableGuard, acquire_upgradeable, queue_upgradeable
-from ._pending import wait_for
+from ._line import wait_for
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -19,7 +19,7 @@ __all__ = ["AsyncUpgradeableGuard", "acquire"]
 
 
 class AsyncUpgradeableGuard(ReleasedAtEnd):
-    """The result of :meth:`AsyncFileLock.acquire_upgradeable`, an :class:`UpgradeableGuard` for tasks.
+    """An :class:`UpgradeableGuard` for tasks: the result of ``await lock.acquire_upgradeable()``.
 
     An ``async with`` statement releases it at its end.
     """

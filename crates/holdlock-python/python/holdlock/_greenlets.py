@@ -196,6 +196,11 @@ def enter_gate(
     return inside
 
 
+def wait_readable(descriptor: int, seconds: float) -> None:
+    """Sleeps until the descriptor is readable, at most for this time; negative: without a limit."""
+    _Green.select([descriptor], [], [], None if seconds < 0 else seconds)
+
+
 def _call_hook(lock: Any, record: TaskRecord) -> None:
     try:
         lock._on_acquired(_native.lend(lock, record))

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Dict, Generic, Hashable, NoReturn, Optional, Tuple, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Generic,
+    Hashable,
+    NoReturn,
+    Optional,
+    Tuple,
+    TypeVar,
+)
 
 from . import _meta, _options
 from ._native import max_slots, NativeSemaphore
