@@ -84,7 +84,7 @@ fn assert_all_free(path: &Path, point: &Point) {
     assert!(matches!(semaphore.try_lock(), Err(Error::WouldBlock(_))));
     drop(guards);
     let other = Semaphore::open(path, 3).expect("opens");
-    other.try_lock().expect("nobody uses the file with 2 slots");
+    drop(other.try_lock().expect("nobody uses the file with 2 slots"));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_process_that_is_killed_at_any_call_of_an_acquisition_of_a_slot_leaves_all_s
         let mut actor = Command::new(SLOT_ACTOR);
         actor.arg(&path).arg("2");
         let orders = "lock\nrelease\ntry\nrelease\n";
-        let mut doomed = start(point, &[path.clone()], &mut actor, orders);
+        let mut doomed = start(point, std::slice::from_ref(&path), &mut actor, orders);
         let status = doomed.wait().expect("a child");
         assert_all_free(&path, point);
         status.success()
@@ -117,7 +117,12 @@ fn a_process_that_is_killed_at_any_call_of_a_wait_for_a_slot_leaves_it_to_the_ne
         assert_eq!((zero.slot(), one.slot()), (0, 1));
         let mut actor = Command::new(SLOT_ACTOR);
         actor.arg(&path).arg("2");
-        let mut doomed = start(point, &[path.clone()], &mut actor, "lock\nrelease\n");
+        let mut doomed = start(
+            point,
+            std::slice::from_ref(&path),
+            &mut actor,
+            "lock\nrelease\n",
+        );
         queue::eventually("the process waits for both slots, or is dead", || {
             queue::length(&path) == 2 || is_dead(&mut doomed)
         });

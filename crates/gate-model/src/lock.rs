@@ -116,10 +116,11 @@ impl Lock {
     }
 
     pub(crate) fn leave(&self, file: &LockFile) {
-        let left: Result<(), Stop> = self.gate.leave_exclusive(|| {
+        let unlock = || {
             file.unlock();
             Ok(())
-        });
+        };
+        let left: Result<(), Stop> = self.gate.leave_exclusive(|| {}, unlock);
         left.unwrap();
     }
 

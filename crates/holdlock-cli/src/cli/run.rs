@@ -261,7 +261,7 @@ fn remembering() -> [Arg; 3] {
         Arg::new("note")
             .long("note")
             .value_name("TEXT")
-            .value_parser(value_parser!(String))
+            .value_parser(value_parser!(OsString))
             .conflicts_with_all(["shared", "slots"])
             .help("Why the lock is held, for `holdlock who` and for those that wait"),
         Arg::new("if-abandoned")
@@ -424,7 +424,10 @@ fn progress(matches: &mut ArgMatches) -> Progress {
 fn memory(matches: &mut ArgMatches) -> Memory {
     let action = matches.remove_one::<OsString>("if-abandoned");
     Memory {
-        note: matches.remove_one("note"),
+        // Perhaps the name of a file, in whatever encoding.
+        note: matches
+            .remove_one::<OsString>("note")
+            .map(|note| note.to_string_lossy().into_owned()),
         if_abandoned: action.map(|action| match action.to_str() {
             Some("run") => IfAbandoned::Run,
             Some("fail") => IfAbandoned::Fail,

@@ -12,9 +12,8 @@ use crate::support::order::wait_for_waiters;
 use crate::support::proxy::{Fault, LATE, Proxy};
 use crate::{name, server};
 
-/// The time limit of the tests' leases, and for how long a guard is valid after a renewal.
+/// The time limit of the tests' leases.
 const TTL: Duration = Duration::from_secs(3);
-const VALID: Duration = Duration::from_secs(2);
 
 fn wait_for_loss(guard: &EngineGuard) -> Loss {
     guard.lost().wait(Duration::from_secs(60)).expect("lost")

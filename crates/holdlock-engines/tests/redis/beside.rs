@@ -2,24 +2,14 @@
 
 use std::time::Duration;
 
-use holdlock_engines::{Error, Finding, Level, Listed, Run, open, open_server};
+use holdlock_engines::{Error, Level, Run, open, open_server};
 use holdlock_test_support::{eventually, watchdog};
 
 use crate::server::Server;
 use crate::support::actor::Actor;
 use crate::support::order::wait_for_waiters;
+use crate::support::place::{level, listed, place};
 use crate::{name, server};
-
-/// The URL of the database.
-fn place(url: &str) -> &str {
-    url.split_once('#').expect("a name").0
-}
-
-fn listed(url: &str, name: &str) -> Option<Listed> {
-    let all = open_server(place(url)).expect("a place").list();
-    let mut all = all.expect("answers").into_iter();
-    all.find(|one| one.name.as_deref() == Some(name))
-}
 
 #[test]
 fn each_lock_of_the_database_is_listed_with_its_members() {
@@ -133,13 +123,6 @@ fn runs_are_remembered_and_only_those_of_the_last_holder() {
     assert!(ago >= 2 * hour && ago < 3 * hour, "{ago:?}");
     assert_eq!(known.at_work, None);
     second.release().expect("ours");
-}
-
-fn level(findings: &[Finding], id: &str) -> Level {
-    let found = findings.iter().find(|finding| finding.id == id);
-    found
-        .unwrap_or_else(|| panic!("no {id} in {findings:?}"))
-        .level
 }
 
 #[test]

@@ -74,8 +74,7 @@ impl FileLock {
 
     /// Gives the lock back, which is held in this mode, and the right.
     pub(super) fn give_back_right(&self, file: &LockFile, mode: Mode) -> Result<(), Error> {
-        let gate = self.gate();
-        gate.leave_exclusive(|| self.unlock(gate, file, mode))
+        self.leave_alone(self.gate(), file, mode)
     }
 
     /// Turns the shared lock into the exclusive one.
