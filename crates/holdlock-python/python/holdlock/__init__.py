@@ -113,7 +113,24 @@ _LAZY: dict[str, str] = {
 }
 
 
+#: The names for `from holdlock import *`.
+_names: list[str] = []
+
+
+def _absent() -> set[str]:
+    """The names that need a package which is not installed: that for locks between hosts."""
+    from importlib.util import find_spec
+
+    from . import _native
+
+    there = hasattr(_native, "NativeEngineLock") or find_spec("holdlock_engines") is not None
+    return set() if there else {"AsyncEngineLock", "EngineLock"}
+
+
 def _get(name: str) -> object:
+    if name == "__all__":  # or else `from holdlock import *` could fail, and help()
+        absent = _absent()
+        return [one for one in _names if one not in absent]
     where = _LAZY.get(name)
     if name == "asyncio":
         from importlib import import_module
@@ -134,7 +151,7 @@ if not TYPE_CHECKING:  # or else type checkers would accept any name
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, "asyncio"})
+    return sorted({*globals(), *_LAZY, "asyncio", "__all__"} - _absent())
 
 
 # `open` is left out: `from holdlock import *` must not replace Python's own.
@@ -197,3 +214,7 @@ __all__ = [
     "uninstall_as_filelock",
     "unlock_descriptor",
 ]
+
+if not TYPE_CHECKING:
+    _names += __all__
+    del __all__  # `_get` makes it
