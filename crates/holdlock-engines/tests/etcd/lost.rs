@@ -12,9 +12,8 @@ use crate::support::order::wait_for_waiters;
 use crate::support::proxy::{Fault, LATE, Proxy};
 use crate::{name, server};
 
-/// The time limit of the tests' leases, and for how long a guard is valid after a renewal.
+/// The time limit of the tests' leases.
 const TTL: Duration = Duration::from_secs(3);
-const VALID: Duration = Duration::from_secs(2);
 
 fn wait_for_loss(guard: &EngineGuard) -> Loss {
     guard.lost().wait(Duration::from_secs(60)).expect("lost")
@@ -55,6 +54,20 @@ fn a_revoked_lease_and_a_deleted_key_are_noticed_at_once() {
         next.release().expect("ours");
     }
     cluster.nothing_left(&name);
+}
+
+#[test]
+fn a_check_asks_for_the_key_and_not_only_for_the_lease() {
+    let _dog = watchdog::watch(60);
+    let Some(cluster) = server::shared() else {
+        return;
+    };
+    let name = name("key");
+    let lock = open(&cluster.url(&name)).expect("a lock");
+    let guard = lock.lock().expect("free");
+    // Before the key is watched.
+    cluster.ctl(&["del", "--prefix", &format!("tests/{name}#")]);
+    assert!(is_lost(guard.check()));
 }
 
 #[test]

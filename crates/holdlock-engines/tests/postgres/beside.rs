@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdlock_engines::{Error, Level, Run, open, open_server};
+use holdlock_engines::{Error, Finding, Level, Run, open, open_server};
 use holdlock_test_support::watchdog;
 use holdlock_test_support::{eventually, wait_for};
 
