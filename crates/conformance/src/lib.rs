@@ -8,6 +8,7 @@
 
 pub mod actor;
 pub mod cycles;
+pub mod sealed;
 pub mod sys;
 pub mod told;
 pub mod witness;

@@ -1,9 +1,11 @@
 //! Downgrade and upgrade: what is atomic and what is not.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use holdlock::{Continuity, Error, Family, FileLock, LockOptions, Mode, Request};
+use holdlock::{Continuity, Error, Family, FileLock, LockOptions, Mode, Request, Waiting};
 use holdlock_conformance::{Actor, Scratch, queue, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
@@ -123,8 +125,8 @@ fn an_upgrade_beside_another_thread_is_not_kept_either() {
     let lock = FileLock::open(scratch.lock()).expect("opens");
     let mine = lock.lock_shared().expect("locked");
     std::thread::scope(|scope| {
-        let (tell, told) = std::sync::mpsc::channel();
-        let (leave, left) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let (leave, left) = mpsc::channel::<()>();
         let lock = &lock;
         scope.spawn(move || {
             let theirs = lock.lock_shared().expect("locked");
@@ -135,7 +137,7 @@ fn an_upgrade_beside_another_thread_is_not_kept_either() {
         told.recv().expect("they share");
         let mut began = |_| {
             leave.send(()).expect("heard");
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         };
         let (guard, continuity) = mine
             .upgrade_not_atomic(Request::exclusive().on_wait(&mut began))
@@ -211,5 +213,35 @@ fn two_upgrades_at_once_both_succeed() {
                 }
             });
         }
+    });
+}
+
+#[test]
+fn a_thread_that_waits_for_an_upgrade_keeps_no_lock_that_is_handed_over() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let shared = lock.lock_shared().expect("free");
+    let (waits, is_waiting) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let lock = &lock;
+        scope.spawn(move || {
+            let shared = lock.lock_shared().expect("shares");
+            let limits = Request::exclusive().timeout(Duration::from_secs(50));
+            let upgraded = shared.upgrade_not_atomic(limits.on_wait(|what| {
+                if what == Waiting::Began {
+                    waits.send(()).expect("the test waits");
+                }
+                ControlFlow::Continue(())
+            }));
+            drop(upgraded.expect("the lock is free in the end"));
+        });
+        is_waiting.recv().expect("it waits");
+        let upgraded = shared.upgrade_not_atomic(Request::exclusive());
+        let (guard, continuity) = upgraded.expect("it is the only one");
+        assert_eq!(continuity, Continuity::Kept);
+        let handed = guard.hand_over().expect("handed over");
+        queue::wait_for(lock.path(), std::process::id());
+        drop(handed);
     });
 }

@@ -6,9 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
-use holdlock::{
-    Error, FileLock, LockOptions, LockSet, Mode, Moment, Record, RecordState, Request, Run,
-};
+use holdlock::{FileLock, LockOptions, Mode, Moment, Record, RecordState, Request, Run};
+use holdlock_conformance::sealed::{lines, sealed};
 use holdlock_conformance::{Actor, Scratch, skipped, sys, watchdog};
 use holdlock_test_support::LineProcess;
 
@@ -38,29 +37,6 @@ fn token_of(lock: &FileLock) -> u64 {
 
 fn record(path: &Path) -> Record {
     Record::read(path).expect("readable").expect("a record")
-}
-
-/// The checksum of a record, one bit at a time.
-fn crc32(text: &str) -> u32 {
-    let crc = text.bytes().fold(!0, |crc: u32, byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
-        })
-    });
-    !crc
-}
-
-/// A record with these lines, as the documentation describes it.
-fn sealed(lines: &str) -> String {
-    let text = format!("{lines}checksum: {:08x}\n", crc32(lines));
-    format!("{text:<1023}\n")
-}
-
-fn lines(token: u64, state: &str) -> String {
-    format!(
-        "holdlock record 1\ntoken: {token}\nsince: 2026-01-02T03:04:05.000006Z 7.000008 0\n\
-         pid: 1\nstate: {state}\n"
-    )
 }
 
 #[test]
@@ -118,6 +94,8 @@ fn the_token_rises_whatever_the_clock_shows() {
     assert_eq!(lock.lock().expect("free").token(), Some(future + 1));
     assert_eq!(lock.lock().expect("free").token(), Some(future + 2));
     assert_eq!(token(&mut actor(&scratch.lock())), future + 3);
+    // The actor's record counts, and not only the last one of this process.
+    assert_eq!(lock.lock().expect("free").token(), Some(future + 4));
 }
 
 #[test]
@@ -144,91 +122,6 @@ fn the_token_rises_where_the_record_is_lost() {
         assert!(next > last, "{number}: {next} after {last}");
         last = next;
     }
-}
-
-#[test]
-fn the_next_holder_is_told_that_the_last_one_died() {
-    let _dog = watchdog::watch(60);
-    let scratch = Scratch::new();
-    let mut doomed = actor(&scratch.lock());
-    doomed.must("lock");
-    let pid = doomed.pid();
-    let lock = open(&scratch.lock());
-    assert!(matches!(lock.try_lock(), Err(Error::WouldBlock(_))));
-    doomed.kill();
-
-    // A shared holder neither hears of it nor takes the news away.
-    let shared = lock.lock_shared().expect("free");
-    assert_eq!((shared.token(), shared.abandoned()), (None, None));
-    drop(shared);
-
-    let guard = lock.lock().expect("free");
-    let last = guard.abandoned().expect("it died");
-    assert_eq!(last.pid, pid);
-    let command = last.command.as_deref().expect("a command");
-    assert!(command.contains("holdlock-actor"), "{command}");
-    assert!(last.since.age().is_some_and(|age| age.as_secs() < 60));
-    assert!(guard.token() > Some(last.token));
-    drop(guard);
-    assert_eq!(lock.lock().expect("free").abandoned(), None);
-
-    // One that exits without a release died, too; one that has released did not.
-    let mut leaver = actor(&scratch.lock());
-    leaver.must("lock");
-    leaver.tell("exit");
-    assert_eq!(leaver.answer(), "");
-    assert!(lock.lock().expect("free").abandoned().is_some());
-    let mut good = actor(&scratch.lock());
-    good.must("lock");
-    good.must("release");
-    good.kill();
-    assert_eq!(lock.lock().expect("free").abandoned(), None);
-}
-
-#[test]
-fn a_holder_that_cleans_nothing_up_leaves_the_news_to_the_next_one() {
-    let _dog = watchdog::watch(60);
-    let scratch = Scratch::new();
-    let mut doomed = actor(&scratch.lock());
-    doomed.must("note half done");
-    let pid = doomed.pid();
-    doomed.kill();
-    let lock = open(&scratch.lock());
-    let mut last = 0;
-    for _ in 0..3 {
-        let guard = lock.lock().expect("free");
-        let abandoned = guard.abandoned().expect("it died").clone();
-        assert_eq!(abandoned.pid, pid);
-        assert_eq!(abandoned.note.as_deref(), Some("half done"));
-        let token = guard.token().expect("a token");
-        assert!(token > last, "{token} after {last}");
-        last = token;
-        guard.release_abandoned().expect("released");
-    }
-    drop(lock.lock().expect("free"));
-    let guard = lock.lock().expect("free");
-    assert_eq!(guard.abandoned(), None);
-    guard.release_abandoned().expect("as a release");
-    assert_eq!(record(&scratch.lock()).state, RecordState::Released);
-}
-
-#[test]
-fn a_set_that_gives_a_lock_back_leaves_the_news_to_the_next_one() {
-    let _dog = watchdog::watch(60);
-    let scratch = Scratch::new();
-    let mut doomed = actor(&scratch.lock());
-    doomed.must("lock");
-    doomed.kill();
-    let busy = scratch.path("busy.lock");
-    let mut holder = actor(&busy);
-    holder.must("lock");
-    let (lock, other) = (open(&scratch.lock()), open(&busy));
-    let set = LockSet::new([&lock, &other]);
-    assert!(set.try_lock().is_err());
-    holder.must("release");
-    let guard = set.lock().expect("free");
-    assert!(guard[0].abandoned().is_some());
-    assert!(guard[1].abandoned().is_none());
 }
 
 #[test]
@@ -283,99 +176,6 @@ fn a_child_of_fork_writes_nothing() {
 }
 
 #[test]
-fn foreign_content_is_refused_and_left_as_it_is() {
-    let scratch = Scratch::new();
-    let path = scratch.lock();
-    let long = format!("{}x", sealed(&lines(7, "released")));
-    for (content, says) in [
-        ("precious data\n".to_owned(), "not a record of holdlock"),
-        ("x".repeat(1024), "not a record of holdlock"),
-        (long, "not a record of holdlock"),
-        ("\0".repeat(1025), "not a record of holdlock"),
-        (sealed("holdlock record 2\ntoken: 9\n"), "update it"),
-        (
-            sealed(&lines(u64::MAX, "released")),
-            "lines that holdlock does not write",
-        ),
-        (
-            sealed(&lines(7, "sold")),
-            "lines that holdlock does not write",
-        ),
-    ] {
-        // At open, and when it has appeared since.
-        fs::write(&path, "").expect("written");
-        let lock = open(&path);
-        fs::write(&path, &content).expect("written");
-        let errors = [
-            LockOptions::new().record(true).open(&path).err(),
-            lock.lock().err(),
-        ];
-        for error in errors {
-            let error = error.expect("refused");
-            assert!(matches!(error, Error::Record { .. }), "{error}");
-            assert!(error.to_string().contains(says), "{error}");
-        }
-        assert_eq!(fs::read_to_string(&path).expect("read"), content);
-        // The lock is free, and usable without the record.
-        drop(
-            FileLock::open(&path)
-                .expect("opens")
-                .try_lock()
-                .expect("free"),
-        );
-    }
-}
-
-#[test]
-fn data_that_is_written_to_the_lock_file_while_it_is_held_is_left_as_it_is() {
-    let scratch = Scratch::new();
-    let path = scratch.lock();
-    for with_run in [false, true] {
-        fs::write(&path, "").expect("written");
-        let lock = open(&path);
-        let guard = lock.lock().expect("free");
-        let since = record(&path).since;
-        fs::write(&path, "data of the program\n").expect("written");
-        // Only a short section does not look.
-        while since.age() < Some(std::time::Duration::from_millis(2)) {
-            std::thread::yield_now();
-        }
-        if with_run {
-            let run = Run {
-                began: since,
-                ended: None,
-                exit: None,
-            };
-            guard.record_run(run).expect("nothing to do");
-        }
-        guard.release().expect("released");
-        let left = fs::read_to_string(&path).expect("read");
-        assert_eq!(left, "data of the program\n");
-    }
-}
-
-#[test]
-fn what_cannot_have_a_record_is_refused_when_it_is_opened() {
-    let scratch = Scratch::new();
-    let record = LockOptions::new().record(true);
-    let path = scratch.lock();
-    for (options, says) in [
-        (record.clone().delete_on_release(true), "deleted on release"),
-        (record.clone().writable(true), "the caller writes"),
-    ] {
-        let error = options.open(&path).expect_err("refused");
-        assert!(matches!(error, Error::Open { .. }), "{error}");
-        assert!(error.to_string().contains(says), "{error}");
-    }
-    assert!(!path.exists());
-    let error = record.open(scratch.directory()).expect_err("refused");
-    assert!(error.to_string().contains("directory"), "{error}");
-    assert_eq!(Record::read(scratch.directory()).expect("readable"), None);
-    assert_eq!(Record::read("/dev/null").expect("readable"), None);
-    assert_eq!(Record::read(&path).expect("readable"), None);
-}
-
-#[test]
 fn a_record_that_cannot_be_written_is_an_error_and_the_lock_is_free() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
@@ -390,6 +190,21 @@ fn a_record_that_cannot_be_written_is_an_error_and_the_lock_is_free() {
     assert_eq!(lock.try_lock().expect("free").abandoned(), None);
     traced.must("lock");
     traced.must("release");
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_an_error_and_ends_no_process() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut limited = Actor::start_with(ACTOR, &path, &["record", "file-size=512"]);
+    for content in [String::new(), sealed(&lines(7, "released"))] {
+        fs::write(&path, &content).expect("written");
+        let message = limited.ask("lock");
+        assert!(message.contains("ulimit -f"), "{message}");
+        assert_eq!(fs::read_to_string(&path).expect("read"), content);
+    }
+    assert!(open(&path).try_lock().expect("free").token() > Some(7));
 }
 
 #[test]
@@ -504,81 +319,6 @@ fn a_holder_that_is_killed_at_any_call_leaves_a_record_that_the_next_one_reads_r
     }
     assert!(deaths >= 15, "only {deaths} calls were tried");
     assert_eq!(left.len(), 3, "never written, held, released: {left:?}");
-}
-
-#[test]
-fn a_record_is_believed_only_where_it_agrees_with_the_kernel() {
-    let _dog = watchdog::watch(60);
-    let scratch = Scratch::new();
-    let path = scratch.lock();
-    let of_lock = || {
-        let snapshot = holdlock::inspect::file(&path).expect("readable");
-        snapshot.files.iter().find_map(Record::of)
-    };
-    let mut holder = actor(&path);
-    holder.must("note up\x1b[2J\u{202e} to date");
-    let believed = of_lock().expect("held");
-    assert_eq!(believed.pid, holder.pid());
-    assert_eq!(
-        believed.note.as_deref(),
-        Some(r"up\u{1b}[2J\u{202e} to date")
-    );
-    let error = FileLock::open(&path)
-        .expect("opens")
-        .try_lock()
-        .expect_err("held");
-    let said = error.to_string();
-    let pid = format!("already locked by pid {} (", holder.pid());
-    assert!(said.contains(&pid), "{said}");
-    assert!(
-        said.contains(" s: up\\u{1b}[2J") || said.contains(" ms: up\\u{1b}[2J"),
-        "{said}"
-    );
-    let content = fs::read_to_string(&path).expect("text");
-    assert!(!content.contains('\x1b'), "{content}");
-
-    // Its holder is dead, and another program has the lock, which writes no record.
-    holder.kill();
-    let mut stranger = Actor::start(ACTOR, &path);
-    stranger.must("lock");
-    assert_eq!(record(&path).state, RecordState::Held);
-    assert_eq!(of_lock(), None);
-    // A process of that number which was started at another time is not the holder.
-    let pid = stranger.pid();
-    for started in [0, 1] {
-        let known = holdlock::inspect::start_time(pid).expect("runs") + started;
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("a boot");
-        let boot = boot.replace('-', "");
-        let forged = format!(
-            "holdlock record 1\ntoken: 9\nsince: 2026-01-02T03:04:05.000006Z 7.000008 {}\n\
-             pid: {pid}\nstarted: {known}\nstate: held\n",
-            &boot[..16]
-        );
-        fs::write(&path, sealed(&forged)).expect("written");
-        assert_eq!(of_lock().is_some(), started == 0);
-    }
-    stranger.must("release");
-    assert_eq!(of_lock(), None);
-}
-
-#[test]
-fn a_long_note_is_cut_and_the_record_stays_whole() {
-    let scratch = Scratch::new();
-    let lock = open(&scratch.lock());
-    for note in ["\u{202e}".repeat(4000), "ä".repeat(4000), String::new()] {
-        let guard = lock.acquire(Request::exclusive().note(note)).expect("free");
-        let now = Moment::now();
-        let run = Run {
-            began: now,
-            ended: Some(now),
-            exit: Some(255),
-        };
-        guard.record_run(run).expect("written");
-        drop(guard);
-        let kept = record(&scratch.lock()).note.unwrap_or_default();
-        assert!(kept.len() <= 200, "{kept}");
-        assert_eq!(record(&scratch.lock()).last_run, Some(run));
-    }
 }
 
 #[test]

@@ -166,3 +166,12 @@ fn a_command_may_be_the_first_of_a_new_namespace() {
     let finished = Running::start(command).finish();
     assert_eq!(finished.text(), "3\n", "{finished:?}");
 }
+
+#[test]
+fn a_run_that_succeeded_is_not_repeated_where_proc_is_missing() {
+    let script = r#"
+        for run in 1 2; do "$HOLDLOCK" run --at-most-every 1h L echo ran; done"#;
+    for (_place, finished) in in_both(script) {
+        assert_eq!(finished.text(), "ran\n", "{finished:?}");
+    }
+}

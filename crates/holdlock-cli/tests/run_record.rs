@@ -86,6 +86,31 @@ fn a_file_with_data_is_never_written() {
 }
 
 #[test]
+fn a_file_for_the_output_of_the_command_gets_no_record() {
+    let place = Place::new();
+    for stream in [">", ">>", "2>"] {
+        let script = match stream {
+            "2>" => "rm -f out; $HOLDLOCK run ./out -- sh -c 'echo data >&2' 2>out".to_owned(),
+            to => format!("rm -f out; $HOLDLOCK run ./out -- echo data {to}out"),
+        };
+        let done = Running::start(place.shell(&script)).finish();
+        assert_eq!(done.code(), 0, "{done:?}");
+        assert_eq!(fs::read_to_string(place.join("out")).unwrap(), "data\n");
+    }
+}
+
+#[test]
+fn a_limit_of_file_sizes_stops_no_run() {
+    let place = Place::new();
+    for lock in ["./new", "./old"] {
+        place.run(["run", "./old", "--", "true"]);
+        let script = format!("ulimit -f 0; exec $HOLDLOCK run {lock} -- sh -c '{PRINT}'");
+        let done = Running::start(place.shell(&script)).finish();
+        assert_eq!(told(&done), (0, "none"));
+    }
+}
+
+#[test]
 fn the_run_after_a_holder_that_died_is_told_once() {
     let place = Place::new();
     let pid = kill_a_holder(&place, &["--note", "half\x1bdone", "x"]);
@@ -165,6 +190,24 @@ fn what_follows_a_death_is_for_the_user_to_say() {
     kill_a_holder(&place, &["x"]);
     assert_eq!(run("kill -9 $$").code(), 137);
     assert_eq!(told(&run("run")).1, "1");
+}
+
+#[test]
+fn a_run_that_starts_nothing_leaves_the_news_to_the_next_one() {
+    let place = Place::new();
+    kill_a_holder(&place, &["x"]);
+    for _ in 0..2 {
+        let done = place.run(["run", "x", "--", "./no-such-command"]);
+        assert_eq!(done.code(), 127, "{done:?}");
+        assert!(done.stderr.contains("died without"), "{}", done.stderr);
+    }
+    // The shell that cleans up is not found.
+    let mut command = place.holdlock(["run", "--if-abandoned", "true", "x", "--", "/bin/true"]);
+    command.env("PATH", place.join("empty"));
+    let done = Running::start(command).finish();
+    assert_eq!(done.code(), 127, "{done:?}");
+    assert_eq!(told(&print(&place, "x")).1, "1");
+    assert_eq!(told(&print(&place, "x")).1, "none");
 }
 
 #[test]
@@ -335,4 +378,18 @@ fn the_note_and_the_time_are_shown_where_the_lock_is_held() {
         assert_eq!(who.code(), 0);
     }
     kill_process(Pid::from_raw(stranger.pid() as i32).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_note_in_any_encoding_is_shown_and_an_empty_one_is_none() {
+    let place = Place::new();
+    let script = "$HOLDLOCK run --note \"$(printf 'file-\\377.txt')\" ./x -- cat x";
+    let done = Running::start(place.shell(script)).finish();
+    assert!(
+        done.text().contains("\nnote: file-\u{fffd}.txt\n"),
+        "{done:?}"
+    );
+    let done = place.run(["run", "--note", "", "./x", "--", "cat", "x"]);
+    assert_eq!(done.code(), 0, "{done:?}");
+    assert!(!done.text().contains("\nnote:"), "{done:?}");
 }

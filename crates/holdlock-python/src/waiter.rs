@@ -191,9 +191,12 @@ impl Waiter {
         }
     }
 
-    /// Whether the wait has ended. Releases the lock if it was acquired meanwhile.
+    /// Whether the wait has ended. Releases the lock if it was acquired meanwhile: the task has not
+    /// seen it, so the next holder learns of a last one that died.
     fn is_over(&self) -> bool {
-        drop(self.answer());
+        if let Some(Ok(guard)) = self.answer() {
+            let _ = guard.release_abandoned();
+        }
         self.request().is_none()
     }
 

@@ -18,6 +18,26 @@ use crate::{Error, FileLock, Limit, OwnedGuard, Request};
 
 pub(crate) type Taken<G> = Result<G, Error>;
 
+/// What a future acquires.
+pub(crate) trait Acquired: Send {
+    /// Releases it: the task has gone and has not seen it. If the last holder died, the next one
+    /// has to learn of that.
+    fn release_unseen(self);
+}
+
+impl Acquired for OwnedGuard {
+    fn release_unseen(self) {
+        let _ = self.release_abandoned();
+    }
+}
+
+/// Releases what was acquired for a task that has gone.
+pub(crate) fn release_unseen<G: Acquired>(taken: Taken<G>) {
+    if let Ok(guard) = taken {
+        guard.release_unseen();
+    }
+}
+
 /// What a future acquires from: a lock whose guards are `G`.
 pub(crate) trait Source<G>: Send + Sync {
     /// Acquires the lock as the request says.
@@ -48,7 +68,7 @@ pub(crate) trait PendingWait<G>: Send + Sync {
 }
 
 /// The wait of a lock whose tasks do not queue: each wait has its own thread.
-pub(crate) fn by_own_thread<G: Send + 'static>(
+pub(crate) fn by_own_thread<G: Acquired + 'static>(
     lock: impl Source<G> + 'static,
     request: Request,
     waker: &Waker,

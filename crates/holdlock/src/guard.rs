@@ -215,7 +215,7 @@ macro_rules! guard_methods {
             ///
             /// [`Error::Record`] if the record cannot be written.
             pub fn record_run(&self, run: Run) -> Result<(), Error> {
-                if self.held.entry.is_none() || !self.held.is_ours() {
+                if self.held.entry.is_none() {
                     return Ok(());
                 }
                 let lock: &FileLock = self.held.lock.borrow();
@@ -445,11 +445,22 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         if self.mode == Mode::Exclusive || !self.is_ours() {
             return Ok((self, Continuity::Kept));
         }
-        let mut held = self.into_parts();
-        let lock: &FileLock = held.lock.borrow();
-        let (taken, continuity) = lock.to_exclusive(&held.file, held.owner, limits)?;
-        held.file = taken.file;
-        Ok((held.whole(Mode::Exclusive, taken.entry), continuity))
+        let Parts {
+            lock,
+            file,
+            owner,
+            generation,
+        } = self.into_parts();
+        let (taken, continuity) = lock.borrow().to_exclusive(file, owner, limits)?;
+        let held = Held {
+            lock,
+            file: taken.file,
+            mode: Mode::Exclusive,
+            owner,
+            generation,
+            entry: taken.entry,
+        };
+        Ok((held, continuity))
     }
 }
 

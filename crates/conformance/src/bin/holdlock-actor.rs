@@ -28,6 +28,10 @@ fn main() {
             Some("follow") => options.follow_symlinks(true),
             Some("fds=3") => limited(options, 3),
             Some("fds=4") => limited(options, 4),
+            Some("file-size=512") => {
+                sys::limit(libc::RLIMIT_FSIZE, 512);
+                options
+            }
             other => panic!("{other:?}"),
         };
     }

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -77,13 +78,23 @@ pub(super) fn open(
     }
 }
 
-/// Whether the file is missing or empty, or has the size of a record. Other files are not opened
-/// for writing.
+/// Whether the file is missing, or is empty and not for the command's output, or has the size of a
+/// record. Other files are not opened for writing.
 fn may_have_record(path: &Path) -> bool {
     match fs::symlink_metadata(path) {
-        Ok(found) => found.is_file() && [0, Record::SIZE].contains(&found.len()),
+        Ok(found) if found.len() == 0 => found.is_file() && !is_our_output(&found),
+        Ok(found) => found.is_file() && found.len() == Record::SIZE,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
+}
+
+/// Whether the command writes its output into this file: `holdlock run ./a -- date >a`.
+fn is_our_output(found: &fs::Metadata) -> bool {
+    let streams = [rustix::stdio::stdout(), rustix::stdio::stderr()];
+    streams.into_iter().any(|stream| {
+        rustix::fs::fstat(stream)
+            .is_ok_and(|stream| (stream.st_dev, stream.st_ino) == (found.dev(), found.ino()))
+    })
 }
 
 /// Whether the last run is so recent that this one is skipped. Then says so.

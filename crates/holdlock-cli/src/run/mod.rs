@@ -134,9 +134,13 @@ impl Course {
     /// The failure of a run that has not acquired the lock: the exit code and the message that the
     /// options ask for.
     fn not_taken(&mut self, error: &holdlock::Error, settings: &Settings) -> Failure {
+        let is_mistake = matches!(error, holdlock::Error::DifferentSlots { .. });
         let failure = match error.conflict() {
-            // A mistake, and nothing to keep silent about.
-            _ if matches!(error, holdlock::Error::DifferentSlots { .. }) => Failure::from(error),
+            // Nothing to keep silent about.
+            Some(conflict) if is_mistake => {
+                let message = conflict::message(error, conflict, &settings.patience);
+                Failure::new(exit::CONFLICT, message)
+            }
             Some(_) if settings.quiet => Failure::new(settings.conflict, ""),
             Some(conflict) => {
                 let message = conflict::message(error, conflict, &settings.patience);
@@ -235,19 +239,21 @@ fn after_abandonment(held: Vec<Held<'_>>, settings: &Settings, course: &mut Cour
     if !settings.quiet {
         memory::warn(&held);
     }
-    let why = match &settings.memory.if_abandoned {
+    let (held, why) = match &settings.memory.if_abandoned {
         None | Some(IfAbandoned::Run) => return run_under(held, settings, course),
-        Some(IfAbandoned::Fail) => {
-            "nothing was run; clean up, and run once with --if-abandoned run".to_owned()
-        }
+        Some(IfAbandoned::Fail) => (
+            held,
+            "nothing was run; clean up, and run once with --if-abandoned run".to_owned(),
+        ),
         Some(IfAbandoned::Clean(command)) => {
             let words = ["-c".into(), command.clone()];
-            let ended = hold(&held, settings, "sh".as_ref(), &words)?;
+            let (held, ended) = hold(held, settings, "sh".as_ref(), &words)?;
             match ended.end {
                 End::Exited(exit::SUCCESS) => return run_under(held, settings, course),
                 end if end.releases() => {
                     let code = end.code();
-                    format!("cleaning up failed with exit code {code}; nothing was run")
+                    let why = format!("cleaning up failed with exit code {code}; nothing was run");
+                    (held, why)
                 }
                 end => {
                     // The processes that are left of it keep the lock, and the next holder is told
@@ -276,13 +282,14 @@ fn environment(held: &[Held<'_>]) -> Vec<(&'static str, Option<String>)> {
     slot.into_iter().chain(memory::environment(held)).collect()
 }
 
-/// Runs a command while the locks are held.
-fn hold(
-    held: &[Held<'_>],
+/// Runs a command while the locks are held. If it cannot be started, gives the locks back: the next
+/// run learns of a last holder that died.
+fn hold<'l>(
+    held: Vec<Held<'l>>,
     settings: &Settings,
     program: &OsStr,
     arguments: &[OsString],
-) -> Result<Ended, Failure> {
+) -> Result<(Vec<Held<'l>>, Ended), Failure> {
     let duties = match settings.keep {
         Keep::Supervised(duties) => duties,
         // For a command that cleans up before holdlock becomes the other one.
@@ -293,8 +300,8 @@ fn hold(
     } else {
         held.iter().map(Held::as_fd).collect()
     };
-    let environment = environment(held);
-    supervisor::supervise(duties, settings.quiet, held, |signals| {
+    let environment = environment(&held);
+    let ended = supervisor::supervise(duties, settings.quiet, &held, |signals| {
         let manner = Manner {
             inherits: &inherits,
             environment: &environment,
@@ -302,7 +309,14 @@ fn hold(
             when_we_end: libc::SIGTERM,
         };
         command::start(program, arguments, &manner)
-    })
+    });
+    match ended {
+        Ok(ended) => Ok((held, ended)),
+        Err(failure) => {
+            memory::give_back(held);
+            Err(failure)
+        }
+    }
 }
 
 fn run_under(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
@@ -312,7 +326,7 @@ fn run_under(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> O
         return Err(replaced(held, settings, &environment));
     }
     let began = Instant::now();
-    let ended = hold(&held, settings, &settings.program, &settings.arguments)?;
+    let (held, ended) = hold(held, settings, &settings.program, &settings.arguments)?;
     course.held = Some(began.elapsed());
 
     let end = ended.end;

@@ -1,5 +1,7 @@
 //! What the tests of all engines share.
 
+#![allow(dead_code, reason = "not every engine's tests use all of it")]
+
 pub(crate) mod actor;
 pub(crate) mod churn;
 pub(crate) mod ending;

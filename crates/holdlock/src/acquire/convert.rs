@@ -44,7 +44,7 @@ impl FileLock {
     /// afterwards, and whether the lock was given up in between. After an error the lock is lost.
     pub(crate) fn to_exclusive(
         &self,
-        file: &Arc<LockFile>,
+        file: Arc<LockFile>,
         occupant: Occupant,
         mut limits: Terms<'_>,
     ) -> Result<(Taken, Continuity), Error> {
@@ -53,22 +53,24 @@ impl FileLock {
         let gate = self.gate();
         if !gate.unshare(occupant) {
             // Other threads share the lock with this one.
-            self.leave(gate, file, Mode::Shared, occupant)?;
+            self.leave(gate, &file, Mode::Shared, occupant)?;
+            // If one of them hands the lock over, no descriptor of ours may keep it.
+            drop(file);
             return Ok((self.take(limits, occupant)?, Continuity::Lost));
         }
         let reopen = ReopenOnDrop { gate };
         let family = self.options().family;
         if file.lock(family, Mode::Exclusive, Blocking::No).is_ok() {
             reopen.disarm();
-            let _ = self.unlock_bytes(file, Mode::Shared);
-            let taken = self.record_taken(gate, file.clone(), Mode::Exclusive, occupant, note)?;
+            let _ = self.unlock_bytes(&file, Mode::Shared);
+            let taken = self.record_taken(gate, file, Mode::Exclusive, occupant, note)?;
             return Ok((taken, Continuity::Kept));
         }
         // Now flock(2) has given the shared lock up, and an OFD lock is still held: unlock in both
         // cases.
-        let _ = self.unlock_in_kernel(file, Mode::Shared);
+        let _ = self.unlock_in_kernel(&file, Mode::Shared);
         let mut wait = Wait::new(limits, self);
-        let locked = self.lock_in_kernel(gate, Some(file.clone()), Mode::Exclusive, &mut wait);
+        let locked = self.lock_in_kernel(gate, Some(file), Mode::Exclusive, &mut wait);
         let locked = wait.resume_callback_panic(locked, |file| drop(file.unlock(family)))?;
         reopen.disarm();
         let taken = self.record_taken(gate, locked, Mode::Exclusive, occupant, note)?;

@@ -24,9 +24,25 @@ impl FileLock {
         occupant: Occupant,
     ) -> Result<(), Error> {
         match mode {
-            Mode::Exclusive => gate.leave_exclusive(|| self.unlock(gate, file, mode)),
+            Mode::Exclusive => self.leave_alone(gate, file, mode),
             Mode::Shared => gate.leave_shared(occupant, || self.unlock(gate, file, mode)),
         }
+    }
+
+    /// The same for a thread that is alone inside.
+    #[inline]
+    pub(crate) fn leave_alone(
+        &self,
+        gate: &Gate,
+        file: &LockFile,
+        mode: Mode,
+    ) -> Result<(), Error> {
+        let mut recorded = Ok(());
+        let left = gate.leave_exclusive(
+            || recorded = self.record_leaving(file, mode),
+            || self.unlock(gate, file, mode),
+        );
+        left.and(recorded)
     }
 
     /// Gives the kernel's lock back. Before that, writes the record or deletes the file, if the

@@ -1,22 +1,22 @@
 //! Leaving the gate, and sharing it.
 
-use std::sync::MutexGuard;
-use std::sync::atomic::Ordering;
-
 use super::queue::{ASLEEP, INSIDE, INSIDE_KEPT, JOINED, Lists, Wake};
 use super::{ALONE, AWAKE, Gate, KEPT, Occupant, QUEUE_BITS, QUEUED, SHARED};
 use crate::Mode;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 use crate::sys::{clock, futex};
 
 impl Gate {
     /// An exclusive holder leaves. `unlock` gives the kernel's lock back, unless the lock is kept
-    /// for the next thread.
+    /// for the next thread. `before_keeping` runs if the lock may be kept.
     #[inline]
     pub(crate) fn leave_exclusive<E>(
         &self,
+        before_keeping: impl FnOnce(),
         unlock: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.word.load(Ordering::Relaxed) & QUEUED != 0 && self.keep_for_next() {
+        if self.word.load(Ordering::Relaxed) & QUEUED != 0 && self.keep_for_next(before_keeping) {
             return Ok(());
         }
         let result = unlock();
@@ -26,11 +26,12 @@ impl Gate {
 
     /// Keeps the kernel's lock for the next thread. False if the kernel's lock has to be given
     /// back.
-    fn keep_for_next(&self) -> bool {
+    fn keep_for_next(&self, before_keeping: impl FnOnce()) -> bool {
         let now = clock::nanoseconds();
         if self.fair || !self.handover.may_keep(now) {
             return false;
         }
+        before_keeping();
         let occupant = self.alone.load(Ordering::Relaxed);
         self.alone.store(0, Ordering::Relaxed);
         if now < self.passing_until.load(Ordering::Relaxed) {

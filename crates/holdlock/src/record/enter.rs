@@ -80,6 +80,16 @@ impl FileLock {
         ended.map_err(|error| self.cannot_record(error))
     }
 
+    /// Records that this thread releases the lock, which another thread of this process may get at
+    /// once. If the process is killed then, the record must not say that this holder died.
+    #[inline]
+    pub(crate) fn record_leaving(&self, file: &LockFile, mode: Mode) -> Result<(), Error> {
+        if mode == Mode::Shared || !self.options().record || !file.is_ours() {
+            return Ok(());
+        }
+        self.record_end(file, RecordState::Released)
+    }
+
     /// This process has lost the lock: it must not write the record now.
     pub(crate) fn record_lost(&self) {
         if self.options().record {

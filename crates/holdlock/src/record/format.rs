@@ -97,7 +97,7 @@ pub(super) fn begin(
     text.truncate(0);
     text.push(FIRST_LINE);
     text.push(process);
-    if let Some(note) = note {
+    if let Some(note) = note.filter(|note| !note.is_empty()) {
         text.push(b"note: ");
         text.push(cut(note, LONGEST_NOTE).as_bytes());
         text.push(b"\n");
@@ -142,7 +142,10 @@ pub(super) fn state_line(state: RecordState) -> &'static [u8] {
 pub(super) fn parse(lines: &str) -> Option<Record> {
     let values = Values::of(lines);
     let value = |key| values.get(key);
-    let text = |key| value(key).map(|text| inspect::printable(text).to_string());
+    let text = |key| {
+        let text = value(key).filter(|text| !text.is_empty());
+        text.map(|text| inspect::printable(text).to_string())
+    };
     let moment = |key| value(key).and_then(Moment::parse);
     let token: u64 = value("token")?.parse().ok()?;
     let began = moment("run began");

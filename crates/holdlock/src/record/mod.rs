@@ -116,7 +116,14 @@ impl Record {
         if !found.is_file() || found.len() != Record::SIZE {
             return Ok(None);
         }
-        Record::read_from(&file::open_again(pinned.as_fd(), Access::Read)?)
+        let opened = match file::open_again(pinned.as_fd(), Access::Read) {
+            // Without /proc.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                file::open(path.as_ref(), Access::Read, true)?
+            }
+            other => other?,
+        };
+        Record::read_from(&opened)
     }
 
     pub(crate) fn read_from(file: &File) -> io::Result<Option<Record>> {

@@ -21,7 +21,7 @@ use std::io;
 use std::time::Duration;
 
 use super::format;
-use super::sealed::{Content, Found, Text};
+use super::sealed::{Content, Found, Text, check_file_size_limit};
 use super::{Entry, Moment, Record, RecordState, Run};
 use crate::acquire::open::LockFile;
 use crate::acquire::release::closed_by_others;
@@ -85,8 +85,7 @@ impl Recorder {
 
     /// This process has acquired the exclusive lock: writes that.
     pub(crate) fn acquired(&mut self, file: &LockFile, note: Option<&str>) -> io::Result<Entry> {
-        // A lock that was kept for the next thread has never been free: its record is ours.
-        let abandoned = if self.is_held { None } else { self.look(file)? };
+        let abandoned = self.look(file)?;
         let since = Moment::now();
         self.token = since.wall_clock().max(self.token + 1);
         self.since = Some(since);
@@ -181,7 +180,7 @@ impl Recorder {
     fn write(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
         let begin = match self.begin {
             Some(begin) => begin,
-            None => self.write_begin(),
+            None => self.write_begin()?,
         };
         self.text.truncate(begin.length);
         let since = self.since.unwrap_or_else(Moment::now);
@@ -190,8 +189,9 @@ impl Recorder {
         self.write_state(file, state)
     }
 
-    fn write_begin(&mut self) -> Part {
+    fn write_begin(&mut self) -> io::Result<Part> {
         if self.process.is_empty() {
+            check_file_size_limit()?;
             self.process = format::lines_of_this_process();
         }
         format::begin(
@@ -201,7 +201,7 @@ impl Recorder {
             self.last_run,
             self.last_success,
         );
-        *self.begin.insert(Part::default().extended(&self.text))
+        Ok(*self.begin.insert(Part::default().extended(&self.text)))
     }
 
     fn write_state(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {

@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::crc32::crc32;
+use crate::sys::process;
 
 /// The size of each text in bytes.
 pub(super) const SIZE: usize = 1024;
@@ -118,6 +119,20 @@ impl Text {
     }
 }
 
+/// Fails if this process may not write a whole text: the kernel would end it by SIGXFSZ, or write
+/// only a part.
+pub(super) fn check_file_size_limit() -> io::Result<()> {
+    let limit = process::file_size_limit();
+    if limit >= SIZE as u64 {
+        return Ok(());
+    }
+    let why = format!(
+        "this process may write files of {limit} bytes at most, and a record has {SIZE}: raise \
+         RLIMIT_FSIZE (ulimit -f)"
+    );
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, why))
+}
+
 /// What is in a file: its first bytes, and one byte more than a text has if the file is longer.
 pub(super) struct Found {
     bytes: [u8; SIZE + 1],
@@ -168,15 +183,24 @@ impl Found {
         let Some(after) = bytes.strip_prefix(kind.as_bytes()) else {
             return Content::Foreign;
         };
+        if after.is_empty() {
+            return Content::Damaged;
+        }
+        // A text of others may begin with the same words: only a number makes it one of ours.
         let version = after.split(|byte| *byte == b'\n').next();
         let version = version.and_then(|version| std::str::from_utf8(version).ok());
-        match version.and_then(|version| version.parse().ok()) {
-            Some(1) if bytes.len() > SIZE => Content::Foreign,
-            Some(1) => lines(bytes).map_or(Content::Damaged, Content::Lines),
-            Some(newer @ 2..) => Content::Newer(newer),
-            _ => Content::Damaged,
+        match version {
+            Some("1") if bytes.len() > SIZE => Content::Foreign,
+            Some("1") => lines(bytes).map_or(Content::Damaged, Content::Lines),
+            Some(number) if is_number(number) => Content::Newer(number.parse().unwrap_or(u64::MAX)),
+            _ => Content::Foreign,
         }
     }
+}
+
+/// Whether this can be the number of a version: without a sign, and without zeros in front.
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0') && !text.is_empty()
 }
 
 /// The lines of a whole text.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::sealed::{Content, Found, Text, Values};
+use super::sealed::{Content, Found, Text, Values, check_file_size_limit};
 use crate::request::OnWait;
 use crate::{Error, FileLock, LockOptions, OwnedGuard, Request};
 
@@ -140,6 +140,7 @@ impl TokenGate {
         text.push(b"\n");
         let checksum = text.checksum_of(0..text.length(), 0);
         text.seal(checksum);
+        check_file_size_limit()?;
         text.write(guard.file())?;
         guard.file().sync_data()
     }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 pub use self::guard::{OwnedSemaphoreGuard, SemaphoreGuard};
 use crate::bytes::MAX_SLOTS;
-use crate::future::{PendingWait, Source, by_own_thread};
+use crate::future::{Acquired, PendingWait, Source, by_own_thread};
 use crate::gate::Occupant;
 use crate::inspect::Process;
 use crate::request::OnWait;
@@ -231,6 +231,12 @@ impl Semaphore {
     /// The processes that wait for a slot now, in the order of service, as far as /proc shows them.
     pub fn waiters(&self) -> io::Result<Vec<Process>> {
         self.lock.waiters()
+    }
+}
+
+impl Acquired for OwnedSemaphoreGuard {
+    fn release_unseen(self) {
+        drop(self);
     }
 }
 

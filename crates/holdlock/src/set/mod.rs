@@ -8,7 +8,7 @@ use std::path::Path;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::future::{PendingWait, Source, by_own_thread};
+use crate::future::{Acquired, PendingWait, Source, by_own_thread};
 use crate::request::{OnWait, Terms};
 use crate::{Error, FileLock, Guard, LockFuture, Mode, OwnedGuard, Request};
 
@@ -197,6 +197,15 @@ impl LockSet {
     /// deadlocks has no effect.
     pub fn acquire_async(&self, request: Request) -> LockFuture<SetGuard<OwnedGuard>> {
         LockFuture::new(self.clone(), request)
+    }
+}
+
+impl Acquired for SetGuard<OwnedGuard> {
+    fn release_unseen(self) {
+        self.into_guards()
+            .into_iter()
+            .rev()
+            .for_each(Acquired::release_unseen);
     }
 }
 

@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::future::{PendingWait, Taken as TakenBy};
+use crate::future::{Acquired, PendingWait, Taken as TakenBy, release_unseen};
 use crate::gate::{EntryTerms, Occupant, Sleeper};
 use crate::sys::thread;
 use crate::wait::Stop;
@@ -86,7 +86,7 @@ enum Answer<G> {
     Abandoned,
 }
 
-impl<G> Answer<G> {
+impl<G: Acquired> Answer<G> {
     /// The result. None: there is none yet, and `waker` is woken when there is.
     fn poll(&mut self, waker: &Waker) -> Option<Box<TakenBy<G>>> {
         match std::mem::replace(self, Answer::Abandoned) {
@@ -108,6 +108,13 @@ impl<G> Answer<G> {
                 Ok(waker)
             }
             Answer::Abandoned | Answer::Ready(_) => Err(taken),
+        }
+    }
+
+    /// Releases the lock if it was acquired: the task has gone.
+    fn release_unseen(self) {
+        if let Answer::Ready(taken) = self {
+            release_unseen(*taken);
         }
     }
 }
@@ -223,8 +230,8 @@ impl Task {
     fn deliver(&self, taken: Taken) {
         let waker = match self.answer().put(taken) {
             Ok(waker) => waker,
-            // Releases the lock, outside of the mutex.
-            Err(taken) => return drop(taken),
+            // Outside of the mutex.
+            Err(taken) => return release_unseen(taken),
         };
         // The waker is the program's code. The other tasks need this thread even if it panics.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
@@ -263,7 +270,7 @@ impl PendingWait<OwnedGuard> for Arc<Task> {
             self.withdraw();
         }
         // Outside of the mutex: this may release the lock.
-        drop(answer);
+        answer.release_unseen();
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::Answer;
-use crate::future::{PendingWait, Source, Taken};
+use crate::future::{Acquired, PendingWait, Source, Taken, release_unseen};
 use crate::sys::thread;
 use crate::{CancelToken, Request};
 
@@ -15,7 +15,7 @@ pub(crate) struct OwnThread<G> {
     token: CancelToken,
 }
 
-impl<G: Send + 'static> OwnThread<G> {
+impl<G: Acquired + 'static> OwnThread<G> {
     /// Begins a wait for a lock that was found held.
     pub(crate) fn begin(
         lock: impl Source<G> + 'static,
@@ -47,7 +47,7 @@ impl<G: Send + 'static> OwnThread<G> {
     }
 }
 
-impl<G: Send> PendingWait<G> for OwnThread<G> {
+impl<G: Acquired> PendingWait<G> for OwnThread<G> {
     fn poll(&self, waker: &Waker) -> Option<Box<Taken<G>>> {
         locked(&self.answer).poll(waker)
     }
@@ -62,15 +62,15 @@ impl<G: Send> PendingWait<G> for OwnThread<G> {
             self.token.cancel();
         }
         // A lock that has been acquired already is released here, outside of the mutex.
-        drop(abandoned);
+        abandoned.release_unseen();
     }
 }
 
-fn deliver<G>(answer: &Mutex<Answer<G>>, taken: Taken<G>) {
+fn deliver<G: Acquired>(answer: &Mutex<Answer<G>>, taken: Taken<G>) {
     let waker = match locked(answer).put(taken) {
         Ok(waker) => waker,
-        // Releases the lock, outside of the mutex.
-        Err(taken) => return drop(taken),
+        // Outside of the mutex.
+        Err(taken) => return release_unseen(taken),
     };
     waker.wake();
 }

@@ -30,7 +30,7 @@ use std::path::Path;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::future::{PendingWait, Source, by_own_thread};
+use crate::future::{Acquired, PendingWait, Source, by_own_thread};
 use crate::request::OnWait;
 use crate::{Error, FileLock, LockFuture, Request};
 
@@ -120,6 +120,12 @@ impl FileLock {
 
 /// A lock whose requests want the right to upgrade.
 struct Upgrading(FileLock);
+
+impl Acquired for OwnedUpgradeableGuard {
+    fn release_unseen(self) {
+        drop(self); // it shares the lock, and has learned nothing
+    }
+}
 
 impl Source<OwnedUpgradeableGuard> for Upgrading {
     fn acquire_owned(&self, request: Request) -> Result<OwnedUpgradeableGuard, Error> {

@@ -18,6 +18,17 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
+/// How large the files that this process writes may become (RLIMIT_FSIZE).
+pub(crate) fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: valid memory for the answer, which stays as it is if the call fails.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    limit.rlim_cur
+}
+
 /// Whether this process has root's user number.
 pub(crate) fn is_root() -> bool {
     effective_user() == 0
