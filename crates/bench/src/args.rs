@@ -27,6 +27,8 @@ Cases (all of them when none is named):
              `holdlock list` and the library's call against lslocks
   missing    the first acquisition, which creates the lock file, with up to 10 000 other locks held
   python     the Python module against filelock, portalocker, fasteners and fcntl.flock
+  engines    only if named: locks on PostgreSQL, etcd and Redis, started on this machine, against
+             etcdctl lock, redis-py, python-redis-lock, portalocker and pg_advisory_lock
 
   --quick          fewer samples, about 80 seconds in all; else about 7 minutes
   --json           the results as one JSON document
@@ -74,7 +76,8 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
                 args.python = Some(path.into());
             }
             _ => {
-                let case = cases::ALL.iter().find(|case| word == case.name);
+                let mut known = cases::ALL.iter().chain(cases::ON_DEMAND);
+                let case = known.find(|case| word == case.name);
                 args.cases
                     .push(case.ok_or_else(|| format!("no such case or option: {word:?}"))?);
             }

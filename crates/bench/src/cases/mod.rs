@@ -4,6 +4,7 @@ mod cli;
 mod crowd;
 mod cycle;
 mod deadline;
+mod engines;
 mod handoff;
 mod identity;
 mod inspect;
@@ -51,6 +52,9 @@ pub(crate) const ALL: &[Case] = &[
     case("missing", missing::run),
 ];
 
+/// Cases that run only if they are named: they need servers.
+pub(crate) const ON_DEMAND: &[Case] = &[case("engines", engines::run)];
+
 const fn case(name: &'static str, run: fn(&Bench) -> Outcome<Report>) -> Case {
     Case { name, run }
 }
@@ -63,6 +67,7 @@ pub(crate) const JOBS: &[(&str, JobMain)] = &[
     (handoff::JOB, handoff::job),
     (cli::waiting::JOB, cli::waiting::job),
     (crowd::JOB, crowd::job),
+    (engines::JOB, engines::job),
     (processes::JOB, processes::job),
     (sets::JOB, sets::job),
     (waiters::THREADS_JOB, waiters::threads_job),

@@ -45,6 +45,7 @@ MODES, each on a lock file of its own:
   record      holders leave a record in the lock file
   set         requests for some of six locks at once
   slots       a semaphore of three slots, beside requests for the whole file
+  upgrade     readers, of which one at a time may upgrade
 
 Findings (the first one ends the run):
   overlap      two holders at the same time

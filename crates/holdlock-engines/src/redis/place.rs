@@ -108,6 +108,7 @@ impl Redis {
         };
         let mut answered = Instant::now();
         let mut looked: Option<Instant> = None;
+        let mut quarantined = false;
         loop {
             let sent = BootTime::now();
             let step = match self.step(client, attempt).await {
@@ -134,7 +135,9 @@ impl Redis {
                     return Err(would_block(self.stage(client, quarantine).await?));
                 }
                 Step::Waits { quarantine, sleep } => {
-                    if looked.is_none_or(|looked| looked.elapsed() > LOOK) {
+                    let is_known = quarantined == !quarantine.is_zero();
+                    if looked.is_none_or(|looked| looked.elapsed() > LOOK) || !is_known {
+                        quarantined = !quarantine.is_zero();
                         attempt
                             .progress
                             .waits(self.stage(client, quarantine).await?);

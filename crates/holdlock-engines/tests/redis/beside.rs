@@ -1,6 +1,6 @@
 //! What a server tells and does beside keeping a lock.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdlock_engines::{Error, Level, Run, open, open_server};
 use holdlock_test_support::{eventually, watchdog};
@@ -78,10 +78,15 @@ fn after_a_holder_was_ended_the_next_one_waits_for_the_end_of_its_lease() {
     let mut second = Actor::start(&url);
     second.tell("lock");
     wait_for_waiters(&lock, 1);
-    assert!(lock.break_holder(token).expect("answers").is_some());
+    let began = Instant::now();
+    let ended = lock
+        .break_holder(token)
+        .expect("answers")
+        .expect("a holder");
     assert!(lock.try_lock().expect_err("too early").is_conflict());
     eventually("it is lost", || first.ask("check").contains("Lost"));
     let next: u64 = second.answer()["held ".len()..].parse().expect("a token");
+    assert!(began.elapsed() >= ended.rest.expect("a lease"), "too early");
     assert!(next > token);
     assert_eq!(lock.break_holder(token).expect("answers"), None);
     assert_eq!(second.ask("check"), "Ok(())");

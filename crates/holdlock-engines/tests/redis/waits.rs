@@ -125,3 +125,40 @@ fn a_message_that_is_lost_costs_some_seconds_at_most() {
     next.release().expect("ours");
     assert!(guard.release().is_err());
 }
+
+#[test]
+fn nobody_passes_a_waiter_that_is_slow() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    for is_shared in [false, true] {
+        // So that a waiter may be silent for six seconds.
+        let url = server.url(&name("slow")).replace("ttl=3", "ttl=60");
+        let lock = open(&url).expect("a lock");
+        let mut holder = Some(match is_shared {
+            true => lock.lock_shared().expect("free"),
+            false => lock.lock().expect("free"),
+        });
+        let mut slow = Actor::start(&url);
+        slow.tell("lock");
+        wait_for_waiters(&lock, 1);
+        slow.signal(Signal::STOP);
+        let passed = match is_shared {
+            true => lock.try_lock_shared(),
+            false => {
+                drop(holder.take());
+                lock.try_lock()
+            }
+        };
+        let waits = lock.members().expect("answers").waiters.len();
+        slow.signal(Signal::CONT);
+        // On a very slow machine the server may have given the waiter up.
+        let may_pass = waits == 0;
+        let passed = passed.map(drop);
+        assert!(may_pass || passed.is_err_and(|error| error.is_conflict()));
+        drop(holder);
+        assert!(slow.answer().starts_with("held"));
+        assert_eq!(slow.ask("release"), "released");
+    }
+}
