@@ -124,6 +124,11 @@ fn no_slot_is_held_twice_and_slots_exclude_the_whole_file() {
     must_hold("slots", 20_000);
 }
 
+#[test]
+fn upgrades_are_atomic_while_readers_and_upgrading_holders_are_killed() {
+    must_hold("upgrade", 20_000);
+}
+
 /// tmpfs is the one of the other tests.
 #[test]
 fn locks_work_on_the_file_system_of_the_build() {
@@ -199,6 +204,7 @@ fn a_starved_waiter_is_found() {
 fn a_conversion_that_is_not_atomic_is_found() {
     must_be_found("downgrade", "shared", &["overlap", "lost-update"]);
     must_be_found("upgrade", "shared", &["conversion"]);
+    must_be_found("upgrade", "upgrade", &["conversion"]);
 }
 
 #[test]

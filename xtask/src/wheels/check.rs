@@ -162,12 +162,19 @@ fn untried(name: &str, target: &str) -> String {
     )
 }
 
-/// Counts whether the command's output ends with `text`.
-pub(super) fn expect(outcome: &mut Outcome, text: &str, command: Command, what: &str) -> Done {
-    let output = said(command)?;
-    let works = output.ends_with(text);
+/// Counts whether the command prints just `text`.
+pub(super) fn expect(outcome: &mut Outcome, text: &str, mut command: Command, what: &str) -> Done {
+    let output = command
+        .output()
+        .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let works = output.status.success() && output.stdout == text.as_bytes();
     println!("{what}: {}", if works { "works" } else { "FAILED" });
-    count(outcome, works, &format!("{what}: {output}"));
+    let texts = [output.stdout, output.stderr].concat();
+    count(
+        outcome,
+        works,
+        &format!("{what}: {}", String::from_utf8_lossy(&texts)),
+    );
     Ok(())
 }
 

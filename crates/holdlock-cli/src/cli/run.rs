@@ -87,16 +87,17 @@ inner run would wait for ever: it ends with 65. To run a job after COMMAND, deta
 exclusive lock from an outer holdlock that waits for it; the lock is released when the
 outer COMMAND ends.
 
-Between hosts: if LOCK is a URL, postgres://host/database#name, that server keeps the
-lock. While HOLDLOCK_ENGINE has the URL of a server, postgres://host/database, a name is
-a lock of that server; a path never is. COMMAND gets HOLDLOCK_TOKEN, HOLDLOCK_LOCK (the
-URL without user and password), HOLDLOCK_ENGINE_KIND, and HOLDLOCK_TTL: for how many
-seconds the server keeps the lock of a silent host. If the lock is lost, or could be lost
-soon because the server does not answer, COMMAND and all that it has started get TERM,
-and KILL before another process can have the lock; `--on-lost kill` leaves out TERM, and
-with `--on-lost warn` they continue without the lock. Processes that COMMAND leaves do
-not keep the lock. If KILL ends holdlock, COMMAND gets KILL. --at-most-every and
---if-abandoned need `holdlock engine init`.
+Between hosts (a holdlock with the feature `engines`): if LOCK is a URL such as
+postgres://host/database#name, that server keeps the lock. While HOLDLOCK_ENGINE has the
+URL of a server, postgres://host/database, a name is a lock of that server; a path never
+is. COMMAND gets HOLDLOCK_TOKEN, HOLDLOCK_LOCK (the URL without user and password),
+HOLDLOCK_ENGINE_KIND, and HOLDLOCK_TTL: for how many seconds the server keeps the lock
+of a silent host. If the lock is lost, or could be lost soon because the server does not
+answer, COMMAND and all that it has started get TERM, and KILL before another process
+can have the lock; `--on-lost kill` leaves out TERM, and with `--on-lost warn` they
+continue without the lock. Processes that COMMAND leaves do not keep the lock. If KILL
+ends holdlock, COMMAND gets KILL. --at-most-every and --if-abandoned need `holdlock
+engine init`.
 
 Progress: a terminal shows one line after half a second, with the holder and the place
 in the queue. A file or pipe gets lines after 5 seconds, 1 minute, 2, 4, 8 minutes and

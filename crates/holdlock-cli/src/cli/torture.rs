@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
 use crate::duration;
+use crate::engines;
 use crate::exit::Failure;
 use crate::show::svg;
 use crate::torture::fault::Fault;
@@ -44,6 +45,7 @@ MODES, each on a lock file of its own:
   record      holders leave a record in the lock file
   set         requests for some of six locks at once
   slots       a semaphore of three slots, beside requests for the whole file
+  upgrade     readers, of which one at a time may upgrade
 
 Findings (the first one ends the run):
   overlap      two holders at the same time
@@ -180,9 +182,13 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         let message = "--json and --svg - cannot both have standard output";
         return Err(super::misused(command(), message));
     }
+    let path: PathBuf = matches.remove_one("PATH").expect("has a default");
+    if engines::is_url(path.as_os_str()) {
+        return Err(engines::refused(path.as_os_str()));
+    }
     let random = || fastrand::Rng::with_seed(fresh_seed()).u64(..1_000_000);
     Ok(Settings {
-        path: matches.remove_one("PATH").expect("has a default"),
+        path,
         time: matches
             .remove_one::<Duration>("for")
             .expect("has a default"),

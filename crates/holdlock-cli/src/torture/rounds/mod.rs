@@ -12,6 +12,7 @@ mod lock;
 mod record;
 mod set;
 mod slots;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -86,6 +87,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
         Mode::Record => record::round(taker, mode),
         Mode::Set => set::round(taker, mode),
         Mode::Slots => slots::round(taker, mode),
+        Mode::Upgrade => upgrade::round(taker, mode),
         _ if mode.has_flock_partners() && taker.random.u32(..16) == 0 => flock::round(taker, mode),
         _ => lock::round(taker, mode),
     }
