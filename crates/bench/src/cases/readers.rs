@@ -1,5 +1,5 @@
-//! Reader/writer locks of Python packages: the Python module's, which is fair, beside filelock's and
-//! fasteners'.
+//! Reader/writer locks of Python packages: the Python module's, which is fair, beside those of
+//! filelock and fasteners.
 
 use std::path::Path;
 use std::process::Command;
@@ -143,13 +143,13 @@ fn fill(report: &mut Report, peers: &[Peer]) {
     };
     report.goal(
         "a read section, the quicker of filelock and fasteners over holdlock",
-        Bound::AtLeast(2.0),
+        Bound::AtLeast(5.0),
         best(|peer| &peer.read) / ours.read.median(),
         "x",
     );
     report.goal(
         "a write section, the quicker of filelock and fasteners over holdlock",
-        Bound::AtLeast(2.0),
+        Bound::AtLeast(5.0),
         best(|peer| &peer.write) / ours.write.median(),
         "x",
     );
