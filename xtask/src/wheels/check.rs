@@ -83,7 +83,7 @@ impl Tools {
             .iter()
             .any(|tag| audited.contains(&format!("\"{tag}\"")));
         count(outcome, keeps, &format!("auditwheel: {name}: {audited}"));
-        if target.ends_with("gnu") {
+        if name.contains("manylinux") {
             let mut look = Command::new(&self.python);
             look.args(["-c", SYMBOLS]).arg(wheel);
             expect(outcome, "", look, &format!("old glibc with {name}"))?;
