@@ -77,7 +77,8 @@ fn install_ours(python: &Path) -> Done {
     let mut install = install(python);
     install
         .args(["--no-deps", "--force-reinstall"])
-        .arg(wheel::wheel(python)?);
+        .arg(wheel::wheel(python)?)
+        .arg(wheel::engines_wheel(python)?);
     run(install)
 }
 
@@ -88,31 +89,38 @@ fn package() -> PathBuf {
 /// The interpreter of the virtual environment, with these tools; or the reason why there is none.
 pub(crate) fn environment(tools: &[&str]) -> Done<PathBuf> {
     let place = target_directory().join("python");
-    let python = place.join("bin/python");
-    let works = |program: &Path, arguments: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null());
-        command
-            .stderr(Stdio::inherit())
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
-    };
+    let mut python = place.join("bin/python");
     if !works(&python, &["-m", "pip", "--version"]) {
-        let usable = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))";
-        if !works(Path::new("python3"), &["-c", usable]) {
-            return Err("there is no python3 from 3.9 on with venv and pip".into());
-        }
-        println!("$ python3 -m venv {}", place.display());
-        let make = ["-m", "venv", "--clear", &place.to_string_lossy()];
-        if !works(Path::new("python3"), &make) {
-            return Err("python3 -m venv failed".into());
-        }
+        python = new_environment(&place)?;
     }
     let mut fetch = install(&python);
     fetch.args(tools);
     run(fetch).map_err(|_| "pip cannot fetch the tools from PyPI".to_owned())?;
     Ok(python)
+}
+
+/// Makes an empty virtual environment and returns its interpreter.
+pub(crate) fn new_environment(place: &Path) -> Done<PathBuf> {
+    let usable = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 9))";
+    if !works(Path::new("python3"), &["-c", usable]) {
+        return Err("there is no python3 from 3.9 on with venv and pip".into());
+    }
+    println!("$ python3 -m venv {}", place.display());
+    let make = ["-m", "venv", "--clear", &place.to_string_lossy()];
+    if !works(Path::new("python3"), &make) {
+        return Err("python3 -m venv failed".into());
+    }
+    Ok(place.join("bin/python"))
+}
+
+fn works(program: &Path, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    command
+        .stderr(Stdio::inherit())
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 fn install(python: &Path) -> Command {

@@ -11,7 +11,7 @@ use crate::run::{Done, cargo, run};
 pub(crate) const ALL: [&str; 3] = ["--workspace", "--features", FEATURES];
 
 /// The optional features of the library and of the command.
-pub(crate) const FEATURES: &str = "holdlock/serde,holdlock-cli/engines";
+pub(crate) const FEATURES: &str = "holdlock/serde,holdlock-cli/engines,holdlock-python/engines";
 
 /// Builds the chosen tests without running them.
 pub(crate) fn build(chosen: &[&str]) -> Done {

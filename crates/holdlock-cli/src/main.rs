@@ -10,6 +10,7 @@ mod demo;
 mod descendants;
 mod doctor;
 mod duration;
+mod engines;
 mod exit;
 mod flock;
 mod graph;
@@ -46,6 +47,8 @@ fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
         Some("who") => cli::who::parse(words).and_then(who::who),
         Some("wait") => cli::wait::parse(words).and_then(wait::wait),
         Some("list") => cli::list::parse(words).and_then(list::list),
+        #[cfg(feature = "engines")]
+        Some("engine") => cli::engine::parse(words).and_then(engines::init::init),
         Some("graph") => cli::graph::parse(words).and_then(graph::graph),
         Some("completions") => cli::completions::parse(words).and_then(cli::completions::print),
         Some("man") => cli::man::parse(words).and_then(cli::man::write),

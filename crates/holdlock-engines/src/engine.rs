@@ -1,7 +1,7 @@
 //! What an engine does for a lock. All of it runs in the helper thread.
 //!
-//! A new engine is a folder with its options and an implementation of [`Session`], a variant of
-//! [`Engine`], and a line in each `match` of this file.
+//! A new engine is a folder with its options and implementations of [`Session`] and [`Service`], a
+//! variant of [`Engine`], and a line in each `match` of this file.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -12,25 +12,28 @@ use std::time::{Duration, Instant};
 use holdlock::Mode;
 use tokio::sync::oneshot;
 
+use crate::etcd::Etcd;
 use crate::keeper::hold;
 use crate::postgres::Postgres;
 use crate::sys::clock::BootTime;
 use crate::url::{self, Url};
-use crate::{Error, Loss, Member, Members};
+use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
 
 /// The engine of a lock, and the lock there.
 #[derive(Clone, Debug)]
 pub(crate) enum Engine {
     Postgres(Arc<Postgres>),
+    Etcd(Arc<Etcd>),
 }
 
 impl Engine {
     pub(crate) fn open(url: &Url) -> Result<Engine, Error> {
         match url.scheme.as_str() {
             "postgres" | "postgresql" => Ok(Engine::Postgres(Arc::new(Postgres::new(url)?))),
+            "etcd" | "etcds" => Ok(Engine::Etcd(Arc::new(Etcd::new(url)?))),
             _ => Err(url::wrong(
                 "no engine has this scheme",
-                "use postgres://host/database#name",
+                "use postgres://host/database#name or etcd://host#name",
             )),
         }
     }
@@ -38,7 +41,16 @@ impl Engine {
     /// The URL without user, password and options.
     pub(crate) fn shown(&self) -> &str {
         match self {
-            Engine::Postgres(postgres) => postgres.shown(),
+            Engine::Postgres(postgres) => Service::shown(&**postgres),
+            Engine::Etcd(etcd) => Service::shown(etcd),
+        }
+    }
+
+    /// One word for the engine, for scripts.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Engine::Postgres(_) => "postgres",
+            Engine::Etcd(_) => "etcd",
         }
     }
 
@@ -46,6 +58,7 @@ impl Engine {
     pub(crate) fn warnings(&self) -> &[String] {
         match self {
             Engine::Postgres(postgres) => postgres.warnings(),
+            Engine::Etcd(etcd) => etcd.warnings(),
         }
     }
 
@@ -55,13 +68,123 @@ impl Engine {
                 let session = postgres.clone().acquire(attempt).await?;
                 hold::begin(session, attempt.us.mode, self.shown())
             }
+            Engine::Etcd(etcd) => {
+                let session = etcd.clone().acquire(attempt).await?;
+                hold::begin(session, attempt.us.mode, self.shown())
+            }
         }
     }
 
     pub(crate) async fn members(&self) -> Result<Members, Error> {
         match self {
-            Engine::Postgres(postgres) => postgres.clone().members().await,
+            Engine::Postgres(postgres) => postgres.members().await,
+            Engine::Etcd(etcd) => etcd.members().await,
         }
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<Listed>, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.list().await,
+            Engine::Etcd(etcd) => etcd.list().await,
+        }
+    }
+
+    pub(crate) async fn break_holder(&self, token: u64) -> Result<Option<Member>, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.break_holder(token).await,
+            Engine::Etcd(etcd) => etcd.break_holder(token).await,
+        }
+    }
+
+    pub(crate) async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.diagnose().await,
+            Engine::Etcd(etcd) => etcd.diagnose().await,
+        }
+    }
+
+    pub(crate) async fn init(&self) -> Result<String, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.init().await,
+            Engine::Etcd(etcd) => etcd.init().await,
+        }
+    }
+
+    pub(crate) async fn last_run(&self) -> Result<History, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.last_run().await,
+            Engine::Etcd(etcd) => etcd.last_run().await,
+        }
+    }
+
+    pub(crate) async fn record_run(&self, entry: &Entry) -> Result<History, Error> {
+        match self {
+            Engine::Postgres(postgres) => postgres.record_run(entry).await,
+            Engine::Etcd(etcd) => etcd.record_run(entry).await,
+        }
+    }
+}
+
+/// What an engine tells and does beside keeping a lock. An engine that leaves something out says so
+/// to whoever asks for it.
+pub(crate) trait Service {
+    /// The URL without user, password and options.
+    fn shown(&self) -> &str;
+
+    /// The holders of the lock, and the waiters in their order.
+    async fn members(&self) -> Result<Members, Error>;
+
+    /// All locks that holdlock keeps at this place (the database, the server) and that are held or
+    /// waited for. The lock's name in the URL does not matter, and may be empty.
+    async fn list(&self) -> Result<Vec<Listed>, Error> {
+        Err(unsupported(self.shown(), "listing the locks of the engine"))
+    }
+
+    /// Ends the session or the lease of the holder with this token, so that the lock is free, and
+    /// returns that holder. None if no holder has this token now. Another holder, with a newer
+    /// token, must not be hit whatever happens between looking and ending.
+    async fn break_holder(&self, _token: u64) -> Result<Option<Member>, Error> {
+        Err(unsupported(self.shown(), "ending a holder"))
+    }
+
+    /// Whether this is a safe place for locks. What the engine's own refusals say (a pooler, a
+    /// standby) is an error, as for a request for the lock. The name of the lock may be empty.
+    async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
+        Err(unsupported(self.shown(), "examining the engine"))
+    }
+
+    /// Makes what `last_run` and `record_run` need, and says what that is. Does no harm if it is
+    /// there already. The default is for engines that need nothing.
+    async fn init(&self) -> Result<String, Error> {
+        Ok("this engine needs nothing made".to_owned())
+    }
+
+    /// What the engine remembers of earlier holders of the lock.
+    async fn last_run(&self) -> Result<History, Error> {
+        Err(unsupported(self.shown(), "reading when the last run began"))
+    }
+
+    /// Remembers a run, in one step that no other holder can come between, and returns what was
+    /// remembered before. Fails with [`Error::Lost`] if a holder with a greater token has
+    /// remembered something.
+    async fn record_run(&self, _entry: &Entry) -> Result<History, Error> {
+        Err(unsupported(self.shown(), "recording a run"))
+    }
+}
+
+/// What a holder asks the engine to remember.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) token: Option<u64>,
+    pub(crate) holder: Member,
+    pub(crate) run: Run,
+}
+
+fn unsupported(lock: &str, operation: &'static str) -> Error {
+    Error::Failed {
+        lock: lock.to_owned(),
+        operation,
+        why: "this version of holdlock cannot do that with this engine".to_owned(),
     }
 }
 
@@ -74,6 +197,10 @@ pub(crate) trait Session: 'static {
 
     /// When the last message was sent that the engine has confirmed.
     fn confirmed(&self) -> BootTime;
+
+    /// How long after the acquisition the first renewal is due, if it tells others something.
+    /// None: with the other renewals.
+    fn first_renewal(&self) -> Option<Duration>;
 
     /// One round trip, which proves that the lock is held and that it was held all the time.
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static;
@@ -117,6 +244,7 @@ impl Attempt {
 pub(crate) struct Progress {
     stage: RefCell<Stage>,
     began: RefCell<Option<oneshot::Sender<()>>>,
+    leaving: RefCell<Vec<oneshot::Receiver<()>>>,
 }
 
 /// How far an attempt has come.
@@ -136,6 +264,7 @@ impl Progress {
         Progress {
             stage: RefCell::default(),
             began: RefCell::new(Some(began)),
+            leaving: RefCell::default(),
         }
     }
 
@@ -148,6 +277,20 @@ impl Progress {
         self.stage.replace(stage);
         if let Some(began) = self.began.take() {
             let _ = began.send(());
+        }
+    }
+
+    /// Something in the engine is being given back, until the sender is dropped.
+    pub(crate) fn leaves(&self, left: oneshot::Receiver<()>) {
+        self.leaving.borrow_mut().push(left);
+    }
+
+    /// Ready when everything was given back. A process that ends before leaves it to the engine's
+    /// time limit.
+    pub(crate) async fn left(&self) {
+        let leaving = self.leaving.take();
+        for left in leaving {
+            let _ = left.await;
         }
     }
 

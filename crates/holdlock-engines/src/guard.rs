@@ -1,15 +1,17 @@
 //! `EngineGuard`: the proof of holding a lock of an engine, for as long as it is one.
 
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
 use holdlock::Mode;
 use tokio::sync::oneshot;
 
+use crate::engine::Entry;
 use crate::keeper::hold::{Command, Handle, Held};
 use crate::keeper::{self, serve};
 use crate::sys::fork::Inherited;
-use crate::{BootTime, EngineLock, Error, Loss, LostSignal};
+use crate::{BootTime, EngineLock, Error, History, Loss, LostSignal, Member, Run};
 
 /// How long dropping a guard waits for the engine to confirm the release.
 const DROP: Duration = Duration::from_secs(1);
@@ -30,6 +32,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 pub struct EngineGuard {
     lock: EngineLock,
     handle: Inherited<Handle>,
+    /// Whether dropping the guard waits for the engine.
+    waits: bool,
     /// Clones of what the handle has, for use in a child.
     mode: Mode,
     token: Option<u64>,
@@ -42,6 +46,7 @@ impl EngineGuard {
     pub(crate) fn new(lock: EngineLock, handle: Handle) -> EngineGuard {
         EngineGuard {
             lock,
+            waits: true,
             mode: handle.held.mode,
             token: handle.held.token,
             ttl: handle.held.ttl,
@@ -111,6 +116,19 @@ impl EngineGuard {
         self.ask(Command::Check(tell), answer, limit)
     }
 
+    /// As [`check`](EngineGuard::check), in asynchronous code. The engine is asked at once, and the
+    /// future does not borrow the guard.
+    pub fn check_async(&self) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let (tell, answer) = oneshot::channel();
+        let sent = self.send(Command::Check(tell));
+        let lock = self.name().to_owned();
+        async move {
+            sent?;
+            let result = answer.await.unwrap_or_else(|_| Err(no_answer()));
+            result.map_err(|loss| Error::Lost { lock, loss })
+        }
+    }
+
     /// Tells when the lock is lost.
     pub fn lost(&self) -> &LostSignal {
         &self.lost
@@ -138,6 +156,29 @@ impl EngineGuard {
             Ok(result) => result.map_err(|loss| self.lost_error(loss)),
             Err(_) => Err(self.lost_error(no_answer())),
         }
+    }
+
+    /// Tells the engine about the work under this lock, so that later holders learn when the last
+    /// run began and whether a holder died; returns what was remembered before. The engine uses its
+    /// own clock. The lock itself does not need it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] when a later holder has told the engine something: then nothing was changed.
+    /// [`Error::Unsuitable`] when the engine has no place to remember it
+    /// ([`EngineServer::init`](crate::EngineServer::init)). Those of [`EngineLock::lock`].
+    pub fn record_run(&self, run: Run) -> Result<History, Error> {
+        let holder = Member::of_this_process(self.mode, self.lock.command_text());
+        let token = self.token;
+        serve::ask(self.lock.engine(), move |engine| async move {
+            let entry = Entry { token, holder, run };
+            engine.record_run(&entry).await
+        })
+    }
+
+    /// Releases the lock without waiting for the engine: for destructors that must not block.
+    pub fn release_in_background(mut self) {
+        self.waits = false;
     }
 
     fn held(&self) -> Option<&Held> {
@@ -182,11 +223,8 @@ fn no_answer() -> Loss {
 
 impl Drop for EngineGuard {
     fn drop(&mut self) {
-        if self
-            .handle
-            .get()
-            .is_some_and(|handle| !handle.commands.is_closed())
-        {
+        let handle = self.handle.get().filter(|_| self.waits);
+        if handle.is_some_and(|handle| !handle.commands.is_closed()) {
             let (tell, answer) = oneshot::channel();
             let _ = self.ask(Command::Release(tell), answer, DROP);
         }

@@ -69,23 +69,33 @@
 
 mod engine;
 mod error;
+mod etcd;
+mod finding;
 mod future;
 mod guard;
+mod history;
 mod keeper;
 mod lock;
 mod lost;
 mod member;
 mod postgres;
+mod process;
 mod secret;
+mod server;
+mod stream;
 mod sys;
+mod tls;
 mod url;
 
 pub use error::{Conflict, Error};
+pub use finding::{Finding, Level};
 pub use future::EngineFuture;
 pub use guard::EngineGuard;
+pub use history::{Counted, History, Run};
 pub use lock::EngineLock;
 pub use lost::{Loss, LostFuture, LostSignal};
 pub use member::{Member, Members};
+pub use server::{EngineServer, Listed};
 pub use sys::clock::BootTime;
 
 /// Opens the lock that a URL names. Neither connects nor looks up addresses.
@@ -96,4 +106,14 @@ pub use sys::clock::BootTime;
 /// names cannot be read. No message shows the URL's password.
 pub fn open(url: &str) -> Result<EngineLock, Error> {
     EngineLock::open(url)
+}
+
+/// Opens the place of many locks: a URL whose `#name` is missing or does not matter. Neither
+/// connects nor looks up addresses.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_server(url: &str) -> Result<EngineServer, Error> {
+    EngineServer::open(url)
 }

@@ -1,17 +1,16 @@
 //! `EngineLock`: the name that processes of several hosts agree on.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdlock::{OnWait, Request};
-use tokio::sync::oneshot;
-
 use crate::engine::Engine;
 use crate::future::{self, EngineFuture};
-use crate::keeper::{self, serve};
+use crate::keeper::serve;
 use crate::url::Url;
-use crate::{EngineGuard, Error, Members};
+use crate::{EngineGuard, Error, History, Member, Members};
+use holdlock::{OnWait, Request};
 
 /// A lock that processes of several hosts share by its name in an engine.
 ///
@@ -27,10 +26,14 @@ pub struct EngineLock {
 
 impl EngineLock {
     pub(crate) fn open(url: &str) -> Result<EngineLock, Error> {
-        Ok(EngineLock {
-            engine: Engine::open(&Url::parse(url)?)?,
+        Ok(EngineLock::at(Engine::open(&Url::parse(url)?)?))
+    }
+
+    pub(crate) fn at(engine: Engine) -> EngineLock {
+        EngineLock {
+            engine,
             command: None,
-        })
+        }
     }
 
     /// What others are told about this process ([`Member::command`](crate::Member::command)), in
@@ -43,6 +46,11 @@ impl EngineLock {
     /// The lock's URL, without user, password and options.
     pub fn name(&self) -> &str {
         self.engine.shown()
+    }
+
+    /// The engine, in one word: `postgres`.
+    pub fn kind(&self) -> &'static str {
+        self.engine.kind()
     }
 
     /// What the user should change although it works, such as a password in the URL: sentences, to
@@ -152,20 +160,45 @@ impl EngineLock {
     ///
     /// Those of [`lock`](EngineLock::lock).
     pub fn members(&self) -> Result<Members, Error> {
-        /// The engine's own limits are shorter.
-        const LIMIT: Duration = Duration::from_secs(60);
-        let (tell, answer) = oneshot::channel();
-        let engine = self.engine.clone();
-        let ask = move || async move {
-            let _ = tell.send(engine.members().await);
-        };
-        keeper::run(ask).map_err(|error| serve::no_thread(&self.engine, &error))?;
-        serve::block_on(answer, LIMIT).unwrap_or_else(|| {
-            Err(Error::Unreachable {
-                lock: self.name().to_owned(),
-                why: "no answer; try again".to_owned(),
-            })
+        serve::ask(&self.engine, |engine| async move { engine.members().await })
+    }
+
+    /// As [`members`](EngineLock::members), in asynchronous code. The engine is asked at once.
+    pub fn members_async(&self) -> impl Future<Output = Result<Members, Error>> + Send + use<> {
+        serve::ask_async(self.engine.clone(), |engine| async move {
+            engine.members().await
         })
+    }
+
+    /// Ends the session or the lease of the holder with this token, and returns what was known of
+    /// that holder. `None` if no holder has this token: then nothing was done. A holder with
+    /// another token is never hit, however late the call is.
+    ///
+    /// The holder learns at once that the lock is lost, and needs some time to stop its work. The
+    /// next holder may begin before that: only the token protects what both write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lock`](EngineLock::lock); [`Error::Credentials`] when the engine does not let
+    /// this user end the session.
+    pub fn break_holder(&self, token: u64) -> Result<Option<Member>, Error> {
+        serve::ask(&self.engine, move |engine| async move {
+            engine.break_holder(token).await
+        })
+    }
+
+    /// What the engine remembers of earlier holders, as they have told it by
+    /// [`EngineGuard::record_run`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`lock`](EngineLock::lock); [`Error::Unsuitable`] when the engine has no place to
+    /// remember it ([`EngineServer::init`](crate::EngineServer::init)).
+    pub fn last_run(&self) -> Result<History, Error> {
+        serve::ask(
+            &self.engine,
+            |engine| async move { engine.last_run().await },
+        )
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -7,6 +7,8 @@ use holdlock::Mode;
 use holdlock::inspect::printable;
 use serde_json::{Map, Value};
 
+use crate::process;
+
 /// One that holds a lock or waits for it.
 ///
 /// What it tells of itself comes from a record that it shows in the engine. The fields are `None`
@@ -30,6 +32,11 @@ pub struct Member {
     pub since: Option<SystemTime>,
     /// The token of a holder.
     pub token: Option<u64>,
+    /// How long the engine keeps the lock for this holder if it hears nothing more. `None` where
+    /// the engine does not know.
+    pub rest: Option<Duration>,
+    /// Which process it is on its host, so that a number that is in use again is not mistaken.
+    pub(crate) identity: Option<String>,
     /// The engine's name for the connection or lease.
     pub session: Option<String>,
     /// From where the connection comes, and as which user of the engine.
@@ -88,6 +95,8 @@ impl Member {
             note: None,
             since: None,
             token: None,
+            rest: None,
+            identity: None,
             session: None,
             login: None,
         }
@@ -103,8 +112,16 @@ impl Member {
             user: whoami::username().ok(),
             command: command.or_else(|| Some(comm().ok()?.trim_end().to_owned())),
             since: Some(SystemTime::now()),
+            identity: process::identity(std::process::id()),
             ..Member::unknown(mode)
         }
+    }
+
+    /// The number of the process, if it runs on this host, in the namespace of the caller, and
+    /// still is the one that holds or waits.
+    pub fn pid_here(&self) -> Option<u32> {
+        let (pid, identity) = (self.pid?, self.identity.as_ref()?);
+        (process::identity(pid).as_ref() == Some(identity)).then_some(pid)
     }
 
     /// The record: JSON in ASCII, at most `limit` bytes. It contains no `/`, and so neither the
@@ -132,6 +149,7 @@ impl Member {
             ("mode", Some(Value::from(self.mode.to_string()))),
             ("host", text(&self.host)),
             ("pid", self.pid.map(Value::from)),
+            ("id", text(&self.identity)),
             ("user", text(&self.user)),
             ("cmd", text(&self.command)),
             ("since", since.map(|since| Value::from(since.as_secs()))),
@@ -146,6 +164,12 @@ impl Member {
         ascii(&Value::Object(record).to_string())
     }
 
+    /// The name of the lock in a record; its first characters, if it is very long.
+    pub(crate) fn name_in(record: &str) -> Option<String> {
+        let record: Value = serde_json::from_str(record).ok()?;
+        record.get("name")?.as_str().map(str::to_owned)
+    }
+
     /// Takes over what a record says. Returns false, and changes nothing, if it is none.
     pub(crate) fn read_record(&mut self, record: &str) -> bool {
         let Ok(Value::Object(record)) = serde_json::from_str(record) else {
@@ -158,6 +182,7 @@ impl Member {
         let number = |key| record.get(key).and_then(Value::as_u64);
         self.host = text("host");
         self.pid = number("pid").and_then(|pid| pid.try_into().ok());
+        self.identity = text("id");
         self.user = text("user");
         self.command = text("cmd");
         self.note = text("note");

@@ -10,7 +10,7 @@ use crate::Error;
 use crate::secret::Secret;
 
 /// The parts of a URL, decoded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Url {
     pub(crate) scheme: String,
     pub(crate) user: Option<String>,
@@ -33,6 +33,28 @@ pub(crate) struct Host {
 impl Url {
     /// Messages never repeat the URL, because it may contain a password.
     pub(crate) fn parse(text: &str) -> Result<Url, Error> {
+        let url = Url::parse_place(text)?;
+        let name = url.name.clone();
+        url.with_name(name)
+    }
+
+    /// The same lock at another name.
+    pub(crate) fn with_name(mut self, name: String) -> Result<Url, Error> {
+        if name.is_empty() {
+            return Err(wrong(
+                "the name of the lock is missing",
+                "put it behind `#`, as in postgres://host/database#name",
+            ));
+        }
+        if name.contains('\0') {
+            return Err(wrong("the name contains a NUL", "use another name"));
+        }
+        self.name = name;
+        Ok(self)
+    }
+
+    /// As [`parse`](Url::parse), for a URL that may have no name.
+    pub(crate) fn parse_place(text: &str) -> Result<Url, Error> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(wrong(
                 "there is no `://` in it",
@@ -55,26 +77,21 @@ impl Url {
         let user = user.map(|user| decode(user, "the user")).transpose()?;
         let password = password.map(|password| decode(password, "the password"));
         let name = decode(name, "the name")?;
-        if name.is_empty() {
-            return Err(wrong(
-                "the name of the lock is missing",
-                "put it behind `#`, as in postgres://host/database#name",
-            ));
-        }
-        if name.contains('\0') {
-            return Err(wrong("the name contains a NUL", "use another name"));
-        }
         let hosts = hosts.split(',').filter(|host| !host.is_empty());
         let options = query.split('&').filter(|option| !option.is_empty());
-        Ok(Url {
+        let url = Url {
             scheme: scheme.to_ascii_lowercase(),
             user: user.filter(|user| !user.is_empty()),
             password: password.transpose()?.map(Secret::new),
             hosts: hosts.map(Host::parse).collect::<Result<_, _>>()?,
             path: decode(path, "the path")?,
             options: options.map(option).collect::<Result<_, _>>()?,
-            name,
-        })
+            name: String::new(),
+        };
+        match name.is_empty() {
+            true => Ok(url),
+            false => url.with_name(name),
+        }
     }
 
     /// The URL as it is shown: without user, password and options.

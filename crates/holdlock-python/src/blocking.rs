@@ -53,6 +53,26 @@ impl<'py> Limits<'py> {
     }
 }
 
+/// The limit of a request in seconds: the arguments `timeout` and `blocking`. None: the default.
+pub(crate) fn seconds(
+    py: Python<'_>,
+    timeout: Option<&Bound<'_, PyAny>>,
+    blocking: Option<&Bound<'_, PyAny>>,
+) -> PyResult<f64> {
+    let options = py.import("holdlock._options")?;
+    let may_wait = match blocking {
+        Some(blocking) => options.call_method1("blocking", (blocking,))?.extract()?,
+        None => true,
+    };
+    match timeout {
+        Some(timeout) => {
+            let limit = options.call_method1("limit", (timeout, may_wait))?;
+            limit.extract()
+        }
+        None => Ok(if may_wait { -1.0 } else { 0.0 }),
+    }
+}
+
 /// Makes a request for the calling thread. `token` ends the wait; None: only the caller's token
 /// does. `stays_in_thread` promises that this thread also releases. Python's handlers of signals
 /// run during the wait, and the exceptions that they raise end it.

@@ -13,6 +13,8 @@ pub(crate) enum Alert {
     Token(holdlock::CancelToken),
     /// For a task whose loop watches a descriptor.
     Wakeup(Arc<Wakeup>),
+    /// For a wait in another native library.
+    Function(Arc<Py<PyAny>>),
 }
 
 impl Alert {
@@ -20,6 +22,11 @@ impl Alert {
         match self {
             Alert::Token(token) => token.cancel(),
             Alert::Wakeup(wakeup) => wakeup.send(),
+            Alert::Function(function) => Python::attach(|py| {
+                if let Err(error) = function.call0(py) {
+                    error.write_unraisable(py, Some(function.bind(py)));
+                }
+            }),
         }
     }
 }
@@ -35,7 +42,7 @@ impl Alert {
 /// >>> token.cancel()
 /// >>> token.cancelled
 /// True
-#[pyclass(frozen, module = "holdlock")]
+#[pyclass(frozen, weakref, module = "holdlock")]
 #[derive(Default)]
 pub(crate) struct CancelToken {
     state: Mutex<State>,
@@ -97,6 +104,16 @@ impl CancelToken {
     #[getter]
     fn cancelled(&self) -> bool {
         self.is_cancelled()
+    }
+
+    /// Calls the function when the token is cancelled. It must not use this token. Returns a number
+    /// for `_forget`.
+    fn _add(&self, function: Py<PyAny>) -> u64 {
+        self.add(&Alert::Function(Arc::new(function)))
+    }
+
+    fn _forget(&self, number: u64) {
+        self.forget(number);
     }
 
     fn __repr__(&self) -> String {

@@ -23,8 +23,8 @@ pub(crate) enum Failure {
     Upgrade,
     /// A signal handler requests the lock for which its own thread waits.
     Nested,
-    /// Another thread holds the object.
-    NotOurs,
+    /// Another thread, or with true another task, holds the object.
+    NotOurs(bool),
     /// The requester does not hold the lock that it wants to hand over.
     NotHeld,
     /// `thread_local='mutex'` together with shared mode.
@@ -37,6 +37,10 @@ pub(crate) enum Failure {
     NoInit,
     /// The time limit is not a number.
     Nan,
+    /// The thread is inside the token gate that it wants to enter.
+    InsideAlready,
+    /// The thread holds the lock for which it wants the right to upgrade.
+    HeldAlready,
     /// The thread holds all slots of a semaphore, and requests another one.
     HoldsAllSlots(u32),
     Raised(PyErr),
@@ -75,11 +79,22 @@ impl Failure {
             Failure::Nested => deadlock(format!(
                 "Deadlock: a signal handler acquires lock '{shown}', for which its own thread waits"
             )),
+            Failure::InsideAlready => deadlock(format!(
+                "Deadlock: this thread is inside the gate '{shown}', and asks to enter it again; \
+                 leave it first"
+            )),
+            Failure::HeldAlready => deadlock(format!(
+                "Deadlock: this thread holds lock '{shown}', and asks for a shared lock that it \
+                 can upgrade; release it first"
+            )),
             Failure::HoldsAllSlots(slots) => deadlock(format!(
                 "Deadlock: this thread holds all {slots} slots of '{shown}', or the exclusive lock \
                  on the file, and asks for a slot; release one first"
             )),
-            Failure::NotOurs => runtime(format!("lock '{shown}' is held by another thread")),
+            Failure::NotOurs(is_task) => {
+                let whose = if is_task { "task" } else { "thread" };
+                runtime(format!("lock '{shown}' is held by another {whose}"))
+            }
             Failure::NotHeld => runtime(format!(
                 "cannot hand over lock '{shown}': it is not held; acquire it first"
             )),

@@ -8,6 +8,8 @@ use std::sync::Weak;
 
 use holdlock::{Mode, OwnedGuard};
 
+use crate::requester::Requester;
+
 /// How the threads of the process use one object.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {
@@ -39,7 +41,8 @@ impl Settings {
 pub(crate) struct Hold {
     /// The number of the thread or task; 0: all threads.
     pub(crate) whose: u64,
-    /// Dead when the thread or task has ended.
+    /// Dead when the thread or task has ended; if all threads share the hold, the one that has
+    /// acquired the lock.
     pub(crate) alive: Weak<()>,
     pub(crate) settings: Settings,
     /// How often the lock was acquired and not yet released. 0: it is not held.
@@ -53,6 +56,12 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
+    /// Whether another thread has acquired the lock, or another task that still runs.
+    pub(crate) fn belongs_to_another(&self, requester: Requester<'_>) -> bool {
+        let has_ended = requester.is_task() && self.alive.strong_count() == 0;
+        self.taker != requester.number() && !has_ended
+    }
+
     /// Ends the hold. The lock is released when the guard is dropped.
     pub(crate) fn give_up(&mut self) -> Option<OwnedGuard> {
         self.counter = 0;

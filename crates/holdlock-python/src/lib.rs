@@ -21,6 +21,7 @@
 //! | `upgrade.rs` | a shared lock with the right to become exclusive |
 //! | `record.rs`, `token_gate.rs` | the record in a lock file, and the use of its tokens |
 //! | `blocking.rs`, `pending.rs` | the waits for these, of a thread and of a task |
+//! | `engine/` | locks between hosts; only with the feature `engines` |
 //! | `marker.rs` | the marker file of a soft lock |
 //! | `fork.rs` | notices that this process is a child of fork |
 //! | `cancel.rs`, `proxy.rs`, `process.rs` | the small classes |
@@ -33,6 +34,8 @@ mod acquire;
 mod blocking;
 mod cancel;
 mod core;
+#[cfg(feature = "engines")]
+mod engine;
 mod error;
 mod fork;
 mod hold;
@@ -69,6 +72,9 @@ mod native {
 
     #[pymodule_export]
     use crate::cancel::CancelToken;
+    #[cfg(feature = "engines")]
+    #[pymodule_export]
+    use crate::engine::{NativeEngineLock, NativeLost};
     #[pymodule_export]
     use crate::error::{Conflict, printable};
     #[pymodule_export]
@@ -110,6 +116,7 @@ mod native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("max_slots", holdlock::Semaphore::MAX_SLOTS)?;
+        crate::thread::local(module.py())?;
         crate::fork::notice_forks(module.py())
     }
 }

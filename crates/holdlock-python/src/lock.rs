@@ -1,7 +1,6 @@
 //! The class of locks that the kernel keeps, as Python code sees it.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use holdlock::{FileLock, Mode};
@@ -13,6 +12,7 @@ use crate::cancel::CancelToken;
 use crate::core::Core;
 use crate::error::Failure;
 use crate::hold::{Settings, Threads};
+use crate::open;
 use crate::process::Process;
 use crate::proxy::AcquireReturnProxy;
 use crate::requester::Requester;
@@ -70,7 +70,7 @@ impl NativeLock {
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let py = slf.py();
-        let name: OsString = lock_file.extract::<PathBuf>()?.into();
+        let name: OsString = open::path_of("lock_file", lock_file)?.into();
         let settings = Settings {
             timeout,
             blocking,

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use holdlock::{
     CancelToken as Token, Error, FileLock, LockSet, Mode, OwnedGuard, Request, SetGuard,
 };
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple};
 
@@ -31,8 +32,21 @@ pub(crate) struct NativeLockSet {
     members: OnceLock<Arc<Members>>,
     /// The default timeout, and whether a request waits by default.
     settings: Mutex<(f64, bool)>,
-    /// How often each thread and task holds the set, and the process in which it does.
-    held: Mutex<(u32, HashMap<u64, usize>)>,
+    held: Mutex<Held>,
+}
+
+/// The threads and tasks that hold the set, and the process in which they do.
+struct Held {
+    generation: u32,
+    by: HashMap<u64, Holder>,
+}
+
+#[derive(Default)]
+struct Holder {
+    /// How often it holds the set.
+    count: usize,
+    /// None: a thread.
+    task: Option<Py<Task>>,
 }
 
 struct Members(Vec<(Py<NativeLock>, Mode)>);
@@ -285,6 +299,38 @@ impl Drop for TaskWaits {
     }
 }
 
+impl Held {
+    fn nothing() -> Held {
+        Held {
+            generation: fork::generation(),
+            by: HashMap::new(),
+        }
+    }
+
+    /// Undoes one acquisition of this holder. Returns its task.
+    fn undo(&mut self, number: u64) -> Option<Option<Py<Task>>> {
+        let holder = self.by.get_mut(&number)?;
+        holder.count -= 1;
+        if holder.count > 0 {
+            return Some(
+                holder
+                    .task
+                    .as_ref()
+                    .map(|task| Python::attach(|py| task.clone_ref(py))),
+            );
+        }
+        self.by.remove(&number).map(|holder| holder.task)
+    }
+
+    /// A task that has ended and holds the set: `asyncio.wait_for` runs an acquisition in a task of
+    /// its own.
+    fn ended(&self) -> Option<u64> {
+        let mut tasks = self.by.values().filter_map(|holder| holder.task.as_ref());
+        let ended = tasks.find(|task| task.get().has_ended())?;
+        Some(Requester::Task(ended.get()).number())
+    }
+}
+
 impl NativeLockSet {
     fn members(&self) -> PyResult<&Arc<Members>> {
         self.members
@@ -292,17 +338,20 @@ impl NativeLockSet {
             .ok_or_else(|| Python::attach(|py| Failure::NoInit.raise(py, OsStr::new(""))))
     }
 
-    fn held(&self) -> MutexGuard<'_, (u32, HashMap<u64, usize>)> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.0 != fork::generation() {
+        if held.generation != fork::generation() {
             // A child of fork does not hold what its parent holds.
-            *held = (fork::generation(), HashMap::new());
+            *held = Held::nothing();
         }
         held
     }
 
-    fn count(&self, requester: Requester<'_>) {
-        *self.held().1.entry(requester.number()).or_default() += 1;
+    fn count(&self, task: Option<&Bound<'_, Task>>) {
+        let mut held = self.held();
+        let holder = held.by.entry(Requester::of(task).number()).or_default();
+        holder.count += 1;
+        holder.task = task.map(|task| task.clone().unbind());
     }
 }
 
@@ -314,7 +363,7 @@ impl NativeLockSet {
         NativeLockSet {
             members: OnceLock::new(),
             settings: Mutex::new((-1.0, true)),
-            held: Mutex::new((fork::generation(), HashMap::new())),
+            held: Mutex::new(Held::nothing()),
         }
     }
 
@@ -328,6 +377,17 @@ impl NativeLockSet {
             .is_ok()
         {
             self._set(timeout, blocking);
+        }
+    }
+
+    /// For the collector: a lock may keep its set in an attribute.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.members.get() {
+            // A waiting request shares the members, and is none of the collector's objects.
+            Some(members) if Arc::strong_count(members) == 1 => {
+                members.0.iter().try_for_each(|(lock, _)| visit.call(lock))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -355,7 +415,7 @@ impl NativeLockSet {
     ) -> PyResult<()> {
         thread::enter(py)?;
         self.members()?.acquire(py, &Limits::new(limit, cancel))?;
-        self.count(Requester::Thread);
+        self.count(None);
         Ok(())
     }
 
@@ -369,7 +429,7 @@ impl NativeLockSet {
         let requester = Requester::of(task.as_ref());
         let taken = self.members()?.attempt(py, requester, may_wait)?.is_none();
         if taken {
-            self.count(requester);
+            self.count(task.as_ref());
         }
         Ok(taken)
     }
@@ -401,7 +461,7 @@ impl NativeLockSet {
             let taken = match answer {
                 Ok(guard) if members.join_again(&step.joined, requester) => {
                     members.keep(guard, &waits.rest, requester);
-                    this.get().count(requester);
+                    this.get().count(task.as_ref().map(|task| task.bind(py)));
                     true
                 }
                 Ok(_) => false,
@@ -417,18 +477,21 @@ impl NativeLockSet {
         .map_err(|error| error::io_error(&error, OsStr::new("")))
     }
 
-    /// Undoes one acquisition. Does nothing if the thread or task does not hold the set.
+    /// Undoes one acquisition of the thread or task; if it does not hold the set, one of a task that
+    /// has ended. Does nothing if there is none.
     fn _give_back(&self, py: Python<'_>, task: Option<Bound<'_, Task>>) -> PyResult<()> {
         let members = self.members()?;
-        let requester = Requester::of(task.as_ref());
-        {
-            let held = &mut self.held().1;
-            match held.get_mut(&requester.number()) {
-                None => return Ok(()),
-                Some(1) => drop(held.remove(&requester.number())),
-                Some(count) => *count -= 1,
-            }
-        }
+        let undone = {
+            let mut held = self.held();
+            let own = held.undo(Requester::of(task.as_ref()).number());
+            own.or_else(|| held.ended().and_then(|number| held.undo(number)))
+        };
+        let Some(task) = undone else {
+            return Ok(());
+        };
+        let requester = task
+            .as_ref()
+            .map_or(Requester::Thread, |task| Requester::Task(task.get()));
         let all: Vec<usize> = (0..members.0.len()).collect();
         match members.leave(&all, requester) {
             None => Ok(()),
@@ -438,7 +501,7 @@ impl NativeLockSet {
 
     fn _is_held(&self, task: Option<Bound<'_, Task>>) -> bool {
         let number = Requester::of(task.as_ref()).number();
-        self.held().1.contains_key(&number)
+        self.held().by.contains_key(&number)
     }
 
     /// The timeout, and blocking.

@@ -6,13 +6,29 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use holdlock::{FileLock, LockOptions};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::core::Core;
 use crate::error::{self, Failure};
 use crate::process::Process;
 use crate::shared::Shared;
+
+/// A path as an argument. `argument` is its name.
+pub(crate) fn path_of(argument: &str, given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    given.extract().map_err(|error: PyErr| {
+        // `__fspath__` may have raised an error of its own, and a str may not be encodable.
+        if given.is_instance_of::<PyString>() || !error.is_instance_of::<PyTypeError>(given.py()) {
+            return error;
+        }
+        let kind = given.get_type().qualname();
+        let kind = kind.map_or_else(|_| "another type".to_owned(), |kind| kind.to_string());
+        PyTypeError::new_err(format!(
+            "{argument} must be a str or an os.PathLike object of a str, not {kind}"
+        ))
+    })
+}
 
 /// Opens a lock file, unless its name is no name of a file.
 pub(crate) fn checked<T>(

@@ -1,5 +1,5 @@
-//! The wait of a task or of a greenlet for a slot or for a set of locks: the library waits in a
-//! thread of its own while the loop runs.
+//! The wait of a task or of a greenlet for a slot, for a set of locks or for an engine: the library
+//! waits in a thread of its own while the loop runs.
 
 use std::future::Future;
 use std::io::{self, PipeReader, PipeWriter, Write};
@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use holdlock::{CancelToken as Token, Error, LockFuture};
+use holdlock::CancelToken as Token;
 use pyo3::prelude::*;
 
 use crate::cancel::{Alert, CancelToken};
@@ -24,8 +24,7 @@ impl Wake for Done {
     }
 }
 
-type Answer<G> = Result<G, Error>;
-type Finish<G> = Box<dyn FnOnce(Python<'_>, Answer<G>) -> PyResult<Py<PyAny>> + Send>;
+type Finish<T> = Box<dyn FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send>;
 
 /// A request that waits, whatever it waits for.
 trait Wait: Send {
@@ -34,13 +33,13 @@ trait Wait: Send {
     fn finish(self: Box<Self>, py: Python<'_>) -> PyResult<Option<Py<PyAny>>>;
 }
 
-struct WaitFor<G> {
-    future: Pin<Box<LockFuture<G>>>,
-    answer: Option<Answer<G>>,
-    finish: Finish<G>,
+struct WaitFor<F: Future> {
+    future: Pin<Box<F>>,
+    answer: Option<F::Output>,
+    finish: Finish<F::Output>,
 }
 
-impl<G: Send + 'static> Wait for WaitFor<G> {
+impl<F: Future<Output: Send> + Send> Wait for WaitFor<F> {
     fn is_over(&mut self, waker: &Waker) -> bool {
         if self.answer.is_none()
             && let Poll::Ready(answer) = self.future.as_mut().poll(&mut Context::from_waker(waker))
@@ -73,11 +72,11 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// `begin` makes the request, which `token` ends. `finish` keeps what was acquired.
-    pub(crate) fn new<G: Send + 'static>(
+    pub(crate) fn new<F: Future<Output: Send> + Send + 'static>(
         token: Token,
         cancel: Option<Bound<'_, CancelToken>>,
-        future: LockFuture<G>,
-        finish: impl FnOnce(Python<'_>, Answer<G>) -> PyResult<Py<PyAny>> + Send + 'static,
+        future: F,
+        finish: impl FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> io::Result<Pending> {
         let (reader, writer) = io::pipe()?;
         let cancel = cancel.map(|cancel| {

@@ -1,5 +1,6 @@
 //! The result of `acquire`.
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
@@ -16,6 +17,11 @@ impl AcquireReturnProxy {
     #[new]
     pub(crate) fn new(lock: Py<PyAny>) -> AcquireReturnProxy {
         AcquireReturnProxy { lock }
+    }
+
+    /// For the collector: a lock may keep the proxy in an attribute.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.lock)
     }
 
     fn __enter__(&self, py: Python<'_>) -> Py<PyAny> {

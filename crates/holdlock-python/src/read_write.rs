@@ -4,6 +4,7 @@
 //! of the block: an exception of a signal handler, such as KeyboardInterrupt, could arrive there,
 //! and leave the lock held without a `with` statement that releases it.
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -44,6 +45,12 @@ impl ReadWriteScope {
             timeout,
             blocking,
         }
+    }
+
+    /// For the collector: the owner may keep the scope in an attribute.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.owner)?;
+        visit.call(&self.lock)
     }
 
     fn __enter__(&self, py: Python<'_>) -> PyResult<()> {

@@ -1,7 +1,6 @@
 //! The record in a lock file: the last exclusive holder.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use holdlock::{Moment, RecordState, inspect};
@@ -9,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::error;
 use crate::lock::NativeLock;
+use crate::open;
 use crate::requester::{Requester, Task};
 
 /// The record of the last exclusive holder of a lock. An attribute is None if it is not known.
@@ -142,7 +142,8 @@ impl From<holdlock::Record> for Record {
 /// be read.
 #[pyfunction]
 #[pyo3(signature = (path, /))]
-pub(crate) fn record(py: Python<'_>, path: PathBuf) -> PyResult<Option<Record>> {
+pub(crate) fn record(path: &Bound<'_, PyAny>) -> PyResult<Option<Record>> {
+    let (py, path) = (path.py(), open::path_of("path", path)?);
     let read = py.detach(|| holdlock::Record::read(&path));
     let found = read.map_err(|error| error::io_error(&error, OsStr::new(&path)))?;
     Ok(found.map(Record::from))

@@ -1,8 +1,9 @@
 //! The thread or the task that makes a request.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::thread;
 
@@ -39,7 +40,7 @@ impl<'a> Requester<'a> {
     pub(crate) fn alive(self) -> Weak<()> {
         match self {
             Requester::Thread => thread::alive(),
-            Requester::Task(task) => Arc::downgrade(&task.alive),
+            Requester::Task(task) => task.alive(),
         }
     }
 }
@@ -48,21 +49,45 @@ impl<'a> Requester<'a> {
 #[pyclass(frozen, subclass, module = "holdlock._native")]
 pub(crate) struct Task {
     number: u64,
-    alive: Arc<()>,
+    /// None: the task has ended.
+    alive: Mutex<Option<Arc<()>>>,
+}
+
+impl Task {
+    fn alive(&self) -> Weak<()> {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.as_ref().map_or_else(Weak::new, Arc::downgrade)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.alive().strong_count() == 0
+    }
 }
 
 #[pymethods]
 impl Task {
     #[new]
-    fn new() -> Task {
+    #[pyo3(signature = (*_arguments))]
+    fn new(_arguments: &Bound<'_, PyTuple>) -> Task {
         Task {
             number: thread::fresh_number(),
-            alive: Arc::new(()),
+            alive: Mutex::new(Some(Arc::new(()))),
         }
     }
 
     #[getter]
     fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Notes that the task has ended: from now on another one may release what it holds.
+    fn end(&self) {
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.take();
+    }
+
+    #[getter]
+    fn ended(&self) -> bool {
+        self.has_ended()
     }
 }

@@ -16,7 +16,7 @@ use crate::open;
 use crate::pending::Pending;
 use crate::process::Process;
 use crate::requester::{Requester, Task};
-use crate::slots::Slots;
+use crate::slots::{Slots, Which};
 use crate::thread;
 
 #[pyclass(frozen, subclass, module = "holdlock._native")]
@@ -62,7 +62,7 @@ impl Core {
         .raise(py, &self.name)
     }
 
-    fn keep(&self, guard: holdlock::OwnedSemaphoreGuard, requester: Requester<'_>) -> u32 {
+    fn keep(&self, guard: holdlock::OwnedSemaphoreGuard, requester: Requester<'_>) -> (u32, u64) {
         self.held.keep(guard, requester)
     }
 
@@ -106,13 +106,14 @@ impl NativeSemaphore {
     /// Python code has checked the options.
     fn __init__(
         &self,
-        path: PathBuf,
+        path: &Bound<'_, PyAny>,
         slots: u32,
         timeout: f64,
         blocking: bool,
         mode: i32,
         follow_symlinks: bool,
-    ) {
+    ) -> PyResult<()> {
+        let path = open::path_of("path", path)?;
         let mut options = LockOptions::new()
             .create_parents(true)
             .follow_symlinks(follow_symlinks);
@@ -131,6 +132,7 @@ impl NativeSemaphore {
             semaphore: Mutex::new(None),
             held: Slots::new(),
         });
+        Ok(())
     }
 
     /// Acquires a slot with the semaphore's own limit, and returns its number. Native, so that no
@@ -138,21 +140,22 @@ impl NativeSemaphore {
     /// block.
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<u32> {
         let (timeout, blocking) = slf.get()._settings()?;
-        NativeSemaphore::_take(slf, if blocking { timeout } else { 0.0 }, None)
+        let limit = if blocking { timeout } else { 0.0 };
+        Ok(NativeSemaphore::_take(slf, limit, None)?.0)
     }
 
     #[pyo3(signature = (*_exception))]
     fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
-        slf.get()._give_back(slf.py(), None, None)
+        slf.get()._give_back(slf.py(), None, None, None)
     }
 
     /// The thread acquires a slot, and waits for at most `limit` seconds; negative: for as long as
-    /// it takes; 0: not at all.
+    /// it takes; 0: not at all. Returns the number of the slot, and that of the acquisition.
     fn _take(
         slf: &Bound<'_, Self>,
         limit: f64,
         cancel: Option<Bound<'_, CancelToken>>,
-    ) -> PyResult<u32> {
+    ) -> PyResult<(u32, u64)> {
         let py = slf.py();
         thread::enter(py)?;
         let core = slf.get().core()?;
@@ -170,7 +173,7 @@ impl NativeSemaphore {
         slf: &Bound<'_, Self>,
         may_wait: bool,
         task: Option<Bound<'_, Task>>,
-    ) -> PyResult<Option<u32>> {
+    ) -> PyResult<Option<(u32, u64)>> {
         let py = slf.py();
         let core = slf.get().core()?;
         let semaphore = core.opened(py).map_err(|failure| core.raise(py, failure))?;
@@ -181,7 +184,7 @@ impl NativeSemaphore {
         }
     }
 
-    /// A wait of the task for a slot. Its result is the number of the slot.
+    /// A wait of the task for a slot. Its result is that of `_take`.
     fn _queue(
         slf: &Bound<'_, Self>,
         limit: f64,
@@ -210,16 +213,24 @@ impl NativeSemaphore {
         .map_err(|error| error::io_error(&error, &core.name))
     }
 
-    /// Gives a slot back: this one, or the one that the thread or task has acquired last.
+    /// Gives a slot back: that of the acquisition, or the one with this number, or the one that the
+    /// thread or task has acquired last.
+    #[pyo3(signature = (slot, task, acquisition=None, /))]
     fn _give_back(
         &self,
         py: Python<'_>,
         slot: Option<u32>,
         task: Option<Bound<'_, Task>>,
+        acquisition: Option<u64>,
     ) -> PyResult<()> {
         let core = self.core()?;
         let requester = Requester::of(task.as_ref());
-        if let Some(guard) = core.held.take_out(slot, requester) {
+        let which = match (acquisition, slot) {
+            (Some(number), _) => Which::Acquisition(number),
+            (None, Some(slot)) => Which::Slot(slot),
+            (None, None) => Which::LastOf(requester),
+        };
+        if let Some(guard) = core.held.take_out(&which) {
             let released = guard.release();
             return released.map_err(|error| core.raise(py, error.into()));
         }
@@ -229,6 +240,9 @@ impl NativeSemaphore {
         }
         let shown = holdlock::inspect::printable(&core.name);
         let what = match slot {
+            Some(slot) if acquisition.is_some() => {
+                format!("slot {slot} of '{shown}': it was given back before")
+            }
             Some(slot) => format!("slot {slot} of '{shown}': it is not held by this object"),
             None if requester.is_task() => format!("a slot of '{shown}': this task holds none"),
             None => format!("a slot of '{shown}': this thread holds none"),

@@ -271,8 +271,8 @@ impl Shared {
             && hold.counter > 0
         {
             let excludes = self.threads == Threads::Exclude;
-            if excludes && !force && hold.taker != requester.number() {
-                return Err(Failure::NotOurs);
+            if excludes && !force && hold.belongs_to_another(requester) {
+                return Err(Failure::NotOurs(requester.is_task()));
             }
             hold.counter -= 1;
             if force || hold.counter == 0 {
@@ -296,8 +296,8 @@ impl Shared {
         }
         let excludes = self.threads == Threads::Exclude;
         let hold = state.hold_if_any(requester);
-        let hold =
-            hold.filter(|hold| hold.counter > 0 && !(excludes && hold.taker != requester.number()));
+        let hold = hold
+            .filter(|hold| hold.counter > 0 && !(excludes && hold.belongs_to_another(requester)));
         let guard = hold.and_then(Hold::give_up).ok_or(Failure::NotHeld)?;
         drop(state);
         Ok(guard.hand_over()?)

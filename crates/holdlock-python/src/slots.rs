@@ -1,11 +1,11 @@
 //! The slots that the threads and tasks of this process hold by one semaphore object.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use holdlock::OwnedSemaphoreGuard;
 
-use crate::fork;
 use crate::requester::Requester;
+use crate::{fork, thread};
 
 /// The slots, in the order in which they were acquired.
 pub(crate) struct Slots {
@@ -20,9 +20,24 @@ struct State {
 }
 
 struct Held {
+    /// The number of the acquisition. Unlike that of the slot, it is never used again.
+    number: u64,
     /// The number of the thread or task.
     whose: u64,
+    /// For a task. Dead when it has ended.
+    alive: Option<Weak<()>>,
     guard: OwnedSemaphoreGuard,
+}
+
+/// One of the held slots.
+pub(crate) enum Which<'a> {
+    /// The one that the requester has acquired last. If a task holds none, the last one of a task
+    /// that has ended: `asyncio.wait_for` runs an acquisition in a task of its own.
+    LastOf(Requester<'a>),
+    /// The slot with this number, whoever has acquired it.
+    Slot(u32),
+    /// The slot of the acquisition with this number.
+    Acquisition(u64),
 }
 
 impl Slots {
@@ -52,27 +67,35 @@ impl Slots {
         self.state().inherited
     }
 
-    /// Keeps a slot, and returns its number.
-    pub(crate) fn keep(&self, guard: OwnedSemaphoreGuard, requester: Requester<'_>) -> u32 {
-        let slot = guard.slot();
-        let whose = requester.number();
-        self.state().held.push(Held { whose, guard });
-        slot
+    /// Keeps a slot. Returns its number, and that of the acquisition.
+    pub(crate) fn keep(&self, guard: OwnedSemaphoreGuard, requester: Requester<'_>) -> (u32, u64) {
+        let (slot, number) = (guard.slot(), thread::fresh_number());
+        self.state().held.push(Held {
+            number,
+            whose: requester.number(),
+            alive: requester.is_task().then(|| requester.alive()),
+            guard,
+        });
+        (slot, number)
     }
 
-    /// Takes a slot out: that number, whoever has acquired it; None: the one that the requester has
-    /// acquired last.
-    pub(crate) fn take_out(
-        &self,
-        slot: Option<u32>,
-        requester: Requester<'_>,
-    ) -> Option<OwnedSemaphoreGuard> {
+    /// Takes a slot out.
+    pub(crate) fn take_out(&self, which: &Which<'_>) -> Option<OwnedSemaphoreGuard> {
         let mut state = self.state();
-        let whose = requester.number();
-        let position = state.held.iter().rposition(|held| match slot {
-            Some(slot) => held.guard.slot() == slot,
-            None => held.whose == whose,
-        })?;
+        let last = |is_it: &dyn Fn(&Held) -> bool| state.held.iter().rposition(is_it);
+        let position = match which {
+            Which::LastOf(requester) => {
+                let whose = requester.number();
+                let has_ended = |held: &Held| {
+                    let alive = held.alive.as_ref();
+                    alive.is_some_and(|alive| alive.strong_count() == 0)
+                };
+                last(&|held| held.whose == whose)
+                    .or_else(|| last(&has_ended).filter(|_| requester.is_task()))
+            }
+            Which::Slot(slot) => last(&|held| held.guard.slot() == *slot),
+            Which::Acquisition(number) => last(&|held| held.number == *number),
+        }?;
         Some(state.held.remove(position).guard)
     }
 

@@ -129,6 +129,7 @@ impl State {
         hold.counter = 1;
         hold.mode = mode;
         hold.taker = requester.number();
+        hold.alive = requester.alive();
         if self.threads == Threads::Together {
             // The waiting threads can now hold the lock together with this one.
             for (_, alert) in &self.waiting {

@@ -50,13 +50,18 @@ pub(crate) fn enter(py: Python<'_>) -> PyResult<()> {
     begin(py)
 }
 
-#[cold]
-fn begin(py: Python<'_>) -> PyResult<()> {
+/// Python's data of each thread. Made early: while the interpreter ends, nothing can be imported.
+pub(crate) fn local(py: Python<'_>) -> PyResult<&Py<PyAny>> {
     static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let local = LOCAL.get_or_try_init(py, || {
+    LOCAL.get_or_try_init(py, || {
         let local = py.import("_thread")?.getattr("_local")?.call0()?;
         PyResult::Ok(local.unbind())
-    })?;
+    })
+}
+
+#[cold]
+fn begin(py: Python<'_>) -> PyResult<()> {
+    let local = local(py)?;
     let alive = Arc::new(());
     ALIVE.set(Arc::downgrade(&alive));
     local

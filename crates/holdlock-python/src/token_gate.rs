@@ -4,11 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use holdlock::Passed;
+use holdlock::{Error, Passed};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyInt, PyTuple, PyType};
 
-use crate::blocking::{self, Limits};
+use crate::blocking::{self, Limits, seconds};
 use crate::cancel::CancelToken;
 use crate::error::Failure;
 use crate::open;
@@ -40,7 +41,7 @@ use crate::open;
 ///
 /// The gate is a file of its own, which keeps the highest token; the first use creates it. A higher
 /// token is on the disk before the writer may enter. The file is locked while a writer is inside.
-#[pyclass(frozen, module = "holdlock")]
+#[pyclass(frozen, weakref, module = "holdlock")]
 pub(crate) struct TokenGate {
     name: OsString,
     path: PathBuf,
@@ -50,14 +51,15 @@ pub(crate) struct TokenGate {
 #[pymethods]
 impl TokenGate {
     #[new]
-    fn new(path: PathBuf) -> TokenGate {
+    fn new(path: &Bound<'_, PyAny>) -> PyResult<TokenGate> {
+        let path = open::path_of("path", path)?;
         // A relative path means the working directory at this moment.
         let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
-        TokenGate {
+        Ok(TokenGate {
             name: path.into(),
             path: absolute,
             opened: Mutex::new(None),
-        }
+        })
     }
 
     /// The path, as it was given.
@@ -70,7 +72,7 @@ impl TokenGate {
     /// the end of a `with` statement on it.
     ///
     /// token: the `token` of the lock that the caller holds.
-    /// timeout: wait at most this many seconds. Negative: no limit. 0: do not wait.
+    /// timeout: wait at most this many seconds. Negative, inf or None: no limit. 0: do not wait.
     /// blocking: False: do not wait.
     /// cancel: a CancelToken by which another thread can end the wait.
     ///
@@ -80,24 +82,30 @@ impl TokenGate {
     #[pyo3(signature = (token, timeout=None, *, blocking=None, cancel=None))]
     fn enter(
         slf: &Bound<'_, Self>,
-        token: u64,
-        timeout: Option<f64>,
-        blocking: Option<bool>,
+        token: &Bound<'_, PyAny>,
+        timeout: Option<&Bound<'_, PyAny>>,
+        blocking: Option<&Bound<'_, PyAny>>,
         cancel: Option<Bound<'_, CancelToken>>,
     ) -> PyResult<Inside> {
         let py = slf.py();
         let this = slf.get();
-        let limit = py.import("holdlock._options")?.getattr("limit")?;
-        let limit: f64 = limit
-            .call1((timeout.unwrap_or(-1.0), blocking.unwrap_or(true)))?
-            .extract()?;
-        let raise = |failure: Failure| failure.raise(py, &this.name);
+        let token = token_of(token)?;
+        let limit = seconds(py, timeout, blocking)?;
+        let raise = |failure: Failure| {
+            match failure {
+                Failure::Library(Error::Deadlock { cycle: None, .. }) => Failure::InsideAlready,
+                failure => failure,
+            }
+            .raise(py, &this.name)
+        };
         let gate = this.opened(py).map_err(raise)?;
         let passed = blocking::make(py, &Limits::new(limit, cancel), None, true, |request| {
             gate.pass_with(token, request)
         })
         .map_err(raise)?;
         Ok(Inside {
+            name: this.name.clone(),
+            token,
             passed: Mutex::new(Some(passed)),
         })
     }
@@ -123,9 +131,33 @@ impl TokenGate {
     }
 }
 
+/// A token as an argument.
+fn token_of(given: &Bound<'_, PyAny>) -> PyResult<u64> {
+    if given.is_none() {
+        return Err(PyTypeError::new_err(
+            "token must be an int, not None: a lock has a token if it is made with record=True, \
+             while it is held exclusively",
+        ));
+    }
+    let not_int = |_| {
+        let kind = given.get_type().qualname();
+        let kind = kind.map_or_else(|_| "another type".to_owned(), |kind| kind.to_string());
+        PyTypeError::new_err(format!("token must be an int, not {kind}"))
+    };
+    let number = given.cast::<PyInt>().map_err(not_int)?;
+    number.extract().map_err(|_| {
+        PyValueError::new_err(format!(
+            "token must be a number from 0 to 2**64 - 1, not {number}"
+        ))
+    })
+}
+
 /// Being inside a `TokenGate`.
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct Inside {
+    /// The path of the gate, as it was given.
+    name: OsString,
+    token: u64,
     passed: Mutex<Option<Passed>>,
 }
 
@@ -148,5 +180,12 @@ impl Inside {
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, _exception: &Bound<'_, PyTuple>) {
         self.leave();
+    }
+
+    fn __repr__(&self) -> String {
+        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let how = if passed.is_some() { "inside" } else { "left" };
+        let shown = holdlock::inspect::printable(&self.name);
+        format!("<Inside '{shown}', token {}, {how}>", self.token)
     }
 }

@@ -3,37 +3,69 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use holdlock::{Mode, OwnedUpgradeableGuard};
+use holdlock::{Error, Mode, OwnedUpgradeableGuard};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::blocking::{self, Limits};
+use crate::blocking::{self, Limits, seconds};
 use crate::cancel::CancelToken;
 use crate::error::Failure;
+use crate::fork;
 use crate::lock::NativeLock;
 
 /// The result of `FileLock.acquire_upgradeable`: a shared lock with the right to become exclusive.
 ///
 /// A `with` statement releases it at its end.
-#[pyclass(frozen, module = "holdlock")]
+#[pyclass(frozen, weakref, module = "holdlock")]
 pub(crate) struct UpgradeableGuard {
     /// The lock file as the caller has named it.
     name: OsString,
-    /// None: it was released, or a thread upgrades it now.
-    guard: Mutex<Option<OwnedUpgradeableGuard>>,
+    state: Mutex<State>,
+    generation: u32,
+}
+
+enum State {
+    Held(OwnedUpgradeableGuard),
+    /// A thread upgrades it now, and has the guard.
+    Upgrading,
+    Released,
 }
 
 impl UpgradeableGuard {
-    fn guard(&self) -> MutexGuard<'_, Option<OwnedUpgradeableGuard>> {
-        self.guard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn not_held(&self) -> PyErr {
+    /// Whether this process is a child, made by fork after the guard.
+    fn is_inherited(&self) -> bool {
+        self.generation != fork::generation()
+    }
+
+    /// The error for a guard that is not in the state `Held`.
+    fn refused(&self, state: &State) -> PyErr {
+        let why = match state {
+            _ if self.is_inherited() => "was held by the parent of this process",
+            State::Upgrading => "is being upgraded by another thread",
+            State::Held(_) | State::Released => "was released",
+        };
         let shown = holdlock::inspect::printable(&self.name);
-        PyRuntimeError::new_err(format!(
-            "lock '{shown}' was released, or another thread upgrades it"
-        ))
+        PyRuntimeError::new_err(format!("lock '{shown}' {why}"))
+    }
+
+    /// Takes the guard out.
+    fn take(&self, leave: State) -> PyResult<OwnedUpgradeableGuard> {
+        let mut state = self.state();
+        if self.is_inherited() {
+            return Err(self.refused(&state));
+        }
+        match std::mem::replace(&mut *state, leave) {
+            State::Held(guard) => Ok(guard),
+            other => {
+                *state = other;
+                Err(self.refused(&state))
+            }
+        }
     }
 }
 
@@ -48,60 +80,66 @@ impl UpgradeableGuard {
     /// Whether the lock is exclusive; None: it was released, or a thread upgrades it now.
     #[getter]
     fn exclusive(&self) -> Option<bool> {
-        let guard = self.guard();
-        let guard = guard.as_ref()?;
-        Some(guard.mode() == Mode::Exclusive)
+        match &*self.state() {
+            State::Held(guard) if !self.is_inherited() => Some(guard.mode() == Mode::Exclusive),
+            _ => None,
+        }
     }
 
     /// Turns the shared lock into the exclusive one, and waits for the readers and for nobody else.
     /// No other process or thread holds the lock exclusively between the two: what was read is
     /// still true.
     ///
-    /// timeout: wait at most this many seconds. Negative: no limit. 0: do not wait.
+    /// timeout: wait at most this many seconds. Negative, inf or None: no limit. 0: do not wait.
     /// cancel: a CancelToken by which another thread can end the wait.
     ///
     /// Raises Timeout and its subclass Cancelled; the lock is then still shared, and has the right.
     /// Raises NotAtomic if a program that does not use `upgradeable=True` shares the lock; then it
     /// is lost.
-    #[pyo3(signature = (timeout=-1.0, *, cancel=None))]
+    #[pyo3(signature = (timeout=None, *, cancel=None))]
     fn upgrade(
         &self,
         py: Python<'_>,
-        timeout: f64,
+        timeout: Option<&Bound<'_, PyAny>>,
         cancel: Option<Bound<'_, CancelToken>>,
     ) -> PyResult<()> {
-        if timeout.is_nan() {
-            return Err(Failure::Nan.raise(py, &self.name));
-        }
+        let limits = Limits::new(seconds(py, timeout, None)?, cancel);
         // While a thread waits, the others must not wait for the mutex.
-        let taken = self.guard().take();
-        let mut guard = taken.ok_or_else(|| self.not_held())?;
-        let limits = Limits::new(timeout, cancel);
+        let mut guard = self.take(State::Upgrading)?;
         let result = blocking::make(py, &limits, None, false, |request| guard.upgrade(request));
         let is_lost = matches!(
             result,
-            Err(Failure::Library(
-                holdlock::Error::NotAtomic(_) | holdlock::Error::System { .. }
-            ))
+            Err(Failure::Library(Error::NotAtomic(_) | Error::System { .. }))
         );
-        if !is_lost {
-            *self.guard() = Some(guard);
-        }
+        *self.state() = if is_lost {
+            State::Released
+        } else {
+            State::Held(guard)
+        };
         result.map_err(|failure| failure.raise(py, &self.name))
     }
 
     /// Turns the exclusive lock back into the shared one, and keeps the right.
     fn downgrade(&self, py: Python<'_>) -> PyResult<()> {
-        let mut place = self.guard();
-        let guard = place.as_mut().ok_or_else(|| self.not_held())?;
+        let mut guard = self.take(State::Upgrading)?;
         let result = guard.downgrade();
+        *self.state() = State::Held(guard);
         result.map_err(|error| Failure::from(error).raise(py, &self.name))
     }
 
-    /// Releases the lock and the right. Does nothing if they were released before.
+    /// Releases the lock and the right. Does nothing if they were released before. Raises
+    /// RuntimeError while another thread upgrades the lock.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let guard = self.guard().take();
-        let result = guard.map_or(Ok(()), OwnedUpgradeableGuard::release);
+        let mut state = self.state();
+        if matches!(*state, State::Upgrading) && !self.is_inherited() {
+            return Err(self.refused(&state));
+        }
+        let State::Held(guard) = std::mem::replace(&mut *state, State::Released) else {
+            return Ok(());
+        };
+        drop(state);
+        // In a child of fork it releases nothing.
+        let result = guard.release();
         result.map_err(|error| Failure::from(error).raise(py, &self.name))
     }
 
@@ -115,10 +153,12 @@ impl UpgradeableGuard {
     }
 
     fn __repr__(&self) -> String {
-        let how = match self.exclusive() {
-            Some(true) => "exclusive",
-            Some(false) => "shared",
-            None => "released or being upgraded",
+        let how = match &*self.state() {
+            _ if self.is_inherited() => "held by the parent of this process",
+            State::Upgrading => "being upgraded",
+            State::Released => "released",
+            State::Held(guard) if guard.mode() == Mode::Exclusive => "exclusive",
+            State::Held(_) => "shared",
         };
         let shown = holdlock::inspect::printable(&self.name);
         format!("<UpgradeableGuard '{shown}', {how}>")
@@ -135,7 +175,13 @@ pub(crate) fn acquire_upgradeable(
 ) -> PyResult<UpgradeableGuard> {
     let py = lock.py();
     let core = lock.get().core()?;
-    let raise = |failure: Failure| failure.raise(py, core.name());
+    let raise = |failure: Failure| {
+        match failure {
+            Failure::Library(Error::Deadlock { cycle: None, .. }) => Failure::HeldAlready,
+            failure => failure,
+        }
+        .raise(py, core.name())
+    };
     let opened = core.opened(py).map_err(raise)?;
     let limits = Limits::new(limit, cancel);
     let guard = blocking::make(py, &limits, None, false, |request| {
@@ -144,6 +190,7 @@ pub(crate) fn acquire_upgradeable(
     .map_err(raise)?;
     Ok(UpgradeableGuard {
         name: core.name().to_owned(),
-        guard: Mutex::new(Some(guard)),
+        state: Mutex::new(State::Held(guard)),
+        generation: fork::generation(),
     })
 }

@@ -188,6 +188,30 @@ def test_another_thread_can_release_a_slot_by_its_number(path):
         assert slot == 0
 
 
+def test_a_slot_that_was_given_back_does_not_give_back_that_of_the_next_holder(path):
+    semaphore = Semaphore(path, 1)
+    slot = semaphore.acquire()
+    slot.release()
+    inside, done = threading.Event(), threading.Event()
+
+    def work():
+        with semaphore:
+            inside.set()
+            done.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait()
+    with pytest.raises(RuntimeError, match="slot 0 .*given back before"):
+        slot.release()
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(slot)
+    with pytest.raises(Timeout):
+        Semaphore(path, 1).acquire(timeout=0)
+    done.set()
+    thread.join()
+
+
 def test_a_token_ends_a_wait(path, slot_holder):
     slot_holder(path, 1)
     semaphore, token = Semaphore(path, 1), CancelToken()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from conftest import until
+from conftest import run_forked, until
 from holdlock import AsyncFileLock, CancelToken, Cancelled, FileLock, NotAtomic, Timeout
 
 READER = """
@@ -89,6 +89,38 @@ def test_a_reader_that_knows_nothing_of_upgrades_makes_the_upgrade_fail(path, lo
     reader.tell()
     reader.expect("released")
     FileLock(path).acquire(timeout=0).lock.release()
+
+
+def test_a_release_during_an_upgrade_is_refused_and_not_forgotten(path, lock, child):
+    reader = child(READER, path, "knows")
+    reader.expect("held")
+    guard = lock.acquire_upgradeable()
+    thread = threading.Thread(target=guard.upgrade)
+    thread.start()
+    until(lambda: "being upgraded" in repr(guard))
+    with pytest.raises(RuntimeError, match="is being upgraded by another thread"):
+        guard.release()
+    reader.tell()
+    reader.expect("released")
+    thread.join()
+    guard.release()
+    with FileLock(path, timeout=0):
+        pass
+
+
+def test_a_child_of_fork_has_no_upgradeable_lock(path, lock):
+    def in_child():
+        assert guard.exclusive is None and "held by the parent" in repr(guard)
+        for use in (guard.upgrade, guard.downgrade):
+            with pytest.raises(RuntimeError, match="held by the parent of this process"):
+                use()
+        guard.release()
+
+    with lock.acquire_upgradeable() as guard:
+        assert run_forked(in_child) == ""
+        assert guard.exclusive is False
+        with pytest.raises(Timeout):
+            FileLock(path).acquire(timeout=0)
 
 
 def test_it_needs_the_option_and_a_thread(path):

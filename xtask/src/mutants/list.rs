@@ -146,8 +146,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the file is deleted before the unlock",
         file: "acquire/release.rs",
-        with: "            deleted = self.delete(file, mode);",
-        without: "            let _ = file_lock::unlock(file.as_fd(), self.options().family);\n            deleted = self.delete(file, mode);",
+        with: "        let deleted = self.delete(file, mode);",
+        without: "        let _ = file_lock::unlock(file.as_fd(), self.options().family);\n        let deleted = self.delete(file, mode);",
         test: ("command/torture", "deletion_on_release_by_everybody"),
     },
     Mutant {
@@ -174,8 +174,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "fair: the place at the head is kept until the lock is acquired",
         file: "acquire/mod.rs",
-        with: "        if let Some(turn) = &mut turn {\n            turn.watch_head();",
-        without: "        if turn.take().is_some() {",
+        with: "        if let Some(turn) = turn {\n            turn.watch_head();",
+        without: "        let _ = turn;\n        if places.as_mut().and_then(|places| places.turn.take()).is_some() {",
         test: ("fair", "has_just_released"),
     },
     Mutant {
@@ -261,6 +261,20 @@ pub(super) const MUTANTS: &[Mutant] = &[
         with: "held_slots::by_this_thread(file.identity()) >= self.slots as usize",
         without: "held_slots::by_this_thread(file.identity()) > self.slots as usize",
         test: ("slots", "a_thread_that_holds_all_slots"),
+    },
+    Mutant {
+        name: "slots: a try does not fail because of a request that passes",
+        file: "semaphore/acquire.rs",
+        with: "&& self.is_only_being_passed(file) => {}",
+        without: "&& false => {}",
+        test: ("slots_try", "a_request_that_passes"),
+    },
+    Mutant {
+        name: "slots: a try does not wait for an exclusive request",
+        file: "semaphore/acquire.rs",
+        with: "!wants_all && self.has_free_slot(file)",
+        without: "wants_all | self.has_free_slot(file)",
+        test: ("slots_try", "a_try_behind"),
     },
     Mutant {
         name: "slots: a slot that a thread gets too late is given back",
@@ -1304,6 +1318,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         with: "        if !self.has_bytes(mode) {",
         without: "        if true {",
         test: ("upgrade", "threads_upgrade"),
+    },
+    Mutant {
+        name: "upgrade: a kept claim does not keep the file open",
+        file: "upgrade/claim.rs",
+        with: "            claim.kept = true;",
+        without: "            std::mem::forget(claim.file.clone());\n            claim.kept = true;",
+        test: ("idle", "no_request_leaves"),
     },
     Mutant {
         name: "upgrade: a downgraded guard is a reader",

@@ -18,6 +18,18 @@ pub(super) fn wheel(python: &Path) -> Done<PathBuf> {
     pack(build, &command, &wheels)
 }
 
+/// Builds the wheel of the extra package with locks between hosts, and returns its path.
+pub(super) fn engines_wheel(python: &Path) -> Done<PathBuf> {
+    let wheels = target_directory().join("wheels-engines");
+    let _ = fs::remove_dir_all(&wheels);
+    let mut build = module(python, &["maturin", "build", "--quiet", "--locked"]);
+    build.current_dir(package().join("engines"));
+    build.arg("--interpreter").arg(python);
+    build.arg("--out").arg(&wheels);
+    run(build)?;
+    only_file(&wheels)
+}
+
 /// Lets maturin build the wheel, with this command among its scripts, as the only file of a
 /// directory. Returns its path.
 pub(crate) fn pack(mut build: Command, command: &Path, wheels: &Path) -> Done<PathBuf> {

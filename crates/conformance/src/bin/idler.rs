@@ -9,7 +9,7 @@ use std::process::Command;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use holdlock::{Error, Family, FileLock, LockOptions};
+use holdlock::{Error, Family, FileLock, LockOptions, Request};
 use holdlock_conformance::{hot, queue, sys};
 
 fn main() {
@@ -68,6 +68,7 @@ fn after_every_end(directory: &Path) {
         LockOptions::new().writable(true),
         LockOptions::new().delete_on_release(true),
         LockOptions::new().signals(false),
+        LockOptions::new().upgradeable(true),
     ];
     for (number, options) in kinds.iter().enumerate() {
         let path = directory.join(format!("{number}.lock"));
@@ -84,6 +85,12 @@ fn after_every_end(directory: &Path) {
         let guard = lock.lock().expect("free").downgrade().expect("shared");
         guard.release().expect("released");
         is_closed("released after the downgrade");
+        if number == 6 {
+            let mut guard = lock.lock_upgradeable().expect("free");
+            guard.upgrade(Request::exclusive()).expect("no readers");
+            guard.release().expect("released");
+            is_closed("released after the upgrade");
+        }
         let guard = lock.lock().expect("free");
         std::thread::scope(|scope| {
             // It sleeps at the gate.

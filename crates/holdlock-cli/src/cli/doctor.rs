@@ -57,9 +57,6 @@ Examples:
   holdlock doctor /srv/data/         check any lock file in this directory
   holdlock doctor --json /mnt/nfs/ | jq '.findings[] | select(.level != \"ok\")'";
 
-/// Enough for a distant server, and not too long for a waiting user.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
 pub(super) fn command() -> Command {
     Command::new("doctor")
         .bin_name("holdlock doctor")
@@ -81,7 +78,7 @@ pub(super) fn command() -> Command {
                 .required(true)
                 .value_hint(ValueHint::AnyPath)
                 .value_parser(value_parser!(OsString))
-                .help("A name; a path (anything with a slash); or a directory, with a slash"),
+                .help("A name, a path (anything with a slash), a directory with a slash, or a URL"),
         ])
 }
 
@@ -98,7 +95,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
     Ok(Settings {
         lock: matches.remove_one("LOCK").expect("clap requires it"),
         json: matches.get_flag("json"),
-        timeout: matches.remove_one("timeout").unwrap_or(TIMEOUT),
+        timeout: matches.remove_one("timeout"),
     })
 }
 

@@ -3,6 +3,8 @@
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+#[cfg(feature = "engines")]
+pub(crate) mod engine;
 mod flock;
 pub(crate) mod graph;
 pub(crate) mod list;
@@ -46,7 +48,7 @@ pub(crate) fn top_level(words: impl Iterator<Item = OsString>) -> Outcome {
 
 /// The command with all its subcommands: for help, completions and manual pages.
 fn tree() -> Command {
-    Command::new("holdlock")
+    let tree = Command::new("holdlock")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
         .after_help(AFTER)
@@ -64,7 +66,10 @@ fn tree() -> Command {
         .subcommand(path::command())
         .subcommand(flock::command())
         .subcommand(completions::command())
-        .subcommand(man::command())
+        .subcommand(man::command());
+    #[cfg(feature = "engines")]
+    let tree = tree.subcommand(engine::command());
+    tree
 }
 
 /// `--system`

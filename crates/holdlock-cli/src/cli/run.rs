@@ -8,7 +8,9 @@ use holdlock::{Mode, Semaphore};
 
 use crate::duration;
 use crate::exit::{CONFLICT, Failure, SUCCESS};
-use crate::run::{Duties, IfAbandoned, Interval, Keep, Memory, Patience, Progress, Settings};
+use crate::run::{
+    Duties, IfAbandoned, Interval, Keep, Memory, OnLost, Patience, Progress, Settings,
+};
 
 const USAGE: &str = "holdlock run [OPTIONS] LOCK [--] COMMAND [ARG]...
        holdlock run [OPTIONS] --lock LOCK [--lock LOCK]... [--] COMMAND [ARG]...";
@@ -201,7 +203,7 @@ fn acquiring() -> [Arg; 10] {
 }
 
 /// The options for the command, and for the lock while the command runs.
-fn keeping() -> [Arg; 5] {
+fn keeping() -> [Arg; 6] {
     [
         duration(
             "max-hold",
@@ -227,6 +229,12 @@ fn keeping() -> [Arg; 5] {
             "Become COMMAND, which then holds the lock itself, as with flock -F",
         )
         .conflicts_with_all(["max-hold", "tree", "close", "log"]),
+        Arg::new("on-lost")
+            .long("on-lost")
+            .value_name("ACTION")
+            .value_parser(["term", "kill", "warn"])
+            .hide_possible_values(true)
+            .help("If a lock of an engine is lost: term, kill, warn [default: term]"),
     ]
 }
 
@@ -370,6 +378,11 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         progress: progress(&mut matches),
         keep: keep(&mut matches),
         close: matches.get_flag("close"),
+        on_lost: match matches.remove_one::<String>("on-lost").as_deref() {
+            Some("kill") => OnLost::Kill,
+            Some("warn") => OnLost::Warn,
+            _ => OnLost::Term,
+        },
         log: matches.remove_one("log"),
         memory: memory(&mut matches),
         locks,

@@ -134,6 +134,12 @@ pub(super) fn command() -> Command {
             flag("yes", "Do not ask before --signal")
                 .short('y')
                 .requires("signal"),
+            Arg::new("break")
+                .long("break")
+                .value_name("TOKEN")
+                .value_parser(value_parser!(u64))
+                .conflicts_with("signal")
+                .help("End the hold of the holder that has this token (a lock of an engine)"),
         ])
 }
 
@@ -174,6 +180,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         wait,
         signal: matches.remove_one("signal"),
         yes: matches.get_flag("yes"),
+        broken: matches.remove_one("break"),
     })
 }
 

@@ -6,6 +6,8 @@
 
 mod cleaners;
 mod container;
+#[cfg(feature = "engines")]
+mod engine;
 mod exclusion;
 mod family;
 mod file_system;
@@ -42,11 +44,18 @@ pub(crate) struct Settings {
     pub(crate) lock: OsString,
     pub(crate) json: bool,
     /// For each step.
-    pub(crate) timeout: Duration,
+    pub(crate) timeout: Option<Duration>,
 }
+
+/// Enough for a distant server, and not too long for a waiting user.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Examines the place of a lock and says what was found.
 pub(crate) fn doctor(settings: Settings) -> Outcome {
+    #[cfg(feature = "engines")]
+    if crate::engines::is_meant(&settings.lock) {
+        return engine::doctor(&settings);
+    }
     let location = lockdir::locate(&settings.lock)?;
     let patient = run_worker::Patient {
         path: std::path::absolute(&location.path)
@@ -56,9 +65,10 @@ pub(crate) fn doctor(settings: Settings) -> Outcome {
     let paint = text::Paint::of_terminal();
     let mut findings = Vec::new();
     if !settings.json {
-        print(&text::title(&patient.path))?;
+        print(&text::title(&crate::show::text::path(&patient.path)))?;
     }
-    run_worker::examine(&patient, settings.timeout, |finding| {
+    let timeout = settings.timeout.unwrap_or(TIMEOUT);
+    run_worker::examine(&patient, timeout, |finding| {
         // Printed at once: the next step may hang.
         if !settings.json {
             print(&text::finding(&finding, &paint))?;
@@ -67,7 +77,7 @@ pub(crate) fn doctor(settings: Settings) -> Outcome {
         Ok(())
     })?;
     print(&if settings.json {
-        json::document(&patient.path, &findings)
+        json::document(&patient.path.to_string_lossy(), None, &findings)
     } else {
         text::verdict(&findings, &paint)
     })?;

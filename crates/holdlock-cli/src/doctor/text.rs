@@ -1,7 +1,5 @@
 //! The findings as lines for people.
 
-use std::path::Path;
-
 use super::finding::{Finding, Level};
 use crate::show::terminal;
 use crate::show::text::{self, printable};
@@ -30,8 +28,8 @@ impl Paint {
     }
 }
 
-pub(super) fn title(path: &Path) -> String {
-    format!("{}\n", text::path(path))
+pub(super) fn title(place: &str) -> String {
+    format!("{place}\n")
 }
 
 /// One line, and the remedy beneath it.

@@ -15,6 +15,7 @@ pub(crate) enum Column {
     Pid,
     User,
     Uid,
+    Host,
     State,
     Mode,
     Kind,
@@ -25,6 +26,8 @@ pub(crate) enum Column {
     Started,
     Held,
     Note,
+    Token,
+    Lease,
     Process,
     Descriptor,
     Taker,
@@ -42,9 +45,10 @@ pub(crate) enum Column {
 use Column::*;
 
 impl Column {
-    pub(crate) const ALL: [Column; 25] = [
-        Pid, User, Uid, State, Mode, Kind, Range, Slot, Start, End, Started, Held, Note, Process,
-        Descriptor, Taker, Holders, Blocker, Container, Cgroup, Device, Inode, Size, Path, Command,
+    pub(crate) const ALL: [Column; 28] = [
+        Pid, User, Uid, Host, State, Mode, Kind, Range, Slot, Start, End, Started, Held, Note,
+        Token, Lease, Process, Descriptor, Taker, Holders, Blocker, Container, Cgroup, Device,
+        Inode, Size, Path, Command,
     ];
 
     /// The columns without -o. The longest column is the last, where it may be cut.
@@ -57,6 +61,7 @@ impl Column {
             Pid => "pid",
             User => "user",
             Uid => "uid",
+            Host => "host",
             State => "state",
             Mode => "mode",
             Kind => "kind",
@@ -67,6 +72,8 @@ impl Column {
             Started => "started",
             Held => "held",
             Note => "note",
+            Token => "token",
+            Lease => "lease",
             Process => "process",
             Descriptor => "fd",
             Taker => "taker",
@@ -82,7 +89,7 @@ impl Column {
         }
     }
 
-    pub(crate) fn names() -> [&'static str; 25] {
+    pub(crate) fn names() -> [&'static str; 28] {
         Column::ALL.map(Column::name)
     }
 
@@ -96,6 +103,7 @@ impl Column {
             Pid => "PID",
             User => "USER",
             Uid => "UID",
+            Host => "HOST",
             State => "STATE",
             Mode => "MODE",
             Kind => "KIND",
@@ -107,6 +115,8 @@ impl Column {
             Started => "RUNS FOR",
             Held => "HELD FOR",
             Note => "NOTE",
+            Token => "TOKEN",
+            Lease => "LEASE",
             Process => "PROCESS",
             Descriptor => "FD",
             Taker => "TAKER",
@@ -124,9 +134,8 @@ impl Column {
 
     pub(super) fn side(self) -> Side {
         match self {
-            Pid | Uid | Slot | Start | End | Descriptor | Taker | Blocker | Inode | Size => {
-                Side::Right
-            }
+            Pid | Uid | Slot | Start | End | Token | Descriptor | Taker | Blocker | Inode
+            | Size => Side::Right,
             _ => Side::Left,
         }
     }
@@ -160,6 +169,9 @@ impl Column {
             Started => shown(process.and_then(age)),
             Held => shown(record(row).and_then(|record| Some(span(record.since.age()?)))),
             Note => shown(record(row).and_then(|record| record.note)),
+            Token => shown(record(row).map(|record| record.token)),
+            // These are for locks of engines.
+            Host | Lease => none(),
             Process => shown(process.and_then(|process| process.state)),
             Descriptor => shown(row.descriptor),
             Taker => shown(taker(row)),

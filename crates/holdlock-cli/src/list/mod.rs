@@ -1,6 +1,8 @@
 //! `holdlock list`: all locks of the host.
 
 mod column;
+#[cfg(feature = "engines")]
+mod engine;
 mod filter;
 mod fit;
 mod row;
@@ -38,6 +40,15 @@ pub(crate) enum Form {
 
 /// Looks at the locks and prints them.
 pub(crate) fn list(settings: Settings) -> Outcome {
+    #[cfg(feature = "engines")]
+    if settings
+        .filter
+        .locks
+        .iter()
+        .any(|lock| crate::engines::is_meant(lock))
+    {
+        return engine::list(settings);
+    }
     let filter = settings.filter.prepared()?;
     let mut snapshot =
         inspect::host().map_err(|error| show::proc_failure("cannot look at the locks", error))?;
@@ -64,11 +75,17 @@ fn table(
     let is_chosen = chosen.is_some();
     let columns = chosen.unwrap_or_else(|| Column::USUAL.to_vec());
     let cells = |row| columns.iter().map(|column| column.of(row)).collect();
-    let mut cells = Cells {
-        rows: rows.iter().map(cells).collect(),
+    let rows = rows.iter().map(cells).collect();
+    let cells = Cells {
         columns,
         headings,
+        rows,
     };
+    draw(cells, is_chosen, width)
+}
+
+/// The table; on a terminal, one that fits. Columns that the user has chosen stay.
+fn draw(mut cells: Cells, is_chosen: bool, width: Option<usize>) -> String {
     if let Some(width) = width {
         if !is_chosen {
             cells.leave_out(width);
@@ -79,10 +96,10 @@ fn table(
     for column in &cells.columns {
         table.column(column.heading(), column.side());
     }
-    for row in cells.rows {
+    for row in std::mem::take(&mut cells.rows) {
         table.row(row);
     }
-    table.draw(headings, width)
+    table.draw(cells.headings, width)
 }
 
 fn document(snapshot: &Snapshot, filter: &filter::Prepared) -> String {

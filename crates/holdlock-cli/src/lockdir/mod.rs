@@ -15,6 +15,7 @@ use std::path::PathBuf;
 pub(crate) use own::{CHOOSE, Objection, chosen, directory, is_for_everybody, objection, prepare};
 pub(crate) use system::MODE as MODE_FOR_ALL;
 
+use crate::engines;
 use crate::exit::Failure;
 use crate::show::text;
 
@@ -88,6 +89,9 @@ pub(crate) fn locate(lock: &OsStr) -> Result<Location, Failure> {
 
 /// The same for a LOCK that may be one of the names for all users.
 pub(crate) fn locate_among(lock: &OsStr, names: Names) -> Result<Location, Failure> {
+    if engines::is_meant(lock) {
+        return Err(engines::refused(lock));
+    }
     if lock.as_bytes().contains(&b'/') {
         return match names {
             Names::Own => Ok(Location {

@@ -88,11 +88,7 @@ impl Ending {
                 return true;
             }
             Stage::Asked(Some(at)) if Instant::now() >= *at => {
-                self.stage = Stage::Killing {
-                    before: Vec::new(),
-                    pause: Duration::ZERO,
-                };
-                self.kill(job);
+                self.begin_killing(job);
             }
             Stage::Killing { .. } => self.kill(job),
             _ => {}
@@ -115,18 +111,29 @@ impl Ending {
         }
     }
 
-    /// Ends everything because the lock is lost. This is said in any case.
+    /// Ends everything because the lock is lost, at once by KILL if `kill_after` is zero. This is
+    /// said in any case.
     pub(super) fn begin_for_lost_lock(&mut self, job: &Job, why: &str, kill_after: Duration) {
         without_ttou(|| {
             exit::warn(&format!(
                 "{why}; ending the command and all that it has started"
             ));
         });
-        if !matches!(self.stage, Stage::Killing { .. }) {
+        if kill_after.is_zero() {
+            self.begin_killing(job);
+        } else if !matches!(self.stage, Stage::Killing { .. }) {
             self.kill_after = self.kill_after.min(kill_after);
             self.wake = None;
             self.begin(job);
         }
+    }
+
+    fn begin_killing(&mut self, job: &Job) {
+        self.stage = Stage::Killing {
+            before: Vec::new(),
+            pause: Duration::ZERO,
+        };
+        self.kill(job);
     }
 
     fn kill(&mut self, job: &Job) {

@@ -1,7 +1,7 @@
 //! What the record of the lock adds to a run: tokens, the news that the last holder died, and the
 //! time of the last run.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -117,18 +117,23 @@ pub(super) fn is_recent(path: &Path, settings: &Settings) -> bool {
         return false;
     }
     if !settings.quiet {
-        let which = match interval.always {
-            true => "run",
-            false => "run that succeeded",
-        };
-        exit::warn(&format!(
-            "{}: skipped: the last {which} began {} ago, less than {}",
-            text::path(&settings.locks[0]),
-            span(age),
-            span(interval.time)
-        ));
+        exit::warn(&skipped(&settings.locks[0], interval, age));
     }
     true
+}
+
+/// The message about a run that is skipped.
+pub(super) fn skipped(lock: &OsStr, interval: Interval, age: Duration) -> String {
+    let which = match interval.always {
+        true => "run",
+        false => "run that succeeded",
+    };
+    format!(
+        "{}: skipped: the last {which} began {} ago, less than {}",
+        text::path(lock),
+        span(age),
+        span(interval.time)
+    )
 }
 
 /// The lock was acquired: whether the last holder died.

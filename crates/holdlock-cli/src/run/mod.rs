@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 use holdlock::Mode;
 use holdlock::inspect::Process;
 
+#[cfg(feature = "engines")]
+use crate::engines;
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::Names;
 use crate::sys::run_child::Manner;
@@ -59,6 +61,12 @@ pub(crate) struct Settings {
     pub(crate) keep: Keep,
     /// The command does not inherit the lock.
     pub(crate) close: bool,
+    /// What to do if an engine's lock is lost.
+    #[cfg_attr(
+        not(feature = "engines"),
+        allow(dead_code, reason = "a file's lock is not lost")
+    )]
+    pub(crate) on_lost: OnLost,
     pub(crate) log: Option<OsString>,
     pub(crate) memory: Memory,
     pub(crate) locks: Vec<OsString>,
@@ -94,6 +102,17 @@ pub(crate) enum Keep {
     Supervised(Duties),
     /// It becomes the command; the lock ends with the command and all processes that inherit it.
     Replaced,
+}
+
+/// What becomes of a command whose lock is lost, which only an engine's lock can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnLost {
+    /// It gets TERM, and KILL before the engine gives the lock to another process.
+    Term,
+    /// It gets KILL just before that.
+    Kill,
+    /// It continues without the lock.
+    Warn,
 }
 
 /// The events of a run, for the log.
@@ -173,7 +192,7 @@ pub(crate) fn run(settings: Settings) -> Outcome {
 
 fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
     #[cfg(feature = "engines")]
-    if engine::is_meant(settings) {
+    if settings.locks.iter().any(|lock| engines::is_meant(lock)) {
         return engine::run(settings, course);
     }
     let (locks, without_record);

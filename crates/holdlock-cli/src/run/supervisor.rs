@@ -108,7 +108,10 @@ pub(super) trait Leash {
     /// Why it may not go on. None: it may, after all.
     fn why_over(&self) -> Option<String>;
 
-    /// From TERM to KILL.
+    /// Whether the command goes on without the lock.
+    fn only_warns(&self) -> bool;
+
+    /// From TERM to KILL. Zero: there is no TERM.
     fn kill_after(&self) -> Duration;
 }
 
@@ -238,6 +241,13 @@ impl Supervisor<'_> {
             return;
         };
         if let Some(why) = leash.why_over() {
+            if leash.only_warns() {
+                self.leash = None;
+                signals::without_ttou(|| {
+                    exit::warn(&format!("{why}; the command continues without the lock"));
+                });
+                return;
+            }
             self.lost = true;
             let kill_after = leash.kill_after();
             self.ending.begin_for_lost_lock(&self.job, &why, kill_after);

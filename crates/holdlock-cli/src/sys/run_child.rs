@@ -4,7 +4,7 @@
 use std::ffi::{CString, OsStr, OsString, c_int};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::process::getpid;
 
@@ -94,12 +94,13 @@ fn variables(set: &[(&str, Option<String>)]) -> io::Result<Vec<CString>> {
     let set = set
         .iter()
         .filter_map(|(name, value)| Some((name.into(), value.as_ref()?.into())));
-    let words = kept
-        .chain(set)
-        .map(|(mut word, value): (OsString, OsString)| {
-            word.push("=");
-            word.push(value);
-            CString::new(word.into_vec())
-        });
+    let words = kept.chain(set).map(|(name, value): (OsString, OsString)| {
+        // One byte for `=` and one for the end.
+        let mut word = Vec::with_capacity(name.len() + value.len() + 2);
+        word.extend_from_slice(name.as_bytes());
+        word.push(b'=');
+        word.extend_from_slice(value.as_bytes());
+        CString::new(word)
+    });
     Ok(words.collect::<Result<_, _>>()?)
 }

@@ -1,5 +1,7 @@
 //! `holdlock who`: the holders and the waiters of a lock.
 
+#[cfg(feature = "engines")]
+mod engine;
 mod job;
 mod probe;
 mod send;
@@ -46,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) wait: Option<Patience>,
     pub(crate) signal: Option<Signal>,
     pub(crate) yes: bool,
+    /// End the hold of the holder with this token.
+    pub(crate) broken: Option<u64>,
 }
 
 /// The form of the answer, besides the exit code.
@@ -58,6 +62,16 @@ pub(crate) enum Form {
 
 /// Looks at the lock, shows it, waits and sends signals, as the options say.
 pub(crate) fn who(settings: Settings) -> Outcome {
+    #[cfg(feature = "engines")]
+    if crate::engines::is_meant(&settings.lock) {
+        return engine::who(settings);
+    }
+    if settings.broken.is_some() {
+        return Err(Failure::usage(
+            "--break is for the locks of engines; a file's lock ends with its holder, so end that: \
+             --signal TERM",
+        ));
+    }
     let location = lockdir::locate_among(&settings.lock, settings.names)?;
     let is_private = location.is_private();
     if settings.form != Form::Nothing {

@@ -46,7 +46,9 @@ struct Target<'v> {
 pub(super) fn send(view: &View, signal: Signal, consent: Consent) -> Result<Vec<Pid>, Failure> {
     let targets = targets(view, consent);
     let asks = consent == Consent::Asked;
-    if targets.is_empty() || asks && !is_wanted(&targets, signal)? {
+    if targets.is_empty()
+        || asks && !is_wanted(&targets.iter().map(called).collect::<Vec<_>>(), signal)?
+    {
         exit::warn(&format!("{}: nothing sent", text::path(&view.path)));
         return Ok(Vec::new());
     }
@@ -136,24 +138,26 @@ fn is_same_start(before: SystemTime, now: SystemTime) -> bool {
     apart.is_ok_and(|apart| apart < Duration::from_millis(100))
 }
 
+/// A holder in the question.
+fn called(target: &Target<'_>) -> String {
+    let how = if target.inherited {
+        " (which only inherited the lock)"
+    } else {
+        ""
+    };
+    text::process(target.process) + how
+}
+
 /// Asks on the controlling terminal; standard input and output may be elsewhere.
-fn is_wanted(targets: &[Target<'_>], signal: Signal) -> Result<bool, Failure> {
+pub(super) fn is_wanted(receivers: &[String], signal: Signal) -> Result<bool, Failure> {
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty");
     let Ok(mut terminal) = terminal else {
         return Err(Failure::usage(
             "there is no terminal to ask whether to send the signal; --yes sends it without asking",
         ));
     };
-    let names = targets.iter().map(|target| {
-        let how = if target.inherited {
-            " (which only inherited the lock)"
-        } else {
-            ""
-        };
-        text::process(target.process) + how
-    });
-    let names = names.collect::<Vec<_>>().join(" and to ");
-    let question = format!("send {} to {names}? [y/N] ", name(signal));
+    let receivers = receivers.join(" and to ");
+    let question = format!("send {} to {receivers}? [y/N] ", name(signal));
     let mut answer = String::new();
     terminal
         .write_all(question.as_bytes())

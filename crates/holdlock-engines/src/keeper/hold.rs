@@ -85,8 +85,9 @@ pub(crate) fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Result<Ha
     let (commands, queue) = unbounded_channel();
     let mut keeping = Keeping::new(session.ttl(), held.clone());
     keeping.confirm(session.confirmed());
-    // The first renewal shows others the token.
-    keeping.next = BootTime::now();
+    if let Some(after) = session.first_renewal() {
+        keeping.next = keeping.next.min(BootTime::now().plus(after));
+    }
     tokio::task::spawn_local(keeping.keep(session, timer, queue));
     Ok(Handle { held, commands })
 }

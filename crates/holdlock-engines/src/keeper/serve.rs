@@ -1,5 +1,6 @@
 //! One request, from the call to the answer, with all that may end it.
 
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use crate::engine::{Attempt, Engine, Progress, conflict};
 use crate::error::spoken;
 use crate::member::Member;
 use crate::sys::event::{Event, watch};
+
+/// How much later a request may end, so that it leaves nothing in the engine.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// A request, as the helper thread reads it.
 pub(crate) struct Terms {
@@ -98,6 +102,9 @@ async fn serve(
         }),
         () = passed(attempt.deadline) => Err(timed_out(&engine, &terms, &progress)),
     };
+    if result.is_err() {
+        let _ = tokio::time::timeout(LEAVE, progress.left()).await;
+    }
     let result = match result {
         Err(Error::WouldBlock(conflict)) if expired => Err(Error::TimedOut(conflict)),
         result => result,
@@ -159,9 +166,60 @@ pub(crate) fn no_thread(engine: &Engine, error: &io::Error) -> Error {
     }
 }
 
+/// Asks the engine something beside a request for the lock, and waits in the calling thread.
+pub(crate) fn ask<T, F>(
+    engine: &Engine,
+    task: impl FnOnce(Engine) -> F + Send + 'static,
+) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + 'static,
+{
+    /// The engine's own limits are shorter.
+    const LIMIT: Duration = Duration::from_secs(60);
+    let answer = begin_to_ask(engine, task)?;
+    block_on(answer, LIMIT).unwrap_or_else(|| Err(no_answer(engine)))
+}
+
+/// As [`ask`], in asynchronous code. The engine is asked at once.
+pub(crate) fn ask_async<T, F>(
+    engine: Engine,
+    task: impl FnOnce(Engine) -> F + Send + 'static,
+) -> impl Future<Output = Result<T, Error>> + Send
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + 'static,
+{
+    let asked = begin_to_ask(&engine, task);
+    async move { asked?.await.unwrap_or_else(|_| Err(no_answer(&engine))) }
+}
+
+fn begin_to_ask<T, F>(
+    engine: &Engine,
+    task: impl FnOnce(Engine) -> F + Send + 'static,
+) -> Result<oneshot::Receiver<Result<T, Error>>, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + 'static,
+{
+    let (tell, answer) = oneshot::channel();
+    let asked = engine.clone();
+    let job = move || async move {
+        let _ = tell.send(task(asked).await);
+    };
+    super::run(job).map_err(|error| no_thread(engine, &error))?;
+    Ok(answer)
+}
+
+fn no_answer(engine: &Engine) -> Error {
+    Error::Unreachable {
+        lock: engine.shown().to_owned(),
+        why: "no answer; try again".to_owned(),
+    }
+}
+
 /// Waits in the calling thread for an answer of the helper thread. None if it takes longer.
 pub(crate) fn block_on<T>(mut answer: oneshot::Receiver<T>, limit: Duration) -> Option<T> {
-    use std::future::Future;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
 

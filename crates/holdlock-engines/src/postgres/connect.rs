@@ -3,22 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt;
-use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::Postgres;
 use super::link::{Failure, Link, reason};
-use super::tls::{Check, Tls};
-use super::wire::{Stream, Wire};
 use crate::Error;
+use crate::engine::Service;
 use crate::error::spoken;
-use crate::sys::fork::ClosedInChild;
+use crate::stream::{self, Limits, Stream};
+use crate::tls::{Check, Tls};
 use crate::url::Host;
 
 /// How often a server that is starting up is asked again.
@@ -41,47 +37,20 @@ enum Address {
 
 impl Target {
     pub(super) async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        match &self.address {
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                // The same limits as on the server's side.
-                let limits = Limits::of(self.ttl);
-                sockopt::set_socket_keepalive(&stream, true)?;
-                sockopt::set_tcp_keepidle(&stream, limits.idle)?;
-                sockopt::set_tcp_keepintvl(&stream, limits.interval)?;
-                sockopt::set_tcp_keepcnt(&stream, Limits::COUNT)?;
-                let millis = self.ttl.as_millis().try_into().unwrap_or(u32::MAX);
-                sockopt::set_tcp_user_timeout(&stream, millis)?;
-                let in_child = ClosedInChild::new(std::os::fd::AsFd::as_fd(&stream));
-                Ok(Box::new(Wire::new(stream, Some(in_child))))
-            }
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path).await?;
-                let in_child = ClosedInChild::new(std::os::fd::AsFd::as_fd(&stream));
-                Ok(Box::new(Wire::new(stream, Some(in_child))))
-            }
-        }
+        self.connect_from().await.map(|(stream, _)| stream)
     }
-}
 
-/// When TCP asks whether the other side is there. tcp_user_timeout has to be set as well: without
-/// it, a server that has sent an answer to a dead client was seen to wait for more than 40 s.
-struct Limits {
-    idle: Duration,
-    interval: Duration,
-}
-
-impl Limits {
-    const COUNT: u32 = 3;
-
-    /// Whole seconds: 5 and 2 for 10.
-    fn of(ttl: Duration) -> Limits {
-        let part = |part: u64| Duration::from_secs((ttl.as_secs() / part).max(1));
-        Limits {
-            idle: part(2),
-            interval: part(5),
-        }
+    /// Also our own port, if it is TCP.
+    async fn connect_from(&self) -> io::Result<(Box<dyn Stream>, Option<u16>)> {
+        Ok(match &self.address {
+            // The same limits as on the server's side.
+            Address::Tcp(address) => {
+                let stream = stream::tcp(*address, self.ttl).await?;
+                let port = stream.local_port();
+                (Box::new(stream), port)
+            }
+            Address::Unix(path) => (Box::new(stream::unix(path).await?), None),
+        })
     }
 }
 
@@ -143,7 +112,7 @@ impl Postgres {
 
     async fn login(&self, host: &Host, target: &Target) -> Result<(Link, u32), Login> {
         let failed = |error: io::Error| Login::Rejected(Reject::Host(error.to_string()));
-        let stream = target.connect().await.map_err(failed)?;
+        let (stream, port) = target.connect_from().await.map_err(failed)?;
         let tls = self
             .tls(host)
             .map_err(|why| Login::Rejected(Reject::Final(self.bad_tls(why))))?;
@@ -155,7 +124,8 @@ impl Postgres {
         let version = version
             .and_then(|version| version.parse().ok())
             .unwrap_or(0);
-        Ok((Link::new(client, connection, target.clone(), tls), version))
+        let link = Link::new(client, connection, target.clone(), tls, port);
+        Ok((link, version))
     }
 
     fn config(&self, host: &Host) -> Config {
@@ -182,18 +152,11 @@ impl Postgres {
 
     fn tls(&self, host: &Host) -> Result<Tls, String> {
         static UNUSED: &str = "localhost";
-        let config = self
-            .tls
-            .get_or_init(|| self.settings.tls.config())
-            .clone()?;
-        let name = if host.is_directory() {
-            UNUSED
-        } else {
-            &host.name
+        let name = match host.is_directory() {
+            true => UNUSED,
+            false => &host.name,
         };
-        let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("{host} is no name that a certificate can have"))?;
-        Ok(Tls { config, server })
+        self.certificates.tls(name)
     }
 
     fn bad_tls(&self, why: String) -> Error {
@@ -314,25 +277,16 @@ enum Login {
     Rejected(Reject),
 }
 
-/// The certificates are read once.
-pub(super) type TlsConfig =
-    OnceLock<Result<std::sync::Arc<tokio_rustls::rustls::ClientConfig>, String>>;
-
 async fn addresses(host: &Host, limit: Duration, reasons: &mut Vec<String>) -> Vec<Address> {
     let port = host.port.unwrap_or(5432);
     if host.is_directory() {
         let socket = Path::new(&host.name).join(format!(".s.PGSQL.{port}"));
         return vec![Address::Unix(socket)];
     }
-    let found = tokio::net::lookup_host((host.name.as_str(), port));
-    match tokio::time::timeout(limit, found).await {
-        Ok(Ok(found)) => found.map(Address::Tcp).collect(),
-        Ok(Err(error)) => {
-            reasons.push(format!("{host}: {error}"));
-            Vec::new()
-        }
-        Err(_) => {
-            reasons.push(format!("{host}: no answer from the name service"));
+    match stream::addresses(&host.name, port, limit).await {
+        Ok(found) => found.into_iter().map(Address::Tcp).collect(),
+        Err(why) => {
+            reasons.push(format!("{host}: {why}"));
             Vec::new()
         }
     }

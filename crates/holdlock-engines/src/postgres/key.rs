@@ -16,7 +16,7 @@ pub(super) const SLOTS: u32 = 1024;
 pub(super) const TICKETS: u32 = (1 << 24) - 1 - SLOTS;
 
 /// The advisory locks of one lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     /// With tickets. The low 24 bits are 0.
     Hashed(i64),

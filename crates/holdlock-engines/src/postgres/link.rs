@@ -14,9 +14,9 @@ use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Error, SimpleQueryMessage};
 
 use super::connect::Target;
-use super::tls::Tls;
-use super::wire::Stream;
 use crate::error::one_line;
+use crate::stream::Stream;
+use crate::tls::Tls;
 
 /// How long cancelling a statement may take.
 const CANCEL: Duration = Duration::from_secs(2);
@@ -40,6 +40,7 @@ pub(super) struct Link {
     target: Target,
     tls: Tls,
     cancel: CancelToken,
+    port: Option<u16>,
 }
 
 /// Why a statement failed.
@@ -59,6 +60,7 @@ impl Link {
         connection: Connection<S, T>,
         target: Target,
         tls: Tls,
+        port: Option<u16>,
     ) -> Link {
         let (tell, ended) = watch::channel(None);
         let notified = Rc::new(Notify::new());
@@ -85,7 +87,13 @@ impl Link {
             answered: Rc::default(),
             target,
             tls,
+            port,
         }
+    }
+
+    /// Our own port, if the connection is TCP.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.port
     }
 
     /// The process number that the server told at the login.

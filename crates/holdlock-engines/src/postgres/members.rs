@@ -5,11 +5,11 @@ use holdlock::Mode;
 use super::Postgres;
 use super::connect::STATEMENT;
 use super::key::{Key, TICKETS};
-use super::link::Row;
+use super::link::{Link, Row};
 use crate::{Error, Member, Members};
 
 /// What begins and ends the comment with a record.
-const BEGIN: &str = "/* holdlock ";
+pub(super) const BEGIN: &str = "/* holdlock ";
 const END: &str = " */";
 
 /// The comment with which a session shows its record beside its statement.
@@ -20,13 +20,22 @@ pub(super) fn comment(member: &Member, name: &str) -> String {
 
 /// The rows of the lock and of the tickets, the holders first, then in the order of the tickets.
 pub(super) fn statement(key: Key) -> String {
+    rows_where("", key.ticket_column(), &key.rows())
+}
+
+/// The same for any rows of pg_locks, with columns behind those that [`read`] needs.
+pub(super) fn rows_where(columns: &str, ticket: &str, condition: &str) -> String {
     format!(
-        "SELECT {} AS ticket, l.mode, l.granted, l.pid, a.usename, host(a.client_addr), a.query \
-         FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid WHERE {} \
-         ORDER BY l.granted DESC, ticket, to_jsonb(l)->>'waitstart'",
-        key.ticket_column(),
-        key.rows()
+        "SELECT {ticket} AS ticket, l.mode, l.granted, l.pid, a.usename, host(a.client_addr), \
+         a.query{columns} FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+         WHERE {condition} ORDER BY l.granted DESC, ticket, to_jsonb(l)->>'waitstart'"
     )
+}
+
+/// The record in the text of a statement.
+pub(super) fn record(query: &str) -> Option<&str> {
+    let (record, _) = query.strip_prefix(BEGIN)?.split_once(END)?;
+    Some(record)
 }
 
 pub(super) fn read(rows: &[Row], key: Key) -> Members {
@@ -49,9 +58,7 @@ pub(super) fn read(rows: &[Row], key: Key) -> Members {
             Some("ShareLock") => Mode::Shared,
             _ => Mode::Exclusive,
         });
-        let record = field(6).and_then(|query| query.strip_prefix(BEGIN));
-        let record = record.and_then(|rest| rest.split_once(END));
-        if let Some((record, _)) = record {
+        if let Some(record) = field(6).and_then(record) {
             member.read_record(record);
         }
         member.login = login(field(4), field(5));
@@ -74,12 +81,11 @@ fn login(user: Option<&str>, address: Option<&str>) -> Option<String> {
 }
 
 impl Postgres {
-    pub(crate) async fn members(&self) -> Result<Members, Error> {
-        let accepted = self.connect().await?;
-        let answer = accepted.link.query(statement(self.settings.key), STATEMENT);
+    pub(super) async fn read_members(&self, link: &Link) -> Result<Members, Error> {
+        let answer = link.query(statement(self.settings.key), STATEMENT);
         let rows = answer
             .await
-            .map_err(|f| self.failed("reading the holders", f))?;
+            .map_err(|failure| self.failed("reading the holders", failure))?;
         Ok(read(&rows, self.settings.key))
     }
 }

@@ -5,15 +5,19 @@
 //! The token is the number of a transaction that is written to the server's log, so it rises over
 //! crashes, too: without the message in the log, numbers were seen again after a crash.
 
+mod breaking;
 mod connect;
+mod diagnose;
 mod key;
 mod link;
+mod list;
 mod members;
 mod places;
+mod runs;
+mod service;
 mod session;
 mod settings;
 mod slots;
-mod tls;
 mod wait;
 mod wire;
 
@@ -23,33 +27,31 @@ use std::time::Instant;
 
 use holdlock::Mode;
 
-use self::connect::{STATEMENT, TlsConfig};
+use self::connect::STATEMENT;
 use self::link::Failure;
 use self::session::PostgresSession;
 use self::settings::Settings;
 use self::wait::Queue;
 use crate::Error;
-use crate::engine::{Attempt, Stage, conflict};
+use crate::engine::{Attempt, Service, Stage, conflict};
 use crate::error::spoken;
 use crate::sys::clock::BootTime;
+use crate::tls::Certificates;
 use crate::url::Url;
 
 /// A lock in a database of PostgreSQL.
 pub(crate) struct Postgres {
     settings: Settings,
-    tls: TlsConfig,
+    certificates: Certificates,
 }
 
 impl Postgres {
     pub(crate) fn new(url: &Url) -> Result<Postgres, Error> {
+        let settings = Settings::read(url)?;
         Ok(Postgres {
-            settings: Settings::read(url)?,
-            tls: TlsConfig::new(),
+            certificates: Certificates::new(settings.tls.clone()),
+            settings,
         })
-    }
-
-    pub(crate) fn shown(&self) -> &str {
-        &self.settings.shown
     }
 
     pub(crate) fn warnings(&self) -> &[String] {

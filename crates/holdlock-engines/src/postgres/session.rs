@@ -60,6 +60,11 @@ impl Session for PostgresSession {
         self.sent
     }
 
+    /// It shows others the token.
+    fn first_renewal(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
+    }
+
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static {
         // No limit: TCP ends a connection that is silent for the ttl.
         let answer = self

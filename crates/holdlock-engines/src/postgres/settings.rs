@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::key::{Key, SLOTS};
 use super::places;
-use super::tls::{Check, TlsSettings};
 use crate::Error;
 use crate::secret::{self, Secret};
+use crate::tls::{Check, TlsSettings};
 use crate::url::{Host, Url, wrong};
 
 const PORT: u16 = 5432;
@@ -295,18 +295,7 @@ fn password(
         ));
         return Ok(Some(password));
     }
-    if let Some(path) = std::env::var_os(secret::PASSWORD_FILE) {
-        let path = PathBuf::from(path);
-        let password = secret::from_file(&path).map_err(|error| {
-            wrong(
-                &format!(
-                    "{} names {}, which cannot be read: {error}",
-                    secret::PASSWORD_FILE,
-                    path.display()
-                ),
-                "correct the path, or let this user read the file",
-            )
-        })?;
+    if let Some(password) = secret::from_named_file()? {
         return Ok(Some(password));
     }
     // Also PGPASSWORD, and the service's.
@@ -340,18 +329,7 @@ fn tls(values: &Values) -> Result<TlsSettings, Error> {
             ));
         }
     };
-    let (cert, key) = (path("cert"), path("key_file"));
-    if cert.is_some() != key.is_some() {
-        return Err(wrong(
-            "cert= and key_file= belong together",
-            "give both, or neither",
-        ));
-    }
-    Ok(TlsSettings {
-        check,
-        ca,
-        client: cert.zip(key),
-    })
+    TlsSettings::new(check, ca, path("cert"), path("key_file"))
 }
 
 #[cfg(test)]

@@ -1,62 +1,23 @@
-//! The stream beneath a connection, and what a client can learn from it.
+//! What tokio-postgres wants of a stream, and what it does not tell: the session's process number.
 
-use std::future::{Ready, ready};
+use std::future::{Future, Ready, ready};
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio_postgres::CancelToken;
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 
-use crate::sys::fork::ClosedInChild;
+use crate::stream::{Stream, Wire};
+use crate::tls::{Encrypted, Tls};
 
-/// A stream of whatever kind.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: Stream + 'static> TlsConnect<S> for Tls {
+    type Stream = Encrypted<S>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Stream>> + Send>>;
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-/// A stream of a connection: a socket, which children of fork do not keep, or TLS above it.
-pub(super) struct Wire<S> {
-    /// Dropped before the socket is closed.
-    _in_child: Option<ClosedInChild>,
-    stream: S,
-}
-
-impl<S> Wire<S> {
-    pub(super) fn new(stream: S, in_child: Option<ClosedInChild>) -> Wire<S> {
-        Wire {
-            _in_child: in_child,
-            stream,
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn connect(self, stream: S) -> Self::Future {
+        Box::pin(self.encrypt(stream))
     }
 }
 

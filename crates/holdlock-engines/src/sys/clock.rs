@@ -54,7 +54,7 @@ impl BootTime {
     }
 
     /// How long ago the moment was.
-    pub(crate) fn elapsed(self) -> Duration {
+    pub fn elapsed(self) -> Duration {
         BootTime::now().0.saturating_sub(self.0)
     }
 }

@@ -10,7 +10,7 @@ use holdlock_test_support::watchdog;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
-use crate::proxy::{Fault, Proxy};
+use crate::support::proxy::{Fault, Proxy};
 use crate::{name, server};
 
 fn is_readable(descriptor: impl AsFd) -> bool {
@@ -248,7 +248,7 @@ fn a_holder_that_was_stopped_asks_before_it_gives_up() {
         return;
     };
     let url = server.url(&name("paused"));
-    let mut holder = crate::actor::Actor::start(&url);
+    let mut holder = crate::support::actor::Actor::start(&url);
     assert!(holder.ask("lock").starts_with("held"));
     holder.signal(Signal::STOP);
     // The deadline is two seconds after the last renewal. The server keeps the lock: its kernel

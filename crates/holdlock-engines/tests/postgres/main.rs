@@ -2,17 +2,18 @@
 
 #![allow(missing_docs, reason = "tests")]
 
-mod actor;
-mod basic;
-mod churn;
-mod ending;
-mod fork;
+mod beside;
+#[path = "../common/mod.rs"]
+mod common;
+mod key;
 mod login;
 mod lost;
-mod order;
-mod proxy;
+mod questions;
 mod refused;
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
+mod waits;
 
 /// A name that no other test uses.
 fn name(of: &str) -> String {

@@ -8,7 +8,7 @@ use holdlock_test_support::has;
 use holdlock_test_support::wait_for;
 use holdlock_test_support::watchdog;
 
-use crate::proxy::{Fault, Proxy};
+use crate::support::proxy::{Fault, Proxy};
 use crate::{name, server};
 
 #[test]

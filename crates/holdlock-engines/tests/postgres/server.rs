@@ -284,12 +284,21 @@ impl Server {
 
     /// Asks the server, by psql and its socket.
     pub(crate) fn sql(&self, statement: &str) -> String {
+        run(&mut self.psql(statement)).trim().to_owned()
+    }
+
+    /// The same, and does not mind if the session is ended meanwhile.
+    pub(crate) fn try_sql(&self, statement: &str) {
+        self.psql(statement).output().expect("starts");
+    }
+
+    fn psql(&self, statement: &str) -> Command {
         let mut psql = tool("psql");
         psql.arg("-h")
             .arg(&self.directory)
             .args(["-p", &self.port.to_string(), "-U", "boss"]);
         psql.args(["-d", "postgres", "-X", "-At", "-c", statement]);
-        run(&mut psql).trim().to_owned()
+        psql
     }
 
     /// Waits until no session of this lock is left, and with that no advisory lock.

@@ -11,7 +11,8 @@ no other process is here
 :class:`AsyncReadWriteLock` let readers share the lock. :class:`Semaphore` and
 :class:`AsyncSemaphore` are for several holders at a time, :class:`LockSet` and
 :class:`AsyncLockSet` for several locks. :class:`SoftFileLock` is for file systems that cannot lock.
-The module can replace ``filelock``: the names are the same.
+:func:`holdlock.open` takes a path or the URL of a lock between hosts, and makes a FileLock or an
+:class:`EngineLock`. The module can replace ``filelock``: the names are the same.
 """
 
 from __future__ import annotations
@@ -42,12 +43,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import asyncio
     from ._async_base import AsyncAcquireReturnProxy, BaseAsyncFileLock
+    from ._async_engine_lock import AsyncEngineLock
     from ._async_file_lock import AsyncFileLock, AsyncUnixFileLock, AsyncWindowsFileLock
     from ._async_lock_set import AsyncLockSet
     from ._async_read_write import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock
     from ._async_semaphore import AsyncSemaphore
     from ._compat import install_as_filelock, uninstall_as_filelock
+    from ._engine_errors import (
+        EngineError,
+        EngineTimeout,
+        EngineUnreachable,
+        EngineUnsuitable,
+        LockLost,
+        LoginRefused,
+    )
+    from ._engine_lock import EngineLock
+    from ._engine_lost import AsyncLostSignal, LostSignal
+    from ._engine_types import Member, Members
     from ._lock_set import LockSet
+    from ._open import open, open_async
     from ._read_write import ReadWriteLock
     from ._semaphore import Semaphore
     from ._soft._async_lock import AsyncSoftFileLock
@@ -61,8 +75,10 @@ has_fcntl: bool = True
 _LAZY: dict[str, str] = {
     "AsyncAcquireReadWriteReturnProxy": "._async_read_write",
     "AsyncAcquireReturnProxy": "._async_base",
+    "AsyncEngineLock": "._async_engine_lock",
     "AsyncFileLock": "._async_file_lock",
     "AsyncLockSet": "._async_lock_set",
+    "AsyncLostSignal": "._engine_lost",
     "AsyncReadWriteLock": "._async_read_write",
     "AsyncSemaphore": "._async_semaphore",
     "AsyncSoftFileLock": "._soft._async_lock",
@@ -71,12 +87,24 @@ _LAZY: dict[str, str] = {
     "BaseAsyncFileLock": "._async_base",
     "CloseErrorPolicy": "._types",
     "ContextErrorPolicy": "._types",
+    "EngineError": "._engine_errors",
+    "EngineLock": "._engine_lock",
+    "EngineTimeout": "._engine_errors",
+    "EngineUnreachable": "._engine_errors",
+    "EngineUnsuitable": "._engine_errors",
+    "LockLost": "._engine_errors",
     "LockOptions": "._types",
     "LockSet": "._lock_set",
+    "LoginRefused": "._engine_errors",
+    "LostSignal": "._engine_lost",
+    "Member": "._engine_types",
+    "Members": "._engine_types",
     "ReadWriteLock": "._read_write",
     "Semaphore": "._semaphore",
     "SoftFileLock": "._soft._lock",
     "install_as_filelock": "._compat",
+    "open": "._open",
+    "open_async": "._open",
     "uninstall_as_filelock": "._compat",
 }
 
@@ -105,12 +133,15 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY, "asyncio"})
 
 
+# `open` is left out: `from holdlock import *` must not replace Python's own.
 __all__ = [
     "AcquireReturnProxy",
     "AsyncAcquireReadWriteReturnProxy",
     "AsyncAcquireReturnProxy",
+    "AsyncEngineLock",
     "AsyncFileLock",
     "AsyncLockSet",
+    "AsyncLostSignal",
     "AsyncReadWriteLock",
     "AsyncSemaphore",
     "AsyncSoftFileLock",
@@ -124,9 +155,19 @@ __all__ = [
     "ContextErrorPolicy",
     "Deadlock",
     "DifferentSlots",
+    "EngineError",
+    "EngineLock",
+    "EngineTimeout",
+    "EngineUnreachable",
+    "EngineUnsuitable",
     "FileLock",
+    "LockLost",
     "LockOptions",
     "LockSet",
+    "LoginRefused",
+    "LostSignal",
+    "Member",
+    "Members",
     "NotAtomic",
     "Process",
     "ReadWriteLock",
@@ -145,6 +186,7 @@ __all__ = [
     "has_fcntl",
     "install_as_filelock",
     "lock_descriptor",
+    "open_async",
     "record",
     "uninstall_as_filelock",
     "unlock_descriptor",

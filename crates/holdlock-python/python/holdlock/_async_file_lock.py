@@ -150,6 +150,9 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         """
         task = None if self.is_thread_local() else _async_wait.current()
         last = self.is_locked and (force or self.lock_counter == 1)
+        if self._thread_local_setting == "mutex" and not (task and _native.was_taken_by(self, task)):
+            # The task that has acquired it may have ended.
+            _async_wait.note_ended()
         if last:
             _log.debug(_log.RELEASE, self, self.lock_file)
         _native.release(self, force, task)

@@ -57,11 +57,18 @@ class AsyncLockSet(LockSetBase[AsyncFileLock]):
             rest = left(limit, began, time.monotonic())
             if await wait_for(self._queue(rest, task, cancel)):
                 break
-        return AsyncHeldSet(self)
+        return AsyncHeldSet(self, task)
 
     async def release(self) -> None:
-        """Undoes one acquisition of the set. Does nothing if this task does not hold it."""
-        self._give_back(_async_wait.current())
+        """Undoes one acquisition of the set, by this task or else by a task that has ended.
+
+        Does nothing if there is none. ``asyncio.wait_for(locks.acquire(), 5)`` runs the acquisition
+        in a task that ends with it, before Python 3.12.
+        """
+        task = _async_wait.current()
+        if not self._is_held(task):
+            _async_wait.note_ended()
+        self._give_back(task)
 
     def _requester(self) -> Optional[Task]:
         return _async_wait.current()
@@ -88,9 +95,10 @@ class AsyncLockSet(LockSetBase[AsyncFileLock]):
 class AsyncHeldSet:
     """The result of :meth:`AsyncLockSet.acquire`: ``async with`` releases the set at its end."""
 
-    def __init__(self, lock: AsyncLockSet) -> None:
+    def __init__(self, lock: AsyncLockSet, task: Optional[Task]) -> None:
         #: The set.
         self.lock = lock
+        self._task = task
 
     async def __aenter__(self) -> AsyncLockSet:
         return self.lock
@@ -101,4 +109,5 @@ class AsyncHeldSet:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.lock.release()
+        # The task that has acquired it may be another one.
+        self.lock._give_back(self._task)

@@ -27,8 +27,9 @@ Lock = TypeVar("Lock", bound="AsyncReadWriteLock")
 class AsyncAcquireReadWriteReturnProxy(Generic[Lock]):
     """The result of ``await lock.acquire_read()``: ``async with`` releases the lock at its end."""
 
-    def __init__(self, lock: Lock) -> None:
+    def __init__(self, lock: Lock, task: Optional[TaskRecord] = None) -> None:
         self.lock = lock
+        self._task = task
 
     async def __aenter__(self) -> Lock:
         return self.lock
@@ -39,7 +40,8 @@ class AsyncAcquireReadWriteReturnProxy(Generic[Lock]):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.lock.release()
+        # The task that has acquired it may be another one.
+        self.lock._release_once(self._task or self.lock._task())
 
 
 class _OfPath(ReadWriteBase):
@@ -127,19 +129,17 @@ class AsyncReadWriteLock(ReadWriteBase):
 
         This is :meth:`ReadWriteLock.acquire_read` for the task instead of the thread.
         """
-        await self._acquire(True, timeout, blocking)
-        return AsyncAcquireReadWriteReturnProxy(self)
+        return AsyncAcquireReadWriteReturnProxy(self, await self._acquire(True, timeout, blocking))
 
     async def acquire_write(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> AsyncAcquireReadWriteReturnProxy[Self]:
         """Acquires the lock for this task alone; otherwise as :meth:`acquire_read`."""
-        await self._acquire(False, timeout, blocking)
-        return AsyncAcquireReadWriteReturnProxy(self)
+        return AsyncAcquireReadWriteReturnProxy(self, await self._acquire(False, timeout, blocking))
 
     async def _acquire(
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
-    ) -> None:
+    ) -> TaskRecord:
         limit = self._request(timeout, blocking)
         task = self._task()
         lock = self._lock
@@ -158,16 +158,23 @@ class AsyncReadWriteLock(ReadWriteBase):
         if self._closed:
             self._give_back(task, 1)
             self._request(timeout, blocking)
+        return task
 
     async def release(self, *, force: bool = False) -> None:
         """Undoes one acquisition. The lock is released when this task has undone all of them.
 
-        With ``force``, releases the lock at once. Raises RuntimeError if this task does not hold the lock
-        by this object, unless with ``force``.
+        If this task does not hold the lock by this object, undoes an acquisition of a task that has
+        ended, such as the one in which ``asyncio.wait_for(lock.acquire_read(), 5)`` runs before
+        Python 3.12. With ``force``, releases the lock at once. Raises RuntimeError if there is
+        nothing to release, unless with ``force``.
         """
-        if self._inherited():
-            return
-        task = self._task()
+        if not self._inherited():
+            self._release_once(self._task(), force)
+
+    def _release_once(self, task: TaskRecord, force: bool = False) -> None:
+        if task not in self._levels:
+            _async_wait.note_ended()
+            task = next((other for other in self._levels if other.ended), task)
         levels = self._levels.get(task, 0)
         if levels:
             self._give_back(task, levels if force else 1)

@@ -8,7 +8,7 @@ from . import _async_wait
 from ._errors import Deadlock
 from ._native import printable
 from ._pending import wait_for
-from ._semaphore_base import SemaphoreBase
+from ._semaphore_base import SemaphoreBase, SlotBase
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,19 +48,26 @@ class AsyncSemaphore(SemaphoreBase):
         """
         limit = self._limit(timeout, blocking)
         task = _async_wait.current()
-        slot = self._try(limit != 0, task)
-        if slot is None:
+        taken = self._try(limit != 0, task)
+        if taken is None:
             if limit < 0 and len(self._slots_of(task)) >= self.n:
                 raise Deadlock(
                     f"Deadlock: this task holds all {self.n} slots of "
                     f"'{printable(self.lock_file)}' and asks for another one; release one first"
                 )
-            slot = await wait_for(self._queue(limit, task, cancel))
-        return AsyncSlot(self, slot)
+            taken = await wait_for(self._queue(limit, task, cancel))
+        return AsyncSlot(self, *taken)
 
     async def release(self, slot: Optional[int] = None) -> None:
-        """Gives back the slot that this task has acquired last; as :meth:`Semaphore.release`."""
-        self._give_back(slot, _async_wait.current())
+        """Gives back the slot that this task has acquired last; as :meth:`Semaphore.release`.
+
+        If it holds none, gives back a slot of a task that has ended, such as the one in which
+        ``asyncio.wait_for(semaphore.acquire(), 5)`` runs before Python 3.12.
+        """
+        task = _async_wait.current()
+        if slot is None and not self._slots_of(task):
+            _async_wait.note_ended()
+        self._give_back(slot, task)
 
     def _requester(self) -> Optional[Task]:
         return _async_wait.current()
@@ -83,18 +90,12 @@ class AsyncSemaphore(SemaphoreBase):
         raise NotImplementedError("a semaphore for asynchronous code is held by `async with`")
 
 
-class AsyncSlot:
+class AsyncSlot(SlotBase[AsyncSemaphore]):
     """The result of :meth:`AsyncSemaphore.acquire`: ``async with`` gives the slot back."""
 
-    def __init__(self, semaphore: AsyncSemaphore, slot: int) -> None:
-        #: The semaphore.
-        self.semaphore = semaphore
-        #: The number of the slot.
-        self.slot = slot
-
     async def release(self) -> None:
-        """Gives the slot back."""
-        await self.semaphore.release(self.slot)
+        """Gives the slot back. Any task may do that. Raises RuntimeError the second time."""
+        self._give_back()
 
     async def __aenter__(self) -> int:
         return self.slot
@@ -106,6 +107,3 @@ class AsyncSlot:
         traceback: TracebackType | None,
     ) -> None:
         await self.release()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.slot} of {self.semaphore.lock_file!r}>"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from typing import Any, Callable, Optional
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 from . import _async_library, _async_wakeups
 from ._errors import Cancelled, Deadlock
@@ -23,12 +23,17 @@ __all__ = ["TaskRecord", "current", "take"]
 class TaskRecord(Task):
     """The locks of a task. The record lives as long as the task."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Any) -> None:
+        self._task = ref(task)
+        _living.add(self)
         #: The locks that the task has acquired last, by path. It may have released them.
         self.taken: WeakValueDictionary[str, NativeLock] = WeakValueDictionary()
         #: The same of locks that are written in Python.
         self.taken_in_python: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
+
+#: The records of tasks that were not known to have ended when it was last asked.
+_living: "WeakSet[TaskRecord]" = WeakSet()
 
 _records: "WeakKeyDictionary[Any, TaskRecord]" = WeakKeyDictionary()
 
@@ -40,8 +45,22 @@ def current() -> Optional[TaskRecord]:
         return None
     record = _records.get(task)
     if record is None:
-        record = _records[task] = TaskRecord()
+        record = _records[task] = TaskRecord(task)
     return record
+
+
+def note_ended() -> None:
+    """Looks which tasks have ended: a task that holds nothing releases what they hold.
+
+    For example, ``asyncio.wait_for(lock.acquire(), 5)`` runs the acquisition in a task of its own,
+    before Python 3.12.
+    """
+    for record in list(_living):
+        task = record._task()
+        # A task of asyncio, or a greenlet; a task of trio is collected when it has ended.
+        if task is None or getattr(task, "dead", False) or (hasattr(task, "done") and task.done()):
+            record.end()
+            _living.discard(record)
 
 
 async def take(

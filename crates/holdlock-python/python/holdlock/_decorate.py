@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
     from ._async_base import BaseAsyncFileLock
+    from ._async_engine_lock import AsyncEngineLock
     from ._uses import LockUses
 
     Function = TypeVar("Function", bound=Callable[..., Any])
@@ -61,7 +62,7 @@ def wrap(lock: LockUses, function: Function) -> Function:
     return call  # type: ignore[return-value]
 
 
-def wrap_async(lock: BaseAsyncFileLock, function: Function) -> Function:
+def wrap_async(lock: BaseAsyncFileLock | AsyncEngineLock, function: Function) -> Function:
     """Returns the asynchronous function with an asynchronous lock held while it runs."""
     if inspect.isasyncgenfunction(function):
 

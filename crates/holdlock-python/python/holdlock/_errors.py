@@ -58,6 +58,7 @@ class Timeout(TimeoutError, WithHolders):
     True
     """
 
+    _kind = "file lock"
     _what = "could not be acquired"
 
     def __init__(self, lock_file: str, holder: Optional[str] = None) -> None:
@@ -71,7 +72,7 @@ class Timeout(TimeoutError, WithHolders):
         return self._lock_file
 
     def __str__(self) -> str:
-        message = f"The file lock '{printable(self._lock_file)}' {self._what}."
+        message = f"The {self._kind} '{printable(self._lock_file)}' {self._what}."
         holder = self.holder
         return message if holder is None else f"{message} It is held by {printable(holder)}."
 

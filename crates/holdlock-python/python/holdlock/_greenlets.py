@@ -56,7 +56,7 @@ def current() -> TaskRecord:
     greenlet = import_module("greenlet").getcurrent()
     record = _records.get(greenlet)
     if record is None:
-        record = _records[greenlet] = TaskRecord()
+        record = _records[greenlet] = TaskRecord(greenlet)
     return record
 
 
@@ -181,6 +181,11 @@ def wait_for(pending: Pending) -> Any:
         raise
     finally:
         pending.close()
+
+
+def wait_readable(descriptor: int, seconds: float) -> None:
+    """Sleeps until the descriptor is readable, at most for this time; negative: without a limit."""
+    _Green.select([descriptor], [], [], None if seconds < 0 else seconds)
 
 
 def _call_hook(lock: Any, record: TaskRecord) -> None:

@@ -29,6 +29,8 @@ class LockSetBase(NativeLockSet, Generic[Lock]):
 
     #: The class of the members.
     _kind: type[FileLock]
+    #: The members, and whether each is shared.
+    _members: List[Tuple[Lock, bool]] = []
 
     def __init__(
         self,
@@ -45,6 +47,9 @@ class LockSetBase(NativeLockSet, Generic[Lock]):
 
     def _checked(self, locks: Iterable[Any]) -> List[Tuple[Lock, bool]]:
         """Each lock once, and whether it is shared."""
+        if isinstance(locks, (str, os.PathLike)) or not hasattr(locks, "__iter__"):
+            kind = type(locks).__name__
+            raise TypeError(f"{type(self).__name__}: give a list of locks or paths, not a {kind}")
         found: Dict[int, Tuple[Any, bool]] = {}
         for member in locks:
             lock, shared = self._member(member)
@@ -53,7 +58,11 @@ class LockSetBase(NativeLockSet, Generic[Lock]):
         return list(found.values())
 
     def _member(self, member: Any) -> Tuple[Any, bool]:
-        lock, mode = member if isinstance(member, (tuple, list)) else (member, None)
+        if not isinstance(member, (tuple, list)):
+            member = member, None
+        elif len(member) != 2:
+            raise ValueError(f"{type(self).__name__}: a pair is a lock and a mode, not {member!r}")
+        lock, mode = member
         if isinstance(lock, (str, os.PathLike)):
             lock = self._kind(lock)
         name, kind = type(self).__name__, self._kind.__name__

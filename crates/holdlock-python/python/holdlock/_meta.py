@@ -19,6 +19,7 @@ _POSITIONAL = ("timeout", "mode", "thread_local")
 _CONTEXT_POLICIES = ("chain", "group")
 _CLOSE_POLICIES = ("default", "raise", "suppress")
 _FALLBACKS = ("error", "soft")
+_FLAGS = ("shared", "fair", "record", "upgradeable")
 
 
 class FileLockMeta(ABCMeta):
@@ -111,6 +112,8 @@ def _check(cls: FileLockMeta, options: dict[str, Any]) -> None:
             _options.one_of(name, value, _CONTEXT_POLICIES)
         elif name == "close_error_policy":
             _options.one_of(name, value, _CLOSE_POLICIES)
+        elif name in _FLAGS:
+            _options.flag(name, value)
         elif name == "fallback":
             _options.one_of(name, value, _FALLBACKS)
 

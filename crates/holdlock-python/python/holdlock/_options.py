@@ -122,10 +122,15 @@ def seconds(name: str, value: Any) -> float:
 
 
 def blocking(value: Any) -> bool:
+    """Whether a request may wait."""
+    flag("blocking", value)
+    return bool(value)
+
+
+def flag(name: str, value: Any) -> None:
     """Accepts True or False only, because the text "no" would mean True."""
     if not isinstance(value, bool):
-        raise TypeError(f"blocking must be a bool, not {type(value).__name__}")
-    return value
+        raise TypeError(f"{name} must be a bool, not {type(value).__name__}")
 
 
 def interval(value: Any) -> float:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ContextDecorator
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Tuple
 
 from ._meta import uses_greenlets
 from ._native import NativeSemaphore
-from ._semaphore_base import SemaphoreBase
+from ._semaphore_base import SemaphoreBase, SlotBase
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -78,8 +78,8 @@ class Semaphore(SemaphoreBase, ContextDecorator):
         """
         limit = self._limit(timeout, blocking)
         if uses_greenlets():
-            return Slot(self, _acquire_in_greenlet(self, limit, cancel))
-        return Slot(self, self._take(limit, cancel))
+            return Slot(self, *_acquire_in_greenlet(self, limit, cancel))
+        return Slot(self, *self._take(limit, cancel))
 
     def release(self, slot: Optional[int] = None) -> None:
         """Gives back the slot that this thread has acquired last.
@@ -97,18 +97,12 @@ class Semaphore(SemaphoreBase, ContextDecorator):
         return None
 
 
-class Slot:
+class Slot(SlotBase[Semaphore]):
     """The result of :meth:`Semaphore.acquire`: a ``with`` statement gives the slot back."""
 
-    def __init__(self, semaphore: Semaphore, slot: int) -> None:
-        #: The semaphore.
-        self.semaphore = semaphore
-        #: The number of the slot.
-        self.slot = slot
-
     def release(self) -> None:
-        """Gives the slot back."""
-        self.semaphore.release(self.slot)
+        """Gives the slot back. Any thread may do that. Raises RuntimeError the second time."""
+        self._give_back()
 
     def __enter__(self) -> int:
         return self.slot
@@ -121,21 +115,18 @@ class Slot:
     ) -> None:
         self.release()
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.slot} of {self.semaphore.lock_file!r}>"
-
 
 def _acquire_in_greenlet(
     semaphore: Semaphore, limit: float, cancel: Optional[CancelToken]
-) -> int:
+) -> Tuple[int, int]:
     from . import _greenlets
 
     greenlet = _greenlets.current()
-    slot = semaphore._try(limit != 0, greenlet)
-    if slot is None:
+    taken = semaphore._try(limit != 0, greenlet)
+    if taken is None:
         pending = semaphore._queue(limit, greenlet, cancel)
-        slot = _greenlets.wait_for(pending)
-    return slot
+        taken = _greenlets.wait_for(pending)
+    return taken
 
 
 def _enter(self: Semaphore) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Generic, NoReturn, Optional, Tuple, TypeVar
 
 from . import _meta, _options
 from ._native import max_slots, NativeSemaphore
@@ -11,9 +11,9 @@ from ._native import max_slots, NativeSemaphore
 if TYPE_CHECKING:
     from ._native import Task
 
-__all__ = ["SemaphoreBase"]
+__all__ = ["SemaphoreBase", "SlotBase"]
 
-
+AnySemaphore = TypeVar("AnySemaphore", bound="SemaphoreBase")
 
 class SemaphoreBase(NativeSemaphore):
     """The path, the number of slots, and the settings of requests."""
@@ -40,7 +40,7 @@ class SemaphoreBase(NativeSemaphore):
         self._mode = _options.mode(mode, type(self).__name__)
         self._follow_symlinks = follow_symlinks
         super().__init__(
-            os.fspath(path),
+            path,
             n,
             _options.seconds("timeout", timeout),
             _options.blocking(blocking),
@@ -105,6 +105,28 @@ class SemaphoreBase(NativeSemaphore):
             "follow_symlinks": self._follow_symlinks,
         }
         return _restore, (type(self), self._absolute_path, self.n, options)
+
+
+class SlotBase(Generic[AnySemaphore]):
+    """A slot that was acquired."""
+
+    def __init__(self, semaphore: AnySemaphore, slot: int, acquisition: int) -> None:
+        #: The semaphore.
+        self.semaphore = semaphore
+        #: The number of the slot.
+        self.slot = slot
+        # The slot may be given back, and be another holder's by now.
+        self._acquisition = acquisition
+
+    def _give_back(self) -> None:
+        semaphore = self.semaphore
+        semaphore._give_back(self.slot, semaphore._requester(), self._acquisition)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.slot} of {self.semaphore.lock_file!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object: it belongs to one process")
 
 
 def _restore(kind: Any, path: str, n: int, options: Dict[str, Any]) -> Any:

@@ -231,21 +231,22 @@ impl FileLock {
         };
         let identity = file.identity();
         let stopped = |stop, wait: &Wait<'_>| self.stopped(stop, mode, wait, Some(identity));
-        let queued = self.claim_right(gate, &file, wait).and_then(|right| {
-            // The turn lasts until the request has the lock or ends.
-            let turn = self.wait_for_turn(gate, &file, mode, wait)?;
-            let share = self.claim_share(gate, &file, mode, wait)?;
-            Ok((right, turn, share))
-        });
-        let (right, mut turn, share) = match queued {
-            Ok(queued) => queued,
-            Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait)),
-            Err(KernelError::Io(_)) if !file.is_ours() => return Ok(Locked::Closed),
-            Err(KernelError::Io(error)) => return Err(self.system("queueing for the lock", error)),
-        };
+        let mut places = None;
+        if self.has_places(mode) {
+            match self.take_places(gate, &file, mode, wait) {
+                Ok(taken) => places = Some(taken),
+                Err(KernelError::Stop(stop)) => return Err(stopped(stop, wait)),
+                Err(KernelError::Io(_)) if !file.is_ours() => return Ok(Locked::Closed),
+                Err(KernelError::Io(error)) => {
+                    return Err(self.system("queueing for the lock", error));
+                }
+            }
+        }
         match file.lock(family, mode, Blocking::No) {
             Ok(()) => {
-                Claim::keep([right, share]);
+                if let Some(places) = places {
+                    places.keep_bytes();
+                }
                 return Ok(Locked::Yes(file));
             }
             Err(_) if !file.is_ours() => return Ok(Locked::Closed),
@@ -271,14 +272,16 @@ impl FileLock {
             return Err(stopped(Stop::Deadlock, wait));
         }
         wait.begin().map_err(|stop| stopped(stop, wait))?;
-        if let Some(turn) = &mut turn {
+        let turn = places.as_mut().and_then(|places| places.turn.as_mut());
+        if let Some(turn) = turn {
             turn.watch_head();
         }
+        let has_right = places.as_ref().is_some_and(|places| places.right.is_some());
         let sleep = || file.lock(family, mode, Blocking::Yes);
         let locked = match wait.sleep_in_kernel(None, sleep) {
             Ok(KernelWait::Locked) => Ok(file.clone()),
             // The thread would lock another open file, and the right is on this one.
-            Ok(KernelWait::NoSignals | KernelWait::Capped) if right.is_some() => {
+            Ok(KernelWait::NoSignals | KernelWait::Capped) if has_right => {
                 helper_thread::poll(&file, family, mode, wait)
             }
             Ok(KernelWait::NoSignals | KernelWait::Capped) => {
@@ -293,14 +296,37 @@ impl FileLock {
             // lock is gone.
             Ok(locked) if !locked.is_ours() => Ok(Locked::Closed),
             Ok(locked) => {
-                let share = share.map(|share| share.move_to(&locked));
-                Claim::keep([right, share]);
+                if let Some(mut places) = places {
+                    places.share = places.share.map(|share| share.move_to(&locked));
+                    places.keep_bytes();
+                }
                 Ok(Locked::Yes(locked))
             }
             Err(KernelError::Stop(stop)) => Err(stopped(stop, wait)),
             Err(KernelError::Io(_)) if !file.is_ours() => Ok(Locked::Closed),
             Err(KernelError::Io(error)) => Err(failed(error)),
         }
+    }
+
+    /// Whether a request has to take places before it asks for the lock.
+    #[inline]
+    fn has_places(&self, mode: Mode) -> bool {
+        self.options().fair || self.has_bytes(mode)
+    }
+
+    /// Waits for the places of a request, in their order.
+    fn take_places(
+        &self,
+        gate: &Gate,
+        file: &Arc<LockFile>,
+        mode: Mode,
+        wait: &mut Wait<'_>,
+    ) -> Result<Places, KernelError> {
+        Ok(Places {
+            right: self.claim_right(gate, file, wait)?,
+            turn: self.wait_for_turn(gate, file, mode, wait)?,
+            share: self.claim_share(gate, file, mode, wait)?,
+        })
     }
 
     /// For fair requests: waits until this request is at the head of the queue.
@@ -318,6 +344,24 @@ impl FileLock {
         Turn::acquire(file, Range::head_of_queue(mode), mode, wait, |mode| {
             registry::held_by_this_thread(file.identity(), family, mode, gate)
         })
+    }
+}
+
+/// What a request has before it asks for the lock.
+struct Places {
+    /// The right to upgrade.
+    right: Option<Claim>,
+    /// The place at the head of the queue, until the request has the lock or ends.
+    turn: Option<Turn>,
+    /// A share of the readers' byte.
+    share: Option<Claim>,
+}
+
+impl Places {
+    /// The request has the lock: only the turn ends.
+    fn keep_bytes(self) {
+        Claim::keep(self.right);
+        Claim::keep(self.share);
     }
 }
 

@@ -91,8 +91,8 @@ impl LockFile {
         file_lock::unlock_bytes(self.as_fd(), range)
     }
 
-    /// Where a lock begins that others have on some of these bytes.
-    pub(crate) fn locked_by_others(&self, range: Range) -> io::Result<Option<u64>> {
+    /// A lock that others have on some of these bytes.
+    pub(crate) fn locked_by_others(&self, range: Range) -> io::Result<Option<Range>> {
         self.check_ours()?;
         file_lock::locked_by_others(self.as_fd(), range)
     }

@@ -56,26 +56,36 @@ impl FileLock {
             self.record_lost();
             return Err(self.system("unlocking", closed_by_others()));
         }
+        let options = self.options();
+        let prepared = if options.record || options.delete_on_release {
+            self.prepare_unlock(gate, file, mode)
+        } else {
+            Ok(())
+        };
+        let unlocked = file_lock::unlock(file.as_fd(), options.family);
+        match unlocked.and(self.unlock_bytes(file, mode)) {
+            Ok(()) => prepared,
+            Err(error) => {
+                // Closing the last descriptor unlocks the file as well.
+                gate.set_file(None);
+                Err(self.system("unlocking", error))
+            }
+        }
+    }
+
+    /// Writes the record and deletes the file, as the options ask.
+    fn prepare_unlock(&self, gate: &Gate, file: &LockFile, mode: Mode) -> Result<(), Error> {
         let recorded = match mode {
             Mode::Exclusive => self.record_end(file, RecordState::Released),
             Mode::Shared => Ok(()),
         };
-        let mut deleted = Ok(());
-        if self.options().delete_on_release {
-            deleted = self.delete(file, mode);
-            // A removed file is not used again.
-            gate.set_file(None);
+        if !self.options().delete_on_release {
+            return recorded;
         }
-        let unlocked = file_lock::unlock(file.as_fd(), self.options().family);
-        let unlocked = unlocked.and(self.unlock_bytes(file, mode));
-        if unlocked.is_err() {
-            // Closing the last descriptor unlocks the file as well.
-            gate.set_file(None);
-        }
-        unlocked
-            .map_err(|error| self.system("unlocking", error))
-            .and(recorded)
-            .and(deleted)
+        let deleted = self.delete(file, mode);
+        // A removed file is not used again.
+        gate.set_file(None);
+        recorded.and(deleted)
     }
 
     /// Unlocks the file, and then the bytes that an upgradeable lock has locked besides: while they

@@ -87,6 +87,7 @@ pub(crate) use printable::PATH_LENGTH;
 pub(crate) use proc::ancestors::is_at_work;
 pub(crate) use proc::boot::boot_id;
 pub(crate) use proc::file::{contended, holders, turn_is_in_the_way, waiters};
+pub(crate) use proc::process::this_process;
 pub(crate) use proc::removed::first as removed;
 
 use crate::sys::published::Helper;

@@ -36,6 +36,9 @@ impl FileLock {
         occupant: Occupant,
         note: Option<&str>,
     ) -> Result<Taken, Error> {
+        if !self.is_recorded(mode) {
+            return Ok(Taken { file, entry: None });
+        }
         match self.record_begin(&file, mode, note) {
             Ok(entry) => Ok(Taken { file, entry }),
             Err(error) => {
@@ -45,15 +48,19 @@ impl FileLock {
         }
     }
 
-    /// Records the acquisition of a lock that this process holds.
     #[inline]
+    fn is_recorded(&self, mode: Mode) -> bool {
+        mode == Mode::Exclusive && self.options().record
+    }
+
+    /// Records the acquisition of a lock that this process holds.
     pub(crate) fn record_begin(
         &self,
         file: &LockFile,
         mode: Mode,
         note: Option<&str>,
     ) -> Result<Option<Entry>, Error> {
-        if mode == Mode::Shared || !self.options().record {
+        if !self.is_recorded(mode) {
             return Ok(None);
         }
         let recorded = self.recorder().acquired(file, note);
@@ -77,7 +84,7 @@ impl FileLock {
     /// once. If the process is killed then, the record must not say that this holder died.
     #[inline]
     pub(crate) fn record_leaving(&self, file: &LockFile, mode: Mode) -> Result<(), Error> {
-        if mode == Mode::Shared || !self.options().record || !file.is_ours() {
+        if !self.is_recorded(mode) || !file.is_ours() {
             return Ok(());
         }
         self.record_end(file, RecordState::Released)

@@ -22,9 +22,10 @@
 //!
 //! Readers of version 1 skip lines that they do not know, and accept any order.
 
-use super::sealed::{Text, cut, value};
+use super::sealed::{Text, Values, cut};
 use super::{Moment, Record, RecordState, Run};
-use crate::inspect::{self, Process};
+use crate::inspect;
+use crate::sys::process::host_name;
 
 pub(super) const KIND: &str = "holdlock record ";
 pub(super) const FIRST_LINE: &[u8] = b"holdlock record 1\n";
@@ -41,14 +42,12 @@ const LONGEST_USER: usize = 32;
 /// The lines about this process, which are the same in each of its records.
 pub(super) fn lines_of_this_process() -> Vec<u8> {
     let pid = std::process::id();
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let process = Process::of(pid);
-    let (user, command) = process.map_or((None, None), |us| (us.user, us.command));
+    let (command, user) = inspect::this_process();
     lines(
         pid,
         inspect::start_time(pid),
-        host.as_deref().map(str::trim_end),
-        user.as_deref(),
+        host_name().as_deref(),
+        Some(&user),
         command.as_deref(),
     )
 }
@@ -141,24 +140,26 @@ pub(super) fn state_line(state: RecordState) -> &'static [u8] {
 
 /// Reads the lines. None if one that is needed is missing or wrong.
 pub(super) fn parse(lines: &str) -> Option<Record> {
+    let values = Values::of(lines);
+    let value = |key| values.get(key);
     let text = |key| {
-        let text = value(lines, key).filter(|text| !text.is_empty());
+        let text = value(key).filter(|text| !text.is_empty());
         text.map(|text| inspect::printable(text).to_string())
     };
-    let moment = |key| value(lines, key).and_then(Moment::parse);
-    let token: u64 = value(lines, "token")?.parse().ok()?;
+    let moment = |key| value(key).and_then(Moment::parse);
+    let token: u64 = value("token")?.parse().ok()?;
     let began = moment("run began");
     Some(Record {
         token: Some(token).filter(|token| *token < TOKEN_END)?,
-        state: match value(lines, "state")? {
+        state: match value("state")? {
             "held" => RecordState::Held,
             "released" => RecordState::Released,
             "handed over" => RecordState::HandedOver,
             _ => return None,
         },
         since: moment("since")?,
-        pid: value(lines, "pid")?.parse().ok()?,
-        start_time: value(lines, "started").and_then(|ticks| ticks.parse().ok()),
+        pid: value("pid")?.parse().ok()?,
+        start_time: value("started").and_then(|ticks| ticks.parse().ok()),
         host: text("host"),
         user: text("user"),
         command: text("command"),
@@ -166,7 +167,7 @@ pub(super) fn parse(lines: &str) -> Option<Record> {
         last_run: began.map(|began| Run {
             began,
             ended: moment("run ended"),
-            exit: value(lines, "run exit").and_then(|exit| exit.parse().ok()),
+            exit: value("run exit").and_then(|exit| exit.parse().ok()),
         }),
         last_success: moment("success began"),
     })

@@ -196,17 +196,29 @@ fn lines(bytes: &[u8]) -> Option<&str> {
         return None;
     }
     let text = std::str::from_utf8(bytes).ok()?;
-    let (lines, checksum) = text.rsplit_once("\nchecksum: ")?;
+    let (lines, last) = text.trim_ascii_end().rsplit_once('\n')?;
+    let checksum = u32::from_str_radix(last.strip_prefix("checksum: ")?, 16).ok()?;
     let covered = &text[..=lines.len()];
-    let checksum = u32::from_str_radix(checksum.trim_ascii_end(), 16).ok()?;
     (crc32(0, covered.as_bytes()) == checksum).then_some(lines)
 }
 
-/// The value of the first line with this key.
-pub(super) fn value<'l>(lines: &'l str, key: &str) -> Option<&'l str> {
-    lines
-        .lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+/// The lines of a text, as keys and values.
+pub(super) struct Values<'l>(Vec<(&'l str, &'l str)>);
+
+impl<'l> Values<'l> {
+    pub(super) fn of(lines: &'l str) -> Values<'l> {
+        let values = lines.split('\n').filter_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            Some((key, value.strip_prefix(' ')?))
+        });
+        Values(values.collect())
+    }
+
+    /// The value of the first line with this key.
+    pub(super) fn get(&self, key: &str) -> Option<&'l str> {
+        let first = self.0.iter().find(|(other, _)| *other == key);
+        first.map(|(_, value)| *value)
+    }
 }
 
 /// A text of others as the value of a line: printable, on one line, and not too long.

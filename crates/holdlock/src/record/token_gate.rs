@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::sealed::{Content, Found, Text, check_file_size_limit, value};
+use super::sealed::{Content, Found, Text, Values, check_file_size_limit};
 use crate::request::OnWait;
 use crate::{Error, FileLock, LockOptions, OwnedGuard, Request};
 
@@ -108,7 +108,10 @@ impl TokenGate {
         let why = match found.content(KIND) {
             Content::Nothing => return Ok(0),
             Content::Lines(lines) => {
-                if let Some(token) = value(lines, "token").and_then(|token| token.parse().ok()) {
+                if let Some(token) = Values::of(lines)
+                    .get("token")
+                    .and_then(|token| token.parse().ok())
+                {
                     return Ok(token);
                 }
                 "it has no token; write a new one when no writer is at work"

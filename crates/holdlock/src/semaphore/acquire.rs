@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Semaphore;
 use super::any_slot::{self, Acquired};
@@ -30,6 +30,10 @@ use crate::sys::identity::Identity;
 use crate::wait::callback::Key;
 use crate::wait::{Awaited, KernelError, KernelWait, Stop, Wait, Watched, helper_thread};
 use crate::{Conflict, Error, Family, FileLock, Mode};
+
+/// For how long a request that must not wait looks again while a slot is free, but another request
+/// passes the head: on a busy machine that one may have to wait for a processor.
+const PASSING: Duration = Duration::from_millis(500);
 
 /// Why an attempt ended without a slot.
 enum Failed {
@@ -130,7 +134,6 @@ impl Semaphore {
             let found = file
                 .locked_by_others(others)
                 .map_err(|error| self.failed(file, wait, KernelError::Io(error)))?;
-            let found = found.map(|start| Range { start, end: None });
             if let Some(in_use) = found.and_then(Range::as_slot_count) {
                 return Err(Failed::Error(Error::DifferentSlots {
                     conflict: self.conflict(file, wait),
@@ -149,20 +152,43 @@ impl Semaphore {
         // Tell a caller with another number now, and not only when it is at the head.
         self.check_count(file, wait)?;
         let own = |_| self.waits_for_itself(file);
-        match Turn::acquire(file, Range::QUEUE, Mode::Exclusive, wait, own) {
-            Ok(Some(turn)) => Ok(turn),
-            Ok(None) => Err(Failed::StartOver), // no request for a slot passes the queue
-            Err(KernelError::Stop(stop)) => {
-                // The request at the head waits for a slot, or for the end of an exclusive lock.
-                let is_shared = file.lock(Family::Flock, Mode::Shared, Blocking::No).is_ok();
-                Err(if is_shared {
-                    self.all_taken(file, wait, stop)
-                } else {
-                    self.failed(file, wait, KernelError::Stop(stop))
-                })
+        let began = Instant::now();
+        loop {
+            match Turn::acquire(file, Range::QUEUE, Mode::Exclusive, wait, own) {
+                Ok(Some(turn)) => return Ok(turn),
+                Ok(None) => return Err(Failed::StartOver), // no request for a slot passes the queue
+                Err(KernelError::Stop(Stop::Busy | Stop::TimedOut))
+                    if !wait.may_sleep()
+                        && began.elapsed() < PASSING
+                        && self.is_only_being_passed(file) => {}
+                Err(KernelError::Stop(stop)) => return Err(self.stopped_in_queue(file, wait, stop)),
+                Err(error) => return Err(self.failed(file, wait, error)),
             }
-            Err(error) => Err(self.failed(file, wait, error)),
         }
+    }
+
+    /// The request at the head waits for a slot, or for the end of an exclusive lock.
+    fn stopped_in_queue(&self, file: &LockFile, wait: &Wait<'_>, stop: Stop) -> Failed {
+        let is_shared = file.lock(Family::Flock, Mode::Shared, Blocking::No).is_ok();
+        let is_for_slot = stop != Stop::Busy || !self.has_free_slot(file);
+        if is_shared && is_for_slot {
+            self.all_taken(file, wait, stop)
+        } else {
+            self.failed(file, wait, KernelError::Stop(stop))
+        }
+    }
+
+    /// Whether the request at the head has no reason to stay there: a slot is free, and the request
+    /// does not want the whole file.
+    fn is_only_being_passed(&self, file: &LockFile) -> bool {
+        let is_exclusive = |head| head == Some(Range::head_of_queue(Mode::Exclusive));
+        let wants_all = file.locked_by_others(Range::QUEUE).is_ok_and(is_exclusive);
+        !wants_all && self.has_free_slot(file)
+    }
+
+    fn has_free_slot(&self, file: &LockFile) -> bool {
+        let is_free = |slot| matches!(file.locked_by_others(Range::slot(slot)), Ok(None));
+        (0..self.slots).any(is_free)
     }
 
     fn share_with_flock(

@@ -89,7 +89,7 @@ impl FileLock {
         let upgraded = self.keep_readers_out(file, &mut wait).and_then(|readers| {
             let converted = self.convert(file, &wait);
             match converted {
-                Ok(()) => Claim::keep([Some(readers), None]),
+                Ok(()) => Claim::keep(Some(readers)),
                 Err(_) => lost = true,
             }
             converted

@@ -10,11 +10,12 @@ use crate::sys::file_lock::Blocking;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{FileLock, Mode};
 
-/// Locked bytes, which are unlocked when this is dropped.
+/// Locked bytes, which are unlocked when this is dropped, unless it is [kept](Claim::keep).
 pub(crate) struct Claim {
     file: Arc<LockFile>,
     range: Range,
     mode: Mode,
+    kept: bool,
 }
 
 impl Claim {
@@ -32,6 +33,7 @@ impl Claim {
             file: file.clone(),
             range,
             mode,
+            kept: false,
         };
         loop {
             match ask(Blocking::No) {
@@ -57,9 +59,12 @@ impl Claim {
         }
     }
 
-    /// The bytes stay locked until they are unlocked with the file.
-    pub(crate) fn keep(claims: [Option<Claim>; 2]) {
-        claims.into_iter().flatten().for_each(std::mem::forget);
+    /// The bytes stay locked until they are unlocked with the file. The claim gives up its share of
+    /// the open file, which is closed when the lock no longer needs it.
+    pub(crate) fn keep(claim: Option<Claim>) {
+        if let Some(mut claim) = claim {
+            claim.kept = true;
+        }
     }
 
     /// Locks the same bytes by another open file. Only for shared bytes, which cannot be refused
@@ -71,13 +76,18 @@ impl Claim {
         let _ = file.lock_bytes(self.mode, self.range, Blocking::No);
         Claim {
             file: file.clone(),
-            ..self
+            range: self.range,
+            mode: self.mode,
+            kept: false,
         }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         // Unlocking locked bytes does not fail. If it did, the next close would unlock them.
         let _ = self.file.unlock_bytes(self.range);
     }
@@ -127,7 +137,8 @@ impl FileLock {
     }
 
     /// Whether a holder of this mode has locked bytes besides flock(2).
-    fn has_bytes(&self, mode: Mode) -> bool {
+    #[inline]
+    pub(crate) fn has_bytes(&self, mode: Mode) -> bool {
         self.options().upgradeable && (mode == Mode::Shared || self.is_upgrading())
     }
 

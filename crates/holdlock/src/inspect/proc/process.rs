@@ -12,7 +12,7 @@ use super::file_id::field;
 use super::{parallel, proc_file};
 use crate::inspect::printable;
 use crate::sys::clock;
-use crate::sys::process::exists;
+use crate::sys::process::{effective_user, exists};
 
 /// A process that holds a lock or waits for it.
 ///
@@ -189,8 +189,14 @@ struct HostFacts {
 
 impl HostFacts {
     fn read() -> HostFacts {
+        let passwd = passwd();
+        let mut names = HashMap::new();
+        for (uid, name) in users(&passwd) {
+            let name = || printable(name).to_string();
+            names.entry(uid).or_insert_with(name);
+        }
         HostFacts {
-            users: users(),
+            users: names,
             booted: boot_time(),
         }
     }
@@ -216,7 +222,7 @@ impl HostFacts {
 
     fn user(&self, uid: u32) -> String {
         let name = self.users.get(&uid);
-        name.map_or_else(|| format!("uid {uid}"), Clone::clone)
+        name.map_or_else(|| unnamed(uid), Clone::clone)
     }
 
     fn started(&self, pid: u32) -> Option<SystemTime> {
@@ -248,11 +254,12 @@ fn boot_time() -> Option<SystemTime> {
 /// The number of characters of a command line that are kept.
 const COMMAND_LENGTH: usize = 120;
 
-fn command(pid: u32) -> Option<String> {
-    let words = proc_file::read(format!("/proc/{pid}/cmdline")).ok()?;
+/// The command line of a process, which /proc has by this name.
+fn command(process: impl fmt::Display) -> Option<String> {
+    let words = proc_file::read(format!("/proc/{process}/cmdline")).ok()?;
     let words = words.strip_suffix(b"\0").unwrap_or(&words);
     let text = if words.is_empty() {
-        let name = proc_file::read(format!("/proc/{pid}/comm")).ok()?;
+        let name = proc_file::read(format!("/proc/{process}/comm")).ok()?;
         name.strip_suffix(b"\n").unwrap_or(&name).to_vec()
     } else {
         // Do not examine bytes that would be cut off anyway.
@@ -263,21 +270,33 @@ fn command(pid: u32) -> Option<String> {
     Some(printable(OsStr::from_bytes(&text)).prefix(COMMAND_LENGTH))
 }
 
-/// The users in /etc/passwd. A static program has no other name service.
-fn users() -> HashMap<u32, String> {
+/// The command line and the user of this process, as a [`Process`] has them. Reads less than the
+/// description of another process.
+pub(crate) fn this_process() -> (Option<String>, String) {
+    let us = effective_user();
+    let passwd = passwd();
+    let user = users(&passwd).find(|(uid, _)| *uid == us);
+    let user = user.map_or_else(|| unnamed(us), |(_, name)| printable(name).to_string());
+    (command("self"), user)
+}
+
+fn unnamed(uid: u32) -> String {
+    format!("uid {uid}")
+}
+
+/// The text of /etc/passwd. A static program has no other name service.
+fn passwd() -> String {
     let passwd = fs::read("/etc/passwd").unwrap_or_default();
-    let passwd = String::from_utf8_lossy(&passwd);
-    let mut users = HashMap::new();
-    for line in passwd.lines() {
+    String::from_utf8_lossy(&passwd).into_owned()
+}
+
+/// The numbers and names of the users.
+fn users(passwd: &str) -> impl Iterator<Item = (u32, &str)> {
+    passwd.lines().filter_map(|line| {
         let mut fields = line.split(':');
-        if let (Some(name), Some(uid)) = (fields.next(), fields.nth(1))
-            && let Ok(uid) = uid.parse()
-        {
-            let name = || printable(name).to_string();
-            users.entry(uid).or_insert_with(name);
-        }
-    }
-    users
+        let (name, uid) = (fields.next()?, fields.nth(1)?);
+        Some((uid.parse().ok()?, name))
+    })
 }
 
 /// Whether /proc shows processes by the numbers that system calls of this process use. It does not
@@ -314,11 +333,11 @@ mod tests {
         let started = us.started.expect("we were started");
         let age = started.elapsed().expect("in the past");
         assert!(age < Duration::from_secs(3600), "{age:?}");
-        assert!(
-            us.command
-                .is_some_and(|command| command.contains("holdlock"))
-        );
-        assert!(us.user.is_some() && us.state.is_some());
+        let (command, user) = this_process();
+        assert_eq!(us.command, command);
+        assert!(command.is_some_and(|command| command.contains("holdlock")));
+        assert!(us.state.is_some());
+        assert_eq!(Some(user), us.user);
     }
 
     #[test]

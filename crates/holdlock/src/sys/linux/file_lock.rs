@@ -74,11 +74,15 @@ pub(crate) fn unlock_bytes(fd: BorrowedFd<'_>, range: Range) -> io::Result<()> {
     ofd(fd, libc::F_OFD_SETLK, libc::F_UNLCK, range).map(drop)
 }
 
-/// Where a lock of fcntl(2) begins that another open file or process has on some of these bytes.
-pub(crate) fn locked_by_others(fd: BorrowedFd<'_>, range: Range) -> io::Result<Option<u64>> {
+/// A lock of fcntl(2) that another open file or process has on some of these bytes.
+pub(crate) fn locked_by_others(fd: BorrowedFd<'_>, range: Range) -> io::Result<Option<Range>> {
     let found = ofd(fd, libc::F_OFD_GETLK, libc::F_WRLCK, range)?;
     let is_locked = i32::from(found.l_type) != libc::F_UNLCK;
-    Ok(is_locked.then_some(found.l_start as u64))
+    let start = found.l_start as u64;
+    Ok(is_locked.then(|| Range {
+        start,
+        end: (found.l_len != 0).then(|| start + found.l_len as u64 - 1),
+    }))
 }
 
 /// Gives the lock back.

@@ -1,5 +1,7 @@
 //! Questions about processes.
 
+use std::ffi::CStr;
+
 /// Whether a process with this number exists, even if /proc does not show it.
 pub(crate) fn exists(pid: u32) -> bool {
     let Ok(pid) = libc::pid_t::try_from(pid) else {
@@ -21,10 +23,25 @@ pub(crate) fn file_size_limit() -> u64 {
     limit.rlim_cur
 }
 
+/// The number of this process's effective user.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Whether this process has root's user number.
 pub(crate) fn is_root() -> bool {
-    // SAFETY: takes nothing and cannot fail.
-    unsafe { libc::geteuid() == 0 }
+    effective_user() == 0
+}
+
+/// The name of this host; None if it is no text.
+pub(crate) fn host_name() -> Option<String> {
+    let mut name = [0_u8; 256];
+    // The last byte stays 0, so that there is an end in any case.
+    // SAFETY: the kernel writes at most this many bytes to memory that is ours.
+    let got = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    let name = CStr::from_bytes_until_nul(&name).ok()?;
+    (got == 0).then(|| name.to_str().ok().map(str::to_owned))?
 }
 
 /// Whether this process has a timer of alarm(2) or setitimer(2) that will send SIGALRM.

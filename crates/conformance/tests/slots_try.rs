@@ -1,0 +1,77 @@
+//! Requests for a slot that must not wait: they fail only for a reason.
+
+use std::fs::File;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use holdlock::inspect::Range;
+use holdlock::{Error, LockOptions, Semaphore};
+use holdlock_conformance::{Scratch, queue, sys, watchdog};
+
+/// How often this thread of this process has gone to sleep.
+fn sleeps(thread: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{thread}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
+}
+
+/// Another request is at the head for longer than a quick one, as if it got no processor.
+#[test]
+fn a_request_that_passes_the_head_does_not_make_a_try_fail_while_a_slot_is_free() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let semaphore = Semaphore::open(scratch.lock(), 2).expect("opens");
+    let taken = semaphore.try_lock().expect("free");
+    let file = File::options().write(true).open(scratch.lock());
+    let head = file.expect("opens");
+    let queue = (Range::QUEUE.start, 3);
+    sys::fcntl_lock(&head, libc::F_OFD_SETLK, libc::F_WRLCK, queue).expect("no request is there");
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let trying = scope.spawn(|| {
+            tell.send(sys::thread_id()).expect("heard");
+            semaphore.try_lock().map(|guard| guard.slot())
+        });
+        let thread = told.recv().expect("a thread");
+        // It sleeps ten times in each millisecond.
+        queue::eventually("the request has looked for more than a millisecond", || {
+            trying.is_finished() || sleeps(thread).is_some_and(|sleeps| sleeps > 15)
+        });
+        sys::fcntl_lock(&head, libc::F_OFD_SETLK, libc::F_UNLCK, queue).expect("unlocked");
+        let slot = trying.join().expect("no panic").expect("a slot is free");
+        assert_eq!(slot, 1);
+    });
+    drop(taken);
+}
+
+#[test]
+fn a_try_behind_an_exclusive_request_fails_at_once_and_does_not_blame_the_slots() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let semaphore = Semaphore::open(scratch.lock(), 2).expect("opens");
+    let taken = semaphore.try_lock_owned().expect("free");
+    std::thread::scope(|scope| {
+        let exclusive = scope.spawn(|| {
+            let lock = LockOptions::new().fair(true).open(scratch.lock());
+            drop(lock.expect("opens").lock().expect("acquired"));
+        });
+        queue::eventually("the request is at the head", || {
+            queue::length(&scratch.lock()) > 0
+        });
+        // The best of several: others may need the processor.
+        let tries = (0..10).map(|_| {
+            let began = Instant::now();
+            let Err(Error::WouldBlock(conflict)) = semaphore.try_lock() else {
+                panic!("it passes the exclusive request");
+            };
+            assert_eq!(conflict.slots(), None, "one slot is free");
+            began.elapsed()
+        });
+        let best = tries.min().expect("some");
+        assert!(best < Duration::from_millis(200), "{best:?}");
+        drop(taken);
+        exclusive.join().expect("no panic");
+    });
+}

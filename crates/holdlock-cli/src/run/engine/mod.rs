@@ -1,0 +1,255 @@
+//! `holdlock run URL`: a command under a lock that an engine keeps for several hosts.
+//!
+//! Such a lock can be lost. The command then has to end before the engine gives the lock to another
+//! host: TERM goes to it and to all that it has started so early that KILL still comes in time.
+
+mod leash;
+mod runs;
+mod shown;
+
+use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use holdlock::{Request, Waiting};
+use holdlock_engines::{BootTime, EngineGuard, EngineLock, Error, Member};
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::supervisor::{self, Duties, End, Ended};
+use super::{Course, IfAbandoned, Keep, OnLost, Patience, Settings, command};
+use crate::engines::{self, failure};
+use crate::exit::{self, Failure, Outcome};
+use crate::sys::run_child::Manner;
+use leash::GuardLeash;
+use runs::Runs;
+use shown::Shown;
+
+/// Acquires the lock, runs the command, releases, and returns the command's status.
+pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
+    let duties = match settings.keep {
+        Keep::Supervised(duties) => duties,
+        Keep::Replaced => {
+            return Err(Failure::usage(
+                "--exec cannot be used with a lock of an engine: holdlock has to stay, to keep it",
+            ));
+        }
+    };
+    if settings.reentrant {
+        return Err(Failure::usage(
+            "--reentrant cannot be used with a lock of an engine; leave the inner run's lock out",
+        ));
+    }
+    if settings.slots.is_some() {
+        return Err(Failure::usage(
+            "--slots cannot be used with a lock of an engine: write ?slots=N in the URL",
+        ));
+    }
+    let [word] = &settings.locks[..] else {
+        return Err(Failure::usage(
+            "a lock of an engine cannot be combined with other locks; run one holdlock inside the \
+             other",
+        ));
+    };
+    let lock = engines::open(word, settings.names)?.command(&words(settings));
+    if !settings.quiet {
+        engines::tell(lock.warnings());
+    }
+    course.locks.push(PathBuf::from(lock.name()));
+    let runs = Runs::new(&lock, settings);
+    if runs.is_recent(&runs.past()?) {
+        course.outcome = "skipped";
+        return Ok(exit::SUCCESS);
+    }
+    let began = Instant::now();
+    let taken = take(&lock, settings, began);
+    course.waited = began.elapsed();
+    let guard = taken.map_err(|error| not_taken(course, &error, settings))?;
+    // Another run may have succeeded while this one waited.
+    let past = runs.past()?;
+    if runs.is_recent(&past) {
+        course.outcome = "skipped";
+        return Ok(exit::SUCCESS);
+    }
+    let job = Job {
+        lock: &lock,
+        guard: &guard,
+        settings,
+        duties,
+        is_abandoned: past.at_work.is_some(),
+    };
+    if let Some(last) = &past.at_work
+        && let Some(end) = job.after_abandonment(last, course)?
+    {
+        return finish(guard, end, settings, course);
+    }
+    runs.begin(&guard)?;
+    let (since, began) = (BootTime::now(), Instant::now());
+    let ended = job.hold(&settings.program, &settings.arguments)?;
+    course.held = Some(began.elapsed());
+    runs.end(&guard, since, ended.end);
+    finish(guard, ended.end, settings, course)
+}
+
+/// The command, and what it runs under.
+struct Job<'a> {
+    lock: &'a EngineLock,
+    guard: &'a EngineGuard,
+    settings: &'a Settings,
+    duties: Duties,
+    /// The last holder died.
+    is_abandoned: bool,
+}
+
+impl Job<'_> {
+    /// The last holder died: does what --if-abandoned says. Returns the end of a cleaning up after
+    /// which the command is not to run; None: it is to run.
+    fn after_abandonment(
+        &self,
+        last: &Member,
+        course: &mut Course,
+    ) -> Result<Option<End>, Failure> {
+        if !self.settings.quiet {
+            exit::warn(&format!(
+                "warning: {}; what it did may be half done",
+                runs::died(self.lock, last)
+            ));
+        }
+        let why = match &self.settings.memory.if_abandoned {
+            None | Some(IfAbandoned::Run) => return Ok(None),
+            Some(IfAbandoned::Fail) => {
+                "nothing was run; clean up, and run once with --if-abandoned run".to_owned()
+            }
+            Some(IfAbandoned::Clean(words)) => {
+                match self.hold("sh".as_ref(), &["-c".into(), words.clone()])?.end {
+                    End::Exited(exit::SUCCESS) => return Ok(None),
+                    End::LockLost => return Ok(Some(End::LockLost)),
+                    end => {
+                        let code = end.code();
+                        format!("cleaning up failed with exit code {code}; nothing was run")
+                    }
+                }
+            }
+        };
+        course.outcome = "abandoned";
+        Err(runs::refuse(self.lock, last, &why))
+    }
+
+    /// Runs a command while the lock is held.
+    fn hold(&self, program: &OsStr, arguments: &[OsString]) -> Result<Ended, Failure> {
+        let environment = self.environment();
+        // The supervisor looks at the lock whenever a child of ours may have changed.
+        self.guard.lost().on_lost(|_| {
+            let _ = kill_process(getpid(), Signal::CHILD);
+        });
+        let leash = GuardLeash {
+            guard: self.guard,
+            on_lost: self.settings.on_lost,
+        };
+        let quiet = self.settings.quiet;
+        supervisor::supervise_on_leash(self.duties, quiet, &[], Some(&leash), |signals| {
+            let manner = Manner {
+                inherits: &[],
+                environment: &environment,
+                signals,
+                // The lock ends with us.
+                when_we_end: libc::SIGKILL,
+            };
+            command::start(program, arguments, &manner)
+        })
+    }
+
+    /// The variables that a command gets.
+    fn environment(&self) -> [(&'static str, Option<String>); 5] {
+        let token = self.guard.token().map(|token| token.to_string());
+        let ttl = self.guard.ttl().as_secs_f64().to_string();
+        let abandoned = self.is_abandoned.then(|| "1".to_owned());
+        [
+            ("HOLDLOCK_LOCK", Some(self.lock.name().to_owned())),
+            ("HOLDLOCK_TOKEN", token),
+            ("HOLDLOCK_ENGINE_KIND", Some(self.lock.kind().to_owned())),
+            ("HOLDLOCK_TTL", Some(ttl)),
+            ("HOLDLOCK_ABANDONED", abandoned),
+        ]
+    }
+}
+
+fn finish(guard: EngineGuard, end: End, settings: &Settings, course: &mut Course) -> Outcome {
+    let released = guard.release();
+    let (outcome, code) = match end {
+        End::LockLost => ("lost", exit::LOST),
+        End::HeldTooLong => ("held-too-long", exit::HELD_TOO_LONG),
+        End::Signal(number) => ("signal", 128 + number),
+        End::Exited(code) | End::AfterSignal(code) => ("ran", code),
+    };
+    course.outcome = outcome;
+    if let End::Signal(number) = end
+        && [libc::SIGINT, libc::SIGQUIT].contains(&number.into())
+    {
+        course.dies_of = Some(number);
+    }
+    match released {
+        Ok(()) => Ok(code),
+        // The reason was said when the command was ended.
+        Err(_) if end == End::LockLost => Ok(code),
+        // The command was to go on without the lock.
+        Err(error) if settings.on_lost == OnLost::Warn => {
+            course.outcome = "lost";
+            exit::warn(&error.to_string());
+            Ok(code)
+        }
+        Err(error) => {
+            course.outcome = "lost";
+            course.dies_of = None;
+            Err(failure(&error))
+        }
+    }
+}
+
+/// What the others see.
+fn words(settings: &Settings) -> String {
+    let words = std::iter::once(&settings.program).chain(&settings.arguments);
+    let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    words.join(" ")
+}
+
+fn take(lock: &EngineLock, settings: &Settings, began: Instant) -> Result<EngineGuard, Error> {
+    let mut shown = None;
+    let on_wait = |event| {
+        if event == Waiting::Began {
+            shown = Some(Shown::start(lock.clone(), settings, began));
+        }
+        ControlFlow::Continue(())
+    };
+    let request = Request::new(settings.mode);
+    let request = match &settings.memory.note {
+        Some(note) => request.note(note.as_str()),
+        None => request,
+    };
+    let request = request.on_wait(on_wait);
+    let request = match settings.patience {
+        Patience::Endless => request,
+        Patience::For(limit) if !limit.is_zero() => request.timeout(limit),
+        _ => request.try_once(),
+    };
+    let taken = lock.acquire(request);
+    if let Some(shown) = shown {
+        shown.end(taken.is_ok());
+    }
+    taken
+}
+
+/// Why the lock was not acquired, with the exit code and the message asked for.
+fn not_taken(course: &mut Course, error: &Error, settings: &Settings) -> Failure {
+    course.outcome = match error {
+        Error::TimedOut(_) => "timeout",
+        _ if error.is_conflict() => "conflict",
+        _ => "error",
+    };
+    let failure = failure(error);
+    match error.is_conflict() {
+        true if settings.quiet => Failure::new(settings.conflict, ""),
+        true => Failure::new(settings.conflict, failure.message),
+        false => failure,
+    }
+}

@@ -1,0 +1,123 @@
+//! The command with locks that PostgreSQL keeps.
+
+#![cfg(feature = "engines")]
+#![allow(missing_docs, reason = "tests")]
+
+mod look;
+mod lost;
+mod names;
+#[path = "../../../holdlock-engines/tests/support/proxy.rs"]
+#[allow(dead_code, reason = "used by the tests of the engines as well")]
+mod proxy;
+mod run;
+mod runs;
+#[path = "../../../holdlock-engines/tests/postgres/server.rs"]
+#[allow(dead_code, reason = "used by the tests of the engines as well")]
+mod server;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+/// The program, without what the tests' caller may have set.
+fn holdlock(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdlock"));
+    command
+        .args(words)
+        .stdin(Stdio::null())
+        .env_remove("HOLDLOCK_ENGINE")
+        .env_remove("HOLDLOCK_DIR")
+        .env("LC_ALL", "C");
+    command
+}
+
+/// The exit code, and what the program wrote to standard output and standard error.
+type Said = (Option<i32>, String, String);
+
+fn said(command: &mut Command) -> Said {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().expect("starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (status.code(), text(&stdout), text(&stderr))
+}
+
+fn output(words: &[&str]) -> Said {
+    said(&mut holdlock(words))
+}
+
+/// `holdlock run` with these words.
+fn run(words: &[&str]) -> Said {
+    said(holdlock(&["run"]).args(words))
+}
+
+/// A `holdlock run` whose command has started, and ends when it is told to or reads the end of its
+/// input.
+struct Running {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+}
+
+/// Starts a command that says `runs` when it does, and waits for it.
+fn start(words: &[&str]) -> Running {
+    Running::start(holdlock(&["run"]).args(words))
+}
+
+/// The command of most tests: it runs until its input ends.
+const STAY: [&str; 4] = ["--", "sh", "-c", "echo runs; read line; exit 0"];
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("starts");
+        let mut running = Running {
+            stdin: child.stdin.take(),
+            stdout: BufReader::new(child.stdout.take().expect("a pipe")),
+            stderr: BufReader::new(child.stderr.take().expect("a pipe")),
+            child,
+        };
+        assert_eq!(running.line(), "runs\n");
+        running
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("text");
+        line
+    }
+
+    /// A line of standard error.
+    fn warning(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).expect("text");
+        line
+    }
+
+    /// Lets it end.
+    fn end(mut self) -> Said {
+        drop(self.stdin.take());
+        self.ended()
+    }
+
+    /// Waits until it has ended by itself.
+    fn ended(mut self) -> Said {
+        let (mut out, mut errors) = (String::new(), String::new());
+        self.stderr.read_to_string(&mut errors).expect("text");
+        self.stdout.read_to_string(&mut out).expect("text");
+        (self.child.wait().expect("ended").code(), out, errors)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,149 @@
+//! `holdlock run URL`: exclusion, what the command is told, exit codes.
+
+use std::io::Read;
+
+use holdlock_test_support::{eventually, watchdog};
+
+use crate::{STAY, holdlock, run, said, server, start};
+
+#[test]
+fn one_command_at_a_time_which_knows_its_lock() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("one");
+    let show = "echo $HOLDLOCK_TOKEN; echo $HOLDLOCK_LOCK $HOLDLOCK_ENGINE_KIND $HOLDLOCK_TTL; \
+                echo [$HOLDLOCK_ABANDONED]; exit 3";
+    let (code, said, errors) = run(&[&url, "--", "sh", "-c", show]);
+    assert_eq!((code, errors.as_str()), (Some(3), ""));
+    let lines: Vec<&str> = said.lines().collect();
+    let lock = format!(
+        "postgres://127.0.0.1:{}/postgres#one postgres 3",
+        server.port()
+    );
+    assert_eq!(lines[1..], [&lock, "[]"]);
+    let token: u64 = lines[0].parse().expect("a number");
+
+    let holder = start(&[&[url.as_str()], &STAY[..]].concat());
+    let (code, _, errors) = run(&["-n", &url, "--", "true"]);
+    assert_eq!(code, Some(75), "{errors}");
+    assert!(
+        errors.contains("already locked by pid") && errors.contains("sh -c"),
+        "{errors}"
+    );
+    let (code, _, errors) = run(&["-w", "1", &url, "--", "true"]);
+    assert_eq!(code, Some(75), "{errors}");
+    assert_eq!(run(&["--skip", &url, "--", "true"]).0, Some(0));
+    assert_eq!(holder.end().0, Some(0));
+    let (_, said, _) = run(&[&url, "--", "sh", "-c", show]);
+    let next: u64 = said
+        .lines()
+        .next()
+        .expect("a line")
+        .parse()
+        .expect("a number");
+    assert!(next > token);
+    server.nothing_left("one");
+}
+
+#[test]
+fn a_note_is_shown_to_those_who_find_the_lock_held() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("noted");
+    let _holder = start(&[&["--note", "import of May", url.as_str()], &STAY[..]].concat());
+    let (code, _, errors) = run(&["-n", &url, "--", "true"]);
+    assert_eq!(code, Some(75));
+    assert!(errors.contains("import of May"), "{errors}");
+}
+
+#[test]
+fn a_wait_names_the_holder_and_the_place_in_the_queue() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("progress");
+    let holder = start(&[&[url.as_str()], &STAY[..]].concat());
+    let pid = holder.pid();
+    let waiting = |words: &[&str]| {
+        let mut command = holdlock(&["run"]);
+        command.args(words).args([&url, "--", "true"]);
+        std::thread::spawn(move || said(&mut command))
+    };
+    let first = waiting(&[]);
+    let two_wait = |number: usize| {
+        let document = crate::output(&["who", "--json", &url]).1;
+        let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+        document["files"][0]["waiters"].as_array().map(Vec::len) == Some(number)
+    };
+    eventually("one waits", || two_wait(1));
+    // It gives up itself, long after its line is due.
+    let (code, _, errors) = waiting(&["--progress", "always", "-w", "4"])
+        .join()
+        .expect("ends");
+    assert_eq!(code, Some(75), "{errors}");
+    let line = errors.lines().next().expect("a line");
+    assert!(line.contains("place 2 of 2"), "{errors}");
+    assert!(line.contains(&format!("held by pid {pid} (")), "{errors}");
+    holder.end();
+    assert_eq!(first.join().expect("ends").0, Some(0));
+}
+
+#[test]
+fn a_killed_holdlock_takes_its_command_with_it() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("killed");
+    let mut holder = start(&[&url, "--", "sh", "-c", "trap '' TERM; echo runs; read line"]);
+    holder.child.kill().expect("killed");
+    // The command has the other end of the pipe.
+    let mut rest = Vec::new();
+    let read = holder.stdout.read_to_end(&mut rest);
+    read.expect("the command has ended");
+    eventually("the lock is free", || {
+        run(&["-n", &url, "--", "true"]).0 == Some(0)
+    });
+}
+
+#[test]
+fn what_is_wrong_with_the_engine_has_an_exit_code() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("codes");
+    let port = server::free_port();
+    for (url, code, part) in [
+        ("postgres://h/d".to_owned(), 64, "#name"),
+        ("nothing://h/d#n".to_owned(), 64, "no engine"),
+        (format!("postgres://127.0.0.1:{port}/d#n"), 69, "refused"),
+        (url.replace("boss@", "nobody-here@"), 77, "nobody-here"),
+        (url.replace("/postgres?", "/nowhere?"), 78, "nowhere"),
+    ] {
+        let (exit, _, said) = run(&[&url, "--", "true"]);
+        assert_eq!(exit, Some(code), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn options_that_make_no_sense_with_an_engine_are_errors() {
+    for words in [
+        &["--exec", "postgres://h/d#n"][..],
+        &["--reentrant", "postgres://h/d#n"],
+        &["--slots", "2", "postgres://h/d#n"],
+        &["--system", "postgres://h/d#n"],
+        &["--lock", "postgres://h/d#n", "--lock", "x"],
+        &["--lock", "x", "--lock", "postgres://h/d#n"],
+    ] {
+        let (code, _, errors) = run(&[words, &["--", "true"][..]].concat());
+        assert_eq!(code, Some(64), "{words:?}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{words:?}: {errors}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Runs that the engine remembers: --at-most-every and --if-abandoned.
+
+use holdlock_test_support::{eventually, watchdog};
+
+use crate::{STAY, output, run, server, start};
+
+#[test]
+fn a_run_is_skipped_if_the_last_one_is_recent() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own("") else {
+        return;
+    };
+    let url = server.url("often");
+    let hourly =
+        |words: &[&str]| run(&[&["--at-most-every", "1h", url.as_str(), "--"], words].concat());
+    let (code, _, errors) = hourly(&["echo", "ran"]);
+    assert_eq!(code, Some(78), "{errors}");
+    let place = format!("postgres://127.0.0.1:{}/postgres", server.port());
+    assert!(
+        errors.contains(&format!("`holdlock engine init {place}`")),
+        "{errors}"
+    );
+    let database = url.split_once('#').expect("a name").0;
+    for _ in 0..2 {
+        let (code, said, errors) = output(&["engine", "init", database]);
+        assert_eq!(code, Some(0), "{errors}");
+        assert!(
+            said.starts_with(&place) && said.contains("holdlock"),
+            "{said}"
+        );
+    }
+    // A run that fails does not count.
+    assert_eq!(hourly(&["sh", "-c", "exit 3"]).0, Some(3));
+    assert_eq!(hourly(&["echo", "ran"]).1, "ran\n");
+    let (code, said, errors) = hourly(&["echo", "ran"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(
+        errors.contains("skipped: the last run that succeeded began"),
+        "{errors}"
+    );
+    // A long time ago.
+    server.sql("UPDATE holdlock.runs SET last_run = last_run - interval '1 hour'");
+    assert_eq!(hourly(&["echo", "ran"]).1, "ran\n");
+    // With `always`, a failure counts, and from its start on.
+    let url = server.url("always");
+    let always = |words: &[&str]| {
+        run(&[&["--at-most-every", "1h,always", url.as_str(), "--"], words].concat())
+    };
+    assert_eq!(always(&["sh", "-c", "exit 3"]).0, Some(3));
+    assert_eq!(always(&["echo", "ran"]).1, "");
+    // A lock that is held is a conflict as ever, and the one who waited looks again.
+    server.sql("DELETE FROM holdlock.runs");
+    let url = server.url("waited");
+    let holder = start(&[&["--at-most-every", "1h", url.as_str()], &STAY[..]].concat());
+    let words = ["--at-most-every", "1h", &url, "--", "echo", "ran"];
+    let waiter = std::thread::spawn({
+        let words = words.map(str::to_owned);
+        move || run(&words.each_ref().map(String::as_str))
+    });
+    eventually("it waits", || {
+        let shown = output(&["who", &url]).1;
+        shown.contains("waits 1")
+    });
+    holder.end();
+    assert_eq!(waiter.join().expect("ends").1, "");
+}
+
+#[test]
+fn the_next_run_is_told_that_the_last_holder_died() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own("") else {
+        return;
+    };
+    let url = server.url("died");
+    assert_eq!(output(&["engine", "init", &url]).0, Some(0));
+    let with = |action: &str, words: &[&str]| {
+        run(&[&["--if-abandoned", action, url.as_str(), "--"], words].concat())
+    };
+    let show = ["sh", "-c", "echo [$HOLDLOCK_ABANDONED]"];
+    assert_eq!(with("fail", &show).1, "[]\n");
+    let mut holder = start(&[&["--if-abandoned", "run", url.as_str()], &STAY[..]].concat());
+    holder.child.kill().expect("killed");
+    let (code, said, errors) = with("fail", &show);
+    assert_eq!((code, said.as_str()), (Some(76), ""), "{errors}");
+    let pid = holder.pid();
+    assert!(
+        errors.contains(&format!("pid {pid}")) && errors.contains("died"),
+        "{errors}"
+    );
+    let (code, _, errors) = with("exit 5", &show);
+    assert_eq!(code, Some(76), "{errors}");
+    assert!(errors.contains("exit code 5"), "{errors}");
+    let (code, said, errors) = with("echo cleaned", &show);
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), "cleaned\n[1]\n"),
+        "{errors}"
+    );
+    assert_eq!(with("fail", &show).1, "[]\n");
+}

@@ -1,0 +1,97 @@
+//! Who holds the lock, and who waits: the keys of the lock in the order of their creation.
+
+use holdlock::Mode;
+use serde_json::Value;
+
+use super::client::{Client, Patience};
+use super::failure::Failure;
+use super::keys::Keys;
+use super::message::{Answer, Pair, number, range};
+use crate::{Member, Members};
+
+/// How many are read for a message that names the holders.
+const NAMED: u64 = 16;
+
+impl Client {
+    /// Who holds the lock now: the first ones.
+    pub(super) async fn holders(&self, patience: Patience) -> Result<Vec<Member>, Failure> {
+        Ok(self.members(patience, Some(NAMED)).await?.holders)
+    }
+
+    pub(super) async fn members(
+        &self,
+        patience: Patience,
+        limit: Option<u64>,
+    ) -> Result<Members, Failure> {
+        let mut request = range(&self.etcd.keys.all());
+        request["sort_order"] = Value::from("ASCEND");
+        request["sort_target"] = Value::from("CREATE");
+        if let Some(limit) = limit {
+            request["limit"] = number(limit);
+        }
+        let (_, answer) = self.call(patience, "/v3/kv/range", &request).await?;
+        let pairs = Answer::of_range(&answer).pairs;
+        Ok(members(&self.etcd.keys, self.etcd.settings.slots, &pairs))
+    }
+}
+
+/// The pairs are in the order of their creation.
+fn members(keys: &Keys, slots: Option<u32>, pairs: &[Pair]) -> Members {
+    let mut members = Members::default();
+    for (before, pair) in pairs.iter().enumerate() {
+        let mode = keys.mode(&pair.key);
+        let mut member = Member::unknown(mode);
+        member.read_record(&String::from_utf8_lossy(&pair.value));
+        member.mode = mode;
+        member.session = Some(pair.lease.to_string());
+        let holds = match (slots, mode) {
+            (Some(slots), _) => before < slots as usize,
+            (None, Mode::Exclusive) => before == 0,
+            (None, Mode::Shared) => {
+                members.waiters.is_empty()
+                    && members
+                        .holders
+                        .iter()
+                        .all(|holder| holder.mode == Mode::Shared)
+            }
+        };
+        if holds {
+            member.token = Some(pair.create_revision);
+            members.holders.push(member);
+        } else {
+            members.waiters.push(member);
+        }
+    }
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::keys::Lease;
+
+    #[test]
+    fn holders_are_those_before_whom_nobody_waits() {
+        let keys = Keys::new("holdlock", "n");
+        let queue = |modes: &[Mode]| -> Vec<Pair> {
+            let numbered = modes.iter().zip(1..);
+            let pair = |(mode, number): (&Mode, u64)| Pair {
+                key: keys.own(*mode, Lease(number)).into_bytes(),
+                value: Vec::new(),
+                create_revision: number,
+                lease: Lease(number),
+            };
+            numbered.map(pair).collect()
+        };
+        let holding = |slots, modes: &[Mode]| members(&keys, slots, &queue(modes)).holders.len();
+        let (r, w) = (Mode::Shared, Mode::Exclusive);
+        assert_eq!(holding(None, &[]), 0);
+        assert_eq!(holding(None, &[w, w, r]), 1);
+        assert_eq!(holding(None, &[w, r]), 1);
+        assert_eq!(holding(None, &[r, r, w, r]), 2);
+        assert_eq!(holding(Some(3), &[w, w, w, w]), 3);
+        let last = members(&keys, None, &queue(&[r, w])).waiters.remove(0);
+        assert_eq!((last.mode, last.token), (w, None));
+        assert_eq!(last.session.as_deref(), Some("0000000000000002"));
+    }
+}

@@ -1,0 +1,166 @@
+//! The table that remembers the runs under a lock, if somebody has made it.
+//!
+//! Times are those of the server's clock. A holder with a smaller token than the last one changes
+//! nothing: it has lost the lock.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use holdlock::Mode;
+use sha2::{Digest, Sha256};
+
+use super::Postgres;
+use super::connect::Accepted;
+use super::key::Key;
+use super::link::Row;
+use super::service::field;
+use crate::engine::{Entry, Service};
+use crate::{Error, History, Loss, Member};
+
+/// The table and its owner's rights. Everybody who can connect to the database can keep its locks
+/// already, so everybody may use it.
+const TABLE: &str = "\
+    CREATE SCHEMA IF NOT EXISTS holdlock; \
+    CREATE TABLE IF NOT EXISTS holdlock.runs (\
+        lock text PRIMARY KEY, \
+        name text NOT NULL, \
+        token bigint NOT NULL, \
+        at_work text, \
+        last_run timestamptz, \
+        changed timestamptz NOT NULL DEFAULT clock_timestamp()); \
+    GRANT USAGE ON SCHEMA holdlock TO PUBLIC; \
+    GRANT SELECT, INSERT, UPDATE ON holdlock.runs TO PUBLIC";
+
+/// Whether the table is there: a column of one row.
+pub(super) const IS_THERE: &str = "to_regclass('holdlock.runs') IS NOT NULL";
+
+/// Makes the table.
+pub(super) async fn init(postgres: &Postgres) -> Result<String, Error> {
+    let Accepted { link, .. } = postgres.connect().await?;
+    let found = postgres.ask(&link, "looking for the table", format!("SELECT {IS_THERE}"));
+    if found.await?.last().and_then(|row| field(row, 0)) == Some("t") {
+        return Ok("the table holdlock.runs is there already".to_owned());
+    }
+    // One transaction; two of them at the same time would disturb each other.
+    let key = Key::of_name("").arguments();
+    let make = format!("SELECT pg_advisory_xact_lock({key}); {TABLE}");
+    match postgres.ask(&link, "making the table", make).await {
+        Ok(_) => Ok("made the schema holdlock with the table runs".to_owned()),
+        Err(Error::Credentials { lock, why }) => Err(Error::Credentials {
+            lock,
+            why: format!(
+                "{why}; let the owner of the database do it, or GRANT CREATE ON DATABASE {} TO {}",
+                holdlock::inspect::printable(&postgres.settings.database),
+                holdlock::inspect::printable(&postgres.settings.user),
+            ),
+        }),
+        Err(other) => Err(other),
+    }
+}
+
+pub(super) async fn last(postgres: &Postgres) -> Result<History, Error> {
+    let statement = format!(
+        "SELECT extract(epoch FROM clock_timestamp() - last_run), at_work \
+         FROM holdlock.runs WHERE lock = '{}'",
+        id(postgres)
+    );
+    let rows = ask(postgres, "reading when the last run began", statement).await?;
+    Ok(rows
+        .last()
+        .map_or_else(History::default, |row| history(row, 0)))
+}
+
+pub(super) async fn record(postgres: &Postgres, entry: &Entry) -> Result<History, Error> {
+    let mut holder = entry.holder.clone();
+    holder.token = entry.token;
+    let settings = &postgres.settings;
+    let at_work = match entry.run.at_work {
+        true => text(&holder.record(&settings.name, 900)),
+        false => "NULL".to_owned(),
+    };
+    let began = match entry.run.counted {
+        Some(counted) => {
+            let ago = counted.ago.as_millis();
+            format!("clock_timestamp() - interval '{ago} milliseconds'")
+        }
+        None => "NULL::timestamptz".to_owned(),
+    };
+    let name: String = settings.name.escape_default().take(200).collect();
+    let statement = format!(
+        "WITH before AS (SELECT last_run, at_work FROM holdlock.runs WHERE lock = '{lock}'), \
+         now AS (INSERT INTO holdlock.runs AS r (lock, name, token, at_work, last_run) \
+           VALUES ('{lock}', {name}, {token}, {at_work}, {began}) \
+           ON CONFLICT (lock) DO UPDATE SET name = excluded.name, token = excluded.token, \
+             at_work = excluded.at_work, changed = clock_timestamp(), \
+             last_run = coalesce(excluded.last_run, r.last_run) \
+           WHERE r.token <= excluded.token RETURNING 1) \
+         SELECT n.n, extract(epoch FROM clock_timestamp() - before.last_run), before.at_work \
+         FROM (SELECT count(*) AS n FROM now) n LEFT JOIN before ON true",
+        lock = id(postgres),
+        name = text(&name),
+        token = entry.token.unwrap_or(0),
+    );
+    let rows = ask(postgres, "recording a run", statement).await?;
+    match rows.last() {
+        Some(row) if field(row, 0) == Some("1") => Ok(history(row, 1)),
+        _ => Err(Error::Lost {
+            lock: postgres.shown().to_owned(),
+            loss: Loss::definite("a later holder has recorded a run"),
+        }),
+    }
+}
+
+async fn ask(
+    postgres: &Postgres,
+    operation: &'static str,
+    statement: String,
+) -> Result<Vec<Row>, Error> {
+    let Accepted { link, .. } = postgres.connect().await?;
+    let (table, schema) = ("(SQLSTATE 42P01)", "(SQLSTATE 3F000)");
+    match postgres.ask(&link, operation, statement).await {
+        Err(Error::Failed { lock, why, .. }) if why.contains(table) || why.contains(schema) => {
+            let place = lock.split_once('#').map_or(&*lock, |(place, _)| place);
+            let why = format!(
+                "the database has no table holdlock.runs, which remembers the runs; make it once \
+                 with `holdlock engine init {place}`"
+            );
+            Err(Error::Unsuitable { lock, why })
+        }
+        other => other,
+    }
+}
+
+/// A clock that was set back makes no run recent.
+fn history(row: &Row, from: usize) -> History {
+    let age = field(row, from).and_then(|age| age.parse::<f64>().ok());
+    let at_work = field(row, from + 1).and_then(|record| {
+        let mut holder = Member::unknown(Mode::Exclusive);
+        holder.read_record(record).then_some(holder)
+    });
+    History {
+        last_run: age.and_then(|age| Duration::try_from_secs_f64(age).ok()),
+        at_work,
+    }
+}
+
+/// What the table calls the lock. A name may be longer than an index allows.
+fn id(postgres: &Postgres) -> String {
+    match postgres.settings.key {
+        Key::Hashed(_) => hex(&Sha256::digest(&postgres.settings.name)),
+        Key::Number(number) => format!("key={number}"),
+        Key::Pair(a, b) => format!("key={a},{b}"),
+    }
+}
+
+/// Text in a statement, whatever the settings of the session say about quotes.
+fn text(text: &str) -> String {
+    let hex = hex(text.as_bytes());
+    format!("convert_from(decode('{hex}', 'hex'), 'SQL_ASCII')")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

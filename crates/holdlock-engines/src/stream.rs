@@ -1,0 +1,128 @@
+//! The stream beneath a connection to an engine: TCP with limits for silence, or a Unix socket.
+//! TLS comes above it (`tls.rs`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::sys::fork::ClosedInChild;
+
+/// A stream of whatever kind.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A stream of a connection: a socket, which children of fork do not keep, or TLS above it.
+pub(crate) struct Wire<S> {
+    /// Dropped before the socket is closed.
+    _in_child: Option<ClosedInChild>,
+    stream: S,
+}
+
+impl<S> Wire<S> {
+    pub(crate) fn new(stream: S, in_child: Option<ClosedInChild>) -> Wire<S> {
+        Wire {
+            _in_child: in_child,
+            stream,
+        }
+    }
+}
+
+impl Wire<TcpStream> {
+    /// Our own port.
+    pub(crate) fn local_port(&self) -> Option<u16> {
+        self.stream.local_addr().ok().map(|address| address.port())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// The addresses of a host. The error says why there is none.
+pub(crate) async fn addresses(
+    host: &str,
+    port: u16,
+    limit: Duration,
+) -> Result<Vec<SocketAddr>, String> {
+    let found = tokio::net::lookup_host((host, port));
+    match tokio::time::timeout(limit, found).await {
+        Ok(Ok(found)) => Ok(found.collect()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer from the name service".to_owned()),
+    }
+}
+
+/// Connects by TCP. The connection ends when the other side is silent for `silence`.
+pub(crate) async fn tcp(address: SocketAddr, silence: Duration) -> io::Result<Wire<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let limits = Limits::of(silence);
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, limits.idle)?;
+    sockopt::set_tcp_keepintvl(&stream, limits.interval)?;
+    sockopt::set_tcp_keepcnt(&stream, Limits::COUNT)?;
+    let millis = silence.as_millis().try_into().unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(&stream, millis)?;
+    let in_child = ClosedInChild::new(stream.as_fd());
+    Ok(Wire::new(stream, Some(in_child)))
+}
+
+/// Connects to a Unix socket.
+pub(crate) async fn unix(path: &Path) -> io::Result<Wire<UnixStream>> {
+    let stream = UnixStream::connect(path).await?;
+    let in_child = ClosedInChild::new(stream.as_fd());
+    Ok(Wire::new(stream, Some(in_child)))
+}
+
+/// When TCP asks whether the other side is there. tcp_user_timeout has to be set as well: without
+/// it, a server that has sent an answer to a dead client was seen to wait for more than 40 s.
+pub(crate) struct Limits {
+    pub(crate) idle: Duration,
+    pub(crate) interval: Duration,
+}
+
+impl Limits {
+    pub(crate) const COUNT: u32 = 3;
+
+    /// Whole seconds: 5 and 2 for 10.
+    pub(crate) fn of(silence: Duration) -> Limits {
+        let part = |part: u64| Duration::from_secs((silence.as_secs() / part).max(1));
+        Limits {
+            idle: part(2),
+            interval: part(5),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Many processes and threads at one lock, some of which are killed: no two are inside together.
+
+use holdlock_test_support::watchdog;
+
+use crate::support::churn;
+use crate::{name, server};
+
+#[test]
+fn no_two_are_inside_together_although_some_are_killed() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("churn");
+    churn::no_two_are_inside_together(&server.url(&name));
+    server.nothing_left(&name);
+}

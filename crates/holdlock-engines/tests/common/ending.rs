@@ -1,0 +1,81 @@
+//! A request can end at every moment, and leaves nothing behind.
+
+use std::future::Future;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use holdlock::{CancelToken, Request};
+use holdlock_engines::{Error, open};
+use holdlock_test_support::watchdog;
+
+use crate::support::ending::at_random_moments;
+use crate::support::futures::block_on;
+use crate::support::proxy::{Fault, Proxy};
+use crate::{name, server};
+
+#[test]
+fn cancels_and_deadlines_at_random_moments_leave_nothing_behind() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("random-end");
+    let lock = open(&server.url(&name)).expect("a lock");
+    at_random_moments(&lock);
+    server.nothing_left(&name);
+    lock.try_lock().expect("free").release().expect("ours");
+}
+
+#[test]
+fn a_silent_server_ends_no_request_late() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("silent");
+    let proxy = Proxy::start(server.port());
+    proxy.fault(Fault::Silence);
+    let lock = open(&server.url_at(proxy.port(), &name)).expect("a lock");
+    let began = Instant::now();
+    let error = lock
+        .try_lock_for(Duration::from_millis(200))
+        .expect_err("no answer");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    // The limit for a connection is five seconds.
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+    let token = CancelToken::new();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.acquire(Request::exclusive().cancel(&token)));
+        token.cancel();
+        let error = waiter.join().expect("no panic").expect_err("cancelled");
+        assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
+    });
+    let error = lock.try_lock().expect_err("no answer");
+    assert!(
+        error.to_string().contains("no answer within 5 s"),
+        "{error}"
+    );
+}
+
+#[test]
+fn futures_need_no_runtime_and_withdraw_when_they_are_dropped() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("future");
+    let lock = open(&server.url(&name)).expect("a lock");
+    let guard = block_on(lock.lock_async()).expect("free");
+    let error = block_on(lock.lock_async().timeout(Duration::from_millis(1000)));
+    assert!(matches!(error, Err(Error::TimedOut(_))), "{error:?}");
+    let mut wait = Box::pin(lock.lock_shared_async());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(wait.as_mut().poll(&mut context).is_pending());
+    drop(wait);
+    block_on(guard.release_async()).expect("ours");
+    server.nothing_left(&name);
+}

@@ -1,0 +1,14 @@
+//! Locks over real clusters of etcd, which the tests start and stop themselves.
+
+#![allow(missing_docs, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod server;
+#[path = "../support/mod.rs"]
+mod support;
+
+/// A name that no other test uses.
+fn name(of: &str) -> String {
+    format!("{of}-{}", std::process::id())
+}

@@ -1,0 +1,76 @@
+//! What is particular about waiting in PostgreSQL: slices, and sessions that are stopped.
+
+use std::time::Duration;
+
+use holdlock_engines::open;
+use holdlock_test_support::eventually;
+use holdlock_test_support::watchdog;
+use rustix::process::Signal;
+
+use crate::support::actor::Actor;
+use crate::support::order::wait_for_waiters;
+use crate::{name, server};
+
+#[test]
+fn waiters_keep_their_places_when_a_slice_of_their_wait_ends() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("places");
+    let url = server.url(&name);
+    let lock = open(&url).expect("a lock");
+    let holder = lock.lock().expect("free");
+    let mut waiters = Vec::new();
+    for number in 1..=2 {
+        let mut waiter = Actor::start(&url);
+        waiter.tell("lock");
+        wait_for_waiters(&lock, number);
+        // The slices of the two end at different times.
+        std::thread::sleep(Duration::from_millis(500));
+        waiters.push(waiter);
+    }
+    let first = format!(
+        "SELECT query_start FROM pg_stat_activity \
+         WHERE application_name = 'holdlock:{name}' AND query LIKE '%\"pid\":{},%'",
+        waiters[0].pid()
+    );
+    let began = server.sql(&first);
+    eventually("the first slice of the first waiter ends", || {
+        server.sql(&first) != began
+    });
+    holder.release().expect("ours");
+    assert!(waiters[0].answer().starts_with("held"));
+    wait_for_waiters(&lock, 1);
+    assert_eq!(waiters[0].ask("release"), "released");
+    assert!(waiters[1].answer().starts_with("held"));
+}
+
+#[test]
+fn a_stopped_waiter_does_not_keep_those_behind_it_and_long_waits_leave_nothing_in_the_log() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::own("") else {
+        return;
+    };
+    let url = server.url(&name("stopped"));
+    let lock = open(&url).expect("a lock");
+    let holder = lock.lock().expect("free");
+    let (mut stopped, mut next) = (Actor::start(&url), Actor::start(&url));
+    stopped.tell("lock");
+    wait_for_waiters(&lock, 1);
+    next.tell("lock");
+    wait_for_waiters(&lock, 2);
+    stopped.signal(Signal::STOP);
+    holder.release().expect("ours");
+    assert!(next.answer().starts_with("held"));
+    stopped.signal(Signal::CONT);
+    let said = stopped.answer();
+    assert!(
+        said.starts_with("Unreachable") && said.contains("idle-session"),
+        "{said}"
+    );
+    assert_eq!(next.ask("release"), "released");
+    let log = std::fs::read_to_string(server.log()).expect("a log");
+    let slices = log.lines().filter(|line| line.contains("ERROR")).count();
+    assert_eq!(slices, 0, "{log}");
+}

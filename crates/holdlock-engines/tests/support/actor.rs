@@ -1,0 +1,123 @@
+//! Another process: this test program, started again as one that does as it is told.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use holdlock_engines::{EngineGuard, Error, open};
+
+const URL: &str = "HOLDLOCK_TEST_ACTOR";
+
+pub(crate) struct Actor {
+    child: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Actor {
+    pub(crate) fn start(url: &str) -> Actor {
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args([
+                "--exact",
+                "support::actor::actor",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(URL, url)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        Actor {
+            to: child.stdin.take().expect("a pipe"),
+            from: BufReader::new(child.stdout.take().expect("a pipe")),
+            child,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn tell(&mut self, order: &str) {
+        writeln!(self.to, "{order}").expect("listens");
+    }
+
+    pub(crate) fn answer(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            let length = self.from.read_line(&mut line).expect("answers");
+            assert!(length > 0, "the actor has ended");
+            // The test harness writes as well.
+            if let Some((_, answer)) = line.split_once('@') {
+                return answer.trim_end().to_owned();
+            }
+        }
+    }
+
+    pub(crate) fn ask(&mut self, order: &str) -> String {
+        self.tell(order);
+        self.answer()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid() as i32).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("sent");
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+    }
+}
+
+impl Drop for Actor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Not a test: the other process.
+#[test]
+#[ignore = "it is the other process of the tests"]
+fn actor() {
+    let Ok(url) = std::env::var(URL) else { return };
+    let lock = open(&url).expect("a lock");
+    let mut guard: Option<EngineGuard> = None;
+    for order in std::io::stdin().lines() {
+        let order = order.expect("a line");
+        let said = match order.split_once(' ').unwrap_or((&order, "")) {
+            ("lock", _) => taken(lock.lock(), &mut guard),
+            ("shared", _) => taken(lock.lock_shared(), &mut guard),
+            ("try", _) => taken(lock.try_lock(), &mut guard),
+            ("for", millis) => {
+                let millis = millis.parse().expect("a number");
+                taken(lock.try_lock_for(Duration::from_millis(millis)), &mut guard)
+            }
+            ("release", _) => match guard.take().expect("a guard").release() {
+                Ok(()) => "released".to_owned(),
+                Err(error) => format!("{error:?}"),
+            },
+            ("valid", _) => guard
+                .as_ref()
+                .is_some_and(EngineGuard::is_valid)
+                .to_string(),
+            ("check", _) => format!("{:?}", guard.as_ref().expect("a guard").check()),
+            ("churn", arguments) => super::churn::churn(&lock, arguments),
+            (other, _) => panic!("no order: {other}"),
+        };
+        println!("@{said}");
+    }
+}
+
+fn taken(result: Result<EngineGuard, Error>, guard: &mut Option<EngineGuard>) -> String {
+    match result {
+        Ok(new) => {
+            let token = new.token().map_or(0, |token| token);
+            *guard = Some(new);
+            format!("held {token}")
+        }
+        Err(error) => format!("{error:?}"),
+    }
+}

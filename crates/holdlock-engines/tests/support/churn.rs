@@ -1,0 +1,121 @@
+//! Many processes and threads at one lock, some of which are killed: no two are inside together.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use holdlock::{Mode, Request};
+use holdlock_engines::{EngineGuard, EngineLock, Error};
+
+use super::actor::Actor;
+use super::random;
+
+/// The actor's part: `DIRECTORY SEED MILLISECONDS`. Says how often it was inside.
+pub(super) fn churn(lock: &EngineLock, arguments: &str) -> String {
+    let mut arguments = arguments.split(' ');
+    let directory = arguments.next().expect("a directory").to_owned();
+    let mut number = || {
+        arguments
+            .next()
+            .expect("a number")
+            .parse::<u64>()
+            .expect("a number")
+    };
+    let (seed, millis) = (number(), number());
+    let end = Instant::now() + Duration::from_millis(millis);
+    let threads = (0..2).map(|thread| {
+        let (lock, directory) = (lock.clone(), directory.clone());
+        let mut state = seed * 2 + thread + 1;
+        std::thread::spawn(move || {
+            let mut inside = 0;
+            while Instant::now() < end {
+                inside += u64::from(once(&lock, Path::new(&directory), &mut state));
+            }
+            inside
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    let counts = threads
+        .into_iter()
+        .map(|thread| thread.join().expect("no panic"));
+    counts.sum::<u64>().to_string()
+}
+
+fn once(lock: &EngineLock, directory: &Path, state: &mut u64) -> bool {
+    let mode = if random(state).is_multiple_of(4) {
+        Mode::Shared
+    } else {
+        Mode::Exclusive
+    };
+    let request = match random(state) % 4 {
+        0 => Request::new(mode).try_once(),
+        1 => Request::new(mode).timeout(Duration::from_millis(random(state) % 40)),
+        _ => Request::new(mode).timeout(Duration::from_secs(60)),
+    };
+    let guard = match lock.acquire(request) {
+        Ok(guard) => guard,
+        Err(error) if error.is_conflict() => return false,
+        Err(Error::Unreachable { .. }) => return false,
+        Err(error) => panic!("{error:?}"),
+    };
+    inside(
+        &guard,
+        directory,
+        Duration::from_micros(random(state) % 2000),
+    );
+    guard.release().expect("ours");
+    true
+}
+
+/// Shared holders count themselves under shared kernel locks, exclusive ones want to be alone. The
+/// kernel frees the marks of those who are killed.
+fn inside(guard: &EngineGuard, directory: &Path, stay: Duration) {
+    let mark = File::open(directory.join("mark")).expect("a file");
+    let alone = match guard.mode() {
+        Mode::Exclusive => mark.try_lock(),
+        Mode::Shared => mark.try_lock_shared(),
+    };
+    alone.expect("somebody is inside");
+    if guard.mode() == Mode::Exclusive {
+        // The fenced register: no holder comes after one with a greater token.
+        let mut options = OpenOptions::new();
+        let register = options.read(true).write(true).mode(0o600);
+        let mut register = register.open(directory.join("token")).expect("a file");
+        let mut bytes = [0; 8];
+        let _ = register.read_exact(&mut bytes);
+        let token = guard.token().expect("a token");
+        assert!(u64::from_ne_bytes(bytes) < token, "the tokens do not rise");
+        register.rewind().expect("works");
+        register.write_all(&token.to_ne_bytes()).expect("works");
+    }
+    std::thread::sleep(stay);
+}
+
+/// Lets processes and threads churn, and kills some of them.
+pub(crate) fn no_two_are_inside_together(url: &str) {
+    let directory = tempfile::tempdir().expect("a directory");
+    for file in ["mark", "token"] {
+        std::fs::write(directory.path().join(file), "").expect("written");
+    }
+    let start = |seed: u64, millis: u64| {
+        let mut actor = Actor::start(url);
+        actor.tell(&format!(
+            "churn {} {seed} {millis}",
+            directory.path().display()
+        ));
+        actor
+    };
+    let mut steady: Vec<Actor> = (0..4).map(|seed| start(seed, 5000)).collect();
+    let mut state = 3;
+    for seed in 0..15 {
+        let victim = start(100 + seed, 60_000);
+        std::thread::sleep(Duration::from_millis(100 + random(&mut state) % 300));
+        victim.kill();
+    }
+    for actor in &mut steady {
+        let inside: u64 = actor.answer().parse().expect("a number");
+        assert!(inside > 0);
+    }
+}

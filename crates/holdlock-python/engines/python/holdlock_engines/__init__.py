@@ -1,0 +1,1 @@
+"""The native part of holdlock's locks between hosts. ``holdlock.open(URL)`` uses it."""

@@ -1,0 +1,71 @@
+"""Objects that refer to one another are collected, and then hold nothing."""
+
+import gc
+import subprocess
+import sys
+import weakref
+
+import pytest
+
+from holdlock import CancelToken, FileLock, LockSet, ReadWriteLock, TokenGate
+
+CYCLES = {
+    "proxy": lambda lock: setattr(lock, "kept", lock.acquire()),
+    "set": lambda lock: setattr(lock, "kept", LockSet([lock])) or lock.kept.acquire(),
+}
+
+
+@pytest.mark.parametrize("cycle", sorted(CYCLES))
+def test_a_lock_that_keeps_what_refers_to_it_is_collected_and_released(path, cycle):
+    lock = FileLock(path)
+    CYCLES[cycle](lock)
+    gone = weakref.ref(lock)
+    del lock
+    gc.collect()
+    assert gone() is None
+    with FileLock(path, timeout=0):
+        pass
+
+
+def test_a_read_write_lock_that_keeps_its_context_is_collected(path):
+    lock = ReadWriteLock(path, is_singleton=False)
+    lock.kept = lock.write_lock()
+    lock.kept.__enter__()
+    gone = weakref.ref(lock)
+    del lock
+    gc.collect()
+    assert gone() is None
+    with FileLock(path, timeout=0):
+        pass
+
+
+@pytest.mark.parametrize("make", [CancelToken, lambda: TokenGate("gate")])
+def test_small_objects_can_be_referred_to_weakly(make):
+    one = make()
+    gone = weakref.ref(one)
+    assert gone() is one
+    del one
+    assert gone() is None
+
+
+AT_THE_END = """
+import sys
+from holdlock import FileLock, LockSet, Semaphore
+class Owner:
+    def __init__(self, path):
+        self.uses = Semaphore(path + "1", 1), LockSet([path + "2"]), FileLock(path + "3")
+    def __del__(self):
+        # The modules are gone by now.
+        for use in self.uses:
+            with use:
+                pass
+        print("used")
+sys.modules["kept until the end"] = Owner(sys.argv[1])
+"""
+
+
+def test_the_first_use_may_be_while_the_interpreter_ends(path):
+    ran = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, path], capture_output=True, text=True, timeout=100
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "used\n", "")

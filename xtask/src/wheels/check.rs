@@ -1,0 +1,142 @@
+//! Checks of a wheel: its platform, its size, and whether it works.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Tools, count, said};
+use crate::dist::{host, target_directory};
+use crate::outcome::Outcome;
+use crate::run::{Done, run};
+
+/// What a user downloads stays below this size.
+const MOST_BYTES: u64 = 3_000_000;
+
+/// Uses the module.
+pub(super) const TRIAL: &str = include_str!("trial.py");
+
+impl Tools {
+    /// Checks the platform and the size of a wheel, and tries it where it can run.
+    pub(super) fn check(&self, wheel: &Path, target: &str, outcome: &mut Outcome) -> Done {
+        let name = wheel.file_name().unwrap_or_default().to_string_lossy();
+        let size = fs::metadata(wheel).map_or(u64::MAX, |about| about.len());
+        println!("{name}: {size} bytes");
+        let mut audit = self.tool(&["auditwheel", "show"]);
+        audit.arg(wheel);
+        let audited = said(audit)?;
+        println!("{}", audited.trim());
+        let tags = name.trim_end_matches(".whl").rsplit('-').next();
+        let tags: Vec<&str> = tags.unwrap_or_default().split('.').collect();
+        let keeps = tags
+            .iter()
+            .any(|tag| audited.contains(&format!("\"{tag}\"")));
+        count(outcome, keeps, &format!("auditwheel: {name}: {audited}"));
+        count(outcome, size < MOST_BYTES, &format!("size of {name}"));
+        if host().as_deref() == Ok(target) {
+            self.start_without_installing(wheel, &name, outcome)?;
+        }
+        match self.interpreter(target) {
+            Some(python) => self.try_it(&python, wheel, tags[0], &name, outcome)?,
+            None => outcome.skipped.push(format!(
+                "SKIPPED trying {name}: this machine does not run it; set {} to a command that \
+                 starts its Python",
+                variable(target)
+            )),
+        }
+        Ok(())
+    }
+
+    /// Installs the wheel in a directory, uses the module, and runs the command.
+    fn try_it(
+        &self,
+        python: &[OsString],
+        wheel: &Path,
+        tag: &str,
+        name: &str,
+        outcome: &mut Outcome,
+    ) -> Done {
+        let place = target_directory().join("wheels").join("installed");
+        let _ = fs::remove_dir_all(&place);
+        let mut install = self.tool(&["pip", "install", "--quiet", "--no-deps", "--target"]);
+        install.arg(&place).args(["--only-binary", ":all:"]);
+        install.args(["--platform", tag]).arg(wheel);
+        run(install)?;
+        let (interpreter, starter) = python.split_last().ok_or("no words to start Python")?;
+        let start = |program: &OsStr| {
+            let words: Vec<&OsStr> = starter.iter().map(OsString::as_os_str).collect();
+            let words = [&words[..], &[program]].concat();
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).env("PYTHONPATH", &place);
+            command
+        };
+        let mut module = start(interpreter);
+        module.args(["-c", TRIAL]);
+        let mut program = start(place.join("bin/holdlock").as_os_str());
+        program.arg("run").arg(place.join("try.lock"));
+        program.args(["--", "echo", "works"]);
+        expect(outcome, "works\n", module, &format!("module of {name}"))?;
+        expect(outcome, "works\n", program, &format!("command of {name}"))
+    }
+
+    /// Starts the command in the ways that need no installation.
+    fn start_without_installing(&self, wheel: &Path, name: &str, outcome: &mut Outcome) -> Done {
+        let version = format!("holdlock {}\n", env!("CARGO_PKG_VERSION"));
+        let wheel = &wheel.to_string_lossy();
+        let ways: [&[&str]; 3] = [
+            &["pipx", "run", "--spec", wheel, "holdlock"],
+            &["uv", "tool", "run", "--from", wheel, "holdlock"],
+            &[
+                "uv",
+                "run",
+                "--no-project",
+                "--with",
+                wheel,
+                "python",
+                "-m",
+                "holdlock",
+            ],
+        ];
+        let caches = target_directory().join("wheels").join("caches");
+        // A wheel of the same version may be there from the last time.
+        let _ = fs::remove_dir_all(&caches);
+        for way in ways {
+            let mut start = self.tool(way);
+            for variable in ["PIPX_HOME", "UV_CACHE_DIR", "UV_TOOL_DIR"] {
+                start.env(variable, caches.join(variable));
+            }
+            start.arg("--version").env("UV_NO_PROGRESS", "1");
+            expect(
+                outcome,
+                &version,
+                start,
+                &format!("{} of {name}", way[..2].join(" ")),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The words that start Python on this platform. The last one is Python itself, and with the
+    /// words before it any program can be started.
+    fn interpreter(&self, target: &str) -> Option<Vec<OsString>> {
+        if let Some(words) = std::env::var_os(variable(target)) {
+            let words = words.into_string().ok()?;
+            return Some(words.split_whitespace().map(Into::into).collect());
+        }
+        (host().as_deref() == Ok(target)).then(|| vec![self.python.clone().into()])
+    }
+}
+
+/// Counts whether the command's output ends with `text`.
+pub(super) fn expect(outcome: &mut Outcome, text: &str, command: Command, what: &str) -> Done {
+    let output = said(command)?;
+    let works = output.ends_with(text);
+    println!("{what}: {}", if works { "works" } else { "FAILED" });
+    count(outcome, works, &format!("{what}: {output}"));
+    Ok(())
+}
+
+/// The name of the environment variable with the words that start Python for a target.
+fn variable(target: &str) -> String {
+    format!("PYTHON_{}", target.to_uppercase().replace('-', "_"))
+}
