@@ -38,7 +38,10 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
     }
     let program = dist()?;
     bench.arg("--holdlock").arg(program).args(arguments);
-    let named = arguments.iter().any(|word| word == "python");
+    let in_python = ["python", "readers", "more", "engines"];
+    let named = arguments
+        .iter()
+        .any(|word| in_python.contains(&word.as_str()));
     if named || arguments.iter().all(|word| word.starts_with('-')) {
         match python::peers() {
             Ok(packages) => drop(bench.arg("--python").arg(packages)),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub(crate) use peers::peers;
-pub(crate) use wheel::{only_file, pack};
+pub(crate) use wheel::{only_file, pack, pack_engines};
 
 use crate::dist::target_directory;
 use crate::outcome::{Outcome, listen, number_before};

@@ -14,6 +14,7 @@ Cases (all of them when none is named):
   record     what LockOptions::record costs
   slots      a slot of four: the library against semaphores of Python's modules,
              `holdlock run --slots` against GNU sem
+  fair       32 processes in a tight loop: whether each gets its share
   sets       two locks at once and upgrades; 8 processes with overlapping sets
   try        a failed try
   handoff    from the release in one process until another process has the lock
@@ -27,12 +28,16 @@ Cases (all of them when none is named):
              `holdlock list` and the library's call against lslocks
   missing    the first acquisition, which creates the lock file, with up to 10 000 other locks held
   python     the Python module against filelock, portalocker, fasteners and fcntl.flock
+  readers    its reader/writer lock against those of filelock and fasteners
+  more       stands for record, slots, sets, fair and readers
+  engines    only if named: locks on PostgreSQL, etcd and Redis, started on this machine, against
+             etcdctl lock, redis-py, python-redis-lock, portalocker and pg_advisory_lock
 
   --quick          fewer samples, about 80 seconds in all; else about 7 minutes
   --json           the results as one JSON document
   --holdlock PATH  the command for the case `cli`; otherwise the one built
                    with the profile dist, or beside this program
-  --python DIR     the Python packages for the case `python`, a directory each;
+  --python DIR     the Python packages for `python` and `readers`, a directory each;
                    `cargo xtask bench` installs them
 
 The lock files are in a fresh directory under TMPDIR. A missed goal is reported and
@@ -73,8 +78,13 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
                 let path = words.next().ok_or("--python needs a path")?;
                 args.python = Some(path.into());
             }
+            Some("more") => {
+                let more = |case: &&Case| cases::MORE.contains(&case.name);
+                args.cases.extend(cases::ALL.iter().filter(more));
+            }
             _ => {
-                let case = cases::ALL.iter().find(|case| word == case.name);
+                let mut known = cases::ALL.iter().chain(cases::ON_DEMAND);
+                let case = known.find(|case| word == case.name);
                 args.cases
                     .push(case.ok_or_else(|| format!("no such case or option: {word:?}"))?);
             }

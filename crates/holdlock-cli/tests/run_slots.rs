@@ -88,6 +88,8 @@ fn who_list_and_the_log_show_the_slots_and_the_queue() {
     assert!(text.contains("held, 2 of 2 slots; 2 wait"), "{text}");
     assert!(text.contains("slot 0") && text.contains("slot 1"), "{text}");
     assert!(text.contains("any slot"), "{text}");
+    let mut job = text.lines().filter(|line| line.contains("  job "));
+    assert!(job.all(|line| !line.contains(" all ")), "{text}");
     let path = place.locks().join("L.lock");
     let words = ["list", "-o", "pid,slot,blocker", "--no-headings"];
     let list = place.run(
@@ -162,8 +164,13 @@ fn another_number_of_slots_is_refused_aloud_and_accepted_when_none_is_held() {
         let words = ["run"].iter().chain(options).chain(&["L", "true"]);
         let refused = place.run(words);
         assert_eq!(refused.code(), 75);
-        let wanted = "cannot use 3 slots: the file is in use with 2, by pid";
-        assert!(refused.stderr.contains(wanted), "{refused:?}");
+        let pid = first.pid();
+        let wanted = format!("the file is in use with 2; held by pid {pid} (sh -c echo");
+        assert!(refused.stderr.contains(&wanted), "{refused:?}");
+        assert!(
+            refused.stderr.contains("use the same number"),
+            "{refused:?}"
+        );
     }
     first.finish();
     assert_eq!(place.run(["run", "--slots", "3", "L", "true"]).code(), 0);

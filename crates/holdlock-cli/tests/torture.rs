@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use holdlock_test_support::{Scratch, skipped, watchdog};
+use holdlock_test_support::{Scratch, has, skipped, watchdog};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::terminal::{INTERRUPT, Terminal};
@@ -124,6 +124,11 @@ fn no_slot_is_held_twice_and_slots_exclude_the_whole_file() {
     must_hold("slots", 20_000);
 }
 
+#[test]
+fn upgrades_are_atomic_while_readers_and_upgrading_holders_are_killed() {
+    must_hold("upgrade", 20_000);
+}
+
 /// tmpfs is the one of the other tests.
 #[test]
 fn locks_work_on_the_file_system_of_the_build() {
@@ -199,6 +204,7 @@ fn a_starved_waiter_is_found() {
 fn a_conversion_that_is_not_atomic_is_found() {
     must_be_found("downgrade", "shared", &["overlap", "lost-update"]);
     must_be_found("upgrade", "shared", &["conversion"]);
+    must_be_found("upgrade", "upgrade", &["conversion"]);
 }
 
 #[test]
@@ -302,6 +308,63 @@ fn a_place_that_does_not_exist_is_a_clear_error() {
     let expected = "holdlock: cannot create a directory in missing/: No such file or directory; \
                     give a directory in which you can create files\n";
     assert_eq!(finished.stderr, expected);
+}
+
+/// The machine is to blame, and not the locks: no finding, and no panic.
+#[test]
+fn a_run_that_has_too_few_files_or_processes_says_so_and_finds_nothing() {
+    let place = Place::new();
+    let memory = Scratch::in_memory();
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let must_give_up = |limited: &[&str], modes: &str, why: &str| {
+        let mut command = place.command(limited[0]);
+        command
+            .args(&limited[1..])
+            .arg(env!("CARGO_BIN_EXE_holdlock"));
+        command.args(["torture", "--for", "1m", "--modes", modes]);
+        command.arg(memory.directory());
+        let finished = finish(command);
+        assert_eq!(finished.code(), 71, "{finished:?}");
+        assert!(finished.stdout.is_empty(), "{finished:?}");
+        let cause = finished.stderr.lines().next().unwrap_or_default();
+        assert!(
+            cause.starts_with("holdlock: ") && cause.contains(why),
+            "{finished:?}"
+        );
+        assert!(!finished.stderr.contains("panicked"), "{finished:?}");
+        let left = fs::read_dir(memory.directory()).unwrap();
+        assert_eq!(left.count(), 0);
+    };
+    if !has("prlimit") {
+        return;
+    }
+    // Enough for the start, and too few for the sets of four threads.
+    must_give_up(&["prlimit", "--nofile=18"], "set", "too many files open");
+    let other = [
+        "setpriv",
+        "--reuid=65533",
+        "--clear-groups",
+        "prlimit",
+        "--nproc=8",
+    ];
+    let mut can = place.command(other[0]);
+    can.args(&other[1..])
+        .arg(env!("CARGO_BIN_EXE_holdlock"))
+        .arg("--version");
+    if !can.output().is_ok_and(|output| output.status.success()) {
+        return skipped("the limit of processes needs another user, and therefore root");
+    }
+    let user = rustix::fs::Uid::from_raw(65533);
+    rustix::fs::chown(memory.directory(), Some(user), None).unwrap();
+    // A worker, or one of its threads.
+    must_give_up(&other, "exclusive", "cannot start a");
+}
+
+#[test]
+fn a_run_without_time_is_refused() {
+    let finished = Place::new().run(["torture", "--for", "0"]);
+    assert_eq!(finished.code(), 64, "{finished:?}");
+    assert!(finished.stderr.contains("a time above 0"), "{finished:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::etcd::Etcd;
 use crate::keeper::hold;
 use crate::postgres::Postgres;
+use crate::redis::Redis;
 use crate::sys::clock::BootTime;
 use crate::url::{self, Url};
 use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
@@ -24,6 +25,7 @@ use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
 pub(crate) enum Engine {
     Postgres(Arc<Postgres>),
     Etcd(Arc<Etcd>),
+    Redis(Arc<Redis>),
 }
 
 impl Engine {
@@ -31,9 +33,12 @@ impl Engine {
         match url.scheme.as_str() {
             "postgres" | "postgresql" => Ok(Engine::Postgres(Arc::new(Postgres::new(url)?))),
             "etcd" | "etcds" => Ok(Engine::Etcd(Arc::new(Etcd::new(url)?))),
+            "redis" | "rediss" | "valkey" | "valkeys" => {
+                Ok(Engine::Redis(Arc::new(Redis::new(url)?)))
+            }
             _ => Err(url::wrong(
                 "no engine has this scheme",
-                "use postgres://host/database#name or etcd://host#name",
+                "use postgres://host/database#name, etcd://host#name or redis://host#name",
             )),
         }
     }
@@ -43,6 +48,7 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => Service::shown(&**postgres),
             Engine::Etcd(etcd) => Service::shown(etcd),
+            Engine::Redis(redis) => Service::shown(redis),
         }
     }
 
@@ -51,6 +57,7 @@ impl Engine {
         match self {
             Engine::Postgres(_) => "postgres",
             Engine::Etcd(_) => "etcd",
+            Engine::Redis(_) => "redis",
         }
     }
 
@@ -59,6 +66,7 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => postgres.warnings(),
             Engine::Etcd(etcd) => etcd.warnings(),
+            Engine::Redis(redis) => redis.warnings(),
         }
     }
 
@@ -72,6 +80,10 @@ impl Engine {
                 let session = etcd.clone().acquire(attempt).await?;
                 hold::begin(session, attempt.us.mode, self.shown())
             }
+            Engine::Redis(redis) => {
+                let session = redis.clone().acquire(attempt).await?;
+                hold::begin(session, attempt.us.mode, self.shown())
+            }
         }
     }
 
@@ -79,6 +91,7 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => postgres.members().await,
             Engine::Etcd(etcd) => etcd.members().await,
+            Engine::Redis(redis) => redis.members().await,
         }
     }
 
@@ -86,6 +99,7 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => postgres.list().await,
             Engine::Etcd(etcd) => etcd.list().await,
+            Engine::Redis(redis) => redis.list().await,
         }
     }
 
@@ -93,6 +107,7 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => postgres.break_holder(token).await,
             Engine::Etcd(etcd) => etcd.break_holder(token).await,
+            Engine::Redis(redis) => redis.break_holder(token).await,
         }
     }
 
@@ -100,6 +115,7 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => postgres.diagnose().await,
             Engine::Etcd(etcd) => etcd.diagnose().await,
+            Engine::Redis(redis) => redis.diagnose().await,
         }
     }
 
@@ -107,6 +123,7 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => postgres.init().await,
             Engine::Etcd(etcd) => etcd.init().await,
+            Engine::Redis(redis) => redis.init().await,
         }
     }
 
@@ -114,6 +131,7 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => postgres.last_run().await,
             Engine::Etcd(etcd) => etcd.last_run().await,
+            Engine::Redis(redis) => redis.last_run().await,
         }
     }
 
@@ -121,6 +139,7 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => postgres.record_run(entry).await,
             Engine::Etcd(etcd) => etcd.record_run(entry).await,
+            Engine::Redis(redis) => redis.record_run(entry).await,
         }
     }
 }
@@ -207,6 +226,11 @@ pub(crate) trait Session: 'static {
 
     /// Ready when the engine says by itself that the lock is gone.
     fn over(&self) -> impl Future<Output = Loss>;
+
+    /// Ready when the lock should be renewed at once.
+    fn nudged(&self) -> impl Future<Output = ()> {
+        std::future::pending()
+    }
 
     /// Gives the lock back. Fails with what is known if it was not ours any more. When the future
     /// is dropped, the engine is left to find out by itself.

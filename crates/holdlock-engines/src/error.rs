@@ -174,8 +174,8 @@ impl fmt::Display for Error {
 fn restarted(f: &mut fmt::Formatter<'_>, what: &str, left: Duration) -> fmt::Result {
     write!(
         f,
-        "{what}: the server was started a moment ago and has forgotten its locks; holders of that \
-         time have {} more to notice, wait as long",
+        "{what}: the server was started a moment ago, or became the primary, and may have \
+         forgotten its locks; holders of that time have {} more to notice, wait as long",
         spoken(left)
     )
 }

@@ -59,6 +59,24 @@
 //! nothing has to be cleaned up. Waiters are served in their order. holdlock refuses poolers in
 //! transaction mode and standbys, because they break such locks silently.
 //!
+//! # Redis and Valkey
+//!
+//! `redis://user@host:port,host2/database?option=value#name`; `rediss://` with TLS, `valkey://` and
+//! `valkeys://` for the same. The user's password comes from the file that HOLDLOCK_PASSWORD_FILE
+//! names, or from REDISCLI_AUTH. A Unix socket is a host: `redis://%2Frun%2Fredis.sock/0#name`.
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `ttl` | after how many seconds without a renewal the server frees the lock (15); the same in each process |
+//! | `slots` | how many may hold the lock at the same time; the same in each process |
+//! | `replicas` | how many replicas have to confirm each acquisition and each renewal (0) |
+//! | `ca`, `cert`, `key` | PEM files: the authority to trust instead of the system's, and the client's certificate with its key |
+//! | `connect_timeout` | how many seconds a connection may take (5) |
+//!
+//! This is an efficiency lock: Redis acknowledges what it may forget. holdlock gives no lock for a
+//! `ttl` after a restart or a failover, so that old holders can notice; an old primary that is cut
+//! off from the others can still give the lock to a second holder. The token protects there.
+//!
 //! # What is used
 //!
 //! * One helper thread for each process, and one connection for each lock that is held or waited
@@ -80,6 +98,7 @@ mod lost;
 mod member;
 mod postgres;
 mod process;
+mod redis;
 mod secret;
 mod server;
 mod stream;

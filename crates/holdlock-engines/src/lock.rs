@@ -48,7 +48,7 @@ impl EngineLock {
         self.engine.shown()
     }
 
-    /// The engine, in one word: `postgres`.
+    /// The engine, in one word: `postgres`, `etcd` or `redis`.
     pub fn kind(&self) -> &'static str {
         self.engine.kind()
     }

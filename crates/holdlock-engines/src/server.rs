@@ -52,7 +52,7 @@ impl EngineServer {
         shown.split_once('#').map_or(shown, |(place, _)| place)
     }
 
-    /// The engine, in one word: `postgres`.
+    /// The engine, in one word: `postgres`, `etcd` or `redis`.
     pub fn kind(&self) -> &'static str {
         self.engine.kind()
     }

@@ -50,7 +50,7 @@ def build_sdist(sdist_directory, config_settings=None):
     with tempfile.TemporaryDirectory() as place:
         with tarfile.open(whole) as archive:
             archive.extractall(place)
-        _copy_command(Path(place, top, "crates"))
+        _copy_command(Path(place, top, "crates", "holdlock-cli"))
         with tarfile.open(whole, "w:gz") as archive:
             archive.add(Path(place, top), top)
     return name
@@ -62,14 +62,13 @@ def _command():
     return next(place for place in places if (place / "Cargo.toml").is_file())
 
 
-def _copy_command(crates):
-    """Copies the command's crate and the one that it can be built with into a folder of crates."""
-    for name in ("holdlock-cli", "holdlock-engines"):
-        source, target = _command().parent / name, crates / name
-        shutil.copytree(source / "src", target / "src")
-        for file in ("README.md", "LICENSE-MIT", "LICENSE-APACHE"):
-            shutil.copy(source / file, target)
-        # Without the tests, and without the crate that they share.
-        manifest = (source / "Cargo.toml").read_text(encoding="utf-8")
-        manifest = re.sub(r"(?ms)^\[dev-dependencies\].*?^(?=\[)", "", manifest)
-        (target / "Cargo.toml").write_text(manifest, encoding="utf-8")
+def _copy_command(target):
+    """Copies the command's crate. maturin has copied those that the module can be built with."""
+    source = _command()
+    shutil.copytree(source / "src", target / "src")
+    for name in ("README.md", "LICENSE-MIT", "LICENSE-APACHE"):
+        shutil.copy(source / name, target)
+    # Without the tests, and without the crate that they share.
+    manifest = (source / "Cargo.toml").read_text(encoding="utf-8")
+    manifest = re.sub(r"(?ms)^\[dev-dependencies\].*?^(?=\[)", "", manifest)
+    (target / "Cargo.toml").write_text(manifest, encoding="utf-8")

@@ -477,8 +477,8 @@ impl NativeLockSet {
         .map_err(|error| error::io_error(&error, OsStr::new("")))
     }
 
-    /// Undoes one acquisition of the thread or task; if it does not hold the set, one of a task that
-    /// has ended. Does nothing if there is none.
+    /// Undoes one acquisition of the thread or task; if it does not hold the set, one of a task
+    /// that has ended. Does nothing if there is none.
     fn _give_back(&self, py: Python<'_>, task: Option<Bound<'_, Task>>) -> PyResult<()> {
         let members = self.members()?;
         let undone = {

@@ -1,5 +1,6 @@
 """A server of PostgreSQL for the tests, on a port of its own. It ends with the tests."""
 
+import atexit
 import glob
 import os
 import shutil
@@ -110,6 +111,7 @@ def shared():
         import holdlock
 
         _shared.append(Server())
+        atexit.register(_shared[0].stop)
         # After its start a server gives no locks for a moment.
         with holdlock.open(_shared[0].url("first")):
             pass

@@ -146,6 +146,8 @@ mod semaphore;
 #[cfg(target_os = "linux")]
 mod set;
 #[cfg(target_os = "linux")]
+mod sync;
+#[cfg(target_os = "linux")]
 mod sys;
 #[cfg(target_os = "linux")]
 mod tasks;

@@ -2,9 +2,11 @@
 //!
 //! Tests use real processes and wait for events, never for time to pass. [`LineProcess`] is a
 //! process that answers lines, [`queue`] sees which processes sleep in the kernel's queue,
-//! [`eventually`] waits for an event, and [`watchdog`] ends a test that hangs.
+//! [`eventually`] waits for an event, and [`watchdog`] ends a test that hangs. [`garbled`] makes
+//! broken inputs for parsers.
 
 mod eventually;
+mod garble;
 mod line_process;
 pub mod peers;
 pub mod queue;
@@ -15,6 +17,7 @@ mod skip;
 pub mod watchdog;
 
 pub use eventually::{DEADLINE, eventually, wait_for};
+pub use garble::garbled;
 pub use line_process::LineProcess;
 pub use scratch::Scratch;
 pub use skip::{has, in_container, skipped};

@@ -1327,6 +1327,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("idle", "no_request_leaves"),
     },
     Mutant {
+        name: "upgrade: a reader that dies has a moment to do so",
+        file: "upgrade/acquire.rs",
+        with: "                std::thread::sleep(DEATH);",
+        without: "                let _ = DEATH;",
+        test: ("upgrade_death", "a_dying_reader"),
+    },
+    Mutant {
         name: "upgrade: a downgraded guard is a reader",
         file: "upgrade/claim.rs",
         with: "        if !self.options().upgradeable {",

@@ -17,7 +17,8 @@ struct Mutant {
     with: &'static str,
     without: &'static str,
     /// A test target and a part of the test's name. The target is one of crates/conformance, after
-    /// `command/` one of crates/holdlock-cli, or `library` for the unit tests of the library.
+    /// `command/` one of crates/holdlock-cli, or `library` for the unit tests of the library, or
+    /// `model` for the models of crates/gate-model.
     test: (&'static str, &'static str),
 }
 
@@ -85,12 +86,14 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
     let (package, target) = match mutant.test.0.split_once('/') {
         Some((_, target)) => ("holdlock-cli", vec!["--test", target]),
         None if mutant.test.0 == "library" => ("holdlock", vec!["--lib"]),
+        None if mutant.test.0 == "model" => ("gate-model", vec!["--lib"]),
         None => ("holdlock-conformance", vec!["--test", mutant.test.0]),
     };
-    let cargo = |verb: &str| {
+    let test = || {
         let mut command = Command::new("cargo");
         command
-            .args([verb, "--quiet", "--package", package])
+            .args(["test", "--quiet", "--package", package])
+            .args(&target)
             .current_dir(tree)
             .env("CARGO_TARGET_DIR", root().join("target/mutants/target"))
             .env("RUSTFLAGS", "-A warnings")
@@ -98,8 +101,8 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
             .stderr(Stdio::null());
         command
     };
-    let builds = cargo("build").arg("--tests").status();
-    let passes = cargo("test").args(target).arg(mutant.test.1).status();
+    let builds = test().arg("--no-run").status();
+    let passes = test().arg(mutant.test.1).status();
     write(&original)?;
     match (builds, passes) {
         (Ok(builds), Ok(passes)) if builds.success() => Ok(!passes.success()),
@@ -132,6 +135,9 @@ mod tests {
                 .iter()
                 .map(|mutant| file(&root().join("crates/holdlock/src").join(mutant.file)))
                 .collect();
+        }
+        if target == "model" {
+            return file(&root().join("crates/gate-model/src/models.rs"));
         }
         let single = directory.join(name).with_extension("rs");
         if single.is_file() {

@@ -16,6 +16,14 @@ const PEERS: [(&str, &str); 4] = [
     ("fasteners", "fasteners"),
 ];
 
+/// Clients of the servers that keep locks between hosts.
+const CLIENTS: [&str; 4] = [
+    "portalocker",
+    "psycopg[binary]",
+    "python-redis-lock",
+    "redis",
+];
+
 /// Builds and installs all of them, and returns the directory above. Needs PyPI.
 pub(crate) fn peers() -> Done<PathBuf> {
     let python = environment(&BUILDERS)?;
@@ -30,5 +38,11 @@ pub(crate) fn peers() -> Done<PathBuf> {
         fetch.arg(&*package);
         run(fetch)?;
     }
+    let mut fetch = install(&python);
+    fetch
+        .arg("--target")
+        .arg(place.join("engines"))
+        .args(CLIENTS);
+    run(fetch)?;
     Ok(place)
 }

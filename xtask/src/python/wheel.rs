@@ -18,16 +18,26 @@ pub(super) fn wheel(python: &Path) -> Done<PathBuf> {
     pack(build, &command, &wheels)
 }
 
-/// Builds the wheel of the extra package with locks between hosts, and returns its path.
+/// Builds the wheel of the extra package for tests on this host, and returns its path. It is not
+/// optimized: that would take minutes.
 pub(super) fn engines_wheel(python: &Path) -> Done<PathBuf> {
-    let wheels = target_directory().join("wheels-engines");
-    let _ = fs::remove_dir_all(&wheels);
     let mut build = module(python, &["maturin", "build", "--quiet", "--locked"]);
-    build.current_dir(package().join("engines"));
+    build.args(["--profile", "dev"]);
     build.arg("--interpreter").arg(python);
-    build.arg("--out").arg(&wheels);
+    pack_engines(
+        build,
+        &target_directory().join("wheels-engines").join("host"),
+    )
+}
+
+/// Lets maturin build the wheel of the extra package with locks between hosts, as the only file of
+/// a directory. Returns its path.
+pub(crate) fn pack_engines(mut build: Command, wheels: &Path) -> Done<PathBuf> {
+    let _ = fs::remove_dir_all(wheels);
+    build.current_dir(package().join("engines"));
+    build.arg("--out").arg(wheels);
     run(build)?;
-    only_file(&wheels)
+    only_file(wheels)
 }
 
 /// Lets maturin build the wheel, with this command among its scripts, as the only file of a

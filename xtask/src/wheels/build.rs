@@ -5,12 +5,12 @@
 //! builds the standard library.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Platform, Tools, Unbuilt};
 use crate::dist::{FLAGS, dist, host, target_directory};
-use crate::python::pack;
+use crate::python::{pack, pack_engines};
 use crate::run::{Done, root, run};
 
 /// The oldest glibc of manylinux2014.
@@ -19,16 +19,33 @@ const GLIBC: &str = "2.17";
 impl Tools {
     /// Builds one wheel and returns its path.
     pub(super) fn wheel(&self, platform: &Platform) -> Result<PathBuf, Unbuilt> {
+        let build = self.maturin(platform)?;
+        let command = self.command(platform)?;
+        let wheels = target_directory().join("wheels").join(platform.target);
+        Ok(self.keep(&pack(build, &command, &wheels)?)?)
+    }
+
+    /// Builds the wheel of the extra package with locks between hosts, and returns its path.
+    pub(super) fn engines_wheel(&self, platform: &Platform) -> Result<PathBuf, Unbuilt> {
+        let build = self.maturin(platform)?;
+        let wheels = target_directory().join("wheels-engines");
+        Ok(self.keep(&pack_engines(build, &wheels.join(platform.target))?)?)
+    }
+
+    /// maturin for a platform.
+    fn maturin(&self, platform: &Platform) -> Result<Command, Unbuilt> {
         let mut build = self.tool(&["maturin", "build", "--quiet", "--locked"]);
         build.args(["--profile", "wheel", "--zig"]);
         build.args(["--target", platform.target]);
         build.args(["--compatibility", platform.name]);
         standard_library(&mut build, platform.target, "std,panic_unwind")?;
-        let command = self.command(platform)?;
-        let wheels = target_directory().join("wheels").join(platform.target);
-        let built = pack(build, &command, &wheels)?;
+        Ok(build)
+    }
+
+    /// Copies a wheel to those for upload, and returns its new path.
+    fn keep(&self, built: &Path) -> Done<PathBuf> {
         let wheel = self.place.join(built.file_name().unwrap_or_default());
-        fs::copy(&built, &wheel).map_err(|error| format!("{}: {error}", wheel.display()))?;
+        fs::copy(built, &wheel).map_err(|error| format!("{}: {error}", wheel.display()))?;
         Ok(wheel)
     }
 

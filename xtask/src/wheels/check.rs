@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Tools, count, said};
@@ -16,9 +16,57 @@ const MOST_BYTES: u64 = 3_000_000;
 /// Uses the module.
 pub(super) const TRIAL: &str = include_str!("trial.py");
 
+/// Asks an engine that is not there.
+const TRIAL_OF_ENGINES: &str = "import holdlock
+try: holdlock.open('postgres://ann@127.0.0.1:1/app#try').acquire(timeout=60)
+except holdlock.EngineUnreachable: print('works')";
+
 impl Tools {
     /// Checks the platform and the size of a wheel, and tries it where it can run.
     pub(super) fn check(&self, wheel: &Path, target: &str, outcome: &mut Outcome) -> Done {
+        let (name, tag) = self.audit(wheel, outcome)?;
+        if host().as_deref() == Ok(target) {
+            self.start_without_installing(wheel, &name, outcome)?;
+        }
+        match self.interpreter(target) {
+            Some(python) => {
+                let place = self.install(&[wheel], &tag)?;
+                let mut module = start(&python, None, &place)?;
+                module.args(["-c", TRIAL]);
+                let mut program = start(&python, Some(&place.join("bin/holdlock")), &place)?;
+                program.arg("run").arg(place.join("try.lock"));
+                program.args(["--", "echo", "works"]);
+                expect(outcome, "works\n", module, &format!("module of {name}"))?;
+                expect(outcome, "works\n", program, &format!("command of {name}"))?;
+            }
+            None => outcome.skipped.push(untried(&name, target)),
+        }
+        Ok(())
+    }
+
+    /// Checks the wheel of the extra package, and tries it beside ours where it can run.
+    pub(super) fn check_engines(
+        &self,
+        engines: &Path,
+        ours: &Path,
+        target: &str,
+        outcome: &mut Outcome,
+    ) -> Done {
+        let (name, tag) = self.audit(engines, outcome)?;
+        match self.interpreter(target) {
+            Some(python) => {
+                let place = self.install(&[ours, engines], &tag)?;
+                let mut module = start(&python, None, &place)?;
+                module.args(["-c", TRIAL_OF_ENGINES]);
+                expect(outcome, "works\n", module, &format!("module of {name}"))?;
+            }
+            None => outcome.skipped.push(untried(&name, target)),
+        }
+        Ok(())
+    }
+
+    /// Checks the platform and the size of a wheel. Returns its name, and its first tag.
+    fn audit(&self, wheel: &Path, outcome: &mut Outcome) -> Done<(String, String)> {
         let name = wheel.file_name().unwrap_or_default().to_string_lossy();
         let size = fs::metadata(wheel).map_or(u64::MAX, |about| about.len());
         println!("{name}: {size} bytes");
@@ -33,50 +81,18 @@ impl Tools {
             .any(|tag| audited.contains(&format!("\"{tag}\"")));
         count(outcome, keeps, &format!("auditwheel: {name}: {audited}"));
         count(outcome, size < MOST_BYTES, &format!("size of {name}"));
-        if host().as_deref() == Ok(target) {
-            self.start_without_installing(wheel, &name, outcome)?;
-        }
-        match self.interpreter(target) {
-            Some(python) => self.try_it(&python, wheel, tags[0], &name, outcome)?,
-            None => outcome.skipped.push(format!(
-                "SKIPPED trying {name}: this machine does not run it; set {} to a command that \
-                 starts its Python",
-                variable(target)
-            )),
-        }
-        Ok(())
+        Ok((name.to_string(), tags[0].to_owned()))
     }
 
-    /// Installs the wheel in a directory, uses the module, and runs the command.
-    fn try_it(
-        &self,
-        python: &[OsString],
-        wheel: &Path,
-        tag: &str,
-        name: &str,
-        outcome: &mut Outcome,
-    ) -> Done {
+    /// Installs wheels in a directory, and returns its path.
+    fn install(&self, wheels: &[&Path], tag: &str) -> Done<PathBuf> {
         let place = target_directory().join("wheels").join("installed");
         let _ = fs::remove_dir_all(&place);
         let mut install = self.tool(&["pip", "install", "--quiet", "--no-deps", "--target"]);
         install.arg(&place).args(["--only-binary", ":all:"]);
-        install.args(["--platform", tag]).arg(wheel);
+        install.args(["--platform", tag]).args(wheels);
         run(install)?;
-        let (interpreter, starter) = python.split_last().ok_or("no words to start Python")?;
-        let start = |program: &OsStr| {
-            let words: Vec<&OsStr> = starter.iter().map(OsString::as_os_str).collect();
-            let words = [&words[..], &[program]].concat();
-            let mut command = Command::new(words[0]);
-            command.args(&words[1..]).env("PYTHONPATH", &place);
-            command
-        };
-        let mut module = start(interpreter);
-        module.args(["-c", TRIAL]);
-        let mut program = start(place.join("bin/holdlock").as_os_str());
-        program.arg("run").arg(place.join("try.lock"));
-        program.args(["--", "echo", "works"]);
-        expect(outcome, "works\n", module, &format!("module of {name}"))?;
-        expect(outcome, "works\n", program, &format!("command of {name}"))
+        Ok(place)
     }
 
     /// Starts the command in the ways that need no installation.
@@ -127,12 +143,38 @@ impl Tools {
     }
 }
 
-/// Counts whether the command's output ends with `text`.
-pub(super) fn expect(outcome: &mut Outcome, text: &str, command: Command, what: &str) -> Done {
-    let output = said(command)?;
-    let works = output.ends_with(text);
+/// A program of an installed wheel; None: the interpreter.
+fn start(python: &[OsString], program: Option<&Path>, place: &Path) -> Done<Command> {
+    let (interpreter, starter) = python.split_last().ok_or("no words to start Python")?;
+    let program = program.map_or(interpreter.as_os_str(), Path::as_os_str);
+    let words: Vec<&OsStr> = starter.iter().map(OsString::as_os_str).collect();
+    let words = [&words[..], &[program]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).env("PYTHONPATH", place);
+    Ok(command)
+}
+
+fn untried(name: &str, target: &str) -> String {
+    format!(
+        "SKIPPED trying {name}: this machine does not run it; set {} to a command that starts its \
+         Python",
+        variable(target)
+    )
+}
+
+/// Counts whether the command prints just `text`.
+pub(super) fn expect(outcome: &mut Outcome, text: &str, mut command: Command, what: &str) -> Done {
+    let output = command
+        .output()
+        .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let works = output.status.success() && output.stdout == text.as_bytes();
     println!("{what}: {}", if works { "works" } else { "FAILED" });
-    count(outcome, works, &format!("{what}: {output}"));
+    let texts = [output.stdout, output.stderr].concat();
+    count(
+        outcome,
+        works,
+        &format!("{what}: {}", String::from_utf8_lossy(&texts)),
+    );
     Ok(())
 }
 

@@ -6,7 +6,7 @@ mod source;
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::dist::target_directory;
@@ -71,7 +71,10 @@ pub(crate) fn wheels() -> Done {
     for platform in &PLATFORMS {
         let what = format!("{} of {}", platform.name, platform.target);
         match tools.wheel(platform) {
-            Ok(wheel) => tools.check(&wheel, platform.target, &mut outcome)?,
+            Ok(wheel) => {
+                tools.check(&wheel, platform.target, &mut outcome)?;
+                tools.engines(&wheel, platform, &mut outcome)?;
+            }
             Err(Unbuilt::Missing(why)) => outcome.skipped.push(format!("SKIPPED {what}: {why}")),
             Err(Unbuilt::Failed(why)) => {
                 println!("{why}");
@@ -111,6 +114,20 @@ impl Tools {
         let mut tool = module(&self.python, arguments);
         tool.env("PATH", self.path());
         tool
+    }
+
+    /// Builds and checks the extra package with locks between hosts.
+    fn engines(&self, ours: &Path, platform: &Platform, outcome: &mut Outcome) -> Done {
+        let what = format!("holdlock-engines for {}", platform.target);
+        match self.engines_wheel(platform) {
+            Ok(wheel) => return self.check_engines(&wheel, ours, platform.target, outcome),
+            Err(Unbuilt::Missing(why)) => outcome.skipped.push(format!("SKIPPED {what}: {why}")),
+            Err(Unbuilt::Failed(why)) => {
+                println!("{why}");
+                outcome.failed.push(what);
+            }
+        }
+        Ok(())
     }
 
     fn path(&self) -> OsString {

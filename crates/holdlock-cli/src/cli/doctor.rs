@@ -34,6 +34,10 @@ The lock file is never created, written or locked, and may be missing. The
 temporary file (.holdlock-doctor-*) is removed again. If the file system does not
 answer within --timeout, that is a finding, too.
 
+If LOCK is a URL, or a name while HOLDLOCK_ENGINE has one, the engine is examined: its
+version, poolers and proxies, what a failover does, whether tokens survive a crash, TLS,
+clocks, latency, free connections. It does not matter whether the URL has a #name.
+
 Levels:
   ok       as it should be
   note     good to know
@@ -41,7 +45,7 @@ Levels:
   unsafe   locks do not work, or do not exclude all processes that they should
 
 --json prints one document.
-  version, path, safe (true if no finding is `unsafe`)
+  version, path, safe (true if no finding is `unsafe`); engine, for a URL
   findings[]: id (the same in every version), level, found (a sentence),
     remedy (null if there is nothing to do)
 
@@ -49,12 +53,15 @@ Exit codes:
    0  locks work, perhaps with warnings
    1  locks would not be safe here, or the directory does not exist
   64  wrong usage
+  69  the engine of the URL does not answer
   71  the operating system refused something
+  77  the engine refuses the login
 
 Examples:
   holdlock doctor backup             check the lock of `holdlock run backup`
   holdlock doctor /srv/data/x.lock   check a lock file
   holdlock doctor /srv/data/         check any lock file in this directory
+  holdlock doctor postgres://db/app  check a server for locks between hosts
   holdlock doctor --json /mnt/nfs/ | jq '.findings[] | select(.level != \"ok\")'";
 
 pub(super) fn command() -> Command {

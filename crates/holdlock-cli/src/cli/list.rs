@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint, value_parser};
 use crate::exit::Failure;
 use crate::list::{Column, Filter, Form, Settings};
 use crate::show::held;
-use crate::show::json::PROCESS_FIELDS;
+use crate::show::json::{ENGINE_FIELDS, PROCESS_FIELDS};
 use crate::show::number;
 
 const BRIEF: super::Brief = super::Brief {
@@ -33,14 +33,16 @@ one for each request that waits, in the order of service. A command line is that
 the job, not of the `holdlock run` or flock(1) around it.
 
 LOCK is a name such as `backup`, for a file in your lock directory, or a path, which
-is anything with a slash.
+is anything with a slash. The URL of a database, postgres://host/database, lists all
+locks there of all hosts, and postgres://host/database#name one of them.
 
 Columns for -o, in any order and separated by commas:
   pid        the process that holds the lock, or that waits for it
   user, uid  its user
+  host       of the process, for locks between hosts
   state      `held`, or `waits N`: requests with a lower N are served first
   mode       exclusive or shared
-  kind       flock, ofd, posix; or lease, which is no lock
+  kind       flock, ofd, posix; lease, which is no lock; or the engine (postgres)
   range      the bytes that are locked; `all` is the whole file, `slot 2` a slot
   slot       the number of the slot (run --slots)
   start      the first of these bytes
@@ -49,6 +51,8 @@ Columns for -o, in any order and separated by commas:
              lock was acquired
   held       for how long the lock is held, if it has a record (`holdlock run`)
   note       why it is held, from the record
+  token      a number that is higher for each later holder, from the record
+  lease      how long the engine keeps the lock of a silent host, if it knows
   path       followed by `(removed)`, or by `(elsewhere)` for a file in another mount
              namespace, such as a container's; the mount point and dots, if only the
              mount point is known
@@ -83,18 +87,23 @@ Only root sees everything; standard error reports what could not be seen.
   files[].waiters[]: kind, mode, range, for_slot, turn, descriptor, process
   process: PROCESS_FIELDS
   record: RECORD_FIELDS
+  ENGINE_FIELDS
 
 Exit codes:
    0  done, also when there are no locks
   64  wrong usage, or a user that does not exist
   66  there is no file at the path of a LOCK
+  69  the engine of a URL does not answer
   71  the operating system refused something
+  77  the engine refuses the login
+  78  the engine is no safe place for a lock
 
 Examples:
   holdlock list                             all locks of the host
   holdlock list backup                      only this lock
   holdlock list /var/lib/dpkg               only locks below this directory
   holdlock list --waiting                   only files with waiters
+  holdlock list postgres://db/app           all locks that this database keeps
   holdlock list -n -o pid,path --user ann   for a script
   holdlock list --json | jq '.files[].path'   for a program";
 
@@ -105,7 +114,8 @@ pub(super) fn command() -> Command {
         .after_help(
             AFTER
                 .replace("PROCESS_FIELDS", PROCESS_FIELDS)
-                .replace("RECORD_FIELDS", held::FIELDS),
+                .replace("RECORD_FIELDS", held::FIELDS)
+                .replace("ENGINE_FIELDS", ENGINE_FIELDS),
         )
         .args(filters())
         .args(form())
@@ -118,7 +128,7 @@ fn filters() -> [Arg; 6] {
             .num_args(0..)
             .value_hint(ValueHint::AnyPath)
             .value_parser(value_parser!(OsString))
-            .help("Show only this lock (a name or a path), or all locks below this directory"),
+            .help("Show only this lock (name, path, URL), or all below this directory or URL"),
         Arg::new("pid")
             .short('p')
             .long("pid")

@@ -36,6 +36,7 @@ Examples:
   holdlock who backup                            show its holder, and the waiting processes
   holdlock top                                   show all locks of the host, live
   holdlock doctor /srv/data/                     check whether locks work there
+  holdlock run postgres://db/app#job -- ./job    one of all hosts at a time
   holdlock torture /srv/data/                    try to break locks there
 
 `holdlock SUBCOMMAND --help` has the details and the exit codes.";

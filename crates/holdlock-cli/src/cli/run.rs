@@ -22,9 +22,10 @@ const TEMPLATE: &str = "\
 
 Arguments:
   LOCK     A name such as `backup`, for a file in your lock directory (`holdlock
-           path backup` prints its path); or a path, which is anything with a
-           slash. A missing file is created, and never removed. Only an empty file
-           gets a record (see below); other content is never written
+           path backup` prints its path); a path, which is anything with a slash;
+           or the URL of a lock between hosts. A missing file is created, and never
+           removed. Only an empty file gets a record (see below); other content is
+           never written
   COMMAND  The command and its arguments. Options of holdlock go before LOCK
 
 Options:
@@ -37,8 +38,8 @@ const BRIEF: super::Brief = super::Brief {
     after: "\
 DURATION is in seconds (5, 0.5) or has units: 500ms, 90s, 2m, 1h30m, 1d.
 
-Exit codes: that of COMMAND; 75 the lock is held (-n) or still held (-w); 64 to 73 no
-lock, nothing was run; 124 --max-hold; 126 and 127 COMMAND cannot be run.
+Exit codes: that of COMMAND; 75 the lock is held (-n) or still held (-w); 64 to 73, 77
+and 78 no lock, nothing was run; 124 --max-hold; 126 and 127 COMMAND cannot be run.
 
 Examples:
   holdlock run backup -- rsync -a /srv /mnt   wait for our turn, then run
@@ -86,6 +87,18 @@ inner run would wait for ever: it ends with 65. To run a job after COMMAND, deta
 exclusive lock from an outer holdlock that waits for it; the lock is released when the
 outer COMMAND ends.
 
+Between hosts (a holdlock with the feature `engines`): if LOCK is a URL such as
+postgres://host/database#name, that server keeps the lock. While HOLDLOCK_ENGINE has the
+URL of a server, postgres://host/database, a name is a lock of that server; a path never
+is. COMMAND gets HOLDLOCK_TOKEN, HOLDLOCK_LOCK (the URL without user and password),
+HOLDLOCK_ENGINE_KIND, and HOLDLOCK_TTL: for how many seconds the server keeps the lock
+of a silent host. If the lock is lost, or could be lost soon because the server does not
+answer, COMMAND and all that it has started get TERM, and KILL before another process
+can have the lock; `--on-lost kill` leaves out TERM, and with `--on-lost warn` they
+continue without the lock. Processes that COMMAND leaves do not keep the lock. If KILL
+ends holdlock, COMMAND gets KILL. --at-most-every and --if-abandoned need `holdlock
+engine init`.
+
 Progress: a terminal shows one line after half a second, with the holder and the place
 in the queue. A file or pipe gets lines after 5 seconds, 1 minute, 2, 4, 8 minutes and
 so on, and a last line when the lock is acquired; with --progress always the first line
@@ -98,10 +111,14 @@ Exit codes:
    65  waiting would be a deadlock: the process that started this command holds the
        lock, or holdlock commands wait for each other's locks in a cycle
    66  the lock file cannot be opened, or cannot have the record that an option needs
-   76  the last holder died (--if-abandoned)
+   69  the server that keeps the lock does not answer
    71  the operating system refused something
    73  the lock file or the log cannot be created
+   74  a lock between hosts was lost while COMMAND ran
    75  another process holds the lock (-n), or still holds it (-w); see -E, --skip
+   76  the last holder died (--if-abandoned)
+   77  the server refuses the login
+   78  the server is no safe place for a lock, or lacks what an option needs
   124  COMMAND held the lock longer than --max-hold and was ended
   126  COMMAND cannot be executed
   127  COMMAND is not found
@@ -116,7 +133,8 @@ Examples:
   holdlock run --max-hold 1h sync -- ./sync   end a job that hangs
   holdlock run --lock a --lock b -- ./move    both, or none
   holdlock run --slots 4 gpu -- ./train       four at a time; HOLDLOCK_SLOT is 0 to 3
-  holdlock run --system disk -- ./check       a name that all users share";
+  holdlock run --system disk -- ./check       a name that all users share
+  holdlock run postgres://db/app#nightly -- ./job.sh   one of all hosts at a time";
 
 pub(super) fn command() -> Command {
     Command::new("run")

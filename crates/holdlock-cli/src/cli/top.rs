@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
+use crate::engines;
 use crate::exit::Failure;
+use crate::show::text;
 use crate::top::{SHORTEST, Settings};
 
 const BRIEF: super::Brief = super::Brief {
@@ -23,7 +25,9 @@ something.
 const AFTER: &str = "\
 Shows all locks of the host, whatever program holds them. The locks with most waiters
 come first. The time of a wait is how long top has seen it, so it is a lower bound: the
-kernel does not record when a wait began.
+kernel does not record when a wait began. With a URL it shows the locks that this engine
+keeps, with the holders and waiters of all hosts; signals go only to processes of this
+host.
 
 Keys:
   Up Down PgUp PgDn Home End   choose a lock
@@ -42,10 +46,14 @@ Keys:
 Exit codes:
    0  quit
   64  wrong usage; no terminal
+  69  the engine of the URL does not answer
   71  the operating system refused something
+  77  the engine refuses the login
+  78  the engine is no safe place for a lock
 
 Examples:
   holdlock top                         look at all locks
+  holdlock top postgres://db/app       the locks of a database, of all hosts
   holdlock top -i 5s                   look less often
   sudo holdlock top                    see the locks of all users by path
   holdlock top --once --size 120x40    print one picture as text";
@@ -56,6 +64,10 @@ pub(super) fn command() -> Command {
         .about("Show holders and waiters live; send signals to holders")
         .after_help(AFTER)
         .args([
+            Arg::new("URL")
+                .value_hint(ValueHint::Url)
+                .value_parser(value_parser!(OsString))
+                .help("Show the locks of this database, of all hosts: postgres://host/database"),
             Arg::new("interval")
                 .short('i')
                 .long("interval")
@@ -87,7 +99,16 @@ pub(super) fn command() -> Command {
 /// Parses the words after `top`.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, Failure> {
     let mut matches = super::matches_with(command(), &BRIEF, words)?;
+    let engine: Option<OsString> = matches.remove_one("URL");
+    if let Some(word) = &engine
+        && !engines::is_url(word)
+    {
+        let word = text::path(word);
+        let message = format!("{word} is no URL; without one, all locks of this host are shown");
+        return Err(super::misused(command(), &message));
+    }
     Ok(Settings {
+        engine,
         interval: matches
             .remove_one("interval")
             .expect("clap has a default for it"),

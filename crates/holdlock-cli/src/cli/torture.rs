@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 
 use crate::duration;
+use crate::engines;
 use crate::exit::Failure;
 use crate::show::svg;
 use crate::torture::fault::Fault;
@@ -44,6 +45,7 @@ MODES, each on a lock file of its own:
   record      holders leave a record in the lock file
   set         requests for some of six locks at once
   slots       a semaphore of three slots, beside requests for the whole file
+  upgrade     readers, of which one at a time may upgrade
 
 Findings (the first one ends the run):
   overlap      two holders at the same time
@@ -102,7 +104,7 @@ pub(super) fn command() -> Command {
                 .value_name("DURATION")
                 .default_value("60s")
                 .allow_hyphen_values(true)
-                .value_parser(duration::parse)
+                .value_parser(time)
                 .help("Run for DURATION"),
             Arg::new("sections")
                 .long("sections")
@@ -141,6 +143,14 @@ pub(super) fn command() -> Command {
         ])
 }
 
+fn time(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text)?;
+    if time.is_zero() {
+        return Err("give a time above 0: a run that tries nothing finds nothing".into());
+    }
+    Ok(time)
+}
+
 fn sections(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "give a whole number above 0".into())
@@ -172,9 +182,13 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         let message = "--json and --svg - cannot both have standard output";
         return Err(super::misused(command(), message));
     }
+    let path: PathBuf = matches.remove_one("PATH").expect("has a default");
+    if engines::is_url(path.as_os_str()) {
+        return Err(engines::refused(path.as_os_str()));
+    }
     let random = || fastrand::Rng::with_seed(fresh_seed()).u64(..1_000_000);
     Ok(Settings {
-        path: matches.remove_one("PATH").expect("has a default"),
+        path,
         time: matches
             .remove_one::<Duration>("for")
             .expect("has a default"),

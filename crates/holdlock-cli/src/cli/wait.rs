@@ -15,7 +15,8 @@ is anything with a slash. DURATION is in seconds (5, 0.5) or has units: 500ms, 2
 
 `wait` does not queue for the locks. It notices the end of a holder at once, and a
 release by a process that continues up to a second later. Another process may acquire
-the lock before you act: to hold the lock yourself, use `holdlock run`.
+the lock before you act: to hold the lock yourself, use `holdlock run`. A URL, or a name
+while HOLDLOCK_ENGINE has one, is a lock between hosts: `wait` asks once a second.
 
 --json prints one document at the end:
   version, free, waited_s
@@ -25,9 +26,12 @@ Exit codes:
    0  no process holds any of the locks
   64  wrong usage
   65  the job that this command is part of holds a lock: the wait would never end
+  69  the engine of a URL does not answer
   71  it is unknown whether a lock is held
   73  the lock directory belongs to another user
   75  a process still holds one of them after DURATION
+  77  the engine refuses the login
+  78  the engine is no safe place for a lock
 
 Examples:
   holdlock wait backup && systemctl stop nas   after the backup
@@ -45,7 +49,7 @@ pub(super) fn command() -> Command {
                 .num_args(1..)
                 .value_hint(ValueHint::AnyPath)
                 .value_parser(value_parser!(OsString))
-                .help("Names, or paths (anything with a slash)"),
+                .help("Names, paths (anything with a slash), or URLs"),
             Arg::new("wait")
                 .short('w')
                 .long("wait")

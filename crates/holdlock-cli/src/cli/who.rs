@@ -7,14 +7,15 @@ use clap::{Arg, ArgAction, Command, ValueHint, value_parser};
 use crate::duration;
 use crate::exit::Failure;
 use crate::show::held;
-use crate::show::json::PROCESS_FIELDS;
+use crate::show::json::{ENGINE_FIELDS, PROCESS_FIELDS};
 use crate::show::text;
 use crate::who::{self, Form, Patience, Settings};
 
 const BRIEF: super::Brief = super::Brief {
     common: &["wait", "signal", "json", "quiet", "all"],
     after: "\
-Exit codes: 0 held, 1 free, 2 unknown, 64 wrong usage; with --wait 0 free, 75 still held.
+Exit codes: 0 held, 1 free, 2 unknown, 64 wrong usage; with --wait 0 free, 75 still held;
+69, 77, 78 trouble with the engine of a URL.
 
 Examples:
   holdlock who backup                        the holder, and the processes that wait
@@ -59,6 +60,11 @@ nothing to waiters, to this command, or to the processes that started this comma
 --yes and -q or --json, which show no process first, it skips holders that only
 inherited the lock, unless the lock is a name (other users cannot open its file).
 
+If LOCK is a URL, or a name while HOLDLOCK_ENGINE has one, `who` shows the holders and
+waiters of all hosts. --break TOKEN ends the hold of the holder that has this token, and
+can hit no other holder; it learns at once that its lock is lost, but the next holder may
+begin before its work has stopped. --signal goes only to processes of this host.
+
 --json prints one document, at the end of the wait if there is one:
   version, path, exists, held, waited_s (null without --wait),
   signalled[] (pids), unseen[] (sentences)
@@ -73,23 +79,29 @@ inherited the lock, unless the lock is a name (other users cannot open its file)
   jobs[]: holder (pid), processes[] (started by the holder, and still running)
   process: PROCESS_FIELDS
   record: RECORD_FIELDS
+  ENGINE_FIELDS
+  broken (null without --break): token, process
 
 Exit codes:
-   0  a process holds the lock; with --wait: it became free
-   1  it is free, also when there is no such file
+   0  a process holds the lock; with --wait: it became free; with --break: it was ended
+   1  it is free, also when there is no such file; no holder has the TOKEN
    2  unknown: not all could be seen, or a process outside this PID namespace holds it
   64  wrong usage
   65  with --wait: the job that this command is part of holds it
+  69  the engine of the URL does not answer
   71  the operating system refused something
   73  the lock directory belongs to another user
   75  with --wait: a process still holds it after DURATION
+  77  the engine refuses the login, or this user may not end the session
+  78  the engine is no safe place for a lock
 
 Examples:
   holdlock who backup                        the holder, and the processes that wait
   holdlock who /var/lib/dpkg/lock-frontend   a lock of another program
   if holdlock who -q backup; then ...        is it running?
   holdlock who --wait=5m -q backup           wait until it is free, at most 5 minutes
-  holdlock who --signal TERM --wait backup   end its holder";
+  holdlock who --signal TERM --wait backup   end its holder
+  holdlock who postgres://db/app#nightly     holders and waiters of all hosts";
 
 pub(super) fn command() -> Command {
     Command::new("who")
@@ -99,14 +111,15 @@ pub(super) fn command() -> Command {
         .after_help(
             AFTER
                 .replace("PROCESS_FIELDS", PROCESS_FIELDS)
-                .replace("RECORD_FIELDS", held::FIELDS),
+                .replace("RECORD_FIELDS", held::FIELDS)
+                .replace("ENGINE_FIELDS", ENGINE_FIELDS),
         )
         .args([
             Arg::new("LOCK")
                 .required(true)
                 .value_hint(ValueHint::AnyPath)
                 .value_parser(value_parser!(OsString))
-                .help("A name, or a path (anything with a slash)"),
+                .help("A name, a path (anything with a slash), or a URL"),
             // For `--wait 5 LOCK`: see `parse`.
             Arg::new("second")
                 .hide(true)

@@ -5,13 +5,6 @@ use serde_json::{Value, json};
 
 use crate::show::time::utc;
 
-/// What a document has for a lock of an engine besides, for the help.
-pub(crate) const FIELDS: &str = "\
-For a lock of an engine (a URL): engine (postgres); path is the URL without user and
-    password, kind is the engine. Holders and waiters have since, note, token, lease_s
-    (how long the engine keeps the lock if it hears nothing more), session and login
-    (the engine's names for them), and the process has a host. Null is what is unknown";
-
 /// As a file of the documents, with the members that are wanted.
 pub(crate) fn file(
     url: &str,

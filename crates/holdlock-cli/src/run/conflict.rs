@@ -17,6 +17,7 @@ const NAMED: usize = 3;
 /// `/srv/x.lock: already locked; held by pid 12 (make) of root`
 pub(super) fn message(error: &Error, conflict: &Conflict, patience: &Patience) -> String {
     let path = text::path(conflict.path());
+    let mut remedy = "";
     let what = match error {
         Error::WouldBlock(_) => match conflict.slots() {
             None => "already locked".to_owned(),
@@ -35,9 +36,13 @@ pub(super) fn message(error: &Error, conflict: &Conflict, patience: &Patience) -
                 Some(slots) => format!("timed out after {limit} waiting for one of {slots} slots"),
             }
         }
+        Error::DifferentSlots { slots, in_use, .. } => {
+            remedy = "; use the same number everywhere, or wait until nobody holds a slot";
+            format!("cannot use {slots} slots: the file is in use with {in_use}")
+        }
         _ => return error.to_string(),
     };
-    format!("{path}: {what}{}", by(conflict))
+    format!("{path}: {what}{}{remedy}", by(conflict))
 }
 
 fn by(conflict: &Conflict) -> String {

@@ -134,9 +134,13 @@ impl Course {
     /// The failure of a run that has not acquired the lock: the exit code and the message that the
     /// options ask for.
     fn not_taken(&mut self, error: &holdlock::Error, settings: &Settings) -> Failure {
+        let is_mistake = matches!(error, holdlock::Error::DifferentSlots { .. });
         let failure = match error.conflict() {
-            // A mistake, and nothing to keep silent about.
-            _ if matches!(error, holdlock::Error::DifferentSlots { .. }) => Failure::from(error),
+            // Nothing to keep silent about.
+            Some(conflict) if is_mistake => {
+                let message = conflict::message(error, conflict, &settings.patience);
+                Failure::new(exit::CONFLICT, message)
+            }
             Some(_) if settings.quiet => Failure::new(settings.conflict, ""),
             Some(conflict) => {
                 let message = conflict::message(error, conflict, &settings.patience);

@@ -19,6 +19,13 @@ pid, command, user, uid, started (RFC 3339; the process, not the lock),
     state (running, sleeping, uninterruptible, stopped, traced, zombie, other),
     parent, cgroup, container; null is what could not be read";
 
+/// What a document has besides for a lock of an engine, for the help.
+pub(crate) const ENGINE_FIELDS: &str = "\
+of a lock of an engine: path is the URL without user and password; engine (postgres,
+    etcd, redis), which is also the kind; process has a host; holders and waiters have
+    since, note, token, lease_s (how long the engine keeps the lock of a silent host),
+    session, login";
+
 /// A process.
 pub(crate) fn process(process: &Process) -> Value {
     json!({

@@ -2,6 +2,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `engine` | asks an engine for its locks, in a thread of its own |
 //! | `source`, `seen` | reads the locks of the host at a low cost, and remembers how long each process has waited |
 //! | `model` | the locks, put into words |
 //! | `app`, `sort` | the part that is on the screen, and the effects of the keys |
@@ -13,6 +14,8 @@
 
 mod app;
 mod draw;
+#[cfg(feature = "engines")]
+mod engine;
 mod keys;
 mod model;
 mod question;
@@ -25,6 +28,7 @@ mod terminal;
 mod tests;
 mod text;
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use crate::exit::{self, Failure, Outcome};
@@ -46,6 +50,8 @@ const REST_OF_KEY: Duration = Duration::from_millis(50);
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// The URL of an engine, whose locks are shown in place of those of the host.
+    pub(crate) engine: Option<OsString>,
     pub(crate) interval: Duration,
     pub(crate) once: bool,
     pub(crate) size: Option<(u16, u16)>,
@@ -56,9 +62,12 @@ pub(crate) fn top(settings: Settings) -> Outcome {
     if settings.once {
         return once(&settings);
     }
+    // Before the terminal is taken, so that an error is a line.
+    let mut source = Source::new(settings.engine.as_deref())?;
+    source.look();
     let terminal = Terminal::open()?;
     let trouble = |error| Failure::system("the terminal failed", error);
-    let mut top = Top::new(settings.interval, terminal);
+    let mut top = Top::new(settings.interval, source, terminal);
     // If the user may not read the locks at all, an error is better than an empty list.
     if let Some(message) = &top.source.host().trouble {
         return Err(Failure::new(exit::OS_ERROR, message.clone()));
@@ -72,7 +81,7 @@ pub(crate) fn top(settings: Settings) -> Outcome {
 
 /// One picture, as text.
 fn once(settings: &Settings) -> Outcome {
-    let mut source = Source::new();
+    let mut source = Source::new(settings.engine.as_deref())?;
     source.look();
     if let Some(message) = &source.host().trouble {
         return Err(Failure::new(exit::OS_ERROR, message.clone()));
@@ -108,9 +117,7 @@ struct Top {
 }
 
 impl Top {
-    fn new(interval: Duration, terminal: Terminal) -> Top {
-        let mut source = Source::new();
-        source.look();
+    fn new(interval: Duration, source: Source, terminal: Terminal) -> Top {
         let mut app = App::new(interval);
         app.settle(source.host());
         Top {

@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use holdlock::inspect::{self, Deadlock, FileId, Kind, LockedFile, Process, Range, Snapshot};
+use holdlock::inspect::{self, Deadlock, FileId, LockedFile, Process, Range, Snapshot};
 use holdlock::{Mode, Record};
 
 use super::seen::Seen;
@@ -21,12 +21,16 @@ pub(super) struct Host {
     pub(super) unseen: Vec<String>,
     /// Why the last look failed.
     pub(super) trouble: Option<String>,
+    /// The locks are those of an engine, of all hosts. Deadlocks among them are not known.
+    pub(super) is_engine: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct File {
     pub(super) file_id: FileId,
     pub(super) path: String,
+    /// What it is, besides its path: `file 8:1:42`, `postgres`.
+    pub(super) about: String,
     pub(super) locks: Vec<Held>,
     pub(super) waiters: Vec<Wait>,
 }
@@ -34,7 +38,7 @@ pub(super) struct File {
 /// A lock and its holders.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Held {
-    pub(super) kind: Kind,
+    pub(super) kind: String,
     pub(super) mode: Mode,
     pub(super) range: String,
     /// The taker, if it is not among the holders.
@@ -46,7 +50,7 @@ pub(super) struct Held {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wait {
-    pub(super) kind: Kind,
+    pub(super) kind: String,
     pub(super) mode: Mode,
     pub(super) range: String,
     pub(super) turn: u32,
@@ -64,6 +68,17 @@ pub(super) struct Who {
     pub(super) started: Option<SystemTime>,
     /// The process did not acquire the lock that it holds.
     pub(super) inherited: bool,
+    /// The host on which it runs, if it may be another one than ours.
+    pub(super) host: Option<String>,
+    /// It is not known to run on this host.
+    pub(super) is_elsewhere: bool,
+}
+
+impl Who {
+    /// The same number means another process on another host.
+    pub(super) fn id(&self) -> (u32, Option<&str>) {
+        (self.pid, self.host.as_deref())
+    }
 }
 
 /// Processes that wait for one another.
@@ -112,8 +127,8 @@ impl File {
 
     /// Kind and mode of the first lock; if no lock is held, of the first request.
     pub(super) fn kind(&self) -> String {
-        let held = self.locks.first().map(|lock| (lock.kind, lock.mode));
-        let wanted = self.waiters.first().map(|wait| (wait.kind, wait.mode));
+        let held = self.locks.first().map(|lock| (&lock.kind, lock.mode));
+        let wanted = self.waiters.first().map(|wait| (&wait.kind, wait.mode));
         held.or(wanted)
             .map(|(kind, mode)| kind_and_mode(kind, mode))
             .unwrap_or_default()
@@ -121,7 +136,7 @@ impl File {
 }
 
 /// `flock ex`
-pub(super) fn kind_and_mode(kind: Kind, mode: Mode) -> String {
+pub(super) fn kind_and_mode(kind: &str, mode: Mode) -> String {
     let mode = match mode {
         Mode::Shared => "sh",
         _ => "ex",
@@ -133,6 +148,7 @@ pub(super) fn files(snapshot: &Snapshot, seen: &Seen, now: Instant) -> Vec<File>
     let file = |file: &LockedFile| File {
         file_id: file.file_id,
         path: path(file),
+        about: format!("file {}", file.file_id),
         locks: locks(file),
         waiters: waiters(file, seen, now),
     };
@@ -190,7 +206,7 @@ fn locks(file: &LockedFile) -> Vec<Held> {
 fn held(lock: &inspect::Lock, record: Option<&Record>) -> Held {
     Held {
         held: record.map(|record| clean(&words(record))),
-        kind: lock.kind,
+        kind: lock.kind.to_string(),
         mode: lock.mode,
         range: match lock.slot {
             Some(slot) => format!("slot {slot}"),
@@ -210,7 +226,7 @@ fn held(lock: &inspect::Lock, record: Option<&Record>) -> Held {
 
 fn waiters(file: &LockedFile, seen: &Seen, now: Instant) -> Vec<Wait> {
     let wait = |waiter: &inspect::Waiter| Wait {
-        kind: waiter.kind,
+        kind: waiter.kind.to_string(),
         mode: waiter.mode,
         range: if waiter.is_for_a_slot() {
             "any slot".to_owned()
@@ -248,5 +264,7 @@ fn who(process: &Process) -> Who {
             .map_or_else(unknown, |state| state.to_string()),
         started: process.started,
         inherited: false,
+        host: None,
+        is_elsewhere: false,
     }
 }

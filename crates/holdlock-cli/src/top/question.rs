@@ -49,6 +49,9 @@ impl Question {
     pub(super) fn about(host: &Host, file_id: FileId) -> Result<Question, String> {
         let file = host.file(file_id).ok_or("the lock is free")?;
         let (who, _) = file.holder().ok_or("the holder cannot be seen")?;
+        if who.is_elsewhere {
+            return Err(format!("no signal: {} does not run on this host", who.pid));
+        }
         let us = std::process::id();
         if !inspect::is_proc_ours() {
             return Err("no signal: /proc is that of another PID namespace".into());
@@ -125,7 +128,7 @@ impl Question {
         let pid = self.who.pid;
         let holds = host.file(self.file_id).is_some_and(|file| {
             let mut keepers = file.locks.iter().flat_map(|lock| &lock.keepers);
-            keepers.any(|who| who.pid == pid)
+            keepers.any(|who| who.pid == pid && !who.is_elsewhere)
         });
         if !holds {
             return format!("{pid} has released the lock: nothing sent");

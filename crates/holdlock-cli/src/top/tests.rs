@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use holdlock::Mode;
-use holdlock::inspect::{FileId, Kind};
+use holdlock::inspect::FileId;
 
 use super::app::{App, Then, View};
 use super::draw::{Theme, draw};
@@ -29,13 +29,15 @@ fn who(pid: u32, command: &str) -> Who {
         state: "sleeping".into(),
         started: None,
         inherited: false,
+        host: None,
+        is_elsewhere: false,
     }
 }
 
 /// A file with one holder, and waiters that have been seen for these numbers of seconds.
 fn file(inode: u64, path: &str, holder: u32, waiters: &[(u32, u64)], now: Instant) -> File {
     let wait = |(turn, (pid, seconds)): (usize, &(u32, u64))| Wait {
-        kind: Kind::Flock,
+        kind: "flock".into(),
         mode: Mode::Exclusive,
         range: String::new(),
         turn: turn as u32 + 1,
@@ -45,8 +47,9 @@ fn file(inode: u64, path: &str, holder: u32, waiters: &[(u32, u64)], now: Instan
     File {
         file_id: file_id(inode),
         path: clean(path),
+        about: format!("file {}", file_id(inode)),
         locks: vec![Held {
-            kind: Kind::Flock,
+            kind: "flock".into(),
             mode: Mode::Exclusive,
             range: String::new(),
             inherited_from: None,
@@ -72,6 +75,7 @@ fn host() -> Host {
         cycles: Vec::new(),
         unseen: Vec::new(),
         trouble: None,
+        is_engine: false,
     }
 }
 

@@ -40,6 +40,8 @@ shareable! {
         stopped: AtomicU64,
         /// When the process that is stopped now was stopped. 0: none is.
         stopped_since: AtomicU64,
+        /// Not 0: a worker has run out of something, and has said so.
+        shortage: AtomicU64,
         /// 0: nothing was found. 1: it is being written. 2: it is in the words below.
         found: AtomicU64,
         found_words: [AtomicU64; 5],

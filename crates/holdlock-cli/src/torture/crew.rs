@@ -209,6 +209,11 @@ impl Crew {
 }
 
 fn died(status: ExitStatus) -> Failure {
+    if status.code() == Some(OS_ERROR.into()) {
+        let message = "a worker could not continue (see above), so this run says nothing about \
+                       the locks";
+        return Failure::new(OS_ERROR, message);
+    }
     let message = format!("a worker has ended, but not by this run ({status}): was it killed?");
     Failure::new(OS_ERROR, message)
 }

@@ -26,10 +26,12 @@ pub(crate) enum Mode {
     Set,
     /// The slots of a semaphore, beside requests for the whole file.
     Slots,
+    /// Readers, of which one at a time may upgrade.
+    Upgrade,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 9] = [
+    pub(crate) const ALL: [Mode; 10] = [
         Mode::Exclusive,
         Mode::Shared,
         Mode::Fair,
@@ -39,6 +41,7 @@ impl Mode {
         Mode::Record,
         Mode::Set,
         Mode::Slots,
+        Mode::Upgrade,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Mode {
             Mode::Record => "record",
             Mode::Set => "set",
             Mode::Slots => "slots",
+            Mode::Upgrade => "upgrade",
         }
     }
 
@@ -81,6 +85,7 @@ impl Mode {
     pub(super) fn part_name(self) -> &'static str {
         match self {
             Mode::Slots => "slot",
+            Mode::Upgrade => "part",
             _ => "lock",
         }
     }
@@ -139,7 +144,8 @@ impl Mode {
     pub(super) fn open(self, directory: &Path, member: usize) -> Result<FileLock, Error> {
         LockOptions::new()
             .family(self.family())
-            .fair(self.is_fair())
+            .fair(self.is_fair() || self == Mode::Upgrade)
+            .upgradeable(self == Mode::Upgrade)
             .delete_on_release(self == Mode::Deletion)
             .record(self == Mode::Record)
             .open(self.member_file(directory, member))

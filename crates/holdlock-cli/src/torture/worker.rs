@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::thread::{Builder, Scope};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -18,7 +19,7 @@ use super::mode::Mode;
 use super::plan::Phase;
 use super::rounds::{self, Cancelling, Locks, Taker};
 use super::section::Me;
-use crate::exit::{self, Failure, Outcome};
+use crate::exit::{self, Failure, Outcome, warn};
 use crate::sys::thread;
 
 /// The hidden subcommand of all processes of a run.
@@ -112,6 +113,14 @@ pub(crate) fn work(mut words: impl Iterator<Item = OsString>) -> Outcome {
     Ok(exit::SUCCESS)
 }
 
+/// Ends this worker, and thereby the run: the machine has run out of what the worker needs.
+pub(super) fn give_up(board: &Board, why: &str) -> ! {
+    if board.shortage.swap(1, Ordering::SeqCst) == 0 {
+        warn(why);
+    }
+    thread::leave(exit::OS_ERROR.into())
+}
+
 /// A thread of a worker, and the place of its cancel token.
 fn taker(orders: &Orders, board: &'static Board, number: usize) -> Taker {
     let id = orders.first + number;
@@ -135,7 +144,7 @@ fn use_library(orders: &Orders, board: &'static Board) {
     std::thread::scope(|scope| {
         for (number, place) in places.iter().enumerate() {
             let common = common.clone();
-            scope.spawn(move || {
+            start(board, scope, move || {
                 let mut taker = taker(orders, board, number);
                 taker.common = (number % 2 == 0).then_some(common);
                 taker.cancelling = place.clone();
@@ -145,8 +154,15 @@ fn use_library(orders: &Orders, board: &'static Board) {
                 }
             });
         }
-        scope.spawn(|| disturb(orders, board, &places));
+        start(board, scope, || disturb(orders, board, &places));
     });
+}
+
+fn start<'s>(board: &Board, scope: &'s Scope<'s, '_>, work: impl FnOnce() + Send + 's) {
+    if let Err(error) = Builder::new().spawn_scoped(scope, work) {
+        let why = format!("a worker cannot start a thread: {}", exit::reason(&error));
+        give_up(board, &why);
+    }
 }
 
 /// Cancels requests, and sends signals to threads. Not in the calm, in which a wait that nobody

@@ -165,7 +165,7 @@ fn lines(file: &LockedFile, most: usize) -> (Vec<Line<'_>>, Vec<String>) {
                 process: Some(Cow::Owned(process)),
                 mode: None,
                 kind: None,
-                extent: text::range(Range::WHOLE),
+                extent: NONE.to_owned(),
             }));
         }
     }
@@ -200,7 +200,9 @@ fn table(lines: &[Line<'_>]) -> Table {
         .map(|line| surroundings(line.process.as_ref()?))
         .collect();
     let whole = text::range(Range::WHOLE);
-    let ranges = lines.iter().any(|line| line.extent != whole);
+    let ranges = lines
+        .iter()
+        .any(|line| line.mode.is_some() && line.extent != whole);
     let states = lines.iter().any(|line| state(line).is_some());
     let has_places = file_ids.iter().any(Option::is_some);
     let mut table = Table::default();

@@ -322,3 +322,41 @@ fn an_engine_that_cannot_be_asked_has_an_exit_code_of_its_own() {
         assert_eq!((code, said.as_str()), (Some(69), ""), "{words:?}: {errors}");
     }
 }
+
+#[test]
+fn top_shows_the_locks_of_a_database() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("top");
+    let place = url.split_once('#').expect("a name").0;
+    let holder = hold(&url);
+    let token = token(&url);
+    let words = ["run", "-w", "100", &url, "--", "true"];
+    let mut waiter = crate::holdlock(&words).spawn().expect("starts");
+    let top = |press: &str| {
+        let size = "160x30";
+        let words = ["top", "--once", "--size", size, "--press", press, place];
+        let (code, said, errors) = output(&words);
+        assert_eq!(code, Some(0), "{errors}");
+        said
+    };
+    let pid = holder.pid().to_string();
+    // Only this lock, and its queue.
+    let queue = wait_for("the waiter", || {
+        let said = top("/#top\r\r");
+        said.contains(&waiter.id().to_string()).then_some(said)
+    });
+    assert!(queue.contains(&pid) && queue.contains("pg ex"), "{queue}");
+    assert!(queue.contains(&format!("token {token}: why")), "{queue}");
+    let list = top("/#top\r");
+    assert!(list.contains("/postgres#top"), "{list}");
+    assert!(!list.contains("deadlocks"), "{list}");
+    waiter.kill().expect("killed");
+    waiter.wait().expect("ended");
+    holder.end();
+    assert_eq!(output(&["top", "--once", "./x"]).0, Some(64));
+    let nowhere = server.url_at(server::free_port(), "top");
+    assert_eq!(output(&["top", "--once", &nowhere]).0, Some(69));
+}

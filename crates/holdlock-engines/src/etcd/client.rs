@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -131,6 +131,11 @@ impl Client {
         }
     }
 
+    /// The clock of the member that answered last.
+    pub(super) fn clock(&self) -> Option<SystemTime> {
+        self.idle.borrow().as_ref()?.clock
+    }
+
     /// A new connection, to the endpoint that answers first. Each has a head start before the
     /// next.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
@@ -162,7 +167,7 @@ impl CallFailure {
 impl Etcd {
     /// Connects to an endpoint, and sees that it answers: a server that hangs can be connected to
     /// all the same. The version comes with the answer.
-    async fn connect_to(
+    pub(super) async fn connect_to(
         self: Arc<Etcd>,
         index: usize,
         failed: Option<SocketAddr>,
@@ -192,9 +197,19 @@ impl Etcd {
         })
     }
 
-    async fn greet(&self, index: usize, address: SocketAddr) -> Result<Connection, Failure> {
+    pub(super) async fn greet(
+        &self,
+        index: usize,
+        address: SocketAddr,
+    ) -> Result<Connection, Failure> {
         let mut connection = self.open(index, address).await?;
-        let answer = connection.get("/version").await?;
+        let answer = connection.get("/version").await;
+        let answer = answer.map_err(|failure| match failure {
+            Failure::Silent(why) if self.certificates.is_none() => {
+                Failure::Silent(format!("{why} (if the endpoint uses TLS, write etcds://)"))
+            }
+            other => other,
+        })?;
         let version = answer.get("etcdserver").and_then(Value::as_str);
         *self.version() = version.map(str::to_owned);
         Ok(connection)

@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HOST};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -27,6 +27,8 @@ pub(super) struct Connection {
     task: AbortHandle,
     /// For the header of this name.
     name: String,
+    /// The clock of the endpoint, when it answered last.
+    pub(super) clock: Option<SystemTime>,
     pub(super) endpoint: usize,
     pub(super) address: SocketAddr,
 }
@@ -59,6 +61,7 @@ impl Etcd {
             sender,
             task: task.abort_handle(),
             name: host.to_string(),
+            clock: None,
             endpoint,
             address,
         })
@@ -129,7 +132,12 @@ impl Connection {
             .body(Full::new(body))
             .map_err(|error| Failure::Silent(error.to_string()))?;
         self.sender.ready().await.map_err(broken)?;
-        self.sender.send_request(request).await.map_err(broken)
+        let response = self.sender.send_request(request).await.map_err(broken)?;
+        let date = response.headers().get(DATE);
+        self.clock = date
+            .and_then(|date| date.to_str().ok())
+            .and_then(|date| httpdate::parse_http_date(date).ok());
+        Ok(response)
     }
 }
 

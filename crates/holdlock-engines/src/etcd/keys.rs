@@ -7,6 +7,7 @@
 use std::fmt;
 
 use holdlock::Mode;
+use percent_encoding::percent_decode_str;
 
 /// A range of keys: the first, and the one behind the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +19,7 @@ pub(super) struct Keys(String);
 
 impl Keys {
     pub(super) fn new(prefix: &str, name: &str) -> Keys {
-        let prefix = encode(prefix, &['#', '%']);
-        let name = encode(name, &['#', '%', '/']);
-        Keys(format!("{prefix}/{name}#"))
+        Keys(format!("{}#", of_name(prefix, name)))
     }
 
     pub(super) fn own(&self, mode: Mode, lease: Lease) -> String {
@@ -47,6 +46,33 @@ impl Keys {
     }
 }
 
+/// The key that remembers runs. No key of a holder or waiter has `%` before such letters.
+pub(super) fn runs(prefix: &str, name: &str) -> String {
+    format!("{}%runs", of_name(prefix, name))
+}
+
+fn of_name(prefix: &str, name: &str) -> String {
+    let name = encode(name, &['#', '%', '/']);
+    format!("{}/{name}", encode(prefix, &['#', '%']))
+}
+
+/// The keys of all locks with this prefix.
+pub(super) fn below(prefix: &str) -> Range {
+    range(&format!("{}/", encode(prefix, &['#', '%'])))
+}
+
+/// The name of the lock to which a key belongs. None if it is one of another prefix.
+pub(super) fn parse(prefix: &str, key: &[u8]) -> Option<String> {
+    let key = std::str::from_utf8(key).ok()?;
+    let rest = key.strip_prefix(&below(prefix).0)?;
+    let (name, _) = rest.split_once('#')?;
+    if name.contains('/') {
+        return None;
+    }
+    let name = percent_decode_str(name).decode_utf8().ok()?;
+    Some(name.into_owned())
+}
+
 fn letter(mode: Mode) -> &'static str {
     match mode {
         Mode::Exclusive => "w",
@@ -57,7 +83,7 @@ fn letter(mode: Mode) -> &'static str {
 /// All keys that begin with this text.
 fn range(begin: &str) -> Range {
     let mut end = begin.to_owned();
-    // The last character is `#` or `w`: the next one is ASCII as well.
+    // The last character is `#`, `/` or `w`: the next one is ASCII as well.
     let last = end.pop().map_or('\0', |last| char::from(last as u8 + 1));
     end.push(last);
     Range(begin.to_owned(), end)
@@ -121,6 +147,10 @@ mod tests {
                     let Range(begin, end) = other.all();
                     assert_eq!((begin..end).contains(&own), at == other_at, "{own}");
                 }
+                assert_eq!(
+                    parse(names[at].0, own.as_bytes()).as_deref(),
+                    Some(names[at].1)
+                );
                 let Range(begin, end) = one.exclusive();
                 assert_eq!((begin..end).contains(&own), mode == Mode::Exclusive);
             }

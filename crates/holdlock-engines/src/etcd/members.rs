@@ -3,12 +3,16 @@
 use holdlock::Mode;
 use serde_json::Value;
 
+use super::Etcd;
 use super::client::{Client, Patience};
 use super::failure::Failure;
 use super::keys::Keys;
-use super::message::{Answer, Pair, number, range};
+use super::message::Pair;
+use super::settings::Settings;
 use crate::{Member, Members};
 
+/// The most bytes of a record.
+const RECORD: usize = 900;
 /// How many are read for a message that names the holders.
 const NAMED: u64 = 16;
 
@@ -23,21 +27,22 @@ impl Client {
         patience: Patience,
         limit: Option<u64>,
     ) -> Result<Members, Failure> {
-        let mut request = range(&self.etcd.keys.all());
-        request["sort_order"] = Value::from("ASCEND");
-        request["sort_target"] = Value::from("CREATE");
-        if let Some(limit) = limit {
-            request["limit"] = number(limit);
-        }
-        let (_, answer) = self.call(patience, "/v3/kv/range", &request).await?;
-        let pairs = Answer::of_range(&answer).pairs;
-        Ok(members(&self.etcd.keys, self.etcd.settings.slots, &pairs))
+        let keys = self.etcd.keys.all();
+        let pairs = self.oldest_first(patience, &keys, limit).await?;
+        Ok(self.etcd.read_members(&pairs))
+    }
+}
+
+impl Etcd {
+    pub(super) fn read_members(&self, pairs: &[Pair]) -> Members {
+        members(&self.keys, self.settings.slots, pairs)
     }
 }
 
 /// The pairs are in the order of their creation.
-fn members(keys: &Keys, slots: Option<u32>, pairs: &[Pair]) -> Members {
+pub(super) fn members(keys: &Keys, slots: Option<u32>, pairs: &[Pair]) -> Members {
     let mut members = Members::default();
+    let slots = slots.or_else(|| pairs.iter().find_map(|pair| slots_in(&pair.value)));
     for (before, pair) in pairs.iter().enumerate() {
         let mode = keys.mode(&pair.key);
         let mut member = Member::unknown(mode);
@@ -65,6 +70,21 @@ fn members(keys: &Keys, slots: Option<u32>, pairs: &[Pair]) -> Members {
     members
 }
 
+/// What a request shows to others.
+pub(super) fn record(us: &Member, settings: &Settings) -> String {
+    let record = us.record(&settings.name, RECORD);
+    match (settings.slots, record.strip_prefix('{')) {
+        (Some(slots), Some(rest)) => format!("{{\"slots\":{slots},{rest}"),
+        _ => record,
+    }
+}
+
+/// How many slots the lock has, by a record of it.
+fn slots_in(record: &[u8]) -> Option<u32> {
+    let record: Value = serde_json::from_slice(record).ok()?;
+    record.get("slots")?.as_u64()?.try_into().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +110,9 @@ mod tests {
         assert_eq!(holding(None, &[w, r]), 1);
         assert_eq!(holding(None, &[r, r, w, r]), 2);
         assert_eq!(holding(Some(3), &[w, w, w, w]), 3);
+        let mut slotted = queue(&[w, w, w]);
+        slotted[2].value = b"{\"slots\":2,\"v\":1}".to_vec();
+        assert_eq!(members(&keys, None, &slotted).holders.len(), 2);
         let last = members(&keys, None, &queue(&[r, w])).waiters.remove(0);
         assert_eq!((last.mode, last.token), (w, None));
         assert_eq!(last.session.as_deref(), Some("0000000000000002"));

@@ -6,13 +6,16 @@
 //! needs no code generator and no more than HTTP/1.1.
 
 mod client;
+mod diagnose;
 mod failure;
 mod http;
 mod keys;
+mod list;
 mod members;
 mod message;
 mod place;
 mod race;
+mod runs;
 mod service;
 mod session;
 mod settings;
@@ -41,8 +44,6 @@ use crate::url::Url;
 
 /// How long a call pauses when an endpoint has failed.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The most bytes of a record.
-const RECORD: usize = 900;
 
 /// A lock in a cluster of etcd.
 pub(crate) struct Etcd {

@@ -16,6 +16,7 @@ use super::Etcd;
 use super::client::{CallFailure, Client, Patience};
 use super::failure::Failure;
 use super::keys::Lease;
+use super::members::record;
 use super::message::{self, Answer, created_by, number, number_at, put, range};
 use super::watch::Watched;
 use crate::engine::Progress;
@@ -128,7 +129,7 @@ impl Place {
 
     /// Creates the key. A second try finds the key of the first.
     async fn enter(&self) -> Result<Look, Failure> {
-        let record = self.us.record(&self.etcd().settings.name, super::RECORD);
+        let record = record(&self.us, &self.etcd().settings);
         let message = json!({
             "compare": created_by(&self.key, 0),
             "success": [

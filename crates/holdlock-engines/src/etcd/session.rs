@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::failure::Failure;
+use super::members::record;
 use super::place::Place;
 use super::watch::{Watch, Watched};
 use crate::Loss;
@@ -31,10 +32,10 @@ pub(crate) struct EtcdSession {
 impl EtcdSession {
     /// Of a place with nobody before it.
     pub(super) fn new(place: Place, has_waited: bool) -> EtcdSession {
-        let record = has_waited.then(|| {
+        let shown = has_waited.then(|| {
             let mut us = place.us.clone();
             us.since = Some(SystemTime::now());
-            us.record(&place.client.etcd.settings.name, super::RECORD)
+            record(&us, &place.client.etcd.settings)
         });
         let place = Rc::new(place);
         let (tell, lost) = watch::channel(None);
@@ -57,7 +58,7 @@ impl EtcdSession {
         });
         EtcdSession {
             place,
-            record: Rc::new(Cell::new(record)),
+            record: Rc::new(Cell::new(shown)),
             lost,
             task: task.abort_handle(),
         }

@@ -84,9 +84,11 @@ impl Settings {
         })
     }
 
-    /// How long one try of one call may take: several fit into the time limit of a lease.
+    /// How long one try of one call may take: several fit into the time limit of a lease, except a
+    /// very short one.
     pub(super) fn try_limit(&self) -> Duration {
-        (self.ttl / 6).min(self.connect_timeout)
+        let limit = (self.ttl / 6).max(Duration::from_secs(1));
+        limit.min(self.connect_timeout)
     }
 }
 

@@ -183,6 +183,7 @@ impl Keeping {
                         return;
                     }
                 },
+                () = session.nudged() => self.next = BootTime::now(),
                 result = timer.until(wake.unwrap_or_else(BootTime::now)), if wake.is_some() => {
                     if let Err(error) = result {
                         self.fire(Loss::unsure(format!("the timer failed: {error}")));

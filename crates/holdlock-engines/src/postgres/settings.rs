@@ -289,8 +289,8 @@ fn password(
     let in_query = || values.url.get("password").cloned().map(Secret::new);
     if let Some(password) = url.password.clone().or_else(in_query) {
         warnings.push(format!(
-            "the URL contains a password, which others see in the list of processes; put it into \
-             ~/.pgpass, or into a file that {} names",
+            "the URL contains a password, which others may see (arguments are in the list of \
+             processes); put it into ~/.pgpass, or into a file that {} names",
             secret::PASSWORD_FILE
         ));
         return Ok(Some(password));

@@ -3,6 +3,7 @@
 //! `url_at(port, name)` and `nothing_left(name)`.
 
 mod basic;
+mod beside;
 mod churn;
 mod ending;
 mod fork;

@@ -2,8 +2,12 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod beside;
+mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
+mod lost;
+mod refused;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;

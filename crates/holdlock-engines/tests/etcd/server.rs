@@ -221,15 +221,7 @@ impl Cluster {
 
     /// Of the first member.
     pub(crate) fn port(&self) -> u16 {
-        self.port_of(0)
-    }
-
-    pub(crate) fn port_of(&self, index: usize) -> u16 {
-        self.members[index].client
-    }
-
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
+        self.members[0].client
     }
 
     /// The URL of a lock, with all members and a short time limit.

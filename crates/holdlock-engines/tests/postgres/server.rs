@@ -288,6 +288,7 @@ impl Server {
     }
 
     /// The same, and does not mind if the session is ended meanwhile.
+    #[allow(dead_code, reason = "for the tests of the command")]
     pub(crate) fn try_sql(&self, statement: &str) {
         self.psql(statement).output().expect("starts");
     }

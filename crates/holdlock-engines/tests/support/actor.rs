@@ -16,6 +16,11 @@ pub(crate) struct Actor {
 
 impl Actor {
     pub(crate) fn start(url: &str) -> Actor {
+        Actor::with(url, &[])
+    }
+
+    /// With these variables in its environment.
+    pub(crate) fn with(url: &str, variables: &[(&str, &str)]) -> Actor {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args([
                 "--exact",
@@ -24,6 +29,7 @@ impl Actor {
                 "--nocapture",
             ])
             .env(URL, url)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -65,6 +71,11 @@ impl Actor {
         rustix::process::kill_process(pid, signal).expect("sent");
     }
 
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(mut self) {
+        self.child.wait().expect("ended");
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("ended");
@@ -94,6 +105,12 @@ fn actor() {
             ("for", millis) => {
                 let millis = millis.parse().expect("a number");
                 taken(lock.try_lock_for(Duration::from_millis(millis)), &mut guard)
+            }
+            ("last", millis) => {
+                let millis = millis.parse().expect("a number");
+                let said = taken(lock.try_lock_for(Duration::from_millis(millis)), &mut guard);
+                println!("@{said}");
+                std::process::exit(0);
             }
             ("release", _) => match guard.take().expect("a guard").release() {
                 Ok(()) => "released".to_owned(),

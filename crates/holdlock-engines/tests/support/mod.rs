@@ -1,11 +1,14 @@
 //! What the tests of all engines share.
 
+#![allow(dead_code, reason = "not every engine's tests use all of it")]
+
 pub(crate) mod actor;
 pub(crate) mod churn;
 pub(crate) mod ending;
 pub(crate) mod fork;
 pub(crate) mod futures;
 pub(crate) mod order;
+pub(crate) mod place;
 pub(crate) mod proxy;
 
 /// Numbers that are the same in each run.

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+/// How much later.
+pub(crate) const LATE: Duration = Duration::from_millis(300);
+
 /// What the proxy does with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -16,6 +19,8 @@ pub(crate) enum Fault {
     Silence,
     /// Passes them on one by one.
     Trickle,
+    /// Passes those of the server on a while later.
+    Late,
     /// Puts others in the place of the server's.
     Garbage,
     /// Ends the connection in the middle of a message of the server.
@@ -73,6 +78,9 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: boo
                 std::thread::sleep(Duration::from_micros(200));
                 to.write_all(std::slice::from_ref(byte))
             })
+        } else if is(Fault::Late) && of_server {
+            std::thread::sleep(LATE);
+            to.write_all(bytes)
         } else if is(Fault::Garbage) && of_server {
             bytes
                 .iter_mut()

@@ -23,7 +23,7 @@ __all__ = ["EngineLock"]
 
 
 class EngineLock(EngineLockBase, LockUses):
-    """A lock that processes of several hosts share by its name in an engine, such as PostgreSQL.
+    """A lock that processes of several hosts share by its name in an engine: PostgreSQL or etcd.
 
     >>> lock = EngineLock("postgres://ann@db.example/app#nightly", timeout=30)
     >>> lock.name

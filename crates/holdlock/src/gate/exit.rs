@@ -1,11 +1,10 @@
 //! Leaving the gate, and sharing it.
 
-use std::sync::MutexGuard;
-use std::sync::atomic::Ordering;
-
 use super::queue::{ASLEEP, INSIDE, INSIDE_KEPT, JOINED, Lists, Wake};
 use super::{ALONE, AWAKE, Gate, KEPT, Occupant, QUEUE_BITS, QUEUED, SHARED};
 use crate::Mode;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 use crate::sys::{clock, futex};
 
 impl Gate {

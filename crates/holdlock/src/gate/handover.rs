@@ -1,8 +1,8 @@
 //! For how long threads hand the kernel's lock on without unlocking the file.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::clock;
 
 /// How many times in a row the kernel's lock may be kept for the next thread.

@@ -15,12 +15,13 @@
 //! enters first and takes its file under that mutex afterwards. So if the helper thread got the
 //! mutex first, the thread finds no file and opens it; otherwise the helper thread sees it inside.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::{Gate, KEPT, OCCUPIED};
 use crate::acquire::open::LockFile;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Builder, Mutex, MutexGuard, sleep};
 use crate::sys::fork::ForkCell;
 use crate::sys::{clock, published, thread};
 
@@ -135,7 +136,7 @@ fn keep(gate: &Gate) -> bool {
 /// Starts the thread, which blocks all signals: the program's own threads get them.
 fn start() -> bool {
     thread::with_signals_blocked(|| {
-        std::thread::Builder::new()
+        Builder::new()
             .name("holdlock-idle".to_owned())
             .stack_size(64 * 1024)
             .spawn(run)
@@ -146,7 +147,7 @@ fn start() -> bool {
 fn run() {
     let _helper = published::Helper::enter();
     loop {
-        std::thread::sleep(PAUSE);
+        sleep(PAUSE);
         // Declared first, so that the files are closed without the mutex.
         let mut unused = Vec::new();
         let mut kept = kept_files();

@@ -50,10 +50,11 @@ mod occupant;
 mod queue;
 pub(crate) mod registry;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use crate::acquire::open::LockFile;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::wait::callback::Key;
 use crate::wait::{Stop, Wait};
 use crate::{Family, Mode};

@@ -4,8 +4,7 @@
 //! of the tasks, one after another in the order of the queue.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::{
@@ -14,13 +13,13 @@ use super::{
 };
 use crate::Mode;
 use crate::acquire::open::LockFile;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::{MutexGuard, SPINS, spin_loop};
 use crate::sys::{clock, futex};
 use crate::wait::{Stop, Wait};
 
 /// For how long running threads may pass sleeping ones.
 const PASSING_TIME: Duration = Duration::from_micros(200);
-/// How often a woken thread checks whether the gate is open before it sleeps again.
-const SPINS: u32 = 60;
 
 /// The waiting threads and the shared holders, protected by the gate's mutex.
 #[derive(Default)]
@@ -360,6 +359,6 @@ impl Gate {
 
 fn pause() {
     for _ in 0..4 {
-        std::hint::spin_loop();
+        spin_loop();
     }
 }

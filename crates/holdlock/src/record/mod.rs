@@ -14,6 +14,8 @@
 mod crc32;
 mod enter;
 mod format;
+#[cfg(test)]
+mod garbled;
 mod moment;
 mod recorder;
 mod sealed;

@@ -46,6 +46,11 @@ impl Text {
         std::str::from_utf8(&self.bytes.0[..self.length]).expect("text")
     }
 
+    #[cfg(test)]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes.0
+    }
+
     pub(super) fn length(&self) -> usize {
         self.length
     }
@@ -150,6 +155,14 @@ pub(super) enum Content<'f> {
 }
 
 impl Found {
+    #[cfg(test)]
+    pub(super) fn of(content: &[u8]) -> Found {
+        let mut bytes = [0; SIZE + 1];
+        let length = content.len().min(bytes.len());
+        bytes[..length].copy_from_slice(&content[..length]);
+        Found { bytes, length }
+    }
+
     pub(super) fn read(file: &File) -> io::Result<Found> {
         let mut bytes = [0; SIZE + 1];
         loop {

@@ -11,6 +11,9 @@ use crate::show::job::brief;
 use crate::top::model::{Cycle, File, Host, Who};
 use crate::top::sort::{Choice, chosen};
 
+/// A process, of whatever host.
+type Id<'h> = (u32, Option<&'h str>);
+
 /// Of the files that the list shows; a chain leads to others.
 pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
     let mut lines = Vec::new();
@@ -24,18 +27,18 @@ pub(super) fn lines(host: &Host, choice: &Choice, theme: Theme) -> Vec<Row> {
         lines.push(plain(""));
     }
     let contended = || host.files.iter().filter(|file| !file.waiters.is_empty());
-    let mut kept_by: HashMap<u32, Vec<&File>> = HashMap::new();
+    let mut kept_by: HashMap<Id<'_>, Vec<&File>> = HashMap::new();
     for file in contended() {
-        let pids: HashSet<u32> = keepers(file).map(|who| who.pid).collect();
-        for pid in pids {
-            kept_by.entry(pid).or_default().push(file);
+        let ids: HashSet<Id<'_>> = keepers(file).map(Who::id).collect();
+        for id in ids {
+            kept_by.entry(id).or_default().push(file);
         }
     }
     let waits = contended().flat_map(|file| &file.waiters);
-    let waiting: HashSet<u32> = waits
-        .filter_map(|wait| Some(wait.who.as_ref()?.pid))
+    let waiting: HashSet<Id<'_>> = waits
+        .filter_map(|wait| Some(wait.who.as_ref()?.id()))
         .collect();
-    let is_head = |file: &&File| !keepers(file).any(|who| waiting.contains(&who.pid));
+    let is_head = |file: &&File| !keepers(file).any(|who| waiting.contains(&who.id()));
     let mut tree = Tree {
         host,
         theme,
@@ -95,7 +98,7 @@ struct Tree<'h> {
     host: &'h Host,
     theme: Theme,
     /// The queues for the locks that each process holds.
-    kept_by: HashMap<u32, Vec<&'h File>>,
+    kept_by: HashMap<Id<'h>, Vec<&'h File>>,
     /// Each queue is drawn once: a cycle would have no end.
     seen: HashSet<FileId>,
     lines: Vec<Row>,
@@ -148,7 +151,7 @@ impl Tree<'_> {
         if below.chars().count() > DEEPEST {
             return;
         }
-        for file in self.kept_by.get(&who.pid).cloned().unwrap_or_default() {
+        for file in self.kept_by.get(&who.id()).cloned().unwrap_or_default() {
             self.file(file, &format!("{below}has "), below);
         }
     }

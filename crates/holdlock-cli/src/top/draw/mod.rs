@@ -108,7 +108,9 @@ fn header(buffer: &mut Buffer, app: &App, host: &Host, theme: Theme) {
         Style::new()
     };
     row.push((format!("waiting {waiting}"), style));
-    if host.cycles.is_empty() {
+    if host.is_engine {
+        // Deadlocks over an engine are not known.
+    } else if host.cycles.is_empty() {
         row.push(("  deadlocks 0".into(), Style::new()));
     } else {
         row.push(("  ".into(), Style::new()));

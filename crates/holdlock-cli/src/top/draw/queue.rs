@@ -14,7 +14,7 @@ pub(super) fn lines(host: &Host, file_id: FileId, room: usize, theme: Theme) -> 
     };
     let mut lines = vec![
         vec![(tail(&file.path, room), theme.title())],
-        plain(format!("file {file_id}")),
+        plain(file.about.clone()),
         plain(""),
         vec![(titles("HELD", "RUNS FOR"), theme.columns())],
     ];
@@ -53,7 +53,7 @@ fn fields([first, lock, pid, user, state, time, command]: [&str; 7]) -> String {
 }
 
 fn holders(lock: &Held, host: &Host) -> Vec<Row> {
-    let name = kind_and_mode(lock.kind, lock.mode);
+    let name = kind_and_mode(&lock.kind, lock.mode);
     let mut lines: Vec<Row> = Vec::new();
     for (number, who) in lock.keepers.iter().enumerate() {
         // All hold the same lock; the others have inherited it.
@@ -82,7 +82,7 @@ fn holders(lock: &Held, host: &Host) -> Vec<Row> {
 
 fn waiter(wait: &Wait, host: &Host, theme: Theme) -> Row {
     let turn = format!("{:>4}.", wait.turn);
-    let mut name = kind_and_mode(wait.kind, wait.mode);
+    let mut name = kind_and_mode(&wait.kind, wait.mode);
     if !wait.range.is_empty() {
         name.push('*');
     }

@@ -10,7 +10,6 @@ use rustix::io::Errno;
 
 use super::Taker;
 use crate::exit::reason;
-use crate::torture::finding::Kind;
 use crate::torture::mark::Inside;
 use crate::torture::mode::Mode;
 
@@ -21,7 +20,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
         Ok(file) => file,
         Err(error) => {
             let text = format!("flock(2): {}", reason(&error));
-            taker.me.find(Kind::Failed, mode, None, text);
+            taker.failed(mode, text, error.raw_os_error());
             return taker.me.released(mode);
         }
     };

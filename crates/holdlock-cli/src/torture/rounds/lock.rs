@@ -112,9 +112,11 @@ pub(super) fn ended(taker: &Taker, mode: Mode, limit: &Limit, stopped: u64, erro
         }
         _ => Some(Kind::Failed),
     };
-    if let Some(kind) = wrong {
-        let text = format!("after {} µs: {error}", waited.as_micros());
-        me.find(kind, mode, None, text);
+    let text = || format!("after {} µs: {error}", waited.as_micros());
+    match wrong {
+        Some(Kind::Failed) => taker.failed(mode, text(), error.raw_os_error()),
+        Some(kind) => me.find(kind, mode, None, text()),
+        None => {}
     }
     me.ends(
         mode,
@@ -141,7 +143,7 @@ pub(super) fn release(taker: &mut Taker, mode: Mode, guard: Guard<'_>) {
 pub(super) fn released(taker: &mut Taker, mode: Mode, result: Result<(), Error>) {
     if let Err(error) = result {
         let text = format!("releasing: {error}");
-        taker.me.find(Kind::Failed, mode, None, text);
+        taker.failed(mode, text, error.raw_os_error());
     }
     taker.me.released(mode);
 }

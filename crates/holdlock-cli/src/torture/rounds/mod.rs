@@ -12,6 +12,7 @@ mod lock;
 mod record;
 mod set;
 mod slots;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -26,6 +27,7 @@ use super::finding::Kind;
 use super::mark::Inside;
 use super::mode::Mode;
 use super::section::Me;
+use super::worker;
 
 /// The place where a thread puts the token of its request, so that another thread can cancel it.
 pub(super) type Cancelling = Arc<Mutex<Option<CancelToken>>>;
@@ -70,6 +72,12 @@ impl Locks {
     }
 }
 
+/// Whether the machine has run out of open files, memory, or space on the disk.
+fn is_shortage(number: i32) -> bool {
+    use libc::{EDQUOT, EMFILE, ENFILE, ENOMEM, ENOSPC};
+    [EMFILE, ENFILE, ENOMEM, ENOSPC, EDQUOT].contains(&number)
+}
+
 /// Makes one request in this mode.
 pub(super) fn round(taker: &mut Taker, mode: Mode) {
     if taker.fault.is_some() && faults::round(taker, mode) {
@@ -79,6 +87,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
         Mode::Record => record::round(taker, mode),
         Mode::Set => set::round(taker, mode),
         Mode::Slots => slots::round(taker, mode),
+        Mode::Upgrade => upgrade::round(taker, mode),
         _ if mode.has_flock_partners() && taker.random.u32(..16) == 0 => flock::round(taker, mode),
         _ => lock::round(taker, mode),
     }
@@ -97,16 +106,26 @@ impl Taker {
     fn member(&self, mode: Mode, member: usize) -> Option<FileLock> {
         let locks = self.common.as_deref().unwrap_or(&self.own);
         let lock = locks.get(&self.directory, mode, member);
-        let failed = |error: &Error| self.me.find(Kind::Failed, mode, None, error.to_string());
-        lock.inspect_err(failed).ok()
+        lock.inspect_err(|error| self.failed(mode, error.to_string(), error.raw_os_error()))
+            .ok()
     }
 
     /// The semaphore, in the same way.
     fn semaphore(&self, mode: Mode) -> Option<Semaphore> {
         let locks = self.common.as_deref().unwrap_or(&self.own);
         let semaphore = locks.semaphore(&self.directory);
-        let failed = |error: &Error| self.me.find(Kind::Failed, mode, None, error.to_string());
-        semaphore.inspect_err(failed).ok()
+        semaphore
+            .inspect_err(|error| self.failed(mode, error.to_string(), error.raw_os_error()))
+            .ok()
+    }
+
+    /// A request has failed, with this number of the operating system. That is a finding, unless
+    /// the machine has run out of something.
+    fn failed(&self, mode: Mode, text: String, number: Option<i32>) {
+        if number.is_some_and(is_shortage) {
+            worker::give_up(self.me.board, &text);
+        }
+        self.me.find(Kind::Failed, mode, None, text);
     }
 
     fn inside(&mut self, mode: Mode) -> Inside {

@@ -241,4 +241,27 @@ mod tests {
             assert_eq!(parse(line), None, "{line}");
         }
     }
+
+    #[test]
+    fn broken_lines_are_ignored_or_understood() {
+        let samples: [&[u8]; 3] = [
+            b"1: FLOCK  ADVISORY  WRITE 4711 08:01:1234567 0 EOF",
+            b"2: -> OFDLCK ADVISORY  READ -1 00:2f:99 4611686018427387904 4611686018427387905",
+            b"3:     -> POSIX  ADVISORY  WRITE 1 fd:00:18446744073709551615 0 EOF",
+        ];
+        let mut understood = 0;
+        holdlock_test_support::garbled(&samples, |line| {
+            let line = String::from_utf8_lossy(line);
+            if let Some(entry) = parse(&line) {
+                understood += 1;
+                let _ = (entry.is_held(), entry.is_for_a_turn(), entry.is_slot());
+                let _ = (
+                    entry.slot_count(),
+                    entry.wanted(),
+                    entry.is_same_lock(&entry),
+                );
+            }
+        });
+        assert!(understood > 1000, "only {understood}");
+    }
 }

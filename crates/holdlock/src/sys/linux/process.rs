@@ -12,6 +12,12 @@ pub(crate) fn exists(pid: u32) -> bool {
     sent == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
+/// The number of this process's effective user.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// How large the files that this process writes may become (RLIMIT_FSIZE).
 pub(crate) fn file_size_limit() -> u64 {
     let mut limit = libc::rlimit {
@@ -21,12 +27,6 @@ pub(crate) fn file_size_limit() -> u64 {
     // SAFETY: valid memory for the answer, which stays as it is if the call fails.
     unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
     limit.rlim_cur
-}
-
-/// The number of this process's effective user.
-pub(crate) fn effective_user() -> u32 {
-    // SAFETY: takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
 }
 
 /// Whether this process has root's user number.

@@ -1,0 +1,68 @@
+//! Readers that die while an upgrade waits for them.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use holdlock::{Error, LockOptions, Request};
+use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
+
+/// What each reader shares (`bytes.rs`).
+const READERS: (u64, u64) = ((1 << 62) + (1 << 22), 1);
+
+#[test]
+fn an_upgrade_goes_on_when_the_last_reader_is_killed() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = LockOptions::new().upgradeable(true).open(scratch.lock());
+    let lock = lock.expect("opens");
+    let program = env!("CARGO_BIN_EXE_holdlock-actor");
+    let mut reader = Actor::start_with(program, &scratch.lock(), &["upgradeable"]);
+    reader.must("lock-shared");
+    std::thread::scope(|scope| {
+        let upgraded = scope.spawn(|| {
+            let mut guard = lock.lock_upgradeable().expect("shared");
+            guard.upgrade(Request::exclusive()).map(|()| guard.mode())
+        });
+        queue::eventually("the upgrade waits", || queue::length(&scratch.lock()) > 0);
+        reader.kill();
+        upgraded.join().expect("no panic").expect("upgraded");
+    });
+}
+
+/// The kernel frees the byte of a reader that dies before its share of flock(2).
+#[test]
+fn an_upgrade_gives_a_dying_reader_a_moment() {
+    const ROUNDS: u32 = 100;
+    let _dog = watchdog::watch(120);
+    let scratch = Scratch::in_memory();
+    let lock = LockOptions::new().upgradeable(true).open(scratch.lock());
+    let lock = lock.expect("opens");
+    let reader = File::options().read(true).write(true).open(scratch.lock());
+    let reader = reader.expect("opens");
+    let byte = |kind| sys::fcntl_lock(&reader, libc::F_OFD_SETLK, kind, READERS);
+    let mut early = 0;
+    for _ in 0..ROUNDS {
+        byte(libc::F_RDLCK).expect("no upgrade");
+        sys::flock(&reader, libc::LOCK_SH).expect("no writer");
+        std::thread::scope(|scope| {
+            let upgrade = scope.spawn(|| {
+                let mut guard = lock.lock_upgradeable().expect("shared");
+                guard.upgrade(Request::exclusive())
+            });
+            queue::eventually("the upgrade waits", || queue::length(&scratch.lock()) > 0);
+            byte(libc::F_UNLCK).expect("unlocked");
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(60) {
+                std::hint::spin_loop();
+            }
+            sys::flock(&reader, libc::LOCK_UN).expect("unlocked");
+            match upgrade.join().expect("no panic") {
+                Ok(()) => {}
+                Err(Error::NotAtomic(_)) => early += 1,
+                Err(error) => panic!("{error}"),
+            }
+        });
+    }
+    // This thread may have lost its processor between the two.
+    assert!(early <= ROUNDS / 10, "{early} of {ROUNDS}");
+}

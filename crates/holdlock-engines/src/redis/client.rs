@@ -1,0 +1,220 @@
+//! The client of one request: it calls the script, over as many connections as that takes.
+//!
+//! Each call of the script can be repeated, so a connection that ends is replaced.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdlock::Mode;
+use redis::{Value, cmd};
+use tokio::sync::Notify;
+
+use super::Redis;
+use super::connect::COMMAND;
+use super::link::{Failure, Link};
+use super::script::{self, Names};
+use crate::Error;
+use crate::url::Host;
+
+/// How often a cluster may send a request to another node.
+const REDIRECTIONS: u32 = 3;
+
+pub(super) struct Client {
+    pub(super) redis: Arc<Redis>,
+    /// The name of the request in the server.
+    id: String,
+    link: RefCell<Option<Rc<Connected>>>,
+    /// The node of the cluster that has the lock.
+    node: RefCell<Option<Host>>,
+    /// The server of the last connection, for messages.
+    host: RefCell<Option<Host>>,
+    /// Something may have changed: a message has come, or the connection has ended.
+    woken: Arc<Notify>,
+    /// Whether messages are heard.
+    listens: bool,
+    /// Whether the server may know the request.
+    is_known: Cell<bool>,
+}
+
+struct Connected {
+    link: Link,
+    names: Names,
+}
+
+/// What the script has answered.
+pub(super) struct Answer {
+    pub(super) value: Value,
+    /// Whether the script may have run before, with an answer that was lost.
+    pub(super) repeated: bool,
+}
+
+impl Client {
+    pub(super) fn new(redis: Arc<Redis>, mode: Mode) -> Result<Client, Error> {
+        let mut random = [0_u8; 16];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(
+            |error| Error::Failed {
+                lock: redis.shown().to_owned(),
+                operation: "getting random numbers",
+                why: error.to_string(),
+            },
+        )?;
+        let kind = match mode {
+            Mode::Exclusive => 'x',
+            Mode::Shared => 's',
+        };
+        Ok(Client {
+            redis,
+            id: format!("{kind}{:032x}", u128::from_ne_bytes(random)),
+            link: RefCell::default(),
+            node: RefCell::default(),
+            host: RefCell::default(),
+            listens: true,
+            woken: Arc::default(),
+            is_known: Cell::new(false),
+        })
+    }
+
+    /// One that takes no part, and only asks.
+    pub(super) fn onlooker(redis: Arc<Redis>) -> Client {
+        Client {
+            redis,
+            id: String::new(),
+            link: RefCell::default(),
+            node: RefCell::default(),
+            host: RefCell::default(),
+            woken: Arc::default(),
+            listens: false,
+            is_known: Cell::new(false),
+        }
+    }
+
+    /// Ready when something may have changed since the last call.
+    pub(super) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known.get()
+    }
+
+    /// The server does not know the request: it has said so.
+    pub(super) fn is_unknown(&self) {
+        self.is_known.set(false);
+    }
+
+    /// Calls the script.
+    pub(super) async fn call(
+        &self,
+        what: &'static str,
+        arguments: &[String],
+        limit: Duration,
+    ) -> Result<Answer, Error> {
+        let mut repeated = false;
+        let mut redirections = 0;
+        loop {
+            let connected = self.connected().await?;
+            if what == "step" {
+                self.is_known.set(true);
+            }
+            let Connected { link, names } = &*connected;
+            let call = (what, &*self.id);
+            let failure = match script::run(link, names, call, arguments, limit).await {
+                Ok(value) => return Ok(Answer { value, repeated }),
+                Err(failure) => failure,
+            };
+            match &failure {
+                Failure::Gone(_) if !repeated => {
+                    repeated = true;
+                    self.disconnect();
+                }
+                Failure::Refused(code, to) if code == "MOVED" && redirections < REDIRECTIONS => {
+                    redirections += 1;
+                    self.disconnect();
+                    let node = to.split_ascii_whitespace().nth(1);
+                    self.node
+                        .replace(node.and_then(|node| Host::parse(node).ok()));
+                }
+                // It was the primary when we connected.
+                Failure::Refused(code, _) if code == "READONLY" && redirections == 0 => {
+                    redirections += 1;
+                    self.disconnect();
+                }
+                _ => return Err(self.failed(operation(what), failure)),
+            }
+        }
+    }
+
+    /// How many replicas have all that this client has written, at least `wanted` of them unless
+    /// `limit` passes. It counts only what was written over the present connection.
+    pub(super) async fn replicas(&self, wanted: u32, limit: Duration) -> Result<u32, Error> {
+        let connected = self.connected().await?;
+        let mut wait = cmd("WAIT");
+        wait.arg(wanted).arg(limit.as_millis().max(1) as u64);
+        let answer = connected.link.command(wait, limit + COMMAND).await;
+        let answer = answer.map_err(|failure| self.failed("waiting for replicas", failure))?;
+        Ok(redis::from_redis_value(answer).unwrap_or(0))
+    }
+
+    async fn connected(&self) -> Result<Rc<Connected>, Error> {
+        let present = self.link.borrow().clone();
+        if let Some(connected) = present
+            && !connected.link.has_ended()
+        {
+            return Ok(connected);
+        }
+        self.disconnect();
+        let node = self.node.borrow().clone();
+        let accepted = match self.redis.connect(node.as_ref(), &self.woken).await {
+            // The node is gone: ask the others.
+            Err(_) if node.is_some() => {
+                self.node.replace(None);
+                self.redis.connect(None, &self.woken).await?
+            }
+            accepted => accepted?,
+        };
+        let connected = Rc::new(Connected {
+            link: accepted.link,
+            names: Names::new(&self.redis.settings.name, accepted.in_cluster),
+        });
+        self.host.replace(Some(accepted.host));
+        if self.listens {
+            let channel = connected.names.channel(&self.id);
+            let heard = connected.link.subscribe(channel, COMMAND).await;
+            heard.map_err(|failure| self.failed("subscribing to a channel", failure))?;
+        }
+        self.link.replace(Some(connected.clone()));
+        Ok(connected)
+    }
+
+    /// Ends the connection: the next call makes another one.
+    pub(super) fn disconnect(&self) {
+        self.link.replace(None);
+    }
+
+    fn failed(&self, operation: &'static str, failure: Failure) -> Error {
+        let host = self.host.borrow();
+        let host = host.as_ref().unwrap_or(&self.redis.settings.hosts[0]);
+        match failure {
+            Failure::Refused(code, why) => self.redis.refused(host, &code, &why, operation),
+            other => {
+                // Whatever it answers later is not expected any more.
+                self.disconnect();
+                self.redis.unreachable(format!("{host}: {other}"))
+            }
+        }
+    }
+}
+
+fn operation(what: &str) -> &'static str {
+    match what {
+        "step" => "acquiring the lock",
+        "renew" => "renewing the lock",
+        "leave" => "releasing the lock",
+        "break" => "ending a holder",
+        "last" => "reading when the last run began",
+        "record" => "recording a run",
+        _ => "reading the holders",
+    }
+}

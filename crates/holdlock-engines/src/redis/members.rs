@@ -1,0 +1,42 @@
+//! Who holds the lock and who waits, as the server knows it.
+
+use std::time::Duration;
+
+use holdlock::Mode;
+use redis::Value;
+
+use super::Redis;
+use super::client::Client;
+use super::connect::COMMAND;
+use crate::{Error, Member, Members};
+
+impl Redis {
+    /// By the connection of this client.
+    pub(super) async fn look(&self, client: &Client) -> Result<Members, Error> {
+        let answer = client.call("members", &[], COMMAND).await?;
+        read(answer.value).ok_or_else(|| self.wrong_answer())
+    }
+}
+
+/// Reads the rows of members.
+pub(super) fn read(value: Value) -> Option<Members> {
+    let mut members = Members::default();
+    let rows: Vec<(String, String, u64, u64, String)> = redis::from_redis_value(value).ok()?;
+    for (state, id, number, left, record) in rows {
+        let mut member = Member::unknown(match id.starts_with('s') {
+            true => Mode::Shared,
+            false => Mode::Exclusive,
+        });
+        member.read_record(&record);
+        member.session = Some(id);
+        member.rest = Some(Duration::from_millis(left));
+        match state.as_str() {
+            "holds" => {
+                member.token = Some(number);
+                members.holders.push(member);
+            }
+            _ => members.waiters.push(member),
+        }
+    }
+    Some(members)
+}

@@ -1,0 +1,76 @@
+//! Redis and Valkey: a lock is a lease, kept by a script.
+//!
+//! The server frees the lock when its holder has not renewed it for the `ttl`, by the server's own
+//! clock; the guard's deadline is a little earlier. The connection does not matter: a holder whose
+//! connection ends renews the lock over another one.
+//!
+//! Redis forgets what it has acknowledged: when it is restarted without a log that is synced
+//! always, and when a replica becomes the primary. Whoever finds that the server is another one
+//! waits for a ttl, so that the holders of before can notice. This is an efficiency lock all the
+//! same: an old primary that is cut off with its clients goes on giving locks.
+
+mod client;
+mod connect;
+mod diagnose;
+mod link;
+mod list;
+mod members;
+mod place;
+mod script;
+mod service;
+mod session;
+mod settings;
+
+use std::fmt;
+
+use self::settings::Settings;
+use crate::Error;
+use crate::tls::Certificates;
+use crate::url::Url;
+
+/// A lock in a database of Redis.
+pub(crate) struct Redis {
+    settings: Settings,
+    certificates: Certificates,
+}
+
+impl Redis {
+    pub(crate) fn new(url: &Url) -> Result<Redis, Error> {
+        let settings = Settings::read(url)?;
+        Ok(Redis {
+            certificates: Certificates::new(settings.tls.clone()),
+            settings,
+        })
+    }
+
+    pub(crate) fn shown(&self) -> &str {
+        &self.settings.shown
+    }
+
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.settings.warnings
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a renewal or another request may succeed where this one failed.
+fn may_pass(error: &Error) -> bool {
+    matches!(error, Error::Unreachable { .. })
+}
+
+impl Redis {
+    fn wrong_answer(&self) -> Error {
+        Error::Failed {
+            lock: self.shown().to_owned(),
+            operation: "reading the answer of the script",
+            why: "the server answered something else; is it Redis or Valkey?".to_owned(),
+        }
+    }
+}

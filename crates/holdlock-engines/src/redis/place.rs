@@ -1,0 +1,229 @@
+//! From a request to the lock: a place in the queue, and the steps that keep it.
+//!
+//! Only a step of the waiter itself grants the lock, so it is never granted to a waiter that has
+//! died. Each step says how long the waiter may sleep. A holder that releases the lock wakes those
+//! that may enter; a message that is lost costs no more than that sleep.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdlock::Mode;
+use redis::Value;
+use tokio::sync::oneshot;
+
+use super::client::Client;
+use super::connect::COMMAND;
+use super::session::RedisSession;
+use super::{Redis, may_pass};
+use crate::engine::{Attempt, Progress, Stage, conflict};
+use crate::sys::clock::BootTime;
+use crate::{Error, Member};
+
+/// How long a withdrawal may take.
+const LEAVE: Duration = Duration::from_secs(2);
+/// How soon a step is repeated that the server could not answer.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How often a waiter looks who holds the lock.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What a step has brought.
+enum Step {
+    Held {
+        token: u64,
+    },
+    /// The lock is not free, or not yet known to be.
+    Busy {
+        quarantine: Duration,
+    },
+    Waits {
+        quarantine: Duration,
+        sleep: Duration,
+    },
+    /// Others use the lock with another number of slots.
+    Differs(u64),
+}
+
+/// A request in the server. When it is dropped, it leaves.
+struct Place {
+    /// None when there is nothing to leave.
+    client: Option<Rc<Client>>,
+    progress: Rc<Progress>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take().filter(|client| client.is_known()) else {
+            return;
+        };
+        let (tell, told) = oneshot::channel::<()>();
+        self.progress.leaves(told);
+        tokio::task::spawn_local(async move {
+            let leave = client.call("leave", &[], COMMAND);
+            let _ = tokio::time::timeout(LEAVE, leave).await;
+            drop(tell);
+        });
+    }
+}
+
+impl Redis {
+    pub(crate) async fn acquire(
+        self: Arc<Redis>,
+        attempt: &Attempt,
+    ) -> Result<RedisSession, Error> {
+        if self.settings.has_slots && attempt.us.mode == Mode::Shared {
+            return Err(Error::Failed {
+                lock: self.shown().to_owned(),
+                operation: "sharing a slot",
+                why: "a lock with slots has no shared mode; leave slots= out, or the mode"
+                    .to_owned(),
+            });
+        }
+        let client = Rc::new(Client::new(self.clone(), attempt.us.mode)?);
+        let mut place = Place {
+            client: Some(client.clone()),
+            progress: attempt.progress.clone(),
+        };
+        let (token, sent) = self.wait_for_turn(&client, attempt).await?;
+        if self.settings.replicas > 0 {
+            self.confirmed(&client).await?;
+        }
+        place.client = None;
+        Ok(RedisSession::new(client, attempt.us.clone(), token, sent))
+    }
+
+    /// The token, and when the step was sent that has acquired the lock.
+    async fn wait_for_turn(
+        &self,
+        client: &Rc<Client>,
+        attempt: &Attempt,
+    ) -> Result<(u64, BootTime), Error> {
+        let began = Instant::now();
+        let would_block = |stage| {
+            let conflict = conflict(self.shown(), attempt.us.mode, began.elapsed(), stage);
+            conflict.map_or_else(
+                || self.unreachable("no answer; try again".to_owned()),
+                Error::WouldBlock,
+            )
+        };
+        let mut answered = Instant::now();
+        let mut looked: Option<Instant> = None;
+        let mut quarantined = false;
+        loop {
+            let sent = BootTime::now();
+            let step = match self.step(client, attempt).await {
+                // A server that is restarted is back in a moment.
+                Err(error)
+                    if may_pass(&error)
+                        && looked.is_some()
+                        && answered.elapsed() < self.settings.connect_timeout =>
+                {
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                step => step?,
+            };
+            answered = Instant::now();
+            match step {
+                Step::Held { token } => return Ok((token, sent)),
+                Step::Differs(theirs) => {
+                    client.is_unknown();
+                    return Err(self.differs(theirs));
+                }
+                Step::Busy { quarantine } => {
+                    client.is_unknown();
+                    return Err(would_block(self.stage(client, quarantine).await?));
+                }
+                Step::Waits { quarantine, sleep } => {
+                    let is_known = quarantined == !quarantine.is_zero();
+                    if looked.is_none_or(|looked| looked.elapsed() > LOOK) || !is_known {
+                        quarantined = !quarantine.is_zero();
+                        attempt
+                            .progress
+                            .waits(self.stage(client, quarantine).await?);
+                        looked = Some(Instant::now());
+                    }
+                    let sleep = match quarantine.is_zero() {
+                        true => sleep,
+                        false => sleep.min(quarantine),
+                    };
+                    let sleep = sleep.min(self.settings.place() / 3);
+                    let _ = tokio::time::timeout(sleep, client.woken()).await;
+                }
+            }
+        }
+    }
+
+    async fn step(&self, client: &Client, attempt: &Attempt) -> Result<Step, Error> {
+        let settings = &self.settings;
+        let place = match attempt.waits {
+            true => settings.place(),
+            false => Duration::ZERO,
+        };
+        let arguments = [
+            settings.ttl.as_millis().to_string(),
+            place.as_millis().to_string(),
+            settings.slots.to_string(),
+            attempt.us.record(&settings.name, 900),
+        ];
+        let answer = client.call("step", &arguments, COMMAND).await?;
+        let (kind, numbers) = read(answer.value).ok_or_else(|| self.wrong_answer())?;
+        let millis = |at: usize| Duration::from_millis(numbers.get(at).copied().unwrap_or(0));
+        Ok(match (kind.as_str(), numbers.as_slice()) {
+            ("held", &[token]) => Step::Held { token },
+            ("busy", _) => Step::Busy {
+                quarantine: millis(0),
+            },
+            ("wait", _) => Step::Waits {
+                quarantine: millis(0),
+                sleep: millis(1),
+            },
+            ("differs", &[theirs]) => Step::Differs(theirs),
+            _ => return Err(self.wrong_answer()),
+        })
+    }
+
+    async fn stage(&self, client: &Client, quarantine: Duration) -> Result<Stage, Error> {
+        if !quarantine.is_zero() {
+            return Ok(Stage::Quarantine(Instant::now() + quarantine));
+        }
+        let holders: Vec<Member> = self.look(client).await?.holders;
+        Ok(Stage::Waiting(holders))
+    }
+
+    /// Waits until enough replicas have the lock.
+    async fn confirmed(&self, client: &Client) -> Result<(), Error> {
+        let wanted = self.settings.replicas;
+        let limit = COMMAND.min(self.settings.ttl / 6);
+        match client.replicas(wanted, limit).await? {
+            enough if enough >= wanted => Ok(()),
+            few => Err(self.unreachable(format!(
+                "only {few} of {wanted} replicas have confirmed the lock; nothing is held; see why \
+                 the replicas are away, or lower replicas="
+            ))),
+        }
+    }
+
+    fn differs(&self, theirs: u64) -> Error {
+        Error::Failed {
+            lock: self.shown().to_owned(),
+            operation: "acquiring the lock",
+            why: format!(
+                "others use it with slots={theirs}, we with slots={}; give the same number in each \
+                 process",
+                self.settings.slots
+            ),
+        }
+    }
+}
+
+/// A word and the numbers behind it.
+fn read(value: Value) -> Option<(String, Vec<u64>)> {
+    let Value::Array(values) = value else {
+        return None;
+    };
+    let mut values = values.into_iter();
+    let kind = redis::from_redis_value(values.next()?).ok()?;
+    let numbers = values.map(|value| redis::from_redis_value(value).ok());
+    Some((kind, numbers.collect::<Option<_>>()?))
+}

@@ -1,0 +1,135 @@
+//! A lease that holds the lock: renewing it, and giving it back.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::client::{Answer, Client};
+use super::connect::COMMAND;
+use crate::engine::{Session, Setback};
+use crate::sys::clock::BootTime;
+use crate::{Error, Loss, Member};
+
+/// How long a release may take; the keeper has the same limit.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// How soon others see the record of a holder; until then, that of the waiter.
+const SHOWN: Duration = Duration::from_millis(100);
+
+pub(crate) struct RedisSession {
+    client: Rc<Client>,
+    token: u64,
+    sent: BootTime,
+    /// What others are told.
+    record: String,
+}
+
+impl RedisSession {
+    pub(super) fn new(
+        client: Rc<Client>,
+        mut us: Member,
+        token: u64,
+        sent: BootTime,
+    ) -> RedisSession {
+        us.token = Some(token);
+        us.since = Some(std::time::SystemTime::now());
+        let record = us.record(&client.redis.settings.name, 900);
+        RedisSession {
+            client,
+            token,
+            sent,
+            record,
+        }
+    }
+}
+
+impl Session for RedisSession {
+    fn token(&self) -> Option<u64> {
+        Some(self.token)
+    }
+
+    fn ttl(&self) -> Duration {
+        self.client.redis.settings.ttl
+    }
+
+    fn confirmed(&self) -> BootTime {
+        self.sent
+    }
+
+    /// The record has the token, and since when.
+    fn first_renewal(&self) -> Option<Duration> {
+        Some(SHOWN)
+    }
+
+    fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static {
+        let (client, record) = (self.client.clone(), self.record.clone());
+        async move {
+            let ttl = client.redis.settings.ttl;
+            match tokio::time::timeout(ttl / 3, renew(&client, record, ttl / 6)).await {
+                Ok(result) => result,
+                Err(_) => {
+                    client.disconnect();
+                    Err(Setback::Unclear("no answer to the renewal".to_owned()))
+                }
+            }
+        }
+    }
+
+    /// Never by itself: a connection that ends loses no lock.
+    async fn over(&self) -> Loss {
+        std::future::pending().await
+    }
+
+    async fn nudged(&self) {
+        self.client.woken().await;
+    }
+
+    async fn release(self) -> Result<(), Loss> {
+        match self.client.call("leave", &[], RELEASE.min(COMMAND)).await {
+            Ok(answer) => match (is_one(&answer), answer.repeated) {
+                (true, _) => Ok(()),
+                (false, false) => Err(gone()),
+                (false, true) => Err(Loss::unsure(
+                    "the connection ended during the release; the lock is free",
+                )),
+            },
+            Err(error) => Err(Loss::unsure(words(&error))),
+        }
+    }
+}
+
+async fn renew(client: &Client, record: String, limit: Duration) -> Result<(), Setback> {
+    let settings = &client.redis.settings;
+    let unclear = |error: Error| Setback::Unclear(words(&error));
+    let arguments = [settings.ttl.as_millis().to_string(), record];
+    let answer = client.call("renew", &arguments, limit).await;
+    if !is_one(&answer.map_err(unclear)?) {
+        return Err(Setback::Lost(gone()));
+    }
+    let wanted = settings.replicas;
+    if wanted > 0 {
+        let confirmed = client.replicas(wanted, limit).await.map_err(unclear)?;
+        if confirmed < wanted {
+            return Err(Setback::Unclear(format!(
+                "only {confirmed} of {wanted} replicas have confirmed the renewal"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn gone() -> Loss {
+    Loss::definite(
+        "the server does not know it any more: it was not renewed in time, or was removed, or the \
+         server has forgotten it",
+    )
+}
+
+fn is_one(answer: &Answer) -> bool {
+    matches!(answer.value, redis::Value::Int(1))
+}
+
+/// The error without the lock, which the message names already.
+fn words(error: &Error) -> String {
+    format!("{error:#}")
+}

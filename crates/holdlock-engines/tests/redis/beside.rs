@@ -1,0 +1,193 @@
+//! What a server tells and does beside keeping a lock.
+
+use std::time::{Duration, Instant};
+
+use holdlock_engines::{Error, Level, Run, open, open_server};
+use holdlock_test_support::{eventually, watchdog};
+
+use crate::server::Server;
+use crate::support::actor::Actor;
+use crate::support::order::wait_for_waiters;
+use crate::support::place::{level, listed, place};
+use crate::{name, server};
+
+#[test]
+fn each_lock_of_the_database_is_listed_with_its_members() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let (plain, slots) = (name("list ü}:{"), name("list-slots"));
+    let url = server.url(&plain);
+    let slots_url = server.url(&slots).replace('?', "?slots=2&");
+    // So that the server is asked more than once.
+    server.cli(&["DEBUG", "POPULATE", "3000", "other"]);
+    let lock = open(&url).expect("a lock");
+    let held = lock.lock().expect("free");
+    let mut waiter = Actor::start(&url);
+    waiter.tell("lock");
+    wait_for_waiters(&lock, 1);
+    let _one = open(&slots_url).expect("a lock").lock().expect("free");
+    let _two = open(&slots_url).expect("a lock").lock().expect("free");
+    let found = listed(&url, &plain).expect("listed").members;
+    assert_eq!(found.holders[0].pid, Some(std::process::id()));
+    assert_eq!(found.waiters[0].pid, Some(waiter.pid()));
+    let found = listed(&url, &slots).expect("listed").members;
+    assert_eq!((found.holders.len(), found.waiters.len()), (2, 0));
+    held.release().expect("ours");
+    assert!(waiter.answer().starts_with("held"));
+    assert_eq!(waiter.ask("release"), "released");
+    assert_eq!(listed(&url, &plain), None);
+}
+
+#[test]
+fn a_holder_is_ended_by_its_token_and_a_later_one_is_not() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    // The holder renews the lock every twenty seconds.
+    let url = server.url(&name("break")).replace("ttl=3", "ttl=60");
+    let lock = open(&url).expect("a lock");
+    let guard = lock.lock().expect("free");
+    let token = guard.token().expect("a token");
+    assert_eq!(lock.break_holder(token + 1).expect("answers"), None);
+    assert_eq!(lock.break_holder(token - 1).expect("answers"), None);
+    guard.check().expect("held");
+
+    let ended = lock.break_holder(token).expect("answers");
+    let ended = ended.expect("a holder");
+    assert_eq!(ended.pid, Some(std::process::id()));
+    assert_eq!(ended.token, Some(token));
+    // It hears of it at once.
+    let loss = guard.lost().wait(Duration::from_secs(15)).expect("lost");
+    assert!(loss.is_definite(), "{loss}");
+    assert_eq!(lock.break_holder(token).expect("answers"), None);
+}
+
+#[test]
+fn after_a_holder_was_ended_the_next_one_waits_for_the_end_of_its_lease() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url(&name("broken"));
+    let lock = open(&url).expect("a lock");
+    let mut first = Actor::start(&url);
+    let token: u64 = first.ask("lock")["held ".len()..].parse().expect("a token");
+    let mut second = Actor::start(&url);
+    second.tell("lock");
+    wait_for_waiters(&lock, 1);
+    let began = Instant::now();
+    let ended = lock
+        .break_holder(token)
+        .expect("answers")
+        .expect("a holder");
+    assert!(lock.try_lock().expect_err("too early").is_conflict());
+    eventually("it is lost", || first.ask("check").contains("Lost"));
+    let next: u64 = second.answer()["held ".len()..].parse().expect("a token");
+    assert!(began.elapsed() >= ended.rest.expect("a lease"), "too early");
+    assert!(next > token);
+    assert_eq!(lock.break_holder(token).expect("answers"), None);
+    assert_eq!(second.ask("check"), "Ok(())");
+}
+
+#[test]
+fn runs_are_remembered_and_only_those_of_the_last_holder() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url(&name("runs"));
+    let lock = open(&url).expect("a lock");
+    let made = open_server(place(&url)).expect("a place").init();
+    assert!(made.expect("answers").contains("nothing"));
+    let nothing = lock.last_run().expect("answers");
+    assert_eq!((nothing.last_run, nothing.at_work), (None, None));
+
+    let first = lock.clone().command("the first").lock().expect("free");
+    let before = first.record_run(Run::begins()).expect("recorded");
+    assert_eq!((before.last_run, before.at_work), (None, None));
+    // Its lease ends, and it does not know yet.
+    let token = first.token().expect("a token");
+    lock.break_holder(token).expect("answers");
+
+    let second = lock.lock().expect("later");
+    let hour = Duration::from_secs(3600);
+    let begins = Run::begins().counted(2 * hour, 24 * hour);
+    let before = second.record_run(begins).expect("recorded");
+    let died = before.at_work.expect("the first");
+    assert_eq!(died.command.as_deref(), Some("the first"));
+    assert_eq!(died.token, first.token());
+    let late = first.record_run(Run::ends().counted(Duration::ZERO, hour));
+    assert!(matches!(late, Err(Error::Lost { .. })), "{late:?}");
+    second.record_run(Run::ends()).expect("recorded");
+
+    let known = lock.last_run().expect("answers");
+    let ago = known.last_run.expect("a run");
+    assert!(ago >= 2 * hour && ago < 3 * hour, "{ago:?}");
+    assert_eq!(known.at_work, None);
+    second.release().expect("ours");
+}
+
+#[test]
+fn what_is_doubtful_about_a_server_is_found() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own(&[]) else {
+        return;
+    };
+    let examine = |url: &str| {
+        let findings = open_server(place(url)).expect("a place").diagnose();
+        let findings = findings.expect("answers");
+        for finding in &findings {
+            let is_doubtful = finding.level >= Level::Warning;
+            assert!(!is_doubtful || finding.remedy.is_some(), "{finding:?}");
+        }
+        findings
+    };
+    let url = server.url("doctor");
+    let findings = examine(&url.replace("ttl=3", "ttl=60"));
+    for (id, expected) in [
+        ("kind", Level::Note),
+        ("version", Level::Ok),
+        ("persistence", Level::Note),
+        ("eviction", Level::Ok),
+        ("failover", Level::Ok),
+        ("cluster", Level::Ok),
+        ("restart", Level::Note),
+        ("tls", Level::Ok),
+        ("clock", Level::Ok),
+    ] {
+        assert_eq!(level(&findings, id), expected, "{id}: {findings:?}");
+    }
+    assert!(findings[1].found.contains(|c: char| c.is_ascii_digit()));
+
+    for (setting, value) in [
+        ("maxmemory", "100mb"),
+        ("maxmemory-policy", "allkeys-lru"),
+        ("appendonly", "yes"),
+        ("appendfsync", "always"),
+    ] {
+        server.cli(&["CONFIG", "SET", setting, value]);
+    }
+    let of_server = format!("127.0.0.1 {}", server.port());
+    let replica: Option<Server> = server::own(&["--replicaof", &of_server]);
+    let _replica = replica.expect("it is installed");
+    eventually("the replica is there", || {
+        server
+            .cli(&["INFO", "replication"])
+            .contains("state=online")
+    });
+    let findings = examine(&url);
+    for (id, expected) in [
+        ("persistence", Level::Ok),
+        ("eviction", Level::Unsafe),
+        ("failover", Level::Warning),
+    ] {
+        assert_eq!(level(&findings, id), expected, "{id}: {findings:?}");
+    }
+    for (replicas, expected) in [("1", Level::Ok), ("2", Level::Unsafe)] {
+        let findings = examine(&url.replace('?', &format!("?replicas={replicas}&")));
+        assert_eq!(level(&findings, "failover"), expected, "{findings:?}");
+    }
+}

@@ -1,0 +1,166 @@
+//! Passwords and certificates: right ones, wrong ones, and that none is shown.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use holdlock_engines::{EngineGuard, Error, open};
+use holdlock_test_support::{has, skipped, watchdog};
+
+use crate::server::Server;
+use crate::support::actor::Actor;
+use crate::{name, server};
+
+#[test]
+fn passwords_come_from_the_url_or_the_environment_and_are_never_shown() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own(&[]).map(Server::awake) else {
+        return;
+    };
+    server.cli(&["CONFIG", "SET", "requirepass", "open sesame"]);
+    let url = server.url(&name("login"));
+    let error = open(&url).expect("a lock").try_lock();
+    let error = error.expect_err("no password");
+    assert!(matches!(error, Error::Credentials { .. }), "{error:?}");
+    let said = error.to_string();
+    assert!(said.contains("HOLDLOCK_PASSWORD_FILE"), "{said}");
+
+    let lock = open(&url.replace("://", "://:hidden@")).expect("a lock");
+    let error = lock.try_lock().expect_err("the wrong password");
+    assert!(matches!(error, Error::Credentials { .. }), "{error:?}");
+    for shown in [
+        format!("{error:?} {error}"),
+        format!("{lock:?}"),
+        lock.warnings().join(""),
+    ] {
+        assert!(!shown.contains("hidden"), "{shown}");
+    }
+    assert!(lock.warnings()[0].contains("password"));
+
+    let right = url.replace("://", "://default:open%20sesame@");
+    let guard = open(&right).expect("a lock").lock().expect("let in");
+    assert!(!guard.name().contains("sesame") && !format!("{guard:?}").contains("sesame"));
+    guard.release().expect("ours");
+
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "open sesame\n").expect("written");
+    let path = file.path().display().to_string();
+    for variable in [
+        ("HOLDLOCK_PASSWORD_FILE", path.as_str()),
+        ("REDISCLI_AUTH", "open sesame"),
+    ] {
+        let mut actor = Actor::with(&url, &[variable]);
+        assert!(actor.ask("lock").starts_with("held"));
+        assert_eq!(actor.ask("release"), "released");
+    }
+    assert!(!server.log().contains("sesame"));
+}
+
+/// A certificate for `localhost` that signs itself.
+fn certificate(directory: &Path, of: &str) -> bool {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "30"]);
+    openssl.args(["-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+    openssl.args([
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+    ]);
+    openssl.args(["-addext", "basicConstraints=CA:FALSE"]);
+    openssl
+        .arg("-keyout")
+        .arg(directory.join(format!("{of}.key")));
+    openssl.arg("-out").arg(directory.join(format!("{of}.crt")));
+    has("openssl")
+        && openssl
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success())
+}
+
+#[test]
+fn tls_checks_the_certificate_and_the_name() {
+    let _dog = watchdog::watch(60);
+    if server::shared().is_none() {
+        return;
+    }
+    let files = tempfile::tempdir().expect("a directory");
+    let of = |name: &str| files.path().join(name).display().to_string();
+    if !["server", "client", "other"]
+        .iter()
+        .all(|of| certificate(files.path(), of))
+    {
+        return skipped("openssl is not installed");
+    }
+    let port = server::free_port().to_string();
+    let Some(server) = server::own(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &of("server.crt"),
+        "--tls-key-file",
+        &of("server.key"),
+        "--tls-ca-cert-file",
+        &of("client.crt"),
+    ]) else {
+        return;
+    };
+    let server = server.awake();
+    let at = |host: &str, options: &str| -> Result<EngineGuard, Error> {
+        let name = name("tls");
+        let url = format!("rediss://{host}:{port}?ttl=3{options}#{name}");
+        open(&url).expect("a lock").try_lock()
+    };
+    let client = format!("&cert={}&key={}", of("client.crt"), of("client.key"));
+    let ours = format!("&ca={}", of("server.crt"));
+    let guard = at("localhost", &format!("{ours}{client}")).expect("trusted");
+    let plain = open(&server.url(&name("tls"))).expect("a lock");
+    assert!(plain.try_lock().expect_err("held").is_conflict());
+    guard.release().expect("ours");
+    for (host, options) in [
+        ("127.0.0.1", format!("{ours}{client}")),
+        ("localhost", format!("&ca={}{client}", of("other.crt"))),
+        ("localhost", client.clone()),
+    ] {
+        let error = at(host, &options).expect_err("not trusted");
+        assert!(matches!(error, Error::Credentials { .. }), "{error:?}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+    // The server wants a certificate as well.
+    let error = at("localhost", &ours).expect_err("no certificate");
+    assert!(
+        matches!(error, Error::Credentials { .. } | Error::Unreachable { .. }),
+        "{error:?}"
+    );
+    let error = at("localhost", "&ca=/nowhere").expect_err("no file");
+    assert!(error.to_string().contains("/nowhere"), "{error}");
+}
+
+#[test]
+fn a_plain_server_does_not_pass_for_tls() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = format!("rediss://localhost:{}?ttl=3#n", server.port());
+    let error = open(&url).expect("a lock").try_lock().expect_err("no TLS");
+    assert!(
+        matches!(
+            error,
+            Error::Credentials { .. } | Error::Unreachable { .. } | Error::Unsuitable { .. }
+        ),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_database_that_is_missing_is_named() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("n").replace("/0?", "/4711?");
+    let error = open(&url).expect("a lock").try_lock().expect_err("missing");
+    assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
+    assert!(error.to_string().contains("4711"), "{error}");
+}

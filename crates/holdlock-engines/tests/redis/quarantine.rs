@@ -1,0 +1,217 @@
+//! A server that may have forgotten its locks gives none before old holders must have noticed.
+
+use std::time::{Duration, Instant};
+
+use holdlock_engines::{EngineGuard, Error, open};
+use holdlock_test_support::{eventually, wait_for, watchdog};
+
+use crate::server::Server;
+use crate::support::order::wait_for_waiters;
+use crate::{name, server};
+
+fn is_definite(result: Result<(), Error>) -> bool {
+    matches!(&result, Err(Error::Lost { loss, .. }) if loss.is_definite())
+}
+
+/// Asserts that nobody gets the lock before the deadline of `guard`, which was acquired before the
+/// server has forgotten it.
+fn nobody_acquires_too_early(url: &str, guard: EngineGuard, valid_until: Instant) {
+    let lock = open(url).expect("a lock");
+    let error = lock.try_lock().expect_err("too early");
+    assert!(
+        matches!(&error, Error::WouldBlock(conflict) if conflict.restarted.is_some()),
+        "{error:?}"
+    );
+    let error = lock
+        .try_lock_for(Duration::from_millis(300))
+        .expect_err("too early");
+    assert!(
+        matches!(&error, Error::TimedOut(conflict) if conflict.restarted.is_some()),
+        "{error:?}"
+    );
+    let next = lock.lock().expect("later");
+    assert!(Instant::now() >= valid_until, "too early");
+    assert!(next.token() > guard.token());
+    assert!(is_definite(guard.release()));
+    next.release().expect("ours");
+    // And then it is as before.
+    lock.try_lock().expect("free").release().expect("ours");
+}
+
+/// Until when a holder may believe in its lock that has just renewed it.
+fn valid_until(guard: &EngineGuard) -> Instant {
+    guard.check().expect("held");
+    Instant::now() + guard.deadline().remaining()
+}
+
+#[test]
+fn after_a_restart_that_forgets_everything() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own(&[]).map(Server::awake) else {
+        return;
+    };
+    let url = server.url(&name("forgets"));
+    let lock = open(&url).expect("a lock");
+    let guard = lock.lock().expect("free");
+    let waiting = lock.clone();
+    let waiter = std::thread::spawn(move || waiting.lock());
+    wait_for_waiters(&lock, 1);
+    let until = valid_until(&guard);
+    server.kill();
+    server.run();
+    // Unsure as long as the server is away.
+    eventually("it is lost", || is_definite(guard.check()));
+    assert!(guard.lost().loss().is_some());
+    // The waiter has asked the new server, and waits there.
+    let error = lock.try_lock().expect_err("too early");
+    assert!(error.to_string().contains("forgotten its locks"), "{error}");
+    let next = waiter.join().expect("no panic").expect("later");
+    assert!(Instant::now() >= until, "too early");
+    assert!(next.token() > guard.token());
+    next.release().expect("ours");
+}
+
+#[test]
+fn after_a_restart_from_an_older_file() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own(&[]).map(Server::awake) else {
+        return;
+    };
+    let url = server.url(&name("older"));
+    let lock = open(&url).expect("a lock");
+    lock.lock().expect("free").release().expect("ours");
+    server.cli(&["SAVE"]);
+    let guard = lock.lock().expect("free");
+    let until = valid_until(&guard);
+    server.kill();
+    server.run();
+    // The file has the lock's keys, and not the holder.
+    assert_eq!(
+        server.cli(&["EXISTS", &server.key(&name("older"), "lock")]),
+        "1"
+    );
+    nobody_acquires_too_early(&url, guard, until);
+}
+
+#[test]
+fn a_log_that_is_always_synced_keeps_the_lock_over_a_restart() {
+    let _dog = watchdog::watch(60);
+    let settings = ["--appendonly", "yes", "--appendfsync", "always"];
+    let Some(server) = server::own(&settings).map(Server::awake) else {
+        return;
+    };
+    let url = server.url(&name("synced"));
+    let lock = open(&url).expect("a lock");
+    let guard = lock.lock().expect("free");
+    server.kill();
+    server.run();
+    eventually("the lock is confirmed", || guard.check().is_ok());
+    assert!(guard.lost().loss().is_none());
+    assert!(lock.try_lock().expect_err("held").is_conflict());
+    guard.release().expect("ours");
+    lock.lock().expect("free").release().expect("ours");
+}
+
+/// A primary and a replica that has all of it so far.
+fn pair() -> Option<(Server, Server)> {
+    let primary = server::own(&[])?.awake();
+    let port = primary.port().to_string();
+    let replica = server::own(&["--replicaof", &format!("127.0.0.1 {port}")])?;
+    wait_for("the replica follows", || {
+        let info = replica.cli(&["INFO", "replication"]);
+        info.contains("master_link_status:up").then_some(())
+    });
+    assert_eq!(primary.cli(&["WAIT", "1", "10000"]), "1");
+    Some((primary, replica))
+}
+
+fn url_of_both(primary: &Server, replica: &Server, name: &str) -> String {
+    let both = format!("127.0.0.1:{},127.0.0.1:{}/", primary.port(), replica.port());
+    primary
+        .url(name)
+        .replace(&format!("127.0.0.1:{}/", primary.port()), &both)
+}
+
+/// Lets the replica miss what comes from now on.
+fn cut_off(replica: &Server) {
+    replica.cli(&["REPLICAOF", "127.0.0.1", &server::free_port().to_string()]);
+}
+
+#[test]
+fn after_a_replica_has_become_the_primary() {
+    let _dog = watchdog::watch(60);
+    let Some((primary, replica)) = pair() else {
+        return;
+    };
+    let url = url_of_both(&primary, &replica, &name("promoted"));
+    cut_off(&replica);
+    let guard = open(&url).expect("a lock").lock().expect("free");
+    let until = valid_until(&guard);
+    primary.kill();
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    nobody_acquires_too_early(&url, guard, until);
+}
+
+#[test]
+fn a_new_primary_that_never_had_a_lock_waits_as_well() {
+    let _dog = watchdog::watch(60);
+    let Some((primary, replica)) = pair() else {
+        return;
+    };
+    let url = url_of_both(&primary, &replica, &name("never"));
+    // It does not even know that there are locks.
+    cut_off(&replica);
+    let guard = open(&url).expect("a lock").lock().expect("free");
+    let until = valid_until(&guard);
+    primary.kill();
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    replica.cli(&["FLUSHALL"]);
+    nobody_acquires_too_early(&url, guard, until);
+}
+
+#[test]
+fn a_lock_that_the_replica_has_is_kept_when_the_replica_becomes_the_primary() {
+    let _dog = watchdog::watch(60);
+    let Some((primary, replica)) = pair() else {
+        return;
+    };
+    let url = url_of_both(&primary, &replica, &name("handed")).replace("ttl=3", "ttl=20");
+    let url = url.replace('?', "?replicas=1&");
+    let lock = open(&url).expect("a lock");
+    let guard = lock.lock().expect("free");
+    primary.kill();
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    // Nothing confirms it there, since there is no replica any more; but the server knows it.
+    let error = guard.check().expect_err("no replica");
+    assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
+    let url = url.replace("replicas=1&", "");
+    let holder = open(&url)
+        .expect("a lock")
+        .members()
+        .expect("answers")
+        .holders
+        .pop();
+    assert_eq!(holder.expect("one").token, guard.token());
+    guard.release().expect("ours");
+}
+
+#[test]
+fn without_its_replicas_a_lock_is_neither_given_nor_kept() {
+    let _dog = watchdog::watch(60);
+    let Some((primary, replica)) = pair() else {
+        return;
+    };
+    let url = primary.url(&name("alone")).replace('?', "?replicas=1&");
+    let lock = open(&url).expect("a lock");
+    let guard = lock.lock().expect("free");
+    guard.check().expect("confirmed");
+    cut_off(&replica);
+    let loss = guard.lost().wait(Duration::from_secs(60)).expect("lost");
+    assert!(!loss.is_definite(), "{loss}");
+    assert!(loss.why().contains("0 of 1 replicas"), "{loss}");
+    guard.release().expect("the server had kept it");
+    let error = lock.lock().expect_err("no replica");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("lower replicas="), "{error}");
+    primary.nothing_left(&name("alone"));
+}

@@ -1,0 +1,74 @@
+"""Locks over etcd: the same classes, with another engine behind them."""
+
+import asyncio
+import threading
+
+import pytest
+
+import holdlock
+from conftest import until
+from etcd import server  # noqa: F401  # fixture
+from holdlock import CancelToken, Cancelled, LockLost, Timeout
+from postgres import name  # noqa: F401  # fixture
+from test_engine import engine_holder  # noqa: F401  # fixture
+
+
+def test_a_timeout_names_the_holder_of_another_process(server, name, engine_holder):
+    holder = engine_holder(server.url(name))
+    lock = holdlock.open(server.url(name))
+    assert type(lock) is holdlock.EngineLock and lock.name.startswith("etcd://")
+    with pytest.raises(Timeout) as raised:
+        lock.acquire(timeout=2)
+    (member,) = raised.value.holders
+    assert (member.pid, member.command) == (holder.pid, "report.py")
+    assert member.note == "the nightly report"
+    holder.tell()
+    with lock.acquire(timeout=60):
+        assert lock.token > holder.token and lock.is_valid()
+        lock.check()
+    server.nothing_left(name)
+
+
+def test_a_block_that_ends_without_the_lock_raises(server, name):
+    lock, heard = holdlock.open(server.url(name)), threading.Event()
+    with pytest.raises(LockLost):
+        with lock:
+            lock.lost.add_callback(lambda error: heard.set())
+            server.terminate(name)
+            assert lock.lost.wait(60) and heard.wait(60)
+            with pytest.raises(LockLost):
+                lock.ensure_held()
+    with lock.acquire(timeout=60):
+        lock.ensure_held()
+
+
+def test_shared_locks_and_slots(server, name):
+    one, other = (holdlock.open(server.url(name), shared=True) for _ in range(2))
+    with one, other, pytest.raises(Timeout):
+        holdlock.open(server.url(name)).acquire(timeout=0)
+    url = server.url(name + "-slots", "&slots=2")
+    first, second, third = (holdlock.open(url) for _ in range(3))
+    with first, second, pytest.raises(Timeout):
+        third.acquire(timeout=0)
+
+
+def test_cancelled_requests_leave_nothing(server, name):
+    async def main():
+        async with holdlock.open_async(server.url(name)) as lock:
+            token, other = CancelToken(), holdlock.open_async(server.url(name))
+            tasks = [
+                asyncio.ensure_future(other.acquire(cancel=token)),
+                asyncio.ensure_future(other.acquire()),
+            ]
+            while len(await lock.waiters()) != 2:
+                await asyncio.sleep(0.005)
+            token.cancel()
+            tasks[1].cancel()
+            with pytest.raises(Cancelled):
+                await tasks[0]
+            with pytest.raises(asyncio.CancelledError):
+                await tasks[1]
+            assert not other.is_locked
+
+    asyncio.run(main())
+    until(lambda: server.sessions(name) == 0)
