@@ -38,7 +38,7 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
     }
     let program = dist()?;
     bench.arg("--holdlock").arg(program).args(arguments);
-    let in_python = ["python", "readers", "more", "engines"];
+    let in_python = ["python", "python-many", "readers", "more", "engines"];
     let named = arguments
         .iter()
         .any(|word| in_python.contains(&word.as_str()));

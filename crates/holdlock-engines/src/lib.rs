@@ -29,7 +29,7 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | engine | the server that keeps the lock: PostgreSQL |
+//! | engine | the server that keeps the lock: PostgreSQL, etcd, Redis or Valkey |
 //! | [`EngineLock`] | the engine and the lock's name; opening it does not connect |
 //! | [`EngineGuard`] | proof of holding the lock, until its [`deadline`](EngineGuard::deadline), which moves on while the engine answers |
 //! | token | [`EngineGuard::token`]: a number that rises from holder to holder |
@@ -59,6 +59,24 @@
 //! nothing has to be cleaned up. Waiters are served in their order. holdlock refuses poolers in
 //! transaction mode and standbys, because they break such locks silently.
 //!
+//! # etcd
+//!
+//! `etcd://user@host:port,host2,host3/prefix?option=value#name`, and `etcds://` with TLS. What the
+//! URL leaves out comes from the variables of etcdctl: ETCDCTL_ENDPOINTS, ETCDCTL_USER,
+//! ETCDCTL_PASSWORD, ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY. The prefix of the keys is
+//! `holdlock` unless the path says another.
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `ttl` | after how many seconds without a renewal the cluster frees the lock (15) |
+//! | `slots` | how many may hold the lock at the same time, one slot each; the same in each process |
+//! | `ca`, `cert`, `key_file` | PEM files: whom to trust in place of the system's authorities; the client's certificate and its key |
+//! | `connect_timeout` | after how many seconds a silent endpoint counts as dead (5) |
+//!
+//! The lock is a queue of keys, each with a lease of its own; the oldest key holds the lock, and
+//! its create revision is the token. A process that is killed keeps its key until the lease ends.
+//! The calls go over the JSON gateway of etcd 3.4 or later.
+//!
 //! # Redis and Valkey
 //!
 //! `redis://user@host:port,host2/database?option=value#name`; `rediss://` with TLS, `valkey://` and
@@ -80,7 +98,8 @@
 //! # What is used
 //!
 //! * One helper thread for each process, and one connection for each lock that is held or waited
-//!   for. Sockets are close-on-exec, and are closed in children of fork.
+//!   for; two at etcd, where the second one watches. Sockets are close-on-exec, and are closed in
+//!   children of fork.
 //! * Three descriptors for each lock that is held, besides the connection's.
 //!
 //! Linux only, for now.

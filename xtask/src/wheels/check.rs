@@ -16,18 +16,18 @@ const MOST_BYTES: u64 = 3_000_000;
 /// Uses the module.
 pub(super) const TRIAL: &str = include_str!("trial.py");
 
-/// Prints what an old glibc lacks.
-const SYMBOLS: &str = include_str!("symbols.py");
-
 /// Asks an engine that is not there.
 const TRIAL_OF_ENGINES: &str = "import holdlock
 try: holdlock.open('postgres://ann@127.0.0.1:1/app#try').acquire(timeout=60)
 except holdlock.EngineUnreachable: print('works')";
 
+/// Prints what an old glibc lacks.
+const SYMBOLS: &str = include_str!("symbols.py");
+
 impl Tools {
     /// Checks the platform and the size of a wheel, and tries it where it can run.
     pub(super) fn check(&self, wheel: &Path, target: &str, outcome: &mut Outcome) -> Done {
-        let (name, tag) = self.audit(wheel, target, outcome)?;
+        let (name, tag) = self.audit(wheel, outcome)?;
         if host().as_deref() == Ok(target) {
             self.start_without_installing(wheel, &name, outcome)?;
         }
@@ -55,7 +55,7 @@ impl Tools {
         target: &str,
         outcome: &mut Outcome,
     ) -> Done {
-        let (name, tag) = self.audit(engines, target, outcome)?;
+        let (name, tag) = self.audit(engines, outcome)?;
         match self.interpreter(target) {
             Some(python) => {
                 let place = self.install(&[ours, engines], &tag)?;
@@ -69,12 +69,12 @@ impl Tools {
     }
 
     /// Checks the platform and the size of a wheel. Returns its name, and its first tag.
-    fn audit(&self, wheel: &Path, target: &str, outcome: &mut Outcome) -> Done<(String, String)> {
+    fn audit(&self, wheel: &Path, outcome: &mut Outcome) -> Done<(String, String)> {
         let name = wheel.file_name().unwrap_or_default().to_string_lossy();
         let size = fs::metadata(wheel).map_or(u64::MAX, |about| about.len());
         println!("{name}: {size} bytes");
         let mut audit = self.tool(&["auditwheel", "show"]);
-        if target.ends_with("musl") {
+        if name.contains("musllinux") {
             // Otherwise auditwheel takes this machine's libc.so for musl's.
             audit.arg("--ldpaths").arg(&self.place);
         }
@@ -90,7 +90,7 @@ impl Tools {
         // does not know.
         let keeps = keeps || audited.trim_end().ends_with("eliminated:\n\nlibc.so");
         count(outcome, keeps, &format!("auditwheel: {name}: {audited}"));
-        if target.ends_with("gnu") {
+        if name.contains("manylinux") {
             let mut look = Command::new(&self.python);
             look.args(["-c", SYMBOLS]).arg(wheel);
             expect(outcome, "", look, &format!("old glibc with {name}"))?;

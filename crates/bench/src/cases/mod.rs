@@ -50,6 +50,7 @@ pub(crate) const ALL: &[Case] = &[
     case("deadline", deadline::run),
     case("cli", cli::run),
     case("python", python::run),
+    case("python-many", python::many::run),
     case("readers", readers::run),
     // Near the end: reading /proc/locks slows other lock calls down for a while.
     case("inspect", inspect::run),

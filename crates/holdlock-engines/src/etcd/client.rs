@@ -57,7 +57,7 @@ impl Client {
         loop {
             let failure = match self.call_once(path, message).await {
                 Err(CallFailure::Unreachable(failure)) => {
-                    if let (Patience::Reachable(_), Failure::Silent(_)) = (patience, &failure) {
+                    if let Patience::Reachable(_) = patience {
                         return Err(failure);
                     }
                     failure
@@ -79,25 +79,24 @@ impl Client {
         path: &str,
         message: &Value,
     ) -> Result<(BootTime, Value), CallFailure> {
-        let idle = self.idle.take().filter(|idle| !idle.is_closed());
-        let was_idle = idle.is_some();
-        let result = self.call_at(idle, path, message).await;
-        match result {
+        let was_idle = self.idle.borrow().is_some();
+        match self.send(path, message).await {
             // The endpoint may have closed the connection since its last use.
             Err(CallFailure::Failed(Failure::Silent(_))) if was_idle => {
-                self.call_at(None, path, message).await
+                self.send(path, message).await
             }
             result => result,
         }
     }
 
-    async fn call_at(
+    /// As `call_once`, but the message is sent once only.
+    pub(super) async fn send(
         &self,
-        connection: Option<Connection>,
         path: &str,
         message: &Value,
     ) -> Result<(BootTime, Value), CallFailure> {
-        let mut connection = match connection {
+        let idle = self.idle.take().filter(|idle| !idle.is_closed());
+        let mut connection = match idle {
             Some(connection) => connection,
             None => self.connect().await.map_err(CallFailure::Unreachable)?,
         };
@@ -105,7 +104,7 @@ impl Client {
         let mut renewed = false;
         loop {
             let token = within(settings.connect_timeout, self.etcd.token(&mut connection)).await;
-            let token = token.map_err(CallFailure::Failed)?;
+            let token = token.map_err(|failure| self.failed_at(&connection, failure))?;
             let sent = BootTime::now();
             let answer = connection.post(path, token.as_deref(), message);
             match within(settings.try_limit(), answer).await {
@@ -113,13 +112,8 @@ impl Client {
                     self.etcd.forget(token.as_deref());
                     renewed = true;
                 }
-                Err(Failure::Silent(why)) => {
-                    self.failed.set(Some(connection.address));
-                    self.first.set(connection.endpoint + 1);
-                    let host = &settings.hosts[connection.endpoint];
-                    return Err(CallFailure::Failed(Failure::Silent(format!(
-                        "{host}: {why}"
-                    ))));
+                Err(failure @ Failure::Silent(_)) => {
+                    return Err(self.failed_at(&connection, failure));
                 }
                 result => {
                     self.first.set(connection.endpoint);
@@ -129,6 +123,28 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// The next call goes to another endpoint first.
+    fn failed_at(&self, connection: &Connection, failure: Failure) -> CallFailure {
+        CallFailure::Failed(match failure {
+            Failure::Silent(why) => {
+                self.failed.set(Some(connection.address));
+                self.first.set(connection.endpoint + 1);
+                let host = &self.etcd.settings.hosts[connection.endpoint];
+                Failure::Silent(format!("{host}: {why}"))
+            }
+            other => other,
+        })
+    }
+
+    /// Connects, if there is no connection.
+    pub(super) async fn reach(&self) -> Result<(), Failure> {
+        if self.idle.borrow().is_none() {
+            let connection = self.connect().await?;
+            self.idle.replace(Some(connection));
+        }
+        Ok(())
     }
 
     /// The clock of the member that answered last.

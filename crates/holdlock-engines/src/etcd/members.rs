@@ -1,13 +1,15 @@
 //! Who holds the lock, and who waits: the keys of the lock in the order of their creation.
 
+use std::time::Duration;
+
 use holdlock::Mode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Etcd;
 use super::client::{Client, Patience};
 use super::failure::Failure;
 use super::keys::Keys;
-use super::message::Pair;
+use super::message::{Pair, number, number_at};
 use super::settings::Settings;
 use crate::{Member, Members};
 
@@ -30,6 +32,20 @@ impl Client {
         let keys = self.etcd.keys.all();
         let pairs = self.oldest_first(patience, &keys, limit).await?;
         Ok(self.etcd.read_members(&pairs))
+    }
+
+    /// How long the leases of these holders live if nobody renews them: one question for each.
+    pub(super) async fn ask_rests(&self, patience: Patience, holders: &mut [Member]) {
+        for holder in holders.iter_mut().take(NAMED as usize) {
+            let lease = holder.session.as_ref();
+            let lease = lease.and_then(|lease| u64::from_str_radix(lease, 16).ok());
+            let message = json!({"ID": number(lease.unwrap_or(0))});
+            let answer = self.call(patience, "/v3/lease/timetolive", &message).await;
+            let Ok((_, answer)) = answer else { return };
+            // A lease that is ending has a negative rest.
+            let rest = number_at(&answer, "TTL");
+            holder.rest = (rest > 0).then(|| Duration::from_secs(rest));
+        }
     }
 }
 

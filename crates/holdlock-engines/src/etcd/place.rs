@@ -30,6 +30,8 @@ const TRANSACTION: &str = "/v3/kv/txn";
 
 /// How long the cluster may take to give the place back.
 const LEAVE: Duration = Duration::from_secs(5);
+/// For how long a release waits for the end of the lease.
+const REVOKED: Duration = Duration::from_millis(500);
 
 pub(super) struct Place {
     pub(super) client: Rc<Client>,
@@ -76,6 +78,7 @@ impl Place {
         us: Member,
         progress: Rc<Progress>,
     ) -> Result<(Place, Look), Failure> {
+        client.reach().await?;
         let lease = Lease::random();
         let key = client.etcd.keys.own(us.mode, lease);
         // From now on, dropping it revokes the lease.
@@ -255,25 +258,24 @@ impl Place {
             "compare": created_by(&self.key, self.created.get()),
             "success": [{"request_delete_range": message::one(&self.key)}],
         });
-        let unsure = |failure: Failure| Loss::unsure(failure.why());
+        // The try before was not answered, and may have deleted the key.
         let mut deleted_before = false;
         let (_, answer) = loop {
-            match self.client.call_once(TRANSACTION, &message).await {
+            match self.client.send(TRANSACTION, &message).await {
                 Ok(answer) => break answer,
-                Err(CallFailure::Failed(Failure::Silent(_))) => {
-                    deleted_before = true;
-                    tokio::time::sleep(super::PAUSE).await;
-                }
-                Err(failure) => return Err(unsure(failure.failure())),
+                Err(CallFailure::Failed(Failure::Silent(_))) => deleted_before = true,
+                Err(CallFailure::Unreachable(Failure::Silent(_))) => {}
+                Err(failure) => return Err(Loss::unsure(failure.failure().why())),
             }
+            tokio::time::sleep(super::PAUSE).await;
         };
-        let released = Answer::of_transaction(&answer).succeeded;
-        // An earlier try was not answered, and may have deleted it. While the lease lives, nobody
-        // else has.
+        // While the lease lives, nobody else has deleted it.
         let by_us = deleted_before && !self.lease_end().has_passed();
-        self.revoke().await.map_err(unsure)?;
-        self.left.set(true);
-        match released || by_us {
+        let released = Answer::of_transaction(&answer).succeeded || by_us;
+        // The lock is free already: if this takes longer, it goes on without the caller.
+        let revoked = tokio::time::timeout(REVOKED, self.revoke()).await;
+        self.left.set(matches!(revoked, Ok(Ok(()))));
+        match released {
             true => Ok(()),
             false => Err(Loss::definite("its key was not there any more")),
         }
@@ -310,10 +312,7 @@ impl Place {
 /// Ends a lease, and with it its key. That there is none is as good.
 pub(super) async fn revoke(client: &Client, lease: Lease) -> Result<(), Failure> {
     let message = json!({"ID": number(lease.0)});
-    match client
-        .call(Patience::Reachable(LEAVE), REVOKE, &message)
-        .await
-    {
+    match client.call(Patience::For(LEAVE), REVOKE, &message).await {
         Ok(_) | Err(Failure::NoLease) => Ok(()),
         Err(failure) => Err(failure),
     }

@@ -50,7 +50,9 @@ impl Service for Arc<Etcd> {
     async fn members(&self) -> Result<Members, Error> {
         let (client, patience) = self.aside();
         let members = client.members(patience, None).await;
-        members.map_err(|failure| self.error("reading the holders", failure))
+        let mut members = members.map_err(|failure| self.error("reading the holders", failure))?;
+        client.ask_rests(patience, &mut members.holders).await;
+        Ok(members)
     }
 
     async fn list(&self) -> Result<Vec<Listed>, Error> {

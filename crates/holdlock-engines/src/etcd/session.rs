@@ -100,7 +100,7 @@ impl Session for EtcdSession {
             let shown = record.take();
             match place.verify(shown.as_deref()).await {
                 Ok(true) => Ok(()),
-                Ok(false) => Err(Setback::Lost(gone())),
+                Ok(false) | Err(Failure::NoLease) => Err(Setback::Lost(gone())),
                 Err(failure) => {
                     record.set(shown);
                     Err(unclear(failure))

@@ -135,7 +135,7 @@ impl Redis {
                     return Err(would_block(self.stage(client, quarantine).await?));
                 }
                 Step::Waits { quarantine, sleep } => {
-                    let is_known = quarantined == !quarantine.is_zero();
+                    let is_known = quarantined != quarantine.is_zero();
                     if looked.is_none_or(|looked| looked.elapsed() > LOOK) || !is_known {
                         quarantined = !quarantine.is_zero();
                         attempt

@@ -57,6 +57,11 @@ fn without_a_majority_there_is_no_lock_and_no_wait_without_end() {
     assert!(!loss.is_definite(), "{loss}");
     let error = lock.try_lock().expect_err("no majority");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    // The member says so by itself.
+    eventually("the reason is told", || {
+        let error = lock.try_lock().expect_err("no majority");
+        error.to_string().contains("no leader")
+    });
     for member in [0, 1] {
         cluster.start_member(member);
     }

@@ -57,6 +57,20 @@ fn a_revoked_lease_and_a_deleted_key_are_noticed_at_once() {
 }
 
 #[test]
+fn a_check_asks_for_the_key_and_not_only_for_the_lease() {
+    let _dog = watchdog::watch(60);
+    let Some(cluster) = server::shared() else {
+        return;
+    };
+    let name = name("key");
+    let lock = open(&cluster.url(&name)).expect("a lock");
+    let guard = lock.lock().expect("free");
+    // Before the key is watched.
+    cluster.ctl(&["del", "--prefix", &format!("tests/{name}#")]);
+    assert!(is_lost(guard.check()));
+}
+
+#[test]
 fn a_release_says_that_the_lock_was_lost_although_nobody_had_noticed_yet() {
     let _dog = watchdog::watch(60);
     let Some(cluster) = server::shared() else {

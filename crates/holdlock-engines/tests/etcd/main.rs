@@ -6,6 +6,7 @@ mod beside;
 mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
+mod leaving;
 mod lost;
 mod refused;
 mod server;
