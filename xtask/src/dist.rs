@@ -38,9 +38,10 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
     }
     let program = dist()?;
     bench.arg("--holdlock").arg(program).args(arguments);
+    let in_python = ["python", "python-many", "readers", "more", "engines"];
     let named = arguments
         .iter()
-        .any(|word| ["python", "engines"].contains(&word.as_str()));
+        .any(|word| in_python.contains(&word.as_str()));
     if named || arguments.iter().all(|word| word.starts_with('-')) {
         match python::peers() {
             Ok(packages) => drop(bench.arg("--python").arg(packages)),

@@ -14,6 +14,7 @@ Cases (all of them when none is named):
   record     what LockOptions::record costs
   slots      a slot of four: the library against semaphores of Python's modules,
              `holdlock run --slots` against GNU sem
+  fair       32 processes in a tight loop: whether each gets its share
   sets       two locks at once and upgrades; 8 processes with overlapping sets
   try        a failed try
   handoff    from the release in one process until another process has the lock
@@ -27,6 +28,8 @@ Cases (all of them when none is named):
              `holdlock list` and the library's call against lslocks
   missing    the first acquisition, which creates the lock file, with up to 10 000 other locks held
   python     the Python module against filelock, portalocker, fasteners and fcntl.flock
+  readers    its reader/writer lock against those of filelock and fasteners
+  more       stands for record, slots, sets, fair and readers
   engines    only if named: locks on PostgreSQL, etcd and Redis, started on this machine, against
              etcdctl lock, redis-py, python-redis-lock, portalocker and pg_advisory_lock
 
@@ -34,7 +37,7 @@ Cases (all of them when none is named):
   --json           the results as one JSON document
   --holdlock PATH  the command for the case `cli`; otherwise the one built
                    with the profile dist, or beside this program
-  --python DIR     the Python packages for the case `python`, a directory each;
+  --python DIR     the Python packages for `python` and `readers`, a directory each;
                    `cargo xtask bench` installs them
 
 The lock files are in a fresh directory under TMPDIR. A missed goal is reported and
@@ -74,6 +77,10 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
             Some("--python") => {
                 let path = words.next().ok_or("--python needs a path")?;
                 args.python = Some(path.into());
+            }
+            Some("more") => {
+                let more = |case: &&Case| cases::MORE.contains(&case.name);
+                args.cases.extend(cases::ALL.iter().filter(more));
             }
             _ => {
                 let mut known = cases::ALL.iter().chain(cases::ON_DEMAND);

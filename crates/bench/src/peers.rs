@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use by_hand::{LibcChecked, Raw, RawChecked, RawSure};
-use holdlock::FileLock;
+use holdlock::{FileLock, LockOptions};
 pub(crate) use holdlock_test_support::peers::Lock;
 use holdlock_test_support::peers::{FdLock, Fs4, Holdlock, Std, open};
 use limited::{HoldlockFor, StdPoll};
@@ -37,6 +37,8 @@ pub(crate) enum Peer {
     HoldlockFor {
         millis: u64,
     },
+    /// holdlock, first come, first served.
+    HoldlockFair,
     /// One `FileLock` for all threads of a process.
     HoldlockShared,
 }
@@ -55,6 +57,7 @@ impl Peer {
             Peer::FdLock => "fd-lock".into(),
             Peer::Holdlock => "holdlock".into(),
             Peer::HoldlockFor { millis } => format!("holdlock deadline {millis} ms"),
+            Peer::HoldlockFair => "holdlock fair".into(),
             Peer::HoldlockShared => "holdlock shared".into(),
         }
     }
@@ -74,6 +77,7 @@ impl Peer {
             Peer::FdLock,
             Peer::Holdlock,
             Peer::HoldlockFor { millis },
+            Peer::HoldlockFair,
             Peer::HoldlockShared,
         ]
         .into_iter()
@@ -100,6 +104,7 @@ impl Peer {
             Peer::Fs4 => Box::new(Fs4(open(path)?)),
             Peer::FdLock => Box::new(FdLock::new(open(path)?)),
             Peer::Holdlock | Peer::HoldlockShared => Box::new(Holdlock(FileLock::open(path)?)),
+            Peer::HoldlockFair => Box::new(Holdlock(LockOptions::new().fair(true).open(path)?)),
             Peer::HoldlockFor { millis } => Box::new(HoldlockFor {
                 lock: FileLock::open(path)?,
                 limit: Duration::from_millis(millis),

@@ -1,6 +1,8 @@
 //! Holders that die without releasing the lock: the next one learns of that, and of nothing else.
 
+use std::fs;
 use std::future::Future;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -108,6 +110,27 @@ fn a_set_that_gives_a_lock_back_leaves_the_news_to_the_next_one() {
     let guard = set.lock().expect("free");
     assert!(guard[0].abandoned().is_some());
     assert!(guard[1].abandoned().is_none());
+}
+
+#[test]
+fn a_set_that_cannot_write_its_records_leaves_the_news_to_the_next_one() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut paths = [scratch.lock(), scratch.path("data.lock")];
+    for path in &paths {
+        drop(open(path).lock().expect("free"));
+    }
+    // Sets acquire their locks in the order of the inodes.
+    paths.sort_by_key(|path| fs::metadata(path).expect("exists").ino());
+    let mut doomed = actor(&paths[0]);
+    doomed.must("lock");
+    doomed.kill();
+    let [lock, data] = [open(&paths[0]), open(&paths[1])];
+    fs::write(&paths[1], "data").expect("written");
+    let set = LockSet::new([&lock, &data]);
+    let refused = set.try_lock();
+    assert!(matches!(refused, Err(Error::Record { .. })), "{refused:?}");
+    assert!(lock.lock().expect("free").abandoned().is_some());
 }
 
 /// Notes that its task was woken.

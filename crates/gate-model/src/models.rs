@@ -12,7 +12,7 @@ use loom::thread::{self, JoinHandle};
 use crate::Mode;
 use crate::gate::Occupant;
 use crate::lock::Lock;
-use crate::sys::{clock, fork};
+use crate::sys::{clock, fork, futex};
 use crate::wait::{Stop, Stopper, Wait};
 
 /// The clock stands still: running threads pass sleeping ones.
@@ -69,6 +69,13 @@ fn write_as_task(lock: &Lock) {
     let file = lock.take_queued(&place, Mode::Exclusive, Wait::forever());
     lock.change();
     lock.leave(&file.unwrap());
+}
+
+/// Waits until so many threads sleep in the queue.
+fn wait_for_sleepers(count: usize) {
+    while futex::sleepers() < count {
+        thread::yield_now();
+    }
 }
 
 fn join<const N: usize>(threads: [JoinHandle<()>; N]) {
@@ -192,6 +199,28 @@ fn a_stopped_wait_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_lock_that_was_kept_for_a_stopped_wait_is_given_back() {
+    check(3, |lock| {
+        let me = Occupant::this_thread();
+        let file = lock
+            .take(Mode::Exclusive, me, &mut Wait::forever())
+            .unwrap();
+        let stopper = Arc::new(Stopper::default());
+        let waiter = {
+            let (lock, stopper) = (lock.clone(), stopper.clone());
+            thread::spawn(move || write_until(&lock, &stopper))
+        };
+        wait_for_sleepers(1);
+        stopper.stop();
+        // Tells the waiter to try.
+        lock.leave(&file);
+        // Passes the waiter, and keeps the kernel's lock for it.
+        write(&lock);
+        join([waiter]);
+    });
+}
+
+#[test]
 fn a_wait_is_stopped_while_the_lock_stays_held() {
     check(2, |lock| {
         let me = Occupant::this_thread();
@@ -211,7 +240,7 @@ fn a_wait_is_stopped_while_the_lock_stays_held() {
 
 #[test]
 fn a_stopped_waiter_passes_its_wake_up_on() {
-    check(1, |lock| {
+    check(2, |lock| {
         let me = Occupant::this_thread();
         let file = lock
             .take(Mode::Exclusive, me, &mut Wait::forever())
@@ -221,16 +250,18 @@ fn a_stopped_waiter_passes_its_wake_up_on() {
             let (lock, stopper) = (lock.clone(), stopper.clone());
             thread::spawn(move || write_until(&lock, &stopper))
         };
+        wait_for_sleepers(1);
         let other = spawn(&lock, write);
-        lock.leave(&file);
+        wait_for_sleepers(2);
         stopper.stop();
+        lock.leave(&file);
         join([stopped, other]);
     });
 }
 
 #[test]
 fn readers_behind_a_stopped_writer_get_in() {
-    check(1, |lock| {
+    check(2, |lock| {
         let me = Occupant::this_thread();
         let file = lock.take(Mode::Shared, me, &mut Wait::forever()).unwrap();
         let stopper = Arc::new(Stopper::default());
@@ -238,7 +269,9 @@ fn readers_behind_a_stopped_writer_get_in() {
             let (lock, stopper) = (lock.clone(), stopper.clone());
             thread::spawn(move || write_until(&lock, &stopper))
         };
+        wait_for_sleepers(1);
         let other = spawn(&lock, read);
+        wait_for_sleepers(2);
         stopper.stop();
         // The reader gets in while this thread holds the lock.
         join([stopped, other]);

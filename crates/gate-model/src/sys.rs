@@ -73,6 +73,11 @@ pub(crate) mod futex {
         wake_first(|sleeping| sleeping.stopper == Some(stopper));
     }
 
+    /// How many threads sleep.
+    pub(crate) fn sleepers() -> usize {
+        TABLE.lock().unwrap().len()
+    }
+
     fn wake_first(is_it: impl Fn(&Sleeping) -> bool) {
         let mut table = TABLE.lock().unwrap();
         if let Some(first) = table.iter().position(|sleeping| is_it(sleeping)) {

@@ -66,7 +66,7 @@ impl Core {
         let raise = |failure: Failure| failure.raise(py, self.name());
         let taken = match self
             .shared
-            .attempt_for(py, mode, Requester::Thread, note)
+            .attempt(py, mode, Requester::Thread, note)
             .map_err(raise)?
         {
             Some(Attempt::Again) => false,
@@ -96,9 +96,7 @@ impl Core {
         call: Call<'py>,
     ) -> Result<bool, Failure> {
         self.opened(slf.py())?;
-        let attempt = self
-            .shared
-            .attempt_for(slf.py(), mode, Requester::Thread, note);
+        let attempt = self.shared.attempt(slf.py(), mode, Requester::Thread, note);
         match attempt? {
             Some(Attempt::Again) => Ok(false),
             Some(Attempt::Taken) => Ok(true),
@@ -157,8 +155,12 @@ impl Core {
     #[cold]
     fn call_hook(&self, slf: &Bound<'_, NativeLock>) -> PyResult<()> {
         let py = slf.py();
-        let hook = slf.getattr("_on_acquired")?;
-        let called = hook.call1((self.shared.lend(Requester::Thread),)).map(drop);
+        let lent = self.shared.lend(Requester::Thread);
+        let lent = lent.map_err(|failure| failure.raise(py, self.name()));
+        let called = lent.and_then(|lent| {
+            let hook = slf.getattr("_on_acquired")?;
+            hook.call1((lent,)).map(drop)
+        });
         let Err(error) = &called else {
             return if self.shared.counter(Requester::Thread) > 0 {
                 Ok(())

@@ -73,6 +73,14 @@ pub(crate) fn seconds(
     }
 }
 
+/// The module for greenlets, if the program uses them as threads: their waits run Python code.
+pub(crate) fn greenlets(py: Python<'_>) -> PyResult<Option<Bound<'_, PyModule>>> {
+    let used = py.import("holdlock._meta")?.getattr("_adapted")?;
+    used.is_truthy()?
+        .then(|| py.import("holdlock._greenlets"))
+        .transpose()
+}
+
 /// Makes a request for the calling thread. `token` ends the wait; None: only the caller's token
 /// does. `stays_in_thread` promises that this thread also releases. Python's handlers of signals
 /// run during the wait, and the exceptions that they raise end it.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
+use crate::signal::Signal;
 use crate::wakeup::Wakeup;
 
 /// A way to make a waiting thread or task look at its request again.
@@ -13,15 +14,30 @@ pub(crate) enum Alert {
     Token(holdlock::CancelToken),
     /// For a task whose loop watches a descriptor.
     Wakeup(Arc<Wakeup>),
+    /// For a task whose request also has to end.
+    Both(holdlock::CancelToken, Arc<Wakeup>),
     /// For a wait in another native library.
     Function(Arc<Py<PyAny>>),
 }
 
 impl Alert {
+    /// For a task; `token` ends its request.
+    pub(crate) fn of(signal: &Signal, token: Option<&holdlock::CancelToken>) -> Alert {
+        match (token.cloned(), signal.wakeup()) {
+            (None, Some(wakeup)) => Alert::Wakeup(wakeup),
+            (Some(token), Some(wakeup)) => Alert::Both(token, wakeup),
+            (token, None) => Alert::Token(token.unwrap_or_default()),
+        }
+    }
+
     pub(crate) fn send(&self) {
         match self {
             Alert::Token(token) => token.cancel(),
             Alert::Wakeup(wakeup) => wakeup.send(),
+            Alert::Both(token, wakeup) => {
+                token.cancel();
+                wakeup.send();
+            }
             Alert::Function(function) => Python::attach(|py| {
                 if let Err(error) = function.call0(py) {
                     error.write_unraisable(py, Some(function.bind(py)));

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 
+use crate::error::Failure;
+use crate::open;
 use crate::requester::Requester;
 use crate::shared::Shared;
 
@@ -56,6 +58,31 @@ impl Core {
 
     pub(crate) fn has_hook(&self) -> bool {
         self.hook
+    }
+
+    /// A note as an argument. It needs a record.
+    pub(crate) fn note_of(
+        &self,
+        py: Python<'_>,
+        given: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<String>> {
+        let note = open::note_of(given)?;
+        if note.is_some() && !self.shared.record {
+            return Err(Failure::NoteWithoutRecord.raise(py, &self.name));
+        }
+        Ok(note)
+    }
+
+    /// Releases the lock, and leaves what was abandoned so.
+    pub(crate) fn release_abandoned(
+        &self,
+        py: Python<'_>,
+        requester: Requester<'_>,
+    ) -> PyResult<()> {
+        let released = self.shared.give_up(requester, Failure::NotHeldAbandoned);
+        released
+            .and_then(|guard| Ok(guard.release_abandoned()?))
+            .map_err(|failure| failure.raise(py, &self.name))
     }
 
     /// Gives the lock to processes that this process starts, and returns a descriptor that holds

@@ -27,6 +27,10 @@ pub(crate) enum Failure {
     NotOurs(bool),
     /// The requester does not hold the lock that it wants to hand over.
     NotHeld,
+    /// The requester does not hold the lock that it wants to leave abandoned.
+    NotHeldAbandoned,
+    /// The file that `on_acquired` would write to may be another user's.
+    SecondName,
     /// `thread_local='mutex'` together with shared mode.
     SharedMutex,
     /// A note for a lock that has no record.
@@ -97,6 +101,16 @@ impl Failure {
             }
             Failure::NotHeld => runtime(format!(
                 "cannot hand over lock '{shown}': it is not held; acquire it first"
+            )),
+            Failure::NotHeldAbandoned => runtime(format!(
+                "cannot release lock '{shown}' as abandoned: it is not held; acquire it first"
+            )),
+            Failure::SecondName => Ok(os_error(
+                libc::EACCES,
+                "the lock file has another hard link, in a directory to which other users can \
+                 write, so that on_acquired could write to a file of theirs; remove the link, or \
+                 use another directory",
+                name,
             )),
             Failure::ReleasedByHook => runtime(format!(
                 "on_acquired has released lock '{shown}', and an acquire of it is still running"

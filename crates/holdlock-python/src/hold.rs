@@ -2,12 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Weak;
 
 use holdlock::{Mode, OwnedGuard};
 
+use crate::error::Failure;
 use crate::requester::Requester;
 
 /// How the threads of the process use one object.
@@ -71,10 +72,16 @@ impl Hold {
 
     /// A descriptor of the locked file that can be written to, if possible: the lock's own can only
     /// be read. Closing it does not unlock. -1: the lock is not held.
-    pub(crate) fn lend(&mut self) -> i32 {
+    ///
+    /// In a directory to which other users can write, one of them may have given another file the
+    /// name of the lock: a file with more names than one is not lent there.
+    pub(crate) fn lend(&mut self) -> Result<i32, Failure> {
         let Some(guard) = &self.guard else {
-            return -1;
+            return Ok(-1);
         };
+        if has_another_name(guard) && is_shared(guard.path().parent()) {
+            return Err(Failure::SecondName);
+        }
         let own = guard.as_fd().as_raw_fd();
         self.lent = OpenOptions::new()
             .read(true)
@@ -82,6 +89,20 @@ impl Hold {
             .custom_flags(libc::O_NONBLOCK)
             .open(PathBuf::from(format!("/proc/self/fd/{own}")))
             .ok();
-        self.lent.as_ref().map_or(own, AsRawFd::as_raw_fd)
+        Ok(self.lent.as_ref().map_or(own, AsRawFd::as_raw_fd))
     }
+}
+
+fn has_another_name(guard: &OwnedGuard) -> bool {
+    let known = guard.file().metadata();
+    known.is_ok_and(|known| known.nlink() > 1)
+}
+
+/// Whether other users than root can give names in this directory.
+fn is_shared(directory: Option<&Path>) -> bool {
+    let known = directory.and_then(|directory| directory.metadata().ok());
+    known.is_none_or(|known| {
+        let by_others = known.mode() & 0o022 != 0;
+        by_others || ![0, rustix::process::geteuid().as_raw()].contains(&known.uid())
+    })
 }

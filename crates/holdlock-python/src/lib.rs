@@ -13,7 +13,7 @@
 //! | `shared.rs` | one object as its threads share it: each step under the mutex |
 //! | `state.rs`, `hold.rs` | the holds and waits of one object |
 //! | `tasks.rs` | the functions for asynchronous code |
-//! | `waiter.rs`, `wakeup.rs` | the wait of a task, and how its loop is woken |
+//! | `waiter.rs`, `signal.rs`, `wakeup.rs` | the wait of a task, and how its loop is woken |
 //! | `requester.rs`, `thread.rs` | the thread or task that makes a request |
 //! | `read_write.rs` | the `with` statement of a read/write lock |
 //! | `semaphore.rs`, `slots.rs` | semaphores, and the slots that are held |
@@ -21,6 +21,7 @@
 //! | `upgrade.rs` | a shared lock with the right to become exclusive |
 //! | `record.rs`, `token_gate.rs` | the record in a lock file, and the use of its tokens |
 //! | `blocking.rs`, `pending.rs` | the waits for these, of a thread and of a task |
+//! | `in_thread.rs` | such a wait of a task for which the library has no future |
 //! | `engine/` | locks between hosts; only with the feature `engines` |
 //! | `marker.rs` | the marker file of a soft lock |
 //! | `fork.rs` | notices that this process is a child of fork |
@@ -39,6 +40,7 @@ mod engine;
 mod error;
 mod fork;
 mod hold;
+mod in_thread;
 mod lock;
 mod lock_set;
 mod log;
@@ -52,6 +54,7 @@ mod record;
 mod requester;
 mod semaphore;
 mod shared;
+mod signal;
 mod slots;
 mod state;
 mod tasks;
@@ -101,12 +104,13 @@ mod native {
     use crate::semaphore::NativeSemaphore;
     #[pymodule_export]
     use crate::tasks::{
-        counter, hand_over, held, lend, queue, release, release_all, try_acquire, was_taken_by,
+        counter, hand_over, held, lend, queue, release, release_abandoned, release_all,
+        try_acquire, was_taken_by,
     };
     #[pymodule_export]
     use crate::token_gate::{Inside, TokenGate};
     #[pymodule_export]
-    use crate::upgrade::{UpgradeableGuard, acquire_upgradeable};
+    use crate::upgrade::{UpgradeableGuard, acquire_upgradeable, queue_upgradeable};
     #[pymodule_export]
     use crate::waiter::Waiter;
     #[pymodule_export]

@@ -65,11 +65,12 @@ impl NativeLock {
         shared: bool,
         fair: bool,
         record: bool,
-        note: Option<String>,
+        note: Option<&Bound<'_, PyAny>>,
         upgradeable: bool,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<()> {
         let py = slf.py();
+        let note = open::note_of(note)?;
         let name: OsString = open::path_of("lock_file", lock_file)?.into();
         let settings = Settings {
             timeout,
@@ -169,14 +170,12 @@ impl NativeLock {
         cancel_check: Option<Bound<'py, PyAny>>,
         shared: Option<bool>,
         cancel: Option<Bound<'py, CancelToken>>,
-        note: Option<String>,
+        note: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<AcquireReturnProxy> {
         let py = slf.py();
         thread::enter(py)?;
         let core = slf.get().core()?;
-        if note.is_some() && !core.shared.record {
-            return Err(Failure::NoteWithoutRecord.raise(py, core.name()));
-        }
+        let note = core.note_of(py, note)?;
         let mut settings = core.shared.settings();
         let asked = [timeout, poll_interval, poll_intervall, blocking];
         if asked.iter().any(Option::is_some) || settings.timeout.is_nan() {
@@ -224,6 +223,16 @@ impl NativeLock {
     /// many open files.
     fn hand_over(slf: &Bound<'_, Self>) -> PyResult<i32> {
         slf.get().core()?.hand_over(slf.py(), Requester::Thread)
+    }
+
+    /// Releases the lock, however often it was acquired, and leaves what was abandoned so: if the
+    /// last holder died, the next one learns of that too. For a holder that does not clean up.
+    ///
+    /// Raises RuntimeError if the object does not hold the lock.
+    fn release_abandoned(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get()
+            .core()?
+            .release_abandoned(slf.py(), Requester::Thread)
     }
 
     /// Whether this object holds the lock (in this thread, unless threads share it).

@@ -24,7 +24,9 @@ use crate::hold::Threads;
 use crate::lock::{NativeLock, mode_of};
 use crate::pending::Pending;
 use crate::requester::{Requester, Task};
+use crate::signal::{Answer, Signal};
 use crate::thread;
+use crate::wakeup::Wakeups;
 
 #[pyclass(frozen, subclass, module = "holdlock._native")]
 pub(crate) struct NativeLockSet {
@@ -62,15 +64,20 @@ impl Members {
         self.0[number].0.get().core()
     }
 
+    /// The first lock file, as the caller has named it.
+    fn name(&self) -> &OsStr {
+        let core = (!self.0.is_empty()).then(|| self.core(0).ok()).flatten();
+        core.map_or(OsStr::new(""), Core::name)
+    }
+
     /// The error, with the name of the lock in the way.
     fn raise(&self, py: Python<'_>, failure: Failure) -> PyErr {
-        let cores = || (0..self.0.len()).filter_map(|number| self.core(number).ok());
+        let mut cores = (0..self.0.len()).filter_map(|number| self.core(number).ok());
         let core = match &failure {
-            Failure::Library(error) => cores().find(|core| core.path() == error.path()),
+            Failure::Library(error) => cores.find(|core| core.path() == error.path()),
             _ => None,
         };
-        let core = core.or_else(|| cores().next());
-        failure.raise(py, core.map_or(OsStr::new(""), Core::name))
+        failure.raise(py, core.map_or_else(|| self.name(), Core::name))
     }
 
     /// Acquires once more what the requester holds.
@@ -273,12 +280,11 @@ struct TaskWaits {
 }
 
 impl TaskWaits {
-    fn begin(members: Arc<Members>, rest: Vec<usize>, token: &Token) -> TaskWaits {
+    fn begin(members: Arc<Members>, rest: Vec<usize>, alert: &Alert) -> TaskWaits {
         let number = thread::fresh_number();
         for member in &rest {
             if let Ok(core) = members.core(*member) {
-                let alert = Alert::Token(token.clone());
-                core.shared.begin_task_wait(number, alert);
+                core.shared.begin_task_wait(number, alert.clone());
             }
         }
         TaskWaits {
@@ -435,14 +441,19 @@ impl NativeLockSet {
     }
 
     /// A wait of the task for all locks. Its result is True, or False if the task has to try again.
+    /// `wakeups` is the pipe of the loop; without it the wait has a pipe of its own.
+    #[pyo3(signature = (limit, task, cancel, wakeups=None, /))]
     fn _queue(
         slf: &Bound<'_, Self>,
         limit: f64,
         task: Option<Bound<'_, Task>>,
         cancel: Option<Bound<'_, CancelToken>>,
+        wakeups: Option<Bound<'_, Wakeups>>,
     ) -> PyResult<Pending> {
         let py = slf.py();
         let members = slf.get().members()?.clone();
+        let signal = Signal::new(wakeups.as_ref())
+            .map_err(|error| error::io_error(&error, members.name()))?;
         let requester = Requester::of(task.as_ref());
         let step = members.join(py, requester)?;
         members.leave(&step.joined, requester);
@@ -450,10 +461,10 @@ impl NativeLockSet {
         let token = Token::new();
         let request = Limits::new(limit, None).of(Request::exclusive().cancel(&token));
         let future = set.acquire_async(request);
-        let waits = TaskWaits::begin(members, step.rest, &token);
+        let waits = TaskWaits::begin(members, step.rest, &Alert::of(&signal, Some(&token)));
         let (this, task) = (slf.clone().unbind(), task.map(Bound::unbind));
         let theirs = cancel.as_ref().map(|cancel| cancel.clone().unbind());
-        Pending::new(token, cancel, future, move |py, answer| {
+        let finish = move |py: Python<'_>, answer: Answer<_>| {
             let members = &waits.members;
             let requester = task
                 .as_ref()
@@ -473,8 +484,8 @@ impl NativeLockSet {
                 Err(error) => return Err(members.raise(py, error.into())),
             };
             Ok(PyBool::new(py, taken).to_owned().into_any().unbind())
-        })
-        .map_err(|error| error::io_error(&error, OsStr::new("")))
+        };
+        Ok(Pending::new(token, signal, cancel, future, finish))
     }
 
     /// Undoes one acquisition of the thread or task; if it does not hold the set, one of a task

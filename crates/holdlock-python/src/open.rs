@@ -30,6 +30,24 @@ pub(crate) fn path_of(argument: &str, given: &Bound<'_, PyAny>) -> PyResult<Path
     })
 }
 
+/// A note as an argument.
+pub(crate) fn note_of(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
+    let Some(given) = given.filter(|given| !given.is_none()) else {
+        return Ok(None);
+    };
+    match given.cast::<PyString>() {
+        // It may contain a path that is no text.
+        Ok(text) => Ok(Some(text.to_string_lossy().into_owned())),
+        Err(_) => {
+            let kind = given.get_type().qualname();
+            let kind = kind.map_or_else(|_| "another type".to_owned(), |kind| kind.to_string());
+            Err(PyTypeError::new_err(format!(
+                "note must be a str, not {kind}"
+            )))
+        }
+    }
+}
+
 /// Opens a lock file, unless its name is no name of a file.
 pub(crate) fn checked<T>(
     name: &OsStr,

@@ -2,34 +2,22 @@
 //! waits in a thread of its own while the loop runs.
 
 use std::future::Future;
-use std::io::{self, PipeReader, PipeWriter, Write};
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use holdlock::CancelToken as Token;
 use pyo3::prelude::*;
 
 use crate::cancel::{Alert, CancelToken};
 use crate::fork;
+use crate::signal::Signal;
 
-/// Makes the descriptor readable that the loop watches.
-struct Done(PipeWriter);
-
-impl Wake for Done {
-    fn wake(self: Arc<Self>) {
-        // The request ends once. The write can fail only if the other end is closed.
-        let _ = (&self.0).write(&[0]);
-    }
-}
-
-type Finish<T> = Box<dyn FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send>;
+type Finish<A> = Box<dyn FnOnce(Python<'_>, A) -> PyResult<Py<PyAny>> + Send>;
 
 /// A request that waits, whatever it waits for.
 trait Wait: Send {
     /// Whether the request has its answer.
-    fn is_over(&mut self, waker: &Waker) -> bool;
+    fn is_over(&mut self, signal: &Signal) -> bool;
     fn finish(self: Box<Self>, py: Python<'_>) -> PyResult<Option<Py<PyAny>>>;
 }
 
@@ -40,11 +28,9 @@ struct WaitFor<F: Future> {
 }
 
 impl<F: Future<Output: Send> + Send> Wait for WaitFor<F> {
-    fn is_over(&mut self, waker: &Waker) -> bool {
-        if self.answer.is_none()
-            && let Poll::Ready(answer) = self.future.as_mut().poll(&mut Context::from_waker(waker))
-        {
-            self.answer = Some(answer);
+    fn is_over(&mut self, signal: &Signal) -> bool {
+        if self.answer.is_none() {
+            self.answer = signal.look(&mut self.future);
         }
         self.answer.is_some()
     }
@@ -55,7 +41,8 @@ impl<F: Future<Output: Send> + Send> Wait for WaitFor<F> {
     }
 }
 
-/// A request that waits. Its descriptor becomes readable when the request is over.
+/// A request that waits. When the task has to look at it, its number is among those that the
+/// [`Wakeups`](crate::wakeup::Wakeups) of the loop have woken, or its own descriptor is readable.
 ///
 /// Dropping it gives up the place in the queue, and releases what was acquired.
 #[pyclass(frozen, module = "holdlock._native")]
@@ -63,46 +50,52 @@ pub(crate) struct Pending {
     token: Token,
     /// The caller's token, and the number of this wait.
     cancel: Option<(Py<CancelToken>, u64)>,
-    reader: Mutex<Option<PipeReader>>,
-    waker: Waker,
+    signal: Signal,
     /// None: it was closed.
     wait: Mutex<Option<Box<dyn Wait>>>,
     generation: u32,
 }
 
 impl Pending {
-    /// `begin` makes the request, which `token` ends. `finish` keeps what was acquired.
-    pub(crate) fn new<F: Future<Output: Send> + Send + 'static>(
+    /// A wait that has a pipe of its own.
+    #[cfg(feature = "engines")]
+    pub(crate) fn alone<F: Future<Output: Send> + Send + 'static>(
         token: Token,
         cancel: Option<Bound<'_, CancelToken>>,
         future: F,
         finish: impl FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
-    ) -> io::Result<Pending> {
-        let (reader, writer) = io::pipe()?;
+    ) -> std::io::Result<Pending> {
+        let signal = Signal::new(None)?;
+        Ok(Pending::new(token, signal, cancel, future, finish))
+    }
+
+    /// `future` is the request, which `token` ends. `finish` keeps what was acquired.
+    pub(crate) fn new<F: Future<Output: Send> + Send + 'static>(
+        token: Token,
+        signal: Signal,
+        cancel: Option<Bound<'_, CancelToken>>,
+        future: F,
+        finish: impl FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
+    ) -> Pending {
         let cancel = cancel.map(|cancel| {
-            let number = cancel.get().add(&Alert::Token(token.clone()));
+            let number = cancel.get().add(&Alert::of(&signal, Some(&token)));
             (cancel.unbind(), number)
         });
-        Ok(Pending {
+        Pending {
             token,
             cancel,
-            reader: Mutex::new(Some(reader)),
-            waker: Waker::from(Arc::new(Done(writer))),
+            signal,
             wait: Mutex::new(Some(Box::new(WaitFor {
                 future: Box::pin(future),
                 answer: None,
                 finish: Box::new(finish),
             }))),
             generation: fork::generation(),
-        })
+        }
     }
 
     fn wait(&self) -> MutexGuard<'_, Option<Box<dyn Wait>>> {
         self.wait.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn reader(&self) -> MutexGuard<'_, Option<PipeReader>> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self) {
@@ -111,25 +104,34 @@ impl Pending {
             // The waiting thread is in the parent, which may have forked while the thread had a
             // mutex locked.
             std::mem::forget(wait);
+        } else if wait.is_some() {
+            // A thread of `in_thread.rs` would wait on.
+            self.token.cancel();
         }
         if let Some((cancel, number)) = &self.cancel {
             cancel.get().forget(*number);
         }
-        self.reader().take();
+        self.signal.close();
     }
 }
 
 #[pymethods]
 impl Pending {
-    /// The descriptor; -1 after `close`.
+    /// The wait's own descriptor; -1 after `close`, or if it uses the loop's.
     fn fileno(&self) -> i32 {
-        self.reader().as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.signal.descriptor()
+    }
+
+    /// The number of this wait, for its loop.
+    #[getter]
+    fn number(&self) -> u64 {
+        self.signal.number()
     }
 
     /// Whether the request is over. The request begins with the first call.
     fn is_over(&self) -> bool {
         let mut wait = self.wait();
-        wait.as_mut().is_none_or(|wait| wait.is_over(&self.waker))
+        wait.as_mut().is_none_or(|wait| wait.is_over(&self.signal))
     }
 
     /// Keeps what was acquired, or raises the error of the request. None: it is not over.

@@ -16,8 +16,10 @@ use crate::open;
 use crate::pending::Pending;
 use crate::process::Process;
 use crate::requester::{Requester, Task};
+use crate::signal::{Answer, Signal};
 use crate::slots::{Slots, Which};
 use crate::thread;
+use crate::wakeup::Wakeups;
 
 #[pyclass(frozen, subclass, module = "holdlock._native")]
 pub(crate) struct NativeSemaphore {
@@ -184,21 +186,26 @@ impl NativeSemaphore {
         }
     }
 
-    /// A wait of the task for a slot. Its result is that of `_take`.
+    /// A wait of the task for a slot. Its result is that of `_take`. `wakeups` is the pipe of the
+    /// loop; without it the wait has a pipe of its own.
+    #[pyo3(signature = (limit, task, cancel, wakeups=None, /))]
     fn _queue(
         slf: &Bound<'_, Self>,
         limit: f64,
         task: Option<Bound<'_, Task>>,
         cancel: Option<Bound<'_, CancelToken>>,
+        wakeups: Option<Bound<'_, Wakeups>>,
     ) -> PyResult<Pending> {
         let py = slf.py();
         let core = slf.get().core()?;
+        let signal =
+            Signal::new(wakeups.as_ref()).map_err(|error| error::io_error(&error, &core.name))?;
         let semaphore = core.opened(py).map_err(|failure| core.raise(py, failure))?;
         let token = Token::new();
         let request = Limits::new(limit, None).of(Request::exclusive().cancel(&token));
         let future = semaphore.acquire_async(request);
         let (this, task) = (slf.clone().unbind(), task.map(Bound::unbind));
-        Pending::new(token, cancel, future, move |py, answer| {
+        let finish = move |py: Python<'_>, answer: Answer<_>| {
             let core = this.get().core()?;
             let requester = task
                 .as_ref()
@@ -209,8 +216,8 @@ impl NativeSemaphore {
                 .into_pyobject(py)?
                 .into_any()
                 .unbind())
-        })
-        .map_err(|error| error::io_error(&error, &core.name))
+        };
+        Ok(Pending::new(token, signal, cancel, future, finish))
     }
 
     /// Gives a slot back: that of the acquisition, or the one with this number, or the one that the

@@ -135,17 +135,6 @@ impl Shared {
         py: Python<'_>,
         mode: Option<Mode>,
         requester: Requester<'_>,
-    ) -> Result<Option<Attempt>, Failure> {
-        self.attempt_for(py, mode, requester, None)
-    }
-
-    /// The same, with a note for the record.
-    #[inline]
-    pub(crate) fn attempt_for(
-        &self,
-        py: Python<'_>,
-        mode: Option<Mode>,
-        requester: Requester<'_>,
         note: Option<&str>,
     ) -> Result<Option<Attempt>, Failure> {
         let note = note.or(self.note.as_deref());
@@ -184,9 +173,9 @@ impl Shared {
         }
     }
 
-    /// An exclusive request with the note of the lock.
-    pub(crate) fn noted(&self) -> Request {
-        match &self.note {
+    /// An exclusive request with this note, or else that of the lock.
+    pub(crate) fn noted(&self, note: Option<&str>) -> Request {
+        match note.or(self.note.as_deref()) {
             Some(note) => Request::exclusive().note(note),
             None => Request::exclusive(),
         }
@@ -290,6 +279,15 @@ impl Shared {
     /// Gives the lock, however often it was acquired, to the processes that this process will
     /// start.
     pub(crate) fn hand_over(&self, requester: Requester<'_>) -> Result<OwnedFd, Failure> {
+        Ok(self.give_up(requester, Failure::NotHeld)?.hand_over()?)
+    }
+
+    /// Ends the hold of the requester, however often it has acquired the lock.
+    pub(crate) fn give_up(
+        &self,
+        requester: Requester<'_>,
+        not_held: Failure,
+    ) -> Result<OwnedGuard, Failure> {
         let mut state = self.state();
         if state.inherited {
             return Err(Failure::Inherited);
@@ -298,9 +296,7 @@ impl Shared {
         let hold = state.hold_if_any(requester);
         let hold = hold
             .filter(|hold| hold.counter > 0 && !(excludes && hold.belongs_to_another(requester)));
-        let guard = hold.and_then(Hold::give_up).ok_or(Failure::NotHeld)?;
-        drop(state);
-        Ok(guard.hand_over()?)
+        hold.and_then(Hold::give_up).ok_or(not_held)
     }
 
     /// Releases what all threads and tasks hold.
@@ -313,10 +309,10 @@ impl Shared {
     }
 
     /// See [`Hold::lend`].
-    pub(crate) fn lend(&self, requester: Requester<'_>) -> i32 {
+    pub(crate) fn lend(&self, requester: Requester<'_>) -> Result<i32, Failure> {
         self.state()
             .hold_if_any(requester)
-            .map_or(-1, |hold| hold.lend())
+            .map_or(Ok(-1), Hold::lend)
     }
 }
 

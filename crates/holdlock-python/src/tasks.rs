@@ -17,22 +17,24 @@ use crate::wakeup::Wakeups;
 /// Acquires the lock without waiting. True: it was not held before; False: the task held it
 /// already; None: it is not free, and the task may wait. Does not call the hook.
 #[pyfunction]
-#[pyo3(signature = (lock, shared, may_wait, task, /))]
+#[pyo3(signature = (lock, shared, may_wait, task, note=None, /))]
 pub(crate) fn try_acquire(
     lock: &Bound<'_, NativeLock>,
     shared: Option<bool>,
     may_wait: bool,
     task: Option<Bound<'_, Task>>,
+    note: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Option<bool>> {
     let py = lock.py();
     thread::enter(py)?;
     let core = lock.get().core()?;
+    let note = core.note_of(py, note)?;
     let raise = |failure: Failure| failure.raise(py, core.name());
     core.opened_for_tasks(py).map_err(raise)?;
     let requester = Requester::of(task.as_ref());
     match core
         .shared
-        .attempt(py, shared.map(mode_of), requester)
+        .attempt(py, shared.map(mode_of), requester, note.as_deref())
         .map_err(raise)?
     {
         Some(Attempt::Again) => Ok(Some(false)),
@@ -45,7 +47,7 @@ pub(crate) fn try_acquire(
 /// A wait for the lock, of `limit` seconds; negative: without a limit. `wakeups` is the pipe of the
 /// loop; without it the wait has a pipe of its own.
 #[pyfunction]
-#[pyo3(signature = (lock, shared, limit, task, cancel, wakeups=None, /))]
+#[pyo3(signature = (lock, shared, limit, task, cancel, wakeups=None, note=None, /))]
 pub(crate) fn queue(
     lock: &Bound<'_, NativeLock>,
     shared: Option<bool>,
@@ -53,6 +55,7 @@ pub(crate) fn queue(
     task: Option<Bound<'_, Task>>,
     cancel: Option<Bound<'_, CancelToken>>,
     wakeups: Option<Bound<'_, Wakeups>>,
+    note: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Waiter> {
     let py = lock.py();
     let core = lock.get().core()?;
@@ -65,6 +68,7 @@ pub(crate) fn queue(
         task,
         cancel,
         wakeups,
+        note: core.note_of(py, note)?,
     };
     Waiter::new(lock, &opened, wish)
 }
@@ -92,6 +96,17 @@ pub(crate) fn hand_over(
 ) -> PyResult<i32> {
     let core = lock.get().core()?;
     core.hand_over(lock.py(), Requester::of(task.as_ref()))
+}
+
+/// `FileLock.release_abandoned`.
+#[pyfunction]
+#[pyo3(signature = (lock, task, /))]
+pub(crate) fn release_abandoned(
+    lock: &Bound<'_, NativeLock>,
+    task: Option<Bound<'_, Task>>,
+) -> PyResult<()> {
+    let core = lock.get().core()?;
+    core.release_abandoned(lock.py(), Requester::of(task.as_ref()))
 }
 
 /// Releases what all threads and tasks hold.
@@ -138,5 +153,7 @@ pub(crate) fn was_taken_by(lock: &Bound<'_, NativeLock>, task: &Bound<'_, Task>)
 #[pyfunction]
 #[pyo3(signature = (lock, task, /))]
 pub(crate) fn lend(lock: &Bound<'_, NativeLock>, task: Option<Bound<'_, Task>>) -> PyResult<i32> {
-    Ok(lock.get().core()?.shared.lend(Requester::of(task.as_ref())))
+    let core = lock.get().core()?;
+    let lent = core.shared.lend(Requester::of(task.as_ref()));
+    lent.map_err(|failure| failure.raise(lock.py(), core.name()))
 }

@@ -1,18 +1,23 @@
 //! A resource that refuses older tokens.
 
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use holdlock::{Error, Passed};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use holdlock::{CancelToken as Token, Error, Passed, Request};
+use pyo3::exceptions::{PyTimeoutError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple, PyType};
 
-use crate::blocking::{self, Limits, seconds};
+use crate::blocking::{self, Limits, greenlets, seconds};
 use crate::cancel::CancelToken;
-use crate::error::Failure;
+use crate::error::{self, Failure};
+use crate::in_thread::InThread;
 use crate::open;
+use crate::pending::Pending;
+use crate::signal::{Answer, Signal};
+use crate::wakeup::Wakeups;
 
 /// Lets a writer pass to a resource only if no writer with a later token has passed.
 ///
@@ -86,28 +91,51 @@ impl TokenGate {
         timeout: Option<&Bound<'_, PyAny>>,
         blocking: Option<&Bound<'_, PyAny>>,
         cancel: Option<Bound<'_, CancelToken>>,
-    ) -> PyResult<Inside> {
+    ) -> PyResult<Py<Inside>> {
         let py = slf.py();
-        let this = slf.get();
-        let token = token_of(token)?;
-        let limit = seconds(py, timeout, blocking)?;
-        let raise = |failure: Failure| {
-            match failure {
-                Failure::Library(Error::Deadlock { cycle: None, .. }) => Failure::InsideAlready,
-                failure => failure,
-            }
-            .raise(py, &this.name)
+        let (number, limit) = (token_of(token)?, seconds(py, timeout, blocking)?);
+        if let Some(greenlets) = greenlets(py)? {
+            let inside = greenlets.call_method1("enter_gate", (slf, token, limit, cancel))?;
+            return Ok(inside.cast_into::<Inside>()?.unbind());
+        }
+        let limits = Limits::new(limit, cancel);
+        Py::new(py, slf.get().pass(py, number, &limits, true)?)
+    }
+
+    /// A task enters if no other writer is inside. None: one is, and the task may wait.
+    fn _try(&self, token: &Bound<'_, PyAny>, may_wait: bool) -> PyResult<Option<Inside>> {
+        let (py, token) = (token.py(), token_of(token)?);
+        match self.pass(py, token, &Limits::new(0.0, None), false) {
+            Err(error) if may_wait && error.is_instance_of::<PyTimeoutError>(py) => Ok(None),
+            passed => passed.map(Some),
+        }
+    }
+
+    /// A wait of a task until no other writer is inside. Its result is that of `enter`.
+    fn _queue(
+        &self,
+        token: &Bound<'_, PyAny>,
+        limit: f64,
+        cancel: Option<Bound<'_, CancelToken>>,
+        wakeups: Option<Bound<'_, Wakeups>>,
+    ) -> PyResult<Pending> {
+        let (py, token) = (token.py(), token_of(token)?);
+        let signal =
+            Signal::new(wakeups.as_ref()).map_err(|error| error::io_error(&error, &self.name))?;
+        let gate = self
+            .opened(py)
+            .map_err(|failure| failure.raise(py, &self.name))?;
+        let ending = Token::new();
+        let request = Limits::new(limit, None).of(Request::exclusive().cancel(&ending));
+        let future = InThread::new(move || gate.pass_with(token, request));
+        let name = self.name.clone();
+        let finish = move |py: Python<'_>, answer: io::Result<Answer<Passed>>| {
+            let answer = answer.map_err(|error| error::io_error(&error, &name))?;
+            let passed = answer.map_err(|error| Failure::from(error).raise(py, &name))?;
+            let inside = Inside::new(&name, token, passed);
+            Ok(inside.into_pyobject(py)?.into_any().unbind())
         };
-        let gate = this.opened(py).map_err(raise)?;
-        let passed = blocking::make(py, &Limits::new(limit, cancel), None, true, |request| {
-            gate.pass_with(token, request)
-        })
-        .map_err(raise)?;
-        Ok(Inside {
-            name: this.name.clone(),
-            token,
-            passed: Mutex::new(Some(passed)),
-        })
+        Ok(Pending::new(ending, signal, cancel, future, finish))
     }
 
     fn __repr__(&self) -> String {
@@ -120,6 +148,27 @@ impl TokenGate {
 }
 
 impl TokenGate {
+    /// `stays` promises that the calling thread also leaves.
+    fn pass(
+        &self,
+        py: Python<'_>,
+        token: u64,
+        limits: &Limits<'_>,
+        stays: bool,
+    ) -> PyResult<Inside> {
+        let raise = |failure: Failure| {
+            match failure {
+                Failure::Library(Error::Deadlock { cycle: None, .. }) => Failure::InsideAlready,
+                failure => failure,
+            }
+            .raise(py, &self.name)
+        };
+        let gate = self.opened(py).map_err(raise)?;
+        let pass = |request: Request<blocking::Callback<'_>>| gate.pass_with(token, request);
+        let passed = blocking::make(py, limits, None, stays, pass).map_err(raise)?;
+        Ok(Inside::new(&self.name, token, passed))
+    }
+
     fn opened(&self, py: Python<'_>) -> Result<holdlock::TokenGate, Failure> {
         let place = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gate) = &*place() {
@@ -159,6 +208,16 @@ pub(crate) struct Inside {
     name: OsString,
     token: u64,
     passed: Mutex<Option<Passed>>,
+}
+
+impl Inside {
+    fn new(name: &OsStr, token: u64, passed: Passed) -> Inside {
+        Inside {
+            name: name.to_owned(),
+            token,
+            passed: Mutex::new(Some(passed)),
+        }
+    }
 }
 
 #[pymethods]

@@ -1,18 +1,23 @@
 //! A shared lock with the right to become exclusive.
 
 use std::ffi::{OsStr, OsString};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use holdlock::{Error, Mode, OwnedUpgradeableGuard};
+use holdlock::{CancelToken as Token, Error, Mode, OwnedUpgradeableGuard, Request};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::blocking::{self, Limits, seconds};
+use crate::blocking::{self, Limits, greenlets, seconds};
 use crate::cancel::CancelToken;
-use crate::error::Failure;
+use crate::error::{self, Failure};
 use crate::fork;
+use crate::in_thread::InThread;
 use crate::lock::NativeLock;
+use crate::pending::Pending;
+use crate::signal::{Answer, Signal};
+use crate::wakeup::Wakeups;
 
 /// The result of `FileLock.acquire_upgradeable`: a shared lock with the right to become exclusive.
 ///
@@ -21,7 +26,8 @@ use crate::lock::NativeLock;
 pub(crate) struct UpgradeableGuard {
     /// The lock file as the caller has named it.
     name: OsString,
-    state: Mutex<State>,
+    /// Shared with the thread that upgrades it for a task.
+    state: Arc<Mutex<State>>,
     generation: u32,
 }
 
@@ -32,40 +38,51 @@ enum State {
     Released,
 }
 
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl UpgradeableGuard {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(name: &OsStr, guard: OwnedUpgradeableGuard) -> UpgradeableGuard {
+        UpgradeableGuard {
+            name: name.to_owned(),
+            state: Arc::new(Mutex::new(State::Held(guard))),
+            generation: fork::generation(),
+        }
     }
 
-    /// Whether this process is a child, made by fork after the guard.
-    fn is_inherited(&self) -> bool {
-        self.generation != fork::generation()
+    /// The state. None: this process is a child, made by fork after the guard; a thread of the
+    /// parent may have locked the mutex.
+    fn state(&self) -> Option<MutexGuard<'_, State>> {
+        (self.generation == fork::generation()).then(|| locked(&self.state))
     }
 
-    /// The error for a guard that is not in the state `Held`.
-    fn refused(&self, state: &State) -> PyErr {
-        let why = match state {
-            _ if self.is_inherited() => "was held by the parent of this process",
-            State::Upgrading => "is being upgraded by another thread",
-            State::Held(_) | State::Released => "was released",
-        };
+    fn refused(&self, why: &str) -> PyErr {
         let shown = holdlock::inspect::printable(&self.name);
         PyRuntimeError::new_err(format!("lock '{shown}' {why}"))
     }
 
-    /// Takes the guard out.
-    fn take(&self, leave: State) -> PyResult<OwnedUpgradeableGuard> {
-        let mut state = self.state();
-        if self.is_inherited() {
-            return Err(self.refused(&state));
-        }
-        match std::mem::replace(&mut *state, leave) {
+    /// Takes the guard out, for an upgrade.
+    fn take(&self) -> PyResult<OwnedUpgradeableGuard> {
+        let mut state = self
+            .state()
+            .ok_or_else(|| self.refused("was held by the parent of this process"))?;
+        match std::mem::replace(&mut *state, State::Upgrading) {
             State::Held(guard) => Ok(guard),
-            other => {
-                *state = other;
-                Err(self.refused(&state))
+            State::Upgrading => Err(self.refused("is being upgraded by another thread")),
+            State::Released => {
+                *state = State::Released;
+                Err(self.refused("was released"))
             }
         }
+    }
+}
+
+/// The state after an upgrade or a downgrade.
+fn after(guard: OwnedUpgradeableGuard, result: &Result<(), Error>) -> State {
+    match result {
+        Err(Error::NotAtomic(_) | Error::System { .. }) => State::Released,
+        _ => State::Held(guard),
     }
 }
 
@@ -80,9 +97,9 @@ impl UpgradeableGuard {
     /// Whether the lock is exclusive; None: it was released, or a thread upgrades it now.
     #[getter]
     fn exclusive(&self) -> Option<bool> {
-        match &*self.state() {
-            State::Held(guard) if !self.is_inherited() => Some(guard.mode() == Mode::Exclusive),
-            _ => None,
+        match &*self.state()? {
+            State::Held(guard) => Some(guard.mode() == Mode::Exclusive),
+            State::Upgrading | State::Released => None,
         }
     }
 
@@ -98,49 +115,87 @@ impl UpgradeableGuard {
     /// is lost.
     #[pyo3(signature = (timeout=None, *, cancel=None))]
     fn upgrade(
-        &self,
-        py: Python<'_>,
+        slf: &Bound<'_, Self>,
         timeout: Option<&Bound<'_, PyAny>>,
         cancel: Option<Bound<'_, CancelToken>>,
     ) -> PyResult<()> {
-        let limits = Limits::new(seconds(py, timeout, None)?, cancel);
+        let (py, this) = (slf.py(), slf.get());
+        let limit = seconds(py, timeout, None)?;
+        if let Some(greenlets) = greenlets(py)? {
+            let pending = Self::_queue(slf, limit, cancel, None)?;
+            return greenlets.call_method1("wait_for", (pending,)).map(drop);
+        }
+        let limits = Limits::new(limit, cancel);
         // While a thread waits, the others must not wait for the mutex.
-        let mut guard = self.take(State::Upgrading)?;
+        let mut guard = this.take()?;
         let result = blocking::make(py, &limits, None, false, |request| guard.upgrade(request));
-        let is_lost = matches!(
-            result,
-            Err(Failure::Library(Error::NotAtomic(_) | Error::System { .. }))
-        );
-        *self.state() = if is_lost {
-            State::Released
-        } else {
-            State::Held(guard)
+        let (state, result) = match result {
+            Err(Failure::Library(error)) => {
+                let result = Err(error);
+                (after(guard, &result), result.map_err(Failure::from))
+            }
+            result => (State::Held(guard), result),
         };
-        result.map_err(|failure| failure.raise(py, &self.name))
+        *locked(&this.state) = state;
+        result.map_err(|failure| failure.raise(py, &this.name))
+    }
+
+    /// The upgrade of a task or greenlet: a wait of at most `limit` seconds. Its result is None.
+    fn _queue(
+        slf: &Bound<'_, Self>,
+        limit: f64,
+        cancel: Option<Bound<'_, CancelToken>>,
+        wakeups: Option<Bound<'_, Wakeups>>,
+    ) -> PyResult<Pending> {
+        let this = slf.get();
+        let signal =
+            Signal::new(wakeups.as_ref()).map_err(|error| error::io_error(&error, &this.name))?;
+        let mut guard = this.take()?;
+        let token = Token::new();
+        let request = Limits::new(limit, None).of(Request::exclusive().cancel(&token));
+        let state = this.state.clone();
+        let future = InThread::new(move || {
+            let result = guard.upgrade(request);
+            // Also if no task waits for the result any more.
+            *locked(&state) = after(guard, &result);
+            result
+        });
+        let this = slf.clone().unbind();
+        let finish = move |py: Python<'_>, answer: io::Result<Answer<()>>| {
+            let name = &this.get().name;
+            let answer = answer.map_err(|error| error::io_error(&error, name))?;
+            answer.map_err(|error| Failure::from(error).raise(py, name))?;
+            Ok(py.None())
+        };
+        Ok(Pending::new(token, signal, cancel, future, finish))
     }
 
     /// Turns the exclusive lock back into the shared one, and keeps the right.
     fn downgrade(&self, py: Python<'_>) -> PyResult<()> {
-        let mut guard = self.take(State::Upgrading)?;
+        let mut guard = self.take()?;
         let result = guard.downgrade();
-        *self.state() = State::Held(guard);
+        *locked(&self.state) = after(guard, &result);
         result.map_err(|error| Failure::from(error).raise(py, &self.name))
     }
 
     /// Releases the lock and the right. Does nothing if they were released before. Raises
     /// RuntimeError while another thread upgrades the lock.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let mut state = self.state();
-        if matches!(*state, State::Upgrading) && !self.is_inherited() {
-            return Err(self.refused(&state));
-        }
-        let State::Held(guard) = std::mem::replace(&mut *state, State::Released) else {
-            return Ok(());
+        let Some(mut state) = self.state() else {
+            return Ok(()); // a child of fork holds nothing
         };
-        drop(state);
-        // In a child of fork it releases nothing.
-        let result = guard.release();
-        result.map_err(|error| Failure::from(error).raise(py, &self.name))
+        match std::mem::replace(&mut *state, State::Released) {
+            State::Released => Ok(()),
+            State::Upgrading => {
+                *state = State::Upgrading;
+                Err(self.refused("is being upgraded by another thread"))
+            }
+            State::Held(guard) => {
+                drop(state);
+                let result = guard.release();
+                result.map_err(|error| Failure::from(error).raise(py, &self.name))
+            }
+        }
     }
 
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, Self> {
@@ -153,16 +208,44 @@ impl UpgradeableGuard {
     }
 
     fn __repr__(&self) -> String {
-        let how = match &*self.state() {
-            _ if self.is_inherited() => "held by the parent of this process",
-            State::Upgrading => "being upgraded",
-            State::Released => "released",
-            State::Held(guard) if guard.mode() == Mode::Exclusive => "exclusive",
-            State::Held(_) => "shared",
+        let how = match self.state().as_deref() {
+            None => "held by the parent of this process",
+            Some(State::Upgrading) => "being upgraded",
+            Some(State::Released) => "released",
+            Some(State::Held(guard)) if guard.mode() == Mode::Exclusive => "exclusive",
+            Some(State::Held(_)) => "shared",
         };
         let shown = holdlock::inspect::printable(&self.name);
         format!("<UpgradeableGuard '{shown}', {how}>")
     }
+}
+
+/// A wait of a task for the lock with the right to upgrade it. Its result is the guard.
+#[pyfunction]
+#[pyo3(signature = (lock, limit, cancel, wakeups, /))]
+pub(crate) fn queue_upgradeable(
+    lock: &Bound<'_, NativeLock>,
+    limit: f64,
+    cancel: Option<Bound<'_, CancelToken>>,
+    wakeups: Option<Bound<'_, Wakeups>>,
+) -> PyResult<Pending> {
+    let py = lock.py();
+    let core = lock.get().core()?;
+    let signal =
+        Signal::new(wakeups.as_ref()).map_err(|error| error::io_error(&error, core.name()))?;
+    let opened = core
+        .opened_for_tasks(py)
+        .map_err(|failure| failure.raise(py, core.name()))?;
+    let token = Token::new();
+    let request = Limits::new(limit, None).of(Request::exclusive().cancel(&token));
+    let future = opened.acquire_upgradeable_async(request);
+    let name = core.name().to_owned();
+    let finish = move |py: Python<'_>, answer: Answer<OwnedUpgradeableGuard>| {
+        let guard = answer.map_err(|error| Failure::from(error).raise(py, &name))?;
+        let guard = UpgradeableGuard::new(&name, guard);
+        Ok(guard.into_pyobject(py)?.into_any().unbind())
+    };
+    Ok(Pending::new(token, signal, cancel, future, finish))
 }
 
 /// `FileLock.acquire_upgradeable`, with the limit of the wait.
@@ -188,9 +271,5 @@ pub(crate) fn acquire_upgradeable(
         opened.acquire_upgradeable_owned(request)
     })
     .map_err(raise)?;
-    Ok(UpgradeableGuard {
-        name: core.name().to_owned(),
-        state: Mutex::new(State::Held(guard)),
-        generation: fork::generation(),
-    })
+    Ok(UpgradeableGuard::new(core.name(), guard))
 }

@@ -2,10 +2,8 @@
 //! tasks that wait for one lock share the thread, and those of one loop share the pipe that wakes
 //! the loop.
 
-use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdlock::{FileLock, LockFuture, Mode, OwnedGuard};
@@ -13,10 +11,11 @@ use pyo3::prelude::*;
 
 use crate::cancel::{Alert, CancelToken};
 use crate::error::{self, Failure};
+use crate::fork;
 use crate::lock::NativeLock;
 use crate::requester::{Requester, Task};
-use crate::wakeup::{Pipe, Wakeup, Wakeups};
-use crate::{fork, thread};
+use crate::signal::{Answer, Signal};
+use crate::wakeup::Wakeups;
 
 /// A request that waits. When the task has to look at it, its number is among those that its
 /// [`Wakeups`] have woken, or its own descriptor becomes readable.
@@ -27,13 +26,8 @@ pub(crate) struct Waiter {
     lock: Py<NativeLock>,
     mode: Mode,
     task: Option<Py<Task>>,
-    /// The number of this wait for the lock, the token and the pipe.
-    number: u64,
     token: Option<(Py<CancelToken>, u64)>,
-    /// Wakes the loop; None: the wait is closed.
-    wakeup: Mutex<Option<Arc<Wakeup>>>,
-    /// The pipe is this wait's own.
-    own_pipe: Option<Weak<Pipe>>,
+    signal: Signal,
     /// None: the wait has ended.
     request: Mutex<Option<Pin<Box<LockFuture>>>>,
     generation: u32,
@@ -46,6 +40,8 @@ pub(crate) struct Wish<'py> {
     pub(crate) limit: Option<Duration>,
     pub(crate) task: Option<Bound<'py, Task>>,
     pub(crate) cancel: Option<Bound<'py, CancelToken>>,
+    /// For the record.
+    pub(crate) note: Option<String>,
     /// The pipe of the loop; None: the wait has its own.
     pub(crate) wakeups: Option<Bound<'py, Wakeups>>,
 }
@@ -58,35 +54,27 @@ impl Waiter {
         wish: Wish<'_>,
     ) -> PyResult<Waiter> {
         let core = lock.get().core()?;
-        let number = thread::fresh_number();
-        let loops = wish.wakeups.and_then(|wakeups| wakeups.get().pipe());
-        let is_own = loops.is_none();
-        let pipe = loops
-            .map_or_else(Pipe::new, Ok)
+        let signal = Signal::new(wish.wakeups.as_ref())
             .map_err(|source| error::io_error(&source, core.name()))?;
-        let own_pipe = is_own.then(|| Arc::downgrade(&pipe));
-        let wakeup = Wakeup::new(pipe, number);
         let mut request = match wish.mode {
-            Mode::Exclusive => opened.acquire_async(core.shared.noted()),
+            Mode::Exclusive => opened.acquire_async(core.shared.noted(wish.note.as_deref())),
             Mode::Shared => opened.lock_shared_async(),
         };
         if let Some(limit) = wish.limit {
             request = request.timeout(limit);
         }
-        let alert = Alert::Wakeup(wakeup.clone());
+        let alert = Alert::of(&signal, None);
         let token = wish.cancel.map(|cancel| {
             let number = cancel.get().add(&alert);
             (cancel.unbind(), number)
         });
-        core.shared.begin_task_wait(number, alert);
+        core.shared.begin_task_wait(signal.number(), alert);
         Ok(Waiter {
             lock: lock.clone().unbind(),
             mode: wish.mode,
             task: wish.task.map(Bound::unbind),
-            number,
             token,
-            wakeup: Mutex::new(Some(wakeup)),
-            own_pipe,
+            signal,
             request: Mutex::new(Some(Box::pin(request))),
             generation: fork::generation(),
         })
@@ -97,44 +85,23 @@ impl Waiter {
     }
 
     /// The result of the request. None: it has none yet, or the result was taken before.
-    fn answer(&self) -> Option<Result<OwnedGuard, holdlock::Error>> {
-        let waker = {
-            let wakeup = self.wakeup().clone()?;
-            if let Some(pipe) = self.own_pipe() {
-                pipe.take();
-            }
-            wakeup.rearm();
-            Waker::from(wakeup)
-        };
+    fn answer(&self) -> Option<Answer<OwnedGuard>> {
         let mut place = self.request();
-        let request = place.as_mut()?;
-        match request.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(answer) => {
-                *place = None;
-                Some(answer)
-            }
-            Poll::Pending => None,
-        }
-    }
-
-    fn wakeup(&self) -> MutexGuard<'_, Option<Arc<Wakeup>>> {
-        self.wakeup.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn own_pipe(&self) -> Option<Arc<Pipe>> {
-        self.own_pipe.as_ref()?.upgrade()
+        let answer = self.signal.look(place.as_mut()?)?;
+        *place = None;
+        Some(answer)
     }
 
     /// Ends the wait for the lock and the token too, and closes the descriptors.
     fn end(&self) {
         self.abandon();
         if let Ok(core) = self.lock.get().core() {
-            core.shared.end_task_wait(self.number);
+            core.shared.end_task_wait(self.signal.number());
         }
         if let Some((token, number)) = &self.token {
             token.get().forget(*number);
         }
-        self.wakeup().take();
+        self.signal.close();
     }
 
     fn abandon(&self) {
@@ -151,13 +118,13 @@ impl Waiter {
 impl Waiter {
     /// The wait's own descriptor; -1 after `close`, or if it uses the loop's.
     fn fileno(&self) -> i32 {
-        self.own_pipe().map_or(-1, |pipe| pipe.descriptor())
+        self.signal.descriptor()
     }
 
     /// The number of this wait, for its loop.
     #[getter]
     fn number(&self) -> u64 {
-        self.number
+        self.signal.number()
     }
 
     /// True: the task has acquired the lock; False: it has joined a task that holds it; None: not

@@ -8,7 +8,7 @@ import pickle
 import pytest
 from conftest import run_forked, until
 from loops import loop  # noqa: F401
-from test_async import is_unused, waiting_threads
+from waits import is_unused, waiting_threads
 from test_read_write import HOLDER, alone
 
 from holdlock import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock, FileLock, Timeout

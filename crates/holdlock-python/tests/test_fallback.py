@@ -1,12 +1,23 @@
 """``fallback="soft"``: a soft lock where the file system has no locks."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from holdlock import AsyncFileLock, FileLock, ReadWriteLock, SoftFileLock
+from holdlock import (
+    AsyncFileLock,
+    AsyncSoftFileLock,
+    CancelToken,
+    Cancelled,
+    FileLock,
+    ReadWriteLock,
+    SoftFileLock,
+)
 
 
 def on_a_file_system(answer, program, *arguments):
@@ -110,3 +121,27 @@ def test_only_locks_that_can_fall_back_take_the_option(path):
             kind(path, fallback="soft")
     with pytest.raises(ValueError, match="'error', 'soft'"):
         FileLock(path, fallback="hard")
+
+
+@pytest.mark.parametrize("of_task", [False, True])
+def test_a_token_ends_the_wait_of_a_soft_lock_as_of_a_native_one(path, of_task):
+    """A program that has asked for the fallback passes a token on both kinds of file systems."""
+    token = CancelToken()
+    holder = SoftFileLock(path)
+    threading.Timer(0.05, token.cancel).start()
+
+    async def main():
+        await AsyncSoftFileLock(path).acquire(cancel=token)
+
+    with holder, pytest.raises(Cancelled):
+        if of_task:
+            asyncio.run(main())
+        else:
+            in_thread(lambda: SoftFileLock(path).acquire(cancel=token))
+    # A free lock is acquired all the same.
+    SoftFileLock(path).acquire(cancel=token).lock.release()
+
+
+def in_thread(function):
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(function).result()

@@ -165,6 +165,59 @@ def test_a_wait_lets_other_greenlets_run(path, child, holder, library):
     assert program.ended() == 0
 
 
+RIGHTS = """
+import sys
+from holdlock import FileLock, TokenGate, record
+path = sys.argv[1]
+lock, gate = FileLock(path, upgradeable=True), TokenGate(path + ".gate")
+recorded = FileLock(path + ".record", record=True)
+most, steps = 0, []
+inside = {"lock": 0, "gate": 0}
+
+def stay(where):
+    global most
+    inside[where] += 1
+    most = max(most, inside[where])
+    sleep(0.001)
+    inside[where] -= 1
+
+def work():
+    with lock.acquire_upgradeable() as guard:
+        guard.upgrade()
+        assert guard.exclusive
+        stay("lock")
+    with gate.enter(1):
+        stay("gate")
+    with recorded.acquire(note="of a greenlet"):
+        assert record(path + ".record").note == "of a greenlet"
+        sleep(0.001)
+
+wait([spawn(work) for _ in range(5)])
+
+# The upgrade waits for a reader, which is another greenlet.
+reader = FileLock(path, upgradeable=True, shared=True)
+
+def read():
+    with reader:
+        steps.append("reads")
+        sleep(0.05)
+        steps.append("has read")
+
+def upgrade():
+    with lock.acquire_upgradeable() as guard:
+        guard.upgrade()
+        steps.append("upgraded")
+
+wait([spawn(read), spawn(upgrade)])
+print(most, *steps, sep=", ")
+"""
+
+
+@LIBRARIES
+def test_upgrades_gates_and_notes_are_for_greenlets_too(path, run):
+    assert run(RIGHTS, path) == "1, reads, has read, upgraded\n"
+
+
 def test_a_program_without_greenlets_is_not_changed(path):
     assert FileLock.acquire is not None and FileLock.__enter__.__qualname__.startswith("NativeLock")
     with FileLock(path), pytest.raises(Timeout):

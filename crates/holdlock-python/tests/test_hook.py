@@ -82,3 +82,32 @@ def test_a_hook_that_releases_is_an_error_and_not_a_lock(path):
     with pytest.raises(RuntimeError, match="on_acquired has released"):
         asyncio.run(of_task.acquire())
     FileLock(path).acquire(timeout=0)
+
+
+@pytest.mark.parametrize("of_task", [False, True])
+def test_a_file_with_a_second_name_is_not_lent_where_others_can_give_names(tmp_path, of_task):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    precious = shared / "precious"
+    precious.write_text("keep me")
+    path = shared / "test.lock"
+    os.link(precious, path)
+    called = []
+
+    async def main():
+        async with AsyncFileLock(path, on_acquired=called.append):
+            pass
+
+    with pytest.raises(PermissionError, match="another hard link") as caught:
+        if of_task:
+            asyncio.run(main())
+        else:
+            FileLock(path, on_acquired=called.append).acquire()
+    assert caught.value.filename == str(path) and called == []
+    # It is free again, and can be locked without a hook, or where only this user gives names.
+    with FileLock(path, timeout=0):
+        pass
+    shared.chmod(0o700)
+    with FileLock(path, timeout=0, on_acquired=called.append):
+        assert len(called) == 1

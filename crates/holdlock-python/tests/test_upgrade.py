@@ -1,12 +1,11 @@
 """A shared lock with the right to become exclusive."""
 
-import asyncio
 import threading
 
 import pytest
 
 from conftest import run_forked, until
-from holdlock import AsyncFileLock, CancelToken, Cancelled, FileLock, NotAtomic, Timeout
+from holdlock import CancelToken, Cancelled, FileLock, NotAtomic, Timeout
 
 READER = """
 import sys
@@ -123,12 +122,6 @@ def test_a_child_of_fork_has_no_upgradeable_lock(path, lock):
             FileLock(path).acquire(timeout=0)
 
 
-def test_it_needs_the_option_and_a_thread(path):
+def test_it_needs_the_option(path):
     with pytest.raises(ValueError, match="upgradeable=True"):
         FileLock(path).acquire_upgradeable()
-
-    async def main():
-        with pytest.raises(NotImplementedError):
-            AsyncFileLock(path, upgradeable=True).acquire_upgradeable()
-
-    asyncio.run(main())

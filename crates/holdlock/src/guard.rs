@@ -292,6 +292,10 @@ macro_rules! guard_methods {
                 self.held.release()
             }
 
+            fn release_abandoned(self) -> Result<(), Error> {
+                <$guard>::release_abandoned(self)
+            }
+
             fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
                 self.held.record(note)
             }

@@ -21,6 +21,9 @@ const TRIAL_OF_ENGINES: &str = "import holdlock
 try: holdlock.open('postgres://ann@127.0.0.1:1/app#try').acquire(timeout=60)
 except holdlock.EngineUnreachable: print('works')";
 
+/// Prints what an old glibc lacks.
+const SYMBOLS: &str = include_str!("symbols.py");
+
 impl Tools {
     /// Checks the platform and the size of a wheel, and tries it where it can run.
     pub(super) fn check(&self, wheel: &Path, target: &str, outcome: &mut Outcome) -> Done {
@@ -80,6 +83,11 @@ impl Tools {
             .iter()
             .any(|tag| audited.contains(&format!("\"{tag}\"")));
         count(outcome, keeps, &format!("auditwheel: {name}: {audited}"));
+        if name.contains("manylinux") {
+            let mut look = Command::new(&self.python);
+            look.args(["-c", SYMBOLS]).arg(wheel);
+            expect(outcome, "", look, &format!("old glibc with {name}"))?;
+        }
         count(outcome, size < MOST_BYTES, &format!("size of {name}"));
         Ok((name.to_string(), tags[0].to_owned()))
     }
@@ -162,12 +170,19 @@ fn untried(name: &str, target: &str) -> String {
     )
 }
 
-/// Counts whether the command's output ends with `text`.
-pub(super) fn expect(outcome: &mut Outcome, text: &str, command: Command, what: &str) -> Done {
-    let output = said(command)?;
-    let works = output.ends_with(text);
+/// Counts whether the command prints just `text`.
+pub(super) fn expect(outcome: &mut Outcome, text: &str, mut command: Command, what: &str) -> Done {
+    let output = command
+        .output()
+        .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    let works = output.status.success() && output.stdout == text.as_bytes();
     println!("{what}: {}", if works { "works" } else { "FAILED" });
-    count(outcome, works, &format!("{what}: {output}"));
+    let texts = [output.stdout, output.stderr].concat();
+    count(
+        outcome,
+        works,
+        &format!("{what}: {}", String::from_utf8_lossy(&texts)),
+    );
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod crowd;
 mod cycle;
 mod deadline;
 mod engines;
+mod fair;
 mod handoff;
 mod identity;
 mod inspect;
@@ -12,6 +13,7 @@ mod kernel_table;
 mod missing;
 mod processes;
 mod python;
+mod readers;
 mod record;
 mod sets;
 mod slots;
@@ -39,6 +41,7 @@ pub(crate) const ALL: &[Case] = &[
     case("record", record::run),
     case("slots", slots::run),
     case("sets", sets::run),
+    case("fair", fair::run),
     case("try", try_lock::run),
     case("handoff", handoff::run),
     case("threads", threads::run),
@@ -47,6 +50,8 @@ pub(crate) const ALL: &[Case] = &[
     case("deadline", deadline::run),
     case("cli", cli::run),
     case("python", python::run),
+    case("python-many", python::many::run),
+    case("readers", readers::run),
     // Near the end: reading /proc/locks slows other lock calls down for a while.
     case("inspect", inspect::run),
     case("missing", missing::run),
@@ -54,6 +59,9 @@ pub(crate) const ALL: &[Case] = &[
 
 /// Cases that run only if they are named: they need servers.
 pub(crate) const ON_DEMAND: &[Case] = &[case("engines", engines::run)];
+
+/// The cases that the word `more` stands for: what there is beside one exclusive holder.
+pub(crate) const MORE: [&str; 5] = ["record", "slots", "sets", "fair", "readers"];
 
 const fn case(name: &'static str, run: fn(&Bench) -> Outcome<Report>) -> Case {
     Case { name, run }

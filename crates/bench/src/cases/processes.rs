@@ -22,25 +22,28 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
     let scores = rounds(bench, |peer, task, time| {
         boards += 1;
         let board = bench.dir.join(format!("board-{boards}"));
-        once(&path, &board, peer, task, time)
+        once(&path, &board, peer, task, time, (PROCESSES, THREADS))
     })?;
     let title = "2 processes of 4 threads each; fairness is Jain's index over the 8 threads";
     Ok(report("processes", title, &scores))
 }
 
-fn once(
+/// Runs this many processes of this many threads for some time.
+pub(crate) fn once(
     path: &Path,
     board_path: &Path,
     peer: Peer,
     task: Task,
     time: Duration,
+    (processes, threads): (usize, usize),
 ) -> Outcome<(Vec<Tally>, Duration)> {
     let board = sys::create_board(board_path)?;
     let board_name = board_path.to_str().ok_or("a directory that is not UTF-8")?;
     let stay = task.stay.as_nanos().to_string();
     let watch = task.watch.to_string();
-    let start = || Worker::start(JOB, peer, path, &[board_name, &stay, &watch]);
-    let mut workers = (0..PROCESSES)
+    let count = threads.to_string();
+    let start = || Worker::start(JOB, peer, path, &[board_name, &stay, &watch, &count]);
+    let mut workers = (0..processes)
         .map(|_| start())
         .collect::<Outcome<Vec<_>>>()?;
     for worker in &mut workers {
@@ -55,7 +58,7 @@ fn once(
     let elapsed = start.elapsed();
     let mut tallies = Vec::new();
     for worker in &mut workers {
-        for _ in 0..THREADS {
+        for _ in 0..threads {
             tallies.push(parse(&worker.hear()?)?);
         }
     }
@@ -77,7 +80,7 @@ pub(crate) fn job(job: &Job) -> Outcome<()> {
         stay: Duration::from_nanos(job.more(1)?),
         watch: job.more(2)?,
     };
-    let locks = job.peer.open_for_threads(&job.path, THREADS)?;
+    let locks = job.peer.open_for_threads(&job.path, job.more(3)?)?;
     job.tell("ready")?;
     if job.hear()?.is_none() {
         return Ok(());

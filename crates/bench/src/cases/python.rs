@@ -1,6 +1,7 @@
 //! The Python module beside the packages that Python programs use. Each has processes of its own,
 //! which take turns.
 
+pub(super) mod many;
 mod peer;
 
 use std::fs::read_to_string;

@@ -21,7 +21,7 @@ pub(super) fn doctor(settings: &Settings) -> Outcome {
         true => engines::open_place(&settings.lock)?,
         false => engines::place_of_names()?,
     };
-    let mut findings: Vec<Finding> = place.warnings().iter().map(warning).collect();
+    let mut findings: Vec<Finding> = place.warnings().iter().map(|text| warning(text)).collect();
     let trouble = match place.diagnose() {
         Ok(found) => {
             findings.extend(found.iter().map(of_engine));
@@ -77,7 +77,7 @@ fn of_error(error: &Error) -> Finding {
     split(Level::Unsafe, id, &format!("{error:#}"))
 }
 
-fn warning(text: &String) -> Finding {
+fn warning(text: &str) -> Finding {
     split(Level::Warning, "url", text)
 }
 

@@ -11,7 +11,8 @@ use super::check;
 /// The kernel's number of this thread.
 pub(crate) fn id() -> i32 {
     // SAFETY: takes nothing.
-    unsafe { libc::gettid() }
+    // By number: glibc has the function since 2.30 only.
+    unsafe { libc::syscall(libc::SYS_gettid) as libc::pid_t }
 }
 
 extern "C" fn nothing(_: c_int) {}

@@ -19,7 +19,7 @@ const REST: u32 = 150;
 pub(super) enum Source {
     Host(Box<OfHost>),
     #[cfg(feature = "engines")]
-    Engine(super::engine::OfEngine),
+    Engine(Box<super::engine::OfEngine>),
 }
 
 impl Source {
@@ -28,7 +28,10 @@ impl Source {
         match engine {
             None => Ok(Source::Host(Box::new(OfHost::new()))),
             #[cfg(feature = "engines")]
-            Some(url) => super::engine::OfEngine::new(url).map(Source::Engine),
+            Some(url) => {
+                let source = super::engine::OfEngine::new(url)?;
+                Ok(Source::Engine(Box::new(source)))
+            }
             #[cfg(not(feature = "engines"))]
             Some(url) => Err(crate::engines::refused(url)),
         }

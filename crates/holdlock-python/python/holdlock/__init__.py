@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from ._async_lock_set import AsyncLockSet
     from ._async_read_write import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock
     from ._async_semaphore import AsyncSemaphore
+    from ._async_token_gate import AsyncTokenGate
+    from ._async_upgrade import AsyncUpgradeableGuard
     from ._compat import install_as_filelock, uninstall_as_filelock
     from ._engine_errors import (
         EngineError,
@@ -82,7 +84,9 @@ _LAZY: dict[str, str] = {
     "AsyncReadWriteLock": "._async_read_write",
     "AsyncSemaphore": "._async_semaphore",
     "AsyncSoftFileLock": "._soft._async_lock",
+    "AsyncTokenGate": "._async_token_gate",
     "AsyncUnixFileLock": "._async_file_lock",
+    "AsyncUpgradeableGuard": "._async_upgrade",
     "AsyncWindowsFileLock": "._async_file_lock",
     "BaseAsyncFileLock": "._async_base",
     "CloseErrorPolicy": "._types",
@@ -109,7 +113,24 @@ _LAZY: dict[str, str] = {
 }
 
 
+#: The names for `from holdlock import *`.
+_names: list[str] = []
+
+
+def _absent() -> set[str]:
+    """The names that need a package which is not installed: that for locks between hosts."""
+    from importlib.util import find_spec
+
+    from . import _native
+
+    there = hasattr(_native, "NativeEngineLock") or find_spec("holdlock_engines") is not None
+    return set() if there else {"AsyncEngineLock", "EngineLock"}
+
+
 def _get(name: str) -> object:
+    if name == "__all__":  # or else `from holdlock import *` could fail, and help()
+        absent = _absent()
+        return [one for one in _names if one not in absent]
     where = _LAZY.get(name)
     if name == "asyncio":
         from importlib import import_module
@@ -130,7 +151,7 @@ if not TYPE_CHECKING:  # or else type checkers would accept any name
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY, "asyncio"})
+    return sorted({*globals(), *_LAZY, "asyncio", "__all__"} - _absent())
 
 
 # `open` is left out: `from holdlock import *` must not replace Python's own.
@@ -145,7 +166,9 @@ __all__ = [
     "AsyncReadWriteLock",
     "AsyncSemaphore",
     "AsyncSoftFileLock",
+    "AsyncTokenGate",
     "AsyncUnixFileLock",
+    "AsyncUpgradeableGuard",
     "AsyncWindowsFileLock",
     "BaseAsyncFileLock",
     "BaseFileLock",
@@ -191,3 +214,7 @@ __all__ = [
     "uninstall_as_filelock",
     "unlock_descriptor",
 ]
+
+if not TYPE_CHECKING:
+    _names += __all__
+    del __all__  # `_get` makes it

@@ -10,9 +10,10 @@ import inspect
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 
 from . import _async_library, _async_wait, _log, _options
+from ._async_block import OnlyAsync, ReleasedAtEnd
 from ._base import BaseFileLock
 from ._context import FileLockContext
 from ._errors import Cancelled, Deadlock
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from ._native import CancelToken
     from ._types import AsyncOptions, ThreadLocal
 
 __all__ = ["AsyncAcquireReturnProxy", "BaseAsyncFileLock"]
@@ -33,25 +35,21 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Lock = TypeVar("Lock", bound="BaseAsyncFileLock")
 
 
-class AsyncAcquireReturnProxy(Generic[Lock]):
+class AsyncAcquireReturnProxy(ReleasedAtEnd, Generic[Lock]):
     """The result of ``await lock.acquire()``: ``async with`` releases the lock at its end."""
 
     def __init__(self, lock: Lock) -> None:
         self.lock = lock
 
+    async def release(self) -> None:
+        """Undoes the acquisition."""
+        await self.lock.release()
+
     async def __aenter__(self) -> Lock:
         return self.lock
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.lock.release()
 
-
-class BaseAsyncFileLock(BaseFileLock):
+class BaseAsyncFileLock(OnlyAsync, BaseFileLock):
     """The base of the lock classes for asynchronous code.
 
     The lock belongs to the object: a task that acquires an object that is held does not wait, and
@@ -105,6 +103,7 @@ class BaseAsyncFileLock(BaseFileLock):
         *,
         blocking: bool | None = None,
         cancel_check: Callable[[], bool] | None = None,
+        cancel: CancelToken | None = None,
     ) -> AsyncAcquireReturnProxy[Self]:
         """Acquires the lock, and waits until it is free, while other tasks run.
 
@@ -121,6 +120,7 @@ class BaseAsyncFileLock(BaseFileLock):
         may_wait = _options.blocking(context.blocking if blocking is None else blocking)
         pause = context.poll_interval if poll_interval is None else _options.interval(poll_interval)
         limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
+        cancel_check = _options.check_of(cancel_check, cancel)
         end = math.inf if limit < 0 else time.monotonic() + limit
         path = self.lock_file
         task = _async_wait.current()
@@ -194,8 +194,6 @@ class BaseAsyncFileLock(BaseFileLock):
             raise
         finally:
             self._busy = False
-        #: The number of the task that has acquired the lock last.
-        self._taker = 0
 
     async def _try_once(self, context: FileLockContext) -> bool:
         if not inspect.iscoroutinefunction(self._acquire):
@@ -266,17 +264,6 @@ class BaseAsyncFileLock(BaseFileLock):
         except Exception as error:
             self._failed_release(exc_value, error)
             raise
-
-    def __enter__(self) -> NoReturn:
-        raise NotImplementedError("a lock for asynchronous code is held by `async with`")
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> NoReturn:
-        raise NotImplementedError("a lock for asynchronous code is held by `async with`")
 
 
 def check_options(thread_local: bool, options: AsyncOptions) -> None:

@@ -13,6 +13,7 @@ from ._file_lock import FileLock, WindowsFileLock
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from ._async_upgrade import AsyncUpgradeableGuard
     from ._native import CancelToken, Task
     from ._types import AsyncNativeOptions, ThreadLocal
 
@@ -75,6 +76,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         cancel_check: Callable[[], bool] | None = None,
         shared: bool | None = None,
         cancel: CancelToken | None = None,
+        note: str | None = None,
     ) -> AsyncAcquireReturnProxy[Self]:
         """Acquires the lock, and waits until it is free, while other tasks run.
 
@@ -87,6 +89,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
             wait ends when it returns True.
         shared: True: acquire together with other shared holders. None: as the lock was made.
         cancel: a :class:`CancelToken` by which another thread can end the wait.
+        note: the reason, for the record of the lock. None: the lock's own :attr:`note`.
 
         Raises :class:`Timeout` if the lock is not acquired in time, and its subclass
         :class:`Cancelled` if the wait was cancelled. Raises :class:`Deadlock`, a RuntimeError, if
@@ -98,7 +101,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         task = None if self.is_thread_local() else record
         if not self.is_locked:
             _log.debug(_log.ATTEMPT, self, self.lock_file)
-        taken = _native.try_acquire(self, shared, limit != 0, task)
+        taken = _native.try_acquire(self, shared, limit != 0, task, note)
         if taken is None:
             if limit < 0:
                 _async_wait.refuse_deadlock(self, record)
@@ -112,6 +115,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
                     pause=pause,
                     cancel_check=cancel_check,
                     cancel=cancel,
+                    note=note,
                 )
             except Timeout as error:
                 end = _log.CANCELLED if isinstance(error, Cancelled) else _log.TIMEOUT
@@ -120,15 +124,16 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         if taken:
             _log.debug(_log.ACQUIRED, self, self.lock_file)
             if record is not None:
-                _async_wait.note(self, record)
+                _async_wait.note_taken(self, record)
             if self._on_acquired is not None:
                 await self._call_hook_of(task)
         return AsyncAcquireReturnProxy(self)
 
     async def _call_hook_of(self, task: _async_wait.TaskRecord | None) -> None:
-        hook, descriptor = self._on_acquired, _native.lend(self, task)
+        hook = self._on_acquired
         assert hook is not None
         try:
+            descriptor = _native.lend(self, task)
             if self._run_in_executor:
                 await _async_library.in_thread(lambda: hook(descriptor), self._executor)
             else:
@@ -150,7 +155,8 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         """
         task = None if self.is_thread_local() else _async_wait.current()
         last = self.is_locked and (force or self.lock_counter == 1)
-        if self._thread_local_setting == "mutex" and not (task and _native.was_taken_by(self, task)):
+        excludes = self._thread_local_setting == "mutex"
+        if excludes and task is not None and not _native.was_taken_by(self, task):
             # The task that has acquired it may have ended.
             _async_wait.note_ended()
         if last:
@@ -158,6 +164,39 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         _native.release(self, force, task)
         if last:
             _log.debug(_log.RELEASED, self, self.lock_file)
+
+    async def acquire_upgradeable(  # type: ignore[override]
+        self,
+        timeout: float | None = None,
+        *,
+        blocking: bool | None = None,
+        cancel: CancelToken | None = None,
+    ) -> AsyncUpgradeableGuard:
+        """Acquires the shared lock with the right to upgrade it, for ``upgradeable=True``.
+
+        >>> import asyncio, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "index.lock")
+        >>> async def main():
+        ...     lock = AsyncFileLock(path, upgradeable=True)
+        ...     async with await lock.acquire_upgradeable(timeout=5) as reader:
+        ...         await reader.upgrade()  # what was read before is still true
+        ...         return reader.exclusive
+        >>> asyncio.run(main())
+        True
+
+        The result holds the lock, and not this object. The arguments and errors are those of
+        :meth:`acquire`.
+        """
+        self._refuse_upgrade()
+        limit, _ = _options.request(timeout, None, None, blocking, self._settings)
+        from . import _async_upgrade
+
+        return await _async_upgrade.acquire(self, limit, cancel)
+
+    async def release_abandoned(self) -> None:  # type: ignore[override]
+        """As :meth:`FileLock.release_abandoned`."""
+        task = None if self.is_thread_local() else _async_wait.current()
+        _native.release_abandoned(self, task)
 
     def hand_over(self) -> int:
         """Gives the lock to processes that this process starts: see :meth:`FileLock.hand_over`."""

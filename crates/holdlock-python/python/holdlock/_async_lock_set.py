@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NoReturn, Optional
+from typing import TYPE_CHECKING, Optional
 
 from . import _async_wait
+from ._async_block import OnlyAsync, ReleasedAtEnd
 from ._async_file_lock import AsyncFileLock
 from ._lock_set_base import LockSetBase, left
-from ._pending import wait_for
+from ._line import wait_for
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from ._native import CancelToken, Task
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncHeldSet", "AsyncLockSet"]
 
 
-class AsyncLockSet(LockSetBase[AsyncFileLock]):
+class AsyncLockSet(ReleasedAtEnd, OnlyAsync, LockSetBase[AsyncFileLock]):
     """A :class:`LockSet` for asynchronous code, under asyncio (with any loop), trio or anyio.
 
     >>> import asyncio, os, tempfile
@@ -33,8 +32,8 @@ class AsyncLockSet(LockSetBase[AsyncFileLock]):
     [True, True]
 
     The members are :class:`AsyncFileLock` objects, or paths. Tasks share the members as they share
-    those locks: by default, a task joins another one that holds the same object. A waiting task lets
-    the other tasks run, and may be cancelled; it then holds none of the locks.
+    those locks: by default, a task joins another one that holds the same object. A waiting task
+    lets the other tasks run, and may be cancelled; it then holds none of the locks.
     """
 
     _kind = AsyncFileLock
@@ -55,7 +54,7 @@ class AsyncLockSet(LockSetBase[AsyncFileLock]):
         began, task = time.monotonic(), _async_wait.current()
         while not self._try(limit != 0, task):
             rest = left(limit, began, time.monotonic())
-            if await wait_for(self._queue(rest, task, cancel)):
+            if await wait_for(self, rest, task, cancel):
                 break
         return AsyncHeldSet(self, task)
 
@@ -77,22 +76,8 @@ class AsyncLockSet(LockSetBase[AsyncFileLock]):
         await self.acquire()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.release()
 
-    def __enter__(self) -> NoReturn:
-        raise NotImplementedError("a set for asynchronous code is held by `async with`")
-
-    def __exit__(self, *exception: object) -> NoReturn:
-        raise NotImplementedError("a set for asynchronous code is held by `async with`")
-
-
-class AsyncHeldSet:
+class AsyncHeldSet(ReleasedAtEnd):
     """The result of :meth:`AsyncLockSet.acquire`: ``async with`` releases the set at its end."""
 
     def __init__(self, lock: AsyncLockSet, task: Optional[Task]) -> None:
@@ -100,14 +85,10 @@ class AsyncHeldSet:
         self.lock = lock
         self._task = task
 
-    async def __aenter__(self) -> AsyncLockSet:
-        return self.lock
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def release(self) -> None:
+        """Releases the set. Any task may do that."""
         # The task that has acquired it may be another one.
         self.lock._give_back(self._task)
+
+    async def __aenter__(self) -> AsyncLockSet:
+        return self.lock

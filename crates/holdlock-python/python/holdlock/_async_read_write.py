@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, AsyncIterator, Dict, Generic, Optional, TypeVar
 
 from . import _async_wait, _native
+from ._async_block import ReleasedAtEnd
 from ._async_wait import TaskRecord
 from ._errors import Cancelled
 from ._read_write_base import ReadWriteBase
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import os
     from asyncio import AbstractEventLoop
     from concurrent.futures import Executor
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -24,24 +24,20 @@ __all__ = ["AsyncAcquireReadWriteReturnProxy", "AsyncReadWriteLock"]
 Lock = TypeVar("Lock", bound="AsyncReadWriteLock")
 
 
-class AsyncAcquireReadWriteReturnProxy(Generic[Lock]):
+class AsyncAcquireReadWriteReturnProxy(ReleasedAtEnd, Generic[Lock]):
     """The result of ``await lock.acquire_read()``: ``async with`` releases the lock at its end."""
 
     def __init__(self, lock: Lock, task: Optional[TaskRecord] = None) -> None:
         self.lock = lock
         self._task = task
 
-    async def __aenter__(self) -> Lock:
-        return self.lock
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def release(self) -> None:
+        """Undoes the acquisition. Any task may do that."""
         # The task that has acquired it may be another one.
         self.lock._release_once(self._task or self.lock._task())
+
+    async def __aenter__(self) -> Lock:
+        return self.lock
 
 
 class _OfPath(ReadWriteBase):
@@ -153,7 +149,7 @@ class AsyncReadWriteLock(ReadWriteBase):
                 await _async_wait.take(lock, shared, limit, task=task, cancel=self._closing)
             except Cancelled as error:
                 raise self._explain(error) from None
-        _async_wait.note(lock, task)
+        _async_wait.note_taken(lock, task)
         self._levels[task] = self._levels.get(task, 0) + 1
         if self._closed:
             self._give_back(task, 1)

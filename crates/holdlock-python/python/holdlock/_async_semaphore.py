@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn, Optional
+from typing import TYPE_CHECKING, Optional
 
 from . import _async_wait
+from ._async_block import OnlyAsync, ReleasedAtEnd
 from ._errors import Deadlock
 from ._native import printable
-from ._pending import wait_for
+from ._line import is_awaited, wait_for
 from ._semaphore_base import SemaphoreBase, SlotBase
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ._native import CancelToken, Task
 
 __all__ = ["AsyncSemaphore", "AsyncSlot"]
 
 
-class AsyncSemaphore(SemaphoreBase):
+class AsyncSemaphore(ReleasedAtEnd, OnlyAsync, SemaphoreBase):
     """A :class:`Semaphore` for asynchronous code, under asyncio (with any loop), trio or anyio.
 
     >>> import asyncio, os, tempfile
@@ -30,8 +29,8 @@ class AsyncSemaphore(SemaphoreBase):
     True
 
     A free slot is acquired at once. A task that has to wait lets the other tasks run; it may be
-    cancelled at any moment, and has then left the queue and holds no slot when its ``acquire`` ends.
-    Each task holds its slots by itself. The options are those of :class:`Semaphore`.
+    cancelled at any moment, and has then left the queue and holds no slot when its ``acquire``
+    ends. Each task holds its slots by itself. The options are those of :class:`Semaphore`.
     """
 
     async def acquire(
@@ -48,14 +47,16 @@ class AsyncSemaphore(SemaphoreBase):
         """
         limit = self._limit(timeout, blocking)
         task = _async_wait.current()
-        taken = self._try(limit != 0, task)
+        # The slots that become free belong to those who wait already.
+        waits = limit != 0 and is_awaited(self)
+        taken = None if waits else self._try(limit != 0, task)
         if taken is None:
             if limit < 0 and len(self._slots_of(task)) >= self.n:
                 raise Deadlock(
                     f"Deadlock: this task holds all {self.n} slots of "
                     f"'{printable(self.lock_file)}' and asks for another one; release one first"
                 )
-            taken = await wait_for(self._queue(limit, task, cancel))
+            taken = await wait_for(self, limit, task, cancel)
         return AsyncSlot(self, *taken)
 
     async def release(self, slot: Optional[int] = None) -> None:
@@ -75,22 +76,8 @@ class AsyncSemaphore(SemaphoreBase):
     async def __aenter__(self) -> int:
         return (await self.acquire()).slot
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.release()
 
-    def __enter__(self) -> NoReturn:
-        raise NotImplementedError("a semaphore for asynchronous code is held by `async with`")
-
-    def __exit__(self, *exception: object) -> NoReturn:
-        raise NotImplementedError("a semaphore for asynchronous code is held by `async with`")
-
-
-class AsyncSlot(SlotBase[AsyncSemaphore]):
+class AsyncSlot(ReleasedAtEnd, SlotBase[AsyncSemaphore]):
     """The result of :meth:`AsyncSemaphore.acquire`: ``async with`` gives the slot back."""
 
     async def release(self) -> None:
@@ -99,11 +86,3 @@ class AsyncSlot(SlotBase[AsyncSemaphore]):
 
     async def __aenter__(self) -> int:
         return self.slot
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.release()

@@ -72,6 +72,7 @@ async def take(
     pause: float = 0.05,
     cancel_check: Optional[Callable[[], bool]] = None,
     cancel: Optional[CancelToken] = None,
+    note: Optional[str] = None,
 ) -> bool:
     """Waits for a lock that was not free, for ``limit`` seconds or (negative) without a limit.
 
@@ -81,7 +82,7 @@ async def take(
     """
     wakeups = _async_wakeups.enter(lock.lock_file)
     try:
-        waiter = queue(lock, shared, limit, task, cancel, wakeups.native)
+        waiter = queue(lock, shared, limit, task, cancel, wakeups.native, note)
     except BaseException:
         wakeups.leave()
         raise
@@ -110,7 +111,7 @@ async def take(
         wakeups.leave()
 
 
-def note(lock: NativeLock, task: TaskRecord) -> None:
+def note_taken(lock: NativeLock, task: TaskRecord) -> None:
     """Notes that the task has acquired the lock."""
     task.taken[lock._absolute_path] = lock
 

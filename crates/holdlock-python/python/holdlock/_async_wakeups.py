@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Hashable
 from weakref import WeakValueDictionary
 
 from ._async_library import running_trio
@@ -23,19 +24,29 @@ if TYPE_CHECKING:
 _all: WeakValueDictionary[int, AsyncioWakeups | TrioWakeups] = WeakValueDictionary()
 
 
-def enter(lock_file: str) -> AsyncioWakeups | TrioWakeups:
-    """The wake-ups of the running loop, until ``leave()``. An error names the lock file."""
+def _running() -> tuple[Any, Any]:
+    """The running loop, and trio if it is trio's."""
     trio = running_trio()
-    loop: Any
     if trio is not None:
-        loop = trio.lowlevel.current_trio_token()
-    else:
-        import asyncio
+        return trio.lowlevel.current_trio_token(), trio
+    import asyncio
 
-        loop = asyncio.get_running_loop()
+    return asyncio.get_running_loop(), None
+
+
+def of_this_loop() -> AsyncioWakeups | TrioWakeups | None:
+    """The wake-ups of the running loop, if a task of it waits."""
+    loop, _ = _running()
     wakeups = _all.get(id(loop))
     # A child of fork must not take the wake-ups of its parent.
-    if wakeups is None or wakeups.process != os.getpid():
+    return wakeups if wakeups is not None and wakeups.process == os.getpid() else None
+
+
+def enter(lock_file: str) -> AsyncioWakeups | TrioWakeups:
+    """The wake-ups of the running loop, until ``leave()``. An error names the lock file."""
+    wakeups = of_this_loop()
+    if wakeups is None:
+        loop, trio = _running()
         native = Wakeups(lock_file)
         wakeups = AsyncioWakeups(loop, native) if trio is None else TrioWakeups(loop, native, trio)
         _all[id(loop)] = wakeups
@@ -52,6 +63,8 @@ class _Wakeups:
         self._loop = loop
         #: What the sleeping tasks wait for, by the number of their wait.
         self._sleeping: dict[int, Any] = {}
+        #: The numbers of the waits for each thing, in their order.
+        self._lines: dict[Hashable, OrderedDict[int, None]] = {}
 
     def leave(self) -> None:
         """The wait has ended. The last one closes the pipe."""
@@ -63,6 +76,35 @@ class _Wakeups:
             if self.process == os.getpid():
                 self._stop()
             self.native.close()
+
+    def has_line(self, line: Hashable) -> bool:
+        """Whether a task waits for this."""
+        return line in self._lines
+
+    def line_up(self, line: Hashable, number: int) -> None:
+        """Puts a wait at the end of the line, until ``step_out()``."""
+        self._lines.setdefault(line, OrderedDict())[number] = None
+
+    def is_first(self, line: Hashable, number: int) -> bool:
+        """Whether this wait is the first one of its line."""
+        return next(iter(self._lines[line])) == number
+
+    def step_out(self, line: Hashable, number: int) -> None:
+        """The wait has ended. The next one is woken."""
+        numbers = self._lines[line]
+        was_first = self.is_first(line, number)
+        del numbers[number]
+        if not numbers:
+            del self._lines[line]
+        elif was_first:
+            try:
+                self._wake_one(next(iter(numbers)))
+            except RuntimeError:
+                pass  # the loop is closed
+
+    def _wake_one(self, number: int) -> None:
+        """Wakes this wait, if it sleeps."""
+        raise NotImplementedError
 
     def _stop(self) -> None:
         """Stops watching the pipe."""
@@ -80,9 +122,12 @@ class AsyncioWakeups(_Wakeups):
 
     def _wake(self) -> None:
         for number in self.native.take():
-            happened: Future[None] | None = self._sleeping.get(number)
-            if happened is not None and not happened.done():
-                happened.set_result(None)
+            self._wake_one(number)
+
+    def _wake_one(self, number: int) -> None:
+        happened: Future[None] | None = self._sleeping.get(number)
+        if happened is not None and not happened.done():
+            happened.set_result(None)
 
     def _stop(self) -> None:
         try:
@@ -90,13 +135,14 @@ class AsyncioWakeups(_Wakeups):
         except RuntimeError:
             pass  # the loop is closed
 
-    async def sleep(self, number: int, seconds: float) -> None:
-        """Sleeps until this wait is woken, at most for this time."""
+    async def sleep(self, number: int, seconds: float) -> bool:
+        """Sleeps until this wait is woken, at most for this time. True: it was woken."""
         import asyncio
 
         happened = self._sleeping[number] = self._loop.create_future()
         try:
             await asyncio.wait([happened], timeout=None if seconds == math.inf else seconds)
+            return happened.done()
         finally:
             del self._sleeping[number]
 
@@ -123,11 +169,14 @@ class TrioWakeups(_Wakeups):
             while self.native.fileno() >= 0:
                 await self._trio.lowlevel.wait_readable(self.native.fileno())
                 for number in self.native.take():
-                    happened = self._sleeping.get(number)
-                    if happened is not None:
-                        happened.set()
+                    self._wake_one(number)
         except self._trio.ClosedResourceError:
             pass  # no task waits any more
+
+    def _wake_one(self, number: int) -> None:
+        happened = self._sleeping.get(number)
+        if happened is not None:
+            happened.set()
 
     def _stop(self) -> None:
         try:
@@ -135,12 +184,13 @@ class TrioWakeups(_Wakeups):
         except RuntimeError:
             pass  # the run is over
 
-    async def sleep(self, number: int, seconds: float) -> None:
-        """Sleeps until this wait is woken, at most for this time."""
+    async def sleep(self, number: int, seconds: float) -> bool:
+        """Sleeps until this wait is woken, at most for this time. True: it was woken."""
         happened = self._sleeping[number] = self._trio.Event()
         try:
             with self._trio.move_on_after(seconds):
                 await happened.wait()
+            return bool(happened.is_set())
         finally:
             del self._sleeping[number]
 

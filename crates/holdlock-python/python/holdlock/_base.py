@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
+    from ._native import CancelToken
     from ._types import CloseErrorPolicy, ContextErrorPolicy, Options, ThreadLocal
 
     Function = TypeVar("Function", bound=Callable[..., Any])
@@ -103,6 +104,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
         poll_intervall: float | None = None,
         blocking: bool | None = None,
         cancel_check: Callable[[], bool] | None = None,
+        cancel: CancelToken | None = None,
     ) -> AcquireReturnProxy[Self]:
         """Acquires the lock, and waits until it is free.
 
@@ -124,7 +126,8 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
         limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
         began = time.monotonic()
         if not self._attempt_told(context):
-            self._wait(context, pause, limit, began, may_wait, cancel_check)
+            check = _options.check_of(cancel_check, cancel)
+            self._wait(context, pause, limit, began, may_wait, check)
         return AcquireReturnProxy(self)
 
     def _attempt_told(self, context: FileLockContext) -> bool:

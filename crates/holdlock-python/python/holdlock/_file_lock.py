@@ -44,10 +44,10 @@ class FileLock(NativeLock, BaseFileLock):
     True True
 
     The kernel releases the lock when its holder ends, however it ends. The file stays, and is
-    written to only with ``record=True``. The holder may acquire the same object again; it has to release the object as
-    often. A relative path means the working directory in which the object was made. The first
-    request creates the file and missing directories. A released lock has no file open, unless it
-    is released more than ten times a second.
+    written to only with ``record=True``. The holder may acquire the same object again; it has to
+    release the object as often. A relative path means the working directory in which the object was
+    made. The first request creates the file and missing directories. A released lock has no file
+    open, unless it is released more than ten times a second.
 
     The options, besides ``lock_file``:
 
@@ -67,7 +67,8 @@ class FileLock(NativeLock, BaseFileLock):
       both fail. ``"chain"`` (the default): the error of the release, with the other one as its
       context. ``"group"``: both in an exception group.
     * ``on_acquired``: a function that is called with a descriptor of the file after each
-      acquisition. If it raises, the lock is released.
+      acquisition. If it raises, the lock is released. If the file has a second name in a directory
+      to which other users can write, the request raises PermissionError.
     * ``shared``: True: any number of processes can hold the lock at once, but not together with
       an exclusive holder.
     * ``fair``: True: requests are served in the order in which they arrive. By default a request
@@ -78,8 +79,7 @@ class FileLock(NativeLock, BaseFileLock):
       :attr:`token`, :attr:`abandoned` and :meth:`record`. The file has to be writable, and empty or
       with such a record; a file with other content is refused and stays as it is. An acquisition
       and a release cost one more system call each.
-    * ``note``: the reason that the record gives. It is also an argument of :meth:`acquire`, but not
-      for asynchronous code and greenlets.
+    * ``note``: the reason that the record gives. It is also an argument of :meth:`acquire`.
     * ``upgradeable``: True: of the shared holders, one at a time can have the right to upgrade:
       :meth:`acquire_upgradeable`. All readers have to use the option.
     * ``fallback``: what to do on a file system that has no locks (flock fails with ENOSYS or
@@ -162,16 +162,30 @@ class FileLock(NativeLock, BaseFileLock):
         True
 
         The result holds the lock, and not this object; it may be passed to other threads. The
-        arguments and errors are those of :meth:`acquire`. Not for asynchronous code and greenlets:
-        NotImplementedError.
+        arguments and errors are those of :meth:`acquire`.
         """
+        self._refuse_upgrade()
+        limit, _ = _options.request(timeout, None, None, blocking, self._settings)
+        if _meta.uses_greenlets():
+            from ._greenlets import wait_for
+
+            guard: UpgradeableGuard = wait_for(_native.queue_upgradeable(self, limit, cancel, None))
+            return guard
+        return _native.acquire_upgradeable(self, limit, cancel)
+
+    def _refuse_upgrade(self) -> None:
+        """Raises ValueError if the lock was not made for upgrades."""
         if not self.upgradeable:
             shown = _native.printable(self.lock_file)
             raise ValueError(f"cannot upgrade lock '{shown}': make it with upgradeable=True")
-        if self._requester() is not None:
-            raise NotImplementedError("an upgrade would stop the loop: use another thread for it")
-        limit, _ = _options.request(timeout, None, None, blocking, self._settings)
-        return _native.acquire_upgradeable(self, limit, cancel)
+
+    def break_lock(self) -> None:
+        """Raises RuntimeError: only a :class:`SoftFileLock` can be broken."""
+        shown = _native.printable(self.lock_file)
+        raise RuntimeError(
+            f"cannot break lock '{shown}': that requires a soft fallback; the kernel releases this "
+            "lock when its holder ends"
+        )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

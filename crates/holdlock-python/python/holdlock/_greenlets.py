@@ -20,7 +20,7 @@ from ._errors import Cancelled
 from ._native import AcquireReturnProxy, CancelToken
 
 if TYPE_CHECKING:
-    from ._native import Pending
+    from ._native import Inside, Pending, TokenGate
 
 _records: WeakKeyDictionary[Any, TaskRecord] = WeakKeyDictionary()
 
@@ -44,8 +44,9 @@ def adapt(kind: Any) -> bool:
     if select is None:
         return False
     _Green.select = staticmethod(select)
-    for name in ("acquire", "release", "hand_over", "is_locked", "locked", "lock_counter"):
-        setattr(kind, name, _Green.__dict__[name])
+    for name, value in _Green.__dict__.items():
+        if not name.startswith("_") and name != "select":
+            setattr(kind, name, value)
     # They call the methods above.
     kind.__enter__, kind.__exit__ = BaseFileLock.__enter__, BaseFileLock.__exit__
     return True
@@ -84,20 +85,18 @@ class _Green:
         limit, pause = _options.request(
             timeout, poll_interval, poll_intervall, blocking, self._settings
         )
-        if note is not None:
-            raise NotImplementedError("for greenlets, give the note when the lock is made")
         record = current()
         if _native.counter(self, record) == 0:
             _log.debug(_log.ATTEMPT, self, self.lock_file)
-        taken = _native.try_acquire(self, shared, limit != 0, record)
+        taken = _native.try_acquire(self, shared, limit != 0, record, note)
         if taken is None:
             if limit < 0:
                 _async_wait.refuse_deadlock(self, record)
             _log.debug(_log.WAITING, self, self.lock_file)
-            taken = _wait(self, shared, limit, record, pause, cancel_check, cancel)
+            taken = _wait(self, shared, limit, record, pause, cancel_check, cancel, note)
         if taken:
             _log.debug(_log.ACQUIRED, self, self.lock_file)
-            _async_wait.note(self, record)
+            _async_wait.note_taken(self, record)
             if self._on_acquired is not None:
                 _call_hook(self, record)
         return AcquireReturnProxy(self)
@@ -111,6 +110,9 @@ class _Green:
         _native.release(self, force, record)
         if is_last:
             _log.debug(_log.RELEASED, self, self.lock_file)
+
+    def release_abandoned(self: Any) -> None:
+        _native.release_abandoned(self, current())
 
     def hand_over(self: Any) -> int:
         return _native.hand_over(self, current())
@@ -143,9 +145,10 @@ def _wait(
     pause: float,
     cancel_check: Optional[Callable[[], bool]],
     cancel: Optional[CancelToken],
+    note: Optional[str],
 ) -> bool:
     """Waits like :func:`_async_wait.take`: the other greenlets run meanwhile."""
-    waiter = _native.queue(lock, shared, limit, record, cancel)
+    waiter = _native.queue(lock, shared, limit, record, cancel, None, note)
     try:
         while True:
             outcome = waiter.look()
@@ -181,6 +184,16 @@ def wait_for(pending: Pending) -> Any:
         raise
     finally:
         pending.close()
+
+
+def enter_gate(
+    gate: TokenGate, token: int, limit: float, cancel: Optional[CancelToken]
+) -> Inside:
+    """Does the same as ``TokenGate.enter``."""
+    inside = gate._try(token, limit != 0)
+    if inside is None:
+        inside = wait_for(gate._queue(token, limit, cancel, None))
+    return inside
 
 
 def wait_readable(descriptor: int, seconds: float) -> None:

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Dict, Generic, Iterable, List, Optional, Tuple, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Generic,
+    Hashable,
+    Iterable,
+    List,
+    Optional,
+    Tuple,
+    TypeVar,
+)
 
 from . import _meta, _options
 from ._file_lock import FileLock
@@ -113,6 +124,14 @@ class LockSetBase(NativeLockSet, Generic[Lock]):
     def _requester(self) -> Optional[Task]:
         """The task or greenlet that uses the set; None: the calling thread."""
         raise NotImplementedError
+
+    @property
+    def _line(self) -> Hashable:
+        return frozenset((lock._absolute_path, shared) for lock, shared in self._members)
+
+    @property
+    def _first_file(self) -> str:
+        return self._members[0][0].lock_file if self._members else ""
 
     def _limit(self, timeout: Optional[float], blocking: Optional[bool]) -> float:
         """How long a request may wait. -1.0: no limit; 0.0: not at all."""

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Mapping, Optional
 
+    from ._native import CancelToken
     from ._types import ThreadLocal
 
 #: The mode for which the umask decides.
@@ -145,6 +146,15 @@ def interval(value: Any) -> float:
             f"poll_interval must be at most threading.TIMEOUT_MAX ({TIMEOUT_MAX} s), not {value!r}"
         )
     return number
+
+
+def check_of(
+    cancel_check: Optional[Callable[[], bool]], cancel: Optional[CancelToken]
+) -> Optional[Callable[[], bool]]:
+    """What a wait that polls has to call, for both of its arguments."""
+    if cancel is None:
+        return cancel_check
+    return lambda: cancel.cancelled or (cancel_check is not None and cancel_check())
 
 
 def limit(timeout: Any, may_wait: bool) -> float:

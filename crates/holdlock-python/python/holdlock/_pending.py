@@ -1,4 +1,4 @@
-"""Lets a task wait for a slot or for a set of locks: a thread of the library waits meanwhile."""
+"""Lets a task wait for a request that has a pipe of its own; :mod:`._line` is for the others."""
 
 from __future__ import annotations
 

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Dict, Generic, NoReturn, Optional, Tuple, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Generic,
+    Hashable,
+    NoReturn,
+    Optional,
+    Tuple,
+    TypeVar,
+)
 
 from . import _meta, _options
 from ._native import max_slots, NativeSemaphore
@@ -86,6 +96,14 @@ class SemaphoreBase(NativeSemaphore):
     def _requester(self) -> Optional[Task]:
         """The task or greenlet that uses the semaphore; None: the calling thread."""
         raise NotImplementedError
+
+    @property
+    def _line(self) -> Hashable:
+        return self._absolute_path, self.n
+
+    @property
+    def _first_file(self) -> str:
+        return self.lock_file
 
     def _limit(self, timeout: Optional[float], blocking: Optional[bool]) -> float:
         """How long a request may wait. -1.0: no limit; 0.0: not at all."""

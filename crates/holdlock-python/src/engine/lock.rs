@@ -110,7 +110,7 @@ impl Core {
         future: F,
         finish: impl FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<Pending> {
-        Pending::new(Token::new(), None, future, finish)
+        Pending::alone(Token::new(), None, future, finish)
             .map_err(|error| io_error(&error, OsStr::new(self.lock.name())))
     }
 }
@@ -242,7 +242,7 @@ impl NativeEngineLock {
             }
             Ok(py.None())
         };
-        Pending::new(token, cancel, future, finish)
+        Pending::alone(token, cancel, future, finish)
             .map(Some)
             .map_err(|error| io_error(&error, OsStr::new(core.lock.name())))
     }

@@ -84,7 +84,7 @@ impl FileLock {
     /// once. If the process is killed then, the record must not say that this holder died.
     #[inline]
     pub(crate) fn record_leaving(&self, file: &LockFile, mode: Mode) -> Result<(), Error> {
-        if mode == Mode::Shared || !self.options().record || !file.is_ours() {
+        if !self.is_recorded(mode) || !file.is_ours() {
             return Ok(());
         }
         self.record_end(file, RecordState::Released)

@@ -159,8 +159,15 @@ impl<'s, G: Held> Round<'s, G> {
     /// All members are held. The records are written only now: a set that gives a lock back has not
     /// done its work, and must not be taken for the holder that saw what the last one left.
     fn finish(mut self, note: Option<&str>) -> Result<SetGuard<G>, Error> {
-        for guard in &mut self.guards {
-            guard.record(note)?;
+        let recorded = self
+            .guards
+            .iter_mut()
+            .try_for_each(|guard| guard.record(note));
+        if let Err(error) = recorded {
+            for guard in self.guards.into_iter().rev() {
+                let _ = guard.release_abandoned();
+            }
+            return Err(error);
         }
         let of_member = self.of_member.into_iter().flatten().collect();
         Ok(SetGuard::new(self.guards, of_member))

@@ -103,6 +103,10 @@ mod tests {
             Ok(())
         }
 
+        fn release_abandoned(self) -> Result<(), Error> {
+            Ok(())
+        }
+
         fn record(&mut self, _: Option<&str>) -> Result<(), Error> {
             Ok(())
         }

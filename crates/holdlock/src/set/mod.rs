@@ -243,6 +243,8 @@ pub(crate) mod sealed {
     /// What the guards of a set can do.
     pub trait Held {
         fn release(self) -> Result<(), Error>;
+        /// Releases the lock as if this holder had not come.
+        fn release_abandoned(self) -> Result<(), Error>;
         /// Writes the record of the acquisition, if the lock has one.
         fn record(&mut self, note: Option<&str>) -> Result<(), Error>;
     }

@@ -7,6 +7,7 @@ use crate::Outcome;
 use crate::worker::Worker;
 
 const PROGRAM: &str = include_str!("worker.py");
+const MANY: &str = include_str!("many.py");
 
 /// The peers that the goals compare.
 #[derive(Clone, Copy, PartialEq)]
@@ -74,6 +75,19 @@ impl Package {
             return Err(String::from_utf8_lossy(&output.stderr).into());
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
+    }
+
+    /// The numbers of the case `python-many`.
+    pub(super) fn many(&self, packages: &Path, place: &Path) -> Outcome<Vec<f64>> {
+        let mut command = self.python(packages);
+        command.args(["-c", MANY, self.module]).arg(place);
+        let output = command.output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        let numbers = String::from_utf8_lossy(&output.stdout);
+        let numbers = numbers.split_whitespace().map(str::parse);
+        Ok(numbers.collect::<Result<Vec<f64>, _>>()?)
     }
 
     fn python(&self, packages: &Path) -> Command {

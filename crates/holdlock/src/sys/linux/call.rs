@@ -23,7 +23,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
-use super::thread;
+use super::{by_number, thread};
 
 /// What the handler has to know about its thread. Only that thread uses it. The fields are atomics
 /// because the handler interrupts the thread's own code.
@@ -203,8 +203,7 @@ pub(super) unsafe fn interrupted(
             *at = call.after_call.load(Ordering::Relaxed) as libc::greg_t;
             return;
         }
-        // SAFETY: takes no arguments.
-        if !thread::send(unsafe { libc::gettid() }, signal) {
+        if !thread::send(by_number::gettid(), signal) {
             return;
         }
         call.deferred.store(signal as u32, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::check;
+use super::{by_number, check};
 
 /// An inode. Two names that lead to the same inode are one lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,17 +39,7 @@ pub(crate) fn at_without_times(path: &CStr, follow: bool) -> io::Result<Identity
     // SAFETY: `statx` is plain data for which all-zero is valid.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     let nofollow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
-    // SAFETY: a NUL-terminated string and valid memory for the answer, which both live through the
-    // call.
-    let looked = check(unsafe {
-        libc::statx(
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            nofollow,
-            libc::STATX_INO,
-            &mut stat,
-        )
-    });
+    let looked = check(by_number::statx(path, nofollow, libc::STATX_INO, &mut stat));
     match looked {
         Ok(_) => Ok(Identity {
             device: libc::makedev(stat.stx_dev_major, stat.stx_dev_minor),

@@ -22,10 +22,12 @@
 //! | `clock` | clock_gettime(2) |
 //! | `process` | kill(2) with signal 0, getitimer(2) |
 //! | `lock_request` | `struct flock`, and the numbers of /proc/PID/syscall |
+//! | `by_number` | system calls without a function in old C libraries |
 //! | `errno` | the kernel's error numbers |
 
 #![allow(unsafe_code)]
 
+mod by_number;
 pub(crate) mod call;
 pub(crate) mod clock;
 mod close_in_child;

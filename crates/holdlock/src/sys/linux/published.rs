@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::fork::ForkCell;
 use super::thread::ThreadId;
-use super::{check, file};
+use super::{by_number, check, file};
 
 const VERSION: u32 = 1;
 const HELPERS: usize = 32;
@@ -48,9 +48,7 @@ fn note() -> Option<&'static Note> {
 }
 
 fn publish() -> io::Result<&'static Note> {
-    // SAFETY: a NUL-terminated string.
-    let number =
-        check(unsafe { libc::memfd_create(c"holdlock-note".as_ptr(), libc::MFD_CLOEXEC) })?;
+    let number = check(by_number::memfd_create(c"holdlock-note", libc::MFD_CLOEXEC))?;
     // SAFETY: made just now, and nobody else's.
     let file = unsafe { File::from_raw_fd(number) };
     file.set_len(SIZE as u64)?;

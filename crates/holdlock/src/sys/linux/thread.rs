@@ -1,5 +1,6 @@
 //! A thread: its number, signals to it, and the signals that it blocks.
 
+use super::by_number;
 use super::masks::Mask;
 
 /// The kernel's number of a thread.
@@ -9,8 +10,7 @@ pub(crate) struct ThreadId(pub(super) libc::pid_t);
 impl ThreadId {
     /// The calling thread.
     pub(crate) fn current() -> ThreadId {
-        // SAFETY: takes no arguments, and cannot fail.
-        ThreadId(unsafe { libc::gettid() })
+        ThreadId(by_number::gettid())
     }
 
     pub(crate) fn number(self) -> u32 {
