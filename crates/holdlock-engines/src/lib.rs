@@ -88,7 +88,7 @@
 //! | `ttl` | after how many seconds without a renewal the server frees the lock (15); the same in each process |
 //! | `slots` | how many may hold the lock at the same time; the same in each process |
 //! | `replicas` | how many replicas have to confirm each acquisition and each renewal (0) |
-//! | `ca`, `cert`, `key` | PEM files: the authority to trust instead of the system's, and the client's certificate with its key |
+//! | `ca`, `cert`, `key_file` | PEM files: the authority to trust instead of the system's, and the client's certificate with its key |
 //! | `connect_timeout` | how many seconds a connection may take (5) |
 //!
 //! This is an efficiency lock: Redis acknowledges what it may forget. holdlock gives no lock for a

@@ -133,7 +133,6 @@ impl Options {
     fn read(url: &Url) -> Result<Options, Error> {
         let mut values = HashMap::new();
         for (key, value) in &url.options {
-            let key = if key == "key" { "key_file" } else { key };
             let Some(known) = OPTIONS.iter().find(|known| **known == key) else {
                 let key = holdlock::inspect::printable(key);
                 return Err(wrong(

@@ -111,7 +111,7 @@ fn tls_checks_the_certificate_and_the_name() {
         let url = format!("rediss://{host}:{port}?ttl=3{options}#{name}");
         open(&url).expect("a lock").try_lock()
     };
-    let client = format!("&cert={}&key={}", of("client.crt"), of("client.key"));
+    let client = format!("&cert={}&key_file={}", of("client.crt"), of("client.key"));
     let ours = format!("&ca={}", of("server.crt"));
     let guard = at("localhost", &format!("{ours}{client}")).expect("trusted");
     let plain = open(&server.url(&name("tls"))).expect("a lock");
