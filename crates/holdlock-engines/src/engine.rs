@@ -232,7 +232,7 @@ pub(crate) trait Session: 'static {
         std::future::pending()
     }
 
-    /// Gives the lock back. Fails with what is known if it was not ours any more. When the future
+    /// Gives the lock back. Fails with what is known if it was lost before. When the future
     /// is dropped, the engine is left to find out by itself.
     fn release(self) -> impl Future<Output = Result<(), Loss>>;
 }

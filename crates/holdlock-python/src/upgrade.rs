@@ -156,7 +156,7 @@ impl UpgradeableGuard {
         let state = this.state.clone();
         let future = InThread::new(move || {
             let result = guard.upgrade(request);
-            // Also if no task waits for the result any more.
+            // Also if the task has ended its wait.
             *locked(&state) = after(guard, &result);
             result
         });

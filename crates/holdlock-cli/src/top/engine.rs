@@ -139,7 +139,7 @@ fn brief(engine: &str) -> String {
     }
 }
 
-/// Answers until nobody asks any more.
+/// Answers until all senders are gone.
 fn answer(place: &EngineServer, asked: &Receiver<()>, tell: &Sender<Result<Vec<Listed>, Error>>) {
     while asked.recv().is_ok() && tell.send(place.list()).is_ok() {}
 }

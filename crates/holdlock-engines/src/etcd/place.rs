@@ -208,7 +208,7 @@ impl Place {
         Patience::For(self.lease_end().remaining())
     }
 
-    /// Renews the lease. False if there is none any more.
+    /// Renews the lease. False if it has ended.
     pub(super) async fn keep_alive(&self, patience: Patience) -> Result<bool, Failure> {
         let message = json!({"ID": number(self.lease.0)});
         let (sent, answer) = self.client.call(patience, KEEPALIVE, &message).await?;
@@ -252,7 +252,7 @@ impl Place {
         Ok(answer.succeeded)
     }
 
-    /// Gives the lock back. Fails with what is known if it was not ours any more.
+    /// Gives the lock back. Fails with what is known if it was lost before.
     pub(super) async fn leave(&self) -> Result<(), Loss> {
         let message = json!({
             "compare": created_by(&self.key, self.created.get()),
@@ -277,7 +277,7 @@ impl Place {
         self.left.set(matches!(revoked, Ok(Ok(()))));
         match released {
             true => Ok(()),
-            false => Err(Loss::definite("its key was not there any more")),
+            false => Err(Loss::definite("its key was gone")),
         }
     }
 

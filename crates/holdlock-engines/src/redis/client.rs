@@ -199,7 +199,7 @@ impl Client {
         match failure {
             Failure::Refused(code, why) => self.redis.refused(host, &code, &why, operation),
             other => {
-                // Whatever it answers later is not expected any more.
+                // Nobody waits for a later answer.
                 self.disconnect();
                 self.redis.unreachable(format!("{host}: {other}"))
             }

@@ -120,7 +120,7 @@ async fn renew(client: &Client, record: String, limit: Duration) -> Result<(), S
 
 fn gone() -> Loss {
     Loss::definite(
-        "the server does not know it any more: it was not renewed in time, or was removed, or the \
+        "the server no longer knows it: it was not renewed in time, or was removed, or the \
          server has forgotten it",
     )
 }

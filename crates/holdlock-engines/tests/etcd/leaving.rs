@@ -1,4 +1,4 @@
-//! Who does not wait any more, or holds no more, leaves at once and not when its lease ends.
+//! A request that ends, and a holder that releases, leave at once and not when the lease ends.
 
 use std::future::Future;
 use std::task::{Context, Waker};

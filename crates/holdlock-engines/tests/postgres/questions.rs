@@ -25,7 +25,7 @@ fn questions_need_no_runtime_and_a_guard_can_be_released_without_waiting() {
     let checked = guard.check_async();
     block_on(checked).expect("held");
     let checked = guard.check_async();
-    // The server does not answer any more: waiting for it would take two seconds.
+    // From now on the server is silent: waiting for it would take two seconds.
     proxy.fault(Fault::Silence);
     let began = Instant::now();
     guard.release_in_background();

@@ -181,7 +181,7 @@ fn a_lock_that_the_replica_has_is_kept_when_the_replica_becomes_the_primary() {
     let guard = lock.lock().expect("free");
     primary.kill();
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
-    // Nothing confirms it there, since there is no replica any more; but the server knows it.
+    // Nothing confirms it there, since the replica is gone; but the server knows it.
     let error = guard.check().expect_err("no replica");
     assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
     let url = url.replace("replicas=1&", "");

@@ -205,7 +205,7 @@ impl Server {
             let members = lock.members().expect("answers");
             (members.holders.len() + members.waiters.len() == 0).then_some(())
         });
-        // What the server does not believe in any more goes with the next call.
+        // What the server holds to be dead goes with the next call.
         drop(lock.try_lock());
         for part in ["until", "holders", "queue", "records"] {
             let key = self.key(name, part);

@@ -171,7 +171,7 @@ class TrioWakeups(_Wakeups):
                 for number in self.native.take():
                     self._wake_one(number)
         except self._trio.ClosedResourceError:
-            pass  # no task waits any more
+            pass  # all tasks have ended their waits
 
     def _wake_one(self, number: int) -> None:
         happened = self._sleeping.get(number)
