@@ -115,8 +115,11 @@ pub(crate) fn work(mut words: impl Iterator<Item = OsString>) -> Outcome {
 
 /// Ends this worker, and thereby the run: the machine has run out of what the worker needs.
 pub(super) fn give_up(board: &Board, why: &str) -> ! {
-    if board.shortage.swap(1, Ordering::SeqCst) == 0 {
+    // The message first: then it is written when another worker leaves without one, whatever is
+    // killed meanwhile.
+    if board.shortage.load(Ordering::SeqCst) == 0 {
         warn(why);
+        board.shortage.store(1, Ordering::SeqCst);
     }
     thread::leave(exit::OS_ERROR.into())
 }
