@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use holdlock_engines::{EngineGuard, Error, Loss, open};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 use rustix::process::Signal;
 
 use crate::support::actor::Actor;
 use crate::support::order::wait_for_waiters;
-use crate::support::proxy::{Fault, LATE, Proxy};
 use crate::{name, server};
+use holdlock_test_support::proxy::{Fault, LATE, Proxy};
 
 /// The time limit of the tests' leases.
 const TTL: Duration = Duration::from_secs(3);
@@ -31,7 +32,7 @@ fn a_revoked_lease_and_a_deleted_key_are_noticed_at_once() {
     };
     // A long time limit: the renewals would notice it after twenty seconds.
     let name = name("revoked");
-    let url = cluster.url(&name).replace("ttl=3", "ttl=60");
+    let url = cluster.url(&name);
     let lock = open(&url).expect("a lock");
     for deleted in [false, true] {
         let guard = lock.lock().expect("free");
@@ -98,9 +99,9 @@ fn a_holder_that_was_stopped_for_longer_than_its_lease_has_lost_the_lock() {
     let Some(cluster) = server::shared() else {
         return;
     };
-    let url = cluster.url(&name("stopped"));
-    let lock = open(&url).expect("a lock");
-    let mut holder = Actor::start(&url);
+    let name = name("stopped");
+    let lock = open(&cluster.url(&name)).expect("a lock");
+    let mut holder = Actor::start(&cluster.brief(&name));
     let first: u64 = holder.ask("lock")["held ".len()..]
         .parse()
         .expect("a token");
@@ -125,10 +126,9 @@ fn a_waiter_whose_place_ran_out_does_not_take_the_lock_of_another() {
         return;
     };
     let name = name("ran-out");
-    let url = cluster.url(&name);
-    let lock = open(&url).expect("a lock");
+    let lock = open(&cluster.url(&name)).expect("a lock");
     let first = lock.lock().expect("free");
-    let mut waiter = Actor::start(&url);
+    let mut waiter = Actor::start(&cluster.brief(&name));
     waiter.tell("lock");
     wait_for_waiters(&lock, 1);
     waiter.signal(Signal::STOP);
@@ -155,7 +155,7 @@ fn a_waiter_whose_lease_was_revoked_queues_again() {
     };
     let name = name("requeued");
     // Its next renewal, which would tell it, is twenty seconds away.
-    let url = cluster.url(&name).replace("ttl=3", "ttl=60");
+    let url = cluster.url(&name);
     let lock = open(&url).expect("a lock");
     let first = lock.lock().expect("free");
     let (mut revoked, mut next) = (Actor::start(&url), Actor::start(&url));
@@ -184,8 +184,8 @@ fn the_deadline_counts_from_the_moment_at_which_the_renewal_was_sent() {
     };
     let name = name("sent");
     let proxy = Proxy::start(cluster.port());
-    let url = cluster.url_at(proxy.port(), &name);
-    let lock = open(&url.replace("ttl=3", "ttl=10")).expect("a lock");
+    let url = cluster.url_by(&[proxy.port()], "ttl=10", &name);
+    let lock = open(&url).expect("a lock");
     let valid = Duration::from_secs(9);
     proxy.fault(Fault::Late);
     let guard = lock.lock().expect("free");
@@ -207,7 +207,7 @@ fn a_cut_network_is_noticed_by_the_clock_alone() {
     };
     let name = name("cut");
     let proxy = Proxy::start(cluster.port());
-    let lock = open(&cluster.url_at(proxy.port(), &name)).expect("a lock");
+    let lock = open(&cluster.brief_at(proxy.port(), &name)).expect("a lock");
     let guard = lock.lock().expect("free");
     guard.check().expect("held");
     let deadline = guard.deadline();
@@ -236,7 +236,7 @@ fn bad_networks_give_errors_and_no_lock() {
     };
     let name = name("bad");
     let proxy = Proxy::start(cluster.port());
-    let lock = open(&cluster.url_at(proxy.port(), &name)).expect("a lock");
+    let lock = open(&cluster.url_by(&[proxy.port()], "ttl=6", &name)).expect("a lock");
     proxy.fault(Fault::Trickle);
     let guard = lock.lock().expect("slow, but right");
     guard.check().expect("held");
@@ -275,7 +275,7 @@ fn a_waiter_whose_answers_are_lost_keeps_one_place() {
     let lock = open(&cluster.url(&name)).expect("a lock");
     let holder = lock.lock().expect("free");
     let proxy = Proxy::start(cluster.port());
-    let unlucky = open(&cluster.url_at(proxy.port(), &name)).expect("a lock");
+    let unlucky = open(&cluster.brief_at(proxy.port(), &name)).expect("a lock");
     // Its connections end in the middle of an answer, again and again.
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {

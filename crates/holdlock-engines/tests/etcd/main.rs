@@ -9,11 +9,8 @@ mod common;
 mod leaving;
 mod lost;
 mod refused;
-mod server;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// A name that no other test uses.
-fn name(of: &str) -> String {
-    format!("{of}-{}", std::process::id())
-}
+use holdlock_test_support::servers::etcd as server;
+use support::name;

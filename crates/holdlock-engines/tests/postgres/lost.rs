@@ -4,14 +4,17 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use holdlock::Request;
 use holdlock_engines::{EngineGuard, Error, Loss, open};
 use holdlock_test_support::eventually;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
-use crate::support::proxy::{Fault, Proxy};
+use crate::support::limits::given_up;
 use crate::{name, server};
+use holdlock_test_support::proxy::{Fault, Proxy};
 
 fn is_readable(descriptor: impl AsFd) -> bool {
     let mut descriptors = [PollFd::new(&descriptor, PollFlags::IN)];
@@ -95,9 +98,7 @@ fn after_a_crash_of_the_server_nobody_acquires_before_the_old_holder_must_have_n
         error.is_conflict() && error.to_string().contains("was started a moment ago"),
         "{error}"
     );
-    let error = lock
-        .try_lock_for(Duration::from_millis(500))
-        .expect_err("too early");
+    let (_, error) = given_up(&lock, Request::exclusive);
     assert!(
         matches!(&error, Error::TimedOut(conflict) if conflict.restarted.is_some()),
         "{error:?}"
