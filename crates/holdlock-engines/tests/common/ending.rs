@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Request};
 use holdlock_engines::{Error, open};
+use holdlock_test_support::proxy::{Fault, Proxy};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
@@ -13,7 +14,6 @@ use crate::support::ending::at_random_moments;
 use crate::support::futures::block_on;
 use crate::support::limits::in_time;
 use crate::{name, server};
-use holdlock_test_support::proxy::{Fault, Proxy};
 
 #[test]
 fn cancels_and_deadlines_at_random_moments_leave_nothing_behind() {

@@ -6,6 +6,8 @@ mod beside;
 mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../leased/mod.rs"]
+mod leased;
 mod leaving;
 mod lost;
 mod refused;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use holdlock_engines::{Error, Finding, Level, Run, open, open_server};
+use holdlock_test_support::proxy::Proxy;
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use holdlock_test_support::{eventually, wait_for};
 
 use crate::support::place::{level, listed, place};
 use crate::{name, server};
-use holdlock_test_support::proxy::Proxy;
 
 #[test]
 fn a_lock_by_a_key_is_listed() {

@@ -5,16 +5,17 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use holdlock::Request;
-use holdlock_engines::{EngineGuard, Error, Loss, open};
+use holdlock_engines::{Error, open};
 use holdlock_test_support::eventually;
+use holdlock_test_support::proxy::{Fault, Proxy};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
 use crate::support::limits::given_up;
+use crate::support::lost::{is_lost, wait_for_loss};
 use crate::{name, server};
-use holdlock_test_support::proxy::{Fault, Proxy};
 
 fn is_readable(descriptor: impl AsFd) -> bool {
     let mut descriptors = [PollFd::new(&descriptor, PollFlags::IN)];
@@ -23,14 +24,6 @@ fn is_readable(descriptor: impl AsFd) -> bool {
         tv_nsec: 0,
     };
     poll(&mut descriptors, Some(&now)).expect("works") > 0
-}
-
-fn wait_for_loss(guard: &EngineGuard) -> Loss {
-    guard.lost().wait(Duration::from_secs(60)).expect("lost")
-}
-
-fn is_lost(result: Result<(), Error>) -> bool {
-    matches!(result, Err(Error::Lost { .. }))
 }
 
 #[test]
@@ -153,40 +146,6 @@ fn a_server_that_stands_still_makes_the_lock_unsure_and_an_answer_makes_it_sure_
     guard.check().expect("the session has lived on");
     assert!(guard.is_valid());
     guard.release().expect("ours");
-}
-
-#[test]
-fn a_cut_network_is_noticed_by_the_clock_alone() {
-    let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else {
-        return;
-    };
-    let name = name("cut");
-    let proxy = Proxy::start(server.port());
-    let lock = open(&server.url_at(proxy.port(), &name)).expect("a lock");
-    let guard = lock.lock().expect("free");
-    guard.check().expect("held");
-    let deadline = guard.deadline();
-    proxy.fault(Fault::Silence);
-    assert!(guard.is_valid());
-    let loss = wait_for_loss(&guard);
-    assert!(!loss.is_definite(), "{loss}");
-    assert!(!guard.is_valid());
-    // At most one renewal was still confirmed.
-    let late = guard.deadline().since_boot() - deadline.since_boot();
-    assert!(late < Duration::from_secs(2), "{late:?}");
-    let error = guard.release().expect_err("no answer");
-    assert!(
-        matches!(&error, Error::Lost { loss, .. } if !loss.is_definite()),
-        "{error:?}"
-    );
-    proxy.fault(Fault::None);
-    let other = open(&server.url(&name)).expect("a lock");
-    let guard = other.try_lock_for(Duration::from_secs(60));
-    guard
-        .expect("the server has freed it")
-        .release()
-        .expect("ours");
 }
 
 #[test]

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use holdlock_engines::{Error, open};
 use holdlock_test_support::has;
+use holdlock_test_support::proxy::{Fault, Proxy};
 use holdlock_test_support::servers::{Port, Server as _};
 use holdlock_test_support::wait_for;
 use holdlock_test_support::watchdog;
 
 use crate::{name, server};
-use holdlock_test_support::proxy::{Fault, Proxy};
 
 #[test]
 fn a_pooler_is_refused_unless_the_user_says_that_it_keeps_sessions() {

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use holdlock::Request;
 use holdlock_engines::{Error, open};
+use holdlock_test_support::proxy::{Fault, Proxy};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
 use crate::support::actor::Actor;
 use crate::{name, server};
-use holdlock_test_support::proxy::{Fault, Proxy};
 
 #[test]
 fn a_program_that_ends_right_after_its_request_leaves_nothing_behind() {

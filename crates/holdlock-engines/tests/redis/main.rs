@@ -7,6 +7,8 @@ mod beside;
 mod common;
 mod ending;
 mod lease;
+#[path = "../leased/mod.rs"]
+mod leased;
 mod login;
 mod lost;
 mod quarantine;

@@ -9,12 +9,9 @@ use holdlock_test_support::{eventually, wait_for, watchdog};
 
 use crate::server::Server;
 use crate::support::limits::given_up;
+use crate::support::lost::is_definite;
 use crate::support::order::wait_for_waiters;
 use crate::{name, server};
-
-fn is_definite(result: Result<(), Error>) -> bool {
-    matches!(&result, Err(Error::Lost { loss, .. }) if loss.is_definite())
-}
 
 /// Asserts that nobody gets the lock before the deadline of `guard`, which was acquired before the
 /// server has forgotten it.

@@ -11,6 +11,7 @@ pub(crate) mod ending;
 pub(crate) mod fork;
 pub(crate) mod futures;
 pub(crate) mod limits;
+pub(crate) mod lost;
 pub(crate) mod order;
 pub(crate) mod place;
 
