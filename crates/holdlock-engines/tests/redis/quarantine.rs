@@ -175,7 +175,7 @@ fn a_lock_that_the_replica_has_is_kept_when_the_replica_becomes_the_primary() {
         return;
     };
     let ports = [primary.port(), replica.port()];
-    let url = primary.url_by(&ports, "replicas=1&ttl=60", &name("handed"));
+    let url = primary.url_by(&ports, "replicas=1&ttl=20", &name("handed"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     primary.kill();
