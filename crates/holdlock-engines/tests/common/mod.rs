@@ -7,4 +7,5 @@ mod beside;
 mod churn;
 mod ending;
 mod fork;
+mod lost;
 mod order;
