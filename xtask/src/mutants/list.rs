@@ -244,15 +244,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "slots: another number of slots is noticed",
         file: "semaphore/acquire.rs",
-        with: "found.and_then(Range::as_slot_count) {",
-        without: "found.and_then(Range::as_slot_count).filter(|_| false) {",
+        with: "Ok(Some(in_use)) => Err(Failed::Error(Error::DifferentSlots {",
+        without: "Ok(Some(_)) if true => Ok(()),\n            Ok(Some(in_use)) => Err(Failed::Error(Error::DifferentSlots {",
         test: ("slots", "another_number_of_slots"),
     },
     Mutant {
         name: "slots: a holder makes its number of slots known",
         file: "semaphore/acquire.rs",
-        with: "file.lock_bytes(Mode::Shared, Range::slot_count(self.slots), Blocking::No)",
-        without: "file.lock_bytes(Mode::Shared, Range::slot_count(1), Blocking::No)",
+        with: "        let count = Range::slot_count(self.slots);\n",
+        without: "        let count = Range::slot_count(1);\n",
         test: ("slots", "another_number_of_slots"),
     },
     Mutant {
@@ -1378,8 +1378,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "upgrade: fair readers do not pass an upgrade",
         file: "upgrade/acquire.rs",
-        with: "let _turn = fair.then(|| turn::after_looks(file, mode));",
-        without: "let _ = fair.then(|| turn::after_looks(file, mode));",
+        with: "let _turn = fair.then(|| turn::before_all(file, mode));",
+        without: "let _ = fair.then(|| turn::before_all(file, mode));",
         test: ("upgrade", "readers_that_come"),
     },
     Mutant {
