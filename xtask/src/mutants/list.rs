@@ -267,14 +267,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: "semaphore/acquire.rs",
         with: "&& self.is_only_being_passed(file) => {}",
         without: "&& false => {}",
-        test: ("slots_try", "a_request_that_passes"),
+        test: ("slots", "a_request_that_passes"),
     },
     Mutant {
         name: "slots: a try does not wait for an exclusive request",
         file: "semaphore/acquire.rs",
         with: "!wants_all && self.has_free_slot(file)",
         without: "wants_all | self.has_free_slot(file)",
-        test: ("slots_try", "a_try_behind"),
+        test: ("slots", "a_try_behind"),
     },
     Mutant {
         name: "slots: a slot that a thread gets too late is given back",

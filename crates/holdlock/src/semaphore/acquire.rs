@@ -212,15 +212,19 @@ impl Semaphore {
         }
     }
 
-    /// The request at the head waits for a slot, or for the end of an exclusive lock.
+    /// The requests before this one wait for a slot, or for the end of an exclusive lock.
     fn stopped_in_queue(&self, file: &LockFile, wait: &Wait<'_>, stop: Stop) -> Failed {
-        let is_shared = file.lock(Family::Flock, Mode::Shared, Blocking::No).is_ok();
-        let is_for_slot = stop != Stop::Busy || !self.has_free_slot(file);
-        if is_shared && is_for_slot {
-            self.all_taken(file, wait, stop)
-        } else {
-            self.failed(file, wait, KernelError::Stop(stop))
+        if file
+            .lock(Family::Flock, Mode::Shared, Blocking::No)
+            .is_err()
+        {
+            return self.failed(file, wait, KernelError::Stop(stop));
         }
+        if stop == Stop::Busy && self.has_free_slot(file) {
+            let conflict = self.conflict(file, wait).behind_others();
+            return Failed::Error(Error::WouldBlock(conflict));
+        }
+        self.all_taken(file, wait, stop)
     }
 
     /// Whether the request at the head has no reason to stay there: a slot is free, and the request

@@ -350,9 +350,8 @@ impl Survey {
             entries.map(|entry| entry.turn).max().unwrap_or(0)
         };
         let at_the_lock = last_turn(&mut waiting.iter().filter(|entry| !entry.is_for_a_turn()));
-        let has_no_ticket = |entry: &&&TableEntry| {
-            entry.is_for_a_turn() && entry.range.as_ticket().is_none()
-        };
+        let has_no_ticket =
+            |entry: &&&TableEntry| entry.is_for_a_turn() && entry.range.as_ticket().is_none();
         let mut turns = at_the_lock + last_turn(&mut waiting.iter().filter(has_no_ticket));
         let unnamed = waiting.iter().any(|entry| entry.pid.is_none());
         let mut blocked = if unnamed {
