@@ -1,11 +1,12 @@
 //! The queue of fair requests and of requests for a slot: each request waits until it is at the
 //! head, and only then asks for the lock.
 //!
-//! The head of the queue is a lock of fcntl(2) on some bytes of the file (see `bytes.rs`). A request
-//! at the head keeps these bytes while it waits for the lock, so that no other fair request asks
-//! for the lock at the same time. It leaves the head when it has the lock. The requests behind it
-//! have tickets (see `ticket`), and come to the head in the order of their arrival. Programs that
-//! use flock(2) do not notice locks of fcntl(2). For programs that use fcntl(2) see `head_watcher`.
+//! The head of the queue is a lock of fcntl(2) on some bytes of the file (see `bytes.rs`). The
+//! kernel gives it to the sleeping requests in the order of their arrival. A request at the head
+//! keeps these bytes while it waits for the lock, so that no other fair request asks for the lock
+//! at the same time. It leaves the head when it has the lock. Where slots are in use, the requests
+//! behind the head have tickets (see `ticket`). Programs that use flock(2) do not notice locks of
+//! fcntl(2). For programs that use fcntl(2) see `head_watcher`.
 //!
 //! Requests for a slot pass the head together while no request waits: they share its bytes. A
 //! request at the head excludes them.
@@ -90,7 +91,7 @@ impl Turn {
                 pause_between_looks(looks);
                 looks += 1;
             }
-            if ticket.is_none() {
+            if ticket.is_none() && Ticket::are_used(file, place).map_err(KernelError::Io)? {
                 ticket = Ticket::take(file, place).map_err(KernelError::Io)?;
             }
             if wait.may_sleep() && sleep_behind(file, ticket, place, wait)? {
