@@ -143,6 +143,45 @@ fn a_newcomer_does_not_pass_a_waiter_that_is_stopped_although_a_slot_is_free() {
     }
 }
 
+/// The one that is killed is between them.
+#[test]
+fn a_waiter_whose_neighbour_is_killed_does_not_pass_one_that_is_stopped() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holders = holders(&path, 2);
+    let mut waiters: Vec<Actor> = (0..4).map(|_| actor(&path, 2)).collect();
+    must_wait_at_head(&mut waiters[0], "lock", &path, 2);
+    for waiter in waiters.iter_mut().skip(1) {
+        must_queue(waiter, "lock");
+    }
+    let stopped = waiters[1].pid();
+    sys::kill(stopped, libc::SIGSTOP);
+    queue::eventually("it is stopped", || is_stopped(stopped));
+    holders[0].must("release");
+    assert_eq!(slot_in(&waiters[0].answer()), 0);
+    // No request is at the head, and a slot is free.
+    holders[1].must("release");
+    let before = sleeps(waiters[3].pid());
+    waiters.remove(2).kill();
+    let mut last = waiters.remove(2);
+    queue::eventually("the last one has looked again", || {
+        sleeps(last.pid()) > before
+    });
+    sys::kill(stopped, libc::SIGCONT);
+    assert_eq!(slot_in(&waiters[1].answer()), 1);
+    waiters[1].must("release");
+    assert_eq!(slot_in(&last.answer()), 1);
+}
+
+/// How often the process has gone to sleep.
+fn sleeps(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let mut lines = status.lines();
+    let number = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    number.expect("a line").trim().parse().expect("a number")
+}
+
 fn is_stopped(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     stat.rsplit(") ")
