@@ -123,6 +123,7 @@ struct Known {
     waited: Duration,
     identity: Option<Identity>,
     slots: Option<u32>,
+    is_behind_others: bool,
     /// The holders, if they were known when the error was made.
     holders: Option<Vec<Process>>,
     /// The holders that were found later. A child of fork looks for them anew.
@@ -143,6 +144,7 @@ impl Conflict {
             waited,
             identity,
             slots: None,
+            is_behind_others: false,
             holders: None,
             found: ForkCell::new(),
             record: ForkCell::new(),
@@ -162,6 +164,12 @@ impl Conflict {
     /// All slots are taken.
     pub(crate) fn about_slots(mut self, slots: u32) -> Conflict {
         self.0.slots = Some(slots);
+        self
+    }
+
+    /// A slot may be free, but other requests are before this one.
+    pub(crate) fn behind_others(mut self) -> Conflict {
+        self.0.is_behind_others = true;
         self
     }
 
@@ -401,6 +409,10 @@ impl fmt::Display for Error {
         match self {
             Error::WouldBlock(conflict) => {
                 let begin = match conflict.slots() {
+                    None if conflict.0.is_behind_others => {
+                        f.write_str("other requests are in the queue before this one")?;
+                        "; held by "
+                    }
                     None => {
                         f.write_str("already locked")?;
                         " by "
