@@ -964,7 +964,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a file system that cannot lock is recognised",
-        file: "error.rs",
+        file: "error/mod.rs",
         with: "Some(Refusal::Unsupported)",
         without: "None",
         test: ("faults", "a_file_system_that_cannot_lock"),
@@ -1090,7 +1090,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "names: the path of an error is printable",
-        file: "error.rs",
+        file: "error/message.rs",
         with: "printable(self.path()))",
         without: "self.path().display())",
         test: ("inspect", "names::messages"),
