@@ -1224,7 +1224,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "record: the last record is read",
         file: "record/recorder.rs",
-        with: "        if self.text.is(&found) {",
+        with: "        if self.is_ours(file)? {",
         without: "        if self.token > 0 {",
         test: ("record", "whatever_the_clock"),
     },
@@ -1287,7 +1287,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "record: data that was written meanwhile stays",
         file: "record/recorder.rs",
-        with: "if is_long && !self.is_ours(file)? {",
+        with: "if self.is_long() && !self.is_ours(file)? {",
         without: "if false {",
         test: ("record_content", "while_it_is_held"),
     },

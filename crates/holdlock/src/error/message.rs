@@ -93,8 +93,8 @@ impl fmt::Display for Error {
             Error::Open { source, .. } if Refusal::of(source).is_none() => {
                 write!(f, "cannot open the lock file: {source}")
             }
-            Error::Open { source, .. } => {
-                let (reason, remedy) = (reason(source), remedy(source));
+            Error::Open { path, source } => {
+                let (reason, remedy) = (reason(source), remedy(path, source));
                 write!(f, "cannot open the lock file: {reason}; {remedy}")
             }
             Error::Unsupported {
@@ -116,6 +116,9 @@ impl fmt::Display for Error {
                 )?;
                 match Refusal::of(source) {
                     Some(Refusal::NoSpace) => f.write_str("; free some space"),
+                    Some(Refusal::NoPermission | Refusal::ReadOnly | Refusal::Running) => f.write_str(
+                        "; use a lock file that this process may write, or do without the record",
+                    ),
                     _ => Ok(()),
                 }
             }
