@@ -8,3 +8,4 @@ mod churn;
 mod ending;
 mod fork;
 mod order;
+mod turns;

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod asleep;
 mod beside;
 mod cluster;
 #[path = "../common/mod.rs"]
@@ -9,6 +10,7 @@ mod common;
 mod leaving;
 mod lost;
 mod refused;
+mod relay;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,6 +10,7 @@ mod lease;
 mod login;
 mod lost;
 mod quarantine;
+mod reconnect;
 mod refused;
 mod server;
 #[path = "../support/mod.rs"]
