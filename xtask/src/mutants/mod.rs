@@ -40,16 +40,16 @@ pub(crate) fn mutants(only: Option<&str>) -> Done {
             continue;
         }
         let target = Target::of(mutant.test.0, area);
-        let noticed = try_one(area, mutant, &target, &tree)?;
-        println!(
-            "{}  {}: {}  ({}: {})",
-            if noticed { "noticed" } else { "MISSED " },
-            area.name,
-            mutant.name,
-            target.source.display(),
-            mutant.test.1
-        );
-        if !noticed {
+        let answer = try_one(area, mutant, &target, &tree)?;
+        let said = match &answer {
+            Answer::Failed => "noticed",
+            Answer::Passed => "MISSED ",
+            Answer::DoesNotBuild => "NO BUILD",
+            Answer::Skipped(why) => why,
+        };
+        let (source, test) = (target.source.display(), mutant.test.1);
+        println!("{said}  {}: {}  ({source}: {test})", area.name, mutant.name);
+        if !matches!(answer, Answer::Failed) {
             missed.push(mutant.name);
         }
     }
@@ -65,8 +65,8 @@ fn all() -> impl Iterator<Item = (&'static Area, &'static Mutant)> {
     AREAS.iter().flat_map(with_area)
 }
 
-/// Whether the test fails without the mechanism.
-fn try_one(area: &Area, mutant: &Mutant, target: &Target, tree: &Path) -> Done<bool> {
+/// What the test says about the tree without the mechanism.
+fn try_one(area: &Area, mutant: &Mutant, target: &Target, tree: &Path) -> Done<Answer> {
     let file = tree.join(area.sources).join(mutant.file);
     let original = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
     if original.matches(mutant.with).count() != 1 {
@@ -79,12 +79,7 @@ fn try_one(area: &Area, mutant: &Mutant, target: &Target, tree: &Path) -> Done<b
     write(&original.replace(mutant.with, mutant.without))?;
     let answer = target.run(mutant.test.1, tree);
     write(&original)?;
-    match answer {
-        Answer::Passed => Ok(false),
-        Answer::Failed => Ok(true),
-        Answer::Skipped(why) => Err(format!("{}: {why}", mutant.name)),
-        Answer::DoesNotBuild => Err(format!("{}: does not build", mutant.name)),
-    }
+    Ok(answer)
 }
 
 #[cfg(test)]

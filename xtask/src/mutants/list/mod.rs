@@ -3,13 +3,17 @@
 mod convert;
 mod deadlock;
 mod descriptors;
+mod etcd;
 mod fair;
 mod files;
 mod fork;
 mod idle;
 mod inspect;
+mod keeper;
 mod names;
+mod postgres;
 mod record;
+mod redis;
 mod removal;
 mod removed_holder;
 mod run;
@@ -42,4 +46,8 @@ pub(super) const AREAS: &[Area] = &[
     inspect::AREA,
     names::AREA,
     run::AREA,
+    keeper::AREA,
+    postgres::AREA,
+    redis::AREA,
+    etcd::AREA,
 ];
