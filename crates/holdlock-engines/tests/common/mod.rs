@@ -9,3 +9,4 @@ mod ending;
 mod fork;
 mod lost;
 mod order;
+mod turns;

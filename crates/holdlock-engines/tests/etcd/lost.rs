@@ -9,6 +9,7 @@ use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 use rustix::process::Signal;
 
+use crate::relay::Relay;
 use crate::support::actor::Actor;
 use crate::support::lost::{is_lost, wait_for_loss};
 use crate::support::order::wait_for_waiters;
@@ -57,9 +58,11 @@ fn a_check_asks_for_the_key_and_not_only_for_the_lease() {
         return;
     };
     let name = name("key");
-    let lock = open(&cluster.url(&name)).expect("a lock");
+    // The watch would tell it as well.
+    let relay = Relay::start(cluster.port());
+    relay.refuse_watches();
+    let lock = open(&cluster.url_at(relay.port(), &name)).expect("a lock");
     let guard = lock.lock().expect("free");
-    // Before the key is watched.
     cluster.ctl(&["del", "--prefix", &format!("tests/{name}#")]);
     assert!(is_lost(guard.check()));
 }

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod asleep;
 mod beside;
 mod cluster;
 #[path = "../common/mod.rs"]
@@ -11,6 +12,7 @@ mod leased;
 mod leaving;
 mod lost;
 mod refused;
+mod relay;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -222,5 +222,6 @@ fn a_holder_that_was_stopped_asks_before_it_gives_up() {
     holder.signal(Signal::CONT);
     assert_eq!(holder.ask("check"), "Ok(())");
     assert_eq!(holder.ask("valid"), "true");
+    assert_eq!(holder.ask("lost"), "None");
     assert_eq!(holder.ask("release"), "released");
 }

@@ -12,6 +12,7 @@ mod leased;
 mod login;
 mod lost;
 mod quarantine;
+mod reconnect;
 mod refused;
 #[path = "../support/mod.rs"]
 mod support;

@@ -135,6 +135,7 @@ fn actor() {
                 .as_ref()
                 .is_some_and(EngineGuard::is_valid)
                 .to_string(),
+            ("lost", _) => format!("{:?}", guard.as_ref().expect("a guard").lost().loss()),
             ("check", _) => format!("{:?}", guard.as_ref().expect("a guard").check()),
             ("churn", arguments) => super::churn::churn(&lock, arguments),
             (other, _) => panic!("no order: {other}"),
