@@ -1,8 +1,11 @@
 //! Three members, some of which do not answer.
 
 use std::net::TcpListener;
+use std::ops::ControlFlow;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use holdlock::Request;
 use holdlock_engines::{Error, open};
 use holdlock_test_support::servers::{Port, Server as _};
 use holdlock_test_support::{eventually, watchdog};
@@ -95,17 +98,24 @@ fn a_restart_of_the_server_ends_neither_the_lock_nor_a_wait() {
     let url = cluster.url(&name("restart"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
-    let mut waiter = Actor::start(&url);
-    waiter.tell("lock");
-    wait_for_waiters(&lock, 1);
+    let (waiting, (tell, told)) = (lock.clone(), channel());
+    let waiter = std::thread::spawn(move || {
+        let request = Request::exclusive().on_wait(|_| {
+            let _ = tell.send(());
+            ControlFlow::Continue(())
+        });
+        waiting.acquire(request)
+    });
+    // It knows that it has its place, and not only the server.
+    told.recv().expect("it waits");
     cluster.kill(0);
     assert!(guard.is_valid());
     cluster.start_member(0);
     cluster.ready();
     guard.check().expect("kept");
     guard.release().expect("ours");
-    assert!(waiter.answer().starts_with("held"));
-    assert_eq!(waiter.ask("release"), "released");
+    let next = waiter.join().expect("no panic").expect("its turn");
+    next.release().expect("ours");
 }
 
 #[test]
