@@ -1,7 +1,9 @@
 //! A place in the queue is kept against others, and for as long as the wait takes.
 
+use std::time::Duration;
+
 use holdlock::{Mode, Request};
-use holdlock_engines::open;
+use holdlock_engines::{Error, open};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::process::Signal;
@@ -19,7 +21,7 @@ fn a_try_does_not_pass_those_who_wait() {
     for (slots, mode) in [("?slots=2&", Mode::Exclusive), ("?", Mode::Shared)] {
         // The place of a waiter that says nothing is kept for some seconds.
         let url = server.url(&name(&format!("pass-{mode:?}")));
-        let url = url.replace("ttl=3", "ttl=60").replace('?', slots);
+        let url = url.replace('?', slots);
         let lock = open(&url).expect("a lock");
         let request = || Request::new(mode).try_once();
         let holder = lock.acquire(request()).expect("free");
@@ -53,15 +55,17 @@ fn a_wait_may_take_longer_than_a_lease() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = server.url(&name("long"));
-    let lock = open(&url).expect("a lock");
+    let name = name("long");
+    let lock = open(&server.url(&name)).expect("a lock");
+    let url = server.brief(&name);
+    let brief = open(&url).expect("a lock");
     let holder = lock.lock().expect("free");
-    let (mut first, mut brief, mut last) =
-        (Actor::start(&url), Actor::start(&url), Actor::start(&url));
+    let (mut first, mut last) = (Actor::start(&url), Actor::start(&url));
     first.tell("lock");
     wait_for_waiters(&lock, 1);
     // A lease lives for three seconds.
-    assert!(brief.ask("for 4000").starts_with("TimedOut"));
+    let error = brief.try_lock_for(Duration::from_secs(4));
+    assert!(matches!(error, Err(Error::TimedOut(_))), "{error:?}");
     last.tell("lock");
     wait_for_waiters(&lock, 2);
     let waiters = lock.members().expect("answers").waiters;
