@@ -111,11 +111,7 @@ class FileLock(NativeLock, BaseFileLock):
 
     def _requester(self) -> Task | None:
         """The greenlet that uses the lock, in programs with greenlets; None: the thread does."""
-        if not _meta.uses_greenlets():
-            return None
-        from ._greenlets import current
-
-        return current()
+        return _meta.current_greenlet()
 
     @property
     def token(self) -> int | None:
@@ -183,7 +179,7 @@ class FileLock(NativeLock, BaseFileLock):
 
         The result holds the lock, and not this object; it may be passed to other threads. The
         arguments and errors are those of :meth:`acquire`. The thread that has acquired it counts as
-        the holder while the lock is held: a request of this thread for the lock that would wait
+        the holder while the lock is held: a request of this thread that would wait for the lock for ever
         raises :class:`Deadlock`. With ``thread_local=False`` no thread does.
         """
         self._refuse_upgrade()
