@@ -179,8 +179,8 @@ class FileLock(NativeLock, BaseFileLock):
 
         The result holds the lock, and not this object; it may be passed to other threads. The
         arguments and errors are those of :meth:`acquire`. The thread that has acquired it counts as
-        the holder while the lock is held: a request of this thread that would wait for the lock for ever
-        raises :class:`Deadlock`. With ``thread_local=False`` no thread does.
+        its holder: a request of this thread that would wait for the lock for ever raises
+        :class:`Deadlock`. With ``thread_local=False`` no thread counts.
         """
         self._refuse_upgrade()
         limit, _ = _options.request(timeout, None, None, blocking, self._settings)

@@ -56,6 +56,13 @@ pub(super) const AREA: Area = Area {
             test: ("abandoned", "does_not_see_its_lock"),
         },
         Mutant {
+            name: "record: an upgrade that is undone leaves the news to the next holder",
+            file: "upgrade/guard.rs",
+            with: "Some(last) => self.lock.record_abandoned(&self.file, &last),",
+            without: "Some(_) => Ok(()),",
+            test: ("abandoned", "an_upgrade_that_is_undone"),
+        },
+        Mutant {
             name: "record: a dropped wait for a set leaves the news to the next holder",
             file: "tasks/own_thread.rs",
             with: "        abandoned.release_unseen();",
