@@ -437,4 +437,3 @@ fn done(py: Python<'_>, answer: Result<(), Error>) -> PyResult<Py<PyAny>> {
         Err(error) => Err(raised(py, &error)),
     }
 }
-

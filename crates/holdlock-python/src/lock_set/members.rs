@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use holdlock::{CancelToken as Token, Error, FileLock, LockSet, Mode, OwnedGuard, Request, SetGuard};
+use holdlock::{
+    CancelToken as Token, Error, FileLock, LockSet, Mode, OwnedGuard, Request, SetGuard,
+};
 use pyo3::prelude::*;
 
 use crate::blocking::{self, Limits};
@@ -79,7 +81,11 @@ impl Members {
     }
 
     /// Undoes one acquisition of each of these members, the last one first.
-    pub(super) fn leave(&self, members: &[usize], requester: Requester<'_>) -> Option<(usize, Failure)> {
+    pub(super) fn leave(
+        &self,
+        members: &[usize],
+        requester: Requester<'_>,
+    ) -> Option<(usize, Failure)> {
         let mut failed = None;
         for number in members.iter().rev() {
             if let Ok(core) = self.core(*number)
@@ -116,7 +122,12 @@ impl Members {
     }
 
     /// Keeps the guards in the locks.
-    pub(super) fn keep(&self, guard: SetGuard<OwnedGuard>, rest: &[usize], requester: Requester<'_>) {
+    pub(super) fn keep(
+        &self,
+        guard: SetGuard<OwnedGuard>,
+        rest: &[usize],
+        requester: Requester<'_>,
+    ) {
         let guards = guard.guards().iter();
         let position = |member| {
             let own = guard.get(member)?;

@@ -159,7 +159,9 @@ impl NativeLockSet {
                     if let Some(guard) = guard.keep() {
                         members.keep(guard, &waits.rest, requester);
                     }
-                    this.get().held.count(task.as_ref().map(|task| task.bind(py)));
+                    this.get()
+                        .held
+                        .count(task.as_ref().map(|task| task.bind(py)));
                     true
                 }
                 Ok(_) => false,
