@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use holdlock::{CancelToken, Request};
 
-use super::lock::{limited, sleep_for_ever};
 use super::limit::Limit;
+use super::lock::{limited, sleep_for_ever};
 use super::{Taker, job, register, rewrite};
 use crate::torture::board::{Outcome, now};
 use crate::torture::fault::Fault;
