@@ -185,12 +185,9 @@ class FileLock(NativeLock, BaseFileLock):
         self._refuse_upgrade()
         limit, _ = _options.request(timeout, None, None, blocking, self._settings)
         if _meta.uses_greenlets():
-            from . import _async_wait
-            from ._greenlets import current, wait_for
+            from . import _greenlets
 
-            guard: UpgradeableGuard = wait_for(_native.queue_upgradeable(self, limit, cancel, None))
-            _async_wait.note_upgradeable(guard, current())
-            return guard
+            return _greenlets.acquire_upgradeable(self, limit, cancel)
         return _native.acquire_upgradeable(self, limit, cancel)
 
     def _refuse_upgrade(self) -> None:
