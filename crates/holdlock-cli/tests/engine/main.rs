@@ -6,6 +6,7 @@
 mod look;
 mod lost;
 mod names;
+mod recipes;
 mod run;
 mod runs;
 

@@ -183,9 +183,12 @@ fn bad_networks_give_errors_and_no_lock() {
     proxy.fault(Fault::Garbage);
     assert!(is_lost(guard.check()));
     assert!(is_lost(guard.release()));
+    // What looks like the beginning of a long message is waited for.
+    let impatient = server.url_by(&[proxy.port()], "ttl=3&connect_timeout=1", &name);
+    let impatient = open(&impatient).expect("a lock");
     for fault in [Fault::Garbage, Fault::Cut] {
         proxy.fault(fault);
-        let error = lock
+        let error = impatient
             .try_lock_for(Duration::from_secs(20))
             .expect_err("no server");
         assert!(

@@ -122,7 +122,14 @@ fn pair() -> Option<(Server, Server)> {
     });
     // Its history has another name since it has a replica.
     let primary = primary.awake();
-    assert_eq!(primary.cli(&["WAIT", "1", "10000"]), "1");
+    // At first the replica is sent nothing, until it has acknowledged what it has; WAIT would count
+    // it all the same.
+    wait_for("the replica has acknowledged all", || {
+        let info = primary.cli(&["INFO", "replication"]);
+        let (_, offset) = info.split_once("master_repl_offset:")?;
+        let offset = offset.lines().next()?.trim();
+        info.contains(&format!(",offset={offset},")).then_some(())
+    });
     Some((primary, replica))
 }
 
@@ -175,7 +182,7 @@ fn a_lock_that_the_replica_has_is_kept_when_the_replica_becomes_the_primary() {
         return;
     };
     let ports = [primary.port(), replica.port()];
-    let url = primary.url_by(&ports, "replicas=1&ttl=60", &name("handed"));
+    let url = primary.url_by(&ports, "replicas=1&ttl=20", &name("handed"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     primary.kill();
@@ -200,7 +207,7 @@ fn without_its_replicas_a_lock_is_neither_given_nor_kept() {
     let Some((primary, replica)) = pair() else {
         return;
     };
-    let url = primary.brief(&name("alone")).replace('?', "?replicas=1&");
+    let url = primary.with("ttl=6&replicas=1", &name("alone"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     guard.check().expect("confirmed");

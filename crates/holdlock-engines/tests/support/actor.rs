@@ -5,6 +5,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use holdlock::Request;
 use holdlock_engines::{EngineGuard, Error, open};
+use holdlock_test_support::eventually;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::limits::given_up;
 
@@ -68,9 +70,25 @@ impl Actor {
         self.answer()
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.pid() as i32).expect("a pid");
-        rustix::process::kill_process(pid, signal).expect("sent");
+    /// Sends it a signal. When this returns after STOP, each of its threads has stopped.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid() as i32).expect("a pid");
+        kill_process(pid, signal).expect("sent");
+        if signal == Signal::STOP {
+            eventually("the actor has stopped", || self.is_stopped());
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it lives");
+        let is_stopped = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state stands behind the name, which is in parentheses.
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.trim_start().starts_with('T'))
+        };
+        tasks.flatten().all(is_stopped)
     }
 
     /// Waits until it has ended by itself.

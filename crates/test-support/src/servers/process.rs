@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-use crate::wait_for;
+use crate::DEADLINE;
 
 /// A process in a directory of its own, whose number stands in a file.
 ///
@@ -44,12 +45,16 @@ impl Process {
         kill_process(pid, signal).expect("sent");
     }
 
-    /// Kills it, as a crash does, and waits until it has ended.
+    /// Kills it, as a crash does, and waits until it has ended with all its threads: before that,
+    /// its ports are in use.
     pub(super) fn kill(&self) {
-        self.signal(Signal::KILL);
-        wait_for("the server has ended", || {
-            (!self.is_running()).then_some(())
-        });
+        let pid = self.pid().expect("the server runs");
+        let process = pidfd_open(pid, PidfdFlags::empty()).expect("the server runs");
+        pidfd_send_signal(&process, Signal::KILL).expect("sent");
+        let mut ends = [PollFd::new(&process, PollFlags::IN)];
+        let limit = Timespec::try_from(DEADLINE).expect("a short time");
+        let ended = poll(&mut ends, Some(&limit)).expect("works");
+        assert!(ended > 0, "the server goes on after KILL");
     }
 }
 
