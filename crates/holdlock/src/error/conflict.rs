@@ -21,6 +21,7 @@ struct Known {
     waited: Duration,
     identity: Option<Identity>,
     slots: Option<u32>,
+    is_behind_others: bool,
     /// The holders, if they were known when the error was made.
     holders: Option<Vec<Process>>,
     /// The holders that were found later. A child of fork looks for them anew.
@@ -41,6 +42,7 @@ impl Conflict {
             waited,
             identity,
             slots: None,
+            is_behind_others: false,
             holders: None,
             found: ForkCell::new(),
             record: ForkCell::new(),
@@ -61,6 +63,16 @@ impl Conflict {
     pub(crate) fn about_slots(mut self, slots: u32) -> Conflict {
         self.0.slots = Some(slots);
         self
+    }
+
+    /// A slot may be free, but other requests are before this one.
+    pub(crate) fn behind_others(mut self) -> Conflict {
+        self.0.is_behind_others = true;
+        self
+    }
+
+    pub(super) fn is_behind_others(&self) -> bool {
+        self.0.is_behind_others
     }
 
     /// The lock file.

@@ -19,6 +19,10 @@ impl fmt::Display for Error {
         match self {
             Error::WouldBlock(conflict) => {
                 let begin = match conflict.slots() {
+                    None if conflict.is_behind_others() => {
+                        f.write_str("other requests are in the queue before this one")?;
+                        "; held by "
+                    }
                     None => {
                         f.write_str("already locked")?;
                         " by "
