@@ -49,6 +49,20 @@ pub(super) const AREA: Area = Area {
             test: ("abandoned", "to_another_thread"),
         },
         Mutant {
+            name: "record: passed on without being read",
+            file: "record/recorder.rs",
+            with: "        self.is_kept = is_written;",
+            without: "        let _ = is_written;",
+            test: ("record", "is_passed_on"),
+        },
+        Mutant {
+            name: "record: a program that cannot be executed leaves the news to the next holder",
+            file: "record/recorder.rs",
+            with: "        recorder.leave_abandoned(file, last)",
+            without: "        let _ = (&mut recorder, last);\n        Ok(())",
+            test: ("abandoned", "handed_over_in_vain"),
+        },
+        Mutant {
             name: "record: a dropped task leaves the news to the next holder",
             file: "tasks/mod.rs",
             with: "        answer.release_unseen();",
