@@ -11,7 +11,7 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
     let report = std::thread::scope(|scope| {
         scope.spawn(|| {
             // Long enough for locks to be held again: an engine gives none for its time limit.
-            let pause = Duration::from_secs(5);
+            let pause = Duration::from_secs(4);
             let mut slept = Duration::ZERO;
             while !over.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(50));
@@ -22,7 +22,7 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
                 }
             }
         });
-        let modes = ["--for", "12s", "--modes", "exclusive,rewrite,register"];
+        let modes = ["--for", "9s", "--seed", "1", "--modes", "exclusive,rewrite,register"];
         let report = must_hold(place(url), &modes);
         over.store(true, Ordering::SeqCst);
         report

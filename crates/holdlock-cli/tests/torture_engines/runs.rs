@@ -5,7 +5,7 @@ use holdlock_test_support::Scratch;
 use crate::{Torture, alone, etcd, must_hold, place, postgres, redis};
 
 /// The modes come two at a time, for a second each; all of them have a turn.
-const TIME: &[&str] = &["--for", "6s"];
+const TIME: &[&str] = &["--for", "6s", "--seed", "2"];
 
 fn all_modes_hold(url: &str, kind: &str) {
     let report = must_hold(place(url), TIME);
@@ -57,7 +57,7 @@ fn what_cannot_be_tried_is_a_clear_error() {
     for (words, url, code, why) in [
         (&["--modes", "ofd"][..], "etcd://h", 64, "no mode `ofd` over an engine"),
         (&[], "etcd://h?slots=2", 64, "leave `slots` and `key` out"),
-        (&[], "mysql://h", 64, "mysql"),
+        (&[], "mysql://h", 64, "no engine has this scheme"),
         (&[], &nowhere, 69, "cannot reach the engine"),
     ] {
         let mut torture = Torture::of(url, words);
