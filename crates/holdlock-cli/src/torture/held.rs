@@ -33,7 +33,10 @@ pub(super) enum Refusal {
     TimedOut,
     Cancelled,
     /// The engine does not answer, was restarted, or is no primary now.
-    #[cfg_attr(not(feature = "engines"), allow(dead_code, reason = "files always answer"))]
+    #[cfg_attr(
+        not(feature = "engines"),
+        allow(dead_code, reason = "files always answer")
+    )]
     Unreachable,
     /// With the number of the operating system's error.
     Failed(String, Option<i32>),

@@ -99,10 +99,7 @@ impl Mode {
     /// Whether some requests are shared.
     pub(super) fn shares(self) -> bool {
         use Mode::{Exclusive, Register, Removal, Rewrite, Run, Slots};
-        !matches!(
-            self,
-            Exclusive | Removal | Slots | Rewrite | Register | Run
-        )
+        !matches!(self, Exclusive | Removal | Slots | Rewrite | Register | Run)
     }
 
     /// Whether requests are served in the order of their arrival.

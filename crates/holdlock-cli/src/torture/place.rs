@@ -82,7 +82,9 @@ impl Place {
         let mut left_out = Vec::new();
         let mut failure = None;
         if let Some((engine, _)) = &self.engine {
-            wanted.iter().try_for_each(|mode| engine.try_once(*mode).map(drop))?;
+            wanted
+                .iter()
+                .try_for_each(|mode| engine.try_once(*mode).map(drop))?;
             return Ok((wanted.to_vec(), left_out));
         }
         for &mode in wanted {

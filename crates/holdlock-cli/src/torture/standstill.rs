@@ -1,8 +1,8 @@
 //! The checker of the waits at an engine: somebody waits, nobody is inside, and nobody enters, for
 //! longer than a lease of a killed worker can last.
 
-use std::time::{Duration, Instant};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::board::{Board, Doing, now};
 use super::engine::{About, Engine};
@@ -61,7 +61,10 @@ fn found(mode: Mode, waiter: usize, holders: &[String]) -> Finding {
         ),
         holders => (
             Kind::Kept,
-            format!("it waits, nobody is inside, and the engine shows {}", holders.join(", ")),
+            format!(
+                "it waits, nobody is inside, and the engine shows {}",
+                holders.join(", ")
+            ),
         ),
     };
     Finding {

@@ -260,8 +260,9 @@ impl<'s> Run<'s> {
     fn with_holder(&self, worker: usize, time: Duration) -> usize {
         let from = worker * THREADS_EACH;
         match self.ttl {
-            Some(ttl) if time >= ttl => holder_after(self.board, from)
-                .map_or(worker, |holder| holder.id / THREADS_EACH),
+            Some(ttl) if time >= ttl => {
+                holder_after(self.board, from).map_or(worker, |holder| holder.id / THREADS_EACH)
+            }
             _ => worker,
         }
     }

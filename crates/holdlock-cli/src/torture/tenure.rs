@@ -247,7 +247,10 @@ impl Tenure {
         });
         let seen = counted.map_or(0, |before| (before & u64::from(u32::MAX)) + 1);
         let (allowed, what) = match self.mode {
-            Mode::Slots => (u64::from(SLOTS), format!("{} holders of {SLOTS} slots", seen + 1)),
+            Mode::Slots => (
+                u64::from(SLOTS),
+                format!("{} holders of {SLOTS} slots", seen + 1),
+            ),
             _ => (1, "two valid holders".to_owned()),
         };
         if seen >= allowed {

@@ -60,7 +60,10 @@ fn others(report: &Report) -> String {
     let breaks = text::count(report.breaks as usize, "hold broken", "holds broken");
     let silent = match unreachable {
         0 => String::new(),
-        some => ", ".to_owned() + &text::count(some as usize, "request unanswered", "requests unanswered"),
+        some => {
+            ", ".to_owned()
+                + &text::count(some as usize, "request unanswered", "requests unanswered")
+        }
     };
     breaks + &silent
 }

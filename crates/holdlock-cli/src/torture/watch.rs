@@ -38,11 +38,6 @@ const STUCK: Duration = Duration::from_secs(20);
 /// had asked but did not queue yet, with room for what threads may do before the kernel is asked.
 const PASSED: u64 = 300 + 4 * PARTICIPANTS as u64;
 
-/// The same for slots. While slots are free, the place at the head of the queue changes hands at
-/// each request, and each time a running request may be quicker than the one that is woken: up to
-/// some thousand in a row were seen.
-const PASSED_BY_SLOTS: u64 = 50_000;
-
 /// What was seen of a participant.
 #[derive(Clone, Copy)]
 struct Look {
@@ -169,11 +164,7 @@ impl Watch {
             .or(is_asleep.then_some(entries))
             .filter(|_| calm);
         let passed = entries - look.entries.unwrap_or(entries);
-        let most = match mode {
-            Mode::Slots => PASSED_BY_SLOTS,
-            _ => PASSED,
-        };
-        if passed > most
+        if passed > PASSED
             && calm
             && is_asleep
             && !is_at_work(self.board, pids)

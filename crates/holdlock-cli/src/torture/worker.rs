@@ -195,9 +195,6 @@ fn disturb(orders: &Orders, board: &'static Board, places: &[Cancelling]) {
     };
     while let Some(phase) = next_phase(board) {
         std::thread::sleep(Duration::from_micros(random.u64(pause.clone())));
-        if phase.calm {
-            continue;
-        }
         if let Some(engine) = &engine {
             if random.u32(..BREAKS) == 0 {
                 end_a_hold(board, engine, random.usize(..PARTICIPANTS));
@@ -206,6 +203,9 @@ fn disturb(orders: &Orders, board: &'static Board, places: &[Cancelling]) {
             if random.u32(..8) != 0 {
                 continue;
             }
+        }
+        if phase.calm {
+            continue;
         }
         let number = random.usize(..places.len());
         let words = &board.participants[orders.first + number];

@@ -1,7 +1,9 @@
-//! Faults that the checker must find. Those inside the protocols of the engines are mutants of
-//! `cargo xtask mutants`, and tests of the crate `holdlock-engines` find them.
+//! Faults that the checker must find. Those inside the protocols of the engines are found by tests
+//! of the crate `holdlock-engines`; `docs/torture.md` has the list.
 
 use serde_json::Value;
+
+use holdlock_test_support::servers::Server as _;
 
 use crate::{Torture, alone, etcd, place, postgres, redis};
 
@@ -18,7 +20,9 @@ const STORM: &str = "2";
 
 #[track_caller]
 fn must_be_found_in(url: &str, seed: &str, fault: &str, modes: &str, kinds: &[&str]) {
-    let words = ["--for", "2m", "--seed", seed, "--modes", modes, "--fault", fault];
+    let words = [
+        "--for", "2m", "--seed", seed, "--modes", modes, "--fault", fault,
+    ];
     let (code, report) = Torture::of(place(url), &words).report();
     assert_eq!(code, Some(1), "{report:#}");
     let found = report["found"]["kind"].as_str().expect("a finding");

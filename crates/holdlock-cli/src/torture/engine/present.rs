@@ -7,7 +7,6 @@ use std::time::Duration;
 use holdlock::{Mode as Sharing, Request};
 use holdlock_engines::{EngineLock, Error};
 
-
 use super::About;
 use crate::engines::{ENGINE, failure, open_place, tell};
 use crate::exit::Failure;
@@ -52,8 +51,7 @@ impl Engine {
         if !options(&url).any(|option| option.starts_with("ttl=")) {
             url = with(&url, &format!("ttl={TTL}"));
         }
-        if options(&url).any(|option| option.starts_with("slots=") || option.starts_with("key="))
-        {
+        if options(&url).any(|option| option.starts_with("slots=") || option.starts_with("key=")) {
             return Err(Failure::usage(
                 "`torture` uses locks of its own; leave `slots` and `key` out of the URL",
             ));
@@ -93,7 +91,10 @@ impl Engine {
         guard.release().map_err(failed)?;
         let shown = lock.name();
         Ok(About {
-            shown: shown.split_once('#').map_or(shown, |(place, _)| place).to_owned(),
+            shown: shown
+                .split_once('#')
+                .map_or(shown, |(place, _)| place)
+                .to_owned(),
             kind: lock.kind(),
             ttl,
         })
@@ -132,7 +133,10 @@ mod tests {
         for (url, expected) in [
             ("etcd://h", "etcd://h?ttl=3"),
             ("redis://u@h:1/2", "redis://u@h:1/2?ttl=3"),
-            ("postgres://h/d?sslmode=disable#name", "postgres://h/d?sslmode=disable&ttl=3"),
+            (
+                "postgres://h/d?sslmode=disable#name",
+                "postgres://h/d?sslmode=disable&ttl=3",
+            ),
             ("etcd://h?ttl=7", "etcd://h?ttl=7"),
         ] {
             let engine = Engine::named(OsStr::new(url), Path::new("/tmp/.x-1"));

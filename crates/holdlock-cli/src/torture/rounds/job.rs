@@ -58,7 +58,10 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
     let beats = if skips { 200 } else { taker.random.u64(..20) };
     command.arg(taker.board.to_string());
     command.args([me.id.to_string(), number.to_string(), beats.to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -121,7 +124,10 @@ pub(in crate::torture) fn beat(board: &'static Board, told: &Beats) {
         return me.find(Kind::Overlap, mode, None, text.to_owned());
     }
     // The next one may have begun by now only if this one overlaps it.
-    let end = words.token_inside.compare_exchange(told.number, 0, Ordering::SeqCst, Ordering::SeqCst);
+    let end =
+        words
+            .token_inside
+            .compare_exchange(told.number, 0, Ordering::SeqCst, Ordering::SeqCst);
     if end.is_err() && kernel::is_alive(parent) {
         let text = "another command has begun before this one has ended".to_owned();
         me.find(Kind::Overlap, mode, None, text);

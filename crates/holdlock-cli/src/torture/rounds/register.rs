@@ -60,7 +60,12 @@ fn write(taker: &Taker, tenure: &Tenure) {
             Err(error) => return taker.failed(mode, error.to_string(), error.raw_os_error()),
         },
     };
-    let before = taker.me.board.mode(mode).written.swap(token, Ordering::SeqCst);
+    let before = taker
+        .me
+        .board
+        .mode(mode)
+        .written
+        .swap(token, Ordering::SeqCst);
     if before > token {
         let text = format!("a write with token {token} is accepted after one with {before}");
         taker.me.find(Kind::Fence, mode, None, text);

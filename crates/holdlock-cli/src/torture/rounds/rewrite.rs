@@ -65,7 +65,9 @@ fn rewrite(taker: &Taker, tenure: &mut Tenure, time: Duration) -> io::Result<()>
                 "participant {id} wrote {}, and the file has {}",
                 acknowledged[id], numbers[id]
             );
-            taker.me.find(Kind::LostUpdate, Mode::Rewrite, Some(id), text);
+            taker
+                .me
+                .find(Kind::LostUpdate, Mode::Rewrite, Some(id), text);
             return Ok(());
         };
         for (number, acknowledged) in numbers.iter_mut().zip(acknowledged) {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use holdlock::{CancelToken, Request};
 
-use super::lock::{limited, sleep_for_ever};
 use super::limit::Limit;
+use super::lock::{limited, sleep_for_ever};
 use super::{Taker, job, register, rewrite};
 use crate::torture::board::{Outcome, now};
 use crate::torture::fault::Fault;
@@ -113,8 +113,9 @@ fn stay(taker: &mut Taker, ttl: Duration) -> Duration {
     let random = &mut taker.random;
     match random.u32(..1000) {
         0 => ttl.mul_f64(1.2 * random.f64()),
-        1..16 => ttl.mul_f64(random.f64() / 3.0),
-        16..300 => Duration::ZERO,
+        1..10 => ttl.mul_f64(random.f64() / 2.0),
+        10..60 => ttl.mul_f64(random.f64() / 10.0),
+        60..300 => Duration::ZERO,
         _ => Duration::from_micros(random.u64(..10_000)),
     }
 }
