@@ -30,6 +30,8 @@ const GAP: Duration = Duration::from_millis(50);
 /// For so long, without gaps, the deadline of a guard may have passed before its signal fires: the
 /// helper thread asks the engine once more if it was late itself.
 const NOTICE: Duration = Duration::from_secs(3);
+/// How long ending a hold at the engine takes at most, mostly.
+const BREAKING: Duration = Duration::from_secs(1);
 
 /// A participant inside, with its guard.
 #[must_use = "the participant is inside until `end`"]
@@ -297,6 +299,12 @@ impl Tenure {
 
     /// Leaves, and releases the lock. An error is that of the release.
     pub(super) fn end(mut self) -> Result<(), (String, Option<i32>)> {
+        // One that is being broken stays until that is done.
+        let begin = Instant::now();
+        while self.how_broken() == Some(Broken::Perhaps) && begin.elapsed() < BREAKING {
+            self.look();
+            std::thread::sleep(LOOK);
+        }
         // A hold that was broken has to learn it; what takes too long is found.
         while self.how_broken() == Some(Broken::Certainly) && !self.is_told() {
             if self.me.board.has_finding() || self.me.board.is_ending() {

@@ -248,11 +248,19 @@ fn end_a_hold(board: &Board, engine: &Engine, from: usize) {
         return;
     };
     let words = &board.participants[holder.id];
-    // Before it is done: from now on it may be.
+    // Before it is done: from now on it may be. Once for each tenure.
     let word = Broken::Perhaps.word(holder.tenure);
-    words.broken.store(word, Ordering::SeqCst);
+    let before = words.broken.load(Ordering::SeqCst);
+    let certainly = Broken::Certainly.word(holder.tenure);
+    if [word, certainly].contains(&before)
+        || words
+            .broken
+            .compare_exchange(before, word, Ordering::SeqCst, Ordering::SeqCst)
+            .is_err()
+    {
+        return;
+    }
     if engine.end(holder.mode, holder.token) {
-        let certainly = Broken::Certainly.word(holder.tenure);
         let _ = words
             .broken
             .compare_exchange(word, certainly, Ordering::SeqCst, Ordering::SeqCst);

@@ -46,7 +46,7 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
 fn a_restart_of_postgres_gives_no_lock_to_two() {
     let _one = alone();
     if let Some(server) = postgres::own("") {
-        let url = server.url("any");
+        let url = server.brief("any");
         restarted_meanwhile(&url, || server.crash());
     }
 }
@@ -57,7 +57,7 @@ fn a_restart_of_redis_without_persistence_gives_no_lock_to_two() {
     let _one = alone();
     if let Some(server) = redis::own(&[]) {
         let server = server.awake();
-        let url = server.url("any");
+        let url = server.brief("any");
         restarted_meanwhile(&url, || {
             server.kill();
             server.run();

@@ -20,7 +20,7 @@ fn all_modes_hold(url: &str, kind: &str) {
 fn nothing_is_found_over_postgres() {
     let _one = alone();
     if let Some(server) = postgres::shared() {
-        all_modes_hold(&server.url("any"), "postgres");
+        all_modes_hold(&server.brief("any"), "postgres");
     }
 }
 
@@ -28,7 +28,7 @@ fn nothing_is_found_over_postgres() {
 fn nothing_is_found_over_etcd() {
     let _one = alone();
     if let Some(cluster) = etcd::shared() {
-        all_modes_hold(&cluster.url("any"), "etcd");
+        all_modes_hold(&cluster.brief("any"), "etcd");
     }
 }
 
@@ -36,7 +36,7 @@ fn nothing_is_found_over_etcd() {
 fn nothing_is_found_over_redis() {
     let _one = alone();
     if let Some(server) = redis::shared() {
-        all_modes_hold(&server.url("any"), "redis");
+        all_modes_hold(&server.brief("any"), "redis");
     }
 }
 
