@@ -1,7 +1,7 @@
 //! The test that must fail without a mechanism: where its source is, and how it runs.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use super::Area;
 use crate::run::root;
@@ -71,14 +71,18 @@ impl Target {
 
     /// Runs the tests whose name contains this text.
     pub(super) fn run(&self, test: &str, tree: &Path) -> Answer {
-        if !self
-            .cargo(tree, &["--no-run"])
-            .is_ok_and(|built| built.status.success())
-        {
+        let built = self
+            .command(Command::new("cargo"), tree)
+            .arg("--no-run")
+            .output();
+        if !built.is_ok_and(|built| built.status.success()) {
             return Answer::DoesNotBuild;
         }
-        let Ok(ran) = self.cargo(tree, &[test]) else {
-            return Answer::DoesNotBuild;
+        // A test that hangs has noticed something as well.
+        let mut limited = Command::new("timeout");
+        limited.args(["--signal=KILL", "300", "cargo"]);
+        let Ok(ran) = self.command(limited, tree).arg(test).output() else {
+            return Answer::Skipped("cannot run timeout(1)".to_owned());
         };
         if !ran.status.success() {
             return Answer::Failed;
@@ -91,20 +95,19 @@ impl Target {
         }
     }
 
-    fn cargo(&self, tree: &Path, arguments: &[&str]) -> std::io::Result<Output> {
-        let mut command = Command::new("cargo");
+    /// `cargo test` for this target.
+    fn command(&self, mut command: Command, tree: &Path) -> Command {
         command.args(["test", "--quiet", "--package", self.package]);
         if self.package == "holdlock-cli" {
             command.args(["--features", "engines"]);
         }
         command
             .args(&self.chosen)
-            .args(arguments)
             .current_dir(tree)
             .env("CARGO_TARGET_DIR", root().join("target/mutants/target"))
             .env("RUSTFLAGS", "-A warnings")
-            .stdin(Stdio::null())
-            .output()
+            .stdin(Stdio::null());
+        command
     }
 
     /// The source of the tests, as one text.

@@ -1,8 +1,9 @@
-//! A holder whose connection has ended does not wait for its next renewal.
+//! A connection that ends is replaced at once, and what was said over it is said again.
 
 use holdlock_engines::open;
 use holdlock_test_support::{eventually, watchdog};
 
+use crate::support::proxy::{Fault, Proxy};
 use crate::{name, server};
 
 #[test]
@@ -30,5 +31,21 @@ fn a_connection_that_ends_is_replaced_at_once() {
         let now = clients();
         now.len() == 1 && now != first
     });
+    guard.release().expect("ours");
+}
+
+#[test]
+fn a_call_whose_answer_is_lost_is_repeated() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port());
+    let url = server.url_at(proxy.port(), &name("again"));
+    let lock = open(&url.replace("ttl=3", "ttl=600")).expect("a lock");
+    let guard = lock.lock().expect("free");
+    guard.check().expect("held");
+    proxy.fault(Fault::CutOnce);
+    guard.check().expect("the answer to the second try");
     guard.release().expect("ours");
 }

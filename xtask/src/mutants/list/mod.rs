@@ -1,5 +1,6 @@
 //! The mechanisms that `cargo xtask mutants` takes out, one at a time: a file for each area.
 
+mod command;
 mod convert;
 mod deadlock;
 mod descriptors;
@@ -46,6 +47,7 @@ pub(super) const AREAS: &[Area] = &[
     inspect::AREA,
     names::AREA,
     run::AREA,
+    command::AREA,
     keeper::AREA,
     postgres::AREA,
     redis::AREA,
