@@ -1,5 +1,6 @@
 //! What becomes of a command whose lock is lost.
 
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
 use crate::{server, start};
@@ -77,7 +78,7 @@ fn a_silent_server_ends_the_command_before_the_lock_is_free() {
         return;
     };
     // The command does not obey TERM, and tells when it was still at work.
-    let url = server.url("still").replace("ttl=3", "ttl=6");
+    let url = server.with("ttl=6", "still");
     let stubborn = "trap '' TERM; echo runs; while :; do date +%s.%N; sleep 0.05; done";
     let running = start(&[&url, "--", "sh", "-c", stubborn]);
     let of_session = |what| {

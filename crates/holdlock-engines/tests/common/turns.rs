@@ -2,6 +2,7 @@
 
 use holdlock::{Mode, Request};
 use holdlock_engines::open;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::process::Signal;
 
@@ -51,7 +52,7 @@ fn a_wait_may_take_longer_than_a_lease() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = server.url(&name("long"));
+    let url = server.brief(&name("long"));
     let lock = open(&url).expect("a lock");
     let holder = lock.lock().expect("free");
     let (mut first, mut brief, mut last) =

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use holdlock_engines::open;
 use holdlock_test_support::eventually;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::process::Signal;
 

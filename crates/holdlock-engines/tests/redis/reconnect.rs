@@ -1,9 +1,10 @@
 //! A connection that ends is replaced at once, and what was said over it is said again.
 
 use holdlock_engines::open;
+use holdlock_test_support::proxy::{Fault, Proxy};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
-use crate::support::proxy::{Fault, Proxy};
 use crate::{name, server};
 
 #[test]
@@ -13,7 +14,7 @@ fn a_connection_that_ends_is_replaced_at_once() {
         return;
     };
     // The next renewal is some minutes away.
-    let lock = open(&server.url(&name("at-once")).replace("ttl=3", "ttl=600")).expect("a lock");
+    let lock = open(&server.with("ttl=600", &name("at-once"))).expect("a lock");
     let guard = lock.lock().expect("free");
     guard.check().expect("held");
     let clients = || {
@@ -41,8 +42,8 @@ fn a_call_whose_answer_is_lost_is_repeated() {
         return;
     };
     let proxy = Proxy::start(server.port());
-    let url = server.url_at(proxy.port(), &name("again"));
-    let lock = open(&url.replace("ttl=3", "ttl=600")).expect("a lock");
+    let url = server.url_by(&[proxy.port()], "ttl=600", &name("again"));
+    let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     guard.check().expect("held");
     proxy.fault(Fault::CutOnce);

@@ -79,8 +79,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "upgrade: fair readers do not pass an upgrade",
             file: "upgrade/acquire.rs",
-            with: "let _turn = fair.then(|| turn::after_looks(file, mode));",
-            without: "let _ = fair.then(|| turn::after_looks(file, mode));",
+            with: "let _turn = fair.then(|| turn::before_all(file, mode));",
+            without: "let _ = fair.then(|| turn::before_all(file, mode));",
             test: ("upgrade", "readers_that_come"),
         },
         Mutant {

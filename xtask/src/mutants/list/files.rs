@@ -78,7 +78,7 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "a file system that cannot lock is recognised",
-            file: "error.rs",
+            file: "error/mod.rs",
             with: "Some(Refusal::Unsupported)",
             without: "None",
             test: ("faults", "a_file_system_that_cannot_lock"),

@@ -22,7 +22,7 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "names: the path of an error is printable",
-            file: "error.rs",
+            file: "error/message.rs",
             with: "printable(self.path()))",
             without: "self.path().display())",
             test: ("inspect", "names::messages"),

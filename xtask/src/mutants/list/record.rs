@@ -23,7 +23,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "record: the last record is read",
             file: "record/recorder.rs",
-            with: "        if self.text.is(&found) {",
+            with: "        if self.is_ours(file)? {",
             without: "        if self.token > 0 {",
             test: ("record", "whatever_the_clock"),
         },
@@ -79,7 +79,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "record: data that was written meanwhile stays",
             file: "record/recorder.rs",
-            with: "if is_long && !self.is_ours(file)? {",
+            with: "if self.is_long() && !self.is_ours(file)? {",
             without: "if false {",
             test: ("record_content", "while_it_is_held"),
         },

@@ -23,15 +23,15 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "slots: another number of slots is noticed",
             file: "semaphore/acquire.rs",
-            with: "found.and_then(Range::as_slot_count) {",
-            without: "found.and_then(Range::as_slot_count).filter(|_| false) {",
+            with: "Ok(Some(in_use)) => Err(Failed::Error(Error::DifferentSlots {",
+            without: "Ok(Some(_)) if true => Ok(()),\n            Ok(Some(in_use)) => Err(Failed::Error(Error::DifferentSlots {",
             test: ("slots", "another_number_of_slots"),
         },
         Mutant {
             name: "slots: a holder makes its number of slots known",
             file: "semaphore/acquire.rs",
-            with: "file.lock_bytes(Mode::Shared, Range::slot_count(self.slots), Blocking::No)",
-            without: "file.lock_bytes(Mode::Shared, Range::slot_count(1), Blocking::No)",
+            with: "        let count = Range::slot_count(self.slots);\n",
+            without: "        let count = Range::slot_count(1);\n",
             test: ("slots", "another_number_of_slots"),
         },
         Mutant {
@@ -46,14 +46,14 @@ pub(super) const AREA: Area = Area {
             file: "semaphore/acquire.rs",
             with: "&& self.is_only_being_passed(file) => {}",
             without: "&& false => {}",
-            test: ("slots_try", "a_request_that_passes"),
+            test: ("slots", "a_request_that_passes"),
         },
         Mutant {
             name: "slots: a try does not wait for an exclusive request",
             file: "semaphore/acquire.rs",
             with: "!wants_all && self.has_free_slot(file)",
             without: "wants_all | self.has_free_slot(file)",
-            test: ("slots_try", "a_try_behind"),
+            test: ("slots", "a_try_behind"),
         },
         Mutant {
             name: "slots: a slot that a thread gets too late is given back",
