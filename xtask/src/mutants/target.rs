@@ -116,11 +116,11 @@ impl Target {
         let mut text = String::new();
         add(&root().join(&self.source), &mut text);
         if self.package == "holdlock-engines" {
-            // Modules of all its targets.
-            add(
-                &root().join("crates/holdlock-engines/tests/common"),
-                &mut text,
-            );
+            // Modules of several of its targets.
+            let tests = root().join("crates/holdlock-engines/tests");
+            for folder in ["common", "leased"] {
+                add(&tests.join(folder), &mut text);
+            }
         }
         text
     }
