@@ -13,6 +13,7 @@ mod inspect;
 mod keeper;
 mod names;
 mod postgres;
+mod python;
 mod record;
 mod redis;
 mod removal;
@@ -52,4 +53,5 @@ pub(super) const AREAS: &[Area] = &[
     postgres::AREA,
     redis::AREA,
     etcd::AREA,
+    python::AREA,
 ];
