@@ -18,11 +18,11 @@ fn a_waiter_asks_nothing_until_the_one_before_it_leaves() {
     };
     // No renewal is due.
     let name = name("asleep");
-    let lock = open(&cluster.with("ttl=600", &name)).expect("a lock");
+    let far = "ttl=600";
+    let lock = open(&cluster.with(far, &name)).expect("a lock");
     let holder = lock.lock().expect("free");
     let relay = Relay::start(cluster.port());
-    let waiting = cluster.url_by(&[relay.port()], "ttl=600", &name);
-    let waiting = open(&waiting).expect("a lock");
+    let waiting = open(&cluster.url_by(&[relay.port()], far, &name)).expect("a lock");
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| waiting.lock());
         wait_for_waiters(&lock, 1);
