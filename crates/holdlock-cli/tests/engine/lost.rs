@@ -3,7 +3,7 @@
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
-use crate::{server, start};
+use crate::{engines, output, server, start};
 
 fn end_session(server: &server::Server, name: &str) {
     server.sql(&format!(
@@ -69,6 +69,27 @@ fn a_command_can_go_on_without_its_lock() {
     );
     let (code, _, said) = running.end();
     assert_eq!(code, Some(7), "{said}");
+}
+
+#[test]
+fn a_loss_that_the_engine_tells_is_noticed_at_once() {
+    let _dog = watchdog::watch(60);
+    // PostgreSQL gives no locks for so long after its start.
+    for server in engines() {
+        if server.engine() == "postgres" {
+            continue;
+        }
+        // Without the news, holdlock would look at the lock in some minutes.
+        let url = server.with("ttl=600", "told");
+        let stays = "echo runs; echo $HOLDLOCK_TOKEN; read line; exit 7";
+        let mut running = start(&["--on-lost", "warn", &url, "--", "sh", "-c", stays]);
+        let token = running.line();
+        let (code, _, said) = output(&["who", "-q", "--break", token.trim(), &url]);
+        assert_eq!(code, Some(0), "{said}");
+        let warning = running.warning();
+        assert!(warning.contains("continues without the lock"), "{warning}");
+        assert_eq!(running.end().0, Some(7));
+    }
 }
 
 #[test]

@@ -119,6 +119,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/engine", "a_silent_server"),
         },
         Mutant {
+            name: "a loss that the engine tells is noticed at once",
+            file: "run/engine/mod.rs",
+            with: "            let _ = kill_process(getpid(), Signal::CHILD);",
+            without: "",
+            test: ("command/engine", "a_loss_that_the_engine"),
+        },
+        Mutant {
             name: "after a pause the engine is asked before the command is ended",
             file: "run/engine/leash.rs",
             with: "if late > ON_TIME && self.guard",
