@@ -182,7 +182,7 @@ impl Target {
 /// The program with a time limit: a test that hangs has noticed something as well.
 fn limited(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--signal=KILL", "300"]).arg(program);
+    command.args(["--signal=KILL", "120"]).arg(program);
     command
 }
 
