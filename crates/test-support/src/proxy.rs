@@ -25,6 +25,8 @@ pub enum Fault {
     Garbage,
     /// Ends the connection in the middle of a message of the server.
     Cut,
+    /// As `Cut`, once: the next connection is a good one.
+    CutOnce,
     /// Tells the client another process number, as a pooler does.
     Pooler,
 }
@@ -70,11 +72,11 @@ impl Proxy {
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: bool) {
+fn pump(mut from: TcpStream, mut to: TcpStream, shared: &AtomicU8, of_server: bool) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         let bytes = &mut buffer[..length];
-        let fault = fault.load(Ordering::SeqCst);
+        let fault = shared.load(Ordering::SeqCst);
         let is = |wanted: Fault| fault == wanted as u8;
         let passed = if is(Fault::Silence) {
             Ok(())
@@ -93,6 +95,10 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: boo
                 .for_each(|(at, byte)| *byte = byte.wrapping_mul(31) ^ at as u8);
             to.write_all(bytes)
         } else if is(Fault::Cut) && of_server {
+            let _ = to.write_all(&bytes[..length / 2]);
+            break;
+        } else if is(Fault::CutOnce) && of_server {
+            shared.store(Fault::None as u8, Ordering::SeqCst);
             let _ = to.write_all(&bytes[..length / 2]);
             break;
         } else if is(Fault::Pooler) && of_server {

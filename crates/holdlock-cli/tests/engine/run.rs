@@ -29,6 +29,7 @@ fn one_command_at_a_time_which_knows_its_lock() {
             errors.contains("already locked by pid") && errors.contains("sh -c"),
             "{errors}"
         );
+        assert_eq!(run(&["-n", "-E", "9", &url, "--", "true"]).0, Some(9));
         let (code, _, errors) = run(&["-w", "1", &url, "--", "true"]);
         assert_eq!(code, Some(75), "{errors}");
         assert_eq!(run(&["--skip", &url, "--", "true"]).0, Some(0));

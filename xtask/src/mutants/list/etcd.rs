@@ -49,13 +49,6 @@ pub(super) const AREA: Area = Area {
             test: ("engines/etcd", "a_waiter_whose_lease_was_revoked"),
         },
         Mutant {
-            name: "a waiter that was stopped asks whether its lease lives",
-            file: "etcd/mod.rs",
-            with: "if !place.due().has_passed() || place.keep_alive(place.persistence()).await? {",
-            without: "if true {",
-            test: ("engines/etcd", "a_waiter_whose_place_ran_out"),
-        },
-        Mutant {
             name: "a waiter renews its lease",
             file: "etcd/wait.rs",
             with: "() = tokio::time::sleep(self.due().remaining()) => {",

@@ -88,7 +88,7 @@ pub(super) const AREA: Area = Area {
             file: "postgres/session.rs",
             with: "ended(&self.link.ended().await)",
             without: "std::future::pending().await",
-            test: ("engines/postgres", "a_terminated_session"),
+            test: ("engines/postgres", "the_end_of_a_session"),
         },
         Mutant {
             name: "there are no more slots than that",
