@@ -146,7 +146,7 @@ impl Etcd {
     ) -> Result<bool, Failure> {
         let request = self.before(mode, None);
         let (_, answer) = client.call(patience, "/v3/kv/range", &request).await?;
-        let before = Answer::of_range(&answer).pairs.len();
+        let before = Answer::of_range(&answer)?.pairs.len();
         Ok(before >= self.settings.slots.unwrap_or(1) as usize)
     }
 
