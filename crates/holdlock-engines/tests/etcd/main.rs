@@ -8,6 +8,7 @@ mod cluster;
 mod common;
 mod leaving;
 mod lost;
+mod partition;
 mod refused;
 mod server;
 #[path = "../support/mod.rs"]

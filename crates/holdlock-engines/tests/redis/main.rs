@@ -9,6 +9,7 @@ mod ending;
 mod lease;
 mod login;
 mod lost;
+mod partition;
 mod quarantine;
 mod refused;
 mod server;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use holdlock_engines::{EngineGuard, Error, open};
+use holdlock_engines::{BootTime, EngineGuard, Error, open};
 
 const URL: &str = "HOLDLOCK_TEST_ACTOR";
 
@@ -96,6 +96,8 @@ fn actor() {
     let Ok(url) = std::env::var(URL) else { return };
     let lock = open(&url).expect("a lock");
     let mut guard: Option<EngineGuard> = None;
+    // Moments of the clock that all processes share.
+    let (mut held_at, mut lost_at) = (BootTime::now(), BootTime::now());
     for order in std::io::stdin().lines() {
         let order = order.expect("a line");
         let said = match order.split_once(' ').unwrap_or((&order, "")) {
@@ -121,11 +123,35 @@ fn actor() {
                 .is_some_and(EngineGuard::is_valid)
                 .to_string(),
             ("check", _) => format!("{:?}", guard.as_ref().expect("a guard").check()),
+            ("lost", _) => {
+                let lost = guard.as_ref().expect("a guard").lost();
+                let loss = lost.wait(Duration::from_secs(60)).expect("lost");
+                lost_at = BootTime::now();
+                let how = if loss.is_definite() {
+                    "definite"
+                } else {
+                    "unsure"
+                };
+                format!("{how} {loss}")
+            }
+            ("loss", _) => format!("{:?}", guard.as_ref().expect("a guard").lost().loss()),
+            ("held-at", _) => nanos(held_at),
+            ("lost-at", _) => nanos(lost_at),
+            ("deadline", _) => nanos(guard.as_ref().expect("a guard").deadline()),
+            ("waiters", _) => lock.members().expect("answers").waiters.len().to_string(),
+            ("holders", _) => lock.members().expect("answers").holders.len().to_string(),
             ("churn", arguments) => super::churn::churn(&lock, arguments),
             (other, _) => panic!("no order: {other}"),
         };
+        if said.starts_with("held") {
+            held_at = BootTime::now();
+        }
         println!("@{said}");
     }
+}
+
+fn nanos(moment: BootTime) -> String {
+    moment.since_boot().as_nanos().to_string()
 }
 
 fn taken(result: Result<EngineGuard, Error>, guard: &mut Option<EngineGuard>) -> String {

@@ -7,7 +7,9 @@ pub(crate) mod churn;
 pub(crate) mod ending;
 pub(crate) mod fork;
 pub(crate) mod futures;
+pub(crate) mod network;
 pub(crate) mod order;
+pub(crate) mod partition;
 pub(crate) mod place;
 pub(crate) mod proxy;
 
