@@ -6,14 +6,21 @@
 mod look;
 mod lost;
 mod names;
+#[path = "../../../holdlock-engines/tests/support/network.rs"]
+mod network;
+mod partition;
 #[path = "../../../holdlock-engines/tests/support/proxy.rs"]
 #[allow(dead_code, reason = "used by the tests of the engines as well")]
 mod proxy;
+#[path = "../../../holdlock-engines/tests/redis/server.rs"]
+#[allow(dead_code, reason = "used by the tests of the engines as well")]
+mod redis_server;
 mod run;
 mod runs;
 #[path = "../../../holdlock-engines/tests/postgres/server.rs"]
 #[allow(dead_code, reason = "used by the tests of the engines as well")]
 mod server;
+mod signals;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
