@@ -8,6 +8,7 @@ use holdlock_test_support::{eventually, watchdog};
 use rustix::process::Signal;
 
 use crate::support::actor::Actor;
+use crate::support::broken;
 use crate::support::order::wait_for_waiters;
 use crate::support::proxy::{Fault, LATE, Proxy};
 use crate::{name, server};
@@ -305,4 +306,17 @@ fn a_waiter_whose_answers_are_lost_keeps_one_place() {
         guard.release().expect("ours");
     });
     cluster.nothing_left(&name);
+}
+
+#[test]
+fn broken_answers_neither_hang_nor_panic_nor_give_the_lock() {
+    let _dog = watchdog::watch(90);
+    let Some(cluster) = server::shared() else {
+        return;
+    };
+    let name = name("broken");
+    let proxy = Proxy::start(cluster.port());
+    let far = cluster.url_at(proxy.port(), &name);
+    let near = cluster.url(&name);
+    broken::broken_answers_neither_hang_nor_panic_nor_give_the_lock(&near, &proxy, &far);
 }

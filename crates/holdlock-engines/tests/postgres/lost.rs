@@ -10,6 +10,7 @@ use holdlock_test_support::watchdog;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
+use crate::support::broken;
 use crate::support::proxy::{Fault, Proxy};
 use crate::{name, server};
 
@@ -260,4 +261,17 @@ fn a_holder_that_was_stopped_asks_before_it_gives_up() {
     assert_eq!(holder.ask("check"), "Ok(())");
     assert_eq!(holder.ask("valid"), "true");
     assert_eq!(holder.ask("release"), "released");
+}
+
+#[test]
+fn broken_answers_neither_hang_nor_panic_nor_give_the_lock() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("broken");
+    let proxy = Proxy::start(server.port());
+    let far = server.url_at(proxy.port(), &name);
+    let near = server.url(&name);
+    broken::broken_answers_neither_hang_nor_panic_nor_give_the_lock(&near, &proxy, &far);
 }

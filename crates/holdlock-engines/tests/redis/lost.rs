@@ -7,6 +7,7 @@ use holdlock_test_support::{eventually, watchdog};
 use rustix::process::Signal;
 
 use crate::support::actor::Actor;
+use crate::support::broken;
 use crate::support::proxy::{Fault, LATE, Proxy};
 use crate::{name, server};
 
@@ -228,4 +229,17 @@ fn the_deadline_is_before_the_moment_at_which_the_server_frees_the_lock() {
     let early = now.since_boot().checked_sub(guard.deadline().since_boot());
     let early = early.expect("the deadline has passed");
     assert!(early > Duration::from_millis(500), "{early:?}");
+}
+
+#[test]
+fn broken_answers_neither_hang_nor_panic_nor_give_the_lock() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("broken");
+    let proxy = Proxy::start(server.port());
+    let far = server.url_at(proxy.port(), &name);
+    let near = server.url(&name);
+    broken::broken_answers_neither_hang_nor_panic_nor_give_the_lock(&near, &proxy, &far);
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "not every engine's tests use all of it")]
 
 pub(crate) mod actor;
+pub(crate) mod broken;
 pub(crate) mod churn;
 pub(crate) mod ending;
 pub(crate) mod fork;
