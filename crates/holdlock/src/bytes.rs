@@ -5,14 +5,15 @@
 //! | bytes | meaning | kind of lock |
 //! |---|---|---|
 //! | all | the lock, with [`Family::Ofd`](crate::Family::Ofd) | OFD |
-//! | 2^62 to 2^62 + 2 | the place at the head of the queue of fair requests and of requests for a slot | OFD, exclusive |
+//! | 2^61 + 4 K | ticket K: a place in the queue of fair requests and of requests for a slot | OFD, exclusive |
+//! | 2^62 to 2^62 + 2 | the place at the head of this queue; shared by requests that pass it while no request waits | OFD, exclusive; shared |
 //! | 2^62 + 2^20 + N | a user of the semaphore with N slots holds a slot, or waits for one at the head of the queue | OFD, shared |
 //! | 2^62 + 2^21 + K | slot K of the semaphore | OFD, exclusive |
 //! | 2^62 + 2^22 | a reader of an upgradeable lock; an upgrade keeps all readers out | OFD, shared; exclusive |
 //! | 2^62 + 2^22 + 2 | the right to upgrade | OFD, exclusive |
 //!
 //! flock(2) knows no bytes: a lock of [`Family::Flock`](crate::Family::Flock) is one of the whole
-//! file and does not meet those of fcntl(2). The bytes from 2^62 on are far behind the end of every
+//! file and does not meet those of fcntl(2). The bytes from 2^61 on are far behind the end of every
 //! file, so that programs which lock parts of their data with fcntl(2) do not meet them either.
 //! Such a program meets them where it locks the whole file.
 //!
@@ -43,6 +44,18 @@ impl Range {
     pub const QUEUE: Range = Range {
         start: 1 << 62,
         end: Some((1 << 62) + 2),
+    };
+
+    /// The tickets of the requests that wait in the queue.
+    pub(crate) const TICKETS: Range = Range {
+        start: FIRST_TICKET,
+        end: Some(Range::QUEUE.start - 2),
+    };
+
+    /// All bytes that a request in the queue has locked.
+    pub(crate) const TICKETS_AND_HEAD: Range = Range {
+        start: Range::TICKETS.start,
+        end: Range::QUEUE.end,
     };
 
     /// The slots of a [`Semaphore`](crate::Semaphore), one byte for each.
@@ -98,6 +111,35 @@ impl Range {
         }
     }
 
+    /// The bytes of a ticket. There are as many of them as `place` has, which the request locks at
+    /// the head, and so /proc/locks shows here as well what is requested. None: the number is too
+    /// high.
+    pub(crate) fn ticket(number: u64, place: Range) -> Option<Range> {
+        let start = FIRST_TICKET + number.checked_mul(TICKET_DISTANCE)?;
+        let end = start + (place.end? - place.start);
+        (end <= Range::TICKETS.end?).then_some(Range {
+            start,
+            end: Some(end),
+        })
+    }
+
+    /// The tickets from number `from` up to the one before number `to`, or to the last one.
+    pub(crate) fn tickets(from: u64, to: Option<u64>) -> Range {
+        Range {
+            start: FIRST_TICKET + from * TICKET_DISTANCE,
+            end: match to {
+                Some(to) => Some(FIRST_TICKET + to * TICKET_DISTANCE - 1),
+                None => Range::TICKETS.end,
+            },
+        }
+    }
+
+    /// The number of the ticket that these bytes are, or begin with.
+    pub(crate) fn as_ticket(self) -> Option<u64> {
+        let is_ticket = self.start >= FIRST_TICKET && self.end? <= Range::TICKETS.end?;
+        is_ticket.then(|| (self.start - FIRST_TICKET) / TICKET_DISTANCE)
+    }
+
     /// The byte of one slot.
     pub(crate) fn slot(number: u32) -> Range {
         Range::byte(FIRST_SLOT + u64::from(number))
@@ -132,6 +174,8 @@ impl Range {
 /// The most slots that a [`Semaphore`](crate::Semaphore) can have.
 pub(crate) const MAX_SLOTS: u32 = 256;
 
+const FIRST_TICKET: u64 = 1 << 61;
+const TICKET_DISTANCE: u64 = 4;
 const FIRST_COUNT: u64 = (1 << 62) + (1 << 20);
 const FIRST_SLOT: u64 = (1 << 62) + (1 << 21);
 const UPGRADE: u64 = (1 << 62) + (1 << 22);

@@ -18,6 +18,8 @@ use super::finding::{Finding, Kind};
 use super::kernel::{self, Thread};
 use super::mark::Mark;
 use super::mode::Mode;
+use super::place::Place;
+use super::standstill::EngineWatch;
 
 /// A wait of this length is looked at closely.
 const LONG: Duration = Duration::from_millis(150);
@@ -36,11 +38,6 @@ const STUCK: Duration = Duration::from_secs(20);
 /// had asked but did not queue yet, with room for what threads may do before the kernel is asked.
 const PASSED: u64 = 300 + 4 * PARTICIPANTS as u64;
 
-/// The same for slots. While slots are free, the place at the head of the queue changes hands at
-/// each request, and each time a running request may be quicker than the one that is woken: up to
-/// some thousand in a row were seen.
-const PASSED_BY_SLOTS: u64 = 50_000;
-
 /// What was seen of a participant.
 #[derive(Clone, Copy)]
 struct Look {
@@ -54,6 +51,7 @@ struct Look {
 pub(super) struct Watch {
     board: &'static Board,
     directory: PathBuf,
+    engine: Option<EngineWatch>,
     looks: Vec<Look>,
     /// The entries of each mode, and since when there were no more.
     entries: [(u64, Instant); Mode::ALL.len()],
@@ -69,7 +67,7 @@ enum Probe {
 }
 
 impl Watch {
-    pub(super) fn new(board: &'static Board, directory: &Path) -> Watch {
+    pub(super) fn new(board: &'static Board, place: &Place) -> Watch {
         let now = Instant::now();
         let look = Look {
             doing: 0,
@@ -79,7 +77,8 @@ impl Watch {
         };
         Watch {
             board,
-            directory: directory.to_owned(),
+            directory: place.directory.clone(),
+            engine: place.engine.as_ref().map(EngineWatch::new),
             looks: vec![look; PARTICIPANTS],
             entries: [(0, now); Mode::ALL.len()],
             kept: [None; Mode::ALL.len()],
@@ -98,7 +97,12 @@ impl Watch {
             if *last != entries {
                 (*last, *since) = (entries, Instant::now());
             }
-            self.standstill(mode, pids, others);
+            if self.engine.is_none() {
+                self.standstill(mode, pids, others);
+            }
+        }
+        if let Some(engine) = &mut self.engine {
+            engine.look(self.board, calm);
         }
     }
 
@@ -120,7 +124,7 @@ impl Watch {
             return;
         };
         let waits = Doing::of(doing).0 == Doing::Waiting;
-        let fair = waits && mode.is_fair();
+        let fair = waits && mode.is_fair() && self.engine.is_none();
         if !fair && look.since.elapsed() < LONG {
             return;
         }
@@ -160,11 +164,7 @@ impl Watch {
             .or(is_asleep.then_some(entries))
             .filter(|_| calm);
         let passed = entries - look.entries.unwrap_or(entries);
-        let most = match mode {
-            Mode::Slots => PASSED_BY_SLOTS,
-            _ => PASSED,
-        };
-        if passed > most
+        if passed > PASSED
             && calm
             && is_asleep
             && !is_at_work(self.board, pids)

@@ -1,8 +1,9 @@
 //! A command whose host is cut off from the server.
 
+use holdlock_test_support::network::{Cut, Network};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
-use crate::network::{Cut, Network};
 use crate::{Running, holdlock, server};
 
 /// Writes the time into the file every few milliseconds, and does not obey TERM.
@@ -26,7 +27,7 @@ fn a_command_that_is_cut_off_has_ended_before_the_next_one_begins() {
     std::thread::scope(|scope| {
         for (cut, host) in cuts.into_iter().zip(1..) {
             let name = format!("cut-{host}");
-            let near = server.url(&name);
+            let near = server.brief(&name);
             let far = near.replace("127.0.0.1", &network.address(0));
             let (beat, began) = (place.path().join(&name), place.path().join(name + "-next"));
             let (network, server) = (&network, &server);

@@ -3,10 +3,11 @@
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command};
 
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{STAY, holdlock, output, redis_server, said, server, start};
+use crate::{STAY, holdlock, output, redis, said, server, start};
 
 fn send(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(child.id() as i32).expect("a pid");
@@ -17,10 +18,10 @@ fn send(child: &Child, signal: Signal) {
 fn a_signal_that_ends_a_wait_gives_the_place_back() {
     let _dog = watchdog::watch(60);
     // Without a word of the waiter, this server keeps its place for six seconds.
-    let Some(server) = redis_server::shared() else {
+    let Some(server) = redis::shared() else {
         return;
     };
-    let url = server.url("signalled").replace("ttl=3", "ttl=60");
+    let url = server.url("signalled");
     let waiters = || {
         let document = output(&["who", "--json", &url]).1;
         let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");

@@ -330,7 +330,7 @@ fn setup(ttl: Duration, version: u32) -> String {
         text.push_str(&format!("SET {name} = {value}; "));
     }
     text + "SELECT set_config('synchronous_commit', 'on', false) \
-            WHERE current_setting('synchronous_commit') = 'off'; \
+            WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
             SELECT pg_backend_pid(), pg_is_in_recovery(), \
             extract(epoch FROM clock_timestamp() - greatest(pg_postmaster_start_time(), \
             (SELECT stats_reset FROM pg_stat_bgwriter)))"

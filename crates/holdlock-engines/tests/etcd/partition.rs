@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
+use holdlock_test_support::network::{Cut, Network};
 use holdlock_test_support::{eventually, has, skipped, wait_for, watchdog};
 
 use crate::support::actor::Actor;
-use crate::support::network::{Cut, Network};
 use crate::support::partition::{self, Site};
 
 /// The members of a cluster, on the first hosts of a network.
@@ -98,7 +98,7 @@ impl Members {
 
     /// A lock: with the member on this host only, or with all.
     fn site(&self, name: &str) -> Site<'_> {
-        let name = crate::name(name);
+        let name = crate::support::name(name);
         let hosts: Vec<String> = (0..self.number)
             .map(|host| self.network.address(host))
             .collect();
@@ -180,7 +180,7 @@ fn a_leader_that_is_cut_off_from_all_takes_no_lock_with_it() {
     eventually("it is renewed again and again", || {
         end(&mut holder) > before + 6_000_000_000
     });
-    assert_eq!(holder.ask("loss"), "None");
+    assert_eq!(holder.ask("lost"), "None");
     assert!(next.ask("try").starts_with("WouldBlock"));
     assert_eq!(holder.ask("release"), "released");
     assert!(next.ask("lock").starts_with("held"));
@@ -203,7 +203,7 @@ fn a_holder_that_is_left_with_the_old_leader_stops_before_the_next_one_begins() 
     // The old leader goes on answering for a moment, and has no say any more.
     network.cut(leader, Cut::Both);
     next.tell("lock");
-    let lost = holder.ask("lost");
+    let lost = holder.ask("await-loss");
     assert!(lost.starts_with("unsure"), "{lost}");
     let said = next.answer();
     assert!(said.starts_with("held"), "{said}");

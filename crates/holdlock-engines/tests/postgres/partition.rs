@@ -3,10 +3,11 @@
 
 use std::sync::OnceLock;
 
+use holdlock_test_support::network::{Cut, Network};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{skipped, watchdog};
 
 use crate::server::{self, Server};
-use crate::support::network::{Cut, Network};
 use crate::support::partition::{self, Site};
 
 /// A server on host 0, and a host for each test.
@@ -23,7 +24,7 @@ fn site(name: &str) -> Option<Site<'static>> {
         skipped("network namespaces cannot be made");
     }
     let (network, server) = made.as_ref()?;
-    let near = server.url(&crate::name(name));
+    let near = server.brief(&crate::support::name(name));
     Some(Site {
         far: near.replace("127.0.0.1", &network.address(0)),
         near,

@@ -4,7 +4,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use holdlock::Request;
 use holdlock_engines::{BootTime, EngineGuard, Error, open};
+
+use super::limits::given_up;
 
 const URL: &str = "HOLDLOCK_TEST_ACTOR";
 
@@ -104,14 +107,9 @@ fn actor() {
             ("lock", _) => taken(lock.lock(), &mut guard),
             ("shared", _) => taken(lock.lock_shared(), &mut guard),
             ("try", _) => taken(lock.try_lock(), &mut guard),
-            ("for", millis) => {
-                let millis = millis.parse().expect("a number");
-                taken(lock.try_lock_for(Duration::from_millis(millis)), &mut guard)
-            }
-            ("last", millis) => {
-                let millis = millis.parse().expect("a number");
-                let said = taken(lock.try_lock_for(Duration::from_millis(millis)), &mut guard);
-                println!("@{said}");
+            ("last", _) => {
+                let (_, error) = given_up(&lock, Request::exclusive);
+                println!("@{error:?}");
                 std::process::exit(0);
             }
             ("release", _) => match guard.take().expect("a guard").release() {
@@ -122,8 +120,9 @@ fn actor() {
                 .as_ref()
                 .is_some_and(EngineGuard::is_valid)
                 .to_string(),
+            ("lost", _) => format!("{:?}", guard.as_ref().expect("a guard").lost().loss()),
             ("check", _) => format!("{:?}", guard.as_ref().expect("a guard").check()),
-            ("lost", _) => {
+            ("await-loss", _) => {
                 let lost = guard.as_ref().expect("a guard").lost();
                 let loss = lost.wait(Duration::from_secs(60)).expect("lost");
                 lost_at = BootTime::now();
@@ -134,7 +133,6 @@ fn actor() {
                 };
                 format!("{how} {loss}")
             }
-            ("loss", _) => format!("{:?}", guard.as_ref().expect("a guard").lost().loss()),
             ("held-at", _) => nanos(held_at),
             ("lost-at", _) => nanos(lost_at),
             ("deadline", _) => nanos(guard.as_ref().expect("a guard").deadline()),

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use holdlock_engines::{EngineLock, Error, open};
 use holdlock_test_support::eventually;
-
-use super::proxy::{Fault, Proxy};
+use holdlock_test_support::proxy::{Fault, Proxy};
 
 /// How many requests each thread makes, unless the variable HOLDLOCK_BROKEN has another number.
 const REQUESTS: u32 = 12;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use holdlock_test_support::eventually;
+use holdlock_test_support::network::{Cut, Network};
 
 use super::actor::Actor;
-use super::network::{Cut, Network};
 
 /// A network with a server on host 0.
 pub(crate) struct Site<'a> {
@@ -36,7 +36,7 @@ pub(crate) fn a_holder_that_is_cut_off_stops_before_the_next_one_begins(
     eventually("one waits", || looks.ask("waiters") == "1");
     assert_eq!(holder.ask("check"), "Ok(())");
     site.network.cut(host, cut);
-    let lost = holder.ask("lost");
+    let lost = holder.ask("await-loss");
     assert!(lost.starts_with("unsure"), "{cut:?}: {lost}");
     held(&next.answer());
     let (lost, deadline) = (at(&mut holder, "lost-at"), at(&mut holder, "deadline"));
@@ -70,7 +70,7 @@ pub(crate) fn a_cut_that_is_shorter_than_the_time_limit_takes_nothing(
     assert_eq!(at(&mut holder, "deadline"), before, "it was renewed");
     site.network.cut(host, Cut::Nothing);
     eventually("it is renewed", || at(&mut holder, "deadline") > before);
-    assert_eq!(holder.ask("loss"), "None");
+    assert_eq!(holder.ask("lost"), "None");
     assert_eq!(holder.ask("valid"), "true");
     assert!(other.ask("try").starts_with("WouldBlock"));
     assert_eq!(holder.ask("release"), "released");

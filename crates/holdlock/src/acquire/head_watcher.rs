@@ -9,7 +9,8 @@
 //! The kernel does not tell a holder that another process waits. Therefore a helper thread looks in
 //! /proc/locks at each request that waits at the head. If a request is in the way, the thread
 //! unlocks its bytes, and the next request gets to the head. The request itself keeps its position
-//! in the queue of flock(2).
+//! in the queue of flock(2). The requests that wait behind the head have tickets, which are in the
+//! way as well: each of them gives way after it has come to the head.
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -149,7 +150,7 @@ fn look(now: Instant) {
         };
         if is_in_the_way {
             // Under the mutex, so that the request does not leave the head itself at the same time.
-            let _ = file.unlock_head();
+            let _ = file.leave_queue();
             state.entries.swap_remove(at);
         } else {
             let entry = &mut state.entries[at];

@@ -10,6 +10,7 @@ pub(crate) mod open;
 mod open_or_create;
 mod orphan;
 pub(crate) mod release;
+mod ticket;
 pub(crate) mod turn;
 
 use std::io;

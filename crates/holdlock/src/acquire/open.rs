@@ -97,14 +97,9 @@ impl LockFile {
         file_lock::locked_by_others(self.as_fd(), range)
     }
 
-    /// Takes the place at the head of the queue.
-    pub(crate) fn lock_head(&self, place: Range, blocking: Blocking) -> io::Result<()> {
-        self.lock_bytes(Mode::Exclusive, place, blocking)
-    }
-
-    /// Leaves the head of the queue, so that the next request gets there.
-    pub(crate) fn unlock_head(&self) -> io::Result<()> {
-        self.unlock_bytes(Range::QUEUE)
+    /// Leaves the queue: gives back the ticket, and the place at the head.
+    pub(crate) fn leave_queue(&self) -> io::Result<()> {
+        self.unlock_bytes(Range::TICKETS_AND_HEAD)
     }
 
     fn check_ours(&self) -> io::Result<()> {

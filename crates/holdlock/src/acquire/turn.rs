@@ -2,10 +2,14 @@
 //! head, and only then asks for the lock.
 //!
 //! The head of the queue is a lock of fcntl(2) on some bytes of the file (see `bytes.rs`). The
-//! kernel gives it to the waiting requests in the order of their arrival. A request at the head
+//! kernel gives it to the sleeping requests in the order of their arrival. A request at the head
 //! keeps these bytes while it waits for the lock, so that no other fair request asks for the lock
-//! at the same time. It leaves the head when it has the lock. Programs that use flock(2) do not
-//! notice locks of fcntl(2). For programs that use fcntl(2) see `head_watcher`.
+//! at the same time. It leaves the head when it has the lock. Where slots are in use, the requests
+//! behind the head have tickets (see `ticket`). Programs that use flock(2) do not notice locks of
+//! fcntl(2). For programs that use fcntl(2) see `head_watcher`.
+//!
+//! Requests for a slot pass the head together while no request waits: they share its bytes. A
+//! request at the head excludes them.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,26 +18,41 @@ use std::time::Duration;
 
 use crate::acquire::head_watcher::HeadWatch;
 use crate::acquire::open::LockFile;
+use crate::acquire::ticket::Ticket;
 use crate::bytes::Range;
 use crate::sys::file_lock::Blocking;
 use crate::sys::file_system;
 use crate::wait::{KernelError, KernelWait, Stop, Wait};
 use crate::{Family, Mode};
 
-/// A request's turn: it is at the head of the queue until this is dropped.
+/// A request's turn: it is in the queue, and has come to its head, until this is dropped.
 pub(crate) struct Turn {
     file: Arc<LockFile>,
     watch: Option<HeadWatch>,
 }
 
 impl Turn {
-    /// The turn if no request is at the head now.
-    pub(crate) fn at_once(file: &Arc<LockFile>, place: Range) -> Option<Turn> {
-        file.lock_head(place, Blocking::No).ok()?;
-        Some(Turn {
+    fn of(file: &Arc<LockFile>) -> Turn {
+        Turn {
             file: file.clone(),
             watch: None,
-        })
+        }
+    }
+
+    /// The turn if no other request is in the queue now.
+    pub(crate) fn at_once(file: &Arc<LockFile>, place: Range) -> io::Result<Option<Turn>> {
+        let locked = lock_head(file, None, place)?;
+        Ok(locked.then(|| Turn::of(file)))
+    }
+
+    /// Passes the head if no request is in the queue now. Others may pass at the same time, but no
+    /// request comes to the head until this is dropped.
+    pub(crate) fn pass(file: &Arc<LockFile>) -> io::Result<Option<Turn>> {
+        if !Ticket::is_next(None, file)? {
+            return Ok(None);
+        }
+        let locked = lock_if_free(file, Mode::Shared, Range::QUEUE)?;
+        Ok(locked.then(|| Turn::of(file)))
     }
 
     /// Waits until the request is at the head of the queue. None: the request need not wait for its
@@ -48,44 +67,38 @@ impl Turn {
         wait: &mut Wait<'_>,
         held: impl Fn(Mode) -> bool,
     ) -> Result<Option<Turn>, KernelError> {
-        let ask = |blocking| file.lock_head(place, blocking);
-        let turn = || {
-            Ok(Some(Turn {
-                file: file.clone(),
-                watch: None,
-            }))
-        };
+        if let Some(turn) = Turn::at_once(file, place).map_err(KernelError::Io)? {
+            return Ok(Some(turn));
+        }
+        // Leaves the queue if the request ends.
+        let turn = Turn::of(file);
+        let mut ticket = None;
         let mut looks = 0;
         loop {
-            match ask(Blocking::No) {
-                Ok(()) => return turn(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(KernelError::Io(error)),
-            }
             // The request at the head may wait for this thread's shared lock.
             if mode == Mode::Shared && held(Mode::Exclusive) && !held(Mode::Shared) {
                 return Ok(None);
             }
-            if !wait.may_sleep() {
+            if wait.may_sleep() {
+                if held(mode) {
+                    return Err(KernelError::Stop(Stop::Deadlock));
+                }
+                wait.begin().map_err(KernelError::Stop)?;
+            } else {
                 if looks == LOOKS {
                     return Err(KernelError::Stop(wait.stop_at_once()));
                 }
                 pause_between_looks(looks);
                 looks += 1;
-                continue;
             }
-            if held(mode) {
-                return Err(KernelError::Stop(Stop::Deadlock));
+            if ticket.is_none() && Ticket::are_used(file, place).map_err(KernelError::Io)? {
+                ticket = Ticket::take(file, place).map_err(KernelError::Io)?;
             }
-            wait.begin().map_err(KernelError::Stop)?;
-            match wait.sleep_in_kernel(None, || ask(Blocking::Yes))? {
-                KernelWait::Locked => return turn(),
-                // Without signals nothing could end a wait in the queue: ask again and again, and
-                // lose the order.
-                KernelWait::NoSignals | KernelWait::Capped => {
-                    wait.sleep_briefly().map_err(KernelError::Stop)?;
-                }
+            if wait.may_sleep() && sleep_behind(file, ticket, place, wait)? {
+                return Ok(Some(turn));
+            }
+            if lock_head(file, ticket, place).map_err(KernelError::Io)? {
+                return Ok(Some(turn));
             }
         }
     }
@@ -102,18 +115,65 @@ impl Turn {
     }
 }
 
-/// The turn, if no request waits at the head. For threads that are inside: then no thread of the
-/// same `FileLock` is at the head.
+/// Locks the head if the request is the next one, and no request is there.
+fn lock_head(file: &LockFile, ticket: Option<Ticket>, place: Range) -> io::Result<bool> {
+    Ok(Ticket::is_next(ticket, file)? && lock_if_free(file, Mode::Exclusive, place)?)
+}
+
+fn lock_if_free(file: &LockFile, mode: Mode, range: Range) -> io::Result<bool> {
+    loop {
+        match file.lock_bytes(mode, range, Blocking::No) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sleeps until the next request before this one has left the queue, or for the head. Returns
+/// whether this request is at the head.
+fn sleep_behind(
+    file: &LockFile,
+    ticket: Option<Ticket>,
+    place: Range,
+    wait: &mut Wait<'_>,
+) -> Result<bool, KernelError> {
+    let before = ticket.map(|ticket| ticket.before(file, place)).transpose();
+    let before = before.map_err(KernelError::Io)?.flatten();
+    let awaited = before.unwrap_or(place);
+    let sleep = || file.lock_bytes(Mode::Exclusive, awaited, Blocking::Yes);
+    match wait.sleep_in_kernel(None, sleep)? {
+        KernelWait::Locked if before.is_none() => return Ok(true),
+        KernelWait::Locked => file.unlock_bytes(awaited).map_err(KernelError::Io)?,
+        // Without signals nothing could end a wait in the queue: ask again and again.
+        KernelWait::NoSignals | KernelWait::Capped => {
+            wait.sleep_briefly().map_err(KernelError::Stop)?;
+        }
+    }
+    Ok(false)
+}
+
+/// The turn, if no request is in the queue. For threads that are inside: then no thread of the same
+/// `FileLock` is in the queue.
 pub(crate) fn after_looks(file: &Arc<LockFile>, mode: Mode) -> Option<Turn> {
+    look_for(|| Turn::at_once(file, Range::head_of_queue(mode)))
+}
+
+/// The place at the head, if no request is there. Passes the requests behind the head. For threads
+/// that are inside, as [`after_looks`].
+pub(crate) fn before_all(file: &Arc<LockFile>, mode: Mode) -> Option<Turn> {
+    look_for(|| {
+        let locked = lock_if_free(file, Mode::Exclusive, Range::head_of_queue(mode))?;
+        Ok(locked.then(|| Turn::of(file)))
+    })
+}
+
+fn look_for(look: impl Fn() -> io::Result<Option<Turn>>) -> Option<Turn> {
     for looks in 0..LOOKS {
-        match file.lock_head(Range::head_of_queue(mode), Blocking::No) {
-            Ok(()) => {
-                return Some(Turn {
-                    file: file.clone(),
-                    watch: None,
-                });
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => pause_between_looks(looks),
+        match look() {
+            Ok(Some(turn)) => return Some(turn),
+            Ok(None) => pause_between_looks(looks),
             Err(_) => {}
         }
     }
@@ -141,7 +201,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.watch = None;
         // Unlocking a held lock does not fail. If it did, the next close would unlock it.
-        let _ = self.file.unlock_head();
+        let _ = self.file.leave_queue();
     }
 }
 

@@ -1,12 +1,23 @@
 //! From a request to a slot.
 //!
+//! While no request waits, a request passes the head of the queue together with others, and takes
+//! the first slot that is free. If none is free, or anything else is in its way, it gives back what
+//! it has acquired, and queues:
+//!
 //! 1. The request waits until it is at the head of the queue. Only the request at the head does
-//!    what follows.
+//!    what follows, and no request passes the head meanwhile.
 //! 2. It takes the shared lock of flock(2), which excludes the exclusive users of the file.
 //! 3. It checks that no holder uses another number of slots, and publishes the number that it uses.
-//!    No other request can do that at the same time.
 //! 4. It takes a free slot, or waits until one is free, and leaves the head.
 //! 5. It looks whether the locked file is still at the path, and starts over if it is not.
+//!
+//! Requests that pass the head do not see all slots at one moment: a slot may become free after a
+//! request has looked at it, while another request takes the next one. At the head no other request
+//! takes a slot, so that "all slots are taken" is true for one moment. Therefore a request that must
+//! not wait queues as well before it fails.
+//!
+//! Requests that pass publish their number of slots first and then look for others. Of two that use
+//! different numbers at least one sees the other, and queues.
 //!
 //! A request that ends early gives back all locks that it has acquired.
 
@@ -103,10 +114,13 @@ impl Semaphore {
 
     /// The way to a slot, on one page. The caller unlocks everything if it fails.
     fn lock_slot(&self, file: &Arc<LockFile>, wait: &mut Wait<'_>) -> Result<Acquired, Failed> {
+        if let Some(slot) = self.take_in_passing(file) {
+            return Ok((slot, None));
+        }
         let mut turn = self.wait_for_turn(file, wait)?;
         self.share_with_flock(file, &mut turn, wait)?;
         self.check_count(file, wait)?;
-        file.lock_bytes(Mode::Shared, Range::slot_count(self.slots), Blocking::No)
+        self.publish_count(file)
             .map_err(|error| self.failed(file, wait, KernelError::Io(error)))?;
         let own = || self.waits_for_itself(file);
         any_slot::lock(&self.lock, file, self.slots, turn, wait, own).map_err(|error| match error {
@@ -115,8 +129,46 @@ impl Semaphore {
         })
     }
 
+    /// Takes a slot if no request is in the queue and nothing is in the way. Otherwise holds
+    /// nothing afterwards; the request at the head finds out why.
+    fn take_in_passing(&self, file: &Arc<LockFile>) -> Option<u32> {
+        let _turn = Turn::pass(file).ok()??;
+        let take = || {
+            file.lock(Family::Flock, Mode::Shared, Blocking::No).ok()?;
+            self.publish_count(file).ok()?;
+            let slots = match self.other_count(file) {
+                Ok(None) => self.slots,
+                _ => return None,
+            };
+            any_slot::try_all(file, slots).ok()?
+        };
+        let taken = take();
+        if taken.is_none() {
+            let _ = unlock_all(file);
+        }
+        taken
+    }
+
+    fn publish_count(&self, file: &LockFile) -> io::Result<()> {
+        let count = Range::slot_count(self.slots);
+        file.lock_bytes(Mode::Shared, count, Blocking::No)
+    }
+
     /// Fails if others use another number of slots.
     fn check_count(&self, file: &LockFile, wait: &Wait<'_>) -> Result<(), Failed> {
+        match self.other_count(file) {
+            Ok(None) => Ok(()),
+            Ok(Some(in_use)) => Err(Failed::Error(Error::DifferentSlots {
+                conflict: self.conflict(file, wait),
+                slots: self.slots,
+                in_use,
+            })),
+            Err(error) => Err(self.failed(file, wait, KernelError::Io(error))),
+        }
+    }
+
+    /// Another number of slots that others use.
+    fn other_count(&self, file: &LockFile) -> io::Result<Option<u32>> {
         let ours = Range::slot_count(self.slots).start;
         let all = Range::SLOT_COUNTS;
         let below = Range {
@@ -128,25 +180,18 @@ impl Semaphore {
             end: Some(all.start + u64::from(MAX_SLOTS)),
         };
         for others in [below, above] {
-            if others.end < Some(others.start) {
-                continue;
-            }
-            let found = file
-                .locked_by_others(others)
-                .map_err(|error| self.failed(file, wait, KernelError::Io(error)))?;
-            if let Some(in_use) = found.and_then(Range::as_slot_count) {
-                return Err(Failed::Error(Error::DifferentSlots {
-                    conflict: self.conflict(file, wait),
-                    slots: self.slots,
-                    in_use,
-                }));
+            if others.end >= Some(others.start)
+                && let Some(found) = file.locked_by_others(others)?
+                && let Some(in_use) = found.as_slot_count()
+            {
+                return Ok(Some(in_use));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn wait_for_turn(&self, file: &Arc<LockFile>, wait: &mut Wait<'_>) -> Result<Turn, Failed> {
-        if let Some(turn) = Turn::at_once(file, Range::QUEUE) {
+        if let Ok(Some(turn)) = Turn::at_once(file, Range::QUEUE) {
             return Ok(turn);
         }
         // Tell a caller with another number now, and not only when it is at the head.
@@ -167,15 +212,19 @@ impl Semaphore {
         }
     }
 
-    /// The request at the head waits for a slot, or for the end of an exclusive lock.
+    /// The requests before this one wait for a slot, or for the end of an exclusive lock.
     fn stopped_in_queue(&self, file: &LockFile, wait: &Wait<'_>, stop: Stop) -> Failed {
-        let is_shared = file.lock(Family::Flock, Mode::Shared, Blocking::No).is_ok();
-        let is_for_slot = stop != Stop::Busy || !self.has_free_slot(file);
-        if is_shared && is_for_slot {
-            self.all_taken(file, wait, stop)
-        } else {
-            self.failed(file, wait, KernelError::Stop(stop))
+        if file
+            .lock(Family::Flock, Mode::Shared, Blocking::No)
+            .is_err()
+        {
+            return self.failed(file, wait, KernelError::Stop(stop));
         }
+        if stop == Stop::Busy && self.has_free_slot(file) {
+            let conflict = self.conflict(file, wait).behind_others();
+            return Failed::Error(Error::WouldBlock(conflict));
+        }
+        self.all_taken(file, wait, stop)
     }
 
     /// Whether the request at the head has no reason to stay there: a slot is free, and the request

@@ -69,7 +69,7 @@ pub(super) fn lock(
 }
 
 /// Locks the first slot that is free.
-fn try_all(file: &LockFile, slots: u32) -> Result<Option<u32>, KernelError> {
+pub(super) fn try_all(file: &LockFile, slots: u32) -> Result<Option<u32>, KernelError> {
     for slot in 0..slots {
         match file.lock_bytes(Mode::Exclusive, Range::slot(slot), Blocking::No) {
             Ok(()) => return Ok(Some(slot)),

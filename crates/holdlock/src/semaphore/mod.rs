@@ -104,6 +104,9 @@ impl Semaphore {
             "the file of a semaphore is not deleted on release".to_owned()
         } else if options.record {
             "the file of a semaphore has no record".to_owned()
+        } else if options.upgradeable {
+            "a slot has one holder and cannot be upgraded; open the semaphore without upgradeable"
+                .to_owned()
         } else {
             // Its requests queue, for which the file is opened as that of a fair lock is.
             options.fair = true;

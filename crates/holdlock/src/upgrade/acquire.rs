@@ -119,7 +119,7 @@ impl FileLock {
         // If it is free. The request that has it may wait for our shared lock, and keeps new
         // readers out as well.
         let fair = self.options().fair;
-        let _turn = fair.then(|| turn::after_looks(file, mode));
+        let _turn = fair.then(|| turn::before_all(file, mode));
         let held = || self.is_held_by_this_thread(self.gate(), file, mode);
         Claim::acquire(file, Range::READERS, mode, wait, held).map_err(|error| match error {
             KernelError::Stop(stop) => self.stopped(stop, mode, wait, Some(file.identity())),

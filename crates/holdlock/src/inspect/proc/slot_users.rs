@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use super::descriptors::DescriptorLock;
 use super::table::Kind;
 use crate::Mode;
-use crate::bytes::Range;
 use crate::inspect::snapshot::Lock;
 
 /// The descriptors of a file, of processes that use it as a semaphore.
@@ -25,7 +24,7 @@ impl SlotUsers {
             let user = (*pid, lock.descriptor);
             if let Some(slot) = lock.entry.range.as_slot().filter(|_| lock.entry.is_slot()) {
                 users.slots.insert(user, slot);
-            } else if lock.entry.is_for_a_turn() && lock.entry.range == Range::QUEUE {
+            } else if lock.entry.is_for_a_slot() {
                 users.at_head.insert(user);
             }
         }

@@ -340,13 +340,19 @@ impl Survey {
         let mut waiting: Vec<&TableEntry> =
             entries.iter().filter(|entry| !entry.is_held()).collect();
         // Requests of the same turn stay in the order in which the kernel wakes them. Fair requests
-        // that still wait for their turn come after the requests for the lock itself.
-        waiting.sort_by_key(|entry| (entry.is_for_a_turn(), entry.turn));
+        // that still wait for their turn come after the requests for the lock itself: first those
+        // that wait for the head of the queue, and then by their tickets.
+        waiting.sort_by_key(|entry| (entry.is_for_a_turn(), entry.range.as_ticket(), entry.turn));
         // The request at the head waits for each slot, and is one request.
         let mut has_slot = false;
         waiting.retain(|entry| !entry.is_slot() || !std::mem::replace(&mut has_slot, true));
-        let at_the_lock = waiting.iter().filter(|entry| !entry.is_for_a_turn());
-        let turns = at_the_lock.map(|entry| entry.turn).max().unwrap_or(0);
+        let last_turn = |entries: &mut dyn Iterator<Item = &&TableEntry>| {
+            entries.map(|entry| entry.turn).max().unwrap_or(0)
+        };
+        let at_the_lock = last_turn(&mut waiting.iter().filter(|entry| !entry.is_for_a_turn()));
+        let has_no_ticket =
+            |entry: &&&TableEntry| entry.is_for_a_turn() && entry.range.as_ticket().is_none();
+        let mut turns = at_the_lock + last_turn(&mut waiting.iter().filter(has_no_ticket));
         let unnamed = waiting.iter().any(|entry| entry.pid.is_none());
         let mut blocked = if unnamed {
             self.blocked_at(file_id)
@@ -364,12 +370,19 @@ impl Survey {
                     },
                 };
                 let (kind, mode, range) = entry.wanted();
-                let turns_before = if entry.is_for_a_turn() { turns } else { 0 };
+                let turn = if !entry.is_for_a_turn() {
+                    entry.turn
+                } else if entry.range.as_ticket().is_none() {
+                    at_the_lock + entry.turn
+                } else {
+                    turns += 1;
+                    turns
+                };
                 Waiter {
                     kind,
                     mode,
                     range,
-                    turn: turns_before + entry.turn,
+                    turn,
                     process: pid.and_then(|pid| self.processes.look_up(pid)),
                     descriptor,
                 }

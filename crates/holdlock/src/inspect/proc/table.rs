@@ -79,11 +79,20 @@ impl TableEntry {
     }
 
     /// Whether this entry only belongs to a lock, and is no lock that a program wants for itself:
-    /// it is the place at the head of the queue of requests, or a byte of an upgradeable lock, or a
-    /// request that waits for one of them.
+    /// it is a place in the queue of requests, or a byte of an upgradeable lock, or a request that
+    /// waits for one of them.
     pub(crate) fn is_for_a_turn(&self) -> bool {
         let bytes = [Range::QUEUE.start, Range::READERS.start, Range::RIGHT.start];
-        self.kind == Kind::Ofd && bytes.contains(&self.range.start)
+        let is_one = bytes.contains(&self.range.start) || self.range.as_ticket().is_some();
+        self.kind == Kind::Ofd && is_one
+    }
+
+    /// Whether this is a place in the queue of a request for a slot.
+    pub(crate) fn is_for_a_slot(&self) -> bool {
+        let place = Range::QUEUE;
+        let ticket = self.range.as_ticket();
+        let shape = ticket.and_then(|number| Range::ticket(number, place));
+        self.kind == Kind::Ofd && self.range == shape.unwrap_or(place)
     }
 
     /// Whether this is a slot of a semaphore, or a request for one by the request at the head of
@@ -102,7 +111,7 @@ impl TableEntry {
     /// What a process wants for itself by this request. Fair requests and requests for a slot wait
     /// for other bytes first.
     pub(crate) fn wanted(&self) -> (Kind, Mode, Range) {
-        if self.is_slot() || self.is_for_a_turn() && self.range == Range::QUEUE {
+        if self.is_slot() || self.is_for_a_slot() {
             return (Kind::Ofd, Mode::Exclusive, Range::SLOTS);
         }
         if self.is_for_a_turn() {
@@ -110,7 +119,8 @@ impl TableEntry {
                 // It will share the lock.
                 Range::RIGHT => Mode::Shared,
                 Range::READERS => self.mode,
-                range if range == Range::head_of_queue(Mode::Shared) => Mode::Shared,
+                // One byte: the head of the queue, or a ticket.
+                Range { start, end } if end == Some(start) => Mode::Shared,
                 _ => Mode::Exclusive,
             };
             return (Kind::Flock, mode, Range::WHOLE);
@@ -255,6 +265,7 @@ mod tests {
             if let Some(entry) = parse(&line) {
                 understood += 1;
                 let _ = (entry.is_held(), entry.is_for_a_turn(), entry.is_slot());
+                let _ = entry.is_for_a_slot();
                 let _ = (
                     entry.slot_count(),
                     entry.wanted(),

@@ -5,30 +5,33 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 
-use holdlock_test_support::{has, skipped};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::{has, skipped};
+
 /// A network of hosts. A route leads from each to each, by way of the router.
-pub(crate) struct Network {
+#[derive(Debug)]
+pub struct Network {
     router: Namespace,
     hosts: Vec<Namespace>,
 }
 
 /// What the router drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
-    #[allow(dead_code, reason = "only some tests end a cut")]
+pub enum Cut {
+    /// Passes all on.
     Nothing,
     /// What the host sends.
     Sent,
     /// What is sent to the host.
     Received,
+    /// Both.
     Both,
 }
 
 impl Network {
     /// None, with a line SKIPPED, if this machine does not let us make one.
-    pub(crate) fn new(hosts: usize) -> Option<Network> {
+    pub fn new(hosts: usize) -> Option<Network> {
         if !rustix::process::geteuid().is_root() {
             skipped("only root can make network namespaces");
             return None;
@@ -71,16 +74,17 @@ impl Network {
     }
 
     /// Runs `body` on a host: what it starts, and the connections that it makes, are there.
-    pub(crate) fn on<T: Send>(&self, host: usize, body: impl FnOnce() -> T + Send) -> T {
+    pub fn on<T: Send>(&self, host: usize, body: impl FnOnce() -> T + Send) -> T {
         self.hosts[host].inside(body)
     }
 
-    pub(crate) fn address(&self, host: usize) -> String {
+    /// The address of a host.
+    pub fn address(&self, host: usize) -> String {
         address(host, 2)
     }
 
     /// From now on, the router drops these packets, and no others of this host. No side is told.
-    pub(crate) fn cut(&self, host: usize, cut: Cut) {
+    pub fn cut(&self, host: usize, cut: Cut) {
         let forwards = matches!(cut, Cut::Nothing | Cut::Received);
         self.router
             .set(&format!("conf/{}/forwarding", link(host)), forwards);
@@ -101,6 +105,7 @@ fn link(host: usize) -> String {
 }
 
 /// A network namespace. It ends with the test program, however that ends.
+#[derive(Debug)]
 struct Namespace {
     /// Reads from a pipe until its end.
     keeper: Child,

@@ -46,6 +46,26 @@ fn a_request_that_passes_the_head_does_not_make_a_try_fail_while_a_slot_is_free(
     drop(taken);
 }
 
+/// There are always slots that nobody has, and no request waits.
+#[test]
+fn tries_do_not_fail_while_there_are_more_slots_than_threads() {
+    const THREADS: u32 = 32;
+    const SLOTS: u32 = 256;
+    let _dog = watchdog::watch(120);
+    let scratch = Scratch::new();
+    let semaphore = Semaphore::open(scratch.lock(), SLOTS).expect("opens");
+    let end = Instant::now() + Duration::from_secs(2);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while Instant::now() < end {
+                    drop(semaphore.try_lock().expect("a free slot"));
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn a_try_behind_an_exclusive_request_fails_at_once_and_does_not_blame_the_slots() {
     let _dog = watchdog::watch(60);
