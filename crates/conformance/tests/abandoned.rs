@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use holdlock::{Error, FileLock, LockOptions, LockSet, Record, RecordState, Request, Waiting};
+use holdlock::{
+    Error, FileLock, LockOptions, LockSet, Mode, Record, RecordState, Request, Waiting,
+};
 use holdlock_conformance::{Actor, Scratch, queue, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use holdlock_test_support::servers::Server as _;
+
 use crate::{Torture, alone, etcd, place, postgres, redis};
 
 /// A fault, the modes in which it strikes, and what it must be found as.
@@ -42,7 +44,12 @@ fn a_release_before_the_end_of_the_section_is_found() {
 fn a_release_of_the_lock_of_another_is_found() {
     let _one = alone();
     if let Some(cluster) = etcd::shared() {
-        must_be_found(&cluster.url("any"), "steal", "exclusive", &["overlap", "token"]);
+        must_be_found(
+            &cluster.url("any"),
+            "steal",
+            "exclusive",
+            &["overlap", "token"],
+        );
     }
 }
 

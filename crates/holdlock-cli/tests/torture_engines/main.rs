@@ -4,22 +4,14 @@
 #![cfg(feature = "engines")]
 #![allow(missing_docs, reason = "tests")]
 
-#[path = "../../../holdlock-engines/tests/etcd/server.rs"]
-#[allow(dead_code, reason = "used by the tests of the engines as well")]
-mod etcd;
 mod faults;
-#[path = "../../../holdlock-engines/tests/postgres/server.rs"]
-#[allow(dead_code, reason = "used by the tests of the engines as well")]
-mod postgres;
-#[path = "../../../holdlock-engines/tests/redis/server.rs"]
-#[allow(dead_code, reason = "used by the tests of the engines as well")]
-mod redis;
 mod restarts;
 mod runs;
 
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use holdlock_test_support::servers::{etcd, postgres, redis};
 use holdlock_test_support::watchdog::{self, Watchdog};
 use serde_json::Value;
 
@@ -77,7 +69,11 @@ impl Torture {
 #[track_caller]
 fn must_hold(place: &str, words: &[&str]) -> Value {
     let (code, report) = Torture::of(place, words).report();
-    assert_eq!((code, &report["found"]), (Some(0), &Value::Null), "{report:#}");
+    assert_eq!(
+        (code, &report["found"]),
+        (Some(0), &Value::Null),
+        "{report:#}"
+    );
     for mode in report["modes"].as_array().expect("modes") {
         assert!(mode["sections"].as_u64() > Some(0), "{mode:#}");
     }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use holdlock_test_support::servers::Server as _;
+
 use crate::{alone, must_hold, place, postgres, redis};
 
 /// Tortures, and calls `restart` again and again.
@@ -28,7 +30,8 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
         report
     });
     let modes = report["modes"].as_array().expect("modes").iter();
-    let lost = modes.map(|mode| mode["lost"].as_u64().unwrap_or(0) + mode["unreachable"].as_u64().unwrap_or(0));
+    let lost = modes
+        .map(|mode| mode["lost"].as_u64().unwrap_or(0) + mode["unreachable"].as_u64().unwrap_or(0));
     assert!(lost.sum::<u64>() > 0, "{report:#}");
 }
 

@@ -1,6 +1,7 @@
 //! Runs that find nothing.
 
 use holdlock_test_support::Scratch;
+use holdlock_test_support::servers::{Port, Server as _};
 
 use crate::{Torture, alone, etcd, must_hold, place, postgres, redis};
 
@@ -45,7 +46,10 @@ fn nothing_is_found_by_the_same_rounds_over_files() {
     let _one = alone();
     let memory = Scratch::in_memory();
     let directory = memory.directory().to_str().expect("text");
-    let report = must_hold(directory, &["--for", "3s", "--modes", "rewrite,register,run"]);
+    let report = must_hold(
+        directory,
+        &["--for", "3s", "--modes", "rewrite,register,run"],
+    );
     for mode in report["modes"].as_array().expect("modes") {
         assert_eq!((&mode["lost"], &mode["fenced"]), (&0.into(), &0.into()));
     }
@@ -53,9 +57,15 @@ fn nothing_is_found_by_the_same_rounds_over_files() {
 
 #[test]
 fn what_cannot_be_tried_is_a_clear_error() {
-    let nowhere = format!("redis://127.0.0.1:{}/0", redis::free_port());
+    let closed = Port::new();
+    let nowhere = format!("redis://127.0.0.1:{}/0", closed.number());
     for (words, url, code, why) in [
-        (&["--modes", "ofd"][..], "etcd://h", 64, "no mode `ofd` over an engine"),
+        (
+            &["--modes", "ofd"][..],
+            "etcd://h",
+            64,
+            "no mode `ofd` over an engine",
+        ),
         (&[], "etcd://h?slots=2", 64, "leave `slots` and `key` out"),
         (&[], "mysql://h", 64, "mysql"),
         (&[], &nowhere, 69, "cannot reach the engine"),

@@ -2,6 +2,7 @@
 
 use holdlock::{Mode, Request};
 use holdlock_engines::open;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::process::Signal;
 

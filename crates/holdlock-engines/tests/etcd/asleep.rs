@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdlock_engines::open;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
 use crate::relay::Relay;
@@ -17,11 +18,11 @@ fn a_waiter_asks_nothing_until_the_one_before_it_leaves() {
     };
     // No renewal is due.
     let name = name("asleep");
-    let long = |url: String| url.replace("ttl=3", "ttl=600");
-    let lock = open(&long(cluster.url(&name))).expect("a lock");
+    let far = "ttl=600";
+    let lock = open(&cluster.with(far, &name)).expect("a lock");
     let holder = lock.lock().expect("free");
     let relay = Relay::start(cluster.port());
-    let waiting = open(&long(cluster.url_at(relay.port(), &name))).expect("a lock");
+    let waiting = open(&cluster.url_by(&[relay.port()], far, &name)).expect("a lock");
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| waiting.lock());
         wait_for_waiters(&lock, 1);

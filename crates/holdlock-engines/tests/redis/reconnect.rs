@@ -1,6 +1,7 @@
 //! A holder whose connection has ended does not wait for its next renewal.
 
 use holdlock_engines::open;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
 use crate::{name, server};
@@ -12,7 +13,7 @@ fn a_connection_that_ends_is_replaced_at_once() {
         return;
     };
     // The next renewal is some minutes away.
-    let lock = open(&server.url(&name("at-once")).replace("ttl=3", "ttl=600")).expect("a lock");
+    let lock = open(&server.with("ttl=600", &name("at-once"))).expect("a lock");
     let guard = lock.lock().expect("free");
     guard.check().expect("held");
     let clients = || {
