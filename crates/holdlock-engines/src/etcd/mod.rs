@@ -156,7 +156,7 @@ impl Etcd {
         match failure {
             Failure::Silent(why) => Error::Unreachable {
                 lock,
-                why: format!("{why}; check the addresses and the network, or try again"),
+                why: format!("{why}; {}", crate::error::NOT_REACHED),
             },
             Failure::Login(why) | Failure::Expired(why) => Error::Credentials { lock, why },
             Failure::Unsuitable(why) => Error::Unsuitable { lock, why },

@@ -89,7 +89,8 @@ impl Postgres {
                 }
             }
         }
-        Err(standby.unwrap_or_else(|| self.unreachable(reasons.join("; "))))
+        let why = format!("{}; {}", reasons.join("; "), crate::error::NOT_REACHED);
+        Err(standby.unwrap_or_else(|| self.unreachable(why)))
     }
 
     async fn try_target(&self, host: &Host, target: &Target) -> Result<Accepted, Reject> {

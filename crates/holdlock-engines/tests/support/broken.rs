@@ -9,7 +9,7 @@ use holdlock_test_support::eventually;
 use holdlock_test_support::proxy::{Fault, Proxy};
 
 /// How many requests each thread makes, unless the variable HOLDLOCK_BROKEN has another number.
-const REQUESTS: u32 = 12;
+const REQUESTS: u32 = 6;
 /// How long a request may wait.
 const LIMIT: Duration = Duration::from_millis(100);
 /// Far longer than an end of a request takes on a busy machine.
