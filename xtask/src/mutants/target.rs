@@ -113,11 +113,10 @@ impl Target {
         let mut text = String::new();
         add(&root().join(&self.source), &mut text);
         if self.package == "holdlock-engines" {
-            // Modules of all its targets.
-            add(
-                &root().join("crates/holdlock-engines/tests/common"),
-                &mut text,
-            );
+            // Modules of several of its targets.
+            let tests = root().join("crates/holdlock-engines/tests");
+            add(&tests.join("common"), &mut text);
+            add(&tests.join("leased"), &mut text);
         }
         text
     }
