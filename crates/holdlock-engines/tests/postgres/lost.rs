@@ -13,6 +13,7 @@ use holdlock_test_support::watchdog;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
+use crate::support::broken;
 use crate::support::limits::given_up;
 use crate::support::lost::{is_lost, wait_for_loss};
 use crate::{name, server};
@@ -248,4 +249,17 @@ fn a_holder_that_was_stopped_asks_before_it_gives_up() {
     assert_eq!(holder.ask("valid"), "true");
     assert_eq!(holder.ask("lost"), "None");
     assert_eq!(holder.ask("release"), "released");
+}
+
+#[test]
+fn broken_answers_neither_hang_nor_panic_nor_give_the_lock() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("broken");
+    let proxy = Proxy::start(server.port());
+    let far = server.brief_at(proxy.port(), &name);
+    let near = server.brief(&name);
+    broken::broken_answers_neither_hang_nor_panic_nor_give_the_lock(&near, &proxy, &far);
 }

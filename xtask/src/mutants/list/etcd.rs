@@ -58,7 +58,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a release says that the lock was lost",
             file: "etcd/place.rs",
-            with: "let released = Answer::of_transaction(&answer).succeeded || by_us;",
+            with: "let released = answer.succeeded || by_us;",
             without: "let released = true;",
             test: ("engines/etcd", "a_release_says"),
         },

@@ -104,5 +104,12 @@ pub(super) const AREA: Area = Area {
             without: "let free = if true {",
             test: ("engines/postgres", "a_try_does_not_pass_those"),
         },
+        Mutant {
+            name: "the server ends the session of a host that hears no answers",
+            file: "postgres/connect.rs",
+            with: "        (\"tcp_user_timeout\", format!(\"'{}s'\", ttl.as_secs())),",
+            without: "",
+            test: ("engines/postgres", "a_holder_that_hears_no_answers"),
+        },
     ],
 };
