@@ -263,6 +263,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
         test: ("slots", "a_thread_that_holds_all_slots"),
     },
     Mutant {
+        name: "slots: a newcomer does not pass those that have tickets",
+        file: "acquire/ticket.rs",
+        with: "None => Range::TICKETS,",
+        without: "None => return Ok(true),",
+        test: ("slots", "a_newcomer_does_not_pass"),
+    },
+    Mutant {
+        name: "slots: a waiter looks for all tickets before its own",
+        file: "acquire/ticket.rs",
+        with: "Some(Ticket(own)) => Range::tickets(0, Some(own)),",
+        without: "Some(Ticket(_)) => return Ok(true),",
+        test: ("slots", "a_waiter_whose_neighbour"),
+    },
+    Mutant {
+        name: "slots: an option that does not fit is refused",
+        file: "semaphore/mod.rs",
+        with: "} else if options.upgradeable {",
+        without: "} else if false {",
+        test: ("slots", "a_bad_number_of_slots"),
+    },
+    Mutant {
         name: "slots: a try does not fail because of a request that passes",
         file: "semaphore/acquire.rs",
         with: "&& self.is_only_being_passed(file) => {}",
