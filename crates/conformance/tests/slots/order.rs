@@ -176,11 +176,14 @@ fn sleeps(pid: u32) -> u64 {
     number.expect("a line").trim().parse().expect("a number")
 }
 
+/// Whether all threads of the process are stopped.
 fn is_stopped(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    stat.rsplit(") ")
-        .next()
-        .is_some_and(|rest| rest.starts_with('T'))
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        state.starts_with('T')
+    })
 }
 
 #[test]
