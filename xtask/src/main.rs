@@ -39,7 +39,8 @@ Tasks:
   wheels         Build the wheels for each Linux platform, and the source distribution, in
                  target/upload; try what can run here (needs PyPI and `rustup target add`)
   screenshots    Make the pictures of docs/top.md anew, with real processes (needs unshare)
-  mutants [NAME] Take each mechanism out in turn and see that a test notices
+  mutants [NAME] Take each mechanism out in turn and see that a test notices; NAME: only those
+                 with this text in their name, or of this area (a file of xtask/src/mutants/list)
 ";
 
 fn main() -> ExitCode {

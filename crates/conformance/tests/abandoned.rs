@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use holdlock::{Error, FileLock, LockOptions, LockSet, Record, RecordState, Request, Waiting};
+use holdlock::{
+    Error, FileLock, LockOptions, LockSet, Mode, Record, RecordState, Request, Waiting,
+};
 use holdlock_conformance::{Actor, Scratch, queue, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
@@ -90,6 +92,36 @@ fn a_holder_that_cleans_nothing_up_leaves_the_news_to_the_next_one() {
     let guard = lock.lock().expect("free");
     assert_eq!(guard.abandoned(), None);
     guard.release_abandoned().expect("as a release");
+    assert_eq!(record(&scratch.lock()).state, RecordState::Released);
+}
+
+#[test]
+fn an_upgrade_that_is_undone_leaves_the_news_to_the_next_one() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let mut doomed = actor(&scratch.lock());
+    doomed.must("lock");
+    doomed.kill();
+    let options = LockOptions::new().record(true).upgradeable(true);
+    let lock = options.open(scratch.lock()).expect("opened");
+    let upgraded = || {
+        let mut guard = lock.try_lock_upgradeable().expect("free");
+        guard.upgrade(Request::exclusive()).expect("alone");
+        guard
+    };
+    let mut guard = upgraded();
+    assert!(guard.abandoned().is_some());
+    guard.downgrade_abandoned().expect("shared");
+    assert_eq!((guard.mode(), guard.abandoned()), (Mode::Shared, None));
+    // Also to the same guard.
+    guard.upgrade(Request::exclusive()).expect("alone");
+    assert!(guard.abandoned().is_some());
+    guard.release_abandoned().expect("released");
+
+    assert!(upgraded().abandoned().is_some());
+    let mut guard = upgraded();
+    assert_eq!(guard.abandoned(), None);
+    guard.downgrade_abandoned().expect("as a downgrade");
     assert_eq!(record(&scratch.lock()).state, RecordState::Released);
 }
 

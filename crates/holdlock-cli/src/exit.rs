@@ -4,6 +4,7 @@
 //! of the lock from the small exit codes of the command.
 
 use std::io;
+use std::path::Path;
 
 pub(crate) use crate::say::warn;
 use crate::show::text;
@@ -132,6 +133,9 @@ fn message_of(error: &holdlock::Error) -> String {
         return in_words(error);
     };
     let remedy = match Errno::from_io_error(source) {
+        Some(Errno::NOENT) if path.parent().is_some_and(Path::is_dir) => {
+            "; no file can be created in its directory: use another one"
+        }
         Some(Errno::NOENT) => "; create its directory",
         Some(Errno::LOOP) => "; symbolic links are not followed; give the path of the file itself",
         _ => "",

@@ -4,6 +4,7 @@ mod support;
 
 use std::fs;
 
+use holdlock_test_support::skipped;
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Finished, Place, Running};
 
@@ -111,6 +112,77 @@ fn a_limit_of_file_sizes_stops_no_run() {
 }
 
 #[test]
+fn an_option_that_needs_a_record_says_so_where_none_can_be_written() {
+    let place = Place::new();
+    let needs = |option: &str, words: &[&str]| {
+        let mut words = words.to_vec();
+        words.extend(["--", "true"]);
+        let done = place.run(words);
+        let why = format!("({option} needs it)");
+        assert!(done.stderr.contains(&why), "{}", done.stderr);
+        assert!(done.stderr.contains("cannot keep a record"), "{done:?}");
+        done
+    };
+    fs::write(place.join("data"), "mine").unwrap();
+    needs("--note", &["run", "--note", "x", "./data"]);
+    needs(
+        "--at-most-every",
+        &["run", "--at-most-every", "1h", "./data"],
+    );
+    needs(
+        "--if-abandoned",
+        &["run", "--if-abandoned", "run", "./data"],
+    );
+    // Seems to be empty, and what is written there changes the system.
+    let done = needs("--note", &["run", "--note", "x", "/proc/self/projid_map"]);
+    assert!(done.stderr.contains("none in /proc"), "{}", done.stderr);
+    let done = place.run(["run", "/proc/self/projid_map", "--", "echo", "ran"]);
+    assert_eq!((done.code(), done.text()), (0, "ran\n"));
+}
+
+#[test]
+fn on_a_read_only_file_system_a_run_has_no_record_and_says_which_option_needs_one() {
+    let place = Place::new();
+    fs::create_dir(place.join("mount")).unwrap();
+    let run = |options: &str| {
+        let script = format!(
+            "mount -t tmpfs none mount && : >mount/lock && mount -o remount,ro mount || exit 99
+             exec \"$HOLDLOCK\" run {options} ./mount/lock -- echo ran"
+        );
+        let mut command = place.command("unshare");
+        command.args(["--mount", "sh", "-c", &script]);
+        Running::start(command).finish()
+    };
+    let done = run("");
+    if done.code() == 99 || done.stderr.contains("unshare failed") {
+        return skipped("needs root's rights and unshare(1)");
+    }
+    assert_eq!((done.code(), done.text()), (0, "ran\n"), "{done:?}");
+    let done = run("--note x");
+    assert_eq!((done.code(), done.text()), (73, ""), "{done:?}");
+    assert!(
+        done.stderr
+            .contains("Read-only file system; use a lock file")
+            && done.stderr.contains("(--note needs it)"),
+        "{}",
+        done.stderr
+    );
+}
+
+#[test]
+fn a_missing_file_that_cannot_be_created_is_told_from_a_missing_directory() {
+    let place = Place::new();
+    for (lock, remedy) in [
+        ("/proc/no-such", "no file can be created in its directory"),
+        ("/proc/no-such/lock", "create its directory"),
+    ] {
+        let done = place.run(["run", lock, "--", "true"]);
+        assert_eq!(done.code(), 73, "{done:?}");
+        assert!(done.stderr.contains(remedy), "{}", done.stderr);
+    }
+}
+
+#[test]
 fn the_run_after_a_holder_that_died_is_told_once() {
     let place = Place::new();
     let pid = kill_a_holder(&place, &["--note", "half\x1bdone", "x"]);
@@ -198,6 +270,11 @@ fn a_run_that_starts_nothing_leaves_the_news_to_the_next_one() {
     kill_a_holder(&place, &["x"]);
     for _ in 0..2 {
         let done = place.run(["run", "x", "--", "./no-such-command"]);
+        assert_eq!(done.code(), 127, "{done:?}");
+        assert!(done.stderr.contains("died without"), "{}", done.stderr);
+    }
+    for _ in 0..2 {
+        let done = place.run(["run", "--exec", "x", "--", "./no-such-command"]);
         assert_eq!(done.code(), 127, "{done:?}");
         assert!(done.stderr.contains("died without"), "{}", done.stderr);
     }

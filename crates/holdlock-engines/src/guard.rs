@@ -168,12 +168,30 @@ impl EngineGuard {
     /// [`Error::Unsuitable`] when the engine has no place to remember it
     /// ([`EngineServer::init`](crate::EngineServer::init)). Those of [`EngineLock::lock`].
     pub fn record_run(&self, run: Run) -> Result<History, Error> {
-        let holder = Member::of_this_process(self.mode, self.lock.command_text());
-        let token = self.token;
-        serve::ask(self.lock.engine(), move |engine| async move {
-            let entry = Entry { token, holder, run };
+        let entry = self.entry(run);
+        serve::ask(self.lock.engine(), |engine| async move {
             engine.record_run(&entry).await
         })
+    }
+
+    /// As [`record_run`](EngineGuard::record_run), in asynchronous code. The engine is asked at
+    /// once, and the future does not borrow the guard.
+    pub fn record_run_async(
+        &self,
+        run: Run,
+    ) -> impl Future<Output = Result<History, Error>> + Send + use<> {
+        let entry = self.entry(run);
+        serve::ask_async(self.lock.engine().clone(), |engine| async move {
+            engine.record_run(&entry).await
+        })
+    }
+
+    fn entry(&self, run: Run) -> Entry {
+        Entry {
+            token: self.token,
+            holder: Member::of_this_process(self.mode, self.lock.command_text()),
+            run,
+        }
     }
 
     /// Releases the lock without waiting for the engine: for destructors that must not block.

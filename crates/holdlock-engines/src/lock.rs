@@ -187,6 +187,17 @@ impl EngineLock {
         })
     }
 
+    /// As [`break_holder`](EngineLock::break_holder), in asynchronous code. The engine is asked at
+    /// once.
+    pub fn break_holder_async(
+        &self,
+        token: u64,
+    ) -> impl Future<Output = Result<Option<Member>, Error>> + Send + use<> {
+        serve::ask_async(self.engine.clone(), move |engine| async move {
+            engine.break_holder(token).await
+        })
+    }
+
     /// What the engine remembers of earlier holders, as they have told it by
     /// [`EngineGuard::record_run`].
     ///
@@ -199,6 +210,13 @@ impl EngineLock {
             &self.engine,
             |engine| async move { engine.last_run().await },
         )
+    }
+
+    /// As [`last_run`](EngineLock::last_run), in asynchronous code. The engine is asked at once.
+    pub fn last_run_async(&self) -> impl Future<Output = Result<History, Error>> + Send + use<> {
+        serve::ask_async(self.engine.clone(), |engine| async move {
+            engine.last_run().await
+        })
     }
 
     pub(crate) fn engine(&self) -> &Engine {

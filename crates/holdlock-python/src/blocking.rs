@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::cancel::{Alert, CancelToken};
 use crate::error::Failure;
+use crate::unseen::Acquired;
 
 /// What the library calls while it waits.
 pub(crate) type Callback<'w> = &'w mut (dyn FnMut(Waiting) -> ControlFlow<()> + Send);
@@ -84,7 +85,7 @@ pub(crate) fn greenlets(py: Python<'_>) -> PyResult<Option<Bound<'_, PyModule>>>
 /// Makes a request for the calling thread. `token` ends the wait; None: only the caller's token
 /// does. `stays_in_thread` promises that this thread also releases. Python's handlers of signals
 /// run during the wait, and the exceptions that they raise end it.
-pub(crate) fn make<T: Send>(
+pub(crate) fn make<T: Acquired + Send>(
     py: Python<'_>,
     limits: &Limits<'_>,
     token: Option<&Token>,
@@ -125,9 +126,12 @@ pub(crate) fn make<T: Send>(
     if let (Some(cancel), Some(number)) = (cancel, number) {
         cancel.forget(number);
     }
-    match raised {
-        // If the lock was acquired at the same time, dropping the guard releases it.
-        Some(raised) => Err(raised.into()),
-        None => taken.map_err(Failure::from),
+    let Some(raised) = raised else {
+        return taken.map_err(Failure::from);
+    };
+    // It may have been acquired at the same time.
+    if let Ok(taken) = taken {
+        taken.release_unseen();
     }
+    Err(raised.into())
 }

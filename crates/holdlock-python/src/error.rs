@@ -35,6 +35,10 @@ pub(crate) enum Failure {
     SharedMutex,
     /// A note for a lock that has no record.
     NoteWithoutRecord,
+    /// A run is to be recorded, and the lock has no record.
+    RunWithoutRecord,
+    /// A run is to be recorded, and the requester does not hold the lock exclusively.
+    RunWithoutLock,
     /// `on_acquired` has released the lock.
     ReleasedByHook,
     /// `__init__` was not called.
@@ -122,6 +126,13 @@ impl Failure {
             Failure::NoteWithoutRecord => Ok(PyValueError::new_err(format!(
                 "a note needs a record: make lock '{shown}' with record=True"
             ))),
+            Failure::RunWithoutRecord => Ok(PyValueError::new_err(format!(
+                "a run needs a record: make lock '{shown}' with record=True"
+            ))),
+            Failure::RunWithoutLock => runtime(format!(
+                "cannot record a run under lock '{shown}': it is not held exclusively; acquire it \
+                 first"
+            )),
             Failure::NoInit => runtime("the lock's __init__ was not called".to_owned()),
             Failure::Nan => Ok(PyValueError::new_err(
                 "timeout must be a number of seconds, not nan",
@@ -187,7 +198,8 @@ fn library_raised(py: Python<'_>, error: Error, name: &OsStr) -> PyResult<PyErr>
                 Some(cycle) => format!("Deadlock: lock '{shown}': {cycle}"),
                 None => format!(
                     "Deadlock: lock '{shown}' is already held by this thread, by another lock \
-                     object; use one object, or is_singleton=True, to acquire it again"
+                     object or an upgradeable guard; release that first, or use one object, or \
+                     is_singleton=True, to acquire it again"
                 ),
             };
             make(py, "Deadlock", (what,)).map(PyErr::from_value)

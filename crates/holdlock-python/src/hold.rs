@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
 
-use holdlock::{Mode, OwnedGuard};
+use holdlock::{Mode, Moment, OwnedGuard};
 
 use crate::error::Failure;
 use crate::requester::Requester;
@@ -50,6 +50,8 @@ pub(crate) struct Hold {
     pub(crate) counter: usize,
     pub(crate) mode: Mode,
     pub(crate) guard: Option<OwnedGuard>,
+    /// When the run began that was recorded last and has not ended.
+    pub(crate) run: Option<Moment>,
     /// A writable descriptor of the lock file, for the hook.
     pub(crate) lent: Option<File>,
     /// The number of the thread or task that acquired the lock.
@@ -63,10 +65,15 @@ impl Hold {
         self.taker != requester.number() && !has_ended
     }
 
+    /// What is needed to record a run. None: the lock is not held, or by another object.
+    pub(crate) fn run_and_guard(&mut self) -> Option<(&mut Option<Moment>, &OwnedGuard)> {
+        Some((&mut self.run, self.guard.as_ref()?))
+    }
+
     /// Ends the hold. The lock is released when the guard is dropped.
     pub(crate) fn give_up(&mut self) -> Option<OwnedGuard> {
         self.counter = 0;
-        self.lent = None;
+        (self.lent, self.run) = (None, None);
         self.guard.take()
     }
 

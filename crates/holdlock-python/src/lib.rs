@@ -17,11 +17,13 @@
 //! | `requester.rs`, `thread.rs` | the thread or task that makes a request |
 //! | `read_write.rs` | the `with` statement of a read/write lock |
 //! | `semaphore.rs`, `slots.rs` | semaphores, and the slots that are held |
-//! | `lock_set.rs` | several locks at once |
+//! | `lock_set/` | several locks at once |
 //! | `upgrade.rs` | a shared lock with the right to become exclusive |
-//! | `record.rs`, `token_gate.rs` | the record in a lock file, and the use of its tokens |
+//! | `record.rs`, `run.rs` | the record in a lock file, and the runs in it |
+//! | `token_gate.rs` | the use of the tokens |
 //! | `blocking.rs`, `pending.rs` | the waits for these, of a thread and of a task |
 //! | `in_thread.rs` | such a wait of a task for which the library has no future |
+//! | `unseen.rs` | what was acquired for a thread or task that has ended its wait |
 //! | `engine/` | locks between hosts; only with the feature `engines` |
 //! | `marker.rs` | the marker file of a soft lock |
 //! | `fork.rs` | notices that this process is a child of fork |
@@ -52,6 +54,7 @@ mod proxy;
 mod read_write;
 mod record;
 mod requester;
+mod run;
 mod semaphore;
 mod shared;
 mod signal;
@@ -60,6 +63,7 @@ mod state;
 mod tasks;
 mod thread;
 mod token_gate;
+mod unseen;
 mod upgrade;
 mod wait;
 mod waiter;
@@ -100,6 +104,8 @@ mod native {
     use crate::record::{Record, abandoned_before, record, token_of};
     #[pymodule_export]
     use crate::requester::Task;
+    #[pymodule_export]
+    use crate::run::{Run, record_run};
     #[pymodule_export]
     use crate::semaphore::NativeSemaphore;
     #[pymodule_export]

@@ -10,6 +10,7 @@ use crate::error;
 use crate::lock::NativeLock;
 use crate::open;
 use crate::requester::{Requester, Task};
+use crate::run::Run;
 
 /// The record of the last exclusive holder of a lock. An attribute is None if it is not known.
 #[pyclass(frozen, eq, get_all, module = "holdlock", from_py_object)]
@@ -31,6 +32,10 @@ pub(crate) struct Record {
     command: Option<String>,
     /// The reason that the process has given.
     note: Option<String>,
+    /// The last run that was recorded under the lock (`FileLock.record_run`, `holdlock run`).
+    last_run: Option<Run>,
+    /// When the last run began that ended with exit code 0, in seconds since 1970.
+    last_success: Option<f64>,
 }
 
 type Fields = (
@@ -42,12 +47,17 @@ type Fields = (
     Option<String>,
     Option<String>,
     Option<String>,
+    Option<Run>,
+    Option<f64>,
 );
 
 #[pymethods]
 impl Record {
     #[new]
-    #[pyo3(signature = (token, state, since, pid, host=None, user=None, command=None, note=None))]
+    #[pyo3(signature = (
+        token, state, since, pid, host=None, user=None, command=None, note=None, last_run=None,
+        last_success=None
+    ))]
     #[expect(clippy::too_many_arguments, reason = "the attributes")]
     fn new(
         token: u64,
@@ -58,6 +68,8 @@ impl Record {
         user: Option<String>,
         command: Option<String>,
         note: Option<String>,
+        last_run: Option<Run>,
+        last_success: Option<f64>,
     ) -> Record {
         Record {
             token,
@@ -68,6 +80,8 @@ impl Record {
             user,
             command,
             note,
+            last_run,
+            last_success,
         }
     }
 
@@ -105,12 +119,14 @@ impl Record {
             this.user,
             this.command,
             this.note,
+            this.last_run,
+            this.last_success,
         );
         (slf.get_type().into_any(), fields)
     }
 }
 
-fn seconds(moment: &Moment) -> f64 {
+pub(crate) fn seconds(moment: &Moment) -> f64 {
     let since = moment.time().duration_since(UNIX_EPOCH);
     since.map_or(0.0, |since| since.as_secs_f64())
 }
@@ -132,6 +148,8 @@ impl From<holdlock::Record> for Record {
             user: record.user,
             command: record.command,
             note: record.note,
+            last_run: record.last_run.map(Run::from),
+            last_success: record.last_success.as_ref().map(seconds),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::fork;
 use crate::hold::{Hold, Settings, Threads};
 use crate::requester::Requester;
+use crate::run;
 use crate::state::{Join, State};
 
 pub(crate) struct Shared {
@@ -280,6 +281,21 @@ impl Shared {
     /// start.
     pub(crate) fn hand_over(&self, requester: Requester<'_>) -> Result<OwnedFd, Failure> {
         Ok(self.give_up(requester, Failure::NotHeld)?.hand_over()?)
+    }
+
+    /// Records that a run under the lock begins, or that it ends with this exit code.
+    pub(crate) fn record_run(
+        &self,
+        requester: Requester<'_>,
+        exit: Option<u8>,
+    ) -> Result<(), Failure> {
+        let mut state = self.state();
+        let hold = state.hold_if_any(requester);
+        let held = hold.filter(|hold| hold.mode == Mode::Exclusive);
+        let Some((run, guard)) = held.and_then(Hold::run_and_guard) else {
+            return Err(Failure::RunWithoutLock);
+        };
+        Ok(guard.record_run(run::at_this_moment(run, exit))?)
     }
 
     /// Ends the hold of the requester, however often it has acquired the lock.

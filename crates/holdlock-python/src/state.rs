@@ -78,6 +78,7 @@ impl State {
                 counter: 0,
                 mode: self.mode,
                 guard: None,
+                run: None,
                 lent: None,
                 taker: 0,
             });

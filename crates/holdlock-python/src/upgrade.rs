@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdlock::{CancelToken as Token, Error, Mode, OwnedUpgradeableGuard, Request};
@@ -13,10 +14,13 @@ use crate::blocking::{self, Limits, greenlets, seconds};
 use crate::cancel::CancelToken;
 use crate::error::{self, Failure};
 use crate::fork;
+use crate::hold::Threads;
 use crate::in_thread::InThread;
 use crate::lock::NativeLock;
 use crate::pending::Pending;
+use crate::record::Record;
 use crate::signal::{Answer, Signal};
+use crate::unseen::{Acquired, Unseen};
 use crate::wakeup::Wakeups;
 
 /// The result of `FileLock.acquire_upgradeable`: a shared lock with the right to become exclusive.
@@ -26,6 +30,7 @@ use crate::wakeup::Wakeups;
 pub(crate) struct UpgradeableGuard {
     /// The lock file as the caller has named it.
     name: OsString,
+    path: PathBuf,
     /// Shared with the thread that upgrades it for a task.
     state: Arc<Mutex<State>>,
     generation: u32,
@@ -46,6 +51,7 @@ impl UpgradeableGuard {
     fn new(name: &OsStr, guard: OwnedUpgradeableGuard) -> UpgradeableGuard {
         UpgradeableGuard {
             name: name.to_owned(),
+            path: guard.path().to_owned(),
             state: Arc::new(Mutex::new(State::Held(guard))),
             generation: fork::generation(),
         }
@@ -79,10 +85,25 @@ impl UpgradeableGuard {
 }
 
 /// The state after an upgrade or a downgrade.
-fn after(guard: OwnedUpgradeableGuard, result: &Result<(), Error>) -> State {
-    match result {
-        Err(Error::NotAtomic(_) | Error::System { .. }) => State::Released,
+fn after(guard: OwnedUpgradeableGuard, error: Option<&Error>) -> State {
+    match error {
+        Some(Error::NotAtomic(_) | Error::System { .. }) => State::Released,
         _ => State::Held(guard),
+    }
+}
+
+/// An upgrade of the guard, which its task has yet to see.
+struct Upgraded(Arc<Mutex<State>>);
+
+impl Acquired for Upgraded {
+    /// The task has been cancelled, so it has the shared lock.
+    fn release_unseen(self) {
+        let mut state = locked(&self.0);
+        if let State::Held(guard) = &mut *state {
+            if let Err(Error::System { .. }) = guard.downgrade_abandoned() {
+                *state = State::Released;
+            }
+        }
     }
 }
 
@@ -97,10 +118,7 @@ impl UpgradeableGuard {
     /// Whether the lock is exclusive; None: it was released, or a thread upgrades it now.
     #[getter]
     fn exclusive(&self) -> Option<bool> {
-        match &*self.state()? {
-            State::Held(guard) => Some(guard.mode() == Mode::Exclusive),
-            State::Upgrading | State::Released => None,
-        }
+        self.look(|guard| Some(guard.mode() == Mode::Exclusive))
     }
 
     /// Turns the shared lock into the exclusive one, and waits for the readers and for nobody else.
@@ -128,15 +146,18 @@ impl UpgradeableGuard {
         let limits = Limits::new(limit, cancel);
         // While a thread waits, the others must not wait for the mutex.
         let mut guard = this.take()?;
+        let was_shared = guard.mode() == Mode::Shared;
         let result = blocking::make(py, &limits, None, false, |request| guard.upgrade(request));
-        let (state, result) = match result {
-            Err(Failure::Library(error)) => {
-                let result = Err(error);
-                (after(guard, &result), result.map_err(Failure::from))
-            }
-            result => (State::Held(guard), result),
+        let undone = match result {
+            // It may have been upgraded at the same time.
+            Err(Failure::Raised(_)) if was_shared => guard.downgrade_abandoned(),
+            _ => Ok(()),
         };
-        *locked(&this.state) = state;
+        let error = match &result {
+            Err(Failure::Library(error)) => Some(error),
+            _ => undone.as_ref().err(),
+        };
+        *locked(&this.state) = after(guard, error);
         result.map_err(|failure| failure.raise(py, &this.name))
     }
 
@@ -156,15 +177,15 @@ impl UpgradeableGuard {
         let state = this.state.clone();
         let future = InThread::new(move || {
             let result = guard.upgrade(request);
-            // Also if the task has ended its wait.
-            *locked(&state) = after(guard, &result);
-            result
+            *locked(&state) = after(guard, result.as_ref().err());
+            result.map(|()| Unseen::new(Upgraded(state)))
         });
         let this = slf.clone().unbind();
-        let finish = move |py: Python<'_>, answer: io::Result<Answer<()>>| {
+        let finish = move |py: Python<'_>, answer: io::Result<Answer<Unseen<Upgraded>>>| {
             let name = &this.get().name;
             let answer = answer.map_err(|error| error::io_error(&error, name))?;
-            answer.map_err(|error| Failure::from(error).raise(py, name))?;
+            let upgraded = answer.map_err(|error| Failure::from(error).raise(py, name))?;
+            upgraded.keep();
             Ok(py.None())
         };
         Ok(Pending::new(token, signal, cancel, future, finish))
@@ -174,28 +195,34 @@ impl UpgradeableGuard {
     fn downgrade(&self, py: Python<'_>) -> PyResult<()> {
         let mut guard = self.take()?;
         let result = guard.downgrade();
-        *locked(&self.state) = after(guard, &result);
+        *locked(&self.state) = after(guard, result.as_ref().err());
         result.map_err(|error| Failure::from(error).raise(py, &self.name))
+    }
+
+    /// The token of the upgrade, if the lock was made with `record=True`; see `FileLock.token`.
+    /// None while the lock is shared.
+    #[getter]
+    fn token(&self) -> Option<u64> {
+        self.look(OwnedUpgradeableGuard::token)
+    }
+
+    /// The record of the last exclusive holder, if that died without releasing the lock; see
+    /// `FileLock.abandoned`. None while the lock is shared.
+    #[getter]
+    fn abandoned(&self) -> Option<Record> {
+        self.look(|guard| guard.abandoned().cloned().map(Record::from))
     }
 
     /// Releases the lock and the right. Does nothing if they were released before. Raises
     /// RuntimeError while another thread upgrades the lock.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(mut state) = self.state() else {
-            return Ok(()); // a child of fork holds nothing
-        };
-        match std::mem::replace(&mut *state, State::Released) {
-            State::Released => Ok(()),
-            State::Upgrading => {
-                *state = State::Upgrading;
-                Err(self.refused("is being upgraded by another thread"))
-            }
-            State::Held(guard) => {
-                drop(state);
-                let result = guard.release();
-                result.map_err(|error| Failure::from(error).raise(py, &self.name))
-            }
-        }
+        self.release_by(py, OwnedUpgradeableGuard::release)
+    }
+
+    /// Releases the lock as if it had not been upgraded: if the last exclusive holder died, the
+    /// next one learns of that, too. For a holder that does not clean up.
+    fn release_abandoned(&self, py: Python<'_>) -> PyResult<()> {
+        self.release_by(py, OwnedUpgradeableGuard::release_abandoned)
     }
 
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, Self> {
@@ -205,6 +232,18 @@ impl UpgradeableGuard {
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
         self.release(py)
+    }
+
+    /// Whether the lock is held; also while a thread upgrades it.
+    #[getter]
+    fn _is_held(&self) -> bool {
+        self.state()
+            .is_some_and(|state| !matches!(*state, State::Released))
+    }
+
+    #[getter]
+    fn _absolute_path(&self) -> &OsStr {
+        self.path.as_os_str()
     }
 
     fn __repr__(&self) -> String {
@@ -217,6 +256,37 @@ impl UpgradeableGuard {
         };
         let shown = holdlock::inspect::printable(&self.name);
         format!("<UpgradeableGuard '{shown}', {how}>")
+    }
+}
+
+impl UpgradeableGuard {
+    fn look<T>(&self, look: impl FnOnce(&OwnedUpgradeableGuard) -> Option<T>) -> Option<T> {
+        match &*self.state()? {
+            State::Held(guard) => look(guard),
+            State::Upgrading | State::Released => None,
+        }
+    }
+
+    fn release_by(
+        &self,
+        py: Python<'_>,
+        release: impl FnOnce(OwnedUpgradeableGuard) -> Result<(), Error>,
+    ) -> PyResult<()> {
+        let Some(mut state) = self.state() else {
+            return Ok(()); // a child of fork holds nothing
+        };
+        match std::mem::replace(&mut *state, State::Released) {
+            State::Released => Ok(()),
+            State::Upgrading => {
+                *state = State::Upgrading;
+                Err(self.refused("is being upgraded by another thread"))
+            }
+            State::Held(guard) => {
+                drop(state);
+                let result = release(guard);
+                result.map_err(|error| Failure::from(error).raise(py, &self.name))
+            }
+        }
     }
 }
 
@@ -248,13 +318,15 @@ pub(crate) fn queue_upgradeable(
     Ok(Pending::new(token, signal, cancel, future, finish))
 }
 
-/// `FileLock.acquire_upgradeable`, with the limit of the wait.
+/// `FileLock.acquire_upgradeable`, with the limit of the wait. `is_task`: a task asks, and the
+/// thread does not hold the lock.
 #[pyfunction]
-#[pyo3(signature = (lock, limit, cancel, /))]
+#[pyo3(signature = (lock, limit, cancel, is_task=false, /))]
 pub(crate) fn acquire_upgradeable(
     lock: &Bound<'_, NativeLock>,
     limit: f64,
     cancel: Option<Bound<'_, CancelToken>>,
+    is_task: bool,
 ) -> PyResult<UpgradeableGuard> {
     let py = lock.py();
     let core = lock.get().core()?;
@@ -267,7 +339,9 @@ pub(crate) fn acquire_upgradeable(
     };
     let opened = core.opened(py).map_err(raise)?;
     let limits = Limits::new(limit, cancel);
-    let guard = blocking::make(py, &limits, None, false, |request| {
+    // A thread that requests what its own guard keeps from it would wait for ever.
+    let stays = !is_task && core.shared.threads != Threads::Together;
+    let guard = blocking::make(py, &limits, None, stays, |request| {
         opened.acquire_upgradeable_owned(request)
     })
     .map_err(raise)?;

@@ -10,6 +10,7 @@ use crate::cancel::{Alert, CancelToken};
 use crate::error::Failure;
 use crate::hold::Threads;
 use crate::shared::Shared;
+use crate::unseen::Acquired;
 
 /// The limit of a wait, and what else may end it.
 pub(crate) struct Terms<'py> {
@@ -29,7 +30,7 @@ pub(crate) struct Terms<'py> {
 /// A `cancel_check` is not called more often than this, whatever `poll_interval` is.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-const OTHER_OBJECT: &str = "this thread, by another lock object";
+const OTHER_OBJECT: &str = "this thread, by another lock object or an upgradeable guard";
 
 /// The end of one stay in the queue.
 enum Stay {
@@ -129,8 +130,11 @@ fn stay(
         }
         lock.acquire_owned(request)
     });
-    // If the lock was acquired at the same time, dropping the guard releases it.
     if let Some(raised) = raised {
+        // It may have been acquired at the same time.
+        if let Ok(guard) = taken {
+            guard.release_unseen();
+        }
         return Stay::Over(raised.into());
     }
     match taken {

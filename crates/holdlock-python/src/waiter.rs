@@ -15,6 +15,7 @@ use crate::fork;
 use crate::lock::NativeLock;
 use crate::requester::{Requester, Task};
 use crate::signal::{Answer, Signal};
+use crate::unseen::Acquired;
 use crate::wakeup::Wakeups;
 
 /// A request that waits. When the task has to look at it, its number is among those that its
@@ -162,7 +163,7 @@ impl Waiter {
     /// seen it, so the next holder learns of a last one that died.
     fn is_over(&self) -> bool {
         if let Some(Ok(guard)) = self.answer() {
-            let _ = guard.release_abandoned();
+            guard.release_unseen();
         }
         self.request().is_none()
     }

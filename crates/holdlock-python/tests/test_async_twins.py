@@ -11,6 +11,7 @@ from loops import loop  # noqa: F401
 from holdlock import (
     AsyncFileLock,
     AsyncTokenGate,
+    Deadlock,
     FileLock,
     NotAtomic,
     StaleToken,
@@ -117,6 +118,42 @@ def test_an_upgrade_of_a_task_waits_for_the_readers_while_others_run(path, child
         with pytest.raises(RuntimeError, match="was released"):
             await guard.upgrade()
         with FileLock(path, timeout=0):
+            pass
+
+    loop.run(main)
+
+
+def test_a_task_that_has_the_right_does_not_wait_for_itself(path, loop):
+    async def main():
+        lock, other = (AsyncFileLock(path, upgradeable=True) for _ in range(2))
+        async with await lock.acquire_upgradeable() as guard:
+            for request in (
+                lock.acquire,
+                other.acquire,
+                lock.acquire_upgradeable,
+                other.acquire_upgradeable,
+            ):
+                with pytest.raises(Deadlock, match="by this task"):
+                    await request()
+            with pytest.raises(Timeout):
+                await other.acquire(timeout=0.01)
+            async with await other.acquire(shared=True):  # this does not wait
+                with pytest.raises(Deadlock, match="by this task"):
+                    await guard.upgrade()
+            await guard.upgrade()
+
+            # Another task waits.
+            async def wait():
+                async with other:
+                    pass
+
+            async def release():
+                while not lock.waiters():
+                    await loop.sleep(0.001)
+                await guard.release()
+
+            await loop.all_of(wait, release)
+        async with other:
             pass
 
     loop.run(main)

@@ -1,6 +1,7 @@
 """Locks over etcd: the same classes, with another engine behind them."""
 
 import asyncio
+import os
 import threading
 
 import pytest
@@ -40,6 +41,57 @@ def test_a_block_that_ends_without_the_lock_raises(server, name):
                 lock.ensure_held()
     with lock.acquire(timeout=60):
         lock.ensure_held()
+
+
+def test_a_holder_is_ended_by_its_token(server, name):
+    holder, other = (holdlock.open(server.url(name)) for _ in range(2))
+    holder.acquire()
+    token = holder.token
+    assert other.break_holder(token - 1) is None and holder.is_valid()
+    broken = other.break_holder(token)
+    assert (broken.token, broken.pid) == (token, os.getpid())
+    assert holder.lost.wait(60)
+    with pytest.raises(LockLost):
+        holder.release()
+    other.acquire(timeout=60)
+
+    async def main():
+        lock = holdlock.open_async(server.url(name))
+        assert await lock.break_holder(token) is None
+        assert (await lock.break_holder(other.token)).pid == os.getpid()
+
+    asyncio.run(main())
+    assert other.lost.wait(60)
+    with pytest.raises(LockLost):
+        other.release()
+    server.nothing_left(name)
+
+
+def test_an_engine_remembers_runs(server, name, engine_holder):
+    lock = holdlock.open(server.url(name))
+    assert lock.last_run() == holdlock.History(None, None)
+    with pytest.raises(RuntimeError, match="not held"):
+        lock.record_run(True)
+    with lock:
+        for wrong in ({"ago": 1.0}, {"keep": 1.0}, {"ago": -1.0, "keep": 1.0}):
+            with pytest.raises(ValueError):
+                lock.record_run(True, **wrong)
+        assert lock.record_run(True) == holdlock.History(None, None)
+        last = lock.last_run()
+        assert last.last_run is None and last.at_work.pid == os.getpid()
+        before = lock.record_run(False, ago=100.0, keep=1000.0)
+        assert before.at_work.pid == os.getpid()
+        assert lock.last_run().at_work is None and lock.last_run().last_run >= 100
+
+    async def main():
+        async with holdlock.open_async(server.url(name)) as lock:
+            past = await lock.record_run(True)
+            assert 100 <= past.last_run < 1000 and past.at_work is None
+            assert (await lock.last_run()).at_work.pid == os.getpid()
+
+    asyncio.run(main())
+    # It was released, and its work was not said to have ended.
+    assert lock.last_run().at_work.pid == os.getpid()
 
 
 def test_shared_locks_and_slots(server, name):

@@ -36,6 +36,27 @@ def test_a_url_makes_an_engine_lock_and_does_not_connect(engines):
     assert type(holdlock.open_async(URL)) is holdlock.AsyncEngineLock
 
 
+def test_a_bare_name_is_a_lock_of_the_engine_of_the_environment(engines, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOLDLOCK_ENGINE", "postgres://ann@db.example/app?ttl=20")
+    lock = holdlock.open("nightly", timeout=5)
+    assert type(lock) is holdlock.EngineLock and lock.timeout == 5
+    assert lock.name == "postgres://db.example/app#nightly"
+    assert type(holdlock.open_async("nightly")) is holdlock.AsyncEngineLock
+    strange = "a b#c%41?ü"
+    assert holdlock.open(strange).name == f"postgres://db.example/app#{strange}"
+    assert holdlock.open(URL + "2").name.endswith("#nightly2")
+    for path in ("./nightly", str(tmp_path / "nightly"), pathlib.Path("nightly"), ".", ".."):
+        assert type(holdlock.open(path)) is holdlock.FileLock
+    for value, words in (("db.example", "not the URL"), (URL, "leave `#` and the name out")):
+        monkeypatch.setenv("HOLDLOCK_ENGINE", value)
+        with pytest.raises(ValueError, match=words) as raised:
+            holdlock.open("nightly")
+        assert "HOLDLOCK_ENGINE" in str(raised.value) and value not in str(raised.value)
+    monkeypatch.setenv("HOLDLOCK_ENGINE", "")
+    assert type(holdlock.open("nightly")) is holdlock.FileLock
+
+
 def test_a_star_import_does_not_replace_the_builtin():
     assert "open" not in holdlock.__all__ and "open" in dir(holdlock)
 

@@ -12,7 +12,7 @@ import pytest
 
 import holdlock
 from conftest import run_forked, until
-from holdlock import AsyncFileLock, FileLock, StaleToken, Timeout, TokenGate
+from holdlock import AsyncFileLock, FileLock, Run, StaleToken, Timeout, TokenGate
 
 HOLDER = """
 import os, sys
@@ -120,6 +120,60 @@ def test_without_a_record_nothing_is_written_and_there_is_no_token(path):
         assert lock.token is None and lock.abandoned is None
     assert os.path.getsize(path) == 0
     assert lock.record() is None and holdlock.record(path + " is missing") is None
+
+
+def test_runs_are_recorded(path, child):
+    lock = FileLock(path, record=True)
+    began = time.time()
+    with lock:
+        assert lock.record().last_run is None and lock.record().last_success is None
+        lock.record_run()
+        run = lock.record().last_run
+        assert began - 2 < run.began < time.time() + 2
+        assert (run.ended, run.exit) == (None, None) and "not ended" in repr(run)
+        lock.record_run(exit=0)
+    record = holdlock.record(path)
+    assert record.last_run == Run(run.began, record.last_run.ended, 0)
+    assert record.last_run.ended >= run.began == record.last_success
+    assert pickle.loads(pickle.dumps(record)) == record
+
+    # The next one fails, and the next but one dies.
+    with lock:
+        lock.record_run()
+        lock.record_run(exit=3)
+        assert lock.record().last_run.exit == 3
+        assert lock.record().last_success == run.began
+    script = "import os, sys; from holdlock import FileLock; lock = FileLock(sys.argv[1], record=True)"
+    script += "; lock.acquire(); lock.record_run(); os._exit(0)"
+    child(script, path).ended()
+    with lock:
+        assert lock.abandoned.last_run.exit is None
+        assert lock.abandoned.last_success == run.began
+        assert lock.record().last_run == lock.abandoned.last_run
+
+
+def test_only_an_exclusive_holder_records_a_run(path):
+    lock = FileLock(path, record=True)
+    with pytest.raises(RuntimeError, match="not held exclusively"):
+        lock.record_run()
+    with lock.acquire(shared=True), pytest.raises(RuntimeError, match="not held exclusively"):
+        lock.record_run()
+    with lock:
+        for exit in (-1, 256):
+            with pytest.raises(OverflowError):
+                lock.record_run(exit=exit)
+        with pytest.raises(RuntimeError, match="not held exclusively"):
+            run_in_thread(lock.record_run)
+    with FileLock(path + "2") as other, pytest.raises(ValueError, match="record=True"):
+        other.record_run()
+
+    async def main():
+        async with AsyncFileLock(path, record=True) as lock:
+            lock.record_run()
+            lock.record_run(exit=0)
+        assert lock.record().last_run.exit == 0
+
+    asyncio.run(main())
 
 
 def test_the_data_of_a_user_is_refused_and_stays(path):

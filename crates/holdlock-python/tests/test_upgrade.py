@@ -1,11 +1,12 @@
 """A shared lock with the right to become exclusive."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from conftest import run_forked, until
-from holdlock import CancelToken, Cancelled, FileLock, NotAtomic, Timeout
+from holdlock import CancelToken, Cancelled, Deadlock, FileLock, LockSet, NotAtomic, Timeout
 
 READER = """
 import sys
@@ -55,8 +56,8 @@ def test_an_upgrade_waits_for_the_readers_and_for_nobody_else(path, lock, child)
 
 def test_one_holder_at_a_time_has_the_right_and_others_may_read(path, lock):
     with lock.acquire_upgradeable():
-        with pytest.raises(Timeout):
-            FileLock(path, upgradeable=True).acquire_upgradeable(timeout=0.01)
+        with ThreadPoolExecutor() as others, pytest.raises(Timeout):
+            others.submit(FileLock(path, upgradeable=True).acquire_upgradeable, 0.01).result()
         with FileLock(path, upgradeable=True, shared=True, timeout=0):
             pass
 
@@ -120,6 +121,53 @@ def test_a_child_of_fork_has_no_upgradeable_lock(path, lock):
         assert guard.exclusive is False
         with pytest.raises(Timeout):
             FileLock(path).acquire(timeout=0)
+
+
+def test_a_thread_that_has_the_right_does_not_wait_for_itself(path, lock):
+    other = FileLock(path, upgradeable=True)
+    requests = [
+        lock.acquire,
+        other.acquire,
+        FileLock(path).acquire,
+        LockSet([other]).acquire,
+        lock.acquire_upgradeable,
+        other.acquire_upgradeable,
+    ]
+    with lock.acquire_upgradeable() as guard:
+        for request in requests:
+            with pytest.raises(Deadlock, match="held|holds"):
+                request()
+        with pytest.raises(Timeout, match="upgradeable guard"):
+            other.acquire(timeout=0.01)
+        with other.acquire(shared=True):  # this does not wait
+            with pytest.raises(Deadlock):
+                guard.upgrade()
+        guard.upgrade()
+        with pytest.raises(Deadlock):
+            other.acquire(shared=True)
+        # Another thread waits.
+        with ThreadPoolExecutor() as others:
+            waiting = others.submit(other.acquire)
+            until(lambda: lock.waiters())
+            guard.release()
+            waiting.result()
+            others.submit(other.release, True).result()
+    with other.acquire(timeout=60):
+        pass
+
+
+def test_with_shared_objects_another_thread_may_end_the_wait(path):
+    lock = FileLock(path, upgradeable=True, thread_local=False)
+    guard = lock.acquire_upgradeable()
+
+    def end():
+        until(lambda: lock.waiters())
+        guard.release()
+
+    with ThreadPoolExecutor() as others:
+        ended = others.submit(end)
+        with lock:
+            ended.result()
 
 
 def test_it_needs_the_option(path):

@@ -393,7 +393,8 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         self.is_ours() && self.file.is_ours()
     }
 
-    fn hand_over(self) -> Result<OwnedFd, Error> {
+    fn hand_over(mut self) -> Result<OwnedFd, Error> {
+        let entry = self.entry.take();
         let lock: &FileLock = self.lock.borrow();
         let failed = |error| lock.system("handing the lock over", error);
         if !self.is_ours() {
@@ -420,6 +421,9 @@ impl<L: Borrow<FileLock> + Clone> Held<L> {
         let _ = lock.record_end(&held.file, RecordState::HandedOver);
         let copy = held.file.hand_over();
         if copy.is_err() {
+            if let Some(last) = entry.and_then(|entry| entry.abandoned) {
+                let _ = lock.record_abandoned(&held.file, &last);
+            }
             let _ = held.file.unlock(family);
         }
         // Closed without being unlocked: the copy has the lock now.

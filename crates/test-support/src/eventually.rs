@@ -5,19 +5,24 @@ use std::time::{Duration, Instant};
 /// Far longer than any event takes, also on a busy machine. A test that waits this long fails.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Asks again and again until there is an answer.
+/// The longest pause between two questions.
+const LONGEST: Duration = Duration::from_millis(25);
+
+/// Asks again and again until there is an answer. The longer it takes, the longer are the pauses:
+/// a question may start a process, and make the machine slower for that which is waited for.
 ///
 /// # Panics
 ///
 /// If there is none after [`DEADLINE`]. The message names the event.
 pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
+    let began = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "did not happen: {what}");
-        std::thread::sleep(Duration::from_millis(1));
+        let waited = began.elapsed();
+        assert!(waited < DEADLINE, "did not happen: {what}");
+        std::thread::sleep((waited / 20).clamp(Duration::from_millis(1), LONGEST));
     }
 }
 

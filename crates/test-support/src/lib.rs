@@ -3,14 +3,17 @@
 //! Tests use real processes and wait for events, never for time to pass. [`LineProcess`] is a
 //! process that answers lines, [`queue`] sees which processes sleep in the kernel's queue,
 //! [`eventually`] waits for an event, and [`watchdog`] ends a test that hangs. [`garbled`] makes
-//! broken inputs for parsers.
+//! broken inputs for parsers, [`servers`] starts servers of the engines, and [`proxy`] stands
+//! between a client and a server.
 
 mod eventually;
 mod garble;
 mod line_process;
 pub mod peers;
+pub mod proxy;
 pub mod queue;
 mod scratch;
+pub mod servers;
 pub mod shared;
 pub mod signal;
 mod skip;

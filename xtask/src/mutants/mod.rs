@@ -2,43 +2,54 @@
 //! that guards it fails. A test that passes whatever the code does guards nothing.
 
 mod list;
+mod place;
+mod target;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use crate::run::{Done, root};
-use list::MUTANTS;
+use list::AREAS;
+use target::{Answer, Target};
+
+/// A part of the product whose mechanisms are taken out.
+struct Area {
+    name: &'static str,
+    /// The folder of the sources.
+    sources: &'static str,
+    mutants: &'static [Mutant],
+}
 
 /// A mechanism, how to take it out, and the test that must fail then.
 struct Mutant {
     name: &'static str,
-    /// The source file, below crates/holdlock/src.
+    /// The source file, below the folder of the area.
     file: &'static str,
     with: &'static str,
     without: &'static str,
-    /// A test target and a part of the test's name. The target is one of crates/conformance, after
-    /// `command/` one of crates/holdlock-cli, or `library` for the unit tests of the library, or
-    /// `model` for the models of crates/gate-model.
+    /// A test target, as `target.rs` reads it, and a part of the test's name.
     test: (&'static str, &'static str),
 }
 
+/// Tries the mutants whose name or area contains this text.
 pub(crate) fn mutants(only: Option<&str>) -> Done {
     let tree = root().join("target/mutants/tree");
-    copy_tree(&tree)?;
+    place::copy_tree(&tree)?;
     let mut missed = Vec::new();
-    let chosen = MUTANTS
-        .iter()
-        .filter(|mutant| only.is_none_or(|only| mutant.name.contains(only)));
-    for mutant in chosen {
-        let noticed = try_one(mutant, &tree)?;
-        println!(
-            "{}  {}  ({}: {})",
-            if noticed { "noticed" } else { "MISSED " },
-            mutant.name,
-            mutant.test.0,
-            mutant.test.1
-        );
-        if !noticed {
+    for (area, mutant) in all() {
+        if only.is_some_and(|only| !mutant.name.contains(only) && area.name != only) {
+            continue;
+        }
+        let target = Target::of(mutant.test.0, area);
+        let answer = try_one(area, mutant, &target, &tree)?;
+        let said = match &answer {
+            Answer::Failed => "noticed",
+            Answer::Passed => "MISSED ",
+            Answer::DoesNotBuild => "NO BUILD",
+            Answer::Skipped(why) => why,
+        };
+        let (source, test) = (target.source.display(), mutant.test.1);
+        println!("{said}  {}: {}  ({source}: {test})", area.name, mutant.name);
+        if !matches!(answer, Answer::Failed) {
             missed.push(mutant.name);
         }
     }
@@ -49,31 +60,14 @@ pub(crate) fn mutants(only: Option<&str>) -> Done {
     }
 }
 
-/// Copies the files that git knows: no builds and no scratch files.
-fn copy_tree(tree: &Path) -> Done {
-    let failed = |error: std::io::Error| format!("copying the tree: {error}");
-    if tree.exists() {
-        std::fs::remove_dir_all(tree).map_err(failed)?;
-    }
-    let listed = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .current_dir(root())
-        .output()
-        .map_err(failed)?;
-    for name in String::from_utf8_lossy(&listed.stdout).lines() {
-        let to = tree.join(name);
-        if let Some(parent) = to.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        if root().join(name).is_file() {
-            std::fs::copy(root().join(name), to).map_err(failed)?;
-        }
-    }
-    Ok(())
+fn all() -> impl Iterator<Item = (&'static Area, &'static Mutant)> {
+    let with_area = |area: &'static Area| area.mutants.iter().map(move |mutant| (area, mutant));
+    AREAS.iter().flat_map(with_area)
 }
 
-fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
-    let file = tree.join("crates/holdlock/src").join(mutant.file);
+/// What the test says about the tree without the mechanism.
+fn try_one(area: &Area, mutant: &Mutant, target: &Target, tree: &Path) -> Done<Answer> {
+    let file = tree.join(area.sources).join(mutant.file);
     let original = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
     if original.matches(mutant.with).count() != 1 {
         return Err(format!(
@@ -83,31 +77,9 @@ fn try_one(mutant: &Mutant, tree: &Path) -> Done<bool> {
     }
     let write = |text: &str| std::fs::write(&file, text).map_err(|error| error.to_string());
     write(&original.replace(mutant.with, mutant.without))?;
-    let (package, target) = match mutant.test.0.split_once('/') {
-        Some((_, target)) => ("holdlock-cli", vec!["--test", target]),
-        None if mutant.test.0 == "library" => ("holdlock", vec!["--lib"]),
-        None if mutant.test.0 == "model" => ("gate-model", vec!["--lib"]),
-        None => ("holdlock-conformance", vec!["--test", mutant.test.0]),
-    };
-    let test = || {
-        let mut command = Command::new("cargo");
-        command
-            .args(["test", "--quiet", "--package", package])
-            .args(&target)
-            .current_dir(tree)
-            .env("CARGO_TARGET_DIR", root().join("target/mutants/target"))
-            .env("RUSTFLAGS", "-A warnings")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    };
-    let builds = test().arg("--no-run").status();
-    let passes = test().arg(mutant.test.1).status();
+    let answer = target.run(mutant.test.1, tree);
     write(&original)?;
-    match (builds, passes) {
-        (Ok(builds), Ok(passes)) if builds.success() => Ok(!passes.success()),
-        _ => Err(format!("{}: does not build", mutant.name)),
-    }
+    Ok(answer)
 }
 
 #[cfg(test)]
@@ -116,50 +88,20 @@ mod tests {
 
     #[test]
     fn every_mechanism_is_found_once_in_its_file() {
-        for mutant in MUTANTS {
-            let path = root().join("crates/holdlock/src").join(mutant.file);
+        for (area, mutant) in all() {
+            let path = root().join(area.sources).join(mutant.file);
             let text = std::fs::read_to_string(&path).expect(mutant.file);
             assert_eq!(text.matches(mutant.with).count(), 1, "{}", mutant.name);
         }
     }
 
-    /// The files of a test target, as one text.
-    fn sources(target: &str) -> String {
-        let (tests, name) = match target.split_once('/') {
-            Some((_, name)) => ("crates/holdlock-cli/tests", name),
-            None => ("crates/conformance/tests", target),
-        };
-        let directory = root().join(tests);
-        if target == "library" {
-            return MUTANTS
-                .iter()
-                .map(|mutant| file(&root().join("crates/holdlock/src").join(mutant.file)))
-                .collect();
-        }
-        if target == "model" {
-            return file(&root().join("crates/gate-model/src/models.rs"));
-        }
-        let single = directory.join(name).with_extension("rs");
-        if single.is_file() {
-            return file(&single);
-        }
-        let files = std::fs::read_dir(directory.join(name)).expect(target);
-        files
-            .map(|entry| file(&entry.expect("an entry").path()))
-            .collect()
-    }
-
-    fn file(path: &Path) -> String {
-        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-    }
-
     #[test]
     fn every_mutant_names_a_test_that_exists() {
-        for mutant in MUTANTS {
+        for (area, mutant) in all() {
             let (target, test) = mutant.test;
             // `names::` stands for all tests of that module.
             let name = test.rsplit("::").next().unwrap_or(test);
-            let text = sources(target);
+            let text = Target::of(target, area).sources();
             let mut functions = text.split("fn ").skip(1).map(|rest| rest.split('(').next());
             let is_there = functions.any(|function| function.is_some_and(|f| f.contains(name)));
             assert!(is_there, "{}: {target} {test}", mutant.name);

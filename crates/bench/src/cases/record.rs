@@ -1,6 +1,8 @@
 //! What a record costs.
 
-use holdlock::{FileLock, LockOptions, Request};
+use std::os::unix::fs::FileExt;
+
+use holdlock::{FileLock, LockOptions, Record, Request};
 
 use crate::report::{Bound, Column, Report};
 use crate::turns::{self, Subject};
@@ -12,6 +14,10 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
     };
     let off = open("off.lock", LockOptions::new())?;
     let on = open("on.lock", LockOptions::new().record(true))?;
+    let bare = open("bare.lock", LockOptions::new().writable(true))?;
+    let text = [b' '; Record::SIZE as usize];
+    bare.lock()?.file().write_all_at(&text, 0)?;
+    let mut found = [0; Record::SIZE as usize + 1];
     let noted = open("note.lock", LockOptions::new().record(true))?;
     let mut subjects = [
         Subject {
@@ -21,6 +27,16 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
         Subject {
             name: "with a record".into(),
             once: Box::new(|| Ok(on.lock()?.release()?)),
+        },
+        Subject {
+            name: "without, and the three calls of a record".into(),
+            once: Box::new(|| {
+                let guard = bare.lock()?;
+                guard.file().read_at(&mut found, 0)?;
+                guard.file().write_all_at(&text, 0)?;
+                guard.file().write_all_at(&text, 0)?;
+                Ok(guard.release()?)
+            }),
         },
         Subject {
             name: "with a record and a note".into(),

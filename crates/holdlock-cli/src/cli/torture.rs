@@ -138,8 +138,8 @@ pub(super) fn command() -> Command {
             Arg::new("PATH")
                 .default_value(".")
                 .value_hint(ValueHint::AnyPath)
-                .value_parser(value_parser!(PathBuf))
-                .help("A directory on the file system to be tested"),
+                .value_parser(value_parser!(OsString))
+                .help("A directory on the file system to be tested, or the URL of an engine"),
         ])
 }
 
@@ -160,17 +160,19 @@ fn modes(text: &str) -> Result<Vec<Mode>, String> {
     let mut modes = Vec::new();
     for name in text.split(',') {
         let mode = Mode::named(name).ok_or_else(|| {
-            let known: Vec<&str> = Mode::ALL.iter().map(|mode| mode.name()).collect();
-            format!(
-                "there is no mode `{name}`; give some of {}",
-                known.join(", ")
-            )
+            let known = names(&Mode::ALL);
+            format!("there is no mode `{name}`; give some of {known}")
         })?;
         if !modes.contains(&mode) {
             modes.push(mode);
         }
     }
     Ok(modes)
+}
+
+fn names(modes: &[Mode]) -> String {
+    let names: Vec<&str> = modes.iter().map(|mode| mode.name()).collect();
+    names.join(", ")
 }
 
 /// Parses the words after `torture`.
@@ -182,21 +184,37 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Settings, F
         let message = "--json and --svg - cannot both have standard output";
         return Err(super::misused(command(), message));
     }
-    let path: PathBuf = matches.remove_one("PATH").expect("has a default");
-    if engines::is_url(path.as_os_str()) {
-        return Err(engines::refused(path.as_os_str()));
+    let place: OsString = matches.remove_one("PATH").expect("has a default");
+    let at_engine = engines::is_url(&place);
+    if at_engine && cfg!(not(feature = "engines")) {
+        return Err(engines::refused(&place));
+    }
+    let possible = match at_engine {
+        true => Mode::OF_ENGINES,
+        false => &Mode::ALL[..],
+    };
+    let modes: Option<Vec<Mode>> = matches.remove_one("modes");
+    let mut wanted = modes.iter().flatten();
+    if let Some(mode) = wanted.find(|mode| !possible.contains(mode)) {
+        let message = format!(
+            "there is no mode `{}` over an engine; give some of {}",
+            mode.name(),
+            names(possible)
+        );
+        return Err(super::misused(command(), &message));
     }
     let random = || fastrand::Rng::with_seed(fresh_seed()).u64(..1_000_000);
     Ok(Settings {
-        path,
+        place,
         time: matches
             .remove_one::<Duration>("for")
             .expect("has a default"),
         sections: matches.remove_one("sections"),
         seed: matches.remove_one("seed").unwrap_or_else(random),
-        modes: matches
-            .remove_one("modes")
-            .unwrap_or_else(|| Mode::ALL.to_vec()),
+        modes: modes.unwrap_or_else(|| match at_engine {
+            true => Mode::OF_ENGINES.to_vec(),
+            false => Mode::OF_FILES.to_vec(),
+        }),
         json,
         svg,
         fault: matches.remove_one("fault"),

@@ -64,7 +64,8 @@ pub(super) fn open(
         list.push(Lock {
             name: name.clone(),
             file: if with_record {
-                memory::open(&options, &location.path, settings)?
+                memory::open(&options, &location.path, settings)
+                    .map_err(|error| memory::failure(&error, settings))?
             } else {
                 options.open(&location.path)?
             },

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -50,15 +51,27 @@ pub(crate) struct Interval {
 }
 
 impl Memory {
-    /// Whether the run makes no sense without a record.
-    pub(super) fn is_needed(&self) -> bool {
-        self.note.is_some() || self.if_abandoned.is_some() || self.at_most_every.is_some()
+    /// The option because of which the run makes no sense without a record.
+    fn needed_for(&self) -> Option<&'static str> {
+        let note = self.note.as_ref().map(|_| "--note");
+        let if_abandoned = self.if_abandoned.as_ref().map(|_| "--if-abandoned");
+        let at_most_every = self.at_most_every.map(|_| "--at-most-every");
+        at_most_every.or(if_abandoned).or(note)
     }
 }
 
 /// Whether a run whose lock file cannot have a record may do without it.
 pub(super) fn is_optional(settings: &Settings) -> bool {
-    !settings.memory.is_needed()
+    settings.memory.needed_for().is_none()
+}
+
+/// The failure of a run whose lock file cannot have a record: names the option that needs one.
+pub(super) fn failure(error: &Error, settings: &Settings) -> Failure {
+    let mut failure = Failure::from(error);
+    if let (Error::Record { .. }, Some(option)) = (error, settings.memory.needed_for()) {
+        failure.message.push_str(&format!(" ({option} needs it)"));
+    }
+    failure
 }
 
 /// Opens a lock: with a record where that touches nothing of the user's.
@@ -180,6 +193,28 @@ pub(super) fn give_back(held: Vec<Held<'_>>) {
     for one in held.into_iter().rev() {
         if let Err(error) = one.give_back() {
             exit::warn(&error.to_string());
+        }
+    }
+}
+
+/// The records of the holders that died, by the position of their lock, with our tokens.
+pub(super) fn news(held: &[Held<'_>]) -> Vec<Option<(Record, u64)>> {
+    let of_one = |one: &Held<'_>| {
+        let guard = one.lock()?;
+        Some((guard.abandoned()?.clone(), guard.token()?))
+    };
+    held.iter().map(of_one).collect()
+}
+
+/// Gives locks that were handed over back as if they had not been acquired.
+pub(super) fn take_back(handed: &[OwnedFd], news: &[Option<(Record, u64)>]) {
+    for (lock, news) in handed.iter().zip(news) {
+        if let Some((last, token)) = news
+            && let Err(error) = last.leave_to_next(lock, *token)
+        {
+            exit::warn(&format!(
+                "warning: the next run is not told that the last holder died: {error}"
+            ));
         }
     }
 }

@@ -146,7 +146,7 @@ impl Course {
                 let message = conflict::message(error, conflict, &settings.patience);
                 Failure::new(settings.conflict, message)
             }
-            None => Failure::from(error),
+            None => memory::failure(error, settings),
         };
         if let Some(conflict) = error.conflict()
             && settings.log.is_some()
@@ -369,11 +369,22 @@ fn replaced(
     settings: &Settings,
     environment: &[(&str, Option<String>)],
 ) -> Failure {
-    let handed: Result<Vec<OwnedFd>, _> = held.into_iter().map(Held::hand_over).collect();
-    match handed {
-        Ok(_until_then) => command::become_it(&settings.program, &settings.arguments, environment),
-        Err(error) => Failure::from(&error),
-    }
+    let news = memory::news(&held);
+    let mut handed: Vec<OwnedFd> = Vec::with_capacity(held.len());
+    let mut held = held.into_iter();
+    let failure = loop {
+        match held.next().map(Held::hand_over) {
+            Some(Ok(lock)) => handed.push(lock),
+            Some(Err(error)) => break Failure::from(&error),
+            None => {
+                let (program, arguments) = (&settings.program, &settings.arguments);
+                break command::become_it(program, arguments, environment);
+            }
+        }
+    };
+    memory::take_back(&handed, &news);
+    memory::give_back(held.collect());
+    failure
 }
 
 impl Course {

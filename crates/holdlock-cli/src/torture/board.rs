@@ -28,6 +28,8 @@ pub(super) const EVENTS: usize = 4096;
 pub(super) const LENGTHS: usize = 48;
 /// Words of the text of a finding.
 const TEXT: usize = 64;
+/// How many kinds of `Outcome` there are.
+const OUTCOMES: usize = 7;
 
 shareable! {
     /// The whole memory.
@@ -42,6 +44,8 @@ shareable! {
         stopped_since: AtomicU64,
         /// Not 0: a worker has run out of something, and has said so.
         shortage: AtomicU64,
+        /// How many holders the run itself has broken.
+        breaks: AtomicU64,
         /// 0: nothing was found. 1: it is being written. 2: it is in the words below.
         found: AtomicU64,
         found_words: [AtomicU64; 5],
@@ -67,8 +71,14 @@ shareable! {
         last_token: AtomicU64,
         /// The token of the holder that is in its section. Not 0 when another one enters: it died.
         token_inside: AtomicU64,
+        /// Mode register: the token of the last write.
+        written: AtomicU64,
+        /// Mode rewrite: how often a holder wrote that may have lost its lock, and up to which of
+        /// these times the file was repaired.
+        spoiled: AtomicU64,
+        repaired: AtomicU64,
         /// So that the words of two modes are not in one cache line.
-        padding: [AtomicU64; 4],
+        padding: [AtomicU64; 1],
     }
 }
 
@@ -85,8 +95,20 @@ shareable! {
         doing: AtomicU64,
         /// When its request must have ended. 0: the request has no limit.
         until: AtomicU64,
-        /// Entries, refusals, timeouts and cancelled requests of each mode.
-        outcomes: [[AtomicU64; 4]; MODES],
+        /// What became of the requests of each mode, by `Outcome`.
+        outcomes: [[AtomicU64; OUTCOMES]; MODES],
+        /// The number of its tenure; see `tenure`.
+        tenure: AtomicU64,
+        /// The token of its tenure. 0: none.
+        token: AtomicU64,
+        /// Whether the run breaks this tenure, by `Broken`.
+        broken: AtomicU64,
+        /// Its tenure, and how many others have witnessed that they were inside at its beginning.
+        witnesses: AtomicU64,
+        /// By participant: a tenure of this one that it met, and its own tenure.
+        met: [AtomicU64; PARTICIPANTS],
+        /// Mode rewrite: the last number that it has certainly written.
+        acknowledged: AtomicU64,
         /// The token that it has released last.
         released_token: AtomicU64,
         /// Its share of each mode's `counters`.
@@ -107,6 +129,12 @@ pub(super) enum Outcome {
     Refused,
     TimedOut,
     Cancelled,
+    /// The engine did not answer, or ended the connection.
+    Unreachable,
+    /// The participant had the lock and lost it.
+    Lost,
+    /// A write was refused because of its token.
+    Fenced,
 }
 
 /// What a participant does.

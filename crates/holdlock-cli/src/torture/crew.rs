@@ -1,7 +1,7 @@
 //! The worker processes of a run: started, killed, stopped, and replaced.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::board::{Board, now};
+use super::engine::Engine;
 use super::fault::Fault;
 use super::mark::OUTSIDE;
+use super::place::Place;
 use super::worker::{FCNTL, Orders, THREADS, WORKER};
+use crate::engines::ENGINE;
 use crate::exit::{Failure, OS_ERROR};
 
 /// The threads of a worker that take locks.
@@ -34,6 +37,7 @@ pub(super) struct Crew {
     seed: u64,
     fault: Option<Fault>,
     directory: PathBuf,
+    engine: Option<Engine>,
     /// The process that is stopped now, and until when.
     stopped: Option<(usize, Instant)>,
     pub(super) kills: u64,
@@ -48,7 +52,7 @@ impl Crew {
         fcntl: bool,
         seed: u64,
         fault: Option<Fault>,
-        directory: &Path,
+        place: &Place,
     ) -> Result<Crew, Failure> {
         let mut crew = Crew {
             board,
@@ -56,7 +60,8 @@ impl Crew {
             workers: Vec::new(),
             seed,
             fault,
-            directory: directory.to_owned(),
+            directory: place.directory.clone(),
+            engine: place.engine.as_ref().map(|(engine, _)| engine.clone()),
             stopped: None,
             kills: 0,
             stops: 0,
@@ -93,7 +98,13 @@ impl Crew {
             fault: self.fault,
             directory: self.directory.clone(),
         };
-        Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        match self.engine.as_ref().map(Engine::variable) {
+            // In the environment, and not among the words: it may contain a password.
+            Some((name, url)) => command.env(name, url),
+            None => command.env_remove(ENGINE),
+        };
+        command
             .args([WORKER, kind])
             .args(orders.words())
             .stdin(Stdio::null())

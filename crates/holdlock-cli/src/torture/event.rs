@@ -22,10 +22,14 @@ pub(super) enum What {
     Replace,
     Fork,
     Execute,
+    Unreachable,
+    Lost,
+    Fenced,
+    Broken,
 }
 
 impl What {
-    const ALL: [(What, &str); 16] = [
+    const ALL: [(What, &str); 20] = [
         (What::Ask, "ask"),
         (What::AskShared, "ask-shared"),
         (What::Enter, "enter"),
@@ -42,6 +46,10 @@ impl What {
         (What::Replace, "replace"),
         (What::Fork, "fork"),
         (What::Execute, "execute"),
+        (What::Unreachable, "unreachable"),
+        (What::Lost, "lost"),
+        (What::Fenced, "fenced"),
+        (What::Broken, "broken"),
     ];
 
     pub(super) fn name(self) -> &'static str {

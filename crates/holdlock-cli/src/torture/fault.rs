@@ -37,12 +37,18 @@ pub(crate) enum Fault {
     Forget,
     /// Releases one lock of a set.
     Half,
-    /// Tells the number of another slot.
+    /// Tells the number of another slot; over an engine, enters without a slot.
     Slot,
+    /// Goes on as if the lock were held when it is lost.
+    Deaf,
+    /// Does not check tokens at the resource.
+    Gate,
+    /// Releases the lock of another holder.
+    Steal,
 }
 
 impl Fault {
-    pub(crate) const ALL: [(Fault, &str); 18] = [
+    pub(crate) const ALL: [(Fault, &str); 21] = [
         (Fault::Skip, "skip"),
         (Fault::Unmarked, "unmarked"),
         (Fault::Early, "early"),
@@ -61,6 +67,9 @@ impl Fault {
         (Fault::Forget, "forget"),
         (Fault::Half, "half"),
         (Fault::Slot, "slot"),
+        (Fault::Deaf, "deaf"),
+        (Fault::Gate, "gate"),
+        (Fault::Steal, "steal"),
     ];
 
     pub(crate) fn named(name: &str) -> Option<Fault> {

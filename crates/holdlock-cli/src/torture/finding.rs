@@ -32,10 +32,14 @@ pub(super) enum Kind {
     Abandoned,
     /// A set was acquired without one of its locks.
     HalfSet,
+    /// A holder was not told that its lock was lost.
+    Unnoticed,
+    /// A resource that checks tokens took an older one, or refused that of the holder.
+    Fence,
 }
 
 impl Kind {
-    const ALL: [(Kind, &str, &str); 13] = [
+    const ALL: [(Kind, &str, &str); 15] = [
         (Kind::Overlap, "overlap", "two holders at the same time"),
         (
             Kind::LostUpdate,
@@ -80,6 +84,16 @@ impl Kind {
             Kind::HalfSet,
             "half-set",
             "a set was acquired without one of its locks",
+        ),
+        (
+            Kind::Unnoticed,
+            "unnoticed",
+            "a holder was not told that its lock was lost",
+        ),
+        (
+            Kind::Fence,
+            "fence",
+            "a resource took an older token, or refused that of the holder",
         ),
     ];
 

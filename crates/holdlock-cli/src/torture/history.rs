@@ -36,7 +36,7 @@ fn lines(settings: &Settings, report: &Report) -> String {
     let mut lines = format!(
         "# holdlock torture --seed {} {}\n",
         settings.seed,
-        text::path(&report.directory)
+        text::path(&report.place)
     );
     if let Some(found) = &report.finding {
         let at = found.at.saturating_sub(report.began);

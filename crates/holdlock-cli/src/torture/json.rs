@@ -17,7 +17,8 @@ pub(super) fn document(settings: &Settings, report: &Report, history: Option<&Pa
     let left_out = left_out.map(|(mode, why)| json!({"mode": mode.name(), "why": why}));
     show::json::document(&json!({
         "version": 1,
-        "path": show::json::path(&report.directory),
+        "path": show::json::path(&report.place),
+        "engine": report.engine,
         "file_system": report.file_system,
         "seed": settings.seed,
         "processes": report.processes,
@@ -27,6 +28,7 @@ pub(super) fn document(settings: &Settings, report: &Report, history: Option<&Pa
         "per_second": per_second(report),
         "kills": report.kills,
         "stops": report.stops,
+        "breaks": report.breaks,
         "flock_runs": report.flock_runs,
         "modes": report.tally.0.iter().map(mode).collect::<Value>(),
         "left_out": left_out.collect::<Value>(),
@@ -43,6 +45,9 @@ fn mode(counts: &Counts) -> Value {
         "refused": counts.refused,
         "timed_out": counts.timed_out,
         "cancelled": counts.cancelled,
+        "unreachable": counts.unreachable,
+        "lost": counts.lost,
+        "fenced": counts.fenced,
         "median_wait_us": micros(0.5),
         "p99_wait_us": micros(0.99),
         "longest_wait_us": counts.longest.as_micros() as u64,

@@ -6,10 +6,12 @@
 
 mod board;
 mod crew;
+mod engine;
 mod event;
 pub(crate) mod fault;
 mod finding;
 mod flock_program;
+mod held;
 mod history;
 mod json;
 mod kernel;
@@ -21,18 +23,22 @@ mod progress;
 mod rounds;
 mod section;
 mod spans;
+mod standstill;
 mod supervisor;
 mod svg;
 mod tally;
+mod tenure;
 mod text;
 mod watch;
 pub(crate) mod worker;
 
 use std::collections::hash_map::RandomState;
+use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::engines::is_url;
 use crate::exit::{self, Failure, Outcome};
 use crate::show::output::print;
 use crate::show::svg::Target;
@@ -43,7 +49,8 @@ pub(crate) use worker::WORKER;
 
 /// What the command line asks for.
 pub(crate) struct Settings {
-    pub(crate) path: PathBuf,
+    /// A path or a URL.
+    pub(crate) place: OsString,
     pub(crate) time: Duration,
     /// The run also ends after this many sections.
     pub(crate) sections: Option<u64>,
@@ -63,7 +70,10 @@ pub(crate) fn torture(settings: Settings) -> Outcome {
     // From here on a signal ends the run, which then removes its directory.
     let signals = Blocked::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])
         .map_err(|error| Failure::system("cannot block signals", error))?;
-    let place = place::Place::create(&settings.path)?;
+    let place = match is_url(&settings.place) {
+        true => place::Place::at_engine(&settings.place)?,
+        false => place::Place::create(Path::new(&settings.place))?,
+    };
     let (modes, left_out) = place.modes(&settings.modes)?;
     let report = supervisor::run(&settings, signals, &place, &modes, left_out)?;
     let history = match &report.finding {

@@ -28,10 +28,16 @@ pub(crate) enum Mode {
     Slots,
     /// Readers, of which one at a time may upgrade.
     Upgrade,
+    /// Holders read a file, and write it anew a while later.
+    Rewrite,
+    /// Holders write to a resource that checks their tokens.
+    Register,
+    /// Commands under `holdlock run`.
+    Run,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Mode; 10] = [
+    pub(crate) const ALL: [Mode; 13] = [
         Mode::Exclusive,
         Mode::Shared,
         Mode::Fair,
@@ -42,6 +48,22 @@ impl Mode {
         Mode::Set,
         Mode::Slots,
         Mode::Upgrade,
+        Mode::Rewrite,
+        Mode::Register,
+        Mode::Run,
+    ];
+
+    /// Those that are tried in a directory unless the user names others.
+    pub(crate) const OF_FILES: &[Mode] = Mode::ALL.split_at(10).0;
+
+    /// Those that exist over an engine.
+    pub(crate) const OF_ENGINES: &[Mode] = &[
+        Mode::Exclusive,
+        Mode::Shared,
+        Mode::Slots,
+        Mode::Rewrite,
+        Mode::Register,
+        Mode::Run,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -56,6 +78,9 @@ impl Mode {
             Mode::Set => "set",
             Mode::Slots => "slots",
             Mode::Upgrade => "upgrade",
+            Mode::Rewrite => "rewrite",
+            Mode::Register => "register",
+            Mode::Run => "run",
         }
     }
 
@@ -73,12 +98,18 @@ impl Mode {
 
     /// Whether some requests are shared.
     pub(super) fn shares(self) -> bool {
-        !matches!(self, Mode::Exclusive | Mode::Removal | Mode::Slots)
+        use Mode::{Exclusive, Register, Removal, Rewrite, Run, Slots};
+        !matches!(self, Exclusive | Removal | Slots | Rewrite | Register | Run)
     }
 
     /// Whether requests are served in the order of their arrival.
     pub(super) fn is_fair(self) -> bool {
         matches!(self, Mode::Fair | Mode::Slots)
+    }
+
+    /// Whether the rounds are the same over files and over engines.
+    pub(super) fn is_common(self) -> bool {
+        matches!(self, Mode::Rewrite | Mode::Register | Mode::Run)
     }
 
     /// What can be locked alone in this mode.
@@ -147,7 +178,7 @@ impl Mode {
             .fair(self.is_fair() || self == Mode::Upgrade)
             .upgradeable(self == Mode::Upgrade)
             .delete_on_release(self == Mode::Deletion)
-            .record(self == Mode::Record)
+            .record(matches!(self, Mode::Record | Mode::Register))
             .open(self.member_file(directory, member))
     }
 }

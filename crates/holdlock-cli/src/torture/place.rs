@@ -1,5 +1,6 @@
 //! Where the lock files of a run are: in a fresh directory, which is removed at the end.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use holdlock::Error;
 
+use super::engine::{About, Engine};
 use super::fresh_seed;
 use super::mode::Mode;
 use crate::doctor;
@@ -19,12 +21,24 @@ pub(super) struct Place {
     /// The directory that the user named.
     pub(super) parent: PathBuf,
     pub(super) file_system: Option<String>,
+    /// The engine, if the locks are not files, and what is told of it.
+    pub(super) engine: Option<(Engine, About)>,
 }
 
 /// A mode that cannot be tried here, and why.
 pub(super) type LeftOut = (Mode, String);
 
 impl Place {
+    /// Finds the engine of a URL. The directory is for what its holders write.
+    pub(super) fn at_engine(url: &OsStr) -> Result<Place, Failure> {
+        let mut place = Place::create(&std::env::temp_dir())?;
+        let engine = Engine::named(url, &place.directory)?;
+        let about = engine.try_once(Mode::Exclusive)?;
+        place.file_system = None;
+        place.engine = Some((engine, about));
+        Ok(place)
+    }
+
     /// Creates the directory in `path`, or beside it if it is a file.
     pub(super) fn create(path: &Path) -> Result<Place, Failure> {
         // The watch of the waiters reads /proc, and must not take other processes for the workers.
@@ -58,6 +72,7 @@ impl Place {
             file_system: doctor::file_system_of(&directory),
             directory,
             parent,
+            engine: None,
         })
     }
 
@@ -66,6 +81,12 @@ impl Place {
         let mut modes = Vec::new();
         let mut left_out = Vec::new();
         let mut failure = None;
+        if let Some((engine, _)) = &self.engine {
+            wanted
+                .iter()
+                .try_for_each(|mode| engine.try_once(*mode).map(drop))?;
+            return Ok((wanted.to_vec(), left_out));
+        }
         for &mode in wanted {
             match self.try_once(mode) {
                 Ok(()) => modes.push(mode),

@@ -4,18 +4,50 @@
 //! The same seed makes the same choices. The kernel still decides which thread runs when, so a
 //! second run with the same seed is a similar run, not the same one.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use fastrand::Rng;
 
 use super::mode::Mode;
 
-/// How long the same two modes are tried.
-pub(super) const PHASE: Duration = Duration::from_millis(250);
+/// The times of a plan.
+#[derive(Clone, Debug)]
+pub(super) struct Pace {
+    /// How long the same two modes are tried.
+    pub(super) phase: Duration,
+    /// A storm of kills, stops and signals lasts this many phases, and then there is calm for so
+    /// many. In the calm a waiter that sleeps for ever is not woken by accident.
+    storm: u64,
+    calm: u64,
+    /// The time from one act to the next, and that of a stop, in microseconds.
+    pause: Range<u64>,
+    stop: Range<u64>,
+}
 
-/// A storm of kills, stops and signals lasts this many phases, and so does the calm after it. In
-/// the calm a waiter that sleeps for ever is not woken by accident.
-const STORM: u64 = 12;
+impl Pace {
+    /// The kernel frees the lock of a process that was killed at once.
+    pub(super) const FILES: Pace = Pace {
+        phase: Duration::from_millis(250),
+        storm: 12,
+        calm: 12,
+        pause: 1_000..100_000,
+        stop: 100..30_000,
+    };
+
+    /// An engine may take this time to do so. Some stops are longer.
+    pub(super) fn of(ttl: Duration) -> Pace {
+        let ttl = ttl.as_micros() as u64;
+        let phase = Duration::from_secs(1);
+        Pace {
+            phase,
+            storm: (3 * ttl).div_ceil(phase.as_micros() as u64),
+            calm: (5 * ttl).div_ceil(phase.as_micros() as u64),
+            pause: ttl / 10..ttl * 2 / 3,
+            stop: ttl / 10..ttl * 3 / 2,
+        }
+    }
+}
 
 /// The modes of one phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,22 +93,25 @@ pub(super) struct Plan {
     to_come: Vec<Mode>,
     workers: usize,
     number: u64,
+    pub(super) pace: Pace,
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64, modes: &[Mode], workers: usize) -> Plan {
+    pub(super) fn new(seed: u64, modes: &[Mode], workers: usize, pace: Pace) -> Plan {
         Plan {
             random: Rng::with_seed(seed),
             modes: modes.to_vec(),
             to_come: Vec::new(),
             workers,
             number: 0,
+            pace,
         }
     }
 
     pub(super) fn next_phase(&mut self) -> Phase {
         let modes = [self.next_mode(), self.next_mode()];
-        let calm = self.number / STORM % 2 == 1;
+        let both = self.pace.storm + self.pace.calm;
+        let calm = self.number % both >= self.pace.storm;
         self.number += 1;
         Phase { modes, calm }
     }
@@ -91,12 +126,13 @@ impl Plan {
 
     /// The next act, and the time until it.
     pub(super) fn next_act(&mut self) -> (Duration, Act) {
-        let pause = Duration::from_micros(self.random.u64(1_000..100_000));
+        let pause = Duration::from_micros(self.random.u64(self.pace.pause.clone()));
         let worker = self.random.usize(..self.workers);
         let act = if self.random.bool() {
             Act::Kill(worker)
         } else {
-            Act::Stop(worker, Duration::from_micros(self.random.u64(100..30_000)))
+            let time = self.random.u64(self.pace.stop.clone());
+            Act::Stop(worker, Duration::from_micros(time))
         };
         (pause, act)
     }
@@ -108,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_makes_the_same_plan() {
-        let plan = || Plan::new(7, &Mode::ALL, 5);
+        let plan = || Plan::new(7, &Mode::ALL, 5, Pace::FILES);
         let (mut one, mut other) = (plan(), plan());
         for _ in 0..100 {
             assert_eq!(one.next_phase(), other.next_phase());
@@ -118,10 +154,10 @@ mod tests {
 
     #[test]
     fn every_mode_has_its_turn_and_storms_alternate_with_calms() {
-        let mut plan = Plan::new(1, &Mode::ALL, 5);
-        let phases: Vec<Phase> = (0..2 * STORM).map(|_| plan.next_phase()).collect();
+        let mut plan = Plan::new(1, Mode::OF_FILES, 5, Pace::FILES);
+        let phases: Vec<Phase> = (0..24).map(|_| plan.next_phase()).collect();
         let first: Vec<Mode> = phases[..5].iter().flat_map(|phase| phase.modes).collect();
-        assert!(Mode::ALL.iter().all(|mode| first.contains(mode)));
+        assert!(Mode::OF_FILES.iter().all(|mode| first.contains(mode)));
         assert_eq!(phases.iter().filter(|phase| phase.calm).count(), 12);
         assert!(phases.iter().all(|phase| Phase::of(phase.word()) == *phase));
     }

@@ -41,6 +41,17 @@ impl Me {
         }
     }
 
+    /// A command of the participant, which writes none of its words.
+    pub(super) fn of_command(board: &'static Board, id: usize) -> Me {
+        Me {
+            board,
+            id,
+            incarnation: 0,
+            round: 0,
+            asked: now(),
+        }
+    }
+
     pub(super) fn words(&self) -> &'static Participant {
         &self.board.participants[self.id]
     }
@@ -86,6 +97,9 @@ impl Me {
             Outcome::Refused => What::Refused,
             Outcome::TimedOut => What::TimedOut,
             Outcome::Cancelled => What::Cancelled,
+            Outcome::Unreachable => What::Unreachable,
+            Outcome::Lost => What::Lost,
+            Outcome::Fenced => What::Fenced,
         };
         self.note(what, mode, 0);
         self.count(mode, outcome);
@@ -98,7 +112,7 @@ impl Me {
         self.doing(Doing::Nothing, mode);
     }
 
-    fn count(&self, mode: Mode, outcome: Outcome) {
+    pub(super) fn count(&self, mode: Mode, outcome: Outcome) {
         Participant::add(&self.words().outcomes[mode.index()][outcome as usize], 1);
     }
 
@@ -111,6 +125,12 @@ impl Me {
             before: self.board.mode(mode).counters.each_ref().map(get),
         };
         section.mark(inside);
+        self.entered(mode);
+        section
+    }
+
+    /// Counts an entry, and how long it took to get there.
+    pub(super) fn entered(&self, mode: Mode) {
         self.doing(Doing::Inside, mode);
         let words = self.words();
         let waited = now().saturating_sub(self.asked);
@@ -123,7 +143,21 @@ impl Me {
             Ordering::Relaxed,
         );
         self.count(mode, Outcome::Entered);
-        section
+    }
+
+    /// Writes the mark of a participant that enters. `detail` is for the history.
+    pub(super) fn place(&self, mark: Mark, detail: u64) {
+        let words = self.board.mode(mark.mode);
+        words.entries.fetch_add(1, Ordering::SeqCst);
+        if mark.inside.is_exclusive() {
+            words.exclusive_entries.fetch_add(1, Ordering::SeqCst);
+        }
+        let what = match mark.inside {
+            Inside::Shared => What::EnterShared,
+            _ => What::Enter,
+        };
+        self.board.marks[self.id].store(mark.word(), Ordering::SeqCst);
+        self.note(what, mark.mode, detail);
     }
 
     pub(super) fn find(&self, kind: Kind, mode: Mode, other: Option<usize>, text: String) {
@@ -157,17 +191,7 @@ impl Section {
             mode: *mode,
             incarnation: me.incarnation,
         };
-        let words = me.board.mode(*mode);
-        words.entries.fetch_add(1, Ordering::SeqCst);
-        if inside.is_exclusive() {
-            words.exclusive_entries.fetch_add(1, Ordering::SeqCst);
-        }
-        let what = match inside {
-            Inside::Shared => What::EnterShared,
-            _ => What::Enter,
-        };
-        me.board.marks[me.id].store(mark.word(), Ordering::SeqCst);
-        me.note(what, *mode, 0);
+        me.place(mark, 0);
         for (id, word) in me.board.marks.iter().enumerate() {
             let Some(other) = Mark::of(word.load(Ordering::SeqCst)) else {
                 continue;

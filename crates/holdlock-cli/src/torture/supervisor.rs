@@ -12,7 +12,7 @@ use super::finding::{Finding, Kind};
 use super::flock_program::FlockProgram;
 use super::mode::Mode;
 use super::place::{LeftOut, Place};
-use super::plan::{Act, PHASE, Phase, Plan};
+use super::plan::{Act, Pace, Phase, Plan};
 use super::progress::Progress;
 use super::tally::Tally;
 use super::watch::Watch;
@@ -22,13 +22,19 @@ use crate::sys::signals::Blocked;
 /// How often the supervisor looks at the participants.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How many processes share the locks of an engine. Each thread has a connection.
+const AT_ENGINES: usize = 4;
+
 /// Far longer than workers take to end.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a run was.
 pub(super) struct Report {
     pub(super) board: &'static Board,
-    pub(super) directory: std::path::PathBuf,
+    /// The directory, or the URL of the engine.
+    pub(super) place: std::path::PathBuf,
+    /// The kind of the engine.
+    pub(super) engine: Option<&'static str>,
     pub(super) file_system: Option<String>,
     pub(super) processes: usize,
     pub(super) began: u64,
@@ -36,6 +42,7 @@ pub(super) struct Report {
     pub(super) tally: Tally,
     pub(super) kills: u64,
     pub(super) stops: u64,
+    pub(super) breaks: u64,
     /// How often flock(1) took part. None: it is not installed.
     pub(super) flock_runs: Option<u64>,
     pub(super) left_out: Vec<LeftOut>,
@@ -60,7 +67,11 @@ pub(super) fn run(
     let (kills, stops) = (run.crew.kills, run.crew.stops);
     Ok(Report {
         board,
-        directory: place.parent.clone(),
+        place: match &place.engine {
+            Some((_, about)) => about.shown.clone().into(),
+            None => place.parent.clone(),
+        },
+        engine: place.engine.as_ref().map(|(_, about)| about.kind),
         file_system: place.file_system.clone(),
         processes: run.processes,
         began: run.began,
@@ -68,6 +79,7 @@ pub(super) fn run(
         tally,
         kills,
         stops,
+        breaks: board.breaks.load(std::sync::atomic::Ordering::SeqCst),
         flock_runs: run.flock.runs,
         left_out,
         finding: finding.or(lost),
@@ -87,6 +99,7 @@ struct Run<'s> {
     phase: Phase,
     next_phase: Instant,
     next_act: (Instant, Act),
+    at_engine: bool,
     begin: Instant,
     began: u64,
     took: Duration,
@@ -102,9 +115,17 @@ impl<'s> Run<'s> {
         file: &File,
     ) -> Result<Run<'s>, Failure> {
         let cpus = available_parallelism().map_or(2, usize::from);
-        let processes = (2 * cpus).clamp(4, (PARTICIPANTS - 2) / THREADS_EACH);
+        let ttl = place.engine.as_ref().map(|(_, about)| about.ttl);
+        let (processes, pace) = match ttl {
+            Some(ttl) => (AT_ENGINES, Pace::of(ttl)),
+            None => {
+                let processes = (2 * cpus).clamp(4, (PARTICIPANTS - 2) / THREADS_EACH);
+                (processes, Pace::FILES)
+            }
+        };
         let fcntl = modes.contains(&Mode::Ofd);
-        let mut plan = Plan::new(settings.seed, modes, processes + usize::from(fcntl));
+        let workers = processes + usize::from(fcntl);
+        let mut plan = Plan::new(settings.seed, modes, workers, pace);
         let phase = plan.next_phase();
         set(board, phase);
         let directory = &place.directory;
@@ -114,7 +135,7 @@ impl<'s> Run<'s> {
             fcntl,
             settings.seed,
             settings.fault,
-            directory,
+            place,
         )?;
         let begin = Instant::now();
         let (pause, act) = plan.next_act();
@@ -123,13 +144,14 @@ impl<'s> Run<'s> {
             board,
             processes,
             signals,
+            next_phase: begin + plan.pace.phase,
             plan,
             flock: FlockProgram::new((board, file), PARTICIPANTS - 1, directory, settings.seed),
-            watch: Watch::new(board, directory),
+            watch: Watch::new(board, place),
             progress: Progress::new(settings.time, settings.sections),
             phase,
-            next_phase: begin + PHASE,
             next_act: (begin + pause, act),
+            at_engine: ttl.is_some(),
             begin,
             began: now(),
             took: Duration::ZERO,
@@ -215,7 +237,7 @@ impl<'s> Run<'s> {
         if now >= self.next_phase {
             self.phase = self.plan.next_phase();
             set(self.board, self.phase);
-            self.next_phase = now + PHASE;
+            self.next_phase = now + self.plan.pace.phase;
         }
         if now >= self.next_act.0 {
             if !self.phase.calm {
@@ -233,7 +255,8 @@ impl<'s> Run<'s> {
     /// True: flock(1) does not run.
     fn look_at_flock(&mut self, working: bool) -> bool {
         // A command of flock(1) that is only starting would hide a lock that nobody has.
-        let phase = (working && !self.phase.calm).then_some(self.phase);
+        let takes_part = working && !self.at_engine;
+        let phase = (takes_part && !self.phase.calm).then_some(self.phase);
         self.flock.look(phase).unwrap_or_else(|text| {
             self.board.find(&Finding {
                 kind: Kind::Failed,

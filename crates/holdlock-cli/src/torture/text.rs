@@ -16,16 +16,16 @@ use crate::show::time::rounded;
 pub(super) fn report(settings: &Settings, report: &Report, history: Option<&Path>) -> String {
     let mut lines = format!(
         "{} ({}), seed {}: {} processes of {THREADS_EACH} threads, {}\n",
-        text::path(&report.directory),
+        text::path(&report.place),
         report
-            .file_system
-            .as_deref()
+            .engine
+            .or(report.file_system.as_deref())
             .unwrap_or("unknown file system"),
         settings.seed,
         report.processes,
         rounded(report.took),
     );
-    lines += &table(&report.tally.0);
+    lines += &table(&report.tally.0, report.engine.is_some());
     for (mode, why) in &report.left_out {
         lines += &format!(
             "{} is not possible here: {}\n",
@@ -34,6 +34,7 @@ pub(super) fn report(settings: &Settings, report: &Report, history: Option<&Path
         );
     }
     let flock = match report.flock_runs {
+        _ if report.engine.is_some() => others(report),
         Some(runs) => text::count(runs as usize, "run of flock(1)", "runs of flock(1)"),
         None => "flock(1) is not installed".to_owned(),
     };
@@ -52,29 +53,43 @@ pub(super) fn per_second(report: &Report) -> u64 {
     (report.tally.sections() as f64 / seconds) as u64
 }
 
-fn table(modes: &[Counts]) -> String {
+/// What only runs over engines have.
+fn others(report: &Report) -> String {
+    let modes = report.tally.0.iter();
+    let unreachable: u64 = modes.map(|counts| counts.unreachable).sum();
+    let breaks = text::count(report.breaks as usize, "hold broken", "holds broken");
+    let silent = match unreachable {
+        0 => String::new(),
+        some => {
+            ", ".to_owned()
+                + &text::count(some as usize, "request unanswered", "requests unanswered")
+        }
+    };
+    breaks + &silent
+}
+
+fn table(modes: &[Counts], at_engine: bool) -> String {
     let mut table = Table::default();
     table.column("MODE", Side::Left);
-    for heading in [
-        "SECTIONS",
-        "REFUSED",
-        "TIMED OUT",
-        "CANCELLED",
-        "99 % WAIT UP TO",
-        "LONGEST WAIT",
-    ] {
+    let requests = ["SECTIONS", "REFUSED", "TIMED OUT", "CANCELLED"];
+    let losses: &[&str] = if at_engine { &["LOST", "FENCED"] } else { &[] };
+    let waits = ["99 % WAIT UP TO", "LONGEST WAIT"];
+    for heading in requests.iter().chain(losses).chain(&waits) {
         table.column(heading, Side::Right);
     }
     for counts in modes {
-        table.row(vec![
+        let mut row = vec![
             counts.mode.name().to_owned(),
             grouped(counts.sections),
             grouped(counts.refused),
             grouped(counts.timed_out),
             grouped(counts.cancelled),
-            wait(counts.wait_of(0.99)),
-            wait(counts.longest),
-        ]);
+        ];
+        if at_engine {
+            row.extend([grouped(counts.lost), grouped(counts.fenced)]);
+        }
+        row.extend([wait(counts.wait_of(0.99)), wait(counts.longest)]);
+        table.row(row);
     }
     table.draw(true, None)
 }

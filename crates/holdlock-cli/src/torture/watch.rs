@@ -18,6 +18,8 @@ use super::finding::{Finding, Kind};
 use super::kernel::{self, Thread};
 use super::mark::Mark;
 use super::mode::Mode;
+use super::place::Place;
+use super::standstill::EngineWatch;
 
 /// A wait of this length is looked at closely.
 const LONG: Duration = Duration::from_millis(150);
@@ -49,6 +51,7 @@ struct Look {
 pub(super) struct Watch {
     board: &'static Board,
     directory: PathBuf,
+    engine: Option<EngineWatch>,
     looks: Vec<Look>,
     /// The entries of each mode, and since when there were no more.
     entries: [(u64, Instant); Mode::ALL.len()],
@@ -64,7 +67,7 @@ enum Probe {
 }
 
 impl Watch {
-    pub(super) fn new(board: &'static Board, directory: &Path) -> Watch {
+    pub(super) fn new(board: &'static Board, place: &Place) -> Watch {
         let now = Instant::now();
         let look = Look {
             doing: 0,
@@ -74,7 +77,8 @@ impl Watch {
         };
         Watch {
             board,
-            directory: directory.to_owned(),
+            directory: place.directory.clone(),
+            engine: place.engine.as_ref().map(EngineWatch::new),
             looks: vec![look; PARTICIPANTS],
             entries: [(0, now); Mode::ALL.len()],
             kept: [None; Mode::ALL.len()],
@@ -93,7 +97,12 @@ impl Watch {
             if *last != entries {
                 (*last, *since) = (entries, Instant::now());
             }
-            self.standstill(mode, pids, others);
+            if self.engine.is_none() {
+                self.standstill(mode, pids, others);
+            }
+        }
+        if let Some(engine) = &mut self.engine {
+            engine.look(self.board, calm);
         }
     }
 
@@ -115,7 +124,7 @@ impl Watch {
             return;
         };
         let waits = Doing::of(doing).0 == Doing::Waiting;
-        let fair = waits && mode.is_fair();
+        let fair = waits && mode.is_fair() && self.engine.is_none();
         if !fair && look.since.elapsed() < LONG {
             return;
         }

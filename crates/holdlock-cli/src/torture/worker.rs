@@ -12,13 +12,15 @@ use std::time::Duration;
 use fastrand::Rng;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
-use super::board::{Board, now};
+use super::board::{Board, PARTICIPANTS, now};
+use super::engine::Engine;
 use super::fault::Fault;
 use super::mark::Inside;
 use super::mode::Mode;
 use super::plan::Phase;
-use super::rounds::{self, Cancelling, Locks, Taker};
+use super::rounds::{self, Beats, Cancelling, Locks, Taker};
 use super::section::Me;
+use super::tenure::{Broken, holder_after};
 use crate::exit::{self, Failure, Outcome, warn};
 use crate::sys::thread;
 
@@ -31,11 +33,16 @@ pub(super) const THREADS: &str = "threads";
 pub(super) const FCNTL: &str = "fcntl";
 /// the command of flock(1),
 pub(super) const INSIDE: &str = "inside";
+/// the command of `holdlock run`,
+pub(super) const BEAT: &str = "beat";
 /// or a program that looks what it has inherited.
 pub(super) const LOOK: &str = "look";
 
 /// The signal that interrupts system calls.
 const INTERRUPT: i32 = libc::SIGUSR1;
+
+/// Every so many times, the disturber ends a hold at the engine.
+const BREAKS: u32 = 40;
 
 /// What a worker is told.
 pub(super) struct Orders {
@@ -96,6 +103,9 @@ pub(crate) fn work(mut words: impl Iterator<Item = OsString>) -> Outcome {
     if what == INSIDE {
         return inside(&mut words).ok_or_else(misused);
     }
+    if what == BEAT {
+        return beat(&mut words).ok_or_else(misused);
+    }
     let orders = Orders::parse(&mut words).ok_or_else(misused)?;
     let failed = |error| Failure::system("a worker cannot start", error);
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| failed(error.into()))?;
@@ -137,6 +147,9 @@ fn taker(orders: &Orders, board: &'static Board, number: usize) -> Taker {
         own: Locks::default(),
         cancelling: Cancelling::default(),
         fault: orders.fault,
+        engine: Engine::inherited(&orders.directory),
+        supervisor: orders.supervisor,
+        board: orders.board,
     }
 }
 
@@ -174,10 +187,25 @@ fn disturb(orders: &Orders, board: &'static Board, places: &[Cancelling]) {
     let mut random = Rng::with_seed(orders.seed ^ now());
     let own = &board.participants[orders.first].disturber;
     own.store(thread::id() as u64, Ordering::SeqCst);
+    let engine = Engine::inherited(&orders.directory);
+    // A connection takes longer than a system call.
+    let pause = match engine {
+        None => 100..2000,
+        Some(_) => 10_000..100_000,
+    };
     while let Some(phase) = next_phase(board) {
-        std::thread::sleep(Duration::from_micros(random.u64(100..2000)));
+        std::thread::sleep(Duration::from_micros(random.u64(pause.clone())));
         if phase.calm {
             continue;
+        }
+        if let Some(engine) = &engine {
+            if random.u32(..BREAKS) == 0 {
+                end_a_hold(board, engine, random.usize(..PARTICIPANTS));
+            }
+            // A request that was cancelled queues at the end.
+            if random.u32(..8) != 0 {
+                continue;
+            }
         }
         let number = random.usize(..places.len());
         let words = &board.participants[orders.first + number];
@@ -193,6 +221,42 @@ fn disturb(orders: &Orders, board: &'static Board, places: &[Cancelling]) {
         if thread != 0 && random.bool() {
             thread::signal(thread, INTERRUPT);
         }
+    }
+    // Nobody waits at the end for a lease that a killed worker has left.
+    if engine.is_some() {
+        while !places.iter().all(|place| Arc::strong_count(place) == 1) {
+            for place in places {
+                let token = place.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(token) = token {
+                    token.cancel();
+                }
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Ends the hold of a participant, as an administrator may.
+fn end_a_hold(board: &Board, engine: &Engine, from: usize) {
+    // One that stays: others are gone before the engine is asked.
+    let stays = |_| {
+        let holder = holder_after(board, from);
+        std::thread::sleep(Duration::from_millis(15));
+        holder.filter(|holder| holder.is_inside(board))
+    };
+    let Some(holder) = (0..50).find_map(stays) else {
+        return;
+    };
+    let words = &board.participants[holder.id];
+    // Before it is done: from now on it may be.
+    let word = Broken::Perhaps.word(holder.tenure);
+    words.broken.store(word, Ordering::SeqCst);
+    if engine.end(holder.mode, holder.token) {
+        let certainly = Broken::Certainly.word(holder.tenure);
+        let _ = words
+            .broken
+            .compare_exchange(word, certainly, Ordering::SeqCst, Ordering::SeqCst);
+        board.breaks.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -221,6 +285,18 @@ fn use_fcntl(orders: &Orders, board: &'static Board) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The command under `holdlock run`.
+fn beat(words: &mut impl Iterator<Item = OsString>) -> Option<u8> {
+    let board = Board::inherited(value(words.next())?).ok()?;
+    let told = Beats {
+        participant: value(words.next())?,
+        number: value(words.next())?,
+        beats: value(words.next())?,
+    };
+    rounds::beat(board, &told);
+    Some(exit::SUCCESS)
 }
 
 /// The command under flock(1), which holds the lock for it: one section.

@@ -1,5 +1,6 @@
 //! What becomes of a command whose lock is lost.
 
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
 use crate::{server, start};

@@ -1,4 +1,4 @@
-//! The command with locks that PostgreSQL keeps.
+//! The command with locks of engines.
 
 #![cfg(feature = "engines")]
 #![allow(missing_docs, reason = "tests")]
@@ -6,17 +6,28 @@
 mod look;
 mod lost;
 mod names;
-#[path = "../../../holdlock-engines/tests/support/proxy.rs"]
-#[allow(dead_code, reason = "used by the tests of the engines as well")]
-mod proxy;
 mod run;
 mod runs;
-#[path = "../../../holdlock-engines/tests/postgres/server.rs"]
-#[allow(dead_code, reason = "used by the tests of the engines as well")]
-mod server;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+use holdlock_test_support::servers::{Server, etcd, postgres as server, redis};
+
+/// A server of each engine that this machine has.
+fn engines() -> Vec<&'static dyn Server> {
+    let postgres = server::shared().map(|server| server as &dyn Server);
+    let etcd = etcd::shared().map(|cluster| cluster as &dyn Server);
+    let redis = redis::shared().map(|server| server as &dyn Server);
+    [postgres, etcd, redis].into_iter().flatten().collect()
+}
+
+/// The URL as messages have it: without user and options.
+fn shown(url: &str) -> String {
+    let (place, name) = url.split_once('#').expect("a name");
+    let place = place.split_once('?').expect("options").0;
+    format!("{}#{name}", place.replace("boss@", ""))
+}
 
 /// The program, without what the tests' caller may have set.
 fn holdlock(words: &[&str]) -> Command {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{skipped, watchdog};
 
 use crate::{Running, STAY, holdlock, said, server};

@@ -2,62 +2,59 @@
 
 use std::io::Read;
 
+use holdlock_test_support::servers::{Port, Server};
 use holdlock_test_support::{eventually, watchdog};
 
-use crate::{STAY, holdlock, run, said, server, start};
+use crate::{STAY, engines, holdlock, run, said, server, shown, start};
 
 #[test]
 fn one_command_at_a_time_which_knows_its_lock() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else {
-        return;
-    };
-    let url = server.url("one");
-    let show = "echo $HOLDLOCK_TOKEN; echo $HOLDLOCK_LOCK $HOLDLOCK_ENGINE_KIND $HOLDLOCK_TTL; \
-                echo [$HOLDLOCK_ABANDONED]; exit 3";
-    let (code, said, errors) = run(&[&url, "--", "sh", "-c", show]);
-    assert_eq!((code, errors.as_str()), (Some(3), ""));
-    let lines: Vec<&str> = said.lines().collect();
-    let lock = format!(
-        "postgres://127.0.0.1:{}/postgres#one postgres 3",
-        server.port()
-    );
-    assert_eq!(lines[1..], [&lock, "[]"]);
-    let token: u64 = lines[0].parse().expect("a number");
+    for server in engines() {
+        let url = server.url("one");
+        let show = "echo $HOLDLOCK_TOKEN; echo $HOLDLOCK_LOCK $HOLDLOCK_ENGINE_KIND $HOLDLOCK_TTL; \
+                    echo [$HOLDLOCK_ABANDONED]; exit 3";
+        let (code, said, errors) = run(&[&url, "--", "sh", "-c", show]);
+        assert_eq!((code, errors.as_str()), (Some(3), ""));
+        let lines: Vec<&str> = said.lines().collect();
+        let ttl = server.patient().trim_start_matches("ttl=");
+        let lock = format!("{} {} {ttl}", shown(&url), server.engine());
+        assert_eq!(lines[1..], [&lock, "[]"]);
+        let token: u64 = lines[0].parse().expect("a number");
 
-    let holder = start(&[&[url.as_str()], &STAY[..]].concat());
-    let (code, _, errors) = run(&["-n", &url, "--", "true"]);
-    assert_eq!(code, Some(75), "{errors}");
-    assert!(
-        errors.contains("already locked by pid") && errors.contains("sh -c"),
-        "{errors}"
-    );
-    let (code, _, errors) = run(&["-w", "1", &url, "--", "true"]);
-    assert_eq!(code, Some(75), "{errors}");
-    assert_eq!(run(&["--skip", &url, "--", "true"]).0, Some(0));
-    assert_eq!(holder.end().0, Some(0));
-    let (_, said, _) = run(&[&url, "--", "sh", "-c", show]);
-    let next: u64 = said
-        .lines()
-        .next()
-        .expect("a line")
-        .parse()
-        .expect("a number");
-    assert!(next > token);
-    server.nothing_left("one");
+        let holder = start(&[&[url.as_str()], &STAY[..]].concat());
+        let (code, _, errors) = run(&["-n", &url, "--", "true"]);
+        assert_eq!(code, Some(75), "{errors}");
+        assert!(
+            errors.contains("already locked by pid") && errors.contains("sh -c"),
+            "{errors}"
+        );
+        let (code, _, errors) = run(&["-w", "1", &url, "--", "true"]);
+        assert_eq!(code, Some(75), "{errors}");
+        assert_eq!(run(&["--skip", &url, "--", "true"]).0, Some(0));
+        assert_eq!(holder.end().0, Some(0));
+        let (_, said, _) = run(&[&url, "--", "sh", "-c", show]);
+        let next: u64 = said
+            .lines()
+            .next()
+            .expect("a line")
+            .parse()
+            .expect("a number");
+        assert!(next > token);
+        server.nothing_left("one");
+    }
 }
 
 #[test]
 fn a_note_is_shown_to_those_who_find_the_lock_held() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else {
-        return;
-    };
-    let url = server.url("noted");
-    let _holder = start(&[&["--note", "import of May", url.as_str()], &STAY[..]].concat());
-    let (code, _, errors) = run(&["-n", &url, "--", "true"]);
-    assert_eq!(code, Some(75));
-    assert!(errors.contains("import of May"), "{errors}");
+    for server in engines() {
+        let url = server.url("noted");
+        let _holder = start(&[&["--note", "import of May", url.as_str()], &STAY[..]].concat());
+        let (code, _, errors) = run(&["-n", &url, "--", "true"]);
+        assert_eq!(code, Some(75));
+        assert!(errors.contains("import of May"), "{errors}");
+    }
 }
 
 #[test]
@@ -96,19 +93,18 @@ fn a_wait_names_the_holder_and_the_place_in_the_queue() {
 #[test]
 fn a_killed_holdlock_takes_its_command_with_it() {
     let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else {
-        return;
-    };
-    let url = server.url("killed");
-    let mut holder = start(&[&url, "--", "sh", "-c", "trap '' TERM; echo runs; read line"]);
-    holder.child.kill().expect("killed");
-    // The command has the other end of the pipe.
-    let mut rest = Vec::new();
-    let read = holder.stdout.read_to_end(&mut rest);
-    read.expect("the command has ended");
-    eventually("the lock is free", || {
-        run(&["-n", &url, "--", "true"]).0 == Some(0)
-    });
+    for server in engines() {
+        let url = server.brief("killed");
+        let mut holder = start(&[&url, "--", "sh", "-c", "trap '' TERM; echo runs; read line"]);
+        holder.child.kill().expect("killed");
+        // The command has the other end of the pipe.
+        let mut rest = Vec::new();
+        let read = holder.stdout.read_to_end(&mut rest);
+        read.expect("the command has ended");
+        eventually("the lock is free", || {
+            run(&["-n", &url, "--", "true"]).0 == Some(0)
+        });
+    }
 }
 
 #[test]
@@ -118,7 +114,8 @@ fn what_is_wrong_with_the_engine_has_an_exit_code() {
         return;
     };
     let url = server.url("codes");
-    let port = server::free_port();
+    let reserved = Port::new();
+    let port = reserved.number();
     for (url, code, part) in [
         ("postgres://h/d".to_owned(), 64, "#name"),
         ("nothing://h/d#n".to_owned(), 64, "no engine"),

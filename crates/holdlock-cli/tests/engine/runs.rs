@@ -1,8 +1,9 @@
 //! Runs that the engine remembers: --at-most-every and --if-abandoned.
 
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
-use crate::{STAY, output, run, server, start};
+use crate::{STAY, engines, output, run, server, start};
 
 #[test]
 fn a_run_is_skipped_if_the_last_one_is_recent() {
@@ -97,4 +98,26 @@ fn the_next_run_is_told_that_the_last_holder_died() {
         "{errors}"
     );
     assert_eq!(with("fail", &show).1, "[]\n");
+}
+
+#[test]
+fn etcd_and_redis_remember_runs_without_a_table() {
+    let _dog = watchdog::watch(60);
+    for server in engines()
+        .into_iter()
+        .filter(|server| server.engine() != "postgres")
+    {
+        let url = server.url("often");
+        let (code, said, errors) = output(&["engine", "init", &url]);
+        assert_eq!(code, Some(0), "{errors}");
+        assert!(said.contains("nothing"), "{said}");
+        let hourly =
+            |words: &[&str]| run(&[&["--at-most-every", "1h", url.as_str(), "--"], words].concat());
+        // A run that fails does not count.
+        assert_eq!(hourly(&["sh", "-c", "exit 3"]).0, Some(3));
+        assert_eq!(hourly(&["echo", "ran"]).1, "ran\n");
+        let (code, said, errors) = hourly(&["echo", "ran"]);
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{errors}");
+        assert!(errors.contains("skipped: the last run"), "{errors}");
+    }
 }

@@ -186,8 +186,13 @@ impl Place {
         let created = self.created.get();
         let before = answer.pairs.into_iter();
         let before = before.filter(|pair| pair.create_revision < created);
-        let keys: Vec<Vec<u8>> = before.map(|pair| pair.key).collect();
-        let (watched, may_stay) = match (self.etcd().settings.slots, keys.first()) {
+        let mut keys: Vec<Vec<u8>> = before.map(|pair| pair.key).collect();
+        let slots = self.etcd().settings.slots;
+        if slots.is_none() {
+            // The newest one, which leaves last. Nothing is heard of those before it.
+            keys.truncate(1);
+        }
+        let (watched, may_stay) = match (slots, keys.first()) {
             (Some(slots), _) => (Watched::All(self.etcd().keys.all()), slots as usize - 1),
             (None, Some(key)) => (Watched::Key(key.clone()), 0),
             (None, None) => return Look::Free,

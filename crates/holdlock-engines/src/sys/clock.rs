@@ -103,3 +103,51 @@ impl Timer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use holdlock_test_support::{has, skipped};
+
+    use super::*;
+
+    /// A time namespace in which CLOCK_BOOTTIME is a day ahead of CLOCK_MONOTONIC, as on a machine
+    /// that was suspended for so long.
+    #[test]
+    fn the_time_that_a_machine_spends_in_a_suspend_counts() {
+        if !has("unshare") {
+            return;
+        }
+        let ahead = ["--time", "--boottime", "86400"];
+        if !matches!(Command::new("unshare").args(ahead).arg("true").output(),
+            Ok(output) if output.status.success())
+        {
+            return skipped("this user may not make a time namespace");
+        }
+        let run = Command::new("unshare")
+            .args(ahead)
+            .arg(std::env::current_exe().expect("this program"))
+            .args(["--ignored", "--exact", "sys::clock::tests::after_a_suspend"])
+            .output();
+        let run = run.expect("starts");
+        let said = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "the test above runs it in a time namespace"]
+    fn after_a_suspend() {
+        let now = BootTime::now();
+        let awake = clock_gettime(ClockId::Monotonic).tv_sec as u64;
+        assert!(now.since_boot().as_secs() >= awake + 86_400);
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let timer = Timer::new().expect("a timer");
+            let soon = timer.until(now.plus(Duration::from_millis(10)));
+            let fired = tokio::time::timeout(Duration::from_secs(10), soon).await;
+            fired.expect("it fires").expect("works");
+        });
+    }
+}

@@ -2,6 +2,7 @@
 
 use holdlock::Request;
 use holdlock_engines::open;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use holdlock_test_support::{eventually, wait_for};
 
@@ -71,7 +72,7 @@ fn a_holder_is_ended_by_its_token_and_a_later_one_is_not() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = server.url(&name("break"));
+    let url = server.with("ttl=6", &name("break"));
     let lock = open(&url).expect("a lock");
     let mut first = Actor::start(&url);
     let token: u64 = first.ask("lock")["held ".len()..].parse().expect("a token");

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Request};
 use holdlock_engines::{Error, open};
+use holdlock_test_support::proxy::{Fault, Proxy};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
 use crate::support::ending::at_random_moments;
 use crate::support::futures::block_on;
-use crate::support::proxy::{Fault, Proxy};
+use crate::support::limits::in_time;
 use crate::{name, server};
 
 #[test]
@@ -70,8 +72,8 @@ fn futures_need_no_runtime_and_withdraw_when_they_are_dropped() {
     let name = name("future");
     let lock = open(&server.url(&name)).expect("a lock");
     let guard = block_on(lock.lock_async()).expect("free");
-    let error = block_on(lock.lock_async().timeout(Duration::from_millis(1000)));
-    assert!(matches!(error, Err(Error::TimedOut(_))), "{error:?}");
+    let (_, error) = in_time(|limit| block_on(lock.lock_async().timeout(limit)));
+    assert!(matches!(error, Error::TimedOut(_)), "{error:?}");
     let mut wait = Box::pin(lock.lock_shared_async());
     let mut context = Context::from_waker(Waker::noop());
     assert!(wait.as_mut().poll(&mut context).is_pending());

@@ -7,4 +7,6 @@ mod beside;
 mod churn;
 mod ending;
 mod fork;
+mod lost;
 mod order;
+mod turns;

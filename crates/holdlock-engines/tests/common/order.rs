@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use holdlock::Mode;
-use holdlock_engines::open;
+use holdlock::{CancelToken, Mode, Request};
+use holdlock_engines::{Error, open};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
 use crate::support::actor::Actor;
@@ -48,26 +49,34 @@ fn a_waiter_that_is_killed_or_gives_up_leaves_no_gap() {
     let url = server.url(&name);
     let lock = open(&url).expect("a lock");
     let holder = lock.lock().expect("free");
-    let mut waiters: Vec<Actor> = (0..4)
-        .map(|number| {
-            let mut waiter = Actor::start(&url);
-            waiter.tell(if number == 2 { "for 700" } else { "lock" });
-            wait_for_waiters(&lock, number + 1);
-            waiter
-        })
-        .collect();
-    waiters.remove(1).kill();
-    assert!(waiters[1].answer().starts_with("TimedOut"));
-    // An engine notices the death of a client that waits.
-    wait_for_waiters(&lock, 2);
-    // Nobody passes those who wait.
-    assert!(lock.try_lock().is_err());
-    holder.release().expect("ours");
-    assert!(waiters[0].answer().starts_with("held"));
-    let members = lock.members().expect("answers");
-    assert_eq!(members.waiters.len(), 1);
-    assert_eq!(waiters[0].ask("release"), "released");
-    assert!(waiters[2].answer().starts_with("held"));
+    let waiter = |url: &str, number: usize| {
+        let mut waiter = Actor::start(url);
+        waiter.tell("lock");
+        wait_for_waiters(&lock, number);
+        waiter
+    };
+    let mut first = waiter(&url, 1);
+    let killed = waiter(&server.brief(&name), 2);
+    let token = CancelToken::new();
+    std::thread::scope(|scope| {
+        let gives_up = scope.spawn(|| lock.acquire(Request::exclusive().cancel(&token)));
+        wait_for_waiters(&lock, 3);
+        let mut last = waiter(&url, 4);
+        killed.kill();
+        token.cancel();
+        let error = gives_up.join().expect("no panic").expect_err("cancelled");
+        assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
+        // An engine notices the death of a client that waits.
+        wait_for_waiters(&lock, 2);
+        // Nobody passes those who wait.
+        assert!(lock.try_lock().is_err());
+        holder.release().expect("ours");
+        assert!(first.answer().starts_with("held"));
+        let members = lock.members().expect("answers");
+        assert_eq!(members.waiters.len(), 1);
+        assert_eq!(first.ask("release"), "released");
+        assert!(last.answer().starts_with("held"));
+    });
 }
 
 #[test]
@@ -76,8 +85,9 @@ fn a_killed_holder_s_lock_goes_to_the_next_one() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = server.url(&name("killed"));
-    let (mut holder, mut waiter) = (Actor::start(&url), Actor::start(&url));
+    let name = name("killed");
+    let url = server.url(&name);
+    let (mut holder, mut waiter) = (Actor::start(&server.brief(&name)), Actor::start(&url));
     let first = holder.ask("lock");
     waiter.tell("lock");
     wait_for_waiters(&open(&url).expect("a lock"), 1);
@@ -93,9 +103,12 @@ fn slots_are_given_in_order_and_no_more_than_there_are() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = server.url(&name("slots")).replace('?', "?slots=3&");
+    let name = name("slots");
+    let of_three = |url: String| url.replace('?', "?slots=3&");
+    let (url, brief) = (of_three(server.url(&name)), of_three(server.brief(&name)));
     let lock = open(&url).expect("a lock");
-    let mut holders: Vec<Actor> = (0..3).map(|_| Actor::start(&url)).collect();
+    // The first one is killed.
+    let mut holders = Vec::from([&brief, &url, &url].map(|url| Actor::start(url)));
     for holder in &mut holders {
         assert!(holder.ask("try").starts_with("held"));
     }

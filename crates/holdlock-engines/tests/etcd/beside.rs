@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdlock_engines::{Error, Level, Run, open, open_server};
+use holdlock_test_support::servers::{Port, Server as _};
 use holdlock_test_support::watchdog;
 
 use crate::support::place::{level, place};
@@ -66,8 +67,9 @@ fn what_is_doubtful_about_a_cluster_is_found() {
     // Debian's etcd may have the defect, or not.
     level(&findings, "version");
     level(&findings, "latency");
-    let ports = [cluster.port(), server::free_port()];
-    let findings = diagnose(place(&cluster.url_by(&ports, "doctor")));
+    let closed = Port::new();
+    let ports = [cluster.port(), closed.number()];
+    let findings = diagnose(place(&cluster.url_by(&ports, "ttl=60", "doctor")));
     assert_eq!(level(&findings, "endpoint"), Level::Warning, "{findings:?}");
     assert_eq!(level(&findings, "endpoints"), Level::Note, "{findings:?}");
     let doubtful = |finding: &&holdlock_engines::Finding| finding.level >= Level::Note;

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use holdlock_engines::{Error, open};
+use holdlock_test_support::servers::{Port, Server as _};
 use holdlock_test_support::{eventually, watchdog};
 use rustix::process::Signal;
 
@@ -17,7 +18,7 @@ fn a_lock_and_its_queue_outlive_the_death_of_the_leader() {
     let Some(cluster) = server::own(3, &[]) else {
         return;
     };
-    let url = cluster.url(&name("leader")).replace("ttl=3", "ttl=10");
+    let url = cluster.with("ttl=10", &name("leader"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     let mut waiter = Actor::start(&url);
@@ -25,10 +26,16 @@ fn a_lock_and_its_queue_outlive_the_death_of_the_leader() {
     wait_for_waiters(&lock, 1);
     for signal in [Signal::KILL, Signal::STOP] {
         let leader = cluster.leader();
-        cluster.signal(leader, signal);
+        match signal {
+            Signal::KILL => cluster.kill(leader),
+            _ => cluster.signal(leader, signal),
+        }
         eventually("a check is answered", || match guard.check() {
             Ok(()) => true,
-            Err(Error::Lost { loss, .. }) if !loss.is_definite() => false,
+            Err(Error::Lost { loss, .. }) if !loss.is_definite() => {
+                println!("after {signal:?}: {loss}");
+                false
+            }
             Err(error) => panic!("{signal:?}: {error}"),
         });
         let members = lock.members().expect("answers");
@@ -52,10 +59,11 @@ fn without_a_majority_there_is_no_lock_and_no_wait_without_end() {
     let Some(cluster) = server::own(3, &[]) else {
         return;
     };
-    let lock = open(&cluster.url(&name("minority"))).expect("a lock");
+    let url = cluster.with("ttl=3&connect_timeout=1", &name("minority"));
+    let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     for member in [0, 1] {
-        cluster.signal(member, Signal::KILL);
+        cluster.kill(member);
     }
     let loss = guard.lost().wait(Duration::from_secs(60)).expect("lost");
     assert!(!loss.is_definite(), "{loss}");
@@ -84,7 +92,7 @@ fn a_restart_of_the_server_ends_neither_the_lock_nor_a_wait() {
     let Some(cluster) = server::own(1, &[]) else {
         return;
     };
-    let url = cluster.url(&name("restart")).replace("ttl=3", "ttl=20");
+    let url = cluster.url(&name("restart"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     let mut waiter = Actor::start(&url);
@@ -109,8 +117,9 @@ fn dead_endpoints_are_passed_over() {
     // Nobody answers at the first, and nobody listens at the second.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = silent.local_addr().expect("an address").port();
-    let ports = [silent, server::free_port(), cluster.port()];
-    let lock = open(&cluster.url_by(&ports, &name("dead"))).expect("a lock");
+    let closed = Port::new();
+    let ports = [silent, closed.number(), cluster.port()];
+    let lock = open(&cluster.url_by(&ports, "ttl=60", &name("dead"))).expect("a lock");
     let began = Instant::now();
     let guard = lock.lock().expect("free");
     // The limit for an endpoint is five seconds.
@@ -124,7 +133,8 @@ fn when_no_endpoint_answers_the_error_comes_in_time_and_names_each() {
     let _dog = watchdog::watch(60);
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = silent.local_addr().expect("an address").port();
-    let closed = server::free_port();
+    let port = Port::new();
+    let closed = port.number();
     let url = format!("etcd://127.0.0.1:{silent},127.0.0.1:{closed}/?connect_timeout=1#n");
     let lock = open(&url).expect("a lock");
     let began = Instant::now();

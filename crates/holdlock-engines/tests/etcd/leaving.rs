@@ -4,10 +4,12 @@ use std::future::Future;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use holdlock::{CancelToken, Request};
+use holdlock::{CancelToken, Mode, Request};
 use holdlock_engines::{Error, open};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
+use crate::support::limits::given_up;
 use crate::support::order::wait_for_waiters;
 use crate::{name, server};
 
@@ -19,14 +21,14 @@ fn a_place_is_given_back_however_the_wait_ends() {
     };
     // The leases outlive the test.
     let name = name("leaves");
-    let lock = open(&cluster.url(&name).replace("ttl=3", "ttl=600")).expect("a lock");
+    let lock = open(&cluster.with("ttl=600", &name)).expect("a lock");
     let holder = lock.lock().expect("free");
     let alone = || {
         eventually("only the holder is left", || cluster.keys(&name).len() == 1);
     };
 
-    let error = lock.try_lock_for(Duration::from_millis(200));
-    assert!(matches!(error, Err(Error::TimedOut(_))), "{error:?}");
+    let (_, error) = given_up(&lock, Request::exclusive);
+    assert!(matches!(error, Error::TimedOut(_)), "{error:?}");
     alone();
 
     let token = CancelToken::new();
@@ -56,10 +58,51 @@ fn the_members_say_how_long_a_lease_lives() {
     let Some(cluster) = server::shared() else {
         return;
     };
-    let url = cluster.url(&name("rest")).replace("ttl=3", "ttl=100");
+    let url = cluster.with("ttl=100", &name("rest"));
     let lock = open(&url).expect("a lock");
     let _guard = lock.lock().expect("free");
     let rest = lock.members().expect("answers").holders[0].rest;
     let rest = rest.expect("a lease");
     assert!(rest > Duration::from_secs(20) && rest <= Duration::from_secs(100));
+}
+
+#[test]
+fn a_waiter_goes_on_as_soon_as_the_last_one_before_it_leaves() {
+    let _dog = watchdog::watch(60);
+    let Some(cluster) = server::shared() else {
+        return;
+    };
+    // By itself, a waiter looks at the queue when it renews its lease: after 200 seconds.
+    let url = cluster.with("ttl=600", &name("goes-on"));
+    let lock = open(&url).expect("a lock");
+    let leaves = CancelToken::new();
+    let waits = |mode, cancel: Option<&CancelToken>| {
+        let mut request = Request::new(mode).timeout(Duration::from_secs(100));
+        if let Some(token) = cancel {
+            request = request.cancel(token);
+        }
+        lock.acquire(request).map(drop)
+    };
+    for mode in [Mode::Shared, Mode::Exclusive] {
+        let holder = lock.lock().expect("free");
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| waits(Mode::Exclusive, None));
+            wait_for_waiters(&lock, 1);
+            let gives_up = scope.spawn(|| waits(Mode::Exclusive, Some(&leaves)));
+            wait_for_waiters(&lock, 2);
+            let last = scope.spawn(|| waits(mode, None));
+            wait_for_waiters(&lock, 3);
+            // From now on two are before the last one: the holder, and the next one.
+            if mode == Mode::Exclusive {
+                leaves.cancel();
+                let error = gives_up.join().expect("no panic");
+                assert!(matches!(error, Err(Error::Cancelled { .. })), "{error:?}");
+                wait_for_waiters(&lock, 2);
+            }
+            holder.release().expect("ours");
+            next.join().expect("no panic").expect("its turn");
+            last.join().expect("no panic").expect("its turn");
+        });
+    }
+    cluster.nothing_left(&name("goes-on"));
 }

@@ -2,18 +2,19 @@
 
 #![allow(missing_docs, reason = "tests")]
 
+mod asleep;
 mod beside;
 mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../leased/mod.rs"]
+mod leased;
 mod leaving;
 mod lost;
 mod refused;
-mod server;
+mod relay;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// A name that no other test uses.
-fn name(of: &str) -> String {
-    format!("{of}-{}", std::process::id())
-}
+use holdlock_test_support::servers::etcd as server;
+use support::name;

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use holdlock_engines::{Error, open};
+use holdlock_test_support::servers::{Server as _, certificate};
 use holdlock_test_support::{eventually, skipped, watchdog};
 
 use crate::{name, server};
@@ -11,8 +12,8 @@ use crate::{name, server};
 #[test]
 fn users_log_in_by_password_which_is_never_shown() {
     let _dog = watchdog::watch(90);
-    // A token is forgotten after two seconds without use.
-    let Some(cluster) = server::own(1, &["--auth-token-ttl", "2"]) else {
+    // A token is forgotten after a second without use.
+    let Some(cluster) = server::own(1, &["--auth-token-ttl", "1"]) else {
         return;
     };
     for arguments in [
@@ -62,7 +63,7 @@ fn users_log_in_by_password_which_is_never_shown() {
     // The renewals use the token. A lock that nobody uses for a while lets it expire.
     let idle = login("ann:open%20sesame@");
     idle.members().expect("answers");
-    std::thread::sleep(std::time::Duration::from_secs(6));
+    std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(idle.members().expect("a new token").holders.len(), 1);
     guard.check().expect("held");
     guard.release().expect("ours");
@@ -72,7 +73,7 @@ fn users_log_in_by_password_which_is_never_shown() {
 fn tls_checks_the_certificate_and_the_name() {
     let _dog = watchdog::watch(60);
     let directory = tempfile::tempdir().expect("a directory");
-    let Some((certificate, key)) = server::certificate(directory.path()) else {
+    let Some((certificate, key)) = certificate(directory.path(), "etcd") else {
         return skipped("openssl is not installed");
     };
     let paths = [&certificate, &key].map(|path| path.to_str().expect("UTF-8"));
@@ -80,12 +81,9 @@ fn tls_checks_the_certificate_and_the_name() {
         return;
     };
     let at = |scheme: &str, host: &str, options: &str| {
-        let url = cluster
-            .url(&name("tls"))
-            .replace("etcd://127.0.0.1", &format!("{scheme}://{host}"));
-        open(&url.replace("ttl=3", &format!("ttl=3{options}")))
-            .expect("a lock")
-            .try_lock()
+        let url = cluster.with(&format!("ttl=60{options}"), &name("tls"));
+        let url = url.replace("etcd://127.0.0.1", &format!("{scheme}://{host}"));
+        open(&url).expect("a lock").try_lock()
     };
     let trusted = format!("&ca={}", paths[0]);
     at("etcds", "localhost", &trusted)

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use holdlock_engines::{Error, Finding, Level, Run, open, open_server};
+use holdlock_test_support::proxy::Proxy;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use holdlock_test_support::{eventually, wait_for};
 
 use crate::support::place::{level, listed, place};
-use crate::support::proxy::Proxy;
 use crate::{name, server};
 
 #[test]

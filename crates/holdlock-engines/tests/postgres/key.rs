@@ -2,6 +2,7 @@
 
 use holdlock_engines::open;
 use holdlock_test_support::eventually;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
 use crate::{name, server};

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use holdlock_engines::{Error, open};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::skipped;
 use holdlock_test_support::watchdog;
 

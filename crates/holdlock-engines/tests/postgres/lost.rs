@@ -4,13 +4,17 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use holdlock_engines::{EngineGuard, Error, Loss, open};
+use holdlock::Request;
+use holdlock_engines::{Error, open};
 use holdlock_test_support::eventually;
+use holdlock_test_support::proxy::{Fault, Proxy};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
-use crate::support::proxy::{Fault, Proxy};
+use crate::support::limits::given_up;
+use crate::support::lost::{is_lost, wait_for_loss};
 use crate::{name, server};
 
 fn is_readable(descriptor: impl AsFd) -> bool {
@@ -20,14 +24,6 @@ fn is_readable(descriptor: impl AsFd) -> bool {
         tv_nsec: 0,
     };
     poll(&mut descriptors, Some(&now)).expect("works") > 0
-}
-
-fn wait_for_loss(guard: &EngineGuard) -> Loss {
-    guard.lost().wait(Duration::from_secs(60)).expect("lost")
-}
-
-fn is_lost(result: Result<(), Error>) -> bool {
-    matches!(result, Err(Error::Lost { .. }))
 }
 
 #[test]
@@ -95,9 +91,7 @@ fn after_a_crash_of_the_server_nobody_acquires_before_the_old_holder_must_have_n
         error.is_conflict() && error.to_string().contains("was started a moment ago"),
         "{error}"
     );
-    let error = lock
-        .try_lock_for(Duration::from_millis(500))
-        .expect_err("too early");
+    let (_, error) = given_up(&lock, Request::exclusive);
     assert!(
         matches!(&error, Error::TimedOut(conflict) if conflict.restarted.is_some()),
         "{error:?}"
@@ -152,40 +146,6 @@ fn a_server_that_stands_still_makes_the_lock_unsure_and_an_answer_makes_it_sure_
     guard.check().expect("the session has lived on");
     assert!(guard.is_valid());
     guard.release().expect("ours");
-}
-
-#[test]
-fn a_cut_network_is_noticed_by_the_clock_alone() {
-    let _dog = watchdog::watch(60);
-    let Some(server) = server::shared() else {
-        return;
-    };
-    let name = name("cut");
-    let proxy = Proxy::start(server.port());
-    let lock = open(&server.url_at(proxy.port(), &name)).expect("a lock");
-    let guard = lock.lock().expect("free");
-    guard.check().expect("held");
-    let deadline = guard.deadline();
-    proxy.fault(Fault::Silence);
-    assert!(guard.is_valid());
-    let loss = wait_for_loss(&guard);
-    assert!(!loss.is_definite(), "{loss}");
-    assert!(!guard.is_valid());
-    // At most one renewal was still confirmed.
-    let late = guard.deadline().since_boot() - deadline.since_boot();
-    assert!(late < Duration::from_secs(2), "{late:?}");
-    let error = guard.release().expect_err("no answer");
-    assert!(
-        matches!(&error, Error::Lost { loss, .. } if !loss.is_definite()),
-        "{error:?}"
-    );
-    proxy.fault(Fault::None);
-    let other = open(&server.url(&name)).expect("a lock");
-    let guard = other.try_lock_for(Duration::from_secs(60));
-    guard
-        .expect("the server has freed it")
-        .release()
-        .expect("ours");
 }
 
 #[test]
@@ -259,5 +219,6 @@ fn a_holder_that_was_stopped_asks_before_it_gives_up() {
     holder.signal(Signal::CONT);
     assert_eq!(holder.ask("check"), "Ok(())");
     assert_eq!(holder.ask("valid"), "true");
+    assert_eq!(holder.ask("lost"), "None");
     assert_eq!(holder.ask("release"), "released");
 }

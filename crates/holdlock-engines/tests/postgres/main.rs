@@ -10,12 +10,9 @@ mod login;
 mod lost;
 mod questions;
 mod refused;
-mod server;
 #[path = "../support/mod.rs"]
 mod support;
 mod waits;
 
-/// A name that no other test uses.
-fn name(of: &str) -> String {
-    format!("{of}-{}", std::process::id())
-}
+use holdlock_test_support::servers::postgres as server;
+use support::name;

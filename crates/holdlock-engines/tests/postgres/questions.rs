@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use holdlock_engines::{Error, open};
+use holdlock_test_support::proxy::{Fault, Proxy};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
 use super::name;
 use super::server;
 use super::support::futures::block_on;
-use super::support::proxy::{Fault, Proxy};
 
 #[test]
 fn questions_need_no_runtime_and_a_guard_can_be_released_without_waiting() {

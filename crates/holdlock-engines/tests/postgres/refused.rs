@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use holdlock_engines::{Error, open};
 use holdlock_test_support::has;
+use holdlock_test_support::proxy::{Fault, Proxy};
+use holdlock_test_support::servers::{Port, Server as _};
 use holdlock_test_support::wait_for;
 use holdlock_test_support::watchdog;
 
-use crate::support::proxy::{Fault, Proxy};
 use crate::{name, server};
 
 #[test]
@@ -37,7 +38,8 @@ fn pgbouncer_is_refused() {
         return;
     }
     let directory = tempfile::tempdir().expect("a directory");
-    let port = server::free_port();
+    let reserved = Port::new();
+    let port = reserved.number();
     let config = directory.path().join("pgbouncer.ini");
     let users = directory.path().join("users");
     std::fs::write(&users, "\"boss\" \"\"\n").expect("written");
@@ -80,7 +82,7 @@ fn a_standby_is_refused_and_another_host_is_tried() {
     let Some(primary) = server::shared() else {
         return;
     };
-    let Some(standby) = server::own("hot_standby = on\n") else {
+    let Some(standby) = server::standby() else {
         return;
     };
     let name = name("standby");
@@ -90,10 +92,7 @@ fn a_standby_is_refused_and_another_host_is_tried() {
         .expect_err("refused");
     assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
     assert!(error.to_string().contains("standby"), "{error}");
-    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), primary.port());
-    let both = primary
-        .url(&name)
-        .replace(&format!("127.0.0.1:{}", primary.port()), &hosts);
+    let both = primary.url_by(&[standby.port(), primary.port()], "ttl=3", &name);
     let guard = open(&both)
         .expect("a lock")
         .lock()
@@ -104,8 +103,9 @@ fn a_standby_is_refused_and_another_host_is_tried() {
 
 #[test]
 fn where_nothing_listens_the_error_says_so_at_once() {
-    let port = server::free_port();
-    let url = format!("postgres://127.0.0.1:{port}/app?sslmode=disable#n");
+    let port = Port::new();
+    let number = port.number();
+    let url = format!("postgres://127.0.0.1:{number}/app?sslmode=disable#n");
     let error = open(&url)
         .expect("a lock")
         .lock()

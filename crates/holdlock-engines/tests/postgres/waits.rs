@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use holdlock_engines::open;
 use holdlock_test_support::eventually;
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::process::Signal;
 
@@ -73,4 +74,33 @@ fn a_stopped_waiter_does_not_keep_those_behind_it_and_long_waits_leave_nothing_i
     let log = std::fs::read_to_string(server.log()).expect("a log");
     let slices = log.lines().filter(|line| line.contains("ERROR")).count();
     assert_eq!(slices, 0, "{log}");
+}
+
+#[test]
+fn a_try_does_not_pass_a_waiter_between_two_slices() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("between");
+    let url = server.url(&name).replace("ttl=3", "ttl=60");
+    let lock = open(&url).expect("a lock");
+    let holder = lock.lock_shared().expect("free");
+    let mut waiter = Actor::start(&url);
+    waiter.tell("lock");
+    wait_for_waiters(&lock, 1);
+    waiter.signal(Signal::STOP);
+    let state = format!(
+        "SELECT state FROM pg_stat_activity \
+         WHERE application_name = 'holdlock:{name}' AND query LIKE '%\"pid\":{},%'",
+        waiter.pid()
+    );
+    eventually("its slice ends", || server.sql(&state) == "idle");
+    // Only its ticket says that somebody waits.
+    let passed = lock.try_lock_shared().map(drop);
+    assert!(passed.expect_err("a writer waits").is_conflict());
+    waiter.signal(Signal::CONT);
+    holder.release().expect("ours");
+    assert!(waiter.answer().starts_with("held"));
+    assert_eq!(waiter.ask("release"), "released");
 }

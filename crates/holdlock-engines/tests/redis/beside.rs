@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use holdlock_engines::{Error, Level, Run, open, open_server};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
 use crate::server::Server;
@@ -47,7 +48,7 @@ fn a_holder_is_ended_by_its_token_and_a_later_one_is_not() {
         return;
     };
     // The holder renews the lock every twenty seconds.
-    let url = server.url(&name("break")).replace("ttl=3", "ttl=60");
+    let url = server.url(&name("break"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     let token = guard.token().expect("a token");
@@ -71,9 +72,10 @@ fn after_a_holder_was_ended_the_next_one_waits_for_the_end_of_its_lease() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = server.url(&name("broken"));
+    let name = name("broken");
+    let url = server.url(&name);
     let lock = open(&url).expect("a lock");
-    let mut first = Actor::start(&url);
+    let mut first = Actor::start(&server.brief(&name));
     let token: u64 = first.ask("lock")["held ".len()..].parse().expect("a token");
     let mut second = Actor::start(&url);
     second.tell("lock");
@@ -98,14 +100,16 @@ fn runs_are_remembered_and_only_those_of_the_last_holder() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = server.url(&name("runs"));
+    let name = name("runs");
+    let url = server.url(&name);
     let lock = open(&url).expect("a lock");
     let made = open_server(place(&url)).expect("a place").init();
     assert!(made.expect("answers").contains("nothing"));
     let nothing = lock.last_run().expect("answers");
     assert_eq!((nothing.last_run, nothing.at_work), (None, None));
 
-    let first = lock.clone().command("the first").lock().expect("free");
+    let first = open(&server.brief(&name)).expect("a lock");
+    let first = first.command("the first").lock().expect("free");
     let before = first.record_run(Run::begins()).expect("recorded");
     assert_eq!((before.last_run, before.at_work), (None, None));
     // Its lease ends, and it does not know yet.
@@ -146,7 +150,7 @@ fn what_is_doubtful_about_a_server_is_found() {
         findings
     };
     let url = server.url("doctor");
-    let findings = examine(&url.replace("ttl=3", "ttl=60"));
+    let findings = examine(&url);
     for (id, expected) in [
         ("kind", Level::Note),
         ("version", Level::Ok),

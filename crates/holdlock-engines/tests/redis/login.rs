@@ -1,10 +1,8 @@
 //! Passwords and certificates: right ones, wrong ones, and that none is shown.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
-
 use holdlock_engines::{EngineGuard, Error, open};
-use holdlock_test_support::{has, skipped, watchdog};
+use holdlock_test_support::servers::{Port, Server as _, certificate};
+use holdlock_test_support::{skipped, watchdog};
 
 use crate::server::Server;
 use crate::support::actor::Actor;
@@ -55,44 +53,20 @@ fn passwords_come_from_the_url_or_the_environment_and_are_never_shown() {
     assert!(!server.log().contains("sesame"));
 }
 
-/// A certificate for `localhost` that signs itself.
-fn certificate(directory: &Path, of: &str) -> bool {
-    let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "30"]);
-    openssl.args(["-pkeyopt", "ec_paramgen_curve:prime256v1"]);
-    openssl.args([
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=DNS:localhost",
-    ]);
-    openssl.args(["-addext", "basicConstraints=CA:FALSE"]);
-    openssl
-        .arg("-keyout")
-        .arg(directory.join(format!("{of}.key")));
-    openssl.arg("-out").arg(directory.join(format!("{of}.crt")));
-    has("openssl")
-        && openssl
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|s| s.success())
-}
-
 #[test]
 fn tls_checks_the_certificate_and_the_name() {
     let _dog = watchdog::watch(60);
-    if server::shared().is_none() {
-        return;
-    }
     let files = tempfile::tempdir().expect("a directory");
     let of = |name: &str| files.path().join(name).display().to_string();
-    if !["server", "client", "other"]
+    let names = ["server", "client", "other"];
+    if !names
         .iter()
-        .all(|of| certificate(files.path(), of))
+        .all(|name| certificate(files.path(), name).is_some())
     {
         return skipped("openssl is not installed");
     }
-    let port = server::free_port().to_string();
+    let reserved = Port::new();
+    let port = reserved.number().to_string();
     let Some(server) = server::own(&[
         "--tls-port",
         &port,
@@ -142,7 +116,7 @@ fn a_plain_server_does_not_pass_for_tls() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = format!("rediss://localhost:{}?ttl=3#n", server.port());
+    let url = format!("rediss://localhost:{}?connect_timeout=1#n", server.port());
     let error = open(&url).expect("a lock").try_lock().expect_err("no TLS");
     assert!(
         matches!(

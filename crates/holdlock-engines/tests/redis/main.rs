@@ -7,16 +7,16 @@ mod beside;
 mod common;
 mod ending;
 mod lease;
+#[path = "../leased/mod.rs"]
+mod leased;
 mod login;
 mod lost;
 mod quarantine;
+mod reconnect;
 mod refused;
-mod server;
 #[path = "../support/mod.rs"]
 mod support;
 mod waits;
 
-/// A name that no other test uses.
-fn name(of: &str) -> String {
-    format!("{of}-{}", std::process::id())
-}
+use holdlock_test_support::servers::redis as server;
+use support::name;

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use holdlock::Request;
 use holdlock_engines::{EngineGuard, Error, open};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, wait_for, watchdog};
 
 use crate::server::Server;
+use crate::support::limits::given_up;
+use crate::support::lost::is_definite;
 use crate::support::order::wait_for_waiters;
 use crate::{name, server};
-
-fn is_definite(result: Result<(), Error>) -> bool {
-    matches!(&result, Err(Error::Lost { loss, .. }) if loss.is_definite())
-}
 
 /// Asserts that nobody gets the lock before the deadline of `guard`, which was acquired before the
 /// server has forgotten it.
@@ -22,9 +22,7 @@ fn nobody_acquires_too_early(url: &str, guard: EngineGuard, valid_until: Instant
         matches!(&error, Error::WouldBlock(conflict) if conflict.restarted.is_some()),
         "{error:?}"
     );
-    let error = lock
-        .try_lock_for(Duration::from_millis(300))
-        .expect_err("too early");
+    let (_, error) = given_up(&lock, Request::exclusive);
     assert!(
         matches!(&error, Error::TimedOut(conflict) if conflict.restarted.is_some()),
         "{error:?}"
@@ -50,7 +48,7 @@ fn after_a_restart_that_forgets_everything() {
     let Some(server) = server::own(&[]).map(Server::awake) else {
         return;
     };
-    let url = server.url(&name("forgets"));
+    let url = server.brief(&name("forgets"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     let waiting = lock.clone();
@@ -77,7 +75,7 @@ fn after_a_restart_from_an_older_file() {
     let Some(server) = server::own(&[]).map(Server::awake) else {
         return;
     };
-    let url = server.url(&name("older"));
+    let url = server.brief(&name("older"));
     let lock = open(&url).expect("a lock");
     lock.lock().expect("free").release().expect("ours");
     server.cli(&["SAVE"]);
@@ -100,9 +98,10 @@ fn a_log_that_is_always_synced_keeps_the_lock_over_a_restart() {
     let Some(server) = server::own(&settings).map(Server::awake) else {
         return;
     };
-    let url = server.url(&name("synced"));
-    let lock = open(&url).expect("a lock");
-    let guard = lock.lock().expect("free");
+    let name = name("synced");
+    let lock = open(&server.brief(&name)).expect("a lock");
+    let guard = open(&server.url(&name)).expect("a lock").lock();
+    let guard = guard.expect("free");
     server.kill();
     server.run();
     eventually("the lock is confirmed", || guard.check().is_ok());
@@ -114,27 +113,27 @@ fn a_log_that_is_always_synced_keeps_the_lock_over_a_restart() {
 
 /// A primary and a replica that has all of it so far.
 fn pair() -> Option<(Server, Server)> {
-    let primary = server::own(&[])?.awake();
+    let primary = server::own(&[])?;
     let port = primary.port().to_string();
     let replica = server::own(&["--replicaof", &format!("127.0.0.1 {port}")])?;
     wait_for("the replica follows", || {
         let info = replica.cli(&["INFO", "replication"]);
         info.contains("master_link_status:up").then_some(())
     });
+    // Its history has another name since it has a replica.
+    let primary = primary.awake();
     assert_eq!(primary.cli(&["WAIT", "1", "10000"]), "1");
     Some((primary, replica))
 }
 
 fn url_of_both(primary: &Server, replica: &Server, name: &str) -> String {
-    let both = format!("127.0.0.1:{},127.0.0.1:{}/", primary.port(), replica.port());
-    primary
-        .url(name)
-        .replace(&format!("127.0.0.1:{}/", primary.port()), &both)
+    primary.url_by(&[primary.port(), replica.port()], "ttl=3", name)
 }
 
 /// Lets the replica miss what comes from now on.
 fn cut_off(replica: &Server) {
-    replica.cli(&["REPLICAOF", "127.0.0.1", &server::free_port().to_string()]);
+    // Nothing listens there, as long as the tests run.
+    replica.cli(&["REPLICAOF", "127.0.0.1", "1"]);
 }
 
 #[test]
@@ -175,8 +174,8 @@ fn a_lock_that_the_replica_has_is_kept_when_the_replica_becomes_the_primary() {
     let Some((primary, replica)) = pair() else {
         return;
     };
-    let url = url_of_both(&primary, &replica, &name("handed")).replace("ttl=3", "ttl=20");
-    let url = url.replace('?', "?replicas=1&");
+    let ports = [primary.port(), replica.port()];
+    let url = primary.url_by(&ports, "replicas=1&ttl=60", &name("handed"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     primary.kill();
@@ -201,7 +200,7 @@ fn without_its_replicas_a_lock_is_neither_given_nor_kept() {
     let Some((primary, replica)) = pair() else {
         return;
     };
-    let url = primary.url(&name("alone")).replace('?', "?replicas=1&");
+    let url = primary.brief(&name("alone")).replace('?', "?replicas=1&");
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     guard.check().expect("confirmed");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdlock_engines::{Error, open};
+use holdlock_test_support::servers::{Port, Server as _};
 use holdlock_test_support::{eventually, wait_for, watchdog};
 
 use crate::server::Server;
@@ -11,7 +12,8 @@ use crate::{name, server};
 #[test]
 fn a_replica_is_refused_and_the_primary_is_found() {
     let _dog = watchdog::watch(60);
-    let Some(primary) = server::shared() else {
+    // A primary of its own: one that gets its first replica gives no locks for a while.
+    let Some(primary) = server::own(&[]).map(Server::awake) else {
         return;
     };
     let of_primary = format!("127.0.0.1 {}", primary.port());
@@ -19,17 +21,13 @@ fn a_replica_is_refused_and_the_primary_is_found() {
     else {
         return;
     };
-    let url = replica.url(&name("replica"));
+    let url = replica.brief(&name("replica"));
     let error = open(&url).expect("a lock").try_lock().expect_err("refused");
     assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
     assert!(error.to_string().contains("name the primary"), "{error}");
-    let (first, second) = (replica.port(), primary.port());
-    let both = url.replace(
-        &format!("127.0.0.1:{first}/"),
-        &format!("127.0.0.1:{first},127.0.0.1:{second}/"),
-    );
+    let both = replica.url_by(&[replica.port(), primary.port()], "ttl=3", &name("replica"));
     let guard = open(&both).expect("a lock").lock().expect("free");
-    let direct = open(&primary.url(&name("replica"))).expect("a lock");
+    let direct = open(&primary.brief(&name("replica"))).expect("a lock");
     assert!(direct.try_lock().expect_err("held").is_conflict());
     guard.release().expect("ours");
 }
@@ -76,12 +74,12 @@ fn a_node_of_a_cluster_sends_us_to_the_right_one() {
     let (Some(first), Some(second)) = (server::own(&settings), server::own(&settings)) else {
         return;
     };
-    let lock = open(&first.url(&name("cluster"))).expect("a lock");
+    let lock = open(&first.brief(&name("cluster"))).expect("a lock");
     let error = lock.try_lock().expect_err("no slot is served");
     assert!(error.to_string().contains("CLUSTERDOWN"), "{error}");
     first.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "8191"]);
     second.cli(&["CLUSTER", "ADDSLOTSRANGE", "8192", "16383"]);
-    first.cli(&["CLUSTER", "MEET", "127.0.0.1", &second.port().to_string()]);
+    first.meet(&second);
     for node in [&first, &second] {
         wait_for("the cluster is complete", || {
             let info = node.cli(&["CLUSTER", "INFO"]);
@@ -95,9 +93,9 @@ fn a_node_of_a_cluster_sends_us_to_the_right_one() {
         let slot = |name: &str| slot(name).parse::<u32>().expect("a number");
         let mut name = name.filter(|name| (slot(name) < 8192) == is_first);
         let name = name.next().expect("one");
-        let lock = open(&first.url(&name)).expect("a lock");
+        let lock = open(&first.brief(&name)).expect("a lock");
         let guard = lock.lock().expect("free");
-        let other = open(&second.url(&name)).expect("a lock");
+        let other = open(&second.brief(&name)).expect("a lock");
         assert!(other.try_lock().expect_err("held").is_conflict());
         let waiter = std::thread::spawn(move || other.lock());
         crate::support::order::wait_for_waiters(&lock, 1);
@@ -115,7 +113,7 @@ fn a_server_that_is_busy_with_a_script_does_not_end_a_lock() {
     let Some(server) = server::own(&settings).map(Server::awake) else {
         return;
     };
-    let url = server.url(&name("busy")).replace("ttl=3", "ttl=15");
+    let url = server.with("ttl=15", &name("busy"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     std::thread::scope(|scope| {
@@ -168,7 +166,8 @@ fn a_user_without_rights_hears_which_are_missing() {
 #[test]
 fn nobody_at_the_address_is_said_with_the_address() {
     let _dog = watchdog::watch(60);
-    let port = server::free_port();
+    let reserved = Port::new();
+    let port = reserved.number();
     let lock = open(&format!("redis://127.0.0.1:{port}#n")).expect("a lock");
     let error = lock.try_lock().expect_err("nobody");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");

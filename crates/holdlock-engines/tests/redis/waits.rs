@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use holdlock_engines::{Error, open};
+use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::process::Signal;
 
@@ -16,10 +17,11 @@ fn a_killed_first_waiter_keeps_those_behind_it_for_a_moment_only() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = server.url(&name("first"));
+    let name = name("first");
+    let url = server.url(&name);
     let lock = open(&url).expect("a lock");
     let holder = lock.lock().expect("free");
-    let (mut first, mut second) = (Actor::start(&url), Actor::start(&url));
+    let (mut first, mut second) = (Actor::start(&server.brief(&name)), Actor::start(&url));
     first.tell("lock");
     wait_for_waiters(&lock, 1);
     second.tell("lock");
@@ -35,10 +37,11 @@ fn a_stopped_waiter_does_not_keep_those_behind_it() {
     let Some(server) = server::shared() else {
         return;
     };
-    let url = server.url(&name("stopped"));
+    let name = name("stopped");
+    let url = server.url(&name);
     let lock = open(&url).expect("a lock");
     let holder = lock.lock().expect("free");
-    let (mut stopped, mut next) = (Actor::start(&url), Actor::start(&url));
+    let (mut stopped, mut next) = (Actor::start(&server.brief(&name)), Actor::start(&url));
     stopped.tell("lock");
     wait_for_waiters(&lock, 1);
     next.tell("lock");
@@ -79,7 +82,7 @@ fn a_release_wakes_the_next_waiter_at_once() {
         return;
     };
     // A waiter asks by itself every two seconds.
-    let url = server.url(&name("wakes")).replace("ttl=3", "ttl=60");
+    let url = server.url(&name("wakes"));
     let lock = open(&url).expect("a lock");
     let hand_off = |_| {
         let guard = lock.lock().expect("free");
@@ -106,7 +109,7 @@ fn a_message_that_is_lost_costs_some_seconds_at_most() {
         return;
     };
     let name = name("message");
-    let url = server.url(&name).replace("ttl=3", "ttl=60");
+    let url = server.url(&name);
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     let waiting = lock.clone();
@@ -134,7 +137,7 @@ fn nobody_passes_a_waiter_that_is_slow() {
     };
     for is_shared in [false, true] {
         // So that a waiter may be silent for six seconds.
-        let url = server.url(&name("slow")).replace("ttl=3", "ttl=60");
+        let url = server.url(&name("slow"));
         let lock = open(&url).expect("a lock");
         let mut holder = Some(match is_shared {
             true => lock.lock_shared().expect("free"),

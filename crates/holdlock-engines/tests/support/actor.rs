@@ -2,9 +2,11 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
+use holdlock::Request;
 use holdlock_engines::{EngineGuard, Error, open};
+
+use super::limits::given_up;
 
 const URL: &str = "HOLDLOCK_TEST_ACTOR";
 
@@ -102,14 +104,9 @@ fn actor() {
             ("lock", _) => taken(lock.lock(), &mut guard),
             ("shared", _) => taken(lock.lock_shared(), &mut guard),
             ("try", _) => taken(lock.try_lock(), &mut guard),
-            ("for", millis) => {
-                let millis = millis.parse().expect("a number");
-                taken(lock.try_lock_for(Duration::from_millis(millis)), &mut guard)
-            }
-            ("last", millis) => {
-                let millis = millis.parse().expect("a number");
-                let said = taken(lock.try_lock_for(Duration::from_millis(millis)), &mut guard);
-                println!("@{said}");
+            ("last", _) => {
+                let (_, error) = given_up(&lock, Request::exclusive);
+                println!("@{error:?}");
                 std::process::exit(0);
             }
             ("release", _) => match guard.take().expect("a guard").release() {
@@ -120,6 +117,7 @@ fn actor() {
                 .as_ref()
                 .is_some_and(EngineGuard::is_valid)
                 .to_string(),
+            ("lost", _) => format!("{:?}", guard.as_ref().expect("a guard").lost().loss()),
             ("check", _) => format!("{:?}", guard.as_ref().expect("a guard").check()),
             ("churn", arguments) => super::churn::churn(&lock, arguments),
             (other, _) => panic!("no order: {other}"),

@@ -60,12 +60,15 @@ fn once(lock: &EngineLock, directory: &Path, state: &mut u64) -> bool {
         Err(Error::Unreachable { .. }) => return false,
         Err(error) => panic!("{error:?}"),
     };
+    let deadline = guard.deadline();
     inside(
         &guard,
         directory,
         Duration::from_micros(random(state) % 2000),
     );
-    guard.release().expect("ours");
+    // A victim's lease is short: on a slow machine it may have run out.
+    let released = guard.release();
+    assert!(released.is_ok() || deadline.has_passed(), "{released:?}");
     true
 }
 
@@ -93,13 +96,13 @@ fn inside(guard: &EngineGuard, directory: &Path, stay: Duration) {
     std::thread::sleep(stay);
 }
 
-/// Lets processes and threads churn, and kills some of them.
-pub(crate) fn no_two_are_inside_together(url: &str) {
+/// Lets processes and threads churn, and kills those whose URL is that of victims.
+pub(crate) fn no_two_are_inside_together(url: &str, of_victims: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     for file in ["mark", "token"] {
         std::fs::write(directory.path().join(file), "").expect("written");
     }
-    let start = |seed: u64, millis: u64| {
+    let start = |url: &str, seed: u64, millis: u64| {
         let mut actor = Actor::start(url);
         actor.tell(&format!(
             "churn {} {seed} {millis}",
@@ -107,10 +110,10 @@ pub(crate) fn no_two_are_inside_together(url: &str) {
         ));
         actor
     };
-    let mut steady: Vec<Actor> = (0..4).map(|seed| start(seed, 5000)).collect();
+    let mut steady: Vec<Actor> = (0..4).map(|seed| start(url, seed, 5000)).collect();
     let mut state = 3;
     for seed in 0..15 {
-        let victim = start(100 + seed, 60_000);
+        let victim = start(of_victims, 100 + seed, 60_000);
         std::thread::sleep(Duration::from_millis(100 + random(&mut state) % 300));
         victim.kill();
     }

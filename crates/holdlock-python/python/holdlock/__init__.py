@@ -33,6 +33,7 @@ from ._native import (
     CancelToken,
     Process,
     Record,
+    Run,
     TokenGate,
     UpgradeableGuard,
     __version__,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     )
     from ._engine_lock import EngineLock
     from ._engine_lost import AsyncLostSignal, LostSignal
-    from ._engine_types import Member, Members
+    from ._engine_types import History, Member, Members
     from ._lock_set import LockSet
     from ._open import open, open_async
     from ._read_write import ReadWriteLock
@@ -96,6 +97,7 @@ _LAZY: dict[str, str] = {
     "EngineTimeout": "._engine_errors",
     "EngineUnreachable": "._engine_errors",
     "EngineUnsuitable": "._engine_errors",
+    "History": "._engine_types",
     "LockLost": "._engine_errors",
     "LockOptions": "._types",
     "LockSet": "._lock_set",
@@ -184,6 +186,7 @@ __all__ = [
     "EngineUnreachable",
     "EngineUnsuitable",
     "FileLock",
+    "History",
     "LockLost",
     "LockOptions",
     "LockSet",
@@ -195,6 +198,7 @@ __all__ = [
     "Process",
     "ReadWriteLock",
     "Record",
+    "Run",
     "Semaphore",
     "SoftFileLock",
     "SoftFileLockLifetimeWarning",

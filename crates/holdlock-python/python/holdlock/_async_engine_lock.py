@@ -11,7 +11,7 @@ from ._engine_base import EngineLockBase
 from ._engine_errors import LockLost, note as note_loss
 from ._engine_lost import AsyncLostSignal
 from ._engine_native import cancelled_by, task_of
-from ._engine_types import Member, Members
+from ._engine_types import History, Member, Members
 from ._pending import wait_for
 
 if TYPE_CHECKING:
@@ -105,6 +105,24 @@ class AsyncEngineLock(EngineLockBase):
     async def waiters(self) -> List[Member]:
         """The waiters, of all hosts, in the order in which they will be served."""
         return (await self.members()).waiters
+
+    async def break_holder(self, token: int) -> Optional[Member]:
+        """Ends the holder with this token; as :meth:`EngineLock.break_holder`."""
+        broken: Optional[Member] = await _ask(self._breaking(token))
+        return broken
+
+    async def last_run(self) -> History:
+        """What the engine remembers of earlier holders; as :meth:`EngineLock.last_run`."""
+        history: History = await _ask(self._asking_last_run())
+        return history
+
+    async def record_run(
+        self, at_work: bool, *, ago: Optional[float] = None, keep: Optional[float] = None
+    ) -> History:
+        """Tells the engine about the work under this lock; as :meth:`EngineLock.record_run`."""
+        counted = self._counted(ago, keep)
+        history: History = await _ask(self._recording_run(at_work, counted, self._requester()))
+        return history
 
     async def lock(self) -> Self:
         """Acquires the lock, unless this task holds it already. Returns the object."""

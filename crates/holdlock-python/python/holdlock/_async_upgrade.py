@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Hashable, Optional
 
-from . import _options
+from . import _async_wait, _options
 from ._async_block import ReleasedAtEnd
 from ._errors import Timeout
 from ._native import NativeLock, UpgradeableGuard, acquire_upgradeable, queue_upgradeable
@@ -13,7 +13,7 @@ from ._line import wait_for
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ._native import CancelToken, Pending, Task, Wakeups
+    from ._native import CancelToken, Pending, Record, Task, Wakeups
 
 __all__ = ["AsyncUpgradeableGuard", "acquire"]
 
@@ -37,6 +37,16 @@ class AsyncUpgradeableGuard(ReleasedAtEnd):
         """Whether the lock is exclusive; None: it was released, or a task upgrades it now."""
         return self._guard.exclusive
 
+    @property
+    def token(self) -> Optional[int]:
+        """As :attr:`UpgradeableGuard.token`."""
+        return self._guard.token
+
+    @property
+    def abandoned(self) -> Optional[Record]:
+        """As :attr:`UpgradeableGuard.abandoned`."""
+        return self._guard.abandoned
+
     async def upgrade(
         self, timeout: Optional[float] = None, *, cancel: Optional[CancelToken] = None
     ) -> None:
@@ -45,6 +55,8 @@ class AsyncUpgradeableGuard(ReleasedAtEnd):
         Other tasks run meanwhile. A task that is cancelled still has the shared lock and the right.
         """
         limit = -1.0 if timeout is None else _options.limit(timeout, True)
+        if limit < 0:
+            _async_wait.refuse_upgrade(self._guard, _async_wait.current())
         await wait_for(_Upgrade(self._guard), limit, None, cancel)
 
     def downgrade(self) -> None:
@@ -54,6 +66,10 @@ class AsyncUpgradeableGuard(ReleasedAtEnd):
     async def release(self) -> None:
         """Releases the lock and the right. Does nothing if they were released before."""
         self._guard.release()
+
+    async def release_abandoned(self) -> None:
+        """As :meth:`UpgradeableGuard.release_abandoned`."""
+        self._guard.release_abandoned()
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,9 +83,13 @@ async def acquire(
 ) -> AsyncUpgradeableGuard:
     """Acquires the shared lock with the right to upgrade it."""
     right = _Right(lock)
+    task = _async_wait.current()
     guard = right._try(limit != 0, None)
     if guard is None:
+        if limit < 0:
+            _async_wait.refuse_upgradeable(lock, task)
         guard = await wait_for(right, limit, None, cancel)
+    _async_wait.note_upgradeable(guard, task)
     return AsyncUpgradeableGuard(guard)
 
 
@@ -83,7 +103,7 @@ class _Right:
 
     def _try(self, may_wait: bool, task: Optional[Task], /) -> Optional[UpgradeableGuard]:
         try:
-            return acquire_upgradeable(self._lock, 0.0, None)
+            return acquire_upgradeable(self._lock, 0.0, None, True)
         except Timeout:
             if may_wait:
                 return None

@@ -15,7 +15,15 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 from . import _async_library, _async_wakeups
 from ._errors import Cancelled, Deadlock
-from ._native import CancelToken, NativeLock, Task, printable, queue, was_taken_by
+from ._native import (
+    CancelToken,
+    NativeLock,
+    Task,
+    UpgradeableGuard,
+    printable,
+    queue,
+    was_taken_by,
+)
 
 __all__ = ["TaskRecord", "current", "take"]
 
@@ -30,6 +38,8 @@ class TaskRecord(Task):
         self.taken: WeakValueDictionary[str, NativeLock] = WeakValueDictionary()
         #: The same of locks that are written in Python.
         self.taken_in_python: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        #: The locks that it has acquired to upgrade them. It may have released them.
+        self.upgradeable: WeakSet[UpgradeableGuard] = WeakSet()
 
 
 #: The records of tasks that were not known to have ended when it was last asked.
@@ -116,22 +126,43 @@ def note_taken(lock: NativeLock, task: TaskRecord) -> None:
     task.taken[lock._absolute_path] = lock
 
 
+def note_upgradeable(guard: UpgradeableGuard, task: Optional[TaskRecord]) -> None:
+    """Notes that the task has acquired a lock that it can upgrade."""
+    if task is not None:
+        task.upgradeable.add(guard)
+
+
 def refuse_deadlock(lock: NativeLock, task: Optional[TaskRecord]) -> None:
     """Raises Deadlock if the task that is about to wait for ever holds the lock itself.
 
     This includes a task that holds the lock shared and requests it again: the task would wait for
     a writer, which waits for the task.
     """
+    _refuse(lock.lock_file, lock._absolute_path, task, lock)
+
+
+def refuse_upgrade(guard: UpgradeableGuard, task: Optional[TaskRecord]) -> None:
+    """The same for a task that is about to upgrade a lock: it would wait for itself to leave."""
+    _refuse(guard.lock_file, guard._absolute_path, task, guard)
+
+
+def refuse_upgradeable(lock: NativeLock, task: Optional[TaskRecord]) -> None:
+    """The same for a task that is about to wait for the right to upgrade."""
+    _refuse(lock.lock_file, lock._absolute_path, task, None)
+
+
+def _refuse(name: str, path: str, task: Optional[TaskRecord], but: object) -> None:
+    """Raises Deadlock if the task holds the lock by another object than ``but``."""
     if task is None:
         return
-    path = os.path.realpath(lock._absolute_path)
-    for other in list(task.taken.values()):
-        if (
-            other is not lock
-            and was_taken_by(other, task)
-            and os.path.realpath(other._absolute_path) == path
-        ):
-            raise Deadlock(
-                f"Deadlock: lock '{printable(lock.lock_file)}' is already held by this task, by "
-                "another lock object; use one object, or is_singleton=True, to acquire it again"
-            )
+    locks = [one for one in list(task.taken.values()) if was_taken_by(one, task)]
+    guards = [one for one in list(task.upgradeable) if one._is_held]
+    real = os.path.realpath(path)
+    if any(
+        one is not but and os.path.realpath(one._absolute_path) == real for one in [*locks, *guards]
+    ):
+        raise Deadlock(
+            f"Deadlock: lock '{printable(name)}' is already held by this task, by another lock "
+            "object or an upgradeable guard; release that first, or use one object, or "
+            "is_singleton=True, to acquire it again"
+        )

@@ -118,6 +118,15 @@ class EngineLockBase(native.NativeEngineLock):
         acquired."""
         self._ensure(self._requester())
 
+    @staticmethod
+    def _counted(ago: Optional[float], keep: Optional[float]) -> Optional[Tuple[float, float]]:
+        """When a run began that counts, and for how long to remember it."""
+        if ago is None and keep is None:
+            return None
+        if ago is None or keep is None:
+            raise ValueError("ago and keep go together: give both, or none of them")
+        return ago, keep
+
     def _limit(self, timeout: Optional[float], blocking: Optional[bool]) -> float:
         """How long a request may wait. -1.0: no limit; 0.0: not at all."""
         may_wait = _options.blocking(self.blocking if blocking is None else blocking)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, List, Optional
 from ._engine_base import EngineLockBase
 from ._engine_native import cancelled_by, native, task_of
 from ._engine_lost import LostSignal, wait_readable
-from ._engine_types import Member, Members
+from ._engine_types import History, Member, Members
 from ._meta import uses_greenlets
 from ._native import AcquireReturnProxy
 from ._uses import LockUses
@@ -139,6 +139,45 @@ class EngineLock(EngineLockBase, LockUses):
     def waiters(self) -> List[Member]:
         """The waiters, of all hosts, in the order in which they will be served."""
         return self.members().waiters
+
+    def break_holder(self, token: int) -> Optional[Member]:
+        """Ends the session or the lease of the holder with this token, and returns that holder.
+
+        None: no holder has this token, and nothing was done. A holder with another token is never
+        hit, however late the call is. The holder learns at once that its lock is lost, and needs
+        some time to stop its work. The next holder may begin before that: only the token protects
+        what both write. Raises :class:`LoginRefused` if this user may not end the session.
+        """
+        broken: Optional[Member] = _ask(self._breaking(token))
+        return broken
+
+    def last_run(self) -> History:
+        """What the engine remembers of earlier holders, as they have told it by
+        :meth:`record_run`.
+
+        Raises :class:`EngineUnsuitable` if the engine has no place to remember it: PostgreSQL needs
+        ``holdlock engine init URL`` once.
+        """
+        history: History = _ask(self._asking_last_run())
+        return history
+
+    def record_run(
+        self, at_work: bool, *, ago: Optional[float] = None, keep: Optional[float] = None
+    ) -> History:
+        """Tells the engine about the work under this lock; returns what it remembered before.
+
+        at_work: True: this holder is at work from now on. If it dies, the next holder finds it in
+            :attr:`History.at_work`. False: its work has ended.
+        ago, keep: given together, the run counts for :attr:`History.last_run`. It began ``ago``
+            seconds ago, and the engine has to remember it for ``keep`` seconds.
+
+        Raises :class:`LockLost` if a later holder has told the engine something: then nothing was
+        changed. Raises RuntimeError if the lock was not acquired, and :class:`EngineUnsuitable` as
+        :meth:`last_run` does.
+        """
+        counted = self._counted(ago, keep)
+        history: History = _ask(self._recording_run(at_work, counted, self._requester()))
+        return history
 
     def _requester(self) -> Optional[Task]:
         if not uses_greenlets():

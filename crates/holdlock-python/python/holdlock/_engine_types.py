@@ -6,7 +6,7 @@ from typing import List, NamedTuple, Optional, TypedDict
 
 from ._native import printable
 
-__all__ = ["Member", "Members"]
+__all__ = ["History", "Member", "Members"]
 
 
 class EngineOptions(TypedDict, total=False):
@@ -65,6 +65,16 @@ class Member(NamedTuple):
         if self.host is not None:
             words += f" on {printable(self.host)}"
         return words if self.note is None else f"{words}: {printable(self.note)}"
+
+
+class History(NamedTuple):
+    """What an engine remembers of earlier holders, as they have told it by ``record_run``."""
+
+    #: How many seconds ago, on the engine's clock, the last run began that counts; None: none is
+    #: remembered.
+    last_run: Optional[float] = None
+    #: The last holder that said that it was at work, if it has not said since that it has ended.
+    at_work: Optional[Member] = None
 
 
 class Members(NamedTuple):

@@ -143,6 +143,26 @@ class FileLock(NativeLock, BaseFileLock):
         """
         return _native.record(self._absolute_path)
 
+    def record_run(self, exit: int | None = None) -> None:
+        """Writes to the record that a run under the lock begins now, or that it has ended.
+
+        exit: the exit code with which the run ends, or 128 + n if signal n ended it. None: the run
+            begins.
+
+        >>> import os, tempfile
+        >>> lock = FileLock(os.path.join(tempfile.mkdtemp(), "nightly.lock"), record=True)
+        >>> with lock:
+        ...     lock.record_run()
+        ...     lock.record_run(exit=0)  # the work is done
+        >>> lock.record().last_run.exit
+        0
+
+        :attr:`Record.last_run` and :attr:`Record.last_success` tell of it, and ``holdlock run
+        --at-most-every``. Raises ValueError if the lock was not made with ``record=True``,
+        RuntimeError if it is not held exclusively, and OSError if the record cannot be written.
+        """
+        _native.record_run(self, exit, self._requester())
+
     def acquire_upgradeable(
         self,
         timeout: float | None = None,
@@ -162,14 +182,18 @@ class FileLock(NativeLock, BaseFileLock):
         True
 
         The result holds the lock, and not this object; it may be passed to other threads. The
-        arguments and errors are those of :meth:`acquire`.
+        arguments and errors are those of :meth:`acquire`. The thread that has acquired it counts as
+        the holder while the lock is held: a request of this thread for the lock that would wait
+        raises :class:`Deadlock`. With ``thread_local=False`` no thread does.
         """
         self._refuse_upgrade()
         limit, _ = _options.request(timeout, None, None, blocking, self._settings)
         if _meta.uses_greenlets():
-            from ._greenlets import wait_for
+            from . import _async_wait
+            from ._greenlets import current, wait_for
 
             guard: UpgradeableGuard = wait_for(_native.queue_upgradeable(self, limit, cancel, None))
+            _async_wait.note_upgradeable(guard, current())
             return guard
         return _native.acquire_upgradeable(self, limit, cancel)
 

@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use holdlock::{CancelToken as Token, Mode, Request};
-use holdlock_engines::{EngineGuard, EngineLock, Error};
-use pyo3::exceptions::PyRuntimeError;
+use holdlock_engines::{EngineGuard, EngineLock, Error, History, Run};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -20,6 +21,7 @@ use crate::lock::mode_of;
 use crate::pending::Pending;
 use crate::requester::{Requester, Task};
 use crate::thread;
+use crate::unseen::Unseen;
 
 /// The native part of `EngineLock` and `AsyncEngineLock`.
 #[pyclass(frozen, subclass, module = "holdlock._native")]
@@ -230,9 +232,9 @@ impl NativeEngineLock {
         let token = Token::new();
         let request = Limits::new(limit, None).of(request.cancel(&token));
         let future = core.lock.acquire_async(request);
-        let future = async { future.await.map(Unkept::new) };
+        let future = async { future.await.map(Unseen::new) };
         let (this, task) = (slf.clone().unbind(), task.map(Bound::unbind));
-        let finish = move |py: Python<'_>, answer: Result<Unkept, Error>| {
+        let finish = move |py: Python<'_>, answer: Result<Unseen<EngineGuard>, Error>| {
             let guard = answer.map_err(|error| raised(py, &error))?.keep();
             let requester = task
                 .as_ref()
@@ -294,6 +296,45 @@ impl NativeEngineLock {
             let class = py.import("holdlock._engine_types")?.getattr("Members")?;
             class.call1((holders, waiters)).map(Bound::unbind)
         })
+    }
+
+    /// A request to the engine to end the holder with this token. Its result is that holder, or
+    /// None.
+    fn _breaking(&self, token: u64) -> PyResult<Pending> {
+        let core = self.core()?;
+        core.pending(core.lock.break_holder_async(token), |py, answer| {
+            let broken = answer.map_err(|error| raised(py, &error))?;
+            raise::member_or_none(py, broken.as_ref()).map(Bound::unbind)
+        })
+    }
+
+    /// A question to the engine: what it remembers of earlier holders.
+    fn _asking_last_run(&self) -> PyResult<Pending> {
+        let core = self.core()?;
+        core.pending(core.lock.last_run_async(), history)
+    }
+
+    /// Tells the engine about the work of the holder. The run counts if `ago` and `keep` are given,
+    /// in seconds. The result is what was remembered before.
+    fn _recording_run(
+        &self,
+        at_work: bool,
+        counted: Option<(f64, f64)>,
+        task: Option<Bound<'_, Task>>,
+    ) -> PyResult<Pending> {
+        let core = self.core()?;
+        let mut run = match at_work {
+            true => Run::begins(),
+            false => Run::ends(),
+        };
+        if let Some((ago, keep)) = counted {
+            run = run.counted(duration("ago", ago)?, duration("keep", keep)?);
+        }
+        let requester = Requester::of(task.as_ref());
+        let asked = core
+            .holds
+            .look(requester, |guard| guard.record_run_async(run));
+        core.pending(asked.ok_or_else(|| core.not_held())?, history)
     }
 
     /// Raises `LockLost` unless the lock is certainly held.
@@ -372,32 +413,27 @@ impl NativeEngineLock {
     }
 }
 
+/// What the engine remembers.
+fn history(py: Python<'_>, answer: Result<History, Error>) -> PyResult<Py<PyAny>> {
+    let found = answer.map_err(|error| raised(py, &error))?;
+    let last_run = found.last_run.map(|ago| ago.as_secs_f64());
+    let at_work = raise::member_or_none(py, found.at_work.as_ref())?;
+    let class = py.import("holdlock._engine_types")?.getattr("History")?;
+    class.call1((last_run, at_work)).map(Bound::unbind)
+}
+
+fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        PyValueError::new_err(format!(
+            "{name} must be a number of seconds from 0 on, not {seconds}"
+        ))
+    })
+}
+
 /// The answer of the engine to a release or a check.
 fn done(py: Python<'_>, answer: Result<(), Error>) -> PyResult<Py<PyAny>> {
     match answer {
         Ok(()) => Ok(py.None()),
         Err(error) => Err(raised(py, &error)),
-    }
-}
-
-/// A lock that no task has yet. If its task was cancelled, it is released without blocking the
-/// loop.
-struct Unkept(Option<EngineGuard>);
-
-impl Unkept {
-    fn new(guard: EngineGuard) -> Unkept {
-        Unkept(Some(guard))
-    }
-
-    fn keep(mut self) -> Option<EngineGuard> {
-        self.0.take()
-    }
-}
-
-impl Drop for Unkept {
-    fn drop(&mut self) {
-        if let Some(guard) = self.0.take() {
-            guard.release_in_background();
-        }
     }
 }

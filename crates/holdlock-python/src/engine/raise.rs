@@ -55,24 +55,39 @@ where
 
 /// A list of `Member`.
 pub(crate) fn members<'py>(py: Python<'py>, members: &[Member]) -> PyResult<Bound<'py, PyList>> {
-    let class = py.import("holdlock._engine_types")?.getattr("Member")?;
     let list = PyList::empty(py);
-    for member in members {
-        let since = member
-            .since
-            .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        list.append(class.call1((
-            member.mode.to_string(),
-            member.host.as_deref(),
-            member.pid,
-            member.user.as_deref(),
-            member.command.as_deref(),
-            member.note.as_deref(),
-            since.map(|since| since.as_secs_f64()),
-            member.token,
-            member.session.as_deref(),
-            member.login.as_deref(),
-        ))?)?;
+    for one in members {
+        list.append(member(py, one)?)?;
     }
     Ok(list)
+}
+
+/// A `Member`, or None.
+pub(crate) fn member_or_none<'py>(
+    py: Python<'py>,
+    found: Option<&Member>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match found {
+        Some(found) => member(py, found),
+        None => Ok(py.None().into_bound(py)),
+    }
+}
+
+fn member<'py>(py: Python<'py>, member: &Member) -> PyResult<Bound<'py, PyAny>> {
+    let class = py.import("holdlock._engine_types")?.getattr("Member")?;
+    let since = member
+        .since
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    class.call1((
+        member.mode.to_string(),
+        member.host.as_deref(),
+        member.pid,
+        member.user.as_deref(),
+        member.command.as_deref(),
+        member.note.as_deref(),
+        since.map(|since| since.as_secs_f64()),
+        member.token,
+        member.session.as_deref(),
+        member.login.as_deref(),
+    ))
 }

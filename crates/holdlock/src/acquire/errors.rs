@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::sys::Refusal;
 use crate::sys::identity::Identity;
 use crate::wait::{Stop, Wait};
 use crate::{Conflict, Error, FileLock, Mode};
@@ -37,6 +38,14 @@ impl FileLock {
     }
 
     pub(crate) fn cannot_open(&self, source: io::Error) -> Error {
+        let is_denied = matches!(
+            Refusal::of(&source),
+            Some(Refusal::NoPermission | Refusal::ReadOnly | Refusal::Running)
+        );
+        if is_denied && self.options().record && self.name().identity().is_ok() {
+            // The file is there, and only the record needs it to be writable.
+            return self.cannot_record(source);
+        }
         Error::Open {
             path: self.name().path.clone(),
             source,

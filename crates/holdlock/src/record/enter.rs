@@ -87,7 +87,8 @@ impl FileLock {
         if !self.is_recorded(mode) || !file.is_ours() {
             return Ok(());
         }
-        self.record_end(file, RecordState::Released)
+        let passed = self.recorder().passes_on(file);
+        passed.map_err(|error| self.cannot_record(error))
     }
 
     /// This process has lost the lock: it must not write the record now.
@@ -102,7 +103,7 @@ impl FileLock {
         if !file.is_ours() {
             return Ok(());
         }
-        let left = self.recorder().leave_abandoned(file, last);
+        let left = self.recorder().leave_abandoned(file.file(), last);
         left.map_err(|error| self.cannot_record(error))
     }
 

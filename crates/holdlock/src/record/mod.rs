@@ -162,6 +162,23 @@ impl Record {
             .then_some(record)
     }
 
+    /// Writes this record of a holder that died into the lock file again: the next holder learns of
+    /// the death, as the caller did.
+    ///
+    /// For a caller that has handed the lock over, and whose program then could not be started.
+    /// `lock` is the descriptor from [`Guard::hand_over`](crate::Guard::hand_over), which still
+    /// holds the lock, and `token` is the caller's. Does nothing if the file has another record by
+    /// now. A caller that still has its guard uses
+    /// [`Guard::release_abandoned`](crate::Guard::release_abandoned).
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or written.
+    pub fn leave_to_next(&self, lock: impl AsFd, token: u64) -> io::Result<()> {
+        let file = File::from(lock.as_fd().try_clone_to_owned()?);
+        Recorder::take_back(&file, token, self)
+    }
+
     /// Whether the record says that the lock is held, and by one of these holders.
     pub(crate) fn agrees_with(&self, mut holders: impl Iterator<Item = u32>) -> bool {
         self.state != RecordState::Released

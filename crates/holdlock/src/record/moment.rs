@@ -27,10 +27,7 @@ impl Moment {
     /// This moment.
     pub fn now() -> Moment {
         Moment {
-            // A clock that shows a time before 1970 counts as 0.
-            wall: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_micros() as u64),
+            wall: clock::wall_microseconds(),
             since_boot: clock::boot_microseconds(),
             boot: boot_id(),
         }
@@ -82,29 +79,22 @@ impl Moment {
     pub(super) fn push(&self, text: &mut Text) {
         let (seconds, micros) = (self.wall / SECOND, self.wall % SECOND);
         let (year, month, day) = date(seconds / 86_400);
-        text.push_number(year, 4);
-        text.push(b"-");
-        text.push_number(month, 2);
-        text.push(b"-");
-        text.push_number(day, 2);
-        text.push(b"T");
-        text.push_number(seconds / 3600 % 24, 2);
-        text.push(b":");
-        text.push_number(seconds / 60 % 60, 2);
-        text.push(b":");
-        text.push_number(seconds % 60, 2);
-        text.push(b".");
-        text.push_number(micros, 6);
-        text.push(b"Z ");
+        let mut wall = *b"0000-00-00T00:00:00.000000Z ";
+        put(&mut wall[0..4], year);
+        put(&mut wall[5..7], month);
+        put(&mut wall[8..10], day);
+        put(&mut wall[11..13], seconds / 3600 % 24);
+        put(&mut wall[14..16], seconds / 60 % 60);
+        put(&mut wall[17..19], seconds % 60);
+        put(&mut wall[20..26], micros);
+        text.push(&wall);
         text.push_number(self.since_boot / SECOND, 1);
-        text.push(b".");
-        text.push_number(self.since_boot % SECOND, 6);
-        text.push(b" ");
-        let mut boot = [0; 16];
-        for (at, digit) in boot.iter_mut().enumerate() {
+        let mut rest = *b".000000 0000000000000000";
+        put(&mut rest[1..7], self.since_boot % SECOND);
+        for (at, digit) in rest[8..].iter_mut().enumerate() {
             *digit = b"0123456789abcdef"[(self.boot >> (60 - 4 * at)) as usize & 0xf];
         }
-        text.push(&boot);
+        text.push(&rest);
     }
 
     pub(super) fn parse(text: &str) -> Option<Moment> {
@@ -117,6 +107,16 @@ impl Moment {
             since_boot: since_boot.checked_add(fraction(micros)?)?,
             boot: u64::from_str_radix(boot, 16).ok()?,
         })
+    }
+}
+
+/// Writes a number in decimal, with zeros in front.
+#[inline(always)]
+fn put(digits: &mut [u8], number: u64) {
+    let mut rest = number as u32;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
 }
 

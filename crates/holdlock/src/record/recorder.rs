@@ -17,7 +17,9 @@
 //! Tokens stay below 2^53 until the year 2255: programs that have all numbers as floating point
 //! (JavaScript, awk) read them exactly.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::format;
@@ -25,6 +27,7 @@ use super::sealed::{Content, Found, Text, check_file_size_limit};
 use super::{Entry, Moment, Record, RecordState, Run};
 use crate::acquire::open::LockFile;
 use crate::acquire::release::closed_by_others;
+use crate::sys::file_system;
 
 /// After this time a holder looks whether the file still has its record, before it writes again. To
 /// look after each short section would cost a third of what the record costs.
@@ -33,6 +36,8 @@ const LONG: Duration = Duration::from_millis(1);
 /// What this process knows of the record, and the text that it wrote last.
 pub(crate) struct Recorder {
     text: Text,
+    /// What was read last.
+    found: Found,
     /// The lines that seldom change, if they are in the text.
     begin: Option<Part>,
     /// All lines before that with the state.
@@ -47,6 +52,9 @@ pub(crate) struct Recorder {
     last_success: Option<Moment>,
     /// The text in the file says that this process holds the lock, and it does.
     is_held: bool,
+    /// The text in the file says that this process has released the lock, and the process has kept
+    /// the kernel's lock for another thread.
+    is_kept: bool,
 }
 
 /// The first part of the text.
@@ -71,6 +79,7 @@ impl Recorder {
     pub(crate) fn new() -> Recorder {
         Recorder {
             text: Text::new(),
+            found: Found::nothing(),
             begin: None,
             acquired: Part::default(),
             process: Vec::new(),
@@ -80,12 +89,14 @@ impl Recorder {
             last_run: None,
             last_success: None,
             is_held: false,
+            is_kept: false,
         }
     }
 
     /// This process has acquired the exclusive lock: writes that.
     pub(crate) fn acquired(&mut self, file: &LockFile, note: Option<&str>) -> io::Result<Entry> {
-        let abandoned = self.look(file)?;
+        let is_known = std::mem::take(&mut self.is_kept) && !self.is_long();
+        let abandoned = if is_known { None } else { self.look(file)? };
         let since = Moment::now();
         self.token = since.wall_clock().max(self.token + 1);
         self.since = Some(since);
@@ -94,7 +105,7 @@ impl Recorder {
             self.begin = None;
         }
         self.is_held = false;
-        self.write(file, RecordState::Held)?;
+        self.write(file.file(), RecordState::Held)?;
         self.is_held = true;
         Ok(Entry {
             token: self.token,
@@ -105,11 +116,10 @@ impl Recorder {
     /// Reads the record of the last holder, and returns it if that holder has not released the
     /// lock.
     fn look(&mut self, file: &LockFile) -> io::Result<Option<Record>> {
-        let found = Found::read(file.file())?;
-        if self.text.is(&found) {
+        if self.is_ours(file)? {
             return Ok(None); // the last holder was this process, which has released the lock
         }
-        let last = understood(&found)?;
+        let last = understood(&self.found)?;
         if last.is_none() && !file.is_ours() {
             // The number may be another file's, and that file may be empty.
             return Err(closed_by_others());
@@ -125,25 +135,41 @@ impl Recorder {
     /// This process gives the exclusive lock up: writes that, if the record still says the
     /// opposite. The caller has made sure that the descriptor is ours.
     pub(crate) fn ends(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
+        self.is_kept = false;
         if !std::mem::take(&mut self.is_held) {
             return Ok(());
         }
-        let is_long = self.since.is_some_and(|since| since.is_past(LONG));
-        if is_long && !self.is_ours(file)? {
+        if self.is_long() && !self.is_ours(file)? {
             return Ok(());
         }
-        self.write_state(file, state)
+        self.write_state(file.file(), state)
+    }
+
+    /// The same for a thread, if the process keeps the kernel's lock for its next thread. Nobody
+    /// else can write the record meanwhile, so that thread need not read it.
+    pub(crate) fn passes_on(&mut self, file: &LockFile) -> io::Result<()> {
+        let is_written = self.is_held && !self.is_long();
+        self.ends(file, RecordState::Released)?;
+        self.is_kept = is_written;
+        Ok(())
+    }
+
+    /// Whether the last acquisition was long ago.
+    fn is_long(&self) -> bool {
+        self.since.is_none_or(|since| since.is_past(LONG))
     }
 
     /// Whether the file still has the text that this process wrote. If the lock file turns out to
     /// be the data of the program that runs under the lock, that data must not be overwritten.
-    fn is_ours(&self, file: &LockFile) -> io::Result<bool> {
-        Ok(self.text.is(&Found::read(file.file())?))
+    fn is_ours(&mut self, file: &LockFile) -> io::Result<bool> {
+        self.found.read_again(file.file())?;
+        Ok(self.text.is(&self.found))
     }
 
     /// This process has lost the lock, and may not write.
     pub(crate) fn lost(&mut self) {
         self.is_held = false;
+        self.is_kept = false;
     }
 
     /// Records a command that runs, or has run, under the lock.
@@ -155,7 +181,7 @@ impl Recorder {
             self.last_success = Some(run.began);
         }
         if self.is_held {
-            self.write(file, RecordState::Held)
+            self.write(file.file(), RecordState::Held)
         } else {
             Ok(())
         }
@@ -163,7 +189,7 @@ impl Recorder {
 
     /// Writes the record of the last holder again, with the present token: the next holder is told
     /// of it as this one was.
-    pub(crate) fn leave_abandoned(&mut self, file: &LockFile, last: &Record) -> io::Result<()> {
+    pub(crate) fn leave_abandoned(&mut self, file: &File, last: &Record) -> io::Result<()> {
         let ours = std::mem::replace(&mut self.process, format::lines_of(last));
         self.since = Some(last.since);
         self.note = last.note.as_deref().map(Box::from);
@@ -177,7 +203,26 @@ impl Recorder {
         written
     }
 
-    fn write(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
+    /// The same for a lock that was handed over with this token. Does nothing if the file no longer
+    /// says so.
+    pub(super) fn take_back(file: &File, token: u64, last: &Record) -> io::Result<()> {
+        let found = Found::read(file)?;
+        let record = understood(&found)?;
+        let is_ours =
+            |record: &Record| record.token == token && record.state == RecordState::HandedOver;
+        if !record.as_ref().is_some_and(is_ours) {
+            return Ok(());
+        }
+        let mut recorder = Recorder {
+            token,
+            last_run: record.as_ref().and_then(|record| record.last_run),
+            last_success: record.as_ref().and_then(|record| record.last_success),
+            ..Recorder::new()
+        };
+        recorder.leave_abandoned(file, last)
+    }
+
+    fn write(&mut self, file: &File, state: RecordState) -> io::Result<()> {
         let begin = match self.begin {
             Some(begin) => begin,
             None => self.write_begin()?,
@@ -204,12 +249,12 @@ impl Recorder {
         Ok(*self.begin.insert(Part::default().extended(&self.text)))
     }
 
-    fn write_state(&mut self, file: &LockFile, state: RecordState) -> io::Result<()> {
+    fn write_state(&mut self, file: &File, state: RecordState) -> io::Result<()> {
         self.text.truncate(self.acquired.length);
         self.text.push(format::state_line(state));
         let all = self.acquired.extended(&self.text);
         self.text.seal(all.checksum);
-        self.text.write(file.file())
+        self.text.write(file)
     }
 }
 
@@ -240,10 +285,12 @@ fn understood(found: &Found) -> io::Result<Option<Record>> {
 
 /// Whether the file can have a record: it is a regular file that is empty or has one.
 pub(crate) fn check(file: &LockFile) -> io::Result<()> {
-    if !file.file().metadata()?.is_file() {
+    let keeps_data = file_system::keeps_data(file.as_fd());
+    if !file.file().metadata()?.is_file() || !keeps_data {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "only a regular file can have a record; name a file of its own for the lock",
+            "only a regular file can have a record, and none in /proc or /sys; name a file of its \
+             own for the lock",
         ));
     }
     understood(&Found::read(file.file())?).map(drop)

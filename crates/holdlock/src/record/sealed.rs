@@ -31,6 +31,8 @@ struct Bytes([u8; SIZE]);
 pub(super) struct Text {
     bytes: Bytes,
     length: usize,
+    /// From here on, all is filling.
+    filled_from: usize,
 }
 
 impl Text {
@@ -38,6 +40,7 @@ impl Text {
         Text {
             bytes: Bytes([0; SIZE]),
             length: 0,
+            filled_from: SIZE,
         }
     }
 
@@ -69,9 +72,11 @@ impl Text {
         let bytes = &bytes[..bytes.len().min(room)];
         self.bytes.0[self.length..][..bytes.len()].copy_from_slice(bytes);
         self.length += bytes.len();
+        self.filled_from = self.filled_from.max(self.length);
     }
 
     /// Adds a number of at least `width` digits.
+    #[inline]
     pub(super) fn push_number(&mut self, number: u64, width: usize) {
         let mut digits = [b'0'; 20];
         let mut at = digits.len();
@@ -98,7 +103,8 @@ impl Text {
         }
         self.push(&digits);
         self.push(b"\n");
-        self.bytes.0[self.length..].fill(b' ');
+        self.bytes.0[self.length..self.filled_from].fill(b' ');
+        self.filled_from = self.length;
         self.bytes.0[SIZE - 1] = b'\n';
     }
 
@@ -134,6 +140,7 @@ pub(super) fn check_file_size_limit() -> io::Result<()> {
 }
 
 /// What is in a file: its first bytes, and one byte more than a text has if the file is longer.
+/// Can be read again: to clear a new one each time costs as much as comparing the content.
 pub(super) struct Found {
     bytes: [u8; SIZE + 1],
     length: usize,
@@ -163,11 +170,26 @@ impl Found {
         Found { bytes, length }
     }
 
+    pub(super) fn nothing() -> Found {
+        Found {
+            bytes: [0; SIZE + 1],
+            length: 0,
+        }
+    }
+
     pub(super) fn read(file: &File) -> io::Result<Found> {
-        let mut bytes = [0; SIZE + 1];
+        let mut found = Found::nothing();
+        found.read_again(file)?;
+        Ok(found)
+    }
+
+    pub(super) fn read_again(&mut self, file: &File) -> io::Result<()> {
         loop {
-            match file.read_at(&mut bytes, 0) {
-                Ok(length) => return Ok(Found { bytes, length }),
+            match file.read_at(&mut self.bytes, 0) {
+                Ok(length) => {
+                    self.length = length;
+                    return Ok(());
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

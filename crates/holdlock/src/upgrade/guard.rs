@@ -97,6 +97,19 @@ macro_rules! guard_methods {
                 self.held.downgrade()
             }
 
+            /// As [`downgrade`](Self::downgrade), as if the lock had not been upgraded: if the last
+            /// holder died ([`abandoned`](Self::abandoned)), the next exclusive holder learns of
+            /// that, too.
+            ///
+            /// # Errors
+            ///
+            /// Those of [`downgrade`](Self::downgrade), and [`Error::Record`] when the record
+            /// cannot be written; then the lock is shared all the same.
+            pub fn downgrade_abandoned(&mut self) -> Result<(), Error> {
+                let left = self.held.leave_abandoned();
+                self.held.downgrade().and(left)
+            }
+
             /// Releases the lock and the right, and reports errors, which dropping the guard does
             /// not.
             ///
@@ -105,6 +118,17 @@ macro_rules! guard_methods {
             /// Those of [`Guard::release`](crate::Guard::release).
             pub fn release(mut self) -> Result<(), Error> {
                 self.held.leave()
+            }
+
+            /// As [`release`](Self::release), as if the lock had not been upgraded; see
+            /// [`Guard::release_abandoned`](crate::Guard::release_abandoned).
+            ///
+            /// # Errors
+            ///
+            /// Those of [`Guard::release_abandoned`](crate::Guard::release_abandoned).
+            pub fn release_abandoned(mut self) -> Result<(), Error> {
+                let left = self.held.leave_abandoned();
+                self.held.leave().and(left)
             }
 
             /// Shared, or exclusive after an [upgrade](Self::upgrade).
@@ -238,6 +262,16 @@ impl HeldRight {
             Err(_) => self.generation = NO_PROCESS,
         }
         downgraded
+    }
+
+    /// Writes the record of the last holder again, if that one died.
+    fn leave_abandoned(&mut self) -> Result<(), Error> {
+        let is_ours = self.is_ours();
+        let last = self.entry.take().and_then(|entry| entry.abandoned);
+        match last.filter(|_| is_ours) {
+            Some(last) => self.lock.record_abandoned(&self.file, &last),
+            None => Ok(()),
+        }
     }
 
     fn is_current(&self) -> Result<bool, Error> {

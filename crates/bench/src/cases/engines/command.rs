@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{self, Child, Stdio};
 use std::time::{Duration, Instant};
 
+use holdlock_test_support::servers::Server as _;
+
 use super::servers::Servers;
 use crate::report::Report;
 use crate::{Bench, Outcome};

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use holdlock_engines::{EngineGuard, EngineLock};
+use holdlock_test_support::servers::Server as _;
 
 use super::servers::Servers;
 use crate::worker::{Job, Worker};

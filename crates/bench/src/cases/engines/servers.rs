@@ -1,13 +1,6 @@
 //! The servers, which the tests of the engines start in the same way.
 
-#![allow(dead_code, reason = "the tests use more of it")]
-
-#[path = "../../../../holdlock-engines/tests/etcd/server.rs"]
-mod etcd;
-#[path = "../../../../holdlock-engines/tests/postgres/server.rs"]
-mod postgres;
-#[path = "../../../../holdlock-engines/tests/redis/server.rs"]
-mod redis;
+use holdlock_test_support::servers::{Server as _, etcd, postgres, redis};
 
 use crate::report::Report;
 

@@ -51,6 +51,8 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) -> bool {
         Fault::Starve => starve(taker, mode),
         // In the rounds of their modes.
         Fault::Token | Fault::Forget | Fault::Half | Fault::Slot => return false,
+        // Of locks that can be lost.
+        Fault::Deaf | Fault::Gate | Fault::Steal => return false,
     }
     true
 }
@@ -62,6 +64,7 @@ fn suits(fault: Fault, mode: Mode) -> bool {
         Fault::Starve => mode == Mode::Fair,
         Fault::Keep | Fault::Fork | Fault::Inherit => mode == Mode::Exclusive,
         Fault::Token | Fault::Forget | Fault::Half | Fault::Slot => false,
+        Fault::Deaf | Fault::Gate | Fault::Steal => false,
         _ => true,
     }
 }

@@ -7,11 +7,15 @@ mod convert;
 mod faults;
 mod fcntl;
 mod flock;
+mod job;
 mod limit;
 mod lock;
 mod record;
+mod register;
+mod rewrite;
 mod set;
 mod slots;
+mod tenured;
 mod upgrade;
 
 use std::collections::HashMap;
@@ -22,8 +26,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fastrand::Rng;
 use holdlock::{CancelToken, Error, FileLock, Semaphore};
 
+use super::engine::Engine;
 use super::fault::Fault;
 use super::finding::Kind;
+use super::held::Lock;
 use super::mark::Inside;
 use super::mode::Mode;
 use super::section::Me;
@@ -42,6 +48,11 @@ pub(super) struct Taker {
     pub(super) own: Locks,
     pub(super) cancelling: Cancelling,
     pub(super) fault: Option<Fault>,
+    /// The engine of the run. None: its locks are files.
+    pub(super) engine: Option<Engine>,
+    /// The pid of the supervisor, and the number of the board's descriptor.
+    pub(super) supervisor: u32,
+    pub(super) board: u32,
 }
 
 /// The open locks, by mode and by their number in the mode.
@@ -49,6 +60,7 @@ pub(super) struct Taker {
 pub(super) struct Locks {
     files: Mutex<HashMap<(usize, usize), FileLock>>,
     semaphore: Mutex<Option<Semaphore>>,
+    either: Mutex<HashMap<usize, Lock>>,
 }
 
 impl Locks {
@@ -57,6 +69,20 @@ impl Locks {
         Ok(match locks.entry((mode.index(), member)) {
             Entry::Occupied(lock) => lock.get().clone(),
             Entry::Vacant(place) => place.insert(mode.open(directory, member)?).clone(),
+        })
+    }
+
+    /// The lock of a mode, of a file or of an engine.
+    fn either(
+        &self,
+        engine: Option<&Engine>,
+        directory: &Path,
+        mode: Mode,
+    ) -> Result<Lock, (String, Option<i32>)> {
+        let mut locks = self.either.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(match locks.entry(mode.index()) {
+            Entry::Occupied(lock) => lock.get().clone(),
+            Entry::Vacant(place) => place.insert(Lock::open(engine, directory, mode)?).clone(),
         })
     }
 
@@ -80,6 +106,9 @@ fn is_shortage(number: i32) -> bool {
 
 /// Makes one request in this mode.
 pub(super) fn round(taker: &mut Taker, mode: Mode) {
+    if taker.engine.is_some() || mode.is_common() {
+        return tenured::round(taker, mode);
+    }
     if taker.fault.is_some() && faults::round(taker, mode) {
         return;
     }
@@ -95,6 +124,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
 
 pub(super) use acts::look;
 pub(super) use fcntl::round as fcntl_round;
+pub(super) use job::{Beats, beat};
 
 impl Taker {
     /// The lock of a mode. None: it cannot be opened, which is a finding.

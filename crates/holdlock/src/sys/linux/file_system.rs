@@ -13,6 +13,22 @@ pub(crate) fn hides_its_device(fd: BorrowedFd<'_>) -> bool {
     )
 }
 
+/// Whether a regular file keeps what is written into it. Those of the kernel's own file systems
+/// change the system instead, though they seem to be empty.
+pub(crate) fn keeps_data(fd: BorrowedFd<'_>) -> bool {
+    !matches!(
+        name_of(fd).as_str(),
+        "proc"
+            | "sysfs"
+            | "cgroup2"
+            | "tracefs"
+            | "debugfs"
+            | "securityfs"
+            | "configfs"
+            | "selinuxfs"
+    )
+}
+
 /// The name of the file system of an open file, for error messages.
 pub(crate) fn name_of(fd: BorrowedFd<'_>) -> String {
     // SAFETY: `statfs` is plain data for which all-zero is valid.
@@ -46,6 +62,12 @@ pub(crate) fn name_of(fd: BorrowedFd<'_>) -> String {
         0x786f_4256 => "vboxsf",
         0x9fa0 => "proc",
         0x6265_6572 => "sysfs",
+        0x6367_7270 => "cgroup2",
+        0x7472_6163 => "tracefs",
+        0x6462_6720 => "debugfs",
+        0x7363_6673 => "securityfs",
+        0x6265_6570 => "configfs",
+        0xf97c_ff8c => "selinuxfs",
         other => return format!("type {other:#x}"),
     };
     name.into()

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// How much later.
-pub(crate) const LATE: Duration = Duration::from_millis(300);
+/// How much later [`Fault::Late`] passes bytes on.
+pub const LATE: Duration = Duration::from_millis(300);
 
 /// What the proxy does with the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Passes them on.
     None,
     /// Swallows those of both directions.
@@ -29,13 +29,16 @@ pub(crate) enum Fault {
     Pooler,
 }
 
-pub(crate) struct Proxy {
+/// A proxy at a port of its own. It runs as long as the program.
+#[derive(Debug)]
+pub struct Proxy {
     port: u16,
     fault: Arc<AtomicU8>,
 }
 
 impl Proxy {
-    pub(crate) fn start(server: u16) -> Proxy {
+    /// A proxy that passes on what it gets, in front of this port of 127.0.0.1.
+    pub fn start(server: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let fault = Arc::new(AtomicU8::new(Fault::None as u8));
@@ -56,11 +59,13 @@ impl Proxy {
         Proxy { port, fault }
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Its port.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
-    pub(crate) fn fault(&self, fault: Fault) {
+    /// What becomes of bytes from now on, also of connections that there are already.
+    pub fn fault(&self, fault: Fault) {
         self.fault.store(fault as u8, Ordering::SeqCst);
     }
 }

@@ -1,0 +1,86 @@
+//! `holdlock torture` over engines: finds nothing where the engine keeps its locks, also if it is
+//! restarted, and finds each fault that is put into the workers.
+
+#![cfg(feature = "engines")]
+#![allow(missing_docs, reason = "tests")]
+
+mod faults;
+mod restarts;
+mod runs;
+
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use holdlock_test_support::servers::{etcd, postgres, redis};
+use holdlock_test_support::watchdog::{self, Watchdog};
+use serde_json::Value;
+
+/// One at a time: each run keeps the machine busy.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> (MutexGuard<'static, ()>, Watchdog) {
+    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    (one, watchdog::watch(200))
+}
+
+/// `holdlock torture` with these words, whose history goes to a directory of its own.
+struct Torture {
+    command: Command,
+    directory: tempfile::TempDir,
+}
+
+impl Torture {
+    fn of(place: &str, words: &[&str]) -> Torture {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdlock"));
+        command.args(["torture", "--json"]).args(words).arg(place);
+        command
+            .stdin(Stdio::null())
+            .env_remove("HOLDLOCK_ENGINE")
+            .env("TMPDIR", directory.path())
+            .env("LC_ALL", "C");
+        Torture { command, directory }
+    }
+
+    fn output(&mut self) -> (Option<i32>, String, String) {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command.output().expect("starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (status.code(), text(&stdout), text(&stderr))
+    }
+
+    /// The exit code and the report. Nothing else is left but the history of a finding.
+    fn report(mut self) -> (Option<i32>, Value) {
+        let (code, out, said) = self.output();
+        let report: Value = serde_json::from_str(&out)
+            .unwrap_or_else(|error| panic!("{error}: {code:?} {out} {said}"));
+        println!("{report:#}");
+        let left = std::fs::read_dir(self.directory.path()).expect("readable");
+        let histories = usize::from(!report["history"].is_null());
+        assert_eq!(left.count(), histories, "{report:#}");
+        (code, report)
+    }
+}
+
+/// A run of this place finds nothing, and has sections in each mode.
+#[track_caller]
+fn must_hold(place: &str, words: &[&str]) -> Value {
+    let (code, report) = Torture::of(place, words).report();
+    assert_eq!(
+        (code, &report["found"]),
+        (Some(0), &Value::Null),
+        "{report:#}"
+    );
+    for mode in report["modes"].as_array().expect("modes") {
+        assert!(mode["sections"].as_u64() > Some(0), "{mode:#}");
+    }
+    report
+}
+
+/// The URL of a server of the tests without the name of a lock.
+fn place(url: &str) -> &str {
+    url.split_once('#').map_or(url, |(place, _)| place)
+}

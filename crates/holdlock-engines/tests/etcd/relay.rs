@@ -1,0 +1,77 @@
+//! A network that counts what clients send, and does not let them watch keys.
+
+use std::io::{Read, Write, copy};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// A relay in front of a server. It serves clients until the test program ends.
+pub(crate) struct Relay {
+    port: u16,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    bytes: AtomicUsize,
+    refuses_watches: AtomicBool,
+}
+
+impl Relay {
+    pub(crate) fn start(server: u16) -> Relay {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let seen = Arc::new(Seen::default());
+        let shared = seen.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let server = TcpStream::connect(("127.0.0.1", server)).expect("listens");
+                let back = (
+                    server.try_clone().expect("a copy"),
+                    client.try_clone().expect("a copy"),
+                );
+                let seen = shared.clone();
+                std::thread::spawn(move || seen.pass_on(client, server));
+                std::thread::spawn(move || {
+                    let (mut server, mut client) = back;
+                    let _ = copy(&mut server, &mut client);
+                    let _ = client.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Relay { port, seen }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many bytes the clients have sent so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.seen.bytes.load(Ordering::SeqCst)
+    }
+
+    /// From now on, ends each connection that asks for a watch.
+    pub(crate) fn refuse_watches(&self) {
+        self.seen.refuses_watches.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Seen {
+    fn pass_on(&self, mut client: TcpStream, mut server: TcpStream) {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(length @ 1..) = client.read(&mut buffer) {
+            let sent = &buffer[..length];
+            self.bytes.fetch_add(length, Ordering::SeqCst);
+            let is_watch = sent.starts_with(b"POST /v3/watch ");
+            if is_watch && self.refuses_watches.load(Ordering::SeqCst) {
+                break;
+            }
+            if server.write_all(sent).is_err() {
+                break;
+            }
+        }
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = server.shutdown(Shutdown::Both);
+    }
+}

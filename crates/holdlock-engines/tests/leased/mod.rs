@@ -1,0 +1,129 @@
+//! The tests of engines that keep a lock by a lease, whatever becomes of connections.
+
+use std::time::{Duration, Instant};
+
+use holdlock_engines::{Error, open};
+use holdlock_test_support::proxy::{Fault, LATE, Proxy};
+use holdlock_test_support::servers::Server as _;
+use holdlock_test_support::{eventually, watchdog};
+use rustix::process::Signal;
+
+use crate::support::actor::Actor;
+use crate::support::lost::{is_lost, wait_for_loss};
+use crate::{name, server};
+
+#[test]
+fn a_holder_that_was_stopped_for_longer_than_its_lease_has_lost_the_lock_and_harms_nobody() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("stopped");
+    let lock = open(&server.url(&name)).expect("a lock");
+    let mut holder = Actor::start(&server.brief(&name));
+    let first: u64 = holder.ask("lock")["held ".len()..]
+        .parse()
+        .expect("a token");
+    let began = Instant::now();
+    holder.signal(Signal::STOP);
+    let next = lock.lock().expect("the lease ends");
+    // The last renewal was at most a third of the three seconds before the stop.
+    assert!(began.elapsed() > Duration::from_millis(1500));
+    assert!(next.token() > Some(first));
+    holder.signal(Signal::CONT);
+    assert_eq!(holder.ask("valid"), "false");
+    let said = holder.ask("check");
+    assert!(said.contains("Lost") && said.contains("was lost"), "{said}");
+    assert!(holder.ask("release").starts_with("Lost"));
+    next.check().expect("held");
+    assert!(lock.try_lock().expect_err("held").is_conflict());
+    next.release().expect("ours");
+}
+
+#[test]
+fn a_release_that_comes_late_does_not_release_the_lock_of_the_next_holder() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("late");
+    let mut holder = Actor::start(&server.brief(&name));
+    assert!(holder.ask("lock").starts_with("held"));
+    holder.signal(Signal::STOP);
+    // It is read before the process has learned anything else.
+    holder.tell("release");
+    let lock = open(&server.url(&name)).expect("a lock");
+    let next = lock.lock().expect("the lease ends");
+    holder.signal(Signal::CONT);
+    let said = holder.answer();
+    assert!(said.starts_with("Lost"), "{said}");
+    next.check().expect("held");
+    assert!(lock.try_lock().expect_err("held").is_conflict());
+    next.release().expect("ours");
+}
+
+#[test]
+fn the_deadline_counts_from_the_sending_of_a_message_and_not_from_its_answer() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port());
+    let url = server.url_by(&[proxy.port()], "ttl=60", &name("sent"));
+    let lock = open(&url).expect("a lock");
+    // In etcd the key is created after the lease: two answers.
+    let answers = if server.engine() == "etcd" { 2 } else { 1 };
+    let valid = Duration::from_secs(54);
+    proxy.fault(Fault::Late);
+    let guard = lock.lock().expect("free");
+    let most = valid - answers * LATE;
+    assert!(guard.deadline().remaining() <= most);
+    guard.check().expect("held");
+    assert!(guard.deadline().remaining() <= most);
+    proxy.fault(Fault::None);
+    eventually("an answer comes at once", || {
+        guard.check().expect("held");
+        guard.deadline().remaining() > most
+    });
+    guard.release().expect("ours");
+}
+
+#[test]
+fn bad_networks_give_errors_and_no_lock() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("bad");
+    let proxy = Proxy::start(server.port());
+    let lock = open(&server.url_at(proxy.port(), &name)).expect("a lock");
+    proxy.fault(Fault::Trickle);
+    let guard = lock.lock().expect("slow, but right");
+    guard.check().expect("held");
+    for fault in [Fault::Garbage, Fault::Cut] {
+        proxy.fault(fault);
+        assert!(is_lost(guard.check()), "{fault:?}");
+        let error = lock
+            .try_lock_for(Duration::from_secs(20))
+            .expect_err("no server");
+        assert!(
+            matches!(error, Error::Unreachable { .. } | Error::Unsuitable { .. }),
+            "{fault:?}: {error:?}"
+        );
+        // The lock is kept: another connection will do.
+        proxy.fault(Fault::None);
+        eventually("it is held", || guard.check().is_ok());
+        assert!(guard.is_valid());
+    }
+    guard.release().expect("ours");
+    server.nothing_left(&name);
+
+    let brief = open(&server.brief_at(proxy.port(), &name)).expect("a lock");
+    let guard = brief.lock().expect("free");
+    proxy.fault(Fault::Cut);
+    assert!(!wait_for_loss(&guard).is_definite());
+    proxy.fault(Fault::None);
+    let _ = guard.release();
+    lock.lock().expect("free").release().expect("ours");
+    server.nothing_left(&name);
+}

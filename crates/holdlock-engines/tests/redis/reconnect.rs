@@ -1,0 +1,35 @@
+//! A holder whose connection has ended does not wait for its next renewal.
+
+use holdlock_engines::open;
+use holdlock_test_support::servers::Server as _;
+use holdlock_test_support::{eventually, watchdog};
+
+use crate::{name, server};
+
+#[test]
+fn a_connection_that_ends_is_replaced_at_once() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own(&[]).map(server::Server::awake) else {
+        return;
+    };
+    // The next renewal is some minutes away.
+    let lock = open(&server.with("ttl=600", &name("at-once"))).expect("a lock");
+    let guard = lock.lock().expect("free");
+    guard.check().expect("held");
+    let clients = || {
+        let list = server.cli(&["CLIENT", "LIST"]);
+        // A client that has subscribed to its channel.
+        let ours = list.lines().filter(|line| line.contains(" sub=1 "));
+        ours.map(|line| line.split(' ').next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let first = clients();
+    assert_eq!(first.len(), 1, "{first:?}");
+    let number = first[0].trim_start_matches("id=");
+    server.cli(&["CLIENT", "KILL", "ID", number]);
+    eventually("there is another connection", || {
+        let now = clients();
+        now.len() == 1 && now != first
+    });
+    guard.release().expect("ours");
+}

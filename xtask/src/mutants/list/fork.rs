@@ -1,0 +1,59 @@
+//! Mutants of children of a process that has locks.
+
+use crate::mutants::{Area, Mutant};
+
+pub(super) const AREA: Area = Area {
+    name: "fork",
+    sources: "crates/holdlock/src",
+    mutants: &[
+        Mutant {
+            name: "other threads cannot unlock a lock that was handed over",
+            file: "guard.rs",
+            with: "let own = self.file.open_again().map_err(failed)?;",
+            without: "let own = self.file.clone();",
+            test: ("fork", "a_lock_that_was_handed_over"),
+        },
+        Mutant {
+            name: "a guard knows its process",
+            file: "guard.rs",
+            with: "        self.generation == fork::generation()\n",
+            without: "        true\n",
+            test: ("fork", "a_guard_dropped"),
+        },
+        Mutant {
+            name: "a child has a gate of its own",
+            file: "sys/linux/fork.rs",
+            with: "            if stamped.generation == generation {",
+            without: "            if stamped.generation != 0 {",
+            test: ("fork", "a_fork_between_busy_threads"),
+        },
+        Mutant {
+            name: "a child closes its copies",
+            file: "sys/linux/close_in_child.rs",
+            with: "placeholder.cover(number);",
+            without: "",
+            test: ("fork", "a_child_does_not_keep"),
+        },
+        Mutant {
+            name: "a child has a placeholder for each of its copies",
+            file: "sys/linux/close_in_child.rs",
+            with: "unsafe { libc::dup3(nothing, number, libc::O_CLOEXEC) };",
+            without: "unsafe { libc::close(number) };",
+            test: ("fork", "in_a_child"),
+        },
+        Mutant {
+            name: "a child closes a file that was being opened",
+            file: "sys/linux/close_in_child.rs",
+            with: "if OPENING.swap(0, Ordering::SeqCst) > 0 {",
+            without: "if OPENING.swap(0, Ordering::SeqCst) > u32::MAX - 1 {",
+            test: ("fork", "while_another_thread"),
+        },
+        Mutant {
+            name: "a bare clone is noticed",
+            file: "sys/linux/fork.rs",
+            with: "unsafe { libc::madvise(fresh, SIZE, libc::MADV_WIPEONFORK) };",
+            without: "let _ = fresh;",
+            test: ("fork", "a_guard_dropped"),
+        },
+    ],
+};

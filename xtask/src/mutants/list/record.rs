@@ -1,0 +1,122 @@
+//! Mutants of the record in the lock file.
+
+use crate::mutants::{Area, Mutant};
+
+pub(super) const AREA: Area = Area {
+    name: "record",
+    sources: "crates/holdlock/src",
+    mutants: &[
+        Mutant {
+            name: "record: the token rises although the clock was set back",
+            file: "record/recorder.rs",
+            with: "since.wall_clock().max(self.token + 1)",
+            without: "since.wall_clock()",
+            test: ("record", "whatever_the_clock"),
+        },
+        Mutant {
+            name: "record: the token rises although the record was lost",
+            file: "record/recorder.rs",
+            with: "since.wall_clock().max(self.token + 1)",
+            without: "self.token + 1",
+            test: ("record", "where_the_record_is_lost"),
+        },
+        Mutant {
+            name: "record: the last record is read",
+            file: "record/recorder.rs",
+            with: "        if self.is_ours(file)? {",
+            without: "        if self.token > 0 {",
+            test: ("record", "whatever_the_clock"),
+        },
+        Mutant {
+            name: "record: a release is written",
+            file: "acquire/release.rs",
+            with: "Mode::Exclusive => self.record_end(file, RecordState::Released),",
+            without: "Mode::Exclusive => Ok(()),",
+            test: ("abandoned", "told_that_the_last_one_died"),
+        },
+        Mutant {
+            name: "record: a release is written before the unlock",
+            file: "record/sealed.rs",
+            with: "match file.write_at(&self.bytes.0, 0) {",
+            without: "match file.write_at(&self.bytes.0[..500], 0).and(Ok(SIZE)) {",
+            test: ("record", "killed_at_any_call"),
+        },
+        Mutant {
+            name: "record: a release to another thread is written",
+            file: "acquire/release.rs",
+            with: "            || recorded = self.record_leaving(file, mode),",
+            without: "            || recorded = Ok(()),",
+            test: ("abandoned", "to_another_thread"),
+        },
+        Mutant {
+            name: "record: a dropped task leaves the news to the next holder",
+            file: "tasks/mod.rs",
+            with: "        answer.release_unseen();",
+            without: "        drop(answer);",
+            test: ("abandoned", "does_not_see_its_lock"),
+        },
+        Mutant {
+            name: "record: a dropped wait for a set leaves the news to the next holder",
+            file: "tasks/own_thread.rs",
+            with: "        abandoned.release_unseen();",
+            without: "        drop(abandoned);",
+            test: ("abandoned", "does_not_see_its_lock"),
+        },
+        Mutant {
+            name: "record: the limit of file sizes is looked at",
+            file: "record/recorder.rs",
+            with: "            check_file_size_limit()?;\n",
+            without: "",
+            test: ("record", "a_limit_of_file_sizes"),
+        },
+        Mutant {
+            name: "record: other content is refused",
+            file: "record/sealed.rs",
+            with: "            return Content::Foreign;",
+            without: "            return Content::Nothing;",
+            test: ("record_content", "foreign_content"),
+        },
+        Mutant {
+            name: "record: data that was written meanwhile stays",
+            file: "record/recorder.rs",
+            with: "if self.is_long() && !self.is_ours(file)? {",
+            without: "if false {",
+            test: ("record_content", "while_it_is_held"),
+        },
+        Mutant {
+            name: "record: believed only of a holder",
+            file: "record/mod.rs",
+            with: "            && holders.any(|pid| pid == self.pid)\n",
+            without: "",
+            test: ("record_content", "agrees_with_the_kernel"),
+        },
+        Mutant {
+            name: "record: believed only of the process that was started then",
+            file: "record/mod.rs",
+            with: "            && inspect::start_time(self.pid) == self.start_time",
+            without: "",
+            test: ("record_content", "agrees_with_the_kernel"),
+        },
+        Mutant {
+            name: "record: a downgrade is a release",
+            file: "acquire/convert.rs",
+            with: "            let _ = self.record_end(file, RecordState::Released);\n",
+            without: "",
+            test: ("record", "conversions"),
+        },
+        Mutant {
+            name: "record: a child of fork writes nothing",
+            file: "record/enter.rs",
+            with: "        if !self.options().record || !file.is_ours() {",
+            without: "        if !self.options().record {",
+            test: ("record", "a_child_of_fork"),
+        },
+        Mutant {
+            name: "token gate: an older token is refused",
+            file: "record/token_gate.rs",
+            with: "        if token < newest {",
+            without: "        if false {",
+            test: ("token_gate", "is_refused"),
+        },
+    ],
+};
