@@ -4,7 +4,7 @@
 //! hand the lock over: it wakes the first sleeper, and a newcomer that asks before that one runs is
 //! quicker. Each request that is passed in this way sleeps anew, behind requests that came later.
 //! Tickets close this gap for requests for a slot, and for fair requests for the file of a
-//! semaphore in use.
+//! semaphore that is in use.
 //!
 //! * A request that has to wait takes a ticket: it locks the first ticket above all tickets that
 //!   others have. If two requests try the same one, the kernel gives it to one of them, and the
