@@ -96,6 +96,34 @@ fn a_holder_that_cleans_nothing_up_leaves_the_news_to_the_next_one() {
 }
 
 #[test]
+fn a_lock_that_was_handed_over_in_vain_leaves_the_news_to_the_next_one() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut doomed = actor(&path);
+    doomed.must("lock");
+    doomed.kill();
+    let lock = open(&path);
+    let guard = lock.lock().expect("free");
+    let last = guard.abandoned().expect("it died").clone();
+    let token = guard.token().expect("a token");
+    let handed = guard.hand_over().expect("handed over");
+    // Of another acquisition: nothing is written.
+    last.leave_to_next(&handed, token - 1).expect("readable");
+    assert_eq!(record(&path).state, RecordState::HandedOver);
+    last.leave_to_next(&handed, token).expect("written");
+    let left = record(&path);
+    assert_eq!((left.state, left.token), (RecordState::Held, token));
+    drop(handed);
+    let guard = lock.lock().expect("free");
+    assert_eq!(guard.abandoned().map(|last| last.pid), Some(last.pid));
+    assert!(guard.token() > Some(token));
+    // Now it is another holder's.
+    last.leave_to_next(&guard, token).expect("readable");
+    assert_eq!(record(&path).pid, std::process::id());
+}
+
+#[test]
 fn an_upgrade_that_is_undone_leaves_the_news_to_the_next_one() {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();

@@ -84,6 +84,42 @@ fn threads_that_pass_the_lock_on_have_tokens_of_their_own() {
     assert_eq!(record(&scratch.lock()).state, RecordState::Released);
 }
 
+/// How often this thread has called read(2) or pread(2).
+fn reads() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/io").expect("proc");
+    let count = text.lines().find_map(|line| line.strip_prefix("syscr: "));
+    count.expect("a count").parse().expect("a number")
+}
+
+/// Nobody else can have written the record, as long as the process keeps the kernel's lock.
+#[test]
+fn a_thread_to_which_the_lock_is_passed_on_does_not_read_the_record() {
+    const THREADS: u64 = 8;
+    const TURNS: u64 = 500;
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::in_memory();
+    let lock = open(&scratch.lock());
+    let turns = || {
+        let (first, second) = (reads(), reads());
+        for _ in 0..TURNS {
+            drop(lock.lock().expect("locks"));
+        }
+        (reads() - second) - (second - first)
+    };
+    let all = || {
+        std::thread::scope(|scope| {
+            let threads = [(); THREADS as usize].map(|()| scope.spawn(turns));
+            let counts = threads.map(|thread| thread.join().expect("no panic"));
+            counts.iter().sum::<u64>()
+        })
+    };
+    // Threads that never meet pass nothing on.
+    let fewest = (0..20)
+        .map(|_| all())
+        .find(|reads| *reads < THREADS * TURNS);
+    assert!(fewest.is_some(), "each acquisition has read the record");
+}
+
 #[test]
 fn the_token_rises_whatever_the_clock_shows() {
     let scratch = Scratch::new();

@@ -221,6 +221,40 @@ fn a_tree_holds_until_its_last_descendant_has_ended() {
 }
 
 #[test]
+fn two_terms_at_once_do_not_end_a_tree() {
+    let place = Place::new();
+    // As timeout(1) sends them: to the process, and to its group.
+    let script = "trap 'echo told' TERM; echo ready; while :; do sleep 0.02; echo goes on; done";
+    let words = [
+        "run",
+        "--tree",
+        "--kill-after=100ms",
+        "L",
+        "sh",
+        "-c",
+        script,
+    ];
+    for _ in 0..20 {
+        let mut running = Running::start(place.holdlock(words));
+        running.expect_line("ready");
+        let begin = Instant::now();
+        for _ in 0..2 {
+            running.signal(Signal::TERM);
+            while running.read_line() != "told" {}
+        }
+        // On a slow machine the second one comes late, and is another request.
+        if begin.elapsed() < Duration::from_secs(1) {
+            // Longer than --kill-after.
+            for _ in 0..20 {
+                running.expect_line("goes on");
+            }
+            return;
+        }
+    }
+    panic!("this machine is too slow");
+}
+
+#[test]
 fn a_tree_that_holds_too_long_is_ended_wherever_it_hides() {
     let place = Place::new();
     let script = "setsid sh -c 'echo $$; exec sleep 1000' & exit 0";

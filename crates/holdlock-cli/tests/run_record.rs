@@ -288,6 +288,19 @@ fn a_run_that_starts_nothing_leaves_the_news_to_the_next_one() {
 }
 
 #[test]
+fn signals_reach_the_command_also_after_a_cleaning_up() {
+    let place = Place::new();
+    kill_a_holder(&place, &["x"]);
+    let blocked = ["grep", "SigBlk", "/proc/self/status"];
+    let clean = blocked.join(" ");
+    let words = ["run", "--if-abandoned", &clean, "x", "--"];
+    let done = place.run([&words[..], &blocked].concat());
+    let masks: Vec<&str> = done.text().lines().collect();
+    assert_eq!(masks.len(), 2, "{done:?}");
+    assert_eq!(masks[0], masks[1]);
+}
+
+#[test]
 fn a_run_that_succeeded_within_the_interval_is_not_repeated() {
     let place = Place::new();
     let every = |interval: &str, script: &str| {

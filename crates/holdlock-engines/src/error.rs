@@ -9,6 +9,8 @@ use holdlock::inspect::printable;
 
 use crate::{Loss, Member};
 
+/// What to do when no server answers.
+pub(crate) const NOT_REACHED: &str = "check the addresses and the network, or try again";
 /// How many characters of a lock's name a message shows.
 const LENGTH: usize = 200;
 

@@ -99,10 +99,10 @@ impl Acquired for Upgraded {
     /// The task has been cancelled, so it has the shared lock.
     fn release_unseen(self) {
         let mut state = locked(&self.0);
-        if let State::Held(guard) = &mut *state {
-            if let Err(Error::System { .. }) = guard.downgrade_abandoned() {
-                *state = State::Released;
-            }
+        if let State::Held(guard) = &mut *state
+            && let Err(Error::System { .. }) = guard.downgrade_abandoned()
+        {
+            *state = State::Released;
         }
     }
 }

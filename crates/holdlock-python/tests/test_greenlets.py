@@ -167,7 +167,7 @@ def test_a_wait_lets_other_greenlets_run(path, child, holder, library):
 
 RIGHTS = """
 import sys
-from holdlock import FileLock, TokenGate, record
+from holdlock import Deadlock, FileLock, TokenGate, record
 path = sys.argv[1]
 lock, gate = FileLock(path, upgradeable=True), TokenGate(path + ".gate")
 recorded = FileLock(path + ".record", record=True)
@@ -209,6 +209,22 @@ def upgrade():
         steps.append("upgraded")
 
 wait([spawn(read), spawn(upgrade)])
+
+# A greenlet that has the right does not wait for itself.
+refused = 0
+
+def nest():
+    global refused
+    with lock.acquire_upgradeable():
+        for request in (lock.acquire, FileLock(path).acquire, lock.acquire_upgradeable):
+            try:
+                request()
+            except Deadlock as error:
+                assert "by this task" in str(error), error
+                refused += 1
+
+wait([spawn(nest)])
+assert refused == 3, refused
 print(most, *steps, sep=", ")
 """
 

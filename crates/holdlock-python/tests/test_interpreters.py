@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="needs subinterpreters: Python 3.13")
-def test_an_interpreter_with_a_lock_of_its_own_is_refused_with_a_reason():
+def test_an_interpreter_with_a_gil_of_its_own_is_refused_with_a_reason():
     import _interpreters
 
     code = """

@@ -239,7 +239,8 @@ impl LockOptions {
     /// it is missing. Takes no slot. See [`Semaphore::open`].
     ///
     /// Requests for a slot are always [fair](LockOptions::fair). With another
-    /// [family](LockOptions::family) or [deletion](LockOptions::delete_on_release) the file is not
+    /// [family](LockOptions::family), [deletion](LockOptions::delete_on_release), a
+    /// [record](LockOptions::record) or [upgrades](LockOptions::upgradeable) the file is not
     /// opened: [`Error::Open`].
     pub fn open_semaphore(&self, path: impl AsRef<Path>, slots: u32) -> Result<Semaphore, Error> {
         Semaphore::open_with(self.clone(), path.as_ref(), slots)

@@ -3,12 +3,13 @@
 //! Tests use real processes and wait for events, never for time to pass. [`LineProcess`] is a
 //! process that answers lines, [`queue`] sees which processes sleep in the kernel's queue,
 //! [`eventually`] waits for an event, and [`watchdog`] ends a test that hangs. [`garbled`] makes
-//! broken inputs for parsers, [`servers`] starts servers of the engines, and [`proxy`] stands
-//! between a client and a server.
+//! broken inputs for parsers, [`servers`] starts servers of the engines, [`proxy`] stands between
+//! a client and a server, and [`network`] cuts a host off.
 
 mod eventually;
 mod garble;
 mod line_process;
+pub mod network;
 pub mod peers;
 pub mod proxy;
 pub mod queue;

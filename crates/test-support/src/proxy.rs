@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How much later [`Fault::Late`] passes bytes on.
@@ -23,8 +23,13 @@ pub enum Fault {
     Late,
     /// Puts others in the place of the server's.
     Garbage,
+    /// Breaks every fourth message of the server: leaves pieces out, repeats them, replaces
+    /// numbers.
+    Broken,
     /// Ends the connection in the middle of a message of the server.
     Cut,
+    /// As `Cut`, once: the next connection is a good one.
+    CutOnce,
     /// Tells the client another process number, as a pooler does.
     Pooler,
 }
@@ -70,11 +75,11 @@ impl Proxy {
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: bool) {
+fn pump(mut from: TcpStream, mut to: TcpStream, shared: &AtomicU8, of_server: bool) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         let bytes = &mut buffer[..length];
-        let fault = fault.load(Ordering::SeqCst);
+        let fault = shared.load(Ordering::SeqCst);
         let is = |wanted: Fault| fault == wanted as u8;
         let passed = if is(Fault::Silence) {
             Ok(())
@@ -92,7 +97,13 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: boo
                 .enumerate()
                 .for_each(|(at, byte)| *byte = byte.wrapping_mul(31) ^ at as u8);
             to.write_all(bytes)
+        } else if is(Fault::Broken) && of_server {
+            to.write_all(&broken(bytes))
         } else if is(Fault::Cut) && of_server {
+            let _ = to.write_all(&bytes[..length / 2]);
+            break;
+        } else if is(Fault::CutOnce) && of_server {
+            shared.store(Fault::None as u8, Ordering::SeqCst);
             let _ = to.write_all(&bytes[..length / 2]);
             break;
         } else if is(Fault::Pooler) && of_server {
@@ -111,4 +122,67 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fault: &AtomicU8, of_server: boo
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+}
+
+/// Never the same twice.
+fn broken(bytes: &[u8]) -> Vec<u8> {
+    static STATE: AtomicU64 = AtomicU64::new(7);
+    let mut state = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
+    // The body of an answer of HTTP, so that what is broken is read at all.
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let head = end.map_or(0, |end| end + 4);
+    let (head, body) = bytes.split_at(if bytes.starts_with(b"HTTP/") { head } else { 0 });
+    let mut body = body.to_vec();
+    for _ in 0..3_u64.saturating_sub(random(&mut state) % 12) {
+        break_once(&mut body, &mut state);
+    }
+    let head = String::from_utf8_lossy(head);
+    let head = head.split_inclusive("\r\n").map(|line| {
+        match line.to_ascii_lowercase().starts_with("content-length:") {
+            true => format!("Content-Length: {}\r\n", body.len()),
+            false => line.to_owned(),
+        }
+    });
+    let mut bytes = head.collect::<String>().into_bytes();
+    bytes.append(&mut body);
+    bytes
+}
+
+fn break_once(bytes: &mut Vec<u8>, state: &mut u64) {
+    const NUMBERS: [&[u8]; 5] = [
+        b"0",
+        b"-1",
+        b"18446744073709551615",
+        b"9223372036854775808",
+        b"99999999999999999999999999",
+    ];
+    let mut below = |end: usize| random(state) as usize % end.max(1);
+    let begin = below(bytes.len());
+    let end = begin + below((bytes.len() - begin).min(40));
+    match below(4) {
+        0 => bytes.truncate(begin),
+        1 => drop(bytes.drain(begin..end)),
+        2 => {
+            let piece = bytes[begin..end].to_vec();
+            drop(bytes.splice(begin..begin, piece));
+        }
+        _ => {
+            let number = NUMBERS[below(NUMBERS.len())];
+            let is_digit = |at: &usize| bytes[*at].is_ascii_digit();
+            if let Some(first) = (begin..bytes.len()).find(is_digit) {
+                let last = (first..bytes.len()).find(|at| !is_digit(at));
+                let last = last.unwrap_or(bytes.len());
+                drop(bytes.splice(first..last, number.iter().copied()));
+            }
+        }
+    }
+}
+
+/// xorshift
+fn random(state: &mut u64) -> u64 {
+    *state |= 1;
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state >> 11
 }

@@ -7,6 +7,7 @@ use super::Area;
 use crate::run::root;
 
 /// What a test said about a tree.
+#[derive(Clone)]
 pub(super) enum Answer {
     Passed,
     Failed,
@@ -15,96 +16,151 @@ pub(super) enum Answer {
     DoesNotBuild,
 }
 
-/// A test target of cargo.
+/// A program of tests.
 pub(super) struct Target {
-    package: &'static str,
-    /// The arguments that choose the target among those of the package.
-    chosen: Vec<&'static str>,
+    kind: Kind,
     /// The file or folder that has the source of the tests.
     pub(super) source: PathBuf,
 }
 
+enum Kind {
+    Cargo {
+        package: &'static str,
+        /// The arguments that choose the target among those of the package.
+        chosen: Vec<&'static str>,
+    },
+    /// Tests of the Python module. They see changes of its Python part only: the native part is
+    /// the one that `cargo xtask python` has installed.
+    Python,
+}
+
 impl Target {
     /// Reads the name of a target. It is one of crates/conformance; after `command/` one of
-    /// crates/holdlock-cli; after `engines/` one of crates/holdlock-engines; `unit` for the unit
-    /// tests of the area's crate; or `model` for the models of crates/gate-model.
+    /// crates/holdlock-cli; after `engines/` one of crates/holdlock-engines; after `python/` a file
+    /// of the tests of the Python module; `unit` for the unit tests of the area's crate; or `model`
+    /// for the models of crates/gate-model.
     pub(super) fn of(name: &'static str, area: &Area) -> Target {
-        let crates = Path::new("crates");
-        let (package, target) = match name.split_once('/') {
-            Some(("command", target)) => ("holdlock-cli", target),
-            Some(("engines", target)) => ("holdlock-engines", target),
-            Some((package, _)) => panic!("no tests are called {package}/"),
-            None if name == "unit" => {
-                let package = area.sources.split('/').nth(1).expect("crates/NAME/src");
-                let chosen = if package == "holdlock-cli" {
-                    "--bins"
-                } else {
-                    "--lib"
-                };
-                return Target {
-                    package,
-                    chosen: vec![chosen],
-                    source: area.sources.into(),
-                };
+        let package = area.sources.split('/').nth(1).unwrap_or_default();
+        match name.split_once('/') {
+            Some(("command", target)) => Target::integration("holdlock-cli", target),
+            Some(("engines", target)) => Target::integration("holdlock-engines", target),
+            Some(("python", file)) => Target {
+                kind: Kind::Python,
+                source: Path::new("crates/holdlock-python/tests").join(file),
+            },
+            Some((other, _)) => panic!("no tests are called {other}/"),
+            None if name == "unit" && package == "holdlock-cli" => {
+                Target::cargo(package, vec!["--bins"], area.sources)
             }
+            None if name == "unit" => Target::cargo(package, vec!["--lib"], area.sources),
             None if name == "model" => {
-                return Target {
-                    package: "gate-model",
-                    chosen: vec!["--lib"],
-                    source: crates.join("gate-model/src/models.rs"),
-                };
+                let models = "crates/gate-model/src/models.rs";
+                Target::cargo("gate-model", vec!["--lib"], models)
             }
-            None => ("holdlock-conformance", name),
+            None => Target::integration("holdlock-conformance", name),
+        }
+    }
+
+    fn cargo(
+        package: &'static str,
+        chosen: Vec<&'static str>,
+        source: impl Into<PathBuf>,
+    ) -> Target {
+        Target {
+            kind: Kind::Cargo { package, chosen },
+            source: source.into(),
+        }
+    }
+
+    fn integration(package: &'static str, target: &'static str) -> Target {
+        let folder = match package {
+            "holdlock-conformance" => "conformance",
+            other => other,
         };
-        let folder = package
-            .strip_prefix("holdlock-conformance")
-            .map_or(package, |_| "conformance");
-        let folder = crates.join(folder).join("tests").join(target);
+        let folder = Path::new("crates").join(folder).join("tests").join(target);
         let single = folder.with_extension("rs");
         let is_single = root().join(&single).is_file();
-        Target {
-            package,
-            chosen: vec!["--test", target],
-            source: if is_single { single } else { folder },
-        }
+        let source = if is_single { single } else { folder };
+        Target::cargo(package, vec!["--test", target], source)
     }
 
     /// Runs the tests whose name contains this text.
     pub(super) fn run(&self, test: &str, tree: &Path) -> Answer {
-        if !self
-            .cargo(tree, &["--no-run"])
-            .is_ok_and(|built| built.status.success())
-        {
+        let ran = match &self.kind {
+            Kind::Cargo { package, chosen } => {
+                let build = cargo(Command::new("cargo"), package, chosen, tree)
+                    .arg("--no-run")
+                    .output();
+                if !build.is_ok_and(|built| built.status.success()) {
+                    return Answer::DoesNotBuild;
+                }
+                cargo(limited("cargo"), package, chosen, tree)
+                    .arg(test)
+                    .output()
+            }
+            Kind::Python => match self.pytest(test, tree) {
+                Ok(mut pytest) => pytest.output(),
+                Err(why) => return Answer::Skipped(why),
+            },
+        };
+        match ran {
+            Ok(ran) => self.read(&ran),
+            Err(error) => Answer::Skipped(format!("cannot run timeout(1): {error}")),
+        }
+    }
+
+    fn read(&self, ran: &Output) -> Answer {
+        let output = [&ran.stdout[..], &ran.stderr[..]].concat();
+        let output = String::from_utf8_lossy(&output);
+        // What pytest returns if it has found no such test.
+        if matches!(self.kind, Kind::Python) && ran.status.code() == Some(5) {
             return Answer::DoesNotBuild;
         }
-        let Ok(ran) = self.cargo(tree, &[test]) else {
-            return Answer::DoesNotBuild;
-        };
         if !ran.status.success() {
             return Answer::Failed;
         }
-        let output = [ran.stdout, ran.stderr].concat();
-        let output = String::from_utf8_lossy(&output);
-        match output.find("SKIPPED ") {
-            Some(at) => Answer::Skipped(output[at..].lines().next().unwrap_or_default().to_owned()),
+        let skipped = output.lines().find(|line| line.contains("SKIPPED "));
+        match skipped {
+            Some(line) => Answer::Skipped(line.to_owned()),
             None => Answer::Passed,
         }
     }
 
-    fn cargo(&self, tree: &Path, arguments: &[&str]) -> std::io::Result<Output> {
-        let mut command = Command::new("cargo");
-        command.args(["test", "--quiet", "--package", self.package]);
-        if self.package == "holdlock-cli" {
-            command.args(["--features", "engines"]);
-        }
-        command
-            .args(&self.chosen)
-            .args(arguments)
-            .current_dir(tree)
-            .env("CARGO_TARGET_DIR", root().join("target/mutants/target"))
-            .env("RUSTFLAGS", "-A warnings")
-            .stdin(Stdio::null())
-            .output()
+    /// The tests, with the Python part of the tree and the native part that is installed.
+    fn pytest(&self, test: &str, tree: &Path) -> Result<Command, String> {
+        let python = root().join("target/python/bin/python");
+        let where_is_it = "import holdlock._native as native; print(native.__file__)";
+        let found = Command::new(&python).args(["-c", where_is_it]).output();
+        let native = found
+            .ok()
+            .filter(|found| found.status.success())
+            .ok_or("the Python module is not installed: run `cargo xtask python` first")?;
+        let native = PathBuf::from(String::from_utf8_lossy(&native.stdout).trim());
+        let sources = tree.join("crates/holdlock-python/python");
+        let beside = sources
+            .join("holdlock")
+            .join(native.file_name().unwrap_or_default());
+        let _ = std::fs::remove_file(&beside);
+        std::os::unix::fs::symlink(&native, &beside)
+            .map_err(|error| format!("{}: {error}", beside.display()))?;
+        let mut pytest = limited(&python);
+        pytest
+            .args([
+                "-m",
+                "pytest",
+                "-q",
+                "-rs",
+                "-p",
+                "no:cacheprovider",
+                "-k",
+                test,
+            ])
+            .arg(tree.join(&self.source))
+            .current_dir(tree.join("crates/holdlock-python"))
+            .env("PYTHONPATH", &sources)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null());
+        Ok(pytest)
     }
 
     /// The source of the tests, as one text.
@@ -112,15 +168,37 @@ impl Target {
     pub(super) fn sources(&self) -> String {
         let mut text = String::new();
         add(&root().join(&self.source), &mut text);
-        if self.package == "holdlock-engines" {
-            // Modules of all its targets.
-            add(
-                &root().join("crates/holdlock-engines/tests/common"),
-                &mut text,
-            );
+        if self.source.starts_with("crates/holdlock-engines/tests") {
+            // Modules of several of its targets.
+            let tests = root().join("crates/holdlock-engines/tests");
+            for folder in ["common", "leased"] {
+                add(&tests.join(folder), &mut text);
+            }
         }
         text
     }
+}
+
+/// The program with a time limit: a test that hangs has noticed something as well.
+fn limited(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--signal=KILL", "120"]).arg(program);
+    command
+}
+
+/// `cargo test` for a target.
+fn cargo(mut command: Command, package: &str, chosen: &[&str], tree: &Path) -> Command {
+    command.args(["test", "--quiet", "--package", package]);
+    if package == "holdlock-cli" {
+        command.args(["--features", "engines"]);
+    }
+    command
+        .args(chosen)
+        .current_dir(tree)
+        .env("CARGO_TARGET_DIR", root().join("target/mutants/target"))
+        .env("RUSTFLAGS", "-A warnings")
+        .stdin(Stdio::null());
+    command
 }
 
 #[cfg(test)]

@@ -17,13 +17,15 @@ use crate::torture::{Settings, fresh_seed};
 const BRIEF: super::Brief = super::Brief {
     common: &["for", "seed", "json", "svg"],
     after: "\
-Works in a new directory in PATH and removes it; does not touch your lock files.
+Works in a new directory in PATH and removes it; does not touch your lock files. At the URL of
+an engine, uses new locks with names of their own.
 
 Exit codes: 0 nothing found; 1 a lock broke a promise; 64 to 73 trouble.
 
 Examples:
   holdlock torture                    test the current directory, for a minute
   holdlock torture --for 10s /srv/    test the file system of /srv
+  holdlock torture redis://db/0       test the locks of an engine
 
 `holdlock torture --help` has the details.",
 };
@@ -34,6 +36,11 @@ at the end. Each worker is a process with four threads. Some use the library of
 holdlock, some plain flock(2) or fcntl(2), some flock(1) if it is installed. They try,
 give up, are cancelled, get signals, fork and start programs. Workers are killed
 (KILL) and stopped (STOP). If PATH is a file, its directory is used.
+
+If PATH is the URL of an engine (postgres://host/database, etcd://host, redis://host), the
+workers use new locks of that engine, with a time limit of 3 s unless the URL has `ttl=`.
+Workers are then also stopped for longer than the time limit, and holds are ended at the
+engine. You may restart the engine meanwhile; do not end holds of the run yourself.
 
 MODES, each on a lock file of its own:
   exclusive   exclusive requests
@@ -46,6 +53,11 @@ MODES, each on a lock file of its own:
   set         requests for some of six locks at once
   slots       a semaphore of three slots, beside requests for the whole file
   upgrade     readers, of which one at a time may upgrade
+and only if you name them, over a directory:
+  rewrite     holders read a file, and write it anew a while later
+  register    holders write to a resource that checks their tokens
+  run         commands under `holdlock run`, which is sometimes killed
+Over an engine: exclusive, shared, slots, rewrite, register, run.
 
 Findings (the first one ends the run):
   overlap      two holders at the same time
@@ -61,6 +73,8 @@ Findings (the first one ends the run):
   token        a token is not higher than the one before
   abandoned    the death of a holder was not reported, or was reported wrongly
   half-set     a set was acquired without one of its locks
+  unnoticed    a holder was not told that its lock was lost
+  fence        a resource took an older token, or refused that of the holder
 
 After a finding, a file has the last events of all workers; its name is printed. The same
 seed makes the same choices, but the kernel decides when each thread runs.
@@ -69,10 +83,12 @@ seed makes the same choices, but the kernel decides when each thread runs.
 `--svg -` only the picture is printed.
 
 --json prints one document.
-  version, path, file_system, seed, processes, threads (of each), took_ms, sections,
-  per_second, kills, stops, flock_runs (null: flock(1) is not installed)
-  modes[]: mode, sections, refused, timed_out, cancelled, median_wait_us, p99_wait_us
-    (both up to the next power of two nanoseconds), longest_wait_us
+  version, path (or the URL), engine (null: files), file_system, seed, processes, threads
+  (of each), took_ms, sections, per_second, kills, stops, breaks (holds that the run has
+  ended at the engine), flock_runs (null: flock(1) is not installed)
+  modes[]: mode, sections, refused, timed_out, cancelled, unreachable, lost (holds), fenced
+    (writes that were refused because of their token), median_wait_us, p99_wait_us (both
+    up to the next power of two nanoseconds), longest_wait_us
   left_out[]: mode, why (the reason why it is not possible here)
   found: null, or kind, mode, what, detail, participant, other, at_ms
   history: the file with the last events, or null
@@ -84,19 +100,24 @@ Exit codes:
    1  a lock broke a promise
   64  wrong usage
   66  the directory does not exist
+  69  the engine does not answer at the start
   71  the operating system refused something, or locks do not work at all
   73  the directory, the history or the picture cannot be created
+  75  the engine gave no lock for a minute
+  77  the engine refuses the login
+  78  the engine is no safe place for a lock
 
 Examples:
   holdlock torture                                 test the current directory, for a minute
   holdlock torture --for 10s /srv/data             test the file system of /srv/data
   holdlock torture --modes fair,ofd --seed 7       test only these modes
+  holdlock torture postgres://db.example/app       test the locks of an engine
   holdlock torture --json | jq .found              use it in a script";
 
 pub(super) fn command() -> Command {
     Command::new("torture")
         .bin_name("holdlock torture")
-        .about("Try hard to break locks in a directory, and report what breaks")
+        .about("Try hard to break locks in a directory or of an engine, and report what breaks")
         .after_help(AFTER)
         .args([
             Arg::new("for")

@@ -42,7 +42,7 @@ const PASSED_ON: [c_int; 9] = [
 ];
 
 /// The signals that ask for an end.
-const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+pub(super) const ENDING: [c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
 
 /// A TERM within this time after another is the same request.
 const ONE_TERM: Duration = Duration::from_secs(1);

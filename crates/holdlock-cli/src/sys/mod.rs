@@ -6,6 +6,7 @@
 //! | `start` | the start of the program, in place of the standard library's |
 //! | `range` | flock(2), and byte-range locks of open file descriptions |
 //! | `alarm` | ending a blocked system call after a time |
+//! | `cancel_on_signal` | signals that end a wait in place of the program |
 //! | `descriptors` | the descriptors that children inherit |
 //! | `wake` | continuing this process after a stop |
 //! | `fnmatch` | patterns for paths, fnmatch(3) |
@@ -24,6 +25,8 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod alarm;
+#[cfg(feature = "engines")]
+pub(crate) mod cancel_on_signal;
 pub(crate) mod descriptors;
 pub(crate) mod flock_child;
 pub(crate) mod fnmatch;

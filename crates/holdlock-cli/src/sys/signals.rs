@@ -8,17 +8,26 @@
 use std::ffi::c_int;
 use std::io;
 use std::mem::zeroed;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Blocked signals of this thread.
+/// Blocked signals of this thread. They stay blocked for the rest of the program.
 pub(crate) struct Blocked {
-    /// The mask from before.
-    before: libc::sigset_t,
+    before: Before,
     /// The signals that are fetched.
     ours: libc::sigset_t,
+}
+
+/// What the program was started with, and its children are.
+#[derive(Clone, Copy)]
+struct Before {
+    mask: libc::sigset_t,
     /// SIGCHLD was ignored: the kernel would discard exit statuses.
     ignored_children: bool,
 }
+
+/// Of the first time. The second time, the signals are blocked already.
+static BEFORE: OnceLock<Before> = OnceLock::new();
 
 /// A signal that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +56,14 @@ impl Blocked {
             if ignored_children {
                 libc::signal(libc::SIGCHLD, libc::SIG_DFL);
             }
-            let mut before: libc::sigset_t = zeroed();
-            match libc::pthread_sigmask(libc::SIG_BLOCK, &ours, &mut before) {
+            let mut mask: libc::sigset_t = zeroed();
+            match libc::pthread_sigmask(libc::SIG_BLOCK, &ours, &mut mask) {
                 0 => Ok(Blocked {
-                    before,
+                    before: *BEFORE.get_or_init(|| Before {
+                        mask,
+                        ignored_children,
+                    }),
                     ours,
-                    ignored_children,
                 }),
                 errno => Err(io::Error::from_raw_os_error(errno)),
             }
@@ -63,10 +74,10 @@ impl Blocked {
     pub(crate) fn restore(&self) {
         // SAFETY: a mask that the kernel gave us; SIGCHLD has no handler that could be lost.
         unsafe {
-            if self.ignored_children {
+            if self.before.ignored_children {
                 libc::signal(libc::SIGCHLD, libc::SIG_IGN);
             }
-            libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, std::ptr::null_mut());
+            libc::pthread_sigmask(libc::SIG_SETMASK, &self.before.mask, std::ptr::null_mut());
         }
     }
 

@@ -43,12 +43,10 @@ pub(crate) enum Fault {
     Deaf,
     /// Does not check tokens at the resource.
     Gate,
-    /// Releases the lock of another holder.
-    Steal,
 }
 
 impl Fault {
-    pub(crate) const ALL: [(Fault, &str); 21] = [
+    pub(crate) const ALL: [(Fault, &str); 20] = [
         (Fault::Skip, "skip"),
         (Fault::Unmarked, "unmarked"),
         (Fault::Early, "early"),
@@ -69,7 +67,6 @@ impl Fault {
         (Fault::Slot, "slot"),
         (Fault::Deaf, "deaf"),
         (Fault::Gate, "gate"),
-        (Fault::Steal, "steal"),
     ];
 
     pub(crate) fn named(name: &str) -> Option<Fault> {

@@ -23,6 +23,10 @@ pub(super) struct Pace {
     /// The time from one act to the next, and that of a stop, in microseconds.
     pause: Range<u64>,
     stop: Range<u64>,
+    /// Half of the stops last longer: the lease of a holder ends meanwhile.
+    long_stop: Range<u64>,
+    /// Which phase is the first.
+    first: u64,
 }
 
 impl Pace {
@@ -33,18 +37,23 @@ impl Pace {
         calm: 12,
         pause: 1_000..100_000,
         stop: 100..30_000,
+        long_stop: 100..30_000,
+        first: 0,
     };
 
-    /// An engine may take this time to do so. Some stops are longer.
-    pub(super) fn of(ttl: Duration) -> Pace {
+    /// An engine may take this time to do so. Runs with an odd seed begin with the calm.
+    pub(super) fn of(ttl: Duration, seed: u64) -> Pace {
         let ttl = ttl.as_micros() as u64;
         let phase = Duration::from_secs(1);
+        let storm = (3 * ttl).div_ceil(phase.as_micros() as u64);
         Pace {
             phase,
-            storm: (3 * ttl).div_ceil(phase.as_micros() as u64),
+            storm,
             calm: (5 * ttl).div_ceil(phase.as_micros() as u64),
             pause: ttl / 10..ttl * 2 / 3,
-            stop: ttl / 10..ttl * 3 / 2,
+            stop: ttl / 10..ttl,
+            long_stop: ttl..ttl * 3 / 2,
+            first: seed % 2 * storm,
         }
     }
 }
@@ -103,7 +112,7 @@ impl Plan {
             modes: modes.to_vec(),
             to_come: Vec::new(),
             workers,
-            number: 0,
+            number: pace.first,
             pace,
         }
     }
@@ -131,7 +140,11 @@ impl Plan {
         let act = if self.random.bool() {
             Act::Kill(worker)
         } else {
-            let time = self.random.u64(self.pace.stop.clone());
+            let time = match self.random.bool() {
+                true => self.pace.stop.clone(),
+                false => self.pace.long_stop.clone(),
+            };
+            let time = self.random.u64(time);
             Act::Stop(worker, Duration::from_micros(time))
         };
         (pause, act)

@@ -15,6 +15,7 @@ use super::place::{LeftOut, Place};
 use super::plan::{Act, Pace, Phase, Plan};
 use super::progress::Progress;
 use super::tally::Tally;
+use super::tenure::holder_after;
 use super::watch::Watch;
 use crate::exit::{Failure, OS_ERROR};
 use crate::sys::signals::Blocked;
@@ -99,7 +100,8 @@ struct Run<'s> {
     phase: Phase,
     next_phase: Instant,
     next_act: (Instant, Act),
-    at_engine: bool,
+    /// The time limit of the locks, if they are those of an engine.
+    ttl: Option<Duration>,
     begin: Instant,
     began: u64,
     took: Duration,
@@ -117,7 +119,7 @@ impl<'s> Run<'s> {
         let cpus = available_parallelism().map_or(2, usize::from);
         let ttl = place.engine.as_ref().map(|(_, about)| about.ttl);
         let (processes, pace) = match ttl {
-            Some(ttl) => (AT_ENGINES, Pace::of(ttl)),
+            Some(ttl) => (AT_ENGINES, Pace::of(ttl, settings.seed)),
             None => {
                 let processes = (2 * cpus).clamp(4, (PARTICIPANTS - 2) / THREADS_EACH);
                 (processes, Pace::FILES)
@@ -151,7 +153,7 @@ impl<'s> Run<'s> {
             progress: Progress::new(settings.time, settings.sections),
             phase,
             next_act: (begin + pause, act),
-            at_engine: ttl.is_some(),
+            ttl,
             begin,
             began: now(),
             took: Duration::ZERO,
@@ -243,7 +245,9 @@ impl<'s> Run<'s> {
             if !self.phase.calm {
                 match self.next_act.1 {
                     Act::Kill(worker) => self.crew.kill(worker)?,
-                    Act::Stop(worker, time) => self.crew.stop(worker, time),
+                    Act::Stop(worker, time) => {
+                        self.crew.stop(self.with_holder(worker, time), time);
+                    }
                 }
             }
             let (pause, act) = self.plan.next_act();
@@ -252,10 +256,21 @@ impl<'s> Run<'s> {
         Ok(())
     }
 
+    /// The worker to be stopped for this long: one with a holder, if its lease ends meanwhile.
+    fn with_holder(&self, worker: usize, time: Duration) -> usize {
+        let from = worker * THREADS_EACH;
+        match self.ttl {
+            Some(ttl) if time >= ttl => {
+                holder_after(self.board, from).map_or(worker, |holder| holder.id / THREADS_EACH)
+            }
+            _ => worker,
+        }
+    }
+
     /// True: flock(1) does not run.
     fn look_at_flock(&mut self, working: bool) -> bool {
         // A command of flock(1) that is only starting would hide a lock that nobody has.
-        let takes_part = working && !self.at_engine;
+        let takes_part = working && self.ttl.is_none();
         let phase = (takes_part && !self.phase.calm).then_some(self.phase);
         self.flock.look(phase).unwrap_or_else(|text| {
             self.board.find(&Finding {

@@ -30,6 +30,8 @@ const GAP: Duration = Duration::from_millis(50);
 /// For so long, without gaps, the deadline of a guard may have passed before its signal fires: the
 /// helper thread asks the engine once more if it was late itself.
 const NOTICE: Duration = Duration::from_secs(3);
+/// How long ending a hold at the engine takes at most, mostly.
+const BREAKING: Duration = Duration::from_secs(1);
 
 /// A participant inside, with its guard.
 #[must_use = "the participant is inside until `end`"]
@@ -107,9 +109,22 @@ impl Tenure {
         self.token
     }
 
+    pub(super) fn ttl(&self) -> Duration {
+        self.held.ttl()
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.fault == Some(Fault::Deaf)
+    }
+
+    /// Whether the holder was told that the lock is lost.
+    fn is_told(&self) -> bool {
+        self.held.is_lost() && !self.is_deaf()
+    }
+
     /// Whether the participant may act as a holder.
     pub(super) fn is_valid(&self) -> bool {
-        self.held.is_valid() || self.fault == Some(Fault::Deaf)
+        self.held.is_valid() || self.is_deaf()
     }
 
     /// Whether it is a holder for certain, and the run does not break its hold.
@@ -173,9 +188,9 @@ impl Tenure {
         self.witness();
         let passed = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
         let broken = self.how_broken();
-        if self.held.is_lost() {
+        if self.is_told() {
             self.note_loss();
-            return self.fault == Some(Fault::Deaf);
+            return false;
         }
         let add = |sum: &mut Duration, is_true: bool| {
             *sum = match is_true {
@@ -184,7 +199,8 @@ impl Tenure {
                 false => Duration::ZERO,
             };
         };
-        add(&mut self.doubtful, !self.held.is_valid());
+        let is_valid = self.is_valid();
+        add(&mut self.doubtful, !is_valid);
         add(&mut self.broken, broken == Some(Broken::Certainly));
         let limit = NOTICE + self.held.ttl();
         if self.doubtful > NOTICE {
@@ -194,7 +210,7 @@ impl Tenure {
             let text = format!("its hold was ended {} s ago", self.broken.as_secs());
             self.me.find(Kind::Unnoticed, self.mode, None, text);
         }
-        self.held.is_valid() || self.fault == Some(Fault::Deaf)
+        is_valid
     }
 
     fn note_loss(&mut self) {
@@ -283,8 +299,14 @@ impl Tenure {
 
     /// Leaves, and releases the lock. An error is that of the release.
     pub(super) fn end(mut self) -> Result<(), (String, Option<i32>)> {
+        // One that is being broken stays until that is done.
+        let begin = Instant::now();
+        while self.how_broken() == Some(Broken::Perhaps) && begin.elapsed() < BREAKING {
+            self.look();
+            std::thread::sleep(LOOK);
+        }
         // A hold that was broken has to learn it; what takes too long is found.
-        while self.how_broken() == Some(Broken::Certainly) && !self.held.is_lost() {
+        while self.how_broken() == Some(Broken::Certainly) && !self.is_told() {
             if self.me.board.has_finding() || self.me.board.is_ending() {
                 break;
             }
@@ -296,7 +318,7 @@ impl Tenure {
         // For those that saw the mark a moment ago.
         self.witness();
         let (me, mode) = (self.me, self.mode);
-        let lost = self.held.is_lost();
+        let lost = self.is_told();
         let held = std::mem::replace(&mut self.held, Held::Pretended);
         let released = held.release();
         if lost || matches!(released, Ok(false)) {

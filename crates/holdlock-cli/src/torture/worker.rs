@@ -195,9 +195,6 @@ fn disturb(orders: &Orders, board: &'static Board, places: &[Cancelling]) {
     };
     while let Some(phase) = next_phase(board) {
         std::thread::sleep(Duration::from_micros(random.u64(pause.clone())));
-        if phase.calm {
-            continue;
-        }
         if let Some(engine) = &engine {
             if random.u32(..BREAKS) == 0 {
                 end_a_hold(board, engine, random.usize(..PARTICIPANTS));
@@ -206,6 +203,9 @@ fn disturb(orders: &Orders, board: &'static Board, places: &[Cancelling]) {
             if random.u32(..8) != 0 {
                 continue;
             }
+        }
+        if phase.calm {
+            continue;
         }
         let number = random.usize(..places.len());
         let words = &board.participants[orders.first + number];
@@ -248,11 +248,19 @@ fn end_a_hold(board: &Board, engine: &Engine, from: usize) {
         return;
     };
     let words = &board.participants[holder.id];
-    // Before it is done: from now on it may be.
+    // Before it is done: from now on it may be. Once for each tenure.
     let word = Broken::Perhaps.word(holder.tenure);
-    words.broken.store(word, Ordering::SeqCst);
+    let before = words.broken.load(Ordering::SeqCst);
+    let certainly = Broken::Certainly.word(holder.tenure);
+    if [word, certainly].contains(&before)
+        || words
+            .broken
+            .compare_exchange(before, word, Ordering::SeqCst, Ordering::SeqCst)
+            .is_err()
+    {
+        return;
+    }
     if engine.end(holder.mode, holder.token) {
-        let certainly = Broken::Certainly.word(holder.tenure);
         let _ = words
             .broken
             .compare_exchange(word, certainly, Ordering::SeqCst, Ordering::SeqCst);

@@ -1,9 +1,9 @@
 //! What becomes of a command whose lock is lost.
 
 use holdlock_test_support::servers::Server as _;
-use holdlock_test_support::watchdog;
+use holdlock_test_support::{eventually, watchdog};
 
-use crate::{server, start};
+use crate::{engines, output, server, start};
 
 fn end_session(server: &server::Server, name: &str) {
     server.sql(&format!(
@@ -72,17 +72,82 @@ fn a_command_can_go_on_without_its_lock() {
 }
 
 #[test]
+fn a_loss_that_the_engine_tells_is_noticed_at_once() {
+    let _dog = watchdog::watch(60);
+    // PostgreSQL gives no locks for so long after its start.
+    for server in engines() {
+        if server.engine() == "postgres" {
+            continue;
+        }
+        // Without the news, holdlock would look at the lock in some minutes.
+        let url = server.with("ttl=600", "told");
+        let stays = "echo runs; echo $HOLDLOCK_TOKEN; read line; exit 7";
+        let mut running = start(&["--on-lost", "warn", &url, "--", "sh", "-c", stays]);
+        let token = running.line();
+        let (code, _, said) = output(&["who", "-q", "--break", token.trim(), &url]);
+        assert_eq!(code, Some(0), "{said}");
+        let warning = running.warning();
+        assert!(warning.contains("continues without the lock"), "{warning}");
+        assert_eq!(running.end().0, Some(7));
+    }
+}
+
+#[test]
 fn a_silent_server_ends_the_command_before_the_lock_is_free() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::own("") else {
         return;
     };
-    let url = server.url("still");
-    let running = start(&[&url, "--", "sh", "-c", "echo runs; sleep 100"]);
-    let session =
-        server.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'holdlock:still'");
-    server.signal_all(&[session], rustix::process::Signal::STOP);
-    let (code, _, said) = running.ended();
+    // The command does not obey TERM, and tells when it was still at work.
+    let url = server.with("ttl=6", "still");
+    let stubborn = "trap '' TERM; echo runs; while :; do date +%s.%N; sleep 0.05; done";
+    let running = start(&[&url, "--", "sh", "-c", stubborn]);
+    let of_session = |what| {
+        format!("SELECT {what} FROM pg_stat_activity WHERE application_name = 'holdlock:still'")
+    };
+    server.signal_all(
+        &[server.sql(&of_session("pid"))],
+        rustix::process::Signal::STOP,
+    );
+    // The server frees the lock six seconds after it has heard of holdlock.
+    let heard = server.sql(&of_session("extract(epoch from state_change)"));
+    let heard: f64 = heard.parse().expect("a time");
+    let (code, out, said) = running.ended();
     assert_eq!(code, Some(74), "{said}");
     assert!(said.contains("does not answer"), "{said}");
+    let last = out.lines().rev().find_map(|line| line.parse::<f64>().ok());
+    let late = last.expect("a time") - heard;
+    assert!(late < 6.0, "at work after {late} s");
+}
+
+#[test]
+fn a_command_goes_on_after_a_pause_of_holdlock_in_which_the_lock_was_kept() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("pause");
+    let mut running = start(&[
+        &url,
+        "--",
+        "sh",
+        "-c",
+        "echo runs; read line; echo ends; exit 7",
+    ]);
+    let send = |signal| {
+        let pid = rustix::process::Pid::from_raw(running.pid() as i32).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("sent");
+    };
+    send(rustix::process::Signal::STOP);
+    // Longer than the ttl: the server's kernel hears ours.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    send(rustix::process::Signal::CONT);
+    // holdlock has looked at the lock when the session has said something again.
+    let asked = "SELECT count(*) FROM pg_stat_activity \
+                 WHERE application_name = 'holdlock:pause' AND now() - query_start < '1 s'";
+    eventually("it asks the engine", || server.sql(asked) == "1");
+    drop(running.stdin.take());
+    assert_eq!(running.line(), "ends\n");
+    let (code, _, said) = running.end();
+    assert_eq!((code, said.as_str()), (Some(7), ""));
 }

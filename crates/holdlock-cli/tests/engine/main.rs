@@ -6,9 +6,11 @@
 mod look;
 mod lost;
 mod names;
+mod partition;
 mod recipes;
 mod run;
 mod runs;
+mod signals;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};

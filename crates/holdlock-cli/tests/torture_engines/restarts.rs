@@ -13,7 +13,7 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
     let report = std::thread::scope(|scope| {
         scope.spawn(|| {
             // Long enough for locks to be held again: an engine gives none for its time limit.
-            let pause = Duration::from_secs(5);
+            let pause = Duration::from_secs(4);
             let mut slept = Duration::ZERO;
             while !over.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(50));
@@ -24,7 +24,14 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
                 }
             }
         });
-        let modes = ["--for", "12s", "--modes", "exclusive,rewrite,register"];
+        let modes = [
+            "--for",
+            "9s",
+            "--seed",
+            "1",
+            "--modes",
+            "exclusive,rewrite,register",
+        ];
         let report = must_hold(place(url), &modes);
         over.store(true, Ordering::SeqCst);
         report
@@ -39,7 +46,7 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
 fn a_restart_of_postgres_gives_no_lock_to_two() {
     let _one = alone();
     if let Some(server) = postgres::own("") {
-        let url = server.url("any");
+        let url = server.brief("any");
         restarted_meanwhile(&url, || server.crash());
     }
 }
@@ -50,7 +57,7 @@ fn a_restart_of_redis_without_persistence_gives_no_lock_to_two() {
     let _one = alone();
     if let Some(server) = redis::own(&[]) {
         let server = server.awake();
-        let url = server.url("any");
+        let url = server.brief("any");
         restarted_meanwhile(&url, || {
             server.kill();
             server.run();

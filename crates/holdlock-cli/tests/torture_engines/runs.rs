@@ -6,7 +6,7 @@ use holdlock_test_support::servers::{Port, Server as _};
 use crate::{Torture, alone, etcd, must_hold, place, postgres, redis};
 
 /// The modes come two at a time, for a second each; all of them have a turn.
-const TIME: &[&str] = &["--for", "6s"];
+const TIME: &[&str] = &["--for", "6s", "--seed", "2"];
 
 fn all_modes_hold(url: &str, kind: &str) {
     let report = must_hold(place(url), TIME);
@@ -20,7 +20,7 @@ fn all_modes_hold(url: &str, kind: &str) {
 fn nothing_is_found_over_postgres() {
     let _one = alone();
     if let Some(server) = postgres::shared() {
-        all_modes_hold(&server.url("any"), "postgres");
+        all_modes_hold(&server.brief("any"), "postgres");
     }
 }
 
@@ -28,7 +28,7 @@ fn nothing_is_found_over_postgres() {
 fn nothing_is_found_over_etcd() {
     let _one = alone();
     if let Some(cluster) = etcd::shared() {
-        all_modes_hold(&cluster.url("any"), "etcd");
+        all_modes_hold(&cluster.brief("any"), "etcd");
     }
 }
 
@@ -36,7 +36,7 @@ fn nothing_is_found_over_etcd() {
 fn nothing_is_found_over_redis() {
     let _one = alone();
     if let Some(server) = redis::shared() {
-        all_modes_hold(&server.url("any"), "redis");
+        all_modes_hold(&server.brief("any"), "redis");
     }
 }
 
@@ -67,7 +67,7 @@ fn what_cannot_be_tried_is_a_clear_error() {
             "no mode `ofd` over an engine",
         ),
         (&[], "etcd://h?slots=2", 64, "leave `slots` and `key` out"),
-        (&[], "mysql://h", 64, "mysql"),
+        (&[], "mysql://h", 64, "no engine has this scheme"),
         (&[], &nowhere, 69, "cannot reach the engine"),
     ] {
         let mut torture = Torture::of(url, words);

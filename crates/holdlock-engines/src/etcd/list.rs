@@ -46,6 +46,6 @@ impl Client {
             request["limit"] = super::message::number(limit);
         }
         let (_, answer) = self.call(patience, "/v3/kv/range", &request).await?;
-        Ok(Answer::of_range(&answer).pairs)
+        Ok(Answer::of_range(&answer)?.pairs)
     }
 }

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::failure::Failure;
 use super::keys::{Lease, Range};
 
 /// A key and its value.
@@ -52,10 +53,12 @@ fn bytes_at(value: &Value, field: &str) -> Vec<u8> {
 }
 
 /// The revision of the store when the message was made.
-pub(super) fn revision(message: &Value) -> u64 {
-    message
-        .get("header")
-        .map_or(0, |header| number_at(header, "revision"))
+fn revision(message: &Value) -> Result<u64, Failure> {
+    let header = message.get("header");
+    match header.map_or(0, |header| number_at(header, "revision")) {
+        0 => Err(not_whole()),
+        revision => Ok(revision),
+    }
 }
 
 /// The key of a pair, in events of a watch.
@@ -85,51 +88,85 @@ pub(super) fn put(key: &str, value: &str, lease: Lease) -> Value {
     json!({"request_put": {"key": text(key), "value": text(value), "lease": number(lease.0)}})
 }
 
+/// A range without pairs says that the lock is free, so an answer that is not whole must not look
+/// like one: each part that was asked for has to be there.
 impl Answer {
     /// Of a range request.
-    pub(super) fn of_range(message: &Value) -> Answer {
-        Answer {
-            revision: revision(message),
+    pub(super) fn of_range(message: &Value) -> Result<Answer, Failure> {
+        Ok(Answer {
+            revision: revision(message)?,
             succeeded: true,
-            pairs: pairs(message),
-        }
+            pairs: pairs(message)?,
+        })
     }
 
     /// Of a transaction with one range request at most.
-    pub(super) fn of_transaction(message: &Value) -> Answer {
+    pub(super) fn of_transaction(message: &Value) -> Result<Answer, Failure> {
         let responses = message.get("responses").and_then(Value::as_array);
         let ranges = responses.into_iter().flatten();
-        let ranges = ranges.filter_map(|response| response.get("response_range"));
-        Answer {
-            revision: revision(message),
+        let range = ranges
+            .filter_map(|response| response.get("response_range"))
+            .next();
+        Ok(Answer {
+            revision: revision(message)?,
             succeeded: message.get("succeeded") == Some(&Value::Bool(true)),
-            pairs: ranges.flat_map(pairs).collect(),
+            pairs: range.map_or(Ok(Vec::new()), pairs)?,
+        })
+    }
+
+    /// Of a transaction that asks for a range if it succeeds.
+    pub(super) fn of_transaction_with_range(message: &Value) -> Result<Answer, Failure> {
+        let answer = Answer::of_transaction(message)?;
+        let responses = message.get("responses").and_then(Value::as_array);
+        let mut responses = responses.into_iter().flatten();
+        match !answer.succeeded
+            || responses.any(|response| response.get("response_range").is_some())
+        {
+            true => Ok(answer),
+            false => Err(not_whole()),
         }
     }
 }
 
-fn pairs(range: &Value) -> Vec<Pair> {
-    let pairs = range.get("kvs").and_then(Value::as_array);
-    let pair = |pair: &Value| Pair {
-        key: key(pair),
-        value: bytes_at(pair, "value"),
-        create_revision: number_at(pair, "create_revision"),
-        lease: Lease(number_at(pair, "lease")),
+fn pairs(range: &Value) -> Result<Vec<Pair>, Failure> {
+    let pairs = match range.get("kvs") {
+        None => return Ok(Vec::new()),
+        Some(pairs) => pairs.as_array().ok_or_else(not_whole)?,
     };
-    pairs.into_iter().flatten().map(pair).collect()
+    let pair = |pair: &Value| match number_at(pair, "create_revision") {
+        0 => Err(not_whole()),
+        create_revision => Ok(Pair {
+            key: key(pair),
+            value: bytes_at(pair, "value"),
+            create_revision,
+            lease: Lease(number_at(pair, "lease")),
+        }),
+    };
+    pairs.iter().map(pair).collect()
+}
+
+fn not_whole() -> Failure {
+    Failure::Silent("the answer is not whole".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use holdlock_test_support::garbled;
+
+    use super::super::http;
     use super::*;
+
+    const WHOLE: &str = r#"{"header":{"revision":"7"},"succeeded":true,"responses":[
+        {"response_put":{"header":{"revision":"7"}}},
+        {"response_range":{"kvs":[{"key":"Zm9v","create_revision":"4","lease":"77"}],"count":"1"}}]}"#;
+
+    fn transaction(text: &str) -> Result<Answer, Failure> {
+        Answer::of_transaction_with_range(&serde_json::from_str(text).expect("JSON"))
+    }
 
     #[test]
     fn answers_are_read() {
-        let text = r#"{"header":{"revision":"7"},"succeeded":true,"responses":[
-            {"response_put":{"header":{"revision":"7"}}},
-            {"response_range":{"kvs":[{"key":"Zm9v","create_revision":"4","lease":"77"}],"count":"1"}}]}"#;
-        let message = serde_json::from_str(text).expect("JSON");
-        let answer = Answer::of_transaction(&message);
+        let answer = transaction(WHOLE).expect("whole");
         assert_eq!((answer.revision, answer.succeeded), (7, true));
         let pair = &answer.pairs[0];
         assert_eq!(
@@ -137,21 +174,58 @@ mod tests {
             (&b"foo"[..], 4)
         );
         assert_eq!((pair.lease, pair.value.as_slice()), (Lease(77), &b""[..]));
+        // Fields that are zero are left out.
+        let free = r#"{"header":{"revision":"7"},"succeeded":true,
+            "responses":[{"response_range":{"header":{"revision":"7"}}}]}"#;
+        assert!(transaction(free).expect("whole").pairs.is_empty());
+        let gone = r#"{"header":{"revision":"7"},"responses":[{"response_range":{}}]}"#;
+        assert!(!transaction(gone).expect("whole").succeeded);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_does_not_say_that_the_lock_is_free() {
+        for text in [
+            r#"{"succeeded":true,"responses":[{"response_range":{}}]}"#,
+            r#"{"header":{"revision":"7"},"succeeded":true}"#,
+            r#"{"header":{"revision":"7"},"succeeded":true,"responses":[{"response_put":{}}]}"#,
+            r#"{"header":{"revision":"7"},"succeeded":true,"responses":[{"response_range":{"kvs":7}}]}"#,
+            r#"{"header":{"revision":"7"},"succeeded":true,"responses":[{"response_range":{"kvs":[{}]}}]}"#,
+        ] {
+            assert!(transaction(text).is_err(), "{text}");
+        }
+        for text in [
+            "{}",
+            "{\"kvs\":[]}",
+            "{\"header\":{\"revision\":\"7\"},\"kvs\":{}}",
+        ] {
+            let message = serde_json::from_str(text).expect("JSON");
+            assert!(Answer::of_range(&message).is_err(), "{text}");
+        }
     }
 
     #[test]
     fn no_message_makes_it_panic() {
-        for text in [
-            "null",
-            "[]",
-            "{}",
-            "{\"header\":7,\"responses\":{}}",
-            "{\"responses\":[7,{\"response_range\":7}]}",
-            "{\"kvs\":[7,{\"key\":7,\"create_revision\":-1,\"value\":\"%\"}]}",
-        ] {
-            let message = serde_json::from_str(text).expect("JSON");
-            assert!(!Answer::of_transaction(&message).succeeded);
-            Answer::of_range(&message);
-        }
+        let samples: [&[u8]; 5] = [
+            WHOLE.as_bytes(),
+            br#"{"result":{"header":{"revision":"7"},"ID":"7","TTL":"15"}}"#,
+            br#"{"result":{"events":[{"type":"DELETE","kv":{"key":"Zm9v","mod_revision":"9"}}]}}"#,
+            br#"{"header":{"revision":"9"},"kvs":[{"key":"Zm9v","create_revision":"4","value":"YQ=="}]}"#,
+            br#"{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: no leader"}}"#,
+        ];
+        let mut whole = 0;
+        garbled(&samples, |text| {
+            for status in [200, 503] {
+                let Ok(message) = http::message(status, text) else {
+                    continue;
+                };
+                let answer = Answer::of_transaction_with_range(&message);
+                for answer in [answer, Answer::of_range(&message)].into_iter().flatten() {
+                    assert!(answer.revision > 0);
+                    assert!(answer.pairs.iter().all(|pair| pair.create_revision > 0));
+                    whole += 1;
+                }
+            }
+        });
+        assert!(whole > 100, "only {whole} were whole");
     }
 }

@@ -146,7 +146,7 @@ impl Etcd {
     ) -> Result<bool, Failure> {
         let request = self.before(mode, None);
         let (_, answer) = client.call(patience, "/v3/kv/range", &request).await?;
-        let before = Answer::of_range(&answer).pairs.len();
+        let before = Answer::of_range(&answer)?.pairs.len();
         Ok(before >= self.settings.slots.unwrap_or(1) as usize)
     }
 
@@ -156,7 +156,7 @@ impl Etcd {
         match failure {
             Failure::Silent(why) => Error::Unreachable {
                 lock,
-                why: format!("{why}; check the addresses and the network, or try again"),
+                why: format!("{why}; {}", crate::error::NOT_REACHED),
             },
             Failure::Login(why) | Failure::Expired(why) => Error::Credentials { lock, why },
             Failure::Unsuitable(why) => Error::Unsuitable { lock, why },

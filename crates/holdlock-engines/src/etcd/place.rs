@@ -143,7 +143,7 @@ impl Place {
         });
         let called = self.client.call(self.patience(), TRANSACTION, &message);
         let answer = match called.await {
-            Ok((_, answer)) => Answer::of_transaction(&answer),
+            Ok((_, answer)) => Answer::of_transaction_with_range(&answer)?,
             Err(Failure::NoLease) => return Ok(Look::Gone),
             Err(failure) => return Err(failure),
         };
@@ -174,7 +174,7 @@ impl Place {
             "success": [{"request_range": self.etcd().before(self.us.mode, Some(created))}],
         });
         let (_, answer) = self.client.call(patience, TRANSACTION, &message).await?;
-        let answer = Answer::of_transaction(&answer);
+        let answer = Answer::of_transaction_with_range(&answer)?;
         match answer.succeeded {
             true => Ok(self.read_look(answer)),
             false => Ok(Look::Gone),
@@ -250,7 +250,7 @@ impl Place {
         }
         let once = self.client.call_once(TRANSACTION, &message).await;
         let (_, answer) = once.map_err(CallFailure::failure)?;
-        let answer = Answer::of_transaction(&answer);
+        let answer = Answer::of_transaction(&answer)?;
         if answer.succeeded {
             self.seen.set(answer.revision);
         }
@@ -265,8 +265,12 @@ impl Place {
         });
         // The try before was not answered, and may have deleted the key.
         let mut deleted_before = false;
-        let (_, answer) = loop {
-            match self.client.send(TRANSACTION, &message).await {
+        let answer = loop {
+            let sent = self.client.send(TRANSACTION, &message).await;
+            let answer = sent.and_then(|(_, answer)| {
+                Answer::of_transaction(&answer).map_err(CallFailure::Failed)
+            });
+            match answer {
                 Ok(answer) => break answer,
                 Err(CallFailure::Failed(Failure::Silent(_))) => deleted_before = true,
                 Err(CallFailure::Unreachable(Failure::Silent(_))) => {}
@@ -276,7 +280,7 @@ impl Place {
         };
         // While the lease lives, nobody else has deleted it.
         let by_us = deleted_before && !self.lease_end().has_passed();
-        let released = Answer::of_transaction(&answer).succeeded || by_us;
+        let released = answer.succeeded || by_us;
         // The lock is free already: if this takes longer, it goes on without the caller.
         let revoked = tokio::time::timeout(REVOKED, self.revoke()).await;
         self.left.set(matches!(revoked, Ok(Ok(()))));

@@ -82,7 +82,7 @@ pub(super) async fn record(
             "success": [put(&key, &value, keys::Lease(0))],
         });
         let (_, answer) = client.call(patience, "/v3/kv/txn", &message).await?;
-        if Answer::of_transaction(&answer).succeeded {
+        if Answer::of_transaction(&answer)?.succeeded {
             return Ok(Some(before.history()));
         }
         sent = Some((value, before.history()));
@@ -97,7 +97,7 @@ async fn read(etcd: &Etcd, client: &Client, patience: Patience) -> Result<Rememb
     let now = client.clock().unwrap_or_else(SystemTime::now);
     let pair = answer.get("kvs").and_then(|pairs| pairs.get(0));
     let revision = pair.map_or(0, |pair| number_at(pair, "mod_revision"));
-    let pairs = Answer::of_range(&answer).pairs;
+    let pairs = Answer::of_range(&answer)?.pairs;
     let bytes = pairs.into_iter().next().map(|pair| pair.value);
     let bytes = bytes.unwrap_or_default();
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();

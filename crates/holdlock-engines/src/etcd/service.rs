@@ -38,7 +38,7 @@ impl Etcd {
         if pair.lease.0 != 0 {
             place::revoke(&client, pair.lease).await?;
         }
-        Ok(Answer::of_transaction(&answer).succeeded.then_some(holder))
+        Ok(Answer::of_transaction(&answer)?.succeeded.then_some(holder))
     }
 }
 

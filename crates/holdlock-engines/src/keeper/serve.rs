@@ -2,8 +2,11 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Limit, Mode, OnWait, Request};
@@ -218,24 +221,29 @@ fn no_answer(engine: &Engine) -> Error {
     }
 }
 
+/// Wakes a thread that is parked. It needs no descriptor, of which there may be none left: a
+/// release that succeeds must not look like a loss.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Unpark>) {
+        self.0.unpark();
+    }
+}
+
 /// Waits in the calling thread for an answer of the helper thread. None if it takes longer.
 pub(crate) fn block_on<T>(mut answer: oneshot::Receiver<T>, limit: Duration) -> Option<T> {
-    use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
-
-    let event = Arc::new(Event::new().ok()?);
-    let waker = Waker::from(event.clone());
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     let deadline = Instant::now() + limit;
     loop {
         if let Poll::Ready(result) = Pin::new(&mut answer).poll(&mut context) {
             return result.ok();
         }
-        match event.wait(Some(deadline)) {
-            Ok(false) => return None,
-            Ok(true) => event.clear(),
-            // A signal handler has run.
-            Err(_) => {}
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
         }
+        thread::park_timeout(left);
     }
 }

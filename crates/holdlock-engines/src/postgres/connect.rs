@@ -89,7 +89,8 @@ impl Postgres {
                 }
             }
         }
-        Err(standby.unwrap_or_else(|| self.unreachable(reasons.join("; "))))
+        let why = format!("{}; {}", reasons.join("; "), crate::error::NOT_REACHED);
+        Err(standby.unwrap_or_else(|| self.unreachable(why)))
     }
 
     async fn try_target(&self, host: &Host, target: &Target) -> Result<Accepted, Reject> {
@@ -330,7 +331,7 @@ fn setup(ttl: Duration, version: u32) -> String {
         text.push_str(&format!("SET {name} = {value}; "));
     }
     text + "SELECT set_config('synchronous_commit', 'on', false) \
-            WHERE current_setting('synchronous_commit') = 'off'; \
+            WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
             SELECT pg_backend_pid(), pg_is_in_recovery(), \
             extract(epoch FROM clock_timestamp() - greatest(pg_postmaster_start_time(), \
             (SELECT stats_reset FROM pg_stat_bgwriter)))"

@@ -219,12 +219,12 @@ fn standbys(facts: &Facts) -> Finding {
         (_, false) => Finding::new(
             Level::Warning,
             id,
-            "a standby forgets all locks when it becomes the primary, while an old primary that \
-             is cut off still gives locks",
+            "a standby forgets all locks when it becomes the primary, and repeats the tokens that \
+             it has not received; an old primary that is cut off still gives locks",
         )
         .remedy(
-            "let what the lock protects refuse smaller tokens (HOLDLOCK_TOKEN); set \
-             synchronous_standby_names",
+            "set synchronous_standby_names, and let what the lock protects refuse smaller tokens \
+             (HOLDLOCK_TOKEN)",
         ),
     }
 }

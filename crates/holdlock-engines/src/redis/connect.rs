@@ -61,7 +61,8 @@ impl Redis {
                 Err(Reject::Host(why)) => reasons.push(format!("{host}: {why}")),
             }
         }
-        Err(unsuitable.unwrap_or_else(|| self.unreachable(reasons.join("; "))))
+        let why = format!("{}; {}", reasons.join("; "), crate::error::NOT_REACHED);
+        Err(unsuitable.unwrap_or_else(|| self.unreachable(why)))
     }
 
     async fn try_host(&self, host: &Host, woken: &Arc<Notify>) -> Result<Accepted, Reject> {
@@ -176,7 +177,8 @@ impl Redis {
                 let user = self.settings.user.as_deref().unwrap_or("default");
                 let user = holdlock::inspect::printable(user);
                 self.credentials(format!(
-                    "{host}: {why}; check the user ({user}) and the password"
+                    "{host}: {}; check the user ({user}) and the password",
+                    why.trim_end_matches('.')
                 ))
             }
             "NOPERM" => {

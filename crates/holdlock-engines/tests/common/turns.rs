@@ -19,7 +19,6 @@ fn a_try_does_not_pass_those_who_wait() {
         return;
     };
     for (slots, mode) in [("?slots=2&", Mode::Exclusive), ("?", Mode::Shared)] {
-        // The place of a waiter that says nothing is kept for some seconds.
         let url = server.url(&name(&format!("pass-{mode:?}")));
         let url = url.replace('?', slots);
         let lock = open(&url).expect("a lock");
@@ -37,7 +36,7 @@ fn a_try_does_not_pass_those_who_wait() {
         let passed = lock.acquire(request()).map(drop);
         let waits = lock.members().expect("answers").waiters.len();
         waiter.signal(Signal::CONT);
-        // On a very slow machine the engine may have given the waiter up.
+        // On a slow machine the engine may have given the waiter up.
         let may_pass = waits == 0;
         assert!(
             may_pass || passed.is_err_and(|error| error.is_conflict()),

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use crate::relay::Relay;
 use crate::support::actor::Actor;
+use crate::support::broken;
 use crate::support::lost::{is_lost, wait_for_loss};
 use crate::support::order::wait_for_waiters;
 use crate::{name, server};
@@ -186,4 +187,17 @@ fn a_waiter_whose_answers_are_lost_keeps_one_place() {
         guard.release().expect("ours");
     });
     cluster.nothing_left(&name);
+}
+
+#[test]
+fn broken_answers_neither_hang_nor_panic_nor_give_the_lock() {
+    let _dog = watchdog::watch(90);
+    let Some(cluster) = server::shared() else {
+        return;
+    };
+    let name = name("broken");
+    let proxy = Proxy::start(cluster.port());
+    let far = cluster.brief_at(proxy.port(), &name);
+    let near = cluster.brief(&name);
+    broken::broken_answers_neither_hang_nor_panic_nor_give_the_lock(&near, &proxy, &far);
 }

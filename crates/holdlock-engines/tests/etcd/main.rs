@@ -11,6 +11,7 @@ mod common;
 mod leased;
 mod leaving;
 mod lost;
+mod partition;
 mod refused;
 mod relay;
 #[path = "../support/mod.rs"]

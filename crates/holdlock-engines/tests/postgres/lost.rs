@@ -13,6 +13,7 @@ use holdlock_test_support::watchdog;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
+use crate::support::broken;
 use crate::support::limits::given_up;
 use crate::support::lost::{is_lost, wait_for_loss};
 use crate::{name, server};
@@ -64,9 +65,33 @@ fn a_terminated_session_is_noticed_at_once_in_every_way() {
 }
 
 #[test]
+fn the_end_of_a_session_is_noticed_before_the_next_renewal() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("at-once");
+    let lock = open(&server.url(&name)).expect("a lock");
+    let noticed = |_| {
+        let guard = lock.lock().expect("free");
+        // The next renewal is a second away.
+        guard.check().expect("held");
+        let began = Instant::now();
+        server.sql(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'holdlock:{name}'"
+        ));
+        wait_for_loss(&guard);
+        began.elapsed()
+    };
+    let best = (0..5).map(noticed).min().expect("five");
+    assert!(best < Duration::from_millis(800), "{best:?}");
+}
+
+#[test]
 fn after_a_crash_of_the_server_nobody_acquires_before_the_old_holder_must_have_noticed() {
     let _dog = watchdog::watch(90);
-    let Some(server) = server::own("") else {
+    // Only what is written to the log at once survives.
+    let Some(server) = server::own("wal_writer_delay = 10s") else {
         return;
     };
     let lock = open(&server.url(&name("crash"))).expect("a lock");
@@ -224,4 +249,17 @@ fn a_holder_that_was_stopped_asks_before_it_gives_up() {
     assert_eq!(holder.ask("valid"), "true");
     assert_eq!(holder.ask("lost"), "None");
     assert_eq!(holder.ask("release"), "released");
+}
+
+#[test]
+fn broken_answers_neither_hang_nor_panic_nor_give_the_lock() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("broken");
+    let proxy = Proxy::start(server.port());
+    let far = server.brief_at(proxy.port(), &name);
+    let near = server.brief(&name);
+    broken::broken_answers_neither_hang_nor_panic_nor_give_the_lock(&near, &proxy, &far);
 }

@@ -8,6 +8,7 @@ mod common;
 mod key;
 mod login;
 mod lost;
+mod partition;
 mod questions;
 mod refused;
 #[path = "../support/mod.rs"]

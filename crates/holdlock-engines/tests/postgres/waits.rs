@@ -83,7 +83,7 @@ fn a_try_does_not_pass_a_waiter_between_two_slices() {
         return;
     };
     let name = name("between");
-    let url = server.url(&name).replace("ttl=3", "ttl=60");
+    let url = server.url(&name);
     let lock = open(&url).expect("a lock");
     let holder = lock.lock_shared().expect("free");
     let mut waiter = Actor::start(&url);

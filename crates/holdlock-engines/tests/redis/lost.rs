@@ -8,6 +8,7 @@ use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::process::Signal;
 
+use crate::support::broken;
 use crate::support::lost::{is_definite, wait_for_loss};
 use crate::{name, server};
 
@@ -91,4 +92,17 @@ fn the_deadline_is_before_the_moment_at_which_the_server_frees_the_lock() {
     let early = now.since_boot().checked_sub(guard.deadline().since_boot());
     let early = early.expect("the deadline has passed");
     assert!(early > Duration::from_millis(500), "{early:?}");
+}
+
+#[test]
+fn broken_answers_neither_hang_nor_panic_nor_give_the_lock() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("broken");
+    let proxy = Proxy::start(server.port());
+    let far = server.brief_at(proxy.port(), &name);
+    let near = server.brief(&name);
+    broken::broken_answers_neither_hang_nor_panic_nor_give_the_lock(&near, &proxy, &far);
 }

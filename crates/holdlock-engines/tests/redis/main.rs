@@ -11,6 +11,7 @@ mod lease;
 mod leased;
 mod login;
 mod lost;
+mod partition;
 mod quarantine;
 mod reconnect;
 mod refused;

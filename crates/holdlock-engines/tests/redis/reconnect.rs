@@ -1,6 +1,7 @@
-//! A holder whose connection has ended does not wait for its next renewal.
+//! A connection that ends is replaced at once, and what was said over it is said again.
 
 use holdlock_engines::open;
+use holdlock_test_support::proxy::{Fault, Proxy};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
@@ -31,5 +32,21 @@ fn a_connection_that_ends_is_replaced_at_once() {
         let now = clients();
         now.len() == 1 && now != first
     });
+    guard.release().expect("ours");
+}
+
+#[test]
+fn a_call_whose_answer_is_lost_is_repeated() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port());
+    let url = server.url_by(&[proxy.port()], "ttl=600", &name("again"));
+    let lock = open(&url).expect("a lock");
+    let guard = lock.lock().expect("free");
+    guard.check().expect("held");
+    proxy.fault(Fault::CutOnce);
+    guard.check().expect("the answer to the second try");
     guard.release().expect("ours");
 }

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use holdlock::Request;
-use holdlock_engines::{EngineGuard, Error, open};
+use holdlock_engines::{BootTime, EngineGuard, Error, open};
 use holdlock_test_support::eventually;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -116,6 +117,8 @@ fn actor() {
     let Ok(url) = std::env::var(URL) else { return };
     let lock = open(&url).expect("a lock");
     let mut guard: Option<EngineGuard> = None;
+    // Moments of the clock that all processes share.
+    let (mut held_at, mut lost_at) = (BootTime::now(), BootTime::now());
     for order in std::io::stdin().lines() {
         let order = order.expect("a line");
         let said = match order.split_once(' ').unwrap_or((&order, "")) {
@@ -137,11 +140,34 @@ fn actor() {
                 .to_string(),
             ("lost", _) => format!("{:?}", guard.as_ref().expect("a guard").lost().loss()),
             ("check", _) => format!("{:?}", guard.as_ref().expect("a guard").check()),
+            ("await-loss", _) => {
+                let lost = guard.as_ref().expect("a guard").lost();
+                let loss = lost.wait(Duration::from_secs(60)).expect("lost");
+                lost_at = BootTime::now();
+                let how = if loss.is_definite() {
+                    "definite"
+                } else {
+                    "unsure"
+                };
+                format!("{how} {loss}")
+            }
+            ("held-at", _) => nanos(held_at),
+            ("lost-at", _) => nanos(lost_at),
+            ("deadline", _) => nanos(guard.as_ref().expect("a guard").deadline()),
+            ("waiters", _) => lock.members().expect("answers").waiters.len().to_string(),
+            ("holders", _) => lock.members().expect("answers").holders.len().to_string(),
             ("churn", arguments) => super::churn::churn(&lock, arguments),
             (other, _) => panic!("no order: {other}"),
         };
+        if said.starts_with("held") {
+            held_at = BootTime::now();
+        }
         println!("@{said}");
     }
+}
+
+fn nanos(moment: BootTime) -> String {
+    moment.since_boot().as_nanos().to_string()
 }
 
 fn taken(result: Result<EngineGuard, Error>, guard: &mut Option<EngineGuard>) -> String {

@@ -6,6 +6,7 @@ use std::panic::Location;
 use std::path::Path;
 
 pub(crate) mod actor;
+pub(crate) mod broken;
 pub(crate) mod churn;
 pub(crate) mod ending;
 pub(crate) mod fork;
@@ -13,6 +14,7 @@ pub(crate) mod futures;
 pub(crate) mod limits;
 pub(crate) mod lost;
 pub(crate) mod order;
+pub(crate) mod partition;
 pub(crate) mod place;
 
 /// The name of a lock that the tests of no other file use, and no other process.

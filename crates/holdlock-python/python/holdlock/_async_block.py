@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Callable, NoReturn, Optional
+
+from . import _async_wait
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["OnlyAsync", "ReleasedAtEnd"]
+    from ._async_wait import TaskRecord
+
+__all__ = ["HeldByTask", "OnlyAsync", "ReleasedAtEnd"]
 
 
 class ReleasedAtEnd:
@@ -24,6 +28,20 @@ class ReleasedAtEnd:
         traceback: TracebackType | None,
     ) -> None:
         await self.release()
+
+
+class HeldByTask(ReleasedAtEnd):
+    """What each task holds for itself. What a task holds at its end, any task may release."""
+
+    def _requester(self) -> Optional[TaskRecord]:
+        return _async_wait.current()
+
+    def _releaser(self, holds: Callable[[Optional[TaskRecord]], object]) -> Optional[TaskRecord]:
+        """The task that releases. If it holds nothing, notes which tasks have ended."""
+        task = _async_wait.current()
+        if not holds(task):
+            _async_wait.note_ended()
+        return task
 
 
 class OnlyAsync:

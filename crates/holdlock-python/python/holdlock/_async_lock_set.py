@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Optional
 
-from . import _async_wait
-from ._async_block import OnlyAsync, ReleasedAtEnd
+from ._async_block import HeldByTask, OnlyAsync, ReleasedAtEnd
 from ._async_file_lock import AsyncFileLock
 from ._lock_set_base import LockSetBase, left
 from ._line import wait_for
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncHeldSet", "AsyncLockSet"]
 
 
-class AsyncLockSet(ReleasedAtEnd, OnlyAsync, LockSetBase[AsyncFileLock]):
+class AsyncLockSet(HeldByTask, OnlyAsync, LockSetBase[AsyncFileLock]):
     """A :class:`LockSet` for asynchronous code, under asyncio (with any loop), trio or anyio.
 
     >>> import asyncio, os, tempfile
@@ -51,7 +50,7 @@ class AsyncLockSet(ReleasedAtEnd, OnlyAsync, LockSetBase[AsyncFileLock]):
         an ``async with`` statement.
         """
         limit = self._limit(timeout, blocking)
-        began, task = time.monotonic(), _async_wait.current()
+        began, task = time.monotonic(), self._requester()
         while not self._try(limit != 0, task):
             rest = left(limit, began, time.monotonic())
             if await wait_for(self, rest, task, cancel):
@@ -64,13 +63,7 @@ class AsyncLockSet(ReleasedAtEnd, OnlyAsync, LockSetBase[AsyncFileLock]):
         Does nothing if there is none. ``asyncio.wait_for(locks.acquire(), 5)`` runs the acquisition
         in a task that ends with it, before Python 3.12.
         """
-        task = _async_wait.current()
-        if not self._is_held(task):
-            _async_wait.note_ended()
-        self._give_back(task)
-
-    def _requester(self) -> Optional[Task]:
-        return _async_wait.current()
+        self._give_back(self._releaser(self._is_held))
 
     async def __aenter__(self) -> Self:
         await self.acquire()

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Optional
 
-from . import _async_wait
-from ._async_block import OnlyAsync, ReleasedAtEnd
+from ._async_block import HeldByTask, OnlyAsync, ReleasedAtEnd
 from ._errors import Deadlock
 from ._native import printable
 from ._line import is_awaited, wait_for
 from ._semaphore_base import SemaphoreBase, SlotBase
 
 if TYPE_CHECKING:
-    from ._native import CancelToken, Task
+    from ._native import CancelToken
 
 __all__ = ["AsyncSemaphore", "AsyncSlot"]
 
 
-class AsyncSemaphore(ReleasedAtEnd, OnlyAsync, SemaphoreBase):
+class AsyncSemaphore(HeldByTask, OnlyAsync, SemaphoreBase):
     """A :class:`Semaphore` for asynchronous code, under asyncio (with any loop), trio or anyio.
 
     >>> import asyncio, os, tempfile
@@ -46,7 +45,7 @@ class AsyncSemaphore(ReleasedAtEnd, OnlyAsync, SemaphoreBase):
         number of the slot, and may be used in an ``async with`` statement.
         """
         limit = self._limit(timeout, blocking)
-        task = _async_wait.current()
+        task = self._requester()
         # The slots that become free belong to those who wait already.
         waits = limit != 0 and is_awaited(self)
         taken = None if waits else self._try(limit != 0, task)
@@ -65,13 +64,8 @@ class AsyncSemaphore(ReleasedAtEnd, OnlyAsync, SemaphoreBase):
         If it holds none, gives back a slot of a task that has ended, such as the one in which
         ``asyncio.wait_for(semaphore.acquire(), 5)`` runs before Python 3.12.
         """
-        task = _async_wait.current()
-        if slot is None and not self._slots_of(task):
-            _async_wait.note_ended()
+        task = self._releaser(lambda task: slot is not None or self._slots_of(task))
         self._give_back(slot, task)
-
-    def _requester(self) -> Optional[Task]:
-        return _async_wait.current()
 
     async def __aenter__(self) -> int:
         return (await self.acquire()).slot

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Callable, Optional
+from typing import Any, Callable, List, Optional, Union
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 
 from . import _async_library, _async_wakeups
@@ -155,12 +155,11 @@ def _refuse(name: str, path: str, task: Optional[TaskRecord], but: object) -> No
     """Raises Deadlock if the task holds the lock by another object than ``but``."""
     if task is None:
         return
-    locks = [one for one in list(task.taken.values()) if was_taken_by(one, task)]
-    guards = [one for one in list(task.upgradeable) if one._is_held]
+    held: List[Union[NativeLock, UpgradeableGuard]] = []
+    held += [lock for lock in list(task.taken.values()) if was_taken_by(lock, task)]
+    held += [guard for guard in list(task.upgradeable) if guard._is_held]
     real = os.path.realpath(path)
-    if any(
-        one is not but and os.path.realpath(one._absolute_path) == real for one in [*locks, *guards]
-    ):
+    if any(one is not but and os.path.realpath(one._absolute_path) == real for one in held):
         raise Deadlock(
             f"Deadlock: lock '{printable(name)}' is already held by this task, by another lock "
             "object or an upgradeable guard; release that first, or use one object, or "

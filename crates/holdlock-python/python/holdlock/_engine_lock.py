@@ -8,7 +8,7 @@ from ._engine_base import EngineLockBase
 from ._engine_native import cancelled_by, native, task_of
 from ._engine_lost import LostSignal, wait_readable
 from ._engine_types import History, Member, Members
-from ._meta import uses_greenlets
+from ._meta import current_greenlet, uses_greenlets
 from ._native import AcquireReturnProxy
 from ._uses import LockUses
 
@@ -180,11 +180,7 @@ class EngineLock(EngineLockBase, LockUses):
         return history
 
     def _requester(self) -> Optional[Task]:
-        if not uses_greenlets():
-            return None
-        from ._greenlets import current
-
-        return task_of(current())
+        return task_of(current_greenlet())
 
 
 def _ask(pending: Pending) -> Any:

@@ -111,11 +111,7 @@ class FileLock(NativeLock, BaseFileLock):
 
     def _requester(self) -> Task | None:
         """The greenlet that uses the lock, in programs with greenlets; None: the thread does."""
-        if not _meta.uses_greenlets():
-            return None
-        from ._greenlets import current
-
-        return current()
+        return _meta.current_greenlet()
 
     @property
     def token(self) -> int | None:
@@ -183,18 +179,15 @@ class FileLock(NativeLock, BaseFileLock):
 
         The result holds the lock, and not this object; it may be passed to other threads. The
         arguments and errors are those of :meth:`acquire`. The thread that has acquired it counts as
-        the holder while the lock is held: a request of this thread for the lock that would wait
-        raises :class:`Deadlock`. With ``thread_local=False`` no thread does.
+        its holder: a request of this thread that would wait for the lock for ever raises
+        :class:`Deadlock`. With ``thread_local=False`` no thread counts.
         """
         self._refuse_upgrade()
         limit, _ = _options.request(timeout, None, None, blocking, self._settings)
         if _meta.uses_greenlets():
-            from . import _async_wait
-            from ._greenlets import current, wait_for
+            from . import _greenlets
 
-            guard: UpgradeableGuard = wait_for(_native.queue_upgradeable(self, limit, cancel, None))
-            _async_wait.note_upgradeable(guard, current())
-            return guard
+            return _greenlets.acquire_upgradeable(self, limit, cancel)
         return _native.acquire_upgradeable(self, limit, cancel)
 
     def _refuse_upgrade(self) -> None:

@@ -16,11 +16,11 @@ from weakref import WeakKeyDictionary
 from . import _async_wait, _log, _native, _options
 from ._async_wait import TaskRecord
 from ._base import BaseFileLock
-from ._errors import Cancelled
+from ._errors import Cancelled, Timeout
 from ._native import AcquireReturnProxy, CancelToken
 
 if TYPE_CHECKING:
-    from ._native import Inside, Pending, TokenGate
+    from ._native import Inside, NativeLock, Pending, TokenGate, UpgradeableGuard
 
 _records: WeakKeyDictionary[Any, TaskRecord] = WeakKeyDictionary()
 
@@ -184,6 +184,23 @@ def wait_for(pending: Pending) -> Any:
         raise
     finally:
         pending.close()
+
+
+def acquire_upgradeable(
+    lock: NativeLock, limit: float, cancel: Optional[CancelToken]
+) -> UpgradeableGuard:
+    """Does the same as the native function, for the current greenlet."""
+    record = current()
+    try:
+        guard = _native.acquire_upgradeable(lock, 0.0, None, True)
+    except Timeout:
+        if limit == 0:
+            raise
+        if limit < 0:
+            _async_wait.refuse_upgradeable(lock, record)
+        guard = wait_for(_native.queue_upgradeable(lock, limit, cancel, None))
+    _async_wait.note_upgradeable(guard, record)
+    return guard
 
 
 def enter_gate(

@@ -14,7 +14,7 @@ from ._native import AcquireReturnProxy, NativeLockSet
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ._native import CancelToken, Task
+    from ._native import CancelToken
 
 __all__ = ["LockSet"]
 
@@ -89,13 +89,6 @@ class LockSet(LockSetBase[FileLock], ContextDecorator):
     def release(self) -> None:
         """Undoes one acquisition of the set. Does nothing if this thread does not hold it."""
         self._give_back(self._requester())
-
-    def _requester(self) -> Optional[Task]:
-        if uses_greenlets():
-            from ._greenlets import current
-
-            return current()
-        return None
 
 
 def _acquire_in_greenlet(locks: LockSet, limit: float, cancel: Optional[CancelToken]) -> None:

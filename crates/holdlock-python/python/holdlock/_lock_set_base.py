@@ -123,7 +123,7 @@ class LockSetBase(NativeLockSet, Generic[Lock]):
 
     def _requester(self) -> Optional[Task]:
         """The task or greenlet that uses the set; None: the calling thread."""
-        raise NotImplementedError
+        return _meta.current_greenlet()
 
     @property
     def _line(self) -> Hashable:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
     from weakref import WeakValueDictionary
 
+    from ._async_wait import TaskRecord
+
 _POSITIONAL = ("timeout", "mode", "thread_local")
 _CONTEXT_POLICIES = ("chain", "group")
 _CLOSE_POLICIES = ("default", "raise", "suppress")
@@ -85,6 +87,15 @@ _adapted = False
 def uses_greenlets() -> bool:
     """Whether locks belong to greenlets in this program."""
     return _adapted
+
+
+def current_greenlet() -> TaskRecord | None:
+    """The greenlet that makes a request, in programs with greenlets; None: the thread does."""
+    if not _adapted:
+        return None
+    from ._greenlets import current
+
+    return current()
 
 
 def notice_greenlets() -> None:

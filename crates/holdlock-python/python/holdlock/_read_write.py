@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._native import CancelToken, NativeLock, Task
+    from ._native import CancelToken, NativeLock
 
 __all__ = ["ReadWriteLock"]
 
@@ -120,13 +120,6 @@ class ReadWriteLock(ReadWriteBase):
         except Exception as error:
             raise self._explain(error) from None
         return AcquireReturnProxy(self)
-
-    def _requester(self) -> Optional[Task]:
-        if uses_greenlets():
-            from ._greenlets import current
-
-            return current()
-        return None
 
     def _admit(
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]

@@ -101,8 +101,8 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
         return f"<{type(self).__name__} {self.lock_file!r}, {what}>"
 
     def _requester(self) -> Optional[Task]:
-        """The task that uses the lock; None: the calling thread."""
-        return None
+        """The task or greenlet that uses the lock; None: the calling thread."""
+        return _meta.current_greenlet()
 
     def _closed_error(self) -> RuntimeError:
         return RuntimeError(f"lock '{printable(self.lock_file)}' was closed")

@@ -12,7 +12,7 @@ from ._semaphore_base import SemaphoreBase, SlotBase
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ._native import CancelToken, Task
+    from ._native import CancelToken
 
 __all__ = ["Semaphore", "Slot"]
 
@@ -88,13 +88,6 @@ class Semaphore(SemaphoreBase, ContextDecorator):
         object. Raises RuntimeError if that is not held.
         """
         self._give_back(slot, self._requester())
-
-    def _requester(self) -> Optional[Task]:
-        if uses_greenlets():
-            from ._greenlets import current
-
-            return current()
-        return None
 
 
 class Slot(SlotBase[Semaphore]):

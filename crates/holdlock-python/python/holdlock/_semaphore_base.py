@@ -95,7 +95,7 @@ class SemaphoreBase(NativeSemaphore):
 
     def _requester(self) -> Optional[Task]:
         """The task or greenlet that uses the semaphore; None: the calling thread."""
-        raise NotImplementedError
+        return _meta.current_greenlet()
 
     @property
     def _line(self) -> Hashable:

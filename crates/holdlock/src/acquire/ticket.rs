@@ -3,8 +3,8 @@
 //! The kernel serves those that sleep for a lock in the order of their arrival, but it does not
 //! hand the lock over: it wakes the first sleeper, and a newcomer that asks before that one runs is
 //! quicker. Each request that is passed in this way sleeps anew, behind requests that came later.
-//! Tickets close this gap for requests for a slot, and for fair requests for the file of a semaphore
-//! in use.
+//! Tickets close this gap for requests for a slot, and for fair requests for the file of a
+//! semaphore that is in use.
 //!
 //! * A request that has to wait takes a ticket: it locks the first ticket above all tickets that
 //!   others have. If two requests try the same one, the kernel gives it to one of them, and the
@@ -22,16 +22,16 @@
 //! other one has its own, and get a lower one later. Then both may find no lower ticket, and sleep
 //! for the head. Tickets only make the order; the place at the head is what excludes.
 //!
-//! Numbers begin at 0 again when nobody has a ticket. They would last for 2^59 requests without such
-//! a moment.
+//! Numbers begin at 0 again when nobody has a ticket. They would last for 2^59 requests without
+//! such a moment.
 //!
 //! Other fair requests have no tickets, because the strict order has a price: each request that
 //! finds others in the queue sleeps, and where the sections are short, most time goes into waking
 //! the next one. Sixteen threads that do nothing between an acquisition and the next one got a lock
 //! six times less often with tickets, on a busy machine with two processors (`holdlock torture`).
 //!
-//! A ticket is a lock of the kernel, so that the death of its owner gives it back. A stopped process
-//! keeps it, and so holds up the requests behind it.
+//! A ticket is a lock of the kernel, so that the death of its owner gives it back. A stopped
+//! process keeps it, and so holds up the requests behind it.
 
 use std::io;
 

@@ -13,8 +13,8 @@
 //!
 //! Requests that pass the head do not see all slots at one moment: a slot may become free after a
 //! request has looked at it, while another request takes the next one. At the head no other request
-//! takes a slot, so that "all slots are taken" is true for one moment. Therefore a request that must
-//! not wait queues as well before it fails.
+//! takes a slot, so that "all slots are taken" is true for one moment. Therefore a request that
+//! must not wait queues as well before it fails.
 //!
 //! Requests that pass publish their number of slots first and then look for others. Of two that use
 //! different numbers at least one sees the other, and queues.

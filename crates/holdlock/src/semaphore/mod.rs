@@ -35,10 +35,12 @@ use crate::{Error, Family, FileLock, LockFuture, LockOptions, Request};
 /// which it can choose a port, a GPU or a directory: no two holders have the same number at a time.
 /// The kernel frees a slot when its holder ends, however it ends.
 ///
-/// While all slots are taken, requests are served in the order in which they arrive. While slots
-/// are free, a running request may pass one that is being woken. Waits do not poll. A slot that
-/// becomes free wakes the first request in the queue at once. Only that request has a thread for
-/// each slot while it waits, because Linux cannot wait for one of several locks.
+/// Requests are served in the order in which they arrive, also if some of them are killed or give
+/// up. A new request takes a free slot at once if no other request waits; otherwise it queues, even
+/// if a slot is free at that moment. A process that is stopped (SIGSTOP) keeps its place, and holds
+/// up the requests behind it when it is the first one. Waits do not poll. A slot that becomes free
+/// wakes the first request in the queue at once. Only that request has a thread for each slot while
+/// it waits, because Linux cannot wait for one of several locks.
 ///
 /// ```
 /// use holdlock::Semaphore;
@@ -86,7 +88,8 @@ impl Semaphore {
     ///
     /// [`Error::Open`] if the file can neither be opened nor created, or cannot be written; or if
     /// the number is 0 or larger than [`MAX_SLOTS`](Semaphore::MAX_SLOTS), and then no file is
-    /// created.
+    /// created. [`LockOptions::open_semaphore`] also refuses options that do not fit a semaphore,
+    /// such as [`upgradeable`](LockOptions::upgradeable).
     pub fn open(path: impl AsRef<Path>, slots: u32) -> Result<Semaphore, Error> {
         Semaphore::open_with(LockOptions::new(), path.as_ref(), slots)
     }
@@ -144,11 +147,13 @@ impl Semaphore {
         self.acquire(Request::exclusive())
     }
 
-    /// Acquires a slot if one is free now, and no other request is before this one.
+    /// Acquires a slot if one is free now, and no other request is before this one. Looks for up to
+    /// half a second whether the requests before it take their slots, while a slot is free.
     ///
     /// # Errors
     ///
-    /// [`Error::WouldBlock`] if no slot is free or another request is first; besides those of
+    /// [`Error::WouldBlock`] if all slots are taken ([`Conflict::slots`](crate::Conflict::slots) is
+    /// their number) or other requests are before this one (it is `None`); besides those of
     /// [`lock`](Semaphore::lock).
     pub fn try_lock(&self) -> Result<SemaphoreGuard<'_>, Error> {
         self.acquire(Request::exclusive().try_once())

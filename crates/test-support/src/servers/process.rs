@@ -10,7 +10,8 @@ use crate::DEADLINE;
 /// A process in a directory of its own, whose number stands in a file.
 ///
 /// Its number may be given to another process when it has ended. Therefore the process counts only
-/// if it works in the directory; a process that has ended, and that nobody has waited for, does not.
+/// if it works in the directory; a process that has ended, and that nobody has waited for, does
+/// not.
 #[derive(Clone, Debug)]
 pub(super) struct Process {
     /// Without symbolic links.

@@ -49,13 +49,6 @@ pub(super) const AREA: Area = Area {
             test: ("engines/etcd", "a_waiter_whose_lease_was_revoked"),
         },
         Mutant {
-            name: "a waiter that was stopped asks whether its lease lives",
-            file: "etcd/mod.rs",
-            with: "if !place.due().has_passed() || place.keep_alive(place.persistence()).await? {",
-            without: "if true {",
-            test: ("engines/etcd", "a_waiter_whose_place_ran_out"),
-        },
-        Mutant {
             name: "a waiter renews its lease",
             file: "etcd/wait.rs",
             with: "() = tokio::time::sleep(self.due().remaining()) => {",
@@ -65,7 +58,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a release says that the lock was lost",
             file: "etcd/place.rs",
-            with: "let released = Answer::of_transaction(&answer).succeeded || by_us;",
+            with: "let released = answer.succeeded || by_us;",
             without: "let released = true;",
             test: ("engines/etcd", "a_release_says"),
         },

@@ -1,5 +1,6 @@
 //! The mechanisms that `cargo xtask mutants` takes out, one at a time: a file for each area.
 
+mod command;
 mod convert;
 mod deadlock;
 mod descriptors;
@@ -12,6 +13,7 @@ mod inspect;
 mod keeper;
 mod names;
 mod postgres;
+mod python;
 mod record;
 mod redis;
 mod removal;
@@ -46,8 +48,10 @@ pub(super) const AREAS: &[Area] = &[
     inspect::AREA,
     names::AREA,
     run::AREA,
+    command::AREA,
     keeper::AREA,
     postgres::AREA,
     redis::AREA,
     etcd::AREA,
+    python::AREA,
 ];

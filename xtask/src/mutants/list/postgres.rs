@@ -88,7 +88,7 @@ pub(super) const AREA: Area = Area {
             file: "postgres/session.rs",
             with: "ended(&self.link.ended().await)",
             without: "std::future::pending().await",
-            test: ("engines/postgres", "a_terminated_session"),
+            test: ("engines/postgres", "the_end_of_a_session"),
         },
         Mutant {
             name: "there are no more slots than that",
@@ -103,6 +103,13 @@ pub(super) const AREA: Area = Area {
             with: "let free = if passes {",
             without: "let free = if true {",
             test: ("engines/postgres", "a_try_does_not_pass_those"),
+        },
+        Mutant {
+            name: "the server ends the session of a host that hears no answers",
+            file: "postgres/connect.rs",
+            with: "        (\"tcp_user_timeout\", format!(\"'{}s'\", ttl.as_secs())),",
+            without: "",
+            test: ("engines/postgres", "a_holder_that_hears_no_answers"),
         },
     ],
 };

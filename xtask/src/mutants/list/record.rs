@@ -49,11 +49,32 @@ pub(super) const AREA: Area = Area {
             test: ("abandoned", "to_another_thread"),
         },
         Mutant {
+            name: "record: passed on without being read",
+            file: "record/recorder.rs",
+            with: "        self.is_kept = is_written;",
+            without: "        let _ = is_written;",
+            test: ("record", "is_passed_on"),
+        },
+        Mutant {
+            name: "record: a program that cannot be executed leaves the news to the next holder",
+            file: "record/recorder.rs",
+            with: "        recorder.leave_abandoned(file, last)",
+            without: "        let _ = (&mut recorder, last);\n        Ok(())",
+            test: ("abandoned", "handed_over_in_vain"),
+        },
+        Mutant {
             name: "record: a dropped task leaves the news to the next holder",
             file: "tasks/mod.rs",
             with: "        answer.release_unseen();",
             without: "        drop(answer);",
             test: ("abandoned", "does_not_see_its_lock"),
+        },
+        Mutant {
+            name: "record: an upgrade that is undone leaves the news to the next holder",
+            file: "upgrade/guard.rs",
+            with: "Some(last) => self.lock.record_abandoned(&self.file, &last),",
+            without: "Some(_) => Ok(()),",
+            test: ("abandoned", "an_upgrade_that_is_undone"),
         },
         Mutant {
             name: "record: a dropped wait for a set leaves the news to the next holder",

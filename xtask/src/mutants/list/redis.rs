@@ -144,7 +144,7 @@ pub(super) const AREA: Area = Area {
             file: "redis/client.rs",
             with: "Failure::Gone(_) if !repeated => {",
             without: "Failure::Gone(_) if false => {",
-            test: ("engines/redis", "a_broken_connection"),
+            test: ("engines/redis", "a_call_whose_answer"),
         },
         Mutant {
             name: "the end of a connection is noticed at once",

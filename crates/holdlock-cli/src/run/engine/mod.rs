@@ -7,12 +7,13 @@ mod leash;
 mod runs;
 mod shown;
 
-use std::ffi::{OsStr, OsString};
+use std::cell::Cell;
+use std::ffi::{OsStr, OsString, c_int};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use holdlock::{Request, Waiting};
+use holdlock::{CancelToken, Request, Waiting};
 use holdlock_engines::{BootTime, EngineGuard, EngineLock, Error, Member};
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -20,6 +21,7 @@ use super::supervisor::{self, Duties, End, Ended};
 use super::{Course, IfAbandoned, Keep, OnLost, Patience, Settings, command};
 use crate::engines::{self, failure};
 use crate::exit::{self, Failure, Outcome};
+use crate::sys::cancel_on_signal::CancelOnSignal;
 use crate::sys::run_child::Manner;
 use leash::GuardLeash;
 use runs::Runs;
@@ -62,9 +64,15 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
         return Ok(exit::SUCCESS);
     }
     let began = Instant::now();
-    let taken = take(&lock, settings, began);
+    let caught = CancelOnSignal::new(&supervisor::ENDING);
+    let taken = take(&lock, settings, began, &caught.token());
     course.waited = began.elapsed();
-    let guard = taken.map_err(|error| not_taken(course, &error, settings))?;
+    let guard = match (taken, caught.arrived()) {
+        (Ok(guard), None) => guard,
+        (Err(error), None) => return Err(not_taken(course, &error, settings)),
+        // A guard is dropped here, which releases the lock.
+        (_, Some(number)) => return Err(ended_by(number, course)),
+    };
     // Another run may have succeeded while this one waited.
     let past = runs.past()?;
     if runs.is_recent(&past) {
@@ -77,6 +85,7 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
         settings,
         duties,
         is_abandoned: past.at_work.is_some(),
+        caught: Cell::new(Some(caught)),
     };
     if let Some(last) = &past.at_work
         && let Some(end) = job.after_abandonment(last, course)?
@@ -85,7 +94,7 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
     }
     runs.begin(&guard)?;
     let (since, began) = (BootTime::now(), Instant::now());
-    let ended = job.hold(&settings.program, &settings.arguments)?;
+    let ended = job.hold(&settings.program, &settings.arguments, course)?;
     course.held = Some(began.elapsed());
     runs.end(&guard, since, ended.end);
     finish(guard, ended.end, settings, course)
@@ -99,6 +108,8 @@ struct Job<'a> {
     duties: Duties,
     /// The last holder died.
     is_abandoned: bool,
+    /// Until the first command starts, signals are put off, so that they leave no lock behind.
+    caught: Cell<Option<CancelOnSignal>>,
 }
 
 impl Job<'_> {
@@ -121,7 +132,10 @@ impl Job<'_> {
                 "nothing was run; clean up, and run once with --if-abandoned run".to_owned()
             }
             Some(IfAbandoned::Clean(words)) => {
-                match self.hold("sh".as_ref(), &["-c".into(), words.clone()])?.end {
+                match self
+                    .hold("sh".as_ref(), &["-c".into(), words.clone()], course)?
+                    .end
+                {
                     End::Exited(exit::SUCCESS) => return Ok(None),
                     End::LockLost => return Ok(Some(End::LockLost)),
                     end => {
@@ -136,7 +150,12 @@ impl Job<'_> {
     }
 
     /// Runs a command while the lock is held.
-    fn hold(&self, program: &OsStr, arguments: &[OsString]) -> Result<Ended, Failure> {
+    fn hold(
+        &self,
+        program: &OsStr,
+        arguments: &[OsString],
+        course: &mut Course,
+    ) -> Result<Ended, Failure> {
         let environment = self.environment();
         // The supervisor looks at the lock whenever a child of ours may have changed.
         self.guard.lost().on_lost(|_| {
@@ -148,6 +167,11 @@ impl Job<'_> {
         };
         let quiet = self.settings.quiet;
         supervisor::supervise_on_leash(self.duties, quiet, &[], Some(&leash), |signals| {
+            // From now on the supervisor fetches the signals that arrive.
+            let caught = self.caught.take();
+            if let Some(number) = caught.and_then(|caught| caught.arrived()) {
+                return Err(ended_by(number, course));
+            }
             let manner = Manner {
                 inherits: &[],
                 environment: &environment,
@@ -172,6 +196,14 @@ impl Job<'_> {
             ("HOLDLOCK_ABANDONED", abandoned),
         ]
     }
+}
+
+/// A signal came before the command was started.
+fn ended_by(number: c_int, course: &mut Course) -> Failure {
+    let number = u8::try_from(number).unwrap_or(exit::OS_ERROR);
+    course.outcome = "signal";
+    course.dies_of = Some(number);
+    Failure::new(128_u8.saturating_add(number), "")
 }
 
 fn finish(guard: EngineGuard, end: End, settings: &Settings, course: &mut Course) -> Outcome {
@@ -213,7 +245,12 @@ fn words(settings: &Settings) -> String {
     words.join(" ")
 }
 
-fn take(lock: &EngineLock, settings: &Settings, began: Instant) -> Result<EngineGuard, Error> {
+fn take(
+    lock: &EngineLock,
+    settings: &Settings,
+    began: Instant,
+    token: &CancelToken,
+) -> Result<EngineGuard, Error> {
     let mut shown = None;
     let on_wait = |event| {
         if event == Waiting::Began {
@@ -221,7 +258,7 @@ fn take(lock: &EngineLock, settings: &Settings, began: Instant) -> Result<Engine
         }
         ControlFlow::Continue(())
     };
-    let request = Request::new(settings.mode);
+    let request = Request::new(settings.mode).cancel(token);
     let request = match &settings.memory.note {
         Some(note) => request.note(note.as_str()),
         None => request,

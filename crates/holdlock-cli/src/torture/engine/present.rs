@@ -74,7 +74,8 @@ impl Engine {
             Mode::Slots => with(&self.url, &format!("slots={SLOTS}")),
             _ => self.url.clone(),
         };
-        holdlock_engines::open(&format!("{url}#{}", self.lock_name(mode)))
+        let lock = holdlock_engines::open(&format!("{url}#{}", self.lock_name(mode)))?;
+        Ok(lock.command("holdlock torture"))
     }
 
     /// Acquires and releases the lock of a mode. Waits, since an engine that was started a

@@ -52,7 +52,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) -> bool {
         // In the rounds of their modes.
         Fault::Token | Fault::Forget | Fault::Half | Fault::Slot => return false,
         // Of locks that can be lost.
-        Fault::Deaf | Fault::Gate | Fault::Steal => return false,
+        Fault::Deaf | Fault::Gate => return false,
     }
     true
 }
@@ -64,7 +64,7 @@ fn suits(fault: Fault, mode: Mode) -> bool {
         Fault::Starve => mode == Mode::Fair,
         Fault::Keep | Fault::Fork | Fault::Inherit => mode == Mode::Exclusive,
         Fault::Token | Fault::Forget | Fault::Half | Fault::Slot => false,
-        Fault::Deaf | Fault::Gate | Fault::Steal => false,
+        Fault::Deaf | Fault::Gate => false,
         _ => true,
     }
 }

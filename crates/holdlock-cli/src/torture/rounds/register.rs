@@ -15,8 +15,9 @@ use crate::torture::finding::Kind;
 use crate::torture::mode::Mode;
 use crate::torture::tenure::Tenure;
 
-/// How long one that has lost the lock waits for the first write of the next holder.
-const NEXT: Duration = Duration::from_millis(300);
+/// How long one that has lost the lock waits for the first write of the next holder, beside the
+/// time limit of the lock.
+const NEXT: Duration = Duration::from_secs(1);
 
 pub(super) fn work(taker: &mut Taker, tenure: &mut Tenure, time: Duration) {
     for _ in 0..taker.random.u32(1..3) {
@@ -28,7 +29,7 @@ pub(super) fn work(taker: &mut Taker, tenure: &mut Tenure, time: Duration) {
         let words = taker.me.board.mode(Mode::Register);
         let begin = Instant::now();
         while words.written.load(Ordering::SeqCst) <= tenure.token()
-            && begin.elapsed() < NEXT
+            && begin.elapsed() < NEXT + tenure.ttl()
             && !taker.me.board.is_ending()
         {
             std::thread::sleep(Duration::from_millis(1));

@@ -13,7 +13,7 @@ use crate::torture::finding::Kind;
 use crate::torture::held::{Held, Lock, Refusal};
 use crate::torture::mark::Inside;
 use crate::torture::mode::Mode;
-use crate::torture::tenure::{Tenure, holder_after};
+use crate::torture::tenure::Tenure;
 
 /// The pause after an engine did not answer.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -75,18 +75,22 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
     let Some(held) = ask(taker, mode, asked) else {
         return;
     };
-    work(taker, mode, inside, held);
+    let shares = asked != inside;
+    work(taker, mode, inside, held, shares);
 }
 
 /// A tenure from its beginning to its end.
-fn work(taker: &mut Taker, mode: Mode, inside: Inside, held: Held) {
+fn work(taker: &mut Taker, mode: Mode, inside: Inside, held: Held, stays: bool) {
     let fault = match taker.fault {
         Some(Fault::Token) => taker.strikes(Fault::Token).then_some(Fault::Token),
         other => other,
     };
     let ttl = held.ttl();
     let mut tenure = Tenure::begin(taker.me, mode, inside, held, fault);
-    let time = stay(taker, ttl);
+    let time = match stays {
+        true => A_WHILE,
+        false => stay(taker, ttl),
+    };
     match mode {
         Mode::Rewrite => rewrite::work(taker, &mut tenure, time),
         Mode::Register => register::work(taker, &mut tenure, time),
@@ -109,8 +113,9 @@ fn stay(taker: &mut Taker, ttl: Duration) -> Duration {
     let random = &mut taker.random;
     match random.u32(..1000) {
         0 => ttl.mul_f64(1.2 * random.f64()),
-        1..16 => ttl.mul_f64(random.f64() / 3.0),
-        16..300 => Duration::ZERO,
+        1..10 => ttl.mul_f64(random.f64() / 2.0),
+        10..60 => ttl.mul_f64(random.f64() / 10.0),
+        60..300 => Duration::ZERO,
         _ => Duration::from_micros(random.u64(..10_000)),
     }
 }
@@ -186,11 +191,15 @@ fn faulty(taker: &mut Taker, mode: Mode) -> bool {
         Fault::Skip | Fault::Late | Fault::Hasty | Fault::Asleep => true,
         Fault::Slot => mode == Mode::Slots,
         Fault::Unmarked => mode == Mode::Rewrite,
-        Fault::Steal => taker.engine.is_some(),
         // In the rounds themselves.
         _ => false,
     };
-    if !suits || !taker.strikes(fault) {
+    // A lost wake-up holds up all that queue behind it.
+    let strikes = match fault {
+        Fault::Asleep => taker.random.bool(),
+        fault => taker.strikes(fault),
+    };
+    if !suits || !strikes {
         return false;
     }
     match fault {
@@ -205,7 +214,6 @@ fn faulty(taker: &mut Taker, mode: Mode) -> bool {
             sleep_for_ever()
         }
         Fault::Hasty => hasty(taker, mode),
-        Fault::Steal => steal(taker),
         _ => {
             taker.me.ask(Inside::Exclusive, mode, None);
             let me = taker.me;
@@ -228,18 +236,8 @@ fn hasty(taker: &mut Taker, mode: Mode) {
         token: CancelToken::new(),
     };
     taker.me.ask(Inside::Exclusive, mode, wish.nanos());
-    match lock.acquire(Request::exclusive().timeout(Duration::from_micros(1))) {
-        Ok(held) => work(taker, mode, Inside::Exclusive, held),
+    match lock.acquire(Request::exclusive().timeout(A_WHILE)) {
+        Ok(held) => work(taker, mode, Inside::Exclusive, held, false),
         Err(refusal) => ended(taker, mode, &wish, refusal),
-    }
-}
-
-/// Ends the hold of somebody, who is not told by the run.
-fn steal(taker: &mut Taker) {
-    let board = taker.me.board;
-    let from = taker.random.usize(..board.participants.len());
-    let holder = holder_after(board, from);
-    if let (Some(engine), Some(holder)) = (&taker.engine, holder) {
-        engine.end(holder.mode, holder.token);
     }
 }

@@ -1,0 +1,65 @@
+//! A command whose host is cut off from the server.
+
+use holdlock_test_support::network::{Cut, Network};
+use holdlock_test_support::servers::Server as _;
+use holdlock_test_support::{eventually, watchdog};
+
+use crate::{Running, holdlock, server};
+
+/// Writes the time into the file every few milliseconds, and does not obey TERM.
+const BEATS: &str = "trap 'echo TERM' TERM; echo runs; \
+                     while :; do date +%s%N > \"$0.new\" && mv \"$0.new\" \"$0\"; sleep 0.01; done";
+
+#[test]
+fn a_command_that_is_cut_off_has_ended_before_the_next_one_begins() {
+    let _dog = watchdog::watch(120);
+    if server::shared().is_none() {
+        return;
+    }
+    let Some(network) = Network::new(4) else {
+        return;
+    };
+    let Some(server) = network.on(0, || server::own("listen_addresses = '*'\n")) else {
+        return;
+    };
+    let place = tempfile::tempdir().expect("a directory");
+    let cuts = [Cut::Both, Cut::Sent, Cut::Received];
+    std::thread::scope(|scope| {
+        for (cut, host) in cuts.into_iter().zip(1..) {
+            let name = format!("cut-{host}");
+            let near = server.brief(&name);
+            let far = near.replace("127.0.0.1", &network.address(0));
+            let (beat, began) = (place.path().join(&name), place.path().join(name + "-next"));
+            let (network, server) = (&network, &server);
+            scope.spawn(move || {
+                let mut holder = holdlock(&["run", &far, "--", "sh", "-c", BEATS]);
+                holder.arg(&beat);
+                let holder = network.on(host, || Running::start(&mut holder));
+                let mut next = holdlock(&["run", "-q", &near, "--", "sh", "-c"]);
+                next.arg("date +%s%N > \"$0\"").arg(&began);
+                let mut next = network.on(0, || next.spawn().expect("starts"));
+                let waits = format!(
+                    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%\"pid\":{},%' \
+                     AND wait_event_type = 'Lock'",
+                    next.id()
+                );
+                eventually("the next one waits", || server.sql(&waits) == "1");
+                network.cut(host, cut);
+                let (code, out, said) = holder.ended();
+                assert_eq!(
+                    (code, out.as_str()),
+                    (Some(74), "TERM\n"),
+                    "{cut:?}: {said}"
+                );
+                assert!(said.contains("does not answer"), "{cut:?}: {said}");
+                assert!(next.wait().expect("ends").success(), "{cut:?}");
+                let time = |file| -> u64 {
+                    let text = std::fs::read_to_string(file).expect("written");
+                    text.trim().parse().expect("a number")
+                };
+                let (last, first) = (time(&beat), time(&began));
+                assert!(last < first, "{cut:?}: {last} {first}");
+            });
+        }
+    });
+}

@@ -1,0 +1,52 @@
+//! Mutants of the Python part of the Python module.
+
+use crate::mutants::{Area, Mutant};
+
+pub(super) const AREA: Area = Area {
+    name: "python",
+    sources: "crates/holdlock-python/python/holdlock",
+    mutants: &[
+        Mutant {
+            name: "a generator holds the lock to its end",
+            file: "_decorate.py",
+            with: "            with lock:\n                return (yield from",
+            without: "            with lock:\n                pass\n            if True:\n                return (yield from",
+            test: ("python/test_decorator.py", "a_generator_holds"),
+        },
+        Mutant {
+            name: "an asynchronous function holds the lock to its end",
+            file: "_decorate.py",
+            with: "            with lock:\n                return await",
+            without: "            with lock:\n                pass\n            if True:\n                return await",
+            test: ("python/test_decorator.py", "an_async_function"),
+        },
+        Mutant {
+            name: "a cancelled task leaves the queue",
+            file: "_async_wait.py",
+            with: "        waiter.cancel()\n        while not waiter.is_over():",
+            without: "        while False:",
+            test: ("python/test_async_waiting.py", "a_cancelled_wait_leaves"),
+        },
+        Mutant {
+            name: "a task that would wait for itself gets an error",
+            file: "_async_wait.py",
+            with: "    if any(\n        one is not but",
+            without: "    if False and any(\n        one is not but",
+            test: ("python/test_async_waiting.py", "a_task_that_would_wait"),
+        },
+        Mutant {
+            name: "another task releases what an ended task holds",
+            file: "_async_wait.py",
+            with: "            record.end()\n",
+            without: "            pass\n",
+            test: ("python/test_ended_tasks.py", "another_task_releases"),
+        },
+        Mutant {
+            name: "cancel_check ends a wait",
+            file: "_async_wait.py",
+            with: "if cancel_check is not None and cancel_check():",
+            without: "if False:",
+            test: ("python/test_async_waiting.py", "cancel_check_and"),
+        },
+    ],
+};
