@@ -259,10 +259,18 @@ impl<'s> Run<'s> {
     /// The worker to be stopped for this long: one with a holder, if its lease ends meanwhile.
     fn with_holder(&self, worker: usize, time: Duration) -> usize {
         let from = worker * THREADS_EACH;
+        // Between two holders there is none for some milliseconds.
+        let holder = || {
+            (0..100).find_map(|_| {
+                let holder = holder_after(self.board, from);
+                if holder.is_none() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                holder
+            })
+        };
         match self.ttl {
-            Some(ttl) if time >= ttl => {
-                holder_after(self.board, from).map_or(worker, |holder| holder.id / THREADS_EACH)
-            }
+            Some(ttl) if time >= ttl => holder().map_or(worker, |holder| holder.id / THREADS_EACH),
             _ => worker,
         }
     }

@@ -97,7 +97,7 @@ pub(super) fn without_the_lock(taker: &Taker) {
     let stale = || -> io::Result<()> {
         let file = open(taker)?;
         let numbers = read(&file)?;
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(100));
         write(&file, &numbers)
     };
     // The file is that of the other rounds, which report what is wrong with it.

@@ -236,7 +236,7 @@ fn hasty(taker: &mut Taker, mode: Mode) {
         token: CancelToken::new(),
     };
     taker.me.ask(Inside::Exclusive, mode, wish.nanos());
-    match lock.acquire(Request::exclusive().timeout(A_WHILE)) {
+    match lock.acquire(Request::exclusive().timeout(5 * A_WHILE)) {
         Ok(held) => work(taker, mode, Inside::Exclusive, held, false),
         Err(refusal) => ended(taker, mode, &wish, refusal),
     }
