@@ -30,8 +30,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a task that would wait for itself gets an error",
             file: "_async_wait.py",
-            with: "    if any(\n        one is not but",
-            without: "    if False and any(\n        one is not but",
+            with: "    if any(one is not but and",
+            without: "    if False and any(one is not but and",
             test: ("python/test_async_waiting.py", "a_task_that_would_wait"),
         },
         Mutant {
