@@ -48,7 +48,7 @@
 //!
 //! | option | meaning |
 //! |---|---|
-//! | `ttl` | after how many seconds without contact the server frees the lock (10) |
+//! | `ttl` | after how many seconds without contact the server frees the lock (10); the same in each process |
 //! | `slots` | how many may hold the lock at the same time, one slot each; the same in each process |
 //! | `key` | `key=N` or `key=A,B`: the advisory lock with this number, to exclude programs that use it |
 //! | `pooler` | `pooler=session`: the address is a pooler that gives each client a session of its own |

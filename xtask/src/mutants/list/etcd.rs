@@ -35,6 +35,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/etcd", "a_place_is_given_back"),
         },
         Mutant {
+            name: "a waiter watches the one that leaves last",
+            file: "etcd/place.rs",
+            with: "            keys.truncate(1);",
+            without: "            keys.truncate(9);",
+            test: ("engines/etcd", "a_waiter_goes_on_as_soon_as"),
+        },
+        Mutant {
             name: "a waiter sleeps until the one before it leaves",
             file: "etcd/wait.rs",
             with: "Ok(opened) => Some((before.watched.clone(), opened)),",
