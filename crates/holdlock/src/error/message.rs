@@ -10,7 +10,8 @@ use crate::inspect::{PATH_LENGTH, printable};
 use crate::sys::Refusal;
 
 /// Begins with the path, shortened if it is very long; `{:#}` leaves the path out, for callers that
-/// name the file themselves. Names of files and commands are [printable](inspect::printable()).
+/// name the file themselves. Names of files and commands are
+/// [printable](crate::inspect::printable()).
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !f.alternate() {
