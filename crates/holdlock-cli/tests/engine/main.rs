@@ -11,6 +11,8 @@ mod recipes;
 mod run;
 mod runs;
 mod signals;
+#[path = "../support/signals.rs"]
+mod usual_signals;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
@@ -34,6 +36,7 @@ fn shown(url: &str) -> String {
 
 /// The program, without what the tests' caller may have set.
 fn holdlock(words: &[&str]) -> Command {
+    usual_signals::heed();
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdlock"));
     command
         .args(words)
