@@ -12,10 +12,15 @@ pub(crate) const FLAGS: &str = "-C target-feature=+crt-static -C relocation-mode
 
 /// Builds the static command and returns its path.
 pub(crate) fn dist() -> Done<PathBuf> {
+    dist_with(&[])
+}
+
+/// The same with these features, as cargo takes them.
+fn dist_with(features: &[&str]) -> Done<PathBuf> {
     let target = host()?;
-    let arguments = ["build", "--profile", "dist", "--package", "holdlock-cli"];
-    let mut build = cargo(&arguments);
+    let mut build = cargo(&["build", "--profile", "dist", "--package", "holdlock-cli"]);
     build
+        .args(features)
         // With an explicit target the flags do not apply to build scripts, which cannot be static.
         .args(["--target", &target])
         .env("RUSTFLAGS", FLAGS);
@@ -36,7 +41,11 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
         bench.arg("--help");
         return run(bench);
     }
-    let program = dist()?;
+    // Where local locks are measured, the command is the usual one, without engines.
+    let program = match arguments.iter().any(|word| word == "engines") {
+        true => dist_with(&["--features", "engines"])?,
+        false => dist()?,
+    };
     bench.arg("--holdlock").arg(program).args(arguments);
     let in_python = ["python", "python-many", "readers", "more", "engines"];
     let named = arguments

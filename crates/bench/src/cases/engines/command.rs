@@ -39,7 +39,7 @@ pub(super) fn all(bench: &Bench, servers: &Servers, report: &mut Report) -> Vec<
     }
     if let Some(cluster) = &servers.etcd {
         let endpoint = format!("--endpoints=http://127.0.0.1:{}", cluster.port());
-        let words = ["etcdctl", &endpoint, "lock", "--ttl=15", "command"];
+        let words = ["etcdctl", &endpoint, "lock", "--ttl=15", "command", "--"];
         all.push(command(Command::ETCDCTL, &words));
     }
     all.retain(|command| match command.once() {
