@@ -41,12 +41,7 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
         bench.arg("--help");
         return run(bench);
     }
-    // Where local locks are measured, the command is the usual one, without engines.
-    let program = match arguments.iter().any(|word| word == "engines") {
-        true => dist_with(&["--features", "engines"])?,
-        false => dist()?,
-    };
-    bench.arg("--holdlock").arg(program).args(arguments);
+    bench.args(arguments);
     let in_python = ["python", "python-many", "readers", "more", "engines"];
     let named = arguments
         .iter()
@@ -58,6 +53,12 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
             Err(why) => println!("the Python module is not measured: {why}"),
         }
     }
+    // After the wheel, which builds the usual command, without engines, in the same place.
+    let program = match arguments.iter().any(|word| word == "engines") {
+        true => dist_with(&["--features", "engines"])?,
+        false => dist()?,
+    };
+    bench.arg("--holdlock").arg(program);
     run(bench)
 }
 
