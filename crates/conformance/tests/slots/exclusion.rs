@@ -221,7 +221,7 @@ fn a_descriptor_that_was_closed_by_others_is_noticed() {
     sys::close(guard.as_fd().as_raw_fd());
     assert!(!guard.is_current().expect("the path is there"));
     let next = semaphore.try_lock().expect("the kernel has freed the slot");
-    let error = guard.release().expect_err("not ours any more");
+    let error = guard.release().expect_err("it was lost before");
     assert!(
         error.to_string().contains("closed the descriptor"),
         "{error}"

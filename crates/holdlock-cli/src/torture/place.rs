@@ -21,7 +21,7 @@ pub(super) struct Place {
     /// The directory that the user named.
     pub(super) parent: PathBuf,
     pub(super) file_system: Option<String>,
-    /// The engine, if the locks are not files, and what is told of it.
+    /// The engine, if the locks are not files, and what the report says of it.
     pub(super) engine: Option<(Engine, About)>,
 }
 

@@ -200,7 +200,7 @@ fn a_holder_that_is_left_with_the_old_leader_stops_before_the_next_one_begins() 
     let mut next = network.on(other, || Actor::start(&site.far));
     assert!(holder.ask("lock").starts_with("held"));
     assert_eq!(holder.ask("check"), "Ok(())");
-    // The old leader goes on answering for a moment, and has no say any more.
+    // The old leader goes on answering for a moment, but decides nothing.
     network.cut(leader, Cut::Both);
     next.tell("lock");
     let lost = holder.ask("await-loss");

@@ -23,7 +23,7 @@ impl Site<'_> {
     }
 }
 
-/// A holder on this host does not get through any more. It knows so at its deadline, and the next
+/// The network of a holder on this host is cut. The holder knows so at its deadline, and the next
 /// holder comes after that.
 pub(crate) fn a_holder_that_is_cut_off_stops_before_the_next_one_begins(
     site: &Site<'_>,

@@ -124,7 +124,7 @@ class EngineLockBase(native.NativeEngineLock):
         if ago is None and keep is None:
             return None
         if ago is None or keep is None:
-            raise ValueError("ago and keep go together: give both, or none of them")
+            raise ValueError("ago and keep go together: give both or neither")
         return ago, keep
 
     def _limit(self, timeout: Optional[float], blocking: Optional[bool]) -> float:

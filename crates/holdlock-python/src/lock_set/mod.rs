@@ -73,7 +73,7 @@ impl NativeLockSet {
     /// For the collector: a lock may keep its set in an attribute.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.members.get() {
-            // A waiting request shares the members, and is none of the collector's objects.
+            // A waiting request shares the members, and the collector does not know requests.
             Some(members) if Arc::strong_count(members) == 1 => {
                 members.0.iter().try_for_each(|(lock, _)| visit.call(lock))
             }

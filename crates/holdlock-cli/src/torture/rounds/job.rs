@@ -21,10 +21,10 @@ use crate::torture::worker::{BEAT, WORKER};
 /// The exit code for an engine that does not answer, which only a program with engines has.
 const UNREACHABLE: u8 = 69;
 const PAUSE: Duration = Duration::from_millis(1);
-/// For so long a command may work on after `holdlock run` was killed: it gets a signal.
+/// How long a command may work after `holdlock run` was killed. It gets a signal.
 const ORPHAN: Duration = Duration::from_millis(500);
 
-/// What the command is told.
+/// What the worker passes to the command.
 pub(in crate::torture) struct Beats {
     pub(in crate::torture) participant: usize,
     /// A number that no other command of the run has.
@@ -46,7 +46,7 @@ pub(super) fn round(taker: &mut Taker, mode: Mode) {
     let supervisor = format!("/proc/{}/exe", taker.supervisor);
     let mut command = Command::new(own);
     if skips {
-        // It works for so long that another one begins.
+        // It works long enough for another one to begin.
         command.args([WORKER, BEAT]);
     } else {
         command.args(["run", "-q"]);
