@@ -11,7 +11,7 @@ use holdlock::{
     CancelToken, Error, Family, FileLock, LockOptions, LockSet, Mode, Request, Waiting,
 };
 use holdlock_conformance::witness::Witness;
-use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
+use holdlock_conformance::{Actor, Scratch, hot, queue, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
@@ -334,6 +334,7 @@ fn members_that_are_one_file_are_acquired_once_in_the_stronger_mode() {
             } else {
                 // The set knows another file by this name until it acquires it.
                 let b = open(&scratch, "b");
+                hot(&b);
                 std::fs::remove_file(scratch.path("b")).expect("removed");
                 link();
                 b
@@ -375,7 +376,7 @@ fn members_that_are_one_file_are_acquired_once_in_the_stronger_mode() {
     }
 }
 
-/// One of two names leads to another file since the set has opened them.
+/// One of two names leads to another file, but both locks still have the one file open.
 #[test]
 fn names_that_are_no_longer_one_file_are_two_locks() {
     for moved in ["a", "b"] {
@@ -383,6 +384,8 @@ fn names_that_are_no_longer_one_file_are_two_locks() {
         let a = open(&scratch, "a");
         std::fs::hard_link(scratch.path("a"), scratch.path("b")).expect("linked");
         let b = open(&scratch, "b");
+        hot(&a);
+        hot(&b);
         std::fs::remove_file(scratch.path(moved)).expect("removed");
         std::fs::write(scratch.path(moved), "").expect("made anew");
         let set = LockSet::new([a, b]);
