@@ -50,21 +50,33 @@ fn is_there() -> bool {
     is_there
 }
 
-/// The names of the server and of its client.
-fn program() -> Option<(&'static str, &'static str)> {
-    static PROGRAM: OnceLock<Option<(&str, &str)>> = OnceLock::new();
-    let find = || {
-        let known = [
-            ("redis-server", "redis-cli"),
-            ("valkey-server", "valkey-cli"),
-        ];
-        let mut known = known.into_iter();
-        known.find(|(server, client)| has(server) && has(client))
-    };
-    *PROGRAM.get_or_init(find)
+/// The server and its client: those that `HOLDLOCK_REDIS_SERVER` names, or the first that are
+/// installed.
+fn program() -> Option<&'static (PathBuf, PathBuf)> {
+    static PROGRAM: OnceLock<Option<(PathBuf, PathBuf)>> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| match std::env::var_os("HOLDLOCK_REDIS_SERVER") {
+            Some(named) => {
+                let both = with_client(Path::new(&named));
+                let both = both.filter(|(server, client)| has(server) && has(client));
+                Some(both.expect("HOLDLOCK_REDIS_SERVER names no ...-server with a ...-cli beside"))
+            }
+            None => ["redis-server", "valkey-server"]
+                .into_iter()
+                .filter_map(|server| with_client(Path::new(server)))
+                .find(|(server, client)| has(server) && has(client)),
+        })
+        .as_ref()
 }
 
-fn command(pick: impl Fn((&'static str, &'static str)) -> &'static str) -> Command {
+/// `valkey-cli` belongs to `valkey-server`.
+fn with_client(server: &Path) -> Option<(PathBuf, PathBuf)> {
+    let name = server.file_name()?.to_str()?.strip_suffix("-server")?;
+    let client = server.with_file_name(format!("{name}-cli"));
+    Some((server.to_owned(), client))
+}
+
+fn command(pick: impl Fn(&'static (PathBuf, PathBuf)) -> &'static Path) -> Command {
     Command::new(pick(program().expect("looked for before")))
 }
 
