@@ -48,8 +48,8 @@ COMMAND or holdlock, the rest of the job may be in the middle of its work: its p
 have inherited the lock and keep it until they end. holdlock names these processes, and
 stays for processes of the job that have not inherited the lock (see --close).
 
-Signals: holdlock passes INT, TERM, HUP, QUIT, USR1, USR2, CONT, TSTP and WINCH that a
-process sends to it on to COMMAND; signals of the terminal (Ctrl-C, Ctrl-Z) reach
+Signals: if a process sends INT, TERM, HUP, QUIT, USR1, USR2, CONT, TSTP or WINCH to
+holdlock, COMMAND gets the signal, too. Signals of the terminal (Ctrl-C, Ctrl-Z) reach
 COMMAND directly. With --tree a second TERM ends everything that COMMAND has started.
 If KILL ends holdlock, COMMAND gets TERM. The processes that COMMAND has started do not
 get it, nor does a COMMAND that runs with other rights than its caller (set-uid).

@@ -124,7 +124,7 @@ pub(super) fn remembering() -> [Arg; 3] {
             .value_parser(interval)
             .conflicts_with_all(["shared", "slots", "lock", "exec", "reentrant"])
             .help(
-                "Skip if the last run that succeeded (always: or failed) began less than that ago",
+                "Skip if a run began less than DURATION ago and succeeded (with always: or failed)",
             ),
     ]
 }
