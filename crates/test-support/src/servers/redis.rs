@@ -50,6 +50,20 @@ fn is_there() -> bool {
     is_there
 }
 
+/// Whether the server can do TLS. Prints a line SKIPPED if it was built without.
+pub fn has_tls() -> bool {
+    let help = is_there().then(|| command(|(_, client)| client).arg("--help").output());
+    let help = help.map(|output| output.expect("starts"));
+    help.is_some_and(|help| {
+        let text = [help.stdout, help.stderr].concat();
+        let has_tls = String::from_utf8_lossy(&text).contains("--tls");
+        if !has_tls {
+            skipped("this Redis or Valkey was built without TLS");
+        }
+        has_tls
+    })
+}
+
 /// The server and its client: those that `HOLDLOCK_REDIS_SERVER` names, or the first that are
 /// installed.
 fn program() -> Option<&'static (PathBuf, PathBuf)> {
