@@ -83,8 +83,8 @@ fn eight_processes_with_overlapping_sets_make_progress() {
         }
         took
     });
-    // Measured: two or three times as long, 0.3 s and 1 s on a busy machine; a hundred times as long
-    // if a set waits for its turn at each member.
+    // Measured: two or three times as long, 0.3 s and 1 s on a busy machine; a hundred times as
+    // long if a set waits for its turn at each member.
     let most = times[0].max(Duration::from_secs(1)) * 20;
     assert!(times[1] < most, "fair locks are slow: {times:?}");
 }
