@@ -97,5 +97,12 @@ pub(super) const AREA: Area = Area {
             without: "let more = false;",
             test: ("engines/etcd", "dead_endpoints"),
         },
+        Mutant {
+            name: "a waiter that was not answered in time queues again",
+            file: "etcd/mod.rs",
+            with: "        // now.\n        Err(Failure::Silent(_)) => Ok(None),\n",
+            without: "        // now.\n",
+            test: ("engines/etcd", "a_waiter_whose_lease_ran_out_while"),
+        },
     ],
 };

@@ -4,7 +4,7 @@ use std::fs;
 
 use holdlock_test_support::{has, skipped};
 
-use crate::print;
+use crate::runs::print;
 use crate::support::{Place, Running};
 
 #[test]
