@@ -21,7 +21,7 @@ pub(super) const AREA: Area = Area {
             test: ("future", "futures_wait_are_cancelled_and_time_out"),
         },
         Mutant {
-            name: "a queued task that is dropped gives its place up at once",
+            name: "a queued task that is dropped leaves nothing in the queue",
             file: "tasks/mod.rs",
             with: "            self.token.cancel();\n            self.withdraw();",
             without: "            self.token.cancel();",
