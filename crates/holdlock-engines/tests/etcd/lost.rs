@@ -146,6 +146,22 @@ fn a_waiter_whose_lease_ran_out_while_the_cluster_was_silent_queues_again() {
 }
 
 #[test]
+fn a_lease_that_ran_out_before_its_grant_was_answered_is_replaced() {
+    let _dog = watchdog::watch(60);
+    let Some(cluster) = server::shared() else {
+        return;
+    };
+    let name = name("granted-late");
+    let relay = Relay::start(cluster.port());
+    let lock = open(&cluster.url_at(relay.port(), &name)).expect("a lock");
+    relay.repeat_grant();
+    let guard = lock.lock().expect("another lease");
+    guard.check().expect("held");
+    guard.release().expect("ours");
+    cluster.nothing_left(&name);
+}
+
+#[test]
 fn a_waiter_whose_lease_was_revoked_queues_again() {
     let _dog = watchdog::watch(60);
     let Some(cluster) = server::shared() else {
