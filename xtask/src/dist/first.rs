@@ -49,8 +49,13 @@ fn inputs(section: &str, name: &str) -> String {
     if name.contains(':') {
         return format!("    *{name}({section} {section}.*)\n");
     }
-    let hash = if name.starts_with("_ZN") { "17h*" } else { "" };
-    format!("    *({section}.{name}{hash} {section}.*.{name}{hash})\n")
+    // The hash, or the number of a copy.
+    let end = match name {
+        old if old.starts_with("_ZN") => "17h*",
+        new if new.starts_with("_R") => "*",
+        _ => "",
+    };
+    format!("    *({section}.{name}{end} {section}.*.{name}{end})\n")
 }
 
 #[cfg(test)]
@@ -63,6 +68,10 @@ mod tests {
         assert_eq!(
             inputs(".text", "_ZN1a1b"),
             "    *(.text._ZN1a1b17h* .text.*._ZN1a1b17h*)\n"
+        );
+        assert_eq!(
+            inputs(".text", "_RNv1a"),
+            "    *(.text._RNv1a* .text.*._RNv1a*)\n"
         );
         assert_eq!(
             inputs(".rodata", "libc*.a:malloc.o"),
