@@ -8,14 +8,14 @@ pub(super) const AREA: Area = Area {
     mutants: &[
         Mutant {
             name: "other threads cannot unlock a lock that was handed over",
-            file: "guard.rs",
+            file: "guard/hand_over.rs",
             with: "let own = self.file.open_again().map_err(failed)?;",
             without: "let own = self.file.clone();",
             test: ("fork", "a_lock_that_was_handed_over"),
         },
         Mutant {
             name: "a guard knows its process",
-            file: "guard.rs",
+            file: "guard/held.rs",
             with: "        self.generation == fork::generation()\n",
             without: "        true\n",
             test: ("fork", "a_guard_dropped"),

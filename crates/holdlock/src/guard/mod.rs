@@ -1,26 +1,27 @@
 //! Guards: proof of holding the lock.
 
+mod hand_over;
+mod held;
+mod record;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use crate::acquire::ReopenOnDrop;
-use crate::acquire::open::LockFile;
-use crate::acquire::release;
+use held::Held;
+
 use crate::gate::{Occupant, Sleeper};
 use crate::lock::FileLock;
-use crate::record::{Entry, RecordState, Taken};
+use crate::record::Taken;
 use crate::request::{OnWait, Terms};
 use crate::set::sealed;
-use crate::sys::file_lock::Blocking;
 use crate::sys::fork;
-use crate::{Error, Mode, Record, Request, Run};
+use crate::{Error, Mode, Request};
 
 /// Holds the lock until it is dropped. A guard stays in the thread that acquired it:
 ///
@@ -125,25 +126,6 @@ macro_rules! guard_methods {
                 self.held.release()
             }
 
-            /// Releases the lock as if this holder had not come: if the last holder died
-            /// ([`abandoned`](Self::abandoned)), the next guard learns of that, too. For a holder
-            /// that does not clean up what the last one left.
-            ///
-            /// # Errors
-            ///
-            /// Those of [`release`](Self::release), and [`Error::Record`] when the record cannot be
-            /// written. The lock is released in any case.
-            pub fn release_abandoned(self) -> Result<(), Error> {
-                let left = match self.abandoned().filter(|_| self.held.is_ours()) {
-                    Some(last) => {
-                        let lock: &FileLock = self.held.lock.borrow();
-                        lock.record_abandoned(&self.held.file, last)
-                    }
-                    None => Ok(()),
-                };
-                self.release().and(left)
-            }
-
             /// Gives the lock to the processes that this process will start: returns a descriptor
             /// that holds the lock. Children of fork inherit it, and it stays open in executed
             /// programs.
@@ -175,51 +157,6 @@ macro_rules! guard_methods {
             /// descriptor. The lock is then released.
             pub fn hand_over(self) -> Result<OwnedFd, Error> {
                 self.held.hand_over()
-            }
-
-            /// The token of this acquisition, if the lock has a
-            /// [record](crate::LockOptions::record): a number that is higher than that of every
-            /// earlier exclusive acquisition of the lock, by whatever process. A resource that
-            /// refuses tokens below the highest token so far is safe from a holder that has lost
-            /// the lock without noticing: [`TokenGate`](crate::TokenGate).
-            ///
-            /// None for a shared lock, and in a child of fork.
-            ///
-            /// The token rises across crashes and reboots. The record is lost if the lock file is
-            /// removed, truncated or restored, or if the power fails before the kernel has written
-            /// the file to the disk. Then the token still rises if the wall clock has not been set
-            /// back.
-            pub fn token(&self) -> Option<u64> {
-                let entry = self.held.entry.as_ref()?;
-                self.held.is_ours().then_some(entry.token)
-            }
-
-            /// The record of the last holder, if that holder did not release the lock: it died, or
-            /// lost the lock without noticing. Its work may be half done.
-            ///
-            /// Only the first guard after that holder gets the record: clean up before you release
-            /// this guard. None if the lock has no [record](crate::LockOptions::record), for shared
-            /// guards, and after the holder had handed the lock over. A power failure can lose the
-            /// record of a release, so that the last holder before it seems to have died.
-            #[doc(alias = "poison")]
-            #[doc(alias = "EOWNERDEAD")]
-            pub fn abandoned(&self) -> Option<&Record> {
-                self.held.entry.as_ref()?.abandoned.as_deref()
-            }
-
-            /// Records a command that runs while the lock is held: its beginning, its end and its
-            /// exit code. Does nothing without a [record](crate::LockOptions::record), in a child
-            /// of fork, or for a shared lock.
-            ///
-            /// # Errors
-            ///
-            /// [`Error::Record`] if the record cannot be written.
-            pub fn record_run(&self, run: Run) -> Result<(), Error> {
-                if self.held.entry.is_none() {
-                    return Ok(());
-                }
-                let lock: &FileLock = self.held.lock.borrow();
-                lock.record_run(&self.held.file, run)
             }
 
             /// Exclusive or shared.
@@ -325,179 +262,6 @@ macro_rules! guard_methods {
 
 guard_methods!(Guard<'_>, "Guard");
 guard_methods!(OwnedGuard, "OwnedGuard");
-
-/// The generation of no process: a [`Held`] with it releases nothing when dropped.
-const NO_PROCESS: u32 = 0;
-
-/// The common part of both guards. Releases the lock when dropped.
-struct Held<L: Borrow<FileLock> + Clone> {
-    lock: L,
-    file: Arc<LockFile>,
-    mode: Mode,
-    owner: Occupant,
-    /// The process that acquired the lock.
-    generation: u32,
-    entry: Option<Entry>,
-}
-
-impl<L: Borrow<FileLock> + Clone> Held<L> {
-    fn acquire(lock: L, terms: Terms<'_>, owner: Occupant) -> Result<Held<L>, Error> {
-        let generation = fork::generation();
-        let mode = terms.mode;
-        let Taken { file, entry } = lock.borrow().take(terms, owner)?;
-        Ok(Held {
-            lock,
-            file,
-            mode,
-            owner,
-            generation,
-            entry,
-        })
-    }
-
-    fn record(&mut self, note: Option<&str>) -> Result<(), Error> {
-        let lock = self.lock.borrow();
-        self.entry = lock.record_begin(&self.file, self.mode, note)?;
-        Ok(())
-    }
-
-    fn is_ours(&self) -> bool {
-        self.generation == fork::generation()
-    }
-
-    fn release(mut self) -> Result<(), Error> {
-        let result = self.leave();
-        self.generation = NO_PROCESS;
-        result
-    }
-
-    fn leave(&mut self) -> Result<(), Error> {
-        if !self.is_ours() {
-            return Ok(());
-        }
-        let lock = self.lock.borrow();
-        lock.leave(lock.gate(), &self.file, self.mode, self.owner)
-    }
-
-    fn into_parts(mut self) -> Parts<L> {
-        Parts {
-            lock: self.lock.clone(),
-            file: self.file.clone(),
-            owner: self.owner,
-            generation: std::mem::replace(&mut self.generation, NO_PROCESS),
-        }
-    }
-
-    /// Whether this process holds the lock, as far as its own descriptor tells.
-    fn is_held(&self) -> bool {
-        self.is_ours() && self.file.is_ours()
-    }
-
-    fn hand_over(mut self) -> Result<OwnedFd, Error> {
-        let entry = self.entry.take();
-        let lock: &FileLock = self.lock.borrow();
-        let failed = |error| lock.system("handing the lock over", error);
-        if !self.is_ours() {
-            return Err(failed(io::Error::other(
-                "this is a child of fork, and the lock is its parent's",
-            )));
-        }
-        if !self.file.is_ours() {
-            return Err(failed(release::closed_by_others()));
-        }
-        let family = lock.options().family;
-        if self.mode == Mode::Shared && !lock.gate().unshare(self.owner) {
-            // Other threads share this description and will unlock it: take another one.
-            let own = self.file.open_again().map_err(failed)?;
-            lock.share_at_once(&own)
-                .and_then(|()| own.lock(family, Mode::Shared, Blocking::No))
-                .map_err(failed)?;
-            return own.hand_over().map_err(failed);
-        }
-        let held = self.into_parts();
-        let lock: &FileLock = held.lock.borrow();
-        let gate = lock.gate();
-        let _inside = ReopenOnDrop { gate };
-        let _ = lock.record_end(&held.file, RecordState::HandedOver);
-        let copy = held.file.hand_over();
-        if copy.is_err() {
-            if let Some(last) = entry.and_then(|entry| entry.abandoned) {
-                let _ = lock.record_abandoned(&held.file, &last);
-            }
-            let _ = held.file.unlock(family);
-        }
-        // Closed without being unlocked: the copy has the lock now.
-        gate.set_file(None);
-        copy.map_err(|error| lock.system("handing the lock over", error))
-    }
-
-    fn is_current(&self) -> Result<bool, Error> {
-        if !self.is_ours() {
-            return Ok(false);
-        }
-        self.file
-            .check_intact()
-            .map_err(|error| self.lock.borrow().system("looking at the path", error))
-    }
-
-    fn downgrade(self) -> Result<Held<L>, Error> {
-        if self.mode == Mode::Shared || !self.is_ours() {
-            return Ok(self);
-        }
-        let held = self.into_parts();
-        held.lock.borrow().to_shared(&held.file, held.owner)?;
-        Ok(held.whole(Mode::Shared, None))
-    }
-
-    fn upgrade(self, limits: Terms<'_>) -> Result<(Held<L>, Continuity), Error> {
-        if self.mode == Mode::Exclusive || !self.is_ours() {
-            return Ok((self, Continuity::Kept));
-        }
-        let Parts {
-            lock,
-            file,
-            owner,
-            generation,
-        } = self.into_parts();
-        let (taken, continuity) = lock.borrow().to_exclusive(file, owner, limits)?;
-        let held = Held {
-            lock,
-            file: taken.file,
-            mode: Mode::Exclusive,
-            owner,
-            generation,
-            entry: taken.entry,
-        };
-        Ok((held, continuity))
-    }
-}
-
-/// The parts of a [`Held`]: dropping them releases nothing.
-struct Parts<L> {
-    lock: L,
-    file: Arc<LockFile>,
-    owner: Occupant,
-    generation: u32,
-}
-
-impl<L: Borrow<FileLock> + Clone> Parts<L> {
-    fn whole(self, mode: Mode, entry: Option<Entry>) -> Held<L> {
-        Held {
-            lock: self.lock,
-            file: self.file,
-            mode,
-            owner: self.owner,
-            generation: self.generation,
-            entry,
-        }
-    }
-}
-
-impl<L: Borrow<FileLock> + Clone> Drop for Held<L> {
-    fn drop(&mut self) {
-        let _ = self.leave();
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,87 @@
+//! Descriptors, whatever code owns them.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use super::sleep;
+
+/// Sets or clears O_NONBLOCK; returns whether it was set.
+pub fn set_nonblocking(fd: &impl AsRawFd, on: bool) -> bool {
+    // SAFETY: fcntl with these commands takes no pointers.
+    unsafe {
+        let flags = libc::fcntl(fd.as_raw_fd(), libc::F_GETFL);
+        let other = flags & !libc::O_NONBLOCK;
+        let wanted = if on { other | libc::O_NONBLOCK } else { other };
+        libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, wanted);
+        flags & libc::O_NONBLOCK != 0
+    }
+}
+
+/// Closes every descriptor from `first` on, whatever code owns it, as programs do that close
+/// inherited descriptors.
+pub fn close_all_from(first: i32) {
+    // SAFETY: takes no pointers. The callers show what becomes of the owners.
+    unsafe { libc::close_range(first as u32, u32::MAX, 0) };
+}
+
+/// Closes one descriptor, whatever code owns it.
+pub fn close(number: i32) {
+    // SAFETY: takes no pointers. The callers show what becomes of the owner.
+    unsafe { libc::close(number) };
+}
+
+/// Puts a copy of `file` on a descriptor's number, whatever code owned that.
+pub fn cover(number: i32, file: &File) {
+    // SAFETY: takes no pointers. The callers show what becomes of the owner.
+    assert_eq!(unsafe { libc::dup2(file.as_raw_fd(), number) }, number);
+}
+
+/// How many of the first hundred descriptors are files below `directory` on which a lock is held
+/// now or within some milliseconds. Allocates nothing, so a forked child of a process with threads
+/// may call it.
+pub fn locked_descriptors_below(directory: &std::path::Path) -> usize {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = directory.as_os_str().as_bytes();
+    let is_below = |number: &i32| {
+        let mut link = [0; 512];
+        let door = door(*b"/proc/self/fd/00\0\0\0\0\0", *number);
+        // SAFETY: a NUL-terminated string, and a buffer of the length that is told.
+        let length =
+            unsafe { libc::readlink(door.as_ptr().cast(), link.as_mut_ptr().cast(), link.len()) };
+        let link = usize::try_from(length).map_or(&[][..], |length| &link[..length]);
+        let below = link.strip_prefix(directory);
+        below.is_some_and(|name| name.starts_with(b"/"))
+    };
+    let is_locked = |number: &i32| {
+        let door = door(*b"/proc/self/fdinfo/00\0", *number);
+        (0..50).any(|_| {
+            sleep(Duration::from_micros(100));
+            let mut text = [0; 1024];
+            // SAFETY: a NUL-terminated string, a buffer of the length that is told, and our own
+            // descriptor.
+            let length = unsafe {
+                let info = libc::open(door.as_ptr().cast(), libc::O_RDONLY);
+                let length = libc::read(info, text.as_mut_ptr().cast(), text.len());
+                libc::close(info);
+                length
+            };
+            let text = usize::try_from(length).map_or(&[][..], |length| &text[..length]);
+            text.windows(5).any(|part| part == b"lock:")
+        })
+    };
+    (3..100).filter(is_below).filter(is_locked).count()
+}
+
+/// The path with `number` for its two zeros.
+fn door(mut path: [u8; 21], number: i32) -> [u8; 21] {
+    let at = path.iter().position(|byte| *byte == b'0').unwrap_or(0);
+    if number < 10 {
+        path[at] += number as u8;
+        path[at + 1] = 0;
+    } else {
+        path[at] += (number / 10) as u8;
+        path[at + 1] += (number % 10) as u8;
+    }
+    path
+}

@@ -1,0 +1,124 @@
+//! What a run is told of a holder that died, and what follows.
+
+use rustix::process::Signal;
+
+use crate::runs::{PRINT, kill_a_holder, print, told};
+use crate::support::{Place, Running};
+
+#[test]
+fn the_run_after_a_holder_that_died_is_told_once() {
+    let place = Place::new();
+    let pid = kill_a_holder(&place, &["--note", "half\x1bdone", "x"]);
+    let done = print(&place, "x");
+    assert_eq!(told(&done).1, "1");
+    assert!(
+        done.stderr
+            .contains(&format!("the last holder, pid {pid} ("))
+            && done.stderr.contains(r"half\u{1b}done")
+            && done.stderr.contains("died without releasing"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(told(&print(&place, "x")).1, "none");
+    kill_a_holder(&place, &["x"]);
+    let quiet = place.run(["run", "-q", "x", "--", "sh", "-c", PRINT]);
+    assert_eq!((told(&quiet).1, quiet.stderr.as_str()), ("1", ""));
+}
+
+#[test]
+fn a_command_that_a_signal_ended_counts_as_a_death_and_one_that_ended_itself_does_not() {
+    let place = Place::new();
+    let after = |script: &str| {
+        let words = ["run", "-q", "x", "--", "sh", "-c", script];
+        Running::start(place.holdlock(words)).finish();
+        print(&place, "x")
+    };
+    let done = after("kill -9 $$");
+    assert_eq!(told(&done).1, "1");
+    assert!(done.stderr.contains("by signal 9"), "{}", done.stderr);
+    assert_eq!(told(&after("exit 3")).1, "none");
+
+    // A service that was asked to end, and did.
+    let script = "trap 'exit 0' TERM; echo ready; while :; do read line; done";
+    let mut command = place.holdlock(["run", "x", "--", "sh", "-c", script]);
+    command.stdin(std::process::Stdio::piped());
+    let mut service = Running::start_with_stdin(command);
+    service.expect_line("ready");
+    service.signal(Signal::TERM);
+    service.let_go();
+    assert_eq!(service.finish().code(), 0);
+    assert_eq!(told(&print(&place, "x")).1, "none");
+}
+
+#[test]
+fn what_follows_a_death_is_for_the_user_to_say() {
+    let place = Place::new();
+    kill_a_holder(&place, &["x"]);
+    let run = |action: &str| {
+        place.run([
+            "run",
+            "--if-abandoned",
+            action,
+            "x",
+            "--",
+            "sh",
+            "-c",
+            PRINT,
+        ])
+    };
+    // Each one is told, until one has cleaned up.
+    for action in ["fail", "fail", "echo no; exit 7", "fail"] {
+        let done = run(action);
+        assert_eq!(done.code(), 76, "{done:?}");
+        assert!(!done.text().contains("none"), "{done:?}");
+        assert!(done.stderr.contains("died without"), "{}", done.stderr);
+    }
+    let done = run("echo cleaned $HOLDLOCK_ABANDONED");
+    assert_eq!(done.code(), 0);
+    let lines: Vec<&str> = done.text().lines().collect();
+    assert_eq!(lines[0], "cleaned 1");
+    assert!(lines[1].ends_with(" 1"), "{lines:?}");
+    for action in ["fail", "echo cleaned"] {
+        assert_eq!(told(&run(action)).1, "none");
+    }
+    // A cleaner that a signal ends has cleaned nothing up.
+    kill_a_holder(&place, &["x"]);
+    assert_eq!(run("kill -9 $$").code(), 137);
+    assert_eq!(told(&run("run")).1, "1");
+}
+
+#[test]
+fn a_run_that_starts_nothing_leaves_the_news_to_the_next_one() {
+    let place = Place::new();
+    kill_a_holder(&place, &["x"]);
+    for _ in 0..2 {
+        let done = place.run(["run", "x", "--", "./no-such-command"]);
+        assert_eq!(done.code(), 127, "{done:?}");
+        assert!(done.stderr.contains("died without"), "{}", done.stderr);
+    }
+    for _ in 0..2 {
+        let done = place.run(["run", "--exec", "x", "--", "./no-such-command"]);
+        assert_eq!(done.code(), 127, "{done:?}");
+        assert!(done.stderr.contains("died without"), "{}", done.stderr);
+    }
+    // The shell that cleans up is not found.
+    let mut command = place.holdlock(["run", "--if-abandoned", "true", "x", "--", "/bin/true"]);
+    command.env("PATH", place.join("empty"));
+    let done = Running::start(command).finish();
+    assert_eq!(done.code(), 127, "{done:?}");
+    assert_eq!(told(&print(&place, "x")).1, "1");
+    assert_eq!(told(&print(&place, "x")).1, "none");
+}
+
+#[test]
+fn signals_reach_the_command_also_after_a_cleaning_up() {
+    let place = Place::new();
+    kill_a_holder(&place, &["x"]);
+    let blocked = ["grep", "SigBlk", "/proc/self/status"];
+    let clean = blocked.join(" ");
+    let words = ["run", "--if-abandoned", &clean, "x", "--"];
+    let done = place.run([&words[..], &blocked].concat());
+    let masks: Vec<&str> = done.text().lines().collect();
+    assert_eq!(masks.len(), 2, "{done:?}");
+    assert_eq!(masks[0], masks[1]);
+}

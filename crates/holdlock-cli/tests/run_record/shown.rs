@@ -1,0 +1,96 @@
+//! What the command and other users see of the record: tokens and notes.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::runs::{PRINT, print, told};
+use crate::support::{Place, Running};
+
+#[test]
+fn the_command_gets_a_token_that_rises() {
+    let place = Place::new();
+    let mut last = 0;
+    for lock in ["name", "name", "./path", "./path"] {
+        let done = print(&place, lock);
+        let (token, abandoned) = told(&done);
+        assert!(token > last, "{token} after {last}");
+        assert_eq!((abandoned, done.stderr.as_str()), ("none", ""));
+        last = token;
+    }
+    let exec = place.run(["run", "--exec", "name", "--", "sh", "-c", PRINT]);
+    assert!(told(&exec).0 > last);
+    let after = print(&place, "name");
+    assert_eq!(told(&after).1, "none");
+    // Of several locks, and of a lock without a record, there is no token: not that of the outer
+    // run either.
+    let script = format!("$HOLDLOCK run --lock a --lock b -- sh -c '{PRINT}'");
+    let done = place.run(["run", "name", "--", "sh", "-c", &script]);
+    assert_eq!(told(&done), (0, "none"));
+}
+
+#[test]
+fn the_note_and_the_time_are_shown_where_the_lock_is_held() {
+    let place = Place::new();
+    let holder = place.hold(&["--note", "migrating\x1b[2J accounts", "x"]);
+    let note = r"migrating\u{1b}[2J accounts";
+    let who = place.run(["who", "x"]);
+    let pid = holder.pid();
+    let line = format!("pid {pid} holds it for ");
+    assert!(
+        who.text().contains(&line) && who.text().contains(note),
+        "{who:?}"
+    );
+    let json = place.run(["who", "--json", "x"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    let record = &json["files"][0]["record"];
+    assert_eq!(
+        (record["pid"].as_u64(), record["note"].as_str()),
+        (Some(pid.into()), Some(note))
+    );
+    assert!(
+        record["token"].as_u64() > Some(1_700_000_000_000_000),
+        "{record}"
+    );
+    let list = place.run(["list", "-n", "-o", "held,note", "x"]);
+    assert!(
+        list.text().contains(" s  ") && list.text().contains(note),
+        "{list:?}"
+    );
+    let conflict = place.run(["run", "-n", "x", "--", "true"]);
+    assert_eq!(conflict.code(), 75);
+    assert!(
+        conflict.stderr.contains(" for ") && conflict.stderr.contains(note),
+        "{}",
+        conflict.stderr
+    );
+    let words = ["run", "--progress=always", "-w", "1", "x", "--", "true"];
+    let waited = place.run(words);
+    let shown = waited.stderr.lines().next().unwrap_or_default();
+    assert!(
+        shown.contains(" for ") && shown.contains(note),
+        "{waited:?}"
+    );
+    drop(holder);
+    // Somebody else has it now: the record is not his.
+    let script = "exec 9>>locks/x.lock; flock -n 9 || exit; echo held; read line";
+    let mut stranger = Running::start_with_stdin(place.shell(script));
+    if stranger.read_line() == "held" {
+        let who = place.run(["who", "x"]);
+        assert!(!who.text().contains(note), "{who:?}");
+        assert_eq!(who.code(), 0);
+    }
+    kill_process(Pid::from_raw(stranger.pid() as i32).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_note_in_any_encoding_is_shown_and_an_empty_one_is_none() {
+    let place = Place::new();
+    let script = "$HOLDLOCK run --note \"$(printf 'file-\\377.txt')\" ./x -- cat x";
+    let done = Running::start(place.shell(script)).finish();
+    assert!(
+        done.text().contains("\nnote: file-\u{fffd}.txt\n"),
+        "{done:?}"
+    );
+    let done = place.run(["run", "--note", "", "./x", "--", "cat", "x"]);
+    assert_eq!(done.code(), 0, "{done:?}");
+    assert!(!done.text().contains("\nnote:"), "{done:?}");
+}
