@@ -1,5 +1,7 @@
 //! `cargo xtask dist` and `bench`: build the command as users install it.
 
+mod first;
+
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,18 +14,15 @@ pub(crate) const FLAGS: &str = "-C target-feature=+crt-static -C relocation-mode
 
 /// Builds the static command and returns its path.
 pub(crate) fn dist() -> Done<PathBuf> {
-    dist_with(&[])
-}
-
-/// The same with these features, as cargo takes them.
-fn dist_with(features: &[&str]) -> Done<PathBuf> {
     let target = host()?;
-    let mut build = cargo(&["build", "--profile", "dist", "--package", "holdlock-cli"]);
+    let mut build = cargo(&["rustc", "--profile", "dist", "--package", "holdlock-cli"]);
     build
-        .args(features)
+        .args(["--bin", "holdlock"])
         // With an explicit target the flags do not apply to build scripts, which cannot be static.
         .args(["--target", &target])
-        .env("RUSTFLAGS", FLAGS);
+        .env("RUSTFLAGS", FLAGS)
+        .arg("--")
+        .args(first::arguments()?);
     run(build)?;
     Ok(target_directory()
         .join(target)
@@ -53,12 +52,7 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
             Err(why) => println!("the Python module is not measured: {why}"),
         }
     }
-    // After the wheel, which builds the usual command, without engines, in the same place.
-    let program = match arguments.iter().any(|word| word == "engines") {
-        true => dist_with(&["--features", "engines"])?,
-        false => dist()?,
-    };
-    bench.arg("--holdlock").arg(program);
+    bench.arg("--holdlock").arg(dist()?);
     run(bench)
 }
 
