@@ -1,6 +1,6 @@
 //! Requests that are errors: deadlocks, and locks that were not opened for upgrades.
 
-use holdlock::{Error, Family, FileLock, LockOptions};
+use holdlock::{Error, Family, FileLock};
 use holdlock_conformance::{Scratch, watchdog};
 
 use crate::actors::{actor, forever, open, options};
