@@ -54,12 +54,31 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
         }
     }
     // After the wheel, which builds the usual command, without engines, in the same place.
-    let program = match arguments.iter().any(|word| word == "engines") {
+    let engines = arguments.iter().any(|word| word == "engines");
+    let program = match engines {
         true => dist_with(&["--features", "engines"])?,
         false => dist()?,
     };
     bench.arg("--holdlock").arg(program);
+    if engines {
+        match rust_peers() {
+            Ok(program) => drop(bench.arg("--rust-peers").arg(program)),
+            Err(why) => println!("the other crates are not measured: {why}"),
+        }
+    }
     run(bench)
+}
+
+/// Builds the program that locks by other crates, in a target directory of its own.
+fn rust_peers() -> Done<PathBuf> {
+    let target = target_directory().join("rust-peers");
+    let mut build = cargo(&["build", "--release", "--locked"]);
+    build
+        .args(["--manifest-path", "crates/bench/rust-peers/Cargo.toml"])
+        .arg("--target-dir")
+        .arg(&target);
+    run(build)?;
+    Ok(target.join("release/holdlock-bench-rust-peers"))
 }
 
 /// The target for which rustc builds by default.
