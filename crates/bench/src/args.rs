@@ -27,7 +27,11 @@ Cases (all of them when none is named):
   inspect    listing holders, with 500 processes and up to 10 000 locks: `holdlock who`,
              `holdlock list` and the library's call against lslocks
   missing    the first acquisition, which creates the lock file, with up to 10 000 other locks held
-  python     the Python module against filelock, portalocker, fasteners and fcntl.flock
+  python     the Python module against filelock, portalocker, fasteners and fcntl.flock, and its
+             system calls alone; also runs python-many
+  python-many
+             the Python module against filelock: 1000 tasks that wait for 100 locks with 1024
+             descriptors, 5000 released locks, and a new lock file while others hold 5000 locks
   readers    its reader/writer lock against those of filelock and fasteners
   more       stands for record, slots, sets, fair and readers
   engines    only if named: locks on PostgreSQL, etcd and Redis, started on this machine, against
@@ -38,7 +42,7 @@ Cases (all of them when none is named):
   --json           the results as one JSON document
   --holdlock PATH  the command for the case `cli`; otherwise the one built
                    with the profile dist, or beside this program
-  --python DIR     the Python packages for `python` and `readers`, a directory each;
+  --python DIR     the Python packages for the cases in Python, a directory each;
                    `cargo xtask bench` installs them
   --rust-peers PATH  the program of crates/bench/rust-peers for `engines`;
                    `cargo xtask bench` builds it
@@ -87,10 +91,8 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
                 let path = words.next().ok_or("--rust-peers needs a path")?;
                 args.rust_peers = Some(path.into());
             }
-            Some("more") => {
-                let more = |case: &&Case| cases::MORE.contains(&case.name);
-                args.cases.extend(cases::ALL.iter().filter(more));
-            }
+            Some("more") => args.cases.extend(named(&cases::MORE)),
+            Some("python") => args.cases.extend(named(&cases::PYTHON)),
             _ => {
                 let mut known = cases::ALL.iter().chain(cases::ON_DEMAND);
                 let case = known.find(|case| word == case.name);
@@ -103,4 +105,9 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
         args.cases = cases::ALL.iter().collect();
     }
     Ok(Command::Measure(args))
+}
+
+/// The cases with these names.
+fn named(names: &[&str]) -> impl Iterator<Item = &'static Case> {
+    cases::ALL.iter().filter(|case| names.contains(&case.name))
 }

@@ -74,6 +74,7 @@ fn futures_wait_are_cancelled_and_time_out() {
     a_thousand_tasks_share_a_thread_and_a_descriptor();
     queued_tasks_end_by_their_limits_and_tokens();
     a_dropped_task_passes_its_place_on();
+    dropped_tasks_leave_nothing_in_the_queue();
     threads_and_tasks_are_served_in_their_order();
     a_shared_task_joins_holders_that_came_meanwhile();
     a_task_that_joined_holders_of_a_removed_file_queues_anew();
@@ -374,6 +375,34 @@ fn a_dropped_task_passes_its_place_on() {
     drop(exclusive);
     drop(block_on(second).expect("shared"));
     drop(shared);
+}
+
+/// A service may try again and again while another process holds the lock.
+fn dropped_tasks_leave_nothing_in_the_queue() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch);
+    let mut holder = Actor::holding(ACTOR, lock.path());
+    // The thread serves this one.
+    let mut first = lock.lock_async();
+    pending(&mut first);
+    queue::wait_for(lock.path(), std::process::id());
+    let try_often = || (0..20_000).for_each(|_| pending(&mut lock.lock_async()));
+    try_often();
+    let before = memory();
+    try_often();
+    let more = memory().saturating_sub(before);
+    // Tasks that stay take hundreds of bytes each.
+    assert!(more < 2_000, "{more} kB");
+    holder.must("release");
+    drop(block_on(first).expect("released"));
+}
+
+/// The memory of this process, in kilobytes.
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let size = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let size = size.and_then(|size| size.trim().strip_suffix(" kB"));
+    size.expect("a size").parse().expect("a number")
 }
 
 fn threads_and_tasks_are_served_in_their_order() {

@@ -78,6 +78,41 @@ fn foreign_content_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn after_the_highest_token_the_file_is_refused_until_it_is_removed() {
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let end = 1 << 62;
+    fs::write(&path, sealed(&lines(end - 4, "released"))).expect("written");
+    let token = |lock: &FileLock| lock.lock().expect("free").token();
+    let (early, late) = (open(&path), open(&path));
+    assert_eq!(token(&early), Some(end - 3));
+    assert_eq!(token(&late), Some(end - 2));
+    assert_eq!(token(&late), Some(end - 1));
+    let content = fs::read(&path).expect("read");
+    let other = open(&path);
+    for _ in 0..2 {
+        for lock in [&early, &late, &other] {
+            let error = lock.lock().expect_err("no higher token");
+            assert!(matches!(error, Error::Record { .. }), "{error}");
+            let said = error.to_string();
+            let file = path.display().to_string();
+            assert!(said.contains(&file), "{said}");
+            assert!(said.contains("remove the file while nobody uses"), "{said}");
+        }
+    }
+    assert_eq!(fs::read(&path).expect("read"), content);
+    assert_eq!(record(&path).token, end - 1);
+    // The remedy works also where the process knows the tokens from before.
+    fs::remove_file(&path).expect("removed");
+    let mut last = 0;
+    for lock in [&early, &late, &other, &early, &late] {
+        let token = token(lock).expect("a token");
+        assert!(last < token && token < end / 2, "{token} after {last}");
+        last = token;
+    }
+}
+
+#[test]
 fn data_that_is_written_to_the_lock_file_while_it_is_held_is_left_as_it_is() {
     let scratch = Scratch::new();
     let path = scratch.lock();

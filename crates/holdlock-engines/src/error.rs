@@ -7,6 +7,7 @@ use std::time::Duration;
 use holdlock::Mode;
 use holdlock::inspect::printable;
 
+use crate::duration::spoken;
 use crate::{Loss, Member};
 
 /// What to do when no server answers.
@@ -230,20 +231,6 @@ fn by(f: &mut fmt::Formatter<'_>, begin: &str, holders: &[Member]) -> fmt::Resul
     match holders.len().saturating_sub(NAMED) {
         0 => Ok(()),
         more => write!(f, " and {more} more"),
-    }
-}
-
-/// A duration as people say it: `50 ms`, `1.5 s`, `12 s`, `2 min 5 s`.
-pub(crate) fn spoken(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let tenths = (duration.as_millis() + 50) / 100;
-    match duration.as_millis() {
-        0 => "0 s".to_owned(),
-        millis @ 1..1000 => format!("{millis} ms"),
-        1000..10_000 if tenths.is_multiple_of(10) => format!("{} s", tenths / 10),
-        1000..10_000 => format!("{}.{} s", tenths / 10, tenths % 10),
-        10_000..60_000 => format!("{seconds} s"),
-        _ => format!("{} min {} s", seconds / 60, seconds % 60),
     }
 }
 

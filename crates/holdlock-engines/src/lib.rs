@@ -104,6 +104,7 @@
 //!
 //! Linux only, for now.
 
+mod duration;
 mod engine;
 mod error;
 mod etcd;

@@ -140,8 +140,8 @@ impl UpgradeableGuard {
         let (py, this) = (slf.py(), slf.get());
         let limit = seconds(py, timeout, None)?;
         if let Some(greenlets) = greenlets(py)? {
-            let pending = Self::_queue(slf, limit, cancel, None)?;
-            return greenlets.call_method1("wait_for", (pending,)).map(drop);
+            let arguments = (slf, limit, cancel);
+            return greenlets.call_method1("upgrade", arguments).map(drop);
         }
         let limits = Limits::new(limit, cancel);
         // While a thread waits, the others must not wait for the mutex.

@@ -234,6 +234,112 @@ def test_upgrades_gates_and_notes_are_for_greenlets_too(path, run):
     assert run(RIGHTS, path) == "1, reads, has read, upgraded\n"
 
 
+UPGRADES = """
+import sys
+from holdlock import Deadlock, FileLock, Timeout
+path = sys.argv[1]
+lock, reader = (FileLock(path, upgradeable=True, shared=True) for _ in range(2))
+turns, steps = 0, []
+
+def count():
+    global turns
+    while True:
+        turns += 1
+        sleep(0.001)
+
+def fails(upgrade, error):
+    before = turns
+    try:
+        upgrade()
+    except error:
+        return turns - before
+    raise AssertionError("somebody reads")
+
+# The reader is the greenlet itself.
+def both():
+    for own in (reader, lock):
+        with own, lock.acquire_upgradeable() as guard:
+            fails(guard.upgrade, Deadlock)
+            assert guard.exclusive is False
+            assert fails(lambda: guard.upgrade(0.1), Timeout) > 5, "it has stopped the hub"
+            own.release()
+            guard.upgrade()
+            guard.downgrade()
+            own.acquire()
+    steps.append("not by itself")
+
+# The reader is another greenlet, which needs its turns to end.
+def read():
+    with reader:
+        steps.append("reads")
+        while "killed" not in steps:
+            sleep(0.001)
+        steps.append("has read")
+
+def upgrade():
+    with lock.acquire_upgradeable() as guard:
+        assert fails(lambda: guard.upgrade(0.1), Timeout) > 5, "it has stopped the hub"
+        for request in (lambda: guard.upgrade(), lambda: guard.upgrade(100)):
+            killed = spawn(request)
+            while guard.exclusive is not None:
+                sleep(0.001)
+            kill(killed)
+            while guard.exclusive is None:
+                sleep(0.001)
+            assert guard.exclusive is False
+        steps.append("killed")
+        guard.upgrade()
+        steps.append("upgraded")
+
+counter = spawn(count)
+wait([spawn(both)])
+wait([spawn(read), spawn(upgrade)])
+kill(counter)
+print(*steps, sep=", ")
+"""
+
+
+@LIBRARIES
+def test_an_upgrade_does_not_wait_for_its_own_greenlet_and_lets_the_others_read(path, run):
+    assert run(UPGRADES, path) == "not by itself, reads, killed, has read, upgraded\n"
+
+
+PLAIN = """
+import sys
+from greenlet import getcurrent, greenlet
+from holdlock import Deadlock, FileLock
+lock, reader = (FileLock(sys.argv[1], upgradeable=True, shared=True) for _ in range(2))
+
+def read():
+    with reader:
+        getcurrent().parent.switch()
+
+def upgrade():
+    with lock.acquire_upgradeable() as guard:
+        for limit in (None, 100):
+            try:
+                guard.upgrade(limit)
+            except Deadlock as error:
+                assert "this thread" in str(error), error
+                print("refused")
+        reading.switch()
+        guard.upgrade()
+        print("upgraded")
+
+reading = greenlet(read)
+reading.switch()
+upgrade()
+"""
+
+
+def test_without_a_hub_an_upgrade_does_not_wait_for_another_greenlet(path):
+    # Nothing could let the reader run while the thread sleeps.
+    skip_without("greenlet")
+    words = [sys.executable, "-c", PLAIN, path]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert ended.stdout == "refused\nrefused\nupgraded\n", ended.stderr
+
+
 def test_a_program_without_greenlets_is_not_changed(path):
     assert FileLock.acquire is not None and FileLock.__enter__.__qualname__.startswith("NativeLock")
     with FileLock(path), pytest.raises(Timeout):

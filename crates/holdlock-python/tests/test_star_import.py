@@ -6,11 +6,12 @@ import sys
 import holdlock
 
 PROGRAM = """
-import pydoc, sys
+import asyncio, pydoc, sys
 sys.modules["holdlock_engines"] = None  # as if it were not installed
 from holdlock import *
 import holdlock
 assert FileLock is holdlock.FileLock
+assert asyncio.run and open is not holdlock.open  # Python's own
 print("Semaphore" in pydoc.render_doc(holdlock))
 """
 

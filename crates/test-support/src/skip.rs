@@ -1,15 +1,18 @@
 //! The abilities of this machine that tests need.
 
+use std::ffi::OsStr;
 use std::io::Write;
 
 /// Whether a program is installed. Prints a line `SKIPPED` if it is not.
-pub fn has(program: &str) -> bool {
+pub fn has(program: impl AsRef<OsStr>) -> bool {
+    let program = program.as_ref();
     let found = std::process::Command::new("sh")
-        .args(["-c", r#"command -v "$0" > /dev/null"#, program])
+        .args(["-c", r#"command -v "$0" > /dev/null"#])
+        .arg(program)
         .status()
         .is_ok_and(|status| status.success());
     if !found {
-        skipped(&format!("{program} is not installed"));
+        skipped(&format!("{} is not installed", program.display()));
     }
     found
 }

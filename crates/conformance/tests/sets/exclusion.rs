@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use holdlock::{Error, FileLock, LockSet, Request};
 use holdlock_conformance::witness::Witness;
@@ -83,8 +83,10 @@ fn eight_processes_with_overlapping_sets_make_progress() {
         }
         took
     });
-    // Measured: two or three times as long.
-    assert!(times[1] < times[0] * 20, "fair locks are slow: {times:?}");
+    // Measured: two or three times as long, 0.3 s and 1 s on a busy machine; a hundred times as
+    // long if a set waits for its turn at each member.
+    let most = times[0].max(Duration::from_secs(1)) * 20;
+    assert!(times[1] < most, "fair locks are slow: {times:?}");
 }
 
 #[test]

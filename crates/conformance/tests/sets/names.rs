@@ -1,7 +1,7 @@
 //! Several names of one file, and one name of several files.
 
 use holdlock::{Family, FileLock, LockOptions, LockSet, Mode};
-use holdlock_conformance::{Actor, Scratch, watchdog};
+use holdlock_conformance::{Actor, Scratch, hot, watchdog};
 
 use crate::actors::{ACTOR, actor, is_free, is_held, open};
 
@@ -25,6 +25,7 @@ fn members_that_are_one_file_are_acquired_once_in_the_stronger_mode() {
             } else {
                 // The set knows another file by this name until it acquires it.
                 let b = open(&scratch, "b");
+                hot(&b);
                 std::fs::remove_file(scratch.path("b")).expect("removed");
                 link();
                 b
@@ -66,7 +67,7 @@ fn members_that_are_one_file_are_acquired_once_in_the_stronger_mode() {
     }
 }
 
-/// One of two names leads to another file since the set has opened them.
+/// One of two names leads to another file, but both locks still have the one file open.
 #[test]
 fn names_that_are_no_longer_one_file_are_two_locks() {
     for moved in ["a", "b"] {
@@ -74,6 +75,8 @@ fn names_that_are_no_longer_one_file_are_two_locks() {
         let a = open(&scratch, "a");
         std::fs::hard_link(scratch.path("a"), scratch.path("b")).expect("linked");
         let b = open(&scratch, "b");
+        hot(&a);
+        hot(&b);
         std::fs::remove_file(scratch.path(moved)).expect("removed");
         std::fs::write(scratch.path(moved), "").expect("made anew");
         let set = LockSet::new([a, b]);

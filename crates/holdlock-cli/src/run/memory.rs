@@ -142,7 +142,7 @@ pub(super) fn skipped(lock: &OsStr, interval: Interval, age: Duration) -> String
         false => "run that succeeded",
     };
     format!(
-        "{}: skipped: the last {which} began {} ago, less than {}",
+        "{}: skipped: the last {which} began {} ago; the interval is {}",
         text::path(lock),
         span(age),
         span(interval.time)

@@ -4,14 +4,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::calendar::date;
 
-/// `12 s`, `3 min`, `2 h 5 min`
+/// `12 s`, `3 min`, `2 h 5 min`, `4 d 2 h`
 pub(crate) fn span(waited: Duration) -> String {
     let seconds = waited.as_secs();
-    match (seconds / 3600, seconds / 60) {
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    match (hours, minutes) {
         (0, 0) => format!("{seconds} s"),
-        (0, 1..=9) => format!("{} min {} s", seconds / 60, seconds % 60),
-        (0, minutes) => format!("{minutes} min"),
-        (hours, minutes) => format!("{hours} h {} min", minutes % 60),
+        (0, 1..=9) => two(minutes, "min", seconds % 60, "s"),
+        (0, _) => format!("{minutes} min"),
+        (1..=23, _) => two(hours, "h", minutes % 60, "min"),
+        _ => two(hours / 24, "d", hours % 24, "h"),
+    }
+}
+
+/// `2 h 5 min`, but `2 h` where no minutes are left.
+fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
+    match small {
+        0 => format!("{large} {large_unit}"),
+        _ => format!("{large} {large_unit} {small} {small_unit}"),
     }
 }
 
@@ -80,9 +90,14 @@ mod tests {
         for (seconds, text) in [
             (0, "0 s"),
             (59, "59 s"),
+            (120, "2 min"),
             (125, "2 min 5 s"),
             (600, "10 min"),
+            (3600, "1 h"),
             (7500, "2 h 5 min"),
+            (86_399, "23 h 59 min"),
+            (86_400, "1 d"),
+            (353_000, "4 d 2 h"),
         ] {
             assert_eq!(span(Duration::from_secs(seconds)), text);
         }

@@ -4,6 +4,7 @@ use std::fs;
 
 use holdlock_test_support::skipped;
 
+use crate::intervals;
 use crate::runs::{PRINT, print, told};
 use crate::support::{Place, Running};
 
@@ -39,6 +40,28 @@ fn a_file_with_data_is_never_written() {
     assert_eq!(first.finish().code(), 0);
     assert_eq!(told(&waiter.finish()), (0, "none"));
     assert_eq!(fs::read_to_string(&data).unwrap(), "of another program");
+}
+
+#[test]
+fn a_run_without_a_higher_token_says_so_only_where_it_needs_one() {
+    let place = Place::new();
+    let lines = "holdlock record 1\ntoken: 4611686018427387903\n\
+                 since: 2026-01-02T03:04:05.000006Z 7.000008 0\npid: 1\nstate: released\n";
+    let content = intervals::sealed(lines);
+    fs::write(place.join("x"), &content).unwrap();
+    assert_eq!(told(&print(&place, "./x")), (0, "none"));
+    let words = ["run", "--at-most-every=1h", "./x", "--", "sh", "-c", PRINT];
+    let done = place.run(words);
+    assert_eq!((done.code(), done.text()), (66, ""), "{done:?}");
+    assert!(
+        done.stderr.contains("remove the file while nobody uses")
+            && done.stderr.contains("(--at-most-every needs it)"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(fs::read_to_string(place.join("x")).unwrap(), content);
+    fs::remove_file(place.join("x")).unwrap();
+    assert!(told(&place.run(words)).0 > 0);
 }
 
 #[test]

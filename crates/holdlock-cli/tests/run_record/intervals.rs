@@ -1,6 +1,8 @@
-//! Runs that take place once in an interval.
+//! `--at-most-every`: the time of the last run, from the record.
 
 use std::fs;
+
+use holdlock_test_support::{has, skipped};
 
 use crate::runs::print;
 use crate::support::{Place, Running};
@@ -71,46 +73,53 @@ fn a_run_that_waited_for_a_success_is_skipped() {
     assert_eq!((done.code(), done.text()), (0, ""), "{done:?}");
 }
 
-#[test]
-fn a_time_in_the_future_blocks_nothing() {
-    let place = Place::new();
-    assert_eq!(print(&place, "./x").code(), 0);
-    let content = fs::read_to_string(place.join("x")).unwrap();
-    let line = |key: &str| {
-        let lines = content.lines().find_map(|line| line.strip_prefix(key));
-        lines.expect(key).to_owned()
-    };
-    let began = line("success began: ");
-    let words: Vec<&str> = began.split(' ').collect();
-    let (wall, since_boot, boot) = (words[0], words[1], words[2]);
-    let seconds: f64 = since_boot.parse().unwrap();
-    let later = format!("{:.6}", seconds + 9e6);
-    let other = "00000000000000ff";
-    for (success, skips) in [
-        // In this boot only its own clock counts.
-        (
-            format!("2199-01-01T00:00:00.000000Z {since_boot} {boot}"),
-            true,
-        ),
-        (format!("{wall} {later} {boot}"), false),
-        // In another boot only the wall clock.
-        (format!("{wall} {later} {other}"), true),
-        (
-            format!("2199-01-01T00:00:00.000000Z {since_boot} {other}"),
-            false,
-        ),
-    ] {
-        let (before, _) = content.split_once("checksum: ").unwrap();
-        let lines = before.replace(
-            &format!("success began: {began}"),
-            &format!("success began: {success}"),
-        );
-        let text = format!("{lines}checksum: {:08x}\n", crc32(&lines));
-        fs::write(place.join("x"), format!("{text:<1023}\n")).unwrap();
-        let done = place.run(["run", "--at-most-every=1h", "./x", "--", "echo", "ran"]);
-        let expected = if skips { "" } else { "ran\n" };
-        assert_eq!((done.code(), done.text()), (0, expected), "{success}");
+/// The record of a run that succeeded. The time of its beginning can be replaced.
+struct Success {
+    content: String,
+    /// The three words of the time.
+    began: [String; 3],
+}
+
+impl Success {
+    fn of(place: &Place, lock: &str) -> Success {
+        assert_eq!(print(place, lock).code(), 0);
+        Success::read(place, lock)
     }
+
+    fn read(place: &Place, lock: &str) -> Success {
+        let content = fs::read_to_string(place.join(lock)).unwrap();
+        let lines = content.lines();
+        let began = lines.filter_map(|line| line.strip_prefix("success began: "));
+        let words: Vec<String> = began
+            .flat_map(str::split_whitespace)
+            .map(str::to_owned)
+            .collect();
+        Success {
+            content,
+            began: words.try_into().expect("three words"),
+        }
+    }
+
+    /// What the clock of the boot showed.
+    fn since_boot(&self) -> f64 {
+        self.began[1].parse().unwrap()
+    }
+
+    /// The same record with another time.
+    fn at(&self, wall: &str, since_boot: f64, boot: &str) -> String {
+        let (before, _) = self.content.split_once("checksum: ").unwrap();
+        let lines = before.replace(
+            &format!("success began: {}", self.began.join(" ")),
+            &format!("success began: {wall} {since_boot:.6} {boot}"),
+        );
+        sealed(&lines)
+    }
+}
+
+/// A record with these lines.
+pub(super) fn sealed(lines: &str) -> String {
+    let text = format!("{lines}checksum: {:08x}\n", crc32(lines));
+    format!("{text:<1023}\n")
 }
 
 fn crc32(text: &str) -> u32 {
@@ -119,4 +128,59 @@ fn crc32(text: &str) -> u32 {
             (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
         })
     })
+}
+
+#[test]
+fn a_time_in_the_future_blocks_nothing() {
+    let place = Place::new();
+    let success = Success::of(&place, "./x");
+    let [now, _, boot] = &success.began;
+    let since_boot = success.since_boot();
+    let (future, later) = ("2199-01-01T00:00:00.000000Z", since_boot + 9e6);
+    let other = "00000000000000ff";
+    for (wall, since_boot, boot, skips) in [
+        // In this boot its own clock counts, unless it would show a time in the future.
+        (future, since_boot, &**boot, true),
+        (now, later, boot, true),
+        (future, later, boot, false),
+        // In another boot only the wall clock.
+        (now, later, other, true),
+        (future, since_boot, other, false),
+    ] {
+        let content = success.at(wall, since_boot, boot);
+        fs::write(place.join("x"), &content).unwrap();
+        let done = place.run(["run", "--at-most-every=1h", "./x", "--", "echo", "ran"]);
+        let expected = if skips { "" } else { "ran\n" };
+        assert_eq!((done.code(), done.text()), (0, expected), "{content}");
+    }
+}
+
+/// In a time namespace the clock of the boot is shifted.
+#[test]
+fn the_time_of_the_last_run_is_the_same_in_every_time_namespace() {
+    if !has("unshare") {
+        return;
+    }
+    let place = Place::new();
+    let shifted = |seconds: &str, script: &str| {
+        let mut command = place.command("unshare");
+        command.args(["--time", "--boottime", seconds, "sh", "-c", script]);
+        Running::start(command).finish()
+    };
+    if shifted("-1", "true").code() != 0 {
+        return skipped("this user may not make a time namespace");
+    }
+    // A run of half a minute ago is no reason to skip, although the shifted clock shows less.
+    let before = Success::of(&place, "./x");
+    let [wall, _, boot] = &before.began;
+    let content = before.at(wall, before.since_boot() - 30.0, boot);
+    fs::write(place.join("x"), content).unwrap();
+    let script = "exec $HOLDLOCK run --at-most-every 25s ./x -- echo ran";
+    let done = shifted("-20", script);
+    assert_eq!((done.code(), done.text()), (0, "ran\n"), "{done:?}");
+    // And its own time is in the order of the times outside.
+    let inside = Success::read(&place, "./x");
+    let after = Success::of(&place, "./x");
+    let times = [&before, &inside, &after].map(Success::since_boot);
+    assert!(times.is_sorted(), "{times:?}");
 }

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::keys::Lease;
 use super::message::{number, number_at};
 use super::place;
-use crate::error::spoken;
+use crate::duration::spoken;
 use crate::{Finding, Level};
 
 /// How many round trips are measured.

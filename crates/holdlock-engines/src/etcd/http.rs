@@ -15,7 +15,8 @@ use tokio::task::AbortHandle;
 
 use super::Etcd;
 use super::failure::{Failure, refusal};
-use crate::error::{one_line, spoken};
+use crate::duration::spoken;
+use crate::error::one_line;
 use crate::stream::{self, Stream};
 
 /// The longest answer that is read.

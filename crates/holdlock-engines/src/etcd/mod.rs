@@ -33,7 +33,7 @@ use self::client::{Client, Patience};
 use self::failure::Failure;
 use self::keys::Keys;
 use self::message::Answer;
-use self::place::{Look, Place};
+use self::place::{Before, Look, Place};
 use self::session::EtcdSession;
 use self::settings::Settings;
 use self::wait::Turn;
@@ -113,24 +113,16 @@ impl Etcd {
         loop {
             let taken = Place::take(client.clone(), attempt.us.clone(), attempt.progress.clone());
             let turn = match taken.await? {
-                (place, Look::Free) => Some((place, Turn::Held)),
+                (place, Look::Free) => renewed(place).await?,
                 (_, Look::Gone) => None,
                 (_, Look::Behind(_)) if !attempt.waits => return would_block(&client).await,
                 (place, Look::Behind(before)) => {
                     has_waited = true;
-                    let holders = client.holders(place.persistence()).await?;
-                    attempt.progress.waits(Stage::Waiting(holders));
-                    let turn = place.wait(before, attempt).await?;
-                    Some((place, turn))
+                    wait(place, before, attempt).await?
                 }
             };
-            match turn {
-                Some((place, Turn::Held)) => {
-                    if !place.due().has_passed() || place.keep_alive(place.persistence()).await? {
-                        return Ok(EtcdSession::new(place, has_waited));
-                    }
-                }
-                Some((_, Turn::Gone)) | None => {}
+            if let Some(place) = turn {
+                return Ok(EtcdSession::new(place, has_waited));
             }
             // The lease ran out, or somebody has removed it: from the end of the queue again.
             tokio::time::sleep(PAUSE).await;
@@ -176,6 +168,35 @@ impl Etcd {
     fn version(&self) -> MutexGuard<'_, Option<String>> {
         let version = &self.version;
         version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place, once it is its turn. None if it was lost.
+async fn wait(place: Place, before: Before, attempt: &Attempt) -> Result<Option<Place>, Failure> {
+    let turn = async {
+        let holders = place.client.holders(place.persistence()).await?;
+        attempt.progress.waits(Stage::Waiting(holders));
+        place.wait(before, attempt).await
+    };
+    match turn.await {
+        Ok(Turn::Held) => renewed(place).await,
+        Ok(Turn::Gone) => Ok(None),
+        // The calls went on until the lease ran out. The request goes on if the cluster answers by
+        // now.
+        Err(Failure::Silent(_)) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The place, if its lease was renewed a short time ago or can be renewed.
+async fn renewed(place: Place) -> Result<Option<Place>, Failure> {
+    if !place.due().has_passed() {
+        return Ok(Some(place));
+    }
+    match place.keep_alive(place.persistence()).await {
+        Ok(lives) => Ok(lives.then_some(place)),
+        Err(Failure::Silent(_)) => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 

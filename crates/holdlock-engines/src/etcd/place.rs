@@ -94,8 +94,10 @@ impl Place {
             progress,
             client,
         };
-        place.grant().await?;
-        let look = place.enter().await?;
+        let look = match place.grant().await? {
+            true => place.enter().await?,
+            false => Look::Gone,
+        };
         Ok((place, look))
     }
 
@@ -108,19 +110,17 @@ impl Place {
         Patience::Reachable(self.etcd().settings.connect_timeout)
     }
 
-    async fn grant(&self) -> Result<(), Failure> {
+    /// Grants the lease. False if it has run out already.
+    async fn grant(&self) -> Result<bool, Failure> {
         let ttl = self.ttl.get().as_secs();
         let message = json!({"ID": number(self.lease.0), "TTL": number(ttl)});
         match self.client.call(self.patience(), GRANT, &message).await {
             Ok((sent, granted)) => {
                 self.confirm(sent, &granted);
-                Ok(())
+                Ok(true)
             }
             // By an earlier try. When it was granted is not known.
-            Err(Failure::LeaseExists) => match self.keep_alive(self.patience()).await? {
-                true => Ok(()),
-                false => Err(Failure::NoLease),
-            },
+            Err(Failure::LeaseExists) => self.keep_alive(self.patience()).await,
             Err(failure) => Err(failure),
         }
     }

@@ -10,8 +10,8 @@ use holdlock::Mode;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+use crate::duration::spoken;
 use crate::engine::{Session, Setback};
-use crate::error::spoken;
 use crate::sys::clock::{BootTime, Timer};
 use crate::{Error, Loss, LostSignal};
 

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::hold::Handle;
 use crate::Error;
+use crate::duration::spoken;
 use crate::engine::{Attempt, Engine, Progress, conflict};
-use crate::error::spoken;
 use crate::member::Member;
 use crate::sys::event::{Event, watch};
 

@@ -9,8 +9,8 @@ use super::Postgres;
 use super::connect::Accepted;
 use super::members::BEGIN;
 use super::service::field;
+use crate::duration::spoken;
 use crate::engine::Service;
-use crate::error::spoken;
 use crate::{Error, Member};
 
 /// How long a session may take to end.

@@ -6,7 +6,7 @@ use super::Postgres;
 use super::connect::Accepted;
 use super::runs;
 use super::service::field;
-use crate::error::spoken;
+use crate::duration::spoken;
 use crate::tls::Check;
 use crate::{Error, Finding, Level};
 

@@ -130,7 +130,9 @@ impl Link {
                         let why = one_line(refusal.message());
                         Failure::Refused(refusal.code().code().to_owned(), why)
                     }
-                    _ => {
+                    // The server's last words say more than the end of the connection.
+                    Some(_) => Failure::Gone(reason(&error)),
+                    None => {
                         let why = tokio::time::timeout(REASON, why_ended(ended)).await;
                         Failure::Gone(why.unwrap_or_else(|_| reason(&error)))
                     }

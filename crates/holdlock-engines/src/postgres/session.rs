@@ -99,7 +99,10 @@ impl Session for PostgresSession {
                     "the server says that the session did not hold it",
                 )),
             },
-            Err(Failure::Gone(why)) => Err(ended(&why)),
+            // It may have ended before the unlock or after it.
+            Err(Failure::Gone(why)) => Err(Loss::unsure(format!(
+                "the connection ended before the release was answered: {why}"
+            ))),
             Err(other) => Err(Loss::unsure(other.to_string())),
         }
     }

@@ -11,7 +11,7 @@ use super::Redis;
 use super::link::{Failure, Link};
 use super::settings::PORT;
 use crate::Error;
-use crate::error::spoken;
+use crate::duration::spoken;
 use crate::secret::PASSWORD_FILE;
 use crate::stream::{self, Stream};
 use crate::tls::Check;

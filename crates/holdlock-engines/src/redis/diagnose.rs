@@ -9,7 +9,7 @@ use redis::{Value, cmd};
 use super::Redis;
 use super::connect::{Accepted, COMMAND};
 use super::link::Failure;
-use crate::error::spoken;
+use crate::duration::spoken;
 use crate::tls::Check;
 use crate::{Error, Finding, Level};
 

@@ -11,7 +11,8 @@ use redis::{
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-use crate::error::{one_line, spoken};
+use crate::duration::spoken;
+use crate::error::one_line;
 use crate::stream::Stream;
 
 /// Ends when it is dropped, whatever is under way.

@@ -9,4 +9,5 @@ mod ending;
 mod fork;
 mod lost;
 mod order;
+mod partition;
 mod turns;

@@ -119,6 +119,49 @@ fn a_waiter_whose_place_ran_out_does_not_take_the_lock_of_another() {
 }
 
 #[test]
+fn a_waiter_whose_lease_ran_out_while_the_cluster_was_silent_queues_again() {
+    let _dog = watchdog::watch(60);
+    let Some(cluster) = server::own(1, &[]) else {
+        return;
+    };
+    let name = name("silent");
+    let lock = open(&cluster.url(&name)).expect("a lock");
+    let holder = lock.lock().expect("free");
+    // The silence is longer than the lease, and shorter than a request waits for any answer.
+    let mut waiter = Actor::start(&cluster.with("ttl=3&connect_timeout=60", &name));
+    waiter.tell("lock");
+    wait_for_waiters(&lock, 1);
+    let before = cluster.keys(&name);
+    cluster.signal(0, Signal::STOP);
+    std::thread::sleep(TTL + Duration::from_millis(1500));
+    cluster.signal(0, Signal::CONT);
+    eventually("it has another place", || {
+        let keys = cluster.keys(&name);
+        keys.len() == 2 && keys.iter().any(|key| !before.contains(key))
+    });
+    holder.release().expect("ours");
+    let said = waiter.answer();
+    assert!(said.starts_with("held"), "{said}");
+    assert_eq!(waiter.ask("release"), "released");
+}
+
+#[test]
+fn a_lease_that_ran_out_before_its_grant_was_answered_is_replaced() {
+    let _dog = watchdog::watch(60);
+    let Some(cluster) = server::shared() else {
+        return;
+    };
+    let name = name("granted-late");
+    let relay = Relay::start(cluster.port());
+    let lock = open(&cluster.url_at(relay.port(), &name)).expect("a lock");
+    relay.repeat_grant();
+    let guard = lock.lock().expect("another lease");
+    guard.check().expect("held");
+    guard.release().expect("ours");
+    cluster.nothing_left(&name);
+}
+
+#[test]
 fn a_waiter_whose_lease_was_revoked_queues_again() {
     let _dog = watchdog::watch(60);
     let Some(cluster) = server::shared() else {

@@ -9,7 +9,7 @@ use holdlock_test_support::network::{Cut, Network};
 use holdlock_test_support::{eventually, has, skipped, wait_for, watchdog};
 
 use crate::support::actor::Actor;
-use crate::support::partition::{self, Site};
+use crate::support::partition::{HOSTS, Site};
 
 /// The members of a cluster, on the first hosts of a network.
 struct Members {
@@ -111,48 +111,13 @@ impl Members {
 }
 
 /// A member on host 0, and a host for each test.
-fn site(name: &str) -> Option<Site<'static>> {
+pub(crate) fn site(name: &str) -> Option<Site<'static>> {
     static PLACE: OnceLock<Option<Members>> = OnceLock::new();
-    let made = PLACE.get_or_init(|| Members::start(1, 5));
+    let made = PLACE.get_or_init(|| Members::start(1, HOSTS - 1));
     if made.is_none() {
         skipped("etcd and etcdctl are not installed, or there are no network namespaces");
     }
     Some(made.as_ref()?.site(name))
-}
-
-#[test]
-fn a_holder_that_is_cut_off_stops_before_the_next_one_begins() {
-    let _dog = watchdog::watch(90);
-    let Some(site) = site("cut-off") else { return };
-    partition::a_holder_that_is_cut_off_stops_before_the_next_one_begins(&site, 1, Cut::Both);
-}
-
-#[test]
-fn a_holder_whose_messages_are_lost_stops_before_the_next_one_begins() {
-    let _dog = watchdog::watch(90);
-    let Some(site) = site("mute") else { return };
-    partition::a_holder_that_is_cut_off_stops_before_the_next_one_begins(&site, 2, Cut::Sent);
-}
-
-#[test]
-fn a_holder_that_hears_no_answers_stops_before_the_next_one_begins() {
-    let _dog = watchdog::watch(90);
-    let Some(site) = site("deaf") else { return };
-    partition::a_holder_that_is_cut_off_stops_before_the_next_one_begins(&site, 3, Cut::Received);
-}
-
-#[test]
-fn a_cut_that_is_shorter_than_the_time_limit_takes_nothing() {
-    let _dog = watchdog::watch(90);
-    let Some(site) = site("short") else { return };
-    partition::a_cut_that_is_shorter_than_the_time_limit_takes_nothing(&site, 4);
-}
-
-#[test]
-fn a_waiter_that_is_cut_off_is_passed_over() {
-    let _dog = watchdog::watch(90);
-    let Some(site) = site("waiter") else { return };
-    partition::a_waiter_that_is_cut_off_is_passed_over(&site, 5);
 }
 
 #[test]

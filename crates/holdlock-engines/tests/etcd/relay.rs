@@ -1,4 +1,4 @@
-//! A network that counts what clients send, and does not let them watch keys.
+//! A network that counts what clients send, does not let them watch keys, and repeats messages.
 
 use std::io::{Read, Write, copy};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -15,7 +15,11 @@ pub(crate) struct Relay {
 struct Seen {
     bytes: AtomicUsize,
     refuses_watches: AtomicBool,
+    repeats_grant: AtomicBool,
 }
+
+/// The answer of etcd to a second message that grants the same lease.
+const LEASE_EXISTS: &str = r#"{"error":"etcdserver: lease already exists","message":"etcdserver: lease already exists","code":9}"#;
 
 impl Relay {
     pub(crate) fn start(server: u16) -> Relay {
@@ -55,6 +59,12 @@ impl Relay {
     pub(crate) fn refuse_watches(&self) {
         self.seen.refuses_watches.store(true, Ordering::SeqCst);
     }
+
+    /// Answers the next message that grants a lease as if it were a second one, and the lease of
+    /// the first one had run out meanwhile: the server does not know it.
+    pub(crate) fn repeat_grant(&self) {
+        self.seen.repeats_grant.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Seen {
@@ -66,6 +76,16 @@ impl Seen {
             let is_watch = sent.starts_with(b"POST /v3/watch ");
             if is_watch && self.refuses_watches.load(Ordering::SeqCst) {
                 break;
+            }
+            let is_grant = sent.starts_with(b"POST /v3/lease/grant ");
+            if is_grant && self.repeats_grant.swap(false, Ordering::SeqCst) {
+                let head = "HTTP/1.1 412 Precondition Failed\r\nContent-Type: application/json";
+                let length = LEASE_EXISTS.len();
+                let _ = write!(
+                    client,
+                    "{head}\r\nContent-Length: {length}\r\n\r\n{LEASE_EXISTS}"
+                );
+                continue;
             }
             if server.write_all(sent).is_err() {
                 break;

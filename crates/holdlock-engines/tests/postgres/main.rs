@@ -13,6 +13,8 @@ mod questions;
 mod refused;
 #[path = "../support/mod.rs"]
 mod support;
+mod terminated;
+mod tripwire;
 mod waits;
 
 use holdlock_test_support::servers::postgres as server;

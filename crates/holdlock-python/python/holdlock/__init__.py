@@ -156,7 +156,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY, "asyncio", "__all__"} - _absent())
 
 
-# `open` is left out: `from holdlock import *` must not replace Python's own.
+# `open` and `asyncio` are left out: `from holdlock import *` must not replace Python's own.
 __all__ = [
     "AcquireReturnProxy",
     "AsyncAcquireReadWriteReturnProxy",
@@ -209,7 +209,6 @@ __all__ = [
     "UpgradeableGuard",
     "WindowsFileLock",
     "__version__",
-    "asyncio",
     "has_fcntl",
     "install_as_filelock",
     "lock_descriptor",

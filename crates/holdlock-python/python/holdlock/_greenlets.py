@@ -203,6 +203,13 @@ def acquire_upgradeable(
     return guard
 
 
+def upgrade(guard: UpgradeableGuard, limit: float, cancel: Optional[CancelToken]) -> None:
+    """Does the same as ``UpgradeableGuard.upgrade``, for the current greenlet."""
+    if limit < 0:
+        _async_wait.refuse_upgrade(guard, current())
+    wait_for(guard._queue(limit, cancel, None))
+
+
 def enter_gate(
     gate: TokenGate, token: int, limit: float, cancel: Optional[CancelToken]
 ) -> Inside:

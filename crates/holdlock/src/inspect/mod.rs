@@ -85,7 +85,7 @@ pub(crate) use graph::Graph;
 pub(crate) use heirs::Heirs;
 pub(crate) use printable::PATH_LENGTH;
 pub(crate) use proc::ancestors::is_at_work;
-pub(crate) use proc::boot::boot_id;
+pub(crate) use proc::boot::{boot_clock_offset, boot_id};
 pub(crate) use proc::file::{contended, holders, turn_is_in_the_way, waiters};
 pub(crate) use proc::process::this_process;
 pub(crate) use proc::removed::first as removed;

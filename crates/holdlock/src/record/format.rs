@@ -32,7 +32,7 @@ pub(super) const FIRST_LINE: &[u8] = b"holdlock record 1\n";
 
 /// Tokens end here: they fit into the signed integers of databases, and the next one never
 /// overflows.
-const TOKEN_END: u64 = 1 << 62;
+pub(super) const TOKEN_END: u64 = 1 << 62;
 
 const LONGEST_NOTE: usize = 200;
 const LONGEST_COMMAND: usize = 150;

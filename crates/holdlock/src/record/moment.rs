@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::sealed::Text;
-use crate::inspect::boot_id;
+use crate::inspect::{boot_clock_offset, boot_id};
 use crate::sys::clock;
 
 const SECOND: u64 = 1_000_000;
@@ -12,7 +12,8 @@ const SECOND: u64 = 1_000_000;
 /// A moment, by the wall clock and by the clock of the boot.
 ///
 /// A program can set the wall clock. The clock of the boot (CLOCK_BOOTTIME) only goes forward, and
-/// begins anew with each boot.
+/// begins anew with each boot. In a time namespace it is shifted; a moment has it without that
+/// shift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// Microseconds since 1970.
@@ -28,7 +29,7 @@ impl Moment {
     pub fn now() -> Moment {
         Moment {
             wall: clock::wall_microseconds(),
-            since_boot: clock::boot_microseconds(),
+            since_boot: since_boot(),
             boot: boot_id(),
         }
     }
@@ -43,25 +44,23 @@ impl Moment {
         self.wall
     }
 
-    /// How long ago this moment was: by the clock of the boot if it was after the last boot,
-    /// otherwise by the wall clock. None if it would be in the future, because the wall clock was
-    /// set back.
+    /// How long ago this moment was, by the clock of the boot. By the wall clock if this moment was
+    /// before the last boot, or would be in the future by the clock of the boot (a virtual machine
+    /// that was set back to a snapshot). None if it would be in the future by the wall clock, too.
     pub fn age(&self) -> Option<Duration> {
         self.age_at(&Moment::now())
     }
 
     fn age_at(&self, now: &Moment) -> Option<Duration> {
-        let microseconds = if self.is_of_boot(now.boot) {
-            now.since_boot.checked_sub(self.since_boot)
-        } else {
-            now.wall.checked_sub(self.wall)
-        };
+        let by_boot = now.since_boot.checked_sub(self.since_boot);
+        let by_boot = by_boot.filter(|_| self.is_of_boot(now.boot));
+        let microseconds = by_boot.or_else(|| now.wall.checked_sub(self.wall));
         microseconds.map(Duration::from_micros)
     }
 
     /// Whether more than this time has passed since, in the present boot.
     pub(super) fn is_past(&self, time: Duration) -> bool {
-        let passed = clock::boot_microseconds().saturating_sub(self.since_boot);
+        let passed = since_boot().saturating_sub(self.since_boot);
         u128::from(passed) > time.as_micros()
     }
 
@@ -108,6 +107,11 @@ impl Moment {
             boot: u64::from_str_radix(boot, 16).ok()?,
         })
     }
+}
+
+/// Microseconds since the boot, by the clock that all time namespaces share.
+fn since_boot() -> u64 {
+    clock::boot_microseconds().saturating_add_signed(-boot_clock_offset())
 }
 
 /// Writes a number in decimal, with zeros in front.
@@ -247,6 +251,9 @@ mod tests {
         assert_eq!(age(moment(10 * SECOND, 60 * SECOND, 7)), Some(10));
         assert_eq!(age(moment(1030 * SECOND, 5 * SECOND, 8)), Some(30));
         assert_eq!(age(moment(10 * SECOND, 5 * SECOND, 8)), None);
+        // The clock of the boot went back: the machine was set back to a snapshot.
+        assert_eq!(age(moment(1030 * SECOND, 5 * SECOND, 7)), Some(30));
+        assert_eq!(age(moment(10 * SECOND, 5 * SECOND, 7)), None);
         // A boot that is not known is not the same one.
         let unknown = moment(1000 * SECOND, 50 * SECOND, 0);
         let now = moment(1001 * SECOND, 90 * SECOND, 0);

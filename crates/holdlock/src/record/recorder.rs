@@ -22,7 +22,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::format;
+use super::format::{self, TOKEN_END};
 use super::sealed::{Content, Found, Text, check_file_size_limit};
 use super::{Entry, Moment, Record, RecordState, Run};
 use crate::acquire::open::LockFile;
@@ -98,7 +98,11 @@ impl Recorder {
         let is_known = std::mem::take(&mut self.is_kept) && !self.is_long();
         let abandoned = if is_known { None } else { self.look(file)? };
         let since = Moment::now();
-        self.token = since.wall_clock().max(self.token + 1);
+        let next = since.wall_clock().max(self.token + 1);
+        if next >= TOKEN_END {
+            return Err(no_higher_token(self.token));
+        }
+        self.token = next;
         self.since = Some(since);
         if self.note.as_deref() != note {
             self.note = note.map(Box::from);
@@ -128,7 +132,10 @@ impl Recorder {
         self.last_run = last.as_ref().and_then(|last| last.last_run);
         self.last_success = last.as_ref().and_then(|last| last.last_success);
         let token = last.as_ref().map_or(0, |last| last.token);
-        self.token = self.token.max(token);
+        // If the record was lost, the next token is above the last one of this process. But nobody
+        // comes near the end by counting: then the user has removed the file to begin anew.
+        let known = Some(self.token).filter(|known| *known < TOKEN_END / 2);
+        self.token = known.map_or(token, |known| known.max(token));
         Ok(last.filter(|last| last.state == RecordState::Held))
     }
 
@@ -281,6 +288,14 @@ fn understood(found: &Found) -> io::Result<Option<Record>> {
                 .to_owned(),
         ),
     }
+}
+
+fn no_higher_token(last: u64) -> io::Error {
+    let why = format!(
+        "its token, {last}, is the highest possible, and a token has to rise; remove the file while \
+         nobody uses the lock"
+    );
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// Whether the file can have a record: it is a regular file that is empty or has one.

@@ -50,21 +50,47 @@ fn is_there() -> bool {
     is_there
 }
 
-/// The names of the server and of its client.
-fn program() -> Option<(&'static str, &'static str)> {
-    static PROGRAM: OnceLock<Option<(&str, &str)>> = OnceLock::new();
-    let find = || {
-        let known = [
-            ("redis-server", "redis-cli"),
-            ("valkey-server", "valkey-cli"),
-        ];
-        let mut known = known.into_iter();
-        known.find(|(server, client)| has(server) && has(client))
-    };
-    *PROGRAM.get_or_init(find)
+/// Whether the server can do TLS. Prints a line SKIPPED if it was built without.
+pub fn has_tls() -> bool {
+    let help = is_there().then(|| command(|(_, client)| client).arg("--help").output());
+    let help = help.map(|output| output.expect("starts"));
+    help.is_some_and(|help| {
+        let text = [help.stdout, help.stderr].concat();
+        let has_tls = String::from_utf8_lossy(&text).contains("--tls");
+        if !has_tls {
+            skipped("this Redis or Valkey was built without TLS");
+        }
+        has_tls
+    })
 }
 
-fn command(pick: impl Fn((&'static str, &'static str)) -> &'static str) -> Command {
+/// The server and its client: those that `HOLDLOCK_REDIS_SERVER` names, or the first that are
+/// installed.
+fn program() -> Option<&'static (PathBuf, PathBuf)> {
+    static PROGRAM: OnceLock<Option<(PathBuf, PathBuf)>> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| match std::env::var_os("HOLDLOCK_REDIS_SERVER") {
+            Some(named) => {
+                let both = with_client(Path::new(&named));
+                let both = both.filter(|(server, client)| has(server) && has(client));
+                Some(both.expect("HOLDLOCK_REDIS_SERVER names no ...-server with a ...-cli beside"))
+            }
+            None => ["redis-server", "valkey-server"]
+                .into_iter()
+                .filter_map(|server| with_client(Path::new(server)))
+                .find(|(server, client)| has(server) && has(client)),
+        })
+        .as_ref()
+}
+
+/// `valkey-cli` belongs to `valkey-server`.
+fn with_client(server: &Path) -> Option<(PathBuf, PathBuf)> {
+    let name = server.file_name()?.to_str()?.strip_suffix("-server")?;
+    let client = server.with_file_name(format!("{name}-cli"));
+    Some((server.to_owned(), client))
+}
+
+fn command(pick: impl Fn(&'static (PathBuf, PathBuf)) -> &'static Path) -> Command {
     Command::new(pick(program().expect("looked for before")))
 }
 

@@ -97,5 +97,19 @@ pub(super) const AREA: Area = Area {
             without: "let more = false;",
             test: ("engines/etcd", "dead_endpoints"),
         },
+        Mutant {
+            name: "a waiter that was not answered in time queues again",
+            file: "etcd/mod.rs",
+            with: "        // now.\n        Err(Failure::Silent(_)) => Ok(None),\n",
+            without: "        // now.\n",
+            test: ("engines/etcd", "a_waiter_whose_lease_ran_out_while"),
+        },
+        Mutant {
+            name: "a lease that has run out before the key is there is replaced",
+            file: "etcd/place.rs",
+            with: "            false => Look::Gone,\n        };",
+            without: "            false => return Err(Failure::NoLease),\n        };",
+            test: ("engines/etcd", "a_lease_that_ran_out_before"),
+        },
     ],
 };

@@ -111,5 +111,20 @@ pub(super) const AREA: Area = Area {
             without: "",
             test: ("engines/postgres", "a_holder_that_hears_no_answers"),
         },
+        Mutant {
+            name: "a release without an answer is not called a loss",
+            file: "postgres/session.rs",
+            with: "            Err(Failure::Gone(why)) => Err(Loss::unsure(format!(\n                \
+                \"the connection ended before the release was answered: {why}\"\n            ))),",
+            without: "            Err(Failure::Gone(why)) => Err(ended(&why)),",
+            test: ("engines/postgres", "a_release_whose_session"),
+        },
+        Mutant {
+            name: "the server's last words are passed on",
+            file: "postgres/link.rs",
+            with: "Some(_) => Failure::Gone(reason(&error)),",
+            without: "Some(_) => Failure::Gone(\"connection closed\".to_owned()),",
+            test: ("engines/postgres", "a_request_for_a_free_lock"),
+        },
     ],
 };

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `ancestors` | finds the ancestors of a process, and whether they wait for it |
 //! | `blocked` | finds the threads that wait in a lock call, from their registers and memory |
-//! | `boot` | tells boots of this machine apart |
+//! | `boot` | tells boots of this machine apart; the offset of a time namespace |
 //! | `candidates` | keeps the locked files that may be a removed file |
 //! | `descriptors` | finds the locks on the open files of a process, from fdinfo |
 //! | `file` | finds the holders and waiters of one lock file |
