@@ -53,7 +53,25 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
         }
     }
     bench.arg("--holdlock").arg(dist()?);
+    if arguments.iter().any(|word| word == "engines") {
+        match rust_peers() {
+            Ok(program) => drop(bench.arg("--rust-peers").arg(program)),
+            Err(why) => println!("the other crates are not measured: {why}"),
+        }
+    }
     run(bench)
+}
+
+/// Builds the program that locks by other crates, in a target directory of its own.
+fn rust_peers() -> Done<PathBuf> {
+    let target = target_directory().join("rust-peers");
+    let mut build = cargo(&["build", "--release", "--locked"]);
+    build
+        .args(["--manifest-path", "crates/bench/rust-peers/Cargo.toml"])
+        .arg("--target-dir")
+        .arg(&target);
+    run(build)?;
+    Ok(target.join("release/holdlock-bench-rust-peers"))
 }
 
 /// The target for which rustc builds by default.

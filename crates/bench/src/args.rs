@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cases::{self, Case};
 
 pub(crate) const HELP: &str = "\
-holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR]
+holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR] [--rust-peers PATH]
 
 Cases (all of them when none is named):
   cycle      uncontended lock and unlock, file kept open
@@ -35,7 +35,8 @@ Cases (all of them when none is named):
   readers    its reader/writer lock against those of filelock and fasteners
   more       stands for record, slots, sets, fair and readers
   engines    only if named: locks on PostgreSQL, etcd and Redis, started on this machine, against
-             etcdctl lock, redis-py, python-redis-lock, portalocker and pg_advisory_lock
+             etcdctl lock, redis-py, python-redis-lock, portalocker, pg_advisory_lock, and
+             the crates rslock and distributed-lock
 
   --quick          fewer samples, about 80 seconds in all; else about 7 minutes
   --json           the results as one JSON document
@@ -43,6 +44,8 @@ Cases (all of them when none is named):
                    with the profile dist, or beside this program
   --python DIR     the Python packages for the cases in Python, a directory each;
                    `cargo xtask bench` installs them
+  --rust-peers PATH  the program of crates/bench/rust-peers for `engines`;
+                   `cargo xtask bench` builds it
 
 The lock files are in a fresh directory under TMPDIR. A missed goal is reported and
 does not change the exit status; a broken exclusion does.
@@ -59,6 +62,7 @@ pub(crate) struct Args {
     pub(crate) json: bool,
     pub(crate) holdlock: Option<PathBuf>,
     pub(crate) python: Option<PathBuf>,
+    pub(crate) rust_peers: Option<PathBuf>,
 }
 
 pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command, String> {
@@ -68,6 +72,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
         json: false,
         holdlock: None,
         python: None,
+        rust_peers: None,
     };
     while let Some(word) = words.next() {
         match word.to_str() {
@@ -81,6 +86,10 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
             Some("--python") => {
                 let path = words.next().ok_or("--python needs a path")?;
                 args.python = Some(path.into());
+            }
+            Some("--rust-peers") => {
+                let path = words.next().ok_or("--rust-peers needs a path")?;
+                args.rust_peers = Some(path.into());
             }
             Some("more") => args.cases.extend(named(&cases::MORE)),
             Some("python") => args.cases.extend(named(&cases::PYTHON)),
