@@ -1,5 +1,7 @@
 //! `cargo xtask dist` and `bench`: build the command as users install it.
 
+mod first;
+
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -12,18 +14,15 @@ pub(crate) const FLAGS: &str = "-C target-feature=+crt-static -C relocation-mode
 
 /// Builds the static command and returns its path.
 pub(crate) fn dist() -> Done<PathBuf> {
-    dist_with(&[])
-}
-
-/// The same with these features, as cargo takes them.
-fn dist_with(features: &[&str]) -> Done<PathBuf> {
     let target = host()?;
-    let mut build = cargo(&["build", "--profile", "dist", "--package", "holdlock-cli"]);
+    let mut build = cargo(&["rustc", "--profile", "dist", "--package", "holdlock-cli"]);
     build
-        .args(features)
+        .args(["--bin", "holdlock"])
         // With an explicit target the flags do not apply to build scripts, which cannot be static.
         .args(["--target", &target])
-        .env("RUSTFLAGS", FLAGS);
+        .env("RUSTFLAGS", FLAGS)
+        .arg("--")
+        .args(first::arguments()?);
     run(build)?;
     Ok(target_directory()
         .join(target)
@@ -53,13 +52,26 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
             Err(why) => println!("the Python module is not measured: {why}"),
         }
     }
-    // After the wheel, which builds the usual command, without engines, in the same place.
-    let program = match arguments.iter().any(|word| word == "engines") {
-        true => dist_with(&["--features", "engines"])?,
-        false => dist()?,
-    };
-    bench.arg("--holdlock").arg(program);
+    bench.arg("--holdlock").arg(dist()?);
+    if arguments.iter().any(|word| word == "engines") {
+        match rust_peers() {
+            Ok(program) => drop(bench.arg("--rust-peers").arg(program)),
+            Err(why) => println!("the other crates are not measured: {why}"),
+        }
+    }
     run(bench)
+}
+
+/// Builds the program that locks by other crates, in a target directory of its own.
+fn rust_peers() -> Done<PathBuf> {
+    let target = target_directory().join("rust-peers");
+    let mut build = cargo(&["build", "--release", "--locked"]);
+    build
+        .args(["--manifest-path", "crates/bench/rust-peers/Cargo.toml"])
+        .arg("--target-dir")
+        .arg(&target);
+    run(build)?;
+    Ok(target.join("release/holdlock-bench-rust-peers"))
 }
 
 /// The target for which rustc builds by default.

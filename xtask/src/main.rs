@@ -36,8 +36,9 @@ Tasks:
   install [--flock] [PREFIX]
                  That build with its manual pages and completions, under PREFIX [/usr/local],
                  below DESTDIR where that is set; --flock: also as PREFIX/bin/flock
-  wheels         Build the wheels for each Linux platform, and the source distribution, in
-                 target/upload; try what can run here (needs PyPI and `rustup target add`)
+  wheels [NAME]  Build the wheels for each Linux platform, and the source distribution, in
+                 target/upload; try what can run here (needs PyPI and `rustup target add`).
+                 NAME: only the wheels of the targets with this text in their name
   screenshots    Make the pictures of docs/top.md anew, with real processes (needs unshare)
   mutants [NAME] Take each mechanism out in turn and see that a test notices; NAME: only those
                  with this text in their name, or of this area (a file of xtask/src/mutants/list)
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         "dist" => dist::dist().map(|program| println!("{}", program.display())),
         "install" => install::install(&arguments),
         "mutants" => mutants::mutants(arguments.first().map(String::as_str)),
-        "wheels" => wheels::wheels(),
+        "wheels" => wheels::wheels(arguments.first().map(String::as_str)),
         "screenshots" => screenshots::screenshots(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

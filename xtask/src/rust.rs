@@ -10,8 +10,17 @@ use crate::run::{Done, cargo, run};
 /// All tests: those of optional features too. With the features it is still one build.
 pub(crate) const ALL: [&str; 3] = ["--workspace", "--features", FEATURES];
 
-/// The optional features of the library and of the command.
-pub(crate) const FEATURES: &str = "holdlock/serde,holdlock-cli/engines,holdlock-python/engines";
+/// The optional features of the library and of the Python module.
+pub(crate) const FEATURES: &str = "holdlock/serde,holdlock-python/engines";
+
+/// The test of the command without locks between hosts.
+pub(crate) const NO_ENGINES: [&str; 5] = [
+    "--package",
+    "holdlock-cli",
+    "--no-default-features",
+    "--test",
+    "no_engines",
+];
 
 /// Builds the chosen tests without running them.
 pub(crate) fn build(chosen: &[&str]) -> Done {

@@ -23,6 +23,7 @@ pub(crate) fn test() -> Done {
     let dist = dist::dist()?;
     let out = &mut std::io::stdout();
     let mut outcome = rust::test(&rust::ALL, &dist, out)?;
+    outcome.add(rust::test(&rust::NO_ENGINES, &dist, out)?);
     outcome.add(python::test(out)?);
     outcome.conclude()
 }

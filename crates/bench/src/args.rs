@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cases::{self, Case};
 
 pub(crate) const HELP: &str = "\
-holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR]
+holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR] [--rust-peers PATH]
 
 Cases (all of them when none is named):
   cycle      uncontended lock and unlock, file kept open
@@ -27,18 +27,25 @@ Cases (all of them when none is named):
   inspect    listing holders, with 500 processes and up to 10 000 locks: `holdlock who`,
              `holdlock list` and the library's call against lslocks
   missing    the first acquisition, which creates the lock file, with up to 10 000 other locks held
-  python     the Python module against filelock, portalocker, fasteners and fcntl.flock
+  python     the Python module against filelock, portalocker, fasteners and fcntl.flock, and its
+             system calls alone; also runs python-many
+  python-many
+             the Python module against filelock: 1000 tasks that wait for 100 locks with 1024
+             descriptors, 5000 released locks, and a new lock file while others hold 5000 locks
   readers    its reader/writer lock against those of filelock and fasteners
   more       stands for record, slots, sets, fair and readers
   engines    only if named: locks on PostgreSQL, etcd and Redis, started on this machine, against
-             etcdctl lock, redis-py, python-redis-lock, portalocker and pg_advisory_lock
+             etcdctl lock, redis-py, python-redis-lock, portalocker, pg_advisory_lock, and
+             the crates rslock and distributed-lock
 
   --quick          fewer samples, about 80 seconds in all; else about 7 minutes
   --json           the results as one JSON document
   --holdlock PATH  the command for the case `cli`; otherwise the one built
                    with the profile dist, or beside this program
-  --python DIR     the Python packages for `python` and `readers`, a directory each;
+  --python DIR     the Python packages for the cases in Python, a directory each;
                    `cargo xtask bench` installs them
+  --rust-peers PATH  the program of crates/bench/rust-peers for `engines`;
+                   `cargo xtask bench` builds it
 
 The lock files are in a fresh directory under TMPDIR. A missed goal is reported and
 does not change the exit status; a broken exclusion does.
@@ -55,6 +62,7 @@ pub(crate) struct Args {
     pub(crate) json: bool,
     pub(crate) holdlock: Option<PathBuf>,
     pub(crate) python: Option<PathBuf>,
+    pub(crate) rust_peers: Option<PathBuf>,
 }
 
 pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command, String> {
@@ -64,6 +72,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
         json: false,
         holdlock: None,
         python: None,
+        rust_peers: None,
     };
     while let Some(word) = words.next() {
         match word.to_str() {
@@ -78,10 +87,12 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
                 let path = words.next().ok_or("--python needs a path")?;
                 args.python = Some(path.into());
             }
-            Some("more") => {
-                let more = |case: &&Case| cases::MORE.contains(&case.name);
-                args.cases.extend(cases::ALL.iter().filter(more));
+            Some("--rust-peers") => {
+                let path = words.next().ok_or("--rust-peers needs a path")?;
+                args.rust_peers = Some(path.into());
             }
+            Some("more") => args.cases.extend(named(&cases::MORE)),
+            Some("python") => args.cases.extend(named(&cases::PYTHON)),
             _ => {
                 let mut known = cases::ALL.iter().chain(cases::ON_DEMAND);
                 let case = known.find(|case| word == case.name);
@@ -94,4 +105,9 @@ pub(crate) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Command
         args.cases = cases::ALL.iter().collect();
     }
     Ok(Command::Measure(args))
+}
+
+/// The cases with these names.
+fn named(names: &[&str]) -> impl Iterator<Item = &'static Case> {
+    cases::ALL.iter().filter(|case| names.contains(&case.name))
 }

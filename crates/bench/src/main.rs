@@ -2,7 +2,7 @@
 //! holdlock. All take turns in one run, so other work of the machine affects all of them alike.
 //!
 //! ```text
-//! holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR]
+//! holdlock-bench [CASE…] [--quick] [--json] [--holdlock PATH] [--python DIR] [--rust-peers PATH]
 //! ```
 
 mod args;
@@ -39,6 +39,8 @@ struct Bench {
     holdlock: Option<PathBuf>,
     /// The directory of the Python packages, if `--python` gives one.
     python: Option<PathBuf>,
+    /// The program that locks by other crates, if `--rust-peers` gives one.
+    rust_peers: Option<PathBuf>,
 }
 
 impl Bench {
@@ -76,6 +78,7 @@ fn measure(args: &Args) -> Outcome<ExitCode> {
         quick: args.quick,
         holdlock: args.holdlock.clone(),
         python: args.python.clone(),
+        rust_peers: args.rust_peers.clone(),
     };
     let machine = machine::Machine::look(&bench.dir, args.quick);
     if !args.json {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -209,6 +210,26 @@ fn a_child_of_fork_writes_nothing() {
     assert_eq!(child.wait(), 0);
     assert_eq!(fs::read(scratch.lock()).expect("read"), before);
     assert_eq!(record(&scratch.lock()).state, RecordState::Held);
+}
+
+#[test]
+fn a_run_is_not_recorded_by_a_descriptor_of_others() {
+    let scratch = Scratch::new();
+    let lock = open(&scratch.lock());
+    let guard = lock.lock().expect("free");
+    let before = fs::read(scratch.lock()).expect("read");
+    // Other code closes the descriptor, and its number is then that of another open file.
+    sys::close(guard.file().as_raw_fd());
+    let mut options = fs::File::options();
+    let other = options.read(true).write(true).open(scratch.lock());
+    let run = Run {
+        began: Moment::now(),
+        ended: None,
+        exit: None,
+    };
+    guard.record_run(run).expect("nothing to do");
+    assert_eq!(fs::read(scratch.lock()).expect("read"), before);
+    drop((guard, other.expect("opens")));
 }
 
 #[test]

@@ -304,6 +304,20 @@ fn a_task_that_withdraws_leaves_nothing_behind() {
     });
 }
 
+/// The lock was exclusive when the task tried it, and is shared when the task queues.
+#[test]
+fn a_task_joins_shared_holders_that_came_before_its_place() {
+    check(1, |lock| {
+        let holder = Occupant::this_thread();
+        let held = lock.take(Mode::Shared, holder, &mut Wait::forever());
+        let place = lock.queue_up(Mode::Shared);
+        let joined = lock.take_queued(&place, Mode::Shared, Wait::forever());
+        lock.look();
+        lock.leave_shared(Occupant::ANY, &joined.unwrap());
+        lock.leave_shared(holder, &held.unwrap());
+    });
+}
+
 #[test]
 fn an_unused_file_is_closed_and_never_a_held_one() {
     explore(1, STILL, || {

@@ -35,16 +35,20 @@ struct Mutant {
 pub(crate) fn mutants(only: Option<&str>) -> Done {
     let tree = root().join("target/mutants/tree");
     place::copy_tree(&tree)?;
+    let is_chosen = |(area, mutant): &(&Area, &Mutant)| {
+        only.is_none_or(|only| mutant.name.contains(only) || area.name == only)
+    };
+    // A test that fails in any case notices nothing. All tests see the unchanged tree first, so
+    // that it is built only once.
+    let mut unchanged = HashMap::new();
+    for (area, mutant) in all().filter(is_chosen) {
+        let run = || Target::of(mutant.test.0, area).run(mutant.test.1, &tree);
+        unchanged.entry(mutant.test).or_insert_with(run);
+    }
     let mut missed = Vec::new();
-    let mut tried = HashMap::new();
-    for (area, mutant) in all() {
-        if only.is_some_and(|only| !mutant.name.contains(only) && area.name != only) {
-            continue;
-        }
+    for (area, mutant) in all().filter(is_chosen) {
         let target = Target::of(mutant.test.0, area);
-        // A test that fails in any case notices nothing.
-        let run = || target.run(mutant.test.1, &tree);
-        let answer = match tried.entry(mutant.test).or_insert_with(run) {
+        let answer = match &unchanged[&mutant.test] {
             Answer::Passed => try_one(area, mutant, &target, &tree)?,
             Answer::Failed => Answer::Skipped("FAILS IN ANY CASE".to_owned()),
             other => other.clone(),

@@ -189,9 +189,6 @@ fn limited(program: impl AsRef<std::ffi::OsStr>) -> Command {
 /// `cargo test` for a target.
 fn cargo(mut command: Command, package: &str, chosen: &[&str], tree: &Path) -> Command {
     command.args(["test", "--quiet", "--package", package]);
-    if package == "holdlock-cli" {
-        command.args(["--features", "engines"]);
-    }
     command
         .args(chosen)
         .current_dir(tree)

@@ -60,15 +60,22 @@ const PLATFORMS: [Platform; 4] = [
     },
 ];
 
-/// Builds and checks everything that is to be uploaded.
-pub(crate) fn wheels() -> Done {
+/// Builds and checks everything that is to be uploaded, or only the wheels of the targets with this
+/// text in their name.
+pub(crate) fn wheels(part: Option<&str>) -> Done {
+    let wanted = |platform: &&Platform| part.is_none_or(|part| platform.target.contains(part));
+    let platforms: Vec<&Platform> = PLATFORMS.iter().filter(wanted).collect();
+    if platforms.is_empty() {
+        let known = PLATFORMS.map(|platform| platform.target).join(", ");
+        return Err(format!("no such target; those of the wheels are {known}"));
+    }
     let python = environment(&TOOLS)?;
     let place = target_directory().join("upload");
     let _ = fs::remove_dir_all(&place);
     fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     let tools = Tools { python, place };
     let mut outcome = Outcome::default();
-    for platform in &PLATFORMS {
+    for platform in platforms {
         let what = format!("{} of {}", platform.name, platform.target);
         match tools.wheel(platform) {
             Ok(wheel) => {
@@ -82,7 +89,9 @@ pub(crate) fn wheels() -> Done {
             }
         }
     }
-    tools.source(&mut outcome)?;
+    if part.is_none() {
+        tools.source(&mut outcome)?;
+    }
     tools.pages(&mut outcome);
     println!("{}", tools.place.display());
     outcome.conclude()

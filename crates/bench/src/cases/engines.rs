@@ -87,7 +87,7 @@ fn in_programs(bench: &Bench, servers: &Servers, report: &mut Report) -> Outcome
         .fold(f64::INFINITY, f64::min);
     if best.is_finite() {
         report.goal(
-            "hand-off of holdlock on Redis over the best other package on Redis",
+            "hand-off of holdlock on Redis over the best other lock on Redis",
             Bound::AtMost(1.0),
             median(|peer| matches!(peer, Peer::Ours("Redis", _)), &handoffs) / best,
             "x",

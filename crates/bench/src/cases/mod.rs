@@ -63,6 +63,9 @@ pub(crate) const ON_DEMAND: &[Case] = &[case("engines", engines::run)];
 /// The cases that the word `more` stands for: what there is beside one exclusive holder.
 pub(crate) const MORE: [&str; 5] = ["record", "slots", "sets", "fair", "readers"];
 
+/// The cases that the word `python` stands for.
+pub(crate) const PYTHON: [&str; 2] = ["python", "python-many"];
+
 const fn case(name: &'static str, run: fn(&Bench) -> Outcome<Report>) -> Case {
     Case { name, run }
 }

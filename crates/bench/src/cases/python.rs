@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::report::{Bound, Column, Report};
 use crate::stats::Samples;
 use crate::worker::Worker;
-use crate::{Bench, Outcome, asleep, sys};
+use crate::{Bench, Outcome, asleep, peers, sys};
 use peer::{Kind, PACKAGES, Package};
 
 const WAITERS: u32 = 100;
@@ -55,12 +55,12 @@ pub(crate) fn run(bench: &Bench) -> Outcome<Report> {
         .iter()
         .map(|package| start(bench, packages, package))
         .collect::<Outcome<Vec<_>>>()?;
-    in_one_process(bench, &mut peers)?;
+    let calls = in_one_process(bench, &mut peers)?;
     handoffs(bench, &mut peers)?;
     hammering(bench, &mut peers)?;
     waiting(bench, &mut peers)?;
     imports(bench, packages, &mut peers)?;
-    fill(&mut report, &peers);
+    fill(&mut report, &peers, calls.median());
     Ok(report)
 }
 
@@ -96,9 +96,14 @@ fn ask(worker: &mut Worker, line: &str) -> Outcome<String> {
     worker.hear()
 }
 
-/// Acquire and release without contention.
-fn in_one_process(bench: &Bench, peers: &mut [Peer<'_>]) -> Outcome<()> {
+/// Acquire and release without contention. Returns the microseconds of the system calls of
+/// holdlock's cycle alone, measured in the same turns.
+fn in_one_process(bench: &Bench, peers: &mut [Peer<'_>]) -> Outcome<Samples> {
     const COUNT: u32 = 200;
+    let mut calls = Samples::default();
+    let mut by_hand = peers::Peer::RawSure.open(&bench.dir.join("python-calls.lock"))?;
+    let cpu = sys::cpus()?.first().copied().ok_or("no processor")?;
+    let pinned = sys::pin(cpu)?;
     for round in 0..=bench.pick(100, 25) {
         for peer in &mut *peers {
             let micros = |worker: &mut Worker, what| -> Outcome<f64> {
@@ -113,8 +118,16 @@ fn in_one_process(bench: &Bench, peers: &mut [Peer<'_>]) -> Outcome<()> {
                 peer.new.push(new);
             }
         }
+        let start = Instant::now();
+        for _ in 0..COUNT {
+            by_hand.exclusive(&mut || {})?;
+        }
+        if round > 0 {
+            calls.push(start.elapsed().as_nanos() as f64 / 1e3 / f64::from(COUNT));
+        }
     }
-    Ok(())
+    drop(pinned);
+    Ok(calls)
 }
 
 /// The time from the release in one process until the other process has the lock.
@@ -210,7 +223,7 @@ fn imports(bench: &Bench, packages: &Path, peers: &mut [Peer<'_>]) -> Outcome<()
     Ok(())
 }
 
-fn fill(report: &mut Report, peers: &[Peer<'_>]) {
+fn fill(report: &mut Report, peers: &[Peer<'_>], calls: f64) {
     for peer in peers {
         let samples = [
             &peer.cycle,
@@ -224,6 +237,9 @@ fn fill(report: &mut Report, peers: &[Peer<'_>]) {
         report.row(peer.name.as_str(), values);
     }
     report.note("hand-off: with a time limit, except fcntl.flock, which has none");
+    report.note(format!(
+        "the system calls of holdlock's cycle alone, in Rust: {calls:.2} µs"
+    ));
     let of = |kind: Kind| peers.iter().find(|peer| peer.package.kind == kind);
     let (Some(ours), Some(theirs)) = (of(Kind::Holdlock), of(Kind::Filelock)) else {
         return;
@@ -242,6 +258,12 @@ fn fill(report: &mut Report, peers: &[Peer<'_>]) {
         at_most(3.0),
         ours.cycle.median(),
         "µs",
+    );
+    goal(
+        "the same, holdlock over its system calls alone",
+        at_most(1.4),
+        ours.cycle.median() / calls,
+        "x",
     );
     goal(
         "the same, filelock over holdlock",

@@ -60,8 +60,8 @@ pub(crate) fn refused(lock: &OsStr) -> Failure {
     Failure::usage(match cfg!(feature = "engines") {
         true => format!("{what}, and this works with lock files only; give a path"),
         false => format!(
-            "{what}, and this holdlock was built without locks between hosts; build it with the \
-             feature `engines`"
+            "{what}, and this holdlock was built without locks between hosts; build it without \
+             --no-default-features"
         ),
     })
 }

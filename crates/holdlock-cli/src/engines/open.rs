@@ -8,6 +8,7 @@ use super::{ENGINE, failure, is_url};
 use crate::exit::{self, Failure};
 use crate::lockdir::Names;
 use crate::show::text;
+use crate::sys::name_service;
 
 /// The lock that a URL means, or a bare name under HOLDLOCK_ENGINE. Does not connect.
 pub(crate) fn open(lock: &OsStr, names: Names) -> Result<EngineLock, Failure> {
@@ -17,6 +18,7 @@ pub(crate) fn open(lock: &OsStr, names: Names) -> Result<EngineLock, Failure> {
                 "--system is for names, and a URL is given; leave out --system",
             ));
         }
+        name_service::without_libraries();
         return holdlock_engines::open(text_of(lock)?).map_err(|error| failure(&error));
     }
     if names == Names::System {
@@ -39,6 +41,7 @@ pub(crate) fn place_of_names() -> Result<EngineServer, Failure> {
             "{ENGINE} is not the URL of an engine; write it as in postgres://host/database"
         )));
     }
+    name_service::without_libraries();
     let place = holdlock_engines::open_server(text_of(&url)?);
     let place = place.map_err(|error| of_variable(&error))?;
     match place.lock_name() {
@@ -60,6 +63,7 @@ fn of_variable(error: &Error) -> Failure {
 
 /// The place that a URL means: a database, a server.
 pub(crate) fn open_place(url: &OsStr) -> Result<EngineServer, Failure> {
+    name_service::without_libraries();
     holdlock_engines::open_server(text_of(url)?).map_err(|error| failure(&error))
 }
 

@@ -20,6 +20,7 @@
 //! | `signals` | signals as a queue to read from |
 //! | `signal_fd` | the same, to wait for together with keys |
 //! | `thread` | gettid(2), tgkill(2), and fork(2) with threads |
+//! | `name_service` | names of hosts and users in a static program |
 //! | `local_time` | the time of day, localtime(3) |
 
 #![allow(unsafe_code)]
@@ -32,6 +33,8 @@ pub(crate) mod flock_child;
 pub(crate) mod fnmatch;
 pub(crate) mod groups;
 pub(crate) mod local_time;
+#[cfg(feature = "engines")]
+pub(crate) mod name_service;
 pub(crate) mod pipe;
 pub(crate) mod range;
 pub(crate) mod run_child;

@@ -3,6 +3,7 @@
 #![cfg(feature = "engines")]
 #![allow(missing_docs, reason = "tests")]
 
+mod installed;
 mod look;
 mod lost;
 mod names;

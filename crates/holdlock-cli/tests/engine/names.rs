@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use holdlock_test_support::servers::Server as _;
-use holdlock_test_support::{skipped, watchdog};
+use holdlock_test_support::watchdog;
 
 use crate::{Running, STAY, holdlock, said, server};
 
@@ -83,29 +83,4 @@ fn an_engine_that_is_no_url_of_one_is_an_error_and_an_empty_one_is_none() {
     ));
     assert_eq!(code, Some(0), "{errors}");
     assert!(place.path().join("locks/x.lock").is_file());
-}
-
-#[test]
-fn a_command_without_engines_refuses_urls_and_their_names() {
-    let place = tempfile::tempdir().expect("a directory");
-    // `cargo xtask test` builds it as users do, without the feature.
-    let Some(installed) = std::env::var_os("HOLDLOCK_DIST") else {
-        return skipped("HOLDLOCK_DIST does not name an installed command");
-    };
-    for (word, engine) in [("postgres://h/d#n", ""), ("n", "postgres://h/d")] {
-        for words in [
-            &["run", word, "--", "true"][..],
-            &["who", word],
-            &["wait", word],
-        ] {
-            let mut command = Command::new(&installed);
-            command.args(words).current_dir(place.path());
-            command.env("HOLDLOCK_ENGINE", engine);
-            command.env("HOLDLOCK_DIR", place.path().join("locks"));
-            let (code, _, errors) = said(&mut command);
-            assert_eq!(code, Some(64), "{words:?}: {errors}");
-            assert!(errors.contains("feature `engines`"), "{words:?}: {errors}");
-        }
-    }
-    assert!(!place.path().join("locks").exists());
 }

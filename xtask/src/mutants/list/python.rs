@@ -35,6 +35,13 @@ pub(super) const AREA: Area = Area {
             test: ("python/test_async_waiting.py", "a_task_that_would_wait"),
         },
         Mutant {
+            name: "a greenlet that would wait for itself gets an error",
+            file: "_greenlets.py",
+            with: "        _async_wait.refuse_upgrade(guard, current())\n",
+            without: "        pass\n",
+            test: ("python/test_greenlets.py", "an_upgrade_does_not_wait"),
+        },
+        Mutant {
             name: "another task releases what an ended task holds",
             file: "_async_wait.py",
             with: "            record.end()\n",

@@ -154,11 +154,11 @@ pub(super) const AREA: Area = Area {
             test: ("record", "conversions"),
         },
         Mutant {
-            name: "record: a child of fork writes nothing",
+            name: "record: a run is not recorded by a descriptor of others",
             file: "record/enter.rs",
             with: "        if !self.options().record || !file.is_ours() {",
             without: "        if !self.options().record {",
-            test: ("record", "a_child_of_fork"),
+            test: ("record", "by_a_descriptor_of_others"),
         },
         Mutant {
             name: "token gate: an older token is refused",

@@ -67,7 +67,7 @@ pub(super) const AREA: Area = Area {
             file: "gate/queue.rs",
             with: "} else if self.word.load(Ordering::Acquire) & SHARED != 0 {\n            self.admit(lists);\n        }\n        sleeper",
             without: "}\n        sleeper",
-            test: ("future", "futures_wait_are_cancelled_and_time_out"),
+            test: ("model", "a_task_joins_shared_holders"),
         },
     ],
 };

@@ -1,6 +1,6 @@
 //! One way of locking in a program, and its processes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -30,12 +30,23 @@ pub(super) enum Peer {
         server: String,
         packages: PathBuf,
     },
+    /// A crate, in the program of `crates/bench/rust-peers`.
+    Crate {
+        name: &'static str,
+        shown: &'static str,
+        /// The server.
+        url: String,
+        program: PathBuf,
+    },
 }
 
 /// All for which there are servers and packages.
 pub(super) fn all(bench: &Bench, servers: &Servers) -> Vec<Peer> {
     let urls = servers.urls("cycle").into_iter();
     let mut peers: Vec<Peer> = urls.map(|(name, url)| Peer::Ours(name, url)).collect();
+    if let Some(program) = &bench.rust_peers {
+        peers.extend(crates(program, servers));
+    }
     let Some(packages) = &bench.python else {
         return peers;
     };
@@ -59,17 +70,41 @@ pub(super) fn all(bench: &Bench, servers: &Servers) -> Vec<Peer> {
     peers
 }
 
+/// The crates for which there are servers. `distributed-lock` is measured on PostgreSQL only: on
+/// Redis its `acquire` tries once, whatever its time limit is.
+fn crates(program: &Path, servers: &Servers) -> Vec<Peer> {
+    let new = |name, shown, url: String| Peer::Crate {
+        name,
+        shown,
+        url,
+        program: program.to_owned(),
+    };
+    let redis = servers.redis.as_ref().map(|server| {
+        let url = format!("redis://127.0.0.1:{}/", server.port());
+        new("rslock", "rslock on Redis", url)
+    });
+    let postgres = servers.postgres.as_ref().map(|server| {
+        let url = format!("postgres://boss@127.0.0.1:{}/postgres", server.port());
+        new("distributed-lock", "distributed-lock on PostgreSQL", url)
+    });
+    redis.into_iter().chain(postgres).collect()
+}
+
 impl Peer {
     pub(super) fn name(&self) -> String {
         match self {
             Peer::Ours(engine, _) => format!("holdlock on {engine}"),
-            Peer::Python { shown, .. } => (*shown).to_owned(),
+            Peer::Python { shown, .. } | Peer::Crate { shown, .. } => (*shown).to_owned(),
         }
     }
 
-    /// Whether it is one of the packages on Redis.
+    /// Whether it is one of the others on Redis.
     pub(super) fn polls(&self) -> bool {
-        matches!(self, Peer::Python { package, .. } if *package != "psycopg")
+        match self {
+            Peer::Ours(..) => false,
+            Peer::Python { package, .. } => *package != "psycopg",
+            Peer::Crate { name, .. } => *name == "rslock",
+        }
     }
 
     pub(super) fn start(&self) -> Outcome<Worker> {
@@ -86,6 +121,9 @@ impl Peer {
                     .args(["-c", PROGRAM, package, server])
                     .stdin(Stdio::null()),
             )?,
+            Peer::Crate {
+                name, url, program, ..
+            } => Worker::spawn(Command::new(program).args([name, url.as_str()]))?,
         };
         worker.expect("ready")?;
         Ok(worker)

@@ -77,7 +77,7 @@ inner run would wait for ever: it ends with 65. To run a job after COMMAND, deta
 exclusive lock from an outer holdlock that waits for it; the lock is released when the
 outer COMMAND ends.
 
-Between hosts (a holdlock with the feature `engines`): if LOCK is a URL such as
+Between hosts: if LOCK is a URL such as
 postgres://host/database#name, that server keeps the lock. While HOLDLOCK_ENGINE has the
 URL of a server, postgres://host/database, a name is a lock of that server; a path never
 is. COMMAND gets HOLDLOCK_TOKEN, HOLDLOCK_LOCK (the URL without user and password),

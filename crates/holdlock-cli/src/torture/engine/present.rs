@@ -10,6 +10,7 @@ use holdlock_engines::{EngineLock, Error};
 use super::About;
 use crate::engines::{ENGINE, failure, open_place, tell};
 use crate::exit::Failure;
+use crate::sys::name_service;
 use crate::torture::mode::{Mode, SLOTS};
 
 /// The time limit of the locks, in seconds, unless the URL has one: the least that all engines
@@ -74,6 +75,7 @@ impl Engine {
             Mode::Slots => with(&self.url, &format!("slots={SLOTS}")),
             _ => self.url.clone(),
         };
+        name_service::without_libraries();
         let lock = holdlock_engines::open(&format!("{url}#{}", self.lock_name(mode)))?;
         Ok(lock.command("holdlock torture"))
     }
