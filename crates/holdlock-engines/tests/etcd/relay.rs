@@ -15,6 +15,7 @@ pub(crate) struct Relay {
 struct Seen {
     bytes: AtomicUsize,
     refuses_watches: AtomicBool,
+    refuses_renewals: AtomicBool,
     repeats_grant: AtomicBool,
 }
 
@@ -60,6 +61,11 @@ impl Relay {
         self.seen.refuses_watches.store(true, Ordering::SeqCst);
     }
 
+    /// Whether each connection ends that asks to renew a lease.
+    pub(crate) fn refuse_renewals(&self, refuse: bool) {
+        self.seen.refuses_renewals.store(refuse, Ordering::SeqCst);
+    }
+
     /// Answers the next message that grants a lease as if it were a second one, and the lease of
     /// the first one had run out meanwhile: the server does not know it.
     pub(crate) fn repeat_grant(&self) {
@@ -75,6 +81,10 @@ impl Seen {
             self.bytes.fetch_add(length, Ordering::SeqCst);
             let is_watch = sent.starts_with(b"POST /v3/watch ");
             if is_watch && self.refuses_watches.load(Ordering::SeqCst) {
+                break;
+            }
+            let is_renewal = sent.starts_with(b"POST /v3/lease/keepalive ");
+            if is_renewal && self.refuses_renewals.load(Ordering::SeqCst) {
                 break;
             }
             let is_grant = sent.starts_with(b"POST /v3/lease/grant ");
