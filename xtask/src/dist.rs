@@ -14,10 +14,16 @@ pub(crate) const FLAGS: &str = "-C target-feature=+crt-static -C relocation-mode
 
 /// Builds the static command and returns its path.
 pub(crate) fn dist() -> Done<PathBuf> {
+    dist_with(&[])
+}
+
+/// Builds the static command with other features, at the same path.
+pub(crate) fn dist_with(features: &[&str]) -> Done<PathBuf> {
     let target = host()?;
     let mut build = cargo(&["rustc", "--profile", "dist", "--package", "holdlock-cli"]);
     build
         .args(["--bin", "holdlock"])
+        .args(features)
         // With an explicit target the flags do not apply to build scripts, which cannot be static.
         .args(["--target", &target])
         .env("RUSTFLAGS", FLAGS)

@@ -31,6 +31,8 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     with tempfile.TemporaryDirectory() as place:
         cargo = [os.environ.get("CARGO", "cargo"), "build", "--quiet", "--profile", "dist"]
         cargo += ["--manifest-path", str(_command() / "Cargo.toml"), "--target-dir", place]
+        # With locks between hosts it would be twice as large.
+        cargo += ["--no-default-features"]
         subprocess.run(cargo, check=True)
         # In a folder of its own if CARGO_BUILD_TARGET is set.
         (built,) = [*Path(place).glob("dist/holdlock"), *Path(place).glob("*/dist/holdlock")]

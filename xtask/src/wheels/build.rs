@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Platform, Tools, Unbuilt};
-use crate::dist::{FLAGS, dist, host, target_directory};
+use crate::dist::{FLAGS, dist_with, host, target_directory};
 use crate::python::{pack, pack_engines};
 use crate::run::{Done, root, run};
 
 /// The oldest glibc of manylinux2014.
 const GLIBC: &str = "2.17";
+
+/// The command of the wheels has no locks between hosts, which would make it twice as large.
+const WITHOUT_ENGINES: [&str; 1] = ["--no-default-features"];
 
 impl Tools {
     /// Builds one wheel and returns its path.
@@ -54,7 +57,7 @@ impl Tools {
         let architecture = |name: &str| name.split('-').next().map(str::to_owned);
         if architecture(platform.target) == architecture(&host()?) {
             // It is static, and runs on every system of this processor.
-            return Ok(dist()?);
+            return Ok(dist_with(&WITHOUT_ENGINES)?);
         }
         let mut missing = None;
         for target in platform.commands {
@@ -73,7 +76,9 @@ impl Tools {
     fn cross(&self, target: &str) -> Result<PathBuf, Unbuilt> {
         let mut build = Command::new(self.python.with_file_name("cargo-zigbuild"));
         build.args(["zigbuild", "--profile", "dist", "--locked"]);
-        build.args(["--package", "holdlock-cli"]);
+        build
+            .args(["--package", "holdlock-cli"])
+            .args(WITHOUT_ENGINES);
         build.current_dir(root()).env("PATH", self.path());
         let builds = standard_library(&mut build, target, "std,panic_abort")?;
         if target.ends_with("gnu") {
