@@ -88,7 +88,9 @@ impl Tools {
             .any(|tag| audited.contains(&format!("\"{tag}\"")));
         // zig calls musl's library by this name, which every musl takes for its own and auditwheel
         // does not know.
-        let keeps = keeps || audited.trim_end().ends_with("eliminated:\n\nlibc.so");
+        let is_result = |line: &&str| !line.starts_with("WARNING:");
+        let result: Vec<&str> = audited.trim_end().lines().filter(is_result).collect();
+        let keeps = keeps || result.join("\n").ends_with("eliminated:\n\nlibc.so");
         count(outcome, keeps, &format!("auditwheel: {name}: {audited}"));
         if name.contains("manylinux") {
             let mut look = Command::new(&self.python);
