@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use holdlock_test_support::servers::Server as _;
 
-use crate::{alone, must_hold, place, postgres, redis};
+use crate::{alone, must_find_nothing, place, postgres, redis};
 
 /// Tortures, and calls `restart` again and again.
 fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
@@ -13,7 +13,7 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
     let report = std::thread::scope(|scope| {
         scope.spawn(|| {
             // Long enough for locks to be held again: an engine gives none for its time limit.
-            let pause = Duration::from_secs(4);
+            let pause = Duration::from_secs(5);
             let mut slept = Duration::ZERO;
             while !over.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(50));
@@ -26,20 +26,29 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
         });
         let modes = [
             "--for",
-            "9s",
+            "12s",
             "--seed",
             "1",
             "--modes",
             "exclusive,rewrite,register",
         ];
-        let report = must_hold(place(url), &modes);
-        over.store(true, Ordering::SeqCst);
-        report
+        let _over = Over(&over);
+        must_find_nothing(place(url), &modes)
     });
-    let modes = report["modes"].as_array().expect("modes").iter();
-    let lost = modes
-        .map(|mode| mode["lost"].as_u64().unwrap_or(0) + mode["unreachable"].as_u64().unwrap_or(0));
-    assert!(lost.sum::<u64>() > 0, "{report:#}");
+    // A mode of a slow machine may get no lock between two restarts.
+    let modes = report["modes"].as_array().expect("modes");
+    let of_all = |count: &str| modes.iter().filter_map(|mode| mode[count].as_u64()).sum();
+    let [sections, lost, unreachable]: [u64; 3] = ["sections", "lost", "unreachable"].map(of_all);
+    assert!(sections > 0 && lost + unreachable > 0, "{report:#}");
+}
+
+/// Ends the restarts, also if the test fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 #[test]
