@@ -17,7 +17,10 @@ pub(crate) fn dist() -> Done<PathBuf> {
     dist_with(&[])
 }
 
-/// Builds the static command with other features, at the same path.
+/// The command of the wheels has no locks between hosts, which would make it twice as large.
+pub(crate) const WITHOUT_ENGINES: [&str; 1] = ["--no-default-features"];
+
+/// Builds the static command with other features, in the place of the usual one.
 pub(crate) fn dist_with(features: &[&str]) -> Done<PathBuf> {
     let target = host()?;
     let mut build = cargo(&["rustc", "--profile", "dist", "--package", "holdlock-cli"]);
@@ -58,6 +61,7 @@ pub(crate) fn bench(arguments: &[String]) -> Done {
             Err(why) => println!("the Python module is not measured: {why}"),
         }
     }
+    // After the wheel, which has another command in the same place.
     bench.arg("--holdlock").arg(dist()?);
     if arguments.iter().any(|word| word == "engines") {
         match rust_peers() {

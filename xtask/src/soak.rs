@@ -54,8 +54,9 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
         chosen = rust::ALL.to_vec();
     }
     rust::build(&chosen)?;
-    let dist = dist::dist()?;
     let python = all.then(python::prepare).transpose()?;
+    // After the wheel, which has another command in the same place.
+    let dist = dist::dist()?;
     let tests = Tests {
         chosen,
         dist,

@@ -16,11 +16,15 @@ pub(crate) fn test() -> Done {
         "-D",
         "warnings",
     ];
-    run(cargo(&lints))?;
     let mut docs = cargo(&["doc", "--workspace", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
-    run(docs)?;
-    let dist = dist::dist()?;
+    let dist = std::thread::scope(|scope| {
+        // Its last step takes minutes on one processor.
+        let dist = scope.spawn(dist::dist);
+        run(cargo(&lints))?;
+        run(docs)?;
+        dist.join().expect("dist returns")
+    })?;
     let out = &mut std::io::stdout();
     let mut outcome = rust::test(&rust::ALL, &dist, out)?;
     outcome.add(rust::test(&rust::NO_ENGINES, &dist, out)?);

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{module, package};
-use crate::dist::{dist, target_directory};
+use crate::dist::{WITHOUT_ENGINES, dist_with, target_directory};
 use crate::run::{Done, run};
 
 /// Builds the wheel of this host and returns its path.
 pub(super) fn wheel(python: &Path) -> Done<PathBuf> {
-    let command = dist()?;
+    let command = dist_with(&WITHOUT_ENGINES)?;
     let wheels = target_directory().join("wheels");
     let mut build = module(python, &["maturin", "build", "--quiet", "--locked"]);
     build.args(["--profile", "wheel"]);

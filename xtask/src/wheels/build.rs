@@ -9,15 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Platform, Tools, Unbuilt};
-use crate::dist::{FLAGS, dist_with, host, target_directory};
+use crate::dist::{FLAGS, WITHOUT_ENGINES, dist_with, host, target_directory};
 use crate::python::{pack, pack_engines};
 use crate::run::{Done, root, run};
 
 /// The oldest glibc of manylinux2014.
 const GLIBC: &str = "2.17";
-
-/// The command of the wheels has no locks between hosts, which would make it twice as large.
-const WITHOUT_ENGINES: [&str; 1] = ["--no-default-features"];
 
 impl Tools {
     /// Builds one wheel and returns its path.
