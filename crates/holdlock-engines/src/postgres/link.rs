@@ -154,11 +154,18 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        let (task, target) = (self.task.clone(), self.target.clone());
         if self.sent.get() == self.answered.get() {
-            // Dropping the client says goodbye, and ends the task.
+            // Dropping the client says goodbye, and ends the task: but not if the server's answers
+            // were damaged, so that the client waits for the rest of one. The session would stay,
+            // with its lock.
+            let ended = self.ended();
+            tokio::task::spawn_local(async move {
+                let _ = tokio::time::timeout(CANCEL, ended).await;
+                task.abort();
+            });
             return;
         }
-        let (task, target) = (self.task.clone(), self.target.clone());
         let (tls, cancel) = (self.tls.clone(), self.cancel.clone());
         tokio::task::spawn_local(async move {
             let request = async {
