@@ -46,7 +46,7 @@ pub fn locked_descriptors_below(directory: &std::path::Path) -> usize {
     let is_below = |number: &i32| {
         let mut link = [0; 512];
         let door = door(*b"/proc/self/fd/00\0\0\0\0\0", *number);
-        // SAFETY: a NUL-terminated string, and a buffer of the length that is told.
+        // SAFETY: a NUL-terminated string, and a buffer of the length that is given.
         let length =
             unsafe { libc::readlink(door.as_ptr().cast(), link.as_mut_ptr().cast(), link.len()) };
         let link = usize::try_from(length).map_or(&[][..], |length| &link[..length]);
@@ -58,7 +58,7 @@ pub fn locked_descriptors_below(directory: &std::path::Path) -> usize {
         (0..50).any(|_| {
             sleep(Duration::from_micros(100));
             let mut text = [0; 1024];
-            // SAFETY: a NUL-terminated string, a buffer of the length that is told, and our own
+            // SAFETY: a NUL-terminated string, a buffer of the length that is given, and our own
             // descriptor.
             let length = unsafe {
                 let info = libc::open(door.as_ptr().cast(), libc::O_RDONLY);

@@ -54,7 +54,7 @@ pub fn end_thread() -> ! {
 /// the last of its processors only.
 pub fn on_the_last_cpu<T>(inside: impl FnOnce() -> T) -> T {
     let size = size_of::<libc::cpu_set_t>();
-    // SAFETY: plain data for which all-zero is valid, of the size that is told; the numbers
+    // SAFETY: plain data for which all-zero is valid, of the size that is given; the numbers
     // asked for are below what it has room for.
     unsafe {
         let mut before: libc::cpu_set_t = std::mem::zeroed();

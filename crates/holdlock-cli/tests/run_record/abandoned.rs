@@ -1,4 +1,4 @@
-//! What a run is told of a holder that died, and what follows.
+//! What a run learns of a holder that died, and what follows.
 
 use rustix::process::Signal;
 
@@ -66,7 +66,7 @@ fn what_follows_a_death_is_for_the_user_to_say() {
             PRINT,
         ])
     };
-    // Each one is told, until one has cleaned up.
+    // Each one learns of it, until one has cleaned up.
     for action in ["fail", "fail", "echo no; exit 7", "fail"] {
         let done = run(action);
         assert_eq!(done.code(), 76, "{done:?}");
