@@ -1,6 +1,7 @@
 //! `--at-most-every`: the time of the last run, from the record.
 
 use std::fs;
+use std::path::Path;
 
 use holdlock_test_support::{has, skipped};
 
@@ -183,4 +184,23 @@ fn the_time_of_the_last_run_is_the_same_in_every_time_namespace() {
     let after = Success::of(&place, "./x");
     let times = [&before, &inside, &after].map(Success::since_boot);
     assert!(times.is_sorted(), "{times:?}");
+}
+
+#[test]
+fn a_run_reads_no_shift_of_the_clock_where_there_is_none() {
+    let first = "time:[4026531834]";
+    if fs::read_link("/proc/self/ns/time").is_ok_and(|name| name != Path::new(first)) {
+        return skipped("this test runs in a time namespace");
+    }
+    let place = Place::new();
+    let traced = |file: &str| {
+        let script = format!("strace -qq -f -o {file} \"$HOLDLOCK\" run ./x -- true");
+        Running::start(place.shell(&script)).finish().code() == 0
+    };
+    if !has("strace") || !traced("trace") {
+        return skipped("needs strace and the right to trace");
+    }
+    let trace = fs::read_to_string(place.join("trace")).unwrap();
+    assert!(trace.contains("/proc/sys/kernel/random/boot_id"), "{trace}");
+    assert!(!trace.contains("timens_offsets"), "{trace}");
 }
