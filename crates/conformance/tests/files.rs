@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use holdlock::{Error, Family, FileLock, LockOptions};
 use holdlock_conformance::{Actor, Scratch, skipped, sys, watchdog};
@@ -263,6 +264,26 @@ fn a_missing_directory_is_an_error_or_is_made() {
     fs::remove_dir_all(scratch.path("x")).expect("removed");
     drop(lock.lock().expect("made anew"));
     assert!(path.exists());
+}
+
+/// There the kernel says that the file is missing, or that permission is denied, even to root.
+#[test]
+fn where_the_kernel_creates_no_files_the_message_says_so_at_once() {
+    let _dog = watchdog::watch(30);
+    for (path, file_system) in [("/proc/self/a.lock", "proc"), ("/sys/a.lock", "sysfs")] {
+        for makes_parents in [false, true] {
+            let options = LockOptions::new().create_parents(makes_parents);
+            let before = Instant::now();
+            let message = refused(options.open(path));
+            let expected = format!(
+                "{path}: cannot open the lock file: no file can be created in its directory (file \
+                 system: {file_system}); use another directory"
+            );
+            assert_eq!(message, expected);
+            // A request that blames other programs tries for ten seconds.
+            assert!(before.elapsed() < Duration::from_secs(8), "{path}");
+        }
+    }
 }
 
 /// The actor as a user without privileges. The test needs root for that.

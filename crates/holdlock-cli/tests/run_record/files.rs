@@ -152,6 +152,8 @@ fn a_missing_file_that_cannot_be_created_is_told_from_a_missing_directory() {
     let place = Place::new();
     for (lock, remedy) in [
         ("/proc/no-such", "no file can be created in its directory"),
+        ("/proc/self/no-such", "(file system: proc)"),
+        ("/sys/no-such", "(file system: sysfs)"),
         ("/proc/no-such/lock", "create its directory"),
     ] {
         let done = place.run(["run", lock, "--", "true"]);
