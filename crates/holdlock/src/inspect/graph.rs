@@ -28,6 +28,9 @@ pub(crate) struct Graph<'s> {
     /// By holder (its pid): the requests that keep it from releasing its locks.
     waits_by_holder: HashMap<u32, Vec<usize>>,
     stuck: Vec<bool>,
+    /// The other processes with a thread that waits for no lock. That thread may hold the locks of
+    /// the process, so other threads that wait for these locks are a normal queue.
+    with_a_free_thread: HashSet<u32>,
     ours: Option<&'s Ours>,
     /// Whether the library knows which processes may have inherited locks from this process.
     our_heirs_are_known: bool,
@@ -74,6 +77,7 @@ impl<'s> Graph<'s> {
         graph.add_others(snapshot, &holders, |process| {
             Some(ancestors.waiting(process))
         });
+        graph.find_free_threads();
         graph.free_waits_with_a_way_out();
         graph
     }
@@ -132,6 +136,7 @@ impl<'s> Graph<'s> {
             waits: Vec::new(),
             waits_by_holder: HashMap::new(),
             stuck: Vec::new(),
+            with_a_free_thread: HashSet::new(),
             ours,
             our_heirs_are_known: false,
             certain,
@@ -216,6 +221,18 @@ impl<'s> Graph<'s> {
         self.stuck.push(true);
     }
 
+    /// Looks at the threads of the other processes that hold a lock and wait for one.
+    fn find_free_threads(&mut self) {
+        let us = self.ours.map(|ours| ours.process.pid);
+        for holder in self.waits_by_holder.keys().filter(|pid| us != Some(**pid)) {
+            let waits = self.waits.iter();
+            let waiting = waits.filter(|wait| wait.process.pid == *holder).count();
+            if waiting > 0 && certain::has_more_threads_than(*holder, waiting) {
+                self.with_a_free_thread.insert(*holder);
+            }
+        }
+    }
+
     fn free_waits_with_a_way_out(&mut self) {
         loop {
             let free: Vec<usize> = (0..self.waits.len())
@@ -247,7 +264,7 @@ impl<'s> Graph<'s> {
         };
         let is_stuck = |(_, requests): &(&Process, &[usize])| {
             let mut requests = requests.iter();
-            requests.any(|wait| self.stuck[*wait])
+            requests.any(|after| self.is_kept_by(number, *after))
         };
         let mut all: Vec<Obstacle<'g, 's>> = locks.map(obstacle).collect();
         all.retain(|holders| {
@@ -259,6 +276,14 @@ impl<'s> Graph<'s> {
             }
         });
         all
+    }
+
+    /// Whether a request waits until the request `after` succeeds, if `after` keeps the holder of a
+    /// lock in its way.
+    fn is_kept_by(&self, wait: usize, after: usize) -> bool {
+        let [waiter, holder] = [wait, after].map(|number| self.waits[number].process.pid);
+        let is_own_queue = waiter == holder && self.with_a_free_thread.contains(&holder);
+        self.stuck[after] && !is_own_queue
     }
 
     /// The requests that keep a holder from releasing its locks.
@@ -320,7 +345,8 @@ impl<'s> Graph<'s> {
         }
         let kept = self.obstacles(wait).into_iter().flatten();
         let edges = kept.flat_map(|(holder, requests)| {
-            let stuck = requests.iter().filter(|after| self.stuck[**after]);
+            let requests = requests.iter();
+            let stuck = requests.filter(move |after| self.is_kept_by(wait, **after));
             stuck.map(move |after| (Edge { wait, holder }, *after))
         });
         edges.collect()

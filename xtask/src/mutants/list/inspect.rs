@@ -119,6 +119,13 @@ pub(super) const AREA: Area = Area {
             test: ("inspect", "deadlocks::another_thread"),
         },
         Mutant {
+            name: "inspection: threads queue for a lock of their own process",
+            file: "inspect/graph.rs",
+            with: "&& self.with_a_free_thread.contains(&holder);",
+            without: "&& false;",
+            test: ("command/graph", "threads_that_queue"),
+        },
+        Mutant {
             name: "inspection: a process with a way out is free",
             file: "inspect/graph.rs",
             with: "            if free.is_empty() {\n",
