@@ -270,19 +270,25 @@ fn a_missing_directory_is_an_error_or_is_made() {
 #[test]
 fn where_the_kernel_creates_no_files_the_message_says_so_at_once() {
     let _dog = watchdog::watch(30);
-    for (path, file_system) in [("/proc/self/a.lock", "proc"), ("/sys/a.lock", "sysfs")] {
-        for makes_parents in [false, true] {
-            let options = LockOptions::new().create_parents(makes_parents);
-            let before = Instant::now();
-            let message = refused(options.open(path));
-            let expected = format!(
-                "{path}: cannot open the lock file: no file can be created in its directory (file \
-                 system: {file_system}); use another directory"
-            );
-            assert_eq!(message, expected);
-            // A request that blames other programs tries for ten seconds.
-            assert!(before.elapsed() < Duration::from_secs(8), "{path}");
-        }
+    let (proc, sys) = ("/proc/self/a.lock", "/sys/a.lock");
+    for (path, makes_parents, file_system) in [
+        (proc, false, "proc"),
+        (proc, true, "proc"),
+        (sys, false, "sysfs"),
+        (sys, true, "sysfs"),
+        ("/proc/self/x/y/a.lock", true, "proc"),
+        ("/sys/x/y/a.lock", true, "sysfs"),
+    ] {
+        let options = LockOptions::new().create_parents(makes_parents);
+        let before = Instant::now();
+        let message = refused(options.open(path));
+        let expected = format!(
+            "{path}: cannot open the lock file: no file can be created there (file system: \
+             {file_system}); use another directory"
+        );
+        assert_eq!(message, expected);
+        // A request that blames other programs tries for ten seconds.
+        assert!(before.elapsed() < Duration::from_secs(8), "{path}");
     }
 }
 

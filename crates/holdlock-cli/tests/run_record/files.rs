@@ -151,7 +151,7 @@ fn on_a_read_only_file_system_a_run_has_no_record_and_says_which_option_needs_on
 fn a_missing_file_that_cannot_be_created_is_told_from_a_missing_directory() {
     let place = Place::new();
     for (lock, remedy) in [
-        ("/proc/no-such", "no file can be created in its directory"),
+        ("/proc/no-such", "no file can be created there"),
         ("/proc/self/no-such", "(file system: proc)"),
         ("/sys/no-such", "(file system: sysfs)"),
         ("/proc/no-such/lock", "create its directory"),

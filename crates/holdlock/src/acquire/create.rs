@@ -33,7 +33,7 @@ pub(crate) fn create(
     match error.kind() {
         io::ErrorKind::NotFound => {
             if options.create_parents {
-                std::fs::create_dir_all(parent).map_err(|error| not_a_directory(parent, error))?;
+                std::fs::create_dir_all(parent).map_err(|error| no_parents(parent, error))?;
             }
             let directory = file::pin(parent, true)?;
             create().map_err(|error| {
@@ -45,12 +45,7 @@ pub(crate) fn create(
                 }
             })
         }
-        io::ErrorKind::PermissionDenied => match file::pin(parent, true) {
-            Ok(directory) if file_system::is_the_kernels(directory.as_fd()) => {
-                Err(makes_no_files(&directory))
-            }
-            _ => Err(error),
-        },
+        io::ErrorKind::PermissionDenied => Err(if_the_kernels(parent).unwrap_or(error)),
         _ => Err(error),
     }
 }
@@ -62,23 +57,33 @@ fn is_at(path: &Path, directory: &File) -> bool {
     now.is_ok_and(|now| pinned.is_ok_and(|pinned| pinned == now))
 }
 
+/// The error if this directory, or the nearest one above it that exists, is in /proc or a similar
+/// file system.
+fn if_the_kernels(path: &Path) -> Option<io::Error> {
+    let nearest = path
+        .ancestors()
+        .find_map(|path| file::pin(path, true).ok())?;
+    file_system::is_the_kernels(nearest.as_fd()).then(|| makes_no_files(&nearest))
+}
+
 /// The error for a directory in which programs cannot create files, as in /proc. The system's own
 /// error only says that something is missing, or denied.
 fn makes_no_files(directory: &File) -> io::Error {
     io::Error::new(
         io::ErrorKind::Unsupported,
         format!(
-            "no file can be created in its directory (file system: {}); use another directory",
+            "no file can be created there (file system: {}); use another directory",
             file_system::name_of(directory.as_fd())
         ),
     )
 }
 
-/// Replaces the `AlreadyExists` of a directory by its cause: a part of the path is not a directory,
-/// or another process has removed a directory just now (`NotFound`).
-fn not_a_directory(path: &Path, error: io::Error) -> io::Error {
+/// Why the directories of a lock file cannot be created. Replaces `AlreadyExists` by its cause: a
+/// part of the path is not a directory, or another process has removed a directory just now
+/// (`NotFound`).
+fn no_parents(path: &Path, error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::AlreadyExists {
-        return error;
+        return if_the_kernels(path).unwrap_or(error);
     }
     let in_the_way = |path: &Path| std::fs::symlink_metadata(path).is_ok() && !path.is_dir();
     if path.ancestors().any(in_the_way) {
