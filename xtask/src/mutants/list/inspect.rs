@@ -121,8 +121,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "inspection: threads queue for a lock of their own process",
             file: "inspect/graph/mod.rs",
-            with: "&& self.with_a_free_thread.contains(&holder);",
-            without: "&& false;",
+            with: "!(is_own_queue && self.with_a_free_thread.contains(&holder.pid))",
+            without: "true",
             test: ("command/graph", "threads_that_queue"),
         },
         Mutant {

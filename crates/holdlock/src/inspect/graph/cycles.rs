@@ -61,7 +61,7 @@ impl<'s> Graph<'s> {
         let kept = self.obstacles(wait).into_iter().flatten();
         let edges = kept.flat_map(|(holder, requests)| {
             let requests = requests.iter();
-            let stuck = requests.filter(move |after| self.is_kept_by(wait, **after));
+            let stuck = requests.filter(move |after| self.is_kept_by(wait, holder, **after));
             stuck.map(move |after| (Edge { wait, holder }, *after))
         });
         edges.collect()

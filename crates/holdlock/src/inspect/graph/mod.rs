@@ -237,9 +237,9 @@ impl<'s> Graph<'s> {
             let kept = holders.map(|holder| (&holder.process, self.waits_of(holder)));
             kept.collect::<Obstacle<'g, 's>>()
         };
-        let is_stuck = |(_, requests): &(&Process, &[usize])| {
+        let is_stuck = |(holder, requests): &(&Process, &[usize])| {
             let mut requests = requests.iter();
-            requests.any(|after| self.is_kept_by(number, *after))
+            requests.any(|after| self.is_kept_by(number, holder, *after))
         };
         let mut all: Vec<Obstacle<'g, 's>> = locks.map(obstacle).collect();
         all.retain(|holders| {
@@ -253,12 +253,12 @@ impl<'s> Graph<'s> {
         all
     }
 
-    /// Whether a request waits until the request `after` succeeds, if `after` keeps the holder of a
-    /// lock in its way.
-    fn is_kept_by(&self, wait: usize, after: usize) -> bool {
-        let [waiter, holder] = [wait, after].map(|number| self.waits[number].process.pid);
-        let is_own_queue = waiter == holder && self.with_a_free_thread.contains(&holder);
-        self.stuck[after] && !is_own_queue
+    /// Whether a request waits until the request `after` succeeds, which keeps the holder of a lock
+    /// from releasing it.
+    fn is_kept_by(&self, wait: usize, holder: &Process, after: usize) -> bool {
+        let is_own = |number: usize| self.waits[number].process.pid == holder.pid;
+        let is_own_queue = is_own(wait) && is_own(after);
+        self.stuck[after] && !(is_own_queue && self.with_a_free_thread.contains(&holder.pid))
     }
 
     /// The requests that keep a holder from releasing its locks.
