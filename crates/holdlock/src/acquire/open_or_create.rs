@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::create::create;
@@ -38,6 +39,19 @@ const OPEN_ATTEMPTS: u32 = 1000;
 const OPEN_TIME: Duration = Duration::from_secs(10);
 
 impl FileLock {
+    /// Opens the lock file, or creates it, and closes it again: the caller learns now what is wrong
+    /// with the path. The requests, which have time limits, wait for the holder of a removed file
+    /// and for leases. Until the first of them the lock is idle, and so has no file open.
+    pub(crate) fn try_out(&self) -> Result<(), Error> {
+        if let TryOpen::File(file) = self.try_open().map_err(|e| self.cannot_open(e))? {
+            let file = self.if_fit(file)?;
+            if self.name().is_pinned() {
+                self.gate().set_file(Some(Arc::new(file)));
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the lock file, or creates it after making sure that no process holds the lock on a
     /// removed file of that name.
     pub(crate) fn open_or_create(
@@ -129,7 +143,7 @@ impl FileLock {
     }
 
     /// Returns the file if the requested kind of lock is possible on it.
-    pub(crate) fn if_fit(&self, file: LockFile) -> Result<LockFile, Error> {
+    fn if_fit(&self, file: LockFile) -> Result<LockFile, Error> {
         if self.options().delete_on_release {
             release::may_be_deleted(&file).map_err(|error| self.cannot_open(error))?;
         }
@@ -152,7 +166,7 @@ impl FileLock {
     }
 
     /// Tries once to open or create the lock file. Never waits.
-    pub(crate) fn try_open(&self) -> io::Result<TryOpen> {
+    fn try_open(&self) -> io::Result<TryOpen> {
         // A shared OFD lock only needs reading, but one descriptor serves both modes.
         let writing = if self.options().writable || self.options().record {
             Writing::Needed
@@ -277,7 +291,7 @@ impl FileLock {
 }
 
 /// The result of one attempt to open the lock file.
-pub(crate) enum TryOpen {
+enum TryOpen {
     File(LockFile),
     /// Another process created or removed the file at the same time.
     Raced,

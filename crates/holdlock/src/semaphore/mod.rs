@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 
 pub use self::guard::{OwnedSemaphoreGuard, SemaphoreGuard};
 use crate::bytes::MAX_SLOTS;
-use crate::future::{Acquired, PendingWait, Source, by_own_thread};
 use crate::gate::Occupant;
 use crate::inspect::Process;
 use crate::request::OnWait;
+use crate::tasks::{Acquired, PendingWait, Source, by_own_thread};
 use crate::{Error, Family, FileLock, LockFuture, LockOptions, Request};
 
 /// A lock with a number of slots, for at most that many holders at a time.

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::future::{Acquired, PendingWait, Source, by_own_thread};
 use crate::request::{OnWait, Terms};
+use crate::tasks::{Acquired, PendingWait, Source, by_own_thread};
 use crate::{Error, FileLock, Guard, LockFuture, Mode, OwnedGuard, Request};
 
 pub use guard::SetGuard;

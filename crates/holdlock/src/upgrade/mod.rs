@@ -30,8 +30,8 @@ use std::path::Path;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::future::{Acquired, PendingWait, Source, by_own_thread};
 use crate::request::OnWait;
+use crate::tasks::{Acquired, PendingWait, Source, by_own_thread};
 use crate::{Error, FileLock, LockFuture, Request};
 
 pub(crate) use claim::Claim;
