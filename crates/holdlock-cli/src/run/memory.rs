@@ -149,6 +149,15 @@ pub(super) fn skipped(lock: &OsStr, interval: Interval, age: Duration) -> String
     )
 }
 
+/// Why a run with `--if-abandoned fail` fails, and what the user can do.
+pub(super) const NOTHING_WAS_RUN: &str = "what it did may be half done, so nothing was run; clean \
+                                          up, and run once with --if-abandoned run";
+
+/// Whether to warn of a holder that died. A run that fails because of it says so in its error.
+pub(super) fn is_warned_of(settings: &Settings) -> bool {
+    !settings.quiet && settings.memory.if_abandoned != Some(IfAbandoned::Fail)
+}
+
 /// The lock was acquired: whether the last holder died.
 pub(super) fn is_abandoned(held: &[Held<'_>]) -> bool {
     abandoned(held).next().is_some()

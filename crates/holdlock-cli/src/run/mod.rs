@@ -236,15 +236,12 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
 
 /// The last holder died: does what --if-abandoned says.
 fn after_abandonment(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
-    if !settings.quiet {
+    if memory::is_warned_of(settings) {
         memory::warn(&held);
     }
     let (held, why) = match &settings.memory.if_abandoned {
         None | Some(IfAbandoned::Run) => return run_under(held, settings, course),
-        Some(IfAbandoned::Fail) => (
-            held,
-            "nothing was run; clean up, and run once with --if-abandoned run".to_owned(),
-        ),
+        Some(IfAbandoned::Fail) => (held, memory::NOTHING_WAS_RUN.to_owned()),
         Some(IfAbandoned::Clean(command)) => {
             let words = ["-c".into(), command.clone()];
             let (held, ended) = hold(held, settings, "sh".as_ref(), &words)?;

@@ -9,6 +9,9 @@ use holdlock::inspect::{Process, printable};
 
 use crate::cli::completions::options_with_values;
 
+/// Ends a word of a command line: no word can contain it.
+const END: &str = "\0";
+
 /// The options of flock(1) that take a value.
 const FLOCK: [&str; 8] = [
     "-w",
@@ -24,31 +27,32 @@ const FLOCK: [&str; 8] = [
 /// The job of a process.
 pub(crate) fn of(process: &Process) -> Option<String> {
     let command = process.command.as_deref()?;
-    let whole = whole(process.pid, command);
-    Some(job(whole.as_deref().unwrap_or(command)).to_owned())
+    let words = words(process.pid, command).unwrap_or_else(|| command.replace(' ', END));
+    Some(job(&words).replace(END, " "))
 }
 
-/// The command line of a wrapper in full, if the snapshot has cut it: the job is at its end.
-fn whole(pid: u32, command: &str) -> Option<String> {
-    let beginning = command.strip_suffix('…')?;
+/// The words of a wrapper's command line, each but the last with `END` behind it. The snapshot has
+/// the command line as it is shown: perhaps cut, and without the ends of its words.
+fn words(pid: u32, command: &str) -> Option<String> {
     let first = command.split(' ').next()?;
     if !["holdlock", "flock"].contains(&brief(first)) {
         return None;
     }
     let mut words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     words.pop();
-    for byte in &mut words {
-        *byte = if *byte == 0 { b' ' } else { *byte };
-    }
-    let whole = printable(OsStr::from_bytes(&words)).to_string();
+    let words = words.split(|byte| *byte == 0);
+    let words = words.map(|word| printable(OsStr::from_bytes(word)).to_string());
+    let words = words.collect::<Vec<String>>().join(END);
     // Another process may have the number by now.
-    whole.starts_with(beginning).then_some(whole)
+    let beginning = command.strip_suffix('…').unwrap_or(command);
+    let is_same = words.replace(END, " ").starts_with(beginning);
+    is_same.then_some(words)
 }
 
 /// The command line that `holdlock run` or flock(1) runs; for another program, its whole command
 /// line.
-fn job(command: &str) -> &str {
-    let mut job = command;
+fn job(words: &str) -> &str {
+    let mut job = words;
     while let Some(inner) = wrapped(job) {
         job = inner;
     }
@@ -65,8 +69,8 @@ pub(crate) fn brief(command: &str) -> &str {
     }
 }
 
-fn wrapped(command: &str) -> Option<&str> {
-    let mut words = Words(command);
+fn wrapped(words: &str) -> Option<&str> {
+    let mut words = Words(words);
     match brief(words.next()?) {
         "holdlock" => match words.next()? {
             "run" => below_run(words),
@@ -96,12 +100,12 @@ fn below_flock(mut words: Words<'_>) -> Option<&str> {
     words.rest()
 }
 
-/// The words of a shown command line: a blank inside a word also ends the word.
+/// The words of a command line that are left to look at.
 struct Words<'c>(&'c str);
 
 impl<'c> Words<'c> {
     fn next(&mut self) -> Option<&'c str> {
-        let (word, rest) = self.0.split_once(' ').unwrap_or((self.0, ""));
+        let (word, rest) = self.0.split_once(END).unwrap_or((self.0, ""));
         self.0 = rest;
         (!word.is_empty()).then_some(word)
     }
@@ -119,7 +123,7 @@ impl<'c> Words<'c> {
     /// Skips options and their values. Returns whether `--lock` was among them.
     fn skip_options(&mut self, has_value: impl Fn(&str) -> bool) -> bool {
         let mut is_named = false;
-        while self.0.starts_with('-') && !self.0.starts_with("-- ") {
+        while self.0.starts_with('-') && !self.0.starts_with("--\0") {
             let Some(option) = self.next() else {
                 break;
             };
@@ -163,8 +167,18 @@ mod tests {
             ("flock /run/x -c make all", "make all"),
             ("holdlock flock /run/x make", "make"),
         ] {
-            assert_eq!(job(command), expected, "{command}");
+            assert_eq!(shown(command), expected, "{command}");
         }
+    }
+
+    #[test]
+    fn a_value_of_several_words_is_one_value() {
+        let command = "holdlock\0run\0--note\0two words\0nightly\0--\0sh\0-c\0make all";
+        assert_eq!(job(command), "sh\0-c\0make all");
+    }
+
+    fn shown(command: &str) -> String {
+        job(&command.replace(' ', END)).replace(END, " ")
     }
 
     #[test]
@@ -180,7 +194,7 @@ mod tests {
             "flock 9",
             "sh -c holdlock run x make",
         ] {
-            assert_eq!(job(command), command);
+            assert_eq!(shown(command), command);
         }
     }
 

@@ -72,6 +72,9 @@ fn what_follows_a_death_is_for_the_user_to_say() {
         assert_eq!(done.code(), 76, "{done:?}");
         assert!(!done.text().contains("none"), "{done:?}");
         assert!(done.stderr.contains("died without"), "{}", done.stderr);
+        // The failure says it all; otherwise there is a warning before.
+        let lines = done.stderr.lines().count();
+        assert_eq!(lines, 1 + usize::from(action != "fail"), "{}", done.stderr);
     }
     let done = run("echo cleaned $HOLDLOCK_ABANDONED");
     assert_eq!(done.code(), 0);

@@ -39,6 +39,8 @@ fn the_note_and_the_time_are_shown_where_the_lock_is_held() {
         who.text().contains(&line) && who.text().contains(note),
         "{who:?}"
     );
+    // The words of the note are not taken for those of the command.
+    assert!(!who.text().contains("x -- sh"), "{who:?}");
     let json = place.run(["who", "--json", "x"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let record = &json["files"][0]["record"];

@@ -18,7 +18,7 @@ use holdlock_engines::{BootTime, EngineGuard, EngineLock, Error, Member};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::supervisor::{self, Duties, End, Ended};
-use super::{Course, IfAbandoned, Keep, OnLost, Patience, Settings, command};
+use super::{Course, IfAbandoned, Keep, OnLost, Patience, Settings, command, memory};
 use crate::engines::{self, failure};
 use crate::exit::{self, Failure, Outcome};
 use crate::sys::cancel_on_signal::CancelOnSignal;
@@ -120,7 +120,7 @@ impl Job<'_> {
         last: &Member,
         course: &mut Course,
     ) -> Result<Option<End>, Failure> {
-        if !self.settings.quiet {
+        if memory::is_warned_of(self.settings) {
             exit::warn(&format!(
                 "warning: {}; what it did may be half done",
                 runs::died(self.lock, last)
@@ -128,9 +128,7 @@ impl Job<'_> {
         }
         let why = match &self.settings.memory.if_abandoned {
             None | Some(IfAbandoned::Run) => return Ok(None),
-            Some(IfAbandoned::Fail) => {
-                "nothing was run; clean up, and run once with --if-abandoned run".to_owned()
-            }
+            Some(IfAbandoned::Fail) => memory::NOTHING_WAS_RUN.to_owned(),
             Some(IfAbandoned::Clean(words)) => {
                 match self
                     .hold("sh".as_ref(), &["-c".into(), words.clone()], course)?
