@@ -21,13 +21,15 @@ impl Redis {
 /// Reads the rows of members.
 pub(super) fn read(value: Value) -> Option<Members> {
     let mut members = Members::default();
-    let rows: Vec<(String, String, u64, u64, String)> = redis::from_redis_value(value).ok()?;
+    // Everybody who may write to the keys can have put any bytes there.
+    let rows: Vec<(String, Vec<u8>, u64, u64, Vec<u8>)> = redis::from_redis_value(value).ok()?;
     for (state, id, number, left, record) in rows {
+        let id = String::from_utf8_lossy(&id).into_owned();
         let mut member = Member::unknown(match id.starts_with('s') {
             true => Mode::Shared,
             false => Mode::Exclusive,
         });
-        member.read_record(&record);
+        member.read_record(&String::from_utf8_lossy(&record));
         member.session = Some(id);
         member.rest = Some(Duration::from_millis(left));
         match state.as_str() {
