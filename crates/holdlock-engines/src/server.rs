@@ -96,8 +96,8 @@ impl EngineServer {
         Ok(findings)
     }
 
-    /// Rights, memory or commands that a lock needs can be missing where all else is in order. None:
-    /// nothing is known, because others try the same, or because the server was just started.
+    /// Rights, memory or commands that a lock needs can be missing where all else is in order.
+    /// None: nothing is known, because others try the same, or because the server was just started.
     fn try_a_lock(&self) -> Result<Option<Finding>, Error> {
         let mut url = self.url.clone().with_name(TRIED.to_owned())?;
         // With `key=` it would be the user's own lock.

@@ -144,8 +144,8 @@ impl Display {
         }
     }
 
-    /// The run is for this lock alone. The user's word for it may be a URL with a password, which is
-    /// never shown.
+    /// The run is for this lock alone. The user's word for it may be a URL with a password, which
+    /// is never shown.
     #[cfg(feature = "engines")]
     pub(super) fn call_it(&mut self, lock: &OsStr) {
         self.turn_to(lock);

@@ -135,6 +135,28 @@ fn runs_are_remembered_and_only_those_of_the_last_holder() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_makes_no_run_recent() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("set-back");
+    let lock = open(&server.url(&name)).expect("a lock");
+    let guard = lock.lock().expect("free");
+    let minute = Duration::from_secs(60);
+    let counted = Run::ends().counted(Duration::ZERO, minute);
+    guard.record_run(counted).expect("recorded");
+    assert!(lock.last_run().expect("answers").last_run.is_some());
+    // As if the clock had been a day ahead at the time of the run.
+    let run = server.key(&name, "run");
+    let last: u64 = server.cli(&["HGET", &run, "last"]).parse().expect("ms");
+    let ahead = (last + 86_400_000).to_string();
+    server.cli(&["HSET", &run, "last", &ahead]);
+    assert_eq!(lock.last_run().expect("answers").last_run, None);
+    guard.release().expect("ours");
+}
+
+#[test]
 fn what_is_doubtful_about_a_server_is_found() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::own(&[]) else {
