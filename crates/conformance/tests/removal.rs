@@ -1,6 +1,6 @@
 //! A lock file that is removed, renamed or replaced.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdlock::{Error, FileLock, LockOptions, Request};
 use holdlock_conformance::{Actor, Scratch, hot, queue, skipped, sys, watchdog};
@@ -345,4 +345,43 @@ fn a_short_request_beside_holders_that_delete_on_release_times_out() {
         assert!(!scratch.lock().exists(), "nothing is created");
     }
     holder.must("release");
+}
+
+#[test]
+fn a_try_beside_holders_that_delete_on_release_only_finds_the_lock_taken() {
+    let _dog = watchdog::watch(120);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let open = || {
+        let options = LockOptions::new().delete_on_release(true);
+        options.open(&path).expect("opens")
+    };
+    let holder = || {
+        let lock = open();
+        (0..300).for_each(|_| drop(lock.lock().expect("locked")));
+        0
+    };
+    let holders = [sys::fork(holder), sys::fork(holder)];
+    let tried = sys::fork(|| {
+        let lock = open();
+        let until = Instant::now() + Duration::from_secs(2);
+        let is_fine = |result: Result<_, Error>| match result {
+            Ok(_) | Err(Error::WouldBlock(_)) => true,
+            Err(error) => {
+                eprintln!("{error}");
+                false
+            }
+        };
+        let mut tries = std::iter::repeat_with(|| is_fine(lock.try_lock().map(drop)));
+        i32::from(
+            !tries
+                .by_ref()
+                .take_while(|_| Instant::now() < until)
+                .all(|fine| fine),
+        )
+    });
+    assert_eq!(tried.wait(), 0, "a try failed");
+    for holder in holders {
+        assert_eq!(holder.wait(), 0);
+    }
 }

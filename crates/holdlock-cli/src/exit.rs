@@ -4,7 +4,6 @@
 //! of the lock from the small exit codes of the command.
 
 use std::io;
-use std::path::Path;
 
 pub(crate) use crate::say::warn;
 use crate::show::text;
@@ -133,9 +132,6 @@ fn message_of(error: &holdlock::Error) -> String {
         return in_words(error);
     };
     let remedy = match Errno::from_io_error(source) {
-        Some(Errno::NOENT) if path.parent().is_some_and(Path::is_dir) => {
-            "; no file can be created in its directory: use another one"
-        }
         Some(Errno::NOENT) => "; create its directory",
         Some(Errno::LOOP) => "; symbolic links are not followed; give the path of the file itself",
         _ => "",
@@ -164,6 +160,8 @@ pub(crate) fn open_code(error: &io::Error) -> u8 {
     use rustix::io::Errno;
     match Errno::from_io_error(error) {
         Some(Errno::NOENT | Errno::NOSPC | Errno::ROFS | Errno::DQUOT) => CANNOT_CREATE,
+        // The library found that the file system does not create files.
+        None if error.kind() == io::ErrorKind::Unsupported => CANNOT_CREATE,
         Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO) => OS_ERROR,
         _ => NO_INPUT,
     }

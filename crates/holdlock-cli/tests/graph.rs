@@ -138,6 +138,49 @@ fn a_cycle_with_threads_in_it_is_only_possible() {
     assert_eq!(document["deadlocks"][0]["certain"], false);
 }
 
+/// Holds a lock, requests it in two threads as well, and on order in the first thread.
+const QUEUE: &str = r#"
+import fcntl, sys, threading
+def request():
+    file = open(sys.argv[1], 'w')
+    fcntl.flock(file, fcntl.LOCK_EX)
+held = open(sys.argv[1], 'w')
+fcntl.flock(held, fcntl.LOCK_EX)
+for _ in range(2):
+    threading.Thread(target=request).start()
+sys.stdin.readline()
+request()
+"#;
+
+#[test]
+fn threads_that_queue_for_a_lock_of_their_process_are_no_deadlock_until_all_threads_wait() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let mut command = place.command("python3");
+    command.args(["-c", QUEUE, "a"]);
+    let mut process = Running::start_with_stdin(command);
+    let graph_with = |waiting: usize| {
+        wait_for("the threads to wait", || {
+            let finished = place.run(["graph", "./a"]);
+            let waits = |line: &&str| line.contains("`- waits ") || line.contains("|- waits ");
+            (finished.text().lines().filter(waits).count() == waiting).then_some(finished)
+        })
+    };
+    let normal = graph_with(2);
+    assert_eq!(normal.code(), 0, "{normal:?}");
+    assert!(!normal.text().contains("deadlock"), "{}", normal.text());
+    process.let_go();
+    let stuck = graph_with(3);
+    assert_eq!(stuck.code(), 0, "{stuck:?}");
+    assert!(
+        stuck.text().starts_with("possible deadlock 1: "),
+        "{}",
+        stuck.text()
+    );
+}
+
 #[test]
 fn a_cycle_with_a_time_limit_in_it_is_only_possible() {
     if !has("flock") {

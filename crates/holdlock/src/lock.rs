@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::acquire::TryOpen;
 use crate::acquire::lock_name::LockName;
 use crate::deadlock::watcher::WatchedWait;
 use crate::gate::{Gate, registry};
@@ -140,15 +139,7 @@ impl FileLock {
             .then(|| made(options.clone(), None, true));
         let lock = made(options, upgrading, false);
         lock.check_options()?;
-        // The caller learns now what is wrong with the path. The requests, which have time limits,
-        // wait for the holder of a removed file and for leases. Until the first of them the lock is
-        // idle, and so has no file open.
-        if let TryOpen::File(file) = lock.try_open().map_err(|e| lock.cannot_open(e))? {
-            let file = lock.if_fit(file)?;
-            if lock.name().is_pinned() {
-                lock.gate().set_file(Some(Arc::new(file)));
-            }
-        }
+        lock.try_out()?;
         Ok(lock)
     }
 

@@ -28,7 +28,8 @@ Prints trees. A process that does not wait is at the left; below it are the lock
 it holds; below each lock are its waiters in the order of service, with the locks that
 they hold. Deadlocks come first: processes that wait for one another in a cycle and
 cannot make progress. A deadlock is only `possible` if a process in the cycle has
-several threads, because one of them might release the lock.
+several threads, because one of them might release the lock. Threads that queue for a
+lock of their own process are no deadlock unless all threads of the process wait.
 
 LOCK is a name such as `backup`, or a path, which is anything with a slash. Without
 LOCK, all locks of the host that have waiters are shown. Only root sees everything;

@@ -1,10 +1,11 @@
 //! `--at-most-every`: the time of the last run, from the record.
 
 use std::fs;
+use std::path::Path;
 
 use holdlock_test_support::{has, skipped};
 
-use crate::runs::print;
+use crate::runs::{print, told};
 use crate::support::{Place, Running};
 
 #[test]
@@ -71,6 +72,27 @@ fn a_run_that_waited_for_a_success_is_skipped() {
     assert_eq!(first.finish().code(), 0);
     let done = waiter.finish();
     assert_eq!((done.code(), done.text()), (0, ""), "{done:?}");
+}
+
+/// The interval does not depend on the moment at which a run looks at it.
+#[test]
+fn a_run_that_waited_for_a_run_that_died_is_skipped_and_leaves_the_news() {
+    let place = Place::new();
+    // While it shares the lock, no run of the record has begun.
+    let mut reader = place.hold(&["-s", "x"]);
+    let words = ["run", "x", "--", "sh", "-c", "kill -9 $$"];
+    let dies = Running::start(place.holdlock(words));
+    dies.expect_waiting();
+    let words = ["run", "--at-most-every", "1h,always", "x", "--"];
+    let waiter = Running::start(place.holdlock(words.iter().chain(&["echo", "ran"])));
+    waiter.expect_waiting();
+    reader.let_go();
+    assert_eq!(dies.finish().code(), 137);
+    let done = waiter.finish();
+    assert_eq!((done.code(), done.text()), (0, ""), "{done:?}");
+    assert!(done.stderr.contains("x: skipped: the last run began "));
+    assert_eq!(reader.finish().code(), 0);
+    assert_eq!(told(&print(&place, "x")).1, "1");
 }
 
 /// The record of a run that succeeded. The time of its beginning can be replaced.
@@ -183,4 +205,23 @@ fn the_time_of_the_last_run_is_the_same_in_every_time_namespace() {
     let after = Success::of(&place, "./x");
     let times = [&before, &inside, &after].map(Success::since_boot);
     assert!(times.is_sorted(), "{times:?}");
+}
+
+#[test]
+fn a_run_reads_no_shift_of_the_clock_where_there_is_none() {
+    let first = "time:[4026531834]";
+    if fs::read_link("/proc/self/ns/time").is_ok_and(|name| name != Path::new(first)) {
+        return skipped("this test runs in a time namespace");
+    }
+    let place = Place::new();
+    let traced = |file: &str| {
+        let script = format!("strace -qq -f -o {file} \"$HOLDLOCK\" run ./x -- true");
+        Running::start(place.shell(&script)).finish().code() == 0
+    };
+    if !has("strace") || !traced("trace") {
+        return skipped("needs strace and the right to trace");
+    }
+    let trace = fs::read_to_string(place.join("trace")).unwrap();
+    assert!(trace.contains("/proc/sys/kernel/random/boot_id"), "{trace}");
+    assert!(!trace.contains("timens_offsets"), "{trace}");
 }

@@ -20,7 +20,6 @@ use std::time::Instant;
 
 use self::errors::lock_call;
 use self::open::{LockFile, Opened, Writing};
-pub(crate) use self::open_or_create::TryOpen;
 use self::turn::Turn;
 use crate::bytes::Range;
 use crate::gate::{Alone, EntryTerms, Gate, Occupant, Passed, Sleeper, registry};

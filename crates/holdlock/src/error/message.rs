@@ -98,8 +98,8 @@ impl fmt::Display for Error {
             Error::Open { source, .. } if Refusal::of(source).is_none() => {
                 write!(f, "cannot open the lock file: {source}")
             }
-            Error::Open { path, source } => {
-                let (reason, remedy) = (reason(source), remedy(path, source));
+            Error::Open { source, .. } => {
+                let (reason, remedy) = (reason(source), remedy(source));
                 write!(f, "cannot open the lock file: {reason}; {remedy}")
             }
             Error::Unsupported {

@@ -1,18 +1,14 @@
 //! What to do where the operating system refuses to open the lock file.
 
 use std::io;
-use std::path::Path;
 
 use crate::sys::Refusal;
 
 /// The remedy for a file that cannot be opened.
-pub(super) fn remedy(path: &Path, error: &io::Error) -> &'static str {
+pub(super) fn remedy(error: &io::Error) -> &'static str {
     match Refusal::of(error) {
         Some(Refusal::SymbolicLink) => {
             "the last component is a symbolic link, which only LockOptions::follow_symlinks follows"
-        }
-        Some(Refusal::Missing) if is_impossible(path) => {
-            "no file can be created in its directory: use another one"
         }
         Some(Refusal::Missing) => "create its directory, or use LockOptions::create_parents",
         Some(Refusal::NotADirectory) => "a part of the path is not a directory",
@@ -42,9 +38,4 @@ pub(super) fn remedy(path: &Path, error: &io::Error) -> &'static str {
         Some(Refusal::NameTooLong) => "use a shorter name",
         _ => "check the path and its permissions",
     }
-}
-
-/// Whether a missing file cannot be created although its directory is there, as below /proc.
-fn is_impossible(path: &Path) -> bool {
-    path.parent().is_some_and(Path::is_dir) && path.symlink_metadata().is_err()
 }

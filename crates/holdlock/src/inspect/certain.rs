@@ -28,6 +28,14 @@ pub(crate) fn has_one_thread(pid: u32) -> bool {
     others.iter().all(|thread| helpers.contains(thread))
 }
 
+/// Whether the process has more threads than this, without the helper threads that it has
+/// published. False if /proc does not show it.
+pub(super) fn has_more_threads_than(pid: u32, number: usize) -> bool {
+    let status = proc_file::read_text(format!("/proc/{pid}/status")).unwrap_or_default();
+    let threads: usize = field(&status, "Threads:").unwrap_or(0);
+    threads > number && threads - number > published(pid).helpers.len()
+}
+
 /// What the process has published about itself.
 fn published(pid: u32) -> Published {
     let descriptors = descriptors::list(pid).into_iter().flatten();

@@ -3,7 +3,8 @@
 //! `graph` finds the cycles. A cycle is certain if no process in it has a way out. A way out is
 //! another thread, a time limit, a process that has inherited a lock and may release it, or a
 //! parent that may be waiting for another child. A cycle in which a process may have a way out is
-//! only possible.
+//! only possible. Requests of one process for its own locks are a cycle only if all its threads
+//! wait: otherwise they are a normal queue behind another thread.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -300,8 +300,8 @@ fn no_higher_token(last: u64) -> io::Error {
 
 /// Whether the file can have a record: it is a regular file that is empty or has one.
 pub(crate) fn check(file: &LockFile) -> io::Result<()> {
-    let keeps_data = file_system::keeps_data(file.as_fd());
-    if !file.file().metadata()?.is_file() || !keeps_data {
+    let is_the_kernels = file_system::is_the_kernels(file.as_fd());
+    if !file.file().metadata()?.is_file() || is_the_kernels {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "only a regular file can have a record, and none in /proc or /sys; name a file of its \

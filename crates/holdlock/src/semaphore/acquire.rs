@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use super::Semaphore;
 use super::any_slot::{self, Acquired};
-use super::guard::Slot;
+use super::guard::{Slot, unlock_all};
 use crate::acquire::open::LockFile;
 use crate::acquire::turn::Turn;
 use crate::bytes::{MAX_SLOTS, Range};
@@ -97,7 +97,7 @@ impl Semaphore {
             awaited.file.set(Some(file.identity()));
             match self.lock_slot(&file, wait) {
                 Ok(acquired) if file.is_intact() => {
-                    return Ok(Slot::new(self.clone(), file, acquired, occupant));
+                    return Ok(Slot::new(self.lock.clone(), file, acquired, occupant));
                 }
                 Ok(_) => drop(unlock_all(&file)),
                 Err(failed) => {
@@ -320,12 +320,6 @@ impl Semaphore {
             )),
         }
     }
-}
-
-/// Gives the slot back, and what belongs to it. First the slot, for which others wait.
-pub(super) fn unlock_all(file: &LockFile) -> io::Result<()> {
-    let slot = file.unlock_bytes(Range::SEMAPHORE);
-    file.unlock(Family::Flock).and(slot)
 }
 
 /// A slot, for the wait of a request.

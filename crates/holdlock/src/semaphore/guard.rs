@@ -8,17 +8,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
-use super::Semaphore;
-use super::acquire::unlock_all;
 use super::any_slot::{Acquired, Crew};
-use crate::Error;
 use crate::acquire::open::LockFile;
 use crate::acquire::release::closed_by_others;
+use crate::bytes::Range;
 use crate::gate::{Occupant, held_slots};
 use crate::sys::fork;
+use crate::{Error, Family, FileLock};
 
-/// Holds a slot of a [`Semaphore`] until it is dropped. Stays in the thread that acquired it, like
-/// a [`Guard`](crate::Guard).
+/// Holds a slot of a [`Semaphore`](crate::Semaphore) until it is dropped. Stays in the thread that
+/// acquired it, like a [`Guard`](crate::Guard).
 ///
 /// Dropping gives the slot back and ignores errors; [`release`](SemaphoreGuard::release) reports
 /// them. In a child of fork(2) the guard holds nothing, and dropping it there does nothing.
@@ -26,7 +25,7 @@ use crate::sys::fork;
 pub struct SemaphoreGuard<'a> {
     slot: Slot,
     /// Not Send, but Sync.
-    stays: PhantomData<(&'a Semaphore, MutexGuard<'static, ()>)>,
+    stays: PhantomData<(&'a FileLock, MutexGuard<'static, ()>)>,
 }
 
 /// As [`SemaphoreGuard`], but may move to another thread and outlive the reference to its
@@ -55,8 +54,9 @@ impl OwnedSemaphoreGuard {
 macro_rules! guard_methods {
     ($guard:ty, $name:literal) => {
         impl $guard {
-            /// The number of the slot: from 0 to one less than [`Semaphore::slots`]. No other
-            /// holder has the same number meanwhile.
+            /// The number of the slot: from 0 to one less than
+            /// [`Semaphore::slots`](crate::Semaphore::slots). No other holder has the same number
+            /// meanwhile.
             pub fn slot(&self) -> u32 {
                 self.slot.number
             }
@@ -89,7 +89,7 @@ macro_rules! guard_methods {
 
             /// The absolute path of the lock file.
             pub fn path(&self) -> &Path {
-                self.slot.semaphore.path()
+                self.slot.lock.path()
             }
 
             /// The lock file, open for reading and writing.
@@ -139,7 +139,8 @@ const NO_PROCESS: u32 = 0;
 
 /// A slot that is held. Gives it back when dropped.
 pub(super) struct Slot {
-    semaphore: Semaphore,
+    /// The lock that opens the file of the semaphore.
+    lock: FileLock,
     file: Arc<LockFile>,
     number: u32,
     /// The threads by which the slot was acquired, if they may not have ended yet.
@@ -151,14 +152,14 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(
-        semaphore: Semaphore,
+        lock: FileLock,
         file: Arc<LockFile>,
         (number, crew): Acquired,
         occupant: Occupant,
     ) -> Slot {
         held_slots::add(file.identity(), occupant);
         Slot {
-            semaphore,
+            lock,
             file,
             number,
             crew,
@@ -183,7 +184,7 @@ impl Slot {
         }
         self.generation = NO_PROCESS;
         held_slots::remove(self.file.identity(), self.occupant);
-        let lock = &self.semaphore.lock;
+        let lock = &self.lock;
         if !self.file.is_ours() {
             return Err(lock.system("giving a slot back", closed_by_others()));
         }
@@ -191,10 +192,7 @@ impl Slot {
     }
 
     fn hand_over(mut self) -> Result<OwnedFd, Error> {
-        let failed = |slot: &Slot, error| {
-            let lock = &slot.semaphore.lock;
-            Err(lock.system("handing the slot over", error))
-        };
+        let failed = |slot: &Slot, error| Err(slot.lock.system("handing the slot over", error));
         if !self.is_ours() {
             let error = io::Error::other("this is a child of fork, and the slot is its parent's");
             return failed(&self, error);
@@ -228,7 +226,7 @@ impl Slot {
         }
         self.file
             .check_intact()
-            .map_err(|error| self.semaphore.lock.system("looking at the path", error))
+            .map_err(|error| self.lock.system("looking at the path", error))
     }
 }
 
@@ -236,4 +234,10 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let _ = self.give_back();
     }
+}
+
+/// Gives the slot back, and what belongs to it. First the slot, for which others wait.
+pub(super) fn unlock_all(file: &LockFile) -> io::Result<()> {
+    let slot = file.unlock_bytes(Range::SEMAPHORE);
+    file.unlock(Family::Flock).and(slot)
 }

@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 
 pub use self::guard::{OwnedSemaphoreGuard, SemaphoreGuard};
 use crate::bytes::MAX_SLOTS;
-use crate::future::{Acquired, PendingWait, Source, by_own_thread};
 use crate::gate::Occupant;
 use crate::inspect::Process;
 use crate::request::OnWait;
+use crate::tasks::{Acquired, PendingWait, Source, by_own_thread};
 use crate::{Error, Family, FileLock, LockFuture, LockOptions, Request};
 
 /// A lock with a number of slots, for at most that many holders at a time.
@@ -219,7 +219,8 @@ impl Semaphore {
     }
 
     /// Acquires a slot in asynchronous code: `.await` it, under every runtime. See
-    /// [`FileLock::lock_async`].
+    /// [`FileLock::lock_async`]; but each task that waits for a slot has a thread and a descriptor
+    /// of its own.
     pub fn lock_async(&self) -> LockFuture<OwnedSemaphoreGuard> {
         self.acquire_async(Request::exclusive())
     }

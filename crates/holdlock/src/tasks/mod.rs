@@ -27,8 +27,10 @@
 //! * Afterwards the thread's own wait has the time limit and the tokens.
 //! * A result for a task that was dropped is dropped: the lock is released at once.
 
+mod answer;
 mod limits;
 mod own_thread;
+mod source;
 
 use std::collections::VecDeque;
 use std::io;
@@ -37,15 +39,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::future::{Acquired, PendingWait, Taken as TakenBy, release_unseen};
+use answer::Answer;
+use source::release_unseen;
+
 use crate::gate::{EntryTerms, Occupant, Sleeper};
 use crate::sys::thread;
 use crate::wait::Stop;
 use crate::{CancelToken, Conflict, Error, FileLock, Limit, OwnedGuard, Request};
 
-pub(crate) use own_thread::OwnThread;
-
-type Taken = TakenBy<OwnedGuard>;
+pub(crate) use own_thread::by_own_thread;
+pub(crate) use source::{Acquired, PendingWait, Source, Taken};
 
 /// The tasks that wait for one lock.
 #[derive(Default)]
@@ -76,47 +79,6 @@ pub(crate) struct Task {
     /// Ends the wait of the thread that serves this task.
     token: CancelToken,
     answer: Mutex<Answer<OwnedGuard>>,
-}
-
-/// What passes between a task and those who end its wait.
-enum Answer<G> {
-    Pending(Waker),
-    Ready(Box<TakenBy<G>>),
-    /// The future was dropped, or has returned the answer.
-    Abandoned,
-}
-
-impl<G: Acquired> Answer<G> {
-    /// The result. None: there is none yet, and `waker` is woken when there is.
-    fn poll(&mut self, waker: &Waker) -> Option<Box<TakenBy<G>>> {
-        match std::mem::replace(self, Answer::Abandoned) {
-            Answer::Ready(taken) => Some(taken),
-            Answer::Pending(mut known) => {
-                known.clone_from(waker);
-                *self = Answer::Pending(known);
-                None
-            }
-            Answer::Abandoned => None,
-        }
-    }
-
-    /// Keeps the result for the task that the waker wakes. Fails if that task has gone.
-    fn put(&mut self, taken: TakenBy<G>) -> Result<Waker, TakenBy<G>> {
-        match std::mem::replace(self, Answer::Abandoned) {
-            Answer::Pending(waker) => {
-                *self = Answer::Ready(Box::new(taken));
-                Ok(waker)
-            }
-            Answer::Abandoned | Answer::Ready(_) => Err(taken),
-        }
-    }
-
-    /// Releases the lock if it was acquired: the task has gone.
-    fn release_unseen(self) {
-        if let Answer::Ready(taken) = self {
-            release_unseen(*taken);
-        }
-    }
 }
 
 impl TaskQueue {
@@ -227,7 +189,7 @@ impl Task {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn deliver(&self, taken: Taken) {
+    fn deliver(&self, taken: Taken<OwnedGuard>) {
         let waker = match self.answer().put(taken) {
             Ok(waker) => waker,
             // Outside of the mutex.
@@ -253,7 +215,7 @@ impl Task {
 }
 
 impl PendingWait<OwnedGuard> for Arc<Task> {
-    fn poll(&self, waker: &Waker) -> Option<Box<Taken>> {
+    fn poll(&self, waker: &Waker) -> Option<Box<Taken<OwnedGuard>>> {
         self.answer().poll(waker)
     }
 

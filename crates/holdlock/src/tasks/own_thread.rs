@@ -4,20 +4,29 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use super::Answer;
-use crate::future::{Acquired, PendingWait, Source, Taken, release_unseen};
+use super::answer::Answer;
+use super::source::{Acquired, PendingWait, Source, Taken, release_unseen};
 use crate::sys::thread;
 use crate::{CancelToken, Request};
 
+/// The wait of a lock whose tasks do not queue: each wait has its own thread.
+pub(crate) fn by_own_thread<G: Acquired + 'static>(
+    lock: impl Source<G> + 'static,
+    request: Request,
+    waker: &Waker,
+) -> io::Result<Box<dyn PendingWait<G>>> {
+    Ok(Box::new(OwnThread::begin(lock, request, waker)?))
+}
+
 /// A thread waits, and wakes the task.
-pub(crate) struct OwnThread<G> {
+struct OwnThread<G> {
     answer: Arc<Mutex<Answer<G>>>,
     token: CancelToken,
 }
 
 impl<G: Acquired + 'static> OwnThread<G> {
     /// Begins a wait for a lock that was found held.
-    pub(crate) fn begin(
+    fn begin(
         lock: impl Source<G> + 'static,
         request: Request,
         waker: &Waker,

@@ -29,7 +29,7 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "another thread is a way out",
-            file: "inspect/graph.rs",
+            file: "inspect/graph/mod.rs",
             with: "            Some(ours) if !ours.alone => {",
             without: "            Some(ours) if false => {",
             test: ("way_out", "a_guard_of_another"),
@@ -50,7 +50,7 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "the limit of another process is a way out",
-            file: "inspect/graph.rs",
+            file: "inspect/graph/mod.rs",
             with: "                    && certain::has_no_limit(pid)\n",
             without: "",
             test: ("way_out", "an_alarm_is"),

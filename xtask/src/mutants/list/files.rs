@@ -42,6 +42,13 @@ pub(super) const AREA: Area = Area {
             test: ("faults", "nfs"),
         },
         Mutant {
+            name: "a directory in which no file can be created is told from one that is missing",
+            file: "acquire/create.rs",
+            with: "if is_missing && is_at(parent, &directory) {",
+            without: "if is_missing && false {",
+            test: ("files", "the_kernel_creates_no_files"),
+        },
+        Mutant {
             name: "a lease on the file is waited for",
             file: "acquire/open_or_create.rs",
             with: "Opened::Leased(leased) => return Ok(TryOpen::Leased(leased)),",

@@ -43,8 +43,8 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "a lock that was opened and never used has no file open",
-            file: "lock.rs",
-            with: "            if lock.name().is_pinned() {",
+            file: "acquire/open_or_create.rs",
+            with: "            if self.name().is_pinned() {",
             without: "            if true {",
             test: ("idle", "no_request_leaves"),
         },

@@ -65,8 +65,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "inspection: another mount namespace is shown",
             file: "inspect/proc/descriptors.rs",
-            with: "namespace(pid) != **ours",
-            without: "false && namespace(pid) != **ours",
+            with: "Some(its) != **ours",
+            without: "false && Some(its) != **ours",
             test: ("inspect", "places::a_file_of_another"),
         },
         Mutant {
@@ -106,21 +106,28 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "inspection: locks of two families do not exclude each other",
-            file: "inspect/graph.rs",
+            file: "inspect/graph/request.rs",
             with: "lock.kind.meets(self.kind) && lock.range",
             without: "(true || lock.kind.meets(self.kind)) && lock.range",
             test: ("inspect", "deadlocks::locks_of_two"),
         },
         Mutant {
             name: "inspection: another thread may release",
-            file: "inspect/graph.rs",
+            file: "inspect/graph/mod.rs",
             with: "                    && certain::has_one_thread(pid)\n",
             without: "",
             test: ("inspect", "deadlocks::another_thread"),
         },
         Mutant {
+            name: "inspection: threads queue for a lock of their own process",
+            file: "inspect/graph/mod.rs",
+            with: "!(is_own_queue && self.with_a_free_thread.contains(&holder.pid))",
+            without: "true",
+            test: ("command/graph", "threads_that_queue"),
+        },
+        Mutant {
             name: "inspection: a process with a way out is free",
-            file: "inspect/graph.rs",
+            file: "inspect/graph/mod.rs",
             with: "            if free.is_empty() {\n",
             without: "            if true {\n",
             test: ("inspect", "deadlocks::an_heir"),

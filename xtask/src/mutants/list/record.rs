@@ -49,6 +49,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/run_record", "in_every_time_namespace"),
         },
         Mutant {
+            name: "record: no shift is read in the first time namespace",
+            file: "inspect/proc/boot.rs",
+            with: "let offset = if is_in_first_time_namespace() {",
+            without: "let offset = if false {",
+            test: ("command/run_record", "reads_no_shift"),
+        },
+        Mutant {
             name: "record: the last record is read",
             file: "record/recorder.rs",
             with: "        if self.is_ours(file)? {",

@@ -1,5 +1,6 @@
 //! Tells boots of this machine apart, and how its clock is shifted for this process.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::proc_file;
@@ -25,18 +26,35 @@ fn read_id() -> Option<u64> {
 
 /// By how many microseconds the time namespace of this process puts CLOCK_BOOTTIME forward; 0 if
 /// /proc does not show it.
+///
+/// Nearly every process is in the first time namespace, which shifts nothing. One readlink(2) shows
+/// that; the shift of another namespace takes opening and reading a file.
 pub(crate) fn boot_clock_offset() -> i64 {
     const UNKNOWN: i64 = i64::MIN;
     static KNOWN: AtomicI64 = AtomicI64::new(UNKNOWN);
     match KNOWN.load(Ordering::Relaxed) {
         UNKNOWN => {
-            let text = proc_file::read_text("/proc/self/timens_offsets").unwrap_or_default();
-            let offset = offset(&text).unwrap_or(0);
+            let offset = if is_in_first_time_namespace() {
+                0
+            } else {
+                read_offset().unwrap_or(0)
+            };
             KNOWN.store(offset, Ordering::Relaxed);
             offset
         }
         offset => offset,
     }
+}
+
+/// The name of the first time namespace is the same on every host: `TIME_NS_INIT_INO` of
+/// linux/nsfs.h.
+fn is_in_first_time_namespace() -> bool {
+    std::fs::read_link("/proc/self/ns/time")
+        .is_ok_and(|name| name == Path::new("time:[4026531834]"))
+}
+
+fn read_offset() -> Option<i64> {
+    offset(&proc_file::read_text("/proc/self/timens_offsets").ok()?)
 }
 
 /// Reads `boottime SECONDS NANOSECONDS`. Only the seconds can be negative.

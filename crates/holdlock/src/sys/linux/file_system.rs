@@ -13,14 +13,17 @@ pub(crate) fn hides_its_device(fd: BorrowedFd<'_>) -> bool {
     )
 }
 
-/// Whether a regular file keeps what is written into it. Those of the kernel's own file systems
-/// change the system instead, though they seem to be empty.
-pub(crate) fn keeps_data(fd: BorrowedFd<'_>) -> bool {
-    !matches!(
+/// Whether the file system shows the kernel's own state. Programs cannot create files there, and
+/// writing into a regular file changes the system, though the file seems to be empty.
+pub(crate) fn is_the_kernels(fd: BorrowedFd<'_>) -> bool {
+    matches!(
         name_of(fd).as_str(),
         "proc"
             | "sysfs"
+            | "cgroup"
             | "cgroup2"
+            | "devpts"
+            | "bpf"
             | "tracefs"
             | "debugfs"
             | "securityfs"
@@ -62,7 +65,10 @@ pub(crate) fn name_of(fd: BorrowedFd<'_>) -> String {
         0x786f_4256 => "vboxsf",
         0x9fa0 => "proc",
         0x6265_6572 => "sysfs",
+        0x0027_e0eb => "cgroup",
         0x6367_7270 => "cgroup2",
+        0x1cd1 => "devpts",
+        0xcafe_4a11 => "bpf",
         0x7472_6163 => "tracefs",
         0x6462_6720 => "debugfs",
         0x7363_6673 => "securityfs",

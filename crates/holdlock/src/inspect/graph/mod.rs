@@ -6,20 +6,19 @@
 //! a process. The graph begins with all requests stuck, and frees those with a way out until there
 //! are no more of them. The remaining requests can never succeed.
 
-use std::collections::hash_map;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
+mod cycles;
+mod request;
 
-use super::certain;
-use super::deadlock::{Deadlock, Ours, Step};
-use super::heirs::Heirs;
-use super::proc::ancestors;
-use super::proc::file_id::FileId;
-use super::proc::process::Process;
-use super::proc::table::Kind;
-use super::snapshot::{Holder, Lock, LockedFile, Snapshot, Waiter};
-use crate::Mode;
+use std::collections::{HashMap, HashSet};
+
+use self::request::WaitingRequest;
 use crate::bytes::Range;
+use crate::inspect::certain;
+use crate::inspect::deadlock::Ours;
+use crate::inspect::heirs::Heirs;
+use crate::inspect::proc::ancestors;
+use crate::inspect::proc::process::Process;
+use crate::inspect::snapshot::{Holder, Lock, LockedFile, Snapshot};
 
 /// The requests of a snapshot that may be part of a cycle. The requests of this process come first;
 /// their positions are those in [`Ours::waits`].
@@ -28,6 +27,9 @@ pub(crate) struct Graph<'s> {
     /// By holder (its pid): the requests that keep it from releasing its locks.
     waits_by_holder: HashMap<u32, Vec<usize>>,
     stuck: Vec<bool>,
+    /// The other processes with a thread that waits for no lock. That thread may hold the locks of
+    /// the process, so other threads that wait for these locks are a normal queue.
+    with_a_free_thread: HashSet<u32>,
     ours: Option<&'s Ours>,
     /// Whether the library knows which processes may have inherited locks from this process.
     our_heirs_are_known: bool,
@@ -36,33 +38,9 @@ pub(crate) struct Graph<'s> {
     certain: bool,
 }
 
-struct WaitingRequest<'s> {
-    process: &'s Process,
-    thread: Option<u32>,
-    file_id: FileId,
-    path: Option<&'s PathBuf>,
-    kind: Kind,
-    mode: Mode,
-    range: Range,
-    descriptor: Option<u32>,
-    locks: &'s [Lock],
-    /// If the thread waits for other threads at the gate: the requests of the threads that must
-    /// leave first.
-    at_gate: Option<&'s [usize]>,
-    /// The ancestors that wait for the end of the process.
-    ancestors: Vec<u32>,
-}
-
 /// A lock in the way of a request: its holders, each with the requests that keep it from releasing
 /// the lock.
 type Obstacle<'g, 's> = Vec<(&'s Process, &'g [usize])>;
-
-/// An edge of the graph: a request, and a holder for which it waits.
-#[derive(Clone, Copy)]
-struct Edge<'s> {
-    wait: usize,
-    holder: &'s Process,
-}
 
 impl<'s> Graph<'s> {
     /// Assumes that no process has a way out other than those that the lock table shows.
@@ -74,6 +52,7 @@ impl<'s> Graph<'s> {
         graph.add_others(snapshot, &holders, |process| {
             Some(ancestors.waiting(process))
         });
+        graph.find_free_threads();
         graph.free_waits_with_a_way_out();
         graph
     }
@@ -132,6 +111,7 @@ impl<'s> Graph<'s> {
             waits: Vec::new(),
             waits_by_holder: HashMap::new(),
             stuck: Vec::new(),
+            with_a_free_thread: HashSet::new(),
             ours,
             our_heirs_are_known: false,
             certain,
@@ -216,6 +196,18 @@ impl<'s> Graph<'s> {
         self.stuck.push(true);
     }
 
+    /// Looks at the threads of the other processes that hold a lock and wait for one.
+    fn find_free_threads(&mut self) {
+        let us = self.ours.map(|ours| ours.process.pid);
+        for holder in self.waits_by_holder.keys().filter(|pid| us != Some(**pid)) {
+            let waits = self.waits.iter();
+            let waiting = waits.filter(|wait| wait.process.pid == *holder).count();
+            if waiting > 0 && certain::has_more_threads_than(*holder, waiting) {
+                self.with_a_free_thread.insert(*holder);
+            }
+        }
+    }
+
     fn free_waits_with_a_way_out(&mut self) {
         loop {
             let free: Vec<usize> = (0..self.waits.len())
@@ -245,9 +237,9 @@ impl<'s> Graph<'s> {
             let kept = holders.map(|holder| (&holder.process, self.waits_of(holder)));
             kept.collect::<Obstacle<'g, 's>>()
         };
-        let is_stuck = |(_, requests): &(&Process, &[usize])| {
+        let is_stuck = |(holder, requests): &(&Process, &[usize])| {
             let mut requests = requests.iter();
-            requests.any(|wait| self.stuck[*wait])
+            requests.any(|after| self.is_kept_by(number, holder, *after))
         };
         let mut all: Vec<Obstacle<'g, 's>> = locks.map(obstacle).collect();
         all.retain(|holders| {
@@ -259,6 +251,14 @@ impl<'s> Graph<'s> {
             }
         });
         all
+    }
+
+    /// Whether a request waits until the request `after` succeeds, which keeps the holder of a lock
+    /// from releasing it.
+    fn is_kept_by(&self, wait: usize, holder: &Process, after: usize) -> bool {
+        let is_own = |number: usize| self.waits[number].process.pid == holder.pid;
+        let is_own_queue = is_own(wait) && is_own(after);
+        self.stuck[after] && !(is_own_queue && self.with_a_free_thread.contains(&holder.pid))
     }
 
     /// The requests that keep a holder from releasing its locks.
@@ -275,153 +275,6 @@ impl<'s> Graph<'s> {
         };
         waits.map_or(&[], Vec::as_slice)
     }
-
-    /// The cycles of the requests that are not part of a cycle in `covered` yet.
-    pub(super) fn cycles(&self, covered: &mut HashSet<(u32, FileId)>) -> Vec<Deadlock> {
-        let key = |wait: usize| (self.waits[wait].process.pid, self.waits[wait].file_id);
-        let mut found = Vec::new();
-        for start in 0..self.waits.len() {
-            if !covered.contains(&key(start))
-                && let Some(cycle) = self.shortest_cycle(start)
-            {
-                covered.extend(cycle.iter().map(|edge| key(edge.wait)));
-                found.push(self.deadlock(&cycle));
-            }
-        }
-        found
-    }
-
-    /// The shortest cycle through this request.
-    pub(crate) fn cycle(&self, start: usize) -> Option<Deadlock> {
-        Some(self.deadlock(&self.shortest_cycle(start)?))
-    }
-
-    fn shortest_cycle(&self, start: usize) -> Option<Vec<Edge<'s>>> {
-        let mut reached_by: HashMap<usize, Edge<'s>> = HashMap::new();
-        let mut next = VecDeque::from([start]);
-        while let Some(wait) = next.pop_front() {
-            for (edge, after) in self.edges_from(wait) {
-                if after == start {
-                    return Some(path_to(&reached_by, edge, start));
-                }
-                if let hash_map::Entry::Vacant(file_id) = reached_by.entry(after) {
-                    file_id.insert(edge);
-                    next.push_back(after);
-                }
-            }
-        }
-        None
-    }
-
-    /// The edges from a request to the stuck requests for which it waits.
-    fn edges_from(&self, wait: usize) -> Vec<(Edge<'s>, usize)> {
-        if !self.stuck[wait] {
-            return Vec::new();
-        }
-        let kept = self.obstacles(wait).into_iter().flatten();
-        let edges = kept.flat_map(|(holder, requests)| {
-            let stuck = requests.iter().filter(|after| self.stuck[**after]);
-            stuck.map(move |after| (Edge { wait, holder }, *after))
-        });
-        edges.collect()
-    }
-
-    /// The requests on which it depends whether the request `start` is stuck: the numbers of those
-    /// of this process, and the pids of the other processes with their ancestors.
-    pub(crate) fn depends_on(&self, start: usize) -> (Vec<usize>, HashSet<u32>) {
-        let found = self.reached_from(vec![start]);
-        let us = self.ours.map(|ours| ours.process.pid);
-        let (ours, others): (Vec<usize>, Vec<usize>) = found
-            .into_iter()
-            .partition(|wait| Some(self.waits[*wait].process.pid) == us);
-        let pids = others.into_iter().flat_map(|wait| {
-            let wait = &self.waits[wait];
-            wait.ancestors.iter().copied().chain([wait.process.pid])
-        });
-        (ours, pids.collect())
-    }
-
-    fn reached_from(&self, starts: Vec<usize>) -> HashSet<usize> {
-        let mut found: HashSet<usize> = starts.iter().copied().collect();
-        let mut next = starts;
-        while let Some(wait) = next.pop() {
-            let after = self.edges_from(wait).into_iter().map(|(_, after)| after);
-            next.extend(after.filter(|after| found.insert(*after)));
-        }
-        found
-    }
-
-    fn deadlock(&self, cycle: &[Edge<'s>]) -> Deadlock {
-        let step = |edge: &Edge<'s>| {
-            let wait = &self.waits[edge.wait];
-            Step {
-                thread: wait.thread,
-                waiter: wait.process.clone(),
-                file_id: wait.file_id,
-                path: wait.path.cloned(),
-                kind: wait.kind,
-                mode: wait.mode,
-                holder: edge.holder.clone(),
-            }
-        };
-        Deadlock {
-            steps: cycle.iter().map(step).collect(),
-            certain: self.certain,
-        }
-    }
-}
-
-impl<'s> WaitingRequest<'s> {
-    fn of_other(
-        file: &'s LockedFile,
-        request: &'s Waiter,
-        process: &'s Process,
-        ancestors: Vec<u32>,
-    ) -> WaitingRequest<'s> {
-        WaitingRequest {
-            process,
-            thread: None,
-            file_id: file.file_id,
-            path: file.path.as_ref(),
-            kind: request.kind,
-            mode: request.mode,
-            range: request.range,
-            descriptor: request.descriptor,
-            locks: &file.locks,
-            at_gate: None,
-            ancestors,
-        }
-    }
-
-    /// Whether the lock makes this request wait.
-    fn is_excluded_by(&self, lock: &Lock) -> bool {
-        let shared = lock.mode == Mode::Shared && self.mode == Mode::Shared;
-        // A process does not wait for its own POSIX lock, nor an open file for its own flock or OFD
-        // lock.
-        let own = lock.holders.iter().any(|holder| {
-            holder.process.pid == self.process.pid
-                && (lock.kind == Kind::Posix && self.kind == Kind::Posix
-                    || self.descriptor.is_some() && holder.descriptor == self.descriptor)
-        });
-        lock.kind.meets(self.kind) && lock.range.overlaps(self.range) && !shared && !own
-    }
-}
-
-/// The edges from the start to the last one, which leads back to the start.
-fn path_to<'s>(
-    reached_by: &HashMap<usize, Edge<'s>>,
-    last: Edge<'s>,
-    start: usize,
-) -> Vec<Edge<'s>> {
-    let mut path = vec![last];
-    let mut at = last.wait;
-    while at != start {
-        let edge = reached_by[&at];
-        path.push(edge);
-        at = edge.wait;
-    }
-    path.reverse();
-    path
 }
 
 /// The holders of locks on files with waiting requests.
