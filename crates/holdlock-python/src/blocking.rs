@@ -8,7 +8,7 @@ use holdlock::{CancelToken as Token, Error, Request, Waiting};
 use pyo3::prelude::*;
 
 use crate::cancel::{Alert, CancelToken};
-use crate::error::Failure;
+use crate::error::{self, Failure};
 use crate::unseen::Acquired;
 
 /// What the library calls while it waits.
@@ -72,6 +72,14 @@ pub(crate) fn seconds(
         }
         None => Ok(if may_wait { -1.0 } else { 0.0 }),
     }
+}
+
+/// The limit of a `with` statement in seconds, from the settings of its object.
+pub(crate) fn own_seconds((timeout, blocking): (f64, bool)) -> PyResult<f64> {
+    if blocking && timeout.is_nan() {
+        return Err(error::nan());
+    }
+    Ok(if blocking { timeout } else { 0.0 })
 }
 
 /// The module for greenlets, if the program uses them as threads: their waits run Python code.

@@ -134,9 +134,7 @@ impl Failure {
                  first"
             )),
             Failure::NoInit => runtime("the lock's __init__ was not called".to_owned()),
-            Failure::Nan => Ok(PyValueError::new_err(
-                "timeout must be a number of seconds, not nan",
-            )),
+            Failure::Nan => Ok(nan()),
         };
         raised.unwrap_or_else(|error| error)
     }
@@ -230,6 +228,11 @@ pub(crate) fn printable(text: &Bound<'_, PyAny>) -> PyResult<String> {
         Ok(path) => inspect::printable(&path).to_string(),
         Err(_) => inspect::printable(&text.str()?.to_string_lossy().into_owned()).to_string(),
     })
+}
+
+/// A limit that is no number.
+pub(crate) fn nan() -> PyErr {
+    PyValueError::new_err("timeout must be a number of seconds, not nan")
 }
 
 /// Python chooses the class by the number of the error: PermissionError and so on.

@@ -141,8 +141,7 @@ impl NativeSemaphore {
     /// Python code, and no exception of a signal handler, comes between the acquisition and the
     /// block.
     fn __enter__(slf: &Bound<'_, Self>) -> PyResult<u32> {
-        let (timeout, blocking) = slf.get()._settings()?;
-        let limit = if blocking { timeout } else { 0.0 };
+        let limit = blocking::own_seconds(slf.get()._settings()?)?;
         Ok(NativeSemaphore::_take(slf, limit, None)?.0)
     }
 

@@ -1,6 +1,7 @@
 """acquire() and release(): arguments, counting, what they return."""
 
 import math
+import threading
 import warnings
 from decimal import Decimal
 from fractions import Fraction
@@ -8,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from holdlock import AcquireReturnProxy, BaseFileLock, FileLock, Timeout, UnixFileLock
+from holdlock import (
+    AcquireReturnProxy,
+    BaseFileLock,
+    FileLock,
+    LockSet,
+    Semaphore,
+    Timeout,
+    UnixFileLock,
+)
 
 
 def test_acquire_returns_a_proxy_that_releases_once(path):
@@ -105,6 +114,36 @@ def test_nan_is_refused_only_where_it_matters(path):
     with pytest.raises(ValueError, match="nan"):
         FileLock(path).acquire(timeout=math.nan)
     with FileLock(path, timeout=math.nan).acquire(blocking=False):
+        pass
+
+
+def make_set(path, **options):
+    return LockSet([FileLock(path)], **options)
+
+
+def make_semaphore(path, **options):
+    return Semaphore(path, 1, **options)
+
+
+@pytest.mark.parametrize("make", [FileLock, make_set, make_semaphore])
+def test_a_block_refuses_nan_while_the_lock_is_held(path, holder, make):
+    holder(path)
+    lock = make(path, timeout=math.nan)
+    result = []
+
+    def wait():
+        try:
+            with lock:
+                result.append(None)
+        except ValueError as error:
+            result.append(str(error))
+
+    # In a thread, because a wait without limit has to fail this test and not to stop it.
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert result == ["timeout must be a number of seconds, not nan"]
+    with make(path + "2", timeout=math.nan, blocking=False):
         pass
 
 

@@ -52,6 +52,16 @@ def test_type_checkers_refuse_names_that_are_not_there():
     assert checked.stdout.count("error:") == 1 and "NoSuch" in checked.stdout
 
 
+def test_type_checkers_accept_every_name():
+    pytest.importorskip("mypy")
+    # Also `open`, which `from holdlock import *` leaves out.
+    names = [f"holdlock.{name}" for name in [*holdlock.__all__, "open"]]
+    program = "import holdlock\n" + "\n".join(names)
+    check = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", os.devnull, "-c", program]
+    checked = subprocess.run(check, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_objects_say_what_they_are(path):
     lock = holdlock.FileLock(path)
     assert repr(lock) == f"<FileLock '{path}', not held>"

@@ -75,3 +75,16 @@ def test_other_options_are_refused_by_name(path, options):
 def test_all_unlimited_timeouts_are_the_same_option(path):
     lock = FileLock(path, timeout=float("inf"), is_singleton=True)
     assert FileLock(path, timeout=-3, is_singleton=True) is lock
+
+
+class Patient(FileLock):
+    def __init__(self, lock_file, timeout=30, mode=0o644, **options):
+        super().__init__(lock_file, timeout, mode, **options)
+
+
+def test_a_subclass_has_its_own_defaults(path):
+    lock = Patient(path, is_singleton=True)
+    assert Patient(path, is_singleton=True) is lock
+    assert Patient(path, timeout=30, is_singleton=True) is lock
+    with pytest.raises(ValueError, match="timeout .existing lock has 30.* but -1"):
+        Patient(path, timeout=-1, is_singleton=True)

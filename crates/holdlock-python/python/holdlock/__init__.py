@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from ._engine_lost import AsyncLostSignal, LostSignal
     from ._engine_types import History, Member, Members
     from ._lock_set import LockSet
-    from ._open import open, open_async
+    from ._open import open as open, open_async
     from ._read_write import ReadWriteLock
     from ._semaphore import Semaphore
     from ._soft._async_lock import AsyncSoftFileLock

@@ -201,7 +201,7 @@ def _singleton(cls: FileLockMeta, lock_file: Any, options: dict[str, Any]) -> An
             return there
     _refuse_unknown(cls, options)
     differing = []
-    for name, default in cls._defaults.items():
+    for name, default in _defaults_of(cls).items():
         ours, theirs = there._option(name), options.get(name, default)
         if not _same(name, ours, theirs):
             differing.append(f"\n\t{name} (existing lock has {ours} but {theirs} was passed)")
@@ -211,6 +211,15 @@ def _singleton(cls: FileLockMeta, lock_file: Any, options: dict[str, Any]) -> An
             "Non-matching arguments: " + "".join(differing)
         )
     return there
+
+
+def _defaults_of(cls: FileLockMeta) -> dict[str, Any]:
+    """The values of the options that a caller leaves out: a subclass may have its own defaults."""
+    if _takes_all_options(cls):
+        return cls._defaults
+    parameters = _constructor(cls).parameters
+    own = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+    return {name: own.get(name, default) for name, default in cls._defaults.items()}
 
 
 def _refuse_unknown(cls: FileLockMeta, options: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ use super::acquire::acquire;
 use super::holds::{Holds, Join, Leave};
 use super::lost::NativeLost;
 use super::raise::{self, raised};
-use crate::blocking::Limits;
+use crate::blocking::{Limits, own_seconds};
 use crate::cancel::CancelToken;
 use crate::error::{Failure, io_error};
 use crate::lock::mode_of;
@@ -168,8 +168,7 @@ impl NativeEngineLock {
     /// Acquires the lock with its own limit. Native, so that no Python code, and no exception of a
     /// signal handler, comes between the acquisition and the block.
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
-        let (timeout, blocking) = slf.get()._settings()?;
-        let limit = if blocking { timeout } else { 0.0 };
+        let limit = own_seconds(slf.get()._settings()?)?;
         slf.get()._take(slf.py(), limit, None, None, None)?;
         Ok(slf.clone())
     }

@@ -17,7 +17,7 @@ use pyo3::types::{PyBool, PyDict, PyTuple};
 
 use self::held::Held;
 use self::members::{Members, TaskWaits};
-use crate::blocking::Limits;
+use crate::blocking::{Limits, own_seconds};
 use crate::cancel::{Alert, CancelToken};
 use crate::error::{self, Failure};
 use crate::lock::{NativeLock, mode_of};
@@ -84,8 +84,7 @@ impl NativeLockSet {
     /// Acquires all locks with the set's own limit. Native, so that no exception of a signal
     /// handler comes between the acquisition and the block.
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
-        let (timeout, blocking) = slf.get()._settings();
-        let limit = if blocking { timeout } else { 0.0 };
+        let limit = own_seconds(slf.get()._settings())?;
         slf.get()._take(slf.py(), limit, None)?;
         Ok(slf.clone())
     }
