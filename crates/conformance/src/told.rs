@@ -3,7 +3,7 @@
 
 use holdlock::inspect::{LockedFile, Range, Snapshot};
 
-/// `file "/tmp/a.lock"`, `removed`, `elsewhere`,
+/// `file "/tmp/a.lock"`, `removed`, `elsewhere`, `mixes families`,
 /// `held flock exclusive 0-EOF taker=5 by 5:3 (sleep)`, `waits flock exclusive 0-EOF turn=1 by 6`,
 /// `unseen Processes(7)`: one line for each.
 pub fn lines(snapshot: &Snapshot) -> Vec<String> {
@@ -21,6 +21,9 @@ fn of_file(file: &LockedFile) -> Vec<String> {
     }
     if file.elsewhere {
         lines.push("elsewhere".into());
+    }
+    if file.mixes_families() {
+        lines.push("mixes families".into());
     }
     for lock in &file.locks {
         let taker = lock.taker.map_or_else(|| "?".into(), |pid| pid.to_string());

@@ -346,3 +346,26 @@ fn a_short_request_beside_holders_that_delete_on_release_times_out() {
     }
     holder.must("release");
 }
+
+/// So a holder is seen that deletes on release, and has to wait for a processor just then.
+#[test]
+fn a_try_beside_a_running_holder_of_a_removed_file_finds_the_lock_taken() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    let holder = sys::fork(|| {
+        let _guard = lock.lock().expect("locked");
+        std::fs::remove_file(&path).expect("removed");
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    queue::eventually("the file is removed", || !path.exists());
+    let error = lock.try_lock().expect_err("held");
+    sys::kill(holder.pid(), libc::SIGKILL);
+    assert!(matches!(error, Error::WouldBlock(_)), "{error}");
+    let holders = error.conflict().expect("a conflict").holders();
+    assert_eq!(holders[0].pid, holder.pid());
+    assert!(!path.exists(), "nothing is created");
+}

@@ -106,6 +106,25 @@ fn a_directory_that_others_could_have_made_is_refused() {
     );
 }
 
+/// With a slash at its end the path means what the symbolic link leads to.
+#[test]
+fn a_symbolic_link_is_refused_however_the_path_of_the_directory_ends() {
+    let place = Place::new();
+    std::fs::create_dir(place.join("elsewhere")).unwrap();
+    symlink(place.join("elsewhere"), place.locks()).unwrap();
+    for end in ["/", "//", "/.", "/./"] {
+        let mut directory = place.locks().into_os_string();
+        directory.push(end);
+        for words in [&["run", "L", "true"][..], &["who", "L"], &["path", "L"]] {
+            let mut command = place.holdlock(words);
+            command.env("HOLDLOCK_DIR", &directory);
+            let finished = Running::start(command).finish();
+            assert_eq!(finished.code(), 73, "{words:?}: {finished:?}");
+            assert!(finished.stderr.contains("symbolic link"), "{finished:?}");
+        }
+    }
+}
+
 #[test]
 fn a_relative_lock_directory_is_wrong_usage() {
     let place = Place::new();

@@ -156,3 +156,17 @@ fn a_log_that_cannot_be_written_is_known_before_the_command_runs() {
     assert_eq!(finished.code(), 6, "the command has run");
     assert!(finished.stderr.contains("log"), "{finished:?}");
 }
+
+/// The kernel sends SIGXFSZ to a process that writes beyond its limit.
+#[test]
+fn a_log_that_may_not_grow_does_not_change_the_exit_code() {
+    let place = Place::new();
+    let script = "ulimit -f 0; exec $HOLDLOCK run --log log L -- sh -c 'exit 6'";
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.code(), 6, "{finished:?}");
+    assert!(finished.stderr.contains("cannot write to the log"));
+    // The command finds the signal as the caller left it.
+    let script = "ulimit -f 0; exec $HOLDLOCK run --log log L -- sh -c 'echo data >file'";
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.code(), 128 + libc::SIGXFSZ, "{finished:?}");
+}

@@ -74,15 +74,15 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => {
                 let session = postgres.clone().acquire(attempt).await?;
-                hold::begin(session, attempt.us.mode, self.shown())
+                hold::begin(session, attempt.us.mode, self.shown()).await
             }
             Engine::Etcd(etcd) => {
                 let session = etcd.clone().acquire(attempt).await?;
-                hold::begin(session, attempt.us.mode, self.shown())
+                hold::begin(session, attempt.us.mode, self.shown()).await
             }
             Engine::Redis(redis) => {
                 let session = redis.clone().acquire(attempt).await?;
-                hold::begin(session, attempt.us.mode, self.shown())
+                hold::begin(session, attempt.us.mode, self.shown()).await
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Passwords: where they come from, and that they are never shown.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -46,6 +48,23 @@ pub(crate) fn from_named_file() -> Result<Option<Secret>, Error> {
 }
 
 fn from_file(path: &Path) -> std::io::Result<Secret> {
-    let text = std::fs::read_to_string(path)?;
+    // A device such as /dev/zero has no end.
+    const LONGEST: u64 = 1 << 16;
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
     Ok(Secret(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_the_end() {
+        let long = std::env::temp_dir().join(format!("holdlock-secret-{}", std::process::id()));
+        std::fs::write(&long, "a".repeat(1 << 17)).expect("written");
+        let secret = from_file(&long).expect("read");
+        std::fs::remove_file(&long).expect("removed");
+        assert_eq!(secret.reveal().len(), 1 << 16);
+    }
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use crate::engine::Engine;
 use crate::keeper::serve;
 use crate::url::Url;
-use crate::{EngineLock, Error, Finding, Members};
+use crate::{EngineLock, Error, Finding, Level, Members};
+
+/// The lock that is tried to find out whether the engine gives locks to this user.
+const TRIED: &str = "holdlock-doctor";
 
 /// The place that a URL without a lock's name means: a database, a server.
 ///
@@ -77,18 +80,46 @@ impl EngineServer {
         serve::ask(&self.engine, |engine| async move { engine.list().await })
     }
 
-    /// Examines whether this is a safe place for locks. Waits for the engine, at most for some
-    /// seconds.
+    /// Examines whether this is a safe place for locks, and acquires a lock of the name
+    /// `holdlock-doctor` for a moment. Waits for the engine, at most for some seconds.
     ///
     /// # Errors
     ///
     /// Those of [`EngineLock::lock`]. [`Error::Unsuitable`] is itself the finding that no lock can
     /// be kept there.
     pub fn diagnose(&self) -> Result<Vec<Finding>, Error> {
-        serve::ask(
+        let mut findings = serve::ask(
             &self.engine,
             |engine| async move { engine.diagnose().await },
-        )
+        )?;
+        findings.extend(self.try_a_lock()?);
+        Ok(findings)
+    }
+
+    /// Rights, memory or commands that a lock needs can be missing where all else is in order.
+    /// None: nothing is known, because others try the same, or because the server was just started.
+    fn try_a_lock(&self) -> Result<Option<Finding>, Error> {
+        let mut url = self.url.clone().with_name(TRIED.to_owned())?;
+        // With `key=` it would be the user's own lock.
+        url.options
+            .retain(|(option, _)| option != "key" && option != "slots");
+        let lock = EngineLock::at(Engine::open(&url)?);
+        let tried = lock.try_lock().and_then(|guard| guard.release());
+        Ok(match tried {
+            Ok(()) => Some(Finding::new(
+                Level::Ok,
+                "lock",
+                "a lock was acquired and released",
+            )),
+            Err(error) if error.is_conflict() => None,
+            Err(error) => {
+                let text = format!("no lock can be acquired: {error:#}");
+                let (found, remedy) = text
+                    .split_once("; ")
+                    .unwrap_or((&text, "mend this at the engine, and examine it again"));
+                Some(Finding::new(Level::Unsafe, "lock", found).remedy(remedy))
+            }
+        })
     }
 
     /// Makes what [`EngineLock::last_run`] and [`EngineGuard::record_run`] need, where the engine

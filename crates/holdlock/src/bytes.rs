@@ -94,6 +94,11 @@ impl Range {
         self.start <= other.end.unwrap_or(u64::MAX) && other.start <= self.end.unwrap_or(u64::MAX)
     }
 
+    /// Whether the library locks these bytes beside a lock of flock(2).
+    pub(crate) fn is_beside_flock(self) -> bool {
+        self.start >= FIRST_TICKET && self.end.is_some()
+    }
+
     /// What a fair request of this mode locks to be at the head of the queue: the first byte for a
     /// shared request, the first two for an exclusive one. A request for a slot locks all three
     /// bytes. All of them exclude each other, and /proc/locks still shows what is requested.

@@ -104,6 +104,12 @@ impl LockOptions {
     /// with this option are a reader/writer lock. A [`LockSet`](crate::LockSet) waits for its turn
     /// at the member for which it sleeps.
     ///
+    /// The threads that use one `FileLock`, or its clones, first queue among themselves: only one
+    /// of them at a time has a place in the queue of the processes. A thread that waits for
+    /// another of them gets its place after that one has released the lock, and requests of other
+    /// processes that have arrived in the meantime are served before it. A thread with a
+    /// `FileLock` of its own has a place of its own from the beginning.
+    ///
     /// Only requests of locks with this option queue: other programs can pass them. Each
     /// acquisition costs two more system calls, and each change from one process to the next costs
     /// a wake-up. [`FileLock::try_lock`] lets the waiters go first, which takes up to a

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use holdlock_conformance::{Actor, Scratch, has, in_container, watchdog};
+use holdlock_conformance::{Actor, Scratch, has, in_container, skipped, watchdog};
 
 use crate::tools::{LOOK, STRANGER, can, holder_pids, one_file, said, stranger};
 
@@ -131,4 +131,31 @@ fn from_inside_the_holder_of_a_removed_file_is_found_although_its_taker_has_ende
     let message = newcomer.ask("try");
     assert!(message.starts_with("RemovedWhileHeld"), "{message}");
     assert!(message.contains("pid 1 "), "{message}");
+}
+
+/// A holder may end while it is looked at. strace stands for that: the namespace cannot be read.
+#[test]
+fn a_holder_that_has_just_ended_was_not_in_another_mount_namespace() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let mut holder = stranger(&[&path]);
+    holder.must("flock 0 ex");
+    let trace = scratch.path("trace");
+    let namespace = format!("/proc/{}/ns/mnt", holder.pid());
+    let strace = || {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-P", &namespace, "-o"]).arg(&trace);
+        command.args(["-e", "inject=readlink,readlinkat:error=ENOENT"]);
+        command
+    };
+    let works = strace().arg("true").status();
+    if !works.is_ok_and(|status| status.success()) {
+        return skipped("needs strace and the right to trace");
+    }
+    let seen = said(strace().arg(LOOK).arg(&path));
+    let traced = std::fs::read_to_string(&trace).expect("a trace");
+    assert!(traced.contains("INJECTED"), "{traced}");
+    assert_eq!(seen[0], format!("file {path:?}"));
+    assert!(!seen.contains(&"elsewhere".to_owned()), "{seen:?}");
 }

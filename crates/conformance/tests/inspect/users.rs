@@ -64,6 +64,23 @@ fn another_users_flock_is_seen_with_its_process() {
     );
 }
 
+/// The slot has no holder then, but it is not a lock of another family.
+#[test]
+fn another_users_slot_is_not_taken_for_a_mistake() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let Some(mut look) = as_nobody(&scratch) else {
+        return;
+    };
+    let semaphore = holdlock::Semaphore::open(&path, 2).expect("opens");
+    let _slot = semaphore.lock().expect("a slot");
+    let seen = said(look.arg(&path));
+    let has = |begin: &str| seen.iter().any(|line| line.starts_with(begin));
+    assert!(has("held flock shared") && has("held ofd"), "{seen:?}");
+    assert!(!has("mixes"), "{seen:?}");
+}
+
 #[test]
 fn another_users_lock_without_a_name_is_shown_as_unseen() {
     let _dog = watchdog::watch(60);

@@ -63,9 +63,10 @@ fn a_wait_that_ended_leaves_neither_threads_nor_locks() {
     let mut waiter = actor(&path, 3);
     assert!(waiter.ask("for 5").starts_with("TimedOut"));
     let one_thread = |waiter: &mut Actor| {
-        let seen = |answer: String| answer.split_once(' ').expect("two").1 == "1";
-        queue::eventually("all threads have ended", || seen(waiter.ask("fds")));
-        waiter.ask("fds")
+        let seen = |answer: String| answer.split_once(' ').expect("two").0 == "1";
+        let question = "threads-and-files";
+        queue::eventually("all threads have ended", || seen(waiter.ask(question)));
+        waiter.ask(question)
     };
     let before = one_thread(&mut waiter);
     for _ in 0..20 {

@@ -67,6 +67,31 @@ fn what_was_read_is_still_there_after_the_upgrade() {
     }
 }
 
+/// The byte by which an upgrade keeps readers out is free before the next holder has the lock.
+#[test]
+fn a_holder_can_downgrade_right_after_the_upgrade_of_another_process() {
+    let _dog = watchdog::watch(60);
+    for fair in [false, true] {
+        let scratch = Scratch::new();
+        let path = scratch.lock();
+        let open = || options().fair(fair).open(&path).expect("opens");
+        let upgrading = sys::fork(|| {
+            let lock = open();
+            for _ in 0..400 {
+                let mut guard = lock.lock_upgradeable().expect("shared");
+                guard.upgrade(Request::exclusive()).expect("upgraded");
+            }
+            0
+        });
+        let lock = open();
+        for _ in 0..400 {
+            let guard = lock.lock().expect("locked");
+            drop(guard.downgrade().expect("downgraded"));
+        }
+        assert_eq!(upgrading.wait(), 0);
+    }
+}
+
 fn one_step(kind: i32, lock: &FileLock, data: &std::fs::File) -> bool {
     static STEP: AtomicU64 = AtomicU64::new(0);
     let step = STEP.fetch_add(1, Ordering::Relaxed);

@@ -36,7 +36,8 @@ answer within --timeout, that is a finding, too.
 
 If LOCK is a URL, or a name while HOLDLOCK_ENGINE has one, the engine is examined: its
 version, poolers and proxies, what a failover does, whether tokens survive a crash, TLS,
-clocks, latency, free connections. It does not matter whether the URL has a #name.
+clocks, latency, free connections. A lock of the name holdlock-doctor is acquired for a
+moment. It does not matter whether the URL has a #name.
 
 Levels:
   ok       as it should be

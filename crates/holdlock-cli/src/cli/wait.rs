@@ -25,7 +25,8 @@ while HOLDLOCK_ENGINE has one, is a lock between hosts: `wait` asks once a secon
 Exit codes:
    0  no process holds any of the locks
   64  wrong usage
-  65  the job that this command is part of holds a lock: the wait would never end
+  65  without -w: the job that this command is part of holds a lock, so the wait would
+      never end
   69  the engine of a URL does not answer
   71  it is unknown whether a lock is held
   73  the lock directory belongs to another user

@@ -87,7 +87,7 @@ Exit codes:
    1  it is free, also when there is no such file; no holder has the TOKEN
    2  unknown: not all could be seen, or a process outside this PID namespace holds it
   64  wrong usage
-  65  with --wait: the job that this command is part of holds it
+  65  --wait without DURATION: the job that this command is part of holds it
   69  the engine of the URL does not answer
   71  the operating system refused something
   73  the lock directory belongs to another user

@@ -44,7 +44,8 @@ pub(crate) fn directory() -> Result<PathBuf, Failure> {
     if let Some(chosen) = chosen() {
         let chosen = PathBuf::from(chosen);
         if chosen.is_absolute() {
-            return Ok(chosen);
+            // Without a slash or a dot at its end, which would follow a symbolic link.
+            return Ok(chosen.components().collect());
         }
         return Err(Failure::usage(format!(
             "{VARIABLE} is {}, which is not an absolute path: the same name would be another lock \

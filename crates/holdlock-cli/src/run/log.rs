@@ -15,6 +15,7 @@ use crate::exit::{self, CANNOT_CREATE, Failure, reason};
 use crate::show::json;
 use crate::show::text::path as show;
 use crate::show::time::utc;
+use crate::sys::signals;
 
 /// The destination of the lines.
 pub(super) enum Log {
@@ -53,9 +54,10 @@ impl Log {
     }
 
     /// Appends the line by one write(2), so that lines of many runs do not mix.
-    /// The command has run by now: a full disk does not change its exit code.
+    /// The command has run by now: a full disk or a limit does not change its exit code.
     pub(super) fn append(mut self, record: &Record<'_>) {
         let line = record.line();
+        signals::let_writes_fail_at_size_limit();
         let written = match &mut self {
             Log::File(file) => file.write(line.as_bytes()),
             Log::StandardError => io::stderr().write(line.as_bytes()),

@@ -68,8 +68,17 @@ pub(super) fn is_optional(settings: &Settings) -> bool {
 /// The failure of a run whose lock file cannot have a record: names the option that needs one.
 pub(super) fn failure(error: &Error, settings: &Settings) -> Failure {
     let mut failure = Failure::from(error);
-    if let (Error::Record { .. }, Some(option)) = (error, settings.memory.needed_for()) {
-        failure.message.push_str(&format!(" ({option} needs it)"));
+    let Some(option) = settings.memory.needed_for() else {
+        return failure;
+    };
+    match error {
+        Error::Record { .. } => failure.message.push_str(&format!(" ({option} needs it)")),
+        // Without the option a directory works as a lock file.
+        Error::Open { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+            let why = format!(" ({option} needs a record, and a directory cannot have one)");
+            failure.message.push_str(&why);
+        }
+        _ => {}
     }
     failure
 }
@@ -80,7 +89,7 @@ pub(super) fn open(
     path: &Path,
     settings: &Settings,
 ) -> Result<FileLock, Error> {
-    if settings.mode == Mode::Shared || is_optional(settings) && !may_have_record(path) {
+    if settings.mode == Mode::Shared || is_optional(settings) && !may_have_record(path, settings) {
         return options.open(path);
     }
     match options.clone().record(true).open(path) {
@@ -91,11 +100,13 @@ pub(super) fn open(
     }
 }
 
-/// Whether the file is missing, or is empty and not for the command's output, or has the size of a
-/// record. Other files are not opened for writing.
-fn may_have_record(path: &Path) -> bool {
+/// Whether the file is missing, or is empty and not for other output, or has the size of a record.
+/// Other files are not opened for writing.
+fn may_have_record(path: &Path, settings: &Settings) -> bool {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.len() == 0 => found.is_file() && !is_our_output(&found),
+        Ok(found) if found.len() == 0 => {
+            found.is_file() && !is_our_output(&found) && !is_our_log(&found, settings)
+        }
         Ok(found) => found.is_file() && found.len() == Record::SIZE,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
@@ -108,6 +119,12 @@ fn is_our_output(found: &fs::Metadata) -> bool {
         rustix::fs::fstat(stream)
             .is_ok_and(|stream| (stream.st_dev, stream.st_ino) == (found.dev(), found.ino()))
     })
+}
+
+/// Whether the line of `--log` will be written into this file.
+fn is_our_log(found: &fs::Metadata, settings: &Settings) -> bool {
+    let log = settings.log.as_ref().map(fs::metadata);
+    log.is_some_and(|log| log.is_ok_and(|log| (log.dev(), log.ino()) == (found.dev(), found.ino())))
 }
 
 /// Whether the last run is so recent that this one is skipped. Then says so.

@@ -221,15 +221,15 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
         }
     };
     course.slot = held.iter().find_map(Held::slot);
-    if memory::is_abandoned(&held) {
-        return after_abandonment(held, settings, course);
-    }
-    // Another run may have succeeded while this one waited. (If the holder after that run died, its
-    // work has to be done again.)
+    // Another run may have ended while this one waited. The interval also counts if that run died,
+    // as it does for a run that did not have to wait; the next run still learns of the death.
     if memory::is_recent(&course.locks[0], settings) {
         memory::give_back(held);
         course.outcome = "skipped";
         return Ok(exit::SUCCESS);
+    }
+    if memory::is_abandoned(&held) {
+        return after_abandonment(held, settings, course);
     }
     run_under(held, settings, course)
 }

@@ -144,6 +144,14 @@ impl Display {
         }
     }
 
+    /// The run is for this lock alone. The user's word for it may be a URL with a password, which
+    /// is never shown.
+    #[cfg(feature = "engines")]
+    pub(super) fn call_it(&mut self, lock: &OsStr) {
+        self.turn_to(lock);
+        self.all = short(lock);
+    }
+
     /// The wait is for this lock from now on.
     pub(super) fn turn_to(&mut self, lock: &OsStr) {
         self.lock = short(lock);

@@ -157,6 +157,13 @@ pub(crate) fn die_of(number: c_int) {
     }
 }
 
+/// From now on a write beyond the limit of file sizes (`ulimit -f`) is an error and does not end
+/// this process. Only for a process that starts no more commands: they would inherit this.
+pub(crate) fn let_writes_fail_at_size_limit() {
+    // SAFETY: a plain system call; there is no handler that could be lost.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 fn set_of(number: c_int) -> libc::sigset_t {
     // SAFETY: a sigset_t is plain data, set up by sigemptyset before use.
     unsafe {

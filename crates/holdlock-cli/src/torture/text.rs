@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Settings;
 use super::crew::THREADS_EACH;
-use super::finding::Finding;
 use super::supervisor::Report;
 use super::tally::Counts;
 use crate::show::table::{Side, Table};
@@ -45,7 +44,7 @@ pub(super) fn report(settings: &Settings, report: &Report, history: Option<&Path
         text::count(report.kills as usize, "kill", "kills"),
         text::count(report.stops as usize, "stop", "stops"),
     );
-    lines + &verdict(report.finding.as_ref(), history)
+    lines + &verdict(report, history)
 }
 
 pub(super) fn per_second(report: &Report) -> u64 {
@@ -103,9 +102,9 @@ pub(super) fn wait(time: Duration) -> String {
     }
 }
 
-fn verdict(finding: Option<&Finding>, history: Option<&Path>) -> String {
-    let Some(finding) = finding else {
-        return painted("Nothing found", "32", has_colour()) + "\n";
+fn verdict(report: &Report, history: Option<&Path>) -> String {
+    let Some(finding) = &report.finding else {
+        return painted("Nothing found", "32", has_colour()) + &untried(report) + "\n";
     };
     let found = painted("FOUND", "1;31", has_colour());
     let mut lines = format!(
@@ -118,6 +117,18 @@ fn verdict(finding: Option<&Finding>, history: Option<&Path>) -> String {
         lines += &format!("The last events of the workers: {}\n", text::path(path));
     }
     lines
+}
+
+/// The modes that had no time for a section: the run says nothing about them.
+fn untried(report: &Report) -> String {
+    let is_possible = |mode| !report.left_out.iter().any(|(left, _)| *left == mode);
+    let modes = report.tally.0.iter();
+    let untried = modes.filter(|counts| counts.sections == 0 && is_possible(counts.mode));
+    let names: Vec<&str> = untried.map(|counts| counts.mode.name()).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; run longer to try {}", names.join(", ")),
+    }
 }
 
 /// `1 234 567`

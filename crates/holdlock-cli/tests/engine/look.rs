@@ -308,6 +308,7 @@ fn doctor_knows_each_engine() {
         let (code, said, errors) = output(&["doctor", &url]);
         assert_eq!(code, Some(0), "{said}{errors}");
         assert!(said.contains("ok       tls"), "{said}");
+        assert!(said.contains("ok       lock"), "{said}");
         let findings = document(&["doctor", "--json", &url]);
         assert_eq!(findings["engine"], server.engine());
         assert_eq!(findings["safe"], true, "{findings}");

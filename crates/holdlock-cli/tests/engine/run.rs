@@ -1,6 +1,7 @@
 //! `holdlock run URL`: exclusion, what the command is told, exit codes.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
 
 use holdlock_test_support::servers::{Port, Server};
 use holdlock_test_support::{eventually, watchdog};
@@ -89,6 +90,53 @@ fn a_wait_names_the_holder_and_the_place_in_the_queue() {
     assert!(line.contains(&format!("held by pid {pid} (")), "{errors}");
     holder.end();
     assert_eq!(first.join().expect("ends").0, Some(0));
+}
+
+#[test]
+fn no_line_of_a_wait_has_the_password() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    // Short: a line has only the end of a long URL.
+    let url = server.url("s");
+    let holder = start(&[&[url.as_str()], &STAY[..]].concat());
+    let place = url.split_once('?').expect("options").0;
+    let with_password = format!("{}#s", place.replace("boss@", "boss:hidden@"));
+    let words = ["run", "--progress", "always", &with_password, "--", "true"];
+    let mut command = holdlock(&words);
+    let mut waiter = command.stderr(Stdio::piped()).spawn().expect("starts");
+    let mut lines = BufReader::new(waiter.stderr.take().expect("a pipe")).lines();
+    let mut said = Vec::new();
+    // The holder ends only after the wait is shown, so there is a last line, too.
+    while !said.iter().any(|line: &String| line.contains("waiting")) {
+        said.push(lines.next().expect("a line").expect("UTF-8"));
+    }
+    holder.end();
+    said.extend(lines.map(|line| line.expect("UTF-8")));
+    assert!(waiter.wait().expect("ends").success(), "{said:?}");
+    let last = said.last().expect("a line");
+    assert!(last.contains("acquired") && last.contains("#s"), "{said:?}");
+    let has_login = |line: &String| line.contains("hidden") || line.contains("boss");
+    assert!(!said.iter().any(has_login), "{said:?}");
+}
+
+#[test]
+fn a_lock_for_which_descriptors_are_missing_is_given_back() {
+    let _dog = watchdog::watch(60);
+    for server in engines() {
+        let url = server.url("descriptors");
+        for limit in 4..=16 {
+            let script = format!("ulimit -n {limit}; exec \"$0\" run -w 5 \"$1\" -- true");
+            let mut command = Command::new("sh");
+            let program = env!("CARGO_BIN_EXE_holdlock");
+            command.args(["-c", &script, program, &url]);
+            let (code, _, errors) = said(&mut command);
+            assert!(code == Some(0) || errors.contains("open files"), "{errors}");
+            let (code, _, errors) = run(&["-n", &url, "--", "true"]);
+            assert_eq!(code, Some(0), "after a limit of {limit}: {errors}");
+        }
+    }
 }
 
 #[test]

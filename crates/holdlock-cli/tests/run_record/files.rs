@@ -79,6 +79,18 @@ fn a_file_for_the_output_of_the_command_gets_no_record() {
 }
 
 #[test]
+fn the_log_of_the_run_gets_no_record() {
+    let place = Place::new();
+    for _ in 0..2 {
+        let done = place.run(["run", "--log", "log", "./log", "--", "true"]);
+        assert_eq!(done.code(), 0, "{done:?}");
+    }
+    let log = fs::read_to_string(place.join("log")).unwrap();
+    assert_eq!(log.lines().count(), 2, "{log}");
+    assert!(log.lines().all(|line| line.starts_with('{')), "{log}");
+}
+
+#[test]
 fn a_limit_of_file_sizes_stops_no_run() {
     let place = Place::new();
     for lock in ["./new", "./old"] {
@@ -114,6 +126,12 @@ fn an_option_that_needs_a_record_says_so_where_none_can_be_written() {
     // Seems to be empty, and what is written there changes the system.
     let done = needs("--note", &["run", "--note", "x", "/proc/self/projid_map"]);
     assert!(done.stderr.contains("none in /proc"), "{}", done.stderr);
+    let done = place.run(["run", "--note", "x", "./", "--", "true"]);
+    assert_eq!(done.code(), 66);
+    assert!(
+        done.stderr
+            .contains("(--note needs a record, and a directory")
+    );
     let done = place.run(["run", "/proc/self/projid_map", "--", "echo", "ran"]);
     assert_eq!((done.code(), done.text()), (0, "ran\n"));
 }

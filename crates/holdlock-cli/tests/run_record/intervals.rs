@@ -5,7 +5,7 @@ use std::path::Path;
 
 use holdlock_test_support::{has, skipped};
 
-use crate::runs::print;
+use crate::runs::{print, told};
 use crate::support::{Place, Running};
 
 #[test]
@@ -72,6 +72,27 @@ fn a_run_that_waited_for_a_success_is_skipped() {
     assert_eq!(first.finish().code(), 0);
     let done = waiter.finish();
     assert_eq!((done.code(), done.text()), (0, ""), "{done:?}");
+}
+
+/// The interval does not depend on the moment at which a run looks at it.
+#[test]
+fn a_run_that_waited_for_a_run_that_died_is_skipped_and_leaves_the_news() {
+    let place = Place::new();
+    // While it shares the lock, no run of the record has begun.
+    let mut reader = place.hold(&["-s", "x"]);
+    let words = ["run", "x", "--", "sh", "-c", "kill -9 $$"];
+    let dies = Running::start(place.holdlock(words));
+    dies.expect_waiting();
+    let words = ["run", "--at-most-every", "1h,always", "x", "--"];
+    let waiter = Running::start(place.holdlock(words.iter().chain(&["echo", "ran"])));
+    waiter.expect_waiting();
+    reader.let_go();
+    assert_eq!(dies.finish().code(), 137);
+    let done = waiter.finish();
+    assert_eq!((done.code(), done.text()), (0, ""), "{done:?}");
+    assert!(done.stderr.contains("x: skipped: the last run began "));
+    assert_eq!(reader.finish().code(), 0);
+    assert_eq!(told(&print(&place, "x")).1, "1");
 }
 
 /// The record of a run that succeeded. The time of its beginning can be replaced.

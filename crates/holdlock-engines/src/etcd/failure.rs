@@ -91,6 +91,10 @@ pub(super) fn refusal(status: u16, message: &Value) -> Failure {
             "{said}; give the user a role with readwrite on the prefix of the locks"
         )),
         code::UNIMPLEMENTED => Failure::Unsuitable(format!("{said}; use etcd 3.4 or later")),
+        // Of the whole cluster, until somebody makes room: no other endpoint helps.
+        code::EXHAUSTED if has("database space exceeded") => Failure::Refused(format!(
+            "{said}; compact and defragment the database, then run `etcdctl alarm disarm`"
+        )),
         code::DEADLINE | code::EXHAUSTED | code::UNAVAILABLE => Failure::Silent(said),
         _ => Failure::Refused(said),
     }
@@ -125,6 +129,11 @@ mod tests {
                 &json!({"error": message, "message": message, "code": code}),
             )
         };
+        let full = plain(429, 8, "etcdserver: mvcc: database space exceeded");
+        assert!(
+            matches!(&full, Failure::Refused(why) if why.contains("alarm disarm")),
+            "{full:?}"
+        );
         assert_eq!(
             plain(404, 5, "etcdserver: requested lease not found"),
             Failure::NoLease

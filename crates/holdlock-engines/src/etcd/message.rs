@@ -78,10 +78,18 @@ pub(super) fn one(key: &str) -> Value {
 
 /// A condition: the key was created by this revision. 0: there is no such key.
 pub(super) fn created_by(key: &str, revision: u64) -> Value {
-    json!([{
+    json!({
         "key": text(key), "target": "CREATE", "result": "EQUAL",
         "create_revision": number(revision),
-    }])
+    })
+}
+
+/// A condition: there is such a key.
+pub(super) fn exists(key: &[u8]) -> Value {
+    json!({
+        "key": text(key), "target": "CREATE", "result": "GREATER",
+        "create_revision": number(0),
+    })
 }
 
 pub(super) fn put(key: &str, value: &str, lease: Lease) -> Value {

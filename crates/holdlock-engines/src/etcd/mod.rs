@@ -31,7 +31,7 @@ use holdlock::Mode;
 
 use self::client::{Client, Patience};
 use self::failure::Failure;
-use self::keys::Keys;
+use self::keys::{Keys, Lease};
 use self::message::Answer;
 use self::place::{Before, Look, Place};
 use self::session::EtcdSession;
@@ -44,6 +44,11 @@ use crate::url::Url;
 
 /// How long a call pauses when an endpoint has failed.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause of a waiter that has lost its place for the first time.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// For how long a waiter that has lost its place tries to get another one while calls fail.
+const SLOW: Duration = Duration::from_secs(30);
 
 /// A lock in a cluster of etcd.
 pub(crate) struct Etcd {
@@ -110,22 +115,30 @@ impl Etcd {
             return would_block(&client).await;
         }
         let mut has_waited = false;
+        let (mut lost, mut queued) = (0, Instant::now());
         loop {
+            client.reach().await?;
             let taken = Place::take(client.clone(), attempt.us.clone(), attempt.progress.clone());
-            let turn = match taken.await? {
-                (place, Look::Free) => renewed(place).await?,
-                (_, Look::Gone) => None,
-                (_, Look::Behind(_)) if !attempt.waits => return would_block(&client).await,
-                (place, Look::Behind(before)) => {
+            let turn = match taken.await {
+                // It can be connected to, and is slow.
+                Err(Failure::Silent(_)) if has_waited && queued.elapsed() < SLOW => None,
+                Err(failure) => return Err(failure.into()),
+                Ok((place, Look::Free)) => renewed(place).await?,
+                Ok((_, Look::Gone)) => None,
+                Ok((_, Look::Behind(_))) if !attempt.waits => return would_block(&client).await,
+                Ok((place, Look::Behind(before))) => {
                     has_waited = true;
-                    wait(place, before, attempt).await?
+                    let turn = wait(place, before, attempt).await?;
+                    queued = Instant::now();
+                    turn
                 }
             };
             if let Some(place) = turn {
                 return Ok(EtcdSession::new(place, has_waited));
             }
             // The lease ran out, or somebody has removed it: from the end of the queue again.
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause(lost, self.settings.ttl)).await;
+            lost += 1;
         }
     }
 
@@ -169,6 +182,14 @@ impl Etcd {
         let version = &self.version;
         version.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How long a waiter pauses that has lost its place so many times before. If the cluster was slow,
+/// many have lost theirs at the same time, and to queue again costs the cluster more than to wait:
+/// therefore the pauses differ, and grow.
+fn pause(lost: u32, ttl: Duration) -> Duration {
+    let most = FIRST_PAUSE.saturating_mul(1 << lost.min(16)).min(ttl);
+    most.mul_f64(Lease::random().0 as f64 / i64::MAX as f64)
 }
 
 /// The place, once it is its turn. None if it was lost.

@@ -17,7 +17,7 @@ use super::client::{CallFailure, Client, Patience};
 use super::failure::Failure;
 use super::keys::Lease;
 use super::members::record;
-use super::message::{self, Answer, created_by, number, number_at, put, range};
+use super::message::{self, Answer, created_by, exists, number, number_at, put, range};
 use super::watch::Watched;
 use crate::engine::Progress;
 use crate::sys::clock::BootTime;
@@ -72,13 +72,12 @@ pub(super) struct Before {
 }
 
 impl Place {
-    /// Queues for the lock.
+    /// Queues for the lock, over the connection that is there.
     pub(super) async fn take(
         client: Rc<Client>,
         us: Member,
         progress: Rc<Progress>,
     ) -> Result<(Place, Look), Failure> {
-        client.reach().await?;
         let lease = Lease::random();
         let key = client.etcd.keys.own(us.mode, lease);
         // From now on, dropping it revokes the lease.
@@ -134,7 +133,7 @@ impl Place {
     async fn enter(&self) -> Result<Look, Failure> {
         let record = record(&self.us, &self.etcd().settings);
         let message = json!({
-            "compare": created_by(&self.key, 0),
+            "compare": [created_by(&self.key, 0)],
             "success": [
                 put(&self.key, &record, self.lease),
                 {"request_range": self.etcd().before(self.us.mode, None)},
@@ -170,7 +169,7 @@ impl Place {
     pub(super) async fn look(&self, patience: Patience) -> Result<Look, Failure> {
         let created = self.created.get();
         let message = json!({
-            "compare": created_by(&self.key, created),
+            "compare": [created_by(&self.key, created)],
             "success": [{"request_range": self.etcd().before(self.us.mode, Some(created))}],
         });
         let (_, answer) = self.client.call(patience, TRANSACTION, &message).await?;
@@ -179,6 +178,21 @@ impl Place {
             true => Ok(self.read_look(answer)),
             false => Ok(Look::Gone),
         }
+    }
+
+    /// Whether the key and the one before it are there as they were: without reading the queue.
+    /// False if more has to be read.
+    pub(super) async fn is_still_behind(&self, before: &Before) -> Result<bool, Failure> {
+        let Watched::Key(watched) = &before.watched else {
+            return Ok(false);
+        };
+        let message = json!({
+            "compare": [created_by(&self.key, self.created.get()), exists(watched)],
+            // An empty transaction would be answered by a member that was left behind.
+            "success": [{"request_range": message::one(&self.key)}],
+        });
+        let called = self.client.call(self.persistence(), TRANSACTION, &message);
+        Ok(Answer::of_transaction(&called.await?.1)?.succeeded)
     }
 
     fn read_look(&self, answer: Answer) -> Look {
@@ -241,7 +255,7 @@ impl Place {
     pub(super) async fn verify(&self, record: Option<&str>) -> Result<bool, Failure> {
         let created = self.created.get();
         let mut message = json!({
-            "compare": created_by(&self.key, created),
+            "compare": [created_by(&self.key, created)],
             // An empty transaction would be answered by a member that was left behind.
             "success": [{"request_range": message::one(&self.key)}],
         });
@@ -260,7 +274,7 @@ impl Place {
     /// Gives the lock back. Fails with what is known if it was lost before.
     pub(super) async fn leave(&self) -> Result<(), Loss> {
         let message = json!({
-            "compare": created_by(&self.key, self.created.get()),
+            "compare": [created_by(&self.key, self.created.get())],
             "success": [{"request_delete_range": message::one(&self.key)}],
         });
         // The try before was not answered, and may have deleted the key.

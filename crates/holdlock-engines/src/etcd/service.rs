@@ -30,7 +30,7 @@ impl Etcd {
         let Some(pair) = pair else { return Ok(None) };
         let key = String::from_utf8_lossy(&pair.key);
         let message = serde_json::json!({
-            "compare": created_by(&key, token),
+            "compare": [created_by(&key, token)],
             "success": [{"request_delete_range": message::one(&key)}],
         });
         let (_, answer) = client.call(patience, "/v3/kv/txn", &message).await?;

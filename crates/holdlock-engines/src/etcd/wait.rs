@@ -1,4 +1,9 @@
 //! Waiting for the turn: asleep until the one before leaves, while the lease is renewed.
+//!
+//! What a waiter asks at each renewal must not cost the cluster more when more waiters are there:
+//! etcd reads the whole queue to find the oldest or the newest key.
+
+use std::time::{Duration, Instant};
 
 use super::PAUSE;
 use super::failure::Failure;
@@ -6,6 +11,9 @@ use super::place::{Before, Look, Place};
 use super::watch::{Watch, Watched};
 use crate::engine::{Attempt, Stage};
 use crate::sys::clock::BootTime;
+
+/// How often a waiter looks who holds the lock, for the message if it gives up.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How a wait ends.
 pub(super) enum Turn {
@@ -23,6 +31,7 @@ impl Place {
         attempt: &Attempt,
     ) -> Result<Turn, Failure> {
         let mut watch: Option<(Watched, Watch)> = None;
+        let mut looked = Instant::now();
         loop {
             if watch
                 .as_ref()
@@ -42,8 +51,14 @@ impl Place {
                     if !self.keep_alive(self.persistence()).await? {
                         return Ok(Turn::Gone);
                     }
-                    let holders = self.client.holders(self.persistence()).await?;
-                    attempt.progress.learned(Stage::Waiting(holders));
+                    if looked.elapsed() > LOOK {
+                        let holders = self.client.holders(self.persistence()).await?;
+                        attempt.progress.learned(Stage::Waiting(holders));
+                        looked = Instant::now();
+                    }
+                    if self.is_still_behind(&before).await? {
+                        continue;
+                    }
                 }
             }
             before = match self.look(self.persistence()).await? {

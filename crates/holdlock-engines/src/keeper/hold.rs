@@ -66,22 +66,29 @@ pub(crate) enum Command {
     Release(oneshot::Sender<Result<(), Loss>>),
 }
 
-/// Keeps the lock from now on.
-pub(crate) fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Result<Handle, Error> {
-    let failed = |error: std::io::Error| Error::Failed {
-        lock: lock.to_owned(),
-        operation: "opening a descriptor for the lock",
-        why: format!("{error}; raise the limit of open files"),
+/// Keeps the lock from now on. Gives it back if that cannot be done: the engine would keep it until
+/// its lease ends.
+pub(crate) async fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Result<Handle, Error> {
+    let opened = LostSignal::new().and_then(|lost| Ok((lost, Timer::new()?)));
+    let (lost, timer) = match opened {
+        Ok(both) => both,
+        Err(error) => {
+            let _ = tokio::time::timeout(RELEASE, session.release()).await;
+            return Err(Error::Failed {
+                lock: lock.to_owned(),
+                operation: "opening a descriptor for the lock",
+                why: format!("{error}; raise the limit of open files"),
+            });
+        }
     };
     let held = Arc::new(Held {
         mode,
         token: session.token(),
         ttl: session.ttl(),
         reserve: valid(session.ttl()).saturating_sub(renewed(session.ttl())),
-        lost: LostSignal::new().map_err(failed)?,
+        lost,
         deadline: AtomicU64::new(0),
     });
-    let timer = Timer::new().map_err(failed)?;
     let (commands, queue) = unbounded_channel();
     let mut keeping = Keeping::new(session.ttl(), held.clone());
     keeping.confirm(session.confirmed());

@@ -111,6 +111,11 @@ impl Values {
         value.filter(|value| !value.is_empty())
     }
 
+    fn in_url(&self, option: &str) -> Option<String> {
+        let value = self.url.get(option).cloned();
+        value.filter(|value| !value.is_empty())
+    }
+
     fn seconds(&self, option: &str, least: u64) -> Result<Option<Duration>, Error> {
         let Some(text) = self.get(option) else {
             return Ok(None);
@@ -150,14 +155,17 @@ impl Settings {
     pub(super) fn read(url: &Url) -> Result<Settings, Error> {
         let values = Values::read(url)?;
         let mut warnings = Vec::new();
-        let user = url.user.clone().or_else(|| values.get("user"));
+        // An option counts more than the part of the URL that says the same, as libpq has it.
+        let user = values.in_url("user").or_else(|| url.user.clone());
+        let user = user.or_else(|| values.get("user"));
         let user = user.or_else(|| whoami::username().ok()).ok_or_else(|| {
             wrong(
                 "the user has no name",
                 "write it as in postgres://user@host/database#name",
             )
         })?;
-        let database = Some(url.path.clone()).filter(|path| !path.is_empty());
+        let path = || Some(url.path.clone()).filter(|path| !path.is_empty());
+        let database = values.in_url("dbname").or_else(path);
         let database = database.or_else(|| values.get("dbname"));
         let database = database.unwrap_or_else(|| user.clone());
         if database.contains('\0') || user.contains('\0') {
@@ -239,13 +247,18 @@ fn shown_hosts(hosts: &[Host]) -> Vec<Host> {
 
 fn hosts(url: &Url, values: &Values) -> Result<Vec<Host>, Error> {
     let mut hosts = url.hosts.clone();
-    if hosts.is_empty() {
+    if hosts.is_empty() || values.in_url("host").is_some() {
         let names = values.get("host").unwrap_or_default();
         let names = names.split(',').filter(|name| !name.is_empty());
-        hosts.extend(names.map(|name| Host {
+        let port = |position| match &url.hosts[..] {
+            [one] => one.port,
+            many => many.get(position).and_then(|host: &Host| host.port),
+        };
+        let named = names.enumerate().map(|(position, name)| Host {
             name: name.to_owned(),
-            port: None,
-        }));
+            port: port(position),
+        });
+        hosts = named.collect();
     }
     if hosts.is_empty() {
         let directories = ["/run/postgresql", "/var/run/postgresql"];
@@ -262,7 +275,8 @@ fn hosts(url: &Url, values: &Values) -> Result<Vec<Host>, Error> {
             1 => ports[0],
             _ => ports.get(position).copied().unwrap_or_default(),
         };
-        if host.port.is_none() && !port.is_empty() {
+        let counts = host.port.is_none() || values.in_url("port").is_some();
+        if counts && !port.is_empty() {
             host.port = Host::parse(&format!("h:{port}"))?.port;
         }
         host.port = host.port.or(Some(PORT));
@@ -286,8 +300,8 @@ fn password(
     values: &Values,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Secret>, Error> {
-    let in_query = || values.url.get("password").cloned().map(Secret::new);
-    if let Some(password) = url.password.clone().or_else(in_query) {
+    let in_query = values.in_url("password").map(Secret::new);
+    if let Some(password) = in_query.or_else(|| url.password.clone()) {
         warnings.push(format!(
             "the URL contains a password, which others may see (arguments are in the list of \
              processes); put it into ~/.pgpass, or into a file that {} names",
@@ -349,6 +363,18 @@ mod tests {
         assert!(!format!("{settings:?}").contains("hidden"));
         assert!(settings.warnings[0].contains(".pgpass"));
         assert!(!settings.warnings[0].contains("hidden"));
+    }
+
+    #[test]
+    fn an_option_counts_more_than_the_part_of_the_url_that_says_the_same() {
+        let all = "host=h2&port=7&user=bob&dbname=e&password=new";
+        let settings = read(&format!("postgres://ann:old@h1:6/d?{all}#n")).expect("ok");
+        assert_eq!(settings.shown, "postgres://h2:7/e#n");
+        let password = settings.password.as_ref().map(Secret::reveal);
+        assert_eq!((&*settings.user, password), ("bob", Some("new")));
+        // The ports stay where only the hosts are others.
+        let settings = read("postgres://h1:6/d?host=h2#n").expect("ok");
+        assert_eq!(settings.shown, "postgres://h2:6/d#n");
     }
 
     #[test]

@@ -249,15 +249,18 @@ local function break_holder(token)
     return { broken }
 end
 
--- How many ms ago the last run began that counts, or -1, and the record of a holder at work.
+-- How many ms ago the last run began that counts, or -1, and the record of a holder at work. A clock
+-- that was set back far makes no run recent: the clocks of two primaries may be a minute apart.
 local function last_run()
     local known = call('HMGET', RUN, 'last', 'work')
-    return { known[1] and math.max(0, now - known[1]) or -1, known[2] or '' }
+    local last = tonumber(known[1])
+    local counts = last and last <= now + 60000
+    return { counts and math.max(0, now - last) or -1, known[2] or '' }
 end
 
 -- Remembers a run, and returns what was remembered before. `ago` is -1 for one that does not count.
 local function record_run(token, work, ago, keep_for)
-    local known = tonumber(call('HGET', RUN, 'token') or 0)
+    local known = tonumber(call('HGET', RUN, 'token')) or 0
     if known > token then
         return {}
     end

@@ -79,7 +79,8 @@ impl Redis {
 }
 
 fn history(answer: Value) -> Option<History> {
-    let (age, record): (i64, String) = redis::from_redis_value(answer).ok()?;
+    let (age, record): (i64, Vec<u8>) = redis::from_redis_value(answer).ok()?;
+    let record = String::from_utf8_lossy(&record);
     let mut holder = Member::unknown(Mode::Exclusive);
     Some(History {
         last_run: age.try_into().ok().map(Duration::from_millis),

@@ -145,6 +145,34 @@ fn a_waiter_whose_lease_ran_out_while_renewals_failed_queues_again() {
 }
 
 #[test]
+fn a_waiter_that_lost_its_place_does_not_give_up_because_the_cluster_is_slow() {
+    let _dog = watchdog::watch(60);
+    let Some(cluster) = server::shared() else {
+        return;
+    };
+    let name = name("again");
+    let lock = open(&cluster.url(&name)).expect("a lock");
+    let holder = lock.lock().expect("free");
+    let relay = Relay::start(cluster.port());
+    let url = cluster.url_by(&[relay.port()], "ttl=3&connect_timeout=1", &name);
+    let mut waiter = Actor::start(&url);
+    waiter.tell("lock");
+    wait_for_waiters(&lock, 1);
+    relay.refuse_renewals(true);
+    relay.refuse_grants(true);
+    // One request asks at most twelve times in a second.
+    let before = relay.grants();
+    eventually("two requests have failed", || relay.grants() > before + 24);
+    relay.refuse_grants(false);
+    relay.refuse_renewals(false);
+    wait_for_waiters(&lock, 1);
+    holder.release().expect("ours");
+    let said = waiter.answer();
+    assert!(said.starts_with("held"), "{said}");
+    assert_eq!(waiter.ask("release"), "released");
+}
+
+#[test]
 fn a_lease_that_ran_out_before_its_grant_was_answered_is_replaced() {
     let _dog = watchdog::watch(60);
     let Some(cluster) = server::shared() else {

@@ -1,6 +1,7 @@
-//! A network that counts what clients send, does not let them watch keys, and repeats messages.
+//! A network that counts what clients send, does not let them watch keys, or not hear what a watch
+//! says, and repeats messages.
 
-use std::io::{Read, Write, copy};
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,6 +17,10 @@ struct Seen {
     bytes: AtomicUsize,
     refuses_watches: AtomicBool,
     refuses_renewals: AtomicBool,
+    refuses_grants: AtomicBool,
+    grants: AtomicUsize,
+    mutes_watches: AtomicBool,
+    watches: AtomicUsize,
     repeats_grant: AtomicBool,
 }
 
@@ -35,13 +40,11 @@ impl Relay {
                     server.try_clone().expect("a copy"),
                     client.try_clone().expect("a copy"),
                 );
-                let seen = shared.clone();
-                std::thread::spawn(move || seen.pass_on(client, server));
-                std::thread::spawn(move || {
-                    let (mut server, mut client) = back;
-                    let _ = copy(&mut server, &mut client);
-                    let _ = client.shutdown(Shutdown::Both);
-                });
+                let (there, here) = (shared.clone(), shared.clone());
+                let is_watch = Arc::new(AtomicBool::new(false));
+                let watches = is_watch.clone();
+                std::thread::spawn(move || there.pass_on(client, server, &watches));
+                std::thread::spawn(move || here.pass_back(back.0, back.1, &is_watch));
             }
         });
         Relay { port, seen }
@@ -61,9 +64,29 @@ impl Relay {
         self.seen.refuses_watches.store(true, Ordering::SeqCst);
     }
 
+    /// How many watches there were.
+    pub(crate) fn watches(&self) -> usize {
+        self.seen.watches.load(Ordering::SeqCst)
+    }
+
+    /// From now on, nothing is heard of watches, although their connections last.
+    pub(crate) fn mute_watches(&self) {
+        self.seen.mutes_watches.store(true, Ordering::SeqCst);
+    }
+
     /// Whether each connection ends that asks to renew a lease.
     pub(crate) fn refuse_renewals(&self, refuse: bool) {
         self.seen.refuses_renewals.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Whether each connection ends that asks for a lease.
+    pub(crate) fn refuse_grants(&self, refuse: bool) {
+        self.seen.refuses_grants.store(refuse, Ordering::SeqCst);
+    }
+
+    /// How often somebody has asked for a lease.
+    pub(crate) fn grants(&self) -> usize {
+        self.seen.grants.load(Ordering::SeqCst)
     }
 
     /// Answers the next message that grants a lease as if it were a second one, and the lease of
@@ -74,12 +97,35 @@ impl Relay {
 }
 
 impl Seen {
-    fn pass_on(&self, mut client: TcpStream, mut server: TcpStream) {
+    fn pass_back(&self, mut server: TcpStream, mut client: TcpStream, is_watch: &AtomicBool) {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(length @ 1..) = server.read(&mut buffer) {
+            let said = &buffer[..length];
+            if is_watch.load(Ordering::SeqCst) {
+                if self.mutes_watches.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let created = b"\"created\":true";
+                if said.windows(created.len()).any(|part| part == created) {
+                    self.watches.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            if client.write_all(said).is_err() {
+                break;
+            }
+        }
+        let _ = client.shutdown(Shutdown::Both);
+    }
+
+    fn pass_on(&self, mut client: TcpStream, mut server: TcpStream, watches: &AtomicBool) {
         let mut buffer = [0; 16 * 1024];
         while let Ok(length @ 1..) = client.read(&mut buffer) {
             let sent = &buffer[..length];
             self.bytes.fetch_add(length, Ordering::SeqCst);
             let is_watch = sent.starts_with(b"POST /v3/watch ");
+            if is_watch {
+                watches.store(true, Ordering::SeqCst);
+            }
             if is_watch && self.refuses_watches.load(Ordering::SeqCst) {
                 break;
             }
@@ -88,6 +134,12 @@ impl Seen {
                 break;
             }
             let is_grant = sent.starts_with(b"POST /v3/lease/grant ");
+            if is_grant {
+                self.grants.fetch_add(1, Ordering::SeqCst);
+            }
+            if is_grant && self.refuses_grants.load(Ordering::SeqCst) {
+                break;
+            }
             if is_grant && self.repeats_grant.swap(false, Ordering::SeqCst) {
                 let head = "HTTP/1.1 412 Precondition Failed\r\nContent-Type: application/json";
                 let length = LEASE_EXISTS.len();

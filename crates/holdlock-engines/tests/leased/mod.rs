@@ -1,5 +1,7 @@
 //! The tests of engines that keep a lock by a lease, whatever becomes of connections.
 
+mod unfinished;
+
 use std::time::{Duration, Instant};
 
 use holdlock_engines::{Error, open};

@@ -15,6 +15,7 @@ mod refused;
 mod support;
 mod terminated;
 mod tripwire;
+mod unfinished;
 mod waits;
 
 use holdlock_test_support::servers::postgres as server;

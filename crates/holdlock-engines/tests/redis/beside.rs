@@ -135,6 +135,28 @@ fn runs_are_remembered_and_only_those_of_the_last_holder() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_makes_no_run_recent() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("set-back");
+    let lock = open(&server.url(&name)).expect("a lock");
+    let guard = lock.lock().expect("free");
+    let minute = Duration::from_secs(60);
+    let counted = Run::ends().counted(Duration::ZERO, minute);
+    guard.record_run(counted).expect("recorded");
+    assert!(lock.last_run().expect("answers").last_run.is_some());
+    // As if the clock had been a day ahead at the time of the run.
+    let run = server.key(&name, "run");
+    let last: u64 = server.cli(&["HGET", &run, "last"]).parse().expect("ms");
+    let ahead = (last + 86_400_000).to_string();
+    server.cli(&["HSET", &run, "last", &ahead]);
+    assert_eq!(lock.last_run().expect("answers").last_run, None);
+    guard.release().expect("ours");
+}
+
+#[test]
 fn what_is_doubtful_about_a_server_is_found() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::own(&[]) else {
@@ -194,4 +216,54 @@ fn what_is_doubtful_about_a_server_is_found() {
         let findings = examine(&url.replace('?', &format!("?replicas={replicas}&")));
         assert_eq!(level(&findings, "failover"), expected, "{findings:?}");
     }
+}
+
+#[test]
+fn a_user_who_gets_no_lock_is_found_by_trying() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("doctor");
+    let examine = |url: &str| {
+        let findings = open_server(url).expect("a place").diagnose();
+        findings.expect("answers")
+    };
+    assert_eq!(level(&examine(&url), "lock"), Level::Ok);
+    // All that the other findings look at is allowed.
+    let user = ["ACL", "SETUSER", "unable", "on", ">secret", "~*", "&*"];
+    server.cli(&[&user[..], &["+@all", "-@scripting"]].concat());
+    let findings = examine(&url.replace("redis://", "redis://unable:secret@"));
+    let lock = findings.iter().find(|finding| finding.id == "lock");
+    let lock = lock.expect("tried");
+    assert_eq!(lock.level, Level::Unsafe, "{findings:?}");
+    let remedy = lock.remedy.as_deref().expect("one");
+    assert!(remedy.contains("+@scripting"), "{lock:?}");
+}
+
+#[test]
+fn any_bytes_that_others_have_written_are_shown_as_a_holder() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("bytes");
+    let script = "local now = redis.call('TIME')[1] * 1000
+        redis.call('ZADD', KEYS[1], 5, '\\255')
+        redis.call('ZADD', KEYS[2], now + 50000, '\\255')
+        redis.call('HSET', KEYS[3], '\\255', '\\254')";
+    let [holders, until, records] =
+        ["holders", "until", "records"].map(|part| server.key(&name, part));
+    server.cli(&["EVAL", script, "3", &holders, &until, &records]);
+    let url = server.url(&name);
+    let lock = open(&url).expect("a lock");
+    let error = lock.try_lock().expect_err("held");
+    let conflict = error.conflict().expect("a conflict");
+    assert_eq!(conflict.holders[0].token, Some(5), "{error:?}");
+    assert_eq!(lock.members().expect("answers").holders.len(), 1);
+    // One such key does not hide the other locks of the database either.
+    let listed = open_server(place(&url)).expect("a place").list();
+    let listed = listed.expect("answers");
+    assert!(listed.iter().any(|one| one.name.as_deref() == Some(&*name)));
+    server.cli(&["DEL", &holders, &until, &records]);
 }

@@ -16,6 +16,7 @@ pub(crate) mod lost;
 pub(crate) mod order;
 pub(crate) mod partition;
 pub(crate) mod place;
+pub(crate) mod unfinished;
 
 /// The name of a lock that the tests of no other file use, and no other process.
 #[track_caller]

@@ -28,6 +28,9 @@ const ORPHAN_LOOKS: u32 = 5;
 const ORPHAN_LOOKS_AT_WORK: u32 = 50;
 /// For how long each of these waits lasts at most.
 const ORPHAN_WAIT: Duration = Duration::from_millis(200);
+/// How often, and after which pauses, a request that must not wait tries the removed file.
+const ORPHAN_TRIES: u32 = 5;
+const ORPHAN_PAUSE: Duration = Duration::from_millis(4);
 /// How long a holder that deletes on release usually holds the removed file.
 const DELETION_MOMENT: Duration = Duration::from_millis(20);
 /// A request without a limit gives up after this number of attempts and this time. Then the cause
@@ -85,15 +88,19 @@ impl FileLock {
                     if looks >= max_looks {
                         return Err(self.removed_while_held(orphan, mode, wait));
                     }
-                    if let Err(stop) = self.wait_for_orphan(&orphan, mode, wait)? {
-                        // A holder that deletes on release is seen for a moment. A request whose
-                        // time ends in this moment has just timed out.
-                        let is_moment = first_seen.elapsed() < DELETION_MOMENT;
-                        return Err(if stop == Stop::TimedOut && is_moment {
-                            self.timed_out(orphan, mode, wait)
-                        } else {
-                            self.removed_while_held(orphan, mode, wait)
-                        });
+                    // A holder that deletes on release is seen for a moment.
+                    match self.wait_for_orphan(&orphan, mode, wait)? {
+                        Ok(()) => {}
+                        // The request must not wait for the lock, but for the end of this moment.
+                        Err(Stop::Busy) if self.leaves_soon(&orphan) => {}
+                        Err(Stop::Busy) if orphan.may_be_late() => {
+                            return Err(self.would_block(orphan, mode, wait));
+                        }
+                        // A request whose time ends in this moment has just timed out.
+                        Err(Stop::TimedOut) if first_seen.elapsed() < DELETION_MOMENT => {
+                            return Err(self.timed_out(orphan, mode, wait));
+                        }
+                        Err(_) => return Err(self.removed_while_held(orphan, mode, wait)),
                     }
                 }
             }
@@ -207,15 +214,9 @@ impl FileLock {
     ) -> Result<Result<(), Stop>, Error> {
         let until = Instant::now() + ORPHAN_WAIT;
         let family = self.options().family;
-        let access = match family {
-            Family::Flock => Access::Read,
-            Family::Ofd => Access::ReadWrite,
-        };
-        let is_it = |fd: BorrowedFd<'_>| FileId::of_open(fd).is_ok_and(|it| it == orphan.file_id);
         let waited = match wait.begin() {
             Err(stop) => Err(KernelError::Stop(stop)),
-            Ok(()) => match open::open_removed(self.name(), &orphan.descriptor_path, access, is_it)
-            {
+            Ok(()) => match self.open_orphan(orphan) {
                 // The holder has closed the file, or the number is another file's: look again.
                 Ok(None) => return Ok(Ok(())),
                 // Exclusive also for a shared request: wait until no process holds the removed
@@ -243,9 +244,44 @@ impl FileLock {
         }
     }
 
+    /// Whether the holder of the removed file releases it within some milliseconds. Does not search
+    /// for the holder again: on a host with many processes a search may miss it.
+    fn leaves_soon(&self, orphan: &Orphan) -> bool {
+        for _ in 0..ORPHAN_TRIES {
+            std::thread::sleep(ORPHAN_PAUSE);
+            let is_free = match self.open_orphan(orphan) {
+                Ok(Some(removed)) => {
+                    let family = self.options().family;
+                    file_lock::lock(removed.as_fd(), family, Mode::Exclusive, Blocking::No).is_ok()
+                }
+                Ok(None) => true,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+            if is_free {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Opens the removed file. None: the holder has closed it.
+    fn open_orphan(&self, orphan: &Orphan) -> io::Result<Option<LockFile>> {
+        let access = match self.options().family {
+            Family::Flock => Access::Read,
+            Family::Ofd => Access::ReadWrite,
+        };
+        let is_it = |fd: BorrowedFd<'_>| FileId::of_open(fd).is_ok_and(|it| it == orphan.file_id);
+        open::open_removed(self.name(), &orphan.descriptor_path, access, is_it)
+    }
+
     fn timed_out(&self, orphan: Orphan, mode: Mode, wait: &Wait<'_>) -> Error {
         let conflict = Conflict::new(&self.name().path, mode, wait.waited(), None);
         Error::TimedOut(conflict.with_holders(vec![orphan.holder]))
+    }
+
+    fn would_block(&self, orphan: Orphan, mode: Mode, wait: &Wait<'_>) -> Error {
+        let conflict = Conflict::new(&self.name().path, mode, wait.waited(), None);
+        Error::WouldBlock(conflict.with_holders(vec![orphan.holder]))
     }
 
     fn removed_while_held(&self, orphan: Orphan, mode: Mode, wait: &Wait<'_>) -> Error {

@@ -62,8 +62,16 @@ impl FileLock {
         } else {
             Ok(())
         };
-        let unlocked = file_lock::unlock(file.as_fd(), options.family);
-        match unlocked.and(self.unlock_bytes(file, mode)) {
+        let unlocked = if mode == Mode::Exclusive && self.has_bytes(mode) {
+            // Upgraded: nobody shares the lock before flock(2) is unlocked, so no byte has to last
+            // until then, and the next holder finds the bytes free.
+            let bytes = self.unlock_bytes(file, mode);
+            bytes.and(file_lock::unlock(file.as_fd(), options.family))
+        } else {
+            let unlocked = file_lock::unlock(file.as_fd(), options.family);
+            unlocked.and(self.unlock_bytes(file, mode))
+        };
+        match unlocked {
             Ok(()) => prepared,
             Err(error) => {
                 // Closing the last descriptor unlocks the file as well.

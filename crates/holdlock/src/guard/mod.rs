@@ -198,7 +198,9 @@ macro_rules! guard_methods {
             /// # Errors
             ///
             /// [`Error::System`] if the file system does not convert atomically (NFS) and another
-            /// process acquired the lock in between. The lock is then lost.
+            /// process acquired the lock in between; or if the lock is
+            /// [upgradeable](crate::LockOptions::upgradeable) and another program has locked the
+            /// whole file by fcntl(2). The lock is then lost.
             pub fn downgrade(self) -> Result<Self, Error> {
                 self.held.downgrade().map(Self::new)
             }

@@ -141,9 +141,13 @@ impl Waiter {
 
 impl LockedFile {
     /// Whether processes hold locks here that do not exclude each other: of flock(2) and of
-    /// fcntl(2) at the same time. This is most likely a mistake.
+    /// fcntl(2) at the same time. This is most likely a mistake. The bytes that this library locks
+    /// beside flock(2), such as a slot, do not count.
     pub fn mixes_families(&self) -> bool {
-        let held = |kind: Kind| self.locks.iter().any(|lock| lock.kind == kind);
+        let held = |kind: Kind| {
+            let mut locks = self.locks.iter().filter(|lock| lock.kind == kind);
+            locks.any(|lock| kind != Kind::Ofd || !lock.range.is_beside_flock())
+        };
         held(Kind::Flock) && (held(Kind::Ofd) || held(Kind::Posix))
     }
 

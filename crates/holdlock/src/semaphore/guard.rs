@@ -16,8 +16,8 @@ use crate::gate::{Occupant, held_slots};
 use crate::sys::fork;
 use crate::{Error, Family, FileLock};
 
-/// Holds a slot of a [`Semaphore`](crate::Semaphore) until it is dropped. Stays in the thread that acquired it, like
-/// a [`Guard`](crate::Guard).
+/// Holds a slot of a [`Semaphore`](crate::Semaphore) until it is dropped. Stays in the thread that
+/// acquired it, like a [`Guard`](crate::Guard).
 ///
 /// Dropping gives the slot back and ignores errors; [`release`](SemaphoreGuard::release) reports
 /// them. In a child of fork(2) the guard holds nothing, and dropping it there does nothing.
@@ -55,8 +55,8 @@ macro_rules! guard_methods {
     ($guard:ty, $name:literal) => {
         impl $guard {
             /// The number of the slot: from 0 to one less than
-            /// [`Semaphore::slots`](crate::Semaphore::slots). No other
-            /// holder has the same number meanwhile.
+            /// [`Semaphore::slots`](crate::Semaphore::slots). No other holder has the same number
+            /// meanwhile.
             pub fn slot(&self) -> u32 {
                 self.slot.number
             }

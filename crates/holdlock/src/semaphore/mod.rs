@@ -219,7 +219,8 @@ impl Semaphore {
     }
 
     /// Acquires a slot in asynchronous code: `.await` it, under every runtime. See
-    /// [`FileLock::lock_async`].
+    /// [`FileLock::lock_async`]; but each task that waits for a slot has a thread and a descriptor
+    /// of its own.
     pub fn lock_async(&self) -> LockFuture<OwnedSemaphoreGuard> {
         self.acquire_async(Request::exclusive())
     }

@@ -188,7 +188,8 @@ impl LockSet {
         acquire::all(&self.members, request.terms(), take)
     }
 
-    /// Acquires all members in asynchronous code, as [`FileLock::lock_async`] does one lock.
+    /// Acquires all members in asynchronous code, as [`FileLock::lock_async`] does one lock; but
+    /// each task that waits has a thread of its own.
     pub fn lock_async(&self) -> LockFuture<SetGuard<OwnedGuard>> {
         self.acquire_async(Request::exclusive())
     }

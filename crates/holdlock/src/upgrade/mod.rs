@@ -112,7 +112,8 @@ impl FileLock {
     }
 
     /// As [`acquire_upgradeable`](FileLock::acquire_upgradeable), in asynchronous code; see
-    /// [`lock_async`](FileLock::lock_async). An upgrade may wait in the thread that asks for it.
+    /// [`lock_async`](FileLock::lock_async); but each task that waits has a thread of its own. An
+    /// upgrade may wait in the thread that asks for it.
     pub fn acquire_upgradeable_async(&self, request: Request) -> LockFuture<OwnedUpgradeableGuard> {
         LockFuture::new(Upgrading(self.clone()), request)
     }

@@ -77,6 +77,16 @@ pub(super) const AREA: Area = Area {
             test: ("command/run_record", "a_run_that_waited"),
         },
         Mutant {
+            name: "--at-most-every: also if the last run died",
+            file: "run/mod.rs",
+            with: "    if memory::is_recent(&course.locks[0], settings) {\n        memory::give_back",
+            without: "    if !memory::is_abandoned(&held) && memory::is_recent(&course.locks[0], settings) {\n        memory::give_back",
+            test: (
+                "command/run_record",
+                "a_run_that_waited_for_a_run_that_died",
+            ),
+        },
+        Mutant {
             name: "--at-most-every: a run that waited asks the engine again",
             file: "run/engine/mod.rs",
             with: "    if runs.is_recent(&past) {",

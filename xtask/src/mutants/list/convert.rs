@@ -49,6 +49,13 @@ pub(super) const AREA: Area = Area {
             test: ("upgrade", "threads_upgrade"),
         },
         Mutant {
+            name: "upgrade: the readers' byte is free before the next holder comes",
+            file: "acquire/release.rs",
+            with: "        let unlocked = if mode == Mode::Exclusive && self.has_bytes(mode) {",
+            without: "        let unlocked = if false {",
+            test: ("upgrade", "a_holder_can_downgrade"),
+        },
+        Mutant {
             name: "upgrade: a kept claim does not keep the file open",
             file: "upgrade/claim.rs",
             with: "            claim.kept = true;",

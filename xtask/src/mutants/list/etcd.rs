@@ -111,5 +111,26 @@ pub(super) const AREA: Area = Area {
             without: "            false => return Err(Failure::NoLease),\n        };",
             test: ("engines/etcd", "a_lease_that_ran_out_before"),
         },
+        Mutant {
+            name: "a waiter's renewal does not read the queue",
+            file: "etcd/wait.rs",
+            with: "if self.is_still_behind(&before).await? {",
+            without: "if self.is_still_behind(&before).await? && false {",
+            test: ("engines/etcd", "a_renewal_of_a_waiter"),
+        },
+        Mutant {
+            name: "a waiter's renewal asks for the key before it",
+            file: "etcd/place.rs",
+            with: "created_by(&self.key, self.created.get()), exists(watched)]",
+            without: "created_by(&self.key, self.created.get())]",
+            test: ("engines/etcd", "a_waiter_whose_watch_is_silent"),
+        },
+        Mutant {
+            name: "a waiter that lost its place is patient with a slow cluster",
+            file: "etcd/mod.rs",
+            with: "if has_waited && queued.elapsed() < SLOW",
+            without: "if false && has_waited && queued.elapsed() < SLOW",
+            test: ("engines/etcd", "a_waiter_that_lost_its_place"),
+        },
     ],
 };

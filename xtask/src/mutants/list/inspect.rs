@@ -65,8 +65,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "inspection: another mount namespace is shown",
             file: "inspect/proc/descriptors.rs",
-            with: "namespace(pid) != **ours",
-            without: "false && namespace(pid) != **ours",
+            with: "Some(its) != **ours",
+            without: "false && Some(its) != **ours",
             test: ("inspect", "places::a_file_of_another"),
         },
         Mutant {

@@ -126,5 +126,20 @@ pub(super) const AREA: Area = Area {
             without: "Some(_) => Failure::Gone(\"connection closed\".to_owned()),",
             test: ("engines/postgres", "a_request_for_a_free_lock"),
         },
+        Mutant {
+            name: "a session ends although its last answer was damaged",
+            file: "postgres/link.rs",
+            with: "            let ended = self.ended();\n",
+            without: "            return;\n            let ended = self.ended();\n",
+            test: ("engines/postgres", "unfinished::a_request_whose_answer"),
+        },
+        Mutant {
+            name: "a session ends although its last answer never ends",
+            file: "postgres/link.rs",
+            with: "            let _ = tokio::time::timeout(CANCEL, request).await;\n            \
+                task.abort();",
+            without: "            let _ = tokio::time::timeout(CANCEL, request).await;",
+            test: ("engines/postgres", "unfinished::a_release_whose_answer"),
+        },
     ],
 };

@@ -22,7 +22,7 @@ pub(super) struct Shown {
 impl Shown {
     pub(super) fn start(lock: EngineLock, settings: &Settings, began: Instant) -> Shown {
         let mut display = Display::new(settings, began);
-        display.turn_to(lock.name().as_ref());
+        display.call_it(lock.name().as_ref());
         let display = Arc::new(Mutex::new(display));
         let (over, told) = channel();
         let shared = display.clone();

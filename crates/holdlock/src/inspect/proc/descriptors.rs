@@ -341,6 +341,7 @@ impl Descriptors {
         *self
             .elsewhere
             .entry(pid)
-            .or_insert_with(|| namespace(pid) != **ours)
+            // A process that has ended meanwhile was most likely in our namespace.
+            .or_insert_with(|| namespace(pid).is_some_and(|its| Some(its) != **ours))
     }
 }
