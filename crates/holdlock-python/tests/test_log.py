@@ -8,7 +8,15 @@ import sys
 import pytest
 
 import holdlock
-from holdlock import AsyncFileLock, CancelToken, FileLock, SoftFileLock, Timeout
+from holdlock import (
+    AsyncFileLock,
+    AsyncSoftFileLock,
+    BaseAsyncFileLock,
+    CancelToken,
+    FileLock,
+    SoftFileLock,
+    Timeout,
+)
 
 KINDS = pytest.mark.parametrize("kind", [FileLock, SoftFileLock])
 
@@ -121,27 +129,67 @@ assert "logging" not in sys.modules
     subprocess.run([sys.executable, "-c", program, path], check=True)
 
 
-class Interrupted(logging.Handler):
-    """A signal's exception that arrives while one message is written."""
+class Broken(logging.Handler):
+    """Raises while one message is written, as a broken handler or a signal's handler does."""
 
-    def __init__(self, message):
+    def __init__(self, message, error):
         super().__init__()
         self.message = message
+        self.error = error
 
     def emit(self, record):
         if record.getMessage().startswith(self.message):
-            raise KeyboardInterrupt
+            raise self.error
 
 
-@pytest.mark.parametrize("message", ["Attempting to acquire", "Lock ", "Attempting to release"])
-@KINDS
-def test_an_interrupt_while_the_log_is_written_is_not_lost(kind, path, said, message):
-    logger, handler = logging.getLogger("holdlock"), Interrupted(message)
-    logger.addHandler(handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            with kind(path):
-                pass
-    finally:
-        logger.removeHandler(handler)
-    kind(path).acquire(timeout=0).lock.release()
+@pytest.fixture
+def break_log(said):
+    handlers = []
+
+    def add(message, error):
+        handlers.append(Broken(message, error))
+        logging.getLogger("holdlock").addHandler(handlers[-1])
+
+    yield add
+    for handler in handlers:
+        logging.getLogger("holdlock").removeHandler(handler)
+
+
+MESSAGES = ["Attempting to acquire", "Lock ", "Attempting to release"]
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("kind", [FileLock, SoftFileLock, AsyncFileLock, AsyncSoftFileLock])
+def test_an_error_of_the_log_is_not_one_of_the_lock(kind, path, break_log, message):
+    break_log(message, KeyError("of the log"))
+    lock, entered = kind(path), []
+
+    async def in_task():
+        async with lock:
+            entered.append(lock.is_locked)
+
+    if isinstance(lock, BaseAsyncFileLock):
+        asyncio.run(in_task())
+    else:
+        with lock:
+            entered.append(lock.is_locked)
+    assert (entered, lock.is_locked) == ([True], False)
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_an_interrupt_while_the_log_is_written_is_not_lost(path, break_log, message):
+    break_log(message, KeyboardInterrupt())
+    lock = FileLock(path)
+    with pytest.raises(KeyboardInterrupt):
+        with lock:
+            pass
+    assert not lock.is_locked
+
+
+def test_a_soft_lock_is_released_although_its_message_is_interrupted(path, break_log):
+    break_log("Attempting to release", KeyboardInterrupt())
+    lock = SoftFileLock(path)
+    with pytest.raises(KeyboardInterrupt):
+        with lock:
+            pass
+    assert not lock.is_locked

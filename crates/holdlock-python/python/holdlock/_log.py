@@ -34,9 +34,15 @@ RELEASED = "Lock %s released on %s"
 
 
 def debug(message: str, lock: object, path: str) -> None:
-    """Logs one of the messages above, if the program uses ``logging``."""
+    """Logs one of the messages above, if the program uses ``logging``.
+
+    An error of the log is not an error of the lock, which could stay held because of it.
+    """
     logging = sys.modules.get("logging")
     if logging is not None:
         logger = logging.getLogger(name)
-        if logger.isEnabledFor(_DEBUG):
-            logger.debug(message, id(lock), path)
+        try:
+            if logger.isEnabledFor(_DEBUG):
+                logger.debug(message, id(lock), path)
+        except Exception:
+            pass
