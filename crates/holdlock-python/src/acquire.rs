@@ -39,15 +39,18 @@ impl Core {
         if !log::is_wanted(py) || self.shared.counter(Requester::Thread) > 0 {
             return self.acquire_untold(slf, mode, note, call);
         }
-        log::say(slf.as_any(), Event::Attempt);
+        log::say(slf.as_any(), Event::Attempt)?;
         let acquired = self.acquire_untold(slf, mode, note, call);
         match &acquired {
-            Ok(()) => log::say(slf.as_any(), Event::Acquired),
+            Ok(()) => {
+                let told = log::say(slf.as_any(), Event::Acquired);
+                return told.map_err(|error| self.undo(py, error));
+            }
             Err(error) if Failure::is_cancelled(py, error) => {
-                log::say(slf.as_any(), Event::Cancelled);
+                log::say(slf.as_any(), Event::Cancelled)?;
             }
             Err(error) if error.is_instance_of::<PyTimeoutError>(py) => {
-                log::say(slf.as_any(), Event::Timeout);
+                log::say(slf.as_any(), Event::Timeout)?;
             }
             Err(_) => {}
         }
@@ -134,7 +137,7 @@ impl Core {
             poll_interval: seconds(call.settings.poll_interval).unwrap_or_default(),
             notice_deadlocks: call.notice_deadlocks && limit.is_none(),
         };
-        log::say(slf.as_any(), Event::Waiting);
+        log::say(slf.as_any(), Event::Waiting)?;
         let lock = self.opened(slf.py())?;
         wait::wait(slf.py(), &self.shared, &lock, &terms)
     }
@@ -146,9 +149,10 @@ impl Core {
         if !log::is_wanted(slf.py()) || !is_last(self.shared.counter(Requester::Thread)) {
             return self.shared.release(force, Requester::Thread);
         }
-        log::say(slf.as_any(), Event::Release);
+        let told = log::say(slf.as_any(), Event::Release);
         self.shared.release(force, Requester::Thread)?;
-        log::say(slf.as_any(), Event::Released);
+        told?;
+        log::say(slf.as_any(), Event::Released)?;
         Ok(())
     }
 
@@ -161,19 +165,26 @@ impl Core {
             let hook = slf.getattr("_on_acquired")?;
             hook.call1((lent,)).map(drop)
         });
-        let Err(error) = &called else {
+        let Err(error) = called else {
             return if self.shared.counter(Requester::Thread) > 0 {
                 Ok(())
             } else {
                 Err(Failure::ReleasedByHook.raise(py, self.name()))
             };
         };
+        Err(self.undo(py, error))
+    }
+
+    /// Releases the lock after an error, by which the caller does not learn that it has the lock.
+    /// Returns the error to raise.
+    #[cold]
+    fn undo(&self, py: Python<'_>, error: PyErr) -> PyErr {
         // Only once, because another thread may have joined meanwhile.
-        if let Err(failure) = self.shared.release(false, Requester::Thread) {
-            let release = failure.raise(py, self.name());
-            release.value(py).setattr("__context__", error.value(py))?;
-            return Err(release);
-        }
-        called
+        let Err(failure) = self.shared.release(false, Requester::Thread) else {
+            return error;
+        };
+        let release = failure.raise(py, self.name());
+        let _ = release.value(py).setattr("__context__", error.value(py));
+        release
     }
 }

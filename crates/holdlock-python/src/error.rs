@@ -262,8 +262,13 @@ fn system_error(source: &io::Error, message: &str, name: &OsStr) -> PyErr {
         let message = "Is a symbolic link, which cannot be a lock file";
         return os_error(number, message, name);
     }
-    os_error(number, &without_number(message, number), name)
+    let message = without_number(message, number);
+    os_error(number, &message.replace(NOT_IN_PYTHON, ""), name)
 }
+
+/// A remedy of the library that Python code does not have: FileLock always creates the missing
+/// directories of its path.
+const NOT_IN_PYTHON: &str = ", or use LockOptions::create_parents";
 
 /// A message without the number of the error, which the exception shows by itself.
 fn without_number(message: &str, number: i32) -> String {

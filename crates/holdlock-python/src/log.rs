@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -72,10 +73,13 @@ fn logger_wants_it(py: Python<'_>) -> PyResult<bool> {
 }
 
 /// Logs the event, if the program has switched the log on.
-pub(crate) fn say(lock: &Bound<'_, PyAny>, event: Event) {
+///
+/// An error of the log is not an error of the lock. Only what is to end more than that is raised,
+/// such as the KeyboardInterrupt of a signal that came while the log was written.
+pub(crate) fn say(lock: &Bound<'_, PyAny>, event: Event) -> PyResult<()> {
     let py = lock.py();
     if !is_wanted(py) {
-        return;
+        return Ok(());
     }
     let name = match event {
         Event::Attempt => "ATTEMPT",
@@ -91,6 +95,8 @@ pub(crate) fn say(lock: &Bound<'_, PyAny>, event: Event) {
         let path = lock.getattr("lock_file")?;
         log.call_method1("debug", (log.getattr(name)?, lock, path))
     };
-    // An error of the log is not an error of the lock.
-    let _ = said();
+    match said() {
+        Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
+        _ => Ok(()),
+    }
 }

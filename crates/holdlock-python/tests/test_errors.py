@@ -252,3 +252,12 @@ def test_a_removed_lock_file_never_has_two_holders(path, timeout):
             other.acquire(timeout=timeout)
     with other:
         assert os.path.exists(path)
+
+
+def test_a_working_directory_that_was_removed_is_named_by_the_error(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError, match="create its directory: 'a.lock'"):
+        FileLock("a.lock").acquire()

@@ -119,3 +119,29 @@ with FileLock(sys.argv[1]):
 assert "logging" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program, path], check=True)
+
+
+class Interrupted(logging.Handler):
+    """A signal's exception that arrives while one message is written."""
+
+    def __init__(self, message):
+        super().__init__()
+        self.message = message
+
+    def emit(self, record):
+        if record.getMessage().startswith(self.message):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("message", ["Attempting to acquire", "Lock ", "Attempting to release"])
+@KINDS
+def test_an_interrupt_while_the_log_is_written_is_not_lost(kind, path, said, message):
+    logger, handler = logging.getLogger("holdlock"), Interrupted(message)
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with kind(path):
+                pass
+    finally:
+        logger.removeHandler(handler)
+    kind(path).acquire(timeout=0).lock.release()

@@ -281,8 +281,10 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
         if context.lock_counter > 1 and not force:
             context.lock_counter -= 1
             return
-        _log.debug(_log.RELEASE, self, context.lock_file)
-        self._give_back(context)
+        try:
+            _log.debug(_log.RELEASE, self, context.lock_file)
+        finally:
+            self._give_back(context)
         _log.debug(_log.RELEASED, self, context.lock_file)
 
     def _give_back(self, context: FileLockContext) -> None:
