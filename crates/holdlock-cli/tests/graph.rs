@@ -283,6 +283,13 @@ fn a_picture_is_written_to_its_file_and_nothing_is_printed() {
     assert_eq!(read("y.svg"), picture);
     assert_eq!(place.run(["graph", "--svg", "-", "./none"]).text(), picture);
     assert_eq!(place.run(["graph", "--svg"]).code(), 64);
+    let script = "ulimit -f 0; exec $HOLDLOCK graph --svg z.svg ./none";
+    let finished = Running::start(place.shell(script)).finish();
+    assert_eq!(finished.code(), 73, "{finished:?}");
+    assert!(
+        finished.stderr.contains("cannot write z.svg"),
+        "{finished:?}"
+    );
     let refused = place.run(["graph", "--svg", "no/x.svg", "./none"]);
     assert_eq!(refused.code(), 73);
     let message = "holdlock: cannot write no/x.svg: No such file or directory\n";

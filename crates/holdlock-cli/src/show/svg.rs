@@ -11,6 +11,7 @@ use clap::{Arg, ValueHint, value_parser};
 use super::output::print;
 use super::text::{self, printable};
 use crate::exit::{CANNOT_CREATE, Failure, reason};
+use crate::sys::signals;
 
 /// `--svg FILE`, the same in every subcommand that draws.
 pub(crate) fn option(help: &'static str) -> Arg {
@@ -41,8 +42,9 @@ impl Target {
         }
     }
 
-    /// Writes the picture.
+    /// Writes the picture. It is the last work of a command.
     pub(crate) fn write(self, picture: &str) -> Result<(), Failure> {
+        signals::let_writes_fail_at_size_limit();
         match self {
             Target::Stdout => print(picture),
             Target::File(mut file, path) => file

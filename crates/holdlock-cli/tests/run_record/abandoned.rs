@@ -66,6 +66,9 @@ fn what_follows_a_death_is_for_the_user_to_say() {
             PRINT,
         ])
     };
+    // A variable that is not set is a mistake, and cleans nothing up.
+    let done = run("");
+    assert_eq!((done.code(), done.text()), (64, ""), "{done:?}");
     // Each one learns of it, until one has cleaned up.
     for action in ["fail", "fail", "echo no; exit 7", "fail"] {
         let done = run(action);

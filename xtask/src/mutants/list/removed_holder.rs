@@ -7,6 +7,13 @@ pub(super) const AREA: Area = Area {
     sources: "crates/holdlock/src",
     mutants: &[
         Mutant {
+            name: "a try finds the lock taken by a holder that may be deleting the file",
+            file: "acquire/open_or_create.rs",
+            with: "Err(Stop::Busy) if orphan.may_be_late() => {",
+            without: "Err(Stop::Busy) if false => {",
+            test: ("removal", "a_try_beside_a_running"),
+        },
+        Mutant {
             name: "a removed file's holder: many files with a name are left out",
             file: "inspect/proc/candidates.rs",
             with: "if *seen == 2 && self.are_many() {",

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, value_parser};
 use holdlock::Semaphore;
 
@@ -114,7 +115,7 @@ pub(super) fn remembering() -> [Arg; 3] {
         Arg::new("if-abandoned")
             .long("if-abandoned")
             .value_name("ACTION")
-            .value_parser(value_parser!(OsString))
+            .value_parser(OsStringValueParser::new().try_map(not_empty))
             .conflicts_with_all(["shared", "slots"])
             .help("If the last holder died: run, fail, or a command of sh that cleans up first"),
         Arg::new("at-most-every")
@@ -180,6 +181,14 @@ fn longer_than_nothing(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("a command needs some time".into()),
         some => Ok(some),
     }
+}
+
+/// An empty command of sh would succeed, and have cleaned nothing up.
+fn not_empty(action: OsString) -> Result<OsString, &'static str> {
+    if action.is_empty() {
+        return Err("use run, fail, or a command");
+    }
+    Ok(action)
 }
 
 fn interval(text: &str) -> Result<Interval, String> {
