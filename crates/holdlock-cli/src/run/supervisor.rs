@@ -27,6 +27,7 @@ use super::terminal::is_in_front;
 use crate::exit::{self, Failure};
 use crate::sys::signals::{self, Arrived, Blocked};
 use crate::sys::vfork::Child;
+use crate::sys::wake::Wake;
 
 /// The signals that are passed on.
 const PASSED_ON: [c_int; 9] = [
@@ -57,6 +58,10 @@ pub(crate) struct Duties {
     /// Wait for all descendants.
     pub(crate) tree: bool,
 }
+
+/// How long before the end of the leash a stopped holdlock continues, to renew the lock: half of
+/// the time that is left, and at most this.
+const TO_RENEW: Duration = Duration::from_secs(1);
 
 /// The pause between two looks for the command's end, if the kernel does not let us wait for
 /// signals.
@@ -149,6 +154,8 @@ pub(super) fn supervise_on_leash(
             .map_err(|error| Failure::system("cannot adopt the command's descendants", error))?;
     }
     let ending = Ending::new(duties.max_hold, duties.kill_after, quiet);
+    // Without a timer, a stopped holdlock finds out when it continues.
+    let wake = leash.and_then(|leash| Wake::after(leash.left()).ok());
     let command = start(&signals)?;
     job.started(command.pid);
     let mut supervisor = Supervisor {
@@ -156,6 +163,7 @@ pub(super) fn supervise_on_leash(
         quiet,
         held,
         leash,
+        wake,
         lost: false,
         signals,
         job,
@@ -181,6 +189,9 @@ struct Supervisor<'a> {
     quiet: bool,
     held: &'a [Held<'a>],
     leash: Option<&'a dyn Leash>,
+    /// Continues holdlock in time to renew the lock if somebody has stopped it: the command would
+    /// go on, and the engine would give its lock to another process.
+    wake: Option<Wake>,
     /// The lock was lost before the command's end.
     lost: bool,
     signals: Blocked,
@@ -207,6 +218,7 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     fn stay(&mut self) -> io::Result<End> {
         loop {
+            self.set_wake();
             let arrived = self.signals.next(self.pause()).unwrap_or_else(|_| {
                 // A sandbox refuses it. Giving up would free the lock of a job that continues.
                 std::thread::sleep(WITHOUT_SIGNALS);
@@ -233,6 +245,14 @@ impl Supervisor<'_> {
         }
     }
 
+    fn set_wake(&self) {
+        let (Some(wake), Some(leash)) = (&self.wake, self.leash) else {
+            return;
+        };
+        let left = leash.left();
+        let _ = wake.put_off(left - TO_RENEW.min(left / 2));
+    }
+
     fn look_at_lock(&mut self) {
         let Some(leash) = self
             .leash
@@ -242,13 +262,14 @@ impl Supervisor<'_> {
         };
         if let Some(why) = leash.why_over() {
             if leash.only_warns() {
-                self.leash = None;
+                (self.leash, self.wake) = (None, None);
                 signals::without_ttou(|| {
                     exit::warn(&format!("{why}; the command continues without the lock"));
                 });
                 return;
             }
             self.lost = true;
+            self.wake = None;
             let kill_after = leash.kill_after();
             self.ending.begin_for_lost_lock(&self.job, &why, kill_after);
         }
@@ -371,10 +392,18 @@ impl Supervisor<'_> {
     fn stopped(&mut self, number: c_int) {
         let by_job_control = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&number);
         let asked = std::mem::take(&mut self.stop_asked);
-        if by_job_control {
-            signals::stop(number, false);
+        let stop = if by_job_control {
+            number
         } else if asked || is_in_front(self.command) {
-            signals::stop(libc::SIGTSTP, false);
+            libc::SIGTSTP
+        } else {
+            return;
+        };
+        // The command is stopped as well. A shell would take a holdlock that continues for a job
+        // that continues.
+        if let Some(wake) = &self.wake {
+            wake.pause();
         }
+        signals::stop(stop, false);
     }
 }

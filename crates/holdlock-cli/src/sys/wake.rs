@@ -25,14 +25,26 @@ impl Wake {
         // SAFETY: a valid event and a valid place for the timer.
         check(unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) })?;
         let wake = Wake(timer);
+        wake.put_off(time)?;
+        Ok(wake)
+    }
+
+    /// Sends the signal after this time, and not at the time that was set before.
+    pub(crate) fn put_off(&self, time: Duration) -> io::Result<()> {
         let setting = libc::itimerspec {
             // Zero would disarm it.
             it_value: timespec(time.max(Duration::from_nanos(1))),
             it_interval: timespec(AGAIN),
         };
         // SAFETY: our own timer and a valid setting.
-        check(unsafe { libc::timer_settime(timer, 0, &setting, ptr::null_mut()) })?;
-        Ok(wake)
+        check(unsafe { libc::timer_settime(self.0, 0, &setting, ptr::null_mut()) })?;
+        Ok(())
+    }
+
+    /// Sends no more signals.
+    pub(crate) fn pause(&self) {
+        // SAFETY: plain data for which all-zero is valid; our own timer.
+        unsafe { libc::timer_settime(self.0, 0, &std::mem::zeroed(), ptr::null_mut()) };
     }
 }
 

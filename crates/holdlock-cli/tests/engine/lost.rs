@@ -1,9 +1,12 @@
 //! What becomes of a command whose lock is lost.
 
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
+use rustix::process::Signal;
 
-use crate::{engines, output, server, start};
+use crate::{Running, STAY, engines, output, redis, run, server, start};
 
 fn end_session(server: &server::Server, name: &str) {
     server.sql(&format!(
@@ -105,10 +108,7 @@ fn a_silent_server_ends_the_command_before_the_lock_is_free() {
     let of_session = |what| {
         format!("SELECT {what} FROM pg_stat_activity WHERE application_name = 'holdlock:still'")
     };
-    server.signal_all(
-        &[server.sql(&of_session("pid"))],
-        rustix::process::Signal::STOP,
-    );
+    server.signal_all(&[server.sql(&of_session("pid"))], Signal::STOP);
     // The server frees the lock six seconds after it has heard of holdlock.
     let heard = server.sql(&of_session("extract(epoch from state_change)"));
     let heard: f64 = heard.parse().expect("a time");
@@ -127,21 +127,17 @@ fn a_command_goes_on_after_a_pause_of_holdlock_in_which_the_lock_was_kept() {
         return;
     };
     let url = server.url("pause");
-    let mut running = start(&[
-        &url,
-        "--",
-        "sh",
-        "-c",
-        "echo runs; read line; echo ends; exit 7",
-    ]);
-    let send = |signal| {
-        let pid = rustix::process::Pid::from_raw(running.pid() as i32).expect("a pid");
-        rustix::process::kill_process(pid, signal).expect("sent");
-    };
-    send(rustix::process::Signal::STOP);
+    let stays = "echo runs; read line; echo ends; exit 7";
+    // It cannot have the timer that would continue it.
+    let mut running = Running::start(
+        std::process::Command::new("prlimit")
+            .args(["--sigpending=0", env!("CARGO_BIN_EXE_holdlock"), "run"])
+            .args([&url, "--", "sh", "-c", stays]),
+    );
+    running.send(Signal::STOP);
     // Longer than the ttl: the server's kernel hears ours.
-    std::thread::sleep(std::time::Duration::from_secs(4));
-    send(rustix::process::Signal::CONT);
+    std::thread::sleep(Duration::from_secs(4));
+    running.send(Signal::CONT);
     // holdlock has looked at the lock when the session has said something again.
     let asked = "SELECT count(*) FROM pg_stat_activity \
                  WHERE application_name = 'holdlock:pause' AND now() - query_start < '1 s'";
@@ -150,4 +146,44 @@ fn a_command_goes_on_after_a_pause_of_holdlock_in_which_the_lock_was_kept() {
     assert_eq!(running.line(), "ends\n");
     let (code, _, said) = running.end();
     assert_eq!((code, said.as_str()), (Some(7), ""));
+}
+
+#[test]
+fn a_holdlock_that_is_stopped_continues_in_time_to_keep_the_lock() {
+    let _dog = watchdog::watch(60);
+    for server in engines() {
+        let url = server.with("ttl=3", "stopped");
+        let running = start(&[&[url.as_str()], &STAY[..]].concat());
+        running.send(Signal::STOP);
+        // Twice the time after which the server gives the lock to another process.
+        let until = Instant::now() + Duration::from_secs(6);
+        while Instant::now() < until {
+            let (code, _, said) = run(&["-n", &url, "--", "true"]);
+            assert_eq!(code, Some(75), "{}: {said}", server.engine());
+        }
+        let (code, _, said) = running.end();
+        assert_eq!((code, said.as_str()), (Some(0), ""), "{}", server.engine());
+    }
+}
+
+#[test]
+fn a_holdlock_that_is_stopped_beside_a_silent_server_ends_its_command_in_time() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = redis::own(&[]) else {
+        return;
+    };
+    let server = server.awake();
+    let url = server.with("ttl=6", "stopped-silent");
+    let stubborn = "trap '' TERM; echo runs; while :; do date +%s.%N; sleep 0.05; done";
+    let running = start(&[&url, "--", "sh", "-c", stubborn]);
+    // Neither can renew the lock now, and the server's clock runs on.
+    server.signal(Signal::STOP);
+    running.send(Signal::STOP);
+    let stopped = SystemTime::now().duration_since(UNIX_EPOCH).expect("now");
+    let (code, out, said) = running.ended();
+    server.signal(Signal::CONT);
+    assert_eq!(code, Some(74), "{said}");
+    let last = out.lines().rev().find_map(|line| line.parse::<f64>().ok());
+    let late = last.expect("a time") - stopped.as_secs_f64();
+    assert!(late < 6.0, "at work after {late} s");
 }

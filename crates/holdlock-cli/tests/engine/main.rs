@@ -19,6 +19,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use holdlock_test_support::servers::{Server, etcd, postgres as server, redis};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A server of each engine that this machine has.
 fn engines() -> Vec<&'static dyn Server> {
@@ -103,6 +104,11 @@ impl Running {
 
     fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    fn send(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a pid");
+        kill_process(pid, signal).expect("sent");
     }
 
     fn line(&mut self) -> String {

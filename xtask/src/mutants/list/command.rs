@@ -129,6 +129,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/engine", "a_silent_server"),
         },
         Mutant {
+            name: "a stopped holdlock continues in time to renew",
+            file: "run/supervisor.rs",
+            with: "let wake = leash.and_then(|leash| Wake::after(leash.left()).ok());",
+            without: "let wake = None;",
+            test: ("command/engine", "a_holdlock_that_is_stopped_continues"),
+        },
+        Mutant {
             name: "a loss that the engine tells is noticed at once",
             file: "run/engine/mod.rs",
             with: "            let _ = kill_process(getpid(), Signal::CHILD);",
