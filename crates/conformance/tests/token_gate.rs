@@ -71,3 +71,10 @@ fn a_file_that_is_no_gate_is_left_as_it_is() {
         assert_eq!(left, content);
     }
 }
+
+#[test]
+fn a_file_that_keeps_nothing_is_no_gate() {
+    let gate = TokenGate::open("/dev/null").expect("opens");
+    let error = gate.pass(1).expect_err("refused").to_string();
+    assert!(error.contains("it is not a regular file"), "{error}");
+}

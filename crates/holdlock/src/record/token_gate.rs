@@ -1,5 +1,6 @@
 //! A resource that refuses older tokens.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -104,6 +105,13 @@ impl TokenGate {
 
     fn newest(&self, guard: &OwnedGuard) -> Result<u64, Error> {
         let failed = |error| self.lock.cannot_record(error);
+        let refused = |why| failed(io::Error::new(io::ErrorKind::InvalidData, why));
+        // A FIFO or a device keeps no token.
+        if !guard.file().metadata().map_err(failed)?.is_file() {
+            return Err(refused(
+                "it is not a regular file; name a file of its own for the gate",
+            ));
+        }
         let found = Found::read(guard.file()).map_err(failed)?;
         let why = match found.content(KIND) {
             Content::Nothing => return Ok(0),
@@ -126,13 +134,10 @@ impl TokenGate {
                  its own for the gate"
             }
         };
-        Err(failed(std::io::Error::new(
-            std::io::ErrorKind::InvalidData,
-            why,
-        )))
+        Err(refused(why))
     }
 
-    fn write(&self, guard: &OwnedGuard, token: u64) -> std::io::Result<()> {
+    fn write(&self, guard: &OwnedGuard, token: u64) -> io::Result<()> {
         let mut text = Text::new();
         text.push(FIRST_LINE);
         text.push(b"token: ");
