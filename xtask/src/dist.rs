@@ -2,6 +2,7 @@
 
 mod first;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -15,6 +16,16 @@ pub(crate) const FLAGS: &str = "-C target-feature=+crt-static -C relocation-mode
 /// Builds the static command and returns its path.
 pub(crate) fn dist() -> Done<PathBuf> {
     dist_with(&[])
+}
+
+/// Builds the static command where the command of a wheel does not take its place.
+pub(crate) fn dist_to_keep() -> Done<PathBuf> {
+    let built = dist()?;
+    let kept = target_directory().join("tested").join("holdlock");
+    let copy =
+        fs::create_dir_all(target_directory().join("tested")).and_then(|()| fs::copy(built, &kept));
+    copy.map_err(|error| format!("{}: {error}", kept.display()))?;
+    Ok(kept)
 }
 
 /// The command of the wheels has no locks between hosts, which would make it twice as large.

@@ -3,6 +3,7 @@
 
 mod dist;
 mod install;
+mod lanes;
 mod mutants;
 mod outcome;
 mod python;

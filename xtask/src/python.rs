@@ -11,6 +11,7 @@ pub(crate) use peers::peers;
 pub(crate) use wheel::{only_file, pack, pack_engines};
 
 use crate::dist::target_directory;
+use crate::lanes::Job;
 use crate::outcome::{Outcome, listen, number_before};
 use crate::run::{Done, root, run, shown};
 
@@ -31,7 +32,16 @@ const PARTNERS: [&str; 8] = [
 ];
 
 /// Builds the wheel, installs it, and runs its tests and type checks.
-pub(crate) fn test(out: &mut dyn Write) -> Done<Outcome> {
+pub(crate) fn job() -> Job<'static> {
+    Job::new("the Python module", test)
+}
+
+/// Runs only the tests, with this interpreter.
+pub(crate) fn tests(python: &Path) -> Job<'_> {
+    Job::new("the Python module", |out| run_tests(python, out))
+}
+
+fn test(out: &mut dyn Write) -> Done<Outcome> {
     let python = match environment(&[&BUILDERS[..], &TESTERS].concat()) {
         Ok(python) => python,
         Err(why) => {
@@ -47,10 +57,10 @@ pub(crate) fn test(out: &mut dyn Write) -> Done<Outcome> {
     types
         .arg("--cache-dir")
         .arg(target_directory().join("mypy"));
-    if run(types).is_err() {
+    if !listen(types, out, |_| ())?.success() {
         outcome.failed.push("mypy".into());
     }
-    outcome.add(pyright(&python)?);
+    outcome.add(pyright(&python, out)?);
     Ok(outcome)
 }
 
@@ -61,8 +71,7 @@ pub(crate) fn prepare() -> Done<PathBuf> {
     Ok(python)
 }
 
-/// Runs only the tests, and copies their output to `out`.
-pub(crate) fn run_tests(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
+fn run_tests(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
     let mut outcome = pytest(python, out)?;
     outcome.add(upstream(python, out)?);
     Ok(outcome)
@@ -175,15 +184,15 @@ fn upstream(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
     Ok(outcome)
 }
 
-fn pyright(python: &Path) -> Done<Outcome> {
+fn pyright(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
     let mut check = module(python, &["pyright", "--pythonpath"]);
     check.arg(python).env("PYRIGHT_PYTHON_IGNORE_WARNINGS", "1");
-    println!("$ {}", shown(&check));
+    let _ = writeln!(out, "$ {}", shown(&check));
     let output = check
         .output()
         .map_err(|error| format!("pyright: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    print!("{text}");
+    let _ = write!(out, "{text}");
     let mut outcome = Outcome::default();
     if text.lines().any(|line| line.contains("error:")) {
         outcome.failed.push("pyright".into());

@@ -1,11 +1,15 @@
-//! Runs the Rust tests by cargo, and counts them by the output of libtest.
+//! Builds the Rust tests by cargo, runs their programs, and counts the tests by libtest's output.
 
 use std::io::Write;
 use std::mem::take;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
+use crate::lanes::Job;
 use crate::outcome::{Outcome, listen, number_before};
-use crate::run::{Done, cargo, run};
+use crate::run::{Done, cargo, root, shown};
 
 /// All tests: those of optional features too. With the features it is still one build.
 pub(crate) const ALL: [&str; 3] = ["--workspace", "--features", FEATURES];
@@ -22,90 +26,151 @@ pub(crate) const NO_ENGINES: [&str; 5] = [
     "no_engines",
 ];
 
-/// Builds the chosen tests without running them.
-pub(crate) fn build(chosen: &[&str]) -> Done {
-    run(cargo(&[&["test", "--no-run"], chosen].concat()))
+/// Parts of the names of the programs that take longest. If one of them began last, the rest of
+/// the machine would wait for it.
+const LONG: [&str; 8] = [
+    "torture_engines",
+    "tests/postgres",
+    "tests/etcd",
+    "tests/leased",
+    "tests/redis",
+    "cli/tests/engine",
+    "way_out",
+    "cli/tests/torture.rs",
+];
+
+/// Test programs that cargo has built.
+pub(crate) struct Tests {
+    programs: Vec<Program>,
+    /// Arguments of each program: names of tests, or options of libtest.
+    chosen: Vec<String>,
 }
 
-/// Runs the tests that these arguments of `cargo test` select, and copies their output to `out`.
-/// Tests of the installed command find it at `dist`.
-pub(crate) fn test(chosen: &[&str], dist: &Path, out: &mut dyn Write) -> Done<Outcome> {
-    let mut command = cargo(&[&["test", "--no-fail-fast"], chosen].concat());
-    command
-        .env("RUST_BACKTRACE", "0")
-        .env("HOLDLOCK_DIST", dist);
+struct Program {
+    /// Its source, below the root.
+    name: String,
+    file: PathBuf,
+    /// The folder of its package, in which cargo runs it.
+    folder: PathBuf,
+}
+
+impl Tests {
+    /// Builds the tests that `cargo test` would run with these arguments. Those after `--` are for
+    /// the test programs.
+    pub(crate) fn build(arguments: &[&str]) -> Done<Tests> {
+        let mut parts = arguments.splitn(2, |word| *word == "--");
+        let of_cargo = parts.next().unwrap_or_default();
+        let of_programs = parts.next().unwrap_or_default();
+        let mut build = cargo(&["test", "--no-run", "--message-format"]);
+        build.arg("json-render-diagnostics").args(of_cargo);
+        println!("$ {}", shown(&build));
+        let failed = |error| format!("cargo test: {error}");
+        let output = build.stderr(Stdio::inherit()).output().map_err(failed)?;
+        if !output.status.success() {
+            return Err(format!("the tests do not build ({})", output.status));
+        }
+        let messages = String::from_utf8_lossy(&output.stdout);
+        let mut programs: Vec<Program> = messages.lines().filter_map(Program::read).collect();
+        programs.sort_by_key(|program| !LONG.iter().any(|long| program.name.contains(long)));
+        Ok(Tests {
+            programs,
+            chosen: of_programs.iter().map(|word| (*word).to_owned()).collect(),
+        })
+    }
+
+    /// A job for each program. Tests of the installed command find it at `dist`.
+    pub(crate) fn jobs<'a>(&'a self, dist: &'a Path) -> impl Iterator<Item = Job<'a>> {
+        self.programs.iter().map(move |program| {
+            Job::new(&program.name, move |out| {
+                let mut command = Command::new(&program.file);
+                command
+                    .args(&self.chosen)
+                    .current_dir(&program.folder)
+                    .env("CARGO_MANIFEST_DIR", &program.folder)
+                    .env("HOLDLOCK_DIST", dist);
+                run(&program.name, command, out)
+            })
+        })
+    }
+}
+
+impl Program {
+    /// The program that a message of cargo names, if it is a test program.
+    fn read(message: &str) -> Option<Program> {
+        let message: Value = serde_json::from_str(message).ok()?;
+        if message["profile"]["test"] != true {
+            return None;
+        }
+        let path = |value: &Value| value.as_str().map(PathBuf::from);
+        let source = path(&message["target"]["src_path"])?;
+        let name = source.strip_prefix(root()).unwrap_or(&source);
+        Some(Program {
+            name: name.display().to_string(),
+            file: path(&message["executable"])?,
+            folder: path(&message["manifest_path"])?.parent()?.to_owned(),
+        })
+    }
+}
+
+/// The examples in the documentation, which rustdoc builds and runs.
+pub(crate) fn documentation() -> Job<'static> {
+    Job::new("the documentation's examples", |out| {
+        let mut command = cargo(&["test", "--doc", "--no-fail-fast"]);
+        command.args(ALL);
+        run("documentation", command, out)
+    })
+}
+
+/// Runs a test program, and copies its output to `out`.
+fn run(name: &str, mut command: Command, out: &mut dyn Write) -> Done<Outcome> {
+    command.env("RUST_BACKTRACE", "0");
     let mut reading = Reading::default();
     let status = listen(command, out, |line| reading.line(line))?;
-    reading.ended();
     let mut outcome = reading.outcome;
-    if !status.success() && outcome.failed.is_empty() {
-        outcome.failed.push(format!("cargo test ({status})"));
+    if !status.success() {
+        if reading.failed.is_empty() {
+            reading
+                .failed
+                .push(format!("ended without a result ({status})"));
+        }
+        let failed = reading.failed.iter();
+        outcome
+            .failed
+            .extend(failed.map(|test| format!("{name}: {test}")));
     }
     Ok(outcome)
 }
 
-/// The output of cargo that was read so far.
+/// The output of libtest that was read so far.
 #[derive(Default)]
 struct Reading {
     outcome: Outcome,
-    /// The test program that started last.
-    program: String,
-    /// Whether that program has not printed its result yet.
-    runs: bool,
-    /// The last list of failed tests, or the test that the watchdog ended.
+    /// The failed tests, or the test that the watchdog ended.
     failed: Vec<String>,
+    /// The last list of names.
+    list: Vec<String>,
 }
 
 impl Reading {
     fn line(&mut self, line: &str) {
-        if let Some(program) = line.trim_start().strip_prefix("Running ") {
-            self.begins(program.split(" (").next().unwrap_or(program));
-        } else if let Some(package) = line.trim_start().strip_prefix("Doc-tests ") {
-            self.begins(&format!("documentation of {package}"));
-        } else if line == "failures:" {
+        if line == "failures:" {
             // The first such list has the output of the tests, the second one their names.
-            self.failed.clear();
+            self.list.clear();
         } else if let Some(name) = line.strip_prefix("    ") {
-            self.failed.push(name.to_owned());
+            self.list.push(name.to_owned());
         } else if let Some(hanging) = line.strip_prefix("HANGS: ") {
-            self.failed = vec![hanging.to_owned()];
+            self.failed.push(hanging.to_owned());
         } else if let Some(result) = line.strip_prefix("test result: ") {
             self.outcome.passed += number_before(result, " passed");
+            let failed = take(&mut self.list);
             if number_before(result, " failed") > 0 {
-                self.fails();
+                self.failed.extend(failed);
             }
-            self.runs = false;
         } else if let Some(at) = line.find("SKIPPED ") {
             // On one processor libtest has already begun the line: `test name ... SKIPPED`.
             if at == 0 || line.starts_with("test ") {
                 self.outcome.skipped.push(line[at..].to_owned());
             }
-        }
-    }
-
-    fn begins(&mut self, program: &str) {
-        self.ended();
-        program.clone_into(&mut self.program);
-        self.runs = true;
-        self.failed.clear();
-    }
-
-    /// The program has ended. If there is no result, it was killed or the watchdog ended it.
-    fn ended(&mut self) {
-        if self.runs {
-            if self.failed.is_empty() {
-                self.failed.push("ended without a result".into());
-            }
-            self.fails();
-        }
-        self.runs = false;
-    }
-
-    fn fails(&mut self) {
-        for name in take(&mut self.failed) {
-            self.outcome
-                .failed
-                .push(format!("{}: {name}", self.program));
         }
     }
 }
@@ -114,18 +179,18 @@ impl Reading {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Outcome {
-        let mut reading = Reading::default();
-        text.lines().for_each(|line| reading.line(line));
-        reading.ended();
-        reading.outcome
+    /// What a program has said that printed this text and ended with this exit status.
+    fn said(text: &str, status: u8) -> Outcome {
+        let mut program = Command::new("sh");
+        program.args(["-c", "printf '%s\\n' \"$1\"; exit \"$2\"", "sh", text]);
+        program.arg(status.to_string());
+        run("tests/one.rs", program, &mut Vec::new()).expect("a shell")
     }
 
     #[test]
     fn failed_tests_are_named_with_their_program() {
-        let outcome = read(
+        let outcome = said(
             "\
-     Running tests/files.rs (target/debug/deps/files-0)
 test a ... ok
 test b ... FAILED
 failures:
@@ -135,41 +200,53 @@ failures:
     b
 
 test result: FAILED. 13 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out
-   Doc-tests holdlock
-test result: ok. 2 passed; 0 failed; 0 ignored
-error: 1 target failed:
-    `-p holdlock-conformance --test files`",
+test result: ok. 2 passed; 0 failed; 0 ignored",
+            101,
         );
         assert_eq!(outcome.passed, 15);
-        assert_eq!(outcome.failed, ["tests/files.rs: b"]);
+        assert_eq!(outcome.failed, ["tests/one.rs: b"]);
     }
 
     #[test]
     fn a_program_that_is_killed_is_a_failure() {
-        let outcome = read(
-            "\
-     Running tests/one.rs (target/debug/deps/one-0)
-HANGS: some_test after 60 s; /proc/locks:
-     Running tests/two.rs (target/debug/deps/two-0)
-test result: ok. 1 passed; 0 failed;
-     Running tests/three.rs (target/debug/deps/three-0)",
+        let outcome = said("HANGS: some_test after 60 s; /proc/locks:", 134);
+        assert_eq!(
+            outcome.failed,
+            ["tests/one.rs: some_test after 60 s; /proc/locks:"]
         );
-        assert_eq!(outcome.failed.len(), 2);
-        assert!(outcome.failed[0].starts_with("tests/one.rs: some_test after 60 s"));
-        assert!(outcome.failed[1].starts_with("tests/three.rs: ended"));
+        let outcome = said("test result: ok. 1 passed; 0 failed;", 139);
+        assert_eq!(outcome.failed.len(), 1);
+        assert!(outcome.failed[0].starts_with("tests/one.rs: ended"));
     }
 
     #[test]
     fn what_is_skipped_is_kept_with_its_reason() {
-        let outcome = read(
+        let outcome = said(
             "\
 SKIPPED a: no flock
 test b ... SKIPPED b: no python3
 the log says SKIPPED",
+            0,
         );
         assert_eq!(
             outcome.skipped,
             ["SKIPPED a: no flock", "SKIPPED b: no python3"]
         );
+    }
+
+    #[test]
+    fn the_programs_of_a_message_are_those_of_tests() {
+        let message = |test| {
+            format!(
+                r#"{{"reason": "compiler-artifact", "manifest_path": "/a/Cargo.toml",
+                "target": {{"src_path": "{}/x/tests/y.rs"}}, "profile": {{"test": {test}}},
+                "executable": "/t/y-0"}}"#,
+                root().display()
+            )
+        };
+        let program = Program::read(&message(true)).expect("a test");
+        assert_eq!(program.name, "x/tests/y.rs");
+        assert_eq!(program.folder, Path::new("/a"));
+        assert!(Program::read(&message(false)).is_none());
     }
 }

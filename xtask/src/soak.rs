@@ -13,13 +13,13 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::dist::target_directory;
 use crate::run::Done;
-use crate::{dist, python, rust};
+use crate::{dist, lanes, python, rust};
 
 const USAGE: &str = "\
 usage: cargo xtask soak N [--all | ARGUMENT...]
   Run the Rust tests N times beside two busy loops for each processor, and N times pinned to one
   processor; with --all also the Python module's tests; with other arguments only the tests that
-  `cargo test` chooses by them. Keep the output of each pass with a failed test in target/soak.";
+  `cargo test` chooses by them; the name of a test comes after `--`. Keep the output of each pass with a failed test in target/soak.";
 
 /// The reason why the machine is slow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,14 +53,11 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
     if all || chosen.is_empty() {
         chosen = rust::ALL.to_vec();
     }
-    rust::build(&chosen)?;
-    let python = all.then(python::prepare).transpose()?;
-    // After the wheel, which has another command in the same place.
-    let dist = dist::dist()?;
     let tests = Tests {
-        chosen,
-        dist,
-        python,
+        rust: rust::Tests::build(&chosen)?,
+        documentation: chosen == rust::ALL,
+        dist: dist::dist_to_keep()?,
+        python: all.then(python::prepare).transpose()?,
     };
     let place = target_directory().join("soak");
     let _ = fs::remove_dir_all(&place);
@@ -80,23 +77,29 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
 }
 
 /// The tests of each pass.
-struct Tests<'a> {
-    /// Arguments of `cargo test`.
-    chosen: Vec<&'a str>,
+struct Tests {
+    rust: rust::Tests,
+    /// Whether the documentation's examples are tested.
+    documentation: bool,
     dist: PathBuf,
     /// The interpreter that has the Python module, if the module is tested.
     python: Option<PathBuf>,
 }
 
-impl Tests<'_> {
+impl Tests {
     /// Runs all of them once, prints the result, and returns the names of the failed tests.
     fn pass(&self, name: &str, log: &Path) -> Done<Vec<String>> {
         let began = Instant::now();
         let mut file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
-        let mut outcome = rust::test(&self.chosen, &self.dist, &mut file)?;
+        let mut jobs = Vec::new();
         if let Some(python) = &self.python {
-            outcome.add(python::run_tests(python, &mut file)?);
+            jobs.push(python::tests(python));
         }
+        jobs.extend(self.rust.jobs(&self.dist));
+        if self.documentation {
+            jobs.push(rust::documentation());
+        }
+        let mut outcome = lanes::run(jobs, &mut file)?;
         if outcome.passed == 0 {
             outcome.failed.push("no test ran".into());
         }

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: every check that must pass.
 
 use crate::run::{Done, cargo, root, run};
-use crate::{dist, python, rust};
+use crate::rust::Tests;
+use crate::{dist, lanes, python, rust};
 
 pub(crate) fn test() -> Done {
     no_merge_is_left_open()?;
@@ -20,21 +21,26 @@ pub(crate) fn test() -> Done {
     docs.env("RUSTDOCFLAGS", "-D warnings");
     let dist = std::thread::scope(|scope| {
         // Its last step takes minutes on one processor.
-        let dist = scope.spawn(dist::dist);
+        let dist = scope.spawn(dist::dist_to_keep);
         run(cargo(&lints))?;
         run(docs)?;
         dist.join().expect("dist returns")
     })?;
+    let tests = Tests::build(&rust::ALL)?;
     let out = &mut std::io::stdout();
-    let mut outcome = rust::test(&rust::ALL, &dist, out)?;
-    outcome.add(rust::test(&rust::NO_ENGINES, &dist, out)?);
-    outcome.add(python::test(out)?);
+    let mut jobs = vec![python::job()];
+    jobs.extend(tests.jobs(&dist));
+    jobs.push(rust::documentation());
+    let mut outcome = lanes::run(jobs, out)?;
+    // It has another command in the same place.
+    let tests = Tests::build(&rust::NO_ENGINES)?;
+    outcome.add(lanes::run(tests.jobs(&dist).collect(), out)?);
     outcome.conclude()
 }
 
 /// The tests of the Python module only.
 pub(crate) fn python() -> Done {
-    let outcome = python::test(&mut std::io::stdout())?;
+    let outcome = lanes::run(vec![python::job()], &mut std::io::stdout())?;
     outcome.conclude()
 }
 
