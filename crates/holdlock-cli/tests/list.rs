@@ -89,7 +89,8 @@ fn lslocks(place: &Place) -> Option<Vec<Value>> {
     told["locks"].as_array().cloned()
 }
 
-/// If lslocks knows only the mount point, it prints `/mnt/...`.
+/// If lslocks knows only the file system, it prints a mount point of it: `/mnt/...`. Of several it
+/// takes any.
 fn is_as_good(file: &Value, theirs: &Value) -> bool {
     let Some(theirs) = theirs.as_str() else {
         return true;
@@ -97,9 +98,10 @@ fn is_as_good(file: &Value, theirs: &Value) -> bool {
     let ours = file["path"].as_str();
     match theirs.strip_suffix("...") {
         Some(below) => {
-            let point = file["mount_point"].as_str();
-            ours.or(point)
-                .is_some_and(|path| path.starts_with(below.trim_end_matches('/')))
+            let ours = ours.or(file["mount_point"].as_str());
+            let device = |path: &str| Some(std::fs::metadata(path).ok()?.dev());
+            ours.and_then(device)
+                .is_some_and(|ours| device(below) == Some(ours))
         }
         None => ours == Some(theirs),
     }
