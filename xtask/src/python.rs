@@ -31,50 +31,45 @@ const PARTNERS: [&str; 8] = [
     "uvloop",
 ];
 
-/// Builds the wheel, installs it, and runs its tests and type checks.
-pub(crate) fn job() -> Job<'static> {
-    Job::new("the Python module", test)
-}
+/// The interpreter that has the module and its testers, or the reason why there is none.
+pub(crate) struct Ready(Result<PathBuf, String>);
 
-/// Runs only the tests, with this interpreter.
-pub(crate) fn tests(python: &Path) -> Job<'_> {
-    Job::new("the Python module", |out| run_tests(python, out))
-}
-
-fn test(out: &mut dyn Write) -> Done<Outcome> {
-    let python = match environment(&[&BUILDERS[..], &TESTERS].concat()) {
-        Ok(python) => python,
-        Err(why) => {
-            return Ok(Outcome {
-                skipped: vec![format!("SKIPPED the Python module: {why}")],
-                ..Outcome::default()
-            });
-        }
-    };
-    install_ours(&python)?;
-    let mut outcome = run_tests(&python, out)?;
-    let mut types = module(&python, &["mypy", "--strict", "-p", "holdlock"]);
-    types
-        .arg("--cache-dir")
-        .arg(target_directory().join("mypy"));
-    if !listen(types, out, |_| ())?.success() {
-        outcome.failed.push("mypy".into());
+/// Builds the wheel and installs it beside the testers.
+pub(crate) fn prepare() -> Done<Ready> {
+    let python = environment(&[&BUILDERS[..], &TESTERS].concat());
+    if let Ok(python) = &python {
+        install_ours(python)?;
     }
-    outcome.add(pyright(&python, out)?);
-    Ok(outcome)
+    Ok(Ready(python))
 }
 
-/// Builds the wheel, installs it beside the testers, and returns the interpreter.
-pub(crate) fn prepare() -> Done<PathBuf> {
-    let python = environment(&[&BUILDERS[..], &TESTERS].concat())?;
-    install_ours(&python)?;
-    Ok(python)
-}
+impl Ready {
+    /// The tests of the module.
+    pub(crate) fn tests(&self) -> Vec<Job<'_>> {
+        match &self.0 {
+            Ok(python) => vec![
+                Job::new("the Python module", |out| pytest(python, out)),
+                Job::new("filelock's own tests", |out| upstream(python, out)),
+            ],
+            Err(why) => vec![Job::new("the Python module", move |_| {
+                Ok(Outcome {
+                    skipped: vec![format!("SKIPPED the Python module: {why}")],
+                    ..Outcome::default()
+                })
+            })],
+        }
+    }
 
-fn run_tests(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
-    let mut outcome = pytest(python, out)?;
-    outcome.add(upstream(python, out)?);
-    Ok(outcome)
+    /// The tests, and the checks of its types.
+    pub(crate) fn checks(&self) -> Vec<Job<'_>> {
+        let mut jobs = self.tests();
+        if let Ok(python) = &self.0 {
+            jobs.push(Job::new("the Python module's types", |out| {
+                types(python, out)
+            }));
+        }
+        jobs
+    }
 }
 
 fn install_ours(python: &Path) -> Done {
@@ -180,6 +175,18 @@ fn upstream(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
         outcome
             .failed
             .push(format!("filelock's own tests ({status})"));
+    }
+    Ok(outcome)
+}
+
+fn types(python: &Path, out: &mut dyn Write) -> Done<Outcome> {
+    let mut check = module(python, &["mypy", "--strict", "-p", "holdlock"]);
+    check
+        .arg("--cache-dir")
+        .arg(target_directory().join("mypy"));
+    let mut outcome = pyright(python, out)?;
+    if !listen(check, out, |_| ())?.success() {
+        outcome.failed.push("mypy".into());
     }
     Ok(outcome)
 }

@@ -82,8 +82,8 @@ struct Tests {
     /// Whether the documentation's examples are tested.
     documentation: bool,
     dist: PathBuf,
-    /// The interpreter that has the Python module, if the module is tested.
-    python: Option<PathBuf>,
+    /// If the Python module is tested.
+    python: Option<python::Ready>,
 }
 
 impl Tests {
@@ -93,7 +93,7 @@ impl Tests {
         let mut file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
         let mut jobs = Vec::new();
         if let Some(python) = &self.python {
-            jobs.push(python::tests(python));
+            jobs.extend(python.tests());
         }
         jobs.extend(self.rust.jobs(&self.dist));
         if self.documentation {

@@ -26,9 +26,13 @@ pub(crate) fn test() -> Done {
         run(docs)?;
         dist.join().expect("dist returns")
     })?;
-    let tests = Tests::build(&rust::ALL)?;
+    let (tests, python) = std::thread::scope(|scope| {
+        let python = scope.spawn(python::prepare);
+        let tests = Tests::build(&rust::ALL)?;
+        Ok::<_, String>((tests, python.join().expect("prepare returns")?))
+    })?;
     let out = &mut std::io::stdout();
-    let mut jobs = vec![python::job()];
+    let mut jobs = python.checks();
     jobs.extend(tests.jobs(&dist));
     jobs.push(rust::documentation());
     let mut outcome = lanes::run(jobs, out)?;
@@ -40,8 +44,8 @@ pub(crate) fn test() -> Done {
 
 /// The tests of the Python module only.
 pub(crate) fn python() -> Done {
-    let outcome = lanes::run(vec![python::job()], &mut std::io::stdout())?;
-    outcome.conclude()
+    let python = python::prepare()?;
+    lanes::run(python.checks(), &mut std::io::stdout())?.conclude()
 }
 
 /// No compiler reads the documents, so a forgotten conflict marker would stay in them.
