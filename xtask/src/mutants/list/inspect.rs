@@ -78,14 +78,14 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "inspection: a request belongs to the process with its mode and range",
-            file: "inspect/proc/survey.rs",
+            file: "inspect/proc/survey/waiters.rs",
             with: "blocked.mode == entry.mode && blocked.range == entry.range",
             without: "blocked.mode == entry.mode || true",
             test: ("inspect", "queues::waiters_that"),
         },
         Mutant {
             name: "inspection: a request belongs to its file",
-            file: "inspect/proc/survey.rs",
+            file: "inspect/proc/survey/waiters.rs",
             with: "all.iter().filter(|blocked| blocked.file_id == file_id)",
             without: "all.iter().filter(|blocked| blocked.file_id == file_id || true)",
             test: ("inspect", "queues::a_waiter_of_another"),
