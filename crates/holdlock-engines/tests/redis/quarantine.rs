@@ -122,6 +122,12 @@ fn pair() -> Option<(Server, Server)> {
     });
     // Its history has another name since it has a replica.
     let primary = primary.awake();
+    wait_for_replica(&primary);
+    Some((primary, replica))
+}
+
+/// Waits until the replica has all that the primary has.
+fn wait_for_replica(primary: &Server) {
     // At first the replica is sent nothing, until it has acknowledged what it has; WAIT would count
     // it all the same.
     wait_for("the replica has acknowledged all", || {
@@ -130,7 +136,16 @@ fn pair() -> Option<(Server, Server)> {
         let offset = offset.lines().next()?.trim();
         info.contains(&format!(",offset={offset},")).then_some(())
     });
-    Some((primary, replica))
+}
+
+/// Waits until the server has run for longer than the ttl of these tests.
+fn wait_for_age(server: &Server) {
+    wait_for("the server is five seconds old", || {
+        let info = server.cli(&["INFO", "server"]);
+        let (_, age) = info.split_once("uptime_in_seconds:")?;
+        let age: u32 = age.lines().next()?.trim().parse().ok()?;
+        (age >= 5).then_some(())
+    });
 }
 
 fn url_of_both(primary: &Server, replica: &Server, name: &str) -> String {
@@ -165,6 +180,8 @@ fn a_new_primary_that_never_had_a_lock_waits_as_well() {
         return;
     };
     let url = url_of_both(&primary, &replica, &name("never"));
+    // For how long it has run says nothing.
+    wait_for_age(&replica);
     // It does not even know that there are locks.
     cut_off(&replica);
     let guard = open(&url).expect("a lock").lock().expect("free");
@@ -172,6 +189,31 @@ fn a_new_primary_that_never_had_a_lock_waits_as_well() {
     primary.kill();
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     replica.cli(&["FLUSHALL"]);
+    nobody_acquires_too_early(&url, guard, until);
+}
+
+#[test]
+fn after_a_primary_was_the_replica_of_another_one_for_a_while() {
+    let _dog = watchdog::watch(60);
+    let Some((primary, replica)) = pair() else {
+        return;
+    };
+    let url = primary.with("ttl=3", &name("demoted"));
+    let lock = open(&url).expect("a lock");
+    lock.lock().expect("free").release().expect("ours");
+    wait_for_replica(&primary);
+    cut_off(&replica);
+    let guard = lock.lock().expect("free");
+    let until = valid_until(&guard);
+    // It becomes what the other one is, which has missed the lock. It is the same process all the
+    // time.
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    primary.cli(&["REPLICAOF", "127.0.0.1", &replica.port().to_string()]);
+    wait_for("it follows", || {
+        let info = primary.cli(&["INFO", "replication"]);
+        info.contains("master_link_status:up").then_some(())
+    });
+    primary.cli(&["REPLICAOF", "NO", "ONE"]);
     nobody_acquires_too_early(&url, guard, until);
 }
 

@@ -93,8 +93,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a new process of the server may have forgotten its locks",
             file: "redis/lock.lua",
-            with: "server:match('run_id:(%w+)') .. ':'",
-            without: "':'",
+            with: "server:match('run_id:(%w+)') .. ':' .. replication:match('master_replid:(%w+)')",
+            without: "'the same'",
             test: ("engines/redis", "after_a_restart_from_an_older_file"),
         },
         Mutant {
@@ -102,7 +102,7 @@ pub(super) const AREA: Area = Area {
             file: "redis/lock.lua",
             with: ".. ':' .. replication:match('master_replid:(%w+)')",
             without: "",
-            test: ("engines/redis", "after_a_replica_has_become"),
+            test: ("engines/redis", "after_a_primary_was_the_replica"),
         },
         Mutant {
             name: "a primary that was a replica may never have had the locks",
