@@ -196,6 +196,22 @@ fn a_stopped_holdlock_ends_the_command_in_time() {
 }
 
 #[test]
+fn a_holdlock_that_is_stopped_again_as_it_continues_ends_the_command_in_time() {
+    let place = Place::new();
+    let stays = "echo runs; sleep 1000";
+    for _ in 0..10 {
+        let words = ["run", "--max-hold=200ms", "L", "sh", "-c", stays];
+        let mut running = Running::start(place.holdlock(words));
+        running.expect_line("runs");
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(300) {
+            running.signal(Signal::STOP);
+        }
+        assert_eq!(running.finish().code(), 124);
+    }
+}
+
+#[test]
 fn a_tree_holds_until_its_last_descendant_has_ended() {
     let place = Place::new();
     // A daemon: its parent is gone, and its session is its own.
