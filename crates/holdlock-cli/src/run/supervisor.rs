@@ -63,6 +63,10 @@ pub(crate) struct Duties {
 /// the time that is left, and at most this.
 const TO_RENEW: Duration = Duration::from_secs(1);
 
+/// When a holdlock that is stopped after the command's end continues, to release the lock. An
+/// engine has two seconds for its answer.
+const TO_RELEASE: Duration = Duration::from_secs(1);
+
 /// The pause between two looks for the command's end, if the kernel does not let us wait for
 /// signals.
 const WITHOUT_SIGNALS: Duration = Duration::from_millis(20);
@@ -125,6 +129,8 @@ pub(super) struct Ended {
     pub(super) end: End,
     /// Has to stay open as long as the lock is held: see [`Supervisor::waits_for`].
     _waits_for: Option<OwnedFd>,
+    /// Continues a stopped holdlock until it has released the lock of an engine.
+    _wake: Option<Wake>,
 }
 
 /// Starts the command with `start` and stays until it has ended.
@@ -155,7 +161,7 @@ pub(super) fn supervise_on_leash(
     }
     let ending = Ending::new(duties.max_hold, duties.kill_after, quiet);
     // Without a timer, a stopped holdlock finds out when it continues.
-    let wake = leash.and_then(|leash| Wake::after(leash.left()).ok());
+    let wake = leash.and_then(|leash| Wake::after(until_renewal(leash.left())).ok());
     let command = start(&signals)?;
     job.started(command.pid);
     let mut supervisor = Supervisor {
@@ -178,10 +184,19 @@ pub(super) fn supervise_on_leash(
         rest: None,
     };
     let end = supervisor.stay();
+    if let Some(wake) = &supervisor.wake {
+        let _ = wake.put_off(TO_RELEASE);
+    }
     Ok(Ended {
         end: end.map_err(|error| Failure::system("cannot wait for the command", error))?,
         _waits_for: supervisor.waits_for,
+        _wake: supervisor.wake,
     })
+}
+
+/// When a stopped holdlock continues, if the command may go on for this long.
+fn until_renewal(left: Duration) -> Duration {
+    left - TO_RENEW.min(left / 2)
 }
 
 struct Supervisor<'a> {
@@ -249,8 +264,7 @@ impl Supervisor<'_> {
         let (Some(wake), Some(leash)) = (&self.wake, self.leash) else {
             return;
         };
-        let left = leash.left();
-        let _ = wake.put_off(left - TO_RENEW.min(left / 2));
+        let _ = wake.put_off(until_renewal(leash.left()));
     }
 
     fn look_at_lock(&mut self) {

@@ -12,6 +12,7 @@ mod recipes;
 mod run;
 mod runs;
 mod signals;
+mod stopped;
 #[path = "../support/signals.rs"]
 mod usual_signals;
 

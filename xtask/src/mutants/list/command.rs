@@ -131,9 +131,37 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a stopped holdlock continues in time to renew",
             file: "run/supervisor.rs",
-            with: "let wake = leash.and_then(|leash| Wake::after(leash.left()).ok());",
+            with: "let wake = leash.and_then(|leash| Wake::after(until_renewal(leash.left())).ok());",
             without: "let wake = None;",
             test: ("command/engine", "a_holdlock_that_is_stopped_continues"),
+        },
+        Mutant {
+            name: "a holdlock that is stopped at the start continues in time to renew",
+            file: "run/supervisor.rs",
+            with: "Wake::after(until_renewal(leash.left()))",
+            without: "Wake::after(leash.left())",
+            test: ("command/engine", "a_command_that_stops_holdlock"),
+        },
+        Mutant {
+            name: "a holdlock that is stopped while it releases continues",
+            file: "run/supervisor.rs",
+            with: "_wake: supervisor.wake,",
+            without: "_wake: None,",
+            test: ("command/engine", "a_holdlock_that_is_stopped_while"),
+        },
+        Mutant {
+            name: "no command starts after its lock was lost",
+            file: "run/engine/mod.rs",
+            with: "if let Some(why) = leash.is_over() {",
+            without: "if let Some(why) = leash.is_over().filter(|_| false) {",
+            test: ("command/engine", "a_holdlock_that_lost"),
+        },
+        Mutant {
+            name: "a stop that removes one timer's signal leaves the others",
+            file: "sys/wake.rs",
+            with: "const TIMERS: u32 = 4;",
+            without: "const TIMERS: u32 = 1;",
+            test: ("command/run_keeping", "a_holdlock_that_is_stopped_again"),
         },
         Mutant {
             name: "a loss that the engine tells is noticed at once",

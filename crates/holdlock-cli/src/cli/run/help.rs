@@ -104,7 +104,7 @@ Exit codes:
    69  the server that keeps the lock does not answer
    71  the operating system refused something
    73  the lock file or the log cannot be created
-   74  a lock between hosts was lost while COMMAND ran
+   74  a lock between hosts was lost while COMMAND ran, or before it started
    75  another process holds the lock (-n), or still holds it (-w); see -E, --skip
    76  the last holder died (--if-abandoned)
    77  the server refuses the login

@@ -24,6 +24,11 @@ pub(super) struct GuardLeash<'a> {
 }
 
 impl GuardLeash<'_> {
+    /// Why a command may not start. None: it may.
+    pub(super) fn is_over(&self) -> Option<String> {
+        self.left().is_zero().then(|| self.why_over()).flatten()
+    }
+
     /// How long it is until the command begins to be ended.
     fn stop_point(&self) -> Duration {
         let rest = self.guard.deadline().remaining();

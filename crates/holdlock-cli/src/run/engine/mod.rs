@@ -170,6 +170,12 @@ impl Job<'_> {
             if let Some(number) = caught.and_then(|caught| caught.arrived()) {
                 return Err(ended_by(number, course));
             }
+            // Somebody may have stopped us since the acquisition. From here on the supervisor's
+            // timer continues us in time.
+            if let Some(why) = leash.is_over() {
+                course.outcome = "lost";
+                return Err(Failure::new(exit::LOST, format!("{why}; nothing was run")));
+            }
             let manner = Manner {
                 inherits: &[],
                 environment: &environment,

@@ -1,0 +1,95 @@
+//! Somebody stops holdlock alone, at moments at which it has much to do.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use holdlock_test_support::servers::Server as _;
+use holdlock_test_support::{eventually, skipped, watchdog};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::{STAY, engines, redis, run, start};
+
+#[test]
+fn a_command_that_stops_holdlock_as_it_starts_keeps_the_lock() {
+    let _dog = watchdog::watch(60);
+    let stops = "kill -STOP $PPID; echo runs; sleep 6; echo ends";
+    for server in engines() {
+        // In some of them, the command is quicker than holdlock.
+        let some = ["first", "second", "third", "fourth"].map(|name| {
+            let url = server.with("ttl=4", &format!("stopped-at-the-start-{name}"));
+            start(&[&url, "--", "sh", "-c", stops])
+        });
+        for running in some {
+            let (code, out, said) = running.ended();
+            let seen = (code, out.as_str(), said.as_str());
+            assert_eq!(seen, (Some(0), "ends\n", ""), "{}", server.engine());
+        }
+    }
+}
+
+#[test]
+fn a_holdlock_that_lost_its_lock_in_a_stop_starts_no_command() {
+    let _dog = watchdog::watch(120);
+    let tried = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return skipped("needs strace and the right to trace");
+    }
+    for server in engines() {
+        // It keeps the lock of a stopped holdlock.
+        if server.engine() == "postgres" {
+            continue;
+        }
+        let url = server.with("ttl=3", "stopped-before-the-start");
+        // The timer is made after the acquisition, and before the command is started.
+        let stopped = Command::new("strace")
+            .args(["-f", "-q", "-o", "/dev/null", "-e", "trace=timer_create"])
+            .args(["-e", "inject=timer_create:signal=SIGSTOP:when=1"])
+            .args([env!("CARGO_BIN_EXE_holdlock"), "run", &url])
+            .args(["--", "echo", "runs"])
+            .env_remove("HOLDLOCK_ENGINE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("starts");
+        eventually("it holds the lock", || {
+            run(&["-n", &url, "--", "true"]).0 == Some(75)
+        });
+        let other = start(&[&["-w", "30s", url.as_str()], &STAY[..]].concat());
+        let group = Pid::from_raw(stopped.id().cast_signed()).expect("a pid");
+        kill_process_group(group, Signal::CONT).expect("sent");
+        let ended = stopped.wait_with_output().expect("ended");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let out = String::from_utf8_lossy(&ended.stdout);
+        let seen = (ended.status.code(), out.as_ref());
+        assert_eq!(seen, (Some(74), ""), "{}: {said}", server.engine());
+        assert!(said.contains("nothing was run"), "{said}");
+        assert_eq!(other.end().0, Some(0), "{}", server.engine());
+    }
+}
+
+#[test]
+fn a_holdlock_that_is_stopped_while_it_releases_continues() {
+    let _dog = watchdog::watch(20);
+    let Some(server) = redis::own(&[]) else {
+        return;
+    };
+    let server = server.awake();
+    // Nothing else ends the stop, nor frees the lock, before the test gives up.
+    let url = server.with("ttl=3600", "stopped-at-the-end");
+    let mut running = start(&[&[url.as_str()], &STAY[..]].concat());
+    server.signal(Signal::STOP);
+    drop(running.stdin.take());
+    let children = format!("/proc/{0}/task/{0}/children", running.pid());
+    eventually("the command's end", || {
+        std::fs::read_to_string(&children).is_ok_and(|children| children.is_empty())
+    });
+    running.send(Signal::STOP);
+    server.signal(Signal::CONT);
+    running.ended();
+    let (code, _, said) = run(&["-n", &url, "--", "true"]);
+    assert_eq!(code, Some(0), "{said}");
+}
