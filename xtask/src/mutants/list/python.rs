@@ -56,6 +56,13 @@ pub(super) const AREA: Area = Area {
             test: ("python/test_ended_tasks.py", "another_task_releases"),
         },
         Mutant {
+            name: "the locks of a log handler are not logged",
+            file: "_log.py",
+            with: " or hasattr(_writing, \"busy\"):",
+            without: ":",
+            test: ("python/test_log.py", "a_handler_may_use"),
+        },
+        Mutant {
             name: "cancel_check ends a wait",
             file: "_async_wait.py",
             with: "if cancel_check is not None and cancel_check():",
