@@ -95,10 +95,16 @@ impl Failure {
                 "Deadlock: this thread holds lock '{shown}', and asks for a shared lock that it \
                  can upgrade; release it first"
             )),
-            Failure::HoldsAllSlots(slots) => deadlock(format!(
-                "Deadlock: this thread holds all {slots} slots of '{shown}', or the exclusive lock \
-                 on the file, and asks for a slot; release one first"
-            )),
+            Failure::HoldsAllSlots(slots) => {
+                let all = match slots {
+                    1 => "the only slot".to_owned(),
+                    slots => format!("all {slots} slots"),
+                };
+                deadlock(format!(
+                    "Deadlock: this thread holds {all} of '{shown}', or the exclusive lock on the \
+                     file, and asks for a slot; release one first"
+                ))
+            }
             Failure::NotOurs(is_task) => {
                 let whose = if is_task { "task" } else { "thread" };
                 runtime(format!("lock '{shown}' is held by another {whose}"))

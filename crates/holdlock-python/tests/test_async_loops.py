@@ -15,7 +15,14 @@ from conftest import run_forked, until
 from loops import loop  # noqa: F401
 from waits import acquire, is_unused, release, waiting_threads
 
-from holdlock import AsyncFileLock, FileLock, Timeout
+from holdlock import (
+    AsyncFileLock,
+    AsyncLockSet,
+    AsyncReadWriteLock,
+    AsyncSemaphore,
+    FileLock,
+    Timeout,
+)
 
 
 def test_several_loops_in_several_threads(path):
@@ -85,6 +92,39 @@ def test_a_loop_that_is_closed_while_a_task_waits_gives_up_the_place(path, holde
     other.tell()
     other.expect("released")
     assert is_unused(path)
+
+
+REQUESTS = {
+    "a lock": lambda path: AsyncFileLock(path).acquire(),
+    "a reader": lambda path: AsyncReadWriteLock(path).acquire_read(),
+    "a slot": lambda path: AsyncSemaphore(path, 2).acquire(),
+    "a set": lambda path: AsyncLockSet([path, path + "2"]).acquire(),
+    "an upgrade": lambda path: AsyncFileLock(path, upgradeable=True).acquire_upgradeable(),
+}
+
+
+@pytest.mark.parametrize("request_of", REQUESTS.values(), ids=list(REQUESTS))
+@pytest.mark.parametrize("library", ["asyncio", "uvloop"])
+def test_a_task_of_a_closed_loop_that_is_kept_never_gets_the_lock(
+    path, holder, library, request_of
+):
+    other = holder(path)
+    loop = pytest.importorskip(library).new_event_loop()
+
+    async def main():
+        wait = asyncio.ensure_future(request_of(path))
+        await asyncio.sleep(0)
+        until(lambda: FileLock(path).waiters())
+        return wait
+
+    wait = loop.run_until_complete(main())
+    wait._log_destroy_pending = False
+    loop.close()
+    other.tell()
+    other.expect("released")
+    with FileLock(path, timeout=30):
+        pass
+    assert not wait.done()
 
 
 EXITS = {

@@ -50,10 +50,11 @@ def test_small_objects_can_be_referred_to_weakly(make):
 
 AT_THE_END = """
 import sys
-from holdlock import FileLock, LockSet, Semaphore
+from holdlock import FileLock, LockSet, ReadWriteLock, Semaphore
 class Owner:
     def __init__(self, path):
-        self.uses = Semaphore(path + "1", 1), LockSet([path + "2"]), FileLock(path + "3")
+        self.uses = [Semaphore(path + "1", 1), LockSet([path + "2"]), FileLock(path + "3")]
+        self.uses += [ReadWriteLock(path + "4").write_lock()]
     def __del__(self):
         # The modules are gone by now.
         for use in self.uses:
@@ -69,3 +70,19 @@ def test_the_first_use_may_be_while_the_interpreter_ends(path):
         [sys.executable, "-c", AT_THE_END, path], capture_output=True, text=True, timeout=100
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "used\n", "")
+
+
+NOT_LOADED = """
+import sys, holdlock
+class Owner:
+    def __del__(self, holdlock=holdlock):
+        holdlock.Semaphore
+sys.modules["kept until the end"] = Owner()
+"""
+
+
+def test_a_name_that_is_first_used_while_the_interpreter_ends_says_why_it_fails():
+    ran = subprocess.run(
+        [sys.executable, "-c", NOT_LOADED], capture_output=True, text=True, timeout=100
+    )
+    assert "cannot load holdlock.Semaphore, because Python is ending" in ran.stderr

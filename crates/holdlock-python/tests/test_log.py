@@ -14,6 +14,8 @@ from holdlock import (
     BaseAsyncFileLock,
     CancelToken,
     FileLock,
+    ReadWriteLock,
+    Semaphore,
     SoftFileLock,
     Timeout,
 )
@@ -104,6 +106,39 @@ def test_in_place_of_filelock_it_logs_as_filelock(kind, path, caplog):
     finally:
         holdlock.uninstall_as_filelock()
     assert names == {"filelock"}
+
+
+HANDLERS = {
+    "another lock": lambda path: FileLock(path + ".log"),
+    "a soft lock": lambda path: SoftFileLock(path + ".log"),
+    "a writer": lambda path: ReadWriteLock(path + ".log").write_lock(),
+    "a slot": lambda path: Semaphore(path + ".log", 1),
+}
+
+
+@pytest.mark.parametrize("other", HANDLERS.values(), ids=list(HANDLERS))
+@KINDS
+def test_a_handler_may_use_a_lock(kind, path, other, said):
+    seen = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            seen.append(record.getMessage())
+            if len(seen) < 50:
+                with other(path):
+                    pass
+
+    handler, lock = Handler(), kind(path)
+    logging.getLogger("holdlock").addHandler(handler)
+    try:
+        with lock:
+            pass
+    finally:
+        logging.getLogger("holdlock").removeHandler(handler)
+    assert len(seen) == 4 and all(f" {id(lock)} " in message for message in seen)
+    with lock:
+        pass
+    assert len(said(lock, path)) == 8
 
 
 def test_a_level_that_changes_is_noticed(path, said):

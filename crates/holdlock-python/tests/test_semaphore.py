@@ -173,6 +173,16 @@ def test_a_thread_that_holds_all_slots_does_not_wait_for_itself(path):
     assert semaphore.slot is None
 
 
+def test_messages_about_one_slot_are_good_english(path, slot_holder):
+    with Semaphore(path, 1) as _, pytest.raises(Deadlock, match="holds the only slot of"):
+        Semaphore(path, 1).acquire()
+    assert repr(Semaphore(path, 1)) == f"<Semaphore {path!r}, 1 slot, not held>"
+    slot_holder(path, 4)
+    with pytest.raises(DifferentSlots, match="with 1 slot: it is in use with 4") as caught:
+        Semaphore(path, 1).acquire(timeout=5)
+    assert caught.value.strerror.startswith("cannot use 1 slot: ")
+
+
 def test_another_thread_can_release_a_slot_by_its_number(path):
     semaphore = Semaphore(path, 1)
     slots = []

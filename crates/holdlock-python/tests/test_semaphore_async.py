@@ -73,7 +73,7 @@ def test_a_limit_and_a_token_end_the_wait_of_a_task(path):
                 await semaphore.acquire(timeout=0.01)
             with pytest.raises(Timeout):
                 await semaphore.acquire(blocking=False)
-            with pytest.raises(Deadlock):
+            with pytest.raises(Deadlock, match="this task holds the only slot of"):
                 await semaphore.acquire()
             token = CancelToken()
             task = asyncio.ensure_future(AsyncSemaphore(path, 1).acquire(cancel=token))

@@ -14,7 +14,12 @@ fn another_number_of_slots_is_refused_while_anybody_holds() {
     assert_eq!(slot(&mut holder, "lock"), 0);
     let four = Semaphore::open(&path, 4).expect("opens");
     let two = Semaphore::open(&path, 2).expect("opens");
-    for (other, slots) in [(&four, 4), (&two, 2)] {
+    let one = Semaphore::open(&path, 1).expect("opens");
+    for (other, slots, spoken) in [
+        (&four, 4, "4 slots"),
+        (&two, 2, "2 slots"),
+        (&one, 1, "1 slot"),
+    ] {
         let error = other.lock().expect_err("in use with 3");
         let Error::DifferentSlots {
             conflict,
@@ -29,7 +34,7 @@ fn another_number_of_slots_is_refused_while_anybody_holds() {
         assert_eq!(conflict.holders()[0].pid, holder.pid());
         let said = error.to_string();
         let pid = format!("by pid {} ", holder.pid());
-        let wanted = format!("cannot use {slots} slots: the file is in use with 3");
+        let wanted = format!("cannot use {spoken}: the file is in use with 3");
         assert!(said.contains(&wanted) && said.contains(&pid), "{said}");
     }
     holder.must("release");

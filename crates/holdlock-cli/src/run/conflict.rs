@@ -38,7 +38,8 @@ pub(super) fn message(error: &Error, conflict: &Conflict, patience: &Patience) -
         }
         Error::DifferentSlots { slots, in_use, .. } => {
             remedy = "; use the same number everywhere, or wait until nobody holds a slot";
-            format!("cannot use {slots} slots: the file is in use with {in_use}")
+            let s = if *slots == 1 { "" } else { "s" };
+            format!("cannot use {slots} slot{s}: the file is in use with {in_use}")
         }
         _ => return error.to_string(),
     };

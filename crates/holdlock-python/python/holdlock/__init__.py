@@ -17,6 +17,8 @@ no other process is here
 
 from __future__ import annotations
 
+import sys as _sys
+
 from ._descriptor import lock_descriptor, unlock_descriptor
 from ._errors import (
     Cancelled,
@@ -130,6 +132,11 @@ def _absent() -> set[str]:
 
 
 def _get(name: str) -> object:
+    if _sys.meta_path is None:
+        raise ImportError(
+            f"cannot load holdlock.{name}, because Python is ending and imports nothing any more; "
+            "load it before, for example with `from holdlock import ...`"
+        )
     if name == "__all__":  # or else `from holdlock import *` could fail, and help()
         absent = _absent()
         return [one for one in _names if one not in absent]

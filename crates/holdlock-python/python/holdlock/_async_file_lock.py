@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncFileLock", "AsyncUnixFileLock", "AsyncWindowsFileLock"]
 
 
-class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
+class AsyncFileLock(FileLock, BaseAsyncFileLock):
     """A :class:`FileLock` for asynchronous code, under asyncio (with any loop), trio or anyio.
 
     >>> import asyncio, os, tempfile
@@ -212,7 +212,7 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
     __exit__ = BaseAsyncFileLock.__exit__
 
 
-AsyncFileLock = AsyncUnixFileLock
+AsyncUnixFileLock = AsyncFileLock
 
 
 class AsyncWindowsFileLock(WindowsFileLock, BaseAsyncFileLock):

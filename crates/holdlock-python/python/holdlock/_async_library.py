@@ -51,8 +51,13 @@ def current_task() -> Any:
         return None
 
 
-async def readable(descriptors: Sequence[int], seconds: float) -> None:
-    """Sleeps until one of the descriptors is readable, at most for this time."""
+async def readable(
+    descriptors: Sequence[int], seconds: float, closed: Callable[[], object] = lambda: None
+) -> None:
+    """Sleeps until one of the descriptors is readable, at most for this time.
+
+    ``closed`` is called if a loop of asyncio is closed meanwhile: the task does not run again.
+    """
     trio = running_trio()
     if trio is not None and len(descriptors) == 1:
         with trio.move_on_after(seconds):
@@ -72,6 +77,8 @@ async def readable(descriptors: Sequence[int], seconds: float) -> None:
         return
     import asyncio
 
+    from ._loop_reader import LoopReader
+
     loop = asyncio.get_running_loop()
     happened: asyncio.Future[None] = loop.create_future()
 
@@ -83,7 +90,7 @@ async def readable(descriptors: Sequence[int], seconds: float) -> None:
     process = os.getpid()
     try:
         for descriptor in descriptors:
-            loop.add_reader(descriptor, note)
+            loop.add_reader(descriptor, LoopReader(loop, note, closed))
             watched.append(descriptor)
         await asyncio.wait([happened], timeout=None if seconds == math.inf else seconds)
     finally:

@@ -51,8 +51,9 @@ class AsyncSemaphore(HeldByTask, OnlyAsync, SemaphoreBase):
         taken = None if waits else self._try(limit != 0, task)
         if taken is None:
             if limit < 0 and len(self._slots_of(task)) >= self.n:
+                slots = "the only slot" if self.n == 1 else f"all {self.n} slots"
                 raise Deadlock(
-                    f"Deadlock: this task holds all {self.n} slots of "
+                    f"Deadlock: this task holds {slots} of "
                     f"'{printable(self.lock_file)}' and asks for another one; release one first"
                 )
             taken = await wait_for(self, limit, task, cancel)

@@ -96,6 +96,7 @@ async def take(
     except BaseException:
         wakeups.leave()
         raise
+    wakeups.note(waiter)
     try:
         while True:
             outcome = waiter.look()
@@ -118,7 +119,7 @@ async def take(
     finally:
         # An exception that is kept would keep the descriptors open.
         waiter.close()
-        wakeups.leave()
+        wakeups.leave(waiter)
 
 
 def note_taken(lock: NativeLock, task: TaskRecord) -> None:

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Hashable
 from weakref import WeakValueDictionary
 
 from ._async_library import running_trio
+from ._loop_reader import LoopReader
 from ._native import Wakeups
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
 
+    from ._native import Pending, Waiter
+
 #: Those of loops that have waiting tasks, by the identity of the loop. The loop and its waiting
-#: tasks keep them: a loop that is closed and forgotten can be collected, which ends the waits.
+#: tasks keep them: a loop that is forgotten can be collected, which ends the waits.
 _all: WeakValueDictionary[int, AsyncioWakeups | TrioWakeups] = WeakValueDictionary()
 
 
@@ -61,13 +64,21 @@ class _Wakeups:
         #: How many tasks wait.
         self.users = 0
         self._loop = loop
+        #: The requests of the waiting tasks, by the number of their wait.
+        self._requests: dict[int, Waiter | Pending] = {}
         #: What the sleeping tasks wait for, by the number of their wait.
         self._sleeping: dict[int, Any] = {}
         #: The numbers of the waits for each thing, in their order.
         self._lines: dict[Hashable, OrderedDict[int, None]] = {}
 
-    def leave(self) -> None:
-        """The wait has ended. The last one closes the pipe."""
+    def note(self, request: Waiter | Pending) -> None:
+        """The task waits for this request, until ``leave(request)``."""
+        self._requests[request.number] = request
+
+    def leave(self, request: Waiter | Pending | None = None) -> None:
+        """The wait has ended, or has not begun. The last one closes the pipe."""
+        if request is not None:
+            del self._requests[request.number]
         self.users -= 1
         if self.users == 0:
             if _all.get(id(self._loop)) is self:
@@ -76,6 +87,11 @@ class _Wakeups:
             if self.process == os.getpid():
                 self._stop()
             self.native.close()
+
+    def _give_up(self) -> None:
+        """Ends all requests: the loop is closed, so no task will look at them."""
+        for request in list(self._requests.values()):
+            request.close()
 
     def has_line(self, line: Hashable) -> bool:
         """Whether a task waits for this."""
@@ -118,7 +134,7 @@ class AsyncioWakeups(_Wakeups):
 
     def __init__(self, loop: AbstractEventLoop, native: Wakeups) -> None:
         super().__init__(loop, native)
-        loop.add_reader(native.fileno(), self._wake)
+        loop.add_reader(native.fileno(), LoopReader(loop, self._wake, self._give_up))
 
     def _wake(self) -> None:
         for number in self.native.take():

@@ -94,6 +94,11 @@ class Deadlock(RuntimeError):
     """The wait would never end: the holder waits for this thread, or is this thread itself."""
 
 
+def counted(slots: int) -> str:
+    """The number of slots, in words."""
+    return "1 slot" if slots == 1 else f"{slots} slots"
+
+
 class DifferentSlots(OSError, WithHolders):
     """Others use the semaphore with another number of slots, and hold slots.
 
@@ -103,7 +108,7 @@ class DifferentSlots(OSError, WithHolders):
     """
 
     def __init__(self, lock_file: str, slots: int, in_use: int) -> None:
-        what = f"cannot use {slots} slots: the file is in use with {in_use}"
+        what = f"cannot use {counted(slots)}: the file is in use with {in_use}"
         super().__init__(errno.EBUSY, what, lock_file)
         #: The path of the lock file, as it was given.
         self.lock_file = lock_file
@@ -115,8 +120,8 @@ class DifferentSlots(OSError, WithHolders):
     def __str__(self) -> str:
         by = "" if self.holder is None else f", by {printable(self.holder)}"
         return (
-            f"Cannot use '{printable(self.lock_file)}' with {self.slots} slots: it is in use with "
-            f"{self.in_use}{by}. Use the same number everywhere, or wait until no slot is held."
+            f"Cannot use '{printable(self.lock_file)}' with {counted(self.slots)}: it is in use "
+            f"with {self.in_use}{by}. Use the same number everywhere, or wait until no slot is held."
         )
 
     def __reduce__(self) -> Tuple[Type[DifferentSlots], Tuple[Any, ...], Dict[str, Any]]:

@@ -68,6 +68,7 @@ async def wait_for(
         wakeups.leave()
         raise
     line, number, has_begun = what._line, pending.number, False
+    wakeups.note(pending)
     wakeups.line_up(line, number)
     try:
         while not wakeups.is_first(line, number):
@@ -95,4 +96,4 @@ async def wait_for(
     finally:
         pending.close()
         wakeups.step_out(line, number)
-        wakeups.leave()
+        wakeups.leave(pending)

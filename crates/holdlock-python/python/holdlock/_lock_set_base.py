@@ -78,7 +78,7 @@ class LockSetBase(NativeLockSet, Generic[Lock]):
             lock = self._kind(lock)
         name, kind = type(self).__name__, self._kind.__name__
         if not isinstance(lock, self._kind) or self._is_of_the_other_kind(lock):
-            raise TypeError(f"{name}: a member is a {kind} or a path, not {type(lock).__name__}")
+            raise TypeError(f"{name}: a member must be {kind} or a path, not {type(lock).__name__}")
         if lock.on_acquired is not None:
             raise ValueError(f"{name}: on_acquired of '{lock.lock_file}' would not be called")
         if mode is None:

@@ -7,10 +7,14 @@ This module does not import ``logging``: a program that has not imported it read
 from __future__ import annotations
 
 import sys
+from _thread import _local
 
 from ._native import log_as_filelock
 
 _DEBUG = 10
+
+#: Has the attribute ``busy`` while its thread writes a message.
+_writing = _local()
 
 #: The name of the logger.
 name = "holdlock"
@@ -36,13 +40,21 @@ RELEASED = "Lock %s released on %s"
 def debug(message: str, lock: object, path: str) -> None:
     """Logs one of the messages above, if the program uses ``logging``.
 
+    A handler may use a lock, for example to protect the file of the log. That is not logged: the
+    message would call the handler again, which would use the lock again, without end.
+
     An error of the log is not an error of the lock, which could stay held because of it.
     """
     logging = sys.modules.get("logging")
-    if logging is not None:
-        logger = logging.getLogger(name)
-        try:
-            if logger.isEnabledFor(_DEBUG):
-                logger.debug(message, id(lock), path)
-        except Exception:
-            pass
+    if logging is None or hasattr(_writing, "busy"):
+        return
+    logger = logging.getLogger(name)
+    try:
+        _writing.busy = True
+        if logger.isEnabledFor(_DEBUG):
+            logger.debug(message, id(lock), path)
+    except Exception:
+        pass
+    finally:
+        if hasattr(_writing, "busy"):
+            del _writing.busy

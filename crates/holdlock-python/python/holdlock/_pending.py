@@ -21,7 +21,7 @@ async def wait_for(pending: Pending) -> Any:
     """
     try:
         while not pending.is_over():
-            await _async_library.readable([pending.fileno()], math.inf)
+            await _async_library.readable([pending.fileno()], math.inf, pending.close)
         return pending.finish()
     except GeneratorExit:  # the loop is gone
         raise

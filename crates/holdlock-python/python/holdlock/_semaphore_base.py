@@ -16,6 +16,7 @@ from typing import (
 )
 
 from . import _meta, _options
+from ._errors import counted
 from ._native import max_slots, NativeSemaphore
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class SemaphoreBase(NativeSemaphore):
     def __repr__(self) -> str:
         slots = self._slots_of(self._requester())
         held = "slot " + ", ".join(map(str, slots)) if slots else "not held"
-        return f"<{type(self).__name__} {self.lock_file!r}, {self.n} slots, {held}>"
+        return f"<{type(self).__name__} {self.lock_file!r}, {counted(self.n)}, {held}>"
 
     def __reduce__(self) -> Tuple[Any, ...]:
         options = {

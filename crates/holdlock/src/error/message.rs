@@ -61,9 +61,10 @@ impl fmt::Display for Error {
                 slots,
                 in_use,
             } => {
+                let s = if *slots == 1 { "" } else { "s" };
                 write!(
                     f,
-                    "cannot use {slots} slots: the file is in use with {in_use}"
+                    "cannot use {slots} slot{s}: the file is in use with {in_use}"
                 )?;
                 by(f, ", by ", conflict)?;
                 f.write_str("; use the same number everywhere, or wait until nobody holds a slot")

@@ -28,6 +28,13 @@ pub(super) const AREA: Area = Area {
             test: ("python/test_async_waiting.py", "a_cancelled_wait_leaves"),
         },
         Mutant {
+            name: "a task of a closed loop leaves the queue",
+            file: "_loop_reader.py",
+            with: "        if self._loop.is_closed():",
+            without: "        if False:",
+            test: ("python/test_async_loops.py", "kept_never_gets_the_lock"),
+        },
+        Mutant {
             name: "a task that would wait for itself gets an error",
             file: "_async_wait.py",
             with: "    if any(one is not but and",
@@ -47,6 +54,13 @@ pub(super) const AREA: Area = Area {
             with: "            record.end()\n",
             without: "            pass\n",
             test: ("python/test_ended_tasks.py", "another_task_releases"),
+        },
+        Mutant {
+            name: "the locks of a log handler are not logged",
+            file: "_log.py",
+            with: " or hasattr(_writing, \"busy\"):",
+            without: ":",
+            test: ("python/test_log.py", "a_handler_may_use"),
         },
         Mutant {
             name: "cancel_check ends a wait",
