@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::client;
 use crate::engine::Engine;
 use crate::keeper::serve;
 use crate::url::Url;
@@ -78,6 +79,15 @@ impl EngineServer {
     /// Those of [`EngineLock::lock`].
     pub fn list(&self) -> Result<Vec<Listed>, Error> {
         serve::ask(&self.engine, |engine| async move { engine.list().await })
+    }
+
+    /// As [`EngineLock::has_client`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`EngineLock::has_client`].
+    pub fn has_client(&self, pid: u32) -> Result<bool, Error> {
+        client::is_among_those_of(&self.engine, pid)
     }
 
     /// Examines whether this is a safe place for locks, and acquires a lock of the name

@@ -3,6 +3,9 @@
 #![cfg(feature = "engines")]
 #![allow(missing_docs, reason = "tests")]
 
+#[path = "../support/bystander.rs"]
+mod bystander;
+mod forged;
 mod installed;
 mod look;
 mod lost;

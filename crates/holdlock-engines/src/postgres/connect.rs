@@ -1,7 +1,6 @@
 //! Getting a session that can keep a lock: connecting, logging in, and refusing what is unsafe.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use super::link::{Failure, Link, reason};
 use crate::Error;
 use crate::duration::spoken;
 use crate::engine::Service;
-use crate::stream::{self, Limits, Stream};
+use crate::stream::{self, Address, Limits, Stream};
 use crate::tls::{Check, Tls};
 use crate::url::Host;
 
@@ -27,12 +26,6 @@ pub(super) const STATEMENT: Duration = Duration::from_secs(5);
 pub(super) struct Target {
     address: Address,
     ttl: Duration,
-}
-
-#[derive(Clone, Debug)]
-enum Address {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
 }
 
 impl Target {
@@ -278,13 +271,20 @@ enum Login {
     Rejected(Reject),
 }
 
+/// The socket in the directory that a host is.
+pub(super) fn socket(host: &Host) -> PathBuf {
+    Path::new(&host.name).join(format!(".s.PGSQL.{}", port(host)))
+}
+
+fn port(host: &Host) -> u16 {
+    host.port.unwrap_or(5432)
+}
+
 async fn addresses(host: &Host, limit: Duration, reasons: &mut Vec<String>) -> Vec<Address> {
-    let port = host.port.unwrap_or(5432);
     if host.is_directory() {
-        let socket = Path::new(&host.name).join(format!(".s.PGSQL.{port}"));
-        return vec![Address::Unix(socket)];
+        return vec![Address::Unix(socket(host))];
     }
-    match stream::addresses(&host.name, port, limit).await {
+    match stream::addresses(&host.name, port(host), limit).await {
         Ok(found) => found.into_iter().map(Address::Tcp).collect(),
         Err(why) => {
             reasons.push(format!("{host}: {why}"));
