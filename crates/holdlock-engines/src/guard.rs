@@ -116,8 +116,8 @@ impl EngineGuard {
         self.ask(Command::Check(tell), answer, limit)
     }
 
-    /// As [`check`](EngineGuard::check), and with the same limit, in asynchronous code. The engine is
-    /// asked at once, and the future does not borrow the guard.
+    /// As [`check`](EngineGuard::check), and with the same limit, in asynchronous code. The engine
+    /// is asked at once, and the future does not borrow the guard.
     pub fn check_async(&self) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (tell, answer) = oneshot::channel();
         let sent = self.send(Command::Check(tell));

@@ -137,7 +137,8 @@ impl EngineServer {
     ///
     /// # Errors
     ///
-    /// Those of [`EngineLock::lock`]; [`Error::Credentials`] when this user may not make it.
+    /// [`Error::Unsuitable`] when it is there, but not as this makes it. Those of
+    /// [`EngineLock::lock`]; [`Error::Credentials`] when this user may not make it.
     ///
     /// [`EngineGuard::record_run`]: crate::EngineGuard::record_run
     pub fn init(&self) -> Result<String, Error> {

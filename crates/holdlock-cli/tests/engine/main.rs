@@ -6,6 +6,7 @@
 #[path = "../support/bystander.rs"]
 mod bystander;
 mod forged;
+mod garbage;
 mod installed;
 mod look;
 mod lost;

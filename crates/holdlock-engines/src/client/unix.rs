@@ -26,7 +26,8 @@ mod number {
     pub(super) const PEER: u16 = 2;
 }
 
-/// The lengths of a message's header, of an answer without attributes, and of an attribute's header.
+/// The lengths of a message's header, of an answer without attributes, and of the header of an
+/// attribute.
 const HEADER: usize = 16;
 const ANSWER: usize = 16;
 const ATTRIBUTE: usize = 4;

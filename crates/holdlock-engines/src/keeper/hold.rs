@@ -34,8 +34,8 @@ fn renewed(ttl: Duration) -> Duration {
     ttl / 3
 }
 
-/// How long a question whether the lock is held may take: a renewal can be under way, and the engine
-/// can stand still while TCP lives.
+/// How long a question whether the lock is held may take: a renewal can be under way, and the
+/// engine can stand still while TCP lives.
 pub(crate) fn answered(ttl: Duration) -> Duration {
     ttl.saturating_mul(2)
 }

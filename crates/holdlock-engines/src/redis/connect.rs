@@ -190,6 +190,22 @@ impl Redis {
                      +wait"
                 ))
             }
+            "NONUMBER" => {
+                let (field, key) = why.split_once(' ').unwrap_or((why, ""));
+                self.unsuitable(format!(
+                    "{host}: the field {field} of the key {key} is no number: another program has \
+                     written it; remove it: HDEL '{key}' {field}"
+                ))
+            }
+            // In Redis 6 it is an error of the script.
+            code if code == "WRONGTYPE" || why.contains("WRONGTYPE ") => {
+                let name = holdlock::inspect::printable(&self.settings.name);
+                self.unsuitable(format!(
+                    "{host}: a key is of another type than holdlock has made it: another program \
+                     has written it; look at holdlock:server and the keys '{{holdlock:{name}}}:*', \
+                     and remove that key by DEL"
+                ))
+            }
             "READONLY" => self.replica(host),
             "NOPROTO" => self.unsuitable(format!(
                 "{host}: {why}; holdlock needs Redis 6 or later, or Valkey"
