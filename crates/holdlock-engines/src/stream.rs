@@ -13,6 +13,7 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::sys::event::Event;
 use crate::sys::fork::ClosedInChild;
 use crate::url::Host;
 
@@ -84,12 +85,13 @@ pub(crate) async fn addresses(
     host: &str,
     port: u16,
     limit: Duration,
-) -> Result<Vec<SocketAddr>, String> {
+) -> io::Result<Vec<SocketAddr>> {
     let found = tokio::net::lookup_host((host, port));
     match tokio::time::timeout(limit, found).await {
         Ok(Ok(found)) => Ok(found.collect()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("no answer from the name service".to_owned()),
+        // The name service does not tell that it could open no file.
+        Ok(Err(error)) => Err(Event::new().err().unwrap_or(error)),
+        Err(_) => Err(io::Error::other("no answer from the name service")),
     }
 }
 

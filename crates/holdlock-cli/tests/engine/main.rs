@@ -8,6 +8,7 @@ mod bystander;
 mod forged;
 mod garbage;
 mod installed;
+mod limits;
 mod look;
 mod lost;
 mod names;

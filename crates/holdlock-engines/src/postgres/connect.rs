@@ -69,7 +69,15 @@ impl Postgres {
         let mut reasons = Vec::new();
         let mut standby = None;
         for host in &self.settings.hosts {
-            for address in addresses(host, self.settings.connect_timeout, &mut reasons).await {
+            let found = addresses(host, self.settings.connect_timeout).await;
+            let found = found.or_else(|error| match self.rejected(&error) {
+                Reject::Final(error) => Err(error),
+                Reject::Host(why) => {
+                    reasons.push(format!("{host}: {why}"));
+                    Ok(Vec::new())
+                }
+            });
+            for address in found? {
                 let target = Target {
                     address,
                     ttl: self.settings.ttl,
@@ -105,7 +113,7 @@ impl Postgres {
     }
 
     async fn login(&self, host: &Host, target: &Target) -> Result<(Link, u32), Login> {
-        let failed = |error: io::Error| Login::Rejected(Reject::Host(error.to_string()));
+        let failed = |error: io::Error| Login::Rejected(self.rejected(&error));
         let (stream, port) = target.connect_from().await.map_err(failed)?;
         let tls = self
             .tls(host)
@@ -120,6 +128,14 @@ impl Postgres {
             .unwrap_or(0);
         let link = Link::new(client, connection, target.clone(), tls, port);
         Ok((link, version))
+    }
+
+    /// What a failed connection means.
+    fn rejected(&self, error: &io::Error) -> Reject {
+        match Error::of_limit(self.shown(), error) {
+            Some(error) => Reject::Final(error),
+            None => Reject::Host(error.to_string()),
+        }
     }
 
     fn config(&self, host: &Host) -> Config {
@@ -280,17 +296,12 @@ fn port(host: &Host) -> u16 {
     host.port.unwrap_or(5432)
 }
 
-async fn addresses(host: &Host, limit: Duration, reasons: &mut Vec<String>) -> Vec<Address> {
+async fn addresses(host: &Host, limit: Duration) -> io::Result<Vec<Address>> {
     if host.is_directory() {
-        return vec![Address::Unix(socket(host))];
+        return Ok(vec![Address::Unix(socket(host))]);
     }
-    match stream::addresses(&host.name, port(host), limit).await {
-        Ok(found) => found.into_iter().map(Address::Tcp).collect(),
-        Err(why) => {
-            reasons.push(format!("{host}: {why}"));
-            Vec::new()
-        }
-    }
+    let found = stream::addresses(&host.name, port(host), limit).await?;
+    Ok(found.into_iter().map(Address::Tcp).collect())
 }
 
 /// The session's settings, all of which an ordinary user may change, and what the session is asked.
