@@ -1,10 +1,15 @@
 //! `holdlock top` at a terminal.
 
+#[cfg(feature = "engines")]
+#[path = "support/bystander.rs"]
+mod bystander;
 mod support;
 
 use std::fs;
 use std::num::NonZero;
 
+#[cfg(feature = "engines")]
+use bystander::Bystander;
 use rustix::process::{Pid, Signal, kill_process};
 use support::peers::{in_container, skipped};
 use support::terminal::{INTERRUPT, SUSPEND, Terminal};
@@ -47,10 +52,14 @@ const SIZE: (u16, u16) = (120, 30);
 
 /// `top`, once it is on the screen.
 fn start(place: &Place, before: &str, after: &str) -> Terminal {
-    let script = format!(
-        "read go; {before} \"$HOLDLOCK\" top -i 100ms; status=$?; {after} echo status $status"
-    );
-    let mut terminal = Terminal::start(place, &script);
+    start_script(
+        place,
+        &format!("{before} \"$HOLDLOCK\" top -i 100ms; status=$?; {after} echo status $status"),
+    )
+}
+
+fn start_script(place: &Place, script: &str) -> Terminal {
+    let mut terminal = Terminal::start(place, &format!("read go; {script}"));
     terminal.resize(SIZE.0, SIZE.1);
     terminal.press("\n");
     expect(&mut terminal, SIZE, &["holdlock top", "PATH"]);
@@ -167,6 +176,33 @@ fn a_holder_that_has_released_gets_no_signal() {
     terminal.press("q");
     terminal.expect("status 0");
     assert_eq!(holder.finish().code(), 0);
+}
+
+#[cfg(feature = "engines")]
+#[test]
+fn a_bystander_that_a_record_of_an_engine_names_gets_no_signal() {
+    use holdlock_test_support::servers::{Server, redis};
+    let Some(server) = redis::shared() else {
+        return;
+    };
+    let (place, mut bystander) = (Place::new(), Bystander::start());
+    let url = server.url("top-forged");
+    let holder = place.hold(&[&url]);
+    let member = server.cli(&["ZRANGE", &server.key("top-forged", "holders"), "0", "0"]);
+    let records = server.key("top-forged", "records");
+    server.cli(&["HSET", &records, &member, &bystander.record()]);
+    let top = format!("\"$HOLDLOCK\" top -i 100ms '{url}'; echo status $?");
+    let mut terminal = start_script(&place, &top);
+    terminal.press(&format!("/top-forged{ENTER}"));
+    let pid = bystander.0.id().to_string();
+    expect(&mut terminal, SIZE, &["top-forged", &pid]);
+    terminal.press(&format!("k{ENTER}y"));
+    let said = format!("no signal: {pid} has no connection to this server");
+    expect(&mut terminal, SIZE, &[&said]);
+    assert!(bystander.0.try_wait().expect("a child").is_none());
+    terminal.press("q");
+    terminal.expect("status 0");
+    drop(holder);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::etcd::Etcd;
 use crate::keeper::hold;
 use crate::postgres::Postgres;
 use crate::redis::Redis;
+use crate::stream::Address;
 use crate::sys::clock::BootTime;
 use crate::url::{self, Url};
 use crate::{Error, Finding, History, Listed, Loss, Member, Members, Run};
@@ -87,6 +88,15 @@ impl Engine {
         }
     }
 
+    /// Where the servers of the URL listen.
+    pub(crate) async fn addresses(&self) -> Vec<Address> {
+        match self {
+            Engine::Postgres(postgres) => postgres.addresses().await,
+            Engine::Etcd(etcd) => etcd.addresses().await,
+            Engine::Redis(redis) => redis.addresses().await,
+        }
+    }
+
     pub(crate) async fn members(&self) -> Result<Members, Error> {
         match self {
             Engine::Postgres(postgres) => postgres.members().await,
@@ -149,6 +159,9 @@ impl Engine {
 pub(crate) trait Service {
     /// The URL without user, password and options.
     fn shown(&self) -> &str;
+
+    /// Where the servers of the URL listen, as far as their names have addresses.
+    async fn addresses(&self) -> Vec<Address>;
 
     /// The holders of the lock, and the waiters in their order.
     async fn members(&self) -> Result<Members, Error>;

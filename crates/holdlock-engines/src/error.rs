@@ -12,6 +12,8 @@ use crate::{Loss, Member};
 
 /// What to do when no server answers.
 pub(crate) const NOT_REACHED: &str = "check the addresses and the network, or try again";
+/// What was attempted when a limit of this system was reached.
+pub(crate) const CONNECTING: &str = "opening a connection";
 /// How many characters of a lock's name a message shows.
 const LENGTH: usize = 200;
 
@@ -105,6 +107,16 @@ impl Error {
     /// Whether somebody holds the lock: a later request may succeed.
     pub fn is_conflict(&self) -> bool {
         self.conflict().is_some()
+    }
+
+    /// The error for an attempt to connect that a limit of this system has ended, if it has: the
+    /// server has nothing to do with it.
+    pub(crate) fn of_limit(lock: &str, error: &io::Error) -> Option<Error> {
+        limit(error).map(|why| Error::Failed {
+            lock: lock.to_owned(),
+            operation: CONNECTING,
+            why,
+        })
     }
 
     /// What is known of the conflict, if this is one.
@@ -232,6 +244,17 @@ fn by(f: &mut fmt::Formatter<'_>, begin: &str, holders: &[Member]) -> fmt::Resul
         0 => Ok(()),
         more => write!(f, " and {more} more"),
     }
+}
+
+/// Whether an error comes from a limit of this process or of the host: says which, and what to do.
+pub(crate) fn limit(error: &io::Error) -> Option<String> {
+    let remedy = match error.raw_os_error()? {
+        libc::EMFILE => "raise the limit of open files (ulimit -n)",
+        libc::ENFILE => "raise the limit of open files of the host (sysctl fs.file-max)",
+        libc::ENOMEM | libc::ENOBUFS => "free memory",
+        _ => return None,
+    };
+    Some(format!("{error}; {remedy}"))
 }
 
 /// Text of a server, fit for a message: one line.

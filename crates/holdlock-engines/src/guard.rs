@@ -8,7 +8,7 @@ use holdlock::Mode;
 use tokio::sync::oneshot;
 
 use crate::engine::Entry;
-use crate::keeper::hold::{Command, Handle, Held};
+use crate::keeper::hold::{Command, Handle, Held, answered, no_answer};
 use crate::keeper::{self, serve};
 use crate::sys::fork::Inherited;
 use crate::{BootTime, EngineLock, Error, History, Loss, LostSignal, Member, Run};
@@ -101,13 +101,13 @@ impl EngineGuard {
 
     /// Asks the engine, by one round trip, whether the lock is held and was held all the time.
     ///
-    /// Blocks until the engine answers, at most until the connection counts as dead.
+    /// Blocks until the engine answers, for twice the [`ttl`](EngineGuard::ttl) at most.
     ///
     /// # Errors
     ///
     /// [`Error::Lost`]; [`Loss::is_definite`] tells whether the engine has said so.
     pub fn check(&self) -> Result<(), Error> {
-        self.check_within(self.ttl.saturating_mul(2))
+        self.check_within(answered(self.ttl))
     }
 
     /// As [`check`](EngineGuard::check), but blocks for at most `limit`.
@@ -116,8 +116,8 @@ impl EngineGuard {
         self.ask(Command::Check(tell), answer, limit)
     }
 
-    /// As [`check`](EngineGuard::check), in asynchronous code. The engine is asked at once, and the
-    /// future does not borrow the guard.
+    /// As [`check`](EngineGuard::check), and with the same limit, in asynchronous code. The engine
+    /// is asked at once, and the future does not borrow the guard.
     pub fn check_async(&self) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         let (tell, answer) = oneshot::channel();
         let sent = self.send(Command::Check(tell));
@@ -233,10 +233,6 @@ impl EngineGuard {
             loss,
         }
     }
-}
-
-fn no_answer() -> Loss {
-    Loss::unsure("the engine did not answer in time")
 }
 
 impl Drop for EngineGuard {

@@ -104,6 +104,7 @@
 //!
 //! Linux only, for now.
 
+mod client;
 mod duration;
 mod engine;
 mod error;

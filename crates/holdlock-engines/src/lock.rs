@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::client;
 use crate::engine::Engine;
 use crate::future::{self, EngineFuture};
 use crate::keeper::serve;
@@ -168,6 +169,19 @@ impl EngineLock {
         serve::ask_async(self.engine.clone(), |engine| async move {
             engine.members().await
         })
+    }
+
+    /// Whether a process of this host has a connection to a server of the URL. What a
+    /// [`Member`] says of its process is only what the writer of its record says; each client of
+    /// the server is known by its socket, in /proc. Waits for the name service, and reads /proc.
+    ///
+    /// A process in a network namespace of its own that uses a Unix socket is not known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`] when the caller may not see the descriptors of the process.
+    pub fn has_client(&self, pid: u32) -> Result<bool, Error> {
+        client::is_among_those_of(&self.engine, pid)
     }
 
     /// Ends the session or the lease of the holder with this token, and returns what was known of

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::client;
 use crate::engine::Engine;
 use crate::keeper::serve;
 use crate::url::Url;
@@ -80,6 +81,15 @@ impl EngineServer {
         serve::ask(&self.engine, |engine| async move { engine.list().await })
     }
 
+    /// As [`EngineLock::has_client`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`EngineLock::has_client`].
+    pub fn has_client(&self, pid: u32) -> Result<bool, Error> {
+        client::is_among_those_of(&self.engine, pid)
+    }
+
     /// Examines whether this is a safe place for locks, and acquires a lock of the name
     /// `holdlock-doctor` for a moment. Waits for the engine, at most for some seconds.
     ///
@@ -127,7 +137,8 @@ impl EngineServer {
     ///
     /// # Errors
     ///
-    /// Those of [`EngineLock::lock`]; [`Error::Credentials`] when this user may not make it.
+    /// [`Error::Unsuitable`] when it is there, but not as this makes it. Those of
+    /// [`EngineLock::lock`]; [`Error::Credentials`] when this user may not make it.
     ///
     /// [`EngineGuard::record_run`]: crate::EngineGuard::record_run
     pub fn init(&self) -> Result<String, Error> {

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +13,9 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::sys::event::Event;
 use crate::sys::fork::ClosedInChild;
+use crate::url::Host;
 
 /// A stream of whatever kind.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -71,18 +73,45 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
+/// Where a server listens.
+#[derive(Clone, Debug)]
+pub(crate) enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
 /// The addresses of a host. The error says why there is none.
 pub(crate) async fn addresses(
     host: &str,
     port: u16,
     limit: Duration,
-) -> Result<Vec<SocketAddr>, String> {
+) -> io::Result<Vec<SocketAddr>> {
     let found = tokio::net::lookup_host((host, port));
     match tokio::time::timeout(limit, found).await {
         Ok(Ok(found)) => Ok(found.collect()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("no answer from the name service".to_owned()),
+        // The name service does not tell that it could open no file.
+        Ok(Err(error)) => Err(Event::new().err().unwrap_or(error)),
+        Err(_) => Err(io::Error::other("no answer from the name service")),
     }
+}
+
+/// The addresses of all hosts that have some. A host that is a directory has the socket there.
+pub(crate) async fn all_addresses(
+    hosts: &[Host],
+    limit: Duration,
+    socket: impl Fn(&Host) -> PathBuf,
+) -> Vec<Address> {
+    let mut all = Vec::new();
+    for host in hosts {
+        match host.is_directory() {
+            true => all.push(Address::Unix(socket(host))),
+            false => {
+                let found = addresses(&host.name, host.port.unwrap_or_default(), limit).await;
+                all.extend(found.into_iter().flatten().map(Address::Tcp));
+            }
+        }
+    }
+    all
 }
 
 /// Connects by TCP. The connection ends when the other side is silent for `silence`.

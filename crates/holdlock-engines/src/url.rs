@@ -4,10 +4,17 @@
 
 use std::fmt;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::Error;
 use crate::secret::Secret;
+
+/// What is encoded of a path that stands in the place of a host.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The parts of a URL, decoded.
 #[derive(Clone, Debug)]
@@ -94,9 +101,10 @@ impl Url {
         }
     }
 
-    /// The URL as it is shown: without user, password and options.
-    pub(crate) fn shown(&self, hosts: &[Host], path: &str) -> String {
-        let hosts: Vec<String> = hosts.iter().map(Host::to_string).collect();
+    /// The URL as it is shown: without user, password, options, and the usual port.
+    pub(crate) fn shown(&self, hosts: &[Host], port: u16, path: &str) -> String {
+        let shown = |host: &Host| host.shown(port).to_string();
+        let hosts: Vec<String> = hosts.iter().map(shown).collect();
         format!(
             "{}://{}/{path}#{}",
             self.scheme,
@@ -131,6 +139,17 @@ impl Host {
         };
         let name = decode(name, "a host")?;
         Ok(Host { name, port })
+    }
+
+    /// As a URL has it, without the usual port.
+    fn shown(&self, port: u16) -> Host {
+        Host {
+            name: match self.is_directory() {
+                true => utf8_percent_encode(&self.name, ENCODED).to_string(),
+                false => self.name.clone(),
+            },
+            port: self.port.filter(|own| *own != port),
+        }
     }
 
     /// Whether it is the directory of a Unix socket.

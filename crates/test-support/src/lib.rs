@@ -3,9 +3,10 @@
 //! Tests use real processes and wait for events, never for time to pass. [`LineProcess`] is a
 //! process that answers lines, [`queue`] sees which processes sleep in the kernel's queue,
 //! [`eventually`] waits for an event, and [`watchdog`] ends a test that hangs. [`garbled`] makes
-//! broken inputs for parsers, [`servers`] starts servers of the engines, [`proxy`] stands between
-//! a client and a server, and [`network`] cuts a host off.
+//! broken inputs for parsers, [`servers`] starts servers of the engines, [`between`] and [`proxy`]
+//! stand between a client and a server, and [`network`] cuts a host off.
 
+mod between;
 mod eventually;
 mod garble;
 mod line_process;
@@ -20,6 +21,7 @@ pub mod signal;
 mod skip;
 pub mod watchdog;
 
+pub use between::between;
 pub use eventually::{DEADLINE, eventually, wait_for};
 pub use garble::garbled;
 pub use line_process::LineProcess;

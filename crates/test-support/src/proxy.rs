@@ -1,10 +1,12 @@
 //! A network that misbehaves: a proxy in front of the server.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::between;
 
 /// How much later [`Fault::Late`] passes bytes on.
 pub const LATE: Duration = Duration::from_millis(300);
@@ -44,22 +46,14 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy that passes on what it gets, in front of this port of 127.0.0.1.
     pub fn start(server: u16) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
         let fault = Arc::new(AtomicU8::new(Fault::None as u8));
         let shared = fault.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
-                    continue;
-                };
-                let back = (server.try_clone(), client.try_clone());
-                let (fault, other) = (shared.clone(), shared.clone());
-                std::thread::spawn(move || pump(client, server, &fault, false));
-                if let (Ok(server), Ok(client)) = back {
-                    std::thread::spawn(move || pump(server, client, &other, true));
-                }
-            }
+        let port = between(server, move || {
+            let (there, back) = (shared.clone(), shared.clone());
+            (
+                move |from, to| pump(from, to, &there, false),
+                move |from, to| pump(from, to, &back, true),
+            )
         });
         Proxy { port, fault }
     }

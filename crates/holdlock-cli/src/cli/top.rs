@@ -27,7 +27,7 @@ Shows all locks of the host, whatever program holds them. The locks with most wa
 come first. The time of a wait is how long top has seen it, so it is a lower bound: the
 kernel does not record when a wait began. With a URL it shows the locks that this engine
 keeps, with the holders and waiters of all hosts; signals go only to processes of this
-host.
+host that have a connection to this server.
 
 Keys:
   Up Down PgUp PgDn Home End   choose a lock

@@ -63,7 +63,8 @@ inherited the lock, unless the lock is a name (other users cannot open its file)
 If LOCK is a URL, or a name while HOLDLOCK_ENGINE has one, `who` shows the holders and
 waiters of all hosts. --break TOKEN ends the hold of the holder that has this token, and
 can hit no other holder; it learns at once that its lock is lost, but the next holder may
-begin before its work has stopped. --signal goes only to processes of this host.
+begin before its work has stopped. --signal goes only to processes of this host that have
+a connection to this server.
 
 --json prints one document, at the end of the wait if there is one:
   version, path, exists, held, waited_s (null without --wait),

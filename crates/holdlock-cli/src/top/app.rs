@@ -8,6 +8,7 @@ use super::keys::Key;
 use super::model::Host;
 use super::question::{Answer, Question};
 use super::sort::{Choice, Column, chosen};
+use super::source::Source;
 
 /// One picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,9 +157,12 @@ impl App {
     }
 
     /// Sends the signal to which the user has agreed.
-    pub(super) fn send(&mut self, host: &Host) {
+    pub(super) fn send(&mut self, source: &Source) {
         let question = self.question.take();
-        self.notice = question.map(|question| question.send(host));
+        self.notice = question.map(|question| match source.refuses(question.who.pid) {
+            Some(why) => format!("no signal: {why}"),
+            None => question.send(source.host()),
+        });
     }
 
     fn in_list(&mut self, key: Key, host: &Host) {

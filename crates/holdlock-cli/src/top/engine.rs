@@ -24,8 +24,7 @@ pub(super) struct OfEngine {
     ask: Sender<()>,
     answers: Receiver<Result<Vec<Listed>, Error>>,
     asked: Option<Instant>,
-    place: String,
-    engine: &'static str,
+    place: EngineServer,
     host: Host,
 }
 
@@ -38,8 +37,8 @@ impl OfEngine {
         let (ask, asked) = channel();
         let (tell, answers) = channel();
         let name = place.name().to_owned();
-        let engine = place.kind();
-        let work = move || answer(&place, &asked, &tell);
+        let asking = place.clone();
+        let work = move || answer(&asking, &asked, &tell);
         let thread = std::thread::Builder::new().name("holdlock-top".to_owned());
         // Signals are for the thread that waits for keys.
         signals::without_any(|| thread.spawn(work))
@@ -49,7 +48,7 @@ impl OfEngine {
             answers,
             asked: None,
             host: Host {
-                name: name.clone(),
+                name,
                 at: SystemTime::now(),
                 now: Instant::now(),
                 files: Vec::new(),
@@ -58,8 +57,7 @@ impl OfEngine {
                 trouble: None,
                 is_engine: true,
             },
-            place: name,
-            engine,
+            place,
         };
         source.take_over(first);
         Ok(source)
@@ -67,6 +65,15 @@ impl OfEngine {
 
     pub(super) fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Why no signal is sent to the process that the record of a holder names.
+    pub(super) fn refuses(&self, pid: u32) -> Option<String> {
+        match self.place.has_client(pid) {
+            Ok(true) => None,
+            Ok(false) => Some(format!("{pid} has no connection to this server")),
+            Err(error) => Some(clean(&format!("{error:#}"))),
+        }
     }
 
     pub(super) fn look(&mut self) {
@@ -104,7 +111,7 @@ impl OfEngine {
         let now = self.host.now;
         let members = &listed.members;
         let held = |holder: &Member| Held {
-            kind: brief(self.engine),
+            kind: brief(self.place.kind()),
             mode: holder.mode,
             range: String::new(),
             inherited_from: None,
@@ -112,7 +119,7 @@ impl OfEngine {
             held: words(holder),
         };
         let wait = |(waiter, turn): (&Member, u32)| Wait {
-            kind: brief(self.engine),
+            kind: brief(self.place.kind()),
             mode: waiter.mode,
             range: String::new(),
             turn,
@@ -123,8 +130,8 @@ impl OfEngine {
         };
         File {
             file_id: number(name),
-            path: clean(&format!("{}#{name}", self.place)),
-            about: self.engine.to_owned(),
+            path: clean(&format!("{}#{name}", self.place.name())),
+            about: self.place.kind().to_owned(),
             locks: members.holders.iter().map(held).collect(),
             waiters: members.waiters.iter().zip(1..).map(wait).collect(),
         }

@@ -168,7 +168,7 @@ impl Top {
                 Then::Look => self.next_look = Instant::now(),
                 Then::Send => {
                     self.source.look();
-                    self.app.send(self.source.host());
+                    self.app.send(&self.source);
                     self.app.settle(self.source.host());
                 }
                 Then::Draw => {}

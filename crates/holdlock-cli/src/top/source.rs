@@ -45,6 +45,16 @@ impl Source {
         }
     }
 
+    /// Why no signal is sent to a holder, if its name is not to be believed. The kernel names the
+    /// holders of this host.
+    pub(super) fn refuses(&self, _pid: u32) -> Option<String> {
+        match self {
+            Source::Host(_) => None,
+            #[cfg(feature = "engines")]
+            Source::Engine(source) => source.refuses(_pid),
+        }
+    }
+
     /// Reads the locks. If that fails, the last result remains, with the reason of the failure.
     pub(super) fn look(&mut self) {
         match self {

@@ -117,6 +117,10 @@ fn send_to_holders(view: &View, signal: Signal, yes: bool) -> Result<Vec<Pid>, F
             }
             // From here on, the descriptor keeps the process apart from a later one.
             Some(pid) => match Process::of(pid).as_ref().and_then(identified) {
+                // What its record says is what its writer wants to be believed.
+                Some(_) if !view.lock.has_client(pid).map_err(|error| failure(&error))? => {
+                    "has no connection to this server"
+                }
                 Some(target) => {
                     targets.push((holder, target));
                     continue;

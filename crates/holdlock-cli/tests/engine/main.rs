@@ -3,7 +3,12 @@
 #![cfg(feature = "engines")]
 #![allow(missing_docs, reason = "tests")]
 
+#[path = "../support/bystander.rs"]
+mod bystander;
+mod forged;
+mod garbage;
 mod installed;
+mod limits;
 mod look;
 mod lost;
 mod names;

@@ -66,7 +66,7 @@ impl Client {
                 Ok(answer) => return Ok(answer),
             };
             let is_over = began.elapsed() + PAUSE >= limit;
-            if is_over || !matches!(failure, Failure::Silent(_)) {
+            if is_over || !failure.may_pass() {
                 return Err(failure);
             }
             tokio::time::sleep(PAUSE).await;
@@ -191,7 +191,9 @@ impl Etcd {
         let limit = self.settings.connect_timeout;
         let host = &self.settings.hosts[index];
         let addresses = stream::addresses(&host.name, host.port.unwrap_or_default(), limit);
-        let addresses = addresses.await.map_err(Failure::Silent);
+        let addresses = addresses
+            .await
+            .map_err(|error| Failure::of_connecting(&error));
         let found = match addresses {
             Err(failure) => Err(failure),
             Ok(mut addresses) => {

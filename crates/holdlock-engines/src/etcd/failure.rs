@@ -1,9 +1,11 @@
 //! Why a call failed, and whether another endpoint may help.
 
+use std::io;
+
 use serde_json::Value;
 
 use super::message::read_number;
-use crate::error::one_line;
+use crate::error::{self, one_line};
 
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub(super) enum Failure {
     /// No answer, or none that is about the call: another endpoint, or a later try, may help. The
     /// call may have had its effect.
     Silent(String),
+    /// A limit of this process or of the host, such as that of open files. A later try may help.
+    Limit(String),
     /// The token of the login counts no more.
     Expired(String),
     /// The cluster does not let this user in, or do this.
@@ -28,12 +32,26 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Why there is no connection.
+    pub(super) fn of_connecting(error: &io::Error) -> Failure {
+        match error::limit(error) {
+            Some(why) => Failure::Limit(why),
+            None => Failure::Silent(error.to_string()),
+        }
+    }
+
+    /// Whether another endpoint, or a later try, may help.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self, Failure::Silent(_) | Failure::Limit(_))
+    }
+
     pub(super) fn why(&self) -> &str {
         match self {
             Failure::NoLease => "the lease does not exist",
             Failure::LeaseExists => "the lease exists already",
             Failure::NoUsers => "the cluster has no users",
             Failure::Silent(why)
+            | Failure::Limit(why)
             | Failure::Expired(why)
             | Failure::Login(why)
             | Failure::Unsuitable(why)

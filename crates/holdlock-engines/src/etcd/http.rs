@@ -43,7 +43,7 @@ impl Etcd {
     ) -> Result<Connection, Failure> {
         let host = &self.settings.hosts[endpoint];
         let tcp = stream::tcp(address, self.settings.ttl).await;
-        let tcp = tcp.map_err(|error| Failure::Silent(error.to_string()))?;
+        let tcp = tcp.map_err(|error| Failure::of_connecting(&error))?;
         let stream: Box<dyn Stream> = match &self.certificates {
             None => Box::new(tcp),
             Some(certificates) => {

@@ -121,7 +121,7 @@ impl Etcd {
             let taken = Place::take(client.clone(), attempt.us.clone(), attempt.progress.clone());
             let turn = match taken.await {
                 // It can be connected to, and is slow.
-                Err(Failure::Silent(_)) if has_waited && queued.elapsed() < SLOW => None,
+                Err(failure) if failure.may_pass() && has_waited && queued.elapsed() < SLOW => None,
                 Err(failure) => return Err(failure.into()),
                 Ok((place, Look::Free)) => renewed(place).await?,
                 Ok((_, Look::Gone)) => None,
@@ -162,6 +162,11 @@ impl Etcd {
             Failure::Silent(why) => Error::Unreachable {
                 lock,
                 why: format!("{why}; {}", crate::error::NOT_REACHED),
+            },
+            Failure::Limit(why) => Error::Failed {
+                lock,
+                operation: crate::error::CONNECTING,
+                why,
             },
             Failure::Login(why) | Failure::Expired(why) => Error::Credentials { lock, why },
             Failure::Unsuitable(why) => Error::Unsuitable { lock, why },
@@ -204,7 +209,7 @@ async fn wait(place: Place, before: Before, attempt: &Attempt) -> Result<Option<
         Ok(Turn::Gone) => Ok(None),
         // The calls went on until the lease ran out. The request goes on if the cluster answers by
         // now.
-        Err(Failure::Silent(_)) => Ok(None),
+        Err(failure) if failure.may_pass() => Ok(None),
         Err(failure) => Err(failure),
     }
 }
@@ -216,7 +221,7 @@ async fn renewed(place: Place) -> Result<Option<Place>, Failure> {
     }
     match place.keep_alive(place.persistence()).await {
         Ok(lives) => Ok(lives.then_some(place)),
-        Err(Failure::Silent(_)) => Ok(None),
+        Err(failure) if failure.may_pass() => Ok(None),
         Err(failure) => Err(failure),
     }
 }

@@ -287,7 +287,7 @@ impl Place {
             match answer {
                 Ok(answer) => break answer,
                 Err(CallFailure::Failed(Failure::Silent(_))) => deleted_before = true,
-                Err(CallFailure::Unreachable(Failure::Silent(_))) => {}
+                Err(CallFailure::Unreachable(failure)) if failure.may_pass() => {}
                 Err(failure) => return Err(Loss::unsure(failure.failure().why())),
             }
             tokio::time::sleep(super::PAUSE).await;

@@ -1,5 +1,6 @@
 //! What etcd tells and does beside keeping a lock.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::client::{Client, Patience};
@@ -7,6 +8,7 @@ use super::failure::Failure;
 use super::message::{self, Answer, created_by};
 use super::{Etcd, diagnose, list, place, runs};
 use crate::engine::{Entry, Service};
+use crate::stream::{self, Address};
 use crate::{Error, Finding, History, Listed, Loss, Member, Members};
 
 impl Etcd {
@@ -45,6 +47,14 @@ impl Etcd {
 impl Service for Arc<Etcd> {
     fn shown(&self) -> &str {
         &self.settings.shown
+    }
+
+    async fn addresses(&self) -> Vec<Address> {
+        let settings = &self.settings;
+        stream::all_addresses(&settings.hosts, settings.connect_timeout, |host| {
+            PathBuf::from(&host.name)
+        })
+        .await
     }
 
     async fn members(&self) -> Result<Members, Error> {

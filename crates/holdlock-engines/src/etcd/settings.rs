@@ -65,7 +65,6 @@ impl Settings {
         let secure = url.scheme == "etcds";
         let (hosts, mut warnings) = (hosts(url, secure)?, Vec::new());
         let prefix = url.path.trim_end_matches('/');
-        let shown_hosts: Vec<Host> = hosts.iter().map(shown_host).collect();
         Ok(Settings {
             login: login(url, &mut warnings)?,
             prefix: match prefix {
@@ -78,7 +77,7 @@ impl Settings {
             ttl: seconds("ttl", option("ttl"), 3)?.unwrap_or(TTL),
             connect_timeout: seconds("connect_timeout", option("connect_timeout"), 1)?
                 .unwrap_or(CONNECT),
-            shown: url.shown(&shown_hosts, prefix),
+            shown: url.shown(&hosts, PORT, prefix),
             hosts,
             warnings,
         })
@@ -89,14 +88,6 @@ impl Settings {
     pub(super) fn try_limit(&self) -> Duration {
         let limit = (self.ttl / 6).max(Duration::from_secs(1));
         limit.min(self.connect_timeout)
-    }
-}
-
-/// The usual port is not shown.
-fn shown_host(host: &Host) -> Host {
-    Host {
-        name: host.name.clone(),
-        port: host.port.filter(|port| *port != PORT),
     }
 }
 

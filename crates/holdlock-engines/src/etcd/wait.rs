@@ -40,7 +40,7 @@ impl Place {
                 let from = before.revision + 1;
                 watch = match Watch::open(&self.client, &before.watched, from).await {
                     Ok(opened) => Some((before.watched.clone(), opened)),
-                    Err(Failure::Silent(_) | Failure::Expired(_)) => None,
+                    Err(Failure::Silent(_) | Failure::Limit(_) | Failure::Expired(_)) => None,
                     Err(failure) => return Err(failure),
                 };
             }

@@ -34,6 +34,16 @@ fn renewed(ttl: Duration) -> Duration {
     ttl / 3
 }
 
+/// How long a question whether the lock is held may take: a renewal can be under way, and the
+/// engine can stand still while TCP lives.
+pub(crate) fn answered(ttl: Duration) -> Duration {
+    ttl.saturating_mul(2)
+}
+
+pub(crate) fn no_answer() -> Loss {
+    Loss::unsure("the engine did not answer in time")
+}
+
 /// A held lock, on the side of its guard.
 pub(crate) struct Handle {
     pub(crate) held: Arc<Held>,
@@ -99,6 +109,8 @@ pub(crate) async fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Res
     Ok(Handle { held, commands })
 }
 
+/// One that asks whether the lock is held, and until when it waits for the answer.
+type Asked = (BootTime, oneshot::Sender<Result<(), Loss>>);
 type Renewal = Pin<Box<dyn Future<Output = Result<(), Setback>>>>;
 
 struct Keeping {
@@ -109,8 +121,8 @@ struct Keeping {
     /// A renewal that was sent, and when.
     renewal: Option<(BootTime, Renewal)>,
     /// Those who want a renewal that begins from now on, and those who wait for the one under way.
-    asked: Vec<oneshot::Sender<Result<(), Loss>>>,
-    asking: Vec<oneshot::Sender<Result<(), Loss>>>,
+    asked: Vec<Asked>,
+    asking: Vec<Asked>,
     /// Until when the engine may prove that the lock is held although the deadline has passed.
     grace: Option<BootTime>,
     fired: bool,
@@ -175,12 +187,14 @@ impl Keeping {
                         None => Ok(()),
                         Some(why) => Err(Loss::unsure(why.clone())),
                     };
-                    for waiting in self.asking.drain(..) {
+                    for (_, waiting) in self.asking.drain(..) {
                         let _ = waiting.send(result.clone());
                     }
                 }
                 command = queue.recv() => match command {
-                    Some(Command::Check(tell)) => self.asked.push(tell),
+                    Some(Command::Check(tell)) => {
+                        self.asked.push((BootTime::now().plus(answered(self.ttl)), tell));
+                    }
                     Some(Command::Release(tell)) => {
                         let _ = tell.send(self.release(session).await);
                         return;
@@ -196,6 +210,7 @@ impl Keeping {
                         self.fire(Loss::unsure(format!("the timer failed: {error}")));
                     }
                     self.look_at_deadline();
+                    self.give_up();
                 }
             }
         };
@@ -208,7 +223,18 @@ impl Keeping {
     fn wake(&self) -> Option<BootTime> {
         let renewal = self.renewal.is_none().then_some(self.next);
         let deadline = (!self.fired).then(|| self.grace.unwrap_or(self.deadline));
-        renewal.into_iter().chain(deadline).min()
+        let asked = self.asking.iter().chain(&self.asked);
+        let asked = asked.map(|(until, _)| *until).min();
+        [renewal, deadline, asked].into_iter().flatten().min()
+    }
+
+    /// Answers those who have waited long enough. The renewal goes on: its answer may still come.
+    fn give_up(&mut self) {
+        for asked in [&mut self.asking, &mut self.asked] {
+            for (_, waiting) in asked.extract_if(.., |(until, _)| until.has_passed()) {
+                let _ = waiting.send(Err(no_answer()));
+            }
+        }
     }
 
     fn look_at_deadline(&mut self) {
@@ -240,7 +266,7 @@ impl Keeping {
     async fn lose(mut self, loss: &Loss, queue: &mut UnboundedReceiver<Command>) {
         self.held.deadline.store(0, Ordering::Release);
         self.fire(loss.clone());
-        for waiting in self.asking.drain(..).chain(self.asked.drain(..)) {
+        for (_, waiting) in self.asking.drain(..).chain(self.asked.drain(..)) {
             let _ = waiting.send(Err(loss.clone()));
         }
         while let Some(command) = queue.recv().await {

@@ -1,7 +1,6 @@
 //! Getting a session that can keep a lock: connecting, logging in, and refusing what is unsafe.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use super::link::{Failure, Link, reason};
 use crate::Error;
 use crate::duration::spoken;
 use crate::engine::Service;
-use crate::stream::{self, Limits, Stream};
+use crate::stream::{self, Address, Limits, Stream};
 use crate::tls::{Check, Tls};
 use crate::url::Host;
 
@@ -27,12 +26,6 @@ pub(super) const STATEMENT: Duration = Duration::from_secs(5);
 pub(super) struct Target {
     address: Address,
     ttl: Duration,
-}
-
-#[derive(Clone, Debug)]
-enum Address {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
 }
 
 impl Target {
@@ -76,7 +69,15 @@ impl Postgres {
         let mut reasons = Vec::new();
         let mut standby = None;
         for host in &self.settings.hosts {
-            for address in addresses(host, self.settings.connect_timeout, &mut reasons).await {
+            let found = addresses(host, self.settings.connect_timeout).await;
+            let found = found.or_else(|error| match self.rejected(&error) {
+                Reject::Final(error) => Err(error),
+                Reject::Host(why) => {
+                    reasons.push(format!("{host}: {why}"));
+                    Ok(Vec::new())
+                }
+            });
+            for address in found? {
                 let target = Target {
                     address,
                     ttl: self.settings.ttl,
@@ -112,7 +113,7 @@ impl Postgres {
     }
 
     async fn login(&self, host: &Host, target: &Target) -> Result<(Link, u32), Login> {
-        let failed = |error: io::Error| Login::Rejected(Reject::Host(error.to_string()));
+        let failed = |error: io::Error| Login::Rejected(self.rejected(&error));
         let (stream, port) = target.connect_from().await.map_err(failed)?;
         let tls = self
             .tls(host)
@@ -127,6 +128,14 @@ impl Postgres {
             .unwrap_or(0);
         let link = Link::new(client, connection, target.clone(), tls, port);
         Ok((link, version))
+    }
+
+    /// What a failed connection means.
+    fn rejected(&self, error: &io::Error) -> Reject {
+        match Error::of_limit(self.shown(), error) {
+            Some(error) => Reject::Final(error),
+            None => Reject::Host(error.to_string()),
+        }
     }
 
     fn config(&self, host: &Host) -> Config {
@@ -278,19 +287,21 @@ enum Login {
     Rejected(Reject),
 }
 
-async fn addresses(host: &Host, limit: Duration, reasons: &mut Vec<String>) -> Vec<Address> {
-    let port = host.port.unwrap_or(5432);
+/// The socket in the directory that a host is.
+pub(super) fn socket(host: &Host) -> PathBuf {
+    Path::new(&host.name).join(format!(".s.PGSQL.{}", port(host)))
+}
+
+fn port(host: &Host) -> u16 {
+    host.port.unwrap_or(5432)
+}
+
+async fn addresses(host: &Host, limit: Duration) -> io::Result<Vec<Address>> {
     if host.is_directory() {
-        let socket = Path::new(&host.name).join(format!(".s.PGSQL.{port}"));
-        return vec![Address::Unix(socket)];
+        return Ok(vec![Address::Unix(socket(host))]);
     }
-    match stream::addresses(&host.name, port, limit).await {
-        Ok(found) => found.into_iter().map(Address::Tcp).collect(),
-        Err(why) => {
-            reasons.push(format!("{host}: {why}"));
-            Vec::new()
-        }
-    }
+    let found = stream::addresses(&host.name, port(host), limit).await?;
+    Ok(found.into_iter().map(Address::Tcp).collect())
 }
 
 /// The session's settings, all of which an ordinary user may change, and what the session is asked.

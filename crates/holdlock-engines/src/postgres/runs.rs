@@ -39,6 +39,10 @@ pub(super) async fn init(postgres: &Postgres) -> Result<String, Error> {
     let Accepted { link, .. } = postgres.connect().await?;
     let found = postgres.ask(&link, "looking for the table", format!("SELECT {IS_THERE}"));
     if found.await?.last().and_then(|row| field(row, 0)) == Some("t") {
+        // The server plans them, and does nothing.
+        let tried = write("", "''", 0, "NULL", NEVER);
+        let tried = format!("EXPLAIN {}; EXPLAIN {tried}", read(""));
+        ask(postgres, "examining the table", tried).await?;
         return Ok("the table holdlock.runs is there already".to_owned());
     }
     // One transaction; two of them at the same time would disturb each other.
@@ -59,15 +63,22 @@ pub(super) async fn init(postgres: &Postgres) -> Result<String, Error> {
 }
 
 pub(super) async fn last(postgres: &Postgres) -> Result<History, Error> {
-    let statement = format!(
-        "SELECT extract(epoch FROM clock_timestamp() - last_run), at_work \
-         FROM holdlock.runs WHERE lock = '{}'",
-        id(postgres)
-    );
-    let rows = ask(postgres, "reading when the last run began", statement).await?;
-    Ok(rows
-        .last()
-        .map_or_else(History::default, |row| history(row, 0)))
+    let id = id(postgres);
+    let rows = ask(postgres, "reading when the last run began", read(&id)).await?;
+    let Some(row) = rows.last() else {
+        return Ok(History::default());
+    };
+    if let Some(time) = field(row, 2) {
+        return Err(Error::Unsuitable {
+            lock: postgres.shown().to_owned(),
+            why: format!(
+                "the table holdlock.runs has last_run = {time} for this lock, which is no time: \
+                 another program has written it; run this statement: \
+                 UPDATE holdlock.runs SET last_run = NULL WHERE lock = '{id}'"
+            ),
+        });
+    }
+    Ok(history(row, 0))
 }
 
 pub(super) async fn record(postgres: &Postgres, entry: &Entry) -> Result<History, Error> {
@@ -83,23 +94,11 @@ pub(super) async fn record(postgres: &Postgres, entry: &Entry) -> Result<History
             let ago = counted.ago.as_millis();
             format!("clock_timestamp() - interval '{ago} milliseconds'")
         }
-        None => "NULL::timestamptz".to_owned(),
+        None => NEVER.to_owned(),
     };
     let name: String = settings.name.escape_default().take(200).collect();
-    let statement = format!(
-        "WITH before AS (SELECT last_run, at_work FROM holdlock.runs WHERE lock = '{lock}'), \
-         now AS (INSERT INTO holdlock.runs AS r (lock, name, token, at_work, last_run) \
-           VALUES ('{lock}', {name}, {token}, {at_work}, {began}) \
-           ON CONFLICT (lock) DO UPDATE SET name = excluded.name, token = excluded.token, \
-             at_work = excluded.at_work, changed = clock_timestamp(), \
-             last_run = coalesce(excluded.last_run, r.last_run) \
-           WHERE r.token <= excluded.token RETURNING 1) \
-         SELECT n.n, extract(epoch FROM clock_timestamp() - before.last_run), before.at_work \
-         FROM (SELECT count(*) AS n FROM now) n LEFT JOIN before ON true",
-        lock = id(postgres),
-        name = text(&name),
-        token = entry.token.unwrap_or(0),
-    );
+    let token = entry.token.unwrap_or(0);
+    let statement = write(&id(postgres), &text(&name), token, &at_work, &began);
     let rows = ask(postgres, "recording a run", statement).await?;
     match rows.last() {
         Some(row) if field(row, 0) == Some("1") => Ok(history(row, 1)),
@@ -110,24 +109,65 @@ pub(super) async fn record(postgres: &Postgres, entry: &Entry) -> Result<History
     }
 }
 
+/// How many seconds ago the last run began; NULL if that was at no time.
+const AGE: &str = "CASE WHEN isfinite(last_run) \
+    THEN extract(epoch FROM clock_timestamp() - last_run) END";
+const NEVER: &str = "NULL::timestamptz";
+
+/// The age of the last run, the holder at work, and the time of the last run if it is none.
+fn read(id: &str) -> String {
+    format!(
+        "SELECT {AGE}, at_work, CASE WHEN NOT isfinite(last_run) THEN last_run::text END \
+         FROM holdlock.runs WHERE lock = '{id}'"
+    )
+}
+
+/// Whether the row was written, and the age of the last run and the holder at work before.
+fn write(id: &str, name: &str, token: u64, at_work: &str, began: &str) -> String {
+    format!(
+        "WITH before AS (SELECT {AGE} AS age, at_work FROM holdlock.runs WHERE lock = '{id}'), \
+         now AS (INSERT INTO holdlock.runs AS r (lock, name, token, at_work, last_run) \
+           VALUES ('{id}', {name}, {token}, {at_work}, {began}) \
+           ON CONFLICT (lock) DO UPDATE SET name = excluded.name, token = excluded.token, \
+             at_work = excluded.at_work, changed = clock_timestamp(), \
+             last_run = coalesce(excluded.last_run, r.last_run) \
+           WHERE coalesce(r.token, 0) <= excluded.token RETURNING 1) \
+         SELECT n.n, before.age, before.at_work \
+         FROM (SELECT count(*) AS n FROM now) n LEFT JOIN before ON true"
+    )
+}
+
 async fn ask(
     postgres: &Postgres,
     operation: &'static str,
     statement: String,
 ) -> Result<Vec<Row>, Error> {
     let Accepted { link, .. } = postgres.connect().await?;
-    let (table, schema) = ("(SQLSTATE 42P01)", "(SQLSTATE 3F000)");
     match postgres.ask(&link, operation, statement).await {
-        Err(Error::Failed { lock, why, .. }) if why.contains(table) || why.contains(schema) => {
+        Err(Error::Failed { lock, why, .. }) if is_about_table(&why) => {
             let place = lock.split_once('#').map_or(&*lock, |(place, _)| place);
-            let why = format!(
-                "the database has no table holdlock.runs, which remembers the runs; make it once \
-                 with `holdlock engine init {place}`"
-            );
+            let why = match MISSING.iter().any(|code| why.contains(code)) {
+                true => format!(
+                    "the database has no table holdlock.runs, which remembers the runs; make it \
+                     once with `holdlock engine init {place}`"
+                ),
+                false => format!(
+                    "the table holdlock.runs is not as holdlock makes it: {why}; remove it with \
+                     DROP TABLE holdlock.runs, and make it anew with `holdlock engine init {place}`"
+                ),
+            };
             Err(Error::Unsuitable { lock, why })
         }
         other => other,
     }
+}
+
+/// No such table, and no such schema.
+const MISSING: [&str; 2] = ["(SQLSTATE 42P01)", "(SQLSTATE 3F000)"];
+
+/// Whether the server cannot execute the statement with the table that is there, or is not.
+fn is_about_table(why: &str) -> bool {
+    why.contains("(SQLSTATE 42") || why.contains(MISSING[1])
 }
 
 /// A clock that was set back makes no run recent.

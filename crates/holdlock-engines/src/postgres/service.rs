@@ -2,13 +2,19 @@
 
 use super::connect::{Accepted, STATEMENT};
 use super::link::{Failure, Link, Row};
-use super::{Postgres, breaking, diagnose, list, runs};
+use super::{Postgres, breaking, connect, diagnose, list, runs};
 use crate::engine::{Entry, Service};
+use crate::stream::{self, Address};
 use crate::{Error, Finding, History, Listed, Member, Members};
 
 impl Service for Postgres {
     fn shown(&self) -> &str {
         &self.settings.shown
+    }
+
+    async fn addresses(&self) -> Vec<Address> {
+        let settings = &self.settings;
+        stream::all_addresses(&settings.hosts, settings.connect_timeout, connect::socket).await
     }
 
     async fn members(&self) -> Result<Members, Error> {

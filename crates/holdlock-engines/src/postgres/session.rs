@@ -66,7 +66,8 @@ impl Session for PostgresSession {
     }
 
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static {
-        // No limit: TCP ends a connection that is silent for the ttl.
+        // As good as no limit: TCP ends a connection that is silent for the ttl, and a server that
+        // stands still keeps the lock. The keeper limits the waits of those who ask.
         let answer = self
             .link
             .query(self.heartbeat.clone(), Duration::from_secs(3600));

@@ -207,7 +207,7 @@ impl Settings {
             connect_timeout: values.seconds("connect_timeout", 1)?.unwrap_or(CONNECT),
             pooler_is_for_sessions,
             options: values.get("options"),
-            shown: url.shown(&shown_hosts(&hosts), &database),
+            shown: url.shown(&hosts, PORT, &database),
             name: url.name.clone(),
             hosts,
             user,
@@ -233,16 +233,6 @@ impl Settings {
         };
         self.password.clone().or_else(from_file)
     }
-}
-
-/// The usual port is not shown, nor is the directory of the socket.
-fn shown_hosts(hosts: &[Host]) -> Vec<Host> {
-    let shown = |host: &Host| Host {
-        name: host.name.clone(),
-        port: host.port.filter(|port| *port != PORT),
-    };
-    let hosts = hosts.iter().filter(|host| !host.is_directory());
-    hosts.map(shown).collect()
 }
 
 fn hosts(url: &Url, values: &Values) -> Result<Vec<Host>, Error> {
@@ -363,6 +353,15 @@ mod tests {
         assert!(!format!("{settings:?}").contains("hidden"));
         assert!(settings.warnings[0].contains(".pgpass"));
         assert!(!settings.warnings[0].contains("hidden"));
+    }
+
+    #[test]
+    fn the_directory_of_a_socket_is_shown_as_it_is_written() {
+        let settings = read("postgres://%2Frun%2Fa%3Ab%2520c:7/d#n").expect("ok");
+        assert_eq!(settings.hosts[0].name, "/run/a:b%20c");
+        assert_eq!(settings.shown, "postgres://%2Frun%2Fa%3Ab%2520c:7/d#n");
+        let settings = read("postgres:///d?host=/run/db&port=5432#n").expect("ok");
+        assert_eq!(settings.shown, "postgres://%2Frun%2Fdb/d#n");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Getting a connection to a server that can keep a lock: finding the primary, logging in.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +88,10 @@ impl Redis {
     }
 
     async fn stream(&self, host: &Host) -> Result<Box<dyn Stream>, Reject> {
-        let failed = |error: std::io::Error| Reject::Host(error.to_string());
+        let failed = |error: io::Error| match Error::of_limit(self.shown(), &error) {
+            Some(error) => Reject::Final(error),
+            None => Reject::Host(error.to_string()),
+        };
         let silence = self.settings.ttl;
         if host.is_directory() {
             // Here it is the socket itself.
@@ -97,12 +101,12 @@ impl Redis {
         let port = host.port.unwrap_or(PORT);
         let limit = self.settings.connect_timeout;
         let found = stream::addresses(&host.name, port, limit).await;
-        let mut reason = "the name has no address".to_owned();
-        for address in found.map_err(Reject::Host)? {
+        let mut reason = Reject::Host("the name has no address".to_owned());
+        for address in found.map_err(failed)? {
             let stream = match stream::tcp(address, silence).await {
                 Ok(stream) => stream,
                 Err(error) => {
-                    reason = error.to_string();
+                    reason = failed(error);
                     continue;
                 }
             };
@@ -118,7 +122,7 @@ impl Redis {
             })?;
             return Ok(Box::new(encrypted));
         }
-        Err(Reject::Host(reason))
+        Err(reason)
     }
 
     fn login(&self) -> RedisConnectionInfo {
@@ -188,6 +192,22 @@ impl Redis {
                     "{host}: {why}; grant it: ACL SETUSER {user} ~{{holdlock:* ~holdlock:* \
                      &{{holdlock:* +@read +@write +@scripting +@pubsub +@connection +info +time \
                      +wait"
+                ))
+            }
+            "NONUMBER" => {
+                let (field, key) = why.split_once(' ').unwrap_or((why, ""));
+                self.unsuitable(format!(
+                    "{host}: the field {field} of the key {key} is no number: another program has \
+                     written it; remove it: HDEL '{key}' {field}"
+                ))
+            }
+            // In Redis 6 it is an error of the script.
+            code if code == "WRONGTYPE" || why.contains("WRONGTYPE ") => {
+                let name = holdlock::inspect::printable(&self.settings.name);
+                self.unsuitable(format!(
+                    "{host}: a key is of another type than holdlock has made it: another program \
+                     has written it; look at holdlock:server and the keys '{{holdlock:{name}}}:*', \
+                     and remove that key by DEL"
                 ))
             }
             "READONLY" => self.replica(host),

@@ -22,6 +22,21 @@ local call = redis.call
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+-- A number in a hash. Nil if there is none, or if somebody else has written something there.
+local function number(key, field)
+    local text = call('HGET', key, field)
+    return text and #text <= 16 and text:match('^%-?%d+$') and tonumber(text) or nil
+end
+
+-- The error for the first field of a hash that is no number, if there is one.
+local function no_number(key, fields)
+    for _, field in ipairs(fields) do
+        if call('HEXISTS', key, field) == 1 and not number(key, field) then
+            return redis.error_reply('NONUMBER ' .. field .. ' ' .. key)
+        end
+    end
+end
+
 local function is_shared(member)
     return string.sub(member, 1, 1) == 's'
 end
@@ -53,7 +68,7 @@ local function wake()
     if ghosts() > 0 then
         return
     end
-    local slots = tonumber(call('HGET', LOCK, 'slots') or 1)
+    local slots = number(LOCK, 'slots') or 1
     local holders = call('ZCARD', HOLDERS)
     local first = call('ZRANGE', QUEUE, 0, 0)[1]
     local enter = {}
@@ -108,15 +123,16 @@ end
 local function remembers_since(replication)
     local server = call('INFO', 'server')
     local us = server:match('run_id:(%w+)') .. ':' .. replication:match('master_replid:(%w+)')
-    local known = call('HMGET', SERVER, 'server', 'since')
-    if known[1] == us then
-        return tonumber(known[2])
+    local known = call('HGET', SERVER, 'server')
+    local since = number(SERVER, 'since')
+    if known == us and since then
+        return since
     end
-    local since = now
+    since = now
     local was_replica = (replication:match('master_replid2:(%w+)') or ''):match('[^0]')
     -- In a cluster each lock has a SERVER of its own, and a new lock has none.
     local in_cluster = SERVER:sub(1, 1) == '{'
-    if not known[1] and (in_cluster or not was_replica) then
+    if not known and (in_cluster or not was_replica) then
         since = now - server:match('uptime_in_seconds:(%d+)') * 1000
     end
     call('HSET', SERVER, 'server', us, 'since', since)
@@ -153,6 +169,10 @@ local function step(ttl, place, slots, record)
     if replication:match('role:(%w+)') ~= 'master' then
         return redis.error_reply('READONLY this is a replica')
     end
+    local wrong = no_number(LOCK, { 'token', 'ticket', 'slots' }) or no_number(SERVER, { 'since' })
+    if wrong then
+        return wrong
+    end
     local token = call('ZSCORE', HOLDERS, id)
     if token then
         keep()
@@ -160,14 +180,14 @@ local function step(ttl, place, slots, record)
         return { 'held', tonumber(token) }
     end
     local others = call('ZCARD', UNTIL) - (call('ZSCORE', UNTIL, id) and 1 or 0)
-    local theirs = tonumber(call('HGET', LOCK, 'slots'))
+    local theirs = number(LOCK, 'slots')
     if others > 0 and theirs and theirs ~= slots then
         return { 'differs', theirs }
     end
     local left = math.max(0, remembers_since(replication) + ttl - now)
     local ahead = call('ZRANK', QUEUE, id) or call('ZCARD', QUEUE)
     if left == 0 and may_enter(slots, ahead) then
-        token = math.max(now, tonumber(call('HGET', LOCK, 'token') or 0) + 1)
+        token = math.max(now, (number(LOCK, 'token') or 0) + 1)
         call('ZADD', HOLDERS, token, id)
         call('ZREM', QUEUE, id)
         call('ZADD', UNTIL, now + ttl, id)
@@ -252,16 +272,14 @@ end
 -- How many ms ago the last run began that counts, or -1, and the record of a holder at work. A clock
 -- that was set back far makes no run recent: the clocks of two primaries may be a minute apart.
 local function last_run()
-    local known = call('HMGET', RUN, 'last', 'work')
-    local last = tonumber(known[1])
+    local last = number(RUN, 'last')
     local counts = last and last <= now + 60000
-    return { counts and math.max(0, now - last) or -1, known[2] or '' }
+    return { counts and math.max(0, now - last) or -1, call('HGET', RUN, 'work') or '' }
 end
 
 -- Remembers a run, and returns what was remembered before. `ago` is -1 for one that does not count.
 local function record_run(token, work, ago, keep_for)
-    local known = tonumber(call('HGET', RUN, 'token')) or 0
-    if known > token then
+    if (number(RUN, 'token') or 0) > token then
         return {}
     end
     local before = last_run()
@@ -277,7 +295,7 @@ end
 if what == 'members' then
     return members()
 elseif what == 'last' then
-    return last_run()
+    return no_number(RUN, { 'token', 'last' }) or last_run()
 end
 tidy()
 if what == 'step' then
@@ -289,6 +307,7 @@ elseif what == 'leave' then
 elseif what == 'break' then
     return break_holder(ARGV[4])
 elseif what == 'record' then
-    return record_run(tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]))
+    return no_number(RUN, { 'token', 'last' })
+        or record_run(tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]))
 end
 return redis.error_reply('ERR unknown call')

@@ -70,7 +70,11 @@ impl Redis {
         Error::Failed {
             lock: self.shown().to_owned(),
             operation: "reading the answer of the script",
-            why: "the server answered something else; is it Redis or Valkey?".to_owned(),
+            why: format!(
+                "the server answered something else; see whether another program has written to \
+                 the keys '{{holdlock:{}}}:*', and whether this is Redis or Valkey",
+                holdlock::inspect::printable(&self.settings.name)
+            ),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What Redis tells and does beside keeping a lock: each with a connection of its own.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,20 @@ use super::client::Client;
 use super::connect::COMMAND;
 use super::{Redis, diagnose, list, members};
 use crate::engine::{Entry, Service};
+use crate::stream::{self, Address};
 use crate::{Error, Finding, History, Listed, Loss, Member, Members};
 
 impl Service for Arc<Redis> {
     fn shown(&self) -> &str {
         &self.settings.shown
+    }
+
+    async fn addresses(&self) -> Vec<Address> {
+        let settings = &self.settings;
+        stream::all_addresses(&settings.hosts, settings.connect_timeout, |host| {
+            PathBuf::from(&host.name)
+        })
+        .await
     }
 
     async fn members(&self) -> Result<Members, Error> {

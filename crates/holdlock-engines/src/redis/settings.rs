@@ -82,7 +82,7 @@ impl Settings {
             tls: options.tls(url)?,
             ttl,
             connect_timeout: options.seconds("connect_timeout", 1)?.unwrap_or(CONNECT),
-            shown: url.shown(&shown(&hosts), &database.to_string()),
+            shown: url.shown(&hosts, PORT, &database.to_string()),
             hosts,
             warnings,
         })
@@ -92,21 +92,6 @@ impl Settings {
     pub(super) fn place(&self) -> Duration {
         PLACE.min(self.ttl)
     }
-}
-
-/// The usual port is not shown, and a socket is written as a URL has it.
-fn shown(hosts: &[Host]) -> Vec<Host> {
-    let shown = |host: &Host| match host.is_directory() {
-        true => Host {
-            name: host.name.replace('%', "%25").replace('/', "%2F"),
-            port: None,
-        },
-        false => Host {
-            name: host.name.clone(),
-            port: host.port.filter(|port| *port != PORT),
-        },
-    };
-    hosts.iter().map(shown).collect()
 }
 
 fn password(url: &Url, warnings: &mut Vec<String>) -> Result<Option<Secret>, Error> {

@@ -2,9 +2,11 @@
 //! says, and repeats messages.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use holdlock_test_support::between;
 
 /// A relay in front of a server. It serves clients until the test program ends.
 pub(crate) struct Relay {
@@ -29,23 +31,16 @@ const LEASE_EXISTS: &str = r#"{"error":"etcdserver: lease already exists","messa
 
 impl Relay {
     pub(crate) fn start(server: u16) -> Relay {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Seen::default());
         let shared = seen.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(("127.0.0.1", server)).expect("listens");
-                let back = (
-                    server.try_clone().expect("a copy"),
-                    client.try_clone().expect("a copy"),
-                );
-                let (there, here) = (shared.clone(), shared.clone());
-                let is_watch = Arc::new(AtomicBool::new(false));
-                let watches = is_watch.clone();
-                std::thread::spawn(move || there.pass_on(client, server, &watches));
-                std::thread::spawn(move || here.pass_back(back.0, back.1, &is_watch));
-            }
+        let port = between(server, move || {
+            let (there, back) = (shared.clone(), shared.clone());
+            let is_watch = Arc::new(AtomicBool::new(false));
+            let watches = is_watch.clone();
+            (
+                move |client, server| there.pass_on(client, server, &watches),
+                move |server, client| back.pass_back(server, client, &is_watch),
+            )
         });
         Relay { port, seen }
     }

@@ -2,14 +2,14 @@
 //! it leaves behind ends with its lease.
 
 use std::thread::scope;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use holdlock_engines::{Error, open};
+use holdlock_engines::open;
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
 use crate::support::lost::{is_lost, wait_for_loss};
-use crate::support::unfinished::{End, Unfinished};
+use crate::support::unfinished::{End, LONG, Unfinished, comes_free, is_given_up};
 use crate::{name, server};
 
 /// The last two bytes: HTTP counts them, and Redis ends each message with them.
@@ -18,8 +18,6 @@ const CUT: End = End {
     instead: b"",
 };
 
-/// Far longer than a lease.
-const LONG: Duration = Duration::from_secs(60);
 /// The shortest lease, and a short limit for endpoints.
 const BRIEF: &str = "ttl=3&connect_timeout=1";
 
@@ -64,19 +62,7 @@ fn a_request_whose_answer_never_ends_is_given_up_and_leaves_at_most_its_lease() 
         for (number, step) in steps(server.engine()).acquire.iter().enumerate() {
             let name = name(&format!("acquire{number}"));
             scope.spawn(move || {
-                let near = open(&server.with(BRIEF, &name)).expect("a lock");
-                let wire = Unfinished::start(server.port(), step, CUT);
-                let far = server.url_by(&[wire.port()], BRIEF, &name);
-                let far = open(&far).expect("a lock");
-                let error = far.lock().expect_err(step);
-                assert!(
-                    matches!(error, Error::Unreachable { .. }),
-                    "{step}: {error:?}"
-                );
-                assert!(wire.requests() > 0, "{step}");
-                let next = near.try_lock_for(LONG).expect(step);
-                next.release().expect("ours");
-                server.nothing_left(&name);
+                is_given_up(server, (BRIEF, &name), (step, CUT), None);
             });
         }
     });
@@ -95,26 +81,17 @@ fn a_waiter_whose_answers_never_end_waits_on_or_gives_its_place_up() {
                 // Its lease is long, so that a slow machine keeps the lock.
                 let near = open(&server.url(&name)).expect("a lock");
                 let holder = near.lock().expect("free");
+                if !waits {
+                    return is_given_up(server, (BRIEF, &name), (step, CUT), Some(holder));
+                }
                 let wire = Unfinished::start(server.port(), step, CUT);
-                let far = server.url_by(&[wire.port()], BRIEF, &name);
-                let far = open(&far).expect("a lock");
+                let far = wire.lock(server, BRIEF, &name);
                 let waiter = std::thread::spawn(move || far.lock());
                 eventually("the step was reached", || wire.requests() > 0);
-                if waits {
-                    holder.release().expect("ours");
-                    let guard = waiter.join().expect("no panic").expect(step);
-                    guard.release().expect("ours");
-                } else {
-                    let error = waiter.join().expect("no panic").expect_err(step);
-                    assert!(
-                        matches!(error, Error::Unreachable { .. }),
-                        "{step}: {error:?}"
-                    );
-                    holder.release().expect("ours");
-                }
-                let next = near.try_lock_for(LONG).expect(step);
-                next.release().expect("ours");
-                server.nothing_left(&name);
+                holder.release().expect("ours");
+                let guard = waiter.join().expect("no panic").expect(step);
+                guard.release().expect("ours");
+                comes_free(server, &near, &name);
             });
         }
     });
@@ -129,19 +106,14 @@ fn a_lock_whose_renewal_is_never_answered_to_its_end_is_lost_in_time() {
     let name = name("renewal");
     let near = open(&server.with(BRIEF, &name)).expect("a lock");
     let wire = Unfinished::start(server.port(), steps(server.engine()).renew, CUT);
-    let far = server.url_by(&[wire.port()], BRIEF, &name);
-    let far = open(&far).expect("a lock");
+    let far = wire.lock(server, BRIEF, &name);
     let guard = far.lock().expect("free");
     // The renewals are heard by the engine: the lock is kept, but the guard does not know it.
     let loss = wait_for_loss(&guard);
     assert!(!loss.is_definite() && !guard.is_valid(), "{loss}");
     assert!(is_lost(guard.check()));
     let _ = guard.release();
-    near.try_lock_for(LONG)
-        .expect("free")
-        .release()
-        .expect("ours");
-    server.nothing_left(&name);
+    comes_free(server, &near, &name);
 }
 
 #[test]
@@ -153,16 +125,11 @@ fn a_release_whose_answer_never_ends_is_given_up_and_the_lock_is_free() {
     let name = name("release");
     let near = open(&server.with(BRIEF, &name)).expect("a lock");
     let wire = Unfinished::start(server.port(), steps(server.engine()).release, CUT);
-    let far = server.url_by(&[wire.port()], BRIEF, &name);
-    let far = open(&far).expect("a lock");
+    let far = wire.lock(server, BRIEF, &name);
     let guard = far.lock().expect("free");
     let began = Instant::now();
     assert!(is_lost(guard.release()));
     assert!(wire.requests() > 0);
     assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
-    near.try_lock_for(LONG)
-        .expect("free")
-        .release()
-        .expect("ours");
-    server.nothing_left(&name);
+    comes_free(server, &near, &name);
 }

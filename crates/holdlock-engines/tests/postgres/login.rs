@@ -122,3 +122,25 @@ fn tls_checks_the_certificate_and_the_name() {
         assert!(error.to_string().contains("certificate"), "{error}");
     }
 }
+
+#[test]
+fn messages_have_the_directory_of_the_socket_as_a_url_has_it() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let (data, port) = (server.data(), server.port());
+    let directory = data.parent().expect("a directory").display().to_string();
+    let (name, place) = (crate::name("socket"), directory.replace('/', "%2F"));
+    let url = format!("postgres://boss@{place}:{port}/postgres#{name}");
+    let lock = open(&url).expect("a lock");
+    let guard = lock.lock().expect("free");
+    let error = lock.try_lock().expect_err("held").to_string();
+    let shown = url.replace("boss@", "");
+    assert!(error.starts_with(&format!("{shown}: already")), "{error}");
+    guard.release().expect("ours");
+
+    let away = open(&url.replace(&format!(":{port}/"), ":1/")).expect("a lock");
+    let error = away.try_lock().expect_err("no server").to_string();
+    assert!(error.contains(&format!("{directory}:1: ")), "{error}");
+}

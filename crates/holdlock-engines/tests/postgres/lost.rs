@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
 use crate::support::broken;
+use crate::support::futures::block_on;
 use crate::support::limits::given_up;
 use crate::support::lost::{is_lost, wait_for_loss};
 use crate::{name, server};
@@ -170,6 +171,25 @@ fn a_server_that_stands_still_makes_the_lock_unsure_and_an_answer_makes_it_sure_
     server.signal_all(&[pid], Signal::CONT);
     guard.check().expect("the session has lived on");
     assert!(guard.is_valid());
+    guard.release().expect("ours");
+}
+
+#[test]
+fn a_task_that_asks_a_server_that_stands_still_is_answered_in_time() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let lock = open(&server.url(&name("asked"))).expect("a lock");
+    let guard = lock.lock().expect("free");
+    let sessions = lock.members().expect("answers").holders;
+    let pid = sessions[0].session.clone().expect("a pid");
+    server.signal_all(std::slice::from_ref(&pid), Signal::STOP);
+    // The second question comes while the first one is under way, as that of the renewal may be.
+    let (first, second) = (guard.check_async(), guard.check_async());
+    assert!(is_lost(block_on(first)) && is_lost(block_on(second)));
+    server.signal_all(&[pid], Signal::CONT);
+    block_on(guard.check_async()).expect("the session has lived on");
     guard.release().expect("ours");
 }
 

@@ -1,8 +1,10 @@
 //! A network that stops at a chosen statement: a moment that a test would hit by luck only.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use holdlock_test_support::between;
 
 /// What is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,22 +47,15 @@ struct State {
 impl Tripwire {
     /// Stops once, at the statement that contains this text.
     pub(crate) fn start(server: u16, at: At, statement: &'static str) -> Tripwire {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
         let wire = Arc::new(Wire::default());
         wire.state().wanted = Some((at, statement));
         let shared = wire.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(("127.0.0.1", server)).expect("listens");
-                let back = (
-                    server.try_clone().expect("a copy"),
-                    client.try_clone().expect("a copy"),
-                );
-                let (there, here) = (shared.clone(), shared.clone());
-                std::thread::spawn(move || there.pump(client, server, Wire::at_statement));
-                std::thread::spawn(move || here.pump(back.0, back.1, Wire::at_answer));
-            }
+        let port = between(server, move || {
+            let (there, back) = (shared.clone(), shared.clone());
+            (
+                move |from, to| there.pump(from, to, Wire::at_statement),
+                move |from, to| back.pump(from, to, Wire::at_answer),
+            )
         });
         Tripwire { port, wire }
     }

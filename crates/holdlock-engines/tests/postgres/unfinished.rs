@@ -10,7 +10,7 @@ use holdlock_test_support::watchdog;
 
 use crate::support::lost::{is_lost, wait_for_loss};
 use crate::support::order::wait_for_waiters;
-use crate::support::unfinished::{End, Unfinished};
+use crate::support::unfinished::{End, LONG, Unfinished, comes_free, is_given_up};
 use crate::{name, server};
 
 /// Without ReadyForQuery.
@@ -29,9 +29,6 @@ const TRY: &str = "pg_try_advisory_lock(";
 const TOKEN: &str = "pg_logical_emit_message(";
 const RENEWAL: &str = "*/ SELECT 1";
 const UNLOCK: &str = "SELECT pg_advisory_unlock(";
-
-/// Far longer than a session may stay, and far shorter than the test program runs.
-const LONG: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_request_whose_answer_never_ends_is_given_up_and_leaves_nothing() {
@@ -52,19 +49,7 @@ fn a_request_whose_answer_never_ends_is_given_up_and_leaves_nothing() {
         for (number, (options, end, step)) in steps.into_iter().enumerate() {
             let (name, options) = (name(&format!("request{number}")), format!("ttl=3{options}"));
             scope.spawn(move || {
-                let near = open(&server.with(&options, &name)).expect("a lock");
-                let wire = Unfinished::start(server.port(), step, end);
-                let far = server.url_by(&[wire.port()], &options, &name);
-                let far = open(&far).expect("a lock");
-                let error = far.lock().expect_err(step);
-                assert!(
-                    matches!(error, Error::Unreachable { .. }),
-                    "{step}: {error:?}"
-                );
-                assert!(wire.requests() > 0, "{step}");
-                let next = near.try_lock_for(LONG).expect(step);
-                next.release().expect("ours");
-                server.nothing_left(&name);
+                is_given_up(server, (&options, &name), (step, end), None);
             });
         }
     });
@@ -89,21 +74,9 @@ fn a_waiter_whose_answer_never_ends_is_given_up_and_leaves_no_ticket() {
             let (name, options) = (name(&format!("waiter{number}")), format!("ttl=3{options}"));
             scope.spawn(move || {
                 let near = open(&server.with(&options, &name)).expect("a lock");
+                // The next request would stand behind a ticket that was left.
                 let holder = near.lock().expect("free");
-                let wire = Unfinished::start(server.port(), step, end);
-                let far = server.url_by(&[wire.port()], &options, &name);
-                let far = open(&far).expect("a lock");
-                let error = far.lock().expect_err(step);
-                assert!(
-                    matches!(error, Error::Unreachable { .. }),
-                    "{step}: {error:?}"
-                );
-                assert!(wire.requests() > 0, "{step}");
-                holder.release().expect("ours");
-                // It would stand behind the ticket.
-                let next = near.try_lock_for(LONG).expect(step);
-                next.release().expect("ours");
-                server.nothing_left(&name);
+                is_given_up(server, (&options, &name), (step, end), Some(holder));
             });
         }
     });
@@ -119,7 +92,7 @@ fn a_waiter_that_is_granted_the_lock_and_never_hears_it_leaves_it_at_its_deadlin
     let near = open(&server.url(&name)).expect("a lock");
     let holder = near.lock().expect("free");
     let wire = Unfinished::start(server.port(), "PERFORM pg_advisory_lock(", NOT_READY);
-    let far = open(&server.url_at(wire.port(), &name)).expect("a lock");
+    let far = wire.lock(server, server.patient(), &name);
     scope(|scope| {
         let limit = Duration::from_secs(2);
         let waiter = scope.spawn(move || far.try_lock_for(limit));
@@ -128,11 +101,7 @@ fn a_waiter_that_is_granted_the_lock_and_never_hears_it_leaves_it_at_its_deadlin
         let error = waiter.join().expect("no panic").expect_err("not heard");
         assert!(matches!(error, Error::TimedOut(_)), "{error:?}");
     });
-    near.try_lock_for(LONG)
-        .expect("free")
-        .release()
-        .expect("ours");
-    server.nothing_left(&name);
+    comes_free(server, &near, &name);
 }
 
 #[test]
@@ -145,7 +114,7 @@ fn a_lock_whose_renewal_is_never_answered_to_its_end_is_lost_in_time_and_freed_b
         let name = name("renewal");
         let near = open(&server.url(&name)).expect("a lock");
         let wire = Unfinished::start(server.port(), RENEWAL, end);
-        let far = open(&server.url_at(wire.port(), &name)).expect("a lock");
+        let far = wire.lock(server, server.patient(), &name);
         let guard = far.lock().expect("free");
         let loss = wait_for_loss(&guard);
         assert!(!guard.is_valid(), "{loss}");
@@ -154,11 +123,7 @@ fn a_lock_whose_renewal_is_never_answered_to_its_end_is_lost_in_time_and_freed_b
             assert!(near.try_lock().expect_err("held").is_conflict());
             assert!(is_lost(guard.release()));
         }
-        near.try_lock_for(LONG)
-            .expect("free")
-            .release()
-            .expect("ours");
-        server.nothing_left(&name);
+        comes_free(server, &near, &name);
     }
 }
 
@@ -172,16 +137,12 @@ fn a_release_whose_answer_never_ends_is_given_up_and_ends_the_session() {
         let name = name("unlock");
         let near = open(&server.url(&name)).expect("a lock");
         let wire = Unfinished::start(server.port(), UNLOCK, end);
-        let far = open(&server.url_at(wire.port(), &name)).expect("a lock");
+        let far = wire.lock(server, server.patient(), &name);
         let guard = far.lock().expect("free");
         let began = Instant::now();
         let error = guard.release().expect_err("no answer").to_string();
         assert!(error.contains("may have been lost"), "{error}");
         assert!(began.elapsed() < LONG, "{:?}", began.elapsed());
-        near.try_lock_for(LONG)
-            .expect("free")
-            .release()
-            .expect("ours");
-        server.nothing_left(&name);
+        comes_free(server, &near, &name);
     }
 }

@@ -2,9 +2,47 @@
 //! there is an answer, and waits for the rest of it.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use holdlock_engines::{EngineGuard, EngineLock, Error, open};
+use holdlock_test_support::between;
+use holdlock_test_support::servers::Server;
+
+/// Far longer than a lease or a session may stay, and far shorter than the test program runs.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// A request through a wire on which this step of it never ends gives up, and leaves at most what
+/// ends by itself. If it has to wait for the lock, the holder releases it then.
+pub(crate) fn is_given_up(
+    server: &dyn Server,
+    (options, name): (&str, &str),
+    (step, end): (&'static str, End),
+    holder: Option<EngineGuard>,
+) {
+    let near = open(&server.with(options, name)).expect("a lock");
+    let wire = Unfinished::start(server.port(), step, end);
+    let far = wire.lock(server, options, name);
+    let error = far.lock().expect_err(step);
+    assert!(
+        matches!(error, Error::Unreachable { .. }),
+        "{step}: {error:?}"
+    );
+    assert!(wire.requests() > 0, "{step}");
+    if let Some(holder) = holder {
+        holder.release().expect("ours");
+    }
+    comes_free(server, &near, name);
+}
+
+/// The lock can be acquired, and nothing of it is left.
+pub(crate) fn comes_free(server: &dyn Server, near: &EngineLock, name: &str) {
+    let next = near.try_lock_for(LONG).expect(name);
+    next.release().expect("ours");
+    server.nothing_left(name);
+}
 
 /// The end of an answer.
 #[derive(Clone, Copy, Debug)]
@@ -32,33 +70,31 @@ struct Wire {
 impl Unfinished {
     /// Leaves out the end of each answer to a request that contains this text.
     pub(crate) fn start(server: u16, request: &'static str, end: End) -> Unfinished {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = requests.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(("127.0.0.1", server)).expect("listens");
-                let back = (
-                    server.try_clone().expect("a copy"),
-                    client.try_clone().expect("a copy"),
-                );
-                let wire = Arc::new(Wire {
-                    request,
-                    end,
-                    is_chosen: AtomicBool::new(false),
-                    requests: counted.clone(),
-                });
-                let there = wire.clone();
-                std::thread::spawn(move || there.pass_requests(client, server));
-                std::thread::spawn(move || wire.pass_answers(back.0, back.1));
-            }
+        let port = between(server, move || {
+            let wire = Arc::new(Wire {
+                request,
+                end,
+                is_chosen: AtomicBool::new(false),
+                requests: counted.clone(),
+            });
+            let back = wire.clone();
+            (
+                move |client, server| wire.pass_requests(client, server),
+                move |server, client| back.pass_answers(server, client),
+            )
         });
         Unfinished { port, requests }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// A lock through the wire.
+    pub(crate) fn lock(&self, server: &dyn Server, options: &str, name: &str) -> EngineLock {
+        open(&server.url_by(&[self.port], options, name)).expect("a lock")
     }
 
     /// How many requests with the text there were.

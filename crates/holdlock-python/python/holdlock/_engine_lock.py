@@ -117,7 +117,8 @@ class EngineLock(EngineLockBase, LockUses):
     def check(self) -> None:
         """Asks the engine, by one round trip, whether the lock is held and was held all the time.
 
-        Raises :class:`LockLost` if it was not, and RuntimeError if the lock was not acquired.
+        Waits for twice the engine's ``ttl`` at most. Raises :class:`LockLost` if it was not held,
+        or if no answer came, and RuntimeError if the lock was not acquired.
         """
         _ask(self._checking(self._requester()))
 

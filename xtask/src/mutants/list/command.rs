@@ -219,5 +219,19 @@ pub(super) const AREA: Area = Area {
             without: "None if false => \"\",\n            None => match Process::of(holder.pid.unwrap_or_default()).as_ref().and_then(identified) { Some(target) => { targets.push((holder, target)); continue; } None => \"has ended\" },\n",
             test: ("command/engine", "a_signal_goes_only"),
         },
+        Mutant {
+            name: "who --signal: only to a client of the server",
+            file: "who/engine.rs",
+            with: "Some(_) if !view.lock.has_client(pid)",
+            without: "Some(_) if false && !view.lock.has_client(pid)",
+            test: ("command/engine", "a_record_that_names_a_bystander"),
+        },
+        Mutant {
+            name: "top: a signal goes only to a client of the server",
+            file: "top/app.rs",
+            with: "match source.refuses(question.who.pid) {",
+            without: "match source.refuses(question.who.pid).filter(|_| false) {",
+            test: ("command/top", "a_bystander_that_a_record"),
+        },
     ],
 };

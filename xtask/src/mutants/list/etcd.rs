@@ -100,7 +100,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a waiter that was not answered in time queues again",
             file: "etcd/mod.rs",
-            with: "        // now.\n        Err(Failure::Silent(_)) => Ok(None),\n",
+            with: "        // now.\n        Err(failure) if failure.may_pass() => Ok(None),\n",
             without: "        // now.\n",
             test: ("engines/etcd", "a_waiter_whose_lease_ran_out_while"),
         },
@@ -128,8 +128,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a waiter that lost its place is patient with a slow cluster",
             file: "etcd/mod.rs",
-            with: "if has_waited && queued.elapsed() < SLOW",
-            without: "if false && has_waited && queued.elapsed() < SLOW",
+            with: "&& has_waited && queued.elapsed() < SLOW",
+            without: "&& false && has_waited && queued.elapsed() < SLOW",
             test: ("engines/etcd", "a_waiter_that_lost_its_place"),
         },
     ],

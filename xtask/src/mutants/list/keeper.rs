@@ -29,6 +29,20 @@ pub(super) const AREA: Area = Area {
             test: ("engines/postgres", "a_server_that_stands_still"),
         },
         Mutant {
+            name: "a question whether the lock is held ends in time",
+            file: "keeper/hold.rs",
+            with: "|(until, _)| until.has_passed()",
+            without: "|(until, _)| false && until.has_passed()",
+            test: ("engines/postgres", "a_task_that_asks_a_server"),
+        },
+        Mutant {
+            name: "a limit of this system is not taken for a server that is away",
+            file: "error.rs",
+            with: "libc::EMFILE => ",
+            without: "libc::EMFILE if false => ",
+            test: ("command/engine", "the_limit_of_open_files"),
+        },
+        Mutant {
             name: "a lock is renewed before its deadline",
             file: "keeper/hold.rs",
             with: "self.next.has_passed() || !self.asked.is_empty()",

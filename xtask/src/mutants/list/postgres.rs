@@ -7,6 +7,13 @@ pub(super) const AREA: Area = Area {
     sources: "crates/holdlock-engines/src",
     mutants: &[
         Mutant {
+            name: "a table that is there is examined",
+            file: "postgres/runs.rs",
+            with: "ask(postgres, \"examining the table\", tried).await?;",
+            without: "let _ = tried;",
+            test: ("command/engine", "a_table_of_another_shape"),
+        },
+        Mutant {
             name: "a waiter takes a ticket",
             file: "postgres/wait.rs",
             with: "        let mut least = 1;",

@@ -7,6 +7,13 @@ pub(super) const AREA: Area = Area {
     sources: "crates/holdlock-engines/src",
     mutants: &[
         Mutant {
+            name: "a number that another program has written is named",
+            file: "redis/lock.lua",
+            with: "if call('HEXISTS', key, field) == 1 and not number(key, field) then",
+            without: "if false then",
+            test: ("command/engine", "a_number_in_redis"),
+        },
+        Mutant {
             name: "a request does not pass those who wait",
             file: "redis/lock.lua",
             with: "return holders == 0 and ahead == 0",
@@ -114,8 +121,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "tokens rise although the server has forgotten the last one",
             file: "redis/lock.lua",
-            with: "token = math.max(now, tonumber(call('HGET', LOCK, 'token') or 0) + 1)",
-            without: "token = tonumber(call('HGET', LOCK, 'token') or 0) + 1",
+            with: "token = math.max(now, (number(LOCK, 'token') or 0) + 1)",
+            without: "token = (number(LOCK, 'token') or 0) + 1",
             test: ("engines/redis", "flushall"),
         },
         Mutant {
