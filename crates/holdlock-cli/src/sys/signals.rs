@@ -99,7 +99,7 @@ impl Blocked {
         let (number, info) = unsafe {
             let mut info: libc::siginfo_t = zeroed();
             let limit = limit.map(|limit| libc::timespec {
-                tv_sec: limit.as_secs() as libc::time_t,
+                tv_sec: limit.as_secs() as _,
                 tv_nsec: limit.subsec_nanos().into(),
             });
             let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);

@@ -75,7 +75,7 @@ impl Timer {
 
 fn timespec(time: Duration) -> libc::timespec {
     libc::timespec {
-        tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: time.as_secs().min(i64::MAX as u64) as _,
         tv_nsec: time.subsec_nanos().into(),
     }
 }

@@ -23,7 +23,9 @@ __all__ = ["EngineLock"]
 
 
 class EngineLock(EngineLockBase, LockUses):
-    """A lock that processes of several hosts share by its name in an engine: PostgreSQL or etcd.
+    """A lock that processes of several hosts share by its name in an engine.
+
+    The engine is a server of PostgreSQL, etcd, Redis or Valkey.
 
     >>> lock = EngineLock("postgres://ann@db.example/app#nightly", timeout=30)
     >>> lock.name

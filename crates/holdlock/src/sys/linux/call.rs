@@ -23,7 +23,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
-use super::{by_number, thread};
+use super::thread;
 
 /// What the handler has to know about its thread. Only that thread uses it. The fields are atomics
 /// because the handler interrupts the thread's own code.
@@ -203,7 +203,7 @@ pub(super) unsafe fn interrupted(
             *at = call.after_call.load(Ordering::Relaxed) as libc::greg_t;
             return;
         }
-        if !thread::send(by_number::gettid(), signal) {
+        if !thread::send(super::by_number::gettid(), signal) {
             return;
         }
         call.deferred.store(signal as u32, Ordering::Relaxed);

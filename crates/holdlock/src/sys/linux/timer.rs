@@ -68,7 +68,7 @@ impl Drop for ThreadTimer {
 pub(super) fn set_timer(timer: libc::timer_t, first: Duration, then: Duration) -> bool {
     let time = |duration: Duration| libc::timespec {
         // A century stands for every later deadline.
-        tv_sec: duration.as_secs().min(100 * 365 * 86_400) as libc::time_t,
+        tv_sec: duration.as_secs().min(100 * 365 * 86_400) as _,
         tv_nsec: duration.subsec_nanos() as libc::c_long,
     };
     let setting = libc::itimerspec {
