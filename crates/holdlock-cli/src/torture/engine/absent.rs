@@ -8,7 +8,7 @@ use crate::engines::refused;
 use crate::exit::Failure;
 use crate::torture::mode::Mode;
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(in crate::torture) enum Engine {}
 
 impl Engine {
