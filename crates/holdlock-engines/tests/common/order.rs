@@ -8,6 +8,7 @@ use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
 use crate::support::actor::Actor;
+use crate::support::limits::given_up;
 use crate::support::order::{served, wait_for_waiters};
 use crate::{name, server};
 
@@ -114,6 +115,9 @@ fn slots_are_given_in_order_and_no_more_than_there_are() {
     }
     let error = lock.try_lock().expect_err("no slot");
     assert_eq!(error.conflict().expect("a conflict").holders.len(), 3);
+    // Nor does one that waits get one.
+    let (_, error) = given_up(&lock, Request::exclusive);
+    assert!(matches!(error, Error::TimedOut(_)), "{error:?}");
     assert!(lock.lock_shared().is_err());
     let mut waiters: Vec<Actor> = (1..=3)
         .map(|number| {
