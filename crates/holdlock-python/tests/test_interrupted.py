@@ -47,14 +47,14 @@ def use(kind, path):
         with holdlock.FileLock(path, timeout=5):
             pass
 
-kind, path, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+kind, path, strikes = sys.argv[1], sys.argv[2], int(sys.argv[3])
 lasting = holdlock.SoftFileLock(path, timeout=5)
 slots = holdlock.Semaphore(path, 1, timeout=5)
 both = holdlock.LockSet([path, path + ".other"], timeout=5)
 keeper = holdlock.ReadWriteLock(path, timeout=5) if kind in ("read", "write") else None
 signal.signal(signal.SIGALRM, strike)
 struck = stuck = 0
-for _ in range(rounds):
+while struck < strikes:  # on a slow machine the work is often done before
     try:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(0.000001, 0.0004))
         try:
@@ -83,7 +83,7 @@ for _ in range(rounds):
             both.release()
         else:
             keeper.release(force=True)
-print(struck, stuck)
+print(stuck)
 """
 
 
@@ -101,11 +101,10 @@ print(struck, stuck)
     ],
 )
 def test_an_interrupt_at_any_step_loses_no_lock(path, kind):
-    storm = [sys.executable, "-c", STORM, kind, path, "800"]
+    storm = [sys.executable, "-c", STORM, kind, path, "500"]
     ended = subprocess.run(storm, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
-    struck, stuck = map(int, ended.stdout.split())
-    assert struck > 400 and stuck == 0, ended.stderr
+    assert int(ended.stdout) == 0, ended.stderr
 
 
 class Struck(BaseException):
