@@ -256,12 +256,15 @@ fn a_reentrant_run_proves_that_its_job_holds_the_lock() {
 fn a_detached_reentrant_run_waits_for_its_turn() {
     let place = Place::new();
     let script = r#"
+        # As long as its parent has not ended, it is not detached.
         cat >later <<'END'
+            until test -e detached; do sleep 0.02; done
             echo $$ >pid
             exec "$HOLDLOCK" run --reentrant L sh -c 'test -e over; echo over $? >ran'
 END
         cat >job <<'END'
             setsid -f sh later
+            : >detached
             until test -s pid && grep -q -e "-> .* $(cat pid) " /proc/locks || test -s ran; do
                 sleep 0.02
             done

@@ -187,10 +187,7 @@ fn a_bystander_that_a_record_of_an_engine_names_gets_no_signal() {
     };
     let (place, mut bystander) = (Place::new(), Bystander::start());
     let url = server.url("top-forged");
-    let holder = place.hold(&[&url]);
-    let member = server.cli(&["ZRANGE", &server.key("top-forged", "holders"), "0", "0"]);
-    let records = server.key("top-forged", "records");
-    server.cli(&["HSET", &records, &member, &bystander.record()]);
+    bystander.is_said_to_hold(server, "top-forged");
     let top = format!("\"$HOLDLOCK\" top -i 100ms '{url}'; echo status $?");
     let mut terminal = start_script(&place, &top);
     terminal.press(&format!("/top-forged{ENTER}"));
@@ -202,7 +199,6 @@ fn a_bystander_that_a_record_of_an_engine_names_gets_no_signal() {
     assert!(bystander.0.try_wait().expect("a child").is_none());
     terminal.press("q");
     terminal.expect("status 0");
-    drop(holder);
 }
 
 #[test]

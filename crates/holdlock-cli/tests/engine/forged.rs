@@ -6,7 +6,7 @@ use holdlock_test_support::servers::{Server, etcd, postgres, redis};
 use holdlock_test_support::{eventually, watchdog};
 
 use crate::bystander::Bystander;
-use crate::{Running, STAY, engines, output, start};
+use crate::{STAY, engines, output, start};
 
 const SIGNAL: [&str; 4] = ["who", "--signal", "TERM", "--yes"];
 
@@ -25,10 +25,6 @@ fn is_spared(bystander: &mut Bystander, url: &str) {
     assert!(bystander.0.try_wait().expect("a child").is_none(), "{url}");
 }
 
-fn hold(url: &str) -> Running {
-    start(&[&[url], &STAY[..]].concat())
-}
-
 #[test]
 fn a_record_that_names_a_bystander_has_no_signal_sent_to_it() {
     let _dog = watchdog::watch(60);
@@ -36,7 +32,7 @@ fn a_record_that_names_a_bystander_has_no_signal_sent_to_it() {
     let record = bystander.record();
     if let Some(server) = postgres::shared() {
         let url = server.url("forged").replace('?', "?key=777000778&");
-        let lock = "SELECT pg_advisory_lock(777000778), pg_sleep(30)";
+        let lock = "SELECT pg_advisory_lock(777000778), pg_sleep(300)";
         let statement = format!("/* holdlock {record} */ {lock}");
         scope(|scope| {
             let session = scope.spawn(|| server.try_sql(&statement));
@@ -47,19 +43,15 @@ fn a_record_that_names_a_bystander_has_no_signal_sent_to_it() {
     }
     if let Some(cluster) = etcd::shared() {
         let url = cluster.url("forged");
-        let holder = hold(&url);
+        let holder = start(&[&[url.as_str()], &STAY[..]].concat());
         let key = &cluster.keys("forged")[0];
         cluster.ctl(&["put", "--ignore-lease", key, &record]);
         is_spared(&mut bystander, &url);
         holder.end();
     }
     if let Some(server) = redis::shared() {
-        let url = server.url("forged");
-        let holder = hold(&url);
-        let member = server.cli(&["ZRANGE", &server.key("forged", "holders"), "0", "0"]);
-        server.cli(&["HSET", &server.key("forged", "records"), &member, &record]);
-        is_spared(&mut bystander, &url);
-        holder.end();
+        bystander.is_said_to_hold(server, "forged");
+        is_spared(&mut bystander, &server.url("forged"));
     }
 }
 

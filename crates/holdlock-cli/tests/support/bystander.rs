@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::{Child, Command};
 
+use holdlock_test_support::servers::redis;
+
 /// A process that is no client of any server.
 pub(crate) struct Bystander(pub(crate) Child);
 
@@ -23,6 +25,17 @@ impl Bystander {
         let stat = read(&format!("/proc/{pid}/stat"));
         let start = stat.split_whitespace().nth(21).expect("22 fields");
         format!("{{\"v\":1,\"pid\":{pid},\"id\":\"{boot}-{namespace}-{start}\"}}")
+    }
+
+    /// Writes into Redis that it holds the lock. A true holder would correct its record.
+    pub(crate) fn is_said_to_hold(&self, server: &redis::Server, name: &str) {
+        for (command, part, words) in [
+            ("HSET", "records", ["xforged", &self.record()]),
+            ("ZADD", "until", ["9999999999999", "xforged"]),
+            ("ZADD", "holders", ["1", "xforged"]),
+        ] {
+            server.cli(&[&[command, &server.key(name, part)], &words[..]].concat());
+        }
     }
 }
 
