@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncFileLock", "AsyncUnixFileLock", "AsyncWindowsFileLock"]
 
 
-class AsyncFileLock(FileLock, BaseAsyncFileLock):
+class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
     """A :class:`FileLock` for asynchronous code, under asyncio (with any loop), trio or anyio.
 
     >>> import asyncio, os, tempfile
@@ -212,7 +212,7 @@ class AsyncFileLock(FileLock, BaseAsyncFileLock):
     __exit__ = BaseAsyncFileLock.__exit__
 
 
-AsyncUnixFileLock = AsyncFileLock
+AsyncFileLock = AsyncUnixFileLock
 
 
 class AsyncWindowsFileLock(WindowsFileLock, BaseAsyncFileLock):
