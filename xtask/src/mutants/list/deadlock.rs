@@ -113,10 +113,17 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "a process that waits for the end of a command is part of a cycle",
+            file: "inspect/certain.rs",
+            with: "        found.push(stat.parent);\n",
+            without: "",
+            test: ("deadlock", "a_cycle_with_others"),
+        },
+        Mutant {
+            name: "a process that waits for the end of a command is shown in a cycle",
             file: "inspect/proc/ancestors.rs",
             with: "if is_supervisor || all_asleep {",
             without: "if false {",
-            test: ("deadlock", "a_cycle_with_others"),
+            test: ("command/graph", "a_wait_for_the_end"),
         },
         Mutant {
             name: "run: adopted processes are not waited for",
