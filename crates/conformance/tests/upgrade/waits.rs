@@ -50,7 +50,10 @@ fn an_upgrade_waits_for_the_readers_alone_and_passes_writers_that_wait() {
         // Both still wait. They get the lock one after the other.
         assert!(reader.ask("try-shared").starts_with("WouldBlock"));
         assert!(plain(&scratch).ask("try-shared").starts_with("WouldBlock"));
-        assert_eq!(queue::length(&scratch.lock()), waiting);
+        // On a busy host the table of the locks can show a request twice.
+        queue::eventually("both still wait", || {
+            queue::length(&scratch.lock()) == waiting
+        });
         drop(guard);
         for writer in &mut writers {
             writer.tell("release");
