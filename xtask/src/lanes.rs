@@ -13,6 +13,7 @@ type Work<'a> = Box<dyn FnOnce(&mut dyn Write) -> Done<Outcome> + Send + 'a>;
 /// A part of the tests that no other part depends on.
 pub(crate) struct Job<'a> {
     name: String,
+    alone: bool,
     work: Work<'a>,
 }
 
@@ -24,15 +25,29 @@ impl<'a> Job<'a> {
     ) -> Job<'a> {
         Job {
             name: name.to_owned(),
+            alone: false,
             work: Box::new(work),
         }
     }
+
+    /// No other job runs beside it.
+    pub(crate) fn alone(mut self) -> Job<'a> {
+        self.alone = true;
+        self
+    }
 }
 
-/// Runs all jobs, in their order, one more at a time than there are processors. Writes the name of
-/// each when it begins, and what it says when it has ended.
+/// Runs all jobs, in their order, one more at a time than there are processors; after those that
+/// run alone. Writes the name of each when it begins, and what it says when it has ended.
 pub(crate) fn run(jobs: Vec<Job>, out: &mut (dyn Write + Send)) -> Done<Outcome> {
+    let (alone, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.alone);
     let lanes = thread::available_parallelism().map_or(1, usize::from) + 1;
+    let mut outcome = run_in(1, alone, out)?;
+    outcome.add(run_in(lanes, others, out)?);
+    Ok(outcome)
+}
+
+fn run_in(lanes: usize, jobs: Vec<Job>, out: &mut (dyn Write + Send)) -> Done<Outcome> {
     let jobs = Mutex::new(VecDeque::from(jobs));
     let result = Mutex::new((Outcome::default(), out));
     let lane = || -> Done {

@@ -28,7 +28,8 @@ Tasks:
   soak N [--all | ARG...]
                  Run the Rust tests N times beside two busy loops for each processor, and N times
                  pinned to one processor; say which test failed how often. --all: the Python
-                 module's tests, too; ARG...: only the tests that `cargo test ARG...` runs
+                 module's tests, too; ARG...: only the test programs that `cargo test ARG...`
+                 runs; after `--` the name of a test
   torture [ARG]...
                  Try to break locks in a hundred million sections in memory, and in a million on the
                  file system of the build; ARG...: those of `holdlock torture`

@@ -39,6 +39,9 @@ const LONG: [&str; 8] = [
     "cli/tests/torture.rs",
 ];
 
+/// Holds thousands of locks, and measures a search among all locks of the host.
+const ALONE: &str = "conformance/tests/crowded.rs";
+
 /// Test programs that cargo has built.
 pub(crate) struct Tests {
     programs: Vec<Program>,
@@ -81,7 +84,7 @@ impl Tests {
     /// A job for each program. Tests of the installed command find it at `dist`.
     pub(crate) fn jobs<'a>(&'a self, dist: &'a Path) -> impl Iterator<Item = Job<'a>> {
         self.programs.iter().map(move |program| {
-            Job::new(&program.name, move |out| {
+            let job = Job::new(&program.name, move |out| {
                 let mut command = Command::new(&program.file);
                 command
                     .args(&self.chosen)
@@ -89,7 +92,11 @@ impl Tests {
                     .env("CARGO_MANIFEST_DIR", &program.folder)
                     .env("HOLDLOCK_DIST", dist);
                 run(&program.name, command, out)
-            })
+            });
+            match program.name.ends_with(ALONE) {
+                true => job.alone(),
+                false => job,
+            }
         })
     }
 }

@@ -50,7 +50,6 @@ fn an_upgrade_waits_for_the_readers_alone_and_passes_writers_that_wait() {
         // Both still wait. They get the lock one after the other.
         assert!(reader.ask("try-shared").starts_with("WouldBlock"));
         assert!(plain(&scratch).ask("try-shared").starts_with("WouldBlock"));
-        // On a busy host the table of the locks can show a request twice.
         queue::eventually("both still wait", || {
             queue::length(&scratch.lock()) == waiting
         });
