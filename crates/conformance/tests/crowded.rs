@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use holdlock::{Error, FileLock};
 use holdlock_conformance::{Actor, Scratch, has, in_container, queue, skipped, sys, watchdog};
@@ -79,6 +80,24 @@ fn is_refused(path: &Path) -> u32 {
     assert!(matches!(error, Error::RemovedWhileHeld(_)), "{error}");
     assert!(!path.exists(), "a file was created beside the holder's");
     error.conflict().expect("a conflict").holders()[0].pid
+}
+
+#[test]
+fn the_search_for_a_removed_files_holder_is_cheap() {
+    let _alone = alone();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    let before = sys::thread_cpu();
+    for _ in 0..200 {
+        fs::remove_file(&path).expect("removed");
+        drop(lock.lock().expect("locked"));
+    }
+    // About 50 us each; a scan of all processes for each would take far longer.
+    let spent = sys::thread_cpu() - before;
+    assert!(spent < Duration::from_secs(2), "{spent:?}");
+    queue::eventually("the file is there", || path.exists());
 }
 
 #[test]

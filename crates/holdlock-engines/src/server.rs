@@ -1,6 +1,7 @@
 //! `EngineServer`: the place of many locks.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::client;
 use crate::engine::Engine;
@@ -10,6 +11,9 @@ use crate::{EngineLock, Error, Finding, Level, Members};
 
 /// The lock that is tried to find out whether the engine gives locks to this user.
 const TRIED: &str = "holdlock-doctor";
+
+/// For how long it is tried while others hold it, as another `diagnose` does for a moment.
+const TRIED_FOR: Duration = Duration::from_secs(2);
 
 /// The place that a URL without a lock's name means: a database, a server.
 ///
@@ -102,32 +106,32 @@ impl EngineServer {
             &self.engine,
             |engine| async move { engine.diagnose().await },
         )?;
-        findings.extend(self.try_a_lock()?);
+        findings.push(self.try_a_lock()?);
         Ok(findings)
     }
 
     /// Rights, memory or commands that a lock needs can be missing where all else is in order.
-    /// None: nothing is known, because others try the same, or because the server was just started.
-    fn try_a_lock(&self) -> Result<Option<Finding>, Error> {
+    fn try_a_lock(&self) -> Result<Finding, Error> {
         let mut url = self.url.clone().with_name(TRIED.to_owned())?;
         // With `key=` it would be the user's own lock.
         url.options
             .retain(|(option, _)| option != "key" && option != "slots");
         let lock = EngineLock::at(Engine::open(&url)?);
-        let tried = lock.try_lock().and_then(|guard| guard.release());
+        let tried = lock
+            .try_lock_for(TRIED_FOR)
+            .and_then(|guard| guard.release());
         Ok(match tried {
-            Ok(()) => Some(Finding::new(
-                Level::Ok,
-                "lock",
-                "a lock was acquired and released",
-            )),
-            Err(error) if error.is_conflict() => None,
+            Ok(()) => Finding::new(Level::Ok, "lock", "a lock was acquired and released"),
+            // Others try the same, or the server was just started.
+            Err(error) if error.is_conflict() => {
+                Finding::new(Level::Note, "lock", format!("not known: {error}"))
+            }
             Err(error) => {
                 let text = format!("no lock can be acquired: {error:#}");
                 let (found, remedy) = text
                     .split_once("; ")
                     .unwrap_or((&text, "mend this at the engine, and examine it again"));
-                Some(Finding::new(Level::Unsafe, "lock", found).remedy(remedy))
+                Finding::new(Level::Unsafe, "lock", found).remedy(remedy)
             }
         })
     }

@@ -31,7 +31,7 @@ pub(super) struct Ending {
     kill_after: Duration,
     quiet: bool,
     /// Continues this process in time if it is stopped.
-    wake: Option<Wake>,
+    pub(super) wake: Option<Wake>,
 }
 
 enum Stage {

@@ -63,8 +63,8 @@ pub(crate) struct Duties {
 /// the time that is left, and at most this.
 const TO_RENEW: Duration = Duration::from_secs(1);
 
-/// When a holdlock that is stopped after the command's end continues, to release the lock. An
-/// engine has two seconds for its answer.
+/// When a holdlock that is stopped after the command's end continues, to release the lock and to
+/// end. An engine has two seconds for its answer.
 const TO_RELEASE: Duration = Duration::from_secs(1);
 
 /// The pause between two looks for the command's end, if the kernel does not let us wait for
@@ -129,8 +129,6 @@ pub(super) struct Ended {
     pub(super) end: End,
     /// Has to stay open as long as the lock is held: see [`Supervisor::waits_for`].
     _waits_for: Option<OwnedFd>,
-    /// Continues a stopped holdlock until it has released the lock of an engine.
-    _wake: Option<Wake>,
 }
 
 /// Starts the command with `start` and stays until it has ended.
@@ -184,13 +182,15 @@ pub(super) fn supervise_on_leash(
         rest: None,
     };
     let end = supervisor.stay();
-    if let Some(wake) = &supervisor.wake {
-        let _ = wake.put_off(TO_RELEASE);
+    for wake in [supervisor.wake, supervisor.ending.wake]
+        .into_iter()
+        .flatten()
+    {
+        wake.keep(TO_RELEASE);
     }
     Ok(Ended {
         end: end.map_err(|error| Failure::system("cannot wait for the command", error))?,
         _waits_for: supervisor.waits_for,
-        _wake: supervisor.wake,
     })
 }
 

@@ -40,6 +40,13 @@ impl Wake {
         Ok(())
     }
 
+    /// Sends the signal after this time, and then several times a second, until this process ends.
+    pub(crate) fn keep(self, time: Duration) {
+        // The timers that were set go on as they were.
+        let _ = self.put_off(time);
+        std::mem::forget(self);
+    }
+
     /// Sends no more signals.
     pub(crate) fn pause(&self) {
         for timer in &self.0 {

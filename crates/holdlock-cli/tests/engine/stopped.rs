@@ -3,28 +3,43 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use holdlock_test_support::servers::Server as _;
+use holdlock_test_support::servers::Server;
 use holdlock_test_support::{eventually, skipped, watchdog};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{STAY, engines, redis, run, start};
+use crate::{Running, STAY, engines, redis, run, start};
 
 #[test]
 fn a_command_that_stops_holdlock_as_it_starts_keeps_the_lock() {
-    let _dog = watchdog::watch(60);
-    let stops = "kill -STOP $PPID; echo runs; sleep 6; echo ends";
+    let _dog = watchdog::watch(180);
     for server in engines() {
-        // In some of them, the command is quicker than holdlock.
-        let some = ["first", "second", "third", "fourth"].map(|name| {
-            let url = server.with("ttl=4", &format!("stopped-at-the-start-{name}"));
-            start(&[&url, "--", "sh", "-c", stops])
-        });
-        for running in some {
-            let (code, out, said) = running.ended();
-            let seen = (code, out.as_str(), said.as_str());
-            assert_eq!(seen, (Some(0), "ends\n", ""), "{}", server.engine());
-        }
+        // A machine that is too slow for the one ttl is not for the next.
+        let kept = [4, 8, 16]
+            .iter()
+            .any(|ttl| is_kept_over_a_stop_at_the_start(server, *ttl));
+        assert!(kept, "{}", server.engine());
     }
+}
+
+/// Whether no lock is lost. If one is, its command must have been ended.
+fn is_kept_over_a_stop_at_the_start(server: &dyn Server, ttl: u64) -> bool {
+    let stops = format!(
+        "kill -STOP $PPID; echo runs; sleep {}; echo ends",
+        ttl * 3 / 2
+    );
+    // In some of them, the command is quicker than holdlock.
+    let some = ["first", "second", "third", "fourth"].map(|name| {
+        let name = format!("stopped-at-the-start-{name}");
+        let url = server.with(&format!("ttl={ttl}"), &name);
+        start(&[&url, "--", "sh", "-c", &stops])
+    });
+    let ended = some.map(Running::ended);
+    for (code, out, said) in &ended {
+        let expected = if *code == Some(74) { "" } else { "ends\n" };
+        assert_eq!(out, expected, "{}: {code:?} {said}", server.engine());
+        assert!(matches!(code, Some(0 | 74)), "{code:?} {said}");
+    }
+    ended.iter().all(|(code, ..)| *code == Some(0))
 }
 
 #[test]

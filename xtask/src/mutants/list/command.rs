@@ -145,8 +145,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a holdlock that is stopped while it releases continues",
             file: "run/supervisor.rs",
-            with: "_wake: supervisor.wake,",
-            without: "_wake: None,",
+            with: "wake.keep(TO_RELEASE);",
+            without: "drop(wake);",
             test: ("command/engine", "a_holdlock_that_is_stopped_while"),
         },
         Mutant {
