@@ -207,7 +207,7 @@ fn a_holdlock_that_is_stopped_again_as_it_continues_ends_the_command_in_time() {
         while begin.elapsed() < Duration::from_millis(300) {
             running.signal(Signal::STOP);
         }
-        // A storm that takes much longer, on a slow machine, may end with holdlock stopped for ever.
+        // On a slow machine it may take much longer, and leave holdlock stopped for ever.
         if begin.elapsed() < Duration::from_millis(600) {
             assert_eq!(running.finish().code(), 124);
         }

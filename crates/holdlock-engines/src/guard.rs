@@ -101,7 +101,8 @@ impl EngineGuard {
 
     /// Asks the engine, by one round trip, whether the lock is held and was held all the time.
     ///
-    /// Blocks until the engine answers, for twice the [`ttl`](EngineGuard::ttl) at most.
+    /// Blocks until the engine answers, for twice the [`ttl`](EngineGuard::ttl) at most. If the
+    /// connection fails meanwhile, asks again, until the [`deadline`](EngineGuard::deadline).
     ///
     /// # Errors
     ///

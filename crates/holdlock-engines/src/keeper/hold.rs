@@ -120,7 +120,8 @@ struct Keeping {
     next: BootTime,
     /// A renewal that was sent, and when.
     renewal: Option<(BootTime, Renewal)>,
-    /// Those who want a renewal that begins from now on, and those who wait for the one under way.
+    /// Those who want a renewal that begins from now on, and those who wait for the one under way
+    /// or, if that told nothing, for the next one.
     asked: Vec<Asked>,
     asking: Vec<Asked>,
     /// Until when the engine may prove that the lock is held although the deadline has passed.
@@ -183,13 +184,7 @@ impl Keeping {
                             self.setback = Some(why);
                         }
                     }
-                    let result = match &self.setback {
-                        None => Ok(()),
-                        Some(why) => Err(Loss::unsure(why.clone())),
-                    };
-                    for (_, waiting) in self.asking.drain(..) {
-                        let _ = waiting.send(result.clone());
-                    }
+                    self.tell_the_asking();
                 }
                 command = queue.recv() => match command {
                     Some(Command::Check(tell)) => {
@@ -217,6 +212,19 @@ impl Keeping {
         self.renewal = None;
         drop(session);
         self.lose(&loss, &mut queue).await;
+    }
+
+    /// Answers those who asked before the renewal began that has just ended. While the lock is held
+    /// for certain, they wait for one that tells more.
+    fn tell_the_asking(&mut self) {
+        let result = match &self.setback {
+            None => Ok(()),
+            Some(_) if !self.deadline.has_passed() => return,
+            Some(why) => Err(Loss::unsure(why.clone())),
+        };
+        for (_, waiting) in self.asking.drain(..) {
+            let _ = waiting.send(result.clone());
+        }
     }
 
     /// When there is something to do, if nothing happens.

@@ -65,6 +65,29 @@ fn a_release_that_comes_late_does_not_release_the_lock_of_the_next_holder() {
 }
 
 #[test]
+fn a_question_outlasts_a_silence_that_is_shorter_than_the_lease() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port());
+    let url = server.url_by(&[proxy.port()], "ttl=12", &name("asked"));
+    let guard = open(&url).expect("a lock").lock().expect("free");
+    guard.check().expect("held");
+    proxy.fault(Fault::Silence);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| guard.check());
+        // Longer than a message waits for its answer, and than a renewal may take.
+        std::thread::sleep(Duration::from_secs(5));
+        let is_answered = asked.is_finished();
+        proxy.fault(Fault::None);
+        asked.join().expect("no panic").expect("held all the time");
+        assert!(!is_answered);
+    });
+    guard.release().expect("ours");
+}
+
+#[test]
 fn the_deadline_counts_from_the_sending_of_a_message_and_not_from_its_answer() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {

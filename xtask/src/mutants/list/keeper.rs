@@ -36,6 +36,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/postgres", "a_task_that_asks_a_server"),
         },
         Mutant {
+            name: "a question outlasts a silence in which the lock is held",
+            file: "keeper/hold.rs",
+            with: "            Some(_) if !self.deadline.has_passed() => return,\n",
+            without: "",
+            test: ("engines/redis", "a_question_outlasts"),
+        },
+        Mutant {
             name: "a limit of this system is not taken for a server that is away",
             file: "error.rs",
             with: "libc::EMFILE => ",
