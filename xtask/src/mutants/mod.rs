@@ -4,6 +4,7 @@
 mod list;
 mod place;
 mod target;
+mod whole;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! The test that must fail without a mechanism: where its source is, and how it runs.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
-use super::Area;
+use super::{Area, whole};
 use crate::run::root;
 
 /// What a test said about a tree.
@@ -86,7 +86,7 @@ impl Target {
 
     /// Runs the tests whose name contains this text.
     pub(super) fn run(&self, test: &str, tree: &Path) -> Answer {
-        let ran = match &self.kind {
+        let program = match &self.kind {
             Kind::Cargo { package, chosen } => {
                 let build = cargo(Command::new("cargo"), package, chosen, tree)
                     .arg("--no-run")
@@ -94,32 +94,30 @@ impl Target {
                 if !build.is_ok_and(|built| built.status.success()) {
                     return Answer::DoesNotBuild;
                 }
-                cargo(limited("cargo"), package, chosen, tree)
-                    .arg(test)
-                    .output()
+                let mut cargo = cargo(limited("cargo"), package, chosen, tree);
+                cargo.arg(test);
+                cargo
             }
             Kind::Python => match self.pytest(test, tree) {
-                Ok(mut pytest) => pytest.output(),
+                Ok(pytest) => pytest,
                 Err(why) => return Answer::Skipped(why),
             },
         };
-        match ran {
-            Ok(ran) => self.read(&ran),
+        match whole::run(program, &root().join("target/mutants/said")) {
+            Ok((status, said)) => self.read(status, &said),
             Err(error) => Answer::Skipped(format!("cannot run timeout(1): {error}")),
         }
     }
 
-    fn read(&self, ran: &Output) -> Answer {
-        let output = [&ran.stdout[..], &ran.stderr[..]].concat();
-        let output = String::from_utf8_lossy(&output);
+    fn read(&self, status: ExitStatus, said: &str) -> Answer {
         // What pytest returns if it has found no such test.
-        if matches!(self.kind, Kind::Python) && ran.status.code() == Some(5) {
+        if matches!(self.kind, Kind::Python) && status.code() == Some(5) {
             return Answer::DoesNotBuild;
         }
-        if !ran.status.success() {
+        if !status.success() {
             return Answer::Failed;
         }
-        let skipped = output.lines().find(|line| line.contains("SKIPPED "));
+        let skipped = said.lines().find(|line| line.contains("SKIPPED "));
         match skipped {
             Some(line) => Answer::Skipped(line.to_owned()),
             None => Answer::Passed,
