@@ -17,6 +17,8 @@ fn pending(future: &mut LockFuture) {
 }
 
 pub(super) fn a_thousand_tasks_share_a_thread_and_a_descriptor() {
+    // Of a test before.
+    queue::eventually("the threads end", || waiting_threads() == 0);
     let scratch = Scratch::new();
     let lock = open(&scratch);
     let mut holder = Actor::holding(ACTOR, lock.path());
