@@ -47,17 +47,20 @@ fn very_short_deadlines_are_never_lost() {
     let lock = FileLock::open(scratch.lock()).expect("opens");
     // Some timers expire just before the system call begins. If that signal is lost, the timer
     // expires again after ten milliseconds.
-    let mut late: Vec<Duration> = (0..4000)
-        .map(|_| {
-            let timeout = Duration::from_nanos(fastrand::u64(1..20_000));
-            let started = Instant::now();
-            assert!(lock.try_lock_for(timeout).is_err());
-            started.elapsed()
-        })
-        .collect();
-    late.sort();
-    // If signals are lost, half of them are.
-    assert!(late[3000] < Duration::from_millis(5), "{:?}", late[3000]);
+    let took = |wait: &dyn Fn(Duration)| {
+        let timeout = Duration::from_nanos(fastrand::u64(1..20_000));
+        let started = Instant::now();
+        wait(timeout);
+        started.elapsed()
+    };
+    let wait = |timeout| assert!(lock.try_lock_for(timeout).is_err());
+    let rounds = (0..4000).map(|_| (took(&wait), took(&std::thread::sleep)));
+    let (mut ours, mut sleeps): (Vec<_>, Vec<_>) = rounds.unzip();
+    ours.sort();
+    sleeps.sort();
+    // If signals are lost, half of them are. On a busy machine a sleep takes longer as well.
+    let limit = Duration::from_millis(5) + 3 * sleeps[3000];
+    assert!(ours[3000] < limit, "{:?}, {limit:?}", ours[3000]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn questions_need_no_runtime_and_a_guard_can_be_released_without_waiting() {
     proxy.fault(Fault::Silence);
     let began = Instant::now();
     guard.release_in_background();
-    assert!(began.elapsed() < Duration::from_millis(500));
+    assert!(began.elapsed() < Duration::from_millis(1500));
     drop(checked);
     proxy.fault(Fault::None);
     server.nothing_left(&name);
