@@ -81,7 +81,7 @@ fn no_cycle_is_looked_for_if_the_request_declines() {
     // By now both would have been examined.
     std::thread::sleep(Duration::from_millis(3000));
     for (number, process) in pair.iter().enumerate() {
-        assert!(queue::waiters(&paths[1 - number]).contains(&process.pid()));
+        queue::wait_for(&paths[1 - number], process.pid());
     }
 }
 

@@ -27,7 +27,10 @@ fn an_upgrade_waits_for_the_readers_alone_and_passes_writers_that_wait() {
         for writer in &mut writers {
             writer.must_block("lock", &scratch.lock());
         }
-        let waiting = queue::length(&scratch.lock());
+        let waiting = writers.len();
+        queue::eventually("each has a request", || {
+            queue::length(&scratch.lock()) == waiting
+        });
         let error = guard
             .upgrade(forever().try_once())
             .expect_err("a reader is there");
