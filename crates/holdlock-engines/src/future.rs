@@ -127,6 +127,10 @@ impl Pending {
     }
 }
 
+/// A signal that comes just before the sleep does not end it: the callback is called after this
+/// time at the latest.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Acquires the lock in the calling thread, which sleeps in poll(2).
 pub(crate) fn acquire<W: OnWait>(lock: &EngineLock, mut request: Request<W>) -> Acquired {
     let event = Event::new().map_err(|error| Error::Failed {
@@ -148,9 +152,9 @@ pub(crate) fn acquire<W: OnWait>(lock: &EngineLock, mut request: Request<W>) -> 
             told = true;
             news = Some(Waiting::Began);
         } else {
-            match event.wait(None) {
-                Ok(_) => event.clear(),
-                Err(_) => news = Some(Waiting::Interrupted),
+            match event.wait(Some(Instant::now() + LOOK)) {
+                Ok(true) => event.clear(),
+                Ok(false) | Err(_) => news = Some(Waiting::Interrupted),
             }
         }
         if let Some(news) = news

@@ -110,13 +110,16 @@ pub(crate) fn make<T: Acquired + Send>(
     let mut raised = None;
     let taken = py.detach(|| {
         let mut on_wait = |event| match event {
-            Waiting::Interrupted => Python::attach(|py| match py.check_signals() {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    raised = Some(error);
-                    ControlFlow::Break(())
-                }
-            }),
+            // A signal may have come before the sleep begins, which it would not end.
+            Waiting::Began | Waiting::Interrupted => {
+                Python::attach(|py| match py.check_signals() {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        raised = Some(error);
+                        ControlFlow::Break(())
+                    }
+                })
+            }
             _ => ControlFlow::Continue(()),
         };
         let mut request = request

@@ -102,13 +102,16 @@ fn stay(
     let mut raised = None;
     let taken = py.detach(|| {
         let mut on_wait = |event| match event {
-            Waiting::Interrupted => Python::attach(|py| match py.check_signals() {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    raised = Some(error);
-                    ControlFlow::Break(())
-                }
-            }),
+            // A signal may have come before the sleep begins, which it would not end.
+            Waiting::Began | Waiting::Interrupted => {
+                Python::attach(|py| match py.check_signals() {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        raised = Some(error);
+                        ControlFlow::Break(())
+                    }
+                })
+            }
             _ => ControlFlow::Continue(()),
         };
         let mut request = Request::new(mode)

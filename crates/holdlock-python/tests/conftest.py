@@ -19,10 +19,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 PATIENCE = 120
 
 
+def pytest_configure(config):
+    # Before a test begins: from then on, pytest keeps what is written to the descriptor 2.
+    global stderr
+    stderr = os.dup(2)
+
+
 @pytest.fixture(autouse=True)
 def watchdog():
     """Ends a run that hangs, and shows where."""
-    faulthandler.dump_traceback_later(3 * PATIENCE, exit=True)
+    faulthandler.dump_traceback_later(3 * PATIENCE, exit=True, file=stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -101,8 +101,8 @@ pub enum Limit {
 pub enum Waiting {
     /// The lock is not free, and the thread is about to sleep. Once per request.
     Began,
-    /// A signal handler has run in the waiting thread; sometimes it is the handler of this library.
-    /// A host such as Python can now run the handlers that it has deferred.
+    /// A signal handler has run in the waiting thread, or may have; sometimes it is the handler of
+    /// this library. A host such as Python can now run the handlers that it has deferred.
     Interrupted,
     /// A [`LockSet`](crate::LockSet) is about to sleep for its member with this number. Told each
     /// time before the set sleeps, the first time after `Began`.

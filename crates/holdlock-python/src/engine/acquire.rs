@@ -26,13 +26,16 @@ pub(super) fn acquire(
     let mut failed = None;
     let taken = py.detach(|| {
         let mut on_wait = |event| match event {
-            Waiting::Interrupted => Python::attach(|py| match py.check_signals() {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            }),
+            // A signal may have come before the sleep begins, which it would not end.
+            Waiting::Began | Waiting::Interrupted => {
+                Python::attach(|py| match py.check_signals() {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
+                })
+            }
             _ => ControlFlow::Continue(()),
         };
         let mut request = request.on_wait(&mut on_wait as Callback<'_>);
