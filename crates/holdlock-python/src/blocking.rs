@@ -90,6 +90,22 @@ pub(crate) fn greenlets(py: Python<'_>) -> PyResult<Option<Bound<'_, PyModule>>>
         .transpose()
 }
 
+/// The callback of a wait: lets Python's handlers of signals run. An exception that one of them
+/// raises ends the wait.
+pub(crate) fn run_handlers(event: Waiting, raised: &mut Option<PyErr>) -> ControlFlow<()> {
+    // A signal may have come before the sleep begins, which it would not end.
+    if !matches!(event, Waiting::Began | Waiting::Interrupted) {
+        return ControlFlow::Continue(());
+    }
+    match Python::attach(|py| py.check_signals()) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            *raised = Some(error);
+            ControlFlow::Break(())
+        }
+    }
+}
+
 /// Makes a request for the calling thread. `token` ends the wait; None: only the caller's token
 /// does. `stays_in_thread` promises that this thread also releases. Python's handlers of signals
 /// run during the wait, and the exceptions that they raise end it.
@@ -109,19 +125,7 @@ pub(crate) fn make<T: Acquired + Send>(
     let request = limits.of(Request::exclusive());
     let mut raised = None;
     let taken = py.detach(|| {
-        let mut on_wait = |event| match event {
-            // A signal may have come before the sleep begins, which it would not end.
-            Waiting::Began | Waiting::Interrupted => {
-                Python::attach(|py| match py.check_signals() {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        raised = Some(error);
-                        ControlFlow::Break(())
-                    }
-                })
-            }
-            _ => ControlFlow::Continue(()),
-        };
+        let mut on_wait = |event| run_handlers(event, &mut raised);
         let mut request = request
             .on_wait(&mut on_wait as Callback<'_>)
             .notice_deadlocks(notice_deadlocks);

@@ -1,11 +1,11 @@
 //! The wait of a thread: in the kernel's queue, and without the interpreter's lock.
 
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use holdlock::{Error, FileLock, Mode, OwnedGuard, Request, Waiting};
+use holdlock::{Error, FileLock, Mode, OwnedGuard, Request};
 use pyo3::prelude::*;
 
+use crate::blocking::run_handlers;
 use crate::cancel::{Alert, CancelToken};
 use crate::error::Failure;
 use crate::hold::Threads;
@@ -101,19 +101,7 @@ fn stay(
     let notice_deadlocks = terms.notice_deadlocks;
     let mut raised = None;
     let taken = py.detach(|| {
-        let mut on_wait = |event| match event {
-            // A signal may have come before the sleep begins, which it would not end.
-            Waiting::Began | Waiting::Interrupted => {
-                Python::attach(|py| match py.check_signals() {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        raised = Some(error);
-                        ControlFlow::Break(())
-                    }
-                })
-            }
-            _ => ControlFlow::Continue(()),
-        };
+        let mut on_wait = |event| run_handlers(event, &mut raised);
         let mut request = Request::new(mode)
             .on_wait(&mut on_wait)
             // The callback and the token do not end a wait that would otherwise never end, unless

@@ -1,13 +1,11 @@
 //! The wait of a thread for an engine: without the interpreter's lock.
 
-use std::ops::ControlFlow;
-
-use holdlock::{CancelToken as Token, Request, Waiting};
+use holdlock::{CancelToken as Token, Request};
 use holdlock_engines::{EngineGuard, EngineLock};
 use pyo3::prelude::*;
 
 use super::raise::raised;
-use crate::blocking::{Callback, Limits};
+use crate::blocking::{Callback, Limits, run_handlers};
 use crate::cancel::Alert;
 
 /// Acquires the lock for the calling thread. Python's handlers of signals run during the wait. An
@@ -25,19 +23,7 @@ pub(super) fn acquire(
     let number = cancel.map(|cancel| cancel.add(&Alert::Token(token.clone())));
     let mut failed = None;
     let taken = py.detach(|| {
-        let mut on_wait = |event| match event {
-            // A signal may have come before the sleep begins, which it would not end.
-            Waiting::Began | Waiting::Interrupted => {
-                Python::attach(|py| match py.check_signals() {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        failed = Some(error);
-                        ControlFlow::Break(())
-                    }
-                })
-            }
-            _ => ControlFlow::Continue(()),
-        };
+        let mut on_wait = |event| run_handlers(event, &mut failed);
         let mut request = request.on_wait(&mut on_wait as Callback<'_>);
         if cancel.is_some() {
             request = request.cancel(&token);
