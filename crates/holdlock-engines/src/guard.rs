@@ -137,7 +137,8 @@ impl EngineGuard {
 
     /// Releases the lock.
     ///
-    /// Blocks until the engine answers, for two seconds at most.
+    /// Blocks until the engine answers: while the lock is held for certain for ten seconds at most,
+    /// and otherwise for two.
     ///
     /// # Errors
     ///

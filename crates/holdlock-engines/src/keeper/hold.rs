@@ -20,8 +20,10 @@ use crate::{Error, Loss, LostSignal};
 const ON_TIME: Duration = Duration::from_millis(250);
 /// How long the engine may take to answer then.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long a release may take.
+/// How long a release may take in any case, and how long at most while the lock is held for
+/// certain: an engine that chooses a new leader answers after some seconds.
 const RELEASE: Duration = Duration::from_secs(2);
+const RELEASE_HELD: Duration = Duration::from_secs(10);
 
 /// How long a lock is valid after a confirmed message was sent. The margin is for clocks that run
 /// at different rates.
@@ -287,11 +289,12 @@ impl Keeping {
         // A renewal under way has to end before the connection says anything else.
         drop(self.renewal);
         self.held.deadline.store(0, Ordering::Release);
-        match tokio::time::timeout(RELEASE, session.release()).await {
+        let limit = self.deadline.remaining().clamp(RELEASE, RELEASE_HELD);
+        match tokio::time::timeout(limit, session.release()).await {
             Ok(result) => result,
             Err(_) => Err(Loss::unsure(format!(
                 "the engine did not answer the release within {}",
-                spoken(RELEASE)
+                spoken(limit)
             ))),
         }
     }

@@ -1,5 +1,6 @@
 //! A lease that holds the lock: renewing it, and giving it back.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use crate::engine::{Session, Setback};
 use crate::sys::clock::BootTime;
 use crate::{Error, Loss, Member};
 
-/// How long a release may take; the keeper has the same limit.
-const RELEASE: Duration = Duration::from_secs(2);
+/// How long after a failed try the server is asked for the release again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How soon others see the record of a holder; until then, that of the waiter.
 const SHOWN: Duration = Duration::from_millis(100);
@@ -19,7 +20,8 @@ const SHOWN: Duration = Duration::from_millis(100);
 pub(crate) struct RedisSession {
     client: Rc<Client>,
     token: u64,
-    sent: BootTime,
+    /// When the last message was sent that the server has confirmed.
+    confirmed: Rc<Cell<BootTime>>,
     /// What others are told.
     record: String,
 }
@@ -37,7 +39,7 @@ impl RedisSession {
         RedisSession {
             client,
             token,
-            sent,
+            confirmed: Rc::new(Cell::new(sent)),
             record,
         }
     }
@@ -53,7 +55,7 @@ impl Session for RedisSession {
     }
 
     fn confirmed(&self) -> BootTime {
-        self.sent
+        self.confirmed.get()
     }
 
     /// The record has the token, and since when.
@@ -63,10 +65,16 @@ impl Session for RedisSession {
 
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static {
         let (client, record) = (self.client.clone(), self.record.clone());
+        let confirmed = self.confirmed.clone();
         async move {
-            let ttl = client.redis.settings.ttl;
+            let (ttl, sent) = (client.redis.settings.ttl, BootTime::now());
             match tokio::time::timeout(ttl / 3, renew(&client, record, ttl / 6)).await {
-                Ok(result) => result,
+                Ok(result) => {
+                    if result.is_ok() {
+                        confirmed.set(sent);
+                    }
+                    result
+                }
                 Err(_) => {
                     client.disconnect();
                     Err(Setback::Unclear("no answer to the renewal".to_owned()))
@@ -84,16 +92,27 @@ impl Session for RedisSession {
         self.client.woken().await;
     }
 
+    /// Goes on until there is an answer. The keeper limits the time.
     async fn release(self) -> Result<(), Loss> {
-        match self.client.call("leave", &[], RELEASE.min(COMMAND)).await {
-            Ok(answer) => match (is_one(&answer), answer.repeated) {
-                (true, _) => Ok(()),
-                (false, false) => Err(gone()),
-                (false, true) => Err(Loss::unsure(
-                    "the connection ended during the release; the lock is free",
-                )),
-            },
-            Err(error) => Err(Loss::unsure(words(&error))),
+        let ttl = self.ttl();
+        let limit = (ttl / 6).clamp(Duration::from_secs(1), COMMAND);
+        let mut asked_before = false;
+        loop {
+            match self.client.call("leave", &[], limit).await {
+                Ok(answer) if is_one(&answer) => return Ok(()),
+                Ok(answer) if !asked_before && !answer.repeated => return Err(gone()),
+                // The try before was not answered. While the lease lives, nobody else has ended it,
+                // and a server that was restarted gives the lock to nobody.
+                Ok(_) if !self.confirmed.get().plus(ttl).has_passed() => return Ok(()),
+                Ok(_) => {
+                    return Err(Loss::unsure(
+                        "the connection ended during the release; the lock is free",
+                    ));
+                }
+                Err(Error::Unreachable { .. }) => asked_before = true,
+                Err(error) => return Err(Loss::unsure(words(&error))),
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }

@@ -88,6 +88,33 @@ fn a_question_outlasts_a_silence_that_is_shorter_than_the_lease() {
 }
 
 #[test]
+fn a_release_outlasts_a_silence_that_is_shorter_than_the_lease() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let proxy = Proxy::start(server.port());
+    let name = name("given back");
+    let url = server.url_by(&[proxy.port()], "ttl=30", &name);
+    let guard = open(&url).expect("a lock").lock().expect("free");
+    guard.check().expect("held");
+    proxy.fault(Fault::Silence);
+    std::thread::scope(|scope| {
+        let released = scope.spawn(|| guard.release());
+        // Longer than a message waits for its answer.
+        std::thread::sleep(Duration::from_secs(5));
+        let is_answered = released.is_finished();
+        proxy.fault(Fault::None);
+        released.join().expect("no panic").expect("ours to the end");
+        assert!(!is_answered);
+    });
+    // The lease would last for longer.
+    let near = open(&server.url(&name)).expect("a lock");
+    let next = near.try_lock_for(Duration::from_secs(5)).expect("free");
+    next.release().expect("ours");
+}
+
+#[test]
 fn the_deadline_counts_from_the_sending_of_a_message_and_not_from_its_answer() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {

@@ -105,7 +105,8 @@ class EngineLock(EngineLockBase, LockUses):
         """Undoes one acquisition. The lock is released when all acquisitions are undone.
 
         With ``force``, releases the lock at once, and what ended threads hold by this object. Does
-        nothing if the lock is not held. Waits two seconds at most for the engine.
+        nothing if the lock is not held. Waits for the engine: for ten seconds at most while the
+        lock is held for certain, and otherwise for two.
 
         Raises :class:`LockLost` if the lock was lost before, or if the engine did not answer.
         """

@@ -43,6 +43,20 @@ pub(super) const AREA: Area = Area {
             test: ("engines/redis", "a_question_outlasts"),
         },
         Mutant {
+            name: "a release outlasts a silence in which the lock is held",
+            file: "keeper/hold.rs",
+            with: "clamp(RELEASE, RELEASE_HELD)",
+            without: "clamp(RELEASE, RELEASE)",
+            test: ("engines/etcd", "a_release_outlasts"),
+        },
+        Mutant {
+            name: "a release of Redis is tried again",
+            file: "redis/session.rs",
+            with: "                Err(Error::Unreachable { .. }) => asked_before = true,\n",
+            without: "",
+            test: ("engines/redis", "a_release_outlasts"),
+        },
+        Mutant {
             name: "a limit of this system is not taken for a server that is away",
             file: "error.rs",
             with: "libc::EMFILE => ",
