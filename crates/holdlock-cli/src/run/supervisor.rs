@@ -64,7 +64,7 @@ pub(crate) struct Duties {
 const TO_RENEW: Duration = Duration::from_secs(1);
 
 /// When a holdlock that is stopped after the command's end continues, to release the lock and to
-/// end. An engine has two seconds for its answer.
+/// end. An engine has two seconds for its answer, or ten.
 const TO_RELEASE: Duration = Duration::from_secs(1);
 
 /// The pause between two looks for the command's end, if the kernel does not let us wait for
