@@ -19,7 +19,7 @@ const CUT: End = End {
 };
 
 /// The shortest lease, and a short limit for endpoints.
-const BRIEF: &str = "ttl=3&connect_timeout=1";
+const BRIEF: &str = "ttl=3&connect_timeout=3";
 
 /// What the requests of an engine contain.
 struct Steps {
