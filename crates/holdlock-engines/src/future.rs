@@ -21,7 +21,8 @@ type Acquired = Result<EngineGuard, Error>;
 /// [`EngineLock::lock_shared_async`] and [`EngineLock::acquire_async`].
 ///
 /// Nothing happens before the future is polled. Dropping it withdraws the request; a lock that is
-/// acquired at that very moment is released at once. In a child of fork it is ready with
+/// acquired at that very moment is released at once. If the process ends just then, its end waits
+/// for the engine, for a second at most. In a child of fork the future is ready with
 /// [`Error::Failed`], since the wait is the parent's.
 #[must_use = "futures do nothing unless awaited"]
 pub struct EngineFuture {

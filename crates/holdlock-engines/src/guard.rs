@@ -196,7 +196,8 @@ impl EngineGuard {
         }
     }
 
-    /// Releases the lock without waiting for the engine: for destructors that must not block.
+    /// Releases the lock without waiting for the engine: for destructors that must not block. If
+    /// the process ends just then, its end waits for the engine, for a second at most.
     pub fn release_in_background(mut self) {
         self.waits = false;
     }

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -124,3 +126,27 @@ def test_cancelled_requests_leave_nothing(server, name):
 
     asyncio.run(main())
     until(lambda: server.sessions(name) == 0)
+
+
+ENDING = """
+import sys
+import holdlock
+
+lock = holdlock.open(sys.argv[1])
+
+
+def work():
+    lock.acquire()
+    sys.exit()
+
+
+work()
+"""
+
+
+def test_a_program_that_ends_gives_its_lock_back(server, name):
+    # With the usual time limit, which is longer than the test.
+    url = server.url(name).replace("ttl=3", "ttl=15")
+    for _ in range(20):
+        subprocess.run([sys.executable, "-c", ENDING, url], check=True)
+        holdlock.open(url).acquire(timeout=0).lock.release()

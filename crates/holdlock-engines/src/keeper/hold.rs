@@ -10,6 +10,7 @@ use holdlock::Mode;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+use super::leaving::{CallerSide, sides};
 use crate::duration::spoken;
 use crate::engine::{Session, Setback};
 use crate::sys::clock::{BootTime, Timer};
@@ -51,6 +52,7 @@ pub(crate) struct Handle {
     pub(crate) held: Arc<Held>,
     /// When all of its copies are dropped, the lock is released.
     pub(crate) commands: UnboundedSender<Command>,
+    _side: CallerSide,
 }
 
 /// What the helper thread tells the guard.
@@ -107,8 +109,16 @@ pub(crate) async fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Res
     if let Some(after) = session.first_renewal() {
         keeping.next = keeping.next.min(BootTime::now().plus(after));
     }
-    tokio::task::spawn_local(keeping.keep(session, timer, queue));
-    Ok(Handle { held, commands })
+    let (side, helper_side) = sides();
+    tokio::task::spawn_local(async move {
+        keeping.keep(session, timer, queue).await;
+        drop(helper_side);
+    });
+    Ok(Handle {
+        held,
+        commands,
+        _side: side,
+    })
 }
 
 /// One that asks whether the lock is held, and until when it waits for the answer.

@@ -4,6 +4,7 @@
 //! blocked in it. It never blocks: each of its tasks waits for events of its own.
 
 pub(crate) mod hold;
+pub(crate) mod leaving;
 pub(crate) mod serve;
 
 use std::future::Future;

@@ -13,6 +13,7 @@ use holdlock::{CancelToken, Limit, Mode, OnWait, Request};
 use tokio::sync::oneshot;
 
 use super::hold::Handle;
+use super::leaving::{CallerSide, HelperSide, sides};
 use crate::Error;
 use crate::duration::spoken;
 use crate::engine::{Attempt, Engine, Progress, conflict};
@@ -65,6 +66,7 @@ pub(crate) struct Answer {
     pub(crate) began: oneshot::Receiver<()>,
     /// Dropping it withdraws the request.
     pub(crate) answer: oneshot::Receiver<Result<Handle, Error>>,
+    _side: CallerSide,
 }
 
 /// Hands a request to the helper thread.
@@ -72,8 +74,13 @@ pub(crate) fn request(engine: &Engine, terms: Terms) -> io::Result<Answer> {
     let (tell_began, began) = oneshot::channel();
     let (tell, answer) = oneshot::channel();
     let engine = engine.clone();
-    super::run(move || serve(engine, terms, tell_began, tell))?;
-    Ok(Answer { began, answer })
+    let (side, helper_side) = sides();
+    super::run(move || serve(engine, terms, tell_began, tell, helper_side))?;
+    Ok(Answer {
+        began,
+        answer,
+        _side: side,
+    })
 }
 
 async fn serve(
@@ -81,6 +88,7 @@ async fn serve(
     terms: Terms,
     began: oneshot::Sender<()>,
     mut tell: oneshot::Sender<Result<Handle, Error>>,
+    _side: HelperSide,
 ) {
     let progress = Rc::new(Progress::new(began));
     // A request whose deadline has passed still acquires a free lock.
@@ -97,17 +105,18 @@ async fn serve(
     let result = tokio::select! {
         biased;
         // What the attempt has acquired or queued for is given back by its drop.
-        () = tell.closed() => return,
-        result = engine.acquire(&attempt) => result,
-        () = cancelled(terms.cancel.as_ref()) => Err(Error::Cancelled {
+        () = tell.closed() => None,
+        result = engine.acquire(&attempt) => Some(result),
+        () = cancelled(terms.cancel.as_ref()) => Some(Err(Error::Cancelled {
             lock: engine.shown().to_owned(),
             waited: terms.asked.elapsed(),
-        }),
-        () = passed(attempt.deadline) => Err(timed_out(&engine, &terms, &progress)),
+        })),
+        () = passed(attempt.deadline) => Some(Err(timed_out(&engine, &terms, &progress))),
     };
-    if result.is_err() {
+    if !matches!(result, Some(Ok(_))) {
         let _ = tokio::time::timeout(LEAVE, progress.left()).await;
     }
+    let Some(result) = result else { return };
     let result = match result {
         Err(Error::WouldBlock(conflict)) if expired => Err(Error::TimedOut(conflict)),
         result => result,

@@ -4,5 +4,6 @@
 
 pub(crate) mod clock;
 pub(crate) mod event;
+pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod thread;

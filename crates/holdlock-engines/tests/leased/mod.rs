@@ -179,3 +179,29 @@ fn bad_networks_give_errors_and_no_lock() {
     lock.lock().expect("free").release().expect("ours");
     server.nothing_left(&name);
 }
+
+#[test]
+fn a_process_that_ends_gives_its_lock_or_its_place_back_first() {
+    let _dog = watchdog::watch(90);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("end");
+    // With the usual time limit, which is longer than the test.
+    let url = server.url(&name);
+    let lock = open(&url).expect("a lock");
+    for _ in 0..20 {
+        let mut actor = Actor::start(&url);
+        assert!(actor.ask("lock").starts_with("held"));
+        actor.tell("leave");
+        actor.wait();
+        let guard = lock.try_lock().expect("given back");
+        let mut actor = Actor::start(&url);
+        actor.tell("withdraw");
+        actor.wait();
+        let waiters = lock.members().expect("answers").waiters;
+        assert!(waiters.is_empty(), "{waiters:?}");
+        guard.release().expect("ours");
+    }
+    server.nothing_left(&name);
+}

@@ -1,6 +1,7 @@
 //! Another process: this test program, started again as one that does as it is told.
 
 use std::io::{BufRead, BufReader, Write};
+use std::ops::ControlFlow;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -128,6 +129,16 @@ fn actor() {
             ("last", _) => {
                 let (_, error) = given_up(&lock, Request::exclusive);
                 println!("@{error:?}");
+                std::process::exit(0);
+            }
+            // The end of the process follows at once.
+            ("withdraw", _) => {
+                let request = Request::exclusive().on_wait(|_| ControlFlow::Break(()));
+                lock.acquire(request).expect_err("withdrawn");
+                std::process::exit(0);
+            }
+            ("leave", _) => {
+                guard.take().expect("a guard").release_in_background();
                 std::process::exit(0);
             }
             ("release", _) => match guard.take().expect("a guard").release() {

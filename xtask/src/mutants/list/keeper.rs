@@ -80,16 +80,23 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a dropped request is withdrawn",
             file: "keeper/serve.rs",
-            with: "() = tell.closed() => return,",
-            without: "() = std::future::pending() => return,",
+            with: "() = tell.closed() => None,",
+            without: "() = std::future::pending() => None,",
             test: ("engines/etcd", "a_place_is_given_back"),
         },
         Mutant {
             name: "a request ends when its place was given back",
             file: "keeper/serve.rs",
-            with: "if result.is_err() {",
+            with: "if !matches!(result, Some(Ok(_))) {",
             without: "if false {",
             test: ("engines/redis", "a_program_that_ends_right_after"),
+        },
+        Mutant {
+            name: "a process ends when its locks and places were given back",
+            file: "keeper/leaving.rs",
+            with: "|count| *count > 0);",
+            without: "|count| false && *count > 0);",
+            test: ("engines/etcd", "a_process_that_ends_gives"),
         },
         Mutant {
             name: "a token ends a wait",
