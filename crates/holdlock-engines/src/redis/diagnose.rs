@@ -54,16 +54,26 @@ impl Facts {
         };
         let info = link.command(cmd("INFO"), COMMAND).await.map_err(failed)?;
         let info: String = redis::from_redis_value(info).map_err(|_| redis.wrong_answer())?;
+        let fields = info.lines().filter_map(|line| line.split_once(':'));
+        let info: HashMap<_, _> = fields
+            .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+            .collect();
+        // It refuses most commands, and does not tell its settings.
+        if info.get("loading").is_some_and(|loading| loading == "1") {
+            return Err(redis.refused(
+                host,
+                "LOADING",
+                "it loads its data",
+                "examining the server",
+            ));
+        }
         let mut config = cmd("CONFIG");
         config.arg("GET").arg("appendfsync");
         let config = link.command(config, COMMAND).await.ok();
         let config: Option<HashMap<String, String>> =
             config.and_then(|config| redis::from_redis_value(config).ok());
-        let fields = info.lines().filter_map(|line| line.split_once(':'));
         let mut facts = Facts {
-            info: fields
-                .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
-                .collect(),
+            info,
             appendfsync: config.and_then(|mut config| config.remove("appendfsync")),
             trip: Duration::MAX,
             ..Facts::default()

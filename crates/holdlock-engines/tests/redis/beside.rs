@@ -219,6 +219,33 @@ fn what_is_doubtful_about_a_server_is_found() {
 }
 
 #[test]
+fn a_server_that_loads_its_data_is_not_examined() {
+    let _dog = watchdog::watch(60);
+    // It loads a key in a millisecond, and serves clients after some ten of them.
+    let slow = [
+        "--key-load-delay",
+        "1000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ];
+    let Some(server) = server::own(&slow) else {
+        return;
+    };
+    server.cli(&["DEBUG", "POPULATE", "5000"]);
+    server.cli(&["SAVE"]);
+    server.kill();
+    let place = open_server(place(&server.url("loading"))).expect("a place");
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.run());
+        eventually("it is refused", || match place.diagnose() {
+            Err(Error::Unreachable { why, .. }) => why.contains("LOADING"),
+            other => panic!("{other:?}"),
+        });
+    });
+    eventually("it is examined", || place.diagnose().is_ok());
+}
+
+#[test]
 fn a_user_who_gets_no_lock_is_found_by_trying() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {
