@@ -47,6 +47,7 @@ mod lock;
 mod lock_set;
 mod log;
 mod marker;
+mod once;
 mod open;
 mod pending;
 mod process;

@@ -8,6 +8,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
+use crate::once::once;
+
 const DEBUG: i32 = 10;
 
 /// Whether the logger is that of `filelock`.
@@ -37,9 +39,9 @@ pub(crate) enum Event {
 #[inline]
 pub(crate) fn is_wanted(py: Python<'_>) -> bool {
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let modules = MODULES.get_or_try_init(py, || {
+    let modules = once(py, &MODULES, || {
         let modules = py.import("sys")?.getattr("modules")?;
-        Ok::<_, PyErr>(modules.cast_into::<PyDict>()?.unbind())
+        Ok(modules.cast_into::<PyDict>()?.unbind())
     });
     let Ok(modules) = modules else {
         return false;
@@ -56,12 +58,12 @@ type Logger = (Py<PyAny>, Option<Py<PyDict>>);
 fn logger_wants_it(py: Python<'_>) -> PyResult<bool> {
     static LOGGERS: [PyOnceLock<Logger>; 2] = [PyOnceLock::new(), PyOnceLock::new()];
     let as_filelock = AS_FILELOCK.load(Ordering::Relaxed);
-    let (logger, answers) = LOGGERS[usize::from(as_filelock)].get_or_try_init(py, || {
+    let (logger, answers) = once(py, &LOGGERS[usize::from(as_filelock)], || {
         let name = if as_filelock { "filelock" } else { "holdlock" };
         let logger = py.import("logging")?.call_method1("getLogger", (name,))?;
         let answers = logger.getattr("_cache").ok();
         let answers = answers.and_then(|answers| answers.cast_into::<PyDict>().ok());
-        Ok::<_, PyErr>((logger.unbind(), answers.map(Bound::unbind)))
+        Ok((logger.unbind(), answers.map(Bound::unbind)))
     })?;
     if let Some(answers) = answers
         && let Some(answer) = answers.bind(py).get_item(DEBUG)?

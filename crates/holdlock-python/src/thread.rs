@@ -7,6 +7,8 @@ use std::sync::{Arc, Weak};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::once::once;
+
 thread_local! {
     static NUMBER: Cell<u64> = const { Cell::new(0) };
     static ALIVE: RefCell<Weak<()>> = const { RefCell::new(Weak::new()) };
@@ -53,9 +55,9 @@ pub(crate) fn enter(py: Python<'_>) -> PyResult<()> {
 /// Python's data of each thread. Made early: while the interpreter ends, nothing can be imported.
 pub(crate) fn local(py: Python<'_>) -> PyResult<&Py<PyAny>> {
     static LOCAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    LOCAL.get_or_try_init(py, || {
+    once(py, &LOCAL, || {
         let local = py.import("_thread")?.getattr("_local")?.call0()?;
-        PyResult::Ok(local.unbind())
+        Ok(local.unbind())
     })
 }
 
