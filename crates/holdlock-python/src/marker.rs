@@ -42,7 +42,8 @@ pub(crate) struct Marker {
 
 struct Published {
     file: File,
-    identity: (u64, u64),
+    /// What fstat(2) said when the file was complete.
+    stat: Stat,
     /// The paths at which the marker may be: the lock's path, or a path beside it during a
     /// take-over.
     paths: Vec<PathBuf>,
@@ -102,20 +103,17 @@ impl Drop for Marker {
 
 impl Published {
     fn withdraw(self) -> io::Result<()> {
-        if rustix::fs::fstat(&self.file).ok().map(identity) != Some(self.identity) {
-            // Other code has closed the descriptor, and the number may be another file's.
-            let _ = self.file.into_raw_fd();
-            return Ok(());
+        let is_open = rustix::fs::fstat(&self.file).is_ok_and(|open| is_same(&open, &self.stat));
+        // While the descriptor is open, no other file has its inode number. After other code has
+        // closed it, a file that was written later may have that number.
+        let is_ours = |it: &Stat| is_same(it, &self.stat) && (is_open || is_as_old(it, &self.stat));
+        let removed = remove(&self.paths, is_ours);
+        if !is_open {
+            let _ = self.file.into_raw_fd(); // the number may be another file's
+            return removed.map(|_| ());
         }
-        // While the descriptor is open, no other file has its inode number.
-        for path in &self.paths {
-            match rustix::fs::lstat(path) {
-                Ok(there) if identity(there) == self.identity => {
-                    return Ok(rustix::fs::unlink(path)?);
-                }
-                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(error) => return Err(error.into()),
-            }
+        if removed? {
+            return Ok(());
         }
         if rustix::fs::fstat(&self.file)?.st_nlink > 0 {
             // A process that took this marker for a dead owner's has put it aside, and will put it
@@ -128,8 +126,27 @@ impl Published {
     }
 }
 
-fn identity(stat: Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
+/// Removes the file at the first path that names the marker. Returns false if no path does.
+fn remove(paths: &[PathBuf], is_ours: impl Fn(&Stat) -> bool) -> io::Result<bool> {
+    for path in paths {
+        match rustix::fs::lstat(path) {
+            Ok(there) if is_ours(&there) => {
+                rustix::fs::unlink(path)?;
+                return Ok(true);
+            }
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+fn is_as_old(one: &Stat, other: &Stat) -> bool {
+    (one.st_mtime, one.st_mtime_nsec) == (other.st_mtime, other.st_mtime_nsec)
 }
 
 static KEEP: AtomicBool = AtomicBool::new(false);
@@ -159,10 +176,10 @@ pub(crate) fn publish_marker(
     let mode = Mode::from_raw_mode(mode & !WRITABLE_BY_OTHERS);
     let paths: Vec<PathBuf> = std::iter::once(path.clone()).chain(lock).collect();
     let marker = |file: File| -> io::Result<Marker> {
-        let identity = identity(rustix::fs::fstat(&file)?);
+        let stat = rustix::fs::fstat(&file)?;
         let published = Published {
             file,
-            identity,
+            stat,
             paths: paths.clone(),
         };
         Ok(Marker {

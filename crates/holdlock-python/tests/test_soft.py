@@ -232,7 +232,21 @@ def test_a_descriptor_that_was_closed_by_others_costs_no_other_file(path: Path) 
     assert not lock.is_locked
     os.close(opened)  # still theirs to close
     assert theirs.read_text() == "precious"
+    assert not path.exists()
+
+
+def test_a_marker_that_came_after_the_descriptor_was_closed_stays(path: Path) -> None:
+    lock = SoftFileLock(path)
+    lock.acquire()
+    descriptor = lock._context.lock_file_fd
+    assert descriptor is not None
+    os.close(descriptor)
+    there = path.stat()
     lock.break_lock()
+    path.write_text("of another holder")  # often with the same inode number
+    os.utime(path, ns=(there.st_mtime_ns, there.st_mtime_ns + 1))
+    lock.release()
+    assert path.read_text() == "of another holder"
 
 
 def test_a_child_of_fork_owns_nothing(path: Path) -> None:
