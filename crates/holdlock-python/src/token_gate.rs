@@ -14,10 +14,10 @@ use crate::blocking::{self, Limits, greenlets, seconds};
 use crate::cancel::CancelToken;
 use crate::error::{self, Failure};
 use crate::in_thread::InThread;
-use crate::open;
 use crate::pending::Pending;
 use crate::signal::{Answer, Signal};
 use crate::wakeup::Wakeups;
+use crate::{fork, open};
 
 /// Lets a writer pass to a resource only if no writer with a later token has passed.
 ///
@@ -208,6 +208,7 @@ pub(crate) struct Inside {
     name: OsString,
     token: u64,
     passed: Mutex<Option<Passed>>,
+    generation: u32,
 }
 
 impl Inside {
@@ -216,20 +217,26 @@ impl Inside {
             name: name.to_owned(),
             token,
             passed: Mutex::new(Some(passed)),
+            generation: fork::generation(),
         }
     }
 }
 
 #[pymethods]
 impl Inside {
-    /// Leaves the gate. Does nothing if it was left before.
-    fn leave(&self) {
+    /// Leaves the gate. Does nothing if it was left before, nor in a child of fork. Raises OSError
+    /// if other code has closed the descriptor of the gate: another writer may have entered since.
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        if self.generation != fork::generation() {
+            return Ok(()); // the parent is inside
+        }
         let passed = self
             .passed
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        drop(passed);
+        let left = passed.map_or(Ok(()), Passed::leave);
+        left.map_err(|error| Failure::from(error).raise(py, &self.name))
     }
 
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, Self> {
@@ -237,8 +244,8 @@ impl Inside {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, _exception: &Bound<'_, PyTuple>) {
-        self.leave();
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.leave(py)
     }
 
     fn __repr__(&self) -> String {

@@ -59,6 +59,30 @@ links = [os.readlink(f"/proc/self/fd/{number}") for number in os.listdir("/proc/
 assert not [link for link in links if link.startswith(sys.argv[1])], links
 """
 
+GATE = """
+import os, sys
+from holdlock import TokenGate
+
+gate = TokenGate(sys.argv[1])
+inside = gate.enter(1)
+os.closerange(3, 1024)
+child = os.fork()
+if child == 0:
+    inside.leave()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+try:
+    with inside:
+        pass
+except OSError as error:
+    assert error.filename == sys.argv[1] and "closed the descriptor" in str(error), error
+else:
+    raise AssertionError("the gate was lost silently")
+inside.leave()
+with gate.enter(1):
+    pass
+"""
+
 WAYS = {
     "closerange": "os.closerange(3, 1024)",
     "python-daemon": """
@@ -67,6 +91,10 @@ WAYS = {
     daemon.DaemonContext(detach_process=False, working_directory="/", **streams).open()
     """,
 }
+
+
+def test_a_token_gate_whose_descriptor_was_closed_says_so(path):
+    subprocess.run([sys.executable, "-c", GATE, path], check=True, timeout=60)
 
 
 def test_many_released_locks_take_no_descriptors(tmp_path):

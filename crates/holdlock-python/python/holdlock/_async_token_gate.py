@@ -81,7 +81,11 @@ class AsyncInside:
         self._inside = inside
 
     def leave(self) -> None:
-        """Leaves the gate. Does nothing if it was left before."""
+        """Leaves the gate. Does nothing if it was left before, nor in a child of fork.
+
+        Raises OSError if other code has closed the descriptor of the gate: another writer may have
+        entered since.
+        """
         self._inside.leave()
 
     async def __aenter__(self) -> Self:

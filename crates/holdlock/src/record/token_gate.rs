@@ -56,7 +56,19 @@ pub struct TokenGate {
 #[derive(Debug)]
 #[must_use = "the gate is left when this is dropped"]
 pub struct Passed {
-    _guard: OwnedGuard,
+    guard: OwnedGuard,
+}
+
+impl Passed {
+    /// Leaves the gate, as dropping does, and says whether other writers were kept out until now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if other code has closed the descriptor of the gate: then another writer
+    /// may have entered meanwhile.
+    pub fn leave(self) -> Result<(), Error> {
+        self.guard.release()
+    }
 }
 
 impl TokenGate {
@@ -100,7 +112,7 @@ impl TokenGate {
             self.write(&guard, token)
                 .map_err(|error| self.lock.cannot_record(error))?;
         }
-        Ok(Passed { _guard: guard })
+        Ok(Passed { guard })
     }
 
     fn newest(&self, guard: &OwnedGuard) -> Result<u64, Error> {
