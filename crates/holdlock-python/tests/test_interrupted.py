@@ -109,6 +109,53 @@ def test_an_interrupt_at_any_step_loses_no_lock(path, kind):
     assert int(ended.stdout) == 0, ended.stderr
 
 
+EACH_STEP = """
+import sys
+import holdlock
+
+class Struck(BaseException):
+    pass
+
+def strike_at(step):
+    def trace(frame, event, argument):
+        nonlocal step
+        step -= 1
+        if step == 0:
+            raise Struck
+        return trace
+
+    return trace
+
+path = sys.argv[1]
+holder = holdlock.SoftFileLock(path)
+holder.acquire()
+waiter = holdlock.SoftFileLock(path, timeout=0.002)
+step, struck = 0, True
+while struck:
+    step, struck = step + 1, False
+    sys.settrace(strike_at(step))
+    try:
+        waiter.acquire()
+    except Struck:
+        struck = True
+    except holdlock.Timeout:
+        pass
+    finally:
+        sys.settrace(None)
+    try:
+        waiter.acquire()
+    except holdlock.Timeout:
+        pass
+print(step > 100)
+"""
+
+
+def test_a_soft_wait_that_is_interrupted_at_any_step_does_not_block_the_next(path):
+    steps = [sys.executable, "-c", EACH_STEP, path]
+    ended = subprocess.run(steps, capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stdout) == (0, "True\n"), ended.stderr
+
+
 class Struck(BaseException):
     pass
 

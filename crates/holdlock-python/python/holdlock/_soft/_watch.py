@@ -10,8 +10,8 @@ system, at the caller's interval on any other.
 from __future__ import annotations
 
 import os
-import threading
 import time
+from weakref import ref
 
 from . import _kernel
 from ._marker import decode
@@ -21,16 +21,15 @@ from ._publish import read
 #: The longest sleep in seconds if an event is certain to come.
 PATIENCE = 1.0
 
-#: A user has 128 inotify instances for all processes. This process uses so many; other waits poll.
-_INSTANCES = threading.BoundedSemaphore(8)
+#: A user has 128 inotify instances for all processes. This process uses about so many; other waits
+#: poll.
+_MOST = 8
 
+#: The watches that use one. No lock guards it, because an exception of a signal handler could come
+#: before the lock is released: each change is one step, and a watch that is gone leaves by itself.
+_watching: set[ref[Watch]] = set()
 
-def _after_fork() -> None:
-    global _INSTANCES
-    _INSTANCES = threading.BoundedSemaphore(8)
-
-
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_watching.clear)
 
 
 class Watch:
@@ -44,7 +43,7 @@ class Watch:
     def __init__(self, path: str, interval: float) -> None:
         self.descriptors: list[int] = []
         self.longest = interval
-        self._counted = False
+        self._this = ref(self, _watching.discard)
         owner, gone = _owner_handle(path)
         if owner is not None:
             self.descriptors.append(owner)
@@ -55,9 +54,9 @@ class Watch:
             raise
 
     def _watch_marker(self, path: str, gone: bool) -> None:
-        self._counted = _INSTANCES.acquire(blocking=False)
-        if not self._counted:
+        if len(_watching) >= _MOST:
             return
+        _watching.add(self._this)
         try:
             self.descriptors.append(_kernel.inotify(path))
         except FileNotFoundError:
@@ -72,9 +71,7 @@ class Watch:
         """Ends the watch."""
         while self.descriptors:
             os.close(self.descriptors.pop())
-        if self._counted:
-            self._counted = False
-            _INSTANCES.release()
+        _watching.discard(self._this)
 
     def __enter__(self) -> Watch:
         return self
