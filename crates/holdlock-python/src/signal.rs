@@ -64,7 +64,7 @@ impl Signal {
     pub(crate) fn look<F: Future>(&self, request: &mut Pin<Box<F>>) -> Option<F::Output> {
         let wakeup = self.wakeup()?;
         if let Some(pipe) = self.own_pipe() {
-            pipe.take();
+            pipe.forget(usize::MAX);
         }
         wakeup.rearm();
         let waker = Waker::from(wakeup);

@@ -43,14 +43,20 @@ impl Pipe {
         self.reader.as_raw_fd()
     }
 
-    /// The waits that were woken. The descriptor is no longer readable then.
-    pub(crate) fn take(&self) -> Vec<u64> {
+    /// The waits that were woken, from the first to the last.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.woken().clone()
+    }
+
+    /// Forgets so many of them. If none is left, the descriptor is no longer readable.
+    pub(crate) fn forget(&self, count: usize) {
         let mut woken = self.woken();
-        if !woken.is_empty() {
+        let count = count.min(woken.len());
+        woken.drain(..count);
+        if count > 0 && woken.is_empty() {
             // The byte is there, so this does not block.
             let _ = (&self.reader).read(&mut [0]);
         }
-        std::mem::take(&mut *woken)
     }
 
     fn wake(&self, number: u64) {
@@ -112,6 +118,14 @@ impl Wakeups {
         let pipe = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
         pipe.clone()
     }
+
+    /// None in a child of fork: a thread of the parent may have the mutex locked for ever.
+    fn own_pipe(&self) -> Option<Arc<Pipe>> {
+        if self.generation != fork::generation() {
+            return None;
+        }
+        self.pipe()
+    }
 }
 
 #[pymethods]
@@ -131,13 +145,18 @@ impl Wakeups {
         self.pipe().map_or(-1, |pipe| pipe.descriptor())
     }
 
-    /// The numbers of the waits that were woken. The descriptor is no longer readable then.
-    fn take(&self) -> Vec<u64> {
-        // In a child of fork, a thread of the parent may have the mutex locked for ever.
-        if self.generation != fork::generation() {
-            return Vec::new();
+    /// The numbers of the waits that were woken, until `forget`.
+    fn woken(&self) -> Vec<u64> {
+        let pipe = self.own_pipe();
+        pipe.map_or_else(Vec::new, |pipe| pipe.numbers())
+    }
+
+    /// Forgets the first `count` of these numbers. If none is left, the descriptor is no longer
+    /// readable.
+    fn forget(&self, count: usize) {
+        if let Some(pipe) = self.own_pipe() {
+            pipe.forget(count);
         }
-        self.pipe().map_or_else(Vec::new, |pipe| pipe.take())
     }
 
     /// Closes the pipe when the last wait has stopped using it.

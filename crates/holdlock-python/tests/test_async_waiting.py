@@ -16,6 +16,7 @@ from loops import loop  # noqa: F401
 from waits import is_unused, release, waiting_threads
 
 from holdlock import AsyncFileLock, CancelToken, Cancelled, Deadlock, FileLock, Timeout
+from holdlock._async_wakeups import AsyncioWakeups
 
 
 def test_the_loop_runs_while_a_task_waits_and_is_woken_by_the_release(path, holder, loop):
@@ -128,6 +129,37 @@ def test_a_storm_of_cancellations_leaves_nothing_behind(path, loop):
     assert turns > 0
     until(lambda: waiting_threads() == 0)
     FileLock(path).acquire(timeout=0).lock.release()
+
+
+def test_an_exception_that_strikes_as_a_task_is_woken_costs_no_task(tmp_path, monkeypatch):
+    # A handler of a signal may raise anywhere in the loop, which logs the exception and goes on.
+    wake = AsyncioWakeups._wake_one
+    strikes = []
+
+    def strike(self, number):
+        if len(strikes) < 3:
+            strikes.append(number)
+            raise ValueError
+        wake(self, number)
+
+    monkeypatch.setattr(AsyncioWakeups, "_wake_one", strike)
+    holders = [FileLock(tmp_path / str(number)).acquire().lock for number in range(5)]
+    logged = []
+
+    async def wait(number):
+        async with AsyncFileLock(tmp_path / str(number)):
+            pass
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+        tasks = [asyncio.create_task(wait(number)) for number in range(5)]
+        await asyncio.sleep(0.1)
+        for lock in holders:
+            lock.release()
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
+
+    asyncio.run(main())
+    assert len(strikes) == len(logged) == 3
 
 
 def test_a_lock_that_comes_at_the_moment_of_the_cancellation_is_given_back(path):

@@ -118,6 +118,15 @@ class _Wakeups:
             except RuntimeError:
                 pass  # the loop is closed
 
+    def _wake(self) -> None:
+        """Wakes the waits that have news. An exception of a signal handler may end this anywhere:
+        what was not forgotten keeps the pipe readable, and is woken again.
+        """
+        woken = self.native.woken()
+        for number in woken:
+            self._wake_one(number)
+        self.native.forget(len(woken))
+
     def _wake_one(self, number: int) -> None:
         """Wakes this wait, if it sleeps."""
         raise NotImplementedError
@@ -135,10 +144,6 @@ class AsyncioWakeups(_Wakeups):
     def __init__(self, loop: AbstractEventLoop, native: Wakeups) -> None:
         super().__init__(loop, native)
         loop.add_reader(native.fileno(), LoopReader(loop, self._wake, self._give_up))
-
-    def _wake(self) -> None:
-        for number in self.native.take():
-            self._wake_one(number)
 
     def _wake_one(self, number: int) -> None:
         happened: Future[None] | None = self._sleeping.get(number)
@@ -184,8 +189,7 @@ class TrioWakeups(_Wakeups):
         try:
             while self.native.fileno() >= 0:
                 await self._trio.lowlevel.wait_readable(self.native.fileno())
-                for number in self.native.take():
-                    self._wake_one(number)
+                self._wake()
         except self._trio.ClosedResourceError:
             pass  # all tasks have ended their waits
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 from weakref import ref
 
 from . import _kernel
@@ -27,7 +28,7 @@ _MOST = 8
 
 #: The watches that use one. No lock guards it, because an exception of a signal handler could come
 #: before the lock is released: each change is one step, and a watch that is gone leaves by itself.
-_watching: set[ref[Watch]] = set()
+_watching: set[ref[Any]] = set()
 
 os.register_at_fork(after_in_child=_watching.clear)
 
