@@ -74,16 +74,8 @@ fn a_question_outlasts_a_silence_that_is_shorter_than_the_lease() {
     let url = server.url_by(&[proxy.port()], "ttl=12", &name("asked"));
     let guard = open(&url).expect("a lock").lock().expect("free");
     guard.check().expect("held");
-    proxy.fault(Fault::Silence);
-    std::thread::scope(|scope| {
-        let asked = scope.spawn(|| guard.check());
-        // Longer than a message waits for its answer, and than a renewal may take.
-        std::thread::sleep(Duration::from_secs(5));
-        let is_answered = asked.is_finished();
-        proxy.fault(Fault::None);
-        asked.join().expect("no panic").expect("held all the time");
-        assert!(!is_answered);
-    });
+    // Longer than a message waits for its answer, and than a renewal may take.
+    outlasts_a_silence(&proxy, Duration::from_secs(5), || guard.check());
     guard.release().expect("ours");
 }
 
@@ -98,20 +90,29 @@ fn a_release_outlasts_a_silence_that_is_shorter_than_the_lease() {
     let url = server.url_by(&[proxy.port()], "ttl=30", &name);
     let guard = open(&url).expect("a lock").lock().expect("free");
     guard.check().expect("held");
-    proxy.fault(Fault::Silence);
-    std::thread::scope(|scope| {
-        let released = scope.spawn(|| guard.release());
-        // Its first message is swallowed, and waits five seconds for an answer.
-        std::thread::sleep(Duration::from_secs(3));
-        let is_answered = released.is_finished();
-        proxy.fault(Fault::None);
-        released.join().expect("no panic").expect("ours to the end");
-        assert!(!is_answered);
-    });
+    // Its first message is swallowed, and waits five seconds for an answer.
+    outlasts_a_silence(&proxy, Duration::from_secs(3), || guard.release());
     // The lease would last for longer.
     let near = open(&server.url(&name)).expect("a lock");
     let next = near.try_lock_for(Duration::from_secs(15)).expect("free");
     next.release().expect("ours");
+}
+
+/// The answer comes after the silence, and is that the lock is ours.
+fn outlasts_a_silence(
+    proxy: &Proxy,
+    silence: Duration,
+    ask: impl FnOnce() -> Result<(), Error> + Send,
+) {
+    proxy.fault(Fault::Silence);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(ask);
+        std::thread::sleep(silence);
+        let is_answered = asked.is_finished();
+        proxy.fault(Fault::None);
+        asked.join().expect("no panic").expect("ours all the time");
+        assert!(!is_answered);
+    });
 }
 
 #[test]
