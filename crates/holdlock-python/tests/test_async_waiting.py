@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import until
+from conftest import until, waits
 from loops import loop  # noqa: F401
 from waits import is_unused, release, waiting_threads
 
@@ -153,7 +153,8 @@ def test_an_exception_that_strikes_as_a_task_is_woken_costs_no_task(tmp_path, mo
     async def main():
         asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
         tasks = [asyncio.create_task(wait(number)) for number in range(5)]
-        await asyncio.sleep(0.1)
+        while not all(waits(lock.lock_file, os.getpid()) for lock in holders):
+            await asyncio.sleep(0.001)
         for lock in holders:
             lock.release()
         await asyncio.wait_for(asyncio.gather(*tasks), 60)

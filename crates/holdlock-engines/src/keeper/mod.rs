@@ -50,7 +50,8 @@ pub(crate) fn is_this_thread() -> bool {
         .is_some_and(|keeper| keeper.thread == std::thread::current().id())
 }
 
-/// Threads that call this at the same time may start two. Both stay and work; later calls find one.
+/// Threads that call this at the same time may start two. The later one ends at once: nobody has a
+/// job for it.
 fn start() -> io::Result<&'static Keeper> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

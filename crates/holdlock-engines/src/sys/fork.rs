@@ -51,13 +51,27 @@ impl<T: Send + Sync> PerProcess<T> {
         generation.is_current().then_some(value)
     }
 
-    /// Replaces the value, which stays in memory.
+    /// Sets the value, and returns it. If another thread has set one meanwhile, returns that one,
+    /// and drops this. A value of the parent stays in memory.
     pub(crate) fn set(&self, value: T) -> &'static T {
-        let pair = Box::leak(Box::new((generation(), value)));
-        let pair: *mut (Generation, T) = pair;
-        self.0.store(pair, Ordering::Release);
-        // SAFETY: leaked above, and only shared references are made of it.
-        unsafe { &(*pair).1 }
+        let before = self.0.load(Ordering::Acquire);
+        if let Some(there) = self.get() {
+            return there;
+        }
+        let pair = Box::into_raw(Box::new((generation(), value)));
+        let set = (self.0).compare_exchange(before, pair, Ordering::AcqRel, Ordering::Acquire);
+        // SAFETY: `pair` comes from a box, and no other thread has seen it if it was not set. If it
+        // was set, it is never freed, and only shared references are made of it; the same is true
+        // of what another thread has set.
+        unsafe {
+            match set {
+                Ok(_) => &(*pair).1,
+                Err(theirs) => {
+                    drop(Box::from_raw(pair));
+                    &(*theirs).1
+                }
+            }
+        }
     }
 }
 
@@ -199,5 +213,31 @@ extern "C" fn in_child() {
             }
         }
         block = this.next();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PerProcess;
+
+    #[test]
+    fn threads_that_set_a_value_at_the_same_time_get_the_same_one() {
+        for _ in 0..200 {
+            let cell: &PerProcess<usize> = Box::leak(Box::new(PerProcess::new()));
+            let barrier = std::sync::Barrier::new(8);
+            let set = |number| {
+                barrier.wait();
+                std::ptr::from_ref(cell.set(number)) as usize
+            };
+            let found = std::thread::scope(|scope| {
+                let set = &set;
+                let threads: Vec<_> = (0..8).map(|it| scope.spawn(move || set(it))).collect();
+                threads
+                    .into_iter()
+                    .map(|it| it.join().expect("no panic"))
+                    .collect::<Vec<_>>()
+            });
+            assert!(found.iter().all(|it| *it == found[0]), "{found:?}");
+        }
     }
 }
