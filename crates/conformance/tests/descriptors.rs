@@ -26,6 +26,11 @@ fn a_closed_descriptor_is_opened_anew_and_no_strangers_file_is_locked() {
 }
 
 #[test]
+fn a_helper_thread_that_was_just_started_is_about_to_open_nothing() {
+    scene("note");
+}
+
+#[test]
 fn a_lock_whose_descriptor_was_closed_is_not_believed_to_be_held() {
     scene("held");
 }

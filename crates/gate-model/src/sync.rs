@@ -13,30 +13,6 @@ pub(crate) use per_thread as thread_local;
 /// Each check multiplies the orders in which a model runs.
 pub(crate) const SPINS: u32 = 1;
 
-/// Starts a thread.
-pub(crate) struct Builder;
-
-impl Builder {
-    pub(crate) fn new() -> Builder {
-        Builder
-    }
-
-    pub(crate) fn name(self, _: String) -> Builder {
-        self
-    }
-
-    pub(crate) fn stack_size(self, _: usize) -> Builder {
-        self
-    }
-
-    pub(crate) fn spawn(
-        self,
-        run: impl FnOnce() + 'static,
-    ) -> std::io::Result<loom::thread::JoinHandle<()>> {
-        Ok(loom::thread::spawn(run))
-    }
-}
-
 /// Lets the other threads run: a model has no time.
 pub(crate) fn sleep(_: std::time::Duration) {
     loom::thread::yield_now();

@@ -145,17 +145,12 @@ pub(crate) mod identity {
 }
 
 pub(crate) mod published {
-    pub(crate) struct Helper;
-
-    impl Helper {
-        pub(crate) fn enter() -> Helper {
-            Helper
-        }
-    }
-}
-
-pub(crate) mod thread {
-    pub(crate) fn with_signals_blocked<T>(act: impl FnOnce() -> T) -> T {
-        act()
+    pub(crate) fn start_helper(
+        _name: &str,
+        _stack_size: usize,
+        run: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<()> {
+        loom::thread::spawn(run);
+        Ok(())
     }
 }

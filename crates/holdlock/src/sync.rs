@@ -3,7 +3,7 @@
 
 pub(crate) use std::hint::spin_loop;
 pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
-pub(crate) use std::thread::{Builder, sleep};
+pub(crate) use std::thread::sleep;
 pub(crate) use std::thread_local;
 
 /// How often a woken thread checks whether the gate is open before it sleeps again.

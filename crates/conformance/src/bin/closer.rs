@@ -20,6 +20,8 @@ fn main() {
     let path = PathBuf::from(arguments.next().expect("a path"));
     match scene.to_str().expect("utf-8") {
         "free" => closed_while_free(&path),
+        // On one processor the thread that is started does not run at once.
+        "note" => sys::on_the_last_cpu(|| has_its_note_at_once(&path)),
         "held" => closed_while_held(&path),
         "held-same-file" => closed_and_the_same_file_opened(&path),
         "held-by-std" => closed_and_locked_by_std(&path),
@@ -72,6 +74,21 @@ fn closed_while_free(path: &Path) {
     assert!(!is_locked(path));
     drop(lock);
     write_by(number);
+}
+
+/// The helper thread that closes idle files opens none itself: it could do so while other code
+/// closes descriptors and gives their numbers away.
+fn has_its_note_at_once(path: &Path) {
+    let lock = FileLock::open(path).expect("opens");
+    let entries = |directory| std::fs::read_dir(directory).expect("readable").flatten();
+    let has_helper = || entries("/proc/self/task").count() > 1;
+    let had_helper = (0..40).any(|_| {
+        drop(lock.lock().expect("free"));
+        has_helper()
+    });
+    assert!(had_helper, "no file was kept");
+    let mut links = entries("/proc/self/fd").flat_map(|entry| std::fs::read_link(entry.path()));
+    assert!(links.any(|link| link.to_string_lossy().contains("holdlock-note")));
 }
 
 fn closed_while_held(path: &Path) {

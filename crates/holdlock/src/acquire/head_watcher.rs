@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crate::acquire::open::LockFile;
 use crate::inspect::{self, FileId};
 use crate::sys::fork::{self, ForkCell};
-use crate::sys::{published, thread};
+use crate::sys::published;
 
 /// When a request at the head is looked at for the first time. Most requests have the lock before
 /// that.
@@ -65,7 +65,7 @@ impl HeadWatch {
         });
         if !state.running {
             // If no thread can be started, no request gives way.
-            state.running = start();
+            state.running = published::start_helper("holdlock-head", 128 * 1024, run).is_ok();
         }
         HeadWatch {
             file: file.clone(),
@@ -98,19 +98,7 @@ impl Drop for HeadWatch {
     }
 }
 
-/// Starts the thread, which blocks all signals: the program's own threads get them.
-fn start() -> bool {
-    thread::with_signals_blocked(|| {
-        std::thread::Builder::new()
-            .name("holdlock-head".to_owned())
-            .stack_size(128 * 1024)
-            .spawn(run)
-            .is_ok()
-    })
-}
-
 fn run() {
-    let _helper = published::Helper::enter();
     let mut idle = 0;
     while idle < MAX_IDLE_ROUNDS {
         let now = Instant::now();

@@ -15,7 +15,7 @@ use crate::gate::{Gate, Occupant};
 use crate::inspect::Deadlock;
 use crate::sys::fork::{self, ForkCell};
 use crate::sys::published::{self, WaitNote};
-use crate::sys::thread::{self, ThreadId};
+use crate::sys::thread::ThreadId;
 use crate::sys::{interrupt, signal};
 use crate::wait::Watched;
 use crate::{Family, Mode};
@@ -96,7 +96,7 @@ impl WatchedWait {
         });
         if !state.running {
             // If no thread can be started, cycles are not found.
-            state.running = start();
+            state.running = published::start_helper("holdlock-watch", 256 * 1024, run).is_ok();
         } else if state.sleeps_until.is_some_and(|until| until > look_at) {
             shared.changed.notify_one();
         }
@@ -149,19 +149,7 @@ impl Shared {
     }
 }
 
-/// Starts the thread, which blocks all signals: the program's own threads get them.
-fn start() -> bool {
-    thread::with_signals_blocked(|| {
-        std::thread::Builder::new()
-            .name("holdlock-watch".to_owned())
-            .stack_size(256 * 1024)
-            .spawn(run)
-            .is_ok()
-    })
-}
-
 fn run() {
-    let _helper = published::Helper::enter();
     let shared = SHARED.get_or_make(Shared::default);
     let mut idle = 0;
     let mut state = shared.lock();

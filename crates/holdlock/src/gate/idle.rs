@@ -21,9 +21,9 @@ use std::time::Duration;
 use super::{Gate, KEPT, OCCUPIED};
 use crate::acquire::open::LockFile;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Builder, Mutex, MutexGuard, sleep};
+use crate::sync::{Mutex, MutexGuard, sleep};
 use crate::sys::fork::ForkCell;
-use crate::sys::{clock, published, thread};
+use crate::sys::{clock, published};
 
 /// Two releases follow each other soon if less than this is between them.
 const SOON: Duration = Duration::from_millis(100);
@@ -123,7 +123,7 @@ fn keep(gate: &Gate) -> bool {
         }
     }
     if !kept.running {
-        kept.running = start();
+        kept.running = published::start_helper("holdlock-idle", 64 * 1024, run).is_ok();
     }
     if kept.running {
         kept.gates.push(gate.me.clone());
@@ -133,19 +133,7 @@ fn keep(gate: &Gate) -> bool {
     kept.running
 }
 
-/// Starts the thread, which blocks all signals: the program's own threads get them.
-fn start() -> bool {
-    thread::with_signals_blocked(|| {
-        Builder::new()
-            .name("holdlock-idle".to_owned())
-            .stack_size(64 * 1024)
-            .spawn(run)
-            .is_ok()
-    })
-}
-
 fn run() {
-    let _helper = published::Helper::enter();
     loop {
         sleep(PAUSE);
         // Declared first, so that the files are closed without the mutex.

@@ -14,7 +14,6 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::Builder;
 use std::time::Duration;
 
 use crate::acquire::open::LockFile;
@@ -23,7 +22,7 @@ use crate::bytes::Range;
 use crate::sys::call::Listening;
 use crate::sys::file_lock::Blocking;
 use crate::sys::interrupt::{Address, Reachable};
-use crate::sys::{fork, futex, published, thread};
+use crate::sys::{fork, futex, published};
 use crate::wait::{Awaited, KernelError, Stop, Wait};
 use crate::{FileLock, Mode};
 
@@ -134,8 +133,6 @@ impl Common {
 
     /// The code of the thread that waits for `slot`.
     fn wait_for(&self, slot: u32, file: Arc<LockFile>) {
-        // To the host this is one request, which the inspection does not take for several.
-        let _helper = published::Helper::enter();
         let range = Range::slot(slot);
         let sleep = || file.lock_bytes(Mode::Exclusive, range, Blocking::Yes);
         match self.sleep_until_over(slot, sleep) {
@@ -224,15 +221,11 @@ impl Crew {
         });
         let start = |slot| {
             let (common, file) = (common.clone(), file.clone());
-            let builder = Builder::new()
-                .name("holdlock-slot".to_owned())
-                .stack_size(64 * 1024);
-            builder.spawn(move || common.wait_for(slot, file)).is_ok()
+            let run = move || common.wait_for(slot, file);
+            // To the host this is one request, which the inspection does not take for several.
+            published::start_helper("holdlock-slot", 64 * 1024, run).is_ok()
         };
-        // The program's own threads get its signals.
-        let missing = thread::with_signals_blocked(|| {
-            (0..slots).find(|slot| !start(*slot)).map(|at| slots - at)
-        });
+        let missing = (0..slots).find(|slot| !start(*slot)).map(|at| slots - at);
         if let Some(missing) = missing {
             common.set(FAILED);
             (0..missing).for_each(|_| common.leave());

@@ -14,7 +14,7 @@ use super::Task;
 use crate::CancelToken;
 use crate::sys::fork::ForkCell;
 use crate::sys::notify::WordRegistration;
-use crate::sys::{futex, published, thread};
+use crate::sys::{futex, published};
 use crate::wait::Stop;
 
 /// For how long the thread stays without a task. Starting it takes longer than most waits.
@@ -65,7 +65,7 @@ pub(super) fn add(task: &Arc<Task>) -> io::Result<()> {
     let limits = limits();
     let mut state = limits.lock();
     if !state.running {
-        start()?;
+        published::start_helper("holdlock-limits", 128 * 1024, run)?;
         state.running = true;
     }
     if let Some(deadline) = deadline {
@@ -140,19 +140,7 @@ impl State {
     }
 }
 
-/// Starts the thread, which blocks all signals: the program's own threads get them.
-fn start() -> io::Result<()> {
-    thread::with_signals_blocked(|| {
-        std::thread::Builder::new()
-            .name("holdlock-limits".to_owned())
-            .stack_size(128 * 1024)
-            .spawn(run)
-            .map(drop)
-    })
-}
-
 fn run() {
-    let _helper = published::Helper::enter();
     let limits = limits();
     let mut idle_since = None;
     loop {

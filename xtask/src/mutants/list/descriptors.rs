@@ -62,5 +62,12 @@ pub(super) const AREA: Area = Area {
             without: "flags => flags & LASTING & !MARK,",
             test: ("descriptors", "went_to_the_same_file"),
         },
+        Mutant {
+            name: "a helper thread that starts opens nothing",
+            file: "sys/linux/published.rs",
+            with: "    note();\n    let run",
+            without: "    let run",
+            test: ("descriptors", "about_to_open_nothing"),
+        },
     ],
 };

@@ -16,14 +16,16 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::thread::Builder;
 
 use super::fork::ForkCell;
 use super::thread::ThreadId;
-use super::{by_number, check, file};
+use super::{by_number, check, file, thread};
 
 const VERSION: u32 = 1;
 const HELPERS: usize = 32;
@@ -49,8 +51,10 @@ fn note() -> Option<&'static Note> {
 
 fn publish() -> io::Result<&'static Note> {
     let number = check(by_number::memfd_create(c"holdlock-note", libc::MFD_CLOEXEC))?;
+    // Never closed: others look for the descriptor for as long as the process lives, and where
+    // other code has closed it meanwhile, the number may be of a file of that code.
     // SAFETY: made just now, and nobody else's.
-    let file = unsafe { File::from_raw_fd(number) };
+    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
     file.set_len(SIZE as u64)?;
     // SAFETY: a shared mapping of a file of this size, at an address of the kernel's choice.
     let page = unsafe {
@@ -75,10 +79,26 @@ fn publish() -> io::Result<&'static Note> {
     let note = unsafe { &*page.cast::<Note>() };
     note.process.store(std::process::id(), Ordering::Relaxed);
     note.version.store(VERSION, Ordering::Release);
-    // Stays open for as long as the process lives: others look for the descriptor. Nothing is ever
-    // written or closed by its number, so that it does no harm when other code closes it.
-    std::mem::forget(file);
     Ok(note)
+}
+
+/// Starts a thread that only helps this library. It blocks all signals: the program's own threads
+/// get them.
+pub(crate) fn start_helper(
+    name: &str,
+    stack_size: usize,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    // Made here, not by the new thread at a time of its own: a program that closes descriptors that
+    // it does not know may do so as soon as it has its lock, and what gets the number of a note
+    // that is half made would be cut to the note's length.
+    note();
+    let run = move || {
+        let _helper = Helper::enter();
+        run();
+    };
+    let builder = Builder::new().name(name.to_owned());
+    thread::with_signals_blocked(|| builder.stack_size(stack_size).spawn(run).map(drop))
 }
 
 /// While it lives, the note has the thread that made it as a helper: it neither holds nor releases
