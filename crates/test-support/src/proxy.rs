@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::between;
@@ -118,9 +118,12 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &AtomicU8, of_server: bo
     let _ = to.shutdown(Shutdown::Both);
 }
 
-/// Never the same twice.
+/// Never the same twice in a process. The variable HOLDLOCK_BROKEN_SEED has other ones.
 fn broken(bytes: &[u8]) -> Vec<u8> {
-    static STATE: AtomicU64 = AtomicU64::new(7);
+    static STATE: LazyLock<AtomicU64> = LazyLock::new(|| {
+        let seed = std::env::var("HOLDLOCK_BROKEN_SEED").ok();
+        AtomicU64::new(seed.map_or(7, |seed| seed.parse().expect("a number")))
+    });
     let mut state = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
     // The body of an answer of HTTP, so that what is broken is read at all.
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");

@@ -17,6 +17,9 @@ pub(super) struct Pair {
     pub(super) lease: Lease,
 }
 
+/// So that a revision has a next one.
+const LAST_REVISION: u64 = i64::MAX as u64;
+
 /// The answer to a transaction, or to a range.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -52,12 +55,12 @@ fn bytes_at(value: &Value, field: &str) -> Vec<u8> {
     bytes.unwrap_or_default()
 }
 
-/// The revision of the store when the message was made.
+/// The revision of the store when the message was made. To etcd it is a signed number.
 fn revision(message: &Value) -> Result<u64, Failure> {
     let header = message.get("header");
     match header.map_or(0, |header| number_at(header, "revision")) {
-        0 => Err(not_whole()),
-        revision => Ok(revision),
+        revision @ 1..LAST_REVISION => Ok(revision),
+        _ => Err(not_whole()),
     }
 }
 
@@ -101,10 +104,11 @@ pub(super) fn put(key: &str, value: &str, lease: Lease) -> Value {
 impl Answer {
     /// Of a range request.
     pub(super) fn of_range(message: &Value) -> Result<Answer, Failure> {
+        let revision = revision(message)?;
         Ok(Answer {
-            revision: revision(message)?,
+            revision,
             succeeded: true,
-            pairs: pairs(message)?,
+            pairs: pairs(message, revision)?,
         })
     }
 
@@ -115,10 +119,11 @@ impl Answer {
         let range = ranges
             .filter_map(|response| response.get("response_range"))
             .next();
+        let revision = revision(message)?;
         Ok(Answer {
-            revision: revision(message)?,
+            revision,
             succeeded: message.get("succeeded") == Some(&Value::Bool(true)),
-            pairs: range.map_or(Ok(Vec::new()), pairs)?,
+            pairs: range.map_or(Ok(Vec::new()), |range| pairs(range, revision))?,
         })
     }
 
@@ -136,19 +141,23 @@ impl Answer {
     }
 }
 
-fn pairs(range: &Value) -> Result<Vec<Pair>, Failure> {
+/// The pairs of a range, none of which can have been created after the answer.
+fn pairs(range: &Value, revision: u64) -> Result<Vec<Pair>, Failure> {
     let pairs = match range.get("kvs") {
         None => return Ok(Vec::new()),
         Some(pairs) => pairs.as_array().ok_or_else(not_whole)?,
     };
-    let pair = |pair: &Value| match number_at(pair, "create_revision") {
-        0 => Err(not_whole()),
-        create_revision => Ok(Pair {
+    let pair = |pair: &Value| {
+        let create_revision = number_at(pair, "create_revision");
+        if !(1..=revision).contains(&create_revision) {
+            return Err(not_whole());
+        }
+        Ok(Pair {
             key: key(pair),
             value: bytes_at(pair, "value"),
             create_revision,
             lease: Lease(number_at(pair, "lease")),
-        }),
+        })
     };
     pairs.iter().map(pair).collect()
 }
@@ -198,6 +207,8 @@ mod tests {
             r#"{"header":{"revision":"7"},"succeeded":true,"responses":[{"response_put":{}}]}"#,
             r#"{"header":{"revision":"7"},"succeeded":true,"responses":[{"response_range":{"kvs":7}}]}"#,
             r#"{"header":{"revision":"7"},"succeeded":true,"responses":[{"response_range":{"kvs":[{}]}}]}"#,
+            r#"{"header":{"revision":"7"},"succeeded":true,
+                "responses":[{"response_range":{"kvs":[{"create_revision":"8"}]}}]}"#,
         ] {
             assert!(transaction(text).is_err(), "{text}");
         }
@@ -205,6 +216,8 @@ mod tests {
             "{}",
             "{\"kvs\":[]}",
             "{\"header\":{\"revision\":\"7\"},\"kvs\":{}}",
+            "{\"header\":{\"revision\":\"9223372036854775807\"}}",
+            "{\"header\":{\"revision\":\"18446744073709551615\"}}",
         ] {
             let message = serde_json::from_str(text).expect("JSON");
             assert!(Answer::of_range(&message).is_err(), "{text}");
@@ -229,7 +242,9 @@ mod tests {
                 let answer = Answer::of_transaction_with_range(&message);
                 for answer in [answer, Answer::of_range(&message)].into_iter().flatten() {
                     assert!(answer.revision > 0);
-                    assert!(answer.pairs.iter().all(|pair| pair.create_revision > 0));
+                    let at = 1..=answer.revision;
+                    let mut pairs = answer.pairs.iter();
+                    assert!(pairs.all(|pair| at.contains(&pair.create_revision)));
                     whole += 1;
                 }
             }

@@ -132,5 +132,19 @@ pub(super) const AREA: Area = Area {
             without: "&& false && has_waited && queued.elapsed() < SLOW",
             test: ("engines/etcd", "a_waiter_that_lost_its_place"),
         },
+        Mutant {
+            name: "an answer that knows the future is not whole",
+            file: "etcd/message.rs",
+            with: "!(1..=revision).contains",
+            without: "!(1..).contains",
+            test: ("unit", "not_whole"),
+        },
+        Mutant {
+            name: "a revision without a next one is not whole",
+            file: "etcd/message.rs",
+            with: "revision @ 1..LAST_REVISION => ",
+            without: "revision @ 1.. => ",
+            test: ("unit", "not_whole"),
+        },
     ],
 };
