@@ -101,11 +101,20 @@ fn a_million_sections_find_nothing() {
     assert!(report["kills"].as_u64().unwrap() > 0);
 }
 
+/// As [`must_hold`], until there was a run in which processes were killed and stopped: a quick
+/// machine may be done before.
+fn must_hold_among_deaths(modes: &str, sections: u64) {
+    let has_deaths = |report: &Value| {
+        let number = |field: &str| report[field].as_u64().unwrap();
+        number("kills") > 0 && number("stops") > 0
+    };
+    let mut runs = (0..50).map(|_| must_hold(modes, sections));
+    assert!(runs.any(|report| has_deaths(&report)), "nobody was killed");
+}
+
 #[test]
 fn requests_exclude_each_other_while_processes_are_killed_and_stopped() {
-    let report = must_hold("exclusive,shared", 60_000);
-    assert!(report["kills"].as_u64().unwrap() > 0, "{report:#}");
-    assert!(report["stops"].as_u64().unwrap() > 0, "{report:#}");
+    must_hold_among_deaths("exclusive,shared", 60_000);
 }
 
 #[test]
@@ -130,8 +139,7 @@ fn holders_that_remove_rename_or_replace_the_file_never_let_two_in() {
 
 #[test]
 fn tokens_rise_and_deaths_are_told_while_holders_are_killed() {
-    let report = must_hold("record", 20_000);
-    assert!(report["kills"].as_u64().unwrap() > 0, "{report:#}");
+    must_hold_among_deaths("record", 20_000);
 }
 
 #[test]
