@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +64,29 @@ fn two_thousand_waiters_are_shown_in_their_order() {
     assert!(!deadlocks.iter().any(of_theirs));
 }
 
+/// Calls `inside` while forty other files are locked and unlocked.
+fn while_other_locks_come_and_go(scratch: &Scratch, inside: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for number in 0..40 {
+            let other = FileLock::open(scratch.path(&format!("other-{number}"))).expect("opens");
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let guard = other.lock().expect("free");
+                    std::thread::sleep(Duration::from_micros(100));
+                    drop(guard);
+                }
+            });
+        }
+        let inside = panic::catch_unwind(AssertUnwindSafe(inside));
+        done.store(true, Ordering::Relaxed);
+        if let Err(panicked) = inside {
+            panic::resume_unwind(panicked);
+        }
+    });
+}
+
 #[test]
 fn a_long_queue_is_found_while_other_locks_come_and_go() {
     const WAITERS: usize = 200;
@@ -81,19 +105,7 @@ fn a_long_queue_is_found_while_other_locks_come_and_go() {
         let found = files.iter().find(|file| file.file_id == file_id);
         found.map_or(0, |file| file.waiters.len())
     };
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for number in 0..40 {
-            let other = FileLock::open(scratch.path(&format!("other-{number}"))).expect("opens");
-            let done = &done;
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    let guard = other.lock().expect("free");
-                    std::thread::sleep(Duration::from_micros(100));
-                    drop(guard);
-                }
-            });
-        }
+    while_other_locks_come_and_go(&scratch, || {
         // For one file: always. For the host, in one reading: nearly always.
         let one: Vec<usize> = (0..LOOKS).map(|_| length(&look(&path).files)).collect();
         let all = (0..LOOKS).map(|_| {
@@ -102,11 +114,29 @@ fn a_long_queue_is_found_while_other_locks_come_and_go() {
             length(&watch.snapshot().files)
         });
         let all: Vec<usize> = all.collect();
-        done.store(true, Ordering::Relaxed);
         println!("{all:?}");
         assert_eq!(one, [WAITERS; LOOKS]);
         let missed = all.iter().filter(|length| **length != WAITERS).count();
         assert!(missed <= LOOKS / 4, "{all:?}");
+    });
+}
+
+#[test]
+fn all_locks_on_a_file_are_found_while_other_locks_come_and_go() {
+    // More than the kernel returns in one piece.
+    const LOCKS: usize = 200;
+    const LOOKS: usize = 200;
+    let _alone = alone();
+    let _dog = watchdog::watch(300);
+    let scratch = Scratch::in_memory();
+    let path = scratch.lock();
+    let mut holder = sys::on_the_last_cpu(|| stranger(&[&path]));
+    holder.must(&format!("many 0 {LOCKS} 0"));
+    while_other_locks_come_and_go(&scratch, || {
+        let found = (0..LOOKS).map(|_| one_file(&path).locks.len());
+        let found: Vec<usize> = found.collect();
+        println!("{found:?}");
+        assert_eq!(found, [LOCKS; LOOKS]);
     });
 }
 

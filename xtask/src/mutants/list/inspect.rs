@@ -146,5 +146,26 @@ pub(super) const AREA: Area = Area {
             without: "[Range::QUEUE.start]",
             test: ("upgrade", "only_the_lock_of_flock"),
         },
+        Mutant {
+            name: "inspection: pieces of the table overlap",
+            file: "inspect/proc/locks_file.rs",
+            with: "const NEAR: usize = 1000;",
+            without: "const NEAR: usize = 0;",
+            test: ("inspect", "scale::all_locks_on_a_file"),
+        },
+        Mutant {
+            name: "inspection: a file that was found may have more locks",
+            file: "inspect/proc/file.rs",
+            with: "    if !reader.has_more(&table)? {",
+            without: "    if entries.iter().any(|entry| Some(entry.file_id) == place) {",
+            test: ("inspect", "scale::all_locks_on_a_file"),
+        },
+        Mutant {
+            name: "inspection: a lock that one reading missed is added from another",
+            file: "inspect/proc/whole_table.rs",
+            with: "    entries.extend(missed);",
+            without: "    drop(missed);",
+            test: ("unit", "locks_that_one_read_missed"),
+        },
     ],
 };

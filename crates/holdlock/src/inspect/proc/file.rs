@@ -7,15 +7,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::file_id::FileId;
-use super::locks_file::{self, LocksReader, Table};
+use super::locks_file::{self, LocksReader};
 use super::process::Process;
 use super::removed;
 use super::survey::{Survey, in_other_namespace};
 use super::table::{Kind, TableEntry};
+use super::whole_table;
 use crate::bytes::Range;
 use crate::inspect::snapshot::{LockedFile, Snapshot};
 use crate::sys::file;
 
+/// How often to read a table that comes in pieces, if it has the file.
+const READS: u32 = 3;
 /// When to stop reading a table that changes all the time, and to accept that it may lack a lock:
 /// after this many reads and after this time.
 const MIN_READS: u32 = 6;
@@ -29,12 +32,11 @@ pub(crate) fn look(path: &Path) -> io::Result<Snapshot> {
         Err(error) => return Err(error),
     };
     let device = removed::device_above(path);
-    let table = read(
+    let entries = read(
         |entry| Some(entry.file_id) == file_id || device == Some(entry.file_id.device()),
         file_id,
     )?;
-    let (here, on_device) = table
-        .entries
+    let (here, on_device) = entries
         .into_iter()
         .partition(|entry| Some(entry.file_id) == file_id);
     let mut snapshot = at(here, file_id);
@@ -51,32 +53,46 @@ fn at(entries: Vec<TableEntry>, file_id: Option<FileId>) -> Snapshot {
     survey.finish()
 }
 
-/// Reads the table. If it may lack a lock on `place`, reads it again until such a lock is found, or
-/// until two reads give the same table.
-fn read(wanted: impl Fn(&TableEntry) -> bool, file_id: Option<FileId>) -> io::Result<Table> {
-    let is_it = |entry: &TableEntry| Some(entry.file_id) == file_id && entry.is_held();
-    let has_it = |table: &Table| table.entries.iter().any(is_it);
+/// Reads the table. If it may lack a lock on `place`, reads it again: until two reads say the same
+/// of this file, or the first [`READS`] have found it; and longer if they have not.
+fn read(
+    wanted: impl Fn(&TableEntry) -> bool,
+    place: Option<FileId>,
+) -> io::Result<Vec<TableEntry>> {
+    let at_place = |entries: &[TableEntry]| -> Vec<TableEntry> {
+        let at_place = entries.iter().filter(|entry| Some(entry.file_id) == place);
+        at_place.cloned().collect()
+    };
     let began = Instant::now();
     let mut reader = LocksReader::open()?;
     let mut table = reader.read(&wanted)?;
-    if has_it(&table) && !table.worth_rereading || !reader.has_more(&table)? {
-        return Ok(table);
+    let mut entries = std::mem::take(&mut table.entries);
+    if !reader.has_more(&table)? {
+        return Ok(entries);
     }
+    let mut seen = at_place(&entries);
     for reads in 2.. {
         let before = table.hash;
         table = reader.read_with_care(&wanted)?;
+        let earlier = std::mem::replace(&mut entries, std::mem::take(&mut table.entries));
+        let now = at_place(&entries);
+        whole_table::add_missed(&mut entries, earlier);
+        let has_it = entries
+            .iter()
+            .any(|entry| Some(entry.file_id) == place && entry.is_held());
         let in_vain = reads >= MIN_READS && began.elapsed() > MIN_TIME;
-        if has_it(&table) || table.hash == before || in_vain {
+        if has_it && (now == seen || reads >= READS) || table.hash == before || in_vain {
             break;
         }
+        seen = now;
     }
-    Ok(table)
+    Ok(entries)
 }
 
 /// The locks on this file.
 pub(crate) fn at_place(file_id: FileId) -> io::Result<Snapshot> {
-    let table = read(|entry| entry.file_id == file_id, Some(file_id))?;
-    Ok(at(table.entries, Some(file_id)))
+    let entries = read(|entry| entry.file_id == file_id, Some(file_id))?;
+    Ok(at(entries, Some(file_id)))
 }
 
 fn file_at(file_id: FileId) -> io::Result<Option<LockedFile>> {

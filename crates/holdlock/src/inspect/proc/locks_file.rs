@@ -14,7 +14,8 @@
 //!   queue.
 //! * A seek to a position well behind the last byte tells whether there is more.
 //! * If a read ends early, the next read begins some locks further back, which is a seek too. So it
-//!   includes the lock that did not fit, whatever was released meanwhile.
+//!   includes the lock that did not fit, whatever was released meanwhile. Among the first thousand
+//!   lines every read does so, and includes any lock; further behind a seek takes too long.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
@@ -74,6 +75,8 @@ const SMALLEST_READ: usize = 32 * 1024;
 const LARGEST_READ: usize = 16 * 1024 * 1024;
 /// Longer than the line of any lock. (The line of a waiter may be longer.)
 const LINE: usize = 256;
+/// Up to so many lines, each read goes back.
+const NEAR: usize = 1000;
 /// How many bytes to go back: about fifteen locks, or two if fifteen would leave no room for the
 /// lock that did not fit.
 const STEPS_BACK: [usize; 2] = [1024, 128];
@@ -142,7 +145,7 @@ impl LocksReader {
                 }
                 pieces += 1;
                 longest = longest.max(length);
-                if !(with_care && self.ends_early(length)) {
+                if !(with_care && (text.lines < NEAR || self.ends_early(length))) {
                     continue;
                 }
             }

@@ -14,9 +14,9 @@ const READS: u32 = 3;
 
 /// The wanted entries of the whole table.
 ///
-/// A read in pieces misses some files while other processes lock and release. Further reads add the
-/// files that the first one missed. The result may contain locks that were released meanwhile; the
-/// callers check that.
+/// A read in pieces may miss some locks while other processes lock and release, so the result has
+/// what several reads found. It may contain locks that were released meanwhile; the callers check
+/// that.
 pub(crate) fn read(wanted: impl Fn(&TableEntry) -> bool) -> io::Result<Vec<TableEntry>> {
     let mut reader = LocksReader::open()?;
     let table = reader.read(&wanted)?;
@@ -51,15 +51,60 @@ fn complete(
         if !reader.affords_again(&table) {
             break;
         }
-        let known: HashSet<FileId> = entries.iter().map(|entry| entry.file_id).collect();
-        let is_new = |entry: &TableEntry| wanted(entry) && !known.contains(&entry.file_id);
-        let mut more = reader.read_with_care(is_new)?;
-        entries.append(&mut more.entries);
+        let mut more = reader.read_with_care(&wanted)?;
+        let earlier = std::mem::replace(&mut entries, std::mem::take(&mut more.entries));
+        add_missed(&mut entries, earlier);
         if std::mem::replace(&mut table, more).hash == table.hash {
             break;
         }
     }
     Ok(entries)
+}
+
+/// Adds the locks of an earlier read that the last one missed, each with its waiters.
+///
+/// A lock that excludes one of the last read was not missed: it was released meanwhile. A waiter of
+/// the last read may have waited for another lock before.
+pub(super) fn add_missed(entries: &mut Vec<TableEntry>, earlier: Vec<TableEntry>) {
+    let known: HashSet<TableEntry> = entries.iter().map(without_turn).collect();
+    let mut held: HashMap<FileId, Vec<&TableEntry>> = HashMap::new();
+    for entry in entries.iter() {
+        let of_file = held.entry(entry.file_id).or_default();
+        of_file.extend(Some(entry).filter(|entry| entry.is_held()));
+    }
+    let is_missed = |first: &TableEntry| {
+        let Some(others) = held.get(&first.file_id) else {
+            return true;
+        };
+        let mut others = others.iter();
+        first.is_held() && !known.contains(first) && !others.any(|other| excludes(first, other))
+    };
+    let is_known_waiter = |entry: &TableEntry| {
+        !entry.is_held() && entry.pid.is_some() && known.contains(&without_turn(entry))
+    };
+    let belongs = |before: &TableEntry, entry: &TableEntry| {
+        before.file_id == entry.file_id && !entry.is_held()
+    };
+    let queues = earlier.chunk_by(belongs);
+    let missed = queues.filter(|queue| is_missed(&queue[0])).flatten();
+    let missed: Vec<TableEntry> = missed
+        .filter(|entry| !is_known_waiter(entry))
+        .cloned()
+        .collect();
+    entries.extend(missed);
+}
+
+fn excludes(one: &TableEntry, other: &TableEntry) -> bool {
+    let shared = one.mode == Mode::Shared && other.mode == Mode::Shared;
+    one.kind.meets(other.kind) && one.range.overlaps(other.range) && !shared
+}
+
+/// The same for each place in a queue.
+fn without_turn(entry: &TableEntry) -> TableEntry {
+    TableEntry {
+        turn: entry.turn.min(1),
+        ..entry.clone()
+    }
 }
 
 /// The entries of each file, in the order of the table.
@@ -124,6 +169,47 @@ mod tests {
         entries
             .filter_map(|entry| Some((entry.turn, entry.pid?)))
             .collect()
+    }
+
+    /// The turns and pids of what is added from an earlier read to the last one.
+    fn added(last: &[&str], earlier: &[&str]) -> Vec<(u32, Option<u32>)> {
+        let read = |lines: &[&str]| lines.iter().filter_map(|line| parse(line)).collect();
+        let mut entries: Vec<TableEntry> = read(last);
+        add_missed(&mut entries, read(earlier));
+        let added = entries.split_off(last.len()).into_iter();
+        added.map(|entry| (entry.turn, entry.pid)).collect()
+    }
+
+    #[test]
+    fn locks_that_one_read_missed_are_added_from_another() {
+        let first = "1: POSIX  ADVISORY  WRITE 10 fe:01:100 0 9";
+        let waiter = "1: -> POSIX  ADVISORY  WRITE 11 fe:01:100 0 9";
+        let second = "2: POSIX  ADVISORY  WRITE 12 fe:01:100 10 19";
+        let its_waiter = "2: -> POSIX  ADVISORY  WRITE 13 fe:01:100 10 19";
+        let other_file = "3: FLOCK  ADVISORY  WRITE 14 fe:01:101 0 EOF";
+        let all = [first, waiter, second, its_waiter, other_file];
+        let [ten, eleven] = [(0, Some(10)), (1, Some(11))];
+        let [twelve, thirteen] = [(0, Some(12)), (1, Some(13))];
+        let fourteen = (0, Some(14));
+        assert_eq!(added(&all, &all), []);
+        assert_eq!(added(&[first, waiter], &all), [twelve, thirteen, fourteen]);
+        assert_eq!(added(&[second, its_waiter], &all), [ten, eleven, fourteen]);
+        // Shared locks do not exclude each other.
+        let shared = "1: FLOCK  ADVISORY  READ 10 fe:01:100 0 EOF";
+        let more = "2: FLOCK  ADVISORY  READ 12 fe:01:100 0 EOF";
+        assert_eq!(added(&[shared], &[shared, more]), [twelve]);
+    }
+
+    #[test]
+    fn a_lock_that_was_released_meanwhile_was_not_missed() {
+        let holder = "1: POSIX  ADVISORY  WRITE 10 fe:01:100 0 9";
+        let waiter = "1: -> POSIX  ADVISORY  READ 11 fe:01:100 5 14";
+        let next = "1: POSIX  ADVISORY  READ 11 fe:01:100 5 14";
+        assert_eq!(added(&[next], &[holder, waiter]), []);
+        // The waiter waits for another lock now.
+        let other = "2: POSIX  ADVISORY  WRITE 12 fe:01:100 12 12";
+        let moved = "2: -> POSIX  ADVISORY  READ 11 fe:01:100 5 14";
+        assert_eq!(added(&[other, moved], &[holder, waiter]), [(0, Some(10))]);
     }
 
     #[test]
