@@ -149,15 +149,15 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "inspection: pieces of the table overlap",
             file: "inspect/proc/locks_file.rs",
-            with: "const NEAR: usize = 1000;",
+            with: "const NEAR: usize = 500;",
             without: "const NEAR: usize = 0;",
             test: ("inspect", "scale::all_locks_on_a_file"),
         },
         Mutant {
             name: "inspection: a file that was found may have more locks",
             file: "inspect/proc/file.rs",
-            with: "    if !reader.has_more(&table)? {",
-            without: "    if entries.iter().any(|entry| Some(entry.file_id) == place) {",
+            with: "    if is_alone(&seen) &&",
+            without: "    if !seen.is_empty() &&",
             test: ("inspect", "scale::all_locks_on_a_file"),
         },
         Mutant {

@@ -13,6 +13,7 @@ use super::removed;
 use super::survey::{Survey, in_other_namespace};
 use super::table::{Kind, TableEntry};
 use super::whole_table;
+use crate::Mode;
 use crate::bytes::Range;
 use crate::inspect::snapshot::{LockedFile, Snapshot};
 use crate::sys::file;
@@ -67,10 +68,10 @@ fn read(
     let mut reader = LocksReader::open()?;
     let mut table = reader.read(&wanted)?;
     let mut entries = std::mem::take(&mut table.entries);
-    if !reader.has_more(&table)? {
+    let mut seen = at_place(&entries);
+    if is_alone(&seen) && !table.worth_rereading || !reader.has_more(&table)? {
         return Ok(entries);
     }
-    let mut seen = at_place(&entries);
     for reads in 2.. {
         let before = table.hash;
         table = reader.read_with_care(&wanted)?;
@@ -87,6 +88,14 @@ fn read(
         seen = now;
     }
     Ok(entries)
+}
+
+/// Whether these entries are an exclusive lock of flock(2) with its waiters, as usual. No other
+/// lock of that kind can be there, and those who use other kinds rarely use this one as well.
+fn is_alone(of_file: &[TableEntry]) -> bool {
+    let is_exclusive = |entry: &TableEntry| entry.is_held() && entry.mode == Mode::Exclusive;
+    of_file.first().is_some_and(is_exclusive)
+        && of_file.iter().all(|entry| entry.kind == Kind::Flock)
 }
 
 /// The locks on this file.

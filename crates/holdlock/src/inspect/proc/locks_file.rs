@@ -14,8 +14,8 @@
 //!   queue.
 //! * A seek to a position well behind the last byte tells whether there is more.
 //! * If a read ends early, the next read begins some locks further back, which is a seek too. So it
-//!   includes the lock that did not fit, whatever was released meanwhile. Among the first thousand
-//!   lines every read does so, and includes any lock; further behind a seek takes too long.
+//!   includes the lock that did not fit, whatever was released meanwhile. Among the first 500 lines
+//!   every read does so, and includes any lock; further behind a seek takes too long.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
@@ -76,7 +76,7 @@ const LARGEST_READ: usize = 16 * 1024 * 1024;
 /// Longer than the line of any lock. (The line of a waiter may be longer.)
 const LINE: usize = 256;
 /// Up to so many lines, each read goes back.
-const NEAR: usize = 1000;
+const NEAR: usize = 500;
 /// How many bytes to go back: about fifteen locks, or two if fifteen would leave no room for the
 /// lock that did not fit.
 const STEPS_BACK: [usize; 2] = [1024, 128];
@@ -145,7 +145,10 @@ impl LocksReader {
                 }
                 pieces += 1;
                 longest = longest.max(length);
-                if !(with_care && (text.lines < NEAR || self.ends_early(length))) {
+                // If our buffer is full, the rest of the kernel's comes next, as it is.
+                let is_full = length == self.buffer.len();
+                let may_skip = text.lines < NEAR || ends_early(length);
+                if !with_care || is_full || !may_skip {
                     continue;
                 }
             }
@@ -176,12 +179,6 @@ impl LocksReader {
         Ok(length)
     }
 
-    /// Whether another line would have fitted into the kernel's buffer, whose size is a power of
-    /// two.
-    fn ends_early(&self, length: usize) -> bool {
-        length < self.buffer.len() && length.next_power_of_two() - length > LINE
-    }
-
     /// Reads again from a position a little before the end of the last read. Returns whether there
     /// was more text.
     fn look_back<W: FnMut(&TableEntry) -> bool>(&mut self, text: &mut Text<W>) -> io::Result<bool> {
@@ -203,6 +200,11 @@ impl LocksReader {
         }
         Ok(false)
     }
+}
+
+/// Whether another line would have fitted into the kernel's buffer, whose size is a power of two.
+fn ends_early(length: usize) -> bool {
+    length.next_power_of_two() - length > LINE
 }
 
 /// The text that was read so far.
