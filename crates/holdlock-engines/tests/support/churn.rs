@@ -1,9 +1,10 @@
 //! Many processes and threads at one lock, some of which are killed: no two are inside together.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use holdlock::{Mode, Request};
@@ -11,6 +12,8 @@ use holdlock_engines::{EngineGuard, EngineLock, Error};
 
 use super::actor::Actor;
 use super::random;
+
+const TRACE: &str = "inside-";
 
 /// The actor's part: `DIRECTORY SEED MILLISECONDS`. Says how often it was inside.
 pub(super) fn churn(lock: &EngineLock, arguments: &str) -> String {
@@ -72,15 +75,31 @@ fn once(lock: &EngineLock, directory: &Path, state: &mut u64) -> bool {
     true
 }
 
-/// Shared holders count themselves under shared kernel locks, exclusive ones want to be alone. The
-/// kernel frees the marks of those who are killed.
+/// Shared holders have shared kernel locks on the mark, exclusive ones want to be alone.
 fn inside(guard: &EngineGuard, directory: &Path, stay: Duration) {
     let mark = File::open(directory.join("mark")).expect("a file");
     let alone = match guard.mode() {
         Mode::Exclusive => mark.try_lock(),
         Mode::Shared => mark.try_lock_shared(),
     };
-    alone.expect("somebody is inside");
+    if alone.is_err() {
+        if guard.deadline().has_passed() {
+            return;
+        }
+        match guard.mode() {
+            Mode::Exclusive => mark.lock().expect("locked"),
+            Mode::Shared => mark.lock_shared().expect("locked"),
+        }
+        let excludes_us = |trace: &Trace| guard.mode() == Mode::Exclusive || trace.is_exclusive();
+        assert!(
+            traces(directory).iter().any(excludes_us),
+            "somebody was inside"
+        );
+    }
+    if guard.mode() == Mode::Exclusive {
+        traces(directory).iter().for_each(Trace::remove);
+    }
+    let trace = Trace::leave(directory, guard.mode());
     if guard.mode() == Mode::Exclusive {
         // The fenced register: no holder comes after one with a greater token.
         let mut options = OpenOptions::new();
@@ -94,6 +113,40 @@ fn inside(guard: &EngineGuard, directory: &Path, stay: Duration) {
         register.write_all(&token.to_ne_bytes()).expect("works");
     }
     std::thread::sleep(stay);
+    if !guard.deadline().has_passed() {
+        trace.remove();
+    }
+}
+
+/// A file of a holder that is inside. It stays behind when the holder is killed, and when it was
+/// late. The kernel ends a killed process step by step: it may close the connection, by which
+/// others get the lock, a while before the mark.
+struct Trace(PathBuf);
+
+impl Trace {
+    fn leave(directory: &Path, mode: Mode) -> Trace {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{TRACE}{mode:?}-{}-{number}", std::process::id());
+        let path = directory.join(name);
+        File::create(&path).expect("created");
+        Trace(path)
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.0.to_string_lossy().contains("Exclusive")
+    }
+
+    fn remove(&self) {
+        std::fs::remove_file(&self.0).expect("removed");
+    }
+}
+
+fn traces(directory: &Path) -> Vec<Trace> {
+    let entries = std::fs::read_dir(directory).expect("a directory").flatten();
+    let is_trace = |entry: &DirEntry| entry.file_name().to_string_lossy().starts_with(TRACE);
+    let traces = entries.filter(is_trace);
+    traces.map(|entry| Trace(entry.path())).collect()
 }
 
 /// Lets processes and threads churn, and kills those whose URL is that of victims.

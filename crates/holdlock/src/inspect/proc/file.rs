@@ -19,7 +19,7 @@ use crate::inspect::snapshot::{LockedFile, Snapshot};
 use crate::sys::file;
 
 /// How often to read a table that comes in pieces, if it has the file.
-const READS: u32 = 3;
+const READS: u32 = 5;
 /// When to stop reading a table that changes all the time, and to accept that it may lack a lock:
 /// after this many reads and after this time.
 const MIN_READS: u32 = 6;
@@ -55,7 +55,8 @@ fn at(entries: Vec<TableEntry>, file_id: Option<FileId>) -> Snapshot {
 }
 
 /// Reads the table. If it may lack a lock on `place`, reads it again: until two reads say the same
-/// of this file, or the first [`READS`] have found it; and longer if they have not.
+/// of this file and nothing is known besides, or the first [`READS`] have found it; and longer if
+/// they have not.
 fn read(
     wanted: impl Fn(&TableEntry) -> bool,
     place: Option<FileId>,
@@ -78,11 +79,11 @@ fn read(
         let earlier = std::mem::replace(&mut entries, std::mem::take(&mut table.entries));
         let now = at_place(&entries);
         whole_table::add_missed(&mut entries, earlier);
-        let has_it = entries
-            .iter()
-            .any(|entry| Some(entry.file_id) == place && entry.is_held());
+        let known = at_place(&entries);
+        let has_it = known.iter().any(TableEntry::is_held);
+        let is_settled = now == seen && now == known;
         let in_vain = reads >= MIN_READS && began.elapsed() > MIN_TIME;
-        if has_it && (now == seen || reads >= READS) || table.hash == before || in_vain {
+        if has_it && (is_settled || reads >= READS) || table.hash == before || in_vain {
             break;
         }
         seen = now;
