@@ -40,7 +40,7 @@ const LONG: [&str; 8] = [
 ];
 
 /// Holds thousands of locks, and measures a search among all locks of the host.
-const ALONE: &str = "conformance/tests/crowded.rs";
+const ALONE: &str = "conformance/tests/crowded/main.rs";
 
 /// Test programs that cargo has built.
 pub(crate) struct Tests {

@@ -7,7 +7,6 @@ mod names;
 mod namespaces;
 mod places;
 mod queues;
-mod scale;
 mod states;
 mod tools;
 mod users;

@@ -46,7 +46,7 @@ pub(super) const AREA: Area = Area {
             file: "inspect/proc/locks_file.rs",
             with: "if with_care && self.look_back(&mut text)? {",
             without: "if false && self.look_back(&mut text)? {",
-            test: ("inspect", "scale::a_long_queue"),
+            test: ("crowded", "scale::a_long_queue"),
         },
         Mutant {
             name: "inspection: in a container, a lock without a taker was passed on",
@@ -151,14 +151,14 @@ pub(super) const AREA: Area = Area {
             file: "inspect/proc/locks_file.rs",
             with: "const NEAR: usize = 500;",
             without: "const NEAR: usize = 0;",
-            test: ("inspect", "scale::all_locks_on_a_file"),
+            test: ("crowded", "scale::all_locks_on_a_file"),
         },
         Mutant {
             name: "inspection: a file that was found may have more locks",
             file: "inspect/proc/file.rs",
             with: "    if is_alone(&seen) &&",
             without: "    if !seen.is_empty() &&",
-            test: ("inspect", "scale::all_locks_on_a_file"),
+            test: ("crowded", "scale::all_locks_on_a_file"),
         },
         Mutant {
             name: "inspection: a lock that one reading missed is added from another",

@@ -6,23 +6,17 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdlock::FileLock;
 use holdlock::inspect::{self, FileId, HostWatch, LockedFile};
 use holdlock_conformance::{Actor, Scratch, in_container, queue, skipped, sys, watchdog};
 
+use crate::alone;
 use crate::tools::{LOOK, holder_pids, look, one_file, stranger, turns};
 
 /// Processor time, far more than is needed: this is about growth, not about a slow machine.
 const MOST: Duration = Duration::from_secs(20);
-
-/// Runs one test after the other, because each disturbs what the others examine.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[track_caller]
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {

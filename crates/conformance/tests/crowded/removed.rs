@@ -4,23 +4,18 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdlock::{Error, FileLock};
 use holdlock_conformance::{Actor, Scratch, has, in_container, queue, skipped, sys, watchdog};
+
+use crate::alone;
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 const STRANGER: &str = env!("CARGO_BIN_EXE_stranger");
 
 /// As many files as a process may have open on every machine.
 const EACH: usize = 900;
-
-/// Runs one test after the other: the search of one test meets the locks of another.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A process that locks files near this path by bare system calls.
 fn stranger(path: &Path) -> Actor {
