@@ -13,7 +13,7 @@ use crate::{EngineLock, Error, Finding, Level, Members};
 const TRIED: &str = "holdlock-doctor";
 
 /// For how long it is tried while others hold it, as another `diagnose` does for a moment.
-const TRIED_FOR: Duration = Duration::from_secs(2);
+const TRIED_FOR: Duration = Duration::from_secs(10);
 
 /// The place that a URL without a lock's name means: a database, a server.
 ///

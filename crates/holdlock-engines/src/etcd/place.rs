@@ -28,6 +28,8 @@ const KEEPALIVE: &str = "/v3/lease/keepalive";
 const REVOKE: &str = "/v3/lease/revoke";
 const TRANSACTION: &str = "/v3/kv/txn";
 
+/// A cluster raises a ttl to what its elections need, 75 s at most. What says more is damaged.
+const RAISED: Duration = Duration::from_secs(100);
 /// How long the cluster may take to give the place back.
 const LEAVE: Duration = Duration::from_secs(5);
 /// For how long a release waits for the end of the lease.
@@ -126,7 +128,9 @@ impl Place {
 
     fn confirm(&self, sent: BootTime, answer: &Value) {
         self.confirmed.set(sent);
-        self.ttl.set(Duration::from_secs(number_at(answer, "TTL")));
+        let most = self.etcd().settings.ttl.max(RAISED);
+        let given = Duration::from_secs(number_at(answer, "TTL"));
+        self.ttl.set(given.min(most));
     }
 
     /// Creates the key. A second try finds the key of the first.

@@ -244,15 +244,34 @@ impl Wake for Unpark {
 pub(crate) fn block_on<T>(mut answer: oneshot::Receiver<T>, limit: Duration) -> Option<T> {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
-    let deadline = Instant::now() + limit;
+    // None: as long as it takes.
+    let deadline = Instant::now().checked_add(limit);
     loop {
         if let Poll::Ready(result) = Pin::new(&mut answer).poll(&mut context) {
             return result.ok();
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.map_or(limit, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        });
         if left.is_zero() {
             return None;
         }
         thread::park_timeout(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_may_have_the_longest_limit() {
+        let (tell, answer) = oneshot::channel();
+        let telling = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            tell.send(7)
+        });
+        assert_eq!(block_on(answer, Duration::MAX), Some(7));
+        telling.join().expect("no panic").expect("heard");
     }
 }

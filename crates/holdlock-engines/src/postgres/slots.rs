@@ -41,6 +41,7 @@ impl Queue<'_> {
         let taken = rows
             .last()
             .and_then(|row| row.first()?.as_deref()?.parse().ok());
+        let taken = taken.filter(|taken| *taken < slots);
         Ok(taken.map(|taken| slot(number, taken)))
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Client {
     listens: bool,
     /// Whether the server may know the request.
     is_known: Cell<bool>,
+    /// The server may be waiting for replicas. It reads nothing from this connection meanwhile.
+    waits_for_replicas: Cell<bool>,
 }
 
 struct Connected {
@@ -73,6 +75,7 @@ impl Client {
             listens: true,
             woken: Arc::default(),
             is_known: Cell::new(false),
+            waits_for_replicas: Cell::new(false),
         })
     }
 
@@ -87,6 +90,7 @@ impl Client {
             woken: Arc::default(),
             listens: false,
             is_known: Cell::new(false),
+            waits_for_replicas: Cell::new(false),
         }
     }
 
@@ -113,6 +117,9 @@ impl Client {
     ) -> Result<Answer, Error> {
         let mut repeated = false;
         let mut redirections = 0;
+        if self.waits_for_replicas.replace(false) {
+            self.disconnect();
+        }
         loop {
             let connected = self.connected().await?;
             if what == "step" {
@@ -152,7 +159,10 @@ impl Client {
         let connected = self.connected().await?;
         let mut wait = cmd("WAIT");
         wait.arg(wanted).arg(limit.as_millis().max(1) as u64);
+        // Stays so if nobody waits for the answer any more.
+        self.waits_for_replicas.set(true);
         let answer = connected.link.command(wait, limit + COMMAND).await;
+        self.waits_for_replicas.set(false);
         let answer = answer.map_err(|failure| self.failed("waiting for replicas", failure))?;
         Ok(redis::from_redis_value(answer).unwrap_or(0))
     }

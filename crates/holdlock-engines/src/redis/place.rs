@@ -137,10 +137,13 @@ impl Redis {
                 Step::Waits { quarantine, sleep } => {
                     let is_known = quarantined != quarantine.is_zero();
                     if looked.is_none_or(|looked| looked.elapsed() > LOOK) || !is_known {
+                        match self.stage(client, quarantine).await {
+                            Ok(stage) => attempt.progress.waits(stage),
+                            // The next step tells whether it is back.
+                            Err(error) if may_pass(&error) => {}
+                            Err(error) => return Err(error),
+                        }
                         quarantined = !quarantine.is_zero();
-                        attempt
-                            .progress
-                            .waits(self.stage(client, quarantine).await?);
                         looked = Some(Instant::now());
                     }
                     let sleep = match quarantine.is_zero() {

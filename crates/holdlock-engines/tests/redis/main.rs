@@ -15,6 +15,7 @@ mod partition;
 mod quarantine;
 mod reconnect;
 mod refused;
+mod replicas;
 #[path = "../support/mod.rs"]
 mod support;
 mod waits;

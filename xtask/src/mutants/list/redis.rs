@@ -181,5 +181,12 @@ pub(super) const AREA: Area = Area {
             without: "if false then",
             test: ("engines/redis", "a_primary_that_becomes"),
         },
+        Mutant {
+            name: "nothing is said to a server that waits for replicas",
+            file: "redis/client.rs",
+            with: "if self.waits_for_replicas.replace(false) {",
+            without: "if self.waits_for_replicas.replace(false) && false {",
+            test: ("engines/redis", "waits_for_replicas_leaves_nothing"),
+        },
     ],
 };
