@@ -111,7 +111,7 @@ fn race(holder: &FileLock, waiter: &FileLock, referee: &FileLock) {
                     break;
                 }
                 let token = token.lock().expect("a token").clone();
-                linger(fastrand::u32(..4000));
+                linger();
                 token.cancel();
                 end.wait();
             }
@@ -122,7 +122,7 @@ fn race(holder: &FileLock, waiter: &FileLock, referee: &FileLock) {
             *token.lock().expect("a token") = CancelToken::new();
             let guard = holder.lock().expect("locked");
             start.wait();
-            linger(fastrand::u32(..4000));
+            linger();
             drop(guard);
             end.wait();
             let free = referee.try_lock();
@@ -135,11 +135,16 @@ fn race(holder: &FileLock, waiter: &FileLock, referee: &FileLock) {
     let (won, lost) = (won.into_inner(), lost.into_inner());
     println!("{won} acquired, {lost} cancelled");
     assert_eq!(won + lost, rounds);
-    assert!(won > rounds / 100 && lost > rounds / 100, "{won} {lost}");
+    assert!(won > 0 && lost > 0, "{won} {lost}");
 }
 
-fn linger(turns: u32) {
-    (0..turns).for_each(|_| std::hint::spin_loop());
+/// For as long as a waiter needs to get to sleep, or less.
+fn linger() {
+    let began = Instant::now();
+    let time = Duration::from_micros(fastrand::u64(..200));
+    while began.elapsed() < time {
+        std::hint::spin_loop();
+    }
 }
 
 #[test]

@@ -194,11 +194,11 @@ fn the_queue_continues_without_requests_that_leave_it() {
     let mut holder = actor(&path);
     holder.must("lock");
     let mut impatient = actor(&path);
-    must_queue(&mut impatient, "for 2000");
+    must_queue(&mut impatient, "for 6000");
     let mut killed = actor(&path);
     must_queue(&mut killed, "lock");
     let mut hurried = actor(&path);
-    must_queue(&mut hurried, "for 2000");
+    must_queue(&mut hurried, "for 6000");
     let mut last = actor(&path);
     must_queue(&mut last, "lock");
     for actor in [&mut impatient, &mut hurried] {

@@ -2,7 +2,7 @@
 //! the kernel grants it no timer.
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use holdlock::{Error, FileLock};
@@ -66,25 +66,25 @@ fn waits_that_time_out_leave_one_thread_which_the_next_wait_takes_over() {
         times_out(&lock, 1);
         times_out(&other, 1);
     }
-    assert_eq!(helper_threads(), 1);
+    // A thread gives itself its name.
+    queue::eventually("one thread is left", || helper_threads() == 1);
     // Both locks are in constant use now, and a note tells of the thread that closes their files.
     assert!(descriptors() <= open + 3, "{} after {open}", descriptors());
     // Its place in the queue is before that of a request that comes now.
     queue::wait_for(&path, std::process::id());
     let mut late = Actor::start(ACTOR, &path);
     late.must_block("lock", &path);
+    let (name, named) = mpsc::channel();
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
+            name.send(sys::thread_id()).expect("heard");
             let guard = lock.try_lock_for(Duration::from_secs(60)).expect("locked");
             queue::eventually("only the late one queues", || {
                 queue::waiters(&path) == [late.pid()]
             });
             drop(guard);
         });
-        queue::eventually("the wait has begun", || {
-            std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() > 3)
-        });
-        std::thread::sleep(Duration::from_millis(50));
+        queue::wait_for_thread(named.recv().expect("named"));
         holder.must("release");
         waiter.join().expect("no panic");
     });
@@ -128,7 +128,9 @@ fn threads_and_descriptors_are_bounded_and_requests_beyond_them_are_served() {
     for lock in &locks {
         times_out(lock, 1);
     }
-    assert_eq!(helper_threads(), MOST_THREADS);
+    queue::eventually("as many threads as there may be are left", || {
+        helper_threads() == MOST_THREADS
+    });
     // The files, which are open since the first request, and one more for each thread.
     assert!(descriptors() <= before + LOCKS + MOST_THREADS);
     let (lock, holder) = (&locks[LOCKS - 1], &mut holders[LOCKS - 1]);

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use holdlock::{FileLock, LockOptions, Mode, Moment, Record, RecordState, Request, Run};
 use holdlock_conformance::sealed::{lines, sealed};
@@ -356,7 +357,9 @@ fn a_holder_that_is_killed_at_any_call_leaves_a_record_that_the_next_one_reads_r
             assert!(content.is_empty() || was.is_some(), "torn: {content:?}");
             let state = was.as_ref().map(|was| was.state);
             let guard = open(&path);
-            let guard = guard.try_lock().expect("the kernel has freed it");
+            // The process may still be ending.
+            let guard = guard.try_lock_for(Duration::from_secs(30));
+            let guard = guard.expect("the kernel frees it");
             let token = guard.token().expect("a token");
             assert!(
                 killed.told.iter().all(|told| *told < token),

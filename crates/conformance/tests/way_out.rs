@@ -11,7 +11,7 @@ use std::time::Duration;
 use holdlock::{FileLock, LockOptions, Request};
 use holdlock_conformance::cycles::plan::Plan;
 use holdlock_conformance::cycles::{program, run};
-use holdlock_conformance::{Scratch, has, watchdog};
+use holdlock_conformance::{Scratch, has, queue, sys, watchdog};
 
 const CYCLES: &str = env!("CARGO_BIN_EXE_cycles");
 
@@ -221,23 +221,27 @@ fn a_shared_request_behind_one_with_a_limit_is_no_cycle() {
         FileLock::open(b).expect("opens"),
     );
     let all = std::sync::Barrier::new(3);
+    let (second, second_is) = mpsc::channel();
+    let (third, third_is) = mpsc::channel();
     thread::scope(|scope| {
         let (a, b, all) = (&a, &b, &all);
         scope.spawn(move || {
             let _a = a.lock_shared().expect("locked");
             all.wait();
-            thread::sleep(Duration::from_millis(400));
+            queue::wait_for_thread(third_is.recv().expect("told"));
             b.lock().map(drop).expect("no cycle");
         });
         scope.spawn(move || {
             all.wait();
+            second.send(sys::thread_id()).expect("heard");
             let limit = Duration::from_millis(2500);
             assert!(a.try_lock_for(limit).is_err(), "shared by the first");
         });
         scope.spawn(move || {
             let _b = b.lock().expect("locked");
             all.wait();
-            thread::sleep(Duration::from_millis(200));
+            queue::wait_for_thread(second_is.recv().expect("told"));
+            third.send(sys::thread_id()).expect("heard");
             a.lock_shared().map(drop).expect("no cycle");
         });
     });

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -113,8 +113,12 @@ impl Host {
     }
 
     fn write_program(&self, name: &str, text: &str) {
-        let path = self.write(name, text);
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Not by this process: what another thread starts at this moment would have the file open
+        // for writing as well, and until it closes it nobody can run it.
+        let mut command = self.place.command("sh");
+        let script = r#"printf %s "$1" >"$0" && chmod 755 "$0""#;
+        command.args(["-c", script, name, text]);
+        assert_eq!(Running::start(command).finish().code(), 0);
     }
 
     /// The blocks with the directories of this host.

@@ -117,7 +117,7 @@ fn a_lock_held_outside_the_pid_namespace_is_not_said_to_be_free() {
             "$HOLDLOCK" who L; echo $?
             "$HOLDLOCK" who --wait=10ms -q L; echo $?
             "$HOLDLOCK" run -n L true; echo $?
-            "$HOLDLOCK" run --progress always -w 700ms L true; echo $?
+            "$HOLDLOCK" run --progress always -w 3s L true; echo $?
         "#;
         let Some(command) = blind(&place, OWN_PROC, script) else {
             return;

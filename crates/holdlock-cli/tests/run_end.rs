@@ -76,7 +76,9 @@ fn job_under(end: &End, place: &Place, script: &[&str]) -> (Running, Pid, u64) {
         let mut command = place.holdlock(words.chain(["L", "--"]).chain(script.iter().copied()));
         command.env("WORK", &work);
         let mut first = Running::start(command);
-        let script = first.read_line().parse().unwrap();
+        let Ok(script) = first.read_line().parse() else {
+            continue;
+        };
         let us = u64::from(first.pid());
         let worker = wait_for("the worker to start", || {
             match std::fs::read_to_string(place.join("started")) {

@@ -7,14 +7,25 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Place, Running, is_gone, peers, wait_for};
 
+/// Tries with one time limit, in milliseconds, after the other: on a slow machine the command may
+/// not be ready before it is over.
+fn in_time<T>(limits: &[u64], try_with: impl FnMut(u64) -> Option<T>) -> T {
+    let result = limits.iter().copied().find_map(try_with);
+    result.expect("the command is ready in time")
+}
+
 #[test]
 fn who_holds_too_long_is_ended_with_124() {
     let place = Place::new();
-    let begin = Instant::now();
-    let script = "trap 'echo told; exit 3' TERM; while :; do sleep 0.02; done";
-    let finished = place.run(["run", "--max-hold", "300ms", "L", "sh", "-c", script]);
-    assert!(begin.elapsed() >= Duration::from_millis(300));
-    assert_eq!((finished.code(), finished.text()), (124, "told\n"));
+    let script = "trap 'echo told; exit 3' TERM; echo ready; while :; do sleep 0.02; done";
+    let finished = in_time(&[300, 1000, 4000, 16_000], |limit| {
+        let begin = Instant::now();
+        let option = format!("--max-hold={limit}ms");
+        let finished = place.run(["run", &option, "L", "sh", "-c", script]);
+        assert!(begin.elapsed() >= Duration::from_millis(limit));
+        finished.text().starts_with("ready\n").then_some(finished)
+    });
+    assert_eq!((finished.code(), finished.text()), (124, "ready\ntold\n"));
     assert!(finished.stderr.contains("--max-hold"), "{finished:?}");
     assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0, "released");
 }
@@ -29,36 +40,34 @@ fn who_is_done_in_time_notices_nothing_of_the_limit() {
 #[test]
 fn who_ignores_term_is_killed() {
     let place = Place::new();
-    let begin = Instant::now();
-    let script = "trap '' TERM; while :; do sleep 0.02; done";
-    let finished = place.run([
-        "run",
-        "--max-hold=100ms",
-        "--kill-after=200ms",
-        "L",
-        "sh",
-        "-c",
-        script,
-    ]);
-    assert_eq!(finished.code(), 124);
-    assert!(begin.elapsed() >= Duration::from_millis(300));
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.02; done";
+    in_time(&[100, 1000, 4000, 16_000], |limit| {
+        let begin = Instant::now();
+        let option = format!("--max-hold={limit}ms");
+        let limits = [&*option, "--kill-after=200ms"];
+        let words = [&["run"], &limits[..], &["L", "sh", "-c", script]].concat();
+        let finished = place.run(words);
+        assert_eq!(finished.code(), 124);
+        (finished.text() == "ready\n").then(|| {
+            assert!(begin.elapsed() >= Duration::from_millis(limit + 200));
+        })
+    });
 }
 
 #[test]
 fn the_whole_group_goes_before_the_lock_does() {
     let place = Place::new();
     // The command obeys TERM; the process that it has started does not.
-    let script = "(trap '' TERM; while :; do sleep 0.02; done) >/dev/null 2>&1 & echo $!; wait";
-    let mut running = Running::start(place.holdlock([
-        "run",
-        "--max-hold=300ms",
-        "--kill-after=200ms",
-        "L",
-        "sh",
-        "-c",
-        script,
-    ]));
-    let stubborn: u64 = running.read_line().parse().unwrap();
+    let script = "sh -c \"trap '' TERM; echo \\$\\$; exec >/dev/null 2>&1; \
+                  while :; do sleep 0.02; done\" & wait";
+    let (running, stubborn) = in_time(&[300, 1000, 4000, 16_000], |limit| {
+        let option = format!("--max-hold={limit}ms");
+        let limits = [&*option, "--kill-after=200ms"];
+        let words = [&["run"], &limits[..], &["L", "sh", "-c", script]].concat();
+        let mut running = Running::start(place.holdlock(words));
+        let stubborn: u64 = running.read_line().parse().ok()?;
+        Some((running, stubborn))
+    });
     let after = place.run(["run", "L", "true"]);
     assert_eq!(after.code(), 0);
     assert!(is_gone(stubborn), "runs on without the lock");
@@ -151,9 +160,13 @@ fn everything_that_is_stopped_is_ended_by_a_second_term() {
 fn a_time_limit_ends_what_has_left_the_group() {
     let place = Place::new();
     let script = "setsid sh -c 'echo $$; exec sleep 1000' & wait; read line";
-    let words = ["run", "--max-hold=1s", "L", "sh", "-c", script];
-    let mut running = Running::start_with_stdin(place.holdlock(words));
-    let daemon: u64 = running.read_line().parse().unwrap();
+    let (running, daemon) = in_time(&[1000, 4000, 16_000], |limit| {
+        let option = format!("--max-hold={limit}ms");
+        let words = ["run", &option, "L", "sh", "-c", script];
+        let mut running = Running::start_with_stdin(place.holdlock(words));
+        let daemon: u64 = running.read_line().parse().ok()?;
+        Some((running, daemon))
+    });
     assert_eq!(running.finish().code(), 124);
     assert!(is_gone(daemon));
 }
@@ -186,10 +199,14 @@ fn what_was_there_before_holdlock_is_left_alone() {
 fn a_stopped_holdlock_ends_the_command_in_time() {
     let place = Place::new();
     let script = "trap '' TERM; echo $$; while :; do sleep 0.02; done";
-    let limits = ["--max-hold=1s", "--kill-after=1s"];
-    let words = [&["run"], &limits[..], &["L", "sh", "-c", script]].concat();
-    let mut running = Running::start(place.holdlock(words));
-    let command: u64 = running.read_line().parse().unwrap();
+    let (running, command) = in_time(&[1000, 4000, 16_000], |limit| {
+        let option = format!("--max-hold={limit}ms");
+        let limits = [&*option, "--kill-after=1s"];
+        let words = [&["run"], &limits[..], &["L", "sh", "-c", script]].concat();
+        let mut running = Running::start(place.holdlock(words));
+        let command: u64 = running.read_line().parse().ok()?;
+        Some((running, command))
+    });
     running.signal(Signal::STOP);
     assert_eq!(running.finish().code(), 124);
     assert!(is_gone(command));
@@ -257,12 +274,20 @@ fn two_terms_at_once_do_not_end_a_tree() {
         let mut running = Running::start(place.holdlock(words));
         running.expect_line("ready");
         let begin = Instant::now();
-        for _ in 0..2 {
+        let heard = (0..2).all(|_| {
             running.signal(Signal::TERM);
-            while running.read_line() != "told" {}
-        }
+            loop {
+                match &*running.read_line() {
+                    "told" => return true,
+                    // It has been ended.
+                    "" => return false,
+                    _ => {}
+                }
+            }
+        });
         // On a slow machine the second one comes late, and is another request.
         if begin.elapsed() < Duration::from_secs(1) {
+            assert!(heard, "the second one has ended it");
             // Longer than --kill-after.
             for _ in 0..20 {
                 running.expect_line("goes on");
@@ -277,16 +302,13 @@ fn two_terms_at_once_do_not_end_a_tree() {
 fn a_tree_that_holds_too_long_is_ended_wherever_it_hides() {
     let place = Place::new();
     let script = "setsid sh -c 'echo $$; exec sleep 1000' & exit 0";
-    let mut running = Running::start(place.holdlock([
-        "run",
-        "--tree",
-        "--max-hold=300ms",
-        "L",
-        "sh",
-        "-c",
-        script,
-    ]));
-    let daemon: u64 = running.read_line().parse().unwrap();
+    let (running, daemon) = in_time(&[300, 1000, 4000, 16_000], |limit| {
+        let option = format!("--max-hold={limit}ms");
+        let words = ["run", "--tree", &option, "L", "sh", "-c", script];
+        let mut running = Running::start(place.holdlock(words));
+        let daemon: u64 = running.read_line().parse().ok()?;
+        Some((running, daemon))
+    });
     assert_eq!(running.finish().code(), 124);
     assert!(is_gone(daemon));
 }

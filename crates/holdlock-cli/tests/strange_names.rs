@@ -229,12 +229,13 @@ fcntl.flock(second, fcntl.LOCK_EX)
         "--",
         "sh",
         "-c",
-        "echo held; \"$HOLDLOCK\" run --progress=never \"$0\" true",
+        "echo held; read line; \"$HOLDLOCK\" run --progress=never \"$0\" true",
     ]);
     command.arg(&theirs);
-    let mut cycle = Running::start(command);
+    let mut cycle = Running::start_with_stdin(command);
     cycle.expect_line("held");
     stranger.say("\n");
+    stranger.expect_waiting();
     let ended = cycle.finish();
     assert_eq!(ended.code(), 65, "{ended:?}");
     assert_harmless(&"the deadlock", ended.stderr.as_bytes());

@@ -56,7 +56,13 @@ fn a_time_limit_ends_a_job_that_was_stopped() {
              echo stopped $?; read line; wait %1; echo status $?"
         );
         let mut terminal = Terminal::start(&place, &script);
-        terminal.expect("ready");
+        let ready = terminal.wait_until("the job to be ready, or ended", |seen| {
+            let ended = seen.contains("stopped ");
+            (ended || seen.contains("ready")).then_some(!ended)
+        });
+        if !ready {
+            continue;
+        }
         terminal.press(SUSPEND);
         terminal.expect("stopped ");
         if terminal.read_until("\r\n") != "148" {

@@ -50,7 +50,7 @@ fn a_wait_that_runs_out_is_75_and_names_the_holder() {
         finished.stderr.contains("L.lock: still held after "),
         "{finished:?}"
     );
-    let by = format!(" ms, by pid {} ", holder.pid());
+    let by = format!(", by pid {} ", holder.pid());
     assert!(finished.stderr.contains(&by), "{finished:?}");
     let quiet = place.run(["wait", "-q", "--wait=0", "L"]);
     assert_eq!((quiet.code(), quiet.stderr.as_str()), (75, ""));

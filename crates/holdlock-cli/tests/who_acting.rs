@@ -80,7 +80,7 @@ fn a_wait_that_runs_out_is_75() {
         finished.text().contains("still held after "),
         "{finished:?}"
     );
-    let by = format!(" ms, by pid {} ", holder.pid());
+    let by = format!(", by pid {} ", holder.pid());
     assert!(finished.text().contains(&by), "{finished:?}");
     let document = place.run(["who", "--wait=10ms", "--json", "L"]);
     let document: Value = serde_json::from_slice(&document.stdout).unwrap();

@@ -82,8 +82,12 @@ def test_a_loop_that_is_closed_while_a_task_waits_gives_up_the_place(path, holde
     lock = AsyncFileLock(path)
     loop = asyncio.new_event_loop()
     wait = loop.create_task(lock.acquire())
-    loop.run_until_complete(asyncio.sleep(0.02))
-    assert waiting_threads() == 1
+
+    def one_waits():
+        loop.run_until_complete(asyncio.sleep(0.001))
+        return waiting_threads() == 1
+
+    until(one_waits)
     wait._log_destroy_pending = False  # which is what is done here
     loop.close()
     del wait, loop

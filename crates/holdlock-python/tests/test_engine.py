@@ -64,7 +64,7 @@ def test_processes_exclude_each_other(server, name, tmp_path):
 def test_a_timeout_names_the_holder_and_its_note(server, name, engine_holder):
     holder = engine_holder(server.url(name))
     # The limit includes the connection.
-    lock = holdlock.open(server.url(name), timeout=2)
+    lock = holdlock.open(server.url(name), timeout=10)
     # Other holders see the note with the first renewal.
     until(lambda: lock.holders()[0].note is not None)
     for wait in (lock.acquire, lambda: lock.acquire(blocking=False), lambda: lock.acquire(0)):

@@ -84,7 +84,7 @@ def test_a_waiting_task_lets_the_others_run(server, name):
             await eventually(one_waits)
             assert not task.done() and len(await lock.holders()) == 1
             with pytest.raises(Timeout) as raised:
-                await holdlock.open_async(server.url(name), timeout=2).acquire()
+                await holdlock.open_async(server.url(name), timeout=10).acquire()
             assert raised.value.holders == await lock.holders()
         async with await task as same:
             assert same is lock

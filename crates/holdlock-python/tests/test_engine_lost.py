@@ -140,8 +140,8 @@ def test_an_exception_of_a_signal_handler_ends_the_wait_for_a_loss(server, name)
     before = signal.signal(signal.SIGALRM, strike)
     try:
         with holdlock.open(server.url(name)) as lock:
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
             with pytest.raises(Struck):
+                signal.setitimer(signal.ITIMER_REAL, 0.01)
                 lock.lost.wait()
             lock.check()
     finally:

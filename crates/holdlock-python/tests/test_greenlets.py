@@ -132,8 +132,8 @@ for terms in ({"timeout": 0.5}, {"cancel_check": lambda: turns > before + 5}, {"
         raise AssertionError("another process holds it")
     assert turns > before or terms == {"timeout": 0}, "the wait has stopped the hub"
 killed = spawn(lock.acquire)
-sleep(0.1)
-assert len(lock.waiters()) == 1
+while len(lock.waiters()) != 1:
+    sleep(0.001)
 kill(killed)
 while not ended(killed):
     sleep(0.001)
@@ -261,7 +261,7 @@ def both():
         with own, lock.acquire_upgradeable() as guard:
             fails(guard.upgrade, Deadlock)
             assert guard.exclusive is False
-            assert fails(lambda: guard.upgrade(0.1), Timeout) > 5, "it has stopped the hub"
+            assert fails(lambda: guard.upgrade(0.5), Timeout) > 5, "it has stopped the hub"
             own.release()
             guard.upgrade()
             guard.downgrade()
@@ -278,7 +278,7 @@ def read():
 
 def upgrade():
     with lock.acquire_upgradeable() as guard:
-        assert fails(lambda: guard.upgrade(0.1), Timeout) > 5, "it has stopped the hub"
+        assert fails(lambda: guard.upgrade(0.5), Timeout) > 5, "it has stopped the hub"
         for request in (lambda: guard.upgrade(), lambda: guard.upgrade(100)):
             killed = spawn(request)
             while guard.exclusive is not None:

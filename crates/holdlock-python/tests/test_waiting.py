@@ -101,9 +101,13 @@ def test_a_handler_that_asks_for_the_same_lock_gets_an_error(path, holder):
             said.append(str(error))
         other.tell()
 
+    def strike():
+        until(lambda: waits(path, os.getpid()))
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        threading.Thread(target=strike, daemon=True).start()
         with lock:
             assert len(said) == 1 and "Deadlock" in said[0]
             assert lock.lock_counter == 1

@@ -29,7 +29,7 @@ fn examine(place: &Place, server: &str) -> Option<Finished> {
     // A process that is left behind must not keep the caller's lock on descriptor 9.
     let script = format!(
         "{MOUNT}; {server} exec 3>&- 9>held; \"$HOLDLOCK\" flock -n 9 || exit 98; \
-         \"$HOLDLOCK\" doctor --json --timeout 300ms m/x.lock; code=$?; exec 9>&-; \
+         \"$HOLDLOCK\" doctor --json --timeout 3s m/x.lock; code=$?; exec 9>&-; \
          \"$HOLDLOCK\" flock -n held echo free >&2; \
          [ -z \"$pid\" ] || kill -9 $pid; exit $code"
     );

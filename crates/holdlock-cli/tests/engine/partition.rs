@@ -1,5 +1,7 @@
 //! A command whose host is cut off from the server.
 
+use std::path::Path;
+
 use holdlock_test_support::network::{Cut, Network};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
@@ -26,40 +28,53 @@ fn a_command_that_is_cut_off_has_ended_before_the_next_one_begins() {
     let cuts = [Cut::Both, Cut::Sent, Cut::Received];
     std::thread::scope(|scope| {
         for (cut, host) in cuts.into_iter().zip(1..) {
-            let name = format!("cut-{host}");
-            let near = server.brief(&name);
-            let far = near.replace("127.0.0.1", &network.address(0));
-            let (beat, began) = (place.path().join(&name), place.path().join(name + "-next"));
-            let (network, server) = (&network, &server);
+            let (network, server, place) = (&network, &server, place.path());
             scope.spawn(move || {
-                let mut holder = holdlock(&["run", &far, "--", "sh", "-c", BEATS]);
-                holder.arg(&beat);
-                let holder = network.on(host, || Running::start(&mut holder));
-                let mut next = holdlock(&["run", "-q", &near, "--", "sh", "-c"]);
-                next.arg("date +%s%N > \"$0\"").arg(&began);
-                let mut next = network.on(0, || next.spawn().expect("starts"));
-                let waits = format!(
-                    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%\"pid\":{},%' \
-                     AND wait_event_type = 'Lock'",
-                    next.id()
-                );
-                eventually("the next one waits", || server.sql(&waits) == "1");
-                network.cut(host, cut);
-                let (code, out, said) = holder.ended();
-                assert_eq!(
-                    (code, out.as_str()),
-                    (Some(74), "TERM\n"),
-                    "{cut:?}: {said}"
-                );
-                assert!(said.contains("does not answer"), "{cut:?}: {said}");
-                assert!(next.wait().expect("ends").success(), "{cut:?}");
-                let time = |file| -> u64 {
-                    let text = std::fs::read_to_string(file).expect("written");
-                    text.trim().parse().expect("a number")
-                };
-                let (last, first) = (time(&beat), time(&began));
-                assert!(last < first, "{cut:?}: {last} {first}");
+                // A machine that is too slow for the one ttl is not for the next.
+                let in_time = [3, 6, 12]
+                    .iter()
+                    .any(|ttl| ends_in_time(network, server, place, (host, cut), *ttl));
+                assert!(in_time, "{cut:?}");
             });
         }
     });
+}
+
+/// Whether the command has heard TERM, and has ended before the next one began.
+fn ends_in_time(
+    network: &Network,
+    server: &server::Server,
+    place: &Path,
+    (host, cut): (usize, Cut),
+    ttl: u64,
+) -> bool {
+    let name = format!("cut-{host}-{ttl}");
+    let near = server.with(&format!("ttl={ttl}"), &name);
+    let far = near.replace("127.0.0.1", &network.address(0));
+    let (beat, began) = (place.join(&name), place.join(name + "-next"));
+    let mut holder = holdlock(&["run", &far, "--", "sh", "-c", BEATS]);
+    holder.arg(&beat);
+    let holder = network.on(host, || Running::start(&mut holder));
+    let mut next = holdlock(&["run", "-q", &near, "--", "sh", "-c"]);
+    next.arg("date +%s%N > \"$0\"").arg(&began);
+    let mut next = network.on(0, || next.spawn().expect("starts"));
+    let waits = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%\"pid\":{},%' \
+         AND wait_event_type = 'Lock'",
+        next.id()
+    );
+    eventually("the next one waits", || server.sql(&waits) == "1");
+    network.cut(host, cut);
+    let (code, out, said) = holder.ended();
+    assert_eq!(code, Some(74), "{cut:?}: {said}");
+    assert!(said.contains("does not answer"), "{cut:?}: {said}");
+    assert!(next.wait().expect("ends").success(), "{cut:?}");
+    network.cut(host, Cut::Nothing);
+    let time = |file| -> u64 {
+        let text = std::fs::read_to_string(file).expect("written");
+        text.trim().parse().expect("a number")
+    };
+    let (last, first) = (time(&beat), time(&began));
+    println!("{cut:?}, ttl={ttl}: {out:?}, {last} {first}");
+    out == "TERM\n" && last < first
 }

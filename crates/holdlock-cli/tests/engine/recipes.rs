@@ -4,6 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use holdlock_test_support::servers::{Server, redis};
 use holdlock_test_support::{eventually, signal, watchdog};
@@ -32,6 +33,9 @@ const DATABASES: [&str; 4] = [
     "postgres://db.example/app",
     "postgres://db/app",
 ];
+
+/// Held by each test that takes the lock `nightly` of the shared servers.
+static NIGHTLY: Mutex<()> = Mutex::new(());
 
 /// The heading, the language and the lines of each block for a shell.
 fn blocks() -> Vec<(&'static str, &'static str, Vec<&'static str>)> {
@@ -166,6 +170,7 @@ fn each_block_is_known() {
 
 #[test]
 fn a_command_runs_under_a_lock_by_its_url_and_by_its_name() {
+    let _one = NIGHTLY.lock().unwrap_or_else(PoisonError::into_inner);
     let _dog = watchdog::watch(60);
     for server in engines() {
         let host = Host::new(server);
@@ -184,6 +189,7 @@ fn a_command_runs_under_a_lock_by_its_url_and_by_its_name() {
 
 #[test]
 fn a_run_an_hour_and_a_run_a_night() {
+    let _one = NIGHTLY.lock().unwrap_or_else(PoisonError::into_inner);
     let _dog = watchdog::watch(60);
     for server in engines() {
         let host = Host::new(server);

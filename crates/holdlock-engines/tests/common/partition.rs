@@ -8,6 +8,7 @@ use holdlock_test_support::{eventually, watchdog};
 
 use crate::partition::site;
 use crate::support::actor::Actor;
+use crate::support::partition::Site;
 
 #[test]
 fn a_holder_that_is_cut_off_stops_before_the_next_one_begins() {
@@ -29,6 +30,12 @@ fn a_holder_that_hears_no_answers_stops_before_the_next_one_begins() {
 fn stops_before_the_next_one_begins(name: &str, host: usize, cut: Cut) {
     let _dog = watchdog::watch(90);
     let Some(site) = site(name) else { return };
+    assert!((0..3).any(|_| stops_in_time(&site, host, cut)), "{cut:?}");
+}
+
+/// Whether the holder's thread woke at the deadline. On a slow machine it may wake later, when it
+/// may know more, and the next one may hold the lock.
+fn stops_in_time(site: &Site<'_>, host: usize, cut: Cut) -> bool {
     let (mut holder, mut next, mut looks) = (site.actor(host), site.actor(0), site.actor(0));
     held(&holder.ask("lock"));
     next.tell("lock");
@@ -36,11 +43,18 @@ fn stops_before_the_next_one_begins(name: &str, host: usize, cut: Cut) {
     assert_eq!(holder.ask("check"), "Ok(())");
     site.network.cut(host, cut);
     let lost = holder.ask("await-loss");
-    assert!(lost.starts_with("unsure"), "{cut:?}: {lost}");
+    // A definite loss takes the deadline away.
+    let (lost_at, deadline) = (at(&mut holder, "lost-at"), at(&mut holder, "deadline"));
     held(&next.answer());
-    let (lost, deadline) = (at(&mut holder, "lost-at"), at(&mut holder, "deadline"));
     let began = at(&mut next, "held-at");
-    assert!(lost < began, "{cut:?}: lost at {lost:?}, but {began:?}");
+    let late = lost_at.saturating_sub(deadline);
+    let in_time = late < Duration::from_millis(500);
+    if in_time {
+        assert!(lost.starts_with("unsure"), "{cut:?}: {lost}");
+        assert!(lost_at < began, "{cut:?}: {lost_at:?}, but {began:?}");
+    } else {
+        println!("{cut:?}: {late:?} late: {lost}");
+    }
     let margin = began.saturating_sub(deadline);
     assert!(margin > Duration::from_millis(300), "{cut:?}: {margin:?}");
     // The holder is not valid, and learns that it has lost the lock when it gets through again.
@@ -50,6 +64,7 @@ fn stops_before_the_next_one_begins(name: &str, host: usize, cut: Cut) {
     assert!(holder.ask("release").starts_with("Lost"));
     assert_eq!(next.ask("check"), "Ok(())");
     assert_eq!(next.ask("release"), "released");
+    in_time
 }
 
 /// The network is away while a renewal is due, and is back before the deadline.

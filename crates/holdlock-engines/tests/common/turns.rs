@@ -56,14 +56,14 @@ fn a_wait_may_take_longer_than_a_lease() {
     };
     let name = name("long");
     let lock = open(&server.url(&name)).expect("a lock");
-    let url = server.brief(&name);
+    let url = server.with("ttl=6", &name);
     let brief = open(&url).expect("a lock");
     let holder = lock.lock().expect("free");
     let (mut first, mut last) = (Actor::start(&url), Actor::start(&url));
     first.tell("lock");
     wait_for_waiters(&lock, 1);
-    // A lease lives for three seconds.
-    let error = brief.try_lock_for(Duration::from_secs(4));
+    // A lease lives for six seconds.
+    let error = brief.try_lock_for(Duration::from_secs(8));
     assert!(matches!(error, Err(Error::TimedOut(_))), "{error:?}");
     last.tell("lock");
     wait_for_waiters(&lock, 2);

@@ -154,15 +154,15 @@ fn a_waiter_that_lost_its_place_does_not_give_up_because_the_cluster_is_slow() {
     let lock = open(&cluster.url(&name)).expect("a lock");
     let holder = lock.lock().expect("free");
     let relay = Relay::start(cluster.port());
-    let url = cluster.url_by(&[relay.port()], "ttl=3&connect_timeout=1", &name);
+    let url = cluster.url_by(&[relay.port()], "ttl=3&connect_timeout=3", &name);
     let mut waiter = Actor::start(&url);
     waiter.tell("lock");
     wait_for_waiters(&lock, 1);
     relay.refuse_renewals(true);
     relay.refuse_grants(true);
-    // One request asks at most twelve times in a second.
+    // One request asks at most twelve times in each of its three seconds.
     let before = relay.grants();
-    eventually("two requests have failed", || relay.grants() > before + 24);
+    eventually("two requests have failed", || relay.grants() > before + 72);
     relay.refuse_grants(false);
     relay.refuse_renewals(false);
     wait_for_waiters(&lock, 1);
@@ -268,6 +268,6 @@ fn broken_answers_neither_hang_nor_panic_nor_give_the_lock() {
     let name = name("broken");
     let proxy = Proxy::start(cluster.port());
     let far = cluster.brief_at(proxy.port(), &name);
-    let near = cluster.brief(&name);
+    let near = cluster.url(&name);
     broken::broken_answers_neither_hang_nor_panic_nor_give_the_lock(&near, &proxy, &far);
 }

@@ -34,8 +34,13 @@ fn a_holder_that_was_stopped_for_longer_than_its_lease_has_lost_the_lock_and_har
     assert!(next.token() > Some(first));
     holder.signal(Signal::CONT);
     assert_eq!(holder.ask("valid"), "false");
-    let said = holder.ask("check");
-    assert!(said.contains("Lost") && said.contains("was lost"), "{said}");
+    // On a slow machine a check may end before the server has answered.
+    let mut said = String::new();
+    eventually("it learns it", || {
+        said = holder.ask("check");
+        assert!(said.contains("Lost"), "{said}");
+        said.contains("was lost")
+    });
     assert!(holder.ask("release").starts_with("Lost"));
     next.check().expect("held");
     assert!(lock.try_lock().expect_err("held").is_conflict());

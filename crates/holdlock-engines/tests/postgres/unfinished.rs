@@ -94,7 +94,8 @@ fn a_waiter_that_is_granted_the_lock_and_never_hears_it_leaves_it_at_its_deadlin
     let wire = Unfinished::start(server.port(), "PERFORM pg_advisory_lock(", NOT_READY);
     let far = wire.lock(server, server.patient(), &name);
     scope(|scope| {
-        let limit = Duration::from_secs(2);
+        // It includes the connection.
+        let limit = Duration::from_secs(10);
         let waiter = scope.spawn(move || far.try_lock_for(limit));
         wait_for_waiters(&near, 1);
         holder.release().expect("ours");

@@ -13,6 +13,9 @@ use holdlock_test_support::watchdog;
 use crate::support::actor::Actor;
 use crate::{name, server};
 
+/// Less than a message waits for its answer, which is five seconds.
+const LATE: Duration = Duration::from_secs(3);
+
 #[test]
 fn a_program_that_ends_right_after_its_request_leaves_nothing_behind() {
     let _dog = watchdog::watch(60);
@@ -60,15 +63,15 @@ fn a_wait_ends_in_time_although_the_server_has_become_silent() {
         let waits = told.recv().is_ok();
         proxy.fault(Fault::Silence);
         let ended = waiter.join().expect("no panic");
-        // A slow machine needs more time until it waits.
-        if waits || limit > Duration::from_secs(60) {
+        // A slow machine needs more time until it waits, or is late once.
+        let in_time = ended.0 < limit + LATE || limit > Duration::from_secs(10);
+        if waits && in_time || limit > Duration::from_secs(60) {
             break ended;
         }
         proxy.fault(Fault::None);
         limit *= 3;
     };
     assert!(matches!(error, Error::TimedOut(_)), "{error:?}");
-    // The limit for an answer of the server is five seconds.
-    assert!(took < limit + Duration::from_secs(3), "{took:?}");
+    assert!(took < limit + LATE, "{took:?}");
     guard.release().expect("ours");
 }

@@ -249,7 +249,7 @@ fn without_its_replicas_a_lock_is_neither_given_nor_kept() {
     let Some((primary, replica)) = pair() else {
         return;
     };
-    let url = primary.with("ttl=6&replicas=1", &name("alone"));
+    let url = primary.with("ttl=12&replicas=1", &name("alone"));
     let lock = open(&url).expect("a lock");
     let guard = lock.lock().expect("free");
     guard.check().expect("confirmed");
