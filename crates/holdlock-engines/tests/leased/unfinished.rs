@@ -45,7 +45,7 @@ fn steps(engine: &str) -> Steps {
         },
         _ => Steps {
             acquire: &["HELLO", "SUBSCRIBE", "\nstep\r"],
-            wait: &[("\nstep\r", false), ("\nmembers\r", false)],
+            wait: &[("\nstep\r", false), ("\nmembers\r", true)],
             renew: "\nrenew\r",
             release: "\nleave\r",
         },
