@@ -147,13 +147,6 @@ pub(super) const AREA: Area = Area {
             test: ("upgrade", "only_the_lock_of_flock"),
         },
         Mutant {
-            name: "inspection: pieces of the table overlap",
-            file: "inspect/proc/locks_file.rs",
-            with: "const NEAR: usize = 500;",
-            without: "const NEAR: usize = 0;",
-            test: ("crowded", "scale::all_locks_on_a_file"),
-        },
-        Mutant {
             name: "inspection: a file that was found may have more locks",
             file: "inspect/proc/file.rs",
             with: "    if is_alone(&seen) &&",
