@@ -1,4 +1,5 @@
-//! Reads /proc/locks, so that the result contains every lock that exists during the whole read.
+//! Reads /proc/locks, so that the result lacks as few locks as possible that exist during the whole
+//! read.
 //!
 //! The kernel fills a buffer of one page, lock by lock, each lock with all its waiters. The next
 //! read continues at the *number* of the next lock. If an earlier lock was released in between, all
@@ -14,8 +15,8 @@
 //!   queue.
 //! * A seek to a position well behind the last byte tells whether there is more.
 //! * If a read ends early, the next read begins some locks further back, which is a seek too. So it
-//!   includes the lock that did not fit, whatever was released meanwhile. Among the first 500 lines
-//!   every read does so, and includes any lock; further behind a seek takes too long.
+//!   includes the lock that did not fit, unless more locks than that were released meanwhile. Among
+//!   the first 500 lines every read goes back; further behind a seek takes too long.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
