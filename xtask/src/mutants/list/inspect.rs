@@ -49,6 +49,13 @@ pub(super) const AREA: Area = Area {
             test: ("crowded", "scale::a_long_queue"),
         },
         Mutant {
+            name: "inspection: what comes again is read once",
+            file: "inspect/proc/locks_file.rs",
+            with: "if again.is_empty() {",
+            without: "if true {",
+            test: ("unit", "what_comes_again_is_read_once"),
+        },
+        Mutant {
             name: "inspection: in a container, a lock without a taker was passed on",
             file: "inspect/snapshot.rs",
             with: "self.taker.is_none() && self.kind == Kind::Flock",

@@ -17,12 +17,14 @@
 //! * If a read ends early, the next read begins some locks further back, which is a seek too. So it
 //!   includes the lock that did not fit, unless more locks than that were released meanwhile. Among
 //!   the first 500 lines every read goes back; further behind a seek takes too long.
+//! * If the table has changed meanwhile, some lines come again: see `repeated`.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
+use super::repeated;
 use super::table::{self, TableEntry};
 
 /// The wanted entries of /proc/locks, and how reliable they are.
@@ -135,11 +137,13 @@ impl LocksReader {
     ) -> io::Result<Table> {
         let mut text = Text::new(wanted);
         let (mut pieces, mut longest) = (0, 0);
-        while text.lines < self.left {
+        while text.lines.len() < self.left {
             let goes_on = text.position == self.reached || text.position == 0;
             let length = self.read_from(text.position)?;
             if length > 0 {
-                if goes_on {
+                if goes_on && with_care {
+                    text.append_next(&self.buffer[..length], 0);
+                } else if goes_on {
                     text.append(&self.buffer[..length]);
                 } else {
                     text.append_from(text.position, &self.buffer[..length]);
@@ -148,7 +152,7 @@ impl LocksReader {
                 longest = longest.max(length);
                 // If our buffer is full, the rest of the kernel's comes next, as it is.
                 let is_full = length == self.buffer.len();
-                let may_skip = text.lines < NEAR || ends_early(length);
+                let may_skip = text.lines.len() < NEAR || ends_early(length);
                 if !with_care || is_full || !may_skip {
                     continue;
                 }
@@ -159,18 +163,18 @@ impl LocksReader {
                 break;
             }
         }
-        self.left -= text.lines.min(self.left);
+        self.left -= text.lines.len().min(self.left);
         // Make room for the whole text, so that the next read returns it at once if the kernel's
         // buffer allows.
         let room = text.length + text.length / 4;
         self.buffer
             .resize(room.clamp(SMALLEST_READ, LARGEST_READ), 0);
         Ok(Table {
-            lines: text.lines,
+            lines: text.lines.len(),
             in_pieces: pieces > 1,
             worth_rereading: pieces > 1 && longest > ONE_PAGE,
             hash: text.hash.finish(),
-            entries: text.entries,
+            entries: text.entries.into_iter().map(|(_, entry)| entry).collect(),
         })
     }
 
@@ -211,7 +215,8 @@ fn ends_early(length: usize) -> bool {
 /// The text that was read so far.
 struct Text<W> {
     wanted: W,
-    entries: Vec<TableEntry>,
+    /// Each with the number of its line.
+    entries: Vec<(usize, TableEntry)>,
     position: u64,
     /// The last bytes of the text.
     tail: Vec<u8>,
@@ -220,7 +225,8 @@ struct Text<W> {
     /// Whether to skip waiters, because the lock for which they wait was not read.
     skipping_waiters: bool,
     length: usize,
-    lines: usize,
+    /// A hash of each line without its number.
+    lines: Vec<u64>,
     hash: DefaultHasher,
 }
 
@@ -234,7 +240,7 @@ impl<W: FnMut(&TableEntry) -> bool> Text<W> {
             line: Vec::new(),
             skipping_waiters: false,
             length: 0,
-            lines: 0,
+            lines: Vec::new(),
             hash: DefaultHasher::new(),
         }
     }
@@ -250,12 +256,14 @@ impl<W: FnMut(&TableEntry) -> bool> Text<W> {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             self.line.extend(part);
             if part.ends_with(b"\n") {
-                self.lines += 1;
                 let entry = std::str::from_utf8(&self.line).ok().and_then(table::parse);
+                let number = self.lines.len();
+                self.lines.push(hash_of_line(&self.line));
                 self.line.clear();
                 self.skipping_waiters &= entry.as_ref().is_none_or(|entry| !entry.is_held());
                 let whole = entry.filter(|_| !self.skipping_waiters);
-                self.entries.extend(whole.filter(&mut self.wanted));
+                let wanted = whole.filter(&mut self.wanted);
+                self.entries.extend(wanted.map(|entry| (number, entry)));
             }
         }
     }
@@ -269,9 +277,85 @@ impl<W: FnMut(&TableEntry) -> bool> Text<W> {
         let line = piece.iter().position(|byte| *byte == b'\n');
         let whole = line.map_or(piece.len(), |end| end + 1);
         self.position = from + whole as u64;
+        let back = self.tail.iter().filter(|byte| **byte == b'\n').count();
         self.tail.clear();
         self.line.clear();
         self.skipping_waiters = true;
-        self.append(&piece[whole..]);
+        self.append_next(&piece[whole..], back);
+    }
+
+    /// Appends what may begin with lines that were read already: about `back` lines, and more or
+    /// less if the table has changed. A lock that comes again replaces what was read, with its
+    /// waiters.
+    fn append_next(&mut self, piece: &[u8], back: usize) {
+        let (known, read) = (self.lines.len(), self.entries.len());
+        self.append(piece);
+        let (before, after) = self.lines.split_at(known);
+        let again = repeated::lines(before, after, back);
+        if again.is_empty() {
+            return;
+        }
+        let mut is_again = false;
+        let mut number = 0;
+        self.entries.retain(|(line, entry)| {
+            number += 1;
+            if entry.is_held() {
+                is_again = again.binary_search(line).is_ok();
+            }
+            number > read || !is_again
+        });
+    }
+}
+
+fn hash_of_line(line: &[u8]) -> u64 {
+    let number = line.iter().position(|byte| *byte == b':');
+    let mut hash = DefaultHasher::new();
+    hash.write(&line[number.unwrap_or(0)..]);
+    hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pids of what is read if the table is `after` when the second read begins, `back` bytes
+    /// before the end of the first.
+    fn read_in_two(before: &[&str], after: &[&str], back: usize) -> Vec<Option<u32>> {
+        let numbered = |locks: &[&str]| -> String {
+            let lines = locks.iter().zip(1..);
+            lines.map(|(lock, at)| format!("{at}: {lock}\n")).collect()
+        };
+        let mut text = Text::new(|_: &TableEntry| true);
+        let (before, after) = (numbered(before), numbered(after));
+        text.append(before.as_bytes());
+        let from = before.len() - back;
+        text.append_from(from as u64, &after.as_bytes()[from..]);
+        text.entries.iter().map(|(_, entry)| entry.pid).collect()
+    }
+
+    #[test]
+    fn what_comes_again_is_read_once() {
+        let a = "FLOCK  ADVISORY  READ 10 fe:01:100 0 EOF";
+        let b = "FLOCK  ADVISORY  READ 11 fe:01:100 0 EOF";
+        let waiter = "-> FLOCK  ADVISORY  WRITE 12 fe:01:100 0 EOF";
+        let equal = "OFDLCK ADVISORY  READ -1 fe:01:101 0 EOF";
+        let new = "FLOCK  ADVISORY  WRITE 13 fe:01:102 0 EOF";
+        let [ten, eleven, twelve, thirteen] = [10, 11, 12, 13].map(Some);
+        let before = [a, b, waiter, equal, equal];
+        let back = 4 * a.len();
+        assert_eq!(
+            read_in_two(&before, &[new, a, b, waiter, equal, equal], back),
+            [ten, eleven, twelve, None, None]
+        );
+        assert_eq!(
+            read_in_two(&before, &[a, b, waiter, equal, equal, new], back),
+            [ten, eleven, twelve, None, None, thirteen]
+        );
+        // With a new waiter.
+        let before = [a, a, a, b, waiter];
+        assert_eq!(
+            read_in_two(&before, &[a, a, b, waiter, waiter], back),
+            [ten, ten, ten, eleven, twelve, twelve]
+        );
     }
 }

@@ -33,6 +33,7 @@ pub(crate) mod parallel;
 pub(crate) mod proc_file;
 pub(crate) mod process;
 pub(crate) mod removed;
+mod repeated;
 mod slot_users;
 pub(crate) mod survey;
 pub(crate) mod table;

@@ -259,6 +259,8 @@ impl Survey {
                 identical.open.push_back((pid, lock));
             }
         }
+        let any_denied = held.iter().any(|entry| entry.pid.is_none())
+            && self.descriptors.denied().into_iter().any(is_denied);
         let mut locks = Vec::with_capacity(held.len());
         for entry in held {
             let Some(identical) = identical.get_mut(entry) else {
@@ -266,9 +268,11 @@ impl Survey {
             };
             let first = !std::mem::replace(&mut identical.is_first_shown, true);
             let mine = identical.take();
-            let denied = entry
-                .pid
-                .is_none_or(|pid| matches!(self.descriptors.of(pid), ScanResult::Denied));
+            let denied = match entry.pid {
+                Some(pid) => matches!(self.descriptors.of(pid), ScanResult::Denied),
+                // Any process may have it.
+                None => any_denied,
+            };
             // One process may have two identical shared locks by two descriptors. Exclusive locks
             // exclude each other, so there is only one.
             let may_be_two = denied && entry.mode == Mode::Shared;
