@@ -61,6 +61,11 @@ fn a_helper_thread_whose_descriptor_was_closed_unlocks_no_strangers_file() {
 }
 
 #[test]
+fn what_a_helper_thread_reads_may_be_closed_and_its_number_is_not_closed_then() {
+    scene("head-look");
+}
+
+#[test]
 fn an_interrupted_wait_does_not_go_on_with_a_strangers_file() {
     scene("interrupted");
 }

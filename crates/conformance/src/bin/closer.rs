@@ -33,6 +33,7 @@ fn main() {
         "waiting-thread" => closed_while_a_helper_waits(&path),
         "abandoned-thread" => closed_while_an_abandoned_helper_waits(&path),
         "interrupted" => closed_and_interrupted(&path),
+        "head-look" => closed_while_a_helper_looks_at_the_head(&path),
         "passed-on" => closed_before_passing_on(&path),
         "converted" => closed_before_converting(&path),
         other => panic!("{other}"),
@@ -247,6 +248,26 @@ fn closed_while_an_abandoned_helper_waits(path: &Path) {
         is_locked(&path.with_extension("log")),
         "a stranger's lock is gone"
     );
+}
+
+/// A helper thread looks at the head of the queue, for which it reads /proc/locks. A log file gets
+/// the number meanwhile.
+fn closed_while_a_helper_looks_at_the_head(path: &Path) {
+    let lock = LockOptions::new().fair(true).open(path).expect("opens");
+    let holder = File::open(path).expect("opens");
+    sys::flock(&holder, libc::LOCK_EX).expect("locked");
+    let log = stranger(path);
+    let look = || (0..1_000_000).find_map(|_| numbers_of(Path::new("/proc/locks")).pop());
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| drop(lock.lock().expect("locked")));
+        let number = look().expect("it looks");
+        sys::cover(number, &log);
+        // It looks again after it has ended the first look.
+        look().expect("it looks again");
+        sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
+        waiter.join().expect("no panic");
+        write_by(number);
+    });
 }
 
 /// A signal gets the thread out of flock(2) after the descriptor was closed.

@@ -30,7 +30,7 @@ mod linux;
 mod refusal;
 
 pub(crate) use linux::{
-    call, clock, file, file_lock, file_system, fork, futex, identity, interrupt, lock_fd,
-    lock_request, notify, pin, process, published, signal, thread,
+    call, checked_file, clock, file, file_lock, file_system, fork, futex, identity, interrupt,
+    lock_fd, lock_request, notify, pin, process, published, signal, thread,
 };
 pub(crate) use refusal::Refusal;

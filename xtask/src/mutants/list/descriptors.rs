@@ -49,6 +49,20 @@ pub(super) const AREA: Area = Area {
             test: ("descriptors", "is_not_closed"),
         },
         Mutant {
+            name: "the table of locks is checked before it is used",
+            file: "sys/linux/checked_file.rs",
+            with: "filter(|_| is_ours)",
+            without: "filter(|_| is_ours || true)",
+            test: ("unit", "neither_used_nor_closed"),
+        },
+        Mutant {
+            name: "the table of locks is checked before it is closed",
+            file: "sys/linux/checked_file.rs",
+            with: "            && !is_ours",
+            without: "            && false",
+            test: ("descriptors", "what_a_helper_thread_reads"),
+        },
+        Mutant {
             name: "a reused descriptor number belongs to another lock",
             file: "sys/linux/lock_fd.rs",
             with: "self.slot.number.load(Ordering::SeqCst) == entry",

@@ -19,13 +19,14 @@
 //!   the first 500 lines every read goes back; further behind a seek takes too long.
 //! * If the table has changed meanwhile, some lines come again: see `repeated`.
 
-use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use super::repeated;
 use super::table::{self, TableEntry};
+use crate::sys::checked_file::CheckedFile;
 
 /// The wanted entries of /proc/locks, and how reliable they are.
 pub(crate) struct Table {
@@ -61,7 +62,7 @@ pub(crate) fn read(mut wanted: impl FnMut(&TableEntry) -> bool) -> io::Result<Ta
 /// If no process has read the file for some milliseconds, the kernel first lets all running lock
 /// calls finish, which takes some milliseconds more.
 pub(crate) struct LocksReader {
-    file: File,
+    file: CheckedFile,
     buffer: Vec<u8>,
     /// Where the last read ended. A read at this position begins with a whole lock; a read at
     /// another position begins in the middle of a line.
@@ -92,7 +93,7 @@ impl LocksReader {
     /// Stops after about `lines` lines, even if the table is longer.
     pub(crate) fn with_limit(lines: usize) -> io::Result<LocksReader> {
         Ok(LocksReader {
-            file: File::open("/proc/locks")?,
+            file: CheckedFile::open(Path::new("/proc/locks"))?,
             buffer: vec![0; SMALLEST_READ],
             reached: 0,
             left: lines,
@@ -127,7 +128,7 @@ impl LocksReader {
 
     /// Makes the kernel's buffer large enough for the longest queue.
     fn grow_kernel_buffer(&mut self) -> io::Result<()> {
-        self.file.seek(BEYOND).map(drop)
+        self.file.get()?.seek(BEYOND).map(drop)
     }
 
     fn read_all(
@@ -179,7 +180,7 @@ impl LocksReader {
     }
 
     fn read_from(&mut self, position: u64) -> io::Result<usize> {
-        let length = self.file.read_at(&mut self.buffer, position)?;
+        let length = self.file.get()?.read_at(&mut self.buffer, position)?;
         self.reached = position + length as u64;
         Ok(length)
     }

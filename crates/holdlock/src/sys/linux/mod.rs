@@ -9,6 +9,7 @@
 //! | `pin` | O_PATH of open(2) |
 //! | `descriptor_table` | the table of lock file descriptors |
 //! | `lock_fd` | the check whether a descriptor is still ours |
+//! | `checked_file` | the same check for /proc/locks, which is open for some milliseconds |
 //! | `close_in_child` | dup3(2) and close(2) of lock files in a child of fork(2) |
 //! | `fork` | MADV_WIPEONFORK of madvise(2), pthread_atfork(3) |
 //! | `call` | blocking system calls that a signal ends for certain |
@@ -29,6 +30,7 @@
 
 mod by_number;
 pub(crate) mod call;
+pub(crate) mod checked_file;
 pub(crate) mod clock;
 mod close_in_child;
 mod descriptor_table;
