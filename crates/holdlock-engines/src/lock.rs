@@ -75,7 +75,9 @@ impl EngineLock {
         self.acquire(Request::exclusive())
     }
 
-    /// Acquires the exclusive lock if it is free now, and nobody waits for it.
+    /// Acquires the exclusive lock if it is free now, and nobody waits for it. It waits for nobody
+    /// but the server: if that is silent, up to `connect_timeout` (5 s) for the connection, and up
+    /// to 5 s for each of the few questions after that.
     ///
     /// # Errors
     ///

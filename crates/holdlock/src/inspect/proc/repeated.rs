@@ -12,8 +12,8 @@ const WINDOW: usize = 128;
 /// How far a line may be from its place.
 const NEAR: usize = 2;
 
-/// The indexes of the lines of `before` that come again in `after`, which begins `back` lines before
-/// the end of `before` if the table has not changed.
+/// The indexes of the lines of `before` that come again in `after`. If the table has not changed,
+/// `after` begins `back` lines before the end of `before`.
 pub(super) fn lines(before: &[u64], after: &[u64], back: usize) -> Vec<usize> {
     let begin = before.len().saturating_sub(WINDOW);
     let before = &before[begin..];
