@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 
 use crate::outcome::Outcome;
@@ -37,13 +37,18 @@ impl<'a> Job<'a> {
     }
 }
 
+/// How many processors there are. It stays the same if a soak leaves only one of them to the tests.
+pub(crate) fn processors() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// Runs all jobs, in their order, one more at a time than there are processors; after those that
 /// run alone. Writes the name of each when it begins, and what it says when it has ended.
 pub(crate) fn run(jobs: Vec<Job>, out: &mut (dyn Write + Send)) -> Done<Outcome> {
     let (alone, others): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.alone);
-    let lanes = thread::available_parallelism().map_or(1, usize::from) + 1;
     let mut outcome = run_in(1, alone, out)?;
-    outcome.add(run_in(lanes, others, out)?);
+    outcome.add(run_in(processors() + 1, others, out)?);
     Ok(outcome)
 }
 

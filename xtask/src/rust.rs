@@ -1,5 +1,6 @@
 //! Builds the Rust tests by cargo, runs their programs, and counts the tests by libtest's output.
 
+use std::env;
 use std::io::Write;
 use std::mem::take;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::lanes::Job;
+use crate::lanes::{Job, processors};
 use crate::outcome::{Outcome, listen, number_before};
 use crate::run::{Done, cargo, root, shown};
 
@@ -41,6 +42,10 @@ const LONG: [&str; 8] = [
 
 /// Holds thousands of locks, and measures a search among all locks of the host.
 const ALONE: &str = "conformance/tests/crowded/main.rs";
+
+/// How many tests of a program run at once. libtest takes the number of processors that the program
+/// may use, which is one if a soak pins it.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Test programs that cargo has built.
 pub(crate) struct Tests {
@@ -91,6 +96,9 @@ impl Tests {
                     .current_dir(&program.folder)
                     .env("CARGO_MANIFEST_DIR", &program.folder)
                     .env("HOLDLOCK_DIST", dist);
+                if env::var_os(THREADS).is_none() {
+                    command.env(THREADS, processors().to_string());
+                }
                 run(&program.name, command, out)
             });
             match program.name.ends_with(ALONE) {

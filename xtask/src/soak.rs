@@ -12,6 +12,7 @@ use std::time::Instant;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::dist::target_directory;
+use crate::lanes::processors;
 use crate::run::Done;
 use crate::{dist, lanes, python, rust};
 
@@ -48,6 +49,7 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
     let (passes, chosen) = arguments.split_first().ok_or(USAGE)?;
     let number = |word: &String| word.parse::<NonZero<u32>>().map_err(|_| USAGE);
     let passes = number(passes)?.get();
+    let processors = processors();
     let all = chosen == ["--all"];
     let mut chosen: Vec<&str> = chosen.iter().map(String::as_str).collect();
     if all || chosen.is_empty() {
@@ -67,7 +69,7 @@ pub(crate) fn soak(arguments: &[String]) -> Done {
         for kind in Kind::ALL {
             let name = format!("{} {number} of {passes}", kind.name());
             let log = place.join(format!("{}-{number}.log", kind.name()));
-            let _trouble = Trouble::begin(kind)?;
+            let _trouble = Trouble::begin(kind, processors)?;
             for name in tests.pass(&name, &log)? {
                 tally.entry(name).or_default()[kind as usize] += 1;
             }
@@ -140,15 +142,15 @@ struct Trouble {
     end: Arc<AtomicBool>,
     loops: Vec<JoinHandle<()>>,
     /// The processors that this thread and its children could use before.
-    processors: CpuSet,
+    allowed: CpuSet,
 }
 
 impl Trouble {
-    fn begin(kind: Kind) -> Done<Trouble> {
-        let processors = sched_getaffinity(None).map_err(|error| error.to_string())?;
+    fn begin(kind: Kind, processors: usize) -> Done<Trouble> {
+        let allowed = sched_getaffinity(None).map_err(|error| error.to_string())?;
         let end = Arc::new(AtomicBool::new(false));
         let count = match kind {
-            Kind::Busy => 2 * processors.count(),
+            Kind::Busy => 2 * processors,
             Kind::Pinned => 0,
         };
         let spin = |_| {
@@ -158,21 +160,21 @@ impl Trouble {
         let loops = (0..count).map(spin).collect();
         if kind == Kind::Pinned {
             let mut one = CpuSet::new();
-            let first = (0..CpuSet::MAX_CPU).find(|cpu| processors.is_set(*cpu));
+            let first = (0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu));
             one.set(first.unwrap_or(0));
             sched_setaffinity(None, &one).map_err(|error| error.to_string())?;
         }
         Ok(Trouble {
             end,
             loops,
-            processors,
+            allowed,
         })
     }
 }
 
 impl Drop for Trouble {
     fn drop(&mut self) {
-        let _ = sched_setaffinity(None, &self.processors);
+        let _ = sched_setaffinity(None, &self.allowed);
         self.end.store(true, Ordering::Relaxed);
         for busy in self.loops.drain(..) {
             let _ = busy.join();
