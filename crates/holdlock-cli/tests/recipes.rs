@@ -325,7 +325,7 @@ fn a_script_locks_itself_and_gives_up_while_another_one_runs() {
 fn the_question_is_answered_both_ways() {
     let host = Host::new();
     let script = host.block("Ask before you start", "sh");
-    assert_eq!(host.shell(&script).text(), "");
+    assert_eq!(host.shell(&script).text(), "no backup is running\n");
     let _holder = host.place.hold(&["backup"]);
     let finished = host.shell(&script);
     assert!(finished.text().starts_with("a backup is running:\n"));

@@ -7,7 +7,7 @@ use clap::{Arg, Command, ValueHint, value_parser};
 use crate::exit::Failure;
 
 const AFTER: &str = "\
-A lock of an engine needs nothing made. The options --at-most-every and --if-abandoned
+A lock of an engine needs no preparation. The options --at-most-every and --if-abandoned
 of `holdlock run` need a place in which PostgreSQL remembers the runs: `init` makes the
 table holdlock.runs, in the schema holdlock, in the database of the URL. All users of
 the database may use it. Other engines need nothing.

@@ -51,7 +51,8 @@ Exit codes:
    1  a deadlock
   64  wrong usage
   71  the operating system refused something
-  73  the picture cannot be written; the lock directory is another user's
+  73  the picture cannot be written; the lock directory of a name is not safe (see
+      `holdlock path --help`)
 
 Examples:
   holdlock graph                       all waits of the host

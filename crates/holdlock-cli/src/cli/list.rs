@@ -95,6 +95,7 @@ Exit codes:
   66  there is no file at the path of a LOCK
   69  the engine of a URL does not answer
   71  the operating system refused something
+  73  the lock directory of a name is not safe (see `holdlock path --help`)
   77  the engine refuses the login
   78  the engine is no safe place for a lock
 

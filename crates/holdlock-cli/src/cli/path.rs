@@ -10,7 +10,7 @@ use crate::lockdir::Names;
 const AFTER: &str = "\
 Names stand for files in a lock directory that is the same for every session,
 service and cron job of a user, whatever their environment is:
-  $HOLDLOCK_DIR            if it is set
+  $HOLDLOCK_DIR            if it is set: an absolute path, whose parent exists
   /run/holdlock            for root; no other user can create it
   /run/lock/holdlock-UID   for another user; UID is the user's number
   /tmp/holdlock-UID        if that is missing and not every user can write to /run/lock
@@ -24,8 +24,12 @@ boot, root writes a line for each user to /etc/tmpfiles.d/holdlock.conf:
 
 Only root can create a name of --system, by using it once; then every user can lock it.
 
-Exit codes: 0 printed, 64 the name is not allowed, 73 the lock directory belongs to
-another user.";
+Exit codes:
+   0  printed
+  64  the name is not allowed, HOLDLOCK_DIR is not absolute, or HOLDLOCK_ENGINE is set, so
+      that the name is a lock of that server
+  73  the lock directory is not safe: it belongs to another user, others can write to it,
+      or it is a symbolic link";
 
 pub(super) fn command() -> Command {
     Command::new("path")

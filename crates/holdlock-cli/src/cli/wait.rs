@@ -29,7 +29,7 @@ Exit codes:
       never end
   69  the engine of a URL does not answer
   71  it is unknown whether a lock is held
-  73  the lock directory belongs to another user
+  73  the lock directory of a name is not safe (see `holdlock path --help`)
   75  a process still holds one of them after DURATION
   77  the engine refuses the login
   78  the engine is no safe place for a lock
@@ -54,7 +54,7 @@ pub(super) fn command() -> Command {
             Arg::new("wait")
                 .short('w')
                 .long("wait")
-                .alias("timeout")
+                .visible_alias("timeout")
                 .value_name("DURATION")
                 .allow_hyphen_values(true)
                 .value_parser(duration::parse)

@@ -58,7 +58,8 @@ can hand it to another process.
 checks that each is still the process that was shown and still holds the lock. It sends
 nothing to waiters, to this command, or to the processes that started this command. With
 --yes and -q or --json, which show no process first, it skips holders that only
-inherited the lock, unless the lock is a name (other users cannot open its file).
+inherited the lock, unless LOCK is a name in a lock directory that is closed to other
+users (not with --system).
 
 If LOCK is a URL, or a name while HOLDLOCK_ENGINE has one, `who` shows the holders and
 waiters of all hosts. --break TOKEN ends the hold of the holder that has this token, and
@@ -91,7 +92,7 @@ Exit codes:
   65  --wait without DURATION: the job that this command is part of holds it
   69  the engine of the URL does not answer
   71  the operating system refused something
-  73  the lock directory belongs to another user
+  73  the lock directory of a name is not safe (see `holdlock path --help`)
   75  with --wait: a process still holds it after DURATION
   77  the engine refuses the login, or this user may not end the session
   78  the engine is no safe place for a lock

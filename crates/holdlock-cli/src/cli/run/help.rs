@@ -28,8 +28,8 @@ pub(super) const BRIEF: Brief = Brief {
     after: "\
 DURATION is in seconds (5, 0.5) or has units: 500ms, 90s, 2m, 1h30m, 1d.
 
-Exit codes: that of COMMAND; 75 the lock is held (-n) or still held (-w); 64 to 73, 77
-and 78 no lock, nothing was run; 124 --max-hold; 126 and 127 COMMAND cannot be run.
+Exit codes: that of COMMAND; 75 the lock is held (-n), still held (-w), or its file was
+removed while it is held; 64 to 73, 77 and 78 no lock, nothing was run; 124 --max-hold; 126 and 127 COMMAND cannot be run.
 
 Examples:
   holdlock run backup -- rsync -a /srv /mnt   wait for our turn, then run
@@ -59,11 +59,13 @@ background processes and daemons. After --kill-after it sends KILL until no proc
 left. The limit also applies to a stopped job (Ctrl-Z).
 
 The record: a lock file that holdlock created or found empty says who has or had the
-lock, since when, and how the last run ended (`cat` shows it). If COMMAND runs under one
-lock, it gets HOLDLOCK_TOKEN, a number that is higher in each later run. It gets
-HOLDLOCK_ABANDONED=1 if the last holder died, or a signal ended the command of the last
-holder. In this case holdlock warns, or does what --if-abandoned says. The options
---note, --if-abandoned and --at-most-every refuse a file that cannot have a record.
+lock, since when, and how the last run ended (`cat` shows it). COMMAND gets
+HOLDLOCK_TOKEN, a number that is higher in each later run, but only under one exclusive
+lock whose file has a record: not with -s, --slots or several --lock, nor if this user
+cannot write to the file. It gets HOLDLOCK_ABANDONED=1 if the last holder died, or if a
+signal or --max-hold ended the command of the last holder. In this case holdlock warns,
+or does what --if-abandoned says. The options --note, --if-abandoned and --at-most-every
+refuse a file that cannot have a record. A note is cut after 200 bytes.
 
 --at-most-every 1h skips the run, with exit code 0, if the last run that succeeded began
 less than an hour ago. A clock that was set back does not block the run.
@@ -71,9 +73,9 @@ less than an hour ago. A clock that was set back does not block the run.
 With several --lock, holdlock acquires all locks or no lock. While it waits for one of
 them it holds no other, so that no deadlock arises. -w limits the wait for all locks.
 
-If COMMAND, or a process in its background, starts `holdlock run` for the same lock, the
-inner run would wait for ever: it ends with 65. To run a job after COMMAND, detach it
-(setsid -f). With --reentrant the inner run starts at once, if it has inherited the
+If COMMAND starts `holdlock run` for the same lock and waits for it, the inner run would
+wait for ever: it ends with 65. An inner run in the background waits until COMMAND has
+ended. To run a job after COMMAND, detach it (setsid -f). With --reentrant the inner run starts at once, if it has inherited the
 exclusive lock from an outer holdlock that waits for it; the lock is released when the
 outer COMMAND ends.
 
@@ -82,12 +84,14 @@ postgres://host/database#name, that server keeps the lock. While HOLDLOCK_ENGINE
 URL of a server, postgres://host/database, a name is a lock of that server; a path never
 is. COMMAND gets HOLDLOCK_TOKEN, HOLDLOCK_LOCK (the URL without user and password),
 HOLDLOCK_ENGINE_KIND, and HOLDLOCK_TTL: for how many seconds the server keeps the lock
-of a silent host. If the lock is lost, or could be lost soon because the server does not
-answer, COMMAND and all that it has started get TERM, and KILL before another process
-can have the lock; `--on-lost kill` leaves out TERM, and with `--on-lost warn` they
-continue without the lock. Processes that COMMAND leaves do not keep the lock. If KILL
-ends holdlock, COMMAND gets KILL. --at-most-every and --if-abandoned need `holdlock
-engine init`.
+of a silent host. If the server does not answer, COMMAND and all that it has started get
+TERM, and KILL before another process can have the lock. If the lock is lost already,
+since its session was ended, they get TERM and then KILL, but another process may begin
+at once. `--on-lost kill` leaves out TERM, and with `--on-lost warn` they continue without
+the lock. Processes that COMMAND leaves do not keep the lock. If KILL ends holdlock,
+COMMAND gets KILL. With PostgreSQL, --at-most-every and --if-abandoned need `holdlock
+engine init`. docs/engines.md of the project has the options
+of the URL.
 
 Progress: a terminal shows one line after half a second, with the holder and the place
 in the queue. A file or pipe gets lines after 5 seconds, 1 minute, 2, 4, 8 minutes and
@@ -105,7 +109,9 @@ Exit codes:
    71  the operating system refused something
    73  the lock file or the log cannot be created
    74  a lock between hosts was lost while COMMAND ran, or before it started
-   75  another process holds the lock (-n), or still holds it (-w); see -E, --skip
+   75  another process holds the lock (-n), or still holds it (-w); also without -n and
+       -w, if the lock file was removed while the lock is held, or the holders use
+       another number of --slots; see -E, --skip
    76  the last holder died (--if-abandoned)
    77  the server refuses the login
    78  the server is no safe place for a lock, or lacks what an option needs

@@ -28,7 +28,7 @@ pub(super) fn acquiring() -> [Arg; 10] {
             .allow_hyphen_values(true)
             .value_parser(slots)
             .conflicts_with_all(["shared", "lock", "reentrant"])
-            .help("Let N holders in at a time; COMMAND finds its slot in HOLDLOCK_SLOT"),
+            .help("Let N holders in at a time, 1 to 256; COMMAND finds its slot in HOLDLOCK_SLOT"),
         flag(
             "no-wait",
             "Give up at once if another process holds the lock",
