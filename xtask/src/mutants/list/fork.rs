@@ -49,6 +49,13 @@ pub(super) const AREA: Area = Area {
             test: ("fork", "while_another_thread"),
         },
         Mutant {
+            name: "a file that was being opened is not taken for a closed one",
+            file: "sys/linux/close_in_child.rs",
+            with: "            && identity::of_number(number) == Some(slot.identity())\n",
+            without: "",
+            test: ("unit", "a_child_keeps_no_file"),
+        },
+        Mutant {
             name: "a bare clone is noticed",
             file: "sys/linux/fork.rs",
             with: "unsafe { libc::madvise(fresh, SIZE, libc::MADV_WIPEONFORK) };",

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use super::descriptor_table::{FILLING, LOST, MARK, OPENING, blocks};
-use super::identity::{self, Identity};
+use super::identity;
 
 /// Closes the parent's lock files. Runs in the child before fork returns there.
 pub(super) fn close_lock_files() {
@@ -22,11 +22,7 @@ pub(super) fn close_lock_files() {
             let entry = slot.number.swap(0, Ordering::SeqCst);
             if entry != 0 && entry != FILLING && entry != LOST {
                 let number = (entry - 1) as libc::c_int;
-                let identity = Identity {
-                    device: slot.device.load(Ordering::SeqCst),
-                    inode: slot.inode.load(Ordering::SeqCst),
-                };
-                if identity::of_number(number) == Some(identity) && has_mark(number) {
+                if identity::of_number(number) == Some(slot.identity()) && has_mark(number) {
                     placeholder.cover(number);
                 }
             }
@@ -84,11 +80,14 @@ fn close_unregistered() {
     });
 }
 
+/// Whether the loop over the table covers this number: a slot has both the number and the inode.
+/// The number alone may be in the slot of a lock file that was closed, if another one has got it.
 fn is_registered(number: libc::c_int) -> bool {
     let entry = number as u64 + 1;
-    blocks().any(|block| {
-        let mut slots = block.slots.iter();
-        slots.any(|slot| slot.number.load(Ordering::SeqCst) == entry)
+    let mut slots = blocks().flat_map(|block| &block.slots);
+    slots.any(|slot| {
+        slot.number.load(Ordering::SeqCst) == entry
+            && identity::of_number(number) == Some(slot.identity())
     })
 }
 
@@ -178,7 +177,11 @@ fn limit() -> libc::c_int {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::path::Path;
 
+    use super::super::descriptor_table::register;
+    use super::super::file::{self, Access};
     use super::*;
 
     #[test]
@@ -188,5 +191,32 @@ mod tests {
         each_descriptor(|number| found.push(number));
         assert!(found.contains(&file.as_raw_fd()), "{found:?}");
         assert!(!is_marked(file.as_raw_fd()));
+    }
+
+    #[test]
+    fn a_child_keeps_no_file_that_has_the_number_of_a_closed_lock_file() {
+        // The state between the closing of one lock file and the registration of the next: the slot
+        // still has the inode of the first one. Both are directories here, which always exist.
+        let closed = File::open("/").expect("opens");
+        let closed = identity::of(closed.as_fd()).expect("open");
+        let opened = file::open(Path::new("/proc"), Access::Read, true).expect("opens");
+        OPENING.fetch_add(1, Ordering::SeqCst);
+        let (block, slot) = register(opened.as_fd(), closed);
+        // SAFETY: the child makes calls that are allowed between fork and exec, and ends.
+        let child = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                let is_open = libc::fcntl(opened.as_raw_fd(), libc::F_GETFD) != -1;
+                libc::_exit(is_open.into());
+            }
+            child
+        };
+        let mut status = 0;
+        // SAFETY: valid memory for the answer.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        OPENING.fetch_sub(1, Ordering::SeqCst);
+        slot.number.store(0, Ordering::SeqCst);
+        block.used.fetch_sub(1, Ordering::Relaxed);
+        assert_eq!(status, 0, "the child has the file open");
     }
 }

@@ -27,8 +27,8 @@ pub(super) struct Slot {
     /// The descriptor's number + 1; 0 while the slot is free, [`FILLING`] while it is being filled
     /// in, [`LOST`] if the number was given to a lock file that was opened later.
     pub(super) number: AtomicU64,
-    pub(super) device: AtomicU64,
-    pub(super) inode: AtomicU64,
+    device: AtomicU64,
+    inode: AtomicU64,
 }
 
 pub(super) const FILLING: u64 = u64::MAX;
@@ -40,6 +40,13 @@ impl Slot {
             number: AtomicU64::new(0),
             device: AtomicU64::new(0),
             inode: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            device: self.device.load(Ordering::SeqCst),
+            inode: self.inode.load(Ordering::SeqCst),
         }
     }
 }

@@ -158,7 +158,9 @@ impl Drop for LockFd {
         }
         if self.generation == fork::generation() {
             // Free the slot after closing, so that no child keeps a copy. If the number is another
-            // file's by now, a child notices that by the missing mark.
+            // file's by now, a child notices that: by the missing mark, or, if it is a lock file of
+            // ours that is not registered yet, by the other inode. A new descriptor of the same
+            // inode it covers by way of this slot.
             self.slot.number.store(0, Ordering::SeqCst);
             self.block.used.fetch_sub(1, Ordering::Relaxed);
         }
