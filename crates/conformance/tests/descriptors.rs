@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use holdlock_conformance::{Scratch, watchdog};
+use holdlock_conformance::{Scratch, skipped, watchdog};
 
 /// Runs one scene of `closer`.
 #[track_caller]
@@ -92,4 +92,26 @@ fn a_number_that_went_to_the_same_file_is_not_ours_either() {
 #[test]
 fn a_lost_lock_is_no_reason_to_refuse_another_one() {
     scene("asked-again");
+}
+
+#[test]
+fn a_number_that_another_thread_has_for_the_same_file_is_not_ours() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let slowly = || {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-o", "/dev/null", "-e", "trace=fstat,newfstatat"]);
+        command.args(["-e", "inject=fstat,newfstatat:delay_exit=300000", "-P"]);
+        command.arg(scratch.lock());
+        command
+    };
+    let works = slowly().arg("true").status();
+    if !works.is_ok_and(|status| status.success()) {
+        return skipped("needs strace and the right to trace");
+    }
+    let status = slowly()
+        .arg(env!("CARGO_BIN_EXE_number-taken"))
+        .arg(scratch.lock())
+        .status();
+    assert!(status.expect("runs").success());
 }

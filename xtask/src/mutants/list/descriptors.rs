@@ -65,9 +65,23 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a reused descriptor number belongs to another lock",
             file: "sys/linux/lock_fd.rs",
-            with: "self.slot.number.load(Ordering::SeqCst) == entry",
+            with: "self.slot.number.load(Ordering::SeqCst) == entry_of(fd.as_fd())",
             without: "true",
             test: ("descriptors", "went_to_the_same_file"),
+        },
+        Mutant {
+            name: "a number that another thread has got just now is not ours",
+            file: "sys/linux/lock_fd.rs",
+            with: "if OPENING.load(Ordering::SeqCst) == 0 ||",
+            without: "if OPENING.load(Ordering::SeqCst) < u32::MAX ||",
+            test: ("descriptors", "a_number_that_another_thread_has"),
+        },
+        Mutant {
+            name: "the table of locks is not taken for a lock file",
+            file: "sys/linux/checked_file.rs",
+            with: "        disown(file.as_fd());\n",
+            without: "",
+            test: ("unit", "a_lock_file_whose_number_it_gets"),
         },
         Mutant {
             name: "only a descriptor with the mark is ours",

@@ -14,9 +14,10 @@ use std::io;
 use std::os::fd::{AsFd, IntoRawFd};
 use std::path::Path;
 
-use super::descriptor_table::MARK;
+use super::descriptor_table::{MARK, disown};
 use super::file::{self, Access};
 use super::identity::{self, Identity};
+use super::lock_fd::Opening;
 
 /// A file that is open for reading. Its number is neither used nor closed if it has become another
 /// file's.
@@ -27,7 +28,15 @@ pub(crate) struct CheckedFile {
 
 impl CheckedFile {
     pub(crate) fn open(path: &Path) -> io::Result<CheckedFile> {
-        let file = file::open(path, Access::Read, true)?;
+        CheckedFile::open_by(|| file::open(path, Access::Read, true))
+    }
+
+    fn open_by(open: impl FnOnce() -> io::Result<File>) -> io::Result<CheckedFile> {
+        // The file has the mark of lock files: a lock file whose number it gets has to notice that
+        // the file is another one.
+        let _opening = Opening::begin();
+        let file = open()?;
+        disown(file.as_fd());
         let identity = identity::of(file.as_fd())?;
         Ok(CheckedFile {
             file: Some(file),
@@ -67,6 +76,7 @@ impl Drop for CheckedFile {
 mod tests {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+    use super::super::lock_fd::LockFd;
     use super::*;
 
     #[test]
@@ -82,5 +92,28 @@ mod tests {
         let left = unsafe { OwnedFd::from_raw_fd(number) };
         let inode = |fd| identity::of(fd).expect("open");
         assert_eq!(inode(left.as_fd()), inode(other.as_fd()));
+    }
+
+    #[test]
+    fn a_lock_file_whose_number_it_gets_notices_that() {
+        let open = || file::open(Path::new("/proc/locks"), Access::Read, true);
+        let closed = LockFd::open(open).expect("opens");
+        assert!(closed.is_ours());
+        let mut was_ours = None;
+        let opened = CheckedFile::open_by(|| {
+            let number = closed.as_fd().as_raw_fd();
+            // SAFETY: takes no pointers. The result is the number's owner from now on, as `closed`
+            // has to notice.
+            let opened = unsafe {
+                libc::dup3(open()?.as_raw_fd(), number, libc::O_CLOEXEC);
+                File::from_raw_fd(number)
+            };
+            was_ours = Some(closed.is_ours());
+            Ok(opened)
+        });
+        assert_eq!(was_ours, Some(false));
+        assert!(!closed.is_ours());
+        drop(closed);
+        opened.expect("opens").get().expect("open");
     }
 }

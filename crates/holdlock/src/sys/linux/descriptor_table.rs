@@ -25,7 +25,7 @@ pub(super) struct Block {
 /// One descriptor in the table. The inode is written before the number and read after it.
 pub(super) struct Slot {
     /// The descriptor's number + 1; 0 while the slot is free, [`FILLING`] while it is being filled
-    /// in, [`LOST`] if the number was given to a lock file that was opened later.
+    /// in, [`LOST`] if the number was given to a file that was opened later.
     pub(super) number: AtomicU64,
     device: AtomicU64,
     inode: AtomicU64,
@@ -107,26 +107,33 @@ impl Block {
 
 static TABLE: Block = Block::new();
 
-/// Enters a descriptor that was opened just now.
-pub(super) fn register(fd: BorrowedFd<'_>, identity: Identity) -> (&'static Block, &'static Slot) {
-    let entry = fd.as_raw_fd() as u64 + 1;
-    for block in blocks() {
-        for slot in &block.slots {
-            // The LockFd of this slot notices that it has lost its descriptor, and frees the slot
-            // when it is dropped.
-            if slot.number.load(Ordering::SeqCst) == entry {
-                let _ =
-                    slot.number
-                        .compare_exchange(entry, LOST, Ordering::SeqCst, Ordering::Relaxed);
-            }
+/// Notes that a descriptor that was opened just now belongs to no older entry. The LockFd of an
+/// older entry notices that it has lost its descriptor, and frees the slot when it is dropped.
+pub(super) fn disown(fd: BorrowedFd<'_>) {
+    let entry = entry_of(fd);
+    for slot in blocks().flat_map(|block| &block.slots) {
+        if slot.number.load(Ordering::SeqCst) == entry {
+            let _ = slot
+                .number
+                .compare_exchange(entry, LOST, Ordering::SeqCst, Ordering::Relaxed);
         }
     }
+}
+
+/// The number of a slot that has this descriptor.
+pub(super) fn entry_of(fd: BorrowedFd<'_>) -> u64 {
+    fd.as_raw_fd() as u64 + 1
+}
+
+/// Enters a descriptor that was opened just now.
+pub(super) fn register(fd: BorrowedFd<'_>, identity: Identity) -> (&'static Block, &'static Slot) {
+    disown(fd);
     let mut block: &'static Block = &TABLE;
     loop {
         if let Some(slot) = block.take_slot() {
             slot.device.store(identity.device, Ordering::SeqCst);
             slot.inode.store(identity.inode, Ordering::SeqCst);
-            slot.number.store(entry, Ordering::SeqCst);
+            slot.number.store(entry_of(fd), Ordering::SeqCst);
             return (block, slot);
         }
         block = block.next_or_new();

@@ -72,6 +72,26 @@ pub(super) fn lasting_flags(fd: BorrowedFd<'_>) -> libc::c_int {
     }
 }
 
+/// Confirms that a lock file is registered, on its open file description: sets the signal that the
+/// kernel sends when the file is ready (F_SETSIG of fcntl(2)). It sends none for lock files, since
+/// nobody asks for that, and no other code sets the signal for them. False if the kernel cannot do
+/// this.
+pub(super) fn confirm(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: fcntl with this command takes no pointers, and `fd` is open during the borrow.
+    unsafe { libc::fcntl(fd.as_raw_fd(), F_SETSIG, libc::SIGIO) == 0 }
+}
+
+/// Whether an open file description is [confirmed](confirm).
+pub(super) fn is_confirmed(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: fcntl with this command takes no pointers, and fails with EBADF for a number that is
+    // not open.
+    unsafe { libc::fcntl(fd.as_raw_fd(), F_GETSIG) == libc::SIGIO }
+}
+
+/// The `libc` crate has these two for some C libraries only.
+const F_SETSIG: libc::c_int = 10;
+const F_GETSIG: libc::c_int = 11;
+
 /// Takes the mark off an open file description: then a handler of fork does not recognise it as a
 /// lock file's.
 pub(super) fn take_mark_off(fd: BorrowedFd<'_>) -> io::Result<()> {

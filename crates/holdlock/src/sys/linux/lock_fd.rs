@@ -35,23 +35,39 @@
 //! * The table: when a number is registered for a new lock file, the kernel has just given the
 //!   number out. If the table has an older entry with that number, the descriptor of that entry was
 //!   closed.
+//!
+//! Between open(2) and the registration, a new descriptor already has the mark, and an older entry
+//! with its number still looks valid. A check therefore looks at the mark first, then at
+//! [`OPENING`], and at the table last:
+//!
+//! * If the counter is zero, the descriptor whose mark the check saw is registered: its thread
+//!   raised the counter before open(2) and lowers it after the registration. Then the table shows
+//!   an older entry as lost.
+//! * If the counter is not zero, the check asks the kernel whether the descriptor is confirmed
+//!   (`file::confirm`). Every lock file is confirmed after its registration, so the table shows an
+//!   older entry as lost. This takes one more system call, and only while another thread is opening
+//!   a lock file.
+//!
+//! The fences make the order hold on every processor. The looks at the descriptor are system calls,
+//! which are no fences: one between two looks keeps the later load behind the earlier look, and one
+//! before the confirmation keeps it behind the registration.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use super::descriptor_table::{Block, OPENING, Slot, register};
+use super::descriptor_table::{Block, OPENING, Slot, entry_of, register};
 use super::identity::{self, Identity};
 use super::{file, fork};
 
 /// The time between open(2) and the registration in the table.
-struct Opening {
+pub(super) struct Opening {
     generation: u32,
 }
 
 impl Opening {
-    fn begin() -> Opening {
+    pub(super) fn begin() -> Opening {
         let generation = fork::generation();
         OPENING.fetch_add(1, Ordering::SeqCst);
         Opening { generation }
@@ -81,6 +97,8 @@ pub(crate) struct LockFd {
     block: &'static Block,
     /// The flags with which the file was opened, without those that can change.
     flags: libc::c_int,
+    /// Whether the kernel has confirmed the registration; false only if it cannot do that.
+    is_confirmed: bool,
     /// The open file description was given to other processes and has lost its mark.
     given_away: AtomicBool,
 }
@@ -96,6 +114,9 @@ impl LockFd {
         let identity = identity::of(fd.as_fd())?;
         let flags = file::lasting_flags(fd.as_fd());
         let (block, slot) = register(fd.as_fd(), identity);
+        // The confirmation tells other threads that the table has this number.
+        fence(Ordering::Release);
+        let is_confirmed = opening.is_here() && file::confirm(fd.as_fd());
         let opened = LockFd {
             fd: Some(fd),
             identity,
@@ -103,6 +124,7 @@ impl LockFd {
             slot,
             block,
             flags,
+            is_confirmed,
             given_away: AtomicBool::new(false),
         };
         if opening.is_here() {
@@ -118,14 +140,31 @@ impl LockFd {
         let Some(fd) = &self.fd else {
             return false;
         };
-        let entry = fd.as_raw_fd() as u64 + 1;
-        self.slot.number.load(Ordering::SeqCst) == entry
-            && self.generation == fork::generation()
-            && if self.given_away.load(Ordering::Relaxed) {
-                identity::of(fd.as_fd()).is_ok_and(|now| now == self.identity)
-            } else {
-                file::lasting_flags(fd.as_fd()) == self.flags
-            }
+        self.generation == fork::generation()
+            && self.looks_like_ours(fd.as_fd())
+            && self.is_registered(fd.as_fd())
+            && self.slot.number.load(Ordering::SeqCst) == entry_of(fd.as_fd())
+    }
+
+    fn looks_like_ours(&self, fd: BorrowedFd<'_>) -> bool {
+        if self.given_away.load(Ordering::Relaxed) {
+            identity::of(fd).is_ok_and(|now| now == self.identity)
+        } else {
+            file::lasting_flags(fd) == self.flags
+        }
+    }
+
+    /// Whether the open file that was seen at this number just now is in the table, so that the
+    /// table shows whose it is. A later load of the table sees that.
+    #[inline]
+    fn is_registered(&self, fd: BorrowedFd<'_>) -> bool {
+        fence(Ordering::Acquire);
+        if OPENING.load(Ordering::SeqCst) == 0 || !self.is_confirmed {
+            return true;
+        }
+        let is_confirmed = file::is_confirmed(fd);
+        fence(Ordering::Acquire);
+        is_confirmed
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -164,5 +203,65 @@ impl Drop for LockFd {
             self.slot.number.store(0, Ordering::SeqCst);
             self.block.used.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    use std::path::Path;
+
+    use super::file::Access;
+    use super::*;
+
+    fn lock_file() -> LockFd {
+        LockFd::open(open).expect("opens")
+    }
+
+    fn open() -> io::Result<File> {
+        file::open(Path::new("/proc"), Access::Read, true)
+    }
+
+    /// Opens the file of another thread, to which the kernel gives the number of `closed`.
+    fn open_at(closed: &LockFd) -> io::Result<File> {
+        let opened = open()?;
+        // SAFETY: takes no pointers. The result is the number's owner from now on, as `closed` has
+        // to notice.
+        unsafe {
+            libc::dup3(
+                opened.as_raw_fd(),
+                closed.as_fd().as_raw_fd(),
+                libc::O_CLOEXEC,
+            );
+            Ok(File::from_raw_fd(closed.as_fd().as_raw_fd()))
+        }
+    }
+
+    #[test]
+    fn a_number_is_another_threads_from_the_moment_when_it_opens_its_file() {
+        let closed = lock_file();
+        assert!(closed.is_ours());
+        let mut was_ours = None;
+        let opened = LockFd::open(|| {
+            let opened = open_at(&closed);
+            was_ours = Some(closed.is_ours());
+            opened
+        });
+        assert_eq!(was_ours, Some(false), "before the registration");
+        let opened = opened.expect("opens");
+        assert!(!closed.is_ours());
+        assert!(opened.is_ours());
+        drop(closed);
+        assert!(opened.is_ours(), "closed by its earlier owner");
+    }
+
+    #[test]
+    fn a_lock_file_is_ours_also_while_another_thread_opens_one() {
+        let ours = lock_file();
+        let other = LockFd::open(|| {
+            assert!(ours.is_ours());
+            open()
+        });
+        drop(other.expect("opens"));
     }
 }
