@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Error, FileLock, LockOptions, Request};
-use holdlock_conformance::{Scratch, queue, skipped, sys, watchdog};
+use holdlock_conformance::{Actor, Scratch, queue, skipped, sys, watchdog};
+
+const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
 /// Far more than any of the limits here, and far less than the waits that were seen without limits
 /// (30 s).
@@ -129,4 +131,20 @@ fn a_directory_that_others_remove_is_made_again() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// The kernel ends a process by SIGXFSZ if it makes a file larger than its limit (ulimit -f).
+#[test]
+fn a_process_that_may_write_no_files_waits_like_any_other() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    let guard = lock.lock().expect("free");
+    let mut limited = Actor::start_with(ACTOR, &path, &["file-size=0"]);
+    let answer = limited.ask("for 200");
+    assert!(answer.starts_with("TimedOut"), "{answer}");
+    limited.must_block("lock", &path);
+    drop(guard);
+    assert_eq!(limited.answer(), "ok");
 }

@@ -26,12 +26,10 @@ fn main() {
             Some("record") => options.record(true),
             Some("upgradeable") => options.upgradeable(true),
             Some("follow") => options.follow_symlinks(true),
-            Some("fds=3") => limited(options, 3),
-            Some("fds=4") => limited(options, 4),
-            Some("file-size=512") => {
-                sys::limit(libc::RLIMIT_FSIZE, 512);
-                options
-            }
+            Some("fds=3") => limited(options, libc::RLIMIT_NOFILE, 3),
+            Some("fds=4") => limited(options, libc::RLIMIT_NOFILE, 4),
+            Some("file-size=0") => limited(options, libc::RLIMIT_FSIZE, 0),
+            Some("file-size=512") => limited(options, libc::RLIMIT_FSIZE, 512),
             other => panic!("{other:?}"),
         };
     }
@@ -70,9 +68,9 @@ fn upgrade<'l>(
     })
 }
 
-/// No more descriptors than this from now on.
-fn limited(options: LockOptions, descriptors: u64) -> LockOptions {
-    sys::limit(libc::RLIMIT_NOFILE, descriptors);
+/// The resource is limited from now on.
+fn limited(options: LockOptions, resource: sys::Resource, value: u64) -> LockOptions {
+    sys::limit(resource, value);
     options
 }
 

@@ -6,8 +6,11 @@ pub fn thread_id() -> i32 {
     unsafe { libc::gettid() }
 }
 
+/// A resource of a process that can be limited.
+pub type Resource = libc::__rlimit_resource_t;
+
 /// Lowers a resource limit of this process.
-pub fn limit(resource: libc::__rlimit_resource_t, value: u64) {
+pub fn limit(resource: Resource, value: u64) {
     let limit = libc::rlimit {
         rlim_cur: value,
         rlim_max: value,

@@ -90,5 +90,12 @@ pub(super) const AREA: Area = Area {
             without: "            std::mem::forget(self);",
             test: ("no_timers", "a_thread_that_comes_too_late"),
         },
+        Mutant {
+            name: "the limit of files is checked before the note is made",
+            file: "sys/linux/published.rs",
+            with: "if process::file_size_limit() < SIZE as u64 {",
+            without: "if process::file_size_limit() == 1 {",
+            test: ("unit", "a_process_that_may_write_no_files"),
+        },
     ],
 };

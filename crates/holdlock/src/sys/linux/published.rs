@@ -16,8 +16,7 @@
 
 use std::fs::File;
 use std::io;
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -25,7 +24,7 @@ use std::thread::Builder;
 
 use super::fork::ForkCell;
 use super::thread::ThreadId;
-use super::{by_number, check, file, thread};
+use super::{by_number, check, file, process, thread};
 
 const VERSION: u32 = 1;
 const HELPERS: usize = 32;
@@ -42,7 +41,8 @@ struct Note {
     helpers: [AtomicU32; HELPERS],
 }
 
-/// None where the system gives no memory or no descriptor for it: others are then less certain.
+/// None where the system gives no memory or no descriptor for it, or the process may write no files
+/// (RLIMIT_FSIZE): others are then less certain.
 static NOTE: ForkCell<Option<&'static Note>> = ForkCell::new();
 
 fn note() -> Option<&'static Note> {
@@ -50,12 +50,25 @@ fn note() -> Option<&'static Note> {
 }
 
 fn publish() -> io::Result<&'static Note> {
+    // The kernel does not only refuse a file above the limit, but ends the process by SIGXFSZ.
+    if process::file_size_limit() < SIZE as u64 {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     let number = check(by_number::memfd_create(c"holdlock-note", libc::MFD_CLOEXEC))?;
+    // SAFETY: made just now, and nobody else's.
+    let file = unsafe { File::from_raw_fd(number) };
+    file.set_len(SIZE as u64)?;
+    let note = map(file.as_fd())?;
+    note.process.store(std::process::id(), Ordering::Relaxed);
+    note.version.store(VERSION, Ordering::Release);
     // Never closed: others look for the descriptor for as long as the process lives, and where
     // other code has closed it meanwhile, the number may be of a file of that code.
-    // SAFETY: made just now, and nobody else's.
-    let file = ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
-    file.set_len(SIZE as u64)?;
+    let _ = file.into_raw_fd();
+    Ok(note)
+}
+
+/// Maps a note of the right size, in this process and not in its children.
+fn map(file: BorrowedFd<'_>) -> io::Result<&'static Note> {
     // SAFETY: a shared mapping of a file of this size, at an address of the kernel's choice.
     let page = unsafe {
         let access = libc::PROT_READ | libc::PROT_WRITE;
@@ -64,7 +77,7 @@ fn publish() -> io::Result<&'static Note> {
             SIZE,
             access,
             libc::MAP_SHARED,
-            number,
+            file.as_raw_fd(),
             0,
         )
     };
@@ -72,14 +85,14 @@ fn publish() -> io::Result<&'static Note> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the mapping made above. A child must not write to its parent's note.
-    check(unsafe { libc::madvise(page, SIZE, libc::MADV_DONTFORK) })?;
+    check(unsafe { libc::madvise(page, SIZE, libc::MADV_DONTFORK) }).inspect_err(|_| {
+        // SAFETY: the same; nothing refers to it yet.
+        unsafe { libc::munmap(page, SIZE) };
+    })?;
     // SAFETY: the mapping is never unmapped, is zeroed, aligned to a page, and as large as a Note,
     // of which all fields are atomics. In a child, where it is not mapped, the ForkCell does not
     // give it out.
-    let note = unsafe { &*page.cast::<Note>() };
-    note.process.store(std::process::id(), Ordering::Relaxed);
-    note.version.store(VERSION, Ordering::Release);
-    Ok(note)
+    Ok(unsafe { &*page.cast::<Note>() })
 }
 
 /// Starts a thread that only helps this library. It blocks all signals: the program's own threads
@@ -248,5 +261,26 @@ mod tests {
         // A child of fork has the descriptor, and is another process.
         let entries = std::fs::read_dir("/proc/self/fd").expect("readable");
         assert_eq!(read(1, entries.flatten().map(|entry| entry.path())), None);
+    }
+
+    #[test]
+    fn a_process_that_may_write_no_files_has_no_note_and_lives() {
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: the child only makes system calls, and ends.
+        let child = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::setrlimit(libc::RLIMIT_FSIZE, &none);
+                libc::_exit(publish().is_ok().into());
+            }
+            child
+        };
+        let mut status = 0;
+        // SAFETY: valid memory for the answer.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0);
     }
 }
