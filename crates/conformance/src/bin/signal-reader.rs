@@ -3,7 +3,7 @@
 //! Arguments: the lock file, which another process holds, and `first` or `late`: whether the
 //! program blocks the signal before it uses the library or after. It sends itself signals during
 //! the wait and prints how many arrived, and `kept` or `took`: whether the library left the signal
-//! alone.
+//! alone. With `pending` it sends itself one signal before the wait, and reads it afterwards.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -29,11 +29,17 @@ fn main() {
     let mut arguments = std::env::args_os().skip(1);
     let path = PathBuf::from(arguments.next().expect("a path"));
     let signal = libc::SIGRTMIN() + 10;
-    if arguments.next().is_some_and(|when| when == "late") {
+    let when = arguments.next().expect("when");
+    if when != "first" {
         wait_a_moment(&path.with_extension("before"));
         assert_eq!(holdlock::wait_signal(), Some(signal));
     }
     let mut reader = sys::SignalReader::new(signal);
+    if when == "pending" {
+        sys::kill(std::process::id(), signal);
+        wait_a_moment(&path.with_extension("before"));
+        return say(u32::from(reader.comes()), 1);
+    }
     let lock = FileLock::open(&path).expect("opens");
     let token = CancelToken::new();
     let (tell, told) = mpsc::channel();
@@ -52,10 +58,14 @@ fn main() {
             sys::kill(std::process::id(), signal);
             reader.comes()
         });
-        let came = came.count();
+        let came = came.count() as u32;
         token.cancel();
         came
     });
-    let ours = holdlock::wait_signal() == Some(signal);
-    println!("{came} of {SENT}, {}", if ours { "took" } else { "kept" });
+    say(came, SENT);
+}
+
+fn say(came: u32, sent: u32) {
+    let ours = holdlock::wait_signal() == Some(libc::SIGRTMIN() + 10);
+    println!("{came} of {sent}, {}", if ours { "took" } else { "kept" });
 }

@@ -16,8 +16,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "the signal is unblocked for the wait",
             file: "sys/linux/signal.rs",
-            with: "let mut before = unblock(signal);",
-            without: "let mut before: Option<Mask> = None;",
+            with: "            unblock(signal);\n",
+            without: "",
             test: ("signals", "a_deadline_is_met_while"),
         },
         Mutant {
@@ -44,8 +44,15 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a signal that the waiting thread blocks by now is not ours",
             file: "sys/linux/signal.rs",
-            with: "            && may_be_read(signal, mask)",
-            without: "            && false && may_be_read(signal, mask)",
+            with: "if mask.has(signal) && may_be_read(signal, mask) {",
+            without: "if false && may_be_read(signal, mask) {",
+            test: ("signals", "signals_that_the_program_reads"),
+        },
+        Mutant {
+            name: "the mask is looked at before a signal is unblocked",
+            file: "sys/linux/signal.rs",
+            with: "        let mask = thread::mask();\n",
+            without: "        let mask = thread::mask();\n        unblock(signal);\n",
             test: ("signals", "signals_that_the_program_reads"),
         },
         Mutant {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use super::fork::ForkCell;
 use super::masks::{self, Mask};
 use super::thread::{block, unblock};
-use super::{call, check};
+use super::{call, check, thread};
 
 /// The signal in use, 0 before the first contended wait.
 static IN_USE: AtomicI32 = AtomicI32::new(0);
@@ -95,17 +95,19 @@ impl Unblocked {
     /// None if the program uses every real-time signal.
     pub(super) fn begin() -> Option<Unblocked> {
         let mut signal = ours()?;
-        let mut before = unblock(signal);
-        if let Some(mask) = before
-            && may_be_read(signal, mask)
-        {
-            block(signal);
+        // First look, then unblock: a signal that the program waits for may be pending, and would
+        // be lost as soon as it is unblocked.
+        let mask = thread::mask();
+        if mask.has(signal) && may_be_read(signal, mask) {
             signal = choose(mask)?;
-            before = unblock(signal);
+        }
+        let was_blocked = mask.has(signal);
+        if was_blocked {
+            unblock(signal);
         }
         Some(Unblocked {
             signal,
-            was_blocked: before.is_some(),
+            was_blocked,
         })
     }
 }

@@ -31,27 +31,34 @@ pub(super) fn send(thread: libc::pid_t, signal: libc::c_int) -> bool {
     }
 }
 
-/// Unblocks `signal` in this thread. Returns the thread's previous mask if it contained the signal.
-pub(super) fn unblock(signal: libc::c_int) -> Option<Mask> {
-    change_mask(libc::SIG_UNBLOCK, signal)
+/// The signals that this thread blocks.
+pub(super) fn mask() -> Mask {
+    // SAFETY: signal sets are plain data. Without a new mask, the call only fills this one.
+    let mask = unsafe {
+        let mut mask: libc::sigset_t = std::mem::zeroed();
+        libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &mut mask);
+        mask
+    };
+    Mask::of(&mask)
+}
+
+/// Unblocks `signal` in this thread.
+pub(super) fn unblock(signal: libc::c_int) {
+    change_mask(libc::SIG_UNBLOCK, signal);
 }
 
 pub(super) fn block(signal: libc::c_int) {
     change_mask(libc::SIG_BLOCK, signal);
 }
 
-/// Changes the mask. Returns the previous mask if it contained `signal`.
-fn change_mask(how: libc::c_int, signal: libc::c_int) -> Option<Mask> {
-    // SAFETY: signal sets are plain data, and sigemptyset initialises them before use.
-    let (before, was_in_it) = unsafe {
+fn change_mask(how: libc::c_int, signal: libc::c_int) {
+    // SAFETY: signal sets are plain data, and sigemptyset initialises the set before use.
+    unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
-        let mut before: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigaddset(&mut set, signal);
-        libc::pthread_sigmask(how, &set, &mut before);
-        (before, libc::sigismember(&before, signal) == 1)
-    };
-    was_in_it.then(|| Mask::of(&before))
+        libc::pthread_sigmask(how, &set, std::ptr::null_mut());
+    }
 }
 
 /// Calls `inside` while this thread blocks all signals: a thread that is started there blocks them
