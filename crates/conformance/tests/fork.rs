@@ -74,6 +74,11 @@ fn in_a_child_the_guards_descriptor_is_a_placeholder() {
 }
 
 #[test]
+fn a_chain_of_forks_collects_one_placeholder_for_each_guard_and_nothing_else() {
+    scene("chain");
+}
+
+#[test]
 fn a_lock_that_was_handed_over_is_kept_by_children() {
     scene("hand-over");
     scene("hand-over-shared");

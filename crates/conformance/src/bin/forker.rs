@@ -11,8 +11,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Error, FileLock, LockOptions, Request};
-use holdlock_conformance::queue;
 use holdlock_conformance::sys::{self, Child, bare_fork, fork};
+use holdlock_conformance::{hot, queue};
 
 fn main() {
     let mut arguments = std::env::args_os().skip(1);
@@ -37,6 +37,7 @@ fn main() {
         "storm" => storm(&path),
         "slow-open" => slow_open(&path),
         "slow-look" => slow_look(&path),
+        "chain" => assert_eq!(chain(&path, 0), 0),
         "future" => future_of_the_parent(&path),
         other => panic!("{other}"),
     }
@@ -366,6 +367,31 @@ fn slow_look(path: &Path) {
         let child = fork(|| i32::from(!error.to_string().contains("locked by pid")));
         assert_eq!(child.wait(), 0);
     });
+}
+
+/// A server that replaces itself by a child of fork again and again, while it holds a lock. Its
+/// ancestors leave one placeholder for each guard open, and nothing else.
+fn chain(path: &Path, ancestors: u32) -> i32 {
+    let lock = FileLock::open(path.with_extension(ancestors.to_string())).expect("opens");
+    // The helper thread that closes idle files has a note.
+    hot(&lock);
+    let guard = lock.lock().expect("free");
+    let entries = std::fs::read_dir("/proc/self/fd").expect("readable");
+    let links = entries
+        .flatten()
+        .flat_map(|entry| std::fs::read_link(entry.path()));
+    let links: Vec<PathBuf> = links.collect();
+    let count = |what: &str| links.iter().filter(|link| *link == Path::new(what)).count();
+    assert_eq!(count("/memfd:holdlock-note (deleted)"), 1, "{links:?}");
+    assert_eq!(count("/"), ancestors as usize, "{links:?}");
+    if ancestors == 3 {
+        return 0;
+    }
+    fork(|| {
+        drop(guard);
+        chain(path, ancestors + 1)
+    })
+    .wait()
 }
 
 fn future_of_the_parent(path: &Path) {

@@ -56,6 +56,20 @@ pub(super) const AREA: Area = Area {
             test: ("unit", "a_child_keeps_no_file"),
         },
         Mutant {
+            name: "a child closes the note of its parent",
+            file: "sys/linux/published.rs",
+            with: "        close(page.number);",
+            without: "",
+            test: ("fork", "a_chain_of_forks"),
+        },
+        Mutant {
+            name: "a child keeps no placeholder beside those for its copies",
+            file: "sys/linux/close_in_child.rs",
+            with: "    if let Placeholder::Apart(number) = placeholder {\n        close(number);\n    }\n",
+            without: "",
+            test: ("fork", "a_chain_of_forks"),
+        },
+        Mutant {
             name: "a bare clone is noticed",
             file: "sys/linux/fork.rs",
             with: "unsafe { libc::madvise(fresh, SIZE, libc::MADV_WIPEONFORK) };",

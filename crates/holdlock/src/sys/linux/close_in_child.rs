@@ -16,7 +16,7 @@ pub(super) fn close_lock_files() {
     if OPENING.swap(0, Ordering::SeqCst) > 0 {
         close_unregistered();
     }
-    let mut placeholder = Placeholder(None);
+    let mut placeholder = Placeholder::NotOpen;
     for block in blocks() {
         for slot in &block.slots {
             let entry = slot.number.swap(0, Ordering::SeqCst);
@@ -29,31 +29,45 @@ pub(super) fn close_lock_files() {
         }
         block.used.store(0, Ordering::Relaxed);
     }
+    if let Placeholder::Apart(number) = placeholder {
+        close(number);
+    }
 }
 
 /// Replaces a lock file in a child: an open file that cannot be read, written or locked.
-struct Placeholder(Option<libc::c_int>);
+enum Placeholder {
+    NotOpen,
+    /// Open at a number of its own, which is closed in the end.
+    Apart(libc::c_int),
+    /// Open at the number of a lock file, where it stays.
+    InPlace(libc::c_int),
+}
 
 impl Placeholder {
     /// Closes a lock file of the parent, and puts the placeholder on its number.
     fn cover(&mut self, number: libc::c_int) {
-        if self.0.is_none() {
+        if let Placeholder::NotOpen = self {
             // If no descriptor is free, the one that is closed here makes room.
-            self.0 = open_nothing().or_else(|| {
+            let nothing = open_nothing().or_else(|| {
                 close(number);
                 open_nothing()
             });
+            *self = match nothing {
+                Some(nothing) if nothing == number => Placeholder::InPlace(nothing),
+                Some(nothing) => Placeholder::Apart(nothing),
+                None => Placeholder::NotOpen,
+            };
         }
-        match self.0 {
-            Some(nothing) if nothing == number => {}
-            Some(nothing) => {
+        match *self {
+            Placeholder::InPlace(nothing) if nothing == number => {}
+            Placeholder::InPlace(nothing) | Placeholder::Apart(nothing) => {
                 // SAFETY: dup3 takes no pointers. The table and the inode prove that the number was
                 // a lock file's at the moment of the fork, and only handlers of pthread_atfork have
                 // run since then. The number's owner in this process, of an older generation, only
                 // uses it to refer to the placeholder.
                 unsafe { libc::dup3(nothing, number, libc::O_CLOEXEC) };
             }
-            None => close(number),
+            Placeholder::NotOpen => close(number),
         }
     }
 }
@@ -66,7 +80,8 @@ fn open_nothing() -> Option<libc::c_int> {
 }
 
 fn close(number: libc::c_int) {
-    // SAFETY: as for dup3 above, or a marked descriptor, see `close_unregistered`.
+    // SAFETY: as for dup3 above; or a marked descriptor, see `close_unregistered`; or one that was
+    // opened here.
     unsafe { libc::close(number) };
 }
 

@@ -8,7 +8,7 @@
 //! * A [`ForkCell`] holds one value for each generation. A child therefore never uses a mutex that
 //!   was locked by a thread of the parent.
 //! * A handler of pthread_atfork closes the descriptors of lock files in the child before fork
-//!   returns there: see `close_in_child`.
+//!   returns there: see `close_in_child`. It also closes the parent's note (`published`).
 //!
 //! The handler is registered when the program or the shared library is loaded: no fork can be in
 //! progress at that moment. No code in this file waits for another thread, neither in the handler
@@ -19,7 +19,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
-use super::close_in_child;
+use super::{close_in_child, published};
 
 /// The last generation that this process or one of its ancestors used.
 static LAST: AtomicU32 = AtomicU32::new(0);
@@ -124,6 +124,7 @@ extern "C" fn in_child() {
     let fresh = LAST.fetch_add(1, Ordering::Relaxed) + 1;
     page().store(fresh, Ordering::Release);
     close_in_child::close_lock_files();
+    published::close_parents_note();
 }
 
 /// A value of which each process has its own: a child of fork makes a new one.
@@ -158,6 +159,14 @@ impl<T: Send + Sync> ForkCell<T> {
             }
         }
         self.renew(generation, current, make)
+    }
+
+    /// The value of the process that made one last: in a child, that of an ancestor.
+    /// Async-signal-safe.
+    pub(super) fn last_made(&self) -> Option<&T> {
+        // SAFETY: as in `get_or_make`.
+        let stamped = unsafe { self.current.load(Ordering::Acquire).as_ref() };
+        stamped.map(|stamped| &stamped.value)
     }
 
     #[cold]

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread::Builder;
 
 use super::fork::ForkCell;
+use super::identity::{self, Identity};
 use super::thread::ThreadId;
 use super::{by_number, check, file, process, thread};
 
@@ -41,15 +42,51 @@ struct Note {
     helpers: [AtomicU32; HELPERS],
 }
 
-/// None where the system gives no memory or no descriptor for it, or the process may write no files
-/// (RLIMIT_FSIZE): others are then less certain.
-static NOTE: ForkCell<Option<&'static Note>> = ForkCell::new();
-
-fn note() -> Option<&'static Note> {
-    *NOTE.get_or_make(|| publish().ok())
+/// A note, and the descriptor by which others find it.
+///
+/// The process that uses the note never closes the descriptor: others look for it for as long as
+/// the process lives, and where other code has closed it meanwhile, the number may be of a file of
+/// that code.
+struct Page {
+    note: &'static Note,
+    number: libc::c_int,
+    identity: Identity,
 }
 
-fn publish() -> io::Result<&'static Note> {
+/// Only a page that is not used is dropped: another thread has made one at the same moment.
+impl Drop for Page {
+    fn drop(&mut self) {
+        close(self.number);
+    }
+}
+
+/// None where the system gives no memory or no descriptor for it, or the process may write no files
+/// (RLIMIT_FSIZE): others are then less certain.
+static NOTE: ForkCell<Option<Page>> = ForkCell::new();
+
+fn note() -> Option<&'static Note> {
+    let page = NOTE.get_or_make(|| publish().ok());
+    page.as_ref().map(|page| page.note)
+}
+
+/// Closes the descriptor of the parent's note in a child of fork, which would otherwise collect one
+/// for each of its ancestors. Runs in the child before fork returns there.
+pub(super) fn close_parents_note() {
+    if let Some(Some(page)) = NOTE.last_made()
+        && identity::of_number(page.number) == Some(page.identity)
+    {
+        close(page.number);
+    }
+}
+
+/// Closes the descriptor of a note.
+fn close(number: libc::c_int) {
+    // SAFETY: takes no pointers. Either the number was made just now, or the inode proves that it
+    // is still that of a note; nothing else refers to it.
+    unsafe { libc::close(number) };
+}
+
+fn publish() -> io::Result<Page> {
     // The kernel does not only refuse a file above the limit, but ends the process by SIGXFSZ.
     if process::file_size_limit() < SIZE as u64 {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -58,13 +95,15 @@ fn publish() -> io::Result<&'static Note> {
     // SAFETY: made just now, and nobody else's.
     let file = unsafe { File::from_raw_fd(number) };
     file.set_len(SIZE as u64)?;
+    let identity = identity::of(file.as_fd())?;
     let note = map(file.as_fd())?;
     note.process.store(std::process::id(), Ordering::Relaxed);
     note.version.store(VERSION, Ordering::Release);
-    // Never closed: others look for the descriptor for as long as the process lives, and where
-    // other code has closed it meanwhile, the number may be of a file of that code.
-    let _ = file.into_raw_fd();
-    Ok(note)
+    Ok(Page {
+        note,
+        number: file.into_raw_fd(),
+        identity,
+    })
 }
 
 /// Maps a note of the right size, in this process and not in its children.
