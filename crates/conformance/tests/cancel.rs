@@ -7,7 +7,7 @@ use std::sync::{Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Error, FileLock, Request};
-use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
+use holdlock_conformance::{Actor, Scratch, queue, skipped, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
@@ -48,6 +48,42 @@ fn a_token_ends_all_waits_it_was_given_to_and_no_others() {
         token.cancel();
         queue::eventually("nineteen ended", || cancelled.load(Ordering::SeqCst) == 19);
         holder.must("release");
+    });
+}
+
+/// The signal that ends the wait wakes a thread that the cancelling thread cannot preempt. If the
+/// waiter did not sleep until the cancelling thread had done its part, it would use up all the time
+/// that the kernel grants such threads: most of a second for each wait.
+#[test]
+fn a_real_time_thread_does_not_hinder_the_thread_that_cancels_its_wait() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    sys::on_the_last_cpu(|| {
+        for _ in 0..5 {
+            let token = CancelToken::new();
+            let took = std::thread::scope(|scope| {
+                let waiter = scope.spawn(|| {
+                    if !sys::become_real_time() {
+                        return None;
+                    }
+                    let before = sys::thread_cpu();
+                    let waited = lock.acquire(Request::exclusive().cancel(&token)).map(drop);
+                    assert!(matches!(waited, Err(Error::Cancelled { .. })), "{waited:?}");
+                    Some(sys::thread_cpu() - before)
+                });
+                queue::eventually("the thread waits", || {
+                    waiter.is_finished() || queue::length(&scratch.lock()) == 1
+                });
+                token.cancel();
+                waiter.join().expect("no panic")
+            });
+            let Some(took) = took else {
+                return skipped("needs the right to real-time threads");
+            };
+            assert!(took < Duration::from_millis(200), "{took:?}");
+        }
     });
 }
 

@@ -72,3 +72,11 @@ pub fn on_the_last_cpu<T>(inside: impl FnOnce() -> T) -> T {
         result
     }
 }
+
+/// Makes this thread one of real time, which runs before all ordinary threads of its processor.
+/// False if this process has no right to do so.
+pub fn become_real_time() -> bool {
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: valid parameters, which the call reads.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &priority) == 0 }
+}

@@ -97,5 +97,12 @@ pub(super) const AREA: Area = Area {
             without: "if process::file_size_limit() == 1 {",
             test: ("unit", "a_process_that_may_write_no_files"),
         },
+        Mutant {
+            name: "a thread sleeps until it is notified completely",
+            file: "sys/linux/notify.rs",
+            with: "            futex::sleep(&self.slot.state, NOTIFYING, AT_MOST);",
+            without: "            let _ = AT_MOST;\n            std::thread::yield_now();",
+            test: ("cancel", "a_real_time_thread"),
+        },
     ],
 };

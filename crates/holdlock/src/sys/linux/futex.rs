@@ -18,10 +18,7 @@ pub(crate) enum Slept {
 
 /// Sleeps while `word` is `expected`. Ends after a wake-up, a signal handler or the timeout.
 pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -> Slept {
-    let time = timeout.map(|timeout| libc::timespec {
-        tv_sec: timeout.as_secs().min(i64::MAX as u64) as _,
-        tv_nsec: timeout.subsec_nanos() as libc::c_long,
-    });
+    let time = timeout.map(timespec);
     let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     // SAFETY: FUTEX_WAIT reads the word and the time, which both live through the call. Private,
@@ -34,6 +31,28 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, timeout: Option<Duration>) -
     match slept {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Slept::Interrupted,
         _ => Slept::Other,
+    }
+}
+
+/// As [`wait`], but for a thread whose wait has ended: a signal of ours that came before does not
+/// end this sleep.
+pub(super) fn sleep(word: &AtomicU32, expected: u32, timeout: Duration) {
+    // SAFETY: as in `wait`.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            expected,
+            &timespec(timeout),
+        );
+    }
+}
+
+fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: time.as_secs().min(i64::MAX as u64) as _,
+        tv_nsec: time.subsec_nanos() as libc::c_long,
     }
 }
 

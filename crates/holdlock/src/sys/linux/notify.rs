@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::fork;
 use super::futex;
@@ -219,9 +220,13 @@ impl Slot {
         }
         // This fails if the registering thread, in a child of fork, has freed the slot as
         // abandoned.
-        let _ =
+        let ended =
             self.state
                 .compare_exchange(NOTIFYING, WAITING, Ordering::SeqCst, Ordering::Relaxed);
+        if ended.is_ok() {
+            // The thread that registered may sleep until this. The slot stays: `set` refers to it.
+            wake(&self.state);
+        }
     }
 }
 
@@ -250,12 +255,17 @@ fn write_one(descriptor: libc::c_int) {
     }
 }
 
-/// Changes the word and wakes the thread that sleeps on it. Async-signal-safe, and keeps errno as a
-/// signal handler must.
+/// Changes the word and wakes the thread that sleeps on it. Async-signal-safe.
 fn change(word: &AtomicU32) {
+    word.fetch_add(1, Ordering::SeqCst);
+    wake(word);
+}
+
+/// Wakes the thread that sleeps on the word. Async-signal-safe, and keeps errno as a signal handler
+/// must.
+fn wake(word: &AtomicU32) {
     // SAFETY: errno is valid in every thread.
     let errno = unsafe { *libc::__errno_location() };
-    word.fetch_add(1, Ordering::SeqCst);
     futex::wake(word);
     // SAFETY: the same.
     unsafe { *libc::__errno_location() = errno };
@@ -273,10 +283,15 @@ pub(crate) struct Registration<'t> {
     slot: &'t Slot,
 }
 
+/// How long a thread sleeps until it looks again whether it is in a child of fork, where no thread
+/// wakes it: a signal handler may have forked just before the sleep.
+const AT_MOST: Duration = Duration::from_millis(10);
+
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
         // A thread that is notifying now uses the timer or the descriptor for two more system
-        // calls.
+        // calls. This thread sleeps meanwhile: if it ran instead, and is a real-time thread, the
+        // other one could not run on the same processor.
         while self
             .slot
             .state
@@ -289,7 +304,7 @@ impl Drop for Registration<'_> {
                 self.slot.state.store(FREE, Ordering::SeqCst);
                 return;
             }
-            std::thread::yield_now();
+            futex::sleep(&self.slot.state, NOTIFYING, AT_MOST);
         }
     }
 }
