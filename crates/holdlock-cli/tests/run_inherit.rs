@@ -247,6 +247,51 @@ fn what_is_to_run_later_waits_for_its_turn() {
 }
 
 #[test]
+fn standard_streams_that_are_the_lock_stay_open_in_what_is_to_run_later() {
+    for (stream, others) in [
+        (0, ">out 2>err"),
+        (1, "</dev/null 2>err"),
+        (2, "</dev/null >out"),
+    ] {
+        let place = Place::new();
+        let file = place.join("c.lock");
+        std::fs::write(&file, "data\n").unwrap();
+        let later = format!(
+            "until test -e go; do sleep 0.02; done; exec \"$HOLDLOCK\" run --progress always \
+             ./c.lock {others} -- sh -c 'cat; echo output; echo error >&2; touch done'"
+        );
+        let script = format!(
+            "exec {stream}<>c.lock; \"$HOLDLOCK\" flock {stream}; setsid -f sh -c \"$LATER\"; touch go; \
+             until test -e end; do sleep 0.02; done"
+        );
+        let mut command = place.shell(&script);
+        command.env("LATER", later);
+        let running = Running::start(command);
+        wait_for("it to wait, and to say so", || {
+            let told = if stream == 2 { "c.lock" } else { "err" };
+            let told = std::fs::read_to_string(place.join(told)).ok()?;
+            told.contains("waiting").then_some(())
+        });
+        std::fs::write(place.join("end"), "").unwrap();
+        assert_eq!(running.finish().code(), 0);
+        wait_for("its command", || place.join("done").exists().then_some(()));
+        let read = |name| std::fs::read_to_string(place.join(name)).unwrap_or_default();
+        let (locked, output, errors) = (read("c.lock"), read("out"), read("err"));
+        match stream {
+            0 => assert_eq!(
+                (locked.as_str(), output.as_str()),
+                ("data\n", "data\noutput\n")
+            ),
+            1 => assert_eq!(locked, "data\noutput\n", "{errors}"),
+            _ => assert!(
+                locked.starts_with("data\nholdlock: waiting") && locked.ends_with("error\n"),
+                "{locked}"
+            ),
+        }
+    }
+}
+
+#[test]
 fn what_waits_for_its_turn_is_not_at_work() {
     let place = Place::new();
     let script =

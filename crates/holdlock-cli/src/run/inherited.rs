@@ -10,10 +10,10 @@ use std::path::Path;
 
 use holdlock::inspect::{self, FileId, Kind};
 
-use crate::sys::descriptors::close_inherited;
+use crate::sys::descriptors::give_up_inherited;
 
-/// Closes our inherited copies of this lock. It does not close a lock that this process acquired
-/// itself, before it became this holdlock by exec (`run --exec`): that wait is an error.
+/// Gives up our inherited copies of this lock. It does not give up a lock that this process
+/// acquired itself, before it became this holdlock by exec (`run --exec`): that wait is an error.
 pub(super) fn let_go(path: &Path) {
     let us = std::process::id();
     if !inspect::is_proc_ours() {
@@ -25,7 +25,7 @@ pub(super) fn let_go(path: &Path) {
     for lock in open {
         let inherited = lock.kind == Kind::Flock && lock.file_id == file_id;
         if inherited && taker(lock.descriptor).is_some_and(|taker| taker != us) {
-            close_inherited(lock.descriptor.cast_signed());
+            give_up_inherited(lock.descriptor.cast_signed());
         }
     }
 }

@@ -1,7 +1,12 @@
 //! The descriptors that children inherit.
 
 use std::ffi::c_int;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::check;
 
 /// The numbers by which a command finds the lock: as high as its limit of descriptors permits.
 /// Scripts redirect single digits, shells keep their own files from 10 on and at 255, the manual of
@@ -36,8 +41,46 @@ pub(crate) fn keep_over_exec(fd: BorrowedFd<'_>) {
     }
 }
 
-/// Closes a descriptor that this process was started with.
-pub(crate) fn close_inherited(fd: RawFd) {
-    // SAFETY: nothing in this process owns a descriptor that it has not opened.
-    unsafe { libc::close(fd) };
+/// Gives up a descriptor that this process was started with. A standard stream (0 to 2) stays open,
+/// so that no other file gets its number: it becomes another open file of the same file, or of
+/// /dev/null where that is impossible.
+pub(crate) fn give_up_inherited(fd: RawFd) {
+    if !(0..=2).contains(&fd) {
+        // SAFETY: nothing in this process owns a descriptor that it has not opened.
+        unsafe { libc::close(fd) };
+        return;
+    }
+    let null = || File::options().read(true).write(true).open("/dev/null");
+    if let Ok(other) = open_again(fd).or_else(|_| null()) {
+        // SAFETY: takes numbers, and the standard streams are owned by nothing.
+        unsafe { libc::dup3(other.as_raw_fd(), fd, 0) };
+    }
+}
+
+/// Opens the file of a standard stream anew, to read where the stream has got to, or to append: the
+/// two open files have no common position, and must not write over each other's output.
+fn open_again(fd: RawFd) -> io::Result<File> {
+    // SAFETY: takes numbers.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    let access = flags & libc::O_ACCMODE;
+    let other = File::options()
+        .read(access != libc::O_WRONLY)
+        .write(access != libc::O_RDONLY)
+        // Does not wait for a process that has a lease on the file.
+        .custom_flags(libc::O_NONBLOCK)
+        .open(format!("/proc/self/fd/{fd}"))?;
+    // SAFETY: the calls take numbers.
+    unsafe {
+        libc::lseek(
+            other.as_raw_fd(),
+            libc::lseek(fd, 0, libc::SEEK_CUR),
+            libc::SEEK_SET,
+        );
+        check(libc::fcntl(
+            other.as_raw_fd(),
+            libc::F_SETFL,
+            flags | libc::O_APPEND,
+        ))?;
+    }
+    Ok(other)
 }

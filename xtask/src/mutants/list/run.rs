@@ -56,6 +56,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/run_inherit", "what_is_to_run_later"),
         },
         Mutant {
+            name: "run: a standard stream that is the lock stays open",
+            file: "sys/descriptors.rs",
+            with: "if !(0..=2).contains(&fd) {",
+            without: "if true {",
+            test: ("command/run_inherit", "standard_streams_that_are"),
+        },
+        Mutant {
             name: "run: KILL is sent until nothing is left",
             file: "run/ending.rs",
             with: "            Stage::Killing { .. } => self.kill(job),",
