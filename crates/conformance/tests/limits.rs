@@ -53,6 +53,27 @@ fn a_lease_on_the_lock_file_is_waited_for_within_the_limit() {
     });
 }
 
+/// The request asks for the lease again and again, which is not an attempt that failed because
+/// others create and remove the file.
+#[test]
+fn a_long_lease_is_waited_for_up_to_the_limit_without_signals() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let file = File::create(&path).expect("created");
+    sys::count_signals(libc::SIGIO, libc::SA_RESTART);
+    if !sys::lease(&file) {
+        return skipped("this file system grants no leases");
+    }
+    let lock = LockOptions::new().signals(false).open(&path);
+    // Longer than requests that meet such files wait at least, and shorter than the kernel waits.
+    let timed = lock
+        .expect("opens")
+        .try_lock_for(Duration::from_secs(13))
+        .map(drop);
+    assert!(matches!(timed, Err(Error::TimedOut(_))), "{timed:?}");
+}
+
 /// Puts another file at the path, again and again.
 fn replace_all_the_time(path: &Path, stop: &AtomicBool) {
     let fresh = path.with_extension("fresh");

@@ -33,8 +33,8 @@ const ORPHAN_TRIES: u32 = 5;
 const ORPHAN_PAUSE: Duration = Duration::from_millis(4);
 /// How long a holder that deletes on release usually holds the removed file.
 const DELETION_MOMENT: Duration = Duration::from_millis(20);
-/// A request without a limit gives up after this number of attempts and this time. Then the cause
-/// is not that other processes create and remove the file.
+/// A request without a limit gives up after this number of attempts that failed because other
+/// processes create and remove the file, and this time.
 const OPEN_ATTEMPTS: u32 = 1000;
 const OPEN_TIME: Duration = Duration::from_secs(10);
 
@@ -59,15 +59,19 @@ impl FileLock {
         mode: Mode,
         wait: &mut Wait<'_>,
     ) -> Result<LockFile, Error> {
-        let began = Instant::now();
-        let mut attempts = 0;
+        let (mut races, mut first_race) = (0, None);
         let mut looks = 0;
-        let (mut last, mut first_seen) = (None, began);
+        let (mut last, mut first_seen) = (None, Instant::now());
         loop {
             match self.try_open().map_err(|error| self.cannot_open(error))? {
                 TryOpen::File(file) => return self.if_fit(file),
-                TryOpen::Raced => {}
+                TryOpen::Raced => {
+                    races += 1;
+                    first_race.get_or_insert_with(Instant::now);
+                }
                 TryOpen::Leased(leased) => {
+                    // The file stays where it is.
+                    (races, first_race) = (0, None);
                     if let Some(file) = self.wait_for_lease(&leased, mode, wait)? {
                         return self.if_fit(file);
                     }
@@ -106,8 +110,8 @@ impl FileLock {
             }
             wait.before_retry()
                 .map_err(|stop| self.stopped(stop, mode, wait, None))?;
-            attempts += 1;
-            if attempts >= OPEN_ATTEMPTS && began.elapsed() > OPEN_TIME {
+            let is_long = first_race.is_some_and(|first| first.elapsed() > OPEN_TIME);
+            if races >= OPEN_ATTEMPTS && is_long && !wait.has_limit() {
                 return Err(self.cannot_open(io::Error::other(
                     "other programs create and remove it again and again; find out which, and stop them",
                 )));

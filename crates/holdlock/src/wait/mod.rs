@@ -130,6 +130,11 @@ impl<'r> Wait<'r> {
         self.limit != Limit::Never
     }
 
+    /// Whether a time limit ends the request at last.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.limit != Limit::Forever
+    }
+
     /// Whether a fair request may pass those that wait.
     pub(crate) fn had_its_turn(&self) -> bool {
         self.had_its_turn
