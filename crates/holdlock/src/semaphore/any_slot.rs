@@ -275,6 +275,67 @@ impl Crew {
         let ended = &self.common.ended;
         while self.is_here() && ended.load(Ordering::Acquire) == 0 {
             futex::wait(ended, 0, None);
+            if ended.load(Ordering::Acquire) != 0 {
+                // The last thread has woken one of those that wait here, for example for the
+                // descriptor of one guard: each of them wakes the next one.
+                futex::wake(ended);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use holdlock_test_support::eventually;
+
+    use super::*;
+
+    const NAME: &str = "waits-for-crew";
+
+    /// How many threads of this test sleep until a word changes.
+    fn asleep() -> usize {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("/proc");
+        let of = |task: &std::fs::DirEntry, name: &str| {
+            std::fs::read_to_string(task.path().join(name)).unwrap_or_default()
+        };
+        let tasks = tasks.flatten();
+        let ours = tasks.filter(|task| of(task, "comm").trim_end() == NAME);
+        ours.filter(|task| of(task, "wchan").contains("futex"))
+            .count()
+    }
+
+    #[test]
+    fn the_end_of_the_threads_wakes_all_that_wait_for_it() {
+        const WAITERS: usize = 3;
+        let crew = Arc::new(Crew {
+            common: Arc::new(Common {
+                result: AtomicU32::new(0),
+                waiting: Mutex::default(),
+                running: AtomicU32::new(1),
+                one_left: AtomicU32::new(1),
+                ended: AtomicU32::new(0),
+                turn: Mutex::default(),
+            }),
+            generation: fork::generation(),
+        });
+        let (tell, told) = mpsc::channel();
+        for _ in 0..WAITERS {
+            let (crew, tell) = (crew.clone(), tell.clone());
+            let named = thread::Builder::new().name(NAME.to_owned());
+            let waits = named.spawn(move || {
+                crew.wait_for_end();
+                tell.send(())
+            });
+            drop(waits.expect("a thread"));
+        }
+        eventually("all sleep", || asleep() == WAITERS);
+        crew.common.leave();
+        for _ in 0..WAITERS {
+            let told = told.recv_timeout(Duration::from_secs(20));
+            told.expect("every one is woken");
         }
     }
 }
