@@ -90,6 +90,20 @@ struct Survivors {
     ended: Vec<u32>,
 }
 
+impl Survivors {
+    /// Adds a process that lived a moment ago and does not have all locks open, unless it has left
+    /// these sessions.
+    fn add_without_lock(&mut self, process: Process, pid: Pid, sessions: [Option<i32>; 2]) {
+        match session_of(Some(pid)) {
+            // Where the kernel names no session, not even our own, it counts as in ours.
+            session if sessions.contains(&session) => self.others.push(process),
+            Some(_) => {}
+            // It was reaped a moment ago, and may have left a child.
+            None => self.ended.push(process.pid),
+        }
+    }
+}
+
 impl Rest {
     pub(super) fn new(held: &[Held<'_>]) -> Rest {
         Rest {
@@ -187,8 +201,8 @@ impl Rest {
             };
             if self.locks.are_open_in(number) {
                 found.keepers.push(process);
-            } else if sessions.contains(&session_of(Some(pid))) {
-                found.others.push(process);
+            } else {
+                found.add_without_lock(process, pid, sessions);
             }
         }
         if !found.others.is_empty() {
@@ -245,4 +259,31 @@ fn name_of(signal: u8) -> String {
         other => return format!("signal {other}"),
     };
     name.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_process_that_ends_during_a_look_is_a_reason_to_look_again() {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("cat starts");
+        let pid = Pid::from_child(&child);
+        let process = Process::of(number(pid)).expect("it runs");
+        let sessions = [session_of(None); 2];
+        let mut found = Survivors::default();
+        found.add_without_lock(process.clone(), pid, sessions);
+        assert_eq!((found.others.len(), found.ended.len()), (1, 0));
+        drop(child.stdin.take());
+        child.wait().expect("it ends");
+        let mut found = Survivors::default();
+        found.add_without_lock(process, pid, sessions);
+        assert_eq!((found.others.len(), found.ended), (0, vec![number(pid)]));
+    }
 }
