@@ -196,6 +196,54 @@ fn a_wait_is_shown_in_one_line_that_goes_when_it_is_over() {
     assert_eq!(terminal.finish().matches('\n').count(), 1);
 }
 
+/// A lock of fcntl(2), of which holdlock warns after it has acquired its own.
+const OTHER_FAMILY: &str = "
+import fcntl, sys
+file = open('b.lock', 'w')
+fcntl.lockf(file, fcntl.LOCK_EX)
+print('locked', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn a_terminal_that_stops_writers_in_the_background_does_not_stop_a_holder() {
+    for has_warning in [false, true] {
+        let place = Place::new();
+        let mut other = None;
+        if has_warning {
+            let Some(python) = support::peers::interpreter() else {
+                return support::peers::skipped("python3 is not installed");
+            };
+            let mut command = place.command(python);
+            command.args(["-I", "-S", "-c", OTHER_FAMILY]);
+            let mut locker = support::Running::start_with_stdin(command);
+            locker.expect_line("locked");
+            other = Some(locker);
+        }
+        let holder = place.hold(&["./b.lock"]);
+        let script = "stty tostop; \"$HOLDLOCK\" run ./b.lock -- touch ran; echo stopped $?; \
+                      read line; bg; echo in background; read line; echo end";
+        let mut terminal = Terminal::start(&place, script);
+        terminal.expect("waiting");
+        terminal.press(SUSPEND);
+        terminal.expect("stopped 148");
+        terminal.press("\n");
+        terminal.expect("in background");
+        holder.finish();
+        support::wait_for("its command", || place.join("ran").exists().then_some(()));
+        let next = place.run(["run", "-q", "-w", "30s", "./b.lock", "true"]);
+        assert_eq!(next.code(), 0, "{next:?}");
+        terminal.press("\n");
+        let seen = terminal.read_until("end");
+        assert_eq!(seen.contains("warning: "), has_warning, "{seen}");
+        assert!(
+            !seen.contains("\x1b[K"),
+            "another job's line is removed: {seen:?}"
+        );
+        drop(other);
+    }
+}
+
 #[test]
 fn a_wait_in_the_background_keeps_silent() {
     let place = Place::new();

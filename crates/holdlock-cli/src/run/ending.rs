@@ -17,7 +17,6 @@ use super::job::Job;
 use crate::descendants::number;
 use crate::exit;
 use crate::show::time::rounded;
-use crate::sys::signals::without_ttou;
 use crate::sys::wake::Wake;
 
 /// The shortest pause between two passes of KILL that found the same processes: they only need time
@@ -114,11 +113,9 @@ impl Ending {
     /// Ends everything because the lock is lost, at once by KILL if `kill_after` is zero. This is
     /// said in any case.
     pub(super) fn begin_for_lost_lock(&mut self, job: &Job, why: &str, kill_after: Duration) {
-        without_ttou(|| {
-            exit::warn(&format!(
-                "{why}; ending the command and all that it has started"
-            ));
-        });
+        exit::warn(&format!(
+            "{why}; ending the command and all that it has started"
+        ));
         if kill_after.is_zero() {
             self.begin_killing(job);
         } else if !matches!(self.stage, Stage::Killing { .. }) {
@@ -162,8 +159,7 @@ impl Ending {
 
     fn say(&self, message: &str) {
         if !self.quiet {
-            // In the background, a terminal may stop a process that writes.
-            without_ttou(|| exit::warn(message));
+            exit::warn(message);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! growing distances, and a last line when the lock is acquired. There are no colours.
 
 use std::ffi::OsStr;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant, SystemTime};
 
 use holdlock::Record;
@@ -14,6 +14,7 @@ use holdlock::inspect::{self, Snapshot, Unseen, Waiter};
 use super::conflict::OUTSIDE;
 use super::{Progress, Settings};
 use crate::exit;
+use crate::say::write;
 use crate::show::time::{rounded, span};
 use crate::show::{held, text};
 use crate::sys::groups::{in_foreground, own_group};
@@ -206,7 +207,8 @@ impl Display {
     /// Ends the report: removes the line on a terminal, or prints the last line elsewhere.
     pub(super) fn end(&mut self, acquired: bool) {
         match self.manner {
-            Manner::InPlace if self.shown => write("\r\x1b[K"),
+            // Another job's text is on the line now, if this one was put into the background.
+            Manner::InPlace if self.shown && !in_background() => write("\r\x1b[K"),
             Manner::Lines if self.shown && acquired => {
                 let waited = rounded(self.began.elapsed());
                 exit::warn(&format!("acquired {} after {waited}", self.all));
@@ -260,11 +262,6 @@ fn short(lock: &OsStr) -> String {
         Some((at, first)) => format!("…{}", &lock[at + first.len_utf8()..]),
         None => lock,
     }
-}
-
-fn write(text: &str) {
-    // Where that fails, it cannot be reported either.
-    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -277,9 +277,7 @@ impl Supervisor<'_> {
         if let Some(why) = leash.why_over() {
             if leash.only_warns() {
                 (self.leash, self.wake) = (None, None);
-                signals::without_ttou(|| {
-                    exit::warn(&format!("{why}; the command continues without the lock"));
-                });
+                exit::warn(&format!("{why}; the command continues without the lock"));
                 return;
             }
             self.lost = true;

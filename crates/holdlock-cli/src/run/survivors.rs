@@ -20,7 +20,6 @@ use super::supervisor::End;
 use crate::descendants::number;
 use crate::exit;
 use crate::sys::groups::session_of;
-use crate::sys::signals::without_ttou;
 
 /// After this time, the processes that the same signal has ended are gone.
 const TIME_TO_DIE: Duration = Duration::from_millis(100);
@@ -132,12 +131,10 @@ impl Rest {
         let Some(left) = self.look(job, command) else {
             self.look_in = LONGEST_LOOK;
             if !quiet && !std::mem::replace(&mut self.told, true) {
-                without_ttou(|| {
-                    exit::warn(
-                        "cannot see in /proc which processes the command has started; keeping the \
-                         lock until all of them have ended",
-                    );
-                });
+                exit::warn(
+                    "cannot see in /proc which processes the command has started; keeping the \
+                     lock until all of them have ended",
+                );
             }
             return false;
         };
@@ -170,8 +167,7 @@ impl Rest {
                 End::Signal(number) => format!("the command was ended by {}", name_of(number)),
                 _ => "the command ended after a signal".to_owned(),
             };
-            // In the background, a terminal may stop a process that writes.
-            without_ttou(|| exit::warn(&format!("{how}; processes that it started {what}")));
+            exit::warn(&format!("{how}; processes that it started {what}"));
         }
         self.told = true;
         is_over

@@ -174,7 +174,7 @@ fn set_of(number: c_int) -> libc::sigset_t {
     }
 }
 
-/// Runs `act` with SIGTTOU blocked: otherwise a change of the terminal would stop a process in the
+/// Runs `act` with SIGTTOU blocked: otherwise a write to the terminal might stop a process in the
 /// background.
 pub(crate) fn without_ttou<T>(act: impl FnOnce() -> T) -> T {
     with_blocked(&set_of(libc::SIGTTOU), act)

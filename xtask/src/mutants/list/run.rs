@@ -63,6 +63,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/run_inherit", "standard_streams_that_are"),
         },
         Mutant {
+            name: "run: a message in the background stops no holder",
+            file: "sys/signals.rs",
+            with: "with_blocked(&set_of(libc::SIGTTOU), act)",
+            without: "with_blocked(&set_of(libc::SIGURG), act)",
+            test: ("command/terminal", "a_terminal_that_stops_writers"),
+        },
+        Mutant {
             name: "run: KILL is sent until nothing is left",
             file: "run/ending.rs",
             with: "            Stage::Killing { .. } => self.kill(job),",
