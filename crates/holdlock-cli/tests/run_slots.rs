@@ -196,6 +196,23 @@ fn a_lock_and_the_slots_exclude_each_other() {
 }
 
 #[test]
+fn requests_for_slots_are_no_lock_of_another_family() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let next = Running::start(place.holdlock(["run", "L", "true"]));
+    next.expect_waiting();
+    // The second one has a ticket.
+    let mut slots = Vec::new();
+    for waiting in [2, 3] {
+        slots.push(start(&place, "2"));
+        until_waiting(&place, waiting);
+    }
+    holder.finish();
+    let finished = next.finish();
+    assert_eq!((finished.code(), finished.stderr.as_str()), (0, ""));
+}
+
+#[test]
 fn bad_numbers_and_options_are_refused_and_create_nothing() {
     let place = Place::new();
     for number in ["0", "-1", "257", "many", "99999999999", ""] {

@@ -46,8 +46,9 @@ impl Range {
         end: Some((1 << 62) + 2),
     };
 
-    /// The tickets of the requests that wait in the queue.
-    pub(crate) const TICKETS: Range = Range {
+    /// The tickets of the requests that wait in the queue. They are the first bytes that the
+    /// library locks: before them are only the locks of other programs.
+    pub const TICKETS: Range = Range {
         start: FIRST_TICKET,
         end: Some(Range::QUEUE.start - 2),
     };

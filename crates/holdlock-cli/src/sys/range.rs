@@ -53,8 +53,8 @@ pub(crate) fn is_locked(fd: BorrowedFd<'_>) -> bool {
     let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
     range.l_type = libc::F_WRLCK as libc::c_short;
     range.l_whence = libc::SEEK_SET as libc::c_short;
-    // Up to the bytes by which fair requests of flock(2) queue.
-    range.l_len = Range::QUEUE.start as i64;
+    // Up to the bytes by which requests for flock(2) and for slots queue.
+    range.l_len = Range::TICKETS.start as i64;
     // SAFETY: an open descriptor and a valid range that outlives the call, which fills it in.
     let asked = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &mut range) };
     asked == 0 && i32::from(range.l_type) != libc::F_UNLCK
