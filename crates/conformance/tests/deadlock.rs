@@ -1,12 +1,14 @@
 //! A wait that closes a cycle ends with an error that spells the cycle out; the other waits go on.
 
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Barrier, mpsc};
 use std::time::{Duration, Instant};
 
 use holdlock::{Error, FileLock};
-use holdlock_conformance::{Actor, Scratch, has, queue, watchdog};
+use holdlock_conformance::{Actor, Scratch, has, queue, skipped, sys, watchdog};
 
 fn paths(scratch: &Scratch, count: usize) -> Vec<PathBuf> {
     let path = |number| scratch.path(&format!("{number}.lock"));
@@ -156,8 +158,11 @@ fn what_another_thread_holds_is_no_reason_to_give_up() {
 #[test]
 fn a_cycle_of_threads_is_noticed() {
     let _dog = watchdog::watch(60);
-    let scratch = Scratch::new();
-    let paths = paths(&scratch, 2);
+    one_thread_gives_way(&paths(&Scratch::new(), 2));
+}
+
+/// Two threads that hold a lock each and wait for that of the other.
+fn one_thread_gives_way(paths: &[PathBuf]) {
     let locks = [0, 1].map(|number| FileLock::open(&paths[number]).expect("opens"));
     let both = Barrier::new(2);
     let begin = |own: usize| {
@@ -180,12 +185,68 @@ fn a_cycle_of_threads_is_noticed() {
         1,
         "one gives way, the other goes on: {errors:?}"
     );
-    for path in &paths {
+    for path in paths {
         assert!(
             errors[0].contains(path.to_str().expect("text")),
             "{errors:?}"
         );
     }
+}
+
+/// Whether a thread of this process sleeps in this function of the kernel.
+fn is_asleep_in(task: impl std::fmt::Display, function: &str) -> bool {
+    let wchan = std::fs::read_to_string(format!("/proc/self/task/{task}/wchan"));
+    wchan.is_ok_and(|wchan| wchan.contains(function))
+}
+
+#[test]
+fn a_thread_that_waits_for_a_lease_hides_no_cycle_of_other_threads() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let leased = File::create(scratch.path("leased")).expect("created");
+    // The kernel asks for the lease by SIGIO.
+    sys::count_signals(libc::SIGIO, libc::SA_RESTART);
+    if !sys::lease(&leased) {
+        return skipped("this file system grants no leases");
+    }
+    let lock = FileLock::open(scratch.path("leased")).expect("opens");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| lock.lock().map(drop));
+        queue::eventually("the waiter waits for the lease", || {
+            let tasks = std::fs::read_dir("/proc/self/task").expect("proc");
+            let mut tasks = tasks.flatten().map(|task| task.file_name());
+            tasks.any(|task| is_asleep_in(task.display(), "break_lease"))
+        });
+        let began = Instant::now();
+        one_thread_gives_way(&paths(&scratch, 2));
+        // The kernel itself ends the lease after 45 s.
+        assert!(began.elapsed() < Duration::from_secs(30));
+        assert!(!waiter.is_finished(), "before the end of the lease");
+        sys::unlease(&leased);
+        waiter.join().expect("no panic").expect("locked");
+    });
+}
+
+#[test]
+fn a_thread_behind_a_holder_without_descriptor_hides_no_cycle_of_other_threads() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = FileLock::open(scratch.path("lost")).expect("opens");
+    let holder = lock.lock().expect("free");
+    sys::close(holder.as_fd().as_raw_fd());
+    let (name, named) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            name.send(sys::thread_id()).expect("heard");
+            lock.lock().map(drop)
+        });
+        let task = named.recv().expect("named");
+        queue::eventually("the waiter sleeps", || is_asleep_in(task, "futex"));
+        one_thread_gives_way(&paths(&scratch, 2));
+        assert!(!waiter.is_finished(), "before the end of the holder");
+        drop(holder);
+        waiter.join().expect("no panic").expect("locked");
+    });
 }
 
 #[test]

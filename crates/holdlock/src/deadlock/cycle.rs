@@ -36,9 +36,9 @@ pub(crate) type Due = (Arc<WaitFacts>, bool);
 
 /// Looks for cycles through the waits in `due`, which are some of `all`.
 pub(crate) fn search(all: &[Arc<WaitFacts>], due: &[Due]) -> Vec<Found> {
-    let known = one_of_a_thread(all);
+    let (known, files) = with_files(one_of_a_thread(all));
     let mut found: Vec<Found> = due.iter().map(|_| Found::Nothing).collect();
-    let Some(ours) = ours(&known) else {
+    let Some(ours) = ours(&known, &files) else {
         return found;
     };
     let threads = Graph::of_threads(&ours);
@@ -98,23 +98,46 @@ fn one_of_a_thread(all: &[Arc<WaitFacts>]) -> Vec<Arc<WaitFacts>> {
     single.cloned().collect()
 }
 
+/// The open file of a gate.
+#[derive(Clone, Copy)]
+struct GateFile {
+    id: FileId,
+    descriptor: Option<u32>,
+}
+
+/// These waits without those at gates that have no file, each with that file. A request that waits
+/// for a lease has not opened the file yet, and other code may have closed the holder's descriptor.
+/// Of what such a wait waits for nothing is known here: its thread counts as one that does not wait
+/// and may release what it holds.
+fn with_files(waits: Vec<Arc<WaitFacts>>) -> (Vec<Arc<WaitFacts>>, Vec<GateFile>) {
+    let with_file = |facts: Arc<WaitFacts>| {
+        let file = facts.gate.file().filter(|file| file.is_ours())?;
+        let file = GateFile {
+            id: FileId::of_open(file.as_fd()).ok()?,
+            descriptor: u32::try_from(file.as_fd().as_raw_fd()).ok(),
+        };
+        Some((facts, file))
+    };
+    waits.into_iter().filter_map(with_file).unzip()
+}
+
 /// What is known of these waits without /proc/locks.
-fn ours(known: &[Arc<WaitFacts>]) -> Option<Ours> {
+fn ours(known: &[Arc<WaitFacts>], files: &[GateFile]) -> Option<Ours> {
     if !inspect::is_proc_ours() {
         return None;
     }
     let us = std::process::id();
-    let waits = known.iter().map(|facts| our_wait(facts, known));
+    let waits = known.iter().zip(files);
+    let waits = waits.map(|(facts, file)| our_wait(facts, *file, known));
     Some(Ours {
         process: Process::of(us)?,
         alone: inspect::has_one_thread(us),
-        waits: waits.collect::<Option<Vec<OurWait>>>()?,
+        waits: waits.collect(),
         keeps: keeps(known),
     })
 }
 
-fn our_wait(facts: &WaitFacts, known: &[Arc<WaitFacts>]) -> Option<OurWait> {
-    let file = facts.gate.file().filter(|file| file.is_ours())?;
+fn our_wait(facts: &WaitFacts, file: GateFile, known: &[Arc<WaitFacts>]) -> OurWait {
     let inside = facts.gate.inside();
     let at_gate = if inside.occupants().contains(&facts.occupant) {
         None
@@ -129,15 +152,15 @@ fn our_wait(facts: &WaitFacts, known: &[Arc<WaitFacts>]) -> Option<OurWait> {
                 .collect(),
         )
     };
-    Some(OurWait {
+    OurWait {
         thread: facts.thread_id.number(),
-        file_id: FileId::of_open(file.as_fd()).ok()?,
+        file_id: file.id,
         path: facts.name.path.clone(),
         kind: Kind::from(facts.family),
         mode: facts.mode,
-        descriptor: u32::try_from(file.as_fd().as_raw_fd()).ok(),
+        descriptor: file.descriptor,
         at_gate,
-    })
+    }
 }
 
 /// Which of the waiting threads hold locks by guards, by descriptor. A thread inside the gate for
@@ -192,6 +215,9 @@ fn among_processes(
     due: &[(usize, usize, bool)],
     found: &mut [Found],
 ) {
+    if due.is_empty() {
+        return;
+    }
     let look = || inspect::contended(file_ids).ok().flatten();
     let Some(snapshot) = look() else {
         return;
