@@ -166,6 +166,8 @@ fn begin<G: Send + 'static>(
     let began = Instant::now();
     let mut first = Request::new(request.mode()).try_once();
     first.note = request.note.clone();
+    // The thread that polls belongs to other tasks, too.
+    first.waits_later = true;
     match lock.acquire_owned(first) {
         // The holder of a removed file may be about to release it, after a deletion on release:
         // the wait is for that, too.

@@ -29,6 +29,8 @@ pub struct Request<W = NoCallback> {
     cancel: Option<CancelToken>,
     notice_deadlocks: Option<bool>,
     pub(crate) stays_in_thread: bool,
+    /// The caller waits if this attempt fails.
+    pub(crate) waits_later: bool,
     pub(crate) note: Option<Box<str>>,
     on_wait: W,
 }
@@ -80,6 +82,8 @@ pub(crate) struct Terms<'r> {
     pub(crate) records_later: bool,
     /// Whether a fair request may pass those that wait: it has waited for its turn elsewhere.
     pub(crate) had_its_turn: bool,
+    /// Whether the caller waits if this attempt, which must not wait, fails.
+    pub(crate) waits_later: bool,
 }
 
 /// How long a request may wait: [`Request::limit`].
@@ -118,6 +122,7 @@ impl Request {
             cancel: None,
             notice_deadlocks: None,
             stays_in_thread: false,
+            waits_later: false,
             note: None,
             on_wait: NoCallback,
         }
@@ -204,6 +209,7 @@ impl<W: OnWait> Request<W> {
             cancel: self.cancel,
             notice_deadlocks: self.notice_deadlocks,
             stays_in_thread: self.stays_in_thread,
+            waits_later: self.waits_later,
             note: self.note,
             on_wait: callback,
         }
@@ -298,6 +304,7 @@ impl<W: OnWait> Request<W> {
                 && self.notice_deadlocks.unwrap_or(!ends),
             records_later: false,
             had_its_turn: false,
+            waits_later: self.waits_later,
             on_wait,
             note: self.note.as_deref(),
         }

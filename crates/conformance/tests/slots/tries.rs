@@ -1,7 +1,10 @@
 //! Requests for a slot that must not wait: they fail only for a reason.
 
 use std::fs::File;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use holdlock::inspect::Range;
@@ -44,6 +47,35 @@ fn a_request_that_passes_the_head_does_not_make_a_try_fail_while_a_slot_is_free(
         assert_eq!(slot, 1);
     });
     drop(taken);
+}
+
+/// As above. The thread of a runtime also serves other tasks, and the task waits anyway.
+#[test]
+fn the_first_poll_of_a_task_does_not_look_for_long() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let semaphore = Semaphore::open(scratch.lock(), 2).expect("opens");
+    let file = File::options().write(true).open(scratch.lock());
+    let head = file.expect("opens");
+    let queue = (Range::QUEUE.start, 3);
+    sys::fcntl_lock(&head, libc::F_OFD_SETLK, libc::F_WRLCK, queue).expect("no request is there");
+    let mut context = Context::from_waker(Waker::noop());
+    let mut task = pin!(semaphore.lock_async());
+    let thread = sys::thread_id();
+    let before = sleeps(thread).expect("a number");
+    assert!(task.as_mut().poll(&mut context).is_pending());
+    // A look takes a tenth of a millisecond.
+    let slept = sleeps(thread).expect("a number") - before;
+    assert!(slept < 100, "{slept}");
+    sys::fcntl_lock(&head, libc::F_OFD_SETLK, libc::F_UNLCK, queue).expect("unlocked");
+    let mut taken = None;
+    queue::eventually("the task has a slot", || {
+        if let Poll::Ready(answer) = task.as_mut().poll(&mut context) {
+            taken = Some(answer.map(|guard| guard.slot()));
+        }
+        taken.is_some()
+    });
+    assert_eq!(taken.expect("an answer").expect("free"), 0);
 }
 
 /// There are always slots that nobody has, and no request waits.

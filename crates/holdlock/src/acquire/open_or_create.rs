@@ -96,7 +96,7 @@ impl FileLock {
                     match self.wait_for_orphan(&orphan, mode, wait)? {
                         Ok(()) => {}
                         // The request must not wait for the lock, but for the end of this moment.
-                        Err(Stop::Busy) if self.leaves_soon(&orphan) => {}
+                        Err(Stop::Busy) if wait.may_look_again() && self.leaves_soon(&orphan) => {}
                         Err(Stop::Busy) if orphan.may_be_late() => {
                             return Err(self.would_block(orphan, mode, wait));
                         }

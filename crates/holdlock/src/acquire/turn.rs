@@ -85,7 +85,7 @@ impl Turn {
                 }
                 wait.begin().map_err(KernelError::Stop)?;
             } else {
-                if looks == LOOKS {
+                if looks == LOOKS || !wait.may_look_again() {
                     return Err(KernelError::Stop(wait.stop_at_once()));
                 }
                 pause_between_looks(looks);

@@ -203,7 +203,7 @@ impl Semaphore {
                 Ok(Some(turn)) => return Ok(turn),
                 Ok(None) => return Err(Failed::StartOver), // no request for a slot passes the queue
                 Err(KernelError::Stop(Stop::Busy | Stop::TimedOut))
-                    if !wait.may_sleep()
+                    if wait.may_look_again()
                         && began.elapsed() < PASSING
                         && self.is_only_being_passed(file) => {}
                 Err(KernelError::Stop(stop)) => return Err(self.stopped_in_queue(file, wait, stop)),

@@ -221,6 +221,7 @@ impl Waits<'_> {
             note: None,
             records_later: true,
             had_its_turn: self.began.is_some(),
+            waits_later: self.terms.waits_later,
         }
     }
 
@@ -270,6 +271,7 @@ impl Waits<'_> {
             note: None,
             records_later: true,
             had_its_turn: false,
+            waits_later: self.terms.waits_later,
         };
         take(&member.lock, terms).map_err(|error| error.after(began.elapsed()))
     }

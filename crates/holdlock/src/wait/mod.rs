@@ -61,6 +61,7 @@ pub(crate) struct Wait<'r> {
     lock: &'r dyn Awaited,
     notice_deadlocks: bool,
     had_its_turn: bool,
+    waits_later: bool,
     begun: Option<Begun<'r>>,
     /// Attempts so far of a request that may not wait.
     attempts: u32,
@@ -114,6 +115,7 @@ impl<'r> Wait<'r> {
             lock,
             notice_deadlocks: terms.may_wait_for_ever,
             had_its_turn: terms.had_its_turn,
+            waits_later: terms.waits_later,
             begun: None,
             attempts: 0,
             panic: None,
@@ -128,6 +130,12 @@ impl<'r> Wait<'r> {
 
     pub(crate) fn may_sleep(&self) -> bool {
         self.limit != Limit::Never
+    }
+
+    /// Whether a request that must not wait should look again for a moment before it fails. If the
+    /// caller waits in that case, the time is better spent in the queue.
+    pub(crate) fn may_look_again(&self) -> bool {
+        !self.may_sleep() && !self.waits_later
     }
 
     /// Whether a time limit ends the request at last.

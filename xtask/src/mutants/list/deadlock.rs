@@ -119,6 +119,15 @@ pub(super) const AREA: Area = Area {
             test: ("deadlock", "a_cycle_with_others"),
         },
         Mutant {
+            name: "a wait without a file hides no cycle",
+            file: "deadlock/cycle.rs",
+            with: "    let (known, files) = with_files(one_of_a_thread(all));\n",
+            without: "    let any = all.iter().any(|facts| facts.gate.file().is_none());\n    \
+                      let all = if any { &[][..] } else { all };\n    \
+                      let (known, files) = with_files(one_of_a_thread(all));\n",
+            test: ("deadlock", "a_thread_that_waits_for_a_lease"),
+        },
+        Mutant {
             name: "a process that waits for the end of a command is shown in a cycle",
             file: "inspect/proc/ancestors.rs",
             with: "if is_supervisor || all_asleep {",

@@ -125,5 +125,12 @@ pub(super) const AREA: Area = Area {
             without: "    if kept.len() <= slots as usize {",
             test: ("command/run_slots", "a_job_that_needs_a_slot"),
         },
+        Mutant {
+            name: "slots: the first poll of a task does not look for long",
+            file: "future.rs",
+            with: "first.waits_later = true;",
+            without: "first.waits_later = false;",
+            test: ("slots", "the_first_poll_of_a_task"),
+        },
     ],
 };
