@@ -68,9 +68,19 @@ impl Url {
                 "write it as in postgres://host/database#name",
             ));
         };
-        let (rest, name) = rest.split_once('#').unwrap_or((rest, ""));
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (place, name) = rest.split_once('#').unwrap_or((rest, ""));
+        let (rest, query) = place.split_once('?').unwrap_or((place, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        // A password that contains `/`, `?` or `#` unencoded ends the authority too early: the `@`
+        // behind the password comes later then. What is shown would be a part of the password.
+        let at_in_name = name.contains('@') && (name.contains('#') || place == authority);
+        if authority.contains(':') && (path.contains('@') || query.contains('@') || at_in_name) {
+            return Err(wrong(
+                "there is an `@` where a password has ended already",
+                "in a password write %2F for `/`, %23 for `#` and %3F for `?`; write %40 for an \
+                 `@` that belongs to the path, an option or the name",
+            ));
+        }
         // A password that contains `@` unencoded is still understood.
         let (login, hosts) = match authority.rsplit_once('@') {
             Some((login, hosts)) => (Some(login), hosts),
@@ -125,7 +135,7 @@ impl Host {
             },
         };
         let port = match port {
-            None | Some("") => None,
+            None => None,
             Some(port) => match port.parse::<u16>() {
                 Ok(port) if port > 0 => Some(port),
                 _ => {
@@ -230,7 +240,7 @@ mod tests {
             ("postgres://u:hidden@h/d", "name"),
             ("postgres://u:hidden@h/d#", "name"),
             ("postgres://u:hidden@h:no/d#n", "port"),
-            ("postgres://u:hidden/x@h/d#n", "port"),
+            ("postgres://u:hidden/x@h/d#n", "%2F"),
             ("postgres://u:hidden%zz@h/d#n", "%25"),
             ("postgres://u:hidden@h/d?ttl#n", "option"),
             ("postgres://h/d#a%00b", "NUL"),
@@ -238,6 +248,35 @@ mod tests {
             let error = Url::parse(text).expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
             assert!(!error.contains("hidden"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_never_taken_for_another_part() {
+        for login in [
+            "ann:/hidden",
+            "ann:#hidden",
+            "ann:?hidden=",
+            "ann:12/hidden",
+            "ann:12#hidden",
+            "ann:12?hidden=",
+            "ann:12/x#hidden",
+            "ann:1@2/hidden",
+            "ann:1@2#hidden",
+            "ann:1@2?a=hidden",
+        ] {
+            let error = Url::parse(&format!("postgres://{login}@db/app#n")).expect_err(login);
+            let error = error.to_string();
+            assert!(error.contains("%2F"), "{login}: {error}");
+            assert!(!error.contains("hidden"), "{login}: {error}");
+        }
+        for text in [
+            "postgres://h/d?user=a@b#n",
+            "postgres://ann:1@h/d#deploy@host",
+            "redis://h:1/#deploy@host",
+            "etcd://h/a@b#n#m@o",
+        ] {
+            Url::parse(text).expect(text);
         }
     }
 
