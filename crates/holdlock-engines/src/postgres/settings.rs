@@ -316,10 +316,22 @@ fn password_file(values: &Values, warnings: &mut Vec<String>) -> Option<String> 
 
 fn tls(values: &Values) -> Result<TlsSettings, Error> {
     let path = |option| values.get(option).map(PathBuf::from);
-    let ca = path("ca").filter(|ca| ca.as_os_str() != "system");
+    let mode = values.get("sslmode");
+    if values.get("ca").as_deref() == Some("system") {
+        // As libpq has it: whoever trusts all public authorities has to look at the name.
+        return match mode.as_deref() {
+            None | Some("verify-full") => {
+                TlsSettings::new(Check::ChainAndName, None, path("cert"), path("key_file"))
+            }
+            Some(_) => Err(wrong(
+                "ca=system (sslrootcert=system) needs sslmode=verify-full",
+                "write that, or leave sslmode= out (also PGSSLMODE and the service file count)",
+            )),
+        };
+    }
     let of_libpq = || Some(places::home()?.join(".postgresql/root.crt")).filter(|ca| ca.is_file());
-    let ca = ca.or_else(|| values.get("ca").is_none().then(of_libpq)?);
-    let check = match (values.get("sslmode").as_deref(), ca.is_some()) {
+    let ca = path("ca").or_else(of_libpq);
+    let check = match (mode.as_deref(), ca.is_some()) {
         (Some("disable"), _) => Check::NoTls,
         (None | Some("prefer" | "allow"), _) => Check::Nothing { required: false },
         (Some("require"), false) => Check::Nothing { required: true },
@@ -377,6 +389,17 @@ mod tests {
     }
 
     #[test]
+    fn the_authorities_of_the_system_are_trusted_only_with_the_name() {
+        for option in ["ca", "sslrootcert"] {
+            for mode in ["", "&sslmode=verify-full"] {
+                let settings = read(&format!("postgres://h/d?{option}=system{mode}#n"));
+                let check = settings.expect("ok").tls.check;
+                assert_eq!(check, Check::ChainAndName, "{option}{mode}");
+            }
+        }
+    }
+
+    #[test]
     fn wrong_options_say_what_is_right() {
         for (options, part) in [
             ("tll=3", "ttl, slots, key"),
@@ -385,6 +408,11 @@ mod tests {
             ("ttl=x", "seconds"),
             ("ttl=1", "from 3"),
             ("sslmode=yes", "verify-full"),
+            ("ca=system&sslmode=verify-ca", "needs sslmode=verify-full"),
+            (
+                "sslrootcert=system&sslmode=disable",
+                "needs sslmode=verify-full",
+            ),
             ("pooler=transaction", "pooler=session"),
             ("key=a", "key=N"),
             ("cert=a", "key_file"),
