@@ -7,7 +7,9 @@ use holdlock::Mode;
 use holdlock::inspect::printable;
 use serde_json::{Map, Value};
 
+use crate::keeper;
 use crate::process;
+use crate::sys::fork::PerProcess;
 
 /// One that holds a lock or waits for it.
 ///
@@ -102,14 +104,15 @@ impl Member {
         }
     }
 
-    /// What this process tells about a request of its own.
+    /// What this process tells about a request of its own. Asks the name service for the user: the
+    /// helper thread must not call this.
     pub(crate) fn of_this_process(mode: Mode, command: Option<String>) -> Member {
         let host = rustix::system::uname();
         let comm = || std::fs::read_to_string("/proc/self/comm");
         Member {
             host: Some(host.nodename().to_string_lossy().into_owned()),
             pid: Some(std::process::id()),
-            user: whoami::username().ok(),
+            user: user(),
             command: command.or_else(|| Some(comm().ok()?.trim_end().to_owned())),
             since: Some(SystemTime::now()),
             identity: process::identity(std::process::id()),
@@ -195,6 +198,22 @@ impl Member {
             _ => {}
         }
         true
+    }
+}
+
+/// The name of the user. The name service is asked once for each user that the process runs as: it
+/// can take long, or be silent.
+fn user() -> Option<String> {
+    static KNOWN: PerProcess<(u32, String)> = PerProcess::new();
+    debug_assert!(!keeper::is_this_thread(), "it has locks to keep");
+    let uid = rustix::process::geteuid().as_raw();
+    match KNOWN.get() {
+        Some((known, name)) if *known == uid => Some(name.clone()),
+        _ => {
+            let name = whoami::username().ok()?;
+            KNOWN.set((uid, name.clone()));
+            Some(name)
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use holdlock::{CancelToken, Limit, Mode, OnWait, Request};
+use holdlock::{CancelToken, Limit, OnWait, Request};
 use tokio::sync::oneshot;
 
 use super::hold::Handle;
@@ -25,12 +25,10 @@ const LEAVE: Duration = Duration::from_secs(1);
 
 /// A request, as the helper thread reads it.
 pub(crate) struct Terms {
-    mode: Mode,
+    us: Member,
     waits: bool,
     deadline: Option<Instant>,
     cancel: Option<CancelToken>,
-    command: Option<String>,
-    note: Option<String>,
     asked: Instant,
 }
 
@@ -45,12 +43,13 @@ impl Terms {
             Limit::For(time) => asked.checked_add(time),
         };
         Terms {
-            mode: request.mode(),
+            us: Member {
+                note: request.noted().map(str::to_owned),
+                ..Member::of_this_process(request.mode(), command)
+            },
             waits: request.limit() != Limit::Never,
             deadline,
             cancel: request.token().cloned(),
-            command,
-            note: request.noted().map(str::to_owned),
             asked,
         }
     }
@@ -94,10 +93,7 @@ async fn serve(
     // A request whose deadline has passed still acquires a free lock.
     let expired = terms.deadline.is_some_and(|at| at <= terms.asked);
     let attempt = Attempt {
-        us: Member {
-            note: terms.note.clone(),
-            ..Member::of_this_process(terms.mode, terms.command.clone())
-        },
+        us: terms.us.clone(),
         waits: terms.waits && !expired,
         deadline: terms.deadline.filter(|_| !expired),
         progress: progress.clone(),
@@ -128,7 +124,7 @@ async fn serve(
 fn timed_out(engine: &Engine, terms: &Terms, progress: &Progress) -> Error {
     let lock = engine.shown();
     let waited = terms.asked.elapsed();
-    match conflict(lock, terms.mode, waited, progress.stage()) {
+    match conflict(lock, terms.us.mode, waited, progress.stage()) {
         Some(conflict) => Error::TimedOut(conflict),
         None => Error::Unreachable {
             lock: lock.to_owned(),

@@ -8,6 +8,7 @@ mod churn;
 mod ending;
 mod fork;
 mod lost;
+mod name_service;
 mod order;
 mod partition;
 mod turns;

@@ -27,7 +27,18 @@ impl Actor {
 
     /// With these variables in its environment.
     pub(crate) fn with(url: &str, variables: &[(&str, &str)]) -> Actor {
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
+        let program = std::env::current_exe().expect("this program");
+        Actor::of(Command::new(program).envs(variables.iter().copied()), url)
+    }
+
+    /// What is mounted for it, no other process sees.
+    pub(crate) fn in_own_mounts(url: &str) -> Actor {
+        let program = std::env::current_exe().expect("this program");
+        Actor::of(Command::new("unshare").arg("-m").arg(program), url)
+    }
+
+    fn of(command: &mut Command, url: &str) -> Actor {
+        let mut child = command
             .args([
                 "--exact",
                 "support::actor::actor",
@@ -35,7 +46,6 @@ impl Actor {
                 "--nocapture",
             ])
             .env(URL, url)
-            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
