@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{
 
 use crate::Error as EngineError;
 use crate::stream::{Stream, Wire};
+use crate::sys::fork::PerProcess;
 use crate::url::wrong;
 
 /// What the user wants of TLS.
@@ -70,7 +71,7 @@ impl TlsSettings {
         let chain = match self.check {
             Check::NoTls | Check::Nothing { .. } => None,
             Check::Chain | Check::ChainAndName => {
-                let roots = Arc::new(self.roots()?);
+                let roots = self.roots()?;
                 let verifier =
                     WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
                 Some(verifier.map_err(|error| error.to_string())?)
@@ -99,18 +100,25 @@ impl TlsSettings {
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<RootCertStore, String> {
-        let certificates = match &self.ca {
-            Some(ca) => certificates(ca)?,
-            None => rustls_native_certs::load_native_certs().certs,
-        };
-        let mut roots = RootCertStore::empty();
-        match roots.add_parsable_certificates(certificates) {
-            (0, _) => {
-                Err("there is no certificate to check the server by; give ca=FILE".to_owned())
+    fn roots(&self) -> Result<Arc<RootCertStore>, String> {
+        /// There are many, and a program may open many locks.
+        static SYSTEM: PerProcess<Arc<RootCertStore>> = PerProcess::new();
+        match (&self.ca, SYSTEM.get()) {
+            (Some(ca), _) => store(certificates(ca)?),
+            (None, Some(known)) => Ok(known.clone()),
+            (None, None) => {
+                let found = store(rustls_native_certs::load_native_certs().certs)?;
+                Ok(SYSTEM.set(found).clone())
             }
-            _ => Ok(roots),
         }
+    }
+}
+
+fn store(certificates: Vec<CertificateDer<'static>>) -> Result<Arc<RootCertStore>, String> {
+    let mut roots = RootCertStore::empty();
+    match roots.add_parsable_certificates(certificates) {
+        (0, _) => Err("there is no certificate to check the server by; give ca=FILE".to_owned()),
+        _ => Ok(Arc::new(roots)),
     }
 }
 
@@ -120,27 +128,28 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     found.collect::<Result<_, _>>().map_err(failed)
 }
 
-/// The settings, with the certificates once they were needed: they are read once.
-pub(crate) struct Certificates {
-    pub(crate) settings: TlsSettings,
-    config: OnceLock<Result<Arc<ClientConfig>, String>>,
-}
+/// What TLS needs, for all connections of a lock.
+pub(crate) struct Certificates(Arc<ClientConfig>);
 
 impl Certificates {
-    pub(crate) fn new(settings: TlsSettings) -> Certificates {
-        Certificates {
-            settings,
-            config: OnceLock::new(),
-        }
+    /// Reads the files. The error names the one that is wrong. The helper thread must not call this:
+    /// a file can be a pipe, or on a server that is silent.
+    pub(crate) fn read(settings: &TlsSettings) -> Result<Certificates, EngineError> {
+        let wrong = |why: String| {
+            wrong(
+                &format!("TLS cannot be set up: {why}"),
+                "check ca=, cert= and key_file=, and whether this user may read the files",
+            )
+        };
+        settings.config().map(Certificates).map_err(wrong)
     }
 
-    /// TLS with the server of this name or address. The error names the file that is wrong.
+    /// TLS with the server of this name or address.
     pub(crate) fn tls(&self, server: &str) -> Result<Tls, String> {
-        let config = self.config.get_or_init(|| self.settings.config());
         let name = ServerName::try_from(server.to_owned())
             .map_err(|_| format!("{server} is no name that a certificate can have"))?;
         Ok(Tls {
-            config: config.clone()?,
+            config: self.0.clone(),
             server: name,
         })
     }

@@ -66,7 +66,7 @@ impl Etcd {
         let settings = Settings::read(url)?;
         Ok(Etcd {
             keys: Keys::new(&settings.prefix, &settings.name),
-            certificates: settings.tls.clone().map(Certificates::new),
+            certificates: settings.tls.as_ref().map(Certificates::read).transpose()?,
             settings,
             login_token: Mutex::default(),
             version: Mutex::default(),

@@ -9,11 +9,12 @@ use tokio_postgres::config::SslMode;
 
 use super::Postgres;
 use super::link::{Failure, Link, reason};
+use super::wire::PerhapsTls;
 use crate::Error;
 use crate::duration::spoken;
 use crate::engine::Service;
 use crate::stream::{self, Address, Limits, Stream};
-use crate::tls::{Check, Tls};
+use crate::tls::Check;
 use crate::url::Host;
 
 /// How often a server that is starting up is asked again.
@@ -160,13 +161,11 @@ impl Postgres {
         config
     }
 
-    fn tls(&self, host: &Host) -> Result<Tls, String> {
-        static UNUSED: &str = "localhost";
-        let name = match host.is_directory() {
-            true => UNUSED,
-            false => &host.name,
-        };
-        self.certificates.tls(name)
+    fn tls(&self, host: &Host) -> Result<PerhapsTls, String> {
+        let certificates = self.certificates.as_ref();
+        let used = certificates.filter(|_| !host.is_directory());
+        let tls = used.map(|certificates| certificates.tls(&host.name));
+        Ok(PerhapsTls(tls.transpose()?))
     }
 
     fn bad_tls(&self, why: String) -> Error {

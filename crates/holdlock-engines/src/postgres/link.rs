@@ -14,9 +14,9 @@ use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Error, SimpleQueryMessage};
 
 use super::connect::Target;
+use super::wire::PerhapsTls;
 use crate::error::one_line;
 use crate::stream::Stream;
-use crate::tls::Tls;
 
 /// How long cancelling a statement may take.
 const CANCEL: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ pub(super) struct Link {
     answered: Rc<Cell<u64>>,
     /// For cancel requests: they need a connection of their own.
     target: Target,
-    tls: Tls,
+    tls: PerhapsTls,
     cancel: CancelToken,
     port: Option<u16>,
 }
@@ -59,7 +59,7 @@ impl Link {
         client: Client,
         connection: Connection<S, T>,
         target: Target,
-        tls: Tls,
+        tls: PerhapsTls,
         port: Option<u16>,
     ) -> Link {
         let (tell, ended) = watch::channel(None);

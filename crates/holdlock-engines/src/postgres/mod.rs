@@ -36,20 +36,26 @@ use crate::Error;
 use crate::duration::spoken;
 use crate::engine::{Attempt, Service, Stage, conflict};
 use crate::sys::clock::BootTime;
-use crate::tls::Certificates;
-use crate::url::Url;
+use crate::tls::{Certificates, Check};
+use crate::url::{Host, Url};
 
 /// A lock in a database of PostgreSQL.
 pub(crate) struct Postgres {
     settings: Settings,
-    certificates: Certificates,
+    /// None: nothing is encrypted.
+    certificates: Option<Certificates>,
 }
 
 impl Postgres {
     pub(crate) fn new(url: &Url) -> Result<Postgres, Error> {
         let settings = Settings::read(url)?;
+        let is_plain =
+            settings.tls.check == Check::NoTls || settings.hosts.iter().all(Host::is_directory);
         Ok(Postgres {
-            certificates: Certificates::new(settings.tls.clone()),
+            certificates: match is_plain {
+                true => None,
+                false => Some(Certificates::read(&settings.tls)?),
+            },
             settings,
         })
     }

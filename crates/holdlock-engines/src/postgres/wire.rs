@@ -11,13 +11,22 @@ use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use crate::stream::{Stream, Wire};
 use crate::tls::{Encrypted, Tls};
 
-impl<S: Stream + 'static> TlsConnect<S> for Tls {
+/// None for a connection that is not encrypted, which never asks for it.
+#[derive(Clone)]
+pub(super) struct PerhapsTls(pub(super) Option<Tls>);
+
+impl<S: Stream + 'static> TlsConnect<S> for PerhapsTls {
     type Stream = Encrypted<S>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Self::Stream>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(self.encrypt(stream))
+        Box::pin(async {
+            match self.0 {
+                Some(tls) => tls.encrypt(stream).await,
+                None => Err(io::Error::other("TLS is switched off")),
+            }
+        })
     }
 }
 

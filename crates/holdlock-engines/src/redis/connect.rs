@@ -15,7 +15,6 @@ use crate::Error;
 use crate::duration::spoken;
 use crate::secret::PASSWORD_FILE;
 use crate::stream::{self, Stream};
-use crate::tls::Check;
 use crate::url::Host;
 
 /// How long a command may take.
@@ -110,10 +109,10 @@ impl Redis {
                     continue;
                 }
             };
-            if self.settings.tls.check == Check::NoTls {
+            let Some(certificates) = &self.certificates else {
                 return Ok(Box::new(stream));
-            }
-            let tls = self.certificates.tls(&host.name).map_err(|why| {
+            };
+            let tls = certificates.tls(&host.name).map_err(|why| {
                 Reject::Final(self.unsuitable(format!("TLS cannot be set up: {why}")))
             })?;
             let encrypted = tls.encrypt(stream).await.map_err(|error| {

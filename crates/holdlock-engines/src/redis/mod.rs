@@ -25,20 +25,24 @@ use std::fmt;
 
 use self::settings::Settings;
 use crate::Error;
-use crate::tls::Certificates;
+use crate::tls::{Certificates, Check};
 use crate::url::Url;
 
 /// A lock in a database of Redis.
 pub(crate) struct Redis {
     settings: Settings,
-    certificates: Certificates,
+    /// None: nothing is encrypted.
+    certificates: Option<Certificates>,
 }
 
 impl Redis {
     pub(crate) fn new(url: &Url) -> Result<Redis, Error> {
         let settings = Settings::read(url)?;
         Ok(Redis {
-            certificates: Certificates::new(settings.tls.clone()),
+            certificates: match settings.tls.check {
+                Check::NoTls => None,
+                _ => Some(Certificates::read(&settings.tls)?),
+            },
             settings,
         })
     }

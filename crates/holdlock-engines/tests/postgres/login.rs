@@ -124,6 +124,20 @@ fn tls_checks_the_certificate_and_the_name() {
 }
 
 #[test]
+fn a_host_that_no_certificate_can_name_needs_none_without_tls() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url(&crate::name("plain"));
+    assert!(url.contains("sslmode=disable"));
+    // As the link-local address fe80::1%eth0.
+    let lock = open(&url.replace("127.0.0.1", "127.1")).expect("a lock");
+    let guard = lock.lock().expect("free");
+    guard.release().expect("ours");
+}
+
+#[test]
 fn messages_have_the_directory_of_the_socket_as_a_url_has_it() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {
