@@ -122,6 +122,7 @@ mod process;
 mod redis;
 mod secret;
 mod server;
+mod socket;
 mod stream;
 mod sys;
 mod tls;

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,10 +10,9 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
+use crate::socket::Socket;
 use crate::sys::event::Event;
-use crate::sys::fork::ClosedInChild;
 use crate::url::Host;
 
 /// A stream of whatever kind.
@@ -22,28 +20,8 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// A stream of a connection: a socket, which children of fork do not keep, or TLS above it.
-pub(crate) struct Wire<S> {
-    /// Dropped before the socket is closed.
-    _in_child: Option<ClosedInChild>,
-    stream: S,
-}
-
-impl<S> Wire<S> {
-    pub(crate) fn new(stream: S, in_child: Option<ClosedInChild>) -> Wire<S> {
-        Wire {
-            _in_child: in_child,
-            stream,
-        }
-    }
-}
-
-impl Wire<TcpStream> {
-    /// Our own port.
-    pub(crate) fn local_port(&self) -> Option<u16> {
-        self.stream.local_addr().ok().map(|address| address.port())
-    }
-}
+/// A stream above a socket, such as TLS: a type of ours, for the traits of others.
+pub(crate) struct Wire<S>(pub(crate) S);
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
@@ -51,7 +29,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
 
@@ -61,15 +39,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.0).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.0).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
 
@@ -115,25 +93,22 @@ pub(crate) async fn all_addresses(
 }
 
 /// Connects by TCP. The connection ends when the other side is silent for `silence`.
-pub(crate) async fn tcp(address: SocketAddr, silence: Duration) -> io::Result<Wire<TcpStream>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+pub(crate) async fn tcp(address: SocketAddr, silence: Duration) -> io::Result<Socket> {
+    let socket = Socket::tcp(address).await?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
     let limits = Limits::of(silence);
-    sockopt::set_socket_keepalive(&stream, true)?;
-    sockopt::set_tcp_keepidle(&stream, limits.idle)?;
-    sockopt::set_tcp_keepintvl(&stream, limits.interval)?;
-    sockopt::set_tcp_keepcnt(&stream, Limits::COUNT)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_tcp_keepidle(&socket, limits.idle)?;
+    sockopt::set_tcp_keepintvl(&socket, limits.interval)?;
+    sockopt::set_tcp_keepcnt(&socket, Limits::COUNT)?;
     let millis = silence.as_millis().try_into().unwrap_or(u32::MAX);
-    sockopt::set_tcp_user_timeout(&stream, millis)?;
-    let in_child = ClosedInChild::new(stream.as_fd());
-    Ok(Wire::new(stream, Some(in_child)))
+    sockopt::set_tcp_user_timeout(&socket, millis)?;
+    Ok(socket)
 }
 
 /// Connects to a Unix socket.
-pub(crate) async fn unix(path: &Path) -> io::Result<Wire<UnixStream>> {
-    let stream = UnixStream::connect(path).await?;
-    let in_child = ClosedInChild::new(stream.as_fd());
-    Ok(Wire::new(stream, Some(in_child)))
+pub(crate) async fn unix(path: &Path) -> io::Result<Socket> {
+    Socket::unix(path).await
 }
 
 /// When TCP asks whether the other side is there. tcp_user_timeout has to be set as well: without

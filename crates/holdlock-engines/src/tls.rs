@@ -225,6 +225,6 @@ impl Tls {
     pub(crate) async fn encrypt<S: Stream + 'static>(self, stream: S) -> io::Result<Encrypted<S>> {
         let connector = TlsConnector::from(self.config);
         let stream = connector.connect(self.server, stream).await?;
-        Ok(Wire::new(stream, None))
+        Ok(Wire(stream))
     }
 }

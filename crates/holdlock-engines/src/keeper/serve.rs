@@ -150,7 +150,8 @@ async fn cancelled(token: Option<&CancelToken>) {
     let watched = || -> io::Result<_> {
         let event = Event::new()?;
         let writer = rustix::io::fcntl_dupfd_cloexec(&event, 0)?;
-        Ok((watch(event.into())?, token.write_to(writer)))
+        let event = watch(event.into()).map_err(|(_, error)| error)?;
+        Ok((event, token.write_to(writer)))
     };
     match watched() {
         Ok((event, _notice)) => {

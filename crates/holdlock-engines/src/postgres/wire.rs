@@ -62,6 +62,6 @@ impl TlsConnect<DuplexStream> for Plain {
     type Future = Ready<io::Result<Wire<DuplexStream>>>;
 
     fn connect(self, stream: DuplexStream) -> Self::Future {
-        ready(Ok(Wire::new(stream, None)))
+        ready(Ok(Wire(stream)))
     }
 }

@@ -73,7 +73,8 @@ impl Timer {
     pub(crate) fn new() -> io::Result<Timer> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;
-        Ok(Timer(event::watch(timer)?))
+        let timer = event::watch(timer).map_err(|(_, error)| error)?;
+        Ok(Timer(timer))
     }
 
     /// Sleeps until `then`. A new call replaces one that was dropped.

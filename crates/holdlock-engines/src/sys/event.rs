@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::io::unix::AsyncFd;
 
-/// Lets a task of the helper thread wait for a descriptor.
-pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// Lets a task of the helper thread wait for a descriptor, which is returned if that fails.
+pub(crate) fn watch(descriptor: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
     // SAFETY: the descriptor is owned by the result, which has to be dropped to close it, and an
     // OwnedFd always names the same file.
-    unsafe { AsyncFd::register(descriptor) }.map_err(io::Error::from)
+    unsafe { AsyncFd::register(descriptor) }.map_err(|error| error.into_parts())
 }
 
 /// An eventfd(2).

@@ -1,8 +1,11 @@
 //! A child of fork does not hold the lock, and does not keep it for a parent that has ended.
 
+use std::net::{TcpListener, TcpStream};
+
+use holdlock::{CancelToken, Request};
 use holdlock_engines::{Error, open};
 use holdlock_test_support::servers::Server as _;
-use holdlock_test_support::watchdog;
+use holdlock_test_support::{eventually, watchdog};
 
 use crate::support::fork::{ended_well, in_child};
 use crate::{name, server};
@@ -62,4 +65,48 @@ fn a_child_does_not_keep_the_lock_of_a_parent_that_is_killed() {
     let guard = lock.try_lock_for(std::time::Duration::from_secs(60));
     guard.expect("free").release().expect("ours");
     drop(writer);
+}
+
+#[test]
+fn a_child_has_no_copy_of_a_connection_that_is_being_made() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    // Who listens there has one client more than it wants, and hears no other.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    rustix::net::listen(&listener, 0).expect("allowed");
+    let address = listener.local_addr().expect("an address");
+    let _first = TcpStream::connect(address).expect("the last one");
+    let lock = open(&server.url_at(address.port(), &name("connecting"))).expect("a lock");
+    let token = CancelToken::new();
+    let request = Request::exclusive().cancel(&token);
+    let requests = std::thread::spawn(move || lock.acquire(request));
+    let mut connecting = None;
+    eventually("it connects", || {
+        connecting = socket_that_connects_to(address.port());
+        connecting.is_some()
+    });
+    let link = format!("socket:[{}]", connecting.expect("found"));
+    let has_copy = || {
+        let files = std::fs::read_dir("/proc/self/fd").expect("of this process");
+        let mut links = files.flatten().map(|file| std::fs::read_link(file.path()));
+        links.any(|target| target.is_ok_and(|target| *target == *link))
+    };
+    assert!(has_copy());
+    assert!(ended_well(in_child(|| !has_copy())));
+    token.cancel();
+    requests.join().expect("no panic").expect_err("cancelled");
+}
+
+/// The inode of a socket that has sent a SYN to this port, and has no answer.
+fn socket_that_connects_to(port: u16) -> Option<String> {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").expect("the kernel's table");
+    let peer = format!(":{port:04X}");
+    let connects = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields.get(2).is_some_and(|to| to.ends_with(&peer)) && fields.get(3) == Some(&"02")
+    };
+    let line = table.lines().find(connects)?;
+    line.split_whitespace().nth(9).map(str::to_owned)
 }

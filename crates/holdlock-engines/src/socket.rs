@@ -1,0 +1,130 @@
+//! A connected socket, of which children of fork keep no copy.
+//!
+//! It is entered in the table of `sys::fork` before it connects: a child that is made meanwhile
+//! would keep the session, and its lock, of a parent that is killed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustix::io::Errno;
+use rustix::net::addr::SocketAddrArg;
+use rustix::net::{
+    AddressFamily, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, send,
+    shutdown, socket_with, sockopt,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::sys::event::watch;
+use crate::sys::fork::ClosedInChild;
+
+pub(crate) struct Socket {
+    /// Dropped before the socket is closed.
+    _in_child: ClosedInChild,
+    socket: AsyncFd<OwnedFd>,
+}
+
+impl Socket {
+    pub(crate) async fn tcp(address: SocketAddr) -> io::Result<Socket> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        Socket::connected(family, &address).await
+    }
+
+    pub(crate) async fn unix(path: &Path) -> io::Result<Socket> {
+        Socket::connected(AddressFamily::UNIX, &SocketAddrUnix::new(path)?).await
+    }
+
+    async fn connected(family: AddressFamily, to: &impl SocketAddrArg) -> io::Result<Socket> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+        // Declared after the socket, and so dropped before it.
+        let in_child = ClosedInChild::new(socket.as_fd());
+        match connect(&socket, to) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => {
+                drop(in_child);
+                return Err(error.into());
+            }
+        }
+        let socket = match watch(socket) {
+            Ok(socket) => Socket {
+                _in_child: in_child,
+                socket,
+            },
+            Err((socket, error)) => {
+                drop(in_child);
+                drop(socket);
+                return Err(error);
+            }
+        };
+        // The first event says that the connection was made, or was not.
+        let _ = socket.socket.writable().await?;
+        sockopt::socket_error(&socket)??;
+        Ok(socket)
+    }
+
+    /// Our own port, if it is TCP.
+    pub(crate) fn local_port(&self) -> Option<u16> {
+        let address = rustix::net::getsockname(self).ok()?;
+        Some(SocketAddr::try_from(address).ok()?.port())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.socket.poll_read_ready(context))?;
+            let free = buffer.initialize_unfilled();
+            let read = |socket: &AsyncFd<OwnedFd>| Ok(rustix::io::read(socket, free)?);
+            if let Ok(result) = ready.try_io(read) {
+                return Poll::Ready(result.map(|length| buffer.advance(length)));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.socket.poll_write_ready(context))?;
+            let flags = SendFlags::NOSIGNAL;
+            let write = |socket: &AsyncFd<OwnedFd>| Ok(send(socket, bytes, flags)?);
+            if let Ok(result) = ready.try_io(write) {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match shutdown(&self.socket, Shutdown::Write) {
+            // The other side has closed it already.
+            Ok(()) | Err(Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
