@@ -200,7 +200,9 @@ fn is_kept_over_a_stop(server: &dyn Server, ttl: u64) -> bool {
     while is_kept && Instant::now() < until {
         let (code, _, said) = run(&["-n", &url, "--", "true"]);
         is_kept = code == Some(75);
-        assert!(is_kept || code == Some(0), "{}: {said}", server.engine());
+        // On a slow machine the one that gets the lock may be too late to start its command.
+        let got = matches!(code, Some(0 | 74));
+        assert!(is_kept || got, "{}: {said}", server.engine());
     }
     running.send(Signal::CONT);
     let (code, _, said) = running.end();
