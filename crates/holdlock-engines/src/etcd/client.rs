@@ -107,7 +107,8 @@ impl Client {
             let token = token.map_err(|failure| self.failed_at(&connection, failure))?;
             let sent = BootTime::now();
             let answer = connection.post(path, token.as_deref(), message);
-            match within(settings.try_limit(), answer).await {
+            let answer = within(settings.try_limit(), answer).await;
+            match answer.map_err(|failure| self.etcd.judged(failure, token.as_deref())) {
                 Err(Failure::Expired(_)) if !renewed => {
                     self.etcd.forget(token.as_deref());
                     renewed = true;
@@ -266,6 +267,17 @@ impl Etcd {
         };
         *self.login_token() = Some(token.clone());
         Ok(token)
+    }
+
+    /// What the failure of a call with this token means. A cluster that let everybody in when the
+    /// token was asked for may have users now.
+    pub(super) fn judged(&self, failure: Failure, token: Option<&str>) -> Failure {
+        match failure {
+            Failure::Login(why) if token.is_none() && self.settings.login.is_some() => {
+                Failure::Expired(why)
+            }
+            other => other,
+        }
     }
 
     /// The token counts no more. Another lock may have renewed it meanwhile.

@@ -45,9 +45,11 @@ impl Watch {
         let request = json!({"create_request": request});
         let created = async {
             let token = client.etcd.token(&mut connection).await?;
+            let judged = |failure| client.etcd.judged(failure, token.as_deref());
             let stream = connection
                 .post_for_stream("/v3/watch", token.as_deref(), &request)
-                .await?;
+                .await
+                .map_err(judged)?;
             let status = stream.status().as_u16();
             let mut watch = Watch {
                 body: stream.into_body(),
@@ -55,7 +57,7 @@ impl Watch {
                 _connection: connection,
             };
             // The first message says that the watch is there.
-            watch.next(status).await?;
+            watch.next(status).await.map_err(judged)?;
             Ok(watch)
         };
         within(client.etcd.settings.try_limit(), created).await

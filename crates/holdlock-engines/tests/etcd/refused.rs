@@ -16,27 +16,8 @@ fn users_log_in_by_password_which_is_never_shown() {
     let Some(cluster) = server::own(1, &["--auth-token-ttl", "1"]) else {
         return;
     };
-    for arguments in [
-        "user add root:top",
-        "user add ann:open sesame",
-        "user add bob:bobs",
-        "role add locks",
-        "role grant-permission --prefix locks readwrite tests/",
-        "user grant-role ann locks",
-        "user grant-role root root",
-        "auth enable",
-    ] {
-        let arguments: Vec<&str> = arguments.splitn(3, ' ').collect();
-        let split = arguments[1] != "add";
-        let rest: Vec<&str> = match split {
-            true => arguments[2..]
-                .iter()
-                .flat_map(|rest| rest.split(' '))
-                .collect(),
-            false => arguments[2..].to_vec(),
-        };
-        cluster.ctl(&[&arguments[..2], &rest].concat());
-    }
+    make_users(&cluster);
+    cluster.ctl(&["auth", "enable"]);
     let url = cluster.url(&name("login"));
     let login =
         |login: &str| open(&url.replace("etcd://", &format!("etcd://{login}"))).expect("a lock");
@@ -67,6 +48,48 @@ fn users_log_in_by_password_which_is_never_shown() {
     assert_eq!(idle.members().expect("a new token").holders.len(), 1);
     guard.check().expect("held");
     guard.release().expect("ours");
+}
+
+/// Ann may use the locks, and bob may not.
+fn make_users(cluster: &server::Cluster) {
+    for arguments in [
+        "user add root:top",
+        "user add ann:open sesame",
+        "user add bob:bobs",
+        "role add locks",
+        "role grant-permission --prefix locks readwrite tests/",
+        "user grant-role ann locks",
+        "user grant-role root root",
+    ] {
+        let arguments: Vec<&str> = arguments.splitn(3, ' ').collect();
+        let split = arguments[1] != "add";
+        let rest: Vec<&str> = match split {
+            true => arguments[2..]
+                .iter()
+                .flat_map(|rest| rest.split(' '))
+                .collect(),
+            false => arguments[2..].to_vec(),
+        };
+        cluster.ctl(&[&arguments[..2], &rest].concat());
+    }
+}
+
+#[test]
+fn a_lock_is_kept_while_the_cluster_begins_to_ask_for_logins() {
+    let _dog = watchdog::watch(90);
+    let Some(cluster) = server::own(1, &[]) else {
+        return;
+    };
+    make_users(&cluster);
+    let url = cluster.url(&name("begins"));
+    let url = url.replace("etcd://", "etcd://ann:open%20sesame@");
+    let lock = open(&url).expect("a lock");
+    let guard = lock.lock().expect("no login is needed");
+    cluster.ctl(&["auth", "enable"]);
+    guard.check().expect("held");
+    assert!(lock.try_lock().expect_err("held").is_conflict());
+    guard.release().expect("ours");
+    lock.lock().expect("let in").release().expect("ours");
 }
 
 #[test]
