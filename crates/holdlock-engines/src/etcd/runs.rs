@@ -97,13 +97,17 @@ async fn read(etcd: &Etcd, client: &Client, patience: Patience) -> Result<Rememb
     let now = client.clock().unwrap_or_else(SystemTime::now);
     let pair = answer.get("kvs").and_then(|pairs| pairs.get(0));
     let revision = pair.map_or(0, |pair| number_at(pair, "mod_revision"));
-    let pairs = Answer::of_range(&answer)?.pairs;
-    let bytes = pairs.into_iter().next().map(|pair| pair.value);
+    let range = Answer::of_range(&answer)?;
+    let bytes = range.pairs.into_iter().next().map(|pair| pair.value);
     let bytes = bytes.unwrap_or_default();
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     Ok(Remembered {
         revision,
-        token: number_at(&value, "token"),
+        // A token that this cluster has not given yet comes from another one, with a copy of its
+        // keys.
+        token: Some(number_at(&value, "token"))
+            .filter(|token| *token <= range.revision)
+            .unwrap_or(0),
         at_work: value
             .get("at_work")
             .and_then(Value::as_str)

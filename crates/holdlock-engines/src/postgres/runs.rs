@@ -98,7 +98,9 @@ pub(super) async fn record(postgres: &Postgres, entry: &Entry) -> Result<History
     };
     let name: String = settings.name.escape_default().take(200).collect();
     let token = entry.token.unwrap_or(0);
-    let statement = write(&id(postgres), &text(&name), token, &at_work, &began);
+    let (id, name) = (id(postgres), text(&name));
+    let write = write(&id, &name, token, &at_work, &began);
+    let statement = format!("{}; {write}", lock(&id, &name));
     let rows = ask(postgres, "recording a run", statement).await?;
     match rows.last() {
         Some(row) if field(row, 0) == Some("1") => Ok(history(row, 1)),
@@ -122,6 +124,18 @@ fn read(id: &str) -> String {
     )
 }
 
+/// Makes the row if there is none, and locks it until the end of the transaction: what is read of
+/// the server after that is not older than the row.
+fn lock(id: &str, name: &str) -> String {
+    format!(
+        "INSERT INTO holdlock.runs AS r (lock, name, token) VALUES ('{id}', {name}, 0) \
+         ON CONFLICT (lock) DO UPDATE SET lock = r.lock"
+    )
+}
+
+/// A token that this server has not given yet comes from another one, with a copy of the table.
+const FOREIGN: &str = "r.token >= txid_snapshot_xmax(txid_current_snapshot())";
+
 /// Whether the row was written, and the age of the last run and the holder at work before.
 fn write(id: &str, name: &str, token: u64, at_work: &str, began: &str) -> String {
     format!(
@@ -131,7 +145,7 @@ fn write(id: &str, name: &str, token: u64, at_work: &str, began: &str) -> String
            ON CONFLICT (lock) DO UPDATE SET name = excluded.name, token = excluded.token, \
              at_work = excluded.at_work, changed = clock_timestamp(), \
              last_run = coalesce(excluded.last_run, r.last_run) \
-           WHERE coalesce(r.token, 0) <= excluded.token RETURNING 1) \
+           WHERE coalesce(r.token, 0) <= excluded.token OR {FOREIGN} RETURNING 1) \
          SELECT n.n, before.age, before.at_work \
          FROM (SELECT count(*) AS n FROM now) n LEFT JOIN before ON true"
     )

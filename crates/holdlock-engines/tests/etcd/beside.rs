@@ -50,6 +50,43 @@ fn runs_are_remembered_and_only_those_of_the_last_holder() {
 }
 
 #[test]
+fn runs_are_recorded_under_keys_that_come_from_another_cluster() {
+    let _dog = watchdog::watch(60);
+    let Some(cluster) = server::shared() else {
+        return;
+    };
+    let name = name("moved");
+    let lock = open(&cluster.url(&name)).expect("a lock");
+    let hour = Duration::from_secs(3600);
+    let run = Run::ends().counted(hour, hour);
+    let first = lock.lock().expect("free");
+    first.record_run(run).expect("recorded");
+    first.release().expect("ours");
+    // As copied from a cluster that has seen more changes.
+    let keys = cluster.ctl(&["get", "--prefix", "--keys-only", "tests/"]);
+    let mut keys = keys.lines().filter(|key| key.contains(&name));
+    let key = keys.next().expect("the runs");
+    let value = cluster.ctl(&["get", "--print-value-only", key]);
+    let token = first_number(&value);
+    let (ours, theirs) = (format!("\"{token}\""), "\"1000000000000\"");
+    cluster.ctl(&["put", key, &value.replacen(&ours, theirs, 1)]);
+
+    let second = lock.lock().expect("free");
+    let before = second.record_run(run).expect("recorded");
+    assert!(before.last_run.is_some_and(|ago| ago >= hour));
+    // The tokens are those of this cluster again.
+    let value = cluster.ctl(&["get", "--print-value-only", key]);
+    let token = second.token().expect("a token").to_string();
+    assert_eq!(first_number(&value), token);
+}
+
+/// The token behind `"token":"`.
+fn first_number(value: &str) -> String {
+    let (_, rest) = value.split_once("\"token\":\"").expect("a token");
+    rest.chars().take_while(char::is_ascii_digit).collect()
+}
+
+#[test]
 fn what_is_doubtful_about_a_cluster_is_found() {
     let _dog = watchdog::watch(60);
     let Some(cluster) = server::own(3, &[]) else {

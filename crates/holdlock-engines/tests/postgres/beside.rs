@@ -117,6 +117,39 @@ fn runs_are_remembered_in_a_table_and_only_those_of_the_last_holder() {
 }
 
 #[test]
+fn runs_are_recorded_in_a_table_that_comes_from_another_server() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own("") else {
+        return;
+    };
+    let url = server.url(&name("moved"));
+    open_server(place(&url))
+        .expect("a place")
+        .init()
+        .expect("made");
+    let lock = open(&url).expect("a lock");
+    let hour = Duration::from_secs(3600);
+    let first = lock.lock().expect("free");
+    let run = Run::ends().counted(hour, hour);
+    first.record_run(run).expect("recorded");
+    first.release().expect("ours");
+    // As the dump of a server that has seen more transactions.
+    server.sql("UPDATE holdlock.runs SET token = 1000000000000");
+    let second = lock.lock().expect("free");
+    let before = second.record_run(run).expect("recorded");
+    assert!(before.last_run.is_some_and(|ago| ago >= hour));
+    // The tokens are those of this server again.
+    let token = second.token().expect("a token");
+    assert_eq!(
+        server.sql("SELECT token FROM holdlock.runs"),
+        token.to_string()
+    );
+    server.sql(&format!("UPDATE holdlock.runs SET token = {}", token + 1));
+    let late = second.record_run(run);
+    assert!(matches!(late, Err(Error::Lost { .. })), "{late:?}");
+}
+
+#[test]
 fn a_user_who_may_not_make_the_table_is_told_what_to_do() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::own("") else {

@@ -14,6 +14,20 @@ pub(super) const AREA: Area = Area {
             test: ("command/engine", "a_table_of_another_shape"),
         },
         Mutant {
+            name: "a stale holder records no run",
+            file: "postgres/runs.rs",
+            with: "WHERE coalesce(r.token, 0) <= excluded.token OR",
+            without: "WHERE true OR",
+            test: ("engines/postgres", "runs_are_re"),
+        },
+        Mutant {
+            name: "a token of another server stops no run",
+            file: "postgres/runs.rs",
+            with: "<= excluded.token OR {FOREIGN} RETURNING",
+            without: "<= excluded.token AND NOT {FOREIGN} RETURNING",
+            test: ("engines/postgres", "runs_are_recorded"),
+        },
+        Mutant {
             name: "a waiter takes a ticket",
             file: "postgres/wait.rs",
             with: "        let mut least = 1;",
