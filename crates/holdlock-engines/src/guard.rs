@@ -150,13 +150,16 @@ impl EngineGuard {
     }
 
     /// As [`release`](EngineGuard::release), in asynchronous code. The lock is also released if the
-    /// future is dropped.
-    pub async fn release_async(self) -> Result<(), Error> {
-        let (tell, answer) = oneshot::channel();
-        self.send(Command::Release(tell))?;
-        match answer.await {
-            Ok(result) => result.map_err(|loss| self.lost_error(loss)),
-            Err(_) => Err(self.lost_error(no_answer())),
+    /// future is dropped, which does not wait for the engine.
+    pub fn release_async(mut self) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        self.waits = false;
+        async move {
+            let (tell, answer) = oneshot::channel();
+            self.send(Command::Release(tell))?;
+            match answer.await {
+                Ok(result) => result.map_err(|loss| self.lost_error(loss)),
+                Err(_) => Err(self.lost_error(no_answer())),
+            }
         }
     }
 

@@ -81,3 +81,32 @@ fn futures_need_no_runtime_and_withdraw_when_they_are_dropped() {
     block_on(guard.release_async()).expect("ours");
     server.nothing_left(&name);
 }
+
+#[test]
+fn a_release_that_is_dropped_waits_for_no_server() {
+    let _dog = watchdog::watch(120);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("dropped");
+    let proxy = Proxy::start(server.port());
+    let lock = open(&server.brief_at(proxy.port(), &name)).expect("a lock");
+    // A slow machine may be late once.
+    let dropped_at_once = |polled: bool| {
+        (0..3).any(|_| {
+            let guard = lock.try_lock_for(Duration::from_secs(30)).expect("free");
+            proxy.fault(Fault::Silence);
+            let mut release = Box::pin(guard.release_async());
+            if polled {
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(release.as_mut().poll(&mut context).is_pending());
+            }
+            let began = Instant::now();
+            drop(release);
+            let took = began.elapsed();
+            proxy.fault(Fault::None);
+            took < Duration::from_millis(500)
+        })
+    };
+    assert!(dropped_at_once(true) && dropped_at_once(false));
+}
