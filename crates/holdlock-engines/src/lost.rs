@@ -78,7 +78,9 @@ struct Shared {
 #[derive(Default)]
 struct State {
     loss: Option<Loss>,
-    wakers: Vec<Waker>,
+    /// Of the futures that were polled, by their numbers.
+    wakers: Vec<(u64, Waker)>,
+    futures: u64,
     callbacks: Vec<Callback>,
 }
 
@@ -132,7 +134,10 @@ impl LostSignal {
 
     /// A future that is ready when the lock is lost, under whatever runtime.
     pub fn future(&self) -> LostFuture {
-        LostFuture(self.clone())
+        LostFuture {
+            signal: self.clone(),
+            number: None,
+        }
     }
 
     /// Fires, unless it has fired before. A definite loss replaces an unsure one.
@@ -149,7 +154,7 @@ impl LostSignal {
         let callbacks = std::mem::take(&mut state.callbacks);
         drop(state);
         self.0.event.set();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(|(_, waker)| waker.wake());
         call(callbacks, loss);
     }
 
@@ -193,23 +198,92 @@ impl fmt::Debug for LostSignal {
 /// Ready when a lock is lost; made by [`LostSignal::future`].
 #[must_use = "futures do nothing unless awaited"]
 #[derive(Debug)]
-pub struct LostFuture(LostSignal);
+pub struct LostFuture {
+    signal: LostSignal,
+    /// Which waker is its own, once it has one.
+    number: Option<u64>,
+}
 
 impl Future for LostFuture {
     type Output = Loss;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Loss> {
-        if !self.0.is_ours() {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Loss> {
+        let signal = self.signal.clone();
+        if !signal.is_ours() {
             return Poll::Ready(of_the_parent());
         }
-        let mut state = self.0.state();
+        let mut waker = context.waker().clone();
+        let mut state = signal.state();
         if let Some(loss) = &state.loss {
             return Poll::Ready(loss.clone());
         }
-        let waker = context.waker();
-        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
+        let known = |(number, _): &&mut (u64, Waker)| Some(*number) == self.number;
+        match state.wakers.iter_mut().find(known) {
+            Some((_, known)) => std::mem::swap(known, &mut waker),
+            None => {
+                let number = state.futures;
+                state.futures += 1;
+                state.wakers.push((number, waker.clone()));
+                self.number = Some(number);
+            }
         }
+        // The waker is dropped last: that may drop a task, with futures of this signal.
+        drop(state);
         Poll::Pending
+    }
+}
+
+impl Drop for LostFuture {
+    fn drop(&mut self) {
+        if self.number.is_none() || !self.signal.is_ours() {
+            return;
+        }
+        let mut state = self.signal.state();
+        let is_own = |(number, _): &(u64, Waker)| Some(*number) == self.number;
+        let own = state.wakers.iter().position(is_own);
+        let own = own.map(|index| state.wakers.swap_remove(index));
+        // As above.
+        drop(state);
+        drop(own);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Count>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_future_that_is_dropped_leaves_no_waker() {
+        let signal = LostSignal::new().expect("a descriptor");
+        let counts = [(); 3].map(|()| Arc::new(Count::default()));
+        let poll = |future: Pin<&mut LostFuture>, count: &Arc<Count>| {
+            let waker = Waker::from(count.clone());
+            future.poll(&mut Context::from_waker(&waker)).is_pending()
+        };
+        for _ in 0..10 {
+            assert!(poll(pin!(signal.future()), &counts[0]));
+        }
+        assert_eq!(Arc::strong_count(&counts[0]), 1);
+        // One that comes to another task wakes that one.
+        let mut moved = pin!(signal.future());
+        assert!(poll(moved.as_mut(), &counts[1]) && poll(moved.as_mut(), &counts[2]));
+        signal.fire(Loss::definite("it ended"));
+        let woken = counts.map(|count| count.0.load(Ordering::Relaxed));
+        assert_eq!(woken, [0, 0, 1]);
+        assert!(!poll(moved, &Arc::default()));
     }
 }
