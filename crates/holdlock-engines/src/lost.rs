@@ -65,7 +65,9 @@ type Callback = Box<dyn FnOnce(&Loss) + Send>;
 /// It fires at once when the engine ends the connection, and otherwise at the guard's
 /// [`deadline`](crate::EngineGuard::deadline): before the engine frees the lock. In that second
 /// case the lock may turn out to have been kept, which
-/// [`EngineGuard::check`](crate::EngineGuard::check) tells.
+/// [`EngineGuard::check`](crate::EngineGuard::check) tells. If the process was stopped at the
+/// deadline, or the machine suspended, the engine is asked first, for a second at most; while the
+/// engine still keeps the lock for certain, no longer than that.
 #[derive(Clone)]
 pub struct LostSignal(Arc<Shared>);
 

@@ -29,7 +29,11 @@ const RELEASE_HELD: Duration = Duration::from_secs(10);
 /// How long a lock is valid after a confirmed message was sent. The margin is for clocks that run
 /// at different rates.
 fn valid(ttl: Duration) -> Duration {
-    ttl.saturating_sub((ttl / 10).max(Duration::from_secs(1)))
+    ttl.saturating_sub(margin(ttl))
+}
+
+fn margin(ttl: Duration) -> Duration {
+    (ttl / 10).max(Duration::from_secs(1))
 }
 
 /// How long after a confirmed message the lock is renewed.
@@ -263,7 +267,12 @@ impl Keeping {
             return;
         }
         if self.grace.is_none() && then.elapsed() > ON_TIME {
-            self.grace = Some(BootTime::now().plus(GRACE));
+            let (grace, freed) = (BootTime::now().plus(GRACE), then.plus(margin(self.ttl)));
+            // The signal comes before the engine frees the lock, unless it is too late already.
+            self.grace = Some(match freed.has_passed() {
+                true => grace,
+                false => grace.min(freed),
+            });
             self.next = BootTime::now();
             return;
         }
@@ -318,5 +327,37 @@ async fn answer(renewal: &mut Option<(BootTime, Renewal)>) -> (BootTime, Result<
             (sent, future.await)
         }
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_look_gives_the_engine_no_time_after_it_has_freed_the_lock() {
+        let ttl = Duration::from_secs(10);
+        let held = Held {
+            mode: Mode::Exclusive,
+            token: None,
+            ttl,
+            reserve: Duration::ZERO,
+            lost: LostSignal::new().expect("a descriptor"),
+            deadline: AtomicU64::new(0),
+        };
+        let mut keeping = Keeping::new(ttl, Arc::new(held));
+        let mut look = |late: Duration| {
+            let now = BootTime::now().as_nanos();
+            let sent = now - (valid(ttl) + late).as_nanos() as u64;
+            keeping.confirm(BootTime::from_nanos(sent));
+            keeping.look_at_deadline();
+            let grace = keeping.grace.expect("some");
+            grace.as_nanos() - now
+        };
+        // The engine frees it 600 ms later. A slow machine may look too late once.
+        assert!((0..9).any(|_| look(Duration::from_millis(400)) <= 600_000_000));
+        // It would have freed it some seconds ago, and may have kept it.
+        let after = look(Duration::from_secs(5));
+        assert!(after >= GRACE.as_nanos() as u64, "{after}");
     }
 }

@@ -78,6 +78,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/postgres", "a_holder_that_was_stopped_asks"),
         },
         Mutant {
+            name: "the signal comes before the engine frees the lock",
+            file: "keeper/hold.rs",
+            with: "false => grace.min(freed),",
+            without: "false => grace,",
+            test: ("unit", "a_late_look"),
+        },
+        Mutant {
             name: "a dropped request is withdrawn",
             file: "keeper/serve.rs",
             with: "() = tell.closed() => None,",
