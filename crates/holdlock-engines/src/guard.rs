@@ -174,7 +174,7 @@ impl EngineGuard {
     /// ([`EngineServer::init`](crate::EngineServer::init)). Those of [`EngineLock::lock`].
     pub fn record_run(&self, run: Run) -> Result<History, Error> {
         let entry = self.entry(run);
-        serve::ask(self.lock.engine(), |engine| async move {
+        serve::change(self.lock.engine(), |engine| async move {
             engine.record_run(&entry).await
         })
     }
@@ -186,7 +186,7 @@ impl EngineGuard {
         run: Run,
     ) -> impl Future<Output = Result<History, Error>> + Send + use<> {
         let entry = self.entry(run);
-        serve::ask_async(self.lock.engine().clone(), |engine| async move {
+        serve::change_async(self.lock.engine().clone(), |engine| async move {
             engine.record_run(&entry).await
         })
     }

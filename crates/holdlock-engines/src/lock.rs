@@ -167,6 +167,7 @@ impl EngineLock {
     }
 
     /// As [`members`](EngineLock::members), in asynchronous code. The engine is asked at once.
+    /// Dropping the future ends the question.
     pub fn members_async(&self) -> impl Future<Output = Result<Members, Error>> + Send + use<> {
         serve::ask_async(self.engine.clone(), |engine| async move {
             engine.members().await
@@ -198,7 +199,7 @@ impl EngineLock {
     /// Those of [`lock`](EngineLock::lock); [`Error::Credentials`] when the engine does not let
     /// this user end the session.
     pub fn break_holder(&self, token: u64) -> Result<Option<Member>, Error> {
-        serve::ask(&self.engine, move |engine| async move {
+        serve::change(&self.engine, move |engine| async move {
             engine.break_holder(token).await
         })
     }
@@ -209,7 +210,7 @@ impl EngineLock {
         &self,
         token: u64,
     ) -> impl Future<Output = Result<Option<Member>, Error>> + Send + use<> {
-        serve::ask_async(self.engine.clone(), move |engine| async move {
+        serve::change_async(self.engine.clone(), move |engine| async move {
             engine.break_holder(token).await
         })
     }

@@ -147,7 +147,7 @@ impl EngineServer {
     ///
     /// [`EngineGuard::record_run`]: crate::EngineGuard::record_run
     pub fn init(&self) -> Result<String, Error> {
-        serve::ask(&self.engine, |engine| async move { engine.init().await })
+        serve::change(&self.engine, |engine| async move { engine.init().await })
     }
 }
 

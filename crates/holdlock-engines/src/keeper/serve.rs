@@ -175,6 +175,13 @@ pub(crate) fn no_thread(engine: &Engine, error: &io::Error) -> Error {
     }
 }
 
+/// What becomes of a question or a change when the caller does not wait for it any more.
+#[derive(Clone, Copy)]
+enum Unheard {
+    Ends,
+    GoesOn,
+}
+
 /// Asks the engine something beside a request for the lock, and waits in the calling thread.
 pub(crate) fn ask<T, F>(
     engine: &Engine,
@@ -184,10 +191,7 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + 'static,
 {
-    /// The engine's own limits are shorter.
-    const LIMIT: Duration = Duration::from_secs(60);
-    let answer = begin_to_ask(engine, task)?;
-    block_on(answer, LIMIT).unwrap_or_else(|| Err(no_answer(engine)))
+    wait(engine, begin(engine, Unheard::Ends, task)?)
 }
 
 /// As [`ask`], in asynchronous code. The engine is asked at once.
@@ -199,25 +203,67 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + 'static,
 {
-    let asked = begin_to_ask(&engine, task);
-    async move { asked?.await.unwrap_or_else(|_| Err(no_answer(&engine))) }
+    let begun = begin(&engine, Unheard::Ends, task);
+    async move { begun?.await.unwrap_or_else(|_| Err(no_answer(&engine))) }
 }
 
-fn begin_to_ask<T, F>(
+/// As [`ask`], for what changes something in the engine.
+pub(crate) fn change<T, F>(
     engine: &Engine,
     task: impl FnOnce(Engine) -> F + Send + 'static,
-) -> Result<oneshot::Receiver<Result<T, Error>>, Error>
+) -> Result<T, Error>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + 'static,
 {
-    let (tell, answer) = oneshot::channel();
+    wait(engine, begin(engine, Unheard::GoesOn, task)?)
+}
+
+/// As [`change`], in asynchronous code.
+pub(crate) fn change_async<T, F>(
+    engine: Engine,
+    task: impl FnOnce(Engine) -> F + Send + 'static,
+) -> impl Future<Output = Result<T, Error>> + Send
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + 'static,
+{
+    let begun = begin(&engine, Unheard::GoesOn, task);
+    async move { begun?.await.unwrap_or_else(|_| Err(no_answer(&engine))) }
+}
+
+type Reply<T> = oneshot::Receiver<Result<T, Error>>;
+
+fn begin<T, F>(
+    engine: &Engine,
+    unheard: Unheard,
+    task: impl FnOnce(Engine) -> F + Send + 'static,
+) -> Result<Reply<T>, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + 'static,
+{
+    let (mut tell, answer) = oneshot::channel();
     let asked = engine.clone();
     let job = move || async move {
-        let _ = tell.send(task(asked).await);
+        let result = match unheard {
+            Unheard::GoesOn => task(asked).await,
+            Unheard::Ends => tokio::select! {
+                biased;
+                () = tell.closed() => return,
+                result = task(asked) => result,
+            },
+        };
+        let _ = tell.send(result);
     };
     super::run(job).map_err(|error| no_thread(engine, &error))?;
     Ok(answer)
+}
+
+fn wait<T>(engine: &Engine, answer: Reply<T>) -> Result<T, Error> {
+    /// The engine's own limits are shorter.
+    const LIMIT: Duration = Duration::from_secs(60);
+    block_on(answer, LIMIT).unwrap_or_else(|| Err(no_answer(engine)))
 }
 
 fn no_answer(engine: &Engine) -> Error {

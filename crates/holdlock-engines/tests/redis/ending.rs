@@ -1,5 +1,7 @@
 //! Requests that end leave nothing behind, and end in time.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -74,4 +76,20 @@ fn a_wait_ends_in_time_although_the_server_has_become_silent() {
     assert!(matches!(error, Error::TimedOut(_)), "{error:?}");
     assert!(took < limit + LATE, "{took:?}");
     guard.release().expect("ours");
+}
+
+#[test]
+fn a_question_ends_when_nobody_waits_for_its_answer() {
+    let _dog = watchdog::watch(50);
+    // A server that says nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let url = format!("redis://127.0.0.1:{port}/0?connect_timeout=600#n");
+    let question = open(&url).expect("a lock").members_async();
+    let (mut client, _) = listener.accept().expect("it connects");
+    let mut told = [0; 100];
+    assert!(client.read(&mut told).expect("a greeting") > 0);
+    drop(question);
+    // The end of the connection.
+    std::io::copy(&mut client, &mut std::io::sink()).expect("read");
 }
