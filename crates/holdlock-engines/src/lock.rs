@@ -76,8 +76,9 @@ impl EngineLock {
     }
 
     /// Acquires the exclusive lock if it is free now, and nobody waits for it. It waits for nobody
-    /// but the server: if that is silent, up to `connect_timeout` (5 s) for the connection, and up
-    /// to 5 s for each of the few questions after that.
+    /// but the server: if that is silent, up to `connect_timeout` (5 s) for the connection to each
+    /// host of the URL (PostgreSQL: to each address of each host), and up to 5 s for each of the
+    /// few questions after that. [`try_lock_for`](EngineLock::try_lock_for) has a limit for all.
     ///
     /// # Errors
     ///

@@ -1,9 +1,13 @@
 //! What is particular about waiting in PostgreSQL: slices, and sessions that are stopped.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
-use holdlock_engines::open;
+use holdlock::Request;
+use holdlock_engines::{Error, open};
 use holdlock_test_support::eventually;
+use holdlock_test_support::proxy::{Fault, Proxy};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 use rustix::process::Signal;
@@ -103,4 +107,31 @@ fn a_try_does_not_pass_a_waiter_between_two_slices() {
     holder.release().expect("ours");
     assert!(waiter.answer().starts_with("held"));
     assert_eq!(waiter.ask("release"), "released");
+}
+
+#[test]
+fn a_waiter_without_a_limit_learns_that_the_server_hangs() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("hangs");
+    let guard = open(&server.url(&name)).expect("a lock").lock();
+    let guard = guard.expect("free");
+    let proxy = Proxy::start(server.port());
+    let waiter = open(&server.url_at(proxy.port(), &name)).expect("a lock");
+    let (began, waits) = channel();
+    let request = Request::exclusive().on_wait(move |_| {
+        let _ = began.send(());
+        ControlFlow::Continue(())
+    });
+    let waiter = std::thread::spawn(move || waiter.acquire(request));
+    waits.recv().expect("it waits");
+    // TCP lives.
+    proxy.fault(Fault::Silence);
+    let silent = Instant::now();
+    let error = waiter.join().expect("no panic").expect_err("no answer");
+    println!("an error after {:?}", silent.elapsed());
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    guard.release().expect("ours");
 }
