@@ -40,9 +40,15 @@ pub(super) struct Client {
     waits_for_replicas: Cell<bool>,
 }
 
-struct Connected {
+pub(super) struct Connected {
     link: Link,
     names: Names,
+}
+
+impl Connected {
+    pub(super) fn has_ended(&self) -> bool {
+        self.link.has_ended()
+    }
 }
 
 /// What the script has answered.
@@ -50,6 +56,8 @@ pub(super) struct Answer {
     pub(super) value: Value,
     /// Whether the script may have run before, with an answer that was lost.
     pub(super) repeated: bool,
+    /// The connection over which it came.
+    pub(super) over: Rc<Connected>,
 }
 
 impl Client {
@@ -128,7 +136,13 @@ impl Client {
             let Connected { link, names } = &*connected;
             let call = (what, &*self.id);
             let failure = match script::run(link, names, call, arguments, limit).await {
-                Ok(value) => return Ok(Answer { value, repeated }),
+                Ok(value) => {
+                    return Ok(Answer {
+                        value,
+                        repeated,
+                        over: connected.clone(),
+                    });
+                }
                 Err(failure) => failure,
             };
             match &failure {
@@ -153,15 +167,19 @@ impl Client {
         }
     }
 
-    /// How many replicas have all that this client has written, at least `wanted` of them unless
-    /// `limit` passes. It counts only what was written over the present connection.
-    pub(super) async fn replicas(&self, wanted: u32, limit: Duration) -> Result<u32, Error> {
-        let connected = self.connected().await?;
+    /// How many replicas have what was written over this connection, at least `wanted` of them
+    /// unless `limit` passes. Over another connection, all replicas of any server would count.
+    pub(super) async fn replicas(
+        &self,
+        over: &Connected,
+        wanted: u32,
+        limit: Duration,
+    ) -> Result<u32, Error> {
         let mut wait = cmd("WAIT");
         wait.arg(wanted).arg(limit.as_millis().max(1) as u64);
         // Stays so if nobody waits for the answer any more.
         self.waits_for_replicas.set(true);
-        let answer = connected.link.command(wait, limit + COMMAND).await;
+        let answer = over.link.command(wait, limit + COMMAND).await;
         self.waits_for_replicas.set(false);
         let answer = answer.map_err(|failure| self.failed("waiting for replicas", failure))?;
         Ok(redis::from_redis_value(answer).unwrap_or(0))

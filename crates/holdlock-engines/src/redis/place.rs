@@ -12,7 +12,7 @@ use holdlock::Mode;
 use redis::Value;
 use tokio::sync::oneshot;
 
-use super::client::Client;
+use super::client::{Client, Connected};
 use super::connect::COMMAND;
 use super::session::RedisSession;
 use super::{Redis, may_pass};
@@ -31,6 +31,7 @@ const LOOK: Duration = Duration::from_secs(5);
 enum Step {
     Held {
         token: u64,
+        over: Rc<Connected>,
     },
     /// The lock is not free, or not yet known to be.
     Busy {
@@ -84,20 +85,28 @@ impl Redis {
             client: Some(client.clone()),
             progress: attempt.progress.clone(),
         };
-        let (token, sent) = self.wait_for_turn(&client, attempt).await?;
+        let (mut token, mut sent, over) = self.wait_for_turn(&client, attempt).await?;
         if self.settings.replicas > 0 {
-            self.confirmed(&client).await?;
+            match self.confirmed(&client, &over).await {
+                // Perhaps it is another server now that has to have the lock.
+                Err(_) if over.has_ended() => {
+                    let again = self.wait_for_turn(&client, attempt).await?;
+                    self.confirmed(&client, &again.2).await?;
+                    (token, sent) = (again.0, again.1);
+                }
+                confirmed => confirmed?,
+            }
         }
         place.client = None;
         Ok(RedisSession::new(client, attempt.us.clone(), token, sent))
     }
 
-    /// The token, and when the step was sent that has acquired the lock.
+    /// The token, when the step was sent that has acquired the lock, and over which connection.
     async fn wait_for_turn(
         &self,
         client: &Rc<Client>,
         attempt: &Attempt,
-    ) -> Result<(u64, BootTime), Error> {
+    ) -> Result<(u64, BootTime, Rc<Connected>), Error> {
         let began = Instant::now();
         let would_block = |stage| {
             let conflict = conflict(self.shown(), attempt.us.mode, began.elapsed(), stage);
@@ -125,7 +134,7 @@ impl Redis {
             };
             answered = Instant::now();
             match step {
-                Step::Held { token } => return Ok((token, sent)),
+                Step::Held { token, over } => return Ok((token, sent, over)),
                 Step::Differs(theirs) => {
                     client.is_unknown();
                     return Err(self.differs(theirs));
@@ -173,7 +182,10 @@ impl Redis {
         let (kind, numbers) = read(answer.value).ok_or_else(|| self.wrong_answer())?;
         let millis = |at: usize| Duration::from_millis(numbers.get(at).copied().unwrap_or(0));
         Ok(match (kind.as_str(), numbers.as_slice()) {
-            ("held", &[token]) => Step::Held { token },
+            ("held", &[token]) => Step::Held {
+                token,
+                over: answer.over,
+            },
             ("busy", _) => Step::Busy {
                 quarantine: millis(0),
             },
@@ -195,10 +207,10 @@ impl Redis {
     }
 
     /// Waits until enough replicas have the lock.
-    async fn confirmed(&self, client: &Client) -> Result<(), Error> {
+    async fn confirmed(&self, client: &Client, over: &Connected) -> Result<(), Error> {
         let wanted = self.settings.replicas;
         let limit = COMMAND.min(self.settings.ttl / 6);
-        match client.replicas(wanted, limit).await? {
+        match client.replicas(over, wanted, limit).await? {
             enough if enough >= wanted => Ok(()),
             few => Err(self.unreachable(format!(
                 "only {few} of {wanted} replicas have confirmed the lock; nothing is held; see why \

@@ -122,12 +122,14 @@ async fn renew(client: &Client, record: String, limit: Duration) -> Result<(), S
     let unclear = |error: Error| Setback::Unclear(words(&error));
     let arguments = [settings.ttl.as_millis().to_string(), record];
     let answer = client.call("renew", &arguments, limit).await;
-    if !is_one(&answer.map_err(unclear)?) {
+    let answer = answer.map_err(unclear)?;
+    if !is_one(&answer) {
         return Err(Setback::Lost(gone()));
     }
     let wanted = settings.replicas;
     if wanted > 0 {
-        let confirmed = client.replicas(wanted, limit).await.map_err(unclear)?;
+        let confirmed = client.replicas(&answer.over, wanted, limit).await;
+        let confirmed = confirmed.map_err(unclear)?;
         if confirmed < wanted {
             return Err(Setback::Unclear(format!(
                 "only {confirmed} of {wanted} replicas have confirmed the renewal"

@@ -6,6 +6,7 @@ mod beside;
 #[path = "../common/mod.rs"]
 mod common;
 mod ending;
+mod fake;
 mod lease;
 #[path = "../leased/mod.rs"]
 mod leased;

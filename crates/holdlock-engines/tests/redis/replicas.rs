@@ -1,11 +1,15 @@
 //! While a server waits for its replicas, it reads nothing from that connection.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use holdlock_engines::open;
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
 
+use crate::fake::{self, Reply};
 use crate::{name, server};
 
 #[test]
@@ -24,4 +28,37 @@ fn a_request_that_ends_while_the_server_waits_for_replicas_leaves_nothing() {
     let guard = other.try_lock_for(Duration::from_secs(20));
     guard.expect("free").release().expect("ours");
     server.nothing_left(&name);
+}
+
+/// An old primary that was cut off answers a renewal, and ends the connection behind the answer
+/// when it becomes a replica. The new primary has heard nothing of that renewal.
+#[test]
+fn replicas_of_another_server_confirm_no_renewal() {
+    let _dog = watchdog::watch(60);
+    let healed = Arc::new(AtomicBool::new(false));
+    let is_healed = healed.clone();
+    let address = fake::start(move |call| match (call.what(), call.connection) {
+        ("renew", 0) if is_healed.load(SeqCst) => Reply::Last(":1\r\n".to_owned()),
+        ("renew", 1..) => Reply::Is(":0\r\n".to_owned()),
+        _ => Reply::Usual,
+    });
+    let lock = open(&format!("redis://{address}?ttl=60&replicas=1#n")).expect("a lock");
+    let guard = lock.lock().expect("free");
+    guard.check().expect("held");
+    healed.store(true, SeqCst);
+    guard.check().expect_err("no longer held");
+}
+
+/// The connection ends before the replicas have confirmed the acquisition: the step is repeated.
+#[test]
+fn an_acquisition_is_confirmed_by_the_server_that_has_it() {
+    let _dog = watchdog::watch(60);
+    let address = fake::start(|call| match (call.what(), call.connection) {
+        ("step", 0) => Reply::Last(fake::held(7)),
+        ("step", _) => Reply::Is(fake::held(9)),
+        _ => Reply::Usual,
+    });
+    let lock = open(&format!("redis://{address}?ttl=60&replicas=1#n")).expect("a lock");
+    let guard = lock.lock().expect("free");
+    assert_eq!(guard.token(), Some(9));
 }

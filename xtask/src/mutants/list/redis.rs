@@ -128,8 +128,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "the deadline counts from the sending of the request",
             file: "redis/place.rs",
-            with: "return Ok((token, sent))",
-            without: "return Ok((token, BootTime::now()))",
+            with: "return Ok((token, sent, over))",
+            without: "return Ok((token, BootTime::now(), over))",
             test: ("engines/redis", "the_deadline_counts_from_the_sending"),
         },
         Mutant {
@@ -145,6 +145,13 @@ pub(super) const AREA: Area = Area {
             with: "if wanted > 0 {",
             without: "if false {",
             test: ("engines/redis", "without_its_replicas"),
+        },
+        Mutant {
+            name: "an acquisition that the replicas could not confirm is asked for again",
+            file: "redis/place.rs",
+            with: "Err(_) if over.has_ended() => {",
+            without: "Err(_) if false => {",
+            test: ("engines/redis", "an_acquisition_is_confirmed_by"),
         },
         Mutant {
             name: "a call is repeated over a new connection",
