@@ -128,15 +128,32 @@ fn failure(error: RedisError) -> Failure {
     match (error.code(), error.detail()) {
         (Some(code), detail) => {
             let words = detail.map_or_else(|| error.category().to_owned(), str::to_owned);
-            Failure::Refused(code.to_owned(), one_line(&words))
+            refused(code, &words)
         }
-        (None, _) if error.kind() == redis::ErrorKind::RESP3NotSupported => Failure::Refused(
-            "NOPROTO".to_owned(),
-            "the server is older than Redis 6".to_owned(),
-        ),
+        (None, _) if error.kind() == redis::ErrorKind::RESP3NotSupported => without_hello(),
         (None, _) if error.kind() == redis::ErrorKind::Parse => {
             Failure::Gone("the answer is not one of Redis".to_owned())
         }
         (None, _) => Failure::Gone(one_line(&error.to_string())),
     }
+}
+
+/// A server that does not know a command repeats its arguments: those of HELLO are the user and
+/// the password.
+fn refused(code: &str, words: &str) -> Failure {
+    let words = words.split(", with args beginning with").next();
+    let words = one_line(words.unwrap_or_default());
+    let lower = words.to_ascii_lowercase();
+    match lower.contains("unknown command") && lower.contains("hello") {
+        true => without_hello(),
+        false => Failure::Refused(code.to_owned(), words),
+    }
+}
+
+fn without_hello() -> Failure {
+    Failure::Refused(
+        "NOPROTO".to_owned(),
+        "the server has no command HELLO: it is older than Redis 6, or the command was renamed"
+            .to_owned(),
+    )
 }

@@ -4,6 +4,7 @@ use holdlock_engines::{EngineGuard, Error, open};
 use holdlock_test_support::servers::{Port, Server as _, certificate};
 use holdlock_test_support::{skipped, watchdog};
 
+use crate::fake::{self, Reply};
 use crate::server::Server;
 use crate::support::actor::Actor;
 use crate::{name, server};
@@ -138,4 +139,25 @@ fn a_database_that_is_missing_is_named() {
     let error = open(&url).expect("a lock").try_lock().expect_err("missing");
     assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
     assert!(error.to_string().contains("4711"), "{error}");
+}
+
+/// A server without the command tells with which words it was called.
+#[test]
+fn a_server_without_hello_is_refused_and_the_password_is_not_shown() {
+    let _dog = watchdog::watch(60);
+    let address = fake::start(|call| match call.words[0].as_str() {
+        "HELLO" => Reply::Is(format!(
+            "-ERR unknown command 'HELLO', with args beginning with: '{}' \r\n",
+            call.words[1..].join("' '")
+        )),
+        _ => Reply::Usual,
+    });
+    for database in ["", "/3"] {
+        let lock = open(&format!("redis://ann:hidden@{address}{database}#n")).expect("a lock");
+        let error = lock.try_lock().expect_err("refused");
+        assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
+        let said = format!("{error} {error:?}");
+        assert!(!said.contains("hidden"), "{said}");
+        assert!(said.contains("HELLO") && said.contains("Redis 6"), "{said}");
+    }
 }
