@@ -119,6 +119,7 @@ mod lost;
 mod member;
 mod postgres;
 mod process;
+mod race;
 mod redis;
 mod secret;
 mod server;

@@ -1,6 +1,7 @@
 //! Getting a connection to a server that can keep a lock: finding the primary, logging in.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::link::{Failure, Link};
 use super::settings::PORT;
 use crate::Error;
 use crate::duration::spoken;
+use crate::race;
 use crate::secret::PASSWORD_FILE;
 use crate::stream::{self, Stream};
 use crate::url::Host;
@@ -30,43 +32,131 @@ pub(super) struct Accepted {
 
 /// Why a host was not used.
 enum Reject {
-    /// Another host may do.
+    /// The host, or one of its addresses, did not answer as a server does.
     Host(String),
-    /// Another host may do, but this error says more than that of the others.
+    /// This error says more than that of hosts that did not answer.
     Unsuitable(Error),
-    /// Another host would not help.
+    /// This error is for the user to mend, and says more than any other.
     Final(Error),
 }
 
+impl Reject {
+    /// The one that says the most.
+    fn of_all(rejects: Vec<Reject>) -> Reject {
+        let (mut reasons, mut unsuitable) = (Vec::new(), None);
+        for reject in rejects {
+            match reject {
+                Reject::Final(_) => return reject,
+                Reject::Unsuitable(_) => unsuitable = Some(reject),
+                Reject::Host(why) if reasons.contains(&why) => {}
+                Reject::Host(why) => reasons.push(why),
+            }
+        }
+        unsuitable.unwrap_or_else(|| Reject::Host(reasons.join("; ")))
+    }
+}
+
 impl Redis {
-    /// Connects to this host, or else to the first one of the URL that is a primary.
+    /// Connects to this host, or else to the one of the URL that first answers as a primary. Each
+    /// has a head start before the next.
     pub(super) async fn connect(
-        &self,
+        self: &Arc<Redis>,
         host: Option<&Host>,
         woken: &Arc<Notify>,
     ) -> Result<Accepted, Error> {
         let hosts = match host {
-            Some(host) => std::slice::from_ref(host),
-            None => &self.settings.hosts,
+            Some(host) => vec![host.clone()],
+            None => self.settings.hosts.clone(),
         };
         let limit = self.settings.connect_timeout;
-        let (mut reasons, mut unsuitable) = (Vec::new(), None);
-        for host in hosts {
-            let attempt = tokio::time::timeout(limit, self.try_host(host, woken)).await;
-            let silent = || Reject::Host(format!("no answer within {}", spoken(limit)));
-            match attempt.unwrap_or_else(|_| Err(silent())) {
-                Ok(accepted) => return Ok(accepted),
-                Err(Reject::Final(error)) => return Err(error),
-                Err(Reject::Unsuitable(error)) => unsuitable = Some(error),
-                Err(Reject::Host(why)) => reasons.push(format!("{host}: {why}")),
+        let tries = hosts.into_iter().map(|host| {
+            let (redis, woken) = (self.clone(), woken.clone());
+            async move {
+                let attempt = redis.clone().try_host(&host, &woken);
+                let attempt = tokio::time::timeout(limit, attempt).await;
+                let silent = || Reject::Host(format!("no answer within {}", spoken(limit)));
+                attempt
+                    .unwrap_or_else(|_| Err(silent()))
+                    .map_err(|reject| match reject {
+                        Reject::Host(why) => Reject::Host(format!("{host}: {why}")),
+                        other => other,
+                    })
             }
-        }
-        let why = format!("{}; {}", reasons.join("; "), crate::error::NOT_REACHED);
-        Err(unsuitable.unwrap_or_else(|| self.unreachable(why)))
+        });
+        let found = race::first(tries).await;
+        found.map_err(|rejects| match Reject::of_all(rejects) {
+            Reject::Host(why) => self.unreachable(format!("{why}; {}", crate::error::NOT_REACHED)),
+            Reject::Unsuitable(error) | Reject::Final(error) => error,
+        })
     }
 
-    async fn try_host(&self, host: &Host, woken: &Arc<Notify>) -> Result<Accepted, Reject> {
-        let stream = self.stream(host).await?;
+    async fn try_host(
+        self: Arc<Redis>,
+        host: &Host,
+        woken: &Arc<Notify>,
+    ) -> Result<Accepted, Reject> {
+        if host.is_directory() {
+            // Here it is the socket itself.
+            let socket = stream::unix(Path::new(&host.name)).await;
+            let socket = socket.map_err(|error| self.not_connected(&error))?;
+            return self.greet(host, Box::new(socket), woken).await;
+        }
+        let limit = self.settings.connect_timeout;
+        let found = stream::addresses(&host.name, host.port.unwrap_or(PORT), limit).await;
+        let found = found.map_err(|error| self.not_connected(&error))?;
+        self.try_addresses(host, found, woken).await
+    }
+
+    /// One of them may belong to a server that is dead.
+    async fn try_addresses(
+        self: Arc<Redis>,
+        host: &Host,
+        addresses: Vec<SocketAddr>,
+        woken: &Arc<Notify>,
+    ) -> Result<Accepted, Reject> {
+        if addresses.is_empty() {
+            return Err(Reject::Host("the name has no address".to_owned()));
+        }
+        let tries = addresses.into_iter().map(|address| {
+            let (redis, host, woken) = (self.clone(), host.clone(), woken.clone());
+            async move {
+                let stream = redis.stream(&host, address).await?;
+                redis.greet(&host, stream, &woken).await
+            }
+        });
+        race::first(tries).await.map_err(Reject::of_all)
+    }
+
+    async fn stream(&self, host: &Host, address: SocketAddr) -> Result<Box<dyn Stream>, Reject> {
+        let stream = stream::tcp(address, self.settings.ttl).await;
+        let stream = stream.map_err(|error| self.not_connected(&error))?;
+        let Some(certificates) = &self.certificates else {
+            return Ok(Box::new(stream));
+        };
+        let tls = certificates.tls(&host.name).map_err(|why| {
+            Reject::Final(self.unsuitable(format!("TLS cannot be set up: {why}")))
+        })?;
+        let encrypted = tls.encrypt(stream).await.map_err(|error| {
+            let why = format!("{host}: {error}; check ca= and the host's name");
+            Reject::Final(self.credentials(why))
+        })?;
+        Ok(Box::new(encrypted))
+    }
+
+    fn not_connected(&self, error: &io::Error) -> Reject {
+        match Error::of_limit(self.shown(), error) {
+            Some(error) => Reject::Final(error),
+            None => Reject::Host(error.to_string()),
+        }
+    }
+
+    /// Logs in, and asks whether this is a primary.
+    async fn greet(
+        &self,
+        host: &Host,
+        stream: Box<dyn Stream>,
+        woken: &Arc<Notify>,
+    ) -> Result<Accepted, Reject> {
         let link = Link::new(&self.login(), stream, woken.clone()).await;
         let link = link.map_err(|failure| self.rejected(host, failure))?;
         let answer = link.command(cmd("HELLO"), COMMAND).await;
@@ -84,44 +174,6 @@ impl Redis {
             host: host.clone(),
             in_cluster: field(&server, "mode").as_deref() == Some("cluster"),
         })
-    }
-
-    async fn stream(&self, host: &Host) -> Result<Box<dyn Stream>, Reject> {
-        let failed = |error: io::Error| match Error::of_limit(self.shown(), &error) {
-            Some(error) => Reject::Final(error),
-            None => Reject::Host(error.to_string()),
-        };
-        let silence = self.settings.ttl;
-        if host.is_directory() {
-            // Here it is the socket itself.
-            let socket = stream::unix(Path::new(&host.name)).await;
-            return Ok(Box::new(socket.map_err(failed)?));
-        }
-        let port = host.port.unwrap_or(PORT);
-        let limit = self.settings.connect_timeout;
-        let found = stream::addresses(&host.name, port, limit).await;
-        let mut reason = Reject::Host("the name has no address".to_owned());
-        for address in found.map_err(failed)? {
-            let stream = match stream::tcp(address, silence).await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    reason = failed(error);
-                    continue;
-                }
-            };
-            let Some(certificates) = &self.certificates else {
-                return Ok(Box::new(stream));
-            };
-            let tls = certificates.tls(&host.name).map_err(|why| {
-                Reject::Final(self.unsuitable(format!("TLS cannot be set up: {why}")))
-            })?;
-            let encrypted = tls.encrypt(stream).await.map_err(|error| {
-                let why = format!("{host}: {error}; check ca= and the host's name");
-                Reject::Final(self.credentials(why))
-            })?;
-            return Ok(Box::new(encrypted));
-        }
-        Err(reason)
     }
 
     fn login(&self) -> RedisConnectionInfo {
@@ -272,4 +324,54 @@ fn field(answer: &Value, name: &str) -> Option<String> {
         .iter()
         .find(|(key, _)| text(key).as_deref() == Some(name));
     found.and_then(|(_, value)| text(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::url::Url;
+
+    /// A primary that says no more than that it is one.
+    fn primary(listener: TcpListener) {
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = stream.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..length]);
+                for line in text.lines() {
+                    let answer = match line {
+                        "HELLO" => "%2\r\n+mode\r\n+standalone\r\n+role\r\n+master\r\n",
+                        "CLIENT" => "+OK\r\n",
+                        _ => continue,
+                    };
+                    stream.write_all(answer.as_bytes()).expect("sent");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_dead_first_address_of_a_name_does_not_hide_the_second() {
+        let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        // The first one lets clients connect, and says nothing.
+        let (silent, alive) = (listen(), listen());
+        let at = |listener: &TcpListener| listener.local_addr().expect("an address");
+        let addresses = vec![at(&silent), at(&alive)];
+        primary(alive);
+        let url = Url::parse("redis://h#n").expect("a URL");
+        let redis = Arc::new(Redis::new(&url).expect("settings"));
+        let host = redis.settings.hosts[0].clone();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        let (began, woken) = (Instant::now(), Arc::default());
+        let found = redis.try_addresses(&host, addresses, &woken);
+        let found = async { tokio::time::timeout(COMMAND, found).await };
+        let found = tokio::task::LocalSet::new().block_on(&runtime, found);
+        let found = found.is_ok_and(|found| found.is_ok());
+        assert!(found, "after {:?}", began.elapsed());
+    }
 }

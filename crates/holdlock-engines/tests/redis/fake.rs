@@ -13,6 +13,8 @@ pub(crate) enum Reply {
     Is(String),
     /// Answers this, and ends the connection.
     Last(String),
+    /// Says nothing.
+    Nothing,
 }
 
 /// A command that a client has sent.
@@ -60,6 +62,7 @@ fn serve(mut stream: TcpStream, connection: usize, reply: &dyn Fn(&Call) -> Repl
                 let _ = stream.shutdown(std::net::Shutdown::Both);
                 return None;
             }
+            Reply::Nothing => {}
         }
     }
 }

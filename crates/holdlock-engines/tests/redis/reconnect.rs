@@ -1,10 +1,13 @@
 //! A connection that ends is replaced at once, and what was said over it is said again.
 
+use std::time::Duration;
+
 use holdlock_engines::open;
 use holdlock_test_support::proxy::{Fault, Proxy};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
+use crate::fake::{self, Reply};
 use crate::{name, server};
 
 #[test]
@@ -48,5 +51,22 @@ fn a_call_whose_answer_is_lost_is_repeated() {
     guard.check().expect("held");
     proxy.fault(Fault::CutOnce);
     guard.check().expect("the answer to the second try");
+    guard.release().expect("ours");
+}
+
+/// The machine of the old primary is dead: nothing answers there.
+#[test]
+fn a_silent_host_does_not_hide_the_primary_behind_it() {
+    let _dog = watchdog::watch(60);
+    let silent = fake::start(|_| Reply::Nothing);
+    let primary = fake::start(|call| match (call.what(), call.connection) {
+        ("renew", 0) => Reply::Last(String::new()),
+        _ => Reply::Usual,
+    });
+    let lock = open(&format!("redis://{silent},{primary}?ttl=9#n")).expect("a lock");
+    let guard = lock.try_lock_for(Duration::from_secs(3)).expect("free");
+    // A renewal has three seconds, and needs another connection.
+    guard.check().expect("held");
+    assert!(guard.lost().loss().is_none());
     guard.release().expect("ours");
 }

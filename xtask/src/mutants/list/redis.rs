@@ -161,6 +161,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/redis", "a_call_whose_answer"),
         },
         Mutant {
+            name: "a silent host does not delay the next one",
+            file: "race.rs",
+            with: "() = tokio::time::sleep(STAGGER), if more => {}",
+            without: "() = tokio::time::sleep(STAGGER), if false && more => {}",
+            test: ("engines/redis", "a_silent_host"),
+        },
+        Mutant {
             name: "the end of a connection is noticed at once",
             file: "redis/link.rs",
             with: "            at_end.notify_one();",
