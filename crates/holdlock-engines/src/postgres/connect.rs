@@ -208,6 +208,7 @@ impl Postgres {
                     why: format!("{host}: {why}; {remedy}"),
                 })
             }
+            _ if ended_in_handshake(error) => Reject::Host(why),
             _ if kind == "error performing TLS handshake" => Reject::Final(Error::Credentials {
                 lock: lock(),
                 why: format!("{host}: {why}; check sslmode=, ca= and the host's name"),
@@ -284,6 +285,15 @@ impl Postgres {
 enum Login {
     Later(String),
     Rejected(Reject),
+}
+
+/// Whether the connection ended, as a proxy ends it whose server is dead. A wrong certificate is
+/// invalid data.
+fn ended_in_handshake(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    error.to_string() == "error performing TLS handshake"
+        && cause.is_some_and(|cause| cause.kind() != io::ErrorKind::InvalidData)
 }
 
 /// The socket in the directory that a host is.

@@ -14,6 +14,7 @@ use super::link::{Failure, Link};
 use super::settings::PORT;
 use crate::Error;
 use crate::duration::spoken;
+use crate::error::one_line;
 use crate::race;
 use crate::secret::PASSWORD_FILE;
 use crate::stream::{self, Stream};
@@ -137,8 +138,14 @@ impl Redis {
             Reject::Final(self.unsuitable(format!("TLS cannot be set up: {why}")))
         })?;
         let encrypted = tls.encrypt(stream).await.map_err(|error| {
-            let why = format!("{host}: {error}; check ca= and the host's name");
-            Reject::Final(self.credentials(why))
+            let why = one_line(&error.to_string());
+            match error.kind() {
+                io::ErrorKind::InvalidData => Reject::Final(
+                    self.credentials(format!("{host}: {why}; check ca= and the host's name")),
+                ),
+                // The server behind a proxy may be dead.
+                _ => Reject::Host(format!("the connection ended in the TLS handshake: {why}")),
+            }
         })?;
         Ok(Box::new(encrypted))
     }

@@ -1,5 +1,7 @@
 //! Servers that look like PostgreSQL and are no safe place for a lock.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -112,4 +114,23 @@ fn where_nothing_listens_the_error_says_so_at_once() {
         .expect_err("nothing there");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains("refused"), "{error}");
+}
+
+/// A proxy for TLS whose server has died accepts a connection, and ends it.
+#[test]
+fn a_connection_that_ends_in_the_tls_handshake_is_no_refused_login() {
+    let _dog = watchdog::watch(60);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // The request for TLS, and yes.
+            let asked = stream.read_exact(&mut [0; 8]);
+            let _ = asked.and_then(|()| stream.write_all(b"S"));
+        }
+    });
+    let url = format!("postgres://ann@127.0.0.1:{port}/app?sslmode=require#n");
+    let error = open(&url).expect("a lock").try_lock();
+    let error = error.expect_err("no server");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
 }

@@ -1,5 +1,7 @@
 //! Passwords and certificates: right ones, wrong ones, and that none is shown.
 
+use std::net::TcpListener;
+
 use holdlock_engines::{EngineGuard, Error, open};
 use holdlock_test_support::servers::{Port, Server as _, certificate};
 use holdlock_test_support::{skipped, watchdog};
@@ -160,4 +162,17 @@ fn a_server_without_hello_is_refused_and_the_password_is_not_shown() {
         assert!(!said.contains("hidden"), "{said}");
         assert!(said.contains("HELLO") && said.contains("Redis 6"), "{said}");
     }
+}
+
+/// A proxy for TLS whose server has died accepts a connection, and ends it.
+#[test]
+fn a_connection_that_ends_in_the_tls_handshake_is_no_refused_login() {
+    let _dog = watchdog::watch(60);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let lock = open(&format!("rediss://127.0.0.1:{port}#n")).expect("a lock");
+    let error = lock.try_lock().expect_err("no server");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("TLS"), "{error}");
 }

@@ -92,7 +92,7 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "dead endpoints are passed over",
-            file: "etcd/race.rs",
+            file: "race.rs",
             with: "let more = ways.peek().is_some();",
             without: "let more = false;",
             test: ("engines/etcd", "dead_endpoints"),
