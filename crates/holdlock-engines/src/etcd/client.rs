@@ -24,6 +24,8 @@ pub(super) struct Client {
     /// The endpoint that is asked first, and the address that is asked last.
     first: Cell<usize>,
     failed: Cell<Option<SocketAddr>>,
+    /// How often the last call was sent.
+    sent: Cell<u32>,
 }
 
 /// How persistent a call is.
@@ -42,7 +44,13 @@ impl Client {
             idle: RefCell::new(None),
             first: Cell::new(0),
             failed: Cell::new(None),
+            sent: Cell::new(0),
         }
+    }
+
+    /// Whether the last call may have had its effect before the try that was answered.
+    pub(super) fn has_repeated(&self) -> bool {
+        self.sent.get() > 1
     }
 
     /// Calls until there is an answer. Returns when the try was sent that was answered.
@@ -54,6 +62,7 @@ impl Client {
     ) -> Result<(BootTime, Value), Failure> {
         let (Patience::Reachable(limit) | Patience::For(limit)) = patience;
         let began = Instant::now();
+        self.sent.set(0);
         loop {
             let failure = match self.call_once(path, message).await {
                 Err(CallFailure::Unreachable(failure)) => {
@@ -106,6 +115,7 @@ impl Client {
             let token = within(settings.connect_timeout, self.etcd.token(&mut connection)).await;
             let token = token.map_err(|failure| self.failed_at(&connection, failure))?;
             let sent = BootTime::now();
+            self.sent.set(self.sent.get() + 1);
             let answer = connection.post(path, token.as_deref(), message);
             let answer = within(settings.try_limit(), answer).await;
             match answer.map_err(|failure| self.etcd.judged(failure, token.as_deref())) {

@@ -36,11 +36,14 @@ impl Etcd {
             "success": [{"request_delete_range": message::one(&key)}],
         });
         let (_, answer) = client.call(patience, "/v3/kv/txn", &message).await?;
+        // The first try may have ended it, with an answer that was lost.
+        let repeated = client.has_repeated();
         // A lease belongs to one acquisition. A key without a lease was put there by hand.
         if pair.lease.0 != 0 {
             place::revoke(&client, pair.lease).await?;
         }
-        Ok(Answer::of_transaction(&answer)?.succeeded.then_some(holder))
+        let succeeded = Answer::of_transaction(&answer)?.succeeded;
+        Ok((succeeded || repeated).then_some(holder))
     }
 }
 

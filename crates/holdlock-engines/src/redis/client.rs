@@ -62,21 +62,14 @@ pub(super) struct Answer {
 
 impl Client {
     pub(super) fn new(redis: Arc<Redis>, mode: Mode) -> Result<Client, Error> {
-        let mut random = [0_u8; 16];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(
-            |error| Error::Failed {
-                lock: redis.shown().to_owned(),
-                operation: "getting random numbers",
-                why: error.to_string(),
-            },
-        )?;
         let kind = match mode {
             Mode::Exclusive => 'x',
             Mode::Shared => 's',
         };
+        let id = format!("{kind}{}", redis.random()?);
         Ok(Client {
             redis,
-            id: format!("{kind}{:032x}", u128::from_ne_bytes(random)),
+            id,
             link: RefCell::default(),
             node: RefCell::default(),
             host: RefCell::default(),

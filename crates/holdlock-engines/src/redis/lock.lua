@@ -7,7 +7,8 @@
 --   4  hash of their records
 --   5  hash: token (the last one), ticket (the next one), slots (how many may hold the lock)
 --   6  hash: server (which process of Redis the locks are from), since (from when on)
---   7  hash: token, work, last (what holders have told about their runs)
+--   7  hash: token, work, last (what holders have told about their runs), entry, work_before,
+--      last_before (the last call that has told something, and what was remembered before it)
 -- ARGV
 --   1  what to do
 --   2  the member: `x` for exclusive or `s` for shared, and random digits
@@ -271,31 +272,37 @@ end
 
 -- How many ms ago the last run began that counts, or -1, and the record of a holder at work. A clock
 -- that was set back far makes no run recent: the clocks of two primaries may be a minute apart.
-local function last_run()
-    local last = number(RUN, 'last')
-    local counts = last and last <= now + 60000
-    return { counts and math.max(0, now - last) or -1, call('HGET', RUN, 'work') or '' }
+local function history(last, work)
+    local began = number(RUN, last)
+    local counts = began and began <= now + 60000
+    return { counts and math.max(0, now - began) or -1, call('HGET', RUN, work) or '' }
 end
 
 -- Remembers a run, and returns what was remembered before. `ago` is -1 for one that does not count.
-local function record_run(token, work, ago, keep_for)
+-- A call whose answer was lost can be repeated: `entry` is the same then.
+local function record_run(token, work, ago, keep_for, entry)
+    if call('HGET', RUN, 'entry') == entry then
+        return history('last_before', 'work_before')
+    end
     if (number(RUN, 'token') or 0) > token then
         return {}
     end
-    local before = last_run()
-    call('HSET', RUN, 'token', token, 'work', work)
+    for _, field in ipairs({ 'last', 'work' }) do
+        call('HSET', RUN, field .. '_before', call('HGET', RUN, field) or '')
+    end
+    call('HSET', RUN, 'token', token, 'work', work, 'entry', entry)
     if ago >= 0 then
         call('HSET', RUN, 'last', now - ago)
     end
     -- A holder that has died is remembered for a month.
     call('PEXPIRE', RUN, math.max(2592000000, keep_for, call('PTTL', RUN)))
-    return before
+    return history('last_before', 'work_before')
 end
 
 if what == 'members' then
     return members()
 elseif what == 'last' then
-    return no_number(RUN, { 'token', 'last' }) or last_run()
+    return no_number(RUN, { 'token', 'last' }) or history('last', 'work')
 end
 tidy()
 if what == 'step' then
@@ -308,6 +315,6 @@ elseif what == 'break' then
     return break_holder(ARGV[4])
 elseif what == 'record' then
     return no_number(RUN, { 'token', 'last' })
-        or record_run(tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]))
+        or record_run(tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8])
 end
 return redis.error_reply('ERR unknown call')

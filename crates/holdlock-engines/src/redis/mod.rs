@@ -70,6 +70,19 @@ fn may_pass(error: &Error) -> bool {
 }
 
 impl Redis {
+    /// A name that nobody else has.
+    fn random(&self) -> Result<String, Error> {
+        let mut random = [0_u8; 16];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(
+            |error| Error::Failed {
+                lock: self.shown().to_owned(),
+                operation: "getting random numbers",
+                why: error.to_string(),
+            },
+        )?;
+        Ok(format!("{:032x}", u128::from_ne_bytes(random)))
+    }
+
     fn wrong_answer(&self) -> Error {
         Error::Failed {
             lock: self.shown().to_owned(),

@@ -39,9 +39,15 @@ impl Service for Arc<Redis> {
     /// The server ends it in one step. Until the lease would have ended, nobody gets the lock, so
     /// that the holder can stop its work.
     async fn break_holder(&self, token: u64) -> Result<Option<Member>, Error> {
-        let answer = self.ask("break", &[token.to_string()]).await?;
-        let broken = members::read(answer).ok_or_else(|| self.wrong_answer())?;
-        Ok(broken.holders.into_iter().next())
+        let client = Client::onlooker(self.clone());
+        let holders = self.look(&client).await?.holders;
+        let mut seen = holders.into_iter();
+        let seen = seen.find(|holder| holder.token == Some(token));
+        let answer = client.call("break", &[token.to_string()], COMMAND).await?;
+        let broken = members::read(answer.value).ok_or_else(|| self.wrong_answer())?;
+        // The first call may have ended it, with an answer that was lost.
+        let ended = seen.filter(|_| answer.repeated);
+        Ok(broken.holders.into_iter().next().or(ended))
     }
 
     async fn diagnose(&self) -> Result<Vec<Finding>, Error> {
@@ -65,7 +71,8 @@ impl Service for Arc<Redis> {
             None => (-1, 0),
         };
         let token = entry.token.unwrap_or(0).to_string();
-        let arguments = [token, work, ago.to_string(), keep.to_string()];
+        let (ago, keep) = (ago.to_string(), keep.to_string());
+        let arguments = [token, work, ago, keep, self.random()?];
         let answer = self.ask("record", &arguments).await?;
         if matches!(&answer, Value::Array(none) if none.is_empty()) {
             return Err(Error::Lost {

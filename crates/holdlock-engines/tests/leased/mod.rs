@@ -1,5 +1,6 @@
 //! The tests of engines that keep a lock by a lease, whatever becomes of connections.
 
+mod repeated;
 mod unfinished;
 
 use std::time::{Duration, Instant};

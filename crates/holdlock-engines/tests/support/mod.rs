@@ -13,6 +13,7 @@ pub(crate) mod fork;
 pub(crate) mod futures;
 pub(crate) mod limits;
 pub(crate) mod lost;
+pub(crate) mod lost_answer;
 pub(crate) mod order;
 pub(crate) mod partition;
 pub(crate) mod place;

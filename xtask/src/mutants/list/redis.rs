@@ -161,6 +161,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/redis", "a_call_whose_answer"),
         },
         Mutant {
+            name: "a run that is told again after a lost answer is recorded once",
+            file: "redis/lock.lua",
+            with: "if call('HGET', RUN, 'entry') == entry then",
+            without: "if false then",
+            test: ("engines/redis", "a_run_whose_answer_is_lost"),
+        },
+        Mutant {
             name: "a silent host does not delay the next one",
             file: "race.rs",
             with: "() = tokio::time::sleep(STAGGER), if more => {}",
