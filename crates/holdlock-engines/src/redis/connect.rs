@@ -35,6 +35,9 @@ pub(super) struct Accepted {
 enum Reject {
     /// The host, or one of its addresses, did not answer as a server does.
     Host(String),
+    /// The host is a replica. If another host does not answer, that may be the primary, or this
+    /// becomes it in a moment.
+    Replica(Error),
     /// This error says more than that of hosts that did not answer.
     Unsuitable(Error),
     /// This error is for the user to mend, and says more than any other.
@@ -44,16 +47,25 @@ enum Reject {
 impl Reject {
     /// The one that says the most.
     fn of_all(rejects: Vec<Reject>) -> Reject {
-        let (mut reasons, mut unsuitable) = (Vec::new(), None);
+        let (mut reasons, mut replica, mut unsuitable) = (Vec::new(), None, None);
         for reject in rejects {
             match reject {
                 Reject::Final(_) => return reject,
                 Reject::Unsuitable(_) => unsuitable = Some(reject),
+                Reject::Replica(error) => replica = Some(error),
                 Reject::Host(why) if reasons.contains(&why) => {}
                 Reject::Host(why) => reasons.push(why),
             }
         }
-        unsuitable.unwrap_or_else(|| Reject::Host(reasons.join("; ")))
+        match (unsuitable, replica) {
+            (Some(unsuitable), _) => unsuitable,
+            (None, Some(error)) if reasons.is_empty() => Reject::Replica(error),
+            (None, Some(_)) => Reject::Host(format!(
+                "{}; only a replica answers, which keeps no locks",
+                reasons.join("; ")
+            )),
+            (None, None) => Reject::Host(reasons.join("; ")),
+        }
     }
 }
 
@@ -87,7 +99,7 @@ impl Redis {
         let found = race::first(tries).await;
         found.map_err(|rejects| match Reject::of_all(rejects) {
             Reject::Host(why) => self.unreachable(format!("{why}; {}", crate::error::NOT_REACHED)),
-            Reject::Unsuitable(error) | Reject::Final(error) => error,
+            Reject::Replica(error) | Reject::Unsuitable(error) | Reject::Final(error) => error,
         })
     }
 
@@ -174,7 +186,7 @@ impl Redis {
             ))));
         }
         if field(&server, "role").as_deref() != Some("master") {
-            return Err(Reject::Unsuitable(self.replica(host)));
+            return Err(Reject::Replica(self.replica(host)));
         }
         Ok(Accepted {
             link,

@@ -24,6 +24,9 @@ use crate::{Error, Member};
 const LEAVE: Duration = Duration::from_secs(2);
 /// How soon a step is repeated that the server could not answer.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long a waiter goes on without an answer: a server is restarted and loads its data, or a
+/// replica becomes the primary.
+const AWAY: Duration = Duration::from_secs(30);
 /// How often a waiter looks who holds the lock.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -121,12 +124,7 @@ impl Redis {
         loop {
             let sent = BootTime::now();
             let step = match self.step(client, attempt).await {
-                // A server that is restarted is back in a moment.
-                Err(error)
-                    if may_pass(&error)
-                        && looked.is_some()
-                        && answered.elapsed() < self.settings.connect_timeout =>
-                {
+                Err(error) if may_pass(&error) && looked.is_some() && answered.elapsed() < AWAY => {
                     tokio::time::sleep(AGAIN).await;
                     continue;
                 }

@@ -174,6 +174,28 @@ fn after_a_replica_has_become_the_primary() {
 }
 
 #[test]
+fn a_waiter_outlasts_the_time_in_which_no_server_is_the_primary() {
+    let _dog = watchdog::watch(60);
+    let Some((primary, replica)) = pair() else {
+        return;
+    };
+    let lock = open(&url_of_both(&primary, &replica, &name("election"))).expect("a lock");
+    let guard = lock.lock().expect("free");
+    let waiting = lock.clone();
+    let waiter = std::thread::spawn(move || waiting.lock());
+    wait_for_waiters(&lock, 1);
+    primary.kill();
+    let error = lock.try_lock().expect_err("no primary");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("only a replica"), "{error}");
+    std::thread::sleep(Duration::from_secs(3));
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    drop(guard);
+    let next = waiter.join().expect("no panic").expect("later");
+    next.release().expect("ours");
+}
+
+#[test]
 fn a_new_primary_that_never_had_a_lock_waits_as_well() {
     let _dog = watchdog::watch(60);
     let Some((primary, replica)) = pair() else {

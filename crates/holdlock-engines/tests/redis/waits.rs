@@ -165,3 +165,23 @@ fn nobody_passes_a_waiter_that_is_slow() {
         assert_eq!(slow.ask("release"), "released");
     }
 }
+
+#[test]
+fn a_waiter_outlasts_a_server_that_is_away_for_a_while() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own(&[]).map(server::Server::awake) else {
+        return;
+    };
+    // The time limit of a connection is none of the wait.
+    let url = server.with("ttl=3&connect_timeout=1", &name("away"));
+    let lock = open(&url).expect("a lock");
+    let holder = lock.lock().expect("free");
+    let mut waiter = Actor::start(&url);
+    waiter.tell("lock");
+    wait_for_waiters(&lock, 1);
+    server.kill();
+    std::thread::sleep(Duration::from_secs(3));
+    server.run();
+    assert!(waiter.answer().starts_with("held"));
+    drop(holder);
+}

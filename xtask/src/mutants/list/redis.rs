@@ -168,6 +168,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/redis", "a_run_whose_answer_is_lost"),
         },
         Mutant {
+            name: "a waiter goes on while the server is away",
+            file: "redis/place.rs",
+            with: "const AWAY: Duration = Duration::from_secs(30);",
+            without: "const AWAY: Duration = Duration::from_secs(1);",
+            test: ("engines/redis", "a_waiter_outlasts_a_server"),
+        },
+        Mutant {
             name: "a silent host does not delay the next one",
             file: "race.rs",
             with: "() = tokio::time::sleep(STAGGER), if more => {}",
