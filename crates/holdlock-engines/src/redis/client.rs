@@ -146,9 +146,8 @@ impl Client {
                 Failure::Refused(code, to) if code == "MOVED" && redirections < REDIRECTIONS => {
                     redirections += 1;
                     self.disconnect();
-                    let node = to.split_ascii_whitespace().nth(1);
-                    self.node
-                        .replace(node.and_then(|node| Host::parse(node).ok()));
+                    let node = moved_to(to, self.host.borrow().as_ref());
+                    self.node.replace(node);
                 }
                 // It was the primary when we connected.
                 Failure::Refused(code, _) if code == "READONLY" && redirections == 0 => {
@@ -228,6 +227,20 @@ impl Client {
     }
 }
 
+/// The node that the words of MOVED name: a slot, and host:port. An IPv6 address has no brackets.
+/// An empty host is that of the node which says so.
+fn moved_to(words: &str, host: Option<&Host>) -> Option<Host> {
+    let (name, port) = words.split_ascii_whitespace().nth(1)?.rsplit_once(':')?;
+    let name = match name.trim_start_matches('[').trim_end_matches(']') {
+        "" => &host?.name,
+        name => name,
+    };
+    Some(Host {
+        name: name.to_owned(),
+        port: Some(port.parse().ok()?),
+    })
+}
+
 fn operation(what: &str) -> &'static str {
     match what {
         "step" => "acquiring the lock",
@@ -237,5 +250,30 @@ fn operation(what: &str) -> &'static str {
         "last" => "reading when the last run began",
         "record" => "recording a run",
         _ => "reading the holders",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_of_a_redirection_is_understood() {
+        let host = Host::parse("db1:6379").expect("a host");
+        for (words, node) in [
+            ("3999 127.0.0.1:6381", Some("127.0.0.1:6381")),
+            ("3999 db2.example:6381", Some("db2.example:6381")),
+            ("3999 fd00::1:6379", Some("[fd00::1]:6379")),
+            ("3999 [fd00::1]:6379", Some("[fd00::1]:6379")),
+            ("3999 :6381", Some("db1:6381")),
+            ("3999 db2", None),
+            ("3999 db2:x", None),
+            ("3999", None),
+            ("", None),
+        ] {
+            let expected = node.map(|node| Host::parse(node).expect("a host"));
+            assert_eq!(moved_to(words, Some(&host)), expected, "{words}");
+        }
+        assert_eq!(moved_to("3999 :6381", None), None);
     }
 }

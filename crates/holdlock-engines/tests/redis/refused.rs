@@ -6,6 +6,7 @@ use holdlock_engines::{Error, open};
 use holdlock_test_support::servers::{Port, Server as _};
 use holdlock_test_support::{eventually, wait_for, watchdog};
 
+use crate::fake::{self, Reply};
 use crate::server::Server;
 use crate::{name, server};
 
@@ -104,6 +105,25 @@ fn a_node_of_a_cluster_sends_us_to_the_right_one() {
         guard.check().expect("held");
         guard.release().expect("ours");
     }
+}
+
+/// A node that does not know by which address it is reached sends the port only.
+#[test]
+fn a_node_that_sends_us_to_another_port_means_its_own_host() {
+    let _dog = watchdog::watch(60);
+    let cluster = || Reply::Is(fake::hello("cluster", "master"));
+    let right = fake::start(move |call| match call.what() {
+        "HELLO" => cluster(),
+        _ => Reply::Usual,
+    });
+    let port = right.rsplit(':').next().expect("a port").to_owned();
+    let wrong = fake::start(move |call| match call.what() {
+        "HELLO" => cluster(),
+        "step" => Reply::Is(format!("-MOVED 3999 :{port}\r\n")),
+        _ => Reply::Usual,
+    });
+    let lock = open(&format!("redis://{wrong}#n")).expect("a lock");
+    lock.try_lock().expect("free").release().expect("ours");
 }
 
 #[test]
