@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
@@ -74,6 +75,12 @@ impl Socket {
     pub(crate) fn local_port(&self) -> Option<u16> {
         let address = rustix::net::getsockname(self).ok()?;
         Some(SocketAddr::try_from(address).ok()?.port())
+    }
+
+    /// When the socket is closed, the kernel forgets what it has not delivered, and tells the other
+    /// side so.
+    pub(crate) fn forget_at_close(&self) {
+        let _ = sockopt::set_socket_linger(self, Some(Duration::ZERO));
     }
 }
 

@@ -210,7 +210,9 @@ impl Client {
 
     /// Ends the connection: the next call makes another one.
     pub(super) fn disconnect(&self) {
-        self.link.replace(None);
+        if let Some(connected) = self.link.take() {
+            connected.link.give_up();
+        }
     }
 
     fn failed(&self, operation: &'static str, failure: Failure) -> Error {

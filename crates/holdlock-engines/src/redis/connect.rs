@@ -10,6 +10,7 @@ use redis::{ProtocolVersion, RedisConnectionInfo, Value, cmd};
 use tokio::sync::Notify;
 
 use super::Redis;
+use super::given_up::{Forgetful, GivenUp};
 use super::link::{Failure, Link};
 use super::settings::PORT;
 use crate::Error;
@@ -112,7 +113,9 @@ impl Redis {
             // Here it is the socket itself.
             let socket = stream::unix(Path::new(&host.name)).await;
             let socket = socket.map_err(|error| self.not_connected(&error))?;
-            return self.greet(host, Box::new(socket), woken).await;
+            return self
+                .greet(host, Box::new(socket), GivenUp::default(), woken)
+                .await;
         }
         let limit = self.settings.connect_timeout;
         let found = stream::addresses(&host.name, host.port.unwrap_or(PORT), limit).await;
@@ -133,16 +136,23 @@ impl Redis {
         let tries = addresses.into_iter().map(|address| {
             let (redis, host, woken) = (self.clone(), host.clone(), woken.clone());
             async move {
-                let stream = redis.stream(&host, address).await?;
-                redis.greet(&host, stream, &woken).await
+                let given_up = GivenUp::default();
+                let stream = redis.stream(&host, address, &given_up).await?;
+                redis.greet(&host, stream, given_up, &woken).await
             }
         });
         race::first(tries).await.map_err(Reject::of_all)
     }
 
-    async fn stream(&self, host: &Host, address: SocketAddr) -> Result<Box<dyn Stream>, Reject> {
+    async fn stream(
+        &self,
+        host: &Host,
+        address: SocketAddr,
+        given_up: &GivenUp,
+    ) -> Result<Box<dyn Stream>, Reject> {
         let stream = stream::tcp(address, self.settings.ttl).await;
         let stream = stream.map_err(|error| self.not_connected(&error))?;
+        let stream = Forgetful::new(stream, given_up.clone());
         let Some(certificates) = &self.certificates else {
             return Ok(Box::new(stream));
         };
@@ -174,9 +184,10 @@ impl Redis {
         &self,
         host: &Host,
         stream: Box<dyn Stream>,
+        given_up: GivenUp,
         woken: &Arc<Notify>,
     ) -> Result<Accepted, Reject> {
-        let link = Link::new(&self.login(), stream, woken.clone()).await;
+        let link = Link::new(&self.login(), stream, given_up, woken.clone()).await;
         let link = link.map_err(|failure| self.rejected(host, failure))?;
         let answer = link.command(cmd("HELLO"), COMMAND).await;
         let server = answer.map_err(|failure| self.rejected(host, failure))?;

@@ -11,6 +11,7 @@ use redis::{
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use super::given_up::GivenUp;
 use crate::duration::spoken;
 use crate::error::one_line;
 use crate::stream::Stream;
@@ -21,6 +22,7 @@ pub(super) struct Link {
     /// Whether the connection has ended.
     ended: watch::Receiver<bool>,
     driver: AbortHandle,
+    given_up: GivenUp,
 }
 
 /// Why a command failed.
@@ -51,6 +53,7 @@ impl Link {
     pub(super) async fn new(
         login: &RedisConnectionInfo,
         stream: Box<dyn Stream>,
+        given_up: GivenUp,
         woken: Arc<Notify>,
     ) -> Result<Link, Failure> {
         let (tell, ended) = watch::channel(false);
@@ -76,6 +79,7 @@ impl Link {
             connection,
             ended,
             driver: driver.abort_handle(),
+            given_up,
         })
     }
 
@@ -110,6 +114,11 @@ impl Link {
                 Err(_) => Err(Failure::Silent(limit)),
             }
         }
+    }
+
+    /// Nobody waits for an answer any more. What the server has not been sent yet is never sent.
+    pub(super) fn give_up(&self) {
+        self.given_up.set();
     }
 
     pub(super) fn has_ended(&self) -> bool {

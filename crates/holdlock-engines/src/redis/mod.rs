@@ -12,6 +12,7 @@
 mod client;
 mod connect;
 mod diagnose;
+mod given_up;
 mod link;
 mod list;
 mod members;

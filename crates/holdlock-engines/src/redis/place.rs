@@ -20,8 +20,9 @@ use crate::engine::{Attempt, Progress, Stage, conflict};
 use crate::sys::clock::BootTime;
 use crate::{Error, Member};
 
-/// How long a withdrawal may take.
-const LEAVE: Duration = Duration::from_secs(2);
+/// For how long a withdrawal is tried. The caller does not wait for it: a server that hangs reads
+/// the last step when it continues, and has to read the withdrawal as well.
+const LEAVE: Duration = Duration::from_secs(30);
 /// How soon a step is repeated that the server could not answer.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long a waiter goes on without an answer: a server is restarted and loads its data, or a
@@ -63,7 +64,13 @@ impl Drop for Place {
         let (tell, told) = oneshot::channel::<()>();
         self.progress.leaves(told);
         tokio::task::spawn_local(async move {
-            let leave = client.call("leave", &[], COMMAND);
+            let leave = async {
+                while let Err(error) = client.call("leave", &[], COMMAND).await
+                    && may_pass(&error)
+                {
+                    tokio::time::sleep(AGAIN).await;
+                }
+            };
             let _ = tokio::time::timeout(LEAVE, leave).await;
             drop(tell);
         });

@@ -11,8 +11,11 @@ use holdlock_engines::{Error, open};
 use holdlock_test_support::proxy::{Fault, Proxy};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::watchdog;
+use rustix::process::Signal;
 
+use crate::fake::{self, Reply};
 use crate::support::actor::Actor;
+use crate::support::order::wait_for_waiters;
 use crate::{name, server};
 
 /// Less than a message waits for its answer, which is five seconds.
@@ -92,4 +95,48 @@ fn a_question_ends_when_nobody_waits_for_its_answer() {
     drop(question);
     // The end of the connection.
     std::io::copy(&mut client, &mut std::io::sink()).expect("read");
+}
+
+/// The network may deliver the request later, when it would acquire the lock for nobody.
+#[test]
+fn a_connection_that_is_given_up_delivers_nothing_later() {
+    let _dog = watchdog::watch(60);
+    let (tell, told) = channel();
+    let address = fake::start(move |call| match call.what() {
+        "step" => Reply::Nothing,
+        end if end.starts_with("end: ") && call.connection == 0 => {
+            let _ = tell.send(end.to_owned());
+            Reply::Usual
+        }
+        _ => Reply::Usual,
+    });
+    let lock = open(&format!("redis://{address}#n")).expect("a lock");
+    let error = lock.try_lock().expect_err("no answer");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    let end = told.recv().expect("it ends");
+    assert!(end.contains("ConnectionReset"), "{end}");
+}
+
+/// The server reads the last step of a waiter when the waiter has given up long ago.
+#[test]
+fn a_request_that_the_server_reads_late_keeps_the_lock_from_nobody() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own(&[]).map(server::Server::awake) else {
+        return;
+    };
+    let name = name("late");
+    let lock = open(&server.with("ttl=60", &name)).expect("a lock");
+    let mut holder = Actor::start(&server.brief(&name));
+    assert!(holder.ask("lock").starts_with("held"));
+    let waiting = lock.clone();
+    let waiter = std::thread::spawn(move || waiting.try_lock_for(Duration::from_secs(9)));
+    wait_for_waiters(&lock, 1);
+    server.signal(Signal::STOP);
+    holder.kill();
+    // Its step is given up after five seconds, and the next one does not come through.
+    waiter.join().expect("no panic").expect_err("no answer");
+    std::thread::sleep(Duration::from_secs(3));
+    server.signal(Signal::CONT);
+    let guard = lock.try_lock_for(Duration::from_secs(30));
+    guard.expect("free").release().expect("ours");
 }

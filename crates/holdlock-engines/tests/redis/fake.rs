@@ -1,7 +1,7 @@
 //! A server that answers what a test says, for what a real one does only in a rare moment.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -25,7 +25,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// What the script is to do, or the command.
+    /// What the script is to do, or the command, or `end: ` and why the connection has ended.
     pub(crate) fn what(&self) -> &str {
         match self.words[0].as_str() {
             "EVALSHA" | "EVAL" => &self.words[10],
@@ -49,41 +49,48 @@ pub(crate) fn start(reply: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> S
     address
 }
 
-fn serve(mut stream: TcpStream, connection: usize, reply: &dyn Fn(&Call) -> Reply) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
+fn serve(mut stream: TcpStream, connection: usize, reply: &dyn Fn(&Call) -> Reply) {
+    let Ok(reader) = stream.try_clone() else {
+        return;
+    };
+    let mut reader = BufReader::new(reader);
     loop {
-        let words = command(&mut reader)?;
+        let words = command(&mut reader);
+        let has_ended = words.is_err();
+        let words = words.unwrap_or_else(|error| vec![format!("end: {:?}", error.kind())]);
         let call = Call { connection, words };
-        match reply(&call) {
-            Reply::Usual => stream.write_all(usual(&call).as_bytes()).ok()?,
-            Reply::Is(answer) => stream.write_all(answer.as_bytes()).ok()?,
-            Reply::Last(answer) => {
-                stream.write_all(answer.as_bytes()).ok()?;
-                let _ = stream.shutdown(std::net::Shutdown::Both);
-                return None;
-            }
-            Reply::Nothing => {}
+        let (answer, is_last) = match reply(&call) {
+            Reply::Usual => (usual(&call), false),
+            Reply::Is(answer) => (answer, false),
+            Reply::Last(answer) => (answer, true),
+            Reply::Nothing => (String::new(), false),
+        };
+        let sent = stream.write_all(answer.as_bytes());
+        if has_ended || is_last || sent.is_err() {
+            let _ = stream.shutdown(Shutdown::Both);
+            return;
         }
     }
 }
 
 /// An array of strings.
-fn command(reader: &mut BufReader<TcpStream>) -> Option<Vec<String>> {
+fn command(reader: &mut BufReader<TcpStream>) -> io::Result<Vec<String>> {
     let count = number(reader)?;
     (0..count)
         .map(|_| {
             let mut bytes = vec![0; number(reader)? + 2];
-            reader.read_exact(&mut bytes).ok()?;
+            reader.read_exact(&mut bytes)?;
             bytes.truncate(bytes.len() - 2);
-            Some(String::from_utf8_lossy(&bytes).into_owned())
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
         })
         .collect()
 }
 
-fn number(reader: &mut BufReader<TcpStream>) -> Option<usize> {
+fn number(reader: &mut BufReader<TcpStream>) -> io::Result<usize> {
     let mut line = String::new();
-    reader.read_line(&mut line).ok()?;
-    line.trim().get(1..)?.parse().ok()
+    reader.read_line(&mut line)?;
+    let number = line.trim().get(1..).and_then(|digits| digits.parse().ok());
+    number.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 fn usual(call: &Call) -> String {

@@ -168,6 +168,20 @@ pub(super) const AREA: Area = Area {
             test: ("engines/redis", "a_run_whose_answer_is_lost"),
         },
         Mutant {
+            name: "a connection that is given up delivers nothing later",
+            file: "redis/given_up.rs",
+            with: "            self.stream.forget_at_close();",
+            without: "",
+            test: ("engines/redis", "a_connection_that_is_given_up"),
+        },
+        Mutant {
+            name: "a request is withdrawn when a server that hung continues",
+            file: "redis/place.rs",
+            with: "const LEAVE: Duration = Duration::from_secs(30);",
+            without: "const LEAVE: Duration = Duration::from_secs(2);",
+            test: ("engines/redis", "a_request_that_the_server_reads_late"),
+        },
+        Mutant {
             name: "a waiter goes on while the server is away",
             file: "redis/place.rs",
             with: "const AWAY: Duration = Duration::from_secs(30);",
