@@ -42,13 +42,25 @@ local function is_shared(member)
     return string.sub(member, 1, 1) == 's'
 end
 
+local DAY = 86400000
+-- In a cluster each lock has a SERVER of its own.
+local in_cluster = SERVER:sub(1, 1) == '{'
+
+-- It outlives all that it is about: without it, a failover is not noticed.
+local function keep_server()
+    if in_cluster then
+        call('PEXPIRE', SERVER, 30 * DAY)
+    end
+end
+
 -- Keys of locks that nobody uses any more go after a day. The first write of a call has to be one
 -- that needs no memory: a server whose memory is full accepts the others only after it, and a
 -- holder can still renew its lock.
 local function keep()
     for position = 1, 5 do
-        call('PEXPIRE', KEYS[position], 86400000)
+        call('PEXPIRE', KEYS[position], DAY)
     end
+    keep_server()
 end
 
 local function forget(member)
@@ -131,12 +143,12 @@ local function remembers_since(replication)
     end
     since = now
     local was_replica = (replication:match('master_replid2:(%w+)') or ''):match('[^0]')
-    -- In a cluster each lock has a SERVER of its own, and a new lock has none.
-    local in_cluster = SERVER:sub(1, 1) == '{'
+    -- A lock that is new, or that nobody has used for a month, has no SERVER in a cluster.
     if not known and (in_cluster or not was_replica) then
         since = now - server:match('uptime_in_seconds:(%d+)') * 1000
     end
     call('HSET', SERVER, 'server', us, 'since', since)
+    keep_server()
     return since
 end
 

@@ -285,3 +285,34 @@ fn without_its_replicas_a_lock_is_neither_given_nor_kept() {
     assert!(error.to_string().contains("lower replicas="), "{error}");
     primary.nothing_left(&name("alone"));
 }
+
+/// In a cluster each lock has a note of its own. It has to outlive the lock, and not to stay for
+/// ever.
+#[test]
+fn the_note_about_a_node_of_a_cluster_outlives_its_lock_and_goes_then() {
+    let _dog = watchdog::watch(60);
+    let Some(node) = server::own(&["--cluster-enabled", "yes"]) else {
+        return;
+    };
+    node.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    eventually("the cluster is complete", || {
+        node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
+    });
+    let name = name("note");
+    let left = |part: &str| {
+        let left = node.cli(&["PTTL", &node.key(&name, part)]);
+        left.parse::<i64>().expect("a number")
+    };
+    let lock = open(&node.with("ttl=15", &name)).expect("a lock");
+    lock.try_lock().expect_err("too early");
+    assert!(left("server") > 0, "{}", left("server"));
+    let guard = lock.lock().expect("free");
+    guard.check().expect("held");
+    assert!(left("until") > 0, "{}", left("until"));
+    assert!(left("server") > left("until") + 60_000);
+    guard.release().expect("ours");
+    // A note of an earlier version has no end.
+    node.cli(&["PERSIST", &node.key(&name, "server")]);
+    lock.try_lock().expect("free").release().expect("ours");
+    assert!(left("server") > 0, "{}", left("server"));
+}

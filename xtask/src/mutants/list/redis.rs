@@ -182,6 +182,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/redis", "a_request_that_the_server_reads_late"),
         },
         Mutant {
+            name: "the note about a node of a cluster does not stay for ever",
+            file: "redis/lock.lua",
+            with: "    if in_cluster then\n        call('PEXPIRE'",
+            without: "    if false then\n        call('PEXPIRE'",
+            test: ("engines/redis", "the_note_about_a_node"),
+        },
+        Mutant {
             name: "a waiter goes on while the server is away",
             file: "redis/place.rs",
             with: "const AWAY: Duration = Duration::from_secs(30);",
