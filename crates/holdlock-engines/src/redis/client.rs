@@ -185,14 +185,18 @@ impl Client {
             return Ok(connected);
         }
         self.disconnect();
-        let node = self.node.borrow().clone();
-        let accepted = match self.redis.connect(node.as_ref(), &self.woken).await {
-            // The node is gone: ask the others.
-            Err(_) if node.is_some() => {
-                self.node.replace(None);
-                self.redis.connect(None, &self.woken).await?
+        // If this is dropped, the node is silent: the next call asks the others.
+        let node = self.node.take();
+        let at_node = match &node {
+            Some(node) => self.redis.connect(Some(node), &self.woken).await.ok(),
+            None => None,
+        };
+        let accepted = match at_node {
+            Some(accepted) => {
+                self.node.replace(node);
+                accepted
             }
-            accepted => accepted?,
+            None => self.redis.connect(None, &self.woken).await?,
         };
         let connected = Rc::new(Connected {
             link: accepted.link,

@@ -70,3 +70,27 @@ fn a_silent_host_does_not_hide_the_primary_behind_it() {
     assert!(guard.lost().loss().is_none());
     guard.release().expect("ours");
 }
+
+/// The machine of a node of a cluster dies, and its replica has the lock.
+#[test]
+fn a_silent_node_of_a_cluster_does_not_hide_the_others() {
+    let _dog = watchdog::watch(60);
+    let cluster = || Reply::Is(fake::hello("cluster", "master"));
+    let node = fake::start(move |call| match (call.what(), call.connection) {
+        (_, 1..) => Reply::Nothing,
+        ("HELLO", _) => cluster(),
+        ("renew", _) => Reply::Last(String::new()),
+        _ => Reply::Usual,
+    });
+    let other = fake::start(move |call| match call.what() {
+        "HELLO" => cluster(),
+        "step" => Reply::Is(format!("-MOVED 3999 {node}\r\n")),
+        _ => Reply::Usual,
+    });
+    // A renewal has three seconds, and a connection five.
+    let lock = open(&format!("redis://{other}?ttl=9#n")).expect("a lock");
+    let guard = lock.lock().expect("free");
+    eventually("it is renewed", || guard.check().is_ok());
+    assert!(guard.lost().loss().is_none());
+    guard.release().expect("ours");
+}
