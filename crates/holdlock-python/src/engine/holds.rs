@@ -4,14 +4,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use holdlock::Mode;
 use holdlock_engines::EngineGuard;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
 
+use super::lost::NativeLost;
 use crate::fork;
 use crate::requester::Requester;
 
 /// The holds, in the order in which the lock was acquired.
 ///
 /// The mutex is locked only together with the interpreter, and never while a thread waits for the
-/// engine.
+/// engine, or while Python code may run.
 pub(super) struct Holds(Mutex<State>);
 
 struct State {
@@ -26,7 +29,14 @@ struct Hold {
     alive: Weak<()>,
     /// How often the lock was acquired and not yet released.
     counter: usize,
-    guard: EngineGuard,
+    held: Held,
+}
+
+/// A lock that was acquired.
+pub(super) struct Held {
+    pub(super) guard: EngineGuard,
+    /// Its signal. Dropping it may run Python code.
+    pub(super) lost: Py<NativeLost>,
 }
 
 /// The answer of the holds to a request.
@@ -44,7 +54,7 @@ pub(super) enum Join {
 /// The answer of the holds to a release.
 pub(super) enum Leave {
     /// The lock has to be released.
-    Last(EngineGuard),
+    Last(Held),
     /// Another acquisition is left.
     Nested,
     /// Another thread or task holds the lock.
@@ -77,8 +87,8 @@ impl Holds {
         let mut state = self.state();
         match state.holds.iter_mut().find(|hold| hold.whose == whose) {
             None => Join::Free,
-            Some(hold) if !hold.guard.is_valid() => Join::Invalid,
-            Some(hold) if hold.guard.mode() == Mode::Shared && mode == Mode::Exclusive => {
+            Some(hold) if !hold.held.guard.is_valid() => Join::Invalid,
+            Some(hold) if hold.held.guard.mode() == Mode::Shared && mode == Mode::Exclusive => {
                 Join::Upgrade
             }
             Some(hold) => {
@@ -89,12 +99,12 @@ impl Holds {
     }
 
     /// Keeps a lock that the requester has acquired.
-    pub(super) fn keep(&self, guard: EngineGuard, requester: Requester<'_>) {
+    pub(super) fn keep(&self, held: Held, requester: Requester<'_>) {
         self.state().holds.push(Hold {
             whose: requester.number(),
             alive: requester.alive(),
             counter: 1,
-            guard,
+            held,
         });
     }
 
@@ -124,16 +134,16 @@ impl Holds {
             state.holds[place].counter -= 1;
             return Leave::Nested;
         }
-        Leave::Last(state.holds.remove(place).guard)
+        Leave::Last(state.holds.remove(place).held)
     }
 
-    /// Takes the guards of threads and tasks that have ended without releasing the lock.
-    pub(super) fn take_ended(&self) -> Vec<EngineGuard> {
+    /// Takes what threads and tasks hold that have ended without releasing the lock.
+    pub(super) fn take_ended(&self) -> Vec<Held> {
         let mut state = self.state();
         let ended = state
             .holds
             .extract_if(.., |hold| hold.alive.strong_count() == 0);
-        ended.map(|hold| hold.guard).collect()
+        ended.map(|hold| hold.held).collect()
     }
 
     /// How often the requester has acquired the lock and not yet released it.
@@ -144,16 +154,27 @@ impl Holds {
         own.map_or(0, |hold| hold.counter)
     }
 
-    /// Looks at the guard of the requester; if it has none, at the newest one of the object.
+    /// Looks at what the requester holds; if it holds nothing, at the newest hold of the object.
     pub(super) fn look<T>(
         &self,
         requester: Requester<'_>,
-        look: impl FnOnce(&EngineGuard) -> T,
+        look: impl FnOnce(&Held) -> T,
     ) -> Option<T> {
         let whose = requester.number();
         let state = self.state();
         let own = state.holds.iter().find(|hold| hold.whose == whose);
-        own.or(state.holds.last()).map(|hold| look(&hold.guard))
+        own.or(state.holds.last()).map(|hold| look(&hold.held))
+    }
+
+    /// Shows the collector the signals, and so the functions that refer to the lock.
+    pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.0.try_lock() {
+            Ok(state) if state.generation == fork::generation() => {
+                let mut holds = state.holds.iter();
+                holds.try_for_each(|hold| visit.call(&hold.held.lost))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -162,7 +183,7 @@ impl Drop for Holds {
     fn drop(&mut self) {
         let holds = std::mem::take(&mut self.state().holds);
         for hold in holds {
-            hold.guard.release_in_background();
+            hold.held.guard.release_in_background();
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use std::ffi::OsStr;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
 use holdlock::{CancelToken as Token, Mode, Request};
-use holdlock_engines::{EngineGuard, EngineLock, Error, History, Run};
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use holdlock_engines::{EngineGuard, EngineLock, Error, Run};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::acquire::acquire;
-use super::holds::{Holds, Join, Leave};
+use super::answer::{done, duration, history};
+use super::holds::{Held, Holds, Join, Leave};
 use super::lost::NativeLost;
 use super::raise::{self, raised};
 use crate::blocking::{Limits, own_seconds};
@@ -60,13 +61,20 @@ impl Core {
 
     /// The exception for a lock that is not valid.
     fn lost(&self, py: Python<'_>, requester: Requester<'_>) -> PyErr {
-        let loss = self.holds.look(requester, |guard| guard.lost().loss());
+        let loss = self.holds.look(requester, |held| held.guard.lost().loss());
         match loss {
             Some(Some(loss)) => raise::lost(py, self.lock.name(), &loss),
             // The signal fires a moment after the deadline.
             Some(None) => raise::expired(py, self.lock.name()),
             None => self.not_held(),
         }
+    }
+
+    /// Keeps a lock that the requester has acquired.
+    fn keep(&self, py: Python<'_>, guard: EngineGuard, requester: Requester<'_>) -> PyResult<()> {
+        let lost = Py::new(py, NativeLost::new(self.lock.name(), guard.lost()))?;
+        self.holds.keep(Held { guard, lost }, requester);
+        Ok(())
     }
 
     fn not_held(&self) -> PyErr {
@@ -85,13 +93,13 @@ impl Core {
             let ended = self.holds.take_ended();
             ended
                 .into_iter()
-                .for_each(EngineGuard::release_in_background);
+                .for_each(|held| held.guard.release_in_background());
         }
         match self.holds.leave(all, requester) {
-            Leave::Last(guard) => Ok(Some(guard)),
+            Leave::Last(held) => Ok(Some(held.guard)),
             Leave::Nested => {
                 // The end of the outer block asks the engine.
-                let loss = self.holds.look(requester, |guard| guard.lost().loss());
+                let loss = self.holds.look(requester, |held| held.guard.lost().loss());
                 match loss.flatten().filter(|loss| loss.is_definite()) {
                     Some(loss) => Err(raise::lost(py, self.lock.name(), &loss)),
                     None => Ok(None),
@@ -165,6 +173,14 @@ impl NativeEngineLock {
         Ok(())
     }
 
+    /// For the collector: a function that is to be called at the loss of the lock may refer to it.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.core.get() {
+            Some(core) => core.holds.visit(&visit),
+            None => Ok(()),
+        }
+    }
+
     /// Acquires the lock with its own limit. Native, so that no Python code, and no exception of a
     /// signal handler, comes between the acquisition and the block.
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
@@ -207,7 +223,7 @@ impl NativeEngineLock {
         let request = core.request(shared, note);
         if !core.join(py, request.mode(), Requester::Thread)? {
             let guard = acquire(py, &core.lock, request, &Limits::new(limit, cancel))?;
-            core.holds.keep(guard, Requester::Thread);
+            core.keep(py, guard, Requester::Thread)?;
         }
         Ok(())
     }
@@ -239,7 +255,7 @@ impl NativeEngineLock {
                 .as_ref()
                 .map_or(Requester::Thread, |task| Requester::Task(task.get()));
             if let Some(guard) = guard {
-                this.get().core()?.holds.keep(guard, requester);
+                this.get().core()?.keep(py, guard, requester)?;
             }
             Ok(py.None())
         };
@@ -281,7 +297,7 @@ impl NativeEngineLock {
     fn _checking(&self, task: Option<Bound<'_, Task>>) -> PyResult<Pending> {
         let core = self.core()?;
         let requester = Requester::of(task.as_ref());
-        let asked = core.holds.look(requester, EngineGuard::check_async);
+        let asked = core.holds.look(requester, |held| held.guard.check_async());
         core.pending(asked.ok_or_else(|| core.not_held())?, done)
     }
 
@@ -332,7 +348,7 @@ impl NativeEngineLock {
         let requester = Requester::of(task.as_ref());
         let asked = core
             .holds
-            .look(requester, |guard| guard.record_run_async(run));
+            .look(requester, |held| held.guard.record_run_async(run));
         core.pending(asked.ok_or_else(|| core.not_held())?, history)
     }
 
@@ -346,7 +362,10 @@ impl NativeEngineLock {
 
     fn _is_valid(&self, task: Option<Bound<'_, Task>>) -> PyResult<bool> {
         let requester = Requester::of(task.as_ref());
-        let valid = self.core()?.holds.look(requester, EngineGuard::is_valid);
+        let valid = self
+            .core()?
+            .holds
+            .look(requester, |held| held.guard.is_valid());
         Ok(valid == Some(true))
     }
 
@@ -356,22 +375,27 @@ impl NativeEngineLock {
 
     fn _token(&self, task: Option<Bound<'_, Task>>) -> PyResult<Option<u64>> {
         let requester = Requester::of(task.as_ref());
-        let token = self.core()?.holds.look(requester, EngineGuard::token);
+        let token = self
+            .core()?
+            .holds
+            .look(requester, |held| held.guard.token());
         Ok(token.flatten())
     }
 
     /// In seconds of CLOCK_BOOTTIME.
     fn _deadline(&self, task: Option<Bound<'_, Task>>) -> PyResult<Option<f64>> {
         let requester = Requester::of(task.as_ref());
-        let deadline = self.core()?.holds.look(requester, EngineGuard::deadline);
+        let deadline = self
+            .core()?
+            .holds
+            .look(requester, |held| held.guard.deadline());
         Ok(deadline.map(|deadline| deadline.since_boot().as_secs_f64()))
     }
 
-    fn _lost(&self, task: Option<Bound<'_, Task>>) -> PyResult<NativeLost> {
+    fn _lost(&self, py: Python<'_>, task: Option<Bound<'_, Task>>) -> PyResult<Py<NativeLost>> {
         let core = self.core()?;
         let requester = Requester::of(task.as_ref());
-        let signal = |guard: &EngineGuard| NativeLost::new(core.lock.name(), guard.lost());
-        let lost = core.holds.look(requester, signal);
+        let lost = core.holds.look(requester, |held| held.lost.clone_ref(py));
         lost.ok_or_else(|| core.not_held())
     }
 
@@ -409,30 +433,5 @@ impl NativeEngineLock {
         let settings = &self.core()?.settings;
         *settings.lock().unwrap_or_else(PoisonError::into_inner) = (timeout, blocking);
         Ok(())
-    }
-}
-
-/// What the engine remembers.
-fn history(py: Python<'_>, answer: Result<History, Error>) -> PyResult<Py<PyAny>> {
-    let found = answer.map_err(|error| raised(py, &error))?;
-    let last_run = found.last_run.map(|ago| ago.as_secs_f64());
-    let at_work = raise::member_or_none(py, found.at_work.as_ref())?;
-    let class = py.import("holdlock._engine_types")?.getattr("History")?;
-    class.call1((last_run, at_work)).map(Bound::unbind)
-}
-
-fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        PyValueError::new_err(format!(
-            "{name} must be a number of seconds from 0 on, not {seconds}"
-        ))
-    })
-}
-
-/// The answer of the engine to a release or a check.
-fn done(py: Python<'_>, answer: Result<(), Error>) -> PyResult<Py<PyAny>> {
-    match answer {
-        Ok(()) => Ok(py.None()),
-        Err(error) => Err(raised(py, &error)),
     }
 }

@@ -1,26 +1,39 @@
 //! The signal of a lost lock, as Python code sees it.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdlock_engines::{Loss, LostSignal};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::raise;
 
-/// The native part of `LostSignal`.
+/// The native part of `LostSignal`. The hold of a lock has one as long as it lasts.
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct NativeLost {
     lock: String,
     signal: LostSignal,
+    functions: Functions,
 }
+
+/// What to call when the lock is lost. The signal shares it, and the collector finds it here: such
+/// a function often refers to the lock.
+type Functions = Arc<Mutex<Vec<Py<PyAny>>>>;
 
 impl NativeLost {
     pub(super) fn new(lock: &str, signal: &LostSignal) -> NativeLost {
         NativeLost {
             lock: lock.to_owned(),
             signal: signal.clone(),
+            functions: Arc::default(),
         }
     }
+}
+
+/// Python code must not run while this is locked.
+fn locked(functions: &Functions) -> MutexGuard<'_, Vec<Py<PyAny>>> {
+    functions.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[pymethods]
@@ -38,16 +51,35 @@ impl NativeLost {
 
     /// Calls the function with the `LockLost`, in a thread of its own.
     fn add_callback(&self, function: Py<PyAny>) {
-        let lock = self.lock.clone();
+        locked(&self.functions).push(function);
+        let (lock, functions) = (self.lock.clone(), self.functions.clone());
         self.signal.on_lost(move |loss| {
             // No callback runs while the interpreter ends.
             Python::try_attach(|py| {
-                let called = function.call1(py, (exception(py, &lock, loss),));
-                if let Err(error) = called {
-                    error.write_unraisable(py, Some(function.bind(py)));
+                let functions = std::mem::take(&mut *locked(&functions));
+                for function in functions {
+                    let called = function.call1(py, (exception(py, &lock, loss),));
+                    if let Err(error) = called {
+                        error.write_unraisable(py, Some(function.bind(py)));
+                    }
                 }
             });
         });
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.functions.try_lock() {
+            // A lock that was lost is about to call them, also if nothing else refers to it.
+            Ok(functions) if self.signal.loss().is_none() => functions
+                .iter()
+                .try_for_each(|function| visit.call(function)),
+            _ => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        let functions = std::mem::take(&mut *locked(&self.functions));
+        drop(functions);
     }
 }
 

@@ -6,9 +6,11 @@
 //! | `holds.rs` | the threads and tasks that hold the lock by one object |
 //! | `acquire.rs` | the wait of a thread |
 //! | `lost.rs` | the signal of a lost lock |
+//! | `answer.rs` | the answers of the engine as Python objects |
 //! | `raise.rs` | the Python exception for each error |
 
 mod acquire;
+mod answer;
 mod holds;
 mod lock;
 mod lost;

@@ -1,0 +1,81 @@
+"""A lock between hosts that nothing refers to any more is released, and so is one at the end."""
+
+import gc
+import queue
+import subprocess
+import sys
+import weakref
+
+import pytest
+
+import holdlock
+from etcd import server  # noqa: F401  # fixture
+from postgres import name  # noqa: F401  # fixture
+
+
+class Worker:
+    """Refers to its lock, which calls the worker if it is lost."""
+
+    def __init__(self, url):
+        self.lock = holdlock.open(url)
+        self.heard = queue.Queue()
+
+    def on_lost(self, error):
+        self.heard.put(error)
+
+
+def test_a_lock_that_calls_its_owner_is_collected_and_released(server, name):
+    worker = Worker(server.url(name))
+    worker.lock.acquire()
+    worker.lock.lost.add_callback(worker.on_lost)
+    gone = weakref.ref(worker)
+    del worker
+    gc.collect()
+    assert gone() is None
+    server.nothing_left(name)
+
+
+def test_the_signal_of_a_released_lock_is_collected_with_what_it_would_call(server, name):
+    worker = Worker(server.url(name))
+    with worker.lock:
+        worker.lost = worker.lock.lost
+        worker.lost.add_callback(worker.on_lost)
+    gone = weakref.ref(worker)
+    del worker
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_lock_that_was_lost_calls_its_owner_also_if_nothing_else_refers_to_it(server, name):
+    worker = Worker(server.url(name))
+    worker.lock.acquire()
+    lost, heard = worker.lock.lost, worker.heard
+    lost.add_callback(worker.on_lost)
+    server.terminate(name)
+    assert lost.wait(60)
+    del worker, lost
+    gc.collect()
+    assert isinstance(heard.get(timeout=60), holdlock.LockLost)
+
+
+THE_END = """
+import sys
+import holdlock
+
+class Worker:
+    def __init__(self):
+        self.lock = holdlock.open(sys.argv[1])
+        self.lock.acquire()
+        self.lock.lost.add_callback(self.on_lost)
+    def on_lost(self, error):
+        pass
+
+worker = Worker()
+"""
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit(0)"])
+def test_a_program_that_ends_without_a_release_leaves_nothing(server, name, end):
+    url = server.url(name).replace("ttl=3", "ttl=600")
+    ended = subprocess.run([sys.executable, "-c", THE_END + end, url], timeout=100)
+    assert ended.returncode == 0 and server.sessions(name) == 0
