@@ -58,10 +58,7 @@ def test_a_lock_that_was_lost_calls_its_owner_also_if_nothing_else_refers_to_it(
     assert isinstance(heard.get(timeout=60), holdlock.LockLost)
 
 
-THE_END = """
-import sys
-import holdlock
-
+CYCLE = """
 class Worker:
     def __init__(self):
         self.lock = holdlock.open(sys.argv[1])
@@ -69,13 +66,77 @@ class Worker:
         self.lock.lost.add_callback(self.on_lost)
     def on_lost(self, error):
         pass
-
 worker = Worker()
 """
 
+DAEMON = """
+import threading
+held = threading.Event()
+def work():
+    with holdlock.open(sys.argv[1]):
+        held.set()
+        threading.Event().wait()
+threading.Thread(target=work, daemon=True).start()
+held.wait()
+"""
 
-@pytest.mark.parametrize("end", ["", "sys.exit(0)"])
+KEPT = """
+import ctypes
+lock = holdlock.open(sys.argv[1])
+lock.acquire()
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(lock))
+"""
+
+ENDS = {
+    "a cycle": CYCLE,
+    "sys.exit": CYCLE + "sys.exit(0)",
+    "a daemon thread": DAEMON,
+    "kept for ever": KEPT,
+}
+
+
+@pytest.mark.parametrize("end", sorted(ENDS))
 def test_a_program_that_ends_without_a_release_leaves_nothing(server, name, end):
     url = server.url(name).replace("ttl=3", "ttl=600")
-    ended = subprocess.run([sys.executable, "-c", THE_END + end, url], timeout=100)
+    script = "import sys\nimport holdlock\n" + ENDS[end]
+    ended = subprocess.run([sys.executable, "-c", script, url], timeout=100)
     assert ended.returncode == 0 and server.sessions(name) == 0
+
+
+HOOK = """
+import atexit, sys
+def check():
+    lock.check()
+    print("held", flush=True)
+atexit.register(check)
+import holdlock
+lock = holdlock.open(sys.argv[1])
+lock.acquire()
+"""
+
+
+def test_the_lock_is_held_until_the_hooks_of_the_end_have_run(server, name):
+    script = [sys.executable, "-c", HOOK, server.url(name)]
+    ended = subprocess.run(script, stdout=subprocess.PIPE, text=True, timeout=100)
+    assert (ended.returncode, ended.stdout) == (0, "held\n")
+    server.nothing_left(name)
+
+
+CHILD = """
+import os, sys
+import holdlock
+lock = holdlock.open(sys.argv[1])
+lock.acquire()
+pid = os.fork()
+if pid:
+    os.waitpid(pid, 0)
+    lock.check()
+    lock.release()
+    print("still held", flush=True)
+"""
+
+
+def test_the_end_of_a_child_of_fork_releases_nothing(server, name):
+    script = [sys.executable, "-c", CHILD, server.url(name)]
+    ended = subprocess.run(script, stdout=subprocess.PIPE, text=True, timeout=100)
+    assert (ended.returncode, ended.stdout) == (0, "still held\n")

@@ -146,6 +146,14 @@ impl Holds {
         ended.map(|hold| hold.held).collect()
     }
 
+    /// Releases everything, and does not block.
+    pub(super) fn release_in_background(&self) {
+        let holds = std::mem::take(&mut self.state().holds);
+        for hold in holds {
+            hold.held.guard.release_in_background();
+        }
+    }
+
     /// How often the requester has acquired the lock and not yet released it.
     pub(super) fn counter(&self, requester: Requester<'_>) -> usize {
         let whose = requester.number();
@@ -178,12 +186,9 @@ impl Holds {
     }
 }
 
-/// An object that is collected releases its lock, and must not block.
+/// An object that is collected releases its lock.
 impl Drop for Holds {
     fn drop(&mut self) {
-        let holds = std::mem::take(&mut self.state().holds);
-        for hold in holds {
-            hold.held.guard.release_in_background();
-        }
+        self.release_in_background();
     }
 }

@@ -1,7 +1,7 @@
 //! The class of locks that an engine keeps, as Python code sees it.
 
 use std::ffi::OsStr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use holdlock::{CancelToken as Token, Mode, Request};
 use holdlock_engines::{EngineGuard, EngineLock, Error, Run};
@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::acquire::acquire;
 use super::answer::{done, duration, history};
+use super::at_end;
 use super::holds::{Held, Holds, Join, Leave};
 use super::lost::NativeLost;
 use super::raise::{self, raised};
@@ -37,7 +38,7 @@ struct Core {
     note: Option<String>,
     /// The default timeout, and whether a request waits by default.
     settings: Mutex<(f64, bool)>,
-    holds: Holds,
+    holds: Arc<Holds>,
 }
 
 impl Core {
@@ -73,6 +74,7 @@ impl Core {
     /// Keeps a lock that the requester has acquired.
     fn keep(&self, py: Python<'_>, guard: EngineGuard, requester: Requester<'_>) -> PyResult<()> {
         let lost = Py::new(py, NativeLost::new(self.lock.name(), guard.lost()))?;
+        at_end::note(py, &self.holds)?;
         self.holds.keep(Held { guard, lost }, requester);
         Ok(())
     }
@@ -168,7 +170,7 @@ impl NativeEngineLock {
             mode: mode_of(shared),
             note,
             settings: Mutex::new((timeout, blocking)),
-            holds: Holds::new(),
+            holds: Arc::new(Holds::new()),
         });
         Ok(())
     }
