@@ -112,7 +112,7 @@ mod native {
     #[pymodule_export]
     use crate::tasks::{
         counter, hand_over, held, lend, queue, release, release_abandoned, release_all,
-        try_acquire, was_taken_by,
+        try_acquire, undo, was_taken_by,
     };
     #[pymodule_export]
     use crate::token_gate::{Inside, TokenGate};

@@ -256,6 +256,16 @@ impl NativeSemaphore {
         Err(PyRuntimeError::new_err(format!("Cannot release {what}")))
     }
 
+    /// Gives back what the thread or task has acquired beyond this number of slots.
+    fn _undo(&self, slots: usize, task: Option<Bound<'_, Task>>) -> PyResult<()> {
+        let held = &self.core()?.held;
+        let requester = Requester::of(task.as_ref());
+        while held.of(requester).len() > slots {
+            drop(held.take_out(&Which::LastOf(requester)));
+        }
+        Ok(())
+    }
+
     /// The slots that the thread or task has acquired and not yet released, in this order.
     fn _slots_of(&self, task: Option<Bound<'_, Task>>) -> PyResult<Vec<u32>> {
         Ok(self.core()?.held.of(Requester::of(task.as_ref())))

@@ -87,6 +87,24 @@ pub(crate) fn release(
         .map_err(|failure| failure.raise(lock.py(), core.name()))
 }
 
+/// Undoes the acquisitions of the thread or task until it has acquired the lock so many times. For
+/// locks that each thread or task holds by itself.
+#[pyfunction]
+#[pyo3(signature = (lock, counter, task, /))]
+pub(crate) fn undo(
+    lock: &Bound<'_, NativeLock>,
+    counter: usize,
+    task: Option<Bound<'_, Task>>,
+) -> PyResult<()> {
+    let core = lock.get().core()?;
+    let requester = Requester::of(task.as_ref());
+    while core.shared.counter(requester) > counter {
+        let released = core.shared.release(false, requester);
+        released.map_err(|failure| failure.raise(lock.py(), core.name()))?;
+    }
+    Ok(())
+}
+
 /// `FileLock.hand_over`.
 #[pyfunction]
 #[pyo3(signature = (lock, task, /))]

@@ -1,5 +1,6 @@
 """Exceptions of signal handlers, such as KeyboardInterrupt, strike anywhere; no lock is lost."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 import holdlock
 from conftest import until, waits
+from strikes import at_each_line
 
 STORM = """
 import random, signal, sys
@@ -189,3 +191,72 @@ def test_an_exception_of_a_signal_handler_ends_a_wait_at_once(path, holder, kind
         thread.join()
         signal.signal(signal.SIGUSR1, before)
     assert not waits(path, os.getpid())
+
+
+ACQUIRE = {
+    "semaphore": lambda path: holdlock.Semaphore(path, 1),
+    "set": lambda path: holdlock.LockSet([path, path + ".other"]),
+    "lock": holdlock.FileLock,
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ACQUIRE))
+def test_an_acquire_that_is_struck_at_any_line_acquires_nothing(path, kind):
+    lock, other = ACQUIRE[kind](path), holdlock.FileLock(path, timeout=0)
+    for struck in at_each_line(lambda: lock.acquire(timeout=10)):
+        assert lock.locked is not struck
+        if struck:
+            other.acquire().lock.release()
+    lock.release()
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_an_acquire_for_reading_or_writing_that_is_struck_at_any_line_acquires_nothing(path, mode):
+    lock, other = holdlock.ReadWriteLock(path), holdlock.FileLock(path, timeout=0)
+    acquire = {"read": lock.acquire_read, "write": lock.acquire_write}[mode]
+    for struck in at_each_line(lambda: acquire(timeout=10)):
+        if struck:
+            other.acquire().lock.release()
+    lock.release()
+
+
+@pytest.mark.parametrize("kind", ["semaphore", "set"])
+def test_an_acquire_that_is_struck_keeps_what_was_acquired_before(path, kind):
+    kinds = {
+        "semaphore": holdlock.Semaphore(path, 2),
+        "set": holdlock.LockSet([path, path + ".other"]),
+    }
+    lock = kinds[kind]
+    lock.acquire()
+    for struck in at_each_line(lambda: lock.acquire(timeout=10)):
+        assert lock.locked
+    lock.release()
+    assert lock.locked
+    lock.release()
+    assert not lock.locked
+    with holdlock.FileLock(path, timeout=0):
+        pass
+
+
+ASYNC = {
+    "semaphore": lambda path: holdlock.AsyncSemaphore(path, 1),
+    "set": lambda path: holdlock.AsyncLockSet([path, path + ".other"]),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ASYNC))
+def test_an_asynchronous_acquire_that_is_struck_at_any_line_acquires_nothing(path, kind):
+    lock, other = ASYNC[kind](path), holdlock.FileLock(path, timeout=0)
+
+    async def strike():
+        def step():
+            with pytest.raises(StopIteration):
+                lock.acquire(timeout=10).send(None)  # the lock is free, so this does not wait
+
+        for struck in at_each_line(step):
+            assert lock.locked is not struck
+            if struck:
+                other.acquire().lock.release()
+        await lock.release()
+
+    asyncio.run(strike())

@@ -64,13 +64,19 @@ class AsyncEngineLock(EngineLockBase):
         limit = self._limit(timeout, blocking)
         owner = _async_library.current_task()
         task = task_of(owner)
-        with cancelled_by(cancel) as token:
-            pending = self._queue(limit, shared, note, task, token)
-            if pending is not None:
-                await wait_for(pending)
-        if task is not None:
-            self._owners[task.number] = ref(owner)
-        return AcquiredEngineLock(self)
+        before = self._counter(task)
+        try:
+            with cancelled_by(cancel) as token:
+                pending = self._queue(limit, shared, note, task, token)
+                if pending is not None:
+                    await wait_for(pending)
+            if task is not None:
+                self._owners[task.number] = ref(owner)
+            return AcquiredEngineLock(self)
+        except BaseException:
+            # An exception of a signal handler may have come after the acquisition.
+            self._undo(before, task)
+            raise
 
     async def release(self, force: bool = False) -> None:
         """Undoes one acquisition; as :meth:`EngineLock.release`. A task that is cancelled meanwhile

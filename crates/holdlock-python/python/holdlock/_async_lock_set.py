@@ -51,11 +51,17 @@ class AsyncLockSet(HeldByTask, OnlyAsync, LockSetBase[AsyncFileLock]):
         """
         limit = self._limit(timeout, blocking)
         began, task = time.monotonic(), self._requester()
-        while not self._try(limit != 0, task):
-            rest = left(limit, began, time.monotonic())
-            if await wait_for(self, rest, task, cancel):
-                break
-        return AsyncHeldSet(self, task)
+        before = self._counter(task)
+        try:
+            while not self._try(limit != 0, task):
+                rest = left(limit, began, time.monotonic())
+                if await wait_for(self, rest, task, cancel):
+                    break
+            return AsyncHeldSet(self, task)
+        except BaseException:
+            # An exception of a signal handler may have come after the acquisition.
+            self._undo(before, task)
+            raise
 
     async def release(self) -> None:
         """Undoes one acquisition of the set, by this task or else by a task that has ended.

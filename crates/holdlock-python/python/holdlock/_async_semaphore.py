@@ -48,16 +48,25 @@ class AsyncSemaphore(HeldByTask, OnlyAsync, SemaphoreBase):
         task = self._requester()
         # The slots that become free belong to those who wait already.
         waits = limit != 0 and is_awaited(self)
-        taken = None if waits else self._try(limit != 0, task)
-        if taken is None:
-            if limit < 0 and len(self._slots_of(task)) >= self.n:
-                slots = "the only slot" if self.n == 1 else f"all {self.n} slots"
-                raise Deadlock(
-                    f"Deadlock: this task holds {slots} of "
-                    f"'{printable(self.lock_file)}' and asks for another one; release one first"
-                )
-            taken = await wait_for(self, limit, task, cancel)
-        return AsyncSlot(self, *taken)
+        before = len(self._slots_of(task))
+        try:
+            taken = None if waits else self._try(limit != 0, task)
+            if taken is None:
+                if limit < 0 and before >= self.n:
+                    raise self._deadlock()
+                taken = await wait_for(self, limit, task, cancel)
+            return AsyncSlot(self, *taken)
+        except BaseException:
+            # An exception of a signal handler may have come after the acquisition.
+            self._undo(before, task)
+            raise
+
+    def _deadlock(self) -> Deadlock:
+        slots = "the only slot" if self.n == 1 else f"all {self.n} slots"
+        return Deadlock(
+            f"Deadlock: this task holds {slots} of "
+            f"'{printable(self.lock_file)}' and asks for another one; release one first"
+        )
 
     async def release(self, slot: Optional[int] = None) -> None:
         """Gives back the slot that this task has acquired last; as :meth:`Semaphore.release`.

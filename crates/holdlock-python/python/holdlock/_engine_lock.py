@@ -92,14 +92,21 @@ class EngineLock(EngineLockBase, LockUses):
         it is no longer valid, and :class:`Deadlock` for an exclusive request besides a shared lock.
         """
         limit = self._limit(timeout, blocking)
-        with cancelled_by(cancel) as token:
-            if uses_greenlets():
-                pending = self._queue(limit, shared, note, self._requester(), token)
-                if pending is not None:
-                    _finish(pending)
-            else:
-                self._take(limit, shared, note, token)
-        return AcquireReturnProxy(self)
+        requester = self._requester()
+        before = self._counter(requester)
+        try:
+            with cancelled_by(cancel) as token:
+                if uses_greenlets():
+                    pending = self._queue(limit, shared, note, requester, token)
+                    if pending is not None:
+                        _finish(pending)
+                else:
+                    self._take(limit, shared, note, token)
+            return AcquireReturnProxy(self)
+        except BaseException:
+            # An exception of a signal handler may have come after the acquisition.
+            self._undo(before, requester)
+            raise
 
     def release(self, force: bool = False) -> None:
         """Undoes one acquisition. The lock is released when all acquisitions are undone.

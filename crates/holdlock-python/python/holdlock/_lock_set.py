@@ -80,11 +80,18 @@ class LockSet(LockSetBase[FileLock], ContextDecorator):
         error no lock is held that was not held before.
         """
         limit = self._limit(timeout, blocking)
-        if uses_greenlets():
-            _acquire_in_greenlet(self, limit, cancel)
-        else:
-            self._take(limit, cancel)
-        return AcquireReturnProxy(self)
+        requester = self._requester()
+        before = self._counter(requester)
+        try:
+            if uses_greenlets():
+                _acquire_in_greenlet(self, limit, cancel)
+            else:
+                self._take(limit, cancel)
+            return AcquireReturnProxy(self)
+        except BaseException:
+            # An exception of a signal handler may have come after the acquisition.
+            self._undo(before, requester)
+            raise
 
     def release(self) -> None:
         """Undoes one acquisition of the set. Does nothing if this thread does not hold it."""

@@ -10,8 +10,10 @@ from ._native import (
     AcquireReturnProxy,
     ReadWriteScope,
     acquire_until_closed,
+    counter,
     held,
     release_all,
+    undo,
 )
 from ._read_write_base import ReadWriteBase
 
@@ -110,6 +112,8 @@ class ReadWriteLock(ReadWriteBase):
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
     ) -> AcquireReturnProxy[Self]:
         limit, closing = self._admit(shared, timeout, blocking)
+        requester = self._requester()
+        before = counter(self._lock, requester)
         try:
             if uses_greenlets():
                 from . import _greenlets
@@ -117,9 +121,11 @@ class ReadWriteLock(ReadWriteBase):
                 _greenlets.acquire_until_closed(self._lock, shared, limit, closing)
             else:
                 acquire_until_closed(self._lock, shared, limit, closing)
-        except Exception as error:
+            return AcquireReturnProxy(self)
+        except BaseException as error:
+            # An exception of a signal handler may have come after the acquisition.
+            undo(self._lock, before, requester)
             raise self._explain(error) from None
-        return AcquireReturnProxy(self)
 
     def _admit(
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]

@@ -107,7 +107,7 @@ class ReadWriteBase(metaclass=_ReadWriteMeta):
     def _closed_error(self) -> RuntimeError:
         return RuntimeError(f"lock '{printable(self.lock_file)}' was closed")
 
-    def _explain(self, error: Exception) -> Exception:
+    def _explain(self, error: BaseException) -> BaseException:
         """The error of a request, or another one if the lock was closed meanwhile."""
         return self._closed_error() if self._closed and isinstance(error, Cancelled) else error
 

@@ -77,9 +77,16 @@ class Semaphore(SemaphoreBase, ContextDecorator):
         itself. Raises OSError if the file cannot be opened or locked.
         """
         limit = self._limit(timeout, blocking)
-        if uses_greenlets():
-            return Slot(self, *_acquire_in_greenlet(self, limit, cancel))
-        return Slot(self, *self._take(limit, cancel))
+        requester = self._requester()
+        before = len(self._slots_of(requester))
+        try:
+            if uses_greenlets():
+                return Slot(self, *_acquire_in_greenlet(self, limit, cancel))
+            return Slot(self, *self._take(limit, cancel))
+        except BaseException:
+            # An exception of a signal handler may have come after the acquisition.
+            self._undo(before, requester)
+            raise
 
     def release(self, slot: Optional[int] = None) -> None:
         """Gives back the slot that this thread has acquired last.

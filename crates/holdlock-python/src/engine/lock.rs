@@ -276,6 +276,18 @@ impl NativeEngineLock {
         }
     }
 
+    /// Releases what the thread or task has acquired more often than this. Does not wait.
+    fn _undo(&self, counter: usize, task: Option<Bound<'_, Task>>) -> PyResult<()> {
+        let holds = &self.core()?.holds;
+        let requester = Requester::of(task.as_ref());
+        while holds.counter(requester) > counter {
+            if let Leave::Last(held) = holds.leave(false, requester) {
+                held.guard.release_in_background();
+            }
+        }
+        Ok(())
+    }
+
     /// The task undoes one acquisition, or with `force` all. None: there is nothing to wait for.
     fn _releasing(
         &self,
@@ -364,11 +376,8 @@ impl NativeEngineLock {
 
     fn _is_valid(&self, task: Option<Bound<'_, Task>>) -> PyResult<bool> {
         let requester = Requester::of(task.as_ref());
-        let valid = self
-            .core()?
-            .holds
-            .look(requester, |held| held.guard.is_valid());
-        Ok(valid == Some(true))
+        let holds = &self.core()?.holds;
+        Ok(holds.look(requester, |held| held.guard.is_valid()) == Some(true))
     }
 
     fn _counter(&self, task: Option<Bound<'_, Task>>) -> PyResult<usize> {

@@ -46,8 +46,11 @@ impl Held {
         holder.task = task.map(|task| task.clone().unbind());
     }
 
-    pub(super) fn contains(&self, requester: Requester<'_>) -> bool {
-        self.state().by.contains_key(&requester.number())
+    /// How often the requester holds the set.
+    pub(super) fn counter(&self, requester: Requester<'_>) -> usize {
+        let state = self.state();
+        let holder = state.by.get(&requester.number());
+        holder.map_or(0, |holder| holder.count)
     }
 
     /// Undoes one acquisition of the requester; if it has none, one of a task that has ended.

@@ -193,8 +193,21 @@ impl NativeLockSet {
         }
     }
 
+    /// Undoes the acquisitions of the thread or task until it has acquired the set so many times.
+    fn _undo(&self, py: Python<'_>, counter: usize, task: Option<Bound<'_, Task>>) -> PyResult<()> {
+        while self._counter(task.clone()) > counter {
+            self._give_back(py, task.clone())?;
+        }
+        Ok(())
+    }
+
+    /// How many times the thread or task has acquired the set and not yet released it.
+    fn _counter(&self, task: Option<Bound<'_, Task>>) -> usize {
+        self.held.counter(Requester::of(task.as_ref()))
+    }
+
     fn _is_held(&self, task: Option<Bound<'_, Task>>) -> bool {
-        self.held.contains(Requester::of(task.as_ref()))
+        self._counter(task) > 0
     }
 
     /// The timeout, and blocking.
