@@ -238,25 +238,54 @@ def test_an_acquire_that_is_struck_keeps_what_was_acquired_before(path, kind):
         pass
 
 
+def hooked(path):
+    return holdlock.AsyncFileLock(path, on_acquired=lambda _: None, run_in_executor=False)
+
+
 ASYNC = {
-    "semaphore": lambda path: holdlock.AsyncSemaphore(path, 1),
-    "set": lambda path: holdlock.AsyncLockSet([path, path + ".other"]),
+    "semaphore": lambda path: holdlock.AsyncSemaphore(path, 1).acquire,
+    "set": lambda path: holdlock.AsyncLockSet([path, path + ".other"]).acquire,
+    "lock": lambda path: holdlock.AsyncFileLock(path).acquire,
+    "mutex": lambda path: holdlock.AsyncFileLock(path, thread_local="mutex").acquire,
+    "hook": lambda path: hooked(path).acquire,
+    "read": lambda path: holdlock.AsyncReadWriteLock(path).acquire_read,
+    "write": lambda path: holdlock.AsyncReadWriteLock(path).acquire_write,
 }
+
+
+def step(coroutine):
+    """Runs a coroutine that does not have to wait."""
+    with pytest.raises(StopIteration):
+        coroutine.send(None)
 
 
 @pytest.mark.parametrize("kind", sorted(ASYNC))
 def test_an_asynchronous_acquire_that_is_struck_at_any_line_acquires_nothing(path, kind):
-    lock, other = ASYNC[kind](path), holdlock.FileLock(path, timeout=0)
-
     async def strike():
-        def step():
-            with pytest.raises(StopIteration):
-                lock.acquire(timeout=10).send(None)  # the lock is free, so this does not wait
-
-        for struck in at_each_line(step):
-            assert lock.locked is not struck
+        acquire, other = ASYNC[kind](path), holdlock.FileLock(path, timeout=0)
+        for struck in at_each_line(lambda: step(acquire(timeout=10))):
             if struck:
                 other.acquire().lock.release()
-        await lock.release()
+        await acquire.__self__.release()
+        other.acquire().lock.release()
+
+    asyncio.run(strike())
+
+
+@pytest.mark.parametrize("kind", sorted(ASYNC))
+def test_an_asynchronous_release_that_is_struck_at_any_line_can_be_repeated(path, kind):
+    async def strike():
+        acquire, other = ASYNC[kind](path), holdlock.FileLock(path, timeout=0)
+        release = acquire.__self__.release
+        await acquire()
+        for struck in at_each_line(lambda: step(release())):
+            if struck:
+                try:
+                    await release()
+                except RuntimeError:
+                    pass  # it was released, and then struck
+                other.acquire().lock.release()
+                await acquire()
+        other.acquire().lock.release()
 
     asyncio.run(strike())

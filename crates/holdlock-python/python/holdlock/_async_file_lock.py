@@ -101,47 +101,50 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         task = None if self.is_thread_local() else record
         if not self.is_locked:
             _log.debug(_log.ATTEMPT, self, self.lock_file)
-        taken = _native.try_acquire(self, shared, limit != 0, task, note)
-        if taken is None:
-            if limit < 0:
-                _async_wait.refuse_deadlock(self, record)
-            _log.debug(_log.WAITING, self, self.lock_file)
-            try:
-                taken = await _async_wait.take(
-                    self,
-                    shared,
-                    limit,
-                    task=task,
-                    pause=pause,
-                    cancel_check=cancel_check,
-                    cancel=cancel,
-                    note=note,
-                )
-            except Timeout as error:
-                end = _log.CANCELLED if isinstance(error, Cancelled) else _log.TIMEOUT
-                _log.debug(end, self, self.lock_file)
-                raise
-        if taken:
-            _log.debug(_log.ACQUIRED, self, self.lock_file)
-            if record is not None:
-                _async_wait.note_taken(self, record)
-            if self._on_acquired is not None:
-                await self._call_hook_of(task)
-        return AsyncAcquireReturnProxy(self)
+        taken = None
+        try:
+            taken = _native.try_acquire(self, shared, limit != 0, task, note)
+            if taken is None:
+                if limit < 0:
+                    _async_wait.refuse_deadlock(self, record)
+                _log.debug(_log.WAITING, self, self.lock_file)
+                try:
+                    taken = await _async_wait.take(
+                        self,
+                        shared,
+                        limit,
+                        task=task,
+                        pause=pause,
+                        cancel_check=cancel_check,
+                        cancel=cancel,
+                        note=note,
+                    )
+                except Timeout as error:
+                    end = _log.CANCELLED if isinstance(error, Cancelled) else _log.TIMEOUT
+                    _log.debug(end, self, self.lock_file)
+                    raise
+            if taken:
+                _log.debug(_log.ACQUIRED, self, self.lock_file)
+                if record is not None:
+                    _async_wait.note_taken(self, record)
+                if self._on_acquired is not None:
+                    await self._call_hook_of(task)
+            return AsyncAcquireReturnProxy(self)
+        except BaseException:
+            # The hook has failed, or an exception of a signal handler has come.
+            if taken is not None:
+                # Once: another task may have joined meanwhile.
+                _native.release(self, False, task)
+            raise
 
     async def _call_hook_of(self, task: _async_wait.TaskRecord | None) -> None:
         hook = self._on_acquired
         assert hook is not None
-        try:
-            descriptor = _native.lend(self, task)
-            if self._run_in_executor:
-                await _async_library.in_thread(lambda: hook(descriptor), self._executor)
-            else:
-                hook(descriptor)
-        except BaseException:
-            # Once: another task may have joined meanwhile.
-            _native.release(self, False, task)
-            raise
+        descriptor = _native.lend(self, task)
+        if self._run_in_executor:
+            await _async_library.in_thread(lambda: hook(descriptor), self._executor)
+        else:
+            hook(descriptor)
         if _native.held(self, task) is None:
             shown = _native.printable(self.lock_file)
             raise RuntimeError(

@@ -125,23 +125,39 @@ class AsyncReadWriteLock(ReadWriteBase):
 
         This is :meth:`ReadWriteLock.acquire_read` for the task instead of the thread.
         """
-        return AsyncAcquireReadWriteReturnProxy(self, await self._acquire(True, timeout, blocking))
+        return await self._acquire(True, timeout, blocking)
 
     async def acquire_write(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> AsyncAcquireReadWriteReturnProxy[Self]:
         """Acquires the lock for this task alone; otherwise as :meth:`acquire_read`."""
-        return AsyncAcquireReadWriteReturnProxy(self, await self._acquire(False, timeout, blocking))
+        return await self._acquire(False, timeout, blocking)
 
     async def _acquire(
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
-    ) -> TaskRecord:
+    ) -> AsyncAcquireReadWriteReturnProxy[Self]:
         limit = self._request(timeout, blocking)
         task = self._task()
-        lock = self._lock
-        held = _native.held(lock, task)
+        held = _native.held(self._lock, task)
         if held is not None:
             self._refuse_other_mode(held, shared, "task")
+        before, levels = _native.counter(self._lock, task), self._levels.get(task, 0)
+        try:
+            await self._take(shared, limit, task)
+            self._request(timeout, blocking)  # it may have been closed meanwhile
+            self._levels[task] = levels + 1
+            return AsyncAcquireReadWriteReturnProxy(self, task)
+        except BaseException:
+            # An exception of a signal handler may have come after the acquisition.
+            _native.undo(self._lock, before, task)
+            if levels == 0:
+                self._levels.pop(task, None)
+            else:
+                self._levels[task] = levels
+            raise
+
+    async def _take(self, shared: bool, limit: float, task: TaskRecord) -> None:
+        lock = self._lock
         if _native.try_acquire(lock, shared, limit != 0, task) is None:
             if limit < 0:
                 _async_wait.refuse_deadlock(lock, task)
@@ -150,11 +166,6 @@ class AsyncReadWriteLock(ReadWriteBase):
             except Cancelled as error:
                 raise self._explain(error) from None
         _async_wait.note_taken(lock, task)
-        self._levels[task] = self._levels.get(task, 0) + 1
-        if self._closed:
-            self._give_back(task, 1)
-            self._request(timeout, blocking)
-        return task
 
     async def release(self, *, force: bool = False) -> None:
         """Undoes one acquisition. The lock is released when this task has undone all of them.
@@ -188,11 +199,12 @@ class AsyncReadWriteLock(ReadWriteBase):
                 self._give_back(task, levels)
 
     def _give_back(self, task: TaskRecord, levels: int) -> None:
-        self._levels[task] -= levels
+        for _ in range(levels):
+            # An exception of a signal handler in between leaves a level too many, and no lock.
+            _native.release(self._lock, False, task)
+            self._levels[task] -= 1
         if not self._levels[task]:
             del self._levels[task]
-        for _ in range(levels):
-            _native.release(self._lock, False, task)
 
     def __del__(self) -> None:
         # While the interpreter ends, modules may be gone already; the process releases the lock.

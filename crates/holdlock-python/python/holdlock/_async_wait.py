@@ -22,6 +22,7 @@ from ._native import (
     UpgradeableGuard,
     printable,
     queue,
+    release,
     was_taken_by,
 )
 
@@ -97,6 +98,7 @@ async def take(
         wakeups.leave()
         raise
     wakeups.note(waiter)
+    outcome = None
     try:
         while True:
             outcome = waiter.look()
@@ -112,6 +114,9 @@ async def take(
     except GeneratorExit:  # the loop is gone
         raise
     except BaseException:
+        if outcome is not None:
+            # An exception of a signal handler has come after the acquisition.
+            release(lock, False, task)
         waiter.cancel()
         while not waiter.is_over():
             await wakeups.sleep_at_last(waiter.number)

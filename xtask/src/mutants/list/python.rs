@@ -28,6 +28,23 @@ pub(super) const AREA: Area = Area {
             test: ("python/test_async_waiting.py", "a_cancelled_wait_leaves"),
         },
         Mutant {
+            name: "an acquire that is struck gives its slot back",
+            file: "_semaphore.py",
+            with: "            self._undo(before, requester)\n",
+            without: "",
+            test: ("python/test_interrupted.py", "an_acquire_that_is_struck_at"),
+        },
+        Mutant {
+            name: "a task whose acquire is struck gives its read/write lock back",
+            file: "_async_read_write.py",
+            with: "            _native.undo(self._lock, before, task)\n",
+            without: "",
+            test: (
+                "python/test_interrupted.py",
+                "an_asynchronous_acquire_that_is_struck",
+            ),
+        },
+        Mutant {
             name: "a task of a closed loop leaves the queue",
             file: "_loop_reader.py",
             with: "        if self._loop.is_closed():",
