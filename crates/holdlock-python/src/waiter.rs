@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdlock::{FileLock, LockFuture, Mode, OwnedGuard};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::cancel::{Alert, CancelToken};
@@ -117,6 +118,13 @@ impl Waiter {
 
 #[pymethods]
 impl Waiter {
+    /// For the collector: the lock may refer to the task that waits.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.lock)?;
+        visit.call(&self.task)?;
+        visit.call(self.token.as_ref().map(|(token, _)| token))
+    }
+
     /// The wait's own descriptor; -1 after `close`, or if it uses the loop's.
     fn fileno(&self) -> i32 {
         self.signal.descriptor()

@@ -1,13 +1,16 @@
 """Objects that refer to one another are collected, and then hold nothing."""
 
+import asyncio
 import gc
+import os
 import subprocess
 import sys
 import weakref
 
 import pytest
 
-from holdlock import CancelToken, FileLock, LockSet, ReadWriteLock, TokenGate
+from conftest import waits
+from holdlock import AsyncFileLock, CancelToken, FileLock, LockSet, ReadWriteLock, TokenGate
 
 CYCLES = {
     "proxy": lambda lock: setattr(lock, "kept", lock.acquire()),
@@ -37,6 +40,26 @@ def test_a_read_write_lock_that_keeps_its_context_is_collected(path):
     assert gone() is None
     with FileLock(path, timeout=0):
         pass
+
+
+def test_a_lock_is_collected_with_the_task_that_waited_for_it_and_its_closed_loop(path):
+    lock = AsyncFileLock(path)
+
+    async def wait():
+        lock.task = asyncio.ensure_future(lock.acquire())
+        while not waits(path, os.getpid()):
+            await asyncio.sleep(0.001)
+
+    loop = asyncio.new_event_loop()
+    # Nobody asks for what a task of a closed loop would say.
+    loop.set_exception_handler(lambda loop, context: None)
+    with FileLock(path):
+        loop.run_until_complete(wait())
+        loop.close()
+        gone = weakref.ref(lock)
+        del lock, loop, wait
+        gc.collect()
+        assert gone() is None
 
 
 @pytest.mark.parametrize("make", [CancelToken, lambda: TokenGate("gate")])
