@@ -132,8 +132,8 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 pub(crate) struct Certificates(Arc<ClientConfig>);
 
 impl Certificates {
-    /// Reads the files. The error names the one that is wrong. The helper thread must not call this:
-    /// a file can be a pipe, or on a server that is silent.
+    /// Reads the files. The error names the one that is wrong. The helper thread must not call
+    /// this: a file can be a pipe, or on a server that is silent.
     pub(crate) fn read(settings: &TlsSettings) -> Result<Certificates, EngineError> {
         let wrong = |why: String| {
             wrong(

@@ -16,7 +16,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "the deadline is before the end of the lease",
             file: "keeper/hold.rs",
-            with: "    ttl.saturating_sub((ttl / 10).max(Duration::from_secs(1)))",
+            with: "    ttl.saturating_sub(margin(ttl))",
             without: "    ttl",
             test: ("engines/redis", "the_deadline_is_before_the_moment"),
         },
