@@ -2,7 +2,7 @@
 //!
 //! | file | facility |
 //! |---|---|
-//! | `file` | open(2), linkat(2), F_DUPFD of fcntl(2) |
+//! | `file` | open(2), linkat(2), F_DUPFD and F_SETSIG of fcntl(2) |
 //! | `file_lock` | flock(2), OFD locks of fcntl(2) |
 //! | `identity` | stat(2) |
 //! | `file_system` | fstatfs(2) |
