@@ -1,11 +1,21 @@
 """Exceptions that strike the module at each of its lines, as those of signal handlers can."""
 
+import importlib
 import os
+import pkgutil
 import sys
 
 import holdlock
 
 PACKAGE = os.path.dirname(holdlock.__file__)
+
+# Their lines count only while they are used, and not while they are loaded.
+for module in pkgutil.iter_modules(holdlock.__path__):
+    if module.name != "__main__":
+        try:
+            importlib.import_module("holdlock." + module.name)
+        except ImportError:
+            pass  # there are no locks between hosts
 
 
 class Struck(BaseException):

@@ -289,3 +289,22 @@ def test_an_asynchronous_release_that_is_struck_at_any_line_can_be_repeated(path
         other.acquire().lock.release()
 
     asyncio.run(strike())
+
+
+@pytest.mark.parametrize("kind", sorted(ASYNC))
+def test_an_asynchronous_wait_that_is_struck_at_any_line_acquires_nothing(path, kind):
+    acquire = ASYNC[kind](path)
+
+    async def wait():
+        with holdlock.FileLock(path):
+            waiting = asyncio.ensure_future(acquire(timeout=60))
+            while not waits(path, os.getpid()) and not waiting.done():
+                await asyncio.sleep(0.001)
+        await waiting
+
+    # The other files have callbacks of the loop.
+    files = ["_async_wait.py", "_line.py"]
+    for struck in at_each_line(lambda: asyncio.run(wait()), files):
+        if not struck:
+            asyncio.run(acquire.__self__.release())  # what an ended task holds
+        holdlock.FileLock(path).acquire(timeout=5).lock.release()

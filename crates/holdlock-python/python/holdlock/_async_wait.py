@@ -100,31 +100,34 @@ async def take(
     wakeups.note(waiter)
     outcome = None
     try:
-        while True:
-            outcome = waiter.look()
-            if outcome is not None:
-                return outcome
-            if cancel is not None and cancel.cancelled:
-                raise Cancelled(lock.lock_file)
-            if cancel_check is not None and cancel_check():
-                raise Cancelled(lock.lock_file)
-            await wakeups.sleep(
-                waiter.number, math.inf if cancel_check is None else max(pause, 0.001)
-            )
-    except GeneratorExit:  # the loop is gone
-        raise
+        try:
+            while True:
+                outcome = waiter.look()
+                if outcome is not None:
+                    return outcome
+                if cancel is not None and cancel.cancelled:
+                    raise Cancelled(lock.lock_file)
+                if cancel_check is not None and cancel_check():
+                    raise Cancelled(lock.lock_file)
+                await wakeups.sleep(
+                    waiter.number, math.inf if cancel_check is None else max(pause, 0.001)
+                )
+        except GeneratorExit:  # the loop is gone
+            raise
+        except BaseException:
+            waiter.cancel()
+            while not waiter.is_over():
+                await wakeups.sleep_at_last(waiter.number)
+            raise
+        finally:
+            # An exception that is kept would keep the descriptors open.
+            waiter.close()
+            wakeups.leave(waiter)
     except BaseException:
         if outcome is not None:
             # An exception of a signal handler has come after the acquisition.
             release(lock, False, task)
-        waiter.cancel()
-        while not waiter.is_over():
-            await wakeups.sleep_at_last(waiter.number)
         raise
-    finally:
-        # An exception that is kept would keep the descriptors open.
-        waiter.close()
-        wakeups.leave(waiter)
 
 
 def note_taken(lock: NativeLock, task: TaskRecord) -> None:

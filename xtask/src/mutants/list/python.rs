@@ -23,8 +23,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a cancelled task leaves the queue",
             file: "_async_wait.py",
-            with: "        waiter.cancel()\n        while not waiter.is_over():",
-            without: "        while False:",
+            with: "            waiter.cancel()\n            while not waiter.is_over():",
+            without: "            while False:",
             test: ("python/test_async_waiting.py", "a_cancelled_wait_leaves"),
         },
         Mutant {
