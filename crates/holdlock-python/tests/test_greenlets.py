@@ -1,6 +1,7 @@
 """gevent and eventlet: greenlets exclude one another, and a wait lets the others run."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -302,6 +303,30 @@ print(*steps, sep=", ")
 @LIBRARIES
 def test_an_upgrade_does_not_wait_for_its_own_greenlet_and_lets_the_others_read(path, run):
     assert run(UPGRADES, path) == "not by itself, reads, killed, has read, upgraded\n"
+
+
+STRUCK = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import holdlock
+from strikes import at_each_line
+
+path = sys.argv[2]
+for number, lock in enumerate([
+    holdlock.FileLock(path),
+    holdlock.FileLock(path, on_acquired=lambda _: None),
+    holdlock.Semaphore(path, 1),
+    holdlock.LockSet([path]),
+]):
+    for struck in at_each_line(lambda: lock.acquire(timeout=60)):
+        assert lock.locked is not struck, number
+    lock.release()
+"""
+
+
+@LIBRARIES
+def test_an_acquire_of_a_greenlet_that_is_struck_at_any_line_acquires_nothing(path, run):
+    run(STRUCK, os.path.dirname(__file__), path)
 
 
 PLAIN = """

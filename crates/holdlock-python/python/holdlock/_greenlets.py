@@ -88,18 +88,25 @@ class _Green:
         record = current()
         if _native.counter(self, record) == 0:
             _log.debug(_log.ATTEMPT, self, self.lock_file)
-        taken = _native.try_acquire(self, shared, limit != 0, record, note)
-        if taken is None:
-            if limit < 0:
-                _async_wait.refuse_deadlock(self, record)
-            _log.debug(_log.WAITING, self, self.lock_file)
-            taken = _wait(self, shared, limit, record, pause, cancel_check, cancel, note)
-        if taken:
-            _log.debug(_log.ACQUIRED, self, self.lock_file)
-            _async_wait.note_taken(self, record)
-            if self._on_acquired is not None:
-                _call_hook(self, record)
-        return AcquireReturnProxy(self)
+        taken = None
+        try:
+            taken = _native.try_acquire(self, shared, limit != 0, record, note)
+            if taken is None:
+                if limit < 0:
+                    _async_wait.refuse_deadlock(self, record)
+                _log.debug(_log.WAITING, self, self.lock_file)
+                taken = _wait(self, shared, limit, record, pause, cancel_check, cancel, note)
+            if taken:
+                _log.debug(_log.ACQUIRED, self, self.lock_file)
+                _async_wait.note_taken(self, record)
+                if self._on_acquired is not None:
+                    _call_hook(self, record)
+            return AcquireReturnProxy(self)
+        except BaseException:
+            # The hook has failed, or an exception of a signal handler has come.
+            if taken is not None:
+                _native.release(self, False, record)
+            raise
 
     def release(self: Any, force: bool = False) -> None:
         record = current()
@@ -149,26 +156,33 @@ def _wait(
 ) -> bool:
     """Waits like :func:`_async_wait.take`: the other greenlets run meanwhile."""
     waiter = _native.queue(lock, shared, limit, record, cancel, None, note)
+    outcome = None
     try:
-        while True:
-            outcome = waiter.look()
-            if outcome is not None:
-                return outcome
-            if cancel is not None and cancel.cancelled:
-                raise Cancelled(lock.lock_file)
-            if cancel_check is not None and cancel_check():
-                raise Cancelled(lock.lock_file)
-            _Green.select(
-                [waiter.fileno()], [], [], None if cancel_check is None else max(pause, 0.001)
-            )
+        try:
+            while True:
+                outcome = waiter.look()
+                if outcome is not None:
+                    return outcome
+                if cancel is not None and cancel.cancelled:
+                    raise Cancelled(lock.lock_file)
+                if cancel_check is not None and cancel_check():
+                    raise Cancelled(lock.lock_file)
+                _Green.select(
+                    [waiter.fileno()], [], [], None if cancel_check is None else max(pause, 0.001)
+                )
+        except BaseException:
+            # A greenlet that is killed leaves the queue before it ends.
+            waiter.cancel()
+            while not waiter.is_over():
+                _Green.select([waiter.fileno()], [], [], None)
+            raise
+        finally:
+            waiter.close()
     except BaseException:
-        # A greenlet that is killed leaves the queue before it ends.
-        waiter.cancel()
-        while not waiter.is_over():
-            _Green.select([waiter.fileno()], [], [], None)
+        if outcome is not None:
+            # An exception of a signal handler has come after the acquisition.
+            _native.release(lock, False, record)
         raise
-    finally:
-        waiter.close()
 
 
 def wait_for(pending: Pending) -> Any:
@@ -226,11 +240,7 @@ def wait_readable(descriptor: int, seconds: float) -> None:
 
 
 def _call_hook(lock: Any, record: TaskRecord) -> None:
-    try:
-        lock._on_acquired(_native.lend(lock, record))
-    except BaseException:
-        _native.release(lock, False, record)
-        raise
+    lock._on_acquired(_native.lend(lock, record))
     if _native.counter(lock, record) == 0:
         shown = _native.printable(lock.lock_file)
         raise RuntimeError(
