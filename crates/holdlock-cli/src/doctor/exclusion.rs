@@ -1,5 +1,6 @@
 //! Two processes try locks on a temporary file.
 
+use std::fs::File;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,17 +9,16 @@ use holdlock::Family;
 use super::family;
 use super::finding::Finding;
 use super::partner::Partner;
-use super::temporary::Temporary;
 use crate::sys::range::Kind::{Exclusive, Shared, Unlock};
 
 /// How long a server may take to notice that a holder is dead.
 const DEATH: Duration = Duration::from_secs(2);
 
 /// What two processes saw of one family.
-pub(super) fn try_out(temporary: &Temporary, family: Family) -> Finding {
+pub(super) fn try_out(file: &File, family: Family) -> Finding {
     let id = format!("exclusion-{}", family::name(family));
     let name = family::title(family);
-    match rules_kept(temporary, family) {
+    match rules_kept(file, family) {
         Ok(()) => {
             let found = format!(
                 "{name} locks exclude, are shared, released, and freed when the holder is killed"
@@ -36,10 +36,10 @@ pub(super) fn try_out(temporary: &Temporary, family: Family) -> Finding {
 }
 
 /// Tries each rule; the error names the first broken one.
-fn rules_kept(temporary: &Temporary, family: Family) -> Result<(), String> {
+fn rules_kept(file: &File, family: Family) -> Result<(), String> {
     let broken = |what: &str| Err(what.to_owned());
-    let mut first = Partner::start(&temporary.path, family)?;
-    let mut second = Partner::start(&temporary.path, family)?;
+    let mut first = Partner::start(file, family)?;
+    let mut second = Partner::start(file, family)?;
     if !first.does(Exclusive)? {
         return broken("a free lock cannot be acquired");
     }
@@ -84,10 +84,10 @@ fn becomes_free(partner: &mut Partner) -> Result<bool, String> {
 }
 
 /// Whether the families exclude each other, as some servers make them.
-pub(super) fn interference(temporary: &Temporary) -> Option<Finding> {
+pub(super) fn interference(file: &File) -> Option<Finding> {
     let seen = || -> Result<bool, String> {
-        let mut flock = Partner::start(&temporary.path, Family::Flock)?;
-        let mut ofd = Partner::start(&temporary.path, Family::Ofd)?;
+        let mut flock = Partner::start(file, Family::Flock)?;
+        let mut ofd = Partner::start(file, Family::Ofd)?;
         Ok(flock.does(Exclusive)? && !ofd.does(Exclusive)?)
     };
     // If one of them does not work, another finding says so.

@@ -4,17 +4,17 @@
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::finding::Finding;
-use super::temporary::Temporary;
+use super::temporary::{self, Temporary};
 use crate::exit::reason;
 
 /// The last trial: afterwards the file is gone or another one.
-pub(super) fn try_out(temporary: &Temporary) -> Vec<Finding> {
-    match seen(temporary) {
+pub(super) fn try_out(temporary: &Temporary, file: &File) -> Vec<Finding> {
+    match seen(temporary, file) {
         Ok(None) => {
             let found = "the removal, replacement and renaming of a held lock file are noticed";
             vec![Finding::ok("identity", found)]
@@ -32,16 +32,21 @@ pub(super) fn try_out(temporary: &Temporary) -> Vec<Finding> {
 }
 
 /// The first fault, if there is one.
-fn seen(temporary: &Temporary) -> io::Result<Option<String>> {
-    let held = File::open(&temporary.path)?;
-    let again = File::open(&temporary.path)?;
+fn seen(temporary: &Temporary, file: &File) -> io::Result<Option<String>> {
+    let held = temporary::open_again(file)?;
+    // By name, because a server may have another number for it. It is compared and not locked.
+    let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let again = File::options()
+        .read(true)
+        .custom_flags(careful.bits() as i32)
+        .open(&temporary.path)?;
     flock(held.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
     let first = identity(&held.metadata()?);
     let by_path = || fs::symlink_metadata(&temporary.path).map(|found| identity(&found));
     if first != identity(&again.metadata()?) || first != by_path()? {
         return Ok(Some(
             "inode numbers are not stable: one file has several, so every lock file looks as if it \
-             had been replaced"
+             had been replaced (or another program replaces files here)"
                 .into(),
         ));
     }

@@ -9,9 +9,9 @@ use std::os::unix::fs::MetadataExt;
 use rustix::fs::{FlockOperation, flock, major, minor};
 
 use super::finding::Finding;
-use super::temporary::Temporary;
+use super::temporary;
 
-pub(super) fn look(temporary: &Temporary) -> Option<Finding> {
+pub(super) fn look(temporary: &File) -> Option<Finding> {
     let (stat, table) = names(temporary).ok()?;
     let table = table?;
     (stat != table).then(|| {
@@ -25,8 +25,8 @@ pub(super) fn look(temporary: &Temporary) -> Option<Finding> {
 }
 
 /// The numbers that stat(2) reports, and those of the table.
-fn names(temporary: &Temporary) -> io::Result<(String, Option<String>)> {
-    let file = File::open(&temporary.path)?;
+fn names(temporary: &File) -> io::Result<(String, Option<String>)> {
+    let file = temporary::open_again(temporary)?;
     flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)?;
     let found = file.metadata()?;
     let stat = format!(

@@ -1,16 +1,15 @@
 //! A process that locks and unlocks on order. Locks are tried between two such partners.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 use holdlock::Family;
+use rustix::io::{FdFlags, fcntl_setfd};
 
-use super::family;
-use super::{internal, myself};
+use super::{family, internal, myself, temporary};
 use crate::exit::{self, Failure, Outcome, reason};
 use crate::show::output::print;
 use crate::sys::range::{self, Kind};
@@ -27,16 +26,14 @@ const KINDS: [(Kind, &str); 3] = [
 /// Reads an order and writes the answer, until the orders end.
 pub(crate) fn obey(mut words: impl Iterator<Item = OsString>) -> Outcome {
     let misused = || internal(PARTNER);
-    let path = words.next().ok_or_else(misused)?;
+    let number = words.next().ok_or_else(misused)?;
+    let number = number.to_str().and_then(|number| number.parse().ok());
     let family = words.next().ok_or_else(misused)?;
     let family = family
         .to_str()
         .and_then(family::named)
         .ok_or_else(misused)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(&path)
+    let file = temporary::open_number(number.ok_or_else(misused)?)
         .map_err(|error| Failure::system("cannot open the file", error))?;
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|error| Failure::system("cannot read", error))?;
@@ -67,16 +64,19 @@ pub(super) struct Partner {
 }
 
 impl Partner {
-    pub(super) fn start(path: &Path, family: Family) -> Result<Partner, String> {
+    /// The partner opens the same file anew, by its copy of the descriptor.
+    pub(super) fn start(file: &File, family: Family) -> Result<Partner, String> {
+        let failed = |error: io::Error| format!("cannot start a process: {}", reason(&error));
+        fcntl_setfd(file, FdFlags::empty()).map_err(|error| failed(error.into()))?;
         let mut child = myself()
             .arg(PARTNER)
-            .arg(path)
+            .arg(file.as_raw_fd().to_string())
             .arg(family::name(family))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|error| format!("cannot start a process: {}", reason(&error)))?;
+            .map_err(failed)?;
         let stdout = child
             .stdout
             .take()

@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -68,6 +69,18 @@ impl Temporary {
         }
         std::process::exit(code.into());
     }
+}
+
+/// Opens the temporary file anew. Not by its name: the owner of the directory may have put a link
+/// to another file there.
+pub(super) fn open_again(file: &File) -> io::Result<File> {
+    open_number(file.as_raw_fd())
+}
+
+/// The same by the number of a descriptor of this process.
+pub(super) fn open_number(number: RawFd) -> io::Result<File> {
+    let link = format!("/proc/self/fd/{number}");
+    OpenOptions::new().read(true).write(true).open(link)
 }
 
 /// The turn to create the file, or to end the process.

@@ -84,20 +84,21 @@ fn look(place: &Place) -> Result<bool, Failure> {
 /// Tries locks on a file of our own.
 fn try_out(place: &Place, temporary: Temporary) -> Result<(), Failure> {
     step(CREATING)?;
-    if let Err(error) = temporary.create() {
-        return tell([not_created(place, &error)]);
-    }
+    let file = match temporary.create() {
+        Ok(file) => file,
+        Err(error) => return tell([not_created(place, &error)]),
+    };
     tell(created(place))?;
     for family in FAMILIES {
         step(&format!("trying {} locks", family::title(family)))?;
-        tell([exclusion::try_out(&temporary, family)])?;
+        tell([exclusion::try_out(&file, family)])?;
     }
     step("trying locks of both families together")?;
-    tell(exclusion::interference(&temporary))?;
+    tell(exclusion::interference(&file))?;
     step("comparing with the kernel's table of locks")?;
-    tell(kernel_table::look(&temporary))?;
+    tell(kernel_table::look(&file))?;
     step("removing and renaming the temporary file")?;
-    tell(identity::try_out(&temporary))?;
+    tell(identity::try_out(&temporary, &file))?;
     drop(temporary);
     Ok(())
 }

@@ -6,6 +6,7 @@ mod support;
 mod hanging;
 mod interrupted;
 mod mounted;
+mod replaced;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};

@@ -185,6 +185,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/engine", "a_killed_holdlock_takes"),
         },
         Mutant {
+            name: "doctor: the temporary file is not opened by its name",
+            file: "doctor/temporary.rs",
+            with: "let link = format!(\"/proc/self/fd/{number}\");",
+            without: "let link = fs::read_link(format!(\"/proc/self/fd/{number}\"))?;\n    let link = link.to_string_lossy().replace(\" (deleted)\", \"\");",
+            test: ("command/doctor", "replaced::"),
+        },
+        Mutant {
             name: "who --signal: only to holders",
             file: "who/send.rs",
             with: "        if !holds {",
