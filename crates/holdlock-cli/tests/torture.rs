@@ -4,12 +4,13 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use holdlock_test_support::{Scratch, has, skipped, watchdog};
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 use support::terminal::{INTERRUPT, Terminal};
 use support::{Finished, Place, Running, wait_for};
@@ -161,6 +162,11 @@ fn upgrades_are_atomic_while_readers_and_upgrading_holders_are_killed() {
 #[test]
 fn locks_work_on_the_file_system_of_the_build() {
     let place = Place::new();
+    let build = place.join("");
+    let mut above = build.ancestors();
+    if geteuid().is_root() && above.any(|path| fs::metadata(path).unwrap().uid() != 0) {
+        return skipped("root does not torture below a directory of another user");
+    }
     let (code, report) = torture(&place, &place.join(""), &["--for", "3s"]);
     if report["file_system"] == "tmpfs" {
         skipped("the build is on tmpfs as well");
@@ -336,6 +342,39 @@ fn a_place_that_does_not_exist_is_a_clear_error() {
     let expected = "holdlock: cannot create a directory in missing/: No such file or directory; \
                     give a directory in which you can create files\n";
     assert_eq!(finished.stderr, expected);
+}
+
+/// Its owner could put another directory in the place of the new one.
+#[test]
+fn root_works_in_no_directory_that_another_user_could_replace() {
+    if !geteuid().is_root() {
+        return skipped("needs root");
+    }
+    let place = Place::new();
+    let memory = Scratch::in_memory();
+    let mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let foreign = memory.path("foreign");
+    let below = foreign.join("below");
+    fs::create_dir_all(&below).unwrap();
+    chown(&foreign, Some(65_531), None).unwrap();
+    let open = memory.path("open");
+    fs::create_dir(&open).unwrap();
+    mode(&open, 0o777);
+    for (path, why) in [
+        (&foreign, "user 65531 owns"),
+        (&below, "user 65531 owns"),
+        (&open, "other users can write to"),
+    ] {
+        let finished = place.run([Path::new("torture"), path]);
+        assert_eq!(finished.code(), 73, "{finished:?}");
+        assert!(finished.stderr.contains(why), "{}", finished.stderr);
+    }
+    assert_eq!(fs::read_dir(&below).unwrap().count(), 0);
+    mode(&open, 0o1777);
+    let words = ["--modes", "exclusive", "--sections", "1"];
+    assert_eq!(torture(&place, &open, &words).0, 0);
 }
 
 /// The machine is to blame, and not the locks: no finding, and no panic.

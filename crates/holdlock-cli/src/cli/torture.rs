@@ -35,7 +35,8 @@ Workers acquire locks in a new directory in PATH (.holdlock-torture-*), which is
 at the end. Each worker is a process with four threads. Some use the library of
 holdlock, some plain flock(2) or fcntl(2), some flock(1) if it is installed. They try,
 give up, are cancelled, get signals, fork and start programs. Workers are killed
-(KILL) and stopped (STOP). If PATH is a file, its directory is used.
+(KILL) and stopped (STOP). If PATH is a file, its directory is used. Root cannot test a
+directory that another user could replace meanwhile.
 
 If PATH is the URL of an engine (postgres://host/database, etcd://host, redis://host), the
 workers use new locks of that engine, with a time limit of 3 s unless the URL has `ttl=`.

@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use holdlock::Error;
+use rustix::process::geteuid;
 
 use super::engine::{About, Engine};
 use super::fresh_seed;
@@ -64,6 +65,17 @@ impl Place {
         if !parent.is_dir() {
             parent.pop();
         }
+        if geteuid().is_root()
+            && let Some(why) = danger_to_root(&parent).map_err(failed)?
+        {
+            let remedy = "give a directory of root to which only root can write, or run \
+                          `holdlock torture` as another user";
+            let path = text::path(path);
+            return Err(Failure::new(
+                CANNOT_CREATE,
+                format!("root cannot test {path} safely: {why}; {remedy}"),
+            ));
+        }
         let name = format!(".holdlock-torture-{:x}", fresh_seed());
         let directory = parent.join(name);
         let mut builder = DirBuilder::new();
@@ -109,6 +121,31 @@ impl Place {
         let mut members = 0..mode.lock_files(&self.directory).len();
         members.try_for_each(|member| mode.open(&self.directory, member)?.try_lock()?.release())
     }
+}
+
+/// Whether another user could put another directory in the place of the new one, while workers open
+/// files in it with the rights of root. `path` has no symbolic links.
+fn danger_to_root(path: &Path) -> io::Result<Option<String>> {
+    // In a user namespace, the owner of the system's directories need not be its root.
+    let owners = [0, fs::metadata("/")?.uid()];
+    for directory in path.ancestors() {
+        let found = fs::metadata(directory)?;
+        let directory = text::path(directory);
+        if !owners.contains(&found.uid()) {
+            let owner = found.uid();
+            return Ok(Some(format!(
+                "user {owner} owns {directory}, and could replace the files there meanwhile"
+            )));
+        }
+        let by_group = found.mode() & 0o020 != 0 && found.gid() != 0;
+        let is_sticky = found.mode() & 0o1000 != 0;
+        if (by_group || found.mode() & 0o002 != 0) && !is_sticky {
+            return Ok(Some(format!(
+                "other users can write to {directory}, and could replace the files there meanwhile"
+            )));
+        }
+    }
+    Ok(None)
 }
 
 impl Drop for Place {
