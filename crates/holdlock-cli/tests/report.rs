@@ -2,6 +2,7 @@
 
 mod support;
 
+use holdlock_test_support::watchdog;
 use serde_json::{Value, json};
 
 use support::{Place, Running};
@@ -71,6 +72,41 @@ fn the_document_has_the_same_numbers() {
     assert_eq!(lock["held_s"]["longest"], 60.0);
     assert_eq!(lock["outcomes"]["timeout"], 1);
     assert_eq!(lock["longest"]["command"], json!(["make", "/run/backup"]));
+}
+
+/// Sums of such times do not fit into 64 bits.
+#[test]
+fn times_far_in_the_future_are_left_out_and_do_no_harm() {
+    let _dog = watchdog::watch(60);
+    let place = Place::new();
+    let entry = |year: u32, held: f64| {
+        let line = json!({
+            "version": 1, "time": format!("{year}-12-31T23:59:59Z"), "locks": ["/l"],
+            "mode": "exclusive", "waited_s": 1e9, "held_s": held,
+            "command": ["make"], "pid": 4711, "exit": 0, "outcome": "ran",
+        });
+        format!("{line}\n")
+    };
+    let lines = entry(2100, 1e9) + &entry(2200, 933_717_636.5) + &entry(2200, 1e9);
+    std::fs::write(place.join("log"), lines).unwrap();
+    let report = |words: &[&str]| {
+        // A report that needs this much memory never ends.
+        let mut command = place.shell(r#"ulimit -v 2000000; exec "$HOLDLOCK" report "$@" log"#);
+        command.arg("sh").args(words);
+        Running::start(command).finish()
+    };
+    let finished = report(&[]);
+    assert_eq!(finished.code(), 0, "{finished:?}");
+    assert!(
+        finished.text().starts_with("1 line in the log"),
+        "{finished:?}"
+    );
+    assert!(finished.text().contains("to 2164-05-18"), "{finished:?}");
+    for number in [2, 3] {
+        let why = format!("line {number} left out: its `time` is missing or invalid");
+        assert!(finished.stderr.contains(&why), "{}", finished.stderr);
+    }
+    assert_eq!(report(&["--svg", "-"]).code(), 0);
 }
 
 #[test]

@@ -27,8 +27,8 @@ Prints for each lock: the runs that held it, the conflicts (runs that gave up be
 the lock was not free), how long the runs waited and held the lock, and the command
 that held it longest. p95: 95 of 100 runs took no longer than this.
 
-`report` leaves out a line that is not from `holdlock run --log`, and says so on
-standard error. A run under several locks counts for each of them.
+`report` leaves out a line that is not from `holdlock run --log`, or that has a time
+after the year 2100, and says so on standard error. A run under several locks counts for each of them.
 
 WHEN is a time (2026-11-23T08:00:00Z), a day (2026-11-23, UTC), or a duration before
 now (2h, 7d).

@@ -32,7 +32,8 @@ pub(super) fn parse(text: &str) -> Option<Time> {
             }
         }
     };
-    let known = (1970..=2200).contains(&year)
+    // Times until 2100, with a wait and a hold of 31 years each, are far from the limit of `Time`.
+    let known = (1970..=2100).contains(&year)
         && calendar::exists(year, month, day)
         // A leap second counts as the one that follows it.
         && (hour < 24 && minute < 60 && second <= 60);

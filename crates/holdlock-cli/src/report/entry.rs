@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::clock::{self, Time};
 
-/// Longer than any real run, and short enough for sums not to overflow.
+/// Longer than any real run, and short enough for sums not to overflow: see [`clock::parse`].
 const LONGEST_S: f64 = 1e9;
 
 /// The ends of a run, as in the log.
