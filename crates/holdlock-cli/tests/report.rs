@@ -109,6 +109,27 @@ fn times_far_in_the_future_are_left_out_and_do_no_harm() {
     assert_eq!(report(&["--svg", "-"]).code(), 0);
 }
 
+/// A run under a lock of an engine may lose it.
+#[test]
+fn a_run_that_lost_its_lock_counts() {
+    let place = Place::new();
+    let lock = "postgres://db/jobs#x";
+    std::fs::write(
+        place.join("log"),
+        line("08:00:00", lock, 0.0, Some(9.0), "lost"),
+    )
+    .unwrap();
+    let finished = place.run(["report", "--json", "log"]);
+    assert_eq!((finished.code(), finished.stderr.as_str()), (0, ""));
+    let document: Value = serde_json::from_slice(&finished.stdout).unwrap();
+    let lock = &document["locks"][0];
+    assert_eq!(
+        (&lock["runs"], &lock["outcomes"]["lost"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(place.run(["report", "--svg", "-", "log"]).code(), 0);
+}
+
 #[test]
 fn foreign_and_torn_lines_are_reported_and_the_rest_counts() {
     let place = Place::new();

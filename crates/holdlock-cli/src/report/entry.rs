@@ -8,7 +8,7 @@ use super::clock::{self, Time};
 const LONGEST_S: f64 = 1e9;
 
 /// The ends of a run, as in the log.
-pub(super) const OUTCOMES: [&str; 9] = [
+pub(super) const OUTCOMES: [&str; 10] = [
     "ran",
     "conflict",
     "timeout",
@@ -17,6 +17,7 @@ pub(super) const OUTCOMES: [&str; 9] = [
     "signal",
     "skipped",
     "abandoned",
+    "lost",
     "error",
 ];
 
