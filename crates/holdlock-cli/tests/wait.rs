@@ -2,6 +2,7 @@
 
 mod support;
 
+use holdlock_test_support::watchdog;
 use serde_json::Value;
 use support::{Place, Running, is_gone, wait_for};
 
@@ -98,4 +99,18 @@ fn a_wait_of_the_job_that_holds_the_lock_is_an_error() {
     let script = "\"$HOLDLOCK\" run L -- sh -c '\"$HOLDLOCK\" wait -w 50ms L; echo $?'";
     let finished = Running::start(place.shell(script)).finish();
     assert_eq!(finished.text(), "75\n", "{finished:?}");
+}
+
+/// The lock of the removed file is free when the job ends, and not before.
+#[test]
+fn a_wait_of_the_job_that_holds_a_removed_file_is_an_error() {
+    let _dog = watchdog::watch(60);
+    let place = Place::new();
+    for then in ["rm r.lock; touch r.lock", "rm r.lock", "mv r.lock other"] {
+        let inner = format!("{then}; \"$HOLDLOCK\" wait ./r.lock; echo $?");
+        let script = format!("\"$HOLDLOCK\" run ./r.lock -- sh -c '{inner}'");
+        let finished = Running::start(place.shell(&script)).finish();
+        let expected = if then.starts_with("mv") { "0" } else { "65" };
+        assert_eq!(finished.text().trim(), expected, "{then}: {finished:?}");
+    }
 }

@@ -62,22 +62,25 @@ pub(crate) fn until_free(views: &mut [View], patience: Patience) -> Result<Durat
 /// becomes free.
 fn not_held_by_our_own_job(view: &View) -> Result<(), Failure> {
     let us = std::process::id();
-    let Some(file) = view.current().filter(|_| inspect::is_proc_ours()) else {
+    if !inspect::is_proc_ours() {
         return Ok(());
-    };
-    let mut kinds = view.locks().map(|lock| lock.kind);
-    let by = kinds.find_map(|kind| inspect::kept_by_bound(us, file.file_id, kind, Mode::Exclusive));
-    match by {
-        None => Ok(()),
-        Some(_) => Err(Failure::new(
-            DEADLOCK,
-            format!(
-                "{}: waiting would be a deadlock: the job that this command is part of holds the \
-                 lock until this command has ended",
-                text::path(&view.path)
-            ),
-        )),
     }
+    // Removed files as well: the wait is for all of them.
+    let is_kept = view.snapshot.files.iter().any(|file| {
+        let mut kinds = file.locks.iter().map(|lock| lock.kind);
+        kinds.any(|kind| inspect::kept_by_bound(us, file.file_id, kind, Mode::Exclusive).is_some())
+    });
+    if !is_kept {
+        return Ok(());
+    }
+    let path = text::path(&view.path);
+    Err(Failure::new(
+        DEADLOCK,
+        format!(
+            "{path}: waiting would be a deadlock: the job that this command is part of holds the \
+             lock until this command has ended"
+        ),
+    ))
 }
 
 /// Sleeps for `pause`, or until one of the holders has ended.
