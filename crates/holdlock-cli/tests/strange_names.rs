@@ -295,6 +295,27 @@ fn what_a_process_calls_itself_is_text() {
 }
 
 #[test]
+fn a_long_command_of_a_job_is_shortened() {
+    let place = Place::new();
+    let script = format!("echo held; read line # {}", "x".repeat(100_000));
+    let mut holder = Running::start_with_stdin(place.holdlock(["run", "L", "sh", "-c", &script]));
+    holder.expect_line("held");
+    for asked in [
+        &["run", "-n", "L", "true"][..],
+        &["who", "L"],
+        &["wait", "-w", "0", "L"],
+        &["list", "L"],
+        &["graph", "L"],
+    ] {
+        let finished = place.run(asked);
+        let shown = finished.text().len() + finished.stderr.len();
+        let is_named = finished.text().contains("sh -c") || finished.stderr.contains("sh -c");
+        assert!(is_named && shown < 2000, "{asked:?}: {shown} bytes");
+    }
+    holder.finish();
+}
+
+#[test]
 fn a_line_of_progress_does_not_command_the_terminal() {
     let place = Place::new();
     let path = strange(&place, 0);

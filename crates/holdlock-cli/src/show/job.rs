@@ -24,11 +24,19 @@ const FLOCK: [&str; 8] = [
     "--fd",
 ];
 
-/// The job of a process.
+/// The most characters of a job, as in the library's snapshot.
+const LENGTH: usize = 120;
+
+/// The job of a process, shortened.
 pub(crate) fn of(process: &Process) -> Option<String> {
     let command = process.command.as_deref()?;
     let words = words(process.pid, command).unwrap_or_else(|| command.replace(' ', END));
-    Some(job(&words).replace(END, " "))
+    let job = job(&words);
+    let shown = match job.char_indices().nth(LENGTH) {
+        Some((end, _)) => format!("{}…", &job[..end]),
+        None => job.to_owned(),
+    };
+    Some(shown.replace(END, " "))
 }
 
 /// The words of a wrapper's command line, each but the last with `END` behind it. The snapshot has
