@@ -193,14 +193,16 @@ if os.fork() == 0:
     os._exit(0)
 message, received, flags, address = socket.recv_fds(ours, 1, 1)
 os.wait()
+if sys.argv[2:] == ['lease']:
+    fcntl.fcntl(received[0], fcntl.F_SETLEASE, fcntl.F_WRLCK)
 print('held', flush=True)
 sys.stdin.read()
 "#;
 
 /// A process that holds a lock which it did not acquire itself.
-fn was_handed(place: &Place, path: &str) -> Running {
+fn was_handed(place: &Place, path: &str, more: &[&str]) -> Running {
     let mut command = place.command("python3");
-    command.args(["-c", HANDED_OVER, path]);
+    command.args(["-c", HANDED_OVER, path]).args(more);
     let mut victim = Running::start_with_stdin(command);
     victim.expect_line("held");
     victim
@@ -212,7 +214,7 @@ fn a_holder_that_did_not_take_the_lock_is_marked() {
         return;
     }
     let place = Place::new();
-    let victim = was_handed(&place, "x");
+    let victim = was_handed(&place, "x", &[]);
     let pid = victim.pid();
     let asked = place.run(["who", "./x"]);
     let line = format!("  inherited  {pid}");
@@ -237,7 +239,7 @@ fn a_process_that_was_handed_a_lock_is_signalled_only_where_it_was_shown() {
         return;
     }
     let place = Place::new();
-    let victim = was_handed(&place, "x");
+    let victim = was_handed(&place, "x", &[]);
     // No process is shown before, so the user has not agreed to this one.
     for form in ["-q", "--json"] {
         let asked = place.run(["who", form, "--signal", "KILL", "--yes", "./x"]);
@@ -259,11 +261,25 @@ fn a_process_that_was_handed_a_lock_is_signalled_only_where_it_was_shown() {
     terminal.finish();
     assert_eq!(victim.finish().code(), 0, "it lives");
 
-    let victim = was_handed(&place, "x");
+    let victim = was_handed(&place, "x", &[]);
     let sent = place.run(["who", "--signal", "TERM", "--yes", "--wait", "./x"]);
     assert_eq!(sent.code(), 0, "{sent:?}");
     assert!(sent.text().contains("inherited"), "shown: {sent:?}");
     assert_eq!(victim.finish().signal(), Some(15));
+}
+
+/// A lease is no lock, and taking one is not taking the lock.
+#[test]
+fn a_process_that_was_handed_a_lock_and_has_a_lease_did_not_take_the_lock() {
+    if !has("python3") {
+        return;
+    }
+    let place = Place::new();
+    let victim = was_handed(&place, "x", &["lease"]);
+    let asked = place.run(["who", "-q", "--signal", "KILL", "--yes", "./x"]);
+    let refused = "only inherited the lock, and was not shown: nothing is sent to it";
+    assert!(asked.stderr.contains(refused), "{asked:?}");
+    assert_eq!(victim.finish().code(), 0, "it lives");
 }
 
 #[test]
@@ -274,7 +290,7 @@ fn what_a_job_has_left_behind_is_signalled_by_its_name_without_being_shown() {
     // No other user can open the file, so no other user can have handed it to this process.
     let place = Place::new();
     place.run(["run", "L", "true"]);
-    let left = was_handed(&place, "locks/L.lock");
+    let left = was_handed(&place, "locks/L.lock", &[]);
     let words = ["who", "-q", "--signal", "TERM", "--yes", "--wait", "L"];
     assert_eq!(place.run(words).code(), 0);
     assert_eq!(left.finish().signal(), Some(15));

@@ -114,9 +114,10 @@ impl View {
         found
     }
 
-    /// Whether a holder has inherited all of its locks.
+    /// Whether a holder has inherited all of its locks. A lease is no lock.
     pub(super) fn only_inherited(&self, process: &Process) -> bool {
-        let mut kept = self.locks().flat_map(|lock| {
+        let locks = self.locks().filter(|lock| lock.kind != Kind::Lease);
+        let mut kept = locks.flat_map(|lock| {
             let holders = lock.holders.iter();
             let its = holders.filter(|holder| holder.process.pid == process.pid);
             its.map(move |holder| lock.was_passed_to(holder))
