@@ -235,7 +235,9 @@ fn filters_leave_out_the_rest() {
     assert_eq!(pids(&["--pid", &one.pid().to_string()]), [one.pid()]);
     assert!(pids(&["--kind", "posix", "--family=ofd"]).is_empty());
     let uid = rustix::process::geteuid().as_raw();
-    assert_eq!(pids(&["--user", &uid.to_string()]).len(), 3);
+    for number in [uid.to_string(), format!("+{uid}"), format!("00{uid}")] {
+        assert_eq!(pids(&["--user", &number]).len(), 3, "{number}");
+    }
     let below = place.run(["list", "-n", "-o", "pid", "./sub"]);
     assert_eq!(below.text().trim(), one.pid().to_string());
     let filtered = document(&place.run(["list", "--json", "--pid", &waiter.pid().to_string()]));

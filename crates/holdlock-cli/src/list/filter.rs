@@ -36,12 +36,12 @@ pub(super) struct Prepared {
 impl Filter {
     /// Resolves the names and paths to files, and checks that the users exist.
     pub(super) fn prepared(self) -> Result<Prepared, Failure> {
-        self.users.iter().try_for_each(|user| known(user))?;
+        let users = self.users.iter().map(|user| known(user));
         let spots = self.locks.iter().map(|lock| spot(lock, self.names));
         Ok(Prepared {
             spots: spots.collect::<Result<_, _>>()?,
             pids: self.pids,
-            users: self.users,
+            users: users.collect::<Result<_, _>>()?,
             kinds: self.kinds,
             waiting: self.waiting,
         })
@@ -56,13 +56,16 @@ fn spot(lock: &OsString, names: Names) -> Result<Spot, Failure> {
     }
 }
 
-/// Names of users come from /etc/passwd alone, as those of processes do.
-fn known(user: &str) -> Result<(), Failure> {
+/// The user's name, or the number as processes have it: `007` is user 7. Names come from
+/// /etc/passwd alone, as those of processes do.
+fn known(user: &str) -> Result<String, Failure> {
     let passwd = fs::read("/etc/passwd").unwrap_or_default();
     let is_name = |line: &[u8]| line.split(|byte| *byte == b':').next() == Some(user.as_bytes());
-    let is_known = user.parse::<u32>().is_ok() || passwd.split(|byte| *byte == b'\n').any(is_name);
-    if is_known && !user.is_empty() {
-        return Ok(());
+    if !user.is_empty() && passwd.split(|byte| *byte == b'\n').any(is_name) {
+        return Ok(user.to_owned());
+    }
+    if let Ok(number) = user.parse::<u32>() {
+        return Ok(number.to_string());
     }
     Err(Failure::usage(format!(
         "--user {}: no such user in /etc/passwd; give a name from there, or a number",
