@@ -32,10 +32,11 @@ pub(super) fn integer(text: &[u8]) -> Result<i32, Bad> {
     i32::try_from(value).map_err(|_| Bad::Range)
 }
 
-/// A number of bytes: decimal, 0x… or octal, perhaps a decimal fraction, and a suffix such as
-/// K, KiB (1024) or KB (1000).
+/// A number of bytes, perhaps with a `+`: decimal, 0x… or octal, perhaps a decimal fraction, and a
+/// suffix such as K, KiB (1024) or KB (1000).
 pub(super) fn size(text: &[u8]) -> Result<i64, Bad> {
     let text = skip_space(text);
+    let text = text.strip_prefix(b"+").unwrap_or(text);
     let (radix, number) = match text {
         [b'0', b'x' | b'X', number @ ..] => (16, number),
         [b'0', number @ ..] if number.first().is_some_and(u8::is_ascii_digit) => (8, number),
@@ -121,6 +122,8 @@ mod tests {
         for (text, bytes) in [
             (&b"0"[..], 0),
             (b"10", 10),
+            (b" +10", 10),
+            (b"+0x10", 16),
             (b"0x10", 16),
             (b"010", 8),
             (b"1K", 1024),
@@ -133,7 +136,19 @@ mod tests {
         ] {
             assert_eq!(size(text), Ok(bytes), "{text:?}");
         }
-        for bad in [&b""[..], b"-1", b"x", b"1x", b"1Ki", b"1 K", b"0x", b"1.5"] {
+        for bad in [
+            &b""[..],
+            b"-1",
+            b"x",
+            b"1x",
+            b"1Ki",
+            b"1 K",
+            b"0x",
+            b"1.5",
+            b"+",
+            b"++1",
+            b"+-1",
+        ] {
             assert_eq!(size(bad), Err(Bad::Text), "{bad:?}");
         }
         assert_eq!(size(b"9E"), Err(Bad::Range));
