@@ -320,3 +320,33 @@ fn a_wait_of_the_command_is_shown_below_its_lock() {
     let news = text.lines().filter(|line| !line.contains("see above"));
     assert!(news.count() >= 6, "{text}");
 }
+
+#[test]
+fn the_help_names_every_field_of_the_edges() {
+    let place = Place::new();
+    let holder = place.hold(&["--slots", "2", "./x"]);
+    let waiter = Running::start(place.holdlock(["run", "./x", "true"]));
+    waiter.expect_waiting();
+    let document = document(&place.run(["graph", "--json", "./x"]));
+    let help = place.run(["graph", "--help"]);
+    let line = |name: &str| {
+        let start = format!("    {name} (");
+        let line = help.text().lines().find(|line| line.starts_with(&start));
+        line.unwrap_or_else(|| panic!("{name}: {}", help.text()))
+    };
+    let edges = document["edges"].as_array().unwrap();
+    for name in ["waits", "holds"] {
+        assert!(edges.iter().any(|edge| edge["type"] == name), "{document}");
+    }
+    for edge in edges {
+        let named = line(edge["type"].as_str().unwrap());
+        let fields = edge.as_object().unwrap().keys();
+        for field in
+            fields.filter(|key| !["type", "from", "to", "deadlock"].contains(&key.as_str()))
+        {
+            assert!(named.contains(&format!(" {field}")), "{field}: {named}");
+        }
+    }
+    holder.finish();
+    waiter.finish();
+}

@@ -40,8 +40,8 @@ standard error reports what could not be seen.
   nodes[]: id, type: process (process),
     file (path, removed, place: device, inode), unseen (a process that is hidden)
   edges[]: from, to (ids), deadlock (index, or null), type:
-    waits (process to file): mode, kind, range, turn
-    holds (file to process): mode, kind, range
+    waits (process to file): mode, kind, range, slot (null), turn
+    holds (file to process): mode, kind, range, slot (a number, or null)
     ends (process to process: the first waits for the end of the second)
   deadlocks[]: certain, steps[]: waiter, file, holder (ids), kind, mode
   process: PROCESS_FIELDS
