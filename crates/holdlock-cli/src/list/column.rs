@@ -204,14 +204,17 @@ fn age(process: &inspect::Process) -> Option<String> {
     Some(span(process.started?.elapsed().unwrap_or_default()))
 }
 
-/// The record of the lock, if it is that of the row's process.
+/// The record of the lock, if it is that of the row's process. Only the file of an exclusive lock
+/// is read: many may share a lock.
 fn record(row: &Row<'_>) -> Option<Record> {
     let What::Holds(lock) = row.what else {
         return None;
     };
+    if lock.mode != holdlock::Mode::Exclusive {
+        return None;
+    }
     let pid = row.process?.pid;
-    let is_its = |record: &Record| lock.mode == holdlock::Mode::Exclusive && record.pid == pid;
-    Record::of(row.file).filter(is_its)
+    Record::of(row.file).filter(|record| record.pid == pid)
 }
 
 fn taker(row: &Row<'_>) -> Option<u32> {

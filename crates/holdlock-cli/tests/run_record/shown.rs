@@ -1,5 +1,8 @@
 //! What the command and other users see of the record: tokens and notes.
 
+use std::mem::MaybeUninit;
+
+use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::runs::{PRINT, print, told};
@@ -95,4 +98,24 @@ fn a_note_in_any_encoding_is_shown_and_an_empty_one_is_none() {
     let done = place.run(["run", "--note", "", "./x", "--", "cat", "x"]);
     assert_eq!(done.code(), 0, "{done:?}");
     assert!(!done.text().contains("\nnote:"), "{done:?}");
+}
+
+/// Many may share a lock, and the record is that of an exclusive holder.
+#[test]
+fn a_list_reads_no_record_for_shared_locks() {
+    let place = Place::new();
+    assert_eq!(place.run(["run", "--note=n", "./x", "true"]).code(), 0);
+    let shared = [(); 2].map(|()| place.hold(&["-s", "./x"]));
+    let opens = |words: &[&str]| {
+        let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+        add_watch(&watch, place.join("x"), WatchFlags::OPEN).unwrap();
+        assert_eq!(place.run(words).code(), 0);
+        let mut room = [MaybeUninit::uninit(); 4096];
+        Reader::new(watch, &mut room).next().is_ok()
+    };
+    let list = ["list", "-o", "pid,held,note,token", "./x"];
+    assert!(!opens(&list));
+    drop(shared);
+    let _holder = place.hold(&["--note=n", "./x"]);
+    assert!(opens(&list));
 }
