@@ -350,3 +350,35 @@ fn the_help_names_every_field_of_the_edges() {
     holder.finish();
     waiter.finish();
 }
+
+/// Acquires the shared lock in as many processes as told, reports that, and keeps it.
+const TOGETHER: &str = r#"
+import fcntl, os, sys
+for number in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        file = open('x', 'a')
+        fcntl.flock(file, fcntl.LOCK_SH)
+        os.write(1, b'held\n')
+        sys.stdin.read()
+        os._exit(0)
+sys.stdin.read()
+"#;
+
+#[test]
+fn few_holders_are_named_and_many_are_counted() {
+    if !has("python3") {
+        return;
+    }
+    for (number, expected) in [(3, "together with pid "), (12, "together with 11 others")] {
+        let place = Place::new();
+        let mut command = place.command("python3");
+        command.args(["-c", TOGETHER, &number.to_string()]);
+        let mut holders = Running::start_with_stdin(command);
+        for _ in 0..number {
+            holders.expect_line("held");
+        }
+        let graph = place.run(["graph", "--all", "./x"]);
+        assert!(graph.text().contains(expected), "{}", graph.text());
+        holders.finish();
+    }
+}

@@ -1,5 +1,7 @@
 //! The graph as a tree: below each process the locks it holds, below each lock its waiters.
 
+use std::collections::HashSet;
+
 use super::model::{Cycle, Graph, Node, Relation, Request};
 use crate::show::{terminal, text};
 use holdlock::inspect::Range;
@@ -177,14 +179,13 @@ impl Tree<'_> {
 
     /// The other holders of a file's locks.
     fn together(&self, file: usize, with: usize) -> String {
-        let mut pids = Vec::new();
-        for holder in self.holders[file].iter().filter(|node| **node != with) {
-            if let Node::Process(process) = self.graph.nodes[*holder]
-                && !pids.contains(&process.pid)
-            {
-                pids.push(process.pid);
-            }
-        }
+        let others = self.holders[file].iter().filter(|node| **node != with);
+        let pids = others.filter_map(|node| match self.graph.nodes[*node] {
+            Node::Process(process) => Some(process.pid),
+            _ => None,
+        });
+        let mut seen = HashSet::new();
+        let pids: Vec<u32> = pids.filter(|pid| seen.insert(*pid)).collect();
         match pids.len() {
             0 => String::new(),
             1..=8 => {
