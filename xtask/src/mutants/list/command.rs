@@ -192,6 +192,20 @@ pub(super) const AREA: Area = Area {
             test: ("command/doctor", "replaced::"),
         },
         Mutant {
+            name: "torture: not as root where another user could replace the directory",
+            file: "torture/place.rs",
+            with: "if geteuid().is_root()\n",
+            without: "if false && geteuid().is_root()\n",
+            test: ("command/torture", "root_works_in_no"),
+        },
+        Mutant {
+            name: "who --signal: a lease is no lock",
+            file: "who/view.rs",
+            with: "self.locks().filter(|lock| lock.kind != Kind::Lease);",
+            without: "self.locks();",
+            test: ("command/who_acting", "handed_a_lock_and_has_a_lease"),
+        },
+        Mutant {
             name: "who --signal: only to holders",
             file: "who/send.rs",
             with: "        if !holds {",
