@@ -1,24 +1,43 @@
 //! Messages on standard error.
 
+mod writer;
+
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::Outcome;
 use crate::show::text::printable;
 use crate::sys::signals::without_ttou;
 
-/// Reports the failure, if it is one, and returns the exit code.
+/// Others may wait for this process.
+static DOES_NOT_WAIT: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process does not wait for a blocked standard error: it may hold a lock.
+pub(crate) fn do_not_wait() {
+    DOES_NOT_WAIT.store(true, Ordering::Relaxed);
+}
+
+/// Reports the failure, if it is one, and returns the exit code. To be called last.
 pub(crate) fn report(outcome: Outcome) -> u8 {
-    let failure = match outcome {
-        Ok(code) => return code,
-        Err(failure) => failure,
+    let code = match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                warn(&failure.message);
+            }
+            if !failure.more.is_empty() {
+                write(&failure.more);
+            }
+            failure.code
+        }
     };
-    if !failure.message.is_empty() {
-        warn(&failure.message);
-    }
-    if !failure.more.is_empty() {
-        write(&failure.more);
-    }
-    failure.code
+    finish();
+    code
+}
+
+/// Gives the messages so far a last moment, before this process ends or becomes a command.
+pub(crate) fn finish() {
+    writer::finish();
 }
 
 /// Writes a message as one printable line, whatever characters it contains. A failure of that
@@ -27,9 +46,18 @@ pub(crate) fn warn(message: &str) {
     write(&format!("holdlock: {}\n", printable(message.trim_end())));
 }
 
-/// Writes to standard error. A terminal may stop a process in the background that writes (`stty
-/// tostop`), but this process may hold a lock, for which others would wait.
+/// Writes to standard error.
 pub(crate) fn write(text: &str) {
+    if DOES_NOT_WAIT.load(Ordering::Relaxed) {
+        writer::write(text);
+    } else {
+        put(text);
+    }
+}
+
+/// A terminal may stop a process in the background that writes (`stty tostop`), but this process
+/// may hold a lock, for which others would wait.
+fn put(text: &str) {
     // Where that fails, it cannot be reported either.
     let _ = without_ttou(|| io::stderr().write_all(text.as_bytes()));
 }

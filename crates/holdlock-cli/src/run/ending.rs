@@ -79,11 +79,11 @@ impl Ending {
         match &mut self.stage {
             Stage::Limited { at, hold } if Instant::now() >= *at => {
                 let hold = *hold;
+                self.begin(job);
                 self.say(&format!(
                     "--max-hold ({}) exceeded: ending the command and all that it has started",
                     rounded(hold)
                 ));
-                self.begin(job);
                 return true;
             }
             Stage::Asked(Some(at)) if Instant::now() >= *at => {
@@ -113,9 +113,6 @@ impl Ending {
     /// Ends everything because the lock is lost, at once by KILL if `kill_after` is zero. This is
     /// said in any case.
     pub(super) fn begin_for_lost_lock(&mut self, job: &Job, why: &str, kill_after: Duration) {
-        exit::warn(&format!(
-            "{why}; ending the command and all that it has started"
-        ));
         if kill_after.is_zero() {
             self.begin_killing(job);
         } else if !matches!(self.stage, Stage::Killing { .. }) {
@@ -123,6 +120,10 @@ impl Ending {
             self.wake = None;
             self.begin(job);
         }
+        // The signals come first: they are what is urgent.
+        exit::warn(&format!(
+            "{why}; ending the command and all that it has started"
+        ));
     }
 
     fn begin_killing(&mut self, job: &Job) {
@@ -146,14 +147,14 @@ impl Ending {
             Duration::ZERO
         };
         before.clone_from(&members);
-        for pid in members {
-            if job.send(pid, Signal::KILL) == Err(Errno::PERM) && new.contains(&pid) {
-                let process = holdlock::inspect::Process::of(number(pid));
-                let name = process.map_or_else(|| format!("pid {pid}"), |found| found.to_string());
-                self.say(&format!(
-                    "cannot end {name}: it belongs to another user; holding the lock until it has ended"
-                ));
-            }
+        let refuses = |pid: &Pid| job.send(*pid, Signal::KILL) == Err(Errno::PERM);
+        let refused: Vec<Pid> = members.into_iter().filter(refuses).collect();
+        for pid in refused.into_iter().filter(|pid| new.contains(pid)) {
+            let process = holdlock::inspect::Process::of(number(pid));
+            let name = process.map_or_else(|| format!("pid {pid}"), |found| found.to_string());
+            self.say(&format!(
+                "cannot end {name}: it belongs to another user; holding the lock until it has ended"
+            ));
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Course, Settings};
 use crate::exit::{self, CANNOT_CREATE, Failure, reason};
+use crate::say;
 use crate::show::json;
 use crate::show::text::path as show;
 use crate::show::time::utc;
@@ -60,7 +61,7 @@ impl Log {
         signals::let_writes_fail_at_size_limit();
         let written = match &mut self {
             Log::File(file) => file.write(line.as_bytes()),
-            Log::StandardError => io::stderr().write(line.as_bytes()),
+            Log::StandardError => return say::write(&line),
         };
         match written {
             Ok(length) if length == line.len() => {}

@@ -32,6 +32,7 @@ use holdlock::inspect::Process;
 use crate::engines;
 use crate::exit::{self, Failure, Outcome};
 use crate::lockdir::Names;
+use crate::say;
 use crate::sys::run_child::Manner;
 use crate::sys::signals;
 use held::Held;
@@ -166,6 +167,7 @@ impl Course {
 
 /// Acquires the lock, runs the command, releases, and returns the command's status.
 pub(crate) fn run(settings: Settings) -> Outcome {
+    say::do_not_wait();
     let mut course = Course::new();
     let outcome = match &settings.log {
         None => attempt(&settings, &mut course),
@@ -189,6 +191,7 @@ pub(crate) fn run(settings: Settings) -> Outcome {
     };
     if let Some(signal) = course.dies_of {
         // A shell whose command dies of Ctrl-C ends its script; an exit code would not show that.
+        say::finish();
         signals::die_of(signal.into());
     }
     outcome
@@ -375,6 +378,7 @@ fn replaced(
             Some(Err(error)) => break Failure::from(&error),
             None => {
                 let (program, arguments) = (&settings.program, &settings.arguments);
+                say::finish();
                 break command::become_it(program, arguments, environment);
             }
         }

@@ -1,0 +1,125 @@
+//! A thread that writes the messages of a process that must not wait for its standard error.
+//!
+//! A pipe that no process reads, or a terminal after Ctrl-S, blocks a writer without end. If
+//! `holdlock run` were that writer, it would enforce no time limit, pass on no signal and start no
+//! command, and keep the lock meanwhile. poll(2) does not tell whether a whole line has room, and
+//! O_NONBLOCK would also hold for the other processes that have the same standard error.
+//!
+//! The thread starts with the first message. The caller waits for a moment, so that the order among
+//! the messages and the output of the command is as if there were no thread.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use holdlock::inspect;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::put;
+use crate::sys::signals;
+
+/// How long the caller waits until its message is written. Once it has waited in vain, it does not
+/// wait again until standard error takes messages.
+const MOMENT: Duration = Duration::from_millis(300);
+/// How long the end of the process waits for messages that are not written yet.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// While this many messages wait, further ones are lost.
+const MOST: usize = 1000;
+
+static MESSAGES: Mutex<Messages> = Mutex::new(Messages {
+    waiting: VecDeque::new(),
+    is_writing: false,
+    has_thread: false,
+    is_blocked: false,
+});
+static CHANGED: Condvar = Condvar::new();
+
+struct Messages {
+    waiting: VecDeque<String>,
+    /// The thread has taken a message and not yet written it.
+    is_writing: bool,
+    has_thread: bool,
+    /// Nothing was written since a caller waited in vain.
+    is_blocked: bool,
+}
+
+impl Messages {
+    fn are_written(&self) -> bool {
+        self.waiting.is_empty() && !self.is_writing
+    }
+}
+
+pub(super) fn write(text: &str) {
+    let mut messages = lock();
+    if !messages.has_thread {
+        if start().is_err() {
+            drop(messages);
+            return put_if_there_is_room(text);
+        }
+        messages.has_thread = true;
+    }
+    if messages.waiting.len() >= MOST {
+        return;
+    }
+    messages.waiting.push_back(text.to_owned());
+    CHANGED.notify_all();
+    if !messages.is_blocked {
+        let mut messages = wait(messages, MOMENT);
+        messages.is_blocked = !messages.are_written();
+    }
+}
+
+/// Waits for the messages that are not written yet, but not long.
+pub(super) fn finish() {
+    let messages = lock();
+    drop(wait(messages, LAST_MOMENT));
+}
+
+fn wait(messages: MutexGuard<'_, Messages>, limit: Duration) -> MutexGuard<'_, Messages> {
+    let waited = CHANGED.wait_timeout_while(messages, limit, |messages| !messages.are_written());
+    waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+fn start() -> io::Result<()> {
+    let thread = thread::Builder::new()
+        .name("holdlock-say".to_owned())
+        .stack_size(64 * 1024);
+    // Signals are for the thread that supervises the command.
+    signals::without_any(|| thread.spawn(write_all)).map(drop)
+}
+
+fn write_all() {
+    // The thread releases no lock.
+    let _helper = inspect::helper_thread();
+    let mut messages = lock();
+    loop {
+        let Some(text) = messages.waiting.pop_front() else {
+            messages = CHANGED
+                .wait(messages)
+                .unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        messages.is_writing = true;
+        drop(messages);
+        put(&text);
+        messages = lock();
+        messages.is_writing = false;
+        messages.is_blocked = false;
+        CHANGED.notify_all();
+    }
+}
+
+/// Without a thread (`ulimit -u`): a message for which there may be no room is lost.
+fn put_if_there_is_room(text: &str) {
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+    if poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
+        put(text);
+    }
+}
+
+fn lock() -> MutexGuard<'static, Messages> {
+    MESSAGES.lock().unwrap_or_else(PoisonError::into_inner)
+}

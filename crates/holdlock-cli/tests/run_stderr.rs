@@ -1,0 +1,83 @@
+//! `holdlock run` whose standard error is blocked: messages do not hold up what it does.
+
+mod support;
+
+use std::fs;
+use std::io::{PipeReader, Read, Write};
+use std::process::{Child, Command, ExitStatus};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Place, wait_for};
+
+/// Starts a command whose standard error is a full pipe.
+fn start(mut command: Command) -> (Child, PipeReader) {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let flags = fcntl_getfl(&writer).unwrap();
+    fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'\n'; 4096]).is_ok() {}
+    fcntl_setfl(&writer, flags).unwrap();
+    // If the test fails, the pipe's reader is closed, which ends the block.
+    (command.stderr(writer).spawn().unwrap(), reader)
+}
+
+fn end_of(child: &mut Child) -> ExitStatus {
+    wait_for("holdlock to end", || child.try_wait().unwrap())
+}
+
+#[test]
+fn a_blocked_standard_error_does_not_hold_up_the_time_limit() {
+    let place = Place::new();
+    let limits = ["--max-hold", "500ms", "--kill-after", "500ms"];
+    let command = ["L", "--", "sh", "-c", "trap '' TERM; sleep 1000"];
+    let words = ["run"].iter().chain(&limits).chain(&command);
+    let (mut child, _reader) = start(place.holdlock(words));
+    assert_eq!(end_of(&mut child).code(), Some(124));
+    assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0, "released");
+}
+
+#[test]
+fn a_message_that_was_held_up_comes_later_and_signals_are_passed_on_meanwhile() {
+    let place = Place::new();
+    let script = "trap 'touch term' TERM; trap 'touch usr1' USR1; \
+                  until [ -e stop ]; do sleep 0.02; done";
+    let words = ["run", "--max-hold", "300ms", "--kill-after", "1h", "L"];
+    let command = ["--", "sh", "-c", script];
+    let (mut child, mut reader) = start(place.holdlock(words.iter().chain(&command)));
+    let exists = |name: &str| place.join(name).exists().then_some(());
+    wait_for("TERM", || exists("term"));
+    let pid = Pid::from_child(&child);
+    wait_for("a signal to be passed on", || {
+        kill_process(pid, Signal::USR1).unwrap();
+        exists("usr1")
+    });
+    let reading = std::thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).map(|_| text).unwrap()
+    });
+    fs::write(place.join("stop"), "").unwrap();
+    assert_eq!(end_of(&mut child).code(), Some(124));
+    let text = reading.join().unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+    assert!(
+        matches!(lines[..], [line] if line.starts_with("holdlock: --max-hold (")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_blocked_standard_error_does_not_hold_up_a_wait() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let options = ["--progress", "always", "-w", "2s", "L", "true"];
+    let (mut child, _reader) = start(place.holdlock(["run"].iter().chain(&options)));
+    assert_eq!(end_of(&mut child).code(), Some(75));
+
+    let words = ["run", "--progress", "always", "L", "--", "touch", "ran"];
+    let (mut child, _reader) = start(place.holdlock(words));
+    // The wait is shown after half a second.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    holder.finish();
+    assert_eq!(end_of(&mut child).code(), Some(0));
+    assert!(place.join("ran").exists());
+}
