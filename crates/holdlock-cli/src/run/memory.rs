@@ -197,6 +197,24 @@ pub(super) fn refuse(held: &[Held<'_>], why: &str) -> Failure {
     Failure::new(ABANDONED, format!("{}; {why}", died.join("; ")))
 }
 
+/// Why nothing is run after a cleaning up that ended like this, and the exit code.
+pub(super) fn not_cleaned(end: End) -> (String, u8) {
+    let (why, code) = match end {
+        End::Exited(code) => (
+            format!("cleaning up failed with exit code {code}"),
+            ABANDONED,
+        ),
+        End::HeldTooLong => ("cleaning up held the lock too long".to_owned(), end.code()),
+        End::LockLost => ("cleaning up lost its lock".to_owned(), end.code()),
+        // The code of a cleaning up that was asked to end says nothing about the command.
+        End::AfterSignal(..=128) => ("a signal ended cleaning up".to_owned(), ABANDONED),
+        End::AfterSignal(_) | End::Signal(_) => {
+            ("a signal ended cleaning up".to_owned(), end.code())
+        }
+    };
+    (format!("{why}; nothing was run"), code)
+}
+
 fn abandoned<'h>(held: &'h [Held<'_>]) -> impl Iterator<Item = (&'h Path, &'h Record)> {
     let locks = held.iter().filter_map(Held::lock);
     locks.filter_map(|guard| Some((guard.path(), guard.abandoned()?)))

@@ -191,8 +191,9 @@ pub(crate) fn run(settings: Settings) -> Outcome {
     };
     if let Some(signal) = course.dies_of {
         // A shell whose command dies of Ctrl-C ends its script; an exit code would not show that.
-        say::finish();
+        let code = say::report(outcome);
         signals::die_of(signal.into());
+        return Ok(code);
     }
     outcome
 }
@@ -250,21 +251,16 @@ fn after_abandonment(held: Vec<Held<'_>>, settings: &Settings, course: &mut Cour
             let (held, ended) = hold(held, settings, "sh".as_ref(), &words)?;
             match ended.end {
                 End::Exited(exit::SUCCESS) => return run_under(held, settings, course),
-                end if end.releases() => {
-                    let code = end.code();
-                    let why = format!("cleaning up failed with exit code {code}; nothing was run");
-                    (held, why)
-                }
+                end if end.releases() => (held, memory::not_cleaned(end).0),
                 end => {
                     // The processes that are left of it keep the lock, and the next holder is told
                     // that this one died.
-                    let failure = memory::refuse(&held, "a signal ended cleaning up");
+                    let (why, code) = memory::not_cleaned(end);
+                    let failure = memory::refuse(&held, &why);
                     std::mem::forget(held);
                     course.outcome = "abandoned";
-                    return Err(Failure {
-                        code: end.code(),
-                        ..failure
-                    });
+                    course.dies_of = end.kills_us();
+                    return Err(Failure { code, ..failure });
                 }
             }
         }
@@ -355,11 +351,7 @@ fn run_under(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> O
         End::HeldTooLong => "held-too-long",
         End::LockLost => "lost",
     };
-    if let End::Signal(number) = end
-        && [libc::SIGINT, libc::SIGQUIT].contains(&number.into())
-    {
-        course.dies_of = Some(number);
-    }
+    course.dies_of = end.kills_us();
     Ok(end.code())
 }
 

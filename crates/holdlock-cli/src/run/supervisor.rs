@@ -106,6 +106,16 @@ impl End {
             End::LockLost => exit::LOST,
         }
     }
+
+    /// The signal of which holdlock dies, too.
+    pub(super) fn kills_us(self) -> Option<u8> {
+        match self {
+            End::Signal(number) if [libc::SIGINT, libc::SIGQUIT].contains(&number.into()) => {
+                Some(number)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A lock that can be lost while the command runs. The supervisor looks at it when a time is over

@@ -91,6 +91,13 @@ fn the_next_run_is_told_that_the_last_holder_died() {
     let (code, _, errors) = with("exit 5", &show);
     assert_eq!(code, Some(76), "{errors}");
     assert!(errors.contains("exit code 5"), "{errors}");
+    // holdlock passes TERM on, and the cleaning up exits with 0.
+    let (code, _, errors) = with(
+        "trap 'exit 0' TERM; kill -TERM $PPID; while :; do sleep 0.02; done",
+        &show,
+    );
+    assert_eq!(code, Some(76), "{errors}");
+    assert!(errors.contains("a signal ended cleaning up"), "{errors}");
     let (code, said, errors) = with("echo cleaned", &show);
     assert_eq!(
         (code, said.as_str()),

@@ -128,3 +128,38 @@ fn signals_reach_the_command_also_after_a_cleaning_up() {
     assert_eq!(masks.len(), 2, "{done:?}");
     assert_eq!(masks[0], masks[1]);
 }
+
+#[test]
+fn a_cleaning_up_that_is_asked_to_end_is_no_success_of_the_command() {
+    let clean = |options: &[&str], clean: &str, signal: Option<Signal>| {
+        let place = Place::new();
+        kill_a_holder(&place, &["x"]);
+        let words = [&["run", "--if-abandoned", clean], options];
+        let words = words
+            .concat()
+            .into_iter()
+            .chain(["x", "--", "touch", "ran"]);
+        let mut run = Running::start(place.holdlock(words));
+        run.expect_line("ready");
+        if let Some(signal) = signal {
+            run.signal(signal);
+        }
+        let done = run.finish();
+        assert!(!place.join("ran").exists(), "{done:?}");
+        assert!(done.stderr.contains("nothing was run"), "{done:?}");
+        assert_eq!(told(&print(&place, "x")).1, "1");
+        done
+    };
+    let script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.02; done";
+    let done = clean(&[], script, Some(Signal::TERM));
+    assert_eq!(done.code(), 76, "{done:?}");
+    assert!(done.stderr.contains("a signal ended cleaning up"));
+
+    let done = clean(&[], "echo ready; exec sleep 1000", Some(Signal::INT));
+    assert_eq!(done.signal(), Some(2), "{done:?}");
+
+    let limit = ["--max-hold", "300ms"];
+    let done = clean(&limit, "echo ready; exec sleep 1000", None);
+    assert_eq!(done.code(), 124, "{done:?}");
+    assert!(done.stderr.contains("cleaning up held the lock too long"));
+}

@@ -126,9 +126,9 @@ impl Job<'_> {
                 runs::died(self.lock, last)
             ));
         }
-        let why = match &self.settings.memory.if_abandoned {
+        let (why, code) = match &self.settings.memory.if_abandoned {
             None | Some(IfAbandoned::Run) => return Ok(None),
-            Some(IfAbandoned::Fail) => memory::NOTHING_WAS_RUN.to_owned(),
+            Some(IfAbandoned::Fail) => (memory::NOTHING_WAS_RUN.to_owned(), exit::ABANDONED),
             Some(IfAbandoned::Clean(words)) => {
                 match self
                     .hold("sh".as_ref(), &["-c".into(), words.clone()], course)?
@@ -137,14 +137,15 @@ impl Job<'_> {
                     End::Exited(exit::SUCCESS) => return Ok(None),
                     End::LockLost => return Ok(Some(End::LockLost)),
                     end => {
-                        let code = end.code();
-                        format!("cleaning up failed with exit code {code}; nothing was run")
+                        course.dies_of = end.kills_us();
+                        memory::not_cleaned(end)
                     }
                 }
             }
         };
         course.outcome = "abandoned";
-        Err(runs::refuse(self.lock, last, &why))
+        let failure = runs::refuse(self.lock, last, &why);
+        Err(Failure { code, ..failure })
     }
 
     /// Runs a command while the lock is held.
@@ -219,11 +220,7 @@ fn finish(guard: EngineGuard, end: End, settings: &Settings, course: &mut Course
         End::Exited(code) | End::AfterSignal(code) => ("ran", code),
     };
     course.outcome = outcome;
-    if let End::Signal(number) = end
-        && [libc::SIGINT, libc::SIGQUIT].contains(&number.into())
-    {
-        course.dies_of = Some(number);
-    }
+    course.dies_of = end.kills_us();
     match released {
         Ok(()) => Ok(code),
         // The reason was said when the command was ended.
