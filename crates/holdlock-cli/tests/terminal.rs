@@ -112,6 +112,22 @@ fn what_the_terminal_sends_is_not_passed_on() {
 }
 
 #[test]
+fn the_loss_of_the_terminal_reaches_the_command() {
+    let place = Place::new();
+    for options in GROUPS {
+        // holdlock becomes the leader of the session, as with `ssh -t host holdlock run ...`.
+        let script = format!(
+            "exec \"$HOLDLOCK\" run {options} L -- sh -c 'trap \"exit 5\" HUP; echo ready; \
+             while :; do sleep 0.02; done'"
+        );
+        let mut terminal = Terminal::start(&place, &script);
+        terminal.expect("ready");
+        assert_eq!(terminal.hang_up().code(), Some(5));
+        assert_eq!(place.run(["run", "-n", "L", "true"]).code(), 0, "released");
+    }
+}
+
+#[test]
 fn ctrl_z_stops_the_job_and_fg_continues_it_with_the_lock_kept() {
     let place = Place::new();
     for options in GROUPS {

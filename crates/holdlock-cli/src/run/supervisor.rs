@@ -23,7 +23,7 @@ use super::ending::Ending;
 use super::held::Held;
 use super::job::Job;
 use super::survivors::Rest;
-use super::terminal::is_in_front;
+use super::terminal::{is_in_front, leads_session};
 use crate::exit::{self, Failure};
 use crate::sys::signals::{self, Arrived, Blocked};
 use crate::sys::vfork::Child;
@@ -372,6 +372,12 @@ impl Supervisor<'_> {
     fn pass_on(&mut self, arrived: Arrived) {
         // The terminal sent it to our group, which includes the command.
         if arrived.from_kernel {
+            // Of the loss of the terminal the kernel tells only the leader of the session.
+            if arrived.number == libc::SIGHUP && leads_session() {
+                for signal in [Signal::HUP, Signal::CONT] {
+                    self.send(signal);
+                }
+            }
             return;
         }
         let Some(signal) = Signal::from_named_raw(arrived.number) else {
@@ -381,6 +387,11 @@ impl Supervisor<'_> {
         {
             return self.ending.begin(&self.job);
         }
+        self.send(signal);
+    }
+
+    /// Sends a signal to the command, or to what is left of it.
+    fn send(&self, signal: Signal) {
         if self.status.is_none() {
             // The signal cannot reach another process: the number stays in use until we reap the
             // command. It fails if the command has changed its user; nothing can be done about

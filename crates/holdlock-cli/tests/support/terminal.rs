@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use holdlock_test_support::DEADLINE;
+use holdlock_test_support::{DEADLINE, wait_for};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -80,6 +80,12 @@ impl Terminal {
             ws_ypixel: 0,
         };
         tcsetwinsize(&self.keyboard, size).unwrap();
+    }
+
+    /// Closes the window, and waits for the end of the shell.
+    pub(crate) fn hang_up(mut self) -> ExitStatus {
+        self.keyboard = File::open("/dev/null").unwrap();
+        wait_for("the shell to end", || self.shell.try_wait().unwrap())
     }
 
     /// Examines the whole text so far, until there is an answer.
