@@ -166,3 +166,18 @@ fn holdlock_sleeps_while_the_command_runs() {
         });
     }
 }
+
+#[test]
+fn the_command_gets_sigpipe_as_the_caller_has_it() {
+    let place = Place::new();
+    let grep = "grep SigIgn /proc/self/status";
+    for before in ["", "trap '' PIPE; "] {
+        for options in ["", "--exec"] {
+            let with = format!("{before}exec \"$HOLDLOCK\" run {options} L -- {grep}");
+            let without = format!("{before}exec {grep}");
+            let [with, without] =
+                [with, without].map(|script| Running::start(place.shell(&script)).finish());
+            assert_eq!(with.text(), without.text(), "{before}{options}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::process::getpid;
 
 use super::descriptors::keep_over_exec;
-use super::signals::Blocked;
+use super::signals::{Blocked, ignore_broken_pipes, restore_broken_pipes};
 use super::vfork::{self, Argv, Child, Failed};
 
 /// The descriptors and signals of the child.
@@ -45,9 +45,8 @@ pub(crate) fn spawn(
             if ![parent, 0].contains(&libc::getppid()) {
                 libc::_exit(128 + manner.when_we_end);
             }
-            // We ignore it.
-            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         }
+        restore_broken_pipes();
         manner.inherits.iter().for_each(|fd| keep_over_exec(*fd));
         manner.signals.restore();
     };
@@ -69,11 +68,9 @@ pub(crate) fn exec(
     };
     let argv = Argv::new(words.iter().map(CString::as_c_str))
         .with_environment(variables.iter().map(CString::as_c_str));
-    // SAFETY: SIGPIPE has no handler that could be lost.
-    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    restore_broken_pipes();
     let error = argv.exec();
-    // SAFETY: what it was before.
-    unsafe { libc::signal(libc::SIGPIPE, before) };
+    ignore_broken_pipes();
     error
 }
 

@@ -9,6 +9,7 @@ use std::ffi::c_int;
 use std::io;
 use std::mem::zeroed;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Blocked signals of this thread. They stay blocked for the rest of the program.
@@ -154,6 +155,24 @@ pub(crate) fn die_of(number: c_int) {
         libc::signal(number, libc::SIG_DFL);
         libc::raise(number);
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &set_of(number), std::ptr::null_mut());
+    }
+}
+
+/// The caller of this program ignores SIGPIPE.
+static IGNORES_BROKEN_PIPES: AtomicBool = AtomicBool::new(false);
+
+/// From now on a write to a pipe without a reader is an error and does not end this process.
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: a plain system call; no handler is installed.
+    let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    IGNORES_BROKEN_PIPES.store(before == libc::SIG_IGN, Ordering::Relaxed);
+}
+
+/// Puts SIGPIPE back as it was. Allowed between fork and exec.
+pub(crate) fn restore_broken_pipes() {
+    if !IGNORES_BROKEN_PIPES.load(Ordering::Relaxed) {
+        // SAFETY: a plain system call; no handler is installed.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     }
 }
 

@@ -10,6 +10,7 @@ use std::ffi::{CStr, OsStr, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::catch_unwind;
 
+use super::signals;
 use crate::{exit, flock};
 
 // Unit tests have a runner with a `main` of its own.
@@ -55,7 +56,6 @@ fn prepare() -> bool {
             return false;
         }
     }
-    // SAFETY: no handler is installed.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    signals::ignore_broken_pipes();
     true
 }
