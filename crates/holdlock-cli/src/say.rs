@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::Outcome;
 use crate::show::text::printable;
-use crate::sys::signals::without_ttou;
+use crate::sys::signals::without_those_of_a_write;
 
 /// Others may wait for this process.
 static DOES_NOT_WAIT: AtomicBool = AtomicBool::new(false);
@@ -55,9 +55,9 @@ pub(crate) fn write(text: &str) {
     }
 }
 
-/// A terminal may stop a process in the background that writes (`stty tostop`), but this process
-/// may hold a lock, for which others would wait.
+/// A terminal may stop a process in the background that writes (`stty tostop`), and a limit of file
+/// sizes may end it, but this process may hold a lock.
 fn put(text: &str) {
     // Where that fails, it cannot be reported either.
-    let _ = without_ttou(|| io::stderr().write_all(text.as_bytes()));
+    let _ = without_those_of_a_write(|| io::stderr().write_all(text.as_bytes()));
 }

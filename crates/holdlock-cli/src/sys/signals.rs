@@ -193,10 +193,26 @@ fn set_of(number: c_int) -> libc::sigset_t {
     }
 }
 
-/// Runs `act` with SIGTTOU blocked: otherwise a write to the terminal might stop a process in the
-/// background.
-pub(crate) fn without_ttou<T>(act: impl FnOnce() -> T) -> T {
-    with_blocked(&set_of(libc::SIGTTOU), act)
+/// Runs `act`, a write, without the signals of a write: SIGTTOU might stop a process in the
+/// background of a terminal, and SIGXFSZ ends a process that exceeds the limit of file sizes. That
+/// write fails instead.
+pub(crate) fn without_those_of_a_write<T>(act: impl FnOnce() -> T) -> T {
+    let size_limit = set_of(libc::SIGXFSZ);
+    let mut both = set_of(libc::SIGTTOU);
+    let now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: plain system calls on live values.
+    unsafe {
+        libc::sigaddset(&mut both, libc::SIGXFSZ);
+        with_blocked(&both, || {
+            let result = act();
+            // It is pending for this thread.
+            libc::sigtimedwait(&size_limit, std::ptr::null_mut(), &now);
+            result
+        })
+    }
 }
 
 /// Runs `act` with all signals blocked. A thread that it starts gets no signal, not even in its
