@@ -226,7 +226,10 @@ fn died(path: &Path, last: &Record) -> String {
     let exit = last.last_run.filter(of_last).and_then(|run| run.exit);
     let how = match exit {
         Some(exit::HELD_TOO_LONG) => "ended its command, which held the lock too long".to_owned(),
-        Some(code @ 129..) => format!("lost its command by signal {}", code - 128),
+        Some(code @ 129..=192) => format!("lost its command by signal {}", code - 128),
+        Some(code @ 193..) => {
+            format!("was asked to end by a signal, and its command ended with exit code {code}")
+        }
         _ => "died without releasing the lock".to_owned(),
     };
     format!("{}: the last holder, {last}, {how}", text::path(path))

@@ -37,6 +37,10 @@ fn a_command_that_a_signal_ended_counts_as_a_death_and_one_that_ended_itself_doe
     assert_eq!(told(&done).1, "1");
     assert!(done.stderr.contains("by signal 9"), "{}", done.stderr);
     assert_eq!(told(&after("exit 3")).1, "none");
+    // ssh exits with 255 after a signal; there is no signal 127.
+    let done = after("trap 'exit 255' TERM; kill $PPID; while :; do sleep 0.02; done");
+    assert_eq!(told(&done).1, "1");
+    assert!(done.stderr.contains("with exit code 255"), "{done:?}");
 
     // A service that was asked to end, and did.
     let script = "trap 'exit 0' TERM; echo ready; while :; do read line; done";
