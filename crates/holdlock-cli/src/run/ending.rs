@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
 use super::job::Job;
+use super::supervisor::Duties;
 use crate::descendants::number;
 use crate::exit;
 use crate::show::time::rounded;
@@ -45,15 +46,17 @@ enum Stage {
 }
 
 impl Ending {
-    /// With a limit, TERM is sent once that is over.
-    pub(super) fn new(limit: Option<Duration>, kill_after: Duration, quiet: bool) -> Ending {
+    /// With a limit, TERM is sent once the lock has been held for so long.
+    pub(super) fn new(duties: Duties, since: Instant, quiet: bool) -> Ending {
         // A limit beyond the range of the clock is no limit.
-        let limit = limit.and_then(|hold| Some((Instant::now().checked_add(hold)?, hold)));
+        let end_of = |hold| Some((since.checked_add(hold)?, hold));
+        let limit = duties.max_hold.and_then(end_of);
+        let left = |(at, _): (Instant, _)| at.saturating_duration_since(Instant::now());
         Ending {
             // Without a timer, a limit that ends during a stop takes effect when we continue.
-            wake: limit.and_then(|(_, hold)| Wake::after(hold).ok()),
+            wake: limit.and_then(|limit| Wake::after(left(limit)).ok()),
             stage: limit.map_or(Stage::Free, |(at, hold)| Stage::Limited { at, hold }),
-            kill_after,
+            kill_after: duties.kill_after,
             quiet,
         }
     }

@@ -39,7 +39,7 @@ use held::Held;
 use log::{Log, Record};
 pub(crate) use memory::{IfAbandoned, Interval, Memory};
 pub(crate) use supervisor::Duties;
-use supervisor::{End, Ended};
+use supervisor::{End, Ended, Terms};
 
 /// The settings of the command line.
 pub(crate) struct Settings {
@@ -224,6 +224,7 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
             guards.into_iter().map(Held::Lock).collect()
         }
     };
+    let since = Instant::now();
     course.slot = held.iter().find_map(Held::slot);
     // Another run may have ended while this one waited. The interval also counts if that run died,
     // as it does for a run that did not have to wait; the next run still learns of the death.
@@ -233,24 +234,29 @@ fn attempt(settings: &Settings, course: &mut Course) -> Outcome {
         return Ok(exit::SUCCESS);
     }
     if memory::is_abandoned(&held) {
-        return after_abandonment(held, settings, course);
+        return after_abandonment(held, since, settings, course);
     }
-    run_under(held, settings, course)
+    run_under(held, since, settings, course)
 }
 
 /// The last holder died: does what --if-abandoned says.
-fn after_abandonment(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
+fn after_abandonment(
+    held: Vec<Held<'_>>,
+    since: Instant,
+    settings: &Settings,
+    course: &mut Course,
+) -> Outcome {
     if memory::is_warned_of(settings) {
         memory::warn(&held);
     }
     let (held, why) = match &settings.memory.if_abandoned {
-        None | Some(IfAbandoned::Run) => return run_under(held, settings, course),
+        None | Some(IfAbandoned::Run) => return run_under(held, since, settings, course),
         Some(IfAbandoned::Fail) => (held, memory::NOTHING_WAS_RUN.to_owned()),
         Some(IfAbandoned::Clean(command)) => {
             let words = ["-c".into(), command.clone()];
-            let (held, ended) = hold(held, settings, "sh".as_ref(), &words)?;
+            let (held, ended) = hold(held, since, settings, "sh".as_ref(), &words)?;
             match ended.end {
-                End::Exited(exit::SUCCESS) => return run_under(held, settings, course),
+                End::Exited(exit::SUCCESS) => return run_under(held, since, settings, course),
                 end if end.releases() => (held, memory::not_cleaned(end).0),
                 end => {
                     // The processes that are left of it keep the lock, and the next holder is told
@@ -282,6 +288,7 @@ fn environment(held: &[Held<'_>]) -> Vec<(&'static str, Option<String>)> {
 /// run learns of a last holder that died.
 fn hold<'l>(
     held: Vec<Held<'l>>,
+    since: Instant,
     settings: &Settings,
     program: &OsStr,
     arguments: &[OsString],
@@ -297,7 +304,14 @@ fn hold<'l>(
         held.iter().map(Held::as_fd).collect()
     };
     let environment = environment(&held);
-    let ended = supervisor::supervise(duties, settings.quiet, &held, |signals| {
+    let terms = Terms {
+        duties,
+        since,
+        quiet: settings.quiet,
+        held: &held,
+        leash: None,
+    };
+    let ended = supervisor::supervise(&terms, |signals| {
         let manner = Manner {
             inherits: &inherits,
             environment: &environment,
@@ -315,15 +329,25 @@ fn hold<'l>(
     }
 }
 
-fn run_under(held: Vec<Held<'_>>, settings: &Settings, course: &mut Course) -> Outcome {
+fn run_under(
+    held: Vec<Held<'_>>,
+    since: Instant,
+    settings: &Settings,
+    course: &mut Course,
+) -> Outcome {
     let run = memory::begin(&held);
     if settings.keep == Keep::Replaced {
         let environment = environment(&held);
         return Err(replaced(held, settings, &environment));
     }
-    let began = Instant::now();
-    let (held, ended) = hold(held, settings, &settings.program, &settings.arguments)?;
-    course.held = Some(began.elapsed());
+    let (held, ended) = hold(
+        held,
+        since,
+        settings,
+        &settings.program,
+        &settings.arguments,
+    )?;
+    course.held = Some(since.elapsed());
 
     let end = ended.end;
     memory::end(&held, run, end);

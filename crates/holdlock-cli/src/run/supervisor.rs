@@ -141,24 +141,23 @@ pub(super) struct Ended {
     _waits_for: Option<OwnedFd>,
 }
 
-/// Starts the command with `start` and stays until it has ended.
-pub(super) fn supervise(
-    duties: Duties,
-    quiet: bool,
-    held: &[Held<'_>],
-    start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
-) -> Result<Ended, Failure> {
-    supervise_on_leash(duties, quiet, held, None, start)
+/// What the command runs under.
+pub(super) struct Terms<'a> {
+    pub(super) duties: Duties,
+    /// The time at which the lock was acquired.
+    pub(super) since: Instant,
+    pub(super) quiet: bool,
+    pub(super) held: &'a [Held<'a>],
+    /// If the lock can be lost.
+    pub(super) leash: Option<&'a dyn Leash>,
 }
 
-/// As [`supervise`], and ends the command in time if its lock is lost.
-pub(super) fn supervise_on_leash(
-    duties: Duties,
-    quiet: bool,
-    held: &[Held<'_>],
-    leash: Option<&dyn Leash>,
+/// Starts the command with `start` and stays until it has ended.
+pub(super) fn supervise(
+    terms: &Terms<'_>,
     start: impl FnOnce(&Blocked) -> Result<Child, Failure>,
 ) -> Result<Ended, Failure> {
+    let Terms { duties, leash, .. } = *terms;
     // Before the command is started, so that no signal and no end of the command is missed.
     let signals =
         Blocked::new(&PASSED_ON).map_err(|error| Failure::system("cannot catch signals", error))?;
@@ -167,15 +166,15 @@ pub(super) fn supervise_on_leash(
         adopted
             .map_err(|error| Failure::system("cannot adopt the command's descendants", error))?;
     }
-    let ending = Ending::new(duties.max_hold, duties.kill_after, quiet);
+    let ending = Ending::new(duties, terms.since, terms.quiet);
     // Without a timer, a stopped holdlock finds out when it continues.
     let wake = leash.and_then(|leash| Wake::after(until_renewal(leash.left())).ok());
     let command = start(&signals)?;
     job.started(command.pid);
     let mut supervisor = Supervisor {
         tree: duties.tree,
-        quiet,
-        held,
+        quiet: terms.quiet,
+        held: terms.held,
         leash,
         wake,
         lost: false,

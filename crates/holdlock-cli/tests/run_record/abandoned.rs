@@ -167,3 +167,25 @@ fn a_cleaning_up_that_is_asked_to_end_is_no_success_of_the_command() {
     assert_eq!(done.code(), 124, "{done:?}");
     assert!(done.stderr.contains("cleaning up held the lock too long"));
 }
+
+#[test]
+fn the_time_limit_includes_cleaning_up() {
+    // A slow machine needs several attempts.
+    let is_in_time = (0..3).any(|_| {
+        let place = Place::new();
+        kill_a_holder(&place, &["x"]);
+        let began = std::time::Instant::now();
+        let options = ["run", "--max-hold", "3s", "--log", "log"];
+        let words = ["--if-abandoned", "sleep 2", "x", "--", "sleep", "1000"];
+        let done = place.run([&options[..], &words].concat());
+        let took = began.elapsed().as_secs_f64();
+        assert_eq!(done.code(), 124, "{done:?}");
+        let log = std::fs::read_to_string(place.join("log")).unwrap();
+        let log: serde_json::Value = serde_json::from_str(&log).unwrap();
+        let held = log["held_s"].as_f64().unwrap();
+        assert!(held >= 3.0, "{log}");
+        // Two seconds and then three.
+        took < 5.0
+    });
+    assert!(is_in_time);
+}

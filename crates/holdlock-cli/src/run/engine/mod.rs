@@ -17,7 +17,7 @@ use holdlock::{CancelToken, Request, Waiting};
 use holdlock_engines::{BootTime, EngineGuard, EngineLock, Error, Member};
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::supervisor::{self, Duties, End, Ended};
+use super::supervisor::{self, Duties, End, Ended, Terms};
 use super::{Course, IfAbandoned, Keep, OnLost, Patience, Settings, command, memory};
 use crate::engines::{self, failure};
 use crate::exit::{self, Failure, Outcome};
@@ -80,6 +80,7 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
         return Ok(exit::SUCCESS);
     }
     let job = Job {
+        acquired: Instant::now(),
         lock: &lock,
         guard: &guard,
         settings,
@@ -93,15 +94,16 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
         return finish(guard, end, settings, course);
     }
     runs.begin(&guard)?;
-    let (since, began) = (BootTime::now(), Instant::now());
+    let since = BootTime::now();
     let ended = job.hold(&settings.program, &settings.arguments, course)?;
-    course.held = Some(began.elapsed());
+    course.held = Some(job.acquired.elapsed());
     runs.end(&guard, since, ended.end);
     finish(guard, ended.end, settings, course)
 }
 
 /// The command, and what it runs under.
 struct Job<'a> {
+    acquired: Instant,
     lock: &'a EngineLock,
     guard: &'a EngineGuard,
     settings: &'a Settings,
@@ -164,8 +166,14 @@ impl Job<'_> {
             guard: self.guard,
             on_lost: self.settings.on_lost,
         };
-        let quiet = self.settings.quiet;
-        supervisor::supervise_on_leash(self.duties, quiet, &[], Some(&leash), |signals| {
+        let terms = Terms {
+            duties: self.duties,
+            since: self.acquired,
+            quiet: self.settings.quiet,
+            held: &[],
+            leash: Some(&leash),
+        };
+        supervisor::supervise(&terms, |signals| {
             // From now on the supervisor fetches the signals that arrive.
             let caught = self.caught.take();
             if let Some(number) = caught.and_then(|caught| caught.arrived()) {
