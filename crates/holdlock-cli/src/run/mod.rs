@@ -254,9 +254,13 @@ fn after_abandonment(
         Some(IfAbandoned::Fail) => (held, memory::NOTHING_WAS_RUN.to_owned()),
         Some(IfAbandoned::Clean(command)) => {
             let words = ["-c".into(), command.clone()];
-            let (held, ended) = hold(held, since, settings, "sh".as_ref(), &words)?;
+            let (held, mut ended) = hold(held, since, settings, "sh".as_ref(), &words)?;
+            if ended.end == End::Exited(exit::SUCCESS) {
+                drop(ended);
+                return run_under(held, since, settings, course);
+            }
+            ended.stay_awake();
             match ended.end {
-                End::Exited(exit::SUCCESS) => return run_under(held, since, settings, course),
                 end if end.releases() => (held, memory::not_cleaned(end).0),
                 end => {
                     // The processes that are left of it keep the lock, and the next holder is told
@@ -340,13 +344,9 @@ fn run_under(
         let environment = environment(&held);
         return Err(replaced(held, settings, &environment));
     }
-    let (held, ended) = hold(
-        held,
-        since,
-        settings,
-        &settings.program,
-        &settings.arguments,
-    )?;
+    let (program, arguments) = (&settings.program, &settings.arguments);
+    let (held, mut ended) = hold(held, since, settings, program, arguments)?;
+    ended.stay_awake();
     course.held = Some(since.elapsed());
 
     let end = ended.end;

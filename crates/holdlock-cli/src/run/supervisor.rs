@@ -137,8 +137,19 @@ pub(super) trait Leash {
 /// A job that has ended.
 pub(super) struct Ended {
     pub(super) end: End,
+    /// Continue a stopped holdlock.
+    wakes: Vec<Wake>,
     /// Has to stay open as long as the lock is held: see [`Supervisor::waits_for`].
     _waits_for: Option<OwnedFd>,
+}
+
+impl Ended {
+    /// No other command follows: a stopped holdlock continues, to release the lock and to end.
+    pub(super) fn stay_awake(&mut self) {
+        for wake in self.wakes.drain(..) {
+            wake.keep(TO_RELEASE);
+        }
+    }
 }
 
 /// What the command runs under.
@@ -191,14 +202,10 @@ pub(super) fn supervise(
         rest: None,
     };
     let end = supervisor.stay();
-    for wake in [supervisor.wake, supervisor.ending.wake]
-        .into_iter()
-        .flatten()
-    {
-        wake.keep(TO_RELEASE);
-    }
+    let wakes = [supervisor.wake, supervisor.ending.wake];
     Ok(Ended {
         end: end.map_err(|error| Failure::system("cannot wait for the command", error))?,
+        wakes: wakes.into_iter().flatten().collect(),
         _waits_for: supervisor.waits_for,
     })
 }

@@ -189,3 +189,18 @@ fn the_time_limit_includes_cleaning_up() {
     });
     assert!(is_in_time);
 }
+
+#[test]
+fn a_cleaning_up_leaves_no_timers() {
+    let place = Place::new();
+    let timers = |options: &[&str]| {
+        let script = ["--", "sh", "-c", "grep -c ID: /proc/$PPID/timers"];
+        let words = [&["run", "--max-hold", "1h"], options, &["x"], &script];
+        let done = place.run(words.concat());
+        done.text().trim().to_owned()
+    };
+    let usual = timers(&[]);
+    kill_a_holder(&place, &["x"]);
+    assert_eq!(timers(&["--if-abandoned", "true"]), usual);
+    assert_ne!(usual, "0");
+}

@@ -95,7 +95,8 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
     }
     runs.begin(&guard)?;
     let since = BootTime::now();
-    let ended = job.hold(&settings.program, &settings.arguments, course)?;
+    let mut ended = job.hold(&settings.program, &settings.arguments, course)?;
+    ended.stay_awake();
     course.held = Some(job.acquired.elapsed());
     runs.end(&guard, since, ended.end);
     finish(guard, ended.end, settings, course)
@@ -132,11 +133,13 @@ impl Job<'_> {
             None | Some(IfAbandoned::Run) => return Ok(None),
             Some(IfAbandoned::Fail) => (memory::NOTHING_WAS_RUN.to_owned(), exit::ABANDONED),
             Some(IfAbandoned::Clean(words)) => {
-                match self
-                    .hold("sh".as_ref(), &["-c".into(), words.clone()], course)?
-                    .end
-                {
-                    End::Exited(exit::SUCCESS) => return Ok(None),
+                let words = ["-c".into(), words.clone()];
+                let mut ended = self.hold("sh".as_ref(), &words, course)?;
+                if ended.end == End::Exited(exit::SUCCESS) {
+                    return Ok(None);
+                }
+                ended.stay_awake();
+                match ended.end {
                     End::LockLost => return Ok(Some(End::LockLost)),
                     end => {
                         course.dies_of = end.kills_us();
