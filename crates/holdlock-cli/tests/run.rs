@@ -418,3 +418,16 @@ fn a_reader_that_has_gone_ends_a_command_as_ever() {
     let finished = Running::start(place.shell(script)).finish();
     assert_eq!(finished.stderr, "141\n", "{finished:?}");
 }
+
+#[test]
+fn a_token_of_an_outer_run_is_not_for_the_command_even_if_it_is_the_only_variable() {
+    let place = Place::new();
+    let lock = place.join("x.lock");
+    for options in [&["-s"][..], &["-s", "--exec"]] {
+        let mut command = place.holdlock(["run"]);
+        command.args(options).arg(&lock).arg("/usr/bin/env");
+        command.env_clear().env("HOLDLOCK_TOKEN", "5");
+        let finished = Running::start(command).finish();
+        assert_eq!((finished.code(), finished.text()), (0, ""), "{finished:?}");
+    }
+}

@@ -32,8 +32,8 @@ pub(crate) fn spawn(
 ) -> io::Result<Child> {
     let words = words(program, arguments)?;
     let variables = variables(manner.environment)?;
-    let argv = Argv::new(words.iter().map(CString::as_c_str))
-        .with_environment(variables.iter().map(CString::as_c_str));
+    let argv =
+        Argv::new(words.iter().map(CString::as_c_str)).with_environment(variables.as_deref());
     let parent = getpid().as_raw_pid();
     let prepare = || {
         // SAFETY: system calls which change nothing but this process. Where one fails, the command
@@ -66,8 +66,8 @@ pub(crate) fn exec(
         Ok(both) => both,
         Err(error) => return error,
     };
-    let argv = Argv::new(words.iter().map(CString::as_c_str))
-        .with_environment(variables.iter().map(CString::as_c_str));
+    let argv =
+        Argv::new(words.iter().map(CString::as_c_str)).with_environment(variables.as_deref());
     restore_broken_pipes();
     let error = argv.exec();
     ignore_broken_pipes();
@@ -81,10 +81,10 @@ fn words(program: &OsStr, arguments: &[OsString]) -> io::Result<Vec<CString>> {
     Ok(words.collect::<Result<_, _>>()?)
 }
 
-/// Our environment with these variables, as `NAME=VALUE`. Empty: our own as it is.
-fn variables(set: &[(&str, Option<String>)]) -> io::Result<Vec<CString>> {
+/// Our environment with these variables, as `NAME=VALUE`. None: our own as it is.
+fn variables(set: &[(&str, Option<String>)]) -> io::Result<Option<Vec<CString>>> {
     if set.is_empty() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let is_kept = |name: &OsStr| set.iter().all(|(other, _)| name != *other);
     let kept = std::env::vars_os().filter(|(name, _)| is_kept(name));
@@ -99,5 +99,5 @@ fn variables(set: &[(&str, Option<String>)]) -> io::Result<Vec<CString>> {
         word.extend_from_slice(value.as_bytes());
         CString::new(word)
     });
-    Ok(words.collect::<Result<_, _>>()?)
+    Ok(Some(words.collect::<Result<_, _>>()?))
 }

@@ -7,7 +7,7 @@
 //! `holdlock run L -- /bin/true`, and runs the library's fork handler, which takes the descriptors
 //! of locks away in the child.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -20,8 +20,8 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 pub(crate) struct Argv<'a> {
     /// At least one string, and a null pointer at the end.
     pointers: Vec<*const c_char>,
-    /// The same for the environment. Empty: that of this process.
-    environment: Vec<*const c_char>,
+    /// The same for the environment, where no string is needed. None: that of this process.
+    environment: Option<Vec<*const c_char>>,
     _words: PhantomData<&'a CStr>,
 }
 
@@ -33,34 +33,32 @@ impl<'a> Argv<'a> {
         assert!(pointers.len() > 1);
         Argv {
             pointers,
-            environment: Vec::new(),
+            environment: None,
             _words: PhantomData,
         }
     }
 
-    /// The program gets this environment. None at all: that of this process.
-    pub(crate) fn with_environment(
-        mut self,
-        variables: impl IntoIterator<Item = &'a CStr>,
-    ) -> Argv<'a> {
-        self.environment = variables.into_iter().map(CStr::as_ptr).collect();
-        if !self.environment.is_empty() {
-            self.environment.push(ptr::null());
-        }
+    /// The program gets this environment. None: that of this process.
+    pub(crate) fn with_environment(mut self, variables: Option<&'a [CString]>) -> Argv<'a> {
+        self.environment = variables.map(|variables| {
+            let variables = variables.iter().map(|variable| variable.as_ptr());
+            variables.chain([ptr::null()]).collect()
+        });
         self
     }
 
     /// Becomes the command by execvp(3): it searches PATH, and the shell runs a script without
     /// `#!`. Returns only if that fails. It does not allocate.
     pub(crate) fn exec(&self) -> io::Error {
-        // SAFETY: arrays of strings that end in null, with one string at least.
+        // SAFETY: arrays of strings that end in null; that of the words has one at least.
         unsafe {
-            if self.environment.is_empty() {
-                libc::execvp(self.pointers[0], self.pointers.as_ptr());
-            } else {
-                let environment = self.environment.as_ptr();
-                libc::execvpe(self.pointers[0], self.pointers.as_ptr(), environment);
-            }
+            match &self.environment {
+                None => libc::execvp(self.pointers[0], self.pointers.as_ptr()),
+                Some(environment) => {
+                    let environment = environment.as_ptr();
+                    libc::execvpe(self.pointers[0], self.pointers.as_ptr(), environment)
+                }
+            };
         }
         io::Error::last_os_error()
     }
