@@ -11,7 +11,9 @@ fn a_nested_run_is_refused_at_once() {
     let place = Place::new();
     let nested = "\"$HOLDLOCK\" run L -- sh -c '\"$HOLDLOCK\" run L -- echo ran; exit $?'";
     let exec = "\"$HOLDLOCK\" run --exec L -- sh -c '\"$HOLDLOCK\" run L -- echo ran; exit $?'";
-    for script in [nested, exec] {
+    // The limit would end the inner run as well.
+    let limited = &nested.replacen("run L", "run --max-hold 1h L", 1);
+    for script in [nested, exec, limited] {
         let begin = Instant::now();
         let finished = Running::start(place.shell(script)).finish();
         assert_eq!((finished.code(), finished.text()), (65, ""), "{script}");

@@ -113,18 +113,14 @@ pub(crate) fn we_have_a_timer() -> bool {
 /// Each of them has one thread, waits without a limit for the ancestor below it (the first one for
 /// the process), and waits for nothing else.
 pub fn bound_ancestors(pid: u32) -> Vec<u32> {
-    bound_chain(pid, is_bound)
+    bound_chain(pid, |parent, child| is_bound(parent, child, true))
 }
 
 /// Like [`bound_ancestors`], and also ancestors whose wait has a limit, if they end this process at
 /// that limit.
 pub(super) fn bound_or_deadly_ancestors(pid: u32) -> Vec<u32> {
-    let group = Stat::of(pid).map(|stat| stat.group);
-    // `holdlock run --max-hold` puts its command into a process group, and ends that group.
-    let ends_together = |command| group == Some(command);
-    bound_chain(pid, |parent, child| {
-        is_bound_if(parent, child, ends_together)
-    })
+    // `holdlock run --max-hold` ends everything below it.
+    bound_chain(pid, |parent, child| is_bound(parent, child, false))
 }
 
 fn bound_chain(pid: u32, is_bound: impl Fn(u32, u32) -> bool) -> Vec<u32> {
@@ -144,14 +140,9 @@ fn bound_chain(pid: u32, is_bound: impl Fn(u32, u32) -> bool) -> Vec<u32> {
     found
 }
 
-fn is_bound(parent: u32, child: u32) -> bool {
-    is_bound_if(parent, child, |_| false)
-}
-
-/// Whether `parent` certainly waits until `child` ends. `ends_together` says whether a time limit
-/// of `holdlock run` for this child does not matter, because the limit also ends the process in
-/// question.
-fn is_bound_if(parent: u32, child: u32, ends_together: impl Fn(u32) -> bool) -> bool {
+/// Whether `parent` certainly waits until `child` ends. `limit_matters`: `holdlock run` with a time
+/// limit does not.
+fn is_bound(parent: u32, child: u32, limit_matters: bool) -> bool {
     let before = Asleep::of(parent);
     let Some(asleep) = &before else {
         return false;
@@ -162,8 +153,8 @@ fn is_bound_if(parent: u32, child: u32, ends_together: impl Fn(u32) -> bool) -> 
     let waits = if call == "do_wait" {
         (is_only || names_its_child(parent, child)) && no_timer(parent)
     } else {
-        let matters = || has_max_hold(&words(parent)) && !ends_together(child);
-        call == "do_sigtimedwait" && is_only && is_holdlock_run(parent) && !matters()
+        let has_limit = || limit_matters && has_max_hold(&words(parent));
+        call == "do_sigtimedwait" && is_only && is_holdlock_run(parent) && !has_limit()
     };
     // The parent must have slept since we began: otherwise it may have waited for something else.
     waits && has_one_thread(parent) && Asleep::of(parent) == before

@@ -105,7 +105,6 @@ pub(crate) struct Stat {
     pub(crate) name: String,
     state: String,
     pub(crate) parent: u32,
-    pub(crate) group: u32,
     pub(crate) start: u64,
 }
 
@@ -125,8 +124,7 @@ fn parse(stat: &[u8]) -> Option<Stat> {
         name: String::from_utf8_lossy(stat.get(begin..end)?).into_owned(),
         state: fields.next()?.to_owned(),
         parent: fields.next()?.parse().ok()?,
-        group: fields.next()?.parse().ok()?,
-        start: fields.nth(16)?.parse().ok()?,
+        start: fields.nth(17)?.parse().ok()?,
     })
 }
 
