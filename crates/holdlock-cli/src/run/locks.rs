@@ -58,7 +58,8 @@ pub(super) fn open(
         }
         course.locks.push(location.path.clone());
         location.prepare()?;
-        if !settings.quiet {
+        // The second attempt, without a record, says it no more.
+        if !settings.quiet && with_record {
             namesakes::warn(name, &location);
         }
         list.push(Lock {
@@ -80,13 +81,14 @@ pub(super) fn open(
 }
 
 /// Acquires all of them, or no lock, within one time limit, and has the wait watched if there is
-/// one.
+/// one. A second attempt goes on with the wait of the first one.
 pub(super) fn take<'l>(
     locks: &'l Locks,
     settings: &Settings,
     course: &mut Course,
 ) -> Result<Vec<Guard<'l>>, Failure> {
-    let began = Instant::now();
+    let now = Instant::now();
+    let began = now.checked_sub(course.waited).unwrap_or(now);
     let token = CancelToken::new();
     let mut watch: Option<Watch> = None;
     let mut let_go = vec![false; locks.list.len()];
@@ -119,7 +121,9 @@ pub(super) fn take<'l>(
     };
     let request = match settings.patience {
         Patience::Endless => request,
-        Patience::For(limit) if !limit.is_zero() => request.timeout(limit),
+        Patience::For(limit) if !limit.is_zero() => {
+            request.timeout(limit.saturating_sub(course.waited))
+        }
         Patience::For(_) | Patience::None => request.try_once(),
     };
     let taken = locks.set.acquire(request);

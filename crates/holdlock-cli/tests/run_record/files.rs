@@ -102,6 +102,40 @@ fn a_limit_of_file_sizes_stops_no_run() {
 }
 
 #[test]
+fn a_run_that_learns_late_that_there_is_no_record_has_waited_once() {
+    let place = Place::new();
+    fs::write(place.join("x"), "").unwrap();
+    let script = "exec \"$HOLDLOCK\" flock ./locks/x.lock sh -c 'echo held; read line'";
+    fs::create_dir(place.locks()).unwrap();
+    fs::set_permissions(
+        place.locks(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .unwrap();
+    let mut command = place.shell(script);
+    command.stdin(std::process::Stdio::piped());
+    let mut holder = Running::start_with_stdin(command);
+    holder.expect_line("held");
+    // The name is also that of a file, which is a warning.
+    let words = ["run", "-w", "1h", "--log", "log", "x", "--", "true"];
+    let waiter = Running::start(place.holdlock(words));
+    waiter.expect_waiting();
+    let while_ = std::time::Duration::from_millis(500);
+    std::thread::sleep(while_);
+    fs::write(place.locks().join("x.lock"), "data").unwrap();
+    holder.finish();
+    let done = waiter.finish();
+    assert_eq!(done.code(), 0, "{done:?}");
+    assert_eq!(done.stderr.matches("warning: ").count(), 1, "{done:?}");
+    let log = fs::read_to_string(place.join("log")).unwrap();
+    let log: serde_json::Value = serde_json::from_str(&log).unwrap();
+    let waited = log["waited_s"].as_f64().unwrap();
+    assert!(waited >= while_.as_secs_f64(), "{log}");
+    let data = fs::read(place.locks().join("x.lock")).unwrap();
+    assert_eq!(data, b"data");
+}
+
+#[test]
 fn an_option_that_needs_a_record_says_so_where_none_can_be_written() {
     let place = Place::new();
     let needs = |option: &str, words: &[&str]| {
