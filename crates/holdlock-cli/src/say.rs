@@ -55,9 +55,14 @@ pub(crate) fn write(text: &str) {
     }
 }
 
-/// A terminal may stop a process in the background that writes (`stty tostop`), and a limit of file
-/// sizes may end it, but this process may hold a lock.
+/// Writes in this thread. A terminal may stop a process in the background that writes (`stty
+/// tostop`), and a limit of file sizes may end it, but this process may hold a lock.
 fn put(text: &str) {
+    without_those_of_a_write(|| put_as_it_is(text));
+}
+
+/// The same where all signals are blocked.
+fn put_as_it_is(text: &str) {
     // Where that fails, it cannot be reported either.
-    let _ = without_those_of_a_write(|| io::stderr().write_all(text.as_bytes()));
+    let _ = io::stderr().write_all(text.as_bytes());
 }

@@ -261,6 +261,17 @@ fn a_terminal_that_stops_writers_in_the_background_does_not_stop_a_holder() {
 }
 
 #[test]
+fn a_warning_at_the_start_does_not_stop_a_run_in_the_background() {
+    let place = Place::new();
+    // The name is also that of a file, which is a warning.
+    let script = "stty tostop; : >x; \"$HOLDLOCK\" run x -- touch ran & read line";
+    let mut terminal = Terminal::start(&place, script);
+    support::wait_for("its command", || place.join("ran").exists().then_some(()));
+    terminal.press("\n");
+    assert!(terminal.finish().contains("warning: "));
+}
+
+#[test]
 fn a_wait_in_the_background_keeps_silent() {
     let place = Place::new();
     let holder = place.hold(&["L"]);

@@ -17,7 +17,7 @@ use std::time::Duration;
 use holdlock::inspect;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::put;
+use super::{put, put_as_it_is};
 use crate::sys::signals;
 
 /// How long the caller waits until its message is written. Once it has waited in vain, it does not
@@ -86,7 +86,8 @@ fn start() -> io::Result<()> {
     let thread = thread::Builder::new()
         .name("holdlock-say".to_owned())
         .stack_size(64 * 1024);
-    // Signals are for the thread that supervises the command.
+    // Signals are for the thread that supervises the command, and those of a write itself would
+    // stop or end this process.
     signals::without_any(|| thread.spawn(write_all)).map(drop)
 }
 
@@ -103,7 +104,7 @@ fn write_all() {
         };
         messages.is_writing = true;
         drop(messages);
-        put(&text);
+        put_as_it_is(&text);
         messages = lock();
         messages.is_writing = false;
         messages.is_blocked = false;

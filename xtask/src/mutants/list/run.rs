@@ -49,6 +49,16 @@ pub(super) const AREA: Area = Area {
             test: ("command/run_inherit", "what_waits_for_its_turn"),
         },
         Mutant {
+            name: "run: a blocked standard error does not hold it up",
+            file: "say.rs",
+            with: "if DOES_NOT_WAIT.load(Ordering::Relaxed) {",
+            without: "if false && DOES_NOT_WAIT.load(Ordering::Relaxed) {",
+            test: (
+                "command/run_stderr",
+                "a_blocked_standard_error_does_not_hold_up_the_time_limit",
+            ),
+        },
+        Mutant {
             name: "run: a waiter closes what it has inherited",
             file: "run/inherited.rs",
             with: "if inherited && taker",
@@ -64,10 +74,10 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "run: a message in the background stops no holder",
-            file: "sys/signals.rs",
-            with: "with_blocked(&set_of(libc::SIGTTOU), act)",
-            without: "with_blocked(&set_of(libc::SIGURG), act)",
-            test: ("command/terminal", "a_terminal_that_stops_writers"),
+            file: "say/writer.rs",
+            with: "signals::without_any(|| thread.spawn(write_all))",
+            without: "thread.spawn(write_all)",
+            test: ("command/terminal", "a_warning_at_the_start"),
         },
         Mutant {
             name: "run: KILL is sent until nothing is left",
@@ -86,7 +96,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "run: a timer continues a stopped holdlock",
             file: "run/ending.rs",
-            with: "limit.and_then(|(_, hold)| Wake::after(hold).ok())",
+            with: "limit.and_then(|limit| Wake::after(left(limit)).ok())",
             without: "None",
             test: ("command/run_keeping", "a_stopped_holdlock"),
         },
