@@ -43,9 +43,9 @@ pub(super) const AREA: Area = Area {
         },
         Mutant {
             name: "--max-hold ends the command",
-            file: "run/supervisor.rs",
-            with: "Ending::new(duties.max_hold, duties",
-            without: "Ending::new(None, duties",
+            file: "run/ending.rs",
+            with: "let limit = duties.max_hold.and_then(end_of);",
+            without: "let limit = duties.max_hold.and(None);",
             test: ("command/run_keeping", "who_holds_too_long"),
         },
         Mutant {
