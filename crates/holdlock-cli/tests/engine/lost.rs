@@ -36,6 +36,25 @@ fn a_command_whose_lock_is_lost_is_ended() {
 }
 
 #[test]
+fn a_blocked_standard_error_does_not_keep_a_command_without_its_lock() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let url = server.url("lost-blocked");
+    // As much as a pipe takes.
+    let fills = "head -c 65536 /dev/zero >&2; echo runs; exec sleep 1000 2>&1";
+    let mut running = start(&[&url, "--", "sh", "-c", fills]);
+    end_session(server, "lost-blocked");
+    let mut status = None;
+    eventually("it ends", || {
+        status = running.child.try_wait().expect("asked");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(74));
+}
+
+#[test]
 fn a_command_can_be_killed_at_once() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {
