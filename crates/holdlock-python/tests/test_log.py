@@ -20,6 +20,8 @@ from holdlock import (
     Timeout,
 )
 
+from strikes import at_each_line
+
 KINDS = pytest.mark.parametrize("kind", [FileLock, SoftFileLock])
 
 
@@ -228,3 +230,15 @@ def test_a_soft_lock_is_released_although_its_message_is_interrupted(path, break
         with lock:
             pass
     assert not lock.is_locked
+
+
+def test_an_exception_at_any_line_of_the_log_does_not_silence_it(path, said):
+    def section():
+        with FileLock(path):
+            pass
+
+    assert list(at_each_line(section, {"_log.py"}))[0]
+    lock = FileLock(path)
+    with lock:
+        pass
+    assert "Lock released" in said(lock, path)

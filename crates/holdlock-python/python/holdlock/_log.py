@@ -13,7 +13,7 @@ from ._native import log_as_filelock
 
 _DEBUG = 10
 
-#: Has the attribute ``busy`` while its thread writes a message.
+#: Has the attribute ``frame``, that of :func:`debug`, while its thread writes a message.
 _writing = _local()
 
 #: The name of the logger.
@@ -46,15 +46,30 @@ def debug(message: str, lock: object, path: str) -> None:
     An error of the log is not an error of the lock, which could stay held because of it.
     """
     logging = sys.modules.get("logging")
-    if logging is None or hasattr(_writing, "busy"):
+    if logging is None or _is_writing():
         return
     logger = logging.getLogger(name)
     try:
-        _writing.busy = True
+        _writing.frame = sys._getframe()
         if logger.isEnabledFor(_DEBUG):
             logger.debug(message, id(lock), path)
     except Exception:
         pass
     finally:
-        if hasattr(_writing, "busy"):
-            del _writing.busy
+        if hasattr(_writing, "frame"):
+            del _writing.frame
+
+
+def _is_writing() -> bool:
+    """Whether :func:`debug` has called this, through a handler.
+
+    The attribute alone does not tell: an exception of a signal handler, which may come at any line,
+    can leave it behind.
+    """
+    writer = getattr(_writing, "frame", None)
+    if writer is None:
+        return False
+    frame = sys._getframe().f_back
+    while frame is not None and frame is not writer:
+        frame = frame.f_back
+    return frame is writer

@@ -75,7 +75,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "the locks of a log handler are not logged",
             file: "_log.py",
-            with: " or hasattr(_writing, \"busy\"):",
+            with: " or _is_writing():",
             without: ":",
             test: ("python/test_log.py", "a_handler_may_use"),
         },
