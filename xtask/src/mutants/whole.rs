@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -21,8 +23,17 @@ pub(super) fn run(mut command: Command, said: &Path) -> io::Result<(ExitStatus, 
         .stdout(file.try_clone()?)
         .stderr(file)
         .status()?;
-    // Until there are none: one may start another meanwhile.
-    while end_marked(&mark)? {}
+    // Until there are none: one may start another meanwhile. A process that becomes another program
+    // has no variables for a moment, so one look that finds none is not enough.
+    let mut looks_without = 0;
+    while looks_without < 3 {
+        looks_without = if end_marked(&mark)? {
+            0
+        } else {
+            looks_without + 1
+        };
+        thread::sleep(Duration::from_millis(10));
+    }
     let said = fs::read(said)?;
     Ok((status, String::from_utf8_lossy(&said).into_owned()))
 }
