@@ -74,6 +74,11 @@ fn in_a_child_the_guards_descriptor_is_a_placeholder() {
 }
 
 #[test]
+fn a_child_closes_a_lock_file_whose_number_is_above_the_limit() {
+    scene("above-the-limit");
+}
+
+#[test]
 fn a_chain_of_forks_collects_one_placeholder_for_each_guard_and_nothing_else() {
     scene("chain");
 }

@@ -31,6 +31,7 @@ fn main() {
         "child-waits" => child_waits(&path),
         "placeholder" => placeholder(&path),
         "no-descriptor-left" => no_descriptor_left(&path),
+        "above-the-limit" => above_the_limit(&path),
         "hand-over" => handed_over(&path, false),
         "hand-over-shared" => handed_over(&path, true),
         "hand-over-fails" => hand_over_fails(&path),
@@ -196,6 +197,22 @@ fn placeholder(path: &Path) {
         )
     });
     assert_eq!(child.wait(), 0);
+    assert!(!is_free(path));
+}
+
+/// The program has lowered its limit of open files below the number of the lock file.
+fn above_the_limit(path: &Path) {
+    let below: Vec<File> = (0..40)
+        .map(|_| File::open("/dev/null").expect("opens"))
+        .collect();
+    let lock = FileLock::open(path).expect("opens");
+    let guard = lock.lock().expect("locked");
+    let number = guard.as_fd().as_raw_fd();
+    assert!(number > 30, "{number}");
+    drop(below);
+    sys::limit(libc::RLIMIT_NOFILE, 30);
+    let child = fork(|| i32::from(Path::new(&format!("/proc/self/fd/{number}")).exists()));
+    assert_eq!(child.wait(), 0, "the child has a copy");
     assert!(!is_free(path));
 }
 

@@ -42,6 +42,13 @@ pub(super) const AREA: Area = Area {
             test: ("fork", "in_a_child"),
         },
         Mutant {
+            name: "a child closes a copy whose number is above the limit",
+            file: "sys/linux/close_in_child.rs",
+            with: "if covered < 0 {",
+            without: "if covered < -1 {",
+            test: ("fork", "above_the_limit"),
+        },
+        Mutant {
             name: "a child closes a file that was being opened",
             file: "sys/linux/close_in_child.rs",
             with: "if OPENING.swap(0, Ordering::SeqCst) > 0 {",

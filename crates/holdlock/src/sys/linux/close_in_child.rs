@@ -65,7 +65,12 @@ impl Placeholder {
                 // a lock file's at the moment of the fork, and only handlers of pthread_atfork have
                 // run since then. The number's owner in this process, of an older generation, only
                 // uses it to refer to the placeholder.
-                unsafe { libc::dup3(nothing, number, libc::O_CLOEXEC) };
+                let covered = unsafe { libc::dup3(nothing, number, libc::O_CLOEXEC) };
+                if covered < 0 {
+                    // The program has lowered RLIMIT_NOFILE below the number. No other file can get
+                    // the number.
+                    close(number);
+                }
             }
             Placeholder::NotOpen => close(number),
         }
