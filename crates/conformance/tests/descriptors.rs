@@ -1,6 +1,7 @@
 //! Other code of the process closes descriptors of the library: the library does not lock, unlock
 //! or close the file of a stranger, and does not claim a lock that it has lost.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use holdlock_conformance::{Scratch, skipped, watchdog};
@@ -61,11 +62,6 @@ fn a_helper_thread_whose_descriptor_was_closed_unlocks_no_strangers_file() {
 }
 
 #[test]
-fn what_a_helper_thread_reads_may_be_closed_and_its_number_is_not_closed_then() {
-    scene("head-look");
-}
-
-#[test]
 fn an_interrupted_wait_does_not_go_on_with_a_strangers_file() {
     scene("interrupted");
 }
@@ -95,23 +91,41 @@ fn a_lost_lock_is_no_reason_to_refuse_another_one() {
 }
 
 #[test]
-fn a_number_that_another_thread_has_for_the_same_file_is_not_ours() {
-    let _dog = watchdog::watch(60);
+fn what_a_helper_thread_reads_may_be_closed_and_its_number_is_not_closed_then() {
     let scratch = Scratch::new();
+    let program = [env!("CARGO_BIN_EXE_closer"), "head-look"];
+    with_slow_calls(
+        "pread64",
+        Path::new("/proc/locks"),
+        &program,
+        &scratch.lock(),
+    );
+}
+
+#[test]
+fn a_number_that_another_thread_has_for_the_same_file_is_not_ours() {
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let program = [env!("CARGO_BIN_EXE_number-taken")];
+    with_slow_calls("fstat,newfstatat", &path, &program, &path);
+}
+
+/// Runs a program with the path of a lock. Its calls for the file `slow` end 0.3 s late.
+fn with_slow_calls(calls: &str, slow: &Path, program: &[&str], lock: &Path) {
+    let _dog = watchdog::watch(60);
     let slowly = || {
         let mut command = Command::new("strace");
-        command.args(["-f", "-o", "/dev/null", "-e", "trace=fstat,newfstatat"]);
-        command.args(["-e", "inject=fstat,newfstatat:delay_exit=300000", "-P"]);
-        command.arg(scratch.lock());
+        command.args(["-f", "-o", "/dev/null", "-e"]);
+        command.arg(format!("trace={calls}"));
+        command.arg("-e");
+        command.arg(format!("inject={calls}:delay_exit=300000"));
+        command.arg("-P").arg(slow);
         command
     };
     let works = slowly().arg("true").status();
     if !works.is_ok_and(|status| status.success()) {
         return skipped("needs strace and the right to trace");
     }
-    let status = slowly()
-        .arg(env!("CARGO_BIN_EXE_number-taken"))
-        .arg(scratch.lock())
-        .status();
+    let status = slowly().args(program).arg(lock).status();
     assert!(status.expect("runs").success());
 }

@@ -251,7 +251,7 @@ fn closed_while_an_abandoned_helper_waits(path: &Path) {
 }
 
 /// A helper thread looks at the head of the queue, for which it reads /proc/locks. A log file gets
-/// the number meanwhile.
+/// the number meanwhile: a tracer makes the read slow, so that there is time for it.
 fn closed_while_a_helper_looks_at_the_head(path: &Path) {
     let lock = LockOptions::new().fair(true).open(path).expect("opens");
     let holder = File::open(path).expect("opens");
@@ -267,6 +267,9 @@ fn closed_while_a_helper_looks_at_the_head(path: &Path) {
         sys::flock(&holder, libc::LOCK_UN).expect("unlocked");
         waiter.join().expect("no panic");
         write_by(number);
+    });
+    queue::eventually("the last look ends", || {
+        numbers_of(Path::new("/proc/locks")).is_empty()
     });
 }
 
