@@ -97,12 +97,14 @@ pub(crate) fn run_handlers(event: Waiting, raised: &mut Option<PyErr>) -> Contro
     if !matches!(event, Waiting::Began | Waiting::Interrupted) {
         return ControlFlow::Continue(());
     }
-    match Python::attach(|py| py.check_signals()) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
+    match Python::try_attach(|py| py.check_signals()) {
+        Some(Ok(())) => ControlFlow::Continue(()),
+        Some(Err(error)) => {
             *raised = Some(error);
             ControlFlow::Break(())
         }
+        // Python has ended, and this is a daemon thread that has outlived it.
+        None => ControlFlow::Break(()),
     }
 }
 

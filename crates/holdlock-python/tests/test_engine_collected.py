@@ -4,6 +4,7 @@ import gc
 import queue
 import subprocess
 import sys
+import time
 import weakref
 
 import pytest
@@ -101,6 +102,29 @@ def test_a_program_that_ends_without_a_release_leaves_nothing(server, name, end)
     script = "import sys\nimport holdlock\n" + ENDS[end]
     ended = subprocess.run([sys.executable, "-c", script, url], timeout=100)
     assert ended.returncode == 0 and server.sessions(name) == 0
+
+
+OUTLIVES = """
+import ctypes, sys, threading, time
+import holdlock
+lock = holdlock.open(sys.argv[1])
+threading.Thread(target=lock.acquire, daemon=True).start()
+while not lock.waiters():
+    time.sleep(0.01)
+# The process goes on after Python has ended, until its standard input ends.
+libc = ctypes.CDLL(None)
+libc["__cxa_atexit"](libc.getchar, None, None)
+"""
+
+
+def test_a_daemon_thread_may_wait_longer_than_python_lives(server, name):
+    script = [sys.executable, "-c", OUTLIVES, server.url(name)]
+    with holdlock.open(server.url(name)):
+        with subprocess.Popen(script, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+            time.sleep(4)
+            errors = program.communicate(timeout=100)[1]
+    assert (program.returncode, errors) == (0, b"")
+    server.nothing_left(name)
 
 
 HOOK = """
