@@ -60,6 +60,9 @@ pub(super) struct Accepted {
 enum Reject {
     /// Another host may do.
     Host(String),
+    /// The host is a standby. If another host does not answer, that may be the primary, or this
+    /// becomes it in a moment.
+    Standby(Error),
     /// Another host would not help.
     Final(Error),
 }
@@ -68,11 +71,11 @@ impl Postgres {
     /// Connects to the first host that will do.
     pub(super) async fn connect(&self) -> Result<Accepted, Error> {
         let mut reasons = Vec::new();
-        let mut standby = None;
+        let (mut standby, mut unsuitable) = (None, None);
         for host in &self.settings.hosts {
             let found = addresses(host, self.settings.connect_timeout).await;
             let found = found.or_else(|error| match self.rejected(&error) {
-                Reject::Final(error) => Err(error),
+                Reject::Final(error) | Reject::Standby(error) => Err(error),
                 Reject::Host(why) => {
                     reasons.push(format!("{host}: {why}"));
                     Ok(Vec::new())
@@ -85,14 +88,25 @@ impl Postgres {
                 };
                 match self.try_target(host, &target).await {
                     Ok(accepted) => return Ok(accepted),
-                    Err(Reject::Final(error @ Error::Unsuitable { .. })) => standby = Some(error),
+                    Err(Reject::Standby(error)) => standby = Some(error),
+                    Err(Reject::Final(error @ Error::Unsuitable { .. })) => {
+                        unsuitable = Some(error);
+                    }
                     Err(Reject::Final(error)) => return Err(error),
                     Err(Reject::Host(why)) => reasons.push(format!("{host}: {why}")),
                 }
             }
         }
+        match (unsuitable, standby) {
+            (Some(error), _) => return Err(error),
+            (None, Some(error)) if reasons.is_empty() => return Err(error),
+            (None, Some(_)) => {
+                reasons.push("only a standby answers, which keeps no locks".to_owned());
+            }
+            (None, None) => {}
+        }
         let why = format!("{}; {}", reasons.join("; "), crate::error::NOT_REACHED);
-        Err(standby.unwrap_or_else(|| self.unreachable(why)))
+        Err(self.unreachable(why))
     }
 
     async fn try_target(&self, host: &Host, target: &Target) -> Result<Accepted, Reject> {
@@ -222,21 +236,21 @@ impl Postgres {
 
     /// Sets the session up, and looks whether it can keep a lock.
     async fn accept(&self, host: &Host, link: Link, version: u32) -> Result<Accepted, Reject> {
-        let unsuitable = |why: String| {
-            Reject::Final(Error::Unsuitable {
-                lock: self.shown().to_owned(),
-                why: format!("{host}: {why}"),
-            })
+        let unsuitable = |why: String| Error::Unsuitable {
+            lock: self.shown().to_owned(),
+            why: format!("{host}: {why}"),
         };
         if version < 12 {
-            return Err(unsuitable(
+            return Err(Reject::Final(unsuitable(
                 "PostgreSQL before version 12 has no limit for dead connections \
                  (tcp_user_timeout); update the server"
                     .to_owned(),
-            ));
+            )));
         }
         let failed = |failure: Failure| match failure {
-            Failure::Refused(_, why) => unsuitable(format!("setting up the session failed: {why}")),
+            Failure::Refused(_, why) => {
+                Reject::Final(unsuitable(format!("setting up the session failed: {why}")))
+            }
             other => Reject::Host(other.to_string()),
         };
         let ttl = self.settings.ttl;
@@ -248,19 +262,19 @@ impl Postgres {
         if !self.settings.pooler_is_for_sessions
             && (pid.is_none() || pid != link.backend_pid().await)
         {
-            return Err(unsuitable(
+            return Err(Reject::Final(unsuitable(
                 "this is a pooler, which may give the session of one client to another, and with \
                  it the lock; connect to PostgreSQL's own port, or add pooler=session to the URL \
                  if the pooler keeps a session for each client"
                     .to_owned(),
-            ));
+            )));
         }
         if field(1).as_deref() != Some("f") {
-            return Err(unsuitable(
+            return Err(Reject::Standby(unsuitable(
                 "this is a standby, whose locks are not those of the primary; name the primary \
                  in the URL, or all hosts: host1,host2"
                     .to_owned(),
-            ));
+            )));
         }
         let age = field(2)
             .and_then(|age| age.parse::<f64>().ok())

@@ -103,6 +103,29 @@ fn a_standby_is_refused_and_another_host_is_tried() {
     guard.release().expect("ours");
 }
 
+/// As during a failover: the standby becomes the primary in a moment.
+#[test]
+fn a_standby_beside_a_primary_that_is_away_is_no_refusal() {
+    let _dog = watchdog::watch(90);
+    let Some(standby) = server::standby() else {
+        return;
+    };
+    let dead = Port::new();
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = silent.local_addr().expect("an address").port();
+    for ports in [
+        [dead.number(), standby.port()],
+        [standby.port(), dead.number()],
+        [silent, standby.port()],
+    ] {
+        let lock = open(&standby.url_by(&ports, "ttl=3", &name("failover"))).expect("a lock");
+        let error = lock.lock().expect_err("no primary");
+        assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        let said = error.to_string();
+        assert!(said.contains("only a standby answers"), "{said}");
+    }
+}
+
 #[test]
 fn where_nothing_listens_the_error_says_so_at_once() {
     let port = Port::new();

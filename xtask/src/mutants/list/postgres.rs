@@ -105,6 +105,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/postgres", "a_standby_is_refused"),
         },
         Mutant {
+            name: "a standby is no refusal while another host is away",
+            file: "postgres/connect.rs",
+            with: "(None, Some(error)) if reasons.is_empty() => return Err(error),",
+            without: "(None, Some(error)) => return Err(error),",
+            test: ("engines/postgres", "a_standby_beside_a_primary"),
+        },
+        Mutant {
             name: "the end of the connection is noticed at once",
             file: "postgres/session.rs",
             with: "ended(&self.link.ended().await)",
