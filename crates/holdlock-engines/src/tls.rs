@@ -1,6 +1,7 @@
 //! TLS, by rustls: which certificates are trusted, and how strictly.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -129,7 +130,10 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// What TLS needs, for all connections of a lock.
-pub(crate) struct Certificates(Arc<ClientConfig>);
+pub(crate) struct Certificates {
+    config: Arc<ClientConfig>,
+    checks_name: bool,
+}
 
 impl Certificates {
     /// Reads the files. The error names the one that is wrong. The helper thread must not call
@@ -141,16 +145,25 @@ impl Certificates {
                 "check ca=, cert= and key_file=, and whether this user may read the files",
             )
         };
-        settings.config().map(Certificates).map_err(wrong)
+        Ok(Certificates {
+            config: settings.config().map_err(wrong)?,
+            checks_name: settings.check == Check::ChainAndName,
+        })
     }
 
     /// TLS with the server of this name or address.
     pub(crate) fn tls(&self, server: &str) -> Result<Tls, String> {
-        let name = ServerName::try_from(server.to_owned())
-            .map_err(|_| format!("{server} is no name that a certificate can have"))?;
+        let server = match ServerName::try_from(server.to_owned()) {
+            Ok(name) => name,
+            Err(_) if self.checks_name => {
+                return Err(format!("{server} is no name that a certificate can have"));
+            }
+            // Nothing is compared with it. The server is not told an address.
+            Err(_) => ServerName::from(IpAddr::from(Ipv4Addr::UNSPECIFIED)),
+        };
         Ok(Tls {
-            config: self.0.clone(),
-            server: name,
+            config: self.config.clone(),
+            server,
         })
     }
 }

@@ -138,6 +138,38 @@ fn a_host_that_no_certificate_can_name_needs_none_without_tls() {
 }
 
 #[test]
+fn a_host_that_no_certificate_can_name_needs_none_where_the_name_is_not_checked() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let ca = server.data().join("server.crt");
+    if !ca.is_file() {
+        return skipped("openssl is not installed");
+    }
+    let at = |tls: &str| {
+        let url = server
+            .url(&crate::name("unnamed"))
+            .replace("127.0.0.1", "127.1");
+        open(&url.replace("sslmode=disable", tls))
+            .expect("a lock")
+            .lock()
+    };
+    let chain = format!("sslmode=verify-ca&ca={}", ca.display());
+    let used = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                WHERE ssl AND application_name LIKE '%unnamed%'";
+    for tls in ["sslmode=prefer", "sslmode=require", &chain] {
+        let guard = at(tls).expect("free");
+        assert_eq!(server.sql(used), "1", "{tls}");
+        guard.release().expect("ours");
+    }
+    let named = chain.replace("verify-ca", "verify-full");
+    let error = at(&named).expect_err("no name");
+    assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
+    assert!(error.to_string().contains("is no name"), "{error}");
+}
+
+#[test]
 fn messages_have_the_directory_of_the_socket_as_a_url_has_it() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {
