@@ -19,6 +19,7 @@ use crate::error::one_line;
 use crate::race;
 use crate::secret::PASSWORD_FILE;
 use crate::stream::{self, Stream};
+use crate::tls::Check;
 use crate::url::Host;
 
 /// How long a command may take.
@@ -154,7 +155,14 @@ impl Redis {
         let stream = stream.map_err(|error| self.not_connected(&error))?;
         let stream = Forgetful::new(stream, given_up.clone());
         let Some(certificates) = &self.certificates else {
-            return Ok(Box::new(stream));
+            return match self.settings.tls.check {
+                Check::NoTls => Ok(Box::new(stream)),
+                _ => Err(Reject::Final(self.unsuitable(
+                    "TLS cannot be set up: there is no certificate to check the server by; give \
+                     ca=FILE"
+                        .to_owned(),
+                ))),
+            };
         };
         let tls = certificates.tls(&host.name).map_err(|why| {
             Reject::Final(self.unsuitable(format!("TLS cannot be set up: {why}")))

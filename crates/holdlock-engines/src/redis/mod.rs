@@ -27,22 +27,28 @@ use std::fmt;
 use self::settings::Settings;
 use crate::Error;
 use crate::tls::{Certificates, Check};
-use crate::url::Url;
+use crate::url::{Host, Url};
 
 /// A lock in a database of Redis.
 pub(crate) struct Redis {
     settings: Settings,
-    /// None: nothing is encrypted.
+    /// None: nothing is encrypted, or all hosts are Unix sockets and the files cannot be read.
     certificates: Option<Certificates>,
 }
 
 impl Redis {
     pub(crate) fn new(url: &Url) -> Result<Redis, Error> {
         let settings = Settings::read(url)?;
+        // A Unix socket is never encrypted, but a node of a cluster may name one that is.
+        let may_need_none = settings.hosts.iter().all(Host::is_directory);
+        let read = || match Certificates::read(&settings.tls) {
+            Err(_) if may_need_none => Ok(None),
+            read => read.map(Some),
+        };
         Ok(Redis {
             certificates: match settings.tls.check {
                 Check::NoTls => None,
-                _ => Some(Certificates::read(&settings.tls)?),
+                _ => read()?,
             },
             settings,
         })

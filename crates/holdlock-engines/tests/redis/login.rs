@@ -115,6 +115,25 @@ fn tls_checks_the_certificate_and_the_name() {
 }
 
 #[test]
+fn a_unix_socket_needs_no_authorities() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let socket = server.directory().join("socket").display().to_string();
+    let place = socket.replace('/', "%2F");
+    let url = format!("rediss://{place}/0#{}", name("plain"));
+    // As on a machine that has none.
+    let none = [
+        ("SSL_CERT_FILE", "/dev/null"),
+        ("SSL_CERT_DIR", "/dev/null"),
+    ];
+    let mut actor = Actor::with(&url, &none);
+    assert!(actor.ask("lock").starts_with("held"));
+    assert_eq!(actor.ask("release"), "released");
+}
+
+#[test]
 fn a_plain_server_does_not_pass_for_tls() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {
