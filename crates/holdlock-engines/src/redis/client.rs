@@ -11,10 +11,10 @@ use holdlock::Mode;
 use redis::{Value, cmd};
 use tokio::sync::Notify;
 
-use super::Redis;
 use super::connect::COMMAND;
 use super::link::{Failure, Link};
 use super::script::{self, Names};
+use super::{Redis, may_pass};
 use crate::Error;
 use crate::url::Host;
 
@@ -36,6 +36,8 @@ pub(super) struct Client {
     listens: bool,
     /// Whether the server may know the request.
     is_known: Cell<bool>,
+    /// Whether the last call has found only replicas.
+    only_replicas: Cell<bool>,
     /// The server may be waiting for replicas. It reads nothing from this connection meanwhile.
     waits_for_replicas: Cell<bool>,
 }
@@ -76,6 +78,7 @@ impl Client {
             listens: true,
             woken: Arc::default(),
             is_known: Cell::new(false),
+            only_replicas: Cell::new(false),
             waits_for_replicas: Cell::new(false),
         })
     }
@@ -91,6 +94,7 @@ impl Client {
             woken: Arc::default(),
             listens: false,
             is_known: Cell::new(false),
+            only_replicas: Cell::new(false),
             waits_for_replicas: Cell::new(false),
         }
     }
@@ -109,6 +113,12 @@ impl Client {
         self.is_known.set(false);
     }
 
+    /// Whether this failure of the last call may pass while a waiter goes on. In a failover there
+    /// are only replicas for a moment.
+    pub(super) fn may_pass(&self, error: &Error) -> bool {
+        self.only_replicas.get() || may_pass(error)
+    }
+
     /// Calls the script.
     pub(super) async fn call(
         &self,
@@ -118,6 +128,7 @@ impl Client {
     ) -> Result<Answer, Error> {
         let mut repeated = false;
         let mut redirections = 0;
+        self.only_replicas.set(false);
         if self.waits_for_replicas.replace(false) {
             self.disconnect();
         }
@@ -196,7 +207,10 @@ impl Client {
                 self.node.replace(node);
                 accepted
             }
-            None => self.redis.connect(None, &self.woken).await?,
+            None => {
+                let found = self.redis.connect(None, &self.woken).await;
+                found.inspect_err(|none| self.only_replicas.set(none.only_replicas))?
+            }
         };
         let connected = Rc::new(Connected {
             link: accepted.link,
@@ -222,6 +236,8 @@ impl Client {
     fn failed(&self, operation: &'static str, failure: Failure) -> Error {
         let host = self.host.borrow();
         let host = host.as_ref().unwrap_or(&self.redis.settings.hosts[0]);
+        let is_replica = matches!(&failure, Failure::Refused(code, _) if code == "READONLY");
+        self.only_replicas.set(is_replica);
         match failure {
             Failure::Refused(code, why) => self.redis.refused(host, &code, &why, operation),
             other => {

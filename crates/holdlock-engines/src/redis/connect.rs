@@ -33,6 +33,19 @@ pub(super) struct Accepted {
     pub(super) in_cluster: bool,
 }
 
+/// Why there is no connection to a primary.
+pub(super) struct NoPrimary {
+    pub(super) error: Error,
+    /// All hosts answer as replicas.
+    pub(super) only_replicas: bool,
+}
+
+impl From<NoPrimary> for Error {
+    fn from(none: NoPrimary) -> Error {
+        none.error
+    }
+}
+
 /// Why a host was not used.
 enum Reject {
     /// The host, or one of its addresses, did not answer as a server does.
@@ -78,7 +91,7 @@ impl Redis {
         self: &Arc<Redis>,
         host: Option<&Host>,
         woken: &Arc<Notify>,
-    ) -> Result<Accepted, Error> {
+    ) -> Result<Accepted, NoPrimary> {
         let hosts = match host {
             Some(host) => vec![host.clone()],
             None => self.settings.hosts.clone(),
@@ -99,9 +112,19 @@ impl Redis {
             }
         });
         let found = race::first(tries).await;
-        found.map_err(|rejects| match Reject::of_all(rejects) {
-            Reject::Host(why) => self.unreachable(format!("{why}; {}", crate::error::NOT_REACHED)),
-            Reject::Replica(error) | Reject::Unsuitable(error) | Reject::Final(error) => error,
+        found.map_err(|rejects| {
+            let reject = Reject::of_all(rejects);
+            NoPrimary {
+                only_replicas: matches!(reject, Reject::Replica(_)),
+                error: match reject {
+                    Reject::Host(why) => {
+                        self.unreachable(format!("{why}; {}", crate::error::NOT_REACHED))
+                    }
+                    Reject::Replica(error) | Reject::Unsuitable(error) | Reject::Final(error) => {
+                        error
+                    }
+                },
+            }
         })
     }
 

@@ -131,7 +131,9 @@ impl Redis {
         loop {
             let sent = BootTime::now();
             let step = match self.step(client, attempt).await {
-                Err(error) if may_pass(&error) && looked.is_some() && answered.elapsed() < AWAY => {
+                Err(error)
+                    if client.may_pass(&error) && looked.is_some() && answered.elapsed() < AWAY =>
+                {
                     tokio::time::sleep(AGAIN).await;
                     continue;
                 }
@@ -154,7 +156,7 @@ impl Redis {
                         match self.stage(client, quarantine).await {
                             Ok(stage) => attempt.progress.waits(stage),
                             // The next step tells whether it is back.
-                            Err(error) if may_pass(&error) => {}
+                            Err(error) if client.may_pass(&error) => {}
                             Err(error) => return Err(error),
                         }
                         quarantined = !quarantine.is_zero();

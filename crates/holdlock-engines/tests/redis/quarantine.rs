@@ -195,6 +195,42 @@ fn a_waiter_outlasts_the_time_in_which_no_server_is_the_primary() {
     next.release().expect("ours");
 }
 
+/// The URL has one name, which leads to the old primary for a moment longer.
+#[test]
+fn a_waiter_outlasts_the_time_in_which_the_only_server_is_a_replica() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own(&[]).map(Server::awake) else {
+        return;
+    };
+    let name = name("demotion");
+    // It renews the lock every 20 s.
+    let guard = open(&server.url(&name)).expect("a lock").lock();
+    let guard = guard.expect("free");
+    let lock = open(&server.brief(&name)).expect("a lock");
+    let waiting = lock.clone();
+    let waiter = std::thread::spawn(move || waiting.lock());
+    wait_for_waiters(&lock, 1);
+    cut_off(&server);
+    let error = lock.lock().expect_err("a new request has no time to lose");
+    assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
+    server.cli(&["CONFIG", "RESETSTAT"]);
+    eventually("the waiter asks again and again", || {
+        waiter.is_finished() || times(&server, "cmdstat_hello:calls=") > 3
+    });
+    server.cli(&["REPLICAOF", "NO", "ONE"]);
+    drop(guard);
+    let next = waiter.join().expect("no panic").expect("later");
+    next.release().expect("ours");
+}
+
+/// How often the server has done this.
+fn times(server: &Server, what: &str) -> u32 {
+    let info = server.cli(&["INFO", "all"]);
+    let (_, number) = info.split_once(what).unwrap_or_default();
+    let number = number.split(|c: char| !c.is_ascii_digit()).next();
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
 #[test]
 fn a_new_primary_that_never_had_a_lock_waits_as_well() {
     let _dog = watchdog::watch(60);

@@ -196,6 +196,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/redis", "a_waiter_outlasts_a_server"),
         },
         Mutant {
+            name: "a waiter goes on while there are only replicas",
+            file: "redis/client.rs",
+            with: "self.only_replicas.get() || may_pass(error)",
+            without: "may_pass(error)",
+            test: ("engines/redis", "the_only_server_is_a_replica"),
+        },
+        Mutant {
             name: "a silent host does not delay the next one",
             file: "race.rs",
             with: "() = tokio::time::sleep(STAGGER), if more => {}",
