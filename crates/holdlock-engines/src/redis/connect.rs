@@ -329,6 +329,10 @@ impl Redis {
             "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "ASK" | "MOVED" => {
                 self.unreachable(format!("{host}: {code} {why}; try again later"))
             }
+            // A new primary has none for a moment. In Redis 6 it is an error of the script.
+            code if code == "NOREPLICAS" || why.contains("NOREPLICAS ") => self.unreachable(
+                format!("{host}: {code} {why}; see why its replicas are away, or try again later"),
+            ),
             _ => Error::Failed {
                 lock: self.shown().to_owned(),
                 operation,
@@ -370,7 +374,6 @@ fn remedy(code: &str) -> &'static str {
     match code {
         "OOM" => "; free memory, or raise maxmemory",
         "MISCONF" => "; see why the server cannot write its file (disk full?)",
-        "NOREPLICAS" => "; see why its replicas are away",
         _ => "",
     }
 }

@@ -223,6 +223,34 @@ fn a_waiter_outlasts_the_time_in_which_the_only_server_is_a_replica() {
     next.release().expect("ours");
 }
 
+/// A new primary has no replicas for a moment, and writes nothing without them.
+#[test]
+fn a_waiter_outlasts_the_time_in_which_the_primary_has_no_replicas() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own(&[]).map(Server::awake) else {
+        return;
+    };
+    let name = name("replicas");
+    let guard = open(&server.url(&name)).expect("a lock").lock();
+    let guard = guard.expect("free");
+    let lock = open(&server.brief(&name)).expect("a lock");
+    let waiting = lock.clone();
+    let waiter = std::thread::spawn(move || waiting.lock());
+    wait_for_waiters(&lock, 1);
+    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let error = lock.lock().expect_err("no replicas");
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains("its replicas"), "{error}");
+    server.cli(&["CONFIG", "RESETSTAT"]);
+    eventually("the waiter asks again and again", || {
+        waiter.is_finished() || times(&server, "errorstat_NOREPLICAS:count=") > 3
+    });
+    server.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    guard.release().expect("ours");
+    let next = waiter.join().expect("no panic").expect("later");
+    next.release().expect("ours");
+}
+
 /// How often the server has done this.
 fn times(server: &Server, what: &str) -> u32 {
     let info = server.cli(&["INFO", "all"]);

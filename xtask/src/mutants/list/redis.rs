@@ -203,6 +203,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/redis", "the_only_server_is_a_replica"),
         },
         Mutant {
+            name: "a waiter goes on while the primary has too few replicas",
+            file: "redis/connect.rs",
+            with: "code if code == \"NOREPLICAS\" || why.contains(\"NOREPLICAS \") =>",
+            without: "_ if false =>",
+            test: ("engines/redis", "the_primary_has_no_replicas"),
+        },
+        Mutant {
             name: "a silent host does not delay the next one",
             file: "race.rs",
             with: "() = tokio::time::sleep(STAGGER), if more => {}",
