@@ -4,20 +4,21 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use holdlock::CancelToken as Token;
 use pyo3::prelude::*;
 
 use crate::cancel::{Alert, CancelToken};
 use crate::fork;
-use crate::signal::Signal;
+use crate::signal::{self, Signal};
 
 type Finish<A> = Box<dyn FnOnce(Python<'_>, A) -> PyResult<Py<PyAny>> + Send>;
 
 /// A request that waits, whatever it waits for.
 trait Wait: Send {
-    /// Whether the request has its answer.
-    fn is_over(&mut self, signal: &Signal) -> bool;
+    /// Whether the request has its answer. Without a waker, it is not asked.
+    fn is_over(&mut self, waker: Option<&Waker>) -> bool;
     fn finish(self: Box<Self>, py: Python<'_>) -> PyResult<Option<Py<PyAny>>>;
 }
 
@@ -28,9 +29,9 @@ struct WaitFor<F: Future> {
 }
 
 impl<F: Future<Output: Send> + Send> Wait for WaitFor<F> {
-    fn is_over(&mut self, signal: &Signal) -> bool {
-        if self.answer.is_none() {
-            self.answer = signal.look(&mut self.future);
+    fn is_over(&mut self, waker: Option<&Waker>) -> bool {
+        if let (None, Some(waker)) = (&self.answer, waker) {
+            self.answer = signal::poll(&mut self.future, waker);
         }
         self.answer.is_some()
     }
@@ -39,6 +40,15 @@ impl<F: Future<Output: Send> + Send> Wait for WaitFor<F> {
         let finish = self.finish;
         self.answer.map(|answer| finish(py, answer)).transpose()
     }
+}
+
+/// Where the request of a wait is.
+enum Place {
+    Here(Box<dyn Wait>),
+    /// A thread looks at it without the interpreter. In a child of fork that thread is missing.
+    Away,
+    /// The wait was closed or finished.
+    Gone,
 }
 
 /// A request that waits. When the task has to look at it, its number is among those that the
@@ -51,8 +61,8 @@ pub(crate) struct Pending {
     /// The caller's token, and the number of this wait.
     cancel: Option<(Py<CancelToken>, u64)>,
     signal: Signal,
-    /// None: it was closed.
-    wait: Mutex<Option<Box<dyn Wait>>>,
+    /// The mutex is locked only together with the interpreter.
+    place: Mutex<Place>,
     generation: u32,
 }
 
@@ -85,7 +95,7 @@ impl Pending {
             token,
             cancel,
             signal,
-            wait: Mutex::new(Some(Box::new(WaitFor {
+            place: Mutex::new(Place::Here(Box::new(WaitFor {
                 future: Box::pin(future),
                 answer: None,
                 finish: Box::new(finish),
@@ -94,17 +104,29 @@ impl Pending {
         }
     }
 
-    fn wait(&self) -> MutexGuard<'_, Option<Box<dyn Wait>>> {
-        self.wait.lock().unwrap_or_else(PoisonError::into_inner)
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the request if it is here, and leaves this in its place.
+    fn take(&self, left: Place) -> Option<Box<dyn Wait>> {
+        let mut place = self.place();
+        match std::mem::replace(&mut *place, left) {
+            Place::Here(wait) => Some(wait),
+            other => {
+                *place = other;
+                None
+            }
+        }
     }
 
     fn end(&self) {
-        let wait = self.wait().take();
+        let place = std::mem::replace(&mut *self.place(), Place::Gone);
         if self.generation != fork::generation() {
             // The waiting thread is in the parent, which may have forked while the thread had a
             // mutex locked.
-            std::mem::forget(wait);
-        } else if wait.is_some() {
+            std::mem::forget(place);
+        } else if !matches!(place, Place::Gone) {
             // A thread of `in_thread.rs` would wait on.
             self.token.cancel();
         }
@@ -128,16 +150,25 @@ impl Pending {
         self.signal.number()
     }
 
-    /// Whether the request is over. The request begins with the first call.
-    fn is_over(&self) -> bool {
-        let mut wait = self.wait();
-        wait.as_mut().is_none_or(|wait| wait.is_over(&self.signal))
+    /// Whether the request is over. The request begins with the first call, which asks the name
+    /// service for the user if it is a request to an engine: other threads run meanwhile.
+    fn is_over(&self, py: Python<'_>) -> bool {
+        let Some(mut wait) = self.take(Place::Away) else {
+            return matches!(*self.place(), Place::Gone);
+        };
+        let waker = self.signal.waker();
+        let is_over = py.detach(|| wait.is_over(waker.as_ref()));
+        let mut place = self.place();
+        if matches!(*place, Place::Away) {
+            *place = Place::Here(wait);
+        }
+        is_over
     }
 
     /// Keeps what was acquired, or raises the error of the request. None: it is not over.
     fn finish(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let wait = self.wait().take();
-        wait.map_or(Ok(None), |wait| wait.finish(py))
+        self.take(Place::Gone)
+            .map_or(Ok(None), |wait| wait.finish(py))
     }
 
     /// Leaves the queue. The request has left it when it `is_over`.

@@ -62,21 +62,30 @@ impl Signal {
     /// The answer of the request. The request begins with the first look. None: it has no answer
     /// yet, or the wait is closed.
     pub(crate) fn look<F: Future>(&self, request: &mut Pin<Box<F>>) -> Option<F::Output> {
+        poll(request, &self.waker()?)
+    }
+
+    /// What the request wakes after the look that follows. None: the wait is closed.
+    pub(crate) fn waker(&self) -> Option<Waker> {
         let wakeup = self.wakeup()?;
         if let Some(pipe) = self.own_pipe() {
             pipe.forget(usize::MAX);
         }
         wakeup.rearm();
-        let waker = Waker::from(wakeup);
-        match request.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(answer) => Some(answer),
-            Poll::Pending => None,
-        }
+        Some(Waker::from(wakeup))
     }
 
     /// Closes the wait's own descriptors, when the request has dropped its waker.
     pub(crate) fn close(&self) {
         self.place().take();
+    }
+}
+
+/// The answer of the request. None: it has none yet.
+pub(crate) fn poll<F: Future>(request: &mut Pin<Box<F>>, waker: &Waker) -> Option<F::Output> {
+    match request.as_mut().poll(&mut Context::from_waker(waker)) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
     }
 }
 

@@ -1,7 +1,9 @@
 """``holdlock.open``: a path or a URL, and the errors of both."""
 
+import os
 import pathlib
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -55,6 +57,65 @@ def test_a_bare_name_is_a_lock_of_the_engine_of_the_environment(engines, monkeyp
         assert "HOLDLOCK_ENGINE" in str(raised.value) and value not in str(raised.value)
     monkeypatch.setenv("HOLDLOCK_ENGINE", "")
     assert type(holdlock.open("nightly")) is holdlock.FileLock
+
+
+LET_GO_ON = """
+import os, sys, threading, time
+import holdlock
+def let_go_on(thread, pipe):
+    thread.start()
+    while True:
+        try:
+            # Fails until the other thread waits for this one to open the pipe.
+            return os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            time.sleep(0.01)
+"""
+
+SILENT_FILE = LET_GO_ON + """
+def open_lock():
+    try:
+        holdlock.open(f"postgres://ann@db.example/app?sslmode=verify-ca&ca={sys.argv[1]}#n")
+    except ValueError as error:
+        print(error)
+let_go_on(threading.Thread(target=open_lock), sys.argv[1])
+"""
+
+
+def test_other_threads_run_while_a_lock_reads_its_files(engines, tmp_path):
+    pipe = str(tmp_path / "ca.pem")
+    os.mkfifo(pipe)
+    script = [sys.executable, "-c", SILENT_FILE, pipe]
+    ran = subprocess.run(script, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert ran.returncode == 0 and "no certificate to check the server by" in ran.stdout
+
+
+SILENT_NAME_SERVICE = LET_GO_ON + """
+import asyncio
+async def wait():
+    await holdlock.open_async(sys.argv[2]).acquire()
+def work():
+    try:
+        asyncio.run(wait())
+    except OSError:
+        print("no server")
+if os.system(f"mount --bind '{sys.argv[1]}' /etc/passwd"):
+    sys.exit("cannot mount")
+let_go_on(threading.Thread(target=work), sys.argv[1])
+"""
+
+
+def test_other_threads_run_while_a_task_asks_for_the_name_of_the_user(engines, tmp_path):
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("only root can mount")
+    pipe = str(tmp_path / "passwd")
+    os.mkfifo(pipe)
+    url = "postgres://ann@127.0.0.1:1/app?sslmode=disable#n"
+    script = ["unshare", "-m", sys.executable, "-c", SILENT_NAME_SERVICE, pipe, url]
+    ran = subprocess.run(script, capture_output=True, text=True, timeout=60)
+    if "cannot mount" in ran.stderr or "unshare" in ran.stderr:
+        pytest.skip("this machine does not let us mount")
+    assert (ran.returncode, ran.stdout) == (0, "no server\n"), ran.stderr
 
 
 def test_a_star_import_does_not_replace_the_builtin():

@@ -160,7 +160,9 @@ impl NativeEngineLock {
         note: Option<String>,
         command: Option<String>,
     ) -> PyResult<()> {
-        let mut lock = holdlock_engines::open(url).map_err(|error| raised(py, &error))?;
+        // It reads files, which can be pipes or on a server that is silent.
+        let opened = py.detach(|| holdlock_engines::open(url));
+        let mut lock = opened.map_err(|error| raised(py, &error))?;
         if let Some(command) = command {
             lock = lock.command(&command);
         }
