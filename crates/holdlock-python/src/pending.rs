@@ -7,19 +7,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use holdlock::CancelToken as Token;
+use pyo3::PyTypeCheck;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::cancel::{Alert, CancelToken};
 use crate::fork;
+use crate::requester::{Requester, Task};
 use crate::signal::{self, Signal};
 
-type Finish<A> = Box<dyn FnOnce(Python<'_>, A) -> PyResult<Py<PyAny>> + Send>;
+type Finish<A> = Box<dyn FnOnce(Python<'_>, &Pending, A) -> PyResult<Py<PyAny>> + Send>;
 
 /// A request that waits, whatever it waits for.
 trait Wait: Send {
     /// Whether the request has its answer. Without a waker, it is not asked.
     fn is_over(&mut self, waker: Option<&Waker>) -> bool;
-    fn finish(self: Box<Self>, py: Python<'_>) -> PyResult<Option<Py<PyAny>>>;
+    fn finish(self: Box<Self>, py: Python<'_>, pending: &Pending) -> PyResult<Option<Py<PyAny>>>;
 }
 
 struct WaitFor<F: Future> {
@@ -36,9 +39,10 @@ impl<F: Future<Output: Send> + Send> Wait for WaitFor<F> {
         self.answer.is_some()
     }
 
-    fn finish(self: Box<Self>, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn finish(self: Box<Self>, py: Python<'_>, pending: &Pending) -> PyResult<Option<Py<PyAny>>> {
         let finish = self.finish;
-        self.answer.map(|answer| finish(py, answer)).transpose()
+        let answer = self.answer;
+        answer.map(|answer| finish(py, pending, answer)).transpose()
     }
 }
 
@@ -58,6 +62,10 @@ enum Place {
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct Pending {
     token: Token,
+    /// What is to be acquired, and for which task. Here, and not in the request, where the
+    /// collector would not see them.
+    object: Option<Py<PyAny>>,
+    task: Option<Py<Task>>,
     /// The caller's token, and the number of this wait.
     cancel: Option<(Py<CancelToken>, u64)>,
     signal: Signal,
@@ -73,7 +81,7 @@ impl Pending {
         token: Token,
         cancel: Option<Bound<'_, CancelToken>>,
         future: F,
-        finish: impl FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
+        finish: impl FnOnce(Python<'_>, &Pending, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> std::io::Result<Pending> {
         let signal = Signal::new(None)?;
         Ok(Pending::new(token, signal, cancel, future, finish))
@@ -85,7 +93,7 @@ impl Pending {
         signal: Signal,
         cancel: Option<Bound<'_, CancelToken>>,
         future: F,
-        finish: impl FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
+        finish: impl FnOnce(Python<'_>, &Pending, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> Pending {
         let cancel = cancel.map(|cancel| {
             let number = cancel.get().add(&Alert::of(&signal, Some(&token)));
@@ -93,6 +101,8 @@ impl Pending {
         });
         Pending {
             token,
+            object: None,
+            task: None,
             cancel,
             signal,
             place: Mutex::new(Place::Here(Box::new(WaitFor {
@@ -102,6 +112,36 @@ impl Pending {
             }))),
             generation: fork::generation(),
         }
+    }
+
+    /// The same, for an object and perhaps a task, which `finish` gets from it.
+    pub(crate) fn of<T>(mut self, object: &Bound<'_, T>, task: Option<Bound<'_, Task>>) -> Pending {
+        self.object = Some(object.clone().into_any().unbind());
+        self.task = task.map(Bound::unbind);
+        self
+    }
+
+    /// What is to be acquired.
+    pub(crate) fn object<'py, T: PyTypeCheck>(&self, py: Python<'py>) -> PyResult<Bound<'py, T>> {
+        let object = self.object.as_ref().map(|object| object.bind(py).clone());
+        let object = object.unwrap_or_else(|| py.None().into_bound(py));
+        Ok(object.cast_into::<T>()?)
+    }
+
+    /// The task, or else the thread.
+    pub(crate) fn requester(&self) -> Requester<'_> {
+        let task = self.task.as_ref();
+        task.map_or(Requester::Thread, |task| Requester::Task(task.get()))
+    }
+
+    pub(crate) fn task<'py>(&self, py: Python<'py>) -> Option<&Bound<'py, Task>> {
+        self.task.as_ref().map(|task| task.bind(py))
+    }
+
+    /// Whether the caller has cancelled it.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        let cancel = self.cancel.as_ref();
+        cancel.is_some_and(|(cancel, _)| cancel.get().is_cancelled())
     }
 
     fn place(&self) -> MutexGuard<'_, Place> {
@@ -139,6 +179,13 @@ impl Pending {
 
 #[pymethods]
 impl Pending {
+    /// For the collector: the object may refer to the task that waits.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.object)?;
+        visit.call(&self.task)?;
+        visit.call(self.cancel.as_ref().map(|(cancel, _)| cancel))
+    }
+
     /// The wait's own descriptor; -1 after `close`, or if it uses the loop's.
     fn fileno(&self) -> i32 {
         self.signal.descriptor()
@@ -168,7 +215,7 @@ impl Pending {
     /// Keeps what was acquired, or raises the error of the request. None: it is not over.
     fn finish(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         self.take(Place::Gone)
-            .map_or(Ok(None), |wait| wait.finish(py))
+            .map_or(Ok(None), |wait| wait.finish(py, self))
     }
 
     /// Leaves the queue. The request has left it when it `is_over`.

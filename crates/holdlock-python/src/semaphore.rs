@@ -203,20 +203,17 @@ impl NativeSemaphore {
         let token = Token::new();
         let request = Limits::new(limit, None).of(Request::exclusive().cancel(&token));
         let future = semaphore.acquire_async(request);
-        let (this, task) = (slf.clone().unbind(), task.map(Bound::unbind));
-        let finish = move |py: Python<'_>, answer: Answer<_>| {
+        let finish = |py: Python<'_>, pending: &Pending, answer: Answer<_>| {
+            let this = pending.object::<NativeSemaphore>(py)?;
             let core = this.get().core()?;
-            let requester = task
-                .as_ref()
-                .map_or(Requester::Thread, |task| Requester::Task(task.get()));
             let guard = answer.map_err(|error| core.raise(py, error.into()))?;
             Ok(core
-                .keep(guard, requester)
+                .keep(guard, pending.requester())
                 .into_pyobject(py)?
                 .into_any()
                 .unbind())
         };
-        Ok(Pending::new(token, signal, cancel, future, finish))
+        Ok(Pending::new(token, signal, cancel, future, finish).of(slf, task))
     }
 
     /// Gives a slot back: that of the acquisition, or the one with this number, or the one that the

@@ -129,7 +129,7 @@ impl TokenGate {
         let request = Limits::new(limit, None).of(Request::exclusive().cancel(&ending));
         let future = InThread::new(move || gate.pass_with(token, request));
         let name = self.name.clone();
-        let finish = move |py: Python<'_>, answer: io::Result<Answer<Passed>>| {
+        let finish = move |py: Python<'_>, _: &Pending, answer: io::Result<Answer<Passed>>| {
             let answer = answer.map_err(|error| error::io_error(&error, &name))?;
             let passed = answer.map_err(|error| Failure::from(error).raise(py, &name))?;
             let inside = Inside::new(&name, token, passed);

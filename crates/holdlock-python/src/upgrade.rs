@@ -180,15 +180,16 @@ impl UpgradeableGuard {
             *locked(&state) = after(guard, result.as_ref().err());
             result.map(|()| Unseen::new(Upgraded(state)))
         });
-        let this = slf.clone().unbind();
-        let finish = move |py: Python<'_>, answer: io::Result<Answer<Unseen<Upgraded>>>| {
+        let finish = |py: Python<'_>, pending: &Pending, answer: io::Result<Answer<_>>| {
+            let this = pending.object::<UpgradeableGuard>(py)?;
             let name = &this.get().name;
             let answer = answer.map_err(|error| error::io_error(&error, name))?;
-            let upgraded = answer.map_err(|error| Failure::from(error).raise(py, name))?;
+            let upgraded: Unseen<Upgraded> =
+                answer.map_err(|error| Failure::from(error).raise(py, name))?;
             upgraded.keep();
             Ok(py.None())
         };
-        Ok(Pending::new(token, signal, cancel, future, finish))
+        Ok(Pending::new(token, signal, cancel, future, finish).of(slf, None))
     }
 
     /// Turns the exclusive lock back into the shared one, and keeps the right.
@@ -310,7 +311,7 @@ pub(crate) fn queue_upgradeable(
     let request = Limits::new(limit, None).of(Request::exclusive().cancel(&token));
     let future = opened.acquire_upgradeable_async(request);
     let name = core.name().to_owned();
-    let finish = move |py: Python<'_>, answer: Answer<OwnedUpgradeableGuard>| {
+    let finish = move |py: Python<'_>, _: &Pending, answer: Answer<OwnedUpgradeableGuard>| {
         let guard = answer.map_err(|error| Failure::from(error).raise(py, &name))?;
         let guard = UpgradeableGuard::new(&name, guard);
         Ok(guard.into_pyobject(py)?.into_any().unbind())

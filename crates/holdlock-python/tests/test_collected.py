@@ -5,12 +5,23 @@ import gc
 import os
 import subprocess
 import sys
+import warnings
 import weakref
 
 import pytest
 
 from conftest import waits
-from holdlock import AsyncFileLock, CancelToken, FileLock, LockSet, ReadWriteLock, TokenGate
+from holdlock import (
+    AsyncFileLock,
+    AsyncLockSet,
+    AsyncSemaphore,
+    CancelToken,
+    FileLock,
+    LockSet,
+    ReadWriteLock,
+    Semaphore,
+    TokenGate,
+)
 
 CYCLES = {
     "proxy": lambda lock: setattr(lock, "kept", lock.acquire()),
@@ -59,6 +70,35 @@ def test_a_lock_is_collected_with_the_task_that_waited_for_it_and_its_closed_loo
         gone = weakref.ref(lock)
         del lock, loop, wait
         gc.collect()
+        assert gone() is None
+
+
+WAITS = {
+    "file": (FileLock, AsyncFileLock),
+    "semaphore": (lambda path: Semaphore(path, 1), lambda path: AsyncSemaphore(path, 1)),
+    "set": (FileLock, lambda path: AsyncLockSet([path])),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(WAITS))
+def test_a_wait_is_collected_with_a_loop_that_nobody_has_closed(path, kind):
+    hold, make = WAITS[kind]
+    held, lock = hold(path), make(path)
+    with held:
+
+        async def wait():
+            lock.task = asyncio.ensure_future(lock.acquire())
+            while not held.waiters():
+                await asyncio.sleep(0.001)
+
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        loop.run_until_complete(wait())
+        gone = weakref.ref(lock)
+        del lock, loop, wait
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
         assert gone() is None
 
 

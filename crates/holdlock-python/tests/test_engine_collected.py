@@ -1,15 +1,18 @@
 """A lock between hosts that nothing refers to any more is released, and so is one at the end."""
 
+import asyncio
 import gc
 import queue
 import subprocess
 import sys
 import time
+import warnings
 import weakref
 
 import pytest
 
 import holdlock
+from conftest import until
 from etcd import server  # noqa: F401  # fixture
 from postgres import name  # noqa: F401  # fixture
 
@@ -57,6 +60,32 @@ def test_a_lock_that_was_lost_calls_its_owner_also_if_nothing_else_refers_to_it(
     del worker, lost
     gc.collect()
     assert isinstance(heard.get(timeout=60), holdlock.LockLost)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_lock_is_collected_with_the_task_that_waited_for_it_and_its_loop(server, name, closes):
+    url = server.url(name)
+    with holdlock.open(url) as held:
+        lock = holdlock.open_async(url)
+
+        async def wait():
+            lock.task = asyncio.ensure_future(lock.acquire())
+            while not held.waiters():
+                await asyncio.sleep(0.01)
+
+        loop = asyncio.new_event_loop()
+        # Nobody asks for what a task of a loop that is gone would say.
+        loop.set_exception_handler(lambda loop, context: None)
+        loop.run_until_complete(wait())
+        if closes:
+            loop.close()
+        gone = weakref.ref(lock)
+        del lock, loop, wait
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+        assert gone() is None
+        until(lambda: not held.waiters())
 
 
 CYCLE = """

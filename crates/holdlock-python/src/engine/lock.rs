@@ -122,6 +122,7 @@ impl Core {
         future: F,
         finish: impl FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
     ) -> PyResult<Pending> {
+        let finish = |py: Python<'_>, _: &Pending, answer| finish(py, answer);
         Pending::alone(Token::new(), None, future, finish)
             .map_err(|error| io_error(&error, OsStr::new(self.lock.name())))
     }
@@ -252,19 +253,16 @@ impl NativeEngineLock {
         let request = Limits::new(limit, None).of(request.cancel(&token));
         let future = core.lock.acquire_async(request);
         let future = async { future.await.map(Unseen::new) };
-        let (this, task) = (slf.clone().unbind(), task.map(Bound::unbind));
-        let finish = move |py: Python<'_>, answer: Result<Unseen<EngineGuard>, Error>| {
+        let finish = |py: Python<'_>, pending: &Pending, answer: Result<Unseen<_>, Error>| {
             let guard = answer.map_err(|error| raised(py, &error))?.keep();
-            let requester = task
-                .as_ref()
-                .map_or(Requester::Thread, |task| Requester::Task(task.get()));
             if let Some(guard) = guard {
-                this.get().core()?.keep(py, guard, requester)?;
+                let this = pending.object::<NativeEngineLock>(py)?;
+                this.get().core()?.keep(py, guard, pending.requester())?;
             }
             Ok(py.None())
         };
         Pending::alone(token, cancel, future, finish)
-            .map(Some)
+            .map(|pending| Some(pending.of(slf, task)))
             .map_err(|error| io_error(&error, OsStr::new(core.lock.name())))
     }
 

@@ -10,7 +10,7 @@ mod members;
 use std::ffi::OsStr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use holdlock::{CancelToken as Token, Error, OwnedGuard, Request, SetGuard};
+use holdlock::{CancelToken as Token, Error, Request};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyTuple};
@@ -146,34 +146,25 @@ impl NativeLockSet {
         let future = set.acquire_async(request);
         let future = async { future.await.map(Unseen::new) };
         let waits = TaskWaits::begin(members, step.rest, &Alert::of(&signal, Some(&token)));
-        let (this, task) = (slf.clone().unbind(), task.map(Bound::unbind));
-        let theirs = cancel.as_ref().map(|cancel| cancel.clone().unbind());
-        let finish = move |py: Python<'_>, answer: Answer<Unseen<SetGuard<OwnedGuard>>>| {
+        let finish = move |py: Python<'_>, pending: &Pending, answer: Answer<Unseen<_>>| {
             let members = &waits.members;
-            let requester = task
-                .as_ref()
-                .map_or(Requester::Thread, |task| Requester::Task(task.get()));
+            let requester = pending.requester();
+            let this = pending.object::<NativeLockSet>(py)?;
             let taken = match answer {
                 Ok(guard) if members.join_again(&step.joined, requester) => {
                     if let Some(guard) = guard.keep() {
                         members.keep(guard, &waits.rest, requester);
                     }
-                    this.get()
-                        .held
-                        .count(task.as_ref().map(|task| task.bind(py)));
+                    this.get().held.count(pending.task(py));
                     true
                 }
                 Ok(_) => false,
-                Err(Error::Cancelled { .. })
-                    if !theirs.is_some_and(|cancel| cancel.get().is_cancelled()) =>
-                {
-                    false
-                }
+                Err(Error::Cancelled { .. }) if !pending.is_cancelled() => false,
                 Err(error) => return Err(members.raise(py, error.into())),
             };
             Ok(PyBool::new(py, taken).to_owned().into_any().unbind())
         };
-        Ok(Pending::new(token, signal, cancel, future, finish))
+        Ok(Pending::new(token, signal, cancel, future, finish).of(slf, task))
     }
 
     /// Undoes one acquisition of the thread or task; if it does not hold the set, one of a task
