@@ -175,6 +175,28 @@ def test_the_lock_is_held_until_the_hooks_of_the_end_have_run(server, name):
     server.nothing_left(name)
 
 
+RESTORED = """
+import sys
+from unittest import mock
+import holdlock
+lock, other = holdlock.open(sys.argv[1]), holdlock.open(sys.argv[2])
+with mock.patch.dict(sys.__dict__):
+    lock.acquire()
+lock.check()
+other.acquire()
+print("held", flush=True)
+""" + KEPT.replace("sys.argv[1]", "sys.argv[1] + '-kept'")
+
+
+def test_a_program_that_restores_the_dictionary_of_sys_holds_its_locks_to_its_end(server, name):
+    urls = [server.url(name + end).replace("ttl=3", "ttl=600") for end in ("", "-other")]
+    script = [sys.executable, "-c", RESTORED, *urls]
+    ended = subprocess.run(script, stdout=subprocess.PIPE, text=True, timeout=100)
+    assert (ended.returncode, ended.stdout) == (0, "held\n")
+    # Also the one that nothing but the end releases.
+    assert server.sessions(name + "-kept") == 0
+
+
 CHILD = """
 import os, sys
 import holdlock
