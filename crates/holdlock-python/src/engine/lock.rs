@@ -62,7 +62,7 @@ impl Core {
 
     /// The exception for a lock that is not valid.
     fn lost(&self, py: Python<'_>, requester: Requester<'_>) -> PyErr {
-        let loss = self.holds.look(requester, |held| held.guard.lost().loss());
+        let loss = self.holds.look(requester, |held| held.lost.get().known(py));
         match loss {
             Some(Some(loss)) => raise::lost(py, self.lock.name(), &loss),
             // The signal fires a moment after the deadline.
@@ -101,7 +101,7 @@ impl Core {
             Leave::Last(held) => Ok(Some(held.guard)),
             Leave::Nested => {
                 // The end of the outer block asks the engine.
-                let loss = self.holds.look(requester, |held| held.guard.lost().loss());
+                let loss = self.holds.look(requester, |held| held.lost.get().known(py));
                 match loss.flatten().filter(|loss| loss.is_definite()) {
                     Some(loss) => Err(raise::lost(py, self.lock.name(), &loss)),
                     None => Ok(None),

@@ -1,6 +1,7 @@
 //! The signal of a lost lock, as Python code sees it.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdlock_engines::{Loss, LostSignal};
@@ -15,6 +16,9 @@ pub(crate) struct NativeLost {
     lock: String,
     signal: LostSignal,
     functions: Functions,
+    /// Whether Python code has learned of the loss. Changed only together with the interpreter: the
+    /// collector asks more than once, and takes living objects for dead if the answer changes.
+    is_known: AtomicBool,
 }
 
 /// What to call when the lock is lost. The signal shares it, and the collector finds it here: such
@@ -27,7 +31,15 @@ impl NativeLost {
             lock: lock.to_owned(),
             signal: signal.clone(),
             functions: Arc::default(),
+            is_known: AtomicBool::new(false),
         }
+    }
+
+    /// Also remembers for the collector that Python code has asked.
+    pub(super) fn known(&self, _: Python<'_>) -> Option<Loss> {
+        let loss = self.signal.loss()?;
+        self.is_known.store(true, Ordering::Relaxed);
+        Some(loss)
     }
 }
 
@@ -40,7 +52,7 @@ fn locked(functions: &Functions) -> MutexGuard<'_, Vec<Py<PyAny>>> {
 impl NativeLost {
     /// The `LockLost` of a lock that was lost; None: it was not.
     fn loss(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let loss = self.signal.loss()?;
+        let loss = self.known(py)?;
         Some(exception(py, &self.lock, &loss))
     }
 
@@ -70,7 +82,7 @@ impl NativeLost {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self.functions.try_lock() {
             // A lock that was lost is about to call them, also if nothing else refers to it.
-            Ok(functions) if self.signal.loss().is_none() => functions
+            Ok(functions) if !self.is_known.load(Ordering::Relaxed) => functions
                 .iter()
                 .try_for_each(|function| visit.call(function)),
             _ => Ok(()),
