@@ -74,6 +74,11 @@ fn in_a_child_the_guards_descriptor_is_a_placeholder() {
 }
 
 #[test]
+fn a_child_keeps_no_lock_file_that_another_thread_closes_meanwhile() {
+    scene("closing-storm");
+}
+
+#[test]
 fn a_child_closes_a_lock_file_whose_number_is_above_the_limit() {
     scene("above-the-limit");
 }

@@ -36,6 +36,7 @@ fn main() {
         "hand-over-shared" => handed_over(&path, true),
         "hand-over-fails" => hand_over_fails(&path),
         "storm" => storm(&path),
+        "closing-storm" => closing_storm(&path),
         "slow-open" => slow_open(&path),
         "slow-look" => slow_look(&path),
         "chain" => assert_eq!(chain(&path, 0), 0),
@@ -345,6 +346,30 @@ fn storm(path: &Path) {
     });
     let leaks = leaks.into_inner();
     assert_eq!(leaks, 0, "of {} children", children.into_inner());
+}
+
+/// Forks while other threads close lock files all the time.
+fn closing_storm(path: &Path) {
+    let stop = AtomicBool::new(false);
+    let directory = path.parent().expect("a directory");
+    let (mut leaks, mut children) = (0, 0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    drop(FileLock::open(path).expect("opens"));
+                }
+            });
+        }
+        let began = Instant::now();
+        while children < 2000 && began.elapsed() < Duration::from_secs(20) {
+            let child = fork(|| sys::descriptors_below(directory).count() as i32);
+            leaks += child.wait();
+            children += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(leaks, 0, "of {children} children");
 }
 
 /// Forks while another thread is opening the lock file, which strace makes slow, and then locks it.

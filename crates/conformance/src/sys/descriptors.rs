@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::sleep;
@@ -40,10 +42,16 @@ pub fn cover(number: i32, file: &File) {
 /// How many of the first hundred descriptors are files below `directory` on which a lock is held
 /// now or within some milliseconds. Allocates nothing, so a forked child of a process with threads
 /// may call it.
-pub fn locked_descriptors_below(directory: &std::path::Path) -> usize {
-    use std::os::unix::ffi::OsStrExt;
+pub fn locked_descriptors_below(directory: &Path) -> usize {
+    descriptors_below(directory)
+        .filter(|number| is_locked(*number))
+        .count()
+}
+
+/// Those of the first hundred descriptors that are files below `directory`. Allocates nothing.
+pub fn descriptors_below(directory: &Path) -> impl Iterator<Item = i32> {
     let directory = directory.as_os_str().as_bytes();
-    let is_below = |number: &i32| {
+    (3..100).filter(move |number| {
         let mut link = [0; 512];
         let door = door(*b"/proc/self/fd/00\0\0\0\0\0", *number);
         // SAFETY: a NUL-terminated string, and a buffer of the length that is given.
@@ -52,25 +60,25 @@ pub fn locked_descriptors_below(directory: &std::path::Path) -> usize {
         let link = usize::try_from(length).map_or(&[][..], |length| &link[..length]);
         let below = link.strip_prefix(directory);
         below.is_some_and(|name| name.starts_with(b"/"))
-    };
-    let is_locked = |number: &i32| {
-        let door = door(*b"/proc/self/fdinfo/00\0", *number);
-        (0..50).any(|_| {
-            sleep(Duration::from_micros(100));
-            let mut text = [0; 1024];
-            // SAFETY: a NUL-terminated string, a buffer of the length that is given, and our own
-            // descriptor.
-            let length = unsafe {
-                let info = libc::open(door.as_ptr().cast(), libc::O_RDONLY);
-                let length = libc::read(info, text.as_mut_ptr().cast(), text.len());
-                libc::close(info);
-                length
-            };
-            let text = usize::try_from(length).map_or(&[][..], |length| &text[..length]);
-            text.windows(5).any(|part| part == b"lock:")
-        })
-    };
-    (3..100).filter(is_below).filter(is_locked).count()
+    })
+}
+
+fn is_locked(number: i32) -> bool {
+    let door = door(*b"/proc/self/fdinfo/00\0", number);
+    (0..50).any(|_| {
+        sleep(Duration::from_micros(100));
+        let mut text = [0; 1024];
+        // SAFETY: a NUL-terminated string, a buffer of the length that is given, and our own
+        // descriptor.
+        let length = unsafe {
+            let info = libc::open(door.as_ptr().cast(), libc::O_RDONLY);
+            let length = libc::read(info, text.as_mut_ptr().cast(), text.len());
+            libc::close(info);
+            length
+        };
+        let text = usize::try_from(length).map_or(&[][..], |length| &text[..length]);
+        text.windows(5).any(|part| part == b"lock:")
+    })
 }
 
 /// The path with `number` for its two zeros.

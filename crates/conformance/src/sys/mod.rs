@@ -9,7 +9,9 @@ mod process;
 mod signals;
 mod timers;
 
-pub use descriptors::{close, close_all_from, cover, locked_descriptors_below, set_nonblocking};
+pub use descriptors::{
+    close, close_all_from, cover, descriptors_below, locked_descriptors_below, set_nonblocking,
+};
 pub use file_locks::{fcntl_lock, flock, lease, unlease, wait_until_queued};
 pub use fork::{Child, bare_fork, fork, take_a_mutex_at_fork, while_forks_wait};
 pub use holdlock_test_support::signal::{kill, kill_group};

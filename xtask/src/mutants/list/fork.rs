@@ -51,9 +51,16 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a child closes a file that was being opened",
             file: "sys/linux/close_in_child.rs",
-            with: "if OPENING.swap(0, Ordering::SeqCst) > 0 {",
-            without: "if OPENING.swap(0, Ordering::SeqCst) > u32::MAX - 1 {",
+            with: "let is_opening = OPENING.swap(0, Ordering::SeqCst) > 0;",
+            without: "let is_opening = OPENING.swap(0, Ordering::SeqCst) > u32::MAX - 1;",
             test: ("fork", "while_another_thread"),
+        },
+        Mutant {
+            name: "a child closes a file that was being closed",
+            file: "sys/linux/close_in_child.rs",
+            with: "if has_changed() || is_opening {",
+            without: "if is_opening {",
+            test: ("fork", "that_another_thread_closes_meanwhile"),
         },
         Mutant {
             name: "a file that was being opened is not taken for a closed one",

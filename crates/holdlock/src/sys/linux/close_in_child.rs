@@ -3,17 +3,35 @@
 //! The code here runs between fork and exec: it only makes calls that are allowed there, and does
 //! not allocate.
 
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-use super::descriptor_table::{FILLING, LOST, MARK, OPENING, blocks};
+use super::descriptor_table::{CHANGES, FILLING, LOST, MARK, OPENING, blocks};
 use super::identity;
+
+thread_local! {
+    /// [`CHANGES`] when the last fork of this thread began.
+    static AT_FORK: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Runs in the parent before the fork.
+pub(super) fn note_changes() {
+    let _ = AT_FORK.try_with(|noted| noted.set(Some(CHANGES.load(Ordering::SeqCst))));
+}
+
+/// Whether another thread may have closed lock files during the fork.
+fn has_changed() -> bool {
+    let noted = AT_FORK.try_with(Cell::take).ok().flatten();
+    noted != Some(CHANGES.load(Ordering::SeqCst))
+}
 
 /// Closes the parent's lock files. Runs in the child before fork returns there.
 pub(super) fn close_lock_files() {
     // First close the marked descriptors that are not in the table, while the table still shows
     // which are.
-    if OPENING.swap(0, Ordering::SeqCst) > 0 {
+    let is_opening = OPENING.swap(0, Ordering::SeqCst) > 0;
+    if has_changed() || is_opening {
         close_unregistered();
     }
     let mut placeholder = Placeholder::NotOpen;
@@ -90,8 +108,8 @@ fn close(number: libc::c_int) {
     unsafe { libc::close(number) };
 }
 
-/// Closes the lock files that other threads of the parent had opened and not yet registered. They
-/// have no owner in this process.
+/// Closes the lock files that other threads of the parent had opened and not yet registered, or
+/// closed and removed from the table. They have no owner in this process.
 fn close_unregistered() {
     each_descriptor(|number| {
         if !is_registered(number) && is_marked(number) {

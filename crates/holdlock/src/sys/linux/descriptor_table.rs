@@ -10,6 +10,9 @@ use super::identity::Identity;
 /// How many threads are opening a lock file now.
 pub(super) static OPENING: AtomicU32 = AtomicU32::new(0);
 
+/// How often a thread has ended to open a lock file, or has closed one.
+pub(super) static CHANGES: AtomicU64 = AtomicU64::new(0);
+
 /// The flag by which a child recognises a lock file that is not in its table.
 pub(super) const MARK: libc::c_int = libc::O_ASYNC;
 

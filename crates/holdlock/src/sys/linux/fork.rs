@@ -8,10 +8,11 @@
 //! * A [`ForkCell`] holds one value for each generation. A child therefore never uses a mutex that
 //!   was locked by a thread of the parent.
 //! * A handler of pthread_atfork closes the descriptors of lock files in the child before fork
-//!   returns there: see `close_in_child`. It also closes the parent's note (`published`).
+//!   returns there: see `close_in_child`. It also closes the parent's note (`published`). Another
+//!   handler runs before the fork and helps to find them.
 //!
-//! The handler is registered when the program or the shared library is loaded: no fork can be in
-//! progress at that moment. No code in this file waits for another thread, neither in the handler
+//! The handlers are registered when the program or the shared library is loaded: no fork can be in
+//! progress at that moment. No code in this file waits for another thread, neither in the handlers
 //! nor elsewhere. Therefore a child can continue at whatever moment it was forked.
 //!
 //! A child made by a bare clone(2) or by `_Fork` does not run atfork handlers. It owns no lock,
@@ -108,16 +109,20 @@ fn page() -> &'static AtomicU32 {
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = register;
 
-/// Registers the handler. Threads that call this at the same time may register it twice, which does
+/// Registers the handlers. Threads that call this at the same time may register it twice, which does
 /// no harm. If one waited for the other instead, it could wait for ever in a child.
 extern "C" fn register() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Acquire) {
-        // SAFETY: the handler exists as long as the process or the shared library. It makes only
-        // calls that are allowed between fork and exec.
-        let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the handlers exist as long as the process or the shared library. The child's makes
+        // only calls that are allowed between fork and exec.
+        let failed = unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
         REGISTERED.store(failed == 0, Ordering::Release);
     }
+}
+
+extern "C" fn before() {
+    close_in_child::note_changes();
 }
 
 extern "C" fn in_child() {

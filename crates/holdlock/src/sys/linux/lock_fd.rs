@@ -17,11 +17,18 @@
 //! and block devices, and which other code does not set on them. A child that finds the counter
 //! above zero goes through all its descriptors and closes those with the mark.
 //!
-//! This misses no descriptor: the kernel copies the table of open files before it copies the
-//! memory. If the copied table has the descriptor, then the counter was raised before the memory
-//! was copied. If the copied memory shows the counter lowered again, then it also shows the
-//! registration, which came before. It does so although fork copies memory page by page: another
-//! thread cannot write to a page that was copied until all pages are copied.
+//! This misses no descriptor that is opened: the kernel copies the table of open files before it
+//! copies the memory. If the copied table has the descriptor, then the counter was raised before
+//! the memory was copied. If the copied memory shows the counter lowered again, then it also shows
+//! the registration, which came before. It does so although fork copies memory page by page:
+//! another thread cannot write to a page that was copied until all pages are copied.
+//!
+//! For the same reason a child can have a descriptor that another thread of the parent closed and
+//! removed from the table, both between the two copies. Therefore a second counter, [`CHANGES`],
+//! goes up between closing and the removal. A handler that runs before the fork notes it. A child
+//! that finds another count than the noted one goes through its descriptors as well: if the copied
+//! memory shows the removal, then it also shows the higher count; and the note is older, because
+//! the descriptor was closed after the copy of the open files.
 //!
 //! # Another file's number is never touched
 //!
@@ -57,7 +64,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use super::descriptor_table::{Block, OPENING, Slot, entry_of, register};
+use super::descriptor_table::{Block, CHANGES, OPENING, Slot, entry_of, register};
 use super::identity::{self, Identity};
 use super::{file, fork};
 
@@ -82,6 +89,8 @@ impl Opening {
 impl Drop for Opening {
     fn drop(&mut self) {
         if self.is_here() {
+            // What could not be used was closed already, without ever being in the table.
+            CHANGES.fetch_add(1, Ordering::SeqCst);
             OPENING.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -200,6 +209,7 @@ impl Drop for LockFd {
             // file's by now, a child notices that: by the missing mark, or, if it is a lock file of
             // ours that is not registered yet, by the other inode. A new descriptor of the same
             // inode it covers by way of this slot.
+            CHANGES.fetch_add(1, Ordering::SeqCst);
             self.slot.number.store(0, Ordering::SeqCst);
             self.block.used.fetch_sub(1, Ordering::Relaxed);
         }
