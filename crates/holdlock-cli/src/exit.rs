@@ -5,7 +5,7 @@
 
 use std::io;
 
-pub(crate) use crate::say::warn;
+pub(crate) use crate::say::{warn, warn_later};
 use crate::show::text;
 
 /// Success.

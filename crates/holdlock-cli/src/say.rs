@@ -43,7 +43,16 @@ pub(crate) fn finish() {
 /// Writes a message as one printable line, whatever characters it contains. A failure of that
 /// cannot be reported.
 pub(crate) fn warn(message: &str) {
-    write(&format!("holdlock: {}\n", printable(message.trim_end())));
+    write(&line(message));
+}
+
+/// The same for the time in which a command runs: returns at once, and a thread writes the message.
+pub(crate) fn warn_later(message: &str) {
+    writer::write_later(&line(message));
+}
+
+fn line(message: &str) -> String {
+    format!("holdlock: {}\n", printable(message.trim_end()))
 }
 
 /// Writes to standard error.

@@ -6,7 +6,8 @@
 //! the list of the next pass. Therefore passes follow each other without a pause while each finds a
 //! process that the previous pass did not know. A pass takes microseconds for each process of the
 //! job, whatever else runs on the host; a process that forks all the time ends within a few passes.
-//! The lock is held meanwhile, so nothing depends on how long that takes.
+//! A file's lock is held meanwhile, so nothing depends on how long that takes. An engine's lock may
+//! end: then the passes begin only a moment before, and no message may hold them up.
 
 use std::time::{Duration, Instant};
 
@@ -124,7 +125,7 @@ impl Ending {
             self.begin(job);
         }
         // The signals come first: they are what is urgent.
-        exit::warn(&format!(
+        exit::warn_later(&format!(
             "{why}; ending the command and all that it has started"
         ));
     }
@@ -163,7 +164,7 @@ impl Ending {
 
     fn say(&self, message: &str) {
         if !self.quiet {
-            exit::warn(message);
+            exit::warn_later(message);
         }
     }
 }

@@ -293,7 +293,7 @@ impl Supervisor<'_> {
         if let Some(why) = leash.why_over() {
             if leash.only_warns() {
                 (self.leash, self.wake) = (None, None);
-                exit::warn(&format!("{why}; the command continues without the lock"));
+                exit::warn_later(&format!("{why}; the command continues without the lock"));
                 return;
             }
             self.lost = true;

@@ -131,7 +131,7 @@ impl Rest {
         let Some(left) = self.look(job, command) else {
             self.look_in = LONGEST_LOOK;
             if !quiet && !std::mem::replace(&mut self.told, true) {
-                exit::warn(
+                exit::warn_later(
                     "cannot see in /proc which processes the command has started; keeping the \
                      lock until all of them have ended",
                 );
@@ -167,7 +167,7 @@ impl Rest {
                 End::Signal(number) => format!("the command was ended by {}", name_of(number)),
                 _ => "the command ended after a signal".to_owned(),
             };
-            exit::warn(&format!("{how}; processes that it started {what}"));
+            exit::warn_later(&format!("{how}; processes that it started {what}"));
         }
         self.told = true;
         is_over

@@ -6,7 +6,8 @@
 //! O_NONBLOCK would also hold for the other processes that have the same standard error.
 //!
 //! The thread starts with the first message. The caller waits for a moment, so that the order among
-//! the messages and the output of the command is as if there were no thread.
+//! the messages and the output of the command is as if there were no thread. While the command
+//! runs, the caller does not wait even for a moment: KILL could be due in it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -51,24 +52,38 @@ impl Messages {
     }
 }
 
+/// Hands the message to the thread, and waits for a moment until it is written.
 pub(super) fn write(text: &str) {
+    if let Some(messages) = hand_over(text)
+        && !messages.is_blocked
+    {
+        let mut messages = wait(messages, MOMENT);
+        messages.is_blocked = !messages.are_written();
+    }
+}
+
+/// The same, without the wait.
+pub(super) fn write_later(text: &str) {
+    drop(hand_over(text));
+}
+
+/// None if there is nothing to wait for.
+fn hand_over(text: &str) -> Option<MutexGuard<'static, Messages>> {
     let mut messages = lock();
     if !messages.has_thread {
         if start().is_err() {
             drop(messages);
-            return put_if_there_is_room(text);
+            put_if_there_is_room(text);
+            return None;
         }
         messages.has_thread = true;
     }
     if messages.waiting.len() >= MOST {
-        return;
+        return None;
     }
     messages.waiting.push_back(text.to_owned());
     CHANGED.notify_all();
-    if !messages.is_blocked {
-        let mut messages = wait(messages, MOMENT);
-        messages.is_blocked = !messages.are_written();
-    }
+    Some(messages)
 }
 
 /// Waits for the messages that are not written yet, but not long.

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holdlock_test_support::servers::Server;
-use holdlock_test_support::{eventually, watchdog};
+use holdlock_test_support::{eventually, has, watchdog};
 use rustix::process::Signal;
 
-use crate::{Running, STAY, engines, output, redis, run, server, start};
+use crate::{Running, STAY, can_trace, engines, output, redis, run, server, start};
 
 fn end_session(server: &server::Server, name: &str) {
     server.sql(&format!(
@@ -52,6 +52,70 @@ fn a_blocked_standard_error_does_not_keep_a_command_without_its_lock() {
         status.is_some()
     });
     assert_eq!(status.and_then(|status| status.code()), Some(74));
+}
+
+/// A chain of processes that fork and end, beside a program that does not fork. Both tell in a file
+/// when they were last at work.
+const CHAIN: &str = "
+import os, sys, time
+chain, main = (os.open(name, os.O_CREAT | os.O_WRONLY) for name in sys.argv[1:])
+end = time.time() + 30
+def is_at_work(file, pause):
+    os.pwrite(file, b'%020d' % time.time_ns(), 0)
+    time.sleep(pause)
+    return time.time() < end
+os.write(2, bytes(65536))  # as much as a pipe takes
+if os.fork() == 0:
+    while is_at_work(chain, 0.02):
+        if os.fork():
+            os._exit(0)
+    os._exit(0)
+print('runs', flush=True)
+while is_at_work(main, 0.001):
+    pass
+";
+
+#[test]
+fn a_blocked_standard_error_does_not_hold_up_the_end_of_processes_that_fork() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared().filter(|_| has("python3") && can_trace()) else {
+        return;
+    };
+    // A slow machine may be late.
+    let at_once = (0..3).any(|number| {
+        let late = at_work_after_the_first_kill(server, &format!("lost-forks{number}"));
+        println!("at work for {late:?} after the first KILL");
+        late < Duration::from_millis(200)
+    });
+    assert!(at_once);
+}
+
+/// For how long the chain goes on after the first pass of KILL, which misses it.
+fn at_work_after_the_first_kill(server: &server::Server, name: &str) -> Duration {
+    let place = tempfile::tempdir().expect("a directory");
+    let files = ["chain", "main"].map(|name| place.path().join(name));
+    let url = server.url(name);
+    let mut traced = std::process::Command::new("strace");
+    traced
+        .args(["-q", "-o", "/dev/null", "-e", "trace=kill"])
+        // From the list of the processes to the first signal.
+        .args(["-e", "inject=kill:delay_enter=100000:when=1"])
+        .args([env!("CARGO_BIN_EXE_holdlock"), "run", "--on-lost", "kill"])
+        .args([&url, "--", "python3", "-c", CHAIN])
+        .args(&files);
+    let mut running = Running::start(&mut traced);
+    end_session(server, name);
+    let mut status = None;
+    eventually("it ends", || {
+        status = running.child.try_wait().expect("asked");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(74));
+    let [chain, main] = files.map(|file| {
+        let text = std::fs::read_to_string(file).expect("written");
+        text.parse::<u64>().expect("a time")
+    });
+    Duration::from_nanos(chain.saturating_sub(main))
 }
 
 #[test]

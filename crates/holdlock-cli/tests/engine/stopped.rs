@@ -4,10 +4,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use holdlock_test_support::servers::Server;
-use holdlock_test_support::{eventually, skipped, watchdog};
+use holdlock_test_support::{eventually, watchdog};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{Running, STAY, engines, redis, run, start};
+use crate::{Running, STAY, can_trace, engines, redis, run, start};
 
 #[test]
 fn a_command_that_stops_holdlock_as_it_starts_keeps_the_lock() {
@@ -45,11 +45,8 @@ fn is_kept_over_a_stop_at_the_start(server: &dyn Server, ttl: u64) -> bool {
 #[test]
 fn a_holdlock_that_lost_its_lock_in_a_stop_starts_no_command() {
     let _dog = watchdog::watch(120);
-    let tried = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .status();
-    if !tried.is_ok_and(|status| status.success()) {
-        return skipped("needs strace and the right to trace");
+    if !can_trace() {
+        return;
     }
     for server in engines() {
         // It keeps the lock of a stopped holdlock.

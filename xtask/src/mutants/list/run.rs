@@ -59,6 +59,13 @@ pub(super) const AREA: Area = Area {
             ),
         },
         Mutant {
+            name: "run: a blocked standard error holds no KILL up",
+            file: "run/ending.rs",
+            with: "        exit::warn_later(&format!(",
+            without: "        exit::warn(&format!(",
+            test: ("command/engine", "does_not_hold_up_the_end_of_processes"),
+        },
+        Mutant {
             name: "run: a waiter closes what it has inherited",
             file: "run/inherited.rs",
             with: "if inherited && taker",
