@@ -1,5 +1,7 @@
 //! Runs that the engine remembers: --at-most-every and --if-abandoned.
 
+use std::time::{Duration, Instant};
+
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
@@ -64,6 +66,51 @@ fn a_run_is_skipped_if_the_last_one_is_recent() {
     });
     holder.end();
     assert_eq!(waiter.join().expect("ends").1, "");
+}
+
+#[test]
+fn the_time_for_which_a_lock_is_held_begins_with_the_acquisition() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::own("") else {
+        return;
+    };
+    let server = &server;
+    let url = server.url("slow");
+    assert_eq!(output(&["engine", "init", &url]).0, Some(0));
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let log = log.path().to_str().expect("text");
+    let count = |what: &str| {
+        server.sql(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE {what}"
+        ))
+    };
+    let holder = start(&[&[url.as_str()], &STAY[..]].concat());
+    std::thread::scope(|scope| {
+        let options = ["--if-abandoned", "run", "--log", log, &url];
+        let next = scope.spawn(move || run(&[&options[..], &["--", "true"]].concat()));
+        eventually("it waits", || output(&["who", &url]).1.contains("waits 1"));
+        // The server takes its time for what it is asked under the lock.
+        let slow = "BEGIN; LOCK TABLE holdlock.runs; SELECT pg_sleep(30); COMMIT";
+        scope.spawn(move || server.try_sql(slow));
+        let is_slow = "wait_event = 'PgSleep'";
+        eventually("the table is locked", || count(is_slow) == "1");
+        holder.end();
+        eventually("it asks", || count("wait_event = 'relation'") == "1");
+        let asked = Instant::now();
+        std::thread::sleep(Duration::from_secs(1));
+        let least = asked.elapsed().as_secs_f64();
+        server.sql(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {is_slow}"
+        ));
+        let (code, _, errors) = next.join().expect("ends");
+        assert_eq!(code, Some(0), "{errors}");
+        let log = std::fs::read_to_string(log).expect("written");
+        let log: serde_json::Value = serde_json::from_str(&log).expect("a line");
+        assert!(
+            log["held_s"].as_f64().is_some_and(|held| held >= least),
+            "{least}: {log}"
+        );
+    });
 }
 
 #[test]

@@ -66,6 +66,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/engine", "does_not_hold_up_the_end_of_processes"),
         },
         Mutant {
+            name: "run: an engine's lock is held from its acquisition on",
+            file: "run/engine/mod.rs",
+            with: "        acquired,",
+            without: "        acquired: Instant::now(),",
+            test: ("command/engine", "begins_with_the_acquisition"),
+        },
+        Mutant {
             name: "run: a waiter closes what it has inherited",
             file: "run/inherited.rs",
             with: "if inherited && taker",

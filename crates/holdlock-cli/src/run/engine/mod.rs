@@ -65,8 +65,8 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
     }
     let began = Instant::now();
     let caught = CancelOnSignal::new(&supervisor::ENDING);
-    let taken = take(&lock, settings, began, &caught.token());
-    course.waited = began.elapsed();
+    let (taken, acquired) = take(&lock, settings, began, &caught.token());
+    course.waited = acquired.duration_since(began);
     let guard = match (taken, caught.arrived()) {
         (Ok(guard), None) => guard,
         (Err(error), None) => return Err(not_taken(course, &error, settings)),
@@ -80,7 +80,7 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
         return Ok(exit::SUCCESS);
     }
     let job = Job {
-        acquired: Instant::now(),
+        acquired,
         lock: &lock,
         guard: &guard,
         settings,
@@ -257,12 +257,13 @@ fn words(settings: &Settings) -> String {
     words.join(" ")
 }
 
+/// Acquires the lock. Also returns when that has ended.
 fn take(
     lock: &EngineLock,
     settings: &Settings,
     began: Instant,
     token: &CancelToken,
-) -> Result<EngineGuard, Error> {
+) -> (Result<EngineGuard, Error>, Instant) {
     let mut shown = None;
     let on_wait = |event| {
         if event == Waiting::Began {
@@ -282,10 +283,12 @@ fn take(
         _ => request.try_once(),
     };
     let taken = lock.acquire(request);
+    // Not later: the messages and the engine may take their time while the lock is held.
+    let acquired = Instant::now();
     if let Some(shown) = shown {
         shown.end(taken.is_ok());
     }
-    taken
+    (taken, acquired)
 }
 
 /// Why the lock was not acquired, with the exit code and the message asked for.
