@@ -21,6 +21,14 @@ fn start(mut command: Command) -> (Child, PipeReader) {
     (command.stderr(writer).spawn().unwrap(), reader)
 }
 
+/// Whether a thread of this process sleeps because a pipe is full.
+fn is_blocked(child: &Child) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let sleeps_in = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("wchan"));
+    let mut places = threads.flatten().flat_map(sleeps_in);
+    places.any(|place| place.contains("pipe_write"))
+}
+
 fn end_of(child: &mut Child) -> ExitStatus {
     wait_for("holdlock to end", || child.try_wait().unwrap())
 }
@@ -86,8 +94,9 @@ fn a_blocked_standard_error_does_not_hold_up_a_wait() {
 
     let words = ["run", "--progress", "always", "L", "--", "touch", "ran"];
     let (mut child, _reader) = start(place.holdlock(words));
-    // The wait is shown after half a second.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    wait_for("a message to be blocked", || {
+        is_blocked(&child).then_some(())
+    });
     holder.finish();
     assert_eq!(end_of(&mut child).code(), Some(0));
     assert!(place.join("ran").exists());
