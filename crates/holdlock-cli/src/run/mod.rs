@@ -256,8 +256,12 @@ fn after_abandonment(
             let words = ["-c".into(), command.clone()];
             let (held, mut ended) = hold(held, since, settings, "sh".as_ref(), &words)?;
             if ended.end == End::Exited(exit::SUCCESS) {
+                ended.let_sleep();
+                // Kept, so that others see also between two commands for whom holdlock does not
+                // wait.
+                let done = run_under(held, since, settings, course);
                 drop(ended);
-                return run_under(held, since, settings, course);
+                return done;
             }
             ended.stay_awake();
             match ended.end {

@@ -144,6 +144,11 @@ pub(super) struct Ended {
 }
 
 impl Ended {
+    /// Another command follows, and continues a stopped holdlock itself.
+    pub(super) fn let_sleep(&mut self) {
+        self.wakes.clear();
+    }
+
     /// No other command follows: a stopped holdlock continues, to release the lock and to end.
     pub(super) fn stay_awake(&mut self) {
         for wake in self.wakes.drain(..) {
@@ -277,10 +282,9 @@ impl Supervisor<'_> {
     }
 
     fn set_wake(&self) {
-        let (Some(wake), Some(leash)) = (&self.wake, self.leash) else {
-            return;
-        };
-        let _ = wake.put_off(until_renewal(leash.left()));
+        if let (Some(wake), Some(leash)) = (&self.wake, self.leash) {
+            let _ = wake.put_off(until_renewal(leash.left()));
+        }
     }
 
     fn look_at_lock(&mut self) {
@@ -306,10 +310,8 @@ impl Supervisor<'_> {
     fn pause(&self) -> Option<Duration> {
         let look = self.rest.as_ref().map(Rest::pause);
         let leash = self.leash.filter(|_| !self.lost).map(Leash::left);
-        [self.ending.pause(), look, leash]
-            .into_iter()
-            .flatten()
-            .min()
+        let pauses = [self.ending.pause(), look, leash];
+        pauses.into_iter().flatten().min()
     }
 
     /// Collects the changes of our children, adopted ones included. Returns whether there are no

@@ -1,9 +1,12 @@
 //! What a run learns of a holder that died, and what follows.
 
+use std::process::Command;
+
 use rustix::process::Signal;
 
 use crate::runs::{PRINT, kill_a_holder, print, told};
-use crate::support::{Place, Running};
+use crate::support::peers::skipped;
+use crate::support::{Place, Running, wait_for};
 
 #[test]
 fn the_run_after_a_holder_that_died_is_told_once() {
@@ -203,4 +206,31 @@ fn a_cleaning_up_leaves_no_timers() {
     kill_a_holder(&place, &["x"]);
     assert_eq!(timers(&["--if-abandoned", "true"]), usual);
     assert_ne!(usual, "0");
+}
+
+/// A process that the cleaning up has left behind is not part of the run, and another job may get
+/// the lock while it runs.
+#[test]
+fn what_a_cleaning_up_leaves_behind_does_not_count_as_holding_the_lock() {
+    let tried = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return skipped("needs strace and the right to trace");
+    }
+    let place = Place::new();
+    kill_a_holder(&place, &["x"]);
+    // It looks for the holder between the end of the cleaning up and the start of the command, if
+    // the machine is not too slow.
+    let left = "sleep 0.5; exec \"$HOLDLOCK\" run -q --reentrant x -- touch early";
+    let clean = format!("sh -c '{left}' >/dev/null 2>&1 &");
+    let mut command = place.command("strace");
+    command.args(["-q", "-o", "/dev/null", "-e", "trace=clone"]);
+    command.args(["-e", "inject=clone:delay_enter=2000000:when=2"]);
+    command.args([env!("CARGO_BIN_EXE_holdlock"), "run", "-q"]);
+    command.args(["--if-abandoned", &clean, "x", "--"]);
+    command.args(["test", "!", "-e", "early"]);
+    let done = Running::start(command).finish();
+    assert_eq!(done.code(), 0, "{done:?}");
+    wait_for("its turn", || place.join("early").exists().then_some(()));
 }

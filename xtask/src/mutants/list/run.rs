@@ -73,6 +73,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/engine", "begins_with_the_acquisition"),
         },
         Mutant {
+            name: "run: what a cleaning up leaves behind is not awaited",
+            file: "run/supervisor.rs",
+            with: "        self.wakes.clear();",
+            without: "        (self.wakes, self._waits_for) = (Vec::new(), None);",
+            test: ("command/run_record", "what_a_cleaning_up_leaves_behind"),
+        },
+        Mutant {
             name: "run: a waiter closes what it has inherited",
             file: "run/inherited.rs",
             with: "if inherited && taker",

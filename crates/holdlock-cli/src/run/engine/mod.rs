@@ -88,10 +88,14 @@ pub(super) fn run(settings: &Settings, course: &mut Course) -> Outcome {
         is_abandoned: past.at_work.is_some(),
         caught: Cell::new(Some(caught)),
     };
-    if let Some(last) = &past.at_work
-        && let Some(end) = job.after_abandonment(last, course)?
-    {
-        return finish(guard, end, settings, course);
+    // Kept, so that others see also between two commands for whom holdlock does not wait.
+    let cleaned = match &past.at_work {
+        Some(last) => job.after_abandonment(last, course)?,
+        None => None,
+    };
+    let is_lost = |cleaned: &Ended| cleaned.end == End::LockLost;
+    if cleaned.as_ref().is_some_and(is_lost) {
+        return finish(guard, End::LockLost, settings, course);
     }
     runs.begin(&guard)?;
     let since = BootTime::now();
@@ -116,13 +120,13 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// The last holder died: does what --if-abandoned says. Returns the end of a cleaning up after
-    /// which the command is not to run; None: it is to run.
+    /// The last holder died: does what --if-abandoned says. Returns the end of a cleaning up, if
+    /// there was one: it has succeeded, or the lock was lost.
     fn after_abandonment(
         &self,
         last: &Member,
         course: &mut Course,
-    ) -> Result<Option<End>, Failure> {
+    ) -> Result<Option<Ended>, Failure> {
         if memory::is_warned_of(self.settings) {
             exit::warn(&format!(
                 "warning: {}; what it did may be half done",
@@ -136,11 +140,12 @@ impl Job<'_> {
                 let words = ["-c".into(), words.clone()];
                 let mut ended = self.hold("sh".as_ref(), &words, course)?;
                 if ended.end == End::Exited(exit::SUCCESS) {
-                    return Ok(None);
+                    ended.let_sleep();
+                    return Ok(Some(ended));
                 }
                 ended.stay_awake();
                 match ended.end {
-                    End::LockLost => return Ok(Some(End::LockLost)),
+                    End::LockLost => return Ok(Some(ended)),
                     end => {
                         course.dies_of = end.kills_us();
                         memory::not_cleaned(end)
