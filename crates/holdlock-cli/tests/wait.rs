@@ -4,7 +4,7 @@ mod support;
 
 use holdlock_test_support::watchdog;
 use serde_json::Value;
-use support::{Place, Running, is_gone, wait_for};
+use support::{Place, Running, is_gone, peers, wait_for};
 
 #[test]
 fn a_wait_for_several_locks_ends_when_all_are_free() {
@@ -112,5 +112,40 @@ fn a_wait_of_the_job_that_holds_a_removed_file_is_an_error() {
         let finished = Running::start(place.shell(&script)).finish();
         let expected = if then.starts_with("mv") { "0" } else { "65" };
         assert_eq!(finished.text().trim(), expected, "{then}: {finished:?}");
+    }
+}
+
+/// A process that has a lease on the file, and waits for the end of a command of holdlock.
+const HAS_A_LEASE: &str = "
+import fcntl, os, subprocess, sys
+file = open('x')
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+print('leased', flush=True)
+sys.exit(subprocess.call([os.environ['HOLDLOCK']] + sys.argv[1:]))
+";
+
+#[test]
+fn a_lease_of_the_job_that_waits_is_no_deadlock() {
+    let Some(python) = peers::interpreter() else {
+        return peers::skipped("python3 is not installed");
+    };
+    let place = Place::new();
+    std::fs::write(place.join("x"), "data").unwrap();
+    for words in [&["who", "--wait", "./x"][..], &["wait", "./x"]] {
+        // It has the file open for reading only: otherwise there could be no such lease.
+        let holder = place.hold(&["./x"]);
+        let mut command = place.command(python);
+        command.args(["-c", HAS_A_LEASE]).args(words);
+        let mut job = Running::start(command);
+        job.expect_line("leased");
+        let children = format!("/proc/{0}/task/{0}/children", job.pid());
+        wait_for("it to look and to watch the holder", || {
+            let children = std::fs::read_to_string(&children).unwrap();
+            let waiting = children.trim().parse().ok()?;
+            (pidfds(waiting) == 1).then_some(())
+        });
+        holder.finish();
+        let done = job.finish();
+        assert_eq!(done.code(), 0, "{words:?}: {done:?}");
     }
 }
