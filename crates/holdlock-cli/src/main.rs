@@ -37,7 +37,10 @@ use exit::Outcome;
 fn program(mut words: impl Iterator<Item = OsString>) -> u8 {
     let first = words.next();
     let outcome = match first.as_ref().and_then(|word| word.to_str()) {
-        Some("run") => cli::run::parse(words).and_then(run::run),
+        Some("run") => {
+            say::do_not_wait();
+            cli::run::parse(words).and_then(run::run)
+        }
         Some("demo") => cli::demo::parse(words).and_then(demo::demo),
         Some("path") => cli::path::parse(words).and_then(print_path),
         Some("report") => cli::report::parse(words).and_then(report::report),

@@ -2,8 +2,11 @@
 
 mod writer;
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use crate::exit::Outcome;
 use crate::show::text::printable;
@@ -12,7 +15,8 @@ use crate::sys::signals::without_those_of_a_write;
 /// Others may wait for this process.
 static DOES_NOT_WAIT: AtomicBool = AtomicBool::new(false);
 
-/// From now on this process does not wait for a blocked standard error: it may hold a lock.
+/// From now on this process does not wait for a blocked standard error: it holds a lock, or will
+/// hold one.
 pub(crate) fn do_not_wait() {
     DOES_NOT_WAIT.store(true, Ordering::Relaxed);
 }
@@ -72,6 +76,23 @@ fn put(text: &str) {
 
 /// The same where all signals are blocked.
 fn put_as_it_is(text: &str) {
-    // Where that fails, it cannot be reported either.
-    let _ = io::stderr().write_all(text.as_bytes());
+    let stderr = io::stderr();
+    put_if(text, || {
+        // Another process has set O_NONBLOCK for all that have the same standard error.
+        poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], None).is_ok()
+    });
+}
+
+/// Writes as long as there is room, or `wait_for_room` says that there is room again. Where writing
+/// fails, that cannot be reported either.
+fn put_if(text: &str, wait_for_room: impl Fn() -> bool) {
+    let mut left = text.as_bytes();
+    while !left.is_empty() {
+        match rustix::io::write(io::stderr(), left) {
+            Ok(written) if written > 0 => left = &left[written..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if wait_for_room() => {}
+            _ => return,
+        }
+    }
 }

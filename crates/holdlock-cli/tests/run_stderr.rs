@@ -11,22 +11,31 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::{Place, Running, wait_for};
 
 /// Starts a command whose standard error is a full pipe.
-fn start(mut command: Command) -> (Child, PipeReader) {
+fn start(command: Command) -> (Child, PipeReader) {
+    start_with(command, OFlags::empty())
+}
+
+/// The same, with a flag of the pipe that all processes share which write to it.
+fn start_with(mut command: Command, flag: OFlags) -> (Child, PipeReader) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let flags = fcntl_getfl(&writer).unwrap();
     fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
     while writer.write(&[b'\n'; 4096]).is_ok() {}
-    fcntl_setfl(&writer, flags).unwrap();
+    fcntl_setfl(&writer, flags | flag).unwrap();
     // If the test fails, the pipe's reader is closed, which ends the block.
     (command.stderr(writer).spawn().unwrap(), reader)
 }
 
 /// Whether a thread of this process sleeps because a pipe is full.
 fn is_blocked(child: &Child) -> bool {
+    sleeps_in(child, "pipe_write")
+}
+
+fn sleeps_in(child: &Child, function: &str) -> bool {
     let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
-    let sleeps_in = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("wchan"));
-    let mut places = threads.flatten().flat_map(sleeps_in);
-    places.any(|place| place.contains("pipe_write"))
+    let place = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("wchan"));
+    let mut places = threads.flatten().flat_map(place);
+    places.any(|place| place.contains(function))
 }
 
 fn end_of(child: &mut Child) -> ExitStatus {
@@ -100,6 +109,33 @@ fn a_blocked_standard_error_does_not_hold_up_a_wait() {
     holder.finish();
     assert_eq!(end_of(&mut child).code(), Some(0));
     assert!(place.join("ran").exists());
+}
+
+#[test]
+fn a_blocked_standard_error_does_not_hold_up_an_error_in_the_options() {
+    let place = Place::new();
+    let (mut child, _reader) = start(place.holdlock(["run", "--no-such-option", "L", "true"]));
+    assert_eq!(end_of(&mut child).code(), Some(64));
+}
+
+#[test]
+fn a_message_waits_also_if_another_process_has_made_standard_error_non_blocking() {
+    let place = Place::new();
+    let holder = place.hold(&["L"]);
+    let words = ["run", "--progress", "always", "L", "true"];
+    let (mut child, mut reader) = start_with(place.holdlock(words), OFlags::NONBLOCK);
+    wait_for("a message to wait", || {
+        sleeps_in(&child, "poll").then_some(())
+    });
+    let mut text: Vec<u8> = Vec::new();
+    wait_for("the message", || {
+        let mut piece = [0; 4096];
+        let length = reader.read(&mut piece).unwrap();
+        text.extend(&piece[..length]);
+        text.windows(7).any(|part| part == b"waiting").then_some(())
+    });
+    holder.finish();
+    assert_eq!(end_of(&mut child).code(), Some(0));
 }
 
 #[test]

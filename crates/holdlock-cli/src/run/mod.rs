@@ -167,7 +167,6 @@ impl Course {
 
 /// Acquires the lock, runs the command, releases, and returns the command's status.
 pub(crate) fn run(settings: Settings) -> Outcome {
-    say::do_not_wait();
     let mut course = Course::new();
     let outcome = match &settings.log {
         None => attempt(&settings, &mut course),

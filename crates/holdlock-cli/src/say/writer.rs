@@ -18,8 +18,8 @@ use std::time::Duration;
 use holdlock::inspect;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{put, put_as_it_is};
-use crate::sys::signals;
+use super::{put_as_it_is, put_if};
+use crate::sys::signals::{self, without_those_of_a_write};
 
 /// How long the caller waits until its message is written. Once it has waited in vain, it does not
 /// wait again until standard error takes messages.
@@ -132,7 +132,7 @@ fn put_if_there_is_room(text: &str) {
     let stderr = io::stderr();
     let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
     if poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0) {
-        put(text);
+        without_those_of_a_write(|| put_if(text, || false));
     }
 }
 
