@@ -235,7 +235,8 @@ impl NativeLock {
             .release_abandoned(slf.py(), Requester::Thread)
     }
 
-    /// Whether this object holds the lock (in this thread, unless threads share it).
+    /// Whether this object holds the lock (in this thread, unless threads share it). If other code
+    /// has closed the descriptor, the lock is lost, and `release` says so.
     #[getter]
     fn is_locked(&self) -> PyResult<bool> {
         Ok(self.lock_counter()? > 0)

@@ -67,7 +67,8 @@ can hit no other holder; it learns at once that its lock is lost, but the next h
 begin before its work has stopped. --signal goes only to processes of this host that have
 a connection to this server.
 
---json prints one document, at the end of the wait if there is one:
+--json prints one document, at the end of the wait if there is one. There is none if the
+path cannot be looked at: standard error has the reason then, and the exit code is 2.
   version, path, exists, held, waited_s (null without --wait),
   signalled[] (pids), unseen[] (sentences)
   files[]: path, removed (another file is at the path, or no file), elsewhere (in
