@@ -13,6 +13,7 @@
 //! | `shared.rs` | one object as its threads share it: each step under the mutex |
 //! | `state.rs`, `hold.rs` | the holds and waits of one object |
 //! | `tasks.rs` | the functions for asynchronous code |
+//! | `acquisition.rs` | one acquisition of a task, which can be undone after an exception |
 //! | `waiter.rs`, `signal.rs`, `wakeup.rs` | the wait of a task, and how its loop is woken |
 //! | `requester.rs`, `thread.rs` | the thread or task that makes a request |
 //! | `read_write.rs` | the `with` statement of a read/write lock |
@@ -34,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod acquire;
+mod acquisition;
 mod blocking;
 mod cancel;
 mod core;
@@ -79,6 +81,8 @@ mod native {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::acquisition::Acquisition;
+    #[pymodule_export]
     use crate::cancel::CancelToken;
     #[cfg(feature = "engines")]
     #[pymodule_export]
@@ -111,8 +115,7 @@ mod native {
     use crate::semaphore::NativeSemaphore;
     #[pymodule_export]
     use crate::tasks::{
-        counter, hand_over, held, lend, queue, release, release_abandoned, release_all,
-        try_acquire, undo, was_taken_by,
+        counter, hand_over, held, lend, release, release_abandoned, release_all, undo, was_taken_by,
     };
     #[pymodule_export]
     use crate::token_gate::{Inside, TokenGate};

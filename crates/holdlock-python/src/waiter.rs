@@ -10,11 +10,10 @@ use holdlock::{FileLock, LockFuture, Mode, OwnedGuard};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use crate::acquisition::Acquisition;
 use crate::cancel::{Alert, CancelToken};
 use crate::error::{self, Failure};
 use crate::fork;
-use crate::lock::NativeLock;
-use crate::requester::{Requester, Task};
 use crate::signal::{Answer, Signal};
 use crate::unseen::Acquired;
 use crate::wakeup::Wakeups;
@@ -25,9 +24,7 @@ use crate::wakeup::Wakeups;
 /// Dropping it gives up the place in the queue, and releases the lock if that was acquired.
 #[pyclass(frozen, module = "holdlock._native")]
 pub(crate) struct Waiter {
-    lock: Py<NativeLock>,
-    mode: Mode,
-    task: Option<Py<Task>>,
+    acquisition: Py<Acquisition>,
     token: Option<(Py<CancelToken>, u64)>,
     signal: Signal,
     /// None: the wait has ended.
@@ -40,10 +37,9 @@ pub(crate) struct Wish<'py> {
     pub(crate) mode: Mode,
     /// None: without a limit.
     pub(crate) limit: Option<Duration>,
-    pub(crate) task: Option<Bound<'py, Task>>,
     pub(crate) cancel: Option<Bound<'py, CancelToken>>,
     /// For the record.
-    pub(crate) note: Option<String>,
+    pub(crate) note: Option<&'py str>,
     /// The pipe of the loop; None: the wait has its own.
     pub(crate) wakeups: Option<Bound<'py, Wakeups>>,
 }
@@ -51,15 +47,15 @@ pub(crate) struct Wish<'py> {
 impl Waiter {
     /// The request begins with the first [`look`](Self::look).
     pub(crate) fn new(
-        lock: &Bound<'_, NativeLock>,
+        acquisition: &Bound<'_, Acquisition>,
         opened: &FileLock,
         wish: Wish<'_>,
     ) -> PyResult<Waiter> {
-        let core = lock.get().core()?;
+        let core = acquisition.get().core()?;
         let signal = Signal::new(wish.wakeups.as_ref())
             .map_err(|source| error::io_error(&source, core.name()))?;
         let mut request = match wish.mode {
-            Mode::Exclusive => opened.acquire_async(core.shared.noted(wish.note.as_deref())),
+            Mode::Exclusive => opened.acquire_async(core.shared.noted(wish.note)),
             Mode::Shared => opened.lock_shared_async(),
         };
         if let Some(limit) = wish.limit {
@@ -72,9 +68,7 @@ impl Waiter {
         });
         core.shared.begin_task_wait(signal.number(), alert);
         Ok(Waiter {
-            lock: lock.clone().unbind(),
-            mode: wish.mode,
-            task: wish.task.map(Bound::unbind),
+            acquisition: acquisition.clone().unbind(),
             token,
             signal,
             request: Mutex::new(Some(Box::pin(request))),
@@ -97,7 +91,7 @@ impl Waiter {
     /// Ends the wait for the lock and the token too, and closes the descriptors.
     fn end(&self) {
         self.abandon();
-        if let Ok(core) = self.lock.get().core() {
+        if let Ok(core) = self.acquisition.get().core() {
             core.shared.end_task_wait(self.signal.number());
         }
         if let Some((token, number)) = &self.token {
@@ -120,8 +114,7 @@ impl Waiter {
 impl Waiter {
     /// For the collector: the lock may refer to the task that waits.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.lock)?;
-        visit.call(&self.task)?;
+        visit.call(&self.acquisition)?;
         visit.call(self.token.as_ref().map(|(token, _)| token))
     }
 
@@ -139,21 +132,18 @@ impl Waiter {
     /// True: the task has acquired the lock; False: it has joined a task that holds it; None: not
     /// yet. Raises the error if the request has failed.
     fn look(&self, py: Python<'_>) -> PyResult<Option<bool>> {
-        let core = self.lock.get().core()?;
+        let acquisition = self.acquisition.get();
+        let core = acquisition.core()?;
         let failed = |failure: Failure| failure.raise(py, core.name());
-        let requester = self
-            .task
-            .as_ref()
-            .map_or(Requester::Thread, |task| Requester::Task(task.get()));
         let answer = self.answer();
-        if core.shared.join(self.mode, requester).map_err(failed)? {
+        if acquisition.join(core).map_err(failed)? {
             self.abandon();
             return Ok(Some(false));
         }
         match answer {
             None => Ok(None),
             Some(Ok(guard)) => {
-                core.shared.commit(guard, self.mode, requester);
+                acquisition.commit(core, guard);
                 Ok(Some(true))
             }
             Some(Err(error)) => Err(failed(error.into())),

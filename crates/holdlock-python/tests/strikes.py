@@ -1,4 +1,4 @@
-"""Exceptions that strike the module at each of its lines, as those of signal handlers can."""
+"""Exceptions that strike the module anywhere, as those of signal handlers can."""
 
 import importlib
 import os
@@ -25,29 +25,60 @@ class Struck(BaseException):
 def at_each_line(act, files=None):
     """Calls the function again and again, until nothing strikes it. Each time an exception comes at
     the next line of these files of the package; None: of all. Yields whether it has come."""
-    line, struck = 0, True
-    while struck:
-        line += 1
-        left, struck = line, False
 
+    def strike(count):
         def trace(frame, event, argument):
-            nonlocal left, struck
-            directory, file = os.path.split(frame.f_code.co_filename)
-            if directory != PACKAGE or (files is not None and file not in files):
+            if not _belongs(frame, files):
                 return None
             if event == "line":
-                left -= 1
-                if left == 0:
-                    struck = True
-                    raise Struck
+                count()
             return trace
 
-        before = sys.gettrace()
-        sys.settrace(trace)
+        return trace
+
+    return _again(act, strike, sys.gettrace, sys.settrace)
+
+
+def at_each_return(act, files=None):
+    """The same, but the exception comes when the next native function has returned and its caller
+    does not have the result yet. There Python handles the signals that came during the call."""
+
+    def strike(count):
+        def profile(frame, event, argument):
+            if event == "c_return" and _belongs(frame, files):
+                count()
+
+        return profile
+
+    return _again(act, strike, sys.getprofile, sys.setprofile)
+
+
+def _belongs(frame, files):
+    directory, file = os.path.split(frame.f_code.co_filename)
+    return directory == PACKAGE and (files is None or file in files)
+
+
+def _again(act, strike, get, set):
+    place, struck = 0, True
+    while struck:
+        place += 1
+        left, struck = place, False
+
+        def count():
+            nonlocal left, struck
+            left -= 1
+            if left == 0:
+                struck = True
+                raise Struck
+
+        before = get()
+        set(strike(count))
+        kept = None
         try:
             act()
-        except Struck:
-            pass
+        except Struck as error:
+            kept = error  # with the objects of its traceback
         finally:
-            sys.settrace(before)
+            set(before)
         yield struck
+        del kept

@@ -309,23 +309,30 @@ STRUCK = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 import holdlock
-from strikes import at_each_line
+from strikes import at_each_line, at_each_return
 
 path = sys.argv[2]
 for number, lock in enumerate([
     holdlock.FileLock(path),
+    holdlock.FileLock(path, thread_local="mutex"),
     holdlock.FileLock(path, on_acquired=lambda _: None),
     holdlock.Semaphore(path, 1),
     holdlock.LockSet([path]),
 ]):
-    for struck in at_each_line(lambda: lock.acquire(timeout=60)):
-        assert lock.locked is not struck, number
-    lock.release()
+    for at_each in (at_each_line, at_each_return):
+        for struck in at_each(lambda: lock.acquire(timeout=60)):
+            assert lock.locked is not struck, (number, at_each)
+        lock.release()
+
+lock, other = holdlock.FileLock(path, upgradeable=True), holdlock.FileLock(path)
+for at_each in (at_each_line, at_each_return):
+    for _ in at_each(lock.acquire_upgradeable):
+        other.acquire(timeout=0).lock.release()
 """
 
 
 @LIBRARIES
-def test_an_acquire_of_a_greenlet_that_is_struck_at_any_line_acquires_nothing(path, run):
+def test_an_acquire_of_a_greenlet_that_is_struck_anywhere_acquires_nothing(path, run):
     run(STRUCK, os.path.dirname(__file__), path)
 
 

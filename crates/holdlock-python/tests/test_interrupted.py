@@ -1,6 +1,5 @@
 """Exceptions of signal handlers, such as KeyboardInterrupt, strike anywhere; no lock is lost."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import pytest
 
 import holdlock
 from conftest import until, waits
-from strikes import at_each_line
+from strikes import at_each_line, at_each_return
 
 STORM = """
 import random, signal, sys
@@ -193,6 +192,8 @@ def test_an_exception_of_a_signal_handler_ends_a_wait_at_once(path, holder, kind
     assert not waits(path, os.getpid())
 
 
+STRIKES = pytest.mark.parametrize("at_each", [at_each_line, at_each_return])
+
 ACQUIRE = {
     "semaphore": lambda path: holdlock.Semaphore(path, 1),
     "set": lambda path: holdlock.LockSet([path, path + ".other"]),
@@ -200,35 +201,40 @@ ACQUIRE = {
 }
 
 
+@STRIKES
 @pytest.mark.parametrize("kind", sorted(ACQUIRE))
-def test_an_acquire_that_is_struck_at_any_line_acquires_nothing(path, kind):
+def test_an_acquire_that_is_struck_anywhere_acquires_nothing(path, kind, at_each):
     lock, other = ACQUIRE[kind](path), holdlock.FileLock(path, timeout=0)
-    for struck in at_each_line(lambda: lock.acquire(timeout=10)):
+    for struck in at_each(lambda: lock.acquire(timeout=10)):
         assert lock.locked is not struck
         if struck:
             other.acquire().lock.release()
     lock.release()
 
 
+@STRIKES
 @pytest.mark.parametrize("mode", ["read", "write"])
-def test_an_acquire_for_reading_or_writing_that_is_struck_at_any_line_acquires_nothing(path, mode):
+def test_an_acquire_of_a_read_write_lock_that_is_struck_anywhere_acquires_nothing(
+    path, mode, at_each
+):
     lock, other = holdlock.ReadWriteLock(path), holdlock.FileLock(path, timeout=0)
     acquire = {"read": lock.acquire_read, "write": lock.acquire_write}[mode]
-    for struck in at_each_line(lambda: acquire(timeout=10)):
+    for struck in at_each(lambda: acquire(timeout=10)):
         if struck:
             other.acquire().lock.release()
     lock.release()
 
 
+@STRIKES
 @pytest.mark.parametrize("kind", ["semaphore", "set"])
-def test_an_acquire_that_is_struck_keeps_what_was_acquired_before(path, kind):
+def test_an_acquire_that_is_struck_keeps_what_was_acquired_before(path, kind, at_each):
     kinds = {
         "semaphore": holdlock.Semaphore(path, 2),
         "set": holdlock.LockSet([path, path + ".other"]),
     }
     lock = kinds[kind]
     lock.acquire()
-    for struck in at_each_line(lambda: lock.acquire(timeout=10)):
+    for struck in at_each(lambda: lock.acquire(timeout=10)):
         assert lock.locked
     lock.release()
     assert lock.locked
@@ -236,75 +242,3 @@ def test_an_acquire_that_is_struck_keeps_what_was_acquired_before(path, kind):
     assert not lock.locked
     with holdlock.FileLock(path, timeout=0):
         pass
-
-
-def hooked(path):
-    return holdlock.AsyncFileLock(path, on_acquired=lambda _: None, run_in_executor=False)
-
-
-ASYNC = {
-    "semaphore": lambda path: holdlock.AsyncSemaphore(path, 1).acquire,
-    "set": lambda path: holdlock.AsyncLockSet([path, path + ".other"]).acquire,
-    "lock": lambda path: holdlock.AsyncFileLock(path).acquire,
-    "mutex": lambda path: holdlock.AsyncFileLock(path, thread_local="mutex").acquire,
-    "hook": lambda path: hooked(path).acquire,
-    "read": lambda path: holdlock.AsyncReadWriteLock(path).acquire_read,
-    "write": lambda path: holdlock.AsyncReadWriteLock(path).acquire_write,
-}
-
-
-def step(coroutine):
-    """Runs a coroutine that does not have to wait."""
-    with pytest.raises(StopIteration):
-        coroutine.send(None)
-
-
-@pytest.mark.parametrize("kind", sorted(ASYNC))
-def test_an_asynchronous_acquire_that_is_struck_at_any_line_acquires_nothing(path, kind):
-    async def strike():
-        acquire, other = ASYNC[kind](path), holdlock.FileLock(path, timeout=0)
-        for struck in at_each_line(lambda: step(acquire(timeout=10))):
-            if struck:
-                other.acquire().lock.release()
-        await acquire.__self__.release()
-        other.acquire().lock.release()
-
-    asyncio.run(strike())
-
-
-@pytest.mark.parametrize("kind", sorted(ASYNC))
-def test_an_asynchronous_release_that_is_struck_at_any_line_can_be_repeated(path, kind):
-    async def strike():
-        acquire, other = ASYNC[kind](path), holdlock.FileLock(path, timeout=0)
-        release = acquire.__self__.release
-        await acquire()
-        for struck in at_each_line(lambda: step(release())):
-            if struck:
-                try:
-                    await release()
-                except RuntimeError:
-                    pass  # it was released, and then struck
-                other.acquire().lock.release()
-                await acquire()
-        other.acquire().lock.release()
-
-    asyncio.run(strike())
-
-
-@pytest.mark.parametrize("kind", sorted(ASYNC))
-def test_an_asynchronous_wait_that_is_struck_at_any_line_acquires_nothing(path, kind):
-    acquire = ASYNC[kind](path)
-
-    async def wait():
-        with holdlock.FileLock(path):
-            waiting = asyncio.ensure_future(acquire(timeout=60))
-            while not waits(path, os.getpid()) and not waiting.done():
-                await asyncio.sleep(0.001)
-        await waiting
-
-    # The other files have callbacks of the loop.
-    files = ["_async_wait.py", "_line.py"]
-    for struck in at_each_line(lambda: asyncio.run(wait()), files):
-        if not struck:
-            asyncio.run(acquire.__self__.release())  # what an ended task holds
-        holdlock.FileLock(path).acquire(timeout=5).lock.release()

@@ -101,23 +101,16 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
         task = None if self.is_thread_local() else record
         if not self.is_locked:
             _log.debug(_log.ATTEMPT, self, self.lock_file)
-        taken = None
+        acquisition = _native.Acquisition(self, shared, task, note)
         try:
-            taken = _native.try_acquire(self, shared, limit != 0, task, note)
+            taken = acquisition.attempt(limit != 0)
             if taken is None:
                 if limit < 0:
                     _async_wait.refuse_deadlock(self, record)
                 _log.debug(_log.WAITING, self, self.lock_file)
                 try:
                     taken = await _async_wait.take(
-                        self,
-                        shared,
-                        limit,
-                        task=task,
-                        pause=pause,
-                        cancel_check=cancel_check,
-                        cancel=cancel,
-                        note=note,
+                        acquisition, limit, pause=pause, cancel_check=cancel_check, cancel=cancel
                     )
                 except Timeout as error:
                     end = _log.CANCELLED if isinstance(error, Cancelled) else _log.TIMEOUT
@@ -131,10 +124,9 @@ class AsyncUnixFileLock(FileLock, BaseAsyncFileLock):
                     await self._call_hook_of(task)
             return AsyncAcquireReturnProxy(self)
         except BaseException:
-            # The hook has failed, or an exception of a signal handler has come.
-            if taken is not None:
-                # Once: another task may have joined meanwhile.
-                _native.release(self, False, task)
+            # The hook has failed, or an exception of a signal handler has come: perhaps before this
+            # code had the result of the acquisition.
+            acquisition.undo()
             raise
 
     async def _call_hook_of(self, task: _async_wait.TaskRecord | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, AsyncIterator, Dict, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, AsyncIterator, Dict, Generic, List, Optional, TypeVar
 
 from . import _async_wait, _native
 from ._async_block import ReleasedAtEnd
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from typing_extensions import Self
+
+    from ._native import Acquisition
 
 __all__ = ["AsyncAcquireReadWriteReturnProxy", "AsyncReadWriteLock"]
 
@@ -83,8 +85,8 @@ class AsyncReadWriteLock(ReadWriteBase):
         self._lock = self._of_path._lock
         self._loop = loop
         self._executor = executor
-        #: How often each task holds the lock by this object.
-        self._levels: Dict[TaskRecord, int] = {}
+        #: What each task has acquired by this object; some of it may have been undone.
+        self._acquired: Dict[TaskRecord, List[Acquisition]] = {}
 
     @property
     def loop(self) -> AbstractEventLoop | None:
@@ -141,31 +143,27 @@ class AsyncReadWriteLock(ReadWriteBase):
         held = _native.held(self._lock, task)
         if held is not None:
             self._refuse_other_mode(held, shared, "task")
-        before, levels = _native.counter(self._lock, task), self._levels.get(task, 0)
+        acquisition = _native.Acquisition(self._lock, shared, task)
         try:
-            await self._take(shared, limit, task)
+            await self._take(acquisition, limit, task)
             self._request(timeout, blocking)  # it may have been closed meanwhile
-            self._levels[task] = levels + 1
+            self._acquired.setdefault(task, []).append(acquisition)
             return AsyncAcquireReadWriteReturnProxy(self, task)
         except BaseException:
             # An exception of a signal handler may have come after the acquisition.
-            _native.undo(self._lock, before, task)
-            if levels == 0:
-                self._levels.pop(task, None)
-            else:
-                self._levels[task] = levels
+            acquisition.undo()
+            self._forget_undone(task)
             raise
 
-    async def _take(self, shared: bool, limit: float, task: TaskRecord) -> None:
-        lock = self._lock
-        if _native.try_acquire(lock, shared, limit != 0, task) is None:
+    async def _take(self, acquisition: Acquisition, limit: float, task: TaskRecord) -> None:
+        if acquisition.attempt(limit != 0) is None:
             if limit < 0:
-                _async_wait.refuse_deadlock(lock, task)
+                _async_wait.refuse_deadlock(self._lock, task)
             try:
-                await _async_wait.take(lock, shared, limit, task=task, cancel=self._closing)
+                await _async_wait.take(acquisition, limit, cancel=self._closing)
             except Cancelled as error:
                 raise self._explain(error) from None
-        _async_wait.note_taken(lock, task)
+        _async_wait.note_taken(self._lock, task)
 
     async def release(self, *, force: bool = False) -> None:
         """Undoes one acquisition. The lock is released when this task has undone all of them.
@@ -179,12 +177,14 @@ class AsyncReadWriteLock(ReadWriteBase):
             self._release_once(self._task(), force)
 
     def _release_once(self, task: TaskRecord, force: bool = False) -> None:
-        if task not in self._levels:
+        self._forget_undone(task)
+        if task not in self._acquired:
             _async_wait.note_ended()
-            task = next((other for other in self._levels if other.ended), task)
-        levels = self._levels.get(task, 0)
-        if levels:
-            self._give_back(task, levels if force else 1)
+            for other in list(self._acquired):
+                self._forget_undone(other)
+            task = next((other for other in self._acquired if other.ended), task)
+        if task in self._acquired:
+            self._give_back(task, force)
         elif not force:
             self._refuse_release("task")
 
@@ -195,24 +195,31 @@ class AsyncReadWriteLock(ReadWriteBase):
         """
         if not self._inherited():
             self._close()
-            for task, levels in list(self._levels.items()):
-                self._give_back(task, levels)
+            for task in list(self._acquired):
+                self._give_back(task, True)
 
-    def _give_back(self, task: TaskRecord, levels: int) -> None:
-        for _ in range(levels):
-            # An exception of a signal handler in between leaves a level too many, and no lock.
-            _native.release(self._lock, False, task)
-            self._levels[task] -= 1
-        if not self._levels[task]:
-            del self._levels[task]
+    def _give_back(self, task: TaskRecord, all_of_them: bool) -> None:
+        acquired = self._acquired[task]
+        # An acquisition knows whether it was undone, also if an exception of a signal handler comes
+        # before it is forgotten here.
+        for acquisition in reversed(acquired if all_of_them else acquired[-1:]):
+            acquisition.undo()
+        self._forget_undone(task)
+
+    def _forget_undone(self, task: TaskRecord) -> None:
+        acquired = [one for one in self._acquired.get(task, ()) if one.holds]
+        if acquired:
+            self._acquired[task] = acquired
+        else:
+            self._acquired.pop(task, None)
 
     def __del__(self) -> None:
         # While the interpreter ends, modules may be gone already; the process releases the lock.
-        if not self.__dict__.get("_levels") or sys is None or sys.is_finalizing():
+        if not self.__dict__.get("_acquired") or sys is None or sys.is_finalizing():
             return
         if not self._inherited():
-            for task, levels in list(self._levels.items()):
-                self._give_back(task, levels)
+            for task in list(self._acquired):
+                self._give_back(task, True)
 
     def _requester(self) -> Optional[TaskRecord]:
         return _async_wait.current()

@@ -62,10 +62,19 @@ class AsyncTokenGate:
         limit = _options.limit(-1 if timeout is None else timeout, may_wait)
         entry = _Entry(self._gate, token)
         waits = limit != 0 and is_awaited(entry)
-        inside = None if waits else entry._try(limit != 0, None)
-        if inside is None:
-            inside = await wait_for(entry, limit, None, cancel)
-        return AsyncInside(inside)
+        inside: Optional[Inside] = None
+        try:
+            if not waits:
+                inside = entry._try(limit != 0, None)
+            if inside is None:
+                inside = await wait_for(entry, limit, None, cancel)
+                assert inside is not None
+            return AsyncInside(inside)
+        except BaseException:
+            # An exception of a signal handler has come, and its traceback would keep the token.
+            if inside is not None:
+                inside.leave()
+            raise
 
     def __repr__(self) -> str:
         return f"<Async{repr(self._gate)[1:]}"

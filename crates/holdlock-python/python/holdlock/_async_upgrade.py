@@ -84,13 +84,21 @@ async def acquire(
     """Acquires the shared lock with the right to upgrade it."""
     right = _Right(lock)
     task = _async_wait.current()
-    guard = right._try(limit != 0, None)
-    if guard is None:
-        if limit < 0:
-            _async_wait.refuse_upgradeable(lock, task)
-        guard = await wait_for(right, limit, None, cancel)
-    _async_wait.note_upgradeable(guard, task)
-    return AsyncUpgradeableGuard(guard)
+    guard: Optional[UpgradeableGuard] = None
+    try:
+        guard = right._try(limit != 0, None)
+        if guard is None:
+            if limit < 0:
+                _async_wait.refuse_upgradeable(lock, task)
+            guard = await wait_for(right, limit, None, cancel)
+            assert guard is not None
+        _async_wait.note_upgradeable(guard, task)
+        return AsyncUpgradeableGuard(guard)
+    except BaseException:
+        # An exception of a signal handler has come, and its traceback would keep the guard.
+        if guard is not None:
+            guard.release()
+        raise
 
 
 class _Right:

@@ -16,13 +16,12 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary, ref
 from . import _async_library, _async_wakeups
 from ._errors import Cancelled, Deadlock
 from ._native import (
+    Acquisition,
     CancelToken,
     NativeLock,
     Task,
     UpgradeableGuard,
     printable,
-    queue,
-    release,
     was_taken_by,
 )
 
@@ -75,59 +74,50 @@ def note_ended() -> None:
 
 
 async def take(
-    lock: NativeLock,
-    shared: Optional[bool],
+    acquisition: Acquisition,
     limit: float,
     *,
-    task: Optional[Task],
     pause: float = 0.05,
     cancel_check: Optional[Callable[[], bool]] = None,
     cancel: Optional[CancelToken] = None,
-    note: Optional[str] = None,
 ) -> bool:
     """Waits for a lock that was not free, for ``limit`` seconds or (negative) without a limit.
 
     True: the task has acquired the lock. False: it has joined another task that shares the object.
     When a cancelled task ends here, its thread has left the queue, and a lock that was acquired at
-    the same time is released.
+    the same time is released. After an exception of a signal handler the caller undoes the
+    acquisition.
     """
-    wakeups = _async_wakeups.enter(lock.lock_file)
+    wakeups = _async_wakeups.enter(acquisition.lock_file)
     try:
-        waiter = queue(lock, shared, limit, task, cancel, wakeups.native, note)
+        waiter = acquisition.queue(limit, cancel, wakeups.native)
     except BaseException:
         wakeups.leave()
         raise
     wakeups.note(waiter)
-    outcome = None
     try:
-        try:
-            while True:
-                outcome = waiter.look()
-                if outcome is not None:
-                    return outcome
-                if cancel is not None and cancel.cancelled:
-                    raise Cancelled(lock.lock_file)
-                if cancel_check is not None and cancel_check():
-                    raise Cancelled(lock.lock_file)
-                await wakeups.sleep(
-                    waiter.number, math.inf if cancel_check is None else max(pause, 0.001)
-                )
-        except GeneratorExit:  # the loop is gone
-            raise
-        except BaseException:
-            waiter.cancel()
-            while not waiter.is_over():
-                await wakeups.sleep_at_last(waiter.number)
-            raise
-        finally:
-            # An exception that is kept would keep the descriptors open.
-            waiter.close()
-            wakeups.leave(waiter)
-    except BaseException:
-        if outcome is not None:
-            # An exception of a signal handler has come after the acquisition.
-            release(lock, False, task)
+        while True:
+            outcome = waiter.look()
+            if outcome is not None:
+                return outcome
+            if cancel is not None and cancel.cancelled:
+                raise Cancelled(acquisition.lock_file)
+            if cancel_check is not None and cancel_check():
+                raise Cancelled(acquisition.lock_file)
+            await wakeups.sleep(
+                waiter.number, math.inf if cancel_check is None else max(pause, 0.001)
+            )
+    except GeneratorExit:  # the loop is gone
         raise
+    except BaseException:
+        waiter.cancel()
+        while not waiter.is_over():
+            await wakeups.sleep_at_last(waiter.number)
+        raise
+    finally:
+        # An exception that is kept would keep the descriptors open.
+        waiter.close()
+        wakeups.leave(waiter)
 
 
 def note_taken(lock: NativeLock, task: TaskRecord) -> None:

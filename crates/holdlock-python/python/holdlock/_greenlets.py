@@ -20,7 +20,7 @@ from ._errors import Cancelled, Timeout
 from ._native import AcquireReturnProxy, CancelToken
 
 if TYPE_CHECKING:
-    from ._native import Inside, NativeLock, Pending, TokenGate, UpgradeableGuard
+    from ._native import Acquisition, Inside, NativeLock, Pending, TokenGate, UpgradeableGuard
 
 _records: WeakKeyDictionary[Any, TaskRecord] = WeakKeyDictionary()
 
@@ -88,14 +88,14 @@ class _Green:
         record = current()
         if _native.counter(self, record) == 0:
             _log.debug(_log.ATTEMPT, self, self.lock_file)
-        taken = None
+        acquisition = _native.Acquisition(self, shared, record, note)
         try:
-            taken = _native.try_acquire(self, shared, limit != 0, record, note)
+            taken = acquisition.attempt(limit != 0)
             if taken is None:
                 if limit < 0:
                     _async_wait.refuse_deadlock(self, record)
                 _log.debug(_log.WAITING, self, self.lock_file)
-                taken = _wait(self, shared, limit, record, pause, cancel_check, cancel, note)
+                taken = _wait(acquisition, limit, pause, cancel_check, cancel)
             if taken:
                 _log.debug(_log.ACQUIRED, self, self.lock_file)
                 _async_wait.note_taken(self, record)
@@ -103,9 +103,9 @@ class _Green:
                     _call_hook(self, record)
             return AcquireReturnProxy(self)
         except BaseException:
-            # The hook has failed, or an exception of a signal handler has come.
-            if taken is not None:
-                _native.release(self, False, record)
+            # The hook has failed, or an exception of a signal handler has come: perhaps before this
+            # code had the result of the acquisition.
+            acquisition.undo()
             raise
 
     def release(self: Any, force: bool = False) -> None:
@@ -145,44 +145,34 @@ def acquire_until_closed(lock: Any, shared: bool, limit: float, closing: CancelT
 
 
 def _wait(
-    lock: Any,
-    shared: Optional[bool],
+    acquisition: Acquisition,
     limit: float,
-    record: TaskRecord,
     pause: float,
     cancel_check: Optional[Callable[[], bool]],
     cancel: Optional[CancelToken],
-    note: Optional[str],
 ) -> bool:
     """Waits like :func:`_async_wait.take`: the other greenlets run meanwhile."""
-    waiter = _native.queue(lock, shared, limit, record, cancel, None, note)
-    outcome = None
+    waiter = acquisition.queue(limit, cancel)
     try:
-        try:
-            while True:
-                outcome = waiter.look()
-                if outcome is not None:
-                    return outcome
-                if cancel is not None and cancel.cancelled:
-                    raise Cancelled(lock.lock_file)
-                if cancel_check is not None and cancel_check():
-                    raise Cancelled(lock.lock_file)
-                _Green.select(
-                    [waiter.fileno()], [], [], None if cancel_check is None else max(pause, 0.001)
-                )
-        except BaseException:
-            # A greenlet that is killed leaves the queue before it ends.
-            waiter.cancel()
-            while not waiter.is_over():
-                _Green.select([waiter.fileno()], [], [], None)
-            raise
-        finally:
-            waiter.close()
+        while True:
+            outcome = waiter.look()
+            if outcome is not None:
+                return outcome
+            if cancel is not None and cancel.cancelled:
+                raise Cancelled(acquisition.lock_file)
+            if cancel_check is not None and cancel_check():
+                raise Cancelled(acquisition.lock_file)
+            _Green.select(
+                [waiter.fileno()], [], [], None if cancel_check is None else max(pause, 0.001)
+            )
     except BaseException:
-        if outcome is not None:
-            # An exception of a signal handler has come after the acquisition.
-            _native.release(lock, False, record)
+        # A greenlet that is killed leaves the queue before it ends.
+        waiter.cancel()
+        while not waiter.is_over():
+            _Green.select([waiter.fileno()], [], [], None)
         raise
+    finally:
+        waiter.close()
 
 
 def wait_for(pending: Pending) -> Any:
@@ -205,16 +195,24 @@ def acquire_upgradeable(
 ) -> UpgradeableGuard:
     """Does the same as the native function, for the current greenlet."""
     record = current()
+    guard: Optional[UpgradeableGuard] = None
     try:
-        guard = _native.acquire_upgradeable(lock, 0.0, None, True)
-    except Timeout:
-        if limit == 0:
-            raise
-        if limit < 0:
-            _async_wait.refuse_upgradeable(lock, record)
-        guard = wait_for(_native.queue_upgradeable(lock, limit, cancel, None))
-    _async_wait.note_upgradeable(guard, record)
-    return guard
+        try:
+            guard = _native.acquire_upgradeable(lock, 0.0, None, True)
+        except Timeout:
+            if limit == 0:
+                raise
+            if limit < 0:
+                _async_wait.refuse_upgradeable(lock, record)
+            guard = wait_for(_native.queue_upgradeable(lock, limit, cancel, None))
+        assert guard is not None
+        _async_wait.note_upgradeable(guard, record)
+        return guard
+    except BaseException:
+        # An exception of a signal handler has come, and its traceback would keep the guard.
+        if guard is not None:
+            guard.release()
+        raise
 
 
 def upgrade(guard: UpgradeableGuard, limit: float, cancel: Optional[CancelToken]) -> None:

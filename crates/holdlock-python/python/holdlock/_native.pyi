@@ -188,6 +188,26 @@ class Wakeups:
     def forget(self, count: int, /) -> None: ...
     def close(self) -> None: ...
 
+@final
+class Acquisition:
+    def __new__(
+        cls,
+        lock: NativeLock,
+        shared: Optional[bool],
+        task: Optional[Task],
+        note: Optional[str] = None,
+        /,
+    ) -> Self: ...
+    @property
+    def lock_file(self) -> str: ...
+    @property
+    def holds(self) -> bool: ...
+    def attempt(self, may_wait: bool, /) -> Optional[bool]: ...
+    def queue(
+        self, limit: float, cancel: Optional[CancelToken], wakeups: Optional[Wakeups] = None, /
+    ) -> Waiter: ...
+    def undo(self) -> None: ...
+
 class Waiter:
     number: int
     def fileno(self) -> int: ...
@@ -479,24 +499,6 @@ class ReadWriteScope:
 def acquire_until_closed(
     lock: NativeLock, shared: bool, limit: float, closing: CancelToken, /
 ) -> None: ...
-def try_acquire(
-    lock: NativeLock,
-    shared: Optional[bool],
-    may_wait: bool,
-    task: Optional[Task],
-    note: Optional[str] = None,
-    /,
-) -> Optional[bool]: ...
-def queue(
-    lock: NativeLock,
-    shared: Optional[bool],
-    limit: float,
-    task: Optional[Task],
-    cancel: Optional[CancelToken],
-    wakeups: Optional[Wakeups] = None,
-    note: Optional[str] = None,
-    /,
-) -> Waiter: ...
 def release(lock: NativeLock, force: bool, task: Optional[Task], /) -> None: ...
 def release_abandoned(lock: NativeLock, task: Optional[Task], /) -> None: ...
 def release_all(lock: NativeLock, /) -> None: ...

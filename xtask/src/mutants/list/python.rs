@@ -23,8 +23,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a cancelled task leaves the queue",
             file: "_async_wait.py",
-            with: "            waiter.cancel()\n            while not waiter.is_over():",
-            without: "            while False:",
+            with: "        waiter.cancel()\n        while not waiter.is_over():",
+            without: "        while False:",
             test: ("python/test_async_waiting.py", "a_cancelled_wait_leaves"),
         },
         Mutant {
@@ -32,16 +32,39 @@ pub(super) const AREA: Area = Area {
             file: "_semaphore.py",
             with: "            self._undo(before, requester)\n",
             without: "",
-            test: ("python/test_interrupted.py", "an_acquire_that_is_struck_at"),
+            test: (
+                "python/test_interrupted.py",
+                "an_acquire_that_is_struck_anywhere",
+            ),
         },
         Mutant {
             name: "a task whose acquire is struck gives its read/write lock back",
             file: "_async_read_write.py",
-            with: "            _native.undo(self._lock, before, task)\n",
-            without: "",
+            with: "            acquisition.undo()\n            self._forget_undone(task)\n            raise\n",
+            without: "            raise\n",
             test: (
-                "python/test_interrupted.py",
+                "python/test_interrupted_async.py",
                 "an_asynchronous_acquire_that_is_struck",
+            ),
+        },
+        Mutant {
+            name: "an acquire that is struck before it has its result gives the lock back",
+            file: "_async_file_lock.py",
+            with: "        try:\n            taken = acquisition.attempt(limit != 0)\n",
+            without: "        taken = acquisition.attempt(limit != 0)\n        try:\n",
+            test: (
+                "python/test_interrupted_async.py",
+                "an_asynchronous_acquire_that_is_struck",
+            ),
+        },
+        Mutant {
+            name: "a release that is struck counts as done",
+            file: "_async_read_write.py",
+            with: " if one.holds]",
+            without: "]",
+            test: (
+                "python/test_interrupted_async.py",
+                "what_the_task_holds_by_another_object",
             ),
         },
         Mutant {
