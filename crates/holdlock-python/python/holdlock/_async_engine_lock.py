@@ -180,10 +180,12 @@ class AsyncEngineLock(EngineLockBase):
         for number, owner in list(self._owners.items()):
             ended = owner()
             if ended is None or (hasattr(ended, "done") and ended.done()):
-                del self._owners[number]
-                if self._hand_over(number, task):
-                    if task is not None:
-                        self._owners[task.number] = ref(_async_library.current_task())
+                # An exception of a signal handler may come after each step: the lock has an owner.
+                if task is not None:
+                    self._owners[task.number] = ref(_async_library.current_task())
+                found = self._hand_over(number, task)
+                self._owners.pop(number, None)
+                if found:
                     return
 
 

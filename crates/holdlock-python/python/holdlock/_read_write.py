@@ -182,7 +182,9 @@ class GreenletContext(ReadWriteContext):
         self._request = shared, timeout, blocking
 
     def __enter__(self) -> None:
-        self._owner._acquire(*self._request)
+        shared, timeout, blocking = self._request
+        # Without `*`: a call with it handles signals when the lock has been acquired.
+        self._owner._acquire(shared, timeout, blocking)
 
     def __exit__(self, *exception: object) -> None:
         self._owner.release()
