@@ -55,7 +55,8 @@ def at_each_return(act, files=None):
 
 def _belongs(frame, files):
     directory, file = os.path.split(frame.f_code.co_filename)
-    return directory == PACKAGE and (files is None or file in files)
+    is_ours = directory in (PACKAGE, os.path.join(PACKAGE, "_soft"))
+    return is_ours and (files is None or file in files)
 
 
 def _again(act, strike, get, set):

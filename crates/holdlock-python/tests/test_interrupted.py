@@ -198,13 +198,22 @@ ACQUIRE = {
     "semaphore": lambda path: holdlock.Semaphore(path, 1),
     "set": lambda path: holdlock.LockSet([path, path + ".other"]),
     "lock": holdlock.FileLock,
+    "soft": holdlock.SoftFileLock,
+    "soft, together": lambda path: holdlock.SoftFileLock(path, thread_local=False),
+    "soft, mutex": lambda path: holdlock.SoftFileLock(path, thread_local="mutex"),
 }
+
+
+def another(kind, path):
+    """A lock that shows whether the lock of this kind is held."""
+    soft = kind.startswith("soft")
+    return (holdlock.SoftFileLock if soft else holdlock.FileLock)(path, timeout=0)
 
 
 @STRIKES
 @pytest.mark.parametrize("kind", sorted(ACQUIRE))
 def test_an_acquire_that_is_struck_anywhere_acquires_nothing(path, kind, at_each):
-    lock, other = ACQUIRE[kind](path), holdlock.FileLock(path, timeout=0)
+    lock, other = ACQUIRE[kind](path), another(kind, path)
     for struck in at_each(lambda: lock.acquire(timeout=10)):
         assert lock.locked is not struck
         if struck:
@@ -226,13 +235,9 @@ def test_an_acquire_of_a_read_write_lock_that_is_struck_anywhere_acquires_nothin
 
 
 @STRIKES
-@pytest.mark.parametrize("kind", ["semaphore", "set"])
+@pytest.mark.parametrize("kind", sorted(ACQUIRE))
 def test_an_acquire_that_is_struck_keeps_what_was_acquired_before(path, kind, at_each):
-    kinds = {
-        "semaphore": holdlock.Semaphore(path, 2),
-        "set": holdlock.LockSet([path, path + ".other"]),
-    }
-    lock = kinds[kind]
+    lock = holdlock.Semaphore(path, 2) if kind == "semaphore" else ACQUIRE[kind](path)
     lock.acquire()
     for struck in at_each(lambda: lock.acquire(timeout=10)):
         assert lock.locked
@@ -240,5 +245,5 @@ def test_an_acquire_that_is_struck_keeps_what_was_acquired_before(path, kind, at
     assert lock.locked
     lock.release()
     assert not lock.locked
-    with holdlock.FileLock(path, timeout=0):
+    with another(kind, path):
         pass

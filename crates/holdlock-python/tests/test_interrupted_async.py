@@ -26,7 +26,13 @@ ASYNC = {
     "hook": lambda path: hooked(path).acquire,
     "read": lambda path: holdlock.AsyncReadWriteLock(path).acquire_read,
     "write": lambda path: holdlock.AsyncReadWriteLock(path).acquire_write,
+    "soft": lambda path: holdlock.AsyncSoftFileLock(path).acquire,
 }
+
+
+def another(kind, path):
+    """A lock that shows whether the lock of this kind is held."""
+    return (holdlock.SoftFileLock if kind == "soft" else holdlock.FileLock)(path, timeout=0)
 
 
 def step(coroutine):
@@ -39,7 +45,7 @@ def step(coroutine):
 @pytest.mark.parametrize("kind", sorted(ASYNC))
 def test_an_asynchronous_acquire_that_is_struck_anywhere_acquires_nothing(path, kind, at_each):
     async def strike():
-        acquire, other = ASYNC[kind](path), holdlock.FileLock(path, timeout=0)
+        acquire, other = ASYNC[kind](path), another(kind, path)
         for struck in at_each(lambda: step(acquire(timeout=10))):
             if struck:
                 other.acquire().lock.release()
@@ -53,7 +59,7 @@ def test_an_asynchronous_acquire_that_is_struck_anywhere_acquires_nothing(path, 
 @pytest.mark.parametrize("kind", sorted(ASYNC))
 def test_an_asynchronous_release_that_is_struck_anywhere_can_be_repeated(path, kind, at_each):
     async def strike():
-        acquire, other = ASYNC[kind](path), holdlock.FileLock(path, timeout=0)
+        acquire, other = ASYNC[kind](path), another(kind, path)
         release = acquire.__self__.release
         await acquire()
         for struck in at_each(lambda: step(release())):
@@ -91,7 +97,7 @@ def test_a_release_that_is_struck_anywhere_leaves_what_the_task_holds_by_another
 
 
 @STRIKES
-@pytest.mark.parametrize("kind", sorted(ASYNC))
+@pytest.mark.parametrize("kind", sorted(ASYNC.keys() - {"soft"}))
 def test_an_asynchronous_wait_that_is_struck_anywhere_acquires_nothing(path, kind, at_each):
     acquire = ASYNC[kind](path)
 
@@ -153,13 +159,14 @@ makes = {
     "semaphore": lambda: holdlock.AsyncSemaphore(path, 1),
     "set": lambda: holdlock.AsyncLockSet([path, path + ".other"]),
     "write": lambda: holdlock.AsyncReadWriteLock(path, is_singleton=False),
+    "soft": lambda: holdlock.AsyncSoftFileLock(path),
 }
 method = "acquire_write" if kind == "write" else "acquire"
 
 async def storm():
     global code
     struck = stuck = 0
-    other = holdlock.FileLock(path, timeout=0)
+    other = (holdlock.SoftFileLock if kind == "soft" else holdlock.FileLock)(path, timeout=0)
     while struck < strikes:
         lock = makes[kind]()
         acquire = getattr(lock, method)
@@ -185,7 +192,7 @@ asyncio.run(storm())
 """
 
 
-@pytest.mark.parametrize("kind", ["lock", "mutex", "semaphore", "set", "write"])
+@pytest.mark.parametrize("kind", ["lock", "mutex", "semaphore", "set", "write", "soft"])
 def test_an_asynchronous_acquire_that_a_signal_ends_acquires_nothing(path, kind):
     storm = [sys.executable, "-c", STORM, kind, path, "300"]
     ended = subprocess.run(storm, capture_output=True, text=True, timeout=300)

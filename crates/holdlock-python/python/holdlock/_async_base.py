@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, TypeVar
 from . import _async_library, _async_wait, _log, _options
 from ._async_block import OnlyAsync, ReleasedAtEnd
 from ._base import BaseFileLock
-from ._context import FileLockContext
+from ._context import Acquisition, FileLockContext
 from ._errors import Cancelled, Deadlock
 from ._native import printable
 
@@ -72,8 +72,8 @@ class BaseAsyncFileLock(OnlyAsync, BaseFileLock):
     ) -> None:
         check_options(bool(thread_local), options)
         super().__init__(lock_file, timeout, mode, thread_local, **options)  # type: ignore[misc]
-        #: Whether a task is inside one of the hooks.
-        self._busy = False
+        #: The acquisition that is inside one of the hooks.
+        self._busy: Acquisition | None = None
         #: The number of the task that has acquired the lock last.
         self._taker = 0
 
@@ -124,25 +124,34 @@ class BaseAsyncFileLock(OnlyAsync, BaseFileLock):
         end = math.inf if limit < 0 else time.monotonic() + limit
         path = self.lock_file
         task = _async_wait.current()
-        while not await self._try(context):
-            if not may_wait:
-                _log.debug(_log.FAILED, self, path)
-                raise self._timeout()
-            if cancel_check is not None and cancel_check():
-                _log.debug(_log.CANCELLED, self, path)
-                raise Cancelled(self.lock_file)
-            if end == math.inf and task is not None:
-                self._refuse_own_lock_of(task)
-            left = end - time.monotonic()
-            if left <= 0:
-                _log.debug(_log.TIMEOUT, self, path)
-                raise self._timeout()
-            _log.debug(_log.WAITING, self, path)
-            await self._pause_task(left if cancel_check is None else min(left, pause), pause)
-        if task is not None and context.lock_counter == 1:
-            self._taker = task.number
-            task.taken_in_python[self._real_path()] = self
-        return AsyncAcquireReturnProxy(self)
+        acquisition = Acquisition()
+        try:
+            while not await self._try(context, acquisition):
+                if not may_wait:
+                    _log.debug(_log.FAILED, self, path)
+                    raise self._timeout()
+                if cancel_check is not None and cancel_check():
+                    _log.debug(_log.CANCELLED, self, path)
+                    raise Cancelled(self.lock_file)
+                if end == math.inf and task is not None:
+                    self._refuse_own_lock_of(task)
+                left = end - time.monotonic()
+                if left <= 0:
+                    _log.debug(_log.TIMEOUT, self, path)
+                    raise self._timeout()
+                _log.debug(_log.WAITING, self, path)
+                await self._pause_task(left if cancel_check is None else min(left, pause), pause)
+            if task is not None and context.lock_counter == 1:
+                self._taker = task.number
+                task.taken_in_python[self._real_path()] = self
+            return AsyncAcquireReturnProxy(self)
+        except BaseException:
+            # An exception of a signal handler may have come at the end of the attempt or later.
+            if self._busy is acquisition:
+                self._busy = None
+            if acquisition.done:
+                await BaseAsyncFileLock.release(self)
+            raise
 
     def _refuse_own_lock_of(self, task: _async_wait.TaskRecord) -> None:
         """Raises Deadlock if the task holds the lock by another object."""
@@ -173,31 +182,40 @@ class BaseAsyncFileLock(OnlyAsync, BaseFileLock):
             await self._call(lambda: self._give_back(context))
         _log.debug(_log.RELEASED, self, self.lock_file)
 
-    async def _try(self, context: FileLockContext) -> bool:
+    async def _try(self, context: FileLockContext, acquisition: Acquisition) -> bool:
         """One attempt. Tasks that share the object make theirs one after the other."""
-        while self._busy:
+        while self._busy is not None:
             await _async_library.sleep(0.001)
         if context.lock_file_fd is not None:
-            context.lock_counter += 1
-            return True
-        self._busy = True
-        _log.debug(_log.ATTEMPT, self, self.lock_file)
+            before = context.lock_counter
+            try:
+                context.lock_counter = before + 1
+                acquisition.done = True
+                return True
+            except BaseException:
+                acquisition.done = False
+                context.lock_counter = before
+                raise
         try:
-            taken = await self._try_once(context)
-            if taken:
+            self._busy = acquisition
+            _log.debug(_log.ATTEMPT, self, self.lock_file)
+            acquisition.done = await self._try_once(context)
+            if acquisition.done:
                 _log.debug(_log.ACQUIRED, self, self.lock_file)
-            return taken
+            return acquisition.done
         except BaseException:
             # Most likely the task was cancelled while another thread acquired the lock.
+            acquisition.done = False
             if context.lock_file_fd is not None:
                 BaseFileLock.release(self, force=True)
             raise
         finally:
-            self._busy = False
+            self._busy = None
 
     async def _try_once(self, context: FileLockContext) -> bool:
         if not inspect.iscoroutinefunction(self._acquire):
-            taken: bool = await self._call(lambda: self._attempt(context))
+            attempt = Acquisition()
+            taken: bool = await self._call(lambda: self._attempt(context, attempt))
             return taken
         await self._acquire()
         if context.lock_file_fd is None:

@@ -17,6 +17,7 @@ from functools import partial
 
 from . import _log, _options
 from ._context import (
+    Acquisition,
     FileLockContext,
     SharedContext,
     ThreadContexts,
@@ -125,57 +126,70 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
         pause = context.poll_interval if poll_interval is None else _options.interval(poll_interval)
         limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
         began = time.monotonic()
-        if not self._attempt_told(context):
-            check = _options.check_of(cancel_check, cancel)
-            self._wait(context, pause, limit, began, may_wait, check)
-        return AcquireReturnProxy(self)
+        acquisition = Acquisition()
+        try:
+            if not self._attempt_told(context, acquisition):
+                check = _options.check_of(cancel_check, cancel)
+                self._wait(context, acquisition, pause, limit, began, may_wait, check)
+            return AcquireReturnProxy(self)
+        except BaseException:
+            if acquisition.done:
+                # An exception of a signal handler has come after the acquisition.
+                self._release_once(context, False)
+            raise
 
-    def _attempt_told(self, context: FileLockContext) -> bool:
+    def _attempt_told(self, context: FileLockContext, acquisition: Acquisition) -> bool:
         """Makes one attempt, and logs it."""
         held = context.lock_file_fd is not None
         if not held:
             _log.debug(_log.ATTEMPT, self, context.lock_file)
-        taken = self._attempt(context)
+        taken = self._attempt(context, acquisition)
         if taken and not held:
             _log.debug(_log.ACQUIRED, self, context.lock_file)
         return taken
 
-    def _attempt(self, context: FileLockContext) -> bool:
+    def _attempt(self, context: FileLockContext, acquisition: Acquisition) -> bool:
         """Makes one attempt. Threads that share the lock make theirs one after the other."""
         if self._thread_local is True:
-            return self._attempt_alone(context)
+            return self._attempt_alone(context, acquisition)
         with self._gate:
-            return self._attempt_alone(context)
+            return self._attempt_alone(context, acquisition)
 
-    def _attempt_alone(self, context: FileLockContext) -> bool:
+    def _attempt_alone(self, context: FileLockContext, acquisition: Acquisition) -> bool:
+        before = 0 if context.lock_file_fd is None else context.lock_counter
+        try:
+            acquisition.done = self._acquire_alone(context)
+            return acquisition.done
+        except BaseException:
+            # The hook has failed, or an exception of a signal handler has come.
+            acquisition.done = False
+            if context.lock_file_fd is not None:
+                if before == 0:
+                    self._give_back(context)
+                elif context.lock_counter > before:
+                    context.lock_counter = before
+            raise
+
+    def _acquire_alone(self, context: FileLockContext) -> bool:
         me = get_ident()
-        if context.lock_file_fd is None:
-            try:
-                self._acquire()
-                if context.lock_file_fd is None:
-                    return False
-                context.lock_counter = 1
-                context.owner = me
-                self._note(context)
-            except BaseException:
-                if context.lock_file_fd is not None:
-                    self._release()
-                raise
-            if self._on_acquired is not None:
-                self._call_hook(context)
+        if context.lock_file_fd is not None:
+            if self._thread_local == "mutex" and context.owner != me:
+                return False
+            context.lock_counter += 1
             return True
-        if self._thread_local == "mutex" and context.owner != me:
+        self._acquire()
+        if context.lock_file_fd is None:
             return False
-        context.lock_counter += 1
+        context.lock_counter = 1
+        context.owner = me
+        self._note(context)
+        if self._on_acquired is not None:
+            self._call_hook(context)
         return True
 
     def _call_hook(self, context: FileLockContext) -> None:
-        try:
-            if self._on_acquired is not None and context.lock_file_fd is not None:
-                self._on_acquired(context.lock_file_fd)
-        except BaseException:
-            self._give_back(context)
-            raise
+        if self._on_acquired is not None and context.lock_file_fd is not None:
+            self._on_acquired(context.lock_file_fd)
         if context.lock_file_fd is None:
             shown = printable(self.lock_file)
             raise RuntimeError(
@@ -185,6 +199,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
     def _wait(
         self,
         context: FileLockContext,
+        acquisition: Acquisition,
         pause: float,
         limit: float,
         began: float,
@@ -215,7 +230,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
                     raise self._timeout()
                 _log.debug(_log.WAITING, self, context.lock_file)
                 self._pause(min(pause, left) if cancel_check else left, pause)
-                if self._attempt_told(context):
+                if self._attempt_told(context, acquisition):
                     return
         finally:
             if wait is not None:
@@ -267,6 +282,9 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
         context = self._context
         if context.lock_file_fd is None:
             return
+        self._release_once(context, force)
+
+    def _release_once(self, context: FileLockContext, force: bool) -> None:
         if self._thread_local is True:
             self._release_counted(context, force)
         else:
@@ -305,7 +323,6 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
     def _after_fork(self) -> None:
         """In a child of fork: forgets what the parent has."""
         if self._pid != os.getpid():
-            self._pid = os.getpid()
             self._gate = RLock()
             held = [one for one in self._contexts.every() if one.lock_file_fd is not None]
             self._inherited = self._inherited or bool(held)
@@ -314,6 +331,8 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
             fresh = self._context
             fresh.timeout, fresh.blocking = settings.timeout, settings.blocking
             fresh.poll_interval, fresh.lifetime = settings.poll_interval, settings.lifetime
+            # Last: an exception of a signal handler may have come before.
+            self._pid = os.getpid()
 
     def _release_at_end(self) -> None:
         """Releases the lock when the object is collected, or the process ends."""

@@ -46,6 +46,16 @@ class FileLockContext:
         self.waits: dict[int, ref[Wait]] = {}
 
 
+class Acquisition:
+    """What one ``acquire`` has done, also if an exception of a signal handler hides its result."""
+
+    __slots__ = ("done",)
+
+    def __init__(self) -> None:
+        #: Whether it has acquired the lock, so that an exception has to undo it.
+        self.done = False
+
+
 class Wait:
     """One wait of a thread."""
 

@@ -38,6 +38,16 @@ pub(super) const AREA: Area = Area {
             ),
         },
         Mutant {
+            name: "an acquire that is struck gives its soft lock back",
+            file: "_base.py",
+            with: "                self._release_once(context, False)\n",
+            without: "                pass\n",
+            test: (
+                "python/test_interrupted.py",
+                "an_acquire_that_is_struck_anywhere",
+            ),
+        },
+        Mutant {
             name: "a task whose acquire is struck gives its read/write lock back",
             file: "_async_read_write.py",
             with: "            acquisition.undo()\n            self._forget_undone(task)\n            raise\n",
@@ -58,10 +68,10 @@ pub(super) const AREA: Area = Area {
             ),
         },
         Mutant {
-            name: "a release that is struck counts as done",
+            name: "an object releases only what was acquired by it",
             file: "_async_read_write.py",
-            with: " if one.holds]",
-            without: "]",
+            with: "            acquisition.undo()\n        self._forget_undone(task)\n",
+            without: "            _native.release(self._lock, False, task)\n        self._forget_undone(task)\n",
             test: (
                 "python/test_interrupted_async.py",
                 "what_the_task_holds_by_another_object",

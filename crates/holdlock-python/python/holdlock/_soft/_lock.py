@@ -148,17 +148,19 @@ class SoftFileLock(BaseFileLock):
 
     def _acquire(self) -> None:
         path = self._path()
+        context = self._context
         exact = self.has_explicit_mode
         mode = self.mode if exact else 0o666
+        # The marker has no other name: the traceback of an exception of a signal handler would keep
+        # it there.
         if _is_taken(path):
-            marker = reclaim(path, mode, exact=exact)
+            context.marker = reclaim(path, mode, exact=exact)
         else:
             try:
-                marker = publish(path, mode, exact=exact)
+                context.marker = publish(path, mode, exact=exact)
             except FileNotFoundError:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                marker = publish(path, mode, exact=exact)
-        self._context.marker = marker
+                context.marker = publish(path, mode, exact=exact)
 
     def _release(self) -> None:
         marker = self._context.marker
