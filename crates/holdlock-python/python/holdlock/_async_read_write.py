@@ -127,33 +127,45 @@ class AsyncReadWriteLock(ReadWriteBase):
 
         This is :meth:`ReadWriteLock.acquire_read` for the task instead of the thread.
         """
-        return await self._acquire(True, timeout, blocking)
+        acquisition = self._asked(True, timeout, blocking)
+        try:
+            return await self._acquire(acquisition, timeout, blocking)
+        except BaseException:
+            acquisition.undo()
+            raise
 
     async def acquire_write(
         self, timeout: Optional[float] = None, *, blocking: Optional[bool] = None
     ) -> AsyncAcquireReadWriteReturnProxy[Self]:
         """Acquires the lock for this task alone; otherwise as :meth:`acquire_read`."""
-        return await self._acquire(False, timeout, blocking)
+        acquisition = self._asked(False, timeout, blocking)
+        try:
+            return await self._acquire(acquisition, timeout, blocking)
+        except BaseException:
+            acquisition.undo()
+            raise
 
-    async def _acquire(
+    def _asked(
         self, shared: bool, timeout: Optional[float], blocking: Optional[bool]
-    ) -> AsyncAcquireReadWriteReturnProxy[Self]:
-        limit = self._request(timeout, blocking)
+    ) -> Acquisition:
+        """The acquisition of this task, which has yet to be made."""
+        self._request(timeout, blocking)
         task = self._task()
         held = _native.held(self._lock, task)
         if held is not None:
             self._refuse_other_mode(held, shared, "task")
-        acquisition = _native.Acquisition(self._lock, shared, task)
-        try:
-            await self._take(acquisition, limit, task)
-            self._request(timeout, blocking)  # it may have been closed meanwhile
-            self._acquired.setdefault(task, []).append(acquisition)
-            return AsyncAcquireReadWriteReturnProxy(self, task)
-        except BaseException:
-            # An exception of a signal handler may have come after the acquisition.
-            acquisition.undo()
-            self._forget_undone(task)
-            raise
+        return _native.Acquisition(self._lock, shared, task)
+
+    async def _acquire(
+        self, acquisition: Acquisition, timeout: Optional[float], blocking: Optional[bool]
+    ) -> AsyncAcquireReadWriteReturnProxy[Self]:
+        """Makes the acquisition. The caller undoes it after an exception: one of a signal handler
+        may also come when this has returned."""
+        limit, task = self._request(timeout, blocking), self._task()
+        await self._take(acquisition, limit, task)
+        self._request(timeout, blocking)  # it may have been closed meanwhile
+        self._acquired.setdefault(task, []).append(acquisition)
+        return AsyncAcquireReadWriteReturnProxy(self, task)
 
     async def _take(self, acquisition: Acquisition, limit: float, task: TaskRecord) -> None:
         if acquisition.attempt(limit != 0) is None:

@@ -50,8 +50,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a task whose acquire is struck gives its read/write lock back",
             file: "_async_read_write.py",
-            with: "            acquisition.undo()\n            self._forget_undone(task)\n            raise\n",
-            without: "            raise\n",
+            with: "(False, timeout, blocking)\n        try:\n            return await self._acquire(acquisition, timeout, blocking)\n        except BaseException:\n            acquisition.undo()\n",
+            without: "(False, timeout, blocking)\n        try:\n            return await self._acquire(acquisition, timeout, blocking)\n        except BaseException:\n",
             test: (
                 "python/test_interrupted_async.py",
                 "an_asynchronous_acquire_that_is_struck",
