@@ -109,13 +109,13 @@ fn page() -> &'static AtomicU32 {
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = register;
 
-/// Registers the handlers. Threads that call this at the same time may register it twice, which does
-/// no harm. If one waited for the other instead, it could wait for ever in a child.
+/// Registers the handlers. Threads that call this at the same time may register them twice, which
+/// does no harm. If one waited for the other instead, it could wait for ever in a child.
 extern "C" fn register() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Acquire) {
-        // SAFETY: the handlers exist as long as the process or the shared library. The child's makes
-        // only calls that are allowed between fork and exec.
+        // SAFETY: the handlers exist as long as the process or the shared library. The child's
+        // makes only calls that are allowed between fork and exec.
         let failed = unsafe { libc::pthread_atfork(Some(before), None, Some(in_child)) };
         REGISTERED.store(failed == 0, Ordering::Release);
     }
