@@ -1,15 +1,15 @@
 //! A connected socket, of which children of fork keep no copy.
 //!
-//! It is entered in the table of `sys::fork` before it connects: a child that is made meanwhile
+//! It is in the table of `sys::closed_in_child` before it connects: a child that is made meanwhile
 //! would keep the session, and its lock, of a parent that is killed.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::addr::SocketAddrArg;
@@ -20,13 +20,16 @@ use rustix::net::{
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::sys::event::watch;
-use crate::sys::fork::ClosedInChild;
+use crate::sys::closed_in_child::ClosedInChild;
+
+/// For how long another socket is opened while other threads fork. A program in which a fork is
+/// under way at every moment would never connect.
+const FORKS: Duration = Duration::from_secs(1);
+/// So that a fork can end.
+const MOMENT: Duration = Duration::from_millis(1);
 
 pub(crate) struct Socket {
-    /// Dropped before the socket is closed.
-    _in_child: ClosedInChild,
-    socket: AsyncFd<OwnedFd>,
+    socket: AsyncFd<ClosedInChild>,
 }
 
 impl Socket {
@@ -43,27 +46,13 @@ impl Socket {
     }
 
     async fn connected(family: AddressFamily, to: &impl SocketAddrArg) -> io::Result<Socket> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-        // Declared after the socket, and so dropped before it.
-        let in_child = ClosedInChild::new(socket.as_fd());
+        let socket = opened(family).await?;
         match connect(&socket, to) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => {
-                drop(in_child);
-                return Err(error.into());
-            }
+            Err(error) => return Err(error.into()),
         }
-        let socket = match watch(socket) {
-            Ok(socket) => Socket {
-                _in_child: in_child,
-                socket,
-            },
-            Err((socket, error)) => {
-                drop(in_child);
-                drop(socket);
-                return Err(error);
-            }
+        let socket = Socket {
+            socket: socket.watch()?,
         };
         // The first event says that the connection was made, or was not.
         let _ = socket.socket.writable().await?;
@@ -84,9 +73,25 @@ impl Socket {
     }
 }
 
+/// A socket that each child knows.
+async fn opened(family: AddressFamily) -> io::Result<ClosedInChild> {
+    let began = Instant::now();
+    loop {
+        let (socket, is_known) = ClosedInChild::open(|| {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            Ok(socket_with(family, SocketType::STREAM, flags, None)?)
+        })?;
+        if is_known || began.elapsed() > FORKS {
+            return Ok(socket);
+        }
+        drop(socket);
+        tokio::time::sleep(MOMENT).await;
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.socket.get_ref().as_fd()
     }
 }
 
@@ -99,7 +104,7 @@ impl AsyncRead for Socket {
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(context))?;
             let free = buffer.initialize_unfilled();
-            let read = |socket: &AsyncFd<OwnedFd>| Ok(rustix::io::read(socket, free)?);
+            let read = |socket: &AsyncFd<ClosedInChild>| Ok(rustix::io::read(socket, free)?);
             if let Ok(result) = ready.try_io(read) {
                 return Poll::Ready(result.map(|length| buffer.advance(length)));
             }
@@ -116,7 +121,7 @@ impl AsyncWrite for Socket {
         loop {
             let mut ready = ready!(self.socket.poll_write_ready(context))?;
             let flags = SendFlags::NOSIGNAL;
-            let write = |socket: &AsyncFd<OwnedFd>| Ok(send(socket, bytes, flags)?);
+            let write = |socket: &AsyncFd<ClosedInChild>| Ok(send(socket, bytes, flags)?);
             if let Ok(result) = ready.try_io(write) {
                 return Poll::Ready(result);
             }

@@ -1,15 +1,9 @@
-//! Notices fork(2), and closes the connections in a child.
-//!
-//! A child of fork has a copy of each descriptor. The server sees the end of a connection only when
-//! all copies are closed: a child that kept one would keep the lock of a parent that was killed.
-//! A handler of pthread_atfork closes them before fork returns in the child. It says nothing on the
-//! connection, which is the parent's. (Programs that are executed get no copy: close-on-exec.)
-//!
-//! The table of connections is never locked, because the thread that would have to unlock it does
-//! not exist in a child.
+//! Notices fork(2), by handlers of pthread_atfork, and keeps what is a process's own from its
+//! children. The sockets have a file of their own: `closed_in_child`.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use super::closed_in_child;
 
 /// How often this process and its ancestors were made by fork.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -109,111 +103,55 @@ impl<T> Drop for Inherited<T> {
     }
 }
 
-const SLOTS: usize = 32;
+/// How many forks of this process have begun, and how many of them are over. A bare clone(2) and
+/// vfork(2) run no handlers and are not counted.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static OVER: AtomicU64 = AtomicU64::new(0);
 
-/// A part of the table. A slot is 0, or the number of a descriptor plus one.
-struct Block {
-    slots: [AtomicI32; SLOTS],
-    next: AtomicPtr<Block>,
+pub(super) fn begun() -> u64 {
+    BEGUN.load(Ordering::SeqCst)
 }
 
-impl Block {
-    const fn new() -> Block {
-        Block {
-            slots: [const { AtomicI32::new(0) }; SLOTS],
-            next: AtomicPtr::new(std::ptr::null_mut()),
-        }
-    }
-
-    fn next(&self) -> Option<&'static Block> {
-        let next = self.next.load(Ordering::Acquire);
-        // SAFETY: null, or a block that `append` has leaked: it lives for ever.
-        unsafe { next.as_ref() }
-    }
-
-    /// The block after this one; it is made if there is none.
-    fn append(&self) -> &'static Block {
-        let fresh = Box::into_raw(Box::new(Block::new()));
-        let null = std::ptr::null_mut();
-        let order = (Ordering::AcqRel, Ordering::Acquire);
-        let next = match self.next.compare_exchange(null, fresh, order.0, order.1) {
-            Ok(_) => fresh,
-            Err(theirs) => {
-                // SAFETY: made above, and no other thread has seen it.
-                drop(unsafe { Box::from_raw(fresh) });
-                theirs
-            }
-        };
-        // SAFETY: not null, and never freed.
-        unsafe { &*next }
-    }
+/// How many forks have begun. None while one is under way.
+pub(super) fn begun_if_over() -> Option<u64> {
+    // In this order: the first number never passes the second one.
+    let over = OVER.load(Ordering::SeqCst);
+    Some(begun()).filter(|begun| *begun == over)
 }
 
-static FIRST: Block = Block::new();
-
-/// While it lives, a descriptor is closed in children of fork. It has to be dropped before the
-/// descriptor is closed.
-#[derive(Debug)]
-pub(crate) struct ClosedInChild(&'static AtomicI32);
-
-impl ClosedInChild {
-    pub(crate) fn new(descriptor: BorrowedFd<'_>) -> ClosedInChild {
-        register();
-        let entry = descriptor.as_raw_fd() + 1;
-        let mut block = &FIRST;
-        loop {
-            let order = (Ordering::AcqRel, Ordering::Relaxed);
-            let free = block
-                .slots
-                .iter()
-                .find(|slot| slot.compare_exchange(0, entry, order.0, order.1).is_ok());
-            if let Some(slot) = free {
-                return ClosedInChild(slot);
-            }
-            block = block.next().unwrap_or_else(|| block.append());
-        }
-    }
-}
-
-impl Drop for ClosedInChild {
-    fn drop(&mut self) {
-        self.0.store(0, Ordering::Release);
-    }
-}
-
-/// Registers the handler. Threads that call this at the same time may register it twice, which does
-/// no harm.
-extern "C" fn register() {
+/// Registers the handlers. Threads that call this at the same time may register them twice, which
+/// does no harm.
+pub(super) extern "C" fn register() {
     static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.load(Ordering::Acquire) {
-        // SAFETY: the handler exists as long as the process or the shared library. It makes only
+        // SAFETY: the handlers exist as long as the process or the shared library. They make only
         // calls that are allowed between fork and exec.
-        let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        let failed = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
         REGISTERED.store(failed == 0, Ordering::Release);
     }
 }
 
-/// Registers the handler when the program, or the shared library that contains this code, is
+/// Registers the handlers when the program, or the shared library that contains this code, is
 /// loaded: no fork is in progress at that moment.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = register;
 
+pub(super) extern "C" fn before() {
+    BEGUN.fetch_add(1, Ordering::SeqCst);
+}
+
+pub(super) extern "C" fn in_parent() {
+    // The handlers of a fork may have been registered while it was under way.
+    let next = |over| (over < begun()).then_some(over + 1);
+    let _ = OVER.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+}
+
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::AcqRel);
-    let mut block = Some(&FIRST);
-    while let Some(this) = block {
-        for slot in &this.slots {
-            let entry = slot.swap(0, Ordering::AcqRel);
-            if entry > 0 {
-                // SAFETY: the number was a connection's at the moment of the fork, because its
-                // entry is removed before it is closed. Its owner, a task of the parent's helper
-                // thread, does not exist here, and what refers to the task is never dropped.
-                unsafe { libc::close(entry - 1) };
-            }
-        }
-        block = this.next();
-    }
+    // The other threads that were forking do not exist here.
+    OVER.store(begun(), Ordering::SeqCst);
+    closed_in_child::close_all();
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod clock;
+pub(crate) mod closed_in_child;
 pub(crate) mod event;
 pub(crate) mod exit;
 pub(crate) mod fork;

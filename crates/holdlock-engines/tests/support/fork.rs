@@ -2,6 +2,11 @@
 
 #![allow(unsafe_code, reason = "fork")]
 
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use rustix::net::{SocketAddrAny, getpeername, getsockname};
+
 /// Runs `body` in a child, which exits with what it returns.
 pub(crate) fn in_child(body: impl FnOnce() -> bool) -> libc::pid_t {
     // SAFETY: the child calls only code that is meant for children of fork.
@@ -20,4 +25,25 @@ pub(crate) fn ended_well(pid: libc::pid_t) -> bool {
     // SAFETY: waits for a child of ours.
     unsafe { libc::waitpid(pid, &raw mut status, 0) };
     libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
+/// Whether this process has a socket that is connected to this port. A socket that has no address
+/// yet is given a moment for it.
+pub(crate) fn is_connected_to(port: u16) -> bool {
+    let moment = std::time::Duration::from_millis(50);
+    (3..256).any(|number| {
+        // SAFETY: a number that is not open is an error, and nothing is closed.
+        let socket = unsafe { BorrowedFd::borrow_raw(number) };
+        let is_peer = || getpeername(socket).is_ok_and(|peer| port_of(peer) == Some(port));
+        let is_new = || getsockname(socket).is_ok_and(|name| port_of(Some(name)) == Some(0));
+        is_peer()
+            || is_new() && {
+                std::thread::sleep(moment);
+                is_peer()
+            }
+    })
+}
+
+fn port_of(address: Option<SocketAddrAny>) -> Option<u16> {
+    Some(SocketAddr::try_from(address?).ok()?.port())
 }
