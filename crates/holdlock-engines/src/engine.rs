@@ -294,6 +294,8 @@ pub(crate) enum Stage {
     Quarantine(Instant),
     /// Others hold the lock, or are before us.
     Waiting(Vec<Member>),
+    /// The engine would give the lock, but for this reason it is not certain yet.
+    Uncertain(String),
 }
 
 impl Progress {
@@ -345,7 +347,7 @@ pub(crate) fn conflict(
     stage: Stage,
 ) -> Option<crate::Conflict> {
     let (holders, restarted) = match stage {
-        Stage::Connecting => return None,
+        Stage::Connecting | Stage::Uncertain(_) => return None,
         Stage::Quarantine(until) => (
             Vec::new(),
             Some(until.saturating_duration_since(Instant::now())),

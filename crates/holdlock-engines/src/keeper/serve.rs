@@ -16,7 +16,7 @@ use super::hold::Handle;
 use super::leaving::{CallerSide, HelperSide, sides};
 use crate::Error;
 use crate::duration::spoken;
-use crate::engine::{Attempt, Engine, Progress, conflict};
+use crate::engine::{Attempt, Engine, Progress, Stage, conflict};
 use crate::member::Member;
 use crate::sys::event::{Event, watch};
 
@@ -124,11 +124,15 @@ async fn serve(
 fn timed_out(engine: &Engine, terms: &Terms, progress: &Progress) -> Error {
     let lock = engine.shown();
     let waited = terms.asked.elapsed();
-    match conflict(lock, terms.us.mode, waited, progress.stage()) {
-        Some(conflict) => Error::TimedOut(conflict),
-        None => Error::Unreachable {
-            lock: lock.to_owned(),
-            why: format!(
+    let stage = progress.stage();
+    if let Some(conflict) = conflict(lock, terms.us.mode, waited, stage.clone()) {
+        return Error::TimedOut(conflict);
+    }
+    Error::Unreachable {
+        lock: lock.to_owned(),
+        why: match stage {
+            Stage::Uncertain(why) => why,
+            _ => format!(
                 "no answer within {}; check the address and the network, or wait longer",
                 spoken(waited)
             ),

@@ -236,7 +236,7 @@ impl Client {
     fn failed(&self, operation: &'static str, failure: Failure) -> Error {
         let host = self.host.borrow();
         let host = host.as_ref().unwrap_or(&self.redis.settings.hosts[0]);
-        let is_replica = matches!(&failure, Failure::Refused(code, _) if code == "READONLY");
+        let is_replica = matches!(&failure, Failure::Refused(code, _) if is_of_replica(code));
         self.only_replicas.set(is_replica);
         match failure {
             Failure::Refused(code, why) => self.redis.refused(host, &code, &why, operation),
@@ -247,6 +247,12 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether a server that is no primary, or has just become a replica, answers so. It ends the wait
+/// for its replicas by UNBLOCKED.
+pub(super) fn is_of_replica(code: &str) -> bool {
+    matches!(code, "READONLY" | "UNBLOCKED")
 }
 
 /// The node that the words of MOVED name: a slot, and host:port. An IPv6 address has no brackets.

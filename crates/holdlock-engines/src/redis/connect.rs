@@ -10,6 +10,7 @@ use redis::{ProtocolVersion, RedisConnectionInfo, Value, cmd};
 use tokio::sync::Notify;
 
 use super::Redis;
+use super::client::is_of_replica;
 use super::given_up::{Forgetful, GivenUp};
 use super::link::{Failure, Link};
 use super::settings::PORT;
@@ -322,7 +323,7 @@ impl Redis {
                      and remove that key by DEL"
                 ))
             }
-            "READONLY" => self.replica(host),
+            code if is_of_replica(code) => self.replica(host),
             "NOPROTO" => self.unsuitable(format!(
                 "{host}: {why}; holdlock needs Redis 6 or later, or Valkey"
             )),

@@ -49,6 +49,16 @@ enum Step {
     Differs(u64),
 }
 
+/// The lock that the server has given.
+struct Turn {
+    token: u64,
+    /// When the step was sent that has the lock.
+    sent: BootTime,
+    /// The connection over which the answer came.
+    over: Rc<Connected>,
+    has_waited: bool,
+}
+
 /// A request in the server. When it is dropped, it leaves.
 struct Place {
     /// None when there is nothing to leave.
@@ -95,28 +105,59 @@ impl Redis {
             client: Some(client.clone()),
             progress: attempt.progress.clone(),
         };
-        let (mut token, mut sent, over) = self.wait_for_turn(&client, attempt).await?;
-        if self.settings.replicas > 0 {
-            match self.confirmed(&client, &over).await {
-                // Perhaps it is another server now that has to have the lock.
-                Err(_) if over.has_ended() => {
-                    let again = self.wait_for_turn(&client, attempt).await?;
-                    self.confirmed(&client, &again.2).await?;
-                    (token, sent) = (again.0, again.1);
-                }
-                confirmed => confirmed?,
-            }
-        }
+        let turn = self.confirmed_turn(&client, attempt).await?;
         place.client = None;
-        Ok(RedisSession::new(client, attempt.us.clone(), token, sent))
+        let us = attempt.us.clone();
+        Ok(RedisSession::new(client, us, turn.token, turn.sent))
     }
 
-    /// The token, when the step was sent that has acquired the lock, and over which connection.
+    /// The turn of this request, when enough replicas have its lock. Until then the server keeps the
+    /// lock for it.
+    async fn confirmed_turn(&self, client: &Rc<Client>, attempt: &Attempt) -> Result<Turn, Error> {
+        let wanted = self.settings.replicas;
+        let mut turn = self.wait_for_turn(client, attempt, false).await?;
+        if wanted == 0 {
+            return Ok(turn);
+        }
+        let (mut given, mut has_waited, mut is_first) = (Instant::now(), false, true);
+        let limit = COMMAND.min(self.settings.ttl / 6);
+        loop {
+            if turn.has_waited {
+                (given, has_waited) = (Instant::now(), true);
+            }
+            let (error, may_pass) = match client.replicas(&turn.over, wanted, limit).await {
+                Ok(enough) if enough >= wanted => return Ok(turn),
+                Ok(few) => {
+                    let why = self.too_few(few);
+                    attempt.progress.learned(Stage::Uncertain(why.clone()));
+                    (self.unreachable(why), has_waited)
+                }
+                // Perhaps it is another server now that has to have the lock.
+                Err(error) if !attempt.waits => (error, is_first && turn.over.has_ended()),
+                Err(error) => {
+                    let may_pass = client.may_pass(&error);
+                    (error, may_pass)
+                }
+            };
+            if !may_pass || given.elapsed() > AWAY {
+                return Err(error);
+            }
+            is_first = false;
+            if attempt.waits {
+                tokio::time::sleep(AGAIN).await;
+            }
+            turn = self.wait_for_turn(client, attempt, attempt.waits).await?;
+        }
+    }
+
+    /// Steps until the server gives the lock. A waiter is one that a server has answered already: it
+    /// goes on while there is no answer for a while.
     async fn wait_for_turn(
         &self,
         client: &Rc<Client>,
         attempt: &Attempt,
-    ) -> Result<(u64, BootTime, Rc<Connected>), Error> {
+        is_waiter: bool,
+    ) -> Result<Turn, Error> {
         let began = Instant::now();
         let would_block = |stage| {
             let conflict = conflict(self.shown(), attempt.us.mode, began.elapsed(), stage);
@@ -132,7 +173,9 @@ impl Redis {
             let sent = BootTime::now();
             let step = match self.step(client, attempt).await {
                 Err(error)
-                    if client.may_pass(&error) && looked.is_some() && answered.elapsed() < AWAY =>
+                    if client.may_pass(&error)
+                        && (is_waiter || looked.is_some())
+                        && answered.elapsed() < AWAY =>
                 {
                     tokio::time::sleep(AGAIN).await;
                     continue;
@@ -141,7 +184,14 @@ impl Redis {
             };
             answered = Instant::now();
             match step {
-                Step::Held { token, over } => return Ok((token, sent, over)),
+                Step::Held { token, over } => {
+                    return Ok(Turn {
+                        token,
+                        sent,
+                        over,
+                        has_waited: looked.is_some(),
+                    });
+                }
                 Step::Differs(theirs) => {
                     client.is_unknown();
                     return Err(self.differs(theirs));
@@ -213,17 +263,12 @@ impl Redis {
         Ok(Stage::Waiting(holders))
     }
 
-    /// Waits until enough replicas have the lock.
-    async fn confirmed(&self, client: &Client, over: &Connected) -> Result<(), Error> {
+    fn too_few(&self, few: u32) -> String {
         let wanted = self.settings.replicas;
-        let limit = COMMAND.min(self.settings.ttl / 6);
-        match client.replicas(over, wanted, limit).await? {
-            enough if enough >= wanted => Ok(()),
-            few => Err(self.unreachable(format!(
-                "only {few} of {wanted} replicas have confirmed the lock; nothing is held; see why \
-                 the replicas are away, or lower replicas="
-            ))),
-        }
+        format!(
+            "only {few} of {wanted} replicas have confirmed the lock; nothing is held; see why the \
+             replicas are away, or lower replicas="
+        )
     }
 
     fn differs(&self, theirs: u64) -> Error {

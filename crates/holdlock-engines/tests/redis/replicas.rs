@@ -1,8 +1,8 @@
 //! While a server waits for its replicas, it reads nothing from that connection.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use holdlock_engines::open;
@@ -61,4 +61,65 @@ fn an_acquisition_is_confirmed_by_the_server_that_has_it() {
     let lock = open(&format!("redis://{address}?ttl=60&replicas=1#n")).expect("a lock");
     let guard = lock.lock().expect("free");
     assert_eq!(guard.token(), Some(9));
+}
+
+/// What a server says to those that wait for its replicas when it becomes a replica itself.
+const DEMOTED: &str = "-UNBLOCKED force unblock from blocking operation, instance state changed \
+                       (master -> replica?)\r\n";
+
+/// The old primary is demoted while the request waits for its replicas, and until the new one is
+/// promoted there are only replicas.
+fn failover() -> String {
+    fake::start(|call| match (call.what(), call.connection) {
+        ("WAIT", 0) => Reply::Last(DEMOTED.to_owned()),
+        ("HELLO", 1..4) => Reply::Is(fake::hello("standalone", "slave")),
+        ("step", 4..) => Reply::Is(fake::held(9)),
+        _ => Reply::Usual,
+    })
+}
+
+#[test]
+fn a_request_outlasts_a_failover_while_it_waits_for_replicas() {
+    let _dog = watchdog::watch(60);
+    let lock = open(&format!("redis://{}?ttl=60&replicas=1#n", failover())).expect("a lock");
+    let guard = lock.try_lock_for(Duration::from_secs(30)).expect("free");
+    assert_eq!(guard.token(), Some(9));
+    // One that does not wait ends at once.
+    let lock = open(&format!("redis://{}?ttl=60&replicas=1#n", failover())).expect("a lock");
+    lock.try_lock().expect_err("only replicas");
+}
+
+#[test]
+fn a_waiter_outlasts_replicas_that_are_away_for_a_while() {
+    let _dog = watchdog::watch(60);
+    let (steps, waits) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let address = fake::start(move |call| match call.what() {
+        "step" if steps.fetch_add(1, SeqCst) == 0 => {
+            Reply::Is("*3\r\n+wait\r\n:0\r\n:50\r\n".to_owned())
+        }
+        "members" => Reply::Is("*0\r\n".to_owned()),
+        "WAIT" if waits.fetch_add(1, SeqCst) < 3 => Reply::Is(":0\r\n".to_owned()),
+        _ => Reply::Usual,
+    });
+    let lock = open(&format!("redis://{address}?ttl=60&replicas=1#n")).expect("a lock");
+    let guard = lock.try_lock_for(Duration::from_secs(30));
+    guard.expect("free").release().expect("ours");
+}
+
+#[test]
+fn a_time_limit_that_passes_while_replicas_are_away_says_so() {
+    let _dog = watchdog::watch(60);
+    let steps = AtomicUsize::new(0);
+    let address = fake::start(move |call| match call.what() {
+        "step" if steps.fetch_add(1, SeqCst) == 0 => {
+            Reply::Is("*3\r\n+wait\r\n:0\r\n:50\r\n".to_owned())
+        }
+        "members" => Reply::Is("*0\r\n".to_owned()),
+        "WAIT" => Reply::Is(":0\r\n".to_owned()),
+        _ => Reply::Usual,
+    });
+    let lock = open(&format!("redis://{address}?ttl=60&replicas=1#n")).expect("a lock");
+    let error = lock.try_lock_for(Duration::from_secs(2));
+    let error = error.expect_err("no replica").to_string();
+    assert!(error.contains("only 0 of 1 replicas"), "{error}");
 }
