@@ -255,6 +255,8 @@ pub(crate) enum Setback {
     Lost(Loss),
     /// The lock may be held all the same; try again.
     Unclear(String),
+    /// As `Unclear`, but the engine has answered: it refuses the renewal, and says why.
+    Refused(String),
 }
 
 /// One attempt to acquire the lock.

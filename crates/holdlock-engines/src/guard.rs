@@ -99,6 +99,13 @@ impl EngineGuard {
         self.reserve
     }
 
+    /// Why the engine has refused the last renewal, if it has: the user may no longer renew the
+    /// lock, or too few replicas have confirmed it. The engine frees the lock unless a later renewal
+    /// succeeds. Reads memory only.
+    pub fn refusal(&self) -> Option<String> {
+        self.held().and_then(Held::refusal)
+    }
+
     /// Asks the engine, by one round trip, whether the lock is held and was held all the time.
     ///
     /// Blocks until the engine answers, for twice the [`ttl`](EngineGuard::ttl) at most. If the

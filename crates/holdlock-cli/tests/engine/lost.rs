@@ -194,6 +194,22 @@ fn a_silent_server_ends_the_command_before_the_lock_is_free() {
     assert!(in_time);
 }
 
+#[test]
+fn a_command_whose_lock_the_server_does_not_renew_is_ended_with_the_reason() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = redis::own(&[]).map(redis::Server::awake) else {
+        return;
+    };
+    let url = server.with("ttl=3", "refused");
+    let running = start(&[&[url.as_str()], &STAY[..]].concat());
+    server.cli(&["ACL", "SETUSER", "default", "-@scripting"]);
+    let (code, _, said) = running.ended();
+    assert_eq!(code, Some(74), "{said}");
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.contains("does not renew the lock"), "{said}");
+    assert!(first.contains("permission"), "{said}");
+}
+
 /// For how many seconds after the server has heard of holdlock the command was at work, if the
 /// server then falls silent.
 fn at_work_beside_a_silent_server(server: &server::Server, name: &str) -> f64 {

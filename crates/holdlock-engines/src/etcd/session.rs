@@ -93,7 +93,10 @@ impl Session for EtcdSession {
     fn renew(&self) -> impl Future<Output = Result<(), Setback>> + 'static {
         let (place, record) = (self.place.clone(), self.record.clone());
         async move {
-            let unclear = |failure: Failure| Setback::Unclear(failure.why().to_owned());
+            let unclear = |failure: Failure| match failure.may_pass() {
+                true => Setback::Unclear(failure.why().to_owned()),
+                false => Setback::Refused(failure.why().to_owned()),
+            };
             if !place.keep_alive_once().await.map_err(unclear)? {
                 return Err(Setback::Lost(gone()));
             }

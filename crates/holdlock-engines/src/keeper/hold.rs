@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holdlock::Mode;
@@ -67,6 +67,8 @@ pub(crate) struct Held {
     /// How long the lock is valid after the moment at which it is renewed.
     pub(crate) reserve: Duration,
     pub(crate) lost: LostSignal,
+    /// Why the engine has refused the last renewal, if it has.
+    refusal: Mutex<Option<String>>,
     /// In nanoseconds of [`BootTime`]; 0 when the lock is definitely lost.
     deadline: AtomicU64,
 }
@@ -75,6 +77,16 @@ impl Held {
     /// Until when the lock is held for certain.
     pub(crate) fn deadline(&self) -> BootTime {
         BootTime::from_nanos(self.deadline.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let refusal = self.refusal.lock();
+        refusal.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_refusal(&self, why: Option<String>) {
+        let refusal = self.refusal.lock();
+        *refusal.unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
 
@@ -105,6 +117,7 @@ pub(crate) async fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Res
         ttl: session.ttl(),
         reserve: valid(session.ttl()).saturating_sub(renewed(session.ttl())),
         lost,
+        refusal: Mutex::default(),
         deadline: AtomicU64::new(0),
     });
     let (commands, queue) = unbounded_channel();
@@ -170,8 +183,16 @@ impl Keeping {
         self.grace = None;
         self.fired = false;
         self.setback = None;
+        self.held.set_refusal(None);
         let deadline = self.deadline.as_nanos();
         self.held.deadline.store(deadline, Ordering::Release);
+    }
+
+    /// The renewal will be tried again.
+    fn failed(&mut self, why: String, refusal: Option<String>) {
+        self.next = BootTime::now().plus(self.ttl / 10);
+        self.setback = Some(why);
+        self.held.set_refusal(refusal);
     }
 
     async fn keep<S: Session>(
@@ -195,10 +216,8 @@ impl Keeping {
                     match result {
                         Ok(()) => self.confirm(sent),
                         Err(Setback::Lost(loss)) => break loss,
-                        Err(Setback::Unclear(why)) => {
-                            self.next = BootTime::now().plus(self.ttl / 10);
-                            self.setback = Some(why);
-                        }
+                        Err(Setback::Unclear(why)) => self.failed(why, None),
+                        Err(Setback::Refused(why)) => self.failed(why.clone(), Some(why)),
                     }
                     self.tell_the_asking();
                 }
@@ -343,6 +362,7 @@ mod tests {
             ttl,
             reserve: Duration::ZERO,
             lost: LostSignal::new().expect("a descriptor"),
+            refusal: Mutex::default(),
             deadline: AtomicU64::new(0),
         };
         let mut keeping = Keeping::new(ttl, Arc::new(held));

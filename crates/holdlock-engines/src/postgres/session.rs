@@ -75,6 +75,7 @@ impl Session for PostgresSession {
             match answer.await {
                 Ok(_) => Ok(()),
                 Err(Failure::Gone(why)) => Err(Setback::Lost(ended(&why))),
+                Err(Failure::Refused(_, why)) => Err(Setback::Refused(why)),
                 Err(other) => Err(Setback::Unclear(other.to_string())),
             }
         }

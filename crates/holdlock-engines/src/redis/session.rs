@@ -119,7 +119,10 @@ impl Session for RedisSession {
 
 async fn renew(client: &Client, record: String, limit: Duration) -> Result<(), Setback> {
     let settings = &client.redis.settings;
-    let unclear = |error: Error| Setback::Unclear(words(&error));
+    let unclear = |error: Error| match &error {
+        Error::Unreachable { .. } => Setback::Unclear(words(&error)),
+        _ => Setback::Refused(words(&error)),
+    };
     let arguments = [settings.ttl.as_millis().to_string(), record];
     let answer = client.call("renew", &arguments, limit).await;
     let answer = answer.map_err(unclear)?;
@@ -131,7 +134,7 @@ async fn renew(client: &Client, record: String, limit: Duration) -> Result<(), S
         let confirmed = client.replicas(&answer.over, wanted, limit).await;
         let confirmed = confirmed.map_err(unclear)?;
         if confirmed < wanted {
-            return Err(Setback::Unclear(format!(
+            return Err(Setback::Refused(format!(
                 "only {confirmed} of {wanted} replicas have confirmed the renewal"
             )));
         }

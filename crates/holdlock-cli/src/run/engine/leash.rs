@@ -65,10 +65,12 @@ impl Leash for GuardLeash<'_> {
         if late > ON_TIME && self.guard.check_within(PROOF).is_ok() {
             return None;
         }
-        Some(format!(
-            "the engine does not answer, and frees the lock in {} at the earliest",
-            rounded(self.guard.deadline().remaining())
-        ))
+        let what = match self.guard.refusal() {
+            Some(why) => format!("the engine does not renew the lock: {why}; it"),
+            None => "the engine does not answer, and".to_owned(),
+        };
+        let left = rounded(self.guard.deadline().remaining());
+        Some(format!("{what} frees the lock in {left} at the earliest"))
     }
 
     fn only_warns(&self) -> bool {
