@@ -202,6 +202,17 @@ impl Postgres {
                 lock: lock(),
                 why: format!("{why}; create the database, or name another one in the URL"),
             }),
+            "42501" => Reject::Final(Error::Credentials {
+                lock: lock(),
+                why: format!("{host}: {why}; grant it, or leave it out of options="),
+            }),
+            // A setting of the URL: the server would say the same the next time.
+            _ if ["22", "42"].contains(&code.get(..2).unwrap_or_default()) || code == "55P02" => {
+                Reject::Final(Error::Unsuitable {
+                    lock: lock(),
+                    why: format!("{host}: {why}; check options= and PGOPTIONS"),
+                })
+            }
             _ if code.starts_with("28") || kind == "authentication error" || no_password => {
                 let user = holdlock::inspect::printable(&self.settings.user);
                 let remedy = match no_password {

@@ -31,6 +31,32 @@ fn a_pooler_is_refused_unless_the_user_says_that_it_keeps_sessions() {
 }
 
 #[test]
+fn a_setting_that_the_server_refuses_is_no_silence() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    for (setting, word) in [
+        ("nosuch%3D1", "nosuch"),
+        ("work_mem%3Dmuch", "work_mem"),
+        ("port%3D1", "port"),
+    ] {
+        let options = format!("options=-c%20{setting}");
+        let lock = open(&server.with(&options, &name("setting"))).expect("a lock");
+        let error = lock.try_lock().expect_err("refused");
+        assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
+        let said = error.to_string();
+        assert!(said.contains(word) && said.contains("options="), "{said}");
+    }
+    server.sql("CREATE ROLE unprivileged LOGIN");
+    let options = "options=-c%20session_replication_role%3Dreplica";
+    let url = server.with(options, &name("setting"));
+    let lock = open(&url.replace("boss@", "unprivileged@")).expect("a lock");
+    let error = lock.try_lock().expect_err("refused");
+    assert!(matches!(error, Error::Credentials { .. }), "{error:?}");
+}
+
+#[test]
 fn pgbouncer_is_refused() {
     let _dog = watchdog::watch(60);
     let Some(server) = server::shared() else {
