@@ -139,3 +139,32 @@ fn a_holder_is_not_disturbed_by_a_number_that_is_none() {
     let (code, _, errors) = waiter.join().expect("ends");
     assert_eq!(code, Some(78), "{errors}");
 }
+
+#[test]
+fn a_key_of_another_type_is_named_by_all_that_look() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = redis::own(&[]).map(redis::Server::awake) else {
+        return;
+    };
+    let url = server.with("ttl=3", "typed");
+    let place = url.split_once('#').expect("a name").0;
+    let looks = || {
+        for words in [
+            ["run", &url, "--", "true"].as_slice(),
+            &["who", &url],
+            &["list", place],
+        ] {
+            let errors = refused(words);
+            assert!(errors.contains("another type"), "{words:?}: {errors}");
+        }
+    };
+    server.cli(&["SET", "holdlock:server", "x"]);
+    looks();
+    server.cli(&["DEL", "holdlock:server"]);
+    let lock = server.key("typed", "lock");
+    server.cli(&["SET", &lock, "x"]);
+    // The list has the locks that somebody holds or waits for.
+    let until = server.key("typed", "until");
+    server.cli(&["ZADD", &until, "9999999999999", "x1"]);
+    looks();
+}

@@ -33,6 +33,10 @@ pub(super) async fn list(redis: &Arc<Redis>) -> Result<Vec<Listed>, Error> {
         Failure::Refused(code, why) => redis.refused(&host, &code, &why, OPERATION),
         other => redis.unreachable(format!("{host}: {other}")),
     };
+    // The key of the server alone, which may be of another type.
+    let nothing = Names::new("", false);
+    let looked = script::run(&link, &nothing, ("members", ""), &[], COMMAND).await;
+    looked.map_err(failed)?;
     let mut names = BTreeSet::new();
     let mut cursor = 0_u64;
     loop {

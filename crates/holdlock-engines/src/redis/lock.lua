@@ -312,6 +312,9 @@ local function record_run(token, work, ago, keep_for, entry)
 end
 
 if what == 'members' then
+    -- An error if one of them is of another type, as for a step.
+    call('HLEN', LOCK)
+    call('HLEN', SERVER)
     return members()
 elseif what == 'last' then
     return no_number(RUN, { 'token', 'last' }) or history('last', 'work')
