@@ -53,6 +53,15 @@ impl Engine {
         }
     }
 
+    /// The name of the lock, as it is.
+    pub(crate) fn lock_name(&self) -> &str {
+        match self {
+            Engine::Postgres(postgres) => postgres.lock_name(),
+            Engine::Etcd(etcd) => etcd.lock_name(),
+            Engine::Redis(redis) => redis.lock_name(),
+        }
+    }
+
     /// One word for the engine, for scripts.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
@@ -159,6 +168,9 @@ impl Engine {
 pub(crate) trait Service {
     /// The URL without user, password and options.
     fn shown(&self) -> &str;
+
+    /// The name of the lock, as it is.
+    fn lock_name(&self) -> &str;
 
     /// Where the servers of the URL listen, as far as their names have addresses.
     async fn addresses(&self) -> Vec<Address>;

@@ -49,6 +49,15 @@ impl EngineLock {
         self.engine.shown()
     }
 
+    /// As [`name`](EngineLock::name), for programs: the lock's name behind the `#` is as it is, and
+    /// may have control characters. Messages show those in escapes.
+    pub fn exact_name(&self) -> String {
+        let (shown, name) = (self.engine.shown(), self.engine.lock_name());
+        let escaped = holdlock::inspect::printable(name).to_string();
+        let place = shown.strip_suffix(&escaped).unwrap_or(shown);
+        format!("{place}{name}")
+    }
+
     /// The engine, in one word: `postgres`, `etcd` or `redis`.
     pub fn kind(&self) -> &'static str {
         self.engine.kind()

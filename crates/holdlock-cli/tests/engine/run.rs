@@ -53,6 +53,18 @@ fn one_command_at_a_time_which_knows_its_lock() {
 }
 
 #[test]
+fn a_command_gets_the_name_of_its_lock_as_it_is() {
+    let _dog = watchdog::watch(60);
+    for server in engines() {
+        let name = "a b#\u{1}\u{1b}[31m\n\u{e9}%41";
+        let url = server.url(name);
+        let (code, said, errors) = run(&[&url, "--", "sh", "-c", "printf %s \"$HOLDLOCK_LOCK\""]);
+        assert_eq!((code, errors.as_str()), (Some(0), ""));
+        assert_eq!(said.split_once('#').expect("a name").1, name);
+    }
+}
+
+#[test]
 fn a_note_is_shown_to_those_who_find_the_lock_held() {
     let _dog = watchdog::watch(60);
     for server in engines() {

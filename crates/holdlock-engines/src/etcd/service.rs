@@ -52,6 +52,10 @@ impl Service for Arc<Etcd> {
         &self.settings.shown
     }
 
+    fn lock_name(&self) -> &str {
+        &self.settings.name
+    }
+
     async fn addresses(&self) -> Vec<Address> {
         let settings = &self.settings;
         stream::all_addresses(&settings.hosts, settings.connect_timeout, |host| {

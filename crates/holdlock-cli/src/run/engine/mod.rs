@@ -210,7 +210,7 @@ impl Job<'_> {
         let ttl = self.guard.ttl().as_secs_f64().to_string();
         let abandoned = self.is_abandoned.then(|| "1".to_owned());
         [
-            ("HOLDLOCK_LOCK", Some(self.lock.name().to_owned())),
+            ("HOLDLOCK_LOCK", Some(self.lock.exact_name())),
             ("HOLDLOCK_TOKEN", token),
             ("HOLDLOCK_ENGINE_KIND", Some(self.lock.kind().to_owned())),
             ("HOLDLOCK_TTL", Some(ttl)),
