@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use holdlock::{OnWait, Request, Waiting};
 
-use crate::keeper::serve::{self, Answer, Terms};
+use crate::keeper::serve::{self, Answer, LOOK, Terms};
 use crate::sys::event::Event;
 use crate::sys::fork::Inherited;
+use crate::sys::sentinel;
 use crate::{EngineGuard, EngineLock, Error};
 
 type Acquired = Result<EngineGuard, Error>;
@@ -108,6 +109,10 @@ impl Pending {
             )));
         };
         let answer = Pin::new(&mut answer.answer).poll(context);
+        if answer.is_pending() && sentinel::is_gone() {
+            self.over = true;
+            return Poll::Ready(Err(serve::gone(lock.engine())));
+        }
         answer.map(|answer| {
             self.over = true;
             match answer {
@@ -127,10 +132,6 @@ impl Pending {
         matches!(began, Some(Poll::Ready(Ok(()))))
     }
 }
-
-/// A signal that comes just before the sleep does not end it: the callback is called after this
-/// time at the latest.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Acquires the lock in the calling thread, which sleeps in poll(2).
 pub(crate) fn acquire<W: OnWait>(lock: &EngineLock, mut request: Request<W>) -> Acquired {
@@ -153,7 +154,10 @@ pub(crate) fn acquire<W: OnWait>(lock: &EngineLock, mut request: Request<W>) -> 
             told = true;
             news = Some(Waiting::Began);
         } else {
+            // A signal that comes just before the sleep does not end it.
             match event.wait(Some(Instant::now() + LOOK)) {
+                // The number is another file's.
+                _ if sentinel::is_gone() => {}
                 Ok(true) => event.clear(),
                 Ok(false) | Err(_) => news = Some(Waiting::Interrupted),
             }

@@ -11,6 +11,7 @@ use crate::engine::Entry;
 use crate::keeper::hold::{Command, Handle, Held, answered, no_answer};
 use crate::keeper::{self, serve};
 use crate::sys::fork::Inherited;
+use crate::sys::sentinel;
 use crate::{BootTime, EngineLock, Error, History, Loss, LostSignal, Member, Run};
 
 /// How long dropping a guard waits for the engine to confirm the release.
@@ -221,6 +222,9 @@ impl EngineGuard {
             let loss = self.lost.loss();
             return Err(self.lost_error(loss.unwrap_or_else(no_answer)));
         };
+        if sentinel::is_gone() {
+            return Err(self.lost_error(no_answer()));
+        }
         let sent = handle.commands.send(command);
         sent.map_err(|_| self.lost_error(no_answer()))
     }

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::keeper::serve::LOOK;
 use crate::sys::event::Event;
 use crate::sys::fork::{Generation, generation};
-use crate::sys::thread;
+use crate::sys::{sentinel, thread};
 
 /// What is known about a lock that was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,21 +99,28 @@ impl LostSignal {
     /// What is known, if the lock was lost. Looks only at this process's memory. In a child of fork
     /// the lock counts as lost.
     pub fn loss(&self) -> Option<Loss> {
-        match self.is_ours() {
-            true => self.state().loss.clone(),
-            false => Some(of_the_parent()),
+        if !self.is_ours() {
+            return Some(of_the_parent());
         }
+        let loss = self.state().loss.clone();
+        // Nobody keeps the lock any more, nor tells of its loss.
+        loss.or_else(|| sentinel::is_gone().then(|| Loss::unsure(sentinel::GONE)))
     }
 
     /// Sleeps until the lock is lost, at most for `timeout`.
     pub fn wait(&self, timeout: Duration) -> Option<Loss> {
         let deadline = Instant::now().checked_add(timeout);
-        while self.is_ours() {
-            match self.0.event.wait(deadline) {
+        while self.is_ours() && !sentinel::is_gone() {
+            let look = Instant::now() + LOOK;
+            match self
+                .0
+                .event
+                .wait(Some(deadline.map_or(look, |end| end.min(look))))
+            {
                 Ok(true) => break,
-                Ok(false) => return None,
-                // A signal handler has run.
-                Err(_) => {}
+                Ok(false) if deadline.is_some_and(|end| end <= Instant::now()) => return None,
+                // Nothing yet, or a signal handler has run.
+                Ok(false) | Err(_) => {}
             }
         }
         self.loss()

@@ -89,6 +89,14 @@ async fn opened(family: AddressFamily) -> io::Result<ClosedInChild> {
     }
 }
 
+/// The program may have closed the socket, and another one may have its number.
+fn still_ours(socket: &AsyncFd<ClosedInChild>) -> io::Result<()> {
+    match socket.get_ref().is_ours() {
+        true => Ok(()),
+        false => Err(io::Error::other("the program has closed the connection")),
+    }
+}
+
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.get_ref().as_fd()
@@ -104,7 +112,10 @@ impl AsyncRead for Socket {
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(context))?;
             let free = buffer.initialize_unfilled();
-            let read = |socket: &AsyncFd<ClosedInChild>| Ok(rustix::io::read(socket, free)?);
+            let read = |socket: &AsyncFd<ClosedInChild>| {
+                still_ours(socket)?;
+                Ok(rustix::io::read(socket, free)?)
+            };
             if let Ok(result) = ready.try_io(read) {
                 return Poll::Ready(result.map(|length| buffer.advance(length)));
             }
@@ -121,7 +132,10 @@ impl AsyncWrite for Socket {
         loop {
             let mut ready = ready!(self.socket.poll_write_ready(context))?;
             let flags = SendFlags::NOSIGNAL;
-            let write = |socket: &AsyncFd<ClosedInChild>| Ok(send(socket, bytes, flags)?);
+            let write = |socket: &AsyncFd<ClosedInChild>| {
+                still_ours(socket)?;
+                Ok(send(socket, bytes, flags)?)
+            };
             if let Ok(result) = ready.try_io(write) {
                 return Poll::Ready(result);
             }

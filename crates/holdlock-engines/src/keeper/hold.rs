@@ -14,6 +14,7 @@ use super::leaving::{CallerSide, sides};
 use crate::duration::spoken;
 use crate::engine::{Session, Setback};
 use crate::sys::clock::{BootTime, Timer};
+use crate::sys::sentinel;
 use crate::{Error, Loss, LostSignal};
 
 /// How late the helper thread may wake up and still be on time. If it is later, the process was
@@ -48,7 +49,10 @@ pub(crate) fn answered(ttl: Duration) -> Duration {
 }
 
 pub(crate) fn no_answer() -> Loss {
-    Loss::unsure("the engine did not answer in time")
+    Loss::unsure(match sentinel::is_gone() {
+        true => sentinel::GONE,
+        false => "the engine did not answer in time",
+    })
 }
 
 /// A held lock, on the side of its guard.

@@ -7,16 +7,19 @@ pub(crate) mod hold;
 pub(crate) mod leaving;
 pub(crate) mod serve;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::thread::ThreadId;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::sys::fork::PerProcess;
-use crate::sys::thread;
+use crate::sys::{sentinel, thread};
 
 type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
@@ -32,6 +35,9 @@ pub(crate) fn run<F>(job: impl FnOnce() -> F + Send + 'static) -> io::Result<()>
 where
     F: Future<Output = ()> + 'static,
 {
+    if sentinel::is_gone() {
+        return Err(io::Error::other(sentinel::GONE));
+    }
     let job: Job = Box::new(move || Box::pin(job()));
     let keeper = match KEEPER.get() {
         Some(keeper) => keeper,
@@ -50,12 +56,43 @@ pub(crate) fn is_this_thread() -> bool {
         .is_some_and(|keeper| keeper.thread == std::thread::current().id())
 }
 
+/// The future, which is not woken any more when the program has closed our descriptors: that would
+/// write to a number which is another file's, or panic in the thread that wakes it.
+fn careful<F: Future>(body: F) -> impl Future<Output = F::Output> {
+    struct Careful(Waker);
+
+    impl Wake for Careful {
+        fn wake(self: Arc<Careful>) {
+            self.wake_by_ref();
+        }
+
+        fn wake_by_ref(self: &Arc<Careful>) {
+            if !sentinel::is_gone() {
+                self.0.wake_by_ref();
+            }
+        }
+    }
+
+    let mut body = Box::pin(body);
+    poll_fn(move |context| {
+        let waker = Waker::from(Arc::new(Careful(context.waker().clone())));
+        body.as_mut().poll(&mut Context::from_waker(&waker))
+    })
+}
+
 /// Threads that call this at the same time may start two. The later one ends at once: nobody has a
 /// job for it.
 fn start() -> io::Result<&'static Keeper> {
+    sentinel::set()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
+        .on_thread_park(|| {
+            // The epoll is another file, or none: tokio would panic.
+            while sentinel::is_gone() {
+                std::thread::park();
+            }
+        })
         .build()?;
     let (jobs, mut queue) = unbounded_channel::<Job>();
     let tasks = async move {
@@ -64,7 +101,13 @@ fn start() -> io::Result<&'static Keeper> {
         }
     };
     let thread = thread::start("holdlock-engine", move || {
-        LocalSet::new().block_on(&runtime, tasks);
+        let tasks_of_thread = LocalSet::new();
+        let body = careful(tasks_of_thread.run_until(tasks));
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(body)));
+        if ended.is_err() && sentinel::is_gone() {
+            // They would close numbers that are other files' by now.
+            std::mem::forget((tasks_of_thread, runtime));
+        }
     })?;
     Ok(KEEPER.set(Keeper {
         thread: thread.thread().id(),

@@ -19,7 +19,10 @@ use crate::duration::spoken;
 use crate::engine::{Attempt, Engine, Progress, Stage, conflict};
 use crate::member::Member;
 use crate::sys::event::{Event, watch};
+use crate::sys::sentinel;
 
+/// How often a caller that waits looks whether the helper thread can answer at all.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// How much later a request may end, so that it leaves nothing in the engine.
 const LEAVE: Duration = Duration::from_secs(1);
 
@@ -154,7 +157,7 @@ async fn cancelled(token: Option<&CancelToken>) {
     let watched = || -> io::Result<_> {
         let event = Event::new()?;
         let writer = rustix::io::fcntl_dupfd_cloexec(&event, 0)?;
-        let event = watch(event.into()).map_err(|(_, error)| error)?;
+        let event = watch(event.into())?;
         Ok((event, token.write_to(writer)))
     };
     match watched() {
@@ -172,10 +175,22 @@ async fn cancelled(token: Option<&CancelToken>) {
 
 /// The error for a helper thread that cannot be started.
 pub(crate) fn no_thread(engine: &Engine, error: &io::Error) -> Error {
+    if sentinel::is_gone() {
+        return gone(engine);
+    }
     Error::Failed {
         lock: engine.shown().to_owned(),
         operation: "starting the helper thread",
         why: format!("{error}; raise the limit of threads or of open files"),
+    }
+}
+
+/// The error for a helper thread that will never answer.
+pub(crate) fn gone(engine: &Engine) -> Error {
+    Error::Failed {
+        lock: engine.shown().to_owned(),
+        operation: "asking the helper thread",
+        why: sentinel::GONE.to_owned(),
     }
 }
 
@@ -271,6 +286,9 @@ fn wait<T>(engine: &Engine, answer: Reply<T>) -> Result<T, Error> {
 }
 
 fn no_answer(engine: &Engine) -> Error {
+    if sentinel::is_gone() {
+        return gone(engine);
+    }
     Error::Unreachable {
         lock: engine.shown().to_owned(),
         why: "no answer; try again".to_owned(),
@@ -300,10 +318,10 @@ pub(crate) fn block_on<T>(mut answer: oneshot::Receiver<T>, limit: Duration) -> 
         let left = deadline.map_or(limit, |deadline| {
             deadline.saturating_duration_since(Instant::now())
         });
-        if left.is_zero() {
+        if left.is_zero() || sentinel::is_gone() {
             return None;
         }
-        thread::park_timeout(left);
+        thread::park_timeout(left.min(LOOK));
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::time::{
@@ -13,6 +12,7 @@ use rustix::time::{
 use tokio::io::unix::AsyncFd;
 
 use super::event;
+use super::sentinel::OwnFd;
 
 /// A moment on the clock CLOCK_BOOTTIME: the time since the machine was started, with the time in
 /// which it was suspended.
@@ -67,14 +67,13 @@ impl fmt::Debug for BootTime {
 
 /// A timer of CLOCK_BOOTTIME. It fires also right after the machine was suspended, which tokio's
 /// timers do not.
-pub(crate) struct Timer(AsyncFd<OwnedFd>);
+pub(crate) struct Timer(AsyncFd<OwnFd>);
 
 impl Timer {
     pub(crate) fn new() -> io::Result<Timer> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;
-        let timer = event::watch(timer).map_err(|(_, error)| error)?;
-        Ok(Timer(timer))
+        Ok(Timer(event::watch(timer.into())?))
     }
 
     /// Sleeps until `then`. A new call replaces one that was dropped.

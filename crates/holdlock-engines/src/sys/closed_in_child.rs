@@ -136,10 +136,10 @@ fn take_slot() -> &'static Slot {
 }
 
 /// The device and the inode.
-type Identity = (u64, u64);
+pub(super) type Identity = (u64, u64);
 
 /// Allowed between fork and exec.
-fn identity(number: RawFd) -> Option<Identity> {
+pub(super) fn identity(number: RawFd) -> Option<Identity> {
     // SAFETY: `stat` is plain data for which all-zero is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: valid memory for the answer. A number that is not open is an error.
@@ -176,6 +176,11 @@ impl ClosedInChild {
             generation: fork::generation(),
         };
         Ok((socket, is_known))
+    }
+
+    /// False when the program has closed it: the number may be that of another file.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.slot.is_its(self.as_raw_fd())
     }
 
     /// Lets a task of the helper thread wait for it.

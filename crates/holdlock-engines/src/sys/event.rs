@@ -1,30 +1,36 @@
 //! Event descriptors: to wake a thread that waits in poll(2), and to tell programs that use it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::Wake;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::io::unix::AsyncFd;
 
-/// Lets a task of the helper thread wait for a descriptor, which is returned if that fails.
-pub(crate) fn watch(descriptor: OwnedFd) -> Result<AsyncFd<OwnedFd>, (OwnedFd, io::Error)> {
+use super::sentinel::{self, OwnFd};
+
+/// Lets a task of the helper thread wait for a descriptor.
+pub(crate) fn watch(descriptor: OwnFd) -> io::Result<AsyncFd<OwnFd>> {
     // SAFETY: the descriptor is owned by the result, which has to be dropped to close it, and an
-    // OwnedFd always names the same file.
-    unsafe { AsyncFd::register(descriptor) }.map_err(|error| error.into_parts())
+    // OwnFd always names the same file.
+    let watched = unsafe { AsyncFd::register(descriptor) };
+    watched.map_err(|error| error.into_parts().1)
 }
 
 /// An eventfd(2).
-pub(crate) struct Event(OwnedFd);
+pub(crate) struct Event(OwnFd);
 
 impl Event {
     pub(crate) fn new() -> io::Result<Event> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        Ok(Event(eventfd(0, flags)?))
+        Ok(Event(eventfd(0, flags)?.into()))
     }
 
     pub(crate) fn set(&self) {
+        if sentinel::is_gone() {
+            return;
+        }
         // It fails only if 2^64 - 2 writes were not read, and then it is set.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
@@ -50,8 +56,8 @@ impl Event {
     }
 }
 
-impl From<Event> for OwnedFd {
-    fn from(event: Event) -> OwnedFd {
+impl From<Event> for OwnFd {
+    fn from(event: Event) -> OwnFd {
         event.0
     }
 }

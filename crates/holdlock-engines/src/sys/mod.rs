@@ -7,4 +7,5 @@ pub(crate) mod closed_in_child;
 pub(crate) mod event;
 pub(crate) mod exit;
 pub(crate) mod fork;
+pub(crate) mod sentinel;
 pub(crate) mod thread;

@@ -5,6 +5,7 @@
 mod basic;
 mod beside;
 mod churn;
+mod closed;
 mod ending;
 mod fork;
 mod lost;

@@ -20,6 +20,14 @@ pub(crate) fn in_child(body: impl FnOnce() -> bool) -> libc::pid_t {
     }
 }
 
+/// Closes all descriptors but the standard ones, and opens so many files.
+pub(crate) fn close_descriptors(files: usize) -> Vec<std::fs::File> {
+    // SAFETY: takes no pointers. What the numbers belonged to has to notice.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    let files = (0..files).map(|_| std::fs::File::open("/dev/zero"));
+    files.map(|file| file.expect("opens")).collect()
+}
+
 pub(crate) fn ended_well(pid: libc::pid_t) -> bool {
     let mut status = 0;
     // SAFETY: waits for a child of ours.

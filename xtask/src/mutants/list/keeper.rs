@@ -155,6 +155,13 @@ pub(super) const AREA: Area = Area {
             test: ("unit", "a_child_closes_sockets"),
         },
         Mutant {
+            name: "calls end although the program has closed all descriptors",
+            file: "sys/sentinel.rs",
+            with: "identity(pipe.end.as_raw_fd()) != pipe.identity",
+            without: "false && identity(pipe.end.as_raw_fd()) != pipe.identity",
+            test: ("engines/redis", "calls_end_although"),
+        },
+        Mutant {
             name: "deadlines count while the machine is suspended",
             file: "sys/clock.rs",
             with: "clock_gettime(ClockId::Boottime)",
