@@ -122,7 +122,6 @@ impl EngineServer {
             .and_then(|guard| guard.release());
         Ok(match tried {
             Ok(()) => Finding::new(Level::Ok, "lock", "a lock was acquired and released"),
-            Err(error @ Error::Unreachable { .. }) => return Err(error),
             // Others try the same, or the server was just started, or did not answer the release.
             Err(error) if error.is_conflict() || matches!(error, Error::Lost { .. }) => {
                 Finding::new(Level::Note, "lock", format!("not known: {error}"))

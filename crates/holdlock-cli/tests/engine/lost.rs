@@ -288,8 +288,8 @@ fn a_holdlock_that_is_stopped_continues_in_time_to_keep_the_lock() {
     }
 }
 
-/// Whether nobody gets the lock of a holdlock that is stopped for twice the ttl. If somebody does,
-/// the command must have been ended.
+/// Whether nobody gets the lock of a holdlock that is stopped for twice the ttl, and the command goes
+/// on. If somebody does, the command must have been ended.
 fn is_kept_over_a_stop(server: &dyn Server, ttl: u64) -> bool {
     let url = server.with(&format!("ttl={ttl}"), "stopped");
     let running = start(&[&[url.as_str()], &STAY[..]].concat());
@@ -305,9 +305,11 @@ fn is_kept_over_a_stop(server: &dyn Server, ttl: u64) -> bool {
     }
     running.send(Signal::CONT);
     let (code, _, said) = running.end();
-    let expected = if is_kept { 0 } else { 74 };
-    assert_eq!(code, Some(expected), "{}: {said}", server.engine());
-    is_kept
+    // On a slow machine it may be so late that the lock is about to be free.
+    let goes_on = code == Some(0);
+    assert!(goes_on || code == Some(74), "{}: {said}", server.engine());
+    assert!(is_kept || !goes_on, "{}: {said}", server.engine());
+    is_kept && goes_on
 }
 
 #[test]
