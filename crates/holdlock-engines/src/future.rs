@@ -109,7 +109,7 @@ impl Pending {
             )));
         };
         let answer = Pin::new(&mut answer.answer).poll(context);
-        if answer.is_pending() && sentinel::is_gone() {
+        if !matches!(answer, Poll::Ready(Ok(Ok(_)))) && sentinel::is_gone() {
             self.over = true;
             return Poll::Ready(Err(serve::gone(lock.engine())));
         }

@@ -101,8 +101,8 @@ impl EngineGuard {
     }
 
     /// Why the engine has refused the last renewal, if it has: the user may no longer renew the
-    /// lock, or too few replicas have confirmed it. The engine frees the lock unless a later renewal
-    /// succeeds. Reads memory only.
+    /// lock, or too few replicas have confirmed it. The engine frees the lock unless a later
+    /// renewal succeeds. Reads memory only.
     pub fn refusal(&self) -> Option<String> {
         self.held().and_then(Held::refusal)
     }

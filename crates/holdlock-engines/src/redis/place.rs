@@ -111,8 +111,8 @@ impl Redis {
         Ok(RedisSession::new(client, us, turn.token, turn.sent))
     }
 
-    /// The turn of this request, when enough replicas have its lock. Until then the server keeps the
-    /// lock for it.
+    /// The turn of this request, when enough replicas have its lock. Until then the server keeps
+    /// the lock for it.
     async fn confirmed_turn(&self, client: &Rc<Client>, attempt: &Attempt) -> Result<Turn, Error> {
         let wanted = self.settings.replicas;
         let mut turn = self.wait_for_turn(client, attempt, false).await?;
@@ -150,8 +150,8 @@ impl Redis {
         }
     }
 
-    /// Steps until the server gives the lock. A waiter is one that a server has answered already: it
-    /// goes on while there is no answer for a while.
+    /// Steps until the server gives the lock. A waiter is one that a server has answered already:
+    /// it goes on while there is no answer for a while.
     async fn wait_for_turn(
         &self,
         client: &Rc<Client>,

@@ -126,10 +126,17 @@ pub(super) const AREA: Area = Area {
             test: ("engines/redis", "flushall"),
         },
         Mutant {
+            name: "a request outlasts a failover while it waits for replicas",
+            file: "redis/client.rs",
+            with: "\"READONLY\" | \"UNBLOCKED\"",
+            without: "\"READONLY\"",
+            test: ("engines/redis", "a_request_outlasts_a_failover"),
+        },
+        Mutant {
             name: "the deadline counts from the sending of the request",
             file: "redis/place.rs",
-            with: "return Ok((token, sent, over))",
-            without: "return Ok((token, BootTime::now(), over))",
+            with: "                        sent,\n                        over,",
+            without: "                        sent: BootTime::now(),\n                        over,",
             test: ("engines/redis", "the_deadline_counts_from_the_sending"),
         },
         Mutant {
