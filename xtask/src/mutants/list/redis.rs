@@ -142,8 +142,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "an acquisition is confirmed by the replicas",
             file: "redis/place.rs",
-            with: "if self.settings.replicas > 0 {",
-            without: "if false {",
+            with: "if wanted == 0 {",
+            without: "if true {",
             test: ("engines/redis", "without_its_replicas"),
         },
         Mutant {
@@ -156,8 +156,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "an acquisition that the replicas could not confirm is asked for again",
             file: "redis/place.rs",
-            with: "Err(_) if over.has_ended() => {",
-            without: "Err(_) if false => {",
+            with: "let may_pass = client.may_pass(&error);",
+            without: "let may_pass = false;",
             test: ("engines/redis", "an_acquisition_is_confirmed_by"),
         },
         Mutant {
