@@ -288,8 +288,8 @@ fn a_holdlock_that_is_stopped_continues_in_time_to_keep_the_lock() {
     }
 }
 
-/// Whether nobody gets the lock of a holdlock that is stopped for twice the ttl, and the command goes
-/// on. If somebody does, the command must have been ended.
+/// Whether nobody gets the lock of a holdlock that is stopped for twice the ttl, and the command
+/// goes on. If somebody does, the command must have been ended.
 fn is_kept_over_a_stop(server: &dyn Server, ttl: u64) -> bool {
     let url = server.with(&format!("ttl={ttl}"), "stopped");
     let running = start(&[&[url.as_str()], &STAY[..]].concat());
