@@ -57,6 +57,33 @@ fn a_deadline_is_met_while_the_caller_blocks_our_signal_and_sigalrm() {
 }
 
 #[test]
+fn the_programs_handlers_do_not_run_on_the_alternate_stack() {
+    let _alone = alone();
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let _holder = Actor::holding(ACTOR, &scratch.lock());
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    sys::count_signals_on_the_alternate_stack(libc::SIGUSR2);
+    let before = sys::SIGNALS.load(Ordering::SeqCst);
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            tell.send(sys::thread_id()).expect("heard");
+            let end = Instant::now() + Duration::from_secs(3);
+            while Instant::now() < end {
+                let limit = Duration::from_micros(100);
+                lock.try_lock_for(limit).expect_err("held");
+            }
+        });
+        let thread = told.recv().expect("began");
+        while !waiter.is_finished() {
+            sys::kill_thread(thread, libc::SIGUSR2);
+        }
+    });
+    assert_eq!(sys::SIGNALS.load(Ordering::SeqCst), before);
+}
+
+#[test]
 fn signals_that_the_program_reads_are_left_to_it() {
     let _alone = alone();
     let _dog = watchdog::watch(60);

@@ -20,7 +20,8 @@ pub use process::{
     sleep_until_killed, thread_id, umask,
 };
 pub use signals::{
-    SIGNALS, SignalReader, block, block_real_time_signals, count_signals, install, install_with,
-    is_blocked, kill_thread, with_default_sigpipe,
+    SIGNALS, SignalReader, block, block_real_time_signals, count_signals,
+    count_signals_on_the_alternate_stack, install, install_with, is_blocked, kill_thread,
+    with_default_sigpipe,
 };
 pub use timers::{ThreadTimer, alarm, monotonic, process_cpu, sleep, thread_cpu};

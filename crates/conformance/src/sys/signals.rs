@@ -82,6 +82,23 @@ pub fn count_signals(signal: i32, flags: i32) {
     install(signal, flags, count);
 }
 
+/// Counts signals of this number in [`SIGNALS`] only if the handler runs on the alternate stack,
+/// which is not asked for here.
+pub fn count_signals_on_the_alternate_stack(signal: i32) {
+    extern "C" fn count(_: libc::c_int) {
+        // SAFETY: `stack_t` is plain data, filled in by the call, which handlers may make.
+        let is_there = unsafe {
+            let mut stack: libc::stack_t = std::mem::zeroed();
+            libc::sigaltstack(std::ptr::null(), &mut stack);
+            stack.ss_flags & libc::SS_ONSTACK != 0
+        };
+        if is_there {
+            SIGNALS.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    install(signal, libc::SA_RESTART, count);
+}
+
 /// Installs a signal handler.
 pub fn install(signal: i32, flags: i32, handler: extern "C" fn(libc::c_int)) {
     install_with(signal, flags, false, handler);

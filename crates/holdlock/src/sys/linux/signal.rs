@@ -156,8 +156,11 @@ fn take(signal: libc::c_int) -> io::Result<bool> {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler();
     // Without SA_RESTART, so that the signal ends system calls. With SA_ONSTACK, for programs whose
-    // threads have tiny stacks.
+    // threads have tiny stacks. No other signal interrupts the handler: the program's handlers
+    // would run on the alternate stack, which may be too small for them.
     action.sa_flags = libc::SA_ONSTACK | libc::SA_SIGINFO;
+    // SAFETY: the set is valid memory.
+    unsafe { libc::sigfillset(&mut action.sa_mask) };
     // SAFETY: a valid action. The handler may run anywhere: it only changes the interrupted
     // thread's own words, and the address at which the thread continues only where `call` allows
     // it.
