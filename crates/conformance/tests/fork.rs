@@ -76,6 +76,7 @@ fn in_a_child_the_guards_descriptor_is_a_placeholder() {
 #[test]
 fn a_child_keeps_no_lock_file_that_another_thread_closes_meanwhile() {
     scene("closing-storm");
+    scene("reading-storm");
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn main() {
         "hand-over-fails" => hand_over_fails(&path),
         "storm" => storm(&path),
         "closing-storm" => closing_storm(&path),
+        "reading-storm" => reading_storm(&path),
         "slow-open" => slow_open(&path),
         "slow-look" => slow_look(&path),
         "chain" => assert_eq!(chain(&path, 0), 0),
@@ -365,6 +366,30 @@ fn closing_storm(path: &Path) {
         while children < 2000 && began.elapsed() < Duration::from_secs(20) {
             let child = fork(|| sys::descriptors_below(directory).count() as i32);
             leaks += child.wait();
+            children += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(leaks, 0, "of {children} children");
+}
+
+/// Forks while other threads read the kernel's list of locks.
+fn reading_storm(path: &Path) {
+    let lock = FileLock::open(path).expect("opens");
+    let _guard = lock.lock().expect("free");
+    let stop = AtomicBool::new(false);
+    let (mut leaks, mut children) = (0, 0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    holdlock::inspect::file(path).expect("there");
+                }
+            });
+        }
+        let began = Instant::now();
+        while children < 500 && began.elapsed() < Duration::from_secs(20) {
+            leaks += fork(|| sys::is_open(Path::new("/proc/locks")).into()).wait();
             children += 1;
         }
         stop.store(true, Ordering::Relaxed);

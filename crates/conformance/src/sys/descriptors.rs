@@ -51,16 +51,27 @@ pub fn locked_descriptors_below(directory: &Path) -> usize {
 /// Those of the first hundred descriptors that are files below `directory`. Allocates nothing.
 pub fn descriptors_below(directory: &Path) -> impl Iterator<Item = i32> {
     let directory = directory.as_os_str().as_bytes();
-    (3..100).filter(move |number| {
-        let mut link = [0; 512];
-        let door = door(*b"/proc/self/fd/00\0\0\0\0\0", *number);
-        // SAFETY: a NUL-terminated string, and a buffer of the length that is given.
-        let length =
-            unsafe { libc::readlink(door.as_ptr().cast(), link.as_mut_ptr().cast(), link.len()) };
-        let link = usize::try_from(length).map_or(&[][..], |length| &link[..length]);
+    let is_below = |link: &[u8]| {
         let below = link.strip_prefix(directory);
         below.is_some_and(|name| name.starts_with(b"/"))
-    })
+    };
+    (3..100).filter(move |number| leads(*number, is_below))
+}
+
+/// Whether one of the first hundred descriptors is this file. Allocates nothing.
+pub fn is_open(file: &Path) -> bool {
+    let file = file.as_os_str().as_bytes();
+    (3..100).any(|number| leads(number, |link| link == file))
+}
+
+/// Whether the descriptor is of a file whose path is `wanted`.
+fn leads(number: i32, wanted: impl Fn(&[u8]) -> bool) -> bool {
+    let mut link = [0; 512];
+    let door = door(*b"/proc/self/fd/00\0\0\0\0\0", number);
+    // SAFETY: a NUL-terminated string, and a buffer of the length that is given.
+    let length =
+        unsafe { libc::readlink(door.as_ptr().cast(), link.as_mut_ptr().cast(), link.len()) };
+    usize::try_from(length).is_ok_and(|length| wanted(&link[..length]))
 }
 
 fn is_locked(number: i32) -> bool {

@@ -10,7 +10,8 @@ mod signals;
 mod timers;
 
 pub use descriptors::{
-    close, close_all_from, cover, descriptors_below, locked_descriptors_below, set_nonblocking,
+    close, close_all_from, cover, descriptors_below, is_open, locked_descriptors_below,
+    set_nonblocking,
 };
 pub use file_locks::{fcntl_lock, flock, lease, unlease, wait_until_queued};
 pub use fork::{Child, bare_fork, fork, take_a_mutex_at_fork, while_forks_wait};

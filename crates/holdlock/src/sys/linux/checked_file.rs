@@ -24,6 +24,8 @@ use super::lock_fd::Opening;
 pub(crate) struct CheckedFile {
     file: Option<File>,
     identity: Identity,
+    /// Children of fork look for the file by its mark.
+    _opening: Opening,
 }
 
 impl CheckedFile {
@@ -34,13 +36,14 @@ impl CheckedFile {
     fn open_by(open: impl FnOnce() -> io::Result<File>) -> io::Result<CheckedFile> {
         // The file has the mark of lock files: a lock file whose number it gets has to notice that
         // the file is another one.
-        let _opening = Opening::begin();
+        let opening = Opening::begin();
         let file = open()?;
         disown(file.as_fd());
         let identity = identity::of(file.as_fd())?;
         Ok(CheckedFile {
             file: Some(file),
             identity,
+            _opening: opening,
         })
     }
 
