@@ -80,6 +80,11 @@ fn a_child_keeps_no_lock_file_that_another_thread_closes_meanwhile() {
 }
 
 #[test]
+fn a_task_in_a_child_waits_although_the_parent_was_starting_threads() {
+    scene("thread-storm");
+}
+
+#[test]
 fn a_child_closes_a_lock_file_whose_number_is_above_the_limit() {
     scene("above-the-limit");
 }

@@ -38,6 +38,7 @@ fn main() {
         "storm" => storm(&path),
         "closing-storm" => closing_storm(&path),
         "reading-storm" => reading_storm(&path),
+        "thread-storm" => thread_storm(&path),
         "slow-open" => slow_open(&path),
         "slow-look" => slow_look(&path),
         "chain" => assert_eq!(chain(&path, 0), 0),
@@ -395,6 +396,46 @@ fn reading_storm(path: &Path) {
         stop.store(true, Ordering::Relaxed);
     });
     assert_eq!(leaks, 0, "of {children} children");
+}
+
+/// Forks while other threads start threads. A wait of a task in the child needs a thread, too.
+fn thread_storm(path: &Path) {
+    let holder = FileLock::open(path).expect("opens");
+    let _guard = holder.lock().expect("free");
+    let stop = AtomicBool::new(false);
+    let (mut hang, mut children) = (0, 0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::thread::spawn(|| {}).join().expect("no panic");
+                }
+            });
+        }
+        let began = Instant::now();
+        while children < 1500 && hang == 0 && began.elapsed() < Duration::from_secs(30) {
+            hang += fork(|| i32::from(!wait_of_a_task_ends(path))).wait();
+            children += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(hang, 0, "of {children} children");
+}
+
+/// Whether a wait with a limit ends.
+fn wait_of_a_task_ends(path: &Path) -> bool {
+    let lock = FileLock::open(path).expect("opens");
+    let request = Request::exclusive().timeout(Duration::from_millis(1));
+    let mut wait = Box::pin(lock.acquire_async(request));
+    let mut context = Context::from_waker(Waker::noop());
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(10) {
+        if wait.as_mut().poll(&mut context).is_ready() {
+            return true;
+        }
+        sys::sleep(Duration::from_millis(1));
+    }
+    false
 }
 
 /// Forks while another thread is opening the lock file, which strace makes slow, and then locks it.

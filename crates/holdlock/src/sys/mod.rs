@@ -17,6 +17,7 @@
 //! | `notify` | ends the waits of many threads, even from a signal handler |
 //! | `signal` | the one signal that `interrupt` uses, never one that the program uses |
 //! | `thread` | the kernel's number of a thread |
+//! | `start` | starts a thread, also in a child of fork |
 //! | `futex` | sleeps until another thread changes a word |
 //! | `clock` | the monotonic clock and that of the boot |
 //! | `process` | whether a process exists, and whether this process has an alarm |
@@ -31,6 +32,6 @@ mod refusal;
 
 pub(crate) use linux::{
     call, checked_file, clock, file, file_lock, file_system, fork, futex, identity, interrupt,
-    lock_fd, lock_request, notify, pin, process, published, signal, thread,
+    lock_fd, lock_request, notify, pin, process, published, signal, start, thread,
 };
 pub(crate) use refusal::Refusal;

@@ -43,7 +43,7 @@ use answer::Answer;
 use source::release_unseen;
 
 use crate::gate::{EntryTerms, Occupant, Sleeper};
-use crate::sys::thread;
+use crate::sys::start::start_thread;
 use crate::wait::Stop;
 use crate::{CancelToken, Conflict, Error, FileLock, Limit, OwnedGuard, Request};
 
@@ -243,13 +243,7 @@ impl PendingWait<OwnedGuard> for Arc<Task> {
 /// other threads get them, and a signal would cost the thread its place in the kernel's queue.
 fn start(lock: &FileLock) -> io::Result<()> {
     let lock = lock.clone();
-    thread::with_signals_blocked(|| {
-        std::thread::Builder::new()
-            .name("holdlock-async".to_owned())
-            .stack_size(128 * 1024)
-            .spawn(move || serve_all(&lock))
-            .map(drop)
-    })
+    start_thread("holdlock-async", 128 * 1024, move || serve_all(&lock))
 }
 
 fn serve_all(lock: &FileLock) {

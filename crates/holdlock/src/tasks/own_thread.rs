@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use super::answer::Answer;
 use super::source::{Acquired, PendingWait, Source, Taken, release_unseen};
-use crate::sys::thread;
+use crate::sys::start::start_thread;
 use crate::{CancelToken, Request};
 
 /// The wait of a lock whose tasks do not queue: each wait has its own thread.
@@ -46,12 +46,7 @@ impl<G: Acquired + 'static> OwnThread<G> {
         };
         // The program's other threads get its signals, which would cost this one its place in the
         // queue.
-        thread::with_signals_blocked(|| {
-            std::thread::Builder::new()
-                .name("holdlock-async".to_owned())
-                .stack_size(128 * 1024)
-                .spawn(run)
-        })?;
+        start_thread("holdlock-async", 128 * 1024, run)?;
         Ok(wait)
     }
 }

@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::acquire::open::LockFile;
 use crate::sys::file_lock::Blocking;
 use crate::sys::fork::ForkCell;
-use crate::sys::{futex, thread};
+use crate::sys::futex;
+use crate::sys::start::start_thread;
 use crate::wait::{KernelError, Wait};
 use crate::{Family, Mode};
 
@@ -119,13 +120,7 @@ impl HelperThread {
         // request still waits, although its process does not: inspection must not take this for a
         // wait of the process. The thread blocks all signals, so that the program's own threads get
         // them.
-        let spawned = thread::with_signals_blocked(|| {
-            std::thread::Builder::new()
-                .name("waiter-holdlock".to_owned())
-                .stack_size(64 * 1024)
-                .spawn(move || its_own.run())
-        });
-        spawned.ok()?;
+        start_thread("waiter-holdlock", 64 * 1024, move || its_own.run()).ok()?;
         threads.push(thread.clone());
         Some(thread)
     }

@@ -3,7 +3,7 @@
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::sys::{published, thread};
+use crate::sys::{fork, published, thread};
 
 /// Below this number of processes, looking at all of them takes less time than starting a thread.
 const MANY: usize = 64;
@@ -14,7 +14,8 @@ const PORTION: usize = 16;
 
 /// Applies `answer` to every item. The results are in the order of the items.
 pub(crate) fn map<Q: Sync, A: Send>(items: &[Q], answer: impl Fn(&Q) -> A + Sync) -> Vec<A> {
-    if items.len() < MANY {
+    // In a child of fork, a thread of the standard library may wait for ever: see `sys::start`.
+    if items.len() < MANY || fork::is_child() {
         return items.iter().map(answer).collect();
     }
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);

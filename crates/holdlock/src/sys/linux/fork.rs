@@ -27,6 +27,8 @@ static LAST: AtomicU32 = AtomicU32::new(0);
 /// The page that fork wipes, or null before the first use. It is never unmapped.
 static PAGE: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
 /// A number that differs between a process and its children of fork.
 #[inline]
 pub(crate) fn generation() -> u32 {
@@ -125,7 +127,13 @@ extern "C" fn before() {
     close_in_child::note_changes();
 }
 
+/// Whether fork made this process or one of its ancestors, and no program was executed since.
+pub(crate) fn is_child() -> bool {
+    IS_CHILD.load(Ordering::Relaxed)
+}
+
 extern "C" fn in_child() {
+    IS_CHILD.store(true, Ordering::Relaxed);
     let fresh = LAST.fetch_add(1, Ordering::Relaxed) + 1;
     page().store(fresh, Ordering::Release);
     close_in_child::close_lock_files();

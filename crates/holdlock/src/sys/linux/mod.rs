@@ -19,6 +19,7 @@
 //! | `signal` | sigaction(2) |
 //! | `masks` | the signals that the threads of this process block, from /proc |
 //! | `thread` | gettid(2), tgkill(2), pthread_sigmask(3) |
+//! | `start` | pthread_create(3) |
 //! | `futex` | futex(2) |
 //! | `clock` | clock_gettime(2) |
 //! | `process` | kill(2) with signal 0, getitimer(2) |
@@ -50,6 +51,7 @@ pub(crate) mod pin;
 pub(crate) mod process;
 pub(crate) mod published;
 pub(crate) mod signal;
+pub(crate) mod start;
 pub(crate) mod thread;
 mod timer;
 

@@ -20,12 +20,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::thread::Builder;
 
 use super::fork::ForkCell;
 use super::identity::{self, Identity};
+use super::start::start_thread;
 use super::thread::ThreadId;
-use super::{by_number, check, file, process, thread};
+use super::{by_number, check, file, process};
 
 const VERSION: u32 = 1;
 const HELPERS: usize = 32;
@@ -149,8 +149,7 @@ pub(crate) fn start_helper(
         let _helper = Helper::enter();
         run();
     };
-    let builder = Builder::new().name(name.to_owned());
-    thread::with_signals_blocked(|| builder.stack_size(stack_size).spawn(run).map(drop))
+    start_thread(name, stack_size, run)
 }
 
 /// While it lives, the note has the thread that made it as a helper: it neither holds nor releases
