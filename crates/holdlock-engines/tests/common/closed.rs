@@ -1,6 +1,5 @@
 //! A program that closes descriptors that it did not open: its calls end all the same.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use holdlock_engines::{EngineLock, Error, open};
@@ -9,6 +8,7 @@ use holdlock_test_support::watchdog;
 
 use crate::support::fork::close_descriptors;
 use crate::support::order::wait_for_waiters;
+use crate::support::process::in_a_process_of_its_own;
 use crate::{name, server};
 
 /// In the process that closes its descriptors: the URL of the lock, and how many files it opens.
@@ -26,19 +26,14 @@ fn calls_end_although_the_program_has_closed_all_descriptors() {
     let Some(server) = server::shared() else {
         return;
     };
-    let (_, module) = module_path!().split_once("::").expect("in a crate");
-    let test = format!("{module}::calls_end_although_the_program_has_closed_all_descriptors");
     // The numbers stay closed, or become those of files.
     for files in ["0", "60"] {
         let url = server.url(&name(&format!("closed{files}")));
-        let ended = Command::new(std::env::current_exe().expect("known"))
-            .args(["--exact", &test, "--nocapture"])
-            .envs([(URL, url.as_str()), (FILES, files)])
-            .output()
-            .expect("runs");
-        let said = String::from_utf8_lossy(&ended.stdout);
-        assert!(ended.status.success(), "with {files} files: {ended:?}");
-        assert!(said.contains("1 passed"), "{said}");
+        in_a_process_of_its_own(
+            module_path!(),
+            "calls_end_although_the_program_has_closed_all_descriptors",
+            &[(URL, &url), (FILES, files)],
+        );
     }
 }
 

@@ -10,6 +10,7 @@ use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
 
 use crate::support::fork::{ended_well, in_child, is_connected_to};
+use crate::support::process::in_a_process_of_its_own;
 use crate::{name, server};
 
 /// How long the storm lasts. Of about 6000 children, 4 to 35 had a copy when a fork that was under
@@ -105,18 +106,37 @@ fn a_child_has_no_copy_of_a_connection_that_is_being_made() {
     requests.join().expect("no panic").expect_err("cancelled");
 }
 
-/// Children that are forked while other threads open and close connections.
+/// In the process that forks: the URL of the locks without their names, and the port.
+const URL: &str = "HOLDLOCK_TEST_STORM_URL";
+const PORT: &str = "HOLDLOCK_TEST_STORM_PORT";
+
 #[test]
 fn no_child_of_many_has_a_copy_of_a_connection() {
     let _dog = watchdog::watch(120);
+    if let Ok(url) = std::env::var(URL) {
+        let port = std::env::var(PORT).expect("with the URL");
+        return storm(&url, port.parse().expect("a number"));
+    }
     let Some(server) = server::shared() else {
         return;
     };
-    let port = server.port();
+    // Other tests of this program have connections of which children keep copies.
+    in_a_process_of_its_own(
+        module_path!(),
+        "no_child_of_many_has_a_copy_of_a_connection",
+        &[
+            (URL, &server.url(&name("storm"))),
+            (PORT, &server.port().to_string()),
+        ],
+    );
+}
+
+/// Children that are forked while other threads open and close connections.
+fn storm(url: &str, port: u16) {
     let end = Instant::now() + STORM;
     let threads: Vec<_> = (0..6)
-        .map(|_| {
-            let lock = open(&server.url(&name("storm"))).expect("a lock");
+        .map(|number| {
+            let lock = open(&format!("{url}-{number}")).expect("a lock");
             std::thread::spawn(move || {
                 while Instant::now() < end {
                     lock.lock().expect("free").release().expect("ours");

@@ -17,6 +17,7 @@ pub(crate) mod lost_answer;
 pub(crate) mod order;
 pub(crate) mod partition;
 pub(crate) mod place;
+pub(crate) mod process;
 pub(crate) mod unfinished;
 
 /// The name of a lock that the tests of no other file use, and no other process.
