@@ -1,6 +1,7 @@
 //! Other code of the process closes descriptors of the library: the library does not lock, unlock
 //! or close the file of a stranger, and does not claim a lock that it has lost.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -96,6 +97,7 @@ fn what_a_helper_thread_reads_may_be_closed_and_its_number_is_not_closed_then() 
     let program = [env!("CARGO_BIN_EXE_closer"), "head-look"];
     with_slow_calls(
         "pread64",
+        "delay_exit",
         Path::new("/proc/locks"),
         &program,
         &scratch.lock(),
@@ -107,18 +109,42 @@ fn a_number_that_another_thread_has_for_the_same_file_is_not_ours() {
     let scratch = Scratch::new();
     let path = scratch.lock();
     let program = [env!("CARGO_BIN_EXE_number-taken")];
-    with_slow_calls("fstat,newfstatat", &path, &program, &path);
+    with_slow_calls("fstat,newfstatat", "delay_exit", &path, &program, &path);
 }
 
-/// Runs a program with the path of a lock. Its calls for the file `slow` end 0.3 s late.
-fn with_slow_calls(calls: &str, slow: &Path, program: &[&str], lock: &Path) {
+#[test]
+fn a_directory_that_is_closed_before_it_is_read_is_listed_all_the_same() {
+    search_whose_listing_is_closed("delay_enter");
+}
+
+#[test]
+fn a_directory_that_is_closed_after_it_was_read_causes_no_panic() {
+    search_whose_listing_is_closed("delay_exit");
+}
+
+#[track_caller]
+fn search_whose_listing_is_closed(delay: &str) {
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    // The search tries the usual numbers first, and lists the directory only for higher ones.
+    let _lower: Vec<File> = (0..10).flat_map(|_| File::open("/dev/null")).collect();
+    let holder = File::create(&path).expect("created");
+    holder.try_lock().expect("free");
+    std::fs::remove_file(&path).expect("removed");
+    let directory = format!("/proc/{}/fd", std::process::id());
+    let program = [env!("CARGO_BIN_EXE_listing-closed")];
+    with_slow_calls("getdents64", delay, Path::new(&directory), &program, &path);
+}
+
+/// Runs a program with the path of a lock. Its calls for the file `slow` begin or end 0.3 s late.
+fn with_slow_calls(calls: &str, delay: &str, slow: &Path, program: &[&str], lock: &Path) {
     let _dog = watchdog::watch(60);
     let slowly = || {
         let mut command = Command::new("strace");
         command.args(["-f", "-o", "/dev/null", "-e"]);
         command.arg(format!("trace={calls}"));
         command.arg("-e");
-        command.arg(format!("inject={calls}:delay_exit=300000"));
+        command.arg(format!("inject={calls}:{delay}=300000"));
         command.arg("-P").arg(slow);
         command
     };

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::proc::ancestors::{self, Stat};
 use super::proc::file_id::field;
 use super::proc::{descriptors, proc_file};
+use crate::sys::directory::{self, Directory};
 use crate::sys::published::{self, Published, WaitNote};
 use crate::sys::signal;
 
@@ -56,8 +57,8 @@ fn other_threads(pid: u32) -> Option<Vec<u32>> {
 
 fn list_threads(pid: u32) -> Option<Vec<u32>> {
     let mut threads = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        threads.push(task.ok()?.file_name().to_str()?.parse().ok()?);
+    for task in Directory::open(format!("/proc/{pid}/task")).ok()? {
+        threads.push(task.ok()?.number?);
     }
     Some(threads)
 }
@@ -205,8 +206,8 @@ fn names_its_child(parent: u32, child: u32) -> bool {
 fn children(pid: u32) -> Option<Vec<u32>> {
     let read = || {
         let mut children = Vec::new();
-        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-            let text = proc_file::read_text(task.path().join("children")).ok()?;
+        for task in directory::numbers(format!("/proc/{pid}/task")).ok()? {
+            let text = proc_file::read_text(format!("/proc/{pid}/task/{task}/children")).ok()?;
             children.extend(text.split_ascii_whitespace().map(str::parse::<u32>));
         }
         children.into_iter().collect::<Result<Vec<u32>, _>>().ok()

@@ -10,6 +10,7 @@
 //! | `file_lock` | locks, converts and unlocks a file. `WouldBlock` is a conflict. `Interrupted` means that a signal handler has run. A sleeping call keeps its position in the kernel's queue |
 //! | `identity` | the identity and the type of a file, by path or by descriptor |
 //! | `file_system` | the name of a file's file system, and whether its lock table has other numbers than stat(2) |
+//! | `directory` | lists a directory, also if other code closes its descriptor meanwhile |
 //! | `pin` | keeps a file without having it open for reading or writing |
 //! | `lock_fd` | descriptors that no child of fork keeps; whether a descriptor is still the file that was opened |
 //! | `fork` | notices fork without a system call |
@@ -31,7 +32,8 @@ mod linux;
 mod refusal;
 
 pub(crate) use linux::{
-    call, checked_file, clock, file, file_lock, file_system, fork, futex, identity, interrupt,
-    lock_fd, lock_request, notify, pin, process, published, signal, start, thread,
+    call, checked_file, clock, directory, file, file_lock, file_system, fork, futex, identity,
+    interrupt, lock_fd, lock_request, notify, pin, process, published, signal, start,
+    thread,
 };
 pub(crate) use refusal::Refusal;

@@ -49,6 +49,20 @@ pub(super) const AREA: Area = Area {
             test: ("descriptors", "is_not_closed"),
         },
         Mutant {
+            name: "a directory that other code has closed is opened again",
+            file: "sys/linux/directory.rs",
+            with: "self.fd = Some(self.open_again().ok_or(error)??);",
+            without: "return Err(error);",
+            test: ("descriptors", "listed_all_the_same"),
+        },
+        Mutant {
+            name: "a listing does not close a number that became another file's",
+            file: "sys/linux/directory.rs",
+            with: "                    self.fd = None;\n",
+            without: "",
+            test: ("unit", "closes_no_others_file"),
+        },
+        Mutant {
             name: "the table of locks is checked before it is used",
             file: "sys/linux/checked_file.rs",
             with: "filter(|_| is_ours)",

@@ -5,6 +5,7 @@ use std::fs;
 
 use super::file_id::field;
 use super::proc_file;
+use crate::sys::directory;
 
 /// The ancestors of a process, the nearest first.
 pub fn ancestors(pid: u32) -> Vec<u32> {
@@ -57,20 +58,20 @@ pub fn waiting_ancestors(pid: u32) -> Vec<u32> {
 /// of the orphans of its job, and waits only for the processes of which it has a pidfd, if it has
 /// any.
 fn waits_for_others_only(supervisor: u32, child: u32) -> bool {
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{supervisor}/fd")) else {
+    let Ok(descriptors) = directory::numbers(format!("/proc/{supervisor}/fd")) else {
         return false;
     };
-    let is_pidfd = |entry: &fs::DirEntry| {
-        let link = fs::read_link(entry.path()).unwrap_or_default();
+    let is_pidfd = |number: &u32| {
+        let link = format!("/proc/{supervisor}/fd/{number}");
+        let link = fs::read_link(link).unwrap_or_default();
         link.to_string_lossy().contains("pidfd")
     };
-    let awaited = |entry: fs::DirEntry| {
-        let number = entry.file_name();
-        let info = format!("/proc/{supervisor}/fdinfo/{}", number.to_string_lossy());
+    let awaited = |number: u32| {
+        let info = format!("/proc/{supervisor}/fdinfo/{number}");
         // -1 if the process has ended.
         field::<i64>(&proc_file::read_text(info).ok()?, "Pid:")
     };
-    let descriptors = descriptors.flatten().filter(is_pidfd);
+    let descriptors = descriptors.filter(is_pidfd);
     let awaited: Vec<i64> = descriptors.filter_map(awaited).collect();
     !awaited.is_empty() && !awaited.contains(&child.into())
 }
@@ -87,10 +88,9 @@ pub(crate) fn is_zombie(pid: u32) -> bool {
 
 /// Whether a thread of the process runs, waits for a processor, or waits for a disk.
 pub(crate) fn is_at_work(pid: u32) -> bool {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
-    let mut tasks = tasks.into_iter().flatten().flatten();
-    tasks.any(|task| {
-        let stat = proc_file::read(task.path().join("stat")).unwrap_or_default();
+    let tasks = directory::numbers(format!("/proc/{pid}/task"));
+    tasks.into_iter().flatten().any(|task| {
+        let stat = proc_file::read(format!("/proc/{pid}/task/{task}/stat")).unwrap_or_default();
         parse(&stat).is_some_and(|stat| ["R", "D"].contains(&stat.state.as_str()))
     })
 }

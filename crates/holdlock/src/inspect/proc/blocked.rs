@@ -12,7 +12,7 @@ use super::mounts::Mounts;
 use super::process;
 use crate::Mode;
 use crate::bytes::Range;
-use crate::sys::lock_request;
+use crate::sys::{directory, lock_request};
 
 /// A thread that is blocked in fcntl(F_OFD_SETLKW).
 #[derive(Clone, Debug)]
@@ -45,8 +45,8 @@ fn is_denial(error: &io::Error) -> bool {
 
 fn of(pid: u32) -> io::Result<Vec<Blocked>> {
     let mut found = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
-        match fs::read_to_string(task.path().join("syscall")) {
+    for task in directory::numbers(format!("/proc/{pid}/task"))? {
+        match fs::read_to_string(format!("/proc/{pid}/task/{task}/syscall")) {
             Ok(call) => found.extend(request(pid, &call)),
             Err(error) if is_denial(&error) => return Err(error),
             Err(_) => {}

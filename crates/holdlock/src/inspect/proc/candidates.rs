@@ -1,12 +1,11 @@
 //! Keeps the candidates of a search for a removed file, and the budget of the search.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::DirEntryExt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::file_id::FileId;
+use crate::sys::directory::Directory;
 use crate::sys::{file, file_system};
 
 /// With this many candidates or fewer, listing a directory takes longer than looking at each of
@@ -102,7 +101,7 @@ impl Candidates {
             return;
         }
         let most = NAMES_EACH * self.file_ids.len().max(MANY);
-        let names = fs::read_dir(format!("/proc/thread-self/fd/{}", opened.as_raw_fd()));
+        let names = Directory::open_pinned(opened.as_fd());
         let names = names.into_iter().flatten().flatten();
         let (major, minor) = self.device;
         let mut listed = 0;
@@ -111,7 +110,7 @@ impl Candidates {
             self.file_ids.remove(&FileId {
                 major,
                 minor,
-                inode: name.ino(),
+                inode: name.inode,
             });
             if self.file_ids.is_empty() {
                 break;

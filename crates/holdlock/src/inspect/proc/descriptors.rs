@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::table::{self, TableEntry};
 use super::{ancestors, parallel, proc_file, process};
 use crate::inspect::snapshot::OpenLock;
+use crate::sys::directory;
 use crate::sys::process::exists;
 
 /// A lock on a file that a process has open by a descriptor.
@@ -117,8 +118,9 @@ impl Descriptors {
 /// The descriptors of a process, each with its link in /proc. The iterator reads the directory as
 /// it goes.
 pub(crate) fn list(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>> {
-    let of = |thread: u32| fs::read_dir(format!("/proc/{thread}/fd")).map(Iterator::peekable);
-    let mut files = of(pid);
+    let mut of = pid;
+    let numbers = |thread| directory::numbers(format!("/proc/{thread}/fd")).map(Iterator::peekable);
+    let mut files = numbers(of);
     // If the first thread of a process has ended, only root may look at its directory, which is
     // empty.
     let has_ended = match &mut files {
@@ -126,13 +128,11 @@ pub(crate) fn list(pid: u32) -> io::Result<impl Iterator<Item = (u32, PathBuf)>>
         Err(_) => ancestors::is_zombie(pid),
     };
     if has_ended && let Some(thread) = another_thread(pid) {
-        files = of(thread);
+        of = thread;
+        files = numbers(of);
     }
-    let number = |file: fs::DirEntry| {
-        let descriptor = file.file_name().to_str()?.parse().ok()?;
-        Some((descriptor, file.path()))
-    };
-    Ok(files?.flatten().filter_map(number))
+    let link = move |number| PathBuf::from(format!("/proc/{of}/fd/{number}"));
+    Ok(files?.map(move |number| (number, link(number))))
 }
 
 /// The path of an entry for one descriptor in a directory of the process: in `fd` or `fdinfo`.
@@ -148,8 +148,7 @@ pub(crate) fn path_in_proc(pid: u32, directory: &str, descriptor: u32) -> PathBu
 /// A thread of the process other than the first one. If the first thread has ended, /proc shows for
 /// it no open files, although the process continues.
 fn another_thread(pid: u32) -> Option<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    let mut numbers = threads.filter_map(|thread| thread.file_name().to_str()?.parse().ok());
+    let mut numbers = directory::numbers(format!("/proc/{pid}/task")).ok()?;
     numbers.find(|number| *number != pid)
 }
 

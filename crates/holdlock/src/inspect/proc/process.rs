@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 use super::file_id::field;
 use super::{parallel, proc_file};
 use crate::inspect::printable;
-use crate::sys::clock;
 use crate::sys::process::{effective_user, exists};
+use crate::sys::{clock, directory};
 
 /// A process that holds a lock or waits for it.
 ///
@@ -309,11 +309,7 @@ pub fn is_proc_ours() -> bool {
 
 /// The processes of this PID namespace that the caller can see.
 pub(crate) fn pids() -> impl Iterator<Item = u32> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    directory::numbers("/proc").into_iter().flatten()
 }
 
 /// The number of the process or thread that was started last.

@@ -5,6 +5,8 @@
 
 use std::fs;
 
+use super::directory;
+
 /// A set of signals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mask(u64);
@@ -41,12 +43,12 @@ fn bit(signal: libc::c_int) -> u64 {
 /// The signals that the program may read: those that a thread of this process blocks, unless it
 /// blocks most of them, and those that are pending. As far as /proc shows them.
 pub(super) fn blocked_or_pending() -> Mask {
-    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+    let Ok(tasks) = directory::numbers("/proc/self/task") else {
         return Mask::default();
     };
     let mut wanted = Mask::default();
-    for task in tasks.flatten() {
-        let Ok(status) = fs::read_to_string(task.path().join("status")) else {
+    for task in tasks {
+        let Ok(status) = fs::read_to_string(format!("/proc/self/task/{task}/status")) else {
             continue; // it has ended
         };
         let set = |name| Mask(field(&status, name));

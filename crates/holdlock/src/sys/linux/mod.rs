@@ -17,6 +17,7 @@
 //! | `interrupt` | ends a system call by that timer |
 //! | `notify` | the same for many threads at once |
 //! | `signal` | sigaction(2) |
+//! | `directory` | getdents64(2) |
 //! | `masks` | the signals that the threads of this process block, from /proc |
 //! | `thread` | gettid(2), tgkill(2), pthread_sigmask(3) |
 //! | `start` | pthread_create(3) |
@@ -35,6 +36,7 @@ pub(crate) mod checked_file;
 pub(crate) mod clock;
 mod close_in_child;
 mod descriptor_table;
+pub(crate) mod directory;
 mod errno;
 pub(crate) mod file;
 pub(crate) mod file_lock;
