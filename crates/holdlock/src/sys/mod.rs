@@ -33,7 +33,6 @@ mod refusal;
 
 pub(crate) use linux::{
     call, checked_file, clock, directory, file, file_lock, file_system, fork, futex, identity,
-    interrupt, lock_fd, lock_request, notify, pin, process, published, signal, start,
-    thread,
+    interrupt, lock_fd, lock_request, notify, pin, process, published, signal, start, thread,
 };
 pub(crate) use refusal::Refusal;

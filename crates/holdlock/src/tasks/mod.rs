@@ -26,10 +26,12 @@
 //!   is about to serve it, and ends its wait.
 //! * Afterwards the thread's own wait has the time limit and the tokens.
 //! * A result for a task that was dropped is dropped: the lock is released at once.
+//! * If the thread panics while it serves a task, that task gets an error, and the thread goes on.
 
 mod answer;
 mod limits;
 mod own_thread;
+mod panic;
 mod source;
 
 use std::collections::VecDeque;
@@ -140,7 +142,8 @@ impl Task {
     /// Ends the wait of a task that the thread does not serve yet.
     fn end(self: &Arc<Self>, stop: Stop) {
         if self.withdraw() {
-            self.deliver(Err(self.stopped(stop)));
+            let stopped = panic::or_error(self.lock.path(), || Err(self.stopped(stop)));
+            self.deliver(stopped);
         }
     }
 
@@ -243,16 +246,28 @@ impl PendingWait<OwnedGuard> for Arc<Task> {
 /// other threads get them, and a signal would cost the thread its place in the kernel's queue.
 fn start(lock: &FileLock) -> io::Result<()> {
     let lock = lock.clone();
-    start_thread("holdlock-async", 128 * 1024, move || serve_all(&lock))
+    start_thread("holdlock-async", 128 * 1024, move || {
+        serve_all(&lock, serve)
+    })
 }
 
-fn serve_all(lock: &FileLock) {
-    let tasks = lock.tasks();
-    while let Some(Queued { task, place }) = tasks.next() {
-        limits::forget(&task);
-        if !task.serve(&place) {
-            queue_again(&task);
+fn serve_all(lock: &FileLock, serve: impl Fn(&Queued)) {
+    while let Some(queued) = lock.tasks().next() {
+        // If the thread ended here, no other one would be started, and later tasks would not end.
+        let served = panic::or_error(lock.path(), || {
+            serve(&queued);
+            Ok(())
+        });
+        if let Err(panicked) = served {
+            queued.task.deliver(Err(panicked));
         }
+    }
+}
+
+fn serve(Queued { task, place }: &Queued) {
+    limits::forget(task);
+    if !task.serve(place) {
+        queue_again(task);
     }
 }
 

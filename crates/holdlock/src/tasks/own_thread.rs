@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::answer::Answer;
+use super::panic;
 use super::source::{Acquired, PendingWait, Source, Taken, release_unseen};
 use crate::sys::start::start_thread;
 use crate::{CancelToken, Request};
@@ -42,7 +43,8 @@ impl<G: Acquired + 'static> OwnThread<G> {
             let theirs = request.token().cloned();
             let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&token));
             let request = request.cancel(&token).notice_deadlocks(false);
-            deliver(&answer, lock.acquire_owned(request));
+            let taken = panic::or_error(lock.path(), || lock.acquire_owned(request));
+            deliver(&answer, taken);
         };
         // The program's other threads get its signals, which would cost this one its place in the
         // queue.

@@ -14,6 +14,13 @@ pub(super) const AREA: Area = Area {
             test: ("future", "futures_wait_are_cancelled_and_time_out"),
         },
         Mutant {
+            name: "a task gets an error if the thread panics",
+            file: "tasks/mod.rs",
+            with: "            queued.task.deliver(Err(panicked));",
+            without: "            drop(panicked);",
+            test: ("unit", "each_future_of_a_thread_that_panics"),
+        },
+        Mutant {
             name: "a future that is dropped cancels its wait",
             file: "tasks/mod.rs",
             with: "            self.token.cancel();\n            self.withdraw();",
