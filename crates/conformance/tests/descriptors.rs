@@ -113,7 +113,7 @@ fn a_number_that_another_thread_has_for_the_same_file_is_not_ours() {
 }
 
 #[test]
-fn a_directory_that_is_closed_before_it_is_read_is_listed_all_the_same() {
+fn a_directory_that_is_closed_before_it_is_read_hides_no_holder() {
     search_whose_listing_is_closed("delay_enter");
 }
 

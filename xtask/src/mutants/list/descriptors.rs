@@ -53,7 +53,7 @@ pub(super) const AREA: Area = Area {
             file: "sys/linux/directory.rs",
             with: "self.fd = Some(self.open_again().ok_or(error)??);",
             without: "return Err(error);",
-            test: ("descriptors", "listed_all_the_same"),
+            test: ("unit", "goes_on_and_does_not_close_it"),
         },
         Mutant {
             name: "a listing does not close a number that became another file's",

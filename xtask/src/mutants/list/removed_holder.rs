@@ -23,8 +23,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a removed file's holder: only files with a name are left out",
             file: "inspect/proc/candidates.rs",
-            with: "            self.file_ids.remove(&FileId {\n                major,\n                minor,\n                inode: name.ino(),\n            });",
-            without: "            self.file_ids.retain(|file_id| file_id.inode == name.ino() && (major, minor) == file_id.device());",
+            with: "            self.file_ids.remove(&FileId {\n                major,\n                minor,\n                inode: name.inode,\n            });",
+            without: "            self.file_ids.retain(|file_id| file_id.inode == name.inode && (major, minor) == file_id.device());",
             test: ("crowded", "the_holder_is_found"),
         },
         Mutant {

@@ -58,7 +58,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a task that cannot stay with shared holders queues anew",
             file: "tasks/mod.rs",
-            with: "            queue_again(&task);",
+            with: "        queue_again(task);",
             without: "",
             test: ("future", "futures_wait_are_cancelled_and_time_out"),
         },
