@@ -72,8 +72,8 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a waiting thread without a request is not a wait of its process",
             file: "wait/helper_thread.rs",
-            with: ".name(\"waiter-holdlock\".to_owned())",
-            without: ".name(\"holdlock-waiter\".to_owned())",
+            with: "start_thread(\"waiter-holdlock\",",
+            without: "start_thread(\"holdlock-waiter\",",
             test: ("no_timers", "a_thread_that_is_left_in_the_queue"),
         },
         Mutant {
