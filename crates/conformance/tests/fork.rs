@@ -12,9 +12,20 @@ const FORKER: &str = env!("CARGO_BIN_EXE_forker");
 /// Runs one of the forker's scenes, in a process with a single thread.
 #[track_caller]
 fn scene(name: &str) {
+    scene_of(FORKER, name);
+}
+
+/// The same of many forks, in a process with other threads.
+#[track_caller]
+fn storm(name: &str) {
+    scene_of(env!("CARGO_BIN_EXE_fork-storm"), name);
+}
+
+#[track_caller]
+fn scene_of(program: &str, name: &str) {
     let _dog = watchdog::watch(60);
     let scratch = Scratch::new();
-    let status = Command::new(FORKER)
+    let status = Command::new(program)
         .arg(name)
         .arg(scratch.lock())
         .stdin(Stdio::null())
@@ -75,13 +86,13 @@ fn in_a_child_the_guards_descriptor_is_a_placeholder() {
 
 #[test]
 fn a_child_keeps_no_lock_file_that_another_thread_closes_meanwhile() {
-    scene("closing-storm");
-    scene("reading-storm");
+    storm("closing");
+    storm("reading");
 }
 
 #[test]
 fn a_task_in_a_child_waits_although_the_parent_was_starting_threads() {
-    scene("thread-storm");
+    storm("threads");
 }
 
 #[test]
@@ -151,7 +162,7 @@ fn a_future_of_the_parent_is_an_error_in_the_child() {
 
 #[test]
 fn no_child_of_a_fork_storm_keeps_a_lock() {
-    scene("storm");
+    storm("locks");
 }
 
 #[test]

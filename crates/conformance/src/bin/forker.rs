@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdlock::{CancelToken, Error, FileLock, LockOptions, Request};
 use holdlock_conformance::sys::{self, Child, bare_fork, fork};
@@ -35,10 +35,6 @@ fn main() {
         "hand-over" => handed_over(&path, false),
         "hand-over-shared" => handed_over(&path, true),
         "hand-over-fails" => hand_over_fails(&path),
-        "storm" => storm(&path),
-        "closing-storm" => closing_storm(&path),
-        "reading-storm" => reading_storm(&path),
-        "thread-storm" => thread_storm(&path),
         "slow-open" => slow_open(&path),
         "slow-look" => slow_look(&path),
         "chain" => assert_eq!(chain(&path, 0), 0),
@@ -292,150 +288,6 @@ fn hand_over_fails(path: &Path) {
         guard.is_err(),
         "the parent's guard was forgotten, not dropped"
     );
-}
-
-/// Threads fork all the time. Each fork takes a mutex that the opening threads want as well. No
-/// child keeps a lock, no thread hangs, and no thread gets an error. (A child may have a file open
-/// that its parent was closing during the fork and does not lock again.)
-fn storm(path: &Path) {
-    sys::take_a_mutex_at_fork();
-    let directory = path.with_extension("d");
-    std::fs::create_dir(&directory).expect("made");
-    let stop = AtomicBool::new(false);
-    let leaks = AtomicU32::new(0);
-    let children = AtomicU32::new(0);
-    let running = || !stop.load(Ordering::Relaxed);
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                while running() {
-                    let child = fork(|| sys::locked_descriptors_below(&directory) as i32);
-                    leaks.fetch_add(child.wait() as u32, Ordering::Relaxed);
-                    children.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        for kind in 0..3 {
-            let (directory, running) = (&directory, &running);
-            scope.spawn(move || {
-                let path = directory.join(format!("{kind}"));
-                while running() {
-                    let open = || match kind {
-                        0 => FileLock::open(&path),
-                        1 => LockOptions::new().permissions(0o600).open(&path),
-                        _ => LockOptions::new().delete_on_release(true).open(&path),
-                    };
-                    // Every other time with the mutex, so that a fork that has begun cannot
-                    // continue.
-                    let lock = sys::while_forks_wait(open).expect("opens");
-                    drop(open().expect("opens"));
-                    let guard = lock.lock().expect("locked");
-                    sys::sleep(Duration::from_micros(300));
-                    drop(guard);
-                    if kind == 1 {
-                        let _ = std::fs::remove_file(&path);
-                    }
-                }
-            });
-        }
-        let began = Instant::now();
-        while began.elapsed() < Duration::from_secs(1)
-            || children.load(Ordering::Relaxed) < 200 && began.elapsed() < Duration::from_secs(40)
-        {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-    let leaks = leaks.into_inner();
-    assert_eq!(leaks, 0, "of {} children", children.into_inner());
-}
-
-/// Forks while other threads close lock files all the time.
-fn closing_storm(path: &Path) {
-    let stop = AtomicBool::new(false);
-    let directory = path.parent().expect("a directory");
-    let (mut leaks, mut children) = (0, 0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    drop(FileLock::open(path).expect("opens"));
-                }
-            });
-        }
-        let began = Instant::now();
-        while children < 2000 && began.elapsed() < Duration::from_secs(20) {
-            let child = fork(|| sys::descriptors_below(directory).count() as i32);
-            leaks += child.wait();
-            children += 1;
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-    assert_eq!(leaks, 0, "of {children} children");
-}
-
-/// Forks while other threads read the kernel's list of locks.
-fn reading_storm(path: &Path) {
-    let lock = FileLock::open(path).expect("opens");
-    let _guard = lock.lock().expect("free");
-    let stop = AtomicBool::new(false);
-    let (mut leaks, mut children) = (0, 0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    holdlock::inspect::file(path).expect("there");
-                }
-            });
-        }
-        let began = Instant::now();
-        while children < 500 && began.elapsed() < Duration::from_secs(20) {
-            leaks += fork(|| sys::is_open(Path::new("/proc/locks")).into()).wait();
-            children += 1;
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-    assert_eq!(leaks, 0, "of {children} children");
-}
-
-/// Forks while other threads start threads. A wait of a task in the child needs a thread, too.
-fn thread_storm(path: &Path) {
-    let holder = FileLock::open(path).expect("opens");
-    let _guard = holder.lock().expect("free");
-    let stop = AtomicBool::new(false);
-    let (mut hang, mut children) = (0, 0);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    std::thread::spawn(|| {}).join().expect("no panic");
-                }
-            });
-        }
-        let began = Instant::now();
-        while children < 1500 && hang == 0 && began.elapsed() < Duration::from_secs(30) {
-            hang += fork(|| i32::from(!wait_of_a_task_ends(path))).wait();
-            children += 1;
-        }
-        stop.store(true, Ordering::Relaxed);
-    });
-    assert_eq!(hang, 0, "of {children} children");
-}
-
-/// Whether a wait with a limit ends.
-fn wait_of_a_task_ends(path: &Path) -> bool {
-    let lock = FileLock::open(path).expect("opens");
-    let request = Request::exclusive().timeout(Duration::from_millis(1));
-    let mut wait = Box::pin(lock.acquire_async(request));
-    let mut context = Context::from_waker(Waker::noop());
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(10) {
-        if wait.as_mut().poll(&mut context).is_ready() {
-            return true;
-        }
-        sys::sleep(Duration::from_millis(1));
-    }
-    false
 }
 
 /// Forks while another thread is opening the lock file, which strace makes slow, and then locks it.
