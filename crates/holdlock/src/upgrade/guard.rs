@@ -80,8 +80,9 @@ macro_rules! guard_methods {
             ///   lock, and still has the right.
             /// * [`Error::NotAtomic`] when a program that knows nothing of upgrades shares the
             ///   lock, for instance `flock -s`, or a `FileLock` without
-            ///   [`LockOptions::upgradeable`](crate::LockOptions::upgradeable); [`Error::System`]
-            ///   when other code has closed the descriptor. The lock is lost then.
+            ///   [`LockOptions::upgradeable`](crate::LockOptions::upgradeable); seldom, when a
+            ///   reader's process ends at this moment. [`Error::System`] when other code has closed
+            ///   the descriptor. The lock is lost then.
             pub fn upgrade<W: OnWait>(&mut self, mut limits: Request<W>) -> Result<(), Error> {
                 self.held.upgrade(limits.terms())
             }
