@@ -258,8 +258,8 @@ pub(crate) trait Session: 'static {
     }
 
     /// Gives the lock back. Fails with what is known if it was lost before. When the future
-    /// is dropped, the engine is left to find out by itself.
-    fn release(self) -> impl Future<Output = Result<(), Loss>>;
+    /// is dropped, which it is after `within`, the engine is left to find out by itself.
+    fn release(self, within: Duration) -> impl Future<Output = Result<(), Loss>>;
 }
 
 /// Why a renewal failed.

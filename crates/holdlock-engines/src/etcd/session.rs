@@ -121,7 +121,7 @@ impl Session for EtcdSession {
         }
     }
 
-    async fn release(self) -> Result<(), Loss> {
+    async fn release(self, _within: Duration) -> Result<(), Loss> {
         self.place.leave().await
     }
 }

@@ -107,7 +107,7 @@ pub(crate) async fn begin<S: Session>(session: S, mode: Mode, lock: &str) -> Res
     let (lost, timer) = match opened {
         Ok(both) => both,
         Err(error) => {
-            let _ = tokio::time::timeout(RELEASE, session.release()).await;
+            let _ = tokio::time::timeout(RELEASE, session.release(RELEASE)).await;
             return Err(Error::Failed {
                 lock: lock.to_owned(),
                 operation: "opening a descriptor for the lock",
@@ -332,7 +332,7 @@ impl Keeping {
         drop(self.renewal);
         self.held.deadline.store(0, Ordering::Release);
         let limit = self.deadline.remaining().clamp(RELEASE, RELEASE_HELD);
-        match tokio::time::timeout(limit, session.release()).await {
+        match tokio::time::timeout(limit, session.release(limit)).await {
             Ok(result) => result,
             Err(_) => Err(Loss::unsure(format!(
                 "the engine did not answer the release within {}",

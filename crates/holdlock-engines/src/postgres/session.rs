@@ -85,7 +85,7 @@ impl Session for PostgresSession {
         ended(&self.link.ended().await)
     }
 
-    async fn release(self) -> Result<(), Loss> {
+    async fn release(self, _within: Duration) -> Result<(), Loss> {
         let settings = &self.postgres.settings;
         let notify = match settings.slots {
             Some(_) => format!("NOTIFY {}; ", channel(settings.key)),

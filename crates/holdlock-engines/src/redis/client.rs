@@ -38,6 +38,8 @@ pub(super) struct Client {
     is_known: Cell<bool>,
     /// Whether the last call has found only replicas.
     only_replicas: Cell<bool>,
+    /// Whether the last call has failed by what a server has answered.
+    was_refused: Cell<bool>,
     /// The server may be waiting for replicas. It reads nothing from this connection meanwhile.
     waits_for_replicas: Cell<bool>,
 }
@@ -79,6 +81,7 @@ impl Client {
             woken: Arc::default(),
             is_known: Cell::new(false),
             only_replicas: Cell::new(false),
+            was_refused: Cell::new(false),
             waits_for_replicas: Cell::new(false),
         })
     }
@@ -95,6 +98,7 @@ impl Client {
             listens: false,
             is_known: Cell::new(false),
             only_replicas: Cell::new(false),
+            was_refused: Cell::new(false),
             waits_for_replicas: Cell::new(false),
         }
     }
@@ -119,6 +123,11 @@ impl Client {
         self.only_replicas.get() || may_pass(error)
     }
 
+    /// Whether the last call has failed by what a server has answered.
+    pub(super) fn was_refused(&self) -> bool {
+        self.was_refused.get()
+    }
+
     /// Calls the script.
     pub(super) async fn call(
         &self,
@@ -129,6 +138,7 @@ impl Client {
         let mut repeated = false;
         let mut redirections = 0;
         self.only_replicas.set(false);
+        self.was_refused.set(false);
         if self.waits_for_replicas.replace(false) {
             self.disconnect();
         }
@@ -209,7 +219,10 @@ impl Client {
             }
             None => {
                 let found = self.redis.connect(None, &self.woken).await;
-                found.inspect_err(|none| self.only_replicas.set(none.only_replicas))?
+                found.inspect_err(|none| {
+                    self.only_replicas.set(none.only_replicas);
+                    self.was_refused.set(none.only_replicas);
+                })?
             }
         };
         let connected = Rc::new(Connected {
@@ -238,6 +251,8 @@ impl Client {
         let host = host.as_ref().unwrap_or(&self.redis.settings.hosts[0]);
         let is_replica = matches!(&failure, Failure::Refused(code, _) if is_of_replica(code));
         self.only_replicas.set(is_replica);
+        let is_refused = matches!(&failure, Failure::Refused(..));
+        self.was_refused.set(is_refused);
         match failure {
             Failure::Refused(code, why) => self.redis.refused(host, &code, &why, operation),
             other => {

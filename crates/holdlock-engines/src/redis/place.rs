@@ -12,10 +12,10 @@ use holdlock::Mode;
 use redis::Value;
 use tokio::sync::oneshot;
 
+use super::Redis;
 use super::client::{Client, Connected};
 use super::connect::COMMAND;
 use super::session::RedisSession;
-use super::{Redis, may_pass};
 use crate::engine::{Attempt, Progress, Stage, conflict};
 use crate::sys::clock::BootTime;
 use crate::{Error, Member};
@@ -76,7 +76,7 @@ impl Drop for Place {
         tokio::task::spawn_local(async move {
             let leave = async {
                 while let Err(error) = client.call("leave", &[], COMMAND).await
-                    && may_pass(&error)
+                    && client.may_pass(&error)
                 {
                     tokio::time::sleep(AGAIN).await;
                 }

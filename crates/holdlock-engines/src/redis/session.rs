@@ -92,8 +92,9 @@ impl Session for RedisSession {
         self.client.woken().await;
     }
 
-    /// Goes on until there is an answer. The keeper limits the time.
-    async fn release(self) -> Result<(), Loss> {
+    /// Goes on until the server has released the lock, or does not know it.
+    async fn release(self, within: Duration) -> Result<(), Loss> {
+        let until = BootTime::now().plus(within.saturating_sub(3 * PAUSE));
         let ttl = self.ttl();
         let limit = (ttl / 6).clamp(Duration::from_secs(1), COMMAND);
         let mut asked_before = false;
@@ -109,7 +110,12 @@ impl Session for RedisSession {
                         "the connection ended during the release; the lock is free",
                     ));
                 }
-                Err(Error::Unreachable { .. }) => asked_before = true,
+                Err(error)
+                    if self.client.may_pass(&error)
+                        && !(self.client.was_refused() && until.has_passed()) =>
+                {
+                    asked_before = true;
+                }
                 Err(error) => return Err(Loss::unsure(words(&error))),
             }
             tokio::time::sleep(PAUSE).await;
@@ -120,7 +126,7 @@ impl Session for RedisSession {
 async fn renew(client: &Client, record: String, limit: Duration) -> Result<(), Setback> {
     let settings = &client.redis.settings;
     let unclear = |error: Error| match &error {
-        Error::Unreachable { .. } => Setback::Unclear(words(&error)),
+        Error::Unreachable { .. } if !client.was_refused() => Setback::Unclear(words(&error)),
         _ => Setback::Refused(words(&error)),
     };
     let arguments = [settings.ttl.as_millis().to_string(), record];

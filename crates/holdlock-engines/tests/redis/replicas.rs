@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holdlock_engines::open;
 use holdlock_test_support::servers::Server as _;
-use holdlock_test_support::watchdog;
+use holdlock_test_support::{eventually, watchdog};
 
 use crate::fake::{self, Reply};
 use crate::{name, server};
@@ -106,6 +106,54 @@ fn a_waiter_outlasts_replicas_that_are_away_for_a_while() {
     guard.expect("free").release().expect("ours");
 }
 
+const NO_REPLICAS: &str = "-NOREPLICAS Not enough good replicas to write.\r\n";
+const READ_ONLY: &str = "-READONLY You can't write against a read only replica.\r\n";
+
+#[test]
+fn a_server_without_enough_replicas_says_why_it_does_not_renew() {
+    let _dog = watchdog::watch(60);
+    let address = fake::start(|call| match call.what() {
+        "renew" => Reply::Is(NO_REPLICAS.to_owned()),
+        _ => Reply::Usual,
+    });
+    let lock = open(&format!("redis://{address}?ttl=60#n")).expect("a lock");
+    let guard = lock.lock().expect("free");
+    eventually("the renewal is refused", || guard.refusal().is_some());
+    let why = guard.refusal().expect("refused");
+    assert!(why.contains("NOREPLICAS"), "{why}");
+}
+
+/// In a failover there are only replicas for a moment, or a primary without any.
+#[test]
+fn a_release_outlasts_a_failover() {
+    let _dog = watchdog::watch(60);
+    for refusal in [NO_REPLICAS, READ_ONLY] {
+        let tries = AtomicUsize::new(0);
+        let address = fake::start(move |call| match call.what() {
+            "leave" if tries.fetch_add(1, SeqCst) < 4 => Reply::Is(refusal.to_owned()),
+            _ => Reply::Usual,
+        });
+        let lock = open(&format!("redis://{address}?ttl=60#n")).expect("a lock");
+        let guard = lock.lock().expect("free");
+        guard.release().expect("released");
+    }
+}
+
+#[test]
+fn a_release_that_is_refused_to_the_end_says_why() {
+    let _dog = watchdog::watch(60);
+    for (refusal, word) in [(NO_REPLICAS, "NOREPLICAS"), (READ_ONLY, "is a replica")] {
+        let address = fake::start(move |call| match call.what() {
+            "leave" => Reply::Is(refusal.to_owned()),
+            _ => Reply::Usual,
+        });
+        let lock = open(&format!("redis://{address}?ttl=60#n")).expect("a lock");
+        let loss = lock.lock().expect("free").release();
+        let loss = loss.expect_err("not released").to_string();
+        assert!(loss.contains(word), "{loss}");
+    }
+}
+
 #[test]
 fn a_time_limit_that_passes_while_replicas_are_away_says_so() {
     let _dog = watchdog::watch(60);
@@ -119,7 +167,7 @@ fn a_time_limit_that_passes_while_replicas_are_away_says_so() {
         _ => Reply::Usual,
     });
     let lock = open(&format!("redis://{address}?ttl=60&replicas=1#n")).expect("a lock");
-    let error = lock.try_lock_for(Duration::from_secs(2));
+    let error = lock.try_lock_for(Duration::from_secs(5));
     let error = error.expect_err("no replica").to_string();
     assert!(error.contains("only 0 of 1 replicas"), "{error}");
 }

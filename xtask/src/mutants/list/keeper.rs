@@ -52,9 +52,16 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a release of Redis is tried again",
             file: "redis/session.rs",
-            with: "                Err(Error::Unreachable { .. }) => asked_before = true,\n",
-            without: "",
+            with: "if self.client.may_pass(&error)\n",
+            without: "if false\n",
             test: ("engines/redis", "a_release_outlasts"),
+        },
+        Mutant {
+            name: "a release of Redis is tried again while there are only replicas",
+            file: "redis/session.rs",
+            with: "if self.client.may_pass(&error)\n",
+            without: "if super::may_pass(&error)\n",
+            test: ("engines/redis", "a_release_outlasts_a_failover"),
         },
         Mutant {
             name: "a limit of this system is not taken for a server that is away",
