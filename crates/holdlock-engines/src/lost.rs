@@ -185,7 +185,7 @@ fn call(callbacks: Vec<Callback>, loss: Loss) {
     }
     let run = move || callbacks.into_iter().for_each(|callback| callback(&loss));
     // Without a thread the program learns it by `loss`, as it would without a callback.
-    let _ = thread::start("holdlock-lost", run);
+    let _ = thread::start(c"holdlock-lost", run);
 }
 
 fn of_the_parent() -> Loss {

@@ -7,13 +7,13 @@ pub(crate) mod hold;
 pub(crate) mod leaving;
 pub(crate) mod serve;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
-use std::thread::ThreadId;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::LocalSet;
@@ -24,11 +24,15 @@ use crate::sys::{sentinel, thread};
 type Job = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
 struct Keeper {
-    thread: ThreadId,
     jobs: UnboundedSender<Job>,
 }
 
 static KEEPER: PerProcess<Keeper> = PerProcess::new();
+
+thread_local! {
+    /// Whether this is the helper thread.
+    static IS_KEEPER: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Runs a task in the helper thread. Fails if the thread cannot be started.
 pub(crate) fn run<F>(job: impl FnOnce() -> F + Send + 'static) -> io::Result<()>
@@ -51,9 +55,7 @@ where
 
 /// Whether the calling thread is the helper thread.
 pub(crate) fn is_this_thread() -> bool {
-    KEEPER
-        .get()
-        .is_some_and(|keeper| keeper.thread == std::thread::current().id())
+    IS_KEEPER.get()
 }
 
 /// The future, which is not woken any more when the program has closed our descriptors: that would
@@ -100,7 +102,8 @@ fn start() -> io::Result<&'static Keeper> {
             tokio::task::spawn_local(job());
         }
     };
-    let thread = thread::start("holdlock-engine", move || {
+    thread::start(c"holdlock-engine", move || {
+        IS_KEEPER.set(true);
         let tasks_of_thread = LocalSet::new();
         let body = careful(tasks_of_thread.run_until(tasks));
         let ended = panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(body)));
@@ -109,8 +112,5 @@ fn start() -> io::Result<&'static Keeper> {
             std::mem::forget((tasks_of_thread, runtime));
         }
     })?;
-    Ok(KEEPER.set(Keeper {
-        thread: thread.thread().id(),
-        jobs,
-    }))
+    Ok(KEEPER.set(Keeper { jobs }))
 }

@@ -23,7 +23,8 @@ fn watch_helper_thread() {
     WATCHED.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            if std::thread::current().name() == Some("holdlock-engine") {
+            let name = std::fs::read_to_string("/proc/thread-self/comm");
+            if name.is_ok_and(|name| name.trim_end() == "holdlock-engine") {
                 PANICKED.store(true, Ordering::SeqCst);
             }
             before(panic);
