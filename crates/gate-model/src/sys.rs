@@ -147,7 +147,6 @@ pub(crate) mod identity {
 pub(crate) mod published {
     pub(crate) fn start_helper(
         _name: &str,
-        _stack_size: usize,
         run: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<()> {
         loom::thread::spawn(run);

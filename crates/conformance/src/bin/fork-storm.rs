@@ -24,8 +24,7 @@ fn main() {
 }
 
 /// Threads fork all the time. Each fork takes a mutex that the opening threads want as well. No
-/// child keeps a lock, no thread hangs, and no thread gets an error. (A child may have a file open
-/// that its parent was closing during the fork and does not lock again.)
+/// child keeps a lock, no thread hangs, and no thread gets an error.
 fn storm(path: &Path) {
     sys::take_a_mutex_at_fork();
     let directory = path.with_extension("d");
@@ -123,7 +122,7 @@ fn threads(path: &Path) {
     let lock = FileLock::open(path).expect("opens");
     let _guard = lock.lock().expect("free");
     let work = || std::thread::spawn(|| {}).join().expect("no panic");
-    beside(4, work, 1500, || wait_of_a_task_ends(path));
+    beside(8, work, 1500, || wait_of_a_task_ends(path));
 }
 
 /// Whether a wait with a limit ends.

@@ -65,7 +65,7 @@ impl HeadWatch {
         });
         if !state.running {
             // If no thread can be started, no request gives way.
-            state.running = published::start_helper("holdlock-head", 128 * 1024, run).is_ok();
+            state.running = published::start_helper("holdlock-head", run).is_ok();
         }
         HeadWatch {
             file: file.clone(),

@@ -96,7 +96,7 @@ impl WatchedWait {
         });
         if !state.running {
             // If no thread can be started, cycles are not found.
-            state.running = published::start_helper("holdlock-watch", 256 * 1024, run).is_ok();
+            state.running = published::start_helper("holdlock-watch", run).is_ok();
         } else if state.sleeps_until.is_some_and(|until| until > look_at) {
             shared.changed.notify_one();
         }

@@ -123,7 +123,7 @@ fn keep(gate: &Gate) -> bool {
         }
     }
     if !kept.running {
-        kept.running = published::start_helper("holdlock-idle", 64 * 1024, run).is_ok();
+        kept.running = published::start_helper("holdlock-idle", run).is_ok();
     }
     if kept.running {
         kept.gates.push(gate.me.clone());

@@ -223,7 +223,7 @@ impl Crew {
             let (common, file) = (common.clone(), file.clone());
             let run = move || common.wait_for(slot, file);
             // To the host this is one request, which the inspection does not take for several.
-            published::start_helper("holdlock-slot", 64 * 1024, run).is_ok()
+            published::start_helper("holdlock-slot", run).is_ok()
         };
         let missing = (0..slots).find(|slot| !start(*slot)).map(|at| slots - at);
         if let Some(missing) = missing {

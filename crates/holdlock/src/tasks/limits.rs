@@ -65,7 +65,7 @@ pub(super) fn add(task: &Arc<Task>) -> io::Result<()> {
     let limits = limits();
     let mut state = limits.lock();
     if !state.running {
-        published::start_helper("holdlock-limits", 128 * 1024, run)?;
+        published::start_helper("holdlock-limits", run)?;
         state.running = true;
     }
     if let Some(deadline) = deadline {

@@ -246,9 +246,7 @@ impl PendingWait<OwnedGuard> for Arc<Task> {
 /// other threads get them, and a signal would cost the thread its place in the kernel's queue.
 fn start(lock: &FileLock) -> io::Result<()> {
     let lock = lock.clone();
-    start_thread("holdlock-async", 128 * 1024, move || {
-        serve_all(&lock, serve)
-    })
+    start_thread("holdlock-async", move || serve_all(&lock, serve))
 }
 
 fn serve_all(lock: &FileLock, serve: impl Fn(&Queued)) {

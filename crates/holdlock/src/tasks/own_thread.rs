@@ -48,7 +48,7 @@ impl<G: Acquired + 'static> OwnThread<G> {
         };
         // The program's other threads get its signals, which would cost this one its place in the
         // queue.
-        start_thread("holdlock-async", 128 * 1024, run)?;
+        start_thread("holdlock-async", run)?;
         Ok(wait)
     }
 }

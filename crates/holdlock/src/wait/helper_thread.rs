@@ -120,7 +120,7 @@ impl HelperThread {
         // request still waits, although its process does not: inspection must not take this for a
         // wait of the process. The thread blocks all signals, so that the program's own threads get
         // them.
-        start_thread("waiter-holdlock", 64 * 1024, move || its_own.run()).ok()?;
+        start_thread("waiter-holdlock", move || its_own.run()).ok()?;
         threads.push(thread.clone());
         Some(thread)
     }

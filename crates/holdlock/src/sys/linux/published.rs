@@ -136,11 +136,7 @@ fn map(file: BorrowedFd<'_>) -> io::Result<&'static Note> {
 
 /// Starts a thread that only helps this library. It blocks all signals: the program's own threads
 /// get them.
-pub(crate) fn start_helper(
-    name: &str,
-    stack_size: usize,
-    run: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
+pub(crate) fn start_helper(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     // Made here, not by the new thread at a time of its own: a program that closes descriptors that
     // it does not know may do so as soon as it has its lock, and what gets the number of a note
     // that is half made would be cut to the note's length.
@@ -149,7 +145,7 @@ pub(crate) fn start_helper(
         let _helper = Helper::enter();
         run();
     };
-    start_thread(name, stack_size, run)
+    start_thread(name, run)
 }
 
 /// While it lives, the note has the thread that made it as a helper: it neither holds nor releases

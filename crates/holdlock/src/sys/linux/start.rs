@@ -12,24 +12,24 @@ use std::ptr::null_mut;
 
 use super::thread::with_signals_blocked;
 
+/// Far more than a thread here needs: the C library takes the program's thread-local memory out of
+/// it. What is not used costs no memory.
+const STACK_SIZE: usize = 1 << 20;
+
 struct Start {
     name: CString,
     run: Box<dyn FnOnce() + Send>,
 }
 
 /// Starts a thread that nobody joins. It blocks all signals: the program's own threads get them.
-pub(crate) fn start_thread(
-    name: &str,
-    stack_size: usize,
-    run: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
+pub(crate) fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let start = Box::into_raw(Box::new(Start {
         name: CString::new(name)?,
         run: Box::new(run),
     }));
     let result = with_signals_blocked(|| {
         // Programs with much thread-local memory need a larger stack.
-        match create(Some(stack_size), start) {
+        match create(Some(STACK_SIZE), start) {
             libc::EINVAL => create(None, start),
             result => result,
         }
