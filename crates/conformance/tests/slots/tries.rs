@@ -24,18 +24,27 @@ fn sleeps(thread: i32) -> Option<u64> {
 #[test]
 fn a_request_that_passes_the_head_does_not_make_a_try_fail_while_a_slot_is_free() {
     let _dog = watchdog::watch(60);
+    // A slow machine may be late.
+    assert!((0..10).any(|_| a_try_outlasts_one_that_passes()));
+}
+
+/// Whether that was shown. It was not if the head was occupied for longer than a try looks.
+fn a_try_outlasts_one_that_passes() -> bool {
+    const LOOKS_FOR: Duration = Duration::from_millis(500);
     let scratch = Scratch::new();
     let semaphore = Semaphore::open(scratch.lock(), 2).expect("opens");
-    let taken = semaphore.try_lock().expect("free");
+    let _taken = semaphore.try_lock().expect("free");
     let file = File::options().write(true).open(scratch.lock());
     let head = file.expect("opens");
     let queue = (Range::QUEUE.start, 3);
     sys::fcntl_lock(&head, libc::F_OFD_SETLK, libc::F_WRLCK, queue).expect("no request is there");
     let (tell, told) = mpsc::channel();
-    std::thread::scope(|scope| {
+    let began = Instant::now();
+    let (slot, tried_for) = std::thread::scope(|scope| {
         let trying = scope.spawn(|| {
             tell.send(sys::thread_id()).expect("heard");
-            semaphore.try_lock().map(|guard| guard.slot())
+            let slot = semaphore.try_lock().map(|guard| guard.slot());
+            (slot, began.elapsed())
         });
         let thread = told.recv().expect("a thread");
         // It sleeps ten times in each millisecond.
@@ -43,10 +52,18 @@ fn a_request_that_passes_the_head_does_not_make_a_try_fail_while_a_slot_is_free(
             trying.is_finished() || sleeps(thread).is_some_and(|sleeps| sleeps > 15)
         });
         sys::fcntl_lock(&head, libc::F_OFD_SETLK, libc::F_UNLCK, queue).expect("unlocked");
-        let slot = trying.join().expect("no panic").expect("a slot is free");
-        assert_eq!(slot, 1);
+        trying.join().expect("no panic")
     });
-    drop(taken);
+    match slot {
+        Ok(slot) => {
+            assert_eq!(slot, 1);
+            true
+        }
+        Err(error) => {
+            assert!(tried_for >= LOOKS_FOR, "a slot is free: {error}");
+            false
+        }
+    }
 }
 
 /// As above. The thread of a runtime also serves other tasks, and the task waits anyway.
