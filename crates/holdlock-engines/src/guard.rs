@@ -133,7 +133,9 @@ impl EngineGuard {
         let lock = self.name().to_owned();
         async move {
             sent?;
-            let result = answer.await.unwrap_or_else(|_| Err(no_answer()));
+            let result = serve::heard(answer)
+                .await
+                .unwrap_or_else(|| Err(no_answer()));
             result.map_err(|loss| Error::Lost { lock, loss })
         }
     }
@@ -164,10 +166,9 @@ impl EngineGuard {
         async move {
             let (tell, answer) = oneshot::channel();
             self.send(Command::Release(tell))?;
-            match answer.await {
-                Ok(result) => result.map_err(|loss| self.lost_error(loss)),
-                Err(_) => Err(self.lost_error(no_answer())),
-            }
+            let result = serve::heard(answer).await;
+            let result = result.unwrap_or_else(|| Err(no_answer()));
+            result.map_err(|loss| self.lost_error(loss))
         }
     }
 

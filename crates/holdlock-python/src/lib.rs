@@ -52,6 +52,7 @@ mod marker;
 mod once;
 mod open;
 mod pending;
+mod pipe_end;
 mod process;
 mod proxy;
 mod read_write;

@@ -5,22 +5,23 @@
 //! interpreter is ending.
 
 use std::ffi::OsString;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::io::{self, Read, Write};
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 
 use pyo3::prelude::*;
 
+use crate::pipe_end::PipeEnd;
 use crate::{error, fork};
 
 /// The pipe, and the numbers of the waits that were woken.
 pub(crate) struct Pipe {
     /// Not empty: there is one byte in the pipe.
     woken: Mutex<Vec<u64>>,
-    reader: PipeReader,
-    writer: PipeWriter,
+    reader: PipeEnd,
+    writer: PipeEnd,
 }
 
 impl Pipe {
@@ -29,8 +30,8 @@ impl Pipe {
         let (reader, writer) = io::pipe()?;
         Ok(Arc::new(Pipe {
             woken: Mutex::default(),
-            reader,
-            writer,
+            reader: PipeEnd::new(reader),
+            writer: PipeEnd::new(writer),
         }))
     }
 
@@ -40,7 +41,7 @@ impl Pipe {
 
     /// The descriptor that the loop watches.
     pub(crate) fn descriptor(&self) -> RawFd {
-        self.reader.as_raw_fd()
+        self.reader.number()
     }
 
     /// The waits that were woken, from the first to the last.
@@ -53,17 +54,22 @@ impl Pipe {
         let mut woken = self.woken();
         let count = count.min(woken.len());
         woken.drain(..count);
-        if count > 0 && woken.is_empty() {
+        if count > 0
+            && woken.is_empty()
+            && let Some(mut reader) = self.reader.get()
+        {
             // The byte is there, so this does not block.
-            let _ = (&self.reader).read(&mut [0]);
+            let _ = reader.read(&mut [0]);
         }
     }
 
     fn wake(&self, number: u64) {
         let mut woken = self.woken();
-        if woken.is_empty() {
+        if woken.is_empty()
+            && let Some(mut writer) = self.writer.get()
+        {
             // The pipe is empty, so this does not block.
-            let _ = (&self.writer).write(&[0]);
+            let _ = writer.write(&[0]);
         }
         woken.push(number);
     }

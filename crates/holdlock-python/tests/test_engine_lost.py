@@ -4,6 +4,7 @@ import pickle
 import queue
 import select
 import signal
+import socket
 import sys
 import threading
 
@@ -169,3 +170,48 @@ def test_the_next_holder_is_not_hit_by_a_late_release(server, name):
         with pytest.raises(LockLost):
             lock.release()
         other.check()
+
+
+CLOSED = """
+import os, sys, tempfile, threading
+import holdlock
+
+held, asked = map(holdlock.open, sys.argv[1:3])
+held.acquire()
+lost, ends = held.lost, {}
+
+def ask():
+    try:
+        asked.members()
+    except holdlock.EngineError as error:
+        ends["asks"] = str(error)
+
+def wait():
+    ends["waits"] = lost.wait()
+
+threads = [threading.Thread(target=call, daemon=True) for call in (ask, wait)]
+for thread in threads:
+    thread.start()
+print("asks", flush=True)
+sys.stdin.readline()
+os.closerange(3, 1024)
+files = [tempfile.TemporaryFile() for _ in range(int(sys.argv[3]))]
+for thread in threads:
+    thread.join(60)
+assert "has closed descriptors" in ends["asks"] and ends["waits"] is True, ends
+assert "has closed descriptors" in str(lost.reason), lost.reason
+for file in files:
+    assert os.fstat(file.fileno()).st_size == 0
+"""
+
+
+# The numbers stay closed, or become those of files.
+@pytest.mark.parametrize("files", [0, 60])
+def test_calls_end_although_the_program_has_closed_all_descriptors(server, name, child, files):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asked = f"redis://127.0.0.1:{silent.getsockname()[1]}/#n"
+        program = child(CLOSED, server.url(name), asked, str(files))
+        program.expect("asks")
+        with silent.accept()[0]:
+            program.tell()
+            assert program.ended() == 0

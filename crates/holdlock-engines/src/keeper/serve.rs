@@ -1,6 +1,6 @@
 //! One request, from the call to the answer, with all that may end it.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -223,7 +223,11 @@ where
     F: Future<Output = Result<T, Error>> + 'static,
 {
     let begun = begin(&engine, Unheard::Ends, task);
-    async move { begun?.await.unwrap_or_else(|_| Err(no_answer(&engine))) }
+    async move {
+        heard(begun?)
+            .await
+            .unwrap_or_else(|| Err(no_answer(&engine)))
+    }
 }
 
 /// As [`ask`], for what changes something in the engine.
@@ -248,7 +252,11 @@ where
     F: Future<Output = Result<T, Error>> + 'static,
 {
     let begun = begin(&engine, Unheard::GoesOn, task);
-    async move { begun?.await.unwrap_or_else(|_| Err(no_answer(&engine))) }
+    async move {
+        heard(begun?)
+            .await
+            .unwrap_or_else(|| Err(no_answer(&engine)))
+    }
 }
 
 type Reply<T> = oneshot::Receiver<Result<T, Error>>;
@@ -293,6 +301,17 @@ fn no_answer(engine: &Engine) -> Error {
         lock: engine.shown().to_owned(),
         why: "no answer; try again".to_owned(),
     }
+}
+
+/// The answer of the helper thread, in asynchronous code. None if there will be none. Nobody wakes
+/// a task then, but one that asks again learns it.
+pub(crate) async fn heard<T>(mut answer: oneshot::Receiver<T>) -> Option<T> {
+    poll_fn(|context| match Pin::new(&mut answer).poll(context) {
+        Poll::Ready(result) => Poll::Ready(result.ok()),
+        Poll::Pending if sentinel::is_gone() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Wakes a thread that is parked. It needs no descriptor, of which there may be none left: a

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, List, Optional
 
 from ._engine_base import EngineLockBase
 from ._engine_native import cancelled_by, native, task_of
-from ._engine_lost import LostSignal, wait_readable
+from ._engine_lost import LOOK, LostSignal, wait_readable
 from ._engine_types import History, Member, Members
 from ._meta import current_greenlet, uses_greenlets
 from ._native import AcquireReturnProxy
@@ -198,7 +198,7 @@ def _ask(pending: Pending) -> Any:
     """The answer of the engine. An exception of a signal handler ends the wait."""
     try:
         while not pending.is_over():
-            wait_readable(pending.fileno(), -1)
+            wait_readable(pending.fileno(), LOOK)
         return pending.finish()
     finally:
         pending.close()

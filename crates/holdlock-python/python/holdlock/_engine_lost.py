@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["AsyncLostSignal", "LostSignal"]
 
 
+#: How often a wait looks whether the program has closed the descriptors of the library, in seconds.
+LOOK = 1.0
+
+
 class LostSignalBase:
     """What the signals of both kinds of code have in common."""
 
@@ -73,10 +77,14 @@ class LostSignal(LostSignalBase):
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Sleeps until the lock is lost, at most for ``timeout`` seconds. Returns
         :meth:`is_set`, as :class:`threading.Event` does."""
-        limit = -1.0 if timeout is None else max(_options.seconds("timeout", timeout), 0.0)
-        if not self.is_set():
-            wait_readable(self.fileno(), limit)
-        return self.is_set()
+        limit = math.inf if timeout is None else max(_options.seconds("timeout", timeout), 0.0)
+        end = time.monotonic() + limit
+        while not self.is_set():
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            wait_readable(self.fileno(), min(left, LOOK))
+        return True
 
 
 class AsyncLostSignal(LostSignalBase):
