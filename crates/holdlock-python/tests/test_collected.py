@@ -75,6 +75,7 @@ def test_a_lock_is_collected_with_the_task_that_waited_for_it_and_its_closed_loo
 
 WAITS = {
     "file": (FileLock, AsyncFileLock),
+    "member": (FileLock, AsyncFileLock),
     "semaphore": (lambda path: Semaphore(path, 1), lambda path: AsyncSemaphore(path, 1)),
     "set": (FileLock, lambda path: AsyncLockSet([path])),
 }
@@ -87,7 +88,8 @@ def test_a_wait_is_collected_with_a_loop_that_nobody_has_closed(path, kind):
     with held:
 
         async def wait():
-            lock.task = asyncio.ensure_future(lock.acquire())
+            waits = AsyncLockSet([lock]) if kind == "member" else lock
+            lock.task = asyncio.ensure_future(waits.acquire())
             while not held.waiters():
                 await asyncio.sleep(0.001)
 

@@ -193,7 +193,9 @@ class AsyncReadWriteLock(ReadWriteBase):
         if task not in self._acquired:
             _async_wait.note_ended()
             for other in list(self._acquired):
-                self._forget_undone(other)
+                # A living task of another thread may be acquiring just now.
+                if other.ended:
+                    self._forget_undone(other)
             task = next((other for other in self._acquired if other.ended), task)
         if task in self._acquired:
             self._give_back(task, force)

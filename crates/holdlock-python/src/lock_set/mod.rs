@@ -72,13 +72,9 @@ impl NativeLockSet {
 
     /// For the collector: a lock may keep its set in an attribute.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self.members.get() {
-            // A waiting request shares the members, and the collector does not know requests.
-            Some(members) if Arc::strong_count(members) == 1 => {
-                members.0.iter().try_for_each(|(lock, _)| visit.call(lock))
-            }
-            _ => Ok(()),
-        }
+        // A waiting request shares the members, and keeps the set.
+        let mut members = self.members.get().into_iter().flat_map(|all| &all.0);
+        members.try_for_each(|(lock, _)| visit.call(lock))
     }
 
     /// Acquires all locks with the set's own limit. Native, so that no exception of a signal
