@@ -104,6 +104,8 @@ fn at_work_after_the_first_kill(server: &server::Server, name: &str) -> Duration
         .args([&url, "--", "python3", "-c", CHAIN])
         .args(&files);
     let mut running = Running::start(&mut traced);
+    let is_written = |file: &std::path::PathBuf| file.metadata().is_ok_and(|file| file.len() > 0);
+    eventually("both are at work", || files.iter().all(is_written));
     end_session(server, name);
     let mut status = None;
     eventually("it ends", || {
@@ -200,7 +202,8 @@ fn a_command_whose_lock_the_server_does_not_renew_is_ended_with_the_reason() {
     let Some(server) = redis::own(&[]).map(redis::Server::awake) else {
         return;
     };
-    let url = server.with("ttl=3", "refused");
+    // Several renewals are refused before the command has to end.
+    let url = server.with("ttl=9", "refused");
     let running = start(&[&[url.as_str()], &STAY[..]].concat());
     server.cli(&["ACL", "SETUSER", "default", "-@scripting"]);
     let (code, _, said) = running.ended();
