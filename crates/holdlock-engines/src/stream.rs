@@ -2,7 +2,7 @@
 //! TLS comes above it (`tls.rs`).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use crate::socket::Socket;
 use crate::sys::event::Event;
+use crate::sys::thread;
 use crate::url::Host;
 
 /// A stream of whatever kind.
@@ -58,18 +60,27 @@ pub(crate) enum Address {
     Unix(PathBuf),
 }
 
-/// The addresses of a host. The error says why there is none.
+/// The addresses of a host. The error says why there is none. A thread of its own asks the name
+/// service, which may block.
 pub(crate) async fn addresses(
     host: &str,
     port: u16,
     limit: Duration,
 ) -> io::Result<Vec<SocketAddr>> {
-    let found = tokio::net::lookup_host((host, port));
-    match tokio::time::timeout(limit, found).await {
-        Ok(Ok(found)) => Ok(found.collect()),
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (tell, told) = oneshot::channel();
+    let host = host.to_owned();
+    thread::start(c"holdlock-names", move || {
+        let found = (host.as_str(), port).to_socket_addrs();
+        let _ = tell.send(found.map(Vec::from_iter));
+    })?;
+    match tokio::time::timeout(limit, told).await {
+        Ok(Ok(Ok(found))) => Ok(found),
         // The name service does not tell that it could open no file.
-        Ok(Err(error)) => Err(Event::new().err().unwrap_or(error)),
-        Err(_) => Err(io::Error::other("no answer from the name service")),
+        Ok(Ok(Err(error))) => Err(Event::new().err().unwrap_or(error)),
+        Ok(Err(_)) | Err(_) => Err(io::Error::other("no answer from the name service")),
     }
 }
 

@@ -20,6 +20,12 @@ pub(crate) fn in_child(body: impl FnOnce() -> bool) -> libc::pid_t {
     }
 }
 
+/// The kernel ends this process in so many seconds.
+pub(crate) fn end_in(seconds: u32) {
+    // SAFETY: takes no pointers.
+    unsafe { libc::alarm(seconds) };
+}
+
 /// Closes all descriptors but the standard ones, and opens so many files.
 pub(crate) fn close_descriptors(files: usize) -> Vec<std::fs::File> {
     // SAFETY: takes no pointers. What the numbers belonged to has to notice.
