@@ -14,6 +14,9 @@ use crate::{Error, Loss, Member};
 /// How long after a failed try the server is asked for the release again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long before the end of the time for the release the last refusal counts.
+const TO_SAY_WHY: Duration = Duration::from_secs(1);
+
 /// How soon others see the record of a holder; until then, that of the waiter.
 const SHOWN: Duration = Duration::from_millis(100);
 
@@ -94,7 +97,7 @@ impl Session for RedisSession {
 
     /// Goes on until the server has released the lock, or does not know it.
     async fn release(self, within: Duration) -> Result<(), Loss> {
-        let until = BootTime::now().plus(within.saturating_sub(3 * PAUSE));
+        let until = BootTime::now().plus(within.saturating_sub(TO_SAY_WHY));
         let ttl = self.ttl();
         let limit = (ttl / 6).clamp(Duration::from_secs(1), COMMAND);
         let mut asked_before = false;
