@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The library needs little, and the thread runs no Python code.
-const STACK: usize = 128 * 1024;
+/// Far more than the library needs: the C library takes the program's thread-local memory out of
+/// it. The thread runs no Python code.
+const STACK: usize = 1 << 20;
 
 type Work<A> = Box<dyn FnOnce() -> A + Send>;
 

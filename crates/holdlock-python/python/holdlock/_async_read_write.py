@@ -196,7 +196,7 @@ class AsyncReadWriteLock(ReadWriteBase):
                 # A living task of another thread may be acquiring just now.
                 if other.ended:
                     self._forget_undone(other)
-            task = next((other for other in self._acquired if other.ended), task)
+            task = next((other for other in list(self._acquired) if other.ended), task)
         if task in self._acquired:
             self._give_back(task, force)
         elif not force:

@@ -81,10 +81,9 @@ class LostSignal(LostSignalBase):
         end = time.monotonic() + limit
         while not self.is_set():
             left = end - time.monotonic()
-            if left <= 0:
-                return False
-            wait_readable(self.fileno(), min(left, LOOK))
-        return True
+            if left <= 0 or wait_readable(self.fileno(), min(left, LOOK)):
+                break
+        return self.is_set()
 
 
 class AsyncLostSignal(LostSignalBase):
@@ -104,20 +103,15 @@ class AsyncLostSignal(LostSignalBase):
         return self.is_set()
 
 
-def wait_readable(descriptor: int, seconds: float) -> None:
-    """Sleeps until the descriptor is readable, at most for this time; negative: without a limit.
+def wait_readable(descriptor: int, seconds: float) -> bool:
+    """Sleeps until the descriptor is readable, at most for this time, and returns whether it is.
     Handlers of signals run meanwhile, and other greenlets."""
     if uses_greenlets():
         from . import _greenlets
 
-        _greenlets.wait_readable(descriptor, seconds)
-        return
+        return _greenlets.wait_readable(descriptor, seconds)
     import select
 
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    end = time.monotonic() + seconds
-    # One call may wait for 24 days.
-    while not poll.poll(None if seconds < 0 else min(max(end - time.monotonic(), 0), 1e6) * 1000):
-        if 0 <= seconds and time.monotonic() >= end:
-            return
+    return bool(poll.poll(seconds * 1000))

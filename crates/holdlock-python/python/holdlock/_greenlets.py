@@ -232,9 +232,10 @@ def enter_gate(
     return inside
 
 
-def wait_readable(descriptor: int, seconds: float) -> None:
-    """Sleeps until the descriptor is readable, at most for this time; negative: without a limit."""
-    _Green.select([descriptor], [], [], None if seconds < 0 else seconds)
+def wait_readable(descriptor: int, seconds: float) -> bool:
+    """Sleeps until the descriptor is readable, at most for this time, and returns whether it is."""
+    readable, _, _ = _Green.select([descriptor], [], [], seconds)
+    return bool(readable)
 
 
 def _call_hook(lock: Any, record: TaskRecord) -> None:
