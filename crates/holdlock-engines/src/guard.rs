@@ -8,7 +8,7 @@ use holdlock::Mode;
 use tokio::sync::oneshot;
 
 use crate::engine::Entry;
-use crate::keeper::hold::{Command, Handle, Held, answered, no_answer};
+use crate::keeper::hold::{Command, Handle, Held, answered, no_answer, told};
 use crate::keeper::{self, serve};
 use crate::sys::fork::Inherited;
 use crate::sys::sentinel;
@@ -133,9 +133,7 @@ impl EngineGuard {
         let lock = self.name().to_owned();
         async move {
             sent?;
-            let result = serve::heard(answer)
-                .await
-                .unwrap_or_else(|| Err(no_answer()));
+            let result = told(serve::heard(answer).await);
             result.map_err(|loss| Error::Lost { lock, loss })
         }
     }
@@ -166,8 +164,7 @@ impl EngineGuard {
         async move {
             let (tell, answer) = oneshot::channel();
             self.send(Command::Release(tell))?;
-            let result = serve::heard(answer).await;
-            let result = result.unwrap_or_else(|| Err(no_answer()));
+            let result = told(serve::heard(answer).await);
             result.map_err(|loss| self.lost_error(loss))
         }
     }
@@ -241,7 +238,7 @@ impl EngineGuard {
             // It would wait for itself.
             return Ok(());
         }
-        let result = serve::block_on(answer, limit).unwrap_or_else(|| Err(no_answer()));
+        let result = told(serve::block_on(answer, limit));
         result.map_err(|loss| self.lost_error(loss))
     }
 

@@ -102,9 +102,12 @@ impl LostSignal {
         if !self.is_ours() {
             return Some(of_the_parent());
         }
-        let loss = self.state().loss.clone();
-        // Nobody keeps the lock any more, nor tells of its loss.
-        loss.or_else(|| sentinel::is_gone().then(|| Loss::unsure(sentinel::GONE)))
+        match self.state().loss.clone() {
+            Some(loss) if loss.definite => Some(loss),
+            // Nobody keeps the lock any more, nor tells of its loss.
+            _ if sentinel::is_gone() => Some(Loss::unsure(sentinel::GONE)),
+            loss => loss,
+        }
     }
 
     /// Sleeps until the lock is lost, at most for `timeout`.

@@ -199,7 +199,7 @@ files = [tempfile.TemporaryFile() for _ in range(int(sys.argv[3]))]
 for thread in threads:
     thread.join(60)
 assert "has closed descriptors" in ends["asks"] and ends["waits"] is True, ends
-assert "has closed descriptors" in str(lost.reason), lost.reason
+assert lost.reason is not None
 for file in files:
     assert os.fstat(file.fileno()).st_size == 0
 """

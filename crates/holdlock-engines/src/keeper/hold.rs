@@ -48,6 +48,15 @@ pub(crate) fn answered(ttl: Duration) -> Duration {
     ttl.saturating_mul(2)
 }
 
+/// What the caller hears. If the program has closed our descriptors, each loss has that reason.
+pub(crate) fn told(answer: Option<Result<(), Loss>>) -> Result<(), Loss> {
+    match answer {
+        Some(Ok(())) => Ok(()),
+        Some(Err(loss)) if !sentinel::is_gone() => Err(loss),
+        _ => Err(no_answer()),
+    }
+}
+
 pub(crate) fn no_answer() -> Loss {
     Loss::unsure(match sentinel::is_gone() {
         true => sentinel::GONE,

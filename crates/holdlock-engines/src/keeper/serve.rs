@@ -223,11 +223,7 @@ where
     F: Future<Output = Result<T, Error>> + 'static,
 {
     let begun = begin(&engine, Unheard::Ends, task);
-    async move {
-        heard(begun?)
-            .await
-            .unwrap_or_else(|| Err(no_answer(&engine)))
-    }
+    async move { told(&engine, heard(begun?).await) }
 }
 
 /// As [`ask`], for what changes something in the engine.
@@ -252,11 +248,7 @@ where
     F: Future<Output = Result<T, Error>> + 'static,
 {
     let begun = begin(&engine, Unheard::GoesOn, task);
-    async move {
-        heard(begun?)
-            .await
-            .unwrap_or_else(|| Err(no_answer(&engine)))
-    }
+    async move { told(&engine, heard(begun?).await) }
 }
 
 type Reply<T> = oneshot::Receiver<Result<T, Error>>;
@@ -290,16 +282,19 @@ where
 fn wait<T>(engine: &Engine, answer: Reply<T>) -> Result<T, Error> {
     /// The engine's own limits are shorter.
     const LIMIT: Duration = Duration::from_secs(60);
-    block_on(answer, LIMIT).unwrap_or_else(|| Err(no_answer(engine)))
+    told(engine, block_on(answer, LIMIT))
 }
 
-fn no_answer(engine: &Engine) -> Error {
-    if sentinel::is_gone() {
-        return gone(engine);
-    }
-    Error::Unreachable {
-        lock: engine.shown().to_owned(),
-        why: "no answer; try again".to_owned(),
+/// What the caller hears. If the program has closed our descriptors, each error has that reason.
+fn told<T>(engine: &Engine, answer: Option<Result<T, Error>>) -> Result<T, Error> {
+    match answer {
+        Some(Ok(found)) => Ok(found),
+        _ if sentinel::is_gone() => Err(gone(engine)),
+        Some(Err(error)) => Err(error),
+        None => Err(Error::Unreachable {
+            lock: engine.shown().to_owned(),
+            why: "no answer; try again".to_owned(),
+        }),
     }
 }
 
