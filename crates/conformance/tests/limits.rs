@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,44 @@ fn a_long_lease_is_waited_for_up_to_the_limit_without_signals() {
         .try_lock_for(Duration::from_secs(13))
         .map(drop);
     assert!(matches!(timed, Err(Error::TimedOut(_))), "{timed:?}");
+}
+
+/// A request that met the lease looks at the path again, where the FIFO is by then.
+#[test]
+fn a_fifo_in_place_of_a_leased_file_is_no_error() {
+    let _dog = watchdog::watch(120);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    sys::count_signals(libc::SIGIO, libc::SA_RESTART);
+    let probe = File::create(scratch.path("probe")).expect("created");
+    if !sys::lease(&probe) {
+        return skipped("this file system grants no leases");
+    }
+    let fifo = scratch.path("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo").success());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let swapping = scope.spawn(|| {
+            let next = scratch.path("next");
+            while !stop.load(Ordering::Relaxed) {
+                let leased = File::create(&next).expect("created");
+                // Refused while a child of another test has the file open.
+                let _ = sys::lease(&leased);
+                std::fs::rename(&next, &path).expect("renamed");
+                std::fs::hard_link(&fifo, &next).expect("linked");
+                std::fs::rename(&next, &path).expect("renamed");
+            }
+        });
+        let lock = FileLock::open(&path).expect("opens");
+        let end = Instant::now() + Duration::from_secs(3);
+        let mut locked = Ok(());
+        while Instant::now() < end && !swapping.is_finished() && locked.is_ok() {
+            locked = lock.try_lock_for(Duration::from_secs(60)).map(drop);
+        }
+        stop.store(true, Ordering::Relaxed);
+        locked.expect("locked");
+    });
 }
 
 /// Puts another file at the path, again and again.

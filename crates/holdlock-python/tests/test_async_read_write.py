@@ -16,7 +16,7 @@ from holdlock import AsyncAcquireReadWriteReturnProxy, AsyncReadWriteLock, FileL
 
 def test_tasks_read_together_and_write_alone(path, loop):
     lock = AsyncReadWriteLock(path)
-    readers, writers, most = [], [], []
+    readers, writers = [], []
 
     async def work(number):
         for turn in range(20):
@@ -24,7 +24,6 @@ def test_tasks_read_together_and_write_alone(path, loop):
                 async with lock.read_lock():
                     readers.append(number)
                     assert not writers
-                    most.append(len(readers))
                     await loop.sleep(0)
                     readers.remove(number)
             else:
@@ -35,11 +34,17 @@ def test_tasks_read_together_and_write_alone(path, loop):
                     assert len(writers) == 1 and not readers
                     writers.remove(number)
 
+    async def read():
+        async with lock.read_lock():
+            readers.append(None)
+            while len(readers) < 6:  # until all are here
+                await loop.sleep(0.001)
+
     async def main():
         await loop.all_of(*[lambda n=n: work(n) for n in range(6)])
+        await loop.all_of(*[read] * 6)
 
     loop.run(main)
-    assert max(most) > 1
     until(lambda: waiting_threads() == 0)
     assert is_unused(path)
 

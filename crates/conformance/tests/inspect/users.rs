@@ -25,9 +25,19 @@ fn as_nobody(scratch: &Scratch) -> Option<Command> {
     for path in [&*program, program.parent().expect("a directory")] {
         open_to_all(path);
     }
-    let mut command = Command::new(program);
-    command.uid(NOBODY).gid(NOBODY);
-    Some(command)
+    let by_nobody = |program: &Path| {
+        let mut command = Command::new(program);
+        command.uid(NOBODY).gid(NOBODY);
+        command
+    };
+    let sees = by_nobody(Path::new("test"))
+        .args(["-e", "/proc/1"])
+        .status();
+    if !sees.expect("test").success() {
+        skipped("this machine hides the processes of other users (hidepid)");
+        return None;
+    }
+    Some(by_nobody(&program))
 }
 
 fn open_to_all(path: &Path) {

@@ -234,14 +234,10 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writing: Writing) -> io::Resul
     };
     let mut first_error = None;
     for &access in attempts {
-        let opened = LockFile::open(name, access != Access::Read, || {
-            file::open(&name.open_path(), access, name.follow)
-        });
-        match opened {
-            Ok(file) => return Ok(Opened::File(file)),
+        match open_now(name, access) {
+            Ok(opened) => return Ok(opened),
             Err(error) => match Refusal::of(&error) {
                 Some(Refusal::Missing) => return Ok(Opened::Missing),
-                Some(Refusal::WouldBlock) => return leased(name, access, error),
                 Some(
                     Refusal::NoPermission
                     | Refusal::ReadOnly
@@ -257,19 +253,26 @@ pub(crate) fn open_existing(name: &Arc<LockName>, writing: Writing) -> io::Resul
     Err(first_error.unwrap_or_else(|| io::ErrorKind::PermissionDenied.into()))
 }
 
-/// The answer when a file could not be opened without waiting: the lease, or `error` if that has
-/// another cause.
-fn leased(name: &LockName, access: Access, error: io::Error) -> io::Result<Opened> {
+/// Opens the file without waiting.
+fn open_now(name: &Arc<LockName>, access: Access) -> io::Result<Opened> {
+    let open = |open: &dyn Fn() -> io::Result<std::fs::File>| {
+        LockFile::open(name, access != Access::Read, open)
+    };
+    let refused = match open(&|| file::open(&name.open_path(), access, name.follow)) {
+        Err(error) if Refusal::of(&error) == Some(Refusal::WouldBlock) => error,
+        opened => return opened.map(Opened::File),
+    };
     // By now the path may name a FIFO. Therefore look at the pinned file, and wait for that one
     // only.
-    let pinned = match file::pin(&name.open_path(), name.follow) {
-        Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(Opened::Missing),
-        other => other?,
-    };
+    let pinned = file::pin(&name.open_path(), name.follow)?;
     if pinned.metadata()?.is_file() {
-        Ok(Opened::Leased(Leased { pinned, access }))
-    } else {
-        Err(error)
+        return Ok(Opened::Leased(Leased { pinned, access }));
+    }
+    // The lease was on a file that was there before, or this is a device that says the same again.
+    match open(&|| file::open_again(pinned.as_fd(), access)) {
+        // /proc is missing.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(refused),
+        opened => opened.map(Opened::File),
     }
 }
 
