@@ -120,7 +120,8 @@ fn code_of(error: &holdlock::Error) -> u8 {
     match error {
         _ if error.is_conflict() => CONFLICT,
         Error::Deadlock { .. } => DEADLOCK,
-        Error::Open { source, .. } | Error::Record { source, .. } => open_code(source),
+        Error::Open { source, .. } => open_code(source),
+        Error::Record { source, .. } => record_code(source),
         _ => OS_ERROR,
     }
 }
@@ -167,6 +168,14 @@ pub(crate) fn open_code(error: &io::Error) -> u8 {
     }
 }
 
+/// The code for a record that cannot be written. The file is there.
+fn record_code(error: &io::Error) -> u8 {
+    match open_code(error) {
+        CANNOT_CREATE => NO_INPUT,
+        code => code,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +187,17 @@ mod tests {
         assert_eq!(code(rustix::io::Errno::NOENT), CANNOT_CREATE);
         assert_eq!(code(rustix::io::Errno::ACCESS), NO_INPUT);
         assert_eq!(code(rustix::io::Errno::MFILE), OS_ERROR);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_written_is_no_file_that_cannot_be_created() {
+        for (errno, code) in [
+            (rustix::io::Errno::NOSPC, NO_INPUT),
+            (rustix::io::Errno::ROFS, NO_INPUT),
+            (rustix::io::Errno::IO, OS_ERROR),
+        ] {
+            assert_eq!(record_code(&errno.into()), code);
+        }
     }
 
     #[test]
