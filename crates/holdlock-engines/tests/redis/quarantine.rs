@@ -108,7 +108,7 @@ fn a_log_that_is_always_synced_keeps_the_lock_over_a_restart() {
     assert!(guard.lost().loss().is_none());
     assert!(lock.try_lock().expect_err("held").is_conflict());
     guard.release().expect("ours");
-    lock.lock().expect("free");
+    drop(lock.lock().expect("free"));
 }
 
 /// A primary and a replica that has all of it so far.
