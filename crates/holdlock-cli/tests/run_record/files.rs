@@ -189,7 +189,7 @@ fn on_a_read_only_file_system_a_run_has_no_record_and_says_which_option_needs_on
     }
     assert_eq!((done.code(), done.text()), (0, "ran\n"), "{done:?}");
     let done = run("--note x");
-    assert_eq!((done.code(), done.text()), (73, ""), "{done:?}");
+    assert_eq!((done.code(), done.text()), (66, ""), "{done:?}");
     assert!(
         done.stderr
             .contains("Read-only file system; use a lock file")
