@@ -95,9 +95,15 @@ fn a_holdlock_that_is_stopped_while_it_releases_continues() {
     let mut running = start(&[&[url.as_str()], &STAY[..]].concat());
     server.signal(Signal::STOP);
     drop(running.stdin.take());
-    let children = format!("/proc/{0}/task/{0}/children", running.pid());
+    let main_thread = format!("/proc/{0}/task/{0}", running.pid());
     eventually("the command's end", || {
-        std::fs::read_to_string(&children).is_ok_and(|children| children.is_empty())
+        let children = std::fs::read_to_string(format!("{main_thread}/children"));
+        children.is_ok_and(|children| children.is_empty())
+    });
+    // A stop before that lasts until the lock has to be renewed.
+    eventually("it waits for the server", || {
+        let wait = std::fs::read_to_string(format!("{main_thread}/wchan"));
+        wait.is_ok_and(|wait| wait.contains("futex"))
     });
     running.send(Signal::STOP);
     server.signal(Signal::CONT);
