@@ -43,5 +43,6 @@ fn nobody_is_there() -> bool {
     fork::end_in(15);
     let lock = open("redis://localhost:1/#n").expect("a lock");
     let error = lock.try_lock().expect_err("nobody is there");
-    error.to_string().contains("refused")
+    // The name service has answered, or this machine has none.
+    !error.to_string().contains("no answer")
 }
