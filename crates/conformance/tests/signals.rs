@@ -135,7 +135,7 @@ fn a_deadline_is_met_though_the_thread_is_nearly_always_in_a_signal_handler() {
     for others_wait in [false, true] {
         // With SA_RESTART: after this handler the wait continues.
         sys::install_with(libc::SIGUSR2, libc::SA_RESTART, others_wait, storm);
-        for _ in 0..3 {
+        let mut after_limit = [0; 5].map(|_: u64| {
             AFTER_LIMIT.store(0, Ordering::SeqCst);
             LIMIT.store(sys::monotonic() + 20_000_000, Ordering::SeqCst);
             timer.set(1);
@@ -144,13 +144,15 @@ fn a_deadline_is_met_though_the_thread_is_nearly_always_in_a_signal_handler() {
                 .expect_err("held");
             LIMIT.store(u64::MAX, Ordering::SeqCst);
             assert!(matches!(error, Error::TimedOut(_)), "{error}");
-            let handlers = AFTER_LIMIT.load(Ordering::SeqCst);
-            // Measured: two to twenty, until the thread is out of the library. Two hundred if a
-            // signal of the library is lost because it arrives together with the storm's, or in its
-            // handler.
-            assert!(handlers < 60, "{handlers} handlers ran after the limit");
-            println!("{handlers} handlers ran after the limit");
-        }
+            AFTER_LIMIT.load(Ordering::SeqCst)
+        });
+        after_limit.sort_unstable();
+        println!("{after_limit:?} handlers ran after the limit");
+        // Two to twenty, until the thread is out of the library; now and then sixty on a busy
+        // machine, where it has the processor for a part of the pauses only. Two hundred nearly
+        // each time if a signal of the library is lost because it arrives together with the
+        // storm's, or in its handler.
+        assert!(after_limit[2] < 60, "{after_limit:?}");
     }
 }
 
