@@ -14,7 +14,9 @@ pub mod told;
 pub mod witness;
 
 pub use actor::Actor;
-pub use holdlock_test_support::{Scratch, has, in_container, peers, queue, skipped, watchdog};
+pub use holdlock_test_support::{
+    Scratch, can_trace, has, in_container, peers, queue, skipped, watchdog,
+};
 
 /// Uses the lock so often that it keeps its file open for a while, about a second.
 pub fn hot(lock: &holdlock::FileLock) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use holdlock::{Error, FileLock, LockSet, Semaphore};
-use holdlock_conformance::{Scratch, queue, skipped, watchdog};
+use holdlock_conformance::{Scratch, can_trace, queue, watchdog};
 
 const SLOT_ACTOR: &str = env!("CARGO_BIN_EXE_slot-actor");
 const SETS: &str = env!("CARGO_BIN_EXE_sets");
@@ -53,10 +53,8 @@ fn start(point: &Point, files: &[PathBuf], program: &mut Command, input: &str) -
 /// Repeats the trial for each point, until the process lives to its end. The trial tells whether it
 /// did.
 fn at_each_call(calls: &[&'static str], trial: impl Fn(&Point) -> bool) {
-    let mut works = Command::new("strace");
-    works.args(["-o", "/dev/null", "true"]);
-    if !works.status().is_ok_and(|status| status.success()) {
-        return skipped("needs strace and the right to trace");
+    if !can_trace() {
+        return;
     }
     let mut deaths = 0;
     for call in calls {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use holdlock_conformance::{Actor, Scratch, skipped, watchdog};
+use holdlock_conformance::{Actor, Scratch, can_trace, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
@@ -18,12 +18,7 @@ fn with_faults_and(scratch: &Scratch, faults: &[&str], options: &[&str]) -> Opti
 }
 
 fn with_strace(scratch: &Scratch, words: &[&str], options: &[&str]) -> Option<Actor> {
-    let works = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .status()
-        .is_ok_and(|status| status.success());
-    if !works {
-        skipped("needs strace and the right to trace");
+    if !can_trace() {
         return None;
     }
     let mut command = Command::new("strace");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use holdlock::{FileLock, LockOptions, Mode, Moment, Record, RecordState, Request, Run};
 use holdlock_conformance::sealed::{lines, sealed};
-use holdlock_conformance::{Actor, Scratch, skipped, sys, watchdog};
+use holdlock_conformance::{Actor, Scratch, can_trace, sys, watchdog};
 use holdlock_test_support::LineProcess;
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
@@ -287,12 +287,7 @@ fn a_lock_without_a_record_reads_and_writes_nothing() {
 
 /// strace on the calls that concern the lock file.
 fn strace(scratch: &Scratch, words: &[&str]) -> Option<Command> {
-    let works = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .status()
-        .is_ok_and(|status| status.success());
-    if !works {
-        skipped("needs strace and the right to trace");
+    if !can_trace() {
         return None;
     }
     let mut command = Command::new("strace");

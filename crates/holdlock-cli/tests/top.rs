@@ -11,7 +11,7 @@ use std::num::NonZero;
 #[cfg(feature = "engines")]
 use bystander::Bystander;
 use rustix::process::{Pid, Signal, kill_process};
-use support::peers::{in_container, skipped};
+use support::peers::{can_trace, in_container, skipped};
 use support::terminal::{INTERRUPT, SUSPEND, Terminal};
 use support::{Place, Running, wait_for};
 
@@ -398,10 +398,8 @@ fn a_thousand_locks_cost_little() {
     {
         return skipped("bash or flock(1) is not installed");
     }
-    let mut tried = std::process::Command::new("strace");
-    let tried = tried.args(["-o", "/dev/null", "true"]).status();
-    if !tried.is_ok_and(|status| status.success()) {
-        return skipped("needs strace and the right to trace");
+    if !can_trace() {
+        return;
     }
     let mut holders = Running::start_with_stdin(place.shell(script));
     let pids: Vec<String> = (0..50).map(|_| holders.read_line()).collect();

@@ -26,4 +26,4 @@ pub use eventually::{DEADLINE, eventually, wait_for};
 pub use garble::garbled;
 pub use line_process::LineProcess;
 pub use scratch::Scratch;
-pub use skip::{has, in_container, skipped};
+pub use skip::{can_trace, has, in_container, skipped};

@@ -17,6 +17,18 @@ pub fn has(program: impl AsRef<OsStr>) -> bool {
     found
 }
 
+/// Whether strace(1) works here. Prints a line `SKIPPED` if it does not.
+pub fn can_trace() -> bool {
+    let tried = std::process::Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .status();
+    let can_trace = tried.is_ok_and(|status| status.success());
+    if !can_trace {
+        skipped("needs strace and the right to trace");
+    }
+    can_trace
+}
+
 /// Whether this process is in a PID namespace of its own, as in a container. There the kernel does
 /// not list a lock whose taker has ended or is outside.
 pub fn in_container() -> bool {

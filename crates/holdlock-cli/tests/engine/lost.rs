@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use holdlock_test_support::servers::Server;
-use holdlock_test_support::{eventually, has, watchdog};
+use holdlock_test_support::{can_trace, eventually, has, watchdog};
 use rustix::process::Signal;
 
-use crate::{Running, STAY, can_trace, engines, output, redis, run, server, start};
+use crate::{Running, STAY, engines, output, redis, run, server, start};
 
 fn end_session(server: &server::Server, name: &str) {
     server.sql(&format!(

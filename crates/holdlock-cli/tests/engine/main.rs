@@ -25,7 +25,6 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use holdlock_test_support::servers::{Server, etcd, postgres as server, redis};
-use holdlock_test_support::skipped;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A server of each engine that this machine has.
@@ -76,18 +75,6 @@ fn output(words: &[&str]) -> Said {
 /// `holdlock run` with these words.
 fn run(words: &[&str]) -> Said {
     said(holdlock(&["run"]).args(words))
-}
-
-/// Whether strace(1) works here. Prints a line SKIPPED if it does not.
-fn can_trace() -> bool {
-    let tried = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .status();
-    let can_trace = tried.is_ok_and(|status| status.success());
-    if !can_trace {
-        skipped("needs strace and the right to trace");
-    }
-    can_trace
 }
 
 /// A `holdlock run` whose command has started, and ends when it is told to or reads the end of its

@@ -4,10 +4,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use holdlock_test_support::servers::Server;
-use holdlock_test_support::{eventually, watchdog};
+use holdlock_test_support::{can_trace, eventually, watchdog};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::{Running, STAY, can_trace, engines, redis, run, start};
+use crate::{Running, STAY, engines, redis, run, start};
 
 #[test]
 fn a_command_that_stops_holdlock_as_it_starts_keeps_the_lock() {

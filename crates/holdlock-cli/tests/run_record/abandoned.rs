@@ -1,11 +1,9 @@
 //! What a run learns of a holder that died, and what follows.
 
-use std::process::Command;
-
 use rustix::process::Signal;
 
 use crate::runs::{PRINT, kill_a_holder, print, told};
-use crate::support::peers::skipped;
+use crate::support::peers::can_trace;
 use crate::support::{Place, Running, wait_for};
 
 #[test]
@@ -212,11 +210,8 @@ fn a_cleaning_up_leaves_no_timers() {
 /// the lock while it runs.
 #[test]
 fn what_a_cleaning_up_leaves_behind_does_not_count_as_holding_the_lock() {
-    let tried = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .status();
-    if !tried.is_ok_and(|status| status.success()) {
-        return skipped("needs strace and the right to trace");
+    if !can_trace() {
+        return;
     }
     let place = Place::new();
     kill_a_holder(&place, &["x"]);

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::Command;
 use std::sync::OnceLock;
 
-pub(crate) use holdlock_test_support::{has, in_container, skipped};
+pub(crate) use holdlock_test_support::{can_trace, has, in_container, skipped};
 
 use super::{Place, Running};
 
