@@ -334,6 +334,24 @@ fn whole_lines_are_written_where_there_is_no_terminal() {
 }
 
 #[test]
+fn the_first_line_names_the_holder_although_the_thread_that_looks_for_it_started_late() {
+    let place = Place::new();
+    if !support::peers::can_trace() {
+        return;
+    }
+    let mut late = place.command("strace");
+    late.args(["-q", "-f", "-o", "/dev/null"]);
+    let _holder = place.hold(&["L"]);
+    late.args(["-e", "trace=clone3"]);
+    late.args(["-e", "inject=clone3:delay_enter=400000"]);
+    late.args([env!("CARGO_BIN_EXE_holdlock"), "run"]);
+    late.args(["--progress", "always", "-w", "4s", "L", "true"]);
+    let finished = support::Running::start(late).finish();
+    let line = finished.stderr.lines().next().unwrap();
+    assert!(line.contains("; held by pid"), "{line}");
+}
+
+#[test]
 fn a_wait_that_was_reported_elsewhere_ends_with_a_last_line() {
     let place = Place::new();
     let holder = place.hold(&["L"]);

@@ -145,7 +145,7 @@ fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
         }
         thread::sleep(BETWEEN_FIRST_LOOKS);
     }
-    let mut seen = Seen::default();
+    let mut seen = None;
     let mut pause = SECOND_LOOK;
     let mut warned = false;
     let mut look_at = Instant::now() + FIRST_LOOK;
@@ -159,10 +159,9 @@ fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
             if now >= look_at {
                 break;
             }
-            let until = match state.display.show(&seen, now) {
-                Some(next) => look_at.min(next),
-                None => look_at,
-            };
+            // The first line names the holder, so it comes after the first look.
+            let next = seen.as_ref().and_then(|seen| state.display.show(seen, now));
+            let until = next.map_or(look_at, |next| look_at.min(next));
             let limit = until.saturating_duration_since(now);
             state = shared
                 .over
@@ -179,9 +178,12 @@ fn watch_one(subject: &Subject, turns: u64, shared: &Shared) {
         if let Some(holder) = holder.filter(|holder| *holder != us) {
             return shared.give_up(turns, Ancestor(holder));
         }
-        if shows && let Ok(snapshot) = inspect::file(&subject.path) {
-            seen = Seen::of(&snapshot, us);
+        let found = shows.then(|| inspect::file(&subject.path));
+        if let Some(Ok(snapshot)) = found {
+            seen = Some(Seen::of(&snapshot, us));
         }
+        // A holder that cannot be looked for is not a reason to show nothing.
+        seen.get_or_insert_default();
         // The library comes first: it ends the wait if the cycle is certain.
         if !warned
             && pause > SECOND_LOOK
