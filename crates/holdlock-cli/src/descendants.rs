@@ -1,5 +1,6 @@
 //! The processes that a process has started, and those that they have started.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 
@@ -46,31 +47,65 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// The children of all threads of a process.
+/// The children of all threads of a process, and some that have just ended.
 pub(crate) fn children(of: Pid) -> io::Result<Vec<Pid>> {
-    const TRIES: usize = 10;
-    let mut found = Ok(Vec::new());
+    const TRIES: usize = 5;
+    let mut family = list_family(of)?;
+    let mut found = Vec::new();
     for _ in 0..TRIES {
-        found = list_children(of);
-        // The children of a thread that has ended meanwhile now belong to another thread, which may
-        // have been read before.
-        if !found.as_ref().is_err_and(is_gone) {
+        let all = family.iter().flat_map(|(_, children)| children.iter());
+        let new: Vec<Pid> = all
+            .flatten()
+            .filter(|pid| !found.contains(*pid))
+            .copied()
+            .collect();
+        found.extend(new);
+        // The kernel skips a living thread or child if the one before it ends during the listing.
+        // And the children of a thread that ends go to another thread, which may have been read
+        // before. In each case the next list lacks the one that has ended: a list that is equal to
+        // the one before it is complete.
+        let last = family;
+        family = match list_family(of) {
+            Err(error) if is_gone(&error) => break,
+            next => next?,
+        };
+        if family == last {
             break;
         }
     }
-    found
+    Ok(found)
 }
 
-fn list_children(of: Pid) -> io::Result<Vec<Pid>> {
-    let mut found = Vec::new();
+/// The threads of a process, each with its children; without them if the thread has ended.
+type Family = Vec<(OsString, Option<Vec<Pid>>)>;
+
+fn list_family(of: Pid) -> io::Result<Family> {
+    let mut family = Family::new();
+    let mut gone = None;
     for task in fs::read_dir(format!("/proc/{of}/task"))? {
-        let list = fs::read_to_string(task?.path().join("children"))?;
-        let pids = list
-            .split_ascii_whitespace()
-            .filter_map(|pid| pid.parse().ok());
-        found.extend(pids.filter_map(Pid::from_raw));
+        let task = task?;
+        let children = match fs::read_to_string(task.path().join("children")) {
+            Ok(list) => Some(pids(&list)),
+            Err(error) if is_gone(&error) => {
+                gone = Some(error);
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        family.push((task.file_name(), children));
     }
-    Ok(found)
+    let has_any = family.iter().any(|(_, children)| children.is_some());
+    match gone {
+        Some(error) if !has_any => Err(error),
+        _ => Ok(family),
+    }
+}
+
+fn pids(list: &str) -> Vec<Pid> {
+    let numbers = list.split_ascii_whitespace();
+    numbers
+        .filter_map(|number| Pid::from_raw(number.parse().ok()?))
+        .collect()
 }
 
 /// The same from all processes of the host.
@@ -96,7 +131,10 @@ pub(crate) fn number(pid: Pid) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::process::{Child, Command, Stdio};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
     use rustix::process::getpid;
 
@@ -123,5 +161,49 @@ mod tests {
         }
         drop(child.stdin.take());
         child.wait().expect("it ends");
+    }
+
+    /// A child that ends when its input is closed.
+    fn cat() -> Child {
+        let mut cat = Command::new("cat");
+        let cat = cat.stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+        cat.expect("cat starts")
+    }
+
+    fn end(mut child: Child) {
+        drop(child.stdin.take());
+        child.wait().expect("it ends");
+    }
+
+    /// The kernel lists children in the order of their birth, and skips one if the one before it is
+    /// reaped at that moment.
+    #[test]
+    fn a_child_is_found_although_the_one_before_it_is_reaped() {
+        const ROUNDS: usize = 60;
+        let (living, is_over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+        let living_now = || living.lock().unwrap().clone();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    let children = [(); 20].map(|()| cat());
+                    living
+                        .lock()
+                        .unwrap()
+                        .extend(children.iter().map(Pid::from_child));
+                    for child in children {
+                        living.lock().unwrap().remove(0);
+                        end(child);
+                    }
+                }
+                is_over.store(true, Ordering::SeqCst);
+            });
+            while !is_over.load(Ordering::SeqCst) {
+                let before = living_now();
+                let found = children(getpid()).expect("listed");
+                let after = living_now();
+                let mut lived = before.iter().filter(|pid| after.contains(pid));
+                assert!(lived.all(|pid| found.contains(pid)), "{before:?} {found:?}");
+            }
+        });
     }
 }

@@ -129,6 +129,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/run_keeping", "what_was_there_before"),
         },
         Mutant {
+            name: "run: a list of children counts if the next one is equal",
+            file: "descendants.rs",
+            with: "        if family == last {",
+            without: "        if last.len() < usize::MAX {",
+            test: ("unit", "although_the_one_before_it_is_reaped"),
+        },
+        Mutant {
             name: "run: holdlock dies of Ctrl-C with the command",
             file: "run/mod.rs",
             with: "if let Some(signal) = course.dies_of {",
