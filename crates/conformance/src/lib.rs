@@ -13,15 +13,22 @@ pub mod sys;
 pub mod told;
 pub mod witness;
 
+use std::time::{Duration, Instant};
+
 pub use actor::Actor;
 pub use holdlock_test_support::{
     Scratch, can_trace, has, in_container, peers, queue, skipped, watchdog,
 };
 
-/// Uses the lock so often that it keeps its file open for a while, about a second.
+/// Uses the lock so often that it keeps its file open for a while, about a second. Begins again
+/// after a pause, as of a slow machine.
 pub fn hot(lock: &holdlock::FileLock) {
-    for _ in 0..40 {
+    let mut quick_releases = 0;
+    while quick_releases < 40 {
+        let began = Instant::now();
         drop(lock.lock().expect("free"));
+        let is_quick = began.elapsed() < Duration::from_millis(50);
+        quick_releases = if is_quick { quick_releases + 1 } else { 0 };
     }
 }
 
