@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use holdlock_conformance::{Scratch, has, skipped, watchdog};
+use holdlock_conformance::{Scratch, can_trace, has, skipped, watchdog};
 
 const IDLER: &str = env!("CARGO_BIN_EXE_idler");
 
@@ -43,28 +43,33 @@ fn a_child_keeps_no_file_of_a_hot_lock() {
 #[test]
 fn a_lock_in_constant_use_does_not_open_its_file_each_time() {
     let _dog = watchdog::watch(100);
-    if !has("strace") {
+    if !can_trace() {
         return;
     }
-    let scratch = Scratch::new();
-    let trace = scratch.path("trace");
-    let mut command = Command::new("strace");
-    command
-        .args(["-f", "-e", "trace=openat,flock", "-o"])
-        .arg(&trace);
-    command.arg(IDLER).arg("cycles").arg(scratch.directory());
-    if !command.status().is_ok_and(|status| status.success()) {
-        return skipped("needs the right to trace");
+    for _ in 0..3 {
+        let scratch = Scratch::new();
+        let trace = scratch.path("trace");
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "-e", "trace=openat,flock", "-o"])
+            .arg(&trace);
+        command.arg(IDLER).arg("cycles").arg(scratch.directory());
+        let output = command.output().expect("runs");
+        assert!(output.status.success(), "{output:?}");
+        let trace = std::fs::read_to_string(trace).expect("a trace");
+        let calls = |what: &str| trace.lines().filter(|line| line.contains(what)).count();
+        assert_eq!(calls("flock("), 600);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let pauses: usize = printed.trim().parse().expect("a number");
+        // After each pause the lock may be idle, and is opened until it is in constant use again.
+        if pauses <= 10 {
+            let opens = calls("/hot.lock");
+            let most = 40 + 20 * pauses;
+            assert!((1..most).contains(&opens), "{opens} opens, {pauses} pauses");
+            return;
+        }
     }
-    let trace = std::fs::read_to_string(trace).expect("a trace");
-    let calls = |what: &str| trace.lines().filter(|line| line.contains(what)).count();
-    assert_eq!(calls("flock("), 2000);
-    // The program may be stopped for a while, and the lock then be idle.
-    assert!(
-        (1..100).contains(&calls("/hot.lock")),
-        "{}",
-        calls("/hot.lock")
-    );
+    skipped("the machine is too slow");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Command;
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use holdlock::{Error, Family, FileLock, LockOptions, Request};
 use holdlock_conformance::{hot, queue, sys};
@@ -122,8 +122,9 @@ fn after_every_end(directory: &Path) {
             lock.try_lock_for(Duration::from_millis(20))
                 .expect_err("held");
             if number != 5 {
-                // Nothing but the stranger's own descriptor.
-                assert_eq!(open_below(directory), 1, "{options:?}");
+                // A helper thread may still look at the lock.
+                let what = format!("nothing but the stranger's own is open, {options:?}");
+                queue::eventually(&what, || open_below(directory) == 1);
             }
         }
         drop(file);
@@ -135,12 +136,17 @@ fn after_every_end(directory: &Path) {
     }
 }
 
-/// For a test that counts the system calls.
+/// For a test that counts the system calls. Prints how many cycles took 50 ms or more: of two
+/// cycles beside a pause of 100 ms, after which the lock is idle, at least one does.
 fn cycles(directory: &Path) {
     let lock = open(directory, "hot");
-    for _ in 0..1000 {
+    let mut released_at = Instant::now();
+    let is_late = |_: &i32| {
         drop(lock.lock().expect("free"));
-    }
+        let before = std::mem::replace(&mut released_at, Instant::now());
+        released_at - before >= Duration::from_millis(50)
+    };
+    println!("{}", (0..300).filter(is_late).count());
 }
 
 /// `directory` is a file system of its own.
