@@ -93,20 +93,6 @@ fn a_change_of_directory_does_not_change_the_lock() {
     assert!(!scratch.path("elsewhere/relative.lock").exists());
 }
 
-/// Waits until all threads of the holder sleep. While one runs, the holder may be about to release
-/// the lock, and a try finds it only taken.
-fn wait_until_asleep(holder: &Actor) {
-    let tasks = format!("/proc/{}/task", holder.pid());
-    let sleeps = |stat: String| {
-        stat.rsplit_once(") ")
-            .is_some_and(|(_, it)| it.starts_with('S'))
-    };
-    queue::eventually("the holder sleeps", || {
-        let mut tasks = std::fs::read_dir(&tasks).expect("it lives").flatten();
-        tasks.all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(sleeps))
-    });
-}
-
 #[test]
 fn both_sides_notice_a_stranger_that_removes_the_file_of_a_held_lock() {
     let _dog = watchdog::watch(60);
@@ -121,7 +107,7 @@ fn both_sides_notice_a_stranger_that_removes_the_file_of_a_held_lock() {
     // The newcomer's side: it opens the lock, but neither creates a file nor acquires the lock.
     let pid = format!("pid {}", holder.pid());
     let lock = FileLock::open(&path).expect("opens");
-    wait_until_asleep(&holder);
+    queue::wait_until_asleep(holder.pid());
     for result in [
         lock.try_lock(),
         lock.try_lock_for(Duration::from_millis(50)),
@@ -166,7 +152,7 @@ fn a_shared_holder_of_a_removed_file_is_found_too() {
     let mut holder = Actor::start(ACTOR, &path);
     holder.must("lock-shared");
     std::fs::remove_file(&path).expect("removed");
-    wait_until_asleep(&holder);
+    queue::wait_until_asleep(holder.pid());
     let error = FileLock::open(&path)
         .expect("opens")
         .try_lock()
@@ -197,7 +183,7 @@ fn a_holder_that_sees_the_directory_by_another_path_is_found() {
     holder.must("lock");
     std::fs::remove_file(scratch.path("d/a.lock")).expect("removed");
     let lock = FileLock::open(scratch.path("d/a.lock")).expect("opens");
-    wait_until_asleep(&holder);
+    queue::wait_until_asleep(holder.pid());
     let error = lock.try_lock().expect_err("held");
     assert!(matches!(error, Error::RemovedWhileHeld(_)), "{error}");
 }
@@ -214,7 +200,7 @@ fn an_ofd_holder_of_a_removed_file_is_found_though_the_kernel_does_not_name_it()
         .family(holdlock::Family::Ofd)
         .open(&path)
         .expect("opens");
-    wait_until_asleep(&holder);
+    queue::wait_until_asleep(holder.pid());
     let error = lock.try_lock().expect_err("held");
     assert!(matches!(error, Error::RemovedWhileHeld(_)), "{error}");
     assert!(error.to_string().contains(&format!("pid {}", holder.pid())));

@@ -100,6 +100,20 @@ pub fn wait_for_thread(thread: i32) {
     });
 }
 
+/// Waits until all threads of this process sleep. While one runs, a holder may be about to release
+/// its lock, and a try finds it only taken.
+pub fn wait_until_asleep(pid: u32) {
+    let sleeps = |stat: String| {
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, it)| it.starts_with('S'))
+    };
+    eventually(&format!("pid {pid} sleeps"), || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+        let mut tasks = tasks.expect("it lives").flatten();
+        tasks.all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(sleeps))
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::request;

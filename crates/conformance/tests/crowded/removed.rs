@@ -157,6 +157,7 @@ fn the_holder_is_found_among_a_thousand_locks() {
     let mut holder = stranger(&path);
     holder.must("flock 0 ex");
     holder.must("apart 0 50");
+    queue::wait_until_asleep(holder.pid());
     fs::remove_file(&path).expect("removed");
     assert_eq!(is_refused(&path), holder.pid());
 }
@@ -185,6 +186,7 @@ fn a_holder_that_was_passed_the_lock_is_found() {
         } else {
             taker.kill();
         }
+        queue::wait_until_asleep(child.0);
         fs::remove_file(&path).expect("removed");
         assert_eq!(is_refused(&path), child.0, "{order}");
         drop(child);
@@ -207,6 +209,7 @@ fn a_shell_that_locked_by_flock_1_is_found() {
     let script = r#"exec 9> "$1"; flock 9; echo ready; read -r line"#;
     command.args(["-c", script, "sh"]).arg(&path);
     let shell = Actor::from_command(command);
+    queue::wait_until_asleep(shell.pid());
     fs::remove_file(&path).expect("removed");
     // flock(1), which the kernel names, has ended.
     assert_eq!(is_refused(&path), shell.pid());
