@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use holdlock::{Error, FileLock, LockSet, Semaphore};
 use holdlock_conformance::{Scratch, can_trace, queue, watchdog};
@@ -19,6 +20,8 @@ const THREAD_CALLS: [&str; 3] = ["clone3", "futex", "tgkill"];
 
 /// More than a process makes of any of these calls.
 const MOST: usize = 200;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Where a process is killed: at the call with this name and number. Each thread counts for itself.
 struct Point {
@@ -69,20 +72,25 @@ fn is_dead(child: &mut Child) -> bool {
     child.try_wait().expect("a child").is_some()
 }
 
-/// No slot is held or lost, each has its number, and the number of slots is free again.
+/// No slot is held or lost, each has its number, and the number of slots is free again. A thread
+/// that is about to leave the queue may still be in the way.
 #[track_caller]
 fn assert_all_free(path: &Path, point: &Point) {
     let Point { call, number } = point;
     let semaphore = Semaphore::open(path, 2).expect("opens");
     let guards = [(); 2].map(|()| {
-        let guard = semaphore.try_lock();
+        let guard = semaphore.try_lock_for(MINUTE);
         guard.unwrap_or_else(|error| panic!("killed at {call} {number}: {error}"))
     });
     assert_eq!(guards.each_ref().map(|guard| guard.slot()), [0, 1]);
     assert!(matches!(semaphore.try_lock(), Err(Error::WouldBlock(_))));
     drop(guards);
     let other = Semaphore::open(path, 3).expect("opens");
-    drop(other.try_lock().expect("nobody uses the file with 2 slots"));
+    drop(
+        other
+            .try_lock_for(MINUTE)
+            .expect("nobody uses the file with 2 slots"),
+    );
 }
 
 #[test]
