@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use holdlock::{CancelToken, Error, FileLock, Guard, Request, Waiting};
 
@@ -150,12 +151,17 @@ fn want(member: Member, wants: &FileLock) -> Outcome {
         Some(WayOut::Callback) => {
             sys::count_signals(libc::SIGUSR1, 0);
             let us = std::process::id();
+            // Again and again: a thread that was about to sleep would miss a single signal.
             let child = sys::fork(|| {
+                sys::die_with_parent();
                 thread::sleep(OUT_AFTER);
-                sys::kill(us, libc::SIGUSR1);
-                0
+                loop {
+                    sys::kill(us, libc::SIGUSR1);
+                    thread::sleep(Duration::from_millis(100));
+                }
             });
             let outcome = until_interrupted(wants);
+            sys::kill(child.pid(), libc::SIGKILL);
             child.wait();
             outcome
         }

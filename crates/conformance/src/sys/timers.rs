@@ -85,14 +85,15 @@ pub fn sleep(time: Duration) -> bool {
     unsafe { libc::nanosleep(&time, std::ptr::null_mut()) == 0 }
 }
 
-/// Sends SIGALRM once after this time, as alarm(2) does.
+/// Sends SIGALRM after this time, as alarm(2) does, and again and again: a thread that was about to
+/// sleep would miss a single signal.
 pub fn alarm(after: Duration) {
     let time = |duration: Duration| libc::timeval {
         tv_sec: duration.as_secs() as libc::time_t,
         tv_usec: duration.subsec_micros().into(),
     };
     let timer = libc::itimerval {
-        it_interval: time(Duration::ZERO),
+        it_interval: time(Duration::from_millis(100)),
         it_value: time(after),
     };
     // SAFETY: a valid setting, and nobody wants the old one.
