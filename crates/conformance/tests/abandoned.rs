@@ -14,6 +14,7 @@ use holdlock::{
     Error, FileLock, LockOptions, LockSet, Mode, Record, RecordState, Request, Waiting,
 };
 use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+use holdlock_test_support::wait_for;
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
 
@@ -257,7 +258,9 @@ fn a_thread_that_has_released_the_lock_to_another_thread_did_not_die() {
             std::thread::yield_now();
             guard.release().expect("released");
             // As the next process would find it if this one were killed now.
-            let left = record(&scratch.lock());
+            let left = wait_for("a whole record", || {
+                Record::read(scratch.lock()).expect("readable")
+            });
             assert!(
                 left.token > ours || left.state == RecordState::Released,
                 "{left:?}"

@@ -26,6 +26,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(crate) use enter::{Entry, Taken};
 pub use moment::Moment;
@@ -101,8 +102,8 @@ impl Record {
     /// Reads the record in the file at `path`. None if the file is missing, or has no record that
     /// this version understands.
     ///
-    /// Takes no lock, so the record may be out of date when this returns. Never waits. Opens only
-    /// regular files of a record's size.
+    /// Takes no lock, so the record may be out of date when this returns. If a holder is just
+    /// writing it, looks again for some milliseconds. Opens only regular files of a record's size.
     ///
     /// # Errors
     ///
@@ -127,12 +128,14 @@ impl Record {
     }
 
     pub(crate) fn read_from(file: &File) -> io::Result<Option<Record>> {
-        // A holder may be writing: then a second look finds the whole record.
+        // A holder may be writing: then a later look finds the whole record, even if the holder has
+        // lost its processor meanwhile.
         const LOOKS: usize = 3;
+        const PAUSE: Duration = Duration::from_millis(1);
         for _ in 0..LOOKS {
             match Found::read(file)?.content(format::KIND) {
                 Content::Lines(lines) => return Ok(format::parse(lines)),
-                Content::Damaged => std::thread::yield_now(),
+                Content::Damaged => std::thread::sleep(PAUSE),
                 Content::Nothing | Content::Newer(_) | Content::Foreign => break,
             }
         }
