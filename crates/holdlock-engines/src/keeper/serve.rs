@@ -101,12 +101,15 @@ async fn serve(
         deadline: terms.deadline.filter(|_| !expired),
         progress: progress.clone(),
     };
+    // Opened before the attempt begins: if its descriptors were the last ones for a moment, the
+    // name service would find no server, and nobody would know why.
+    let cancelled = cancelled(terms.cancel.as_ref());
     let result = tokio::select! {
         biased;
         // What the attempt has acquired or queued for is given back by its drop.
         () = tell.closed() => None,
         result = engine.acquire(&attempt) => Some(result),
-        () = cancelled(terms.cancel.as_ref()) => Some(Err(Error::Cancelled {
+        () = cancelled => Some(Err(Error::Cancelled {
             lock: engine.shown().to_owned(),
             waited: terms.asked.elapsed(),
         })),
@@ -150,24 +153,28 @@ async fn passed(deadline: Option<Instant>) {
     }
 }
 
-async fn cancelled(token: Option<&CancelToken>) {
-    let Some(token) = token else {
-        return std::future::pending().await;
-    };
-    let watched = || -> io::Result<_> {
-        let event = Event::new()?;
-        let writer = rustix::io::fcntl_dupfd_cloexec(&event, 0)?;
-        let event = watch(event.into())?;
-        Ok((event, token.write_to(writer)))
-    };
-    match watched() {
-        Ok((event, _notice)) => {
-            let _ = event.readable().await;
-        }
-        // No descriptor is left.
-        Err(_) => {
-            while !token.is_cancelled() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+/// Begins to watch the token when it is called, and not when the result is polled.
+fn cancelled(token: Option<&CancelToken>) -> impl Future<Output = ()> {
+    let watched = token.map(|token| {
+        let watched = || -> io::Result<_> {
+            let event = Event::new()?;
+            let writer = rustix::io::fcntl_dupfd_cloexec(&event, 0)?;
+            let event = watch(event.into())?;
+            Ok((event, token.write_to(writer)))
+        };
+        (token, watched())
+    });
+    async move {
+        match watched {
+            None => std::future::pending().await,
+            Some((_, Ok((event, _notice)))) => {
+                let _ = event.readable().await;
+            }
+            // No descriptor is left.
+            Some((token, Err(_))) => {
+                while !token.is_cancelled() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
             }
         }
     }

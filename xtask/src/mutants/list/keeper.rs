@@ -115,7 +115,7 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a token ends a wait",
             file: "keeper/serve.rs",
-            with: "() = cancelled(terms.cancel.as_ref()) =>",
+            with: "() = cancelled =>",
             without: "() = std::future::pending() =>",
             test: ("engines/etcd", "a_place_is_given_back"),
         },
