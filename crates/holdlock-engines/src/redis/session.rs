@@ -1,6 +1,6 @@
 //! A lease that holds the lock: renewing it, and giving it back.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::{Error, Loss, Member};
 /// How long after a failed try the server is asked for the release again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long before the end of the time for the release the last refusal counts.
-const TO_SAY_WHY: Duration = Duration::from_secs(1);
+/// How long before the end of the time for the release it gives up, if it was refused last.
+const TO_SAY_WHY: Duration = Duration::from_millis(100);
 
 /// How soon others see the record of a holder; until then, that of the waiter.
 const SHOWN: Duration = Duration::from_millis(100);
@@ -95,9 +95,24 @@ impl Session for RedisSession {
         self.client.woken().await;
     }
 
-    /// Goes on until the server has released the lock, or does not know it.
+    /// Says why the server has refused it last, if that goes on to the end.
     async fn release(self, within: Duration) -> Result<(), Loss> {
-        let until = BootTime::now().plus(within.saturating_sub(TO_SAY_WHY));
+        let refusal = RefCell::default();
+        let limit = within.saturating_sub(TO_SAY_WHY);
+        let released = tokio::time::timeout(limit, self.released(&refusal)).await;
+        match (released, refusal.into_inner()) {
+            (Ok(result), _) => result,
+            (Err(_), Some(why)) => Err(Loss::unsure(why)),
+            // The caller's time ends as well.
+            (Err(_), None) => std::future::pending().await,
+        }
+    }
+}
+
+impl RedisSession {
+    /// Goes on until the server has released the lock, or does not know it. Tells why the last try
+    /// was refused, if it was.
+    async fn released(&self, refusal: &RefCell<Option<String>>) -> Result<(), Loss> {
         let ttl = self.ttl();
         let limit = (ttl / 6).clamp(Duration::from_secs(1), COMMAND);
         let mut asked_before = false;
@@ -113,10 +128,8 @@ impl Session for RedisSession {
                         "the connection ended during the release; the lock is free",
                     ));
                 }
-                Err(error)
-                    if self.client.may_pass(&error)
-                        && !(self.client.was_refused() && until.has_passed()) =>
-                {
+                Err(error) if self.client.may_pass(&error) => {
+                    refusal.replace(self.client.was_refused().then(|| words(&error)));
                     asked_before = true;
                 }
                 Err(error) => return Err(Loss::unsure(words(&error))),

@@ -52,15 +52,15 @@ pub(super) const AREA: Area = Area {
         Mutant {
             name: "a release of Redis is tried again",
             file: "redis/session.rs",
-            with: "if self.client.may_pass(&error)\n",
-            without: "if false\n",
+            with: "if self.client.may_pass(&error) =>",
+            without: "if false =>",
             test: ("engines/redis", "a_release_outlasts"),
         },
         Mutant {
             name: "a release of Redis is tried again while there are only replicas",
             file: "redis/session.rs",
-            with: "if self.client.may_pass(&error)\n",
-            without: "if super::may_pass(&error)\n",
+            with: "if self.client.may_pass(&error) =>",
+            without: "if super::may_pass(&error) =>",
             test: ("engines/redis", "a_release_outlasts_a_failover"),
         },
         Mutant {
