@@ -347,7 +347,7 @@ impl Progress {
         }
     }
 
-    /// As `waits`, for an attempt that ends instead of waiting.
+    /// As `waits`, for an attempt that does not wait yet, or ends instead: the caller is not told.
     pub(crate) fn learned(&self, stage: Stage) {
         self.stage.replace(stage);
     }

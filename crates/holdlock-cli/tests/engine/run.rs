@@ -85,28 +85,25 @@ fn a_wait_names_the_holder_and_the_place_in_the_queue() {
     let url = server.url("progress");
     let holder = start(&[&[url.as_str()], &STAY[..]].concat());
     let pid = holder.pid();
-    let waiting = |words: &[&str]| {
-        let mut command = holdlock(&["run"]);
-        command.args(words).args([&url, "--", "true"]);
-        std::thread::spawn(move || said(&mut command))
-    };
-    let first = waiting(&[]);
+    let mut first = holdlock(&["run", &url, "--", "true"]);
+    let first = std::thread::spawn(move || said(&mut first));
     let two_wait = |number: usize| {
         let document = crate::output(&["who", "--json", &url]).1;
         let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
         document["files"][0]["waiters"].as_array().map(Vec::len) == Some(number)
     };
     eventually("one waits", || two_wait(1));
-    // It gives up itself, long after its line is due.
-    let (code, _, errors) = waiting(&["--progress", "always", "-w", "4"])
-        .join()
-        .expect("ends");
-    assert_eq!(code, Some(75), "{errors}");
-    let line = errors.lines().next().expect("a line");
-    assert!(line.contains("place 2 of 2"), "{errors}");
-    assert!(line.contains(&format!("held by pid {pid} (")), "{errors}");
+    let words = ["run", "--progress", "always", &url, "--", "true"];
+    let mut second = holdlock(&words);
+    let mut second = second.stderr(Stdio::piped()).spawn().expect("starts");
+    let mut lines = BufReader::new(second.stderr.take().expect("a pipe")).lines();
+    let line = lines.next().expect("a line").expect("UTF-8");
+    assert!(line.contains("place 2 of 2"), "{line}");
+    assert!(line.contains(&format!("held by pid {pid} (")), "{line}");
     holder.end();
     assert_eq!(first.join().expect("ends").0, Some(0));
+    lines.for_each(drop);
+    assert!(second.wait().expect("ends").success());
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Postgres {
                 if !attempt.waits {
                     return Err(would_block(stage));
                 }
-                attempt.progress.waits(stage);
+                attempt.progress.learned(stage);
                 queue.wait(attempt).await.map_err(failed)?
             }
         };

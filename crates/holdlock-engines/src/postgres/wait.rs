@@ -73,6 +73,8 @@ impl Queue<'_> {
     /// Acquires the lock when it is this request's turn.
     pub(super) async fn wait(&self, attempt: &Attempt) -> Result<Acquired, Failure> {
         let mut ticket = self.take_ticket().await?;
+        // Others see its place now.
+        attempt.progress.waits(attempt.progress.stage());
         loop {
             let began = Instant::now();
             let before = match ticket {
