@@ -247,7 +247,7 @@ fn a_command_goes_on_after_a_pause_of_holdlock_in_which_the_lock_was_kept() {
 
 /// Whether the command goes on. If it does not, it must have been ended.
 fn goes_on_after_a_pause(server: &server::Server, name: &str) -> bool {
-    let url = server.url(name);
+    let url = server.with("ttl=3", name);
     let stays = "echo runs; read line; echo ends; exit 7";
     // It cannot have the timer that would continue it.
     let mut running = Running::start(

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use holdlock_test_support::servers::Server as _;
 
-use crate::{Torture, alone, etcd, place, postgres, redis};
+use crate::{SHORTEST, Torture, alone, etcd, place, postgres, redis};
 
 /// A fault, the modes in which it strikes, and what it must be found as.
 #[track_caller]
@@ -36,7 +36,7 @@ fn a_section_without_the_lock_is_found() {
     let Some(server) = redis::shared() else {
         return;
     };
-    let url = server.brief("any");
+    let url = server.with(SHORTEST, "any");
     must_be_found(&url, "skip", "exclusive", &["overlap"]);
     must_be_found(&url, "skip", "run", &["overlap", "token"]);
     must_be_found(&url, "slot", "slots", &["overlap"]);
@@ -48,7 +48,12 @@ fn a_section_without_the_lock_is_found() {
 fn a_release_before_the_end_of_the_section_is_found() {
     let _one = alone();
     if let Some(server) = postgres::shared() {
-        must_be_found(&server.brief("any"), "early", "exclusive", &["overlap"]);
+        must_be_found(
+            &server.with(SHORTEST, "any"),
+            "early",
+            "exclusive",
+            &["overlap"],
+        );
     }
 }
 
@@ -59,7 +64,7 @@ fn a_guard_that_is_kept_after_its_loss_is_found() {
     let _one = alone();
     let kinds = ["overlap", "fence", "unnoticed"];
     if let Some(cluster) = etcd::shared() {
-        let url = cluster.brief("any");
+        let url = cluster.with(SHORTEST, "any");
         must_be_found_in(&url, STORM, "deaf", "exclusive,register", &kinds);
     }
 }
@@ -68,7 +73,12 @@ fn a_guard_that_is_kept_after_its_loss_is_found() {
 fn a_token_that_does_not_rise_is_found() {
     let _one = alone();
     if let Some(server) = postgres::shared() {
-        must_be_found(&server.brief("any"), "token", "exclusive", &["token"]);
+        must_be_found(
+            &server.with(SHORTEST, "any"),
+            "token",
+            "exclusive",
+            &["token"],
+        );
     }
 }
 
@@ -77,7 +87,7 @@ fn a_token_that_does_not_rise_is_found() {
 fn a_resource_that_does_not_check_tokens_is_found() {
     let _one = alone();
     if let Some(cluster) = etcd::shared() {
-        let url = cluster.brief("any");
+        let url = cluster.with(SHORTEST, "any");
         must_be_found_in(&url, STORM, "gate", "register", &["fence"]);
     }
 }
@@ -86,7 +96,7 @@ fn a_resource_that_does_not_check_tokens_is_found() {
 fn a_limit_that_is_not_kept_is_found() {
     let _one = alone();
     if let Some(server) = postgres::shared() {
-        let url = server.brief("any");
+        let url = server.with(SHORTEST, "any");
         must_be_found(&url, "late", "exclusive", &["overdue"]);
         must_be_found(&url, "hasty", "exclusive", &["early"]);
     }
@@ -96,7 +106,7 @@ fn a_limit_that_is_not_kept_is_found() {
 fn a_waiter_that_is_never_woken_and_a_lock_that_nobody_has_are_found() {
     let _one = alone();
     if let Some(server) = redis::shared() {
-        let url = server.brief("any");
+        let url = server.with(SHORTEST, "any");
         must_be_found(&url, "asleep", "exclusive", &["lost-wakeup"]);
         must_be_found(&url, "keep", "exclusive", &["kept"]);
     }

@@ -15,6 +15,9 @@ use holdlock_test_support::servers::{etcd, postgres, redis};
 use holdlock_test_support::watchdog::{self, Watchdog};
 use serde_json::Value;
 
+/// The time limit of the locks. After a kill the others wait for as long.
+const SHORTEST: &str = "ttl=3";
+
 /// One at a time: each run keeps the machine busy.
 static ONE: Mutex<()> = Mutex::new(());
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use holdlock_test_support::servers::Server as _;
 
-use crate::{alone, must_find_nothing, place, postgres, redis};
+use crate::{SHORTEST, alone, must_find_nothing, place, postgres, redis};
 
 /// Tortures, and calls `restart` again and again.
 fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
     let over = AtomicBool::new(false);
     let report = std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Long enough for locks to be held again: an engine gives none for its time limit.
+            // Long enough for locks to be held again: an engine gives none for their time limit.
             let pause = Duration::from_secs(5);
             let mut slept = Duration::ZERO;
             while !over.load(Ordering::SeqCst) {
@@ -55,7 +55,7 @@ impl Drop for Over<'_> {
 fn a_restart_of_postgres_gives_no_lock_to_two() {
     let _one = alone();
     if let Some(server) = postgres::own("") {
-        let url = server.brief("any");
+        let url = server.with(SHORTEST, "any");
         restarted_meanwhile(&url, || server.crash());
     }
 }
@@ -66,7 +66,7 @@ fn a_restart_of_redis_without_persistence_gives_no_lock_to_two() {
     let _one = alone();
     if let Some(server) = redis::own(&[]) {
         let server = server.awake();
-        let url = server.brief("any");
+        let url = server.with(SHORTEST, "any");
         restarted_meanwhile(&url, || {
             server.kill();
             server.run();

@@ -3,7 +3,7 @@
 use holdlock_test_support::Scratch;
 use holdlock_test_support::servers::{Port, Server as _};
 
-use crate::{Torture, alone, etcd, must_hold, place, postgres, redis};
+use crate::{SHORTEST, Torture, alone, etcd, must_hold, place, postgres, redis};
 
 /// The modes come two at a time, for a second each; all of them have a turn.
 const TIME: &[&str] = &["--for", "6s", "--seed", "2"];
@@ -20,7 +20,7 @@ fn all_modes_hold(url: &str, kind: &str) {
 fn nothing_is_found_over_postgres() {
     let _one = alone();
     if let Some(server) = postgres::shared() {
-        all_modes_hold(&server.brief("any"), "postgres");
+        all_modes_hold(&server.with(SHORTEST, "any"), "postgres");
     }
 }
 
@@ -28,7 +28,7 @@ fn nothing_is_found_over_postgres() {
 fn nothing_is_found_over_etcd() {
     let _one = alone();
     if let Some(cluster) = etcd::shared() {
-        all_modes_hold(&cluster.brief("any"), "etcd");
+        all_modes_hold(&cluster.with(SHORTEST, "any"), "etcd");
     }
 }
 
@@ -36,7 +36,7 @@ fn nothing_is_found_over_etcd() {
 fn nothing_is_found_over_redis() {
     let _one = alone();
     if let Some(server) = redis::shared() {
-        all_modes_hold(&server.brief("any"), "redis");
+        all_modes_hold(&server.with(SHORTEST, "any"), "redis");
     }
 }
 

@@ -72,15 +72,15 @@ fn stops_in_time(site: &Site<'_>, host: usize, cut: Cut) -> bool {
 fn a_cut_that_is_shorter_than_the_time_limit_takes_nothing() {
     let _dog = watchdog::watch(90);
     let Some(site) = site("short") else { return };
-    let far = site.far.replace("ttl=3", "ttl=9");
+    let far = site.far.replace("ttl=6", "ttl=15");
     let mut holder = site.network.on(4, || Actor::start(&far));
     let mut other = site.actor(0);
     held(&holder.ask("lock"));
     assert_eq!(holder.ask("check"), "Ok(())");
     let before = at(&mut holder, "deadline");
     site.network.cut(4, Cut::Both);
-    // The renewal is due after three seconds.
-    std::thread::sleep(Duration::from_millis(3500));
+    // The renewal is due after five seconds, and the deadline comes after 13.5.
+    std::thread::sleep(Duration::from_millis(5500));
     assert_eq!(at(&mut holder, "deadline"), before, "it was renewed");
     site.network.cut(4, Cut::Nothing);
     eventually("it is renewed", || at(&mut holder, "deadline") > before);

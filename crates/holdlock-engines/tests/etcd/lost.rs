@@ -16,8 +16,8 @@ use crate::support::lost::{is_lost, wait_for_loss};
 use crate::support::order::wait_for_waiters;
 use crate::{name, server};
 
-/// The time limit of the tests' leases.
-const TTL: Duration = Duration::from_secs(3);
+/// The time limit of a brief lease.
+const TTL: Duration = Duration::from_secs(6);
 
 #[test]
 fn a_revoked_lease_and_a_deleted_key_are_noticed_at_once() {

@@ -103,8 +103,8 @@ impl Members {
             .map(|host| self.network.address(host))
             .collect();
         Site {
-            near: format!("etcd://127.0.0.1/tests?ttl=3#{name}"),
-            far: format!("etcd://{}/tests?ttl=3#{name}", hosts.join(",")),
+            near: format!("etcd://127.0.0.1/tests?ttl=60#{name}"),
+            far: format!("etcd://{}/tests?ttl=6#{name}", hosts.join(",")),
             network: &self.network,
         }
     }
@@ -128,7 +128,7 @@ fn a_leader_that_is_cut_off_from_all_takes_no_lock_with_it() {
     };
     let network = &members.network;
     let site = members.site("leader");
-    let far = site.far.replace("ttl=3", "ttl=15");
+    let far = site.far.replace("ttl=6", "ttl=15");
     let leader = wait_for("a leader", || members.leader(0));
     let other = (leader + 1) % 3;
     let mut holder = network.on(3, || Actor::start(&far));

@@ -18,8 +18,8 @@ const CUT: End = End {
     instead: b"",
 };
 
-/// The shortest lease, and a short limit for endpoints.
-const BRIEF: &str = "ttl=3&connect_timeout=3";
+/// A short lease, and a short limit for endpoints.
+const BRIEF: &str = "ttl=6&connect_timeout=3";
 
 /// What the requests of an engine contain.
 struct Steps {

@@ -120,7 +120,7 @@ fn a_standby_is_refused_and_another_host_is_tried() {
         .expect_err("refused");
     assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
     assert!(error.to_string().contains("standby"), "{error}");
-    let both = primary.url_by(&[standby.port(), primary.port()], "ttl=3", &name);
+    let both = primary.url_by(&[standby.port(), primary.port()], "ttl=10", &name);
     let guard = open(&both)
         .expect("a lock")
         .lock()
@@ -144,7 +144,7 @@ fn a_standby_beside_a_primary_that_is_away_is_no_refusal() {
         [standby.port(), dead.number()],
         [silent, standby.port()],
     ] {
-        let lock = open(&standby.url_by(&ports, "ttl=3", &name("failover"))).expect("a lock");
+        let lock = open(&standby.url_by(&ports, "ttl=10", &name("failover"))).expect("a lock");
         let error = lock.lock().expect_err("no primary");
         assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
         let said = error.to_string();

@@ -47,7 +47,7 @@ fn a_request_whose_answer_never_ends_is_given_up_and_leaves_nothing() {
     ];
     scope(|scope| {
         for (number, (options, end, step)) in steps.into_iter().enumerate() {
-            let (name, options) = (name(&format!("request{number}")), format!("ttl=3{options}"));
+            let (name, options) = (name(&format!("request{number}")), format!("ttl=6{options}"));
             scope.spawn(move || {
                 is_given_up(server, (&options, &name), (step, end), None);
             });
@@ -71,7 +71,7 @@ fn a_waiter_whose_answer_never_ends_is_given_up_and_leaves_no_ticket() {
     ];
     scope(|scope| {
         for (number, (options, end, step)) in steps.into_iter().enumerate() {
-            let (name, options) = (name(&format!("waiter{number}")), format!("ttl=3{options}"));
+            let (name, options) = (name(&format!("waiter{number}")), format!("ttl=6{options}"));
             scope.spawn(move || {
                 let near = open(&server.with(&options, &name)).expect("a lock");
                 // The next request would stand behind a ticket that was left.

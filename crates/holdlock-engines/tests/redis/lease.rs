@@ -43,7 +43,7 @@ fn databases_are_apart_and_sockets_reach_the_same_lock() {
     let socket = socket.display().to_string().replace('/', "%2F");
     let by_socket = format!("valkey://{socket}?ttl=60#{name}");
     // There the server has given no lock yet, and may have been started a moment ago.
-    let other = format!("redis://127.0.0.1:{}/1?ttl=3#{name}", server.port());
+    let other = format!("redis://127.0.0.1:{}/1?ttl=6#{name}", server.port());
     let guard = open(&server.url(&name)).expect("a lock").lock();
     let guard = guard.expect("free");
     let by_socket = open(&by_socket).expect("a lock");

@@ -88,7 +88,7 @@ fn tls_checks_the_certificate_and_the_name() {
     let server = server.awake();
     let at = |host: &str, options: &str| -> Result<EngineGuard, Error> {
         let name = name("tls");
-        let url = format!("rediss://{host}:{port}?ttl=3{options}#{name}");
+        let url = format!("rediss://{host}:{port}?ttl=60{options}#{name}");
         open(&url).expect("a lock").try_lock()
     };
     let client = format!("&cert={}&key_file={}", of("client.crt"), of("client.key"));

@@ -26,7 +26,7 @@ fn a_replica_is_refused_and_the_primary_is_found() {
     let error = open(&url).expect("a lock").try_lock().expect_err("refused");
     assert!(matches!(error, Error::Unsuitable { .. }), "{error:?}");
     assert!(error.to_string().contains("name the primary"), "{error}");
-    let both = replica.url_by(&[replica.port(), primary.port()], "ttl=3", &name("replica"));
+    let both = replica.url_by(&[replica.port(), primary.port()], "ttl=6", &name("replica"));
     let guard = open(&both).expect("a lock").lock().expect("free");
     let direct = open(&primary.brief(&name("replica"))).expect("a lock");
     assert!(direct.try_lock().expect_err("held").is_conflict());

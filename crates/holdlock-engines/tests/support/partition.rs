@@ -11,9 +11,9 @@ use super::actor::Actor;
 /// A network with a server on host 0, and one more host for each test.
 pub(crate) struct Site<'a> {
     pub(crate) network: &'a Network,
-    /// A lock there, as its own host reaches it.
+    /// A lock there, as its own host reaches it. A slow machine keeps it.
     pub(crate) near: String,
-    /// The same, as the other hosts reach it.
+    /// The same, as the other hosts reach it. They lose it soon when they are cut off.
     pub(crate) far: String,
 }
 
@@ -43,10 +43,12 @@ impl<S: Server + Send> Place<S> {
             skipped("network namespaces cannot be made");
         }
         let (network, server) = made.as_ref()?;
-        let near = server.brief(&super::name(name));
+        let name = super::name(name);
         Some(Site {
-            far: near.replace("127.0.0.1", &network.address(0)),
-            near,
+            near: server.url(&name),
+            far: server
+                .brief(&name)
+                .replace("127.0.0.1", &network.address(0)),
             network,
         })
     }

@@ -50,15 +50,16 @@ pub trait Server: Sync {
         self.url_by(&self.ports(), options, name)
     }
 
-    /// The URL of a lock that is kept for a minute if the engine hears nothing of its holder; three
+    /// The URL of a lock that is kept for a minute if the engine hears nothing of its holder; ten
     /// seconds in PostgreSQL, which hears of the end of a process.
     fn url(&self, name: &str) -> String {
         self.with(self.patient(), name)
     }
 
-    /// The URL of a lock that is kept for three seconds if the engine hears nothing of its holder.
+    /// The URL of a lock that is kept for six seconds if the engine hears nothing of its holder. A
+    /// slow machine has pauses for which the shortest time, three seconds, would be too short.
     fn brief(&self, name: &str) -> String {
-        self.with("ttl=3", name)
+        self.with("ttl=6", name)
     }
 
     /// As [`url`](Server::url), through another port.
@@ -68,7 +69,7 @@ pub trait Server: Sync {
 
     /// As [`brief`](Server::brief), through another port.
     fn brief_at(&self, port: u16, name: &str) -> String {
-        self.url_by(&[port], "ttl=3", name)
+        self.url_by(&[port], "ttl=6", name)
     }
 }
 

@@ -177,10 +177,10 @@ impl Server {
         server
     }
 
-    /// Waits until the server gives locks, which it does not for three seconds after its start.
+    /// Waits until the server gives locks, which it does not for ten seconds after its start.
     fn awake(self) -> Server {
-        wait_for("the server is four seconds old", || {
-            let is_old = "SELECT clock_timestamp() - pg_postmaster_start_time() > '4 s'";
+        wait_for("the server is eleven seconds old", || {
+            let is_old = "SELECT clock_timestamp() - pg_postmaster_start_time() > '11 s'";
             (self.sql(is_old) == "t").then_some(())
         });
         self
@@ -263,7 +263,7 @@ impl super::Server for Server {
 
     /// After its start, a server gives no locks for as long.
     fn patient(&self) -> &'static str {
-        "ttl=3"
+        "ttl=10"
     }
 
     /// No session, and with that no advisory lock.
