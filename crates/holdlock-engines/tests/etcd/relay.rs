@@ -1,10 +1,11 @@
 //! A network that counts what clients send, does not let them watch keys, or not hear what a watch
 //! says, and repeats messages.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use holdlock_test_support::between;
 
@@ -20,7 +21,7 @@ struct Seen {
     refuses_watches: AtomicBool,
     refuses_renewals: AtomicBool,
     refuses_grants: AtomicBool,
-    grants: AtomicUsize,
+    grants: Mutex<BTreeSet<String>>,
     mutes_watches: AtomicBool,
     watches: AtomicUsize,
     repeats_grant: AtomicBool,
@@ -79,9 +80,9 @@ impl Relay {
         self.seen.refuses_grants.store(refuse, Ordering::SeqCst);
     }
 
-    /// How often somebody has asked for a lease.
+    /// For how many leases somebody has asked, each perhaps more than once.
     pub(crate) fn grants(&self) -> usize {
-        self.seen.grants.load(Ordering::SeqCst)
+        self.seen.grants.lock().expect("no panic").len()
     }
 
     /// Answers the next message that grants a lease as if it were a second one, and the lease of
@@ -130,7 +131,8 @@ impl Seen {
             }
             let is_grant = sent.starts_with(b"POST /v3/lease/grant ");
             if is_grant {
-                self.grants.fetch_add(1, Ordering::SeqCst);
+                let id = id_in(sent).expect("a lease has an ID");
+                self.grants.lock().expect("no panic").insert(id);
             }
             if is_grant && self.refuses_grants.load(Ordering::SeqCst) {
                 break;
@@ -151,4 +153,11 @@ impl Seen {
         let _ = client.shutdown(Shutdown::Both);
         let _ = server.shutdown(Shutdown::Both);
     }
+}
+
+/// The number behind `"ID":`.
+fn id_in(sent: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(sent);
+    let (_, id) = text.split_once("\"ID\":")?;
+    Some(id.split(&[',', '}']).next()?.to_owned())
 }
