@@ -172,15 +172,15 @@ fn a_waiter_outlasts_a_server_that_is_away_for_a_while() {
     let Some(server) = server::own(&[]).map(server::Server::awake) else {
         return;
     };
-    // The time limit of a connection is none of the wait.
-    let url = server.with("ttl=3&connect_timeout=1", &name("away"));
-    let lock = open(&url).expect("a lock");
+    let name = name("away");
+    let lock = open(&server.url(&name)).expect("a lock");
     let holder = lock.lock().expect("free");
-    let mut waiter = Actor::start(&url);
+    // The time limit of a connection is none of the wait.
+    let mut waiter = Actor::start(&server.with("ttl=6&connect_timeout=2", &name));
     waiter.tell("lock");
     wait_for_waiters(&lock, 1);
     server.kill();
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(5));
     server.run();
     assert!(waiter.answer().starts_with("held"));
     drop(holder);

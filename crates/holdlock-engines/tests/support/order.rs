@@ -8,7 +8,9 @@ use holdlock_test_support::eventually;
 
 pub(crate) fn wait_for_waiters(lock: &EngineLock, number: usize) {
     eventually(&format!("{number} wait"), || {
-        lock.members().expect("answers").waiters.len() == number
+        // A slow machine may have no answer in time.
+        let members = lock.members();
+        members.is_ok_and(|members| members.waiters.len() == number)
     });
 }
 
