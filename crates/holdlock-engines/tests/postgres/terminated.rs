@@ -33,8 +33,14 @@ fn session_of_holder(lock: &EngineLock) -> String {
     holders[0].session.clone().expect("a session")
 }
 
-/// The session has ended while the wire holds something back.
-fn says_that_the_session_ended(wire: &Tripwire, request: Request<'_>, at: At, step: &str) {
+/// Whether a machine is so slow that the request has given up before its session was ended. Then
+/// the step is repeated: a request that does not notice the end says so each time.
+fn is_slow(error: &Error) -> bool {
+    error.to_string().contains("did not answer within")
+}
+
+/// The session has ended while the wire holds something back. False on a slow machine.
+fn says_that_the_session_ended(wire: &Tripwire, request: Request<'_>, at: At, step: &str) -> bool {
     // If it is the statement, the server's last words end the request. The end of the connection
     // would be faster than they are.
     if at == At::Answer {
@@ -46,6 +52,9 @@ fn says_that_the_session_ended(wire: &Tripwire, request: Request<'_>, at: At, st
         matches!(error, Error::Unreachable { .. }),
         "{step}: {error:?}"
     );
+    if is_slow(&error) {
+        return false;
+    }
     let said = error.to_string();
     // The server's last words were held back with its answer.
     let why = match at {
@@ -56,6 +65,7 @@ fn says_that_the_session_ended(wire: &Tripwire, request: Request<'_>, at: At, st
         said.contains(why) && said.contains("try again"),
         "{step}: {said}"
     );
+    true
 }
 
 #[test]
@@ -73,14 +83,17 @@ fn a_request_for_a_free_lock_whose_session_is_ended_says_so_and_holds_nothing() 
         (At::Statement, "pg_logical_emit_message("),
         (At::Answer, "pg_logical_emit_message("),
     ] {
-        let wire = Tripwire::start(server.port(), at, step);
-        let far = open(&server.url_at(wire.port(), &name)).expect("a lock");
-        scope(|scope| {
-            let request = scope.spawn(|| far.lock());
-            wire.wait();
-            end_sessions(server, &name, None);
-            says_that_the_session_ended(&wire, request, at, step);
-        });
+        let says_so = || {
+            let wire = Tripwire::start(server.port(), at, step);
+            let far = open(&server.url_at(wire.port(), &name)).expect("a lock");
+            scope(|scope| {
+                let request = scope.spawn(|| far.lock());
+                wire.wait();
+                end_sessions(server, &name, None);
+                says_that_the_session_ended(&wire, request, at, step)
+            })
+        };
+        assert!((0..3).any(|_| says_so()), "{step}");
         server.nothing_left(&name);
         near.try_lock().expect(step).release().expect("ours");
     }
@@ -102,19 +115,22 @@ fn a_request_whose_session_is_ended_on_its_way_to_sleep_leaves_no_ticket() {
         ("&slots=1", At::Statement, "LISTEN "),
         ("&slots=1", At::Statement, "generate_series(0"),
     ] {
-        let options = format!("ttl=3{options}");
+        let options = format!("ttl=10{options}");
         let near = open(&server.with(&options, &name)).expect("a lock");
         let guard = near.lock().expect("free");
         let holder = session_of_holder(&near);
-        let wire = Tripwire::start(server.port(), at, step);
-        let far = server.url_by(&[wire.port()], &options, &name);
-        let far = open(&far).expect("a lock");
-        scope(|scope| {
-            let request = scope.spawn(|| far.lock());
-            wire.wait();
-            end_sessions(server, &name, Some(&holder));
-            says_that_the_session_ended(&wire, request, at, step);
-        });
+        let says_so = || {
+            let wire = Tripwire::start(server.port(), at, step);
+            let far = server.url_by(&[wire.port()], &options, &name);
+            let far = open(&far).expect("a lock");
+            scope(|scope| {
+                let request = scope.spawn(|| far.lock());
+                wire.wait();
+                end_sessions(server, &name, Some(&holder));
+                says_that_the_session_ended(&wire, request, at, step)
+            })
+        };
+        assert!((0..3).any(|_| says_so()), "{step}");
         let members = near.members().expect("answers");
         assert_eq!(members.waiters.len(), 0, "{step}: {members:?}");
         guard.check().expect("held");
@@ -129,7 +145,7 @@ fn a_sleeping_waiter_whose_session_is_ended_says_so_and_those_behind_it_go_on() 
     let Some(server) = server::shared() else {
         return;
     };
-    for (options, ended) in [("ttl=3", 0), ("ttl=3", 1), ("ttl=3&slots=1", 0)] {
+    for (options, ended) in [("ttl=10", 0), ("ttl=10", 1), ("ttl=10&slots=1", 0)] {
         let name = name("asleep");
         let url = server.with(options, &name);
         let lock = open(&url).expect("a lock");
@@ -172,20 +188,27 @@ fn a_lock_whose_session_is_ended_right_after_the_grant_is_lost_at_once() {
         // The first renewal.
         (At::Statement, "*/ SELECT 1"),
     ] {
-        let wire = Tripwire::start(server.port(), at, step);
-        let far = open(&server.url_at(wire.port(), &name)).expect("a lock");
-        scope(|scope| {
-            let request = scope.spawn(|| far.lock());
-            wire.wait();
-            end_sessions(server, &name, None);
-            wire.go_on(Then::PassOn);
-            let guard = request.join().expect("no panic").expect("granted");
-            assert!(wait_for_loss(&guard).is_definite(), "{step}");
-            assert!(!guard.is_valid() && is_lost(guard.check()), "{step}");
-            let next = near.try_lock().expect(step);
-            assert!(is_lost(guard.release()), "{step}");
-            next.release().expect("ours");
-        });
+        let is_lost_at_once = || {
+            let wire = Tripwire::start(server.port(), at, step);
+            let far = open(&server.url_at(wire.port(), &name)).expect("a lock");
+            scope(|scope| {
+                let request = scope.spawn(|| far.lock());
+                wire.wait();
+                end_sessions(server, &name, None);
+                wire.go_on(Then::PassOn);
+                let guard = match request.join().expect("no panic") {
+                    Err(error) if is_slow(&error) => return false,
+                    granted => granted.expect("granted"),
+                };
+                assert!(wait_for_loss(&guard).is_definite(), "{step}");
+                assert!(!guard.is_valid() && is_lost(guard.check()), "{step}");
+                let next = near.try_lock().expect(step);
+                assert!(is_lost(guard.release()), "{step}");
+                next.release().expect("ours");
+                true
+            })
+        };
+        assert!((0..3).any(|_| is_lost_at_once()), "{step}");
         server.nothing_left(&name);
     }
 }
