@@ -104,10 +104,9 @@ fn tls_checks_the_certificate_and_the_name() {
         .release()
         .expect("ours");
     let used = "SELECT count(*) FROM pg_stat_ssl WHERE ssl";
-    {
-        let _guard = at("127.0.0.1", "sslmode=prefer").expect("unchecked");
-        assert_ne!(server.sql(used), "0");
-    }
+    let guard = at("127.0.0.1", "sslmode=prefer").expect("unchecked");
+    assert_ne!(server.sql(used), "0");
+    guard.release().expect("ours");
     let chain = trusted.replace("verify-full", "verify-ca");
     at("127.0.0.1", &chain)
         .expect("the name does not matter")
@@ -162,6 +161,7 @@ fn a_host_that_no_certificate_can_name_needs_none_where_the_name_is_not_checked(
         let guard = at(tls).expect("free");
         assert_eq!(server.sql(used), "1", "{tls}");
         guard.release().expect("ours");
+        server.nothing_left(&crate::name("unnamed"));
     }
     let named = chain.replace("verify-ca", "verify-full");
     let error = at(&named).expect_err("no name");
