@@ -5,7 +5,7 @@ mod unfinished;
 
 use std::time::{Duration, Instant};
 
-use holdlock_engines::{Error, open};
+use holdlock_engines::{BootTime, Error, open};
 use holdlock_test_support::proxy::{Fault, LATE, Proxy};
 use holdlock_test_support::servers::Server as _;
 use holdlock_test_support::{eventually, watchdog};
@@ -27,11 +27,10 @@ fn a_holder_that_was_stopped_for_longer_than_its_lease_has_lost_the_lock_and_har
     let first: u64 = holder.ask("lock")["held ".len()..]
         .parse()
         .expect("a token");
-    let began = Instant::now();
+    let deadline: u128 = holder.ask("deadline").parse().expect("a number");
     holder.signal(Signal::STOP);
     let next = lock.lock().expect("the lease ends");
-    // The last renewal was at most a third of the three seconds before the stop.
-    assert!(began.elapsed() > Duration::from_millis(1500));
+    assert!(BootTime::now().since_boot().as_nanos() > deadline);
     assert!(next.token() > Some(first));
     holder.signal(Signal::CONT);
     assert_eq!(holder.ask("valid"), "false");
@@ -77,11 +76,11 @@ fn a_question_outlasts_a_silence_that_is_shorter_than_the_lease() {
         return;
     };
     let proxy = Proxy::start(server.port());
-    let url = server.url_by(&[proxy.port()], "ttl=12", &name("asked"));
+    let url = server.url_by(&[proxy.port()], "ttl=24", &name("asked"));
     let guard = open(&url).expect("a lock").lock().expect("free");
     guard.check().expect("held");
     // Longer than a message waits for its answer, and than a renewal may take.
-    outlasts_a_silence(&proxy, Duration::from_secs(5), || guard.check());
+    outlasts_a_silence(&proxy, Duration::from_secs(9), || guard.check());
     guard.release().expect("ours");
 }
 
@@ -161,7 +160,8 @@ fn bad_networks_give_errors_and_no_lock() {
     guard.check().expect("held");
     for fault in [Fault::Garbage, Fault::Cut] {
         proxy.fault(fault);
-        assert!(is_lost(guard.check()), "{fault:?}");
+        let checked = guard.check_within(Duration::from_secs(5));
+        assert!(is_lost(checked), "{fault:?}");
         let error = lock
             .try_lock_for(Duration::from_secs(20))
             .expect_err("no server");
@@ -193,25 +193,35 @@ fn a_process_that_ends_gives_its_lock_or_its_place_back_first() {
     let Some(server) = server::shared() else {
         return;
     };
+    // None on a slow machine: a process waits no longer than a second for a server.
     let is_left = |round| {
         // With the usual time limit, which is longer than the test.
         let url = server.url(&name(&format!("end{round}")));
         let lock = open(&url).expect("a lock");
         let mut actor = Actor::start(&url);
         assert!(actor.ask("lock").starts_with("held"));
-        actor.tell("leave");
-        actor.wait();
+        if !ends_in_time(actor, "leave") {
+            return None;
+        }
         let Ok(guard) = lock.try_lock() else {
-            return true;
+            return Some(true);
         };
         let mut actor = Actor::start(&url);
-        actor.tell("withdraw");
-        actor.wait();
+        assert_eq!(actor.ask("waiters"), "0");
+        let in_time = ends_in_time(actor, "withdraw");
         let waiters = lock.members().expect("answers").waiters;
         guard.release().expect("ours");
-        !waiters.is_empty()
+        in_time.then_some(!waiters.is_empty())
     };
-    // A process waits no longer than a second for a slow server.
-    let left = (0..20).filter(|&round| is_left(round)).count();
-    assert!(left < 4, "{left} of 20");
+    let rounds: Vec<bool> = (0..20).filter_map(is_left).collect();
+    let left = rounds.iter().filter(|is_left| **is_left).count();
+    assert!(!rounds.is_empty() && left == 0, "{left} of {rounds:?}");
+}
+
+/// Whether it ends so soon that it has not given up waiting for the server.
+fn ends_in_time(mut actor: Actor, order: &str) -> bool {
+    let began = Instant::now();
+    actor.tell(order);
+    actor.wait();
+    began.elapsed() < Duration::from_millis(900)
 }
