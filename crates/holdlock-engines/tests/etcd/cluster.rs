@@ -21,9 +21,10 @@ fn a_lock_and_its_queue_outlive_the_death_of_the_leader() {
     let Some(cluster) = server::own(3, &[]) else {
         return;
     };
-    let url = cluster.with("ttl=10", &name("leader"));
+    let url = cluster.url(&name("leader"));
     let lock = open(&url).expect("a lock");
-    let guard = lock.lock().expect("free");
+    // Three members of a slow machine may choose another leader at any time.
+    let guard = wait_for("the lock", || lock.lock().ok());
     let mut waiter = Actor::start(&url);
     waiter.tell("lock");
     wait_for_waiters(&lock, 1);
@@ -41,7 +42,7 @@ fn a_lock_and_its_queue_outlive_the_death_of_the_leader() {
             }
             Err(error) => panic!("{signal:?}: {error}"),
         });
-        let members = lock.members().expect("answers");
+        let members = wait_for("the members", || lock.members().ok());
         assert_eq!((members.holders.len(), members.waiters.len()), (1, 1));
         match signal {
             Signal::KILL => cluster.start_member(leader),
@@ -62,7 +63,7 @@ fn without_a_majority_there_is_no_lock_and_no_wait_without_end() {
     let Some(cluster) = server::own(3, &[]) else {
         return;
     };
-    let url = cluster.with("ttl=3&connect_timeout=1", &name("minority"));
+    let url = cluster.with("ttl=6&connect_timeout=1", &name("minority"));
     let lock = open(&url).expect("a lock");
     // A slow machine may need longer than the limit to connect.
     let guard = wait_for("the lock", || lock.lock().ok());
@@ -130,11 +131,12 @@ fn dead_endpoints_are_passed_over() {
     let silent = silent.local_addr().expect("an address").port();
     let closed = Port::new();
     let ports = [silent, closed.number(), cluster.port()];
-    let lock = open(&cluster.url_by(&ports, "ttl=60", &name("dead"))).expect("a lock");
+    let url = cluster.url_by(&ports, "ttl=60&connect_timeout=60", &name("dead"));
+    let lock = open(&url).expect("a lock");
     let began = Instant::now();
     let guard = lock.lock().expect("free");
-    // The limit for an endpoint is five seconds.
-    assert!(began.elapsed() < Duration::from_secs(4));
+    // The limit for an endpoint is a minute.
+    assert!(began.elapsed() < Duration::from_secs(30));
     guard.check().expect("held");
     guard.release().expect("ours");
 }

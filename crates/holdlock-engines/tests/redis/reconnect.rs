@@ -63,9 +63,10 @@ fn a_silent_host_does_not_hide_the_primary_behind_it() {
         ("renew", 0) => Reply::Last(String::new()),
         _ => Reply::Usual,
     });
-    let lock = open(&format!("redis://{silent},{primary}?ttl=9#n")).expect("a lock");
-    let guard = lock.try_lock_for(Duration::from_secs(3)).expect("free");
-    // A renewal has three seconds, and needs another connection.
+    let url = format!("redis://{silent},{primary}?ttl=60&connect_timeout=60#n");
+    let lock = open(&url).expect("a lock");
+    let guard = lock.try_lock_for(Duration::from_secs(30)).expect("free");
+    // A renewal has twenty seconds, and needs another connection.
     guard.check().expect("held");
     assert!(guard.lost().loss().is_none());
     guard.release().expect("ours");
