@@ -105,6 +105,7 @@ mod tests {
         assert!(!is_free(number));
         drop(server);
         drop(ports);
-        assert!(reserve(number).is_some());
+        // Another test may have got some of them.
+        assert!(numbers.iter().any(|&number| reserve(number).is_some()));
     }
 }
