@@ -186,13 +186,19 @@ mod tests {
     #[test]
     fn everything_gets_its_place_and_a_second_time_replaces_it() {
         let place = std::env::temp_dir().join(format!("xtask-install-{}", std::process::id()));
+        // A run that failed may have left one of the same number.
+        let _ = fs::remove_dir_all(&place);
         fs::create_dir_all(place.join("built")).unwrap();
         // A stand-in for the command: it writes one page, and prints the shell it is asked for.
         let built = place.join("built/holdlock");
         let script = "#!/bin/sh\n\
             if [ \"$1\" = man ]; then mkdir \"$2\" && echo page > \"$2/holdlock.1\"; else echo \"$2\"; fi\n";
-        fs::write(&built, script).unwrap();
-        fs::set_permissions(&built, fs::Permissions::from_mode(0o755)).unwrap();
+        // A child writes it. If this process did, the child of another test could have it open, and
+        // a program that is open for writing cannot be started.
+        let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
+        let mut sh = Command::new("sh");
+        let written = sh.args(["-c", write]).arg(&built).arg(script).status();
+        assert!(written.unwrap().success());
         let root = place.join("prefix");
         for _ in 0..2 {
             install_below(&root, &built, true).unwrap();
