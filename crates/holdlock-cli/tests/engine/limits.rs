@@ -16,8 +16,9 @@ fn the_limit_of_open_files_is_named_and_is_not_taken_for_a_server_that_is_away()
         for host in ["127.0.0.1", "localhost"] {
             let (mut at_connecting, mut succeeded) = (false, false);
             for files in FEW {
-                // A run may leave its lock to the server.
+                // A run may leave its lock to the server, which a slow machine may reach late.
                 let url = server.url(&format!("few-{files}-{host}"));
+                let url = url.replace('?', "?connect_timeout=60&");
                 let url = url.replace("127.0.0.1", host);
                 let script = format!("ulimit -n {files}; exec \"$0\" run -n \"$1\" -- true");
                 let mut shell = Command::new("sh");
