@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use crate::support::actor::Actor;
 use crate::support::order::wait_for_waiters;
+use crate::tripwire::{At, Then, Tripwire};
 use crate::{name, server};
 
 #[test]
@@ -49,6 +50,34 @@ fn waiters_keep_their_places_when_a_slice_of_their_wait_ends() {
     wait_for_waiters(&lock, 1);
     assert_eq!(waiters[0].ask("release"), "released");
     assert!(waiters[1].answer().starts_with("held"));
+}
+
+#[test]
+fn a_caller_hears_of_its_wait_when_others_see_its_place() {
+    let _dog = watchdog::watch(60);
+    let Some(server) = server::shared() else {
+        return;
+    };
+    let name = name("told");
+    let guard = open(&server.url(&name)).expect("a lock").lock();
+    let guard = guard.expect("free");
+    // The statement that takes the ticket.
+    let wire = Tripwire::start(server.port(), At::Statement, "| t.n)");
+    let lock = open(&server.url_at(wire.port(), &name)).expect("a lock");
+    let (tell, told) = channel();
+    let request = Request::exclusive().on_wait(move |_| {
+        let _ = tell.send(());
+        ControlFlow::Break(())
+    });
+    let waiter = std::thread::spawn(move || lock.acquire(request));
+    wire.wait();
+    let early = told.recv_timeout(Duration::from_millis(200));
+    wire.go_on(Then::PassOn);
+    assert!(early.is_err(), "it has no place yet");
+    told.recv().expect("it waits");
+    let error = waiter.join().expect("no panic").expect_err("ended");
+    assert!(matches!(error, Error::Cancelled { .. }), "{error:?}");
+    guard.release().expect("ours");
 }
 
 #[test]

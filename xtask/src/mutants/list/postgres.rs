@@ -112,6 +112,13 @@ pub(super) const AREA: Area = Area {
             test: ("engines/postgres", "a_standby_beside_a_primary"),
         },
         Mutant {
+            name: "a caller hears of its wait when it has its place",
+            file: "postgres/mod.rs",
+            with: "attempt.progress.learned(stage);",
+            without: "attempt.progress.waits(stage);",
+            test: ("engines/postgres", "a_caller_hears_of_its_wait"),
+        },
+        Mutant {
             name: "the end of the connection is noticed at once",
             file: "postgres/session.rs",
             with: "ended(&self.link.ended().await)",
