@@ -1,9 +1,12 @@
 //! Every request ends by its limit, whatever other processes do to the path during the wait.
 
 use std::fs::File;
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use holdlock::{CancelToken, Error, FileLock, LockOptions, Request};
@@ -52,6 +55,41 @@ fn a_lease_on_the_lock_file_is_waited_for_within_the_limit() {
         sys::unlease(&file);
         assert!(waiter.join().expect("no panic").expect("no error"));
     });
+}
+
+/// The process has no file open for the lock then.
+#[test]
+fn requests_behind_one_that_opens_the_file_name_the_holder() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let file = File::create(scratch.lock()).expect("created");
+    sys::flock(&file, libc::LOCK_EX).expect("free");
+    sys::count_signals(libc::SIGIO, libc::SA_RESTART);
+    if !sys::lease(&file) {
+        return skipped("this file system grants no leases");
+    }
+    let lock = FileLock::open(scratch.lock()).expect("opens");
+    let names_holder = |error: Error| {
+        let Error::TimedOut(conflict) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(conflict.holders()[0].pid, std::process::id());
+    };
+    let mut context = Context::from_waker(Waker::noop());
+    let mut first = lock.lock_async();
+    assert!(Pin::new(&mut first).poll(&mut context).is_pending());
+    let limit = Duration::from_millis(50);
+    let mut task = lock.lock_async().timeout(limit);
+    let mut ended = None;
+    queue::eventually("the task ends by its limit", || {
+        if let Poll::Ready(answer) = Pin::new(&mut task).poll(&mut context) {
+            ended = Some(answer);
+        }
+        ended.is_some()
+    });
+    names_holder(ended.expect("an answer").expect_err("held"));
+    names_holder(lock.try_lock_for(limit).expect_err("held"));
+    sys::unlease(&file);
 }
 
 /// The request asks for the lease again and again, which is not an attempt that failed because

@@ -53,7 +53,7 @@ pub(super) fn queued_tasks_end_by_their_limits_and_tokens() {
         panic!("the lock is held");
     };
     let took = begin.elapsed();
-    assert!(took >= limit && took < Duration::from_secs(5), "{took:?}");
+    assert!(took >= limit && took < Duration::from_secs(60), "{took:?}");
     assert!(conflict.waited() >= limit, "{:?}", conflict.waited());
     assert_eq!(conflict.holders()[0].pid, holder.pid());
     let ended = block_on(late);
@@ -71,6 +71,8 @@ pub(super) fn queued_tasks_end_by_their_limits_and_tokens() {
     token.cancel();
     let ended = block_on(with_token);
     assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");
+    // A thread has its name once it runs.
+    queue::wait_for(lock.path(), std::process::id());
     assert_eq!(waiting_threads(), 1);
     holder.must("release");
     drop(block_on(first).expect("it is still queued"));

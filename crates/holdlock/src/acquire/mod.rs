@@ -27,6 +27,7 @@ use crate::lock::FileLock;
 use crate::record::{RecordState, Taken};
 use crate::request::Terms;
 use crate::sys::file_lock::Blocking;
+use crate::sys::identity::Identity;
 use crate::sys::{Refusal, file_system};
 use crate::upgrade::Claim;
 use crate::wait::helper_thread;
@@ -67,7 +68,7 @@ impl FileLock {
             };
             let passed = gate
                 .enter(terms, wait, |file| self.give_back(gate, file))
-                .map_err(|stop| self.stopped_at_gate(gate, stop, mode, wait))?;
+                .map_err(|stop| self.stopped_at_gate(stop, mode, wait))?;
             match self.go_inside(gate, passed, mode, occupant, wait)? {
                 Some(file) => return Ok(file),
                 None => join = false,
@@ -89,7 +90,7 @@ impl FileLock {
         let gate = self.gate();
         let passed = gate
             .enter_queued(place, &mut wait, |file| self.give_back(gate, file))
-            .map_err(|stop| self.stopped_at_gate(gate, stop, mode, &wait))?;
+            .map_err(|stop| self.stopped_at_gate(stop, mode, &wait))?;
         let file = self.go_inside(gate, passed, mode, Occupant::ANY, &mut wait)?;
         let record = |file| self.record_taken(gate, file, mode, Occupant::ANY, note);
         file.map(record).transpose()
@@ -106,9 +107,15 @@ impl FileLock {
         drop(self.unlock(gate, file, Mode::Exclusive));
     }
 
-    fn stopped_at_gate(&self, gate: &Gate, stop: Stop, mode: Mode, wait: &Wait<'_>) -> Error {
-        let identity = gate.file().map(|file| file.identity());
-        self.stopped(stop, mode, wait, identity)
+    fn stopped_at_gate(&self, stop: Stop, mode: Mode, wait: &Wait<'_>) -> Error {
+        self.stopped(stop, mode, wait, self.identity())
+    }
+
+    /// The file that the gate's threads have open: the locked one, if the lock is held. Another one
+    /// may be at the path by now. If they have no file open: the file at the path.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        let open = self.gate().file().map(|file| file.identity());
+        open.or_else(|| self.name().identity().ok())
     }
 
     /// Continues after the gate. None: the request joined shared holders and had to leave again.

@@ -175,11 +175,8 @@ impl<'s, G: Held> Round<'s, G> {
 }
 
 impl Member {
-    /// The file that is open for this lock: the locked one, if the lock is held. Another one may be
-    /// at the path by now. If the lock has no file open: the file at the path.
     fn identity(&self) -> Option<Identity> {
-        let open = self.lock.gate().file().map(|file| file.identity());
-        open.or_else(|| self.lock.name().identity().ok())
+        self.lock.identity()
     }
 }
 

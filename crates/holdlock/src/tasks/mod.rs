@@ -170,7 +170,7 @@ impl Task {
         let waited = self.began.elapsed();
         match stop {
             Stop::TimedOut => {
-                let identity = self.lock.gate().file().map(|file| file.identity());
+                let identity = self.lock.identity();
                 let mode = self.request.mode();
                 Error::TimedOut(Conflict::new(path, mode, waited, identity))
             }

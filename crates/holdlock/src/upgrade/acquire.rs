@@ -67,8 +67,7 @@ impl FileLock {
             // Only shared requests join.
             Ok(Passed::Joined(joined)) => Some(joined.file),
             Err(stop) => {
-                let identity = gate.file().map(|file| file.identity());
-                return Err(self.stopped(stop, Mode::Shared, wait, identity));
+                return Err(self.stopped(stop, Mode::Shared, wait, self.identity()));
             }
         };
         let reopen = ReopenOnDrop { gate };

@@ -7,6 +7,13 @@ pub(super) const AREA: Area = Area {
     sources: "crates/holdlock/src",
     mutants: &[
         Mutant {
+            name: "requests that end before the process has opened the file name the holder",
+            file: "acquire/mod.rs",
+            with: "        open.or_else(|| self.name().identity().ok())",
+            without: "        open",
+            test: ("limits", "requests_behind_one_that_opens_the_file"),
+        },
+        Mutant {
             name: "the caller's token ends the wait of a task",
             file: "tasks/mod.rs",
             with: "let _forward = theirs.as_ref().map(|theirs| theirs.forward_to(&self.token));",
