@@ -45,6 +45,9 @@ use crate::{Conflict, Error, Family, FileLock, Mode};
 /// For how long a request that must not wait looks again while a slot is free, but another request
 /// passes the head: on a busy machine that one may have to wait for a processor.
 const PASSING: Duration = Duration::from_millis(500);
+/// How many rounds of looks it makes at least: beside many busy threads one round may last
+/// longer.
+const ROUNDS_OF_LOOKS: u32 = 3;
 
 /// Why an attempt ended without a slot.
 enum Failed {
@@ -197,14 +200,15 @@ impl Semaphore {
         // Tell a caller with another number now, and not only when it is at the head.
         self.check_count(file, wait)?;
         let own = |_| self.waits_for_itself(file);
-        let began = Instant::now();
+        let (began, mut rounds) = (Instant::now(), 0);
         loop {
+            rounds += 1;
             match Turn::acquire(file, Range::QUEUE, Mode::Exclusive, wait, own) {
                 Ok(Some(turn)) => return Ok(turn),
                 Ok(None) => return Err(Failed::StartOver), // no request for a slot passes the queue
                 Err(KernelError::Stop(Stop::Busy | Stop::TimedOut))
                     if wait.may_look_again()
-                        && began.elapsed() < PASSING
+                        && (began.elapsed() < PASSING || rounds < ROUNDS_OF_LOOKS)
                         && self.is_only_being_passed(file) => {}
                 Err(KernelError::Stop(stop)) => return Err(self.stopped_in_queue(file, wait, stop)),
                 Err(error) => return Err(self.failed(file, wait, error)),

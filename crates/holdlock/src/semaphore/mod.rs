@@ -148,7 +148,8 @@ impl Semaphore {
     }
 
     /// Acquires a slot if one is free now, and no other request is before this one. Looks for up to
-    /// half a second whether the requests before it take their slots, while a slot is free.
+    /// half a second (longer on a very busy machine) whether the requests before it take their
+    /// slots, while a slot is free.
     ///
     /// # Errors
     ///
