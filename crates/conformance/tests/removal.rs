@@ -1,8 +1,9 @@
 //! A lock file that is removed, renamed or replaced.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use holdlock::{Error, FileLock, LockOptions, Request};
+use holdlock::{CancelToken, Error, FileLock, LockOptions, Request, Waiting};
 use holdlock_conformance::{Actor, Scratch, hot, queue, skipped, sys, watchdog};
 
 const ACTOR: &str = env!("CARGO_BIN_EXE_holdlock-actor");
@@ -225,20 +226,16 @@ fn a_request_waits_a_moment_for_the_holder_of_a_removed_file() {
     let mut holder = Actor::holding(ACTOR, &path);
     std::fs::remove_file(&path).expect("removed");
     let lock = FileLock::open(&path).expect("opens");
-    std::thread::scope(|scope| {
-        let (tell, told) = std::sync::mpsc::channel();
-        let waiter = scope.spawn(move || {
-            let mut began = |_| {
-                tell.send(()).expect("heard");
-                std::ops::ControlFlow::Continue(())
-            };
-            lock.acquire(Request::exclusive().on_wait(&mut began))
-                .map(|guard| guard.is_current().expect("no error"))
-        });
-        told.recv().expect("the wait began");
-        holder.must("release");
-        assert!(waiter.join().expect("no panic").expect("locked"));
-    });
+    // The request waits for a second.
+    let mut release = |what| {
+        if what == Waiting::Began {
+            holder.must("release");
+        }
+        ControlFlow::Continue(())
+    };
+    let request = Request::exclusive().on_wait(&mut release);
+    let guard = lock.acquire(request).expect("locked");
+    assert!(guard.is_current().expect("no error"));
 }
 
 #[test]
@@ -342,25 +339,63 @@ fn a_short_request_beside_holders_that_delete_on_release_times_out() {
     holder.must("release");
 }
 
-/// So a holder is seen that deletes on release, and has to wait for a processor just then.
-#[test]
-fn a_try_beside_a_running_holder_of_a_removed_file_finds_the_lock_taken() {
-    let _dog = watchdog::watch(60);
-    let scratch = Scratch::new();
-    let path = scratch.lock();
-    let lock = FileLock::open(&path).expect("opens");
+/// It never releases the lock.
+fn running_holder_of_removed_file(lock: &FileLock) -> sys::Child {
+    let path = lock.path();
     let holder = sys::fork(|| {
         let _guard = lock.lock().expect("locked");
-        std::fs::remove_file(&path).expect("removed");
+        std::fs::remove_file(path).expect("removed");
         loop {
             std::hint::spin_loop();
         }
     });
     queue::eventually("the file is removed", || !path.exists());
+    holder
+}
+
+/// So a holder is seen that deletes on release, and has to wait for a processor just then.
+#[test]
+fn requests_beside_a_running_holder_of_a_removed_file_find_the_lock_taken() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let path = scratch.lock();
+    let lock = FileLock::open(&path).expect("opens");
+    let holder = running_holder_of_removed_file(&lock);
     let error = lock.try_lock().expect_err("held");
+    let limit = Duration::from_millis(50);
+    let later = lock.try_lock_for(limit).expect_err("held");
     sys::kill(holder.pid(), libc::SIGKILL);
     assert!(matches!(error, Error::WouldBlock(_)), "{error}");
-    let holders = error.conflict().expect("a conflict").holders();
-    assert_eq!(holders[0].pid, holder.pid());
+    assert!(matches!(later, Error::TimedOut(_)), "{later}");
+    for error in [error, later] {
+        let holders = error.conflict().expect("a conflict").holders();
+        assert_eq!(holders[0].pid, holder.pid());
+    }
     assert!(!path.exists(), "nothing is created");
+}
+
+#[test]
+fn a_token_ends_a_request_without_signals_beside_the_holder_of_a_removed_file() {
+    let _dog = watchdog::watch(60);
+    let scratch = Scratch::new();
+    let lock = LockOptions::new().signals(false).open(scratch.lock());
+    let lock = lock.expect("opens");
+    let holder = running_holder_of_removed_file(&lock);
+    let token = CancelToken::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    let error = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let mut began = |_| {
+                tell.send(sys::thread_id()).expect("heard");
+                ControlFlow::Continue(())
+            };
+            let request = Request::exclusive().cancel(&token).on_wait(&mut began);
+            lock.acquire(request).map(drop).expect_err("held")
+        });
+        queue::wait_for_thread(told.recv().expect("the wait began"));
+        token.cancel();
+        waiter.join().expect("no panic")
+    });
+    sys::kill(holder.pid(), libc::SIGKILL);
+    assert!(matches!(error, Error::Cancelled { .. }), "{error}");
 }

@@ -33,6 +33,8 @@ const ORPHAN_TRIES: u32 = 5;
 const ORPHAN_PAUSE: Duration = Duration::from_millis(4);
 /// How long a holder that deletes on release usually holds the removed file.
 const DELETION_MOMENT: Duration = Duration::from_millis(20);
+/// The same for a holder that is running.
+const DELETION_MOMENT_AT_WORK: Duration = Duration::from_secs(1);
 /// A request without a limit gives up after this number of attempts that failed because other
 /// processes create and remove the file, and this time.
 const OPEN_ATTEMPTS: u32 = 1000;
@@ -84,10 +86,10 @@ impl FileLock {
                         (looks, first_seen) = (0, Instant::now());
                     }
                     last = holder;
-                    let max_looks = if orphan.may_be_late() {
-                        ORPHAN_LOOKS_AT_WORK
+                    let (max_looks, moment) = if orphan.may_be_late() {
+                        (ORPHAN_LOOKS_AT_WORK, DELETION_MOMENT_AT_WORK)
                     } else {
-                        ORPHAN_LOOKS
+                        (ORPHAN_LOOKS, DELETION_MOMENT)
                     };
                     if looks >= max_looks {
                         return Err(self.removed_while_held(orphan, mode, wait));
@@ -101,7 +103,7 @@ impl FileLock {
                             return Err(self.would_block(orphan, mode, wait));
                         }
                         // A request whose time ends in this moment has just timed out.
-                        Err(Stop::TimedOut) if first_seen.elapsed() < DELETION_MOMENT => {
+                        Err(Stop::TimedOut) if first_seen.elapsed() < moment => {
                             return Err(self.timed_out(orphan, mode, wait));
                         }
                         Err(_) => return Err(self.removed_while_held(orphan, mode, wait)),
@@ -231,20 +233,21 @@ impl FileLock {
                 Err(error) => Err(KernelError::Io(error)),
             },
         };
-        match waited {
-            Ok(KernelWait::Locked | KernelWait::Capped) => Ok(Ok(())),
-            Err(KernelError::Stop(Stop::Cancelled)) => {
-                Err(self.stopped(Stop::Cancelled, mode, wait, None))
-            }
-            Err(KernelError::Stop(stop)) => Ok(Err(stop)),
+        let ended = match waited {
+            Ok(KernelWait::Locked | KernelWait::Capped) => Ok(()),
+            Err(KernelError::Stop(stop)) => Err(stop),
             // The file cannot be opened, or signals cannot be used: look again from time to time.
             Ok(KernelWait::NoSignals) | Err(KernelError::Io(_)) => {
                 while Instant::now() < until
                     && orphan::find(&self.name().path, family).is_some()
                     && wait.sleep_briefly().is_ok()
                 {}
-                Ok(wait.check())
+                wait.check()
             }
+        };
+        match ended {
+            Err(Stop::Cancelled) => Err(self.stopped(Stop::Cancelled, mode, wait, None)),
+            ended => Ok(ended),
         }
     }
 

@@ -11,7 +11,21 @@ pub(super) const AREA: Area = Area {
             file: "acquire/open_or_create.rs",
             with: "Err(Stop::Busy) if orphan.may_be_late() => {",
             without: "Err(Stop::Busy) if false => {",
-            test: ("removal", "a_try_beside_a_running"),
+            test: ("removal", "requests_beside_a_running"),
+        },
+        Mutant {
+            name: "a token ends a request beside the holder of a removed file",
+            file: "acquire/open_or_create.rs",
+            with: "Err(Stop::Cancelled) => Err(self.stopped(Stop::Cancelled, mode, wait, None)),",
+            without: "",
+            test: ("removal", "a_token_ends_a_request"),
+        },
+        Mutant {
+            name: "a request with a limit times out beside a holder that may be deleting the file",
+            file: "acquire/open_or_create.rs",
+            with: "(ORPHAN_LOOKS_AT_WORK, DELETION_MOMENT_AT_WORK)",
+            without: "(ORPHAN_LOOKS_AT_WORK, DELETION_MOMENT)",
+            test: ("removal", "requests_beside_a_running"),
         },
         Mutant {
             name: "a removed file's holder: many files with a name are left out",
