@@ -210,7 +210,7 @@ fn a_limit_is_kept_and_the_error_names_the_holder() {
     let error = block_on(lock.lock_async().timeout(Duration::from_millis(50)));
     let took = begin.elapsed();
     assert!(
-        took >= Duration::from_millis(50) && took < Duration::from_secs(5),
+        took >= Duration::from_millis(50) && took < Duration::from_secs(60),
         "{took:?}"
     );
     let Err(Error::TimedOut(conflict)) = error else {
@@ -264,6 +264,7 @@ fn a_set_and_the_right_to_upgrade_are_awaited() {
     other.must("lock");
     let mut abandoned = set.lock_async();
     assert!(poll_once(&mut abandoned).is_pending());
+    queue::wait_for(&paths[1], std::process::id());
     drop(abandoned);
     let limit = Duration::from_millis(20);
     let error = block_on(set.lock_async().timeout(limit)).expect_err("held");
