@@ -11,7 +11,16 @@ const READERS: (u64, u64) = ((1 << 62) + (1 << 22), 1);
 
 #[test]
 fn an_upgrade_goes_on_when_the_last_reader_is_killed() {
-    let _dog = watchdog::watch(60);
+    let _dog = watchdog::watch(120);
+    // Not so in the rare case that the dying reader loses its processor between its two locks.
+    let upgraded = (0..10).any(|_| match upgrade_beside_a_killed_reader() {
+        Err(Error::NotAtomic(_)) => false,
+        ended => ended.map(|()| true).expect("upgraded"),
+    });
+    assert!(upgraded);
+}
+
+fn upgrade_beside_a_killed_reader() -> Result<(), Error> {
     let scratch = Scratch::new();
     let lock = LockOptions::new().upgradeable(true).open(scratch.lock());
     let lock = lock.expect("opens");
@@ -21,12 +30,12 @@ fn an_upgrade_goes_on_when_the_last_reader_is_killed() {
     std::thread::scope(|scope| {
         let upgraded = scope.spawn(|| {
             let mut guard = lock.lock_upgradeable().expect("shared");
-            guard.upgrade(Request::exclusive()).map(|()| guard.mode())
+            guard.upgrade(Request::exclusive())
         });
         queue::eventually("the upgrade waits", || queue::length(&scratch.lock()) > 0);
         reader.kill();
-        upgraded.join().expect("no panic").expect("upgraded");
-    });
+        upgraded.join().expect("no panic")
+    })
 }
 
 /// The kernel frees the byte of a reader that dies before its share of flock(2).
