@@ -93,10 +93,8 @@ pub fn wait_for_any(pid: u32) {
 
 /// Waits until this thread of this process sleeps for another thread.
 pub fn wait_for_thread(thread: i32) {
-    let call = format!("/proc/self/task/{thread}/syscall");
-    let futex = format!("{} ", libc::SYS_futex);
     eventually(&format!("thread {thread} sleeps in futex(2)"), || {
-        std::fs::read_to_string(&call).is_ok_and(|call| call.starts_with(&futex))
+        sleeps_for_thread(thread).unwrap_or(false)
     });
 }
 
@@ -112,6 +110,19 @@ pub fn wait_until_asleep(pid: u32) {
         let mut tasks = tasks.expect("it lives").flatten();
         tasks.all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(sleeps))
     });
+}
+
+/// The same, or until the thread has ended.
+pub fn wait_for_thread_or_end(thread: i32) {
+    eventually(
+        &format!("thread {thread} sleeps in futex(2) or ends"),
+        || sleeps_for_thread(thread).unwrap_or(true),
+    );
+}
+
+fn sleeps_for_thread(thread: i32) -> std::io::Result<bool> {
+    let call = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"))?;
+    Ok(call.starts_with(&format!("{} ", libc::SYS_futex)))
 }
 
 #[cfg(test)]
