@@ -198,9 +198,20 @@ fn a_wait_does_not_poll() {
         tasks.map(of).collect::<Vec<u64>>()
     };
     let both = || (switches(&head), switches(&next));
+    // A thread that waits for a processor has not left it.
+    let all_sleep = |actor: &Actor| {
+        let mut tasks = std::fs::read_dir(format!("/proc/{}/task", actor.pid())).expect("threads");
+        tasks.all(|task| {
+            let stat = std::fs::read_to_string(task.expect("a thread").path().join("stat"));
+            stat.is_ok_and(|stat| stat.contains(") S "))
+        })
+    };
     queue::eventually("all threads sleep", || {
         let before = both();
-        sys::sleep(Duration::from_millis(30)) && both() == before
+        all_sleep(&head)
+            && all_sleep(&next)
+            && sys::sleep(Duration::from_millis(30))
+            && both() == before
     });
     let before = both();
     assert_eq!(before.0.len(), 4, "a thread for each slot");
