@@ -51,7 +51,7 @@ fn eight_processes_with_overlapping_sets_make_progress() {
     let _dog = watchdog::watch(300);
     const LOCKS: u64 = 12;
     const TIMES: u64 = 200;
-    let times = [false, true].map(|fair| {
+    let times = [false, true, false].map(|fair| {
         let scratch = Scratch::new();
         let mut crowd: Vec<Actor> = (0..8)
             .map(|seed| {
@@ -85,7 +85,7 @@ fn eight_processes_with_overlapping_sets_make_progress() {
     });
     // Measured: two or three times as long, 0.3 s and 1 s on a busy machine; a hundred times as
     // long if a set waits for its turn at each member.
-    let most = times[0].max(Duration::from_secs(1)) * 20;
+    let most = times[0].max(times[2]).max(Duration::from_secs(1)) * 20;
     assert!(times[1] < most, "fair locks are slow: {times:?}");
 }
 
