@@ -154,8 +154,9 @@ fn a_cycle_through_supervisors_that_wait_for_their_commands() {
         no_cycle_of(&[first.pid()]);
         second.tell("flock 0 ex");
         queue::eventually("it queues", || queue::length(&a) == 1);
-        let cycle = the_cycle_of(&[first.pid(), second.pid()]);
-        assert!(cycle.certain, "{options:?}");
+        let pids = [first.pid(), second.pid()];
+        queue::eventually("all members sleep", || the_cycle_of(&pids).certain);
+        let cycle = the_cycle_of(&pids);
         assert_eq!(cycle.steps.len(), 2, "{cycle}");
         let mut parents: Vec<_> = cycle.steps.iter().map(|step| step.waiter.parent).collect();
         parents.sort_unstable();

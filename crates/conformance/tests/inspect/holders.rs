@@ -291,9 +291,11 @@ fn both_families_on_one_file_are_noticed() {
     assert!(!one_file(&path).mixes_families());
     for (take, leave) in [("posix 0 ex", "posix 0 un"), ("ofd 0 ex", "ofd 0 un")] {
         second.must(take);
-        let file = one_file(&path);
-        assert!(file.mixes_families());
-        assert_eq!(file.holders().len(), 2);
+        // A table that is read in pieces may miss a lock if others are released at the same time.
+        queue::eventually("both families are seen", || {
+            let file = one_file(&path);
+            file.mixes_families() && file.holders().len() == 2
+        });
         second.must(leave);
     }
     // Both are of fcntl(2), and do exclude each other.

@@ -2,7 +2,7 @@
 
 use holdlock::Mode;
 use holdlock::inspect::{Kind, Range};
-use holdlock_conformance::{Actor, Scratch, queue, watchdog};
+use holdlock_conformance::{Actor, Scratch, queue, sys, watchdog};
 
 use crate::tools::{ACTOR, one_file, stranger, turns};
 
@@ -123,6 +123,7 @@ fn waiters_that_the_kernel_does_not_name_are_found_by_their_requests() {
         let mut waiter = stranger(&[&path]);
         waiter.tell(order);
         queue::eventually("it queues", || queue::length(&path) == number + 1);
+        sys::wait_until_queued(waiter.pid(), &[libc::SYS_fcntl]);
         waiters.push(waiter);
     }
     let file = one_file(&path);
@@ -152,6 +153,7 @@ fn a_waiter_of_another_file_is_not_shown() {
     for (waiter, path) in [(&mut first, &one), (&mut second, &two)] {
         waiter.tell("ofd 0 ex");
         queue::eventually("it queues", || queue::length(path) == 1);
+        sys::wait_until_queued(waiter.pid(), &[libc::SYS_fcntl]);
     }
     assert_eq!(turns(&one_file(&one)), [(first.pid(), 1)]);
     assert_eq!(turns(&one_file(&two)), [(second.pid(), 1)]);
