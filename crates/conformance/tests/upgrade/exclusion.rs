@@ -134,7 +134,7 @@ fn one_step(kind: i32, lock: &FileLock, data: &std::fs::File) -> bool {
 
 #[test]
 fn threads_upgrade_as_processes_do() {
-    let _dog = watchdog::watch(20);
+    let _dog = watchdog::watch(60);
     for fair in [false, true] {
         let scratch = Scratch::new();
         let lock = options().fair(fair).open(scratch.lock()).expect("opens");

@@ -334,7 +334,7 @@ mod tests {
         eventually("all sleep", || asleep() == WAITERS);
         crew.common.leave();
         for _ in 0..WAITERS {
-            let told = told.recv_timeout(Duration::from_secs(20));
+            let told = told.recv_timeout(Duration::from_secs(120));
             told.expect("every one is woken");
         }
     }
