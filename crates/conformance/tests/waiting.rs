@@ -215,12 +215,22 @@ fn a_waiter_costs_no_processor_time() {
     let lock = FileLock::open(&path).expect("opens");
     let two_seconds = Duration::from_secs(2);
     assert!(lock.try_lock_for(Duration::from_millis(1)).is_err()); // makes the timer
-    let before = sys::thread_cpu();
-    let error = lock.try_lock_for(two_seconds).expect_err("held");
-    let cost = sys::thread_cpu() - before;
-    assert!(error.conflict().expect("a conflict").waited() >= two_seconds);
-    // This includes the search for the holders afterwards.
-    assert!(cost < Duration::from_millis(1), "{cost:?}");
+    costs_nothing(|| {
+        let error = lock.try_lock_for(two_seconds).expect_err("held");
+        assert!(error.conflict().expect("a conflict").waited() >= two_seconds);
+    });
+}
+
+/// The best of three: interrupts of a busy machine count as time of the thread.
+#[track_caller]
+fn costs_nothing(wait: impl Fn()) {
+    let cost = || {
+        let before = sys::thread_cpu();
+        wait();
+        sys::thread_cpu() - before
+    };
+    let is_cheap = |cost: &Duration| *cost < Duration::from_millis(1);
+    assert!((0..3).any(|_| is_cheap(&cost())), "more than 1 ms");
 }
 
 #[test]
@@ -232,12 +242,9 @@ fn a_thread_that_waits_for_another_thread_costs_no_processor_time() {
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
             assert!(lock.try_lock_for(Duration::from_millis(1)).is_err());
-            let before = sys::thread_cpu();
-            assert!(lock.try_lock_for(Duration::from_secs(2)).is_err());
-            sys::thread_cpu() - before
+            costs_nothing(|| assert!(lock.try_lock_for(Duration::from_secs(2)).is_err()));
         });
-        let cost = waiter.join().expect("no panic");
-        assert!(cost < Duration::from_millis(1), "{cost:?}");
+        waiter.join().expect("no panic");
     });
 }
 
