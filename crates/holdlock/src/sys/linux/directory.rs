@@ -175,41 +175,43 @@ mod tests {
     use std::collections::BTreeSet;
     use std::os::fd::{FromRawFd, OwnedFd};
 
+    use holdlock_test_support::Scratch;
+
     use super::*;
 
     /// More entries than one call returns.
     const MANY: u32 = 3000;
 
-    fn numbered(name: &str) -> PathBuf {
-        let name = format!("holdlock-directory-{name}-{}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir(&directory).expect("made");
+    fn numbered() -> Scratch {
+        let scratch = Scratch::new();
         for number in 0..MANY {
-            std::fs::write(directory.join(number.to_string()), "").expect("written");
+            std::fs::write(scratch.path(&number.to_string()), "").expect("written");
         }
-        directory
+        scratch
     }
 
     #[test]
     fn each_name_is_listed_once_with_its_inode() {
         use std::os::unix::fs::DirEntryExt;
-        let path = numbered("all");
-        let std = std::fs::read_dir(&path).expect("readable").flatten();
+        let scratch = numbered();
+        let std = std::fs::read_dir(scratch.directory())
+            .expect("readable")
+            .flatten();
         let mut theirs: Vec<u64> = std.map(|entry| entry.ino()).collect();
-        let entries = Directory::open(&path).expect("readable").flatten();
+        let entries = Directory::open(scratch.directory());
+        let entries = entries.expect("readable").flatten();
         let (mut ours, numbers): (Vec<u64>, BTreeSet<Option<u32>>) =
             entries.map(|entry| (entry.inode, entry.number)).unzip();
         theirs.sort_unstable();
         ours.sort_unstable();
         assert_eq!(ours, theirs);
         assert_eq!(numbers, (0..MANY).map(Some).collect());
-        std::fs::remove_dir_all(&path).expect("removed");
     }
 
     #[test]
     fn a_listing_whose_number_became_another_files_goes_on_and_does_not_close_it() {
-        let path = numbered("closed");
-        let mut entries = Directory::open(&path).expect("readable");
+        let scratch = numbered();
+        let mut entries = Directory::open(scratch.directory()).expect("readable");
         let first = entries.next().expect("one").expect("readable").number;
         let number = entries.fd.expect("open");
         let other = std::fs::File::open("/dev/null").expect("opens");
@@ -226,7 +228,6 @@ mod tests {
         // SAFETY: `entries` has left the number open, and nothing else owns it.
         let left = unsafe { OwnedFd::from_raw_fd(number) };
         assert!(std::fs::File::from(left).metadata().is_ok());
-        std::fs::remove_dir_all(&path).expect("removed");
     }
 
     #[test]
