@@ -87,7 +87,7 @@ pub(super) const AREA: Area = Area {
             name: "a shared request does not wait for shared holders",
             file: "deadlock/cycle.rs",
             with: "let shares = facts.mode == Mode::Shared",
-            without: "let shares = false && record.mode == Mode::Shared",
+            without: "let shares = false && facts.mode == Mode::Shared",
             test: ("way_out", "a_shared_request"),
         },
         Mutant {
