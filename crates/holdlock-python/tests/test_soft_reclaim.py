@@ -22,13 +22,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "job.lock"
 
 
-@pytest.fixture
-def dead() -> Owner:
+def dead_owner() -> Owner:
     """The owner record of a process that has ended."""
     program = "import os; from holdlock._soft import _owner; print(*_owner.this_process())"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     pid, host, start = output.stdout.decode().split()
     return Owner(int(pid), host, int(start))
+
+
+@pytest.fixture
+def dead() -> Owner:
+    return dead_owner()
 
 
 def held(path: Path) -> bool:
@@ -171,6 +175,22 @@ def test_a_reclaimer_that_died_in_the_middle_leaves_the_lock_to_its_holder(
         holder.release()
         with SoftFileLock(path, timeout=0):
             assert not aside.exists()
+
+
+def test_the_marker_of_a_reclaimer_that_died_before_the_exchange_is_removed(
+    path: Path, dead: Owner
+) -> None:
+    def aside(owner: Owner) -> Path:
+        return path.with_name(f"job.lock.break.{owner.pid}.{'0a' * 16}")
+
+    alive, reclaimer = _owner.this_process(), dead_owner()
+    for owner in (alive, reclaimer):
+        aside(owner).write_bytes(encode(owner))
+    path.write_bytes(encode(dead))
+    with SoftFileLock(path, timeout=0):
+        assert not aside(reclaimer).exists()
+    # A living one goes on with the exchange.
+    assert list(path.parent.iterdir()) == [aside(alive)]
 
 
 def test_a_wrong_exchange_is_undone(

@@ -113,6 +113,20 @@ pub(super) const AREA: Area = Area {
             test: ("python/test_log.py", "a_handler_may_use"),
         },
         Mutant {
+            name: "the marker of a process that died before its exchange is removed",
+            file: "_soft/_reclaim.py",
+            with: "if owner is None or owner.pid",
+            without: "if True or owner is None or owner.pid",
+            test: ("python/test_soft_reclaim.py", "died_before_the_exchange"),
+        },
+        Mutant {
+            name: "the marker of a process before its exchange stays",
+            file: "_soft/_reclaim.py",
+            with: " or not _is_free(text, path):\n                continue",
+            without: ":\n                continue",
+            test: ("python/test_soft_reclaim.py", "died_before_the_exchange"),
+        },
+        Mutant {
             name: "cancel_check ends a wait",
             file: "_async_wait.py",
             with: "if cancel_check is not None and cancel_check():",

@@ -38,7 +38,8 @@ _LOCAL = frozenset(
 
 
 @functools.lru_cache(maxsize=1)
-def _libc() -> Any:
+def libc() -> Any:
+    """The C library, loaded by the first call."""
     import ctypes
 
     return ctypes.CDLL(None, use_errno=True)
@@ -48,7 +49,7 @@ def _call(name: str, *arguments: object) -> int:
     import ctypes
 
     try:
-        function = getattr(_libc(), name)
+        function = getattr(libc(), name)
     except AttributeError:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from None
     result = int(function(*arguments))

@@ -9,7 +9,8 @@ which work in the same way and with the same names.
 
 If a process dies in the middle of this, the marker of a living holder may lie aside: under
 ``NAME.break.PID.…`` with the PID of the dead process, whose own marker is at the path.
-:func:`_stranded` looks for it.
+:func:`_stranded` looks for it. If the process dies before the exchange, its own marker lies there,
+and the next process to take over removes it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ def _is_at(path: str, descriptor: int | None) -> bool:
 
 
 def _exchange(path: str, judged: int, mode: int, *, exact: bool) -> Marker | None:
+    # Loading takes long, and a process that dies between the next two steps leaves a file.
+    _kernel.libc()
     aside = f"{path}.break.{os.getpid()}.{os.urandom(16).hex()}"
     ours = publish(aside, mode, exact=exact, lock=path)
     if ours is None:
@@ -123,20 +126,30 @@ def _stranded(path: str, breaker: Owner | None) -> bool:
         return False
     directory, name = os.path.split(path)
     left = re.compile(
-        rf"{re.escape(name)}\.(?:break\.{breaker.pid}|restore\.[0-9]+)\.[0-9a-f]{{32}}"
+        rf"{re.escape(name)}\.(?:break\.([0-9]+)|restore\.[0-9]+)\.[0-9a-f]{{32}}"
     )
     for entry in os.listdir(directory or "."):
-        if left.fullmatch(entry) is None:
+        match = left.fullmatch(entry)
+        if match is None:
             continue
+        by_another = match[1] is not None and int(match[1]) != breaker.pid
         other = os.path.join(directory, entry)
         try:
             descriptor, text = read(other)
         except FileNotFoundError:
             continue
         except OSError:
+            if by_another:
+                continue
             return True
         os.close(descriptor)
-        if not _is_free(text, path):
+        if by_another:
+            # A process that dies before its exchange leaves its own marker here. What it receives
+            # in the exchange may be a holder's, and counts when its own is found at the path.
+            owner = decode(text)
+            if owner is None or owner.pid != int(match[1]) or not _is_free(text, path):
+                continue
+        elif not _is_free(text, path):
             return True
         with contextlib.suppress(OSError):
             os.unlink(other)
