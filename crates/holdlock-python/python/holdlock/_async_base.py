@@ -122,6 +122,7 @@ class BaseAsyncFileLock(OnlyAsync, BaseFileLock):
         limit = _options.limit(context.timeout if timeout is None else timeout, may_wait)
         cancel_check = _options.check_of(cancel_check, cancel)
         end = math.inf if limit < 0 else time.monotonic() + limit
+        begins = limit != 0
         path = self.lock_file
         task = _async_wait.current()
         acquisition = Acquisition()
@@ -136,10 +137,13 @@ class BaseAsyncFileLock(OnlyAsync, BaseFileLock):
                 if end == math.inf and task is not None:
                     self._refuse_own_lock_of(task)
                 left = end - time.monotonic()
+                # Also a request whose time has run out during its first attempt has waited.
+                if begins or left > 0:
+                    _log.debug(_log.WAITING, self, path)
                 if left <= 0:
                     _log.debug(_log.TIMEOUT, self, path)
                     raise self._timeout()
-                _log.debug(_log.WAITING, self, path)
+                begins = False
                 await self._pause_task(left if cancel_check is None else min(left, pause), pause)
             if task is not None and context.lock_counter == 1:
                 self._taker = task.number

@@ -217,6 +217,7 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
                     f"Deadlock: a signal handler acquires lock '{printable(self.lock_file)}', for "
                     "which its own thread waits"
                 )
+            begins = limit != 0
             while True:
                 if not may_wait:
                     _log.debug(_log.FAILED, self, context.lock_file)
@@ -225,10 +226,14 @@ class BaseFileLock(LockUses, LockAttributes, metaclass=FileLockMeta):
                     _log.debug(_log.CANCELLED, self, context.lock_file)
                     raise Cancelled(self.lock_file)
                 left = began + limit - time.monotonic() if limit >= 0 else 1e9
-                if limit >= 0 and left <= 0:
+                is_over = limit >= 0 and left <= 0
+                # Also a request whose time has run out during its first attempt has waited.
+                if begins or not is_over:
+                    _log.debug(_log.WAITING, self, context.lock_file)
+                if is_over:
                     _log.debug(_log.TIMEOUT, self, context.lock_file)
                     raise self._timeout()
-                _log.debug(_log.WAITING, self, context.lock_file)
+                begins = False
                 self._pause(min(pause, left) if cancel_check else left, pause)
                 if self._attempt_told(context, acquisition):
                     return

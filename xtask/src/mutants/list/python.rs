@@ -113,6 +113,13 @@ pub(super) const AREA: Area = Area {
             test: ("python/test_log.py", "a_handler_may_use"),
         },
         Mutant {
+            name: "a soft lock whose time is over at once is logged as a wait",
+            file: "_base.py",
+            with: "if begins or not is_over:",
+            without: "if not is_over:",
+            test: ("python/test_log.py", "a_wait_is_logged"),
+        },
+        Mutant {
             name: "the marker of a process that died before its exchange is removed",
             file: "_soft/_reclaim.py",
             with: "if owner is None or owner.pid",
