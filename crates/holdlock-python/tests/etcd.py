@@ -3,7 +3,6 @@
 import atexit
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.request
@@ -11,12 +10,7 @@ import urllib.request
 import pytest
 
 from conftest import until
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+from ports import free_port
 
 
 class Server:
@@ -53,13 +47,18 @@ class Server:
         self.cleaner.wait()
 
     def url(self, name, options=""):
-        """The URL of a lock with a short time limit."""
-        return f"etcd://127.0.0.1:{self.port}/tests?ttl=3{options}#{name}"
+        """The URL of a lock that outlasts a pause of a slow machine."""
+        where = f"etcd://127.0.0.1:{self.port}/tests"
+        return f"{where}?ttl=60&connect_timeout=30{options}#{name}"
+
+    def brief(self, name):
+        """The URL for tests that wait for the end of a lease."""
+        return self.url(name).replace("ttl=60", "ttl=3")
 
     def ctl(self, *arguments):
         where = f"--endpoints=127.0.0.1:{self.port}"
         ran = subprocess.run(
-            ["etcdctl", where, *arguments],
+            ["etcdctl", where, "--command-timeout=60s", *arguments],
             env={**os.environ, "ETCDCTL_API": "3"},
             stdout=subprocess.PIPE,
             text=True,

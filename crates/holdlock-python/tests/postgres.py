@@ -2,15 +2,15 @@
 
 import atexit
 import glob
+import itertools
 import os
-import shutil
-import socket
 import subprocess
 import tempfile
 
 import pytest
 
 from conftest import until
+from ports import free_port
 
 # PostgreSQL refuses to run as root.
 OTHER = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -31,9 +31,7 @@ class Server:
             os.chown(self.directory, OTHER["user"], OTHER["group"])
         data = self.directory + "/data"
         self.run("initdb", "-D", data, "-U", "boss", "-A", "trust", "-N", "-E", "UTF8")
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = listener.getsockname()[1]
+        self.port = free_port()
         with open(data + "/pg_hba.conf", "w") as access:
             access.write("local all all trust\nhost all secretive all scram-sha-256\n")
             access.write("host all all all trust\n")
@@ -74,9 +72,12 @@ class Server:
         self.cleaner.wait()
 
     def url(self, name, options="", user="boss"):
-        """The URL of a lock with a short time limit."""
+        """The URL of a lock whose holder is not given up at each pause of a slow machine.
+
+        After its start, the server gives no locks for as long.
+        """
         where = f"postgres://{user}@127.0.0.1:{self.port}/postgres"
-        return f"{where}?ttl=3&sslmode=disable{options}#{name}"
+        return f"{where}?ttl=10&connect_timeout=30&sslmode=disable{options}#{name}"
 
     def sql(self, statement):
         """Asks the server, by its socket."""
@@ -112,7 +113,7 @@ def shared():
 
         _shared.append(Server())
         atexit.register(_shared[0].stop)
-        # After its start a server gives no locks for a moment.
+        # After its start a server gives no locks for a while.
         with holdlock.open(_shared[0].url("first")):
             pass
     return _shared[0]
@@ -123,7 +124,12 @@ def server():
     return shared()
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture
 def name(request):
     """A name for the lock of one test."""
-    return f"{request.node.name[:30]}-{os.getpid()}".replace("[", "-").replace("]", "")
+    # PostgreSQL has no longer names of sessions, and the tests of one function begin alike.
+    begin = request.node.name[:30].replace("[", "-").replace("]", "")
+    return f"{begin}-{os.getpid()}-{next(_numbers)}"

@@ -9,7 +9,7 @@ import tempfile
 import pytest
 
 from conftest import until
-from etcd import free_port
+from ports import free_port
 
 
 class Server:
@@ -27,22 +27,42 @@ class Server:
             cwd="/",
         )
         until(self.is_ready)
+        self.pretend_to_be_old()
 
     def is_ready(self):
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(100).startswith(b"+PONG")
+            return self.ask("PING") == "+PONG"
         except OSError:
             return False
+
+    def pretend_to_be_old(self):
+        """Makes the server give locks at once. A server that has just started waits for the end of
+        all leases that it may have forgotten.
+        """
+        info = dict(line.split(":", 1) for line in self.ask("INFO").split("\r\n") if ":" in line)
+        us = f"{info['run_id']}:{info['master_replid']}"
+        self.ask(f"HSET holdlock:server server {us} since 0")
+
+    def ask(self, command):
+        """The answer to a command, up to the end of the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+            connection.sendall(f"{command}\r\nQUIT\r\n".encode())
+            with connection.makefile("rb") as answer:
+                said = answer.read().decode()
+        assert said.endswith("+OK\r\n") and not said.startswith("-"), said
+        return said.removesuffix("+OK\r\n").rstrip()
 
     def stop(self):
         self.cleaner.stdin.close()
         self.cleaner.wait()
 
     def url(self, name):
-        """The URL of a lock with a short time limit."""
-        return f"redis://127.0.0.1:{self.port}/0?ttl=3#{name}"
+        """The URL of a lock that outlasts a pause of a slow machine."""
+        return f"redis://127.0.0.1:{self.port}/0?ttl=60&connect_timeout=30#{name}"
+
+    def brief(self, name):
+        """The URL for tests that wait for the end of a lease."""
+        return self.url(name).replace("ttl=60", "ttl=3")
 
 
 _shared = []

@@ -155,7 +155,7 @@ def test_the_deadline_moves_on_and_is_before_the_end_of_the_lease(server, name):
 
     with holdlock.open(server.url(name)) as lock:
         first = lock.deadline
-        assert first - time.clock_gettime(time.CLOCK_BOOTTIME) < 3
+        assert first - time.clock_gettime(time.CLOCK_BOOTTIME) < 10
         lock.check()
         until(lambda: lock.deadline > first)
 
@@ -209,7 +209,7 @@ for file in files:
 @pytest.mark.parametrize("files", [0, 60])
 def test_calls_end_although_the_program_has_closed_all_descriptors(server, name, child, files):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        asked = f"redis://127.0.0.1:{silent.getsockname()[1]}/#n"
+        asked = f"redis://127.0.0.1:{silent.getsockname()[1]}/?connect_timeout=60#n"
         program = child(CLOSED, server.url(name), asked, str(files))
         program.expect("asks")
         with silent.accept()[0]:

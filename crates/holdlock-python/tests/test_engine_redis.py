@@ -30,7 +30,7 @@ def test_a_timeout_names_the_holder_of_another_process(server, name, engine_hold
 
 
 def test_a_block_that_ends_without_the_lock_raises(server, name):
-    lock, other = (holdlock.open(server.url(name)) for _ in range(2))
+    lock, other = (holdlock.open(server.brief(name)) for _ in range(2))
     with pytest.raises(LockLost):
         with lock:
             assert other.break_holder(lock.token).pid == os.getpid()
