@@ -133,7 +133,11 @@ def test_a_task_of_a_closed_loop_that_is_kept_never_gets_the_lock(
 
 EXITS = {
     "a loop's own end": "asyncio.run(main())",
-    "a daemon thread": "threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start(); time.sleep(0.3)",
+    "a daemon thread": """
+threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
+while not lock.waiters():
+    time.sleep(0.01)
+""",
     "sys.exit in a callback": "asyncio.get_event_loop_policy(); asyncio.run(leave())",
 }
 

@@ -123,7 +123,8 @@ def count():
 
 counter = spawn(count)
 sleep(0)
-for terms in ({"timeout": 0.5}, {"cancel_check": lambda: turns > before + 5}, {"timeout": 0}):
+
+def turns_during(**terms):
     before = turns
     try:
         lock.acquire(**terms)
@@ -131,7 +132,13 @@ for terms in ({"timeout": 0.5}, {"cancel_check": lambda: turns > before + 5}, {"
         assert isinstance(error, Cancelled) or error.holders
     else:
         raise AssertionError("another process holds it")
-    assert turns > before or terms == {"timeout": 0}, "the wait has stopped the hub"
+    return turns - before
+
+# A busy machine may give few turns; while the hub stands still, there are none.
+assert any(turns_during(timeout=limit) for limit in (0.5, 2, 8)), "the wait has stopped the hub"
+goal = turns + 5
+assert turns_during(cancel_check=lambda: turns > goal), "the wait has stopped the hub"
+turns_during(timeout=0)
 killed = spawn(lock.acquire)
 while len(lock.waiters()) != 1:
     sleep(0.001)
@@ -256,13 +263,17 @@ def fails(upgrade, error):
         return turns - before
     raise AssertionError("somebody reads")
 
+# A busy machine may give few turns; while the hub stands still, there are none.
+def lets_others_run(guard):
+    return any(fails(lambda: guard.upgrade(limit), Timeout) > 5 for limit in (0.5, 2, 8))
+
 # The reader is the greenlet itself.
 def both():
     for own in (reader, lock):
         with own, lock.acquire_upgradeable() as guard:
             fails(guard.upgrade, Deadlock)
             assert guard.exclusive is False
-            assert fails(lambda: guard.upgrade(0.5), Timeout) > 5, "it has stopped the hub"
+            assert lets_others_run(guard), "it has stopped the hub"
             own.release()
             guard.upgrade()
             guard.downgrade()
@@ -279,7 +290,7 @@ def read():
 
 def upgrade():
     with lock.acquire_upgradeable() as guard:
-        assert fails(lambda: guard.upgrade(0.5), Timeout) > 5, "it has stopped the hub"
+        assert lets_others_run(guard), "it has stopped the hub"
         for request in (lambda: guard.upgrade(), lambda: guard.upgrade(100)):
             killed = spawn(request)
             while guard.exclusive is not None:

@@ -113,7 +113,7 @@ def test_an_asynchronous_wait_that_is_struck_anywhere_acquires_nothing(path, kin
     for struck in at_each(lambda: asyncio.run(wait()), files):
         if not struck:
             asyncio.run(acquire.__self__.release())  # what an ended task holds
-        holdlock.FileLock(path).acquire(timeout=5).lock.release()
+        holdlock.FileLock(path).acquire(timeout=60).lock.release()
 
 
 @STRIKES

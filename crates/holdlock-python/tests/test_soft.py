@@ -93,7 +93,7 @@ def test_a_waiter_wakes_at_the_release_and_not_at_the_next_poll(path: Path) -> N
             released = time.monotonic()
         assert waiter.answer() == "ok"
         # Its next look without an event would be after fifty seconds.
-        assert time.monotonic() - released < 10
+        assert time.monotonic() - released < 30
 
 
 def test_a_waiter_takes_over_when_the_owner_dies_and_not_at_the_next_poll(path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_waiter_takes_over_when_the_owner_dies_and_not_at_the_next_poll(path: 
         died = time.monotonic()
         owner.die()
         assert waiter.answer() == "ok"
-        assert time.monotonic() - died < 10
+        assert time.monotonic() - died < 30
         assert SoftFileLock(path).pid == waiter.process.pid
 
 

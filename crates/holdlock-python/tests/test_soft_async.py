@@ -63,15 +63,16 @@ def test_tasks_with_an_object_each_exclude_one_another(path: Path) -> None:
 def test_a_wait_costs_no_thread_and_ends_with_the_release(path: Path) -> None:
     async def main() -> None:
         lock = AsyncSoftFileLock(path, poll_interval=50)
+        before = set(threading.enumerate())
         wait = asyncio.create_task(lock.acquire(timeout=60))
         for _ in range(20):
             await asyncio.sleep(0.005)  # which is also: other tasks run meanwhile
         assert not wait.done()
-        assert threading.active_count() == 1
+        assert before.issuperset(threading.enumerate())
         released = time.monotonic()
         await asyncio.to_thread(holder.release)
         await wait
-        assert time.monotonic() - released < 10
+        assert time.monotonic() - released < 30
         await lock.release()
 
     with SoftProcess(path) as holder:

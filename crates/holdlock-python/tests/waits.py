@@ -23,9 +23,12 @@ def waiting_threads() -> int:
 
 def is_unused(path) -> bool:
     """Whether the kernel knows neither a holder nor a waiter."""
-    inode = f":{os.stat(path).st_ino} "
+    there = os.stat(path)
+    # Another file system may have the same inode number. Its major number is not compared: the
+    # table may show another one than stat(2).
+    file = f":{os.minor(there.st_dev):02x}:{there.st_ino} "
     with open("/proc/locks") as locks:
-        return not [line for line in locks if inode in line]
+        return not [line for line in locks if file in line]
 
 
 async def acquire(lock):
