@@ -14,6 +14,8 @@ from importlib.util import module_from_spec, spec_from_file_location
 import holdlock
 from holdlock import _compat
 
+from longer_limits import lengthen
+
 #: The name of the package under test when it is imported as itself.
 REAL = "filelock_itself"
 
@@ -51,4 +53,5 @@ def _install(place: str | None) -> None:
     served.__class__ = Both
 
 
+lengthen()
 _install(os.environ.get("HOLDLOCK_UPSTREAM_SOURCE"))
