@@ -112,7 +112,7 @@ pub fn wait_until_asleep(pid: u32) {
     });
 }
 
-/// The same, or until the thread has ended.
+/// Waits until this thread of this process sleeps for another thread, or has ended.
 pub fn wait_for_thread_or_end(thread: i32) {
     eventually(
         &format!("thread {thread} sleeps in futex(2) or ends"),

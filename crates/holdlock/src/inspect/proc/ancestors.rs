@@ -88,11 +88,28 @@ pub(crate) fn is_zombie(pid: u32) -> bool {
 
 /// Whether a thread of the process runs, waits for a processor, or waits for a disk.
 pub(crate) fn is_at_work(pid: u32) -> bool {
-    let tasks = directory::numbers(format!("/proc/{pid}/task"));
-    tasks.into_iter().flatten().any(|task| {
+    let is_at_work = |task: &u32| {
         let stat = proc_file::read(format!("/proc/{pid}/task/{task}/stat")).unwrap_or_default();
         parse(&stat).is_some_and(|stat| ["R", "D"].contains(&stat.state.as_str()))
-    })
+    };
+    // The kernel may skip a thread if another one ends while it lists them; the next list lacks
+    // that one.
+    let mut last = None;
+    for _ in 0..3 {
+        let Ok(tasks) = directory::numbers(format!("/proc/{pid}/task")) else {
+            return false;
+        };
+        let tasks: Vec<u32> = tasks.into_iter().collect();
+        if tasks.iter().any(is_at_work) {
+            return true;
+        }
+        if last.as_ref() == Some(&tasks) {
+            return false;
+        }
+        last = Some(tasks);
+    }
+    // Its threads end.
+    true
 }
 
 /// When the process was started, in clock ticks since the host was started.
