@@ -113,12 +113,7 @@ impl Host {
     }
 
     fn write_program(&self, name: &str, text: &str) {
-        // Not by this process: what another thread starts at this moment would have the file open
-        // for writing as well, and until it closes it nobody can run it.
-        let mut command = self.place.command("sh");
-        let script = r#"printf %s "$1" >"$0" && chmod 755 "$0""#;
-        command.args(["-c", script, name, text]);
-        assert_eq!(Running::start(command).finish().code(), 0);
+        self.place.write_program(name, text);
     }
 
     /// The blocks with the directories of this host.

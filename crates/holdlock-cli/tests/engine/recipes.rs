@@ -1,6 +1,6 @@
 //! The blocks of `docs/engines.md` for a shell, run with each engine that is installed here.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -100,10 +100,12 @@ impl Host {
         std::fs::create_dir(&bin).expect("made");
         symlink(env!("CARGO_BIN_EXE_holdlock"), bin.join("holdlock")).expect("made");
         for name in ["migrate", "nightly.sh", "poll", "serve"] {
-            let path = place.path().join(name);
-            std::fs::write(&path, PROGRAM).expect("written");
-            let executable = std::fs::Permissions::from_mode(0o755);
-            std::fs::set_permissions(&path, executable).expect("changed");
+            // By another process: what another thread starts at this moment would have the file
+            // open for writing as well, and until it closes it nobody can run it.
+            let mut write = Command::new("sh");
+            write.args(["-c", r#"printf %s "$1" >"$0" && chmod 755 "$0""#]);
+            let written = write.arg(place.path().join(name)).arg(PROGRAM).status();
+            assert!(written.expect("starts").success());
         }
         let url = server.url("n");
         let database = url.split_once('?').expect("options").0.to_owned();

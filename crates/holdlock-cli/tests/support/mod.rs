@@ -68,6 +68,18 @@ impl Place {
         command
     }
 
+    /// Writes a program in this place.
+    ///
+    /// Not by this process: what another thread starts at this moment would have the file open for
+    /// writing as well, and until it closes it nobody can run it.
+    pub(crate) fn write_program(&self, name: &str, text: &str) -> PathBuf {
+        let mut command = self.command("sh");
+        let script = r#"printf %s "$1" >"$0" && chmod 755 "$0""#;
+        command.args(["-c", script, name, text]);
+        assert_eq!(Running::start(command).finish().code(), 0);
+        self.join(name)
+    }
+
     /// Runs `holdlock` to its end.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Finished {
         Running::start(self.holdlock(words)).finish()
