@@ -167,20 +167,20 @@ fn a_signal_that_leaves_nobody_frees_the_lock_without_a_word() {
 fn holdlock_stays_for_what_has_not_inherited_and_passes_signals_on_to_it() {
     let place = Place::new();
     let script = "echo $$; sh -c 'echo $$; exec sleep 1000' & wait";
-    let words = ["run", "--close", "L", "sh", "-c", script];
-    let mut running = Running::start(place.holdlock(words));
+    let mut command = place.shell("exec \"$HOLDLOCK\" run --close L sh -c \"$JOB\" 2>said");
+    command.env("JOB", script);
+    let mut running = Running::start(command);
     let script: u64 = running.read_line().parse().unwrap();
     let left: u64 = running.read_line().parse().unwrap();
     kill(script, Signal::KILL);
     wait_for("the script to end", || is_gone(script).then_some(()));
     assert_eq!(place.run(["run", "-w", "500ms", "L", "true"]).code(), 75);
+    wait_for("the process that is left to be named", || {
+        let said = std::fs::read_to_string(place.join("said")).unwrap();
+        said.contains(&format!("pid {left} ")).then_some(())
+    });
     running.signal(Signal::TERM);
-    let finished = running.finish();
-    assert_eq!(finished.code(), 128 + 9);
-    assert!(
-        finished.stderr.contains(&format!("pid {left} ")),
-        "{finished:?}"
-    );
+    assert_eq!(running.finish().code(), 128 + 9);
     assert!(is_gone(left));
 }
 
@@ -314,11 +314,12 @@ fn what_waits_for_its_turn_is_not_at_work() {
 
 /// Waits, and leaves work that a chain of short-lived processes does.
 const CHAIN: &str = "
-import os, signal
+import os, signal, time
 if os.fork():
     print(os.getpid(), flush=True)
     signal.pause()
-for link in range(3000):
+end = time.monotonic() + 3
+while time.monotonic() < end:
     if os.fork():
         os._exit(0)
 open('ended', 'w').close()

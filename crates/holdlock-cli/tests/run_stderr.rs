@@ -80,6 +80,9 @@ fn a_message_that_was_held_up_comes_later_and_signals_are_passed_on_meanwhile() 
             let mut text = String::new();
             reader.read_to_string(&mut text).map(|_| text).unwrap()
         });
+        wait_for("the message to be written", || {
+            (!is_blocked(&child)).then_some(())
+        });
         fs::write(place.join("stop"), "").unwrap();
         assert_eq!(end_of(&mut child).code(), Some(124));
         let text = reading.join().unwrap();

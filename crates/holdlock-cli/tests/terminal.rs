@@ -68,7 +68,10 @@ fn a_time_limit_ends_a_job_that_was_stopped() {
         if terminal.read_until("\r\n") != "148" {
             continue;
         }
-        terminal.expect("--max-hold");
+        // It may have come before the shell has told of the stop.
+        terminal.wait_until("the message", |seen| {
+            seen.contains("--max-hold").then_some(())
+        });
         let next = place.run(["run", "-w", "30s", "L", "true"]);
         assert_eq!(next.code(), 0, "released");
         terminal.press("\n");
@@ -318,11 +321,16 @@ fn nothing_is_shown_where_that_is_asked_for() {
 fn whole_lines_are_written_where_there_is_no_terminal() {
     let place = Place::new();
     let _holder = place.hold(&["L"]);
-    // It reports the wait after half a second, and again after a minute.
-    let finished = place.run(["run", "--progress", "always", "-w", "3s", "L", "true"]);
+    // It reports the wait after half a second, or later on a slow machine, and again after a
+    // minute.
+    let finished = ["3s", "10s", "40s"].iter().find_map(|limit| {
+        let finished = place.run(["run", "--progress", "always", "-w", limit, "L", "true"]);
+        let is_told = finished.stderr.starts_with("holdlock: waiting ");
+        is_told.then_some(finished)
+    });
+    let finished = finished.expect("the wait is reported");
     let mut lines = finished.stderr.lines();
     let line = lines.next().unwrap();
-    assert!(line.starts_with("holdlock: waiting "), "{line}");
     assert!(line.contains(" s for L; "), "{line}");
     assert!(line.contains("held by pid"), "{line}");
     // The record tells for how long the holder has the lock.
@@ -363,10 +371,17 @@ fn a_wait_that_was_reported_elsewhere_ends_with_a_last_line() {
     assert!(last.starts_with("holdlock: acquired L after "), "{last}");
     waiter.expect_line("ran");
     // If there was no line during the wait, there is no line at its end.
-    let holder = place.hold(&["L"]);
-    let waiter = support::Running::start(place.holdlock(["run", "L", "echo", "ran"]));
-    waiter.expect_waiting();
-    holder.finish();
-    let finished = waiter.finish();
-    assert_eq!((finished.text(), finished.stderr.as_str()), ("ran\n", ""));
+    let short = (0..3).any(|_| {
+        let holder = place.hold(&["L"]);
+        let waiter = support::Running::start(place.holdlock(["run", "L", "echo", "ran"]));
+        waiter.expect_waiting();
+        holder.finish();
+        let finished = waiter.finish();
+        assert_eq!(finished.text(), "ran\n");
+        // On a slow machine there may be a line.
+        let short = !finished.stderr.contains("waiting");
+        assert!(!short || finished.stderr.is_empty(), "{finished:?}");
+        short
+    });
+    assert!(short);
 }
