@@ -77,8 +77,10 @@ fn waits_for_others_only(supervisor: u32, child: u32) -> bool {
 }
 
 fn is_in_wait(pid: u32) -> bool {
-    let file_id = proc_file::read_text(format!("/proc/{pid}/wchan")).unwrap_or_default();
-    ["do_wait", "sigsuspend"].contains(&file_id.trim())
+    let function = proc_file::read_text(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    // `sigsuspend.isra.0`, if the compiler has changed its arguments.
+    let name = function.trim().split('.').next();
+    name.is_some_and(|name| ["do_wait", "sigsuspend"].contains(&name))
 }
 
 /// Whether the process has ended, and only its number remains.
