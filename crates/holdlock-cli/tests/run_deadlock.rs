@@ -233,6 +233,36 @@ fn a_reentrant_run_goes_on_at_once_under_the_lock_of_its_own_job() {
     assert_eq!(finished.text(), "held 75\nfree 0\n", "{finished:?}");
 }
 
+/// The shell that has acquired the lock reads, and waits for a child a moment later.
+#[test]
+fn a_reentrant_run_gives_an_ancestor_time_until_it_waits() {
+    let place = Place::new();
+    let script =
+        "\"$HOLDLOCK\" run --reentrant L -- echo ran & echo $!; read line; sleep 2; echo over";
+    // On a slow machine the shell is too late.
+    let is_in_time = (0..5).any(|_| {
+        let words = ["run", "--exec", "L", "--", "sh", "-c", script];
+        let mut running = Running::start_with_stdin(place.holdlock(words));
+        let inner = running.read_line();
+        support::wait_for("the inner run to look again, or to wait", || {
+            let place = std::fs::read_to_string(format!("/proc/{inner}/wchan")).unwrap();
+            let names = ["nanosleep", "lock"];
+            names.iter().any(|name| place.contains(name)).then_some(())
+        });
+        running.let_go();
+        running.finish().text() == "ran\nover\n"
+    });
+    assert!(is_in_time);
+}
+
+#[test]
+fn a_reentrant_run_sees_that_a_shell_waits_for_its_job() {
+    let place = Place::new();
+    let script = "\"$HOLDLOCK\" run --reentrant L -- echo ran & wait; echo over";
+    let finished = place.run(["run", "--exec", "L", "--", "sh", "-c", script]);
+    assert_eq!(finished.text(), "ran\nover\n", "{finished:?}");
+}
+
 #[test]
 fn a_reentrant_run_proves_that_its_job_holds_the_lock() {
     let place = Place::new();

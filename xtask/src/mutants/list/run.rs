@@ -101,6 +101,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/terminal", "a_warning_at_the_start"),
         },
         Mutant {
+            name: "run: a reentrant run gives an ancestor time until it waits",
+            file: "run/reentrant.rs",
+            with: "|| Instant::now() > deadline {",
+            without: "|| Instant::now() < deadline {",
+            test: ("command/run_deadlock", "gives_an_ancestor_time"),
+        },
+        Mutant {
             name: "run: KILL is sent until nothing is left",
             file: "run/ending.rs",
             with: "            Stage::Killing { .. } => self.kill(job),",
