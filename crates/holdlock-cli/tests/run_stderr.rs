@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, kill_process};
+use support::peers::can_trace;
 use support::{Place, Running, wait_for};
 
 /// Starts a command whose standard error is a full pipe.
@@ -112,6 +113,23 @@ fn a_blocked_standard_error_does_not_hold_up_a_wait() {
     holder.finish();
     assert_eq!(end_of(&mut child).code(), Some(0));
     assert!(place.join("ran").exists());
+}
+
+#[test]
+fn a_message_is_written_although_its_thread_gets_a_processor_late() {
+    if !can_trace() {
+        return;
+    }
+    let place = Place::new();
+    let mut late = place.command("strace");
+    late.args(["-q", "-f", "-o", "/dev/null", "-e", "trace=prctl"]);
+    // The thread sets its name before it begins.
+    late.args(["-e", "inject=prctl:delay_enter=2500000"]);
+    late.args([env!("CARGO_BIN_EXE_holdlock"), "run"]);
+    late.args(["L", "./no-such-command"]);
+    let finished = Running::start(late).finish();
+    assert_eq!(finished.code(), 127, "{finished:?}");
+    assert!(finished.stderr.contains("cannot run"), "{finished:?}");
 }
 
 #[test]

@@ -6,8 +6,9 @@
 //! O_NONBLOCK would also hold for the other processes that have the same standard error.
 //!
 //! The thread starts with the first message. The caller waits for a moment, so that the order among
-//! the messages and the output of the command is as if there were no thread. While the command
-//! runs, the caller does not wait even for a moment: KILL could be due in it.
+//! the messages and the output of the command is as if there were no thread. The moment begins when
+//! the thread begins to write: on a busy machine it may get no processor for longer. While the
+//! command runs, the caller does not wait even for a moment: KILL could be due in it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,6 +27,8 @@ use crate::sys::signals::{self, without_those_of_a_write};
 const MOMENT: Duration = Duration::from_millis(300);
 /// How long the end of the process waits for messages that are not written yet.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
+/// How long to wait until the thread gets a processor, which it does if no debugger has stopped it.
+const UNTIL_IT_RUNS: Duration = Duration::from_secs(10);
 /// While this many messages wait, further ones are lost.
 const MOST: usize = 1000;
 
@@ -93,7 +96,18 @@ pub(super) fn finish() {
 }
 
 fn wait(messages: MutexGuard<'_, Messages>, limit: Duration) -> MutexGuard<'_, Messages> {
-    let waited = CHANGED.wait_timeout_while(messages, limit, |messages| !messages.are_written());
+    let messages = wait_while(messages, UNTIL_IT_RUNS, |messages| {
+        !messages.is_writing && !messages.are_written()
+    });
+    wait_while(messages, limit, |messages| !messages.are_written())
+}
+
+fn wait_while(
+    messages: MutexGuard<'_, Messages>,
+    limit: Duration,
+    condition: impl Fn(&Messages) -> bool,
+) -> MutexGuard<'_, Messages> {
+    let waited = CHANGED.wait_timeout_while(messages, limit, |messages| condition(messages));
     waited.unwrap_or_else(PoisonError::into_inner).0
 }
 
@@ -118,6 +132,7 @@ fn write_all() {
             continue;
         };
         messages.is_writing = true;
+        CHANGED.notify_all();
         drop(messages);
         put_as_it_is(&text);
         messages = lock();

@@ -101,6 +101,13 @@ pub(super) const AREA: Area = Area {
             test: ("command/terminal", "a_warning_at_the_start"),
         },
         Mutant {
+            name: "run: a thread without a processor is not a blocked standard error",
+            file: "say/writer.rs",
+            with: "        !messages.is_writing && !messages.are_written()",
+            without: "        let _ = messages;\n        false",
+            test: ("command/run_stderr", "gets_a_processor_late"),
+        },
+        Mutant {
             name: "run: a reentrant run gives an ancestor time until it waits",
             file: "run/reentrant.rs",
             with: "|| Instant::now() > deadline {",
