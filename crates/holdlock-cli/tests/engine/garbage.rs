@@ -122,7 +122,7 @@ fn a_holder_is_not_disturbed_by_a_number_that_is_none() {
     let Some(server) = redis::shared() else {
         return;
     };
-    let url = server.brief("undisturbed");
+    let url = server.url("undisturbed");
     let script = "echo runs; read line; exit 0";
     let holder = crate::start(&[&url, "--", "sh", "-c", script]);
     let waiter = std::thread::spawn({

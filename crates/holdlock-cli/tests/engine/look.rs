@@ -96,7 +96,7 @@ fn who_shows_holders_and_waiters_and_says_whether_the_lock_is_held() {
 fn who_ends_the_holder_with_the_token_that_is_given_and_no_other() {
     let _dog = watchdog::watch(60);
     for server in engines() {
-        let url = server.brief("broken");
+        let url = server.with("ttl=9", "broken");
         let holder = hold(&url);
         let token = token(&url);
         let (code, _, errors) = output(&["who", "--break", "1", &url]);

@@ -1,6 +1,7 @@
 //! A command whose host is cut off from the server.
 
 use std::path::Path;
+use std::process::Child;
 
 use holdlock_test_support::network::{Cut, Network};
 use holdlock_test_support::servers::Server as _;
@@ -54,7 +55,7 @@ fn ends_in_time(
     let (beat, began) = (place.join(&name), place.join(name + "-next"));
     let mut holder = holdlock(&["run", &far, "--", "sh", "-c", BEATS]);
     holder.arg(&beat);
-    let holder = network.on(host, || Running::start(&mut holder));
+    let mut holder = network.on(host, || Running::start(&mut holder));
     let mut next = holdlock(&["run", "-q", &near, "--", "sh", "-c"]);
     next.arg("date +%s%N > \"$0\"").arg(&began);
     let mut next = network.on(0, || next.spawn().expect("starts"));
@@ -63,7 +64,18 @@ fn ends_in_time(
          AND wait_event_type = 'Lock'",
         next.id()
     );
-    eventually("the next one waits", || server.sql(&waits) == "1");
+    let mut lost = false;
+    eventually("the next one waits", || {
+        let has_ended = |child: &mut Child| child.try_wait().expect("asked").is_some();
+        lost = has_ended(&mut next) || has_ended(&mut holder.child);
+        lost || server.sql(&waits) == "1"
+    });
+    if lost {
+        println!("ttl={ttl}: lost before the cut");
+        next.kill().expect("sent");
+        next.wait().expect("ended");
+        return false;
+    }
     network.cut(host, cut);
     let (code, out, said) = holder.ended();
     assert_eq!(code, Some(74), "{cut:?}: {said}");
