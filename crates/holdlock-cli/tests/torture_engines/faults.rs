@@ -21,7 +21,7 @@ const STORM: &str = "2";
 #[track_caller]
 fn must_be_found_in(url: &str, seed: &str, fault: &str, modes: &str, kinds: &[&str]) {
     let words = [
-        "--for", "2m", "--seed", seed, "--modes", modes, "--fault", fault,
+        "--for", "6m", "--seed", seed, "--modes", modes, "--fault", fault,
     ];
     let (code, report) = Torture::of(place(url), &words).report();
     assert_eq!(code, Some(1), "{report:#}");

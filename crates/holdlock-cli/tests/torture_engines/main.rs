@@ -23,7 +23,7 @@ static ONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> (MutexGuard<'static, ()>, Watchdog) {
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    (one, watchdog::watch(200))
+    (one, watchdog::watch(400))
 }
 
 /// `holdlock torture` with these words, whose history goes to a directory of its own.
@@ -68,20 +68,29 @@ impl Torture {
     }
 }
 
-/// A run of this place finds nothing, and has sections in each mode.
+/// Runs of this place find nothing, and have sections in each mode. A mode of a slow machine may
+/// get no lock in one run.
 #[track_caller]
-fn must_hold(place: &str, words: &[&str]) -> Value {
-    let report = must_find_nothing(place, words);
-    for mode in report["modes"].as_array().expect("modes") {
-        assert!(mode["sections"].as_u64() > Some(0), "{mode:#}");
+fn must_hold(place: &str, words: &[&str]) -> Vec<Value> {
+    let mut reports = Vec::new();
+    for _ in 0..5 {
+        reports.push(must_find_nothing(Torture::of(place, words)));
+        let modes = reports[0]["modes"].as_array().expect("modes").len();
+        let has_sections = |mode: usize| {
+            let sections = |report: &Value| report["modes"][mode]["sections"].as_u64();
+            reports.iter().any(|report| sections(report) > Some(0))
+        };
+        if (0..modes).all(has_sections) {
+            return reports;
+        }
     }
-    report
+    panic!("a mode had no section: {reports:#?}");
 }
 
 /// The report of a run that must find nothing.
 #[track_caller]
-fn must_find_nothing(place: &str, words: &[&str]) -> Value {
-    let (code, report) = Torture::of(place, words).report();
+fn must_find_nothing(torture: Torture) -> Value {
+    let (code, report) = torture.report();
     assert_eq!(
         (code, &report["found"]),
         (Some(0), &Value::Null),

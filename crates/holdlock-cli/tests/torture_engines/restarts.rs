@@ -1,18 +1,26 @@
 //! Servers that are restarted during a run. Locks are lost, and no two holders overlap.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use holdlock_test_support::servers::Server as _;
 
-use crate::{SHORTEST, alone, must_find_nothing, place, postgres, redis};
+use crate::{SHORTEST, Torture, alone, must_find_nothing, place, postgres, redis};
 
 /// Tortures, and calls `restart` again and again.
 fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
     let over = AtomicBool::new(false);
+    let modes = "exclusive,rewrite,register";
+    let words = ["--for", "12s", "--seed", "1", "--modes", modes];
+    let torture = Torture::of(place(url), &words);
+    let directory = torture.directory.path().to_owned();
     let report = std::thread::scope(|scope| {
         scope.spawn(|| {
-            // Long enough for locks to be held again: an engine gives none for their time limit.
+            while !over.load(Ordering::SeqCst) && !has_held(&directory) {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            // Long enough for locks to be held again: an engine gives none for its time limit.
             let pause = Duration::from_secs(5);
             let mut slept = Duration::ZERO;
             while !over.load(Ordering::SeqCst) {
@@ -24,22 +32,21 @@ fn restarted_meanwhile(url: &str, restart: impl Fn() + Sync) {
                 }
             }
         });
-        let modes = [
-            "--for",
-            "12s",
-            "--seed",
-            "1",
-            "--modes",
-            "exclusive,rewrite,register",
-        ];
         let _over = Over(&over);
-        must_find_nothing(place(url), &modes)
+        must_find_nothing(torture)
     });
     // A mode of a slow machine may get no lock between two restarts.
     let modes = report["modes"].as_array().expect("modes");
     let of_all = |count: &str| modes.iter().filter_map(|mode| mode[count].as_u64()).sum();
     let [sections, lost, unreachable]: [u64; 3] = ["sections", "lost", "unreachable"].map(of_all);
     assert!(sections > 0 && lost + unreachable > 0, "{report:#}");
+}
+
+/// Whether the run whose files are here has held a lock.
+fn has_held(directory: &Path) -> bool {
+    let runs = std::fs::read_dir(directory).expect("readable");
+    let mut files = runs.map(|run| run.expect("an entry").path().join("rewrite.data"));
+    files.any(|file| file.exists())
 }
 
 /// Ends the restarts, also if the test fails.
