@@ -50,7 +50,7 @@ fn whatever_lslocks_shows_is_shown() {
             "sh",
             "-c",
         ]);
-        other.arg("flock 0 && echo held && exec sleep 30");
+        other.arg("flock 0 && echo held && exec sleep 300");
         let mut other = Running::start(other);
         other.expect_line("held");
         peers.push(other);

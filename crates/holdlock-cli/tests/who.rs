@@ -76,7 +76,11 @@ fn holder_and_waiters_are_named_in_the_order_of_the_queue() {
     first.expect_waiting();
     let second = Running::start(place.holdlock(["run", "L", "true"]));
     second.expect_waiting();
-    let finished = place.run(["who", "L"]);
+    let finished = wait_for("the job to sleep", || {
+        let finished = place.run(["who", "L"]);
+        let sleeps = words(finished.text(), "job")[5] == "sleeping";
+        sleeps.then_some(finished)
+    });
     let text = finished.text();
     assert!(
         text.contains("L.lock: held, exclusive flock; 2 wait\n"),
@@ -257,21 +261,16 @@ fn what_a_holder_still_waits_for_is_shown_with_its_state() {
     command.arg(script);
     let mut holder = Running::start_with_stdin(command);
     let left = holder.read_line();
-    wait_for("the command to end", || {
+    wait_for("the command to end, and the other one to sleep", || {
         let finished = place.run(["who", "L"]);
-        let jobs = finished
-            .text()
-            .lines()
-            .filter(|line| line.contains("  job "));
-        (jobs.count() == 1).then_some(())
+        let lines = finished.text().lines();
+        let jobs: Vec<&str> = lines.filter(|line| line.contains("  job ")).collect();
+        let [job] = jobs[..] else {
+            return None;
+        };
+        assert_eq!(words(job, "job")[1], left, "{finished:?}");
+        job.contains(" sleeping ").then_some(())
     });
-    let finished = place.run(["who", "L"]);
-    let job = words(finished.text(), "job");
-    assert_eq!(
-        (&job[1], job[5].as_str()),
-        (&left, "sleeping"),
-        "{finished:?}"
-    );
     let document = place.run(["who", "-J", "L"]);
     let document: Value = serde_json::from_slice(&document.stdout).unwrap();
     assert_eq!(document["jobs"][0]["processes"][0]["pid"].to_string(), left);

@@ -33,23 +33,22 @@ fn a_wait_ends_with_the_release_and_is_in_no_queue() {
 fn a_wait_notices_the_end_of_the_holder_at_once() {
     let place = Place::new();
     // On a busy machine even an immediate reaction takes time, but not in every round.
-    let quickest = (0..5)
+    let quickest = (0..20)
         .map(|_| {
             let holder = place.hold(&["L"]);
             let mut waiting = Running::start(place.holdlock(["who", "--wait", "L"]));
             waiting.read_line();
-            after_a_look(waiting.pid());
-            let begin = Instant::now();
+            let look = after_a_look(waiting.pid());
             holder.finish();
             assert_eq!(waiting.finish().code(), 0);
-            begin.elapsed()
+            look.elapsed()
         })
         .find(|took| *took < Duration::from_millis(800));
     assert!(quickest.is_some(), "it waited for the next look each time");
 }
 
-/// Waits until a process looks once a second, and has just looked.
-fn after_a_look(pid: u32) {
+/// Waits until a process looks once a second, and has just looked; returns when that was.
+fn after_a_look(pid: u32) -> Instant {
     // Each sleep between two looks is a voluntary context switch.
     let sleeps = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -64,8 +63,8 @@ fn after_a_look(pid: u32) {
         }
         let rare = last.1.elapsed() > Duration::from_millis(800);
         last = (now, Instant::now());
-        rare.then_some(())
-    });
+        rare.then_some(last.1)
+    })
 }
 
 #[test]

@@ -228,7 +228,10 @@ fn as_nobody(directory: &Path, path: &str) -> Findings {
     // By another process: a file that is open for writing in ours cannot be executed, and
     // children of other tests inherit it for a moment.
     let mut copy = Command::new("cp");
-    copy.arg(env!("CARGO_BIN_EXE_holdlock")).arg(&program);
+    // A worker of the last one may still run.
+    copy.arg("-f")
+        .arg(env!("CARGO_BIN_EXE_holdlock"))
+        .arg(&program);
     assert!(copy.status().unwrap().success());
     let mut command = Command::new("setpriv");
     command
