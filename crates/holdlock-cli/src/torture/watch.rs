@@ -32,6 +32,8 @@ const KEPT: Duration = Duration::from_secs(1);
 const KEPT_BESIDE_FLOCK: Duration = Duration::from_secs(20);
 /// How much later than its limit a request may end while its thread sleeps.
 const LATE: Duration = Duration::from_secs(1);
+/// The same over an engine, to which a request that ends says so.
+const LATE_OVER_ENGINE: Duration = Duration::from_secs(10);
 /// For so long a thread may sleep in its section, where it waits for a child at most.
 const STUCK: Duration = Duration::from_secs(20);
 /// How many entries of others a waiter of the slots may see: each other participant once, and those
@@ -147,7 +149,11 @@ impl Watch {
         }
         let until = words.until.load(Ordering::SeqCst);
         let late = Duration::from_nanos(now().saturating_sub(until));
-        if waits && until != 0 && late > LATE && slept(&look, STANDSTILL) {
+        let allowed = match self.engine {
+            None => LATE,
+            Some(_) => LATE_OVER_ENGINE,
+        };
+        if waits && until != 0 && late > allowed && slept(&look, STANDSTILL) {
             let text = format!("asleep {} ms after its limit", late.as_millis());
             self.find(Kind::Overdue, mode, id, text);
         }
